@@ -1,0 +1,6 @@
+"""HMMN in JAX: Hierarchical Memory Matching Networks for video object segmentation."""
+
+from hmmn_jax.model import HMMN, HMMNConfig
+
+__version__ = "0.1.0"
+__all__ = ["HMMN", "HMMNConfig"]

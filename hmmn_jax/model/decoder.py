@@ -1,0 +1,162 @@
+"""The decoder: from what was read to each object's probability, and soft aggregation over the objects."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax import struct
+from jaxtyping import Array, Bool, Float
+
+from hmmn_jax.model.config import HMMNConfig
+from hmmn_jax.model.encoders import QueryFeatures
+from hmmn_jax.model.layers import Conv, compute_dtype, conv2d
+from hmmn_jax.model.precision import at_least_float32
+
+PROBABILITY_MARGIN = 1e-7
+
+
+@struct.dataclass
+class Query:
+    """All that the current frame gives, once for all objects, `[b,h,w,c]`: keys, and its shares in the decoder's layers."""
+
+    key_s16: Float[Array, "b h16 w16 k16"]
+    key_s8: Float[Array, "b h8 w8 k8"] | None
+    key_s4: Float[Array, "b h4 w4 k4"] | None
+    shared_s16: Float[Array, "b h16 w16 c"]
+    shared_s8: Float[Array, "b h8 w8 c"]
+    shared_s4: Float[Array, "b h4 w4 c"]
+
+
+def upsample(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b h2 w2 c"]:
+    """Bilinear, half-pixel centres, no antialias: `F.interpolate(mode="bilinear", align_corners=False)`."""
+    b, h, w, c = x.shape
+    return jax.image.resize(x, (b, h * factor, w * factor, c), "linear", antialias=False)
+
+
+class ResBlock(nn.Module):
+    """x + conv(relu(conv(relu(x))))."""
+
+    config: HMMNConfig
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        """Keeps the shape."""
+        features = x.shape[-1]
+        y = Conv(features, self.config, name="conv1")(nn.relu(x))
+        return x + Conv(features, self.config, name="conv2")(nn.relu(y))
+
+
+class ReadoutConv(nn.Module):
+    """convFM of the paper's figure: a 3x3 convolution of [readout, query value], split where one ends and the other begins.
+
+    Convolution is linear, so the query value's share is computed once for all objects; it takes the bias along.
+    """
+
+    config: HMMNConfig
+
+    def setup(self):  # noqa: D102
+        dim, value = self.config.decoder_dim, self.config.value_dim_s16
+        self.kernel = self.param("kernel", nn.initializers.he_normal(), (3, 3, 2 * value, dim))
+        self.bias = self.param("bias", nn.initializers.zeros, (dim,))
+
+    def query(self, value: Float[Array, "b h w v"]) -> Float[Array, "b h w c"]:
+        """The share of the query value."""
+        dtype = compute_dtype(self.config, self.kernel)
+        return conv2d(value.astype(dtype), self.kernel[:, :, value.shape[-1] :].astype(dtype)) + self.bias.astype(dtype)
+
+    def __call__(self, readout: Float[Array, "b h w v"]) -> Float[Array, "b h w c"]:
+        """The share of the readout."""
+        dtype = compute_dtype(self.config, self.kernel)
+        return conv2d(readout.astype(dtype), self.kernel[:, :, : readout.shape[-1]].astype(dtype))
+
+
+class Refine(nn.Module):
+    """Doubles the resolution, with the query's features and the fine memory's readout of the new stride."""
+
+    config: HMMNConfig
+
+    def setup(self):  # noqa: D102
+        dim = self.config.decoder_dim
+        self.conv_skip = Conv(dim, self.config)
+        if self.config.use_topk_read:
+            self.conv_memory = Conv(dim, self.config, use_bias=False)
+        self.res_skip, self.res_out = ResBlock(self.config), ResBlock(self.config)
+
+    def __call__(
+        self,
+        x: Float[Array, "b o h w c"],
+        skip: Float[Array, "b h2 w2 c"],
+        readout: Float[Array, "b o h2 w2 v"] | None,
+        keep: Bool[Array, " b"] | None,
+    ) -> Float[Array, "b o h2 w2 c"]:
+        """`skip`: what `conv_skip` gives; `readout` None: no fine memory; `keep`: which samples keep theirs (None: all)."""
+        s = skip[:, None]
+        if readout is not None:
+            m = _per_object(self.conv_memory, readout)
+            s = s + (m if keep is None else jnp.where(keep[:, None, None, None, None], m, 0))
+        s = _per_object(self.res_skip, jnp.broadcast_to(s, (*x.shape[:2], *s.shape[2:])))
+        return _per_object(self.res_out, s + _per_object(functools.partial(upsample, factor=2), x))
+
+
+class Decoder(nn.Module):
+    """Decodes each object by itself, coarse to fine."""
+
+    config: HMMNConfig
+
+    def setup(self):  # noqa: D102
+        self.conv_readout = ReadoutConv(self.config)
+        self.res_s16 = ResBlock(self.config)
+        self.refine_s8, self.refine_s4 = Refine(self.config), Refine(self.config)
+        self.conv_predict = Conv(2, self.config)
+
+    def share(self, features: QueryFeatures) -> Query:
+        """What all objects have in common: the shares of the query in the decoder's convolutions, with their biases."""
+        return Query(
+            key_s16=features.key_s16,
+            key_s8=features.key_s8,
+            key_s4=features.key_s4,
+            shared_s16=self.conv_readout.query(features.value_s16),
+            shared_s8=self.refine_s8.conv_skip(features.res3),
+            shared_s4=self.refine_s4.conv_skip(features.res2),
+        )
+
+    def __call__(
+        self,
+        query: Query,
+        readout_s16: Float[Array, "b o h16 w16 v16"],
+        readout_s8: Float[Array, "b o h8 w8 v8"] | None,
+        readout_s4: Float[Array, "b o h4 w4 v4"] | None,
+        keep: Bool[Array, "b 2"] | None = None,
+    ) -> Float[Array, "b o H W"]:
+        """Probability of each object by itself, at least float32; `keep`: the coins of strides 8 and 4 (None: all)."""
+        keep_s8, keep_s4 = (None, None) if keep is None else (keep[:, 0], keep[:, 1])
+        x = _per_object(self.conv_readout, readout_s16) + query.shared_s16[:, None]
+        x = _per_object(self.res_s16, x)
+        x = self.refine_s8(x, query.shared_s8, readout_s8, keep_s8)
+        x = self.refine_s4(x, query.shared_s4, readout_s4, keep_s4)
+        x = _per_object(self.conv_predict, nn.relu(x))
+        x = x.astype(at_least_float32(x))
+        return jax.nn.softmax(_per_object(functools.partial(upsample, factor=4), x), axis=-1)[..., 1]
+
+
+def _per_object(module: nn.Module, x: jax.Array) -> jax.Array:
+    """Applies a module of `[b,h,w,c]` to `[b,o,h,w,c]`."""
+    y = module(x.reshape(-1, *x.shape[2:]))
+    return y.reshape(*x.shape[:2], *y.shape[1:])
+
+
+def soft_aggregation(p: Float[Array, "b o h w"], valid: Bool[Array, "b o"] | None = None) -> Float[Array, "b o1 h w"]:
+    """Each object's own probability -> logits of background (channel 0) and objects, whose softmax sums to 1.
+
+    The background is what no object claims. Objects that are not `valid` (padding) take no part: their logits are -inf.
+    """
+    if valid is not None:
+        valid = valid[:, :, None, None]
+        p = jnp.where(valid, p, 0)
+    background = jnp.prod(1 - p, axis=1, keepdims=True)
+    p = jnp.clip(jnp.concatenate([background, p], axis=1), PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
+    logits = jnp.log(p / (1 - p))
+    if valid is not None:
+        logits = logits.at[:, 1:].set(jnp.where(valid, logits[:, 1:], -jnp.inf))
+    return logits

@@ -1,0 +1,71 @@
+"""Convolution and normalisation with PyTorch's geometry: thin modules of parameters."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from hmmn_jax.model.config import HMMNConfig
+
+NORM_EPSILON = 1e-5
+
+
+def conv2d(x: Float[Array, "b h w c"], kernel: Float[Array, "k k c o"], stride: int = 1) -> Float[Array, "b h2 w2 o"]:
+    """Cross-correlation with k // 2 zeros on every side ('SAME' would pad a strided layer otherwise than PyTorch)."""
+    padding = kernel.shape[0] // 2
+    return jax.lax.conv_general_dilated(
+        x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def compute_dtype(config: HMMNConfig, parameter: jax.Array) -> jnp.dtype:
+    """The dtype in which convolutions compute: the config's, or else that of their parameters."""
+    return jnp.dtype(config.dtype or parameter.dtype)
+
+
+class Conv(nn.Module):
+    """A square convolution in the compute dtype, `[b,h,w,c] -> [b,h/stride,w/stride,features]`."""
+
+    features: int
+    config: HMMNConfig
+    kernel_size: int = 3
+    stride: int = 1
+    use_bias: bool = True
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 o"]:
+        """Convolves and adds the bias, if there is one."""
+        shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
+        dtype = compute_dtype(self.config, kernel)
+        y = conv2d(x.astype(dtype), kernel.astype(dtype), self.stride)
+        if self.use_bias:
+            y = y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(dtype)
+        return y
+
+
+class FrozenBatchNorm(nn.Module):
+    """BatchNorm by its stored statistics, in training too; scale and bias are trained.
+
+    The counter is PyTorch's `num_batches_tracked`: unused, carried along so that a checkpoint survives the round trip.
+    """
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        """Normalises each channel; computed in at least float32, returned in the dtype of `x`."""
+        shape = x.shape[-1:]
+        scale = self.param("scale", nn.initializers.ones, shape)
+        bias = self.param("bias", nn.initializers.zeros, shape)
+        mean = self.variable("batch_stats", "mean", jnp.zeros, shape).value
+        var = self.variable("batch_stats", "var", jnp.ones, shape).value
+        self.variable("batch_stats", "count", lambda: np.zeros((), np.int64))
+        factor = scale * jax.lax.rsqrt(var + NORM_EPSILON)
+        return (x * factor + (bias - mean * factor)).astype(x.dtype)
+
+
+def make_norm(config: HMMNConfig, name: str) -> FrozenBatchNorm | nn.GroupNorm:
+    """The normalisation layer that `config.norm` names ("none" has none: see `HMMNConfig`)."""
+    if config.norm == "group":
+        return nn.GroupNorm(config.norm_groups, epsilon=NORM_EPSILON, dtype=config.dtype, name=name)
+    return FrozenBatchNorm(name=name)
