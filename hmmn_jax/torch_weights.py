@@ -93,18 +93,8 @@ def from_torch(tensors: Mapping[str, np.ndarray], config: HMMNConfig, source: st
       MismatchError: missing, surplus and misshapen tensors, all of them listed.
     """
     tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
-    table, shapes = name_table(config), torch_shapes(config)
-    problems = [f"missing {name} {shapes[name]}" for name in table if name not in tensors]
-    problems += [f"surplus {name} {tensor.shape}" for name, tensor in tensors.items() if name not in table]
-    problems += [
-        f"{name} is {tensors[name].shape}, expected {shapes[name]}"
-        for name in table
-        if name in tensors and tensors[name].shape != shapes[name]
-    ]
-    if problems:
-        listed = "\n  ".join(problems)
-        raise MismatchError(f"{source}: {len(problems)} tensors are not those of the model\n  {listed}")
-    flat = {path: _to_flax(tensors[name], path) for name, path in table.items()}
+    check_shapes({name: tensor.shape for name, tensor in tensors.items()}, torch_shapes(config), source)
+    flat = {path: _to_flax(tensors[name], path) for name, path in name_table(config).items()}
     return flax.traverse_util.unflatten_dict(flat)
 
 
@@ -112,6 +102,23 @@ def to_torch(variables: Variables, config: HMMNConfig) -> dict[str, np.ndarray]:
     """The inverse of `from_torch`: official names without `module.`, official order, torch's layout."""
     flat = flax.traverse_util.flatten_dict(variables)
     return {name: _to_torch(np.asarray(flat[path]), path) for name, path in name_table(config).items()}
+
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def check_shapes(found: Shapes, expected: Shapes, source: str) -> None:
+    """Raises MismatchError, listing every missing, surplus and misshapen tensor of `source`, if there is any."""
+    problems = [f"missing {name} {shape}" for name, shape in expected.items() if name not in found]
+    problems += [f"surplus {name} {shape}" for name, shape in found.items() if name not in expected]
+    problems += [
+        f"{name} is {found[name]}, expected {shape}"
+        for name, shape in expected.items()
+        if name in found and found[name] != shape
+    ]
+    if problems:
+        listed = "".join(f"\n  {problem}" for problem in problems)
+        raise MismatchError(f"{source}: {len(problems)} tensors are not those of the model{listed}")
 
 
 def torch_shapes(config: HMMNConfig) -> dict[str, tuple[int, ...]]:

@@ -43,7 +43,7 @@ def open_bank(memory: Memory, capacity: int) -> MemoryBank:
         slots(memory.key_s16),
         slots(memory.value_s16),
         jnp.zeros((b, o, capacity, h * w), jnp.int32),
-        **{name: jnp.concatenate([blocks, blocks], axis=2) for name, blocks in _fine_blocks(memory).items()},
+        **jax.tree.map(lambda blocks: jnp.concatenate([blocks, blocks], axis=2), _fine_blocks(memory)),
     )
 
 
@@ -54,10 +54,11 @@ def write_previous(bank: MemoryBank, memory: Memory, slot: int | Int[Array, ""])
         return jax.lax.dynamic_update_slice_in_dim(buffer, value.astype(buffer.dtype), index, axis=2)
 
     fine = _fine_blocks(memory)
+    buffers = {name: getattr(bank, name) for name in fine}
     return bank.replace(
         key_s16=put(bank.key_s16, memory.key_s16, slot),
         value_s16=put(bank.value_s16, memory.value_s16, slot),
-        **{name: blocks and put(getattr(bank, name), blocks, blocks.shape[2]) for name, blocks in fine.items()},
+        **jax.tree.map(lambda buffer, blocks: put(buffer, blocks, blocks.shape[2]), buffers, fine),
     )
 
 

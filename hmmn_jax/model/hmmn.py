@@ -20,8 +20,8 @@ class Segmentation(NamedTuple):
 
     logits: soft-aggregated, background first, `[b,o+1,H,W]`, in the frame's own size.
     read: the stride-16 read, with its centres (`KernelRead`).
-    indices: the selected memory cells of each stride-16 query cell, best first, `[b,o,q,k]`, flat in (first, previous) frame;
-      None without the top-k read.
+    indices: the selected memory cells of each stride-16 query cell, best first, `[b,o,q,k]`, flat in the first and the
+      previous frame; None without the top-k read.
     """
 
     logits: jax.Array
@@ -96,7 +96,15 @@ class HMMN(nn.Module):
           return_affinity: also return the normalised stride-16 affinity, `[b,o,q,t,n]`.
         """
         query = self.encode_query(frame)
-        read = read_coarse(self.config, memory, query, centres, use_kernel=use_kernel, return_affinity=return_affinity)
+        read = read_coarse(
+            self.config,
+            memory.key_s16,
+            memory.value_s16,
+            query.key_s16,
+            centres,
+            use_kernel=use_kernel,
+            return_affinity=return_affinity,
+        )
         readout_s8 = readout_s4 = indices = None
         if self.config.use_topk_read:
             indices, present = select_topk(read.scores, self.config.k_s8)
@@ -141,8 +149,9 @@ class HMMN(nn.Module):
 
 def read_coarse(
     config: HMMNConfig,
-    memory: Memory,
-    query: Query,
+    keys: Float[Array, "b o t h w c"],
+    values: Float[Array, "b o t h w v"],
+    query_key: Float[Array, "b h w c"],
     centres: Int[Array, "b o t n"] | None = None,
     count: int | Int[Array, ""] | None = None,
     *,
@@ -151,9 +160,9 @@ def read_coarse(
 ) -> KernelRead:
     """`kernel_guided_read` with the sizes and switches of `config`; `use_kernel` overrides its switch."""
     return kernel_guided_read(
-        memory.key_s16,
-        memory.value_s16,
-        query.key_s16,
+        keys,
+        values,
+        query_key,
         centres,
         count,
         use_kernel=config.use_kernel if use_kernel is None else use_kernel,

@@ -1,7 +1,8 @@
 """Hierarchical memory matching: the kernel-guided read (paper section 3.2) and the top-k guided read (section 3.3).
 
-Pure functions over arrays, batch first. Axes: b batch, o objects, t memory frames, q query cells, m memory cells, n = h * w cells
-of a frame at stride 16 (flat, row by row), k selected cells, p the fine cells inside a coarse one, c and v key and value channels.
+Pure functions over arrays, batch first. Axes: b batch, o objects, t memory frames, q query cells, m memory cells,
+n = h * w cells of a frame at stride 16 (flat, row by row), k selected cells, p the fine cells inside a coarse one,
+c and v key and value channels.
 """
 
 import math
@@ -77,11 +78,11 @@ def kernel_guided_read(
 ) -> KernelRead:
     """Reads the stride-16 memory: softmax over all memory cells, each weighted by a kernel around where it is believed to be.
 
-    The first `count` of the t slots are filled (all, if None); the last of those is the previous frame, slot 0 the first frame.
-    `centres` holds the positions of the older slots in the previous query; the previous frame's own entry is not read. The frames
-    between the first and the previous are gone through one by one with a running maximum, so that nothing of the size of the
-    whole memory is ever held, and a traced `count` costs only what is there. (Such a loop has no reverse-mode gradient; with at
-    most two slots, as in training, there is none.)
+    The first `count` of the t slots are filled (all, if None); the last of those is the previous frame, slot 0 the
+    first frame. `centres` holds the positions of the older slots in the previous query; the previous frame's own entry
+    is not read. The frames between the first and the previous are gone through one by one with a running maximum, so
+    that nothing of the size of the whole memory is ever held, and a traced `count` costs only what is there. (Such a
+    loop has no reverse-mode gradient; with at most two slots, as in training, there is none.)
     """
     b, o, slots, height, width, _ = keys.shape
     n = height * width
@@ -196,8 +197,9 @@ def topk_guided_read(
 ) -> Float[Array, "b o q p v"]:
     """Reads a fine memory, cut into the blocks under the coarse cells, only where the stride-16 read points.
 
-    The p fine cells under a query cell share its candidates: the k * p fine cells of the k selected blocks. Softmax over those,
-    weighted sum of their values. Goes over the queries in chunks, so that few candidates are held at once, forward and backward.
+    The p fine cells under a query cell share its candidates: the k * p fine cells of the k selected blocks. Softmax over
+    those, weighted sum of their values. Goes over the queries in chunks, so that few candidates are held at once,
+    forward and backward.
     """
     b, o, q, k = indices.shape
     p, c = keys.shape[3:]

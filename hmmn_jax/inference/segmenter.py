@@ -1,0 +1,317 @@
+"""`Segmenter`: any video in, masks out, frame by frame, for objects that come and go."""
+
+import functools
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jaxtyping import Array, Float, Num, UInt8
+
+from hmmn_jax.inference import memory as banks
+from hmmn_jax.model import HMMN, HMMNConfig
+from hmmn_jax.model.decoder import Query, soft_aggregation
+from hmmn_jax.model.encoders import Memory, split_objects
+from hmmn_jax.model.folding import fold_batch_norm
+from hmmn_jax.model.frames import crop_from_stride
+from hmmn_jax.model.hmmn import read_coarse, read_fine
+from hmmn_jax.model.matching import select_topk
+from hmmn_jax.model.precision import at_least_float32
+
+FIRST_CAPACITY = 8  # slots of a new bank; it doubles when they are full
+
+
+@struct.dataclass
+class Track:
+    """Some objects that started on the same frame: neighbours in the channels, one memory, one clock."""
+
+    start: int  # frame on which their masks were given
+    first: int  # channel of the first of them, background being 0
+    size: int  # how many they are
+    kept: int  # memory frames kept so far
+    bank: banks.MemoryBank | None  # None until the frame after `start`
+
+
+@struct.dataclass
+class State:
+    """Where a video stands: all that the next step needs. A pytree; counters are plain integers."""
+
+    index: int  # number of the last frame seen
+    frame: Num[Array, "1 H W 3"]  # that frame
+    probs: Float[Array, "1 o1 H W"]  # its probabilities, background first, never arg-maxed
+    ids: UInt8[np.ndarray, " o1"]  # the caller's id of each channel, 0 for the background
+    tracks: tuple[Track, ...]
+
+
+class Result(NamedTuple):
+    """A segmented frame; arrays stay on the device until they are asked for.
+
+    mask: ids as in the caller's masks, uint8 `[H,W]`.
+    probs: probabilities of background and objects, `[K+1,H,W]`; on a frame where masks are given, with those masks.
+    logits: what the network says, `[K+1,H,W]`; -inf for objects that are given on this very frame.
+    ids: the id of each channel, `[K+1]`.
+    """
+
+    mask: jax.Array
+    probs: jax.Array
+    logits: jax.Array
+    ids: np.ndarray
+
+
+class Segmenter:
+    """Segments videos with one set of variables; holds no state of any video.
+
+        segmenter = Segmenter(variables, config, mem_every=5)
+        state = segmenter.init(frame, mask)
+        state, result = segmenter.step(state, next_frame)
+
+    Frames are RGB `[H,W,3]`, uint8 or float in [0, 1]; masks are uint8 ids `[H,W]`, any ids, 0 is background. Each object's
+    work is its own, so objects are computed in batches whose sizes are powers of two (5 objects: 4 + 1): a frame size
+    compiles once per batch size, the memory read once more when the bank doubles.
+    """
+
+    def __init__(
+        self,
+        variables: dict[str, Any],
+        config: HMMNConfig,
+        *,
+        mem_every: int = 5,
+        max_memory_frames: int | None = None,
+        objects_per_batch: int | None = None,
+    ):
+        """Puts the variables on the device, with BatchNorm folded.
+
+        Args:
+          variables: of `HMMN(config)`, as `load_checkpoint` returns them.
+          config: of the model.
+          mem_every: every how many frames one is kept in the memory, counted from an object's first.
+          max_memory_frames: the most frames kept, the previous one apart; beyond it the oldest but the first goes.
+            None: no bound. 1: the first frame alone.
+          objects_per_batch: the most objects computed at once; None: 1 on a CPU, where more would only need more memory,
+            else 4.
+        """
+        for name, value in (
+            ("mem_every", mem_every),
+            ("max_memory_frames", max_memory_frames),
+            ("objects_per_batch", objects_per_batch),
+        ):
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}, expected 1 or more")
+        variables, self.config = fold_batch_norm(variables, config)
+        self.variables = jax.device_put(variables)
+        self.mem_every, self.max_memory_frames = mem_every, max_memory_frames
+        self.objects_per_batch = objects_per_batch or (1 if jax.default_backend() == "cpu" else 4)
+        self.dtype = at_least_float32(*jax.tree.leaves(self.variables["params"]))
+
+    def init(self, frame: Num[Array | np.ndarray, "H W 3"], mask: UInt8[Array | np.ndarray, "H W"] | None) -> State:
+        """Starts a video with its first frame and the ids of the objects in it, which may be none.
+
+        Raises:
+          ValueError: shapes or types other than said.
+        """
+        frame = _as_frame(frame)
+        height, width = frame.shape[1:3]
+        nothing = jnp.ones((1, 1, height, width), self.dtype)
+        state = State(0, frame, nothing, np.zeros(1, np.uint8), ())
+        return state if mask is None else self._give(state, mask)
+
+    def step(
+        self,
+        state: State,
+        frame: Num[Array | np.ndarray, "H W 3"],
+        mask: UInt8[Array | np.ndarray, "H W"] | None = None,
+        *,
+        donate: bool = False,
+    ) -> tuple[State, Result]:
+        """Segments the next frame.
+
+        Args:
+          state: after the frame before.
+          frame: of the same size.
+          mask: ids of objects given on this frame. Ids not seen before join; the given pixels win, for known ids too, and
+            what was predicted stands elsewhere.
+          donate: reuse the buffers of `state`, which can then not be used again.
+
+        Raises:
+          ValueError: shapes or types other than said, or another size than the frame before.
+        """
+        frame = _as_frame(frame)
+        if frame.shape != state.frame.shape:
+            raise ValueError(f"the frame is {_size(frame[0])}, expected {_size(state.frame[0])}, the size of the frames before")
+        if state.tracks:
+            tracks, logits = self._segment(state, frame, donate)
+        else:
+            tracks, logits = (), soft_aggregation(jnp.zeros((1, 0, *frame.shape[1:3]), self.dtype))
+        probs, labels = _decide(logits, state.ids)
+        state = State(int(state.index) + 1, frame, probs, state.ids, tracks)
+        if mask is not None:
+            known = len(state.ids)
+            state = self._give(state, mask)
+            labels = _labels(state.probs, state.ids)
+            joined = len(state.ids) - known
+            logits = jnp.pad(logits, ((0, 0), (0, joined), (0, 0), (0, 0)), constant_values=-jnp.inf)
+        return state, Result(labels[0], state.probs[0], logits[0], state.ids)
+
+    def run(
+        self, frames: Iterable[Num[Array | np.ndarray, "H W 3"]], mask: UInt8[Array | np.ndarray, "H W"] | None
+    ) -> Iterator[Result]:
+        """Segments a video, given the ids in its first frame: yields a result for each frame after it.
+
+        Frames are streamed: while the device computes one, the next is fetched. (So results come one frame late; for a live
+        camera call `step`.)
+        """
+        frames = iter(frames)
+        first = next(frames, None)
+        if first is None:
+            return
+        state = self.init(first, mask)
+        upcoming = next(frames, None)
+        while upcoming is not None:
+            state, result = self.step(state, upcoming, donate=True)
+            upcoming = next(frames, None)
+            yield result
+
+    def _give(self, state: State, mask: UInt8[Array | np.ndarray, "H W"]) -> State:
+        """The state with the given ids: their pixels are certain, and those not seen before become tracks."""
+        mask = np.asarray(mask)
+        if mask.shape != state.frame.shape[1:3] or mask.dtype != np.uint8:
+            raise ValueError(
+                f"the mask is {mask.dtype} {_size(mask)}, expected uint8 {_size(state.frame[0])}, the size of its frame"
+            )
+        given = np.unique(mask)
+        new = np.setdiff1d(given, state.ids)
+        ids = np.concatenate([state.ids, new])
+        probs = _impose(state.probs, mask, ids)
+        tracks, first = list(state.tracks), len(state.ids)
+        while first < len(ids):
+            size = 1 << (min(len(ids) - first, self.objects_per_batch).bit_length() - 1)
+            tracks.append(Track(int(state.index), first, size, 0, None))
+            first += size
+        return state.replace(probs=probs, ids=ids, tracks=tuple(tracks))
+
+    def _segment(self, state: State, frame: jax.Array, donate: bool) -> tuple[tuple[Track, ...], jax.Array]:
+        """Memorises the last frame, reads for this one: the tracks after it, and the logits `[1,o+1,H,W]`."""
+        query = _encode_query(self.config, self.variables, frame)
+        stem = _memory_stem(self.config, self.variables, state.frame)
+        mask, others = _split_objects(state.probs)
+        tracks, p = [], []
+        for track in state.tracks:
+            objects = slice(int(track.first) - 1, int(track.first) - 1 + int(track.size))
+            memory = _memorize(self.config, self.variables, stem, mask[:, objects], others[:, objects])
+            track, kept = self._remember(track, memory, donate)
+            readout, indices, present, centres = _match(self.config, track.bank, query.key_s16, kept + 1)
+            fine = (track.bank.key_s8, track.bank.value_s8, track.bank.key_s4, track.bank.value_s4)
+            p.append(_decode(self.config, self.variables, query, readout, indices, present, fine, frame.shape[1:3]))
+            keep = (int(state.index) - int(track.start)) % self.mem_every == 0
+            tracks.append(track.replace(bank=track.bank.replace(centres=centres), kept=kept + keep))
+        return tuple(tracks), _aggregate(p)
+
+    def _remember(self, track: Track, memory: Memory, donate: bool) -> tuple[Track, int]:
+        """The track with `memory` as its previous frame, and the frames kept before it; makes room first."""
+        if track.bank is None:
+            return track.replace(bank=_open_bank(memory, FIRST_CAPACITY)), 0
+        bank, kept = track.bank, int(track.kept)
+        write, drop = (_write_donating, _drop_donating) if donate else (_write, _drop)
+        if self.max_memory_frames is not None and kept > self.max_memory_frames:
+            if kept > 2:  # slots 0, 1, 2, ... are kept: slot 1 goes. Of two, the previous frame overwrites it by itself
+                bank = drop(bank)
+            kept -= 1
+        if kept == bank.capacity:
+            bank = _grow(bank)
+        return track.replace(bank=write(bank, memory, kept)), kept
+
+
+def _as_frame(frame: Num[Array | np.ndarray, "H W 3"]) -> Num[Array, "1 H W 3"]:
+    frame = jnp.asarray(frame)
+    known_dtype = frame.dtype == jnp.uint8 or jnp.issubdtype(frame.dtype, jnp.floating)
+    if frame.ndim != 3 or frame.shape[2] != 3 or not known_dtype:
+        raise ValueError(f"a frame is {frame.dtype} {frame.shape}, expected [H,W,3], uint8 or float in [0, 1]")
+    return frame[None]
+
+
+def _size(x: Any) -> str:
+    return f"{x.shape[0]}x{x.shape[1]}"
+
+
+# What is compiled, once per frame size (and batch of objects); only what touches the whole bank depends on its capacity, and
+# holds no parameters. Shared by all segmenters of a config.
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _encode_query(config: HMMNConfig, variables: dict[str, Any], frame: jax.Array) -> Query:
+    return HMMN(config).apply(variables, frame, method="encode_query")
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _memory_stem(config: HMMNConfig, variables: dict[str, Any], frame: jax.Array) -> jax.Array:
+    return HMMN(config).apply(variables, frame, method="memory_stem")
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _memorize(config: HMMNConfig, variables: dict[str, Any], stem: jax.Array, mask: jax.Array, others: jax.Array) -> Memory:
+    return HMMN(config).apply(variables, stem, mask, others, method="memorize_objects")
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _match(
+    config: HMMNConfig, bank: banks.MemoryBank, query_key: jax.Array, count: int | jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """The stride-16 read of the first `count` slots: readout, selected cells, which of them are there, centres."""
+    read = read_coarse(config, bank.key_s16, bank.value_s16, query_key, bank.centres, count)
+    return read.readout, *select_topk(read.scores, config.k_s8), read.centres
+
+
+@functools.partial(jax.jit, static_argnums=(0, 7))
+def _decode(
+    config: HMMNConfig,
+    variables: dict[str, Any],
+    query: Query,
+    readout: jax.Array,
+    indices: jax.Array,
+    present: jax.Array,
+    fine: tuple[jax.Array | None, ...],
+    size: tuple[int, int],
+) -> jax.Array:
+    """The top-k reads and the decoder: each object's probability, `[1,o,H,W]`."""
+    readout_s8 = readout_s4 = None
+    if config.use_topk_read:
+        key_s8, value_s8, key_s4, value_s4 = fine
+        k = config.k_s4
+        readout_s8 = read_fine(key_s8, value_s8, query.key_s8, indices, present)
+        readout_s4 = read_fine(key_s4, value_s4, query.key_s4, indices[..., :k], present[..., :k])
+    p = HMMN(config).apply(variables, query, readout, readout_s8, readout_s4, method="decode")
+    return crop_from_stride(p, *size)
+
+
+@jax.jit
+def _aggregate(p: list[jax.Array]) -> jax.Array:
+    return soft_aggregation(jnp.concatenate(p, axis=1))
+
+
+@jax.jit
+def _labels(probs: jax.Array, ids: jax.Array) -> jax.Array:
+    channel = jnp.argmax(probs, axis=1)
+    return sum(jnp.where(channel == k, ids[k], 0) for k in range(len(ids))).astype(jnp.uint8)  # no gather of each pixel
+
+
+@jax.jit
+def _decide(logits: jax.Array, ids: jax.Array) -> tuple[jax.Array, jax.Array]:
+    probs = jax.nn.softmax(logits, axis=1)
+    return probs, _labels(probs, ids)
+
+
+@jax.jit
+def _impose(probs: jax.Array, mask: jax.Array, ids: jax.Array) -> jax.Array:
+    """Given pixels are one-hot; elsewhere the probabilities stand, with channels added for the ids that join."""
+    probs = jnp.pad(probs, ((0, 0), (0, len(ids) - probs.shape[1]), (0, 0), (0, 0)))
+    given = (mask == ids[1:, None, None]).astype(probs.dtype)
+    return jnp.where(mask == 0, probs, 0).at[:, 1:].add(given)
+
+
+_split_objects = jax.jit(split_objects)
+_open_bank = jax.jit(banks.open_bank, static_argnums=1)
+_grow = jax.jit(banks.grow)
+_write, _write_donating = jax.jit(banks.write_previous), jax.jit(banks.write_previous, donate_argnums=0)
+_drop, _drop_donating = jax.jit(banks.drop_oldest), jax.jit(banks.drop_oldest, donate_argnums=0)
