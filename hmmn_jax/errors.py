@@ -15,3 +15,7 @@ class MismatchError(CheckpointError):
     """Tensors that are not those of the model: missing, surplus or of another shape."""
 
     exit_code = 1
+
+
+class DataError(HMMNError):
+    """A file or folder of data that is not what it should be."""

@@ -129,12 +129,7 @@ def torch_shapes(config: HMMNConfig) -> dict[str, tuple[int, ...]]:
 
 def abstract_variables(config: HMMNConfig) -> Variables:
     """Shapes and dtypes of the variables of `HMMN(config)`, without computing any."""
-
-    def init(key):
-        frames, masks = jax.numpy.zeros((1, 3, 16, 16, 3)), jax.numpy.zeros((1, 2, 16, 16))
-        return HMMN(config).init(key, frames, masks)
-
-    return jax.eval_shape(init, jax.random.key(0))
+    return jax.eval_shape(HMMN(config).init_variables, jax.random.key(0))
 
 
 def _torch_shape(shape: tuple[int, ...], path: Path) -> tuple[int, ...]:

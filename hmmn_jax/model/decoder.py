@@ -1,6 +1,7 @@
 """The decoder: from what was read to each object's probability, and soft aggregation over the objects."""
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -140,9 +141,9 @@ class Decoder(nn.Module):
         return jax.nn.softmax(_per_object(functools.partial(upsample, factor=4), x), axis=-1)[..., 1]
 
 
-def _per_object(module: nn.Module, x: jax.Array) -> jax.Array:
-    """Applies a module of `[b,h,w,c]` to `[b,o,h,w,c]`."""
-    y = module(x.reshape(-1, *x.shape[2:]))
+def _per_object(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
+    """Applies a function of `[b,h,w,c]` to `[b,o,h,w,c]`."""
+    y = function(x.reshape(-1, *x.shape[2:]))
     return y.reshape(*x.shape[:2], *y.shape[1:])
 
 

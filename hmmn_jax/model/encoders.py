@@ -74,12 +74,12 @@ class MemoryEncoder(nn.Module):
             self.key_s8, self.value_s8 = Conv(config.key_dim_s8, config), Conv(config.value_dim_s8, config)
             self.key_s4, self.value_s4 = Conv(config.key_dim_s4, config), Conv(config.value_dim_s4, config)
 
-    def stem(self, frame: Float[Array, "b H W 3"]) -> Float[Array, "b H/2 W/2 c"]:
+    def stem(self, frame: Float[Array, "b H W 3"]) -> Float[Array, "b h2 w2 c"]:
         """The frame's share of the first layer, once for all objects; RGB in [0, 1], sides multiples of 16."""
         return self.conv_frame(self.normalise(frame))
 
     def __call__(
-        self, stem: Float[Array, "b H/2 W/2 c"], mask: Float[Array, "b o H W"], others: Float[Array, "b o H W"]
+        self, stem: Float[Array, "b h2 w2 c"], mask: Float[Array, "b o H W"], others: Float[Array, "b o H W"]
     ) -> Memory:
         """The frame's `stem` and, for each object, its own and the others' probabilities -> a `Memory` of one frame."""
         b, o = mask.shape[:2]

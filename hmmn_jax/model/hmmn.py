@@ -1,7 +1,7 @@
 """HMMN: memorise frames with their masks, segment the next frame from what is remembered."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, Num
 from hmmn_jax.model.config import HMMNConfig
 from hmmn_jax.model.decoder import Decoder, Query, soft_aggregation
 from hmmn_jax.model.encoders import Memory, MemoryEncoder, QueryEncoder, split_objects
-from hmmn_jax.model.frames import crop_from_stride, pad_to_stride, to_unit_range
+from hmmn_jax.model.frames import STRIDE, crop_from_stride, pad_to_stride, to_unit_range
 from hmmn_jax.model.matching import KernelRead, from_blocks, kernel_guided_read, select_topk, to_blocks, topk_guided_read
 
 
@@ -32,9 +32,9 @@ class Segmentation(NamedTuple):
 class HMMN(nn.Module):
     """Hierarchical Memory Matching Network (Seong et al., ICCV 2021).
 
-    A pure function of its variables: `model.apply(variables, ..., method="memorize")`. Frames are RGB, uint8 or float in [0, 1],
-    of any size; probabilities have the background first and are never arg-maxed on the way. Collections: "params" (trained),
-    "batch_stats" and "constants" (not trained, but part of a checkpoint).
+    A pure function of its variables: `model.apply(variables, ..., method="memorize")`. Frames are RGB, uint8 or float in
+    [0, 1], of any size; probabilities have the background first and are never arg-maxed on the way. Collections: "params"
+    (trained), "batch_stats" and "constants" (not trained, but part of a checkpoint).
     """
 
     config: HMMNConfig = HMMNConfig()
@@ -43,6 +43,10 @@ class HMMN(nn.Module):
         self.memory_encoder = MemoryEncoder(self.config)
         self.query_encoder = QueryEncoder(self.config)
         self.decoder = Decoder(self.config)
+
+    def init_variables(self, key: jax.Array) -> dict[str, Any]:
+        """Random variables, seeded by `key`; their shapes do not depend on any frame's."""
+        return self.init(key, jnp.zeros((1, 3, STRIDE, STRIDE, 3)), jnp.zeros((1, 2, STRIDE, STRIDE)))
 
     def memorize(self, frame: Num[Array, "b H W 3"], probs: Float[Array, "b o1 H W"]) -> Memory:
         """What is remembered of a frame, given the probabilities of its o = o1 - 1 objects: a `Memory` of one frame."""

@@ -1,0 +1,1 @@
+"""Evaluation: pictures and movies of what was segmented."""

@@ -1,0 +1,16 @@
+"""The palette of DAVIS and PASCAL VOC, by which masks are shown."""
+
+import numpy as np
+from jaxtyping import UInt8
+
+
+def davis_palette() -> UInt8[np.ndarray, "256 3"]:
+    """Gives the RGB colour of every object id; id 0, the background, is black.
+
+    Bits 0, 3, 6 of an id are the highest three bits of red, bits 1, 4, 7 those of green, bits 2, 5 those of blue, lowest first,
+    so that small ids are far apart.
+    """
+    bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")  # [id, bit], lowest first
+    bits = np.pad(bits, ((0, 0), (0, 1))).reshape(256, 3, 3)  # [id, significance in the colour, channel]
+    shifts = np.array([7, 6, 5], np.uint8)[:, None]
+    return (bits << shifts).sum(axis=1, dtype=np.uint8)

@@ -1,0 +1,142 @@
+"""Runs a checkout of the published PyTorch code on one clip, in float64, in a process of its own: see `verify`.
+
+    python official_process.py CHECKOUT FOLDER
+
+FOLDER holds `weights.npz` (official names without `module.`) and `clip.npz` (`frames` uint8 `[T,H,W,3]`; `mask` uint8 `[H,W]`,
+ids 1..K; `mem_every`); `logits.npy`, float64 `[T-1,K+1,H,W]`, is written to it. Needs torch and NumPy; never JAX.
+"""
+
+import importlib
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+STAND_INS = ("torchvision", "torchvision.models", "torchvision.transforms", "cv2", "matplotlib", "matplotlib.pyplot")
+
+
+class StandIn(types.ModuleType):
+    """A module of which anything can be imported, asked for and called, to no effect."""
+
+    def __getattr__(self, name: str) -> "StandIn":
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return StandIn(f"{self.__name__}.{name}")
+
+    def __call__(self, *args, **kwargs) -> "StandIn":
+        return self
+
+
+class Bottleneck(nn.Module):
+    """torchvision's, v1.5 (the stride is on the 3x3): `[b,inputs,h,w] -> [b,4*width,h/stride,w/stride]`."""
+
+    def __init__(self, inputs: int, width: int, stride: int, project: bool):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(inputs, width, 1, bias=False), nn.BatchNorm2d(width)
+        self.conv2, self.bn2 = nn.Conv2d(width, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width)
+        self.conv3, self.bn3 = nn.Conv2d(width, 4 * width, 1, bias=False), nn.BatchNorm2d(4 * width)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = None
+        if project:
+            self.downsample = nn.Sequential(nn.Conv2d(inputs, 4 * width, 1, stride, bias=False), nn.BatchNorm2d(4 * width))
+
+    def forward(self, x):
+        """Three convolutions and a shortcut."""
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.relu(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+def resnet50(*_args, **_kwargs) -> nn.Module:
+    """torchvision's ResNet-50, with its names, without `layer4` and `fc`, untrained whatever is asked for."""
+    net = nn.Module()
+    net.conv1, net.bn1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64)
+    net.relu, net.maxpool = nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)
+    inputs = 64
+    for layer, (blocks, width) in enumerate(((3, 64), (4, 128), (6, 256)), 1):
+        stage = []
+        for i in range(blocks):
+            stage.append(Bottleneck(inputs, width, 2 if i == 0 and layer > 1 else 1, project=i == 0))
+            inputs = 4 * width
+        setattr(net, f"layer{layer}", nn.Sequential(*stage))
+    return net
+
+
+def supply_stand_ins() -> None:
+    """Puts stand-ins where the checkout's imports are missing or broken, and keeps `resnet50` from downloading weights.
+
+    The weights are overwritten anyway; nothing of cv2 and matplotlib takes part in the network.
+    """
+    for name in STAND_INS:
+        parent, _, child = name.rpartition(".")
+        try:
+            importlib.import_module(name)
+        except Exception:  # missing; or installed but broken, which raises what it likes
+            sys.modules[name] = StandIn(name)
+            if parent:
+                setattr(sys.modules[parent], child, sys.modules[name])
+    models = sys.modules["torchvision.models"]
+    if isinstance(models, StandIn):
+        models.resnet50 = resnet50
+    else:
+        build = models.resnet50
+        models.resnet50 = lambda *_args, **_kwargs: build()
+
+
+def load_network(checkout: Path, weights: dict[str, np.ndarray]) -> nn.Module:
+    """The checkout's `HMMN` with these weights, in float64 and evaluation mode."""
+    if not (checkout / "model.py").is_file():
+        raise SystemExit("no model.py in it")
+    sys.path.insert(0, str(checkout))
+    module = importlib.import_module("model")
+    if not hasattr(module, "HMMN"):
+        raise SystemExit("its model.py has no class HMMN")
+    net = module.HMMN().eval()
+    net.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in weights.items()})
+    net.double()
+    for stem in (net.Encoder_M.conv1_m, net.Encoder_M.conv1_o):  # the published code casts masks to float32 before these
+        stem.register_forward_pre_hook(lambda _module, inputs: tuple(x.double() for x in inputs))
+    return net
+
+
+def segment(net: Callable, frames: np.ndarray, mask: np.ndarray, mem_every: int) -> np.ndarray:
+    """Logits `[T-1,K+1,H,W]` of the frames after the first, by the published calling convention.
+
+    Memories `[K,C,T,h,w]` grow on axis 2: stride 16 keeps every `mem_every`-th frame, strides 8 and 4 the first alone; the
+    previous frame comes last.
+    """
+    objects = int(mask.max())
+    video = torch.from_numpy(frames.astype(np.float32) / np.float32(255)).double().permute(0, 3, 1, 2)
+    probs = torch.from_numpy(np.stack([mask == k for k in range(objects + 1)])).double()[None]
+    count, kept, outputs = torch.tensor([objects]), None, []
+    for t in range(1, len(video)):
+        new = net(video[t - 1 : t], probs, count)
+        memory = tuple(new) if kept is None else tuple(torch.cat(pair, 2) for pair in zip(kept, new, strict=True))
+        logits = net(video[t : t + 1], *memory, count)
+        probs = torch.softmax(logits, 1)
+        if kept is None:
+            kept = memory
+        elif (t - 1) % mem_every == 0:
+            kept = memory[:2] + kept[2:]
+        outputs.append(logits[0].numpy())
+    return np.stack(outputs)
+
+
+@torch.no_grad()
+def main(checkout: Path, folder: Path) -> None:
+    """Reads FOLDER's weights and clip, writes its logits."""
+    torch.set_default_dtype(torch.float64)
+    supply_stand_ins()
+    with np.load(folder / "weights.npz") as weights, np.load(folder / "clip.npz") as clip:
+        net = load_network(checkout, dict(weights))
+        logits = segment(net, clip["frames"], clip["mask"], int(clip["mem_every"]))
+    np.save(folder / "logits.npy", logits)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

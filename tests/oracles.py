@@ -1,0 +1,154 @@
+"""The method in NumPy, loop by loop, written from its description: slow, float64, one sample and one object at a time."""
+
+import math
+
+import numpy as np
+
+
+def softmax(x):
+    e = np.exp(x - x.max())
+    return e / e.sum()
+
+
+def conv(x, kernel, stride=1):
+    """Map `[h,w,c]` by `[k,k,c,o]`, with k // 2 zeros on each side."""
+    k = kernel.shape[0]
+    h, w = ((size + 2 * (k // 2) - k) // stride + 1 for size in x.shape[:2])
+    padded = np.pad(x, ((k // 2, k // 2), (k // 2, k // 2), (0, 0)))
+    out = np.zeros((h, w, kernel.shape[3]))
+    for i in range(h):
+        for j in range(w):
+            patch = padded[i * stride : i * stride + k, j * stride : j * stride + k]
+            for o in range(kernel.shape[3]):
+                out[i, j, o] = np.sum(patch * kernel[..., o])
+    return out
+
+
+def bilinear(x, factor):
+    """Map `[h,w,c]` enlarged: half-pixel centres, the border continued."""
+    h, w, c = x.shape
+    out = np.zeros((h * factor, w * factor, c))
+    for i in range(h * factor):
+        for j in range(w * factor):
+            y, z = max((i + 0.5) / factor - 0.5, 0), max((j + 0.5) / factor - 0.5, 0)
+            y0, z0 = int(y), int(z)
+            y1, z1 = min(y0 + 1, h - 1), min(z0 + 1, w - 1)
+            top = (1 - (z - z0)) * x[y0, z0] + (z - z0) * x[y0, z1]
+            bottom = (1 - (z - z0)) * x[y1, z0] + (z - z0) * x[y1, z1]
+            out[i, j] = (1 - (y - y0)) * top + (y - y0) * bottom
+    return out
+
+
+def best_in_window(s, height, width, window):
+    """Scores `s[m][q]` of a frame against the query -> for each memory cell the best query cell near its own position."""
+    best = []
+    for m in range(height * width):
+        y, x = divmod(m, width)
+        reach = window // 2
+        near = [
+            v * width + u
+            for v in range(max(y - reach, 0), min(y + reach, height - 1) + 1)
+            for u in range(max(x - reach, 0), min(x + reach, width - 1) + 1)
+        ]
+        best.append(max(near, key=lambda q: s[m][q]))
+    return best
+
+
+class CoarseMemory:
+    """The stride-16 memory of one object through a video.
+
+    `extra_hop=False` places the kernels where tracking alone would: what the method does *not* do.
+    """
+
+    def __init__(self, height, width, window=7, sigma=3.0, growth=0.5, use_kernel=True, extra_hop=True):
+        self.height, self.width, self.window, self.sigma, self.growth = height, width, window, sigma, growth
+        self.use_kernel, self.extra_hop = use_kernel, extra_hop
+        self.older = []  # of each kept frame before the previous one: keys [n,c], values [n,v], centres [n]
+
+    def step(self, key, value, query, keep, compute=True):
+        """Reads for `query` with (key, value), all `[n,.]`, as the previous frame, which then is kept or not.
+
+        Gives the readout `[n,v]`, the normalised affinity `p[q,t,m]`, its logarithm before normalising, and the centres `[t,m]`.
+        """
+        n = self.height * self.width
+        best = best_in_window(self._scores(key, query), self.height, self.width, self.window)
+        hops = []
+        for _, _, centres in self.older:
+            for m in range(n):
+                centres[m] = best[centres[m]]
+            hops.append([best[c] if self.extra_hop else c for c in centres])
+        frames = [*self.older, (key, value, best)]
+        hops.append(best)
+        result = self._read(frames, hops, query) if compute else None
+        centres = np.array([frame[2] for frame in frames])
+        if keep:
+            self.older.append((key, value, list(best)))
+        return result and (*result, centres)
+
+    def _scores(self, key, query):
+        return [query @ k / math.sqrt(len(k)) for k in key]
+
+    def _read(self, frames, hops, query):
+        n, count = self.height * self.width, len(frames)
+        log = np.zeros((n, count, n))
+        y, x = np.divmod(np.arange(n), self.width)
+        for t, (key, _, _) in enumerate(frames):
+            scores, age = self._scores(key, query), count - 1 - t
+            sigma = self.sigma * (self.growth * age + 1)
+            for m in range(n):
+                log[:, t, m] = scores[m]
+                if self.use_kernel:
+                    cy, cx = divmod(hops[t][m], self.width)
+                    log[:, t, m] -= ((y - cy) ** 2 + (x - cx) ** 2) / (2 * sigma**2)
+        p, readout = np.zeros_like(log), []
+        for q in range(n):
+            p[q] = softmax(log[q])
+            readout.append(sum(p[q, t] @ value for t, (_, value, _) in enumerate(frames)))
+        return np.array(readout), p, log
+
+
+def select(log, k):
+    """Log-affinity `[q,t,m]` -> for each query cell the k best cells (t, m) of the first and the previous frame, best first."""
+    ends = [0] if log.shape[1] == 1 else [0, log.shape[1] - 1]
+    chosen = []
+    for row in log:
+        cells = [(t, m) for t in ends for m in range(log.shape[2])]
+        chosen.append(sorted(cells, key=lambda cell: -row[cell])[:k])
+    return chosen
+
+
+def fine_read(keys, values, query, cells, size):
+    """Maps `keys[frame]`, `values[frame]`, `query`; for each coarse query cell its coarse cells (frame, y, x) -> a map."""
+    height, width = query.shape[0] // size, query.shape[1] // size
+    out = np.zeros((*query.shape[:2], values[0].shape[-1]))
+    for cell in range(height * width):
+        y, x = divmod(cell, width)
+        places = [(f, cy * size + i, cx * size + j) for f, cy, cx in cells[cell] for i in range(size) for j in range(size)]
+        k, v = (np.array([source[f][i, j] for f, i, j in places]) for source in (keys, values))
+        for i in range(y * size, (y + 1) * size):
+            for j in range(x * size, (x + 1) * size):
+                out[i, j] = softmax(k @ query[i, j] / math.sqrt(k.shape[1])) @ v
+    return out
+
+
+def aggregate(p):
+    """Probabilities `[o,h,w]` of the objects by themselves -> logits `[o+1,h,w]`."""
+    logits = np.zeros((len(p) + 1, *p.shape[1:]))
+    for i in range(p.shape[1]):
+        for j in range(p.shape[2]):
+            background = 1.0
+            for one in p[:, i, j]:
+                background *= 1 - one
+            for channel, one in enumerate([background, *p[:, i, j]]):
+                clipped = min(max(one, 1e-7), 1 - 1e-7)
+                logits[channel, i, j] = math.log(clipped / (1 - clipped))
+    return logits
+
+
+def cross_entropy(logits, masks):
+    """Logits `[t,o+1,h,w]` and ids `[t,h,w]` of one clip -> mean over pixels, summed over frames."""
+    total = 0.0
+    for frame, mask in zip(logits, masks, strict=True):
+        pixels = [-math.log(softmax(frame[:, i, j])[mask[i, j]]) for i, j in np.ndindex(mask.shape)]
+        total += sum(pixels) / len(pixels)
+    return total
