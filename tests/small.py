@@ -47,9 +47,7 @@ def variables(config=SMALL, dtype="float32", seed=0):
             return rng.uniform(0.5, 1.5, shape)
         return rng.normal(0, 0.1, shape)
 
-    values = {
-        path: np.int64(0) if path[-1] == "count" else draw(path, leaf.shape).astype(dtype) for path, leaf in flat.items()
-    }
+    values = {path: np.int64(0) if path[-1] == "count" else draw(path, leaf.shape).astype(dtype) for path, leaf in flat.items()}
     return flax.traverse_util.unflatten_dict(values)
 
 

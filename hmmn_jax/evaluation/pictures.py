@@ -137,7 +137,7 @@ class _Gif:
     def __init__(self, path: Path, fps: float | int):
         self.path = path
         self.duration = 10 * max(2, round(100 / fps))  # milliseconds; viewers slow down what is faster
-        self.frames = tempfile.TemporaryFile()  # noqa: SIM115, closed by stop()
+        self.frames = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115, closed by stop()
         self.size = (0, 0)
         self.count = 0
 
@@ -150,7 +150,7 @@ class _Gif:
 
     def finish(self) -> None:
         sample = np.unique(np.linspace(0, self.count - 1, GIF_PALETTE_FRAMES).astype(int))
-        palette = Image.fromarray(np.concatenate([self._frame(i) for i in sample])).quantize(256)
+        palette = Image.fromarray(np.concatenate([self._frame(i) for i in sample.tolist()])).quantize(256)
         first, *rest = self._indexed(palette)
         first.save(self.path, format="GIF", save_all=True, append_images=rest, duration=self.duration, loop=0)
 

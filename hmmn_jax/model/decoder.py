@@ -63,13 +63,15 @@ class ReadoutConv(nn.Module):
 
     def query(self, value: Float[Array, "b h w v"]) -> Float[Array, "b h w c"]:
         """The share of the query value."""
-        dtype = compute_dtype(self.config, self.kernel)
-        return conv2d(value.astype(dtype), self.kernel[:, :, value.shape[-1] :].astype(dtype)) + self.bias.astype(dtype)
+        return self._share(value, slice(value.shape[-1], None)) + self.bias.astype(compute_dtype(self.config, self.bias))
 
     def __call__(self, readout: Float[Array, "b h w v"]) -> Float[Array, "b h w c"]:
         """The share of the readout."""
+        return self._share(readout, slice(readout.shape[-1]))
+
+    def _share(self, x: jax.Array, channels: slice) -> jax.Array:
         dtype = compute_dtype(self.config, self.kernel)
-        return conv2d(readout.astype(dtype), self.kernel[:, :, : readout.shape[-1]].astype(dtype))
+        return conv2d(x.astype(dtype), self.kernel[:, :, channels].astype(dtype), winograd=self.config.winograd)
 
 
 class Refine(nn.Module):

@@ -7,13 +7,25 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from hmmn_jax.model.config import HMMNConfig
+from hmmn_jax.model.winograd import winograd_conv3x3
 
 NORM_EPSILON = 1e-5
+WINOGRAD_CHANNELS = 64  # fewest channels, in and out, with which Winograd was measured to win
 
 
-def conv2d(x: Float[Array, "b h w c"], kernel: Float[Array, "k k c o"], stride: int = 1) -> Float[Array, "b h2 w2 o"]:
-    """Cross-correlation with k // 2 zeros on every side ('SAME' would pad a strided layer otherwise than PyTorch)."""
-    padding = kernel.shape[0] // 2
+def conv2d(
+    x: Float[Array, "b h w c"], kernel: Float[Array, "k k c o"], stride: int = 1, winograd: bool = False
+) -> Float[Array, "b h2 w2 o"]:
+    """Cross-correlation with k // 2 zeros on every side ('SAME' would pad a strided layer otherwise than PyTorch).
+
+    `winograd` allows Winograd's algorithm where it was measured to be faster.
+    """
+    size, _, inputs, outputs = kernel.shape
+    if size == 1:  # a matrix product, which XLA runs a little faster as such
+        return jnp.tensordot(x[:, ::stride, ::stride], kernel[0, 0], 1)
+    if winograd and size == 3 and stride == 1 and min(inputs, outputs) >= WINOGRAD_CHANNELS:
+        return winograd_conv3x3(x, kernel)
+    padding = size // 2
     return jax.lax.conv_general_dilated(
         x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
@@ -39,7 +51,7 @@ class Conv(nn.Module):
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape)
         dtype = compute_dtype(self.config, kernel)
-        y = conv2d(x.astype(dtype), kernel.astype(dtype), self.stride)
+        y = conv2d(x.astype(dtype), kernel.astype(dtype), self.stride, self.config.winograd)
         if self.use_bias:
             y = y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(dtype)
         return y

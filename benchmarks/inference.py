@@ -1,0 +1,103 @@
+"""Seconds a frame and peak memory of inference, side by side with another implementation.
+
+    python benchmarks/inference.py --memory 2 20 --peer "python PEER.py time --memory 2 20"
+    python benchmarks/inference.py --objects 3 --memory 2 --peer "python PEER.py time --objects 3 --memory 2"
+
+Each round starts a fresh process for this project and then one for the peer, so that both meet the same state of the machine and
+peak memory is each one's own. A peer prints a JSON line for each memory size with `memory_frames`, `seconds_per_frame` and `peak_mb`.
+Printed are the medians over the rounds, and their ratios. Run it with nothing else on the machine.
+"""
+
+import argparse
+import json
+import os
+import resource
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+
+def measure(height: int, width: int, objects: int, memory: list[int], runs: int) -> None:
+    """Prints a JSON line for each memory size: the median of `runs` frames with that many memory frames."""
+    import jax
+
+    from hmmn_jax import HMMNConfig, Segmenter
+    from hmmn_jax.torch_weights import abstract_variables
+
+    rng = np.random.default_rng(0)
+
+    def random_leaf(leaf):
+        if len(leaf.shape) == 4:
+            return rng.normal(0, np.sqrt(2 / np.prod(leaf.shape[:3])), leaf.shape).astype(np.float32)
+        return np.ones(leaf.shape, leaf.dtype)
+
+    config = HMMNConfig()
+    segmenter = Segmenter(jax.tree.map(random_leaf, abstract_variables(config)), config, mem_every=1)
+    frame = rng.integers(0, 256, (height, width, 3), np.uint8)
+    mask = np.zeros((height, width), np.uint8)
+    for k in range(objects):
+        left = (k + 1) * width // (objects + 2)
+        mask[height // 4 : height // 2, left : left + width // 8] = k + 1
+    state = segmenter.init(frame, mask)
+    for frames in sorted(memory):
+        segmenter.mem_every = 1
+        while not (state.tracks[0].bank is not None and state.tracks[0].kept == frames - 1):
+            state, result = segmenter.step(state, frame, donate=True)
+        segmenter.mem_every = sys.maxsize  # from here on nothing more is kept
+        times = []
+        for _ in range(runs + 1):
+            start = time.perf_counter()
+            state, result = segmenter.step(state, frame, donate=True)
+            result.mask.block_until_ready()
+            times.append(time.perf_counter() - start)
+        seconds = statistics.median(times[1:])
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        print(json.dumps({"memory_frames": frames, "seconds_per_frame": seconds, "peak_mb": peak}), flush=True)
+
+
+def run(command: list[str]) -> dict[int, dict[str, float]]:
+    """The JSON lines that a command prints, by memory size."""
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    lines = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    return {line["memory_frames"]: line for line in lines}
+
+
+def main() -> None:
+    """Alternates the two, prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--height", type=int, default=480)
+    parser.add_argument("--width", type=int, default=864)
+    parser.add_argument("--objects", type=int, default=1)
+    parser.add_argument("--memory", type=int, nargs="+", default=[2], help="memory frames, the previous one included (2 or more)")
+    parser.add_argument("--runs", type=int, default=3, help="frames timed in each process, after one to warm up")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--peer", default=None, help="command of the other implementation")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker:
+        return measure(args.height, args.width, args.objects, args.memory, args.runs)
+    ours = [sys.executable, os.path.abspath(__file__), *sys.argv[1:], "--worker"]
+    rounds = []
+    for index in range(args.rounds):
+        rounds.append((run(ours), run(shlex.split(args.peer)) if args.peer else None))
+        print(f"round {index + 1} of {args.rounds} done", file=sys.stderr)
+    print(f"{args.height}x{args.width}, {args.objects} objects, medians of {args.rounds} processes of {args.runs} frames")
+    print("memory |   s a frame   peer  ratio |  peak MB   peer  ratio")
+    for frames in sorted(args.memory):
+        row = f"{frames:6} |"
+        for key, form in (("seconds_per_frame", "11.3f"), ("peak_mb", "8.0f")):
+            here = statistics.median(ours[frames][key] for ours, _ in rounds)
+            row += f" {here:{form}}"
+            if args.peer:
+                there = statistics.median(peer[frames][key] for _, peer in rounds)
+                row += f" {there:6.{form[-2:]}} {here / there:6.2f} |"
+        print(row)
+    return None
+
+
+if __name__ == "__main__":
+    main()

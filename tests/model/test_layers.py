@@ -1,0 +1,117 @@
+"""Layers, frames and folding, against loops and literal figures."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracles
+import pytest
+from flax import linen as nn
+from small import SMALL, variables
+
+from hmmn_jax import HMMN
+from hmmn_jax.model.decoder import upsample
+from hmmn_jax.model.folding import fold_batch_norm
+from hmmn_jax.model.frames import crop_from_stride, pad_to_stride, stride_padding, to_unit_range
+from hmmn_jax.model.layers import Conv, FrozenBatchNorm, conv2d
+from hmmn_jax.model.resnet import Trunk
+
+
+def draw(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+@pytest.mark.parametrize("size", [(8, 10), (7, 9)])
+@pytest.mark.parametrize(("kernel_size", "stride"), [(1, 1), (1, 2), (3, 1), (3, 2), (7, 2)])
+def test_convolution_has_pytorch_geometry(x64, size, kernel_size, stride):
+    x, kernel = draw(2, *size, 3), draw(kernel_size, kernel_size, 3, 2, seed=1)
+    found = conv2d(jnp.asarray(x), jnp.asarray(kernel), stride)
+    np.testing.assert_allclose(found, [oracles.conv(one, kernel, stride) for one in x], rtol=0, atol=1e-12)
+
+
+def test_convolution_adds_its_bias_and_keeps_to_its_dtype():
+    x = jnp.asarray(draw(1, 6, 6, 3), jnp.float32)
+    parameters = {"params": {"kernel": jnp.zeros((3, 3, 3, 2)), "bias": jnp.array([1.5, -2.0])}}
+    assert Conv(2, SMALL).apply(parameters, x)[0, 0, 0].tolist() == [1.5, -2.0]
+    assert Conv(2, SMALL).apply(parameters, x).dtype == jnp.float32
+    assert Conv(2, SMALL.replace(dtype="bfloat16")).apply(parameters, x).dtype == jnp.bfloat16
+
+
+def test_max_pool_pads_one_on_each_side(x64):
+    """Through a trunk that passes its input: its output at stride 4 is every other maximum of 3x3, rectified."""
+    config = SMALL.replace(norm="none", stem_width=16)
+    stem = draw(1, 12, 16, 16)
+    shapes = jax.eval_shape(Trunk(config).init, jax.random.key(0), stem)
+    parameters = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)
+    parameters["params"]["res2_0"]["conv_project"]["kernel"] = jnp.eye(16)[None, None]
+    res2, *_ = Trunk(config).apply(parameters, jnp.asarray(stem))
+    for i, j in np.ndindex(6, 8):
+        window = stem[0, max(2 * i - 1, 0) : 2 * i + 2, max(2 * j - 1, 0) : 2 * j + 2]
+        np.testing.assert_array_equal(res2[0, i, j], np.maximum(window.max((0, 1)), 0))
+
+
+def test_batch_norm_uses_its_stored_statistics(x64):
+    x = draw(2, 4, 5, 3)
+    scale, bias, mean, var = draw(3, seed=1), draw(3, seed=2), draw(3, seed=3), draw(3, seed=4) ** 2
+    layer = {
+        "params": {"scale": scale, "bias": bias},
+        "batch_stats": {"mean": mean, "var": var, "count": np.int64(3)},
+    }
+    found, changed = FrozenBatchNorm().apply(layer, jnp.asarray(x), mutable=True)
+    np.testing.assert_allclose(found, (x - mean) / np.sqrt(var + 1e-5) * scale + bias, rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(changed["batch_stats"]["mean"], mean)
+
+
+@pytest.mark.parametrize(
+    ("size", "padding"),
+    [
+        ((84, 123), ((6, 6), (2, 3))),  # 96 x 128
+        ((480, 854), ((0, 0), (5, 5))),  # 480 x 864
+        ((81, 95), ((7, 8), (0, 1))),
+        ((96, 16), ((0, 0), (0, 0))),
+        ((1, 1), ((7, 8), (7, 8))),
+    ],
+)
+def test_padding_is_centred_with_the_smaller_half_first(size, padding):
+    assert stride_padding(*size) == padding
+    x = jnp.ones((1, *size))
+    padded = pad_to_stride(x, (1, 2))
+    np.testing.assert_array_equal(padded, np.pad(x, ((0, 0), *padding)))
+    np.testing.assert_array_equal(crop_from_stride(padded, *size), x)
+
+
+def test_each_8_bit_value_is_truly_divided():
+    values = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
+    expected = values.astype(np.float32) / np.float32(255)
+    for convert in (to_unit_range, jax.jit(to_unit_range)):
+        found = np.asarray(convert(jnp.asarray(values)))
+        assert found.dtype == np.float32 and found.tobytes() == expected.tobytes()
+    np.testing.assert_array_equal(to_unit_range(jnp.asarray(expected)), expected)
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+def test_upsampling_is_bilinear_with_half_pixel_centres(x64, factor):
+    x = draw(2, 3, 5, 2)
+    expected = [oracles.bilinear(one, factor) for one in x]
+    np.testing.assert_allclose(upsample(jnp.asarray(x), factor), expected, rtol=0, atol=1e-12)
+
+
+def test_folding_batch_norm_changes_nothing(x64):
+    given = variables(SMALL, "float64")
+    folded, config = fold_batch_norm(given, SMALL)
+    assert config == SMALL.replace(norm="none") and "batch_stats" not in folded
+    shapes = jax.eval_shape(HMMN(config).init, jax.random.key(0), np.zeros((1, 3, 16, 16, 3)), np.zeros((1, 2, 16, 16)))
+    assert jax.tree.map(np.shape, folded) == jax.tree.map(np.shape, nn.unbox(shapes))
+    frames, mask = np.random.default_rng(0).random((1, 3, 48, 64, 3)), np.zeros((1, 3, 48, 64))
+    mask[:, 1, 8:24, 8:30], mask[:, 2, 20:40, 34:60] = 1, 1
+    mask[:, 0] = 1 - mask.sum(1)
+    plain, fast = (jax.jit(functools.partial(HMMN(c).apply))(v, frames, mask) for c, v in ((SMALL, given), (config, folded)))
+    assert np.ptp(plain[:, 0]) > 0.1
+    np.testing.assert_allclose(fast, plain, rtol=0, atol=1e-10)
+
+
+def test_folding_leaves_other_norms_alone():
+    config = SMALL.replace(norm="group")
+    given = variables(config)
+    assert fold_batch_norm(given, config) == (given, config)

@@ -1,0 +1,52 @@
+"""Cross-entropy of clips, against loops."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracles
+import pytest
+
+from hmmn_jax.training.losses import clip_cross_entropy
+
+
+def case(objects=3):
+    rng = np.random.default_rng(0)
+    return rng.normal(0, 4, (2, 2, objects + 1, 5, 6)), rng.integers(0, objects + 1, (2, 2, 5, 6), np.uint8)
+
+
+def test_cross_entropy_equals_loops(x64):
+    logits, masks = case()
+    expected = [oracles.cross_entropy(*clip) for clip in zip(logits, masks, strict=True)]
+    np.testing.assert_allclose(clip_cross_entropy(jnp.asarray(logits), jnp.asarray(masks)), expected, rtol=1e-12)
+
+
+def test_cross_entropy_by_hand(x64):
+    """Two frames of two pixels, background against one object: even odds, then odds of three to one."""
+    logits = np.zeros((1, 2, 2, 1, 2))
+    logits[0, 1, 1] = np.log(3)
+    masks = np.array([[[[0, 1]], [[1, 0]]]], np.int32)
+    expected = np.log(2) + (np.log(4 / 3) + np.log(4)) / 2
+    np.testing.assert_allclose(clip_cross_entropy(jnp.asarray(logits), jnp.asarray(masks)), [expected], rtol=1e-12)
+
+
+def test_padded_objects_do_not_count(x64):
+    logits, masks = case()
+    padded = np.pad(logits, ((0, 0), (0, 0), (0, 2), (0, 0), (0, 0)), constant_values=-np.inf)
+
+    def loss(logits):
+        return clip_cross_entropy(logits, jnp.asarray(masks)).sum()
+
+    (plain, grads), (with_padding, padded_grads) = (jax.value_and_grad(loss)(jnp.asarray(x)) for x in (logits, padded))
+    np.testing.assert_allclose(with_padding, plain, rtol=1e-14)
+    np.testing.assert_allclose(padded_grads[:, :, :4], grads, rtol=0, atol=1e-15)
+    assert not np.asarray(padded_grads[:, :, 4:]).any()
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(jnp.float32, 1e-6), (jnp.bfloat16, 1e-6)])
+def test_cross_entropy_is_computed_in_float32_at_least(dtype, bound):
+    logits, masks = case()
+    logits = jnp.asarray(logits, dtype)
+    found = clip_cross_entropy(logits, jnp.asarray(masks))
+    expected = [oracles.cross_entropy(*clip) for clip in zip(np.asarray(logits, np.float64), masks, strict=True)]
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, expected, rtol=bound)
