@@ -6,14 +6,12 @@
     python convert_weights.py inspect FILE                              # or OUT
     python convert_weights.py verify --official CHECKOUT --checkpoint HMMN_weights.pth --frames JPEGS --mask 00000.png
 
-Exit code 0: done. 1: tensors that are not those of the model, or (verify) a difference beyond the tolerance. 2: any other
-mistake, told in one line. Nothing is overwritten, and what fails leaves nothing behind.
+Exit code: 0 done; 1 tensors, or with verify logits, that are not as they should be; 2 any other mistake, told in one line.
 """
 
 import argparse
-import os
+import signal
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -28,68 +26,56 @@ from hmmn_jax.torch_weights import to_torch
 from hmmn_jax.verify import verify
 
 
-def run_from_torch(options: argparse.Namespace) -> int:
+def run_from_torch(options: argparse.Namespace) -> None:
     """Writes a PyTorch checkpoint as a folder of ours."""
     variables, config = load_checkpoint(options.file)
     save_checkpoint(options.out, variables, config)
     print(f"{options.file} -> {options.out}: {count(to_torch(variables, config))}")
-    return 0
 
 
-def run_to_torch(options: argparse.Namespace) -> int:
-    """Writes a folder of ours as a PyTorch checkpoint, with the config where the format has a place for it."""
+def run_to_torch(options: argparse.Namespace) -> None:
+    """Writes a folder of ours as a PyTorch checkpoint, with the config in the metadata of a .safetensors."""
     if options.file.exists():
         raise CheckpointError(f"{options.file}: exists already; remove it or choose another name")
     variables, config = load_checkpoint(options.checkpoint)
     tensors = to_torch(variables, config)
     write_torch_file(options.file, tensors, {METADATA_KEY: config_to_json(config)})
     print(f"{options.checkpoint} -> {options.file}: {count(tensors)}")
-    if options.file.suffix != ".safetensors" and config != HMMNConfig():
-        print("note: the sizes differ from the released model's, and only a .safetensors file keeps them with the tensors")
-    return 0
 
 
-def run_imagenet(options: argparse.Namespace) -> int:
-    """Writes starting weights: both trunks from a ResNet-50, the new layers by the seed."""
+def run_imagenet(options: argparse.Namespace) -> None:
+    """Writes starting weights: both trunks from torchvision's ResNet-50, the new layers by the seed."""
     config = HMMNConfig()
     variables = from_resnet50(read_torch_file(options.file), config, options.seed, str(options.file))
     save_checkpoint(options.out, variables, config)
     print(f"{options.file} -> {options.out}: {count(to_torch(variables, config))}; new layers by seed {options.seed}")
-    return 0
 
 
-def run_inspect(options: argparse.Namespace) -> int:
-    """Prints the tensors of a file, whatever model they are of, or of a folder of ours, by their official names."""
+def run_inspect(options: argparse.Namespace) -> None:
+    """Prints the tensors of any checkpoint file, or of a folder of ours by their official names."""
     tensors = to_torch(*load_checkpoint(options.file)) if options.file.is_dir() else read_torch_file(options.file)
-    rows = [(name, "x".join(map(str, tensor.shape)) or "-", str(tensor.dtype)) for name, tensor in tensors.items()]
-    print_table([("name", "shape", "dtype"), *rows])
+    for name, tensor in tensors.items():
+        print(f"{name:<50}  {'x'.join(map(str, tensor.shape)) or '-':<14}  {tensor.dtype}")
     print(count(tensors))
-    return 0
 
 
 def run_verify(options: argparse.Namespace) -> int:
-    """Prints each frame's largest difference to the published code, and whether all are within the tolerance."""
+    """Prints each frame's largest difference to the published code; 1 if any is beyond the tolerance."""
     inputs = options.official, options.checkpoint, options.frames, options.mask
     differences = verify(*inputs, max_frames=options.max_frames, size=options.size)
-    print_table([("frame", "largest |logit difference|"), *((name, f"{value:.3e}") for name, value in differences)])
+    print("largest |logit difference|  frame", *(f"{value:<26.3e}  {name}" for name, value in differences), sep="\n")
     same = all(value <= options.tolerance for _, value in differences)  # false for nan
     print(f"{'agrees' if same else 'DISAGREES'} with {options.official}: tolerance {options.tolerance:.1e}, both in float64")
     return 0 if same else 1
 
 
-def count(tensors: Mapping[str, np.ndarray]) -> str:
+def count(tensors: dict[str, np.ndarray]) -> str:
     """How much there is; parameters are what PyTorch calls weights and biases."""
-    parameters = sum(t.size for name, t in tensors.items() if name.rpartition(".")[2] in ("weight", "bias"))
+    parameters = sum(t.size for name, t in tensors.items() if name.endswith((".weight", ".bias")))
     return f"{len(tensors)} tensors, {parameters:,} parameters, {sum(t.nbytes for t in tensors.values()):,} bytes"
 
 
-def print_table(rows: Sequence[tuple[str, ...]]) -> None:
-    """Prints rows of text in columns."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    print("\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows))
-
-
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Reads the command line; `run` of the result is the function to call."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -105,36 +91,29 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     command("to-torch", run_to_torch, "checkpoint", "file")
     command("imagenet", run_imagenet, "file", "out").add_argument("--seed", type=int, default=0, help="of the new layers")
     command("inspect", run_inspect, "file")
-    compare = command("verify", run_verify)
-    for flag, text in (
-        ("--official", "checkout of the published code, with its model.py"),
-        ("--checkpoint", "its weights, .pth or .safetensors, or a folder made of them"),
-        ("--frames", "folder of images"),
-        ("--mask", "PNG with the object ids in the first of them"),
-    ):
-        compare.add_argument(flag, type=Path, required=True, help=text)
-    compare.add_argument("--max-frames", type=int, default=3, help="how many frames, the first included (%(default)s)")
-    compare.add_argument("--size", type=int, default=128, help="shorter side they are resized to, pixels (%(default)s)")
-    compare.add_argument("--tolerance", type=float, default=2e-6, help="largest difference of a logit (%(default)s)")
+    add = command("verify", run_verify).add_argument
+    add("--official", type=Path, required=True, help="checkout of the published code, with its model.py")
+    add("--checkpoint", type=Path, required=True, help="its weights, .pth or .safetensors, or a folder made of them")
+    add("--frames", type=Path, required=True, help="folder of images")
+    add("--mask", type=Path, required=True, help="PNG with the ids of the objects in the first of them")
+    add("--max-frames", type=int, default=3, help="how many frames, the first included (%(default)s)")
+    add("--size", type=int, default=128, help="shorter side they are resized to, pixels (%(default)s)")
+    add("--tolerance", type=float, default=2e-6, help="largest difference of a logit (%(default)s)")
     return parser.parse_args(arguments)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Runs one command; gives the exit code."""
     options = parse(arguments)
     jax.config.update("jax_platforms", "cpu")  # an accelerator may be busy, and float64 is a matter for the CPU
     try:
-        return options.run(options)
+        return options.run(options) or 0
     except HMMNError as error:
         print(f"convert_weights.py: {error}", file=sys.stderr)
         return error.exit_code
 
 
 if __name__ == "__main__":
-    try:
-        code = main()
-        sys.stdout.flush()
-    except BrokenPipeError:  # `inspect FILE | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    sys.exit(code)
+    if hasattr(signal, "SIGPIPE"):  # `inspect FILE | head` ends quietly
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    sys.exit(main())

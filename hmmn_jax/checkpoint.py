@@ -1,11 +1,13 @@
 """Checkpoints on disk: an Orbax folder with the model's config beside it."""
 
+import errno
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import flax
+import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
@@ -64,12 +66,13 @@ def save_checkpoint(path: str | Path, variables: dict[str, Any], config: HMMNCon
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
+        _require_space(partial, sum(leaf.nbytes for leaf in jax.tree.leaves(variables)))
         (partial / CONFIG_FILE).write_text(config_to_json(config) + "\n")
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(partial / VARIABLES, variables)
         partial.rename(path)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be written ({error.strerror or error})") from error
+    except Exception as error:  # Orbax and TensorStore raise many types besides OSError
+        raise CheckpointError(f"{path}: cannot be written ({_first_line(error)})") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -96,14 +99,26 @@ def _variables_folder(path: Path) -> Path:
     return max(steps, key=lambda step: int(step.name)) / VARIABLES
 
 
+def _require_space(folder: Path, needed: int) -> None:
+    """Raises OSError where too few bytes are free: Orbax would print pages from its threads before it fails."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(errno.ENOSPC, f"it takes {needed:,} bytes, {free:,} are free")
+
+
+def _first_line(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return text.splitlines()[0][:200]
+
+
 def _restore(folder: Path, config: HMMNConfig) -> dict[str, Any]:
     try:
         with ocp.PyTreeCheckpointer() as checkpointer:
             found = checkpointer.restore(folder)
         found = {path: np.asarray(leaf) for path, leaf in flax.traverse_util.flatten_dict(found).items()}
     except Exception as error:  # Orbax and TensorStore raise many types for a damaged folder
-        reason = (str(error).splitlines() or [""])[0][:200]
-        raise CheckpointError(f"{folder}: not readable as an Orbax checkpoint ({type(error).__name__}: {reason})") from error
+        found = f"{type(error).__name__}: {_first_line(error)}"
+        raise CheckpointError(f"{folder}: not readable as an Orbax checkpoint ({found})") from error
     expected = {path: leaf.shape for path, leaf in flax.traverse_util.flatten_dict(abstract_variables(config)).items()}
     check_shapes(
         {"/".join(path): leaf.shape for path, leaf in found.items()},

@@ -37,8 +37,8 @@ def from_resnet50(
     tensors = {name: np.zeros((), np.int64) for name in counters} | tensors
     expected = {found: shapes[name] for name, found in names.items()}
     check_shapes({name: tensor.shape for name, tensor in tensors.items()}, expected, source)
-    trunks = {name: tensors[found] for name, found in names.items()}
-    return from_torch(to_torch(_random_variables(config, seed), config) | trunks, config, source)
+    variables = jax.jit(HMMN(config).init_variables)(jax.random.key(seed))
+    return from_torch(to_torch(variables, config) | {name: tensors[found] for name, found in names.items()}, config, source)
 
 
 def _resnet_name(official: str) -> str | None:
@@ -48,11 +48,3 @@ def _resnet_name(official: str) -> str | None:
     if module not in ("Encoder_M", "Encoder_Q") or part in _NEW:
         return None
     return f"{_LAYERS.get(part, part)}.{rest}"
-
-
-def _random_variables(config: HMMNConfig, seed: int) -> dict[str, Any]:
-    @jax.jit
-    def init(key):
-        return HMMN(config).init(key, jax.numpy.zeros((1, 3, 16, 16, 3)), jax.numpy.zeros((1, 2, 16, 16)))
-
-    return init(jax.random.key(seed))

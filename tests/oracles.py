@@ -68,7 +68,8 @@ class CoarseMemory:
     def step(self, key, value, query, keep, compute=True):
         """Reads for `query` with (key, value), all `[n,.]`, as the previous frame, which then is kept or not.
 
-        Gives the readout `[n,v]`, the normalised affinity `p[q,t,m]`, its logarithm before normalising, and the centres `[t,m]`.
+        Gives the readout `[n,v]`, the normalised affinity `p[q,t,m]`, its logarithm before
+        normalising, and the centres `[t,m]`.
         """
         n = self.height * self.width
         best = best_in_window(self._scores(key, query), self.height, self.width, self.window)

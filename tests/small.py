@@ -1,9 +1,11 @@
 """A model a hundredth of the released one's size with random variables, and small videos for it."""
 
+import contextlib
 import functools
 
 import flax
 import jax
+import jaxtyping
 import numpy as np
 
 from hmmn_jax import HMMN, HMMNConfig
@@ -23,6 +25,16 @@ SMALL = HMMNConfig(
     k_s8=8,
     k_s4=4,
 )
+
+
+@contextlib.contextmanager
+def untyped():
+    """The package as users meet it, whose mistakes are told by itself and not by the type checks of the tests."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @functools.cache

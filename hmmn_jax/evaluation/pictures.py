@@ -66,7 +66,7 @@ class MovieWriter:
     def __enter__(self) -> "MovieWriter":
         with writing_errors(self.path):
             self._temporary = part_path(self.path)
-        self._encoder = _ENCODERS[self.path.suffix.lower()](self._temporary, self.fps)
+            self._encoder = _ENCODERS[self.path.suffix.lower()](self._temporary, self.fps)
         return self
 
     def write(self, frame: UInt8[np.ndarray, "h w 3"]) -> None:
@@ -150,7 +150,8 @@ class _Gif:
 
     def finish(self) -> None:
         sample = np.unique(np.linspace(0, self.count - 1, GIF_PALETTE_FRAMES).astype(int))
-        palette = Image.fromarray(np.concatenate([self._frame(i) for i in sample.tolist()])).quantize(256)
+        colours = Image.fromarray(np.concatenate([self._frame(i) for i in sample.tolist()]))
+        palette = colours.quantize(256, method=Image.Quantize.FASTOCTREE)  # a median cut would lose colours of small things
         first, *rest = self._indexed(palette)
         first.save(self.path, format="GIF", save_all=True, append_images=rest, duration=self.duration, loop=0)
 
@@ -174,10 +175,9 @@ def _edges(ids: UInt8[np.ndarray, "h w"], width: int) -> Bool[np.ndarray, "h w"]
     """Finds pixels with another id at most `width` steps up, down, left or right away; the frame's border is no edge."""
     edges = np.zeros(ids.shape, bool)
     for axis in (0, 1):
-        for distance in range(1, min(width, ids.shape[axis] - 1) + 1):
-            here, there = np.moveaxis(ids, axis, 0)[distance:], np.moveaxis(ids, axis, 0)[:-distance]
-            differs = here != there
-            moved = np.moveaxis(edges, axis, 0)
-            moved[distance:] |= differs
-            moved[:-distance] |= differs
+        along, marked = np.moveaxis(ids, axis, 0), np.moveaxis(edges, axis, 0)  # views
+        for distance in range(1, min(width, len(along) - 1) + 1):
+            differs = along[distance:] != along[:-distance]
+            marked[distance:] |= differs
+            marked[:-distance] |= differs
     return edges

@@ -42,7 +42,10 @@ def winograd_conv3x3(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c o"]
     """
     b, h, w, c = x.shape
     o = kernel.shape[-1]
-    transformed = _dot(np.kron(_KERNEL, _KERNEL), kernel.reshape(9, c * o)).reshape(IN * IN, c, o)
+    # One of two equal matrices, chosen by x: XLA would otherwise transform all kernels of a network at its start, and hold them
+    # (an optimization_barrier does not keep it from that on a CPU).
+    matrix = jnp.asarray(np.stack([np.kron(_KERNEL, _KERNEL)] * 2))[jnp.isnan(x[0, 0, 0, 0]).astype(int)]
+    transformed = _dot(matrix, kernel.reshape(9, c * o)).reshape(IN * IN, c, o)
     tile_rows, tile_columns = -(-h // OUT), -(-w // OUT)
     rows_at_once = max(1, BAND_BYTES // (4 * IN * IN * (c + o) * tile_columns))
     bands = -(-tile_rows // rows_at_once)
@@ -85,5 +88,5 @@ def _convolve_tiles(x: Float[Array, "y x c"], transformed: Float[Array, "36 c o"
     return y.transpose(2, 0, 3, 1, 4).reshape(rows * OUT, columns * OUT, -1)
 
 
-def _dot(matrix: np.ndarray, x: jax.Array) -> jax.Array:
+def _dot(matrix: np.ndarray | jax.Array, x: jax.Array) -> jax.Array:
     return jnp.tensordot(matrix, x, 1, precision=jax.lax.Precision.HIGHEST)

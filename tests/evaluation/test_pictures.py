@@ -167,6 +167,11 @@ class TestAnyMovie:
             raise FileNotFoundError("something of the caller's")
         assert path.read_bytes() == b"older" and os.listdir(tmp_path) == [path.name]
 
+    def test_a_folder_that_cannot_be(self, tmp_path, suffix):
+        (tmp_path / "file").write_text("")
+        with pytest.raises(DataError, match="cannot be written"):
+            write_movie(tmp_path / "file" / f"a{suffix}", moving_square())
+
     def test_no_frames(self, tmp_path, suffix):
         with pytest.raises(DataError, match="without frames"):
             write_movie(tmp_path / f"a{suffix}", [])

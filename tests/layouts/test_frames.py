@@ -102,13 +102,11 @@ class TestVideoFile:
 
     def test_a_video_that_ends_early_warns(self, tmp_path):
         noise = np.random.default_rng(0).integers(0, 256, (40, 64, 64, 3), dtype=np.uint8)
-        write_video(tmp_path / "a.avi", list(noise))
-        whole = (tmp_path / "a.avi").read_bytes()
-        (tmp_path / "a.avi").write_bytes(whole[: len(whole) // 2])
-        video = VideoFile(tmp_path / "a.avi")
-        if video.frame_count is not None and video.frame_count > 30:
-            with pytest.warns(UserWarning, match=r"ends after \d+ of about 40 frames"):
-                assert 0 < len(list(video)) < 30
+        write_video(tmp_path / "a.mkv", list(noise))
+        whole = (tmp_path / "a.mkv").read_bytes()
+        (tmp_path / "a.mkv").write_bytes(whole[: len(whole) // 2])
+        with pytest.warns(UserWarning, match=r"ends after \d+ of about 40 frames"):
+            assert 0 < len(list(VideoFile(tmp_path / "a.mkv"))) < 30
 
     def test_missing_file_and_folder(self, tmp_path):
         with pytest.raises(DataError, match="no such file"):

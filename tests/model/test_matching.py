@@ -160,12 +160,12 @@ def test_what_lies_in_slots_that_are_not_filled_is_never_read(capacity):
     keys, values, queries = frames(3, 2, GRID, np.float32)
     kept = (lambda t: t == 0) if capacity == 2 else every(1)  # T = 1, 2, 2 and T = 1, 2, 3
     dirty, clean = (walk(keys, values, queries, kept, capacity, filler, return_affinity=True) for filler in (np.nan, 0))
-    for t, (dirty, clean) in enumerate(zip(dirty, clean, strict=True)):
+    for t, (found, wanted) in enumerate(zip(dirty, clean, strict=True)):
         for name in ("readout", "scores", "affinity"):
-            np.testing.assert_array_equal(getattr(dirty, name), getattr(clean, name))
-            assert not np.isnan(getattr(dirty, name)).any()
+            np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
+            assert not np.isnan(getattr(found, name)).any()
         count = min(t + 1, capacity)
-        np.testing.assert_array_equal(dirty.centres[:, :, :count], clean.centres[:, :, :count])
+        np.testing.assert_array_equal(found.centres[:, :, :count], wanted.centres[:, :, :count])
 
 
 @pytest.mark.parametrize("count", [None, 3])
@@ -245,7 +245,6 @@ def test_kernel_read_has_the_gradient_of_the_dense_form(x64, slots, use_kernel):
         (GRID, 1, 32, 3),
         (GRID, 4, 8, 0),
         (TINY, 1, 32, 0),
-        (TINY, 1, 32, 1),
         (TINY, 3, 32, 2),
         (TINY, 2, 4, 0),
     ],
@@ -325,12 +324,12 @@ def test_topk_read_loses_little_to_rounding(size, dtype):
 
 
 def test_topk_read_never_touches_what_is_absent():
-    """NaN in all of a frame that is not there changes nothing, whatever the indices of absent cells say."""
+    """Another content of a frame that is not there changes nothing, whatever the indices of absent cells say."""
     keys, values, query, _, _ = fine_case(2, GRID, np.float32)
     n = GRID[0] * GRID[1]
     scores = np.concatenate([np.full((1, 2, n, n), -np.inf), draw(0, 1, 2, n, n)], axis=3).astype(np.float32)
     scores[..., n + 5 :] = -np.inf  # 5 cells for k = 32
-    indices, present = map(np.asarray, select_topk(scores, 32))
+    indices, present = map(np.asarray, select_topk(jnp.asarray(scores), 32))
     assert present.sum(-1).max() == present.sum(-1).min() == 5 and (indices[present] >= n).all()
     clean = fine_read(2, keys, values, query, indices, present)
     keys, values = np.array(keys), np.array(values)

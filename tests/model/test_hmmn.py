@@ -1,0 +1,155 @@
+"""`HMMN` as a whole, in a small config: its switches, and its training form against memorising and segmenting by hand."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small import SMALL, one_hot, rectangles, shapes, variables, video
+
+from hmmn_jax import HMMN, HMMNConfig
+
+SIDE = 192  # 12 x 12 cells, of which k is less than a quarter
+
+
+def apply(method, config, variables, *args, **kwargs):
+    return HMMN(config).apply(jax.tree.map(jnp.asarray, variables), *args, method=method, **kwargs)
+
+
+@functools.cache
+def remembered(config=SMALL):
+    """Memory of two frames with two objects, the third frame, and the centres after the second."""
+    frames, mask = jnp.asarray(video(3, SIDE, SIDE)), rectangles((1, 2), SIDE, SIDE)
+    probs = jnp.asarray(one_hot(mask, (1, 2)), jnp.float32)
+    first, second = (
+        jax.jit(functools.partial(apply, "memorize", config))(variables(config), frame[None], probs) for frame in frames[:2]
+    )
+    memory = jax.tree.map(lambda *xs: jnp.concatenate(xs, axis=2), first, second)
+    centres = apply("segment", config, variables(config), frames[1][None], first).read.centres
+    return memory, frames[2][None], jnp.concatenate([centres, centres], axis=2)
+
+
+@functools.cache
+def segmented(config=SMALL):
+    shared = config if config.use_topk_read != SMALL.use_topk_read else SMALL
+    memory, frame, centres = remembered(shared)
+    return apply("segment", config, variables(shared), frame, memory, centres)
+
+
+def test_the_small_model_is_a_hundredth_of_the_released_one():
+    def size(config):
+        return sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(shapes(config)["params"]))
+
+    assert 40e6 < size(HMMNConfig()) < 45e6
+    assert size(SMALL) < size(HMMNConfig()) / 100
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"k_s8": 16},
+        {"k_s4": 2},
+        {"window": 3},
+        {"sigma": 1.5},
+        {"sigma_growth": 2.0},
+        {"use_kernel": False},
+        {"use_topk_read": False},
+    ],
+)
+def test_each_switch_of_the_matching_changes_the_output(change):
+    (name,) = change
+    plain, changed = segmented(), segmented(SMALL.replace(**change))
+    assert plain.indices.shape == (1, 2, 144, 8) and np.ptp(plain.logits) > 1
+    assert changed.logits.shape == plain.logits.shape == (1, 3, SIDE, SIDE)
+    assert np.abs(changed.logits - plain.logits).max() > 1e-4
+    if name in ("k_s8", "k_s4"):
+        np.testing.assert_array_equal(changed.read.readout, plain.read.readout)
+    if name in ("k_s8", "window", "sigma", "use_kernel"):
+        assert not np.array_equal(changed.indices, plain.indices)
+    assert (changed.indices is None) == (name == "use_topk_read")
+
+
+def test_use_kernel_can_be_overridden_for_a_call():
+    memory, frame, centres = remembered()
+    off = apply("segment", SMALL, variables(), frame, memory, centres, use_kernel=False, return_affinity=True)
+    np.testing.assert_array_equal(off.logits, segmented(SMALL.replace(use_kernel=False)).logits)
+    assert off.read.affinity.shape == (1, 2, 144, 2, 144)
+    np.testing.assert_allclose(off.read.affinity.sum((3, 4)), 1, atol=1e-5)
+
+
+def test_an_8_bit_frame_is_its_true_quotient():
+    frame, probs = video(1, 50, 60), jnp.asarray(one_hot(rectangles((1,), 50, 60), (1,)), jnp.float32)
+    of_bytes, of_floats = (
+        apply("memorize", SMALL, variables(), jnp.asarray(x), probs)
+        for x in (frame, frame.astype(np.float32) / np.float32(255))
+    )
+    jax.tree.map(np.testing.assert_array_equal, of_bytes, of_floats)
+
+
+# The training form
+
+
+def clips(objects=2, padded=0):
+    """Two clips of 50 x 60, that is 16 cells, with masks in float64; `padded` objects are absent."""
+    frames = jnp.asarray(np.stack([video(3, 50, 60, seed=seed) for seed in (0, 1)]))
+    ids = tuple(range(1, objects + 1))
+    mask = np.concatenate([one_hot(rectangles(ids, 50, 60), ids), one_hot(rectangles(ids[::-1], 50, 60), ids)])
+    return frames, jnp.asarray(np.pad(mask, ((0, 0), (0, padded), (0, 0), (0, 0))))
+
+
+def test_training_form_is_memorising_and_segmenting_by_hand(x64):
+    frames, mask = clips()
+    keep = jnp.array([[[True, False], [False, True]], [[True, True], [False, False]]])  # [clip, frame, stride]
+    values = variables(SMALL, "float64")
+
+    @jax.jit
+    def by_hand(keep):
+        first = apply("memorize", SMALL, values, frames[:, 0], mask)
+        one = apply("segment", SMALL, values, frames[:, 1], first, use_kernel=False, keep=keep[:, 0]).logits
+        second = apply("memorize", SMALL, values, frames[:, 1], jax.nn.softmax(one, axis=1))
+        both = jax.tree.map(lambda *xs: jnp.concatenate(xs, axis=2), first, second)
+        two = apply("segment", SMALL, values, frames[:, 2], both, use_kernel=False, keep=keep[:, 1]).logits
+        return jnp.stack([one, two], axis=1)
+
+    train = jax.jit(functools.partial(apply, None, SMALL))
+    found = train(values, frames, mask, keep=keep)
+    np.testing.assert_allclose(found, by_hand(keep), rtol=0, atol=1e-10)
+    always = train(values, frames, mask, keep=jnp.ones_like(keep))
+    np.testing.assert_allclose(always[1, 0], found[1, 0], rtol=0, atol=1e-10)  # that frame lost no branch
+    assert (np.abs(always - found).max((2, 3, 4)) > 1e-3).tolist() == [[True, True], [False, True]]
+    np.testing.assert_allclose(train(values, frames, mask), always, rtol=0, atol=1e-10)
+
+
+def test_two_objects_padded_to_five_give_what_two_give(x64):
+    values = variables(SMALL, "float64")
+
+    @functools.partial(jax.jit, static_argnums=2)
+    def loss(frames, mask, objects):
+        valid = jnp.broadcast_to(jnp.arange(mask.shape[1] - 1) < objects, (2, mask.shape[1] - 1))
+
+        def of(params):
+            logits = apply(None, SMALL, values | {"params": params}, frames, mask, valid=valid)
+            return -jax.nn.log_softmax(logits, axis=2)[:, :, 1].mean(), logits
+
+        return jax.value_and_grad(of, has_aux=True)(values["params"])
+
+    (plain, logits), gradients = loss(*clips(2), 2)
+    (padded, padded_logits), padded_gradients = loss(*clips(2, padded=3), 2)
+    np.testing.assert_allclose(padded, plain, rtol=1e-12)
+    np.testing.assert_allclose(padded_logits[:, :, :3], logits, rtol=0, atol=1e-10)
+    assert (np.asarray(padded_logits[:, :, 3:]) == -np.inf).all()
+    for (path, found), wanted in zip(jax.tree.leaves_with_path(padded_gradients), jax.tree.leaves(gradients), strict=True):
+        assert np.isfinite(found).all()
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-10, err_msg=jax.tree_util.keystr(path))
+
+
+@pytest.mark.parametrize("change", [{"norm": "group", "norm_groups": 4}, {"dtype": "bfloat16"}, {"norm": "none"}])
+def test_variants_of_the_model_run(change):
+    config = SMALL.replace(**change)
+    frames, mask = clips()
+    logits = jax.jit(functools.partial(apply, None, config))(variables(config), frames, mask.astype(jnp.float32))
+    assert logits.dtype == jnp.float32 and np.isfinite(logits).all() and np.ptp(logits) > 0.1
+    if config.dtype:
+        exact = jax.jit(functools.partial(apply, None, SMALL))(variables(), frames, mask.astype(jnp.float32))
+        assert 0 < np.abs(jax.nn.softmax(logits, axis=2) - jax.nn.softmax(exact, axis=2)).mean() < 0.05
