@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test lint format clean
 
+# A fusion of some releases of jaxlib computes wrong results on CPUs (hmmn_jax/canary.py).
+demo: export XLA_FLAGS := $(XLA_FLAGS) --xla_cpu_experimental_ynn_fusion_type=
 demo: $(VENV)/.demo
 	$(BIN)/python evaluate.py --config configs/demo.py --data data/sample --output runs/demo --overlays --movie gif
 

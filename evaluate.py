@@ -19,7 +19,8 @@ from hmmn_jax.errors import HMMNError
 from hmmn_jax.evaluation.predict import Clip, Outputs, open_sequence, open_video, predict
 from hmmn_jax.layouts import read_davis, read_folder
 
-CONFIG = config_flags.DEFINE_config_file("config", "configs/davis2016_val.py", "What to evaluate, and how.")
+DEFAULT = Path(__file__).parent / "configs" / "davis2016_val.py"
+CONFIG = config_flags.DEFINE_config_file("config", str(DEFAULT), "What to evaluate, and how.")
 DATA = flags.DEFINE_string("data", None, "Root of the benchmark: the folder with JPEGImages, Annotations, ImageSets.")
 FRAMES = flags.DEFINE_string("frames", None, "Instead of --data: a folder of images, or a video file.")
 MASK = flags.DEFINE_string("mask", None, "With --frames: an indexed PNG, the ids of the objects in the first frame.")

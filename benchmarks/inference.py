@@ -72,7 +72,9 @@ def main() -> None:
     parser.add_argument("--height", type=int, default=480)
     parser.add_argument("--width", type=int, default=864)
     parser.add_argument("--objects", type=int, default=1)
-    parser.add_argument("--memory", type=int, nargs="+", default=[2], help="memory frames, the previous one included (2 or more)")
+    parser.add_argument(
+        "--memory", type=int, nargs="+", default=[2], help="memory frames, the previous one included (2 or more)"
+    )
     parser.add_argument("--runs", type=int, default=3, help="frames timed in each process, after one to warm up")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peer", default=None, help="command of the other implementation")

@@ -84,9 +84,11 @@ def config_to_json(config: HMMNConfig) -> str:
 
 def _parse_config(text: str, source: Path) -> HMMNConfig:
     try:
-        return HMMNConfig.from_dict(json.loads(text)["model"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{source}: not the config of a model ({type(error).__name__}: {error})") from error
+        fields = json.loads(text)["model"].items()
+        return HMMNConfig.from_dict({name: tuple(value) if isinstance(value, list) else value for name, value in fields})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        found = f"{type(error).__name__}: {_first_line(error)}"
+        raise CheckpointError(f"{source}: not the config of a model ({found})") from error
 
 
 def _variables_folder(path: Path) -> Path:

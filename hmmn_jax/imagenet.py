@@ -1,5 +1,6 @@
 """Starting weights: both trunks from a ResNet-50 trained on ImageNet, the new layers drawn at random."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,8 +38,8 @@ def from_resnet50(
     tensors = {name: np.zeros((), np.int64) for name in counters} | tensors
     expected = {found: shapes[name] for name, found in names.items()}
     check_shapes({name: tensor.shape for name, tensor in tensors.items()}, expected, source)
-    variables = jax.jit(HMMN(config).init_variables)(jax.random.key(seed))
-    return from_torch(to_torch(variables, config) | {name: tensors[found] for name, found in names.items()}, config, source)
+    fresh = to_torch(_random_variables(config, jax.random.key(seed)), config)
+    return from_torch(fresh | {name: tensors[found] for name, found in names.items()}, config, source)
 
 
 def _resnet_name(official: str) -> str | None:
@@ -48,3 +49,8 @@ def _resnet_name(official: str) -> str | None:
     if module not in ("Encoder_M", "Encoder_Q") or part in _NEW:
         return None
     return f"{_LAYERS.get(part, part)}.{rest}"
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _random_variables(config: HMMNConfig, key: jax.Array) -> dict[str, Any]:
+    return HMMN(config).init_variables(key)

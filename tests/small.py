@@ -46,7 +46,7 @@ def shapes(config):
 
 @functools.cache
 def variables(config=SMALL, dtype="float32", seed=0):
-    """Random variables with a gain high enough that memory and masks matter."""
+    """Random variables, as NumPy arrays."""
     rng = np.random.default_rng(seed)
     flat = flax.traverse_util.flatten_dict(shapes(config))
 
@@ -54,7 +54,8 @@ def variables(config=SMALL, dtype="float32", seed=0):
         if path[0] == "constants":
             return np.array(IMAGENET_MEAN if path[-1] == "mean" else IMAGENET_STD)
         if path[-1] == "kernel":
-            return rng.normal(0, np.sqrt(2 / np.prod(shape[:-1])), shape)
+            gain = 0.05 if path[-2] == "conv_predict" else 2  # so that probabilities are not all 0 or 1
+            return rng.normal(0, np.sqrt(gain / np.prod(shape[:-1])), shape)
         if path[-1] in ("scale", "var"):
             return rng.uniform(0.5, 1.5, shape)
         return rng.normal(0, 0.1, shape)

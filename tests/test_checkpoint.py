@@ -9,12 +9,12 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 from safetensors.numpy import save_file
-from small import SMALL, variables
 
 from hmmn_jax import checkpoint
 from hmmn_jax.checkpoint import METADATA_KEY, config_to_json, load_checkpoint, save_checkpoint
 from hmmn_jax.errors import CheckpointError, MismatchError
 from hmmn_jax.torch_weights import to_torch
+from tests.small import SMALL, variables
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,8 @@ def test_a_path_that_is_no_checkpoint(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[1]", "{}", '{"model": {"depth": 3}}', '{"model": {"window": 4}}', '{"model": {"blocks": 7}}']
+    "text",
+    ["", "[1]", "{}", '{"model": [1]}', '{"model": {"depth": 3}}', '{"model": {"window": 4}}', '{"model": {"blocks": 7}}'],
 )
 def test_a_damaged_config(tmp_path, saved, text):
     path = copy(saved, tmp_path)

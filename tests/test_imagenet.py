@@ -5,11 +5,11 @@ import functools
 import jax
 import numpy as np
 import pytest
-from small import SMALL
 
 from hmmn_jax.errors import MismatchError
 from hmmn_jax.imagenet import from_resnet50
 from hmmn_jax.torch_weights import to_torch
+from tests.small import SMALL
 
 NORM = ("weight", "bias", "running_mean", "running_var")
 
@@ -43,7 +43,9 @@ def test_both_trunks_are_the_resnet():
         taken = [name for name in found if name.startswith(f"{encoder}.") and found[name].dtype == np.float32]
         taken = [name for name in taken if name.split(".")[1] not in ("mean", "std", "conv1_m", "conv1_o")]
         trunk = [array for name, array in resnet().items() if not name.startswith(("layer4", "fc"))]
-        assert sum(found[name].sum(dtype=np.float64) for name in taken) == pytest.approx(sum(a.sum(dtype=np.float64) for a in trunk))
+        assert sum(found[name].sum(dtype=np.float64) for name in taken) == pytest.approx(
+            sum(a.sum(dtype=np.float64) for a in trunk)
+        )
 
 
 def test_types_are_those_of_a_converted_checkpoint():

@@ -7,11 +7,11 @@ import flax
 import ml_dtypes
 import numpy as np
 import pytest
-from small import SMALL, variables
 
 from hmmn_jax import HMMNConfig
 from hmmn_jax.errors import MismatchError
 from hmmn_jax.torch_weights import abstract_variables, from_torch, name_table, to_torch, torch_shapes
+from tests.small import SMALL, variables
 
 LAYOUT = json.loads((Path(__file__).parent / "golden" / "state_dict_layout.json").read_text())
 COUNTER = "Encoder_M.bn1.num_batches_tracked"
@@ -20,7 +20,7 @@ COUNTER = "Encoder_M.bn1.num_batches_tracked"
 def official(config=SMALL):
     """Official tensors of a small model, with counters that need more than 32 bits."""
     tensors = to_torch(variables(config), config)
-    return {name: np.int64(2**40) + tensor if name.endswith("tracked") else tensor for name, tensor in tensors.items()}
+    return {name: np.array(2**40, np.int64) if name.endswith("tracked") else tensor for name, tensor in tensors.items()}
 
 
 def assert_same(found, expected):

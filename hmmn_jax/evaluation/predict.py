@@ -113,11 +113,10 @@ def _predict_clip(segmenter: Segmenter, clip: Clip, outputs: Outputs, writer: Th
     seen: collections.deque[np.ndarray] = collections.deque()
 
     def remembered(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        height, width = clip.mask.shape
         for frame in frames:
-            if seen and frame.shape != seen[-1].shape:
-                raise DataError(
-                    f"{clip.name}: a frame of {_size(frame)} after frames of {_size(seen[-1])}; one size is expected"
-                )
+            if frame.shape[:2] != (height, width):
+                raise DataError(f"{clip.name}: a frame of {_size(frame)} after frames of {width}x{height}; one size is expected")
             seen.append(frame)
             yield frame
 

@@ -10,6 +10,7 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Float, Num, UInt8
 
+from hmmn_jax.canary import warn_if_cpu_is_unsound
 from hmmn_jax.inference import memory as banks
 from hmmn_jax.model import HMMN, HMMNConfig
 from hmmn_jax.model.decoder import Query, soft_aggregation
@@ -102,6 +103,7 @@ class Segmenter:
         ):
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}, expected 1 or more")
+        warn_if_cpu_is_unsound()
         variables, config = fold_batch_norm(variables, config)
         on_cpu = jax.default_backend() == "cpu"
         dtype = jnp.dtype(config.dtype or jnp.result_type(*jax.tree.leaves(variables["params"])))

@@ -4,9 +4,9 @@ import dataclasses
 import json
 
 import pytest
-from small import untyped
 
 from hmmn_jax import HMMNConfig
+from tests.small import untyped
 
 
 def test_is_frozen_and_hashable():

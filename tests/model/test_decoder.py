@@ -3,10 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracles
 import pytest
 
 from hmmn_jax.model.decoder import soft_aggregation
+from tests import oracles
 
 
 def probabilities(objects, seed=0):

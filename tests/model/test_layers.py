@@ -5,10 +5,8 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracles
 import pytest
 from flax import linen as nn
-from small import SMALL, variables
 
 from hmmn_jax import HMMN
 from hmmn_jax.model.decoder import upsample
@@ -16,6 +14,8 @@ from hmmn_jax.model.folding import fold_batch_norm
 from hmmn_jax.model.frames import crop_from_stride, pad_to_stride, stride_padding, to_unit_range
 from hmmn_jax.model.layers import Conv, FrozenBatchNorm, conv2d
 from hmmn_jax.model.resnet import Trunk
+from tests import oracles
+from tests.small import SMALL, variables
 
 
 def draw(*shape, seed=0):

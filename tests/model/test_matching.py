@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
-import oracles
 import pytest
 
 from hmmn_jax.model import matching
@@ -19,6 +18,7 @@ from hmmn_jax.model.matching import (
     topk_guided_read,
     windowed_argmax,
 )
+from tests import oracles
 
 GRID, TINY = (12, 13), (2, 5)  # at least 12x12; fewer than 32 cells
 KEY, VALUE = 6, 4

@@ -3,10 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracles
 import pytest
 
 from hmmn_jax.training.losses import clip_cross_entropy
+from tests import oracles
 
 
 def case(objects=3):

@@ -1,0 +1,37 @@
+"""A look at whether XLA computes rightly on this machine's CPU: some releases of jaxlib silently do not."""
+
+import functools
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+ROWS = 40_000  # the reports start at 32,769
+WAY_OUT = "--xla_cpu_experimental_ynn_fusion_type="
+
+
+@functools.cache
+def reductions_are_sound() -> bool:
+    """False where a reduction over a long batch comes out wrong under jit (jax issue 39103, seen with jaxlib 0.10.2 on a CPU).
+
+    Takes a fraction of a second, once.
+    """
+    matrix = jnp.eye(3)
+
+    def squares(rows):
+        return jax.vmap(lambda row: jnp.sum((matrix @ row) ** 2))(rows)
+
+    numbers = np.arange(ROWS, dtype=np.float32)
+    found = jax.jit(squares)(np.stack([numbers, 0 * numbers, 0 * numbers], axis=1))
+    return np.allclose(found, numbers**2)
+
+
+def warn_if_cpu_is_unsound() -> None:
+    """Tells a user of an affected jaxlib, where the CPU is what computes."""
+    if jax.default_backend() == "cpu" and not reductions_are_sound():
+        warnings.warn(
+            f"jaxlib {jax.lib.__version__} computes wrong results on this CPU (jax issue 39103): results may be wrong without "
+            f"any error. Set XLA_FLAGS={WAY_OUT} in the environment before Python starts, or install another jaxlib",
+            stacklevel=3,
+        )

@@ -1,0 +1,178 @@
+"""Masks on disk, by `predict`, on tiny clips made here; the segmenter itself is tested elsewhere."""
+
+import errno
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from hmmn_jax.errors import DataError
+from hmmn_jax.evaluation import predict as module
+from hmmn_jax.evaluation.predict import Clip, Outputs, open_sequence, open_video, predict
+from hmmn_jax.inference import Result, Segmenter
+from hmmn_jax.layouts import Sequence, davis_palette, read_folder
+
+HEIGHT, WIDTH, FRAMES = 32, 48, 5
+
+
+class Parrot(Segmenter):
+    """Stands in for a segmenter: gives masks known beforehand, so that what is written can be told from what was found."""
+
+    def __init__(self, masks):
+        self.masks = masks
+
+    def run(self, frames, mask):
+        assert np.array_equal(mask, self.masks[0])
+        for index, _ in enumerate(frames):
+            if index:
+                yield Result(self.masks[index], None, None, None)
+
+
+@pytest.fixture
+def clip(tmp_path):
+    """Frames with names that start at 3, masks with ids 2 and 9, in a folder."""
+    rng = np.random.default_rng(0)
+    masks = np.zeros((FRAMES, HEIGHT, WIDTH), np.uint8)
+    folder = tmp_path / "JPEGImages" / "cat"
+    folder.mkdir(parents=True)
+    for t in range(FRAMES):
+        masks[t, 4 : 12 + t, 5:20] = 2
+        masks[t, 15:25, 20 + t : 40] = 9
+        Image.fromarray(rng.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)).save(folder / f"{t + 3:05d}.jpg")
+    Image.fromarray(masks[0]).save(tmp_path / "first.png")
+    return read_folder(folder, tmp_path / "first.png"), masks
+
+
+def files(folder: Path):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_masks_keep_names_ids_and_palette(clip, tmp_path):
+    sequence, masks = clip
+    cost = predict(Parrot(masks), [open_sequence(sequence)], Outputs(tmp_path / "run"))
+    assert files(tmp_path / "run") == [f"masks/cat/{t + 3:05d}.png" for t in range(FRAMES)]
+    assert cost.frames == FRAMES - 1 and cost.seconds > 0 and cost.peak_megabytes > 10
+    for t in range(FRAMES):
+        with Image.open(tmp_path / "run" / "masks" / "cat" / f"{t + 3:05d}.png") as image:
+            assert image.mode == "P"
+            assert np.array_equal(np.asarray(image), masks[t])
+            assert image.getpalette()[:768] == davis_palette().ravel().tolist()
+
+
+def test_overlays_lie_on_their_own_frames(clip, tmp_path):
+    """Outside of objects an overlay is its frame, pixel for pixel: a shift in time or space would show."""
+    sequence, masks = clip
+    predict(Parrot(masks), [open_sequence(sequence)], Outputs(tmp_path / "run", overlays=True, movie="gif"))
+    for t, frame in enumerate(sequence.frames):
+        picture = np.asarray(Image.open(tmp_path / "run" / "overlays" / "cat" / f"{frame.stem}.png"))
+        background = masks[t] == 0
+        assert np.array_equal(picture[background], np.asarray(Image.open(frame))[background])
+        assert not np.array_equal(picture[~background], np.asarray(Image.open(frame))[~background])
+    with Image.open(tmp_path / "run" / "movies" / "cat.gif") as movie:
+        assert movie.n_frames == FRAMES
+
+
+def test_a_damaged_frame_in_the_middle_is_named_and_no_file_is_cut_off(clip, tmp_path):
+    sequence, masks = clip
+    bad = sequence.frames[3]
+    bad.write_bytes(bad.read_bytes()[:200])
+    with pytest.raises(DataError, match=bad.name):
+        predict(Parrot(masks), [open_sequence(sequence)], Outputs(tmp_path / "run", movie="gif"))
+    assert not list((tmp_path / "run").rglob("*.gif")) and not list((tmp_path / "run").rglob("*.part*"))
+    for path in (tmp_path / "run" / "masks").rglob("*.png"):
+        Image.open(path).load()
+
+
+def test_a_frame_of_another_size_is_an_error(clip, tmp_path):
+    sequence, masks = clip
+    Image.new("RGB", (WIDTH + 2, HEIGHT)).save(sequence.frames[2])
+    with pytest.raises(DataError, match="50x32 after frames of 48x32"):
+        predict(Parrot(masks), [open_sequence(sequence)], Outputs(tmp_path / "run"))
+
+
+def test_a_video_of_one_frame_has_nothing_to_segment(clip, tmp_path):
+    sequence, masks = clip
+    short = Sequence(sequence.name, sequence.frames[:1], sequence.masks)
+    with pytest.raises(DataError, match="1 frame"):
+        predict(Parrot(masks), [open_sequence(short)], Outputs(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_object_at_all_is_background_and_a_warning(clip, tmp_path):
+    sequence, masks = clip
+    Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint8)).save(sequence.masks[0])
+    with pytest.warns(UserWarning, match="no object"):
+        predict(Parrot(masks * 0), [open_sequence(sequence)], Outputs(tmp_path / "run"))
+    assert len(files(tmp_path / "run")) == FRAMES
+
+
+@pytest.mark.parametrize(("width", "fits"), [(WIDTH - 1, True), (WIDTH - 2, False)])
+def test_a_mask_of_another_size(clip, tmp_path, width, fits):
+    sequence, _ = clip
+    Image.fromarray(np.ones((HEIGHT, width), np.uint8)).save(sequence.masks[0])
+    if fits:
+        with pytest.warns(UserWarning, match="resized"):
+            assert open_sequence(sequence).mask.shape == (HEIGHT, WIDTH)
+    else:
+        with pytest.raises(DataError, match=f"{width}x{HEIGHT}.*{WIDTH}x{HEIGHT}"):
+            open_sequence(sequence)
+
+
+def test_a_missing_first_mask_is_named(clip):
+    sequence, _ = clip
+    with pytest.raises(DataError, match=f"cat.*{sequence.frames[0].name}"):
+        open_sequence(Sequence(sequence.name, sequence.frames, {}))
+
+
+def test_a_full_disk_is_told_and_leaves_nothing_half_written(clip, tmp_path, monkeypatch):
+    sequence, masks = clip
+    replace, written = os.replace, []
+
+    def full(source, target):
+        if len(written) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(target)
+        return replace(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(DataError, match="No space left"):
+        predict(Parrot(masks), [open_sequence(sequence)], Outputs(tmp_path / "run"))
+    assert len(files(tmp_path / "run")) == 2
+
+
+def test_a_folder_that_cannot_be_made(clip, tmp_path):
+    sequence, masks = clip
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot be written"):
+        predict(Parrot(masks), [open_sequence(sequence)], Outputs(tmp_path / "file" / "run"))
+
+
+def test_a_video_file_gives_numbered_frames(clip, tmp_path):
+    pytest.importorskip("imageio_ffmpeg")
+    sequence, masks = clip
+    with module.MovieWriter(tmp_path / "cat.mp4", 10) as movie:
+        for frame in sequence.frames:
+            movie.write(np.asarray(Image.open(frame)))
+    predict(Parrot(masks), [open_video(tmp_path / "cat.mp4", sequence.masks[0])], Outputs(tmp_path / "run"))
+    assert files(tmp_path / "run") == [f"masks/cat/{t:05d}.png" for t in range(FRAMES)]
+
+
+def test_compilation_is_counted_apart(clip, tmp_path):
+    """What compiles inside a run is seen: a program never met before takes time, and the second run has none to compile."""
+    sequence, masks = clip
+    program = jax.jit(lambda x: sum(jax.numpy.sin(x * k) for k in range(50)))
+
+    class Compiling(Parrot):
+        def run(self, frames, mask):
+            program(np.float32(0)).block_until_ready()
+            yield from super().run(frames, mask)
+
+    first, second = (predict(Compiling(masks), [open_sequence(sequence)], Outputs(tmp_path / str(i))) for i in range(2))
+    assert first.compile_seconds > 0 and second.compile_seconds == 0
+
+
+def test_length_of_a_clip():
+    assert len(Clip("a", ("0", "1", "2"), iter(()), np.zeros((1, 1), np.uint8))) == 3
