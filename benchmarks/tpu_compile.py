@@ -82,57 +82,39 @@ def compile_step(config: HMMNConfig, topology: str, objects: int, memory: int, h
 
 @dataclasses.dataclass
 class Instruction:
-    """A line of HLO text. `shapes`: of its results, each (bytes, whether in HBM)."""
+    """A line of HLO text: its name, opcode, operands, the shape of its results, and all that follows."""
 
     name: str
     opcode: str
-    shapes: list[tuple[int, bool]]
+    shape: str
     operands: list[str]
     text: str
-    root: bool
 
-    def called(self, attribute: str) -> str | None:
-        """The computation that an attribute names."""
-        found = re.search(rf"{attribute}=%([\w.\-]+)", self.text)
-        return found and found[1]
-
-    @property
-    def source(self) -> str:
-        """The JAX operation it comes from, '' if the compiler made it up."""
+    def __post_init__(self):
+        sizes = list(array_sizes(self.shape))
+        self.size, self.hbm = sum(size for size, _ in sizes), sum(size for size, in_hbm in sizes if in_hbm)
         found = re.search(r'op_name="([^"]*)"', self.text)
-        return found[1] if found else ""
+        self.source = found[1] if found else ""  # the JAX operation it comes from; none if the compiler made it up
 
     @property
-    def hbm(self) -> int:
-        """Bytes of its results in HBM."""
-        return sum(size for size, in_hbm in self.shapes if in_hbm)
+    def dims(self) -> list[int]:
+        """Of its result, an array."""
+        return [int(size) for size in re.search(r"\[([\d,]*)\]", self.shape)[1].split(",") if size]
 
-
-def parse(text: str) -> tuple[dict[str, dict[str, Instruction]], str]:
-    """Optimised HLO text -> its computations, and the name of the entry."""
-    computations, entry = {}, ""
-    for line in text.splitlines():
-        if header := re.match(r"(ENTRY )?%([\w.\-]+) \(.*\{$", line):
-            computations[header[2]] = current = {}
-            entry = header[2] if header[1] else entry
-        elif match := re.match(r"\s+(ROOT )?%([\w.\-]+) = (.*?) ([a-z][\w\-]*)\((.*)$", line):
-            root, name, shape, opcode, rest = match.groups()
-            operands = re.findall(r"%([\w.\-]+)", re.split(r"\)(?:, \w|$)", rest)[0])
-            current[name] = Instruction(name, opcode, [*array_sizes(shape)], operands, rest, bool(root))
-    return computations, entry
+    def called(self, attribute: str) -> str:
+        """The computation that an attribute names."""
+        return re.search(rf"{attribute}=%([\w.\-]+)", self.text)[1]
 
 
 def array_sizes(shape: str) -> Iterator[tuple[int, bool]]:
     """Bytes of each array in a shape, padded to whole tiles as its layout says, and whether it lives in HBM."""
-    for dtype, dims, order, tile, space in re.findall(
-        r"(\w+)\[([\d,]*)\](?:\{([\d,]*)(?::(?:T\(([\d,]+)\)[()\d,]*)?(S\(\d+\))?)?[^}]*\})?", shape
-    ):
+    layout = r"(?:\{([\d,]*)(?::(?:T\(([\d,]+)\)[()\d,]*)?(S\(\d+\))?)?[^}]*\})?"
+    for dtype, dims, order, tile, space in re.findall(r"(\w+)\[([\d,]*)\]" + layout, shape):
         sizes = [int(size) for size in dims.split(",") if size]
-        minor_first = [sizes[int(axis)] for axis in order.split(",") if axis] if order else sizes[::-1]
-        for i, step in enumerate(int(step) for step in reversed(tile.split(",")) if step):
-            if i < len(minor_first):
-                minor_first[i] = -(-minor_first[i] // step) * step
-        bits = {"pred": 8, "token": 0}.get(dtype) or int(re.sub(r"\D+", " ", dtype).split()[0])
+        minor_first = [sizes[int(axis)] for axis in order.split(",") if axis]
+        for i, side in enumerate([int(side) for side in reversed(tile.split(",")) if side][: len(sizes)]):
+            minor_first[i] = -(-minor_first[i] // side) * side
+        bits = 8 if dtype == "pred" else int((re.findall(r"\d+", dtype) or ["0"])[0])
         yield math.prod(minor_first) * bits // 8, not space
 
 

@@ -31,7 +31,7 @@ def _transforms(points: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, np.n
 
 
 # The transforms are dense products here, so points need not be integers; these lose several times less than 0, 1, -1, 2, -2.
-_OUTPUT, _KERNEL, _INPUT = (matrix.astype(np.float32) for matrix in _transforms((0, 3 / 4, -3 / 4, 3 / 2, -3 / 2)))
+_OUTPUT, _KERNEL, _INPUT = (matrix.astype(np.float32) for matrix in _transforms((0.0, 3 / 4, -3 / 4, 3 / 2, -3 / 2)))
 
 
 def winograd_conv3x3(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c o"]) -> Float[Array, "b h w o"]:

@@ -1,0 +1,283 @@
+"""The command line of the converter: what it writes, what it prints, how it fails."""
+
+import errno
+import functools
+import json
+import pickle
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import jax
+import ml_dtypes
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import convert_weights
+from hmmn_jax import HMMNConfig, load_checkpoint
+from hmmn_jax.checkpoint import METADATA_KEY, config_to_json
+from hmmn_jax.torch_file import read_torch_file, write_torch_file
+from hmmn_jax.torch_weights import to_torch
+from tests.golden.seeded import seeded_tensor
+from tests.small import SMALL, variables
+from tests.test_imagenet import resnet
+
+ROOT = Path(convert_weights.__file__).parent
+GOLDEN = Path(__file__).parent / "golden"
+METADATA = {METADATA_KEY: config_to_json(SMALL)}
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+
+
+@functools.cache
+def small_tensors():
+    return to_torch(variables(), SMALL)
+
+
+@pytest.fixture
+def small_file(tmp_path):
+    """Official tensors of the small model in a file that says so."""
+    path = tmp_path / "small.safetensors"
+    save_file(small_tensors(), path, METADATA)
+    return path
+
+
+def run(*arguments):
+    return convert_weights.main([str(argument) for argument in arguments])
+
+
+def failure(capsys, code, *arguments):
+    """What a command that fails with this code says; it prints nothing else."""
+    assert run(*arguments) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("convert_weights.py: ")
+    assert code == 1 or err.count("\n") == 1, err
+    return err.removeprefix("convert_weights.py: ").rstrip()
+
+
+def assert_same(found, expected):
+    assert set(found) == set(expected)
+    for name, tensor in expected.items():
+        assert (found[name].dtype, found[name].shape) == (tensor.dtype, tensor.shape), name
+        assert found[name].tobytes() == tensor.tobytes(), name
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory):
+    """A stand-in for the released checkpoint, of its size, and what became of it: tensors, folder of ours."""
+    folder = tmp_path_factory.mktemp("released")
+    layout = json.loads((GOLDEN / "state_dict_layout.json").read_text())
+    tensors = {f"module.{name}": seeded_tensor(name, tuple(shape)) for name, shape, _ in layout}
+    save_file(tensors, folder / "HMMN_weights.safetensors")
+    assert run("from-torch", folder / "HMMN_weights.safetensors", folder / "OUT") == 0
+    return tensors, folder / "OUT"
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_the_released_model_there_and_back_bit_for_bit(released, tmp_path, capsys, suffix):
+    if suffix == ".pth":
+        pytest.importorskip("torch")
+    tensors, out = released
+    back, again = tmp_path / f"back{suffix}", tmp_path / f"again{suffix}"
+    assert run("to-torch", out, back) == 0
+    assert capsys.readouterr().out == f"{out} -> {back}: 572 tensors, 42,760,194 parameters, 171,286,248 bytes\n"
+    found = read_torch_file(back)
+    assert_same(found, {name.removeprefix("module."): tensor for name, tensor in tensors.items()})
+    assert found["Encoder_M.bn1.num_batches_tracked"].shape == ()
+    assert found["Encoder_Q.std"].shape == (1, 3, 1, 1)
+    if suffix == ".pth":  # safetensors sorts by itself
+        assert [f"module.{name}" for name in found] == list(tensors)
+    else:
+        assert run("from-torch", back, tmp_path / "OUT") == 0
+        assert run("to-torch", tmp_path / "OUT", again) == 0
+        assert again.read_bytes() == back.read_bytes()
+
+
+def test_the_config_goes_along(small_file, tmp_path):
+    assert run("from-torch", small_file, tmp_path / "OUT") == 0
+    found, config = load_checkpoint(tmp_path / "OUT")
+    assert config == SMALL
+    assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(variables()), strict=True))
+    assert run("to-torch", tmp_path / "OUT", tmp_path / "back.safetensors") == 0
+    assert_same(load_file(tmp_path / "back.safetensors"), small_tensors())
+    assert load_checkpoint(tmp_path / "back.safetensors")[1] == SMALL
+
+
+@pytest.mark.parametrize("dtype", ["float16", ml_dtypes.bfloat16])
+def test_a_file_of_half_the_size(tmp_path, dtype):
+    halves = {name: tensor.astype(dtype) if tensor.dtype == np.float32 else tensor for name, tensor in small_tensors().items()}
+    save_file({f"module.{name}": tensor for name, tensor in halves.items()}, tmp_path / "half.safetensors", METADATA)
+    assert run("from-torch", tmp_path / "half.safetensors", tmp_path / "OUT") == 0
+    found = to_torch(*load_checkpoint(tmp_path / "OUT"))
+    assert_same(found, {n: t.astype(np.float32) if t.dtype != np.int64 else t for n, t in halves.items()})
+
+
+@pytest.mark.parametrize("form", ["safetensors", "zip", "older"])
+def test_imagenet(tmp_path, capsys, monkeypatch, form):
+    monkeypatch.setattr(convert_weights, "HMMNConfig", lambda: SMALL)
+    path = tmp_path / "resnet50.pth"
+    if form == "safetensors":
+        save_file(resnet(), path)
+    else:
+        torch = pytest.importorskip("torch")
+        tensors = {name: torch.from_numpy(tensor) for name, tensor in resnet().items()}
+        torch.save(tensors, path, _use_new_zipfile_serialization=form == "zip")
+    assert run("imagenet", path, tmp_path / "OUT", "--seed", 3) == 0
+    assert capsys.readouterr().out.endswith("; new layers by seed 3\n")
+    found = to_torch(*load_checkpoint(tmp_path / "OUT"))
+    np.testing.assert_array_equal(found["Encoder_M.res4.0.conv2.weight"], resnet()["layer3.0.conv2.weight"])
+
+
+def test_inspect(tmp_path, capsys):
+    tensors = {"a.weight": np.zeros((2, 3), np.float32), "a.bias": np.zeros(2, np.float16), "n": np.zeros((), np.int64)}
+    save_file(tensors, tmp_path / "w.safetensors")
+    assert run("inspect", tmp_path / "w.safetensors") == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert sorted(lines[:-1]) == [["a.bias", "2", "float16"], ["a.weight", "2x3", "float32"], ["n", "-", "int64"]]
+    assert " ".join(lines[-1]) == "3 tensors, 8 parameters, 36 bytes"
+
+
+def test_inspect_of_a_folder_gives_official_names(small_file, tmp_path, capsys):
+    assert run("from-torch", small_file, tmp_path / "OUT") == 0
+    capsys.readouterr()
+    assert run("inspect", tmp_path / "OUT") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[:-1]] == list(small_tensors())
+    assert lines[2].split() == ["Encoder_M.conv1_m.weight", "8x1x7x7", "float32"]
+
+
+class Hostile:
+    """Makes a file when it is unpickled by `pickle.load`."""
+
+    def __init__(self, target):
+        self.target = target
+
+    def __reduce__(self):
+        return open, (str(self.target), "w")
+
+
+def write_hostile(path, form, content):
+    if form == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", content)
+            archive.writestr("archive/version", "3\n")
+    else:
+        head = [LEGACY_MAGIC, 1001, {"little_endian": True}] if form == "older" else []
+        path.write_bytes(b"".join(pickle.dumps(part, 2) for part in head) + content)
+
+
+@pytest.mark.parametrize("form", ["zip", "older", "bare"])
+def test_a_hostile_file_makes_no_file(tmp_path, capsys, form):
+    target, path = tmp_path / "made", tmp_path / "hostile.pth"
+    pickle.loads(pickle.dumps(Hostile(target), 2)).close()
+    assert target.exists()  # so this would be seen
+    target.unlink()
+    write_hostile(path, form, pickle.dumps({"a": Hostile(target)}, 2))
+    message = failure(capsys, 2, "from-torch", path, tmp_path / "OUT")
+    assert str(path) in message
+    assert [found.name for found in tmp_path.iterdir()] == ["hostile.pth"]
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+@pytest.mark.parametrize("harm", ["truncated", "corrupt", "empty", "missing"])
+def test_a_damaged_file(tmp_path, capsys, suffix, harm):
+    if suffix == ".pth":
+        pytest.importorskip("torch")
+    path = tmp_path / f"w{suffix}"
+    write_torch_file(path, small_tensors(), METADATA)
+    content = bytearray(path.read_bytes())
+    if harm == "missing":
+        path.unlink()
+    elif harm == "corrupt":
+        start = 20 if suffix == ".safetensors" else len(content) // 2
+        content[start : start + 40] = bytes(255 - byte for byte in content[start : start + 40])
+        path.write_bytes(content)
+    else:
+        path.write_bytes(content[: len(content) // 2 if harm == "truncated" else 0])
+    message = failure(capsys, 2, "from-torch", path, tmp_path / "OUT")
+    assert str(path) in message
+    assert not (tmp_path / "OUT").exists()
+
+
+def test_wrong_tensors_are_all_listed_and_nothing_is_written(tmp_path, capsys):
+    tensors = dict(small_tensors())
+    tensors["Decoder.pred2.bias"] = np.zeros(3, np.float32)
+    tensors["KV_M_r4.Key.weight"] = np.zeros((16, 32, 1, 1), np.float32)
+    del tensors["Encoder_Q.mean"]
+    save_file(tensors, tmp_path / "w.safetensors", METADATA)
+    lines = failure(capsys, 1, "from-torch", tmp_path / "w.safetensors", tmp_path / "OUT").splitlines()
+    assert lines == [
+        f"{tmp_path / 'w.safetensors'}: 3 tensors are not those of the model",
+        "  missing Encoder_Q.mean (1, 3, 1, 1)",
+        "  KV_M_r4.Key.weight is (16, 32, 1, 1), expected (16, 32, 3, 3)",
+        "  Decoder.pred2.bias is (3,), expected (2,)",
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["w.safetensors"]
+
+
+def test_a_checkpoint_of_another_model(tmp_path, capsys):
+    save_file(resnet(), tmp_path / "resnet.safetensors")
+    message = failure(capsys, 1, "from-torch", tmp_path / "resnet.safetensors", tmp_path / "OUT")
+    assert message.count("\n  missing ") == 572
+    assert message.count("\n  surplus ") == len(resnet())
+    save_file(small_tensors(), tmp_path / "hmmn.safetensors")
+    message = failure(capsys, 1, "imagenet", tmp_path / "hmmn.safetensors", tmp_path / "OUT")
+    assert message.count("\n  surplus ") == len(small_tensors())
+    assert not (tmp_path / "OUT").exists()
+
+
+def test_what_exists_is_not_overwritten(small_file, tmp_path, capsys):
+    out = tmp_path / "OUT"
+    out.mkdir()
+    assert "exists already" in failure(capsys, 2, "from-torch", small_file, out)
+    assert not list(out.iterdir())
+    before = small_file.read_bytes()
+    assert "exists already" in failure(capsys, 2, "to-torch", small_file, small_file)
+    assert small_file.read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {"OUT", "small.safetensors"}
+
+
+def test_outputs_that_cannot_be_written(small_file, tmp_path, capsys):
+    assert "Not a directory" in failure(capsys, 2, "from-torch", small_file, small_file / "OUT")
+    assert "cannot be written" in failure(capsys, 2, "to-torch", small_file, tmp_path / "nowhere" / "w.safetensors")
+    assert "unknown suffix '.npz'" in failure(capsys, 2, "to-torch", small_file, tmp_path / "w.npz")
+    assert [path.name for path in tmp_path.iterdir()] == ["small.safetensors"]
+
+
+@pytest.mark.parametrize("when", ["before", "while"])
+def test_a_full_disk(small_file, tmp_path, capsys, monkeypatch, when):
+    def fill_up(path, *_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if when == "before":
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 0))
+    else:
+        monkeypatch.setattr(ocp.StandardCheckpointer, "save", fill_up)
+    message = failure(capsys, 2, "from-torch", small_file, tmp_path / "OUT")
+    assert "cannot be written" in message
+    assert str(tmp_path / "OUT") in message
+    monkeypatch.setattr(Path, "write_bytes", fill_up)
+    assert "No space left" in failure(capsys, 2, "to-torch", small_file, tmp_path / "w.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["small.safetensors"]
+
+
+def test_exit_codes_of_the_script_itself(small_file, tmp_path):
+    def script(*arguments):
+        command = [sys.executable, str(ROOT / "convert_weights.py"), *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    save_file(small_tensors(), tmp_path / "w.safetensors")  # without its config: not the released model
+    for code, file in ((0, small_file), (1, tmp_path / "w.safetensors"), (2, tmp_path / "nothing.pth")):
+        done = script("from-torch", file, tmp_path / f"OUT{code}")
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr
+        assert (tmp_path / f"OUT{code}").exists() == (code == 0)
+    assert script("to-torch").returncode == 2
+
+
+def test_the_default_config_is_the_released_one():
+    assert convert_weights.HMMNConfig is HMMNConfig
