@@ -18,7 +18,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import convert_weights
-from hmmn_jax import HMMNConfig, load_checkpoint
+from hmmn_jax import load_checkpoint
 from hmmn_jax.checkpoint import METADATA_KEY, config_to_json
 from hmmn_jax.torch_file import read_torch_file, write_torch_file
 from hmmn_jax.torch_weights import to_torch
@@ -277,7 +277,3 @@ def test_exit_codes_of_the_script_itself(small_file, tmp_path):
         assert "Traceback" not in done.stderr
         assert (tmp_path / f"OUT{code}").exists() == (code == 0)
     assert script("to-torch").returncode == 2
-
-
-def test_the_default_config_is_the_released_one():
-    assert convert_weights.HMMNConfig is HMMNConfig

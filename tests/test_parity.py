@@ -94,7 +94,10 @@ def test_loss_logits_and_gradients_of_the_training_form(released, x64):
     def loss_and_gradients(params):
         def loss(params):
             logits = hmmn_jax.HMMN(config).apply(
-                {"params": params, **constants}, jnp.asarray(clip["video"])[None], first, keep=jnp.asarray(clip["coins"] > 0)[None]
+                {"params": params, **constants},
+                jnp.asarray(clip["video"])[None],
+                first,
+                keep=jnp.asarray(clip["coins"] > 0)[None],
             )
             return clip_cross_entropy(logits, masks[:, 1:]).mean(), logits
 

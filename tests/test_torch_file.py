@@ -136,9 +136,7 @@ def test_a_view_is_read(tmp_path, description, expected):
 @pytest.mark.parametrize("order", ["little", "big", None])
 def test_each_dtype_and_byte_order_is_read(tmp_path, kind, dtype, order):
     expected = np.array([0, 1, 1], dtype)
-    content = expected.view(f"<u{expected.itemsize}").astype(
-        f"{'>' if order == 'big' else '<'}u{expected.itemsize}"
-    )
+    content = expected.view(f"<u{expected.itemsize}").astype(f"{'>' if order == 'big' else '<'}u{expected.itemsize}")
     records = {"data/0": content.tobytes(), "byteorder": order}
     top = {"x": tensor(count=3, size=(3,), stride=(1,), kind=f"torch.{kind}Storage")}
     path = write_zip(tmp_path / "model.pth", top, records)

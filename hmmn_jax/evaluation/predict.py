@@ -116,7 +116,9 @@ def _predict_clip(segmenter: Segmenter, clip: Clip, outputs: Outputs, writer: Th
         height, width = clip.mask.shape
         for frame in frames:
             if frame.shape[:2] != (height, width):
-                raise DataError(f"{clip.name}: a frame of {_size(frame)} after frames of {width}x{height}; one size is expected")
+                raise DataError(
+                    f"{clip.name}: a frame of {_size(frame)} after frames of {width}x{height}; one size is expected"
+                )
             seen.append(frame)
             yield frame
 

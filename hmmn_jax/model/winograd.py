@@ -1,8 +1,8 @@
 """Winograd's minimal filtering F(4x4, 3x3): a 3x3 convolution with a quarter of the multiplications.
 
 On a CPU 83 % of a frame's arithmetic are such convolutions, and XLA's matrix products run at the same rate as its direct
-convolution: measured 1.8 to 3.5 times faster on every layer with 64 channels or more, with errors of 3e-6 of the largest output.
-A convolution Y = A^T [(G k G^T) * (B^T x B)] A goes over the map in tiles of 4x4 outputs that need 6x6 inputs (Lavin and Gray, 2016).
+convolution: measured 1.8 to 3.5 times faster on every layer with 64 channels or more, with errors of 3e-6 of the largest
+output. Y = A^T [(G k G^T) * (B^T x B)] A, in tiles of 4x4 outputs that need 6x6 inputs (Lavin and Gray, CVPR 2016).
 """
 
 import jax
@@ -37,8 +37,8 @@ _OUTPUT, _KERNEL, _INPUT = (matrix.astype(np.float32) for matrix in _transforms(
 def winograd_conv3x3(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c o"]) -> Float[Array, "b h w o"]:
     """3x3 cross-correlation of stride 1 with one zero around, float32.
 
-    Goes over each image in bands of tile rows, so that little more than input and output is ever held. (An infinity or NaN in the
-    input spreads over its tile.)
+    Goes over each image in bands of tile rows, so that little more than input and output is ever held. (An infinity or
+    NaN in the input spreads over its tile.)
     """
     b, h, w, c = x.shape
     o = kernel.shape[-1]

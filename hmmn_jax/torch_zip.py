@@ -1,0 +1,201 @@
+"""Reads the tensors of PyTorch's zip format; its pickle can only name them, and nothing of it is executed.
+
+The unpickler knows the few names that rebuild tensors and yields descriptions of where each lies; the arrays are made
+from those afterwards, inside the bounds of their storages.
+"""
+
+import io
+import pickle
+import pickletools
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ml_dtypes
+import numpy as np
+
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+_TORCH_DTYPES = {"BFloat16": BFLOAT16} | {
+    name: np.dtype(code)
+    for name, code in zip(
+        ("Double", "Float", "Half", "Long", "Int", "Short", "Char", "Byte", "Bool"),
+        ("f8", "f4", "f2", "i8", "i4", "i2", "i1", "u1", "?"),
+        strict=True,
+    )
+}
+SAVE_ANEW = (
+    "expected the flat name -> tensor mapping of torch.save(model.state_dict(), path) or a "
+    "safetensors file: download it again, or save it anew in that way"
+)
+_JIT = "save its weights: torch.save(torch.jit.load(path, 'cpu').state_dict(), new_path)"
+_MAX_TUPLES = 20_000  # torch writes four to six for each tensor
+
+
+class Refused(Exception):
+    """Why a file is refused, and what the user can do about it."""
+
+    def __init__(self, found: str, way_out: str = SAVE_ANEW):
+        super().__init__(f"{found}; {way_out}")
+
+
+def short(found: object) -> str:
+    """Give the text of something foreign on one line: no control characters, no endless names."""
+    text = str(found) or type(found).__name__
+    text = " ".join("".join(c if c.isprintable() else " " for c in text[:2000]).split())
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def _type(found: object) -> str:
+    return type(found).__name__.lstrip("_")
+
+
+def read_zip(path: Path) -> dict[str, np.ndarray]:
+    """The tensors by name, as read-only views of their storages. Raises Refused, or whatever damage makes zipfile raise."""
+    with zipfile.ZipFile(path) as archive:
+        members = {info.filename: info for info in archive.infolist()}
+        pickles = [name for name in members if name.endswith("/data.pkl")]
+        prefix = pickles[0].removesuffix("data.pkl") if len(pickles) == 1 else ""
+        if any(n == f"{prefix}constants.pkl" or n.startswith(f"{prefix}code/") for n in members):
+            raise Refused("a TorchScript archive, not a checkpoint", _JIT)
+        if not prefix:
+            raise Refused(f"a zip with {len(pickles)} entries */data.pkl where one was expected")
+        for info in members.values():
+            if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
+                raise Refused(f"the zip entry {short(info.filename)!r} is compressed")
+        if sum(info.file_size for info in members.values()) > path.stat().st_size:
+            raise Refused("the zip entries claim more bytes than the file has")
+        swap = _byteorder(archive, f"{prefix}byteorder") != sys.byteorder
+        tensors = flat_tensors(unpickle(archive.read(pickles[0])), _Tensor)
+        buffers: dict[_Storage, bytes] = {}
+        for storage in {tensor.storage for tensor in tensors.values()}:
+            record = f"{prefix}data/{storage.key}"
+            if record not in members:
+                raise Refused(f"the storage record {short(record)!r} is missing")
+            buffers[storage] = _buffer(archive.read(record), storage, swap)
+        return {name: _array(name, t, buffers[t.storage]) for name, t in tensors.items()}
+
+
+class _StorageType(NamedTuple):
+    dtype: np.dtype
+
+
+class _Storage(NamedTuple):
+    dtype: np.dtype
+    key: str
+    count: int
+
+
+class _Tensor(NamedTuple):
+    storage: _Storage
+    offset: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+
+
+class _StateDict(dict):
+    """An OrderedDict that has no attributes for a pickle to set."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: object) -> None:
+        """Drop the `_metadata` of a state dict."""
+
+
+class _Callable(NamedTuple):
+    """What a pickle may call: immutable, where BUILD could alter a function or a class."""
+
+    make: Callable[..., Any]
+
+    def __call__(self, *args: Any) -> Any:
+        return self.make(*args)
+
+
+def _make_tensor(storage, offset, size, stride, _grad=False, _hooks=None, _metadata=None):
+    numbers = (offset, *size, *stride)
+    if not isinstance(storage, _Storage) or not all(type(n) is int and n >= 0 for n in numbers):
+        raise Refused("the pickle describes a tensor by something other than natural numbers")
+    return _Tensor(storage, offset, tuple(size), tuple(stride))
+
+
+_GLOBALS: dict[str, object] = {
+    "collections.OrderedDict": _Callable(lambda: _StateDict()),  # as torch writes it: no arguments
+    "torch._utils._rebuild_tensor_v2": _Callable(_make_tensor),
+    "torch._utils._rebuild_parameter": _Callable(lambda data, _grad, _hooks: data),
+    **{f"torch.{name}Storage": _StorageType(dtype) for name, dtype in _TORCH_DTYPES.items()},
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> object:
+        if (found := _GLOBALS.get(f"{module}.{name}")) is None:
+            raise Refused(f"the pickle asks for {short(f'{module}.{name}')}, which is refused")
+        return found
+
+    def persistent_load(self, pid: object) -> _Storage:
+        match pid:
+            case ("storage", _StorageType(dtype), str(key), _, int(count)) if count >= 0:
+                return _Storage(dtype, key, count)
+        raise Refused("the pickle refers to a storage in an unknown way")
+
+
+def unpickle(data: bytes) -> object:
+    """What a pickle describes, with `_Tensor`s for tensors. Raises Refused for a name that does not rebuild tensors."""
+    tuples = 0
+    for opcode, argument, _ in pickletools.genops(data):  # raises where a length is a lie
+        # The unpickler would allocate a memo of any size, and hashing a tuple nested 100 000 deep
+        # overflows the C stack.
+        if opcode.name.endswith("PUT") and int(argument) > len(data):
+            raise Refused(f"the pickle has the absurd memo index {argument}")
+        tuples += "TUPLE" in opcode.name
+    if tuples > _MAX_TUPLES:
+        raise Refused(f"the pickle builds {tuples} tuples, more than {_MAX_TUPLES}")
+    return _Unpickler(io.BytesIO(data)).load()
+
+
+def _byteorder(archive: zipfile.ZipFile, record: str) -> str:
+    order = archive.read(record) if record in archive.namelist() else b"little"
+    if order not in (b"little", b"big"):
+        raise Refused(f"byteorder {short(order)} where little or big was expected")
+    return order.decode()
+
+
+def _buffer(data: bytes, storage: _Storage, swap: bool) -> bytes:
+    needed = storage.count * storage.dtype.itemsize
+    if len(data) < needed:
+        raise Refused(f"storage {short(storage.key)!r} has {len(data)} bytes where {needed} were expected")
+    if not swap:
+        return data
+    return np.frombuffer(data[:needed], f"u{storage.dtype.itemsize}").byteswap().tobytes()
+
+
+def _array(name: str, tensor: _Tensor, buffer: bytes) -> np.ndarray:
+    """Give the view of `buffer` that `tensor` describes, which must lie inside its storage."""
+    (dtype, _, count), offset, size, stride = tensor
+    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+    if 0 in size:
+        return np.empty(size, dtype)
+    if last >= count:
+        raise Refused(f"tensor {short(name)!r} reaches element {last} of a storage of {count}")
+    # A step of an axis of length one is never taken, and may be any number.
+    steps = [step * dtype.itemsize if n > 1 else 0 for n, step in zip(size, stride, strict=True)]
+    return np.ndarray(size, dtype, buffer, offset * dtype.itemsize, steps)
+
+
+def flat_tensors(loaded: object, tensor_type: type) -> dict[str, Any]:
+    """Give `loaded` if it is a dict of tensors by name, else say where it differs."""
+    if not isinstance(loaded, dict):
+        raise Refused(f"the top level is of type {_type(loaded)}")
+    for key, value in loaded.items():
+        if isinstance(value, dict) and any(isinstance(v, tensor_type) for v in value.values()):
+            part = f"torch.load(path, weights_only=True)[{short(repr(key))}]"
+            raise Refused(
+                f"the tensors lie one level down, under {short(repr(key))}",
+                f"save that part alone: torch.save({part}, new_path)",
+            )
+    for key, value in loaded.items():
+        if not isinstance(key, str) or not isinstance(value, tensor_type):
+            kind = "a tensor" if isinstance(value, tensor_type) else _type(value)
+            raise Refused(f"key {short(repr(key))} holds {kind}, not a named tensor")
+    return loaded

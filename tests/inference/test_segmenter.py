@@ -1,0 +1,364 @@
+"""`Segmenter` against a literal loop over `HMMN.memorize` and `HMMN.segment`, and against itself."""
+
+import functools
+import pickle
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hmmn_jax import HMMN, Segmenter
+from hmmn_jax.inference import segmenter as module
+from tests import oracles
+from tests.small import SMALL, quick_jit, rectangles, untyped, variables, video
+
+IDS = (3, 255)  # any ids, gaps allowed
+MASK = rectangles(IDS)
+LENGTH = 9
+
+
+# The literal loop: every object by itself, memories joined by hand, decisions in NumPy. Float64.
+
+
+@functools.partial(quick_jit, static_argnums=0)
+def apply(method, values, *args):
+    return HMMN(SMALL).apply(values, *args, method=method)
+
+
+def memorize(values, frame, probs, channel):
+    """The memory of one object; the others, as one: the clipped sum of their probabilities."""
+    others = np.clip(np.delete(probs[1:], channel - 1, axis=0).sum(0), 0, 1)
+    three = np.stack([probs[0], probs[channel], others])[None]
+    return jax.tree.map(lambda x: x[:, :1], apply("memorize", values, frame[None], jnp.asarray(three)))
+
+
+def give(probs, ids, mask):
+    """Given pixels are one-hot; elsewhere what was predicted stands."""
+    new = [k for k in np.unique(mask) if k != 0 and k not in ids]
+    ids = [*ids, *new]
+    probs = np.concatenate([probs, np.zeros((len(new), *mask.shape))]) * (mask == 0)
+    for channel, k in enumerate(ids):
+        if channel:
+            probs[channel] += mask == k
+    return probs, ids, new
+
+
+def literal(frames, masks, mem_every, max_memory_frames=None):
+    """Yields (mask, probs, logits) of each frame after the first; `masks` by frame number."""
+    values = variables(SMALL, "float64")
+    probs, ids, objects = np.ones((1, *frames.shape[1:3])), [0], []
+    if 0 in masks:
+        probs, ids, new = give(probs, ids, masks[0])
+        objects = [{"start": 0, "kept": [], "centres": None} for _ in new]
+    for t in range(1, len(frames)):
+        p = []
+        for channel, one in enumerate(objects, 1):
+            previous = memorize(values, frames[t - 1], probs, channel)
+            memory = jax.tree.map(lambda *xs: jnp.concatenate(xs, axis=2), *one["kept"], previous)
+            centres = one["centres"]
+            if centres is not None:  # the previous frame's own are not read
+                centres = jnp.concatenate([centres, jnp.zeros_like(centres[:, :, :1])], axis=2)
+            out = apply("segment", values, frames[t][None], memory, centres)
+            p.append(jax.nn.sigmoid(out.logits[0, 1]))
+            if keep := (t - 1 - one["start"]) % mem_every == 0:
+                one["kept"].append(previous)
+            centres = out.read.centres if keep else out.read.centres[:, :, :-1]
+            if max_memory_frames and len(one["kept"]) > max_memory_frames:
+                del one["kept"][1]
+                centres = np.delete(centres, 1, axis=2)
+            one["centres"] = centres
+        p = np.array(p).reshape(-1, *frames.shape[1:3])
+        logits = soft_aggregation(p)
+        e = np.exp(logits)
+        probs = e / e.sum(0)
+        if t in masks:
+            probs, ids, new = give(probs, ids, masks[t])
+            objects += [{"start": t, "kept": [], "centres": None} for _ in new]
+            logits = np.concatenate([logits, np.full((len(new), *p.shape[1:]), -np.inf)])
+        yield np.array(ids)[probs.argmax(0)], probs, logits
+
+
+def soft_aggregation(p):
+    p = np.clip(np.concatenate([np.prod(1 - p, axis=0, keepdims=True), p]), 1e-7, 1 - 1e-7)
+    return np.log(p / (1 - p))
+
+
+def assert_is_literal(results, expected):
+    for result, (mask, probs, logits) in zip(results, expected, strict=True):
+        np.testing.assert_allclose(result.logits, logits, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(result.probs, probs, rtol=0, atol=1e-9)
+        np.testing.assert_array_equal(result.mask, mask)
+
+
+def make(dtype="float32", **options):
+    return Segmenter(variables(SMALL, dtype), SMALL, **({"mem_every": 2} | options))
+
+
+def steps(segmenter, frames, masks, **options):
+    """The results of a video, step by step; `masks` by frame number."""
+    state, results = segmenter.init(frames[0], masks.get(0)), []
+    for t in range(1, len(frames)):
+        state, result = segmenter.step(state, frames[t], masks.get(t), **options)
+        results.append(result)
+    return results
+
+
+def assert_same(found, expected, atol=0.0):
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one.ids, other.ids)
+        np.testing.assert_array_equal(one.mask, other.mask)
+        np.testing.assert_allclose(one.probs, other.probs, rtol=0, atol=atol)
+        np.testing.assert_allclose(one.logits, other.logits, rtol=0, atol=atol)
+
+
+# Against the literal loop
+
+
+def test_the_literal_aggregation_is_that_of_the_loops():
+    p = np.random.default_rng(0).random((3, 4, 5))
+    np.testing.assert_allclose(soft_aggregation(p), oracles.aggregate(p), rtol=1e-12)
+
+
+def test_run_is_steps_is_the_literal_loop(x64):
+    frames, segmenter = video(LENGTH), make("float64")
+    stepped, run = steps(segmenter, frames, {0: MASK}), list(segmenter.run(frames, MASK))
+    assert_same(run, stepped)
+    assert_is_literal(run, literal(frames, {0: MASK}, 2))
+    last = run[-1]
+    assert last.mask.dtype == jnp.uint8 and last.ids.tolist() == [0, *IDS]
+    assert last.probs.shape == last.logits.shape == (3, 90, 100) and last.mask.shape == (90, 100)
+    assert set(np.unique(last.mask)) <= {0, *IDS} and 0.01 < last.probs[1].mean() < 0.99
+    np.testing.assert_allclose(last.probs.sum(0), 1, rtol=0, atol=1e-12)
+
+
+MOVED = np.roll(rectangles((9,)), 30, axis=1)
+JOINS = {
+    "on the frame after init": {0: rectangles((5,)), 1: MOVED},
+    "two at once, then one, ids not in order": {
+        0: rectangles((200,)),
+        2: rectangles((7, 9)) * (MOVED == 0),
+        5: MOVED + 1 * (MOVED > 0),
+    },
+    "after a stretch without objects": {3: MASK},
+    "known ids, given again": {0: MASK, 3: np.roll(MASK, 10, axis=0)},
+    "known ids and a new one": {0: MASK, 4: np.where(MOVED > 0, 9, MASK // 255 * 255).astype(np.uint8)},
+    "an empty mask": {0: MASK, 2: np.zeros_like(MASK)},
+    "all pixels": {0: MASK, 2: np.full_like(MASK, 4)},
+}
+
+
+@pytest.mark.parametrize("masks", JOINS.values(), ids=JOINS)
+def test_objects_that_join(x64, masks):
+    frames = video(7)
+    results = steps(make("float64"), frames, masks)
+    assert_is_literal(results, literal(frames, masks, 2))
+    for t, mask in masks.items():
+        if t:
+            result = results[t - 1]
+            np.testing.assert_array_equal(np.where(mask, result.mask, 0), mask)
+            assert set(np.unique(mask)) <= set(result.ids)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_a_bounded_memory_drops_the_oldest_but_the_first(x64, limit):
+    frames, segmenter = video(LENGTH), make("float64", mem_every=1, max_memory_frames=limit)
+    assert_is_literal(segmenter.run(frames, MASK), literal(frames, {0: MASK}, 1, limit))
+
+
+def test_a_bounded_memory_stays_as_large_as_it_is(monkeypatch):
+    monkeypatch.setattr(module, "FIRST_CAPACITY", 2)
+    frames, segmenter = video(LENGTH), make(mem_every=1, max_memory_frames=3)
+    state, sizes = segmenter.init(frames[0], MASK), []
+    for frame in frames[1:]:
+        state, _ = segmenter.step(state, frame)
+        sizes.append(sum(x.nbytes for x in jax.tree.leaves([track.bank for track in state.tracks])))
+    assert sizes[3] == sizes[-1] > sizes[0]
+    assert {track.bank.capacity for track in state.tracks} == {4}
+
+
+# Against itself
+
+
+@functools.cache
+def plain():
+    """Two videos in float32, and what `step` says of them."""
+    videos = [(video(6, seed=seed), mask) for seed, mask in ((1, MASK), (2, np.roll(MASK, 7, axis=0)))]
+    return [(frames, mask, steps(make(), frames, {0: mask})) for frames, mask in videos]
+
+
+def test_two_videos_can_be_interleaved():
+    segmenter = make()
+    states = [segmenter.init(frames[0], mask) for frames, mask, _ in plain()]
+    for t in range(1, 6):
+        for i, (frames, _, expected) in enumerate(plain()):
+            states[i], result = segmenter.step(states[i], frames[t])
+            assert_same([result], [expected[t - 1]])
+
+
+@pytest.mark.parametrize("after", [0, 1, 3])
+def test_a_state_can_be_saved_and_taken_up_again(after):
+    (frames, mask, expected), _ = plain()
+    with untyped():  # a saved state holds NumPy arrays
+        state = make().init(frames[0], mask)
+        for t in range(1, after + 1):
+            state, _ = make().step(state, frames[t])
+        state = pickle.loads(pickle.dumps(jax.device_get(state)))
+        for t in range(after + 1, 6):
+            state, result = make().step(state, frames[t])
+            assert_same([result], [expected[t - 1]])
+
+
+def test_a_step_leaves_its_state_usable_unless_told_to_donate():
+    (frames, mask, expected), _ = plain()
+    segmenter = make()
+    state = segmenter.init(frames[0], mask)
+    for t in range(1, 4):
+        before = state
+        state, _ = segmenter.step(state, frames[t])
+    again, result = segmenter.step(before, frames[3])
+    assert_same([result], [expected[2]])
+    buffers = [track.bank.key_s16 for track in again.tracks]
+    _, result = segmenter.step(again, frames[4], donate=True)
+    assert_same([result], [expected[3]])
+    assert all(buffer.is_deleted() for buffer in buffers)
+    _, result = segmenter.step(state, frames[4])  # reached by other buffers
+    assert_same([result], [expected[3]])
+
+
+def test_a_bank_that_grows_is_one_that_was_large(x64, monkeypatch):
+    frames = video(7)
+    found = {}
+    for capacity in (2, 8):
+        monkeypatch.setattr(module, "FIRST_CAPACITY", capacity)
+        found[capacity] = list(make("float64", mem_every=1).run(frames, rectangles((1,))))
+    assert_same(found[2], found[8], atol=1e-9)
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_batches_of_objects_do_not_matter(x64, size):
+    frames, mask = video(4), rectangles((1, 2, 4, 8, 16))
+    alone, together = (list(make("float64", objects_per_batch=n).run(frames, mask)) for n in (1, size))
+    assert_same(together, alone, atol=1e-9)
+    if size == 2:
+        assert_is_literal(alone, literal(frames, {0: mask}, 2))
+
+
+@pytest.mark.parametrize("mask", [None, np.zeros_like(MASK)])
+def test_no_object_at_all_is_background(mask):
+    frames = video(3)
+    results = list(make().run(frames, mask))
+    assert len(results) == 2
+    for result in results:
+        assert result.ids.tolist() == [0] and not np.asarray(result.mask).any()
+        np.testing.assert_array_equal(result.probs, np.ones((1, 90, 100)))
+
+
+def test_float_frames_are_taken_as_they_are(x64):
+    frames = video(3)
+    of_bytes = list(make("float64").run(frames, MASK))
+    assert_same(make("float64").run(frames.astype(np.float32) / np.float32(255), MASK), of_bytes, atol=1e-9)
+
+
+@pytest.mark.parametrize("length", [0, 1])
+def test_a_video_of_one_frame_has_no_results(length):
+    assert list(make().run(video(1)[:length], MASK)) == []
+
+
+def test_run_streams():
+    """At most two frames are fetched ahead of the result that is handed out, and nothing before it is asked for."""
+    fetched, frames = [], video(6)
+
+    def stream():
+        for t, frame in enumerate(frames):
+            fetched.append(t)
+            yield frame
+
+    results = make().run(stream(), MASK)
+    assert fetched == []
+    for t, _ in enumerate(results, 1):
+        assert t <= fetched[-1] <= t + 2
+    assert len(fetched) == 6
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("frame", "told"),
+    [
+        (np.zeros((90, 100), np.uint8), r"uint8 \(90, 100\), expected \[H,W,3\]"),
+        (np.zeros((90, 100, 4), np.uint8), r"uint8 \(90, 100, 4\), expected \[H,W,3\]"),
+        (np.zeros((1, 90, 100, 3), np.uint8), r"uint8 \(1, 90, 100, 3\)"),
+        (np.zeros((90, 100, 3), np.int32), r"int32 \(90, 100, 3\), expected .* uint8 or float"),
+        (np.zeros((90, 100, 3), bool), r"bool \(90, 100, 3\)"),
+    ],
+)
+def test_what_is_no_frame_is_refused(frame, told):
+    with untyped():
+        with pytest.raises(ValueError, match=told):
+            make().init(frame, None)
+        with pytest.raises(ValueError, match=told):
+            make().step(make().init(video(1)[0], MASK), frame)
+
+
+def test_a_frame_of_another_size_is_refused():
+    with pytest.raises(ValueError, match="the frame is 90x101, expected 90x100"):
+        make().step(make().init(video(1)[0], MASK), video(1, 90, 101)[0])
+
+
+@pytest.mark.parametrize(
+    ("mask", "told"),
+    [
+        (MASK[:, 1:], "uint8 90x99, expected uint8 90x100"),
+        (MASK.T, "uint8 100x90, expected uint8 90x100"),
+        (MASK.astype(np.int32), "int32 90x100, expected uint8 90x100"),
+        (MASK > 0, "bool 90x100, expected uint8 90x100"),
+    ],
+)
+def test_what_is_no_mask_of_its_frame_is_refused(mask, told):
+    frames = video(2)
+    with untyped():
+        with pytest.raises(ValueError, match=told):
+            make().init(frames[0], mask)
+        with pytest.raises(ValueError, match=told):
+            make().step(make().init(frames[0], None), frames[1], mask)
+
+
+@pytest.mark.parametrize("name", ["mem_every", "max_memory_frames", "objects_per_batch"])
+def test_counts_start_at_one(name):
+    with pytest.raises(ValueError, match=f"{name} is 0, expected 1 or more"):
+        make(**{name: 0})
+
+
+# What is compiled
+
+
+def test_a_clip_of_30_frames_compiles_when_it_starts_and_when_its_bank_doubles():
+    compiled, now = [], [0]
+
+    def listen(event, _, **__):
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(now[0])
+
+    def watch(frames, mask):
+        segmenter = make(mem_every=3)
+        state = segmenter.init(frames[0], mask)
+        for now[0] in range(1, len(frames)):
+            state, _ = segmenter.step(state, frames[now[0]], donate=True)
+        return state
+
+    matches, encodings = module._match._cache_size(), module._encode_query._cache_size()
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        size = 70, 64  # met in no other test
+        state = watch(video(30, *size), rectangles((1, 2), *size))
+        # Frames 0, 3, ..., 27 are kept; 0 to 21 fill the eight slots of the first bank, and frame 22 comes after them.
+        assert state.tracks[0].bank.capacity == 16 and int(state.tracks[0].kept) == 10
+        assert set(compiled) == {0, 1, 2, 23}, compiled
+        assert module._match._cache_size() - matches == 2 and module._encode_query._cache_size() - encodings == 1
+        compiled.clear()
+        watch(video(30, *size, seed=1), rectangles((40, 41), *size))
+        assert compiled == []
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
