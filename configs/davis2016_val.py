@@ -2,8 +2,9 @@
 
     python evaluate.py --config configs/davis2016_val.py --data DAVIS --checkpoint OUT --output RUN
 
-DAVIS is the folder with JPEGImages, Annotations and ImageSets; masks of 0/255 and of 0/1, lists of names and of frame pairs are
-all read. Paper (quoted, not measured here): J&F 90.8 with YouTube-VOS in training, 89.4 without; 0.10 s a frame on an unnamed GPU.
+DAVIS is the folder with JPEGImages, Annotations and ImageSets; masks of 0/255 and of 0/1, lists of names and of frame
+pairs are all read. Paper (quoted, not measured here): J&F 90.8 with YouTube-VOS in training, 89.4 without; 0.10 s a frame
+on an unnamed GPU.
 """
 
 from ml_collections import ConfigDict
