@@ -6,12 +6,11 @@ import os
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_experimental_ynn_fusion_type="
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+import jax
+import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook("hmmn_jax", "beartype.beartype")
-
-import jax
-import pytest
 
 
 @pytest.fixture

@@ -90,15 +90,12 @@ def test_loss_logits_and_gradients_of_the_training_form(released, x64):
     objects = int(clip["labels"][0].max())
     first = jnp.stack([masks[:, 0] == k for k in range(objects + 1)], axis=1).astype(float)
 
+    video, keep = jnp.asarray(clip["video"])[None], jnp.asarray(clip["coins"] > 0)[None]
+
     @jax.jit
     def loss_and_gradients(params):
         def loss(params):
-            logits = hmmn_jax.HMMN(config).apply(
-                {"params": params, **constants},
-                jnp.asarray(clip["video"])[None],
-                first,
-                keep=jnp.asarray(clip["coins"] > 0)[None],
-            )
+            logits = hmmn_jax.HMMN(config).apply({"params": params, **constants}, video, first, keep=keep)
             return clip_cross_entropy(logits, masks[:, 1:]).mean(), logits
 
         return jax.value_and_grad(loss, has_aux=True)(params)

@@ -1,5 +1,4 @@
 """Reading and writing checkpoints: equal to what PyTorch reads, and nothing hostile runs."""
-# ruff: noqa: D103 - the names of the tests say what they are about
 
 import builtins
 import errno
