@@ -307,7 +307,7 @@ def test_the_stand_in_resnet_is_the_trunk(x64):
         kind: tree["query_encoder"]["trunk"] for kind, tree in from_torch(tensors, HMMNConfig()).items() if kind != "constants"
     }
     trunk = jax.tree.map(lambda x: x.astype(np.float64), trunk)
-    found = Trunk(HMMNConfig()).apply(trunk, jax.numpy.asarray(stem.numpy().transpose(0, 2, 3, 1)))
+    found = jax.jit(Trunk(HMMNConfig()).apply)(trunk, stem.numpy().transpose(0, 2, 3, 1))
     for ours, theirs in zip(found, features, strict=True):
         np.testing.assert_allclose(ours, theirs.numpy().transpose(0, 2, 3, 1), rtol=0, atol=1e-11)
 

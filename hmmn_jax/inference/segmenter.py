@@ -201,25 +201,33 @@ class Segmenter:
 
     def _segment(self, state: State, frame: jax.Array, donate: bool) -> tuple[tuple[Track, ...], jax.Array]:
         """Memorises the last frame, reads for this one: the tracks after it, and the logits `[1,o+1,H,W]`."""
+        remembered = self._memorize(state, donate)
         query = _encode_query(self.config, self.variables, frame)
+        tracks, p = [], []
+        for track, count in remembered:
+            bank = track.bank
+            readout, indices, present, centres = _match(self.config, bank, query.key_s16, count)
+            fine = (bank.key_s8, bank.value_s8, bank.key_s4, bank.value_s4)
+            p.append(_decode(self.config, self.variables, query, readout, indices, present, fine, frame.shape[1:3]))
+            keep = (int(state.index) - int(track.start)) % self.mem_every == 0
+            tracks.append(track.replace(bank=bank.replace(centres=centres), kept=track.kept + keep))
+        return tuple(tracks), _aggregate(p)
+
+    def _memorize(self, state: State, donate: bool) -> list[tuple[Track, int]]:
+        """Each track with the last frame in its bank, and how many slots are then filled."""
         stem = _memory_stem(self.config, self.variables, state.frame)
         mask, others = _split_objects(state.probs)
-        tracks, p = [], []
+        remembered = []
         for track in state.tracks:
             objects = slice(int(track.first) - 1, int(track.first) - 1 + int(track.size))
             memory = _memorize(self.config, self.variables, stem, mask[:, objects], others[:, objects])
-            track, kept = self._remember(track, memory, donate)
-            readout, indices, present, centres = _match(self.config, track.bank, query.key_s16, kept + 1)
-            fine = (track.bank.key_s8, track.bank.value_s8, track.bank.key_s4, track.bank.value_s4)
-            p.append(_decode(self.config, self.variables, query, readout, indices, present, fine, frame.shape[1:3]))
-            keep = (int(state.index) - int(track.start)) % self.mem_every == 0
-            tracks.append(track.replace(bank=track.bank.replace(centres=centres), kept=kept + keep))
-        return tuple(tracks), _aggregate(p)
+            remembered.append(self._remember(track, memory, donate))
+        return remembered
 
     def _remember(self, track: Track, memory: Memory, donate: bool) -> tuple[Track, int]:
-        """The track with `memory` as its previous frame, and the frames kept before it; makes room first."""
+        """The track with `memory` as its previous frame, and how many slots are then filled; makes room first."""
         if track.bank is None:
-            return track.replace(bank=_open_bank(memory, FIRST_CAPACITY)), 0
+            return track.replace(bank=_open_bank(memory, FIRST_CAPACITY)), 1
         bank, kept = track.bank, int(track.kept)
         write, drop = (_write_donating, _drop_donating) if donate else (_write, _drop)
         if self.max_memory_frames is not None and kept > self.max_memory_frames:
@@ -228,7 +236,7 @@ class Segmenter:
             kept -= 1
         if kept == bank.capacity:
             bank = _grow(bank)
-        return track.replace(bank=write(bank, memory, kept)), kept
+        return track.replace(bank=write(bank, memory, kept), kept=kept), kept + 1
 
 
 def _as_frame(frame: Num[Array | np.ndarray, "H W 3"]) -> Num[Array, "1 H W 3"]:

@@ -1,6 +1,5 @@
 """The two encoders: what is remembered of a frame, and what is asked of the memory."""
 
-import functools
 from typing import NamedTuple
 
 import jax
@@ -10,7 +9,7 @@ from flax import struct
 from jaxtyping import Array, Float
 
 from hmmn_jax.model.config import HMMNConfig
-from hmmn_jax.model.layers import Conv
+from hmmn_jax.model.layers import Conv, Kernel, conv2d
 from hmmn_jax.model.resnet import Trunk
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -64,10 +63,9 @@ class MemoryEncoder(nn.Module):
 
     def setup(self):  # noqa: D102
         config = self.config
-        stem = functools.partial(Conv, config.stem_width, config, 7, 2)
         self.normalise = Normalise()
-        self.conv_frame = stem(use_bias=config.norm == "none")
-        self.conv_mask, self.conv_others = stem(use_bias=False), stem(use_bias=False)
+        self.conv_frame = Conv(config.stem_width, config, 7, 2, use_bias=config.norm == "none")
+        self.conv_mask, self.conv_others = (Kernel((7, 7, 1, config.stem_width)) for _ in range(2))
         self.trunk = Trunk(config)
         self.key_s16, self.value_s16 = Conv(config.key_dim_s16, config), Conv(config.value_dim_s16, config)
         if config.use_topk_read:
@@ -84,10 +82,10 @@ class MemoryEncoder(nn.Module):
         """The frame's `stem` and, for each object, its own and the others' probabilities -> a `Memory` of one frame."""
         b, o = mask.shape[:2]
 
-        def flat(x):  # [b,o,H,W] -> [b*o,H,W,1]; rounded to float32, as the published code does
-            return x.astype(jnp.float32).astype(x.dtype).reshape(b * o, *x.shape[2:], 1)
-
-        x = self.conv_mask(flat(mask)) + self.conv_others(flat(others))
+        # Two convolutions and their sum are one, of both inputs; masks are rounded to float32, as the published code does.
+        kernel = jnp.concatenate([self.conv_mask(), self.conv_others()], axis=2)
+        masks = jnp.stack([mask, others], axis=-1).astype(jnp.float32).astype(stem.dtype)
+        x = conv2d(masks.reshape(b * o, *masks.shape[2:]), kernel.astype(stem.dtype), 2)
         x = x.reshape(b, o, *x.shape[1:]) + stem[:, None]
         res2, res3, res4 = self.trunk(x.reshape(b * o, *x.shape[2:]))
 

@@ -10,6 +10,7 @@ from hmmn_jax.model.config import HMMNConfig
 from hmmn_jax.model.winograd import winograd_conv3x3
 
 NORM_EPSILON = 1e-5
+FEW_CHANNELS = 4  # most outputs for which a direct convolution was measured to be wasteful
 WINOGRAD_CHANNELS = 64  # fewest channels, in and out, with which Winograd was measured to win
 
 
@@ -23,12 +24,25 @@ def conv2d(
     size, _, inputs, outputs = kernel.shape
     if size == 1:  # a matrix product, which XLA runs a little faster as such
         return jnp.tensordot(x[:, ::stride, ::stride], kernel[0, 0], 1)
+    if outputs <= FEW_CHANNELS and stride == 1:
+        return _conv_few_outputs(x, kernel)
     if winograd and size == 3 and stride == 1 and min(inputs, outputs) >= WINOGRAD_CHANNELS:
         return winograd_conv3x3(x, kernel)
     padding = size // 2
     return jax.lax.conv_general_dilated(
         x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
+
+
+def _conv_few_outputs(x: Float[Array, "b h w c"], kernel: Float[Array, "k k c o"]) -> Float[Array, "b h w o"]:
+    """Each tap's matrix product first, all in one, then the sum of the shifted taps, which are narrow."""
+    size, _, inputs, outputs = kernel.shape
+    taps = jnp.tensordot(x, kernel.transpose(2, 0, 1, 3).reshape(inputs, -1), 1)
+    padding = size // 2
+    taps = jnp.pad(taps, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    h, w = x.shape[1:3]
+    shifts = [(i, j) for i in range(size) for j in range(size)]
+    return sum(taps[:, i : i + h, j : j + w, k * outputs : (k + 1) * outputs] for k, (i, j) in enumerate(shifts))
 
 
 def compute_dtype(config: HMMNConfig, parameter: jax.Array) -> jnp.dtype:
@@ -55,6 +69,17 @@ class Conv(nn.Module):
         if self.use_bias:
             y = y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(dtype)
         return y
+
+
+class Kernel(nn.Module):
+    """The kernel of a convolution that is computed together with others."""
+
+    shape: tuple[int, int, int, int]
+
+    @nn.compact
+    def __call__(self) -> Float[Array, "k k c o"]:
+        """The parameter."""
+        return self.param("kernel", nn.initializers.he_normal(), self.shape)
 
 
 class FrozenBatchNorm(nn.Module):

@@ -142,10 +142,8 @@ JOINS = {
     "on the frame after init": {0: rectangles((5,)), 1: MOVED},
     "two at once, then one, ids not in order": {0: rectangles((200,)), 2: rectangles((7, 9)), 5: np.minimum(MOVED, 8)},
     "after a stretch without objects": {3: MASK},
-    "known ids, given again": {0: MASK, 3: np.roll(MASK, 10, axis=0)},
-    "known ids and a new one": {0: MASK, 4: np.where(MOVED > 0, 9, MASK // 255 * 255).astype(np.uint8)},
-    "an empty mask": {0: MASK, 2: np.zeros_like(MASK)},
-    "all pixels": {0: MASK, 2: np.full_like(MASK, 4)},
+    "known ids again, then one of them and a new one": {0: MASK, 2: np.roll(MASK, 10, axis=0), 4: np.maximum(MASK, MOVED)},
+    "an empty mask, then all pixels": {0: MASK, 2: np.zeros_like(MASK), 4: np.full_like(MASK, 4)},
 }
 
 
@@ -161,7 +159,7 @@ def test_objects_that_join(x64, masks):
             assert set(np.unique(mask)) <= set(result.ids)
 
 
-@pytest.mark.parametrize("limit", [1, 2, 3])
+@pytest.mark.parametrize("limit", [1, 3])
 def test_a_bounded_memory_drops_the_oldest_but_the_first(x64, limit):
     frames, segmenter = video(LENGTH), make("float64", mem_every=1, max_memory_frames=limit)
     assert_is_literal(segmenter.run(frames, MASK), literal(frames, {0: MASK}, 1, limit))
@@ -238,11 +236,9 @@ def test_a_bank_that_grows_is_one_that_was_large(x64, monkeypatch):
 
 @pytest.mark.parametrize("size", [2, 4])
 def test_batches_of_objects_do_not_matter(x64, size):
-    frames, mask = video(4), rectangles((1, 2, 4, 8, 16))
+    frames, mask = video(3), rectangles((1, 2, 4, 8, 16))
     alone, together = (list(make("float64", objects_per_batch=n).run(frames, mask)) for n in (1, size))
     assert_same(together, alone, atol=TOLERANCE)
-    if size == 2:
-        assert_is_literal(alone, literal(frames, {0: mask}, 2))
 
 
 @pytest.mark.parametrize("mask", [None, np.zeros_like(MASK)])

@@ -51,7 +51,6 @@ def test_the_small_model_is_a_hundredth_of_the_released_one():
         {"k_s4": 2},
         {"window": 3},
         {"sigma": 1.5},
-        {"sigma_growth": 2.0},
         {"use_kernel": False},
         {"use_topk_read": False},
     ],
@@ -125,16 +124,16 @@ def test_two_objects_padded_to_five_give_what_two_give(x64):
 
 
 def test_padded_objects_leave_finite_gradients():
-    frames, mask = clips(1, padded=1)
+    model, (frames, mask) = HMMN(SMALL), clips(1, padded=1)
     valid = jnp.array([[True, False]] * 2)
 
     @quick_jit
     @jax.grad
     def gradient(params):
         values = variables() | {"params": params}
-        memory = apply("memorize", SMALL, values, frames[:, 0], mask.astype(jnp.float32))
-        logits = apply("segment", SMALL, values, frames[:, 1], memory, valid=valid, use_kernel=False).logits
-        return -jax.nn.log_softmax(logits, axis=1)[:, 1].mean()
+        memory = model.apply(values, frames[:, 0], mask.astype(jnp.float32), method="memorize")
+        out = model.apply(values, frames[:, 1], memory, valid=valid, use_kernel=False, method="segment")
+        return -jax.nn.log_softmax(out.logits, axis=1)[:, 1].mean()
 
     for path, leaf in jax.tree.leaves_with_path(gradient(variables()["params"])):
         assert np.isfinite(leaf).all(), jax.tree_util.keystr(path)

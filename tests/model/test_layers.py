@@ -15,7 +15,7 @@ from hmmn_jax.model.frames import crop_from_stride, pad_to_stride, stride_paddin
 from hmmn_jax.model.layers import Conv, FrozenBatchNorm, conv2d
 from hmmn_jax.model.resnet import Trunk
 from tests import oracles
-from tests.small import SMALL, variables
+from tests.small import SMALL, one_hot, quick_jit, rectangles, variables
 
 
 def draw(*shape, seed=0):
@@ -103,12 +103,17 @@ def test_folding_batch_norm_changes_nothing(x64):
     assert config == SMALL.replace(norm="none") and "batch_stats" not in folded
     shapes = jax.eval_shape(HMMN(config).init, jax.random.key(0), np.zeros((1, 3, 16, 16, 3)), np.zeros((1, 2, 16, 16)))
     assert jax.tree.map(np.shape, folded) == jax.tree.map(np.shape, nn.unbox(shapes))
-    frames, mask = np.random.default_rng(0).random((1, 3, 48, 64, 3)), np.zeros((1, 3, 48, 64))
-    mask[:, 1, 8:24, 8:30], mask[:, 2, 20:40, 34:60] = 1, 1
-    mask[:, 0] = 1 - mask.sum(1)
-    plain, fast = (jax.jit(functools.partial(HMMN(c).apply))(v, frames, mask) for c, v in ((SMALL, given), (config, folded)))
-    assert np.ptp(plain[:, 0]) > 0.1
-    np.testing.assert_allclose(fast, plain, rtol=0, atol=1e-10)
+    frames = np.random.default_rng(0).random((2, 1, 48, 64, 3))
+    probs = one_hot(rectangles((1, 2), 48, 64), (1, 2))
+
+    @functools.partial(quick_jit, static_argnums=0)
+    def run(config, values, frames, probs):
+        memory = HMMN(config).apply(values, frames[0], probs, method="memorize")
+        return HMMN(config).apply(values, frames[1], memory, method="segment").logits
+
+    plain = run(SMALL, given, frames, probs)
+    assert np.ptp(plain) > 0.1
+    np.testing.assert_allclose(run(config, folded, frames, probs), plain, rtol=0, atol=1e-10)
 
 
 def test_folding_leaves_other_norms_alone():
