@@ -15,7 +15,7 @@ from tests.small import SMALL, quick_jit, rectangles, untyped, variables, video
 
 IDS = (3, 255)  # any ids, gaps allowed
 MASK = rectangles(IDS)
-LENGTH = 9
+LENGTH = 7
 
 
 # The literal loop: every object by itself, memories joined by hand, decisions in NumPy. Float64.
