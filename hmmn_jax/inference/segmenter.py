@@ -108,10 +108,12 @@ class Segmenter:
         on_cpu = jax.default_backend() == "cpu"
         dtype = jnp.dtype(config.dtype or jnp.result_type(*jax.tree.leaves(variables["params"])))
         self.config = config.replace(winograd=on_cpu and dtype == jnp.float32 if winograd is None else winograd)
+        self.dtype = at_least_float32(*jax.tree.leaves(variables["params"]))
+        if config.norm == "none":  # convolutions alone, which would cast their parameters anew for each frame
+            variables = variables | {"params": jax.tree.map(lambda x: np.asarray(x).astype(dtype), variables["params"])}
         self.variables = jax.device_put(variables)
         self.mem_every, self.max_memory_frames = mem_every, max_memory_frames
         self.objects_per_batch = objects_per_batch or (1 if on_cpu else 4)
-        self.dtype = at_least_float32(*jax.tree.leaves(self.variables["params"]))
 
     def init(self, frame: Num[Array | np.ndarray, "H W 3"], mask: UInt8[Array | np.ndarray, "H W"] | None) -> State:
         """Starts a video with its first frame and the ids of the objects in it, which may be none.

@@ -106,7 +106,7 @@ def kernel_guided_read(
         scores_previous += log_kernel(best, sigma, height, width, dtype)
 
     def follow(cells):  # where the cells of the previous frame's grid are believed to be now
-        return jnp.take_along_axis(best, cells, axis=2)
+        return jnp.take_along_axis(best, cells, axis=2, mode="clip")
 
     def older_scores(slot, centres):
         """Scores of a slot before the previous one; its centres, moved on by one frame."""
@@ -209,8 +209,8 @@ def topk_guided_read(
     chunks = _smallest_divisor(q, at_least=math.ceil(candidate_bytes / CHUNK_BYTES))
 
     def gather(blocks, cells):  # [b,o,m,p,c], [b,o,r,k] -> [b,o,r,k*p,c]
-        rows = blocks.reshape(b, o, blocks.shape[2], -1)
-        found = jnp.take_along_axis(rows, cells.reshape(b, o, -1, 1), axis=2)
+        # Whole blocks, without take_along_axis, which would spell out an index for each of their numbers.
+        found = jax.vmap(jax.vmap(lambda x, i: x.at[i].get(mode="promise_in_bounds")))(blocks, cells)
         return found.reshape(b, o, cells.shape[2], k * p, -1)
 
     @jax.checkpoint
