@@ -66,11 +66,12 @@ def test_objects_that_join(released, x64):
 def test_keys_and_values_of_the_padded_clip(released, x64):
     clip = load("clip_padded_one_object")
     variables, config = released
-    memorize = jax.jit(lambda frame, probs: hmmn_jax.HMMN(config).apply(variables, frame, probs, method="memorize"))
+    model = hmmn_jax.HMMN(config)
+    memorize = jax.jit(lambda variables, frame, probs: model.apply(variables, frame, probs, method="memorize"))
     segmenter = hmmn_jax.Segmenter(variables, config, mem_every=int(clip["mem_every"]))
     state = segmenter.init(clip["video"][0], clip["labels"][0])
     for t in (1, 2, 3):
-        memory = memorize(state.frame, state.probs)  # what step t of the published code memorises: frame t - 1
+        memory = memorize(variables, state.frame, state.probs)  # what step t of the published code memorises: frame t - 1
         state, _ = segmenter.step(state, clip["video"][t])
         if t == 2:
             continue

@@ -7,9 +7,10 @@ products: a "float32" product is bfloat16 on a TPU and TF32 on a GPU unless it i
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
-def at_least_float32(*arrays: jax.Array) -> jnp.dtype:
+def at_least_float32(*arrays: jax.Array | np.ndarray) -> jnp.dtype:
     """The dtype in which numbers are compared and added up: that of the arrays, or float32 if theirs is narrower."""
     return jnp.promote_types(jnp.result_type(*arrays), jnp.float32)
 
