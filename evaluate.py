@@ -67,6 +67,7 @@ def main(_: list[str]) -> None:
     config = CONFIG.value
     if CACHE.value is not None:
         jax.config.update("jax_compilation_cache_dir", str(Path(CACHE.value).absolute()))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # keep what compiles fast, too
     try:
         clips, total = open_clips(config)
         variables, model_config = load_model(config)
