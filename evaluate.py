@@ -4,9 +4,9 @@
     python evaluate.py --frames DIR|FILE.mp4 --mask FILE.png --checkpoint OUT --output RUN --overlays --movie mp4
     python evaluate.py --config configs/davis2016_val.py --data ROOT --score PRED [--output RUN]
 
-Writes RUN/masks/SEQUENCE/FRAME.png with the DAVIS palette and the given ids. Where all frames of a benchmark are annotated,
-or with --score, prints J and F, and writes them to RUN/summary.json, per_sequence.csv and per_frame.csv. Config fields are
-overridden by --config.FIELD=VALUE, e.g. --config.mem_every=3.
+Writes RUN/masks/SEQUENCE/FRAME.png with the DAVIS palette and the given ids. Of benchmarks that are annotated throughout,
+and with --score, prints J and F and writes RUN/summary.json, per_sequence.csv and per_frame.csv. Fields of the config are
+overridden like this: --config.mem_every=3.
 """
 
 import os
@@ -23,8 +23,7 @@ from hmmn_jax.evaluation.predict import Clip, Outputs, open_sequence, open_video
 from hmmn_jax.evaluation.score_files import discard_scores, lacks_annotations, score_folder, score_table, write_scores
 from hmmn_jax.layouts import Sequence, read_davis, read_folder
 
-DEFAULT = Path(__file__).parent / "configs" / "davis2016_val.py"
-CONFIG = config_flags.DEFINE_config_file("config", str(DEFAULT), "What to evaluate, and how.")
+CONFIG = config_flags.DEFINE_config_file("config", f"{Path(__file__).parent}/configs/davis2016_val.py", "What to evaluate.")
 DATA = flags.DEFINE_string("data", None, "Root of the benchmark: the folder with JPEGImages, Annotations, ImageSets.")
 FRAMES = flags.DEFINE_string("frames", None, "Instead of --data: a folder of images, or a video file.")
 MASK = flags.DEFINE_string("mask", None, "With --frames: an indexed PNG, the ids of the objects in the first frame.")
@@ -70,8 +69,7 @@ def segment(config: ConfigDict, clips: list[Clip]) -> None:
     )
     outputs = Outputs(Path(OUTPUT.value), OVERLAYS.value, MOVIE.value, config.fps)
     discard_scores(outputs.folder)
-    cost = predict(segmenter, clips, outputs)
-    print(f"{cost}\nwritten to {OUTPUT.value}")
+    print(f"{predict(segmenter, clips, outputs)}\nwritten to {OUTPUT.value}")
 
 
 def score(config: ConfigDict, sequences: list[Sequence], masks: Path) -> None:
@@ -100,7 +98,7 @@ def run(config: ConfigDict) -> None:
     if SCORE.value is not None:
         return score(config, sequences, Path(SCORE.value))
     segment(config, [open_sequence(sequence) for sequence in sequences])
-    if reasons := [reason for sequence in sequences if (reason := lacks_annotations(sequence))]:
+    if reasons := [*filter(None, map(lacks_annotations, sequences))]:
         return print(f"not scored: {reasons[0]}")
     return score(config, sequences, Path(OUTPUT.value) / "masks")
 

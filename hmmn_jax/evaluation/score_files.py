@@ -108,8 +108,8 @@ def _check_files(folder: Path, sequence: Sequence) -> None:
     scored = scored_frames(len(sequence.frames), sequence.name)
     masks = [_mask_path(folder, sequence, t) for t in scored]
     if missing := [path for path in masks if not path.is_file()]:
-        others = f", nor are {len(missing) - 1} others of {len(masks)}" if len(missing) > 1 else ""
-        raise DataError(f"{missing[0]}: not there{others}; {contents(missing[0].parent)}; expected SEQUENCE/FRAME.png")
+        count = f"{len(missing)} of {len(masks)} masks are missing"
+        raise DataError(f"{missing[0]}: not there ({count}); {contents(missing[0].parent)}; expected SEQUENCE/FRAME.png")
 
 
 def _score(folder: Path, single_object: bool, sequence: Sequence) -> SequenceScores:

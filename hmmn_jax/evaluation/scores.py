@@ -50,14 +50,14 @@ class Summary:
 
 
 def score_sequence(
-    pred: UInt8[np.ndarray, "t h w"], truth: UInt8[np.ndarray, "t h w"], single_object: bool = False, name: str = "sequence"
+    pred: UInt8[np.ndarray, "t1 h1 w1"], truth: UInt8[np.ndarray, "t h w"], single_object: bool = False, name: str = "sequence"
 ) -> SequenceScores:
     """Scores predicted ids against annotated ones, both of all frames of a sequence.
 
-    The first and the last frame are not scored. The objects are 1 to the greatest id of `truth[0]`; 255 is void, which counts
-    as background in both. `single_object` is the protocol of DAVIS-2016: all ids are one object, and so is 255 alone.
-    Raises DataError for arrays of different shapes, fewer than three frames, no object in `truth[0]`, or a predicted id
-    beyond its objects.
+    The first and the last frame are not scored. The objects are 1 to the greatest id of `truth[0]`, those included that are
+    not in it; 255 is void, which counts as background in both. `single_object` is the protocol of DAVIS-2016: all ids are one
+    object, and so is 255 alone. Raises DataError for arrays of different shapes, fewer than three frames, no object in
+    `truth[0]`, or a predicted id beyond its objects.
     """
     if pred.shape != truth.shape:
         raise DataError(f"{name}: predicted masks {pred.shape} for annotated ones {truth.shape}; give one for every frame")
