@@ -123,7 +123,8 @@ def _dilate(masks: UInt64[np.ndarray, "n words h"], radius: int) -> UInt64[np.nd
 def _widen(runs: UInt64[np.ndarray, " m"], reach: int, target: int, word: int) -> tuple[UInt64[np.ndarray, " m"], int]:
     """Widens runs from `reach` to `target` columns to both sides; the next word to the right is `word` places on."""
     while reach < target:
-        step = min(target - reach, 2 * reach + 1, 63)  # a greater one would leave gaps, or leap a word
+        # A greater step would leave gaps in runs that the frame's edge has cut to one side, or leap a word.
+        step = min(target - reach, reach + 1, 63)
         wide = runs << step
         wide |= runs >> step
         wide |= runs
