@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from hmmn_jax.errors import DataError
-from hmmn_jax.layouts.images import fit_mask, read_image, read_mask, settle_ids, write_mask
+from hmmn_jax.layouts.images import fit_mask, read_ids, read_image, read_mask, settle_ids, write_mask
 
 COLOURS = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[10, 20, 30], [255, 255, 255], [0, 0, 0]]], np.uint8)
 IDS = np.array([[0, 1, 1], [2, 2, 0]], np.uint8)
@@ -121,6 +121,11 @@ class TestReadMask:
     def test_void_is_background_beside_ids(self, tmp_path):
         path = save(tmp_path / "a.png", np.array([[0, 255, 3]], np.uint8))
         np.testing.assert_array_equal(read_mask(path), [[0, 0, 3]])
+
+    def test_raw_ids_keep_void(self, tmp_path):
+        for ids in ([[0, 255], [0, 255]], [[0, 1], [2, 255]]):
+            path = save(tmp_path / "a.png", np.array(ids, np.uint8))
+            np.testing.assert_array_equal(read_ids(path), ids)
 
     def test_colours_of_the_palette_are_ids(self, tmp_path):
         rgb = np.array([[[0, 0, 0], [128, 0, 0], [0, 128, 0]], [[192, 0, 0], [191, 0, 0], [255, 255, 255]]], np.uint8)
