@@ -2,7 +2,7 @@
 
 from hmmn_jax.layouts.files import atomic_path
 from hmmn_jax.layouts.frames import VideoFile, list_frames
-from hmmn_jax.layouts.images import fit_mask, read_image, read_mask, settle_ids, write_mask
+from hmmn_jax.layouts.images import decode_mask, fit_mask, read_image, read_mask, settle_ids, write_mask
 from hmmn_jax.layouts.palette import davis_palette
 from hmmn_jax.layouts.sequences import Sequence, read_davis, read_folder, read_sequence
 
@@ -11,6 +11,7 @@ __all__ = [
     "VideoFile",
     "atomic_path",
     "davis_palette",
+    "decode_mask",
     "fit_mask",
     "list_frames",
     "read_davis",

@@ -1,0 +1,1 @@
+"""The TensorFlow side: builders of data sets, random access to their frames, clips for training."""
