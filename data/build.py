@@ -6,8 +6,7 @@
     python -m data.build image_masks --config ids --as birds --set objects=1+2,7 --source birds --data_dir DATA
 
 --set changes fields of a config, --as names the result: DATA/BUILDER/NAME/VERSION, in an experiment's config "BUILDER/NAME".
-Objects are values in the masks: "," parts objects, "+" joins values to one, "-" is a range. The folder appears when all of it
-is there. data/*/README.md say what the builders expect, and what they do about bad files.
+The folder appears when all of it is there. data/*/README.md say what the builders expect, and what they do about bad files.
 """
 
 import argparse
@@ -23,9 +22,10 @@ from pathlib import Path
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from absl import logging
 
 from data.checks import Report
-from data.frames_builder import FramesBuilder, FramesConfig
+from data.frames_builder import FramesBuilder
 from data.source import RecordSource
 from hmmn_jax.errors import DataError, HMMNError
 from hmmn_jax.layouts.files import reason, writing_errors
@@ -35,67 +35,61 @@ _SHOWN = 20
 
 
 def build(
-    name: str, config: FramesConfig, source: Path, data_dir: Path, overwrite: bool = False
+    name: str,
+    config: tfds.core.BuilderConfig,
+    source: Path,
+    data_dir: Path,
+    splits: tuple[str, ...] = (),
+    overwrite: bool = False,
 ) -> tuple[Path, dict[str, Report]]:
     """Builds a data set, whole or not at all, and gives its folder and by split what came of it. Raises DataError."""
     if not source.is_dir():
         raise DataError(f"{source}: no such folder; give the one that was downloaded")
     unfinished = data_dir / ".unfinished"
-    with _locked(unfinished / f"{name}-{config.name}.lock"):
-        shutil.rmtree(unfinished / name / config.name, ignore_errors=True)
-        builder: FramesBuilder = _builder_class(name)(data_dir=unfinished, config=config, file_format="array_record")
+    rubbish = unfinished / name / config.name
+    with _locked(unfinished / f"{name}-{config.name}.lock"), _storing_errors(data_dir):
+        shutil.rmtree(rubbish, ignore_errors=True)
+        builder = _builder_class(name)(data_dir=unfinished, config=config, splits=splits, file_format="array_record")
         target = data_dir / name / config.name / str(builder.version)
         if target.exists() and not overwrite:
             raise DataError(f"{target}: is there already; --overwrite builds it anew")
         download = tfds.download.DownloadConfig(manual_dir=source, compute_stats=tfds.download.ComputeStatsMode.SKIP)
         try:
-            with _storing_errors(target):
+            with contextlib.redirect_stdout(None):  # where TFDS says "downloading"
                 builder.download_and_prepare(download_config=download)
-                built = Path(builder.data_dir)
-                for split, report in builder.reports.items():
-                    RecordSource(f"{name}/{config.name}", built, split)
-                    (built / f"problems-{split}.txt").write_text("".join(f"{line}\n" for line in report.problems))
-                target.parent.mkdir(parents=True, exist_ok=True)
-                if target.exists():
-                    shutil.rmtree(target)
-                os.replace(built, target)
+            built = Path(builder.data_dir)
+            for split, report in builder.reports.items():
+                RecordSource(f"{name}/{config.name}", built, split)  # raises where less was stored than was written
+                (built / f"problems-{split}.txt").write_text("".join(f"{line}\n" for line in report.problems))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.exists():
+                shutil.rmtree(target)
+            os.replace(built, target)
         finally:
-            shutil.rmtree(unfinished / name / config.name, ignore_errors=True)
+            shutil.rmtree(rubbish, ignore_errors=True)
     return target, builder.reports
 
 
-def make_config(name: str, config_name: str, new_name: str | None, splits: tuple[str, ...], fields: list[str]) -> FramesConfig:
+def make_config(name: str, config_name: str, new_name: str | None, fields: list[str]) -> tfds.core.BuilderConfig:
     """Finds a config of a builder and changes fields of it, each given as FIELD=VALUE. Raises DataError."""
-    config = dataclasses.replace(_builder_class(name).find_config(config_name), splits=splits)
-    known = {field.name: type(field.default) for field in dataclasses.fields(config)}
-    known = {key: kind for key, kind in known.items() if key not in {f.name for f in dataclasses.fields(FramesConfig)}}
+    builder = _builder_class(name)
+    config = builder.find_config(config_name)
+    kinds = {key: field.type for key, field in type(config).__dataclass_fields__.items() if key in type(config).__annotations__}
     changes = {}
     for text in fields:
         key, equals, value = text.partition("=")
-        if not equals or key not in known:
-            raise DataError(f"--set {text}: expected FIELD=VALUE, with a field of {', '.join(known)}")
-        changes[key] = _parse(text, value, known[key])
-    if changes and new_name is None:
-        raise DataError("--set makes a config of its own: give it a name by --as NAME")
+        if not equals or key not in kinds:
+            raise DataError(f"--set {text}: expected FIELD=VALUE, with a field of {', '.join(kinds)}")
+        if kinds[key] is bool and value not in ("true", "false"):
+            raise DataError(f"--set {text}: expected true or false")
+        changes[key] = value == "true" if kinds[key] is bool else value
+    if not changes and new_name is None:
+        return config
+    if (new_name or config.name) in builder.builder_configs:
+        raise DataError(
+            f"--set and --as make a config of its own: name it by --as, other than {', '.join(builder.builder_configs)}"
+        )
     return dataclasses.replace(config, name=new_name or config.name, **changes)
-
-
-def _parse(text: str, value: str, kind: type) -> object:
-    try:
-        if kind is tuple:
-            return tuple(tuple(v for part in group.split("+") for v in _range(part)) for group in value.split(","))
-        return {"true": True, "false": False}[value.lower()] if kind is bool else kind(value)
-    except (ValueError, KeyError) as error:
-        expected = {tuple: "values from 1 to 255, as 1+2,7 or 1-255", bool: "true or false"}[kind]
-        raise DataError(f"--set {text}: expected {expected}") from error
-
-
-def _range(part: str) -> range:
-    first, _, last = part.partition("-")
-    values = range(int(first), int(last or first) + 1)
-    if not 1 <= values.start < values.stop <= 256:
-        raise ValueError(part)
-    return values
 
 
 def _builder_class(name: str) -> type[FramesBuilder]:
@@ -151,11 +145,12 @@ def main() -> None:
     parser.add_argument("--data_dir", type=Path, required=True, help="where built data sets are kept")
     parser.add_argument("--overwrite", action="store_true", help="replace what was built before")
     args = parser.parse_args()
-    tfds.disable_progress_bar()
+    tfds.disable_progress_bar()  # of TFDS, which does not know the number of frames
+    logging.set_verbosity(logging.ERROR)
     try:
         name = args.config or _builder_class(args.builder).BUILDER_CONFIGS[0].name
-        config = make_config(args.builder, name, args.new_name, tuple(args.split), args.set)
-        directory, reports = build(args.builder, config, args.source, args.data_dir, args.overwrite)
+        config = make_config(args.builder, name, args.new_name, args.set)
+        directory, reports = build(args.builder, config, args.source, args.data_dir, tuple(args.split), args.overwrite)
     except HMMNError as error:
         print(f"data.build: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -4,7 +4,6 @@ import collections
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,13 +26,6 @@ _AHEAD = 64  # frames read before they are asked for
 _KEYS = 2**128  # of the Shuffler of TFDS, which sorts by key: bucket by bucket, each in memory
 
 
-@dataclass
-class FramesConfig(tfds.core.BuilderConfig):
-    """What all configs have. splits: those to build, () for all that there are."""
-
-    splits: tuple[str, ...] = ()
-
-
 class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """A builder of videos with masks; a single image is a video of one frame.
 
@@ -45,13 +37,15 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     VERSION = tfds.core.Version("1.0.0")
 
-    def __init__(self, **kwargs):
+    def __init__(self, *, splits: tuple[str, ...] = (), **kwargs):
+        """Takes the splits to build, () for all that there are, and what a builder of TFDS takes."""
         super().__init__(**kwargs)
+        self._wanted = splits
         self.reports: dict[str, Report] = {}
         self._indices: dict[str, Index] = {}
 
     @classmethod
-    def find_config(cls, name: str) -> FramesConfig:
+    def find_config(cls, name: str) -> tfds.core.BuilderConfig:
         """Gives the config of a name. Raises DataError where there is none."""
         configs = {config.name: config for config in cls.BUILDER_CONFIGS}
         if name not in configs:
@@ -87,7 +81,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator[tuple[int, dict]]]:
         root = Path(dl_manager.manual_dir)
-        splits = self.builder_config.splits or self.list_splits(root)
+        splits = self._wanted or self.list_splits(root)
         return {split: self._generate_examples(split, *self.list_sequences(root, split)) for split in splits}
 
     def _generate_examples(self, split: str, sequences: list[Sequence], problems: list[str]) -> Iterator[tuple[int, dict]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from data.frames_builder import FramesBuilder, FramesConfig
+from data.frames_builder import FramesBuilder
 from hmmn_jax.errors import DataError
 from hmmn_jax.layouts import Sequence, list_davis_splits, read_davis
 
@@ -13,7 +13,7 @@ _SPLITS = ("train", "val", "test-dev", "test-challenge")
 
 
 @dataclass
-class DavisConfig(FramesConfig):
+class DavisConfig(tfds.core.BuilderConfig):
     """Fields as those of `read_davis`."""
 
     year: str = "2017"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from data.frames_builder import FramesBuilder, FramesConfig
+from data.frames_builder import FramesBuilder
 from hmmn_jax.errors import DataError
 from hmmn_jax.layouts import YouTubeVideo, read_youtube_vos
 from hmmn_jax.layouts.files import contents
@@ -14,7 +14,7 @@ _SPLITS = ("train", "valid", "test")
 
 
 @dataclass
-class YouTubeVosConfig(FramesConfig):
+class YouTubeVosConfig(tfds.core.BuilderConfig):
     """all_frames: whether to take every frame, or every fifth, which are those that have masks in train."""
 
     all_frames: bool = False
