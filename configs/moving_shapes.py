@@ -1,6 +1,6 @@
 """Rendered clips of moving shapes: needs no data.
 
-    python -m data.preview --config configs/moving_shapes.py --out preview.png
+python -m data.preview --config configs/moving_shapes.py --out preview.png
 """
 
 from ml_collections import ConfigDict

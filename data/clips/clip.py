@@ -56,11 +56,9 @@ def make_clip(config: ConfigDict, fetcher: Fetcher, sample: tf.Tensor) -> dict[s
         return (attempt < ATTEMPTS - 1) & (tf.reduce_max(sketch.areas) == 0)
 
     first = attempt_at(tf.constant(0))
-    attempt, sketch = tf.while_loop(
-        fails, lambda attempt, _: (attempt + 1, attempt_at(attempt + 1)), (tf.constant(0), first)
-    )
+    attempt, sketch = tf.while_loop(fails, lambda attempt, _: (attempt + 1, attempt_at(attempt + 1)), (tf.constant(0), first))
     name = tf.gather(tf.constant(set_names(config)), sketch.plan.set)
-    failure = f"drawn {ATTEMPTS} times without an object of {config.min_area} pixels in its first frame; set"
+    failure = f"{ATTEMPTS} draws of a clip gave no object of {config.min_area} pixels; lower min_area, or leave the set out"
     with tf.control_dependencies([tf.debugging.Assert(tf.reduce_max(sketch.areas) > 0, [failure, name])]):
         attempt = tf.identity(attempt)
     return finish_clip(config, sample, sketch, Draws(seed, sample, attempt))

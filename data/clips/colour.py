@@ -48,9 +48,7 @@ def random_jitter(ranges: ConfigDict, uniform: tf.Tensor, mean: tf.Tensor) -> tu
     return jitter(**factors, mean=mean)
 
 
-def after(
-    second: tuple[tf.Tensor, tf.Tensor], first: tuple[tf.Tensor, tf.Tensor]
-) -> tuple[tf.Tensor, tf.Tensor]:
+def after(second: tuple[tf.Tensor, tf.Tensor], first: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
     """The map that applies `first`, then `second`."""
     return second[0] @ first[0], tf.linalg.matvec(second[0], first[1]) + second[1]
 

@@ -44,7 +44,14 @@ def fixed_maps(maps: tf.Tensor) -> tf.Tensor:
 
 @_compiled
 def warp_keys(
-    values: tf.Tensor, start: tf.Tensor, size: tf.Tensor, ids: tf.Tensor, slot: tf.Tensor, maps: tf.Tensor, height: int, width: int
+    values: tf.Tensor,
+    start: tf.Tensor,
+    size: tf.Tensor,
+    ids: tf.Tensor,
+    slot: tf.Tensor,
+    maps: tf.Tensor,
+    height: int,
+    width: int,
 ) -> tf.Tensor:
     """Warps masks to the nearest pixel and lays donors over them, the last on top.
 
