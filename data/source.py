@@ -86,6 +86,11 @@ def index_path(directory: Path, split: str) -> Path:
     return directory / f"index-{split}.npz"
 
 
+def unfinished_path(data_dir: Path, name: str) -> Path:
+    """Names the folder that a data set is built in."""
+    return data_dir / ".unfinished" / f"{name.replace('/', '-')}.build"
+
+
 def open_source(name: str, data_dir: str | os.PathLike, split: str = "train") -> Source:
     """Opens what `python -m data.build` made.
 
@@ -102,7 +107,7 @@ def open_source(name: str, data_dir: str | os.PathLike, split: str = "train") ->
     home = Path(data_dir) / name
     versions = [path for path in home.glob("*.*.*") if path.is_dir() and path.name.replace(".", "").isdigit()]
     if not versions:
-        if (Path(data_dir) / ".unfinished" / name).is_dir():
+        if unfinished_path(Path(data_dir), name).is_dir():
             raise DataError(f"{home}: a build that was cut off midway, or still runs; {_HOW_TO_BUILD} again")
         there = sorted(f"{path.parent.parent.name}/{path.parent.name}" for path in Path(data_dir).glob("*/*/*.*.*"))
         raise DataError(f"{home}: not built; {data_dir} holds {shortlist(there)}; {_HOW_TO_BUILD}")

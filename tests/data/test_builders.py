@@ -33,7 +33,6 @@ class BuilderCase(tfds.testing.DatasetBuilderTestCase):
 
     EXAMPLE_DIR = tempfile.gettempdir()  # TFDS wants one that exists
     SKIP_CHECKSUMS = True
-    test_session = None  # of TensorFlow, which only skips it
 
     def __init_subclass__(cls):
         super().__init_subclass__()
@@ -48,6 +47,11 @@ class BuilderCase(tfds.testing.DatasetBuilderTestCase):
     def tearDownClass(cls):
         shutil.rmtree(cls.EXAMPLE_DIR)
         super().tearDownClass()
+
+    def test_session(self, *args, **options):  # of TensorFlow, and no test
+        return super().test_session(*args, **options)
+
+    test_session.__test__ = False
 
     def test_registered(self):  # importing all of TFDS's builders takes longer than all else here
         assert self.builder.name == type(self).__name__.removeprefix("Test").lower()
@@ -143,7 +147,7 @@ def test_videos_of_ones_own_without_lists(tmp_path):
     report = run(tmp_path, "davis", root, "folder", splits=("val",))["val"]
     assert (report.videos, report.frames, report.annotated, report.objects) == (2, 6, 4, 3)
     assert run(tmp_path, "davis", root, "folder", overwrite=True)["train"].problems == [
-        f"{root}/JPEGImages/b: b has 1 frames with masks, clips need 3; left out"
+        f"{root}/JPEGImages/b: b has 1 frames with masks, fewer than 3; video left out"
     ]
 
 
@@ -166,8 +170,8 @@ def test_an_id_that_never_appears_and_a_frame_that_is_not_there(tmp_path):
     (root / "train/meta.json").write_text(json.dumps(meta))
     images = root / "train/JPEGImages/v"
     assert run(tmp_path, "youtube_vos", root)["train"].problems == [
-        f"{images}: meta.json names frame 00077 for object 3, which is not there",
-        f"{images}: object 3 of meta.json is in no mask",
+        f"{images}: meta.json names frame 00077 for object 3, which is not there; ignored",
+        f"{images}: object 3 of meta.json is in no mask; ignored",
     ]
 
 
@@ -203,6 +207,25 @@ def test_soft_masks(tmp_path):
         np.testing.assert_array_equal(source.index.decode(video, source.fetch([video])[1][0]), ramp >= 128)
 
 
+def test_bad_images_and_masks_are_named_and_left_out(tmp_path):
+    root = tmp_path / "in"
+    for name in "abcdef":
+        still(root, name, folders.squares(*([1] if name != "f" else [])))
+    (root / "b.jpg").write_bytes(b"no image")
+    os.replace(root / "c.jpg", root / "c.png")  # a JPEG by the name of a mask
+    folders.jpeg(root / "c.jpg")
+    folders.png(root / "d.png", folders.squares(1, size=(20, 32)))
+    (root / "e.png").unlink()
+    report = run(tmp_path, "image_masks", root)["train"]
+    assert (report.videos, report.objects) == (2, 1)  # f shows no object
+    found = [line.removeprefix(f"{root}/") for line in report.problems]
+    assert found[0] == f"e.jpg: no mask {root}/e.png; image left out"
+    assert found[1].startswith("b.jpg: no JPEG that can be decoded (") and found[1].endswith("; frame left out")
+    assert found[3].startswith("c.png: a mask in JPEG format") and found[3].endswith("; mask left out")
+    assert found[5] == "d.png: the mask has 32x20 pixels, its frame 32x24; mask left out"
+    assert found[2::2] == [f"{root}: {name} has 0 frames with masks, fewer than 1; video left out" for name in "bcd"]
+
+
 def test_bad_frames_are_named_and_the_rest_kept(tmp_path):
     root = folders.davis(tmp_path / "in", {"v": [[1]] * 8, "w": [[1], [1], None]})
     images, masks = root / "JPEGImages/480p/v", root / "Annotations/480p/v"
@@ -219,14 +242,31 @@ def test_bad_frames_are_named_and_the_rest_kept(tmp_path):
     assert lines[0].startswith("JPEGImages/480p/v/00001.jpg: no JPEG that can be decoded (image file is truncated")
     assert lines[1] == "JPEGImages/480p/v/00002.jpg: no JPEG that can be decoded (an empty file); frame left out"
     assert lines[2].startswith("Annotations/480p/v/00004.png: not an image") and lines[2].endswith("mask left out")
-    assert lines[3].endswith("v/00005.png: the mask has 31x24 pixels, its frame 32x24; kept, to be resized")
+    assert lines[3].endswith("v/00005.png: the mask has 31x24 pixels, its frame 32x24; mask kept")
     assert lines[4].endswith("v/00006.png: the mask has 30x24 pixels, its frame 32x24; mask left out")
-    assert lines[5] == "JPEGImages/480p/v/00003: no mask; kept"
-    assert lines[6] == "JPEGImages/480p/w: w has 2 frames with masks, clips need 3; left out"
+    assert lines[5] == "JPEGImages/480p/v/00003: no mask; frame kept"
+    assert lines[6] == "JPEGImages/480p/w: w has 2 frames with masks, fewer than 3; video left out"
     assert len(lines) == 7
     index = open_source("davis/2017", tmp_path / "built").index
     assert index.numbers.tolist() == [0, 3, 4, 5, 6, 7] and index.annotated.tolist() == [1, 0, 0, 1, 0, 1]
     assert (tmp_path / "built/davis/2017/1.0.0/problems-train.txt").read_text().splitlines() == report.problems
+
+
+def test_short_videos_and_those_without_an_object(tmp_path):
+    root = folders.davis(tmp_path / "in", {"one": [[1]], "two": [[1], [1]], "empty": [[], [], []], "three": THREE})
+    report = run(tmp_path, "davis", root)["train"]
+    assert (report.videos, report.frames) == (1, 3)
+    assert [line.split(": ")[1] for line in report.problems] == [
+        "one has 1 frames with masks, fewer than 3; video left out",
+        "two has 2 frames with masks, fewer than 3; video left out",
+        "empty has no object in any mask; video left out",
+    ]
+    assert report.summary(shown=1).splitlines() == [
+        "1 videos, 3 frames, 3 with masks, 1 objects",
+        "  3 x video left out",
+        f"  {report.problems[0]}",
+        "  ... 2 more",
+    ]
 
 
 def test_nothing_good_leaves_nothing(tmp_path):

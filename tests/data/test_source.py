@@ -91,6 +91,7 @@ def test_a_second_build_asks_and_a_failed_one_leaves_the_first(built, copy, tmp_
     with pytest.raises(DataError, match=r"cannot be written: No space left on device; free some space"):
         build("davis", config, built / "in", tmp_path, overwrite=True)
     assert before == {path.name: path.read_bytes() for path in copy.iterdir()}
+    assert os.listdir(tmp_path / ".unfinished") == ["davis-2017.lock"]
     monkeypatch.undo()
     build("davis", config, built / "in", tmp_path, overwrite=True)
     assert len(open_source("davis/2017", tmp_path).index.names) == 9

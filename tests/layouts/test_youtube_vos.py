@@ -40,7 +40,7 @@ def test_a_frame_that_only_meta_json_has(root):
     edit_meta(root, lambda videos: videos["a"]["objects"]["2"]["frames"].append("00095"))
     videos, problems = read_youtube_vos(root, "train")
     assert len(videos) == 2 and videos[0].scored_frames == ("00000", "00005", "00010")
-    assert problems == [f"{root}/train/JPEGImages/a: meta.json names frame 00095 for object 2, which is not there"]
+    assert problems == [f"{root}/train/JPEGImages/a: meta.json names frame 00095 for object 2, which is not there; ignored"]
 
 
 def test_videos_left_out_by_name(root):
@@ -53,7 +53,7 @@ def test_videos_left_out_by_name(root):
     assert [video.name for video in videos] == ["b"]
     assert len(problems) == 4
     assert problems[0].startswith(f"{root}/train/JPEGImages/a: not in meta.json")
-    assert problems[1].endswith("b/00099.png: a mask without a frame; left out")
+    assert problems[1].endswith("b/00099.png: a mask without a frame; mask left out")
     assert "/empty: no images" in problems[2] and problems[2].endswith("video left out")
     assert "/gone: no such folder" in problems[3]
 
