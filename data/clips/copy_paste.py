@@ -42,6 +42,7 @@ def paste_maps(config: ConfigDict, box: tf.Tensor, uniform: tf.Tensor) -> tuple[
     return tf.transpose(maps, [1, 0, 2, 3]), 1 / scale
 
 
+@tf.function(autograph=False)
 def cut_out(mask: tf.Tensor, ids: tf.Tensor, object_id: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Cuts the box around an object out of a mask.
 

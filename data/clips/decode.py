@@ -85,6 +85,7 @@ def as_grey(png: bytes) -> bytes:
     return png[: _SIGNATURE + 4] + header + struct.pack(">I", zlib.crc32(header)) + png[at:]
 
 
+@tf.function(autograph=False)  # so that it is traced once, not for each source
 def decode_mask(png: tf.Tensor) -> tf.Tensor:
     """Decodes a PNG, b"" as nothing, to values, uint8 [h,w]."""
     return tf.cond(png == b"", lambda: tf.zeros([0, 0], tf.uint8), lambda: tf.io.decode_png(png, channels=1)[..., 0])
@@ -107,6 +108,7 @@ class Decoded(NamedTuple):
     corner: tf.Tensor
 
 
+@tf.function(autograph=False)
 def decode_image(jpeg: tf.Tensor, size: tf.Tensor, window: tf.Tensor, shrink: tf.Tensor) -> Decoded:
     """Decodes what of a JPEG lies in a window; b"" as nothing.
 

@@ -1,5 +1,6 @@
 """Batches of clips by tf.data, in parallel and always in the same order."""
 
+import functools
 import io
 import os
 import re
@@ -65,6 +66,7 @@ def clips(
     stop = np.iinfo(np.int64).max if steps is None else (first_step + steps) * share
     places = tf.data.Dataset.range(first_step * share, stop)
 
+    @tf.autograph.experimental.do_not_convert
     def clip(place: tf.Tensor) -> dict[str, tf.Tensor]:
         return make_clip(config, fetcher, place // share * batch + host * share + place % share)
 
@@ -108,6 +110,7 @@ def _explain(error: tf.errors.OpError, fetcher: Fetcher) -> str:
     return f"no clip could be made: {reason(RuntimeError(error.message))}"
 
 
+@functools.cache
 def let_xla_start() -> None:
     """Lets TensorFlow's XLA read its flags from a clean environment.
 

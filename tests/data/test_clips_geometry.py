@@ -73,7 +73,7 @@ def test_masks_stay_on_their_objects(name):
 
 
 def test_masks_a_pixel_off_their_image_are_stretched(source):
-    """By the nearest pixel, as `hmmn_jax.layouts.images.fit_mask` does."""
+    """As `hmmn_jax.layouts.images.fit_mask` does, but for its steps of whole pixels."""
     source.masks = [np.pad(mask, ((0, 1), (0, 0)), mode="edge")[:, :-1] for mask in source.masks]
     fetch = source.fetch
 
@@ -83,7 +83,7 @@ def test_masks_a_pixel_off_their_image_are_stretched(source):
         return [made.jpeg(image) for image in images], fetch(records)[1]
 
     source.fetch = fitted
-    assert overlap(clips_of(config_with()), np.array([124, 116, 104])) >= 0.98
+    assert overlap(clips_of(config_with()), np.array([124, 116, 104])) >= 0.96
 
 
 def test_a_large_image_is_shrunk_without_moving(source):
