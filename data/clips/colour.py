@@ -6,8 +6,6 @@ import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from data.clips.draws import between
-
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 JITTER_NUMBERS = 4  # that `random_jitter` needs for one matrix
 _TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]], np.float64)

@@ -25,8 +25,8 @@ def make_batches(
 ) -> Iterator[dict[str, np.ndarray]]:
     """Gives this host's part of the batches from a step on.
 
-    Batch number `step` holds the samples from step * batch on, of which host h of H has the h-th of H equal parts. A sample is a
-    function of its number and of `config.seed`, so hosts, restarts and the number of threads change nothing.
+    Batch number `step` holds the samples from step * batch on, of which host h of H has the h-th of H equal parts. A sample is
+    a function of its number and of `config.seed`, so hosts, restarts and the number of threads change nothing.
 
     Args:
         config: the `data` section of an experiment, see `configs/data.py`.
@@ -99,7 +99,7 @@ def _explain(error: tf.errors.OpError, fetcher: Fetcher) -> str:
     """What went wrong in a clip, with the file to blame where one is found."""
     if assertion := re.search(r"assertion failed: \[([^\]]*)\] \[([^\]]*)\]", error.message):
         return f"set {assertion[2]}: {assertion[1]}"
-    for row in reversed(fetcher.recent):
+    for row in reversed(list(fetcher.recent)):  # a copy: other threads still fetch
         which = int(np.searchsorted(fetcher.tables.set_frame, row, side="right")) - 1
         try:
             files = fetcher.sources[which].fetch(fetcher.tables.record[[row]])
