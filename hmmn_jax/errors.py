@@ -19,3 +19,7 @@ class MismatchError(CheckpointError):
 
 class DataError(HMMNError):
     """A file or folder of data that is not what it should be."""
+
+
+class ConfigError(HMMNError):
+    """A setting that cannot work, alone or together with others."""
