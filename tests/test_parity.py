@@ -88,7 +88,8 @@ def test_loss_logits_and_gradients_of_the_training_form(released, x64):
     variables, config = released
     constants = {name: collection for name, collection in variables.items() if name != "params"}
     objects = int(clip["labels"][0].max())
-    batch = {"frames": clip["video"][None], "masks": clip["labels"][None], "valid": np.ones((1, objects), bool)}
+    batch = {"frames": clip["video"], "masks": clip["labels"], "valid": np.ones(objects, bool)}
+    batch = {name: jnp.asarray(value)[None] for name, value in batch.items()}
     keep = jnp.asarray(clip["coins"] > 0)[None]
 
     @jax.jit
