@@ -17,6 +17,7 @@ from ml_collections import ConfigDict, config_flags
 import hmmn_jax
 from hmmn_jax.errors import HMMNError
 from hmmn_jax.evaluation.predict import Clip, Outputs, open_sequence, open_video, predict
+from hmmn_jax.inference.host_memory import keep_host_memory_small
 from hmmn_jax.layouts import read_davis, read_folder
 
 DEFAULT = Path(__file__).parent / "configs" / "davis2016_val.py"
@@ -64,6 +65,7 @@ def open_clips(config: ConfigDict) -> tuple[list[Clip], int]:
 
 def main(_: list[str]) -> None:
     """Runs what the flags say."""
+    keep_host_memory_small()
     config = CONFIG.value
     if CACHE.value is not None:
         jax.config.update("jax_compilation_cache_dir", str(Path(CACHE.value).absolute()))

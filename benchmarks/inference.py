@@ -27,13 +27,15 @@ def measure(height: int, width: int, objects: int, memory: list[int], runs: int)
     import jax
 
     from hmmn_jax import HMMNConfig, Segmenter
+    from hmmn_jax.inference.host_memory import keep_host_memory_small
     from hmmn_jax.torch_weights import abstract_variables
 
+    keep_host_memory_small()  # as evaluate.py does
     rng = np.random.default_rng(0)
 
     def random_leaf(leaf):
         if len(leaf.shape) == 4:
-            return rng.normal(0, np.sqrt(2 / np.prod(leaf.shape[:3])), leaf.shape).astype(np.float32)
+            return rng.standard_normal(leaf.shape, np.float32) * np.float32(np.sqrt(2 / np.prod(leaf.shape[:3])))
         return np.ones(leaf.shape, leaf.dtype)
 
     config = HMMNConfig()

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jaxtyping import Array, Float, Int
 
@@ -18,13 +19,13 @@ class MemoryBank:
     without the top-k read).
     """
 
-    key_s16: Float[Array, "b o T h w c"]
-    value_s16: Float[Array, "b o T h w v"]
-    centres: Int[Array, "b o T n"]
-    key_s8: Float[Array, "b o m 4 c8"] | None
-    value_s8: Float[Array, "b o m 4 v8"] | None
-    key_s4: Float[Array, "b o m 16 c4"] | None
-    value_s4: Float[Array, "b o m 16 v4"] | None
+    key_s16: Float[Array | np.ndarray, "b o T h w c"]
+    value_s16: Float[Array | np.ndarray, "b o T h w v"]
+    centres: Int[Array | np.ndarray, "b o T n"]
+    key_s8: Float[Array | np.ndarray, "b o m 4 c8"] | None
+    value_s8: Float[Array | np.ndarray, "b o m 4 v8"] | None
+    key_s4: Float[Array | np.ndarray, "b o m 16 c4"] | None
+    value_s4: Float[Array | np.ndarray, "b o m 16 v4"] | None
 
     @property
     def capacity(self) -> int:

@@ -37,11 +37,14 @@ class Track:
 
 @struct.dataclass
 class State:
-    """Where a video stands: all that the next step needs. A pytree; counters are plain integers."""
+    """Where a video stands: all that the next step needs. A pytree; counters are plain integers.
+
+    Arrays are on the device; those of a state that was saved may be NumPy's.
+    """
 
     index: int  # number of the last frame seen
-    frame: Num[Array, "1 H W 3"]  # that frame
-    probs: Float[Array, "1 o1 H W"]  # its probabilities, background first, never arg-maxed
+    frame: Num[Array | np.ndarray, "1 H W 3"]  # that frame
+    probs: Float[Array | np.ndarray, "1 o1 H W"]  # its probabilities, background first, never arg-maxed
     ids: UInt8[np.ndarray, " o1"]  # the caller's id of each channel, 0 for the background
     tracks: tuple[Track, ...]
 

@@ -77,7 +77,9 @@ class VideoFile:
     def _start(self):
         """Starts the decoder, a generator of bytes, and takes the header off it."""
         ffmpeg = import_ffmpeg()
-        with self._decoding_errors():
+        with self._decoding_errors(), warnings.catch_warnings():
+            # JAX warns of forks, but the child becomes ffmpeg at once.
+            warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
             # An absolute path cannot pass for a protocol; frames are neither doubled nor dropped for the sake of the rate.
             frames = ffmpeg.read_frames(str(self.path.absolute()), output_params=["-fps_mode", "passthrough"])
             return frames, next(frames)

@@ -7,6 +7,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from hmmn_jax.model.config import HMMNConfig
+from hmmn_jax.model.precision import at_least_float32
 from hmmn_jax.model.winograd import winograd_conv3x3
 
 NORM_EPSILON = 1e-5
@@ -49,14 +50,19 @@ def _conv_by_taps(x: Float[Array, "b h w c"], kernel: Float[Array, "k k c o"], s
 
 
 def _conv_few_outputs(x: Float[Array, "b h w c"], kernel: Float[Array, "k k c o"]) -> Float[Array, "b h w o"]:
-    """Each tap's matrix product first, all in one, then the sum of the shifted taps, which are narrow."""
+    """Each tap's matrix product first, all in one, then the sum of the shifted taps, which are narrow.
+
+    Taps are added up in at least float32, as a convolution does inside.
+    """
     size, _, inputs, outputs = kernel.shape
-    taps = jnp.tensordot(x, kernel.transpose(2, 0, 1, 3).reshape(inputs, -1), 1)
+    by_tap = kernel.transpose(2, 0, 1, 3).reshape(inputs, -1)
+    taps = jnp.tensordot(x, by_tap, 1, preferred_element_type=at_least_float32(x, kernel))
     padding = size // 2
     taps = jnp.pad(taps, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     h, w = x.shape[1:3]
     shifts = [(i, j) for i in range(size) for j in range(size)]
-    return sum(taps[:, i : i + h, j : j + w, k * outputs : (k + 1) * outputs] for k, (i, j) in enumerate(shifts))
+    total = sum(taps[:, i : i + h, j : j + w, k * outputs : (k + 1) * outputs] for k, (i, j) in enumerate(shifts))
+    return total.astype(jnp.result_type(x, kernel))
 
 
 def compute_dtype(config: HMMNConfig, parameter: jax.Array) -> jnp.dtype:

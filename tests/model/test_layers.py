@@ -34,6 +34,15 @@ def test_convolution_has_pytorch_geometry(x64, kernel_size, stride, outputs, dty
         np.testing.assert_allclose(found[0], oracles.conv(x[0], kernel, stride), rtol=0, atol=bound * kernel_size**2)
 
 
+@pytest.mark.parametrize("outputs", [2, 6])
+def test_bfloat16_convolution_rounds_only_its_result(x64, outputs):
+    x, kernel = (draw(*shape, seed=i).astype(jnp.bfloat16) for i, shape in enumerate([(1, 9, 10, 64), (3, 3, 64, outputs)]))
+    found = quick_jit(conv2d)(x, kernel)
+    exact = oracles.conv(x[0].astype(np.float64), kernel.astype(np.float64), 1)
+    assert found.dtype == jnp.bfloat16
+    np.testing.assert_allclose(found[0].astype(np.float64), exact, rtol=2**-8, atol=1e-4)  # half a unit in the last place
+
+
 def test_convolution_adds_its_bias_and_keeps_to_its_dtype():
     x = jnp.asarray(draw(1, 6, 6, 3), jnp.float32)
     parameters = {"params": {"kernel": jnp.zeros((3, 3, 3, 2)), "bias": jnp.array([1.5, -2.0])}}
