@@ -1,12 +1,15 @@
-"""Segments videos: a benchmark's sequences, any folder of images, or a video file.
+"""Segments videos: a benchmark's sequences, any folder of images, or a video file. Scores masks, these or any others.
 
     python evaluate.py --config configs/davis2016_val.py --data ROOT --checkpoint OUT --output RUN
     python evaluate.py --frames DIR|FILE.mp4 --mask FILE.png --checkpoint OUT --output RUN --overlays --movie mp4
+    python evaluate.py --config configs/davis2016_val.py --data ROOT --score PRED [--output RUN]
 
-Writes RUN/masks/SEQUENCE/FRAME.png with the DAVIS palette and the given ids. Config fields are overridden by
---config.FIELD=VALUE, e.g. --config.mem_every=3.
+Writes RUN/masks/SEQUENCE/FRAME.png with the DAVIS palette and the given ids. Of benchmarks that are annotated throughout,
+and with --score, prints J and F and writes RUN/summary.json, per_sequence.csv and per_frame.csv. Fields of the config are
+overridden like this: --config.mem_every=3.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -17,16 +20,17 @@ from ml_collections import ConfigDict, config_flags
 import hmmn_jax
 from hmmn_jax.errors import HMMNError
 from hmmn_jax.evaluation.predict import Clip, Outputs, open_sequence, open_video, predict
+from hmmn_jax.evaluation.score_files import discard_scores, lacks_annotations, score_folder, score_table, write_scores
 from hmmn_jax.inference.host_memory import keep_host_memory_small
-from hmmn_jax.layouts import read_davis, read_folder
+from hmmn_jax.layouts import Sequence, read_davis, read_folder
 
-DEFAULT = Path(__file__).parent / "configs" / "davis2016_val.py"
-CONFIG = config_flags.DEFINE_config_file("config", str(DEFAULT), "What to evaluate, and how.")
+CONFIG = config_flags.DEFINE_config_file("config", f"{Path(__file__).parent}/configs/davis2016_val.py", "What to evaluate.")
 DATA = flags.DEFINE_string("data", None, "Root of the benchmark: the folder with JPEGImages, Annotations, ImageSets.")
 FRAMES = flags.DEFINE_string("frames", None, "Instead of --data: a folder of images, or a video file.")
 MASK = flags.DEFINE_string("mask", None, "With --frames: an indexed PNG, the ids of the objects in the first frame.")
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Output of convert_weights.py, a training workdir, or one file.")
-OUTPUT = flags.DEFINE_string("output", None, "Folder to write to.", required=True)
+SCORE = flags.DEFINE_string("score", None, "Instead of segmenting: a folder of masks SEQUENCE/FRAME.png to be scored.")
+OUTPUT = flags.DEFINE_string("output", None, "Folder to write to; only with --score it can be left out.")
 OVERLAYS = flags.DEFINE_bool("overlays", False, "Also write a picture of every frame with its masks.")
 MOVIE = flags.DEFINE_enum("movie", None, ["mp4", "gif"], "Also write one movie of overlays a video.")
 CACHE = flags.DEFINE_string("compilation_cache", None, "Folder that keeps compiled programs for the next run.")
@@ -45,51 +49,72 @@ def load_model(config: ConfigDict) -> tuple[dict, hmmn_jax.HMMNConfig]:
     return variables, model_config.replace(dtype=config.dtype) if config.dtype else model_config
 
 
-def open_clips(config: ConfigDict) -> tuple[list[Clip], int]:
-    """The clips that the flags name, and the number of frames to segment in them, if it is known."""
+def open_own_video() -> Clip:
+    """The clip that --frames and --mask name."""
+    if MASK.value is None:
+        raise HMMNError("--frames needs --mask: an indexed PNG with the ids of the objects in the first frame")
+    if Path(FRAMES.value).is_file():
+        return open_video(Path(FRAMES.value), Path(MASK.value))
+    return open_sequence(read_folder(FRAMES.value, MASK.value))
+
+
+def segment(config: ConfigDict, clips: list[Clip]) -> None:
+    """Writes the masks, prints what it took."""
+    variables, model_config = load_model(config)
+    segmenter = hmmn_jax.Segmenter(
+        variables,
+        model_config,
+        mem_every=config.mem_every,
+        max_memory_frames=config.max_memory_frames or None,
+        objects_per_batch=config.objects_per_batch or None,
+    )
+    outputs = Outputs(Path(OUTPUT.value), OVERLAYS.value, MOVIE.value, config.fps)
+    discard_scores(outputs.folder)
+    print(f"{predict(segmenter, clips, outputs)}\nwritten to {OUTPUT.value}")
+
+
+def score(config: ConfigDict, sequences: list[Sequence], masks: Path) -> None:
+    """Prints J and F, and writes them to --output if there is one."""
+    if OUTPUT.value is not None:
+        discard_scores(Path(OUTPUT.value))
+    scores = score_folder(masks, sequences, config.single_object, processes=os.cpu_count() or 1)
+    print(score_table(scores))
+    if OUTPUT.value is not None:
+        about = {"masks": str(masks), "data": DATA.value, "checkpoint": CHECKPOINT.value, "config": config.to_dict()}
+        write_scores(Path(OUTPUT.value), scores, about)
+
+
+def run(config: ConfigDict) -> None:
+    """Does what the flags say."""
     if (DATA.value is None) == (FRAMES.value is None):
         raise HMMNError("give either --data ROOT (a benchmark) or --frames DIR|FILE --mask FILE (a video of your own)")
+    if SCORE.value is not None and (FRAMES.value or CHECKPOINT.value):
+        raise HMMNError("--score takes masks that are there: give it with --data, without --frames and --checkpoint")
+    if SCORE.value is None and OUTPUT.value is None:
+        raise HMMNError("--output is missing: the folder to write to")
     if FRAMES.value is not None:
-        if MASK.value is None:
-            raise HMMNError("--frames needs --mask: an indexed PNG with the ids of the objects in the first frame")
-        if Path(FRAMES.value).is_file():
-            clips = [open_video(Path(FRAMES.value), Path(MASK.value))]
-        else:
-            clips = [open_sequence(read_folder(FRAMES.value, MASK.value))]
-    else:
-        names = tuple(config.sequences) or None
-        found = read_davis(DATA.value, config.year, config.split, config.resolution or None, config.annotations, names)
-        clips = [open_sequence(sequence) for sequence in found]
-    return clips, sum(max(len(clip) - 1, 0) for clip in clips)
+        return segment(config, [open_own_video()])
+    names = tuple(config.sequences) or None
+    sequences = read_davis(DATA.value, config.year, config.split, config.resolution or None, config.annotations, names)
+    if SCORE.value is not None:
+        return score(config, sequences, Path(SCORE.value))
+    segment(config, [open_sequence(sequence) for sequence in sequences])
+    if reasons := [*filter(None, map(lacks_annotations, sequences))]:
+        return print(f"not scored: {reasons[0]}")
+    return score(config, sequences, Path(OUTPUT.value) / "masks")
 
 
 def main(_: list[str]) -> None:
-    """Runs what the flags say."""
+    """Runs, and tells errors in one line."""
     keep_host_memory_small()
-    config = CONFIG.value
     if CACHE.value is not None:
         jax.config.update("jax_compilation_cache_dir", str(Path(CACHE.value).absolute()))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # keep what compiles fast, too
     try:
-        clips, total = open_clips(config)
-        variables, model_config = load_model(config)
-        segmenter = hmmn_jax.Segmenter(
-            variables,
-            model_config,
-            mem_every=config.mem_every,
-            max_memory_frames=config.max_memory_frames or None,
-            objects_per_batch=config.objects_per_batch or None,
-        )
-        outputs = Outputs(Path(OUTPUT.value), OVERLAYS.value, MOVIE.value, config.fps)
-        cost = predict(segmenter, clips, outputs, total or None)
+        run(CONFIG.value)
     except HMMNError as error:
         print(f"evaluate.py: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    device = "" if cost.peak_device_megabytes is None else f", {cost.peak_device_megabytes:.0f} MB on the device"
-    print(
-        f"{cost.frames} frames in {cost.seconds:.1f} s ({cost.frames_per_second:.2f} frames/s), compilation "
-        f"{cost.compile_seconds:.1f} s apart; peak memory {cost.peak_megabytes:.0f} MB{device}\nwritten to {OUTPUT.value}"
-    )
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ def get_config() -> ConfigDict:
     config.resolution = ""  # "": 480p, or the only one there is
     config.annotations = "Annotations"
     config.sequences = ()  # of the list; (): all of them
+    config.single_object = True  # all ids are scored as one object, as DAVIS-2016 does
 
     config.mem_every = 5
     config.max_memory_frames = 0  # 0: no bound

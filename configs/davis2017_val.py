@@ -11,7 +11,8 @@ from configs import davis2016_val
 
 
 def get_config() -> ConfigDict:
-    """As DAVIS-2016, with the other list."""
+    """As DAVIS-2016, with the other list and every object scored."""
     config = davis2016_val.get_config()
     config.year = "2017"
+    config.single_object = False
     return config

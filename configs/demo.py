@@ -16,6 +16,7 @@ def get_config() -> ConfigDict:
     config = davis2016_val.get_config()
     config.unlock()
     config.year = "2017"
+    config.single_object = False
     config.untrained = ConfigDict(
         {
             "stem_width": 16,

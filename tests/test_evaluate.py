@@ -1,6 +1,8 @@
 """evaluate.py as a user runs it: in a process of its own, on a tiny benchmark and a small model made here."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +59,27 @@ def test_a_benchmark_from_lists_to_masks(world, tmp_path):
         assert np.unique(first).tolist() == [0, 1] and first[10:30, 20:40].all()
         assert len(list((tmp_path / "overlays" / name).iterdir())) == 3
         assert (tmp_path / "movies" / f"{name}.gif").is_file()
+    # It is annotated throughout, so scored, too; the masks alone score the same.
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["objects"] == 2 and summary["about"]["checkpoint"] == str(world / "out")
+    again = evaluate("--data", world / "davis", "--score", tmp_path / "masks", "--output", tmp_path / "again")
+    assert again.returncode == 0, again.stderr
+    assert again.stdout in done.stdout and "mean over objects" in again.stdout
+    assert json.loads((tmp_path / "again" / "summary.json").read_text())["per_sequence"] == summary["per_sequence"]
+
+
+def test_masks_are_scored_anew_or_not_at_all(world, tmp_path):
+    """Perfect masks; then one is gone, and so are the figures of before."""
+    truth = world / "davis/Annotations/480p"
+    shutil.copytree(truth, tmp_path / "pred")
+    score = ("--data", world / "davis", "--score", tmp_path / "pred", "--output", tmp_path / "run")
+    done = evaluate(*score)
+    assert done.returncode == 0 and "1.000" in done.stdout.splitlines()[-1]
+    assert len(list((tmp_path / "run").iterdir())) == 3
+    (tmp_path / "pred" / "dog" / "00001.png").unlink()
+    done = evaluate(*score)
+    assert done.returncode == 2 and "dog/00001.png: not there" in done.stderr and "Traceback" not in done.stderr
+    assert not any((tmp_path / "run").iterdir())
 
 
 def test_a_folder_of_images(world, tmp_path):
@@ -73,6 +96,7 @@ def test_a_folder_of_images(world, tmp_path):
         ([], "either --data ROOT"),
         (["--frames", "davis/JPEGImages/480p/cat"], "--frames needs --mask"),
         (["--data", "davis"], "--checkpoint is missing"),
+        (["--data", "davis", "--score", "masks", "--checkpoint", "out"], "--score takes masks that are there"),
         (["--data", "davis", "--checkpoint", "nothing"], "nothing: no such file or folder"),
         (["--data", "nowhere", "--checkpoint", "out"], "nowhere"),
         (["--data", "davis", "--checkpoint", "out", "--config.sequences=('bird',)"], "no sequence 'bird'"),
@@ -83,6 +107,13 @@ def test_a_mistake_is_one_line_and_exit_code_2(world, tmp_path, arguments, said)
     assert done.returncode == 2
     assert said in done.stderr and "Traceback" not in done.stderr
     assert done.stderr.count("evaluate.py: ") == 1 and not (tmp_path / "run").exists()
+
+
+def test_only_scores_can_do_without_output(world):
+    done = evaluate("--data", world / "davis", "--checkpoint", world / "out")
+    assert done.returncode == 2 and "--output is missing" in done.stderr
+    done = evaluate("--data", world / "davis", "--score", world / "davis/Annotations/480p")
+    assert done.returncode == 0 and "1.000" in done.stdout
 
 
 def test_a_typo_in_an_override_fails(world, tmp_path):

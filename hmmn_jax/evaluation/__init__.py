@@ -1,1 +1,1 @@
-"""Evaluation: pictures and movies of what was segmented."""
+"""Evaluation: what was segmented as masks, pictures and movies on disk, and its scores J and F."""

@@ -51,6 +51,13 @@ class Cost:
         """Segmented frames per second, compilation apart."""
         return self.frames / self.seconds if self.seconds else 0.0
 
+    def __str__(self) -> str:
+        device = "" if self.peak_device_megabytes is None else f", {self.peak_device_megabytes:.0f} MB on the device"
+        return (
+            f"{self.frames} frames in {self.seconds:.1f} s ({self.frames_per_second:.2f} frames/s), compilation "
+            f"{self.compile_seconds:.1f} s apart; peak memory {self.peak_megabytes:.0f} MB{device}"
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
@@ -81,7 +88,7 @@ def open_video(video: Path, mask_path: Path) -> Clip:
     return Clip(video.stem, None, frames, fit_mask(read_mask(mask_path), height, width, mask_path))
 
 
-def predict(segmenter: Segmenter, clips: Iterable[Clip], outputs: Outputs, total: int | None = None) -> Cost:
+def predict(segmenter: Segmenter, clips: list[Clip], outputs: Outputs) -> Cost:
     """Segments every clip and writes `masks/CLIP/FRAME.png` (the given mask for the first frame), with the caller's ids.
 
     Overlays go to `overlays/CLIP/FRAME.png`, movies to `movies/CLIP.mp4` or `.gif`.
@@ -90,6 +97,7 @@ def predict(segmenter: Segmenter, clips: Iterable[Clip], outputs: Outputs, total
       DataError: a frame that cannot be read or has another size, a clip of one frame, a folder that cannot be written.
     """
     cost = Cost()
+    total = sum(max(len(clip) - 1, 0) for clip in clips) or None  # unknown, for videos whose header does not say
     with _compile_seconds() as compiled, ThreadPoolExecutor(1) as writer, tqdm(total=total, unit="frame") as bar:
         for clip in clips:
             bar.set_description(clip.name)

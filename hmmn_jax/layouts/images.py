@@ -31,7 +31,12 @@ def read_image(path: str | os.PathLike) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def read_mask(path: str | os.PathLike) -> UInt8[np.ndarray, "h w"]:
-    """Reads a PNG as object ids, 0 being background, settled as `settle_ids` does.
+    """Reads a PNG as object ids, 0 being background: `read_ids`, settled as `settle_ids` does."""
+    return settle_ids(read_ids(path))
+
+
+def read_ids(path: str | os.PathLike) -> UInt8[np.ndarray, "h w"]:
+    """Reads a PNG as object ids, 0 being background, with 255 as it is.
 
     Indexed, grey and one-bit files hold ids as they are; 16-bit ones too if none exceeds 255. In colour files every pixel
     must be black, white or a colour of the DAVIS palette. Raises DataError for any other file.
@@ -47,7 +52,7 @@ def read_mask(path: str | os.PathLike) -> UInt8[np.ndarray, "h w"]:
         ids = _ids_of_colours(pixels, path) if pixels.ndim == 3 else pixels
         if ids.max() > 255:
             raise DataError(f"{path}: a mask with the value {ids.max()}; expected ids from 0 to 255, in an 8-bit PNG")
-        return settle_ids(ids.astype(np.uint8))
+        return ids.astype(np.uint8)
 
 
 def settle_ids(ids: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
