@@ -31,7 +31,7 @@ def list_frames(folder: str | os.PathLike, exclude: str | os.PathLike | None = N
     images = [path for path in folder.iterdir() if _is_image(path) and path.absolute() != excluded]
     if not images:
         raise DataError(f"{folder}: no images; {contents(folder)}; expected files such as 00000.jpg")
-    frames = tuple(sorted(images, key=_natural_order))
+    frames = tuple(sorted(images, key=lambda path: natural_order(path.name)))
     by_stem: dict[str, Path] = {}
     for frame in frames:
         if (other := by_stem.setdefault(frame.stem, frame)) != frame:
@@ -108,7 +108,7 @@ def _is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
-def _natural_order(path: Path) -> tuple:
-    """Splits a name into text and numbers in turn, so that numbers compare as numbers."""
-    parts = re.split(r"(\d+)", path.name)
-    return [int(part) if i % 2 else part.casefold() for i, part in enumerate(parts)], path.name
+def natural_order(name: str) -> tuple:
+    """Splits a name into text and numbers in turn, a key for sorting by which numbers compare as numbers."""
+    parts = re.split(r"(\d+)", name)
+    return [int(part) if i % 2 else part.casefold() for i, part in enumerate(parts)], name

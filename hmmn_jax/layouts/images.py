@@ -1,9 +1,11 @@
 """Images and masks on disk: frames as RGB, masks as object ids, whatever the files store."""
 
 import contextlib
+import io
 import os
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Integer, UInt8
@@ -14,6 +16,7 @@ from hmmn_jax.layouts.files import atomic_path, reason
 from hmmn_jax.layouts.palette import davis_palette
 
 VOID = 255
+_PNG_BITS = 24  # where a PNG says the bits of a value
 
 
 def read_image(path: str | os.PathLike) -> UInt8[np.ndarray, "h w 3"]:
@@ -41,17 +44,34 @@ def read_ids(path: str | os.PathLike) -> UInt8[np.ndarray, "h w"]:
     Indexed, grey and one-bit files hold ids as they are; 16-bit ones too if none exceeds 255. In colour files every pixel
     must be black, white or a colour of the DAVIS palette. Raises DataError for any other file.
     """
-    with _reading_errors(path), Image.open(path) as image:
+    with _reading_errors(path):
+        return settle_ids(decode_mask(Path(path).read_bytes(), path))
+
+
+def decode_mask(png: bytes, source: str | os.PathLike, soft: bool = False) -> UInt8[np.ndarray, "h w"]:
+    """Decodes the bytes of a PNG to the values that it holds, nothing settled; `source` is the file to name.
+
+    Values are ids, as `read_mask` says, or with `soft` grey levels from 0 to 255, whatever the colours and bits.
+    Raises DataError.
+    """
+    with _reading_errors(source), Image.open(io.BytesIO(png)) as image:
         if image.format != "PNG":
-            raise DataError(f"{path}: a mask in {image.format} format; only PNG is sure to keep ids: make the mask anew as PNG")
+            raise DataError(
+                f"{source}: a mask in {image.format} format; only PNG is sure to keep ids: make the mask anew as PNG"
+            )
         pixels = np.asarray(image)
         if image.mode in ("LA", "RGBA"):
             if (pixels[..., -1] != 255).any():
-                raise DataError(f"{path}: a mask with transparent pixels; save it as an indexed PNG without transparency")
+                raise DataError(f"{source}: a mask with transparent pixels; save it as an indexed PNG without transparency")
             pixels = pixels[..., 0] if image.mode == "LA" else pixels[..., :3]
-        ids = _ids_of_colours(pixels, path) if pixels.ndim == 3 else pixels
+        if soft:
+            wide = image.mode.startswith("I")
+            return (pixels >> 8).astype(np.uint8) if wide else np.array(image.convert("L"))
+        if image.mode == "L" and (bits := png[_PNG_BITS]) < 8:  # which Pillow stretches to 255
+            pixels = pixels // (255 // (2**bits - 1))
+        ids = _ids_of_colours(pixels, source) if pixels.ndim == 3 else pixels
         if ids.max() > 255:
-            raise DataError(f"{path}: a mask with the value {ids.max()}; expected ids from 0 to 255, in an 8-bit PNG")
+            raise DataError(f"{source}: a mask with the value {ids.max()}; expected ids from 0 to 255, in an 8-bit PNG")
         return ids.astype(np.uint8)
 
 
@@ -118,7 +138,7 @@ def _reading_errors(path: str | os.PathLike) -> Iterator[None]:
     except DataError:
         raise
     except UnidentifiedImageError as error:
-        found = "an empty file" if os.path.getsize(path) == 0 else "not an image of a known kind"
+        found = "an empty file" if not os.path.isfile(path) or os.path.getsize(path) == 0 else "not an image of a known kind"
         raise DataError(f"{path}: {found}; expected a JPEG or PNG") from error
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise DataError(f"{path}: cannot be read: {reason(error)}; check the path") from error

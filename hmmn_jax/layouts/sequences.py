@@ -69,6 +69,14 @@ def read_davis(
     return [_select_frames(sequence, chosen[sequence.name], list_path) for sequence in sequences]
 
 
+def list_davis_splits(root: str | os.PathLike, year: int | str, resolution: str | None = None) -> list[str]:
+    """Names the splits of which `read_davis` finds a list. Raises DataError for a folder that is not one of DAVIS."""
+    root = Path(root)
+    resolution = resolution or _choose_resolution(root)
+    found = {path.stem for place in _list_places(str(year), resolution) for path in (root / "ImageSets" / place).glob("*.txt")}
+    return sorted(found)
+
+
 def read_sequence(root: str | os.PathLike, name: str, resolution: str, annotations: str = "Annotations") -> Sequence:
     """Takes one sequence out of a folder laid out as DAVIS is, which needs no list.
 
@@ -101,9 +109,7 @@ def _choose_resolution(root: Path) -> str:
 
 
 def _find_list(root: Path, year: str, split: str, resolution: str) -> Path:
-    # A list by resolution is that of 2016: taken for 2017, it would silently lack sequences.
-    places = [year, resolution] if year == "2016" else [year]
-    paths = [root / "ImageSets" / place / f"{split}.txt" for place in places]
+    paths = [root / "ImageSets" / place / f"{split}.txt" for place in _list_places(year, resolution)]
     for path in paths:
         if path.is_file():
             return path
@@ -112,6 +118,11 @@ def _find_list(root: Path, year: str, split: str, resolution: str) -> Path:
     raise DataError(
         f"{' or '.join(map(str, paths))}: no such list; {folder} has {shortlist(there)}; name a year and split of these"
     )
+
+
+def _list_places(year: str, resolution: str) -> list[str]:
+    # A list by resolution is that of 2016: taken for 2017, it would silently lack sequences.
+    return [year, resolution] if year == "2016" else [year]
 
 
 def _read_list(path: Path) -> dict[str, list[str] | None]:

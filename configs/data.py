@@ -1,0 +1,98 @@
+"""The data sections of experiments: functions that give them, for the config files to compose.
+
+Stills make clips of three transforms of one image, videos clips of three frames. Schedules are ((first sample, value), ...),
+in samples, so that neither the batch nor the number of devices moves them.
+"""
+
+from collections.abc import Sequence
+
+from ml_collections import ConfigDict
+
+Schedule = tuple[tuple[int, float], ...]
+
+
+def base() -> ConfigDict:
+    """What all experiments share: no sets, no transforms but resize and crop."""
+    still = {"rotation": 0.0, "shear": 0.0, "zoom": (1.0, 1.0)}
+    unchanged = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
+    config = ConfigDict()
+    config.data_dir = "~/tensorflow_datasets"
+    config.seed = 0
+    config.workers = 0  # threads that make clips; 0: as many as pay
+    config.sets = ConfigDict()
+    config.size = (384, 384)  # height, width
+    config.max_objects = 5  # of a clip; if there are more, some are drawn
+    config.min_area = 350  # pixels in the first frame, below which an object is left out
+    config.max_skip = ((0, 0),)  # frames of the original video that may be left out between neighbours
+    config.resize = 384  # the short side is resized to anything between this and what it is
+    config.reverse = 0.0  # probability of going backwards in time
+    config.flip = 0.5  # probability of a mirrored clip
+    # Angles in degrees to either side; zoom of each axis. Of the whole clip, and then of each frame.
+    config.affine = ConfigDict({"clip": still, "frame": still})
+    # Largest change of each factor, and of the hue in turns.
+    config.colour = ConfigDict({"clip": unchanged, "frame": unchanged})
+    config.grey = 0.0  # probability of a grey clip
+    config.fill = (124, 116, 104)  # colour outside of the image: ImageNet's mean
+    config.copy_paste = ConfigDict(
+        {
+            "probability": 0.0,
+            "objects": (1, 3),
+            "donor_share": (0.01, 0.5),  # of its image that an object must cover to be pasted
+            "size": (0.2, 0.6),  # longer side of the object, as a share of the output's shorter one
+            "zoom_limit": 2.0,
+            "drift": 0.1,  # most that it moves between frames, as a share of the output's sides
+            "affine": {"rotation": 30.0, "shear": 10.0, "zoom": (0.9, 1.1)},
+        }
+    )
+    config.hide = ConfigDict({"probability": 0.0, "grid": (24, 24)})  # KMN's Hide-and-Seek
+    return config
+
+
+def source(name: str, *, still: bool, split: str = "train", repeat: float | Schedule = 1.0, frame_step: int = 1) -> ConfigDict:
+    """One set of a mixture.
+
+    Args:
+        name: as `python -m data.build` knows it.
+        still: whether each frame is an image of its own, rather than part of a video.
+        split: of the set.
+        repeat: how often each video or image counts, or a schedule of that.
+        frame_step: frames of the original video from one file number to the next, where files were numbered anew.
+    """
+    schedule = ((0, float(repeat)),) if isinstance(repeat, int | float) else repeat
+    return ConfigDict({"name": name, "split": split, "still": still, "repeat": schedule, "frame_step": frame_step})
+
+
+def stills(sets: dict[str, ConfigDict]) -> ConfigDict:
+    """Pre-training on images: each frame is a transform of its own, objects of other images are pasted in."""
+    config = base()
+    config.sets = ConfigDict(sets)
+    config.affine.frame = ConfigDict({"rotation": 20.0, "shear": 10.0, "zoom": (0.9, 1.1)})
+    config.colour.clip = ConfigDict({"brightness": 0.1, "contrast": 0.1, "saturation": 0.1, "hue": 0.03})
+    config.colour.frame = ConfigDict({"brightness": 0.05, "contrast": 0.05, "saturation": 0.05, "hue": 0.0})
+    config.grey = 0.05
+    config.copy_paste.probability = 0.8
+    return config
+
+
+def videos(sets: dict[str, ConfigDict], max_skip: Schedule) -> ConfigDict:
+    """Main training on videos: three frames in time order, cropped around an object."""
+    config = base()
+    config.sets = ConfigDict(sets)
+    config.max_skip = max_skip
+    config.affine.frame = ConfigDict({"rotation": 15.0, "shear": 10.0, "zoom": (0.95, 1.05)})
+    config.colour.clip = ConfigDict({"brightness": 0.1, "contrast": 0.1, "saturation": 0.1, "hue": 0.03})
+    config.colour.frame = ConfigDict({"brightness": 0.02, "contrast": 0.02, "saturation": 0.02, "hue": 0.0})
+    config.grey = 0.05
+    return config
+
+
+def stm_curriculum(samples_per_epoch: int, *, every: int = 20, by: int = 5, most: int = 25) -> Schedule:
+    """STM: skips grow from 0 to `most`, `by` at a time, every so many epochs."""
+    return tuple((step * every * samples_per_epoch, step * by) for step in range(most // by + 1))
+
+
+def stcn_curriculum(
+    samples: int, skips: Sequence[int] = (5, 10, 15, 20, 25, 5), shares: Sequence[float] = (0, 0.1, 0.2, 0.3, 0.4, 0.9)
+) -> Schedule:
+    """STCN: these skips from these shares of all samples on."""
+    return tuple((round(share * samples), skip) for share, skip in zip(shares, skips, strict=True))

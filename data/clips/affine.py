@@ -1,0 +1,57 @@
+"""Affine maps of the plane. Positions are (x, y) in pixels, x to the right, y down; a pixel's centre is at (+0.5, +0.5)."""
+
+import math
+
+import tensorflow as tf
+from ml_collections import ConfigDict
+
+from data.clips.draws import between
+
+AFFINE_NUMBERS = 4  # that `random_affine` needs for one matrix
+
+
+def affine(rotation: tf.Tensor, shear: tf.Tensor, zoom_x: tf.Tensor, zoom_y: tf.Tensor) -> tf.Tensor:
+    """Zooms each axis, then shears x by y, then turns clockwise: float32 [...,2,2]. Angles in degrees."""
+    turn, slant = rotation * (math.pi / 180), tf.tan(shear * (math.pi / 180))
+    cosine, sine = tf.cos(turn), tf.sin(turn)
+    rows = [
+        tf.stack([cosine * zoom_x, (cosine * slant - sine) * zoom_y], -1),
+        tf.stack([sine * zoom_x, (sine * slant + cosine) * zoom_y], -1),
+    ]
+    return tf.stack(rows, -2)
+
+
+def random_affine(ranges: ConfigDict, uniform: tf.Tensor) -> tf.Tensor:
+    """Draws matrices [...,2,2] from numbers in [0, 1), [...,4].
+
+    `ranges` has the greatest `rotation` and `shear` to either side, in degrees, and the range of `zoom` of each axis.
+    """
+    rotation, shear, zoom_x, zoom_y = tf.unstack(uniform, axis=-1)
+    return affine(
+        between(rotation, -ranges.rotation, ranges.rotation),
+        between(shear, -ranges.shear, ranges.shear),
+        between(zoom_x, *ranges.zoom),
+        between(zoom_y, *ranges.zoom),
+    )
+
+
+def inverse(matrix: tf.Tensor) -> tf.Tensor:
+    """Inverts matrices [...,2,2]."""
+    a, b, c, d = matrix[..., 0, 0], matrix[..., 0, 1], matrix[..., 1, 0], matrix[..., 1, 1]
+    adjugate = tf.stack([tf.stack([d, -b], -1), tf.stack([-c, a], -1)], -2)
+    return adjugate / (a * d - b * c)[..., None, None]
+
+
+def pull(matrix: tf.Tensor, source: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+    """The map from output to source, float32 [...,2,3], of the transform out = matrix (src - source) + target.
+
+    Warps need this direction: for each pixel of the output, where in the source its colour is.
+    """
+    back = inverse(matrix)
+    offset = source - tf.linalg.matvec(back, tf.broadcast_to(target, tf.shape(back)[:-1]))
+    return tf.concat([back, offset[..., None]], -1)
+
+
+def apply(matrix: tf.Tensor, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Applies one map [2,3] to positions."""
+    return matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2], matrix[1, 0] * x + matrix[1, 1] * y + matrix[1, 2]

@@ -1,0 +1,63 @@
+"""Colour jitter as one affine map of RGB values a frame: colour -> matrix @ colour + offset, in [0, 255]."""
+
+import math
+
+import numpy as np
+import tensorflow as tf
+from ml_collections import ConfigDict
+
+from data.clips.draws import between
+
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+JITTER_NUMBERS = 4  # that `random_jitter` needs for one matrix
+_TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]], np.float64)
+_FROM_YIQ = np.linalg.inv(_TO_YIQ)
+
+
+def jitter(
+    brightness: tf.Tensor, contrast: tf.Tensor, saturation: tf.Tensor, hue: tf.Tensor, mean: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The map that changes, in this order, brightness, contrast about the mean colour's luma, saturation and hue.
+
+    Args:
+        brightness, contrast, saturation: factors [...], 1 changes nothing; saturation 0 gives grey.
+        hue: turn of the colour circle [...], in turns.
+        mean: mean colour of the frame, [...,3].
+
+    Returns matrix [...,3,3] and offset [...,3], float32.
+    """
+    eye, grey = np.eye(3, dtype=np.float32), np.tile(LUMA, (3, 1))
+    cosine, sine = tf.cos(hue * (2 * math.pi)), tf.sin(hue * (2 * math.pi))
+    # A turn in the plane of the two colour axes of YIQ: constant + cosine and sine parts.
+    parts = [_FROM_YIQ @ part @ _TO_YIQ for part in _TURN]
+    constant, along, across = (part.astype(np.float32) for part in parts)
+    turned = constant + cosine[..., None, None] * along + sine[..., None, None] * across
+    saturated = saturation[..., None, None] * eye + (1 - saturation)[..., None, None] * grey
+    matrix = turned @ saturated * (brightness * contrast)[..., None, None]
+    # Grey stays grey under saturation and hue, so the offset is the same for all channels.
+    pivot = tf.linalg.matvec(grey, mean) * (brightness * (1 - contrast))[..., None]
+    return matrix, pivot
+
+
+def random_jitter(ranges: ConfigDict, uniform: tf.Tensor, mean: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Draws maps from numbers in [0, 1), [...,4]; `ranges` has the greatest change of each factor, and of hue in turns."""
+    signed = uniform * 2 - 1
+    names = ("brightness", "contrast", "saturation", "hue")
+    changes = {name: signed[..., place] * ranges[name] for place, name in enumerate(names)}
+    factors = {name: changes[name] + (name != "hue") for name in names}
+    return jitter(**factors, mean=mean)
+
+
+def after(
+    second: tuple[tf.Tensor, tf.Tensor], first: tuple[tf.Tensor, tf.Tensor]
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The map that applies `first`, then `second`."""
+    return second[0] @ first[0], tf.linalg.matvec(second[0], first[1]) + second[1]
+
+
+def to_grey() -> tuple[tf.Tensor, tf.Tensor]:
+    """The map to luma."""
+    return tf.constant(np.tile(LUMA, (3, 1))), tf.zeros([3])
+
+
+_TURN = (np.diag([1.0, 0, 0]), np.diag([0, 1.0, 1.0]), np.array([[0, 0, 0], [0, 0, -1.0], [0, 1.0, 0]]))

@@ -1,0 +1,111 @@
+"""From rows of the tables to decoded pixels: encoded bytes by one call into Python, JPEG and PNG by TensorFlow."""
+
+import io
+import struct
+import zlib
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from data.clips.tables import Tables
+from data.source import Source
+
+_SIGNATURE, _GREY, _INDEXED = 8, 0, 3  # bytes of a PNG's signature; its colour types
+
+
+class Fetcher:
+    """Encoded images and masks of some rows of the tables. The only code that runs in Python for each clip."""
+
+    def __init__(self, sources: Sequence[Source], tables: Tables):
+        self.sources, self.tables = sources, tables
+        self.recent: deque[int] = deque(maxlen=1024)  # rows, for a message that names the damaged file
+
+    def __call__(self, frames: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Fetches rows, int32 [s]; -1 gives empty strings.
+
+        Returns JPEGs [s], PNGs [s] that TensorFlow decodes to raw values, and for each mask the object id of each such
+        value, uint8 [s,256].
+        """
+        images, masks, ids = tf.numpy_function(self._fetch, [frames], (tf.string, tf.string, tf.uint8), stateful=False)
+        slots = frames.shape[0]
+        return tf.ensure_shape(images, [slots]), tf.ensure_shape(masks, [slots]), tf.ensure_shape(ids, [slots, 256])
+
+    def _fetch(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        images, masks = np.full(len(frames), b"", object), np.full(len(frames), b"", object)
+        ids = np.zeros((len(frames), 256), np.uint8)
+        sets = np.searchsorted(self.tables.set_frame, frames, side="right") - 1
+        for which in np.unique(sets[frames >= 0]):
+            slots = np.flatnonzero(sets == which)
+            source, records = self.sources[which], self.tables.record[frames[slots]]
+            self.recent.extend(frames[slots].tolist())
+            for slot, record, image, mask in zip(slots, records, *source.fetch(records), strict=True):
+                images[slot] = image
+                masks[slot], ids[slot] = readable_mask(source, int(record), mask)
+        return images, masks, ids
+
+    def name(self, frame: int) -> str:
+        """Names a row: set, video and frame."""
+        which = int(np.searchsorted(self.tables.set_frame, frame, side="right")) - 1
+        index, record = self.sources[which].index, int(self.tables.record[frame])
+        return f"{self.sources[which].name}/{index.videos[index.video_of(record)]}/{index.names[record]}"
+
+
+def readable_mask(source: Source, record: int, png: bytes) -> tuple[bytes, np.ndarray]:
+    """Gives a PNG whose values TensorFlow decodes as they are, and the object id of each value, uint8 [256].
+
+    TensorFlow turns indexed files into colours, and libpng stretches values of 1, 2 and 4 bits to 255. So an indexed file is
+    declared grey, and the stretching is undone in the table. Files of other kinds are decoded and encoded anew.
+    """
+    index = source.index
+    video = index.video_of(record)
+    bits, colour = png[24], png[25]
+    plain = bits == 8 and colour == _GREY if index.soft else bits <= 8 and colour in (_GREY, _INDEXED)
+    if not plain:
+        buffer = io.BytesIO()
+        Image.fromarray(index.decode(video, png)).save(buffer, "PNG", compress_level=1)
+        return buffer.getvalue(), np.arange(256, dtype=np.uint8)
+    table = index.table(video)
+    if bits < 8:
+        table = table[np.arange(256) // (255 // (2**bits - 1))]
+    return (as_grey(png) if colour == _INDEXED else png), table
+
+
+def as_grey(png: bytes) -> bytes:
+    """Declares an indexed PNG to be grey, so that decoders give its indices; its palette goes."""
+    header = png[_SIGNATURE + 4 : _SIGNATURE + 21]  # type and fields of IHDR
+    header = header[:13] + bytes([_GREY]) + header[14:]
+    at = _SIGNATURE + 25
+    while (kind := png[at + 4 : at + 8]) not in (b"IDAT", b"IEND", b""):
+        at += 12 + int.from_bytes(png[at : at + 4], "big")
+    return png[: _SIGNATURE + 4] + header + struct.pack(">I", zlib.crc32(header)) + png[at:]
+
+
+def decode_mask(png: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decodes a PNG, or b"" as nothing: values, uint8 [h*w], and int32 [2], height and width."""
+
+    def decoded() -> tuple[tf.Tensor, tf.Tensor]:
+        mask = tf.io.decode_png(png, channels=1)
+        return tf.reshape(mask, [-1]), tf.shape(mask)[:2]
+
+    return tf.cond(png == b"", lambda: (tf.zeros([0], tf.uint8), tf.zeros([2], tf.int32)), decoded)
+
+
+def decode_image(jpeg: tf.Tensor, shrink: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Decodes a JPEG, or b"" as nothing, at 1, 1/2, 1/4 or 1/8 of its size.
+
+    `shrink` says how many of its pixels will become one; decoded is at the smallest size that leaves at least 0.9 of them.
+    Returns RGB uint8 [h*w*3], int32 [2] height and width, and the divisor as float32: a position in the image, in pixels,
+    is a position in what is decoded times the divisor, as blocks are shrunk in place.
+    """
+
+    def decoded(divisor: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        image = tf.io.decode_jpeg(jpeg, channels=3, ratio=divisor)
+        return tf.reshape(image, [-1]), tf.shape(image)[:2], tf.constant(divisor, tf.float32)
+
+    branches = [lambda divisor=divisor: decoded(divisor) for divisor in (1, 2, 4, 8)]
+    nothing = lambda: (tf.zeros([0], tf.uint8), tf.zeros([2], tf.int32), tf.constant(1.0))  # noqa: E731
+    halvings = tf.reduce_sum(tf.cast(shrink / 0.9 >= [2.0, 4.0, 8.0], tf.int32))
+    return tf.switch_case(tf.where(jpeg == b"", 4, halvings), [*branches, nothing])

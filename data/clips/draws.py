@@ -1,0 +1,68 @@
+"""Random numbers as functions of (seed, sample, attempt, topic); nothing here has a state."""
+
+import enum
+
+import tensorflow as tf
+
+ATTEMPTS = 100  # how often a clip without objects is drawn again
+
+
+class Topic(enum.IntEnum):
+    """What is drawn. Each topic has its own numbers, so that a change to one moves no other. New ones go to the end."""
+
+    SET = 0
+    FRAMES = 1
+    OBJECTS = 2
+    GEOMETRY = 3
+    COLOUR = 4
+    PASTE = 5
+    HIDE = 6
+    DONORS = 7
+    LABELS = 8
+
+
+class Draws:
+    """The random numbers of one attempt at one sample."""
+
+    def __init__(self, seed: tf.Tensor, sample: tf.Tensor, attempt: tf.Tensor):
+        """All are int64 scalars. The set does not depend on `attempt`: sets that often fail keep their share."""
+        keys = _bits([ATTEMPTS, len(Topic), 2], tf.stack([seed, sample]))
+        self._keys = keys[attempt]
+        self._set_key = keys[0, Topic.SET]
+
+    def _key(self, topic: Topic) -> tf.Tensor:
+        return self._set_key if topic is Topic.SET else self._keys[topic]
+
+    def uniform(self, topic: Topic, *shape: int) -> tf.Tensor:
+        """Float32 in [0, 1). A topic's numbers are drawn once, all together: a second draw would repeat them."""
+        return tf.random.stateless_uniform(shape, self._key(topic), alg="philox")
+
+    def bits(self, topic: Topic, count: int) -> tf.Tensor:
+        """Int64 [count], non-negative, for `below` and `fraction`; drawn once, as those of `uniform`."""
+        return _bits([count], self._key(topic)) & (2**62 - 1)
+
+
+def below(bits: tf.Tensor, limit: tf.Tensor) -> tf.Tensor:
+    """A uniform integer in [0, limit), of `limit`'s type."""
+    return tf.cast(bits % tf.cast(limit, tf.int64), limit.dtype)
+
+
+def fraction(bits: tf.Tensor) -> tf.Tensor:
+    """A uniform float32 in [0, 1)."""
+    return tf.cast(bits % 2**24, tf.float32) / 2**24
+
+
+def between(uniform: tf.Tensor, low: float | tf.Tensor, high: float | tf.Tensor) -> tf.Tensor:
+    """Scales a number in [0, 1) to [low, high)."""
+    return low + uniform * (high - low)
+
+
+def piecewise(points: tuple[tuple[int, float], ...], sample: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """The value, at a sample, of a schedule ((first sample, value), ...), which starts at sample 0."""
+    starts, values = zip(*points, strict=True)
+    place = tf.searchsorted(tf.constant(starts, tf.int64), sample[None], side="right")[0] - 1
+    return tf.constant(values, dtype)[place]
+
+
+def _bits(shape: list[int], seed: tf.Tensor) -> tf.Tensor:
+    return tf.random.stateless_uniform(shape, seed, minval=None, maxval=None, dtype=tf.int64, alg="philox")

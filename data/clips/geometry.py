@@ -1,0 +1,71 @@
+"""Where a clip's pixels come from: resize, affine per clip and per frame, crop around an object, flip, as one map a frame."""
+
+import tensorflow as tf
+from ml_collections import ConfigDict
+
+from data.clips.affine import AFFINE_NUMBERS, pull, random_affine
+from data.clips.draws import Draws, Topic, between
+from data.clips.tables import CLIP
+
+_STRIDE = 4  # every fourth row and column is enough to find a place in an object
+
+
+def clip_maps(
+    config: ConfigDict, size: tf.Tensor, anchor: tf.Tensor, still: tf.Tensor, uniform: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Draws the maps from output to image of the three frames.
+
+    The image is resized so that its short side is anything from `resize` up to what it is, turned, sheared and zoomed about
+    its centre (once for the clip, then for each frame), cropped so that the anchor stays inside, flipped.
+
+    Args:
+        config: the data config.
+        size: float32 [2], height and width of the image in pixels.
+        anchor: float32 [2], position (x, y) in the first frame that the crop shall hold.
+        still: bool [], whether the crop is drawn for each frame anew.
+        uniform: float32 [GEOMETRY_NUMBERS], in [0, 1).
+
+    Returns maps, float32 [3,2,3], and how many pixels of the image become one, float32 [].
+    """
+    height, width = config.size
+    resize, flip, place, per_clip, per_frame = tf.split(uniform, _NUMBERS)
+    short = tf.reduce_min(size)
+    scale = between(resize[0], config.resize, tf.maximum(float(config.resize), short)) / short
+    scale = tf.maximum(scale, tf.reduce_max([height, width] / size))
+    affine = random_affine(config.affine.frame, tf.reshape(per_frame, [CLIP, AFFINE_NUMBERS]))
+    matrix = scale * affine @ random_affine(config.affine.clip, per_clip)
+
+    centre = size[::-1] / 2
+    window = tf.constant([width, height], tf.float32)
+    middle = tf.linalg.matvec(matrix, tf.broadcast_to(anchor - centre, [CLIP, 2]))
+    free = (scale * size[::-1] - window) / 2
+    low = tf.maximum(-free, middle - window / 2)
+    high = tf.maximum(tf.minimum(free, middle + window / 2), low)
+    crop = between(tf.reshape(place, [CLIP, 2]), low, high)
+    crop = tf.where(still, crop, tf.broadcast_to(crop[:1], [CLIP, 2]))
+
+    mirror = tf.stack([tf.where(flip[0] < config.flip, -1.0, 1.0), 1.0])
+    return pull(mirror[:, None] * matrix, centre, window / 2 - mirror * crop), 1 / scale
+
+
+_NUMBERS = (1, 1, 2 * CLIP, AFFINE_NUMBERS, CLIP * AFFINE_NUMBERS)
+GEOMETRY_NUMBERS = sum(_NUMBERS)
+
+
+def find_anchor(mask: tf.Tensor, ids: tf.Tensor, draws: Draws) -> tf.Tensor:
+    """Draws an object of a mask, all alike, then a place in it; the centre where there is none.
+
+    Takes raw values uint8 [h,w] and the id of each value, uint8 [256]. Returns the position (x, y), float32 [2].
+    """
+    sparse = tf.cast(tf.gather(ids, tf.cast(mask[_STRIDE // 2 :: _STRIDE, _STRIDE // 2 :: _STRIDE], tf.int32)), tf.int32)
+    counts = tf.math.bincount(tf.reshape(sparse, [-1]), minlength=256, maxlength=256)
+    there = tf.where(tf.concat([[0], counts[1:]], 0) > 0)[:, 0]
+    bits = draws.bits(Topic.OBJECTS, 2)
+
+    def in_object() -> tf.Tensor:
+        chosen = tf.cast(there[bits[0] % tf.size(there, tf.int64)], tf.int32)
+        places = tf.where(sparse == chosen)
+        row_column = places[bits[1] % tf.shape(places, tf.int64)[0]]
+        return tf.cast(row_column[::-1] * _STRIDE + _STRIDE // 2, tf.float32) + 0.5
+
+    return tf.cond(tf.size(there) > 0, in_object, lambda: tf.cast(tf.shape(mask)[::-1], tf.float32) / 2)

@@ -1,0 +1,17 @@
+"""Hide-and-Seek (KMN): cells of a grid over the image are hidden at random; masks stay as they are."""
+
+import tensorflow as tf
+from ml_collections import ConfigDict
+
+from data.clips.draws import Draws, Topic
+from data.clips.tables import CLIP
+
+
+def hidden_pixels(config: ConfigDict, draws: Draws) -> tf.Tensor:
+    """Draws which pixels of the three frames are hidden, bool [3,H,W]: each cell with `probability`, for each frame anew."""
+    (height, width), (rows, columns) = config.size, config.hide.grid
+    if not config.hide.probability:
+        return tf.zeros([CLIP, height, width], tf.bool)
+    cells = draws.uniform(Topic.HIDE, CLIP, rows, columns) < config.hide.probability
+    lines = tf.range(height) * rows // height
+    return tf.gather(tf.gather(cells, lines, axis=1), tf.range(width) * columns // width, axis=2)

@@ -1,0 +1,120 @@
+"""Batches of clips by tf.data, in parallel and always in the same order."""
+
+import io
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+from ml_collections import ConfigDict
+from PIL import Image
+
+from data.clips.clip import make_clip
+from data.clips.decode import Fetcher
+from data.clips.plan import set_names
+from data.clips.tables import join
+from data.source import Source, open_source
+from hmmn_jax.errors import DataError
+from hmmn_jax.layouts.files import reason
+
+
+def make_batches(
+    config: ConfigDict, *, batch: int, first_step: int, host: int = 0, hosts: int = 1, steps: int | None = None
+) -> Iterator[dict[str, np.ndarray]]:
+    """Gives this host's part of the batches from a step on.
+
+    Batch number `step` holds the samples from step * batch on, of which host h of H has the h-th of H equal parts. A sample is a
+    function of its number and of `config.seed`, so hosts, restarts and the number of threads change nothing.
+
+    Args:
+        config: the `data` section of an experiment, see `configs/data.py`.
+        batch: clips in a global batch, b in all; this host gets b = batch / hosts.
+        first_step: number of the first batch.
+        host, hosts: which host this is, and of how many.
+        steps: how many batches to give; None: no end.
+
+    Yields dicts of arrays: `frames` uint8 [b,3,H,W,3], RGB; `masks` uint8 [b,3,H,W], ids from 1 to o, 0 background;
+    `valid` bool [b,o], which ids are in use; `sample` int64 [b]; `numbers` int32 [b,3], frame numbers in the original
+    video; `names` bytes [b], "SET/VIDEO/FRAME FRAME FRAME".
+    Raises DataError where a set cannot be opened, a file is damaged, or a set never gives an object.
+    """
+    if batch % hosts:
+        raise DataError(f"a batch of {batch} clips on {hosts} hosts; choose a multiple of {hosts}")
+    fetcher = open_fetcher(config)
+    return _batches(clips(config, fetcher, batch, first_step, host, hosts, steps), fetcher)
+
+
+def open_fetcher(config: ConfigDict) -> Fetcher:
+    """Opens the sets of a mixture. Raises DataError."""
+    names = set_names(config)
+    if not names:
+        raise DataError("the config names no data set; add one to data.sets")
+    settings = [config.sets[name] for name in names]
+    sources = [_open(setting, config.data_dir) for setting in settings]
+    return Fetcher(sources, join(sources, settings, config.copy_paste.donor_share))
+
+
+def clips(
+    config: ConfigDict, fetcher: Fetcher, batch: int, first_step: int, host: int, hosts: int, steps: int | None
+) -> tf.data.Dataset:
+    """The batches of `make_batches` as a dataset; `rows` stand for the names."""
+    _let_xla_start()
+    tf.config.set_visible_devices([], "GPU")  # they are JAX's
+    share = batch // hosts
+    stop = np.iinfo(np.int64).max if steps is None else (first_step + steps) * share
+    places = tf.data.Dataset.range(first_step * share, stop)
+
+    def clip(place: tf.Tensor) -> dict[str, tf.Tensor]:
+        return make_clip(config, fetcher, place // share * batch + host * share + place % share)
+
+    workers = config.workers or tf.data.AUTOTUNE
+    options = tf.data.Options()
+    options.deterministic = True
+    options.experimental_optimization.apply_default_optimizations = True
+    dataset = places.map(clip, num_parallel_calls=workers, deterministic=True)
+    return dataset.batch(share, drop_remainder=True).prefetch(2).with_options(options)
+
+
+def _open(setting: ConfigDict, data_dir: str) -> Source:
+    return open_source(setting.name, os.path.expanduser(data_dir), setting.split)
+
+
+def _batches(dataset: tf.data.Dataset, fetcher: Fetcher) -> Iterator[dict[str, np.ndarray]]:
+    try:
+        for clip in dataset.as_numpy_iterator():
+            rows = clip.pop("rows")
+            yield {**clip, "names": np.array([_name(fetcher, row) for row in rows])}
+    except tf.errors.OpError as error:
+        raise DataError(_explain(error, fetcher)) from error
+
+
+def _name(fetcher: Fetcher, rows: np.ndarray) -> bytes:
+    first, *rest = (fetcher.name(row) for row in rows.tolist())
+    return " ".join([first, *(name.rsplit("/", 1)[1] for name in rest)]).encode()
+
+
+def _explain(error: tf.errors.OpError, fetcher: Fetcher) -> str:
+    """What went wrong in a clip, with the file to blame where one is found."""
+    message = error.message or str(error)
+    for row in reversed(fetcher.recent):
+        which = int(np.searchsorted(fetcher.tables.set_frame, row, side="right")) - 1
+        try:
+            files = fetcher.sources[which].fetch(fetcher.tables.record[[row]])
+            for (file,) in files:
+                Image.open(io.BytesIO(file)).load()
+        except Exception as damage:  # each decoder raises its own kinds
+            return f"{fetcher.name(row)}: a damaged image or mask ({reason(damage)}); mend the file and build the set again"
+    return f"no clip could be made: {reason(RuntimeError(message))}"
+
+
+def _let_xla_start() -> None:
+    """Lets TensorFlow's XLA read its flags from a clean environment.
+
+    XLA_FLAGS are JAX's, whose XLA is newer: TensorFlow's would end the process at the first flag that it does not know.
+    """
+    flags = os.environ.pop("XLA_FLAGS", None)
+    try:
+        tf.function(lambda x: x + 1, jit_compile=True)(tf.constant(0))
+    finally:
+        if flags is not None:
+            os.environ["XLA_FLAGS"] = flags

@@ -1,0 +1,87 @@
+"""Which frames a sample is made of: set, video or image, skips, and the objects to paste."""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from ml_collections import ConfigDict
+
+from data.clips.draws import Draws, Topic, below, fraction, piecewise
+from data.clips.tables import CLIP, Tables
+
+
+class Plan(NamedTuple):
+    """The s = 3 + d slots of a sample: its frames, then the donors of objects to paste. A still fills only the first of three.
+
+    Attributes:
+        set: int32 [], place of its set in the mixture.
+        frames: int32 [s], row in `Tables`; -1: an empty slot.
+        slot: int32 [3], the slot that each frame of the clip is taken from.
+        numbers: int32 [3], frame numbers in the original video.
+        donor_id: int32 [d], which object of its image is pasted.
+    """
+
+    set: tf.Tensor
+    frames: tf.Tensor
+    slot: tf.Tensor
+    numbers: tf.Tensor
+    donor_id: tf.Tensor
+
+
+def make_plan(config: ConfigDict, tables: Tables, sample: tf.Tensor, draws: Draws) -> Plan:
+    """Draws the frames of a sample, an int64 scalar. The schedules of the config are functions of the sample's number."""
+    chosen = _choose_set(config, tables.set_unit, sample, draws.bits(Topic.SET, 1))[0]
+    bits = draws.bits(Topic.FRAMES, 5)
+    unit = _row_of(tables.set_unit, chosen, bits[0])
+    start = tf.gather(tables.unit_frame, unit)
+    still = tf.gather(tables.still, chosen)
+
+    length = tf.gather(tables.unit_frame, unit + 1) - start
+    skip = piecewise(config.max_skip, sample, tf.int32) // tf.gather(tables.unit_step, unit)
+    skip = tf.maximum(tf.minimum(skip, (length - 1) // 2 - 1), 0)  # two such gaps fit into the video
+    gaps = 1 + tf.stack([below(bits[1], skip + 1), below(bits[2], skip + 1)])
+    begin = below(bits[3], tf.maximum(length - gaps[0] - gaps[1], 1))
+    places = begin + tf.cumsum(tf.concat([[0], gaps], 0))
+    places = tf.where(fraction(bits[4]) < config.reverse, places[::-1], places)
+    frames = tf.where(still, tf.stack([start, -1, -1]), start + places)
+    slot = tf.where(still, tf.zeros(CLIP, tf.int32), tf.range(CLIP))
+    donors, donor_id = _donors(config, tables, sample, draws, frames)
+    return Plan(
+        chosen, tf.concat([frames, donors], 0), slot, tf.gather(tables.number, tf.gather(frames, slot)), donor_id
+    )
+
+
+def _donors(
+    config: ConfigDict, tables: Tables, sample: tf.Tensor, draws: Draws, frames: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Draws frame (-1: none) and id of the objects to paste, int32 [d] both."""
+    paste = config.copy_paste
+    most = paste.objects[1]
+    if not paste.probability or tables.set_donor[-1] == 0:
+        return tf.zeros([0], tf.int32), tf.zeros([0], tf.int32)
+    bits = draws.bits(Topic.DONORS, 2 + 2 * most)
+    count = paste.objects[0] + below(bits[0], tf.constant(most + 1 - paste.objects[0]))
+    count = tf.where(fraction(bits[1]) < paste.probability, count, 0)
+    chosen = _choose_set(config, tables.set_donor, sample, bits[2 : 2 + most])
+    row = _row_of(tables.set_donor, chosen, bits[2 + most :])
+    frame = tf.gather(tables.donor_frame, row)
+    other = tf.reduce_all(frame[:, None] != frames, axis=1)  # an object of the clip's own image would be there twice
+    return tf.where((tf.range(most) < count) & other, frame, -1), tf.gather(tables.donor_id, row)
+
+
+def _choose_set(config: ConfigDict, bounds: np.ndarray, sample: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
+    """Draws sets, int32, each in proportion to `repeat` times the rows it has in a table."""
+    repeats = tf.stack([piecewise(config.sets[name].repeat, sample, tf.float32) for name in set_names(config)])
+    sums = tf.cumsum(repeats * np.diff(bounds).astype(np.float32))
+    return tf.minimum(tf.searchsorted(sums, fraction(bits) * sums[-1], side="right"), len(bounds) - 2)
+
+
+def _row_of(bounds: np.ndarray, chosen: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
+    """Draws a row of each chosen set, all alike."""
+    first = tf.gather(bounds, chosen)
+    return first + below(bits, tf.gather(bounds, chosen + 1) - first)
+
+
+def set_names(config: ConfigDict) -> list[str]:
+    """The sets of a mixture in the order in which they are numbered; a set that is None is left out."""
+    return sorted(name for name, setting in config.sets.items() if setting is not None)

@@ -1,0 +1,122 @@
+"""What the builders share: videos are checked, indexed and stored one frame a record, their bytes untouched."""
+
+import collections
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+from tqdm import tqdm
+
+from data.checks import IndexRows, Report, read_frame
+from data.index import Index, identity_map
+from data.source import index_path
+from hmmn_jax.errors import DataError
+from hmmn_jax.layouts import Sequence
+from hmmn_jax.layouts.files import shortlist
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_THREADS = 8
+_AHEAD = 64  # frames read before they are asked for
+_KEYS = 2**128  # of the Shuffler of TFDS, which sorts by key: bucket by bucket, each in memory
+
+
+class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """A builder of videos with masks; a single image is a video of one frame.
+
+    A subclass lists the sequences of its splits. `data.source.open_source` reads what was built.
+
+    Attributes:
+        reports: by split what came of it, after a build.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def __init__(self, *, splits: tuple[str, ...] = (), **kwargs):
+        """Takes the splits to build, () for all that there are, and what a builder of TFDS takes."""
+        super().__init__(**kwargs)
+        self._wanted = splits
+        self.reports: dict[str, Report] = {}
+        self._indices: dict[str, Index] = {}
+
+    @classmethod
+    def find_config(cls, name: str) -> tfds.core.BuilderConfig:
+        """Gives the config of a name. Raises DataError where there is none."""
+        configs = {config.name: config for config in cls.BUILDER_CONFIGS}
+        if name not in configs:
+            raise DataError(f"{cls.name}: no config {name!r}; there is {', '.join(configs)}")
+        return configs[name]
+
+    def list_splits(self, root: Path) -> list[str]:
+        """Names the splits that there are in a folder."""
+        raise NotImplementedError
+
+    def list_sequences(self, root: Path, split: str) -> tuple[list[Sequence], list[str]]:
+        """Lists the sequences of a split, and what is wrong with them, one line each. Raises DataError."""
+        raise NotImplementedError
+
+    def id_map(self) -> np.ndarray:
+        """Gives `Index.id_map`."""
+        return identity_map()
+
+    def is_soft(self) -> bool:
+        """Gives `Index.soft`."""
+        return False
+
+    def all_labelled(self, split: str) -> bool:
+        """Tells whether every frame should have a mask, so that others are reported."""
+        return split == "train"
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        text = tfds.features.Text()
+        image = tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg")
+        features = tfds.features.FeaturesDict({"image": image, "mask": text, "video": text, "frame": text})
+        # Records are in the order of the index.
+        return self.dataset_info_from_configs(features=features, disable_shuffling=True)
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator[tuple[int, dict]]]:
+        root = Path(dl_manager.manual_dir)
+        splits = self._wanted or self.list_splits(root)
+        return {split: self._generate_examples(split, *self.list_sequences(root, split)) for split in splits}
+
+    def _generate_examples(self, split: str, sequences: list[Sequence], problems: list[str]) -> Iterator[tuple[int, dict]]:
+        rows = IndexRows(self.id_map(), self.is_soft(), train=split == "train", all_labelled=self.all_labelled(split))
+        rows.report.problems += problems
+        total = sum(len(sequence.frames) for sequence in sequences)
+        spacing = _KEYS // max(total, 1)  # small keys would all fall into one bucket
+        paths = ((path, sequence.masks.get(i)) for sequence in sequences for i, path in enumerate(sequence.frames))
+        record = 0
+        with ThreadPoolExecutor(_THREADS) as pool, tqdm(total=total, desc=f"{self.name} {split}", unit="frame") as bar:
+            read = _map_in_order(pool, lambda pair: read_frame(*pair, soft=rows.soft), paths)
+            for sequence in sequences:
+                for frame in rows.add(sequence, list(itertools.islice(read, len(sequence.frames)))):
+                    yield (
+                        record * spacing,
+                        {"image": frame.jpeg, "mask": frame.png, "video": sequence.name, "frame": frame.name},
+                    )
+                    record += 1
+                bar.update(len(sequence.frames))
+        if not record:
+            raise DataError(f"{split}: nothing is left to build: {shortlist(rows.report.problems)}")
+        self.reports[split], self._indices[split] = rows.report, rows.index()
+
+    def _download_and_prepare(self, dl_manager, download_config) -> None:
+        super()._download_and_prepare(dl_manager, download_config)
+        for split, index in self._indices.items():  # into the folder that takes its name when all of it is there
+            index.save(index_path(Path(self.data_dir), split))
+
+
+def _map_in_order(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """Maps in parallel and in order, a bounded number of items ahead."""
+    items, waiting = iter(items), collections.deque()
+    for item in itertools.chain(itertools.islice(items, _AHEAD)):
+        waiting.append(pool.submit(function, item))
+    while waiting:
+        result = waiting.popleft().result()
+        waiting.extend(pool.submit(function, item) for item in itertools.islice(items, 1))
+        yield result

@@ -1,0 +1,84 @@
+"""Any folder of single images with masks; a config says what in the masks is an object."""
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from data.frames_builder import FramesBuilder
+from data.index import identity_map
+from hmmn_jax.errors import DataError
+from hmmn_jax.layouts import Sequence, read_stills
+
+
+@dataclass
+class ImageMasksConfig(tfds.core.BuilderConfig):
+    """What a set looks like.
+
+    Attributes:
+        objects: the values in the masks that make objects 1, 2, ...: "," parts objects, "+" joins values to one, "-" is a
+            range, as in "1+2,7" or "1-255". All others are background. "": each value is an object, but 255, which is void
+            where there are others.
+        soft: masks are grey levels; what is 128 or more is the one object.
+        images, masks, image_end, mask_end: as in `read_stills`.
+    """
+
+    objects: str = ""
+    soft: bool = False
+    images: str = ""
+    masks: str = ""
+    image_end: str = ""
+    mask_end: str = ""
+
+
+class Builder(FramesBuilder):
+    """The builder; its one split is "train"."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "A folder of images with masks, as README.md says."
+    BUILDER_CONFIGS = [  # noqa: RUF012
+        ImageMasksConfig(name="ids", description="Each value in a mask is an object."),
+        ImageMasksConfig(name="one_object", description="All that is not 0 is one object.", objects="1-255"),
+        ImageMasksConfig(name="salient", description="Grey levels; 128 and more is the one object.", soft=True),
+        ImageMasksConfig(name="ccp", description="Clothing Co-Parsing: clothes, skin and hair make a person.", objects="1-255"),
+        ImageMasksConfig(name="human", description="Pictures of one person.", objects="1-255"),
+        ImageMasksConfig(name="camvid", description="CamVid: cars, pedestrians, bicyclists.", objects="9,10,11"),
+        *(ImageMasksConfig(name=name, soft=True) for name in ("duts", "ecssd", "hrsod", "fss1000")),
+        ImageMasksConfig(name="big", soft=True, image_end="_im", mask_end="_gt"),
+    ]
+
+    def list_splits(self, root: Path) -> list[str]:
+        """Names the one split."""
+        return ["train"]
+
+    def list_sequences(self, root: Path, split: str) -> tuple[list[Sequence], list[str]]:
+        """Lists the images that have a mask."""
+        config = self.builder_config
+        return read_stills(root, config.images, config.masks, config.image_end, config.mask_end)
+
+    def id_map(self) -> np.ndarray:
+        """Gives the object by value."""
+        config = self.builder_config
+        if config.soft:
+            return (np.arange(256) >= 128).astype(np.uint8)
+        if not config.objects:
+            return identity_map()
+        table = np.zeros(256, np.uint8)
+        for i, group in enumerate(config.objects.split(","), start=1):
+            for part in group.split("+"):
+                table[_values(part, config.objects)] = i
+        return table
+
+    def is_soft(self) -> bool:
+        """Tells whether masks are grey levels."""
+        return self.builder_config.soft
+
+
+def _values(part: str, objects: str) -> slice:
+    first, _, last = part.partition("-")
+    with contextlib.suppress(ValueError):
+        if 1 <= int(first) <= int(last or first) <= 255:
+            return slice(int(first), int(last or first) + 1)
+    raise DataError(f"objects={objects}: {part!r} is no value or range from 1 to 255; expected such as 1+2,7 or 1-255")

@@ -1,0 +1,96 @@
+"""What sampling needs to know of a built split, small enough to stay in memory: videos, frames, sizes, objects."""
+
+import dataclasses
+import os
+import zipfile
+from dataclasses import dataclass
+
+import numpy as np
+
+from hmmn_jax.errors import DataError
+from hmmn_jax.layouts.files import atomic_path, reason
+from hmmn_jax.layouts.images import VOID, decode_mask
+
+
+@dataclass(frozen=True)
+class Index:
+    """A split of v videos with n frames, one record a frame; the frames of a video are consecutive and in order.
+
+    There are m pairs of an annotated frame and an object that is seen in it, sorted by record, then id.
+
+    Attributes:
+        videos: str [v], their names.
+        starts: int64 [v+1]; records starts[i]:starts[i+1] are the frames of video i.
+        names: str [n], the frames' file names without suffix.
+        numbers: int32 [n], the frames' numbers in the original video: the integer that the name is, where all names of a video
+            are integers; else the position.
+        sizes: int32 [n,2], height and width of the frames. A mask can be one pixel larger or smaller.
+        annotated: bool [n], whether the frame has a mask. A mask may be empty.
+        object_record: int32 [m], record.
+        object_id: uint8 [m], id of the object, from 1; ids may have gaps.
+        object_area: int32 [m], its pixels in the mask.
+        binary: bool [v], whether the one object of the video is written as 255 (as in DAVIS-2016).
+        id_map: uint8 [256], object id by value in the PNG, 0 for background and void. Does not count for binary videos.
+        soft: bool [], whether masks are grey levels (a colour PNG counts by its brightness, not by a palette).
+    """
+
+    videos: np.ndarray
+    starts: np.ndarray
+    names: np.ndarray
+    numbers: np.ndarray
+    sizes: np.ndarray
+    annotated: np.ndarray
+    object_record: np.ndarray
+    object_id: np.ndarray
+    object_area: np.ndarray
+    binary: np.ndarray
+    id_map: np.ndarray
+    soft: np.ndarray
+
+    def table(self, video: int) -> np.ndarray:
+        """Gives the object id, uint8 [256], that each value in the PNG masks of a video stands for; 0: none."""
+        return binary_table() if self.binary[video] else self.id_map
+
+    def decode(self, video: int, mask: bytes) -> np.ndarray:
+        """Decodes any PNG mask of a video to object ids, uint8 [h,w]. Slow, and the last word. Raises DataError."""
+        return self.table(video)[decode_mask(mask, f"a mask of {self.videos[video]}", soft=bool(self.soft))]
+
+    def video_of(self, record: int) -> int:
+        """Finds the video that a record belongs to."""
+        return int(np.searchsorted(self.starts, record, side="right")) - 1
+
+    def objects(self, record: int) -> dict[int, int]:
+        """Gives the objects that are seen in a frame: pixels by id."""
+        rows = slice(*np.searchsorted(self.object_record, [record, record + 1]))
+        return dict(zip(self.object_id[rows].tolist(), self.object_area[rows].tolist(), strict=True))
+
+    def first_annotation(self, video: int) -> dict[int, int]:
+        """Gives by id the first record in which each object of a video is seen."""
+        rows = slice(*np.searchsorted(self.object_record, self.starts[video : video + 2]))
+        ids, first = np.unique(self.object_id[rows], return_index=True)
+        return dict(zip(ids.tolist(), self.object_record[rows][first].tolist(), strict=True))
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the index as `.npz`, whole or not at all. Raises DataError."""
+        arrays = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        with atomic_path(path) as temporary:
+            np.savez_compressed(temporary, **arrays)
+
+
+def load(path: str | os.PathLike) -> Index:
+    """Reads what `save` wrote. Raises DataError for any other file."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return Index(**{field.name: arrays[field.name] for field in dataclasses.fields(Index)})
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: cannot be read as an index: {reason(error)}; build the data set again") from error
+
+
+def identity_map() -> np.ndarray:
+    """Gives the id_map of DAVIS and YouTube-VOS, uint8 [256]: ids as they are, 255 is void."""
+    return np.where(np.arange(256) == VOID, 0, np.arange(256)).astype(np.uint8)
+
+
+def binary_table() -> np.ndarray:
+    """Gives the table of masks that write their one object as 255."""
+    return (np.arange(256) == VOID).astype(np.uint8)

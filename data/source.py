@@ -1,0 +1,96 @@
+"""One built data set as a sampler sees it: its index, and any of its frames as the encoded bytes on disk."""
+
+import os
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from array_record.python.array_record_data_source import ArrayRecordDataSource
+
+from data.index import Index, load
+from hmmn_jax.errors import DataError
+from hmmn_jax.layouts.files import reason, shortlist
+
+_HOW_TO_BUILD = "build it with python -m data.build"
+
+
+class Source(Protocol):
+    """A split of a data set with random access to its frames."""
+
+    name: str
+    index: Index
+
+    def fetch(self, records: np.ndarray) -> tuple[list[bytes], list[bytes]]:
+        """Gives JPEGs and PNG masks (b"" where there is none) of some records, int [r]. Threads may call it at once."""
+
+
+class RecordSource:
+    """A split on disk. Reads records as they are asked for and holds none; pickled or forked, it opens its files anew."""
+
+    def __init__(self, name: str, directory: Path, split: str):
+        """Opens a split in the directory of a version. Raises DataError where index and records are not of one build."""
+        self.name = name
+        self.index = load(index_path(directory, split))
+        self._directory, self._split = directory, split
+        self._open()
+        if (found := len(self._records)) != len(self.index.names):
+            raise DataError(f"{directory}: {found} records, the index has {len(self.index.names)}; {_HOW_TO_BUILD} --overwrite")
+
+    def fetch(self, records: np.ndarray) -> tuple[list[bytes], list[bytes]]:
+        """Gives JPEGs and masks. Raises DataError where a file is damaged, IndexError for a record that is not there."""
+        if self._process != os.getpid():  # the threads of a reader do not survive a fork
+            self._open()
+        images, masks = [], []
+        for record in np.asarray(records).tolist():
+            if not 0 <= record < len(self.index.names):
+                raise IndexError(f"record {record} of {len(self.index.names)}")
+            try:
+                feature = tf.train.Example.FromString(self._records[record]).features.feature
+            except Exception as error:  # array_record raises any kind
+                text = f"{self._directory}: record {record} of {self._split} cannot be read: {reason(error)}"
+                raise DataError(f"{text}; {_HOW_TO_BUILD} --overwrite") from error
+            images.append(feature["image"].bytes_list.value[0])
+            masks.append(feature["mask"].bytes_list.value[0])
+        return images, masks
+
+    def __reduce__(self):
+        return type(self), (self.name, self._directory, self._split)
+
+    def _open(self) -> None:
+        try:
+            info = tfds.builder_from_directory(self._directory).info
+            self._records = ArrayRecordDataSource(info.splits[self._split].file_instructions)
+        except Exception as error:  # whatever a damaged dataset_info.json or record file provokes
+            raise DataError(f"{self._directory}: cannot be opened: {reason(error)}; {_HOW_TO_BUILD} --overwrite") from error
+        self._process = os.getpid()
+
+
+def index_path(directory: Path, split: str) -> Path:
+    """Names the index of a split in the directory of a version."""
+    return directory / f"index-{split}.npz"
+
+
+def open_source(name: str, data_dir: str | os.PathLike, split: str = "train") -> Source:
+    """Opens what `python -m data.build` made.
+
+    Args:
+        name: builder and config, such as "davis/2017" or "image_masks/ccp"; of several versions the newest is taken.
+        data_dir: the folder that was given to the build.
+        split: such as "train".
+
+    Raises DataError where it was never built, was cut off midway, or has no such split.
+    """
+    home = Path(data_dir) / name
+    versions = [path for path in home.glob("*.*.*") if path.is_dir() and path.name.replace(".", "").isdigit()]
+    if not versions:
+        if any(home.glob("incomplete.*")):
+            raise DataError(f"{home}: a build that was cut off midway; {_HOW_TO_BUILD} again")
+        there = sorted(f"{path.parent.parent.name}/{path.parent.name}" for path in Path(data_dir).glob("*/*/*.*.*"))
+        raise DataError(f"{home}: not built; {data_dir} holds {shortlist(there)}; {_HOW_TO_BUILD}")
+    directory = max(versions, key=lambda path: [int(part) for part in path.name.split(".")])
+    if not index_path(directory, split).is_file():
+        splits = sorted(path.stem.removeprefix("index-") for path in directory.glob("index-*.npz"))
+        raise DataError(f"{directory}: no split {split!r}; there is {shortlist(splits)}; {_HOW_TO_BUILD} --overwrite")
+    return RecordSource(name, directory, split)

@@ -1,0 +1,1 @@
+"""YouTube-VOS 2018 and 2019."""

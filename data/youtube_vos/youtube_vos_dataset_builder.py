@@ -1,0 +1,46 @@
+"""YouTube-VOS 2018 and 2019."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+
+from data.frames_builder import FramesBuilder
+from hmmn_jax.errors import DataError
+from hmmn_jax.layouts import YouTubeVideo, read_youtube_vos
+from hmmn_jax.layouts.files import contents
+
+_SPLITS = ("train", "valid", "test")
+
+
+@dataclass
+class YouTubeVosConfig(tfds.core.BuilderConfig):
+    """all_frames: whether to take every frame, or every fifth, which are those that have masks in train."""
+
+    all_frames: bool = False
+
+
+class Builder(FramesBuilder):
+    """The builder. The years have one layout, and differ in the videos and masks that there are."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "The folder that holds train, valid, from https://youtube-vos.org."
+    BUILDER_CONFIGS = [  # noqa: RUF012
+        YouTubeVosConfig(name=year + suffix, all_frames=bool(suffix))
+        for year in ("2019", "2018")
+        for suffix in ("", "_all_frames")
+    ]
+
+    def list_splits(self, root: Path) -> list[str]:
+        """Names the splits that have a folder."""
+        if not (splits := [split for split in _SPLITS if (root / split).is_dir()]):
+            raise DataError(f"{root}: no folder of {', '.join(_SPLITS)}; {contents(root)}; give the folder that holds them")
+        return splits
+
+    def list_sequences(self, root: Path, split: str) -> tuple[list[YouTubeVideo], list[str]]:
+        """Lists what meta.json names."""
+        return read_youtube_vos(root, split, self.builder_config.all_frames)
+
+    def all_labelled(self, split: str) -> bool:
+        """Tells that, without the frames in between, all of train has masks."""
+        return split == "train" and not self.builder_config.all_frames

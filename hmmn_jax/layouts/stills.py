@@ -1,0 +1,66 @@
+"""Single images with masks, in the layouts that segmentation and salient-object sets come in."""
+
+import os
+from pathlib import Path
+
+from hmmn_jax.errors import DataError
+from hmmn_jax.layouts.files import contents
+from hmmn_jax.layouts.frames import natural_order
+from hmmn_jax.layouts.sequences import Sequence
+
+# Folders of images and of masks as such sets name them: VOC-like ones, DUTS, ECSSD.
+FOLDERS = (("JPEGImages", "Annotations"), ("DUTS-TR-Image", "DUTS-TR-Mask"), ("images", "ground_truth_mask"))
+_JPEG = (".jpg", ".jpeg")
+
+
+def read_stills(
+    root: str | os.PathLike, images: str = "", masks: str = "", image_end: str = "", mask_end: str = ""
+) -> tuple[list[Sequence], list[str]]:
+    """Lists images that have a mask, each a sequence of one frame, in natural order, and what was left out, one line each.
+
+    Images are JPEGs, masks PNGs of the same name; folders inside (a class each, say) are part of the name.
+
+    Args:
+        root: the folder of the set.
+        images: the folder of the images inside `root`; "": that of FOLDERS which is there, else `root` itself, where pairs
+            `x.jpg`, `x.png` lie side by side.
+        masks: the folder of the masks, for `images` that are given.
+        image_end: what names of images have at their end and those of masks have not, as "_im" in BIG.
+        mask_end: what names of masks have at their end, as "_gt" in BIG.
+
+    Raises DataError where there is no such folder, or no image with a mask.
+    """
+    root = Path(root)
+    found = [pair for pair in FOLDERS if (root / pair[0]).is_dir()]
+    pair = (images, masks) if images else found[0] if found else ("", "")
+    homes = [root / name for name in pair]
+    for home in homes:
+        if not home.is_dir():
+            raise DataError(f"{home}: no such folder; {contents(home)}; give the folder that holds the images and their masks")
+    jpegs, problems = _by_name(homes[0], _JPEG, image_end)
+    pngs, more = _by_name(homes[1], (".png",), mask_end)
+    problems += more
+    problems += [
+        f"{path}: no mask {homes[1] / name}{mask_end}.png; left out" for name, path in jpegs.items() if name not in pngs
+    ]
+    problems += [f"{path}: a mask without an image; left out" for name, path in pngs.items() if name not in jpegs]
+    paired = [name for name in jpegs if name in pngs]
+    if not paired:
+        raise DataError(
+            f"{root}: no image with a mask; {contents(homes[0])}; expected JPEGImages/x.jpg and Annotations/x.png, or x.jpg "
+            "beside x.png"
+        )
+    return [Sequence(name, (jpegs[name],), {0: pngs[name]}) for name in paired], problems
+
+
+def _by_name(home: Path, suffixes: tuple[str, ...], end: str) -> tuple[dict[str, Path], list[str]]:
+    """Finds the files by their path inside `home` without suffix and `end`, and names of which there are two."""
+    files, problems = {}, []
+    for folder, inner, names in os.walk(home):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        for path in (Path(folder) / name for name in names if not name.startswith(".")):
+            if path.suffix.lower() in suffixes:
+                name = path.relative_to(home).with_suffix("").as_posix().removesuffix(end)
+                if (other := files.setdefault(name, path)) != path:
+                    problems.append(f"{path}: beside {other.name}; left out")
+    return dict(sorted(files.items(), key=lambda item: natural_order(item[0]))), problems

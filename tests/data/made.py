@@ -1,0 +1,88 @@
+"""Data sets made in memory for the tests of clips, and a small config for them."""
+
+import io
+
+import numpy as np
+from ml_collections import ConfigDict
+from PIL import Image
+
+from configs import data
+from data.index import Index, identity_map
+
+
+def jpeg(rgb: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(rgb).save(buffer, "JPEG", quality=97, subsampling=0)
+    return buffer.getvalue()
+
+
+def indexed_png(ids: np.ndarray) -> bytes:
+    image = Image.fromarray(ids)
+    image.putpalette(np.random.default_rng(0).integers(0, 256, 768, np.uint8).tobytes())
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def colour_of(ids: np.ndarray) -> np.ndarray:
+    """A colour for every id, far from those of the others: the mask drawn into its own image."""
+    table = np.array([[20, 20, 20], [250, 20, 20], [20, 250, 20], [20, 20, 250], [250, 250, 20]], np.uint8)
+    return table[ids]
+
+
+def discs(video: int, frame: int, height: int, width: int, objects: int) -> np.ndarray:
+    """Ids of discs that move with the frame."""
+    rows, columns = np.mgrid[:height, :width]
+    ids = np.zeros((height, width), np.uint8)
+    for k in range(objects):
+        x = width * (0.25 + 0.5 * ((k * 0.37 + video * 0.13) % 1)) + 2 * frame
+        y = height * (0.3 + 0.4 * ((k * 0.61 + video * 0.29) % 1)) + frame
+        ids[np.hypot(rows - y, columns - x) < min(height, width) * 0.16] = k + 1
+    return ids
+
+
+class MadeSource:
+    """Videos of discs whose colour tells their id."""
+
+    def __init__(self, name="made", videos=4, frames=12, size=(96, 128), objects=2, step=1, empty=()):
+        self.name, self.size = name, size
+        self.masks = [discs(v, f, *size, 0 if v in empty else objects) for v in range(videos) for f in range(frames)]
+        rows = [(r, i, (mask == i).sum()) for r, mask in enumerate(self.masks) for i in np.unique(mask[mask > 0])]
+        record, object_id, area = np.array(rows or np.zeros((0, 3), int)).T
+        count = videos * frames
+        numbers = np.tile(np.arange(frames) * step, videos)
+        self.index = Index(
+            videos=np.array([f"v{v}" for v in range(videos)]),
+            starts=np.arange(videos + 1) * frames,
+            names=np.array([f"{n:05d}" for n in numbers]),
+            numbers=numbers.astype(np.int32),
+            sizes=np.tile(np.int32([size]), (count, 1)),
+            annotated=np.ones(count, bool),
+            object_record=record.astype(np.int32),
+            object_id=object_id.astype(np.uint8),
+            object_area=area.astype(np.int32),
+            binary=np.zeros(videos, bool),
+            id_map=identity_map(),
+            soft=np.array(False),
+        )
+
+    def fetch(self, records):
+        masks = [self.masks[record] for record in records]
+        return [jpeg(colour_of(mask)) for mask in masks], [indexed_png(mask) for mask in masks]
+
+
+def small(config: ConfigDict) -> ConfigDict:
+    """Clips of 64x80."""
+    config.size = (64, 80)
+    config.resize = 64
+    config.min_area = 20
+    config.workers = 2
+    return config
+
+
+def video_config(**sets) -> ConfigDict:
+    return small(data.videos(sets or {"made": data.source("made", still=False)}, ((0, 3),)))
+
+
+def still_config(**sets) -> ConfigDict:
+    return small(data.stills(sets or {"made": data.source("made", still=True)}))

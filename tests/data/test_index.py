@@ -1,0 +1,85 @@
+"""The index of a split: look-ups against what was written into it, and files that are no index."""
+
+import io
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.index import Index, identity_map, load
+from hmmn_jax.errors import DataError
+
+
+def small_index() -> Index:
+    """Video a: 3 frames, object 2 joins on the second; video b: 2 frames, a mask of 0/255 and none."""
+    return Index(
+        videos=np.array(["a", "b"]),
+        starts=np.array([0, 3, 5]),
+        names=np.array(["00000", "00005", "00010", "x", "y"]),
+        numbers=np.array([0, 5, 10, 0, 1], np.int32),
+        sizes=np.full((5, 2), 8, np.int32),
+        annotated=np.array([True, True, True, True, False]),
+        object_record=np.array([0, 1, 1, 2, 3], np.int32),
+        object_id=np.array([1, 1, 2, 2, 1], np.uint8),
+        object_area=np.array([10, 9, 4, 5, 6], np.int32),
+        binary=np.array([False, True]),
+        id_map=identity_map(),
+        soft=np.array(False),
+    )
+
+
+def png(pixels) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.array(pixels, np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_look_ups():
+    index = small_index()
+    assert [index.video_of(record) for record in range(5)] == [0, 0, 0, 1, 1]
+    assert [index.objects(record) for record in range(5)] == [{1: 10}, {1: 9, 2: 4}, {2: 5}, {1: 6}, {}]
+    assert index.first_annotation(0) == {1: 0, 2: 1}
+    assert index.first_annotation(1) == {1: 3}
+
+
+def test_masks_by_the_table_of_their_video():
+    index = small_index()
+    np.testing.assert_array_equal(index.decode(0, png([[0, 1, 5, 255]])), [[0, 1, 5, 0]])
+    np.testing.assert_array_equal(index.decode(1, png([[0, 255]])), [[0, 1]])
+    parts = replace(index, id_map=np.where(np.arange(256) > 0, 1, 0).astype(np.uint8))
+    np.testing.assert_array_equal(parts.decode(0, png([[0, 1, 5, 255]])), [[0, 1, 1, 1]])
+
+
+def test_soft_masks_count_by_brightness():
+    half = np.where(np.arange(256) >= 128, 1, 0).astype(np.uint8)
+    index = replace(small_index(), soft=np.array(True), id_map=half)
+    np.testing.assert_array_equal(index.decode(0, png([[0, 127, 128, 255]])), [[0, 0, 1, 1]])
+    np.testing.assert_array_equal(index.decode(0, png([[[9, 9, 9], [200, 200, 200]]])), [[0, 1]])
+
+
+def test_saved_and_loaded(tmp_path):
+    small_index().save(tmp_path / "index.npz")
+    loaded = load(tmp_path / "index.npz")
+    for field in fields(Index):
+        before, after = getattr(small_index(), field.name), getattr(loaded, field.name)
+        np.testing.assert_array_equal(before, after)
+        assert before.dtype == after.dtype
+
+
+def test_what_is_no_index(tmp_path):
+    path = tmp_path / "index.npz"
+    with pytest.raises(DataError, match=r"index\.npz: cannot be read as an index: No such file.*; build"):
+        load(path)
+    small_index().save(path)
+    whole = path.read_bytes()
+    for broken in (b"", b"text", whole[: len(whole) // 2]):
+        path.write_bytes(broken)
+        with pytest.raises(DataError, match="cannot be read as an index"):
+            load(path)
+    np.savez(path, videos=np.array(["a"]))
+    with pytest.raises(DataError, match="starts"):
+        load(path)
+    np.savez(path, **{field.name: np.array([object()]) for field in fields(Index)})
+    with pytest.raises(DataError, match="cannot be read as an index"):
+        load(path)
