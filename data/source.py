@@ -1,6 +1,8 @@
 """One built data set as a sampler sees it: its index, and any of its frames as the encoded bytes on disk."""
 
+import contextlib
 import os
+import zlib
 from pathlib import Path
 from typing import Protocol
 
@@ -10,8 +12,12 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
 from data.index import Index, load
+from data.moving_shapes import MovingShapes
 from hmmn_jax.errors import DataError
 from hmmn_jax.layouts.files import reason, shortlist
+
+with contextlib.suppress(RuntimeError):  # where TensorFlow has started, it is too late
+    tf.config.set_visible_devices([], "GPU")  # which are JAX's
 
 _HOW_TO_BUILD = "build it with python -m data.build"
 
@@ -76,17 +82,20 @@ def open_source(name: str, data_dir: str | os.PathLike, split: str = "train") ->
     """Opens what `python -m data.build` made.
 
     Args:
-        name: builder and config, such as "davis/2017" or "image_masks/ccp"; of several versions the newest is taken.
+        name: builder and config, such as "davis/2017" or "image_masks/ccp", of which the newest version is taken; or
+            "moving_shapes", which needs no files and has other clips in each split.
         data_dir: the folder that was given to the build.
         split: such as "train".
 
     Raises DataError where it was never built, was cut off midway, or has no such split.
     """
+    if name == MovingShapes.name:
+        return MovingShapes(seed=zlib.crc32(split.encode()))
     home = Path(data_dir) / name
     versions = [path for path in home.glob("*.*.*") if path.is_dir() and path.name.replace(".", "").isdigit()]
     if not versions:
-        if any(home.glob("incomplete.*")):
-            raise DataError(f"{home}: a build that was cut off midway; {_HOW_TO_BUILD} again")
+        if (Path(data_dir) / ".unfinished" / name).is_dir():
+            raise DataError(f"{home}: a build that was cut off midway, or still runs; {_HOW_TO_BUILD} again")
         there = sorted(f"{path.parent.parent.name}/{path.parent.name}" for path in Path(data_dir).glob("*/*/*.*.*"))
         raise DataError(f"{home}: not built; {data_dir} holds {shortlist(there)}; {_HOW_TO_BUILD}")
     directory = max(versions, key=lambda path: [int(part) for part in path.name.split(".")])

@@ -8,7 +8,7 @@ from hmmn_jax.layouts.images import VOID, fit_mask, read_ids, read_image, read_m
 from hmmn_jax.layouts.images import decode_mask, fit_mask, read_image, read_mask, settle_ids, write_mask
 >>>>>>> clips
 from hmmn_jax.layouts.palette import davis_palette
-from hmmn_jax.layouts.sequences import Sequence, list_davis_splits, read_davis, read_folder, read_sequence
+from hmmn_jax.layouts.sequences import Sequence, list_davis_splits, read_davis, read_folder, read_sequence, read_unlisted
 from hmmn_jax.layouts.stills import read_stills
 from hmmn_jax.layouts.youtube_vos import YouTubeVideo, read_youtube_vos
 
@@ -30,6 +30,7 @@ __all__ = [
     "read_mask",
     "read_sequence",
     "read_stills",
+    "read_unlisted",
     "read_youtube_vos",
     "settle_ids",
     "write_mask",

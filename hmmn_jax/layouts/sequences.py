@@ -69,6 +69,29 @@ def read_davis(
     return [_select_frames(sequence, chosen[sequence.name], list_path) for sequence in sequences]
 
 
+def read_unlisted(
+    root: str | os.PathLike, resolution: str | None = None, annotations: str = "Annotations"
+) -> tuple[list[Sequence], list[str]]:
+    """Lists all sequences of a folder laid out as DAVIS is, with or without a folder of the resolution, that has no lists.
+
+    Also says which it left out, one line each. Raises DataError where no sequence is left.
+    """
+    home = _existing(Path(root) / "JPEGImages", "folder; give the folder that holds it")
+    if not resolution:
+        direct = any(path.suffix.lower() in IMAGE_SUFFIXES for path in home.glob("*/*"))
+        resolution = "." if direct else _choose_resolution(Path(root))
+    sequences, problems = [], []
+    folder = _existing(home / resolution, "folder of sequences")
+    for name in sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        try:
+            sequences.append(read_sequence(root, name, resolution, annotations))
+        except DataError as error:
+            problems.append(f"{error}; sequence left out")
+    if not sequences:
+        raise DataError(f"{folder}: no sequence with frames and masks; {problems[0] if problems else contents(folder)}")
+    return sequences, problems
+
+
 def list_davis_splits(root: str | os.PathLike, year: int | str, resolution: str | None = None) -> list[str]:
     """Names the splits of which `read_davis` finds a list. Raises DataError for a folder that is not one of DAVIS."""
     root = Path(root)
