@@ -2,11 +2,7 @@
 
 from hmmn_jax.layouts.files import atomic_path
 from hmmn_jax.layouts.frames import VideoFile, list_frames
-<<<<<<< HEAD
-from hmmn_jax.layouts.images import VOID, fit_mask, read_ids, read_image, read_mask, settle_ids, write_mask
-=======
-from hmmn_jax.layouts.images import decode_mask, fit_mask, read_image, read_mask, settle_ids, write_mask
->>>>>>> clips
+from hmmn_jax.layouts.images import VOID, decode_mask, fit_mask, read_ids, read_image, read_mask, settle_ids, write_mask
 from hmmn_jax.layouts.palette import davis_palette
 from hmmn_jax.layouts.sequences import Sequence, list_davis_splits, read_davis, read_folder, read_sequence, read_unlisted
 from hmmn_jax.layouts.stills import read_stills

@@ -45,7 +45,7 @@ def read_ids(path: str | os.PathLike) -> UInt8[np.ndarray, "h w"]:
     must be black, white or a colour of the DAVIS palette. Raises DataError for any other file.
     """
     with _reading_errors(path):
-        return settle_ids(decode_mask(Path(path).read_bytes(), path))
+        return decode_mask(Path(path).read_bytes(), path)
 
 
 def decode_mask(png: bytes, source: str | os.PathLike, soft: bool = False) -> UInt8[np.ndarray, "h w"]:
