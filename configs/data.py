@@ -8,12 +8,16 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
+YOUTUBE_VOS_2019_VIDEOS, DAVIS_2017_VIDEOS, DAVIS_REPEAT = 3471, 60, 5
+MAIN_EPOCH = YOUTUBE_VOS_2019_VIDEOS + DAVIS_REPEAT * DAVIS_2017_VIDEOS  # 3771 samples
+SMALL_STILLS, SMALL_VIDEOS = 1992, 30
+
 Schedule = tuple[tuple[int, float], ...]
 
 
 def base() -> ConfigDict:
     """What all experiments share: no sets, no transforms but resize and crop."""
-    still = {"rotation": 0.0, "shear": 0.0, "zoom": (1.0, 1.0)}
+    fixed = {"rotation": 0.0, "shear": 0.0, "zoom": (1.0, 1.0)}
     unchanged = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
     config = ConfigDict()
     config.data_dir = "~/tensorflow_datasets"
@@ -28,7 +32,7 @@ def base() -> ConfigDict:
     config.reverse = 0.0  # probability of going backwards in time
     config.flip = 0.5  # probability of a mirrored clip
     # Angles in degrees to either side; zoom of each axis. Of the whole clip, and then of each frame.
-    config.affine = ConfigDict({"clip": still, "frame": still})
+    config.affine = ConfigDict({"clip": fixed, "frame": fixed})
     # Largest change of each factor, and of the hue in turns.
     config.colour = ConfigDict({"clip": unchanged, "frame": unchanged})
     config.grey = 0.0  # probability of a grey clip
@@ -48,7 +52,7 @@ def base() -> ConfigDict:
     return config
 
 
-def source(name: str, *, still: bool, split: str = "train", repeat: float | Schedule = 1.0, frame_step: int = 1) -> ConfigDict:
+def source(name: str, *, still: bool, split: str = "train", repeat: float | Schedule = 1.0) -> ConfigDict:
     """One set of a mixture.
 
     Args:
@@ -56,10 +60,9 @@ def source(name: str, *, still: bool, split: str = "train", repeat: float | Sche
         still: whether each frame is an image of its own, rather than part of a video.
         split: of the set.
         repeat: how often each video or image counts, or a schedule of that.
-        frame_step: frames of the original video from one file number to the next, where files were numbered anew.
     """
     schedule = ((0, float(repeat)),) if isinstance(repeat, int | float) else repeat
-    return ConfigDict({"name": name, "split": split, "still": still, "repeat": schedule, "frame_step": frame_step})
+    return ConfigDict({"name": name, "split": split, "still": still, "repeat": schedule})
 
 
 def stills(sets: dict[str, ConfigDict]) -> ConfigDict:
@@ -96,3 +99,37 @@ def stcn_curriculum(
 ) -> Schedule:
     """STCN: these skips from these shares of all samples on."""
     return tuple((round(share * samples), skip) for share, skip in zip(shares, skips, strict=True))
+
+
+def paper_stills() -> ConfigDict:
+    """Pre-training on the sets of permissive code bases; a small set of very large images counts five times."""
+    repeats = {"duts": 1, "ecssd": 1, "fss1000": 1, "big": 5, "hrsod": 5}
+    return stills({name: source(f"image_masks/{name}", still=True, repeat=repeat) for name, repeat in repeats.items()})
+
+
+def paper_videos() -> ConfigDict:
+    """Main training: YouTube-VOS 2019 and five times DAVIS-2017, skips as in STM."""
+    sets = {
+        "davis": source("davis/2017_480p", still=False, repeat=DAVIS_REPEAT),
+        "youtube_vos": source("youtube_vos/2019", still=False),
+    }
+    return videos(sets, stm_curriculum(MAIN_EPOCH))
+
+
+def small_stills() -> ConfigDict:
+    """Pre-training on three small sets of street scenes and people."""
+    return stills({name: source(f"image_masks/{name}", still=True) for name in ("camvid", "ccp", "human")})
+
+
+def small_videos() -> ConfigDict:
+    """Main training on DAVIS-2016 at 288p, of which every third frame was kept; half of the clips are of stills."""
+    sets = small_stills().sets
+    sets.davis = source("davis/2016_288p", still=False, repeat=SMALL_STILLS / SMALL_VIDEOS)
+    config = videos(sets, ((0, 5), (20_000, 10), (40_000, 15)))
+    config.copy_paste.probability = 0.5
+    return config
+
+
+def moving_shapes() -> ConfigDict:
+    """Rendered clips, for which no files are needed."""
+    return videos({"shapes": source("moving_shapes", still=False)}, ((0, 2),))

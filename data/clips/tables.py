@@ -90,7 +90,7 @@ def _one(source: Source, setting: ConfigDict, donor_share: tuple[float, float]) 
         kept = (count >= CLIP) & (seen > 0)
         records, video, length = records[kept[video]], video[kept[video]], count[kept]
         jumps = np.split(index.numbers[records], np.cumsum(length)[:-1])
-        step = np.array([np.median(np.diff(numbers)) for numbers in jumps if len(numbers)], int) * setting.frame_step
+        step = np.array([np.median(np.diff(numbers)) for numbers in jumps if len(numbers)], int)
         found, wanted = len(count), f"videos with {CLIP} annotated frames and an object"
     if len(length) == 0:
         raise DataError(f"{source.name}: of {found} there are no {wanted}; build the set from other data, or leave it out")
@@ -104,7 +104,7 @@ def _one(source: Source, setting: ConfigDict, donor_share: tuple[float, float]) 
         "length": length,
         "step": np.maximum(step, 1),
         "record": records.astype(np.int64),
-        "number": index.numbers[records] * setting.frame_step,
+        "number": index.numbers[records],
         "size": index.sizes[records],
         "donor_frame": frame[donors],
         "donor_id": index.object_id[donors],

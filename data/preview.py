@@ -1,0 +1,55 @@
+"""Draws a contact sheet of training clips: each row a clip, its three frames, then the same with masks.
+
+    python -m data.preview --config configs/pretrain.py --config.data.data_dir=DATA --out preview.png
+
+Above each row are the sample's number, its set, video and frames, and the skips between them in frames of the original video.
+"""
+
+import sys
+
+import numpy as np
+from absl import app, flags
+from ml_collections import config_flags
+from PIL import Image, ImageDraw
+
+from data.clips import make_batches
+from hmmn_jax.errors import HMMNError
+from hmmn_jax.evaluation.pictures import overlay, write_image
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment; its data section is drawn.")
+OUT = flags.DEFINE_string("out", None, "PNG to write.", required=True)
+CLIPS = flags.DEFINE_integer("clips", 8, "How many clips.", lower_bound=1)
+FIRST = flags.DEFINE_integer("first", 0, "Number of the first sample.", lower_bound=0)
+
+CAPTION = 14  # pixels
+
+
+def draw_clip(clip: dict[str, np.ndarray]) -> np.ndarray:
+    """One row: frames and overlays under a caption, uint8 [h,w,3]; `clip` is one of a batch."""
+    marked = [overlay(frame, mask) for frame, mask in zip(clip["frames"], clip["masks"], strict=True)]
+    picture = np.concatenate([*clip["frames"], *marked], axis=1)
+    first, second, third = clip["numbers"].tolist()
+    text = f"{clip['sample']}: {clip['names'].decode()}, {clip['valid'].sum()} objects"
+    if first != second:
+        text += f", skips {abs(second - first) - 1} and {abs(third - second) - 1}"
+    row = Image.new("RGB", (picture.shape[1], picture.shape[0] + CAPTION), "white")
+    ImageDraw.Draw(row).text((4, 1), text, fill="black")
+    row.paste(Image.fromarray(picture), (0, CAPTION))
+    return np.asarray(row)
+
+
+def main(_: list[str]) -> None:
+    """Draws what the flags say."""
+    try:
+        batches = make_batches(CONFIG.value.data, batch=1, first_step=FIRST.value, steps=CLIPS.value)
+        rows = [draw_clip({key: value[0] for key, value in batch.items()}) for batch in batches]
+        write_image(OUT.value, np.concatenate(rows))
+    except HMMNError as error:
+        print(f"data.preview: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    print(f"{len(rows)} clips written to {OUT.value}")
+
+
+if __name__ == "__main__":
+    flags.mark_flag_as_required("config")
+    app.run(main)

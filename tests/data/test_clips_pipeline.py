@@ -1,0 +1,130 @@
+import hashlib
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from configs import data
+from data.clips import make_batches, pipeline
+from hmmn_jax.errors import DataError
+from tests.data import made
+
+BATCH = 8
+
+
+@pytest.fixture(autouse=True)
+def sources(monkeypatch):
+    """Sets made in memory, by name."""
+    there = {
+        "videos": made.MadeSource("videos", videos=5, frames=12, step=5),
+        "stills": made.MadeSource("stills", videos=6, frames=1, size=(80, 96)),
+        "mostly_empty": made.MadeSource("mostly_empty", videos=8, frames=4, empty=(0, 1, 2, 4, 5, 6)),
+        "short": made.MadeSource("short", videos=3, frames=2),
+    }
+    monkeypatch.setattr(pipeline, "open_source", lambda name, data_dir, split: there[name])
+    return there
+
+
+def mixture():
+    config = made.still_config(a=data.source("videos", still=False), b=data.source("stills", still=True))
+    config.max_skip = ((0, 0), (8000, 10))
+    config.hide.probability = 0.1
+    config.affine.clip = config.affine.frame
+    return config
+
+
+def digest(batch):
+    keys = ("frames", "masks", "valid", "sample", "numbers", "names")
+    return hashlib.sha256(b"".join(np.ascontiguousarray(batch[key]).tobytes() for key in keys)).hexdigest()
+
+
+def digests_at_1000():
+    return [digest(batch) for batch in make_batches(mixture(), batch=BATCH, first_step=1000, steps=2)]
+
+
+def test_a_sample_is_a_function_of_its_number_alone():
+    reference = list(make_batches(mixture(), batch=BATCH, first_step=999, steps=3))
+    assert reference[1]["sample"].tolist() == list(range(8000, 8008))
+    assert {len(set(numbers)) for numbers in reference[1]["numbers"].tolist()} == {1, 3}  # of both sets
+
+    alone = mixture()
+    alone.workers = 1
+    resumed = list(make_batches(alone, batch=BATCH, first_step=1000, steps=2))
+    assert [digest(batch) for batch in resumed] == [digest(batch) for batch in reference[1:]]
+
+    for step, part in enumerate(make_batches(mixture(), batch=BATCH, first_step=1000, host=3, hosts=8, steps=2)):
+        whole = reference[1 + step]
+        for key, value in part.items():
+            np.testing.assert_array_equal(value, whole[key][3:4], err_msg=key)
+
+    code = "import tests.data.test_clips_pipeline as t, data.clips.pipeline as p\n"
+    code += "t.sources.__wrapped__(type('', (), {'setattr': staticmethod(setattr)}))\nprint(*t.digests_at_1000())"
+    environment = {**os.environ, "PYTHONPATH": ".", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment).stdout
+    assert said.split() == [digest(batch) for batch in reference[1:]]
+
+
+def test_clips_are_what_the_contract_says():
+    config = mixture()
+    config.max_objects = 3
+    for batch in make_batches(config, batch=BATCH, first_step=1000, steps=4):
+        assert batch["frames"].shape == (BATCH, 3, *config.size, 3)
+        assert batch["frames"].dtype == batch["masks"].dtype == np.uint8
+        for masks, valid in zip(batch["masks"], batch["valid"], strict=True):
+            count = valid.sum()
+            assert valid.tolist() == [True] * count + [False] * (3 - count)
+            areas = np.bincount(masks[0].ravel(), minlength=4)[1:]
+            assert (areas[:count] >= config.min_area).all()
+            assert masks.max() <= count
+            assert count > 0
+
+
+def test_another_seed_gives_other_clips():
+    other = mixture()
+    other.seed = 1
+    first, second = (next(make_batches(config, batch=2, first_step=0)) for config in (mixture(), other))
+    assert not np.array_equal(first["frames"], second["frames"])
+
+
+def test_clips_without_objects_are_drawn_again():
+    sets = {"a": data.source("mostly_empty", still=False)}
+    config = made.small(data.videos(sets, ((0, 0),)))
+    config.min_area = 150  # many objects are too small at first, too
+    for batch in make_batches(config, batch=40, first_step=0, steps=2):
+        assert batch["valid"][:, 0].all()
+        assert (batch["masks"][:, 0] > 0).any(axis=(1, 2)).all()
+
+
+def test_a_set_that_never_gives_an_object_is_named():
+    config = mixture()
+    config.copy_paste.probability = 0.0
+    config.min_area = 64 * 80 + 1
+    with pytest.raises(DataError, match=r"100 times without an object of 5121 pixels .*\[(a|b)\]"):
+        next(make_batches(config, batch=2, first_step=0))
+
+
+def test_videos_too_short_for_a_clip_are_left_out():
+    with pytest.raises(DataError, match="short: of 3 there are no videos with 3 annotated frames"):
+        next(make_batches(made.video_config(a=data.source("short", still=False)), batch=2, first_step=0))
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_a_damaged_file_is_named(sources, part):
+    fetch = sources["stills"].fetch
+
+    def damaged(records):
+        files = [list(files) for files in fetch(records)]
+        files[part] = [file[:40] if record == 2 else file for file, record in zip(files[part], records, strict=True)]
+        return files
+
+    sources["stills"].fetch = damaged
+    config = made.still_config(b=data.source("stills", still=True))
+    with pytest.raises(DataError, match="stills/v2/00000: a damaged image or mask"):
+        list(make_batches(config, batch=8, first_step=0, steps=4))
+
+
+def test_hosts_must_share_a_batch_evenly():
+    with pytest.raises(DataError, match="a batch of 6 clips on 4 hosts"):
+        make_batches(mixture(), batch=6, first_step=0, hosts=4)

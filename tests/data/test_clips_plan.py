@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from configs import data
+from data.clips.draws import Draws
+from data.clips.plan import make_plan
+from data.clips.tables import join
+from tests.data.made import MadeSource, video_config
+
+# 99.99 % of the distribution of chi-square, by degrees of freedom.
+CHI_SQUARE = {1: 15.1, 2: 18.4, 3: 21.1, 4: 23.5, 7: 29.9}
+
+
+def plans(config, sources, first, count):
+    """Plans of samples first..first+count, stacked."""
+    settings = [config.sets[name] for name in sorted(config.sets)]
+    tables = join(sources, settings, config.copy_paste.donor_share)
+
+    def plan(sample):
+        return make_plan(config, tables, sample, Draws(tf.constant(0, tf.int64), sample, tf.constant(0)))
+
+    samples = tf.range(first, first + count, dtype=tf.int64)
+    spec = tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), plan(samples[0]))
+    stacked = tf.function(lambda s: tf.map_fn(plan, s, fn_output_signature=spec))(samples)
+    return tf.nest.map_structure(lambda t: t.numpy(), stacked), tables
+
+
+def assert_uniform(values, choices):
+    counts = np.array([(values == choice).sum() for choice in choices])
+    assert counts.sum() == len(values), set(values) - set(choices)
+    expected = len(values) / len(choices)
+    assert ((counts - expected) ** 2 / expected).sum() < CHI_SQUARE[len(choices) - 1], counts
+
+
+@pytest.mark.parametrize(("first", "skips"), [(0, [0]), (9_000, [0]), (10_000, [0, 3, 6]), (19_000, [0, 3, 6]),
+                                              (50_000, [0, 3, 6, 9, 12])])  # fmt: skip
+def test_skips_are_uniform_within_the_curriculum(first, skips):
+    """Of a set that keeps every third frame: gaps of 1 + {0..skip // 3} kept frames."""
+    config = video_config(made=data.source("made", still=False))
+    config.max_skip = ((0, 0), (10_000, 8), (20_000, 14))
+    found, _ = plans(config, [MadeSource(videos=3, frames=40, step=3)], first, 1000)
+    gaps = np.diff(found.numbers, axis=1)
+    for gap in gaps.T:
+        skipped = gap - 3
+        if len(skips) > 1:
+            assert_uniform(skipped, skips)
+        else:
+            assert set(skipped) == set(skips)
+    if len(skips) > 1:
+        assert abs(np.corrcoef(gaps.T)[0, 1]) < 0.15
+
+
+def test_short_videos_give_the_longest_skips_that_fit():
+    config = video_config(made=data.source("made", still=False))
+    config.max_skip = ((0, 25),)
+    found, _ = plans(config, [MadeSource(videos=2, frames=8)], 0, 600)
+    assert set(np.diff(found.numbers, axis=1).ravel()) == {1, 2, 3}
+    assert found.numbers.min() == 0
+    assert found.numbers.max() == 7
+
+
+def test_backwards_clips():
+    config = video_config(made=data.source("made", still=False))
+    config.reverse = 0.5
+    found, _ = plans(config, [MadeSource()], 0, 400)
+    backwards = (np.diff(found.numbers, axis=1) < 0).all(axis=1)
+    forwards = (np.diff(found.numbers, axis=1) > 0).all(axis=1)
+    assert (backwards | forwards).all()
+    assert abs(backwards.mean() - 0.5) < 0.1
+
+
+def test_videos_are_drawn_in_proportion_to_their_repeats():
+    """3 stills twice each, and 4 videos that count 0.5, from sample 1000 on 3: shares of 6 : 2 and 6 : 12."""
+    sets = {
+        "a": data.source("a", still=True, repeat=2),
+        "b": data.source("b", still=False, repeat=((0, 0.5), (1000, 3.0))),
+    }
+    config = video_config(**sets)
+    sources = [MadeSource("a", videos=3, frames=1), MadeSource("b", videos=4)]
+    for first, share in ((0, 2 / 8), (1000, 12 / 18)):
+        found, tables = plans(config, sources, first, 1000)
+        assert abs(found.set.mean() - share) < 0.05
+        units = np.searchsorted(tables.unit_frame, found.frames[:, 0], side="right") - 1
+        assert_uniform(units[found.set == 0], range(3))
+        assert_uniform(units[found.set == 1], range(3, 7))
+    stills = found.set == 0
+    np.testing.assert_array_equal(found.frames[stills][:, 1:3], -1)
+    np.testing.assert_array_equal(found.slot[stills], 0)
+    np.testing.assert_array_equal(found.slot[~stills], np.tile([0, 1, 2], ((~stills).sum(), 1)))
+
+
+def test_donors_come_from_all_sets_but_not_from_the_clip():
+    config = video_config(a=data.source("a", still=True), b=data.source("b", still=True))
+    config.copy_paste.probability = 0.75
+    found, _ = plans(config, [MadeSource("a", videos=4, frames=1), MadeSource("b", videos=4, frames=1)], 0, 1500)
+    donors = found.frames[:, 3:]
+    count = (donors >= 0).sum(axis=1)
+    assert not (donors == found.frames[:, :1]).any()
+    assert_uniform(donors[donors >= 0], range(8))
+    assert_uniform(found.donor_id[donors >= 0], [1, 2])
+    assert abs((count > 0).mean() - 0.75) < 0.08  # some would be the clip's own
+
+
+def test_empty_frames_and_videos_count_as_they_should():
+    config = video_config(made=data.source("made", still=True))
+    with pytest.warns(UserWarning, match="made: 24 of 36 are images with an object"):
+        _, tables = plans(config, [MadeSource(videos=3, empty=(1,))], 0, 1)
+    np.testing.assert_array_equal(tables.record, [*range(12), *range(24, 36)])
+
+
+def test_the_curricula_of_the_papers():
+    assert data.stm_curriculum(3771) == ((0, 0), (75420, 5), (150840, 10), (226260, 15), (301680, 20), (377100, 25))
+    assert data.stcn_curriculum(1000) == ((0, 5), (100, 10), (200, 15), (300, 20), (400, 25), (900, 5))
+    assert data.MAIN_EPOCH == 3771
