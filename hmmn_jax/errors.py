@@ -23,3 +23,9 @@ class DataError(HMMNError):
 
 class ConfigError(HMMNError):
     """A setting that cannot work, alone or together with others."""
+
+
+class DivergedError(HMMNError):
+    """Training whose loss is no number any more, or has grown beyond all bounds."""
+
+    exit_code = 3

@@ -128,7 +128,8 @@ class Decoder(nn.Module):
         self.conv_readout = ReadoutConv(self.config)
         self.res_s16 = _res_block(self.config)
         self.refine_s8, self.refine_s4 = Refine(self.config), Refine(self.config)
-        self.conv_predict = Conv(2, self.config)
+        # Small, so that training starts from even odds: probabilities near 0 and 1 have next to no gradient.
+        self.conv_predict = Conv(2, self.config, kernel_init=nn.initializers.variance_scaling(0.01, "fan_in", "normal"))
 
     def share(self, features: QueryFeatures) -> Query:
         """What all objects have in common: the shares of the query in the decoder's convolutions, with their biases."""
