@@ -17,7 +17,6 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 import hmmn_jax
-from data.clips import make_batches
 from hmmn_jax.errors import ConfigError, HMMNError
 from hmmn_jax.layouts import Sequence, read_davis
 from hmmn_jax.training.loop import train_and_evaluate
@@ -62,6 +61,8 @@ def run() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # keep what compiles fast, too
 
     def batches(first_step: int) -> Iterator[dict[str, Any]]:
+        from data.clips import make_batches  # TensorFlow takes seconds to start; most mistakes are told before
+
         host, hosts = jax.process_index(), jax.process_count()
         return make_batches(config.data, batch=config.batch, first_step=first_step, host=host, hosts=hosts)
 

@@ -1,12 +1,11 @@
 """A small model from scratch on small public sets: what trains on a CPU.
 
-    python train.py --config configs/small.py --workdir RUN
+python train.py --config configs/small.py --workdir RUN
 """
 
 from ml_collections import ConfigDict
 
 from configs import data, training
-
 
 STILLS, VIDEOS = data.SMALL_STILLS, data.SMALL_VIDEOS
 

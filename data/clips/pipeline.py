@@ -65,7 +65,9 @@ def clips(
     places = tf.data.Dataset.range(first_step * share, stop)
 
     def clip(place: tf.Tensor) -> dict[str, tf.Tensor]:
-        return make_clip(config, fetcher, place // share * batch + host * share + place % share)
+        sample = place // share * batch + host * share + place % share
+        drawn = sample % config.distinct if config.distinct else sample
+        return {**make_clip(config, fetcher, drawn), "sample": sample}
 
     workers = config.workers or tf.data.AUTOTUNE
     options = tf.data.Options()

@@ -83,71 +83,66 @@ def train_and_evaluate(
     require_annotations(validation)
     require_same_config(workdir, config)
 
-    with Checkpoints(workdir, config.checkpoint.keep, config.checkpoint.keep_best) as checkpoints:
-        # --- Where to start. ---
-        state, origin = starting_state(config, model, optimizer, checkpoints)
-        first = int(state.step)
-        if jax.process_index() == 0:
-            write_config(workdir, model, config)
-            print(describe(state, origin, parallel, total), flush=True)
-        state = parallel.replicate(state)
-        scores, interrupted = None, False
-        if first >= total:
-            return state, Summary(origin, {}, scores, interrupted)
-        data = batches(first)  # the data's position is the step
+    # --- Where to start: in this workdir, in another run, from variables made elsewhere, or from nothing. ---
+    state, origin = starting_state(config, model, optimizer, workdir)
+    first = int(state.step)
+    data = batches(first)  # the data's position is the step
+    if jax.process_index() == 0:
+        write_config(workdir, model, config)
+        print(describe(state, origin, parallel, total), flush=True)
+    state = parallel.replicate(state)
 
-        with (
-            Writer(workdir, first) as writer,
-            Monitor(
-                workdir,
-                writer,
-                first=first,
-                total=total,
-                batch=config.batch,
-                every=config.log_every,
-                stop_above=config.stop_above,
-            ) as monitor,
-            Interruption() as interruption,
-        ):
-            for step in range(first + 1, total + 1):
-                # --- The step. It is only started here; its numbers are fetched while the next one runs. ---
-                if profile and step == profile[0]:
-                    monitor.flush()
-                    jax.profiler.start_trace(workdir / "profile")
-                with monitor.waiting_for_input():
-                    batch = next(data)
-                about = {"max_skip": float(at_sample(config.data.max_skip, (step - 1) * config.batch))}
-                state, metrics = train_step(state, parallel.shard({name: batch[name] for name in STEP_INPUTS}))
-                monitor.after(step, batch, metrics, **about)
-                if profile and step == profile[1]:
-                    monitor.flush()
-                    jax.profiler.stop_trace()
-                if step == first + 1:
-                    monitor.flush()
-                    monitor.restart_clock()  # what was compiled is not counted
-                    monitor.bar.write(peak_memory())
+    scores, interrupted = None, False
+    with (
+        Checkpoints(workdir, config.checkpoint.keep, config.checkpoint.keep_best) as checkpoints,
+        Writer(workdir, first) as writer,
+        Monitor(writer, first, total, config.batch, config.log_every, config.stop_above) as monitor,
+        Interruption() as interruption,
+    ):
+        for step in range(first + 1, total + 1):
+            # --- The step. It is only started here: its numbers are fetched when the next one runs. ---
+            if profile and step == profile[0]:
+                monitor.flush()
+                jax.profiler.start_trace(workdir / "profile")
+            with monitor.waiting_for_input():
+                batch = next(data)
+            skip = at_sample(config.data.max_skip, (step - 1) * config.batch)
+            state, metrics = train_step(state, parallel.shard({name: batch[name] for name in STEP_INPUTS}))
+            monitor.after(step, batch, metrics, max_skip=float(skip))
+            if profile and step == profile[1]:
+                monitor.flush()
+                jax.profiler.stop_trace()
+            if step == first + 1:
+                monitor.flush()
+                monitor.restart_clock()  # compilation does not count
+                monitor.say(peak_memory())
 
-                # --- Now and then: validation, a checkpoint. ---
-                last = step == total
-                interrupted = interruption.reached(step) and not last
-                validating = bool(validation) and (last or step % config.validation.every == 0) and not interrupted
-                if last or interrupted or validating or step % config.checkpoint.every == 0:
-                    monitor.flush()  # a state whose loss is not finite is not kept
-                    with monitor.apart():
-                        scores_now = None
-                        if validating:
-                            segmenter = Segmenter(host_copy(state.best_variables), model, mem_every=config.validation.mem_every)
-                            result = validate(segmenter, validation, config.validation)
-                            scores = scores_now = result.scores
-                            by_name = {f"validation/{name}": value for name, value in result.sequences.items()}
-                            writer.scalars(step, {f"validation/{name}": value for name, value in scores.items()} | by_name)
-                            if result.sheet is not None:
-                                writer.picture(step, "validation", result.sheet)
-                            monitor.bar.write(f"step {step}: J&F {scores['jf']:.3f}, J {scores['j']:.3f}, F {scores['f']:.3f}")
-                        checkpoints.save(state, scores_now)
-                if interrupted:
-                    break
+            # --- Now and then: validation, a checkpoint. ---
+            last = step == total
+            interrupted = interruption.reached(step) and not last
+            validating = bool(validation) and (last or step % config.validation.every == 0) and not interrupted
+            if last or interrupted or validating or step % config.checkpoint.every == 0:
+                monitor.flush()  # no state is kept whose loss is not finite
+                with monitor.apart():
+                    if validating:
+                        scores = judge(state, step, model, validation, config.validation, writer)
+                        monitor.say(f"step {step}: " + ", ".join(f"{name} {value:.3f}" for name, value in scores.items()))
+                    checkpoints.save(state, scores if validating else None)
+            if interrupted:
+                break
     return state, Summary(origin, monitor.last, scores, interrupted)
+
+
+def judge(
+    state: TrainState, step: int, model: HMMNConfig, validation: Sequence[Video], settings: ConfigDict, writer: Writer
+) -> dict[str, float]:
+    """Validates a state, and writes what came of it; returns the scores."""
+    variables = jax.tree.map(np.asarray, state.best_variables)
+    result = validate(Segmenter(variables, model, mem_every=settings.mem_every), validation, settings)
+    writer.scalars(step, {f"validation/{name}": value for name, value in (result.scores | result.sequences).items()})
+    if result.sheet is not None:
+        writer.picture(step, "validation", result.sheet)
+    return result.scores
 
 
 def model_config(config: ConfigDict) -> HMMNConfig:
@@ -203,11 +198,6 @@ def profile_range(text: str) -> tuple[int, int] | None:
 def at_sample(schedule: Sequence[tuple[int, float]], sample: int) -> float:
     """The value at a sample of ((first sample, value), ...)."""
     return next(value for first, value in reversed(schedule) if first <= sample)
-
-
-def host_copy(tree: Any) -> Any:
-    """A tree of arrays that every process has whole, as NumPy arrays."""
-    return jax.tree.map(np.asarray, tree)
 
 
 class Interruption:

@@ -4,7 +4,6 @@ import contextlib
 import math
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -25,30 +24,29 @@ class Monitor:
     A context manager, which ends the progress line.
     """
 
-    def __init__(self, workdir: Path, writer: Writer, *, first: int, total: int, batch: int, every: int, stop_above: float):
+    def __init__(self, writer: Writer, first: int, total: int, batch: int, every: int, stop_above: float):
         """Starts the clock.
 
         Args:
-          workdir: where the batch of a step without a loss is saved.
-          writer: of the numbers.
+          writer: of the numbers; in its workdir the batch of a step is saved that has no finite loss.
           first: steps done.
           total: steps in all.
           batch: clips of a step.
           every: steps from one line of numbers to the next.
           stop_above: mean loss over these steps that counts as diverged.
         """
-        self.workdir, self.writer, self.batch, self.every, self.stop_above = workdir, writer, batch, every, stop_above
+        self.writer, self.batch, self.every, self.stop_above = writer, batch, every, stop_above
         self.last: dict[str, float] = {}  # the last line written
         self._pending: tuple[int, Batch, Metrics, dict[str, float]] | None = None
         self._interval: list[dict[str, float]] = []
         self.restart_clock()
-        self.bar = tqdm(total=total, initial=first, unit="step", disable=jax.process_index() > 0, dynamic_ncols=True)
+        self._bar = tqdm(total=total, initial=first, unit="step", disable=jax.process_index() > 0, dynamic_ncols=True)
 
     def __enter__(self) -> "Monitor":
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self.bar.close()
+        self._bar.close()
 
     @contextlib.contextmanager
     def waiting_for_input(self) -> Iterator[None]:
@@ -84,9 +82,14 @@ class Monitor:
         """Forgets the time since the last line: that of compilation, for one."""
         self._timed_steps, self._waited, self._since = 0, 0.0, time.perf_counter()
 
+    def say(self, text: str) -> None:
+        """Prints a line above the progress line."""
+        if jax.process_index() == 0:
+            self._bar.write(text)
+
     def _take(self, step: int, batch: Batch, metrics: Metrics, about: dict[str, float]) -> None:
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        self.bar.update()
+        self._bar.update()
         if wrong := [name for name, value in values.items() if not math.isfinite(value)]:
             self._stop(step, batch, f"{wrong[0]} is {values[wrong[0]]}")
         self._interval.append(values)
@@ -102,7 +105,7 @@ class Monitor:
         line["input_wait"] = min(self._waited / seconds, 1.0)
         self.last = line
         self.writer.scalars(step, line)
-        self.bar.set_postfix_str(f"loss {line['loss']:.3f}, {line['clips_per_second']:.1f} clips/s")
+        self._bar.set_postfix_str(f"loss {line['loss']:.3f}, {line['clips_per_second']:.1f} clips/s")
         self._interval = []
         self.restart_clock()
         if line["loss"] > self.stop_above:
@@ -110,7 +113,7 @@ class Monitor:
 
     def _stop(self, step: int, batch: Batch, why: str) -> None:
         process = f"_process_{jax.process_index()}" if jax.process_count() > 1 else ""
-        path = self.workdir / f"bad_batch_{step}{process}.npz"
+        path = self.writer.workdir / f"bad_batch_{step}{process}.npz"
         with atomic_path(path) as temporary:
             np.savez(temporary, **batch)
         raise DivergedError(

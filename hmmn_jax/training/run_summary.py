@@ -1,5 +1,6 @@
 """What is about to run, said before it does."""
 
+import resource
 from typing import Any
 
 import jax
@@ -30,11 +31,10 @@ def describe(state: TrainState, origin: str, parallel: Parallel, total_steps: in
 
 
 def peak_memory() -> str:
-    """The most that a device has held so far, where it keeps count."""
-    statistics = jax.local_devices()[0].memory_stats() or {}
-    if "peak_bytes_in_use" not in statistics:
-        return "peak memory of the device: unknown"
-    return f"peak memory of the device: {statistics['peak_bytes_in_use'] / 2**20:,.0f} MB"
+    """The most memory that this process and its first device have held so far."""
+    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    device = (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")  # unknown on a CPU
+    return f"peak memory: {host:,.0f} MB of the host" + (f", {device / 2**20:,.0f} MB of a device" if device else "")
 
 
 def _megabytes(tree: Any) -> float:

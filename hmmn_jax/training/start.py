@@ -16,18 +16,17 @@ from hmmn_jax.layouts import atomic_path
 from hmmn_jax.model import HMMN, HMMNConfig
 from hmmn_jax.torch_file import read_torch_file
 from hmmn_jax.torch_weights import abstract_variables
-from hmmn_jax.training.checkpoint import Checkpoints, latest_step, read_step
+from hmmn_jax.training.checkpoint import finished_steps, read_step, restore_latest
 from hmmn_jax.training.train_state import TrainState
 
-# Sections and fields that may differ when a run goes on: they say where and how, not what is computed.
-FREE = (
-    "init", "resume", "parallel", "log_every", "stop_above", "checkpoint", "validation", "profile", "data.data_dir", "data.workers",
-    "model.remat", "micro_batches",
-)  # fmt: skip
+# What may differ when a run goes on: these fields say where and how, not what is computed.
+FREE_FIELDS = {"init", "resume", "parallel", "micro_batches", "log_every", "stop_above", "profile", "model.remat"}
+FREE_FIELDS |= {"data.data_dir", "data.workers"}
+FREE_SECTIONS = ("checkpoint.", "validation.")
 
 
 def starting_state(
-    config: ConfigDict, model: HMMNConfig, optimizer: optax.GradientTransformation, checkpoints: Checkpoints
+    config: ConfigDict, model: HMMNConfig, optimizer: optax.GradientTransformation, workdir: Path
 ) -> tuple[TrainState, str]:
     """The state to start from, on the host, and where it comes from.
 
@@ -37,15 +36,16 @@ def starting_state(
     like = jax.eval_shape(lambda: _fresh(model, optimizer, config))
 
     # 1. The run's own workdir: it was interrupted, or is done.
-    if (state := checkpoints.restore(like)) is not None:
+    if (state := restore_latest(workdir, like)) is not None:
         return state, f"step {int(state.step)} of this workdir"
 
     # 2. Another workdir's run goes on here, with this config.
     if config.resume:
-        workdir = Path(config.resume).absolute()
-        _require_same_model(workdir, read_config(workdir), model)
-        state = read_step(latest_step(workdir), like)
-        return state, f"step {int(state.step)} of {config.resume}, which goes on here"
+        other = Path(config.resume).absolute()
+        _require_same_model(other, read_config(other), model)
+        if not (steps := finished_steps(other)):
+            raise CheckpointError(f"{config.resume}: no checkpoint in it; expected the workdir of a run")
+        return read_step(other, steps[-1], like), f"step {steps[-1]} of {config.resume}, which goes on here"
 
     # 3. Variables made elsewhere.
     if config.init:
@@ -112,9 +112,10 @@ def _require_same_model(path: Path, saved: dict[str, Any], model: HMMNConfig) ->
     found = HMMNConfig.from_dict(saved["model"])
     if jax.tree.map(_shape, abstract_variables(found)) == jax.tree.map(_shape, abstract_variables(model)):
         return
-    given = model.to_dict()
-    differences = [f"{name} is {value!r}, here {given[name]!r}" for name, value in found.to_dict().items() if value != given[name]]
-    raise CheckpointError(f"{path}: a checkpoint of another model: {'; '.join(differences)}; set config.model to that, or choose another")
+    here = model.to_dict()
+    differences = [f"{name} is {value!r}, not {here[name]!r}" for name, value in found.to_dict().items() if value != here[name]]
+    message = f"{path}: a checkpoint of another model: {'; '.join(differences)}"
+    raise CheckpointError(f"{message}; change config.model to match, or choose another checkpoint")
 
 
 def _shape(leaf: Any) -> str:
@@ -130,4 +131,4 @@ def _flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 
 
 def _is_free(name: str) -> bool:
-    return any(name == free or name.startswith(f"{free}.") for free in FREE)
+    return name in FREE_FIELDS or name.startswith(FREE_SECTIONS)

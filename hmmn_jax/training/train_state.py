@@ -19,7 +19,7 @@ class TrainState:
     ema: a moving average of `params`, or None.
     """
 
-    step: jax.Array
+    step: Any
     params: Any
     constants: Any
     opt_state: optax.OptState
