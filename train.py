@@ -52,7 +52,7 @@ def validation_sequences(config: ConfigDict) -> list[Sequence]:
 
 def run() -> None:
     """Does what the flags say."""
-    logging.set_verbosity(logging.WARNING)  # Orbax tells of every thread
+    logging.set_verbosity(logging.ERROR)  # Orbax tells of every thread, and warns of every checkpoint without a score
     config = CONFIG.value
     if DISTRIBUTED.value or COORDINATOR.value:
         jax.distributed.initialize(COORDINATOR.value, PROCESSES.value, PROCESS.value)

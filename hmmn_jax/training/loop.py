@@ -108,7 +108,7 @@ def train_and_evaluate(
                 batch = next(data)
             skip = at_sample(config.data.max_skip, (step - 1) * config.batch)
             state, metrics = train_step(state, parallel.shard({name: batch[name] for name in STEP_INPUTS}))
-            monitor.after(step, batch, metrics, max_skip=float(skip))
+            monitor.after(step, batch, metrics, max_skip=skip)
             if profile and step == profile[1]:
                 monitor.flush()
                 jax.profiler.stop_trace()
@@ -195,9 +195,9 @@ def profile_range(text: str) -> tuple[int, int] | None:
     return int(start), int(stop)
 
 
-def at_sample(schedule: Sequence[tuple[int, float]], sample: int) -> float:
+def at_sample(schedule: Sequence[tuple[int, float | int]], sample: int) -> float:
     """The value at a sample of ((first sample, value), ...)."""
-    return next(value for first, value in reversed(schedule) if first <= sample)
+    return float(next(value for first, value in reversed(schedule) if first <= sample))
 
 
 class Interruption:

@@ -24,7 +24,7 @@ class Monitor:
     A context manager, which ends the progress line.
     """
 
-    def __init__(self, writer: Writer, first: int, total: int, batch: int, every: int, stop_above: float):
+    def __init__(self, writer: Writer, first: int, total: int, batch: int, every: int, stop_above: float | int):
         """Starts the clock.
 
         Args:

@@ -9,7 +9,7 @@ import jax
 import optax
 from ml_collections import ConfigDict
 
-from hmmn_jax.checkpoint import CONFIG_FILE, config_to_json, load_checkpoint
+from hmmn_jax.checkpoint import CONFIG_FILE, config_to_json, load_checkpoint, load_config
 from hmmn_jax.errors import CheckpointError, ConfigError
 from hmmn_jax.imagenet import from_resnet50
 from hmmn_jax.layouts import atomic_path
@@ -42,7 +42,7 @@ def starting_state(
     # 2. Another workdir's run goes on here, with this config.
     if config.resume:
         other = Path(config.resume).absolute()
-        _require_same_model(other, read_config(other), model)
+        _require_same_model(other, load_config(other), model)
         if not (steps := finished_steps(other)):
             raise CheckpointError(f"{config.resume}: no checkpoint in it; expected the workdir of a run")
         return read_step(other, steps[-1], like), f"step {steps[-1]} of {config.resume}, which goes on here"
@@ -63,20 +63,15 @@ def write_config(workdir: Path, model: HMMNConfig, config: ConfigDict) -> None:
         path.write_text(json.dumps(text, indent=2) + "\n")
 
 
-def read_config(workdir: Path) -> dict[str, Any]:
-    """What `write_config` wrote. Raises CheckpointError where there is none."""
-    path = workdir / CONFIG_FILE
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: cannot be read as the config of a run; expected the workdir of one") from error
-
-
 def require_same_config(workdir: Path, config: ConfigDict) -> None:
     """Raises ConfigError, which lists the fields, where a run that is to go on was started with another config."""
-    if not (workdir / CONFIG_FILE).exists():
+    path = workdir / CONFIG_FILE
+    if not path.exists():
         return
-    saved = dict(_flatten(read_config(workdir).get("experiment", {})))
+    try:
+        saved = dict(_flatten(json.loads(path.read_text())["experiment"]))
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path}: not the config of a training run; choose another workdir") from error
     given = dict(_flatten(json.loads(json.dumps(config.to_dict()))))
     missing = object()
     differences = [
@@ -103,13 +98,12 @@ def _read_variables(path: str, model: HMMNConfig, seed: int) -> tuple[dict[str, 
         if any(name.removeprefix("module.").startswith("layer1.") for name in tensors):
             return from_resnet50(tensors, model, seed, path), "both trunks of the ResNet-50"
     variables, found = load_checkpoint(path)
-    _require_same_model(Path(path), {"model": found.to_dict()}, model)
+    _require_same_model(Path(path), found, model)
     return variables, "variables of"
 
 
-def _require_same_model(path: Path, saved: dict[str, Any], model: HMMNConfig) -> None:
+def _require_same_model(path: Path, found: HMMNConfig, model: HMMNConfig) -> None:
     """Raises CheckpointError where the tensors of two models differ."""
-    found = HMMNConfig.from_dict(saved["model"])
     if jax.tree.map(_shape, abstract_variables(found)) == jax.tree.map(_shape, abstract_variables(model)):
         return
     here = model.to_dict()

@@ -56,7 +56,7 @@ class Writer:
             self._board.add_image(name, rgb, step, dataformats="HWC")
 
 
-def read_metrics(workdir: Path) -> list[dict[str, float]]:
+def read_metrics(workdir: Path) -> list[dict[str, float | int]]:
     """The lines of a run's `metrics.jsonl`, in order; a last line that was cut off is left out."""
     path = workdir / METRICS_FILE
     lines = []
@@ -68,5 +68,5 @@ def read_metrics(workdir: Path) -> list[dict[str, float]]:
     return lines
 
 
-def _line(values: dict[str, float]) -> str:
+def _line(values: dict[str, float | int]) -> str:
     return json.dumps(values) + "\n"

@@ -1,6 +1,6 @@
 """A run of a tiny model on made-up clips, in seconds; as a script, for tests that kill it or need several processes.
 
-    python -m tests.training.tiny_run WORKDIR CACHE [PORT PROCESSES PROCESS]
+python -m tests.training.tiny_run WORKDIR CACHE [PORT PROCESSES PROCESS]
 """
 
 import sys
