@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import optax
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
@@ -14,7 +15,7 @@ from hmmn_jax.errors import ConfigError
 from hmmn_jax.inference import Segmenter
 from hmmn_jax.layouts import Sequence as Video
 from hmmn_jax.model import HMMNConfig
-from hmmn_jax.training.checkpoint import Checkpoints
+from hmmn_jax.training.checkpoint import Checkpoints, finished_steps
 from hmmn_jax.training.monitor import Monitor
 from hmmn_jax.training.optimizer import make_optimizer
 from hmmn_jax.training.parallel import AXIS, Parallel
@@ -22,7 +23,7 @@ from hmmn_jax.training.run_summary import describe, peak_memory
 from hmmn_jax.training.schedules import hardest_share_schedule, learning_rate_schedule
 from hmmn_jax.training.start import require_same_config, starting_state, write_config
 from hmmn_jax.training.train_state import TrainState
-from hmmn_jax.training.train_step import Batch, make_train_step
+from hmmn_jax.training.train_step import Batch, TrainStep, make_train_step
 from hmmn_jax.training.validation import require_annotations, validate
 from hmmn_jax.training.writer import Writer
 
@@ -81,7 +82,8 @@ def train_and_evaluate(
     learning_rate, optimizer = make_optimization(config, total)
     train_step = parallel.compile(make_step(config, model, optimizer, learning_rate))
     require_annotations(validation)
-    require_same_config(workdir, config)
+    if finished_steps(workdir):
+        require_same_config(workdir, config)
 
     # --- Where to start: in this workdir, in another run, from variables made elsewhere, or from nothing. ---
     state, origin = starting_state(config, model, optimizer, workdir)
@@ -91,6 +93,7 @@ def train_and_evaluate(
         write_config(workdir, model, config)
         print(describe(state, origin, parallel, total), flush=True)
     state = parallel.replicate(state)
+    tracing = profile is not None and profile[0] > first
 
     scores, interrupted = None, False
     with (
@@ -101,7 +104,7 @@ def train_and_evaluate(
     ):
         for step in range(first + 1, total + 1):
             # --- The step. It is only started here: its numbers are fetched when the next one runs. ---
-            if profile and step == profile[0]:
+            if tracing and step == profile[0]:
                 monitor.flush()
                 jax.profiler.start_trace(workdir / "profile")
             with monitor.waiting_for_input():
@@ -109,7 +112,7 @@ def train_and_evaluate(
             skip = at_sample(config.data.max_skip, (step - 1) * config.batch)
             state, metrics = train_step(state, parallel.shard({name: batch[name] for name in STEP_INPUTS}))
             monitor.after(step, batch, metrics, max_skip=skip)
-            if profile and step == profile[1]:
+            if tracing and step == profile[1]:
                 monitor.flush()
                 jax.profiler.stop_trace()
             if step == first + 1:
@@ -153,7 +156,7 @@ def model_config(config: ConfigDict) -> HMMNConfig:
         raise ConfigError(f"config.model: {error}") from error
 
 
-def make_optimization(config: ConfigDict, total: int):
+def make_optimization(config: ConfigDict, total: int) -> tuple[optax.Schedule, optax.GradientTransformation]:
     """The learning rate by step, and the optimizer that follows it."""
     rate = config.learning_rate
     learning_rate = learning_rate_schedule(
@@ -169,7 +172,9 @@ def make_optimization(config: ConfigDict, total: int):
     return learning_rate, make_optimizer(config.optimizer.name, learning_rate, **_without(config.optimizer, "name"))
 
 
-def make_step(config: ConfigDict, model: HMMNConfig, optimizer: Any, learning_rate: Any):
+def make_step(
+    config: ConfigDict, model: HMMNConfig, optimizer: optax.GradientTransformation, learning_rate: optax.Schedule
+) -> TrainStep:
     """The pure step that a config describes, for `Parallel.compile`."""
     hardest = config.hardest
     return make_train_step(

@@ -66,8 +66,6 @@ def write_config(workdir: Path, model: HMMNConfig, config: ConfigDict) -> None:
 def require_same_config(workdir: Path, config: ConfigDict) -> None:
     """Raises ConfigError, which lists the fields, where a run that is to go on was started with another config."""
     path = workdir / CONFIG_FILE
-    if not path.exists():
-        return
     try:
         saved = dict(_flatten(json.loads(path.read_text())["experiment"]))
     except (OSError, ValueError, KeyError) as error:

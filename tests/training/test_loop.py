@@ -278,12 +278,10 @@ def test_a_schedule_by_samples():
     assert [at_sample(schedule, sample) for sample in (0, 99, 100, 1000)] == [0, 0, 5, 10]
 
 
-def start(workdir, cache, *more, devices=1):
-    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
-    command = [sys.executable, "-m", "tests.training.tiny_run", str(workdir), str(cache), *map(str, more)]
-    return subprocess.Popen(
-        command, cwd=ROOT, env=os.environ | {"XLA_FLAGS": flags}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+def start(workdir, cache, *more):
+    """A run in a process of its own."""
+    command = [sys.executable, "-m", "tests.training.tiny_run", str(workdir), str(cache), str(STEPS), "2", *map(str, more)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def test_a_killed_run_goes_on_to_the_same_end(undisturbed, tmp_path, cache):

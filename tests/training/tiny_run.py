@@ -1,8 +1,9 @@
 """A run of a tiny model on made-up clips, in seconds; as a script, for tests that kill it or need several processes.
 
-python -m tests.training.tiny_run WORKDIR CACHE [PORT PROCESSES PROCESS]
+python -m tests.training.tiny_run WORKDIR CACHE STEPS EVERY [PORT PROCESSES PROCESS]
 """
 
+import itertools
 import sys
 import time
 from pathlib import Path
@@ -77,21 +78,22 @@ def use_cache(folder):
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
-def main(workdir, cache, port=None, processes=1, process=0):
+def main(workdir, cache, steps, every, port=None, processes=1, process=0):
     """Trains in a process of its own; each step takes 50 ms at least, so that there is time to be killed."""
     use_cache(cache)
     processes, process = int(processes), int(process)
+    config = tiny_config(int(steps))
+    config.checkpoint.every = int(every)
     if port is not None:
         jax.distributed.initialize(f"localhost:{port}", processes, process)
+        config.parallel = "jit"
 
     def batches(first_step):
-        step = first_step
-        while True:
+        for step in itertools.count(first_step):
             time.sleep(0.05)
-            yield tiny_batch(step, 2, process, processes)
-            step += 1
+            yield tiny_batch(step, config.batch, process, processes)
 
-    train_and_evaluate(tiny_config(), Path(workdir), batches)
+    train_and_evaluate(config, Path(workdir), batches)
 
 
 if __name__ == "__main__":
