@@ -51,9 +51,7 @@ def make_clip(config: ConfigDict, fetcher: Fetcher, sample: tf.Tensor) -> dict[s
         return (attempt < ATTEMPTS - 1) & (tf.reduce_max(sketch.areas) == 0)
 
     first = attempt_at(tf.constant(0))
-    attempt, sketch = tf.while_loop(
-        fails, lambda attempt, _: (attempt + 1, attempt_at(attempt + 1)), (tf.constant(0), first)
-    )
+    attempt, sketch = tf.while_loop(fails, lambda attempt, _: (attempt + 1, attempt_at(attempt + 1)), (tf.constant(0), first))
     name = tf.gather(tf.constant(set_names(config)), sketch.plan.set)
     failure = f"drawn {ATTEMPTS} times without an object of {config.min_area} pixels in its first frame; set"
     with tf.control_dependencies([tf.debugging.Assert(tf.reduce_max(sketch.areas) > 0, [failure, name])]):
@@ -94,9 +92,7 @@ def sketch_clip(config: ConfigDict, fetcher: Fetcher, sample: tf.Tensor, draws: 
     return Sketch(plan, jpegs, maps, shrinks, keys, areas)
 
 
-def finish_clip(
-    config: ConfigDict, sample: tf.Tensor, sketch: Sketch, draws: Draws, fetcher: Fetcher
-) -> dict[str, tf.Tensor]:
+def finish_clip(config: ConfigDict, sample: tf.Tensor, sketch: Sketch, draws: Draws, fetcher: Fetcher) -> dict[str, tf.Tensor]:
     """Decodes the images and renders a clip from its sketch."""
     sources = sketch.jpegs.shape[0]
     decoded = [decode_image(sketch.jpegs[slot], sketch.shrink[slot]) for slot in range(sources)]

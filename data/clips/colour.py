@@ -6,8 +6,6 @@ import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from data.clips.draws import between
-
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 JITTER_NUMBERS = 4  # that `random_jitter` needs for one matrix
 _TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]], np.float64)
@@ -48,9 +46,7 @@ def random_jitter(ranges: ConfigDict, uniform: tf.Tensor, mean: tf.Tensor) -> tu
     return jitter(**factors, mean=mean)
 
 
-def after(
-    second: tuple[tf.Tensor, tf.Tensor], first: tuple[tf.Tensor, tf.Tensor]
-) -> tuple[tf.Tensor, tf.Tensor]:
+def after(second: tuple[tf.Tensor, tf.Tensor], first: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
     """The map that applies `first`, then `second`."""
     return second[0] @ first[0], tf.linalg.matvec(second[0], first[1]) + second[1]
 

@@ -12,9 +12,7 @@ _NUMBERS = (1, 1, 2, 2, AFFINE_NUMBERS, CLIP * AFFINE_NUMBERS)
 PASTE_NUMBERS = sum(_NUMBERS)
 
 
-def paste_maps(
-    config: ConfigDict, box: tf.Tensor, uniform: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
+def paste_maps(config: ConfigDict, box: tf.Tensor, uniform: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Draws the maps from output to donor of the three frames, for each donor.
 
     The object is resized so that the longer side of its box is a share `size` of the output's shorter side, but by no more

@@ -46,9 +46,7 @@ def make_plan(config: ConfigDict, tables: Tables, sample: tf.Tensor, draws: Draw
     frames = tf.where(still, tf.stack([start, -1, -1]), start + places)
     slot = tf.where(still, tf.zeros(CLIP, tf.int32), tf.range(CLIP))
     donors, donor_id = _donors(config, tables, sample, draws, frames)
-    return Plan(
-        chosen, tf.concat([frames, donors], 0), slot, tf.gather(tables.number, tf.gather(frames, slot)), donor_id
-    )
+    return Plan(chosen, tf.concat([frames, donors], 0), slot, tf.gather(tables.number, tf.gather(frames, slot)), donor_id)
 
 
 def _donors(

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import optax
 import pytest
 from PIL import Image
 from safetensors.numpy import save_file
@@ -23,7 +22,7 @@ from hmmn_jax.errors import CheckpointError, ConfigError, DataError, DivergedErr
 from hmmn_jax.layouts import read_sequence
 from hmmn_jax.torch_weights import torch_shapes
 from hmmn_jax.training.checkpoint import finished_steps
-from hmmn_jax.training.loop import at_sample, train_and_evaluate
+from hmmn_jax.training.loop import at_sample, make_optimization, train_and_evaluate
 from hmmn_jax.training.start import starting_state
 from hmmn_jax.training.writer import read_metrics
 from tests.small import SMALL, untyped, variables
@@ -177,7 +176,7 @@ def test_another_config_is_refused(undisturbed):
 def test_resume_takes_over_the_whole_state(undisturbed, tmp_path):
     config = tiny_config(STEPS + 1)
     config.resume = str(undisturbed[0])
-    state, origin = starting_state(config, MODEL, optax.adam(1e-3), tmp_path)
+    state, origin = starting_state(config, MODEL, make_optimization(config, STEPS)[1], tmp_path)
     assert origin.startswith(f"step {STEPS} of {undisturbed[0]}")
     assert_same(state.replace(opt_state=()), undisturbed[1].replace(opt_state=()))
     assert int(state.opt_state[0].count) == STEPS
@@ -186,7 +185,7 @@ def test_resume_takes_over_the_whole_state(undisturbed, tmp_path):
 def test_init_takes_over_the_variables_alone(undisturbed, tmp_path):
     config = tiny_config()
     config.init = str(undisturbed[0])
-    state, origin = starting_state(config, MODEL, optax.adam(1e-3), tmp_path)
+    state, origin = starting_state(config, MODEL, make_optimization(config, STEPS)[1], tmp_path)
     assert origin == f"variables of {undisturbed[0]}"
     assert int(state.step) == int(state.opt_state[0].count) == 0
     for params in (state.params, state.ema):
@@ -205,7 +204,7 @@ def test_init_from_a_resnet(tmp_path):
             tensors[rest] = rng.normal(size=shape).astype(np.float32) if shape else np.zeros((), np.int64)
     save_file(tensors, tmp_path / "resnet50.safetensors")
     config.init = str(tmp_path / "resnet50.safetensors")
-    state, origin = starting_state(config, model, optax.adam(1e-3), tmp_path)
+    state, origin = starting_state(config, model, make_optimization(config, STEPS)[1], tmp_path)
     assert origin.startswith("both trunks of the ResNet-50")
     kernel = state.params["query_encoder"]["trunk"]["res2_0"]["conv1"]["kernel"]
     np.testing.assert_array_equal(kernel, tensors["layer1.0.conv1.weight"].transpose(2, 3, 1, 0))
