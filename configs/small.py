@@ -1,6 +1,12 @@
 """A small model from scratch on small public sets: what trains on a CPU.
 
-python train.py --config configs/small.py --workdir RUN
+    python train.py --config configs/small.py --workdir RUN --config.data.data_dir=DATA --config.validation.data=DAVIS
+
+DATA is where `python -m data.build` put image_masks/{ccp,human,camvid} and davis/2016_288p; DAVIS is the folder of DAVIS-2016,
+or of some of its sequences. Clips of 144x144, 1.8 million parameters, one object. More samples need another schedule: a new run.
+
+Expected: not measured yet. Repeating the first mask has 0.255 J&F on DAVIS-2016 val, carrying it by optical flow 0.415.
+Cost: 5000 steps of 0.75 s on two cores (measured over 40 steps), about 65 minutes, validation apart.
 """
 
 from ml_collections import ConfigDict

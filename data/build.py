@@ -26,7 +26,7 @@ from absl import logging
 
 from data.checks import Report
 from data.frames_builder import FramesBuilder
-from data.source import RecordSource
+from data.source import RecordSource, unfinished_path
 from hmmn_jax.errors import DataError, HMMNError
 from hmmn_jax.layouts.files import reason, writing_errors
 
@@ -45,10 +45,9 @@ def build(
     """Builds a data set, whole or not at all, and gives its folder and by split what came of it. Raises DataError."""
     if not source.is_dir():
         raise DataError(f"{source}: no such folder; give the one that was downloaded")
-    unfinished = data_dir / ".unfinished"
-    rubbish = unfinished / name / config.name
-    with _locked(unfinished / f"{name}-{config.name}.lock"), _storing_errors(data_dir):
-        shutil.rmtree(rubbish, ignore_errors=True)
+    unfinished = unfinished_path(data_dir, f"{name}/{config.name}")
+    with _locked(unfinished.with_suffix(".lock")), _storing_errors(data_dir):
+        shutil.rmtree(unfinished, ignore_errors=True)
         builder = _builder_class(name)(data_dir=unfinished, config=config, splits=splits, file_format="array_record")
         target = data_dir / name / config.name / str(builder.version)
         if target.exists() and not overwrite:
@@ -66,7 +65,7 @@ def build(
                 shutil.rmtree(target)
             os.replace(built, target)
         finally:
-            shutil.rmtree(rubbish, ignore_errors=True)
+            shutil.rmtree(unfinished, ignore_errors=True)
     return target, builder.reports
 
 
@@ -120,13 +119,6 @@ def _storing_errors(target: Path) -> Iterator[None]:
         raise DataError(f"{target}: cannot be built: {reason(error)}; is there space on the disk?") from error
 
 
-def _summary(report: Report) -> str:
-    lines = [f"{report.videos} videos, {report.frames} frames, {report.annotated} with masks, {report.objects} objects"]
-    lines += [f"  {line}" for line in report.problems[:_SHOWN]]
-    more = len(report.problems) - _SHOWN
-    return "\n".join(lines + [f"  and {more} more"] * (more > 0))
-
-
 def main() -> None:
     """Runs what the flags say."""
     parser = argparse.ArgumentParser(
@@ -155,7 +147,7 @@ def main() -> None:
         print(f"data.build: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     for split, report in reports.items():
-        print(f"{args.builder}/{config.name} {split}: {_summary(report)}")
+        print(f"{args.builder}/{config.name} {split}: {report.summary(_SHOWN)}")
     print(f"written to {directory}; problems-SPLIT.txt there has all lines")
 
 

@@ -1,5 +1,6 @@
 """Frames read and checked on the way into a data set, and the index that grows with them."""
 
+import collections
 import io
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,18 +14,24 @@ from hmmn_jax.layouts import Sequence, decode_mask
 from hmmn_jax.layouts.files import reason
 from hmmn_jax.layouts.images import VOID
 
-CLIP_FRAMES = 3
-
 
 @dataclass
 class Report:
-    """What came of a split: counts, and one line for each thing that is wrong or was left out."""
+    """What came of a split: counts, and one line for each problem, which ends with what was done: "FILE: PROBLEM; DONE"."""
 
     videos: int = 0
     frames: int = 0
     annotated: int = 0
     objects: int = 0
     problems: list[str] = field(default_factory=list)
+
+    def summary(self, shown: int) -> str:
+        """Tells it on lines: the counts, how many problems ended in what, and the first `shown` of them."""
+        lines = [f"{self.videos} videos, {self.frames} frames, {self.annotated} with masks, {self.objects} objects"]
+        kinds = collections.Counter(problem.rsplit("; ", 1)[-1] for problem in self.problems)
+        lines += [f"  {count} x {kind}" for kind, count in kinds.items()]
+        lines += [f"  {problem}" for problem in self.problems[:shown]]
+        return "\n".join(lines + [f"  ... {len(self.problems) - shown} more"] * (len(self.problems) > shown))
 
 
 @dataclass
@@ -64,7 +71,7 @@ def read_frame(image: Path, mask: Path | None, soft: bool) -> Frame:
     if values.shape != frame.size:
         off_by_one = max(abs(values.shape[0] - height), abs(values.shape[1] - width)) <= 1
         sizes = f"the mask has {values.shape[1]}x{values.shape[0]} pixels, its frame {width}x{height}"
-        frame.problem = f"{mask}: {sizes}; {'kept, to be resized' if off_by_one else 'mask left out'}"
+        frame.problem = f"{mask}: {sizes}; {'mask kept' if off_by_one else 'mask left out'}"
         if not off_by_one:
             return frame
     frame.png, frame.counts = png, np.bincount(values.ravel(), minlength=256)
@@ -74,17 +81,18 @@ def read_frame(image: Path, mask: Path | None, soft: bool) -> Frame:
 class IndexRows:
     """The index of a split while its videos come in one by one."""
 
-    def __init__(self, id_map: np.ndarray, soft: bool, train: bool, all_labelled: bool):
+    def __init__(self, id_map: np.ndarray, soft: bool, fewest_masks: int, needs_object: bool, all_labelled: bool):
         """Starts empty.
 
         Args:
             id_map: `Index.id_map`.
             soft: `Index.soft`.
-            train: whether clips will be cut, for which a video needs three frames with masks, and an object.
+            fewest_masks: how many frames with masks a video needs.
+            needs_object: whether a video needs an object.
             all_labelled: whether a frame without a mask is worth a line in the report.
         """
         self.id_map, self.soft, self.report = id_map, soft, Report()
-        self._train, self._all_labelled = train, all_labelled
+        self._fewest_masks, self._needs_object, self._all_labelled = fewest_masks, needs_object, all_labelled
         self._videos: list[str] = []
         self._starts, self._binary = [0], []
         self._names, self._numbers, self._sizes, self._annotated = [], [], [], []
@@ -97,17 +105,17 @@ class IndexRows:
         frames = [frame for frame in video if frame.jpeg]
         masks = [frame for frame in frames if frame.png]
         values = np.sum([frame.counts for frame in masks], axis=0) if masks else np.zeros(256, int)
-        binary = (
-            np.array_equal(self.id_map, identity_map()) and np.flatnonzero(values)[-1:] == VOID and not values[1:VOID].any()
-        )
+        binary = np.array_equal(self.id_map, identity_map()) and values[VOID] > 0 and not values[1:VOID].any()
         areas = _areas(values, table := binary_table() if binary else self.id_map)
-        if wrong := self._fault(len(sequence.frames), len(masks), len(areas)):
-            report.problems.append(f"{home}: {sequence.name} has {wrong}; left out")
+        if wrong := self._fault(len(masks), len(areas)):
+            report.problems.append(f"{home}: {sequence.name} has {wrong}; video left out")
             return []
         if self._all_labelled:
-            report.problems += [f"{home / frame.name}: no mask; kept" for frame in frames if not (frame.png or frame.problem)]
+            report.problems += [
+                f"{home / frame.name}: no mask; frame kept" for frame in frames if not (frame.png or frame.problem)
+            ]
         absent = sorted(set(getattr(sequence, "objects", ())).difference(areas))
-        report.problems += [f"{home}: object {i} of meta.json is in no mask" for i in absent]
+        report.problems += [f"{home}: object {i} of meta.json is in no mask; ignored" for i in absent]
 
         for record, frame in enumerate(frames, start=len(self._names)):
             if frame.png:
@@ -143,15 +151,11 @@ class IndexRows:
             soft=np.array(self.soft),
         )
 
-    def _fault(self, listed: int, masks: int, objects: int) -> str:
+    def _fault(self, masks: int, objects: int) -> str:
         """Says why a video is of no use, if it is not."""
-        if not masks:
-            return "no frame with a mask"
-        if not self._train or listed == 1:
-            return ""
-        if masks < CLIP_FRAMES:
-            return f"{masks} frames with masks, clips need {CLIP_FRAMES}"
-        return "" if objects else "no object in any mask"
+        if masks < self._fewest_masks:
+            return f"{masks} frames with masks, fewer than {self._fewest_masks}"
+        return "no object in any mask" if self._needs_object and not objects else ""
 
 
 def _areas(counts: np.ndarray, table: np.ndarray) -> dict[int, int]:

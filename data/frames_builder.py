@@ -21,6 +21,7 @@ from hmmn_jax.layouts.files import shortlist
 T = TypeVar("T")
 R = TypeVar("R")
 
+CLIP_FRAMES = 3  # of a video, for training
 _THREADS = 8
 _AHEAD = 64  # frames read before they are asked for
 _KEYS = 2**128  # of the Shuffler of TFDS, which sorts by key: bucket by bucket, each in memory
@@ -32,10 +33,12 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     A subclass lists the sequences of its splits. `data.source.open_source` reads what was built.
 
     Attributes:
+        STILLS: whether videos are single images, of which clips can be made with one mask or no object.
         reports: by split what came of it, after a build.
     """
 
     VERSION = tfds.core.Version("1.0.0")
+    STILLS = False
 
     def __init__(self, *, splits: tuple[str, ...] = (), **kwargs):
         """Takes the splits to build, () for all that there are, and what a builder of TFDS takes."""
@@ -85,7 +88,9 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return {split: self._generate_examples(split, *self.list_sequences(root, split)) for split in splits}
 
     def _generate_examples(self, split: str, sequences: list[Sequence], problems: list[str]) -> Iterator[tuple[int, dict]]:
-        rows = IndexRows(self.id_map(), self.is_soft(), train=split == "train", all_labelled=self.all_labelled(split))
+        clips = split == "train" and not self.STILLS
+        fewest = CLIP_FRAMES if clips else 1
+        rows = IndexRows(self.id_map(), self.is_soft(), fewest, needs_object=clips, all_labelled=self.all_labelled(split))
         rows.report.problems += problems
         total = sum(len(sequence.frames) for sequence in sequences)
         spacing = _KEYS // max(total, 1)  # small keys would all fall into one bucket
@@ -113,9 +118,8 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 def _map_in_order(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """Maps in parallel and in order, a bounded number of items ahead."""
-    items, waiting = iter(items), collections.deque()
-    for item in itertools.chain(itertools.islice(items, _AHEAD)):
-        waiting.append(pool.submit(function, item))
+    items = iter(items)
+    waiting = collections.deque(pool.submit(function, item) for item in itertools.islice(items, _AHEAD))
     while waiting:
         result = waiting.popleft().result()
         waiting.extend(pool.submit(function, item) for item in itertools.islice(items, 1))

@@ -31,14 +31,16 @@ class Shape:
     lobes: int
     depth: float  # of the lobes, as a share of the radius
 
-    def pose(self, time: float) -> tuple[float, float, float, float]:
+    def pose(self, time: float | np.ndarray) -> tuple:
         """Gives the centre's y and x, the radius and the angle."""
         sway = self.swing[0] * np.sin(4 * time + self.swing[1])
         y = self.centre[0] + self.velocity[0] * (time - 0.5) + sway
         x = self.centre[1] + self.velocity[1] * (time - 0.5) + sway
         return y, x, self.radius * (1 + self.growth * (time - 0.5)), self.angle + self.spin * time
 
-    def locate(self, time: float, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def locate(
+        self, time: float | np.ndarray, rows: np.ndarray, columns: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Gives the shape's own coordinates v, u of points of the picture, its radius being 1, and whether it covers them."""
         y, x, radius, angle = self.pose(time)
         dy, dx = (rows - y) / radius, (columns - x) / radius
@@ -129,14 +131,13 @@ class MovingShapes:
         height, width = self._size
         rows = (np.arange(_GRID)[:, None] + 0.5) / _GRID
         columns = (np.arange(round(_GRID * width / height))[None] + 0.5) / _GRID
+        times = np.linspace(0, 1, self._frames)[:, None, None]
         for attempt in range(1000):
             plan = self._draw(np.random.default_rng([self._seed, clip, attempt]), attempt)
-            areas = np.zeros((self._frames, len(plan.shapes)))
-            for t in range(self._frames):
-                mask = np.zeros((rows.size, columns.size), np.uint8)
-                for i, shape in enumerate(plan.shapes, start=1):
-                    mask[shape.locate(t / max(self._frames - 1, 1), rows, columns)[2]] = i
-                areas[t] = np.bincount(mask.ravel(), minlength=len(plan.shapes) + 1)[1:] / mask.size
+            mask = np.zeros((self._frames, rows.size, columns.size), np.uint8)
+            for i, shape in enumerate(plan.shapes, start=1):
+                mask[shape.locate(times, rows, columns)[2]] = i
+            areas = np.stack([(mask == i).mean(axis=(1, 2)) for i in range(1, len(plan.shapes) + 1)], axis=1)
             if areas.min() > _VISIBLE:
                 return plan, areas * height * width
         raise ValueError(f"no clip of {self._arguments} shows all objects in all frames")

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from array_record.python.array_record_data_source import ArrayRecordDataSource
+from array_record.python.array_record_module import ArrayRecordReader
 
 from data.index import Index, load
 from data.moving_shapes import MovingShapes
@@ -33,49 +34,61 @@ class Source(Protocol):
 
 
 class RecordSource:
-    """A split on disk. Reads records as they are asked for and holds none; pickled or forked, it opens its files anew."""
+    """A split on disk. Reads records as they are asked for, holds none, and opens its files anew where it is pickled."""
 
     def __init__(self, name: str, directory: Path, split: str):
         """Opens a split in the directory of a version. Raises DataError where index and records are not of one build."""
         self.name = name
         self.index = load(index_path(directory, split))
         self._directory, self._split = directory, split
-        self._open()
-        if (found := len(self._records)) != len(self.index.names):
+        try:
+            info = tfds.builder_from_directory(directory).info.splits[split]
+            self._records = ArrayRecordDataSource(info.file_instructions)
+            found = sum(_count(path) for path in info.filepaths)
+        except Exception as error:  # whatever a damaged dataset_info.json or record file provokes
+            raise DataError(f"{directory}: cannot be opened: {reason(error)}; {_HOW_TO_BUILD} --overwrite") from error
+        if found != len(self.index.names):
             raise DataError(f"{directory}: {found} records, the index has {len(self.index.names)}; {_HOW_TO_BUILD} --overwrite")
+        self._process = os.getpid()
 
     def fetch(self, records: np.ndarray) -> tuple[list[bytes], list[bytes]]:
         """Gives JPEGs and masks. Raises DataError where a file is damaged, IndexError for a record that is not there."""
-        if self._process != os.getpid():  # the threads of a reader do not survive a fork
-            self._open()
+        if self._process != os.getpid():  # array_record would crash: its threads do not survive a fork
+            raise DataError(f"{self.name}: opened before a fork; start processes by spawn, or open it in each of them")
         images, masks = [], []
         for record in np.asarray(records).tolist():
             if not 0 <= record < len(self.index.names):
                 raise IndexError(f"record {record} of {len(self.index.names)}")
             try:
                 feature = tf.train.Example.FromString(self._records[record]).features.feature
+                images.append(feature["image"].bytes_list.value[0])
+                masks.append(feature["mask"].bytes_list.value[0])
             except Exception as error:  # array_record raises any kind
                 text = f"{self._directory}: record {record} of {self._split} cannot be read: {reason(error)}"
                 raise DataError(f"{text}; {_HOW_TO_BUILD} --overwrite") from error
-            images.append(feature["image"].bytes_list.value[0])
-            masks.append(feature["mask"].bytes_list.value[0])
         return images, masks
 
     def __reduce__(self):
         return type(self), (self.name, self._directory, self._split)
 
-    def _open(self) -> None:
-        try:
-            info = tfds.builder_from_directory(self._directory).info
-            self._records = ArrayRecordDataSource(info.splits[self._split].file_instructions)
-        except Exception as error:  # whatever a damaged dataset_info.json or record file provokes
-            raise DataError(f"{self._directory}: cannot be opened: {reason(error)}; {_HOW_TO_BUILD} --overwrite") from error
-        self._process = os.getpid()
+
+def _count(path: os.PathLike) -> int:
+    """Counts the records that a file holds, whatever dataset_info.json says. Raises any kind of error."""
+    reader = ArrayRecordReader(os.fspath(path), options="readahead_buffer_size:0")
+    try:
+        return reader.num_records()
+    finally:
+        reader.close()
 
 
 def index_path(directory: Path, split: str) -> Path:
     """Names the index of a split in the directory of a version."""
     return directory / f"index-{split}.npz"
+
+
+def unfinished_path(data_dir: Path, name: str) -> Path:
+    """Names the folder that a data set is built in."""
+    return data_dir / ".unfinished" / f"{name.replace('/', '-')}.build"
 
 
 def open_source(name: str, data_dir: str | os.PathLike, split: str = "train") -> Source:
@@ -94,7 +107,7 @@ def open_source(name: str, data_dir: str | os.PathLike, split: str = "train") ->
     home = Path(data_dir) / name
     versions = [path for path in home.glob("*.*.*") if path.is_dir() and path.name.replace(".", "").isdigit()]
     if not versions:
-        if (Path(data_dir) / ".unfinished" / name).is_dir():
+        if unfinished_path(Path(data_dir), name).is_dir():
             raise DataError(f"{home}: a build that was cut off midway, or still runs; {_HOW_TO_BUILD} again")
         there = sorted(f"{path.parent.parent.name}/{path.parent.name}" for path in Path(data_dir).glob("*/*/*.*.*"))
         raise DataError(f"{home}: not built; {data_dir} holds {shortlist(there)}; {_HOW_TO_BUILD}")

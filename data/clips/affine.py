@@ -52,6 +52,12 @@ def pull(matrix: tf.Tensor, source: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     return tf.concat([back, offset[..., None]], -1)
 
 
-def apply(matrix: tf.Tensor, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Applies one map [2,3] to positions."""
-    return matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2], matrix[1, 0] * x + matrix[1, 1] * y + matrix[1, 2]
+def corners(maps: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """Where the four corners of the output lie in the source, (x, y), float32 [...,4,2]."""
+    places = tf.constant([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]], tf.float32)
+    return tf.einsum("...ij,kj->...ki", maps, places)
+
+
+def shifted(maps: tf.Tensor, by: tf.Tensor) -> tf.Tensor:
+    """Moves the source of maps [...,2,3] by (x, y), [...,2]."""
+    return tf.concat([maps[..., :2], maps[..., 2:] + by[..., None]], -1)

@@ -6,14 +6,15 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from data.clips import colour
-from data.clips.copy_paste import PASTE_NUMBERS, object_box, paste_maps
+from data.clips.affine import corners, shifted
+from data.clips.copy_paste import PASTE_NUMBERS, cut_out, paste_maps
 from data.clips.decode import Fetcher, decode_image, decode_mask
 from data.clips.draws import ATTEMPTS, Draws, Topic
 from data.clips.geometry import GEOMETRY_NUMBERS, clip_maps, find_anchor
 from data.clips.hide import hidden_pixels
 from data.clips.plan import Plan, make_plan, set_names
 from data.clips.tables import CLIP
-from data.clips.warp import DONOR_KEY, join_buffers, render, warp_keys
+from data.clips.warp import DONOR_KEY, fixed_maps, join_buffers, relabel, render, warp_keys
 
 
 class Sketch(NamedTuple):
@@ -22,6 +23,8 @@ class Sketch(NamedTuple):
     Attributes:
         plan: its frames.
         jpegs: bytes [s].
+        sizes: float32 [s,2], height and width of each source.
+        windows: float32 [s,4], what of each source is seen: left, top, right, bottom.
         maps: float32 [3,1+d,2,3], from output to image and donors.
         shrink: float32 [s], how many pixels of each source become one.
         keys: int32 [3,H,W], see `warp.py`.
@@ -30,6 +33,8 @@ class Sketch(NamedTuple):
 
     plan: Plan
     jpegs: tf.Tensor
+    sizes: tf.Tensor
+    windows: tf.Tensor
     maps: tf.Tensor
     shrink: tf.Tensor
     keys: tf.Tensor
@@ -53,71 +58,78 @@ def make_clip(config: ConfigDict, fetcher: Fetcher, sample: tf.Tensor) -> dict[s
     first = attempt_at(tf.constant(0))
     attempt, sketch = tf.while_loop(fails, lambda attempt, _: (attempt + 1, attempt_at(attempt + 1)), (tf.constant(0), first))
     name = tf.gather(tf.constant(set_names(config)), sketch.plan.set)
-    failure = f"drawn {ATTEMPTS} times without an object of {config.min_area} pixels in its first frame; set"
+    failure = f"{ATTEMPTS} draws of a clip gave no object of {config.min_area} pixels; lower min_area, or leave the set out"
     with tf.control_dependencies([tf.debugging.Assert(tf.reduce_max(sketch.areas) > 0, [failure, name])]):
         attempt = tf.identity(attempt)
-    return finish_clip(config, sample, sketch, Draws(seed, sample, attempt), fetcher)
+    return finish_clip(config, sample, sketch, Draws(seed, sample, attempt))
 
 
 def sketch_clip(config: ConfigDict, fetcher: Fetcher, sample: tf.Tensor, draws: Draws) -> Sketch:
     """Draws frames, objects and geometry of one attempt, and warps the masks."""
     tables = fetcher.tables
     plan = make_plan(config, tables, sample, draws)
-    donors = plan.donor_id.shape[0]
+    donors = range(plan.donor_id.shape[0])
     jpegs, pngs, ids = fetcher(plan.frames)
-    sources = CLIP + donors
-    values, sizes = zip(*(decode_mask(pngs[slot]) for slot in range(sources)), strict=True)
-    masks = [tf.reshape(value, size) for value, size in zip(values, sizes, strict=True)]
-    image_sizes = tf.cast(tf.gather(tables.size, tf.maximum(plan.frames, 0)), tf.float32)
-    mask_sizes = tf.cast(tf.stack(sizes), tf.float32)
-    ratio = (mask_sizes / image_sizes)[:, ::-1]  # of a mask to its image, in x and y; 1 but for a pixel more or less
+    masks = [decode_mask(png) for png in tf.unstack(pngs)]
+    sizes = tf.cast(tf.gather(tables.size, tf.maximum(plan.frames, 0)), tf.float32)
+    mask_sizes = tf.cast(tf.stack([tf.shape(mask) for mask in masks]), tf.float32)
+    ratio = (mask_sizes / sizes)[:, ::-1]  # of a mask to its image, in x and y; 1 but for a pixel more or less
 
     anchor = find_anchor(masks[0], ids[0], draws) / ratio[0]
     still = tf.gather(tables.still, plan.set)
-    frame_maps, shrink = clip_maps(config, image_sizes[0], anchor, still, draws.uniform(Topic.GEOMETRY, GEOMETRY_NUMBERS))
+    frame_maps, shrink = clip_maps(config, sizes[0], anchor, still, draws.uniform(Topic.GEOMETRY, GEOMETRY_NUMBERS))
     maps, shrinks = frame_maps[:, None], tf.fill([CLIP], shrink)
+    windows = _windows(frame_maps, plan.slot, config.size)
+    mask_maps = maps * tf.gather(ratio, plan.slot)[:, None, :, None]
     if donors:
-        boxes = tf.stack([object_box(masks[CLIP + d], ids[CLIP + d], plan.donor_id[d]) for d in range(donors)])
-        boxes = boxes / tf.maximum(tf.tile(ratio[CLIP:], [1, 2]), 1e-3)  # absent donors have a ratio of 0
-        pasted, donor_shrink = paste_maps(config, boxes, draws.uniform(Topic.PASTE, donors, PASTE_NUMBERS))
+        masks[CLIP:], boxes = zip(*(cut_out(masks[CLIP + d], ids[CLIP + d], plan.donor_id[d]) for d in donors), strict=True)
+        boxes = tf.cast(tf.stack(boxes), tf.float32)
+        ratio = tf.maximum(ratio[CLIP:], 1e-3)  # 0 where a donor is absent
+        windows = tf.concat([windows, boxes / tf.tile(ratio, [1, 2])], 0)
+        pasted, donor_shrink = paste_maps(config, windows[CLIP:], draws.uniform(Topic.PASTE, len(donors), PASTE_NUMBERS))
         maps, shrinks = tf.concat([maps, pasted], 1), tf.concat([shrinks, donor_shrink], 0)
+        mask_maps = tf.concat([mask_maps, shifted(pasted * ratio[..., None], -boxes[:, :2])], 1)
 
-    joined, start = join_buffers(values, channels=1)
-    factors = tf.concat([tf.gather(ratio, plan.slot)[:, None], tf.tile(ratio[None, CLIP:], [CLIP, 1, 1])], 1)
-    mask_maps = maps * factors[..., None]
-    keys = warp_keys(joined, start, tf.stack(sizes), ids, plan.slot, mask_maps, plan.donor_id, *config.size)
-    areas = tf.math.bincount(tf.reshape(keys[0], [-1]), minlength=DONOR_KEY + donors, maxlength=DONOR_KEY + donors)
-    areas = tf.where((areas >= config.min_area) & (tf.range(DONOR_KEY + donors) > 0), areas, 0)
-    areas = tf.ensure_shape(areas, [DONOR_KEY + donors])
-    return Sketch(plan, jpegs, maps, shrinks, keys, areas)
+    joined, start = join_buffers([tf.reshape(mask, [-1]) for mask in masks], channels=1)
+    mask_sizes = tf.stack([tf.shape(mask) for mask in masks])
+    keys = warp_keys(joined, start, mask_sizes, ids, plan.slot, fixed_maps(mask_maps), *config.size)
+    kinds = DONOR_KEY + len(donors)
+    areas = tf.math.bincount(tf.reshape(keys[0], [-1]), minlength=kinds, maxlength=kinds)
+    areas = tf.where((areas >= config.min_area) & (tf.range(kinds) > 0), areas, 0)
+    return Sketch(plan, jpegs, sizes, windows, maps, shrinks, keys, tf.ensure_shape(areas, [kinds]))
 
 
-def finish_clip(config: ConfigDict, sample: tf.Tensor, sketch: Sketch, draws: Draws, fetcher: Fetcher) -> dict[str, tf.Tensor]:
+def finish_clip(config: ConfigDict, sample: tf.Tensor, sketch: Sketch, draws: Draws) -> dict[str, tf.Tensor]:
     """Decodes the images and renders a clip from its sketch."""
-    sources = sketch.jpegs.shape[0]
-    decoded = [decode_image(sketch.jpegs[slot], sketch.shrink[slot]) for slot in range(sources)]
-    buffers, sizes, divisors = zip(*decoded, strict=True)
-    divisor = tf.stack(divisors)
-    factors = tf.concat([tf.gather(divisor, sketch.plan.slot)[:, None], tf.tile(divisor[None, CLIP:], [CLIP, 1])], 1)
-    maps = sketch.maps / factors[..., None, None]
-    joined, start = join_buffers(buffers, channels=3)
-    means = tf.stack([_mean_colour(buffers[slot]) for slot in range(CLIP)])
-    matrix, offset = _colours(config, tf.gather(means, sketch.plan.slot), draws.uniform(Topic.COLOUR, 1 + 4 * (CLIP + 1)))
-    labels, valid = _label(config, sketch.areas, draws)
-    fill = tf.constant(config.fill, tf.float32)
-    frames, masks = render(
-        joined, start, tf.stack(sizes), sketch.plan.slot, maps, sketch.keys, labels, matrix, offset, fill,
-        hidden_pixels(config, draws),
+    plan = sketch.plan
+    images = [
+        decode_image(sketch.jpegs[slot], sketch.sizes[slot], sketch.windows[slot], sketch.shrink[slot])
+        for slot in range(sketch.jpegs.shape[0])
+    ]
+    sources = tf.concat([plan.slot[:, None], tf.tile(tf.range(CLIP, len(images))[None], [CLIP, 1])], 1)  # [3,1+d]
+    divisors, corners_there = (tf.gather(tf.stack(part), sources) for part in list(zip(*images, strict=True))[2:])
+    maps = shifted(sketch.maps / divisors[..., None, None], -corners_there)
+    joined, start = join_buffers([image.rgb for image in images], channels=3)
+    means = tf.stack([_mean_colour(image.rgb) for image in images[:CLIP]])
+    matrix, offset = _colours(config, tf.gather(means, plan.slot), draws)
+    frames = render(
+        joined, start, tf.stack([image.size for image in images]), plan.slot, fixed_maps(maps), sketch.keys, matrix, offset,
+        tf.constant(config.fill), hidden_pixels(config, draws),
     )  # fmt: skip
-    rows = tf.gather(sketch.plan.frames, sketch.plan.slot)
-    return {
-        "frames": frames,
-        "masks": masks,
-        "valid": valid,
-        "sample": sample,
-        "rows": rows,
-        "numbers": sketch.plan.numbers,
-    }
+    labels, valid = _label(config, sketch.areas, draws)
+    masks = relabel(sketch.keys, labels)
+    rows = tf.gather(plan.frames, plan.slot)
+    return {"frames": frames, "masks": masks, "valid": valid, "sample": sample, "rows": rows, "numbers": plan.numbers}
+
+
+def _windows(maps: tf.Tensor, slot: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    """What of the sources 0 to 2 the output shows: left, top, right, bottom, float32 [3,4]; `maps` are those of the frames."""
+    places = corners(maps, *size)  # [3,4,2]
+    first, last = tf.reduce_min(places, 1), tf.reduce_max(places, 1)
+    # A still image, slot 0, is seen by all three frames.
+    first = tf.math.unsorted_segment_min(first, slot, CLIP)
+    last = tf.math.unsorted_segment_max(last, slot, CLIP)
+    return tf.concat([first, last], 1)
 
 
 def _label(config: ConfigDict, areas: tf.Tensor, draws: Draws) -> tuple[tf.Tensor, tf.Tensor]:
@@ -138,8 +150,9 @@ def _mean_colour(rgb: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(some, 0) / tf.cast(tf.maximum(tf.shape(some)[0], 1), tf.float32)
 
 
-def _colours(config: ConfigDict, means: tf.Tensor, uniform: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Draws the change of colour of each frame: first the clip's, then the frame's own."""
+def _colours(config: ConfigDict, means: tf.Tensor, draws: Draws) -> tuple[tf.Tensor, tf.Tensor]:
+    """Draws the change of colour of each frame: first the clip's, then the frame's own; `means` is float32 [3,3]."""
+    uniform = draws.uniform(Topic.COLOUR, 1 + 4 * (CLIP + 1))
     numbers = tf.reshape(uniform[1:], [CLIP + 1, 4])
     whole = colour.random_jitter(config.colour.clip, tf.broadcast_to(numbers[0], [CLIP, 4]), means)
     own = colour.random_jitter(config.colour.frame, numbers[1:], means)

@@ -5,6 +5,7 @@ import struct
 import zlib
 from collections import deque
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -13,6 +14,7 @@ from PIL import Image
 from data.clips.tables import Tables
 from data.source import Source
 
+_MARGIN = 2  # pixels around a window, for interpolation
 _SIGNATURE, _GREY, _INDEXED = 8, 0, 3  # bytes of a PNG's signature; its colour types
 
 
@@ -78,34 +80,57 @@ def as_grey(png: bytes) -> bytes:
     header = png[_SIGNATURE + 4 : _SIGNATURE + 21]  # type and fields of IHDR
     header = header[:13] + bytes([_GREY]) + header[14:]
     at = _SIGNATURE + 25
-    while (kind := png[at + 4 : at + 8]) not in (b"IDAT", b"IEND", b""):
+    while png[at + 4 : at + 8] not in (b"IDAT", b"IEND", b""):
         at += 12 + int.from_bytes(png[at : at + 4], "big")
     return png[: _SIGNATURE + 4] + header + struct.pack(">I", zlib.crc32(header)) + png[at:]
 
 
-def decode_mask(png: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decodes a PNG, or b"" as nothing: values, uint8 [h*w], and int32 [2], height and width."""
-
-    def decoded() -> tuple[tf.Tensor, tf.Tensor]:
-        mask = tf.io.decode_png(png, channels=1)
-        return tf.reshape(mask, [-1]), tf.shape(mask)[:2]
-
-    return tf.cond(png == b"", lambda: (tf.zeros([0], tf.uint8), tf.zeros([2], tf.int32)), decoded)
+@tf.function(autograph=False)  # so that it is traced once, not for each source
+def decode_mask(png: tf.Tensor) -> tf.Tensor:
+    """Decodes a PNG, b"" as nothing, to values, uint8 [h,w]."""
+    return tf.cond(png == b"", lambda: tf.zeros([0, 0], tf.uint8), lambda: tf.io.decode_png(png, channels=1)[..., 0])
 
 
-def decode_image(jpeg: tf.Tensor, shrink: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Decodes a JPEG, or b"" as nothing, at 1, 1/2, 1/4 or 1/8 of its size.
+class Decoded(NamedTuple):
+    """The part of an image that a clip needs, at 1, 1/2, 1/4 or 1/8 of its size.
 
-    `shrink` says how many of its pixels will become one; decoded is at the smallest size that leaves at least 0.9 of them.
-    Returns RGB uint8 [h*w*3], int32 [2] height and width, and the divisor as float32: a position in the image, in pixels,
-    is a position in what is decoded times the divisor, as blocks are shrunk in place.
+    Attributes:
+        rgb: uint8 [h*w*3].
+        size: int32 [2], height and width.
+        divisor: float32 []. A position in the image, in pixels, divided by it, less the corner, is one in `rgb`: JPEG
+            shrinks in place, block by block.
+        corner: float32 [2], x and y.
     """
 
-    def decoded(divisor: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        image = tf.io.decode_jpeg(jpeg, channels=3, ratio=divisor)
-        return tf.reshape(image, [-1]), tf.shape(image)[:2], tf.constant(divisor, tf.float32)
+    rgb: tf.Tensor
+    size: tf.Tensor
+    divisor: tf.Tensor
+    corner: tf.Tensor
+
+
+@tf.function(autograph=False)
+def decode_image(jpeg: tf.Tensor, size: tf.Tensor, window: tf.Tensor, shrink: tf.Tensor) -> Decoded:
+    """Decodes what of a JPEG lies in a window; b"" as nothing.
+
+    Args:
+        jpeg: bytes.
+        size: float32 [2], its height and width.
+        window: float32 [4], left, top, right, bottom in pixels; may reach beyond the image.
+        shrink: how many of its pixels will become one; at least 0.9 of those decoded will.
+    """
+
+    def decoded(divisor: int) -> Decoded:
+        edge = tf.math.ceil(size[::-1] / divisor)
+        first = tf.clip_by_value(tf.floor(window[:2] / divisor) - _MARGIN, 0.0, edge - 1)
+        last = tf.clip_by_value(tf.math.ceil(window[2:] / divisor) + _MARGIN, first + 1, edge)
+        extent = last - first
+        place = tf.cast([first[1], first[0], extent[1], extent[0]], tf.int32)
+        rgb = tf.io.decode_and_crop_jpeg(jpeg, place, channels=3, ratio=divisor)
+        return Decoded(tf.reshape(rgb, [-1]), tf.shape(rgb)[:2], tf.constant(divisor, tf.float32), first)
+
+    def nothing() -> Decoded:
+        return Decoded(tf.zeros([0], tf.uint8), tf.zeros([2], tf.int32), tf.constant(1.0), tf.zeros([2]))
 
     branches = [lambda divisor=divisor: decoded(divisor) for divisor in (1, 2, 4, 8)]
-    nothing = lambda: (tf.zeros([0], tf.uint8), tf.zeros([2], tf.int32), tf.constant(1.0))  # noqa: E731
     halvings = tf.reduce_sum(tf.cast(shrink / 0.9 >= [2.0, 4.0, 8.0], tf.int32))
-    return tf.switch_case(tf.where(jpeg == b"", 4, halvings), [*branches, nothing])
+    return tf.switch_case(tf.where(jpeg == b"", len(branches), halvings), [*branches, nothing])

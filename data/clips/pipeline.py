@@ -1,7 +1,9 @@
 """Batches of clips by tf.data, in parallel and always in the same order."""
 
+import functools
 import io
 import os
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -23,8 +25,8 @@ def make_batches(
 ) -> Iterator[dict[str, np.ndarray]]:
     """Gives this host's part of the batches from a step on.
 
-    Batch number `step` holds the samples from step * batch on, of which host h of H has the h-th of H equal parts. A sample is a
-    function of its number and of `config.seed`, so hosts, restarts and the number of threads change nothing.
+    Batch number `step` holds the samples from step * batch on, of which host h of H has the h-th of H equal parts. A sample is
+    a function of its number and of `config.seed`, so hosts, restarts and the number of threads change nothing.
 
     Args:
         config: the `data` section of an experiment, see `configs/data.py`.
@@ -58,12 +60,13 @@ def clips(
     config: ConfigDict, fetcher: Fetcher, batch: int, first_step: int, host: int, hosts: int, steps: int | None
 ) -> tf.data.Dataset:
     """The batches of `make_batches` as a dataset; `rows` stand for the names."""
-    _let_xla_start()
+    let_xla_start()
     tf.config.set_visible_devices([], "GPU")  # they are JAX's
     share = batch // hosts
     stop = np.iinfo(np.int64).max if steps is None else (first_step + steps) * share
     places = tf.data.Dataset.range(first_step * share, stop)
 
+    @tf.autograph.experimental.do_not_convert
     def clip(place: tf.Tensor) -> dict[str, tf.Tensor]:
         sample = place // share * batch + host * share + place % share
         drawn = sample % config.distinct if config.distinct else sample
@@ -72,7 +75,6 @@ def clips(
     workers = config.workers or tf.data.AUTOTUNE
     options = tf.data.Options()
     options.deterministic = True
-    options.experimental_optimization.apply_default_optimizations = True
     dataset = places.map(clip, num_parallel_calls=workers, deterministic=True)
     return dataset.batch(share, drop_remainder=True).prefetch(2).with_options(options)
 
@@ -97,8 +99,9 @@ def _name(fetcher: Fetcher, rows: np.ndarray) -> bytes:
 
 def _explain(error: tf.errors.OpError, fetcher: Fetcher) -> str:
     """What went wrong in a clip, with the file to blame where one is found."""
-    message = error.message or str(error)
-    for row in reversed(fetcher.recent):
+    if assertion := re.search(r"assertion failed: \[([^\]]*)\] \[([^\]]*)\]", error.message):
+        return f"set {assertion[2]}: {assertion[1]}"
+    for row in reversed(list(fetcher.recent)):  # a copy: other threads still fetch
         which = int(np.searchsorted(fetcher.tables.set_frame, row, side="right")) - 1
         try:
             files = fetcher.sources[which].fetch(fetcher.tables.record[[row]])
@@ -106,10 +109,11 @@ def _explain(error: tf.errors.OpError, fetcher: Fetcher) -> str:
                 Image.open(io.BytesIO(file)).load()
         except Exception as damage:  # each decoder raises its own kinds
             return f"{fetcher.name(row)}: a damaged image or mask ({reason(damage)}); mend the file and build the set again"
-    return f"no clip could be made: {reason(RuntimeError(message))}"
+    return f"no clip could be made: {reason(RuntimeError(error.message))}"
 
 
-def _let_xla_start() -> None:
+@functools.cache
+def let_xla_start() -> None:
     """Lets TensorFlow's XLA read its flags from a clean environment.
 
     XLA_FLAGS are JAX's, whose XLA is newer: TensorFlow's would end the process at the first flag that it does not know.

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import tensorflow_datasets as tfds
 
@@ -30,11 +31,10 @@ class DavisConfig(tfds.core.BuilderConfig):
 class Builder(FramesBuilder, skip_registration=True):  # TFDS has a builder of this name
     """The builder; each of its configs is also there for one resolution, such as 2017_480p."""
 
-    VERSION = tfds.core.Version("1.0.0")
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "The folder that holds JPEGImages, Annotations and ImageSets, from https://davischallenge.org."
     )
-    BUILDER_CONFIGS = [  # noqa: RUF012
+    BUILDER_CONFIGS: ClassVar = [
         *(DavisConfig(name=year, year=year) for year in ("2017", "2016")),
         DavisConfig(name="folder", description="Videos of one's own, without lists."),
     ]

@@ -3,6 +3,7 @@
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -36,9 +37,9 @@ class ImageMasksConfig(tfds.core.BuilderConfig):
 class Builder(FramesBuilder):
     """The builder; its one split is "train"."""
 
-    VERSION = tfds.core.Version("1.0.0")
+    STILLS = True
     MANUAL_DOWNLOAD_INSTRUCTIONS = "A folder of images with masks, as README.md says."
-    BUILDER_CONFIGS = [  # noqa: RUF012
+    BUILDER_CONFIGS: ClassVar = [
         ImageMasksConfig(name="ids", description="Each value in a mask is an object."),
         ImageMasksConfig(name="one_object", description="All that is not 0 is one object.", objects="1-255"),
         ImageMasksConfig(name="salient", description="Grey levels; 128 and more is the one object.", soft=True),

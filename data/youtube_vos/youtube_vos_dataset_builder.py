@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import tensorflow_datasets as tfds
 
@@ -23,9 +24,8 @@ class YouTubeVosConfig(tfds.core.BuilderConfig):
 class Builder(FramesBuilder):
     """The builder. The years have one layout, and differ in the videos and masks that there are."""
 
-    VERSION = tfds.core.Version("1.0.0")
     MANUAL_DOWNLOAD_INSTRUCTIONS = "The folder that holds train, valid, from https://youtube-vos.org."
-    BUILDER_CONFIGS = [  # noqa: RUF012
+    BUILDER_CONFIGS: ClassVar = [
         YouTubeVosConfig(name=year + suffix, all_frames=bool(suffix))
         for year in ("2019", "2018")
         for suffix in ("", "_all_frames")

@@ -40,6 +40,7 @@ def frame_scores(
     radius = boundary_radius(height, width)
     j, f = np.empty(objects), np.empty(objects)
     for k, masks in enumerate(_pack_objects(np.stack([pred, truth]), objects)):
+        masks = _crop(masks)
         j[k] = _jaccard(masks)
         f[k] = _boundary_f(_boundaries(masks, width), radius)
     return j, f
@@ -64,16 +65,28 @@ def _pack_objects(ids: UInt8[np.ndarray, "n h w"], objects: int) -> Iterable[UIn
         yield mask
 
 
+def _crop(masks: UInt64[np.ndarray, "n words h"]) -> UInt64[np.ndarray, "n words1 h1"]:
+    """Cuts off the words and rows that no mask needs, so that cost follows the size of the objects.
+
+    A margin of one stays where there is one: beyond it lies what the edge of the frame, if anything, decides.
+    """
+    words = np.flatnonzero(np.bitwise_or.reduce(masks, axis=(0, 2)))
+    rows = np.flatnonzero(np.bitwise_or.reduce(masks, axis=(0, 1)))
+    if not words.size:
+        return masks[:, :1, :1]
+    return masks[:, max(words[0] - 1, 0) : words[-1] + 2, max(rows[0] - 1, 0) : rows[-1] + 2].copy()
+
+
 def _jaccard(masks: UInt64[np.ndarray, "2 words h"]) -> float:
     union = _count(masks[0] | masks[1])
     return _count(masks[0] & masks[1]) / union if union else 1.0
 
 
 def _boundary_f(boundaries: UInt64[np.ndarray, "2 words h"], radius: int) -> float:
-    pred, truth = _crop(boundaries)
+    pred, truth = boundaries
     if not (pred.any() and truth.any()):
         return float(pred.any() == truth.any())
-    near_pred, near_truth = _dilate(np.stack([pred, truth]), radius)
+    near_pred, near_truth = _dilate(boundaries, radius)
     precision = _count(pred & near_truth) / _count(pred)
     recall = _count(truth & near_pred) / _count(truth)
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
@@ -90,38 +103,35 @@ def _boundaries(masks: UInt64[np.ndarray, "n words h"], width: int) -> UInt64[np
 
 
 def _dilate(masks: UInt64[np.ndarray, "n words h"], radius: int) -> UInt64[np.ndarray, "n words h"]:
-    """Marks pixels at most `radius` from a marked one: a disk, as one run of pixels for each of its rows."""
-    near = np.zeros_like(masks)
-    height = masks.shape[-1]
-    runs, reach = masks, 0  # every marked pixel made a run, `reach` to both sides
-    for dy in range(radius, -1, -1):
-        while reach < (half_width := math.isqrt(radius * radius - dy * dy)):
-            step = min(half_width - reach, 2 * reach + 1, 63)  # a longer one would leave gaps, or leap a word
-            runs = _widen(runs, step)
-            reach += step
-        rows = max(height - dy, 0)
-        near[..., height - rows :] |= runs[..., :rows]
-        near[..., :rows] |= runs[..., height - rows :]
-    return near
+    """Marks pixels at most `radius` from a marked one: a disk, as one run of pixels for each of its rows.
+
+    Works on flat arrays, with zeros between columns of words and between masks: a move by rows or words is a single slice.
+    """
+    n, words, height = masks.shape
+    padded = np.zeros((n, words + radius // 64 + 1, height + radius), np.uint64)
+    padded[:, :words, :height] = masks
+    runs, reach = padded.ravel(), 0  # every marked pixel made a run, `reach` to both sides
+    near = np.zeros_like(runs)
+    for dy in range(radius, 0, -1):
+        runs, reach = _widen(runs, reach, math.isqrt(radius * radius - dy * dy), height + radius)
+        near[dy:] |= runs[:-dy]
+        near[:-dy] |= runs[dy:]
+    near |= _widen(runs, reach, radius, height + radius)[0]
+    return near.reshape(padded.shape)[:, :words, :height]
 
 
-def _widen(masks: UInt64[np.ndarray, "n words h"], step: int) -> UInt64[np.ndarray, "n words h"]:
-    """Adds the masks moved by `step` columns, at most 63, to the left and to the right."""
-    wide = masks << step
-    wide |= masks >> step
-    wide |= masks
-    wide[:, 1:] |= masks[:, :-1] >> (64 - step)
-    wide[:, :-1] |= masks[:, 1:] << (64 - step)
-    return wide
-
-
-def _crop(masks: UInt64[np.ndarray, "n words h"]) -> UInt64[np.ndarray, "n words1 h1"]:
-    """Cuts off words and rows that no mask needs, so that cost follows the size of the objects."""
-    words = np.flatnonzero(np.bitwise_or.reduce(masks, axis=(0, 2)))
-    rows = np.flatnonzero(np.bitwise_or.reduce(masks, axis=(0, 1)))
-    if not words.size:
-        return masks[:, :0, :0]
-    return masks[:, words[0] : words[-1] + 1, rows[0] : rows[-1] + 1]
+def _widen(runs: UInt64[np.ndarray, " m"], reach: int, target: int, word: int) -> tuple[UInt64[np.ndarray, " m"], int]:
+    """Widens runs from `reach` to `target` columns to both sides; the next word to the right is `word` places on."""
+    while reach < target:
+        # A greater step would leave gaps in runs that the frame's edge has cut to one side, or leap a word.
+        step = min(target - reach, reach + 1, 63)
+        wide = runs << step
+        wide |= runs >> step
+        wide |= runs
+        wide[word:] |= runs[:-word] >> (64 - step)
+        wide[:-word] |= runs[word:] << (64 - step)
+        runs, reach = wide, reach + step
+    return runs, reach
 
 
 def _count(mask: UInt64[np.ndarray, "words h"]) -> int:

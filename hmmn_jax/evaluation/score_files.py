@@ -5,6 +5,7 @@ import json
 import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from hmmn_jax.errors import DataError
+from hmmn_jax.errors import DataError, HMMNError
 from hmmn_jax.evaluation.scores import SequenceScores, Statistics, Summary, score_frames, scored_frames, summarize
 from hmmn_jax.layouts import Sequence, atomic_path, fit_mask, read_ids, read_image
 from hmmn_jax.layouts.files import contents, discard
@@ -29,7 +30,7 @@ def score_folder(folder: Path, sequences: list[Sequence], single_object: bool, p
     script needs its `if __name__ == "__main__"`.
 
     Raises DataError, which names the file, for a mask that is missing, cannot be read, has not the size of the frames or has
-    an id that the first annotation has not; and for a sequence without all its annotations.
+    an id that the first annotation has not; and for a sequence that is not annotated throughout. HMMNError if a process dies.
     """
     for sequence in sequences:
         _check_files(folder, sequence)
@@ -38,16 +39,20 @@ def score_folder(folder: Path, sequences: list[Sequence], single_object: bool, p
     score = partial(_score, folder, single_object)
     with _pool(processes) as pool, tqdm(total=sum(lengths), unit="frame", desc="scoring") as bar:
         found = []
-        for scores in (pool.map if pool else map)(score, sequences):
-            found.append(scores)
-            bar.update(len(scores.frame_names))
+        try:
+            for scores in (pool.map if pool else map)(score, sequences):
+                found.append(scores)
+                bar.update(len(scores.frame_names))
+        except BrokenProcessPool as error:
+            raise HMMNError(f"{folder}: a scoring process was killed, perhaps for lack of memory; score again") from error
     return found
 
 
 def lacks_annotations(sequence: Sequence) -> str | None:
     """Says why a sequence cannot be scored, or gives None if all its frames are annotated."""
     missing = [frame.name for i, frame in enumerate(sequence.frames) if i not in sequence.masks]
-    return f"{sequence.name}: no annotation of {missing[0]} and {len(missing) - 1} other frames" if missing else None
+    count = f"{len(missing)} of {len(sequence.frames)} frames lack one"
+    return f"{sequence.name}: no annotation of {missing[0]} ({count})" if missing else None
 
 
 def score_table(scores: list[SequenceScores]) -> str:

@@ -1,27 +1,28 @@
-"""What a process on a CPU gives back to the operating system: a setting for scripts, not for a library to make."""
+"""How a process on a CPU holds its memory: a setting for scripts, not for a library to make."""
 
 import ctypes
 from typing import Any
 
 import jax
 
-# Of glibc's malloc.h, and what they are set to.
-_ONE_ARENA = (-8, 1)  # M_ARENA_MAX
-_MMAP_FROM = (-3, 64 * 2**20)  # M_MMAP_THRESHOLD: a program's buffer goes back when it ends, single activations are reused
-_TRIM_FROM = (-1, 256 * 2**20)  # M_TRIM_THRESHOLD: else the pages of activations would be given back and asked for each frame
+# Options of glibc's malloc.h, and what they are set to.
+_SETTINGS = (
+    (-8, 1),  # M_ARENA_MAX: else each of XLA's threads gets a heap of its own, and keeps there what it frees
+    (-3, 2**30),  # M_MMAP_THRESHOLD: else a program's buffers go back to the system after each call, to be zeroed for the next
+    (-1, 2**30),  # M_TRIM_THRESHOLD: likewise
+)
 
 
 def keep_host_memory_small() -> None:
-    """Makes glibc's malloc hold little more than is in use, for the rest of the process; elsewhere does nothing.
+    """Makes glibc's malloc hold little more than is in use, and reuse it, for the rest of the process; elsewhere does nothing.
 
-    XLA allocates a frame's buffers from many threads, each of which would get a heap of its own and keep what it frees there,
-    and compilation leaves its working memory behind. Measured on a CPU: a quarter to a third less at the peak, at the same
-    speed. To be called before other threads start.
+    What compilation leaves behind goes back to the system at once. Measured on a CPU at 480x864: a quarter less at the peak,
+    and 0.3 s less of the system's time a frame, which it spent on handing out pages. To be called before other threads start.
     """
     libc = ctypes.CDLL(None)
     if not (hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim")):
         return
-    for option in (_ONE_ARENA, _MMAP_FROM, _TRIM_FROM):
+    for option in _SETTINGS:
         libc.mallopt(*option)
 
     def trim(event: str, duration: float, **_: Any) -> None:

@@ -86,7 +86,7 @@ def read_unlisted(
         try:
             sequences.append(read_sequence(root, name, resolution, annotations))
         except DataError as error:
-            problems.append(f"{error}; sequence left out")
+            problems.append(f"{error}; video left out")
     if not sequences:
         raise DataError(f"{folder}: no sequence with frames and masks; {problems[0] if problems else contents(folder)}")
     return sequences, problems

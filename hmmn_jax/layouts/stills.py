@@ -41,9 +41,9 @@ def read_stills(
     pngs, more = _by_name(homes[1], (".png",), mask_end)
     problems += more
     problems += [
-        f"{path}: no mask {homes[1] / name}{mask_end}.png; left out" for name, path in jpegs.items() if name not in pngs
+        f"{path}: no mask {homes[1] / name}{mask_end}.png; image left out" for name, path in jpegs.items() if name not in pngs
     ]
-    problems += [f"{path}: a mask without an image; left out" for name, path in pngs.items() if name not in jpegs]
+    problems += [f"{path}: a mask without an image; mask left out" for name, path in pngs.items() if name not in jpegs]
     paired = [name for name in jpegs if name in pngs]
     if not paired:
         raise DataError(
@@ -62,5 +62,5 @@ def _by_name(home: Path, suffixes: tuple[str, ...], end: str) -> tuple[dict[str,
             if path.suffix.lower() in suffixes:
                 name = path.relative_to(home).with_suffix("").as_posix().removesuffix(end)
                 if (other := files.setdefault(name, path)) != path:
-                    problems.append(f"{path}: beside {other.name}; left out")
+                    problems.append(f"{path}: beside {other.name}; file left out")
     return dict(sorted(files.items(), key=lambda item: natural_order(item[0]))), problems

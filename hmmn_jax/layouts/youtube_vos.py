@@ -49,7 +49,7 @@ def read_youtube_vos(root: str | os.PathLike, split: str, all_frames: bool = Fal
             raise DataError(f"{folder}: no such folder; {contents(folder)}; give the folder that holds {split}/JPEGImages")
     listed = _read_meta(home / "meta.json")
     surplus = sorted(entry.name for entry in images.iterdir() if entry.is_dir() and entry.name not in listed)
-    problems = [f"{images / name}: not in meta.json; left out" for name in surplus]
+    problems = [f"{images / name}: not in meta.json; video left out" for name in surplus]
     videos = []
     for name in sorted(listed):
         try:
@@ -87,8 +87,8 @@ def _read_video(images: Path, masks: Path, objects: dict[int, tuple[str, ...]]) 
     found = {index[path.stem]: path for path in files if path.stem in index}
     if not found:
         raise DataError(f"{masks}: no PNG is named as a frame is; {contents(masks)}")
-    problems = [f"{path}: a mask without a frame; left out" for path in files if path.stem not in index]
+    problems = [f"{path}: a mask without a frame; mask left out" for path in files if path.stem not in index]
     for i, stems in objects.items():
         missing = [stem for stem in stems if stem not in index]
-        problems += [f"{images}: meta.json names frame {stem} for object {i}, which is not there" for stem in missing]
+        problems += [f"{images}: meta.json names frame {stem} for object {i}, which is not there; ignored" for stem in missing]
     return YouTubeVideo(images.name, frames, dict(sorted(found.items())), objects), problems

@@ -45,8 +45,8 @@ def boundary_by_loops(mask):
 
 def share_found(boundary, other, radius):
     """The share of boundary pixels with one of the other's inside the disk."""
-    near = [any((y - v) ** 2 + (x - u) ** 2 <= radius**2 for v, u in other) for y, x in boundary]
-    return sum(near) / len(near)
+    distances = np.hypot(*(np.array(boundary)[:, None] - np.array(other)).transpose(2, 0, 1))
+    return (distances <= radius).any(axis=1).mean()
 
 
 def f_by_loops(pred, truth, radius):
@@ -85,6 +85,21 @@ def test_loops_agree(height, width):
             assert j[k - 1] == pytest.approx(j_by_loops(pred == k, truth == k), abs=1e-12)
             radius = boundary_radius(height, width)
             assert f[k - 1] == pytest.approx(f_by_loops(pred == k, truth == k, radius), abs=1e-12)
+
+
+@pytest.mark.parametrize("radius", [2, 5, 8, 9, 11, 12, 13, 18])
+def test_loops_agree_along_the_edges_of_the_frame(radius):
+    """Few pixels on the edge, whose disks it cuts, against many near it that tell every hole in them."""
+    rng = np.random.default_rng(radius)
+    height, width = 2 * radius, radius * 125 - 5
+    few, many = np.zeros((2, height, width), bool)
+    for near, edge in ((slice(2 * radius), 0), (slice(-2 * radius, None), -1)):
+        many[:, near] = rng.random((height, 2 * radius)) < 0.2
+        few[rng.choice(height, 2), edge] = True
+    assert boundary_radius(height, width) == radius
+    for a, b in ((few, many), (few.T, many.T)):
+        expected = pytest.approx(f_by_loops(a, b, radius), abs=1e-12)
+        assert boundary_f(a, b) == expected and boundary_f(b, a) == expected  # F is symmetric
 
 
 @pytest.mark.parametrize("height", [2, 6])

@@ -120,7 +120,7 @@ def _too_short(folder, sequences):
         (_wrong_size, "pred/dog/00001.png: 56x41 pixels; its frame has 56x40"),
         (_wrong_format, "pred/dog/00001.png: a mask in JPEG format"),
         (_truncated, "pred/dog/00001.png: "),
-        (_no_annotation, "dog: no annotation of 00001.jpg and 2 other frames"),
+        (_no_annotation, "dog: no annotation of 00001.jpg (3 of 4 frames lack one)"),
         (_too_short, "dog: 2 frames"),
     ],
 )

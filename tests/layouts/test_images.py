@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from hmmn_jax.errors import DataError
-from hmmn_jax.layouts.images import fit_mask, read_image, read_mask, settle_ids, write_mask
+from hmmn_jax.layouts.images import decode_mask, fit_mask, read_ids, read_image, read_mask, settle_ids, write_mask
 
 COLOURS = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[10, 20, 30], [255, 255, 255], [0, 0, 0]]], np.uint8)
 IDS = np.array([[0, 1, 1], [2, 2, 0]], np.uint8)
@@ -122,6 +122,11 @@ class TestReadMask:
         path = save(tmp_path / "a.png", np.array([[0, 255, 3]], np.uint8))
         np.testing.assert_array_equal(read_mask(path), [[0, 0, 3]])
 
+    def test_raw_ids_keep_void(self, tmp_path):
+        for ids in ([[0, 255], [0, 255]], [[0, 1], [2, 255]]):
+            path = save(tmp_path / "a.png", np.array(ids, np.uint8))
+            np.testing.assert_array_equal(read_ids(path), ids)
+
     def test_colours_of_the_palette_are_ids(self, tmp_path):
         rgb = np.array([[[0, 0, 0], [128, 0, 0], [0, 128, 0]], [[192, 0, 0], [191, 0, 0], [255, 255, 255]]], np.uint8)
         np.testing.assert_array_equal(read_mask(save(tmp_path / "a.png", rgb)), [[0, 1, 2], [9, 9, 0]])
@@ -162,6 +167,41 @@ def test_settle_ids(ids, settled):
     result = settle_ids(np.array([ids], np.uint8))
     assert result.dtype == np.uint8
     np.testing.assert_array_equal(result, [settled])
+
+
+def grey_png(bits, values):
+    """A PNG of one row of grey values of fewer than eight bits, which Pillow does not write."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    row = int("".join(f"{value:0{bits}b}" for value in values), 2).to_bytes(len(values) * bits // 8, "big")
+    header = struct.pack(">IIBBBBB", len(values), 1, bits, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" + row)) + chunk(b"IEND", b"")
+
+
+class TestDecodeMask:
+    @pytest.mark.parametrize(("bits", "values"), [(1, [0, 1] * 4), (2, [0, 1, 2, 3]), (4, [0, 1, 9, 15])])
+    def test_grey_of_few_bits(self, bits, values):
+        png = grey_png(bits, values)
+        np.testing.assert_array_equal(decode_mask(png, "a.png"), [values])
+        stretched = [[value * 255 // (2**bits - 1) for value in values]]
+        np.testing.assert_array_equal(decode_mask(png, "a.png", soft=True), stretched)
+
+    def test_values_are_not_settled(self, tmp_path):
+        path = save(tmp_path / "a.png", np.array([[0, 3, 255]], np.uint8))
+        np.testing.assert_array_equal(decode_mask(path.read_bytes(), path), [[0, 3, 255]])
+
+    def test_soft_masks_in_colour_and_sixteen_bits(self, tmp_path):
+        colour = save(tmp_path / "rgb.png", np.full((1, 2, 3), 200, np.uint8))
+        wide = save(tmp_path / "wide.png", np.array([[0x8000, 0x7FFF]], np.uint16))
+        np.testing.assert_array_equal(decode_mask(colour.read_bytes(), colour, soft=True), [[200, 200]])
+        np.testing.assert_array_equal(decode_mask(wide.read_bytes(), wide, soft=True), [[0x80, 0x7F]])
+
+    def test_bytes_that_are_no_png_name_their_source(self):
+        for content in (b"", b"text"):
+            with pytest.raises(DataError, match=r"b\.png: .*expected a JPEG or PNG"):
+                decode_mask(content, "b.png")
 
 
 class TestFitMask:

@@ -3,7 +3,7 @@
 import pytest
 
 from hmmn_jax.errors import DataError
-from hmmn_jax.layouts.sequences import read_davis, read_folder, read_sequence
+from hmmn_jax.layouts.sequences import list_davis_splits, read_davis, read_folder, read_sequence, read_unlisted
 
 
 def make(root, *paths):
@@ -136,6 +136,32 @@ class TestReadSequence:
         make(davis, "Annotations/480p/cow/mask.png")
         with raises("no PNG is named as a frame is", r"holds mask\.png", r"00000\.png"):
             read_sequence(davis, "cow", "480p")
+
+
+class TestReadUnlisted:
+    def test_all_sequences_whether_or_not_there_is_a_resolution(self, davis, tmp_path):
+        make(davis, "JPEGImages/480p/lynx/0.jpg", "JPEGImages/480p/.hidden/0.jpg")
+        sequences, problems = read_unlisted(davis)
+        assert [sequence.name for sequence in sequences] == ["bear", "swan"] and len(sequences[0].frames) == 4
+        assert len(problems) == 1 and "480p/lynx: no such folder of masks" in problems[0]
+        make(davis, "mine/JPEGImages/a/0.jpg", "mine/Annotations/a/0.png")
+        (only,), problems = read_unlisted(davis / "mine")
+        assert (only.name, len(only.masks), problems) == ("a", 1, [])
+
+    def test_nothing_to_read(self, tmp_path):
+        with raises("JPEGImages: no such folder"):
+            read_unlisted(tmp_path)
+        make(tmp_path, "JPEGImages/480p/a/0.jpg")
+        with raises("480p: no sequence with frames and masks", "no such folder of masks"):
+            read_unlisted(tmp_path)
+
+
+def test_splits_that_have_a_list(davis):
+    write_list(davis, "2017/train.txt", "swan")
+    write_list(davis, "480p/test.txt", pair("swan", 0))
+    assert list_davis_splits(davis, 2017) == ["train", "val"]
+    assert list_davis_splits(davis, "2016") == ["test"]
+    assert list_davis_splits(davis, "2016", "1080p") == []
 
 
 class TestReadFolder:
