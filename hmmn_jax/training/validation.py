@@ -83,16 +83,16 @@ def _score(segmenter: Segmenter, sequence: Sequence, settings: ConfigDict) -> tu
             ids = _full_size(result, height, width)
             picture, shown[t] = shown[t], None
             if t in pictured:
-                row.append(overlay(np.asarray(picture), _resize(ids, SHEET_SIZE)))
+                pictures[t] = overlay(np.asarray(picture), _resize(ids, SHEET_SIZE))
             if t in scored:
                 yield sequence.frame_names[t], ids, truth(t), f"{sequence.name}, frame {t}"
 
     height, width = read_image(sequence.frames[0]).shape[:2]
     small = (settings.height, round(width * settings.height / height))
-    first, scored, shown, row = truth(0), scored_frames(len(sequence.frames), sequence.name), [], []
-    pictured = {len(sequence.frames) * (i + 1) // SHEET_FRAMES - 1 for i in range(SHEET_FRAMES)}
+    first, scored, shown, pictures = truth(0), scored_frames(len(sequence.frames), sequence.name), [], {}
+    pictured = np.linspace(1, len(sequence.frames) - 1, SHEET_FRAMES).astype(int).tolist()
     scores = score_frames(first, predictions(), settings.single_object, sequence.name)
-    return scores, np.concatenate(row, axis=1)
+    return scores, np.concatenate([pictures[t] for t in pictured], axis=1)
 
 
 def _full_size(result: Result, height: int, width: int) -> UInt8[np.ndarray, "h w"]:
