@@ -7,11 +7,14 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from hmmn_jax.model.config import HMMNConfig
+from hmmn_jax.model.gradients import at_all_pixels, convolve
 from hmmn_jax.model.winograd import winograd_conv3x3
 
 NORM_EPSILON = 1e-5
 FEW_CHANNELS = 4  # most outputs for which a direct convolution was measured to be wasteful
 WINOGRAD_CHANNELS = 64  # fewest channels, in and out, with which Winograd was measured to win
+
+KERNELS_PER_CELL = 400  # with more, transforming kernels was measured to cost more than it saves
 
 
 def conv2d(
@@ -22,18 +25,14 @@ def conv2d(
     `winograd` allows Winograd's algorithm where it was measured to be faster.
     """
     size, _, inputs, outputs = kernel.shape
-    if size == 1:  # a matrix product, which XLA runs a little faster as such
-        return jnp.tensordot(x[:, ::stride, ::stride], kernel[0, 0], 1)
     if outputs <= FEW_CHANNELS and stride == 1:
         return _conv_few_outputs(x, kernel)
-    if winograd and size == 3 and stride == 1 and min(inputs, outputs) >= WINOGRAD_CHANNELS:
+    few_kernels = inputs * outputs <= KERNELS_PER_CELL * x[..., 0].size
+    if winograd and size == 3 and stride == 1 and min(inputs, outputs) >= WINOGRAD_CHANNELS and few_kernels:
         return winograd_conv3x3(x, kernel)
     if x.dtype == jnp.float64:
         return _conv_by_taps(x, kernel, stride)
-    padding = size // 2
-    return jax.lax.conv_general_dilated(
-        x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
+    return convolve(x, kernel, stride)
 
 
 def _conv_by_taps(x: Float[Array, "b h w c"], kernel: Float[Array, "k k c o"], stride: int) -> Float[Array, "b h2 w2 o"]:
@@ -81,7 +80,8 @@ class Conv(nn.Module):
         dtype = compute_dtype(self.config, kernel)
         y = conv2d(x.astype(dtype), kernel.astype(dtype), self.stride, self.config.winograd)
         if self.use_bias:
-            y = y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(dtype)
+            bias = self.param("bias", nn.initializers.zeros, (self.features,))
+            y = y + at_all_pixels(bias.astype(dtype), y.shape)
         return y
 
 
@@ -112,7 +112,8 @@ class FrozenBatchNorm(nn.Module):
         var = self.variable("batch_stats", "var", jnp.ones, shape).value
         self.variable("batch_stats", "count", lambda: np.zeros((), np.int64))
         factor = scale * jax.lax.rsqrt(var + NORM_EPSILON)
-        return (x * factor + (bias - mean * factor)).astype(x.dtype)
+        shift = bias - mean * factor
+        return (x * at_all_pixels(factor, x.shape) + at_all_pixels(shift, x.shape)).astype(x.dtype)
 
 
 def make_norm(config: HMMNConfig, name: str) -> FrozenBatchNorm | nn.GroupNorm:
