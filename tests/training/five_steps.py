@@ -12,6 +12,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import optax
 
 from hmmn_jax.training.optimizer import make_optimizer
 from hmmn_jax.training.parallel import AXIS, Parallel
@@ -24,14 +25,14 @@ BATCH, STEPS, SIDE = 8, 5, 192  # 12 x 12 cells, of which few are selected
 EMA_DECAY = 0.75
 CONFIG = small.SMALL.replace(  # as little as compiles fast
     norm="none",
-    stem_width=4,
+    stem_width=8,
     widths=(8, 8, 8),
     key_dim_s16=8,
     key_dim_s8=8,
-    key_dim_s4=4,
+    key_dim_s4=8,
     value_dim_s16=8,
-    value_dim_s8=4,
-    value_dim_s4=4,
+    value_dim_s8=8,
+    value_dim_s4=8,
     decoder_dim=8,
 )
 
@@ -48,7 +49,7 @@ def batch(step):
 def make_run(config=CONFIG, **options):
     """The first state, and the step that leads on from it."""
     schedule = learning_rate_schedule("poly", 1e-3, 100, warmup_steps=2)
-    optimizer = make_optimizer("adam", schedule, clip_norm=1.0)
+    optimizer = optax.flatten(make_optimizer("adam", schedule, clip_norm=1.0))  # one vector compiles faster than many leaves
     step = make_train_step(config, optimizer, schedule, seed=3, ema_decay=EMA_DECAY, **options)
     return TrainState.create(small.variables(CONFIG, "float64"), optimizer, ema=True), step
 

@@ -1,6 +1,7 @@
-"""Gradients that XLA states badly for a CPU, stated again: of a convolution's kernel, and of what is the same at all pixels.
+"""Convolution and broadcast with gradients that suit a CPU as well.
 
-Elsewhere, and in all other respects, the gradients are XLA's own.
+On a CPU, XLA states two gradients badly: that of a convolution's kernel, and that of what is the same at all pixels. There
+they are matrix products; everywhere else they are XLA's own. In float64, which only a CPU has, so is the convolution itself.
 """
 
 import functools
@@ -16,7 +17,7 @@ BAND_BYTES = 4 * 2**20  # of a convolution's input and output gone through at on
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def convolve(x: Float[Array, "b h w c"], kernel: Float[Array, "k k c o"], stride: int) -> Float[Array, "b h2 w2 o"]:
-    """Cross-correlation with k // 2 zeros on every side, by XLA."""
+    """Cross-correlation with k // 2 zeros on every side."""
     size = kernel.shape[0]
     if size == 1:  # a matrix product, which XLA runs a little faster as such
         return jnp.tensordot(x[:, ::stride, ::stride], kernel[0, 0], 1)

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hmmn_jax.model import gradients
-from hmmn_jax.model.gradients import at_all_pixels, convolve
+from hmmn_jax.model import convolution
+from hmmn_jax.model.convolution import at_all_pixels, convolve
 from tests import oracles
 
 
@@ -28,7 +28,7 @@ def gradients_by_loops(x, kernel, stride, gradient):
 @pytest.mark.parametrize("band_bytes", [1, 2**30], ids=["a band a row", "one band"])
 @pytest.mark.parametrize(("size", "stride"), [(1, 1), (1, 2), (3, 1), (3, 2), (7, 2)])
 def test_gradients_of_a_convolution(x64, monkeypatch, size, stride, band_bytes):
-    monkeypatch.setattr(gradients, "BAND_BYTES", band_bytes)
+    monkeypatch.setattr(convolution, "BAND_BYTES", band_bytes)
     rng = np.random.default_rng(0)
     for height, width in ((6, 8), (5, 9)):
         x, kernel = rng.normal(size=(2, height, width, 3)), rng.normal(size=(size, size, 3, 4))
