@@ -7,7 +7,6 @@ writes to the folder OUT what each run has come to. `--sparing` saves memory: mi
 
 import argparse
 import json
-import re
 from pathlib import Path
 
 import jax
@@ -90,13 +89,10 @@ def main():
         same = jax.tree.map(
             lambda x: all(np.array_equal(shard, x[0]) for shard in x), shards, is_leaf=lambda x: isinstance(x, list)
         )
-        hlo = step.lower(state, parallel.shard({name: value[mine] for name, value in batch(0).items()})).compile().as_text()
-        collectives = re.findall(r" ((?:all|collective|reduce-scatter)[\w\-]*?)(?:-start)?\(", hlo)
         facts = {
             "devices": len(state.step.sharding.device_set),
             "copies": len(state.step.addressable_shards),
             "same": all(jax.tree.leaves(same)),
-            "collectives": collectives,
         }
         name = f"{kind}-{args.process}"
         np.savez(args.out / f"{name}.npz", **flatten(state, metrics))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -19,8 +20,10 @@ QUICK = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 
 
 def start(folder, *arguments):
-    environment = os.environ | {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {QUICK}", "JAX_PLATFORMS": "cpu"}
-    with open(folder / f"log{len(list(folder.glob('log*')))}", "w") as log:
+    number = len(list(folder.glob("log*")))
+    dump = f"--xla_dump_to={folder / f'hlo{number}'} --xla_dump_hlo_as_text --xla_dump_hlo_module_re=.*step.*"
+    environment = os.environ | {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {QUICK} {dump}", "JAX_PLATFORMS": "cpu"}
+    with open(folder / f"log{number}", "w") as log:
         command = [sys.executable, "-m", "tests.training.five_steps", str(folder), *arguments]
         return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
@@ -56,16 +59,16 @@ def runs(tmp_path_factory):
     facts = {
         f"{p.parent.name[:-1]}/{p.stem}": json.loads(p.read_text()) for p in (*eight.glob("*.json"), *hosts.glob("*.json"))
     }
-    return states, five_steps.flatten(state, metrics), numbers, facts
+    return states, five_steps.flatten(state, metrics), numbers, facts, (eight, hosts)
 
 
 ALL = ["eight/pmap-0", "eight/jit-0", "hosts/jit-0", "hosts/jit-1"]
 
 
 def test_metrics(runs):
-    states, alone, _, _ = runs
+    states, alone, *_ = runs
     assert alone[".step"] == five_steps.STEPS
-    norm = np.sqrt(sum((leaf**2).sum() for leaf in jax.tree.leaves(states[-1].params)))
+    norm = np.sqrt(sum((leaf**2).sum() for leaf in map(np.asarray, jax.tree.leaves(states[-1].params))))
     np.testing.assert_allclose(alone["parameter_norm"][-1], norm, rtol=1e-12)
     assert np.isfinite(alone["loss"]).all()
     assert (alone["gradient_norm"] > 1).all()  # so that clipping, which comes after the average, matters
@@ -77,7 +80,7 @@ def test_the_average_lags_behind_and_constants_stay(runs):
     states, *_ = runs
     average = states[0].params
     for state in states[1:]:
-        average = jax.tree.map(lambda old, new: 0.75 * old + 0.25 * new, average, state.params)
+        average = jax.tree.map(lambda old, new: 0.75 * np.asarray(old) + 0.25 * np.asarray(new), average, state.params)
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-12), states[-1].ema, average)
     assert states[-1].best_variables["params"] is states[-1].ema
     jax.tree.map(np.testing.assert_array_equal, states[-1].constants, states[0].constants)
@@ -86,7 +89,7 @@ def test_the_average_lags_behind_and_constants_stay(runs):
 @pytest.mark.parametrize("name", ALL)
 def test_equals_one_device(runs, name):
     """The two hosts also accumulate over two micro-batches and compute activations again."""
-    _, alone, numbers, _ = runs
+    _, alone, numbers, *_ = runs
     assert numbers[name].keys() == alone.keys()
     for key, expected in alone.items():
         assert np.abs(numbers[name][key] - expected).max() <= 1e-9 * max(1, np.abs(expected).max()), key
@@ -94,15 +97,18 @@ def test_equals_one_device(runs, name):
 
 @pytest.mark.parametrize("name", ALL)
 def test_every_device_holds_the_same(runs, name):
-    *_, facts = runs
+    *_, facts, _ = runs
     assert facts[name]["same"]
     assert facts[name]["copies"] == (8 if name.startswith("eight") else 2)
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_one_all_reduce_a_step(runs, name):
-    *_, facts = runs
-    assert facts[name]["collectives"] == ["all-reduce"]
+def test_one_all_reduce_a_step(runs):
+    *_, folders = runs
+    programs = [path for folder in folders for path in folder.glob("hlo*/*after_optimizations.txt")]
+    assert len(programs) == 4  # pmap, jit and one of each host
+    for program in programs:
+        collectives = re.findall(r" ((?:all|collective|reduce-scatter)[\w\-]*?)(?:-start)?\(", program.read_text())
+        assert collectives == ["all-reduce"]
 
 
 @pytest.mark.parametrize(
