@@ -69,7 +69,7 @@ def measure_parts(args: argparse.Namespace) -> dict[str, float]:
     from data.clips.draws import Draws
 
     config = make_config(args)
-    pipeline.let_xla_start()
+    pipeline.start_tensorflow()
     fetcher = pipeline.open_fetcher(config)
 
     def draws(sample: tf.Tensor) -> Draws:

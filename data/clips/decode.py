@@ -80,7 +80,7 @@ def as_grey(png: bytes) -> bytes:
     header = png[_SIGNATURE + 4 : _SIGNATURE + 21]  # type and fields of IHDR
     header = header[:13] + bytes([_GREY]) + header[14:]
     at = _SIGNATURE + 25
-    while (kind := png[at + 4 : at + 8]) not in (b"IDAT", b"IEND", b""):
+    while png[at + 4 : at + 8] not in (b"IDAT", b"IEND", b""):
         at += 12 + int.from_bytes(png[at : at + 4], "big")
     return png[: _SIGNATURE + 4] + header + struct.pack(">I", zlib.crc32(header)) + png[at:]
 

@@ -106,7 +106,7 @@ def render(
         fill: int32 [3], colour outside of the image, and of what is hidden.
         hidden: bool [3,H,W].
     """
-    # Four programs: as one, XLA runs arithmetic and look-ups in one loop, which then cannot use vectors; that takes twice as long.
+    # Four programs: in one, XLA puts arithmetic and look-ups into one loop without vectors, which takes twice as long.
     place, right, below, along, down, outside = _aim(start, size, slot, maps, keys)
     corners = _look_up(_pack(colours), place, right, below)
     matrix = tf.cast(tf.round(matrix * 2**MATRIX_BITS), tf.int32)
