@@ -144,9 +144,8 @@ def main() -> None:
         return statistics.median(found[worker][name] for found in rounds)
 
     ours, peer = median("ours", "clip"), median("peer", "clip")
-    print(
-        f"{' '.join(args.stills or args.videos)}, {SIZE}x{SIZE}, one core, medians of {args.rounds} processes of {args.clips} clips"
-    )
+    names = " ".join(args.stills or args.videos)
+    print(f"{names}, {SIZE}x{SIZE}, one core, medians of {args.rounds} processes of {args.clips} clips")
     print(f"clips/s: {1 / ours:.1f}, Pillow {1 / peer:.1f}, ratio {peer / ours:.2f}")
     parts = {name: median("parts", name) for name in ("reading", "decoding", "transforming")}
     total = sum(parts.values())

@@ -100,7 +100,7 @@ def _explain(error: tf.errors.OpError, fetcher: Fetcher) -> str:
     """What went wrong in a clip, with the file to blame where one is found."""
     if assertion := re.search(r"assertion failed: \[([^\]]*)\] \[([^\]]*)\]", error.message):
         return f"set {assertion[2]}: {assertion[1]}"
-    for row in reversed(fetcher.recent):
+    for row in reversed(list(fetcher.recent)):
         which = int(np.searchsorted(fetcher.tables.set_frame, row, side="right")) - 1
         try:
             files = fetcher.sources[which].fetch(fetcher.tables.record[[row]])
