@@ -20,6 +20,7 @@ def base() -> ConfigDict:
     config = ConfigDict()
     config.data_dir = "~/tensorflow_datasets"
     config.seed = 0
+    config.distinct = 0  # so many clips come again and again; 0: every sample is another
     config.workers = 0  # threads that make clips; 0: as many as pay
     config.sets = ConfigDict()
     config.size = (384, 384)  # height, width

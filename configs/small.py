@@ -1,17 +1,44 @@
-"""Small public sets: stills of people and streets, and DAVIS-2016 at 288p, half and half.
+"""A small model from scratch on small public sets: what trains on a CPU.
 
-    python -m data.preview --config configs/small.py --config.data.data_dir=DATA --out preview.png
+    python train.py --config configs/small.py --workdir RUN --config.data.data_dir=DATA --config.validation.data=DAVIS
 
-DATA is where `python -m data.build` put image_masks/{ccp,human,camvid} and davis/2016_288p.
+DATA is where `python -m data.build` put image_masks/{ccp,human,camvid} and davis/2016_288p; DAVIS is the folder of DAVIS-2016,
+or of some of its sequences. Clips of 144x144, 1.8 million parameters, one object. More samples need another schedule: a new run.
+
+Expected: not measured yet. Repeating the first mask has 0.255 J&F on DAVIS-2016 val, carrying it by optical flow 0.415.
+Cost: 5000 steps of 0.75 s on two cores (measured over 40 steps), about 65 minutes, validation apart.
 """
 
 from ml_collections import ConfigDict
 
-from configs import data
+from configs import data, training
+
+STILLS, VIDEOS = data.SMALL_STILLS, data.SMALL_VIDEOS
 
 
 def get_config() -> ConfigDict:
     """Stills and videos in one mixture."""
-    config = ConfigDict()
+    config = training.base()
+    config.model = training.tiny_model()
     config.data = data.small_videos()
+    config.data.size = (144, 144)
+    config.data.resize = 144
+    config.data.min_area = 60
+    # Stills for the most part, then videos: of the clips, a quarter and later 60 % are videos.
+    config.data.sets.davis.repeat = ((0, STILLS / VIDEOS / 3), (9000, STILLS / VIDEOS * 1.5))
+    config.data.max_skip = ((0, 6), (9000, 15))
+    config.data.max_objects = 1
+    config.batch = 6
+    config.samples = 30_000
+    config.optimizer = ConfigDict({"name": "adamw", "clip_norm": 1.0, "weight_decay": 1e-4})
+    config.learning_rate.schedule = "cosine"
+    config.learning_rate.peak = 1.5e-3
+    config.learning_rate.warmup = 1200
+    config.ema_decay = 0.998
+    config.log_every = 50
+    config.checkpoint.every = 250
+    config.validation.every = 1000
+    config.validation.year = "2016"
+    config.validation.single_object = True
+    config.validation.height = 240
     return config.lock()

@@ -43,14 +43,19 @@ def load_checkpoint(path: str | Path) -> tuple[dict[str, Any], HMMNConfig]:
         return from_torch(read_torch_file(path), config, str(path)), config
     if not path.is_dir():
         raise CheckpointError(f"{path}: no such file or folder; expected a checkpoint")
+    config = load_config(path)
+    return _restore(_variables_folder(path), config), config
+
+
+def load_config(path: Path) -> HMMNConfig:
+    """The config of the model in a checkpoint folder or training workdir. Raises CheckpointError."""
     if not (path / CONFIG_FILE).is_file():
         raise CheckpointError(f"{path}: no {CONFIG_FILE} in it; expected a folder that convert_weights.py or train.py wrote")
     try:
         text = (path / CONFIG_FILE).read_text()
     except OSError as error:
         raise CheckpointError(f"{path / CONFIG_FILE}: {error.strerror}") from error
-    config = _parse_config(text, path / CONFIG_FILE)
-    return _restore(_variables_folder(path), config), config
+    return _parse_config(text, path / CONFIG_FILE)
 
 
 def save_checkpoint(path: str | Path, variables: dict[str, Any], config: HMMNConfig) -> None:

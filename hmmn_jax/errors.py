@@ -19,3 +19,13 @@ class MismatchError(CheckpointError):
 
 class DataError(HMMNError):
     """A file or folder of data that is not what it should be."""
+
+
+class ConfigError(HMMNError):
+    """A setting that cannot work, alone or together with others."""
+
+
+class DivergedError(HMMNError):
+    """Training whose loss is no number any more, or has grown beyond all bounds."""
+
+    exit_code = 3

@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 import convert_weights
 import hmmn_jax
 from hmmn_jax.torch_weights import to_torch
-from hmmn_jax.training.losses import clip_cross_entropy
+from hmmn_jax.training.train_step import clip_loss
 from tests.golden.seeded import seeded_tensor
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -87,17 +87,16 @@ def test_loss_logits_and_gradients_of_the_training_form(released, x64):
     clip = load("train_clip")
     variables, config = released
     constants = {name: collection for name, collection in variables.items() if name != "params"}
-    masks = jnp.asarray(clip["labels"])[None]
     objects = int(clip["labels"][0].max())
-    first = jnp.stack([masks[:, 0] == k for k in range(objects + 1)], axis=1).astype(float)
-
-    video, keep = jnp.asarray(clip["video"])[None], jnp.asarray(clip["coins"] > 0)[None]
+    batch = {"frames": clip["video"], "masks": clip["labels"], "valid": np.ones(objects, bool)}
+    batch = {name: jnp.asarray(value)[None] for name, value in batch.items()}
+    keep = jnp.asarray(clip["coins"] > 0)[None]
 
     @jax.jit
     def loss_and_gradients(params):
         def loss(params):
-            logits = hmmn_jax.HMMN(config).apply({"params": params, **constants}, video, first, keep=keep)
-            return clip_cross_entropy(logits, masks[:, 1:]).mean(), logits
+            loss, _, logits = clip_loss(config, {"params": params, **constants}, batch, keep)
+            return loss, logits
 
         return jax.value_and_grad(loss, has_aux=True)(params)
 

@@ -68,7 +68,9 @@ def clips(
 
     @tf.autograph.experimental.do_not_convert
     def clip(place: tf.Tensor) -> dict[str, tf.Tensor]:
-        return make_clip(config, fetcher, place // share * batch + host * share + place % share)
+        sample = place // share * batch + host * share + place % share
+        drawn = sample % config.distinct if config.distinct else sample
+        return {**make_clip(config, fetcher, drawn), "sample": sample}
 
     workers = config.workers or tf.data.AUTOTUNE
     options = tf.data.Options()

@@ -51,6 +51,9 @@ class HMMNConfig:
     # 3x3 convolutions by Winograd's algorithm, in float32: faster on a CPU, 1e-4 away from exact at most; for inference.
     winograd: bool = False
 
+    # Training: the backward pass computes each block of trunks and decoder again rather than hold all of its activations.
+    remat: bool = False
+
     def __post_init__(self):
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)

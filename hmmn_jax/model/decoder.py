@@ -61,6 +61,10 @@ class ResBlock(nn.Module):
         return x + Conv(features, self.config, name="conv2")(nn.relu(y))
 
 
+def _res_block(config: HMMNConfig) -> nn.Module:
+    return (nn.remat(ResBlock) if config.remat else ResBlock)(config)
+
+
 class ReadoutConv(nn.Module):
     """convFM of the paper's figure: a 3x3 convolution of [readout, query value], split where one ends and the other begins.
 
@@ -97,7 +101,7 @@ class Refine(nn.Module):
         self.conv_skip = Conv(dim, self.config)
         if self.config.use_topk_read:
             self.conv_memory = Conv(dim, self.config, use_bias=False)
-        self.res_skip, self.res_out = ResBlock(self.config), ResBlock(self.config)
+        self.res_skip, self.res_out = _res_block(self.config), _res_block(self.config)
 
     def __call__(
         self,
@@ -122,9 +126,10 @@ class Decoder(nn.Module):
 
     def setup(self):  # noqa: D102
         self.conv_readout = ReadoutConv(self.config)
-        self.res_s16 = ResBlock(self.config)
+        self.res_s16 = _res_block(self.config)
         self.refine_s8, self.refine_s4 = Refine(self.config), Refine(self.config)
-        self.conv_predict = Conv(2, self.config)
+        # Small, so that training starts from even odds: probabilities near 0 and 1 have next to no gradient.
+        self.conv_predict = Conv(2, self.config, kernel_init=nn.initializers.variance_scaling(0.01, "fan_in", "normal"))
 
     def share(self, features: QueryFeatures) -> Query:
         """What all objects have in common: the shares of the query in the decoder's convolutions, with their biases."""

@@ -78,12 +78,13 @@ class Conv(nn.Module):
     kernel_size: int = 3
     stride: int = 1
     use_bias: bool = True
+    kernel_init: nn.initializers.Initializer = nn.initializers.he_normal()
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 o"]:
         """Convolves and adds the bias, if there is one."""
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
+        kernel = self.param("kernel", self.kernel_init, shape)
         dtype = compute_dtype(self.config, kernel)
         y = conv2d(x.astype(dtype), kernel.astype(dtype), self.stride, self.config.winograd)
         if self.use_bias:

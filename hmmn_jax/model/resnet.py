@@ -45,10 +45,10 @@ class Trunk(nn.Module):
         config = self.config
         x = stem if config.norm == "none" else make_norm(config, "norm1")(stem)
         x = nn.max_pool(jnp.pad(nn.relu(x), ((0, 0), (1, 1), (1, 1), (0, 0))), (3, 3), (2, 2))  # zeros never win after a relu
-        outputs = []
+        block, outputs = nn.remat(Bottleneck) if config.remat else Bottleneck, []
         for stage, (blocks, width) in enumerate(zip(config.blocks, config.widths, strict=True), 2):
             for i in range(blocks):
                 stride = 2 if i == 0 and stage > 2 else 1
-                x = Bottleneck(width, config, stride, project=i == 0, name=f"res{stage}_{i}")(x)
+                x = block(width, config, stride, project=i == 0, name=f"res{stage}_{i}")(x)
             outputs.append(x)
         return tuple(outputs)

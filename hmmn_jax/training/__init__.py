@@ -1,1 +1,1 @@
-"""Training: losses."""
+"""Training: schedules, optimizer, the step, and how it runs on many devices."""

@@ -7,12 +7,34 @@ from jaxtyping import Array, Float, Integer
 from hmmn_jax.model.precision import at_least_float32
 
 
-def clip_cross_entropy(logits: Float[Array, "b t o1 h w"], masks: Integer[Array, "b t h w"]) -> Float[Array, " b"]:
-    """Cross-entropy of each clip: mean over the pixels of a frame, summed over its t frames.
+def frame_cross_entropy(
+    logits: Float[Array, "b t o1 h w"],
+    masks: Integer[Array, "b t h w"],
+    hardest_share: float | Float[Array, ""] | None = None,
+) -> Float[Array, "b t"]:
+    """Cross-entropy of each frame: the mean over its pixels, or over its hardest share.
 
-    Logits have the background first and -inf for objects that are padding; masks are ids 0..o of objects that are not.
+    Args:
+      logits: background first, -inf for objects that are padding.
+      masks: ids 0..o, of objects that are not padding.
+      hardest_share: (0, 1]: only that share of a frame's pixels, those with the greatest loss, counts (bootstrapping); taken
+        within each frame, so that nothing depends on what else is in the batch. None is 1, without the sorting.
     """
     logits = logits.astype(at_least_float32(logits))
-    chosen = jnp.take_along_axis(logits, masks[:, :, None].astype(jnp.int32), axis=2)[:, :, 0]
+    channels = jnp.arange(logits.shape[2], dtype=masks.dtype)[:, None, None]
+    chosen = jnp.where(masks[:, :, None] == channels, logits, 0).sum(2)  # a gather over so few channels is slow on a TPU
     losses = jax.nn.logsumexp(logits, axis=2) - chosen
-    return losses.mean((2, 3)).sum(1)
+    if hardest_share is None:
+        return losses.mean((2, 3))
+    return _hardest_mean(losses.reshape(*losses.shape[:2], -1), hardest_share)
+
+
+def _hardest_mean(losses: Float[Array, "b t n"], share: float | Float[Array, ""]) -> Float[Array, "b t"]:
+    """Mean of the ceil(share * n) greatest; equal losses at the threshold count equally."""
+    n = losses.shape[-1]
+    count = jnp.clip(jnp.ceil(jnp.asarray(share) * n).astype(jnp.int32), 1, n)
+    fixed = jax.lax.stop_gradient(losses)
+    threshold = jax.lax.dynamic_slice_in_dim(jnp.sort(fixed, axis=-1), n - count, 1, axis=-1)
+    above, equal = fixed > threshold, fixed == threshold
+    weight = (count - above.sum(-1, keepdims=True)) / equal.sum(-1, keepdims=True)
+    return (losses * jnp.where(above, 1, jnp.where(equal, weight, 0)).astype(losses.dtype)).sum(-1) / count

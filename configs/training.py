@@ -1,0 +1,87 @@
+"""What all training experiments share: a function that gives it, for the config files to change.
+
+Lengths are in samples (clips seen), so that neither the batch nor the number of devices moves them; how often something is
+logged, saved or validated is in steps.
+"""
+
+import dataclasses
+
+from ml_collections import ConfigDict, config_dict
+
+from hmmn_jax import HMMNConfig
+
+
+def base() -> ConfigDict:
+    """The recipe of the STM family, but for its data: Adam, 1e-5, four clips a step, all pixels count the same."""
+    config = ConfigDict()
+    config.model = ConfigDict(HMMNConfig().to_dict())
+    config.model.dtype = config_dict.placeholder(str)  # None: float32
+    config.seed = 0  # of the variables drawn at random, and of the coins of the memory branches
+    config.samples = 2_000_000
+    config.batch = 4  # clips of a step, over all devices
+    config.micro_batches = 1  # parts that a device goes through its share in
+    config.parallel = "pmap"  # or "jit", for several hosts
+
+    config.optimizer = ConfigDict({"name": "adam", "clip_norm": 0.0, "weight_decay": 0.0})
+    config.learning_rate = ConfigDict(
+        {
+            "schedule": "constant",  # or poly, step, cosine
+            "peak": 1e-5,
+            "warmup": 0,  # samples
+            "power": 0.9,  # of poly
+            "boundaries": (),  # of step: shares of the run
+            "factor": 0.1,  # of step
+            "end": 0.0,  # of poly and cosine: share of the peak
+        }
+    )
+    # From sample `start` to `end`, fewer and fewer pixels count in the loss, at last the hardest `share` of each frame.
+    config.hardest = ConfigDict({"share": 1.0, "start": 80_000, "end": 280_000})
+    config.dropout = 0.5  # probability that a Refine does without its fine memory
+    config.ema_decay = 0.0  # 0: no moving average
+
+    config.init = ""  # variables to start from: a workdir, converted weights, or torchvision's ResNet-50
+    config.resume = ""  # a workdir whose run goes on here, with this config: step and optimizer included
+
+    config.log_every = 100
+    config.stop_above = 20.0  # mean loss over `log_every` steps that counts as diverged
+    config.checkpoint = ConfigDict({"every": 2000, "keep": 3, "keep_best": 1})
+    config.validation = validation()
+    config.profile = ""  # START:STOP, steps of which a trace is written
+    return config
+
+
+def validation() -> ConfigDict:
+    """J&F on a benchmark laid out as DAVIS is, in the course of training."""
+    config = ConfigDict()
+    config.data = ""  # its root; "": no validation
+    config.every = 10_000
+    config.year = "2017"
+    config.split = "val"
+    config.resolution = ""  # "": 480p, or the only one there is
+    config.sequences = ()  # of the list; (): all of them
+    config.single_object = False  # as in DAVIS-2016
+    config.height = 480  # of the frames that the network sees; scores are at their full size
+    config.mem_every = 5
+    return config
+
+
+def tiny_model() -> ConfigDict:
+    """A model for a CPU: GroupNorm, 2.3 million parameters."""
+    small = HMMNConfig(
+        stem_width=24,
+        blocks=(2, 2, 3),
+        widths=(64, 128, 256),
+        norm="group",
+        key_dim_s16=48,
+        key_dim_s8=32,
+        key_dim_s4=16,
+        value_dim_s16=96,
+        value_dim_s8=48,
+        value_dim_s4=24,
+        decoder_dim=48,
+        k_s8=24,
+        k_s4=6,
+    )
+    config = ConfigDict(dataclasses.asdict(small))
+    config.dtype = config_dict.placeholder(str)
+    return config

@@ -1,0 +1,232 @@
+"""The whole of training, from a config to trained variables; read from top to bottom."""
+
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+from jax.experimental import multihost_utils
+from ml_collections import ConfigDict
+
+from hmmn_jax.errors import ConfigError
+from hmmn_jax.inference import Segmenter
+from hmmn_jax.layouts import Sequence as Video
+from hmmn_jax.model import HMMNConfig
+from hmmn_jax.training.checkpoint import Checkpoints, finished_steps
+from hmmn_jax.training.monitor import Monitor
+from hmmn_jax.training.optimizer import make_optimizer
+from hmmn_jax.training.parallel import AXIS, Parallel
+from hmmn_jax.training.run_summary import describe, peak_memory
+from hmmn_jax.training.schedules import hardest_share_schedule, learning_rate_schedule
+from hmmn_jax.training.start import require_same_config, starting_state, write_config
+from hmmn_jax.training.train_state import TrainState
+from hmmn_jax.training.train_step import Batch, TrainStep, make_train_step
+from hmmn_jax.training.validation import require_annotations, validate
+from hmmn_jax.training.writer import Writer
+
+STEP_INPUTS = ("frames", "masks", "valid", "sample")  # of a batch; the rest of it is for people
+
+
+class Summary(NamedTuple):
+    """How a run went.
+
+    origin: where it started from.
+    metrics: the last line of numbers written, without those of a validation.
+    scores: of the last validation in this run, or None.
+    interrupted: whether it stopped early, saved, because it was asked to.
+    """
+
+    origin: str
+    metrics: dict[str, float]
+    scores: dict[str, float] | None
+    interrupted: bool
+
+
+def train_and_evaluate(
+    config: ConfigDict,
+    workdir: str | Path,
+    batches: Callable[[int], Iterator[Batch]],
+    validation: Sequence[Video] = (),
+) -> tuple[TrainState, Summary]:
+    """Trains until `config.samples` have been seen, or goes on with a run that was interrupted.
+
+    Everything is a function of the config and the step, so a run that is killed and started again ends as if it never was.
+
+    Args:
+      config: `configs/training.py` names and explains the fields.
+      workdir: of this run; made where it is missing. Holds `config.json`, `checkpoints`, `metrics.jsonl`, `tensorboard`,
+        `pictures`.
+      batches: given a step, the batches of this process from there on: dicts of NumPy arrays, see `train_step`.
+      validation: annotated sequences for J&F in between; none: no validation.
+
+    Returns:
+      The last state, on the devices, and a summary.
+
+    Raises:
+      ConfigError: a config that cannot work, or is another than the one the run was started with; nothing was written.
+      CheckpointError: nothing to start from, or a checkpoint that cannot be written.
+      DivergedError: the loss is not finite, or far too high.
+    """
+    workdir = Path(workdir).absolute()
+
+    # --- What the config says: any mistake in it is told before anything is written. ---
+    model = model_config(config)
+    total = config.samples // config.batch
+    if total < 1:
+        raise ConfigError(f"samples is {config.samples}, expected at least one batch of {config.batch}")
+    profile = profile_range(config.profile)
+    parallel = Parallel(config.parallel, config.batch, config.micro_batches)
+    learning_rate, optimizer = make_optimization(config, total)
+    train_step = parallel.compile(make_step(config, model, optimizer, learning_rate))
+    require_annotations(validation)
+    if finished_steps(workdir):
+        require_same_config(workdir, config)
+
+    # --- Where to start: in this workdir, in another run, from variables made elsewhere, or from nothing. ---
+    state, origin = starting_state(config, model, optimizer, workdir)
+    first = int(state.step)
+    data = batches(first)  # the data's position is the step
+    if jax.process_index() == 0:
+        write_config(workdir, model, config)
+        print(describe(state, origin, parallel, total), flush=True)
+    state = parallel.replicate(state)
+    tracing = profile is not None and profile[0] > first
+
+    scores, interrupted = None, False
+    with (
+        Checkpoints(workdir, config.checkpoint.keep, config.checkpoint.keep_best) as checkpoints,
+        Writer(workdir, first) as writer,
+        Monitor(writer, first, total, config.batch, config.log_every, config.stop_above) as monitor,
+        Interruption() as interruption,
+    ):
+        for step in range(first + 1, total + 1):
+            # --- The step. It is only started here: its numbers are fetched when the next one runs. ---
+            if tracing and step == profile[0]:
+                monitor.flush()
+                jax.profiler.start_trace(workdir / "profile")
+            with monitor.waiting_for_input():
+                batch = next(data)
+            skip = at_sample(config.data.max_skip, (step - 1) * config.batch)
+            state, metrics = train_step(state, parallel.shard({name: batch[name] for name in STEP_INPUTS}))
+            monitor.after(step, batch, metrics, max_skip=skip)
+            if tracing and step == profile[1]:
+                monitor.flush()
+                jax.profiler.stop_trace()
+            if step == first + 1:
+                monitor.flush()
+                monitor.restart_clock()  # compilation does not count
+                monitor.say(peak_memory())
+
+            # --- Now and then: validation, a checkpoint. ---
+            last = step == total
+            interrupted = interruption.reached(step) and not last
+            validating = bool(validation) and (last or step % config.validation.every == 0) and not interrupted
+            if last or interrupted or validating or step % config.checkpoint.every == 0:
+                monitor.flush()  # no state is kept whose loss is not finite
+                with monitor.apart():
+                    if validating:
+                        scores = judge(state, step, model, validation, config.validation, writer)
+                        monitor.say(f"step {step}: " + ", ".join(f"{name} {value:.3f}" for name, value in scores.items()))
+                    checkpoints.save(state, scores if validating else None)
+            if interrupted:
+                break
+    return state, Summary(origin, monitor.last, scores, interrupted)
+
+
+def judge(
+    state: TrainState, step: int, model: HMMNConfig, validation: Sequence[Video], settings: ConfigDict, writer: Writer
+) -> dict[str, float]:
+    """Validates a state, and writes what came of it; returns the scores."""
+    variables = jax.tree.map(np.asarray, state.best_variables)
+    result = validate(Segmenter(variables, model, mem_every=settings.mem_every), validation, settings)
+    writer.scalars(step, {f"validation/{name}": value for name, value in (result.scores | result.sequences).items()})
+    if result.sheet is not None:
+        writer.picture(step, "validation", result.sheet)
+    return result.scores
+
+
+def model_config(config: ConfigDict) -> HMMNConfig:
+    """The model of a config. Raises ConfigError for one that no network can have."""
+    try:
+        return HMMNConfig.from_dict(config.model.to_dict())
+    except ValueError as error:
+        raise ConfigError(f"config.model: {error}") from error
+
+
+def make_optimization(config: ConfigDict, total: int) -> tuple[optax.Schedule, optax.GradientTransformation]:
+    """The learning rate by step, and the optimizer that follows it."""
+    rate = config.learning_rate
+    learning_rate = learning_rate_schedule(
+        rate.schedule,
+        rate.peak,
+        total,
+        rate.warmup // config.batch,
+        power=rate.power,
+        boundaries=rate.boundaries,
+        factor=rate.factor,
+        end=rate.end,
+    )
+    return learning_rate, make_optimizer(config.optimizer.name, learning_rate, **_without(config.optimizer, "name"))
+
+
+def make_step(
+    config: ConfigDict, model: HMMNConfig, optimizer: optax.GradientTransformation, learning_rate: optax.Schedule
+) -> TrainStep:
+    """The pure step that a config describes, for `Parallel.compile`."""
+    hardest = config.hardest
+    return make_train_step(
+        model,
+        optimizer,
+        learning_rate,
+        seed=config.seed,
+        dropout=config.dropout,
+        hardest_share=hardest_share_schedule(hardest.share, hardest.start // config.batch, hardest.end // config.batch),
+        micro_batches=config.micro_batches,
+        ema_decay=config.ema_decay,
+        axis_name=AXIS,
+    )
+
+
+def profile_range(text: str) -> tuple[int, int] | None:
+    """`START:STOP` -> first and last step of the trace. Raises ConfigError for anything else but ""."""
+    if not text:
+        return None
+    start, _, stop = text.partition(":")
+    if not (start.isdigit() and stop.isdigit() and 1 <= int(start) <= int(stop)):
+        raise ConfigError(f"profile is {text!r}, expected START:STOP, two steps in order, such as 10:15")
+    return int(start), int(stop)
+
+
+def at_sample(schedule: Sequence[tuple[int, float | int]], sample: int) -> float:
+    """The value at a sample of ((first sample, value), ...)."""
+    return float(next(value for first, value in reversed(schedule) if first <= sample))
+
+
+class Interruption:
+    """Notices SIGTERM, on several hosts that of any, so that the run can be saved; a context manager."""
+
+    def __init__(self):
+        self._asked = False
+
+    def __enter__(self) -> "Interruption":
+        if jax.process_count() == 1:  # else JAX listens itself, and agrees on a step
+            self._before = signal.signal(signal.SIGTERM, self._ask)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if jax.process_count() == 1:
+            signal.signal(signal.SIGTERM, self._before)
+
+    def reached(self, step: int) -> bool:
+        """Whether to stop after this step; to be called at every step by every process."""
+        return self._asked or multihost_utils.reached_preemption_sync_point(step)
+
+    def _ask(self, *_: Any) -> None:
+        self._asked = True
+
+
+def _without(config: ConfigDict, name: str) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key != name}

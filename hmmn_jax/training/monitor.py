@@ -1,0 +1,121 @@
+"""Watches a run step by step: numbers to the writer, a progress line, and a stop where the loss is none any more."""
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from hmmn_jax.errors import DivergedError
+from hmmn_jax.layouts import atomic_path
+from hmmn_jax.training.train_step import Batch, Metrics
+from hmmn_jax.training.writer import Writer
+
+MEANS = ("loss", "loss_frame_1", "loss_frame_2", "gradient_norm")  # over the steps of an interval; of the others, the last
+
+
+class Monitor:
+    """Fetches the metrics of each step one step late: then they are there, and the device has the next step to do.
+
+    A context manager, which ends the progress line.
+    """
+
+    def __init__(self, writer: Writer, first: int, total: int, batch: int, every: int, stop_above: float | int):
+        """Starts the clock.
+
+        Args:
+          writer: of the numbers; in its workdir the batch of a step is saved that has no finite loss.
+          first: steps done.
+          total: steps in all.
+          batch: clips of a step.
+          every: steps from one line of numbers to the next.
+          stop_above: mean loss over these steps that counts as diverged.
+        """
+        self.writer, self.batch, self.every, self.stop_above = writer, batch, every, stop_above
+        self.last: dict[str, float] = {}  # the last line written
+        self._pending: tuple[int, Batch, Metrics, dict[str, float]] | None = None
+        self._interval: list[dict[str, float]] = []
+        self.restart_clock()
+        self._bar = tqdm(total=total, initial=first, unit="step", disable=jax.process_index() > 0, dynamic_ncols=True)
+
+    def __enter__(self) -> "Monitor":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._bar.close()
+
+    @contextlib.contextmanager
+    def waiting_for_input(self) -> Iterator[None]:
+        """Counts as waiting for data what the block takes."""
+        start = time.perf_counter()
+        yield
+        self._waited += time.perf_counter() - start
+
+    @contextlib.contextmanager
+    def apart(self) -> Iterator[None]:
+        """Leaves what the block takes out of the clips a second."""
+        start = time.perf_counter()
+        yield
+        self._since += time.perf_counter() - start
+
+    def after(self, step: int, batch: Batch, metrics: Metrics, **about: float) -> None:
+        """Takes in a step that was just started, its batch and what is known about it; looks at the one before.
+
+        Raises:
+          DivergedError: the step before has no finite loss.
+        """
+        before, self._pending = self._pending, (step, batch, metrics, about)
+        if before is not None:
+            self._take(*before)
+
+    def flush(self) -> None:
+        """Looks at the last step, too. Raises DivergedError."""
+        before, self._pending = self._pending, None
+        if before is not None:
+            self._take(*before)
+
+    def restart_clock(self) -> None:
+        """Forgets the time since the last line: that of compilation, for one."""
+        self._timed_steps, self._waited, self._since = 0, 0.0, time.perf_counter()
+
+    def say(self, text: str) -> None:
+        """Prints a line above the progress line."""
+        if jax.process_index() == 0:
+            self._bar.write(text)
+
+    def _take(self, step: int, batch: Batch, metrics: Metrics, about: dict[str, float]) -> None:
+        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        self._bar.update()
+        if wrong := [name for name, value in values.items() if not math.isfinite(value)]:
+            self._stop(step, batch, f"{wrong[0]} is {values[wrong[0]]}")
+        self._interval.append(values)
+        self._timed_steps += 1
+        if step % self.every == 0:
+            self._write(step, batch, about)
+
+    def _write(self, step: int, batch: Batch, about: dict[str, float]) -> None:
+        seconds = time.perf_counter() - self._since
+        means = {name: float(np.mean([values[name] for values in self._interval])) for name in MEANS}
+        line = self._interval[-1] | means | about
+        line["clips_per_second"] = self._timed_steps * self.batch / seconds
+        line["input_wait"] = min(self._waited / seconds, 1.0)
+        self.last = line
+        self.writer.scalars(step, line)
+        self._bar.set_postfix_str(f"loss {line['loss']:.3f}, {line['clips_per_second']:.1f} clips/s")
+        self._interval = []
+        self.restart_clock()
+        if line["loss"] > self.stop_above:
+            self._stop(step, batch, f"the mean loss of {self.every} steps is {line['loss']:.3g}, above {self.stop_above:g}")
+
+    def _stop(self, step: int, batch: Batch, why: str) -> None:
+        process = f"_process_{jax.process_index()}" if jax.process_count() > 1 else ""
+        path = self.writer.workdir / f"bad_batch_{step}{process}.npz"
+        with atomic_path(path) as temporary:
+            np.savez(temporary, **batch)
+        raise DivergedError(
+            f"step {step}: {why}; its batch is in {path}; look at it, or go on from an earlier checkpoint with another config"
+        )

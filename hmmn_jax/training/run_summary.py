@@ -1,0 +1,41 @@
+"""What is about to run, said before it does."""
+
+import resource
+from typing import Any
+
+import jax
+
+from hmmn_jax.training.parallel import Parallel
+from hmmn_jax.training.train_state import TrainState
+
+
+def describe(state: TrainState, origin: str, parallel: Parallel, total_steps: int) -> str:
+    """A few lines: where the run starts, parameters by module, the batch, devices and memory."""
+    modules = {}
+    for path, leaf in jax.tree.leaves_with_path(state.params):
+        name = "/".join(key.key for key in path[:2])
+        modules[name] = modules.get(name, 0) + leaf.size
+    width = max(map(len, modules))
+    lines = [f"start: {origin}", "parameters:"]
+    lines += [f"  {name:{width}} {count:>12,}" for name, count in modules.items()]
+    lines += [f"  {'all':{width}} {sum(modules.values()):>12,}"]
+    devices = jax.devices()
+    lines.append(
+        f"batch: {parallel.batch_size} clips a step on {len(devices)} x {devices[0].device_kind} ({parallel.kind}, "
+        f"{jax.process_count()} processes); steps {int(state.step)} to {total_steps}"
+    )
+    sizes = {"parameters": state.params, "optimizer": state.opt_state, "moving average": state.ema}
+    parts = ", ".join(f"{name} {_megabytes(tree):.1f} MB" for name, tree in sizes.items() if tree is not None)
+    lines.append(f"memory a device: {_megabytes(state):.1f} MB of state ({parts}), activations apart")
+    return "\n".join(lines)
+
+
+def peak_memory() -> str:
+    """The most memory that this process and its first device have held so far."""
+    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    device = (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")  # unknown on a CPU
+    return f"peak memory: {host:,.0f} MB of the host" + (f", {device / 2**20:,.0f} MB of a device" if device else "")
+
+
+def _megabytes(tree: Any) -> float:
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) / 2**20

@@ -1,0 +1,74 @@
+"""What changes in the course of a run: the learning rate and the share of pixels that the loss counts."""
+
+from collections.abc import Sequence
+
+import optax
+
+from hmmn_jax.errors import ConfigError
+
+SCHEDULES = ("constant", "poly", "step", "cosine")
+
+
+def learning_rate_schedule(
+    name: str,
+    peak: float,
+    total_steps: int,
+    warmup_steps: int = 0,
+    *,
+    power: float = 0.9,
+    boundaries: Sequence[float] = (),
+    factor: float = 0.1,
+    end: float = 0.0,
+) -> optax.Schedule:
+    """Linear warm-up to `peak`, then one of `SCHEDULES` over the steps that remain; a function of the step, from 0 on.
+
+    Args:
+      name: "constant"; "poly": (1 - progress)^power; "step": times `factor` at each of `boundaries`; "cosine".
+      peak: the learning rate after the warm-up.
+      total_steps: those of the whole run, warm-up included.
+      warmup_steps: step i of these has (i + 1) / (warmup_steps + 1) of `peak`, so that no step is without effect.
+      power: of "poly".
+      boundaries: of "step", as shares of `total_steps`, rising.
+      factor: of "step".
+      end: where "poly" and "cosine" end, as a share of `peak`.
+
+    Raises:
+      ConfigError: an unknown name, or numbers that make no schedule.
+    """
+    if name not in SCHEDULES:
+        raise ConfigError(f"learning rate schedule is {name!r}, expected one of {', '.join(SCHEDULES)}")
+    if not 0 <= warmup_steps < total_steps:
+        raise ConfigError(f"warm-up takes {warmup_steps} of {total_steps} steps, expected 0 or more and less than all")
+    if list(boundaries) != sorted(boundaries) or not all(0 < boundary < 1 for boundary in boundaries):
+        raise ConfigError(f"boundaries of the step schedule are {tuple(boundaries)}, expected rising shares between 0 and 1")
+    rest = total_steps - warmup_steps
+    if name == "constant":
+        schedule = optax.constant_schedule(peak)
+    elif name == "poly":
+        schedule = optax.polynomial_schedule(peak, end * peak, power, rest)
+    elif name == "step":
+        steps = {round(boundary * total_steps) - warmup_steps: factor for boundary in boundaries}
+        schedule = optax.piecewise_constant_schedule(peak, steps)
+    else:
+        schedule = optax.cosine_decay_schedule(peak, rest, alpha=end)
+    if not warmup_steps:
+        return schedule
+    warmup = optax.linear_schedule(peak / (warmup_steps + 1), peak, warmup_steps)
+    return optax.join_schedules([warmup, schedule], [warmup_steps])
+
+
+def hardest_share_schedule(share: float, start: int, end: int) -> optax.Schedule | None:
+    """The share of each frame's pixels that the loss counts: all until step `start`, then linearly down to `share` at `end`.
+
+    STCN's figures are 0.15 from 20,000 to 70,000. None, meaning all pixels, if `share` is 1.
+
+    Raises:
+      ConfigError: a share outside (0, 1], or an end that is not after the start.
+    """
+    if not 0 < share <= 1:
+        raise ConfigError(f"hardest share is {share}, expected more than 0 and at most 1")
+    if share == 1:
+        return None
+    if not 0 <= start < end:
+        raise ConfigError(f"hardest share falls from step {start} to step {end}, expected a later end")
+    return optax.linear_schedule(1.0, share, end - start, start)

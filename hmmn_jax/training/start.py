@@ -1,0 +1,126 @@
+"""Where a run starts from, and whether it is still the same run."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import optax
+from ml_collections import ConfigDict
+
+from hmmn_jax.checkpoint import CONFIG_FILE, config_to_json, load_checkpoint, load_config
+from hmmn_jax.errors import CheckpointError, ConfigError
+from hmmn_jax.imagenet import from_resnet50
+from hmmn_jax.layouts import atomic_path
+from hmmn_jax.model import HMMN, HMMNConfig
+from hmmn_jax.torch_file import read_torch_file
+from hmmn_jax.torch_weights import abstract_variables
+from hmmn_jax.training.checkpoint import finished_steps, read_step, restore_latest
+from hmmn_jax.training.train_state import TrainState
+
+# What may differ when a run goes on: these fields say where and how, not what is computed.
+FREE_FIELDS = {"init", "resume", "parallel", "micro_batches", "log_every", "stop_above", "profile", "model.remat"}
+FREE_FIELDS |= {"data.data_dir", "data.workers"}
+FREE_SECTIONS = ("checkpoint.", "validation.")
+
+
+def starting_state(
+    config: ConfigDict, model: HMMNConfig, optimizer: optax.GradientTransformation, workdir: Path
+) -> tuple[TrainState, str]:
+    """The state to start from, on the host, and where it comes from.
+
+    Raises:
+      CheckpointError: a checkpoint that is not there, cannot be read or is of another model.
+    """
+    like = jax.eval_shape(lambda: _fresh(model, optimizer, config))
+
+    # 1. The run's own workdir: it was interrupted, or is done.
+    if (state := restore_latest(workdir, like)) is not None:
+        return state, f"step {int(state.step)} of this workdir"
+
+    # 2. Another workdir's run goes on here, with this config.
+    if config.resume:
+        other = Path(config.resume).absolute()
+        _require_same_model(other, load_config(other), model)
+        if not (steps := finished_steps(other)):
+            raise CheckpointError(f"{config.resume}: no checkpoint in it; expected the workdir of a run")
+        return read_step(other, steps[-1], like), f"step {steps[-1]} of {config.resume}, which goes on here"
+
+    # 3. Variables made elsewhere.
+    if config.init:
+        variables, kind = _read_variables(config.init, model, config.seed)
+        return TrainState.create(variables, optimizer, config.ema_decay > 0), f"{kind} {config.init}"
+
+    # 4. Nothing.
+    return _fresh(model, optimizer, config), f"random variables, seed {config.seed}"
+
+
+def write_config(workdir: Path, model: HMMNConfig, config: ConfigDict) -> None:
+    """Writes the resolved config as `config.json`: the model for `load_checkpoint`, the whole under "experiment"."""
+    text = json.loads(config_to_json(model)) | {"experiment": config.to_dict()}
+    with atomic_path(workdir / CONFIG_FILE) as path:
+        path.write_text(json.dumps(text, indent=2) + "\n")
+
+
+def require_same_config(workdir: Path, config: ConfigDict) -> None:
+    """Raises ConfigError, which lists the fields, where a run that is to go on was started with another config."""
+    path = workdir / CONFIG_FILE
+    try:
+        saved = dict(_flatten(json.loads(path.read_text())["experiment"]))
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path}: not the config of a training run; choose another workdir") from error
+    given = dict(_flatten(json.loads(json.dumps(config.to_dict()))))
+    missing = object()
+    differences = [
+        f"{name} is {given.get(name, 'absent')!r}, was {saved.get(name, 'absent')!r}"
+        for name in sorted(saved.keys() | given.keys())
+        if saved.get(name, missing) != given.get(name, missing) and not _is_free(name)
+    ]
+    if differences:
+        raise ConfigError(
+            f"{workdir}: its run was started with another config: {'; '.join(differences)}; "
+            f"put them back, or go on in another workdir with --config.resume={workdir}"
+        )
+
+
+def _fresh(model: HMMNConfig, optimizer: optax.GradientTransformation, config: ConfigDict) -> TrainState:
+    variables = jax.jit(HMMN(model).init_variables)(jax.random.key(config.seed))
+    return TrainState.create(variables, optimizer, config.ema_decay > 0)
+
+
+def _read_variables(path: str, model: HMMNConfig, seed: int) -> tuple[dict[str, Any], str]:
+    """Variables for `model`, and what they are."""
+    if Path(path).is_file():
+        tensors = read_torch_file(Path(path))
+        if any(name.removeprefix("module.").startswith("layer1.") for name in tensors):
+            return from_resnet50(tensors, model, seed, path), "both trunks of the ResNet-50"
+    variables, found = load_checkpoint(path)
+    _require_same_model(Path(path), found, model)
+    return variables, "variables of"
+
+
+def _require_same_model(path: Path, found: HMMNConfig, model: HMMNConfig) -> None:
+    """Raises CheckpointError where the tensors of two models differ."""
+    if jax.tree.map(_shape, abstract_variables(found)) == jax.tree.map(_shape, abstract_variables(model)):
+        return
+    here = model.to_dict()
+    differences = [f"{name} is {value!r}, not {here[name]!r}" for name, value in found.to_dict().items() if value != here[name]]
+    message = f"{path}: a checkpoint of another model: {'; '.join(differences)}"
+    raise CheckpointError(f"{message}; change config.model to match, or choose another checkpoint")
+
+
+def _shape(leaf: Any) -> str:
+    return str(leaf.shape)
+
+
+def _flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _is_free(name: str) -> bool:
+    return name in FREE_FIELDS or name.startswith(FREE_SECTIONS)

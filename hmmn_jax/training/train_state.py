@@ -1,0 +1,45 @@
+"""All that training carries from step to step, and all that a checkpoint holds."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+
+@struct.dataclass
+class TrainState:
+    """A pytree; every leaf is the same on all devices.
+
+    step: steps done, int32.
+    params: what is trained.
+    constants: the other collections of the model ("batch_stats", "constants"), never changed.
+    opt_state: of the optimizer.
+    ema: a moving average of `params`, or None.
+    """
+
+    step: Any
+    params: Any
+    constants: Any
+    opt_state: optax.OptState
+    ema: Any = None
+
+    @classmethod
+    def create(cls, variables: dict[str, Any], optimizer: optax.GradientTransformation, ema: bool = False) -> "TrainState":
+        """The state before the first step, from a model's variables."""
+        variables = jax.tree.map(jnp.asarray, variables)
+        constants = {name: collection for name, collection in variables.items() if name != "params"}
+        params = variables["params"]
+        average = jax.tree.map(jnp.copy, params) if ema else None  # a copy: a donated buffer may stand in one place only
+        return cls(jnp.zeros((), jnp.int32), params, constants, optimizer.init(params), average)
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """The model's variables as trained, without averaging."""
+        return {"params": self.params, **self.constants}
+
+    @property
+    def best_variables(self) -> dict[str, Any]:
+        """Those to validate and to publish: with the moving average, if there is one."""
+        return {"params": self.params if self.ema is None else self.ema, **self.constants}

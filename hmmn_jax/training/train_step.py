@@ -1,0 +1,134 @@
+"""One step of training, a pure function of the state and the batch.
+
+A batch is a dict of three-frame clips: `frames` uint8 RGB `[b,3,H,W,3]`; `masks` uint8 ids `[b,3,H,W]`, 0 the background;
+`valid` bool `[b,o]`, which of the ids 1..o are objects and not padding; `sample` integer `[b]`, the number of each sample in
+the order of the whole run, by which its randomness is keyed.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Integer
+
+from hmmn_jax.errors import ConfigError
+from hmmn_jax.model import HMMN, HMMNConfig
+from hmmn_jax.training.losses import frame_cross_entropy
+from hmmn_jax.training.train_state import TrainState
+
+Batch = dict[str, Any]
+Metrics = dict[str, jax.Array]
+TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+
+
+def make_train_step(
+    config: HMMNConfig,
+    optimizer: optax.GradientTransformation,
+    learning_rate: optax.Schedule,
+    *,
+    seed: int = 0,
+    dropout: float = 0.5,
+    hardest_share: optax.Schedule | None = None,
+    micro_batches: int = 1,
+    ema_decay: float = 0.0,
+    axis_name: str | None = None,
+) -> TrainStep:
+    """The step: gradients of the mean loss over the whole batch, the average over devices, clipping, the update.
+
+    Args:
+      config: the model's; its `dtype` is that of the computation, its `remat` trades time for memory.
+      optimizer: `make_optimizer`; the average over devices comes before it, so clipping sees the whole batch.
+      learning_rate: the schedule that the optimizer was made with, for the metrics.
+      seed: of the coins.
+      dropout: the probability that a Refine of one sample and frame does without its fine memory.
+      hardest_share: `hardest_share_schedule`; None: all pixels.
+      micro_batches: the batch of a device is gone through in so many equal parts, with the memory of one.
+      ema_decay: of the moving average of the parameters, for a state that has one.
+      axis_name: the axis over which devices are averaged; None: there is one device.
+
+    Returns:
+      `step(state, batch) -> (state, metrics)`. Metrics, averages over the whole batch: `loss`, its parts `loss_frame_1` and
+      `loss_frame_2`, `gradient_norm` before clipping, `parameter_norm` and `learning_rate` of this step's update.
+    """
+
+    def gradients_of(params, constants, batch, share):
+        keep = memory_coins(seed, batch["sample"], dropout)
+
+        def loss_of(params):
+            loss, losses, _ = clip_loss(config, {"params": params, **constants}, batch, keep, share)
+            return loss, losses
+
+        (_, losses), gradients = jax.value_and_grad(loss_of, has_aux=True)(params)
+        return gradients, losses
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        share = None if hardest_share is None else hardest_share(state.step)
+        gradients, losses = _mean_over_parts(
+            lambda part: gradients_of(state.params, state.constants, part, share), batch, micro_batches
+        )
+        if axis_name is not None:
+            gradients, losses = jax.lax.pmean((gradients, losses), axis_name)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        ema = None if state.ema is None else optax.incremental_update(params, state.ema, 1 - ema_decay)
+        metrics = {
+            "loss": losses.sum(),
+            "loss_frame_1": losses[0],
+            "loss_frame_2": losses[1],
+            "gradient_norm": optax.global_norm(gradients),
+            "parameter_norm": optax.global_norm(params),
+            "learning_rate": jnp.asarray(learning_rate(state.step)),
+        }
+        return state.replace(step=state.step + 1, params=params, opt_state=opt_state, ema=ema), metrics
+
+    return step
+
+
+def clip_loss(
+    config: HMMNConfig,
+    variables: dict[str, Any],
+    batch: Batch,
+    keep: Bool[Array, "b 2 2"] | None = None,
+    hardest_share: float | Float[Array, ""] | None = None,
+) -> tuple[Float[Array, ""], Float[Array, " 2"], Float[Array, "b 2 o1 H W"]]:
+    """The loss of a batch: of frames 1 and 2, the sum of the means over clips; these means; and the logits of both frames."""
+    masks, valid = batch["masks"], batch["valid"]
+    ids = jnp.arange(valid.shape[1] + 1, dtype=masks.dtype)
+    first = (masks[:, 0, None] == ids[:, None, None]).astype(jnp.float32)
+    logits = HMMN(config).apply(variables, batch["frames"], first, valid=valid, keep=keep)
+    losses = frame_cross_entropy(logits, masks[:, 1:], hardest_share).mean(0)
+    return losses.sum(), losses, logits
+
+
+def memory_coins(seed: int, sample: Integer[Array, " b"], dropout: float) -> Bool[Array, "b 2 2"]:
+    """Which fine memories are read: a coin for each sample, frame (1, 2) and stride (8, 4), True with probability 1 - dropout.
+
+    Keyed by just these, so a sample's coins are the same in any batch, on any device and after any restart.
+    """
+    root = jax.random.key(seed, impl="threefry2x32")  # whatever the default: others depend on the layout of a batch
+
+    def coin(sample, frame, scale):
+        key = root
+        for part in (sample, frame, scale):
+            key = jax.random.fold_in(key, part)
+        return jax.random.bernoulli(key, 1 - dropout)
+
+    frames = scales = jnp.arange(2)
+    over_scales = jax.vmap(coin, (None, None, 0))
+    over_frames = jax.vmap(over_scales, (None, 0, None))
+    return jax.vmap(over_frames, (0, None, None))(sample.astype(jnp.uint32), frames, scales)
+
+
+def _mean_over_parts(function: Callable[[Batch], Any], batch: Batch, parts: int) -> Any:
+    """The mean of `function` over equal parts of a batch, one after the other."""
+    if parts == 1:
+        return function(batch)
+    size = batch["sample"].shape[0]
+    if size % parts:
+        raise ConfigError(f"a device's batch of {size} clips cannot be cut into {parts} equal micro-batches")
+    split = jax.tree.map(lambda x: x.reshape(parts, size // parts, *x.shape[1:]), batch)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(function, jax.tree.map(lambda x: x[0], split)))
+    total, _ = jax.lax.scan(lambda total, part: (jax.tree.map(jnp.add, total, function(part)), None), zeros, split)
+    return jax.tree.map(lambda x: x / parts, total)

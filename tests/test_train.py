@@ -1,0 +1,75 @@
+"""train.py as a user runs it: mistakes, and a run of a handful of steps on rendered clips."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hmmn_jax.checkpoint import save_checkpoint
+from hmmn_jax.training.writer import read_metrics
+from tests.small import SMALL, variables
+
+ROOT = Path(__file__).parent.parent
+
+
+def train(*arguments, wait=True):
+    command = [sys.executable, str(ROOT / "train.py"), *map(str, arguments)]
+    env = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+    if not wait:
+        return process
+    stdout, stderr = process.communicate()
+    return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """A checkpoint of another model."""
+    path = tmp_path_factory.mktemp("other") / "OUT"
+    save_checkpoint(path, variables(), SMALL)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "give --config FILE"),
+        (["--config", "configs/smoke.py", "--config.batch_size=3"], "batch_size"),
+        (["--config", "configs/smoke.py", "--config.batch=many"], "batch"),
+        (["--config", "configs/nothing.py"], "nothing.py"),
+        (["--config", "configs/smoke.py", "--config.batch=3", "--config.micro_batches=2"], "expected a multiple of 2"),
+        (["--config", "configs/small.py", "--config.data.data_dir=/nowhere"], "/nowhere"),
+        (["--config", "configs/smoke.py", "--config.validation.data=/nowhere"], "/nowhere"),
+        (["--config", "configs/smoke.py", "--config.init=OTHER"], "a checkpoint of another model"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(other, tmp_path, arguments, said):
+    arguments = [argument.replace("OTHER", str(other)) for argument in arguments]
+    done = train(*arguments, "--workdir", tmp_path / "run")
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("train.py: ")]
+    assert said in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_is_asked_to_stop_and_goes_on(tmp_path):
+    arguments = (
+        "--config", "configs/smoke.py", "--workdir", tmp_path / "run", "--compilation_cache", tmp_path / "cache",
+        "--config.samples=24", "--config.learning_rate.warmup=4", "--config.log_every=1", "--config.data.size=(32,32)",
+    )  # fmt: skip
+    process = train(*arguments, wait=False)
+    while process.poll() is None and not read_metrics(tmp_path / "run"):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    stdout, stderr = process.communicate()
+    assert process.returncode == 0, stderr
+    assert "interrupted, saved; run the same command to go on" in stdout
+    done = train(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert "of this workdir" in done.stdout and "step 6: done" in done.stdout
+    assert [line["step"] for line in read_metrics(tmp_path / "run")] == [1, 2, 3, 4, 5, 6]

@@ -1,0 +1,89 @@
+"""Kills a run ten times at random moments, and compares where it ends with a run that nothing happened to.
+
+    python -m tests.training.kills --kills 10 --folder FOLDER
+
+A checkpoint after every step, so that many kills fall into the writing of one. Three in ten come while the process starts.
+The processes are on one device. Exit code 0 if all tensors of both last checkpoints are equal bit for bit.
+"""
+
+import argparse
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from hmmn_jax.training.checkpoint import finished_steps
+
+STEPS = 120
+
+
+def start(folder, workdir):
+    """A run in a process of its own, which writes a checkpoint after every step."""
+    command = [sys.executable, "-m", "tests.training.tiny_run", str(workdir), "", str(folder / "cache"), str(STEPS), "1"]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=(folder / "stderr.txt").open("a"))
+
+
+def latest(workdir):
+    """The latest finished step, 0 if there is none."""
+    return max(finished_steps(workdir), default=0)
+
+
+def kill_at_random(process, workdir):
+    """Waits for a random moment, kills; returns what it hit."""
+    begin, before = time.monotonic(), latest(workdir)
+    if random.random() < 0.3:
+        moment = random.uniform(0, 5)
+        while process.poll() is None and time.monotonic() - begin < moment:
+            time.sleep(0.01)
+    else:
+        while process.poll() is None and latest(workdir) == before:
+            time.sleep(0.01)
+        time.sleep(random.uniform(0, 0.5))
+    if process.poll() is not None:
+        raise SystemExit(f"the run ended by itself with exit code {process.returncode}; see stderr.txt")
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    writing = [path.name for path in (workdir / "checkpoints").glob("*tmp*")]
+    return f"steps {before} to {latest(workdir)}; left half-written: {', '.join(writing) or 'nothing'}"
+
+
+def tensors(workdir):
+    """All that the last checkpoint holds."""
+    step = workdir / "checkpoints" / str(latest(workdir))
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        trees = [checkpointer.restore(step / name) for name in ("variables", "training")]
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree.leaves_with_path(trees)}
+
+
+def main():
+    """Does what the arguments say."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--folder", type=Path, required=True, help="for the runs; must not exist")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    arguments = parser.parse_args()
+    random.seed(arguments.seed)
+    arguments.folder.mkdir(parents=True)
+
+    undisturbed, killed = arguments.folder / "undisturbed", arguments.folder / "killed"
+    if start(arguments.folder, undisturbed).wait():
+        raise SystemExit("the undisturbed run failed; see stderr.txt")
+    for kill in range(arguments.kills):
+        print(f"kill {kill + 1}: {kill_at_random(start(arguments.folder, killed), killed)}", flush=True)
+    if start(arguments.folder, killed).wait():
+        raise SystemExit("the last start failed; see stderr.txt")
+
+    expected, found = tensors(undisturbed), tensors(killed)
+    different = [name for name in expected if found[name].tobytes() != expected[name].tobytes()]
+    print(f"step {latest(killed)}: {len(different)} of {len(expected)} tensors differ")
+    raise SystemExit(1 if different or latest(killed) != STEPS else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""Checkpoints of a run: what is kept, what is passed over, what a full disk leaves."""
+
+import itertools
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from hmmn_jax.errors import CheckpointError
+from hmmn_jax.training import checkpoint
+from hmmn_jax.training.checkpoint import Checkpoints, finished_steps, restore_latest
+from hmmn_jax.training.train_state import TrainState
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def state_at(step, ema=True, size=1000):
+    """A state all of whose leaves say which step it is of."""
+    variables = {"params": {"a": {"kernel": np.zeros((size, 4), np.float32)}}, "constants": {"mean": np.zeros(3, np.float32)}}
+    state = TrainState.create(variables, optax.adam(1e-3), ema)
+    numbers = itertools.count()
+    return jax.tree.map(lambda x: np.full(x.shape, step + (x.dtype != np.int32) * next(numbers) / 100, x.dtype), state)
+
+
+def assert_same(found, expected):
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert (a.dtype, a.shape, np.asarray(a).tobytes()) == (b.dtype, b.shape, np.asarray(b).tobytes())
+
+
+@pytest.mark.parametrize("ema", [False, True])
+def test_what_is_saved_is_restored(tmp_path, ema):
+    with Checkpoints(tmp_path, keep=2, keep_best=0) as checkpoints:
+        checkpoints.save(jax.tree.map(jax.numpy.asarray, state_at(7, ema)))
+    assert_same(restore_latest(tmp_path, state_at(0, ema)), state_at(7, ema))
+
+
+def test_a_saved_state_may_be_donated_at_once(tmp_path):
+    donate = jax.jit(lambda state: jax.tree.map(lambda x: x * 0, state), donate_argnums=0)
+    with Checkpoints(tmp_path, keep=2, keep_best=0) as checkpoints:
+        state = jax.tree.map(jax.numpy.asarray, state_at(7))
+        checkpoints.save(state)
+        jax.block_until_ready(donate(state))
+    assert_same(restore_latest(tmp_path, state_at(0)), state_at(7))
+
+
+def test_saved_by_two_processes_restored_by_one(tmp_path):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "tests.training.two_processes", str(tmp_path), str(port)]
+    processes = [subprocess.Popen([*command, str(i)], cwd=ROOT, stderr=subprocess.PIPE, text=True) for i in range(2)]
+    said = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    assert finished_steps(tmp_path) == [3, 5]
+    assert_same(restore_latest(tmp_path, state_at(0)), state_at(5))
+
+
+def test_nothing_to_restore(tmp_path):
+    assert restore_latest(tmp_path, state_at(0)) is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_latest_and_the_best_are_kept(tmp_path):
+    scores = {2: 0.5, 4: 0.9, 6: 0.7, 8: None, 10: 0.3}
+    for steps in ((2, 4, 6), (8, 10)):  # in two runs, the second of which reads the scores of the first
+        with Checkpoints(tmp_path, keep=2, keep_best=1) as checkpoints:
+            for step in steps:
+                checkpoints.save(state_at(step), scores[step] and {"jf": scores[step]})
+    assert finished_steps(tmp_path) == [4, 8, 10]
+
+
+@pytest.mark.parametrize("item", ["variables", "training"])
+@pytest.mark.parametrize("harm", ["truncated", "missing"])
+def test_a_damaged_checkpoint_is_passed_over(tmp_path, item, harm):
+    with Checkpoints(tmp_path, keep=3, keep_best=0) as checkpoints:
+        for step in (2, 4):
+            checkpoints.save(state_at(step))
+    for file in [*(tmp_path / "checkpoints/4" / item).rglob("*")]:
+        if file.is_file():
+            content = file.read_bytes()
+            file.write_bytes(content[: len(content) // 2]) if harm == "truncated" else file.unlink()
+    with pytest.warns(UserWarning, match="checkpoints/4: not readable"):
+        found = restore_latest(tmp_path, state_at(0))
+    assert_same(found, state_at(2))
+    assert (tmp_path / "damaged/4").is_dir()
+    with Checkpoints(tmp_path, keep=3, keep_best=0) as checkpoints:  # the run comes to that step again
+        checkpoints.save(state_at(4))
+    assert_same(restore_latest(tmp_path, state_at(0)), state_at(4))
+
+
+def test_only_damaged_checkpoints(tmp_path):
+    (tmp_path / "checkpoints/4").mkdir(parents=True)
+    with pytest.warns(UserWarning), pytest.raises(CheckpointError, match="none of 1 checkpoints"):
+        restore_latest(tmp_path, state_at(0))
+
+
+def test_a_state_of_other_shapes(tmp_path):
+    with Checkpoints(tmp_path, keep=3, keep_best=0) as checkpoints:
+        checkpoints.save(state_at(2))
+    with pytest.raises(CheckpointError, match=r"expected float32 \(7, 4\)"):
+        checkpoint.read_step(tmp_path, 2, state_at(0, size=7))
+
+
+def test_a_full_disk_is_seen_before_anything_is_written(tmp_path, monkeypatch):
+    with Checkpoints(tmp_path, keep=3, keep_best=0) as checkpoints:
+        checkpoints.save(state_at(2))
+        monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))
+        with pytest.raises(CheckpointError, match=r"step 4 .* 10 are free.* last whole one is of step 2; free some space"):
+            checkpoints.save(state_at(4))
+
+
+def test_a_disk_that_fills_up_leaves_the_last_checkpoint(tmp_path):
+    """Files can grow to 20 kB only: the large tensor does not fit."""
+    with Checkpoints(tmp_path, keep=1, keep_best=0) as checkpoints:
+        checkpoints.save(state_at(2))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    large = state_at(4)
+    noise = np.random.default_rng(0).normal(size=(100_000, 4)).astype(np.float32)
+    large.params["a"]["kernel"] = noise
+    with pytest.raises(CheckpointError) as caught, Checkpoints(tmp_path, keep=1, keep_best=0) as checkpoints:
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+            checkpoints.save(large)
+            checkpoints.wait()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    message = str(caught.value)
+    assert "step 4 cannot be written" in message and "last whole one is of step 2" in message and "\n" not in message
+    assert_same(restore_latest(tmp_path, state_at(0)), state_at(2))
+
+
+def test_what_was_half_written_is_cleared_away(tmp_path):
+    left = tmp_path / "checkpoints/6.orbax-checkpoint-tmp"
+    left.mkdir(parents=True)
+    (left / "half").write_bytes(b"half")
+    with Checkpoints(tmp_path, keep=1, keep_best=0) as checkpoints:
+        checkpoints.save(state_at(6))
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["6"]

@@ -1,0 +1,306 @@
+"""Whole runs of a tiny model: what they leave, and what they survive."""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import save_file
+
+from hmmn_jax import imagenet, load_checkpoint
+from hmmn_jax.checkpoint import save_checkpoint
+from hmmn_jax.errors import CheckpointError, ConfigError, DataError, DivergedError
+from hmmn_jax.layouts import read_sequence
+from hmmn_jax.torch_weights import torch_shapes
+from hmmn_jax.training.checkpoint import finished_steps
+from hmmn_jax.training.loop import at_sample, make_optimization, train_and_evaluate
+from hmmn_jax.training.start import starting_state
+from hmmn_jax.training.writer import read_metrics
+from tests.small import SMALL, untyped, variables
+from tests.training.tiny_run import MODEL, tiny_batch, tiny_config, use_cache
+
+ROOT = Path(__file__).parent.parent.parent
+STEPS = 8
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    """Compiled programs, shared by the runs of this module and by the processes that they start."""
+    before = jax.config.jax_compilation_cache_dir, jax.config.jax_persistent_cache_min_compile_time_secs
+    folder = tmp_path_factory.mktemp("cache")
+    use_cache(folder)
+    yield folder
+    jax.config.update("jax_compilation_cache_dir", before[0])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", before[1])
+
+
+def batches(first_step):
+    return (tiny_batch(step) for step in itertools.count(first_step))
+
+
+@pytest.fixture(scope="module")
+def train(tmp_path_factory):
+    """`train_and_evaluate` of a tiny run that starts from some variables: to draw them takes longer to compile."""
+    init = tmp_path_factory.mktemp("init") / "OUT"
+    save_checkpoint(init, variables(MODEL), MODEL)
+
+    def train(workdir, config=None, batches=batches, validation=()):
+        config = config or tiny_config(STEPS)
+        config.init = config.init or str(init)
+        return train_and_evaluate(config, workdir, batches, validation)
+
+    train.init = init
+    return train
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, train):
+    """The workdir of a run that nothing happened to, its state and its summary."""
+    workdir = tmp_path_factory.mktemp("undisturbed")
+    return workdir, *train(workdir)
+
+
+def assert_same(found, expected):
+    for (path, a), b in zip(jax.tree.leaves_with_path(found), jax.tree.leaves(expected), strict=True):
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes(), jax.tree_util.keystr(path)
+
+
+def test_a_whole_run(undisturbed):
+    workdir, state, summary = undisturbed
+    assert int(state.step) == STEPS
+    assert summary.origin.startswith("variables of ") and not summary.interrupted
+    assert finished_steps(workdir) == [4, 6, 8]
+    assert json.loads((workdir / "config.json").read_text())["experiment"]["learning_rate"]["peak"] == 1e-3
+
+    lines = read_metrics(workdir)
+    assert [line["step"] for line in lines] == [2, 4, 6, 8]
+    assert [line["max_skip"] for line in lines] == [1, 1, 5, 5]
+    for line in lines:
+        assert line["loss"] == pytest.approx(line["loss_frame_1"] + line["loss_frame_2"], rel=1e-5)
+        assert line["gradient_norm"] > 0 and line["parameter_norm"] > 0 and line["clips_per_second"] > 0
+        assert 0 <= line["input_wait"] <= 1
+    assert 1e-3 > lines[0]["learning_rate"] > lines[-1]["learning_rate"] > 0
+    assert any((workdir / "tensorboard").iterdir())
+
+
+def test_the_workdir_is_a_checkpoint_of_the_moving_average(undisturbed):
+    workdir, state, _ = undisturbed
+    found, config = load_checkpoint(workdir)
+    assert config == MODEL
+    assert_same(found["params"], state.ema)
+    assert any(
+        (np.asarray(a) != b).any() for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(state.ema), strict=True)
+    )
+
+
+def test_a_finished_run_is_left_as_it_is(train, undisturbed):
+    workdir, state, _ = undisturbed
+    before = (workdir / "metrics.jsonl").read_text()
+    again, summary = train(workdir)
+    assert_same(again, state)
+    assert summary.origin == f"step {STEPS} of this workdir"
+    assert (workdir / "metrics.jsonl").read_text() == before
+
+
+def test_sigterm_saves_and_the_run_goes_on(train, undisturbed, tmp_path):
+    def terminated(first_step):
+        for step, batch in zip(itertools.count(first_step), batches(first_step), strict=False):
+            if step == 4:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield batch
+
+    before = signal.getsignal(signal.SIGTERM)
+    state, summary = train(tmp_path, batches=terminated)
+    assert summary.interrupted and int(state.step) == 5
+    assert finished_steps(tmp_path)[-1] == 5
+    assert signal.getsignal(signal.SIGTERM) is before
+    state, summary = train(tmp_path)
+    assert summary.origin == "step 5 of this workdir"
+    assert_same(state, undisturbed[1])
+
+
+def test_a_truncated_checkpoint_is_passed_over(train, undisturbed, tmp_path):
+    train(tmp_path, tiny_config(STEPS), batches=lambda first: itertools.chain(itertools.islice(batches(first), 5), interrupt()))
+    assert finished_steps(tmp_path)[-1] == 6
+    for file in (tmp_path / "checkpoints/6/variables").rglob("*"):
+        if file.is_file():
+            os.truncate(file, file.stat().st_size // 2)
+    with pytest.warns(UserWarning, match="going back to the one before"):
+        state, summary = train(tmp_path)
+    assert summary.origin == "step 4 of this workdir"
+    assert_same(state, undisturbed[1])
+    assert [line["step"] for line in read_metrics(tmp_path)] == [2, 4, 6, 8]
+
+
+def interrupt():
+    """The sixth batch, during which the process is asked to stop."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    yield tiny_batch(5)
+
+
+@pytest.mark.parametrize("bad_step", [3, 4])
+def test_a_loss_that_is_not_finite_stops_the_run_and_saves_the_batch(train, tmp_path, bad_step):
+    """Ids of objects that are padding have probability 0. Step 4 is one with a checkpoint, which is not written then."""
+
+    def poisoned(first_step):
+        for step, batch in zip(itertools.count(first_step + 1), batches(first_step), strict=False):
+            yield batch | {"valid": np.zeros_like(batch["valid"])} if step == bad_step else batch
+
+    with pytest.raises(DivergedError, match=rf"^step {bad_step}: .* is (inf|nan); .*bad_batch_{bad_step}.npz"):
+        train(tmp_path, batches=poisoned)
+    with np.load(tmp_path / f"bad_batch_{bad_step}.npz") as saved:
+        assert not saved["valid"].any()
+        for name in ("frames", "masks", "sample", "names"):
+            np.testing.assert_array_equal(saved[name], tiny_batch(bad_step - 1)[name])
+    assert finished_steps(tmp_path) == [2]
+
+
+def test_a_diverging_loss_stops_the_run(train, tmp_path):
+    with tiny_config().unlocked() as config:
+        config.stop_above = 0.1
+    with pytest.raises(DivergedError, match=r"^step 2: the mean loss of 2 steps is .*, above 0.1"):
+        train(tmp_path, config)
+    assert (tmp_path / "bad_batch_2.npz").exists()
+
+
+def test_another_config_is_refused(train, undisturbed):
+    workdir = undisturbed[0]
+    config = tiny_config(STEPS)
+    config.log_every, config.checkpoint.keep = 1, 5  # which may differ
+    config.learning_rate.peak, config.dropout = 2e-3, 0.25
+    with pytest.raises(ConfigError) as caught:
+        train(workdir, config)
+    message = str(caught.value)
+    assert "dropout is 0.25, was 0.5; learning_rate.peak is 0.002, was 0.001; put them back" in message
+    assert f"--config.resume={workdir}" in message
+
+
+def test_resume_takes_over_the_whole_state(undisturbed, tmp_path):
+    config = tiny_config(STEPS + 1)
+    config.resume = str(undisturbed[0])
+    state, origin = starting_state(config, MODEL, make_optimization(config, STEPS)[1], tmp_path)
+    assert origin.startswith(f"step {STEPS} of {undisturbed[0]}")
+    assert_same(state.replace(opt_state=()), undisturbed[1].replace(opt_state=()))
+    assert int(state.opt_state[0].count) == STEPS
+
+
+def test_init_takes_over_the_variables_alone(undisturbed, tmp_path):
+    config = tiny_config()
+    config.init = str(undisturbed[0])
+    state, origin = starting_state(config, MODEL, make_optimization(config, STEPS)[1], tmp_path)
+    assert origin == f"variables of {undisturbed[0]}"
+    assert int(state.step) == int(state.opt_state[0].count) == 0
+    for params in (state.params, state.ema):
+        assert_same(params, undisturbed[1].ema)
+
+
+def test_init_from_a_resnet(tmp_path, monkeypatch):
+    monkeypatch.setattr(imagenet, "_random_variables", lambda config, key: variables(config))
+    config = tiny_config()
+    model = SMALL.replace(widths=(16, 32, 64))
+    rng = np.random.default_rng(0)
+    tensors = {}
+    for name, shape in torch_shapes(model).items():
+        module, _, rest = name.partition(".")
+        if module == "Encoder_Q" and rest not in ("mean", "std"):
+            rest = rest.replace("res2", "layer1").replace("res3", "layer2").replace("res4", "layer3")
+            tensors[rest] = rng.normal(size=shape).astype(np.float32) if shape else np.zeros((), np.int64)
+    save_file(tensors, tmp_path / "resnet50.safetensors")
+    config.init = str(tmp_path / "resnet50.safetensors")
+    state, origin = starting_state(config, model, make_optimization(config, STEPS)[1], tmp_path)
+    assert origin.startswith("both trunks of the ResNet-50")
+    kernel = state.params["query_encoder"]["trunk"]["res2_0"]["conv1"]["kernel"]
+    np.testing.assert_array_equal(kernel, tensors["layer1.0.conv1.weight"].transpose(2, 3, 1, 0))
+
+
+def test_an_own_checkpoint_comes_before_resume_and_init(train, undisturbed):
+    config = tiny_config(STEPS)
+    config.init = config.resume = "/nowhere"
+    assert train(undisturbed[0], config)[1].origin == f"step {STEPS} of this workdir"
+
+
+def test_mistakes_are_told_before_anything_is_written(train, tmp_path):
+    save_checkpoint(tmp_path / "other", variables(), SMALL)
+    workdir = tmp_path / "run"
+
+    def refusal(error, batches=batches, **changes):
+        config = tiny_config()
+        config.update_from_flattened_dict(changes)
+        with untyped(), pytest.raises(error) as caught:
+            train(workdir, config, batches)
+        assert not workdir.exists()
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    def no_data(first_step):
+        raise DataError("no such set")
+
+    assert "parallel is 'pnap'" in refusal(ConfigError, parallel="pnap")
+    assert "expected a multiple of 2" in refusal(ConfigError, batch=3, micro_batches=2)
+    assert "expected at least one batch of 2" in refusal(ConfigError, samples=1)
+    assert "HMMNConfig.window is 4" in refusal(ConfigError, **{"model.window": 4})
+    assert "optimizer is 'sgd'" in refusal(ConfigError, **{"optimizer.name": "sgd"})
+    assert "profile is '5:3'" in refusal(ConfigError, profile="5:3")
+    assert "no such file or folder" in refusal(CheckpointError, init="/nowhere")
+    assert "/nowhere" in refusal(CheckpointError, resume="/nowhere")
+    message = refusal(CheckpointError, init=str(tmp_path / "other"))
+    assert "another model" in message and "widths is (16, 32, 32), not (16, 16, 16)" in message
+    assert refusal(DataError, no_data) == "no such set"
+
+
+def test_validation_and_its_best_checkpoint(train, tmp_path):
+    root = tmp_path / "davis"
+    for kind, image in (("JPEGImages", "jpg"), ("Annotations", "png")):
+        folder = root / kind / "480p/cat"
+        folder.mkdir(parents=True)
+        for t in range(4):
+            mask = np.zeros((48, 64), np.uint8)
+            mask[10:30, 20 + t : 40 + t] = 1
+            Image.fromarray(mask if image == "png" else np.stack([100 * mask + t] * 3, -1)).save(folder / f"{t:05d}.{image}")
+    config = tiny_config(4)
+    config.validation.every, config.validation.height, config.checkpoint.keep = 2, 32, 1
+    workdir = tmp_path / "run"
+    _, summary = train(workdir, config, validation=[read_sequence(root, "cat", "480p")])
+    lines = {line["step"]: line for line in read_metrics(workdir) if "validation/jf" in line}
+    assert sorted(lines) == [2, 4]
+    assert lines[4]["validation/jf"] == summary.scores["jf"] == pytest.approx((summary.scores["j"] + summary.scores["f"]) / 2)
+    assert lines[4]["validation/cat"] == pytest.approx(summary.scores["jf"])
+    assert [path.name for path in sorted((workdir / "pictures/validation").iterdir())] == ["0000002.png", "0000004.png"]
+
+
+def test_a_trace_of_some_steps(train, tmp_path):
+    config = tiny_config(4)
+    config.profile = "3:4"
+    train(tmp_path, config)
+    assert list((tmp_path / "profile").rglob("*.xplane.pb"))
+
+
+def test_a_schedule_by_samples():
+    schedule = ((0, 0), (100, 5), (200, 10))
+    assert [at_sample(schedule, sample) for sample in (0, 99, 100, 1000)] == [0, 0, 5, 10]
+
+
+def start(workdir, init, cache):
+    """A run in a process of its own."""
+    command = [sys.executable, "-m", "tests.training.tiny_run", str(workdir), str(init), str(cache), str(STEPS), "2"]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def test_a_killed_run_goes_on_to_the_same_end(train, undisturbed, tmp_path, cache):
+    process = start(tmp_path, train.init, cache)
+    while process.poll() is None and not finished_steps(tmp_path):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    said = process.communicate()[0]
+    assert process.returncode == -signal.SIGKILL, said
+    state, summary = train(tmp_path)
+    assert summary.origin in {f"step {step} of this workdir" for step in range(2, STEPS, 2)}
+    assert_same(state, undisturbed[1])

@@ -1,0 +1,97 @@
+"""J&F in the course of training, with predictions that are known."""
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from PIL import Image
+
+from hmmn_jax.errors import DataError
+from hmmn_jax.inference import Segmenter
+from hmmn_jax.inference.segmenter import Result
+from hmmn_jax.layouts import read_sequence, write_mask
+from hmmn_jax.training.validation import SHEET_SIZE, require_annotations, validate
+
+HEIGHT, WIDTH, FRAMES = 48, 64, 5
+
+
+class Repeating(Segmenter):
+    """Repeats the first mask; remembers the sizes of what it was given."""
+
+    def __init__(self):
+        self.sizes = []
+
+    def run(self, frames, mask):
+        ids = np.unique(np.append(mask, np.uint8(0)))
+        probs = (mask == ids[:, None, None]).astype(np.float32)
+        for t, frame in enumerate(frames):
+            self.sizes.append((frame.shape, mask.shape))
+            if t:
+                yield Result(mask, probs, np.log(probs + 1e-6), ids)
+
+
+def write_sequence(root, name, masks):
+    for t, ids in enumerate(masks):
+        frame = root / "JPEGImages/480p" / name / f"{t:05d}.jpg"
+        frame.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((HEIGHT, WIDTH, 3), 20 * t, np.uint8)).save(frame)
+        write_mask(root / "Annotations/480p" / name / f"{t:05d}.png", ids)
+    return read_sequence(root, name, "480p")
+
+
+def square(top, left, size=16, k=1):
+    ids = np.zeros((HEIGHT, WIDTH), np.uint8)
+    ids[top : top + size, left : left + size] = k
+    return ids
+
+
+def settings(height=HEIGHT, single_object=False):
+    return ConfigDict({"height": height, "single_object": single_object})
+
+
+def test_what_stands_still_is_found_by_repeating(tmp_path):
+    result = validate(Repeating(), [write_sequence(tmp_path, "still", [square(8, 8)] * FRAMES)], settings())
+    assert result.scores == {"jf": 1, "j": 1, "f": 1}
+    assert result.sequences == {"still": 1}
+    assert result.sheet.shape == (SHEET_SIZE[0], 4 * SHEET_SIZE[1], 3)
+
+
+def test_every_object_counts_the_same(tmp_path):
+    """One object stands still; of two others one does, and one is gone after the first frame. J is 1, 1 and 0."""
+    two = square(8, 8) + square(28, 40, k=2)
+    sequences = [
+        write_sequence(tmp_path, "one", [square(8, 8)] * FRAMES),
+        write_sequence(tmp_path, "two", [two] + [square(8, 8)] * (FRAMES - 1)),
+    ]
+    result = validate(Repeating(), sequences, settings())
+    assert result.scores["j"] == pytest.approx(2 / 3) and result.scores["f"] == pytest.approx(2 / 3)
+    assert result.sequences == {"one": 1, "two": 0.5}
+
+
+def test_an_object_that_moves_half_its_width(tmp_path):
+    """The first and the last frame are not scored; in the others a third of the union is common."""
+    masks = [square(8, 8), *[square(8, 16)] * 3, square(8, 8)]
+    result = validate(Repeating(), [write_sequence(tmp_path, "moving", masks)], settings())
+    assert result.scores["j"] == pytest.approx(1 / 3)
+
+
+def test_a_single_object_of_two_ids(tmp_path):
+    """As in DAVIS-2016: ids that change places are one object all the same."""
+    a, b = square(8, 8) + square(8, 24, k=2), square(8, 8, k=2) + square(8, 24)
+    sequence = write_sequence(tmp_path, "swap", [a, b, a, b, a])
+    assert validate(Repeating(), [sequence], settings(single_object=True)).scores["j"] == 1
+    assert validate(Repeating(), [sequence], settings()).scores["j"] < 0.5
+
+
+def test_frames_are_scaled_and_scores_are_at_full_size(tmp_path):
+    segmenter = Repeating()
+    result = validate(segmenter, [write_sequence(tmp_path, "still", [square(8, 8)] * FRAMES)], settings(height=24))
+    assert segmenter.sizes == [((24, 32, 3), (24, 32))] * FRAMES
+    assert result.scores["j"] == 1  # 8 to 24 is a whole number of the larger pixels, and half-way between is the edge
+
+
+def test_a_sequence_that_lacks_a_mask_is_told_before(tmp_path):
+    sequence = write_sequence(tmp_path, "cat", [square(8, 8)] * FRAMES)
+    require_annotations([sequence])
+    (tmp_path / "Annotations/480p/cat/00002.png").unlink()
+    with pytest.raises(DataError, match=r"00002.jpg has no mask"):
+        require_annotations([read_sequence(tmp_path, "cat", "480p")])

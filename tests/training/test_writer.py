@@ -1,0 +1,52 @@
+"""Numbers and pictures of a run on disk."""
+
+import json
+
+import numpy as np
+from PIL import Image
+from tensorboardX.proto.event_pb2 import Event
+
+from hmmn_jax.training.writer import Writer, read_metrics
+
+
+def board(workdir):
+    """(step, name) of all that TensorBoard would show."""
+    found = []
+    for path in (workdir / "tensorboard").iterdir():
+        content = path.read_bytes()
+        while content:
+            size = int.from_bytes(content[:8], "little")
+            event = Event.FromString(content[12 : 12 + size])
+            found += [(event.step, value.tag) for value in event.summary.value]
+            content = content[16 + size :]
+    return sorted(found)
+
+
+def test_numbers_and_a_picture(tmp_path):
+    rgb = np.random.default_rng(0).integers(0, 256, (8, 12, 3), np.uint8)
+    with Writer(tmp_path, 0) as writer:
+        writer.scalars(1, {"loss": 0.5, "rate": 1e-5})
+        writer.picture(2, "masks", rgb)
+    assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [
+        {"step": 1, "loss": 0.5, "rate": 1e-5}
+    ]
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "pictures/masks/0000002.png")), rgb)
+    assert board(tmp_path) == [(1, "loss"), (1, "rate"), (2, "masks")]
+
+
+def test_a_line_is_there_at_once(tmp_path):
+    with Writer(tmp_path, 0) as writer:
+        writer.scalars(1, {"loss": 0.5})
+        assert read_metrics(tmp_path) == [{"step": 1, "loss": 0.5}]
+
+
+def test_what_comes_again_is_dropped(tmp_path):
+    """A run killed after step 5, of which step 3 was the last that was saved, and which left half a line."""
+    with Writer(tmp_path, 0) as writer:
+        for step in range(1, 6):
+            writer.scalars(step, {"loss": 1.0})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 6, "lo')
+    with Writer(tmp_path, 3) as writer:
+        writer.scalars(4, {"loss": 2.0})
+    assert [(line["step"], line["loss"]) for line in read_metrics(tmp_path)] == [(1, 1), (2, 1), (3, 1), (4, 2)]

@@ -1,0 +1,99 @@
+"""A run of a tiny model on made-up clips, in seconds; as a script, for tests that kill it or need several processes.
+
+python -m tests.training.tiny_run WORKDIR CACHE STEPS EVERY [PORT PROCESSES PROCESS]
+"""
+
+import itertools
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from configs import data, training
+from hmmn_jax import HMMNConfig
+from hmmn_jax.training.loop import train_and_evaluate
+
+MODEL = HMMNConfig(
+    stem_width=8,
+    blocks=(1, 1, 1),
+    widths=(16, 16, 16),
+    norm="none",  # compiles in half the time
+    key_dim_s16=8,
+    key_dim_s8=8,
+    key_dim_s4=8,
+    value_dim_s16=8,
+    value_dim_s8=8,
+    value_dim_s4=8,
+    decoder_dim=8,
+    use_topk_read=False,
+)
+SIDE, OBJECTS = 32, 2
+
+
+def tiny_config(steps=8, batch=2):
+    """Adam with a moving average, a checkpoint after every second step."""
+    config = training.base()
+    config.model.update(MODEL.to_dict())
+    config.data = data.base()
+    config.data.max_skip = ((0, 1), (4 * batch, 5))
+    config.batch, config.samples = batch, steps * batch
+    config.learning_rate.peak = 1e-3
+    config.learning_rate.schedule = "cosine"
+    config.ema_decay = 0.9
+    config.log_every = 2
+    config.checkpoint.every = 2
+    return config.lock()
+
+
+def tiny_batch(step, batch=2, process=0, processes=1):
+    """Batch number `step`: squares on noise, a function of the number of each sample."""
+    clips = [_clip(step * batch + i) for i in range(batch)][process * batch // processes : (process + 1) * batch // processes]
+    return {name: np.stack([clip[name] for clip in clips]) for name in clips[0]}
+
+
+def _clip(sample):
+    rng = np.random.default_rng(sample)
+    frames = rng.integers(0, 256, (3, SIDE, SIDE, 3), np.uint8)
+    masks = np.zeros((3, SIDE, SIDE), np.uint8)
+    for t in range(3):
+        for k in range(OBJECTS):
+            top, left = rng.integers(0, SIDE // 2, 2)
+            masks[t, top : top + 10, left : left + 12] = k + 1
+    frames[masks > 0] //= 2
+    return {
+        "frames": frames,
+        "masks": masks,
+        "valid": np.ones(OBJECTS, bool),
+        "sample": np.int64(sample),
+        "names": np.bytes_(f"clip {sample}"),
+    }
+
+
+def use_cache(folder):
+    """Keeps compiled programs in a folder, for the next run of the same."""
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+
+
+def main(workdir, init, cache, steps, every, port=None, processes=1, process=0):
+    """Trains in a process of its own; each step takes 50 ms at least, so that there is time to be killed."""
+    use_cache(cache)
+    processes, process = int(processes), int(process)
+    config = tiny_config(int(steps))
+    config.init, config.checkpoint.every = init, int(every)
+    if port is not None:
+        jax.distributed.initialize(f"localhost:{port}", processes, process, heartbeat_timeout_seconds=600)
+        config.parallel = "jit"
+
+    def batches(first_step):
+        for step in itertools.count(first_step):
+            time.sleep(0.05)
+            yield tiny_batch(step, config.batch, process, processes)
+
+    train_and_evaluate(config, Path(workdir), batches)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
