@@ -31,7 +31,7 @@ $(VENV)/.demo: $(VENV)/bin/python pyproject.toml
 	@touch $@
 
 $(VENV)/.test: $(VENV)/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[dev,video,data]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,video,data,train]'
 	@touch $@
 
 clean:

@@ -146,10 +146,11 @@ def aggregate(p):
     return logits
 
 
+def pixel_cross_entropy(frame, mask):
+    """Logits `[o+1,h,w]` and ids `[h,w]` of a frame -> the loss of each pixel."""
+    return [-math.log(softmax(frame[:, i, j])[mask[i, j]]) for i, j in np.ndindex(mask.shape)]
+
+
 def cross_entropy(logits, masks):
     """Logits `[t,o+1,h,w]` and ids `[t,h,w]` of one clip -> mean over pixels, summed over frames."""
-    total = 0.0
-    for frame, mask in zip(logits, masks, strict=True):
-        pixels = [-math.log(softmax(frame[:, i, j])[mask[i, j]]) for i, j in np.ndindex(mask.shape)]
-        total += sum(pixels) / len(pixels)
-    return total
+    return sum(np.mean(pixel_cross_entropy(frame, mask)) for frame, mask in zip(logits, masks, strict=True))

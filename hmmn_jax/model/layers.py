@@ -7,12 +7,15 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from hmmn_jax.model.config import HMMNConfig
+from hmmn_jax.model.convolution import at_all_pixels, convolve
 from hmmn_jax.model.precision import at_least_float32
 from hmmn_jax.model.winograd import winograd_conv3x3
 
 NORM_EPSILON = 1e-5
 FEW_CHANNELS = 4  # most outputs for which a direct convolution was measured to be wasteful
 WINOGRAD_CHANNELS = 64  # fewest channels, in and out, with which Winograd was measured to win
+
+KERNELS_PER_CELL = 400  # with more, transforming kernels was measured to cost more than it saves
 
 
 def conv2d(
@@ -23,30 +26,24 @@ def conv2d(
     `winograd` allows Winograd's algorithm where it was measured to be faster.
     """
     size, _, inputs, outputs = kernel.shape
-    if size == 1:  # a matrix product, which XLA runs a little faster as such
-        return jnp.tensordot(x[:, ::stride, ::stride], kernel[0, 0], 1)
     if outputs <= FEW_CHANNELS and stride == 1:
         return _conv_few_outputs(x, kernel)
-    if winograd and size == 3 and stride == 1 and min(inputs, outputs) >= WINOGRAD_CHANNELS:
+    few_kernels = inputs * outputs <= KERNELS_PER_CELL * x[..., 0].size
+    if winograd and size == 3 and stride == 1 and min(inputs, outputs) >= WINOGRAD_CHANNELS and few_kernels:
         return winograd_conv3x3(x, kernel)
     if x.dtype == jnp.float64:
-        return _conv_by_taps(x, kernel, stride)
-    padding = size // 2
-    return jax.lax.conv_general_dilated(
-        x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
+        return _conv_by_rows(x, kernel, stride)
+    return convolve(x, kernel, stride)
 
 
-def _conv_by_taps(x: Float[Array, "b h w c"], kernel: Float[Array, "k k c o"], stride: int) -> Float[Array, "b h2 w2 o"]:
-    """A sum of matrix products, one for each tap: XLA's float64 convolution takes ten times as long on a CPU."""
+def _conv_by_rows(x: Float[Array, "b h w c"], kernel: Float[Array, "k k c o"], stride: int) -> Float[Array, "b h2 w2 o"]:
+    """A sum of matrix products, one for each row of the kernel: XLA's float64 convolution takes ten times as long on a CPU."""
     size = kernel.shape[0]
     h, w = (-(-side // stride) for side in x.shape[1:3])
     x = jnp.pad(x, ((0, 0), (size // 2, size // 2), (size // 2, size // 2), (0, 0)))
-
-    def tap(i, j):
-        return x[:, i : i + (h - 1) * stride + 1 : stride, j : j + (w - 1) * stride + 1 : stride]
-
-    return sum(jnp.tensordot(tap(i, j), kernel[i, j], 1) for i in range(size) for j in range(size))
+    x = jnp.concatenate([x[:, :, j : j + (w - 1) * stride + 1 : stride] for j in range(size)], axis=3)
+    rows = (x[:, i : i + (h - 1) * stride + 1 : stride] for i in range(size))
+    return sum(jnp.tensordot(row, taps.reshape(-1, taps.shape[-1]), 1) for row, taps in zip(rows, kernel, strict=True))
 
 
 def _conv_few_outputs(x: Float[Array, "b h w c"], kernel: Float[Array, "k k c o"]) -> Float[Array, "b h w o"]:
@@ -88,7 +85,8 @@ class Conv(nn.Module):
         dtype = compute_dtype(self.config, kernel)
         y = conv2d(x.astype(dtype), kernel.astype(dtype), self.stride, self.config.winograd)
         if self.use_bias:
-            y = y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(dtype)
+            bias = self.param("bias", nn.initializers.zeros, (self.features,))
+            y = y + at_all_pixels(bias.astype(dtype), y.shape)
         return y
 
 
@@ -119,7 +117,8 @@ class FrozenBatchNorm(nn.Module):
         var = self.variable("batch_stats", "var", jnp.ones, shape).value
         self.variable("batch_stats", "count", lambda: np.zeros((), np.int64))
         factor = scale * jax.lax.rsqrt(var + NORM_EPSILON)
-        return (x * factor + (bias - mean * factor)).astype(x.dtype)
+        shift = bias - mean * factor
+        return (x * at_all_pixels(factor, x.shape) + at_all_pixels(shift, x.shape)).astype(x.dtype)
 
 
 def make_norm(config: HMMNConfig, name: str) -> FrozenBatchNorm | nn.GroupNorm:

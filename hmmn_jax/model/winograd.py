@@ -34,6 +34,7 @@ def _transforms(points: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, np.n
 _OUTPUT, _KERNEL, _INPUT = (matrix.astype(np.float32) for matrix in _transforms((0.0, 3 / 4, -3 / 4, 3 / 2, -3 / 2)))
 
 
+@jax.custom_vjp
 def winograd_conv3x3(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c o"]) -> Float[Array, "b h w o"]:
     """3x3 cross-correlation of stride 1 with one zero around, float32.
 
@@ -46,10 +47,7 @@ def winograd_conv3x3(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c o"]
     # (an optimization_barrier does not keep it from that on a CPU).
     matrix = jnp.asarray(np.stack([np.kron(_KERNEL, _KERNEL)] * 2))[jnp.isnan(x[0, 0, 0, 0]).astype(int)]
     transformed = _dot(matrix, kernel.reshape(9, c * o)).reshape(IN * IN, c, o)
-    tile_rows, tile_columns = -(-h // OUT), -(-w // OUT)
-    rows_at_once = max(1, BAND_BYTES // (4 * IN * IN * (c + o) * tile_columns))
-    bands = -(-tile_rows // rows_at_once)
-    band_rows = -(-tile_rows // bands)
+    bands, band_rows, tile_columns = _bands(h, w, c + o)
     height = min(band_rows * OUT, h)  # of a band's output; the last band overlaps the one before rather than be smaller
 
     def band(i, output):
@@ -70,8 +68,52 @@ def winograd_conv3x3(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c o"]
     return jax.lax.fori_loop(0, b * bands, band, blank)
 
 
-def _convolve_tiles(x: Float[Array, "y x c"], transformed: Float[Array, "36 c o"]) -> Float[Array, "y2 x2 o"]:
-    """x: the inputs of whole tiles, with 4 rows and columns more than outputs, of which the last 2 only make shapes even."""
+def _convolve_forward(x, kernel):
+    return winograd_conv3x3(x, kernel), (x, kernel)
+
+
+def _convolve_backward(inputs, gradient):
+    x, kernel = inputs
+    return winograd_conv3x3(gradient, jnp.flip(kernel, (0, 1)).swapaxes(2, 3)), _kernel_gradient(x, gradient)
+
+
+winograd_conv3x3.defvjp(_convolve_forward, _convolve_backward)
+
+
+def _kernel_gradient(x: Float[Array, "b h w c"], gradient: Float[Array, "b h w o"]) -> Float[Array, "3 3 c o"]:
+    """The transpose of the above as a function of the kernel: G^T [(B^T x B) * (A y A^T)] G, summed over the tiles."""
+    b, h, w, c = x.shape
+    o = gradient.shape[-1]
+    bands, band_rows, tile_columns = _bands(h, w, c + o)
+    height, width = band_rows * OUT, tile_columns * OUT
+    x = jnp.pad(x, ((0, 0), (1, bands * height + OUT - h - 1), (1, width + OUT - w - 1), (0, 0)))
+    gradient = jnp.pad(gradient, ((0, 0), (0, bands * height - h), (0, width - w), (0, 0)))
+
+    def band(i, total):
+        start = i // bands, i % bands * height, 0, 0
+        inputs = _transform_inputs(jax.lax.dynamic_slice(x, start, (1, height + OUT, width + OUT, c))[0])
+        tiles = jax.lax.dynamic_slice(gradient, start, (1, height, width, o)).reshape(band_rows, OUT, tile_columns, OUT, o)
+        outputs = _dot(np.kron(_OUTPUT, _OUTPUT).T, tiles.transpose(1, 3, 0, 2, 4).reshape(OUT * OUT, -1, o))
+        inputs, outputs = jax.lax.optimization_barrier((inputs, outputs))  # or XLA writes them column by column
+        return total + jax.lax.dot_general(inputs, outputs, (((1,), (1,)), ((0,), (0,))), jax.lax.Precision.HIGHEST)
+
+    total = jax.lax.fori_loop(0, b * bands, band, jnp.zeros((IN * IN, c, o), x.dtype))
+    return _dot(np.kron(_KERNEL, _KERNEL).T, total.reshape(IN * IN, -1)).reshape(3, 3, c, o)
+
+
+def _bands(height: int, width: int, channels: int) -> tuple[int, int, int]:
+    """Bands of a map, tile rows of a band, and tile columns; `channels` are those that are held at once."""
+    tile_rows, tile_columns = -(-height // OUT), -(-width // OUT)
+    rows_at_once = max(1, BAND_BYTES // (4 * IN * IN * channels * tile_columns))
+    bands = -(-tile_rows // rows_at_once)
+    return bands, -(-tile_rows // bands), tile_columns
+
+
+def _transform_inputs(x: Float[Array, "y x c"]) -> Float[Array, "36 n c"]:
+    """B^T x B of all n tiles. x: the inputs of whole tiles, with 4 rows and columns more than outputs.
+
+    Of those, only the first 2 are inputs; the others make shapes even.
+    """
     rows, columns, c = x.shape[0] // OUT - 1, x.shape[1] // OUT - 1, x.shape[2]
     # B^T x: the 6 input rows of a tile row are 4 of its own and the first 2 of the next.
     own = x.reshape(rows + 1, OUT, -1, c).swapaxes(0, 1)
@@ -82,7 +124,13 @@ def _convolve_tiles(x: Float[Array, "y x c"], transformed: Float[Array, "36 c o"
     for s in range(IN):
         column = z[:, None, :, s // OUT : s // OUT + columns, s % OUT]
         v = v + column * _INPUT[:, s].reshape(1, IN, 1, 1, 1)
-    products = jax.lax.batch_matmul(v.reshape(IN * IN, rows * columns, c), transformed, jax.lax.Precision.HIGHEST)
+    return v.reshape(IN * IN, rows * columns, c)
+
+
+def _convolve_tiles(x: Float[Array, "y x c"], transformed: Float[Array, "36 c o"]) -> Float[Array, "y2 x2 o"]:
+    """x: as in `_transform_inputs`; the outputs of all tiles, as a map."""
+    rows, columns = x.shape[0] // OUT - 1, x.shape[1] // OUT - 1
+    products = jax.lax.batch_matmul(_transform_inputs(x), transformed, jax.lax.Precision.HIGHEST)
     # A^T [..] A, both sides at once, as one dense product: it keeps XLA from merging the steps and computing them twice.
     y = _dot(np.kron(_OUTPUT, _OUTPUT), products).reshape(OUT, OUT, rows, columns, -1)
     return y.transpose(2, 0, 3, 1, 4).reshape(rows * OUT, columns * OUT, -1)

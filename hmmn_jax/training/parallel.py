@@ -4,6 +4,7 @@ The batch is global: each process brings its equal share, each device works on a
 over the axis `AXIS`. The state is whole on every device.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -25,19 +26,20 @@ class Parallel:
 
     kind: "pmap"; or "jit", which spares pods the round trip to the host that pmap makes with several processes.
     batch_size: clips of a step, over all processes.
+    devices: all there are, unless given: a part of them, or those of a topology to compile for (under jit).
     state_sharding: where `replicate` puts a state, for restoring a checkpoint right there.
     """
 
-    def __init__(self, kind: str, batch_size: int, micro_batches: int = 1):
+    def __init__(self, kind: str, batch_size: int, micro_batches: int = 1, devices: Sequence[jax.Device] | None = None):
         if kind not in KINDS:
             raise ConfigError(f"parallel is {kind!r}, expected one of {', '.join(KINDS)}")
-        devices = jax.device_count()
-        if batch_size < 1 or batch_size % (devices * micro_batches):
-            parts = f"{devices} devices" + (f" x {micro_batches} micro-batches" if micro_batches > 1 else "")
-            raise ConfigError(f"batch size is {batch_size}, expected a multiple of {devices * micro_batches} ({parts})")
+        count = jax.device_count() if devices is None else len(devices)
+        if batch_size < 1 or batch_size % (count * micro_batches):
+            parts = f"{count} devices" + (f" x {micro_batches} micro-batches" if micro_batches > 1 else "")
+            raise ConfigError(f"batch size is {batch_size}, expected a multiple of {count * micro_batches} ({parts})")
         self.kind, self.batch_size = kind, batch_size
         self.local_batch_size = batch_size // jax.process_count()
-        mesh = jax.make_mesh((devices,), (AXIS,), axis_types=(AxisType.Auto,))
+        mesh = jax.make_mesh((count,), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
         self.batch_sharding = NamedSharding(mesh, PartitionSpec(AXIS))
         if kind == "pmap":  # each process sees its own devices only
             mesh = Mesh(np.array(jax.local_devices()), (AXIS,), axis_types=(AxisType.Auto,))

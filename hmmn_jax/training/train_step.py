@@ -77,8 +77,8 @@ def make_train_step(
             "loss": losses.sum(),
             "loss_frame_1": losses[0],
             "loss_frame_2": losses[1],
-            "gradient_norm": optax.global_norm(gradients),
-            "parameter_norm": optax.global_norm(params),
+            "gradient_norm": optax.tree.norm(gradients),
+            "parameter_norm": optax.tree.norm(params),
             "learning_rate": jnp.asarray(learning_rate(state.step)),
         }
         return state.replace(step=state.step + 1, params=params, opt_state=opt_state, ema=ema), metrics

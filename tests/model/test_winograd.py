@@ -32,6 +32,22 @@ def test_equals_the_definition(shape, band_bytes, monkeypatch):
     assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
+@pytest.mark.parametrize("band_bytes", [1, 2**14, 2**24], ids=["a band a tile row", "some bands", "one band"])
+@pytest.mark.parametrize("shape", [(1, 2, 9, 3, 5), (3, 13, 30, 5, 6), (1, 32, 32, 64, 64)])
+def test_gradients_equal_the_definition(shape, band_bytes, monkeypatch):
+    monkeypatch.setattr(winograd, "BAND_BYTES", band_bytes)
+    b, h, w, c, o = shape
+    rng = np.random.default_rng(0)
+    x, gradient = rng.standard_normal((b, h, w, c), np.float32), rng.standard_normal((b, h, w, o), np.float32)
+    kernel = rng.standard_normal((3, 3, c, o), np.float32) * np.float32(np.sqrt(2 / (9 * c)))
+    to_x, to_kernel = jax.jit(lambda *xs: jax.vjp(winograd.winograd_conv3x3, *xs[:2])[1](xs[2]))(x, kernel, gradient)
+    expected = convolve(gradient, kernel[::-1, ::-1].swapaxes(2, 3))
+    assert np.abs(to_x - expected).max() <= 1e-5 * np.abs(expected).max()
+    padded = np.pad(x.astype(np.float64), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    taps = [[np.tensordot(padded[:, i : i + h, j : j + w], gradient, ((0, 1, 2),) * 2) for j in range(3)] for i in range(3)]
+    assert np.abs(to_kernel - np.array(taps)).max() <= 1e-5 * np.abs(taps).max()
+
+
 def test_a_nan_in_the_corner_does_not_reach_the_other_tiles():
     """The corner chooses between two equal matrices: whichever it is, the transform is the same."""
     rng = np.random.default_rng(0)

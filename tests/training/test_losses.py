@@ -50,3 +50,23 @@ def test_cross_entropy_is_computed_in_float32_at_least(dtype, bound):
     expected = [oracles.cross_entropy(*clip) for clip in zip(np.asarray(logits, np.float64), masks, strict=True)]
     assert found.dtype == jnp.float32
     np.testing.assert_allclose(found, expected, rtol=bound)
+
+
+def test_the_hardest_share_equals_a_sort(x64):
+    """Within each frame: a frame with small losses keeps as many pixels as one with great ones."""
+    logits, masks = case()
+    logits[1] *= 10
+    pixels = np.array([[oracles.pixel_cross_entropy(logits[b, t], masks[b, t]) for t in range(2)] for b in range(2)])
+    for share, count in ((1.0, 30), (0.5, 15), (0.15, 5), (1e-6, 1)):
+        expected = -np.sort(-pixels, axis=2)[:, :, :count].mean(2)
+        np.testing.assert_allclose(frame_cross_entropy(jnp.asarray(logits), jnp.asarray(masks), share), expected, rtol=1e-12)
+
+
+def test_only_the_hardest_share_has_gradients_and_ties_are_shared(x64):
+    logits = np.zeros((1, 1, 2, 1, 6))
+    logits[0, 0, 1, 0] = [3, 1, 1, 1, -2, -3]  # against a mask of background: 3 is the worst, the three 1 are equal
+    masks = np.zeros((1, 1, 1, 6), np.uint8)
+    gradient = jax.grad(lambda x: frame_cross_entropy(x, jnp.asarray(masks), jnp.asarray(0.5)).sum())(jnp.asarray(logits))
+    wrong = 1 / (1 + np.exp(-np.array([3.0, 1, 1, 1, 0, 0])))
+    weights = np.array([1, 2 / 3, 2 / 3, 2 / 3, 0, 0]) / 3
+    np.testing.assert_allclose(gradient[0, 0, 1, 0], wrong * weights, rtol=1e-12)

@@ -1,0 +1,110 @@
+"""Seconds and peak memory of forward and backward of one three-frame clip, side by side with another implementation.
+
+    python benchmarks/training.py --peer "python PEER.py train-time --height 384 --width 384 --objects 1"
+    python benchmarks/training.py --remat
+
+The released model, the loss of training, gradients of all parameters, no update. Each round starts a fresh process for this
+project and then one for the peer, so that both meet the same state of the machine and peak memory is each one's own (with
+compilation; what XLA holds at once is printed too). A peer prints a JSON line with `seconds_per_clip_forward_backward`
+and `peak_mb`. Printed are the medians over the rounds, and their ratios. Run it with nothing else on the machine.
+"""
+
+import argparse
+import json
+import os
+import resource
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+SECONDS, PEAK, BUFFERS = "seconds_per_clip_forward_backward", "peak_mb", "buffers_mb"
+
+
+def measure(height: int, width: int, objects: int, runs: int, **switches: str | bool) -> None:
+    """Prints a JSON line: the median of `runs` clips after one to warm up, the peak of this process and XLA's buffers."""
+    import jax
+    import jax.numpy as jnp
+
+    from hmmn_jax import HMMNConfig
+    from hmmn_jax.torch_weights import abstract_variables
+    from hmmn_jax.training.train_step import clip_loss
+
+    rng = np.random.default_rng(0)
+
+    def random_leaf(leaf):
+        if len(leaf.shape) == 4:
+            return rng.normal(0, np.sqrt(2 / np.prod(leaf.shape[:3])), leaf.shape).astype(np.float32)
+        return np.ones(leaf.shape, leaf.dtype)
+
+    config = HMMNConfig(**switches)
+    variables = jax.tree.map(lambda leaf: jnp.asarray(random_leaf(leaf)), abstract_variables(config))
+    params = variables.pop("params")
+    masks = np.zeros((1, 3, height, width), np.uint8)
+    for k in range(objects):
+        left = (k + 1) * width // (objects + 2)
+        masks[:, :, height // 4 : height // 2, left : left + width // 8] = k + 1
+    frames = rng.integers(0, 256, (1, 3, height, width, 3), np.uint8)
+    batch = {"frames": frames, "masks": masks, "valid": np.ones((1, objects), bool)}
+
+    @jax.jit
+    def gradients_of(params, constants, batch):
+        return jax.value_and_grad(lambda params: clip_loss(config, {"params": params, **constants}, batch)[0])(params)
+
+    compiled = gradients_of.lower(params, variables, batch).compile()
+    times = []
+    for _ in range(runs + 1):
+        start = time.perf_counter()
+        jax.block_until_ready(compiled(params, variables, batch))
+        times.append(time.perf_counter() - start)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    buffers = compiled.memory_analysis().temp_size_in_bytes // 2**20
+    print(json.dumps({SECONDS: statistics.median(times[1:]), PEAK: peak, BUFFERS: buffers}), flush=True)
+
+
+def run(command: list[str]) -> dict[str, float]:
+    """The last JSON line that a command prints."""
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return json.loads([line for line in output.splitlines() if line.startswith("{")][-1])
+
+
+def main() -> None:
+    """Alternates the two, prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--height", type=int, default=384)
+    parser.add_argument("--width", type=int, default=384)
+    parser.add_argument("--objects", type=int, default=1)
+    parser.add_argument("--dtype", default=None, help="compute dtype")
+    parser.add_argument("--remat", action="store_true", help="compute activations again in the backward pass")
+    parser.add_argument("--winograd", action="store_true", help="approximate convolutions, forward and backward")
+    parser.add_argument("--runs", type=int, default=3, help="clips timed in each process, after one to warm up")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--peer", default=None, help="command of the other implementation")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker:
+        switches = {"dtype": args.dtype, "remat": args.remat, "winograd": args.winograd}
+        return measure(args.height, args.width, args.objects, args.runs, **switches)
+    ours = [sys.executable, os.path.abspath(__file__), *sys.argv[1:], "--worker"]
+    rounds = []
+    for index in range(args.rounds):
+        rounds.append((run(ours), run(shlex.split(args.peer)) if args.peer else None))
+        print(f"round {index + 1} of {args.rounds} done: {rounds[-1]}", file=sys.stderr)
+    print(f"{args.height}x{args.width}, {args.objects} objects, medians of {args.rounds} processes of {args.runs} clips")
+    print("                |   ours   peer  ratio")
+    for name, key, form in (("s a clip", SECONDS, "6.2f"), ("peak MB", PEAK, "6.0f")):
+        here = statistics.median(ours[key] for ours, _ in rounds)
+        row = f"{name:15} | {here:{form}}"
+        if args.peer:
+            there = statistics.median(peer[key] for _, peer in rounds)
+            row += f" {there:{form}} {here / there:6.2f}"
+        print(row)
+    print(f"{'buffers, MB':15} | {statistics.median(ours[BUFFERS] for ours, _ in rounds):6.0f}")
+    return None
+
+
+if __name__ == "__main__":
+    main()

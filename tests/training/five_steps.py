@@ -1,0 +1,103 @@
+"""Five steps of training in float64, the same whatever runs them; as a program, on simulated devices.
+
+    python -m tests.training.five_steps OUT DEVICES KIND ... [--sparing] [--coordinator HOST:PORT --process I --processes N]
+
+writes to the folder OUT what each run has come to. `--sparing` saves memory: micro-batches, and activations computed again.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+
+from hmmn_jax.training.optimizer import make_optimizer
+from hmmn_jax.training.parallel import AXIS, Parallel
+from hmmn_jax.training.schedules import learning_rate_schedule
+from hmmn_jax.training.train_state import TrainState
+from hmmn_jax.training.train_step import make_train_step
+from tests import small
+
+BATCH, STEPS, SIDE = 8, 5, 192  # 12 x 12 cells, of which few are selected
+EMA_DECAY = 0.75
+CONFIG = small.SMALL.replace(  # as little as compiles fast
+    norm="none",
+    stem_width=8,
+    widths=(8, 8, 8),
+    key_dim_s16=8,
+    key_dim_s8=8,
+    key_dim_s4=8,
+    value_dim_s16=8,
+    value_dim_s8=8,
+    value_dim_s4=8,
+    decoder_dim=8,
+)
+
+
+def batch(step):
+    """The global batch of a step, on the host."""
+    first = step * BATCH
+    frames = np.stack([small.video(3, SIDE, SIDE, seed) for seed in range(first, first + BATCH)])
+    mask = small.rectangles((1,), SIDE, SIDE)
+    masks = np.stack([np.stack([np.roll(mask, 4 * i * t, 1) for t in range(3)]) for i in range(BATCH)])
+    return {"frames": frames, "masks": masks, "valid": np.ones((BATCH, 1), bool), "sample": np.arange(first, first + BATCH)}
+
+
+def make_run(config=CONFIG, **options):
+    """The first state, and the step that leads on from it."""
+    schedule = learning_rate_schedule("poly", 1e-3, 100, warmup_steps=2)
+    optimizer = optax.flatten(make_optimizer("adam", schedule, clip_norm=1.0))  # one vector compiles faster than many leaves
+    step = make_train_step(config, optimizer, schedule, seed=3, ema_decay=EMA_DECAY, **options)
+    return TrainState.create(small.variables(CONFIG, "float64"), optimizer, ema=True), step
+
+
+def flatten(state, metrics):
+    """All numbers of a state and of each step's metrics, by name."""
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    numbers = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+    return numbers | {name: np.array([float(step[name]) for step in metrics]) for name in metrics[0]}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("out", type=Path)
+    parser.add_argument("devices", type=int)
+    parser.add_argument("kinds", nargs="+")
+    parser.add_argument("--sparing", action="store_true")
+    parser.add_argument("--coordinator")
+    parser.add_argument("--process", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=1)
+    args = parser.parse_args()
+    jax.config.update("jax_num_cpu_devices", args.devices)
+    jax.config.update("jax_enable_x64", True)
+    if args.coordinator:
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        patience = {"initialization_timeout": 600, "heartbeat_timeout_seconds": 600}
+        jax.distributed.initialize(args.coordinator, args.processes, args.process, **patience)
+    micro_batches = 2 if args.sparing else 1
+    for kind in args.kinds:
+        parallel = Parallel(kind, BATCH, micro_batches)
+        state, step = make_run(CONFIG.replace(remat=args.sparing), axis_name=AXIS, micro_batches=micro_batches)
+        state, step, metrics = parallel.replicate(state), parallel.compile(step), []
+        mine = slice(args.process * parallel.local_batch_size, (args.process + 1) * parallel.local_batch_size)
+        for index in range(STEPS):
+            state, found = step(state, parallel.shard({name: value[mine] for name, value in batch(index).items()}))
+            metrics.append(found)
+        shards = jax.tree.map(lambda x: [np.asarray(shard.data) for shard in x.addressable_shards], state)
+        same = jax.tree.map(
+            lambda x: all(np.array_equal(shard, x[0]) for shard in x), shards, is_leaf=lambda x: isinstance(x, list)
+        )
+        facts = {
+            "devices": len(state.step.sharding.device_set),
+            "copies": len(state.step.addressable_shards),
+            "same": all(jax.tree.leaves(same)),
+        }
+        name = f"{kind}-{args.process}"
+        np.savez(args.out / f"{name}.npz", **flatten(state, metrics))
+        (args.out / f"{name}.json").write_text(json.dumps(facts))
+
+
+if __name__ == "__main__":
+    main()

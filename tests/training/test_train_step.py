@@ -1,0 +1,40 @@
+"""The coins of dropout. (What a step computes: `test_parallel.py`, and the training golden in `test_parity.py`.)"""
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from hmmn_jax.errors import ConfigError
+from hmmn_jax.training.train_state import TrainState
+from hmmn_jax.training.train_step import make_train_step, memory_coins
+from tests.small import SMALL
+
+
+def test_coins_belong_to_samples_and_not_to_places():
+    samples = np.arange(64)
+    coins = np.asarray(memory_coins(7, jnp.asarray(samples), 0.5))
+    order = np.random.default_rng(0).permutation(64)
+    np.testing.assert_array_equal(memory_coins(7, jnp.asarray(samples[order]), 0.5), coins[order])
+    for sample in (0, 31):  # alone, as on a device of its own, and in another type
+        np.testing.assert_array_equal(memory_coins(7, jnp.asarray([sample], jnp.uint32), 0.5), coins[[sample]])
+
+
+def test_coins_are_fair_and_independent_over_samples_frames_and_scales():
+    coins = np.asarray(memory_coins(0, jnp.arange(4000), 0.3)).reshape(4000, 4)
+    np.testing.assert_allclose(coins.mean(0), 0.7, atol=0.03)
+    np.testing.assert_allclose(np.corrcoef(coins.T), np.eye(4), atol=0.05)
+    assert abs(np.corrcoef(coins[:-1, 0], coins[1:, 0])[0, 1]) < 0.05
+
+
+def test_the_seed_and_the_share_of_coins():
+    samples = jnp.arange(100)
+    assert (memory_coins(0, samples, 0.5) != memory_coins(1, samples, 0.5)).any()
+    assert np.asarray(memory_coins(0, samples, 0.0)).all()
+    assert not np.asarray(memory_coins(0, samples, 1.0)).any()
+
+
+def test_a_batch_that_cannot_be_cut_is_told():
+    step = make_train_step(SMALL, optax.identity(), optax.constant_schedule(0.0), micro_batches=2)
+    with pytest.raises(ConfigError, match="3 clips cannot be cut into 2"):
+        step(TrainState(jnp.int32(0), {}, {}, ()), {"sample": np.arange(3)})
