@@ -1,6 +1,5 @@
 """Batches of clips by tf.data, in parallel and always in the same order."""
 
-import functools
 import io
 import os
 import re
@@ -60,8 +59,6 @@ def clips(
     config: ConfigDict, fetcher: Fetcher, batch: int, first_step: int, host: int, hosts: int, steps: int | None
 ) -> tf.data.Dataset:
     """The batches of `make_batches` as a dataset; `rows` stand for the names."""
-    let_xla_start()
-    tf.config.set_visible_devices([], "GPU")  # they are JAX's
     share = batch // hosts
     stop = np.iinfo(np.int64).max if steps is None else (first_step + steps) * share
     places = tf.data.Dataset.range(first_step * share, stop)
@@ -108,17 +105,3 @@ def _explain(error: tf.errors.OpError, fetcher: Fetcher) -> str:
         except Exception as damage:  # each decoder raises its own kinds
             return f"{fetcher.name(row)}: a damaged image or mask ({reason(damage)}); mend the file and build the set again"
     return f"no clip could be made: {reason(RuntimeError(error.message))}"
-
-
-@functools.cache
-def let_xla_start() -> None:
-    """Lets TensorFlow's XLA read its flags from a clean environment.
-
-    XLA_FLAGS are JAX's, whose XLA is newer: TensorFlow's would end the process at the first flag that it does not know.
-    """
-    flags = os.environ.pop("XLA_FLAGS", None)
-    try:
-        tf.function(lambda x: x + 1, jit_compile=True)(tf.constant(0))
-    finally:
-        if flags is not None:
-            os.environ["XLA_FLAGS"] = flags
