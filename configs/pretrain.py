@@ -2,8 +2,8 @@
 
     python -m data.preview --config configs/pretrain.py --config.data.data_dir=DATA --out preview.png
 
-DATA is where `python -m data.build` put DUTS, ECSSD, FSS-1000, BIG and HRSOD; to do without one, take it out of
-`configs/data.py`, which also has the ranges. The recipe is that of STM's authors and of public code.
+DATA is where `python -m data.build` put image_masks/{duts,ecssd,fss1000,big,hrsod}; a set that you lack is left out by, for
+example, --config.data.sets.big.repeat="((0, 0),)". Ranges are those of STM's authors and of public code.
 """
 
 from ml_collections import ConfigDict

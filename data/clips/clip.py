@@ -157,8 +157,8 @@ def _label(config: ConfigDict, areas: tf.Tensor, draws: Draws) -> tuple[tf.Tenso
 
 def _mean_colour(rgb: tf.Tensor) -> tf.Tensor:
     """The mean over every 16th row of an image [h,w,3], float32 [3]; zeros for none."""
-    some = tf.reshape(tf.cast(rgb[::16], tf.float32), [-1, 3])
-    return tf.reduce_sum(some, 0) / tf.cast(tf.maximum(tf.shape(some)[0], 1), tf.float32)
+    some = tf.reshape(tf.cast(rgb[::16], tf.int32), [-1, 3])  # the sum of integers is the same in any order
+    return tf.cast(tf.reduce_sum(some, 0), tf.float32) / tf.cast(tf.maximum(tf.shape(some)[0], 1), tf.float32)
 
 
 def _colours(config: ConfigDict, means: tf.Tensor, draws: Draws) -> tf.Tensor:

@@ -24,8 +24,8 @@ def make_batches(
 ) -> Iterator[dict[str, np.ndarray]]:
     """Gives this host's part of the batches from a step on.
 
-    Batch number `step` holds the samples from step * batch on, of which host h of H has the h-th of H equal parts. A sample is
-    a function of its number and of `config.seed`, so hosts, restarts and the number of threads change nothing.
+    Batch number `step` holds the samples from step * batch on, of which host h of H has the h-th of H equal parts. A sample
+    is a function of its number and of `config.seed`, so hosts, restarts and the number of threads change nothing.
 
     Args:
         config: the `data` section of an experiment, see `configs/data.py`.
@@ -79,11 +79,12 @@ def _open(setting: ConfigDict, data_dir: str) -> Source:
 
 
 def _batches(dataset: tf.data.Dataset, fetcher: Fetcher) -> Iterator[dict[str, np.ndarray]]:
+    failure = tf.errors.OpError  # a name of this function's, as a generator may outlive the module
     try:
         for clip in dataset.as_numpy_iterator():
             rows = clip.pop("rows")
             yield {**clip, "names": np.array([_name(fetcher, row) for row in rows])}
-    except tf.errors.OpError as error:
+    except failure as error:
         raise DataError(_explain(error, fetcher)) from error
 
 
