@@ -6,6 +6,8 @@ import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
+from data.clips.affine import applied, product
+
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]], np.float64)
 _FROM_YIQ = np.linalg.inv(_TO_YIQ)
@@ -31,9 +33,9 @@ def jitter(
     constant, along, across = _TURN_RGB
     turned = constant + cosine[..., None, None] * along + sine[..., None, None] * across
     saturated = saturation[..., None, None] * eye + (1 - saturation)[..., None, None] * grey
-    matrix = turned @ saturated * (brightness * contrast)[..., None, None]
+    matrix = product(turned, saturated) * (brightness * contrast)[..., None, None]
     # Grey stays grey under saturation and hue, so the offset is the same for all channels.
-    pivot = tf.linalg.matvec(grey, mean) * (brightness * (1 - contrast))[..., None]
+    pivot = applied(grey, mean) * (brightness * (1 - contrast))[..., None]
     return matrix, pivot
 
 
@@ -48,7 +50,7 @@ def random_jitter(ranges: ConfigDict, uniform: tf.Tensor, mean: tf.Tensor) -> tu
 
 def after(second: tuple[tf.Tensor, tf.Tensor], first: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
     """The map that applies `first`, then `second`."""
-    return second[0] @ first[0], tf.linalg.matvec(second[0], first[1]) + second[1]
+    return product(second[0], first[0]), applied(second[0], first[1]) + second[1]
 
 
 def to_grey() -> tuple[tf.Tensor, tf.Tensor]:

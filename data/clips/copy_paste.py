@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from data.clips.affine import AFFINE_NUMBERS, pull, random_affine
+from data.clips.affine import AFFINE_NUMBERS, product, pull, random_affine
 from data.clips.draws import between
 from data.clips.tables import CLIP
 
@@ -35,7 +35,7 @@ def paste_maps(config: ConfigDict, box: tf.Tensor, uniform: tf.Tensor) -> tuple[
     scale = tf.minimum(between(size[:, 0], *paste.size) * tf.reduce_min(output) / extent, paste.zoom_limit)
     scale = tf.maximum(scale, max(config.size) / _FARTHEST)
     affine = random_affine(config.affine.frame, tf.reshape(per_frame, [-1, CLIP, AFFINE_NUMBERS]))
-    matrix = scale[:, None, None, None] * affine @ random_affine(paste.affine, per_clip)[:, None]
+    matrix = scale[:, None, None, None] * product(affine, random_affine(paste.affine, per_clip)[:, None])
     mirror = tf.stack([tf.where(flip[:, 0] < config.flip, -1.0, 1.0), tf.ones_like(flip[:, 0])], -1)
     steps = tf.range(CLIP, dtype=tf.float32)[:, None] * between(drift, -paste.drift, paste.drift)[:, None]
     path = (place[:, None] + steps) * output
