@@ -17,7 +17,7 @@ import sys
 import time
 import warnings
 
-WARM_UP = 60  # clips, in which XLA compiles for all lengths of buffers
+WARM_UP = 60  # clips
 SIZE = 384
 
 
@@ -69,7 +69,6 @@ def measure_parts(args: argparse.Namespace) -> dict[str, float]:
     from data.clips.draws import Draws
 
     config = make_config(args)
-    pipeline.let_xla_start()
     fetcher = pipeline.open_fetcher(config)
 
     def draws(sample: tf.Tensor) -> Draws:

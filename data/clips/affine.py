@@ -10,6 +10,19 @@ from data.clips.draws import between
 AFFINE_NUMBERS = 4  # that `random_affine` needs for one matrix
 
 
+def product(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """Multiplies small matrices [...,i,j] and [...,j,k].
+
+    Instead of `tf.matmul`, which goes to oneDNN or not as the process was started, and rounds as that goes.
+    """
+    return tf.add_n([a[..., :, j, None] * b[..., None, j, :] for j in range(a.shape[-1])])
+
+
+def applied(matrix: tf.Tensor, vector: tf.Tensor) -> tf.Tensor:
+    """Applies matrices [...,i,j] to vectors [...,j], as `product` does."""
+    return product(matrix, vector[..., None])[..., 0]
+
+
 def affine(rotation: tf.Tensor, shear: tf.Tensor, zoom_x: tf.Tensor, zoom_y: tf.Tensor) -> tf.Tensor:
     """Zooms each axis, then shears x by y, then turns clockwise: float32 [...,2,2]. Angles in degrees."""
     turn, slant = rotation * (math.pi / 180), tf.tan(shear * (math.pi / 180))
@@ -48,14 +61,14 @@ def pull(matrix: tf.Tensor, source: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     Warps need this direction: for each pixel of the output, where in the source its colour is.
     """
     back = inverse(matrix)
-    offset = source - tf.linalg.matvec(back, tf.broadcast_to(target, tf.shape(back)[:-1]))
+    offset = source - applied(back, target)
     return tf.concat([back, offset[..., None]], -1)
 
 
 def corners(maps: tf.Tensor, height: int, width: int) -> tf.Tensor:
     """Where the four corners of the output lie in the source, (x, y), float32 [...,4,2]."""
     places = tf.constant([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]], tf.float32)
-    return tf.einsum("...ij,kj->...ki", maps, places)
+    return applied(maps[..., None, :, :], places)
 
 
 def shifted(maps: tf.Tensor, by: tf.Tensor) -> tf.Tensor:

@@ -2,10 +2,11 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from data.clips import colour
+from data.clips import colour, warp
 from data.clips.affine import corners, shifted
 from data.clips.copy_paste import PASTE_NUMBERS, cut_out, paste_maps
 from data.clips.decode import Fetcher, decode_image, decode_mask
@@ -14,7 +15,6 @@ from data.clips.geometry import GEOMETRY_NUMBERS, clip_maps, find_anchor
 from data.clips.hide import hidden_pixels
 from data.clips.plan import Plan, make_plan, set_names
 from data.clips.tables import CLIP
-from data.clips.warp import DONOR_KEY, fixed_maps, join_buffers, relabel, render, warp_keys
 
 
 class Sketch(NamedTuple):
@@ -27,8 +27,9 @@ class Sketch(NamedTuple):
         windows: float32 [s,4], what of each source is seen: left, top, right, bottom.
         maps: float32 [3,1+d,2,3], from output to image and donors.
         shrink: float32 [s], how many pixels of each source become one.
-        keys: int32 [3,H,W], see `warp.py`.
-        areas: int32 [256+d], pixels of each key in the first frame that count as an object, else 0.
+        seen: uint8 [3,H,W], ids that are seen, 0 where a donor is.
+        donors: uint8 [3,H,W], 1 + d where donor d is.
+        areas: int32 [256+d], pixels of each id, then of each donor, in the first frame; 0 if too few to count as an object.
     """
 
     plan: Plan
@@ -37,7 +38,8 @@ class Sketch(NamedTuple):
     windows: tf.Tensor
     maps: tf.Tensor
     shrink: tf.Tensor
-    keys: tf.Tensor
+    seen: tf.Tensor
+    donors: tf.Tensor
     areas: tf.Tensor
 
 
@@ -82,21 +84,24 @@ def sketch_clip(config: ConfigDict, fetcher: Fetcher, sample: tf.Tensor, draws: 
     windows = _windows(frame_maps, plan.slot, config.size)
     mask_maps = maps * tf.gather(ratio, plan.slot)[:, None, :, None]
     if donors:
-        masks[CLIP:], boxes = zip(*(cut_out(masks[CLIP + d], ids[CLIP + d], plan.donor_id[d]) for d in donors), strict=True)
-        boxes = tf.cast(tf.stack(boxes), tf.float32)
+        boxes, *masks[CLIP:] = tf.numpy_function(
+            cut_out, [ids[CLIP:], plan.donor_id, *masks[CLIP:]], (tf.float32, *(tf.uint8 for _ in donors)), stateful=False
+        )
+        boxes = tf.ensure_shape(boxes, [len(donors), 4])
         ratio = tf.maximum(ratio[CLIP:], 1e-3)  # 0 where a donor is absent
         windows = tf.concat([windows, boxes / tf.tile(ratio, [1, 2])], 0)
         pasted, donor_shrink = paste_maps(config, windows[CLIP:], draws.uniform(Topic.PASTE, len(donors), PASTE_NUMBERS))
         maps, shrinks = tf.concat([maps, pasted], 1), tf.concat([shrinks, donor_shrink], 0)
         mask_maps = tf.concat([mask_maps, shifted(pasted * ratio[..., None], -boxes[:, :2])], 1)
 
-    joined, start = join_buffers([tf.reshape(mask, [-1]) for mask in masks], channels=1)
-    mask_sizes = tf.stack([tf.shape(mask) for mask in masks])
-    keys = warp_keys(joined, start, mask_sizes, ids, plan.slot, fixed_maps(mask_maps), *config.size)
-    kinds = DONOR_KEY + len(donors)
-    areas = tf.math.bincount(tf.reshape(keys[0], [-1]), minlength=kinds, maxlength=kinds)
-    areas = tf.where((areas >= config.min_area) & (tf.range(kinds) > 0), areas, 0)
-    return Sketch(plan, jpegs, sizes, windows, maps, shrinks, keys, tf.ensure_shape(areas, [kinds]))
+    def warp_masks(*inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return warp.warp_masks(inputs[3:], *inputs[:3], config.size)
+
+    inputs = [ids, plan.slot, mask_maps, *masks]
+    seen, pasted, areas = tf.numpy_function(warp_masks, inputs, (tf.uint8, tf.uint8, tf.int32), stateful=False)
+    seen, pasted = (tf.ensure_shape(part, [CLIP, *config.size]) for part in (seen, pasted))
+    areas = tf.ensure_shape(tf.where(areas >= config.min_area, areas, 0), [256 + len(donors)])
+    return Sketch(plan, jpegs, sizes, windows, maps, shrinks, seen, pasted, areas)
 
 
 def finish_clip(config: ConfigDict, sample: tf.Tensor, sketch: Sketch, draws: Draws) -> dict[str, tf.Tensor]:
@@ -107,17 +112,23 @@ def finish_clip(config: ConfigDict, sample: tf.Tensor, sketch: Sketch, draws: Dr
         for slot in range(sketch.jpegs.shape[0])
     ]
     sources = tf.concat([plan.slot[:, None], tf.tile(tf.range(CLIP, len(images))[None], [CLIP, 1])], 1)  # [3,1+d]
-    divisors, corners_there = (tf.gather(tf.stack(part), sources) for part in list(zip(*images, strict=True))[2:])
+    divisors, corners_there = (tf.gather(tf.stack(part), sources) for part in list(zip(*images, strict=True))[1:])
     maps = shifted(sketch.maps / divisors[..., None, None], -corners_there)
-    joined, start = join_buffers([image.rgb for image in images], channels=3)
     means = tf.stack([_mean_colour(image.rgb) for image in images[:CLIP]])
-    matrix, offset = _colours(config, tf.gather(means, plan.slot), draws)
-    frames = render(
-        joined, start, tf.stack([image.size for image in images]), plan.slot, fixed_maps(maps), sketch.keys, matrix, offset,
-        tf.constant(config.fill), hidden_pixels(config, draws),
-    )  # fmt: skip
+    colours = _colours(config, tf.gather(means, plan.slot), draws)
+
     labels, valid = _label(config, sketch.areas, draws)
-    masks = relabel(sketch.keys, labels)
+
+    def render(*inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        seen, labels, slot, maps, donors, *rest = inputs
+        frames = warp.render(rest[2:], slot, maps, donors, *rest[:2], config.fill)
+        return frames, warp.relabel(seen, donors, labels)
+
+    inputs = [sketch.seen, labels, plan.slot, maps, sketch.donors, colours, hidden_pixels(config, draws)]
+    inputs += [image.rgb for image in images]
+    frames, masks = tf.numpy_function(render, inputs, (tf.uint8, tf.uint8), stateful=False)
+    frames = tf.ensure_shape(frames, [CLIP, *config.size, 3])
+    masks = tf.ensure_shape(masks, [CLIP, *config.size])
     rows = tf.gather(plan.frames, plan.slot)
     return {"frames": frames, "masks": masks, "valid": valid, "sample": sample, "rows": rows, "numbers": plan.numbers}
 
@@ -145,17 +156,21 @@ def _label(config: ConfigDict, areas: tf.Tensor, draws: Draws) -> tuple[tf.Tenso
 
 
 def _mean_colour(rgb: tf.Tensor) -> tf.Tensor:
-    """The mean over every 16th pixel of a flat buffer, float32 [3]; zeros for none."""
-    some = tf.cast(tf.reshape(rgb, [-1, 3])[::16], tf.float32)
-    return tf.reduce_sum(some, 0) / tf.cast(tf.maximum(tf.shape(some)[0], 1), tf.float32)
+    """The mean over every 16th row of an image [h,w,3], float32 [3]; zeros for none."""
+    some = tf.reshape(tf.cast(rgb[::16], tf.int32), [-1, 3])  # the sum of integers is the same in any order
+    return tf.cast(tf.reduce_sum(some, 0), tf.float32) / tf.cast(tf.maximum(tf.shape(some)[0], 1), tf.float32)
 
 
-def _colours(config: ConfigDict, means: tf.Tensor, draws: Draws) -> tuple[tf.Tensor, tf.Tensor]:
-    """Draws the change of colour of each frame: first the clip's, then the frame's own; `means` is float32 [3,3]."""
+def _colours(config: ConfigDict, means: tf.Tensor, draws: Draws) -> tf.Tensor:
+    """Draws the change of colour of each frame: first the clip's, then the frame's own.
+
+    Takes the mean colour of each, float32 [3,3]. Returns matrices and offsets, float32 [3,3,4].
+    """
     uniform = draws.uniform(Topic.COLOUR, 1 + 4 * (CLIP + 1))
     numbers = tf.reshape(uniform[1:], [CLIP + 1, 4])
     whole = colour.random_jitter(config.colour.clip, tf.broadcast_to(numbers[0], [CLIP, 4]), means)
     own = colour.random_jitter(config.colour.frame, numbers[1:], means)
     changed = colour.after(own, whole)
     grey = colour.after(changed, colour.to_grey())
-    return tuple(tf.where(uniform[0] < config.grey, new, old) for new, old in zip(grey, changed, strict=True))
+    matrix, offset = (tf.where(uniform[0] < config.grey, new, old) for new, old in zip(grey, changed, strict=True))
+    return tf.concat([matrix, offset[..., None]], -1)

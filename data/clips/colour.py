@@ -6,10 +6,14 @@ import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
+from data.clips.affine import applied, product
+
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-JITTER_NUMBERS = 4  # that `random_jitter` needs for one matrix
 _TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]], np.float64)
 _FROM_YIQ = np.linalg.inv(_TO_YIQ)
+# A turn in the plane of the two colour axes is the first, plus its cosine times the second, plus its sine times the third.
+_TURN = (np.diag([1.0, 0, 0]), np.diag([0, 1.0, 1.0]), np.array([[0, 0, 0], [0, 0, -1.0], [0, 1.0, 0]]))
+_TURN_RGB = tuple((_FROM_YIQ @ part @ _TO_YIQ).astype(np.float32) for part in _TURN)
 
 
 def jitter(
@@ -26,14 +30,12 @@ def jitter(
     """
     eye, grey = np.eye(3, dtype=np.float32), np.tile(LUMA, (3, 1))
     cosine, sine = tf.cos(hue * (2 * math.pi)), tf.sin(hue * (2 * math.pi))
-    # A turn in the plane of the two colour axes of YIQ: constant + cosine and sine parts.
-    parts = [_FROM_YIQ @ part @ _TO_YIQ for part in _TURN]
-    constant, along, across = (part.astype(np.float32) for part in parts)
+    constant, along, across = _TURN_RGB
     turned = constant + cosine[..., None, None] * along + sine[..., None, None] * across
     saturated = saturation[..., None, None] * eye + (1 - saturation)[..., None, None] * grey
-    matrix = turned @ saturated * (brightness * contrast)[..., None, None]
+    matrix = product(turned, saturated) * (brightness * contrast)[..., None, None]
     # Grey stays grey under saturation and hue, so the offset is the same for all channels.
-    pivot = tf.linalg.matvec(grey, mean) * (brightness * (1 - contrast))[..., None]
+    pivot = applied(grey, mean) * (brightness * (1 - contrast))[..., None]
     return matrix, pivot
 
 
@@ -48,12 +50,9 @@ def random_jitter(ranges: ConfigDict, uniform: tf.Tensor, mean: tf.Tensor) -> tu
 
 def after(second: tuple[tf.Tensor, tf.Tensor], first: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
     """The map that applies `first`, then `second`."""
-    return second[0] @ first[0], tf.linalg.matvec(second[0], first[1]) + second[1]
+    return product(second[0], first[0]), applied(second[0], first[1]) + second[1]
 
 
 def to_grey() -> tuple[tf.Tensor, tf.Tensor]:
     """The map to luma."""
     return tf.constant(np.tile(LUMA, (3, 1))), tf.zeros([3])
-
-
-_TURN = (np.diag([1.0, 0, 0]), np.diag([0, 1.0, 1.0]), np.array([[0, 0, 0], [0, 0, -1.0], [0, 1.0, 0]]))

@@ -1,13 +1,14 @@
 """Objects of other images pasted into a clip, each on a path of its own."""
 
+import cv2
+import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from data.clips.affine import AFFINE_NUMBERS, pull, random_affine
+from data.clips.affine import AFFINE_NUMBERS, product, pull, random_affine
 from data.clips.draws import between
 from data.clips.tables import CLIP
 
-_STRIDE = 2  # every second row and column is enough to find where an object lies
 _FARTHEST = 20_000  # pixels of a donor that the output spans at most, as positions must not overflow
 _NUMBERS = (1, 1, 2, 2, AFFINE_NUMBERS, CLIP * AFFINE_NUMBERS)
 PASTE_NUMBERS = sum(_NUMBERS)
@@ -34,7 +35,7 @@ def paste_maps(config: ConfigDict, box: tf.Tensor, uniform: tf.Tensor) -> tuple[
     scale = tf.minimum(between(size[:, 0], *paste.size) * tf.reduce_min(output) / extent, paste.zoom_limit)
     scale = tf.maximum(scale, max(config.size) / _FARTHEST)
     affine = random_affine(config.affine.frame, tf.reshape(per_frame, [-1, CLIP, AFFINE_NUMBERS]))
-    matrix = scale[:, None, None, None] * affine @ random_affine(paste.affine, per_clip)[:, None]
+    matrix = scale[:, None, None, None] * product(affine, random_affine(paste.affine, per_clip)[:, None])
     mirror = tf.stack([tf.where(flip[:, 0] < config.flip, -1.0, 1.0), tf.ones_like(flip[:, 0])], -1)
     steps = tf.range(CLIP, dtype=tf.float32)[:, None] * between(drift, -paste.drift, paste.drift)[:, None]
     path = (place[:, None] + steps) * output
@@ -42,22 +43,17 @@ def paste_maps(config: ConfigDict, box: tf.Tensor, uniform: tf.Tensor) -> tuple[
     return tf.transpose(maps, [1, 0, 2, 3]), 1 / scale
 
 
-@tf.function(autograph=False)
-def cut_out(mask: tf.Tensor, ids: tf.Tensor, object_id: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Cuts the box around an object out of a mask.
+def cut_out(ids: np.ndarray, object_ids: np.ndarray, *masks: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Cuts the box around an object out of each of d masks.
 
-    Takes raw values uint8 [h,w], the id of each value, uint8 [256], and the object's id. Returns uint8 [h1,w1], 1 in the
-    object, and the box: left, top, right, bottom, int32 [4]. Both are empty where the object is not seen. The box can miss a
-    line of single pixels.
+    Takes the id of each value of a mask, uint8 [d,256], ids of objects, int32 [d], and raw values, uint8 [h,w] each. Returns
+    boxes: left, top, right, bottom, float32 [d,4]; then what is in them, uint8 [h1,w1] each, 1 in the object. Both are empty
+    where the object is not seen.
     """
-    wanted = tf.cast(tf.cast(ids, tf.int32) == object_id, tf.uint8)
-    seen = tf.gather(wanted, tf.cast(mask[::_STRIDE, ::_STRIDE], tf.int32)) > 0
-    columns, rows = (tf.cast(tf.where(tf.reduce_any(seen, axis))[:, 0], tf.int32) * _STRIDE for axis in (0, 1))
-
-    def box() -> tf.Tensor:
-        first = tf.stack([columns[0], rows[0]]) - (_STRIDE - 1)
-        last = tf.stack([columns[-1], rows[-1]]) + _STRIDE
-        return tf.concat([tf.maximum(first, 0), tf.minimum(last, tf.shape(mask)[::-1])], 0)
-
-    left, top, right, bottom = tf.unstack(tf.cond(tf.size(columns) > 0, box, lambda: tf.zeros([4], tf.int32)))
-    return tf.gather(wanted, tf.cast(mask[top:bottom, left:right], tf.int32)), tf.stack([left, top, right, bottom])
+    boxes, parts = np.zeros((len(masks), 4), np.float32), []
+    for place, mask in enumerate(masks):
+        mine = cv2.LUT(mask, (ids[place] == object_ids[place]).astype(np.uint8)) if mask.size else mask
+        left, top, width, height = cv2.boundingRect(mine) if mask.size else (0, 0, 0, 0)
+        boxes[place] = left, top, left + width, top + height
+        parts.append(np.ascontiguousarray(mine[top : top + height, left : left + width]))
+    return boxes, *parts

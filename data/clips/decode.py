@@ -95,15 +95,13 @@ class Decoded(NamedTuple):
     """The part of an image that a clip needs, at 1, 1/2, 1/4 or 1/8 of its size.
 
     Attributes:
-        rgb: uint8 [h*w*3].
-        size: int32 [2], height and width.
+        rgb: uint8 [h,w,3].
         divisor: float32 []. A position in the image, in pixels, divided by it, less the corner, is one in `rgb`: JPEG
             shrinks in place, block by block.
         corner: float32 [2], x and y.
     """
 
     rgb: tf.Tensor
-    size: tf.Tensor
     divisor: tf.Tensor
     corner: tf.Tensor
 
@@ -126,10 +124,10 @@ def decode_image(jpeg: tf.Tensor, size: tf.Tensor, window: tf.Tensor, shrink: tf
         extent = last - first
         place = tf.cast([first[1], first[0], extent[1], extent[0]], tf.int32)
         rgb = tf.io.decode_and_crop_jpeg(jpeg, place, channels=3, ratio=divisor)
-        return Decoded(tf.reshape(rgb, [-1]), tf.shape(rgb)[:2], tf.constant(divisor, tf.float32), first)
+        return Decoded(rgb, tf.constant(divisor, tf.float32), first)
 
     def nothing() -> Decoded:
-        return Decoded(tf.zeros([0], tf.uint8), tf.zeros([2], tf.int32), tf.constant(1.0), tf.zeros([2]))
+        return Decoded(tf.zeros([0, 0, 3], tf.uint8), tf.constant(1.0), tf.zeros([2]))
 
     branches = [lambda divisor=divisor: decoded(divisor) for divisor in (1, 2, 4, 8)]
     halvings = tf.reduce_sum(tf.cast(shrink / 0.9 >= [2.0, 4.0, 8.0], tf.int32))

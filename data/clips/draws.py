@@ -4,6 +4,8 @@ import enum
 
 import tensorflow as tf
 
+from hmmn_jax.errors import DataError
+
 ATTEMPTS = 100  # how often a clip without objects is drawn again
 
 
@@ -58,8 +60,10 @@ def between(uniform: tf.Tensor, low: float | tf.Tensor, high: float | tf.Tensor)
 
 
 def piecewise(points: tuple[tuple[int, float], ...], sample: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """The value, at a sample, of a schedule ((first sample, value), ...), which starts at sample 0."""
+    """The value, at a sample, of a schedule ((first sample, value), ...). Raises DataError unless it starts at sample 0."""
     starts, values = zip(*points, strict=True)
+    if starts[0] != 0 or list(starts) != sorted(starts):
+        raise DataError(f"schedule {tuple(points)}: expected ((first sample, value), ...) in order, the first sample being 0")
     place = tf.searchsorted(tf.constant(starts, tf.int64), sample[None], side="right")[0] - 1
     return tf.constant(values, dtype)[place]
 

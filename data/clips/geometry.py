@@ -3,7 +3,7 @@
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from data.clips.affine import AFFINE_NUMBERS, pull, random_affine
+from data.clips.affine import AFFINE_NUMBERS, applied, product, pull, random_affine
 from data.clips.draws import Draws, Topic, between
 from data.clips.tables import CLIP
 
@@ -33,11 +33,11 @@ def clip_maps(
     scale = between(resize[0], config.resize, tf.maximum(float(config.resize), short)) / short
     scale = tf.maximum(scale, tf.reduce_max([height, width] / size))
     affine = random_affine(config.affine.frame, tf.reshape(per_frame, [CLIP, AFFINE_NUMBERS]))
-    matrix = scale * affine @ random_affine(config.affine.clip, per_clip)
+    matrix = scale * product(affine, random_affine(config.affine.clip, per_clip))
 
     centre = size[::-1] / 2
     window = tf.constant([width, height], tf.float32)
-    middle = tf.linalg.matvec(matrix, tf.broadcast_to(anchor - centre, [CLIP, 2]))
+    middle = applied(matrix, anchor - centre)
     free = (scale * size[::-1] - window) / 2
     low = tf.maximum(-free, middle - window / 2)
     high = tf.maximum(tf.minimum(free, middle + window / 2), low)

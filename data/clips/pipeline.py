@@ -1,6 +1,5 @@
 """Batches of clips by tf.data, in parallel and always in the same order."""
 
-import functools
 import io
 import os
 import re
@@ -25,8 +24,8 @@ def make_batches(
 ) -> Iterator[dict[str, np.ndarray]]:
     """Gives this host's part of the batches from a step on.
 
-    Batch number `step` holds the samples from step * batch on, of which host h of H has the h-th of H equal parts. A sample is
-    a function of its number and of `config.seed`, so hosts, restarts and the number of threads change nothing.
+    Batch number `step` holds the samples from step * batch on, of which host h of H has the h-th of H equal parts. A sample
+    is a function of its number and of `config.seed`, so hosts, restarts and the number of threads change nothing.
 
     Args:
         config: the `data` section of an experiment, see `configs/data.py`.
@@ -60,8 +59,6 @@ def clips(
     config: ConfigDict, fetcher: Fetcher, batch: int, first_step: int, host: int, hosts: int, steps: int | None
 ) -> tf.data.Dataset:
     """The batches of `make_batches` as a dataset; `rows` stand for the names."""
-    let_xla_start()
-    tf.config.set_visible_devices([], "GPU")  # they are JAX's
     share = batch // hosts
     stop = np.iinfo(np.int64).max if steps is None else (first_step + steps) * share
     places = tf.data.Dataset.range(first_step * share, stop)
@@ -84,11 +81,12 @@ def _open(setting: ConfigDict, data_dir: str) -> Source:
 
 
 def _batches(dataset: tf.data.Dataset, fetcher: Fetcher) -> Iterator[dict[str, np.ndarray]]:
+    failure = tf.errors.OpError  # a name of this function's, as a generator may outlive the module
     try:
         for clip in dataset.as_numpy_iterator():
             rows = clip.pop("rows")
             yield {**clip, "names": np.array([_name(fetcher, row) for row in rows])}
-    except tf.errors.OpError as error:
+    except failure as error:
         raise DataError(_explain(error, fetcher)) from error
 
 
@@ -110,17 +108,3 @@ def _explain(error: tf.errors.OpError, fetcher: Fetcher) -> str:
         except Exception as damage:  # each decoder raises its own kinds
             return f"{fetcher.name(row)}: a damaged image or mask ({reason(damage)}); mend the file and build the set again"
     return f"no clip could be made: {reason(RuntimeError(error.message))}"
-
-
-@functools.cache
-def let_xla_start() -> None:
-    """Lets TensorFlow's XLA read its flags from a clean environment.
-
-    XLA_FLAGS are JAX's, whose XLA is newer: TensorFlow's would end the process at the first flag that it does not know.
-    """
-    flags = os.environ.pop("XLA_FLAGS", None)
-    try:
-        tf.function(lambda x: x + 1, jit_compile=True)(tf.constant(0))
-    finally:
-        if flags is not None:
-            os.environ["XLA_FLAGS"] = flags

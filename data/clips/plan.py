@@ -81,5 +81,5 @@ def _row_of(bounds: np.ndarray, chosen: tf.Tensor, bits: tf.Tensor) -> tf.Tensor
 
 
 def set_names(config: ConfigDict) -> list[str]:
-    """The sets of a mixture in the order in which they are numbered; a set that is None is left out."""
-    return sorted(name for name, setting in config.sets.items() if setting is not None)
+    """The sets of a mixture in the order in which they are numbered. One that never counts is left out, and need not exist."""
+    return sorted(name for name, setting in config.sets.items() if any(value > 0 for _, value in setting.repeat))

@@ -62,8 +62,9 @@ TRANSFORMS = {
     "video": {"affine__frame": TURNED, "affine__clip": TURNED, "flip": 0.5, "reverse": 0.5},
     "enlarged": {"resize": 280, "colour__frame": {"brightness": 0.1, "contrast": 0.1, "saturation": 0.1, "hue": 0.03}},
     "stills": {"still": True, "affine__frame": TURNED, "flip": 0.5},
-    "pasted": {"still": True, "affine__frame": TURNED, "copy_paste__probability": 1.0, "copy_paste__size": (0.4, 0.5)},
-}
+    "pasted": {"still": True, "affine__frame": TURNED, "copy_paste__probability": 1.0, "copy_paste__size": (0.3, 0.4),
+               "min_area": 1},  # a smaller object has no mask, but would be seen
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)

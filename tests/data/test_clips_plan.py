@@ -4,8 +4,9 @@ import tensorflow as tf
 
 from configs import data
 from data.clips.draws import Draws
-from data.clips.plan import make_plan
+from data.clips.plan import make_plan, set_names
 from data.clips.tables import join
+from hmmn_jax.errors import DataError
 from tests.data.made import MadeSource, video_config
 
 # 99.99 % of the distribution of chi-square, by degrees of freedom.
@@ -113,3 +114,14 @@ def test_the_curricula_of_the_papers():
     assert data.stm_curriculum(3771) == ((0, 0), (75420, 5), (150840, 10), (226260, 15), (301680, 20), (377100, 25))
     assert data.stcn_curriculum(1000) == ((0, 5), (100, 10), (200, 15), (300, 20), (400, 25), (900, 5))
     assert data.MAIN_EPOCH == 3771
+
+
+@pytest.mark.parametrize("schedule", [((5, 1.0),), ((0, 1.0), (20, 2.0), (10, 3.0))])
+def test_a_schedule_starts_at_0_and_is_in_order(schedule):
+    with pytest.raises(DataError, match=r"schedule \(.*: expected \(\(first sample, value\), ...\) in order, the first sample"):
+        plans(video_config(a=data.source("a", still=False, repeat=schedule)), [MadeSource("a")], 0, 1)
+
+
+def test_a_set_that_never_counts_is_left_out():
+    config = video_config(a=data.source("a", still=False), b=data.source("not built", still=False, repeat=0))
+    assert set_names(config) == ["a"]

@@ -1,0 +1,65 @@
+"""What a mixture of training clips looks like in numbers: shares of the sets, skips between frames, objects in a clip.
+
+    python benchmarks/clip_figures.py --config configs/main.py --config.data.data_dir=DATA --first 0,200000,400000
+
+Draws as many clips from each sample named by `--first` on, and counts. Stops with exit code 1 at a clip without an object.
+"""
+
+import collections
+import sys
+
+import numpy as np
+from absl import app, flags
+from ml_collections import config_flags
+from tqdm import tqdm
+
+from data.clips import make_batches
+from hmmn_jax.errors import HMMNError
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment; the clips of its data section are counted.")
+CLIPS = flags.DEFINE_integer("clips", 2000, "How many clips at each place.", lower_bound=1)
+FIRST = flags.DEFINE_list("first", ["0"], "Numbers of the first samples, at several places of the curriculum.")
+
+BATCH = 8
+
+
+def count(first: int) -> None:
+    """Draws clips from a sample on and prints their figures."""
+    sets, skips, objects = collections.Counter(), collections.defaultdict(list), collections.Counter()
+    area = []
+    steps = -(-CLIPS.value // BATCH)
+    batches = make_batches(CONFIG.value.data, batch=BATCH, first_step=first // BATCH, steps=steps)
+    for batch in tqdm(batches, total=steps, unit="batch", desc=f"from {first}"):
+        for name, numbers, masks, valid in zip(batch["names"], batch["numbers"], batch["masks"], batch["valid"], strict=True):
+            which = "/".join(name.decode().split("/")[:-2])
+            sets[which] += 1
+            objects[int(valid.sum())] += 1
+            area.append((masks[0] > 0).mean())
+            if not (masks[0] > 0).any() or not valid[0]:
+                sys.exit(f"{name.decode()}: a clip without an object")
+            if numbers[0] != numbers[2]:
+                skips[which] += (np.abs(np.diff(numbers)) - 1).tolist()
+    total = sum(sets.values())
+    print(f"samples {first} to {first + total - 1}: {total} clips, none without an object")
+    print(f"  objects: {', '.join(f'{part / total:.1%} have {k}' for k, part in sorted(objects.items()))}")
+    print(f"  first masks cover {np.median(area):.1%} of the frame, in the median")
+    for name, part in sorted(sets.items()):
+        print(f"  {name}: {part / total:.1%}")
+        if skips[name]:
+            values, counts = np.unique(skips[name], return_counts=True)
+            print(f"    skips: {', '.join(f'{v}: {c / counts.sum():.1%}' for v, c in zip(values, counts, strict=True))}")
+
+
+def main(_: list[str]) -> None:
+    """Counts at each place."""
+    try:
+        for first in FIRST.value:
+            count(int(first))
+    except HMMNError as error:
+        print(f"clip_figures: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    flags.mark_flag_as_required("config")
+    app.run(main)
