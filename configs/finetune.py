@@ -1,10 +1,10 @@
 """Fine-tuning on videos of your own, in the layout of DAVIS: JPEGImages/RESOLUTION/VIDEO/*.jpg, Annotations the same with PNGs.
 
-    python -m data.build davis --config 2017_480p --as mine --source FOLDER --data_dir DATA
+    python -m data.build davis --config folder --as mine --source FOLDER --data_dir DATA
     python train.py --config configs/finetune.py --workdir RUN --config.init=OUT --config.data.data_dir=DATA
 
 OUT is what `convert_weights.py` wrote, the workdir of another run, or a `.pth` of the released weights. `data/davis/README.md`
-tells of other resolutions and of folders without lists. With annotated sequences put aside, --config.validation.data=FOLDER
+tells of lists and other resolutions. With annotated sequences put aside, --config.validation.data=FOLDER
 and --config.validation.split=LIST show J&F in between.
 
 Expected: not measured; with few videos, watch the validation, the best checkpoint is kept.
