@@ -74,6 +74,15 @@ def test_a_sample_is_a_function_of_its_number_alone():
         assert json.loads(said.splitlines()[-1]) == expected
 
 
+def test_so_many_distinct_clips_come_again_and_again():
+    config = mixture()
+    config.distinct = 3
+    first, second = make_batches(config, batch=3, first_step=0, steps=2)
+    assert [*first["sample"], *second["sample"]] == list(range(6))  # still numbered through
+    for key in first.keys() - {"sample"}:
+        np.testing.assert_array_equal(first[key], second[key])
+
+
 def test_clips_are_what_the_contract_says():
     config = mixture()
     config.max_objects = 3
