@@ -29,8 +29,8 @@ def sequence_bars(rows: list[tuple[SequenceScores, Summary]], mean: float, link:
         items.append(
             f'<li><a href="#{link(i)}" title="{name}: J&amp;F {row.jf_mean:.3f}, J {row.j.mean:.3f}, F {row.f.mean:.3f}">'
             f'<span class="name">{name}</span><span class="track" aria-hidden="true">'
-            f'<i class="bar j" style="width:{percent(row.j.mean)}"></i><i class="bar f" style="width:{percent(row.f.mean)}"></i>'
-            f'{dots}</span><b class="jf">{row.jf_mean:.3f}</b>'
+            f'<i class="bar j" style="width:{percent(row.j.mean)}"></i>'
+            f'<i class="bar f" style="width:{percent(row.f.mean)}"></i>{dots}</span><b class="jf">{row.jf_mean:.3f}</b>'
             f'<span class="two"><span class="tj">J {row.j.mean:.3f}</span> <span class="tf">F {row.f.mean:.3f}</span></span>'
             "</a></li>"
         )
@@ -50,7 +50,8 @@ def time_chart(scores: SequenceScores, object_id: int, pins: dict[int, int]) -> 
     last = max(len(one.frame_names) - 1, 1)
     marks = "".join(f"M{1000 * t / last:.1f} 0V100" for t in pins)
     j, f = _line(one.j[0]), _line(one.f[0])
-    labels = [one.frame_names[t] for t in sorted({0, (len(one.frame_names) - 1) // 2, len(one.frame_names) - 1})]
+    places = sorted({0, (len(one.frame_names) - 1) // 2, len(one.frame_names) - 1})
+    labels = "".join(f"<i>{escape(one.frame_names[t])}</i>" for t in places)
     colour = "#" + bytes(bright_palette()[object_id].tolist()).hex()
     return (
         f'<figure class="chart"><figcaption><i class="swatch" style="background:{colour}"></i>object {object_id}'
@@ -60,7 +61,7 @@ def time_chart(scores: SequenceScores, object_id: int, pins: dict[int, int]) -> 
         f'<path class="grid" d="M0 0H1000M0 25H1000M0 50H1000M0 75H1000M0 100H1000"/><path class="mark" d="{marks}"/>'
         f'<path class="fill" d="{j}V100H0Z"/><path class="f" d="{f}"/><path class="j" d="{j}"/></svg>'
         + "".join(f'<b class="pin" style="left:{100 * t / last:.1f}%">{number}</b>' for t, number in pins.items())
-        + f'</div></div><div class="xs" aria-hidden="true">{"".join(f"<i>{escape(name)}</i>" for name in labels)}</div></figure>'
+        + f'</div></div><div class="xs" aria-hidden="true">{labels}</div></figure>'
     )
 
 

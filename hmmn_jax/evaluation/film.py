@@ -15,7 +15,7 @@ from hmmn_jax.evaluation.scores import SequenceScores, scored_ids
 from hmmn_jax.layouts import Sequence, VideoFile, fit_mask, read_ids, read_image
 
 SIDE = 400  # of a still, at most
-STILL_BYTES = 32_000  # of its JPEG, unless even the lowest quality needs more
+STILL_BYTES = 24_000  # of its JPEG, unless even the lowest quality needs more
 GIVEN = "given"
 
 
@@ -49,7 +49,7 @@ def telling_frames(scores: SequenceScores) -> dict[int, str]:
     if (low := np.flatnonzero(quality < 0.5)).size:
         choose(int(low[0]), "first below 0.5")
     if (apart := [t for t in worst_first if all(abs(t - other) >= 2 * gap for other in chosen)]) and len(chosen) < 4:
-        choose(apart[0], "bad, too" if quality[apart[0]] < 0.5 else "weaker")
+        choose(apart[0], "also bad" if quality[apart[0]] < 0.5 else "weaker")
     return {0: GIVEN} | {t + 1: chosen[t] for t in sorted(chosen)}  # frame 0 is not scored
 
 

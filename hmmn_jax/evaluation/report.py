@@ -21,7 +21,7 @@ from hmmn_jax.evaluation.charts import gauge, sequence_bars, time_chart
 from hmmn_jax.evaluation.film import Still, film_strip, source_name, spread_frames, telling_frames
 from hmmn_jax.evaluation.predict import Cost
 from hmmn_jax.evaluation.score_files import REPORT
-from hmmn_jax.evaluation.scores import SequenceScores, summarize
+from hmmn_jax.evaluation.scores import SequenceScores, Statistics, summarize
 from hmmn_jax.layouts import Sequence, VideoFile, atomic_path
 
 WORST, BEST = 20, 3  # sequences with pictures
@@ -61,9 +61,10 @@ def write_report(
     else:
         rows = sorted(((s, summarize([s])) for s in scores), key=lambda row: row[1].jf_mean)
         everything = summarize(scores)
+        dots = "Dots: J&F of single objects. " if any(row.objects > 1 for _, row in rows) else ""
         bars = sequence_bars(rows, everything.jf_mean, _anchor)
         sections = [
-            _section("Sequences, the worst first", bars, _legend("The line is the mean over all objects.")),
+            _section("Sequences, the worst first", bars, _legend(dots + "The line is the mean over all objects.", "")),
             _details([s for s, _ in rows], {source_name(source): source for source in sources}, masks, single_object),
         ]
         frames = sum(len(s.frame_names) for s in scores)
@@ -71,7 +72,9 @@ def write_report(
     title = paper.get("benchmark") or (source_name(sources[0]) if len(sources) == 1 else "Evaluation")
     page = Template(importlib.resources.files(__package__).joinpath("report.html").read_text(encoding="utf-8")).substitute(
         title=escape(title),
-        facts=escape(" · ".join([*facts, f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC"])),
+        facts="".join(
+            f"<span>{escape(fact)}</span>" for fact in [*facts, f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC"]
+        ),
         headline=_headline(scores, paper) + _speed(cost, paper),
         body="".join(sections),
         settings=_settings(about),
@@ -94,20 +97,22 @@ def _headline(scores: list[SequenceScores] | None, paper: Mapping[str, Any]) -> 
     marks = {label: mark for label, mark in published.items() if label.startswith("J&F")}
     listed = _paper_list(published, ours if not note else {})
     main = f'<p class="big">{everything.jf_mean:.3f}</p>{gauge(everything.jf_mean, marks)}{listed}'
-    cells = "".join(
-        f'<tr><th scope="row" class="{css}">{name}</th>'
-        + "".join(f"<td>{value:.3f}</td>" for value in (row.mean, row.recall, row.decay))
-        + f"<td>{_published(published, name)}</td></tr>"
-        for name, css, row in (("J", "tj", everything.j), ("F", "tf", everything.f))
-    )
-    head = '<tr><td></td><th scope="col">mean</th><th scope="col">recall</th><th scope="col">decay</th>'
-    table = f'<table class="stats"><thead>{head}<th scope="col">paper</th></tr></thead><tbody>{cells}</tbody></table>'
+    table = _statistics({"J": everything.j, "F": everything.f}, published)
     about = "J: overlap of the masks. F: accuracy of their borders. Recall: frames above 0.5. Decay: first quarter less last."
     return _card("J&F, mean over objects", main, note, "wide") + _card("Region and border", table, about)
 
 
-def _published(published: Mapping[str, float], name: str) -> str:
-    return f"{published[name]:.3f}" if name in published else "–"
+def _statistics(rows: Mapping[str, Statistics], published: Mapping[str, float]) -> str:
+    heads = ["mean", "recall", "decay", *(["paper"] if rows.keys() & published.keys() else [])]
+    lines = []
+    for name, row in rows.items():
+        cells = [f"{value:.3f}" for value in (row.mean, row.recall, row.decay)]
+        if len(heads) == 4:
+            cells.append(f"{published[name]:.3f}" if name in published else "")
+        head = f'<th scope="row" class="t{name.lower()}">{name}</th>'
+        lines.append(f"<tr>{head}{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
+    head = "".join(f'<th scope="col">{head}</th>' for head in heads)
+    return f'<table class="stats"><thead><tr><td></td>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
 
 
 def _paper_list(published: Mapping[str, float], ours: Mapping[str, float]) -> str:
@@ -124,12 +129,12 @@ def _speed(cost: Cost | None, paper: Mapping[str, Any]) -> str:
         return ""
     device = jax.local_devices()[0]
     entries = {
-        "seconds a frame": f"{cost.seconds / cost.frames:.3f}" if cost.frames else "–",
+        "seconds a frame": f"{cost.seconds / cost.frames:.3f}" if cost.frames else "none",
         "frames a second": f"{cost.frames_per_second:.2f}",
         "frames": f"{cost.frames}",
         "compilation, apart": f"{cost.compile_seconds:.1f} s",
         "peak memory": f"{cost.peak_megabytes:.0f} MB",
-        "device": f"{len(jax.local_devices())} × {device.device_kind}",
+        "device": f"{len(jax.local_devices())} x {device.device_kind}",
     }
     if cost.peak_device_megabytes is not None:
         entries["peak memory of a device"] = f"{cost.peak_device_megabytes:.0f} MB"
@@ -152,7 +157,8 @@ def _details(
         worst = sorted(range(1, row.objects + 1), key=lambda k: summarize([s.of_object(k)]).jf_mean)[: min(MAX_CHARTS, room)]
         room -= len(worst)
         charts = "".join(time_chart(s, k, pins) for k in sorted(worst))
-        left_out = f"{row.objects - len(worst)} more objects, better ones, have no chart" if len(worst) < row.objects else ""
+        left_out = row.objects - len(worst)
+        note = _note(f"{_count(left_out, 'better object')} without a chart") if left_out else ""
         heading = (
             f'<h3>{escape(s.name)}</h3><p class="figures"><b>J&amp;F {row.jf_mean:.3f}</b> <span class="tj">J {row.j.mean:.3f}'
             f'</span> <span class="tf">F {row.f.mean:.3f}</span> <span class="muted">{_count(row.objects, "object")}, '
@@ -161,11 +167,11 @@ def _details(
         strip = _strip(s.name, stills, s)
         cards.append(
             f'<article class="sequence" id="{_anchor(i)}"><header>{heading}</header>{strip}'
-            f'<div class="charts{" one" if row.objects == 1 else ""}">{charts}</div>{_note(left_out)}</article>'
+            f'<div class="charts{" one" if row.objects == 1 else ""}">{charts}</div>{note}</article>'
         )
     few = f"Pictures of the {WORST} worst and the {BEST} best sequences. " if len(pictured) < len(scores) else ""
     explained = f"{few}Filled: the masks scored here, in the colours of their ids. White outline: the annotation."
-    return _section("J and F over time, and what it looks like", "".join(cards), _legend(explained))
+    return _section("J and F over time, and what it looks like", "".join(cards), _legend(explained, "dashed"))
 
 
 def _pictures(sources: list[Sequence] | list[VideoFile], masks: Path) -> str:
@@ -190,8 +196,8 @@ def _strip(name: str, stills: list[Still], scores: SequenceScores | None = None)
             jf = f"J&F {(scores.j[:, t].mean() + scores.f[:, t].mean()) / 2:.3f}"
         text = escape(f"{name}, frame {still.frame_name} {still.label} {jf}".strip())
         figures.append(
-            f'<figure><img src="{still.uri}" width="{still.width}" height="{still.height}" alt="{text}" loading="lazy">'
-            f"<figcaption><span>{caption}</span><span>{escape(jf)}</span>"
+            f'<figure><img src="{still.uri}" width="{still.width}" height="{still.height}" alt="{text}">'
+            f"<figcaption><span>{caption}</span>{f'<span>{escape(jf)}</span>' if jf else ''}"
             f'<span class="muted">frame {escape(still.frame_name)}</span></figcaption></figure>'
         )
     if not figures:
@@ -226,11 +232,12 @@ def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _entries(entries: Mapping[str, Any]) -> str:
-    rows = "".join(
-        f"<div><dt>{escape(str(key))}</dt><dd>{escape(str(value)) if value not in ('', (), []) else '–'}</dd></div>"
-        for key, value in entries.items()
-    )
-    return f"<dl>{rows}</dl>"
+    rows = []
+    for key, value in entries.items():
+        text = str(value) if value not in ("", (), []) else "default"
+        css = ' class="long"' if len(text) > 32 else ""
+        rows.append(f"<div{css}><dt>{escape(str(key))}</dt><dd>{escape(text)}</dd></div>")
+    return f"<dl>{''.join(rows)}</dl>"
 
 
 def _section(heading: str, body: str, intro: str = "") -> str:
@@ -245,9 +252,9 @@ def _note(text: str) -> str:
     return f'<p class="note">{escape(text)}</p>' if text else ""
 
 
-def _legend(text: str) -> str:
+def _legend(text: str, css: str) -> str:
     keys = '<span class="key j">J</span> <span class="key f">F</span>'
-    return f'<p class="legend">{keys} {escape(text)}</p>'
+    return f'<p class="legend {css}">{keys} {escape(text)}</p>'
 
 
 def _anchor(place: int) -> str:
