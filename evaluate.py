@@ -77,7 +77,8 @@ def segment(config: ConfigDict, clips: list[Clip]) -> Cost:
 
 def about(config: ConfigDict, masks: Path) -> dict:
     """What was done, for those who find the results later."""
-    where = {"masks": str(masks), "data": DATA.value or FRAMES.value, "checkpoint": CHECKPOINT.value}
+    checkpoint = CHECKPOINT.value or (None if SCORE.value else "none: random weights")
+    where = {"masks": str(masks), "data": DATA.value or FRAMES.value, "checkpoint": checkpoint}
     return {"command": shlex.join(sys.argv)} | where | {"config": config.to_dict()}
 
 

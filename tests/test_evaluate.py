@@ -75,7 +75,7 @@ def test_masks_are_scored_anew_or_not_at_all(world, tmp_path):
     score = ("--data", world / "davis", "--score", tmp_path / "pred", "--output", tmp_path / "run")
     done = evaluate(*score)
     assert done.returncode == 0 and "1.000" in done.stdout.splitlines()[-1]
-    assert len(list((tmp_path / "run").iterdir())) == 3
+    assert len(list((tmp_path / "run").iterdir())) == 4
     (tmp_path / "pred" / "dog" / "00001.png").unlink()
     done = evaluate(*score)
     assert done.returncode == 2 and "dog/00001.png: not there" in done.stderr and "Traceback" not in done.stderr

@@ -5,6 +5,7 @@
 
 import datetime
 import importlib.resources
+import os
 import platform
 from collections.abc import Mapping
 from html import escape
@@ -98,8 +99,8 @@ def _headline(scores: list[SequenceScores] | None, paper: Mapping[str, Any]) -> 
     listed = _paper_list(published, ours if not note else {})
     main = f'<p class="big">{everything.jf_mean:.3f}</p>{gauge(everything.jf_mean, marks)}{listed}'
     table = _statistics({"J": everything.j, "F": everything.f}, published)
-    about = "J: overlap of the masks. F: accuracy of their borders. Recall: frames above 0.5. Decay: first quarter less last."
-    return _card("J&F, mean over objects", main, note, "wide") + _card("Region and border", table, about)
+    about = "J: overlap of the masks. F: accuracy of their borders. Recall: share of frames above 0.5. Decay: first quarter less last."
+    return _card("J&F, mean over objects", main, note) + _card("Region and border", table, about)
 
 
 def _statistics(rows: Mapping[str, Statistics], published: Mapping[str, float]) -> str:
@@ -127,14 +128,15 @@ def _paper_list(published: Mapping[str, float], ours: Mapping[str, float]) -> st
 def _speed(cost: Cost | None, paper: Mapping[str, Any]) -> str:
     if cost is None:
         return ""
-    device = jax.local_devices()[0]
+    devices = jax.local_devices()
+    device = devices[0]
     entries = {
         "seconds a frame": f"{cost.seconds / cost.frames:.3f}" if cost.frames else "none",
         "frames a second": f"{cost.frames_per_second:.2f}",
         "frames": f"{cost.frames}",
         "compilation, apart": f"{cost.compile_seconds:.1f} s",
         "peak memory": f"{cost.peak_megabytes:.0f} MB",
-        "device": f"{len(jax.local_devices())} x {device.device_kind}",
+        "device": f"{os.cpu_count()} CPU cores" if device.platform == "cpu" else f"{len(devices)} x {device.device_kind}",
     }
     if cost.peak_device_megabytes is not None:
         entries["peak memory of a device"] = f"{cost.peak_device_megabytes:.0f} MB"
@@ -189,7 +191,7 @@ def _pictures(sources: list[Sequence] | list[VideoFile], masks: Path) -> str:
 def _strip(name: str, stills: list[Still], scores: SequenceScores | None = None) -> str:
     figures = []
     for number, still in enumerate(stills, 1):
-        caption = f"<b>{number}</b> {escape(still.label)}" if still.label else f"<b>{number}</b>"
+        caption = f"<span><b>{number}</b> {escape(still.label)}</span>" if scores is not None else ""
         jf = ""
         if scores is not None and still.index > 0:
             t = still.index - 1
@@ -197,7 +199,7 @@ def _strip(name: str, stills: list[Still], scores: SequenceScores | None = None)
         text = escape(f"{name}, frame {still.frame_name} {still.label} {jf}".strip())
         figures.append(
             f'<figure><img src="{still.uri}" width="{still.width}" height="{still.height}" alt="{text}">'
-            f"<figcaption><span>{caption}</span>{f'<span>{escape(jf)}</span>' if jf else ''}"
+            f"<figcaption>{caption}{f'<span>{escape(jf)}</span>' if jf else ''}"
             f'<span class="muted">frame {escape(still.frame_name)}</span></figcaption></figure>'
         )
     if not figures:
@@ -244,8 +246,8 @@ def _section(heading: str, body: str, intro: str = "") -> str:
     return f"<section><h2>{escape(heading)}</h2>{intro}{body}</section>"
 
 
-def _card(heading: str, body: str, note: str = "", css: str = "") -> str:
-    return f'<div class="card {css}"><h2>{escape(heading)}</h2>{body}{_note(note)}</div>'
+def _card(heading: str, body: str, note: str = "") -> str:
+    return f'<div class="card"><h2>{escape(heading)}</h2>{body}{_note(note)}</div>'
 
 
 def _note(text: str) -> str:
