@@ -82,10 +82,10 @@ def about(config: ConfigDict, masks: Path) -> dict:
     return {"command": shlex.join(sys.argv)} | where | {"config": config.to_dict()}
 
 
-def show(config: ConfigDict, sources: list[Sequence] | list[VideoFile], cost: Cost) -> None:
-    """Writes a report of masks that have no scores."""
-    masks = Path(OUTPUT.value) / "masks"
-    write_report(Path(OUTPUT.value), sources, masks, about(config, masks), cost=cost, paper=config.paper.to_dict())
+def report(config: ConfigDict, sources: list, masks: Path, cost: Cost | None, scores: list | None = None) -> None:
+    """Writes RUN/report.html, of masks with or without scores."""
+    single, paper = config.single_object, config.paper.to_dict()
+    write_report(Path(OUTPUT.value), sources, masks, about(config, masks), scores, single, cost, paper)
 
 
 def score(config: ConfigDict, sequences: list[Sequence], masks: Path, cost: Cost | None = None) -> None:
@@ -95,10 +95,8 @@ def score(config: ConfigDict, sequences: list[Sequence], masks: Path, cost: Cost
     scores = score_folder(masks, sequences, config.single_object, processes=os.cpu_count() or 1)
     print(score_table(scores))
     if OUTPUT.value is not None:
-        done = about(config, masks)
-        write_scores(Path(OUTPUT.value), scores, done)
-        paper = config.paper.to_dict()
-        write_report(Path(OUTPUT.value), sequences, masks, done, scores, config.single_object, cost, paper)
+        write_scores(Path(OUTPUT.value), scores, about(config, masks))
+        report(config, sequences, masks, cost, scores)
 
 
 def run(config: ConfigDict) -> None:
@@ -109,19 +107,20 @@ def run(config: ConfigDict) -> None:
         raise HMMNError("--score takes masks that are there: give it with --data, without --frames and --checkpoint")
     if SCORE.value is None and OUTPUT.value is None:
         raise HMMNError("--output is missing: the folder to write to")
+    masks = Path(SCORE.value or f"{OUTPUT.value}/masks")
     if FRAMES.value is not None:
         cost = segment(config, [open_own_video()])
         own = Path(FRAMES.value)
-        return show(config, [VideoFile(own) if own.is_file() else read_folder(own, MASK.value)], cost)
+        return report(config, [VideoFile(own) if own.is_file() else read_folder(own, MASK.value)], masks, cost)
     names = tuple(config.sequences) or None
     sequences = read_davis(DATA.value, config.year, config.split, config.resolution or None, config.annotations, names)
     if SCORE.value is not None:
-        return score(config, sequences, Path(SCORE.value))
+        return score(config, sequences, masks)
     cost = segment(config, [open_sequence(sequence) for sequence in sequences])
     if reasons := [*filter(None, map(lacks_annotations, sequences))]:
         print(f"not scored: {reasons[0]}")
-        return show(config, sequences, cost)
-    return score(config, sequences, Path(OUTPUT.value) / "masks", cost)
+        return report(config, sequences, masks, cost)
+    return score(config, sequences, masks, cost)
 
 
 def main(_: list[str]) -> None:

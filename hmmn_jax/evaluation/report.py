@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 import hmmn_jax
 from hmmn_jax.evaluation.charts import gauge, sequence_bars, time_chart
-from hmmn_jax.evaluation.film import Still, film_strip, source_name, spread_frames, telling_frames
+from hmmn_jax.evaluation.film import Still, film_strip, frame_quality, source_name, spread_frames, telling_frames
 from hmmn_jax.evaluation.predict import Cost
 from hmmn_jax.evaluation.score_files import REPORT
 from hmmn_jax.evaluation.scores import SequenceScores, Statistics, summarize
@@ -99,8 +99,8 @@ def _headline(scores: list[SequenceScores] | None, paper: Mapping[str, Any]) -> 
     listed = _paper_list(published, ours if not note else {})
     main = f'<p class="big">{everything.jf_mean:.3f}</p>{gauge(everything.jf_mean, marks)}{listed}'
     table = _statistics({"J": everything.j, "F": everything.f}, published)
-    about = "J: overlap of the masks. F: accuracy of their borders. Recall: share of frames above 0.5. Decay: first quarter less last."
-    return _card("J&F, mean over objects", main, note) + _card("Region and border", table, about)
+    meaning = "J: overlap of the masks. F: accuracy of their borders. Recall: frames above 0.5. Decay: first quarter less last."
+    return _card("J&F, mean over objects", main, note) + _card("Region and border", table, meaning)
 
 
 def _statistics(rows: Mapping[str, Statistics], published: Mapping[str, float]) -> str:
@@ -194,8 +194,7 @@ def _strip(name: str, stills: list[Still], scores: SequenceScores | None = None)
         caption = f"<span><b>{number}</b> {escape(still.label)}</span>" if scores is not None else ""
         jf = ""
         if scores is not None and still.index > 0:
-            t = still.index - 1
-            jf = f"J&F {(scores.j[:, t].mean() + scores.f[:, t].mean()) / 2:.3f}"
+            jf = f"J&F {frame_quality(scores)[still.index - 1]:.3f}"
         text = escape(f"{name}, frame {still.frame_name} {still.label} {jf}".strip())
         figures.append(
             f'<figure><img src="{still.uri}" width="{still.width}" height="{still.height}" alt="{text}">'
