@@ -126,12 +126,12 @@ def _paper_list(published: Mapping[str, float], ours: Mapping[str, float]) -> st
 
 
 def _speed(cost: Cost | None, paper: Mapping[str, Any]) -> str:
-    if cost is None:
+    if cost is None or not cost.frames:  # an earlier run may have done it all
         return ""
     devices = jax.local_devices()
     device = devices[0]
     entries = {
-        "seconds a frame": f"{cost.seconds / cost.frames:.3f}" if cost.frames else "none",
+        "seconds a frame": f"{cost.seconds / cost.frames:.3f}",
         "frames a second": f"{cost.frames_per_second:.2f}",
         "frames": f"{cost.frames}",
         "compilation, apart": f"{cost.compile_seconds:.1f} s",
@@ -184,8 +184,11 @@ def _pictures(sources: list[Sequence] | list[VideoFile], masks: Path) -> str:
         stills = film_strip(source, masks, spread_frames(source, masks), False)
         body = _strip(source_name(source), stills) if stills else '<p class="muted">no masks were written</p>'
         cards.append(f'<article class="sequence"><header><h3>{escape(source_name(source))}</h3></header>{body}</article>')
+    outlines = "White outline: an annotation."
     few = f" The first {len(shown)} of {len(sources)} sequences." if len(shown) < len(sources) else ""
-    return _section("What it looks like", "".join(cards), f"<p>Masks in the colours of their ids; not scored.{few}</p>")
+    return _section(
+        "What it looks like", "".join(cards), f"<p>Masks in the colours of their ids; not scored. {outlines}{few}</p>"
+    )
 
 
 def _strip(name: str, stills: list[Still], scores: SequenceScores | None = None) -> str:
