@@ -5,11 +5,12 @@
     python evaluate.py --config configs/davis2016_val.py --data ROOT --score PRED [--output RUN]
 
 Writes RUN/masks/SEQUENCE/FRAME.png with the DAVIS palette and the given ids. Of benchmarks that are annotated throughout,
-and with --score, prints J and F and writes RUN/summary.json, per_sequence.csv and per_frame.csv. Fields of the config are
-overridden like this: --config.mem_every=3.
+and with --score, prints J and F and writes RUN/summary.json, per_sequence.csv and per_frame.csv. RUN/report.html, to be opened
+in a browser, shows it all. Fields of the config are overridden like this: --config.mem_every=3.
 """
 
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -19,10 +20,11 @@ from ml_collections import ConfigDict, config_flags
 
 import hmmn_jax
 from hmmn_jax.errors import HMMNError
-from hmmn_jax.evaluation.predict import Clip, Outputs, open_sequence, open_video, predict
+from hmmn_jax.evaluation.predict import Clip, Cost, Outputs, open_sequence, open_video, predict
+from hmmn_jax.evaluation.report import write_report
 from hmmn_jax.evaluation.score_files import discard_scores, lacks_annotations, score_folder, score_table, write_scores
 from hmmn_jax.inference.host_memory import keep_host_memory_small
-from hmmn_jax.layouts import Sequence, read_davis, read_folder
+from hmmn_jax.layouts import Sequence, VideoFile, read_davis, read_folder
 
 CONFIG = config_flags.DEFINE_config_file("config", f"{Path(__file__).parent}/configs/davis2016_val.py", "What to evaluate.")
 DATA = flags.DEFINE_string("data", None, "Root of the benchmark: the folder with JPEGImages, Annotations, ImageSets.")
@@ -58,8 +60,8 @@ def open_own_video() -> Clip:
     return open_sequence(read_folder(FRAMES.value, MASK.value))
 
 
-def segment(config: ConfigDict, clips: list[Clip]) -> None:
-    """Writes the masks, prints what it took."""
+def segment(config: ConfigDict, clips: list[Clip]) -> Cost:
+    """Writes the masks; prints and gives what it took."""
     segmenter = hmmn_jax.Segmenter(
         *load_model(config),  # and held by nobody else: the segmenter has its own copy, folded
         mem_every=config.mem_every,
@@ -68,18 +70,33 @@ def segment(config: ConfigDict, clips: list[Clip]) -> None:
     )
     outputs = Outputs(Path(OUTPUT.value), OVERLAYS.value, MOVIE.value, config.fps)
     discard_scores(outputs.folder)
-    print(f"{predict(segmenter, clips, outputs)}\nwritten to {OUTPUT.value}")
+    cost = predict(segmenter, clips, outputs)
+    print(f"{cost}\nwritten to {OUTPUT.value}")
+    return cost
 
 
-def score(config: ConfigDict, sequences: list[Sequence], masks: Path) -> None:
+def about(config: ConfigDict, masks: Path) -> dict:
+    """What was done, for those who find the results later."""
+    checkpoint = CHECKPOINT.value or (None if SCORE.value else "none: random weights")
+    where = {"masks": str(masks), "data": DATA.value or FRAMES.value, "checkpoint": checkpoint}
+    return {"command": shlex.join(sys.argv)} | where | {"config": config.to_dict()}
+
+
+def report(config: ConfigDict, sources: list, masks: Path, cost: Cost | None, scores: list | None = None) -> None:
+    """Writes RUN/report.html, of masks with or without scores."""
+    single, paper = config.single_object, config.paper.to_dict()
+    write_report(Path(OUTPUT.value), sources, masks, about(config, masks), scores, single, cost, paper)
+
+
+def score(config: ConfigDict, sequences: list[Sequence], masks: Path, cost: Cost | None = None) -> None:
     """Prints J and F, and writes them to --output if there is one."""
     if OUTPUT.value is not None:
         discard_scores(Path(OUTPUT.value))
     scores = score_folder(masks, sequences, config.single_object, processes=os.cpu_count() or 1)
     print(score_table(scores))
     if OUTPUT.value is not None:
-        about = {"masks": str(masks), "data": DATA.value, "checkpoint": CHECKPOINT.value, "config": config.to_dict()}
-        write_scores(Path(OUTPUT.value), scores, about)
+        write_scores(Path(OUTPUT.value), scores, about(config, masks))
+        report(config, sequences, masks, cost, scores)
 
 
 def run(config: ConfigDict) -> None:
@@ -90,16 +107,20 @@ def run(config: ConfigDict) -> None:
         raise HMMNError("--score takes masks that are there: give it with --data, without --frames and --checkpoint")
     if SCORE.value is None and OUTPUT.value is None:
         raise HMMNError("--output is missing: the folder to write to")
+    masks = Path(SCORE.value or f"{OUTPUT.value}/masks")
     if FRAMES.value is not None:
-        return segment(config, [open_own_video()])
+        cost = segment(config, [open_own_video()])
+        own = Path(FRAMES.value)
+        return report(config, [VideoFile(own) if own.is_file() else read_folder(own, MASK.value)], masks, cost)
     names = tuple(config.sequences) or None
     sequences = read_davis(DATA.value, config.year, config.split, config.resolution or None, config.annotations, names)
     if SCORE.value is not None:
-        return score(config, sequences, Path(SCORE.value))
-    segment(config, [open_sequence(sequence) for sequence in sequences])
+        return score(config, sequences, masks)
+    cost = segment(config, [open_sequence(sequence) for sequence in sequences])
     if reasons := [*filter(None, map(lacks_annotations, sequences))]:
-        return print(f"not scored: {reasons[0]}")
-    return score(config, sequences, Path(OUTPUT.value) / "masks")
+        print(f"not scored: {reasons[0]}")
+        return report(config, sequences, masks, cost)
+    return score(config, sequences, masks, cost)
 
 
 def main(_: list[str]) -> None:

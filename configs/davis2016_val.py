@@ -26,4 +26,10 @@ def get_config() -> ConfigDict:
     config.objects_per_batch = 0  # 0: 1 on a CPU, else 4
     config.dtype = ""  # compute dtype; "": that of the checkpoint
     config.fps = 10.0  # of the movies
+    config.paper = paper("DAVIS-2016 val", 20, {"J&F": 0.908, "J&F without YouTube-VOS": 0.894}, seconds_per_frame=0.10)
     return config.lock()
+
+
+def paper(benchmark: str, sequences: int, figures: dict[str, float], **more: float) -> ConfigDict:
+    """What the paper says of a benchmark, for the report: shown beside what was measured, never used for anything else."""
+    return ConfigDict({"benchmark": benchmark, "sequences": sequences, "figures": figures, **more})

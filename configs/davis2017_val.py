@@ -15,4 +15,5 @@ def get_config() -> ConfigDict:
     config = davis2016_val.get_config()
     config.year = "2017"
     config.single_object = False
+    config.paper = davis2016_val.paper("DAVIS-2017 val", 30, {"J&F": 0.847, "J&F without YouTube-VOS": 0.804})
     return config

@@ -17,6 +17,7 @@ def get_config() -> ConfigDict:
     config.unlock()
     config.year = "2017"
     config.single_object = False
+    config.paper = ConfigDict()  # it says nothing of this clip
     config.untrained = ConfigDict(
         {
             "stem_width": 16,

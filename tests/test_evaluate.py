@@ -61,6 +61,8 @@ def test_a_benchmark_from_lists_to_masks(world, tmp_path):
         assert (tmp_path / "movies" / f"{name}.gif").is_file()
     # It is annotated throughout, so scored, too; the masks alone score the same.
     summary = json.loads((tmp_path / "summary.json").read_text())
+    page = (tmp_path / "report.html").read_text()
+    assert f"{summary['J&F']:.3f}" in page and "0.908" in page and "frames a second" in page and "DAVIS-2016 val" in page
     assert summary["objects"] == 2 and summary["about"]["checkpoint"] == str(world / "out")
     again = evaluate("--data", world / "davis", "--score", tmp_path / "masks", "--output", tmp_path / "again")
     assert again.returncode == 0, again.stderr
@@ -75,7 +77,7 @@ def test_masks_are_scored_anew_or_not_at_all(world, tmp_path):
     score = ("--data", world / "davis", "--score", tmp_path / "pred", "--output", tmp_path / "run")
     done = evaluate(*score)
     assert done.returncode == 0 and "1.000" in done.stdout.splitlines()[-1]
-    assert len(list((tmp_path / "run").iterdir())) == 3
+    assert len(list((tmp_path / "run").iterdir())) == 4
     (tmp_path / "pred" / "dog" / "00001.png").unlink()
     done = evaluate(*score)
     assert done.returncode == 2 and "dog/00001.png: not there" in done.stderr and "Traceback" not in done.stderr
@@ -88,6 +90,7 @@ def test_a_folder_of_images(world, tmp_path):
     done = evaluate("--frames", frames, "--mask", mask, "--checkpoint", world / "out", "--output", tmp_path, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "masks" / "cat").iterdir())) == 3
+    assert (tmp_path / "report.html").read_text().count("<img") == 3
 
 
 @pytest.mark.parametrize(

@@ -29,14 +29,28 @@ def overlay(
     side. Background pixels stay as they are.
     """
     colours = davis_palette().astype(np.float32)
-    # Scaled until the strongest channel is 255; the background's black is never shown.
-    bright = np.rint(colours * (255 / np.maximum(colours.max(axis=1, keepdims=True), 1))).astype(np.uint8)
+    bright = bright_palette()
     picture = frame.copy()
     inside = ids > 0
     picture[inside] = np.rint((1 - opacity) * frame[inside] + opacity * colours[ids[inside]]).astype(np.uint8)
     edge = inside & _edges(ids, width=max(1, round(min(ids.shape) / 320)))
     picture[edge] = bright[ids[edge]]
     return picture
+
+
+def outline(picture: UInt8[np.ndarray, "h w 3"], ids: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    """Draws the border of every object, white within and black without, each one pixel wide: seen on any background."""
+    picture = picture.copy()
+    edges = _edges(ids, width=1)
+    picture[edges & (ids == 0)] = 0
+    picture[edges & (ids > 0)] = 255
+    return picture
+
+
+def bright_palette() -> UInt8[np.ndarray, "256 3"]:
+    """Gives the colour of every object id at full brightness: scaled until its strongest channel is 255."""
+    colours = davis_palette().astype(np.float32)
+    return np.rint(colours * (255 / np.maximum(colours.max(axis=1, keepdims=True), 1))).astype(np.uint8)
 
 
 def write_image(path: str | os.PathLike, rgb: UInt8[np.ndarray, "h w 3"]) -> None:

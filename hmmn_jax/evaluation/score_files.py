@@ -20,6 +20,7 @@ from hmmn_jax.layouts import Sequence, atomic_path, fit_mask, read_ids, read_ima
 from hmmn_jax.layouts.files import contents, discard
 
 SUMMARY, PER_SEQUENCE, PER_FRAME = "summary.json", "per_sequence.csv", "per_frame.csv"
+REPORT = "report.html"
 FRAMES_WORTH_A_PROCESS = 400  # a process takes about two seconds to start, in which another scores that many
 
 
@@ -102,8 +103,8 @@ def write_scores(folder: Path, scores: list[SequenceScores], about: dict[str, An
 
 
 def discard_scores(folder: Path) -> None:
-    """Removes what `write_scores` wrote for earlier masks, so that it cannot pass for the score of new ones."""
-    for name in (SUMMARY, PER_SEQUENCE, PER_FRAME):
+    """Removes the scores and the report of earlier masks, so that they cannot pass for those of new ones."""
+    for name in (SUMMARY, PER_SEQUENCE, PER_FRAME, REPORT):
         discard(folder / name)
 
 

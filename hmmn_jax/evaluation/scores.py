@@ -77,11 +77,11 @@ def score_frames(
         single_object: as for `score_sequence`.
         name: of the sequence.
     """
-    if not (objects := int(_settle(first, single_object).max(initial=0))):
+    if not (objects := int(scored_ids(first, single_object).max(initial=0))):
         raise DataError(f"{name}: no object in the first annotation (255 is void unless single_object); nothing to score")
     names, j, f = [], [], []
     for frame_name, pred, truth, source in frames:
-        pred, truth = _settle(pred, single_object), _settle(truth, single_object)
+        pred, truth = scored_ids(pred, single_object), scored_ids(truth, single_object)
         if (greatest := int(pred.max(initial=0))) > objects:
             raise DataError(f"{source}: the id {greatest}; the first annotation has ids up to {objects}: keep the ids given")
         frame_j, frame_f = frame_scores(pred, truth, objects)
@@ -118,8 +118,8 @@ def _mean(objects: list[Statistics]) -> Statistics:
     return Statistics(*np.mean([(s.mean, s.recall, s.decay) for s in objects], axis=0).tolist())
 
 
-def _settle(ids: UInt8[np.ndarray, "h w"], single_object: bool) -> UInt8[np.ndarray, "h w"]:
-    """Makes void background; if `single_object`, makes all objects, and 255 where it is the only id, one."""
+def scored_ids(ids: UInt8[np.ndarray, "h w"], single_object: bool) -> UInt8[np.ndarray, "h w"]:
+    """Gives the ids as they are scored: void is background; if `single_object`, all ids are one object, and so is 255 alone."""
     if single_object:
         return (settle_ids(ids) > 0).astype(np.uint8)
     return np.where(ids == VOID, np.uint8(0), ids)
