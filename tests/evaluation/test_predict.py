@@ -24,7 +24,7 @@ class Parrot(Segmenter):
     def __init__(self, masks):
         self.masks = masks
 
-    def run(self, frames, mask):
+    def run(self, frames, mask, later=None):
         assert np.array_equal(mask, self.masks[0])
         for index, _ in enumerate(frames):
             if index:
@@ -166,7 +166,7 @@ def test_compilation_is_counted_apart(clip, tmp_path):
     program = jax.jit(lambda x: sum(jax.numpy.sin(x * k) for k in range(50)))
 
     class Compiling(Parrot):
-        def run(self, frames, mask):
+        def run(self, frames, mask, later=None):
             program(np.float32(0)).block_until_ready()
             yield from super().run(frames, mask)
 
