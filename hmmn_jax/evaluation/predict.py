@@ -155,7 +155,7 @@ def _predict_clip(
         raise DataError(f"{clip.name}: no frame; nothing to segment")
     given = read_given(clip, *first.shape[:2])
     if not any(mask.any() for mask in given.values()):
-        warnings.warn(f"{clip.name}: no mask has an object; all will be background", stacklevel=2)
+        warnings.warn(f"{clip.name}: no object in its masks; all will be background", stacklevel=2)
     seen: collections.deque[np.ndarray] = collections.deque()
 
     def remembered(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
