@@ -24,7 +24,7 @@ from ml_collections import ConfigDict, config_flags
 import hmmn_jax
 from hmmn_jax.errors import HMMNError
 from hmmn_jax.evaluation.outputs import Outputs
-from hmmn_jax.evaluation.predict import make_segmenters, predict
+from hmmn_jax.evaluation.predict import check_failures, make_segmenters, predict
 from hmmn_jax.evaluation.protocols import Task, read_own_video, read_task
 from hmmn_jax.evaluation.run_record import claim_folder, mask_settings, weights_digest
 from hmmn_jax.evaluation.score_files import discard_scores, lacks_annotations, score_folder, score_table, write_scores
@@ -65,6 +65,8 @@ def segment(config: ConfigDict, task: Task) -> None:
     """Writes the masks, prints what it took. Raises HMMNError when all is done where sequences failed."""
     outputs = Outputs(Path(OUTPUT.value), OVERLAYS.value, MOVIE.value, config.fps, config.save_scores)
     views = Views(config.size, tuple(config.scales), config.flip)
+    if not task.clips:
+        return check_failures(task.failures)
     variables, model = load_model(config)
     inputs = {flag.name: str(Path(flag.value).absolute()) for flag in (DATA, FRAMES, MASK) if flag.value is not None}
     weights = {"weights": weights_digest(variables), "model": dataclasses.asdict(model)}
@@ -77,14 +79,7 @@ def segment(config: ConfigDict, task: Task) -> None:
     print(f"{cost}\nwritten to {OUTPUT.value}")
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices("all masks are written")
-    check_failures(task.failures | failures)
-
-
-def check_failures(failures: dict[str, str]) -> None:
-    """Raises HMMNError if there are any."""
-    if failures:
-        lines = "".join(f"\n  {name}: {message}" for name, message in failures.items())
-        raise HMMNError(f"sequences that failed: {len(failures)}; run again for these, the others are done{lines}")
+    return check_failures(task.failures | failures)
 
 
 def score(config: ConfigDict, task: Task, masks: Path) -> None:

@@ -126,7 +126,10 @@ def test_masks_are_scored_anew_or_not_at_all(world, tmp_path):
 def test_a_folder_of_images(world, tmp_path):
     frames = world / "davis/JPEGImages/480p/cat"
     mask = world / "davis/Annotations/480p/cat/00000.png"
-    done = evaluate("--frames", frames, "--mask", mask, "--checkpoint", world / "out", "--output", tmp_path, cwd=tmp_path)
+    done = evaluate(
+        "--config", ROOT / "configs/custom.py", "--frames", frames, "--mask", mask, "--checkpoint", world / "out",
+        "--output", tmp_path, "--compilation_cache", world / "cache", cwd=tmp_path,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "masks" / "cat").iterdir())) == 3
 

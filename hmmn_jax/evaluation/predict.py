@@ -27,7 +27,7 @@ from hmmn_jax.inference import Segmenter
 from hmmn_jax.layouts.files import reason
 from hmmn_jax.model import HMMNConfig
 
-WRITES_IN_FLIGHT = 8  # frames of a clip that wait to be written, at most
+WRITES_IN_FLIGHT = 4  # frames of a clip that wait to be written, at most
 
 
 @dataclasses.dataclass
@@ -124,6 +124,15 @@ def predict(
     if "peak_bytes_in_use" in statistics:
         cost.peak_device_megabytes = statistics["peak_bytes_in_use"] / 2**20
     return cost, failures
+
+
+def check_failures(failures: dict[str, str]) -> None:
+    """Raises HMMNError if there are any, which lists them."""
+    if failures:
+        lines = "".join(f"\n  {name}: {message}" for name, message in failures.items())
+        raise HMMNError(
+            f"sequences that failed: {len(failures)}; mend what is said here, and give the same command again{lines}"
+        )
 
 
 def _run_each(work: Any, arguments: list[tuple], stop: threading.Event) -> None:

@@ -66,7 +66,7 @@ class View:
 class Segmented:
     """One frame's results from all views. What is asked for is computed then, so that another thread can do it.
 
-    results, views: as many.
+    results, views: as many; results without their logits.
     ids: of the background, 0, and of all objects given so far, in the order in which they were.
     given: the ids given on this very frame, which stand; None if none are.
     height, width: of the video.
@@ -124,6 +124,7 @@ def segment_views(
     for t, results in enumerate(zip(*runs, strict=True), 1):
         if t in given:
             ids = _join(ids, given[t])
+        results = tuple(result._replace(logits=None) for result in results)  # of which nobody here has need
         yield Segmented(results, chosen, ids, given.get(t), height, width)
 
 
