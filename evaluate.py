@@ -1,30 +1,38 @@
 """Segments videos: a benchmark's sequences, any folder of images, or a video file. Scores masks, these or any others.
 
     python evaluate.py --config configs/davis2016_val.py --data ROOT --checkpoint OUT --output RUN
-    python evaluate.py --frames DIR|FILE.mp4 --mask FILE.png --checkpoint OUT --output RUN --overlays --movie mp4
+    python evaluate.py --config configs/custom.py --frames DIR|FILE.mp4 --mask FILE.png --checkpoint OUT --output RUN
     python evaluate.py --config configs/davis2016_val.py --data ROOT --score PRED [--output RUN]
 
-Writes RUN/masks/SEQUENCE/FRAME.png with the DAVIS palette and the given ids. Of benchmarks that are annotated throughout,
-and with --score, prints J and F and writes RUN/summary.json, per_sequence.csv and per_frame.csv. RUN/report.html, to be opened
-in a browser, shows it all. Fields of the config are overridden like this: --config.mem_every=3.
+Writes RUN/masks/SEQUENCE/FRAME.png with the DAVIS palette and the given ids, and what the benchmark's server wants as
+RUN/submission.zip. Of benchmarks that are annotated throughout, and with --score, prints J and F and writes RUN/summary.json,
+per_sequence.csv and per_frame.csv. RUN/report.html, to be opened in a browser, shows it all. A run that was stopped goes on:
+the same command takes the sequences that are missing. Fields of the config are overridden like this: --config.mem_every=3.
+Several hosts: the same command on each, with --distributed, and one RUN for all.
 """
 
+import dataclasses
 import os
 import shlex
 import sys
 from pathlib import Path
 
 import jax
-from absl import app, flags
+from absl import app, flags, logging
+from jax.experimental import multihost_utils
 from ml_collections import ConfigDict, config_flags
 
 import hmmn_jax
 from hmmn_jax.errors import HMMNError
-from hmmn_jax.evaluation.predict import Clip, Cost, Outputs, open_sequence, open_video, predict
+from hmmn_jax.evaluation.outputs import Outputs
+from hmmn_jax.evaluation.predict import Cost, check_failures, make_segmenters, predict
+from hmmn_jax.evaluation.protocols import Task, read_own_video, read_task
 from hmmn_jax.evaluation.report import write_report
+from hmmn_jax.evaluation.run_record import claim_folder, mask_settings, weights_digest
 from hmmn_jax.evaluation.score_files import discard_scores, lacks_annotations, score_folder, score_table, write_scores
+from hmmn_jax.evaluation.submission import SUBMISSION, discard_submission, write_submission
+from hmmn_jax.evaluation.views import Views
 from hmmn_jax.inference.host_memory import keep_host_memory_small
-from hmmn_jax.layouts import Sequence, VideoFile, read_davis, read_folder
 
 CONFIG = config_flags.DEFINE_config_file("config", f"{Path(__file__).parent}/configs/davis2016_val.py", "What to evaluate.")
 DATA = flags.DEFINE_string("data", None, "Root of the benchmark: the folder with JPEGImages, Annotations, ImageSets.")
@@ -35,6 +43,10 @@ SCORE = flags.DEFINE_string("score", None, "Instead of segmenting: a folder of m
 OUTPUT = flags.DEFINE_string("output", None, "Folder to write to; only with --score it can be left out.")
 OVERLAYS = flags.DEFINE_bool("overlays", False, "Also write a picture of every frame with its masks.")
 MOVIE = flags.DEFINE_enum("movie", None, ["mp4", "gif"], "Also write one movie of overlays a video.")
+DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Several hosts, which find each other.")
+COORDINATOR = flags.DEFINE_string("coordinator", None, "Several hosts: HOST:PORT of the first.")
+PROCESSES = flags.DEFINE_integer("processes", None, "With --coordinator: how many processes there are.")
+PROCESS = flags.DEFINE_integer("process", None, "With --coordinator: which of them this is, from 0.")
 CACHE = flags.DEFINE_string("compilation_cache", None, "Folder that keeps compiled programs for the next run.")
 
 
@@ -51,27 +63,25 @@ def load_model(config: ConfigDict) -> tuple[dict, hmmn_jax.HMMNConfig]:
     return variables, model_config.replace(dtype=config.dtype) if config.dtype else model_config
 
 
-def open_own_video() -> Clip:
-    """The clip that --frames and --mask name."""
-    if MASK.value is None:
-        raise HMMNError("--frames needs --mask: an indexed PNG with the ids of the objects in the first frame")
-    if Path(FRAMES.value).is_file():
-        return open_video(Path(FRAMES.value), Path(MASK.value))
-    return open_sequence(read_folder(FRAMES.value, MASK.value))
-
-
-def segment(config: ConfigDict, clips: list[Clip]) -> Cost:
-    """Writes the masks; prints and gives what it took."""
-    segmenter = hmmn_jax.Segmenter(
-        *load_model(config),  # and held by nobody else: the segmenter has its own copy, folded
-        mem_every=config.mem_every,
-        max_memory_frames=config.max_memory_frames or None,
-        objects_per_batch=config.objects_per_batch or None,
-    )
-    outputs = Outputs(Path(OUTPUT.value), OVERLAYS.value, MOVIE.value, config.fps)
+def segment(config: ConfigDict, task: Task) -> Cost:
+    """Writes the masks; prints and gives what it took. Raises HMMNError when all is done where sequences failed."""
+    if not task.clips:
+        check_failures(task.failures)
+    outputs = Outputs(Path(OUTPUT.value), OVERLAYS.value, MOVIE.value, config.fps, config.save_scores)
+    views = Views(config.size, tuple(config.scales), config.flip)
+    variables, model = load_model(config)
+    inputs = {flag.name: str(Path(flag.value).absolute()) for flag in (DATA, FRAMES, MASK) if flag.value is not None}
+    weights = {"weights": weights_digest(variables), "model": dataclasses.asdict(model)}
+    claim_folder(outputs.folder, {"settings": mask_settings(config)} | inputs | weights)
     discard_scores(outputs.folder)
-    cost = predict(segmenter, clips, outputs)
+    discard_submission(outputs.folder)
+    segmenters = make_segmenters(variables, model, config, len(task.clips))
+    del variables  # each segmenter has its own copy, folded
+    cost, failures = predict(segmenters, task.clips, outputs, views)
     print(f"{cost}\nwritten to {OUTPUT.value}")
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("all masks are written")
+    check_failures(task.failures | failures)
     return cost
 
 
@@ -82,50 +92,59 @@ def about(config: ConfigDict, masks: Path) -> dict:
     return {"command": shlex.join(sys.argv)} | where | {"config": config.to_dict()}
 
 
-def report(config: ConfigDict, sources: list, masks: Path, cost: Cost | None, scores: list | None = None) -> None:
+def report(config: ConfigDict, task: Task, masks: Path, cost: Cost | None, scores: list | None = None) -> None:
     """Writes RUN/report.html, of masks with or without scores."""
     single, paper = config.single_object, config.paper.to_dict()
-    write_report(Path(OUTPUT.value), sources, masks, about(config, masks), scores, single, cost, paper)
+    write_report(Path(OUTPUT.value), task.sources, masks, about(config, masks), scores, single, cost, paper)
 
 
-def score(config: ConfigDict, sequences: list[Sequence], masks: Path, cost: Cost | None = None) -> None:
+def score(config: ConfigDict, task: Task, masks: Path, cost: Cost | None = None) -> None:
     """Prints J and F, and writes them to --output if there is one."""
     if OUTPUT.value is not None:
         discard_scores(Path(OUTPUT.value))
-    scores = score_folder(masks, sequences, config.single_object, processes=os.cpu_count() or 1)
+    check_failures(task.failures)
+    scores = score_folder(masks, task.sequences, config.single_object, processes=os.cpu_count() or 1)
     print(score_table(scores))
     if OUTPUT.value is not None:
         write_scores(Path(OUTPUT.value), scores, about(config, masks))
-        report(config, sequences, masks, cost, scores)
+        report(config, task, masks, cost, scores)
 
 
 def run(config: ConfigDict) -> None:
     """Does what the flags say."""
     if (DATA.value is None) == (FRAMES.value is None):
         raise HMMNError("give either --data ROOT (a benchmark) or --frames DIR|FILE --mask FILE (a video of your own)")
+    if FRAMES.value is not None and MASK.value is None:
+        raise HMMNError("--frames needs --mask: an indexed PNG with the ids of the objects in the first frame")
     if SCORE.value is not None and (FRAMES.value or CHECKPOINT.value):
         raise HMMNError("--score takes masks that are there: give it with --data, without --frames and --checkpoint")
     if SCORE.value is None and OUTPUT.value is None:
         raise HMMNError("--output is missing: the folder to write to")
-    masks = Path(SCORE.value or f"{OUTPUT.value}/masks")
-    if FRAMES.value is not None:
-        cost = segment(config, [open_own_video()])
-        own = Path(FRAMES.value)
-        return report(config, [VideoFile(own) if own.is_file() else read_folder(own, MASK.value)], masks, cost)
-    names = tuple(config.sequences) or None
-    sequences = read_davis(DATA.value, config.year, config.split, config.resolution or None, config.annotations, names)
+    own = FRAMES.value is not None
+    task = read_own_video(FRAMES.value, MASK.value) if own else read_task(config, DATA.value)
+    for note in task.notes:
+        print(f"NOTE: {note}", file=sys.stderr)
     if SCORE.value is not None:
-        return score(config, sequences, masks)
-    cost = segment(config, [open_sequence(sequence) for sequence in sequences])
-    if reasons := [*filter(None, map(lacks_annotations, sequences))]:
+        return score(config, task, Path(SCORE.value))
+    cost, masks = segment(config, task), Path(OUTPUT.value) / "masks"
+    if jax.process_index() > 0:
+        return None
+    if config.submission:
+        members = write_submission(Path(OUTPUT.value), task.sequences, config.submission)
+        print(f"{len(members)} masks for the server in {Path(OUTPUT.value) / SUBMISSION}")
+    elif reasons := ["a video of your own"] if own else [*filter(None, map(lacks_annotations, task.sequences))]:
         print(f"not scored: {reasons[0]}")
-        return report(config, sequences, masks, cost)
-    return score(config, sequences, masks, cost)
+    else:
+        return score(config, task, masks, cost)
+    return report(config, task, masks, cost)
 
 
 def main(_: list[str]) -> None:
     """Runs, and tells errors in one line."""
+    logging.set_verbosity(logging.ERROR)  # Orbax tells of every thread
     keep_host_memory_small()
+    if DISTRIBUTED.value or COORDINATOR.value:
+        jax.distributed.initialize(COORDINATOR.value, PROCESSES.value, PROCESS.value)
     if CACHE.value is not None:
         jax.config.update("jax_compilation_cache_dir", str(Path(CACHE.value).absolute()))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # keep what compiles fast, too

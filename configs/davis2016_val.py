@@ -14,17 +14,24 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
     """The defaults of every evaluation; other configs change what differs."""
     config = ConfigDict()
+    config.protocol = "davis"  # how the folder is laid out: davis, youtube_vos, custom
     config.year = "2016"
     config.split = "val"
     config.resolution = ""  # "": 480p, or the only one there is
     config.annotations = "Annotations"
     config.sequences = ()  # of the list; (): all of them
+    config.late_objects = False  # masks of later frames name objects that join there
     config.single_object = True  # all ids are scored as one object, as DAVIS-2016 does
+    config.submission = ""  # names in a zip for the server, such as "{sequence}/{frame}.png"; "": no zip
 
     config.mem_every = 5
     config.max_memory_frames = 0  # 0: no bound
+    config.size = 0  # shorter side of what the network sees, in pixels; 0: as the frames are
+    config.scales = (1.0,)  # factors on that; of several, probabilities are averaged at the size of the frames
+    config.flip = False  # average with the mirrored frames, too
     config.objects_per_batch = 0  # 0: 1 on a CPU, else 4
     config.dtype = ""  # compute dtype; "": that of the checkpoint
+    config.save_scores = False  # also write scores/SEQUENCE/FRAME.npz: probs, float16 [K+1,H,W], and ids, [K+1]
     config.fps = 10.0  # of the movies
     config.paper = paper("DAVIS-2016 val", 20, {"J&F": 0.908, "J&F without YouTube-VOS": 0.894}, seconds_per_frame=0.10)
     return config.lock()

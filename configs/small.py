@@ -40,5 +40,5 @@ def get_config() -> ConfigDict:
     config.validation.every = 1000
     config.validation.year = "2016"
     config.validation.single_object = True
-    config.validation.height = 240
+    config.validation.size = 240
     return config.lock()

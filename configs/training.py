@@ -60,7 +60,7 @@ def validation() -> ConfigDict:
     config.resolution = ""  # "": 480p, or the only one there is
     config.sequences = ()  # of the list; (): all of them
     config.single_object = False  # as in DAVIS-2016
-    config.height = 480  # of the frames that the network sees; scores are at their full size
+    config.size = 480  # shorter side of the frames that the network sees, 0: as they are; scores are at their full size
     config.mem_every = 5
     return config
 

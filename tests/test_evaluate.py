@@ -17,9 +17,11 @@ from tests.small import SMALL, variables
 ROOT = Path(__file__).parent.parent
 
 
-def evaluate(*arguments, cwd=ROOT):
+def evaluate(*arguments, cwd=ROOT, devices=1):
     command = [sys.executable, str(ROOT / "evaluate.py"), *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": flags}
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment)
 
 
 @pytest.fixture(scope="module")
@@ -45,29 +47,68 @@ def world(tmp_path_factory):
     return root
 
 
-def test_a_benchmark_from_lists_to_masks(world, tmp_path):
-    done = evaluate(
-        "--config", "configs/davis2016_val.py", "--data", world / "davis", "--checkpoint", world / "out", "--output", tmp_path,
-        "--config.mem_every=1", "--overlays", "--movie", "gif", "--compilation_cache", tmp_path / "cache",
+def segment(world, output, *arguments, data="davis", devices=1):
+    return evaluate(
+        "--config", "configs/davis2016_val.py", "--data", world / data, "--checkpoint", world / "out", "--output", output,
+        "--config.mem_every=1", "--compilation_cache", world / "cache", *arguments, devices=devices,
     )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole(world):
+    """A run that nothing disturbs, on one device, with all that can be written."""
+    done = segment(world, world / "whole", "--overlays", "--movie", "gif")
     assert done.returncode == 0, done.stderr
+    return done
+
+
+def masks_of(output):
+    return {str(path.relative_to(output)): path.read_bytes() for path in (output / "masks").rglob("*") if path.is_file()}
+
+
+def test_a_benchmark_from_lists_to_masks(world, whole, tmp_path):
+    done, run = whole, world / "whole"
     assert "4 frames" in done.stdout and "frames/s" in done.stdout and "peak memory" in done.stdout
-    assert any((tmp_path / "cache").iterdir())
+    assert any((world / "cache").iterdir())
     for name in ("cat", "dog"):
-        assert [path.name for path in sorted((tmp_path / "masks" / name).iterdir())] == ["00000.png", "00001.png", "00002.png"]
-        first = np.asarray(Image.open(tmp_path / "masks" / name / "00000.png"))
+        assert [path.name for path in sorted((run / "masks" / name).iterdir())] == ["00000.png", "00001.png", "00002.png"]
+        first = np.asarray(Image.open(run / "masks" / name / "00000.png"))
         assert np.unique(first).tolist() == [0, 1] and first[10:30, 20:40].all()
-        assert len(list((tmp_path / "overlays" / name).iterdir())) == 3
-        assert (tmp_path / "movies" / f"{name}.gif").is_file()
+        assert len(list((run / "overlays" / name).iterdir())) == 3
+        assert (run / "movies" / f"{name}.gif").is_file()
     # It is annotated throughout, so scored, too; the masks alone score the same.
-    summary = json.loads((tmp_path / "summary.json").read_text())
-    page = (tmp_path / "report.html").read_text()
+    summary = json.loads((run / "summary.json").read_text())
+    page = (run / "report.html").read_text()
     assert f"{summary['J&F']:.3f}" in page and "0.908" in page and "frames a second" in page and "DAVIS-2016 val" in page
     assert summary["objects"] == 2 and summary["about"]["checkpoint"] == str(world / "out")
-    again = evaluate("--data", world / "davis", "--score", tmp_path / "masks", "--output", tmp_path / "again")
+    again = evaluate("--data", world / "davis", "--score", run / "masks", "--output", tmp_path / "again")
     assert again.returncode == 0, again.stderr
     assert again.stdout in done.stdout and "mean over objects" in again.stdout
     assert json.loads((tmp_path / "again" / "summary.json").read_text())["per_sequence"] == summary["per_sequence"]
+
+
+def test_four_devices_give_the_masks_of_one(world, whole, tmp_path):
+    done = segment(world, tmp_path, devices=4)
+    assert done.returncode == 0, done.stderr
+    assert masks_of(tmp_path) == masks_of(world / "whole") and len(masks_of(tmp_path)) == 6
+
+
+def test_a_run_with_a_damaged_frame_goes_on_when_it_is_mended(world, whole, tmp_path):
+    shutil.copytree(world / "davis", world / "damaged")
+    frame = world / "damaged/JPEGImages/480p/cat/00001.jpg"
+    frame.write_bytes(frame.read_bytes()[:300])
+    done = segment(world, tmp_path, data="damaged")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "sequences that failed: 1" in done.stderr and "cat/00001.jpg: a damaged image" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["masks", "run.json"]
+    assert [path.name for path in (tmp_path / "masks").iterdir()] == ["dog"]
+    shutil.copy2(world / "davis/JPEGImages/480p/cat/00001.jpg", frame)
+    done = segment(world, tmp_path, data="damaged")
+    assert done.returncode == 0 and "1 of 2 sequences are there already" in done.stderr, done.stderr
+    assert "2 frames" in done.stdout and "mean over objects" in done.stdout
+    assert masks_of(tmp_path) == masks_of(world / "whole")
+    done = segment(world, tmp_path, "--config.size=24", data="damaged")
+    assert done.returncode == 2 and "made with settings.size 0, now it is 24" in done.stderr
 
 
 def test_masks_are_scored_anew_or_not_at_all(world, tmp_path):
@@ -87,7 +128,10 @@ def test_masks_are_scored_anew_or_not_at_all(world, tmp_path):
 def test_a_folder_of_images(world, tmp_path):
     frames = world / "davis/JPEGImages/480p/cat"
     mask = world / "davis/Annotations/480p/cat/00000.png"
-    done = evaluate("--frames", frames, "--mask", mask, "--checkpoint", world / "out", "--output", tmp_path, cwd=tmp_path)
+    done = evaluate(
+        "--config", ROOT / "configs/custom.py", "--frames", frames, "--mask", mask, "--checkpoint", world / "out",
+        "--output", tmp_path, "--compilation_cache", world / "cache", cwd=tmp_path,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "masks" / "cat").iterdir())) == 3
     assert (tmp_path / "report.html").read_text().count("<img") == 3

@@ -1,38 +1,33 @@
-"""From sequences on disk to masks on disk: runs the segmenter, writes what it finds, measures what it costs."""
+"""From clips to masks on disk: spreads them over hosts and devices, goes on where a run stopped, measures what it costs."""
 
 import collections
 import contextlib
 import dataclasses
+import itertools
 import resource
+import sys
+import threading
 import time
 import warnings
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
 import jax.monitoring
 import numpy as np
-from jaxtyping import UInt8
+from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from hmmn_jax.errors import DataError
-from hmmn_jax.evaluation.pictures import MovieWriter, overlay, write_image
+from hmmn_jax.errors import ConfigError, DataError, HMMNError
+from hmmn_jax.evaluation.clips import Clip, read_given
+from hmmn_jax.evaluation.outputs import ClipWriter, Outputs
+from hmmn_jax.evaluation.views import Views, segment_views
 from hmmn_jax.inference import Segmenter
-from hmmn_jax.layouts import Sequence, VideoFile, fit_mask, read_image, read_mask, write_mask
+from hmmn_jax.layouts.files import reason
+from hmmn_jax.model import HMMNConfig
 
-WRITES_IN_FLIGHT = 8  # frames that wait to be written, at most
-
-
-@dataclasses.dataclass(frozen=True)
-class Outputs:
-    """What to write into `folder`: masks always, overlays and movies (None, "mp4" or "gif") on request."""
-
-    folder: Path
-    overlays: bool = False
-    movie: str | None = None
-    fps: float = 10.0
+WRITES_IN_FLIGHT = 4  # frames of a clip that wait to be written, at most
 
 
 @dataclasses.dataclass
@@ -59,124 +54,157 @@ class Cost:
         )
 
 
-@dataclasses.dataclass(frozen=True)
-class Clip:
-    """A video to segment: its name, its frames' names (None: numbered), the frames themselves and the ids in the first."""
+def make_segmenters(variables: dict[str, Any], model_config: HMMNConfig, settings: ConfigDict, count: int) -> list[Segmenter]:
+    """A segmenter on each device of this process, but at most `count`, with the settings of an evaluation.
 
-    name: str
-    frame_names: tuple[str, ...] | None
-    frames: Iterable[UInt8[np.ndarray, "h w 3"]]
-    mask: UInt8[np.ndarray, "h w"]
-
-    def __len__(self) -> int:
-        return len(self.frame_names) if self.frame_names else getattr(self.frames, "frame_count", None) or 0
-
-
-def open_sequence(sequence: Sequence) -> Clip:
-    """A sequence of image files as a clip that reads each frame when it is asked for. Raises DataError without a first mask."""
-    if 0 not in sequence.masks:
-        raise DataError(f"{sequence.name}: no mask of the first frame, {sequence.frames[0].name}; it says what to segment")
-    first = read_image(sequence.frames[0])
-    mask = fit_mask(read_mask(sequence.masks[0]), *first.shape[:2], sequence.masks[0])
-    return Clip(sequence.name, sequence.frame_names, _read_frames(sequence.frames), mask)
-
-
-def open_video(video: Path, mask_path: Path) -> Clip:
-    """A video file as a clip; frames are named by number."""
-    frames = VideoFile(video)
-    height, width = next(iter(frames)).shape[:2]
-    return Clip(video.stem, None, frames, fit_mask(read_mask(mask_path), height, width, mask_path))
-
-
-def predict(segmenter: Segmenter, clips: list[Clip], outputs: Outputs) -> Cost:
-    """Segments every clip and writes `masks/CLIP/FRAME.png` (the given mask for the first frame), with the caller's ids.
-
-    Overlays go to `overlays/CLIP/FRAME.png`, movies to `movies/CLIP.mp4` or `.gif`.
-
-    Raises:
-      DataError: a frame that cannot be read or has another size, a clip of one frame, a folder that cannot be written.
+    Raises ConfigError for settings that cannot work.
     """
-    cost = Cost()
-    total = sum(max(len(clip) - 1, 0) for clip in clips) or None  # unknown, for videos whose header does not say
-    with _compile_seconds() as compiled, ThreadPoolExecutor(1) as writer, tqdm(total=total, unit="frame") as bar:
-        for clip in clips:
-            bar.set_description(clip.name)
-            if not clip.mask.any():
-                warnings.warn(f"{clip.name}: the first mask has no object; all will be background", stacklevel=2)
-            start, before = time.perf_counter(), compiled[0]
-            frames = _predict_clip(segmenter, clip, outputs, writer, bar)
-            spent = time.perf_counter() - start
-            cost.frames += frames
-            cost.compile_seconds += compiled[0] - before
-            cost.seconds += spent - (compiled[0] - before)
+    bounds = {name: settings[name] or None for name in ("max_memory_frames", "objects_per_batch")}
+    made = []
+    for device in jax.local_devices()[:count]:
+        with jax.default_device(device):
+            try:
+                made.append(Segmenter(variables, model_config, mem_every=settings.mem_every, **bounds))
+            except ValueError as error:
+                raise ConfigError(str(error)) from error
+    return made
+
+
+def predict(
+    segmenters: Sequence[Segmenter], clips: Sequence[Clip], outputs: Outputs, views: Views | None = None
+) -> tuple[Cost, dict[str, str]]:
+    """Segments clips and writes what `outputs` says; given masks as they are, with the caller's ids.
+
+    Of several processes each takes its share of the clips, and of that each segmenter the next as soon as it is free. Clips
+    whose outputs are there are left as they are. A clip that fails leaves nothing behind, and the others go on.
+
+    Args:
+      segmenters: as `make_segmenters` gives them, the i-th on the i-th device of this process.
+      clips: whose names are told apart.
+      outputs: what to write and where.
+      views: what the networks see; None: the frames as they are.
+
+    Returns:
+      The cost in this process, and by name of the clips that failed what went wrong, in one line.
+    """
+    views = views or Views()
+    own = clips[jax.process_index() :: jax.process_count()]
+    waiting = collections.deque(clip for clip in own if not outputs.are_there(clip))
+    if len(waiting) < len(own):
+        print(f"{len(own) - len(waiting)} of {len(own)} sequences are there already", file=sys.stderr)
+    total = sum(max(len(clip) - 1, 0) for clip in waiting) or None  # unknown, for videos whose header does not say
+    cost, failures, stop = Cost(), {}, threading.Event()
+
+    def work(segmenter: Segmenter, device: jax.Device) -> None:
+        with jax.default_device(device), ThreadPoolExecutor(1) as writer:
+            while waiting and not stop.is_set():
+                try:
+                    clip = waiting.popleft()
+                except IndexError:  # another thread was faster
+                    return
+                bar.set_description(clip.name)
+                try:
+                    frames.append(_predict_clip(segmenter, clip, views, outputs, writer, bar, stop))
+                except HMMNError as error:
+                    failures[clip.name] = str(error)
+                except (MemoryError, jax.errors.JaxRuntimeError) as error:
+                    way_out = "if memory is short, set max_memory_frames, objects_per_batch or size"
+                    failures[clip.name] = f"{clip.name}: {reason(error)}; {way_out}"
+                if clip.name in failures:
+                    bar.write(f"FAILED {clip.name}: {failures[clip.name]}", file=sys.stderr)
+
+    frames: list[int] = []
+    start = time.perf_counter()
+    with _compile_seconds() as compiled, tqdm(total=total, unit="frame") as bar:
+        _run_each(work, list(zip(segmenters, jax.local_devices(), strict=False)), stop)
+    cost.frames, cost.compile_seconds = sum(frames), compiled[0]
+    cost.seconds = time.perf_counter() - start - compiled[0] / len(segmenters)
     cost.peak_megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     statistics = jax.local_devices()[0].memory_stats() or {}
     if "peak_bytes_in_use" in statistics:
         cost.peak_device_megabytes = statistics["peak_bytes_in_use"] / 2**20
-    return cost
+    return cost, failures
 
 
-def _predict_clip(segmenter: Segmenter, clip: Clip, outputs: Outputs, writer: ThreadPoolExecutor, bar: tqdm) -> int:
+def check_failures(failures: dict[str, str]) -> None:
+    """Raises HMMNError if there are any, which lists them."""
+    if failures:
+        lines = "".join(f"\n  {name}: {message}" for name, message in failures.items())
+        raise HMMNError(
+            f"sequences that failed: {len(failures)}; mend what is said here, and give the same command again{lines}"
+        )
+
+
+def _run_each(work: Any, arguments: list[tuple], stop: threading.Event) -> None:
+    """Calls `work` with each of the arguments, in threads if there are several; an error of one stops all."""
+    if len(arguments) == 1:
+        return work(*arguments[0])
+    with ThreadPoolExecutor(len(arguments)) as pool:
+        futures = [pool.submit(work, *each) for each in arguments]
+        try:
+            for future in futures:
+                future.result()
+        finally:
+            stop.set()
+    return None
+
+
+def _predict_clip(
+    segmenter: Segmenter,
+    clip: Clip,
+    views: Views,
+    outputs: Outputs,
+    writer: ThreadPoolExecutor,
+    bar: tqdm,
+    stop: threading.Event,
+) -> int:
     """Segments one clip; results are fetched and written by another thread. Returns the number of segmented frames."""
+    frames = iter(clip.frames)
+    if (first := next(frames, None)) is None:
+        raise DataError(f"{clip.name}: no frame; nothing to segment")
+    given = read_given(clip, *first.shape[:2])
+    if not any(mask.any() for mask in given.values()):
+        warnings.warn(f"{clip.name}: no object in its masks; all will be background", stacklevel=2)
     seen: collections.deque[np.ndarray] = collections.deque()
 
     def remembered(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        height, width = clip.mask.shape
         for frame in frames:
-            if frame.shape[:2] != (height, width):
-                raise DataError(
-                    f"{clip.name}: a frame of {_size(frame)} after frames of {width}x{height}; one size is expected"
-                )
+            if frame.shape != first.shape:
+                raise DataError(f"{clip.name}: a frame of {_size(frame)} after frames of {_size(first)}; one size is expected")
             seen.append(frame)
             yield frame
 
-    pending: collections.deque[Any] = collections.deque()
-    with _Writer(clip, outputs) as write:
-        count = 0
-        for count, result in enumerate(segmenter.run(remembered(clip.frames), clip.mask), 1):
+    pending: collections.deque[Future] = collections.deque()
+    count = 0
+    with ClipWriter(clip, outputs) as write, _finishing(pending):
+        found = segment_views(segmenter, remembered(itertools.chain([first], frames)), given, views)
+        for count, segmented in enumerate(found, 1):
             if count == 1:
-                pending.append(writer.submit(write, 0, seen.popleft(), clip.mask))
-            pending.append(writer.submit(write, count, seen.popleft(), result.mask))
+                pending.append(writer.submit(write.first, seen.popleft(), given[0]))
+            pending.append(writer.submit(write.later, count, seen.popleft(), segmented))
             bar.update()
             while len(pending) > WRITES_IN_FLIGHT:
                 pending.popleft().result()
+            if stop.is_set():
+                raise HMMNError(f"{clip.name}: stopped")
         if count == 0:
             raise DataError(f"{clip.name}: {len(seen)} frame; nothing to segment after the first")
-        for write_done in pending:
-            write_done.result()
     return count
 
 
-class _Writer:
-    """Writes the frames of one clip; a context manager, so that a movie appears whole or not at all."""
-
-    def __init__(self, clip: Clip, outputs: Outputs):
-        self.clip, self.outputs, self.movie = clip, outputs, None
-
-    def __enter__(self) -> "_Writer":
-        if self.outputs.movie is not None:
-            path = self.outputs.folder / "movies" / f"{self.clip.name}.{self.outputs.movie}"
-            self.movie = MovieWriter(path, self.outputs.fps).__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        if self.movie is not None:
-            self.movie.__exit__(*error)
-
-    def __call__(self, index: int, frame: np.ndarray, mask: Any) -> None:
-        mask = np.asarray(mask)
-        name = self.clip.frame_names[index] if self.clip.frame_names else f"{index:05d}"
-        write_mask(self.outputs.folder / "masks" / self.clip.name / f"{name}.png", mask)
-        if self.outputs.overlays or self.movie is not None:
-            picture = overlay(frame, mask)
-            if self.outputs.overlays:
-                write_image(self.outputs.folder / "overlays" / self.clip.name / f"{name}.png", picture)
-            if self.movie is not None:
-                self.movie.write(picture)
-
-
-def _read_frames(paths: Iterable[Path]) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-    return (read_image(path) for path in paths)
+@contextlib.contextmanager
+def _finishing(pending: collections.deque[Future]) -> Iterator[None]:
+    """Waits for all that is pending at the end, whatever happened, so that nothing is written afterwards."""
+    try:
+        yield
+        for future in pending:
+            future.result()
+    finally:
+        for future in pending:
+            future.cancel()
+        for future in pending:
+            if not future.cancelled():
+                future.exception()
 
 
 def _size(frame: np.ndarray) -> str:
@@ -185,7 +213,7 @@ def _size(frame: np.ndarray) -> str:
 
 @contextlib.contextmanager
 def _compile_seconds() -> Iterator[list[float]]:
-    """A list of one number: the seconds that XLA has compiled since the block began."""
+    """A list of one number: the seconds that XLA has compiled since the block began, over all threads."""
     seconds = [0.0]
 
     def listen(event: str, duration: float, **_: Any) -> None:

@@ -1,7 +1,7 @@
 """`Segmenter`: any video in, masks out, frame by frame, for objects that come and go."""
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -168,9 +168,14 @@ class Segmenter:
         return state, Result(labels[0], state.probs[0], logits[0], state.ids)
 
     def run(
-        self, frames: Iterable[Num[Array | np.ndarray, "H W 3"]], mask: UInt8[Array | np.ndarray, "H W"] | None
+        self,
+        frames: Iterable[Num[Array | np.ndarray, "H W 3"]],
+        mask: UInt8[Array | np.ndarray, "H W"] | None,
+        later: Mapping[int, UInt8[Array | np.ndarray, "H W"]] | None = None,
     ) -> Iterator[Result]:
         """Segments a video, given the ids in its first frame: yields a result for each frame after it.
+
+        `later` has by index the masks that are given on later frames, as `step` takes them.
 
         Frames are streamed: while the device computes one, the next is fetched. (So results come one frame late; for a live
         camera call `step`.)
@@ -182,7 +187,8 @@ class Segmenter:
         state = self.init(first, mask)
         upcoming = next(frames, None)
         while upcoming is not None:
-            state, result = self.step(state, upcoming, donate=True)
+            given = later.get(int(state.index) + 1) if later else None
+            state, result = self.step(state, upcoming, given, donate=True)
             upcoming = next(frames, None)
             yield result
 

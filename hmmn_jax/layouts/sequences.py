@@ -1,8 +1,9 @@
 """Sequences of frames with some masks: those of a DAVIS folder, or any folder of images with one mask."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from hmmn_jax.errors import DataError
@@ -22,6 +23,11 @@ class Sequence:
     def frame_names(self) -> tuple[str, ...]:
         """The frames' file names without suffix, by which masks are named."""
         return tuple(frame.stem for frame in self.frames)
+
+    @property
+    def requested_frames(self) -> tuple[str, ...]:
+        """The names of the frames of which a submission has the masks."""
+        return self.frame_names
 
 
 def read_folder(frames_dir: str | os.PathLike, mask_path: str | os.PathLike) -> Sequence:
@@ -58,6 +64,18 @@ def read_davis(
 
     Raises DataError, which says what was looked for and what is there, where something is missing.
     """
+    return [read() for read in find_davis(root, year, split, resolution, annotations, names).values()]
+
+
+def find_davis(
+    root: str | os.PathLike,
+    year: int | str,
+    split: str,
+    resolution: str | None = None,
+    annotations: str = "Annotations",
+    names: Collection[str] | None = None,
+) -> dict[str, Callable[[], Sequence]]:
+    """As `read_davis`, but gives by name functions that read one sequence, so that one can fail without the others."""
     root = Path(root)
     resolution = resolution or _choose_resolution(root)
     list_path = _find_list(root, str(year), split, resolution)
@@ -65,8 +83,11 @@ def read_davis(
     if missing := [name for name in names or () if name not in listed]:
         raise DataError(f"{list_path}: no sequence {missing[0]!r}; it lists {shortlist(list(listed))}")
     chosen = listed if names is None else {name: stems for name, stems in listed.items() if name in names}
-    sequences = (read_sequence(root, name, resolution, annotations) for name in chosen)
-    return [_select_frames(sequence, chosen[sequence.name], list_path) for sequence in sequences]
+
+    def read(name: str, stems: list[str] | None) -> Sequence:
+        return _select_frames(read_sequence(root, name, resolution, annotations), stems, list_path)
+
+    return {name: partial(read, name, stems) for name, stems in chosen.items()}
 
 
 def read_unlisted(
@@ -76,20 +97,33 @@ def read_unlisted(
 
     Also says which it left out, one line each. Raises DataError where no sequence is left.
     """
+    sequences, problems = [], []
+    for read in find_unlisted(root, resolution, annotations).values():
+        try:
+            sequences.append(read())
+        except DataError as error:
+            problems.append(f"{error}; video left out")
+    if not sequences:
+        raise DataError(f"{root}: no sequence with frames and masks; {problems[0]}")
+    return sequences, problems
+
+
+def find_unlisted(
+    root: str | os.PathLike, resolution: str | None = None, annotations: str = "Annotations"
+) -> dict[str, Callable[[], Sequence]]:
+    """As `read_unlisted`, but gives by name functions that read one sequence, so that one can fail without the others.
+
+    Raises DataError where there is none to read.
+    """
     home = _existing(Path(root) / "JPEGImages", "folder; give the folder that holds it")
     if not resolution:
         direct = any(path.suffix.lower() in IMAGE_SUFFIXES for path in home.glob("*/*"))
         resolution = "." if direct else _choose_resolution(Path(root))
-    sequences, problems = [], []
     folder = _existing(home / resolution, "folder of sequences")
-    for name in sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        try:
-            sequences.append(read_sequence(root, name, resolution, annotations))
-        except DataError as error:
-            problems.append(f"{error}; video left out")
-    if not sequences:
-        raise DataError(f"{folder}: no sequence with frames and masks; {problems[0] if problems else contents(folder)}")
-    return sequences, problems
+    names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if not names:
+        raise DataError(f"{folder}: no sequence with frames and masks; {contents(folder)}")
+    return {name: partial(read_sequence, root, name, resolution, annotations) for name in names}
 
 
 def list_davis_splits(root: str | os.PathLike, year: int | str, resolution: str | None = None) -> list[str]:

@@ -2,7 +2,9 @@
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from hmmn_jax.errors import DataError
@@ -17,13 +19,15 @@ class YouTubeVideo(Sequence):
 
     Attributes:
         objects: by id the names of the frames that meta.json lists for it, in order. Ids have gaps.
+        problems: what meta.json or a mask names that is not there, one line each.
     """
 
     objects: dict[int, tuple[str, ...]]
+    problems: tuple[str, ...] = ()
 
     @property
-    def scored_frames(self) -> tuple[str, ...]:
-        """The names of the frames that meta.json lists, in order: of those a submission has the masks."""
+    def requested_frames(self) -> tuple[str, ...]:
+        """The names of the frames that meta.json lists, in order: of those a submission has the masks, and of no others."""
         listed = {stem for stems in self.objects.values() for stem in stems}
         return tuple(name for name in self.frame_names if name in listed)
 
@@ -41,26 +45,39 @@ def read_youtube_vos(root: str | os.PathLike, split: str, all_frames: bool = Fal
 
     Raises DataError where folders are missing or meta.json cannot be read.
     """
+    readers, problems = find_youtube_vos(root, split, all_frames)
+    videos = []
+    for read in readers.values():
+        try:
+            videos.append(read())
+            problems.extend(videos[-1].problems)
+        except DataError as error:
+            problems.append(f"{error}; video left out")
+    if not videos:
+        home = Path(root) / split
+        raise DataError(f"{home}: no video that has frames and masks, such as: {problems[0] if problems else 'none is listed'}")
+    return videos, problems
+
+
+def find_youtube_vos(
+    root: str | os.PathLike, split: str, all_frames: bool | None
+) -> tuple[dict[str, Callable[[], YouTubeVideo]], list[str]]:
+    """As `read_youtube_vos`, but gives by name functions that read one video, so that one can fail without the others.
+
+    `all_frames` None: every frame, if there is the folder that has them; else those of the split's folder.
+    """
     home = Path(root) / split
-    images = (Path(root) / f"{split}_all_frames" if all_frames else home) / "JPEGImages"
-    masks = home / "Annotations"
+    more = Path(root) / f"{split}_all_frames"
+    if all_frames is None:
+        all_frames = more.is_dir()
+    images, masks = (more if all_frames else home) / "JPEGImages", home / "Annotations"
     for folder in (images, masks):
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder; {contents(folder)}; give the folder that holds {split}/JPEGImages")
     listed = _read_meta(home / "meta.json")
     surplus = sorted(entry.name for entry in images.iterdir() if entry.is_dir() and entry.name not in listed)
     problems = [f"{images / name}: not in meta.json; video left out" for name in surplus]
-    videos = []
-    for name in sorted(listed):
-        try:
-            video, wrong = _read_video(images / name, masks / name, listed[name])
-            videos.append(video)
-            problems.extend(wrong)
-        except DataError as error:
-            problems.append(f"{error}; video left out")
-    if not videos:
-        raise DataError(f"{home}: no video that has frames and masks, such as: {problems[0] if problems else 'none is listed'}")
-    return videos, problems
+    return {name: partial(_read_video, images / name, masks / name, listed[name]) for name in sorted(listed)}, problems
 
 
 def _read_meta(path: Path) -> dict[str, dict[int, tuple[str, ...]]]:
@@ -80,7 +97,7 @@ def _read_meta(path: Path) -> dict[str, dict[int, tuple[str, ...]]]:
         ) from error
 
 
-def _read_video(images: Path, masks: Path, objects: dict[int, tuple[str, ...]]) -> tuple[YouTubeVideo, list[str]]:
+def _read_video(images: Path, masks: Path, objects: dict[int, tuple[str, ...]]) -> YouTubeVideo:
     frames = list_frames(images)
     index = {frame.stem: i for i, frame in enumerate(frames)}
     files = sorted(path for path in masks.glob("*.png") if not path.name.startswith("."))
@@ -91,4 +108,4 @@ def _read_video(images: Path, masks: Path, objects: dict[int, tuple[str, ...]]) 
     for i, stems in objects.items():
         missing = [stem for stem in stems if stem not in index]
         problems += [f"{images}: meta.json names frame {stem} for object {i}, which is not there; ignored" for stem in missing]
-    return YouTubeVideo(images.name, frames, dict(sorted(found.items())), objects), problems
+    return YouTubeVideo(images.name, frames, dict(sorted(found.items())), objects, tuple(problems))

@@ -1,7 +1,7 @@
 """J&F of a model in training on annotated sequences, as `Segmenter` segments them, at a size of choice."""
 
 from collections.abc import Sequence as Several
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -13,8 +13,8 @@ from PIL import Image
 from hmmn_jax.errors import DataError
 from hmmn_jax.evaluation.pictures import overlay
 from hmmn_jax.evaluation.scores import SequenceScores, score_frames, scored_frames, statistics
+from hmmn_jax.evaluation.views import Views, segment_views
 from hmmn_jax.inference import Segmenter
-from hmmn_jax.inference.segmenter import Result
 from hmmn_jax.layouts import Sequence, fit_mask, read_image, read_mask
 
 SHEET_SEQUENCES, SHEET_FRAMES, SHEET_SIZE = 8, 4, (180, 320)  # of the picture: rows, columns, height and width of each
@@ -47,8 +47,8 @@ def validate(segmenter: Segmenter, sequences: Several[Sequence], settings: Confi
     Args:
       segmenter: with the variables to judge.
       sequences: annotated throughout.
-      settings: `height`, to which frames are scaled (their probabilities are scaled back, scores are at full size), and
-        `single_object`, the protocol of DAVIS-2016.
+      settings: `size`, the shorter side to which frames are scaled (their probabilities are scaled back, scores are at full
+        size), and `single_object`, the protocol of DAVIS-2016.
     """
     own = sequences[jax.process_index() :: jax.process_count()]
     sums, by_name, rows = np.zeros(3), {}, []
@@ -74,35 +74,21 @@ def _score(segmenter: Segmenter, sequence: Sequence, settings: ConfigDict) -> tu
 
     def frames():
         for path in sequence.frames:
-            image = Image.fromarray(read_image(path))
-            shown.append(image.resize(SHEET_SIZE[::-1]))
-            yield np.array(image.resize(small[::-1], Image.Resampling.BILINEAR))
+            image = read_image(path)
+            shown.append(Image.fromarray(image).resize(SHEET_SIZE[::-1]))
+            yield image
 
     def predictions():
-        for t, result in enumerate(segmenter.run(frames(), _resize(first, small)), 1):
-            ids = _full_size(result, height, width)
+        for t, found in enumerate(segment_views(segmenter, frames(), {0: first}, Views(settings.size)), 1):
             picture, shown[t] = shown[t], None
             if t in pictured:
-                pictures[t] = overlay(np.asarray(picture), _resize(ids, SHEET_SIZE))
+                ids = Image.fromarray(found.mask).resize(SHEET_SIZE[::-1], Image.Resampling.NEAREST)
+                pictures[t] = overlay(np.asarray(picture), np.array(ids))
             if t in scored:
-                yield sequence.frame_names[t], ids, truth(t), f"{sequence.name}, frame {t}"
+                yield sequence.frame_names[t], found.mask, truth(t), f"{sequence.name}, frame {t}"
 
     height, width = read_image(sequence.frames[0]).shape[:2]
-    small = (settings.height, round(width * settings.height / height))
     first, scored, shown, pictures = truth(0), scored_frames(len(sequence.frames), sequence.name), [], {}
     pictured = np.linspace(1, len(sequence.frames) - 1, SHEET_FRAMES).astype(int).tolist()
     scores = score_frames(first, predictions(), settings.single_object, sequence.name)
     return scores, np.concatenate([pictures[t] for t in pictured], axis=1)
-
-
-def _full_size(result: Result, height: int, width: int) -> UInt8[np.ndarray, "h w"]:
-    """The ids at the size of the annotations: probabilities are scaled, then the greatest wins."""
-    probs: Any = np.asarray(result.probs, np.float32)
-    if probs.shape[1:] == (height, width):
-        return np.asarray(result.mask)
-    scaled = [np.asarray(Image.fromarray(p).resize((width, height), Image.Resampling.BILINEAR)) for p in probs]
-    return result.ids[np.argmax(scaled, axis=0)]
-
-
-def _resize(ids: UInt8[np.ndarray, "h w"], size: tuple[int, int]) -> UInt8[np.ndarray, "h2 w2"]:
-    return np.array(Image.fromarray(ids).resize(size[::-1], Image.Resampling.NEAREST))

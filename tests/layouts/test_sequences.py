@@ -152,7 +152,7 @@ class TestReadUnlisted:
         with raises("JPEGImages: no such folder"):
             read_unlisted(tmp_path)
         make(tmp_path, "JPEGImages/480p/a/0.jpg")
-        with raises("480p: no sequence with frames and masks", "no such folder of masks"):
+        with raises("no sequence with frames and masks", "480p", "no such folder of masks"):
             read_unlisted(tmp_path)
 
 

@@ -33,13 +33,13 @@ def test_all_frames_and_those_that_are_scored(root):
     (_, video), problems = read_youtube_vos(root, "train", all_frames=True)
     assert problems == [] and len(video.frames) == 11 and list(video.masks) == [0, 5, 10]
     assert video.masks[5].name == "00005.png" and video.frames[7].parent.parent.parent.name == "train_all_frames"
-    assert video.scored_frames == ("00000", "00005", "00010")
+    assert video.requested_frames == ("00000", "00005", "00010")
 
 
 def test_a_frame_that_only_meta_json_has(root):
     edit_meta(root, lambda videos: videos["a"]["objects"]["2"]["frames"].append("00095"))
     videos, problems = read_youtube_vos(root, "train")
-    assert len(videos) == 2 and videos[0].scored_frames == ("00000", "00005", "00010")
+    assert len(videos) == 2 and videos[0].requested_frames == ("00000", "00005", "00010")
     assert problems == [f"{root}/train/JPEGImages/a: meta.json names frame 00095 for object 2, which is not there; ignored"]
 
 

@@ -266,7 +266,7 @@ def test_validation_and_its_best_checkpoint(train, tmp_path):
             mask[10:30, 20 + t : 40 + t] = 1
             Image.fromarray(mask if image == "png" else np.stack([100 * mask + t] * 3, -1)).save(folder / f"{t:05d}.{image}")
     config = tiny_config(4)
-    config.validation.every, config.validation.height, config.checkpoint.keep = 2, 32, 1
+    config.validation.every, config.validation.size, config.checkpoint.keep = 2, 32, 1
     workdir = tmp_path / "run"
     _, summary = train(workdir, config, validation=[read_sequence(root, "cat", "480p")])
     lines = {line["step"]: line for line in read_metrics(workdir) if "validation/jf" in line}

@@ -20,7 +20,7 @@ class Repeating(Segmenter):
     def __init__(self):
         self.sizes = []
 
-    def run(self, frames, mask):
+    def run(self, frames, mask, later=None):
         ids = np.unique(np.append(mask, np.uint8(0)))
         probs = (mask == ids[:, None, None]).astype(np.float32)
         for t, frame in enumerate(frames):
@@ -44,8 +44,8 @@ def square(top, left, size=16, k=1):
     return ids
 
 
-def settings(height=HEIGHT, single_object=False):
-    return ConfigDict({"height": height, "single_object": single_object})
+def settings(size=0, single_object=False):
+    return ConfigDict({"size": size, "single_object": single_object})
 
 
 def test_what_stands_still_is_found_by_repeating(tmp_path):
@@ -84,7 +84,7 @@ def test_a_single_object_of_two_ids(tmp_path):
 
 def test_frames_are_scaled_and_scores_are_at_full_size(tmp_path):
     segmenter = Repeating()
-    result = validate(segmenter, [write_sequence(tmp_path, "still", [square(8, 8)] * FRAMES)], settings(height=24))
+    result = validate(segmenter, [write_sequence(tmp_path, "still", [square(8, 8)] * FRAMES)], settings(size=24))
     assert segmenter.sizes == [((24, 32, 3), (24, 32))] * FRAMES
     assert result.scores["j"] == 1  # 8 to 24 is a whole number of the larger pixels, and half-way between is the edge
 

@@ -1,0 +1,27 @@
+"""Videos of one's own: folders of images, or video files.
+
+    python evaluate.py --config configs/custom.py --data ROOT --checkpoint OUT --output RUN
+    python evaluate.py --config configs/custom.py --frames DIR|FILE.mp4 --mask FILE.png --checkpoint OUT --output RUN
+
+ROOT has JPEGImages/NAME/*.jpg (or .png, ...) with the masks Annotations/NAME/FRAME.png, of which the first frame needs one; and
+video files JPEGImages/NAME.mp4, with the mask of the first frame in Annotations/NAME.png. With
+--config.late_objects=True masks of later frames count for objects that join there; else they serve for scores, which there
+are if all frames of all videos have one. Long videos: --config.max_memory_frames=50 bounds the memory; large ones:
+--config.size=480 is what the network sees, the masks have the size of the frames.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import davis2016_val
+
+
+def get_config() -> ConfigDict:
+    """Every folder and video file that there is."""
+    config = davis2016_val.get_config()
+    config.protocol = "custom"
+    config.year = ""
+    config.split = ""
+    config.single_object = False
+    config.unlock()
+    config.paper = ConfigDict()  # it says nothing of these
+    return config.lock()

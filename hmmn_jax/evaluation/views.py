@@ -1,0 +1,138 @@
+"""What the network sees of a video, and how its answers come back: scaled, mirrored, averaged at the video's own size."""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+from hmmn_jax.errors import ConfigError
+from hmmn_jax.inference import Result, Segmenter
+
+
+@dataclasses.dataclass(frozen=True)
+class Views:
+    """The views of a video that are segmented, each by a run of its own; of several, probabilities are averaged.
+
+    size: shorter side of the frames as the network sees them, in pixels; 0: that of the video.
+    scales: factors on that, one view each.
+    flip: every view once more, mirrored left to right.
+    """
+
+    size: int = 0
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+
+    def __post_init__(self):
+        if self.size < 0 or not self.scales or min(self.scales) <= 0:
+            raise ConfigError(f"size is {self.size}, scales are {self.scales}; expected 0 or more, and factors above 0")
+
+    def of(self, height: int, width: int) -> list["View"]:
+        """The views of frames of that size."""
+        shorter = min(height, width)
+        sides = [(self.size or shorter) * scale / shorter for scale in self.scales]
+        sizes = [(max(round(height * side), 1), max(round(width * side), 1)) for side in sides]
+        return [View(*size, mirrored) for size in sizes for mirrored in ((False, True) if self.flip else (False,))]
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """Height and width of the frames as the network sees them, and whether they are mirrored."""
+
+    height: int
+    width: int
+    mirrored: bool
+
+    def show_frame(self, frame: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
+        """The frame as the network sees it."""
+        return self._mirror(_resize(frame, self.height, self.width, Image.Resampling.BILINEAR))
+
+    def show_mask(self, ids: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "h w"]:
+        """The mask as the network sees it; of what is smaller than a pixel then, nothing is left."""
+        return self._mirror(_resize(ids, self.height, self.width, Image.Resampling.NEAREST))
+
+    def restore(self, probs: Float[np.ndarray, "c h w"], height: int, width: int) -> Float[np.ndarray, "c H W"]:
+        """Probabilities at the size of the video."""
+        return np.stack([_resize(self._mirror(p), height, width, Image.Resampling.BILINEAR) for p in probs])
+
+    def _mirror(self, image: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(image[:, ::-1]) if self.mirrored else image
+
+
+@dataclasses.dataclass(frozen=True)
+class Segmented:
+    """One frame's results from all views. What is asked for is computed then, so that another thread can do it.
+
+    results, views: as many; results without their logits.
+    ids: of the background, 0, and of all objects given so far, in the order in which they were.
+    given: the ids given on this very frame, which stand; None if none are.
+    height, width: of the video.
+    """
+
+    results: tuple[Result, ...]
+    views: list[View]
+    ids: UInt8[np.ndarray, " c"]
+    given: UInt8[np.ndarray, "H W"] | None
+    height: int
+    width: int
+
+    @functools.cached_property
+    def probs(self) -> Float[np.ndarray, "c H W"]:
+        """Probabilities of `ids`, in float32, their sum 1: the mean over the views, each brought to the video's size first."""
+        channel = {int(k): i for i, k in enumerate(self.ids)}
+        total = np.zeros((len(self.ids), self.height, self.width), np.float32)
+        for result, view in zip(self.results, self.views, strict=True):
+            # By id: a view may lack an object that is too small for it.
+            rows = [channel[int(k)] for k in result.ids]
+            total[rows] += view.restore(np.asarray(result.probs, np.float32), self.height, self.width)
+        total /= len(self.views)
+        if self.given is not None:
+            total = np.where(self.given == 0, total, self.given == self.ids[:, None, None]).astype(np.float32)
+        return total
+
+    @functools.cached_property
+    def mask(self) -> UInt8[np.ndarray, "H W"]:
+        """The ids: in each pixel the one of the greatest probability."""
+        if self.views == [View(self.height, self.width, False)]:
+            return np.asarray(self.results[0].mask)
+        return self.ids[np.argmax(self.probs, axis=0)]
+
+
+def segment_views(
+    segmenter: Segmenter,
+    frames: Iterable[UInt8[np.ndarray, "H W 3"]],
+    given: Mapping[int, UInt8[np.ndarray, "H W"]],
+    views: Views,
+) -> Iterator[Segmented]:
+    """Segments a video in all its views at once, frame by frame: yields what is found of each frame after the first.
+
+    `given` has by index the masks that are given, at the frames' size, that of frame 0 among them.
+    """
+    height, width = given[0].shape
+    chosen = views.of(height, width)
+
+    def run(view: View, frames: Iterator[np.ndarray]) -> Iterator[Result]:
+        masks = {t: view.show_mask(mask) for t, mask in given.items()}
+        return segmenter.run(map(view.show_frame, frames), masks.pop(0), masks)
+
+    # In step, so that no frame waits for long and none is read twice.
+    runs = [run(view, copy) for view, copy in zip(chosen, itertools.tee(frames, len(chosen)), strict=True)]
+    ids = _join(np.zeros(1, np.uint8), given[0])
+    for t, results in enumerate(zip(*runs, strict=True), 1):
+        if t in given:
+            ids = _join(ids, given[t])
+        results = tuple(result._replace(logits=None) for result in results)  # of which nobody here has need
+        yield Segmented(results, chosen, ids, given.get(t), height, width)
+
+
+def _join(ids: UInt8[np.ndarray, " c"], mask: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, " d"]:
+    return np.concatenate([ids, np.setdiff1d(mask, ids)])
+
+
+def _resize(image: np.ndarray, height: int, width: int, by: Image.Resampling) -> np.ndarray:
+    if image.shape[:2] == (height, width):
+        return image
+    return np.array(Image.fromarray(image).resize((width, height), by))
