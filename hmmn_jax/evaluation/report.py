@@ -89,7 +89,8 @@ def _headline(scores: list[SequenceScores] | None, paper: Mapping[str, Any]) -> 
     """J&F beside the paper's, and the means, recalls and decays."""
     published = dict(paper.get("figures") or {})
     if scores is None:
-        return _card("In the paper", _paper_list(published, {}), "This run was not scored here.") if published else ""
+        figures = _entries({label: f"{value:.3f}" for label, value in published.items()})
+        return _card("In the paper", figures, "This run was not scored here.") if published else ""
     everything = summarize(scores)
     ours = {"J&F": everything.jf_mean, "J": everything.j.mean, "F": everything.f.mean}
     note = ""
@@ -220,12 +221,8 @@ def _settings(about: Mapping[str, Any]) -> str:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
     }
-    cards = (
-        _card("What was done", _entries(done)),
-        _card("Settings", _entries(_flat(config))),
-        _card("Versions", _entries(versions)),
-    )
-    return "".join(cards)
+    cards = {"What was done": done, "Settings": _flat(config), "Versions": versions}
+    return "".join(_card(heading, _entries(entries)) for heading, entries in cards.items() if entries)
 
 
 def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

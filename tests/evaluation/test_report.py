@@ -167,7 +167,7 @@ def test_without_scores_it_shows_what_there_is(world):
     page = Page(root / "report.html")
     alts = [found["alt"] for found in page.all("img")]
     assert alts == [f"good, frame {t:05d}" for t in (0, 1, 2, 4, 5)] + [f"bad, frame {t:05d}" for t in (0, 3, 5)]
-    assert "paper, J seen 0.821" in page.words and "no masks were written" in page.words and not page.all("svg")
+    assert "In the paper J seen 0.821" in page.words and "no masks were written" in page.words and not page.all("svg")
 
 
 def test_many_sequences_have_few_pictures(world, monkeypatch):
