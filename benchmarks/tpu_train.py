@@ -1,24 +1,21 @@
 """Memory, work and collectives of a training step on TPUs, by the TPU compiler that `libtpu` brings along; no TPU is needed.
 
-    python benchmarks/tpu_train.py --topology v5e:4x4 --clips 1 --remat
+    python benchmarks/tpu_train.py --topology v5e:4x4 --clips 1 --remat >> docs/tpu_train.jsonl
 
 Compiles the released model's step (Adam, clipping, `parallel = "jit"`) for all chips of a topology. Takes minutes a program.
-Printed as JSON: the compiler's own figures for one chip (bodies of loops counted once), and each all-reduce of the program
-with its bytes, counted over the optimised HLO text. MB are powers of ten.
+Printed is one line of JSON, for one chip: memory by the compiler; flops and bytes accessed with loops in full (the compiler
+counts their bodies once), of which bytes in HBM, as in `benchmarks/tpu_compile.py`; and the MB of each collective of the
+optimised program. A program that does not fit is a result too: what it wanted, and what there is. MB, GB are powers of ten.
 """
 
 import argparse
-import importlib.util
+import collections
 import json
 import math
-import os
 import re
 from pathlib import Path
 
-if (libtpu := importlib.util.find_spec("libtpu")) is None:
-    raise SystemExit("libtpu is not installed: pip install libtpu==0.0.42.1 (for jax 0.10.2)")
-os.environ |= {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
-os.environ["TPU_LIBRARY_PATH"] = str(Path(libtpu.submodule_search_locations[0]) / "libtpu.so")
+from tpu_compile import Program  # isort: skip  (first: it finds libtpu and sets the environment that jax reads)
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +30,8 @@ from hmmn_jax.training.train_state import TrainState
 from hmmn_jax.training.train_step import make_train_step
 
 BYTES = {"f32": 4, "bf16": 2, "s32": 4, "u32": 4, "pred": 1}
+COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "collective-permute", "all-to-all")
+OVERFLOW = r"Used ([\d.]+)G of ([\d.]+)G hbm"  # GiB
 
 
 def compile_step(config: HMMNConfig, topology: str, clips: int, objects: int, side: int) -> jax.stages.Compiled:
@@ -51,13 +50,28 @@ def compile_step(config: HMMNConfig, topology: str, clips: int, objects: int, si
     return step.lower(state, batch).compile()
 
 
-def all_reduces(hlo: str) -> list[float]:
-    """MB of each all-reduce in an optimised program."""
-    found = []
-    for shape in re.findall(r"= (.*?) all-reduce(?:-start)?\(", hlo):
+def collective_sizes(hlo: str) -> dict[str, list[float]]:
+    """MB that each collective of an optimised program brings about, by kind."""
+    found = collections.defaultdict(list)
+    for shape, kind in re.findall(rf"= (.*?) ({'|'.join(COLLECTIVES)})(?:-start)?\(", hlo):
         arrays = re.findall(r"(\w+)\[([\d,]*)\]", shape)
-        found.append(sum(BYTES[kind] * math.prod(int(size) for size in dims.split(",") if size) for kind, dims in arrays) / 1e6)
-    return found
+        size = sum(BYTES[dtype] * math.prod(int(size) for size in dims.split(",") if size) for dtype, dims in arrays)
+        found[kind].append(round(size / 1e6, 6))
+    return dict(found)
+
+
+def figures(hlo: str, memory, cost: dict[str, float]) -> dict:
+    """What is printed of a compiled program: its text, its `memory_analysis` and its `cost_analysis`."""
+    sizes = {name: getattr(memory, f"{name}_size_in_bytes") / 1e6 for name in ("argument", "output", "temp", "alias")}
+    total = sizes["argument"] + sizes["output"] + sizes["temp"] - sizes["alias"]
+    found = list(Program(hlo, middle=0).costs())
+    again = [(passes - 1) * values for *_, passes, values in found]  # of the bodies of loops, counted once by the compiler
+    _, accessed, _, _, flops = sum(again)
+    _, _, hbm, cycles, _ = sum(passes * values for *_, passes, values in found)
+    work = {"tflop": (cost["flops"] + flops) / 1e12, "gb_accessed": (cost["bytes accessed"] + accessed) / 1e9}
+    work |= {"gb_hbm": hbm / 1e9, "cycles_m": cycles / 1e6}
+    sizes = {f"{name}_mb": value for name, value in (sizes | {"total": total}).items()}
+    return {name: round(float(value), 3) for name, value in (sizes | work).items()} | {"collectives_mb": collective_sizes(hlo)}
 
 
 def main() -> None:
@@ -69,14 +83,22 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=384)
     parser.add_argument("--remat", action="store_true")
     parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"], help="compute dtype")
+    parser.add_argument("--dump", type=Path, default=None, metavar="FILE", help="write the optimised HLO text here")
     args = parser.parse_args()
-    compiled = compile_step(HMMNConfig(dtype=args.dtype, remat=args.remat), args.topology, args.clips, args.objects, args.side)
-    memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
-    sizes = {f"{name}_mb": getattr(memory, f"{name}_size_in_bytes") / 1e6 for name in ("argument", "output", "temp", "alias")}
-    total = sizes["argument_mb"] + sizes["output_mb"] + sizes["temp_mb"] - sizes["alias_mb"]
-    work = {"tflop": cost["flops"] / 1e12, "gb_accessed": cost["bytes accessed"] / 1e9}
-    figures = vars(args) | sizes | {"total_mb": total} | work | {"all_reduce_mb": all_reduces(compiled.as_text())}
-    print(json.dumps({name: round(value, 3) if isinstance(value, float) else value for name, value in figures.items()}))
+    config = HMMNConfig(dtype=args.dtype, remat=args.remat)
+    options = {name: value for name, value in vars(args).items() if name != "dump"}
+    try:
+        compiled = compile_step(config, args.topology, args.clips, args.objects, args.side)
+    except jax.errors.JaxRuntimeError as error:
+        overflow = re.search(OVERFLOW, str(error))
+        if not overflow:
+            raise
+        used, room = (round(float(size) * 2**30 / 1e6, 3) for size in overflow.groups())
+        print(json.dumps(options | {"out_of_memory": True, "wanted_mb": used, "room_mb": room}))
+        return
+    if args.dump:
+        args.dump.write_text(compiled.as_text())
+    print(json.dumps(options | figures(compiled.as_text(), compiled.memory_analysis(), compiled.cost_analysis())))
 
 
 if __name__ == "__main__":
