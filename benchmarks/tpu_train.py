@@ -2,17 +2,21 @@
 
     python benchmarks/tpu_train.py --topology v5e:4x4 --clips 1 --remat >> docs/tpu_train.jsonl
 
-Compiles the released model's step (Adam, clipping, `parallel = "jit"`) for all chips of a topology. Takes minutes a program.
-Printed is one line of JSON, for one chip: memory by the compiler; flops and bytes accessed with loops in full (the compiler
-counts their bodies once), of which bytes in HBM, as in `benchmarks/tpu_compile.py`; and the MB of each collective of the
-optimised program. A program that does not fit is a result too: what it wanted, and what there is. MB, GB are powers of ten.
+Compiles the released model's step (Adam, clipping, `parallel = "jit"`) for all chips of a topology, up to the optimised program
+with its memory laid out; generating code would take many times as long. Takes minutes a program. Printed is one line of JSON,
+for one chip: memory by the compiler; work as `benchmarks/tpu_compile.py` counts it over the optimised program, loops in full;
+and the MB of each collective. A program that does not fit is a result too: what it wanted, and what there is. MB and GB are
+powers of ten, TFLOP those of matrix products.
 """
 
 import argparse
 import collections
 import json
 import math
+import os
 import re
+import tempfile
+import threading
 from pathlib import Path
 
 from tpu_compile import Program  # isort: skip  (first: it finds libtpu and sets the environment that jax reads)
@@ -31,10 +35,10 @@ from hmmn_jax.training.train_step import make_train_step
 
 BYTES = {"f32": 4, "bf16": 2, "s32": 4, "u32": 4, "pred": 1}
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "collective-permute", "all-to-all")
-OVERFLOW = r"Used ([\d.]+)G of ([\d.]+)G hbm"  # GiB
+OVERFLOW = r"(?:Used |temporaries \()([\d.]+)G\)? (?:of|exceeds available HBM) \(?([\d.]+)G"  # GiB
 
 
-def compile_step(config: HMMNConfig, topology: str, clips: int, objects: int, side: int) -> jax.stages.Compiled:
+def lower_step(config: HMMNConfig, topology: str, clips: int, objects: int, side: int) -> jax.stages.Lowered:
     """The step with `clips` clips of `side` x `side` pixels on each chip."""
     devices = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
     parallel = Parallel("jit", clips * len(devices), devices=devices)
@@ -47,7 +51,7 @@ def compile_step(config: HMMNConfig, topology: str, clips: int, objects: int, si
     batch = {name: struct((parallel.batch_size, *shape), dtype) for name, (shape, dtype) in shapes.items()}
     variables = jax.tree.map(lambda leaf: struct(leaf.shape, jnp.float32), abstract_variables(config))
     state = jax.eval_shape(lambda variables: TrainState.create(variables, optimizer), variables)
-    return step.lower(state, batch).compile()
+    return step.lower(state, batch)
 
 
 def collective_sizes(hlo: str) -> dict[str, list[float]]:
@@ -60,18 +64,42 @@ def collective_sizes(hlo: str) -> dict[str, list[float]]:
     return dict(found)
 
 
-def figures(hlo: str, memory, cost: dict[str, float]) -> dict:
-    """What is printed of a compiled program: its text, its `memory_analysis` and its `cost_analysis`."""
-    sizes = {name: getattr(memory, f"{name}_size_in_bytes") / 1e6 for name in ("argument", "output", "temp", "alias")}
-    total = sizes["argument"] + sizes["output"] + sizes["temp"] - sizes["alias"]
-    found = list(Program(hlo, middle=0).costs())
-    again = [(passes - 1) * values for *_, passes, values in found]  # of the bodies of loops, counted once by the compiler
-    _, accessed, _, _, flops = sum(again)
-    _, _, hbm, cycles, _ = sum(passes * values for *_, passes, values in found)
-    work = {"tflop": (cost["flops"] + flops) / 1e12, "gb_accessed": (cost["bytes accessed"] + accessed) / 1e9}
-    work |= {"gb_hbm": hbm / 1e9, "cycles_m": cycles / 1e6}
-    sizes = {f"{name}_mb": value for name, value in (sizes | {"total": total}).items()}
-    return {name: round(float(value), 3) for name, value in (sizes | work).items()} | {"collectives_mb": collective_sizes(hlo)}
+def figures(hlo: str, allocations: str, usage: str) -> dict:
+    """What is printed of a program: from its optimised text, the compiler's list of allocations, its summary of memory."""
+    space = r"^allocation \d+: size (\d+), "  # a memory other than HBM comes with a colour
+    sizes = {
+        "argument": sum(map(int, re.findall(rf"{space}.*?parameter \d+, ", allocations, re.M))),
+        "temp": sum(map(int, re.findall(rf"{space}preallocated-temp", allocations, re.M))),
+        "total": int(re.search(r"\(color=0\)\s+Total bytes: (\d+)", usage)[1]),
+    }
+    _, accessed, hbm, cycles, flops = sum(passes * values for *_, passes, values in Program(hlo, middle=0).costs())
+    found = {f"{name}_mb": size / 1e6 for name, size in sizes.items()}
+    found |= {"tflop": flops / 1e12, "gb_accessed": accessed / 1e9, "gb_hbm": hbm / 1e9, "cycles_m": cycles / 1e6}
+    return {name: round(float(value), 3) for name, value in found.items()} | {"collectives_mb": collective_sizes(hlo)}
+
+
+def optimised(lowered: jax.stages.Lowered, folder: Path) -> list[str]:
+    """What `figures` takes, as the compiler writes it to a folder before it generates code, which would take far longer."""
+    errors = []
+
+    def work():
+        try:
+            lowered.compile(compiler_options={"xla_dump_to": str(folder), "xla_dump_hlo_as_text": True})
+        except jax.errors.JaxRuntimeError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    size = -1
+    while thread.is_alive():
+        thread.join(2)
+        found = sorted(folder.glob("*after_buffer_assignment.txt"))  # the last to be written
+        if found and size == (size := found[0].stat().st_size):
+            break
+    if errors:
+        raise errors[0]
+    parts = ("_after_buffer_assignment", "-buffer-assignment", "-memory-usage-report")
+    return [next(folder.glob(f"*after_optimizations{part}.txt")).read_text() for part in parts]
 
 
 def main() -> None:
@@ -83,22 +111,19 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=384)
     parser.add_argument("--remat", action="store_true")
     parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"], help="compute dtype")
-    parser.add_argument("--dump", type=Path, default=None, metavar="FILE", help="write the optimised HLO text here")
     args = parser.parse_args()
-    config = HMMNConfig(dtype=args.dtype, remat=args.remat)
-    options = {name: value for name, value in vars(args).items() if name != "dump"}
-    try:
-        compiled = compile_step(config, args.topology, args.clips, args.objects, args.side)
-    except jax.errors.JaxRuntimeError as error:
-        overflow = re.search(OVERFLOW, str(error))
-        if not overflow:
-            raise
-        used, room = (round(float(size) * 2**30 / 1e6, 3) for size in overflow.groups())
-        print(json.dumps(options | {"out_of_memory": True, "wanted_mb": used, "room_mb": room}))
-        return
-    if args.dump:
-        args.dump.write_text(compiled.as_text())
-    print(json.dumps(options | figures(compiled.as_text(), compiled.memory_analysis(), compiled.cost_analysis())))
+    lowered = lower_step(HMMNConfig(dtype=args.dtype, remat=args.remat), args.topology, args.clips, args.objects, args.side)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            found = figures(*optimised(lowered, Path(folder)))
+        except jax.errors.JaxRuntimeError as error:
+            overflow = re.search(OVERFLOW, str(error))
+            if not overflow:
+                raise
+            wanted, room = (round(float(size) * 2**30 / 1e6, 3) for size in overflow.groups())
+            found = {"out_of_memory": True, "wanted_mb": wanted, "room_mb": room}
+    print(json.dumps(vars(args) | found), flush=True)
+    os._exit(0)  # without waiting for the code
 
 
 if __name__ == "__main__":
