@@ -47,14 +47,17 @@ CHIPS = {
 }
 
 
-def all_reduce_seconds(chip: Chip, slice_: Sequence[int], size: float) -> float:
-    """To sum `size` bytes over all chips: all links busy; half of them where the slice has edges; pods one after the other."""
+def all_reduce_seconds(chip: Chip, slice_: Sequence[int], sizes: Sequence[float]) -> float:
+    """To sum arrays of these bytes over all chips, one after the other.
+
+    All links are busy, half of them where the slice has edges. Pods sum among themselves what each has summed.
+    """
     pods, axes = (slice_[0], slice_[1:]) if math.prod(slice_) > chip.pod else (1, slice_)
     count, rings = math.prod(axes), all(axis % chip.wraps == 0 for axis in axes)
-    inside = 2 * (count - 1) / count * size / (chip.egress if rings else chip.egress / 2)
+    inside = 2 * (count - 1) / count * sum(sizes) / (chip.egress if rings else chip.egress / 2)
+    between = 2 * (pods - 1) / pods * sum(sizes) / chip.network
     hops = 2 * sum(axis // 2 if rings else axis - 1 for axis in axes)
-    between = 2 * (pods - 1) / pods * size / chip.network + (2 * (pods - 1) * DATA_CENTRE)
-    return inside + hops * HOP + between
+    return inside + between + len(sizes) * (hops * HOP + 2 * (pods - 1) * DATA_CENTRE)
 
 
 def bounds(chip: Chip, record: dict) -> dict[str, float]:
@@ -64,6 +67,12 @@ def bounds(chip: Chip, record: dict) -> dict[str, float]:
         "HBM": record["gb_hbm"] * 1e9 / chip.bandwidth,
         "accessed": record["gb_accessed"] * 1e9 / chip.bandwidth,
     }
+
+
+def fast_and_slow(chip: Chip, record: dict) -> tuple[float, float]:
+    """Seconds of a step's computation: as if only HBM cost time beside arithmetic, and as if every access did."""
+    limits = bounds(chip, record)
+    return max(limits["arithmetic"], limits["HBM"]), max(limits.values())
 
 
 def table(header: Sequence[str], rows: Iterator[Sequence]) -> str:
@@ -85,23 +94,17 @@ def kind(record: dict) -> Chip:
 def memory_rows(records: list[dict]) -> Iterator[Sequence]:
     """Memory of one chip."""
     for record in records:
-        room = kind(record).memory / 1e9
+        room = f"{kind(record).memory / 1e9:.0f}"
         if "out_of_memory" in record:
-            yield name(record), "", "", "", f"**{record['wanted_mb'] / 1e3:.1f}**, does not fit", f"{room:.0f}"
+            yield name(record), "", "", f"**{record['wanted_mb'] / 1e3:.2f}**: does not fit", room
         else:
-            parts = (f"{record[f'{part}_mb'] / 1e3:.2f}" for part in ("argument", "output", "temp"))
-            yield name(record), *parts, f"{record['total_mb'] / 1e3:.2f}", f"{room:.0f}"
+            yield name(record), *(f"{record[f'{part}_mb'] / 1e3:.2f}" for part in ("argument", "temp", "total")), room
 
 
 def work_rows(records: list[dict]) -> Iterator[Sequence]:
     """Work of one chip, and the times that follow."""
     for record in records:
-        work = (
-            f"{record['tflop']:.2f}",
-            f"{record['gb_accessed']:.1f}",
-            f"{record['gb_hbm']:.1f}",
-            f"{record['cycles_m']:.0f}",
-        )
+        work = (f"{record['tflop']:.2f}", *(f"{record[key]:.1f}" for key in ("gb_accessed", "gb_hbm")))
         yield name(record), *work, *(f"{1e3 * seconds:.1f}" for seconds in bounds(kind(record), record).values())
 
 
@@ -119,25 +122,23 @@ def collective_rows(records: list[dict]) -> Iterator[Sequence]:
 
 
 def scaling_rows(record: dict) -> Iterator[Sequence]:
-    """Predicted steps from 8 to 1024 chips; between the two bounds, all-reduce not overlapped and overlapped."""
+    """Predicted steps from 8 to 1024 chips, by both bounds, all-reduces not overlapped."""
     chip = kind(record)
-    size = 1e6 * sum(record["collectives_mb"]["all-reduce"])
-    limits = bounds(chip, record)
-    fast, slow = max(limits["arithmetic"], limits["HBM"]), max(limits.values())
     for slice_ in chip.slices:
-        count, reduce = math.prod(slice_), all_reduce_seconds(chip, slice_, size)
+        count = math.prod(slice_)
+        reduce = all_reduce_seconds(chip, slice_, [1e6 * size for size in record["collectives_mb"]["all-reduce"]])
         row = [count, "x".join(map(str, slice_)), f"{1e3 * reduce:.2f}"]
-        for compute in (fast, slow):
+        for compute in fast_and_slow(chip, record):
             step = compute + reduce
             row += [f"{1e3 * step:.1f}", f"{count * record['clips'] / step:.0f}", f"{100 * compute / step:.1f} %"]
-        yield [*row, f"{100 * min(1, fast / max(fast, reduce)):.0f} %"]
+        yield row
 
 
 def input_rows(records: list[dict]) -> Iterator[Sequence]:
     """What a host must deliver."""
     for record in records:
-        chip, limits = kind(record), bounds(kind(record), record)
-        for bound, seconds in (("fast", max(limits["arithmetic"], limits["HBM"])), ("slow", max(limits.values()))):
+        chip = kind(record)
+        for bound, seconds in zip(("fast", "slow"), fast_and_slow(chip, record), strict=True):
             rate = chip.host * record["clips"] / seconds
             megabytes = 3 * record["side"] ** 2 * (3 + 1) / 1e6
             cores = [f"{rate / speed:.1f}" for speed in INPUT.values()]
@@ -152,17 +153,18 @@ def main() -> None:
     records = [json.loads(line) for line in parser.parse_args().figures.read_text().splitlines()]
     fitting = [record for record in records if "out_of_memory" not in record]
     print("### Memory of a chip, GB\n")
-    print(table(["program", "arguments", "outputs", "temporaries", "total", "there is"], memory_rows(records)))
+    print(table(["program", "arguments", "temporaries", "total", "there is"], memory_rows(records)))
     print("### Work of a chip and step\n")
-    columns = ["program", "TFLOP", "GB accessed", "GB in HBM", "M cycles", "arithmetic, ms", "HBM, ms", "accessed, ms"]
+    columns = ["program", "TFLOP", "GB accessed", "GB in HBM", "arithmetic, ms", "HBM, ms", "accessed, ms"]
     print(table(columns, work_rows(fitting)))
     print("### Collectives of a step\n")
     print(table(["program", "kind", "number", "MB each", "MB"], collective_rows(fitting)))
     for record in fitting:
         print(f"### Scaling: {name(record)}\n")
         columns = ["chips", "slice", "all-reduce, ms"]
-        columns += [f"{bound}: {figure}" for bound in ("fast", "slow") for figure in ("step, ms", "clips/s", "efficiency")]
-        print(table([*columns, "fast, overlapped"], scaling_rows(record)))
+        for bound in ("fast", "slow"):
+            columns += [f"{bound}: step, ms", "clips/s", "efficiency"]
+        print(table(columns, scaling_rows(record)))
     print("### Input of a host\n")
     columns = ["program", "bound", "clips/s", *(f"cores, {source}" for source in INPUT), "vCPUs", "GB/s to the chips"]
     print(table(columns, input_rows(fitting)))

@@ -72,9 +72,9 @@ def figures(hlo: str, allocations: str, usage: str) -> dict:
         "temp": sum(map(int, re.findall(rf"{space}preallocated-temp", allocations, re.M))),
         "total": int(re.search(r"\(color=0\)\s+Total bytes: (\d+)", usage)[1]),
     }
-    _, accessed, hbm, cycles, flops = sum(passes * values for *_, passes, values in Program(hlo, middle=0).costs())
+    _, accessed, hbm, _, flops = sum(passes * values for *_, passes, values in Program(hlo, middle=0).costs())
     found = {f"{name}_mb": size / 1e6 for name, size in sizes.items()}
-    found |= {"tflop": flops / 1e12, "gb_accessed": accessed / 1e9, "gb_hbm": hbm / 1e9, "cycles_m": cycles / 1e6}
+    found |= {"tflop": flops / 1e12, "gb_accessed": accessed / 1e9, "gb_hbm": hbm / 1e9}
     return {name: round(float(value), 3) for name, value in found.items()} | {"collectives_mb": collective_sizes(hlo)}
 
 
