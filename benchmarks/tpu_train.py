@@ -40,7 +40,8 @@ OVERFLOW = r"(?:Used |temporaries \()([\d.]+)G\)? (?:of|exceeds available HBM) \
 
 def lower_step(config: HMMNConfig, topology: str, clips: int, objects: int, side: int) -> jax.stages.Lowered:
     """The step with `clips` clips of `side` x `side` pixels on each chip."""
-    devices = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
+    cores = {"chip_config_name": "megacore"} if topology.startswith("v4:") else {}  # the two of a v4 chip as one device
+    devices = topologies.get_topology_desc(platform="tpu", topology_name=topology, **cores).devices
     parallel = Parallel("jit", clips * len(devices), devices=devices)
     schedule = learning_rate_schedule("poly", 1e-5, 1000)
     optimizer = make_optimizer("adam", schedule, clip_norm=1.0)
