@@ -91,6 +91,16 @@ def kind(record: dict) -> Chip:
     return CHIPS[record["topology"].split(":")[0]]
 
 
+def scaled(records: list[dict]) -> list[dict]:
+    """Of each kind of chip, on its first topology: the programs with the fewest and the most clips, not rematerialised."""
+    chosen = []
+    for chip in CHIPS:
+        found = [record for record in records if record["topology"].startswith(f"{chip}:") and not record["remat"]]
+        found = sorted((record for record in found if record["topology"] == found[0]["topology"]), key=lambda x: x["clips"])
+        chosen += found[:1] + found[1:][-1:]
+    return chosen
+
+
 def memory_rows(records: list[dict]) -> Iterator[Sequence]:
     """Memory of one chip."""
     for record in records:
@@ -159,7 +169,7 @@ def main() -> None:
     print(table(columns, work_rows(fitting)))
     print("### Collectives of a step\n")
     print(table(["program", "kind", "number", "MB each", "MB"], collective_rows(fitting)))
-    for record in fitting:
+    for record in scaled(fitting):
         print(f"### Scaling: {name(record)}\n")
         columns = ["chips", "slice", "all-reduce, ms"]
         for bound in ("fast", "slow"):
@@ -167,7 +177,7 @@ def main() -> None:
         print(table(columns, scaling_rows(record)))
     print("### Input of a host\n")
     columns = ["program", "bound", "clips/s", *(f"cores, {source}" for source in INPUT), "vCPUs", "GB/s to the chips"]
-    print(table(columns, input_rows(fitting)))
+    print(table(columns, input_rows(scaled(fitting))))
 
 
 if __name__ == "__main__":
