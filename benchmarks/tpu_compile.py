@@ -180,11 +180,25 @@ def parameter_uses(fused: dict[str, Instruction], index: int) -> Iterator[tuple[
 
 
 def matrix_flops(op: Instruction, scope: dict[str, Instruction]) -> int:
-    """Two for each product of a matrix product, which a TPU states as a convolution with its batch axes as space."""
+    """Two for each product of a convolution, padding and holes left out.
+
+    A TPU states matrix products as convolutions too, with batch axes as space, strided and dilated to stay apart.
+    """
     if op.opcode != "convolution":
         return 0
-    inputs = op.find(r"dim_labels=\w+?_(\w+)->").index("i")
-    return 2 * math.prod(op.dims) * scope[op.operands[1]].dims[inputs]
+    image, kernel, result = re.search(r"dim_labels=(\w+)_(\w+)->(\w+)", op.text).groups()
+    image_dims, kernel_dims = (scope[operand].dims for operand in op.operands)
+    products = 2 * op.dims[result.index("b")] * op.dims[result.index("f")] * kernel_dims[kernel.index("i")]
+    window = dict(part.split("=") for part in op.find(r"window={([^}]*)}").split())
+    steps = {name: [int(step) for step in value.split("x")] for name, value in window.items() if name != "pad"}
+    pads = [int(pad.split("_")[0]) for pad in window.get("pad", "").split("x") if pad]
+    for axis in range(len(image) - 2):
+        stride, hole, spread = (steps[name][axis] if name in steps else 1 for name in ("stride", "lhs_dilate", "rhs_dilate"))
+        taps = spread * np.arange(kernel_dims[kernel.index(str(axis))])
+        places = stride * np.arange(op.dims[result.index(str(axis))])[:, None] + taps - (pads[axis] if pads else 0)
+        last = hole * (image_dims[image.index(str(axis))] - 1)
+        products *= int(((places >= 0) & (places <= last) & (places % hole == 0)).sum())
+    return products
 
 
 def print_figures(compiled: jax.stages.Compiled, chip: str, middle: int, top: int) -> None:

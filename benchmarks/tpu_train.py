@@ -1,24 +1,25 @@
 """Memory, work and collectives of a training step on TPUs, by the TPU compiler that `libtpu` brings along; no TPU is needed.
 
-    python benchmarks/tpu_train.py --topology v5e:4x4 --clips 1 --remat
+    python benchmarks/tpu_train.py --topology v5e:4x4 --clips 1 --remat >> docs/tpu_train.jsonl
 
-Compiles the released model's step (Adam, clipping, `parallel = "jit"`) for all chips of a topology. Takes minutes a program.
-Printed as JSON: the compiler's own figures for one chip (bodies of loops counted once), and each all-reduce of the program
-with its bytes, counted over the optimised HLO text. MB are powers of ten.
+Compiles the released model's step (Adam, clipping, `parallel = "jit"`) for all chips of a topology, up to the optimised program
+with its memory laid out; generating code would take many times as long. Takes minutes a program. Printed is one line of JSON,
+for one chip: memory by the compiler; work as `benchmarks/tpu_compile.py` counts it over the optimised program, loops in full;
+and the MB of each collective. A program that does not fit is a result too: what it wanted, and what there is. MB and GB are
+powers of ten, TFLOP those of matrix products.
 """
 
 import argparse
-import importlib.util
+import collections
 import json
 import math
 import os
 import re
+import tempfile
+import threading
 from pathlib import Path
 
-if (libtpu := importlib.util.find_spec("libtpu")) is None:
-    raise SystemExit("libtpu is not installed: pip install libtpu==0.0.42.1 (for jax 0.10.2)")
-os.environ |= {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
-os.environ["TPU_LIBRARY_PATH"] = str(Path(libtpu.submodule_search_locations[0]) / "libtpu.so")
+from tpu_compile import Program  # isort: skip  (first: it finds libtpu and sets the environment that jax reads)
 
 import jax
 import jax.numpy as jnp
@@ -33,11 +34,14 @@ from hmmn_jax.training.train_state import TrainState
 from hmmn_jax.training.train_step import make_train_step
 
 BYTES = {"f32": 4, "bf16": 2, "s32": 4, "u32": 4, "pred": 1}
+COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "collective-permute", "all-to-all")
+OVERFLOW = r"(?:Used |temporaries \()([\d.]+)G\)? (?:of|exceeds available HBM) \(?([\d.]+)G"  # GiB
 
 
-def compile_step(config: HMMNConfig, topology: str, clips: int, objects: int, side: int) -> jax.stages.Compiled:
+def lower_step(config: HMMNConfig, topology: str, clips: int, objects: int, side: int) -> jax.stages.Lowered:
     """The step with `clips` clips of `side` x `side` pixels on each chip."""
-    devices = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
+    cores = {"chip_config_name": "megacore"} if topology.startswith("v4:") else {}  # the two of a v4 chip as one device
+    devices = topologies.get_topology_desc(platform="tpu", topology_name=topology, **cores).devices
     parallel = Parallel("jit", clips * len(devices), devices=devices)
     schedule = learning_rate_schedule("poly", 1e-5, 1000)
     optimizer = make_optimizer("adam", schedule, clip_norm=1.0)
@@ -48,16 +52,55 @@ def compile_step(config: HMMNConfig, topology: str, clips: int, objects: int, si
     batch = {name: struct((parallel.batch_size, *shape), dtype) for name, (shape, dtype) in shapes.items()}
     variables = jax.tree.map(lambda leaf: struct(leaf.shape, jnp.float32), abstract_variables(config))
     state = jax.eval_shape(lambda variables: TrainState.create(variables, optimizer), variables)
-    return step.lower(state, batch).compile()
+    return step.lower(state, batch)
 
 
-def all_reduces(hlo: str) -> list[float]:
-    """MB of each all-reduce in an optimised program."""
-    found = []
-    for shape in re.findall(r"= (.*?) all-reduce(?:-start)?\(", hlo):
+def collective_sizes(hlo: str) -> dict[str, list[float]]:
+    """MB that each collective of an optimised program brings about, by kind."""
+    found = collections.defaultdict(list)
+    for shape, kind in re.findall(rf"= (.*?) ({'|'.join(COLLECTIVES)})(?:-start)?\(", hlo):
         arrays = re.findall(r"(\w+)\[([\d,]*)\]", shape)
-        found.append(sum(BYTES[kind] * math.prod(int(size) for size in dims.split(",") if size) for kind, dims in arrays) / 1e6)
-    return found
+        size = sum(BYTES[dtype] * math.prod(int(size) for size in dims.split(",") if size) for dtype, dims in arrays)
+        found[kind].append(round(size / 1e6, 6))
+    return dict(found)
+
+
+def figures(hlo: str, allocations: str, usage: str) -> dict:
+    """What is printed of a program: from its optimised text, the compiler's list of allocations, its summary of memory."""
+    space = r"^allocation \d+: size (\d+), "  # a memory other than HBM comes with a colour
+    sizes = {
+        "argument": sum(map(int, re.findall(rf"{space}.*?parameter \d+, ", allocations, re.M))),
+        "temp": sum(map(int, re.findall(rf"{space}preallocated-temp", allocations, re.M))),
+        "total": int(re.search(r"\(color=0\)\s+Total bytes: (\d+)", usage)[1]),
+    }
+    _, accessed, hbm, _, flops = sum(passes * values for *_, passes, values in Program(hlo, middle=0).costs())
+    found = {f"{name}_mb": size / 1e6 for name, size in sizes.items()}
+    found |= {"tflop": flops / 1e12, "gb_accessed": accessed / 1e9, "gb_hbm": hbm / 1e9}
+    return {name: round(float(value), 3) for name, value in found.items()} | {"collectives_mb": collective_sizes(hlo)}
+
+
+def optimised(lowered: jax.stages.Lowered, folder: Path) -> list[str]:
+    """What `figures` takes, as the compiler writes it to a folder before it generates code, which would take far longer."""
+    errors = []
+
+    def work():
+        try:
+            lowered.compile(compiler_options={"xla_dump_to": str(folder), "xla_dump_hlo_as_text": True})
+        except jax.errors.JaxRuntimeError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    size = -1
+    while thread.is_alive():
+        thread.join(2)
+        found = sorted(folder.glob("*after_buffer_assignment.txt"))  # the last to be written
+        if found and size == (size := found[0].stat().st_size):
+            break
+    if errors:
+        raise errors[0]
+    parts = ("_after_buffer_assignment", "-buffer-assignment", "-memory-usage-report")
+    return [next(folder.glob(f"*after_optimizations{part}.txt")).read_text() for part in parts]
 
 
 def main() -> None:
@@ -70,13 +113,18 @@ def main() -> None:
     parser.add_argument("--remat", action="store_true")
     parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"], help="compute dtype")
     args = parser.parse_args()
-    compiled = compile_step(HMMNConfig(dtype=args.dtype, remat=args.remat), args.topology, args.clips, args.objects, args.side)
-    memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
-    sizes = {f"{name}_mb": getattr(memory, f"{name}_size_in_bytes") / 1e6 for name in ("argument", "output", "temp", "alias")}
-    total = sizes["argument_mb"] + sizes["output_mb"] + sizes["temp_mb"] - sizes["alias_mb"]
-    work = {"tflop": cost["flops"] / 1e12, "gb_accessed": cost["bytes accessed"] / 1e9}
-    figures = vars(args) | sizes | {"total_mb": total} | work | {"all_reduce_mb": all_reduces(compiled.as_text())}
-    print(json.dumps({name: round(value, 3) if isinstance(value, float) else value for name, value in figures.items()}))
+    lowered = lower_step(HMMNConfig(dtype=args.dtype, remat=args.remat), args.topology, args.clips, args.objects, args.side)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            found = figures(*optimised(lowered, Path(folder)))
+        except jax.errors.JaxRuntimeError as error:
+            overflow = re.search(OVERFLOW, str(error))
+            if not overflow:
+                raise
+            wanted, room = (round(float(size) * 2**30 / 1e6, 3) for size in overflow.groups())
+            found = {"out_of_memory": True, "wanted_mb": wanted, "room_mb": room}
+    print(json.dumps(vars(args) | found), flush=True)
+    os._exit(0)  # without waiting for the code
 
 
 if __name__ == "__main__":
