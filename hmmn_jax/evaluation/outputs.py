@@ -43,7 +43,8 @@ class Outputs:
     def are_there(self, clip: Clip) -> bool:
         """Whether an earlier run wrote all of this for the clip, from the files that it has now."""
         places = self.places(clip.name).values()
-        if not all(path.exists() for path in places):
+        masks = [self.folder / MASKS / clip.name / f"{name}.png" for name in clip.requested or ()]
+        if not all(path.exists() for path in (*places, *masks)):
             return False
         made = min(path.stat().st_mtime_ns for path in places)
         return all(source.stat().st_mtime_ns <= made for source in clip.sources if source.exists())

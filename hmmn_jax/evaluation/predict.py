@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -135,7 +135,7 @@ def check_failures(failures: dict[str, str]) -> None:
         )
 
 
-def _run_each(work: Any, arguments: list[tuple], stop: threading.Event) -> None:
+def _run_each(work: Callable[..., None], arguments: list[tuple], stop: threading.Event) -> None:
     """Calls `work` with each of the arguments, in threads if there are several; an error of one stops all."""
     if len(arguments) == 1:
         return work(*arguments[0])

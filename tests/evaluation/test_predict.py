@@ -191,6 +191,10 @@ def test_what_is_there_is_left_alone_until_its_files_change_or_more_is_wanted(cl
     os.utime(sequence.masks[0], (later, later))
     predict(parrot, [open_sequence(sequence)], outputs)
     assert parrot.runs == 3
+    os.utime(sequence.masks[0], (0, 0))
+    (outputs.folder / "masks" / "cat" / "00005.png").unlink()
+    predict(parrot, [open_sequence(sequence)], outputs)
+    assert parrot.runs == 4 and len(list((outputs.folder / "masks" / "cat").iterdir())) == FRAMES
 
 
 def test_leftovers_of_a_killed_run_are_cleared_away(clip, tmp_path):
