@@ -94,8 +94,8 @@ def about(config: ConfigDict, masks: Path) -> dict:
 
 def report(config: ConfigDict, task: Task, masks: Path, cost: Cost | None, scores: list | None = None) -> None:
     """Writes RUN/report.html, of masks with or without scores."""
-    single, paper = config.single_object, config.paper.to_dict()
-    write_report(Path(OUTPUT.value), task.sources, masks, about(config, masks), scores, single, cost, paper)
+    paper = config.paper.to_dict() if DATA.value is not None else None
+    write_report(Path(OUTPUT.value), task.sources, masks, about(config, masks), scores, config.single_object, cost, paper)
 
 
 def score(config: ConfigDict, task: Task, masks: Path, cost: Cost | None = None) -> None:
