@@ -11,7 +11,7 @@ demo: $(VENV)/.demo
 	$(BIN)/python evaluate.py --config configs/demo.py --data data/sample --output runs/demo --overlays --movie gif
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -13,6 +13,15 @@ from jaxtyping import install_import_hook
 install_import_hook("hmmn_jax", "beartype.beartype")
 
 
+# Longest first, so that no core waits for another at the end (`--dist loadfile --no-loadscope-reorder`).
+LONG = ("test_parallel", "test_train", "test_loop", "test_parity", "test_segmenter", "test_evaluate", "test_hmmn")
+
+
+def pytest_collection_modifyitems(items):
+    """Puts the files that take long before the others."""
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
+
+
 @pytest.fixture
 def x64():
     """Float64 for one test."""

@@ -26,6 +26,13 @@ def train(*arguments, wait=True):
     return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
 
 
+# Of the config smoke: a model that compiles fast.
+TINY = [
+    f"--config.model.{field}"
+    for field in ("norm=none", "use_topk_read=False", "widths=(8,8,8)", "stem_width=8", "value_dim_s16=8", "decoder_dim=8")
+]
+
+
 @pytest.fixture(scope="module")
 def other(tmp_path_factory):
     """A checkpoint of another model."""
@@ -42,7 +49,16 @@ def other(tmp_path_factory):
         (["--config", "configs/smoke.py", "--config.batch=many"], "batch"),
         (["--config", "configs/nothing.py"], "nothing.py"),
         (["--config", "configs/smoke.py", "--config.batch=3", "--config.micro_batches=2"], "expected a multiple of 2"),
-        (["--config", "configs/small.py", "--config.data.data_dir=/nowhere"], "/nowhere"),
+        (
+            [
+                "--config",
+                "configs/smoke.py",
+                "--config.data.sets.shapes.name=davis/mine",
+                "--config.data.data_dir=/nowhere",
+                *TINY,
+            ],
+            "/nowhere",
+        ),
         (["--config", "configs/smoke.py", "--config.validation.data=/nowhere"], "/nowhere"),
         (["--config", "configs/smoke.py", "--config.init=OTHER"], "a checkpoint of another model"),
     ],
@@ -60,8 +76,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(other, tmp_path, arguments, said)
 def test_a_run_that_is_asked_to_stop_and_goes_on(tmp_path):
     arguments = (
         "--config", "configs/smoke.py", "--workdir", tmp_path / "run", "--compilation_cache", tmp_path / "cache",
-        "--config.samples=24", "--config.learning_rate.warmup=4", "--config.log_every=1", "--config.data.size=(32,32)",
-        "--config.model.norm=none",
+        "--config.samples=24", "--config.learning_rate.warmup=4", "--config.log_every=1", "--config.data.size=(32,32)", *TINY,
     )  # fmt: skip
     process = train(*arguments, wait=False)
     while process.poll() is None and not read_metrics(tmp_path / "run"):

@@ -52,7 +52,7 @@ class HMMN(nn.Module):
         super().__init__()
         self.trunk = [models.resnet50(pretrained=True)]
         assert self.trunk[0].layer3[5].conv3.weight.shape == (1024, 256, 1, 1)
-        plt.imshow(cv2.imread("nothing"), cmap=plt.cm.gray)
+        assert plt.cm.gray is not None and cv2.INTER_LINEAR is not None  # of the packages, or of what stands in for them
         for name, shape in json.loads((HERE / "shapes.json").read_text()).items():
             *path, leaf = name.split(".")
             node = self
