@@ -2,7 +2,8 @@
 
     python train.py --config configs/smoke.py --workdir RUN
 
-Expected (measured on two cores): WAIT.
+Expected (measured): the mean loss of steps 1 to 20 is 1.34, that of steps 101 to 120 is 0.019, a seventieth.
+Cost: two to four minutes on two cores that do other work, too, half of it compilation.
 """
 
 from ml_collections import ConfigDict
