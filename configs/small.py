@@ -5,9 +5,10 @@
 DATA is where `python -m data.build` put image_masks/{ccp,human,camvid} and davis/2016_288p; DAVIS is the folder of DAVIS-2016,
 or of some of its sequences. Clips of 144x144, 1.8 million parameters, one object. Another number of samples is another run.
 
-Expected: NOT good yet. Measured on two cores: the loss fell from 1.35 to 0.44, but J&F on four sequences of DAVIS-2016 val ended at
-0.006, below repeating the first mask (0.315 there): on clips like those of training the model finds objects (IoU 0.21) without using
-the first mask, that is, it learned what looks like an object and not yet to match.
+Expected: NOT good yet. Measured on two cores: the loss fell from 1.35 to 0.44, but J&F on four sequences of DAVIS-2016 val
+ended at 0.006, below repeating the first mask (0.315 there). On clips like those of training the model finds objects (IoU
+0.21) without using the first mask: keys grow until matching scores have a deviation of thousands, and a saturated softmax does
+not learn. A smaller learning rate is the first thing to try.
 Cost: 3500 steps of 0.85 s on two cores, 50 minutes, validation apart.
 """
 
