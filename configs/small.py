@@ -9,7 +9,8 @@ Expected: NOT good yet. Measured on two cores: the loss fell from 1.35 to 0.44, 
 ended at 0.006, below repeating the first mask (0.315 there). On clips like those of training the model finds objects (IoU
 0.21) without using the first mask: keys grow until matching scores have a deviation of thousands, and a saturated softmax does
 not learn. A smaller learning rate is the first thing to try.
-Cost: 3500 steps of 0.85 s on two cores, 50 minutes, validation apart.
+Cost: 3500 steps, of 0.75 to 0.9 s where both cores are free (measured over stretches; the whole took 96 minutes beside other
+work, with one interruption).
 """
 
 from ml_collections import ConfigDict

@@ -264,6 +264,7 @@ def test_stand_ins_only_where_they_are_needed(tmp_path, monkeypatch, torchvision
         "def resnet50(weights=None, **more):\n    assert weights is None and not more, 'download'\n    return 'real'\n"
     )
     (libraries / "cv2.py").write_text("raise ImportError('libGL.so.1')")
+    (libraries / "matplotlib.py").write_text("raise ImportError('not for this Python')")
     monkeypatch.setenv("PYTHONPATH", str(libraries))
     expected = "== 'real'" if torchvision == "present" else ".layer1[0].downsample is not None"
     model = f"""
@@ -271,7 +272,7 @@ import cv2
 import torch
 from matplotlib import pyplot as plt
 from torchvision import models, transforms
-assert cv2.resize(1, dsize=(2, 2)) is not None
+assert plt.imshow(cv2.resize(1, dsize=(2, 2)), cmap=plt.cm.gray) is not None
 for arguments in ({{}}, {{"pretrained": True}}, {{"weights": "IMAGENET1K_V1"}}):
     assert models.resnet50(**arguments) {expected}
 raise SystemExit("as expected")
