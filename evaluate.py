@@ -33,6 +33,7 @@ from hmmn_jax.evaluation.score_files import discard_scores, lacks_annotations, s
 from hmmn_jax.evaluation.submission import SUBMISSION, discard_submission, write_submission
 from hmmn_jax.evaluation.views import Views
 from hmmn_jax.inference.host_memory import keep_host_memory_small
+from hmmn_jax.launch import launch
 
 CONFIG = config_flags.DEFINE_config_file("config", f"{Path(__file__).parent}/configs/davis2016_val.py", "What to evaluate.")
 DATA = flags.DEFINE_string("data", None, "Root of the benchmark: the folder with JPEGImages, Annotations, ImageSets.")
@@ -43,11 +44,6 @@ SCORE = flags.DEFINE_string("score", None, "Instead of segmenting: a folder of m
 OUTPUT = flags.DEFINE_string("output", None, "Folder to write to; only with --score it can be left out.")
 OVERLAYS = flags.DEFINE_bool("overlays", False, "Also write a picture of every frame with its masks.")
 MOVIE = flags.DEFINE_enum("movie", None, ["mp4", "gif"], "Also write one movie of overlays a video.")
-DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Several hosts, which find each other.")
-COORDINATOR = flags.DEFINE_string("coordinator", None, "Several hosts: HOST:PORT of the first.")
-PROCESSES = flags.DEFINE_integer("processes", None, "With --coordinator: how many processes there are.")
-PROCESS = flags.DEFINE_integer("process", None, "With --coordinator: which of them this is, from 0.")
-CACHE = flags.DEFINE_string("compilation_cache", None, "Folder that keeps compiled programs for the next run.")
 
 
 def load_model(config: ConfigDict) -> tuple[dict, hmmn_jax.HMMNConfig]:
@@ -143,12 +139,8 @@ def main(_: list[str]) -> None:
     """Runs, and tells errors in one line."""
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every thread
     keep_host_memory_small()
-    if DISTRIBUTED.value or COORDINATOR.value:
-        jax.distributed.initialize(COORDINATOR.value, PROCESSES.value, PROCESS.value)
-    if CACHE.value is not None:
-        jax.config.update("jax_compilation_cache_dir", str(Path(CACHE.value).absolute()))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # keep what compiles fast, too
     try:
+        launch()
         run(CONFIG.value)
     except HMMNError as error:
         print(f"evaluate.py: {error}", file=sys.stderr)

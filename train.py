@@ -18,16 +18,16 @@ from ml_collections import ConfigDict, config_flags
 
 import hmmn_jax
 from hmmn_jax.errors import ConfigError, HMMNError
+from hmmn_jax.launch import launch
 from hmmn_jax.layouts import Sequence, read_davis
-from hmmn_jax.training.loop import train_and_evaluate
+
+try:
+    from hmmn_jax.training.loop import train_and_evaluate
+except ModuleNotFoundError as missing:
+    sys.exit(f"train.py: {missing}; install what training needs: pip install '.[train,data]'")
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file in configs/.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of this run; one that exists is gone on with.")
-CACHE = flags.DEFINE_string("compilation_cache", None, "Folder that keeps compiled programs for the next run.")
-DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Several hosts, which find each other.")
-COORDINATOR = flags.DEFINE_string("coordinator", None, "Several hosts: HOST:PORT of the first.")
-PROCESSES = flags.DEFINE_integer("processes", None, "With --coordinator: how many processes there are.")
-PROCESS = flags.DEFINE_integer("process", None, "With --coordinator: which of them this is, from 0.")
 
 
 def parse(arguments: list[str]) -> list[str]:
@@ -54,15 +54,13 @@ def run() -> None:
     """Does what the flags say."""
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every thread, and warns of every checkpoint without a score
     config = CONFIG.value
-    if DISTRIBUTED.value or COORDINATOR.value:
-        jax.distributed.initialize(COORDINATOR.value, PROCESSES.value, PROCESS.value)
-    if CACHE.value is not None:
-        jax.config.update("jax_compilation_cache_dir", str(Path(CACHE.value).absolute()))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # keep what compiles fast, too
+    launch()
 
     def batches(first_step: int) -> Iterator[dict[str, Any]]:
-        from data.clips import make_batches  # TensorFlow takes seconds to start; most mistakes are told before
-
+        try:
+            from data.clips import make_batches  # TensorFlow takes seconds to start; most mistakes are told before
+        except ModuleNotFoundError as error:
+            raise ConfigError(f"{error}; install what reads data sets: pip install '.[train,data]'") from error
         host, hosts = jax.process_index(), jax.process_count()
         return make_batches(config.data, batch=config.batch, first_step=first_step, host=host, hosts=hosts)
 

@@ -25,6 +25,19 @@ SMALL = HMMNConfig(
     k_s8=8,
     k_s4=4,
 )
+# As little as compiles fast.
+TINY = SMALL.replace(
+    norm="none",
+    stem_width=8,
+    widths=(8, 8, 8),
+    key_dim_s16=8,
+    key_dim_s8=8,
+    key_dim_s4=8,
+    value_dim_s16=8,
+    value_dim_s8=8,
+    value_dim_s4=8,
+    decoder_dim=8,
+)
 
 
 # Compiles in less than half the time and runs ten times slower: for a program that runs once.

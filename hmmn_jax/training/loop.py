@@ -11,6 +11,7 @@ import optax
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
+from hmmn_jax.canary import warn_if_cpu_is_unsound
 from hmmn_jax.errors import ConfigError
 from hmmn_jax.inference import Segmenter
 from hmmn_jax.layouts import Sequence as Video
@@ -84,6 +85,8 @@ def train_and_evaluate(
     require_annotations(validation)
     if finished_steps(workdir):
         require_same_config(workdir, config)
+
+    warn_if_cpu_is_unsound()
 
     # --- Where to start: in this workdir, in another run, from variables made elsewhere, or from nothing. ---
     state, origin = starting_state(config, model, optimizer, workdir)

@@ -22,18 +22,7 @@ from tests import small
 
 BATCH, STEPS, SIDE = 8, 5, 192  # 12 x 12 cells, of which few are selected
 EMA_DECAY = 0.75
-CONFIG = small.SMALL.replace(  # as little as compiles fast
-    norm="none",
-    stem_width=8,
-    widths=(8, 8, 8),
-    key_dim_s16=8,
-    key_dim_s8=8,
-    key_dim_s4=8,
-    value_dim_s16=8,
-    value_dim_s8=8,
-    value_dim_s4=8,
-    decoder_dim=8,
-)
+CONFIG = small.TINY
 
 
 def batch(step):

@@ -252,7 +252,7 @@ def test_mistakes_are_told_before_anything_is_written(train, tmp_path):
     assert "no such file or folder" in refusal(CheckpointError, init="/nowhere")
     assert "/nowhere" in refusal(CheckpointError, resume="/nowhere")
     message = refusal(CheckpointError, init=str(tmp_path / "other"))
-    assert "another model" in message and "widths is (16, 32, 32), not (16, 16, 16)" in message
+    assert "another model" in message and "widths is (16, 32, 32), not (8, 8, 8)" in message
     assert refusal(DataError, no_data) == "no such set"
 
 

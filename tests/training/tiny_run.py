@@ -12,23 +12,10 @@ import jax
 import numpy as np
 
 from configs import data, training
-from hmmn_jax import HMMNConfig
 from hmmn_jax.training.loop import train_and_evaluate
+from tests import small
 
-MODEL = HMMNConfig(
-    stem_width=8,
-    blocks=(1, 1, 1),
-    widths=(16, 16, 16),
-    norm="none",  # compiles in half the time
-    key_dim_s16=8,
-    key_dim_s8=8,
-    key_dim_s4=8,
-    value_dim_s16=8,
-    value_dim_s8=8,
-    value_dim_s4=8,
-    decoder_dim=8,
-    use_topk_read=False,
-)
+MODEL = small.TINY.replace(use_topk_read=False)
 SIDE, OBJECTS = 32, 2
 
 
