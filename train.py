@@ -24,7 +24,8 @@ from hmmn_jax.layouts import Sequence, read_davis
 try:
     from hmmn_jax.training.loop import train_and_evaluate
 except ModuleNotFoundError as missing:
-    sys.exit(f"train.py: {missing}; install what training needs: pip install '.[train,data]'")
+    print(f"train.py: {missing}; install what training needs: pip install '.[train,data]'", file=sys.stderr)
+    sys.exit(ConfigError.exit_code)
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file in configs/.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of this run; one that exists is gone on with.")

@@ -2,8 +2,8 @@
 
     python train.py --config configs/smoke.py --workdir RUN
 
-Expected (measured): the mean loss of steps 1 to 20 is 1.34, that of steps 101 to 120 is 0.019, a seventieth.
-Cost: two to four minutes on two cores that do other work, too, half of it compilation.
+Expected (measured twice): the mean loss of steps 1 to 20 is 1.2 to 1.3, that of steps 101 to 120 is 0.017 to 0.019: a
+seventieth. Cost: 120 steps of 0.25 to 0.4 s after compilation; the whole took less than 4 minutes on two cores with other work.
 """
 
 from ml_collections import ConfigDict
