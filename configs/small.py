@@ -17,31 +17,38 @@ from ml_collections import ConfigDict
 
 from configs import data, training
 
-STILLS, VIDEOS = data.SMALL_STILLS, data.SMALL_VIDEOS
+STILLS, VIDEOS = data.SMALL_STILLS, 26
 
 
 def get_config() -> ConfigDict:
-    """Stills and videos in one mixture."""
+    """Stills alone, then stills and videos."""
     config = training.base()
     config.model = training.tiny_model()
     config.data = data.small_videos()
-    config.data.size = (144, 144)
-    config.data.resize = 144
+    config.data.size = (128, 128)
+    config.data.resize = 128
     config.data.min_area = 60
-    # Stills for the most part, then videos: of the clips, a quarter and later 60 % are videos.
-    config.data.sets.davis.repeat = ((0, STILLS / VIDEOS / 3), (9000, STILLS / VIDEOS * 1.5))
-    config.data.max_skip = ((0, 6), (9000, 15))
     config.data.max_objects = 1
-    config.batch = 6
-    config.samples = 21_000
+    # Other objects in every clip, any of which may be the one to follow: its looks alone do not tell which it is.
+    config.data.copy_paste.probability = 1.0
+    config.data.copy_paste.size = (0.15, 0.9)
+    config.data.affine.clip = data.affine(10.0, 5.0, 0.2)
+    config.data.affine.frame = data.affine(20.0, 10.0, 0.1)
+    config.data.colour.clip = data.jitter(0.2, 0.05)
+    config.data.reverse = 0.5
+    # Of the clips, half are videos in the end.
+    config.data.sets.davis = data.source("davis/train26", still=False, repeat=((0, 0.0), (12_000, STILLS / VIDEOS)))
+    config.data.max_skip = ((0, 6), (24_000, 15))
+    config.batch = 8
+    config.samples = 36_000
     config.optimizer = ConfigDict({"name": "adamw", "clip_norm": 1.0, "weight_decay": 1e-4})
     config.learning_rate.schedule = "cosine"
-    config.learning_rate.peak = 1.5e-3
-    config.learning_rate.warmup = 1200
+    config.learning_rate.peak = 8e-4
+    config.learning_rate.warmup = 1600
     config.ema_decay = 0.998
     config.log_every = 50
     config.checkpoint.every = 250
-    config.validation.every = 1000
+    config.validation.every = 1500
     config.validation.year = "2016"
     config.validation.single_object = True
     config.validation.size = 240

@@ -72,6 +72,7 @@ def tiny_model() -> ConfigDict:
         blocks=(2, 2, 3),
         widths=(64, 128, 256),
         norm="group",
+        normalise_keys=True,
         key_dim_s16=48,
         key_dim_s8=32,
         key_dim_s4=16,

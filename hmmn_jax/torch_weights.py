@@ -35,6 +35,11 @@ def name_table(config: HMMNConfig) -> dict[str, Path]:
         if bias:
             table[f"{official}.bias"] = ("params", *path, "bias")
 
+    def key(official: str, path: Path) -> None:
+        conv(official, path, bias=True)
+        if config.normalise_keys:
+            table[f"{official}.scale"] = ("params", *path, "scale")
+
     def norm(official: str, path: Path) -> None:
         leaves = {"batch": _NORM_LEAVES, "group": _NORM_LEAVES[:2], "none": ()}[config.norm]
         for collection, leaf, name in leaves:
@@ -67,11 +72,12 @@ def name_table(config: HMMNConfig) -> dict[str, Path]:
     encoder("Encoder_Q", ("query_encoder",), (("conv1", "conv_frame"),))
     heads = _HEADS if config.use_topk_read else _HEADS[:1]
     for official, stride in heads:
-        for kind in ("Key", "Value"):
-            conv(f"{official}.{kind}", ("memory_encoder", f"{kind.lower()}_{stride}"), bias=True)
         query = official.replace("_M_", "_Q_")
-        for kind in ("Key", "Value") if stride == "s16" else ("Key",):
-            conv(f"{query}.{kind}", ("query_encoder", f"{kind.lower()}_{stride}"), bias=True)
+        key(f"{official}.Key", ("memory_encoder", f"key_{stride}"))
+        conv(f"{official}.Value", ("memory_encoder", f"value_{stride}"), bias=True)
+        key(f"{query}.Key", ("query_encoder", f"key_{stride}"))
+        if stride == "s16":
+            conv(f"{query}.Value", ("query_encoder", f"value_{stride}"), bias=True)
     conv("Decoder.convFM", ("decoder", "conv_readout"), bias=True)
     res_block("Decoder.ResMM", ("decoder", "res_s16"))
     for official, here in (("Decoder.RF3", "refine_s8"), ("Decoder.RF2", "refine_s4")):

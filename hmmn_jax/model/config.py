@@ -23,6 +23,9 @@ class HMMNConfig:
     # "none": convolutions with a bias and no normalisation, what `fold_batch_norm` makes for inference.
     norm: str = "batch"
     norm_groups: int = 8
+    # Keys are divided by their root mean square and scaled by learned factors, so that matching scores start, and stay, within
+    # reach of a softmax. Without ImageNet's weights a model does not learn to match otherwise.
+    normalise_keys: bool = False
 
     # Keys and values, memory and query alike.
     key_dim_s16: int = 128

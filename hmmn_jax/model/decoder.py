@@ -58,7 +58,8 @@ class ResBlock(nn.Module):
         """Keeps the shape."""
         features = x.shape[-1]
         y = Conv(features, self.config, name="conv1")(nn.relu(x))
-        return x + Conv(features, self.config, name="conv2")(nn.relu(y))
+        # The branch adds nothing at first: there is no normalisation here that would keep five such sums in a row from growing.
+        return x + Conv(features, self.config, kernel_init=nn.initializers.zeros, name="conv2")(nn.relu(y))
 
 
 def _res_block(config: HMMNConfig) -> nn.Module:

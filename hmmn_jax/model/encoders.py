@@ -9,7 +9,7 @@ from flax import struct
 from jaxtyping import Array, Float
 
 from hmmn_jax.model.config import HMMNConfig
-from hmmn_jax.model.layers import Conv, Kernel, conv2d
+from hmmn_jax.model.layers import Conv, Kernel, Key, conv2d
 from hmmn_jax.model.resnet import Trunk
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -67,10 +67,10 @@ class MemoryEncoder(nn.Module):
         self.conv_frame = Conv(config.stem_width, config, 7, 2, use_bias=config.norm == "none")
         self.conv_mask, self.conv_others = (Kernel((7, 7, 1, config.stem_width)) for _ in range(2))
         self.trunk = Trunk(config)
-        self.key_s16, self.value_s16 = Conv(config.key_dim_s16, config), Conv(config.value_dim_s16, config)
+        self.key_s16, self.value_s16 = Key(config.key_dim_s16, config), Conv(config.value_dim_s16, config)
         if config.use_topk_read:
-            self.key_s8, self.value_s8 = Conv(config.key_dim_s8, config), Conv(config.value_dim_s8, config)
-            self.key_s4, self.value_s4 = Conv(config.key_dim_s4, config), Conv(config.value_dim_s4, config)
+            self.key_s8, self.value_s8 = Key(config.key_dim_s8, config), Conv(config.value_dim_s8, config)
+            self.key_s4, self.value_s4 = Key(config.key_dim_s4, config), Conv(config.value_dim_s4, config)
 
     def stem(self, frame: Float[Array, "b H W 3"]) -> Float[Array, "b h2 w2 c"]:
         """The frame's share of the first layer, once for all objects; RGB in [0, 1], sides multiples of 16."""
@@ -116,15 +116,15 @@ class QueryEncoder(nn.Module):
         stem = Conv(config.stem_width, config, 7, 2, config.norm == "none", name="conv_frame")
         res2, res3, res4 = Trunk(config, name="trunk")(stem(Normalise(name="normalise")(frame)))
 
-        def head(name: str, x: jax.Array, features: int) -> jax.Array:
-            return Conv(features, config, name=name)(x)
+        def head(kind: type[Conv], name: str, x: jax.Array, features: int) -> jax.Array:
+            return kind(features, config, name=name)(x)
 
         fine = config.use_topk_read
         return QueryFeatures(
-            key_s16=head("key_s16", res4, config.key_dim_s16),
-            key_s8=head("key_s8", res3, config.key_dim_s8) if fine else None,
-            key_s4=head("key_s4", res2, config.key_dim_s4) if fine else None,
-            value_s16=head("value_s16", res4, config.value_dim_s16),
+            key_s16=head(Key, "key_s16", res4, config.key_dim_s16),
+            key_s8=head(Key, "key_s8", res3, config.key_dim_s8) if fine else None,
+            key_s4=head(Key, "key_s4", res2, config.key_dim_s4) if fine else None,
+            value_s16=head(Conv, "value_s16", res4, config.value_dim_s16),
             res3=res3,
             res2=res2,
         )

@@ -45,8 +45,15 @@ class HMMN(nn.Module):
         self.decoder = Decoder(self.config)
 
     def init_variables(self, key: jax.Array) -> dict[str, Any]:
-        """Random variables, seeded by `key`; their shapes do not depend on any frame's."""
-        return self.init(key, jnp.zeros((1, 3, STRIDE, STRIDE, 3)), jnp.zeros((1, 2, STRIDE, STRIDE)))
+        """Random variables, seeded by `key`; their shapes do not depend on any frame's.
+
+        The encoders start alike in all layers that both have, as they do from ImageNet's weights in the paper: so keys of like
+        patches match from the first step on, where two random networks would have to find a common language first.
+        """
+        variables = self.init(key, jnp.zeros((1, 3, STRIDE, STRIDE, 3)), jnp.zeros((1, 2, STRIDE, STRIDE)))
+        params = variables["params"]
+        memory_encoder = {name: params["query_encoder"].get(name, part) for name, part in params["memory_encoder"].items()}
+        return variables | {"params": params | {"memory_encoder": memory_encoder}}
 
     def memorize(self, frame: Num[Array, "b H W 3"], probs: Float[Array, "b o1 H W"]) -> Memory:
         """What is remembered of a frame, given the probabilities of its o = o1 - 1 objects: a `Memory` of one frame."""

@@ -90,6 +90,21 @@ class Conv(nn.Module):
         return y
 
 
+class Key(Conv):
+    """The convolution that gives keys, normalised where the config says so (`normalise_keys`)."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w k"]:
+        """Keys of all cells; with `normalise_keys` their root mean square is that of the learned `scale`, 1 at first."""
+        key = super().__call__(x)
+        if not self.config.normalise_keys:
+            return key
+        scale = self.param("scale", nn.initializers.ones, (self.features,))
+        wide = key.astype(at_least_float32(key))
+        size = jnp.sqrt(jnp.mean(wide**2, axis=-1, keepdims=True) + NORM_EPSILON)
+        return (wide / size * at_all_pixels(scale, key.shape)).astype(key.dtype)
+
+
 class Kernel(nn.Module):
     """The kernel of a convolution that is computed together with others."""
 
