@@ -1,7 +1,7 @@
 """Checkpoints in and out: the released PyTorch weights, trunks from ImageNet, and a comparison with the published code.
 
     python convert_weights.py from-torch HMMN_weights.pth OUT           # or .safetensors
-    python convert_weights.py to-torch OUT weights.safetensors          # or .pth, with PyTorch installed
+    python convert_weights.py to-torch OUT weights.safetensors          # or .pth, with PyTorch installed; --half: in float16
     python convert_weights.py imagenet resnet50.pth OUT                 # torchvision's, to start training from
     python convert_weights.py inspect FILE                              # or OUT
     python convert_weights.py verify --official CHECKOUT --checkpoint HMMN_weights.pth --frames JPEGS --mask 00000.png
@@ -22,7 +22,7 @@ from hmmn_jax.errors import CheckpointError, HMMNError
 from hmmn_jax.imagenet import from_resnet50
 from hmmn_jax.model import HMMNConfig
 from hmmn_jax.torch_file import read_torch_file, write_torch_file
-from hmmn_jax.torch_weights import to_torch
+from hmmn_jax.torch_weights import in_float16, to_torch
 from hmmn_jax.verify import verify
 
 
@@ -39,6 +39,8 @@ def run_to_torch(options: argparse.Namespace) -> None:
         raise CheckpointError(f"{options.file}: exists already; remove it or choose another name")
     variables, config = load_checkpoint(options.checkpoint)
     tensors = to_torch(variables, config)
+    if options.half:
+        tensors = in_float16(tensors)
     write_torch_file(options.file, tensors, {METADATA_KEY: config_to_json(config)})
     print(f"{options.checkpoint} -> {options.file}: {count(tensors)}")
 
@@ -88,7 +90,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         return added
 
     command("from-torch", run_from_torch, "file", "out")
-    command("to-torch", run_to_torch, "checkpoint", "file")
+    half = "floats in float16: half the size, half a thousandth from exact"
+    command("to-torch", run_to_torch, "checkpoint", "file").add_argument("--half", action="store_true", help=half)
     command("imagenet", run_imagenet, "file", "out").add_argument("--seed", type=int, default=0, help="of the new layers")
     command("inspect", run_inspect, "file")
     add = command("verify", run_verify).add_argument

@@ -110,6 +110,20 @@ def to_torch(variables: Variables, config: HMMNConfig) -> dict[str, np.ndarray]:
     return {name: _to_torch(np.asarray(flat[path]), path) for name, path in name_table(config).items()}
 
 
+def in_float16(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Floats rounded to float16, which `from_torch` reads as well; counters stay as they are.
+
+    Raises:
+      MismatchError: a number that float16 cannot hold.
+    """
+    with np.errstate(over="ignore"):
+        halves = {name: tensor.astype(np.float16) if tensor.dtype.kind == "f" else tensor for name, tensor in tensors.items()}
+    for name, half in halves.items():
+        if not np.array_equal(np.isfinite(half), np.isfinite(tensors[name])):
+            raise MismatchError(f"{name}: {np.abs(tensors[name]).max():.3g} is too large for float16, which ends at 65504")
+    return halves
+
+
 Shapes = Mapping[str, tuple[int, ...]]
 
 

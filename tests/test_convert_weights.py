@@ -107,6 +107,28 @@ def test_the_config_goes_along(small_file, tmp_path):
     assert load_checkpoint(tmp_path / "back.safetensors")[1] == SMALL
 
 
+def test_written_in_half_the_size(tmp_path, small_file):
+    assert run("to-torch", "--half", small_file, tmp_path / "half.safetensors") == 0
+    halves = load_file(tmp_path / "half.safetensors")
+    for name, tensor in small_tensors().items():
+        counter = tensor.dtype == np.int64
+        assert halves[name].dtype == (np.int64 if counter else np.float16)
+        np.testing.assert_array_equal(halves[name], tensor if counter else tensor.astype(np.float16))
+    found, config = load_checkpoint(tmp_path / "half.safetensors")
+    assert config == SMALL
+    kernel = found["params"]["decoder"]["conv_predict"]["kernel"]
+    assert kernel.dtype == np.float32
+    np.testing.assert_array_equal(kernel, halves["Decoder.pred2.weight"].transpose(2, 3, 1, 0))
+
+
+def test_what_float16_cannot_hold_is_told(tmp_path, capsys):
+    large = small_tensors() | {"Decoder.pred2.bias": np.array([1.0, -7e4], np.float32)}
+    save_file(large, tmp_path / "large.safetensors", METADATA)
+    told = failure(capsys, 1, "to-torch", "--half", tmp_path / "large.safetensors", tmp_path / "half.safetensors")
+    assert told == "Decoder.pred2.bias: 7e+04 is too large for float16, which ends at 65504"
+    assert not (tmp_path / "half.safetensors").exists()
+
+
 @pytest.mark.parametrize("dtype", ["float16", ml_dtypes.bfloat16])
 def test_a_file_of_half_the_size(tmp_path, dtype):
     halves = {name: tensor.astype(dtype) if tensor.dtype == np.float32 else tensor for name, tensor in small_tensors().items()}

@@ -34,7 +34,9 @@ def test_names_order_and_shapes_are_those_of_the_released_checkpoint():
     assert [(name, list(shape)) for name, shape in torch_shapes(HMMNConfig()).items()] == [(n, s) for n, s, _ in LAYOUT]
 
 
-@pytest.mark.parametrize("changes", [{}, {"norm": "group", "norm_groups": 4}, {"norm": "none"}, {"use_topk_read": False}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"norm": "group", "norm_groups": 4}, {"norm": "none"}, {"use_topk_read": False}, {"normalise_keys": True}]
+)
 def test_every_variable_has_one_name(changes):
     config = SMALL.replace(**changes)
     paths = list(name_table(config).values())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hmmn_jax import HMMN, HMMNConfig
-from tests.small import SMALL, one_hot, quick_jit, rectangles, shapes, variables, video
+from tests.small import SMALL, TINY, one_hot, quick_jit, rectangles, shapes, variables, video
 
 SIDE = 192  # 12 x 12 cells, of which k is less than a quarter
 
@@ -43,6 +43,25 @@ def test_the_small_model_is_a_hundredth_of_the_released_one():
 
     assert 40e6 < size(HMMNConfig()) < 45e6
     assert size(SMALL) < size(HMMNConfig()) / 100
+
+
+def test_a_model_starts_with_keys_that_match():
+    """Of one frame with an empty mask, both encoders give the same keys; and the decoder's residual branches add nothing."""
+    config = TINY.replace(normalise_keys=True)
+    model = HMMN(config)
+    start = quick_jit(model.init_variables)(jax.random.key(0))
+    frame, probs = jnp.asarray(video(1, 32, 48)), jnp.zeros((1, 2, 32, 48)).at[:, 0].set(1)
+    memory = apply("memorize", config, start, frame, probs)
+    query = apply("encode_query", config, start, frame)
+    for stride in ("s16", "s8", "s4"):
+        key = getattr(query, f"key_{stride}")
+        assert np.ptp(key) > 0.1
+        np.testing.assert_allclose(getattr(memory, f"key_{stride}")[:, 0, 0], key, rtol=0, atol=1e-5)
+    blocks = [start["params"]["decoder"]["res_s16"]]
+    blocks += [
+        start["params"]["decoder"][refine][block] for refine in ("refine_s8", "refine_s4") for block in ("res_skip", "res_out")
+    ]
+    assert all(np.any(block["conv1"]["kernel"]) and not np.any(block["conv2"]["kernel"]) for block in blocks)
 
 
 @pytest.mark.parametrize(

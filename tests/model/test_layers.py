@@ -12,7 +12,7 @@ from hmmn_jax import HMMN
 from hmmn_jax.model.decoder import upsample
 from hmmn_jax.model.folding import fold_batch_norm
 from hmmn_jax.model.frames import crop_from_stride, pad_to_stride, stride_padding, to_unit_range
-from hmmn_jax.model.layers import Conv, FrozenBatchNorm, conv2d
+from hmmn_jax.model.layers import Conv, FrozenBatchNorm, Key, conv2d
 from hmmn_jax.model.resnet import Trunk
 from tests import oracles
 from tests.small import SMALL, one_hot, quick_jit, rectangles, variables
@@ -49,6 +49,16 @@ def test_convolution_adds_its_bias_and_keeps_to_its_dtype():
     assert Conv(2, SMALL).apply(parameters, x)[0, 0, 0].tolist() == [1.5, -2.0]
     assert Conv(2, SMALL).apply(parameters, x).dtype == jnp.float32
     assert Conv(2, SMALL.replace(dtype="bfloat16")).apply(parameters, x).dtype == jnp.bfloat16
+
+
+def test_normalised_keys_have_the_size_of_their_scale(x64):
+    x, kernel, bias, scale = draw(2, 4, 5, 3), draw(3, 3, 3, 6, seed=1), draw(6, seed=2), draw(6, seed=3)
+    plain, normalised = Key(6, SMALL), Key(6, SMALL.replace(normalise_keys=True))
+    key = np.stack([oracles.conv(image, kernel, 1) for image in x]) + bias
+    parameters = {"kernel": jnp.asarray(kernel), "bias": jnp.asarray(bias)}
+    np.testing.assert_allclose(plain.apply({"params": parameters}, jnp.asarray(x)), key, rtol=0, atol=1e-12)
+    found = normalised.apply({"params": parameters | {"scale": jnp.asarray(scale)}}, jnp.asarray(x))
+    np.testing.assert_allclose(found, key / np.sqrt((key**2).mean(-1, keepdims=True) + 1e-5) * scale, rtol=0, atol=1e-12)
 
 
 def test_max_pool_pads_one_on_each_side(x64):
