@@ -13,7 +13,7 @@ from hmmn_jax.model.decoder import upsample
 from hmmn_jax.model.folding import fold_batch_norm
 from hmmn_jax.model.frames import crop_from_stride, pad_to_stride, stride_padding, to_unit_range
 from hmmn_jax.model.layers import Conv, FrozenBatchNorm, Key, conv2d
-from hmmn_jax.model.resnet import Trunk
+from hmmn_jax.model.resnet import Trunk, max_pool
 from tests import oracles
 from tests.small import SMALL, one_hot, quick_jit, rectangles, variables
 
@@ -72,6 +72,19 @@ def test_max_pool_pads_one_on_each_side(x64):
     for i, j in np.ndindex(6, 8):
         window = stem[0, max(2 * i - 1, 0) : 2 * i + 2, max(2 * j - 1, 0) : 2 * j + 2]
         np.testing.assert_array_equal(res2[0, i, j], np.maximum(window.max((0, 1)), 0))
+
+
+def test_the_gradient_of_max_pool_goes_to_each_windows_maximum(x64):
+    x, gradient = np.abs(draw(2, 6, 8, 3)), draw(2, 3, 4, 3, seed=1)
+    y, backward = jax.vjp(max_pool, jnp.asarray(x))
+    expected = np.zeros_like(x)
+    for image, i, j, channel in np.ndindex(gradient.shape):
+        rows, columns = max(2 * i - 1, 0), max(2 * j - 1, 0)
+        window = x[image, rows : 2 * i + 2, columns : 2 * j + 2, channel]
+        row, column = np.unravel_index(window.argmax(), window.shape)
+        assert y[image, i, j, channel] == window.max()
+        expected[image, rows + row, columns + column, channel] += gradient[image, i, j, channel]
+    np.testing.assert_allclose(backward(jnp.asarray(gradient))[0], expected, rtol=0, atol=1e-15)
 
 
 def test_batch_norm_uses_its_stored_statistics(x64):

@@ -1,0 +1,70 @@
+"""What each part of the memory earns: one checkpoint, segmenting annotated sequences with parts of it switched off.
+
+    python benchmarks/ablation.py --checkpoint hmmn_jax/weights/tiny.safetensors --data DAVIS --size 240
+
+Prints J&F, J and F of the sequences' first masks taken as one object (DAVIS-2016), at the size of their frames. The weights are
+the same in each row: a model trained here has met each fine memory both there and away, and the kernel never.
+"""
+
+import argparse
+from pathlib import Path
+
+import flax
+from absl import logging
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from hmmn_jax import HMMNConfig, Segmenter, load_checkpoint
+from hmmn_jax.layouts import read_davis
+from hmmn_jax.torch_weights import abstract_variables
+from hmmn_jax.training.validation import require_annotations, validate
+
+FIRST_ONLY = {"max_memory_frames": 1}
+# Name -> what changes in the model's config, and in how the Segmenter remembers.
+VARIANTS: dict[str, tuple[dict, dict]] = {
+    "as it is (every 5th frame)": ({}, {}),
+    "no top-k reads (strides 8 and 4)": ({"use_topk_read": False}, {}),
+    "no kernel": ({"use_kernel": False}, {}),
+    "neither": ({"use_topk_read": False, "use_kernel": False}, {}),
+    "every frame": ({}, {"mem_every": 1}),
+    "every 10th frame": ({}, {"mem_every": 10}),
+    "first and previous frame": ({}, FIRST_ONLY),
+}
+
+
+def those_of(config: HMMNConfig, variables: dict) -> dict:
+    """Of a model's variables those that the same model with parts switched off has."""
+    wanted = flax.traverse_util.flatten_dict(abstract_variables(config))
+    found = flax.traverse_util.flatten_dict(variables)
+    return flax.traverse_util.unflatten_dict({path: found[path] for path in wanted})
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True, help="a folder laid out as DAVIS-2016 is")
+    parser.add_argument("--split", default="val")
+    parser.add_argument("--sequences", nargs="*", help="some of them")
+    parser.add_argument("--size", type=int, default=0, help="shorter side of what the network sees; 0: as the frames are")
+    parser.add_argument("--only", nargs="*", help="rows whose name starts so")
+    args = parser.parse_args()
+    logging.set_verbosity(logging.ERROR)
+    variables, config = load_checkpoint(args.checkpoint)
+    sequences = read_davis(args.data, "2016", args.split, None, names=args.sequences and tuple(args.sequences))
+    require_annotations(sequences)
+    settings = ConfigDict({"size": args.size, "single_object": True})
+    chosen = {name: of for name, of in VARIANTS.items() if not args.only or name.startswith(tuple(args.only))}
+    names = [sequence.name for sequence in sequences]
+    rows = [["", "J&F", "J", "F", *names]]
+    for name, (changes, remembering) in tqdm(chosen.items(), unit="row"):
+        model = config.replace(**changes)
+        segmenter = Segmenter(those_of(model, variables), model, **remembering)
+        result = validate(segmenter, sequences, settings)
+        figures = [result.scores[key] for key in ("jf", "j", "f")] + [result.sequences[sequence] for sequence in names]
+        rows.append([name, *(f"{figure:.3f}" for figure in figures)])
+    print(*("| " + " | ".join(row) + " |" for row in (rows[0], ["---"] * len(rows[0]), *rows[1:])), sep="\n")
+
+
+if __name__ == "__main__":
+    main()
