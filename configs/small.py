@@ -27,7 +27,7 @@ def get_config() -> ConfigDict:
     config.data = data.small_videos()
     config.data.size = (128, 128)
     config.data.resize = 128
-    config.data.min_area = 60
+    config.data.min_area = 120
     config.data.max_objects = 1
     # Other objects in every clip, any of which may be the one to follow: its looks alone do not tell which it is.
     config.data.copy_paste.probability = 1.0
@@ -37,18 +37,18 @@ def get_config() -> ConfigDict:
     config.data.colour.clip = data.jitter(0.2, 0.05)
     config.data.reverse = 0.5
     # Of the clips, half are videos in the end.
-    config.data.sets.davis = data.source("davis/train26", still=False, repeat=((0, 0.0), (12_000, STILLS / VIDEOS)))
-    config.data.max_skip = ((0, 6), (24_000, 15))
+    config.data.sets.davis = data.source("davis/train26", still=False, repeat=((0, 0.0), (10_000, STILLS / VIDEOS)))
+    config.data.max_skip = ((0, 6), (20_000, 15))
     config.batch = 8
-    config.samples = 36_000
+    config.samples = 32_000
     config.optimizer = ConfigDict({"name": "adamw", "clip_norm": 1.0, "weight_decay": 1e-4})
     config.learning_rate.schedule = "cosine"
-    config.learning_rate.peak = 8e-4
-    config.learning_rate.warmup = 1600
-    config.ema_decay = 0.998
+    config.learning_rate.peak = 3e-4
+    config.learning_rate.warmup = 800
+    config.ema_decay = 0.995
     config.log_every = 50
     config.checkpoint.every = 250
-    config.validation.every = 1500
+    config.validation.every = 1000
     config.validation.year = "2016"
     config.validation.single_object = True
     config.validation.size = 240

@@ -23,8 +23,8 @@ class HMMNConfig:
     # "none": convolutions with a bias and no normalisation, what `fold_batch_norm` makes for inference.
     norm: str = "batch"
     norm_groups: int = 8
-    # Keys are divided by their root mean square and scaled by learned factors, so that matching scores start, and stay, within
-    # reach of a softmax. Without ImageNet's weights a model does not learn to match otherwise.
+    # Keys lose their mean over the frame and get a learned length, so that from the start a cell matches its like and few
+    # others, and scores stay within reach of a softmax: for training from scratch, which is not in the paper.
     normalise_keys: bool = False
 
     # Keys and values, memory and query alike.

@@ -13,6 +13,7 @@ from hmmn_jax.model.winograd import winograd_conv3x3
 
 NORM_EPSILON = 1e-5
 FEW_CHANNELS = 4  # most outputs for which a direct convolution was measured to be wasteful
+KEY_SHARPNESS = 16.0  # score of two normalised keys that point the same way, before training
 WINOGRAD_CHANNELS = 64  # fewest channels, in and out, with which Winograd was measured to win
 
 KERNELS_PER_CELL = 400  # with more, transforming kernels was measured to cost more than it saves
@@ -95,12 +96,13 @@ class Key(Conv):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w k"]:
-        """Keys of all cells; with `normalise_keys` their root mean square is that of the learned `scale`, 1 at first."""
+        """Keys of all cells; with `normalise_keys` without their mean over the frame, and as long as the learned `scale`."""
         key = super().__call__(x)
         if not self.config.normalise_keys:
             return key
-        scale = self.param("scale", nn.initializers.ones, (self.features,))
+        scale = self.param("scale", nn.initializers.constant((KEY_SHARPNESS**2 / self.features) ** 0.25), (self.features,))
         wide = key.astype(at_least_float32(key))
+        wide = wide - wide.mean((1, 2), keepdims=True)  # what all cells have in common tells none from another
         size = jnp.sqrt(jnp.mean(wide**2, axis=-1, keepdims=True) + NORM_EPSILON)
         return (wide / size * at_all_pixels(scale, key.shape)).astype(key.dtype)
 

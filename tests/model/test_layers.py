@@ -58,7 +58,16 @@ def test_normalised_keys_have_the_size_of_their_scale(x64):
     parameters = {"kernel": jnp.asarray(kernel), "bias": jnp.asarray(bias)}
     np.testing.assert_allclose(plain.apply({"params": parameters}, jnp.asarray(x)), key, rtol=0, atol=1e-12)
     found = normalised.apply({"params": parameters | {"scale": jnp.asarray(scale)}}, jnp.asarray(x))
+    key -= key.mean((1, 2), keepdims=True)
     np.testing.assert_allclose(found, key / np.sqrt((key**2).mean(-1, keepdims=True) + 1e-5) * scale, rtol=0, atol=1e-12)
+
+
+def test_normalised_keys_start_with_scores_of_sixteen_for_what_is_alike(x64):
+    """At any width: a score is the inner product over the root of the width."""
+    for features in (16, 48):
+        layer = Key(features, SMALL.replace(normalise_keys=True))
+        key, _ = layer.init_with_output(jax.random.key(0), jnp.asarray(draw(1, 6, 8, 3)))
+        np.testing.assert_allclose((key**2).sum(-1) / np.sqrt(features), 16, rtol=1e-3)
 
 
 def test_max_pool_pads_one_on_each_side(x64):
