@@ -13,7 +13,7 @@ from hmmn_jax.model.decoder import upsample
 from hmmn_jax.model.folding import fold_batch_norm
 from hmmn_jax.model.frames import crop_from_stride, pad_to_stride, stride_padding, to_unit_range
 from hmmn_jax.model.layers import Conv, FrozenBatchNorm, Key, conv2d
-from hmmn_jax.model.resnet import Trunk, max_pool
+from hmmn_jax.model.resnet import Trunk, _max_of_windows, max_pool
 from tests import oracles
 from tests.small import SMALL, one_hot, quick_jit, rectangles, variables
 
@@ -83,9 +83,10 @@ def test_max_pool_pads_one_on_each_side(x64):
         np.testing.assert_array_equal(res2[0, i, j], np.maximum(window.max((0, 1)), 0))
 
 
-def test_the_gradient_of_max_pool_goes_to_each_windows_maximum(x64):
+@pytest.mark.parametrize("pool", [max_pool, _max_of_windows], ids=["here", "on accelerators"])
+def test_the_gradient_of_max_pool_goes_to_each_windows_maximum(x64, pool):
     x, gradient = np.abs(draw(2, 6, 8, 3)), draw(2, 3, 4, 3, seed=1)
-    y, backward = jax.vjp(max_pool, jnp.asarray(x))
+    y, backward = jax.vjp(pool, jnp.asarray(x))
     expected = np.zeros_like(x)
     for image, i, j, channel in np.ndindex(gradient.shape):
         rows, columns = max(2 * i - 1, 0), max(2 * j - 1, 0)
