@@ -24,12 +24,12 @@ from ml_collections import ConfigDict, config_flags
 
 import hmmn_jax
 from hmmn_jax.errors import HMMNError
-from hmmn_jax.evaluation.outputs import Outputs
+from hmmn_jax.evaluation.outputs import MASKS, Outputs
 from hmmn_jax.evaluation.predict import Cost, check_failures, make_segmenters, predict
 from hmmn_jax.evaluation.protocols import Task, read_own_video, read_task
 from hmmn_jax.evaluation.report import write_report
 from hmmn_jax.evaluation.run_record import claim_folder, mask_settings, weights_digest
-from hmmn_jax.evaluation.score_files import discard_scores, lacks_annotations, score_folder, score_table, write_scores
+from hmmn_jax.evaluation.score_files import REPORT, discard_scores, lacks_annotations, score_folder, score_table, write_scores
 from hmmn_jax.evaluation.submission import SUBMISSION, discard_submission, write_submission
 from hmmn_jax.evaluation.views import Views
 from hmmn_jax.inference.host_memory import keep_host_memory_small
@@ -47,23 +47,17 @@ MOVIE = flags.DEFINE_enum("movie", None, ["mp4", "gif"], "Also write one movie o
 
 
 def load_model(config: ConfigDict) -> tuple[dict, hmmn_jax.HMMNConfig]:
-    """Variables and config of the checkpoint, or of the untrained model that the config describes."""
-    if CHECKPOINT.value is not None:
-        variables, model_config = hmmn_jax.load_checkpoint(CHECKPOINT.value)
-    elif "untrained" in config:
-        print("NOTE: no checkpoint given: a small model with RANDOM weights; its masks mean nothing.")
-        model_config = hmmn_jax.HMMNConfig.from_dict(config.untrained.to_dict())
-        variables = jax.jit(hmmn_jax.HMMN(model_config).init_variables)(jax.random.key(0))
-    else:
+    """Variables and config of the checkpoint."""
+    if CHECKPOINT.value is None:
         raise HMMNError("--checkpoint is missing: a folder that convert_weights.py or train.py wrote, or one file")
+    variables, model_config = hmmn_jax.load_checkpoint(CHECKPOINT.value)
     return variables, model_config.replace(dtype=config.dtype) if config.dtype else model_config
 
 
-def segment(config: ConfigDict, task: Task) -> Cost:
+def segment(config: ConfigDict, task: Task, outputs: Outputs) -> Cost:
     """Writes the masks; prints and gives what it took. Raises HMMNError when all is done where sequences failed."""
     if not task.clips:
         check_failures(task.failures)
-    outputs = Outputs(Path(OUTPUT.value), OVERLAYS.value, MOVIE.value, config.fps, config.save_scores)
     views = Views(config.size, tuple(config.scales), config.flip)
     variables, model = load_model(config)
     inputs = {flag.name: str(Path(flag.value).absolute()) for flag in (DATA, FRAMES, MASK) if flag.value is not None}
@@ -74,7 +68,7 @@ def segment(config: ConfigDict, task: Task) -> Cost:
     segmenters = make_segmenters(variables, model, config, len(task.clips))
     del variables  # each segmenter has its own copy, folded
     cost, failures = predict(segmenters, task.clips, outputs, views)
-    print(f"{cost}\nwritten to {OUTPUT.value}")
+    print(cost)
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices("all masks are written")
     check_failures(task.failures | failures)
@@ -83,8 +77,7 @@ def segment(config: ConfigDict, task: Task) -> Cost:
 
 def about(config: ConfigDict, masks: Path) -> dict:
     """What was done, for those who find the results later."""
-    checkpoint = CHECKPOINT.value or (None if SCORE.value else "none: random weights")
-    where = {"masks": str(masks), "data": DATA.value or FRAMES.value, "checkpoint": checkpoint}
+    where = {"masks": str(masks), "data": DATA.value or FRAMES.value, "checkpoint": CHECKPOINT.value}
     return {"command": shlex.join(sys.argv)} | where | {"config": config.to_dict()}
 
 
@@ -122,17 +115,22 @@ def run(config: ConfigDict) -> None:
         print(f"NOTE: {note}", file=sys.stderr)
     if SCORE.value is not None:
         return score(config, task, Path(SCORE.value))
-    cost, masks = segment(config, task), Path(OUTPUT.value) / "masks"
+    outputs = Outputs(Path(OUTPUT.value), OVERLAYS.value, MOVIE.value, config.fps, config.save_scores)
+    cost, masks = segment(config, task, outputs), outputs.folder / MASKS
     if jax.process_index() > 0:
         return None
     if config.submission:
-        members = write_submission(Path(OUTPUT.value), task.sequences, config.submission)
-        print(f"{len(members)} masks for the server in {Path(OUTPUT.value) / SUBMISSION}")
+        members = write_submission(outputs.folder, task.sequences, config.submission)
+        print(f"{len(members)} masks for the server in {outputs.folder / SUBMISSION}")
+        report(config, task, masks, cost)
     elif reasons := ["a video of your own"] if own else [*filter(None, map(lacks_annotations, task.sequences))]:
         print(f"not scored: {reasons[0]}")
+        report(config, task, masks, cost)
     else:
-        return score(config, task, masks, cost)
-    return report(config, task, masks, cost)
+        score(config, task, masks, cost)
+    for kind, place in (outputs.places_of(task.clips) | {"report": outputs.folder / REPORT}).items():
+        print(f"{kind + ':':<10}{place}")
+    return None
 
 
 def main(_: list[str]) -> None:

@@ -1,78 +1,77 @@
-"""Renders the clip in `data/sample`: two textured objects that move, turn, change size and cross, on a panning background.
+"""Renders the clip in `data/sample`: two koi in a pond, of which one swims under the other and under a lily pad.
 
-    python data/make_sample.py data/sample
+    python -m data.make_sample data/sample
 
-Everything is drawn here, so the clip carries this project's licence. The folder has DAVIS's layout.
+Everything is drawn here and in `data/pond.py`, so the clip carries this project's licence. The folder has DAVIS's layout.
 """
 
 import argparse
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-HEIGHT, WIDTH, FRAMES = 192, 336, 24
+from data.pond import FINE, GOLD, HEIGHT, WIDTH, bend_koi, blur, columns, lily_pad, mix, paint_koi, pebbles, rows, sunlight
+from hmmn_jax.layouts import write_mask
+
+NAME, RESOLUTION, FRAMES = "koi", "240p", 40
+PAN = np.array([46.0, 10.0])  # how far the camera moves over the pond, pixels in x and y
+LIGHT = np.array([5.0, 8.0])  # where the shadow of something falls that lies one unit higher
+RED, WATER = np.array([[0.93, 0.27, 0.08], [0.10, 0.42, 0.40]])
 
 
-def noise(rng: np.random.Generator, height: int, width: int, cells: int) -> np.ndarray:
-    """Smooth noise in [0, 1], `[height, width, 3]`: octaves of random colours, interpolated."""
-    octaves = []
-    for octave in range(4):
-        grid = rng.random((cells * 2**octave, cells * 2**octave * width // height, 3), np.float32)
-        channels = [Image.fromarray(grid[..., c]).resize((width, height), Image.Resampling.BICUBIC) for c in range(3)]
-        octaves.append(np.stack([np.asarray(channel) for channel in channels], -1) / 2**octave)
-    total = sum(octaves)
-    return np.clip((total - total.min()) / (total.max() - total.min()), 0, 1)
+def curve(*points: tuple[float, float]) -> np.ndarray:
+    """A Bezier curve with four control points, `[200,2]`."""
+    t = np.linspace(0, 1, 200)[:, None]
+    return sum(c * (1 - t) ** (3 - i) * t**i * np.array(p) for i, (c, p) in enumerate(zip((1, 3, 3, 1), points, strict=True)))
 
 
-def blob(y: np.ndarray, x: np.ndarray, lobes: int, depth: float) -> np.ndarray:
-    """True inside a rounded star of radius 1 around the origin."""
-    return np.hypot(y, x) < 1 + depth * np.cos(lobes * np.arctan2(y, x))
-
-
-def render() -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Frames uint8 `[H,W,3]` and ids uint8 `[H,W]`; object 2 passes in front of object 1."""
+def render(indices: Iterable[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Draws some of the frames, uint8 `[H,W,3]`, with ids, uint8 `[H,W]`; 1 passes over 2, the lily pads over both."""
     rng = np.random.default_rng(7)
-    background = 0.25 + 0.5 * noise(rng, HEIGHT, WIDTH * 2, 6) * np.array([0.7, 1.0, 0.75], np.float32)
-    textures = [noise(rng, 128, 128, 5) * colour for colour in (np.array([1.0, 0.55, 0.3]), np.array([0.45, 0.6, 1.0]))]
-    rows, columns = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
-    frames, masks = [], []
-    for t in np.linspace(0, 1, FRAMES):
-        pan = int(60 * t)
-        frame = background[:, pan : pan + WIDTH].copy()
-        mask = np.zeros((HEIGHT, WIDTH), np.uint8)
-        paths = (
-            (0.55 + 0.08 * np.sin(5 * t), 0.25 + 0.42 * t, 38 * (1 + 0.35 * t), 0.8 * t, 5, 0.18),
-            (0.45 + 0.12 * np.cos(4 * t), 0.80 - 0.55 * t, 30 * (1.15 - 0.3 * t), -1.4 * t, 3, 0.25),
+    ground = pebbles(rng, *((np.array([HEIGHT, WIDTH]) + PAN[::-1] + 2) * FINE).astype(int))
+    red, gold = paint_koi(rng, RED, 0.1), paint_koi(rng, GOLD, 9)
+    red_way, gold_way = curve((4, 46), (140, 10), (200, 150), (450, 180)), curve((422, 62), (270, 10), (200, 250), (20, 60))
+    for index in indices:
+        t = index / (FRAMES - 1)
+        left, top = (PAN * t * FINE).round().astype(int)
+        x, y = columns + left / FINE, rows + top / FINE  # in the pond
+        ax, ay = 1.25 * PAN * t  # what is nearer to the camera moves more
+        layers = (  # from below: id, height above the ground, picture
+            (2, 1.0, bend_koi(gold, gold_way, t, 3.6 * t, 138 - 16 * t)),
+            (1, 1.8, bend_koi(red, red_way, t, 3.1 * t, 128 + 58 * t**1.5)),
+            (0, 2.2, lily_pad(140 - ax, 172 - ay, 56, 0.5 + 0.3 * t, flower=True)),
+            (0, 2.2, lily_pad(352 - ax, 228 - ay, 44, 3.0 - 0.3 * t, flower=False)),
         )
-        for object_id, (texture, (y, x, radius, angle, lobes, depth)) in enumerate(zip(textures, paths, strict=True), 1):
-            dy, dx = (rows - y * HEIGHT) / radius, (columns - x * WIDTH) / radius
-            v, u = dy * np.cos(angle) - dx * np.sin(angle), dy * np.sin(angle) + dx * np.cos(angle)
-            inside = blob(v, u, lobes, depth)
-            shade = np.clip(1.15 - 0.25 * np.hypot(dy, dx), 0.6, 1.2)[..., None]
-            sampled = texture[np.clip(64 + v * 45, 0, 127).astype(int), np.clip(64 + u * 45, 0, 127).astype(int)]
-            frame = np.where(inside[..., None], sampled * shade, frame)
-            mask[inside] = object_id
-        frame += rng.normal(0, 0.012, frame.shape)
-        frames.append((np.clip(frame, 0, 1) * 255).round().astype(np.uint8))
-        masks.append(mask)
-    return frames, masks
+        frame = ground[top : top + HEIGHT * FINE, left : left + WIDTH * FINE]
+        frame = mix(frame, WATER, 0.4) * sunlight(x, y, t)[..., None]
+        mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+        for object_id, height, picture in layers:
+            colour, alpha = picture[..., :3], picture[..., 3]
+            dx, dy = (LIGHT * height * FINE).astype(int)
+            shadow = np.pad(alpha, ((dy, 0), (dx, 0)))[: HEIGHT * FINE, : WIDTH * FINE]
+            frame = frame * (1 - 0.5 * blur(shadow, 3.5 * FINE))[..., None]
+            if object_id:  # under water
+                colour = mix(colour, WATER, 0.1) * sunlight(x - 8, y - 12, t)[..., None]
+            frame = mix(frame, colour, alpha)
+            mask[alpha.reshape(HEIGHT, FINE, WIDTH, FINE).mean((1, 3)) >= 0.45] = object_id  # fins let 0.15 through
+        frame = frame.reshape(HEIGHT, FINE, WIDTH, FINE, 3).mean((1, 3))
+        frame += np.random.default_rng(index).normal(0, 0.008, frame.shape)
+        yield (np.clip(frame, 0, 1) * 255).round().astype(np.uint8), mask
 
 
 def main() -> None:
     """Writes the clip as JPEGs and indexed PNGs."""
-    from hmmn_jax.layouts.images import write_mask
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path)
     root = parser.parse_args().output
-    images, annotations = root / "JPEGImages" / "192p" / "crossing", root / "Annotations" / "192p" / "crossing"
-    images.mkdir(parents=True, exist_ok=True)
-    annotations.mkdir(parents=True, exist_ok=True)
-    (root / "ImageSets" / "2017").mkdir(parents=True, exist_ok=True)
-    (root / "ImageSets" / "2017" / "val.txt").write_text("crossing\n")
-    for index, (frame, mask) in enumerate(zip(*render(), strict=True)):
-        Image.fromarray(frame).save(images / f"{index:05d}.jpg", quality=88)
+    images, annotations = (root / kind / RESOLUTION / NAME for kind in ("JPEGImages", "Annotations"))
+    for folder in (images, annotations, root / "ImageSets" / "2017"):
+        folder.mkdir(parents=True, exist_ok=True)
+    (root / "ImageSets" / "2017" / "val.txt").write_text(f"{NAME}\n")
+    for index, (frame, mask) in enumerate(render(range(FRAMES))):
+        Image.fromarray(frame).save(images / f"{index:05d}.jpg", quality=75, optimize=True)
         write_mask(annotations / f"{index:05d}.png", mask)
 
 

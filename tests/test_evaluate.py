@@ -83,7 +83,8 @@ def test_a_benchmark_from_lists_to_masks(world, whole, tmp_path):
     assert summary["objects"] == 2 and summary["about"]["checkpoint"] == str(world / "out")
     again = evaluate("--data", world / "davis", "--score", run / "masks", "--output", tmp_path / "again")
     assert again.returncode == 0, again.stderr
-    assert again.stdout in done.stdout and "mean over objects" in again.stdout
+    assert again.stdout in done.stdout and done.stdout.endswith(f"report:   {run / 'report.html'}\n")
+    assert f"movies:   {run / 'movies'}\n" in done.stdout and "mean over objects" in again.stdout
     assert json.loads((tmp_path / "again" / "summary.json").read_text())["per_sequence"] == summary["per_sequence"]
 
 
@@ -135,6 +136,7 @@ def test_a_folder_of_images(world, tmp_path):
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "masks" / "cat").iterdir())) == 3
     assert (tmp_path / "report.html").read_text().count("<img") == 3
+    assert done.stdout.endswith(f"masks:    {tmp_path / 'masks' / 'cat'}\nreport:   {tmp_path / 'report.html'}\n")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,11 @@ class Outputs:
         kinds = {OVERLAYS: self.overlays, SCORES: self.save_scores, MASKS: True}
         movie = {MOVIES: self.folder / MOVIES / f"{clip}.{self.movie}"} if self.movie else {}
         return movie | {kind: self.folder / kind / clip for kind, wanted in kinds.items() if wanted}
+
+    def places_of(self, clips: Sequence[Clip]) -> dict[str, Path]:
+        """By kind where the results of several clips are: folders that have those of all; of a single clip its own."""
+        places = self.places(clips[0].name)
+        return places if len(clips) == 1 else {kind: place.parent for kind, place in places.items()}
 
     def are_there(self, clip: Clip) -> bool:
         """Whether an earlier run wrote all of this for the clip, from the files that it has now."""
