@@ -65,7 +65,9 @@ class MemoryEncoder(nn.Module):
         config = self.config
         self.normalise = Normalise()
         self.conv_frame = Conv(config.stem_width, config, 7, 2, use_bias=config.norm == "none")
-        self.conv_mask, self.conv_others = (Kernel((7, 7, 1, config.stem_width)) for _ in range(2))
+        self.conv_mask = Kernel((7, 7, 1, config.stem_width))
+        # Zero, so that a model that has only been shown one object at a time takes no notice of others.
+        self.conv_others = Kernel((7, 7, 1, config.stem_width), nn.initializers.zeros)
         self.trunk = Trunk(config)
         self.key_s16, self.value_s16 = Key(config.key_dim_s16, config), Conv(config.value_dim_s16, config)
         if config.use_topk_read:

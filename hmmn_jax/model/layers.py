@@ -111,11 +111,12 @@ class Kernel(nn.Module):
     """The kernel of a convolution that is computed together with others."""
 
     shape: tuple[int, int, int, int]
+    kernel_init: nn.initializers.Initializer = nn.initializers.he_normal()
 
     @nn.compact
     def __call__(self) -> Float[Array, "k k c o"]:
         """The parameter."""
-        return self.param("kernel", nn.initializers.he_normal(), self.shape)
+        return self.param("kernel", self.kernel_init, self.shape)
 
 
 class FrozenBatchNorm(nn.Module):
