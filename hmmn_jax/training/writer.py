@@ -1,5 +1,6 @@
 """What a run says of itself: numbers as lines of JSON and in TensorBoard, pictures in TensorBoard and as PNG files."""
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -7,13 +8,16 @@ from typing import Any
 import jax
 import numpy as np
 from jaxtyping import UInt8
-from tensorboardX import SummaryWriter
 
 from hmmn_jax.evaluation.pictures import write_image
 from hmmn_jax.layouts import atomic_path
 from hmmn_jax.layouts.files import writing_errors
 
 METRICS_FILE = "metrics.jsonl"
+
+# Imported when a run opens its files, as it imports PyTorch where that is installed: seconds, before any mistake is told.
+if importlib.util.find_spec("tensorboardX") is None:
+    raise ModuleNotFoundError("No module named 'tensorboardX'", name="tensorboardX")
 
 
 class Writer:
@@ -26,6 +30,8 @@ class Writer:
         """Opens the files; what a killed run wrote of steps after `first_step`, which come again, is dropped."""
         self.workdir, self._active = workdir, jax.process_index() == 0
         if self._active:
+            from tensorboardX import SummaryWriter
+
             kept = [line for line in read_metrics(workdir) if line["step"] <= first_step]
             with atomic_path(workdir / METRICS_FILE) as path:
                 path.write_text("".join(map(_line, kept)))
