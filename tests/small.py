@@ -45,6 +45,16 @@ quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimizati
 
 
 @contextlib.contextmanager
+def quick_compilation():
+    """The same for what the package compiles by itself: each of its programs that is met here for the first time."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", False)
+
+
+@contextlib.contextmanager
 def untyped():
     """The package as users meet it, whose mistakes are told by itself and not by the type checks of the tests."""
     jaxtyping.config.update("jaxtyping_disable", True)
