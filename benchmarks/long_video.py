@@ -90,7 +90,8 @@ def report(curves: dict[str, dict[int, float]], bound: int, out: Path) -> None:
     print(f"MB resident; a slot takes {SLOT:.3f}\n| frame | {' | '.join(curves)} |\n|{'---|' * (1 + len(curves))}")
     figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
     for mark in MARKS:
-        cells = [next((f"{curve[frame]:.0f}" for frame in sorted(curve) if frame >= mark), "") for curve in curves.values()]
+        near = [min(curve, key=lambda frame: abs(frame - mark)) for curve in curves.values()]
+        cells = [f"{c[i]:.0f}" if abs(i - mark) < 10 else "" for c, i in zip(curves.values(), near, strict=True)]
         print(f"| {mark} | {' | '.join(cells)} |")
     for (name, curve), style in zip(curves.items(), ("-", "-", "k:"), strict=True):
         axes.plot(*zip(*sorted(curve.items()), strict=True), style, label=name)
