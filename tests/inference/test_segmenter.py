@@ -241,6 +241,19 @@ def test_a_bank_that_grows_is_one_that_was_large(x64, monkeypatch):
     assert_same(found[2], found[8], atol=TOLERANCE)
 
 
+def test_a_bank_that_grows_lets_go_of_the_one_that_was_full(monkeypatch):
+    monkeypatch.setattr(module, "FIRST_CAPACITY", 2)
+    frames, segmenter = video(4), make(mem_every=1)
+    state = segmenter.init(frames[0], MASK)
+    for frame in frames[1:3]:
+        state, _ = segmenter.step(state, frame, donate=True)
+    full = [(track.bank.key_s16, track.bank.value_s16, track.bank.centres) for track in state.tracks]
+    assert {key.shape[2] for key, _, _ in full} == {2}
+    grown, _ = segmenter.step(state, frames[3], donate=True)
+    assert {track.bank.capacity for track in grown.tracks} == {4}
+    assert all(buffer.is_deleted() for buffers in full for buffer in buffers)
+
+
 @pytest.mark.parametrize("size", [2, 4])
 def test_batches_of_objects_do_not_matter(x64, size):
     frames, mask = video(3), rectangles((1, 2, 4, 8, 16))

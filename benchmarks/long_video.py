@@ -1,0 +1,130 @@
+"""Resident memory of a long video, with the memory of the network bounded and not.
+
+    python benchmarks/long_video.py --out docs/long_video.png
+
+Runs `evaluate.py --config configs/custom.py` on a folder of rendered frames at 480x854, in two processes at once: one with
+`--config.max_memory_frames`, one without. Their resident memory (VmRSS) is read every second, with the number of masks
+written so far; of each frame the highest counts. Printed is a table; the plot has the curves, and what is predicted without
+bound: what the bounded process holds beside its bank, and a bank whose slots take the keys, values and centres of a frame at
+stride 16 each and double when they are full. The network is small and its weights random: its masks mean nothing, its
+memory is real. Takes hours, nearly all for the process without bound, which reads more with every frame; interrupted (Ctrl-C),
+it tells of what was done.
+"""
+
+import argparse
+import contextlib
+import math
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+import matplotlib
+
+matplotlib.use("agg")  # no window
+from matplotlib import pyplot as plt
+
+sys.path.insert(0, str(ROOT := Path(__file__).parents[1]))
+from data.moving_shapes import MovingShapes
+from hmmn_jax import HMMN, HMMNConfig
+from hmmn_jax.checkpoint import save_checkpoint
+from hmmn_jax.inference.segmenter import FIRST_CAPACITY
+
+HEIGHT, WIDTH, MEM_EVERY = 480, 854, 5
+SCENE = 40  # frames rendered, shown forth and back
+MARKS = (100, 200, 300, 500, 1000, 1500, 2000)  # frames of the table
+NARROW = {"stem_width": 8, "blocks": (1, 1, 1), "widths": (16, 16, 16), "decoder_dim": 8, "norm": "none", "k_s8": 4, "k_s4": 2}
+KEYS = {"key_dim_s16": 32, "key_dim_s8": 8, "key_dim_s4": 8}
+VALUES = {"value_dim_s16": 128, "value_dim_s8": 8, "value_dim_s4": 8}
+CONFIG = HMMNConfig(**NARROW, **KEYS, **VALUES)
+SLOT = math.ceil(HEIGHT / 16) * math.ceil(WIDTH / 16) * 4 * (CONFIG.key_dim_s16 + CONFIG.value_dim_s16 + 1) / 1e6  # MB
+
+
+def make_inputs(folder: Path, frames: int) -> None:
+    """Writes a folder of frames, the mask of the first, and a checkpoint."""
+    jpegs, masks = MovingShapes(clips=1, frames=SCENE, height=HEIGHT, width=WIDTH, max_objects=1).fetch(range(SCENE))
+    for kind in ("scene", "frames"):
+        (folder / kind).mkdir()
+    for t, jpeg in enumerate(jpegs):
+        (folder / "scene" / f"{t}.jpg").write_bytes(jpeg)
+    (folder / "first.png").write_bytes(masks[0])
+    for t in range(frames):
+        shown = SCENE - 1 - abs(SCENE - 1 - t % (2 * SCENE - 2))
+        (folder / "frames" / f"{t:05d}.jpg").symlink_to(folder / "scene" / f"{shown}.jpg")
+    save_checkpoint(folder / "model", jax.jit(HMMN(CONFIG).init_variables)(jax.random.key(0)), CONFIG)
+
+
+def start(folder: Path, bound: int) -> subprocess.Popen:
+    """Segments the frames in a process of its own, which writes to folder/run{bound}."""
+    command = [sys.executable, "evaluate.py", "--config", "configs/custom.py", f"--config.mem_every={MEM_EVERY}"]
+    command += [f"--config.max_memory_frames={bound}", "--checkpoint", folder / "model", "--output", folder / f"run{bound}"]
+    command += ["--frames", folder / "frames", "--mask", folder / "first.png"]
+    with open(folder / f"{bound}.log", "w") as log:
+        return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+
+
+def sample(process: subprocess.Popen, run: Path) -> tuple[int, float] | None:
+    """Masks written and resident MB; None before the first mask and after the last."""
+    with contextlib.suppress(OSError, StopIteration):
+        done = len(os.listdir(run / ".parts" / "frames" / "masks"))
+        status = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+        return done, int(next(line for line in status if line.startswith("VmRSS")).split()[1]) * 1024 / 1e6
+    return None
+
+
+def slots(frame: int, bound: int = 0) -> int:
+    """Slots of the bank when a frame is segmented: for the frames kept and the previous one, as capacities go."""
+    kept = math.ceil((frame - 1) / MEM_EVERY)
+    filled = (min(kept, bound) if bound else kept) + 1
+    return FIRST_CAPACITY * 2 ** max(0, math.ceil(math.log2(filled / FIRST_CAPACITY)))
+
+
+def report(curves: dict[str, dict[int, float]], bound: int, out: Path) -> None:
+    """Prints the table, writes the plot."""
+    rest = {frame: resident - SLOT * slots(frame, bound) for frame, resident in next(iter(curves.values())).items()}
+    curves = curves | {"without, predicted": {frame: rest[frame] + SLOT * slots(frame) for frame in rest}}
+    print(f"MB resident; a slot takes {SLOT:.3f}\n| frame | {' | '.join(curves)} |\n|{'---|' * (1 + len(curves))}")
+    figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
+    for mark in MARKS:
+        near = [min(curve, key=lambda frame: abs(frame - mark)) for curve in curves.values()]
+        cells = [f"{c[i]:.0f}" if abs(i - mark) < 10 else "" for c, i in zip(curves.values(), near, strict=True)]
+        print(f"| {mark} | {' | '.join(cells)} |")
+    for (name, curve), style in zip(curves.items(), ("-", "-", "k:"), strict=True):
+        axes.plot(*zip(*sorted(curve.items()), strict=True), style, label=name)
+    axes.set(xlabel="frames done", ylabel="resident memory, MB", ylim=(0, None))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(out, dpi=100)
+
+
+def main() -> None:
+    """Runs both, samples, reports."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, default=2000)
+    parser.add_argument("--bound", type=int, default=6, help="max_memory_frames of one of the two")
+    parser.add_argument("--out", type=Path, required=True, help="PNG to write")
+    args = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with tempfile.TemporaryDirectory() as temporary:
+        make_inputs(folder := Path(temporary), args.frames)
+        running = {bound: start(folder, bound) for bound in (args.bound, 0)}
+        curves: dict[int, dict[int, float]] = {bound: {} for bound in running}
+        with contextlib.suppress(KeyboardInterrupt):
+            while any(process.poll() is None for process in running.values()):
+                time.sleep(1)
+                for bound, process in running.items():
+                    if found := sample(process, folder / f"run{bound}"):
+                        curves[bound][found[0]] = max(found[1], curves[bound].get(found[0], 0))
+        for bound, process in running.items():
+            process.terminate()
+            if process.wait() > 0:
+                print((folder / f"{bound}.log").read_text()[-2000:], file=sys.stderr)
+        report({f"max_memory_frames = {args.bound}": curves[args.bound], "without": curves[0]}, args.bound, args.out)
+
+
+if __name__ == "__main__":
+    main()
