@@ -22,10 +22,15 @@ def get_config() -> ConfigDict:
     config.data.affine.frame = data.affine(10.0, 5.0, 0.05)
     config.data.sets.davis.repeat = ((0, 3.0 * small.STILLS / small.VIDEOS),)
     config.data.max_skip = ((0, 9),)
-    config.data.seed = 1  # other clips than before
+    config.data.seed = 2  # other clips than before
     config.batch = 6
-    config.samples = 6600
-    config.learning_rate.peak = 5e-4
-    config.learning_rate.warmup = 300
-    config.validation.every = 550
+    config.samples = 3900
+    # The hardest quarter of the pixels: with all of them a model is right about the background, and unsure of objects.
+    config.hardest.share = 0.25
+    config.hardest.start = 0
+    config.hardest.end = 6
+    config.learning_rate.peak = 4e-4
+    config.learning_rate.warmup = 240
+    config.validation.every = 650
+    config.validation.size = 128
     return config.lock()
