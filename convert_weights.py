@@ -73,7 +73,7 @@ def run_verify(options: argparse.Namespace) -> int:
 
 def count(tensors: dict[str, np.ndarray]) -> str:
     """How much there is; parameters are what PyTorch calls weights and biases."""
-    parameters = sum(t.size for name, t in tensors.items() if name.endswith((".weight", ".bias")))
+    parameters = sum(t.size for name, t in tensors.items() if name.endswith((".weight", ".bias", ".scale")))
     return f"{len(tensors)} tensors, {parameters:,} parameters, {sum(t.nbytes for t in tensors.values()):,} bytes"
 
 
