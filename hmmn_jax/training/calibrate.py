@@ -2,9 +2,9 @@
 
     python -m hmmn_jax.training.calibrate RUN --data DAVIS --split train --sequences bus rhino --size 128 --out OUT
 
-Pixels of hard clips are mostly background, and a model that is unsure says so. In a video that feeds on itself: a mask below one half
-is remembered as less than it was, until nothing is left. One number mends it: a shift of the log-odds that the last layer gives to
-an object. Tried are a few; the one with the best J&F is kept, and OUT is a checkpoint like RUN but for that.
+Pixels of hard clips are mostly background, and a model that is unsure says so. In a video that feeds on itself: a mask below
+one half is remembered as less than it was, until nothing is left. One number mends it: a shift of the log-odds that the last
+layer gives to an object. Tried are a few; the one with the best J&F is kept, and OUT is a checkpoint like RUN but for that.
 """
 
 import argparse

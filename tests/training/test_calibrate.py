@@ -23,7 +23,9 @@ def test_it_multiplies_the_odds_of_each_object_and_changes_nothing_else():
     before = variables(TINY)
     after = shift_objects(before, 0.5)
     plain, shifted = (np.asarray(logits(each), np.float64) for each in (before, after))
-    np.testing.assert_allclose(shifted - plain, np.broadcast_to([[[[-0.5]], [[0.5]]]], plain.shape), rtol=0, atol=1e-4)
+    np.testing.assert_allclose(
+        shifted - plain, np.broadcast_to([[[[-0.5]], [[0.5]]]], plain.shape), rtol=0, atol=1e-3
+    )  # float32, p near 1
     changed = jax.tree.map(lambda a, b: not np.array_equal(a, b), before, after)
     paths = [path for path, value in flax.traverse_util.flatten_dict(changed).items() if value]
     assert paths == [("params", "decoder", "conv_predict", "bias")]
