@@ -4,7 +4,8 @@
 
 WEIGHTS is hmmn_jax/weights/tiny.safetensors, a small model that comes with the code.
 
-Expected: (to be measured)
+Expected (measured): J&F 0.294. The red koi is followed, the golden one is lost: the model is a first version, see docs/tiny.md.
+Cost: 20 seconds on two cores beside other work, half of it compilation.
 """
 
 from ml_collections import ConfigDict
