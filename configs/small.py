@@ -3,7 +3,7 @@
     python train.py --config configs/small.py --workdir RUN --config.data.data_dir=DATA --config.validation.data=DAVIS
 
 DATA is where `python -m data.build` put image_masks/{ccp,human,camvid} and davis/train26: all training sequences of DAVIS-2016
-at 288p but bus, dance-jump, horsejump-low and rhino (`data.build davis --config 2016_288p --as train26 --set sequences=...`).
+at 288p but bus, dance-jump, horsejump-low and rhino (docs/tiny.md has the command).
 DAVIS is the folder of DAVIS-2016, or of some of its sequences. Clips of 128x128, 1.8 million parameters, one object at a time,
 among others that are pasted in. Another number of samples is another run.
 
@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from configs import data, training
 
-STILLS, VIDEOS = data.SMALL_STILLS, 26
+STILLS, VIDEOS = data.SMALL_STILLS, 26  # those of davis/train26
 
 
 def get_config() -> ConfigDict:

@@ -248,7 +248,9 @@ class Segmenter:
         if kept == bank.capacity:
             full, bank = bank, _grow(bank)
             if donate:  # now, not when the step is over: what is compiled for the larger bank comes between
-                _delete(full.key_s16, full.value_s16, full.centres)
+                for buffer in (full.key_s16, full.value_s16, full.centres):
+                    if isinstance(buffer, jax.Array):  # those of a state that was saved may be NumPy's
+                        buffer.delete()
         return track.replace(bank=write(bank, memory, kept), kept=kept), kept + 1
 
 
@@ -258,12 +260,6 @@ def _as_frame(frame: Num[Array | np.ndarray, "H W 3"]) -> Num[Array, "1 H W 3"]:
     if frame.ndim != 3 or frame.shape[2] != 3 or not known_dtype:
         raise ValueError(f"a frame is {frame.dtype} {frame.shape}, expected [H,W,3], uint8 or float in [0, 1]")
     return frame[None]
-
-
-def _delete(*buffers: Array | np.ndarray) -> None:
-    for buffer in buffers:
-        if isinstance(buffer, jax.Array):
-            buffer.delete()
 
 
 def _size(x: Any) -> str:

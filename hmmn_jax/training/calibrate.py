@@ -25,7 +25,7 @@ from hmmn_jax.inference import Segmenter
 from hmmn_jax.layouts import read_davis
 from hmmn_jax.training.validation import require_annotations, validate
 
-SHIFTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+SHIFTS = (0.0, 0.3, 0.5, 0.7)
 
 
 def shift_objects(variables: dict[str, Any], shift: float) -> dict[str, Any]:
