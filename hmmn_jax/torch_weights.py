@@ -41,7 +41,7 @@ def name_table(config: HMMNConfig) -> dict[str, Path]:
             table[f"{official}.scale"] = ("params", *path, "scale")
 
     def norm(official: str, path: Path) -> None:
-        leaves = {"batch": _NORM_LEAVES, "group": _NORM_LEAVES[:2], "none": ()}[config.norm]
+        leaves = {"batch": _NORM_LEAVES, "group": _NORM_LEAVES[:2], "layer": _NORM_LEAVES[:2], "none": ()}[config.norm]
         for collection, leaf, name in leaves:
             table[f"{official}.{name}"] = (collection, *path, leaf)
 

@@ -35,7 +35,15 @@ def test_names_order_and_shapes_are_those_of_the_released_checkpoint():
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"norm": "group", "norm_groups": 4}, {"norm": "none"}, {"use_topk_read": False}, {"normalise_keys": True}]
+    "changes",
+    [
+        {},
+        {"norm": "group", "norm_groups": 4},
+        {"norm": "layer"},
+        {"norm": "none"},
+        {"use_topk_read": False},
+        {"normalise_keys": True},
+    ],
 )
 def test_every_variable_has_one_name(changes):
     config = SMALL.replace(**changes)

@@ -41,7 +41,9 @@ def clip_maps(
     free = (scale * size[::-1] - window) / 2
     low = tf.maximum(-free, middle - window / 2)
     high = tf.maximum(tf.minimum(free, middle + window / 2), low)
-    crop = between(tf.reshape(place, [CLIP, 2]), low, high)
+    place = tf.reshape(place, [CLIP, 2])
+    place = place[:1] + config.wander * (place - place[:1])
+    crop = between(place, low, high)
     crop = tf.where(still, crop, tf.broadcast_to(crop[:1], [CLIP, 2]))
 
     mirror = tf.stack([tf.where(flip[0] < config.flip, -1.0, 1.0), 1.0])

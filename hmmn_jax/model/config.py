@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-NORMS = ("batch", "group", "none")
+NORMS = ("batch", "group", "layer", "none")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +19,8 @@ class HMMNConfig:
     stem_width: int = 64
     blocks: tuple[int, int, int] = (3, 4, 6)
     widths: tuple[int, int, int] = (256, 512, 1024)
-    # "batch": BatchNorm with stored statistics, in training too; "group": GroupNorm, for training from scratch;
+    # "batch": BatchNorm with stored statistics, in training too; for training from scratch "group": GroupNorm, or "layer":
+    # LayerNorm over the channels of each cell, so that nothing depends on what else is in the frame, nor on its size;
     # "none": convolutions with a bias and no normalisation, what `fold_batch_norm` makes for inference.
     norm: str = "batch"
     norm_groups: int = 8
@@ -42,6 +43,9 @@ class HMMNConfig:
     window: int = 7
     sigma: float = 3.0
     sigma_growth: float = 0.5
+    # In training the kernel is off, as its arg-max has no gradient. From scratch it helps: features that cannot tell things
+    # apart yet are at least compared with what is near.
+    kernel_in_training: bool = False
 
     # Top-k guided read (strides 8 and 4): the best `k_s8` (`k_s4`) coarse cells of each query cell are read in detail.
     use_topk_read: bool = True

@@ -147,13 +147,15 @@ class HMMN(nn.Module):
           valid: which objects exist.
           keep: coins per sample, frame (1, 2) and stride (8, 4): False drops that memory branch, without rescaling.
         """
-        probs, memory, outputs = first_mask, None, []
+        probs, memory, centres, outputs = first_mask, None, None, []
+        use_kernel = self.config.use_kernel and self.config.kernel_in_training
         for t in (1, 2):
             new = self.memorize(frames[:, t - 1], probs)
             memory = new if memory is None else jax.tree.map(lambda *xs: jnp.concatenate(xs, 2), memory, new)
             coins = None if keep is None else keep[:, t - 1]
-            logits = self.segment(frames[:, t], memory, valid=valid, keep=coins, use_kernel=False).logits
+            logits, read, _ = self.segment(frames[:, t], memory, centres, valid=valid, keep=coins, use_kernel=use_kernel)
             probs = jax.nn.softmax(logits, axis=1)
+            centres = jnp.concatenate([read.centres, jnp.zeros_like(read.centres)], axis=2)  # and those of the next slot
             outputs.append(logits)
         return jnp.stack(outputs, axis=1)
 

@@ -139,8 +139,10 @@ class FrozenBatchNorm(nn.Module):
         return (x * at_all_pixels(factor, x.shape) + at_all_pixels(shift, x.shape)).astype(x.dtype)
 
 
-def make_norm(config: HMMNConfig, name: str) -> FrozenBatchNorm | nn.GroupNorm:
+def make_norm(config: HMMNConfig, name: str) -> FrozenBatchNorm | nn.GroupNorm | nn.LayerNorm:
     """The normalisation layer that `config.norm` names ("none" has none: see `HMMNConfig`)."""
     if config.norm == "group":
         return nn.GroupNorm(config.norm_groups, epsilon=NORM_EPSILON, dtype=config.dtype, name=name)
+    if config.norm == "layer":
+        return nn.LayerNorm(epsilon=NORM_EPSILON, dtype=config.dtype, name=name)
     return FrozenBatchNorm(name=name)

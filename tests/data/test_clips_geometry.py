@@ -107,6 +107,13 @@ def test_flips_mirror_the_clip():
     np.testing.assert_array_equal(mirrored["masks"][:, :, :, ::-1] > 0, straight["masks"] > 0)
 
 
+def test_wander_is_how_far_the_crop_of_a_still_moves():
+    everywhere, here, between = (clips_of(config_with(still=True, wander=share), 8)["frames"].astype(int) for share in (1, 0, 0.1))
+    np.testing.assert_allclose(everywhere[:, 0], here[:, 0], atol=1)  # the first frame stays where it was
+    moved = [np.abs(frames[:, 1:] - frames[:, :1]).mean() for frames in (here, between, everywhere)]
+    assert moved[0] == 0 < moved[1] < 0.5 * moved[2]
+
+
 def test_pasted_objects_drift():
     config = config_with(still=True, copy_paste__probability=1.0, copy_paste__objects=(1, 1), copy_paste__drift=0.05)
     batch = clips_of(config, 16)

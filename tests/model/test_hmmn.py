@@ -134,6 +134,20 @@ def test_training_form_is_memorising_and_segmenting_by_hand(x64):
     ]  # clip 1 lost none in frame 1
 
 
+def test_kernel_in_training_follows_each_cell_from_frame_to_frame(x64):
+    config = SMALL.replace(kernel_in_training=True)
+    values, (frames, mask) = variables(SMALL, "float64"), clips()
+    first = apply("memorize", SMALL, values, frames[:, 0], mask)
+    one = apply("segment", SMALL, values, frames[:, 1], first)
+    second = apply("memorize", SMALL, values, frames[:, 1], jax.nn.softmax(one.logits, axis=1))
+    both = jax.tree.map(lambda *xs: jnp.concatenate(xs, axis=2), first, second)
+    centres = jnp.pad(one.read.centres, ((0, 0), (0, 0), (0, 1), (0, 0)))
+    two = apply("segment", SMALL, values, frames[:, 2], both, centres)
+    found = apply(None, config, values, frames, mask)
+    np.testing.assert_allclose(found, jnp.stack([one.logits, two.logits], axis=1), rtol=0, atol=1e-10)
+    assert np.abs(found - apply(None, SMALL, values, frames, mask)).max() > 1e-3
+
+
 def test_two_objects_padded_to_five_give_what_two_give(x64):
     values = variables(SMALL, "float64")
     plain = apply(None, SMALL, values, *clips(2))
@@ -158,7 +172,7 @@ def test_padded_objects_leave_finite_gradients():
         assert np.isfinite(leaf).all(), jax.tree_util.keystr(path)
 
 
-@pytest.mark.parametrize("change", [{"norm": "group", "norm_groups": 4}, {"dtype": "bfloat16"}])
+@pytest.mark.parametrize("change", [{"norm": "group", "norm_groups": 4}, {"norm": "layer"}, {"dtype": "bfloat16"}])
 def test_variants_of_the_model_run(change):
     memory, *_ = remembered(SMALL.replace(**change))
     logits = segmented(SMALL.replace(**change)).logits

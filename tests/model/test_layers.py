@@ -12,7 +12,7 @@ from hmmn_jax import HMMN
 from hmmn_jax.model.decoder import upsample
 from hmmn_jax.model.folding import fold_batch_norm
 from hmmn_jax.model.frames import crop_from_stride, pad_to_stride, stride_padding, to_unit_range
-from hmmn_jax.model.layers import Conv, FrozenBatchNorm, Key, conv2d
+from hmmn_jax.model.layers import Conv, FrozenBatchNorm, Key, conv2d, make_norm
 from hmmn_jax.model.resnet import Trunk, _max_of_windows, max_pool
 from tests import oracles
 from tests.small import SMALL, one_hot, quick_jit, rectangles, variables
@@ -163,8 +163,17 @@ def test_folding_batch_norm_changes_nothing(x64):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-10)
 
 
-def test_folding_leaves_other_norms_alone():
-    config = SMALL.replace(norm="group", norm_groups=4)
+@pytest.mark.parametrize("change", [{"norm": "group", "norm_groups": 4}, {"norm": "layer"}])
+def test_folding_leaves_other_norms_alone(change):
+    config = SMALL.replace(**change)
     given = variables(config)
     folded, same = fold_batch_norm(given, config)
     assert folded is given and same == config
+
+
+def test_layer_norm_is_of_each_cell_by_itself():
+    x = np.random.default_rng(0).normal(2, 3, (1, 3, 4, 8)).astype(np.float32)
+    layer = make_norm(SMALL.replace(norm="layer"), "norm")
+    found = layer.apply({"params": {"scale": np.arange(8.0), "bias": np.ones(8)}}, x)
+    deviation = np.sqrt(x.var(-1, keepdims=True) + 1e-5)
+    np.testing.assert_allclose(found, (x - x.mean(-1, keepdims=True)) / deviation * np.arange(8) + 1, rtol=0, atol=1e-5)
