@@ -108,7 +108,9 @@ def test_flips_mirror_the_clip():
 
 
 def test_wander_is_how_far_the_crop_of_a_still_moves():
-    everywhere, here, between = (clips_of(config_with(still=True, wander=share), 8)["frames"].astype(int) for share in (1, 0, 0.1))
+    everywhere, here, between = (
+        clips_of(config_with(still=True, wander=share), 8)["frames"].astype(int) for share in (1.0, 0.0, 0.1)
+    )
     np.testing.assert_allclose(everywhere[:, 0], here[:, 0], atol=1)  # the first frame stays where it was
     moved = [np.abs(frames[:, 1:] - frames[:, :1]).mean() for frames in (here, between, everywhere)]
     assert moved[0] == 0 < moved[1] < 0.5 * moved[2]
