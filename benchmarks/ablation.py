@@ -3,19 +3,21 @@
     python benchmarks/ablation.py --checkpoint hmmn_jax/weights/tiny.safetensors --data DAVIS --size 240
 
 Prints J&F, J and F of the sequences' first masks taken as one object (DAVIS-2016), at the size of their frames. The weights are
-the same in each row: a model trained here has met each fine memory both there and away, and the kernel never.
+the same in each row: a model trained here has met each fine memory both there and away. The last row is no model at all.
 """
 
 import argparse
 from pathlib import Path
 
 import flax
+import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from hmmn_jax import HMMNConfig, Segmenter, load_checkpoint
-from hmmn_jax.layouts import read_davis
+from hmmn_jax.evaluation.scores import SequenceScores, score_sequence, summarize
+from hmmn_jax.layouts import Sequence, read_davis, read_mask
 from hmmn_jax.torch_weights import abstract_variables
 from hmmn_jax.training.validation import require_annotations, validate
 
@@ -37,6 +39,12 @@ def those_of(config: HMMNConfig, variables: dict) -> dict:
     wanted = flax.traverse_util.flatten_dict(abstract_variables(config))
     found = flax.traverse_util.flatten_dict(variables)
     return flax.traverse_util.unflatten_dict({path: found[path] for path in wanted})
+
+
+def repeat_first_mask(sequence: Sequence) -> SequenceScores:
+    """Scores of a method that gives the first mask for every frame."""
+    masks = np.stack([read_mask(sequence.masks[t]) for t in range(len(sequence.frames))])
+    return score_sequence(np.broadcast_to(masks[:1], masks.shape), masks, single_object=True, name=sequence.name)
 
 
 def main() -> None:
@@ -63,6 +71,11 @@ def main() -> None:
         result = validate(segmenter, sequences, settings)
         figures = [result.scores[key] for key in ("jf", "j", "f")] + [result.sequences[sequence] for sequence in names]
         rows.append([name, *(f"{figure:.3f}" for figure in figures)])
+    if not args.only:
+        repeated = [repeat_first_mask(sequence) for sequence in sequences]
+        mean = summarize(repeated)
+        figures = [mean.jf_mean, mean.j.mean, mean.f.mean, *(summarize([scores]).jf_mean for scores in repeated)]
+        rows.append(["*repeat the first mask*", *(f"*{figure:.3f}*" for figure in figures)])
     print(*("| " + " | ".join(row) + " |" for row in (rows[0], ["---"] * len(rows[0]), *rows[1:])), sep="\n")
 
 

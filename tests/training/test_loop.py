@@ -253,6 +253,10 @@ def test_mistakes_are_told_before_anything_is_written(train, tmp_path):
     assert "/nowhere" in refusal(CheckpointError, resume="/nowhere")
     message = refusal(CheckpointError, init=str(tmp_path / "other"))
     assert "another model" in message and "widths is (16, 32, 32), not (8, 8, 8)" in message
+    group = MODEL.replace(norm="group", norm_groups=2)  # whose tensors have the shapes of a LayerNorm's
+    save_checkpoint(tmp_path / "group", variables(group), group)
+    message = refusal(CheckpointError, init=str(tmp_path / "group"), **{"model.norm": "layer"})
+    assert "another model" in message and "norm is 'group', not 'layer'" in message
     assert refusal(DataError, no_data) == "no such set"
 
 
