@@ -8,7 +8,7 @@ RUN1 is the workdir of `configs/small.py`; DATA and DAVIS are as there.
 
 from ml_collections import ConfigDict
 
-from configs import data, small
+from configs import small
 
 DAVIS_SHARE = 0.7  # of the clips
 

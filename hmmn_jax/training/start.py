@@ -102,7 +102,8 @@ def _read_variables(path: str, model: HMMNConfig, seed: int) -> tuple[dict[str, 
 
 def _require_same_model(path: Path, found: HMMNConfig, model: HMMNConfig) -> None:
     """Raises CheckpointError where the tensors of two models differ, or what normalises them: two norms have tensors alike."""
-    if found.norm == model.norm and jax.tree.map(_shape, abstract_variables(found)) == jax.tree.map(_shape, abstract_variables(model)):
+    shapes = [jax.tree.map(_shape, abstract_variables(config)) for config in (found, model)]
+    if shapes[0] == shapes[1] and found.norm == model.norm:
         return
     here = model.to_dict()
     differences = [f"{name} is {value!r}, not {here[name]!r}" for name, value in found.to_dict().items() if value != here[name]]
