@@ -29,10 +29,10 @@ def get_config() -> ConfigDict:
     config.data.sets.davis.repeat = ((0, DAVIS_SHARE / (1 - DAVIS_SHARE) * small.STILLS / small.VIDEOS),)
     config.data.seed = 1  # other clips than before
     config.batch = 4
-    config.samples = 8400
+    config.samples = 7600
     config.hardest.start, config.hardest.end = 0, config.batch
     config.learning_rate.peak = 3e-4
     config.learning_rate.warmup = 400
-    config.validation.every = 600
+    config.validation.every = 475
     config.validation.size = 288
     return config.lock()
