@@ -18,7 +18,7 @@ def get_config() -> ConfigDict:
     config = davis2016_val.get_config()
     config.year = "2017"
     config.single_object = False
-    config.size = 128  # as in its training
+    config.size = 0  # as the frames are
     config.unlock()
     config.paper = ConfigDict()
     return config.lock()
