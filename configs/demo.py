@@ -4,8 +4,8 @@
 
 WEIGHTS is hmmn_jax/weights/tiny.safetensors, a small model that comes with the code.
 
-Expected (measured): J&F 0.611. The red koi is followed to the end, the golden one until it swims under the red one, and found again
-when it comes out from under the lily pad. With every fifth frame remembered, as elsewhere, 0.533. docs/tiny.md has more on the model.
+Expected (measured): J&F 0.611. The red koi is followed to the end, the golden one until it swims under the red one, and found
+again when it comes out from under the lily pad. With every fifth frame remembered, as elsewhere, 0.533. See docs/tiny.md.
 Cost: 15 seconds on two cores, half of it compilation.
 """
 

@@ -5,8 +5,8 @@
 
 RUN1 is the workdir of `configs/small.py`; DATA and DAVIS are as there.
 
-Expected (measured once): J&F on blackswan, bmx-trees, car-shadow and libby of DAVIS-2016 val, at 288 pixels, 0.62 at step 475, 0.67 at
-950, 0.65 at 1425 and 0.65 at 1900, the end; on the four training sequences that were left out 0.64 there. See docs/tiny.md.
+Expected (measured once): J&F on blackswan, bmx-trees, car-shadow and libby of DAVIS-2016 val, at 288 pixels, 0.62 at step 475,
+0.67 at 950, 0.65 at 1425 and 0.65 at 1900, the end; on the four training sequences that were left out 0.64. See docs/tiny.md.
 Cost: 32 minutes on two cores, validation included; 4.3 clips a second, 2 % of it waiting for input.
 """
 
