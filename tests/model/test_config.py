@@ -41,7 +41,7 @@ def test_an_unknown_field_is_named():
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        ({"norm": "layer"}, "norm is 'layer', expected one of batch, group, none"),
+        ({"norm": "instance"}, "norm is 'instance', expected one of batch, group, layer, none"),
         ({"dtype": "float16"}, "dtype is 'float16', expected None, bfloat16"),
         ({"window": 6}, "window is 6, expected an odd number"),
         ({"window": -1}, "window is -1"),
