@@ -138,8 +138,8 @@ class HMMN(nn.Module):
     ) -> Float[Array, "b 2 o1 H W"]:
         """Training form: logits of frames 1 and 2 of three-frame clips, 0 -> 1 and then {0, 1} -> 2.
 
-        The soft prediction of frame 1 is memorised, and the gradient flows through it. The kernel is off: its arg-max has no
-        gradient, and the frames are not adjacent.
+        The soft prediction of frame 1 is memorised, and the gradient flows through it. The kernel is off, as its arg-max has
+        no gradient and the frames are not adjacent, unless the config's `kernel_in_training` says otherwise.
 
         Args:
           frames: RGB, uint8 or float in [0, 1].
