@@ -1,11 +1,14 @@
-"""How the scripts start: several hosts, and compiled programs that are kept for the next run."""
+"""How the scripts start: their flags, several hosts, and compiled programs that are kept for the next run."""
 
-from pathlib import Path
+import sys
+from collections.abc import Callable
 
 import jax
 from absl import flags
 
-from hmmn_jax.errors import ConfigError
+from hmmn_jax.errors import ConfigError, HMMNError
+from hmmn_jax.layouts.files import user_path
+from hmmn_jax.program import tell
 
 DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Several hosts, which find each other.")
 COORDINATOR = flags.DEFINE_string("coordinator", None, "Several hosts: HOST:PORT of the first.")
@@ -26,5 +29,29 @@ def launch() -> None:
                 "--processes and --process"
             ) from error
     if CACHE.value is not None:
-        jax.config.update("jax_compilation_cache_dir", str(Path(CACHE.value).absolute()))
+        jax.config.update("jax_compilation_cache_dir", str(user_path(CACHE.value).absolute()))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # keep what compiles fast, too
+
+
+def flags_parser(name: str, check: Callable[[], None] | None = None) -> Callable[[list[str]], list[str]]:
+    """A parser of flags for `app.run` that tells a mistake in one line and exits with 2.
+
+    Args:
+        name: of the program.
+        check: called with the flags parsed; raises ConfigError for what they lack.
+    """
+
+    def parse(arguments: list[str]) -> list[str]:
+        try:
+            rest = flags.FLAGS(arguments)
+            if surplus := rest[1:]:
+                raise ConfigError(f"unexpected argument {surplus[0]!r}; flags begin with --")
+            if check is not None:
+                check()
+        except Exception as error:  # config files fail in any way, as by a field that they do not have
+            mistake = error if isinstance(error, HMMNError) else ConfigError(" ".join(f"{error}".split()))
+            tell(name, mistake)
+            sys.exit(mistake.exit_code)
+        return rest
+
+    return parse

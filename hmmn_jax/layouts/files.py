@@ -56,6 +56,26 @@ def writing_errors(path: str | os.PathLike) -> Iterator[None]:
         raise DataError(f"{path}: cannot be written: {reason(error)}; {way_out}") from error
 
 
+def user_path(text: str | os.PathLike) -> Path:
+    """A path as a user gives it, with `~` expanded. Raises DataError for the home of an unknown user."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"{text}: {reason(error)}; give the whole path") from error
+
+
+def check_name(name: str, source: str | os.PathLike) -> str:
+    """Gives the name of a sequence back if it can name a file or folder in an output folder.
+
+    Raises:
+        DataError: the name is empty, "." or "..", absolute, or holds a separator or a control character. `source` is named as
+            the place where it was found.
+    """
+    if name in ("", ".", "..") or not {"/", "\\"}.isdisjoint(name) or any(ord(c) < 32 or ord(c) == 127 for c in name):
+        raise DataError(f"{source}: {name[:80]!r} cannot name a sequence: expected a name without separators; rename it")
+    return name
+
+
 def reason(error: BaseException) -> str:
     """Gives the gist of a foreign error on one line: the last line of its text, printable and not endless."""
     text = getattr(error, "strerror", None) or str(error)

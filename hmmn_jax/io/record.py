@@ -1,0 +1,202 @@
+"""Records of what this package wrote, by which a later run tells its own files from a user's.
+
+A record is a JSON file that names each file of one result with its SHA-256. It is written before the files are published,
+so that after a crash every published file is in a record. A file is replaced or deleted only if its bytes are those that a
+record names; any other file is the user's.
+"""
+
+import contextlib
+import errno
+import hashlib
+import itertools
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from hmmn_jax.errors import DataError
+from hmmn_jax.layouts.files import atomic_path, discard, reason, writing_errors
+
+FORMAT = 1
+_CHUNK = 1 << 20  # bytes
+
+
+@dataclass
+class Record:
+    """The files of one result under `root`.
+
+    Attributes:
+        root: the folder that holds the files.
+        path: of the record itself.
+        files: for each file, by its path relative to `root`, the SHA-256 that it may have. There are two while a newer
+            version of the file is being published.
+        about: what the files were made from; the record is whole only with it.
+    """
+
+    root: Path
+    path: Path
+    files: dict[str, list[str]] = field(default_factory=dict)
+    about: dict[str, Any] | None = None
+
+    @classmethod
+    def load(cls, root: Path, path: Path) -> "Record":
+        """Reads a record; an empty one if there is none. Raises DataError for a file that is not a record."""
+        if not path.is_file():
+            return cls(root, path)
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            if found["format"] != FORMAT:
+                raise ValueError(f"format {found['format']}, expected {FORMAT}")
+            files = {_inside(name): [str(digest) for digest in digests] for name, digests in found["files"].items()}
+            return cls(root, path, files, found["about"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            found = f"{type(error).__name__}: {reason(error)}"
+            raise DataError(f"{path}: not a record of this program ({found}); choose another output folder") from error
+
+    def owns(self, name: str) -> bool:
+        """Whether the file `name` has bytes that this record names."""
+        path = self.root / name
+        return name in self.files and path.is_file() and not path.is_symlink() and sha256(path) in self.files[name]
+
+    def foreign(self, names: Iterable[str]) -> list[Path]:
+        """Of files about to be written, those that exist and are not this record's."""
+        foreign = {}  # a folder that is a file is in the way of many
+        for name in names:
+            path = self.root / name
+            folders = itertools.takewhile(lambda folder: folder != self.root, path.parents)
+            foreign |= {folder: None for folder in folders if os.path.lexists(folder) and not folder.is_dir()}
+            if os.path.lexists(path) and not self.owns(name):
+                foreign[path] = None
+        return list(foreign)
+
+    def is_whole(self, about: Mapping[str, Any]) -> bool:
+        """Whether all files are there, unchanged, and were made from `about`."""
+        return self.about == json.loads(json.dumps(about)) and all(map(self.owns, self.files))
+
+    def discard(self) -> list[Path]:
+        """Deletes the files that are this record's, then the record. Returns those that were changed, which stay."""
+        kept = [self.root / name for name in self.files if (self.root / name).is_file() and not self.owns(name)]
+        with writing_errors(self.path):
+            for name in self.files:
+                self._delete(name)
+            self.path.unlink(missing_ok=True)
+        self.files, self.about = {}, None
+        return kept
+
+    def publish(self, staged: Path, about: Mapping[str, Any]) -> None:
+        """Moves every file under `staged` to the same relative path under `root`, and records it.
+
+        Files of an earlier version of the result that are not among them are deleted.
+
+        Raises:
+            DataError: a file is in the way that is not this record's, or the disk refuses. The record stays valid.
+        """
+        names = sorted(path.relative_to(staged).as_posix() for path in staged.rglob("*") if path.is_file())
+        require_free(self, names)
+        new = {name: [sha256(staged / name)] for name in names}
+        old = self.files
+        self.files = {name: sorted({*old.get(name, ()), *new.get(name, ())}) for name in old | new}
+        self._save(None)
+        for name in names:
+            target = self.root / name
+            with writing_errors(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                move(staged / name, target)
+        for name in old.keys() - new.keys():
+            self._delete(name)
+        self.files = new
+        self._save(about)
+
+    def _save(self, about: Mapping[str, Any] | None) -> None:
+        text = json.dumps({"format": FORMAT, "about": about, "files": self.files}, indent=1)
+        with atomic_path(self.path) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
+        self.about = None if about is None else json.loads(json.dumps(about))
+
+    def _delete(self, name: str) -> None:
+        """Deletes a file if it is this record's, and then its folder if that is empty."""
+        if self.owns(name):
+            (self.root / name).unlink(missing_ok=True)
+        folder = (self.root / name).parent
+        while folder != self.root and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+            folder = folder.parent
+
+
+def require_free(record: Record, names: Iterable[str]) -> None:
+    """Raises DataError if a file that is not the record's is in the way of one of `names`."""
+    if foreign := record.foreign(names):
+        more = f" (and {len(foreign) - 1} more)" if len(foreign) > 1 else ""
+        raise DataError(
+            f"{foreign[0]}: not written by this program, or changed since{more}; move it away, or choose another output folder"
+        )
+
+
+@contextlib.contextmanager
+def staging_folder(parent: Path) -> Iterator[Path]:
+    """Gives a new empty folder in `parent`, and removes it in the end."""
+    folder = parent / uuid.uuid4().hex
+    with writing_errors(folder):
+        folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            parent.rmdir()  # if it is empty
+
+
+@contextlib.contextmanager
+def replace_own(path: Path) -> Iterator[Path]:
+    """Gives a temporary path to write one file to, which then takes the name `path`.
+
+    A hidden record beside `path` says that this program wrote it, so that a later run can replace it.
+
+    Raises:
+        DataError: a file is at `path` that this program did not write, or the disk refuses.
+    """
+    path = path.absolute()
+    record = Record.load(path.parent, path.with_name(f".{path.name}.record.json"))
+    require_free(record, [path.name])
+    with writing_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with staging_folder(path.with_name(f".{uuid.uuid4().hex[:12]}.part")) as staged:
+        with writing_errors(path):
+            yield staged / path.name
+        record.publish(staged, {})
+
+
+def move(source: Path, target: Path) -> None:
+    """Moves a file into place in one step, also between file systems."""
+    try:
+        os.replace(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        part = target.with_name(f".{uuid.uuid4().hex[:12]}.part")
+        try:
+            shutil.copyfile(source, part)
+            os.replace(part, target)
+        finally:
+            discard(part)
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _inside(name: str) -> str:
+    """A relative path that stays in its folder. Raises ValueError for any other."""
+    parts = PurePosixPath(name).parts
+    if not parts or name.startswith(("/", "\\")) or ".." in parts or "\0" in name:
+        raise ValueError(f"the path {name!r} leaves the folder")
+    return name

@@ -1,0 +1,30 @@
+"""What a user should know about the data, gathered while it is read and told before a run starts."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Notes:
+    """Remarks on files, of which those on one topic make one line with counts and an example each."""
+
+    topics: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+
+    def add(self, topic: str, kind: str, example: str) -> None:
+        """Counts one file or sequence under a kind of a topic, such as "left out", "hidden files", "cat/.DS_Store"."""
+        self.topics.setdefault(topic, {}).setdefault(kind, []).append(example)
+
+    def say(self, text: str) -> None:
+        """Adds a line of its own, once."""
+        self.topics.setdefault(text, {})
+
+    def lines(self) -> list[str]:
+        """One line a topic."""
+        return [
+            ": ".join([topic, *([", ".join(_count(*item) for item in kinds.items())] if kinds else [])])
+            for topic, kinds in self.topics.items()
+        ]
+
+
+def _count(kind: str, examples: list[str]) -> str:
+    such = f"such as {examples[0]}" if len(examples) > 1 else examples[0]
+    return f"{len(examples)} {kind} ({such})"

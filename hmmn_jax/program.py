@@ -1,0 +1,71 @@
+"""How every command ends: its exit code, errors in one line, interruptions without a traceback.
+
+| exit code | meaning |
+|---|---|
+| 0 | all done |
+| 1 | some videos failed, the others are done |
+| 2 | a mistake or a refusal; flags, files and tensors that do not match among them |
+| 3 | training diverged |
+| 130, 143 | interrupted by Ctrl-C or by SIGTERM |
+"""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+from hmmn_jax.errors import HMMNError, one_line
+from hmmn_jax.layouts.files import reason
+
+INTERRUPTED, TERMINATED, MISTAKE = 130, 143, 2
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which is treated as Ctrl-C is."""
+
+
+def run_program(name: str, run: Callable[[], int | None], resume: str = "") -> int:
+    """Runs the body of a command and returns its exit code.
+
+    Args:
+        name: of the command, with which its errors begin.
+        run: returns an exit code, None for 0.
+        resume: what to do after an interruption, such as "run the same command to resume".
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # names of files may hold bytes that are no text
+    with contextlib.suppress(ValueError):  # outside of the main thread
+        signal.signal(signal.SIGTERM, _terminate)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return run() or 0
+    except HMMNError as error:
+        tell(name, error)
+        return error.exit_code
+    except BrokenPipeError:  # `command | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return TERMINATED
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        tell(name, HMMNError(f"{where}{reason(error)}"))
+        return MISTAKE
+    except KeyboardInterrupt as interruption:
+        terminated = isinstance(interruption, Terminated)
+        tell(name, HMMNError("; ".join(["terminated" if terminated else "interrupted", *([resume] if resume else [])])))
+        return TERMINATED if terminated else INTERRUPTED
+
+
+def tell(name: str, error: HMMNError) -> None:
+    """Prints an error."""
+    print(f"{name}: {error}", file=sys.stderr)
+
+
+def note(text: str) -> None:
+    """Prints something that a user should know."""
+    print(f"NOTE: {one_line(text)}", file=sys.stderr)
+
+
+def _terminate(*_) -> None:
+    raise Terminated
