@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from hmmn_jax.errors import DataError
-from hmmn_jax.layouts import VOID, Sequence, VideoFile, fit_mask, inspect_frames, read_ids, settle_ids
+from hmmn_jax.layouts import VOID, Sequence, VideoFile, fit_mask, read_ids, settle_ids
 from hmmn_jax.layouts.files import check_name, contents
 from hmmn_jax.layouts.notes import Notes
 
@@ -65,6 +65,11 @@ class Clip:
         """By index of the frame the values in its annotation, 255 as it is. Raises DataError."""
         return {t: frozenset(np.unique(self.read_annotation(t)).tolist()) for t in sorted(self.annotations)}
 
+    @property
+    def binary(self) -> bool:
+        """Whether 255 is the one object of all annotations."""
+        return set().union(*self.values.values()) - {0} == {VOID}
+
     def read_annotation(self, index: int) -> UInt8[np.ndarray, "h w"]:
         """Reads the mask file of a frame as ids, 255 as it is. Raises DataError."""
         return self._read(self.annotations[index])
@@ -105,7 +110,7 @@ def open_sequence(
             first = sequence.frames[min(sequence.masks)].name
             later = f"; its first mask is that of {first}: --config.late_objects=True starts there"
         raise DataError(f"{sequence.name}: no mask of the first frame, {sequence.frames[0].name}{later}")
-    facts = inspect_frames(sequence.frames, notes)
+    facts = sequence.images.inspect(notes)
     return Clip(
         sequence.name,
         sequence.frame_names,
@@ -115,13 +120,15 @@ def open_sequence(
         (*sequence.frames, *masks.values()),
         sequence.masks,
         (facts.height, facts.width),
-        facts.turned,
+        facts.turned > 0,
         own,
         mask_values,
     )
 
 
-def open_video(video: Path, masks: dict[int, Path], late_objects: bool = False, mask_values: str = "") -> Clip:
+def open_video(
+    video: Path, masks: dict[int, Path], late_objects: bool = False, notes: Notes | None = None, mask_values: str = ""
+) -> Clip:
     """A video file as a clip; frames are named by number, and masks are given by it. Raises DataError."""
     for mask in masks.values():
         if not mask.is_file():
@@ -131,8 +138,10 @@ def open_video(video: Path, masks: dict[int, Path], late_objects: bool = False, 
         raise DataError(f"{video.stem}: no mask of the first frame{later}")
     given = masks if late_objects else {0: masks[0]}
     frames = VideoFile(video)
+    facts = frames.inspect(notes)
     sources = (video, *given.values())
-    return Clip(video.stem, None, frames, given, None, sources, masks, frames.size, own=True, mask_values=mask_values)
+    size = facts.height, facts.width
+    return Clip(video.stem, None, frames, given, None, sources, masks, size, own=True, mask_values=mask_values)
 
 
 def find_masks_of_video(annotations: Path, name: str, notes: Notes) -> dict[int, Path]:

@@ -13,7 +13,7 @@ from PIL import Image
 from hmmn_jax.evaluation.clips import Clip
 from hmmn_jax.evaluation.pictures import outline, overlay
 from hmmn_jax.evaluation.scores import SequenceScores, scored_ids
-from hmmn_jax.layouts import VideoFile, fit_mask, read_ids
+from hmmn_jax.layouts import VideoFile, fit_mask, read_ids, settle_ids
 
 SIDE = 400  # of a still, at most
 STILL_BYTES = 24_000  # of its JPEG, unless even the lowest quality needs more
@@ -76,7 +76,7 @@ def film_strip(clip: Clip, masks: Path, chosen: dict[int, str], single_object: b
         truth = None
         if index in clip.annotations:
             ids = fit_mask(clip.read_annotation(index), height, width, clip.annotations[index], clip.turned)
-            truth = scored_ids(ids, single_object)
+            truth = settle_ids(ids, True) if clip.own and clip.binary else scored_ids(ids, single_object)
         if truth is not None and chosen[index] == GIVEN:
             ids = truth
         else:

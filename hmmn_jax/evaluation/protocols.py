@@ -13,8 +13,12 @@ from hmmn_jax.evaluation.clips import Clip, find_masks_of_video, open_sequence, 
 from hmmn_jax.evaluation.scores import Rule
 from hmmn_jax.layouts import Sequence, find_davis, find_unlisted, find_youtube_vos, read_folder
 from hmmn_jax.layouts.files import check_name, contents, shortlist
-from hmmn_jax.layouts.frames import VIDEO_SUFFIXES
 from hmmn_jax.layouts.notes import Notes
+
+# Of files that are taken for videos; one of another kind is, too, if there is a mask for it.
+VIDEO_SUFFIXES = frozenset(
+    [".3gp", ".apng", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".tif", ".tiff", ".ts", ".webm", ".webp", ".wmv"]
+)
 
 
 @dataclass
@@ -74,7 +78,7 @@ def read_own_video(frames: str | os.PathLike, mask: str | os.PathLike, order: st
     """One folder of images or video file, with the mask of its first frame. Raises DataError."""
     task = Task(rule=Rule(annotated=True))
     if Path(frames).is_file():
-        clip = open_video(Path(frames), {0: Path(mask)}, mask_values=mask_values)
+        clip = open_video(Path(frames), {0: Path(mask)}, False, task.notes, mask_values)
     else:
         sequence = read_folder(frames, mask, order=order, notes=task.notes)
         clip = open_sequence(sequence, False, task.notes, True, mask_values)
@@ -86,7 +90,7 @@ def _find_own(data: Path, config: ConfigDict, notes: Notes) -> dict[str, Callabl
     """Folders of images as in DAVIS, without lists; and video files beside them, with masks by number of the frame."""
     home, annotations = data / "JPEGImages", data / config.annotations
     files = sorted(path for path in home.glob("*") if not path.is_dir()) if home.is_dir() else []
-    videos = [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")]
+    videos = [path for path in files if not path.name.startswith(".") and _is_video(path, annotations)]
     for path in files:
         if path not in videos:
             kind = "hidden files" if path.name.startswith(".") else "files that are no videos"
@@ -103,9 +107,13 @@ def _find_own(data: Path, config: ConfigDict, notes: Notes) -> dict[str, Callabl
     return readers
 
 
+def _is_video(path: Path, annotations: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES or (annotations / f"{path.stem}.png").is_file()
+
+
 def _open_own_video(video: Path, annotations: Path, config: ConfigDict, notes: Notes) -> Clip:
     masks = find_masks_of_video(annotations, video.stem, notes)
-    return open_video(video, masks, config.late_objects, config.mask_values)
+    return open_video(video, masks, config.late_objects, notes, config.mask_values)
 
 
 def _choose(readers: dict[str, Callable], names: tuple[str, ...], data: Path) -> dict[str, Callable]:

@@ -29,6 +29,7 @@ class Plan:
         clip: the video.
         rule: how.
         first: by id of each object the index of its first annotated frame.
+        others: ids of objects that have no annotated frame after their first.
         frames: the indices of the frames that are scored.
         binary: whether the annotations write their one object as 255.
     """
@@ -37,6 +38,7 @@ class Plan:
     rule: Rule
     first: dict[int, int]
     frames: tuple[int, ...]
+    others: tuple[int, ...] = ()
     binary: bool = False
 
     def read_truth(self, index: int, height: int, width: int) -> UInt8[np.ndarray, "h w"]:
@@ -55,7 +57,7 @@ class Plan:
     def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
         """Scores frames as they come: of each in `frames` index, name, predicted ids, annotated ids, and a name for errors."""
         if self.rule.annotated:
-            return score_annotated(frames, self.first, self.clip.name)
+            return score_annotated(frames, self.first, self.clip.name, self.others)
         first = self.clip.read_annotation(0)
         return score_frames(first, (frame[1:] for frame in frames), self.rule.single_object, self.clip.name)
 
@@ -85,8 +87,7 @@ def _plan_annotated(clip: Clip, rule: Rule, notes: Notes) -> Plan:
     held = clip.values
     if not held:
         raise DataError(f"{clip.name}: no annotations")
-    values = set().union(*held.values())
-    binary = values - {0} == {VOID}
+    binary = clip.binary
     first: dict[int, int] = {}
     for t, found in held.items():
         for i in sorted({1} if (rule.single_object or binary) and found - {0} else found - {0, VOID}):
@@ -97,13 +98,14 @@ def _plan_annotated(clip: Clip, rule: Rule, notes: Notes) -> Plan:
         raise DataError(f"{clip.name}: no object in its annotations")
     if not counted:
         raise DataError(f"{clip.name}: no annotated frame after the first of an object, {clip.frame_name(last)}")
-    for i in first.keys() - counted.keys():
+    others = tuple(sorted(first.keys() - counted.keys()))
+    for i in others:
         notes.add("not scored", "objects without an annotated frame after their first", f"object {i} of {clip.name}")
     start = min(counted.values())
     frames = tuple(t for t in held if t > start)
     if (unannotated := len(clip) - 1 - start - len(frames)) > 0:
         notes.add("not scored", "videos with frames without annotation", f"{clip.name}, {unannotated} frames")
-    return Plan(clip, rule, counted, frames, binary)
+    return Plan(clip, rule, counted, frames, others, binary)
 
 
 def plan_all(clips: Iterable[Clip], rule: Rule, notes: Notes) -> tuple[list[Plan], dict[str, str]]:

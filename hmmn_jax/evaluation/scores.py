@@ -1,6 +1,6 @@
 """J and F of sequences in memory, and their means, recalls and decays over objects, as the DAVIS benchmark reports them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -126,7 +126,9 @@ def score_frames(
     return SequenceScores(name, tuple(names), np.stack(j, axis=1), np.stack(f, axis=1))
 
 
-def score_annotated(frames: Iterable[ScoredFrame], first: Mapping[int, int], name: str) -> SequenceScores:
+def score_annotated(
+    frames: Iterable[ScoredFrame], first: Mapping[int, int], name: str, others: Collection[int] = ()
+) -> SequenceScores:
     """Scores the annotated frames of a video of one's own as they come; see `Rule`.
 
     Args:
@@ -134,6 +136,7 @@ def score_annotated(frames: Iterable[ScoredFrame], first: Mapping[int, int], nam
             frame that comes after the first one of some object.
         first: by id of each object the index of its first annotated frame, which is not scored.
         name: of the video.
+        others: ids of objects that cannot be scored, but may be predicted.
 
     Raises:
         DataError: a predicted id is not among the objects.
@@ -143,8 +146,8 @@ def score_annotated(frames: Iterable[ScoredFrame], first: Mapping[int, int], nam
     table[ids] = np.arange(1, len(ids) + 1)
     names, indices, j, f = [], [], [], []
     for index, frame_name, pred, truth, source in frames:
-        if len(unknown := np.setdiff1d(pred, [0, *ids])):
-            known = ", ".join(map(str, ids))
+        if len(unknown := np.setdiff1d(pred, [0, *ids, *others])):
+            known = ", ".join(map(str, sorted({*ids, *others})))
             raise DataError(f"{source}: the id {unknown[0]}; the annotations have {known}: keep the ids given")
         counts = np.array([index > first[i] for i in ids])
         frame_j, frame_f = frame_scores(table[pred], table[truth], len(ids))

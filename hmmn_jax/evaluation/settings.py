@@ -5,9 +5,7 @@ import math
 from ml_collections import ConfigDict
 
 from hmmn_jax.errors import ConfigError
-from hmmn_jax.layouts.files import check_name
-from hmmn_jax.layouts.frames import ORDERS
-from hmmn_jax.layouts.images import MASK_VALUES
+from hmmn_jax.layouts import MASK_VALUES, ORDERS, check_name
 
 PROTOCOLS = ("davis", "youtube_vos", "custom")
 DTYPES = ("", "bfloat16", "float32", "float64")
@@ -23,8 +21,8 @@ def check_settings(config: ConfigDict) -> None:
 
     require(config.protocol in PROTOCOLS, "protocol", f"one of {', '.join(PROTOCOLS)}")
     require(config.dtype in DTYPES, "dtype", 'bfloat16, float32, float64 or "" for that of the checkpoint')
-    require(config.order in ORDERS, "order", f"one of {', '.join(filter(None, ORDERS))}")
-    require(config.mask_values in MASK_VALUES, "mask_values", f"one of {', '.join(filter(None, MASK_VALUES))}")
+    require(config.order in ("", *ORDERS), "order", f"one of {', '.join(ORDERS)}")
+    require(config.mask_values in ("", *MASK_VALUES), "mask_values", f"one of {', '.join(MASK_VALUES)}")
     require(config.mem_every >= 1, "mem_every", "1 or more frames")
     for name in ("max_memory_frames", "objects_per_batch"):
         require(config[name] >= 0, name, "0 for the default, or 1 or more")

@@ -61,7 +61,7 @@ def run_evaluate(segmenter=None, fields=None, config=None, **request):
         module.load_checkpoint = load
         signal.signal(signal.SIGTERM, handler)
     said = err.getvalue().replace("\r", "\n").splitlines()
-    return Outcome(code, out.getvalue(), "".join(f"{line}\n" for line in said if "/s]" not in line and "?" not in line[-12:]))
+    return Outcome(code, out.getvalue(), "".join(f"{line}\n" for line in said if line and "/s" not in line[-20:]))
 
 
 def davis(year="2017"):

@@ -83,8 +83,8 @@ def test_08_files_that_are_no_videos(tmp_path):
     (home / "a/notes.txt").write_bytes(b"x")
     done = run_evaluate(data=tmp_path / "in", output=tmp_path / "out")
     assert done.code == 0 and "mean over objects" in done.out
-    (line,) = [line for line in done.err.splitlines() if "left out" in line]
-    assert all(name in line for name in ("README.txt", "@eaDir", ".DS_Store", "notes.txt")), line
+    assert all(name in done.err for name in ("README.txt", "@eaDir", ".DS_Store", "notes.txt"))
+    assert len(done.err.splitlines()) == 2
 
 
 @pytest.mark.parametrize("spelled", ["..", "../", "../masks/..", "."])
@@ -100,8 +100,8 @@ def test_10_frames_given_as_dots(root, monkeypatch, spelled):
     assert (root / "RUN/precious/notes.txt").read_text() == "keep" and len(list((root / "RUN/masks/clip").iterdir())) == 6
 
 
-@pytest.mark.parametrize(("scale", "add", "said"), [(16, 0, "to 3"), (8, 29000, "29"), (257, 0, "to 5")])
-def test_12_frames_of_16_bits(root, scale, add, said):
+@pytest.mark.parametrize(("scale", "add"), [(16, 0), (8, 29000), (257, 0)])
+def test_12_frames_of_16_bits(root, scale, add):
     class Looking(Repeating):
         def run(self, frames, mask, later=None):
             frames = list(frames)
@@ -109,13 +109,12 @@ def test_12_frames_of_16_bits(root, scale, add, said):
             return super().run(frames, mask, later)
 
     seen = []
-    grey = FRAMES.mean(-1)
-    for t, frame in enumerate(grey):
-        (root / "wide").mkdir(exist_ok=True)
-        Image.fromarray((add + frame * scale).astype(np.uint16)).save(root / f"wide/{t:05d}.png")
+    wide = (add + FRAMES.mean(-1) * scale).astype(np.uint16)
+    save_frames(root / "wide", wide, "{:05d}.png")
     done = own(root, frames=root / "wide", segmenter=Looking())
-    assert done.code == 0 and "16" in done.err and said in done.err, done.err
-    expected = (grey - grey.min()) / (grey.max() - grey.min()) * 255
+    told = f"scaled by the range of values in use: 1 video ({root / 'wide'}: {wide.min()} to {wide.max()})"
+    assert done.code == 0 and told in done.err
+    expected = (wide.astype(float) - wide.min()) / (int(wide.max()) - int(wide.min())) * 255
     assert np.abs(np.stack(seen)[..., 0] - expected).max() <= 1
 
 

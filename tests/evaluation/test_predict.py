@@ -3,7 +3,6 @@
 import dataclasses
 import errno
 import os
-import shutil
 from pathlib import Path
 
 import jax
@@ -106,10 +105,12 @@ def test_overlays_lie_on_their_own_frames(clip, tmp_path):
 
 def test_a_damaged_frame_in_the_middle_is_named_and_leaves_nothing(clip, tmp_path):
     sequence, masks = clip
-    bad = sequence.frames[3]
+    bad, opened = sequence.frames[3], open_sequence(sequence)
     bad.write_bytes(bad.read_bytes()[:200])
     outputs = Outputs(tmp_path / "run", overlays=True, movie="gif", save_scores=True)
-    assert bad.name in failure(Parrot(masks), open_sequence(sequence), outputs)
+    assert bad.name in failure(Parrot(masks), opened, outputs)
+    with pytest.raises(DataError, match=bad.name):
+        open_sequence(sequence)
     assert files(tmp_path / "run") == []
 
 
@@ -230,7 +231,7 @@ def test_a_folder_that_is_removed_meanwhile_is_told_and_does_not_come_back(clip,
         def run(self, frames, mask, later=None):
             for index, result in enumerate(super().run(frames, mask)):
                 if index == 1:
-                    shutil.rmtree(tmp_path / "run")
+                    (tmp_path / "run").rename(tmp_path / "elsewhere")
                 yield result
 
     said = failure(Removing(masks), open_sequence(sequence), Outputs(tmp_path / "run"))

@@ -241,7 +241,7 @@ class TestFilm:
 class TestCharts:
     def test_a_line_goes_through_the_values(self):
         scores = SequenceScores("x", ("a", "b", "c"), np.array([[0.0, 0.25, 1.0]]), np.array([[1.0, 1.0, 0.5]]))
-        chart = time_chart(scores, 1, {2: 7})
+        chart = time_chart(scores, 1, {3: 7})
         assert (
             'class="j" d="M0.0 100.0L500.0 75.0L1000.0 0.0"' in chart
             and 'class="f" d="M0.0 0.0L500.0 0.0L1000.0 50.0"' in chart
