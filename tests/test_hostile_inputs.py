@@ -72,7 +72,7 @@ def images(draw) -> bytes:
     else:
         picture = picture.convert(mode)
     kinds = {"RGB": ["JPEG"] * 6 + ["PNG", "BMP", "WEBP", "TIFF", "GIF"], "CMYK": ["JPEG", "TIFF"], "F": ["TIFF"]}
-    kind = draw(st.sampled_from(kinds.get(mode, ["PNG", "TIFF"] if mode in ("I;16", "I") else ["PNG"])))
+    kind = draw(st.sampled_from(kinds.get(mode, {"I;16": ["PNG", "TIFF"], "I": ["TIFF"]}.get(mode, ["PNG"]))))
     how = {"exif": exif(draw(st.integers(1, 8)))} if kind == "JPEG" and draw(st.booleans()) else {}
     if kind in ("TIFF", "WEBP", "GIF") and draw(st.booleans()):
         how |= {"save_all": True, "append_images": [picture] * draw(st.integers(1, 3))}

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +16,8 @@ from hmmn_jax.layouts import Sequence, find_davis, find_unlisted, find_youtube_v
 from hmmn_jax.layouts.files import check_name, contents, shortlist
 from hmmn_jax.layouts.notes import Notes
 
-# Of files that are taken for videos; one of another kind is, too, if there is a mask for it.
-VIDEO_SUFFIXES = frozenset(
-    [".3gp", ".apng", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".tif", ".tiff", ".ts", ".webm", ".webp", ".wmv"]
-)
+# Suffixes of files that are taken for videos; one of another kind is, too, if there is a mask for it.
+_VIDEO = re.compile(r"\.(3gp|apng|avi|flv|gif|m2ts|m4v|mkv|mov|mp4|mpe?g|mts|ogv|tiff?|ts|webm|webp|wmv)", re.IGNORECASE)
 
 
 @dataclass
@@ -108,7 +107,7 @@ def _find_own(data: Path, config: ConfigDict, notes: Notes) -> dict[str, Callabl
 
 
 def _is_video(path: Path, annotations: Path) -> bool:
-    return path.suffix.lower() in VIDEO_SUFFIXES or (annotations / f"{path.stem}.png").is_file()
+    return bool(_VIDEO.fullmatch(path.suffix)) or (annotations / f"{path.stem}.png").is_file()
 
 
 def _open_own_video(video: Path, annotations: Path, config: ConfigDict, notes: Notes) -> Clip:
