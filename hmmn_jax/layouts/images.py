@@ -59,7 +59,8 @@ def decode_mask(
         png: the content of the file.
         source: the file to name.
         soft: give grey levels from 0 to 255, whatever the colours and bits, in place of ids.
-        values: "ids": the file holds ids as they are; "threshold": grey files hold levels, of which those from 128 on are object 1; "": ids.
+        values: "ids": the file holds ids as they are; "threshold": a grey file holds levels, of which those from 128 on are
+            object 1; "": ids.
         check_levels: with `values` "", refuse a grey file that looks like levels.
 
     Raises:
