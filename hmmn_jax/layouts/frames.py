@@ -90,11 +90,11 @@ class VideoFile:
 
     def inspect(self, notes: Notes | None = None) -> FrameFacts:
         """Says what the headers say. Raises DataError where pages of a TIFF cannot be frames of one video."""
-        return self._pages.inspect(notes) if self._pages else FrameFacts(*self._size)
+        return FrameFacts(*self._size) if self._pages is None else self._pages.inspect(notes)
 
     def __iter__(self) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         """Decodes the frames. Raises DataError where that fails; warns where the video ends far too early."""
-        return iter(self._pages) if self._pages else self._decode()
+        return self._decode() if self._pages is None else iter(self._pages)
 
     def _decode(self) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         frames, header = self._start()
