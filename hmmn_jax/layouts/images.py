@@ -59,7 +59,7 @@ def decode_mask(
         png: the content of the file.
         source: the file to name.
         soft: give grey levels from 0 to 255, whatever the colours and bits, in place of ids.
-        values: "ids": the file holds ids as they are; "threshold": levels, of which those from 128 on are object 1; "": ids.
+        values: "ids": the file holds ids as they are; "threshold": grey files hold levels, of which those from 128 on are object 1; "": ids.
         check_levels: with `values` "", refuse a grey file that looks like levels.
 
     Raises:
@@ -82,7 +82,7 @@ def decode_mask(
         if soft:
             wide = image.mode.startswith("I")
             return (pixels >> 8).astype(np.uint8) if wide else np.array(image.convert("L"))
-        if values == "threshold":
+        if values == "threshold" and image.mode != "P":
             return _threshold(pixels, image.mode, source)
         if image.mode == "L" and (bits := png[_PNG_BITS]) < 8:  # which Pillow stretches to 255
             pixels = pixels // (255 // (2**bits - 1))
