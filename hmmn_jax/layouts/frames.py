@@ -41,7 +41,7 @@ def list_frames(
     """
     folder = user_path(folder)
     notes = Notes() if notes is None else notes
-    entries = list_entries(folder, IMAGE_SUFFIXES, "not images")
+    entries = list_entries(folder, IMAGE_SUFFIXES, "files other than images")
     if exclude is not None:
         _leave_out_mask(entries, user_path(exclude))
     if not entries.files:
@@ -147,7 +147,7 @@ def _leave_out_mask(entries: Entries, mask: Path) -> None:
     size = mask.stat().st_size
     entries.leave_out([path for path in entries.files if mask.samefile(path)], "given as the mask")
     same_size = [path for path in entries.files if path.stat().st_size == size > 0]
-    entries.leave_out([path for path in same_size if filecmp.cmp(mask, path, shallow=False)], "copies of the mask")
+    entries.leave_out([path for path in same_size if filecmp.cmp(mask, path, shallow=False)], "duplicates of the mask")
 
 
 def _no_images(entries: Entries) -> str:
