@@ -76,11 +76,11 @@ def read_frame(image: Path, mask: Path | None, soft: bool) -> Frame:
         frame.problem = f"{image}: a name that is not UTF-8; rename the file; frame left out"
         return frame
     try:
-        jpeg = image.read_bytes()
+        jpeg = _read(image)
         with Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as picture:
             width, height = picture.size
             frame.orientation = _orientation(picture)
-            picture.draft("RGB", (width // 8, height // 8))  # reads the whole file all the same, at less work
+            picture.draft("RGB", (max(width // 8, 1), max(height // 8, 1)))  # reads the whole file all the same, at less work
             picture.load()
     except Exception as error:  # each decoder raises its own kinds
         found = _kind(jpeg) if isinstance(error, UnidentifiedImageError) else reason(error)
@@ -90,7 +90,7 @@ def read_frame(image: Path, mask: Path | None, soft: bool) -> Frame:
     if mask is None:
         return frame
     try:
-        png = mask.read_bytes()
+        png = _read(mask)
         values = decode_mask(png, mask, soft)
     except (DataError, OSError) as error:
         found = error if isinstance(error, DataError) else f"{mask}: cannot be read: {reason(error)}"
@@ -109,6 +109,13 @@ def read_frame(image: Path, mask: Path | None, soft: bool) -> Frame:
 def is_utf8(name: str) -> bool:
     """Whether a file's name can be stored as text."""
     return not any("\ud800" <= c <= "\udfff" for c in name)
+
+
+def _read(path: Path) -> bytes:
+    """Reads a file. Raises OSError, also for a pipe, which would never end."""
+    if path.exists() and not path.is_file():
+        raise OSError("not a regular file")
+    return path.read_bytes()
 
 
 def _orientation(picture: Image.Image) -> int:
