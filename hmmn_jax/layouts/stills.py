@@ -4,8 +4,9 @@ import os
 from pathlib import Path
 
 from hmmn_jax.errors import DataError
-from hmmn_jax.layouts.files import contents
-from hmmn_jax.layouts.frames import natural_order
+from hmmn_jax.layouts.entries import describe_missing
+from hmmn_jax.layouts.files import contents, user_path
+from hmmn_jax.layouts.order import natural_key, same_name
 from hmmn_jax.layouts.sequences import Sequence
 
 # Folders of images and of masks as such sets name them: VOC-like ones, DUTS, ECSSD.
@@ -28,9 +29,10 @@ def read_stills(
         image_end: what names of images have at their end and those of masks have not, as "_im" in BIG.
         mask_end: what names of masks have at their end, as "_gt" in BIG.
 
-    Raises DataError where there is no such folder, or no image with a mask.
+    Raises:
+        DataError: there is no such folder, no image with a mask, or a file that is a link to nothing.
     """
-    root = Path(root)
+    root = user_path(root)
     found = [pair for pair in FOLDERS if (root / pair[0]).is_dir()]
     pair = (images, masks) if images else found[0] if found else ("", "")
     homes = [root / name for name in pair]
@@ -54,13 +56,19 @@ def read_stills(
 
 
 def _by_name(home: Path, suffixes: tuple[str, ...], end: str) -> tuple[dict[str, Path], list[str]]:
-    """Finds the files by their path inside `home` without suffix and `end`, and names of which there are two."""
+    """Finds the files by their path inside `home` without suffix and `end`, and what is left out."""
     files, problems = {}, []
     for folder, inner, names in os.walk(home):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
-        for path in (Path(folder) / name for name in names if not name.startswith(".")):
-            if path.suffix.lower() in suffixes:
-                name = path.relative_to(home).with_suffix("").as_posix().removesuffix(end)
-                if (other := files.setdefault(name, path)) != path:
-                    problems.append(f"{path}: beside {other.name}; file left out")
-    return dict(sorted(files.items(), key=lambda item: natural_order(item[0]))), problems
+        problems += [
+            f"{Path(folder) / name}: a link to a folder; left out" for name in inner if (Path(folder) / name).is_symlink()
+        ]
+        for path in (Path(folder) / name for name in sorted(names) if not name.startswith(".")):
+            if path.suffix.lower() not in suffixes:
+                continue
+            if not os.path.isfile(path):
+                raise DataError(f"{path}: {describe_missing(path)}; bring back what it points to, or remove it")
+            name = same_name(path.relative_to(home).with_suffix("").as_posix().removesuffix(end))
+            if (other := files.setdefault(name, path)) != path:
+                problems.append(f"{path}: beside {other.name}; file left out")
+    return dict(sorted(files.items(), key=lambda item: natural_key(item[0]))), problems
