@@ -69,8 +69,8 @@ class Frame:
         return self.image.stem
 
 
-def read_frame(image: Path, mask: Path | None, soft: bool) -> Frame:
-    """Reads a frame and decodes it to see that it is whole; for `soft` see `Index`."""
+def read_frame(image: Path, mask: Path | None, soft: bool, check_levels: bool) -> Frame:
+    """Reads a frame and decodes it to see that it is whole; `soft` is that of `Index`, `check_levels` of `decode_mask`."""
     frame = Frame(image, mask)
     if not is_utf8(frame.name):
         frame.problem = f"{image}: a name that is not UTF-8; rename the file; frame left out"
@@ -91,7 +91,7 @@ def read_frame(image: Path, mask: Path | None, soft: bool) -> Frame:
         return frame
     try:
         png = _read(mask)
-        values = decode_mask(png, mask, soft)
+        values = decode_mask(png, mask, soft, check_levels=check_levels)
     except (DataError, OSError) as error:
         found = error if isinstance(error, DataError) else f"{mask}: cannot be read: {reason(error)}"
         frame.problem = f"{found}; mask left out"
@@ -158,7 +158,7 @@ class IndexRows:
         fewest_masks: int,
         needs_object: bool,
         all_labelled: bool,
-        void_expected: bool,
+        has_rules: bool,
         report: Report,
     ):
         """Starts empty.
@@ -169,12 +169,12 @@ class IndexRows:
             fewest_masks: how many frames with masks a video needs.
             needs_object: whether a video needs an object.
             all_labelled: whether a frame without a mask is worth a line in the report.
-            void_expected: whether 255 beside other ids is void by the rules of the data set, and not worth a line.
+            has_rules: whether the data set has rules for values in masks, so that 255 beside other ids is not worth a line.
             report: is filled.
         """
         self.id_map, self.soft, self.report = id_map, soft, report
         self._fewest_masks, self._needs_object, self._all_labelled = fewest_masks, needs_object, all_labelled
-        self._void_expected, self._void = void_expected, []
+        self._has_rules, self._void = has_rules, []
         self._videos: list[str] = []
         self._starts, self._binary = [0], []
         self._names, self._numbers, self._sizes, self._annotated, self._orientation = [], [], [], [], []
@@ -204,7 +204,7 @@ class IndexRows:
         for record, frame in enumerate(frames, start=len(self._names)):
             if frame.png:
                 self._objects += [(record, i, area) for i, area in _areas(frame.counts, table).items()]
-                if ids and not binary and frame.counts[VOID] and not self._void_expected:
+                if ids and not binary and frame.counts[VOID] and not self._has_rules:
                     self._void.append((frame.counts[VOID], frame.mask))
             if frame.orientation != 1:
                 example = f"{frame.image}, orientation {frame.orientation}"

@@ -22,8 +22,6 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 CLIP_FRAMES = 3  # of a video, for training
-MASK_VALUES = ("ids", "threshold")
-ORDERS = ("natural", "decimal", "signed", "name")
 _THREADS = 8
 _AHEAD = 64  # frames read before they are asked for
 _KEYS = 2**128  # of the Shuffler of TFDS, which sorts by key: bucket by bucket, each in memory
@@ -86,9 +84,13 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """Gives `Index.soft`."""
         return False
 
-    def void_expected(self) -> bool:
-        """Tells whether 255 beside other ids is void by the rules of the data set."""
+    def has_rules(self) -> bool:
+        """Tells whether the data set has rules for values in masks, so that 255 beside other ids is not reported."""
         return True
+
+    def checks_levels(self) -> bool:
+        """Tells whether masks that look like grey levels are left out."""
+        return False
 
     def all_labelled(self, split: str) -> bool:
         """Tells whether every frame should have a mask, so that others are reported."""
@@ -118,7 +120,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             fewest_masks=CLIP_FRAMES if clips else 1,
             needs_object=clips,
             all_labelled=self.all_labelled(split),
-            void_expected=self.void_expected(),
+            has_rules=self.has_rules(),
             report=report,
         )
         total = sum(len(sequence.frames) for sequence in sequences)
@@ -126,7 +128,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         paths = ((path, sequence.masks.get(i)) for sequence in sequences for i, path in enumerate(sequence.frames))
         record = 0
         with ThreadPoolExecutor(_THREADS) as pool, tqdm(total=total, desc=f"{self.name} {split}", unit="frame") as bar:
-            read = _map_in_order(pool, lambda pair: read_frame(*pair, soft=rows.soft), paths)
+            read = _map_in_order(pool, lambda pair: read_frame(*pair, rows.soft, self.checks_levels()), paths)
             for sequence in sequences:
                 for frame in rows.add(sequence, list(itertools.islice(read, len(sequence.frames)))):
                     yield (

@@ -60,13 +60,14 @@ def readable_mask(source: Source, record: int, png: bytes) -> tuple[bytes, np.nd
     """Gives a PNG whose values TensorFlow decodes as they are, and the object id of each value, uint8 [256].
 
     TensorFlow turns indexed files into colours, and libpng stretches values of 1, 2 and 4 bits to 255. So an indexed file is
-    declared grey, and the stretching is undone in the table. Files of other kinds are decoded and encoded anew.
+    declared grey, and the stretching is undone in the table. Files of other kinds are decoded and encoded anew, and indexed
+    ones whose first colour is not black, which may have ids by their colours.
     """
     index = source.index
     video = index.video_of(record)
     bits, colour = png[24], png[25]
     plain = bits == 8 and colour == _GREY if index.soft else bits <= 8 and colour in (_GREY, _INDEXED)
-    if not plain:
+    if not plain or (colour == _INDEXED and _first_colour(png) != bytes(3)):
         buffer = io.BytesIO()
         Image.fromarray(index.decode(video, png)).save(buffer, "PNG", compress_level=1)
         return buffer.getvalue(), np.arange(256, dtype=np.uint8)
@@ -80,10 +81,21 @@ def as_grey(png: bytes) -> bytes:
     """Declares an indexed PNG to be grey, so that decoders give its indices; its palette goes."""
     header = png[_SIGNATURE + 4 : _SIGNATURE + 21]  # type and fields of IHDR
     header = header[:13] + bytes([_GREY]) + header[14:]
-    at = _SIGNATURE + 25
-    while png[at + 4 : at + 8] not in (b"IDAT", b"IEND", b""):
-        at += 12 + int.from_bytes(png[at : at + 4], "big")
+    at = _find_chunk(png, b"IDAT")
     return png[: _SIGNATURE + 4] + header + struct.pack(">I", zlib.crc32(header)) + png[at:]
+
+
+def _first_colour(png: bytes) -> bytes:
+    at = _find_chunk(png, b"PLTE") + 8
+    return png[at : at + 3]
+
+
+def _find_chunk(png: bytes, kind: bytes) -> int:
+    """Finds the first chunk of a kind, or the end."""
+    at = _SIGNATURE + 25
+    while png[at + 4 : at + 8] not in (kind, b"IEND", b""):
+        at += 12 + int.from_bytes(png[at : at + 4], "big")
+    return at
 
 
 @tf.function(autograph=False)  # so that it is traced once, not for each source

@@ -8,13 +8,10 @@ from typing import ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data.frames_builder import MASK_VALUES, ORDERS, FramesBuilder, check_choice
+from data.frames_builder import FramesBuilder, check_choice
 from data.index import identity_map, level_map
 from hmmn_jax.errors import DataError
-from hmmn_jax.layouts import Sequence, list_davis_splits, read_davis, read_unlisted
-from hmmn_jax.layouts.files import shortlist
-from hmmn_jax.layouts.frames import IMAGE_SUFFIXES
-from hmmn_jax.layouts.notes import Notes
+from hmmn_jax.layouts import MASK_VALUES, ORDERS, Notes, Sequence, list_davis_splits, read_davis, read_unlisted
 
 _OFFICIAL = ("2016", "2017")
 _SPLITS = ("train", "val", "test-dev", "test-challenge")
@@ -79,14 +76,12 @@ class Builder(FramesBuilder, skip_registration=True):  # TFDS has a builder of t
     def list_sequences(self, root: Path, split: str, notes: Notes) -> tuple[list[Sequence], list[str]]:
         """Lists what the list of the split names, all of which has to be there, or whatever there is."""
         config, names = self.builder_config, _names(self.builder_config)
-        if config.year:
-            return read_davis(root, config.year, split, config.resolution, config.annotations, names), []
-        sequences, problems = read_unlisted(root, config.resolution, config.annotations)
-        if missing := sorted(set(names or ()).difference(sequence.name for sequence in sequences)):
-            there = shortlist([sequence.name for sequence in sequences])
-            raise DataError(f"{root}: no sequence {missing[0]!r} with frames and masks; there is {there}")
-        sequences = [sequence for sequence in sequences if names is None or sequence.name in names]
-        return sequences, [*problems, *(line for sequence in sequences for line in _unused_masks(sequence))]
+        if not config.year:
+            return read_unlisted(root, config.resolution, config.annotations, names=names, order=config.order, notes=notes)
+        sequences = read_davis(
+            root, config.year, split, config.resolution, config.annotations, names, order=config.order, notes=notes
+        )
+        return sequences, []
 
     def id_map(self) -> np.ndarray:
         """Gives `Index.id_map`."""
@@ -96,23 +91,15 @@ class Builder(FramesBuilder, skip_registration=True):  # TFDS has a builder of t
         """Tells whether masks are grey levels."""
         return self.builder_config.mask_values == "threshold"
 
-    def void_expected(self) -> bool:
-        """Tells that 255 is void in DAVIS."""
+    def has_rules(self) -> bool:
+        """Tells that DAVIS has, and sets of one's own have not."""
         return self.builder_config.year in _OFFICIAL
+
+    def checks_levels(self) -> bool:
+        """Tells that this is done in sets of one's own."""
+        return not (self.has_rules() or self.builder_config.mask_values)
 
 
 def _names(config: DavisConfig) -> list[str] | None:
     """The sequences that are chosen; None for all."""
     return [name.strip() for name in config.sequences.split(",") if name.strip()] or None
-
-
-def _unused_masks(sequence: Sequence) -> list[str]:
-    """Tells of pictures in the folder of the masks that are no masks of frames."""
-    used = set(sequence.masks.values())
-    problems = []
-    for path in sorted(next(iter(used)).parent.iterdir()):
-        suffix = path.suffix.lower()
-        if path not in used and suffix in IMAGE_SUFFIXES and not path.name.startswith("."):
-            found = "a mask without a frame" if suffix == ".png" else "masks have to be PNG, which keeps ids"
-            problems.append(f"{path}: {found}; mask left out")
-    return problems

@@ -9,11 +9,10 @@ from typing import ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data.frames_builder import MASK_VALUES, FramesBuilder, check_choice
+from data.frames_builder import FramesBuilder, check_choice
 from data.index import identity_map, level_map
 from hmmn_jax.errors import DataError
-from hmmn_jax.layouts import Sequence, read_stills
-from hmmn_jax.layouts.notes import Notes
+from hmmn_jax.layouts import MASK_VALUES, Notes, Sequence, read_stills
 
 
 @dataclass
@@ -94,9 +93,13 @@ class Builder(FramesBuilder):
         """Tells whether masks are grey levels."""
         return self.builder_config.soft or self.builder_config.mask_values == "threshold"
 
-    def void_expected(self) -> bool:
-        """Tells that each set has rules of its own."""
-        return False
+    def has_rules(self) -> bool:
+        """Tells whether the config says what values are."""
+        return bool(self.builder_config.objects) or self.is_soft()
+
+    def checks_levels(self) -> bool:
+        """Tells that this is done where the config does not say what values are."""
+        return not (self.has_rules() or self.builder_config.mask_values)
 
 
 def _values(part: str, objects: str) -> slice:

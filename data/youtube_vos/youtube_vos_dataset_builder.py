@@ -7,11 +7,10 @@ from typing import ClassVar
 
 import tensorflow_datasets as tfds
 
-from data.frames_builder import ORDERS, FramesBuilder, check_choice
+from data.frames_builder import FramesBuilder, check_choice
 from hmmn_jax.errors import DataError
-from hmmn_jax.layouts import YouTubeVideo, read_youtube_vos
+from hmmn_jax.layouts import ORDERS, Notes, YouTubeVideo, read_youtube_vos
 from hmmn_jax.layouts.files import contents
-from hmmn_jax.layouts.notes import Notes
 
 _SPLITS = ("train", "valid", "test")
 
@@ -52,7 +51,8 @@ class Builder(FramesBuilder):
 
     def list_sequences(self, root: Path, split: str, notes: Notes) -> tuple[list[YouTubeVideo], list[str]]:
         """Lists what meta.json names."""
-        return read_youtube_vos(root, split, self.builder_config.all_frames)
+        config = self.builder_config
+        return read_youtube_vos(root, split, config.all_frames, order=config.order, notes=notes)
 
     def all_labelled(self, split: str) -> bool:
         """Tells that, without the frames in between, all of train has masks."""

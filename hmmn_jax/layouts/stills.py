@@ -4,14 +4,16 @@ import os
 from pathlib import Path
 
 from hmmn_jax.errors import DataError
-from hmmn_jax.layouts.entries import describe_missing
-from hmmn_jax.layouts.files import contents, user_path
+from hmmn_jax.layouts.entries import UNREAD_SUFFIXES, describe_missing
+from hmmn_jax.layouts.files import contents, reason, user_path
+from hmmn_jax.layouts.frames import IMAGE_SUFFIXES
 from hmmn_jax.layouts.order import natural_key, same_name
 from hmmn_jax.layouts.sequences import Sequence
 
 # Folders of images and of masks as such sets name them: VOC-like ones, DUTS, ECSSD.
 FOLDERS = (("JPEGImages", "Annotations"), ("DUTS-TR-Image", "DUTS-TR-Mask"), ("images", "ground_truth_mask"))
-_JPEG = (".jpg", ".jpeg")
+_JPEG, _PNG = frozenset((".jpg", ".jpeg")), frozenset((".png",))
+_PICTURES = IMAGE_SUFFIXES | UNREAD_SUFFIXES
 
 
 def read_stills(
@@ -39,8 +41,9 @@ def read_stills(
     for home in homes:
         if not home.is_dir():
             raise DataError(f"{home}: no such folder; {contents(home)}; give the folder that holds the images and their masks")
-    jpegs, problems = _by_name(homes[0], _JPEG, image_end)
-    pngs, more = _by_name(homes[1], (".png",), mask_end)
+    both = _JPEG | _PNG if homes[0] == homes[1] else frozenset()
+    jpegs, problems = _by_name(homes[0], _JPEG, image_end, {suffix: "images have to be JPEG" for suffix in _PICTURES - both})
+    pngs, more = _by_name(homes[1], _PNG, mask_end, {} if both else {suffix: "masks have to be PNG" for suffix in _PICTURES})
     problems += more
     problems += [
         f"{path}: no mask {homes[1] / name}{mask_end}.png; image left out" for name, path in jpegs.items() if name not in pngs
@@ -50,21 +53,26 @@ def read_stills(
     if not paired:
         raise DataError(
             f"{root}: no image with a mask; {contents(homes[0])}; expected JPEGImages/x.jpg and Annotations/x.png, or x.jpg "
-            "beside x.png"
+            "beside x.png",
+            problems,
         )
     return [Sequence(name, (jpegs[name],), {0: pngs[name]}) for name in paired], problems
 
 
-def _by_name(home: Path, suffixes: tuple[str, ...], end: str) -> tuple[dict[str, Path], list[str]]:
-    """Finds the files by their path inside `home` without suffix and `end`, and what is left out."""
+def _by_name(home: Path, suffixes: frozenset[str], end: str, others: dict[str, str]) -> tuple[dict[str, Path], list[str]]:
+    """Finds the files by their path inside `home` without suffix and `end`, and what is left out.
+
+    `others` gives the reason why files of some other suffixes are left out.
+    """
     files, problems = {}, []
-    for folder, inner, names in os.walk(home):
+    for folder, inner, names in os.walk(home, onerror=_refuse):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         problems += [
             f"{Path(folder) / name}: a link to a folder; left out" for name in inner if (Path(folder) / name).is_symlink()
         ]
         for path in (Path(folder) / name for name in sorted(names) if not name.startswith(".")):
-            if path.suffix.lower() not in suffixes:
+            if (suffix := path.suffix.lower()) not in suffixes:
+                problems += [f"{path}: {others[suffix]}; file left out"] if suffix in others else []
                 continue
             if not os.path.isfile(path):
                 raise DataError(f"{path}: {describe_missing(path)}; bring back what it points to, or remove it")
@@ -72,3 +80,7 @@ def _by_name(home: Path, suffixes: tuple[str, ...], end: str) -> tuple[dict[str,
             if (other := files.setdefault(name, path)) != path:
                 problems.append(f"{path}: beside {other.name}; file left out")
     return dict(sorted(files.items(), key=lambda item: natural_key(item[0]))), problems
+
+
+def _refuse(error: OSError) -> None:
+    raise DataError(f"{error.filename}: cannot be listed: {reason(error)}; check its permissions") from error

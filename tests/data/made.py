@@ -26,7 +26,7 @@ def jpeg(rgb: np.ndarray, orientation: int = 1) -> bytes:
 
 def indexed_png(ids: np.ndarray) -> bytes:
     image = Image.fromarray(ids)
-    image.putpalette(np.random.default_rng(0).integers(0, 256, 768, np.uint8).tobytes())
+    image.putpalette(bytes(3) + np.random.default_rng(0).integers(0, 256, 765, np.uint8).tobytes())
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return buffer.getvalue()
