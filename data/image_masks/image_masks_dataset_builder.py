@@ -74,7 +74,7 @@ class Builder(FramesBuilder):
     def list_sequences(self, root: Path, split: str, notes: Notes) -> tuple[list[Sequence], list[str]]:
         """Lists the images that have a mask."""
         config = self.builder_config
-        return read_stills(root, config.images, config.masks, config.image_end, config.mask_end)
+        return read_stills(root, config.images, config.masks, config.image_end, config.mask_end, notes=notes)
 
     def id_map(self) -> np.ndarray:
         """Gives the object by value."""
