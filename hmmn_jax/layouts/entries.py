@@ -71,10 +71,12 @@ class Entries:
     files: list[Path] = field(default_factory=list)
     left_out: dict[str, list[Path]] = field(default_factory=dict)
 
-    def leave_out(self, path: Path, reason: str) -> None:
-        """Takes a file out of those to be read."""
-        self.files.remove(path)
-        self.left_out.setdefault(reason, []).append(path)
+    def leave_out(self, paths: list[Path], reason: str) -> None:
+        """Takes files out of those to be read."""
+        if paths:
+            gone = frozenset(paths)
+            self.files = [path for path in self.files if path not in gone]
+            self.left_out.setdefault(reason, []).extend(paths)
 
     def tell(self, notes: Notes) -> None:
         """Notes what is left out."""

@@ -144,11 +144,10 @@ def _leave_out_mask(entries: Entries, mask: Path) -> None:
     """Leaves out the mask under whatever name, and copies of it."""
     if not mask.is_file():
         return
-    for path in list(entries.files):
-        if mask.samefile(path):
-            entries.leave_out(path, "given as the mask")
-        elif 0 < mask.stat().st_size == path.stat().st_size and filecmp.cmp(mask, path, shallow=False):
-            entries.leave_out(path, "copies of the mask")
+    size = mask.stat().st_size
+    entries.leave_out([path for path in entries.files if mask.samefile(path)], "given as the mask")
+    same_size = [path for path in entries.files if path.stat().st_size == size > 0]
+    entries.leave_out([path for path in same_size if filecmp.cmp(mask, path, shallow=False)], "copies of the mask")
 
 
 def _no_images(entries: Entries) -> str:

@@ -179,7 +179,7 @@ def _ids_of_colours(rgb: UInt8[np.ndarray, "h w 3"], path: str | os.PathLike) ->
 
 def _threshold(pixels: np.ndarray, mode: str, source: str | os.PathLike) -> UInt8[np.ndarray, "h w"]:
     if mode not in ("1", "L", "LA") and not mode.startswith("I"):
-        raise DataError(f"{source}: mask_values=threshold is for grey masks, this one is in colour; save it in grey")
+        raise DataError(f"{source}: mask_values=threshold is for grey masks, this one is in colour or indexed; save it in grey")
     if mode.startswith("I") and pixels.max() > 255:
         raise DataError(f"{source}: a mask with the value {pixels.max()}; expected levels from 0 to 255, in an 8-bit PNG")
     return (pixels if mode == "1" else pixels >= _THRESHOLD).astype(np.uint8)

@@ -66,8 +66,8 @@ def read_header(path: Path, page: int | None = None) -> Header:
             way_out = "give it as the video itself, or save each as a file"
             raise DataError(f"{path}: an image of {pages} pages where one frame is expected; {way_out}")
         require_known_white(image, path)
-        turned = orientation(image, path)
         sixteen = has_16_bits(image) and image.mode.startswith("I")
+        turned = orientation(image, path)
         return Header(path, str(image.format), image.mode, upright_size(image, turned), turned != 1, sixteen)
 
 

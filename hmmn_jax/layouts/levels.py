@@ -21,7 +21,7 @@ def looks_like_levels(values: UInt8[np.ndarray, "h w"]) -> bool:
     between = np.flatnonzero(present)[1:-1]
     if not len(between):
         return False
-    extremes = [value for value in np.flatnonzero(present)[[0, -1]] if present[value] > _DOT]
+    extremes = [value for value in np.flatnonzero(present)[[0, -1]].tolist() if present[value] > _DOT]
     rows, columns = _Runs(values), _Runs(np.ascontiguousarray(values.T))
     single, short = (
         np.bincount(values[rows.steps(longest, extremes) | columns.steps(longest, extremes).T], minlength=256)[between]

@@ -97,7 +97,7 @@ def _signed_parts(stem: str, number: re.Pattern) -> tuple:
     text, *rest = _parts(stem[1:] if sign else stem, number)
     if text or not rest:
         return (1, text, *rest)
-    return (0, -rest[0] if sign and sign.group() != "+" else rest[0], *rest[1:])
+    return (0, rest[0].copy_negate() if sign and sign.group() != "+" else rest[0], *rest[1:])
 
 
 def _ambiguous(folder: Path, sorted_by: dict[str, list[Path]]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from hmmn_jax.errors import DataError
+from hmmn_jax.errors import DataError, HMMNError
 from hmmn_jax.layouts.files import reason
 
 ORIENTATION = 274  # the tag of EXIF data
@@ -76,7 +76,7 @@ def to_rgb(pixels: Pixels, value_range: tuple[int, int], path: str | os.PathLike
 def has_16_bits(image: Image.Image) -> bool:
     """Whether an open image that is not decoded yet has 16 bits a channel."""
     arguments = image.tile[0].args if image.tile else ()
-    kind, *rest = arguments if isinstance(arguments, tuple) else (arguments,)
+    kind, *rest = (arguments if isinstance(arguments, tuple) else (arguments,)) or ("",)
     greatest = max((value for value in rest if isinstance(value, int)), default=0) if image.format == "PPM" else 0
     return image.mode.startswith("I;16") or ";16" in str(kind) or greatest > 255
 
@@ -116,7 +116,7 @@ def reading_errors(path: str | os.PathLike) -> Iterator[None]:
     """Turns whatever a missing or damaged image provokes into a DataError."""
     try:
         yield
-    except DataError:
+    except HMMNError:
         raise
     except UnidentifiedImageError as error:
         found = "an empty file" if not os.path.isfile(path) or os.path.getsize(path) == 0 else "not an image of a known kind"

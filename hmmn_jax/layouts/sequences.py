@@ -242,8 +242,7 @@ def match_masks(folder: Path, frames: tuple[Path, ...], notes: Notes | None = No
     entries = list_entries(folder, _MASK_SUFFIXES, "not PNGs")
     masks: dict[int, Path] = {}
     surplus = [path for path in entries.files if same_name(path.stem) not in index]
-    for path in surplus:
-        entries.leave_out(path, "masks that no frame is named as")
+    entries.leave_out(surplus, "masks that no frame is named as")
     for path in entries.files:
         if (other := masks.setdefault(index[same_name(path.stem)], path)) != path:
             raise DataError(f"{folder}: both {other.name} and {path.name}; keep one mask of a frame")

@@ -59,6 +59,16 @@ def test_what_is_left_out_is_named(tmp_path):
     assert any("beside a.jp" in problem for problem in problems)
 
 
+def test_links(tmp_path):
+    touch(tmp_path, "set/a.jpg", "set/a.png", "more/b.jpg")
+    (tmp_path / "set" / "more").symlink_to("../more")
+    _, problems = read_stills(tmp_path / "set")
+    assert problems[0] == f"{tmp_path}/set/more: a link to a folder; left out"
+    (tmp_path / "set" / "c.jpg").symlink_to("gone.jpg")
+    with pytest.raises(DataError, match=r"c\.jpg: a link to gone\.jpg, which is not there"):
+        read_stills(tmp_path / "set")
+
+
 def test_nothing_at_all(tmp_path):
     with pytest.raises(DataError, match=r"no image with a mask; .* holds nothing; expected"):
         read_stills(tmp_path)
