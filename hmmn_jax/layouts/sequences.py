@@ -247,7 +247,9 @@ def match_masks(folder: Path, frames: tuple[Path, ...], notes: Notes | None = No
         if (other := masks.setdefault(index[same_name(path.stem)], path)) != path:
             raise DataError(f"{folder}: both {other.name} and {path.name}; keep one mask of a frame")
     if not masks:
-        raise DataError(f"{folder}: no PNG is named as a frame is; {contents(folder)}; expected such as {frames[0].stem}.png")
+        raise DataError(
+            f"{folder}: no PNG is named as a frame is; {contents(folder)}; masks have to be PNG, such as {frames[0].stem}.png"
+        )
     if notes is not None:
         entries.tell(notes)
     return dict(sorted(masks.items())), surplus

@@ -4,18 +4,27 @@ import os
 from pathlib import Path
 
 from hmmn_jax.errors import DataError
-from hmmn_jax.layouts.entries import describe_missing
-from hmmn_jax.layouts.files import contents, user_path
+from hmmn_jax.layouts.entries import LEFT_OUT, UNREAD_SUFFIXES, describe_missing
+from hmmn_jax.layouts.files import contents, reason, user_path
+from hmmn_jax.layouts.frames import IMAGE_SUFFIXES
+from hmmn_jax.layouts.notes import Notes
 from hmmn_jax.layouts.order import natural_key, same_name
 from hmmn_jax.layouts.sequences import Sequence
 
 # Folders of images and of masks as such sets name them: VOC-like ones, DUTS, ECSSD.
 FOLDERS = (("JPEGImages", "Annotations"), ("DUTS-TR-Image", "DUTS-TR-Mask"), ("images", "ground_truth_mask"))
-_JPEG = (".jpg", ".jpeg")
+_JPEG, _PNG = frozenset((".jpg", ".jpeg")), frozenset((".png",))
+_PICTURES = IMAGE_SUFFIXES | UNREAD_SUFFIXES
 
 
 def read_stills(
-    root: str | os.PathLike, images: str = "", masks: str = "", image_end: str = "", mask_end: str = ""
+    root: str | os.PathLike,
+    images: str = "",
+    masks: str = "",
+    image_end: str = "",
+    mask_end: str = "",
+    *,
+    notes: Notes | None = None,
 ) -> tuple[list[Sequence], list[str]]:
     """Lists images that have a mask, each a sequence of one frame, in natural order, and what was left out, one line each.
 
@@ -28,6 +37,7 @@ def read_stills(
         masks: the folder of the masks, for `images` that are given.
         image_end: what names of images have at their end and those of masks have not, as "_im" in BIG.
         mask_end: what names of masks have at their end, as "_gt" in BIG.
+        notes: gets the pictures of other kinds, which are left out.
 
     Raises:
         DataError: there is no such folder, no image with a mask, or a file that is a link to nothing.
@@ -39,9 +49,14 @@ def read_stills(
     for home in homes:
         if not home.is_dir():
             raise DataError(f"{home}: no such folder; {contents(home)}; give the folder that holds the images and their masks")
+    notes = Notes() if notes is None else notes
+    together = homes[0] == homes[1]
     jpegs, problems = _by_name(homes[0], _JPEG, image_end)
-    pngs, more = _by_name(homes[1], (".png",), mask_end)
+    pngs, more = _by_name(homes[1], _PNG, mask_end)
     problems += more
+    _tell_others(homes[0], _JPEG | _PNG if together else _JPEG, "images in other formats than JPEG", notes)
+    if not together:
+        _tell_others(homes[1], _PNG, "masks in other formats than PNG", notes)
     problems += [
         f"{path}: no mask {homes[1] / name}{mask_end}.png; image left out" for name, path in jpegs.items() if name not in pngs
     ]
@@ -50,15 +65,16 @@ def read_stills(
     if not paired:
         raise DataError(
             f"{root}: no image with a mask; {contents(homes[0])}; expected JPEGImages/x.jpg and Annotations/x.png, or x.jpg "
-            "beside x.png"
+            "beside x.png",
+            [*notes.lines(), *problems],
         )
     return [Sequence(name, (jpegs[name],), {0: pngs[name]}) for name in paired], problems
 
 
-def _by_name(home: Path, suffixes: tuple[str, ...], end: str) -> tuple[dict[str, Path], list[str]]:
+def _by_name(home: Path, suffixes: frozenset[str], end: str) -> tuple[dict[str, Path], list[str]]:
     """Finds the files by their path inside `home` without suffix and `end`, and what is left out."""
     files, problems = {}, []
-    for folder, inner, names in os.walk(home):
+    for folder, inner, names in os.walk(home, onerror=_refuse):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         problems += [
             f"{Path(folder) / name}: a link to a folder; left out" for name in inner if (Path(folder) / name).is_symlink()
@@ -72,3 +88,14 @@ def _by_name(home: Path, suffixes: tuple[str, ...], end: str) -> tuple[dict[str,
             if (other := files.setdefault(name, path)) != path:
                 problems.append(f"{path}: beside {other.name}; file left out")
     return dict(sorted(files.items(), key=lambda item: natural_key(item[0]))), problems
+
+
+def _tell_others(home: Path, suffixes: frozenset[str], kind: str, notes: Notes) -> None:
+    """Notes the pictures of other suffixes."""
+    for path in sorted(home.rglob("*")):
+        if path.suffix.lower() in _PICTURES - suffixes and not path.name.startswith("."):
+            notes.add(LEFT_OUT, kind, str(path))
+
+
+def _refuse(error: OSError) -> None:
+    raise DataError(f"{error.filename}: cannot be listed: {reason(error)}; check its permissions") from error
