@@ -6,21 +6,25 @@
     python convert_weights.py inspect FILE                              # or OUT
     python convert_weights.py verify --official CHECKOUT --checkpoint HMMN_weights.pth --frames JPEGS --mask 00000.png
 
-Exit code: 0 done; 1 tensors, or with verify logits, that are not as they should be; 2 any other mistake, told in one line.
+Exit code: 0 done; 1 with verify, logits that differ; 2 a mistake or a refusal, such as tensors that are not the model's.
 """
 
 import argparse
+import os
 import signal
 import sys
-from pathlib import Path
 
 import jax
 import numpy as np
 
+from hmmn_jax.arguments import ArgumentParser
 from hmmn_jax.checkpoint import METADATA_KEY, config_to_json, load_checkpoint, save_checkpoint
-from hmmn_jax.errors import CheckpointError, HMMNError
+from hmmn_jax.errors import CheckpointError, ConfigError
 from hmmn_jax.imagenet import from_resnet50
+from hmmn_jax.io.new_file import EXISTS
+from hmmn_jax.layouts.files import user_path
 from hmmn_jax.model import HMMNConfig
+from hmmn_jax.program import run_program
 from hmmn_jax.torch_file import read_torch_file, write_torch_file
 from hmmn_jax.torch_weights import in_float16, to_torch
 from hmmn_jax.verify import verify
@@ -35,8 +39,8 @@ def run_from_torch(options: argparse.Namespace) -> None:
 
 def run_to_torch(options: argparse.Namespace) -> None:
     """Writes a folder of ours as a PyTorch checkpoint, with the config in the metadata of a .safetensors."""
-    if options.file.exists():
-        raise CheckpointError(f"{options.file}: exists already; remove it or choose another name")
+    if os.path.lexists(options.file):
+        raise CheckpointError(f"{options.file}: {EXISTS}")
     variables, config = load_checkpoint(options.checkpoint)
     tensors = to_torch(variables, config)
     if options.half:
@@ -47,6 +51,8 @@ def run_to_torch(options: argparse.Namespace) -> None:
 
 def run_imagenet(options: argparse.Namespace) -> None:
     """Writes starting weights: both trunks from torchvision's ResNet-50, the new layers by the seed."""
+    if not 0 <= options.seed < 2**32:
+        raise ConfigError(f"--seed is {options.seed}, expected 0 to {2**32 - 1}")
     config = HMMNConfig()
     variables = from_resnet50(read_torch_file(options.file), config, options.seed, str(options.file))
     save_checkpoint(options.out, variables, config)
@@ -63,6 +69,8 @@ def run_inspect(options: argparse.Namespace) -> None:
 
 def run_verify(options: argparse.Namespace) -> int:
     """Prints each frame's largest difference to the published code; 1 if any is beyond the tolerance."""
+    if not options.tolerance >= 0:
+        raise ConfigError(f"--tolerance is {options.tolerance}, expected 0 or more")
     inputs = options.official, options.checkpoint, options.frames, options.mask
     differences = verify(*inputs, max_frames=options.max_frames, size=options.size)
     print("largest |logit difference|  frame", *(f"{value:<26.3e}  {name}" for name, value in differences), sep="\n")
@@ -79,14 +87,14 @@ def count(tensors: dict[str, np.ndarray]) -> str:
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Reads the command line; `run` of the result is the function to call."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ArgumentParser(description=__doc__, prog="convert_weights.py")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, run, *positional: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
         added.set_defaults(run=run)
         for argument in positional:
-            added.add_argument(argument, type=Path)
+            added.add_argument(argument, type=user_path)
         return added
 
     command("from-torch", run_from_torch, "file", "out")
@@ -95,10 +103,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     command("imagenet", run_imagenet, "file", "out").add_argument("--seed", type=int, default=0, help="of the new layers")
     command("inspect", run_inspect, "file")
     add = command("verify", run_verify).add_argument
-    add("--official", type=Path, required=True, help="checkout of the published code, with its model.py")
-    add("--checkpoint", type=Path, required=True, help="its weights, .pth or .safetensors, or a folder made of them")
-    add("--frames", type=Path, required=True, help="folder of images")
-    add("--mask", type=Path, required=True, help="PNG with the ids of the objects in the first of them")
+    add("--official", type=user_path, required=True, help="checkout of the published code, with its model.py")
+    add("--checkpoint", type=user_path, required=True, help="its weights, .pth or .safetensors, or a folder made of them")
+    add("--frames", type=user_path, required=True, help="folder of images")
+    add("--mask", type=user_path, required=True, help="PNG with the ids of the objects in the first of them")
     add("--max-frames", type=int, default=3, help="how many frames, the first included (%(default)s)")
     add("--size", type=int, default=128, help="shorter side they are resized to, pixels (%(default)s)")
     add("--tolerance", type=float, default=2e-6, help="largest difference of a logit (%(default)s)")
@@ -107,13 +115,13 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; gives the exit code."""
-    options = parse(arguments)
-    jax.config.update("jax_platforms", "cpu")  # an accelerator may be busy, and float64 is a matter for the CPU
-    try:
-        return options.run(options) or 0
-    except HMMNError as error:
-        print(f"convert_weights.py: {error}", file=sys.stderr)
-        return error.exit_code
+
+    def run() -> int | None:
+        options = parse(arguments)
+        jax.config.update("jax_platforms", "cpu")  # an accelerator may be busy, and float64 is a matter for the CPU
+        return options.run(options)
+
+    return run_program("convert_weights.py", run)
 
 
 if __name__ == "__main__":

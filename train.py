@@ -7,84 +7,83 @@ Fields of the config are overridden like this: --config.batch=8. Several hosts: 
 where the cluster tells them of each other (TPU pods, Slurm), else with --coordinator, --processes and --process.
 """
 
+import contextlib
 import sys
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 import hmmn_jax
-from hmmn_jax.errors import ConfigError, HMMNError
-from hmmn_jax.launch import launch
-from hmmn_jax.layouts import Sequence, read_davis
+from hmmn_jax.errors import ConfigError
+from hmmn_jax.launch import flags_parser, launch
+from hmmn_jax.layouts.files import reason
+from hmmn_jax.program import TERMINATED, run_program
 
 try:
     from hmmn_jax.training.loop import train_and_evaluate
-except ModuleNotFoundError as missing:
-    print(f"train.py: {missing}; install what training needs: pip install '.[train,data]'", file=sys.stderr)
+    from hmmn_jax.training.settings import require_settings
+    from hmmn_jax.training.validation import find_validation
+except ImportError as missing:
+    print(f"train.py: {reason(missing)}; install what training needs: pip install '.[train,data]'", file=sys.stderr)
     sys.exit(ConfigError.exit_code)
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file in configs/.")
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of this run; one that exists is gone on with.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Run directory. If it already contains a run, training resumes.")
+RESUME = "run the same command to go on from the last checkpoint"
 
 
-def parse(arguments: list[str]) -> list[str]:
-    """Parses the command line; a mistake in it, or in the config that it names, is told in one line."""
-    try:
-        rest = flags.FLAGS(arguments)
-        if CONFIG.value is None or WORKDIR.value is None:
-            raise ConfigError("give --config FILE, such as configs/smoke.py, and --workdir DIR")
-        CONFIG.value.lock()
-    except Exception as error:  # config files fail in any way, as by a field that they do not have
-        stop(ConfigError(" ".join(f"{error}".split())))
-    return rest
+def check() -> None:
+    """Raises ConfigError where a flag is missing, or the config file gives no config."""
+    if CONFIG.value is None or not WORKDIR.value:
+        raise ConfigError("give --config FILE, such as configs/smoke.py, and --workdir DIR")
+    if not isinstance(CONFIG.value, ConfigDict):
+        raise ConfigError(f"get_config of the config file gives {type(CONFIG.value).__name__}, expected a ConfigDict")
+    CONFIG.value.lock()
 
 
-def validation_sequences(config: ConfigDict) -> list[Sequence]:
-    """The annotated sequences that the config names. Raises DataError."""
-    if not config.data:
-        return []
-    names = tuple(config.sequences) or None
-    return read_davis(Path(config.data).expanduser(), config.year, config.split, config.resolution or None, names=names)
-
-
-def run() -> None:
-    """Does what the flags say."""
+def run() -> int:
+    """Does what the flags say; gives the exit code."""
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every thread, and warns of every checkpoint without a score
     config = CONFIG.value
+    require_settings(config)
     launch()
 
     def batches(first_step: int) -> Iterator[dict[str, Any]]:
         try:
             from data.clips import make_batches  # TensorFlow takes seconds to start; most mistakes are told before
-        except ModuleNotFoundError as error:
-            raise ConfigError(f"{error}; install what reads data sets: pip install '.[train,data]'") from error
+        except ImportError as error:
+            raise ConfigError(f"{reason(error)}; install what reads data sets: pip install '.[train,data]'") from error
         host, hosts = jax.process_index(), jax.process_count()
         return make_batches(config.data, batch=config.batch, first_step=first_step, host=host, hosts=hosts)
 
-    sequences = validation_sequences(config.validation)
-    state, summary = train_and_evaluate(config, WORKDIR.value, batches, sequences)
+    validation = find_validation(config.validation)
+    with memory_errors():
+        state, summary = train_and_evaluate(config, WORKDIR.value, batches, validation)
     if jax.process_index() == 0:
-        done = "interrupted, saved; run the same command to go on" if summary.interrupted else "done"
+        done = f"terminated, saved; {RESUME}" if summary.interrupted else "done"
         print(f"step {int(state.step)}: {done}; {WORKDIR.value} (hmmn-jax {hmmn_jax.__version__})")
+    return TERMINATED if summary.interrupted else 0
 
 
-def stop(error: HMMNError) -> NoReturn:
-    """Says what is wrong, and ends the process."""
-    print(f"train.py: {error}", file=sys.stderr)
-    sys.exit(error.exit_code)
-
-
-def main(_: list[str]) -> None:
-    """Runs, and tells errors in one line."""
+@contextlib.contextmanager
+def memory_errors() -> Iterator[None]:
+    """Turns an exhausted memory, of a device or of the host, into a ConfigError."""
     try:
-        run()
-    except HMMNError as error:
-        stop(error)
+        yield
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        way_out = "lower config.batch or config.data.size, raise config.micro_batches, or set config.model.remat=True"
+        raise ConfigError(f"out of memory ({' '.join(str(error).split())[:200]}); {way_out}") from error
+
+
+def main(_: list[str]) -> int:
+    """Runs, and tells errors in one line."""
+    return run_program("train.py", run, RESUME)
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=parse)
+    app.run(main, flags_parser=flags_parser("train.py", check))

@@ -1,8 +1,12 @@
 """Checkpoints on disk: an Orbax folder with the model's config beside it."""
 
+import contextlib
 import errno
 import json
+import os
 import shutil
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +16,17 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from hmmn_jax.errors import CheckpointError
+from hmmn_jax.io.new_file import EXISTS
+from hmmn_jax.layouts.files import reason, user_path
 from hmmn_jax.model import HMMNConfig
+from hmmn_jax.program import note
 from hmmn_jax.torch_file import read_metadata, read_torch_file
 from hmmn_jax.torch_weights import abstract_variables, check_shapes, from_torch
 
 CONFIG_FILE = "config.json"
 VARIABLES = "variables"
 STEPS = "checkpoints"
+RECORDS = "record/checkpoints"  # of a training workdir: a record for each step that the run wrote
 METADATA_KEY = "hmmn_config"
 
 
@@ -34,17 +42,18 @@ def load_checkpoint(path: str | Path) -> tuple[dict[str, Any], HMMNConfig]:
 
     Raises:
       CheckpointError: a path that is not there, or a file that is damaged or of another kind.
-      MismatchError: tensors that are not those of the config, all of them listed.
+      MismatchError: tensors that are not those of the config; ten of them are listed.
     """
-    path = Path(path).absolute()
+    path = user_path(path).absolute()
     if path.is_file():
         metadata = read_metadata(path)
         config = _parse_config(metadata[METADATA_KEY], path) if METADATA_KEY in metadata else HMMNConfig()
-        return from_torch(read_torch_file(path), config, str(path)), config
+        return _finite(from_torch(read_torch_file(path), config, str(path)), path), config
     if not path.is_dir():
         raise CheckpointError(f"{path}: no such file or folder; expected a checkpoint")
     config = load_config(path)
-    return _restore(_variables_folder(path), config), config
+    folder = _variables_folder(path)
+    return _finite(_restore(folder, config), folder), config
 
 
 def load_config(path: Path) -> HMMNConfig:
@@ -52,9 +61,9 @@ def load_config(path: Path) -> HMMNConfig:
     if not (path / CONFIG_FILE).is_file():
         raise CheckpointError(f"{path}: no {CONFIG_FILE} in it; expected a folder that convert_weights.py or train.py wrote")
     try:
-        text = (path / CONFIG_FILE).read_text()
-    except OSError as error:
-        raise CheckpointError(f"{path / CONFIG_FILE}: {error.strerror}") from error
+        text = (path / CONFIG_FILE).read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        raise CheckpointError(f"{path / CONFIG_FILE}: not the config of a model ({reason(error)})") from error
     return _parse_config(text, path / CONFIG_FILE)
 
 
@@ -64,15 +73,14 @@ def save_checkpoint(path: str | Path, variables: dict[str, Any], config: HMMNCon
     Raises:
       CheckpointError: the folder exists, or cannot be written.
     """
-    path = Path(path).absolute()
-    if path.exists():
-        raise CheckpointError(f"{path}: exists already; remove it or choose another name")
-    partial = path.with_name(f".{path.name}.partial")
+    path = user_path(path).absolute()
+    if os.path.lexists(path):
+        raise CheckpointError(f"{path}: {EXISTS}")
+    partial = path.with_name(f".{uuid.uuid4().hex[:12]}.partial")
     try:
-        shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         _require_space(partial, sum(leaf.nbytes for leaf in jax.tree.leaves(variables)))
-        (partial / CONFIG_FILE).write_text(config_to_json(config) + "\n")
+        (partial / CONFIG_FILE).write_text(config_to_json(config) + "\n", encoding="utf-8")
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(partial / VARIABLES, variables)
         partial.rename(path)
@@ -91,7 +99,7 @@ def _parse_config(text: str, source: Path) -> HMMNConfig:
     try:
         fields = json.loads(text)["model"].items()
         return HMMNConfig.from_dict({name: tuple(value) if isinstance(value, list) else value for name, value in fields})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         found = f"{type(error).__name__}: {_first_line(error)}"
         raise CheckpointError(f"{source}: not the config of a model ({found})") from error
 
@@ -100,10 +108,35 @@ def _variables_folder(path: Path) -> Path:
     """Where the variables lie: in the folder itself, or in the latest step of a training workdir."""
     if (path / VARIABLES).is_dir():
         return path / VARIABLES
-    steps = [step for step in (path / STEPS).glob("*") if step.name.isdigit() and (step / VARIABLES).is_dir()]
+    steps = [step for step in finished_steps(path) if (path / STEPS / str(step) / VARIABLES).is_dir()]
     if not steps:
         raise CheckpointError(f"{path}: no {VARIABLES} and no finished step in {STEPS}; was the writing cut off?")
-    return max(steps, key=lambda step: int(step.name)) / VARIABLES
+    return path / STEPS / str(steps[-1]) / VARIABLES
+
+
+def finished_steps(workdir: Path) -> list[int]:
+    """The steps of which a training workdir has checkpoints, in order.
+
+    Only those that its run recorded: a user may have put others beside them. Runs of older versions have no record.
+    """
+    steps = step_folders(workdir)
+    recorded = workdir / RECORDS
+    return [step for step in steps if (recorded / f"{step}.json").is_file()] if recorded.is_dir() else steps
+
+
+def step_folders(workdir: Path) -> list[int]:
+    """The folders in a workdir's checkpoints whose names are steps, in order, whoever made them."""
+    names = [path.name for path in (workdir / STEPS).glob("*") if path.is_dir() and not path.is_symlink()]
+    return sorted(int(name) for name in names if name.isascii() and name.isdigit() and str(int(name[:20])) == name)
+
+
+def _finite(variables: dict[str, Any], source: Path) -> dict[str, Any]:
+    """Tells of tensors that hold NaN or infinity, as those of a run that diverged do."""
+    leaves = flax.traverse_util.flatten_dict(variables).items()
+    wrong = ["/".join(path) for path, leaf in leaves if leaf.dtype.kind == "f" and not np.isfinite(leaf).all()]
+    if wrong:
+        note(f"{source}: {len(wrong)} tensors hold numbers that are not finite, such as {wrong[0]}; results will be useless")
+    return variables
 
 
 def _require_space(folder: Path, needed: int) -> None:
@@ -119,17 +152,27 @@ def _first_line(error: Exception) -> str:
 
 
 def _restore(folder: Path, config: HMMNConfig) -> dict[str, Any]:
+    expected = {path: leaf.shape for path, leaf in flax.traverse_util.flatten_dict(abstract_variables(config)).items()}
+    expected = {"/".join(path): shape for path, shape in expected.items()}
+    with _unreadable(folder), ocp.PyTreeCheckpointer() as checkpointer:
+        tree = checkpointer.metadata(folder).item_metadata.tree
+        shapes = {"/".join(path): tuple(leaf.shape) for path, leaf in flax.traverse_util.flatten_dict(tree).items()}
+    check_shapes(shapes, expected, str(folder))  # before room is made for tensors of any size
+    with _unreadable(folder), ocp.PyTreeCheckpointer() as checkpointer:
+        return jax.tree.map(_number, checkpointer.restore(folder))
+
+
+@contextlib.contextmanager
+def _unreadable(folder: Path) -> Iterator[None]:
     try:
-        with ocp.PyTreeCheckpointer() as checkpointer:
-            found = checkpointer.restore(folder)
-        found = {path: np.asarray(leaf) for path, leaf in flax.traverse_util.flatten_dict(found).items()}
+        yield
     except Exception as error:  # Orbax and TensorStore raise many types for a damaged folder
         found = f"{type(error).__name__}: {_first_line(error)}"
         raise CheckpointError(f"{folder}: not readable as an Orbax checkpoint ({found})") from error
-    expected = {path: leaf.shape for path, leaf in flax.traverse_util.flatten_dict(abstract_variables(config)).items()}
-    check_shapes(
-        {"/".join(path): leaf.shape for path, leaf in found.items()},
-        {"/".join(path): shape for path, shape in expected.items()},
-        str(folder),
-    )
-    return flax.traverse_util.unflatten_dict(found)
+
+
+def _number(leaf: Any) -> np.ndarray:
+    array = np.asarray(leaf)
+    if array.dtype.kind not in "fi":
+        raise ValueError(f"a tensor of {array.dtype}")
+    return array

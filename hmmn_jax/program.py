@@ -3,7 +3,7 @@
 | exit code | meaning |
 |---|---|
 | 0 | all done |
-| 1 | some videos failed, the others are done |
+| 1 | some videos failed, the others are done; of `convert_weights.py verify`, logits that differ from the published code's |
 | 2 | a mistake or a refusal; flags, files and tensors that do not match among them |
 | 3 | training diverged |
 | 130, 143 | interrupted by Ctrl-C or by SIGTERM |

@@ -9,10 +9,12 @@ The content decides how a file is read, never its suffix:
 """
 
 import contextlib
+import errno
 import io
 import os
 import pickle
 import re
+import stat
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +25,8 @@ import safetensors
 import safetensors.numpy
 
 from hmmn_jax.errors import CheckpointError
+from hmmn_jax.io.new_file import EXISTS, new_file
+from hmmn_jax.layouts.files import user_path
 from hmmn_jax.torch_zip import BFLOAT16, SAVE_ANEW, Refused, flat_tensors, read_zip, short, unpickle
 
 _SAFETENSORS_DTYPES = {"BF16": BFLOAT16, "BOOL": np.dtype("?")} | {
@@ -31,6 +35,7 @@ _SAFETENSORS_DTYPES = {"BF16": BFLOAT16, "BOOL": np.dtype("?")} | {
     for size in sizes
 }
 _LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the pickled 0x1950A86A20F9469CFC6C
+_MOST_PICKLE = 1 << 24  # bytes of a refused file that are looked at
 _INSTALL = "install PyTorch 2.6 or later (pip install torch)"
 
 
@@ -39,8 +44,9 @@ def read_torch_file(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
     Raises CheckpointError for a file that is missing, damaged, hostile or of another kind.
     """
+    path = user_path(path)
     with _one_line_errors(path, "cannot be read", SAVE_ANEW):
-        return _READERS[_kind(path)](Path(path))
+        return _READERS[_kind(path)](path)
 
 
 def read_metadata(path: str | os.PathLike) -> dict[str, str]:
@@ -48,6 +54,7 @@ def read_metadata(path: str | os.PathLike) -> dict[str, str]:
 
     Raises CheckpointError for a file that is missing or damaged.
     """
+    path = user_path(path)
     with _one_line_errors(path, "cannot be read", SAVE_ANEW):
         if _kind(path) != "safetensors":
             return {}
@@ -60,14 +67,16 @@ def write_torch_file(
     tensors: Mapping[str, np.ndarray],
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write `tensors` to a `.safetensors` file, or with PyTorch to a `.pth` or `.pt` file.
+    """Write `tensors` to a new `.safetensors` file, or with PyTorch to a new `.pth` or `.pt` file.
 
     The file appears whole or not at all. Only safetensors keeps `metadata`. Raises CheckpointError
-    for another suffix, where PyTorch is needed and absent, and where the file cannot be written.
+    for a file that exists, for another suffix, where PyTorch is needed and absent, and where the
+    file cannot be written.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    path = user_path(path)
     with _one_line_errors(path, "cannot be written", "expected arrays of numbers"):
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, EXISTS)
         arrays = {name: _native(tensor) for name, tensor in tensors.items()}
         if path.suffix == ".safetensors":
             content = safetensors.numpy.save(arrays, dict(metadata or {}) or None)
@@ -75,12 +84,8 @@ def write_torch_file(
             content = _torch_bytes(arrays)
         else:
             raise Refused(f"unknown suffix {path.suffix!r}", "use .safetensors, .pth or .pt")
-        try:
+        with new_file(path) as temporary:
             temporary.write_bytes(content)
-            os.replace(temporary, path)
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
 
 
 @contextlib.contextmanager
@@ -97,8 +102,10 @@ def _one_line_errors(path: str | os.PathLike, verb: str, expected: str):
         raise CheckpointError(f"{path}: {verb}: {found}; {expected}") from error
 
 
-def _kind(path: str | os.PathLike) -> str:
-    with open(path, "rb") as file:
+def _kind(path: Path) -> str:
+    if not stat.S_ISREG(os.stat(path).st_mode) and not path.is_dir():  # a pipe or a device may have no end
+        raise Refused("neither a file nor a folder")
+    with path.open("rb") as file:
         head = file.read(64)
     if head.startswith(b"PK\x03\x04"):
         return "zip"
@@ -144,7 +151,8 @@ def _read_legacy(path: Path) -> dict[str, np.ndarray]:
 
 def _refuse(path: Path) -> dict[str, np.ndarray]:
     """Refuse what is neither format, and name what a bare pickle would have called."""
-    content = path.read_bytes()
+    with path.open("rb") as file:
+        content = file.read(_MOST_PICKLE)
     found = "neither a torch.save nor a safetensors file" if content else "an empty file"
     if content.startswith(b"\x80"):
         found = "a bare pickle, which is not read"

@@ -1,7 +1,8 @@
 """The names of the official PyTorch checkpoint and where each of its tensors lives here, in both directions."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Container, Mapping
+from itertools import zip_longest
+from typing import Any, TypeVar
 
 import flax
 import jax
@@ -9,7 +10,9 @@ import numpy as np
 
 from hmmn_jax.errors import MismatchError
 from hmmn_jax.model import HMMN, HMMNConfig
+from hmmn_jax.program import note
 
+Tensor = TypeVar("Tensor")
 Variables = dict[str, Any]
 Path = tuple[str, ...]
 
@@ -91,14 +94,15 @@ def name_table(config: HMMNConfig) -> dict[str, Path]:
 
 
 def from_torch(tensors: Mapping[str, np.ndarray], config: HMMNConfig, source: str = "checkpoint") -> Variables:
-    """Official tensors (with or without `module.`) -> the variables of `HMMN(config)`, as NumPy arrays.
+    """Official tensors -> the variables of `HMMN(config)`, as NumPy arrays.
 
-    Kernels go from OIHW to HWIO; floating point becomes float32, which is exact for float16 and bfloat16.
+    Kernels go from OIHW to HWIO; floating point becomes float32, which is exact for float16 and bfloat16. A prefix that all
+    names share is dropped, see `without_prefix`.
 
     Raises:
-      MismatchError: missing, surplus and misshapen tensors, all of them listed.
+      MismatchError: missing, surplus and misshapen tensors; ten of them are listed.
     """
-    tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    tensors = without_prefix(tensors, torch_shapes(config), source)
     check_shapes({name: tensor.shape for name, tensor in tensors.items()}, torch_shapes(config), source)
     flat = {path: _to_flax(tensors[name], path) for name, path in name_table(config).items()}
     return flax.traverse_util.unflatten_dict(flat)
@@ -127,18 +131,36 @@ def in_float16(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 Shapes = Mapping[str, tuple[int, ...]]
 
 
+def without_prefix(tensors: Mapping[str, Tensor], expected: Container[str], source: str) -> dict[str, Tensor]:
+    """Drops what wrappers put before every name, such as `module.`, `_orig_mod.` and `model.`, repeatedly.
+
+    Args:
+      tensors: by name.
+      expected: the names that the model has; where dropping leads to none of them, the names stay as they are.
+      source: the file, for the NOTE that tells of any prefix but `module.`, which the released checkpoint has.
+    """
+    first, prefix = next(iter(tensors), ""), ""
+    while all(name.startswith(prefix) for name in tensors) and len(prefix) < len(first):
+        if any(name.removeprefix(prefix) in expected for name in tensors):
+            if prefix not in ("", "module."):
+                note(f"{source}: every name begins with {prefix!r}, which is dropped")
+            return {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+        prefix += first.removeprefix(prefix).partition(".")[0] + "."
+    return dict(tensors)
+
+
 def check_shapes(found: Shapes, expected: Shapes, source: str) -> None:
-    """Raises MismatchError, listing every missing, surplus and misshapen tensor of `source`, if there is any."""
-    problems = [f"missing {name} {shape}" for name, shape in expected.items() if name not in found]
-    problems += [f"surplus {name} {shape}" for name, shape in found.items() if name not in expected]
-    problems += [
+    """Raises MismatchError, with ten of the missing, surplus and misshapen tensors of `source`, if there is any."""
+    missing = [f"missing {name} {shape}" for name, shape in expected.items() if name not in found]
+    surplus = [f"surplus {name} {shape}" for name, shape in found.items() if name not in expected]
+    misshapen = [
         f"{name} is {found[name]}, expected {shape}"
         for name, shape in expected.items()
         if name in found and found[name] != shape
     ]
-    if problems:
-        listed = "".join(f"\n  {problem}" for problem in problems)
-        raise MismatchError(f"{source}: {len(problems)} tensors are not those of the model{listed}")
+    if problems := [problem for trio in zip_longest(missing, surplus, misshapen) for problem in trio if problem]:
+        another = "; it has none of them, so it is of another network" if len(missing) == len(expected) else ""
+        raise MismatchError(f"{source}: {len(problems)} tensors are not those of the model{another}", problems)
 
 
 def torch_shapes(config: HMMNConfig) -> dict[str, tuple[int, ...]]:

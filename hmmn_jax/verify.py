@@ -15,9 +15,10 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from hmmn_jax.checkpoint import load_checkpoint
-from hmmn_jax.errors import DataError, HMMNError
+from hmmn_jax.errors import ConfigError, DataError, HMMNError
 from hmmn_jax.inference import Segmenter
 from hmmn_jax.layouts import ImageFrames, fit_mask, read_folder, read_mask
+from hmmn_jax.layouts.files import user_path
 from hmmn_jax.model import HMMNConfig
 from hmmn_jax.torch_weights import to_torch
 
@@ -52,6 +53,7 @@ def verify(
     """
     if importlib.util.find_spec("torch") is None:
         raise HMMNError("verify runs the published code, which needs PyTorch: pip install torch")
+    official, checkpoint, frames, mask = map(user_path, (official, checkpoint, frames, mask))
     names, clip, ids = read_clip(frames, mask, max_frames, size)
     variables, config = load_checkpoint(checkpoint)
     expected = run_official(official, to_torch(variables, config), clip, ids)
@@ -68,12 +70,12 @@ def read_clip(
     """The first frames of a folder, resized to a shorter side of `size` pixels: names, RGB, and the ids 1..K of the first.
 
     Raises:
-      HMMNError: `max_frames` below 2, `size` below 16.
+      ConfigError: `max_frames` not in 2 to 10,000, or `size` not in 16 to 4096.
       DataError: fewer than two frames in the folder, frames of different sizes, a mask of another size or without an object.
     """
-    for name, value, least in (("max_frames", max_frames, 2), ("size", size, 16)):
-        if value < least:
-            raise HMMNError(f"{name} is {value}, expected {least} or more")
+    for name, value, least, most in (("max_frames", max_frames, 2, 10_000), ("size", size, 16, 4096)):
+        if not least <= value <= most:
+            raise ConfigError(f"{name} is {value}, expected {least} to {most}")
     paths = read_folder(frames, mask).frames[:max_frames]
     if len(paths) < 2:
         raise DataError(f"{frames}: a single frame, expected 2 or more: the first is given, the others are compared")

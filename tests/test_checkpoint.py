@@ -1,5 +1,6 @@
 """Checkpoint folders: what is saved is loaded, and what is wrong is told in one line."""
 
+import contextlib
 import errno
 import json
 import shutil
@@ -11,7 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from hmmn_jax import checkpoint
-from hmmn_jax.checkpoint import METADATA_KEY, config_to_json, load_checkpoint, save_checkpoint
+from hmmn_jax.checkpoint import METADATA_KEY, config_to_json, finished_steps, load_checkpoint, save_checkpoint
 from hmmn_jax.errors import CheckpointError, MismatchError
 from hmmn_jax.torch_weights import to_torch
 from tests.small import SMALL, variables
@@ -90,7 +91,11 @@ def test_a_path_that_is_no_checkpoint(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[1]", "{}", '{"model": [1]}', '{"model": {"depth": 3}}', '{"model": {"window": 4}}', '{"model": {"blocks": 7}}'],
+    [
+        *("", "[1]", "{}", "\x00", "[" * 100_000, '{"model": ' * 9999),
+        *('{"model": [1]}', '{"model": {"depth": 3}}', '{"model": {"window": 4}}', '{"model": {"blocks": 7}}'),
+        *('{"model": {"decoder_dim": 1e999}}', '{"model": {"window": "\\ud800"}}', '{"model": {"widths": [4, 4, 99999999]}}'),
+    ],
 )
 def test_a_damaged_config(tmp_path, saved, text):
     path = copy(saved, tmp_path)
@@ -120,14 +125,39 @@ def test_damaged_variables(tmp_path, saved, harm):
     assert "\n" not in message
 
 
-def test_variables_of_another_model_are_all_listed(tmp_path, saved):
+def test_variables_of_another_model_are_listed(tmp_path, saved):
     path = copy(saved, tmp_path)
     other = SMALL.replace(decoder_dim=24, blocks=(1, 2, 1))
     (path / "config.json").write_text(json.dumps({"model": other.to_dict()}))
     lines = refusal(path, MismatchError).splitlines()
-    assert any("missing params/query_encoder/trunk/res3_1/conv1/kernel" in line for line in lines)
-    assert any("decoder/conv_predict/kernel is (3, 3, 16, 2), expected (3, 3, 24, 2)" in line for line in lines)
-    assert f": {len(lines) - 1} tensors" in lines[0]
+    assert any(line.startswith("  missing params/memory_encoder/trunk/res3_1/") for line in lines)
+    assert "  params/decoder/conv_predict/kernel is (3, 3, 16, 2), expected (3, 3, 24, 2)" in lines
+    count = int(lines[-1].split()[2])
+    assert len(lines) == 12 and f": {count + 10} tensors" in lines[0]
+
+
+def test_a_config_that_is_no_text(tmp_path, saved):
+    path = copy(saved, tmp_path)
+    (path / "config.json").write_bytes(b"\xff\xfe{}")
+    assert "not the config of a model" in refusal(path)
+
+
+def test_numbers_that_are_not_finite_are_told(tmp_path, capsys):
+    tensors = to_torch(variables(), SMALL) | {"Decoder.pred2.bias": np.array([np.nan, 1], np.float32)}
+    save_file(tensors, tmp_path / "w.safetensors", {METADATA_KEY: config_to_json(SMALL)})
+    load_checkpoint(tmp_path / "w.safetensors")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "1 tensors hold numbers that are not finite, such as params/decoder/conv_predict/bias" in line
+
+
+def test_steps_that_a_run_did_not_record_do_not_count(tmp_path):
+    for name in ("2", "10", "007", "²", "9" * 5000):
+        with contextlib.suppress(OSError):  # the last is too long for a name
+            (tmp_path / "checkpoints" / name).mkdir(parents=True)
+    assert finished_steps(tmp_path) == [2, 10]
+    (tmp_path / "record/checkpoints").mkdir(parents=True)
+    (tmp_path / "record/checkpoints/2.json").write_text("{}")
+    assert finished_steps(tmp_path) == [2]
 
 
 def failure(path):
@@ -151,6 +181,14 @@ def test_a_parent_that_is_a_file(tmp_path):
     (tmp_path / "file").write_text("mine")
     assert "Not a directory" in failure(tmp_path / "file" / "OUT")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_partial_folder_of_another_is_left_alone(tmp_path):
+    mine = tmp_path / ".OUT.partial/mine"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    save_checkpoint(tmp_path / "OUT", variables(), SMALL)
+    assert mine.read_text() == "mine" and sorted(path.name for path in tmp_path.iterdir()) == [".OUT.partial", "OUT"]
 
 
 def test_a_full_disk_is_seen_before_anything_is_written(tmp_path, monkeypatch):

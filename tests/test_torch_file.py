@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from hmmn_jax import torch_file
 from hmmn_jax.errors import CheckpointError
 from hmmn_jax.torch_file import read_metadata, read_torch_file, write_torch_file
 
@@ -495,22 +494,46 @@ def test_what_cannot_be_written_is_told_and_leaves_nothing(tmp_path, name, tenso
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("step", ["write_bytes", "replace"])
-def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path, monkeypatch, step):
-    write_torch_file(tmp_path / "a.safetensors", {"x": VALUES})
-
+@pytest.mark.parametrize("step", ["write_bytes", "link"])
+def test_a_full_disk_leaves_no_file(tmp_path, monkeypatch, step):
     def full(path, content):
         if step == "write_bytes":
             with open(path, "wb") as file:
                 file.write(content[:10])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    owner = torch_file.Path if step == "write_bytes" else torch_file.os
-    monkeypatch.setattr(owner, step, full)
+    monkeypatch.setattr(*(("pathlib.Path.write_bytes", full) if step == "write_bytes" else (os, "rename", full)))
+    if step == "link":  # which file systems without hard links refuse
+        monkeypatch.setattr(os, "link", full)
     with pytest.raises(CheckpointError, match="No space left"):
-        write_torch_file(tmp_path / "a.safetensors", {"x": VALUES * 2})
-    assert os.listdir(tmp_path) == ["a.safetensors"]
-    assert_same(read_torch_file(tmp_path / "a.safetensors"), {"x": VALUES})
+        write_torch_file(tmp_path / "a.safetensors", {"x": VALUES})
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_file_that_exists_is_not_replaced(tmp_path, monkeypatch, when, links):
+    path = tmp_path / "a.safetensors"
+
+    def appear(*_, **__):
+        path.write_text("mine")
+        return b"content"
+
+    if not links:
+        monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.EPERM, "Operation not permitted")))
+    if when == "before":
+        appear()
+    else:
+        monkeypatch.setattr(safetensors.numpy, "save", appear)
+    with pytest.raises(CheckpointError, match=f"{path}: cannot be written: exists already"):
+        write_torch_file(path, {"x": VALUES})
+    assert os.listdir(tmp_path) == ["a.safetensors"] and path.read_text() == "mine"
+
+
+def test_a_pipe_and_a_folder_are_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert "neither a file nor a folder" in refusal(tmp_path / "pipe")
+    assert "Is a directory" in refusal(tmp_path)
 
 
 def test_without_torch_a_pth_is_not_written(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 
 from hmmn_jax import HMMNConfig
 from hmmn_jax.errors import MismatchError
-from hmmn_jax.torch_weights import abstract_variables, from_torch, name_table, to_torch, torch_shapes
+from hmmn_jax.torch_weights import abstract_variables, from_torch, name_table, to_torch, torch_shapes, without_prefix
 from tests.small import SMALL, variables
 
 LAYOUT = json.loads((Path(__file__).parent / "golden" / "state_dict_layout.json").read_text())
@@ -78,10 +78,29 @@ def test_counters_and_constants_as_in_the_released_checkpoint():
     assert tensors["Encoder_Q.mean"].shape == (1, 3, 1, 1)
 
 
-def test_the_prefix_and_the_order_do_not_matter():
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module.module.", "model.", "a.b.module._orig_mod."])
+def test_a_common_prefix_and_the_order_do_not_matter(prefix, capsys):
     tensors = official()
-    shuffled = {f"module.{name}": tensors[name] for name in sorted(tensors, reverse=True)}
-    assert_same(to_torch(from_torch(shuffled, SMALL), SMALL), tensors)
+    shuffled = {f"{prefix}{name}": tensors[name] for name in sorted(tensors, reverse=True)}
+    assert_same(to_torch(from_torch(shuffled, SMALL, "w.pth"), SMALL), tensors)
+    told = f"NOTE: w.pth: every name begins with '{prefix}', which is dropped\n"
+    assert capsys.readouterr().err == ("" if prefix in ("", "module.") else told)
+
+
+@pytest.mark.parametrize("names", [{"module.a"}, {"module.Decoder.bias", "Decoder.bias"}, {"module."}, {".."}, {""}])
+def test_a_prefix_that_leads_nowhere_is_kept(names):
+    assert set(without_prefix(dict.fromkeys(names), {"Decoder.bias", "Decoder.weight"}, "w.pth")) == names
+
+
+def test_a_checkpoint_of_another_network_is_told_in_a_few_lines():
+    tensors = {f"key_encoder.conv{i}.weight": np.zeros((2, 2)) for i in range(300)}
+    with pytest.raises(MismatchError) as caught:
+        from_torch(tensors, SMALL, "stcn.pth")
+    lines = str(caught.value).splitlines()
+    count = len(torch_shapes(SMALL)) + 300
+    assert lines[0] == f"stcn.pth: {count} tensors are not those of the model; it has none of them, so it is of another network"
+    assert len(lines) == 12 and lines[2] == "  surplus key_encoder.conv0.weight (2, 2)"
+    assert lines[-1] == f"  ... and {count - 10} more"
 
 
 @pytest.mark.parametrize("dtype", ["float16", ml_dtypes.bfloat16, "float64"])
@@ -104,4 +123,4 @@ def test_all_that_differs_is_listed():
         "  surplus Decoder.extra.weight (1, 2)",
         "  Encoder_M.conv1.weight is (8, 4, 7, 7), expected (8, 3, 7, 7)",
     ]
-    assert caught.value.exit_code == 1
+    assert caught.value.exit_code == 2

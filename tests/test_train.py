@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hmmn_jax.checkpoint import save_checkpoint
-from hmmn_jax.training.writer import read_metrics
+from hmmn_jax.training.metrics import read_metrics
 from tests.small import SMALL, variables
 
 ROOT = Path(__file__).parent.parent
@@ -83,8 +83,8 @@ def test_a_run_that_is_asked_to_stop_and_goes_on(tmp_path):
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     stdout, stderr = process.communicate()
-    assert process.returncode == 0, stderr
-    assert "interrupted, saved; run the same command to go on" in stdout
+    assert process.returncode == 143, stderr
+    assert "terminated, saved; run the same command to go on from the last checkpoint" in stdout
     done = train(*arguments)
     assert done.returncode == 0, done.stderr
     assert "of this workdir" in done.stdout and "step 6: done" in done.stdout

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jaxtyping import Array, Float, Num, UInt8
+from jaxtyping import Array, Bool, Float, Num, UInt8
 
 from hmmn_jax.canary import warn_if_cpu_is_unsound
 from hmmn_jax.inference import memory as banks
+from hmmn_jax.layouts.files import reason
 from hmmn_jax.model import HMMN, HMMNConfig
 from hmmn_jax.model.decoder import Query, soft_aggregation
 from hmmn_jax.model.encoders import Memory, split_objects
@@ -21,6 +22,8 @@ from hmmn_jax.model.hmmn import read_coarse, read_fine
 from hmmn_jax.model.matching import select_topk
 from hmmn_jax.model.precision import at_least_float32
 
+Mask = UInt8[Array | np.ndarray, "H W"] | Bool[Array | np.ndarray, "H W"]
+RANGE_SLACK = 1e-3  # by which frames may leave [0, 1], as interpolation makes them do
 FIRST_CAPACITY = 8  # slots of a new bank; it doubles when they are full
 
 
@@ -71,9 +74,10 @@ class Segmenter:
         state = segmenter.init(frame, mask)
         state, result = segmenter.step(state, next_frame)
 
-    Frames are RGB `[H,W,3]`, uint8 or float in [0, 1]; masks are uint8 ids `[H,W]`, any ids, 0 is background. Each object's
-    work is its own, so objects are computed in batches whose sizes are powers of two (5 objects: 4 + 1): a frame size
-    compiles once per batch size, the memory read once more when the bank doubles.
+    Frames are RGB `[H,W,3]`, uint8 or float in [0, 1], which is checked; masks are uint8 ids `[H,W]`, any ids, 0 is background;
+    a bool mask is object 1. They are arrays of JAX or NumPy, or what NumPy can read: PIL images, PyTorch tensors on the host.
+    Each object's work is its own, so objects are computed in batches whose sizes are powers of two (5 objects: 4 + 1): a frame
+    size compiles once per batch size, the memory read once more when the bank doubles.
     """
 
     def __init__(
@@ -118,11 +122,11 @@ class Segmenter:
         self.mem_every, self.max_memory_frames = mem_every, max_memory_frames
         self.objects_per_batch = objects_per_batch or (1 if on_cpu else 4)
 
-    def init(self, frame: Num[Array | np.ndarray, "H W 3"], mask: UInt8[Array | np.ndarray, "H W"] | None) -> State:
+    def init(self, frame: Num[Array | np.ndarray, "H W 3"], mask: Mask | None) -> State:
         """Starts a video with its first frame and the ids of the objects in it, which may be none.
 
         Raises:
-          ValueError: shapes or types other than said.
+          ValueError: shapes, types or values other than said.
         """
         frame = _as_frame(frame)
         height, width = frame.shape[1:3]
@@ -134,7 +138,7 @@ class Segmenter:
         self,
         state: State,
         frame: Num[Array | np.ndarray, "H W 3"],
-        mask: UInt8[Array | np.ndarray, "H W"] | None = None,
+        mask: Mask | None = None,
         *,
         donate: bool = False,
     ) -> tuple[State, Result]:
@@ -148,11 +152,12 @@ class Segmenter:
           donate: reuse the buffers of `state`, which can then not be used again.
 
         Raises:
-          ValueError: shapes or types other than said, or another size than the frame before.
+          ValueError: shapes, types or values other than said, or another size than the frame before.
         """
         frame = _as_frame(frame)
         if frame.shape != state.frame.shape:
-            raise ValueError(f"the frame is {_size(frame[0])}, expected {_size(state.frame[0])}, the size of the frames before")
+            shapes = [list(shape[1:]) for shape in (frame.shape, state.frame.shape)]
+            raise ValueError(f"the frame is {shapes[0]}, expected {shapes[1]}, as the frames before")
         if state.tracks:
             tracks, logits = self._segment(state, frame, donate)
         else:
@@ -170,8 +175,8 @@ class Segmenter:
     def run(
         self,
         frames: Iterable[Num[Array | np.ndarray, "H W 3"]],
-        mask: UInt8[Array | np.ndarray, "H W"] | None,
-        later: Mapping[int, UInt8[Array | np.ndarray, "H W"]] | None = None,
+        mask: Mask | None,
+        later: Mapping[int, Mask] | None = None,
     ) -> Iterator[Result]:
         """Segments a video, given the ids in its first frame: yields a result for each frame after it.
 
@@ -192,13 +197,9 @@ class Segmenter:
             upcoming = next(frames, None)
             yield result
 
-    def _give(self, state: State, mask: UInt8[Array | np.ndarray, "H W"]) -> State:
+    def _give(self, state: State, mask: Mask) -> State:
         """The state with the given ids: their pixels are certain, and those not seen before become tracks."""
-        mask = np.asarray(mask)
-        if mask.shape != state.frame.shape[1:3] or mask.dtype != np.uint8:
-            raise ValueError(
-                f"the mask is {mask.dtype} {_size(mask)}, expected uint8 {_size(state.frame[0])}, the size of its frame"
-            )
+        mask = _as_mask(mask, state.frame.shape[1:3])
         given = np.unique(mask)
         new = np.setdiff1d(given, state.ids)
         ids = np.concatenate([state.ids, new])
@@ -255,15 +256,46 @@ class Segmenter:
 
 
 def _as_frame(frame: Num[Array | np.ndarray, "H W 3"]) -> Num[Array, "1 H W 3"]:
-    frame = jnp.asarray(frame)
-    known_dtype = frame.dtype == jnp.uint8 or jnp.issubdtype(frame.dtype, jnp.floating)
-    if frame.ndim != 3 or frame.shape[2] != 3 or not known_dtype:
-        raise ValueError(f"a frame is {frame.dtype} {frame.shape}, expected [H,W,3], uint8 or float in [0, 1]")
-    return frame[None]
+    """The frame on the device. Raises ValueError for one that is not what `Segmenter` says."""
+    frame = _as_array(frame, "a frame")
+    is_float = jnp.issubdtype(frame.dtype, jnp.floating)
+    if frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape or not (is_float or frame.dtype == np.uint8):
+        raise ValueError(f"a frame is {_describe(frame)}, expected [H, W, 3], RGB, uint8 or float in [0, 1]")
+    if is_float:
+        low, high = (frame.min(), frame.max()) if isinstance(frame, np.ndarray) else _extremes(frame)
+        if not (low >= -RANGE_SLACK and high <= 1 + RANGE_SLACK):  # false for nan
+            finite = np.isfinite(float(low)) and np.isfinite(float(high))
+            found = f"values from {float(low):.4g} to {float(high):.4g}" if finite else "values that are not finite"
+            way_out = "divide by 255, or undo a normalisation by mean and deviation" if finite else "look for nan and inf"
+            raise ValueError(f"a frame is {_describe(frame)} with {found}, expected float in [0, 1]: {way_out}")
+    return jnp.asarray(frame)[None]
 
 
-def _size(x: Any) -> str:
-    return f"{x.shape[0]}x{x.shape[1]}"
+def _as_mask(mask: Mask, size: tuple[int, int]) -> np.ndarray:
+    """The mask as uint8 ids on the host. Raises ValueError for one that is not of the frame's size, or of another type."""
+    mask = np.asarray(_as_array(mask, "the mask"))
+    if mask.shape != size or mask.dtype not in (np.uint8, np.bool_):
+        raise ValueError(f"the mask is {_describe(mask)}, expected uint8 (ids) or bool (object 1) {list(size)}, as its frame")
+    return mask.astype(np.uint8, copy=False)
+
+
+def _as_array(given: Any, what: str) -> Array | np.ndarray:
+    """An array of JAX as it is, anything else as NumPy has it, its type unchanged."""
+    if isinstance(given, jax.Array | np.ndarray):
+        return given
+    try:
+        return np.asarray(given)
+    except Exception as error:  # each library refuses in its own way, as PyTorch does for a tensor on a GPU
+        raise ValueError(f"{what} is a {type(given).__name__} that NumPy cannot read: {reason(error)}") from error
+
+
+def _describe(x: Array | np.ndarray) -> str:
+    return f"{x.dtype} {list(x.shape)}"
+
+
+@jax.jit
+def _extremes(frame: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return frame.min(), frame.max()
 
 
 # What is compiled, once per frame size (and batch of objects); only what touches the whole bank depends on its capacity, and

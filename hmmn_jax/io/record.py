@@ -114,6 +114,12 @@ class Record:
         self.files = new
         self._save(about)
 
+    def adopt(self, names: Iterable[str], about: Mapping[str, Any] | None) -> None:
+        """Records files that were written in place under `root`, or with no names that they are about to be."""
+        with writing_errors(self.path):
+            self.files = {name: [sha256(self.root / name)] for name in names}
+        self._save(about)
+
     def _save(self, about: Mapping[str, Any] | None) -> None:
         text = json.dumps({"format": FORMAT, "about": about, "files": self.files}, indent=1)
         with atomic_path(self.path) as temporary:

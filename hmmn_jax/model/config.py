@@ -1,10 +1,13 @@
 """`HMMNConfig`: every size and switch of the network, frozen and hashable, so that it can be a static argument of `jax.jit`."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
 NORMS = ("batch", "group", "layer", "none")
+DTYPES = ("bfloat16", "float32", "float64")
+WIDEST, DEEPEST = 16384, 100  # channels of a layer, blocks of a stage; a damaged config may ask for any number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,13 +70,21 @@ class HMMNConfig:
             if isinstance(value, list):  # JSON and ml_collections have no tuples
                 object.__setattr__(self, field.name, tuple(value))
         self._require(self.norm in NORMS, "norm", f"one of {', '.join(NORMS)}")
-        self._require(self.dtype in (None, "bfloat16", "float32", "float64"), "dtype", "None, bfloat16, float32 or float64")
-        self._require(self.window >= 1 and self.window % 2 == 1, "window", "an odd number of cells")
-        self._require(self.sigma > 0, "sigma", "more than 0 cells")
-        self._require(1 <= self.k_s4 <= self.k_s8, "k_s4", f"1 to k_s8 = {self.k_s8} (the best of the stride-8 cells)")
-        for name in ("blocks", "widths"):
+        self._require(self.dtype in (None, *DTYPES), "dtype", f"None, {', '.join(DTYPES[:-1])} or {DTYPES[-1]}")
+        for name in ("normalise_keys", "use_kernel", "kernel_in_training", "use_topk_read", "winograd", "remat"):
+            self._require(isinstance(getattr(self, name), bool), name, "True or False")
+        dims = (f"{kind}_dim_s{stride}" for kind in ("key", "value") for stride in (16, 8, 4))
+        for name in ("stem_width", "norm_groups", *dims, "decoder_dim"):
+            self._require(_is_size(getattr(self, name)), name, f"a whole number from 1 to {WIDEST}")
+        self._require(_is_size(self.window) and self.window % 2 == 1, "window", f"an odd number of cells up to {WIDEST}")
+        self._require(_is_finite(self.sigma) and self.sigma > 0, "sigma", "more than 0 cells")
+        self._require(_is_finite(self.sigma_growth) and self.sigma_growth >= 0, "sigma_growth", "0 or more")
+        self._require(_is_size(self.k_s8), "k_s8", f"a whole number from 1 to {WIDEST}")
+        self._require(_is_size(self.k_s4, self.k_s8), "k_s4", f"1 to k_s8 = {self.k_s8} (the best of the stride-8 cells)")
+        for name, most in (("blocks", DEEPEST), ("widths", WIDEST)):
             value = getattr(self, name)
-            self._require(len(value) == 3 and min(value) >= 1, name, "three positive numbers, for res2, res3 and res4")
+            fits = isinstance(value, tuple) and len(value) == 3 and all(_is_size(one, most) for one in value)
+            self._require(fits, name, f"three positive numbers up to {most}, for res2, res3 and res4")
         self._require(all(width % 4 == 0 for width in self.widths), "widths", "multiples of 4 (bottlenecks are a quarter)")
         if self.norm == "group":
             for width in (self.stem_width, *self.widths, *(width // 4 for width in self.widths)):
@@ -100,3 +111,11 @@ class HMMNConfig:
     def replace(self, **changes: Any) -> "HMMNConfig":
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
+
+
+def _is_size(value: Any, most: int = WIDEST) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

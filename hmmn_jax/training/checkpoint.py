@@ -5,6 +5,8 @@ the rest of the state. What is written is a copy on the host, so nothing depends
 """
 
 import contextlib
+import errno
+import re
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -17,17 +19,24 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
 
-from hmmn_jax.checkpoint import STEPS, VARIABLES
+from hmmn_jax.checkpoint import RECORDS, STEPS, VARIABLES, finished_steps
 from hmmn_jax.errors import CheckpointError
-from hmmn_jax.layouts.files import reason, writing_errors
+from hmmn_jax.io.new_file import free_path
+from hmmn_jax.io.record import Record
+from hmmn_jax.layouts.files import reason, shortlist, writing_errors
+from hmmn_jax.program import note
 from hmmn_jax.training.train_state import TrainState
 
 TRAINING = "training"
+_TEMPORARY = ".orbax-checkpoint-tmp"  # what Orbax appends to the name of a folder that it writes
 DAMAGED = "damaged"  # folder of the workdir where checkpoints go that cannot be read
 
 
 class Checkpoints:
-    """Writes the checkpoints of one workdir; a context manager, which waits for the last one."""
+    """Writes the checkpoints of one workdir; a context manager, which waits for the last one.
+
+    A folder in `WORKDIR/checkpoints` that the run did not record is a user's: it is left as it is, and does not count.
+    """
 
     def __init__(self, workdir: Path, keep: int, keep_best: int):
         """Makes the folder, and clears away what a killed process left half-written.
@@ -37,16 +46,17 @@ class Checkpoints:
           keep: how many of the latest are kept, at least 1.
           keep_best: how many of those with the highest J&F are kept besides.
         """
-        self.folder = workdir / STEPS
-        best = policies.BestN(get_metric_fn=_jf, n=keep_best, keep_checkpoints_without_metrics=False)
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep), best]),
-            best_fn=_jf,
-            cleanup_tmp_directories=True,
-        )
+        self.workdir, self.folder, self.keep, self.keep_best = workdir, workdir / STEPS, keep, keep_best
+        self._writing: tuple[int, dict[str, float] | None] | None = None  # the step that is being written, and its scores
+        options = ocp.CheckpointManagerOptions(preservation_policy=policies.PreserveAll())
         with writing_errors(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
+            for folder in (self.folder, workdir / RECORDS):
+                folder.mkdir(parents=True, exist_ok=True)
+            self._clear_away()
+            self._foreign = foreign_steps(workdir)
             self._manager = ocp.CheckpointManager(self.folder, options=options)
+        if self._foreign and jax.process_index() == 0:
+            note(f"{self.folder}: {shortlist(sorted(map(str, self._foreign)))}: not written by this run, left as they are")
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -59,30 +69,75 @@ class Checkpoints:
             if kind is None:
                 raise
 
-    def save(self, state: TrainState, scores: dict[str, float] | None = None) -> None:
+    def save(self, state: TrainState, scores: dict[str, float] | None = None) -> bool:
         """Copies a state to the host, and goes on to write it in the background.
 
         Args:
           state: on the devices.
           scores: of its validation, if there was one; `scores["jf"]` ranks it.
 
+        Returns:
+          False if it is not saved, because a folder of a user's has its name.
+
         Raises:
           CheckpointError: this one or the one before cannot be written. Those that are whole stay as they are.
         """
         self.wait()
+        step = int(state.step)
+        if step in self._foreign:
+            if jax.process_index() == 0:
+                note(f"step {step} is not saved: {self.folder / str(step)} was not written by this run")
+            return False
         state = jax.tree.map(lambda x: np.array(x), state)  # a copy: on a CPU a view would be of a buffer to be donated
         trees = {VARIABLES: state.best_variables, TRAINING: _rest(state)}
-        step, needed = int(state.step), sum(leaf.nbytes for leaf in jax.tree.leaves(trees))
-        if (free := shutil.disk_usage(self.folder).free) < needed:  # Orbax would print pages from its threads
-            raise CheckpointError(self._failed(step, f"it takes {needed:,} bytes, {free:,} are free"))
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(trees))
         args = ocp.args.Composite(**{name: ocp.args.StandardSave(tree) for name, tree in trees.items()})
         with self._told_in_one_line(step):
-            self._manager.save(step, args=args, metrics=scores, force=True)
+            if (free := shutil.disk_usage(self.folder).free) < needed:  # Orbax would print pages from its threads
+                raise OSError(errno.ENOSPC, f"it takes {needed:,} bytes, {free:,} are free")
+            if jax.process_index() == 0:
+                step_record(self.workdir, step).adopt((), None)
+            self._writing = step, scores
+            self._manager.save(step, args=args, force=True)
+        return True
 
     def wait(self) -> None:
-        """Waits until nothing is being written. Raises CheckpointError if that failed."""
-        with self._told_in_one_line(self._manager.latest_step()):
+        """Waits until nothing is being written, then deletes what is not kept. Raises CheckpointError if that failed."""
+        if self._writing is None:
+            return
+        (step, scores), self._writing = self._writing, None
+        with self._told_in_one_line(step):
             self._manager.wait_until_finished()
+            if jax.process_index() == 0:
+                record_step(self.workdir, step, scores)
+                self._delete_old()
+
+    def _delete_old(self) -> None:
+        steps = finished_steps(self.workdir)
+        scores = {step: (step_record(self.workdir, step).about or {}).get("scores") for step in steps}
+        best = sorted((step for step in steps if scores[step]), key=lambda step: (scores[step]["jf"], step))
+        for step in set(steps) - set(steps[-self.keep :]) - set(best[len(best) - self.keep_best :] if self.keep_best else ()):
+            folder = self.folder / str(step)
+            step_record(self.workdir, step).discard()
+            for place in [*sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True), folder]:
+                with contextlib.suppress(OSError):
+                    place.rmdir()
+            if folder.exists():
+                note(f"{folder}: holds files that this run did not write, or that were changed since; they stay")
+
+    def _clear_away(self) -> None:
+        """Removes what was half-written when the process was killed, and records what was written but not recorded."""
+        if jax.process_index() > 0:
+            return
+        for path in (self.workdir / RECORDS).glob("[0-9]*.json"):
+            step = int(path.stem)
+            if (self.folder / str(step)).is_dir():
+                if step_record(self.workdir, step).about is None:
+                    record_step(self.workdir, step, None)
+                continue
+            for half in self.folder.glob(f"{step}{_TEMPORARY}*"):
+                shutil.rmtree(half, ignore_errors=True)
+            path.unlink()
 
     @contextlib.contextmanager
     def _told_in_one_line(self, step: int | None) -> Iterator[None]:
@@ -97,15 +152,37 @@ class Checkpoints:
         return f"{self.folder}: the checkpoint of step {step} cannot be written ({why}); {last}; free some space, then go on"
 
 
-def finished_steps(workdir: Path) -> list[int]:
-    """The steps of which a workdir has checkpoints, in order."""
-    return sorted(int(path.name) for path in (workdir / STEPS).glob("*") if path.name.isdigit())
+def foreign_steps(workdir: Path) -> set[int]:
+    """Steps whose place in a workdir's checkpoints is taken by something that its run did not write."""
+    names = (re.fullmatch(rf"([0-9]{{1,20}})({re.escape(_TEMPORARY)}.*)?", path.name) for path in (workdir / STEPS).glob("*"))
+    return {int(name[1]) for name in names if name} - set(finished_steps(workdir))
+
+
+def require_free_step(workdir: Path, step: int) -> None:
+    """Raises CheckpointError if something is in the way of the checkpoint of a step."""
+    if step in foreign_steps(workdir):
+        raise CheckpointError(
+            f"{workdir / STEPS / str(step)}: not written by this run, and in the way of its last checkpoint; move it away"
+        )
+
+
+def step_record(workdir: Path, step: int) -> Record:
+    """The record of one checkpoint's files; `about` has its scores once it is whole."""
+    return Record.load(workdir / STEPS / str(step), workdir / RECORDS / f"{step}.json")
+
+
+def record_step(workdir: Path, step: int, scores: dict[str, float] | None) -> None:
+    """Records the files of a checkpoint that was just written."""
+    record = step_record(workdir, step)
+    names = [path.relative_to(record.root).as_posix() for path in record.root.rglob("*") if path.is_file()]
+    record.adopt(sorted(names), {"scores": scores})
 
 
 def restore_latest(workdir: Path, like: TrainState) -> TrainState | None:
     """The latest checkpoint of a workdir that is whole, as NumPy arrays, or None if there are none.
 
-    One that cannot be read is warned of and moved to `WORKDIR/damaged`, where it is in nobody's way.
+    One that cannot be read is warned of and moved to `WORKDIR/damaged`, where it is in nobody's way. Folders that the run did
+    not record do not count.
 
     Args:
       workdir: absolute.
@@ -160,13 +237,9 @@ def _require_shape(like: Any, found: np.ndarray) -> None:
 
 def _move_away(workdir: Path, step: int) -> None:
     if jax.process_index() == 0:
-        place = workdir / DAMAGED / str(step)
-        place.parent.mkdir(exist_ok=True)
-        shutil.rmtree(place, ignore_errors=True)
-        (workdir / STEPS / str(step)).rename(place)
+        with writing_errors(workdir / DAMAGED):
+            (workdir / DAMAGED).mkdir(exist_ok=True)
+            (workdir / STEPS / str(step)).rename(free_path(workdir / DAMAGED / str(step)))
+            step_record(workdir, step).path.unlink(missing_ok=True)
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(f"moved step {step} away")
-
-
-def _jf(scores: dict[str, float]) -> float:
-    return scores["jf"]

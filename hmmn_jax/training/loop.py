@@ -1,5 +1,6 @@
 """The whole of training, from a config to trained variables; read from top to bottom."""
 
+import contextlib
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,19 +14,22 @@ from ml_collections import ConfigDict
 
 from hmmn_jax.canary import warn_if_cpu_is_unsound
 from hmmn_jax.errors import ConfigError
+from hmmn_jax.evaluation.score_plan import Plan
 from hmmn_jax.inference import Segmenter
-from hmmn_jax.layouts import Sequence as Video
+from hmmn_jax.layouts.files import user_path
 from hmmn_jax.model import HMMNConfig
-from hmmn_jax.training.checkpoint import Checkpoints, finished_steps
+from hmmn_jax.training.checkpoint import Checkpoints, finished_steps, require_free_step
 from hmmn_jax.training.monitor import Monitor
 from hmmn_jax.training.optimizer import make_optimizer
 from hmmn_jax.training.parallel import AXIS, Parallel
 from hmmn_jax.training.run_summary import describe, peak_memory
 from hmmn_jax.training.schedules import hardest_share_schedule, learning_rate_schedule
+from hmmn_jax.training.settings import require_settings
 from hmmn_jax.training.start import require_same_config, starting_state, write_config
 from hmmn_jax.training.train_state import TrainState
 from hmmn_jax.training.train_step import Batch, TrainStep, make_train_step
-from hmmn_jax.training.validation import require_annotations, validate
+from hmmn_jax.training.validation import validate
+from hmmn_jax.training.workdir import hold, is_begun
 from hmmn_jax.training.writer import Writer
 
 STEP_INPUTS = ("frames", "masks", "valid", "sample")  # of a batch; the rest of it is for people
@@ -50,7 +54,7 @@ def train_and_evaluate(
     config: ConfigDict,
     workdir: str | Path,
     batches: Callable[[int], Iterator[Batch]],
-    validation: Sequence[Video] = (),
+    validation: Sequence[Plan] = (),
 ) -> tuple[TrainState, Summary]:
     """Trains until `config.samples` have been seen, or goes on with a run that was interrupted.
 
@@ -61,19 +65,22 @@ def train_and_evaluate(
       workdir: of this run; made where it is missing. Holds `config.json`, `checkpoints`, `metrics.jsonl`, `tensorboard`,
         `pictures`.
       batches: given a step, the batches of this process from there on: dicts of NumPy arrays, see `train_step`.
-      validation: annotated sequences for J&F in between; none: no validation.
+      validation: annotated videos for J&F in between, as `find_validation` gives them; none: no validation.
 
     Returns:
       The last state, on the devices, and a summary.
 
     Raises:
-      ConfigError: a config that cannot work, or is another than the one the run was started with; nothing was written.
+      ConfigError: a config that cannot work, or is another than the one the run was started with, or another run is writing to
+        the workdir; nothing was written.
+      DataError: the workdir holds files that no run of this program recorded, or cannot be written to.
       CheckpointError: nothing to start from, or a checkpoint that cannot be written.
       DivergedError: the loss is not finite, or far too high.
     """
-    workdir = Path(workdir).absolute()
+    workdir = user_path(workdir).absolute()
 
     # --- What the config says: any mistake in it is told before anything is written. ---
+    require_settings(config)
     model = model_config(config)
     total = config.samples // config.batch
     if total < 1:
@@ -82,29 +89,37 @@ def train_and_evaluate(
     parallel = Parallel(config.parallel, config.batch, config.micro_batches)
     learning_rate, optimizer = make_optimization(config, total)
     train_step = parallel.compile(make_step(config, model, optimizer, learning_rate))
-    require_annotations(validation)
-    if finished_steps(workdir):
+    require_free_step(workdir, total)
+    begun = is_begun(workdir)
+    if begun and finished_steps(workdir):
         require_same_config(workdir, config)
 
     warn_if_cpu_is_unsound()
 
-    # --- Where to start: in this workdir, in another run, from variables made elsewhere, or from nothing. ---
-    state, origin = starting_state(config, model, optimizer, workdir)
-    first = int(state.step)
-    data = batches(first)  # the data's position is the step
-    if jax.process_index() == 0:
-        write_config(workdir, model, config)
-        print(describe(state, origin, parallel, total), flush=True)
-    state = parallel.replicate(state)
-    tracing = profile is not None and profile[0] > first
-
     scores, interrupted = None, False
-    with (
-        Checkpoints(workdir, config.checkpoint.keep, config.checkpoint.keep_best) as checkpoints,
-        Writer(workdir, first) as writer,
-        Monitor(writer, first, total, config.batch, config.log_every, config.stop_above) as monitor,
-        Interruption() as interruption,
-    ):
+    with contextlib.ExitStack() as stack:
+        if begun:
+            stack.enter_context(hold(workdir, begun))
+
+        # --- Where to start: in this workdir, in another run, from variables made elsewhere, or from nothing. ---
+        state, origin = starting_state(config, model, optimizer, workdir)
+        first = int(state.step)
+        data = batches(first)  # the data's position is the step
+        if not begun:
+            stack.enter_context(hold(workdir, begun))
+        if jax.process_index() == 0:
+            write_config(workdir, model, config)
+            print(describe(state, origin, parallel, total), flush=True)
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("the workdir is begun")
+        state = parallel.replicate(state)
+        tracing = profile is not None and profile[0] > first
+
+        interruption = stack.enter_context(Interruption())
+        checkpoints = stack.enter_context(Checkpoints(workdir, config.checkpoint.keep, config.checkpoint.keep_best))
+        writer = stack.enter_context(Writer(workdir, first))
+        monitor = Monitor(writer, first, total, config.batch, config.log_every, config.stop_above)
+        stack.enter_context(monitor)
         for step in range(first + 1, total + 1):
             # --- The step. It is only started here: its numbers are fetched when the next one runs. ---
             if tracing and step == profile[0]:
@@ -125,7 +140,7 @@ def train_and_evaluate(
 
             # --- Now and then: validation, a checkpoint. ---
             last = step == total
-            interrupted = interruption.reached(step) and not last
+            interrupted = (interrupted or interruption.reached(step)) and not last
             validating = bool(validation) and (last or step % config.validation.every == 0) and not interrupted
             if last or interrupted or validating or step % config.checkpoint.every == 0:
                 monitor.flush()  # no state is kept whose loss is not finite
@@ -133,18 +148,18 @@ def train_and_evaluate(
                     if validating:
                         scores = judge(state, step, model, validation, config.validation, writer)
                         monitor.say(f"step {step}: " + ", ".join(f"{name} {value:.3f}" for name, value in scores.items()))
-                    checkpoints.save(state, scores if validating else None)
-            if interrupted:
-                break
+                    saved = checkpoints.save(state, scores if validating else None)
+                if interrupted and saved:
+                    break
     return state, Summary(origin, monitor.last, scores, interrupted)
 
 
 def judge(
-    state: TrainState, step: int, model: HMMNConfig, validation: Sequence[Video], settings: ConfigDict, writer: Writer
+    state: TrainState, step: int, model: HMMNConfig, validation: Sequence[Plan], settings: ConfigDict, writer: Writer
 ) -> dict[str, float]:
     """Validates a state, and writes what came of it; returns the scores."""
     variables = jax.tree.map(np.asarray, state.best_variables)
-    result = validate(Segmenter(variables, model, mem_every=settings.mem_every), validation, settings)
+    result = validate(Segmenter(variables, model, mem_every=settings.mem_every), validation, settings.size)
     writer.scalars(step, {f"validation/{name}": value for name, value in (result.scores | result.sequences).items()})
     if result.sheet is not None:
         writer.picture(step, "validation", result.sheet)

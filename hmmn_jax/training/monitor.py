@@ -11,7 +11,8 @@ import numpy as np
 from tqdm import tqdm
 
 from hmmn_jax.errors import DivergedError
-from hmmn_jax.layouts import atomic_path
+from hmmn_jax.io.new_file import free_path, new_file
+from hmmn_jax.layouts.files import writing_errors
 from hmmn_jax.training.train_step import Batch, Metrics
 from hmmn_jax.training.writer import Writer
 
@@ -113,8 +114,8 @@ class Monitor:
 
     def _stop(self, step: int, batch: Batch, why: str) -> None:
         process = f"_process_{jax.process_index()}" if jax.process_count() > 1 else ""
-        path = self.writer.workdir / f"bad_batch_{step}{process}.npz"
-        with atomic_path(path) as temporary:
+        path = free_path(self.writer.workdir / f"bad_batch_{step}{process}.npz")
+        with writing_errors(path), new_file(path) as temporary:
             np.savez(temporary, **batch)
         raise DivergedError(
             f"step {step}: {why}; its batch is in {path}; look at it, or go on from an earlier checkpoint with another config"

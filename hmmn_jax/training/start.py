@@ -11,13 +11,14 @@ from ml_collections import ConfigDict
 
 from hmmn_jax.checkpoint import CONFIG_FILE, config_to_json, load_checkpoint, load_config
 from hmmn_jax.errors import CheckpointError, ConfigError
-from hmmn_jax.imagenet import from_resnet50
-from hmmn_jax.layouts import atomic_path
+from hmmn_jax.imagenet import from_resnet50, is_resnet
+from hmmn_jax.layouts.files import user_path
 from hmmn_jax.model import HMMN, HMMNConfig
 from hmmn_jax.torch_file import read_torch_file
 from hmmn_jax.torch_weights import abstract_variables
 from hmmn_jax.training.checkpoint import finished_steps, read_step, restore_latest
 from hmmn_jax.training.train_state import TrainState
+from hmmn_jax.training.workdir import RUN_RECORD, publish
 
 # What may differ when a run goes on: these fields say where and how, not what is computed.
 FREE_FIELDS = {"init", "resume", "parallel", "micro_batches", "log_every", "stop_above", "profile", "model.remat"}
@@ -41,7 +42,7 @@ def starting_state(
 
     # 2. Another workdir's run goes on here, with this config.
     if config.resume:
-        other = Path(config.resume).absolute()
+        other = user_path(config.resume).absolute()
         _require_same_model(other, load_config(other), model)
         if not (steps := finished_steps(other)):
             raise CheckpointError(f"{config.resume}: no checkpoint in it; expected the workdir of a run")
@@ -57,18 +58,22 @@ def starting_state(
 
 
 def write_config(workdir: Path, model: HMMNConfig, config: ConfigDict) -> None:
-    """Writes the resolved config as `config.json`: the model for `load_checkpoint`, the whole under "experiment"."""
+    """Writes the resolved config as `config.json`: the model for `load_checkpoint`, the whole under "experiment".
+
+    Raises:
+      DataError: the file is there and is not the run's, or was changed since.
+    """
     text = json.loads(config_to_json(model)) | {"experiment": config.to_dict()}
-    with atomic_path(workdir / CONFIG_FILE) as path:
-        path.write_text(json.dumps(text, indent=2) + "\n")
+    with publish(workdir, CONFIG_FILE, RUN_RECORD) as path:
+        path.write_text(json.dumps(text, indent=2) + "\n", encoding="utf-8")
 
 
 def require_same_config(workdir: Path, config: ConfigDict) -> None:
     """Raises ConfigError, which lists the fields, where a run that is to go on was started with another config."""
     path = workdir / CONFIG_FILE
     try:
-        saved = dict(_flatten(json.loads(path.read_text())["experiment"]))
-    except (OSError, ValueError, KeyError) as error:
+        saved = dict(_flatten(json.loads(path.read_text(encoding="utf-8"))["experiment"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path}: not the config of a training run; choose another workdir") from error
     given = dict(_flatten(json.loads(json.dumps(config.to_dict()))))
     missing = object()
@@ -91,9 +96,9 @@ def _fresh(model: HMMNConfig, optimizer: optax.GradientTransformation, config: C
 
 def _read_variables(path: str, model: HMMNConfig, seed: int) -> tuple[dict[str, Any], str]:
     """Variables for `model`, and what they are."""
-    if Path(path).is_file():
-        tensors = read_torch_file(Path(path))
-        if any(name.removeprefix("module.").startswith("layer1.") for name in tensors):
+    if user_path(path).is_file():
+        tensors = read_torch_file(path)
+        if is_resnet(tensors):
             return from_resnet50(tensors, model, seed, path), "both trunks of the ResNet-50"
     variables, found = load_checkpoint(path)
     _require_same_model(Path(path), found, model)

@@ -9,11 +9,13 @@ import jax
 import numpy as np
 from jaxtyping import UInt8
 
+from hmmn_jax.errors import DataError
 from hmmn_jax.evaluation.pictures import write_image
 from hmmn_jax.layouts import atomic_path
 from hmmn_jax.layouts.files import writing_errors
-
-METRICS_FILE = "metrics.jsonl"
+from hmmn_jax.program import note
+from hmmn_jax.training.metrics import METRICS_FILE, parse_line, read_lines
+from hmmn_jax.training.workdir import publish
 
 # Imported when a run opens its files, as it imports PyTorch where that is installed: seconds, before any mistake is told.
 if importlib.util.find_spec("tensorboardX") is None:
@@ -32,11 +34,11 @@ class Writer:
         if self._active:
             from tensorboardX import SummaryWriter
 
-            kept = [line for line in read_metrics(workdir) if line["step"] <= first_step]
-            with atomic_path(workdir / METRICS_FILE) as path:
-                path.write_text("".join(map(_line, kept)))
-            self._lines = (workdir / METRICS_FILE).open("a", buffering=1)
-            self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step + 1)
+            with writing_errors(workdir / METRICS_FILE):
+                _drop_later(workdir, first_step)
+                self._lines = (workdir / METRICS_FILE).open("a", buffering=1, encoding="utf-8")
+            with writing_errors(workdir / "tensorboard"):
+                self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step + 1)
 
     def __enter__(self) -> "Writer":
         return self
@@ -58,20 +60,22 @@ class Writer:
     def picture(self, step: int, name: str, rgb: UInt8[np.ndarray, "h w 3"]) -> None:
         """An RGB picture: `pictures/NAME/STEP.png`, and in TensorBoard."""
         if self._active:
-            write_image(self.workdir / "pictures" / name / f"{step:07d}.png", rgb)
+            file = f"pictures/{name}/{step:07d}.png"
+            try:
+                with publish(self.workdir, file, f"{file}.json") as path:
+                    write_image(path, rgb)
+            except DataError as error:  # the run is worth more than one of its pictures
+                note(f"{error}; the picture is left out")
             self._board.add_image(name, rgb, step, dataformats="HWC")
 
 
-def read_metrics(workdir: Path) -> list[dict[str, float | int]]:
-    """The lines of a run's `metrics.jsonl`, in order; a last line that was cut off is left out."""
-    path = workdir / METRICS_FILE
-    lines = []
-    for line in path.read_text().splitlines() if path.exists() else ():
-        try:
-            lines.append(json.loads(line))
-        except ValueError:
-            continue
-    return lines
+def _drop_later(workdir: Path, first_step: int) -> None:
+    """Drops lines of steps after `first_step`, and a last one that was cut off; others stay as they are."""
+    lines = read_lines(workdir)
+    kept = [line for line in lines if line.endswith(b"\n") and ((parse_line(line) or {"step": 0})["step"] <= first_step)]
+    if kept != lines:
+        with atomic_path(workdir / METRICS_FILE) as path:
+            path.write_bytes(b"".join(kept))
 
 
 def _line(values: dict[str, float | int]) -> str:

@@ -1,12 +1,14 @@
 """`Segmenter` against a literal loop over `HMMN.memorize` and `HMMN.segment`, and against itself."""
 
 import functools
+import importlib.util
 import pickle
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from hmmn_jax import HMMN, Segmenter
 from hmmn_jax.inference import segmenter as module
@@ -277,6 +279,33 @@ def test_float_frames_are_taken_as_they_are(x64):
     assert_same(make("float64").run(frames.astype(np.float32) / np.float32(255), MASK), of_bytes, atol=TOLERANCE)
 
 
+def test_floats_may_leave_the_range_by_a_rounding(x64):
+    frame = np.linspace(-1e-4, 1 + 1e-4, 27000).reshape(90, 100, 3)
+    for given in (frame, jnp.asarray(frame)):
+        np.testing.assert_array_equal(make().init(given, None).frame[0], frame)
+
+
+def test_a_bool_mask_is_object_1():
+    frame = video(1)[0]
+    for found in (make().init(frame, MASK > 0), make().step(make().init(frame, None), frame, MASK > 0)[0]):
+        np.testing.assert_array_equal(found.ids, [0, 1])
+        np.testing.assert_array_equal(found.probs[0, 1], MASK > 0)
+
+
+def test_pictures_and_tensors_are_read():
+    frame = video(1)[0]
+    with untyped():
+        found = [make().init(Image.fromarray(frame), Image.fromarray(MASK)), make().init((frame / 255).tolist(), MASK)]
+        if importlib.util.find_spec("torch"):
+            import torch
+
+            found.append(make().init(torch.from_numpy(frame), torch.from_numpy(MASK)))
+    for state in found:
+        scale = 1 if state.frame.dtype == np.uint8 else 255
+        np.testing.assert_allclose(state.frame[0] * scale, frame, atol=1e-4)
+        np.testing.assert_array_equal(state.ids, [0, *IDS])
+
+
 @pytest.mark.parametrize("length", [0, 1])
 def test_a_video_of_one_frame_has_no_results(length):
     assert list(make().run(video(1)[:length], MASK)) == []
@@ -304,11 +333,19 @@ def test_run_streams():
 @pytest.mark.parametrize(
     ("frame", "told"),
     [
-        (np.zeros((90, 100), np.uint8), r"uint8 \(90, 100\), expected \[H,W,3\]"),
-        (np.zeros((90, 100, 4), np.uint8), r"uint8 \(90, 100, 4\), expected \[H,W,3\]"),
-        (np.zeros((1, 90, 100, 3), np.uint8), r"uint8 \(1, 90, 100, 3\)"),
-        (np.zeros((90, 100, 3), np.int32), r"int32 \(90, 100, 3\), expected .* uint8 or float"),
-        (np.zeros((90, 100, 3), bool), r"bool \(90, 100, 3\)"),
+        (np.zeros((90, 100), np.uint8), r"uint8 \[90, 100\], expected \[H, W, 3\]"),
+        (np.zeros((90, 100, 4), np.uint8), r"uint8 \[90, 100, 4\], expected \[H, W, 3\]"),
+        (np.zeros((1, 90, 100, 3), np.uint8), r"uint8 \[1, 90, 100, 3\]"),
+        (np.zeros((90, 100, 3), np.int64), r"int64 \[90, 100, 3\], expected .* uint8 or float"),
+        (np.zeros((90, 100, 3), bool), r"bool \[90, 100, 3\]"),
+        (np.zeros((0, 100, 3), np.float32), r"float32 \[0, 100, 3\]"),
+        ("a picture", "expected"),
+        (np.full((90, 100, 3), 200, np.float32), r"float32 \[90, 100, 3\] with values from 200 to 200, .* divide by 255"),
+        (np.linspace(-1, 1, 27000, dtype=np.float16).reshape(90, 100, 3), "values from -1 to 1, expected float in"),
+        (np.where(np.arange(27000) == 5, np.nan, 0.5).reshape(90, 100, 3), "values that are not finite"),
+        (np.where(np.arange(27000) == 5, np.inf, 0.5).reshape(90, 100, 3), "values that are not finite"),
+        (jnp.full((90, 100, 3), 1.01), "values from 1.01 to 1.01"),
+        (jnp.full((90, 100, 3), jnp.nan), "values that are not finite"),
     ],
 )
 def test_what_is_no_frame_is_refused(frame, told):
@@ -320,17 +357,18 @@ def test_what_is_no_frame_is_refused(frame, told):
 
 
 def test_a_frame_of_another_size_is_refused():
-    with pytest.raises(ValueError, match="the frame is 90x101, expected 90x100"):
+    with pytest.raises(ValueError, match=r"the frame is \[90, 101, 3\], expected \[90, 100, 3\]"):
         make().step(make().init(video(1)[0], MASK), video(1, 90, 101)[0])
 
 
 @pytest.mark.parametrize(
     ("mask", "told"),
     [
-        (MASK[:, 1:], "uint8 90x99, expected uint8 90x100"),
-        (MASK.T, "uint8 100x90, expected uint8 90x100"),
-        (MASK.astype(np.int32), "int32 90x100, expected uint8 90x100"),
-        (MASK > 0, "bool 90x100, expected uint8 90x100"),
+        (MASK[:, 1:], r"uint8 \[90, 99\], expected uint8 .* \[90, 100\]"),
+        (MASK.T, r"uint8 \[100, 90\], expected uint8 .* \[90, 100\]"),
+        (MASK[..., None], r"uint8 \[90, 100, 1\], expected uint8 .* \[90, 100\]"),
+        (MASK.astype(np.int64), r"int64 \[90, 100\], expected uint8 \(ids\) or bool"),
+        (MASK.astype(np.float32), r"float32 \[90, 100\]"),
     ],
 )
 def test_what_is_no_mask_of_its_frame_is_refused(mask, told):

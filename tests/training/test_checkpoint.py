@@ -15,7 +15,7 @@ import pytest
 
 from hmmn_jax.errors import CheckpointError
 from hmmn_jax.training import checkpoint
-from hmmn_jax.training.checkpoint import Checkpoints, finished_steps, restore_latest
+from hmmn_jax.training.checkpoint import Checkpoints, finished_steps, require_free_step, restore_latest, step_record
 from hmmn_jax.training.train_state import TrainState
 
 ROOT = Path(__file__).parent.parent.parent
@@ -138,9 +138,81 @@ def test_a_disk_that_fills_up_leaves_the_last_checkpoint(tmp_path):
 
 
 def test_what_was_half_written_is_cleared_away(tmp_path):
-    left = tmp_path / "checkpoints/6.orbax-checkpoint-tmp"
-    left.mkdir(parents=True)
-    (left / "half").write_bytes(b"half")
+    """A process was killed while it wrote step 6; the same name with another number is a user's."""
+    for step in (6, 7):
+        left = tmp_path / f"checkpoints/{step}.orbax-checkpoint-tmp"
+        left.mkdir(parents=True)
+        (left / "half").write_bytes(b"half")
+    step_record(tmp_path, 6).adopt((), None)
     with Checkpoints(tmp_path, keep=1, keep_best=0) as checkpoints:
-        checkpoints.save(state_at(6))
-    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["6"]
+        assert checkpoints.save(state_at(6))
+        assert not checkpoints.save(state_at(7))
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["6", "7.orbax-checkpoint-tmp"]
+
+
+def test_a_step_that_was_written_but_not_yet_recorded_counts(tmp_path):
+    with Checkpoints(tmp_path, keep=3, keep_best=0) as checkpoints:
+        checkpoints.save(state_at(2))
+    step_record(tmp_path, 2).adopt((), None)  # as it is until the step is whole
+    with Checkpoints(tmp_path, keep=1, keep_best=0) as checkpoints:
+        checkpoints.save(state_at(4))
+    assert finished_steps(tmp_path) == [4]
+
+
+def files(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_a_user_put_among_the_checkpoints_is_left_alone(tmp_path, capsys):
+    """A copy of a checkpoint, a folder of notes, and names that are nearly numbers; none is restored, moved or deleted."""
+    with Checkpoints(tmp_path, keep=2, keep_best=0) as checkpoints:
+        checkpoints.save(state_at(2))
+    folder = tmp_path / "checkpoints"
+    shutil.copytree(folder / "2", folder / "1")
+    shutil.copytree(folder / "2", folder / "90")
+    for name in ("6", "007", "²", "best"):
+        (folder / name).mkdir()
+        (folder / name / "notes.txt").write_text("mine")
+    mine = {name: files(folder / name) for name in ("1", "90", "6", "007", "²", "best")}
+    capsys.readouterr()
+    assert_same(restore_latest(tmp_path, state_at(0)), state_at(2))
+    with Checkpoints(tmp_path, keep=2, keep_best=0) as checkpoints:
+        assert [checkpoints.save(state_at(step)) for step in (4, 6, 8)] == [True, False, True]
+    assert finished_steps(tmp_path) == [4, 8]
+    assert {name: files(folder / name) for name in mine} == mine
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2 and said[1].startswith("NOTE: step 6 is not saved")
+    assert "1, 6, 7, 90: not written by this run" in said[0]
+    with pytest.raises(CheckpointError, match="checkpoints/90: not written by this run, and in the way of its last"):
+        require_free_step(tmp_path, 90)
+
+
+def test_what_a_user_put_into_a_checkpoint_is_left_alone(tmp_path, capsys):
+    with Checkpoints(tmp_path, keep=1, keep_best=0) as checkpoints:
+        checkpoints.save(state_at(2))
+        checkpoints.wait()
+        (tmp_path / "checkpoints/2/notes.txt").write_text("mine")
+        checkpoints.save(state_at(4))
+    assert files(tmp_path / "checkpoints/2") == {Path("notes.txt"): b"mine"}
+    assert "checkpoints/2: holds files that this run did not write" in capsys.readouterr().err
+    assert finished_steps(tmp_path) == [4]
+
+
+def test_a_damaged_checkpoint_is_moved_to_a_free_place(tmp_path):
+    with Checkpoints(tmp_path, keep=1, keep_best=0) as checkpoints:
+        checkpoints.save(state_at(4))
+    (tmp_path / "checkpoints/4/training/manifest.ocdbt").unlink()
+    for name in ("4", "4-1"):
+        (tmp_path / "damaged" / name).mkdir(parents=True)
+        (tmp_path / "damaged" / name / "notes.txt").write_text("mine")
+    with pytest.warns(UserWarning, match="not readable"), pytest.raises(CheckpointError):
+        restore_latest(tmp_path, state_at(0))
+    assert sorted(path.name for path in (tmp_path / "damaged").iterdir()) == ["4", "4-1", "4-2"]
+    assert files(tmp_path / "damaged/4") == files(tmp_path / "damaged/4-1") == {Path("notes.txt"): b"mine"}
+
+
+def test_a_workdir_that_is_removed_meanwhile_is_told_in_one_line(tmp_path):
+    with pytest.raises(CheckpointError) as caught, Checkpoints(tmp_path / "run", keep=1, keep_best=0) as checkpoints:
+        shutil.rmtree(tmp_path / "run")
+        checkpoints.save(state_at(2))
+    assert "step 2 cannot be written (No such file or directory)" in str(caught.value) and "\n" not in str(caught.value)

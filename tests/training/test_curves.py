@@ -3,11 +3,10 @@
 import json
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from hmmn_jax.training.curves import main
-from hmmn_jax.training.writer import METRICS_FILE
+from hmmn_jax.training.metrics import METRICS_FILE
 
 
 def write_run(workdir, lines):
@@ -20,16 +19,38 @@ def test_a_picture_with_and_without_validation(tmp_path):
     losses = [{"step": step, "loss": 1 / step} for step in range(1, 30)]
     one = write_run(tmp_path / "one", losses)
     two = write_run(tmp_path / "two", [*losses, {"step": 29, "validation/jf": 0.5}])
-    main([one, "--out", str(tmp_path / "one.png")])
-    main([one, two, "--out", str(tmp_path / "two.png")])
+    assert main([one, "--out", str(tmp_path / "one.png")]) == 0
+    assert main([one, two, "--out", str(tmp_path / "two.png")]) == 0
     first, second = (Image.open(tmp_path / f"{name}.png") for name in ("one", "two"))
     assert second.height == 2 * first.height  # a second diagram, for J&F
     assert len(np.unique(np.asarray(first.convert("RGB")).reshape(-1, 3), axis=0)) > 10
 
 
 def test_a_folder_without_numbers(tmp_path, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        main([str(tmp_path), "--out", str(tmp_path / "out.png")])
-    assert stopped.value.code == 2
+    assert main([str(tmp_path), "--out", str(tmp_path / "out.png")]) == 2
     assert "no numbers in it" in capsys.readouterr().err
     assert not (tmp_path / "out.png").exists()
+
+
+def test_what_is_no_number_is_left_out(tmp_path, capsys):
+    run = tmp_path / "run"
+    write_run(run, [{"step": 1, "loss": 0.5}, 5, {"loss": 1}, {"step": 2, "loss": "low"}, {"step": 3, "loss": [1]}])
+    with (run / METRICS_FILE).open("ab") as file:
+        file.write(b"\xff\n[" * 9)
+    assert main([str(run), "--out", str(tmp_path / "out.png")]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_picture_is_replaced_only_if_it_is_one_of_these(tmp_path, capsys):
+    run, mine = write_run(tmp_path / "run", [{"step": 1, "loss": 0.5}]), tmp_path / "mine.png"
+    mine.write_text("mine")
+    assert main([run, "--out", str(mine)]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"curves: {mine}: not written by this program") and err.count("\n") == 1
+    assert mine.read_text() == "mine"
+    assert main([run, "--out", str(tmp_path / "out.png")]) == main([run, "--out", str(tmp_path / "out.png")]) == 0
+
+
+def test_a_mistake_in_the_command_line_is_one_line(tmp_path, capsys):
+    assert main([str(tmp_path)]) == 2
+    assert capsys.readouterr().err == "curves: the following arguments are required: --out; curves --help lists what there is\n"

@@ -22,8 +22,8 @@ from hmmn_jax.layouts import read_sequence
 from hmmn_jax.torch_weights import torch_shapes
 from hmmn_jax.training.checkpoint import finished_steps
 from hmmn_jax.training.loop import at_sample, make_optimization, train_and_evaluate
+from hmmn_jax.training.metrics import read_metrics
 from hmmn_jax.training.start import starting_state
-from hmmn_jax.training.writer import read_metrics
 from tests.small import SMALL, untyped, variables
 from tests.training.tiny_run import MODEL, tiny_batch, tiny_config, use_cache
 
@@ -247,7 +247,7 @@ def test_mistakes_are_told_before_anything_is_written(train, tmp_path):
     assert "expected a multiple of 2" in refusal(ConfigError, batch=3, micro_batches=2)
     assert "expected at least one batch of 2" in refusal(ConfigError, samples=1)
     assert "HMMNConfig.window is 4" in refusal(ConfigError, **{"model.window": 4})
-    assert "optimizer is 'sgd'" in refusal(ConfigError, **{"optimizer.name": "sgd"})
+    assert "config.optimizer.name is 'sgd', expected one of adam, adamw" in refusal(ConfigError, **{"optimizer.name": "sgd"})
     assert "profile is '5:3'" in refusal(ConfigError, profile="5:3")
     assert "no such file or folder" in refusal(CheckpointError, init="/nowhere")
     assert "/nowhere" in refusal(CheckpointError, resume="/nowhere")

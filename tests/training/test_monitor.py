@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from hmmn_jax.errors import DivergedError
+from hmmn_jax.training.metrics import read_metrics
 from hmmn_jax.training.monitor import Monitor
-from hmmn_jax.training.writer import Writer, read_metrics
+from hmmn_jax.training.writer import Writer
 
 
 def metrics(loss):
@@ -65,6 +66,14 @@ def test_a_number_that_is_none(monitor, tmp_path, name):
         monitor.after(2, {}, metrics(1))
     with np.load(tmp_path / "bad_batch_1.npz") as saved:
         assert saved["frames"].tolist() == [0, 1, 2, 3, 4, 5] and saved["names"].tolist() == [b"a clip"]
+
+
+def test_the_batch_of_an_earlier_run_stays(monitor, tmp_path):
+    (tmp_path / "bad_batch_1.npz").write_text("mine")
+    monitor.after(1, {}, metrics(1) | {"loss": jnp.float32("nan")})
+    with pytest.raises(DivergedError, match=r"bad_batch_1-1.npz"):
+        monitor.flush()
+    assert (tmp_path / "bad_batch_1.npz").read_text() == "mine" and (tmp_path / "bad_batch_1-1.npz").exists()
 
 
 def test_one_high_loss_is_no_divergence(monitor):

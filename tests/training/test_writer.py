@@ -6,7 +6,8 @@ import numpy as np
 from PIL import Image
 from tensorboardX.proto.event_pb2 import Event
 
-from hmmn_jax.training.writer import Writer, read_metrics
+from hmmn_jax.training.metrics import read_metrics
+from hmmn_jax.training.writer import Writer
 
 
 def board(workdir):
@@ -50,3 +51,21 @@ def test_what_comes_again_is_dropped(tmp_path):
     with Writer(tmp_path, 3) as writer:
         writer.scalars(4, {"loss": 2.0})
     assert [(line["step"], line["loss"]) for line in read_metrics(tmp_path)] == [(1, 1), (2, 1), (3, 1), (4, 2)]
+
+
+def test_lines_of_a_user_stay(tmp_path):
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1}\nmine \xff\n5\n{"step": 4}\n{"note": 9}\n{"step": 2}\n')
+    with Writer(tmp_path, 3):
+        pass
+    assert (tmp_path / "metrics.jsonl").read_bytes() == b'{"step": 1}\nmine \xff\n5\n{"note": 9}\n{"step": 2}\n'
+
+
+def test_a_picture_of_a_user_stays_and_the_run_goes_on(tmp_path, capsys):
+    mine = tmp_path / "pictures/masks/0000002.png"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with Writer(tmp_path, 0) as writer:
+        writer.picture(2, "masks", np.zeros((8, 12, 3), np.uint8))
+    assert mine.read_text() == "mine"
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"NOTE: {mine}: not written by this program") and line.endswith("the picture is left out")

@@ -1,0 +1,27 @@
+"""The numbers of a run on disk: `WORKDIR/metrics.jsonl`, a line of JSON for each step that is reported."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+METRICS_FILE = "metrics.jsonl"
+
+
+def read_metrics(workdir: Path) -> list[dict[str, Any]]:
+    """The lines of a run, in order; lines that are none of a run's, such as a last one that was cut off, are left out."""
+    return [line for line in map(parse_line, read_lines(workdir)) if line is not None]
+
+
+def read_lines(workdir: Path) -> list[bytes]:
+    """The lines of a run as they are, each with its end."""
+    path = workdir / METRICS_FILE
+    return path.read_bytes().splitlines(keepends=True) if path.exists() else []
+
+
+def parse_line(line: bytes) -> dict[str, Any] | None:
+    """What a line says; None if it is not a JSON object with a whole number of the name "step"."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) and type(found.get("step")) is int else None

@@ -1,0 +1,181 @@
+"""What each field of a training config must be, checked before anything is written."""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from hmmn_jax.errors import ConfigError
+from hmmn_jax.training.optimizer import OPTIMIZERS
+from hmmn_jax.training.parallel import KINDS
+from hmmn_jax.training.schedules import SCHEDULES
+
+MOST_STEPS = 2**31 - 1  # the step is an int32
+_HUGE = 2**31  # of a count
+
+Rule = tuple[Callable[[Any], bool], str]  # a check of a value, and what it expects in words
+
+
+def _number(low: float | int, high: float | int = math.inf, *, above: bool = False, below: bool = False) -> Rule:
+    """A finite number from `low` to `high`, or strictly above or below them."""
+    words = f"a number {'above' if above else 'from'} {low:g}" + (
+        f" {'to less than' if below else 'to'} {high:g}" if high < math.inf else "" if above else " on"
+    )
+
+    def fits(value: Any) -> bool:
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return number and low <= value <= high and not (above and value == low) and not (below and value == high)
+
+    return fits, words
+
+
+def _whole(low: int, high: int = _HUGE) -> Rule:
+    """A whole number from `low` to `high`."""
+    words = f"a whole number from {low} " + (f"to {high}" if high < _HUGE else "on")
+    return lambda value: type(value) is int and low <= value <= high, words
+
+
+def _one_of(names: tuple[str, ...]) -> Rule:
+    return lambda value: isinstance(value, str) and value in names, f"one of {', '.join(names)}"
+
+
+def _several(rule: Rule, count: int | None = None) -> Rule:
+    """A tuple or list of `count` such values; None: any number of them."""
+    words = f"a tuple of {count} values, each {rule[1]}" if count else f"a tuple of values, each {rule[1]}"
+
+    def fits(value: Any) -> bool:
+        return isinstance(value, tuple | list) and count in (None, len(value)) and all(map(rule[0], value))
+
+    return fits, words
+
+
+def _ordered(rule: Rule) -> Rule:
+    """A pair of such values, the second not below the first."""
+    pair = _several(rule, 2)[0]
+    return lambda value: pair(value) and value[0] <= value[1], f"a pair in order, each {rule[1]}"
+
+
+def _schedule(rule: Rule) -> Rule:
+    """((first sample, value), ...), from sample 0 on."""
+
+    def fits(value: Any) -> bool:
+        if not isinstance(value, tuple | list) or not value:
+            return False
+        if not all(isinstance(entry, tuple | list) and len(entry) == 2 for entry in value):
+            return False
+        samples = [sample for sample, _ in value]
+        counts = all(map(_whole(0, 2**62)[0], samples))
+        return counts and samples[0] == 0 and samples == sorted(samples) and all(rule[0](entry) for _, entry in value)
+
+    return fits, f"((first sample, value), ...), from sample 0 on and rising, each value {rule[1]}"
+
+
+_TEXT: Rule = (lambda value: isinstance(value, str) and "\0" not in value, "a text")
+_SWITCH: Rule = (lambda value: isinstance(value, bool), "True or False")
+_SHARE = _number(0, 1)
+_JITTER = {"brightness": _SHARE, "contrast": _SHARE, "saturation": _SHARE, "hue": _number(0, 0.5)}
+_AFFINE = {"rotation": _number(0, 360), "shear": _number(0, 90, below=True), "zoom": _ordered(_number(0, 100, above=True))}
+
+RULES: dict[str, Any] = {
+    "seed": _whole(0, 2**31 - 1),
+    "samples": _whole(1, 2**40),
+    "batch": _whole(1, 2**20),
+    "micro_batches": _whole(1, 2**20),
+    "parallel": _one_of(KINDS),
+    "optimizer": {
+        "name": _one_of(OPTIMIZERS),
+        "clip_norm": _number(0),
+        "weight_decay": _number(0),
+        "?b1": _number(0, 1, below=True),
+        "?b2": _number(0, 1, below=True),
+        "?eps": _number(0, above=True),
+    },
+    "learning_rate": {
+        "schedule": _one_of(SCHEDULES),
+        "peak": _number(0),
+        "warmup": _whole(0, 2**40),
+        "power": _number(0, above=True),
+        "boundaries": _several(_number(0, 1, above=True, below=True)),
+        "factor": _number(0),
+        "end": _number(0),
+    },
+    "hardest": {"share": _number(0, 1, above=True), "start": _whole(0, 2**40), "end": _whole(0, 2**40)},
+    "dropout": _SHARE,
+    "ema_decay": _number(0, 1, below=True),
+    "init": _TEXT,
+    "resume": _TEXT,
+    "log_every": _whole(1),
+    "stop_above": (
+        lambda value: isinstance(value, int | float) and value > 0,
+        "a number above 0; inf: no mean loss counts as diverged",
+    ),
+    "checkpoint": {"every": _whole(1), "keep": _whole(1), "keep_best": _whole(0)},
+    "validation": {
+        "data": _TEXT,
+        "every": _whole(1),
+        "size": (lambda value: type(value) is int and (value == 0 or 16 <= value <= 2**14), "0, or 16 to 16384 pixels"),
+        "mem_every": _whole(1),
+    },
+    "profile": _TEXT,
+    "model": {},  # `HMMNConfig` checks its fields itself
+    "data": {
+        "sets": {"*": {"name": _TEXT, "split": _TEXT, "still": _SWITCH, "repeat": _schedule(_number(0))}},
+        "data_dir": _TEXT,
+        "seed": _whole(0, 2**31 - 1),
+        "distinct": _whole(0),
+        "workers": _whole(0, 4096),
+        "size": _several(_whole(1, 2**14), 2),
+        "max_objects": _whole(1, 255),
+        "min_area": _whole(0),
+        "max_skip": _schedule(_whole(0, 2**20)),
+        "resize": _whole(1, 2**14),
+        "wander": _SHARE,
+        "reverse": _SHARE,
+        "flip": _SHARE,
+        "grey": _SHARE,
+        "fill": _several(_whole(0, 255), 3),
+        "affine": {"clip": _AFFINE, "frame": _AFFINE},
+        "colour": {"clip": _JITTER, "frame": _JITTER},
+        "copy_paste": {
+            "probability": _SHARE,
+            "objects": _ordered(_whole(0, 64)),
+            "donor_share": _ordered(_SHARE),
+            "size": _ordered(_number(0, 10, above=True)),
+            "zoom_limit": _number(0, 100, above=True),
+            "drift": _number(0, 10),
+            "affine": _AFFINE,
+        },
+        "hide": {"probability": _SHARE, "grid": _several(_whole(1, 4096), 2)},
+    },
+}
+
+
+def require_settings(config: ConfigDict) -> None:
+    """Checks every field by itself; what fields must be together is checked where they are used.
+
+    Raises:
+      ConfigError: a field is missing or has a value that cannot work. The first such field is named.
+    """
+    for name, value, (fits, expected) in _fields(config, RULES, "config."):
+        if not fits(value):
+            raise ConfigError(f"{name} is {value!r}, expected {expected}")
+    if config.model.get("dtype") == "float64" and not jax.config.jax_enable_x64:
+        raise ConfigError("config.model.dtype is 'float64', which JAX computes in only with JAX_ENABLE_X64=1 set")
+
+
+def _fields(config: Any, rules: dict[str, Any], path: str) -> Iterator[tuple[str, Any, Rule]]:
+    """Each field with its rule; names that begin with "?" may be missing, "*" is any name. Raises ConfigError."""
+    if not isinstance(config, ConfigDict):
+        raise ConfigError(f"{path[:-1]} is {config!r}, expected a section with fields")
+    if path == "config.optimizer." and (surplus := sorted(set(config) - {name.removeprefix("?") for name in rules})):
+        raise ConfigError(f"{path}{surplus[0]} is unknown, expected some of {', '.join(rules).replace('?', '')}")
+    for name in config.keys() if "*" in rules else [name.removeprefix("?") for name in rules]:
+        rule = rules.get(name, rules.get(f"?{name}", rules.get("*")))
+        if name in config and isinstance(rule, dict):
+            yield from _fields(config[name], rule, f"{path}{name}.")
+        elif name in config:
+            yield f"{path}{name}", config[name], rule
+        elif name in rules:
+            raise ConfigError(f"{path}{name} is missing; begin a config with configs.training.base()")

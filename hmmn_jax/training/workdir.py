@@ -1,0 +1,94 @@
+"""Which files of a workdir are its run's: only those may be replaced or deleted.
+
+`WORKDIR/record` holds a lock and the records of what the run wrote: `run.json` of `config.json`, `checkpoints/STEP.json` of
+each checkpoint, `pictures/...` of each picture. Nothing else is written before `run.json` is.
+"""
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+
+from hmmn_jax.checkpoint import CONFIG_FILE, STEPS
+from hmmn_jax.errors import ConfigError, DataError
+from hmmn_jax.io.folder_lock import lock_folder
+from hmmn_jax.io.record import Record, require_free, staging_folder
+from hmmn_jax.layouts.files import writing_errors
+
+RECORD = "record"
+RUN_RECORD = "run.json"
+_LOCK = "lock"
+_NAMES = (CONFIG_FILE, STEPS, "metrics.jsonl", "tensorboard", "pictures", "profile", "damaged")
+
+
+def is_begun(workdir: Path) -> bool:
+    """Whether a run of this program has written to a workdir.
+
+    Raises:
+      DataError: something is there that a run would write, but without its record; or the workdir is a file.
+    """
+    if os.path.lexists(workdir) and not workdir.is_dir():
+        raise DataError(f"{workdir}: not a folder; choose another workdir")
+    if (workdir / RECORD / RUN_RECORD).is_file():
+        Record.load(workdir, workdir / RECORD / RUN_RECORD)
+        return True
+    foreign = [name for name in _NAMES if os.path.lexists(workdir / name)]
+    foreign += sorted(path.name for path in workdir.glob("bad_batch_*"))
+    foreign += [RECORD for path in [workdir / RECORD] if os.path.lexists(path) and not _only_a_lock(path)]
+    if foreign:
+        more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+        way_out = "choose another workdir"
+        if STEPS in foreign and CONFIG_FILE in foreign:
+            way_out += f"; to go on with a run of an older version there, give --config.resume={workdir}"
+        raise DataError(f"{workdir}: holds {foreign[0]}{more}, which no run of this program recorded; {way_out}")
+    return False
+
+
+@contextlib.contextmanager
+def hold(workdir: Path, begun: bool) -> Iterator[None]:
+    """Keeps other runs out of a workdir, and makes it; of several processes the first does.
+
+    Args:
+      workdir: of the run.
+      begun: what `is_begun` said before.
+
+    Raises:
+      ConfigError: another run is writing to it, or has begun there meanwhile.
+      DataError: it cannot be written to.
+    """
+    if jax.process_index() > 0:
+        yield
+        return
+    with lock_folder(workdir / RECORD / _LOCK, workdir):
+        if is_begun(workdir) != begun:
+            raise ConfigError(f"{workdir}: another run has begun there meanwhile; choose another workdir")
+        yield
+
+
+@contextlib.contextmanager
+def publish(workdir: Path, name: str, record: str) -> Iterator[Path]:
+    """Gives a temporary path to write a file to, which then becomes `WORKDIR/NAME`.
+
+    Args:
+      workdir: of the run.
+      name: relative path of the file.
+      record: relative path of its record in `WORKDIR/record`.
+
+    Raises:
+      DataError: a file of that name is there that the run did not write, or that was changed since; or the disk refuses.
+    """
+    owned = Record.load(workdir, workdir / RECORD / record)
+    require_free(owned, [name])
+    with staging_folder(workdir / f".{uuid.uuid4().hex[:12]}.part") as staged:
+        path = staged / name
+        with writing_errors(workdir / name):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield path
+        owned.publish(staged, {})
+
+
+def _only_a_lock(folder: Path) -> bool:
+    return folder.is_dir() and all(path.name == _LOCK or path.name.startswith(".") for path in folder.iterdir())
