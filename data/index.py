@@ -90,7 +90,8 @@ _FIELDS = [field.name for field in dataclasses.fields(Index)]
 def load(path: str | os.PathLike) -> Index:
     """Reads what `save` wrote. Raises DataError for any other file."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # Opened here: NumPy leaves a damaged file open.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             return Index(**{name: arrays[name] for name in _FIELDS if name in arrays or name != "orientation"})
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: cannot be read as an index: {reason(error)}; build the data set again") from error

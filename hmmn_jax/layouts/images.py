@@ -82,6 +82,7 @@ def decode_mask(
             pixels = pixels[..., 0] if image.mode == "LA" else pixels[..., :3]
         if soft:
             wide = image.mode.startswith("I")
+            image.info.pop("transparency", None)  # Pillow warns of it, though levels have none
             return (pixels >> 8).astype(np.uint8) if wide else np.array(image.convert("L"))
         if values == "threshold" and image.mode != "P":
             return _threshold(pixels, image.mode, source)

@@ -120,6 +120,7 @@ def test_a_killed_build_never_looks_whole_and_can_be_started_again(built, tmp_pa
         build("davis", config, built / "in", tmp_path)
     killed.kill()
     killed.wait()
+    killed.stderr.close()
     with pytest.raises(DataError, match="2017: a build that was cut off midway"):
         open_source("davis/2017", tmp_path)
     build("davis", config, built / "in", tmp_path)
