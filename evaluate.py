@@ -15,7 +15,6 @@ or deleted. Fields of the config are overridden like this: --config.mem_every=3.
 Exit code: 0 all done; 1 some videos failed, the others are done; 2 a mistake; 130, 143 interrupted.
 """
 
-import sys
 from pathlib import Path
 
 from absl import app, flags, logging
@@ -25,7 +24,7 @@ from hmmn_jax.evaluation.run import Request, evaluate
 from hmmn_jax.inference.host_memory import keep_host_memory_small
 from hmmn_jax.launch import flags_parser, launch
 from hmmn_jax.layouts.files import user_path
-from hmmn_jax.program import run_program
+from hmmn_jax.program import leave, run_program
 
 PROGRAM = "evaluate.py"
 CONFIG = config_flags.DEFINE_config_file("config", f"{Path(__file__).parent}/configs/davis2016_val.py", "What to evaluate.")
@@ -51,7 +50,7 @@ def run() -> None:
 def main(_: list[str]) -> None:
     """Runs, and exits with the code that says how it went."""
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every thread
-    sys.exit(run_program(PROGRAM, run, "run the same command to resume with the missing videos"))
+    leave(run_program(PROGRAM, run, "run the same command to resume with the missing videos"))
 
 
 if __name__ == "__main__":

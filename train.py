@@ -20,7 +20,7 @@ import hmmn_jax
 from hmmn_jax.errors import ConfigError
 from hmmn_jax.launch import flags_parser, launch
 from hmmn_jax.layouts.files import reason
-from hmmn_jax.program import TERMINATED, run_program
+from hmmn_jax.program import TERMINATED, leave, run_program
 
 try:
     from hmmn_jax.training.loop import train_and_evaluate
@@ -80,9 +80,9 @@ def memory_errors() -> Iterator[None]:
         raise ConfigError(f"out of memory ({' '.join(str(error).split())[:200]}); {way_out}") from error
 
 
-def main(_: list[str]) -> int:
-    """Runs, and tells errors in one line."""
-    return run_program("train.py", run, RESUME)
+def main(_: list[str]) -> None:
+    """Runs, and exits with the code that says how it went."""
+    leave(run_program("train.py", run, RESUME))
 
 
 if __name__ == "__main__":

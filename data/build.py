@@ -15,7 +15,6 @@ import contextlib
 import dataclasses
 import importlib
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -30,7 +29,7 @@ from data.version_folder import load_record, publish, require_replaceable, work_
 from hmmn_jax.errors import DataError
 from hmmn_jax.io.folder_lock import lock_folder
 from hmmn_jax.layouts.files import check_name, reason, user_path, writing_errors
-from hmmn_jax.program import note, run_program
+from hmmn_jax.program import leave, note, run_program
 
 BUILDERS = ("davis", "youtube_vos", "image_masks")
 _SHOWN = 20
@@ -172,4 +171,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

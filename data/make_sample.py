@@ -8,7 +8,6 @@ file is replaced: where one of the clip's files is there already, nothing is wri
 
 import argparse
 import os
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from hmmn_jax.errors import DataError
 from hmmn_jax.io.record import move, staging_folder
 from hmmn_jax.layouts import write_mask
 from hmmn_jax.layouts.files import user_path, writing_errors
-from hmmn_jax.program import run_program
+from hmmn_jax.program import leave, run_program
 
 NAME, RESOLUTION, FRAMES = "koi", "240p", 40
 PAN = np.array([46.0, 10.0])  # how far the camera moves over the pond, pixels in x and y
@@ -99,4 +98,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

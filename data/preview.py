@@ -16,7 +16,7 @@ from hmmn_jax.evaluation.pictures import overlay, write_image
 from hmmn_jax.io.record import replace_own
 from hmmn_jax.launch import flags_parser
 from hmmn_jax.layouts.files import user_path
-from hmmn_jax.program import run_program
+from hmmn_jax.program import leave, run_program
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment; its data section is drawn.")
 OUT = flags.DEFINE_string("out", None, "PNG to write. An earlier preview there is replaced, no other file.")
@@ -56,9 +56,9 @@ def draw() -> None:
     print(f"{len(rows)} clips written to {out}")
 
 
-def main(_: list[str]) -> int:
-    """Runs the command, and returns its exit code."""
-    return run_program("data.preview", draw)
+def main(_: list[str]) -> None:
+    """Runs the command, and exits with its code."""
+    leave(run_program("data.preview", draw))
 
 
 if __name__ == "__main__":

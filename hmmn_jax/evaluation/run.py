@@ -179,6 +179,8 @@ def claim(outputs: Outputs, made_with: dict[str, Any] | None, overwrite: bool = 
     Raises ConfigError, and deletes nothing, where a file to be deleted was changed since a run wrote it.
     """
     run = outputs.run
+    if made_with and not overwrite:
+        run.require_same(made_with)  # again: another run may have begun there meanwhile
     records = run.all() if overwrite else [run.scores, *([run.submission] if made_with else [])]
     if changed := [path for record in records for path in record.changed()]:
         names = shortlist([str(path.relative_to(outputs.folder)) for path in changed])

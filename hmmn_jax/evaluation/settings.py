@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 from ml_collections import ConfigDict
 
 from hmmn_jax.errors import ConfigError
@@ -21,6 +22,8 @@ def check_settings(config: ConfigDict) -> None:
 
     require(config.protocol in PROTOCOLS, "protocol", f"one of {', '.join(PROTOCOLS)}")
     require(config.dtype in DTYPES, "dtype", 'bfloat16, float32, float64 or "" for that of the checkpoint')
+    x64 = config.dtype != "float64" or jax.config.jax_enable_x64
+    require(x64, "dtype", "another, as JAX computes in float64 only with JAX_ENABLE_X64=1 set")
     require(config.order in ("", *ORDERS), "order", f"one of {', '.join(ORDERS)}")
     require(config.mask_values in ("", *MASK_VALUES), "mask_values", f"one of {', '.join(MASK_VALUES)}")
     require(config.mem_every >= 1, "mem_every", "1 or more frames")
