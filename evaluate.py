@@ -20,8 +20,6 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from hmmn_jax.evaluation.run import Request, evaluate
-from hmmn_jax.inference.host_memory import keep_host_memory_small
 from hmmn_jax.launch import flags_parser, launch
 from hmmn_jax.layouts.files import user_path
 from hmmn_jax.program import leave, run_program
@@ -41,6 +39,10 @@ OVERWRITE = flags.DEFINE_bool("overwrite", False, "First delete what earlier run
 
 def run() -> None:
     """Does what the flags say."""
+    # Imported here: they take seconds, in which Ctrl-C shall end in one line, too.
+    from hmmn_jax.evaluation.run import Request, evaluate
+    from hmmn_jax.inference.host_memory import keep_host_memory_small
+
     keep_host_memory_small()
     launch()
     paths = {flag.name: user_path(flag.value) for flag in (DATA, FRAMES, MASK, CHECKPOINT, SCORE, OUTPUT) if flag.value}

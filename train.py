@@ -8,11 +8,9 @@ where the cluster tells them of each other (TPU pods, Slurm), else with --coordi
 """
 
 import contextlib
-import sys
 from collections.abc import Iterator
 from typing import Any
 
-import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
@@ -21,14 +19,6 @@ from hmmn_jax.errors import ConfigError
 from hmmn_jax.launch import flags_parser, launch
 from hmmn_jax.layouts.files import reason
 from hmmn_jax.program import TERMINATED, leave, run_program
-
-try:
-    from hmmn_jax.training.loop import train_and_evaluate
-    from hmmn_jax.training.settings import require_settings
-    from hmmn_jax.training.validation import find_validation
-except ImportError as missing:
-    print(f"train.py: {reason(missing)}; install what training needs: pip install '.[train,data]'", file=sys.stderr)
-    sys.exit(ConfigError.exit_code)
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file in configs/.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Run directory. If it already contains a run, training resumes.")
@@ -46,6 +36,15 @@ def check() -> None:
 
 def run() -> int:
     """Does what the flags say; gives the exit code."""
+    # Imported here: they take seconds, in which Ctrl-C shall end in one line, too.
+    import jax
+
+    try:
+        from hmmn_jax.training.loop import train_and_evaluate
+        from hmmn_jax.training.settings import require_settings
+        from hmmn_jax.training.validation import find_validation
+    except ImportError as missing:
+        raise ConfigError(f"{reason(missing)}; install what training needs: pip install '.[train,data]'") from missing
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every thread, and warns of every checkpoint without a score
     config = CONFIG.value
     require_settings(config)
@@ -71,6 +70,8 @@ def run() -> int:
 @contextlib.contextmanager
 def memory_errors() -> Iterator[None]:
     """Turns an exhausted memory, of a device or of the host, into a ConfigError."""
+    import jax
+
     try:
         yield
     except (MemoryError, jax.errors.JaxRuntimeError) as error:

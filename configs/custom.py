@@ -3,8 +3,8 @@
     python evaluate.py --config configs/custom.py --data ROOT --checkpoint OUT --output RUN
     python evaluate.py --config configs/custom.py --frames DIR|FILE.mp4 --mask FILE.png --checkpoint OUT --output RUN
 
-ROOT has JPEGImages/NAME/*.jpg (or .png, ...) with the masks Annotations/NAME/FRAME.png, of which the first frame needs one. A video
-file JPEGImages/NAME.mp4 has the mask of its first frame in Annotations/NAME.png, and masks of later frames in
+ROOT has JPEGImages/NAME/*.jpg (or .png, ...) with the masks Annotations/NAME/FRAME.png, of which the first frame needs one. A
+video file JPEGImages/NAME.mp4 has the mask of its first frame in Annotations/NAME.png, and masks of later frames in
 Annotations/NAME/NUMBER.png.
 
 Masks of later frames serve for scores: each object is scored on the annotated frames after its first one. With
