@@ -96,7 +96,7 @@ def list_entries(folder: Path, suffixes: frozenset[str], others: str) -> Entries
     Args:
         folder: the folder.
         suffixes: of the files to be read, in lower case.
-        others: the reason to leave out files of other suffixes, such as "not images".
+        others: the reason to leave out files of other suffixes, such as "files other than images".
 
     Raises:
         DataError: there is no such folder; it cannot be listed; a file to be read is a link to nothing, or cannot be reached.
@@ -147,7 +147,7 @@ def _reason_to_leave_out(path: Path, suffixes: frozenset[str], others: str) -> s
     if stat.S_ISDIR(mode):
         return "folders"
     if not stat.S_ISREG(mode):
-        return "not regular files"
+        return "pipes and such"
     suffix = path.suffix.lower()
     if suffix in suffixes:
         return None

@@ -41,7 +41,7 @@ def list_frames(
     """
     folder = user_path(folder)
     notes = Notes() if notes is None else notes
-    entries = list_entries(folder, IMAGE_SUFFIXES, "not images")
+    entries = list_entries(folder, IMAGE_SUFFIXES, "files other than images")
     if exclude is not None:
         _leave_out_mask(entries, user_path(exclude))
     if not entries.files:
@@ -90,11 +90,11 @@ class VideoFile:
 
     def inspect(self, notes: Notes | None = None) -> FrameFacts:
         """Says what the headers say. Raises DataError where pages of a TIFF cannot be frames of one video."""
-        return self._pages.inspect(notes) if self._pages else FrameFacts(*self._size)
+        return FrameFacts(*self._size) if self._pages is None else self._pages.inspect(notes)
 
     def __iter__(self) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         """Decodes the frames. Raises DataError where that fails; warns where the video ends far too early."""
-        return iter(self._pages) if self._pages else self._decode()
+        return self._decode() if self._pages is None else iter(self._pages)
 
     def _decode(self) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         frames, header = self._start()
@@ -147,7 +147,7 @@ def _leave_out_mask(entries: Entries, mask: Path) -> None:
     size = mask.stat().st_size
     entries.leave_out([path for path in entries.files if mask.samefile(path)], "given as the mask")
     same_size = [path for path in entries.files if path.stat().st_size == size > 0]
-    entries.leave_out([path for path in same_size if filecmp.cmp(mask, path, shallow=False)], "copies of the mask")
+    entries.leave_out([path for path in same_size if filecmp.cmp(mask, path, shallow=False)], "duplicates of the mask")
 
 
 def _no_images(entries: Entries) -> str:

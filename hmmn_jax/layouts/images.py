@@ -59,13 +59,14 @@ def decode_mask(
         png: the content of the file.
         source: the file to name.
         soft: give grey levels from 0 to 255, whatever the colours and bits, in place of ids.
-        values: "ids": the file holds ids as they are; "threshold": levels, of which those from 128 on are object 1; "": ids.
+        values: "ids": the file holds ids as they are; "threshold": a grey file holds levels, of which those from 128 on are
+            object 1; "": ids.
         check_levels: with `values` "", refuse a grey file that looks like levels.
 
     Raises:
         ConfigError: `values` is unknown.
         DataError: not a PNG; transparent pixels; a colour or value that is not an id; levels, if they are checked; a file in
-            colour to be thresholded.
+            colour, not indexed, to be thresholded.
     """
     if values not in ("", *MASK_VALUES):
         raise ConfigError(f"mask_values is {values!r}, expected {' or '.join(MASK_VALUES)}, or nothing")
@@ -82,7 +83,7 @@ def decode_mask(
         if soft:
             wide = image.mode.startswith("I")
             return (pixels >> 8).astype(np.uint8) if wide else np.array(image.convert("L"))
-        if values == "threshold":
+        if values == "threshold" and image.mode != "P":
             return _threshold(pixels, image.mode, source)
         if image.mode == "L" and (bits := png[_PNG_BITS]) < 8:  # which Pillow stretches to 255
             pixels = pixels // (255 // (2**bits - 1))
@@ -179,7 +180,7 @@ def _ids_of_colours(rgb: UInt8[np.ndarray, "h w 3"], path: str | os.PathLike) ->
 
 def _threshold(pixels: np.ndarray, mode: str, source: str | os.PathLike) -> UInt8[np.ndarray, "h w"]:
     if mode not in ("1", "L", "LA") and not mode.startswith("I"):
-        raise DataError(f"{source}: mask_values=threshold is for grey masks, this one is in colour or indexed; save it in grey")
+        raise DataError(f"{source}: mask_values=threshold is for grey masks, this one is in colour; save it in grey")
     if mode.startswith("I") and pixels.max() > 255:
         raise DataError(f"{source}: a mask with the value {pixels.max()}; expected levels from 0 to 255, in an 8-bit PNG")
     return (pixels if mode == "1" else pixels >= _THRESHOLD).astype(np.uint8)

@@ -61,7 +61,9 @@ def sort_frames(folder: Path, paths: list[Path], order: str, notes: Notes) -> tu
     for frame, plain in zip(frames, sorted(paths, key=lambda path: path.name), strict=True):
         if frame != plain:
             notes.add(
-                "order of frames", f"in {name} order, unlike plain sorting", f"{folder}: {frame.name} before {plain.name}"
+                "order of frames",
+                f"folders in {name} order, unlike plain sorting",
+                f"{folder}: {frame.name} before {plain.name}",
             )
             break
     return tuple(frames)

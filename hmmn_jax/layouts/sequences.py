@@ -239,7 +239,7 @@ def match_masks(folder: Path, frames: tuple[Path, ...], notes: Notes | None = No
         DataError: no frame has a mask, or one has two; a mask is a link to nothing.
     """
     index = {same_name(frame.stem): i for i, frame in enumerate(frames)}
-    entries = list_entries(folder, _MASK_SUFFIXES, "not PNGs")
+    entries = list_entries(folder, _MASK_SUFFIXES, "files other than PNGs")
     masks: dict[int, Path] = {}
     surplus = [path for path in entries.files if same_name(path.stem) not in index]
     entries.leave_out(surplus, "masks that no frame is named as")

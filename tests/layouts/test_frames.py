@@ -49,10 +49,10 @@ class TestListFrames:
         parts = [
             f"2 hidden (such as {tmp_path}/.DS_Store)",
             f"2 pictures of a kind that is not read (such as {tmp_path}/2.heic)",
-            f"1 folders ({tmp_path}/4.png)",
-            f"1 not regular files ({tmp_path}/5.jpg)",
-            f"1 not images ({tmp_path}/notes.txt)",
-            f"1 links to what is not there ({tmp_path}/old)",
+            f"1 folder ({tmp_path}/4.png)",
+            f"1 pipe and such ({tmp_path}/5.jpg)",
+            f"1 file other than images ({tmp_path}/notes.txt)",
+            f"1 link to what is not there ({tmp_path}/old)",
         ]
         assert line == f"files left out: {', '.join(parts)}"
 

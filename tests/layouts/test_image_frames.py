@@ -61,7 +61,7 @@ class TestSixteenBits:
         notes = Notes()
         assert frames.inspect(notes) == FrameFacts(8, 4, sixteen=2)
         assert notes.lines() == [
-            f"16-bit frames are scaled by the range of values in use: 1 videos ({tmp_path}: 29000 to 31000)"
+            f"16-bit frames are scaled by the range of values in use: 1 video ({tmp_path}: 29000 to 31000)"
         ]
 
     def test_one_image_alone_and_a_flat_one(self, tmp_path):
@@ -103,7 +103,7 @@ class TestStacks:
         pages[0].save(tmp_path / "film.tif", save_all=True, append_images=pages[1:])
         video, notes = VideoFile(tmp_path / "film.tif"), Notes()
         assert (video.fps, video.frame_count, video.inspect(notes)) == (0, 3, FrameFacts(8, 4, sixteen=3))
-        assert notes.lines()[0].endswith(f"1 videos ({tmp_path}/film.tif: 1000 to 2020)")
+        assert notes.lines()[0].endswith(f"1 video ({tmp_path}/film.tif: 1000 to 2020)")
         for _ in range(2):
             assert [frame.max() for frame in video] == [64, 128, 255]
 

@@ -194,10 +194,10 @@ class TestValuesOfAMask:
             path = save(tmp_path / "a.png", Image.open(smooth).convert(mode))
             np.testing.assert_array_equal(read_mask(path, "threshold", check_levels=True), expected)
         np.testing.assert_array_equal(decode_mask(grey_png(1, [0, 1] * 4), "a.png", values="threshold"), [[0, 1] * 4])
-        for mode in ("P", "RGB"):
-            path = save(tmp_path / "a.png", Image.open(smooth).convert(mode))
-            with pytest.raises(DataError, match="threshold is for grey masks"):
-                read_mask(path, "threshold")
+        indexed, colour = (save(tmp_path / f"{mode}.png", Image.open(smooth).convert(mode)) for mode in ("P", "RGB"))
+        np.testing.assert_array_equal(read_ids(indexed, "threshold"), read_ids(indexed))
+        with pytest.raises(DataError, match="threshold is for grey masks"):
+            read_mask(colour, "threshold")
 
     def test_ids_pass_and_other_words_do_not(self, tmp_path):
         path = save(tmp_path / "a.png", np.repeat(np.arange(20, dtype=np.uint8), 8)[None].repeat(9, 0))

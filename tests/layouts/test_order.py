@@ -90,4 +90,6 @@ def test_the_order_is_told_where_plain_sorting_differs(tmp_path):
     for name in "abc":
         list_frames(tmp_path / name, notes=notes)
     (line,) = notes.lines()
-    assert line == (f"order of frames: 2 in natural order, unlike plain sorting (such as {tmp_path}/b: 9.jpg before 10.jpg)")
+    assert line == (
+        f"order of frames: 2 folders in natural order, unlike plain sorting (such as {tmp_path}/b: 9.jpg before 10.jpg)"
+    )

@@ -142,7 +142,7 @@ class TestReadSequence:
         read_sequence(davis, "bear", "480p", notes=notes)
         (line,) = notes.lines()
         folder = davis / "Annotations/480p/bear"
-        assert f"1 not PNGs ({folder}/00001.json), 1 masks that no frame is named as ({folder}/00009.png)" in line
+        assert f"1 file other than PNGs ({folder}/00001.json), 1 mask that no frame is named as ({folder}/00009.png)" in line
 
     def test_names_composed_and_decomposed(self, davis):
         make(davis, "JPEGImages/480p/cow/e\u03010.jpg", "Annotations/480p/cow/\u00e90.png")
@@ -216,7 +216,7 @@ class TestFindUnlisted:
         notes = Notes()
         (only,), problems = read_unlisted(mine, notes=notes)
         assert only.frame_names == ("9", "10") and len(problems) == 1 and "different orders" in problems[0]
-        assert notes.lines()[0].startswith("order of frames: 1 in natural order")
+        assert notes.lines()[0].startswith("order of frames: 1 folder in natural order")
         sequences, problems = read_unlisted(mine, order="decimal")
         assert [s.frame_names for s in sequences] == [("9", "10"), ("0.25", "0.5")] and problems == []
         with pytest.raises(ConfigError, match="order is 'x'"):
