@@ -63,8 +63,8 @@ def test_pictures_of_other_formats_are_noted(tmp_path):
     touch(tmp_path, "JPEGImages/a.jpg", "JPEGImages/b.png", "Annotations/a.png", "Annotations/b.jpg", "JPEGImages/notes.txt")
     read_stills(tmp_path, notes=(notes := Notes()))
     assert notes.lines() == [
-        f"files left out: 1 images in other formats than JPEG ({tmp_path}/JPEGImages/b.png), "
-        f"1 masks in other formats than PNG ({tmp_path}/Annotations/b.jpg)"
+        f"files left out: 1 image in other formats than JPEG ({tmp_path}/JPEGImages/b.png), "
+        f"1 mask in other formats than PNG ({tmp_path}/Annotations/b.jpg)"
     ]
     (tmp_path / "Annotations/a.png").unlink()
     with pytest.raises(DataError, match=r"(?s)no image with a mask; .*masks in other formats than PNG"):
