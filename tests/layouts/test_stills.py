@@ -67,7 +67,7 @@ def test_pictures_of_other_formats_are_noted(tmp_path):
         f"1 mask in other formats than PNG ({tmp_path}/Annotations/b.jpg)"
     ]
     (tmp_path / "Annotations/a.png").unlink()
-    with pytest.raises(DataError, match=r"(?s)no image with a mask; .*masks in other formats than PNG"):
+    with pytest.raises(DataError, match=r"(?s)no image with a mask; .*in other formats than PNG"):
         read_stills(tmp_path)
 
 
