@@ -227,9 +227,8 @@ class IndexRows:
         """Gives the index of what was added, and completes the report."""
         if self._void:
             pixels, masks = zip(*self._void, strict=True)
-            self.report.notes.say(
-                f"255 beside other ids is void, not an object: {sum(pixels)} pixels in {len(masks)} masks (as {masks[0]})"
-            )
+            count = f"{sum(pixels)} pixels in {len(masks)} of {sum(self._annotated)} masks (as {masks[0]})"
+            self.report.notes.say(f"255 beside other ids is void, not an object: {count}")
         objects = np.array(self._objects, np.int32).reshape(-1, 3)
         return Index(
             videos=np.array(self._videos, str),

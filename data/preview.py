@@ -6,7 +6,7 @@ Above each row are the sample's number, its set, video and frames, and the skips
 """
 
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 from PIL import Image, ImageDraw
 
@@ -48,6 +48,7 @@ def check_flags() -> None:
 
 def draw() -> None:
     """Draws what the flags say."""
+    logging.set_verbosity(logging.ERROR)  # TFDS tells of every set that it opens
     out = user_path(OUT.value)
     with replace_own(out) as path:
         batches = make_batches(CONFIG.value.data, batch=1, first_step=FIRST.value, steps=CLIPS.value)

@@ -331,7 +331,7 @@ def test_own_masks_of_levels_and_with_255(tmp_path):
     (problem,) = report.problems
     assert problem.startswith(f"{root}/Annotations/v/00003.png: ") and "mask_values=threshold" in problem
     assert report.notes.lines() == [
-        f"255 beside other ids is void, not an object: 16 pixels in 1 masks (as {root}/Annotations/v/00004.png)"
+        f"255 beside other ids is void, not an object: 16 pixels in 1 of 5 masks (as {root}/Annotations/v/00004.png)"
     ]
     run(tmp_path, "davis", root, "folder", new_name="ids", fields=["mask_values=ids"])
     run(tmp_path, "davis", root, "folder", new_name="soft", fields=["mask_values=threshold"])
