@@ -17,6 +17,7 @@ from hmmn_jax.io.record import replace_own
 from hmmn_jax.launch import flags_parser
 from hmmn_jax.layouts.files import user_path
 from hmmn_jax.program import leave, run_program
+from hmmn_jax.training.settings import require_settings
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment; its data section is drawn.")
 OUT = flags.DEFINE_string("out", None, "PNG to write. An earlier preview there is replaced, no other file.")
@@ -49,6 +50,7 @@ def check_flags() -> None:
 def draw() -> None:
     """Draws what the flags say."""
     logging.set_verbosity(logging.ERROR)  # TFDS tells of every set that it opens
+    require_settings(CONFIG.value)
     out = user_path(OUT.value)
     with replace_own(out) as path:
         batches = make_batches(CONFIG.value.data, batch=1, first_step=FIRST.value, steps=CLIPS.value)
