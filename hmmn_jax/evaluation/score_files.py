@@ -134,7 +134,7 @@ def _read_frames(folder: Path, plan: Plan) -> Iterator[ScoredFrame]:
 
 def _read_prediction(path: Path, plan: Plan) -> UInt8[np.ndarray, "h w"]:
     single = plan.rule.single_object or len(plan.first) + len(plan.others) == 1
-    pred = read_ids(path, values=plan.clip.mask_values, check_levels=single)
+    pred = read_ids(path, values=plan.rule.mask_values, check_levels=single)
     if not plan.rule.annotated:
         return pred
     if set(plan.first) == {1} and set(np.unique(pred).tolist()) <= {0, 255}:
