@@ -8,9 +8,8 @@ BIN := $(VENV)/bin
 # A fusion of some releases of jaxlib computes wrong results on CPUs (hmmn_jax/canary.py).
 demo: export XLA_FLAGS := $(XLA_FLAGS) --xla_cpu_experimental_ynn_fusion_type=
 demo: $(VENV)/.demo
-	@rm -rf runs/demo  # one clip: it is shown again, whatever an earlier version of code, clip or weights left there
 	$(BIN)/python evaluate.py --config configs/demo.py --data data/sample --checkpoint hmmn_jax/weights/tiny.safetensors \
-		--output runs/demo --overlays --movie gif
+		--output runs/demo --overlays --movie gif --overwrite
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
@@ -36,5 +35,5 @@ $(VENV)/.test: $(VENV)/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev,video,data,train]'
 	@touch $@
 
-clean:
-	rm -rf $(VENV) runs
+clean:  # what runs wrote stays
+	rm -rf .venv

@@ -12,7 +12,6 @@ Exit code: 0 done; 1 with verify, logits that differ; 2 a mistake or a refusal, 
 import argparse
 import os
 import signal
-import sys
 
 import jax
 import numpy as np
@@ -24,7 +23,7 @@ from hmmn_jax.imagenet import from_resnet50
 from hmmn_jax.io.new_file import EXISTS
 from hmmn_jax.layouts.files import user_path
 from hmmn_jax.model import HMMNConfig
-from hmmn_jax.program import run_program
+from hmmn_jax.program import leave, run_program
 from hmmn_jax.torch_file import read_torch_file, write_torch_file
 from hmmn_jax.torch_weights import in_float16, to_torch
 from hmmn_jax.verify import verify
@@ -127,4 +126,4 @@ def main(arguments: list[str] | None = None) -> int:
 if __name__ == "__main__":
     if hasattr(signal, "SIGPIPE"):  # `inspect FILE | head` ends quietly
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    sys.exit(main())
+    leave(main())

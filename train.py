@@ -8,27 +8,17 @@ where the cluster tells them of each other (TPU pods, Slurm), else with --coordi
 """
 
 import contextlib
-import sys
 from collections.abc import Iterator
 from typing import Any
 
-import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 import hmmn_jax
 from hmmn_jax.errors import ConfigError
 from hmmn_jax.launch import flags_parser, launch
-from hmmn_jax.layouts import Sequence, read_davis
-from hmmn_jax.layouts.files import reason, user_path
-from hmmn_jax.program import TERMINATED, run_program
-
-try:
-    from hmmn_jax.training.loop import train_and_evaluate
-    from hmmn_jax.training.settings import require_settings
-except ImportError as missing:
-    print(f"train.py: {reason(missing)}; install what training needs: pip install '.[train,data]'", file=sys.stderr)
-    sys.exit(ConfigError.exit_code)
+from hmmn_jax.layouts.files import reason
+from hmmn_jax.program import TERMINATED, leave, run_program
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file in configs/.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Run directory. If it already contains a run, training resumes.")
@@ -44,16 +34,17 @@ def check() -> None:
     CONFIG.value.lock()
 
 
-def validation_sequences(config: ConfigDict) -> list[Sequence]:
-    """The annotated sequences that the config names. Raises DataError."""
-    if not config.data:
-        return []
-    names = tuple(config.sequences) or None
-    return read_davis(user_path(config.data), config.year, config.split, config.resolution or None, names=names)
-
-
 def run() -> int:
     """Does what the flags say; gives the exit code."""
+    # Imported here: they take seconds, in which Ctrl-C shall end in one line, too.
+    import jax
+
+    try:
+        from hmmn_jax.training.loop import train_and_evaluate
+        from hmmn_jax.training.settings import require_settings
+        from hmmn_jax.training.validation import find_validation
+    except ImportError as missing:
+        raise ConfigError(f"{reason(missing)}; install what training needs: pip install '.[train,data]'") from missing
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every thread, and warns of every checkpoint without a score
     config = CONFIG.value
     require_settings(config)
@@ -67,9 +58,9 @@ def run() -> int:
         host, hosts = jax.process_index(), jax.process_count()
         return make_batches(config.data, batch=config.batch, first_step=first_step, host=host, hosts=hosts)
 
-    sequences = validation_sequences(config.validation)
+    validation = find_validation(config.validation)
     with memory_errors():
-        state, summary = train_and_evaluate(config, WORKDIR.value, batches, sequences)
+        state, summary = train_and_evaluate(config, WORKDIR.value, batches, validation)
     if jax.process_index() == 0:
         done = f"terminated, saved; {RESUME}" if summary.interrupted else "done"
         print(f"step {int(state.step)}: {done}; {WORKDIR.value} (hmmn-jax {hmmn_jax.__version__})")
@@ -79,6 +70,8 @@ def run() -> int:
 @contextlib.contextmanager
 def memory_errors() -> Iterator[None]:
     """Turns an exhausted memory, of a device or of the host, into a ConfigError."""
+    import jax
+
     try:
         yield
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
@@ -88,9 +81,9 @@ def memory_errors() -> Iterator[None]:
         raise ConfigError(f"out of memory ({' '.join(str(error).split())[:200]}); {way_out}") from error
 
 
-def main(_: list[str]) -> int:
-    """Runs, and tells errors in one line."""
-    return run_program("train.py", run, RESUME)
+def main(_: list[str]) -> None:
+    """Runs, and exits with the code that says how it went."""
+    leave(run_program("train.py", run, RESUME))
 
 
 if __name__ == "__main__":

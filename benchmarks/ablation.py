@@ -12,14 +12,15 @@ from pathlib import Path
 import flax
 import numpy as np
 from absl import logging
-from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from hmmn_jax import HMMNConfig, Segmenter, load_checkpoint
-from hmmn_jax.evaluation.scores import SequenceScores, score_sequence, summarize
-from hmmn_jax.layouts import Sequence, read_davis, read_mask
+from hmmn_jax.evaluation.clips import open_sequence
+from hmmn_jax.evaluation.score_plan import plan_scores
+from hmmn_jax.evaluation.scores import Rule, SequenceScores, score_sequence, summarize
+from hmmn_jax.layouts import Notes, Sequence, read_davis, read_mask
 from hmmn_jax.torch_weights import abstract_variables
-from hmmn_jax.training.validation import require_annotations, validate
+from hmmn_jax.training.validation import validate
 
 FIRST_ONLY = {"max_memory_frames": 1}
 # Name -> what changes in the model's config, and in how the Segmenter remembers.
@@ -60,15 +61,14 @@ def main() -> None:
     logging.set_verbosity(logging.ERROR)
     variables, config = load_checkpoint(args.checkpoint)
     sequences = read_davis(args.data, "2016", args.split, None, names=args.sequences and tuple(args.sequences))
-    require_annotations(sequences)
-    settings = ConfigDict({"size": args.size, "single_object": True})
+    plans = [plan_scores(open_sequence(sequence), Rule(single_object=True), Notes()) for sequence in sequences]
     chosen = {name: of for name, of in VARIANTS.items() if not args.only or name.startswith(tuple(args.only))}
     names = [sequence.name for sequence in sequences]
     rows = [["", "J&F", "J", "F", *names]]
     for name, (changes, remembering) in tqdm(chosen.items(), unit="row"):
         model = config.replace(**changes)
         segmenter = Segmenter(those_of(model, variables), model, **remembering)
-        result = validate(segmenter, sequences, settings)
+        result = validate(segmenter, plans, args.size)
         figures = [result.scores[key] for key in ("jf", "j", "f")] + [result.sequences[sequence] for sequence in names]
         rows.append([name, *(f"{figure:.3f}" for figure in figures)])
     if not args.only:

@@ -81,7 +81,7 @@ def measure_parts(args: argparse.Namespace) -> dict[str, float]:
         return [decode.decode_mask(png) for png in tf.unstack(read(sample)[1])]
 
     def decode_images(sketch: clip.Sketch):
-        parts = (tf.unstack(part) for part in (sketch.jpegs, sketch.sizes, sketch.windows, sketch.shrink))
+        parts = (tf.unstack(part) for part in (sketch.jpegs, sketch.sizes, sketch.windows, sketch.shrink, sketch.orientations))
         return [decode.decode_image(*part) for part in zip(*parts, strict=True)]
 
     def mean_seconds(function, inputs) -> float:

@@ -21,6 +21,8 @@ def get_config() -> ConfigDict:
     config.annotations = "Annotations"
     config.sequences = ()  # of the list; (): all of them
     config.late_objects = False  # masks of later frames name objects that join there
+    config.order = ""  # of frames: natural, decimal, signed or name; "": natural, refused where that is ambiguous
+    config.mask_values = ""  # of grey masks of one's own: ids or threshold (128 and more); "": ids, levels are refused
     config.single_object = True  # all ids are scored as one object, as DAVIS-2016 does
     config.submission = ""  # names in a zip for the server, such as "{sequence}/{frame}.png"; "": no zip
 
@@ -32,7 +34,7 @@ def get_config() -> ConfigDict:
     config.objects_per_batch = 0  # 0: 1 on a CPU, else 4
     config.dtype = ""  # compute dtype; "": that of the checkpoint
     config.save_scores = False  # also write scores/SEQUENCE/FRAME.npz: probs, float16 [K+1,H,W], and ids, [K+1]
-    config.fps = 10.0  # of the movies
+    config.fps = 0.0  # of the movies; 0: that of the video, 10 for folders
     config.paper = paper("DAVIS-2016 val", 20, {"J&F": 0.908, "J&F without YouTube-VOS": 0.894}, seconds_per_frame=0.10)
     return config.lock()
 

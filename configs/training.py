@@ -51,14 +51,19 @@ def base() -> ConfigDict:
 
 
 def validation() -> ConfigDict:
-    """J&F on a benchmark laid out as DAVIS is, in the course of training."""
+    """J&F in the course of training, on a benchmark or on videos of one's own, by the rule of its protocol."""
     config = ConfigDict()
     config.data = ""  # its root; "": no validation
     config.every = 10_000
+    config.protocol = "davis"  # or custom: every folder and video file, scored on the annotated frames
     config.year = "2017"
     config.split = "val"
     config.resolution = ""  # "": 480p, or the only one there is
+    config.annotations = "Annotations"
     config.sequences = ()  # of the list; (): all of them
+    config.late_objects = False  # with custom: masks of later frames start the objects that join there
+    config.order = ""  # of frames: natural, decimal, signed or name; "": natural, refused where that is ambiguous
+    config.mask_values = ""  # of grey masks of one's own: ids or threshold; "": ids, levels are refused
     config.single_object = False  # as in DAVIS-2016
     config.size = 480  # shorter side of the frames that the network sees, 0: as they are; scores are at their full size
     config.mem_every = 5

@@ -6,18 +6,16 @@
     python -m data.build image_masks --config ids --as birds --set objects=1+2,7 --source birds --data_dir DATA
 
 --set changes fields of a config, --as names the result: DATA/BUILDER/NAME/VERSION, in an experiment's config "BUILDER/NAME".
-The folder appears when all of it is there. data/*/README.md say what the builders expect, and what they do about bad files.
+The folder appears when all of it is there. --overwrite replaces only files that an earlier build wrote, and that are unchanged.
+data/*/README.md say what the builders expect, and what they do about bad files.
 """
 
 import argparse
 import contextlib
 import dataclasses
-import fcntl
 import importlib
-import os
-import shutil
-import sys
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import tensorflow as tf
@@ -26,9 +24,12 @@ from absl import logging
 
 from data.checks import Report
 from data.frames_builder import FramesBuilder
-from data.source import RecordSource, unfinished_path
-from hmmn_jax.errors import DataError, HMMNError
-from hmmn_jax.layouts.files import reason, writing_errors
+from data.source import RecordSource, index_path, unfinished_path
+from data.version_folder import load_record, publish, require_replaceable, work_folder
+from hmmn_jax.errors import DataError
+from hmmn_jax.io.folder_lock import lock_folder
+from hmmn_jax.layouts.files import check_name, reason, user_path, writing_errors
+from hmmn_jax.program import leave, note, run_program
 
 BUILDERS = ("davis", "youtube_vos", "image_masks")
 _SHOWN = 20
@@ -45,50 +46,73 @@ def build(
     """Builds a data set, whole or not at all, and gives its folder and by split what came of it. Raises DataError."""
     if not source.is_dir():
         raise DataError(f"{source}: no such folder; give the one that was downloaded")
+    for split in splits:
+        if not re.fullmatch(r"\w[\w-]*", split):
+            raise DataError(f"--split {split!r}: expected a name of letters, digits, _ and -")
+    version = data_dir / name / config.name / str(_builder_class(name).VERSION)
     unfinished = unfinished_path(data_dir, f"{name}/{config.name}")
-    with _locked(unfinished.with_suffix(".lock")), _storing_errors(data_dir):
-        shutil.rmtree(unfinished, ignore_errors=True)
+    with lock_folder(unfinished.with_suffix(".lock"), version), _storing_errors(data_dir, source), work_folder(unfinished):
         builder = _builder_class(name)(data_dir=unfinished, config=config, splits=splits, file_format="array_record")
-        target = data_dir / name / config.name / str(builder.version)
-        if target.exists() and not overwrite:
-            raise DataError(f"{target}: is there already; --overwrite builds it anew")
+        record = load_record(version)
+        chosen = splits or builder.list_splits(source)
+        require_replaceable(record, _files_of(name, chosen, version), overwrite)
+        if dropped := sorted({*(record.about or {}).get("splits", ())}.difference(chosen)):
+            note(f"{version}: split {', '.join(dropped)} of the earlier build goes; this one has {', '.join(chosen)}")
         download = tfds.download.DownloadConfig(manual_dir=source, compute_stats=tfds.download.ComputeStatsMode.SKIP)
-        try:
-            with contextlib.redirect_stdout(None):  # where TFDS says "downloading"
-                builder.download_and_prepare(download_config=download)
-            built = Path(builder.data_dir)
-            for split, report in builder.reports.items():
-                RecordSource(f"{name}/{config.name}", built, split)  # raises where less was stored than was written
-                (built / f"problems-{split}.txt").write_text("".join(f"{line}\n" for line in report.problems))
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if target.exists():
-                shutil.rmtree(target)
-            os.replace(built, target)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
-    return target, builder.reports
+        with contextlib.redirect_stdout(None):  # where TFDS says "downloading"
+            builder.download_and_prepare(download_config=download)
+        built = Path(builder.data_dir)
+        for split, report in builder.reports.items():
+            RecordSource(f"{name}/{config.name}", built, split)  # raises where less was stored than was written
+            (built / _problems(split)).write_text("".join(f"{line}\n" for line in report.lines()), encoding="utf-8")
+        fields = {key: getattr(config, key) for key in _fields(config)}
+        publish(record, built, {"builder": name, "config": fields, "source": str(source), "splits": list(builder.reports)})
+    return version, builder.reports
+
+
+def _files_of(name: str, splits: Iterable[str], version: Path) -> Iterator[str]:
+    """Names files that a build is going to write, as far as they are known before."""
+    yield from ("dataset_info.json", "features.json")
+    for split in splits:
+        yield from (index_path(version, split).name, _problems(split))
+        yield from (path.name for path in version.glob(f"{name}-{split}.*"))
+
+
+def _problems(split: str) -> str:
+    return f"problems-{split}.txt"
 
 
 def make_config(name: str, config_name: str, new_name: str | None, fields: list[str]) -> tfds.core.BuilderConfig:
     """Finds a config of a builder and changes fields of it, each given as FIELD=VALUE. Raises DataError."""
     builder = _builder_class(name)
-    config = builder.find_config(config_name)
-    kinds = {key: field.type for key, field in type(config).__dataclass_fields__.items() if key in type(config).__annotations__}
+    config = builder.find_config(check_name(config_name, "--config"))
+    kinds = _fields(config)
     changes = {}
     for text in fields:
         key, equals, value = text.partition("=")
         if not equals or key not in kinds:
             raise DataError(f"--set {text}: expected FIELD=VALUE, with a field of {', '.join(kinds)}")
+        if key in changes:
+            raise DataError(f"--set {text}: {key} is set twice; give it once")
         if kinds[key] is bool and value not in ("true", "false"):
             raise DataError(f"--set {text}: expected true or false")
+        value = str(user_path(value)) if value.startswith("~") else value
         changes[key] = value == "true" if kinds[key] is bool else value
     if not changes and new_name is None:
         return config
-    if (new_name or config.name) in builder.builder_configs:
+    new_name = check_name(config.name if new_name is None else new_name, "--as")
+    if builder.has_config(new_name):
         raise DataError(
             f"--set and --as make a config of its own: name it by --as, other than {', '.join(builder.builder_configs)}"
         )
-    return dataclasses.replace(config, name=new_name or config.name, **changes)
+    config = dataclasses.replace(config, name=new_name, **changes)
+    builder.check_config(config, changes)
+    return config
+
+
+def _fields(config: tfds.core.BuilderConfig) -> dict[str, type]:
+    """Gives the type of each field that a builder's own configs have."""
+    return {key: field.type for key, field in type(config).__dataclass_fields__.items() if key in type(config).__annotations__}
 
 
 def _builder_class(name: str) -> type[FramesBuilder]:
@@ -96,31 +120,22 @@ def _builder_class(name: str) -> type[FramesBuilder]:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Keeps a second build of the same set away."""
-    with writing_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.open("w")
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise DataError(f"{path}: another build of this set is running; wait for it") from error
-        yield
-
-
-@contextlib.contextmanager
-def _storing_errors(target: Path) -> Iterator[None]:
-    """Tells in one line what stopped TFDS, as a full disk."""
+def _storing_errors(target: Path, source: Path) -> Iterator[None]:
+    """Tells in one line what stopped TFDS, as a full disk, or a folder of the source that cannot be listed."""
     try:
         with writing_errors(target):
-            yield
+            try:
+                yield
+            except OSError as error:
+                if error.filename and Path(str(error.filename)).is_relative_to(source):
+                    raise DataError(f"{error.filename}: cannot be read: {reason(error)}") from error
+                raise
     except (tf.errors.OpError, RuntimeError, ValueError) as error:
         raise DataError(f"{target}: cannot be built: {reason(error)}; is there space on the disk?") from error
 
 
-def main() -> None:
-    """Runs what the flags say."""
+def _run() -> None:
+    """Does what the flags say."""
     parser = argparse.ArgumentParser(
         prog="python -m data.build", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -133,23 +148,27 @@ def main() -> None:
         "--set", action="append", default=[], metavar="FIELD=VALUE", help="another value for a field of the config"
     )
     parser.add_argument("--split", action="append", default=[], help="build this split only; may be given again")
-    parser.add_argument("--source", type=Path, required=True, help="the folder that was downloaded")
-    parser.add_argument("--data_dir", type=Path, required=True, help="where built data sets are kept")
+    parser.add_argument("--source", type=user_path, required=True, help="the folder that was downloaded")
+    parser.add_argument("--data_dir", type=user_path, required=True, help="where built data sets are kept")
     parser.add_argument("--overwrite", action="store_true", help="replace what was built before")
     args = parser.parse_args()
     tfds.disable_progress_bar()  # of TFDS, which does not know the number of frames
     logging.set_verbosity(logging.ERROR)
-    try:
-        name = args.config or _builder_class(args.builder).BUILDER_CONFIGS[0].name
-        config = make_config(args.builder, name, args.new_name, args.set)
-        directory, reports = build(args.builder, config, args.source, args.data_dir, tuple(args.split), args.overwrite)
-    except HMMNError as error:
-        print(f"data.build: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    name = _builder_class(args.builder).BUILDER_CONFIGS[0].name if args.config is None else args.config
+    config = make_config(args.builder, name, args.new_name, args.set)
+    splits = tuple(dict.fromkeys(args.split))
+    directory, reports = build(args.builder, config, args.source, args.data_dir, splits, args.overwrite)
     for split, report in reports.items():
         print(f"{args.builder}/{config.name} {split}: {report.summary(_SHOWN)}")
+        for line in report.notes.lines():
+            note(f"{args.builder}/{config.name} {split}: {line}")
     print(f"written to {directory}; problems-SPLIT.txt there has all lines")
 
 
+def main() -> int:
+    """Runs the command, and returns its exit code."""
+    return run_program("data.build", _run, resume="run the same command to build again")
+
+
 if __name__ == "__main__":
-    main()
+    leave(main())

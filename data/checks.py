@@ -2,35 +2,51 @@
 
 import collections
 import io
+import itertools
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from data.index import Index, binary_table, identity_map
-from hmmn_jax.errors import DataError
+from hmmn_jax.errors import DataError, one_line
 from hmmn_jax.layouts import Sequence, decode_mask
 from hmmn_jax.layouts.files import reason
 from hmmn_jax.layouts.images import VOID
+from hmmn_jax.layouts.notes import Notes
+
+_UPRIGHT = "frames are turned upright as their EXIF orientation says, and masks are taken as drawn on the upright frames"
+_TRANSPOSED = 5  # the first EXIF orientation whose stored height is the upright width
 
 
 @dataclass
 class Report:
-    """What came of a split: counts, and one line for each problem, which ends with what was done: "FILE: PROBLEM; DONE"."""
+    """What came of a split.
+
+    Attributes:
+        videos, frames, annotated, objects: counts.
+        problems: one line for each, which ends with what was done: "FILE: PROBLEM; DONE".
+        notes: what is no problem, but should be known.
+    """
 
     videos: int = 0
     frames: int = 0
     annotated: int = 0
     objects: int = 0
     problems: list[str] = field(default_factory=list)
+    notes: Notes = field(default_factory=Notes)
+
+    def lines(self) -> list[str]:
+        """Gives all notes and problems, one line each."""
+        return [one_line(line) for line in (*(f"NOTE: {line}" for line in self.notes.lines()), *self.problems)]
 
     def summary(self, shown: int) -> str:
         """Tells it on lines: the counts, how many problems ended in what, and the first `shown` of them."""
         lines = [f"{self.videos} videos, {self.frames} frames, {self.annotated} with masks, {self.objects} objects"]
         kinds = collections.Counter(problem.rsplit("; ", 1)[-1] for problem in self.problems)
         lines += [f"  {count} x {kind}" for kind, count in kinds.items()]
-        lines += [f"  {problem}" for problem in self.problems[:shown]]
+        lines += [f"  {one_line(problem)}" for problem in self.problems[:shown]]
         return "\n".join(lines + [f"  ... {len(self.problems) - shown} more"] * (len(self.problems) > shown))
 
 
@@ -38,50 +54,113 @@ class Report:
 class Frame:
     """A frame as it was read: `jpeg` is empty where the image is no good, `png` where there is no mask or it is no good."""
 
-    name: str
+    image: Path
+    mask: Path | None = None
     jpeg: bytes = b""
     png: bytes = b""
-    size: tuple[int, int] = (0, 0)
+    size: tuple[int, int] = (0, 0)  # height and width, upright
+    orientation: int = 1  # of the EXIF data
     counts: np.ndarray | None = None  # pixels by value in the PNG, int [256]
     problem: str = ""
 
+    @property
+    def name(self) -> str:
+        """The file name without suffix."""
+        return self.image.stem
 
-def read_frame(image: Path, mask: Path | None, soft: bool) -> Frame:
-    """Reads a frame and decodes it to see that it is whole; for `soft` see `Index`."""
-    frame = Frame(image.stem)
+
+def read_frame(image: Path, mask: Path | None, soft: bool, check_levels: bool) -> Frame:
+    """Reads a frame and decodes it to see that it is whole; `soft` is that of `Index`, `check_levels` of `decode_mask`."""
+    frame = Frame(image, mask)
+    if not is_utf8(frame.name):
+        frame.problem = f"{image}: a name that is not UTF-8; rename the file; frame left out"
+        return frame
     try:
-        jpeg = image.read_bytes()
+        jpeg = _read(image)
         with Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as picture:
             width, height = picture.size
-            picture.draft("RGB", (width // 8, height // 8))  # reads the whole file all the same, at less work
+            frame.orientation = _orientation(picture)
+            picture.draft("RGB", (max(width // 8, 1), max(height // 8, 1)))  # reads the whole file all the same, at less work
             picture.load()
     except Exception as error:  # each decoder raises its own kinds
-        found = "an empty file" if image.is_file() and not image.stat().st_size else reason(error)
+        found = _kind(jpeg) if isinstance(error, UnidentifiedImageError) else reason(error)
         frame.problem = f"{image}: no JPEG that can be decoded ({found}); frame left out"
         return frame
-    frame.jpeg, frame.size = jpeg, (height, width)
+    frame.jpeg, frame.size = jpeg, (width, height) if frame.orientation >= _TRANSPOSED else (height, width)
     if mask is None:
         return frame
     try:
-        png = mask.read_bytes()
-        values = decode_mask(png, mask, soft)
+        png = _read(mask)
+        values = decode_mask(png, mask, soft, check_levels=check_levels)
     except (DataError, OSError) as error:
-        frame.problem = f"{error if isinstance(error, DataError) else f'{mask}: {reason(error)}'}; mask left out"
+        found = error if isinstance(error, DataError) else f"{mask}: cannot be read: {reason(error)}"
+        frame.problem = f"{found}; mask left out"
         return frame
     if values.shape != frame.size:
-        off_by_one = max(abs(values.shape[0] - height), abs(values.shape[1] - width)) <= 1
-        sizes = f"the mask has {values.shape[1]}x{values.shape[0]} pixels, its frame {width}x{height}"
-        frame.problem = f"{mask}: {sizes}; {'mask kept' if off_by_one else 'mask left out'}"
-        if not off_by_one:
+        frame.problem = f"{mask}: {_sizes(values.shape, frame)}"
+        if not _nearly(values.shape, frame.size):
+            frame.problem += "; mask left out"
             return frame
+        frame.problem += "; mask kept"
     frame.png, frame.counts = png, np.bincount(values.ravel(), minlength=256)
     return frame
+
+
+def is_utf8(name: str) -> bool:
+    """Whether a file's name can be stored as text."""
+    return not any("\ud800" <= c <= "\udfff" for c in name)
+
+
+def _read(path: Path) -> bytes:
+    """Reads a file. Raises OSError, also for a pipe, which would never end."""
+    if path.exists() and not path.is_file():
+        raise OSError("not a regular file")
+    return path.read_bytes()
+
+
+def _orientation(picture: Image.Image) -> int:
+    found = picture.getexif().get(ExifTags.Base.Orientation)
+    return found if found in range(1, 9) else 1
+
+
+def _kind(data: bytes) -> str:
+    """Says what a file is that is no JPEG."""
+    if not data:
+        return "an empty file"
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            way_out = "convert them, as by mogrify -path NEW_FOLDER -format jpg -quality 95 *"
+            return f"its format is {picture.format}, but frames have to be JPEG: {way_out}"
+    except Exception:  # each decoder raises its own kinds
+        return "not an image of a known kind"
+
+
+def _sizes(mask: tuple[int, int], frame: Frame) -> str:
+    height, width = frame.size
+    text = f"the mask has {mask[1]}x{mask[0]} pixels, its frame {width}x{height}"
+    if frame.orientation >= _TRANSPOSED and not _nearly(mask, frame.size) and _nearly(mask, (width, height)):
+        text += f" when turned upright by its EXIF orientation {frame.orientation}; draw masks on the upright frame"
+    return text
+
+
+def _nearly(first: tuple[int, int], second: tuple[int, int]) -> bool:
+    """Whether two sizes differ by one pixel at most."""
+    return max(abs(a - b) for a, b in zip(first, second, strict=True)) <= 1
 
 
 class IndexRows:
     """The index of a split while its videos come in one by one."""
 
-    def __init__(self, id_map: np.ndarray, soft: bool, fewest_masks: int, needs_object: bool, all_labelled: bool):
+    def __init__(
+        self,
+        id_map: np.ndarray,
+        soft: bool,
+        fewest_masks: int,
+        needs_object: bool,
+        all_labelled: bool,
+        has_rules: bool,
+        report: Report,
+    ):
         """Starts empty.
 
         Args:
@@ -90,12 +169,15 @@ class IndexRows:
             fewest_masks: how many frames with masks a video needs.
             needs_object: whether a video needs an object.
             all_labelled: whether a frame without a mask is worth a line in the report.
+            has_rules: whether the data set has rules for values in masks, so that 255 beside other ids is not worth a line.
+            report: is filled.
         """
-        self.id_map, self.soft, self.report = id_map, soft, Report()
+        self.id_map, self.soft, self.report = id_map, soft, report
         self._fewest_masks, self._needs_object, self._all_labelled = fewest_masks, needs_object, all_labelled
+        self._has_rules, self._void = has_rules, []
         self._videos: list[str] = []
         self._starts, self._binary = [0], []
-        self._names, self._numbers, self._sizes, self._annotated = [], [], [], []
+        self._names, self._numbers, self._sizes, self._annotated, self._orientation = [], [], [], [], []
         self._objects: list[tuple[int, int, int]] = []
 
     def add(self, sequence: Sequence, video: list[Frame]) -> list[Frame]:
@@ -105,9 +187,11 @@ class IndexRows:
         frames = [frame for frame in video if frame.jpeg]
         masks = [frame for frame in frames if frame.png]
         values = np.sum([frame.counts for frame in masks], axis=0) if masks else np.zeros(256, int)
-        binary = np.array_equal(self.id_map, identity_map()) and values[VOID] > 0 and not values[1:VOID].any()
+        ids = np.array_equal(self.id_map, identity_map())
+        binary = ids and values[VOID] > 0 and not values[1:VOID].any()
         areas = _areas(values, table := binary_table() if binary else self.id_map)
-        if wrong := self._fault(len(masks), len(areas)):
+        wrong = "a name that is not UTF-8" if not is_utf8(sequence.name) else self._fault(len(masks), len(areas))
+        if wrong:
             report.problems.append(f"{home}: {sequence.name} has {wrong}; video left out")
             return []
         if self._all_labelled:
@@ -120,12 +204,18 @@ class IndexRows:
         for record, frame in enumerate(frames, start=len(self._names)):
             if frame.png:
                 self._objects += [(record, i, area) for i, area in _areas(frame.counts, table).items()]
+                if ids and not binary and frame.counts[VOID] and not self._has_rules:
+                    self._void.append((frame.counts[VOID], frame.mask))
+            if frame.orientation != 1:
+                example = f"{frame.image}, orientation {frame.orientation}"
+                report.notes.add(_UPRIGHT, "frames with an orientation other than 1", example)
         self._videos.append(sequence.name)
         self._binary.append(bool(binary))
         self._names += [frame.name for frame in frames]
         self._numbers += _numbers(sequence.frame_names, frames)
         self._sizes += [frame.size for frame in frames]
         self._annotated += [bool(frame.png) for frame in frames]
+        self._orientation += [frame.orientation for frame in frames]
         self._starts.append(len(self._names))
         report.videos += 1
         report.frames += len(frames)
@@ -134,7 +224,11 @@ class IndexRows:
         return frames
 
     def index(self) -> Index:
-        """Gives the index of what was added."""
+        """Gives the index of what was added, and completes the report."""
+        if self._void:
+            pixels, masks = zip(*self._void, strict=True)
+            count = f"{sum(pixels)} pixels in {len(masks)} of {sum(self._annotated)} masks (as {masks[0]})"
+            self.report.notes.say(f"255 beside other ids is void, not an object: {count}")
         objects = np.array(self._objects, np.int32).reshape(-1, 3)
         return Index(
             videos=np.array(self._videos, str),
@@ -149,6 +243,7 @@ class IndexRows:
             binary=np.array(self._binary, bool),
             id_map=self.id_map,
             soft=np.array(self.soft),
+            orientation=np.array(self._orientation, np.uint8),
         )
 
     def _fault(self, masks: int, objects: int) -> str:
@@ -165,8 +260,10 @@ def _areas(counts: np.ndarray, table: np.ndarray) -> dict[int, int]:
 
 
 def _numbers(listed: tuple[str, ...], frames: list[Frame]) -> list[int]:
-    """Numbers the kept frames as their names do, or by their place among all those that were listed."""
-    if all(name.isdecimal() and int(name) < 2**31 for name in listed):
-        return [int(frame.name) for frame in frames]
+    """Numbers the kept frames as their names do, if those grow, or by their place among all those that were listed."""
+    if all(name.isdecimal() and len(name) < 20 and int(name) < 2**31 for name in listed):
+        numbers = [int(name) for name in listed]
+        if all(first < second for first, second in itertools.pairwise(numbers)):
+            return [int(frame.name) for frame in frames]
     position = {name: i for i, name in enumerate(listed)}
     return [position[frame.name] for frame in frames]

@@ -2,7 +2,7 @@
 
 import collections
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -16,7 +16,7 @@ from data.index import Index, identity_map
 from data.source import index_path
 from hmmn_jax.errors import DataError
 from hmmn_jax.layouts import Sequence
-from hmmn_jax.layouts.files import shortlist
+from hmmn_jax.layouts.notes import Notes
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -55,11 +55,24 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             raise DataError(f"{cls.name}: no config {name!r}; there is {', '.join(configs)}")
         return configs[name]
 
+    @classmethod
+    def has_config(cls, name: str) -> bool:
+        """Tells whether `find_config` finds one."""
+        try:
+            cls.find_config(name)
+        except DataError:
+            return False
+        return True
+
+    @classmethod
+    def check_config(cls, config: tfds.core.BuilderConfig, given: Collection[str]) -> None:
+        """Checks a config of which the fields `given` were set by a user. Raises DataError, also for those that do nothing."""
+
     def list_splits(self, root: Path) -> list[str]:
         """Names the splits that there are in a folder."""
         raise NotImplementedError
 
-    def list_sequences(self, root: Path, split: str) -> tuple[list[Sequence], list[str]]:
+    def list_sequences(self, root: Path, split: str, notes: Notes) -> tuple[list[Sequence], list[str]]:
         """Lists the sequences of a split, and what is wrong with them, one line each. Raises DataError."""
         raise NotImplementedError
 
@@ -69,6 +82,14 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def is_soft(self) -> bool:
         """Gives `Index.soft`."""
+        return False
+
+    def has_rules(self) -> bool:
+        """Tells whether the data set has rules for values in masks, so that 255 beside other ids is not reported."""
+        return True
+
+    def checks_levels(self) -> bool:
+        """Tells whether masks that look like grey levels are left out."""
         return False
 
     def all_labelled(self, split: str) -> bool:
@@ -85,19 +106,29 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator[tuple[int, dict]]]:
         root = Path(dl_manager.manual_dir)
         splits = self._wanted or self.list_splits(root)
-        return {split: self._generate_examples(split, *self.list_sequences(root, split)) for split in splits}
+        reports = {split: Report() for split in splits}
+        sequences = {}
+        for split, report in reports.items():
+            sequences[split], report.problems = self.list_sequences(root, split, report.notes)
+        return {split: self._generate_examples(split, sequences[split], report) for split, report in reports.items()}
 
-    def _generate_examples(self, split: str, sequences: list[Sequence], problems: list[str]) -> Iterator[tuple[int, dict]]:
+    def _generate_examples(self, split: str, sequences: list[Sequence], report: Report) -> Iterator[tuple[int, dict]]:
         clips = split == "train" and not self.STILLS
-        fewest = CLIP_FRAMES if clips else 1
-        rows = IndexRows(self.id_map(), self.is_soft(), fewest, needs_object=clips, all_labelled=self.all_labelled(split))
-        rows.report.problems += problems
+        rows = IndexRows(
+            self.id_map(),
+            self.is_soft(),
+            fewest_masks=CLIP_FRAMES if clips else 1,
+            needs_object=clips,
+            all_labelled=self.all_labelled(split),
+            has_rules=self.has_rules(),
+            report=report,
+        )
         total = sum(len(sequence.frames) for sequence in sequences)
         spacing = _KEYS // max(total, 1)  # small keys would all fall into one bucket
         paths = ((path, sequence.masks.get(i)) for sequence in sequences for i, path in enumerate(sequence.frames))
         record = 0
         with ThreadPoolExecutor(_THREADS) as pool, tqdm(total=total, desc=f"{self.name} {split}", unit="frame") as bar:
-            read = _map_in_order(pool, lambda pair: read_frame(*pair, soft=rows.soft), paths)
+            read = _map_in_order(pool, lambda pair: read_frame(*pair, rows.soft, self.checks_levels()), paths)
             for sequence in sequences:
                 for frame in rows.add(sequence, list(itertools.islice(read, len(sequence.frames)))):
                     yield (
@@ -107,13 +138,19 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                     record += 1
                 bar.update(len(sequence.frames))
         if not record:
-            raise DataError(f"{split}: nothing is left to build: {shortlist(rows.report.problems)}")
-        self.reports[split], self._indices[split] = rows.report, rows.index()
+            raise DataError(f"{split}: nothing is left to build: {report.problems[0]}", report.problems[1:])
+        self.reports[split], self._indices[split] = report, rows.index()
 
     def _download_and_prepare(self, dl_manager, download_config) -> None:
         super()._download_and_prepare(dl_manager, download_config)
         for split, index in self._indices.items():  # into the folder that takes its name when all of it is there
             index.save(index_path(Path(self.data_dir), split))
+
+
+def check_choice(field: str, value: str, choices: Collection[str]) -> None:
+    """Raises DataError if a field of a config has a value other than "" or one of `choices`."""
+    if value and value not in choices:
+        raise DataError(f"--set {field}={value}: expected one of {', '.join(choices)}")
 
 
 def _map_in_order(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:

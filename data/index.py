@@ -24,7 +24,7 @@ class Index:
         names: str [n], the frames' file names without suffix.
         numbers: int32 [n], the frames' numbers in the original video: the integer that the name is, where all names of a video
             are integers; else the position.
-        sizes: int32 [n,2], height and width of the frames. A mask can be one pixel larger or smaller.
+        sizes: int32 [n,2], height and width of the frames, upright. A mask can be one pixel larger or smaller.
         annotated: bool [n], whether the frame has a mask. A mask may be empty.
         object_record: int32 [m], record.
         object_id: uint8 [m], id of the object, from 1; ids may have gaps.
@@ -32,6 +32,8 @@ class Index:
         binary: bool [v], whether the one object of the video is written as 255 (as in DAVIS-2016).
         id_map: uint8 [256], object id by value in the PNG, 0 for background and void. Does not count for binary videos.
         soft: bool [], whether masks are grey levels (a colour PNG counts by its brightness, not by a palette).
+        orientation: uint8 [n], EXIF orientation of the frames, from 1 to 8; masks are those of the upright frames. None gives
+            1 to all, as to sets built before there was this field, whose masks fit the pixels as they are stored.
     """
 
     videos: np.ndarray
@@ -46,6 +48,11 @@ class Index:
     binary: np.ndarray
     id_map: np.ndarray
     soft: np.ndarray
+    orientation: np.ndarray | None = None
+
+    def __post_init__(self):
+        if self.orientation is None:
+            object.__setattr__(self, "orientation", np.ones(len(self.names), np.uint8))
 
     def table(self, video: int) -> np.ndarray:
         """Gives the object id, uint8 [256], that each value in the PNG masks of a video stands for; 0: none."""
@@ -72,16 +79,20 @@ class Index:
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the index as `.npz`, whole or not at all. Raises DataError."""
-        arrays = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        arrays = {name: getattr(self, name) for name in _FIELDS}
         with atomic_path(path) as temporary:
             np.savez_compressed(temporary, **arrays)
+
+
+_FIELDS = [field.name for field in dataclasses.fields(Index)]
 
 
 def load(path: str | os.PathLike) -> Index:
     """Reads what `save` wrote. Raises DataError for any other file."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return Index(**{field.name: arrays[field.name] for field in dataclasses.fields(Index)})
+        # Opened here: NumPy leaves a damaged file open.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return Index(**{name: arrays[name] for name in _FIELDS if name in arrays or name != "orientation"})
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: cannot be read as an index: {reason(error)}; build the data set again") from error
 
@@ -89,6 +100,11 @@ def load(path: str | os.PathLike) -> Index:
 def identity_map() -> np.ndarray:
     """Gives the id_map of DAVIS and YouTube-VOS, uint8 [256]: ids as they are, 255 is void."""
     return np.where(np.arange(256) == VOID, 0, np.arange(256)).astype(np.uint8)
+
+
+def level_map() -> np.ndarray:
+    """Gives the id_map of masks that are grey levels: what is 128 or more is the one object."""
+    return (np.arange(256) >= 128).astype(np.uint8)
 
 
 def binary_table() -> np.ndarray:

@@ -1,11 +1,13 @@
 """Renders the clip in `data/sample`: two koi in a pond, of which one swims under the other and under a lily pad.
 
-    python -m data.make_sample data/sample
+    python -m data.make_sample OUTPUT
 
-Everything is drawn here and in `data/pond.py`, so the clip carries this project's licence. The folder has DAVIS's layout.
+Everything is drawn here and in `data/pond.py`, so the clip carries this project's licence. The folder has DAVIS's layout. No
+file is replaced: where one of the clip's files is there already, nothing is written.
 """
 
 import argparse
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -13,7 +15,11 @@ import numpy as np
 from PIL import Image
 
 from data.pond import FINE, GOLD, HEIGHT, WIDTH, bend_koi, blur, columns, lily_pad, mix, paint_koi, pebbles, rows, sunlight
+from hmmn_jax.errors import DataError
+from hmmn_jax.io.record import move, staging_folder
 from hmmn_jax.layouts import write_mask
+from hmmn_jax.layouts.files import user_path, writing_errors
+from hmmn_jax.program import leave, run_program
 
 NAME, RESOLUTION, FRAMES = "koi", "240p", 40
 PAN = np.array([46.0, 10.0])  # how far the camera moves over the pond, pixels in x and y
@@ -61,19 +67,35 @@ def render(indices: Iterable[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         yield (np.clip(frame, 0, 1) * 255).round().astype(np.uint8), mask
 
 
-def main() -> None:
-    """Writes the clip as JPEGs and indexed PNGs."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("output", type=Path)
-    root = parser.parse_args().output
-    images, annotations = (root / kind / RESOLUTION / NAME for kind in ("JPEGImages", "Annotations"))
-    for folder in (images, annotations, root / "ImageSets" / "2017"):
-        folder.mkdir(parents=True, exist_ok=True)
-    (root / "ImageSets" / "2017" / "val.txt").write_text(f"{NAME}\n")
-    for index, (frame, mask) in enumerate(render(range(FRAMES))):
-        Image.fromarray(frame).save(images / f"{index:05d}.jpg", quality=75, optimize=True)
-        write_mask(annotations / f"{index:05d}.png", mask)
+def write_clip(root: Path, frames: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
+    """Writes frames and masks as JPEGs and indexed PNGs, all or nothing. Raises DataError where a file is there already."""
+    images, annotations = (f"{kind}/{RESOLUTION}/{NAME}" for kind in ("JPEGImages", "Annotations"))
+    names = [f"{folder}/{i:05d}{suffix}" for folder, suffix in ((images, ".jpg"), (annotations, ".png")) for i in range(FRAMES)]
+    names.append("ImageSets/2017/val.txt")
+    if there := [root / name for name in names if os.path.lexists(root / name)]:
+        raise DataError(f"{there[0]}: is there already, with {len(there) - 1} more; choose another folder, or remove them")
+    with staging_folder(root / ".sample.part") as staged, writing_errors(root):
+        for name in names:
+            (staged / name).parent.mkdir(parents=True, exist_ok=True)
+        for index, (frame, mask) in enumerate(frames):
+            Image.fromarray(frame).save(staged / images / f"{index:05d}.jpg", quality=75, optimize=True)
+            write_mask(staged / annotations / f"{index:05d}.png", mask)
+        (staged / names[-1]).write_text(f"{NAME}\n")
+        for name in names:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            move(staged / name, root / name)
+
+
+def main() -> int:
+    """Runs the command, and returns its exit code."""
+
+    def run() -> None:
+        parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        parser.add_argument("output", type=user_path)
+        write_clip(parser.parse_args().output, render(range(FRAMES)))
+
+    return run_program("data.make_sample", run)
 
 
 if __name__ == "__main__":
-    main()
+    leave(main())

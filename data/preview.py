@@ -5,19 +5,22 @@
 Above each row are the sample's number, its set, video and frames, and the skips between them in frames of the original video.
 """
 
-import sys
-
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 from PIL import Image, ImageDraw
 
 from data.clips import make_batches
-from hmmn_jax.errors import HMMNError
+from hmmn_jax.errors import ConfigError
 from hmmn_jax.evaluation.pictures import overlay, write_image
+from hmmn_jax.io.record import replace_own
+from hmmn_jax.launch import flags_parser
+from hmmn_jax.layouts.files import user_path
+from hmmn_jax.program import leave, run_program
+from hmmn_jax.training.settings import require_settings
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment; its data section is drawn.")
-OUT = flags.DEFINE_string("out", None, "PNG to write.", required=True)
+OUT = flags.DEFINE_string("out", None, "PNG to write. An earlier preview there is replaced, no other file.")
 CLIPS = flags.DEFINE_integer("clips", 8, "How many clips.", lower_bound=1)
 FIRST = flags.DEFINE_integer("first", 0, "Number of the first sample.", lower_bound=0)
 
@@ -38,18 +41,28 @@ def draw_clip(clip: dict[str, np.ndarray]) -> np.ndarray:
     return np.asarray(row)
 
 
-def main(_: list[str]) -> None:
+def check_flags() -> None:
+    """Raises ConfigError for flags that are missing."""
+    if CONFIG.value is None or OUT.value is None:
+        raise ConfigError("give --config FILE, such as configs/small.py, and --out FILE, the PNG to write")
+
+
+def draw() -> None:
     """Draws what the flags say."""
-    try:
+    logging.set_verbosity(logging.ERROR)  # TFDS tells of every set that it opens
+    require_settings(CONFIG.value)
+    out = user_path(OUT.value)
+    with replace_own(out) as path:
         batches = make_batches(CONFIG.value.data, batch=1, first_step=FIRST.value, steps=CLIPS.value)
         rows = [draw_clip({key: value[0] for key, value in batch.items()}) for batch in batches]
-        write_image(OUT.value, np.concatenate(rows))
-    except HMMNError as error:
-        print(f"data.preview: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    print(f"{len(rows)} clips written to {OUT.value}")
+        write_image(path, np.concatenate(rows))
+    print(f"{len(rows)} clips written to {out}")
+
+
+def main(_: list[str]) -> None:
+    """Runs the command, and exits with its code."""
+    leave(run_program("data.preview", draw))
 
 
 if __name__ == "__main__":
-    flags.mark_flag_as_required("config")
-    app.run(main)
+    app.run(main, flags_parser=flags_parser("data.preview", check_flags))

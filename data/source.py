@@ -14,8 +14,9 @@ from array_record.python.array_record_module import ArrayRecordReader
 
 from data.index import Index, load
 from data.moving_shapes import MovingShapes
+from data.version_folder import load_record, was_cut_off
 from hmmn_jax.errors import DataError
-from hmmn_jax.layouts.files import reason, shortlist
+from hmmn_jax.layouts.files import reason, shortlist, user_path
 
 with contextlib.suppress(RuntimeError):  # where TensorFlow has started, it is too late
     tf.config.set_visible_devices([], "GPU")  # which are JAX's
@@ -97,21 +98,24 @@ def open_source(name: str, data_dir: str | os.PathLike, split: str = "train") ->
     Args:
         name: builder and config, such as "davis/2017" or "image_masks/ccp", of which the newest version is taken; or
             "moving_shapes", which needs no files and has other clips in each split.
-        data_dir: the folder that was given to the build.
+        data_dir: the folder that was given to the build; "~" is expanded.
         split: such as "train".
 
     Raises DataError where it was never built, was cut off midway, or has no such split.
     """
     if name == MovingShapes.name:
         return MovingShapes(seed=zlib.crc32(split.encode()))
-    home = Path(data_dir) / name
+    data_dir = user_path(data_dir)
+    home = data_dir / name
     versions = [path for path in home.glob("*.*.*") if path.is_dir() and path.name.replace(".", "").isdigit()]
     if not versions:
-        if unfinished_path(Path(data_dir), name).is_dir():
+        if unfinished_path(data_dir, name).is_dir():
             raise DataError(f"{home}: a build that was cut off midway, or still runs; {_HOW_TO_BUILD} again")
-        there = sorted(f"{path.parent.parent.name}/{path.parent.name}" for path in Path(data_dir).glob("*/*/*.*.*"))
+        there = sorted(f"{path.parent.parent.name}/{path.parent.name}" for path in data_dir.glob("*/*/*.*.*"))
         raise DataError(f"{home}: not built; {data_dir} holds {shortlist(there)}; {_HOW_TO_BUILD}")
     directory = max(versions, key=lambda path: [int(part) for part in path.name.split(".")])
+    if was_cut_off(load_record(directory)):
+        raise DataError(f"{directory}: a build that replaced an earlier one was cut off midway; {_HOW_TO_BUILD} again")
     if not index_path(directory, split).is_file():
         splits = sorted(path.stem.removeprefix("index-") for path in directory.glob("index-*.npz"))
         raise DataError(f"{directory}: no split {split!r}; there is {shortlist(splits)}; {_HOW_TO_BUILD} --overwrite")

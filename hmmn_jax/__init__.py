@@ -1,8 +1,21 @@
 """HMMN in JAX: Hierarchical Memory Matching Networks for video object segmentation."""
 
-from hmmn_jax.checkpoint import load_checkpoint
-from hmmn_jax.inference import Segmenter
-from hmmn_jax.model import HMMN, HMMNConfig
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hmmn_jax.checkpoint import load_checkpoint
+    from hmmn_jax.inference import Segmenter
+    from hmmn_jax.model import HMMN, HMMNConfig
 
 __version__ = "0.1.0"
 __all__ = ["HMMN", "HMMNConfig", "Segmenter", "load_checkpoint"]
+
+_HOMES = {"HMMN": "model", "HMMNConfig": "model", "Segmenter": "inference", "load_checkpoint": "checkpoint"}
+
+
+def __getattr__(name: str):
+    """Imports a public name when it is asked for: programs tell mistakes before JAX, which takes seconds, is there."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -3,12 +3,11 @@
 import sys
 from collections.abc import Callable
 
-import jax
 from absl import flags
 
 from hmmn_jax.errors import ConfigError, HMMNError
 from hmmn_jax.layouts.files import user_path
-from hmmn_jax.program import tell
+from hmmn_jax.program import INTERRUPTED, leave, tell
 
 DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Several hosts, which find each other.")
 COORDINATOR = flags.DEFINE_string("coordinator", None, "Several hosts: HOST:PORT of the first.")
@@ -19,6 +18,8 @@ CACHE = flags.DEFINE_string("compilation_cache", None, "Folder that keeps compil
 
 def launch() -> None:
     """Does what these flags say; to be called before anything is computed. Raises ConfigError where hosts cannot meet."""
+    import jax  # takes a second, in which mistakes in flags have long been told
+
     if DISTRIBUTED.value or COORDINATOR.value is not None:
         try:
             jax.distributed.initialize(COORDINATOR.value, PROCESSES.value, PROCESS.value)
@@ -52,6 +53,9 @@ def flags_parser(name: str, check: Callable[[], None] | None = None) -> Callable
             mistake = error if isinstance(error, HMMNError) else ConfigError(" ".join(f"{error}".split()))
             tell(name, mistake)
             sys.exit(mistake.exit_code)
+        except KeyboardInterrupt:
+            tell(name, HMMNError("interrupted"))
+            leave(INTERRUPTED)
         return rest
 
     return parse

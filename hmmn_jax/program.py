@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from hmmn_jax.errors import HMMNError, one_line
 from hmmn_jax.layouts.files import reason
@@ -55,6 +56,19 @@ def run_program(name: str, run: Callable[[], int | None], resume: str = "") -> i
         terminated = isinstance(interruption, Terminated)
         tell(name, HMMNError("; ".join(["terminated" if terminated else "interrupted", *([resume] if resume else [])])))
         return TERMINATED if terminated else INTERRUPTED
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process with an exit code.
+
+    After an interruption at once: JAX may still compute, and crashes while Python shuts down.
+    """
+    if code in (INTERRUPTED, TERMINATED):
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def tell(name: str, error: HMMNError) -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 from hmmn_jax.checkpoint import load_checkpoint
 from hmmn_jax.errors import ConfigError, DataError, HMMNError
 from hmmn_jax.inference import Segmenter
-from hmmn_jax.layouts import fit_mask, read_folder, read_image, read_mask
+from hmmn_jax.layouts import ImageFrames, fit_mask, read_folder, read_mask
 from hmmn_jax.layouts.files import user_path
 from hmmn_jax.model import HMMNConfig
 from hmmn_jax.torch_weights import to_torch
@@ -79,11 +79,8 @@ def read_clip(
     paths = read_folder(frames, mask).frames[:max_frames]
     if len(paths) < 2:
         raise DataError(f"{frames}: a single frame, expected 2 or more: the first is given, the others are compared")
-    images = [read_image(path) for path in paths]
+    images = list(ImageFrames(paths))
     height, width = images[0].shape[:2]
-    for path, image in zip(paths, images, strict=True):
-        if image.shape != images[0].shape:
-            raise DataError(f"{path}: {image.shape[1]}x{image.shape[0]} pixels, expected {width}x{height} as {paths[0].name}")
     ids = fit_mask(read_mask(mask), height, width, mask)
     scale = size / min(height, width)
     new_size = (round(width * scale), round(height * scale))

@@ -160,7 +160,7 @@ def test_clips_that_cannot_be_used(inputs, tmp_path):
     with pytest.raises(DataError, match="no object"):
         read_clip(frames, tmp_path / "empty.png", 3, 48)
     Image.fromarray(np.zeros((48, 60, 3), np.uint8)).save(frames / "10.png")
-    with pytest.raises(DataError, match=r"10\.png: 60x48 pixels, expected 64x48"):
+    with pytest.raises(DataError, match=r"10\.png: a frame of 60x48 pixels, where 9\.png has 64x48"):
         read_clip(frames, mask, 3, 48)
     for name in ("10.png", "11.png"):
         (frames / name).unlink()

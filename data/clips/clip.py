@@ -23,7 +23,8 @@ class Sketch(NamedTuple):
     Attributes:
         plan: its frames.
         jpegs: bytes [s].
-        sizes: float32 [s,2], height and width of each source.
+        sizes: float32 [s,2], height and width of each source, upright.
+        orientations: int32 [s], EXIF orientation of each source.
         windows: float32 [s,4], what of each source is seen: left, top, right, bottom.
         maps: float32 [3,1+d,2,3], from output to image and donors.
         shrink: float32 [s], how many pixels of each source become one.
@@ -35,6 +36,7 @@ class Sketch(NamedTuple):
     plan: Plan
     jpegs: tf.Tensor
     sizes: tf.Tensor
+    orientations: tf.Tensor
     windows: tf.Tensor
     maps: tf.Tensor
     shrink: tf.Tensor
@@ -73,7 +75,8 @@ def sketch_clip(config: ConfigDict, fetcher: Fetcher, sample: tf.Tensor, draws: 
     donors = range(plan.donor_id.shape[0])
     jpegs, pngs, ids = fetcher(plan.frames)
     masks = [decode_mask(png) for png in tf.unstack(pngs)]
-    sizes = tf.cast(tf.gather(tables.size, tf.maximum(plan.frames, 0)), tf.float32)
+    rows = tf.maximum(plan.frames, 0)
+    sizes = tf.cast(tf.gather(tables.size, rows), tf.float32)
     mask_sizes = tf.cast(tf.stack([tf.shape(mask) for mask in masks]), tf.float32)
     ratio = (mask_sizes / sizes)[:, ::-1]  # of a mask to its image, in x and y; 1 but for a pixel more or less
 
@@ -101,16 +104,14 @@ def sketch_clip(config: ConfigDict, fetcher: Fetcher, sample: tf.Tensor, draws: 
     seen, pasted, areas = tf.numpy_function(warp_masks, inputs, (tf.uint8, tf.uint8, tf.int32), stateful=False)
     seen, pasted = (tf.ensure_shape(part, [CLIP, *config.size]) for part in (seen, pasted))
     areas = tf.ensure_shape(tf.where(areas >= config.min_area, areas, 0), [256 + len(donors)])
-    return Sketch(plan, jpegs, sizes, windows, maps, shrinks, seen, pasted, areas)
+    return Sketch(plan, jpegs, sizes, tf.gather(tables.orientation, rows), windows, maps, shrinks, seen, pasted, areas)
 
 
 def finish_clip(config: ConfigDict, sample: tf.Tensor, sketch: Sketch, draws: Draws) -> dict[str, tf.Tensor]:
     """Decodes the images and renders a clip from its sketch."""
     plan = sketch.plan
-    images = [
-        decode_image(sketch.jpegs[slot], sketch.sizes[slot], sketch.windows[slot], sketch.shrink[slot])
-        for slot in range(sketch.jpegs.shape[0])
-    ]
+    inputs = (sketch.jpegs, sketch.sizes, sketch.windows, sketch.shrink, sketch.orientations)
+    images = [decode_image(*(part[slot] for part in inputs)) for slot in range(sketch.jpegs.shape[0])]
     sources = tf.concat([plan.slot[:, None], tf.tile(tf.range(CLIP, len(images))[None], [CLIP, 1])], 1)  # [3,1+d]
     divisors, corners_there = (tf.gather(tf.stack(part), sources) for part in list(zip(*images, strict=True))[1:])
     maps = shifted(sketch.maps / divisors[..., None, None], -corners_there)

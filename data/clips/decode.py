@@ -16,6 +16,7 @@ from data.source import Source
 
 _MARGIN = 2  # pixels around a window, for interpolation
 _SIGNATURE, _GREY, _INDEXED = 8, 0, 3  # bytes of a PNG's signature; its colour types
+_FLIPPED, _TRANSPOSED = ((2, 3, 6, 7), (3, 4, 7, 8)), 5  # EXIF orientations flipped along x and y; the first transposed
 
 
 class Fetcher:
@@ -59,13 +60,14 @@ def readable_mask(source: Source, record: int, png: bytes) -> tuple[bytes, np.nd
     """Gives a PNG whose values TensorFlow decodes as they are, and the object id of each value, uint8 [256].
 
     TensorFlow turns indexed files into colours, and libpng stretches values of 1, 2 and 4 bits to 255. So an indexed file is
-    declared grey, and the stretching is undone in the table. Files of other kinds are decoded and encoded anew.
+    declared grey, and the stretching is undone in the table. Files of other kinds are decoded and encoded anew, and indexed
+    ones whose first colour is not black, which may have ids by their colours.
     """
     index = source.index
     video = index.video_of(record)
     bits, colour = png[24], png[25]
     plain = bits == 8 and colour == _GREY if index.soft else bits <= 8 and colour in (_GREY, _INDEXED)
-    if not plain:
+    if not plain or (colour == _INDEXED and _first_colour(png) != bytes(3)):
         buffer = io.BytesIO()
         Image.fromarray(index.decode(video, png)).save(buffer, "PNG", compress_level=1)
         return buffer.getvalue(), np.arange(256, dtype=np.uint8)
@@ -79,10 +81,21 @@ def as_grey(png: bytes) -> bytes:
     """Declares an indexed PNG to be grey, so that decoders give its indices; its palette goes."""
     header = png[_SIGNATURE + 4 : _SIGNATURE + 21]  # type and fields of IHDR
     header = header[:13] + bytes([_GREY]) + header[14:]
-    at = _SIGNATURE + 25
-    while png[at + 4 : at + 8] not in (b"IDAT", b"IEND", b""):
-        at += 12 + int.from_bytes(png[at : at + 4], "big")
+    at = _find_chunk(png, b"IDAT")
     return png[: _SIGNATURE + 4] + header + struct.pack(">I", zlib.crc32(header)) + png[at:]
+
+
+def _first_colour(png: bytes) -> bytes:
+    at = _find_chunk(png, b"PLTE") + 8
+    return png[at : at + 3]
+
+
+def _find_chunk(png: bytes, kind: bytes) -> int:
+    """Finds the first chunk of a kind, or the end."""
+    at = _SIGNATURE + 25
+    while png[at + 4 : at + 8] not in (kind, b"IEND", b""):
+        at += 12 + int.from_bytes(png[at : at + 4], "big")
+    return at
 
 
 @tf.function(autograph=False)  # so that it is traced once, not for each source
@@ -95,10 +108,10 @@ class Decoded(NamedTuple):
     """The part of an image that a clip needs, at 1, 1/2, 1/4 or 1/8 of its size.
 
     Attributes:
-        rgb: uint8 [h,w,3].
-        divisor: float32 []. A position in the image, in pixels, divided by it, less the corner, is one in `rgb`: JPEG
-            shrinks in place, block by block.
-        corner: float32 [2], x and y.
+        rgb: uint8 [h,w,3], upright.
+        divisor: float32 []. A position in the upright image, in pixels, divided by it, less the corner, is one in `rgb`:
+            JPEG shrinks in place, block by block.
+        corner: float32 [2], x and y; not whole where a flipped side is no multiple of the divisor.
     """
 
     rgb: tf.Tensor
@@ -107,24 +120,44 @@ class Decoded(NamedTuple):
 
 
 @tf.function(autograph=False)
-def decode_image(jpeg: tf.Tensor, size: tf.Tensor, window: tf.Tensor, shrink: tf.Tensor) -> Decoded:
-    """Decodes what of a JPEG lies in a window; b"" as nothing.
+def decode_image(
+    jpeg: tf.Tensor, size: tf.Tensor, window: tf.Tensor, shrink: tf.Tensor, orientation: tf.Tensor | int = 1
+) -> Decoded:
+    """Decodes what of a JPEG lies in a window, upright; b"" as nothing.
+
+    An upright image is the stored one, transposed for orientations from 5 on, then flipped along x, y or both.
 
     Args:
         jpeg: bytes.
-        size: float32 [2], its height and width.
-        window: float32 [4], left, top, right, bottom in pixels; may reach beyond the image.
+        size: float32 [2], height and width of the upright image.
+        window: float32 [4], left, top, right, bottom in pixels of the upright image; may reach beyond it.
         shrink: how many of its pixels will become one; at least 0.9 of those decoded will.
+        orientation: int [], of its EXIF data, from 1 to 8.
     """
+    orientation, sides = tf.convert_to_tensor(orientation), size[::-1]
+    flipped = tf.stack([tf.reduce_any(tf.equal(orientation, values)) for values in _FLIPPED])
+    transposed = orientation >= _TRANSPOSED
+
+    def stored(pair: tf.Tensor) -> tf.Tensor:
+        return tf.where(transposed, pair[::-1], pair)
 
     def decoded(divisor: int) -> Decoded:
-        edge = tf.math.ceil(size[::-1] / divisor)
-        first = tf.clip_by_value(tf.floor(window[:2] / divisor) - _MARGIN, 0.0, edge - 1)
-        last = tf.clip_by_value(tf.math.ceil(window[2:] / divisor) + _MARGIN, first + 1, edge)
+        low, high = window[:2], window[2:]
+        low, high = (stored(tf.where(flipped, *ends)) for ends in ((sides - high, low), (sides - low, high)))
+        edge = tf.math.ceil(stored(sides) / divisor)
+        first = tf.clip_by_value(tf.floor(low / divisor) - _MARGIN, 0.0, edge - 1)
+        last = tf.clip_by_value(tf.math.ceil(high / divisor) + _MARGIN, first + 1, edge)
         extent = last - first
         place = tf.cast([first[1], first[0], extent[1], extent[0]], tf.int32)
         rgb = tf.io.decode_and_crop_jpeg(jpeg, place, channels=3, ratio=divisor)
-        return Decoded(rgb, tf.constant(divisor, tf.float32), first)
+
+        def turned() -> tf.Tensor:
+            upright = tf.cond(transposed, lambda: tf.transpose(rgb, [1, 0, 2]), lambda: rgb)
+            steps = tf.where(flipped, -1, 1)
+            return upright[:: steps[1], :: steps[0]]
+
+        corner = tf.where(flipped, sides / divisor - stored(last), stored(first))
+        return Decoded(tf.cond(orientation == 1, lambda: rgb, turned), tf.constant(divisor, tf.float32), corner)
 
     def nothing() -> Decoded:
         return Decoded(tf.zeros([0, 0, 3], tf.uint8), tf.constant(1.0), tf.zeros([2]))

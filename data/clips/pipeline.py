@@ -1,7 +1,6 @@
 """Batches of clips by tf.data, in parallel and always in the same order."""
 
 import io
-import os
 import re
 from collections.abc import Iterator
 
@@ -14,7 +13,7 @@ from data.clips.clip import make_clip
 from data.clips.decode import Fetcher
 from data.clips.plan import set_names
 from data.clips.tables import join
-from data.source import Source, open_source
+from data.source import open_source
 from hmmn_jax.errors import DataError
 from hmmn_jax.layouts.files import reason
 
@@ -51,7 +50,7 @@ def open_fetcher(config: ConfigDict) -> Fetcher:
     if not names:
         raise DataError("the config names no data set; add one to data.sets")
     settings = [config.sets[name] for name in names]
-    sources = [_open(setting, config.data_dir) for setting in settings]
+    sources = [open_source(setting.name, config.data_dir, setting.split) for setting in settings]
     return Fetcher(sources, join(sources, settings, config.copy_paste.donor_share))
 
 
@@ -74,10 +73,6 @@ def clips(
     options.deterministic = True
     dataset = places.map(clip, num_parallel_calls=workers, deterministic=True)
     return dataset.batch(share, drop_remainder=True).prefetch(2).with_options(options)
-
-
-def _open(setting: ConfigDict, data_dir: str) -> Source:
-    return open_source(setting.name, os.path.expanduser(data_dir), setting.split)
 
 
 def _batches(dataset: tf.data.Dataset, fetcher: Fetcher) -> Iterator[dict[str, np.ndarray]]:

@@ -25,7 +25,8 @@ class Tables:
         set_frame: int32 [s+1]; frames set_frame[j]:set_frame[j+1] belong to set j.
         record: int64 [n], the frame's record in its own set.
         number: int32 [n], its number in the original video.
-        size: int32 [n,2], height and width of its image.
+        size: int32 [n,2], height and width of its upright image.
+        orientation: int32 [n], EXIF orientation of its image, from 1 to 8.
         set_donor: int32 [s+1]; donors set_donor[j]:set_donor[j+1] belong to set j.
         donor_frame: int32 [d], frame of each object that can be pasted.
         donor_id: int32 [d], its id.
@@ -39,6 +40,7 @@ class Tables:
     record: np.ndarray
     number: np.ndarray
     size: np.ndarray
+    orientation: np.ndarray
     set_donor: np.ndarray
     donor_frame: np.ndarray
     donor_id: np.ndarray
@@ -70,6 +72,7 @@ def join(sources: Sequence[Source], settings: Sequence[ConfigDict], donor_share:
         record=joined("record"),
         number=joined("number"),
         size=joined("size"),
+        orientation=joined("orientation").astype(np.int32),
         set_donor=bounds("donor_frame"),
         donor_frame=np.concatenate(first_frame).astype(np.int32),
         donor_id=joined("donor_id").astype(np.int32),
@@ -106,6 +109,7 @@ def _one(source: Source, setting: ConfigDict, donor_share: tuple[float, float]) 
         "record": records.astype(np.int64),
         "number": index.numbers[records],
         "size": index.sizes[records],
+        "orientation": index.orientation[records],
         "donor_frame": frame[donors],
         "donor_id": index.object_id[donors],
     }

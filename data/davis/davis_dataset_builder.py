@@ -1,15 +1,19 @@
 """DAVIS-2016 and DAVIS-2017, of any resolution."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import tensorflow_datasets as tfds
 
-from data.frames_builder import FramesBuilder
+from data.frames_builder import FramesBuilder, check_choice
+from data.index import identity_map, level_map
 from hmmn_jax.errors import DataError
-from hmmn_jax.layouts import Sequence, list_davis_splits, read_davis, read_unlisted
+from hmmn_jax.layouts import MASK_VALUES, ORDERS, Notes, Sequence, list_davis_splits, read_davis, read_unlisted
 
+_OFFICIAL = ("2016", "2017")
 _SPLITS = ("train", "val", "test-dev", "test-challenge")
 
 
@@ -19,13 +23,18 @@ class DavisConfig(tfds.core.BuilderConfig):
 
     Attributes:
         year, resolution, annotations: as in `read_davis`; without a year, all sequences of a folder that has no lists.
-        sequences: of the list these only, as "bear,camel".
+        sequences: of the list, or of the folder, these only, as "bear,camel".
+        order: how frames are sorted by name: "natural", "decimal", "signed", "name"; "": natural, if that is not ambiguous.
+        mask_values: "ids", or "threshold": masks are grey levels, and what is 128 or more is the one object. "": ids, but in
+            sets of one's own, masks that look like levels are left out.
     """
 
     year: str = ""
     resolution: str = ""
     annotations: str = "Annotations"
     sequences: str = ""
+    order: str = ""
+    mask_values: str = ""
 
 
 class Builder(FramesBuilder, skip_registration=True):  # TFDS has a builder of this name
@@ -46,6 +55,14 @@ class Builder(FramesBuilder, skip_registration=True):  # TFDS has a builder of t
         config = super().find_config(base)
         return replace(config, name=name, resolution=resolution) if resolution else config
 
+    @classmethod
+    def check_config(cls, config: DavisConfig, given: Collection[str]) -> None:
+        """Checks the fields that are a choice, and that `sequences` names some."""
+        check_choice("order", config.order, ORDERS)
+        check_choice("mask_values", config.mask_values, MASK_VALUES)
+        if "sequences" in given and not _names(config):
+            raise DataError("--set sequences=: names no sequence; expected such as bear,camel")
+
     def list_splits(self, root: Path) -> list[str]:
         """Names the splits that have a list; without lists the one split is "train"."""
         config = self.builder_config
@@ -56,10 +73,33 @@ class Builder(FramesBuilder, skip_registration=True):  # TFDS has a builder of t
             raise DataError(f"{root / 'ImageSets' / config.year}: no list of any split of {', '.join(_SPLITS)}")
         return splits
 
-    def list_sequences(self, root: Path, split: str) -> tuple[list[Sequence], list[str]]:
+    def list_sequences(self, root: Path, split: str, notes: Notes) -> tuple[list[Sequence], list[str]]:
         """Lists what the list of the split names, all of which has to be there, or whatever there is."""
-        config = self.builder_config
+        config, names = self.builder_config, _names(self.builder_config)
         if not config.year:
-            return read_unlisted(root, config.resolution, config.annotations)
-        names = config.sequences.split(",") if config.sequences else None
-        return read_davis(root, config.year, split, config.resolution, config.annotations, names), []
+            return read_unlisted(root, config.resolution, config.annotations, names=names, order=config.order, notes=notes)
+        sequences = read_davis(
+            root, config.year, split, config.resolution, config.annotations, names, order=config.order, notes=notes
+        )
+        return sequences, []
+
+    def id_map(self) -> np.ndarray:
+        """Gives `Index.id_map`."""
+        return level_map() if self.is_soft() else identity_map()
+
+    def is_soft(self) -> bool:
+        """Tells whether masks are grey levels."""
+        return self.builder_config.mask_values == "threshold"
+
+    def has_rules(self) -> bool:
+        """Tells that DAVIS has, and sets of one's own have not."""
+        return self.builder_config.year in _OFFICIAL
+
+    def checks_levels(self) -> bool:
+        """Tells that this is done in sets of one's own."""
+        return not (self.has_rules() or self.builder_config.mask_values)
+
+
+def _names(config: DavisConfig) -> list[str] | None:
+    """The sequences that are chosen; None for all."""
+    return [name.strip() for name in config.sequences.split(",") if name.strip()] or None

@@ -1,6 +1,7 @@
 """Any folder of single images with masks; a config says what in the masks is an object."""
 
 import contextlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -8,10 +9,10 @@ from typing import ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data.frames_builder import FramesBuilder
-from data.index import identity_map
+from data.frames_builder import FramesBuilder, check_choice
+from data.index import identity_map, level_map
 from hmmn_jax.errors import DataError
-from hmmn_jax.layouts import Sequence, read_stills
+from hmmn_jax.layouts import MASK_VALUES, Notes, Sequence, read_stills
 
 
 @dataclass
@@ -23,11 +24,14 @@ class ImageMasksConfig(tfds.core.BuilderConfig):
             range, as in "1+2,7" or "1-255". All others are background. "": each value is an object, but 255, which is void
             where there are others.
         soft: masks are grey levels; what is 128 or more is the one object.
+        mask_values: "ids", or "threshold", which is the same as `soft`. "": ids, but where `objects` does not say what the
+            values are, masks that look like levels are left out.
         images, masks, image_end, mask_end: as in `read_stills`.
     """
 
     objects: str = ""
     soft: bool = False
+    mask_values: str = ""
     images: str = ""
     masks: str = ""
     image_end: str = ""
@@ -50,20 +54,33 @@ class Builder(FramesBuilder):
         ImageMasksConfig(name="big", soft=True, image_end="_im", mask_end="_gt"),
     ]
 
+    @classmethod
+    def check_config(cls, config: ImageMasksConfig, given: Collection[str]) -> None:
+        """Checks that fields agree, and that each that was given does something."""
+        check_choice("mask_values", config.mask_values, MASK_VALUES)
+        soft = config.soft or config.mask_values == "threshold"
+        if soft and "objects" in given:
+            raise DataError(f"--set objects={config.objects}: does nothing where masks are grey levels; leave it out")
+        if "mask_values" in given and (config.objects or config.soft):
+            other = "soft=true" if config.soft else f"objects={config.objects}"
+            raise DataError(f"--set mask_values={config.mask_values}: does nothing beside {other}; choose another --config")
+        if config.masks and not config.images:
+            raise DataError(f"--set masks={config.masks}: does nothing without images; give both folders")
+
     def list_splits(self, root: Path) -> list[str]:
         """Names the one split."""
         return ["train"]
 
-    def list_sequences(self, root: Path, split: str) -> tuple[list[Sequence], list[str]]:
+    def list_sequences(self, root: Path, split: str, notes: Notes) -> tuple[list[Sequence], list[str]]:
         """Lists the images that have a mask."""
         config = self.builder_config
-        return read_stills(root, config.images, config.masks, config.image_end, config.mask_end)
+        return read_stills(root, config.images, config.masks, config.image_end, config.mask_end, notes=notes)
 
     def id_map(self) -> np.ndarray:
         """Gives the object by value."""
         config = self.builder_config
-        if config.soft:
-            return (np.arange(256) >= 128).astype(np.uint8)
+        if self.is_soft():
+            return level_map()
         if not config.objects:
             return identity_map()
         table = np.zeros(256, np.uint8)
@@ -74,7 +91,15 @@ class Builder(FramesBuilder):
 
     def is_soft(self) -> bool:
         """Tells whether masks are grey levels."""
-        return self.builder_config.soft
+        return self.builder_config.soft or self.builder_config.mask_values == "threshold"
+
+    def has_rules(self) -> bool:
+        """Tells whether the config says what values are."""
+        return bool(self.builder_config.objects) or self.is_soft()
+
+    def checks_levels(self) -> bool:
+        """Tells that this is done where the config does not say what values are."""
+        return not (self.has_rules() or self.builder_config.mask_values)
 
 
 def _values(part: str, objects: str) -> slice:

@@ -1,14 +1,15 @@
 """YouTube-VOS 2018 and 2019."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 import tensorflow_datasets as tfds
 
-from data.frames_builder import FramesBuilder
+from data.frames_builder import FramesBuilder, check_choice
 from hmmn_jax.errors import DataError
-from hmmn_jax.layouts import YouTubeVideo, read_youtube_vos
+from hmmn_jax.layouts import ORDERS, Notes, YouTubeVideo, read_youtube_vos
 from hmmn_jax.layouts.files import contents
 
 _SPLITS = ("train", "valid", "test")
@@ -16,9 +17,15 @@ _SPLITS = ("train", "valid", "test")
 
 @dataclass
 class YouTubeVosConfig(tfds.core.BuilderConfig):
-    """all_frames: whether to take every frame, or every fifth, which are those that have masks in train."""
+    """What to read.
+
+    Attributes:
+        all_frames: whether to take every frame, or every fifth, which are those that have masks in train.
+        order: how frames are sorted by name: "natural", "decimal", "signed", "name"; "": natural, if that is not ambiguous.
+    """
 
     all_frames: bool = False
+    order: str = ""
 
 
 class Builder(FramesBuilder):
@@ -31,15 +38,21 @@ class Builder(FramesBuilder):
         for suffix in ("", "_all_frames")
     ]
 
+    @classmethod
+    def check_config(cls, config: YouTubeVosConfig, given: Collection[str]) -> None:
+        """Checks the field that is a choice."""
+        check_choice("order", config.order, ORDERS)
+
     def list_splits(self, root: Path) -> list[str]:
         """Names the splits that have a folder."""
         if not (splits := [split for split in _SPLITS if (root / split).is_dir()]):
             raise DataError(f"{root}: no folder of {', '.join(_SPLITS)}; {contents(root)}; give the folder that holds them")
         return splits
 
-    def list_sequences(self, root: Path, split: str) -> tuple[list[YouTubeVideo], list[str]]:
+    def list_sequences(self, root: Path, split: str, notes: Notes) -> tuple[list[YouTubeVideo], list[str]]:
         """Lists what meta.json names."""
-        return read_youtube_vos(root, split, self.builder_config.all_frames)
+        config = self.builder_config
+        return read_youtube_vos(root, split, config.all_frames, order=config.order, notes=notes)
 
     def all_labelled(self, split: str) -> bool:
         """Tells that, without the frames in between, all of train has masks."""

@@ -22,7 +22,7 @@ def sequence_bars(rows: list[tuple[SequenceScores, Summary]], mean: float, link:
         name = escape(scores.name)
         dots = ""
         if row.objects > 1:
-            each = [(k, summarize([scores.of_object(k)]).jf_mean) for k in range(1, row.objects + 1)]
+            each = [(k, summarize([scores.of_object(k)]).jf_mean) for k in scores.ids]
             dots = "".join(
                 f'<i class="dot" style="left:{percent(jf)}" title="object {k}: J&amp;F {jf:.3f}"></i>' for k, jf in each
             )
@@ -39,8 +39,9 @@ def sequence_bars(rows: list[tuple[SequenceScores, Summary]], mean: float, link:
 
 
 def time_chart(scores: SequenceScores, object_id: int, pins: dict[int, int]) -> str:
-    """J and F of one object over the scored frames; `pins` gives the number shown above a frame, by its place among these."""
+    """J and F of one object over its scored frames; `pins` gives by index of a frame the number shown above it."""
     one = scores.of_object(object_id)
+    pins = {one.indices.index(t): number for t, number in pins.items() if t in one.indices}
     row = summarize([one])
     lowest = int(np.argmin(one.j[0] + one.f[0]))
     said = (

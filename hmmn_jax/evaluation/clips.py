@@ -1,26 +1,35 @@
 """Videos to segment: frames that are read one by one, and the masks that say what to segment."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import functools
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 
 from hmmn_jax.errors import DataError
-from hmmn_jax.layouts import Sequence, VideoFile, fit_mask, read_image, read_mask
-from hmmn_jax.layouts.files import contents
+from hmmn_jax.layouts import VOID, Sequence, VideoFile, fit_mask, read_ids, settle_ids
+from hmmn_jax.layouts.files import check_name, contents
+from hmmn_jax.layouts.notes import Notes
 
 
 @dataclass(frozen=True)
 class Clip:
     """A video to segment.
 
-    frame_names: None where frames have none; they are numbered then.
-    frames: read when they are asked for, one at a time.
-    masks: by index of the frame the file with the ids of objects that start there; frame 0 may have none.
-    requested: names of the frames whose masks are wanted; None: of all.
-    sources: all files that it is read from.
+    Attributes:
+        name: of its folder of masks.
+        frame_names: None where frames have none; they are numbered then.
+        frames: read when they are asked for, one at a time.
+        masks: by index of the frame the file with the ids of objects that start there; frame 0 may have none.
+        requested: names of the frames whose masks are wanted; None: of all.
+        sources: all files that it is read from.
+        annotations: by index of the frame every mask file that there is, for scores.
+        size: height and width of the frames; None where only decoding tells.
+        turned: whether EXIF data turn the frames.
+        own: whether this is a video of one's own, whose grey masks may hold levels instead of ids.
+        mask_values: what grey masks hold, see `read_ids`.
     """
 
     name: str
@@ -29,6 +38,14 @@ class Clip:
     masks: dict[int, Path]
     requested: frozenset[str] | None = None
     sources: tuple[Path, ...] = ()
+    annotations: dict[int, Path] = field(default_factory=dict)
+    size: tuple[int, int] | None = None
+    turned: bool = False
+    own: bool = False
+    mask_values: str = ""
+
+    def __post_init__(self):
+        check_name(self.name, self.sources[0].parent if self.sources else "clip")
 
     def __len__(self) -> int:
         """How many frames there are; 0 if unknown."""
@@ -38,46 +55,109 @@ class Clip:
         """The name of a frame's mask, without suffix."""
         return self.frame_names[index] if self.frame_names else f"{index:05d}"
 
+    @property
+    def fps(self) -> float:
+        """Frames per second; 0 if unknown."""
+        return getattr(self.frames, "fps", 0.0)
 
-def open_sequence(sequence: Sequence, late_objects: bool = False) -> Clip:
-    """A sequence of image files as a clip. Raises DataError where the first mask is missing.
+    @functools.cached_property
+    def values(self) -> dict[int, frozenset[int]]:
+        """By index of the frame the values in its annotation, 255 as it is. Raises DataError."""
+        return {t: frozenset(np.unique(self.read_annotation(t)).tolist()) for t in sorted(self.annotations)}
+
+    @property
+    def binary(self) -> bool:
+        """Whether 255 is the one object of all annotations."""
+        return set().union(*self.values.values()) - {0} == {VOID}
+
+    def read_annotation(self, index: int) -> UInt8[np.ndarray, "h w"]:
+        """Reads the mask file of a frame as ids, 255 as it is. Raises DataError."""
+        return self._read(self.annotations[index])
+
+    def read_given(self, height: int, width: int) -> dict[int, UInt8[np.ndarray, "h w"]]:
+        """By index of the frame the ids that start there, others being 0, "no label"; frame 0 always has an entry.
+
+        Raises DataError for a mask that cannot be read or has another size.
+        """
+        given, known = {0: np.zeros((height, width), np.uint8)}, np.zeros(1, np.uint8)
+        files = {t: self._read(path) for t, path in sorted(self.masks.items())}
+        binary = set().union(*(np.unique(ids).tolist() for ids in files.values())) <= {0, VOID}
+        for t, ids in files.items():
+            ids = settle_ids(fit_mask(ids, height, width, self.masks[t], self.turned), binary)
+            if len(new := np.setdiff1d(ids, known)):
+                given[t] = np.where(np.isin(ids, new), ids, np.uint8(0))
+                known = np.concatenate([known, new])
+        return given
+
+    def _read(self, path: Path) -> UInt8[np.ndarray, "h w"]:
+        return read_ids(path, values=self.mask_values, check_levels=self.own)
+
+
+def open_sequence(
+    sequence: Sequence, late_objects: bool = False, notes: Notes | None = None, own: bool = False, mask_values: str = ""
+) -> Clip:
+    """A sequence of image files as a clip; looks at the header of every frame.
 
     With `late_objects` each mask counts, for the objects that no earlier mask has, and the first frame may have none.
+
+    Raises:
+        DataError: the first mask is missing, or frames differ in size or have several pages.
     """
     masks = sequence.masks if late_objects else {t: path for t, path in sequence.masks.items() if t == 0}
     if not masks:
-        raise DataError(f"{sequence.name}: no mask of the first frame, {sequence.frames[0].name}; it says what to segment")
-    requested = frozenset(sequence.requested_frames)
-    sources = (*sequence.frames, *masks.values())
-    return Clip(sequence.name, sequence.frame_names, _Images(sequence.frames), masks, requested, sources)
+        later = "; no later frame has one either"
+        if sequence.masks:
+            first = sequence.frames[min(sequence.masks)].name
+            later = f"; its first mask is that of {first}: --config.late_objects=True starts there"
+        raise DataError(f"{sequence.name}: no mask of the first frame, {sequence.frames[0].name}{later}")
+    facts = sequence.images.inspect(notes)
+    return Clip(
+        sequence.name,
+        sequence.frame_names,
+        sequence.images,
+        masks,
+        frozenset(sequence.requested_frames),
+        (*sequence.frames, *masks.values()),
+        sequence.masks,
+        (facts.height, facts.width),
+        facts.turned > 0,
+        own,
+        mask_values,
+    )
 
 
-def open_video(video: Path, mask: Path) -> Clip:
-    """A video file with the mask of its first frame as a clip; frames are named by number. Raises DataError."""
-    if not mask.is_file():
-        raise DataError(f"{mask}: no such file; {contents(mask.parent)}; give the mask of the first frame, a PNG")
-    return Clip(video.stem, None, VideoFile(video), {0: mask}, None, (video, mask))
+def open_video(
+    video: Path, masks: dict[int, Path], late_objects: bool = False, notes: Notes | None = None, mask_values: str = ""
+) -> Clip:
+    """A video file as a clip; frames are named by number, and masks are given by it. Raises DataError."""
+    for mask in masks.values():
+        if not mask.is_file():
+            raise DataError(f"{mask}: no such file; {contents(mask.parent)}; give the mask of the first frame, a PNG")
+    if 0 not in masks and not (masks and late_objects):
+        later = f", the first is of frame {min(masks)}: --config.late_objects=True starts there" if masks else ""
+        raise DataError(f"{video.stem}: no mask of the first frame{later}")
+    given = masks if late_objects else {0: masks[0]}
+    frames = VideoFile(video)
+    facts = frames.inspect(notes)
+    sources = (video, *given.values())
+    size = facts.height, facts.width
+    return Clip(video.stem, None, frames, given, None, sources, masks, size, own=True, mask_values=mask_values)
 
 
-def read_given(clip: Clip, height: int, width: int) -> dict[int, UInt8[np.ndarray, "h w"]]:
-    """By index of the frame the ids that start there, others being 0, "no label"; frame 0 always has an entry.
+def find_masks_of_video(annotations: Path, name: str, notes: Notes) -> dict[int, Path]:
+    """The masks of a video file by number of the frame: `NAME.png` of the first, or `NAME/NUMBER.png` of any.
 
-    Raises DataError for a mask that cannot be read or has another size.
+    Raises DataError where there is none, or two for one frame.
     """
-    given, known = {0: np.zeros((height, width), np.uint8)}, np.zeros(1, np.uint8)
-    for t, path in sorted(clip.masks.items()):
-        ids = fit_mask(read_mask(path), height, width, path)
-        if len(new := np.setdiff1d(ids, known)):
-            given[t] = np.where(np.isin(ids, new), ids, np.uint8(0))
-            known = np.concatenate([known, new])
-    return given
-
-
-class _Images:
-    """Image files, read in turn each time that they are iterated over."""
-
-    def __init__(self, paths: tuple[Path, ...]):
-        self.paths = paths
-
-    def __iter__(self) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-        return (read_image(path) for path in self.paths)
+    found: dict[int, Path] = {}
+    first = annotations / f"{name}.png"
+    if first.is_file():
+        found[0] = first
+    for path in sorted((annotations / name).glob("*")) if (annotations / name).is_dir() else ():
+        if path.suffix.lower() != ".png" or not path.stem.isdecimal():
+            notes.add("files left out", "files that are not masks such as 00000.png", str(path))
+        elif (other := found.setdefault(int(path.stem), path)) != path:
+            raise DataError(f"{path}: {other} is a mask of the same frame; keep one")
+    if not found:
+        raise DataError(f"{first}: no such file; {contents(annotations)}; give the mask of the first frame, a PNG")
+    return dict(sorted(found.items()))

@@ -10,9 +10,10 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from hmmn_jax.evaluation.clips import Clip
 from hmmn_jax.evaluation.pictures import outline, overlay
 from hmmn_jax.evaluation.scores import SequenceScores, scored_ids
-from hmmn_jax.layouts import Sequence, VideoFile, fit_mask, read_ids, read_image
+from hmmn_jax.layouts import VideoFile, fit_mask, read_ids, settle_ids
 
 SIDE = 400  # of a still, at most
 STILL_BYTES = 24_000  # of its JPEG, unless even the lowest quality needs more
@@ -50,36 +51,36 @@ def telling_frames(scores: SequenceScores) -> dict[int, str]:
         choose(int(low[0]), "first below 0.5")
     if (apart := [t for t in worst_first if all(abs(t - other) >= 2 * gap for other in chosen)]) and len(chosen) < 4:
         choose(apart[0], "also bad" if quality[apart[0]] < 0.5 else "weaker")
-    return {0: GIVEN} | {t + 1: chosen[t] for t in sorted(chosen)}  # frame 0 is not scored
+    return {0: GIVEN} | {scores.indices[t]: chosen[t] for t in sorted(chosen)}  # frame 0 is not scored
 
 
-def spread_frames(source: Sequence | VideoFile, masks: Path, count: int = 5) -> dict[int, str]:
+def spread_frames(clip: Clip, masks: Path, count: int = 5) -> dict[int, str]:
     """Chooses up to `count` frames, spread evenly over those that `masks` has a mask of. Gives indices with empty labels."""
-    folder = masks / source_name(source)
-    if isinstance(source, VideoFile):
-        there = sorted(int(path.stem) for path in folder.glob("*.png") if path.stem.isdecimal())
+    names = {path.stem for path in (masks / clip.name).glob("*.png")}
+    if clip.frame_names is None:
+        there = sorted(int(name) for name in names if name.isdecimal())
     else:
-        there = [i for i, name in enumerate(source.frame_names) if (folder / f"{name}.png").is_file()]
+        there = [i for i, name in enumerate(clip.frame_names) if name in names]
     return {there[i]: "" for i in np.linspace(0, len(there) - 1, min(count, len(there))).round().astype(int).tolist()}
 
 
-def film_strip(source: Sequence | VideoFile, masks: Path, chosen: dict[int, str], single_object: bool) -> list[Still]:
+def film_strip(clip: Clip, masks: Path, chosen: dict[int, str], single_object: bool) -> list[Still]:
     """Makes pictures of the chosen frames: masks as colours, and where there is an annotation its outline in white.
 
     Of the given frame the annotation itself is the mask. Raises DataError for a file that cannot be read.
     """
     stills = []
-    for index, frame in _read_frames(source, chosen):
+    for index, frame in _read_frames(clip, chosen):
         height, width = frame.shape[:2]
-        name = f"{index:05d}" if isinstance(source, VideoFile) else source.frame_names[index]
-        truth_path = None if isinstance(source, VideoFile) else source.masks.get(index)
+        name = clip.frame_name(index)
         truth = None
-        if truth_path is not None:
-            truth = scored_ids(fit_mask(read_ids(truth_path), height, width, truth_path), single_object)
+        if index in clip.annotations:
+            ids = fit_mask(clip.read_annotation(index), height, width, clip.annotations[index], clip.turned)
+            truth = settle_ids(ids, True) if clip.own and clip.binary else scored_ids(ids, single_object)
         if truth is not None and chosen[index] == GIVEN:
             ids = truth
         else:
-            ids = scored_ids(read_ids(masks / source_name(source) / f"{name}.png"), single_object)
+            ids = scored_ids(read_ids(masks / clip.name / f"{name}.png"), single_object)
         scale = min(1.0, SIDE / max(height, width))
         size = max(1, round(width * scale)), max(1, round(height * scale))
         picture = overlay(np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BOX)), _resize(ids, size), 0.45)
@@ -90,20 +91,15 @@ def film_strip(source: Sequence | VideoFile, masks: Path, chosen: dict[int, str]
 
 
 def frame_quality(scores: SequenceScores) -> np.ndarray:
-    """Gives J&F of every scored frame, the mean over objects: `float64 [t]`."""
-    return (scores.j.mean(axis=0) + scores.f.mean(axis=0)) / 2
+    """Gives J&F of every scored frame, the mean over the objects scored there: `float64 [t]`."""
+    return (np.nanmean(scores.j, axis=0) + np.nanmean(scores.f, axis=0)) / 2
 
 
-def source_name(source: Sequence | VideoFile) -> str:
-    """Gives the name by which the masks of a sequence or a video file are filed."""
-    return source.path.stem if isinstance(source, VideoFile) else source.name
-
-
-def _read_frames(source: Sequence | VideoFile, chosen: dict[int, str]) -> Iterator[tuple[int, UInt8[np.ndarray, "h w 3"]]]:
-    if not isinstance(source, VideoFile):
-        yield from ((index, read_image(source.frames[index])) for index in sorted(chosen))
+def _read_frames(clip: Clip, chosen: dict[int, str]) -> Iterator[tuple[int, UInt8[np.ndarray, "h w 3"]]]:
+    if not isinstance(clip.frames, VideoFile):
+        yield from ((index, clip.frames[index]) for index in sorted(chosen))
         return
-    for index, frame in enumerate(source):
+    for index, frame in enumerate(clip.frames):
         if index in chosen:
             yield index, frame
         if index >= max(chosen, default=-1):

@@ -1,23 +1,25 @@
 """What a run writes for each clip, which appears when the clip is done and not before."""
 
-import os
-import shutil
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
+from hmmn_jax.errors import ConfigError
 from hmmn_jax.evaluation.clips import Clip
 from hmmn_jax.evaluation.pictures import MovieWriter, overlay, write_image
+from hmmn_jax.evaluation.run_folder import RunFolder
 from hmmn_jax.evaluation.views import Segmented
+from hmmn_jax.io.record import Record, require_free, sha256
 from hmmn_jax.layouts import atomic_path, write_mask
-from hmmn_jax.layouts.files import discard, writing_errors
+from hmmn_jax.layouts.files import writing_errors
 
 MASKS, OVERLAYS, MOVIES, SCORES = "masks", "overlays", "movies", "scores"
-PARTS = ".parts"  # where clips lie that are not done
+FOLDER_FPS = 10.0  # of movies of a folder of images, whose rate is unknown
 
 
 @dataclass(frozen=True)
@@ -25,50 +27,88 @@ class Outputs:
     """What to write into `folder`: masks always, the rest on request.
 
     `masks/CLIP/FRAME.png` are of the requested frames, `overlays/CLIP/FRAME.png` of all, `movies/CLIP.mp4` (or gif) has all at
-    `fps` frames a second. `scores/CLIP/FRAME.npz` are of the requested frames, compressed: `probs`, float16 `[K+1,H,W]` at
-    the size of the video, and `ids`, uint8 `[K+1]`, whose probabilities these are, background (0) first.
+    `fps` frames a second, 0 being the video's own rate (10 for a folder). `scores/CLIP/FRAME.npz` are of the requested frames,
+    compressed: `probs`, float16 `[K+1,H,W]` at the size of the video, and `ids`, uint8 `[K+1]`, whose probabilities these are,
+    background (0) first.
     """
 
     folder: Path
     overlays: bool = False
     movie: str | None = None
-    fps: float = 10.0
+    fps: float = 0.0
     save_scores: bool = False
+    run: RunFolder = field(init=False, compare=False)
 
-    def places(self, clip: str) -> dict[str, Path]:
-        """By kind the folders and files that a clip's results have, when they are whole; masks last."""
-        kinds = {OVERLAYS: self.overlays, SCORES: self.save_scores, MASKS: True}
-        movie = {MOVIES: self.folder / MOVIES / f"{clip}.{self.movie}"} if self.movie else {}
-        return movie | {kind: self.folder / kind / clip for kind, wanted in kinds.items() if wanted}
+    def __post_init__(self):
+        object.__setattr__(self, "run", RunFolder(self.folder))
+
+    def names(self, clip: Clip) -> list[str]:
+        """The files that a clip's results make, relative to `folder`; of a video those of the frames that its header tells."""
+        frames = [clip.frame_name(t) for t in range(len(clip))]
+        requested = [name for name in frames if clip.requested is None or name in clip.requested]
+        names = [f"{MASKS}/{clip.name}/{name}.png" for name in requested]
+        names += [f"{OVERLAYS}/{clip.name}/{name}.png" for name in frames if self.overlays]
+        names += [f"{SCORES}/{clip.name}/{name}.npz" for name in requested if self.save_scores]
+        return names + ([f"{MOVIES}/{clip.name}.{self.movie}"] if self.movie else [])
 
     def places_of(self, clips: Sequence[Clip]) -> dict[str, Path]:
         """By kind where the results of several clips are: folders that have those of all; of a single clip its own."""
-        places = self.places(clips[0].name)
-        return places if len(clips) == 1 else {kind: place.parent for kind, place in places.items()}
+        kinds = {OVERLAYS: self.overlays, SCORES: self.save_scores, MASKS: True}
+        folders = [self.folder / kind for kind, wanted in kinds.items() if wanted]
+        places = {folder.name: folder / clips[0].name if len(clips) == 1 else folder for folder in folders}
+        if self.movie:
+            movie = self.folder / MOVIES / f"{clips[0].name}.{self.movie}"
+            places = {MOVIES: movie if len(clips) == 1 else movie.parent} | places
+        return places
 
-    def are_there(self, clip: Clip) -> bool:
-        """Whether an earlier run wrote all of this for the clip, from the files that it has now."""
-        places = self.places(clip.name).values()
-        masks = [self.folder / MASKS / clip.name / f"{name}.png" for name in clip.requested or ()]
-        if not all(path.exists() for path in (*places, *masks)):
+    def made_from(self, clip: Clip) -> dict[str, Any]:
+        """What a clip's results are made from: the run's settings and weights, the input files, and what is wanted."""
+        digest = hashlib.sha256()
+        for source in clip.sources:
+            digest.update(f"{source.name}\0{sha256(source)}\0".encode(errors="surrogateescape"))
+        kinds = {MASKS: "", OVERLAYS: "", SCORES: "", MOVIES: f"{self.movie} {self._fps(clip)}"}
+        wanted = {MASKS: True, OVERLAYS: self.overlays, SCORES: self.save_scores, MOVIES: bool(self.movie)}
+        return {
+            "run": self.run.digest,
+            "inputs": digest.hexdigest(),
+            "kinds": {kind: how for kind, how in kinds.items() if wanted[kind]},
+        }
+
+    def are_there(self, clip: Clip, made_from: dict[str, Any]) -> bool:
+        """Whether an earlier run made all of this from the same, and nobody changed it since."""
+        record = self.run.clip(clip.name)
+        if record.about is None or not made_from["kinds"].items() <= record.about["kinds"].items():
             return False
-        made = min(path.stat().st_mtime_ns for path in places)
-        return all(source.stat().st_mtime_ns <= made for source in clip.sources if source.exists())
+        return record.is_whole(made_from | {"kinds": record.about["kinds"]})
+
+    def _fps(self, clip: Clip) -> float:
+        return self.fps or clip.fps or FOLDER_FPS
 
 
 class ClipWriter:
-    """Writes one clip; a context manager, at whose end all of it appears, or nothing after an error."""
+    """Writes one clip; a context manager, at whose end all of it appears, or nothing after an error.
 
-    def __init__(self, clip: Clip, outputs: Outputs):
-        self.clip, self.outputs = clip, outputs
-        self.parts = outputs.folder / PARTS / clip.name
+    Raises DataError for a file in the way that this program did not write, before anything is written.
+    """
+
+    def __init__(self, clip: Clip, outputs: Outputs, made_from: dict[str, Any]):
+        self.clip, self.outputs, self.made_from = clip, outputs, made_from
         self.movie: MovieWriter | None = None
 
     def __enter__(self) -> "ClipWriter":
-        _remove(self.parts)  # of a run that was killed
-        if self.outputs.movie is not None:
-            path = self.parts / f"{MOVIES}.{self.outputs.movie}"
-            self.movie = MovieWriter(path, self.outputs.fps).__enter__()
+        outputs = self.outputs
+        require_free(self._record, outputs.names(self.clip))
+        self._staging = outputs.run.staging()
+        self.staged = self._staging.__enter__()
+        try:
+            with writing_errors(self.staged):
+                (self.staged / MASKS / self.clip.name).mkdir(parents=True)  # nothing may be requested
+            if outputs.movie is not None:
+                path = self.staged / MOVIES / f"{self.clip.name}.{outputs.movie}"
+                self.movie = MovieWriter(path, outputs._fps(self.clip)).__enter__()
+        except BaseException as error:
+            self._staging.__exit__(type(error), error, error.__traceback__)
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
@@ -76,11 +116,14 @@ class ClipWriter:
             if self.movie is not None:
                 self.movie.__exit__(kind, *error)
             if kind is None:
-                self._publish()
+                self.outputs.run.require_present()
+                self._record.publish(self.staged, self.made_from)
         finally:
-            _remove(self.parts)
-            if self.parts.parent.is_dir() and not any(self.parts.parent.iterdir()):
-                self.parts.parent.rmdir()
+            self._staging.__exit__(kind, *error)
+
+    @property
+    def _record(self) -> Record:
+        return self.outputs.run.clip(self.clip.name)
 
     def first(self, frame: UInt8[np.ndarray, "h w 3"], given: UInt8[np.ndarray, "h w"]) -> None:
         """Writes the first frame, of which the ids are given."""
@@ -93,34 +136,37 @@ class ClipWriter:
         self._write(index, frame, found.mask, found.ids, probs)
 
     def _write(self, index: int, frame: np.ndarray, mask: np.ndarray, ids: np.ndarray, probs: np.ndarray | None) -> None:
+        self.outputs.run.require_present()
         name = self.clip.frame_name(index)
         if self.clip.requested is None or name in self.clip.requested:
-            write_mask(self.parts / MASKS / f"{name}.png", mask)
+            write_mask(self.staged / MASKS / self.clip.name / f"{name}.png", mask)
             if self.outputs.save_scores:
-                with atomic_path(self.parts / SCORES / f"{name}.npz") as temporary:
+                with atomic_path(self.staged / SCORES / self.clip.name / f"{name}.npz") as temporary:
                     np.savez_compressed(temporary, probs=probs.astype(np.float16), ids=ids)
         if self.outputs.overlays or self.movie is not None:
             picture = overlay(frame, mask)
             if self.outputs.overlays:
-                write_image(self.parts / OVERLAYS / f"{name}.png", picture)
+                write_image(self.staged / OVERLAYS / self.clip.name / f"{name}.png", picture)
             if self.movie is not None:
                 self.movie.write(picture)
 
-    def _publish(self) -> None:
-        for kind, place in self.outputs.places(self.clip.name).items():
-            with writing_errors(place):
-                place.parent.mkdir(parents=True, exist_ok=True)
-                part = self.parts / kind
-                if kind == MOVIES:
-                    part = part.with_suffix(place.suffix)
-                else:
-                    part.mkdir(parents=True, exist_ok=True)  # nothing may have been requested
-                _remove(place)
-                os.replace(part, place)
 
+def require_apart(folder: Path, clips: Sequence[Clip], outputs: Outputs, lists: Sequence[Path]) -> None:
+    """Raises ConfigError where an output would be an input, of this run or, in a folder that is listed, of the next.
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        discard(path)
+    Args:
+        folder: of the outputs.
+        clips: the inputs.
+        outputs: what will be written.
+        lists: folders in which sequences or masks are looked for.
+    """
+    home = folder.resolve()
+    for listed in lists:
+        if home == listed.resolve() or listed.resolve() in home.parents:
+            raise ConfigError(f"{folder}: lies in {listed}, where inputs are looked for; give an --output outside of it")
+    inputs = {(status.st_dev, status.st_ino): path for clip in clips for path in clip.sources for status in [path.stat()]}
+    for clip in clips:
+        for path in filter(Path.exists, (folder / name for name in outputs.names(clip))):
+            status = path.stat()
+            if (status.st_dev, status.st_ino) in inputs:
+                raise ConfigError(f"{path}: would be written, and is read as well; give another --output")

@@ -8,7 +8,6 @@ import resource
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -19,8 +18,8 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from hmmn_jax.errors import ConfigError, DataError, HMMNError
-from hmmn_jax.evaluation.clips import Clip, read_given
+from hmmn_jax.errors import ConfigError, DataError, HMMNError, one_line
+from hmmn_jax.evaluation.clips import Clip
 from hmmn_jax.evaluation.outputs import ClipWriter, Outputs
 from hmmn_jax.evaluation.views import Views, segment_views
 from hmmn_jax.inference import Segmenter
@@ -81,7 +80,7 @@ def predict(
     Args:
       segmenters: as `make_segmenters` gives them, the i-th on the i-th device of this process.
       clips: whose names are told apart.
-      outputs: what to write and where.
+      outputs: what to write and where; its folder is claimed.
       views: what the networks see; None: the frames as they are.
 
     Returns:
@@ -89,29 +88,37 @@ def predict(
     """
     views = views or Views()
     own = clips[jax.process_index() :: jax.process_count()]
-    waiting = collections.deque(clip for clip in own if not outputs.are_there(clip))
-    if len(waiting) < len(own):
-        print(f"{len(own) - len(waiting)} of {len(own)} sequences are there already", file=sys.stderr)
-    total = sum(max(len(clip) - 1, 0) for clip in waiting) or None  # unknown, for videos whose header does not say
+    waiting: collections.deque[tuple[Clip, dict]] = collections.deque()
     cost, failures, stop = Cost(), {}, threading.Event()
+    for clip in own:
+        try:
+            made_from = outputs.made_from(clip)
+            if not outputs.are_there(clip, made_from):
+                waiting.append((clip, made_from))
+        except (DataError, OSError) as error:
+            failures[clip.name] = _one_line(clip, error)
+    if there := len(own) - len(waiting) - len(failures):
+        print(f"{there} of {len(own)} videos are there already", file=sys.stderr)
+    total = sum(max(len(clip) - 1, 0) for clip, _ in waiting) or None  # unknown, for videos whose header does not say
 
     def work(segmenter: Segmenter, device: jax.Device) -> None:
         with jax.default_device(device), ThreadPoolExecutor(1) as writer:
             while waiting and not stop.is_set():
                 try:
-                    clip = waiting.popleft()
+                    clip, made_from = waiting.popleft()
                 except IndexError:  # another thread was faster
                     return
-                bar.set_description(clip.name)
+                bar.set_description(one_line(clip.name))
                 try:
-                    frames.append(_predict_clip(segmenter, clip, views, outputs, writer, bar, stop))
-                except HMMNError as error:
-                    failures[clip.name] = str(error)
+                    write = ClipWriter(clip, outputs, made_from)
+                    frames.append(_predict_clip(segmenter, clip, views, write, writer, bar, stop))
+                except (HMMNError, OSError) as error:
+                    failures[clip.name] = _one_line(clip, error)
                 except (MemoryError, jax.errors.JaxRuntimeError) as error:
                     way_out = "if memory is short, set max_memory_frames, objects_per_batch or size"
                     failures[clip.name] = f"{clip.name}: {reason(error)}; {way_out}"
                 if clip.name in failures:
-                    bar.write(f"FAILED {clip.name}: {failures[clip.name]}", file=sys.stderr)
+                    bar.set_postfix_str(f"{len(failures)} failed")
 
     frames: list[int] = []
     start = time.perf_counter()
@@ -124,15 +131,6 @@ def predict(
     if "peak_bytes_in_use" in statistics:
         cost.peak_device_megabytes = statistics["peak_bytes_in_use"] / 2**20
     return cost, failures
-
-
-def check_failures(failures: dict[str, str]) -> None:
-    """Raises HMMNError if there are any, which lists them."""
-    if failures:
-        lines = "".join(f"\n  {name}: {message}" for name, message in failures.items())
-        raise HMMNError(
-            f"sequences that failed: {len(failures)}; mend what is said here, and give the same command again{lines}"
-        )
 
 
 def _run_each(work: Callable[..., None], arguments: list[tuple], stop: threading.Event) -> None:
@@ -153,7 +151,7 @@ def _predict_clip(
     segmenter: Segmenter,
     clip: Clip,
     views: Views,
-    outputs: Outputs,
+    write: ClipWriter,
     writer: ThreadPoolExecutor,
     bar: tqdm,
     stop: threading.Event,
@@ -162,9 +160,7 @@ def _predict_clip(
     frames = iter(clip.frames)
     if (first := next(frames, None)) is None:
         raise DataError(f"{clip.name}: no frame; nothing to segment")
-    given = read_given(clip, *first.shape[:2])
-    if not any(mask.any() for mask in given.values()):
-        warnings.warn(f"{clip.name}: no object in its masks; all will be background", stacklevel=2)
+    given = clip.read_given(*first.shape[:2])
     seen: collections.deque[np.ndarray] = collections.deque()
 
     def remembered(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -176,7 +172,7 @@ def _predict_clip(
 
     pending: collections.deque[Future] = collections.deque()
     count = 0
-    with ClipWriter(clip, outputs) as write, _finishing(pending):
+    with write, _finishing(pending):
         found = segment_views(segmenter, remembered(itertools.chain([first], frames)), given, views)
         for count, segmented in enumerate(found, 1):
             if count == 1:
@@ -205,6 +201,10 @@ def _finishing(pending: collections.deque[Future]) -> Iterator[None]:
         for future in pending:
             if not future.cancelled():
                 future.exception()
+
+
+def _one_line(clip: Clip, error: Exception) -> str:
+    return str(error) if isinstance(error, HMMNError) else f"{clip.name}: {reason(error)}"
 
 
 def _size(frame: np.ndarray) -> str:

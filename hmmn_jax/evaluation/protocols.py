@@ -2,85 +2,117 @@
 
 import functools
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from hmmn_jax.errors import ConfigError, DataError
-from hmmn_jax.evaluation.clips import Clip, open_sequence, open_video
-from hmmn_jax.layouts import Sequence, VideoFile, find_davis, find_unlisted, find_youtube_vos, read_folder
-from hmmn_jax.layouts.files import contents, shortlist
+from hmmn_jax.errors import DataError
+from hmmn_jax.evaluation.clips import Clip, find_masks_of_video, open_sequence, open_video
+from hmmn_jax.evaluation.scores import Rule
+from hmmn_jax.layouts import Sequence, find_davis, find_unlisted, find_youtube_vos, read_folder
+from hmmn_jax.layouts.files import check_name, contents, shortlist
+from hmmn_jax.layouts.notes import Notes
+
+# Suffixes of files that are taken for videos; one of another kind is, too, if there is a mask for it.
+_VIDEO = re.compile(r"\.(3gp|apng|avi|flv|gif|m2ts|m4v|mkv|mov|mp4|mpe?g|mts|ogv|tiff?|ts|webm|webp|wmv)", re.IGNORECASE)
 
 
 @dataclass
 class Task:
     """What there is to segment.
 
-    clips: that can be opened.
-    sequences: those of them that are folders of images.
-    failures: by name what is wrong with the others.
-    notes: what a user should know about the data.
+    Attributes:
+        clips: that can be opened.
+        failures: by name what is wrong with the others.
+        notes: what a user should know about the data.
+        rule: how masks are scored.
+        lists: folders in which sequences and their masks are looked for.
     """
 
     clips: list[Clip] = field(default_factory=list)
-    sequences: list[Sequence] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def sources(self) -> list[Sequence | VideoFile]:
-        """What the clips are read from."""
-        return [*self.sequences, *(clip.frames for clip in self.clips if isinstance(clip.frames, VideoFile))]
+    notes: Notes = field(default_factory=Notes)
+    rule: Rule = field(default_factory=Rule)
+    lists: tuple[Path, ...] = ()
 
 
 def read_task(config: ConfigDict, data: str | os.PathLike) -> Task:
     """Lists what the config's protocol finds in the folder. Raises DataError, ConfigError."""
-    task, data = Task(), Path(data)
+    data, own = Path(data), config.protocol == "custom"
+    task = Task(rule=Rule(config.protocol != "davis", config.single_object))
+    found = {"order": config.order, "notes": task.notes}
+    names = tuple(config.sequences)
+    task.lists = (data / "JPEGImages", data / config.annotations)
     if config.protocol == "davis":
-        names = tuple(config.sequences) or None
-        readers = find_davis(data, config.year, config.split, config.resolution or None, config.annotations, names)
+        resolution = config.resolution or None
+        readers = find_davis(data, config.year, config.split, resolution, config.annotations, names or None, **found)
     elif config.protocol == "youtube_vos":
-        readers, task.notes = find_youtube_vos(data, config.split, None)
-        if not (data / f"{config.split}_all_frames").is_dir():
-            task.notes.append(f"no {data / config.split}_all_frames: only the frames in {config.split} are segmented")
-        readers = _choose(readers, config.sequences, data)
-    elif config.protocol == "custom":
-        readers = _choose(_find_own(data, config), config.sequences, data)
+        readers, problems = find_youtube_vos(data, config.split, None, **found)
+        for problem in problems:
+            task.notes.say(problem)
+        every = data / f"{config.split}_all_frames"
+        if not every.is_dir():
+            task.notes.say(f"no {every}: only the frames in {config.split} are segmented")
+        task.lists = tuple(folder / kind for folder in (data / config.split, every) for kind in ("JPEGImages", "Annotations"))
+        readers = _choose(readers, names, data)
     else:
-        raise ConfigError(f"protocol is {config.protocol!r}, expected davis, youtube_vos or custom")
+        readers = _choose(_find_own(data, config, task.notes), names, data)
     for name, read in readers.items():
         try:
-            found = read()
-            if isinstance(found, Sequence):
-                task.sequences.append(found)
-                task.notes.extend(getattr(found, "problems", ()))
-                found = open_sequence(found, config.late_objects)
-            task.clips.append(found)
-        except DataError as error:
+            clip = read()
+            if isinstance(clip, Sequence):
+                for problem in getattr(clip, "problems", ()):
+                    task.notes.say(problem)
+                clip = open_sequence(clip, config.late_objects, task.notes, own, config.mask_values if own else "")
+            task.clips.append(clip)
+        except (DataError, OSError) as error:
             task.failures[name] = str(error)
     return task
 
 
-def read_own_video(frames: str | os.PathLike, mask: str | os.PathLike) -> Task:
+def read_own_video(frames: str | os.PathLike, mask: str | os.PathLike, order: str = "", mask_values: str = "") -> Task:
     """One folder of images or video file, with the mask of its first frame. Raises DataError."""
+    task = Task(rule=Rule(annotated=True))
     if Path(frames).is_file():
-        return Task([open_video(Path(frames), Path(mask))])
-    sequence = read_folder(frames, mask)
-    return Task([open_sequence(sequence)], [sequence])
+        clip = open_video(Path(frames), {0: Path(mask)}, False, task.notes, mask_values)
+    else:
+        sequence = read_folder(frames, mask, order=order, notes=task.notes)
+        clip = open_sequence(sequence, False, task.notes, True, mask_values)
+    task.clips.append(clip)
+    return task
 
 
-def _find_own(data: Path, config: ConfigDict) -> dict[str, Callable[[], Sequence | Clip]]:
-    """Folders of images as in DAVIS, without lists; and video files beside them, with one mask each."""
-    videos = sorted(path for path in (data / "JPEGImages").glob("*") if path.is_file() and not path.name.startswith("."))
-    folders = any(path.is_dir() for path in (data / "JPEGImages").glob("*"))
-    readers = find_unlisted(data, config.resolution or None, config.annotations) if folders or not videos else {}
+def _find_own(data: Path, config: ConfigDict, notes: Notes) -> dict[str, Callable[[], Sequence | Clip]]:
+    """Folders of images as in DAVIS, without lists; and video files beside them, with masks by number of the frame."""
+    home, annotations = data / "JPEGImages", data / config.annotations
+    files = sorted(path for path in home.glob("*") if not path.is_dir()) if home.is_dir() else []
+    videos = [path for path in files if not path.name.startswith(".") and _is_video(path, annotations)]
+    for path in files:
+        if path not in videos:
+            kind = "hidden files" if path.name.startswith(".") else "files that are no videos"
+            notes.add("files left out", kind, str(path))
+    folders = [path for path in home.glob("*") if path.is_dir() and not path.name.startswith((".", "@"))]
+    readers: dict[str, Callable] = {}
+    if folders or not videos:
+        readers |= find_unlisted(data, config.resolution or None, config.annotations, order=config.order, notes=notes)
     for video in videos:
-        if video.stem in readers:
-            raise DataError(f"{video}: another video is called {video.stem}, too; rename one")
-        readers[video.stem] = functools.partial(open_video, video, data / config.annotations / f"{video.stem}.png")
+        name = check_name(video.stem, video)
+        if name in readers:
+            raise DataError(f"{video}: another video is called {name}, too; rename one")
+        readers[name] = functools.partial(_open_own_video, video, annotations, config, notes)
     return readers
+
+
+def _is_video(path: Path, annotations: Path) -> bool:
+    return bool(_VIDEO.fullmatch(path.suffix)) or (annotations / f"{path.stem}.png").is_file()
+
+
+def _open_own_video(video: Path, annotations: Path, config: ConfigDict, notes: Notes) -> Clip:
+    masks = find_masks_of_video(annotations, video.stem, notes)
+    return open_video(video, masks, config.late_objects, notes, config.mask_values)
 
 
 def _choose(readers: dict[str, Callable], names: tuple[str, ...], data: Path) -> dict[str, Callable]:

@@ -7,7 +7,7 @@ import datetime
 import importlib.resources
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
@@ -18,47 +18,57 @@ import numpy as np
 from tqdm import tqdm
 
 import hmmn_jax
+from hmmn_jax.errors import DataError
 from hmmn_jax.evaluation.charts import gauge, sequence_bars, time_chart
-from hmmn_jax.evaluation.film import Still, film_strip, frame_quality, source_name, spread_frames, telling_frames
+from hmmn_jax.evaluation.clips import Clip
+from hmmn_jax.evaluation.film import Still, film_strip, frame_quality, spread_frames, telling_frames
 from hmmn_jax.evaluation.predict import Cost
 from hmmn_jax.evaluation.score_files import REPORT
-from hmmn_jax.evaluation.scores import SequenceScores, Statistics, summarize
-from hmmn_jax.layouts import Sequence, VideoFile, atomic_path
+from hmmn_jax.evaluation.scores import Rule, SequenceScores, Statistics, summarize
+from hmmn_jax.layouts import atomic_path
 
 WORST, BEST = 20, 3  # sequences with pictures
 MAX_CHARTS = 12  # objects with a chart in one sequence, the worst ones
 MAX_ALL_CHARTS = 600  # in the page
+OWN_RULE = (
+    "Not comparable to DAVIS: every object of the annotations counts, on the annotated frames after its first, the last frame "
+    "of the video included."
+)
 
 
 def write_report(
     folder: Path,
-    sources: list[Sequence] | list[VideoFile],
+    clips: Sequence[Clip],
     masks: Path,
     about: Mapping[str, Any],
-    scores: list[SequenceScores] | None = None,
-    single_object: bool = False,
+    scores: Sequence[SequenceScores] = (),
+    rule: Rule | None = None,
     cost: Cost | None = None,
     paper: Mapping[str, Any] | None = None,
+    missing: Mapping[str, str] | None = None,
 ) -> None:
     """Writes `folder/report.html`, whole or not at all.
 
     Args:
         folder: of the run.
-        sources: what was segmented.
+        clips: what was segmented.
         masks: the folder of the masks SEQUENCE/FRAME.png that are shown.
         about: what was done, by name; an entry `config` is taken apart into settings.
-        scores: of every source, in any order; None shows pictures only.
-        single_object: how `scores` were made, and so how masks are shown.
+        scores: of the clips that have some, in any order; the others are shown in pictures.
+        rule: how `scores` were made, and so how masks are shown.
         cost: what segmenting took; None if it was not done in this run.
         paper: what the paper says of this benchmark: `benchmark`, its name; `sequences`, their number; `figures`, J&F and the
             like by name, in [0, 1]; perhaps `seconds_per_frame`. None or empty if it says nothing.
+        missing: by name of the videos that failed or are not scored the reason.
 
-    Raises DataError for a frame or mask that cannot be read, and where the page cannot be written.
+    Raises DataError where the page cannot be written. A frame or mask that cannot be read is named in its place.
     """
-    paper = paper or {}
-    if scores is None:
-        sections = [_pictures(sources, masks)]
-        facts = [_count(len(sources), "sequence")]
+    paper, rule, missing = paper or {}, rule or Rule(), missing or {}
+    scored = {s.name for s in scores}
+    unscored = [clip for clip in clips if clip.name not in scored]
+    if not scores:
+        sections = []
+        facts = [_count(len(clips), "sequence")]
     else:
         rows = sorted(((s, summarize([s])) for s in scores), key=lambda row: row[1].jf_mean)
         everything = summarize(scores)
@@ -66,17 +76,21 @@ def write_report(
         bars = sequence_bars(rows, everything.jf_mean, _anchor)
         sections = [
             _section("Sequences, the worst first", bars, _legend(dots + "The line is the mean over all objects.", "")),
-            _details([s for s, _ in rows], {source_name(source): source for source in sources}, masks, single_object),
+            _details([s for s, _ in rows], {clip.name: clip for clip in clips}, masks, rule.single_object),
         ]
         frames = sum(len(s.frame_names) for s in scores)
         facts = [_count(len(scores), "sequence"), _count(everything.objects, "object"), _count(frames, "scored frame")]
-    title = paper.get("benchmark") or (source_name(sources[0]) if len(sources) == 1 else "Evaluation")
+    if missing:
+        sections.append(_section("Not scored, or failed", _entries(missing)))
+    if unscored:
+        sections.append(_pictures(unscored, masks, rule.single_object))
+    title = paper.get("benchmark") or (clips[0].name if len(clips) == 1 else "Evaluation")
     page = Template(importlib.resources.files(__package__).joinpath("report.html").read_text(encoding="utf-8")).substitute(
         title=escape(title),
         facts="".join(
             f"<span>{escape(fact)}</span>" for fact in [*facts, f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC"]
         ),
-        headline=_headline(scores, paper) + _speed(cost, paper),
+        headline=_headline(scores, paper, rule) + _speed(cost, paper),
         body="".join(sections),
         settings=_settings(about),
         version=escape(hmmn_jax.__version__),
@@ -85,15 +99,15 @@ def write_report(
         temporary.write_bytes(page.encode("utf-8", "replace"))  # a file's name may hold bytes that are no text
 
 
-def _headline(scores: list[SequenceScores] | None, paper: Mapping[str, Any]) -> str:
+def _headline(scores: Sequence[SequenceScores], paper: Mapping[str, Any], rule: Rule) -> str:
     """J&F beside the paper's, and the means, recalls and decays."""
     published = dict(paper.get("figures") or {})
-    if scores is None:
+    if not scores:
         figures = _entries({label: f"{value:.3f}" for label, value in published.items()})
         return _card("In the paper", figures, "This run was not scored here.") if published else ""
     everything = summarize(scores)
     ours = {"J&F": everything.jf_mean, "J": everything.j.mean, "F": everything.f.mean}
-    note = ""
+    note = OWN_RULE if rule.annotated else ""
     if published and (total := paper.get("sequences")) and len(scores) != total:
         note = f"The paper's are means over {total} sequences, of which this run has {len(scores)}: not the same measurement."
     marks = {label: mark for label, mark in published.items() if label.startswith("J&F")}
@@ -146,22 +160,21 @@ def _speed(cost: Cost | None, paper: Mapping[str, Any]) -> str:
     return _card("Speed and memory", _entries(entries), note)
 
 
-def _details(
-    scores: list[SequenceScores], sources: Mapping[str, Sequence | VideoFile], masks: Path, single_object: bool
-) -> str:
+def _details(scores: Sequence[SequenceScores], clips: Mapping[str, Clip], masks: Path, single_object: bool) -> str:
     """For every sequence, the worst first: J and F over time, and for the worst and the best what they look like."""
     cards, room = [], MAX_ALL_CHARTS
     pictured = {i for i in range(len(scores)) if i < WORST or i >= len(scores) - BEST}
     for i, s in enumerate(tqdm(scores, unit="sequence", desc="report")):
         row = summarize([s])
         chosen = telling_frames(s) if i in pictured else {}
-        stills = film_strip(sources[s.name], masks, chosen, single_object)
-        pins = {still.index - 1: number for number, still in enumerate(stills, 1) if still.index > 0}
-        worst = sorted(range(1, row.objects + 1), key=lambda k: summarize([s.of_object(k)]).jf_mean)[: min(MAX_CHARTS, room)]
+        stills, unreadable = _stills(clips[s.name], masks, chosen, single_object)
+        pins = {still.index: number for number, still in enumerate(stills, 1) if still.index > 0}
+        worst = sorted(s.ids, key=lambda k: summarize([s.of_object(k)]).jf_mean)[: min(MAX_CHARTS, room)]
         room -= len(worst)
         charts = "".join(time_chart(s, k, pins) for k in sorted(worst))
         left_out = row.objects - len(worst)
         note = _note(f"{_count(left_out, 'better object')} without a chart") if left_out else ""
+        note += _note(unreadable)
         heading = (
             f'<h3>{escape(s.name)}</h3><p class="figures"><b>J&amp;F {row.jf_mean:.3f}</b> <span class="tj">J {row.j.mean:.3f}'
             f'</span> <span class="tf">F {row.f.mean:.3f}</span> <span class="muted">{_count(row.objects, "object")}, '
@@ -177,19 +190,27 @@ def _details(
     return _section("J and F over time, and what it looks like", "".join(cards), _legend(explained, "dashed"))
 
 
-def _pictures(sources: list[Sequence] | list[VideoFile], masks: Path) -> str:
-    """Pictures of frames spread over each sequence, of which there are no scores."""
+def _pictures(clips: Sequence[Clip], masks: Path, single_object: bool) -> str:
+    """Pictures of frames spread over each video, of which there are no scores."""
     cards = []
-    shown = sources[: WORST + BEST]
-    for source in tqdm(shown, unit="sequence", desc="report"):
-        stills = film_strip(source, masks, spread_frames(source, masks), False)
-        body = _strip(source_name(source), stills) if stills else '<p class="muted">no masks were written</p>'
-        cards.append(f'<article class="sequence"><header><h3>{escape(source_name(source))}</h3></header>{body}</article>')
+    shown = clips[: WORST + BEST]
+    for clip in tqdm(shown, unit="sequence", desc="report"):
+        stills, unreadable = _stills(clip, masks, spread_frames(clip, masks), single_object)
+        body = _strip(clip.name, stills) or _note(unreadable or "no masks were written")
+        cards.append(f'<article class="sequence"><header><h3>{escape(clip.name)}</h3></header>{body}</article>')
     outlines = "White outline: an annotation."
-    few = f" The first {len(shown)} of {len(sources)} sequences." if len(shown) < len(sources) else ""
+    few = f" The first {len(shown)} of {len(clips)} sequences." if len(shown) < len(clips) else ""
     return _section(
         "What it looks like", "".join(cards), f"<p>Masks in the colours of their ids; not scored. {outlines}{few}</p>"
     )
+
+
+def _stills(clip: Clip, masks: Path, chosen: dict[int, str], single_object: bool) -> tuple[list[Still], str]:
+    """The pictures of a video, or why there are none."""
+    try:
+        return film_strip(clip, masks, chosen, single_object), ""
+    except DataError as error:
+        return [], f"no pictures: {error}"
 
 
 def _strip(name: str, stills: list[Still], scores: SequenceScores | None = None) -> str:
@@ -198,7 +219,7 @@ def _strip(name: str, stills: list[Still], scores: SequenceScores | None = None)
         caption = f"<span><b>{number}</b> {escape(still.label)}</span>" if scores is not None else ""
         jf = ""
         if scores is not None and still.index > 0:
-            jf = f"J&F {frame_quality(scores)[still.index - 1]:.3f}"
+            jf = f"J&F {frame_quality(scores)[scores.indices.index(still.index)]:.3f}"
         text = escape(f"{name}, frame {still.frame_name} {still.label} {jf}".strip())
         figures.append(
             f'<figure><img src="{still.uri}" width="{still.width}" height="{still.height}" alt="{text}">'

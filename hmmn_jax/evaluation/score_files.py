@@ -1,9 +1,12 @@
-"""J and F of masks on disk, whatever wrote them, against a benchmark's annotations; as a table, JSON and CSV."""
+"""Scores of masks on disk: of every video that has a plan, as a table and as files.
+
+JSON and CSV have all digits; videos that cannot be scored are named beside those that can.
+"""
 
 import csv
 import json
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
@@ -12,53 +15,52 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 from tqdm import tqdm
 
 from hmmn_jax.errors import DataError, HMMNError
-from hmmn_jax.evaluation.scores import SequenceScores, Statistics, Summary, score_frames, scored_frames, summarize
-from hmmn_jax.layouts import Sequence, atomic_path, fit_mask, read_ids, read_image
-from hmmn_jax.layouts.files import contents, discard
+from hmmn_jax.evaluation.score_plan import Plan
+from hmmn_jax.evaluation.scores import ScoredFrame, SequenceScores, Statistics, Summary, summarize
+from hmmn_jax.layouts import atomic_path, read_ids
+from hmmn_jax.layouts.files import contents
 
 SUMMARY, PER_SEQUENCE, PER_FRAME = "summary.json", "per_sequence.csv", "per_frame.csv"
 REPORT = "report.html"
 FRAMES_WORTH_A_PROCESS = 400  # a process takes about two seconds to start, in which another scores that many
 
 
-def score_folder(folder: Path, sequences: list[Sequence], single_object: bool, processes: int = 1) -> list[SequenceScores]:
-    """Scores the masks `folder/SEQUENCE/FRAME.png` of annotated sequences, always anew; protocol as `score_sequence`.
+def score_folder(folder: Path, plans: Sequence[Plan], processes: int = 1) -> tuple[list[SequenceScores], dict[str, str]]:
+    """Scores the masks `folder/SEQUENCE/FRAME.png`, always anew.
 
-    The masks of the first and the last frame may be missing. `processes` is the most to use; with more than one, the main
-    script needs its `if __name__ == "__main__"`.
+    `processes` is the most to use; with more than one, the main script needs its `if __name__ == "__main__"`.
 
-    Raises DataError, which names the file, for a mask that is missing, cannot be read, has not the size of the frames or has
-    an id that the first annotation has not; and for a sequence that is not annotated throughout. HMMNError if a process dies.
+    Returns:
+        The scores, and by name of the videos that failed what is wrong: a mask that is missing, cannot be read, has another
+        size than the frames, or an id that the annotations do not have.
+
+    Raises:
+        HMMNError: a process died.
     """
-    for sequence in sequences:
-        _check_files(folder, sequence)
-    lengths = [len(sequence.frames) - 2 for sequence in sequences]
-    processes = min(processes, len(sequences), 1 + sum(lengths) // FRAMES_WORTH_A_PROCESS)
-    score = partial(_score, folder, single_object)
+    lengths = [len(plan.frames) for plan in plans]
+    processes = min(processes, len(plans), 1 + sum(lengths) // FRAMES_WORTH_A_PROCESS)
+    scores, failures = [], {}
     with _pool(processes) as pool, tqdm(total=sum(lengths), unit="frame", desc="scoring") as bar:
-        found = []
         try:
-            for scores in (pool.map if pool else map)(score, sequences):
-                found.append(scores)
-                bar.update(len(scores.frame_names))
+            for plan, found in zip(plans, (pool.map if pool else map)(partial(_score, folder), plans), strict=True):
+                if isinstance(found, str):
+                    failures[plan.clip.name] = found
+                else:
+                    scores.append(found)
+                bar.update(len(plan.frames))
         except BrokenProcessPool as error:
             raise HMMNError(f"{folder}: a scoring process was killed, perhaps for lack of memory; score again") from error
-    return found
+    return scores, failures
 
 
-def lacks_annotations(sequence: Sequence) -> str | None:
-    """Says why a sequence cannot be scored, or gives None if all its frames are annotated."""
-    missing = [frame.name for i, frame in enumerate(sequence.frames) if i not in sequence.masks]
-    count = f"{len(missing)} of {len(sequence.frames)} frames lack one"
-    return f"{sequence.name}: no annotation of {missing[0]} ({count})" if missing else None
-
-
-def score_table(scores: list[SequenceScores]) -> str:
-    """A table for the terminal: every sequence, and the mean over all objects, to three digits."""
-    width = max(len("mean over objects"), *(len(s.name) for s in scores))
+def score_table(scores: Sequence[SequenceScores], unscored: Mapping[str, str] | None = None) -> str:
+    """A table for the terminal, to three digits: every sequence, also those not scored, and the mean over all objects."""
+    unscored = unscored or {}
+    width = max(map(len, ["mean over objects", *unscored, *(s.name for s in scores)]))
     head = f"{'':{width}}  objects    J&F  |  J mean  recall   decay  |  F mean  recall   decay"
     rows = [(s.name, summarize([s])) for s in scores] + [("mean over objects", summarize(scores))]
     lines = [
@@ -66,13 +68,17 @@ def score_table(scores: list[SequenceScores]) -> str:
         + "  |  ".join(f"{s.mean:6.3f}  {s.recall:6.3f}  {s.decay:6.3f}" for s in (row.j, row.f))
         for name, row in rows
     ]
-    return "\n".join([head, *lines[:-1], "-" * len(head), lines[-1]])
+    missing = [f"{name:{width}}  not scored" for name in unscored]
+    return "\n".join([head, *lines[:-1], *missing, "-" * len(head), lines[-1]])
 
 
-def write_scores(folder: Path, scores: list[SequenceScores], about: dict[str, Any]) -> None:
+def write_scores(
+    folder: Path, scores: Sequence[SequenceScores], about: dict[str, Any], unscored: Mapping[str, str] | None = None
+) -> None:
     """Writes all figures in full: `summary.json`, `per_sequence.csv` and `per_frame.csv`, each whole or not at all.
 
-    `about` says what was scored, and goes into `summary.json`. Raises DataError where a file cannot be written.
+    `about` says what was scored, `unscored` why the others are not; both go into `summary.json`. Raises DataError where a
+    file cannot be written.
     """
     by_sequence = [(s, summarize([s])) for s in scores]
     _write_csv(
@@ -84,57 +90,60 @@ def write_scores(folder: Path, scores: list[SequenceScores], about: dict[str, An
         folder / PER_FRAME,
         ("sequence", "object", "frame", "J", "F"),
         (
-            (s.name, k + 1, frame, float(s.j[k, t]), float(s.f[k, t]))
+            (s.name, i, frame, float(s.j[k, t]), float(s.f[k, t]))
             for s in scores
-            for k in range(len(s.j))
+            for k, i in enumerate(s.ids)
             for t, frame in enumerate(s.frame_names)
+            if not np.isnan(s.j[k, t])
         ),
     )
     per_sequence = {
         s.name: _figures(row)
         | {"objects": row.objects, "frames": len(s.frame_names)}
-        | {"per_object": {k: _figures(summarize([s.of_object(k)])) for k in range(1, row.objects + 1)}}
+        | {"per_object": {i: _figures(summarize([s.of_object(i)])) for i in s.ids}}
         for s, row in by_sequence
     }
     everything = summarize(scores)
     summary = _figures(everything) | {"objects": everything.objects, "about": about, "per_sequence": per_sequence}
+    summary["not_scored"] = dict(unscored or {})
     with atomic_path(folder / SUMMARY) as temporary:
         temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
 
 
-def discard_scores(folder: Path) -> None:
-    """Removes the scores and the report of earlier masks, so that they cannot pass for those of new ones."""
-    for name in (SUMMARY, PER_SEQUENCE, PER_FRAME, REPORT):
-        discard(folder / name)
+def _score(folder: Path, plan: Plan) -> SequenceScores | str:
+    """Scores one video, or says in one line why it cannot be."""
+    masks = [_mask_path(folder, plan, t) for t in plan.frames]
+    try:
+        if missing := [path for path in masks if not path.is_file()]:
+            count = f"{len(missing)} of {len(masks)} masks are missing"
+            raise DataError(f"{missing[0]}: not there ({count}); {contents(missing[0].parent)}; expected SEQUENCE/FRAME.png")
+        return plan.score(_read_frames(folder, plan))
+    except DataError as error:
+        return str(error)
 
 
-def _check_files(folder: Path, sequence: Sequence) -> None:
-    if reason := lacks_annotations(sequence):
-        raise DataError(f"{reason}; only sequences that are annotated throughout can be scored")
-    scored = scored_frames(len(sequence.frames), sequence.name)
-    masks = [_mask_path(folder, sequence, t) for t in scored]
-    if missing := [path for path in masks if not path.is_file()]:
-        count = f"{len(missing)} of {len(masks)} masks are missing"
-        raise DataError(f"{missing[0]}: not there ({count}); {contents(missing[0].parent)}; expected SEQUENCE/FRAME.png")
-
-
-def _score(folder: Path, single_object: bool, sequence: Sequence) -> SequenceScores:
-    first = read_ids(sequence.masks[0])
-    return score_frames(first, _read_frames(folder, sequence), single_object, sequence.name)
-
-
-def _read_frames(folder: Path, sequence: Sequence) -> Iterator[tuple[str, np.ndarray, np.ndarray, str]]:
-    height, width = read_image(sequence.frames[0]).shape[:2]
-    for t in scored_frames(len(sequence.frames), sequence.name):
-        path = _mask_path(folder, sequence, t)
-        pred = read_ids(path)
+def _read_frames(folder: Path, plan: Plan) -> Iterator[ScoredFrame]:
+    height, width = plan.clip.size
+    for t in plan.frames:
+        path = _mask_path(folder, plan, t)
+        pred = _read_prediction(path, plan)
         if pred.shape != (height, width):
             raise DataError(f"{path}: {pred.shape[1]}x{pred.shape[0]} pixels; its frame has {width}x{height}: write that size")
-        yield path.stem, pred, fit_mask(read_ids(sequence.masks[t]), height, width, sequence.masks[t]), str(path)
+        yield t, path.stem, pred, plan.read_truth(t, height, width), str(path)
 
 
-def _mask_path(folder: Path, sequence: Sequence, t: int) -> Path:
-    return folder / sequence.name / f"{sequence.frame_names[t]}.png"
+def _read_prediction(path: Path, plan: Plan) -> UInt8[np.ndarray, "h w"]:
+    single = plan.rule.single_object or len(plan.first) + len(plan.others) == 1
+    pred = read_ids(path, values=plan.clip.mask_values, check_levels=single)
+    if not plan.rule.annotated:
+        return pred
+    if set(plan.first) == {1} and set(np.unique(pred).tolist()) <= {0, 255}:
+        return (pred > 0).astype(np.uint8)
+    return (pred > 0).astype(np.uint8) if plan.rule.single_object else pred
+
+
+def _mask_path(folder: Path, plan: Plan, t: int) -> Path:
+    return folder / plan.clip.name / f"{plan.clip.frame_name(t)}.png"
 
 
 def _pool(processes: int):
@@ -156,5 +165,5 @@ def _row(statistics: Statistics) -> tuple[float, float, float]:
 
 
 def _write_csv(path: Path, head: tuple[str, ...], rows: Iterator[tuple]) -> None:
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         csv.writer(file).writerows([head, *rows])

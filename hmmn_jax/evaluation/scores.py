@@ -1,6 +1,6 @@
 """J and F of sequences in memory, and their means, recalls and decays over objects, as the DAVIS benchmark reports them."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,9 @@ from jaxtyping import Float64, UInt8
 from hmmn_jax.errors import DataError
 from hmmn_jax.evaluation.jf import frame_scores
 from hmmn_jax.layouts import VOID, settle_ids
+
+# Index, name, predicted ids, annotated ids, and what to call the prediction in errors.
+ScoredFrame = tuple[int, str, np.ndarray, np.ndarray, str]
 
 
 @dataclass(frozen=True)
@@ -21,18 +24,50 @@ class Statistics:
 
 
 @dataclass(frozen=True)
+class Rule:
+    """Which objects and frames of a video count.
+
+    Attributes:
+        annotated: False is DAVIS's rule: the objects are ids 1 to the greatest of the first annotation, those included that
+            are not in it; all frames count but the first and the last. True, for videos of one's own: the objects are the
+            ids that the annotations hold, and each counts on the annotated frames after its first.
+        single_object: all ids are one object, as in DAVIS-2016.
+    """
+
+    annotated: bool = False
+    single_object: bool = False
+
+
+@dataclass(frozen=True)
 class SequenceScores:
-    """J and F, in [0, 1], of the objects of a sequence (ids 1, 2, ...) on its scored frames."""
+    """J and F, in [0, 1], of the objects of a sequence on its scored frames.
+
+    Attributes:
+        name: of the sequence.
+        frame_names: of the scored frames.
+        j: J of each object on each frame; NaN on frames on which the object is not scored.
+        f: F, likewise.
+        ids: of the objects; by default 1, 2, ...
+        indices: of the scored frames in the video, in order; by default 1, 2, ...
+    """
 
     name: str
     frame_names: tuple[str, ...]
     j: Float64[np.ndarray, "o t"]
     f: Float64[np.ndarray, "o t"]
+    ids: tuple[int, ...] = ()
+    indices: tuple[int, ...] = ()
+
+    def __post_init__(self):
+        object.__setattr__(self, "ids", self.ids or tuple(range(1, len(self.j) + 1)))
+        object.__setattr__(self, "indices", self.indices or tuple(range(1, len(self.frame_names) + 1)))
 
     def of_object(self, object_id: int) -> "SequenceScores":
-        """Gives the scores of one object alone."""
-        one = slice(object_id - 1, object_id)
-        return SequenceScores(self.name, self.frame_names, self.j[one], self.f[one])
+        """Gives the scores of one object alone, on the frames on which it is scored."""
+        row = self.ids.index(object_id)
+        scored = np.flatnonzero(~np.isnan(self.j[row]))
+        names, indices = (tuple(values[t] for t in scored) for values in (self.frame_names, self.indices))
+        return SequenceScores(self.name, names, self.j[[row]][:, scored], self.f[[row]][:, scored], (object_id,), indices)
 
 
 @dataclass(frozen=True)
@@ -91,6 +126,38 @@ def score_frames(
     return SequenceScores(name, tuple(names), np.stack(j, axis=1), np.stack(f, axis=1))
 
 
+def score_annotated(
+    frames: Iterable[ScoredFrame], first: Mapping[int, int], name: str, others: Collection[int] = ()
+) -> SequenceScores:
+    """Scores the annotated frames of a video of one's own as they come; see `Rule`.
+
+    Args:
+        frames: index, name, predicted ids, annotated ids, and what to call the prediction in errors, of every annotated
+            frame that comes after the first one of some object.
+        first: by id of each object the index of its first annotated frame, which is not scored.
+        name: of the video.
+        others: ids of objects that cannot be scored, but may be predicted.
+
+    Raises:
+        DataError: a predicted id is not among the objects.
+    """
+    ids = sorted(first)
+    table = np.zeros(256, np.uint8)
+    table[ids] = np.arange(1, len(ids) + 1)
+    names, indices, j, f = [], [], [], []
+    for index, frame_name, pred, truth, source in frames:
+        if len(unknown := np.setdiff1d(pred, [0, *ids, *others])):
+            known = ", ".join(map(str, sorted({*ids, *others})))
+            raise DataError(f"{source}: the id {unknown[0]}; the annotations have {known}: keep the ids given")
+        counts = np.array([index > first[i] for i in ids])
+        frame_j, frame_f = frame_scores(table[pred], table[truth], len(ids))
+        names.append(frame_name)
+        indices.append(index)
+        j.append(np.where(counts, frame_j, np.nan))
+        f.append(np.where(counts, frame_f, np.nan))
+    return SequenceScores(name, tuple(names), np.stack(j, axis=1), np.stack(f, axis=1), tuple(ids), tuple(indices))
+
+
 def scored_frames(length: int, name: str) -> range:
     """Gives the frames of a sequence that are scored: all but the first and the last. Raises DataError if none is left."""
     if length < 3:
@@ -99,7 +166,8 @@ def scored_frames(length: int, name: str) -> range:
 
 
 def statistics(values: Float64[np.ndarray, " t"]) -> Statistics:
-    """Gives mean, recall and decay of J or F over the scored frames of one object, at least one."""
+    """Gives mean, recall and decay of J or F over the scored frames of one object, at least one; NaN is not scored."""
+    values = values[~np.isnan(values)]
     edges = np.round(np.linspace(1, len(values), 5) + 1e-10).astype(int) - 1
     first, last = values[edges[0] : edges[1] + 1], values[edges[3] : edges[4] + 1]  # neighbours share a frame
     return Statistics(float(values.mean()), float((values > 0.5).mean()), float(first.mean() - last.mean()))

@@ -77,15 +77,17 @@ class Record:
         """Whether all files are there, unchanged, and were made from `about`."""
         return self.about == json.loads(json.dumps(about)) and all(map(self.owns, self.files))
 
-    def discard(self) -> list[Path]:
-        """Deletes the files that are this record's, then the record. Returns those that were changed, which stay."""
-        kept = [self.root / name for name in self.files if (self.root / name).is_file() and not self.owns(name)]
+    def changed(self) -> list[Path]:
+        """The files that have other bytes than this record names."""
+        return self.foreign(self.files)
+
+    def discard(self) -> None:
+        """Deletes the files that are this record's, then the record. Files that were changed stay."""
         with writing_errors(self.path):
             for name in self.files:
                 self._delete(name)
             self.path.unlink(missing_ok=True)
         self.files, self.about = {}, None
-        return kept
 
     def publish(self, staged: Path, about: Mapping[str, Any]) -> None:
         """Moves every file under `staged` to the same relative path under `root`, and records it.
@@ -106,8 +108,9 @@ class Record:
             with writing_errors(target):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 move(staged / name, target)
-        for name in old.keys() - new.keys():
-            self._delete(name)
+        with writing_errors(self.path):
+            for name in old.keys() - new.keys():
+                self._delete(name)
         self.files = new
         self._save(about)
 
@@ -154,6 +157,13 @@ def staging_folder(parent: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
         with contextlib.suppress(OSError):
             parent.rmdir()  # if it is empty
+
+
+def remove_leftovers(parent: Path) -> None:
+    """Removes the folders that `staging_folder` made in `parent` for a process that was killed."""
+    for folder in parent.glob("*") if parent.is_dir() else ():
+        if len(folder.name) == 32 and set(folder.name) <= set("0123456789abcdef"):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

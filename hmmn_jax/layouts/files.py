@@ -86,7 +86,7 @@ def reason(error: BaseException) -> str:
 
 def contents(folder: Path) -> str:
     """Says in a few words what lies in the nearest folder at or above `folder` that exists, for error messages."""
-    nearest = next((place for place in (folder, *folder.absolute().parents) if place.is_dir()), Path("/"))
+    nearest = next((place for place in (folder, *folder.absolute().parents) if os.path.isdir(place)), Path("/"))
     try:
         names = sorted(entry.name for entry in nearest.iterdir() if not entry.name.startswith("."))
     except OSError as error:

@@ -1,8 +1,8 @@
 """Frames of a video: a folder of images in natural order, or a video file decoded as it is read."""
 
 import contextlib
+import filecmp
 import os
-import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,56 +12,91 @@ import numpy as np
 from jaxtyping import UInt8
 
 from hmmn_jax.errors import DataError
-from hmmn_jax.layouts.files import contents, reason
+from hmmn_jax.layouts.entries import Entries, list_entries
+from hmmn_jax.layouts.files import check_name, contents, reason, user_path
+from hmmn_jax.layouts.image_frames import ImageFrames
+from hmmn_jax.layouts.inspection import FrameFacts
+from hmmn_jax.layouts.notes import Notes
+from hmmn_jax.layouts.order import same_name, sort_frames
 
 IMAGE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"))
+STACK_SUFFIXES = (".tif", ".tiff")
 
 
-def list_frames(folder: str | os.PathLike, exclude: str | os.PathLike | None = None) -> tuple[Path, ...]:
-    """Lists the images of a folder in natural order: frame_2 before frame_10. Hidden files and non-images do not count.
+def list_frames(
+    folder: str | os.PathLike, exclude: str | os.PathLike | None = None, order: str = "", notes: Notes | None = None
+) -> tuple[Path, ...]:
+    """Lists the images of a folder in natural order: frame_2 before frame_10.
 
-    `exclude` names a file in it that is no frame, such as its mask. Raises DataError where there is no folder or no image,
-    or where two images have one stem, by which their masks would be told apart.
+    Args:
+        folder: the folder.
+        exclude: a file that is not a frame, such as the mask. It and files with the same bytes are left out.
+        order: "natural", "decimal", "signed" or "name"; "": see `sort_frames`.
+        notes: get what is left out and why, and an order that is not that of plain sorting.
+
+    Raises:
+        ConfigError: `order` is unknown.
+        DataError: no such folder; no image that can be read; an image that is a link to nothing; two images with one stem, by
+            which their masks would be told apart; names that can be read in different orders.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        found = "a file, not a folder" if folder.is_file() else f"no such folder; {contents(folder)}"
-        raise DataError(f"{folder}: {found}; give a folder of images")
-    excluded = Path(exclude).absolute() if exclude is not None else None
-    images = [path for path in folder.iterdir() if _is_image(path) and path.absolute() != excluded]
-    if not images:
-        raise DataError(f"{folder}: no images; {contents(folder)}; expected files such as 00000.jpg")
-    frames = tuple(sorted(images, key=lambda path: natural_order(path.name)))
-    by_stem: dict[str, Path] = {}
-    for frame in frames:
-        if (other := by_stem.setdefault(frame.stem, frame)) != frame:
+    folder = user_path(folder)
+    notes = Notes() if notes is None else notes
+    entries = list_entries(folder, IMAGE_SUFFIXES, "files other than images")
+    if exclude is not None:
+        _leave_out_mask(entries, user_path(exclude))
+    if not entries.files:
+        raise DataError(_no_images(entries))
+    by_name: dict[str, Path] = {}
+    for frame in entries.files:
+        if (other := by_name.setdefault(same_name(frame.stem), frame)) != frame:
             raise DataError(f"{folder}: both {other.name} and {frame.name}; keep frames apart from masks and other images")
+    frames = sort_frames(folder, entries.files, order, notes)
+    entries.tell(notes)
     return frames
 
 
 class VideoFile:
     """A video, iterated over as `uint8 [h,w,3]` RGB frames; every iteration decodes it anew and holds one frame.
 
-    Rotated as its metadata say, else as stored: every frame once, none resized.
+    Rotated as its metadata say, else as stored: every frame once, none resized. The pages of a TIFF are frames, too.
 
     Attributes:
+        path: the file.
         fps: frames per second, 0 if unknown.
         frame_count: about how many frames there are, by duration and rate; None if unknown.
     """
 
     def __init__(self, path: str | os.PathLike):
-        """Reads the header only. Raises DataError for a file that is missing or no video, or without imageio-ffmpeg."""
-        self.path = Path(path)
+        """Reads the header only.
+
+        Raises:
+            DataError: a file that is missing or not a video, or whose name cannot name a sequence; imageio-ffmpeg is missing.
+        """
+        self.path = user_path(path)
         if not self.path.is_file():
             found = "a folder" if self.path.is_dir() else "no such file"
             raise DataError(f"{path}: {found}; give a video file")
+        check_name(self.path.stem, self.path)
+        self._pages: ImageFrames | None = None
+        if self.path.suffix.lower() in STACK_SUFFIXES:
+            self._pages = ImageFrames.of_pages(self.path)
+            self.fps, self.frame_count = 0.0, len(self._pages)
+            return
         frames, header = self._start()
         frames.close()
         self.fps = float(header["fps"])
         self.frame_count = round(header["fps"] * header["duration"]) or None
+        self._size = header["size"]
+
+    def inspect(self, notes: Notes | None = None) -> FrameFacts:
+        """Says what the headers say. Raises DataError where pages of a TIFF cannot be frames of one video."""
+        return FrameFacts(*self._size) if self._pages is None else self._pages.inspect(notes)
 
     def __iter__(self) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         """Decodes the frames. Raises DataError where that fails; warns where the video ends far too early."""
+        return self._decode() if self._pages is None else iter(self._pages)
+
+    def _decode(self) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         frames, header = self._start()
         width, height = header["size"]
         count = 0
@@ -89,7 +124,8 @@ class VideoFile:
         try:
             yield
         except Exception as error:  # a header that cannot be parsed raises any kind
-            found = "an empty file" if self.path.stat().st_size == 0 else f"no video that can be decoded ({reason(error)})"
+            empty = self.path.is_file() and self.path.stat().st_size == 0
+            found = "an empty file" if empty else f"no video that can be decoded ({reason(error)})"
             raise DataError(f"{self.path}: {found}; copy it again, or convert it, for instance to H.264 in .mp4") from error
 
 
@@ -104,11 +140,17 @@ def import_ffmpeg() -> ModuleType:
     return imageio_ffmpeg
 
 
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+def _leave_out_mask(entries: Entries, mask: Path) -> None:
+    """Leaves out the mask under whatever name, and copies of it."""
+    if not mask.is_file():
+        return
+    size = mask.stat().st_size
+    entries.leave_out([path for path in entries.files if mask.samefile(path)], "given as the mask")
+    same_size = [path for path in entries.files if path.stat().st_size == size > 0]
+    entries.leave_out([path for path in same_size if filecmp.cmp(mask, path, shallow=False)], "duplicates of the mask")
 
 
-def natural_order(name: str) -> tuple:
-    """Splits a name into text and numbers in turn, a key for sorting by which numbers compare as numbers."""
-    parts = re.split(r"(\d+)", name)
-    return [int(part) if i % 2 else part.casefold() for i, part in enumerate(parts)], name
+def _no_images(entries: Entries) -> str:
+    if unread := entries.unread():
+        return f"{entries.folder}: no images of a kind that is read, found {unread}; convert them, for instance to .jpg or .png"
+    return f"{entries.folder}: no images; {contents(entries.folder)}; expected files such as 00000.jpg"

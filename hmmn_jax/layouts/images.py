@@ -1,60 +1,76 @@
 """Images and masks on disk: frames as RGB, masks as object ids, whatever the files store."""
 
-import contextlib
 import io
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Integer, UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-from hmmn_jax.errors import DataError
-from hmmn_jax.layouts.files import atomic_path, reason
+from hmmn_jax.errors import ConfigError, DataError
+from hmmn_jax.layouts.files import atomic_path
+from hmmn_jax.layouts.levels import looks_like_levels
 from hmmn_jax.layouts.palette import davis_palette
+from hmmn_jax.layouts.pixels import decode, open_image, reading_errors, to_rgb
 
 VOID = 255
+MASK_VALUES = ("ids", "threshold")
+_THRESHOLD = 128  # the least grey level that is object
 _PNG_BITS = 24  # where a PNG says the bits of a value
 
 
 def read_image(path: str | os.PathLike) -> UInt8[np.ndarray, "h w 3"]:
     """Reads a JPEG, PNG or any other image that Pillow knows, of any mode, as RGB, upright as its EXIF data say.
 
-    Raises DataError for a file that is missing, empty, truncated or no image.
+    Grey images of 16 bits are scaled by their own range; `ImageFrames` scales those of a video alike.
+
+    Raises:
+        DataError: a file that is missing, empty, truncated, not an image, or has 32 bits a pixel; a colour image of 16 bits
+            that uses a small part of its range.
     """
-    with _reading_errors(path), Image.open(path) as file:
-        image = ImageOps.exif_transpose(file)
-        if image.mode.startswith("I;16"):  # which Pillow would clip at 255
-            return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
-        if image.mode in ("I", "F"):
-            raise DataError(f"{path}: pixels of 32 bits, whose white is unknown; save the image with 8 bits a channel")
-        return np.array(image.convert("RGB"))
+    with open_image(path) as image:
+        pixels = decode(image, path)
+    return to_rgb(pixels, pixels.range, path) if pixels.sixteen else pixels.values
 
 
-def read_mask(path: str | os.PathLike) -> UInt8[np.ndarray, "h w"]:
+def read_mask(path: str | os.PathLike, values: str = "", check_levels: bool = False) -> UInt8[np.ndarray, "h w"]:
     """Reads a PNG as object ids, 0 being background: `read_ids`, settled as `settle_ids` does."""
-    return settle_ids(read_ids(path))
+    return settle_ids(read_ids(path, values, check_levels))
 
 
-def read_ids(path: str | os.PathLike) -> UInt8[np.ndarray, "h w"]:
-    """Reads a PNG as object ids, 0 being background, with 255 as it is.
+def read_ids(path: str | os.PathLike, values: str = "", check_levels: bool = False) -> UInt8[np.ndarray, "h w"]:
+    """Reads a PNG as object ids, 0 being background, with 255 as it is; arguments and errors as of `decode_mask`."""
+    with reading_errors(path):
+        return decode_mask(Path(path).read_bytes(), path, values=values, check_levels=check_levels)
 
-    Indexed, grey and one-bit files hold ids as they are; 16-bit ones too if none exceeds 255. In colour files every pixel
-    must be black, white or a colour of the DAVIS palette. Raises DataError for any other file.
+
+def decode_mask(
+    png: bytes, source: str | os.PathLike, soft: bool = False, values: str = "", check_levels: bool = False
+) -> UInt8[np.ndarray, "h w"]:
+    """Decodes the bytes of a PNG to the values that it holds, with 255 as it is.
+
+    Indexed, grey and one-bit files hold ids as they are; 16-bit ones too if none exceeds 255. In colour files every pixel must
+    be black, white or a colour of the DAVIS palette, also in indexed files whose first colour is not black while another is.
+
+    Args:
+        png: the content of the file.
+        source: the file to name.
+        soft: give grey levels from 0 to 255, whatever the colours and bits, in place of ids.
+        values: "ids": the file holds ids as they are; "threshold": a grey file holds levels, of which those from 128 on are
+            object 1; "": ids.
+        check_levels: with `values` "", refuse a grey file that looks like levels.
+
+    Raises:
+        ConfigError: `values` is unknown.
+        DataError: not a PNG; transparent pixels; a colour or value that is not an id; levels, if they are checked; a file in
+            colour, not indexed, to be thresholded.
     """
-    with _reading_errors(path):
-        return decode_mask(Path(path).read_bytes(), path)
-
-
-def decode_mask(png: bytes, source: str | os.PathLike, soft: bool = False) -> UInt8[np.ndarray, "h w"]:
-    """Decodes the bytes of a PNG to the values that it holds, nothing settled; `source` is the file to name.
-
-    Values are ids, as `read_mask` says, or with `soft` grey levels from 0 to 255, whatever the colours and bits.
-    Raises DataError.
-    """
-    with _reading_errors(source), Image.open(io.BytesIO(png)) as image:
+    if values not in ("", *MASK_VALUES):
+        raise ConfigError(f"mask_values is {values!r}, expected {' or '.join(MASK_VALUES)}, or nothing")
+    with reading_errors(source), Image.open(io.BytesIO(png)) as image:
         if image.format != "PNG":
             raise DataError(
                 f"{source}: a mask in {image.format} format; only PNG is sure to keep ids: make the mask anew as PNG"
@@ -66,33 +82,66 @@ def decode_mask(png: bytes, source: str | os.PathLike, soft: bool = False) -> UI
             pixels = pixels[..., 0] if image.mode == "LA" else pixels[..., :3]
         if soft:
             wide = image.mode.startswith("I")
+            image.info.pop("transparency", None)  # Pillow warns of it, though levels have none
             return (pixels >> 8).astype(np.uint8) if wide else np.array(image.convert("L"))
+        if values == "threshold" and image.mode != "P":
+            return _threshold(pixels, image.mode, source)
         if image.mode == "L" and (bits := png[_PNG_BITS]) < 8:  # which Pillow stretches to 255
             pixels = pixels // (255 // (2**bits - 1))
+        if image.mode == "P" and values != "ids" and _is_drawn_in_colour(pixels, image):
+            pixels = np.asarray(image.convert("RGB"))
         ids = _ids_of_colours(pixels, source) if pixels.ndim == 3 else pixels
         if ids.max() > 255:
             raise DataError(f"{source}: a mask with the value {ids.max()}; expected ids from 0 to 255, in an 8-bit PNG")
-        return ids.astype(np.uint8)
+        ids = ids.astype(np.uint8)
+        if check_levels and not values and image.mode not in ("P", "RGB", "RGBA") and looks_like_levels(ids):
+            found = f"{len(np.unique(ids))} grey values that look like smooth edges, not like ids of objects"
+            way_out = "mask_values=threshold takes levels from 128 on for one object, mask_values=ids takes each for an object"
+            raise DataError(f"{source}: a mask with {found}; save ids without smoothing, or set how it is read: {way_out}")
+        return ids
 
 
-def settle_ids(ids: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
-    """Settles what 255 means: the one object, as id 1, where there is no other id (DAVIS-2016); else void, given as 0."""
+def settle_ids(ids: UInt8[np.ndarray, "h w"], binary: bool | None = None) -> UInt8[np.ndarray, "h w"]:
+    """Settles what 255 means: the one object, as id 1 (DAVIS-2016), or void, given as 0.
+
+    Args:
+        ids: of one mask.
+        binary: whether 255 is the one object of the video, see `is_binary`; None: it is, if this mask has no other id.
+    """
     void = ids == VOID
-    if np.any((ids > 0) & ~void):
-        return np.where(void, np.uint8(0), ids)
-    return void.astype(np.uint8)
+    if binary is None:
+        binary = not np.any((ids > 0) & ~void)
+    return np.where(void, np.uint8(binary), ids)
 
 
-def fit_mask(mask: UInt8[np.ndarray, "h1 w1"], height: int, width: int, source: str | os.PathLike) -> UInt8[np.ndarray, "h w"]:
-    """Gives a mask of the size of its frame; `source` is the file to name.
+def is_binary(masks: Iterable[UInt8[np.ndarray, "h w"]]) -> bool:
+    """Whether 255 is the one object of a video, of some of whose masks the ids are given: no mask has any other id."""
+    return not any(np.any((ids > 0) & (ids < VOID)) for ids in masks)
+
+
+def fit_mask(
+    mask: UInt8[np.ndarray, "h1 w1"], height: int, width: int, source: str | os.PathLike, exif: bool = False
+) -> UInt8[np.ndarray, "h w"]:
+    """Gives a mask of the size of its frame.
 
     A mask one pixel larger or smaller, which real data sets have, is resized to the nearest pixel with a warning.
-    Raises DataError for a greater difference.
+
+    Args:
+        mask: the ids.
+        height, width: of the frame.
+        source: the file to name.
+        exif: the frame was turned by its EXIF orientation.
+
+    Raises:
+        DataError: the sizes differ by more.
     """
     if mask.shape == (height, width):
         return mask
     sizes = f"{source}: the mask has {mask.shape[1]}x{mask.shape[0]} pixels, its frame {width}x{height}"
     if max(abs(mask.shape[0] - height), abs(mask.shape[1] - width)) > 1:
+        if exif and max(abs(mask.shape[1] - height), abs(mask.shape[0] - width)) <= 1:
+            sizes += " once it is turned upright by its EXIF orientation"
+            raise DataError(f"{sizes}; draw the mask on the upright picture, or turn the frames and remove their EXIF data")
         raise DataError(f"{sizes}; give a mask made for this frame, of its size")
     warnings.warn(f"{sizes}: resized", stacklevel=2)
     return mask[np.ix_(_nearest(height, mask.shape[0]), _nearest(width, mask.shape[1]))]
@@ -130,19 +179,17 @@ def _ids_of_colours(rgb: UInt8[np.ndarray, "h w 3"], path: str | os.PathLike) ->
     return np.array([ids[colour] for colour in found])[index].reshape(rgb.shape[:2])
 
 
-@contextlib.contextmanager
-def _reading_errors(path: str | os.PathLike) -> Iterator[None]:
-    """Turns whatever a missing or damaged image provokes into a DataError."""
-    try:
-        yield
-    except DataError:
-        raise
-    except UnidentifiedImageError as error:
-        found = "an empty file" if not os.path.isfile(path) or os.path.getsize(path) == 0 else "not an image of a known kind"
-        raise DataError(f"{path}: {found}; expected a JPEG or PNG") from error
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise DataError(f"{path}: cannot be read: {reason(error)}; check the path") from error
-    except Image.DecompressionBombError as error:
-        raise DataError(f"{path}: cannot be read: too many pixels ({reason(error)}); give a smaller image") from error
-    except Exception as error:  # each decoder raises its own kinds
-        raise DataError(f"{path}: a damaged image ({reason(error)}); copy or export it again") from error
+def _threshold(pixels: np.ndarray, mode: str, source: str | os.PathLike) -> UInt8[np.ndarray, "h w"]:
+    if mode not in ("1", "L", "LA") and not mode.startswith("I"):
+        raise DataError(f"{source}: mask_values=threshold is for grey masks, this one is in colour; save it in grey")
+    if mode.startswith("I") and pixels.max() > 255:
+        raise DataError(f"{source}: a mask with the value {pixels.max()}; expected levels from 0 to 255, in an 8-bit PNG")
+    return (pixels if mode == "1" else pixels >= _THRESHOLD).astype(np.uint8)
+
+
+def _is_drawn_in_colour(pixels: UInt8[np.ndarray, "h w"], image: Image.Image) -> bool:
+    """Whether background is black as a colour, not as the first one of the palette."""
+    palette = np.reshape(image.getpalette("RGB"), (-1, 3))
+    used = np.unique(pixels)
+    used = used[used < len(palette)]
+    return bool(palette[0].any() and not palette[used].any(axis=1).all())

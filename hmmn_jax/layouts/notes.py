@@ -10,7 +10,7 @@ class Notes:
     topics: dict[str, dict[str, list[str]]] = field(default_factory=dict)
 
     def add(self, topic: str, kind: str, example: str) -> None:
-        """Counts one file or sequence under a kind of a topic, such as "left out", "hidden files", "cat/.DS_Store"."""
+        """Counts one thing under a topic. `kind` is in the plural: "files left out", "hidden files", "cat/.DS_Store"."""
         self.topics.setdefault(topic, {}).setdefault(kind, []).append(example)
 
     def say(self, text: str) -> None:
@@ -26,5 +26,7 @@ class Notes:
 
 
 def _count(kind: str, examples: list[str]) -> str:
-    such = f"such as {examples[0]}" if len(examples) > 1 else examples[0]
-    return f"{len(examples)} {kind} ({such})"
+    if len(examples) > 1:
+        return f"{len(examples)} {kind} (such as {examples[0]})"
+    noun, _, rest = kind.partition(" ")
+    return f"1 {' '.join(filter(None, [noun.removesuffix('s'), rest]))} ({examples[0]})"

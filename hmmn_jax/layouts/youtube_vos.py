@@ -6,11 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from hmmn_jax.errors import DataError
-from hmmn_jax.layouts.files import contents, reason
+from hmmn_jax.layouts.files import check_name, contents, reason, user_path
 from hmmn_jax.layouts.frames import list_frames
-from hmmn_jax.layouts.sequences import Sequence
+from hmmn_jax.layouts.notes import Notes
+from hmmn_jax.layouts.order import same_name
+from hmmn_jax.layouts.sequences import Sequence, match_masks
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,13 @@ class YouTubeVideo(Sequence):
     @property
     def requested_frames(self) -> tuple[str, ...]:
         """The names of the frames that meta.json lists, in order: of those a submission has the masks, and of no others."""
-        listed = {stem for stems in self.objects.values() for stem in stems}
-        return tuple(name for name in self.frame_names if name in listed)
+        listed = {same_name(stem) for stems in self.objects.values() for stem in stems}
+        return tuple(name for name in self.frame_names if same_name(name) in listed)
 
 
-def read_youtube_vos(root: str | os.PathLike, split: str, all_frames: bool = False) -> tuple[list[YouTubeVideo], list[str]]:
+def read_youtube_vos(
+    root: str | os.PathLike, split: str, all_frames: bool = False, *, order: str = "", notes: Notes | None = None
+) -> tuple[list[YouTubeVideo], list[str]]:
     """Lists the videos of a split, 2018 or 2019, in the order of their names, and what is wrong with them, one line each.
 
     Reads `ROOT/SPLIT/meta.json`, `.../JPEGImages/VIDEO/*.jpg` and `.../Annotations/VIDEO/*.png`. Masks are those files that are
@@ -42,10 +47,13 @@ def read_youtube_vos(root: str | os.PathLike, split: str, all_frames: bool = Fal
         root: the folder that holds the folders of the splits.
         split: "train" or "valid".
         all_frames: take every frame, from `ROOT/SPLIT_all_frames/JPEGImages`; else those of the split's folder, every fifth.
+        order, notes: as of `list_frames`.
 
-    Raises DataError where folders are missing or meta.json cannot be read.
+    Raises:
+        ConfigError: `order` is unknown.
+        DataError: folders are missing, or meta.json cannot be read or names what cannot be.
     """
-    readers, problems = find_youtube_vos(root, split, all_frames)
+    readers, problems = find_youtube_vos(root, split, all_frames, order=order, notes=notes)
     videos = []
     for read in readers.values():
         try:
@@ -54,20 +62,20 @@ def read_youtube_vos(root: str | os.PathLike, split: str, all_frames: bool = Fal
         except DataError as error:
             problems.append(f"{error}; video left out")
     if not videos:
-        home = Path(root) / split
+        home = user_path(root) / split
         raise DataError(f"{home}: no video that has frames and masks, such as: {problems[0] if problems else 'none is listed'}")
     return videos, problems
 
 
 def find_youtube_vos(
-    root: str | os.PathLike, split: str, all_frames: bool | None
+    root: str | os.PathLike, split: str, all_frames: bool | None, *, order: str = "", notes: Notes | None = None
 ) -> tuple[dict[str, Callable[[], YouTubeVideo]], list[str]]:
     """As `read_youtube_vos`, but gives by name functions that read one video, so that one can fail without the others.
 
     `all_frames` None: every frame, if there is the folder that has them; else those of the split's folder.
     """
-    home = Path(root) / split
-    more = Path(root) / f"{split}_all_frames"
+    root = user_path(root)
+    home, more = root / split, root / f"{split}_all_frames"
     if all_frames is None:
         all_frames = more.is_dir()
     images, masks = (more if all_frames else home) / "JPEGImages", home / "Annotations"
@@ -77,18 +85,16 @@ def find_youtube_vos(
     listed = _read_meta(home / "meta.json")
     surplus = sorted(entry.name for entry in images.iterdir() if entry.is_dir() and entry.name not in listed)
     problems = [f"{images / name}: not in meta.json; video left out" for name in surplus]
-    return {name: partial(_read_video, images / name, masks / name, listed[name]) for name in sorted(listed)}, problems
+    readers = {name: partial(_read_video, images / name, masks / name, listed[name], order, notes) for name in sorted(listed)}
+    return readers, problems
 
 
 def _read_meta(path: Path) -> dict[str, dict[int, tuple[str, ...]]]:
     """Gives by video and object id the names of its frames."""
     try:
-        videos = json.loads(path.read_text(encoding="utf-8"))["videos"]
-        return {
-            str(video): {int(i): tuple(map(str, entry["frames"])) for i, entry in about["objects"].items()}
-            for video, about in videos.items()
-        }
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        videos = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_without_doubles)["videos"]
+        return {check_name(video, path): _read_objects(about["objects"], path) for video, about in videos.items()}
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read: {reason(error)}; copy the meta.json of the split again") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         way_out = 'expected {"videos": {NAME: {"objects": {ID: {"frames": [...]}}}}}; copy it again'
@@ -97,15 +103,41 @@ def _read_meta(path: Path) -> dict[str, dict[int, tuple[str, ...]]]:
         ) from error
 
 
-def _read_video(images: Path, masks: Path, objects: dict[int, tuple[str, ...]]) -> YouTubeVideo:
-    frames = list_frames(images)
-    index = {frame.stem: i for i, frame in enumerate(frames)}
-    files = sorted(path for path in masks.glob("*.png") if not path.name.startswith("."))
-    found = {index[path.stem]: path for path in files if path.stem in index}
-    if not found:
+def _read_objects(objects: dict[str, Any], path: Path) -> dict[int, tuple[str, ...]]:
+    """Gives by id the names of the frames. Raises ValueError, or DataError for a name that cannot be."""
+    read: dict[int, tuple[str, ...]] = {}
+    for text, about in objects.items():
+        if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= 255):
+            raise ValueError(f"the id {text[:80]!r}, expected a number from 1 to 255")
+        if int(text) in read:
+            raise ValueError(f"the id {int(text)} twice")
+        frames = about["frames"]
+        if not isinstance(frames, list) or not all(isinstance(frame, str) for frame in frames):
+            raise ValueError(f"the frames of object {text} are not a list of names")
+        read[int(text)] = tuple(check_name(frame, path) for frame in frames)
+    return read
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, in which Python would keep the last of two entries. Raises ValueError."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the entry {key[:80]!r} twice")
+        found[key] = value
+    return found
+
+
+def _read_video(
+    images: Path, masks: Path, objects: dict[int, tuple[str, ...]], order: str, notes: Notes | None
+) -> YouTubeVideo:
+    frames = list_frames(images, order=order, notes=notes)
+    if not os.path.isdir(masks):
         raise DataError(f"{masks}: no PNG is named as a frame is; {contents(masks)}")
-    problems = [f"{path}: a mask without a frame; mask left out" for path in files if path.stem not in index]
+    found, surplus = match_masks(masks, frames, notes)
+    there = {same_name(frame.stem) for frame in frames}
+    problems = [f"{path}: a mask without a frame; mask left out" for path in surplus]
     for i, stems in objects.items():
-        missing = [stem for stem in stems if stem not in index]
+        missing = [stem for stem in stems if same_name(stem) not in there]
         problems += [f"{images}: meta.json names frame {stem} for object {i}, which is not there; ignored" for stem in missing]
-    return YouTubeVideo(images.name, frames, dict(sorted(found.items())), objects, tuple(problems))
+    return YouTubeVideo(images.name, frames, found, objects, tuple(problems))

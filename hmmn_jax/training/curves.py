@@ -5,7 +5,6 @@
 Above, the loss; below, J&F of each validation, for runs that have some. Numbers are those of `RUN/metrics.jsonl`.
 """
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from hmmn_jax.arguments import ArgumentParser
 from hmmn_jax.errors import ConfigError, DataError
 from hmmn_jax.io.record import replace_own
 from hmmn_jax.layouts.files import reason, user_path
-from hmmn_jax.program import run_program
+from hmmn_jax.program import leave, run_program
 from hmmn_jax.training.metrics import METRICS_FILE, read_metrics
 
 SCORE = "validation/jf"
@@ -76,4 +75,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -14,8 +14,8 @@ from ml_collections import ConfigDict
 
 from hmmn_jax.canary import warn_if_cpu_is_unsound
 from hmmn_jax.errors import ConfigError
+from hmmn_jax.evaluation.score_plan import Plan
 from hmmn_jax.inference import Segmenter
-from hmmn_jax.layouts import Sequence as Video
 from hmmn_jax.layouts.files import user_path
 from hmmn_jax.model import HMMNConfig
 from hmmn_jax.training.checkpoint import Checkpoints, finished_steps, require_free_step
@@ -28,7 +28,7 @@ from hmmn_jax.training.settings import require_settings
 from hmmn_jax.training.start import require_same_config, starting_state, write_config
 from hmmn_jax.training.train_state import TrainState
 from hmmn_jax.training.train_step import Batch, TrainStep, make_train_step
-from hmmn_jax.training.validation import require_annotations, validate
+from hmmn_jax.training.validation import validate
 from hmmn_jax.training.workdir import hold, is_begun
 from hmmn_jax.training.writer import Writer
 
@@ -54,7 +54,7 @@ def train_and_evaluate(
     config: ConfigDict,
     workdir: str | Path,
     batches: Callable[[int], Iterator[Batch]],
-    validation: Sequence[Video] = (),
+    validation: Sequence[Plan] = (),
 ) -> tuple[TrainState, Summary]:
     """Trains until `config.samples` have been seen, or goes on with a run that was interrupted.
 
@@ -65,7 +65,7 @@ def train_and_evaluate(
       workdir: of this run; made where it is missing. Holds `config.json`, `checkpoints`, `metrics.jsonl`, `tensorboard`,
         `pictures`.
       batches: given a step, the batches of this process from there on: dicts of NumPy arrays, see `train_step`.
-      validation: annotated sequences for J&F in between; none: no validation.
+      validation: annotated videos for J&F in between, as `find_validation` gives them; none: no validation.
 
     Returns:
       The last state, on the devices, and a summary.
@@ -89,7 +89,6 @@ def train_and_evaluate(
     parallel = Parallel(config.parallel, config.batch, config.micro_batches)
     learning_rate, optimizer = make_optimization(config, total)
     train_step = parallel.compile(make_step(config, model, optimizer, learning_rate))
-    require_annotations(validation)
     require_free_step(workdir, total)
     begun = is_begun(workdir)
     if begun and finished_steps(workdir):
@@ -156,11 +155,11 @@ def train_and_evaluate(
 
 
 def judge(
-    state: TrainState, step: int, model: HMMNConfig, validation: Sequence[Video], settings: ConfigDict, writer: Writer
+    state: TrainState, step: int, model: HMMNConfig, validation: Sequence[Plan], settings: ConfigDict, writer: Writer
 ) -> dict[str, float]:
     """Validates a state, and writes what came of it; returns the scores."""
     variables = jax.tree.map(np.asarray, state.best_variables)
-    result = validate(Segmenter(variables, model, mem_every=settings.mem_every), validation, settings)
+    result = validate(Segmenter(variables, model, mem_every=settings.mem_every), validation, settings.size)
     writer.scalars(step, {f"validation/{name}": value for name, value in (result.scores | result.sequences).items()})
     if result.sheet is not None:
         writer.picture(step, "validation", result.sheet)

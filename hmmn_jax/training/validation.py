@@ -1,6 +1,6 @@
 """J&F of a model in training on annotated sequences, as `Segmenter` segments them, at a size of choice."""
 
-from collections.abc import Sequence as Several
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -12,10 +12,13 @@ from PIL import Image
 
 from hmmn_jax.errors import DataError
 from hmmn_jax.evaluation.pictures import overlay
-from hmmn_jax.evaluation.scores import SequenceScores, score_frames, scored_frames, statistics
+from hmmn_jax.evaluation.protocols import read_task
+from hmmn_jax.evaluation.score_plan import Plan, plan_all
+from hmmn_jax.evaluation.scores import SequenceScores, statistics
 from hmmn_jax.evaluation.views import Views, segment_views
 from hmmn_jax.inference import Segmenter
-from hmmn_jax.layouts import Sequence, fit_mask, read_image, read_mask
+from hmmn_jax.layouts.files import user_path
+from hmmn_jax.program import note
 
 SHEET_SEQUENCES, SHEET_FRAMES, SHEET_SIZE = 8, 4, (180, 320)  # of the picture: rows, columns, height and width of each
 
@@ -33,30 +36,37 @@ class Validation(NamedTuple):
     sheet: UInt8[np.ndarray, "h w 3"] | None
 
 
-def require_annotations(sequences: Several[Sequence]) -> None:
-    """Raises DataError for a sequence that cannot be scored, so that this is known before training starts."""
-    for sequence in sequences:
-        scored = scored_frames(len(sequence.frames), sequence.name)
-        if missing := [t for t in (0, *scored) if t not in sequence.masks]:
-            raise DataError(f"{sequence.name}: frame {sequence.frames[missing[0]]} has no mask; validation needs one for each")
+def find_validation(settings: ConfigDict) -> list[Plan]:
+    """Lists the videos that a validation section names, with what is scored of them; none if it names no data.
+
+    Raises DataError for a video that cannot be segmented or scored, so that this is known before training starts.
+    """
+    if not settings.data:
+        return []
+    task = read_task(settings, user_path(settings.data))
+    plans, unscored = plan_all(task.clips, task.rule, task.notes)
+    if wrong := [*task.failures.values(), *unscored.values()]:
+        raise DataError(f"{settings.data}: {len(wrong)} videos cannot serve for validation", wrong)
+    for line in task.notes.lines():
+        note(line)
+    return plans
 
 
-def validate(segmenter: Segmenter, sequences: Several[Sequence], settings: ConfigDict) -> Validation:
-    """Segments the sequences and scores them; of several processes, each takes its share, and all get the same scores.
+def validate(segmenter: Segmenter, plans: Sequence[Plan], size: int = 0) -> Validation:
+    """Segments videos and scores them; of several processes, each takes its share, and all get the same scores.
 
     Args:
       segmenter: with the variables to judge.
-      sequences: annotated throughout.
-      settings: `size`, the shorter side to which frames are scaled (their probabilities are scaled back, scores are at full
-        size), and `single_object`, the protocol of DAVIS-2016.
+      plans: the videos, as `find_validation` gives them.
+      size: shorter side to which frames are scaled, 0 for none; probabilities are scaled back, scores are at full size.
     """
-    own = sequences[jax.process_index() :: jax.process_count()]
+    own = plans[jax.process_index() :: jax.process_count()]
     sums, by_name, rows = np.zeros(3), {}, []
-    for sequence in own:
-        scores, row = _score(segmenter, sequence, settings)
+    for plan in own:
+        scores, row = _score(segmenter, plan, size)
         for j, f in zip(scores.j, scores.f, strict=True):
             sums += statistics(j).mean, statistics(f).mean, 1
-        by_name[sequence.name] = float(scores.j.mean() + scores.f.mean()) / 2
+        by_name[plan.clip.name] = float(np.nanmean(scores.j) + np.nanmean(scores.f)) / 2
         rows.append(row)
     if jax.process_count() > 1:
         sums = multihost_utils.process_allgather(sums).sum(0)
@@ -65,30 +75,28 @@ def validate(segmenter: Segmenter, sequences: Several[Sequence], settings: Confi
     return Validation({"jf": (j + f) / 2, "j": j, "f": f}, by_name, sheet)
 
 
-def _score(segmenter: Segmenter, sequence: Sequence, settings: ConfigDict) -> tuple[SequenceScores, np.ndarray]:
-    """Scores of one sequence, and some of its frames with their predictions side by side."""
-
-    def truth(t: int) -> np.ndarray:
-        ids = fit_mask(read_mask(sequence.masks[t]), height, width, sequence.masks[t])
-        return (ids > 0).astype(np.uint8) if settings.single_object else ids
+def _score(segmenter: Segmenter, plan: Plan, size: int) -> tuple[SequenceScores, np.ndarray]:
+    """Scores of one video, and some of its frames with their predictions side by side."""
+    clip, rule = plan.clip, plan.rule
 
     def frames():
-        for path in sequence.frames:
-            image = read_image(path)
+        for image in clip.frames:
             shown.append(Image.fromarray(image).resize(SHEET_SIZE[::-1]))
             yield image
 
     def predictions():
-        for t, found in enumerate(segment_views(segmenter, frames(), {0: first}, Views(settings.size)), 1):
+        for t, found in enumerate(segment_views(segmenter, frames(), given, Views(size)), 1):
             picture, shown[t] = shown[t], None
             if t in pictured:
                 ids = Image.fromarray(found.mask).resize(SHEET_SIZE[::-1], Image.Resampling.NEAREST)
                 pictures[t] = overlay(np.asarray(picture), np.array(ids))
-            if t in scored:
-                yield sequence.frame_names[t], found.mask, truth(t), f"{sequence.name}, frame {t}"
+            if t in plan.frames:
+                yield t, clip.frame_name(t), found.mask, plan.read_truth(t, *clip.size), f"{clip.name}, frame {t}"
 
-    height, width = read_image(sequence.frames[0]).shape[:2]
-    first, scored, shown, pictures = truth(0), scored_frames(len(sequence.frames), sequence.name), [], {}
-    pictured = np.linspace(1, len(sequence.frames) - 1, SHEET_FRAMES).astype(int).tolist()
-    scores = score_frames(first, predictions(), settings.single_object, sequence.name)
+    given = clip.read_given(*clip.size)
+    if rule.single_object:
+        given = {t: (mask > 0).astype(np.uint8) for t, mask in given.items()}
+    shown, pictures = [], {}
+    pictured = np.linspace(1, len(clip) - 1, SHEET_FRAMES).astype(int).tolist()
+    scores = plan.score(predictions())
     return scores, np.concatenate([pictures[t] for t in pictured], axis=1)

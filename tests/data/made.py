@@ -4,21 +4,29 @@ import io
 
 import numpy as np
 from ml_collections import ConfigDict
-from PIL import Image
+from PIL import ExifTags, Image
+from PIL.Image import Transpose
 
 from configs import data
 from data.index import Index, identity_map
 
+_TURNS = (None, Transpose.FLIP_LEFT_RIGHT, Transpose.ROTATE_180, Transpose.FLIP_TOP_BOTTOM)
+_TURNS += (Transpose.TRANSPOSE, Transpose.ROTATE_90, Transpose.TRANSVERSE, Transpose.ROTATE_270)
 
-def jpeg(rgb: np.ndarray) -> bytes:
+
+def jpeg(rgb: np.ndarray, orientation: int = 1) -> bytes:
+    """Stores an upright picture as a camera does that was held in another way."""
+    image, exif = Image.fromarray(rgb), Image.Exif()
+    if orientation != 1:
+        image, exif[ExifTags.Base.Orientation] = image.transpose(_TURNS[orientation - 1]), orientation
     buffer = io.BytesIO()
-    Image.fromarray(rgb).save(buffer, "JPEG", quality=97, subsampling=0)
+    image.save(buffer, "JPEG", quality=97, subsampling=0, exif=exif)
     return buffer.getvalue()
 
 
 def indexed_png(ids: np.ndarray) -> bytes:
     image = Image.fromarray(ids)
-    image.putpalette(np.random.default_rng(0).integers(0, 256, 768, np.uint8).tobytes())
+    image.putpalette(bytes(3) + np.random.default_rng(0).integers(0, 256, 765, np.uint8).tobytes())
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return buffer.getvalue()
@@ -44,7 +52,7 @@ def discs(video: int, frame: int, height: int, width: int, objects: int) -> np.n
 class MadeSource:
     """Videos of discs whose colour tells their id."""
 
-    def __init__(self, name="made", videos=4, frames=12, size=(96, 128), objects=2, step=1, empty=()):
+    def __init__(self, name="made", videos=4, frames=12, size=(96, 128), objects=2, step=1, empty=(), orientations=(1,)):
         self.name, self.size = name, size
         self.masks = [discs(v, f, *size, 0 if v in empty else objects) for v in range(videos) for f in range(frames)]
         rows = [(r, i, (mask == i).sum()) for r, mask in enumerate(self.masks) for i in np.unique(mask[mask > 0])]
@@ -64,11 +72,14 @@ class MadeSource:
             binary=np.zeros(videos, bool),
             id_map=identity_map(),
             soft=np.array(False),
+            orientation=np.resize(np.uint8(orientations), count),
         )
 
     def fetch(self, records):
         masks = [self.masks[record] for record in records]
-        return [jpeg(colour_of(mask)) for mask in masks], [indexed_png(mask) for mask in masks]
+        turns = self.index.orientation[records].tolist()
+        images = [jpeg(colour_of(mask), turn) for mask, turn in zip(masks, turns, strict=True)]
+        return images, [indexed_png(mask) for mask in masks]
 
 
 def small(config: ConfigDict) -> ConfigDict:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from absl import flags
-from PIL import Image
+from PIL import ExifTags, Image, ImageFilter
 from tensorflow_datasets.core import shuffle
 
 from data.build import build, make_config
@@ -291,6 +291,108 @@ def test_order_holds_where_records_go_through_buckets(tmp_path, monkeypatch):
         path = root / "JPEGImages/480p" / "ab"[record // 30] / f"{record % 30:05d}.jpg"
         assert source.fetch([record])[0][0] == path.read_bytes()
     assert len(used) > 50  # each is sorted in memory: one for all records would hold the data set
+
+
+def own_set(root, names="v", frames=3):
+    folders.davis(root, {name: [[1]] * frames for name in names}, resolution=".")
+    shutil.rmtree(root / "ImageSets")
+    return root
+
+
+def test_frames_are_stored_as_they_are_and_compared_upright(tmp_path):
+    root = own_set(tmp_path / "in", frames=5)
+    for t, orientation in ((1, 6), (2, 3), (3, 8)):
+        path, exif = root / f"JPEGImages/v/{t:05d}.jpg", Image.Exif()
+        exif[ExifTags.Base.Orientation] = orientation
+        size = folders.SIZE if orientation == 3 else folders.SIZE[::-1]
+        Image.new("RGB", size[::-1]).save(path, exif=exif)
+    folders.png(root / "Annotations/v/00003.png", folders.squares(1, size=folders.SIZE[::-1]))
+    report = run(tmp_path, "davis", root, "folder")["train"]
+    assert report.problems == [
+        f"{root}/Annotations/v/00003.png: the mask has 24x32 pixels, its frame 32x24 when turned upright by its EXIF "
+        "orientation 8; draw masks on the upright frame; mask left out"
+    ]
+    (line,) = report.notes.lines()
+    assert "EXIF" in line and line.endswith(f"(such as {root}/JPEGImages/v/00001.jpg, orientation 6)")
+    source = open_source("davis/folder", tmp_path / "built")
+    assert source.index.orientation.tolist() == [1, 6, 3, 8, 1] and (source.index.sizes == folders.SIZE).all()
+    assert source.fetch([1])[0][0] == (root / "JPEGImages/v/00001.jpg").read_bytes()
+
+
+def test_own_masks_of_levels_and_with_255(tmp_path):
+    root = own_set(tmp_path / "in", frames=6)
+    sharp = Image.new("L", (32, 24))
+    sharp.paste(255, (8, 6, 24, 18))
+    levels = np.asarray(sharp.filter(ImageFilter.GaussianBlur(1)))
+    void = folders.squares(1, 255)
+    for t, mask in ((3, levels), (4, void)):
+        folders.png(root / f"Annotations/v/{t:05d}.png", mask, palette=False)
+    report = run(tmp_path, "davis", root, "folder")["train"]
+    (problem,) = report.problems
+    assert problem.startswith(f"{root}/Annotations/v/00003.png: ") and "mask_values=threshold" in problem
+    assert report.notes.lines() == [
+        f"255 beside other ids is void, not an object: 16 pixels in 1 of 5 masks (as {root}/Annotations/v/00004.png)"
+    ]
+    run(tmp_path, "davis", root, "folder", new_name="ids", fields=["mask_values=ids"])
+    run(tmp_path, "davis", root, "folder", new_name="soft", fields=["mask_values=threshold"])
+    objects = [open_source(f"davis/{name}", tmp_path / "built").index.objects(3) for name in ("folder", "ids", "soft")]
+    assert [sorted(found) for found in objects] == [[], sorted({*levels.ravel().tolist()} - {0, 255}), [1]]
+    assert objects[2][1] == (levels >= 128).sum()
+
+
+def test_fields_of_own_sets(tmp_path):
+    root = own_set(tmp_path / "in", "abc")
+    report = run(tmp_path, "davis", root, "folder", new_name="two", fields=["sequences=c, a"])["train"]
+    assert (report.videos, report.frames) == (2, 6)
+    with pytest.raises(DataError, match=r"no sequence 'x'; it has a, b, c"):
+        run(tmp_path, "davis", root, "folder", new_name="x", fields=["sequences=a,x"])
+    for name, old in (("1.5", "00000"), ("1.25", "00001"), ("10.0", "00002")):
+        for kind, suffix in (("JPEGImages", "jpg"), ("Annotations", "png")):
+            (root / f"{kind}/a/{old}.{suffix}").rename(root / f"{kind}/a/{name}.{suffix}")
+    fields = ["sequences=a"]
+    with pytest.raises(DataError, match="order=natural"):
+        run(tmp_path, "davis", root, "folder", new_name="y", fields=fields)
+    for order, names in (("decimal", ["1.25", "1.5", "10.0"]), ("natural", ["1.5", "1.25", "10.0"])):
+        run(tmp_path, "davis", root, "folder", new_name=order, fields=[*fields, f"order={order}"])
+        index = open_source(f"davis/{order}", tmp_path / "built").index
+        assert index.names.tolist() == names and index.numbers.tolist() == [0, 1, 2]
+
+
+def test_formats_that_cannot_be_built_are_named(tmp_path):
+    root = own_set(tmp_path / "in", frames=4)
+    for path in (root / "JPEGImages/v").iterdir():
+        Image.open(path).save(path.with_suffix(".png"))
+        path.unlink()
+    with pytest.raises(DataError, match=r"00000\.png: .*its format is PNG, but frames have to be JPEG: convert") as told:
+        run(tmp_path, "davis", root, "folder")
+    assert " at 0x" not in f"{told.value}"
+    root = own_set(tmp_path / "masks")
+    for path in (root / "Annotations/v").iterdir():
+        path.rename(path.with_suffix(".jpg"))
+    with pytest.raises(DataError, match=r"Annotations/v: .*masks have to be PNG"):
+        run(tmp_path, "davis", root, "folder")
+
+
+def test_names_that_cannot_be_folders(tmp_path):
+    for name in ("", "..", "a/b", "/a"):
+        with pytest.raises(DataError, match="cannot name"):
+            make_config("davis", "folder", name, [])
+    with pytest.raises(DataError, match="cannot name"):
+        make_config("davis", "2017_../..", None, [])
+    with pytest.raises(DataError, match=r"--split '\.\.'"):
+        run(tmp_path, "davis", tmp_path, "folder", splits=("..",))
+
+
+def test_fields_that_do_nothing_are_refused():
+    for config, fields in (
+        ("salient", ["objects=1"]),
+        ("one_object", ["mask_values=ids"]),
+        ("ids", ["masks=m"]),
+        ("ids", ["soft=true", "soft=false"]),
+        ("ids", ["mask_values=half"]),
+    ):
+        with pytest.raises(DataError, match=rf"--set {fields[-1]}"):
+            make_config("image_masks", config, "x", fields)
 
 
 def test_names_that_are_not_there(tmp_path):

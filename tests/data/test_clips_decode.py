@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from data.clips.decode import decode_image, decode_mask, readable_mask
 from tests.data.made import MadeSource, jpeg
@@ -99,6 +99,32 @@ def test_images_are_decoded_in_place_at_the_size_that_is_needed(shrink, divisor)
     assert np.abs(rgb[..., 0].mean(axis=0) + 0.5 - x)[1:-1].max() < 2  # the noise of JPEG is about 1
     assert np.abs(rgb[..., 1].mean(axis=1) + 0.5 - y)[1:-1].max() < 2
     assert rgb.shape[0] * rgb.shape[1] < 1.25 * (100 + 8 * divisor) * (90 + 8 * divisor) / divisor**2
+
+
+@pytest.mark.parametrize("divisor", [1, 2, 8])
+def test_windows_of_images_of_all_orientations_are_upright(divisor):
+    """They are cut from the whole stored image, shrunk, then turned by Pillow: the same bytes, at the same places."""
+    rng = np.random.default_rng(divisor)
+    for orientation in (*range(1, 9), *range(1, 9)):
+        height, width = rng.integers(9, 70, 2).tolist()
+        blocks = rng.integers(0, 256, (12, 12, 3), np.uint8).repeat(6, axis=0).repeat(6, axis=1)
+        stored = jpeg(np.ascontiguousarray(blocks[:height, :width]), orientation)
+        whole = Image.fromarray(tf.io.decode_jpeg(stored, ratio=divisor).numpy())
+        whole.getexif()[ExifTags.Base.Orientation] = orientation
+        upright = np.asarray(ImageOps.exif_transpose(whole))
+        left, right = np.sort(rng.uniform(-9, width + 9, 2))
+        top, bottom = np.sort(rng.uniform(-9, height + 9, 2))
+        size, window = tf.constant([height, width], tf.float32), tf.constant([left, top, right, bottom], tf.float32)
+        found = decode_image(tf.constant(stored), size, window, tf.constant(0.95 * divisor), tf.constant(orientation))
+        rgb, (x, y) = found.rgb.numpy(), found.corner.numpy()
+        # The stored image shrinks from its own corner: where that is on the right or below, its last block is the first.
+        over = np.array(upright.shape[1::-1]) - np.array([width, height]) / divisor
+        column, row = x + over[0] * (orientation in (2, 3, 6, 7)), y + over[1] * (orientation in (3, 4, 7, 8))
+        assert (column, row) == (int(column), int(row))
+        cut = upright[int(row) :, int(column) :][: rgb.shape[0], : rgb.shape[1]]
+        np.testing.assert_array_equal(rgb, cut)
+        assert divisor * x <= max(left, 0) and divisor * (x + rgb.shape[1]) >= min(right, width)
+        assert divisor * y <= max(top, 0) and divisor * (y + rgb.shape[0]) >= min(bottom, height)
 
 
 def test_empty_slots():

@@ -87,9 +87,9 @@ def test_masks_a_pixel_off_their_image_are_stretched(source):
     assert overlap(clips_of(config_with()), np.array([124, 116, 104])) >= 0.96
 
 
-def test_a_large_image_is_shrunk_without_moving(source):
-    """Decoded at a half, which must not shift it against its mask."""
-    large = made.MadeSource(videos=2, frames=4, size=(400, 500))
+def test_a_large_image_is_shrunk_and_turned_upright_without_moving(source):
+    """Decoded at a half, from all orientations, which must not shift it against its mask."""
+    large = made.MadeSource(videos=2, frames=4, size=(401, 499), orientations=range(1, 9))
     source.__dict__.update(large.__dict__)
     assert overlap(clips_of(config_with(resize=160, affine__clip={**PLAIN, "zoom": (0.5, 0.5)}), 4), np.full(3, 120)) >= 0.98
 

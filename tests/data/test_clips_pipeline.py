@@ -109,7 +109,9 @@ def test_clips_without_objects_are_drawn_again():
     sets = {"a": data.source("mostly_empty", still=False)}
     config = made.small(data.videos(sets, ((0, 0),)))
     config.min_area = 150  # many objects are too small at first, too
-    for batch in make_batches(config, batch=40, first_step=0, steps=2):
+    with pytest.warns(UserWarning, match="mostly_empty: 2 of 8 are videos with 3 annotated frames and an object"):
+        batches = list(make_batches(config, batch=40, first_step=0, steps=2))
+    for batch in batches:
         assert batch["valid"][:, 0].all()
         assert (batch["masks"][:, 0] > 0).any(axis=(1, 2)).all()
 

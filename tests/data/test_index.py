@@ -67,6 +67,12 @@ def test_saved_and_loaded(tmp_path):
         assert before.dtype == after.dtype
 
 
+def test_an_index_of_an_earlier_version_has_frames_as_they_are_stored(tmp_path):
+    arrays = {field.name: getattr(small_index(), field.name) for field in fields(Index) if field.name != "orientation"}
+    np.savez(tmp_path / "index.npz", **arrays)
+    assert load(tmp_path / "index.npz").orientation.tolist() == [1] * 5
+
+
 def test_what_is_no_index(tmp_path):
     path = tmp_path / "index.npz"
     with pytest.raises(DataError, match=r"index\.npz: cannot be read as an index: No such file.*; build"):

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.make_sample import FRAMES, render
+from data.make_sample import FRAMES, render, write_clip
+from hmmn_jax.errors import DataError
 from hmmn_jax.layouts import read_davis, read_image, read_mask
 
 ROOT = Path(__file__).parents[2] / "data" / "sample"
@@ -39,6 +40,19 @@ def test_object_2_is_hidden_and_comes_back_while_object_1_comes_nearer(areas):
     lowest = areas[:, 1].argmin()
     assert areas[lowest, 1] < 0.4 * areas[0, 1] and areas[lowest:, 1].max() > 1.3 * areas[lowest, 1]
     assert areas[-1, 0] > 1.5 * areas[0, 0]
+
+
+def test_no_file_is_replaced(tmp_path):
+    frames = [(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8))] * FRAMES
+    mine = tmp_path / "JPEGImages/240p/koi/00007.jpg"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with pytest.raises(DataError, match=r"00007\.jpg: is there already, with 0 more"):
+        write_clip(tmp_path, frames)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [mine] and mine.read_text() == "mine"
+    mine.unlink()
+    write_clip(tmp_path, frames)
+    assert sum(path.is_file() for path in tmp_path.rglob("*")) == 2 * FRAMES + 1 and not (tmp_path / ".sample.part").exists()
 
 
 def test_it_stays_small():

@@ -11,7 +11,8 @@ import pytest
 
 from data.build import build, main, make_config
 from data.source import open_source
-from hmmn_jax.errors import DataError
+from hmmn_jax.errors import ConfigError, DataError
+from hmmn_jax.io import record
 from tests.data import folders
 
 
@@ -115,10 +116,11 @@ def test_a_killed_build_never_looks_whole_and_can_be_started_again(built, tmp_pa
     while "reading" not in (line := killed.stderr.readline()):
         assert line, "the build ended"
     config = make_config("davis", "2017", None, [])
-    with pytest.raises(DataError, match="another build of this set is running"):
+    with pytest.raises(ConfigError, match=r"davis/2017/1\.0\.0: another run is writing to it"):
         build("davis", config, built / "in", tmp_path)
     killed.kill()
     killed.wait()
+    killed.stderr.close()
     with pytest.raises(DataError, match="2017: a build that was cut off midway"):
         open_source("davis/2017", tmp_path)
     build("davis", config, built / "in", tmp_path)
@@ -128,11 +130,72 @@ def test_a_killed_build_never_looks_whole_and_can_be_started_again(built, tmp_pa
 def test_the_command(built, tmp_path, monkeypatch, capsys):
     command = ["build", "davis", "--source", str(built / "in"), "--data_dir", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", command)
-    main()
+    assert main() == 0
     assert capsys.readouterr().out.splitlines() == [
         "davis/2017 train: 2 videos, 9 frames, 9 with masks, 3 objects",
         f"written to {tmp_path}/davis/2017/1.0.0; problems-SPLIT.txt there has all lines",
     ]
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2 and capsys.readouterr().err.startswith(f"data.build: {tmp_path}/davis/2017/1.0.0: is there")
+    assert main() == 2 and capsys.readouterr().err.startswith(f"data.build: {tmp_path}/davis/2017/1.0.0: is there")
+    monkeypatch.setattr(sys, "argv", [*command[:2], "--source", "~nobody-of-this-name/in", "--data_dir", str(tmp_path)])
+    assert main() == 2 and capsys.readouterr().err.startswith("data.build: ~nobody-of-this-name/in: ")
+
+
+def rebuild(built, tmp_path, **options):
+    return build("davis", make_config("davis", "2017", None, []), built / "in", tmp_path, **options)
+
+
+def test_files_of_others_stay_where_a_build_is_replaced(built, copy, tmp_path):
+    (copy / "notes.txt").write_text("mine")
+    rebuild(built, tmp_path, overwrite=True)
+    assert (copy / "notes.txt").read_text() == "mine"
+    problems = copy / "problems-train.txt"
+    problems.write_text("annotated by hand")
+    before = {path.name: path.read_bytes() for path in copy.iterdir()}
+    with pytest.raises(DataError, match=r"problems-train\.txt: not written by this program, or changed since"):
+        rebuild(built, tmp_path, overwrite=True)
+    assert before == {path.name: path.read_bytes() for path in copy.iterdir()}
+    problems.unlink()
+    rebuild(built, tmp_path, overwrite=True)
+    assert len(open_source("davis/2017", tmp_path).index.names) == 9
+
+
+def test_a_folder_without_a_record_is_left_as_it_is(built, copy, tmp_path):
+    (copy / "record.json").unlink()
+    before = {path.name: path.read_bytes() for path in copy.iterdir()}
+    for overwrite in (False, True):
+        with pytest.raises(DataError, match=r"1\.0\.0: holds files, but no record\.json .* build under another name with --as"):
+            rebuild(built, tmp_path, overwrite=overwrite)
+    assert before == {path.name: path.read_bytes() for path in copy.iterdir()}
+    assert len(open_source("davis/2017", tmp_path).index.names) == 9
+
+
+def test_an_overwriting_build_that_was_cut_off(built, copy, tmp_path, monkeypatch):
+    move, moved = record.move, []
+
+    def killed(source, target):
+        if len(moved) == 3:
+            raise KeyboardInterrupt
+        moved.append(target)
+        move(source, target)
+
+    monkeypatch.setattr(record, "move", killed)
+    with pytest.raises(KeyboardInterrupt):
+        rebuild(built, tmp_path, overwrite=True)
+    monkeypatch.undo()
+    with pytest.raises(DataError, match=r"1\.0\.0: a build that replaced an earlier one was cut off midway"):
+        open_source("davis/2017", tmp_path)
+    rebuild(built, tmp_path)
+    assert len(open_source("davis/2017", tmp_path).index.names) == 9
+
+
+def test_only_a_folder_with_the_mark_of_a_build_is_removed(built, tmp_path):
+    unfinished = tmp_path / ".unfinished/davis-2017.build"
+    unfinished.mkdir(parents=True)
+    (unfinished / "mine.txt").write_text("mine")
+    with pytest.raises(DataError, match=r"davis-2017\.build: in the way of the build"):
+        rebuild(built, tmp_path)
+    assert (unfinished / "mine.txt").read_text() == "mine"
+    (unfinished / ".unfinished-build").touch()
+    (unfinished / "elsewhere").symlink_to(built / "in")
+    rebuild(built, tmp_path)
+    assert not unfinished.exists() and (built / "in/JPEGImages").is_dir()

@@ -12,11 +12,11 @@ from PIL import Image
 
 from hmmn_jax.errors import DataError
 from hmmn_jax.evaluation import predict as module
-from hmmn_jax.evaluation.clips import Clip, open_sequence, open_video, read_given
+from hmmn_jax.evaluation.clips import Clip, open_sequence, open_video
 from hmmn_jax.evaluation.outputs import Outputs
 from hmmn_jax.evaluation.pictures import MovieWriter
 from hmmn_jax.inference import Result, Segmenter
-from hmmn_jax.layouts import Sequence, davis_palette, read_folder
+from hmmn_jax.layouts import Sequence, VideoFile, davis_palette, read_folder
 
 HEIGHT, WIDTH, FRAMES = 32, 48, 5
 
@@ -36,16 +36,23 @@ class Parrot(Segmenter):
                 yield Result(self.masks[index], (self.masks[index] == ids[:, None, None]).astype(np.float32), None, ids)
 
 
+def attempt(segmenter, clips, outputs):
+    """By one segmenter, into a folder that is this run's own."""
+    with outputs.run.locked():
+        outputs.run.claim({})
+        return module.predict([segmenter], clips, outputs)
+
+
 def predict(segmenter, clips, outputs):
-    """By one segmenter, with no failure."""
-    cost, failures = module.predict([segmenter], clips, outputs)
+    """With no failure."""
+    cost, failures = attempt(segmenter, clips, outputs)
     assert failures == {}
     return cost
 
 
 def failure(segmenter, clip, outputs):
     """What went wrong with the only clip."""
-    _, failures = module.predict([segmenter], [clip], outputs)
+    _, failures = attempt(segmenter, [clip], outputs)
     assert list(failures) == [clip.name]
     return failures[clip.name]
 
@@ -66,7 +73,9 @@ def clip(tmp_path):
 
 
 def files(folder: Path):
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    """All files but the record of the run."""
+    names = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return sorted(str(name) for name in names if name.parts[0] != "record")
 
 
 def test_masks_keep_names_ids_and_palette(clip, tmp_path):
@@ -96,18 +105,22 @@ def test_overlays_lie_on_their_own_frames(clip, tmp_path):
 
 def test_a_damaged_frame_in_the_middle_is_named_and_leaves_nothing(clip, tmp_path):
     sequence, masks = clip
-    bad = sequence.frames[3]
+    bad, opened = sequence.frames[3], open_sequence(sequence)
     bad.write_bytes(bad.read_bytes()[:200])
     outputs = Outputs(tmp_path / "run", overlays=True, movie="gif", save_scores=True)
-    assert bad.name in failure(Parrot(masks), open_sequence(sequence), outputs)
+    assert bad.name in failure(Parrot(masks), opened, outputs)
+    with pytest.raises(DataError, match=bad.name):
+        open_sequence(sequence)
     assert files(tmp_path / "run") == []
 
 
-def test_a_frame_of_another_size_is_an_error(clip, tmp_path):
+def test_a_frame_of_another_size_is_named_before_anything_is_segmented(clip, tmp_path):
     sequence, masks = clip
+    opened = open_sequence(sequence)
     Image.new("RGB", (WIDTH + 2, HEIGHT)).save(sequence.frames[2])
-    said = failure(Parrot(masks), open_sequence(sequence), Outputs(tmp_path / "run"))
-    assert "50x32 after frames of 48x32" in said
+    with pytest.raises(DataError, match=r"00005.jpg.*50x32"):
+        open_sequence(sequence)
+    assert "00005.jpg" in failure(Parrot(masks), opened, Outputs(tmp_path / "run"))  # it changed since
 
 
 def test_a_video_of_one_frame_has_nothing_to_segment(clip, tmp_path):
@@ -117,11 +130,10 @@ def test_a_video_of_one_frame_has_nothing_to_segment(clip, tmp_path):
     assert files(tmp_path / "run") == []
 
 
-def test_no_object_at_all_is_background_and_a_warning(clip, tmp_path):
+def test_no_object_at_all_is_background(clip, tmp_path):
     sequence, masks = clip
     Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint8)).save(sequence.masks[0])
-    with pytest.warns(UserWarning, match="no object"):
-        predict(Parrot(masks * 0), [open_sequence(sequence)], Outputs(tmp_path / "run"))
+    predict(Parrot(masks * 0), [open_sequence(sequence)], Outputs(tmp_path / "run"))
     assert len(files(tmp_path / "run")) == FRAMES
 
 
@@ -131,10 +143,10 @@ def test_a_mask_of_another_size(clip, tmp_path, width, fits):
     Image.fromarray(np.ones((HEIGHT, width), np.uint8)).save(sequence.masks[0])
     if fits:
         with pytest.warns(UserWarning, match="resized"):
-            assert read_given(open_sequence(sequence), HEIGHT, WIDTH)[0].shape == (HEIGHT, WIDTH)
+            assert open_sequence(sequence).read_given(HEIGHT, WIDTH)[0].shape == (HEIGHT, WIDTH)
     else:
         with pytest.raises(DataError, match=f"{width}x{HEIGHT}.*{WIDTH}x{HEIGHT}"):
-            read_given(open_sequence(sequence), HEIGHT, WIDTH)
+            open_sequence(sequence).read_given(HEIGHT, WIDTH)
 
 
 def test_a_missing_first_mask_is_named(clip):
@@ -149,14 +161,14 @@ def test_a_full_disk_is_told_and_the_others_go_on(clip, tmp_path, monkeypatch):
     replace = os.replace
 
     def full(source, target):
-        if "bee" in str(target) and "00006" in str(target):
+        if "bee" in str(target) and "masks" in str(target):
             raise OSError(errno.ENOSPC, "No space left on device")
         return replace(source, target)
 
     monkeypatch.setattr(os, "replace", full)
-    _, failures = module.predict([Parrot(masks)], clips, Outputs(tmp_path / "run"))
+    _, failures = attempt(Parrot(masks), clips, Outputs(tmp_path / "run"))
     assert list(failures) == ["bee"] and "No space left" in failures["bee"]
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["masks"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["masks", "record"]
     assert sorted(path.name for path in (tmp_path / "run" / "masks").iterdir()) == ["ant", "cow"]
     monkeypatch.undo()
     parrot = Parrot(masks)
@@ -173,37 +185,58 @@ def test_memory_that_runs_out_is_a_failure_of_its_clip(clip, tmp_path):
     assert "max_memory_frames" in failure(Full(masks), open_sequence(sequence), Outputs(tmp_path / "run"))
 
 
-def test_a_folder_that_cannot_be_made(clip, tmp_path):
-    sequence, masks = clip
-    (tmp_path / "file").write_text("")
-    assert "cannot be written" in failure(Parrot(masks), open_sequence(sequence), Outputs(tmp_path / "file" / "run"))
-
-
 def test_what_is_there_is_left_alone_until_its_files_change_or_more_is_wanted(clip, tmp_path):
+    """Digests decide, never times."""
     sequence, masks = clip
     parrot, outputs = Parrot(masks), Outputs(tmp_path / "run")
-    for _ in range(2):
+
+    def runs(outputs=outputs):
         predict(parrot, [open_sequence(sequence)], outputs)
-    assert parrot.runs == 1
-    predict(parrot, [open_sequence(sequence)], dataclasses.replace(outputs, overlays=True))
-    assert parrot.runs == 2
-    later = (outputs.folder / "masks" / "cat").stat().st_mtime + 10
-    os.utime(sequence.masks[0], (later, later))
-    predict(parrot, [open_sequence(sequence)], outputs)
-    assert parrot.runs == 3
-    os.utime(sequence.masks[0], (0, 0))
+        return parrot.runs
+
+    assert [runs(), runs()] == [1, 1]
+    assert [runs(dataclasses.replace(outputs, overlays=True)) for _ in range(2)] == [2, 2]
+    assert runs() == 2  # overlays are more than is wanted
+    os.utime(sequence.masks[0], (0, 2**31))
+    assert runs() == 2
     (outputs.folder / "masks" / "cat" / "00005.png").unlink()
-    predict(parrot, [open_sequence(sequence)], outputs)
-    assert parrot.runs == 4 and len(list((outputs.folder / "masks" / "cat").iterdir())) == FRAMES
+    assert runs() == 3
+    frame = Image.open(sequence.frames[3])
+    frame.putpixel((0, 0), (255, 0, 255))
+    frame.save(sequence.frames[3])
+    assert [runs(), runs()] == [4, 4] and len(list((outputs.folder / "masks" / "cat").iterdir())) == FRAMES
+    gif = dataclasses.replace(outputs, movie="gif")
+    assert [runs(gif), runs(gif), runs(dataclasses.replace(gif, fps=5.0))] == [5, 5, 6]
 
 
-def test_leftovers_of_a_killed_run_are_cleared_away(clip, tmp_path):
+def test_what_a_user_put_into_the_folder_stays(clip, tmp_path):
     sequence, masks = clip
-    left = tmp_path / "run" / ".parts" / "cat" / "masks" / "99999.png"
-    left.parent.mkdir(parents=True)
-    left.write_bytes(b"half")
-    predict(Parrot(masks), [open_sequence(sequence)], Outputs(tmp_path / "run"))
-    assert files(tmp_path / "run") == [f"masks/cat/{t + 3:05d}.png" for t in range(FRAMES)]
+    outputs, opened = Outputs(tmp_path / "run"), open_sequence(sequence)
+    predict(Parrot(masks), [opened], outputs)
+    ours = tmp_path / "run/masks/cat/00005.png"
+    for path in (ours, ours.with_name("notes.txt")):
+        path.write_text("the user's")
+    parrot = Parrot(masks)
+    assert f"{ours}: not written by this program, or changed since" in failure(parrot, opened, outputs)
+    assert parrot.runs == 0 and ours.read_text() == "the user's"
+    ours.unlink()
+    predict(parrot, [opened], outputs)
+    assert parrot.runs == 1 and len(files(tmp_path / "run")) == FRAMES + 1
+
+
+def test_a_folder_that_is_removed_meanwhile_is_told_and_does_not_come_back(clip, tmp_path):
+    sequence, masks = clip
+
+    class Removing(Parrot):
+        def run(self, frames, mask, later=None):
+            for index, result in enumerate(super().run(frames, mask)):
+                if index == 1:
+                    (tmp_path / "run").rename(tmp_path / "elsewhere")
+                yield result
+
+    said = failure(Removing(masks), open_sequence(sequence), Outputs(tmp_path / "run"))
+    assert "was removed or moved while the run was writing to it" in said
+    assert not (tmp_path / "run").exists()
 
 
 def test_each_process_takes_its_share(clip, tmp_path, monkeypatch):
@@ -233,8 +266,21 @@ def test_a_video_file_gives_numbered_frames(clip, tmp_path):
     with MovieWriter(tmp_path / "cat.mp4", 10) as movie:
         for frame in sequence.frames:
             movie.write(np.asarray(Image.open(frame)))
-    predict(Parrot(masks), [open_video(tmp_path / "cat.mp4", sequence.masks[0])], Outputs(tmp_path / "run"))
+    predict(Parrot(masks), [open_video(tmp_path / "cat.mp4", sequence.masks)], Outputs(tmp_path / "run"))
     assert files(tmp_path / "run") == [f"masks/cat/{t:05d}.png" for t in range(FRAMES)]
+
+
+def test_a_movie_has_the_rate_of_its_video(clip, tmp_path):
+    pytest.importorskip("imageio_ffmpeg")
+    sequence, masks = clip
+    with MovieWriter(tmp_path / "cat.mp4", 30) as movie:
+        for frame in sequence.frames:
+            movie.write(np.asarray(Image.open(frame)))
+    video = open_video(tmp_path / "cat.mp4", sequence.masks)
+    predict(Parrot(masks), [video], Outputs(tmp_path / "run", movie="mp4"))
+    assert VideoFile(tmp_path / "run/movies/cat.mp4").fps == 30
+    predict(Parrot(masks), [open_sequence(sequence)], Outputs(tmp_path / "images", movie="mp4"))
+    assert VideoFile(tmp_path / "images/movies/cat.mp4").fps == 10
 
 
 def test_compilation_is_counted_apart(clip, tmp_path):

@@ -14,13 +14,14 @@ from PIL import Image
 from hmmn_jax.errors import DataError
 from hmmn_jax.evaluation import report as module
 from hmmn_jax.evaluation.charts import gauge, percent, time_chart
+from hmmn_jax.evaluation.clips import open_sequence
 from hmmn_jax.evaluation.film import film_strip, spread_frames, telling_frames
 from hmmn_jax.evaluation.pictures import outline
 from hmmn_jax.evaluation.predict import Cost
 from hmmn_jax.evaluation.report import write_report
-from hmmn_jax.evaluation.score_files import discard_scores, score_folder
 from hmmn_jax.evaluation.scores import SequenceScores
 from hmmn_jax.layouts import Sequence, write_mask
+from tests.evaluation.plans import scored
 
 HEIGHT, WIDTH, FRAMES = 30, 44, 6
 EVIL = """<script>alert("1")</script>&'"""
@@ -68,7 +69,7 @@ def box(y, x, value):
 
 
 def made(root, names):
-    """Sequences of two boxes; of the first the prediction is perfect, of each further one it strays the more."""
+    """Videos of two boxes; of the first the prediction is perfect, of each further one it strays the more."""
     sequences = []
     for place, name in enumerate(names):
         folder = root / "data" / f"{place}"
@@ -83,13 +84,13 @@ def made(root, names):
                 root / "pred" / name / f"{t:05d}.png", box(2 + t, 4 + place * t, 1) + box(15, 25, 2) * (t < 3 or not place)
             )
         sequences.append(Sequence(name, tuple(frames), masks))
-    return sequences
+    return [open_sequence(sequence) for sequence in sequences]
 
 
 @pytest.fixture
 def world(tmp_path):
     sequences = made(tmp_path, ("good", "middling", "bad"))
-    return tmp_path, sequences, score_folder(tmp_path / "pred", sequences, False)
+    return tmp_path, sequences, scored(tmp_path / "pred", sequences)
 
 
 def test_every_figure_is_on_the_page_and_the_worst_comes_first(world):
@@ -144,7 +145,7 @@ def test_nothing_comes_from_outside(world):
 def test_hostile_names_stay_text(tmp_path):
     evil = EVIL.replace("/", "\u2215")  # a name of a folder has none
     sequences = made(tmp_path, (evil, "$title"))
-    scores = score_folder(tmp_path / "pred", sequences, False)
+    scores = scored(tmp_path / "pred", sequences)
     about = {EVIL: EVIL, "config": {EVIL: [EVIL]}}
     paper = {"benchmark": EVIL, "figures": {EVIL: 0.5, f"J&F{EVIL}": 0.5}}
     write_report(tmp_path, sequences, tmp_path / "pred", about, scores, paper=paper)
@@ -199,8 +200,6 @@ def test_whole_or_not_at_all_and_never_an_old_one(world, monkeypatch):
         write_report(root / "run", sequences, root / "pred", {}, scores)
     assert [path.name for path in (root / "run").iterdir()] == ["report.html"]
     assert (root / "run/report.html").read_bytes() == before
-    discard_scores(root / "run")
-    assert not any((root / "run").iterdir())
 
 
 class TestFilm:
@@ -242,7 +241,7 @@ class TestFilm:
 class TestCharts:
     def test_a_line_goes_through_the_values(self):
         scores = SequenceScores("x", ("a", "b", "c"), np.array([[0.0, 0.25, 1.0]]), np.array([[1.0, 1.0, 0.5]]))
-        chart = time_chart(scores, 1, {2: 7})
+        chart = time_chart(scores, 1, {3: 7})
         assert (
             'class="j" d="M0.0 100.0L500.0 75.0L1000.0 0.0"' in chart
             and 'class="f" d="M0.0 0.0L500.0 0.0L1000.0 50.0"' in chart

@@ -9,9 +9,13 @@ from PIL import Image
 
 from hmmn_jax.errors import DataError
 from hmmn_jax.evaluation import score_files as module
-from hmmn_jax.evaluation.score_files import discard_scores, score_folder, score_table, write_scores
-from hmmn_jax.evaluation.scores import score_sequence
+from hmmn_jax.evaluation.clips import open_sequence
+from hmmn_jax.evaluation.score_files import score_folder, score_table, write_scores
+from hmmn_jax.evaluation.score_plan import plan_all
+from hmmn_jax.evaluation.scores import Rule, score_sequence
 from hmmn_jax.layouts import Sequence, read_davis, write_mask
+from hmmn_jax.layouts.notes import Notes
+from tests.evaluation.plans import plans, scored
 
 HEIGHT, WIDTH = 40, 56
 LENGTHS = {"cat": 5, "dog": 4}
@@ -52,7 +56,7 @@ def same(found, expected):
 @pytest.mark.parametrize("single_object", [False, True])
 def test_files_score_as_arrays_do(world, single_object):
     folder, sequences, arrays = world
-    found = score_folder(folder, sequences, single_object)
+    found = scored(folder, sequences, single_object)
     for scores, (name, (pred, truth)) in zip(found, arrays.items(), strict=True):
         assert same(scores, score_sequence(pred, truth, single_object, name))
         assert 0 < scores.j.mean() < 1 and scores.j.shape[0] == (1 if single_object else 2)
@@ -61,21 +65,21 @@ def test_files_score_as_arrays_do(world, single_object):
 def test_several_processes_score_alike_and_name_mistakes(world, monkeypatch):
     folder, sequences, _ = world
     monkeypatch.setattr(module, "FRAMES_WORTH_A_PROCESS", 1)
-    assert all(map(same, score_folder(folder, sequences, False, processes=2), score_folder(folder, sequences, False)))
+    assert all(map(same, scored(folder, sequences, processes=2), scored(folder, sequences)))
     (folder / "dog" / "00002.png").write_bytes(b"")
-    with pytest.raises(DataError, match=r"dog/00002.png: an empty file"):
-        score_folder(folder, sequences, False, processes=2)
+    scores, failures = score_folder(folder, plans(sequences), processes=2)
+    assert [s.name for s in scores] == ["cat"] and "dog/00002.png: an empty file" in failures["dog"]
 
 
 def test_masks_of_0_and_255_and_annotations_one_pixel_off(world):
     folder, sequences, arrays = world
     for t in range(5):
         write_mask(sequences[0].masks[t], (arrays["cat"][0][t] > 0).astype(np.uint8) * 255)
-    scores = score_folder(folder, sequences[:1], single_object=True)
+    scores = scored(folder, sequences[:1], single_object=True)
     assert (scores[0].j == 1).all() and (scores[0].f == 1).all()
     write_mask(sequences[0].masks[1], np.zeros((HEIGHT, WIDTH - 1), np.uint8))
     with pytest.warns(UserWarning, match="00001.png: the mask has 55x40"):
-        assert score_folder(folder, sequences[:1], single_object=True)[0].j.tolist() == [[0, 1, 1]]
+        assert scored(folder, sequences[:1], single_object=True)[0].j.tolist() == [[0, 1, 1]]
 
 
 def _missing(folder, sequences):
@@ -120,22 +124,25 @@ def _too_short(folder, sequences):
         (_wrong_size, "pred/dog/00001.png: 56x41 pixels; its frame has 56x40"),
         (_wrong_format, "pred/dog/00001.png: a mask in JPEG format"),
         (_truncated, "pred/dog/00001.png: "),
-        (_no_annotation, "dog: no annotation of 00001.jpg (3 of 4 frames lack one)"),
+        (_no_annotation, "dog: no annotation of frame 00001 (3 of 4 frames lack one)"),
         (_too_short, "dog: 2 frames"),
     ],
 )
 def test_mistakes_name_the_file(world, harm, said):
     folder, sequences, _ = world
+    """And the others are scored."""
     harm(folder, sequences)
-    with pytest.raises(DataError) as error:
-        score_folder(folder, sequences, False)
-    assert said in str(error.value) and "\n" not in str(error.value)
+    planned, wrong = plan_all(map(open_sequence, sequences), Rule(), Notes())
+    scores, failures = score_folder(folder, planned)
+    (message,) = (wrong | failures).values()
+    assert said in message and "\n" not in message
+    assert [s.name for s in scores] == ["cat"]
 
 
 def test_written_figures_are_whole_and_full(world, tmp_path):
     folder, sequences, _ = world
     run = tmp_path / "run"
-    scores = score_folder(folder, sequences, False)
+    scores = scored(folder, sequences)
     write_scores(run, scores, {"masks": "pred"})
     assert sorted(path.name for path in run.iterdir()) == ["per_frame.csv", "per_sequence.csv", "summary.json"]
 
@@ -162,23 +169,20 @@ def test_written_figures_are_whole_and_full(world, tmp_path):
     assert (last["sequence"], last["object"], last["frame"]) == ("dog", "2", "00002")
     assert (float(last["J"]), float(last["F"])) == (scores[1].j[1, 1], scores[1].f[1, 1])
 
-    discard_scores(run)
-    assert not any(run.iterdir())
-    discard_scores(run)
-
 
 def test_the_table_has_every_sequence_and_the_mean(world):
     folder, sequences, _ = world
-    scores = score_folder(folder, sequences, False)
+    scores = scored(folder, sequences)
     lines = score_table(scores).splitlines()
     assert [line.split()[0] for line in lines[1:3]] == ["cat", "dog"]
     assert lines[-1].startswith("mean over objects") and lines[-1].split()[3] == "4"
     assert lines[1].split()[4] == f"{scores[0].j.mean():.3f}"
     assert len({len(line) for line in lines}) == 1
+    assert "owl                not scored" in score_table(scores, {"owl": "no annotation"}).splitlines()
 
 
 def test_a_folder_that_cannot_be_written(world, tmp_path):
     folder, sequences, _ = world
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written"):
-        write_scores(tmp_path / "file" / "run", score_folder(folder, sequences, False), {})
+        write_scores(tmp_path / "file" / "run", scored(folder, sequences), {})

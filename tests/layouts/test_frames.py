@@ -1,12 +1,14 @@
 """Folders of images in natural order; video files as frames."""
 
 import os
+import shutil
 import sys
 
 import numpy as np
 import pytest
 
 from hmmn_jax.errors import DataError
+from hmmn_jax.layouts import Notes
 from hmmn_jax.layouts.frames import VideoFile, list_frames
 
 
@@ -35,6 +37,64 @@ class TestListFrames:
         touch(tmp_path, "1.jpg", "._1.jpg", ".2.png", "Thumbs.db", "notes.txt", "boxes.json")
         (tmp_path / "3.png").mkdir()
         assert list_frames(tmp_path) == (tmp_path / "1.jpg",)
+
+    def test_what_is_left_out_is_told(self, tmp_path):
+        touch(tmp_path, "1.jpg", ".DS_Store", "._1.jpg", "notes.txt", "2.heic", "3.GIF")
+        (tmp_path / "4.png").mkdir()
+        os.mkfifo(tmp_path / "5.jpg")
+        (tmp_path / "old").symlink_to("gone")
+        notes = Notes()
+        assert list_frames(tmp_path, notes=notes) == (tmp_path / "1.jpg",)
+        (line,) = notes.lines()
+        parts = [
+            f"2 hidden (such as {tmp_path}/.DS_Store)",
+            f"2 pictures of a kind that is not read (such as {tmp_path}/2.heic)",
+            f"1 folder ({tmp_path}/4.png)",
+            f"1 pipe and such ({tmp_path}/5.jpg)",
+            f"1 file other than images ({tmp_path}/notes.txt)",
+            f"1 link to what is not there ({tmp_path}/old)",
+        ]
+        assert line == f"files left out: {', '.join(parts)}"
+
+    def test_links(self, tmp_path):
+        touch(tmp_path / "store", "0.jpg", "1.jpg")
+        (tmp_path / "seq").mkdir()
+        for i in range(4):
+            (tmp_path / "seq" / f"{i}.jpg").symlink_to(tmp_path / "store" / f"{i}.jpg")
+        with pytest.raises(DataError, match=r"seq/2\.jpg: a link to .*store/2\.jpg, which is not there \(2 of 4 files\)"):
+            list_frames(tmp_path / "seq")
+        touch(tmp_path / "store", "2.jpg", "3.jpg")
+        assert len(list_frames(tmp_path / "seq")) == 4
+        (tmp_path / "clip").symlink_to("gone")
+        with pytest.raises(DataError, match=r"clip: a link to gone, which is not there"):
+            list_frames(tmp_path / "clip")
+
+    def test_only_pictures_of_other_kinds(self, tmp_path):
+        touch(tmp_path, "1.heic", "2.heic", "3.gif", "notes.txt")
+        with pytest.raises(DataError, match=r"no images of a kind that is read, found 2 \.heic, 1 \.gif; convert"):
+            list_frames(tmp_path)
+
+    def test_the_mask_under_every_name(self, tmp_path, monkeypatch):
+        touch(tmp_path / "clip", "1.jpg", "2.jpg")
+        (tmp_path / "clip" / "m.png").write_bytes(b"mask")
+        shutil.copy(tmp_path / "clip" / "m.png", tmp_path / "clip" / "m copy.png")
+        (tmp_path / "clip" / "n.png").symlink_to("m.png")
+        (tmp_path / "link").symlink_to("clip")
+        monkeypatch.chdir(tmp_path / "clip")
+        for mask in ("m.png", "../clip/m.png", tmp_path / "link" / "m.png", "n.png", "m copy.png"):
+            notes = Notes()
+            assert [path.name for path in list_frames(tmp_path / "clip", mask, notes=notes)] == ["1.jpg", "2.jpg"]
+            assert sum(len(examples) for examples in notes.topics["files left out"].values()) == 3
+
+    def test_a_name_composed_and_decomposed(self, tmp_path):
+        touch(tmp_path, "e\u0301.jpg", "\u00e9.png")
+        with pytest.raises(DataError, match=r"both .* and .*; keep frames apart"):
+            list_frames(tmp_path)
+
+    def test_home(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("HOME", str(tmp_path))
+        touch(tmp_path / "clip", "1.jpg", "m.png")
+        assert list_frames("~/clip", "~/clip/m.png") == (tmp_path / "clip" / "1.jpg",)
 
     def test_a_mask_among_the_frames_can_be_left_out(self, tmp_path, monkeypatch):
         touch(tmp_path, "1.jpg", "1.png", "2.jpg")
@@ -107,6 +167,11 @@ class TestVideoFile:
         (tmp_path / "a.mkv").write_bytes(whole[: len(whole) // 2])
         with pytest.warns(UserWarning, match=r"ends after \d+ of about 40 frames"):
             assert 0 < len(list(VideoFile(tmp_path / "a.mkv"))) < 30
+
+    def test_a_name_that_cannot_name_a_sequence(self, tmp_path):
+        (tmp_path / "..mp4").write_bytes(b"any")
+        with pytest.raises(DataError, match=r"\.\.mp4: '\.' cannot name a sequence"):
+            VideoFile(tmp_path / "..mp4")
 
     def test_missing_file_and_folder(self, tmp_path):
         with pytest.raises(DataError, match="no such file"):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hmmn_jax.errors import DataError
-from hmmn_jax.layouts.images import decode_mask, fit_mask, read_ids, read_image, read_mask, settle_ids, write_mask
+from hmmn_jax.errors import ConfigError, DataError
+from hmmn_jax.layouts.images import decode_mask, fit_mask, is_binary, read_ids, read_image, read_mask, settle_ids, write_mask
 
 COLOURS = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[10, 20, 30], [255, 255, 255], [0, 0, 0]]], np.uint8)
 IDS = np.array([[0, 1, 1], [2, 2, 0]], np.uint8)
@@ -147,6 +147,20 @@ class TestReadMask:
             read_mask(path)
         one_line_error(caught, str(path), found)
 
+    def test_a_palette_whose_background_is_drawn_in_black(self, tmp_path):
+        def indexed(*colours):
+            image = Image.fromarray(IDS)
+            image.putpalette([value for colour in colours for value in colour])
+            return save(tmp_path / "a.png", image)
+
+        swapped = indexed((128, 0, 0), (0, 0, 0), (0, 128, 0))  # 1 is background
+        np.testing.assert_array_equal(read_ids(swapped), [[1, 0, 0], [2, 2, 1]])
+        np.testing.assert_array_equal(read_ids(swapped, "ids"), IDS)
+        np.testing.assert_array_equal(read_mask(indexed((255, 255, 255), (0, 0, 0), (0, 0, 0))), [[1, 0, 0], [0, 0, 1]])
+        np.testing.assert_array_equal(read_ids(indexed((9, 9, 9), (8, 8, 8), (7, 7, 7), (0, 0, 0))), IDS)
+        with pytest.raises(DataError, match="a colour outside the DAVIS palette"):
+            read_ids(indexed((1, 2, 3), (0, 0, 0), (0, 128, 0)))
+
     def test_a_jpeg_is_no_mask_whatever_its_name(self, tmp_path):
         path = save(tmp_path / "a.png", IDS, format="JPEG")
         with pytest.raises(DataError, match="JPEG format; only PNG"):
@@ -159,6 +173,39 @@ class TestReadMask:
             read_mask(path)
 
 
+class TestValuesOfAMask:
+    @pytest.fixture
+    def smooth(self, tmp_path):
+        disc = np.hypot(*np.ogrid[-16:16, -24:24]) < 12
+        fine = Image.fromarray(np.kron(disc, np.ones((4, 4))).astype(np.uint8) * 255)
+        return save(tmp_path / "smooth.png", fine.resize((48, 32), Image.Resampling.BILINEAR))
+
+    def test_levels_are_refused_where_they_are_looked_for(self, smooth):
+        levels = np.asarray(Image.open(smooth))
+        np.testing.assert_array_equal(read_ids(smooth), levels)
+        np.testing.assert_array_equal(read_ids(smooth, "ids", check_levels=True), levels)
+        with pytest.raises(DataError) as caught:
+            read_mask(smooth, check_levels=True)
+        one_line_error(caught, "smooth.png", "grey values", "mask_values=threshold", "mask_values=ids")
+
+    def test_a_threshold(self, smooth, tmp_path):
+        expected = np.asarray(Image.open(smooth)) >= 128
+        for mode in ("L", "LA"):
+            path = save(tmp_path / "a.png", Image.open(smooth).convert(mode))
+            np.testing.assert_array_equal(read_mask(path, "threshold", check_levels=True), expected)
+        np.testing.assert_array_equal(decode_mask(grey_png(1, [0, 1] * 4), "a.png", values="threshold"), [[0, 1] * 4])
+        indexed, colour = (save(tmp_path / f"{mode}.png", Image.open(smooth).convert(mode)) for mode in ("P", "RGB"))
+        np.testing.assert_array_equal(read_ids(indexed, "threshold"), read_ids(indexed))
+        with pytest.raises(DataError, match="threshold is for grey masks"):
+            read_mask(colour, "threshold")
+
+    def test_ids_pass_and_other_words_do_not(self, tmp_path):
+        path = save(tmp_path / "a.png", np.repeat(np.arange(20, dtype=np.uint8), 8)[None].repeat(9, 0))
+        np.testing.assert_array_equal(read_ids(path, check_levels=True), np.asarray(Image.open(path)))
+        with pytest.raises(ConfigError, match="mask_values is 'colours', expected ids or threshold, or nothing"):
+            read_ids(path, "colours")
+
+
 @pytest.mark.parametrize(
     ("ids", "settled"),
     [([0, 0], [0, 0]), ([0, 255], [0, 1]), ([255, 255], [1, 1]), ([255, 1], [0, 1]), ([0, 7], [0, 7]), ([254, 255], [254, 0])],
@@ -167,6 +214,14 @@ def test_settle_ids(ids, settled):
     result = settle_ids(np.array([ids], np.uint8))
     assert result.dtype == np.uint8
     np.testing.assert_array_equal(result, [settled])
+
+
+def test_255_is_settled_for_a_whole_video():
+    empty, only, void = (np.array([[0, value]], np.uint8) for value in (0, 255, 3))
+    gone = np.array([[0, 255]], np.uint8)  # the object left, its void stayed
+    assert is_binary([only, empty]) and not is_binary([void, gone])
+    np.testing.assert_array_equal(settle_ids(gone, binary=False), [[0, 0]])
+    np.testing.assert_array_equal(settle_ids(only, binary=True), [[0, 1]])
 
 
 def grey_png(bits, values):
@@ -225,6 +280,14 @@ class TestFitMask:
         with pytest.raises(DataError) as caught:
             fit_mask(IDS, *size, "m.png")
         one_line_error(caught, "m.png", "3x2", f"{size[1]}x{size[0]}")
+
+    def test_swapped_sides_of_a_turned_frame(self):
+        with pytest.raises(DataError) as caught:
+            fit_mask(np.zeros((8, 12), np.uint8), 12, 8, "m.png", exif=True)
+        one_line_error(caught, "12x8", "8x12", "EXIF", "draw the mask on the upright picture")
+        for size, exif in (((12, 8), False), ((20, 30), True)):
+            with pytest.raises(DataError, match="give a mask made for this frame"):
+                fit_mask(np.zeros((8, 12), np.uint8), *size, "m.png", exif=exif)
 
 
 class TestWriteMask:

@@ -1,9 +1,12 @@
 """DAVIS folders of every vintage, made of empty files: nothing here opens an image."""
 
+import os
+
 import pytest
 
-from hmmn_jax.errors import DataError
-from hmmn_jax.layouts.sequences import list_davis_splits, read_davis, read_folder, read_sequence, read_unlisted
+from hmmn_jax.errors import ConfigError, DataError
+from hmmn_jax.layouts import Notes
+from hmmn_jax.layouts.sequences import find_unlisted, list_davis_splits, read_davis, read_folder, read_sequence, read_unlisted
 
 
 def make(root, *paths):
@@ -108,7 +111,9 @@ class TestReadDavis:
         with raises("480p/empty: no images"):
             read_davis(davis, 2017, "empties")
 
-    @pytest.mark.parametrize("line", ["../../secret", "a\\b", "..", "/JPEGImages/480p/swan"])
+    @pytest.mark.parametrize(
+        "line", ["../../secret", "a\\b", "..", "/JPEGImages/480p/swan", "a\0b", "/JPEGImages/480p/../0.jpg /a/0.png"]
+    )
     def test_lists_name_sequences_not_places(self, davis, line):
         write_list(davis, "2017/odd.txt", "swan", line)
         with raises(r"odd\.txt: line 2"):
@@ -130,6 +135,28 @@ class TestReadSequence:
     def test_files_that_are_no_masks_do_not_count(self, davis):
         make(davis, "Annotations/480p/bear/00001.json", "Annotations/480p/bear/00009.png")
         assert list(read_sequence(davis, "bear", "480p").masks) == [0]
+
+    def test_other_masks_are_told(self, davis):
+        make(davis, "Annotations/480p/bear/00001.json", "Annotations/480p/bear/00009.png")
+        notes = Notes()
+        read_sequence(davis, "bear", "480p", notes=notes)
+        (line,) = notes.lines()
+        folder = davis / "Annotations/480p/bear"
+        assert f"1 file other than PNGs ({folder}/00001.json), 1 mask that no frame is named as ({folder}/00009.png)" in line
+
+    def test_names_composed_and_decomposed(self, davis):
+        make(davis, "JPEGImages/480p/cow/e\u03010.jpg", "Annotations/480p/cow/\u00e90.png")
+        write_list(davis, "2017/cow.txt", "/JPEGImages/480p/cow/\u00e90.jpg /Annotations/480p/cow/\u00e90.png")
+        (cow,) = read_davis(davis, 2017, "cow")
+        assert cow.frame_names == ("e\u03010",) and [path.name for path in cow.masks.values()] == ["\u00e90.png"]
+        make(davis, "Annotations/480p/cow/e\u03010.png")
+        with raises("both .* and", "keep one mask of a frame"):
+            read_davis(davis, 2017, "cow")
+
+    def test_a_mask_that_is_a_link_to_nothing(self, davis):
+        os.symlink("gone.png", davis / "Annotations/480p/bear/00001.png")
+        with raises(r"00001\.png: a link to gone\.png, which is not there"):
+            read_sequence(davis, "bear", "480p")
 
     def test_masks_of_other_names(self, davis):
         make_sequence(davis, "cow", range(2), [])
@@ -156,6 +183,51 @@ class TestReadUnlisted:
             read_unlisted(tmp_path)
 
 
+class TestFindUnlisted:
+    @pytest.fixture
+    def mine(self, tmp_path):
+        make(tmp_path, "JPEGImages/a/10.jpg", "JPEGImages/a/9.jpg", "Annotations/a/9.png")
+        make(tmp_path, "JPEGImages/b/0.5.jpg", "JPEGImages/b/0.25.jpg", "Annotations/b/0.25.png")
+        return tmp_path
+
+    def test_folders_that_are_no_sequences(self, mine):
+        make(mine, "JPEGImages/@eaDir/a/INFO", "JPEGImages/@eaDir/thumb.jpg", "JPEGImages/docs/notes.txt")
+        make(mine, "JPEGImages/phone/0.heic", "JPEGImages/gone/notes.txt", "Annotations/gone/0.png")
+        os.symlink("nowhere", mine / "JPEGImages/moved")
+        notes = Notes()
+        readers = find_unlisted(mine, notes=notes)
+        assert list(readers) == ["a", "b", "gone", "moved", "phone"]
+        assert notes.lines() == [f"folders left out: 2 without images and masks (such as {mine}/JPEGImages/@eaDir)"]
+        for name, found in (("gone", "no images"), ("moved", "a link to nowhere"), ("phone", r"found 1 \.heic")):
+            with raises(f"JPEGImages/{name}: ", found):
+                readers[name]()
+
+    def test_beside_a_resolution(self, tmp_path):
+        make(tmp_path, "JPEGImages/720p/a/0.jpg", "JPEGImages/@eaDir/a/0.jpg", "Annotations/720p/a/0.png")
+        make(tmp_path, "JPEGImages/__MACOSX/a/._0.jpg", "JPEGImages/720p/._a.jpg")
+        assert list(find_unlisted(tmp_path)) == ["a"]
+
+    def test_some_by_name(self, mine):
+        assert list(find_unlisted(mine, names=["a"])) == ["a"]
+        with raises("no sequence 'c'", "it has a, b"):
+            find_unlisted(mine, names=["a", "c"])
+
+    def test_the_order_and_notes_reach_the_frames(self, mine):
+        notes = Notes()
+        (only,), problems = read_unlisted(mine, notes=notes)
+        assert only.frame_names == ("9", "10") and len(problems) == 1 and "different orders" in problems[0]
+        assert notes.lines()[0].startswith("order of frames: 1 folder in natural order")
+        sequences, problems = read_unlisted(mine, order="decimal")
+        assert [s.frame_names for s in sequences] == [("9", "10"), ("0.25", "0.5")] and problems == []
+        with pytest.raises(ConfigError, match="order is 'x'"):
+            read_unlisted(mine, order="x")
+
+    def test_a_folder_whose_name_cannot_be(self, mine):
+        make(mine, "JPEGImages/c\\d/0.jpg", "Annotations/c\\d/0.png")
+        with raises("cannot name a sequence"):
+            find_unlisted(mine)["c\\d"]()
+
+
 def test_splits_that_have_a_list(davis):
     write_list(davis, "2017/train.txt", "swan")
     write_list(davis, "480p/test.txt", pair("swan", 0))
@@ -176,6 +248,24 @@ class TestReadFolder:
         monkeypatch.chdir(tmp_path / "holiday")
         sequence = read_folder(".", "1.png")
         assert (sequence.name, sequence.frame_names) == ("holiday", ("1", "2"))
+
+    @pytest.mark.parametrize("given", ["..", "../", "inner/../..", ".", "../../holiday"])
+    def test_the_name_is_that_of_the_folder(self, tmp_path, monkeypatch, given):
+        make(tmp_path, "holiday/1.jpg", "holiday/inner/2.jpg", "m.png")
+        (tmp_path / "holiday/inner/inner").mkdir()
+        monkeypatch.chdir(tmp_path / "holiday" if given == "." else tmp_path / "holiday" / "inner")
+        assert read_folder(given, tmp_path / "m.png").name == "holiday"
+
+    def test_the_root_has_no_name(self, tmp_path):
+        make(tmp_path, "m.png")
+        with raises("'' cannot name a sequence"):
+            read_folder("/", tmp_path / "m.png")
+
+    def test_order_and_notes(self, tmp_path):
+        make(tmp_path, "clip/1.9.jpg", "clip/1.10.jpg", "clip/notes.txt", "m.png")
+        notes = Notes()
+        sequence = read_folder(tmp_path / "clip", tmp_path / "m.png", order="decimal", notes=notes)
+        assert sequence.frame_names == ("1.10", "1.9") and len(notes.lines()) == 1
 
     def test_missing(self, tmp_path):
         make(tmp_path, "holiday/1.jpg")

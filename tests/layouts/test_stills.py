@@ -3,7 +3,7 @@
 import pytest
 
 from hmmn_jax.errors import DataError
-from hmmn_jax.layouts import read_stills
+from hmmn_jax.layouts import Notes, read_stills
 
 
 def touch(root, *names):
@@ -57,6 +57,28 @@ def test_what_is_left_out_is_named(tmp_path):
     assert len(sequences) == 1
     assert sorted(problem.removeprefix(f"{tmp_path}/").split(": ")[0] for problem in problems)[1:] == ["b.jpg", "c.png"]
     assert any("beside a.jp" in problem for problem in problems)
+
+
+def test_pictures_of_other_formats_are_noted(tmp_path):
+    touch(tmp_path, "JPEGImages/a.jpg", "JPEGImages/b.png", "Annotations/a.png", "Annotations/b.jpg", "JPEGImages/notes.txt")
+    read_stills(tmp_path, notes=(notes := Notes()))
+    assert notes.lines() == [
+        f"files left out: 1 image in other formats than JPEG ({tmp_path}/JPEGImages/b.png), "
+        f"1 mask in other formats than PNG ({tmp_path}/Annotations/b.jpg)"
+    ]
+    (tmp_path / "Annotations/a.png").unlink()
+    with pytest.raises(DataError, match=r"(?s)no image with a mask; .*in other formats than PNG"):
+        read_stills(tmp_path)
+
+
+def test_links(tmp_path):
+    touch(tmp_path, "set/a.jpg", "set/a.png", "more/b.jpg")
+    (tmp_path / "set" / "more").symlink_to("../more")
+    _, problems = read_stills(tmp_path / "set")
+    assert problems[0] == f"{tmp_path}/set/more: a link to a folder; left out"
+    (tmp_path / "set" / "c.jpg").symlink_to("gone.jpg")
+    with pytest.raises(DataError, match=r"c\.jpg: a link to gone\.jpg, which is not there"):
+        read_stills(tmp_path / "set")
 
 
 def test_nothing_at_all(tmp_path):

@@ -74,6 +74,45 @@ def test_a_meta_json_that_is_none(root, text):
         read_youtube_vos(root, "train")
 
 
+def meta(objects, name="a"):
+    return json.dumps({"videos": {name: {"objects": objects}}})
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (meta({"0": {"frames": []}}), "the id '0', expected a number from 1 to 255"),
+        (meta({"-1": {"frames": []}}), "the id '-1'"),
+        (meta({"256": {"frames": []}}), "the id '256'"),
+        (meta({"1_0": {"frames": []}}), "the id '1_0'"),
+        (meta({"1": {"frames": []}, "01": {"frames": []}}), "the id 1 twice"),
+        ('{"videos": {"a": {"objects": {"1": {"frames": []}, "1": {"frames": []}}}}}', "the entry '1' twice"),
+        (meta({"1": {"frames": [0, 5]}}), "the frames of object 1 are not a list of names"),
+        (meta({"1": {"frames": "00000"}}), "the frames of object 1 are not a list of names"),
+        (meta({"1": {"frames": ["0\0"]}}), "cannot name a sequence"),
+        (meta({}, "../a"), "'../a' cannot name a sequence"),
+        (meta({}, "a\0"), "cannot name a sequence"),
+        ("[" * 100_000, "cannot be read: maximum recursion depth"),
+    ],
+)
+def test_a_meta_json_with_what_cannot_be(root, text, found):
+    (root / "train" / "meta.json").write_text(text)
+    with pytest.raises(DataError) as caught:
+        read_youtube_vos(root, "train")
+    assert found in str(caught.value) and "meta.json" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_names_composed_and_decomposed_and_too_long(root):
+    for kind, suffix, name in (("JPEGImages", "jpg", "e\u0301"), ("Annotations", "png", "\u00e9")):
+        folder = root / "train" / kind / "b"
+        (folder / f"00000.{suffix}").rename(folder / f"{name}.{suffix}")
+    edit_meta(root, lambda videos: videos["b"]["objects"].update({"1": {"frames": ["\u00e9"]}, "5": {"frames": []}}))
+    edit_meta(root, lambda videos: videos.update({"x" * 300: {"objects": {}}}))
+    videos, problems = read_youtube_vos(root, "train")
+    assert videos[1].requested_frames == ("e\u0301",) and len(videos[1].masks) == 3
+    assert len(problems) == 1 and "no such folder" in problems[0]
+
+
 def test_missing_folders_and_meta(root):
     with pytest.raises(DataError, match=r"valid/JPEGImages: no such folder; .* holds train"):
         read_youtube_vos(root, "valid")

@@ -2,14 +2,15 @@
 
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 from PIL import Image
 
+from configs import training
 from hmmn_jax.errors import DataError
 from hmmn_jax.inference import Segmenter
 from hmmn_jax.inference.segmenter import Result
 from hmmn_jax.layouts import read_sequence, write_mask
-from hmmn_jax.training.validation import SHEET_SIZE, require_annotations, validate
+from hmmn_jax.training.validation import SHEET_SIZE, find_validation, validate
+from tests.evaluation.plans import plans
 
 HEIGHT, WIDTH, FRAMES = 48, 64, 5
 
@@ -44,12 +45,12 @@ def square(top, left, size=16, k=1):
     return ids
 
 
-def settings(size=0, single_object=False):
-    return ConfigDict({"size": size, "single_object": single_object})
+def validated(segmenter, sequences, single_object=False, **options):
+    return validate(segmenter, plans(sequences, single_object), **options)
 
 
 def test_what_stands_still_is_found_by_repeating(tmp_path):
-    result = validate(Repeating(), [write_sequence(tmp_path, "still", [square(8, 8)] * FRAMES)], settings())
+    result = validated(Repeating(), [write_sequence(tmp_path, "still", [square(8, 8)] * FRAMES)])
     assert result.scores == {"jf": 1, "j": 1, "f": 1}
     assert result.sequences == {"still": 1}
     assert result.sheet.shape == (SHEET_SIZE[0], 4 * SHEET_SIZE[1], 3)
@@ -62,7 +63,7 @@ def test_every_object_counts_the_same(tmp_path):
         write_sequence(tmp_path, "one", [square(8, 8)] * FRAMES),
         write_sequence(tmp_path, "two", [two] + [square(8, 8)] * (FRAMES - 1)),
     ]
-    result = validate(Repeating(), sequences, settings())
+    result = validated(Repeating(), sequences)
     assert result.scores["j"] == pytest.approx(2 / 3) and result.scores["f"] == pytest.approx(2 / 3)
     assert result.sequences == {"one": 1, "two": 0.5}
 
@@ -70,7 +71,7 @@ def test_every_object_counts_the_same(tmp_path):
 def test_an_object_that_moves_half_its_width(tmp_path):
     """The first and the last frame are not scored; in the others a third of the union is common."""
     masks = [square(8, 8), *[square(8, 16)] * 3, square(8, 8)]
-    result = validate(Repeating(), [write_sequence(tmp_path, "moving", masks)], settings())
+    result = validated(Repeating(), [write_sequence(tmp_path, "moving", masks)])
     assert result.scores["j"] == pytest.approx(1 / 3)
 
 
@@ -78,20 +79,40 @@ def test_a_single_object_of_two_ids(tmp_path):
     """As in DAVIS-2016: ids that change places are one object all the same."""
     a, b = square(8, 8) + square(8, 24, k=2), square(8, 8, k=2) + square(8, 24)
     sequence = write_sequence(tmp_path, "swap", [a, b, a, b, a])
-    assert validate(Repeating(), [sequence], settings(single_object=True)).scores["j"] == 1
-    assert validate(Repeating(), [sequence], settings()).scores["j"] < 0.5
+    assert validated(Repeating(), [sequence], single_object=True).scores["j"] == 1
+    assert validated(Repeating(), [sequence]).scores["j"] < 0.5
 
 
 def test_frames_are_scaled_and_scores_are_at_full_size(tmp_path):
     segmenter = Repeating()
-    result = validate(segmenter, [write_sequence(tmp_path, "still", [square(8, 8)] * FRAMES)], settings(size=24))
+    result = validated(segmenter, [write_sequence(tmp_path, "still", [square(8, 8)] * FRAMES)], size=24)
     assert segmenter.sizes == [((24, 32, 3), (24, 32))] * FRAMES
     assert result.scores["j"] == 1  # 8 to 24 is a whole number of the larger pixels, and half-way between is the edge
 
 
-def test_a_sequence_that_lacks_a_mask_is_told_before(tmp_path):
-    sequence = write_sequence(tmp_path, "cat", [square(8, 8)] * FRAMES)
-    require_annotations([sequence])
+def test_what_cannot_serve_is_told_before(tmp_path):
+    write_sequence(tmp_path, "cat", [square(8, 8)] * FRAMES)
+    (tmp_path / "ImageSets/2017").mkdir(parents=True)
+    (tmp_path / "ImageSets/2017/val.txt").write_text("cat\n")
+    config = training.validation()
+    assert find_validation(config) == []
+    config.data = str(tmp_path)
+    assert [plan.clip.name for plan in find_validation(config)] == ["cat"]
     (tmp_path / "Annotations/480p/cat/00002.png").unlink()
-    with pytest.raises(DataError, match=r"00002.jpg has no mask"):
-        require_annotations([read_sequence(tmp_path, "cat", "480p")])
+    with pytest.raises(DataError, match=r"1 videos cannot serve for validation\n  cat: no annotation of frame 00002"):
+        find_validation(config)
+
+
+def test_own_videos_are_scored_by_their_own_rule(tmp_path):
+    """Ids 3 and 9; the second joins on frame 2 and stands still, the first is gone by then. The last frame counts."""
+    masks = [square(8, 8, k=3)] * 2 + [square(28, 40, k=9)] * 3
+    write_sequence(tmp_path, "own", masks)
+    config = training.validation()
+    config.data, config.protocol, config.resolution = str(tmp_path), "custom", "480p"
+    (plan,) = find_validation(config)
+    assert plan.first == {3: 0, 9: 2} and plan.frames == (1, 2, 3, 4)
+    result = validate(Repeating(), [plan])
+    assert result.scores["j"] == pytest.approx(((1 + 0 + 0 + 0) / 4 + 0) / 2)
+    config.late_objects = True
+    (plan,) = find_validation(config)
+    assert plan.clip.masks.keys() == {0, 1, 2, 3, 4}

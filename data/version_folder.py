@@ -1,0 +1,98 @@
+"""The folder of a built version: what a build may replace in it, and how it appears.
+
+A record in the folder names the files of the build with their SHA-256. Other files, and files that were changed, are the
+user's. The first build appears in one step. While a later one replaces it file by file, its record says that it is not whole.
+"""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from hmmn_jax.errors import DataError
+from hmmn_jax.io.record import Record, require_free
+from hmmn_jax.layouts.files import writing_errors
+
+_RECORD, _MARK = "record.json", ".unfinished-build"
+
+
+def load_record(version: Path) -> Record:
+    """Reads the record of a built version; an empty one if there is none. Raises DataError."""
+    return Record.load(version, version / _RECORD)
+
+
+def was_cut_off(record: Record) -> bool:
+    """Whether a build was stopped while it replaced an earlier one."""
+    return record.path.is_file() and record.about is None
+
+
+def require_replaceable(record: Record, names: Iterable[str], overwrite: bool) -> None:
+    """Checks that a build may write the files `names`, and others, into the folder of a record.
+
+    Raises:
+        DataError: a finished build is there and is not to be overwritten, the folder has files but no record, or a file is in
+            the way that is not the record's.
+    """
+    version = record.root
+    if os.path.lexists(version) and not version.is_dir():
+        raise DataError(f"{version}: a file, where the folder of a data set is to be; move it away")
+    if _has_files(version) and not record.path.is_file():
+        raise DataError(
+            f"{version}: holds files, but no {_RECORD} that says what this program built (older versions wrote none); "
+            "build under another name with --as, or remove the folder yourself"
+        )
+    if record.about is not None and not overwrite:
+        raise DataError(f"{version}: is there already; --overwrite builds it anew")
+    require_free(record, {*record.files, *names})
+
+
+def publish(record: Record, built: Path, about: Mapping[str, Any]) -> None:
+    """Moves a finished build into the folder of a record, and removes the files of an earlier one. Raises DataError."""
+    version = record.root
+    if _has_files(version):
+        record.publish(built, about)
+        return
+    whole = built.with_name(f"{built.name}-whole")
+    Record(whole, whole / _RECORD).publish(built, about)
+    with writing_errors(version):
+        version.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(whole, version)
+
+
+@contextlib.contextmanager
+def work_folder(path: Path) -> Iterator[Path]:
+    """Gives an empty folder to build in, and removes it in the end; so does the next build after a crash.
+
+    Raises:
+        DataError: something else is there, or it cannot be made.
+    """
+    _remove(path)
+    with writing_errors(path):
+        path.mkdir(parents=True)
+        (path / _MARK).touch()
+    try:
+        yield path
+    finally:
+        with contextlib.suppress(DataError):
+            _remove(path)
+
+
+def _has_files(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def _remove(path: Path) -> None:
+    if not os.path.lexists(path):
+        return
+    if path.is_symlink() or not path.is_dir() or (_has_files(path) and not (path / _MARK).is_file()):
+        raise DataError(f"{path}: in the way of the build, and without the mark of an unfinished build; move it away")
+    with writing_errors(path):
+        for entry in path.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            elif entry.name != _MARK:
+                entry.unlink()
+        (path / _MARK).unlink(missing_ok=True)  # last, so that a crash leaves a folder with the mark
+        path.rmdir()

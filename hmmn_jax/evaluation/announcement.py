@@ -1,0 +1,71 @@
+"""What a run is about to segment, said before it starts."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hmmn_jax.errors import HMMNError
+from hmmn_jax.evaluation.clips import Clip
+from hmmn_jax.layouts import VOID
+from hmmn_jax.layouts.notes import Notes
+
+SHOWN = 10  # videos with a line of their own, and objects in it
+
+
+def describe(clip: Clip, notes: Notes) -> str:
+    """One line on a video: its frames, their size, and the objects with their pixels where they start.
+
+    Adds to `notes` what of the masks is not used. Raises DataError for a mask that cannot be used.
+    """
+    height, width = clip.size or next(iter(clip.frames)).shape[:2]
+    given = clip.read_given(height, width)
+    objects = [
+        f"{i} ({pixels:,} px{f' from frame {clip.frame_name(t)}' if t else ''})"
+        for t, mask in given.items()
+        for i, pixels in zip(*np.unique(mask[mask > 0], return_counts=True), strict=True)
+    ]
+    if not objects:
+        notes.add("no object in the masks given; all will be background", "videos", clip.name)
+    if clip.own:
+        _note_what_is_not_used(clip, given, notes)
+    length = f"{len(clip)} frames" if clip.frame_names else f"about {len(clip)} frames" if len(clip) else "frames"
+    listed = ", ".join(objects[:SHOWN]) + (f" and {len(objects) - SHOWN} more" if len(objects) > SHOWN else "")
+    what = "no object" if not objects else f"{'object' if len(objects) == 1 else f'{len(objects)} objects:'} {listed}"
+    return f"{clip.name}: {length} of {width}x{height}, {what}"
+
+
+def announce(lines: Sequence[str], clips: Sequence[Clip]) -> str:
+    """The lines of all videos; beyond ten, a count."""
+    if len(lines) <= SHOWN:
+        return "\n".join(lines)
+    frames = sum(map(len, clips[SHOWN:]))
+    return "\n".join([*lines[:SHOWN], f"... and {len(lines) - SHOWN} more videos, {frames:,} frames"])
+
+
+def describe_all(clips: Sequence[Clip], notes: Notes) -> tuple[list[Clip], list[str], dict[str, str]]:
+    """Describes videos. Returns those that can be segmented, a line for each, and by name what is wrong with the others."""
+    good, lines, failures = [], [], {}
+    for clip in clips:
+        try:
+            lines.append(describe(clip, notes))
+            good.append(clip)
+        except HMMNError as error:
+            failures[clip.name] = str(error)
+    return good, lines, failures
+
+
+def _note_what_is_not_used(clip: Clip, given: dict[int, np.ndarray], notes: Notes) -> None:
+    values = set().union(*clip.values.values()) - {0}
+    if values == {VOID}:
+        values = {1}
+    elif VOID in values:
+        pixels = sum(int((clip.read_annotation(t) == VOID).sum()) for t, held in clip.values.items() if VOID in held)
+        notes.add("255 beside other ids is taken for void, background", "videos", f"{clip.name}, {pixels:,} pixels")
+    if late := sorted(values - {VOID} - {int(i) for mask in given.values() for i in np.unique(mask)}):
+        topic = "later masks hold objects that are not segmented; --config.late_objects=True starts them there"
+        notes.add(topic, "videos", f"{clip.name}, object {late[0]}")
+    sparse = 0 < len(clip.annotations) < len(clip)
+    started = {t: set(np.unique(mask).tolist()) for t, mask in given.items()}
+    if again := [t for t, held in clip.values.items() if t and sparse and held - {0, VOID} - started.get(t, set()) - set(late)]:
+        topic = "later masks of objects given before do not correct them; in Python, Segmenter.step(state, frame, mask) does"
+        notes.add(topic, "videos", f"{clip.name}, frame {clip.frame_name(again[0])}")

@@ -1,0 +1,255 @@
+"""The whole of an evaluation, from a request to masks, scores and a report; read from top to bottom."""
+
+import contextlib
+import dataclasses
+import os
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.experimental import multihost_utils
+from ml_collections import ConfigDict
+
+from hmmn_jax.checkpoint import load_checkpoint
+from hmmn_jax.errors import ConfigError, HMMNError, PartialFailure
+from hmmn_jax.evaluation.announcement import announce, describe_all
+from hmmn_jax.evaluation.outputs import MASKS, Outputs, require_apart
+from hmmn_jax.evaluation.predict import Cost, make_segmenters, predict
+from hmmn_jax.evaluation.protocols import Task, read_own_video, read_task
+from hmmn_jax.evaluation.report import write_report
+from hmmn_jax.evaluation.run_folder import digest_of, mask_settings, weights_digest
+from hmmn_jax.evaluation.score_files import PER_FRAME, PER_SEQUENCE, REPORT, SUMMARY, score_folder, score_table, write_scores
+from hmmn_jax.evaluation.score_plan import Plan, plan_all
+from hmmn_jax.evaluation.scores import SequenceScores
+from hmmn_jax.evaluation.settings import check_settings
+from hmmn_jax.evaluation.submission import SUBMISSION, write_submission
+from hmmn_jax.evaluation.views import Views
+from hmmn_jax.inference import Segmenter
+from hmmn_jax.io.record import require_free
+from hmmn_jax.layouts.files import shortlist
+from hmmn_jax.model import HMMNConfig
+from hmmn_jax.program import note
+
+MakeSegmenters = Callable[[dict[str, Any], HMMNConfig, ConfigDict, int], list[Segmenter]]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to evaluate.
+
+    Attributes:
+        config: as the files in `configs` give it.
+        data: root of a benchmark; None with `frames`.
+        frames: a folder of images or a video file; None with `data`.
+        mask: with `frames`, the ids of the objects in the first frame.
+        checkpoint: what `load_checkpoint` reads.
+        score: instead of segmenting, a folder of masks SEQUENCE/FRAME.png to be scored.
+        output: folder to write to; needed but for `score`.
+        overlays: also write a picture of each frame.
+        movie: also write a movie of each video, "mp4" or "gif".
+        overwrite: first delete what earlier runs wrote to `output`.
+    """
+
+    config: ConfigDict
+    data: Path | None = None
+    frames: Path | None = None
+    mask: Path | None = None
+    checkpoint: Path | None = None
+    score: Path | None = None
+    output: Path | None = None
+    overlays: bool = False
+    movie: str | None = None
+    overwrite: bool = False
+
+
+def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
+    """Does what is requested, and prints what came of it.
+
+    Raises:
+        HMMNError: a mistake; nothing was written.
+        PartialFailure: some videos failed, the others are done.
+    """
+    # --- What is asked for: mistakes are told before anything is read. ---
+    check_request(request)
+    config = request.config
+    check_settings(config)
+    views = Views(config.size, tuple(config.scales), config.flip)
+    outputs = None
+    if request.output is not None:
+        outputs = Outputs(request.output, request.overlays, request.movie, config.fps, config.save_scores)
+        outputs.run.require_usable()
+
+    # --- What there is: videos, masks, and what of them can be scored. ---
+    task = read_inputs(request)
+    failures, clips, lines = task.failures, task.clips, []
+    if request.score is None:
+        clips, lines, wrong = describe_all(task.clips, task.notes)
+        failures = failures | wrong
+    plans, unscored = ([], {}) if config.submission else plan_all(clips, task.rule, task.notes)
+    for line in task.notes.lines():
+        note(line)
+    if not clips:
+        raise_failures(failures, 0)
+    if outputs is not None:
+        require_apart(outputs.folder, clips, outputs, () if request.data is None else task.lists)
+
+    # --- Masks that are there are scored alone. ---
+    if request.score is not None:
+        with outputs.run.locked() if outputs else contextlib.nullcontext():
+            if outputs:
+                claim(outputs, None)
+            scored, wrong = score(plans, unscored, request.score)
+            if outputs:
+                write_results(request, outputs, task, clips, request.score, scored, unscored | failures | wrong, None)
+        if not plans:
+            raise HMMNError("nothing can be scored", [*unscored.values(), *failures.values()])
+        return raise_failures(failures | wrong, len(scored))
+
+    # --- Segment; then scores, archive and report, whatever failed. ---
+    print(announce(lines, clips), flush=True)
+    made_with, variables, model = load_model(request)
+    if not request.overwrite:
+        outputs.run.require_same(made_with)
+    with outputs.run.locked() if jax.process_index() == 0 else contextlib.nullcontext():
+        if jax.process_index() == 0:
+            claim(outputs, made_with, request.overwrite)
+        synchronize("the folder is claimed")
+        outputs.run.digest = digest_of(made_with)
+        segmenters = make(variables, model, config, len(clips))
+        del variables  # each segmenter has its own copy, folded
+        cost, failed = predict(segmenters, clips, outputs, views)
+        print(cost)
+        synchronize("all masks are written")
+        failures |= failed
+        done = [clip for clip in clips if clip.name not in failed]
+        if jax.process_index() == 0 and done:
+            scored, wrong = score([p for p in plans if p.clip.name not in failed], unscored, outputs.folder / MASKS)
+            failures |= wrong
+            masks = outputs.folder / MASKS
+            write_results(request, outputs, task, done, masks, scored, unscored | failures, cost)
+            for kind, place in (outputs.places_of(done) | {"report": outputs.folder / REPORT}).items():
+                print(f"{kind + ':':<10}{place}")
+    return raise_failures(failures, len(done))
+
+
+def check_request(request: Request) -> None:
+    """Raises ConfigError for flags that do not go together."""
+    if (request.data is None) == (request.frames is None):
+        raise ConfigError("give either --data ROOT (a benchmark) or --frames DIR|FILE --mask FILE (a video of your own)")
+    if request.frames is not None and request.mask is None:
+        raise ConfigError("--frames needs --mask: an indexed PNG with the ids of the objects in the first frame")
+    if request.mask is not None and request.frames is None:
+        raise ConfigError("--mask goes with --frames; with --data masks are found in its folder of annotations")
+    if request.score is not None and (request.frames or request.checkpoint):
+        raise ConfigError("--score takes masks that are there: give it with --data, without --frames and --checkpoint")
+    if request.score is not None and not request.score.is_dir():
+        raise ConfigError(f"{request.score}: no such folder; give one with masks SEQUENCE/FRAME.png")
+    if request.score is None and request.output is None:
+        raise ConfigError("--output is missing: the folder to write to")
+    if request.score is None and request.checkpoint is None:
+        raise ConfigError("--checkpoint is missing: a folder that convert_weights.py or train.py wrote, or one file")
+
+
+def read_inputs(request: Request) -> Task:
+    """The videos of the request."""
+    config = request.config
+    if request.frames is not None:
+        return read_own_video(request.frames, request.mask, config.order, config.mask_values)
+    return read_task(config, request.data)
+
+
+def load_model(request: Request) -> tuple[dict[str, Any], dict[str, Any], HMMNConfig]:
+    """All that masks depend on, as JSON has it; variables and config of the model."""
+    variables, model = load_checkpoint(request.checkpoint)
+    if request.config.dtype:
+        model = model.replace(dtype=request.config.dtype)
+    paths = {name: getattr(request, name) for name in ("data", "frames", "mask")}
+    inputs = {name: str(path.absolute()) for name, path in paths.items() if path is not None}
+    weights = {"weights": weights_digest(variables), "model": dataclasses.asdict(model)}
+    return {"settings": mask_settings(request.config)} | inputs | weights, variables, model
+
+
+def claim(outputs: Outputs, made_with: dict[str, Any] | None, overwrite: bool = False) -> None:
+    """Makes the folder this run's own, and deletes scores and archive of earlier masks, which would pass for those of new ones.
+
+    Raises ConfigError, and deletes nothing, where a file to be deleted was changed since a run wrote it.
+    """
+    run = outputs.run
+    if made_with and not overwrite:
+        run.require_same(made_with)  # again: another run may have begun there meanwhile
+    records = run.all() if overwrite else [run.scores, *([run.submission] if made_with else [])]
+    if changed := [path for record in records for path in record.changed()]:
+        names = shortlist([str(path.relative_to(outputs.folder)) for path in changed])
+        raise ConfigError(
+            f"{outputs.folder}: changed since a run wrote them: {names}; move them away, or give another --output"
+        )
+    for record in records:
+        record.discard()
+    require_free(run.scores, (SUMMARY, PER_SEQUENCE, PER_FRAME, REPORT))
+    require_free(run.submission, (SUBMISSION,) if made_with else ())
+    run.claim(made_with)
+
+
+def score(plans: Sequence[Plan], unscored: dict[str, str], masks: Path) -> tuple[list[SequenceScores], dict[str, str]]:
+    """Scores masks and prints the table. Returns scores, and by name what is wrong with masks that cannot be scored."""
+    scores, wrong = score_folder(masks, plans, processes=os.cpu_count() or 1) if plans else ([], {})
+    if scores:
+        print(score_table(scores, unscored | wrong))
+    for reason in list(unscored.values())[:10]:
+        note(f"not scored: {reason}")
+    if len(unscored) > 10:
+        note(f"not scored: {len(unscored) - 10} more videos")
+    return scores, wrong
+
+
+def write_results(
+    request: Request,
+    outputs: Outputs,
+    task: Task,
+    clips: Sequence,
+    masks: Path,
+    scores: Sequence[SequenceScores],
+    missing: dict[str, str],
+    cost: Cost | None,
+) -> None:
+    """Writes figures and report, and what the benchmark's server wants."""
+    run, config = outputs.run, request.config
+    about = {
+        "command": shlex.join(sys.argv),
+        "masks": str(masks),
+        "data": str(request.data or request.frames),
+        "checkpoint": str(request.checkpoint) if request.checkpoint else None,
+        "config": config.to_dict(),
+    }
+    paper = config.paper.to_dict() if request.data is not None else None
+    with run.staging() as staged:
+        if scores:
+            write_scores(staged, scores, about, missing)
+        write_report(staged, clips, masks, about, scores, task.rule, cost, paper, missing)
+        run.scores.publish(staged, {})
+    if config.submission and request.score is None:
+        if missing:
+            note(f"no {SUBMISSION}: {len(missing)} videos failed")
+            return
+        with run.staging() as staged:
+            members = write_submission(staged / SUBMISSION, masks, clips, config.submission)
+            run.submission.publish(staged, {})
+        print(f"{len(members)} masks for the server in {outputs.folder / SUBMISSION}")
+
+
+def raise_failures(failures: dict[str, str], done: int) -> None:
+    """Raises HMMNError if there are failures: PartialFailure if something is done."""
+    if failures:
+        kind = PartialFailure if done else HMMNError
+        rest = f"the other {done} are done" if done else "none is done"
+        raise kind(f"videos that failed: {len(failures)}, {rest}; mend them and run the command again", [*failures.values()])
+
+
+def synchronize(name: str) -> None:
+    """Waits for the other processes, if there are any."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)

@@ -1,0 +1,167 @@
+"""The output folder of an evaluation: what made it, which files in it are a run's own, and one run at a time.
+
+RUN/record/run.json          settings, inputs, weights and model of the masks in RUN
+RUN/record/clips/CLIP.json   files of one video with their SHA-256, and digests of what they were made from
+RUN/record/scores.json       the same of scores and report; submission.json of the archive
+RUN/record/lock              held by the process that writes
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import flax
+import numpy as np
+from ml_collections import ConfigDict
+
+from hmmn_jax.errors import ConfigError, DataError
+from hmmn_jax.io.folder_lock import lock_folder
+from hmmn_jax.io.record import FORMAT, Record, remove_leftovers, staging_folder
+from hmmn_jax.layouts import atomic_path
+from hmmn_jax.layouts.files import reason, shortlist
+
+# What an evaluation writes; a folder that has any of it without a record is a user's, or an older version's.
+OUTPUTS = ("masks", "overlays", "movies", "scores", "summary.json", "per_sequence.csv", "per_frame.csv", "report.html")
+OUTPUTS += ("submission.zip", "run.json")
+RECORD = "record"
+_WAY_OUT = "give another --output, or move it away"
+# Settings of an evaluation that leave the masks of a sequence as they are.
+_FREE = frozenset(("sequences", "single_object", "submission", "objects_per_batch", "save_scores", "fps", "paper"))
+
+
+class RunFolder:
+    """The output folder of an evaluation.
+
+    Attributes:
+        folder: with the results.
+        digest: of what made the masks in it, "" if there are none.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.digest = ""
+
+    def require_usable(self) -> None:
+        """Raises ConfigError, before anything is written, for a folder whose contents have no record."""
+        if self.folder.exists() and not self.folder.is_dir():
+            raise ConfigError(f"{self.folder}: a file; give a folder to write to")
+        if self._run.is_file():
+            _read_run(self._run)
+            return
+        found = [name for name in OUTPUTS if os.path.lexists(self.folder / name)]
+        record = self.folder / RECORD
+        if os.path.lexists(record) and (not record.is_dir() or [path for path in record.iterdir() if path != self._lock]):
+            found.append(RECORD)
+        if found:
+            raise ConfigError(f"{self.folder}: holds {shortlist(found)} of which no record says who made them; {_WAY_OUT}")
+
+    def require_same(self, made_with: Mapping[str, Any]) -> None:
+        """Raises ConfigError if the masks in the folder were made with anything else; `made_with` is JSON."""
+        if not self._run.is_file() or (found := _read_run(self._run)) is None:
+            return
+        before, now = _flatten(found), _flatten(json.loads(json.dumps(made_with)))
+        if changed := [key for key in {**now, **before} if before.get(key) != now.get(key)]:
+            key = changed[0]
+            raise ConfigError(
+                f"{self._run}: the masks there were made with {key} {before.get(key)}, now it is {now.get(key)}; "
+                "give another --output, or --overwrite to replace what that run wrote"
+            )
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other runs away while the block runs, and removes what a killed run left unfinished."""
+        with lock_folder(self._lock, self.folder):
+            remove_leftovers(self._unfinished)
+            yield
+
+    def claim(self, made_with: Mapping[str, Any] | None) -> None:
+        """Writes down what the masks are made with; None keeps what is there, as for scores alone."""
+        if made_with is None and self._run.is_file():
+            made_with = _read_run(self._run)
+        with atomic_path(self._run) as temporary:
+            temporary.write_text(json.dumps({"format": FORMAT, "made_with": made_with}, indent=1) + "\n", encoding="utf-8")
+
+    def all(self) -> list[Record]:
+        """The records of all that earlier runs wrote."""
+        clips = sorted((self.folder / RECORD / "clips").glob("*.json"))
+        return [*(Record.load(self.folder, path) for path in clips), self.scores, self.submission]
+
+    def clip(self, name: str) -> Record:
+        """The record of one video."""
+        return Record.load(self.folder, self.folder / RECORD / "clips" / f"{name}.json")
+
+    @property
+    def scores(self) -> Record:
+        """The record of scores and report."""
+        return Record.load(self.folder, self.folder / RECORD / "scores.json")
+
+    @property
+    def submission(self) -> Record:
+        """The record of the archive."""
+        return Record.load(self.folder, self.folder / RECORD / "submission.json")
+
+    @contextlib.contextmanager
+    def staging(self) -> Iterator[Path]:
+        """Gives a new folder for results that are not published yet."""
+        self.require_present()
+        with staging_folder(self._unfinished) as folder:
+            yield folder
+
+    def require_present(self) -> None:
+        """Raises DataError if the folder was removed meanwhile."""
+        if not self._run.is_file():
+            raise DataError(f"{self.folder}: was removed or moved while the run was writing to it; run the command again")
+
+    @property
+    def _unfinished(self) -> Path:
+        return self.folder / RECORD / "unfinished"
+
+    @property
+    def _run(self) -> Path:
+        return self.folder / RECORD / "run.json"
+
+    @property
+    def _lock(self) -> Path:
+        return self.folder / RECORD / "lock"
+
+
+def digest_of(made_with: Mapping[str, Any]) -> str:
+    """SHA-256 of something as JSON."""
+    return hashlib.sha256(json.dumps(made_with, sort_keys=True).encode()).hexdigest()
+
+
+def mask_settings(config: ConfigDict) -> dict[str, Any]:
+    """The settings of an evaluation on which masks depend."""
+    return {key: value for key, value in config.to_dict().items() if key not in _FREE}
+
+
+def weights_digest(variables: dict[str, Any]) -> str:
+    """SHA-256 of names, types and values of all variables, wherever they were read from."""
+    digest = hashlib.sha256()
+    for path, leaf in sorted(flax.traverse_util.flatten_dict(variables).items()):
+        array = np.ascontiguousarray(leaf)
+        digest.update(f"{'/'.join(path)} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _read_run(path: Path) -> dict[str, Any] | None:
+    """What the masks were made with, None if there are none. Raises ConfigError for a file that is no such record."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if found["format"] != FORMAT or not isinstance(found["made_with"], dict | None):
+            raise ValueError(f"format {found['format']}, expected {FORMAT}")
+        return found["made_with"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        found = f"{type(error).__name__}: {reason(error)}"
+        raise ConfigError(f"{path}: not a record of an evaluation ({found}); {_WAY_OUT}") from error
+
+
+def _flatten(tree: Any, name: str = "") -> dict[str, Any]:
+    if not isinstance(tree, dict):
+        return {name: tree}
+    return {k: v for key, value in tree.items() for k, v in _flatten(value, f"{name}.{key}".lstrip(".")).items()}

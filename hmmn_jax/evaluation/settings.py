@@ -1,0 +1,56 @@
+"""What the fields of an evaluation's config may be, checked before anything is read or written."""
+
+import math
+
+import jax
+from ml_collections import ConfigDict
+
+from hmmn_jax.errors import ConfigError
+from hmmn_jax.layouts import MASK_VALUES, ORDERS, check_name
+
+PROTOCOLS = ("davis", "youtube_vos", "custom")
+DTYPES = ("", "bfloat16", "float32", "float64")
+LARGEST_SIDE = 16_384  # pixels of what the network sees
+
+
+def check_settings(config: ConfigDict) -> None:
+    """Raises ConfigError, which names the field, what was found and what is expected."""
+
+    def require(condition: bool, name: str, expected: str) -> None:
+        if not condition:
+            raise ConfigError(f"config.{name} is {config[name]!r}, expected {expected}")
+
+    require(config.protocol in PROTOCOLS, "protocol", f"one of {', '.join(PROTOCOLS)}")
+    require(config.dtype in DTYPES, "dtype", 'bfloat16, float32, float64 or "" for that of the checkpoint')
+    x64 = config.dtype != "float64" or jax.config.jax_enable_x64
+    require(x64, "dtype", "another, as JAX computes in float64 only with JAX_ENABLE_X64=1 set")
+    require(config.order in ("", *ORDERS), "order", f"one of {', '.join(ORDERS)}")
+    require(config.mask_values in ("", *MASK_VALUES), "mask_values", f"one of {', '.join(MASK_VALUES)}")
+    require(config.mem_every >= 1, "mem_every", "1 or more frames")
+    for name in ("max_memory_frames", "objects_per_batch"):
+        require(config[name] >= 0, name, "0 for the default, or 1 or more")
+    require(config.size == 0 or 16 <= config.size <= LARGEST_SIDE, "size", f"0, or 16 to {LARGEST_SIDE} pixels")
+    scales = tuple(config.scales)
+    known = all(isinstance(scale, int | float) and 0.01 <= scale <= 100 for scale in scales)
+    require(bool(scales) and known, "scales", "factors from 0.01 to 100, such as (0.75, 1.0)")
+    require(config.fps == 0 or (math.isfinite(config.fps) and 0.01 <= config.fps <= 1000), "fps", "0, or 0.01 to 1000")
+    for name in config.sequences:
+        if not isinstance(name, str):
+            require(False, "sequences", "names, such as ('bear', 'camel')")
+        check_name(name, "config.sequences")
+    for name in ("year", "split", "resolution", "annotations"):
+        require("\0" not in config[name], name, "a name")
+    _check_member(config)
+
+
+def _check_member(config: ConfigDict) -> None:
+    """The names in the archive must be apart for each frame, and stay inside."""
+    member = config.submission
+    if not member:
+        return
+    try:
+        names = {member.format(sequence=sequence, frame=frame) for sequence in "ab" for frame in "cd"}
+    except (LookupError, ValueError, AttributeError) as error:
+        raise ConfigError(f"config.submission is {member!r} ({error}), expected such as {{sequence}}/{{frame}}.png") from error
+    if len(names) < 4 or any(name.startswith("/") or ".." in name.split("/") for name in names):
+        raise ConfigError(f"config.submission is {member!r}, expected such as {{sequence}}/{{frame}}.png")

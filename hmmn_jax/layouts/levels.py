@@ -1,0 +1,82 @@
+"""Telling masks of ids from masks of grey levels, as smooth edges and lossy compression make them."""
+
+import numpy as np
+from jaxtyping import Bool, Int, UInt8
+
+_SHORT = 3  # pixels of a run that can be a step of an edge; longer runs are plateaus
+_DOT = 1  # pixels of an object too small to be a plateau
+_PIECES = 3  # a value that lies in fewer pieces is not scattered
+_SMALL_PIECE = 16  # pixels of a piece on average, of a scattered value whose runs of several pixels may be steps
+_TINY_PIECE = 8  # pixels of a piece on average, of a scattered value that is noise
+
+
+def looks_like_levels(values: UInt8[np.ndarray, "h w"]) -> bool:
+    """Whether at least half of the values between the extremes are steps of smooth edges, or noise; ids are neither.
+
+    Each value is judged by its own pixels, so that a large object does not hide the rim of another. A value is a step if most
+    of its pixels lie in smooth edges, and noise if it is scattered over many small pieces or most of its pixels have only
+    neighbours of different other values.
+    """
+    present = np.bincount(values.ravel(), minlength=256)
+    between = np.flatnonzero(present)[1:-1]
+    if not len(between):
+        return False
+    extremes = [value for value in np.flatnonzero(present)[[0, -1]].tolist() if present[value] > _DOT]
+    rows, columns = _Runs(values), _Runs(np.ascontiguousarray(values.T))
+    single, short = (
+        np.bincount(values[rows.steps(longest, extremes) | columns.steps(longest, extremes).T], minlength=256)[between]
+        for longest in (1, _SHORT)
+    )
+    lonely = np.bincount(values[_lonely(values)], minlength=256)[between]
+    count, pieces = present[between], rows.count_pieces()[between]
+    scattered = (pieces >= _PIECES) & (count < _SMALL_PIECE * pieces)
+    steps = (2 * single > count) | (scattered & (2 * short > count))
+    noise = (pieces >= _PIECES) & (count < _TINY_PIECE * pieces) | (2 * lonely > count) & (count > 1)
+    return bool(2 * np.count_nonzero(steps | noise) >= len(between))
+
+
+class _Runs:
+    """The runs of equal values in the rows of an image."""
+
+    def __init__(self, values: UInt8[np.ndarray, "h w"]):
+        self.values = values
+        starts = np.ones(values.shape, bool)
+        np.not_equal(values[:, 1:], values[:, :-1], out=starts[:, 1:])
+        self.starts = np.flatnonzero(starts)
+        self.lengths = np.diff(self.starts, append=values.size)
+        self.run_values = values.ravel()[self.starts]
+
+    def steps(self, longest: int, extremes: list[int]) -> Bool[np.ndarray, "h w"]:
+        """The pixels of runs of at most `longest` that are steps of an edge.
+
+        An edge is a sequence of short runs between two different plateaus; its steps have values between those of the plateaus.
+        A plateau is a long run or one of the extreme values. Runs at the border of the image are neither.
+        """
+        first = self.starts % self.values.shape[1] == 0
+        at_border = first | np.append(first[1:], True)
+        plateau = (self.lengths > _SHORT) | np.isin(self.run_values, extremes)
+        bounds = plateau | at_border
+        index = np.arange(len(bounds))
+        before = np.maximum.accumulate(np.where(bounds, index, 0))
+        after = np.minimum.accumulate(np.where(bounds, index, len(bounds) - 1)[::-1])[::-1]
+        low, high = (choose(self.run_values[before], self.run_values[after]) for choose in (np.minimum, np.maximum))
+        step = ~bounds & plateau[before] & plateau[after] & (low < self.run_values) & (self.run_values < high)
+        return np.repeat(step & (self.lengths <= longest), self.lengths).reshape(self.values.shape)
+
+    def count_pieces(self) -> Int[np.ndarray, "256"]:
+        """For each value about how many connected pieces it lies in: its runs that no pixel of the row above continues."""
+        padded = np.pad(self.values[:-1].astype(np.int16), ((1, 0), (1, 1)), constant_values=-1)
+        width = self.values.shape[1]
+        continues = np.zeros(self.values.shape, bool)
+        for shift in range(3):
+            continues |= padded[:, shift : shift + width] == self.values
+        is_new = ~np.logical_or.reduceat(continues.ravel(), self.starts)
+        return np.bincount(self.run_values[is_new], minlength=256)
+
+
+def _lonely(values: UInt8[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """The pixels whose four neighbours all differ from them, and not all are equal."""
+    padded = np.pad(values, 1, mode="edge")
+    up, down, left, right = padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]
+    alone = (up != values) & (down != values) & (left != values) & (right != values)
+    return alone & ((up != down) | (left != right) | (up != left))

@@ -1,0 +1,77 @@
+"""`kill -9`, Ctrl-C and SIGTERM in the middle of an evaluation: it can be resumed, and nothing foreign is touched.
+
+KILLS=20 python -m pytest tests/evaluation/test_kill.py    # more often, at other moments
+"""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.evaluation.harness import contents, discs, run_evaluate, save_video
+
+KILLS = int(os.environ.get("KILLS", "2"))
+
+
+def start(*arguments):
+    command = [sys.executable, "-m", "tests.evaluation.slow_run", *map(str, arguments)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("killed")
+    frames, masks = discs(8, objects=2)
+    for name in "abc":
+        save_video(root / "in", name, frames, masks)
+    done = run_evaluate(data=root / "in", output=root / "whole", overlays=True, movie="gif")
+    assert done.code == 0, done.err
+    return root
+
+
+@pytest.mark.parametrize(("number", "code", "said"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")])
+def test_an_interruption_is_one_line(data, tmp_path, number, code, said):
+    process = start(data / "in", tmp_path / "run")
+    while not list((tmp_path / "run").glob("record/unfinished/*/masks")):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.005)
+    process.send_signal(number)
+    _, err = process.communicate()
+    assert process.returncode == code
+    assert [line for line in err.splitlines() if line and "NOTE" not in line] == [f"evaluate.py: {said}"]
+    assert not list((tmp_path / "run" / "record").rglob("unfinished/*"))
+
+
+def without_report(folder):
+    """Reports and summaries hold times and commands."""
+    return {name: text for name, text in contents(folder).items() if name not in ("report.html", "summary.json")}
+
+
+def test_kills(data):
+    """One folder is killed again and again, and put right each time; where it was killed is said if it fails."""
+    seed = random.SystemRandom().randrange(1000) if KILLS > 2 else 0
+    rng = random.Random(seed)
+    moments = []
+    for _ in range(KILLS):
+        run = data / "run"
+        shutil.rmtree(run, ignore_errors=True)
+        (run / "masks").parent.mkdir(parents=True)
+        (run / "notes.txt").write_text("the user's")
+        process = start(data / "in", run)
+        while not (run / "record" / "run.json").exists():
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.005)
+        moments.append(rng.uniform(0, 1.0))
+        time.sleep(moments[-1])
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stderr.close()
+        done = run_evaluate(data=data / "in", output=run, overlays=True, movie="gif")
+        assert done.code == 0, (seed, moments, done.err)
+        assert without_report(run) == without_report(data / "whole") | {"notes.txt": b"the user's"}, (seed, moments)
+        assert not list((run / "record").rglob("unfinished/*")), (seed, moments)

@@ -1,0 +1,322 @@
+"""An evaluation from request to report, with a segmenter that repeats the first mask: what is refused, told, kept, scored."""
+
+import csv
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import davis2017_testdev
+from hmmn_jax.evaluation.pictures import MovieWriter
+from tests.data.folders import davis as davis_folder
+from tests.evaluation.harness import (
+    Repeating,
+    contents,
+    davis,
+    discs,
+    read_ids,
+    run_evaluate,
+    save_ids,
+    save_video,
+)
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Two annotated videos of two objects."""
+    frames, masks = discs(objects=2)
+    for name in ("a", "b"):
+        save_video(tmp_path / "in", name, frames, masks)
+    return tmp_path / "in"
+
+
+def test_what_will_be_segmented_is_said_first(own, tmp_path):
+    done = run_evaluate(data=own, output=tmp_path / "run")
+    assert done.code == 0, done.err
+    pixels = [int((discs(objects=2)[1][0] == i).sum()) for i in (1, 2)]
+    assert done.out.splitlines()[:2] == [
+        f"{name}: 5 frames of 64x48, 2 objects: 1 ({pixels[0]} px), 2 ({pixels[1]} px)" for name in "ab"
+    ]
+
+
+def test_beyond_ten_videos_the_others_are_counted(tmp_path):
+    frames, masks = discs(3, 16, 16)
+    for t in range(12):
+        save_video(tmp_path / "in", f"v{t:02d}", frames, masks)
+    done = run_evaluate(data=tmp_path / "in", output=tmp_path / "run")
+    assert done.out.splitlines()[9].startswith("v09: 3 frames") and "... and 2 more videos, 6 frames" in done.out
+
+
+class TestOutputs:
+    """A user's files stay byte for byte."""
+
+    def test_the_same_command_finds_all_there(self, own, tmp_path):
+        segmenter = Repeating()
+        run_evaluate(segmenter, data=own, output=tmp_path / "run", overlays=True, movie="gif")
+        before = contents(tmp_path / "run")
+        done = run_evaluate(segmenter, data=own, output=tmp_path / "run", overlays=True, movie="gif")
+        assert done.code == 0 and "2 of 2 videos are there already" in done.err and len(segmenter.given) == 2
+        after = contents(tmp_path / "run")
+        assert {name: text for name, text in after.items() if "report" not in name and "summary" not in name} == {
+            name: text for name, text in before.items() if "report" not in name and "summary" not in name
+        }
+
+    def test_other_settings_are_refused_and_overwrite_replaces(self, own, tmp_path):
+        run = {"data": own, "output": tmp_path / "run"}
+        run_evaluate(**run)
+        (tmp_path / "run" / "notes.txt").write_text("the user's")
+        done = run_evaluate(fields={"mem_every": 3}, **run)
+        assert done.code == 2 and "made with settings.mem_every 5, now it is 3" in done.err and "--overwrite" in done.err
+        segmenter = Repeating()
+        done = run_evaluate(segmenter, fields={"mem_every": 3, "sequences": ("a",)}, overwrite=True, **run)
+        assert done.code == 0 and len(segmenter.given) == 1
+        assert sorted(path.name for path in (tmp_path / "run/masks").iterdir()) == ["a"]
+        assert (tmp_path / "run" / "notes.txt").read_text() == "the user's"
+
+    @pytest.mark.parametrize("changed", ["masks/a/00002.png", "report.html", "summary.json"])
+    @pytest.mark.parametrize("overwrite", [False, True])
+    def test_what_a_user_changed_is_named_and_stays(self, own, tmp_path, changed, overwrite):
+        run_evaluate(data=own, output=tmp_path / "run")
+        (tmp_path / "run" / changed).write_text("the user's")
+        before = contents(tmp_path / "run")
+        done = run_evaluate(data=own, output=tmp_path / "run", overwrite=overwrite)
+        assert done.code == (1 if "masks" in changed and not overwrite else 2) and changed in done.err
+        after = contents(tmp_path / "run")
+        assert (tmp_path / "run" / changed).read_text() == "the user's"
+        if done.code == 2:
+            assert after == before
+
+    def test_scores_replace_scores_of_a_run_and_no_other_file(self, own, tmp_path):
+        shutil.copytree(own / "Annotations", tmp_path / "pred")
+        for name in ("summary.json", "report.html", "per_frame.csv"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / name).write_text("the user's")
+            done = run_evaluate(data=own, score=tmp_path / "pred", output=tmp_path / name)
+            assert done.code == 2 and f"holds {name} of which no record says" in done.err
+            assert contents(tmp_path / name) == {name: b"the user's"}
+        for _ in range(2):
+            done = run_evaluate(data=own, score=tmp_path / "pred", output=tmp_path / "run")
+            assert done.code == 0 and "1.000" in done.out, done.err
+        assert sorted(contents(tmp_path / "run")) == ["per_frame.csv", "per_sequence.csv", "report.html", "summary.json"]
+        assert contents(tmp_path / "pred") == contents(own / "Annotations")
+
+    @pytest.mark.parametrize("inside", ["JPEGImages", "JPEGImages/run", "Annotations", "Annotations/a"])
+    def test_results_never_go_where_inputs_are_looked_for(self, own, inside):
+        before = contents(own)
+        done = run_evaluate(data=own, output=own / inside)
+        assert done.code == 2 and "where inputs are looked for" in done.err and contents(own) == before
+
+    def test_an_output_that_is_an_input_by_a_link(self, own, tmp_path):
+        run_evaluate(data=own, output=tmp_path / "run")
+        ours = tmp_path / "run/masks/a/00000.png"
+        os.remove(own / "Annotations/a/00000.png")
+        os.link(ours, own / "Annotations/a/00000.png")
+        done = run_evaluate(data=own, output=tmp_path / "run")
+        assert done.code == 2 and f"{ours}: would be written, and is read as well" in done.err
+
+    def test_a_second_run_is_refused(self, own, tmp_path):
+        class Impatient(Repeating):
+            def run(self, frames, mask, later=None):
+                nested.append(run_evaluate(data=own, output=tmp_path / "run"))
+                return super().run(frames, mask, later)
+
+        nested = []
+        assert run_evaluate(Impatient(), data=own, output=tmp_path / "run").code == 0
+        assert {done.code for done in nested} == {2} and "another run is writing to it" in nested[0].err
+
+    @pytest.mark.parametrize("sequences", [("..",), ("",), ("a/../b",), ("/a",), (".",), ("a\\b",)])
+    def test_names_that_lead_elsewhere(self, own, tmp_path, sequences):
+        done = run_evaluate(fields={"sequences": sequences}, data=own, output=tmp_path / "run")
+        assert done.code == 2 and "cannot name a sequence" in done.err and not (tmp_path / "run").exists()
+
+    def test_an_interruption_leaves_nothing_half_written(self, own, tmp_path):
+        class Interrupted(Repeating):
+            def run(self, frames, mask, later=None):
+                for number, result in enumerate(super().run(frames, mask, later)):
+                    if self.given[1:] and number == 2:
+                        raise KeyboardInterrupt
+                    yield result
+
+        done = run_evaluate(Interrupted(), data=own, output=tmp_path / "run")
+        assert done.code == 130 and done.err.splitlines()[-1] == "evaluate.py: interrupted"
+        assert {name.split("/")[1] for name in contents(tmp_path / "run")} == {"a"}
+        assert not list((tmp_path / "run/record").rglob("*.part*"))
+        segmenter = Repeating()
+        assert run_evaluate(segmenter, data=own, output=tmp_path / "run").code == 0 and len(segmenter.given) == 1
+
+
+class TestScores:
+    """Own videos: the ids of the annotations, each from the frame after its first to the last."""
+
+    def figures(self, run):
+        with open(run / "per_frame.csv", newline="") as file:
+            return {(row["sequence"], row["object"], row["frame"]): float(row["J"]) for row in csv.DictReader(file)}
+
+    def test_only_ids_that_there_are_and_the_last_frame_too(self, tmp_path):
+        frames, masks = discs(objects=2)
+        save_video(tmp_path / "in", "v", frames, np.where(masks == 2, 38, masks).astype(np.uint8))
+        done = run_evaluate(data=tmp_path / "in", output=tmp_path / "run")
+        assert done.code == 0
+        found = self.figures(tmp_path / "run")
+        assert set(found) == {("v", i, f"{t:05d}") for i in ("1", "38") for t in range(1, 5)}
+        for (_, i, frame), j in found.items():
+            truth, repeated = masks[int(frame)] == min(int(i), 2), masks[0] == min(int(i), 2)
+            assert j == pytest.approx((truth & repeated).sum() / (truth | repeated).sum(), abs=1e-12)
+        assert "Not comparable to DAVIS" in (tmp_path / "run/report.html").read_text()
+        summary = json.loads((tmp_path / "run/summary.json").read_text())
+        assert list(summary["per_sequence"]["v"]["per_object"]) == ["1", "38"]
+
+    def test_objects_that_come_later_count_from_then_on(self, tmp_path):
+        frames, masks = discs(6, objects=2)
+        masks[:2][masks[:2] == 2] = 0
+        save_video(tmp_path / "in", "v", frames, masks)
+        done = run_evaluate(data=tmp_path / "in", output=tmp_path / "run")
+        assert "later masks hold objects that are not segmented; --config.late_objects=True" in done.err
+        found = self.figures(tmp_path / "run")
+        assert {frame for _, i, frame in found if i == "2"} == {"00003", "00004", "00005"}
+        assert all(j == 0 for (_, i, _), j in found.items() if i == "2")
+        done = run_evaluate(fields={"late_objects": True}, data=tmp_path / "in", output=tmp_path / "late")
+        assert done.code == 0 and "later masks" not in done.err
+        assert all(j > 0 for (_, i, _), j in self.figures(tmp_path / "late").items() if i == "2")
+        assert run_evaluate(data=tmp_path / "in", score=tmp_path / "in/Annotations").code == 0
+
+    def test_the_official_rule_stays_and_is_told_where_it_flatters(self, tmp_path):
+        root = davis_folder(tmp_path, {"v": [[1, 4]] * 4}, split="val")
+        shutil.copytree(root / "Annotations/480p", tmp_path / "pred")
+        done = run_evaluate(config=davis(), data=root, score=tmp_path / "pred")
+        assert done.code == 0 and "official rule flatters here: 2 ids that are not in the first annotation" in done.err
+        assert "v                        4  1.000" in done.out  # four objects, as the toolkit has it
+
+    def test_a_void_that_stays_when_its_object_is_gone_is_no_object(self, tmp_path):
+        frames, masks = discs()
+        masks[:, :4] = 255
+        masks[2:][masks[2:] == 1] = 0
+        save_video(tmp_path / "in", "v", frames, masks)
+        done = run_evaluate(fields={"late_objects": True}, data=tmp_path / "in", output=tmp_path / "run")
+        assert "255 beside other ids is taken for void, background: 1 video (v, 1,280 pixels)" in done.err
+        assert set(np.unique(read_ids(tmp_path / "run/masks/v/00004.png"))) == {0, 1}
+        assert set(i for _, i, _ in self.figures(tmp_path / "run")) == {"1"}
+
+    def test_masks_that_are_wrong_are_named_and_the_others_are_scored(self, own, tmp_path):
+        shutil.copytree(own / "Annotations", tmp_path / "pred")
+        (tmp_path / "pred/a/00003.png").unlink()
+        done = run_evaluate(data=own, score=tmp_path / "pred", output=tmp_path / "run")
+        assert done.code == 1 and done.err.count("a/00003.png: not there (1 of 4 masks are missing)") == 1
+        assert "a                  not scored" in done.out and (tmp_path / "run/report.html").is_file()
+        assert "a/00003.png" in json.loads((tmp_path / "run/summary.json").read_text())["not_scored"]["a"]
+        save_ids(tmp_path / "pred/b/00002.png", np.full((48, 64), 9, np.uint8))
+        done = run_evaluate(data=own, score=tmp_path / "pred")
+        assert done.code == 2 and "b/00002.png: the id 9; the annotations have 1, 2: keep the ids given" in done.err
+
+    def test_soft_predictions_of_one_object_are_refused_or_thresholded(self, tmp_path):
+        frames, masks = discs()
+        save_video(tmp_path / "in", "v", frames, masks)
+        for t, mask in enumerate(masks):
+            soft = Image.fromarray(mask * np.uint8(255)).resize((256, 192), Image.Resampling.BILINEAR).resize((64, 48))
+            (tmp_path / "pred/v").mkdir(parents=True, exist_ok=True)
+            soft.save(tmp_path / f"pred/v/{t:05d}.png")
+        done = run_evaluate(data=tmp_path / "in", score=tmp_path / "pred")
+        assert done.code == 2 and "v/00001.png" in done.err and "mask_values" in done.err
+        done = run_evaluate(fields={"mask_values": "threshold"}, data=tmp_path / "in", score=tmp_path / "pred")
+        assert done.code == 0
+        assert float(done.out.splitlines()[-1].split()[4]) > 0.95
+
+
+def test_no_archive_and_a_report_where_a_video_failed(tmp_path):
+    root = davis_folder(tmp_path / "in", {"v": [[1], None, None], "w": [[1], None, None]}, split="test-dev")
+    frame = root / "JPEGImages/480p/w/00001.jpg"
+    good = frame.read_bytes()
+    frame.write_bytes(good[:-200])
+    config = davis2017_testdev.get_config()
+    done = run_evaluate(config=config, data=root, output=tmp_path / "run")
+    assert done.code == 1 and "no submission.zip: 1 videos failed" in done.err and done.err.count("w/00001.jpg") == 1
+    assert {name.split("/")[0] for name in contents(tmp_path / "run")} == {"masks", "report.html"}
+    frame.write_bytes(good)
+    done = run_evaluate(config=config, data=root, output=tmp_path / "run")
+    assert done.code == 0 and "1 of 2 videos are there already" in done.err and "6 masks for the server" in done.out
+
+
+def test_video_files_are_scored_too(tmp_path):
+    pytest.importorskip("imageio_ffmpeg")
+    frames, masks = discs()
+    (tmp_path / "in/JPEGImages").mkdir(parents=True)
+    with MovieWriter(tmp_path / "in/JPEGImages/v.mp4", 30) as movie:
+        for frame in frames:
+            movie.write(frame)
+    save_ids(tmp_path / "in/Annotations/v.png", masks[0])
+    for t in (2, 4):
+        save_ids(tmp_path / f"in/Annotations/v/{t:05d}.png", masks[t])
+    done = run_evaluate(data=tmp_path / "in", output=tmp_path / "run")
+    assert done.code == 0 and "not scored: 1 video with frames without annotation (v, 2 frames)" in done.err, done.err
+    rows = (tmp_path / "run/per_frame.csv").read_text().splitlines()
+    assert [row.split(",")[2] for row in rows[1:]] == ["00002", "00004"]
+
+
+def test_memory_and_disk_errors_are_one_line_each(own, tmp_path):
+    class Full(Repeating):
+        def run(self, frames, mask, later=None):
+            raise MemoryError
+
+    done = run_evaluate(Full(), data=own, output=tmp_path / "run")
+    lines = done.err.splitlines()
+    assert done.code == 2 and "none is done" in lines[-3] and all("MemoryError" in line for line in lines[-2:])
+    assert not contents(tmp_path / "run")
+
+
+def test_a_folder_that_cannot_be_made(own, tmp_path):
+    (tmp_path / "file").write_text("the user's")
+    done = run_evaluate(data=own, output=tmp_path / "file" / "run")
+    assert done.code == 2 and "cannot be written" in done.err and done.err.count("\n") == 1
+    done = run_evaluate(data=own, output=tmp_path / "file")
+    assert done.code == 2 and "a file; give a folder" in done.err
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("protocol", "davies", "expected one of davis, youtube_vos, custom"),
+        ("dtype", "half", "expected bfloat16, float32, float64"),
+        ("mem_every", 0, "expected 1 or more"),
+        ("max_memory_frames", -1, "expected 0 for the default, or 1 or more"),
+        ("objects_per_batch", -1, "expected 0"),
+        ("size", 7, "expected 0, or 16 to"),
+        ("scales", (), "expected factors"),
+        ("scales", (0.0,), "expected factors"),
+        ("scales", ("x",), "expected factors"),
+        ("fps", float("nan"), "expected 0, or 0.01 to 1000"),
+        ("fps", -1.0, "expected 0, or 0.01 to 1000"),
+        ("order", "reverse", "expected one of natural, decimal, signed, name"),
+        ("mask_values", "soft", "expected one of ids, threshold"),
+        ("submission", "{x}", "expected such as {sequence}/{frame}.png"),
+        ("submission", "{sequence}.png", "expected such as {sequence}/{frame}.png"),
+        ("submission", "../{sequence}/{frame}.png", "expected such as"),
+        ("submission", "{", "expected such as"),
+        ("sequences", (1,), "expected names"),
+    ],
+)
+def test_a_field_that_cannot_work_is_named_before_anything_is_read(tmp_path, field, value, said):
+    done = run_evaluate(fields={field: value}, data=tmp_path / "nowhere", output=tmp_path / "run")
+    assert done.code == 2 and f"config.{field} is" in done.err and said in done.err and done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        ({}, "either --data ROOT"),
+        ({"data": "x", "frames": "y"}, "either --data ROOT"),
+        ({"frames": "x", "output": "r"}, "--frames needs --mask"),
+        ({"data": "x", "mask": "m", "output": "r"}, "--mask goes with --frames"),
+        ({"data": "x", "output": "r", "checkpoint": None}, "--checkpoint is missing"),
+        ({"data": "x"}, "--output is missing"),
+        ({"data": "x", "score": "nowhere"}, "nowhere: no such folder"),
+        ({"frames": "x", "mask": "m", "score": "p"}, "--score takes masks that are there"),
+    ],
+)
+def test_flags_that_do_not_go_together(tmp_path, monkeypatch, request_, said):
+    monkeypatch.chdir(tmp_path)
+    done = run_evaluate(**request_)
+    assert done.code == 2 and said in done.err and done.err.count("\n") == 1 and not any(Path().iterdir())
