@@ -21,6 +21,7 @@ from hmmn_jax.checkpoint import METADATA_KEY, config_to_json, load_checkpoint, s
 from hmmn_jax.errors import CheckpointError, ConfigError
 from hmmn_jax.imagenet import from_resnet50
 from hmmn_jax.io.new_file import EXISTS
+from hmmn_jax.layouts import ORDERS
 from hmmn_jax.layouts.files import user_path
 from hmmn_jax.model import HMMNConfig
 from hmmn_jax.program import leave, run_program
@@ -71,7 +72,7 @@ def run_verify(options: argparse.Namespace) -> int:
     if not options.tolerance >= 0:
         raise ConfigError(f"--tolerance is {options.tolerance}, expected 0 or more")
     inputs = options.official, options.checkpoint, options.frames, options.mask
-    differences = verify(*inputs, max_frames=options.max_frames, size=options.size)
+    differences = verify(*inputs, max_frames=options.max_frames, size=options.size, order=options.order)
     print("largest |logit difference|  frame", *(f"{value:<26.3e}  {name}" for name, value in differences), sep="\n")
     same = all(value <= options.tolerance for _, value in differences)  # false for nan
     print(f"{'agrees' if same else 'DISAGREES'} with {options.official}: tolerance {options.tolerance:.1e}, both in float64")
@@ -108,6 +109,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--mask", type=user_path, required=True, help="PNG with the ids of the objects in the first of them")
     add("--max-frames", type=int, default=3, help="how many frames, the first included (%(default)s)")
     add("--size", type=int, default=128, help="shorter side they are resized to, pixels (%(default)s)")
+    add("--order", choices=ORDERS, default="", help="how names of frames are read, where more than one way applies")
     add("--tolerance", type=float, default=2e-6, help="largest difference of a logit (%(default)s)")
     return parser.parse_args(arguments)
 

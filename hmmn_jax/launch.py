@@ -50,7 +50,8 @@ def flags_parser(name: str, check: Callable[[], None] | None = None) -> Callable
             if check is not None:
                 check()
         except Exception as error:  # config files fail in any way, as by a field that they do not have
-            mistake = error if isinstance(error, HMMNError) else ConfigError(" ".join(f"{error}".split()))
+            told = f"the config has no field {error}" if isinstance(error, KeyError) else " ".join(f"{error}".split())
+            mistake = error if isinstance(error, HMMNError) else ConfigError(told or type(error).__name__)
             tell(name, mistake)
             sys.exit(mistake.exit_code)
         except KeyboardInterrupt:

@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import NoReturn
 
 from hmmn_jax.errors import HMMNError, one_line
@@ -38,8 +39,8 @@ def run_program(name: str, run: Callable[[], int | None], resume: str = "") -> i
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # names of files may hold bytes that are no text
     with contextlib.suppress(ValueError):  # outside of the main thread
-        signal.signal(signal.SIGTERM, _terminate)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _interrupt)
     try:
         return run() or 0
     except HMMNError as error:
@@ -81,5 +82,8 @@ def note(text: str) -> None:
     print(f"NOTE: {one_line(text)}", file=sys.stderr)
 
 
-def _terminate(*_) -> None:
-    raise Terminated
+def _interrupt(interruption: int, _: FrameType | None) -> None:
+    """Raises for a first signal. A second one ends the process at once: it may come while the first is being handled."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: os._exit(TERMINATED if number == signal.SIGTERM else INTERRUPTED))
+    raise Terminated if interruption == signal.SIGTERM else KeyboardInterrupt

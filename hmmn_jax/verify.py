@@ -19,7 +19,9 @@ from hmmn_jax.errors import ConfigError, DataError, HMMNError
 from hmmn_jax.inference import Segmenter
 from hmmn_jax.layouts import ImageFrames, fit_mask, read_folder, read_mask
 from hmmn_jax.layouts.files import user_path
+from hmmn_jax.layouts.notes import Notes
 from hmmn_jax.model import HMMNConfig
+from hmmn_jax.program import note
 from hmmn_jax.torch_weights import to_torch
 
 MEM_EVERY = 5
@@ -34,6 +36,7 @@ def verify(
     *,
     max_frames: int = 3,
     size: int = 128,
+    order: str = "",
 ) -> list[tuple[str, float]]:
     """Runs a user's checkout of the published code beside this model.
 
@@ -44,6 +47,7 @@ def verify(
       mask: of the first of them.
       max_frames: how many frames to take, the first included.
       size: the shorter side to which they are resized, in pixels.
+      order: how names of frames are read, as `read_folder` takes it.
 
     Returns:
       For each frame after the first its name and the largest absolute difference of a logit; nan if either is not a number.
@@ -54,7 +58,7 @@ def verify(
     if importlib.util.find_spec("torch") is None:
         raise HMMNError("verify runs the published code, which needs PyTorch: pip install torch")
     official, checkpoint, frames, mask = map(user_path, (official, checkpoint, frames, mask))
-    names, clip, ids = read_clip(frames, mask, max_frames, size)
+    names, clip, ids = read_clip(frames, mask, max_frames, size, order)
     variables, config = load_checkpoint(checkpoint)
     expected = run_official(official, to_torch(variables, config), clip, ids)
     found = run_float64(variables, config, clip, ids)
@@ -65,7 +69,7 @@ def verify(
 
 
 def read_clip(
-    frames: str | Path, mask: str | Path, max_frames: int, size: int
+    frames: str | Path, mask: str | Path, max_frames: int, size: int, order: str = ""
 ) -> tuple[list[str], UInt8[np.ndarray, "t h w 3"], UInt8[np.ndarray, "h w"]]:
     """The first frames of a folder, resized to a shorter side of `size` pixels: names, RGB, and the ids 1..K of the first.
 
@@ -76,7 +80,10 @@ def read_clip(
     for name, value, least, most in (("max_frames", max_frames, 2, 10_000), ("size", size, 16, 4096)):
         if not least <= value <= most:
             raise ConfigError(f"{name} is {value}, expected {least} to {most}")
-    paths = read_folder(frames, mask).frames[:max_frames]
+    notes = Notes()
+    paths = read_folder(frames, mask, order=order, notes=notes).frames[:max_frames]
+    for line in notes.lines():
+        note(line)
     if len(paths) < 2:
         raise DataError(f"{frames}: a single frame, expected 2 or more: the first is given, the others are compared")
     images = list(ImageFrames(paths))

@@ -130,8 +130,8 @@ def test_variables_of_another_model_are_listed(tmp_path, saved):
     other = SMALL.replace(decoder_dim=24, blocks=(1, 2, 1))
     (path / "config.json").write_text(json.dumps({"model": other.to_dict()}))
     lines = refusal(path, MismatchError).splitlines()
-    assert any(line.startswith("  missing params/memory_encoder/trunk/res3_1/") for line in lines)
-    assert "  params/decoder/conv_predict/kernel is (3, 3, 16, 2), expected (3, 3, 24, 2)" in lines
+    assert any(line.startswith("  missing ") and "/memory_encoder/trunk/res3_1/" in line for line in lines)
+    assert any(line.startswith("  params/decoder/") and " is " in line and ", expected " in line for line in lines)
     count = int(lines[-1].split()[2])
     assert len(lines) == 12 and f": {count + 10} tensors" in lines[0]
 

@@ -20,7 +20,7 @@ import convert_weights
 from hmmn_jax import HMMNConfig
 from hmmn_jax import verify as verify_module
 from hmmn_jax.checkpoint import METADATA_KEY, config_to_json
-from hmmn_jax.errors import DataError, HMMNError
+from hmmn_jax.errors import ConfigError, DataError, HMMNError
 from hmmn_jax.model.resnet import Trunk
 from hmmn_jax.torch_weights import from_torch, to_torch, torch_shapes
 from hmmn_jax.verify import read_clip, run_official, verify
@@ -156,6 +156,9 @@ def test_clips_that_cannot_be_used(inputs, tmp_path):
     for arguments, told in (((1, 48), "max_frames is 1, expected 2"), ((3, 8), "size is 8, expected 16")):
         with pytest.raises(HMMNError, match=told):
             read_clip(frames, mask, *arguments)
+    with pytest.raises(ConfigError, match="order"):
+        read_clip(frames, mask, 3, 48, "backwards")
+    assert read_clip(frames, mask, 3, 48, "name")[0] == ["10", "11", "9"]
     Image.fromarray(np.zeros((48, 64), np.uint8)).save(tmp_path / "empty.png")
     with pytest.raises(DataError, match="no object"):
         read_clip(frames, tmp_path / "empty.png", 3, 48)

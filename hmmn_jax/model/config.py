@@ -7,7 +7,7 @@ from typing import Any
 
 NORMS = ("batch", "group", "layer", "none")
 DTYPES = ("bfloat16", "float32", "float64")
-WIDEST, DEEPEST = 16384, 100  # channels of a layer, blocks of a stage; a damaged config may ask for any number
+WIDEST, DEEPEST = 16384, 50  # channels of a layer, blocks of a stage; a damaged config may ask for any number
 
 
 @dataclasses.dataclass(frozen=True)

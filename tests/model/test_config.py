@@ -58,7 +58,7 @@ def test_an_unknown_field_is_named():
         ({"value_dim_s4": 64.0}, "value_dim_s4 is 64.0"),
         ({"k_s8": True}, "k_s8 is True"),
         ({"window": "7"}, "window is '7'"),
-        ({"blocks": (3, 4, 10**6)}, "blocks .* up to 100"),
+        ({"blocks": (3, 4, 10**6)}, "blocks .* up to 50"),
         ({"blocks": 7}, "blocks is 7"),
         ({"widths": (256, "512", 1024)}, "widths"),
         ({"norm_groups": 0}, "norm_groups is 0"),
