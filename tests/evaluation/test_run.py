@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs import davis2017_testdev
+from configs import custom, davis2017_testdev
 from hmmn_jax.evaluation.pictures import MovieWriter
 from tests.data.folders import davis as davis_folder
 from tests.evaluation.harness import (
@@ -325,6 +325,17 @@ def test_a_folder_that_cannot_be_made(own, tmp_path):
 def test_a_field_that_cannot_work_is_named_before_anything_is_read(tmp_path, field, value, said):
     done = run_evaluate(fields={field: value}, data=tmp_path / "nowhere", output=tmp_path / "run")
     assert done.code == 2 and f"config.{field} is" in done.err and said in done.err and done.err.count("\n") == 1
+
+
+def test_a_config_of_something_else_and_fields_of_other_types(tmp_path):
+    config = custom.get_config().unlock()
+    with config.ignore_type():
+        config.size = "480"
+    done = run_evaluate(config=config, data=tmp_path, output=tmp_path / "run")
+    assert done.code == 2 and done.err == "evaluate.py: config.size is '480', expected int\n"
+    del config.size
+    done = run_evaluate(config=config, data=tmp_path, output=tmp_path / "run")
+    assert done.code == 2 and "config.size is missing; begin with the config of an evaluation" in done.err
 
 
 @pytest.mark.parametrize(
