@@ -3,8 +3,10 @@
 import contextlib
 import errno
 import json
+import logging
 import os
 import shutil
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -155,8 +157,11 @@ def _restore(folder: Path, config: HMMNConfig) -> dict[str, Any]:
     expected = {path: leaf.shape for path, leaf in flax.traverse_util.flatten_dict(abstract_variables(config)).items()}
     expected = {"/".join(path): shape for path, shape in expected.items()}
     with _unreadable(folder), ocp.PyTreeCheckpointer() as checkpointer:
-        tree = checkpointer.metadata(folder).item_metadata.tree
-        shapes = {"/".join(path): tuple(leaf.shape) for path, leaf in flax.traverse_util.flatten_dict(tree).items()}
+        metadata = checkpointer.metadata(folder).item_metadata
+        if metadata is None:
+            raise ValueError("what describes its tensors is missing or damaged")
+        leaves = flax.traverse_util.flatten_dict(metadata.tree).items()
+        shapes = {"/".join(path): tuple(leaf.shape) for path, leaf in leaves}
     check_shapes(shapes, expected, str(folder))  # before room is made for tensors of any size
     with _unreadable(folder), ocp.PyTreeCheckpointer() as checkpointer:
         return jax.tree.map(_number, checkpointer.restore(folder))
@@ -165,10 +170,34 @@ def _restore(folder: Path, config: HMMNConfig) -> dict[str, Any]:
 @contextlib.contextmanager
 def _unreadable(folder: Path) -> Iterator[None]:
     try:
-        yield
+        with quiet_orbax():
+            yield
     except Exception as error:  # Orbax and TensorStore raise many types for a damaged folder
         found = f"{type(error).__name__}: {_first_line(error)}"
         raise CheckpointError(f"{folder}: not readable as an Orbax checkpoint ({found})") from error
+
+
+@contextlib.contextmanager
+def quiet_orbax() -> Iterator[None]:
+    """Keeps what Orbax prints about a damaged folder from the screen: its error says it in one line.
+
+    After a first error TensorStore reads on, and reports to an event loop that is closed by then, with a traceback for each
+    tensor. As these come at any time, the filter stays where the block fails.
+    """
+    logger, hook = logging.getLogger("absl"), sys.unraisablehook
+    level = logger.level
+
+    def tell_others(found: Any) -> None:
+        if "Event loop is closed" not in str(found.exc_value):
+            hook(found)
+
+    sys.unraisablehook = tell_others
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+        sys.unraisablehook = hook
+    finally:
+        logger.setLevel(level)
 
 
 def _number(leaf: Any) -> np.ndarray:

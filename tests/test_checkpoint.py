@@ -4,6 +4,8 @@ import contextlib
 import errno
 import json
 import shutil
+import sys
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -109,6 +111,18 @@ def test_a_folder_whose_writing_was_cut_off(tmp_path, saved):
     path = copy(saved, tmp_path)
     shutil.rmtree(path / "variables")
     assert "cut off" in refusal(path)
+
+
+def test_a_damaged_folder_is_told_without_tracebacks_of_other_threads(tmp_path, saved, capfd, monkeypatch):
+    """TensorStore reads on after a first error, and each tensor then reports to an event loop that is closed."""
+    path, hook = copy(saved, tmp_path), sys.unraisablehook
+    monkeypatch.setattr(sys, "unraisablehook", hook)  # puts it back in the end
+    largest = max((path / "variables").rglob("*/d/*"), key=lambda file: file.stat().st_size)
+    largest.write_bytes(bytes(255 - byte for byte in largest.read_bytes()))
+    refusal(path)
+    late = SimpleNamespace(exc_type=RuntimeError, exc_value=RuntimeError("Event loop is closed"), exc_traceback=None)
+    sys.unraisablehook(SimpleNamespace(**vars(late), err_msg=None, object=None))
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("harm", ["empty", "missing", "truncated"])

@@ -19,7 +19,7 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
 
-from hmmn_jax.checkpoint import RECORDS, STEPS, VARIABLES, finished_steps
+from hmmn_jax.checkpoint import RECORDS, STEPS, VARIABLES, finished_steps, quiet_orbax
 from hmmn_jax.errors import CheckpointError
 from hmmn_jax.io.new_file import free_path
 from hmmn_jax.io.record import Record
@@ -207,8 +207,9 @@ def read_step(workdir: Path, step: int, like: TrainState) -> TrainState:
     """The state after a step, as NumPy arrays. Raises CheckpointError where it is damaged, or not `like` that state."""
     folder = workdir / STEPS / str(step)
     try:
-        variables = _read_tree(folder / VARIABLES, like.best_variables)
-        rest = _read_tree(folder / TRAINING, _rest(like))
+        with quiet_orbax():
+            variables = _read_tree(folder / VARIABLES, like.best_variables)
+            rest = _read_tree(folder / TRAINING, _rest(like))
     except Exception as error:  # Orbax and TensorStore raise many types for a damaged folder
         raise CheckpointError(f"{folder}: not readable as a checkpoint ({reason(error)})") from error
     constants = {name: collection for name, collection in variables.items() if name != "params"}
