@@ -85,7 +85,7 @@ def check_headers(headers: list[Header], notes: Notes | None) -> FrameFacts:
 
 
 def require_one_depth(headers: list[Header]) -> None:
-    """Raises DataError where grey images of 16 bits, which are scaled by their range, are mixed with those of 8, which are not."""
+    """Raises DataError where grey images of 16 bits, which are scaled by their range, are mixed with those of 8 bits."""
     wide = [header for header in headers if header.sixteen]
     narrow = [header for header in headers if header.mode in ("L", "LA")]
     if wide and narrow:
