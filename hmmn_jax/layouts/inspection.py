@@ -46,7 +46,7 @@ def inspect_frames(paths: Iterable[Path], notes: Notes | None = None) -> FrameFa
 
     Args:
         paths: at least one file.
-        notes: get the frames with an EXIF orientation.
+        notes: get the frames with an EXIF orientation, and those named unlike the others.
 
     Raises:
         DataError: a file that is not an image, has several pages, 32 bits a pixel or another size than the first; a mask among
@@ -54,7 +54,7 @@ def inspect_frames(paths: Iterable[Path], notes: Notes | None = None) -> FrameFa
     """
     headers = [read_header(path) for path in paths]
     facts = check_headers(headers, notes)
-    require_no_masks([(header.path, header.format, header.mode) for header in headers])
+    require_no_masks([(header.path, header.format, header.mode) for header in headers], notes)
     require_one_depth(headers)
     return facts
 
