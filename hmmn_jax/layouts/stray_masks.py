@@ -23,6 +23,7 @@ _LARGE, _CONTRAST = 0.01, 4  # part of a colour, and steps of rounding between s
 _ENDS, _END_PART = 24, 0.001  # levels near black and white, and the least part of a mask that each covers
 _SMALL = 8  # times smaller a file is than most, before its pixels are looked at
 _LOOKED_AT = 16  # files of one unusual kind of name whose pixels are looked at
+_KINDS = 4  # kinds of names, of which one may be that of the frames without being that of most
 _TOLD = 4  # frames of a folder in which unusual names are told
 
 
@@ -46,8 +47,11 @@ def require_no_masks(frames: list[tuple[Path, str, str]], notes: Notes | None = 
                 notes.add("frames named unlike the others", "frames", str(path))
     if all(mode in _INDEXED for _, _, mode in frames):
         return
-    usual = [frame for frame, name in zip(frames, patterns, strict=True) if (frame[2], name) == (usual_mode, usual_name)]
+    usual = [frame for frame, name in zip(frames, patterns, strict=True) if frame[2] == usual_mode]
+    if usual_name is not None or len(set(patterns)) > _KINDS:
+        usual = [frame for frame in usual if _pattern(frame[0]) == usual_name]
     largest = max(usual, key=lambda frame: frame[0].stat().st_size, default=None)
+    compared = None if largest is None else _pattern(largest[0])  # of the frames if they are half of the files, masks the rest
     detailed = largest is not None and not _is_flat(largest[0], largest[1])  # else drawings, from which masks are not told
     small = _small_files([path for path, kind, _ in frames if kind not in _LOSSY]) if detailed else set()
     looked_at: collections.Counter[str] = collections.Counter()
@@ -61,7 +65,7 @@ def require_no_masks(frames: list[tuple[Path, str, str]], notes: Notes | None = 
                 suspicious = _colours(path) != [1.0]
             else:
                 suspicious = _is_black_and_white(path) if kind in _LOSSY else _is_flat(path, kind)
-        elif detailed and unlike and looked_at[pattern] < _LOOKED_AT:
+        elif detailed and pattern != compared and looked_at[pattern] < _LOOKED_AT:
             looked_at[pattern] += 1
             suspicious = _is_flat(path, kind)
         else:

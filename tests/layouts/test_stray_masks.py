@@ -49,6 +49,13 @@ def test_masks(tmp_path, name, mode, suffix, options):
         inspect_frames(paths)
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_a_mask_beside_each_frame(tmp_path, suffix):
+    masks = [mask(tmp_path / f"{i:05d}_mask{suffix}") for i in range(6)]
+    with pytest.raises(DataError, match=r"00000_mask\..* \(6 of 12 files\)"):
+        inspect_frames([*masks, *photos(tmp_path, suffix)])
+
+
 def test_a_grey_picture_with_another_name(tmp_path):
     (tmp_path / "depth").mkdir()
     (depth,) = photos(tmp_path / "depth", ".jpg", 1, "L")
