@@ -23,12 +23,13 @@ from hmmn_jax.checkpoint import RECORDS, STEPS, VARIABLES, finished_steps, quiet
 from hmmn_jax.errors import CheckpointError
 from hmmn_jax.io.new_file import free_path
 from hmmn_jax.io.record import Record
-from hmmn_jax.layouts.files import reason, shortlist, writing_errors
+from hmmn_jax.layouts.files import discard, reason, shortlist, writing_errors
 from hmmn_jax.program import note
 from hmmn_jax.training.train_state import TrainState
 
 TRAINING = "training"
 _TEMPORARY = ".orbax-checkpoint-tmp"  # what Orbax appends to the name of a folder that it writes
+_WRITTEN = {VARIABLES, TRAINING, "_CHECKPOINT_METADATA", "commit_success.txt"}  # what Orbax puts into a step's folder
 DAMAGED = "damaged"  # folder of the workdir where checkpoints go that cannot be read
 
 
@@ -119,9 +120,7 @@ class Checkpoints:
         for step in set(steps) - set(steps[-self.keep :]) - set(best[len(best) - self.keep_best :] if self.keep_best else ()):
             folder = self.folder / str(step)
             step_record(self.workdir, step).discard()
-            for place in [*sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True), folder]:
-                with contextlib.suppress(OSError):
-                    place.rmdir()
+            _remove_empty(folder)
             if folder.exists():
                 note(f"{folder}: holds files that this run did not write, or that were changed since; they stay")
 
@@ -136,7 +135,10 @@ class Checkpoints:
                     record_step(self.workdir, step, None)
                 continue
             for half in self.folder.glob(f"{step}{_TEMPORARY}*"):
-                shutil.rmtree(half, ignore_errors=True)
+                for file in _written(half):
+                    if not file.is_dir():
+                        discard(file)
+                _remove_empty(half)
             path.unlink()
 
     @contextlib.contextmanager
@@ -174,8 +176,21 @@ def step_record(workdir: Path, step: int) -> Record:
 def record_step(workdir: Path, step: int, scores: dict[str, float] | None) -> None:
     """Records the files of a checkpoint that was just written."""
     record = step_record(workdir, step)
-    names = [path.relative_to(record.root).as_posix() for path in record.root.rglob("*") if path.is_file()]
+    names = [path.relative_to(record.root).as_posix() for path in _written(record.root) if path.is_file()]
     record.adopt(sorted(names), {"scores": scores})
+
+
+def _written(folder: Path) -> list[Path]:
+    """The files and folders in a step's folder, whole or half-written, that have names of Orbax's; any other is a user's."""
+    tops = [path for path in folder.glob("*") if path.name.partition(_TEMPORARY)[0] in _WRITTEN]
+    return [*tops, *(path for top in tops if not top.is_symlink() for path in top.rglob("*"))]
+
+
+def _remove_empty(folder: Path) -> None:
+    """Removes what is empty of the folders that Orbax made for a step, then the step's own if that is."""
+    for place in [*sorted((path for path in _written(folder) if path.is_dir()), reverse=True), folder]:
+        with contextlib.suppress(OSError):
+            place.rmdir()
 
 
 def restore_latest(workdir: Path, like: TrainState) -> TrainState | None:

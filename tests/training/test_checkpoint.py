@@ -141,13 +141,25 @@ def test_what_was_half_written_is_cleared_away(tmp_path):
     """A process was killed while it wrote step 6; the same name with another number is a user's."""
     for step in (6, 7):
         left = tmp_path / f"checkpoints/{step}.orbax-checkpoint-tmp"
-        left.mkdir(parents=True)
-        (left / "half").write_bytes(b"half")
+        for item in ("variables.orbax-checkpoint-tmp/d", "training"):
+            (left / item).mkdir(parents=True)
+            (left / item / "half").write_bytes(b"half")
     step_record(tmp_path, 6).adopt((), None)
     with Checkpoints(tmp_path, keep=1, keep_best=0) as checkpoints:
         assert checkpoints.save(state_at(6))
         assert not checkpoints.save(state_at(7))
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["6", "7.orbax-checkpoint-tmp"]
+
+
+def test_a_user_s_file_in_what_was_half_written_stays(tmp_path):
+    left = tmp_path / "checkpoints/6.orbax-checkpoint-tmp"
+    (left / "variables").mkdir(parents=True)
+    (left / "variables/half").write_bytes(b"half")
+    (left / "notes.txt").write_text("mine")
+    step_record(tmp_path, 6).adopt((), None)
+    with Checkpoints(tmp_path, keep=1, keep_best=0) as checkpoints:
+        assert not checkpoints.save(state_at(6))
+    assert files(tmp_path / "checkpoints") == {Path("6.orbax-checkpoint-tmp/notes.txt"): b"mine"}
 
 
 def test_a_step_that_was_written_but_not_yet_recorded_counts(tmp_path):
@@ -196,6 +208,27 @@ def test_what_a_user_put_into_a_checkpoint_is_left_alone(tmp_path, capsys):
     assert files(tmp_path / "checkpoints/2") == {Path("notes.txt"): b"mine"}
     assert "checkpoints/2: holds files that this run did not write" in capsys.readouterr().err
     assert finished_steps(tmp_path) == [4]
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_a_user_put_into_a_checkpoint_before_it_was_recorded_is_left_alone(tmp_path, killed):
+    folder = tmp_path / "checkpoints/1"
+    with Checkpoints(tmp_path, keep=1, keep_best=0) as checkpoints:
+        checkpoints.save(state_at(1))
+        checkpoints._manager.wait_until_finished()
+        (folder / "mine/empty").mkdir(parents=True)
+        for name in ("NOTES.txt", "mine/variables"):
+            (folder / name).write_text("mine")
+        if killed:  # the next process finds the checkpoint without its record
+            checkpoints._writing = None
+            checkpoints._manager.close()
+            checkpoints = Checkpoints(tmp_path, keep=1, keep_best=0)
+        checkpoints.save(state_at(2))
+        checkpoints.save(state_at(3))
+        checkpoints.wait()
+    assert finished_steps(tmp_path) == [3]
+    assert files(folder) == {Path("NOTES.txt"): b"mine", Path("mine/variables"): b"mine"}
+    assert (folder / "mine/empty").is_dir()
 
 
 def test_a_damaged_checkpoint_is_moved_to_a_free_place(tmp_path):
