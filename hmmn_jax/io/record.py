@@ -185,9 +185,10 @@ def replace_own(path: Path) -> Iterator[Path]:
     A hidden record beside `path` says that this program wrote it, so that a later run can replace it.
 
     Raises:
-        DataError: a file is at `path` that this program did not write, or the disk refuses.
+        DataError: a file is at `path` that this program did not write, the path is that of a folder, or the disk refuses.
     """
-    path = path.absolute()
+    if (path := path.absolute()).name in ("", ".."):
+        raise DataError(f"{path}: a folder; give the name of a file")
     record = Record.load(path.parent, path.with_name(f".{path.name}.record.json"))
     require_free(record, [path.name])
     with writing_errors(path):
