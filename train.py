@@ -29,9 +29,10 @@ def check() -> None:
     """Raises ConfigError where a flag is missing, or the config file gives no config."""
     if CONFIG.value is None or not WORKDIR.value:
         raise ConfigError("give --config FILE, such as configs/smoke.py, and --workdir DIR")
+    lock = getattr(CONFIG.value, "lock", None)  # raises what is wrong with a config file, which was put off until now
     if not isinstance(CONFIG.value, ConfigDict):
         raise ConfigError(f"get_config of the config file gives {type(CONFIG.value).__name__}, expected a ConfigDict")
-    CONFIG.value.lock()
+    lock()
 
 
 def run() -> int:
