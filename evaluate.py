@@ -56,4 +56,4 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=flags_parser(PROGRAM))
+    app.run(main, flags_parser=flags_parser(PROGRAM, CONFIG))

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from absl import app, flags, logging
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 
 import hmmn_jax
 from hmmn_jax.errors import ConfigError
@@ -26,13 +26,10 @@ RESUME = "run the same command to go on from the last checkpoint"
 
 
 def check() -> None:
-    """Raises ConfigError where a flag is missing, or the config file gives no config."""
+    """Raises ConfigError where a flag is missing."""
     if CONFIG.value is None or not WORKDIR.value:
         raise ConfigError("give --config FILE, such as configs/smoke.py, and --workdir DIR")
-    lock = getattr(CONFIG.value, "lock", None)  # raises what is wrong with a config file, which was put off until now
-    if not isinstance(CONFIG.value, ConfigDict):
-        raise ConfigError(f"get_config of the config file gives {type(CONFIG.value).__name__}, expected a ConfigDict")
-    lock()
+    CONFIG.value.lock()
 
 
 def run() -> int:
@@ -88,4 +85,4 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=flags_parser("train.py", check))
+    app.run(main, flags_parser=flags_parser("train.py", CONFIG, check))

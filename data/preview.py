@@ -65,4 +65,4 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=flags_parser("data.preview", check_flags))
+    app.run(main, flags_parser=flags_parser("data.preview", CONFIG, check_flags))

@@ -34,11 +34,14 @@ def launch() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # keep what compiles fast, too
 
 
-def flags_parser(name: str, check: Callable[[], None] | None = None) -> Callable[[list[str]], list[str]]:
+def flags_parser(
+    name: str, config: flags.FlagHolder, check: Callable[[], None] | None = None
+) -> Callable[[list[str]], list[str]]:
     """A parser of flags for `app.run` that tells a mistake in one line and exits with 2.
 
     Args:
         name: of the program.
+        config: the flag of its config file.
         check: called with the flags parsed; raises ConfigError for what they lack.
     """
 
@@ -47,6 +50,8 @@ def flags_parser(name: str, check: Callable[[], None] | None = None) -> Callable
             rest = flags.FLAGS(arguments)
             if surplus := rest[1:]:
                 raise ConfigError(f"unexpected argument {surplus[0]!r}; flags begin with --")
+            if config.value is not None and not hasattr(config.value, "lock"):  # which raises what went wrong in the file
+                raise ConfigError(f"get_config of the config file gives {type(config.value).__name__}, expected a ConfigDict")
             if check is not None:
                 check()
         except Exception as error:  # config files fail in any way, as by a field that they do not have

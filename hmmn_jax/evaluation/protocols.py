@@ -42,7 +42,7 @@ class Task:
 def read_task(config: ConfigDict, data: str | os.PathLike) -> Task:
     """Lists what the config's protocol finds in the folder. Raises DataError, ConfigError."""
     data, own = Path(data), config.protocol == "custom"
-    task = Task(rule=Rule(config.protocol != "davis", config.single_object))
+    task = Task(rule=Rule(config.protocol != "davis", config.single_object, config.mask_values))
     found = {"order": config.order, "notes": task.notes}
     names = tuple(config.sequences)
     task.lists = (data / "JPEGImages", data / config.annotations)

@@ -26,6 +26,7 @@ from hmmn_jax.layouts.files import contents
 
 SUMMARY, PER_SEQUENCE, PER_FRAME = "summary.json", "per_sequence.csv", "per_frame.csv"
 REPORT = "report.html"
+MOST_IDS = 32  # in a prediction of one object; what has more is taken for levels
 FRAMES_WORTH_A_PROCESS = 400  # a process takes about two seconds to start, in which another scores that many
 
 
@@ -134,7 +135,10 @@ def _read_frames(folder: Path, plan: Plan) -> Iterator[ScoredFrame]:
 
 def _read_prediction(path: Path, plan: Plan) -> UInt8[np.ndarray, "h w"]:
     single = plan.rule.single_object or len(plan.first) + len(plan.others) == 1
-    pred = read_ids(path, values=plan.clip.mask_values, check_levels=single)
+    pred = read_ids(path, values=plan.rule.mask_values, check_levels=single)
+    if single and not plan.rule.mask_values and (values := len(np.unique(pred))) > MOST_IDS:
+        way_out = "write ids, or set mask_values=threshold for levels, mask_values=ids for ids"
+        raise DataError(f"{path}: a mask with {values} values where one object is scored, as soft predictions have; {way_out}")
     if not plan.rule.annotated:
         return pred
     if set(plan.first) == {1} and set(np.unique(pred).tolist()) <= {0, 255}:

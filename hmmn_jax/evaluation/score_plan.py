@@ -18,6 +18,7 @@ from hmmn_jax.evaluation.scores import (
     scored_ids,
 )
 from hmmn_jax.layouts import VOID, fit_mask
+from hmmn_jax.layouts.images import read_mask_size, require_fit
 from hmmn_jax.layouts.notes import Notes
 
 
@@ -64,7 +65,10 @@ class Plan:
 
 def plan_scores(clip: Clip, rule: Rule, notes: Notes) -> Plan:
     """Finds out what can be scored. Raises DataError, which says why, where nothing can."""
-    return _plan_annotated(clip, rule, notes) if rule.annotated else _plan_davis(clip, rule, notes)
+    plan = _plan_annotated(clip, rule, notes) if rule.annotated else _plan_davis(clip, rule, notes)
+    for t in plan.frames:
+        require_fit(read_mask_size(clip.annotations[t]), *clip.size, clip.annotations[t], clip.turned)
+    return plan
 
 
 def _plan_davis(clip: Clip, rule: Rule, notes: Notes) -> Plan:
@@ -90,7 +94,8 @@ def _plan_annotated(clip: Clip, rule: Rule, notes: Notes) -> Plan:
     binary = clip.binary
     first: dict[int, int] = {}
     for t, found in held.items():
-        for i in sorted({1} if (rule.single_object or binary) and found - {0} else found - {0, VOID}):
+        objects = found - ({0} if binary else {0, VOID})
+        for i in sorted({1} if objects and (binary or rule.single_object) else objects):
             first.setdefault(i, t)
     last = max(held)
     counted = {i: t for i, t in first.items() if t < last}

@@ -32,10 +32,12 @@ class Rule:
             are not in it; all frames count but the first and the last. True, for videos of one's own: the objects are the
             ids that the annotations hold, and each counts on the annotated frames after its first.
         single_object: all ids are one object, as in DAVIS-2016.
+        mask_values: what grey predictions hold, see `read_ids`.
     """
 
     annotated: bool = False
     single_object: bool = False
+    mask_values: str = ""
 
 
 @dataclass(frozen=True)

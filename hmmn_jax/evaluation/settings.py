@@ -13,8 +13,25 @@ DTYPES = ("", "bfloat16", "float32", "float64")
 LARGEST_SIDE = 16_384  # pixels of what the network sees
 
 
+_FIELDS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("protocol", "year", "split", "resolution", "annotations", "submission"), str),
+    **dict.fromkeys(("order", "mask_values", "dtype"), str),
+    **dict.fromkeys(("late_objects", "single_object", "flip", "save_scores"), bool),
+    **dict.fromkeys(("mem_every", "max_memory_frames", "objects_per_batch", "size"), int),
+    **dict.fromkeys(("sequences", "scales"), (tuple, list)),
+    "fps": (int, float),
+    "paper": ConfigDict,
+}
+
+
 def check_settings(config: ConfigDict) -> None:
     """Raises ConfigError, which names the field, what was found and what is expected."""
+    for name, kind in _FIELDS.items():
+        if name not in config:
+            raise ConfigError(f"config.{name} is missing; begin with the config of an evaluation, such as configs/custom.py")
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        if not isinstance(config[name], kinds) or (isinstance(config[name], bool) and bool not in kinds):
+            raise ConfigError(f"config.{name} is {config[name]!r}, expected {' or '.join(k.__name__ for k in kinds)}")
 
     def require(condition: bool, name: str, expected: str) -> None:
         if not condition:

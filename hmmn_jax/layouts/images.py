@@ -119,6 +119,23 @@ def is_binary(masks: Iterable[UInt8[np.ndarray, "h w"]]) -> bool:
     return not any(np.any((ids > 0) & (ids < VOID)) for ids in masks)
 
 
+def read_mask_size(path: str | os.PathLike) -> tuple[int, int]:
+    """Height and width of a mask, by its header. Raises DataError for a file that is not an image."""
+    with reading_errors(path), Image.open(path) as image:
+        return image.height, image.width
+
+
+def require_fit(size: tuple[int, ...], height: int, width: int, source: str | os.PathLike, exif: bool = False) -> str:
+    """Raises DataError for a mask of another size than its frame, as `fit_mask` does; says the sizes where they are close."""
+    sizes = f"{source}: the mask has {size[1]}x{size[0]} pixels, its frame {width}x{height}"
+    if max(abs(size[0] - height), abs(size[1] - width)) <= 1:
+        return sizes
+    if exif and max(abs(size[1] - height), abs(size[0] - width)) <= 1:
+        sizes += " once it is turned upright by its EXIF orientation"
+        raise DataError(f"{sizes}; draw the mask on the upright picture, or turn the frames and remove their EXIF data")
+    raise DataError(f"{sizes}; give a mask made for this frame, of its size")
+
+
 def fit_mask(
     mask: UInt8[np.ndarray, "h1 w1"], height: int, width: int, source: str | os.PathLike, exif: bool = False
 ) -> UInt8[np.ndarray, "h w"]:
@@ -137,12 +154,7 @@ def fit_mask(
     """
     if mask.shape == (height, width):
         return mask
-    sizes = f"{source}: the mask has {mask.shape[1]}x{mask.shape[0]} pixels, its frame {width}x{height}"
-    if max(abs(mask.shape[0] - height), abs(mask.shape[1] - width)) > 1:
-        if exif and max(abs(mask.shape[1] - height), abs(mask.shape[0] - width)) <= 1:
-            sizes += " once it is turned upright by its EXIF orientation"
-            raise DataError(f"{sizes}; draw the mask on the upright picture, or turn the frames and remove their EXIF data")
-        raise DataError(f"{sizes}; give a mask made for this frame, of its size")
+    sizes = require_fit(mask.shape, height, width, source, exif)
     warnings.warn(f"{sizes}: resized", stacklevel=2)
     return mask[np.ix_(_nearest(height, mask.shape[0]), _nearest(width, mask.shape[1]))]
 

@@ -8,6 +8,7 @@ import jax
 from ml_collections import ConfigDict
 
 from hmmn_jax.errors import ConfigError
+from hmmn_jax.layouts import MASK_VALUES, ORDERS
 from hmmn_jax.training.optimizer import OPTIMIZERS
 from hmmn_jax.training.parallel import KINDS
 from hmmn_jax.training.schedules import SCHEDULES
@@ -115,6 +116,13 @@ RULES: dict[str, Any] = {
     "validation": {
         "data": _TEXT,
         "every": _whole(1),
+        "protocol": _one_of(("davis", "custom")),
+        **dict.fromkeys(("year", "split", "resolution", "annotations"), _TEXT),
+        "sequences": _several(_TEXT),
+        "late_objects": _SWITCH,
+        "single_object": _SWITCH,
+        "order": _one_of(("", *ORDERS)),
+        "mask_values": _one_of(("", *MASK_VALUES)),
         "size": (lambda value: type(value) is int and (value == 0 or 16 <= value <= 2**14), "0, or 16 to 16384 pixels"),
         "mem_every": _whole(1),
     },

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs import davis2017_testdev
+from configs import custom, davis2017_testdev
 from hmmn_jax.evaluation.pictures import MovieWriter
 from tests.data.folders import davis as davis_folder
 from tests.evaluation.harness import (
@@ -225,6 +225,30 @@ class TestScores:
         assert done.code == 0
         assert float(done.out.splitlines()[-1].split()[4]) > 0.95
 
+    def test_an_annotation_of_another_size_is_told_before_anything_is_segmented(self, own, tmp_path):
+        save_ids(own / "Annotations/a/00003.png", np.ones((64, 48), np.uint8))
+        segmenter = Repeating()
+        done = run_evaluate(segmenter, data=own, output=tmp_path / "run")
+        assert done.code == 0 and "not scored: " in done.err and len(segmenter.given) == 2
+        assert f"{own / 'Annotations/a/00003.png'}: the mask has 48x64 pixels, its frame 64x48" in done.err
+        assert "a                  not scored" in done.out
+
+    def test_soft_predictions_under_the_official_rule(self, tmp_path):
+        root = davis_folder(tmp_path, {"v": [[1]] * 4}, split="val")
+        levels = np.linspace(0, 255, 24 * 32).reshape(24, 32).astype(np.uint8)
+        for t in range(4):
+            (tmp_path / "pred/v").mkdir(parents=True, exist_ok=True)
+            Image.fromarray(levels).save(tmp_path / f"pred/v/{t:05d}.png")
+        fields = {"single_object": True}
+        done = run_evaluate(config=davis(), fields=fields, data=root, score=tmp_path / "pred")
+        assert done.code == 2 and "v/00001.png: a mask with" in done.err
+        fields["mask_values"] = "threshold"
+        done = run_evaluate(config=davis(), fields=fields, data=root, score=tmp_path / "pred", output=tmp_path / "run")
+        assert done.code == 0
+        truth = read_ids(root / "Annotations/480p/v/00001.png") > 0
+        expected = (truth & (levels >= 128)).sum() / (truth | (levels >= 128)).sum()
+        assert self.figures(tmp_path / "run")["v", "1", "00001"] == pytest.approx(expected, abs=1e-12)
+
 
 def test_no_archive_and_a_report_where_a_video_failed(tmp_path):
     root = davis_folder(tmp_path / "in", {"v": [[1], None, None], "w": [[1], None, None]}, split="test-dev")
@@ -301,6 +325,17 @@ def test_a_folder_that_cannot_be_made(own, tmp_path):
 def test_a_field_that_cannot_work_is_named_before_anything_is_read(tmp_path, field, value, said):
     done = run_evaluate(fields={field: value}, data=tmp_path / "nowhere", output=tmp_path / "run")
     assert done.code == 2 and f"config.{field} is" in done.err and said in done.err and done.err.count("\n") == 1
+
+
+def test_a_config_of_something_else_and_fields_of_other_types(tmp_path):
+    config = custom.get_config().unlock()
+    with config.ignore_type():
+        config.size = "480"
+    done = run_evaluate(config=config, data=tmp_path, output=tmp_path / "run")
+    assert done.code == 2 and done.err == "evaluate.py: config.size is '480', expected int\n"
+    del config.size
+    done = run_evaluate(config=config, data=tmp_path, output=tmp_path / "run")
+    assert done.code == 2 and "config.size is missing; begin with the config of an evaluation" in done.err
 
 
 @pytest.mark.parametrize(
