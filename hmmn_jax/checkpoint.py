@@ -181,23 +181,29 @@ def _unreadable(folder: Path) -> Iterator[None]:
 def quiet_orbax() -> Iterator[None]:
     """Keeps what Orbax prints about a damaged folder from the screen: its error says it in one line.
 
-    After a first error TensorStore reads on, and reports to an event loop that is closed by then, with a traceback for each
-    tensor. As these come at any time, the filter stays where the block fails.
+    After a first error TensorStore reads on, and reports to an event loop that is closed by then, or to a task that nobody
+    awaits, with a traceback for each tensor. As these come at any time, the filters stay where the block fails.
     """
     logger, hook = logging.getLogger("absl"), sys.unraisablehook
-    level = logger.level
+    level, asyncio = logger.level, logging.getLogger("asyncio")
 
     def tell_others(found: Any) -> None:
         if "Event loop is closed" not in str(found.exc_value):
             hook(found)
 
     sys.unraisablehook = tell_others
+    asyncio.addFilter(_is_not_of_a_tensor)
     logger.setLevel(logging.CRITICAL)
     try:
         yield
         sys.unraisablehook = hook
+        asyncio.removeFilter(_is_not_of_a_tensor)
     finally:
         logger.setLevel(level)
+
+
+def _is_not_of_a_tensor(record: logging.LogRecord) -> bool:
+    return not any(word in record.getMessage() for word in ("tensorstore", "orbax", "zarr", "OCDBT"))
 
 
 def _number(leaf: Any) -> np.ndarray:

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import json
+import logging
 import shutil
 import sys
 from types import SimpleNamespace
@@ -122,6 +123,7 @@ def test_a_damaged_folder_is_told_without_tracebacks_of_other_threads(tmp_path, 
     refusal(path)
     late = SimpleNamespace(exc_type=RuntimeError, exc_value=RuntimeError("Event loop is closed"), exc_traceback=None)
     sys.unraisablehook(SimpleNamespace(**vars(late), err_msg=None, object=None))
+    logging.getLogger("asyncio").error("Task exception was never retrieved: tensorstore_spec")
     assert capfd.readouterr().err == ""
 
 

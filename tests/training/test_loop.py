@@ -24,6 +24,7 @@ from hmmn_jax.training.checkpoint import finished_steps
 from hmmn_jax.training.loop import at_sample, make_optimization, train_and_evaluate
 from hmmn_jax.training.metrics import read_metrics
 from hmmn_jax.training.start import starting_state
+from tests.evaluation.plans import plans
 from tests.small import SMALL, untyped, variables
 from tests.training.tiny_run import MODEL, tiny_batch, tiny_config, use_cache
 
@@ -272,7 +273,7 @@ def test_validation_and_its_best_checkpoint(train, tmp_path):
     config = tiny_config(4)
     config.validation.every, config.validation.size, config.checkpoint.keep = 2, 32, 1
     workdir = tmp_path / "run"
-    _, summary = train(workdir, config, validation=[read_sequence(root, "cat", "480p")])
+    _, summary = train(workdir, config, validation=plans([read_sequence(root, "cat", "480p")]))
     lines = {line["step"]: line for line in read_metrics(workdir) if "validation/jf" in line}
     assert sorted(lines) == [2, 4]
     assert lines[4]["validation/jf"] == summary.scores["jf"] == pytest.approx((summary.scores["j"] + summary.scores["f"]) / 2)
