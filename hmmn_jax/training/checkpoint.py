@@ -246,7 +246,7 @@ def restore_latest(workdir: Path, like: TrainState) -> TrainState | None:
             damaged[step] = error
             continue
         for later, error in damaged.items():
-            warnings.warn(f"{error}; moved to {workdir / DAMAGED}, going back to one before", stacklevel=2)
+            warnings.warn(f"{error}; moved to {workdir / DAMAGED}, going back to the one before", stacklevel=2)
             _move_away(workdir, later)
         return state
     if damaged:
