@@ -32,6 +32,7 @@ from hmmn_jax.layouts.files import check_name, reason, user_path, writing_errors
 from hmmn_jax.program import leave, note, run_program
 
 BUILDERS = ("davis", "youtube_vos", "image_masks")
+_INPUTS = ("JPEGImages", "Annotations")
 _SHOWN = 20
 
 
@@ -49,6 +50,7 @@ def build(
     for split in splits:
         if not re.fullmatch(r"\w[\w-]*", split):
             raise DataError(f"--split {split!r}: expected a name of letters, digits, _ and -")
+    _require_apart(data_dir, source)
     version = data_dir / name / config.name / str(_builder_class(name).VERSION)
     unfinished = unfinished_path(data_dir, f"{name}/{config.name}")
     with lock_folder(unfinished.with_suffix(".lock"), version), _storing_errors(data_dir, source), work_folder(unfinished):
@@ -68,6 +70,14 @@ def build(
         fields = {key: getattr(config, key) for key in _fields(config)}
         publish(record, built, {"builder": name, "config": fields, "source": str(source), "splits": list(builder.reports)})
     return version, builder.reports
+
+
+def _require_apart(data_dir: Path, source: Path) -> None:
+    """Raises DataError where a build would be written among the files that it reads."""
+    for kind in _INPUTS:
+        for folder in (source / kind, *source.glob(f"*/{kind}")):
+            if folder.is_dir() and data_dir.resolve().is_relative_to(folder.resolve()):
+                raise DataError(f"{data_dir}: lies in {folder}, which is read; choose a --data_dir outside of it")
 
 
 def _files_of(name: str, splits: Iterable[str], version: Path) -> Iterator[str]:

@@ -19,8 +19,15 @@ _RECORD, _MARK = "record.json", ".unfinished-build"
 
 
 def load_record(version: Path) -> Record:
-    """Reads the record of a built version; an empty one if there is none. Raises DataError."""
-    return Record.load(version, version / _RECORD)
+    """Reads the record of a built version; an empty one if there is none. Raises DataError, also if it is of no build."""
+    record = Record.load(version, version / _RECORD)
+    about: Any = {} if record.about is None else record.about  # whatever the file holds
+    splits = about.get("splits", []) if isinstance(about, dict) else None
+    if not isinstance(splits, list) or not all(isinstance(split, str) for split in splits):
+        raise DataError(
+            f"{record.path}: not the record of a build: no list of splits; remove the folder yourself, or restore it"
+        )
+    return record
 
 
 def was_cut_off(record: Record) -> bool:
@@ -32,12 +39,14 @@ def require_replaceable(record: Record, names: Iterable[str], overwrite: bool) -
     """Checks that a build may write the files `names`, and others, into the folder of a record.
 
     Raises:
-        DataError: a finished build is there and is not to be overwritten, the folder has files but no record, or a file is in
-            the way that is not the record's.
+        DataError: a finished build is there and is not to be overwritten, the folder has files but no record, a file is in
+            the way that is not the record's, or a link to an empty folder.
     """
     version = record.root
     if os.path.lexists(version) and not version.is_dir():
         raise DataError(f"{version}: a file, where the folder of a data set is to be; move it away")
+    if version.is_symlink() and not _has_files(version):
+        raise DataError(f"{version}: a link to an empty folder, where the folder of a data set is to be; remove the link")
     if _has_files(version) and not record.path.is_file():
         raise DataError(
             f"{version}: holds files, but no {_RECORD} that says what this program built (older versions wrote none); "

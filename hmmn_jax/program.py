@@ -10,9 +10,11 @@
 """
 
 import contextlib
+import functools
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
@@ -42,7 +44,9 @@ def run_program(name: str, run: Callable[[], int | None], resume: str = "") -> i
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _interrupt)
     try:
-        return run() or 0
+        with warnings.catch_warnings():
+            warnings.showwarning = functools.partial(_show_warning, warnings.showwarning)
+            return run() or 0
     except HMMNError as error:
         tell(name, error)
         return error.exit_code
@@ -80,6 +84,14 @@ def tell(name: str, error: HMMNError) -> None:
 def note(text: str) -> None:
     """Prints something that a user should know."""
     print(f"NOTE: {one_line(text)}", file=sys.stderr)
+
+
+def _show_warning(show: Callable[..., None], message: Warning, category: type[Warning], *place) -> None:
+    """Tells a warning to users in one line; those to programmers, such as deprecations, stay as they are."""
+    if category is UserWarning:
+        note(str(message))
+    else:
+        show(message, category, *place)
 
 
 def _interrupt(interruption: int, _: FrameType | None) -> None:

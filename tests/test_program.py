@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import warnings
 
 import pytest
 
@@ -64,6 +65,16 @@ def test_details_are_ten_and_a_count():
     lines = str(HMMNError("bad", [f"detail {i}" for i in range(13)])).splitlines()
     assert lines[0] == "bad" and lines[1] == "  detail 0" and lines[10] == "  detail 9"
     assert lines[11:] == ["  ... and 3 more"]
+
+
+def test_warnings_to_users_are_notes(capsys):
+    def body():
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.warn("mask.png: resized", stacklevel=1)
+
+    assert run_program("prog", body) == 0
+    assert capsys.readouterr().err == "NOTE: mask.png: resized\n"
 
 
 def test_notes(capsys):

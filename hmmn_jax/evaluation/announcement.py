@@ -26,6 +26,7 @@ def describe(clip: Clip, notes: Notes) -> str:
     ]
     if not objects:
         notes.add("no object in the masks given; all will be background", "videos", clip.name)
+    note_void(clip, notes)
     if clip.own:
         _note_what_is_not_used(clip, given, notes)
     length = f"{len(clip)} frames" if clip.frame_names else f"about {len(clip)} frames" if len(clip) else "frames"
@@ -54,14 +55,19 @@ def describe_all(clips: Sequence[Clip], notes: Notes) -> tuple[list[Clip], list[
     return good, lines, failures
 
 
-def _note_what_is_not_used(clip: Clip, given: dict[int, np.ndarray], notes: Notes) -> None:
-    values = set().union(*clip.values.values()) - {0}
-    if values == {VOID}:
-        values = {1}
-    elif VOID in values:
+def note_void(clip: Clip, notes: Notes) -> None:
+    """Notes 255 beside other ids in the masks of a video of one's own, with its pixels."""
+    if clip.own and not clip.binary:
         pixels = sum(int((clip.read_annotation(t) == VOID).sum()) for t, held in clip.values.items() if VOID in held)
-        notes.add("255 beside other ids is taken for void, background", "videos", f"{clip.name}, {pixels:,} pixels")
-    if late := sorted(values - {VOID} - {int(i) for mask in given.values() for i in np.unique(mask)}):
+        if pixels:
+            notes.add("255 beside other ids is taken for void, background", "videos", f"{clip.name}, {pixels:,} pixels")
+
+
+def _note_what_is_not_used(clip: Clip, given: dict[int, np.ndarray], notes: Notes) -> None:
+    for reason in clip.unreadable:
+        notes.add("masks left out", "masks that cannot be read", reason)
+    values = {1} if clip.binary else set().union(*clip.values.values()) - {0, VOID}
+    if late := sorted(values - {int(i) for mask in given.values() for i in np.unique(mask)}):
         topic = "later masks hold objects that are not segmented; --config.late_objects=True starts them there"
         notes.add(topic, "videos", f"{clip.name}, object {late[0]}")
     sparse = 0 < len(clip.annotations) < len(clip)

@@ -61,9 +61,24 @@ class Clip:
         return getattr(self.frames, "fps", 0.0)
 
     @functools.cached_property
+    def _held(self) -> dict[int, frozenset[int] | str]:
+        held: dict[int, frozenset[int] | str] = {}
+        for t in sorted(self.annotations):
+            try:
+                held[t] = frozenset(np.unique(self.read_annotation(t)).tolist())
+            except DataError as error:
+                held[t] = str(error)
+        return held
+
+    @property
     def values(self) -> dict[int, frozenset[int]]:
-        """By index of the frame the values in its annotation, 255 as it is. Raises DataError."""
-        return {t: frozenset(np.unique(self.read_annotation(t)).tolist()) for t in sorted(self.annotations)}
+        """By index of the frame the values in its annotation, 255 as it is; those that cannot be read are left out."""
+        return {t: held for t, held in self._held.items() if not isinstance(held, str)}
+
+    @property
+    def unreadable(self) -> list[str]:
+        """What is wrong with the annotations that cannot be read."""
+        return [held for held in self._held.values() if isinstance(held, str)]
 
     @property
     def binary(self) -> bool:
@@ -81,7 +96,7 @@ class Clip:
         """
         given, known = {0: np.zeros((height, width), np.uint8)}, np.zeros(1, np.uint8)
         files = {t: self._read(path) for t, path in sorted(self.masks.items())}
-        binary = set().union(*(np.unique(ids).tolist() for ids in files.values())) <= {0, VOID}
+        binary = self.binary if self.own else set().union(*(np.unique(ids).tolist() for ids in files.values())) <= {0, VOID}
         for t, ids in files.items():
             ids = settle_ids(fit_mask(ids, height, width, self.masks[t], self.turned), binary)
             if len(new := np.setdiff1d(ids, known)):
@@ -110,6 +125,8 @@ def open_sequence(
             first = sequence.frames[min(sequence.masks)].name
             later = f"; its first mask is that of {first}: --config.late_objects=True starts there"
         raise DataError(f"{sequence.name}: no mask of the first frame, {sequence.frames[0].name}{later}")
+    if not sequence.requested_frames:
+        raise DataError(f"{sequence.name}: no frame of it is asked for, so there is nothing to segment")
     facts = sequence.images.inspect(notes)
     return Clip(
         sequence.name,
@@ -135,10 +152,20 @@ def open_video(
             raise DataError(f"{mask}: no such file; {contents(mask.parent)}; give the mask of the first frame, a PNG")
     if 0 not in masks and not (masks and late_objects):
         later = f", the first is of frame {min(masks)}: --config.late_objects=True starts there" if masks else ""
-        raise DataError(f"{video.stem}: no mask of the first frame{later}")
-    given = masks if late_objects else {0: masks[0]}
+        raise DataError(f"{video.stem}: no mask of the first frame, which has the number 0{later}")
     frames = VideoFile(video)
     facts = frames.inspect(notes)
+    if masks.keys() - {0} and (beyond := {t: path for t, path in masks.items() if t >= (count := frames.count())}):
+        if 0 not in masks and [*beyond] == [count]:
+            raise DataError(f"{beyond[count]}: the video has {count} frames, numbered from 0: are the masks numbered from 1?")
+        if notes is not None:
+            notes.add(
+                "masks left out", "masks of frames beyond the end of their video", f"{min(beyond.values())}, {count} frames"
+            )
+        masks = {t: path for t, path in masks.items() if t < count}
+        if not masks:
+            raise DataError(f"{video.stem}: no mask of a frame that it has; it has {count}, numbered from 0")
+    given = masks if late_objects else {0: masks[0]}
     sources = (video, *given.values())
     size = facts.height, facts.width
     return Clip(video.stem, None, frames, given, None, sources, masks, size, own=True, mask_values=mask_values)

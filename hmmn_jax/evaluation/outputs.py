@@ -66,20 +66,16 @@ class Outputs:
         digest = hashlib.sha256()
         for source in clip.sources:
             digest.update(f"{source.name}\0{sha256(source)}\0".encode(errors="surrogateescape"))
-        kinds = {MASKS: "", OVERLAYS: "", SCORES: "", MOVIES: f"{self.movie} {self._fps(clip)}"}
-        wanted = {MASKS: True, OVERLAYS: self.overlays, SCORES: self.save_scores, MOVIES: bool(self.movie)}
-        return {
-            "run": self.run.digest,
-            "inputs": digest.hexdigest(),
-            "kinds": {kind: how for kind, how in kinds.items() if wanted[kind]},
-        }
+        kinds = {MASKS: True, OVERLAYS: self.overlays, SCORES: self.save_scores}
+        movie = {f"{MOVIES}.{self.movie}": f"{self._fps(clip)} frames a second"} if self.movie else {}
+        wanted = {kind: "" for kind, is_wanted in kinds.items() if is_wanted}
+        return {"run": self.run.digest, "inputs": digest.hexdigest(), "kinds": wanted | movie}
 
     def are_there(self, clip: Clip, made_from: dict[str, Any]) -> bool:
         """Whether an earlier run made all of this from the same, and nobody changed it since."""
         record = self.run.clip(clip.name)
-        if record.about is None or not made_from["kinds"].items() <= record.about["kinds"].items():
-            return False
-        return record.is_whole(made_from | {"kinds": record.about["kinds"]})
+        kinds = _kinds(record)
+        return made_from["kinds"].items() <= kinds.items() and record.is_whole(made_from | {"kinds": kinds})
 
     def _fps(self, clip: Clip) -> float:
         return self.fps or clip.fps or FOLDER_FPS
@@ -117,7 +113,10 @@ class ClipWriter:
                 self.movie.__exit__(kind, *error)
             if kind is None:
                 self.outputs.run.require_present()
-                self._record.publish(self.staged, self.made_from)
+                record = self._record
+                kinds = _kinds(record)
+                keep = record.is_whole(self.made_from | {"kinds": kinds})  # what an earlier run made besides, from the same
+                record.publish(self.staged, self.made_from | {"kinds": (kinds if keep else {}) | self.made_from["kinds"]}, keep)
         finally:
             self._staging.__exit__(kind, *error)
 
@@ -151,7 +150,15 @@ class ClipWriter:
                 self.movie.write(picture)
 
 
-def require_apart(folder: Path, clips: Sequence[Clip], outputs: Outputs, lists: Sequence[Path]) -> None:
+def _kinds(record: Record) -> dict[str, str]:
+    """What an earlier run made of a clip, and how."""
+    kinds = (record.about or {}).get("kinds")
+    return kinds if isinstance(kinds, dict) else {}
+
+
+def require_apart(
+    folder: Path, clips: Sequence[Clip], outputs: Outputs, lists: Sequence[Path], doomed: Sequence[Path] = ()
+) -> None:
     """Raises ConfigError where an output would be an input, of this run or, in a folder that is listed, of the next.
 
     Args:
@@ -159,14 +166,19 @@ def require_apart(folder: Path, clips: Sequence[Clip], outputs: Outputs, lists: 
         clips: the inputs.
         outputs: what will be written.
         lists: folders in which sequences or masks are looked for.
+        doomed: files that will be deleted.
     """
     home = folder.resolve()
     for listed in lists:
         if home == listed.resolve() or listed.resolve() in home.parents:
             raise ConfigError(f"{folder}: lies in {listed}, where inputs are looked for; give an --output outside of it")
-    inputs = {(status.st_dev, status.st_ino): path for clip in clips for path in clip.sources for status in [path.stat()]}
-    for clip in clips:
-        for path in filter(Path.exists, (folder / name for name in outputs.names(clip))):
-            status = path.stat()
-            if (status.st_dev, status.st_ino) in inputs:
-                raise ConfigError(f"{path}: would be written, and is read as well; give another --output")
+    inputs = {_identity(path) for clip in clips for path in (*clip.sources, *clip.annotations.values()) if path.exists()}
+    written = (folder / name for clip in clips for name in outputs.names(clip))
+    for path in filter(Path.exists, (*written, *doomed)):
+        if _identity(path) in inputs:
+            raise ConfigError(f"{path}: would be replaced or deleted, and is read as well; give another --output")
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino

@@ -67,20 +67,22 @@ def read_task(config: ConfigDict, data: str | os.PathLike) -> Task:
                 for problem in getattr(clip, "problems", ()):
                     task.notes.say(problem)
                 clip = open_sequence(clip, config.late_objects, task.notes, own, config.mask_values if own else "")
+            if config.submission:
+                _require_text(clip)
             task.clips.append(clip)
         except (DataError, OSError) as error:
             task.failures[name] = str(error)
     return task
 
 
-def read_own_video(frames: str | os.PathLike, mask: str | os.PathLike, order: str = "", mask_values: str = "") -> Task:
+def read_own_video(frames: str | os.PathLike, mask: str | os.PathLike, config: ConfigDict) -> Task:
     """One folder of images or video file, with the mask of its first frame. Raises DataError."""
-    task = Task(rule=Rule(annotated=True))
+    task = Task(rule=Rule(True, config.single_object, config.mask_values))
     if Path(frames).is_file():
-        clip = open_video(Path(frames), {0: Path(mask)}, False, task.notes, mask_values)
+        clip = open_video(Path(frames), {0: Path(mask)}, False, task.notes, config.mask_values)
     else:
-        sequence = read_folder(frames, mask, order=order, notes=task.notes)
-        clip = open_sequence(sequence, False, task.notes, True, mask_values)
+        sequence = read_folder(frames, mask, order=config.order, notes=task.notes)
+        clip = open_sequence(sequence, False, task.notes, True, config.mask_values)
     task.clips.append(clip)
     return task
 
@@ -101,9 +103,18 @@ def _find_own(data: Path, config: ConfigDict, notes: Notes) -> dict[str, Callabl
     for video in videos:
         name = check_name(video.stem, video)
         if name in readers:
-            raise DataError(f"{video}: another video is called {name}, too; rename one")
-        readers[name] = functools.partial(_open_own_video, video, annotations, config, notes)
+            readers[name] = functools.partial(_refuse, f"{video}: another video is called {name}, too; rename one")
+        else:
+            readers[name] = functools.partial(_open_own_video, video, annotations, config, notes)
+    if annotations.is_dir() and not config.resolution:
+        for path in sorted(annotations.iterdir()):
+            if not path.name.startswith(".") and (path.stem if path.is_file() else path.name) not in readers:
+                notes.add("masks left out", "files and folders that belong to no video", str(path))
     return readers
+
+
+def _refuse(message: str) -> Clip:
+    raise DataError(message)
 
 
 def _is_video(path: Path, annotations: Path) -> bool:
@@ -113,6 +124,15 @@ def _is_video(path: Path, annotations: Path) -> bool:
 def _open_own_video(video: Path, annotations: Path, config: ConfigDict, notes: Notes) -> Clip:
     masks = find_masks_of_video(annotations, video.stem, notes)
     return open_video(video, masks, config.late_objects, notes, config.mask_values)
+
+
+def _require_text(clip: Clip) -> None:
+    """Raises DataError for names that an archive cannot hold."""
+    for name in (clip.name, *(clip.frame_names or ())):
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(f"{clip.name}/{name}: not a name in UTF-8, which an archive cannot hold; rename it") from error
 
 
 def _choose(readers: dict[str, Callable], names: tuple[str, ...], data: Path) -> dict[str, Callable]:

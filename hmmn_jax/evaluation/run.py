@@ -16,7 +16,8 @@ from ml_collections import ConfigDict
 
 from hmmn_jax.checkpoint import load_checkpoint
 from hmmn_jax.errors import ConfigError, HMMNError, PartialFailure
-from hmmn_jax.evaluation.announcement import announce, describe_all
+from hmmn_jax.evaluation.announcement import announce, describe_all, note_void
+from hmmn_jax.evaluation.clips import Clip
 from hmmn_jax.evaluation.outputs import MASKS, Outputs, require_apart
 from hmmn_jax.evaluation.predict import Cost, make_segmenters, predict
 from hmmn_jax.evaluation.protocols import Task, read_own_video, read_task
@@ -31,6 +32,7 @@ from hmmn_jax.evaluation.views import Views
 from hmmn_jax.inference import Segmenter
 from hmmn_jax.io.record import require_free
 from hmmn_jax.layouts.files import shortlist
+from hmmn_jax.layouts.notes import Notes
 from hmmn_jax.model import HMMNConfig
 from hmmn_jax.program import note
 
@@ -89,13 +91,20 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
     if request.score is None:
         clips, lines, wrong = describe_all(task.clips, task.notes)
         failures = failures | wrong
-    plans, unscored = ([], {}) if config.submission else plan_all(clips, task.rule, task.notes)
+    submits = bool(config.submission) and request.score is None
+    plans, unscored = ([], {}) if submits else plan_all(clips, task.rule, task.notes)
+    if request.score is not None:
+        note_surplus(request.score, clips, task.notes)
+        for plan in plans:
+            note_void(plan.clip, task.notes)
     for line in task.notes.lines():
         note(line)
     if not clips:
         raise_failures(failures, 0)
+        raise HMMNError(f"{request.data}: no video to segment; its lists name none")
     if outputs is not None:
-        require_apart(outputs.folder, clips, outputs, () if request.data is None else task.lists)
+        doomed = outputs.run.own_files(request.overwrite)
+        require_apart(outputs.folder, clips, outputs, () if request.data is None else task.lists, doomed)
 
     # --- Masks that are there are scored alone. ---
     if request.score is not None:
@@ -133,7 +142,7 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
             write_results(request, outputs, task, done, masks, scored, unscored | failures, cost)
             for kind, place in (outputs.places_of(done) | {"report": outputs.folder / REPORT}).items():
                 print(f"{kind + ':':<10}{place}")
-    return raise_failures(failures, len(done))
+    return raise_failures(failures, len([clip for clip in done if clip.name not in failures]))
 
 
 def check_request(request: Request) -> None:
@@ -146,6 +155,10 @@ def check_request(request: Request) -> None:
         raise ConfigError("--mask goes with --frames; with --data masks are found in its folder of annotations")
     if request.score is not None and (request.frames or request.checkpoint):
         raise ConfigError("--score takes masks that are there: give it with --data, without --frames and --checkpoint")
+    if request.score is not None and (request.overlays or request.movie or request.overwrite):
+        raise ConfigError("--overlays, --movie and --overwrite go with segmenting, not with --score")
+    if request.frames is not None and (request.config.get("sequences") or request.config.get("late_objects")):
+        raise ConfigError("--config.sequences and --config.late_objects go with --data; --frames is one video with one mask")
     if request.score is not None and not request.score.is_dir():
         raise ConfigError(f"{request.score}: no such folder; give one with masks SEQUENCE/FRAME.png")
     if request.score is None and request.output is None:
@@ -158,8 +171,16 @@ def read_inputs(request: Request) -> Task:
     """The videos of the request."""
     config = request.config
     if request.frames is not None:
-        return read_own_video(request.frames, request.mask, config.order, config.mask_values)
+        return read_own_video(request.frames, request.mask, config)
     return read_task(config, request.data)
+
+
+def note_surplus(masks: Path, clips: Sequence[Clip], notes: Notes) -> None:
+    """Notes what lies among masks to be scored and belongs to no video."""
+    known = {clip.name for clip in clips}
+    for path in sorted(masks.iterdir()):
+        if path.name not in known and not path.name.startswith("."):
+            notes.add("not scored", "files and folders that belong to no video", str(path))
 
 
 def load_model(request: Request) -> tuple[dict[str, Any], dict[str, Any], HMMNConfig]:
@@ -187,10 +208,10 @@ def claim(outputs: Outputs, made_with: dict[str, Any] | None, overwrite: bool = 
         raise ConfigError(
             f"{outputs.folder}: changed since a run wrote them: {names}; move them away, or give another --output"
         )
-    for record in records:
-        record.discard()
     require_free(run.scores, (SUMMARY, PER_SEQUENCE, PER_FRAME, REPORT))
     require_free(run.submission, (SUBMISSION,) if made_with else ())
+    for record in records:
+        record.discard()
     run.claim(made_with)
 
 

@@ -90,6 +90,11 @@ class RunFolder:
         clips = sorted((self.folder / RECORD / "clips").glob("*.json"))
         return [*(Record.load(self.folder, path) for path in clips), self.scores, self.submission]
 
+    def own_files(self, all_of_it: bool) -> list[Path]:
+        """The files that a run will delete first: those of scores and archive, or all."""
+        records = self.all() if all_of_it else [self.scores, self.submission]
+        return [self.folder / name for record in records for name in record.files]
+
     def clip(self, name: str) -> Record:
         """The record of one video."""
         return Record.load(self.folder, self.folder / RECORD / "clips" / f"{name}.json")

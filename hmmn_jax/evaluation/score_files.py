@@ -21,7 +21,7 @@ from tqdm import tqdm
 from hmmn_jax.errors import DataError, HMMNError
 from hmmn_jax.evaluation.score_plan import Plan
 from hmmn_jax.evaluation.scores import ScoredFrame, SequenceScores, Statistics, Summary, summarize
-from hmmn_jax.layouts import atomic_path, read_ids
+from hmmn_jax.layouts import VOID, atomic_path, read_ids
 from hmmn_jax.layouts.files import contents
 
 SUMMARY, PER_SEQUENCE, PER_FRAME = "summary.json", "per_sequence.csv", "per_frame.csv"
@@ -140,8 +140,10 @@ def _read_prediction(path: Path, plan: Plan) -> UInt8[np.ndarray, "h w"]:
         way_out = "write ids, or set mask_values=threshold for levels, mask_values=ids for ids"
         raise DataError(f"{path}: a mask with {values} values where one object is scored, as soft predictions have; {way_out}")
     if not plan.rule.annotated:
+        if not plan.rule.single_object and set(np.unique(pred).tolist()) - {0} == {VOID}:
+            raise DataError(f"{path}: its only value is 255, which is void by this rule; write the ids that were given")
         return pred
-    if set(plan.first) == {1} and set(np.unique(pred).tolist()) <= {0, 255}:
+    if set(plan.first) == {1} and set(np.unique(pred).tolist()) <= {0, VOID}:
         return (pred > 0).astype(np.uint8)
     return (pred > 0).astype(np.uint8) if plan.rule.single_object else pred
 

@@ -88,7 +88,18 @@ def _plan_davis(clip: Clip, rule: Rule, notes: Notes) -> Plan:
 
 
 def _plan_annotated(clip: Clip, rule: Rule, notes: Notes) -> Plan:
+    if clip.unreadable:
+        raise DataError(clip.unreadable[0])
     held = clip.values
+    one, other = ([t for t, values in held.items() if values - {0} == {value}] for value in (1, VOID))
+    if (
+        one
+        and other
+        and set().union(*held.values()) <= {0, 1, VOID}
+        and not any({1, VOID} <= values for values in held.values())
+    ):
+        names = clip.frame_name(one[0]), clip.frame_name(other[0])
+        raise DataError(f"{clip.name}: one object is written as 1 on frame {names[0]} and as 255 on {names[1]}; write one id")
     if not held:
         raise DataError(f"{clip.name}: no annotations")
     binary = clip.binary
@@ -107,7 +118,10 @@ def _plan_annotated(clip: Clip, rule: Rule, notes: Notes) -> Plan:
     for i in others:
         notes.add("not scored", "objects without an annotated frame after their first", f"object {i} of {clip.name}")
     start = min(counted.values())
-    frames = tuple(t for t in held if t > start)
+    wanted = (t for t in held if clip.requested is None or clip.frame_name(t) in clip.requested)
+    frames = tuple(t for t in wanted if t > start)
+    if not frames:
+        raise DataError(f"{clip.name}: no annotation of a frame that is asked for after the first of an object")
     if (unannotated := len(clip) - 1 - start - len(frames)) > 0:
         notes.add("not scored", "videos with frames without annotation", f"{clip.name}, {unannotated} frames")
     return Plan(clip, rule, counted, frames, others, binary)

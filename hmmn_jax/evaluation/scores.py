@@ -118,7 +118,9 @@ def score_frames(
         raise DataError(f"{name}: no object in the first annotation (255 is void unless single_object); nothing to score")
     names, j, f = [], [], []
     for frame_name, pred, truth, source in frames:
-        pred, truth = scored_ids(pred, single_object), scored_ids(truth, single_object)
+        # A prediction has no void: of one object every value but 0 is the object.
+        pred = (pred > 0).astype(np.uint8) if single_object else scored_ids(pred, False)
+        truth = scored_ids(truth, single_object)
         if (greatest := int(pred.max(initial=0))) > objects:
             raise DataError(f"{source}: the id {greatest}; the first annotation has ids up to {objects}: keep the ids given")
         frame_j, frame_f = frame_scores(pred, truth, objects)

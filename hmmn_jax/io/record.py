@@ -52,6 +52,8 @@ class Record:
             if found["format"] != FORMAT:
                 raise ValueError(f"format {found['format']}, expected {FORMAT}")
             files = {_inside(name): [str(digest) for digest in digests] for name, digests in found["files"].items()}
+            if not isinstance(found["about"], dict | None):
+                raise TypeError(f"about is {type(found['about']).__name__}, expected an object")
             return cls(root, path, files, found["about"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             found = f"{type(error).__name__}: {reason(error)}"
@@ -60,15 +62,16 @@ class Record:
     def owns(self, name: str) -> bool:
         """Whether the file `name` has bytes that this record names."""
         path = self.root / name
-        return name in self.files and path.is_file() and not path.is_symlink() and sha256(path) in self.files[name]
+        linked = any(map(Path.is_symlink, [path, *self._folders(name)]))  # what lies there is somebody else's
+        return name in self.files and path.is_file() and not linked and sha256(path) in self.files[name]
 
     def foreign(self, names: Iterable[str]) -> list[Path]:
         """Of files about to be written, those that exist and are not this record's."""
-        foreign = {}  # a folder that is a file is in the way of many
+        foreign = {}  # a folder that is a file or a link is in the way of many
         for name in names:
             path = self.root / name
-            folders = itertools.takewhile(lambda folder: folder != self.root, path.parents)
-            foreign |= {folder: None for folder in folders if os.path.lexists(folder) and not folder.is_dir()}
+            folders = filter(os.path.lexists, self._folders(name))
+            foreign |= {folder: None for folder in folders if folder.is_symlink() or not folder.is_dir()}
             if os.path.lexists(path) and not self.owns(name):
                 foreign[path] = None
         return list(foreign)
@@ -89,10 +92,13 @@ class Record:
             self.path.unlink(missing_ok=True)
         self.files, self.about = {}, None
 
-    def publish(self, staged: Path, about: Mapping[str, Any]) -> None:
+    def publish(self, staged: Path, about: Mapping[str, Any], keep: bool = False) -> None:
         """Moves every file under `staged` to the same relative path under `root`, and records it.
 
-        Files of an earlier version of the result that are not among them are deleted.
+        Args:
+            staged: the folder with the files.
+            about: what they were made from.
+            keep: whether files of an earlier version of the result that are not among them stay; else they are deleted.
 
         Raises:
             DataError: a file is in the way that is not this record's, or the disk refuses. The record stays valid.
@@ -101,6 +107,8 @@ class Record:
         require_free(self, names)
         new = {name: [sha256(staged / name)] for name in names}
         old = self.files
+        if keep:
+            new |= {name: digests for name, digests in old.items() if name not in new}
         self.files = {name: sorted({*old.get(name, ()), *new.get(name, ())}) for name in old | new}
         self._save(None)
         for name in names:
@@ -120,6 +128,10 @@ class Record:
             self.files = {name: [sha256(self.root / name)] for name in names}
         self._save(about)
 
+    def _folders(self, name: str) -> Iterator[Path]:
+        """The folders between the root and a file."""
+        return itertools.takewhile(lambda folder: folder != self.root, (self.root / name).parents)
+
     def _save(self, about: Mapping[str, Any] | None) -> None:
         text = json.dumps({"format": FORMAT, "about": about, "files": self.files}, indent=1)
         with atomic_path(self.path) as temporary:
@@ -130,10 +142,10 @@ class Record:
         """Deletes a file if it is this record's, and then its folder if that is empty."""
         if self.owns(name):
             (self.root / name).unlink(missing_ok=True)
-        folder = (self.root / name).parent
-        while folder != self.root and folder.is_dir() and not any(folder.iterdir()):
+        for folder in self._folders(name):
+            if folder.is_symlink() or not folder.is_dir() or any(folder.iterdir()):
+                break
             folder.rmdir()
-            folder = folder.parent
 
 
 def require_free(record: Record, names: Iterable[str]) -> None:
@@ -173,9 +185,10 @@ def replace_own(path: Path) -> Iterator[Path]:
     A hidden record beside `path` says that this program wrote it, so that a later run can replace it.
 
     Raises:
-        DataError: a file is at `path` that this program did not write, or the disk refuses.
+        DataError: a file is at `path` that this program did not write, the path is that of a folder, or the disk refuses.
     """
-    path = path.absolute()
+    if (path := path.absolute()).name in ("", ".."):
+        raise DataError(f"{path}: a folder; give the name of a file")
     record = Record.load(path.parent, path.with_name(f".{path.name}.record.json"))
     require_free(record, [path.name])
     with writing_errors(path):
@@ -213,6 +226,6 @@ def sha256(path: Path) -> str:
 def _inside(name: str) -> str:
     """A relative path that stays in its folder. Raises ValueError for any other."""
     parts = PurePosixPath(name).parts
-    if not parts or name.startswith(("/", "\\")) or ".." in parts or "\0" in name:
+    if not parts or name.startswith("/") or ".." in parts or "\0" in name:
         raise ValueError(f"the path {name!r} leaves the folder")
     return name

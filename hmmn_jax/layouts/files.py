@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hmmn_jax.errors import DataError
 
+_LONGEST_NAME = 240  # bytes of a name, so that suffixes fit into the 255 that file systems allow
 _WAYS_OUT = {
     errno.ENOSPC: "free some space, or write elsewhere",
     errno.EDQUOT: "free some space, or write elsewhere",
@@ -68,11 +69,14 @@ def check_name(name: str, source: str | os.PathLike) -> str:
     """Gives the name of a sequence back if it can name a file or folder in an output folder.
 
     Raises:
-        DataError: the name is empty, "." or "..", absolute, or holds a separator or a control character. `source` is named as
-            the place where it was found.
+        DataError: the name is empty, "." or "..", absolute, holds a separator or a control character, or has more than 240
+            bytes. `source` is named as the place where it was found.
     """
     if name in ("", ".", "..") or not {"/", "\\"}.isdisjoint(name) or any(ord(c) < 32 or ord(c) == 127 for c in name):
         raise DataError(f"{source}: {name[:80]!r} cannot name a sequence: expected a name without separators; rename it")
+    if (length := len(name.encode("utf-8", "replace"))) > _LONGEST_NAME:
+        found = f"{name[:80]!r}... has {length} bytes, too many for files named after it"
+        raise DataError(f"{str(source)[:200]}: {found}: expected at most {_LONGEST_NAME}; rename it")
     return name
 
 

@@ -88,6 +88,14 @@ class VideoFile:
         self.frame_count = round(header["fps"] * header["duration"]) or None
         self._size = header["size"]
 
+    def count(self) -> int:
+        """Counts the frames, which takes reading the file, but not decoding it. Raises DataError."""
+        if self._pages:
+            return len(self._pages)
+        with self._decoding_errors(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
+            return int(import_ffmpeg().count_frames_and_secs(str(self.path.absolute()))[0])
+
     def inspect(self, notes: Notes | None = None) -> FrameFacts:
         """Says what the headers say. Raises DataError where pages of a TIFF cannot be frames of one video."""
         return FrameFacts(*self._size) if self._pages is None else self._pages.inspect(notes)

@@ -8,7 +8,15 @@ import numpy as np
 from jaxtyping import UInt8
 
 from hmmn_jax.errors import DataError
-from hmmn_jax.layouts.inspection import PAGED, FrameFacts, check_headers, inspect_frames, other_size, read_header
+from hmmn_jax.layouts.inspection import (
+    PAGED,
+    FrameFacts,
+    check_headers,
+    inspect_frames,
+    other_size,
+    read_header,
+    require_one_depth,
+)
 from hmmn_jax.layouts.notes import Notes
 from hmmn_jax.layouts.pixels import decode, has_16_bits, open_image, to_rgb
 
@@ -62,7 +70,9 @@ class ImageFrames:
         if self._sources[0][1] is None:
             facts = inspect_frames((path for path, _ in self._sources), notes)
         else:
-            facts = check_headers([read_header(*source) for source in self._sources], notes)
+            headers = [read_header(*source) for source in self._sources]
+            facts = check_headers(headers, notes)
+            require_one_depth(headers)
         if facts.sixteen and notes is not None:
             low, high = self._ranges[2]
             path, page = self._sources[0]

@@ -19,6 +19,7 @@ from hmmn_jax.layouts.pixels import decode, open_image, reading_errors, to_rgb
 VOID = 255
 MASK_VALUES = ("ids", "threshold")
 _THRESHOLD = 128  # the least grey level that is object
+_TOLD_BY = 4  # first colours by which the palette of DAVIS is told, of whose colours some are grey
 _PNG_BITS = 24  # where a PNG says the bits of a value
 
 
@@ -59,9 +60,9 @@ def decode_mask(
         png: the content of the file.
         source: the file to name.
         soft: give grey levels from 0 to 255, whatever the colours and bits, in place of ids.
-        values: "ids": the file holds ids as they are; "threshold": a grey file holds levels, of which those from 128 on are
-            object 1; "": ids.
-        check_levels: with `values` "", refuse a grey file that looks like levels.
+        values: "ids": the file holds ids as they are; "threshold": a grey file, or an indexed one of which all colours in use
+            are grey, holds levels, of which those from 128 on are object 1; "": ids.
+        check_levels: with `values` "", refuse such a file if it looks like levels.
 
     Raises:
         ConfigError: `values` is unknown.
@@ -84,8 +85,11 @@ def decode_mask(
             wide = image.mode.startswith("I")
             image.info.pop("transparency", None)  # Pillow warns of it, though levels have none
             return (pixels >> 8).astype(np.uint8) if wide else np.array(image.convert("L"))
-        if values == "threshold" and image.mode != "P":
-            return _threshold(pixels, image.mode, source)
+        levels = _levels_of_palette(pixels, image) if image.mode == "P" else None
+        if values == "threshold" and (image.mode != "P" or levels is not None):
+            return _threshold(pixels, image.mode, source) if levels is None else _threshold(levels, "L", source)
+        if check_levels and not values and levels is not None:
+            _require_no_levels(levels, source)
         if image.mode == "L" and (bits := png[_PNG_BITS]) < 8:  # which Pillow stretches to 255
             pixels = pixels // (255 // (2**bits - 1))
         if image.mode == "P" and values != "ids" and _is_drawn_in_colour(pixels, image):
@@ -94,10 +98,8 @@ def decode_mask(
         if ids.max() > 255:
             raise DataError(f"{source}: a mask with the value {ids.max()}; expected ids from 0 to 255, in an 8-bit PNG")
         ids = ids.astype(np.uint8)
-        if check_levels and not values and image.mode not in ("P", "RGB", "RGBA") and looks_like_levels(ids):
-            found = f"{len(np.unique(ids))} grey values that look like smooth edges, not like ids of objects"
-            way_out = "mask_values=threshold takes levels from 128 on for one object, mask_values=ids takes each for an object"
-            raise DataError(f"{source}: a mask with {found}; save ids without smoothing, or set how it is read: {way_out}")
+        if check_levels and not values and image.mode not in ("P", "RGB", "RGBA"):
+            _require_no_levels(ids, source)
         return ids
 
 
@@ -197,6 +199,23 @@ def _threshold(pixels: np.ndarray, mode: str, source: str | os.PathLike) -> UInt
     if mode.startswith("I") and pixels.max() > 255:
         raise DataError(f"{source}: a mask with the value {pixels.max()}; expected levels from 0 to 255, in an 8-bit PNG")
     return (pixels if mode == "1" else pixels >= _THRESHOLD).astype(np.uint8)
+
+
+def _levels_of_palette(pixels: UInt8[np.ndarray, "h w"], image: Image.Image) -> UInt8[np.ndarray, "h w"] | None:
+    """The grey levels of an indexed image; None if a colour in use is not grey, or the palette is that of DAVIS."""
+    palette = np.reshape(image.getpalette("RGB"), (-1, 3)).astype(np.uint8)
+    shared = min(len(palette), _TOLD_BY)
+    if pixels.max() >= len(palette) or np.array_equal(palette[:shared], davis_palette()[:shared]):
+        return None
+    used = palette[np.unique(pixels)]
+    return palette[pixels, 0] if (used == used[:, :1]).all() else None
+
+
+def _require_no_levels(values: UInt8[np.ndarray, "h w"], source: str | os.PathLike) -> None:
+    if looks_like_levels(values):
+        found = f"{len(np.unique(values))} grey values that look like smooth edges, not like ids of objects"
+        way_out = "mask_values=threshold takes levels from 128 on for one object, mask_values=ids takes each for an object"
+        raise DataError(f"{source}: a mask with {found}; save ids without smoothing, or set how it is read: {way_out}")
 
 
 def _is_drawn_in_colour(pixels: UInt8[np.ndarray, "h w"], image: Image.Image) -> bool:

@@ -46,15 +46,16 @@ def inspect_frames(paths: Iterable[Path], notes: Notes | None = None) -> FrameFa
 
     Args:
         paths: at least one file.
-        notes: get the frames with an EXIF orientation.
+        notes: get the frames with an EXIF orientation, and those named unlike the others.
 
     Raises:
         DataError: a file that is not an image, has several pages, 32 bits a pixel or another size than the first; a mask among
-            the frames.
+            the frames; grey frames of 8 and of 16 bits.
     """
     headers = [read_header(path) for path in paths]
     facts = check_headers(headers, notes)
-    require_no_masks([(header.path, header.format, header.mode) for header in headers])
+    require_no_masks([(header.path, header.format, header.mode) for header in headers], notes)
+    require_one_depth(headers)
     return facts
 
 
@@ -81,6 +82,16 @@ def check_headers(headers: list[Header], notes: Notes | None) -> FrameFacts:
     for header in turned if notes is not None else ():
         notes.add(TURNED, "frames", str(header.path))
     return FrameFacts(*first.size, len(turned), sum(header.sixteen for header in headers))
+
+
+def require_one_depth(headers: list[Header]) -> None:
+    """Raises DataError where grey images of 16 bits, which are scaled by their range, are mixed with those of 8 bits."""
+    wide = [header for header in headers if header.sixteen]
+    narrow = [header for header in headers if header.mode in ("L", "LA")]
+    if wide and narrow:
+        count = f"{len(wide)} and {len(narrow)} of {len(headers)} frames"
+        found = f"grey with 16 bits a pixel, where {narrow[0].path.name} has 8 ({count}), so that their scales differ"
+        raise DataError(f"{wide[0].path}: {found}; save all with the same bits")
 
 
 def other_size(path: Path, size: tuple[int, int], first: Path, first_size: tuple[int, int]) -> str:

@@ -12,6 +12,7 @@ from hmmn_jax.layouts.notes import Notes
 ORDERS = ("natural", "decimal", "signed", "name")
 _INTEGER = re.compile(r"(\d+)")
 _DECIMAL = re.compile(r"(\d+(?:\.\d+)?)")
+_FLOAT = re.compile(r"[+\-\u2212]?\d+(?:\.\d+)?(e[+\-\u2212]?\d{1,3})?", re.IGNORECASE)  # which str of a float gives
 _VERSION = re.compile(r"\d\.\d+\.\d")
 _SIGN = re.compile(r"[+\-\u2212](?=\d)")  # U+2212 is the minus sign of typography
 _SHOWN = 3  # names of each order in an error
@@ -36,7 +37,8 @@ def sort_frames(folder: Path, paths: list[Path], order: str, notes: Notes) -> tu
     """Sorts frames by their names without suffix.
 
     Without `order`, names are read naturally: numbers as numbers. Two more readings apply where every name allows them: numbers
-    with decimals, and a sign before the number that each name begins with.
+    with decimals, and a sign before the number that each name begins with. Where every name is a number and some have an
+    exponent (5e-05), both are the reading by value.
 
     Args:
         folder: the place to name in errors and notes.
@@ -70,6 +72,8 @@ def sort_frames(folder: Path, paths: list[Path], order: str, notes: Notes) -> tu
 
 
 def _keys(stems: list[str]) -> dict[str, Key]:
+    if _have_exponents(stems):
+        return {"natural": natural_key, "decimal": _value_key, "signed": _value_key, "name": lambda stem: (stem,)}
     number = _DECIMAL if _applies("decimal", stems) else _INTEGER
     return {
         "natural": natural_key,
@@ -81,11 +85,23 @@ def _keys(stems: list[str]) -> dict[str, Key]:
 
 def _applies(order: str, stems: list[str]) -> bool:
     if order == "decimal":
+        if _have_exponents(stems):
+            return True
         return any(re.search(r"\d\.\d", stem) for stem in stems) and not any(map(_VERSION.search, stems))
     if order == "signed":
         at_start = (re.match(r"[+\-\u2212]?\d", stem) or not re.search(r"\d", stem) for stem in stems)
         return any(map(_SIGN.match, stems)) and all(at_start)
     return order == "natural"
+
+
+def _value_key(stem: str) -> tuple:
+    return Decimal(stem.replace("\u2212", "-")), natural_key(stem)
+
+
+def _have_exponents(stems: list[str]) -> bool:
+    """Whether all names are numbers, some with an exponent."""
+    found = [_FLOAT.fullmatch(stem) for stem in stems]
+    return all(found) and any(match[1] for match in found)
 
 
 def _parts(text: str, number: re.Pattern) -> list[str | Decimal]:

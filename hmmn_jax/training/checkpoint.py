@@ -20,15 +20,16 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
 
 from hmmn_jax.checkpoint import RECORDS, STEPS, VARIABLES, finished_steps, quiet_orbax
-from hmmn_jax.errors import CheckpointError
+from hmmn_jax.errors import CheckpointError, DataError
 from hmmn_jax.io.new_file import free_path
 from hmmn_jax.io.record import Record
-from hmmn_jax.layouts.files import reason, shortlist, writing_errors
+from hmmn_jax.layouts.files import discard, reason, shortlist, writing_errors
 from hmmn_jax.program import note
 from hmmn_jax.training.train_state import TrainState
 
 TRAINING = "training"
 _TEMPORARY = ".orbax-checkpoint-tmp"  # what Orbax appends to the name of a folder that it writes
+_WRITTEN = {VARIABLES, TRAINING, "_CHECKPOINT_METADATA", "commit_success.txt"}  # what Orbax puts into a step's folder
 DAMAGED = "damaged"  # folder of the workdir where checkpoints go that cannot be read
 
 
@@ -119,9 +120,7 @@ class Checkpoints:
         for step in set(steps) - set(steps[-self.keep :]) - set(best[len(best) - self.keep_best :] if self.keep_best else ()):
             folder = self.folder / str(step)
             step_record(self.workdir, step).discard()
-            for place in [*sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True), folder]:
-                with contextlib.suppress(OSError):
-                    place.rmdir()
+            _remove_empty(folder)
             if folder.exists():
                 note(f"{folder}: holds files that this run did not write, or that were changed since; they stay")
 
@@ -130,19 +129,27 @@ class Checkpoints:
         if jax.process_index() > 0:
             return
         for path in (self.workdir / RECORDS).glob("[0-9]*.json"):
+            if not re.fullmatch("0|[1-9][0-9]{0,19}", path.stem):
+                continue  # a user's
             step = int(path.stem)
+            whole = step_record(self.workdir, step).about is not None
             if (self.folder / str(step)).is_dir():
-                if step_record(self.workdir, step).about is None:
+                if not whole:
                     record_step(self.workdir, step, None)
                 continue
             for half in self.folder.glob(f"{step}{_TEMPORARY}*"):
-                shutil.rmtree(half, ignore_errors=True)
+                for file in _written(half):
+                    if not file.is_dir():
+                        discard(file)
+                _remove_empty(half)
             path.unlink()
 
     @contextlib.contextmanager
     def _told_in_one_line(self, step: int | None) -> Iterator[None]:
         try:
             yield
+        except CheckpointError:  # told already: a file that is not a record
+            raise
         except Exception as error:  # Orbax and TensorStore raise many types
             raise CheckpointError(self._failed(step, reason(error))) from error
 
@@ -167,39 +174,85 @@ def require_free_step(workdir: Path, step: int) -> None:
 
 
 def step_record(workdir: Path, step: int) -> Record:
-    """The record of one checkpoint's files; `about` has its scores once it is whole."""
-    return Record.load(workdir / STEPS / str(step), workdir / RECORDS / f"{step}.json")
+    """The record of one checkpoint's files; `about` has its scores once it is whole.
+
+    Raises:
+      CheckpointError: the file is not a record of a checkpoint.
+    """
+    path = _record_path(workdir, step)
+    try:
+        record = Record.load(workdir / STEPS / str(step), path)
+        if not _is_of_a_checkpoint(record.about):
+            raise DataError(f"{path}: a record of something else")
+    except DataError as error:
+        raise CheckpointError(
+            f"{path}: not a record of this program; move it away: its checkpoint is then left alone"
+        ) from error
+    return record
+
+
+def _record_path(workdir: Path, step: int) -> Path:
+    return workdir / RECORDS / f"{step}.json"
+
+
+def _is_of_a_checkpoint(about: Any) -> bool:
+    """Whether it is None, {"scores": None} or {"scores": {"jf": number, ...}}."""
+    if about is None:
+        return True
+    if not isinstance(about, dict) or "scores" not in about:
+        return False
+    scores = about["scores"]
+    return scores is None or (isinstance(scores, dict) and type(scores.get("jf")) in (int, float))
 
 
 def record_step(workdir: Path, step: int, scores: dict[str, float] | None) -> None:
     """Records the files of a checkpoint that was just written."""
     record = step_record(workdir, step)
-    names = [path.relative_to(record.root).as_posix() for path in record.root.rglob("*") if path.is_file()]
+    names = [path.relative_to(record.root).as_posix() for path in _written(record.root) if path.is_file()]
     record.adopt(sorted(names), {"scores": scores})
+
+
+def _written(folder: Path) -> list[Path]:
+    """The files and folders in a step's folder, whole or half-written, that have names of Orbax's; any other is a user's."""
+    tops = [path for path in folder.glob("*") if path.name.partition(_TEMPORARY)[0] in _WRITTEN]
+    return [*tops, *(path for top in tops if not top.is_symlink() for path in top.rglob("*"))]
+
+
+def _remove_empty(folder: Path) -> None:
+    """Removes what is empty of the folders that Orbax made for a step, then the step's own if that is."""
+    for place in [*sorted((path for path in _written(folder) if path.is_dir()), reverse=True), folder]:
+        with contextlib.suppress(OSError):
+            place.rmdir()
 
 
 def restore_latest(workdir: Path, like: TrainState) -> TrainState | None:
     """The latest checkpoint of a workdir that is whole, as NumPy arrays, or None if there are none.
 
-    One that cannot be read is warned of and moved to `WORKDIR/damaged`, where it is in nobody's way. Folders that the run did
-    not record do not count.
+    Later ones that cannot be read are warned of and moved to `WORKDIR/damaged`, where they are in nobody's way. Folders that
+    the run did not record do not count.
 
     Args:
       workdir: absolute.
       like: a state of the same structure, shapes and dtypes.
 
     Raises:
-      CheckpointError: there are checkpoints, and none can be read.
+      CheckpointError: there are checkpoints, and none can be read. All stay where they are.
     """
-    steps = finished_steps(workdir)
-    for step in reversed(steps):
+    damaged = {}
+    for step in reversed(finished_steps(workdir)):
         try:
-            return read_step(workdir, step, like)
+            state = read_step(workdir, step, like)
         except CheckpointError as error:
-            warnings.warn(f"{error}; moved to {workdir / DAMAGED}, going back to the one before", stacklevel=2)
-            _move_away(workdir, step)
-    if steps:
-        raise CheckpointError(f"{workdir / STEPS}: none of {len(steps)} checkpoints could be read; begin in another workdir")
+            damaged[step] = error
+            continue
+        for later, error in damaged.items():
+            warnings.warn(f"{error}; moved to {workdir / DAMAGED}, going back to one before", stacklevel=2)
+            _move_away(workdir, later)
+        return state
+    if damaged:
+        raise CheckpointError(
+            f"none of {len(damaged)} checkpoints could be read: {damaged[max(damaged)]}; all stay; begin in another workdir"
+        )
     return None
 
 
@@ -241,6 +294,6 @@ def _move_away(workdir: Path, step: int) -> None:
         with writing_errors(workdir / DAMAGED):
             (workdir / DAMAGED).mkdir(exist_ok=True)
             (workdir / STEPS / str(step)).rename(free_path(workdir / DAMAGED / str(step)))
-            step_record(workdir, step).path.unlink(missing_ok=True)
+            _record_path(workdir, step).unlink(missing_ok=True)
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(f"moved step {step} away")

@@ -16,6 +16,7 @@ from hmmn_jax.program import leave, run_program
 from hmmn_jax.training.metrics import METRICS_FILE, read_metrics
 
 SCORE = "validation/jf"
+_LAST_STEP = 10**15  # no run comes this far; a damaged file may name steps that no axis can hold
 
 
 def draw_curves(workdirs: Sequence[Path], out: Path) -> None:
@@ -36,19 +37,23 @@ def draw_curves(workdirs: Sequence[Path], out: Path) -> None:
     runs = {}
     distinct = len({workdir.name for workdir in workdirs}) == len(workdirs)
     for workdir in workdirs:
-        lines = [line for line in read_metrics(workdir) if any(_is_number(line.get(key)) for key in named)]
+        lines = [line for line in read_metrics(workdir) if abs(line["step"]) <= _LAST_STEP]
+        lines = [line for line in lines if any(_is_number(line.get(key)) for key in named)]
         if not lines:
             raise DataError(f"{workdir / METRICS_FILE}: no numbers in it; expected the workdir of a training run")
         runs[workdir.name if distinct else str(workdir)] = lines
     shown = [key for key in named if any(_is_number(line.get(key)) for lines in runs.values() for line in lines)]
     figure, all_axes = plt.subplots(len(shown), sharex=True, squeeze=False, figsize=(8, 3 * len(shown)), layout="constrained")
     for key, axes in zip(shown, all_axes[:, 0], strict=True):
-        for name, lines in runs.items():
-            points = [(line["step"], line[key]) for line in lines if _is_number(line.get(key))]
-            axes.plot(*(zip(*points, strict=True) if points else ((), ())), marker="o" if key == SCORE else None, label=name)
+        for lines in runs.values():
+            points = [(line["step"], float(line[key])) for line in lines if _is_number(line.get(key))]
+            axes.plot(*(zip(*points, strict=True) if points else ((), ())), marker="o" if key == SCORE else None)
         axes.set_ylabel(named[key])
         axes.grid(alpha=0.3)
-    all_axes[0, 0].legend()
+    legend = all_axes[0, 0].legend(all_axes[0, 0].get_lines(), ["?"] * len(runs))
+    for text, name in zip(legend.get_texts(), runs, strict=True):  # as they are: $ and a leading _ have a meaning for labels
+        text.set_parse_math(False)
+        text.set_text("".join(c if c.isprintable() else "?" for c in name))
     all_axes[-1, 0].set_xlabel("step")
     try:
         with replace_own(out) as path:

@@ -1,5 +1,6 @@
 """The numbers of a run on disk: `WORKDIR/metrics.jsonl`, a line of JSON for each step that is reported."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ def read_metrics(workdir: Path) -> list[dict[str, Any]]:
 
 
 def read_lines(workdir: Path) -> list[bytes]:
-    """The lines of a run as they are, each with its end."""
+    """The lines of a run as they are, each with its end, which is a newline and nothing else."""
     path = workdir / METRICS_FILE
-    return path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    return list(io.BytesIO(path.read_bytes())) if path.exists() else []
 
 
 def parse_line(line: bytes) -> dict[str, Any] | None:

@@ -31,7 +31,10 @@ class Writer:
     """
 
     def __init__(self, workdir: Path, first_step: int):
-        """Opens the files; what a killed run wrote of steps after `first_step`, which come again, is dropped."""
+        """Opens the files; what a killed run wrote of steps after `first_step`, which come again, is dropped.
+
+        Lines of `metrics.jsonl` that the program cannot have written stay.
+        """
         self.workdir, self._active = workdir, jax.process_index() == 0
         if self._active:
             with writing_errors(workdir / METRICS_FILE):
@@ -69,9 +72,17 @@ class Writer:
 
 
 def _drop_later(workdir: Path, first_step: int) -> None:
-    """Drops lines of steps after `first_step`, and a last one that was cut off; others stay as they are."""
+    """Drops a run's lines of steps after `first_step`; others stay byte for byte, and a last one that was cut off is ended."""
     lines = read_lines(workdir)
-    kept = [line for line in lines if line.endswith(b"\n") and ((parse_line(line) or {"step": 0})["step"] <= first_step)]
+    kept = [line for line in lines if not _comes_again(line, first_step)]
+    if kept and not kept[-1].endswith(b"\n"):
+        kept[-1] += b"\n"
     if kept != lines:
         with atomic_path(workdir / METRICS_FILE) as path:
             path.write_bytes(b"".join(kept))
+
+
+def _comes_again(line: bytes, first_step: int) -> bool:
+    """Whether a line is one that `scalars` writes, a step and numbers, of a step after `first_step`."""
+    found = parse_line(line)
+    return found is not None and found["step"] > first_step and all(type(value) in (int, float) for value in found.values())

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import signal
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,7 +56,8 @@ def run_evaluate(segmenter=None, fields=None, config=None, **request):
     out, err = io.StringIO(), io.StringIO()
     load, module.load_checkpoint = module.load_checkpoint, lambda path: (weights, SMALL)
     try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)  # which a command tells
             code = run_program("evaluate.py", lambda: module.evaluate(request, lambda *_: [segmenter or Repeating()]))
     finally:
         module.load_checkpoint = load

@@ -139,8 +139,8 @@ def test_own_folders_and_video_files(tmp_path):
     config.sequences = ("dog",)
     assert [clip.name for clip in read_task(config, tmp_path).clips] == ["dog"]
     own = [
-        read_own_video(tmp_path / "JPEGImages/dog.mp4", tmp_path / "Annotations/dog.png"),
-        read_own_video(tmp_path / "JPEGImages/cat", tmp_path / "Annotations/cat/x1.png"),
+        read_own_video(tmp_path / "JPEGImages/dog.mp4", tmp_path / "Annotations/dog.png", custom.get_config()),
+        read_own_video(tmp_path / "JPEGImages/cat", tmp_path / "Annotations/cat/x1.png", custom.get_config()),
     ]
     assert [task.clips[0].name for task in own] == ["dog", "cat"]
     (tmp_path / "Annotations/dog.png").unlink()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs import custom, davis2017_testdev
+from configs import custom, davis2017_testdev, youtube_vos_2019
 from hmmn_jax.evaluation.pictures import MovieWriter
 from tests.data.folders import davis as davis_folder
 from tests.evaluation.harness import (
@@ -20,6 +20,7 @@ from tests.evaluation.harness import (
     discs,
     read_ids,
     run_evaluate,
+    save_frames,
     save_ids,
     save_video,
 )
@@ -116,7 +117,57 @@ class TestOutputs:
         os.remove(own / "Annotations/a/00000.png")
         os.link(ours, own / "Annotations/a/00000.png")
         done = run_evaluate(data=own, output=tmp_path / "run")
-        assert done.code == 2 and f"{ours}: would be written, and is read as well" in done.err
+        assert done.code == 2 and f"{ours}: would be replaced or deleted, and is read as well" in done.err
+
+    @pytest.mark.parametrize("read", ["mask", "frames"])
+    def test_overwrite_never_deletes_what_is_read(self, tmp_path, read):
+        frames, masks = discs()
+        save_frames(tmp_path / "f", frames)
+        save_ids(tmp_path / "m.png", masks[0])
+        run_evaluate(frames=tmp_path / "f", mask=tmp_path / "m.png", output=tmp_path / "run", overlays=True)
+        before = contents(tmp_path / "run")
+        own = {"frames": tmp_path / "f", "mask": tmp_path / "m.png"}
+        own[read] = tmp_path / "run" / ("masks/f/00003.png" if read == "mask" else "overlays/f")
+        save_frames(tmp_path / "g", frames)
+        own = own if read == "frames" else own | {"frames": tmp_path / "g"}
+        done = run_evaluate(**own, output=tmp_path / "run", overwrite=True)
+        assert done.code == 2 and "would be replaced or deleted, and is read as well" in done.err
+        assert contents(tmp_path / "run") == before
+
+    def test_nothing_is_deleted_or_written_through_a_linked_folder(self, own, tmp_path):
+        run_evaluate(data=own, output=tmp_path / "run")
+        (tmp_path / "run/masks/a").rename(tmp_path / "backup")
+        (tmp_path / "run/masks/a").symlink_to(tmp_path / "backup")
+        before = contents(tmp_path / "backup")
+        for overwrite in (False, True):
+            done = run_evaluate(data=own, output=tmp_path / "run", overwrite=overwrite)
+            assert done.code == (2 if overwrite else 1) and "masks/a" in done.err
+            assert contents(tmp_path / "backup") == before
+
+    def test_what_is_asked_for_later_keeps_what_was_made_before(self, own, tmp_path):
+        run_evaluate(data=own, output=tmp_path / "run", movie="gif")
+        run_evaluate(data=own, output=tmp_path / "run", overlays=True)
+        assert {name.split("/")[0] for name in contents(tmp_path / "run")} >= {"movies", "overlays", "masks"}
+        done = run_evaluate(data=own, output=tmp_path / "run", overlays=True, movie="gif")
+        assert "2 of 2 videos are there already" in done.err
+
+    @pytest.mark.parametrize("about", ['{"run": 1}', "[1]", '"x"', "5", '{"kinds": 3}', "null"])
+    def test_a_record_that_was_edited(self, own, tmp_path, about):
+        run_evaluate(data=own, output=tmp_path / "run")
+        path = tmp_path / "run/record/clips/a.json"
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps(record | {"about": json.loads(about)}))
+        done = run_evaluate(data=own, output=tmp_path / "run")
+        assert done.code == (0 if about[0] in "{n" else 1) and ("a.json: not a record" in done.err) == (done.code == 1)
+
+    def test_a_file_in_the_way_is_told_before_anything_is_deleted(self, own, tmp_path):
+        run_evaluate(data=own, output=tmp_path / "run")
+        (tmp_path / "run/submission.zip").write_text("the user's")
+        before = contents(tmp_path / "run")
+        for overwrite in (False, True):
+            done = run_evaluate(data=own, output=tmp_path / "run", overwrite=overwrite)
+            assert done.code == 2 and "submission.zip: not written by this program" in done.err
+            assert contents(tmp_path / "run") == before
 
     def test_a_second_run_is_refused(self, own, tmp_path):
         class Impatient(Repeating):
@@ -201,6 +252,40 @@ class TestScores:
         assert set(np.unique(read_ids(tmp_path / "run/masks/v/00004.png"))) == {0, 1}
         assert set(i for _, i, _ in self.figures(tmp_path / "run")) == {"1"}
 
+    def test_255_is_told_when_masks_are_scored_too(self, tmp_path):
+        frames, masks = discs(objects=2)
+        masks[1:, :4] = 255
+        save_video(tmp_path / "in", "v", frames, masks)
+        done = run_evaluate(data=tmp_path / "in", score=tmp_path / "in/Annotations")
+        assert done.code == 2 and "255 beside other ids is taken for void" in done.err  # predictions have no void
+        save_video(
+            tmp_path / "two", "v", frames, [(mask == 1).astype(np.uint8) * (255 if t else 1) for t, mask in enumerate(masks)]
+        )
+        done = run_evaluate(data=tmp_path / "two", score=tmp_path / "two/Annotations")
+        assert done.code == 2 and "one object is written as 1 on frame 00000 and as 255 on 00001; write one id" in done.err
+
+    def test_a_void_on_the_first_frame_alone_is_no_object(self, tmp_path):
+        frames, masks = discs(objects=2)
+        masks[:, :4] = 255
+        masks[0][masks[0] < 255] = 0
+        save_video(tmp_path / "in", "v", frames, masks)
+        done = run_evaluate(data=tmp_path / "in", output=tmp_path / "run")
+        assert "v: 5 frames of 64x48, no object" in done.out and not read_ids(tmp_path / "run/masks/v/00003.png").any()
+
+    def test_predictions_of_0_and_255(self, tmp_path):
+        root = davis_folder(tmp_path, {"v": [[1]] * 4}, split="val")
+        for t in range(4):
+            ids = read_ids(root / f"Annotations/480p/v/{t:05d}.png") * np.uint8(255)
+            ids[-1, -1] = 0
+            save_ids(tmp_path / f"pred/v/{t:05d}.png", ids)
+            ids[np.nonzero(ids)[0][0], np.nonzero(ids)[1][0]] = 127
+            save_ids(tmp_path / f"stray/v/{t:05d}.png", ids)
+        done = run_evaluate(config=davis(), data=root, score=tmp_path / "pred")
+        assert done.code == 2 and "v/00001.png: its only value is 255, which is void by this rule" in done.err
+        for pred in ("pred", "stray"):
+            done = run_evaluate(config=davis(), fields={"single_object": True}, data=root, score=tmp_path / pred)
+            assert done.code == 0 and "1.000" in done.out.splitlines()[-1]
+
     def test_masks_that_are_wrong_are_named_and_the_others_are_scored(self, own, tmp_path):
         shutil.copytree(own / "Annotations", tmp_path / "pred")
         (tmp_path / "pred/a/00003.png").unlink()
@@ -280,6 +365,28 @@ def test_video_files_are_scored_too(tmp_path):
     assert [row.split(",")[2] for row in rows[1:]] == ["00002", "00004"]
 
 
+@pytest.mark.parametrize(("numbers", "said"), [([0, 9], "frames beyond the end"), ([1, 5], "numbered from 1")])
+def test_masks_of_frames_that_a_video_has_not(tmp_path, numbers, said):
+    pytest.importorskip("imageio_ffmpeg")
+    frames, masks = discs()
+    (tmp_path / "in/JPEGImages").mkdir(parents=True)
+    with MovieWriter(tmp_path / "in/JPEGImages/v.mp4", 30) as movie:
+        for frame in frames:
+            movie.write(frame)
+    for t in numbers:
+        save_ids(tmp_path / f"in/Annotations/v/{t:05d}.png", masks[0])
+    done = run_evaluate(fields={"late_objects": True}, data=tmp_path / "in", output=tmp_path / "run")
+    assert said in done.err and done.code == (0 if 0 in numbers else 2)
+
+
+def test_no_video_at_all(tmp_path):
+    for folder in ("JPEGImages", "Annotations"):
+        (tmp_path / "valid" / folder).mkdir(parents=True)
+    (tmp_path / "valid/meta.json").write_text('{"videos": {}}')
+    done = run_evaluate(config=youtube_vos_2019.get_config(), data=tmp_path, output=tmp_path / "run")
+    assert done.code == 2 and "no video to segment" in done.err and not (tmp_path / "run").exists()
+
+
 def test_memory_and_disk_errors_are_one_line_each(own, tmp_path):
     class Full(Repeating):
         def run(self, frames, mask, later=None):
@@ -349,6 +456,7 @@ def test_a_config_of_something_else_and_fields_of_other_types(tmp_path):
         ({"data": "x"}, "--output is missing"),
         ({"data": "x", "score": "nowhere"}, "nowhere: no such folder"),
         ({"frames": "x", "mask": "m", "score": "p"}, "--score takes masks that are there"),
+        ({"data": "x", "score": ".", "movie": "gif"}, "go with segmenting, not with --score"),
     ],
 )
 def test_flags_that_do_not_go_together(tmp_path, monkeypatch, request_, said):

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -151,6 +152,12 @@ def test_a_single_file_is_replaced_only_by_the_program_that_wrote_it(tmp_path):
         path.write_text("half")
         raise ZeroDivisionError
     assert sorted(files(tmp_path)) == ["other.png", "out/.curves.png.record.json", "out/curves.png"]
+
+
+@pytest.mark.parametrize("path", ["/", "/a/.."])
+def test_a_single_file_needs_a_name(path):
+    with pytest.raises(DataError, match="give the name of a file"), replace_own(Path(path)):
+        pass
 
 
 def test_leftovers_of_a_killed_process_go_and_nothing_else(tmp_path):

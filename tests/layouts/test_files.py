@@ -6,7 +6,7 @@ import os
 import pytest
 
 from hmmn_jax.errors import DataError
-from hmmn_jax.layouts.files import atomic_path
+from hmmn_jax.layouts.files import atomic_path, check_name
 
 
 def test_the_file_appears_at_the_end_in_a_folder_made_for_it(tmp_path):
@@ -56,3 +56,11 @@ def test_neither_a_folder_is_overwritten_nor_a_file_taken_for_a_folder(tmp_path)
     with pytest.raises(DataError, match="cannot be written"), atomic_path(tmp_path / "file" / "notes.txt"):
         pass
     assert sorted(os.listdir(tmp_path)) == ["file", "taken"]
+
+
+def test_names_too_long_for_files_made_from_them():
+    assert check_name("a" * 240, "list.txt") == "a" * 240
+    assert check_name("\udcff" * 240, "list.txt") == "\udcff" * 240  # bytes that are not UTF-8, one each
+    for name in ("a" * 241, "\u00e9" * 121):
+        with pytest.raises(DataError, match=r"list\.txt: .*has 24[12] bytes.*; rename it"):
+            check_name(name, "list.txt")

@@ -195,9 +195,33 @@ class TestValuesOfAMask:
             np.testing.assert_array_equal(read_mask(path, "threshold", check_levels=True), expected)
         np.testing.assert_array_equal(decode_mask(grey_png(1, [0, 1] * 4), "a.png", values="threshold"), [[0, 1] * 4])
         indexed, colour = (save(tmp_path / f"{mode}.png", Image.open(smooth).convert(mode)) for mode in ("P", "RGB"))
-        np.testing.assert_array_equal(read_ids(indexed, "threshold"), read_ids(indexed))
+        np.testing.assert_array_equal(read_ids(indexed, "threshold"), expected)
         with pytest.raises(DataError, match="threshold is for grey masks"):
             read_mask(colour, "threshold")
+
+    def test_a_palette_of_greys_holds_levels(self, smooth, tmp_path):
+        levels = np.asarray(Image.open(smooth))
+        ramp = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
+        for indices, palette in ((levels, ramp), (255 - levels, ramp[::-1])):
+            image = Image.fromarray(indices)
+            image.putpalette(palette.tobytes())
+            path = save(tmp_path / "a.png", image)
+            np.testing.assert_array_equal(read_ids(path, "threshold"), levels >= 128)
+            np.testing.assert_array_equal(read_ids(path, "ids", check_levels=True), indices)
+            with pytest.raises(DataError, match="look like smooth edges"):
+                read_ids(path, check_levels=True)
+
+    def test_other_palettes_hold_ids(self, smooth, tmp_path):
+        ramp = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
+        few = Image.fromarray(np.kron(IDS, np.ones((8, 8), np.uint8)))
+        few.putpalette(ramp.tobytes())
+        path = save(tmp_path / "few.png", few)
+        np.testing.assert_array_equal(read_ids(path, check_levels=True), np.asarray(few))
+        for id_ in (7, 56):  # grey in the palette of DAVIS, 56 below 128
+            write_mask(tmp_path / "davis.png", np.array([[0, id_]], np.uint8))
+            np.testing.assert_array_equal(read_ids(tmp_path / "davis.png", "threshold", check_levels=True), [[0, id_]])
+        write_mask(tmp_path / "colour.png", np.asarray(Image.open(smooth)))
+        np.testing.assert_array_equal(read_ids(tmp_path / "colour.png", check_levels=True), np.asarray(Image.open(smooth)))
 
     def test_ids_pass_and_other_words_do_not(self, tmp_path):
         path = save(tmp_path / "a.png", np.repeat(np.arange(20, dtype=np.uint8), 8)[None].repeat(9, 0))

@@ -9,6 +9,7 @@ from PIL import Image
 
 from hmmn_jax.errors import DataError
 from hmmn_jax.layouts import FrameFacts, Notes, inspect_frames
+from hmmn_jax.layouts.image_frames import ImageFrames
 
 
 def frame(path, height=16, width=24, seed=0, **options):
@@ -114,3 +115,19 @@ def test_files_that_are_no_images(tmp_path):
     Image.fromarray(np.zeros((8, 8), np.float32)).save(tmp_path / "f.tif")
     with pytest.raises(DataError, match=r"f\.tif: pixels of 32 bits"):
         inspect_frames([tmp_path / "f.tif"])
+
+
+def test_grey_frames_of_8_and_16_bits(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (16, 24))
+    for i, kind in enumerate((np.uint8, np.uint16, np.uint16)):
+        Image.fromarray(noise.astype(kind)).save(tmp_path / f"{i}.png")
+    with pytest.raises(DataError, match=r"1\.png: grey with 16 bits a pixel, where 0\.png has 8 \(2 and 1 of 3 frames\)"):
+        inspect_frames([tmp_path / f"{i}.png" for i in range(3)])
+    assert inspect_frames([tmp_path / "1.png", tmp_path / "2.png"]) == FrameFacts(24, 16, sixteen=2)
+
+
+def test_pages_of_8_and_16_bits(tmp_path):
+    first, second = (Image.fromarray(np.full((8, 8), 100, kind)) for kind in (np.uint8, np.uint16))
+    first.save(tmp_path / "a.tif", save_all=True, append_images=[second])
+    with pytest.raises(DataError, match=r"a\.tif: grey with 16 bits .* save all with the same bits"):
+        ImageFrames.of_pages(tmp_path / "a.tif").inspect()

@@ -34,6 +34,8 @@ def stems(folder, **options):
         ["+1", "+2", "+10"],
         ["cover", "page 1", "page 2"],
         ["0.0", "0.5", "1.0"],
+        ["1e1", "2e1", "3e1"],
+        ["1e1000", "2e5"],  # no numbers
     ],
 )
 def test_names_that_have_one_order(tmp_path, names):
@@ -48,6 +50,8 @@ def test_names_that_have_one_order(tmp_path, names):
         (["v1.2", "v1.10"], r"natural: v1\.2\.jpg, v1\.10\.jpg; decimal: v1\.10\.jpg, v1\.2\.jpg"),
         (["-2", "-1", "0", "1"], r"natural: 0\.jpg, 1\.jpg, -1\.jpg; signed: -2\.jpg, -1\.jpg, 0\.jpg"),
         (["\u22122", "\u22121"], "natural.*signed"),
+        (["0.0", "5e-05", "0.0001", "0.00015"], r"natural: .*; decimal: 0\.0\.jpg, 5e-05\.jpg, 0\.0001\.jpg"),
+        (["1e-05", "2E-06"], r"natural: 1e-05\.jpg, 2E-06\.jpg; decimal: 2E-06\.jpg, 1e-05\.jpg"),
         ([*"1234", "5.2", "5.10"], r"natural: \.\.\. 5\.2\.jpg, 5\.10\.jpg; decimal: \.\.\. 5\.10\.jpg, 5\.2\.jpg"),
     ],
 )
@@ -64,6 +68,9 @@ def test_names_that_can_be_read_in_two_ways(tmp_path, names, shown):
         ("decimal", ["0", "0.25", "0.5"]),
         ("signed", ["-1.5", "-1.25", "0", "+0.25", "1.125"]),
         ("name", ["1", "10", "2"]),
+        ("decimal", ["0.0", "5e-05", "0.0001", "0.00015", "1e+02"]),
+        ("signed", ["-1e-05", "\u22125e-06", "0", "5e-05", "0.0001"]),
+        ("natural", ["1e-05", "2e-06"]),
     ],
 )
 def test_an_order_that_is_given(tmp_path, order, names):

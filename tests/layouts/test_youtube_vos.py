@@ -107,10 +107,13 @@ def test_names_composed_and_decomposed_and_too_long(root):
         folder = root / "train" / kind / "b"
         (folder / f"00000.{suffix}").rename(folder / f"{name}.{suffix}")
     edit_meta(root, lambda videos: videos["b"]["objects"].update({"1": {"frames": ["\u00e9"]}, "5": {"frames": []}}))
-    edit_meta(root, lambda videos: videos.update({"x" * 300: {"objects": {}}}))
+    edit_meta(root, lambda videos: videos.update({"x" * 240: {"objects": {}}}))
     videos, problems = read_youtube_vos(root, "train")
     assert videos[1].requested_frames == ("e\u0301",) and len(videos[1].masks) == 3
     assert len(problems) == 1 and "no such folder" in problems[0]
+    edit_meta(root, lambda videos: videos.update({"x" * 300: {"objects": {}}}))
+    with pytest.raises(DataError, match=r"meta\.json: 'x+'\.\.\. has 300 bytes"):
+        read_youtube_vos(root, "train")
 
 
 def test_missing_folders_and_meta(root):

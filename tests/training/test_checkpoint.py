@@ -97,9 +97,54 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, item, harm):
 
 
 def test_only_damaged_checkpoints(tmp_path):
-    (tmp_path / "checkpoints/4").mkdir(parents=True)
-    with pytest.warns(UserWarning), pytest.raises(CheckpointError, match="none of 1 checkpoints"):
-        restore_latest(tmp_path, state_at(0))
+    """Nothing is moved, so that the same command tells the same again instead of beginning anew."""
+    with Checkpoints(tmp_path, keep=3, keep_best=0) as checkpoints:
+        for step in (2, 4):
+            checkpoints.save(state_at(step))
+    for step in (2, 4):
+        (tmp_path / f"checkpoints/{step}/training/manifest.ocdbt").unlink()
+    before = files(tmp_path)
+    told = []
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match=r"none of 2 checkpoints could be read: .*checkpoints/4: not read") as caught:
+            restore_latest(tmp_path, state_at(0))
+        told.append(str(caught.value))
+        assert files(tmp_path) == before
+    assert told[0] == told[1] and "\n" not in told[0]
+
+
+@pytest.mark.parametrize(
+    "about", ['{"scores": 5}', '{"scores": {}}', '{"scores": {"jf": "high"}}', "[1]", "5", '"x"', "{", None]
+)
+def test_a_record_that_is_not_one_of_a_checkpoint(tmp_path, about):
+    with Checkpoints(tmp_path, keep=1, keep_best=1) as checkpoints:
+        checkpoints.save(state_at(2), {"jf": 0.5})
+        checkpoints.wait()
+        path = step_record(tmp_path, 2).path
+        path.write_text("mine" if about is None else f'{{"format": 1, "about": {about}, "files": {{}}}}')
+        before = files(tmp_path / "checkpoints/2"), path.read_bytes()
+        checkpoints.save(state_at(4))
+        with pytest.raises(CheckpointError) as caught:
+            checkpoints.wait()
+    with pytest.raises(CheckpointError, match=r"checkpoints/2\.json: not a record") as again:
+        Checkpoints(tmp_path, keep=1, keep_best=1)
+    message = str(caught.value)
+    assert message == str(again.value) and message.startswith(f"{path}: not a record of this program")
+    assert "free some space" not in message and "\n" not in message
+    assert (files(tmp_path / "checkpoints/2"), path.read_bytes()) == before
+    assert_same(restore_latest(tmp_path, state_at(0)), state_at(4))
+
+
+def test_files_of_a_user_among_the_records_stay(tmp_path):
+    folder = tmp_path / "record/checkpoints"
+    folder.mkdir(parents=True)
+    for name in ("12 notes.json", "007.json"):
+        (folder / name).write_text("mine")
+    Checkpoints(tmp_path, keep=1, keep_best=0)
+    (folder / "7.json").write_text("mine")  # of no checkpoint that is there
+    with pytest.raises(CheckpointError, match=r"checkpoints/7\.json: not a record"):
+        Checkpoints(tmp_path, keep=1, keep_best=0)
+    assert set(files(folder).values()) == {b"mine"} and len(files(folder)) == 3
 
 
 def test_a_state_of_other_shapes(tmp_path):
@@ -141,13 +186,25 @@ def test_what_was_half_written_is_cleared_away(tmp_path):
     """A process was killed while it wrote step 6; the same name with another number is a user's."""
     for step in (6, 7):
         left = tmp_path / f"checkpoints/{step}.orbax-checkpoint-tmp"
-        left.mkdir(parents=True)
-        (left / "half").write_bytes(b"half")
+        for item in ("variables.orbax-checkpoint-tmp/d", "training"):
+            (left / item).mkdir(parents=True)
+            (left / item / "half").write_bytes(b"half")
     step_record(tmp_path, 6).adopt((), None)
     with Checkpoints(tmp_path, keep=1, keep_best=0) as checkpoints:
         assert checkpoints.save(state_at(6))
         assert not checkpoints.save(state_at(7))
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["6", "7.orbax-checkpoint-tmp"]
+
+
+def test_a_user_s_file_in_what_was_half_written_stays(tmp_path):
+    left = tmp_path / "checkpoints/6.orbax-checkpoint-tmp"
+    (left / "variables").mkdir(parents=True)
+    (left / "variables/half").write_bytes(b"half")
+    (left / "notes.txt").write_text("mine")
+    step_record(tmp_path, 6).adopt((), None)
+    with Checkpoints(tmp_path, keep=1, keep_best=0) as checkpoints:
+        assert not checkpoints.save(state_at(6))
+    assert files(tmp_path / "checkpoints") == {Path("6.orbax-checkpoint-tmp/notes.txt"): b"mine"}
 
 
 def test_a_step_that_was_written_but_not_yet_recorded_counts(tmp_path):
@@ -198,15 +255,37 @@ def test_what_a_user_put_into_a_checkpoint_is_left_alone(tmp_path, capsys):
     assert finished_steps(tmp_path) == [4]
 
 
-def test_a_damaged_checkpoint_is_moved_to_a_free_place(tmp_path):
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_a_user_put_into_a_checkpoint_before_it_was_recorded_is_left_alone(tmp_path, killed):
+    folder = tmp_path / "checkpoints/1"
     with Checkpoints(tmp_path, keep=1, keep_best=0) as checkpoints:
-        checkpoints.save(state_at(4))
+        checkpoints.save(state_at(1))
+        checkpoints._manager.wait_until_finished()
+        (folder / "mine/empty").mkdir(parents=True)
+        for name in ("NOTES.txt", "mine/variables"):
+            (folder / name).write_text("mine")
+        if killed:  # the next process finds the checkpoint without its record
+            checkpoints._writing = None
+            checkpoints._manager.close()
+            checkpoints = Checkpoints(tmp_path, keep=1, keep_best=0)
+        checkpoints.save(state_at(2))
+        checkpoints.save(state_at(3))
+        checkpoints.wait()
+    assert finished_steps(tmp_path) == [3]
+    assert files(folder) == {Path("NOTES.txt"): b"mine", Path("mine/variables"): b"mine"}
+    assert (folder / "mine/empty").is_dir()
+
+
+def test_a_damaged_checkpoint_is_moved_to_a_free_place(tmp_path):
+    with Checkpoints(tmp_path, keep=2, keep_best=0) as checkpoints:
+        for step in (2, 4):
+            checkpoints.save(state_at(step))
     (tmp_path / "checkpoints/4/training/manifest.ocdbt").unlink()
     for name in ("4", "4-1"):
         (tmp_path / "damaged" / name).mkdir(parents=True)
         (tmp_path / "damaged" / name / "notes.txt").write_text("mine")
-    with pytest.warns(UserWarning, match="not readable"), pytest.raises(CheckpointError):
-        restore_latest(tmp_path, state_at(0))
+    with pytest.warns(UserWarning, match="not readable"):
+        assert_same(restore_latest(tmp_path, state_at(0)), state_at(2))
     assert sorted(path.name for path in (tmp_path / "damaged").iterdir()) == ["4", "4-1", "4-2"]
     assert files(tmp_path / "damaged/4") == files(tmp_path / "damaged/4-1") == {Path("notes.txt"): b"mine"}
 

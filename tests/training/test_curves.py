@@ -3,6 +3,8 @@
 import json
 
 import numpy as np
+import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from hmmn_jax.training.curves import main
@@ -39,6 +41,36 @@ def test_what_is_no_number_is_left_out(tmp_path, capsys):
         file.write(b"\xff\n[" * 9)
     assert main([str(run), "--out", str(tmp_path / "out.png")]) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_a_step_that_no_axis_can_hold_is_left_out(tmp_path, capsys):
+    run = write_run(tmp_path / "run", [{"step": step, "loss": 0.5} for step in (1, 10**400, -(10**400), 2)])
+    assert main([run, "--out", str(tmp_path / "out.png")]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_names_are_shown_as_they_are(tmp_path, capsys, monkeypatch):
+    """Those that matplotlib would take for mathematics, or leave out of the legend."""
+    names = [r"$\frac$", "_hidden", r"\$a$", "$", "_nolegend_", "two\nlines", "\udcff"]
+    runs = [write_run(tmp_path / name, [{"step": 1, "loss": 0.5}]) for name in names]
+    shown, savefig = [], Figure.savefig
+
+    def look(figure, *arguments, **named):
+        savefig(figure, *arguments, **named)
+        shown.extend(text.get_text() for text in figure.axes[0].get_legend().get_texts())
+
+    monkeypatch.setattr(Figure, "savefig", look)
+    assert main([*runs, "--out", str(tmp_path / "out.png")]) == 0
+    assert shown == [*names[:5], "two?lines", "?"]
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("out", ["/", ".."])
+def test_a_picture_needs_a_name(tmp_path, capsys, out):
+    run = write_run(tmp_path / "run", [{"step": 1, "loss": 0.5}])
+    assert main([run, "--out", out]) == 2
+    err = capsys.readouterr().err
+    assert err.endswith(": a folder; give the name of a file\n") and err.count("\n") == 1
 
 
 def test_a_picture_is_replaced_only_if_it_is_one_of_these(tmp_path, capsys):

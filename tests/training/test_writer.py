@@ -63,6 +63,27 @@ def test_lines_of_a_user_stay(tmp_path):
     assert (tmp_path / "metrics.jsonl").read_bytes() == b'{"step": 1}\nmine \xff\n5\n{"note": 9}\n{"step": 2}\n'
 
 
+@pytest.mark.parametrize(
+    ("found", "left"),
+    [
+        (b"mine", b"mine\n"),
+        (b'{"step": 9, "lo', b'{"step": 9, "lo\n'),
+        (b'{"step": 2}', b'{"step": 2}\n'),
+        (b'{"step": 9, "loss": 1.0}', b""),
+        (b'mine\n{"step": 9, "loss": NaN}', b"mine\n"),
+        (b'{"step": 9, "note": "mine"}\n', b'{"step": 9, "note": "mine"}\n'),
+        (b"a\rb\x0c\r\n\n", b"a\rb\x0c\r\n\n"),
+        (b'mine\r{"step": 9}\n', b'mine\r{"step": 9}\n'),
+        (b'{"step": ' + b"9" * 5000 + b"}\n", b'{"step": ' + b"9" * 5000 + b"}\n"),
+    ],
+)
+def test_only_what_the_program_writes_of_later_steps_is_dropped(tmp_path, found, left):
+    (tmp_path / "metrics.jsonl").write_bytes(found)
+    with Writer(tmp_path, 3):
+        pass
+    assert (tmp_path / "metrics.jsonl").read_bytes() == left
+
+
 def test_a_picture_of_a_user_stays_and_the_run_goes_on(tmp_path, capsys):
     mine = tmp_path / "pictures/masks/0000002.png"
     mine.parent.mkdir(parents=True)
