@@ -1,5 +1,6 @@
 """What a run says of itself: numbers as lines of JSON and in TensorBoard, pictures in TensorBoard and as PNG files."""
 
+import contextlib
 import importlib.util
 import json
 from pathlib import Path
@@ -14,6 +15,7 @@ from hmmn_jax.evaluation.pictures import write_image
 from hmmn_jax.layouts import atomic_path
 from hmmn_jax.layouts.files import writing_errors
 from hmmn_jax.program import note
+from hmmn_jax.training.board import Board
 from hmmn_jax.training.metrics import METRICS_FILE, parse_line, read_lines
 from hmmn_jax.training.workdir import publish
 
@@ -35,30 +37,27 @@ class Writer:
         """
         self.workdir, self._active = workdir, jax.process_index() == 0
         if self._active:
-            from tensorboardX import SummaryWriter
-
             with writing_errors(workdir / METRICS_FILE):
                 _drop_later(workdir, first_step)
-                self._lines = (workdir / METRICS_FILE).open("a", buffering=1, encoding="utf-8")
-            with writing_errors(workdir / "tensorboard"):
-                self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step + 1)
+                self._lines = (workdir / METRICS_FILE).open("ab", buffering=0)
+            self._board = Board(workdir / "tensorboard", first_step + 1)
 
     def __enter__(self) -> "Writer":
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
         if self._active:
             self._lines.close()
-            self._board.close()
+            with contextlib.suppress(*([DataError] if kind else [])):  # the first error is told
+                self._board.close()
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """One line of JSON, `{"step": step, **values}`, and a point in each of TensorBoard's curves."""
         if not self._active:
             return
         with writing_errors(self.workdir / METRICS_FILE):
-            self._lines.write(_line({"step": step, **values}))
-        for name, value in values.items():
-            self._board.add_scalar(name, value, step)
+            self._lines.write(json.dumps({"step": step, **values}).encode() + b"\n")
+        self._board.scalars(step, values)
 
     def picture(self, step: int, name: str, rgb: UInt8[np.ndarray, "h w 3"]) -> None:
         """An RGB picture: `pictures/NAME/STEP.png`, and in TensorBoard."""
@@ -69,7 +68,7 @@ class Writer:
                     write_image(path, rgb)
             except DataError as error:  # the run is worth more than one of its pictures
                 note(f"{error}; the picture is left out")
-            self._board.add_image(name, rgb, step, dataformats="HWC")
+            self._board.picture(step, name, rgb)
 
 
 def _drop_later(workdir: Path, first_step: int) -> None:
@@ -87,7 +86,3 @@ def _comes_again(line: bytes, first_step: int) -> bool:
     """Whether a line is one that `scalars` writes, a step and numbers, of a step after `first_step`."""
     found = parse_line(line)
     return found is not None and found["step"] > first_step and all(type(value) in (int, float) for value in found.values())
-
-
-def _line(values: dict[str, float | int]) -> str:
-    return json.dumps(values) + "\n"

@@ -1,12 +1,14 @@
 """Numbers and pictures of a run on disk."""
 
 import json
+import resource
 
 import numpy as np
 import pytest
 from PIL import Image
 from tensorboardX.proto.event_pb2 import Event
 
+from hmmn_jax.errors import DataError
 from hmmn_jax.training.metrics import read_metrics
 from hmmn_jax.training.writer import Writer
 
@@ -91,3 +93,16 @@ def test_a_picture_of_a_user_stays_and_the_run_goes_on(tmp_path, capsys):
     assert mine.read_text() == "mine"
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"NOTE: {mine}: not written by this program") and line.endswith("the picture is left out")
+
+
+def test_a_full_disk_is_told_at_once(tmp_path):
+    """Files can grow to 2 kB only, and the run stops: it neither hangs nor goes on without a word."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with pytest.raises(DataError, match=r"cannot be written: File too large"), Writer(tmp_path, 0) as writer:
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+            for step in range(1, 100):
+                writer.scalars(step, {"loss": 0.5})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert 9 < len(read_metrics(tmp_path)) < 99
