@@ -25,7 +25,7 @@ from hmmn_jax.layouts.files import user_path
 from hmmn_jax.program import leave, run_program
 
 PROGRAM = "evaluate.py"
-CONFIG = config_flags.DEFINE_config_file("config", f"{Path(__file__).parent}/configs/davis2016_val.py", "What to evaluate.")
+CONFIG = config_flags.DEFINE_config_file("config", None, "What to evaluate; if not given, configs/davis2016_val.py.")
 DATA = flags.DEFINE_string("data", None, "Root of the benchmark: the folder with JPEGImages, Annotations, ImageSets.")
 FRAMES = flags.DEFINE_string("frames", None, "Instead of --data: a folder of images, or a video file.")
 MASK = flags.DEFINE_string("mask", None, "With --frames: an indexed PNG, the ids of the objects in the first frame.")
@@ -56,4 +56,4 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=flags_parser(PROGRAM, CONFIG))
+    app.run(main, flags_parser=flags_parser(PROGRAM, CONFIG, default=f"{Path(__file__).parent}/configs/davis2016_val.py"))

@@ -35,7 +35,7 @@ def launch() -> None:
 
 
 def flags_parser(
-    name: str, config: flags.FlagHolder, check: Callable[[], None] | None = None
+    name: str, config: flags.FlagHolder, check: Callable[[], None] | None = None, default: str = ""
 ) -> Callable[[list[str]], list[str]]:
     """A parser of flags for `app.run` that tells a mistake in one line and exits with 2.
 
@@ -43,10 +43,15 @@ def flags_parser(
         name: of the program.
         config: the flag of its config file.
         check: called with the flags parsed; raises ConfigError for what they lack.
+        default: the config file if none is given. (As the default of the flag it would be read, with all that is overridden in
+            it, when the flag is defined, where nothing tells a mistake in one line.)
     """
 
     def parse(arguments: list[str]) -> list[str]:
         try:
+            given = {argument.lstrip("-").partition("=")[0] for argument in arguments[1:]}
+            if default and config.name not in given:  # first: only then its fields are flags
+                arguments = [arguments[0], f"--{config.name}={default}", *arguments[1:]]
             rest = flags.FLAGS(arguments)
             if surplus := rest[1:]:
                 raise ConfigError(f"unexpected argument {surplus[0]!r}; flags begin with --")
