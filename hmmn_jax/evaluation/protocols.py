@@ -67,7 +67,7 @@ def read_task(config: ConfigDict, data: str | os.PathLike) -> Task:
                 for problem in getattr(clip, "problems", ()):
                     task.notes.say(problem)
                 clip = open_sequence(clip, config.late_objects, task.notes, own, config.mask_values if own else "")
-            if config.submission:
+            if config.get("submission"):
                 _require_text(clip)
             task.clips.append(clip)
         except (DataError, OSError) as error:
