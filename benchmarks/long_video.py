@@ -14,7 +14,6 @@ it tells of what was done.
 import argparse
 import contextlib
 import math
-import os
 import signal
 import subprocess
 import sys
@@ -70,7 +69,7 @@ def start(folder: Path, bound: int) -> subprocess.Popen:
 def sample(process: subprocess.Popen, run: Path) -> tuple[int, float] | None:
     """Masks written and resident MB; None before the first mask and after the last."""
     with contextlib.suppress(OSError, StopIteration):
-        done = len(os.listdir(run / ".parts" / "frames" / "masks"))
+        done = len([next(masks := run.glob("record/unfinished/*/masks/frames/*.png")), *masks])
         status = Path(f"/proc/{process.pid}/status").read_text().splitlines()
         return done, int(next(line for line in status if line.startswith("VmRSS")).split()[1]) * 1024 / 1e6
     return None

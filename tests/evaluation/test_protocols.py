@@ -14,25 +14,8 @@ from hmmn_jax.evaluation.pictures import MovieWriter
 from hmmn_jax.evaluation.predict import predict
 from hmmn_jax.evaluation.protocols import read_own_video, read_task
 from hmmn_jax.evaluation.submission import write_submission
-from hmmn_jax.inference import Result, Segmenter
 from tests.data.folders import davis, jpeg, png, squares, youtube_vos
-
-
-class Repeating(Segmenter):
-    """Finds every object where it was given, for ever; keeps what it was given by index of the frame."""
-
-    def __init__(self):
-        self.given = []
-
-    def run(self, frames, mask, later=None):
-        self.given.append({0: mask} | (later or {}))
-        found = mask.copy()
-        for t, _ in enumerate(frames):
-            new = (later or {}).get(t, np.zeros_like(mask))
-            found = np.where(new > 0, new, found)
-            if t:
-                ids = np.unique(np.append(found, np.uint8(0)))
-                yield Result(found, (found == ids[:, None, None]).astype(np.float32), None, ids)
+from tests.evaluation.harness import Repeating
 
 
 def segment(segmenter, clips, run):
