@@ -68,9 +68,9 @@ def start(folder: Path, bound: int) -> subprocess.Popen:
 
 def sample(process: subprocess.Popen, run: Path) -> tuple[int, float] | None:
     """Masks written and resident MB; None before the first mask and after the last."""
+    done = len(list(run.glob("record/unfinished/*/masks/frames/*.png")))
     with contextlib.suppress(OSError, StopIteration):
-        done = len([next(masks := run.glob("record/unfinished/*/masks/frames/*.png")), *masks])
-        status = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+        status = Path(f"/proc/{process.pid}/status").read_text().splitlines() if done else []
         return done, int(next(line for line in status if line.startswith("VmRSS")).split()[1]) * 1024 / 1e6
     return None
 
