@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from hmmn_jax.errors import ConfigError
+from hmmn_jax.errors import ConfigError, DataError
 from hmmn_jax.evaluation.clips import Clip
 from hmmn_jax.evaluation.pictures import MovieWriter, overlay, write_image
 from hmmn_jax.evaluation.run_folder import RunFolder
@@ -136,6 +136,13 @@ class ClipWriter:
 
     def _write(self, index: int, frame: np.ndarray, mask: np.ndarray, ids: np.ndarray, probs: np.ndarray | None) -> None:
         self.outputs.run.require_present()
+        try:
+            self._write_files(index, frame, mask, ids, probs)
+        except DataError:
+            self.outputs.run.require_present()  # which says why, if the folder is gone
+            raise
+
+    def _write_files(self, index: int, frame: np.ndarray, mask: np.ndarray, ids: np.ndarray, probs: np.ndarray | None) -> None:
         name = self.clip.frame_name(index)
         if self.clip.requested is None or name in self.clip.requested:
             write_mask(self.staged / MASKS / self.clip.name / f"{name}.png", mask)

@@ -113,8 +113,14 @@ class RunFolder:
     def staging(self) -> Iterator[Path]:
         """Gives a new folder for results that are not published yet."""
         self.require_present()
-        with staging_folder(self._unfinished) as folder:
-            yield folder
+        try:
+            with staging_folder(self._unfinished) as folder:
+                yield folder
+        finally:
+            if not self._run.is_file():  # removed meanwhile: a write may have made empty folders anew
+                for place in (self.folder / RECORD, self.folder):
+                    with contextlib.suppress(OSError):
+                        place.rmdir()
 
     def require_present(self) -> None:
         """Raises DataError if the folder was removed meanwhile."""
