@@ -109,7 +109,7 @@ def _find_own(data: Path, config: ConfigDict, notes: Notes) -> dict[str, Callabl
     if annotations.is_dir() and not config.resolution:
         for path in sorted(annotations.iterdir()):
             if not path.name.startswith(".") and (path.stem if path.is_file() else path.name) not in readers:
-                notes.add("masks left out", "files and folders that belong to no video", str(path))
+                notes.add("masks left out", f"{'folders' if path.is_dir() else 'files'} of no video", str(path))
     return readers
 
 

@@ -31,6 +31,7 @@ from hmmn_jax.evaluation.submission import SUBMISSION, write_submission
 from hmmn_jax.evaluation.views import Views
 from hmmn_jax.inference import Segmenter
 from hmmn_jax.io.record import require_free
+from hmmn_jax.layouts import same_name
 from hmmn_jax.layouts.files import shortlist
 from hmmn_jax.layouts.notes import Notes
 from hmmn_jax.model import HMMNConfig
@@ -176,11 +177,18 @@ def read_inputs(request: Request) -> Task:
 
 
 def note_surplus(masks: Path, clips: Sequence[Clip], notes: Notes) -> None:
-    """Notes what lies among masks to be scored and belongs to no video."""
-    known = {clip.name for clip in clips}
+    """Notes what lies among masks to be scored and belongs to no video, or to none of its frames."""
+    known = {clip.name: clip for clip in clips}
     for path in sorted(masks.iterdir()):
-        if path.name not in known and not path.name.startswith("."):
-            notes.add("not scored", "files and folders that belong to no video", str(path))
+        if path.name.startswith("."):
+            continue
+        if (clip := known.get(path.name)) is None:
+            notes.add("not scored", f"{'folders' if path.is_dir() else 'files'} of no video", str(path))
+        elif clip.frame_names:
+            frames = {same_name(name) for name in clip.frame_names}
+            for mask in sorted(path.glob("*.png")):
+                if same_name(mask.stem) not in frames:
+                    notes.add("not scored", "masks of no frame of their video", str(mask))
 
 
 def load_model(request: Request) -> tuple[dict[str, Any], dict[str, Any], HMMNConfig]:

@@ -108,8 +108,8 @@ class Segmenter:
             ("max_memory_frames", max_memory_frames),
             ("objects_per_batch", objects_per_batch),
         ):
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}, expected 1 or more")
+            if value is not None and not (isinstance(value, int | np.integer) and value >= 1):
+                raise ValueError(f"{name} is {value!r}, expected an integer, 1 or more")
         warn_if_cpu_is_unsound()
         variables, config = fold_batch_norm(variables, config)
         on_cpu = jax.default_backend() == "cpu"
@@ -184,7 +184,14 @@ class Segmenter:
 
         Frames are streamed: while the device computes one, the next is fetched. (So results come one frame late; for a live
         camera call `step`.)
+
+        Raises:
+          ValueError: as `init` and `step` do; `later` has something else than indices of frames after the first, or, once all
+            frames are segmented, masks of frames that there are not.
         """
+        later = later or {}
+        if wrong := [t for t in later if not (isinstance(t, int | np.integer) and t >= 1)]:
+            raise ValueError(f"later has {wrong[0]!r}, expected indices of frames after the first: integers, 1 or more")
         frames = iter(frames)
         first = next(frames, None)
         if first is None:
@@ -192,10 +199,11 @@ class Segmenter:
         state = self.init(first, mask)
         upcoming = next(frames, None)
         while upcoming is not None:
-            given = later.get(int(state.index) + 1) if later else None
-            state, result = self.step(state, upcoming, given, donate=True)
+            state, result = self.step(state, upcoming, later.get(int(state.index) + 1), donate=True)
             upcoming = next(frames, None)
             yield result
+        if beyond := [int(t) for t in later if t > int(state.index)]:
+            raise ValueError(f"later has masks of frames {sorted(beyond)}, but the last frame is {int(state.index)}")
 
     def _give(self, state: State, mask: Mask) -> State:
         """The state with the given ids: their pixels are certain, and those not seen before become tracks."""

@@ -387,6 +387,68 @@ def test_no_video_at_all(tmp_path):
     assert done.code == 2 and "no video to segment" in done.err and not (tmp_path / "run").exists()
 
 
+def youtube_vos_folder(root, objects):
+    """A video of YouTube-VOS; `objects` as in meta.json: the frames of each."""
+    frames, masks = discs(3)
+    save_video(root / "valid", "v", frames, {0: masks[0]})
+    (root / "valid/meta.json").write_text(json.dumps({"videos": {"v": {"objects": {"1": {"frames": objects}}}}}))
+    return root
+
+
+def test_a_video_of_which_no_frame_is_asked_for(tmp_path):
+    root = youtube_vos_folder(tmp_path / "in", [])
+    done = run_evaluate(config=youtube_vos_2019.get_config(), data=root, output=tmp_path / "run")
+    assert done.code == 2 and "v: no frame of it is asked for" in done.err and not (tmp_path / "run/masks").exists()
+
+
+def test_masks_of_youtube_vos_cannot_be_scored(tmp_path):
+    root = youtube_vos_folder(tmp_path / "in", ["00000", "00002"])
+    save_ids(tmp_path / "pred/v/00000.png", discs(3)[1][0])
+    done = run_evaluate(config=youtube_vos_2019.get_config(), data=root, score=tmp_path / "pred")
+    assert done.code == 2 and "nothing can be scored" in done.err and "Traceback" not in done.err
+
+
+def test_a_folder_and_a_video_of_one_name(tmp_path):
+    frames, masks = discs(3)
+    save_video(tmp_path / "in", "v", frames, masks)
+    save_video(tmp_path / "in", "w", frames, masks)
+    (tmp_path / "in/JPEGImages/v.mp4").write_bytes(b"")
+    done = run_evaluate(data=tmp_path / "in", output=tmp_path / "run")
+    assert done.code == 1 and "v.mp4: another video is called v, too; rename one" in done.err
+    assert {path.name for path in (tmp_path / "run/masks").iterdir()} == {"w"}
+
+
+def test_a_name_that_an_archive_cannot_hold(tmp_path):
+    root = davis_folder(tmp_path / "in", {"v": [[1], None], "w": [[1], None]}, split="test-dev")
+    frame = root / "JPEGImages/480p/w/00001.jpg"
+    os.rename(frame, os.fsencode(frame.parent) + b"/\xff1.jpg")
+    done = run_evaluate(config=davis2017_testdev.get_config(), data=root, output=tmp_path / "run")
+    assert done.code == 1 and "not a name in UTF-8, which an archive cannot hold; rename it" in done.err
+    assert {path.name for path in (tmp_path / "run/masks").iterdir()} == {"v"}
+
+
+def test_a_later_annotation_that_cannot_be_read_beside_a_good_first_mask(tmp_path):
+    frames, masks = discs(3)
+    save_video(tmp_path / "in", "v", frames, masks)
+    (tmp_path / "in/Annotations/v/00002.png").write_bytes(b"no picture")
+    done = run_evaluate(data=tmp_path / "in", output=tmp_path / "run")
+    assert (tmp_path / "run/masks/v/00002.png").is_file()
+    assert "1 mask that cannot be read" in done.err and "00002.png" in done.err
+
+
+def test_masks_that_belong_to_nothing_are_told(own, tmp_path):
+    _, masks = discs(objects=2)
+    for name in ("c/00000", "c/00001"):
+        save_ids(own / f"Annotations/{name}.png", masks[0])
+    for name, t in [("a", t) for t in range(5)] + [("b", t) for t in range(5)] + [("a", 9), ("d", 0)]:
+        save_ids(tmp_path / f"pred/{name}/{t:05d}.png", masks[min(t, 4)])
+    done = run_evaluate(data=own, score=tmp_path / "pred")
+    assert done.code == 0, done.err
+    assert f"masks left out: 1 folder of no video ({own}/Annotations/c)" in done.err
+    assert f"1 folder of no video ({tmp_path}/pred/d)" in done.err
+    assert f"1 mask of no frame of their video ({tmp_path}/pred/a/00009.png)" in done.err
+
+
 def test_memory_and_disk_errors_are_one_line_each(own, tmp_path):
     class Full(Repeating):
         def run(self, frames, mask, later=None):

@@ -381,9 +381,23 @@ def test_what_is_no_mask_of_its_frame_is_refused(mask, told):
 
 
 @pytest.mark.parametrize("name", ["mem_every", "max_memory_frames", "objects_per_batch"])
-def test_counts_start_at_one(name):
-    with pytest.raises(ValueError, match=f"{name} is 0, expected 1 or more"):
-        make(**{name: 0})
+@pytest.mark.parametrize("value", [0, 2.5])
+def test_counts_are_integers_from_one_on(name, value):
+    with pytest.raises(ValueError, match=f"{name} is {value}, expected an integer, 1 or more"), untyped():
+        make(**{name: value})
+
+
+@pytest.mark.parametrize("key", [0, -1, 1.5, "00002"])
+def test_later_masks_of_what_is_no_later_frame(key):
+    with pytest.raises(ValueError, match=f"later has {key!r}, expected indices of frames after the first"), untyped():
+        next(make().run(video(2), MASK, {key: MASK}))
+
+
+def test_a_later_mask_beyond_the_end_is_told_when_all_frames_are_done():
+    results = make().run(video(3), MASK, {2: MASK, 7: MASK})
+    assert len([next(results), next(results)]) == 2
+    with pytest.raises(ValueError, match=r"later has masks of frames \[7\], but the last frame is 2"):
+        next(results)
 
 
 # What is compiled
