@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test lint format clean
 
-# A fusion of some releases of jaxlib computes wrong results on CPUs (hmmn_jax/canary.py).
+# A fusion of some releases of jaxlib computes wrong results on CPUs (hmmn_jax/ops/canary.py).
 demo: export XLA_FLAGS := $(XLA_FLAGS) --xla_cpu_experimental_ynn_fusion_type=
 demo: $(VENV)/.demo
-	$(BIN)/python evaluate.py --config configs/demo.py --data data/sample --checkpoint hmmn_jax/weights/tiny.safetensors \
+	$(BIN)/python evaluate.py --config configs/evaluate/demo.py --data data/sample --checkpoint hmmn_jax/weights/tiny.safetensors \
 		--output runs/demo --overlays --movie gif --overwrite
 
 test: $(VENV)/.test

@@ -16,18 +16,18 @@ import signal
 import jax
 import numpy as np
 
-from hmmn_jax.arguments import ArgumentParser
-from hmmn_jax.checkpoint import METADATA_KEY, config_to_json, load_checkpoint, save_checkpoint
+from hmmn_jax.checkpoints.imagenet import from_resnet50
+from hmmn_jax.checkpoints.store import METADATA_KEY, config_to_json, load_checkpoint, save_checkpoint
+from hmmn_jax.checkpoints.torch_file import read_torch_file, write_torch_file
+from hmmn_jax.checkpoints.torch_weights import in_float16, to_torch
+from hmmn_jax.cli.arguments import ArgumentParser
+from hmmn_jax.cli.program import leave, run_program
+from hmmn_jax.datasets.order import ORDERS
 from hmmn_jax.errors import CheckpointError, ConfigError
-from hmmn_jax.imagenet import from_resnet50
+from hmmn_jax.io.files import user_path
 from hmmn_jax.io.new_file import EXISTS
-from hmmn_jax.layouts import ORDERS
-from hmmn_jax.layouts.files import user_path
 from hmmn_jax.model import HMMNConfig
-from hmmn_jax.program import leave, run_program
-from hmmn_jax.torch_file import read_torch_file, write_torch_file
-from hmmn_jax.torch_weights import in_float16, to_torch
-from hmmn_jax.verify import verify
+from tools.verify import verify
 
 
 def run_from_torch(options: argparse.Namespace) -> None:

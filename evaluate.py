@@ -1,8 +1,8 @@
 """Segments videos: a benchmark's sequences, any folder of images, or a video file. Scores masks, these or any others.
 
-    python evaluate.py --config configs/davis2016_val.py --data ROOT --checkpoint OUT --output RUN
-    python evaluate.py --config configs/custom.py --frames DIR|FILE.mp4 --mask FILE.png --checkpoint OUT --output RUN
-    python evaluate.py --config configs/davis2016_val.py --data ROOT --score PRED [--output RUN]
+    python evaluate.py --config configs/evaluate/davis2016_val.py --data ROOT --checkpoint OUT --output RUN
+    python evaluate.py --config configs/evaluate/custom.py --frames DIR|FILE.mp4 --mask FILE.png --checkpoint OUT --output RUN
+    python evaluate.py --config configs/evaluate/davis2016_val.py --data ROOT --score PRED [--output RUN]
 
 Writes RUN/masks/SEQUENCE/FRAME.png with the DAVIS palette and the given ids, and what the benchmark's server wants as
 RUN/submission.zip. Where videos have annotations, and with --score, prints J and F and writes RUN/summary.json,
@@ -20,12 +20,13 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from hmmn_jax.launch import flags_parser, launch
-from hmmn_jax.layouts.files import user_path
-from hmmn_jax.program import leave, run_program
+from hmmn_jax.cli.launch import flags_parser, launch
+from hmmn_jax.cli.program import leave, run_program
+from hmmn_jax.io.files import user_path
 
 PROGRAM = "evaluate.py"
-CONFIG = config_flags.DEFINE_config_file("config", None, "What to evaluate; if not given, configs/davis2016_val.py.")
+DEFAULT = Path(__file__).parent / "configs" / "evaluate" / "davis2016_val.py"
+CONFIG = config_flags.DEFINE_config_file("config", None, "What to evaluate; if not given, configs/evaluate/davis2016_val.py.")
 DATA = flags.DEFINE_string("data", None, "Root of the benchmark: the folder with JPEGImages, Annotations, ImageSets.")
 FRAMES = flags.DEFINE_string("frames", None, "Instead of --data: a folder of images, or a video file.")
 MASK = flags.DEFINE_string("mask", None, "With --frames: an indexed PNG, the ids of the objects in the first frame.")
@@ -56,4 +57,4 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=flags_parser(PROGRAM, CONFIG, default=f"{Path(__file__).parent}/configs/davis2016_val.py"))
+    app.run(main, flags_parser=flags_parser(PROGRAM, CONFIG, default=str(DEFAULT)))

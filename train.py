@@ -1,7 +1,7 @@
 """Trains a model, or goes on with a run that was interrupted: run the same command again.
 
-    python train.py --config configs/smoke.py --workdir RUN
-    python train.py --config configs/main.py --config.init=RUN1 --workdir RUN2
+    python train.py --config configs/train/smoke.py --workdir RUN
+    python train.py --config configs/train/main.py --config.init=RUN1 --workdir RUN2
 
 Fields of the config are overridden like this: --config.batch=8. Several hosts: the same command on each, with --distributed
 where the cluster tells them of each other (TPU pods, Slurm), else with --coordinator, --processes and --process.
@@ -15,12 +15,12 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 import hmmn_jax
+from hmmn_jax.cli.launch import flags_parser, launch
+from hmmn_jax.cli.program import TERMINATED, leave, run_program
 from hmmn_jax.errors import ConfigError
-from hmmn_jax.launch import flags_parser, launch
-from hmmn_jax.layouts.files import reason
-from hmmn_jax.program import TERMINATED, leave, run_program
+from hmmn_jax.io.files import reason
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file in configs/.")
+CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file in configs/train/.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Run directory. If it already contains a run, training resumes.")
 RESUME = "run the same command to go on from the last checkpoint"
 
@@ -28,7 +28,7 @@ RESUME = "run the same command to go on from the last checkpoint"
 def check() -> None:
     """Raises ConfigError where a flag is missing."""
     if CONFIG.value is None or not WORKDIR.value:
-        raise ConfigError("give --config FILE, such as configs/smoke.py, and --workdir DIR")
+        raise ConfigError("give --config FILE, such as configs/train/smoke.py, and --workdir DIR")
     CONFIG.value.lock()
 
 

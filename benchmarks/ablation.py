@@ -15,11 +15,13 @@ from absl import logging
 from tqdm import tqdm
 
 from hmmn_jax import HMMNConfig, Segmenter, load_checkpoint
+from hmmn_jax.datasets.sequences import Sequence, read_davis
 from hmmn_jax.evaluation.clips import open_sequence
 from hmmn_jax.evaluation.score_plan import plan_scores
-from hmmn_jax.evaluation.scores import Rule, SequenceScores, score_sequence, summarize
-from hmmn_jax.layouts import Notes, Sequence, read_davis, read_mask
-from hmmn_jax.torch_weights import abstract_variables
+from hmmn_jax.io.images import read_mask
+from hmmn_jax.io.notes import Notes
+from hmmn_jax.metrics.davis import Rule, SequenceScores, score_sequence, summarize
+from hmmn_jax.model.hmmn import abstract_variables
 from hmmn_jax.training.validation import validate
 
 FIRST_ONLY = {"max_memory_frames": 1}

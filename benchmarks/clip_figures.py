@@ -1,6 +1,6 @@
 """What a mixture of training clips looks like in numbers: shares of the sets, skips between frames, objects in a clip.
 
-    python benchmarks/clip_figures.py --config configs/main.py --config.data.data_dir=DATA --first 0,200000,400000
+    python benchmarks/clip_figures.py --config configs/train/main.py --config.data.data_dir=DATA --first 0,200000,400000
 
 Draws as many clips from each sample named by `--first` on, and counts. Stops with exit code 1 at a clip without an object.
 """

@@ -28,7 +28,7 @@ def measure(height: int, width: int, objects: int, memory: list[int], runs: int)
 
     from hmmn_jax import HMMNConfig, Segmenter
     from hmmn_jax.inference.host_memory import keep_host_memory_small
-    from hmmn_jax.torch_weights import abstract_variables
+    from hmmn_jax.model.hmmn import abstract_variables
 
     keep_host_memory_small()  # as evaluate.py does
     rng = np.random.default_rng(0)

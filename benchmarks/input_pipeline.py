@@ -23,7 +23,7 @@ SIZE = 384
 
 def make_config(args: argparse.Namespace):
     """The full recipe of the stage, at 384x384, on the sets that are named."""
-    from configs import data
+    from configs.train import data
 
     names = args.stills or args.videos
     sets = {}

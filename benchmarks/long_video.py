@@ -2,8 +2,8 @@
 
     python benchmarks/long_video.py --out docs/long_video.png
 
-Runs `evaluate.py --config configs/custom.py` on a folder of rendered frames at 480x854, in two processes at once: one with
-`--config.max_memory_frames`, one without. Their resident memory (VmRSS) is read every second, with the number of masks
+Runs `evaluate.py --config configs/evaluate/custom.py` on a folder of rendered frames at 480x854, in two processes at once: one
+with `--config.max_memory_frames`, one without. Their resident memory (VmRSS) is read every second, with the number of masks
 written so far; of each frame the highest counts. Printed is a table; the plot has the curves, and what is predicted without
 bound: what the bounded process holds beside its bank, and a bank whose slots take the keys, values and centres of a frame at
 stride 16 each and double when they are full. The network is small and its weights random: its masks mean nothing, its
@@ -30,7 +30,7 @@ from matplotlib import pyplot as plt
 sys.path.insert(0, str(ROOT := Path(__file__).parents[1]))
 from data.moving_shapes import MovingShapes
 from hmmn_jax import HMMN, HMMNConfig
-from hmmn_jax.checkpoint import save_checkpoint
+from hmmn_jax.checkpoints.store import save_checkpoint
 from hmmn_jax.inference.segmenter import FIRST_CAPACITY
 
 HEIGHT, WIDTH, MEM_EVERY = 480, 854, 5
@@ -59,7 +59,7 @@ def make_inputs(folder: Path, frames: int) -> None:
 
 def start(folder: Path, bound: int) -> subprocess.Popen:
     """Segments the frames in a process of its own, which writes to folder/run{bound}."""
-    command = [sys.executable, "evaluate.py", "--config", "configs/custom.py", f"--config.mem_every={MEM_EVERY}"]
+    command = [sys.executable, "evaluate.py", "--config", "configs/evaluate/custom.py", f"--config.mem_every={MEM_EVERY}"]
     command += [f"--config.max_memory_frames={bound}", "--checkpoint", folder / "model", "--output", folder / f"run{bound}"]
     command += ["--frames", folder / "frames", "--mask", folder / "first.png"]
     with open(folder / f"{bound}.log", "w") as log:

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hmmn_jax.evaluation.jf import frame_scores
-from hmmn_jax.layouts import read_ids, write_mask
+from hmmn_jax.io.images import read_ids, write_mask
+from hmmn_jax.metrics.jf import frame_scores
 
 
 def make_masks(rng: np.random.Generator, frames: int, height: int, width: int, objects: int) -> np.ndarray:

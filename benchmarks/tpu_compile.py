@@ -33,7 +33,7 @@ from jax.experimental import topologies
 from hmmn_jax import HMMNConfig, Segmenter
 from hmmn_jax.inference import memory as banks
 from hmmn_jax.inference import segmenter as parts
-from hmmn_jax.torch_weights import abstract_variables
+from hmmn_jax.model.hmmn import abstract_variables
 
 CHIPS = {"v5e": (197e12, 819e9, 16e9), "v4": (275e12, 1228e9, 32e9)}  # public: bfloat16 flop/s, HBM bytes/s, HBM bytes
 FREE = {"parameter", "constant", "bitcast", "tuple", "get-tuple-element", "after-all"}

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 from jax.experimental import topologies
 
 from hmmn_jax import HMMNConfig
-from hmmn_jax.torch_weights import abstract_variables
+from hmmn_jax.model.hmmn import abstract_variables
 from hmmn_jax.training.optimizer import make_optimizer
 from hmmn_jax.training.parallel import AXIS, Parallel
 from hmmn_jax.training.schedules import learning_rate_schedule

@@ -30,7 +30,7 @@ def measure(height: int, width: int, objects: int, runs: int, **switches: str | 
     import jax.numpy as jnp
 
     from hmmn_jax import HMMNConfig
-    from hmmn_jax.torch_weights import abstract_variables
+    from hmmn_jax.model.hmmn import abstract_variables
     from hmmn_jax.training.train_step import clip_loss
 
     rng = np.random.default_rng(0)

@@ -26,10 +26,11 @@ from data.checks import Report
 from data.frames_builder import FramesBuilder
 from data.source import RecordSource, index_path, unfinished_path
 from data.version_folder import load_record, publish, require_replaceable, work_folder
+from hmmn_jax.cli.program import leave, run_program
 from hmmn_jax.errors import DataError
+from hmmn_jax.io.files import check_name, reason, user_path, writing_errors
 from hmmn_jax.io.folder_lock import lock_folder
-from hmmn_jax.layouts.files import check_name, reason, user_path, writing_errors
-from hmmn_jax.program import leave, note, run_program
+from hmmn_jax.io.notes import note
 
 BUILDERS = ("davis", "youtube_vos", "image_masks")
 _INPUTS = ("JPEGImages", "Annotations")

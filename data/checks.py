@@ -10,11 +10,11 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from data.index import Index, binary_table, identity_map
+from hmmn_jax.datasets.sequences import Sequence
 from hmmn_jax.errors import DataError, one_line
-from hmmn_jax.layouts import Sequence, decode_mask
-from hmmn_jax.layouts.files import reason
-from hmmn_jax.layouts.images import VOID
-from hmmn_jax.layouts.notes import Notes
+from hmmn_jax.io.files import reason
+from hmmn_jax.io.images import VOID, decode_mask
+from hmmn_jax.io.notes import Notes
 
 _UPRIGHT = "frames are turned upright as their EXIF orientation says, and masks are taken as drawn on the upright frames"
 _TRANSPOSED = 5  # the first EXIF orientation whose stored height is the upright width

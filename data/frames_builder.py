@@ -14,9 +14,9 @@ from tqdm import tqdm
 from data.checks import IndexRows, Report, read_frame
 from data.index import Index, identity_map
 from data.source import index_path
+from hmmn_jax.datasets.sequences import Sequence
 from hmmn_jax.errors import DataError
-from hmmn_jax.layouts import Sequence
-from hmmn_jax.layouts.notes import Notes
+from hmmn_jax.io.notes import Notes
 
 T = TypeVar("T")
 R = TypeVar("R")

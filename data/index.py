@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hmmn_jax.errors import DataError
-from hmmn_jax.layouts.files import atomic_path, reason
-from hmmn_jax.layouts.images import VOID, decode_mask
+from hmmn_jax.io.files import atomic_path, reason
+from hmmn_jax.io.images import VOID, decode_mask
 
 
 @dataclass(frozen=True)

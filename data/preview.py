@@ -1,6 +1,6 @@
 """Draws a contact sheet of training clips: each row a clip, its three frames, then the same with masks.
 
-    python -m data.preview --config configs/pretrain.py --config.data.data_dir=DATA --out preview.png
+    python -m data.preview --config configs/train/pretrain.py --config.data.data_dir=DATA --out preview.png
 
 Above each row are the sample's number, its set, video and frames, and the skips between them in frames of the original video.
 """
@@ -11,12 +11,12 @@ from ml_collections import config_flags
 from PIL import Image, ImageDraw
 
 from data.clips import make_batches
+from hmmn_jax.cli.launch import flags_parser
+from hmmn_jax.cli.program import leave, run_program
 from hmmn_jax.errors import ConfigError
-from hmmn_jax.evaluation.pictures import overlay, write_image
+from hmmn_jax.io.files import user_path
+from hmmn_jax.io.pictures import overlay, write_image
 from hmmn_jax.io.record import replace_own
-from hmmn_jax.launch import flags_parser
-from hmmn_jax.layouts.files import user_path
-from hmmn_jax.program import leave, run_program
 from hmmn_jax.training.settings import require_settings
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment; its data section is drawn.")
@@ -44,7 +44,7 @@ def draw_clip(clip: dict[str, np.ndarray]) -> np.ndarray:
 def check_flags() -> None:
     """Raises ConfigError for flags that are missing."""
     if CONFIG.value is None or OUT.value is None:
-        raise ConfigError("give --config FILE, such as configs/small.py, and --out FILE, the PNG to write")
+        raise ConfigError("give --config FILE, such as configs/train/small.py, and --out FILE, the PNG to write")
 
 
 def draw() -> None:

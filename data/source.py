@@ -16,7 +16,7 @@ from data.index import Index, load
 from data.moving_shapes import MovingShapes
 from data.version_folder import load_record, was_cut_off
 from hmmn_jax.errors import DataError
-from hmmn_jax.layouts.files import reason, shortlist, user_path
+from hmmn_jax.io.files import reason, shortlist, user_path
 
 with contextlib.suppress(RuntimeError):  # where TensorFlow has started, it is too late
     tf.config.set_visible_devices([], "GPU")  # which are JAX's

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from hmmn_jax.errors import DataError
+from hmmn_jax.io.files import writing_errors
 from hmmn_jax.io.record import Record, require_free
-from hmmn_jax.layouts.files import writing_errors
 
 _RECORD, _MARK = "record.json", ".unfinished-build"
 

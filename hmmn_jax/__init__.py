@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hmmn_jax.checkpoint import load_checkpoint
+    from hmmn_jax.checkpoints.store import load_checkpoint
     from hmmn_jax.inference import Segmenter
     from hmmn_jax.model import HMMN, HMMNConfig
 

@@ -19,12 +19,12 @@ from safetensors.numpy import load_file, save_file
 
 import convert_weights
 from hmmn_jax import load_checkpoint
-from hmmn_jax.checkpoint import METADATA_KEY, config_to_json
-from hmmn_jax.torch_file import read_torch_file, write_torch_file
-from hmmn_jax.torch_weights import to_torch
+from hmmn_jax.checkpoints.store import METADATA_KEY, config_to_json
+from hmmn_jax.checkpoints.torch_file import read_torch_file, write_torch_file
+from hmmn_jax.checkpoints.torch_weights import to_torch
+from tests.checkpoints.test_imagenet import resnet
 from tests.golden.seeded import seeded_tensor
 from tests.small import SMALL, variables
-from tests.test_imagenet import resnet
 
 ROOT = Path(convert_weights.__file__).parent
 GOLDEN = Path(__file__).parent / "golden"

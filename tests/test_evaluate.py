@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hmmn_jax.checkpoint import save_checkpoint
+from hmmn_jax.checkpoints.store import save_checkpoint
 from tests.small import SMALL, variables
 
 ROOT = Path(__file__).parent.parent
@@ -49,7 +49,8 @@ def world(tmp_path_factory):
 
 def segment(world, output, *arguments, data="davis", devices=1):
     return evaluate(
-        "--config", "configs/davis2016_val.py", "--data", world / data, "--checkpoint", world / "out", "--output", output,
+        "--config", "configs/evaluate/davis2016_val.py", "--data", world / data, "--checkpoint", world / "out",
+        "--output", output,
         "--config.mem_every=1", "--compilation_cache", world / "cache", *arguments, devices=devices,
     )  # fmt: skip
 
@@ -115,7 +116,7 @@ def test_a_folder_of_images(world, tmp_path):
     frames = world / "davis/JPEGImages/480p/cat"
     mask = world / "davis/Annotations/480p/cat/00000.png"
     done = evaluate(
-        "--config", ROOT / "configs/custom.py", "--frames", frames, "--mask", mask, "--checkpoint", world / "out",
+        "--config", ROOT / "configs/evaluate/custom.py", "--frames", frames, "--mask", mask, "--checkpoint", world / "out",
         "--output", tmp_path, "--compilation_cache", world / "cache", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

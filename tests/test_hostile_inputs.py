@@ -23,13 +23,13 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from configs import custom, davis2017_val, youtube_vos_2019
-from hmmn_jax.checkpoint import METADATA_KEY, config_to_json, load_checkpoint, save_checkpoint
+from configs.evaluate import custom, davis2017_val, youtube_vos_2019
+from hmmn_jax.checkpoints.store import METADATA_KEY, config_to_json, load_checkpoint, save_checkpoint
+from hmmn_jax.checkpoints.torch_file import write_torch_file
+from hmmn_jax.checkpoints.torch_weights import to_torch
 from hmmn_jax.errors import HMMNError
 from hmmn_jax.evaluation.run_folder import OUTPUTS
 from hmmn_jax.io.record import Record, sha256
-from hmmn_jax.torch_file import write_torch_file
-from hmmn_jax.torch_weights import to_torch
 from tests.evaluation.harness import Outcome, discs, run_evaluate
 from tests.small import TINY, variables
 
@@ -244,7 +244,13 @@ def run(output: Path, config, fields: dict | None = None, **request) -> Outcome:
         save_checkpoint(checkpoint, variables(TINY), TINY)
     flags = [f"--{key}={value}" for key, value in request.items()]
     overrides = [f"--config.{key}={value}" for key, value in (fields or {}).items()]
-    command = [sys.executable, "evaluate.py", f"--config=configs/{name}.py", f"--output={output}", f"--checkpoint={checkpoint}"]
+    command = [
+        sys.executable,
+        "evaluate.py",
+        f"--config=configs/evaluate/{name}.py",
+        f"--output={output}",
+        f"--checkpoint={checkpoint}",
+    ]
     done = subprocess.run([*command, *flags, *overrides], cwd=ROOT, capture_output=True, text=True, errors="surrogateescape")
     lines = done.stderr.replace("\r", "\n").splitlines()
     said = [line for line in lines if line.strip() and not ("frame" in line and line.endswith("]"))]  # no progress

@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 
 import convert_weights
 import hmmn_jax
-from hmmn_jax.torch_weights import to_torch
+from hmmn_jax.checkpoints.torch_weights import to_torch
 from hmmn_jax.training.train_step import clip_loss
 from tests.golden.seeded import seeded_tensor
 

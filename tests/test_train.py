@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hmmn_jax.checkpoint import save_checkpoint
+from hmmn_jax.checkpoints.store import save_checkpoint
 from hmmn_jax.training.metrics import read_metrics
 from tests.small import SMALL, variables
 
@@ -45,22 +45,22 @@ def other(tmp_path_factory):
     ("arguments", "said"),
     [
         ([], "give --config FILE"),
-        (["--config", "configs/smoke.py", "--config.batch_size=3"], "batch_size"),
-        (["--config", "configs/smoke.py", "--config.batch=many"], "batch"),
+        (["--config", "configs/train/smoke.py", "--config.batch_size=3"], "batch_size"),
+        (["--config", "configs/train/smoke.py", "--config.batch=many"], "batch"),
         (["--config", "configs/nothing.py"], "nothing.py"),
-        (["--config", "configs/smoke.py", "--config.batch=3", "--config.micro_batches=2"], "expected a multiple of 2"),
+        (["--config", "configs/train/smoke.py", "--config.batch=3", "--config.micro_batches=2"], "expected a multiple of 2"),
         (
             [
                 "--config",
-                "configs/smoke.py",
+                "configs/train/smoke.py",
                 "--config.data.sets.shapes.name=davis/mine",
                 "--config.data.data_dir=/nowhere",
                 *TINY,
             ],
             "/nowhere",
         ),
-        (["--config", "configs/smoke.py", "--config.validation.data=/nowhere"], "/nowhere"),
-        (["--config", "configs/smoke.py", "--config.init=OTHER"], "a checkpoint of another model"),
+        (["--config", "configs/train/smoke.py", "--config.validation.data=/nowhere"], "/nowhere"),
+        (["--config", "configs/train/smoke.py", "--config.init=OTHER"], "a checkpoint of another model"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(other, tmp_path, arguments, said):
@@ -75,7 +75,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(other, tmp_path, arguments, said)
 
 def test_a_run_that_is_asked_to_stop_and_goes_on(tmp_path):
     arguments = (
-        "--config", "configs/smoke.py", "--workdir", tmp_path / "run", "--compilation_cache", tmp_path / "cache",
+        "--config", "configs/train/smoke.py", "--workdir", tmp_path / "run", "--compilation_cache", tmp_path / "cache",
         "--config.samples=24", "--config.learning_rate.warmup=4", "--config.log_every=1", "--config.data.size=(32,32)", *TINY,
     )  # fmt: skip
     process = train(*arguments, wait=False)

@@ -15,7 +15,7 @@ from data.clips.plan import set_names
 from data.clips.tables import join
 from data.source import open_source
 from hmmn_jax.errors import DataError
-from hmmn_jax.layouts.files import reason
+from hmmn_jax.io.files import reason
 
 
 def make_batches(
@@ -27,7 +27,7 @@ def make_batches(
     is a function of its number and of `config.seed`, so hosts, restarts and the number of threads change nothing.
 
     Args:
-        config: the `data` section of an experiment, see `configs/data.py`.
+        config: the `data` section of an experiment, see `configs/train/data.py`.
         batch: clips in a global batch, b in all; this host gets b = batch / hosts.
         first_step: number of the first batch.
         host, hosts: which host this is, and of how many.

@@ -10,8 +10,11 @@ import tensorflow_datasets as tfds
 
 from data.frames_builder import FramesBuilder, check_choice
 from data.index import identity_map, level_map
+from hmmn_jax.datasets.order import ORDERS
+from hmmn_jax.datasets.sequences import Sequence, list_davis_splits, read_davis, read_unlisted
 from hmmn_jax.errors import DataError
-from hmmn_jax.layouts import MASK_VALUES, ORDERS, Notes, Sequence, list_davis_splits, read_davis, read_unlisted
+from hmmn_jax.io.images import MASK_VALUES
+from hmmn_jax.io.notes import Notes
 
 _OFFICIAL = ("2016", "2017")
 _SPLITS = ("train", "val", "test-dev", "test-challenge")

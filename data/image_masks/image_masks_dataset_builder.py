@@ -11,8 +11,11 @@ import tensorflow_datasets as tfds
 
 from data.frames_builder import FramesBuilder, check_choice
 from data.index import identity_map, level_map
+from hmmn_jax.datasets.sequences import Sequence
+from hmmn_jax.datasets.stills import read_stills
 from hmmn_jax.errors import DataError
-from hmmn_jax.layouts import MASK_VALUES, Notes, Sequence, read_stills
+from hmmn_jax.io.images import MASK_VALUES
+from hmmn_jax.io.notes import Notes
 
 
 @dataclass

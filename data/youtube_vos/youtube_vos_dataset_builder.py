@@ -8,9 +8,11 @@ from typing import ClassVar
 import tensorflow_datasets as tfds
 
 from data.frames_builder import FramesBuilder, check_choice
+from hmmn_jax.datasets.order import ORDERS
+from hmmn_jax.datasets.youtube_vos import YouTubeVideo, read_youtube_vos
 from hmmn_jax.errors import DataError
-from hmmn_jax.layouts import ORDERS, Notes, YouTubeVideo, read_youtube_vos
-from hmmn_jax.layouts.files import contents
+from hmmn_jax.io.files import contents
+from hmmn_jax.io.notes import Notes
 
 _SPLITS = ("train", "valid", "test")
 

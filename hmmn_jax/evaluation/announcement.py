@@ -6,8 +6,8 @@ import numpy as np
 
 from hmmn_jax.errors import HMMNError
 from hmmn_jax.evaluation.clips import Clip
-from hmmn_jax.layouts import VOID
-from hmmn_jax.layouts.notes import Notes
+from hmmn_jax.io.images import VOID
+from hmmn_jax.io.notes import Notes
 
 SHOWN = 10  # videos with a line of their own, and objects in it
 

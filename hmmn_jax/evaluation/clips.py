@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from hmmn_jax.datasets.sequences import Sequence
 from hmmn_jax.errors import DataError
-from hmmn_jax.layouts import VOID, Sequence, VideoFile, fit_mask, read_ids, settle_ids
-from hmmn_jax.layouts.files import check_name, contents
-from hmmn_jax.layouts.notes import Notes
+from hmmn_jax.io.files import check_name, contents
+from hmmn_jax.io.images import VOID, fit_mask, read_ids, settle_ids
+from hmmn_jax.io.notes import Notes
+from hmmn_jax.io.video import VideoFile
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,13 @@ from jaxtyping import UInt8
 
 from hmmn_jax.errors import ConfigError, DataError
 from hmmn_jax.evaluation.clips import Clip
-from hmmn_jax.evaluation.pictures import MovieWriter, overlay, write_image
 from hmmn_jax.evaluation.run_folder import RunFolder
-from hmmn_jax.evaluation.views import Segmented
+from hmmn_jax.inference.augmentation import Segmented
+from hmmn_jax.io.files import atomic_path, writing_errors
+from hmmn_jax.io.images import write_mask
+from hmmn_jax.io.movies import MovieWriter
+from hmmn_jax.io.pictures import overlay, write_image
 from hmmn_jax.io.record import Record, require_free, sha256
-from hmmn_jax.layouts import atomic_path, write_mask
-from hmmn_jax.layouts.files import writing_errors
 
 MASKS, OVERLAYS, MOVIES, SCORES = "masks", "overlays", "movies", "scores"
 FOLDER_FPS = 10.0  # of movies of a folder of images, whose rate is unknown

@@ -21,9 +21,9 @@ from tqdm import tqdm
 from hmmn_jax.errors import ConfigError, DataError, HMMNError, one_line
 from hmmn_jax.evaluation.clips import Clip
 from hmmn_jax.evaluation.outputs import ClipWriter, Outputs
-from hmmn_jax.evaluation.views import Views, segment_views
 from hmmn_jax.inference import Segmenter
-from hmmn_jax.layouts.files import reason
+from hmmn_jax.inference.augmentation import Views, segment_views
+from hmmn_jax.io.files import reason
 from hmmn_jax.model import HMMNConfig
 
 WRITES_IN_FLIGHT = 4  # frames of a clip that wait to be written, at most

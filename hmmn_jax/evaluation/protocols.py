@@ -9,12 +9,13 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from hmmn_jax.datasets.sequences import Sequence, find_davis, find_unlisted, read_folder
+from hmmn_jax.datasets.youtube_vos import find_youtube_vos
 from hmmn_jax.errors import DataError
 from hmmn_jax.evaluation.clips import Clip, find_masks_of_video, open_sequence, open_video
-from hmmn_jax.evaluation.scores import Rule
-from hmmn_jax.layouts import Sequence, find_davis, find_unlisted, find_youtube_vos, read_folder
-from hmmn_jax.layouts.files import check_name, contents, shortlist
-from hmmn_jax.layouts.notes import Notes
+from hmmn_jax.io.files import check_name, contents, shortlist
+from hmmn_jax.io.notes import Notes
+from hmmn_jax.metrics.davis import Rule
 
 # Suffixes of files that are taken for videos; one of another kind is, too, if there is a mask for it.
 _VIDEO = re.compile(r"\.(3gp|apng|avi|flv|gif|m2ts|m4v|mkv|mov|mp4|mpe?g|mts|ogv|tiff?|ts|webm|webp|wmv)", re.IGNORECASE)

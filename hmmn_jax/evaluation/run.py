@@ -14,28 +14,26 @@ import jax
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from hmmn_jax.checkpoint import load_checkpoint
+from hmmn_jax.checkpoints.store import load_checkpoint
 from hmmn_jax.errors import ConfigError, HMMNError, PartialFailure
 from hmmn_jax.evaluation.announcement import announce, describe_all, note_void
 from hmmn_jax.evaluation.clips import Clip
 from hmmn_jax.evaluation.outputs import MASKS, Outputs, require_apart
 from hmmn_jax.evaluation.predict import Cost, make_segmenters, predict
 from hmmn_jax.evaluation.protocols import Task, read_own_video, read_task
-from hmmn_jax.evaluation.report import write_report
 from hmmn_jax.evaluation.run_folder import digest_of, mask_settings, weights_digest
 from hmmn_jax.evaluation.score_files import PER_FRAME, PER_SEQUENCE, REPORT, SUMMARY, score_folder, score_table, write_scores
 from hmmn_jax.evaluation.score_plan import Plan, plan_all
-from hmmn_jax.evaluation.scores import SequenceScores
 from hmmn_jax.evaluation.settings import check_settings
 from hmmn_jax.evaluation.submission import SUBMISSION, write_submission
-from hmmn_jax.evaluation.views import Views
 from hmmn_jax.inference import Segmenter
+from hmmn_jax.inference.augmentation import Views
+from hmmn_jax.io.files import same_name, shortlist
+from hmmn_jax.io.notes import Notes, note
 from hmmn_jax.io.record import require_free
-from hmmn_jax.layouts import same_name
-from hmmn_jax.layouts.files import shortlist
-from hmmn_jax.layouts.notes import Notes
+from hmmn_jax.metrics.davis import SequenceScores
 from hmmn_jax.model import HMMNConfig
-from hmmn_jax.program import note
+from hmmn_jax.report.page import write_report
 
 MakeSegmenters = Callable[[dict[str, Any], HMMNConfig, ConfigDict, int], list[Segmenter]]
 

@@ -19,10 +19,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from hmmn_jax.errors import ConfigError, DataError
+from hmmn_jax.io.files import atomic_path, reason, shortlist
 from hmmn_jax.io.folder_lock import lock_folder
 from hmmn_jax.io.record import FORMAT, Record, remove_leftovers, staging_folder
-from hmmn_jax.layouts import atomic_path
-from hmmn_jax.layouts.files import reason, shortlist
 
 # What an evaluation writes; a folder that has any of it without a record is a user's, or an older version's.
 OUTPUTS = ("masks", "overlays", "movies", "scores", "summary.json", "per_sequence.csv", "per_frame.csv", "report.html")

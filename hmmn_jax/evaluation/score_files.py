@@ -20,9 +20,9 @@ from tqdm import tqdm
 
 from hmmn_jax.errors import DataError, HMMNError
 from hmmn_jax.evaluation.score_plan import Plan
-from hmmn_jax.evaluation.scores import ScoredFrame, SequenceScores, Statistics, Summary, summarize
-from hmmn_jax.layouts import VOID, atomic_path, read_ids
-from hmmn_jax.layouts.files import contents
+from hmmn_jax.io.files import atomic_path, contents
+from hmmn_jax.io.images import VOID, read_ids
+from hmmn_jax.metrics.davis import ScoredFrame, SequenceScores, Statistics, Summary, summarize
 
 SUMMARY, PER_SEQUENCE, PER_FRAME = "summary.json", "per_sequence.csv", "per_frame.csv"
 REPORT = "report.html"

@@ -8,18 +8,9 @@ from jaxtyping import UInt8
 
 from hmmn_jax.errors import DataError
 from hmmn_jax.evaluation.clips import Clip
-from hmmn_jax.evaluation.scores import (
-    Rule,
-    ScoredFrame,
-    SequenceScores,
-    score_annotated,
-    score_frames,
-    scored_frames,
-    scored_ids,
-)
-from hmmn_jax.layouts import VOID, fit_mask
-from hmmn_jax.layouts.images import read_mask_size, require_fit
-from hmmn_jax.layouts.notes import Notes
+from hmmn_jax.io.images import VOID, fit_mask, read_mask_size, require_fit
+from hmmn_jax.io.notes import Notes
+from hmmn_jax.metrics.davis import Rule, ScoredFrame, SequenceScores, score_annotated, score_frames, scored_frames, scored_ids
 
 
 @dataclass(frozen=True)

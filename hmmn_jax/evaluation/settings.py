@@ -5,8 +5,10 @@ import math
 import jax
 from ml_collections import ConfigDict
 
+from hmmn_jax.datasets.order import ORDERS
 from hmmn_jax.errors import ConfigError
-from hmmn_jax.layouts import MASK_VALUES, ORDERS, check_name
+from hmmn_jax.io.files import check_name
+from hmmn_jax.io.images import MASK_VALUES
 
 PROTOCOLS = ("davis", "youtube_vos", "custom")
 DTYPES = ("", "bfloat16", "float32", "float64")
@@ -28,7 +30,9 @@ def check_settings(config: ConfigDict) -> None:
     """Raises ConfigError, which names the field, what was found and what is expected."""
     for name, kind in _FIELDS.items():
         if name not in config:
-            raise ConfigError(f"config.{name} is missing; begin with the config of an evaluation, such as configs/custom.py")
+            raise ConfigError(
+                f"config.{name} is missing; begin with the config of an evaluation, such as configs/evaluate/custom.py"
+            )
         kinds = kind if isinstance(kind, tuple) else (kind,)
         if not isinstance(config[name], kinds) or (isinstance(config[name], bool) and bool not in kinds):
             raise ConfigError(f"config.{name} is {config[name]!r}, expected {' or '.join(k.__name__ for k in kinds)}")

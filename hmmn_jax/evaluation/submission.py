@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hmmn_jax.errors import DataError
 from hmmn_jax.evaluation.clips import Clip
-from hmmn_jax.layouts import atomic_path
+from hmmn_jax.io.files import atomic_path
 
 SUBMISSION = "submission.zip"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date that a zip knows

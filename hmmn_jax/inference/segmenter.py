@@ -10,9 +10,8 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float, Num, UInt8
 
-from hmmn_jax.canary import warn_if_cpu_is_unsound
 from hmmn_jax.inference import memory as banks
-from hmmn_jax.layouts.files import reason
+from hmmn_jax.io.files import reason
 from hmmn_jax.model import HMMN, HMMNConfig
 from hmmn_jax.model.decoder import Query, soft_aggregation
 from hmmn_jax.model.encoders import Memory, split_objects
@@ -20,7 +19,8 @@ from hmmn_jax.model.folding import fold_batch_norm
 from hmmn_jax.model.frames import crop_from_stride
 from hmmn_jax.model.hmmn import read_coarse, read_fine
 from hmmn_jax.model.matching import select_topk
-from hmmn_jax.model.precision import at_least_float32
+from hmmn_jax.ops.canary import warn_if_cpu_is_unsound
+from hmmn_jax.ops.precision import at_least_float32
 
 Mask = UInt8[Array | np.ndarray, "H W"] | Bool[Array | np.ndarray, "H W"]
 RANGE_SLACK = 1e-3  # by which frames may leave [0, 1], as interpolation makes them do

@@ -1,1 +1,1 @@
-"""Files that this package writes: whole or not at all, and never in place of a user's."""
+"""Files, images, masks, video: what lies on disk, read and written."""

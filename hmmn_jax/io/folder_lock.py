@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import IO
 
 from hmmn_jax.errors import ConfigError
-from hmmn_jax.layouts.files import writing_errors
+from hmmn_jax.io.files import writing_errors
 
 try:
     import fcntl

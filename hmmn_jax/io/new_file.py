@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from hmmn_jax.layouts.files import discard
+from hmmn_jax.io.files import discard
 
 EXISTS = "exists already; remove it or choose another name"
 

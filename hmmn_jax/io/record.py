@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hmmn_jax.errors import DataError
-from hmmn_jax.layouts.files import atomic_path, discard, reason, writing_errors
+from hmmn_jax.io.files import atomic_path, discard, reason, writing_errors
 
 FORMAT = 1
 _CHUNK = 1 << 20  # bytes

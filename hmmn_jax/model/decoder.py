@@ -11,8 +11,10 @@ from jaxtyping import Array, Bool, Float
 
 from hmmn_jax.model.config import HMMNConfig
 from hmmn_jax.model.encoders import QueryFeatures
-from hmmn_jax.model.layers import Conv, compute_dtype, conv2d
-from hmmn_jax.model.precision import at_least_float32
+from hmmn_jax.model.layers import Conv, compute_dtype
+from hmmn_jax.ops.conv2d import conv2d
+from hmmn_jax.ops.precision import at_least_float32
+from hmmn_jax.ops.resize import upsample
 
 PROBABILITY_MARGIN = 1e-7
 
@@ -27,25 +29,6 @@ class Query:
     shared_s16: Float[Array, "b h16 w16 c"]
     shared_s8: Float[Array, "b h8 w8 c"]
     shared_s4: Float[Array, "b h4 w4 c"]
-
-
-def upsample(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b h2 w2 c"]:
-    """Bilinear, half-pixel centres, no antialias: `F.interpolate(mode="bilinear", align_corners=False)`; an even `factor`.
-
-    As sums of neighbours: `jax.image.resize` multiplies by matrices of the size of the map, ten times slower on a CPU.
-    """
-    return _upsample_axis(_upsample_axis(x, factor, 1), factor, 2)
-
-
-def _upsample_axis(x: jax.Array, factor: int, axis: int) -> jax.Array:
-    """Output i of the `factor` under a cell lies (i + 1/2) / factor - 1/2 of a cell from its centre."""
-    size = x.shape[axis]
-    part = functools.partial(jax.lax.slice_in_dim, x, axis=axis)
-    before = jnp.concatenate([part(0, 1), part(0, size - 1)], axis)
-    after = jnp.concatenate([part(1, size), part(size - 1, size)], axis)
-    offsets = [(i + 0.5) / factor - 0.5 for i in range(factor)]
-    outputs = [(1 - abs(offset)) * x + abs(offset) * (after if offset > 0 else before) for offset in offsets]
-    return jnp.stack(outputs, axis + 1).reshape(*x.shape[:axis], size * factor, *x.shape[axis + 1 :])
 
 
 class ResBlock(nn.Module):

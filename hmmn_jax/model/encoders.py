@@ -9,8 +9,9 @@ from flax import struct
 from jaxtyping import Array, Float
 
 from hmmn_jax.model.config import HMMNConfig
-from hmmn_jax.model.layers import Conv, Kernel, Key, conv2d
+from hmmn_jax.model.layers import Conv, Kernel, Key
 from hmmn_jax.model.resnet import Trunk
+from hmmn_jax.ops.conv2d import conv2d
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -204,3 +204,8 @@ def first_and_last_blocks(x: Float[Array, "b o t h w c"], size: int) -> Float[Ar
     ends = x if x.shape[2] == 1 else jnp.stack([x[:, :, 0], x[:, :, -1]], axis=2)
     blocks = to_blocks(ends, size)
     return blocks.reshape(*blocks.shape[:2], -1, *blocks.shape[4:])
+
+
+def abstract_variables(config: HMMNConfig) -> dict[str, Any]:
+    """Shapes and dtypes of the variables of `HMMN(config)`, without computing any."""
+    return jax.eval_shape(HMMN(config).init_variables, jax.random.key(0))

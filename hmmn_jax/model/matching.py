@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from hmmn_jax.model.precision import at_least_float32, exact_einsum
+from hmmn_jax.ops.precision import at_least_float32, exact_einsum
 
 # Candidates of the top-k read held at once, in bytes: about what a CPU's cache or a TPU's vector memory holds.
 CHUNK_BYTES = 16 * 2**20

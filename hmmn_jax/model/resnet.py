@@ -1,12 +1,12 @@
 """The trunks: ResNet-50 v1.5 (stride on the 3x3), cut after the third stage."""
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
 from hmmn_jax.model.config import HMMNConfig
 from hmmn_jax.model.layers import Conv, make_norm
+from hmmn_jax.ops.pooling import max_pool
 
 
 class Bottleneck(nn.Module):
@@ -32,25 +32,6 @@ class Bottleneck(nn.Module):
         y = conv_norm(y, "conv3", self.features, 1)
         shortcut = conv_norm(x, "conv_project", self.features, 1, self.stride) if self.project else x
         return nn.relu(y + shortcut)
-
-
-def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
-    """The maximum of 3x3 windows at stride 2, one pixel of zeros around; an even number of rows and columns, none negative."""
-    return jax.lax.platform_dependent(x, cpu=_max_of_slices, default=_max_of_windows)
-
-
-def _max_of_windows(x: jax.Array) -> jax.Array:
-    return nn.max_pool(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), (3, 3), (2, 2))  # zeros never win
-
-
-def _max_of_slices(x: jax.Array) -> jax.Array:
-    """One axis after the other. The gradient of windows takes ten times as long on a CPU; on a TPU, they take less memory."""
-    x = jnp.pad(x, ((0, 0), (1, 0), (1, 0), (0, 0)))  # the last window ends at the border
-    for axis in (1, 2):
-        reach = x.shape[axis] - 2
-        first, second, third = (jax.lax.slice_in_dim(x, i, i + reach, 2, axis) for i in range(3))
-        x = jnp.maximum(jnp.maximum(first, second), third)
-    return x
 
 
 class Trunk(nn.Module):

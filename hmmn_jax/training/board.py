@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from hmmn_jax.layouts.files import writing_errors
+from hmmn_jax.io.files import writing_errors
 
 
 class Board:

@@ -19,12 +19,12 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
 
-from hmmn_jax.checkpoint import RECORDS, STEPS, VARIABLES, finished_steps, quiet_orbax
+from hmmn_jax.checkpoints.store import RECORDS, STEPS, VARIABLES, finished_steps, quiet_orbax
 from hmmn_jax.errors import CheckpointError, DataError
+from hmmn_jax.io.files import discard, reason, shortlist, writing_errors
 from hmmn_jax.io.new_file import free_path
+from hmmn_jax.io.notes import note
 from hmmn_jax.io.record import Record
-from hmmn_jax.layouts.files import discard, reason, shortlist, writing_errors
-from hmmn_jax.program import note
 from hmmn_jax.training.train_state import TrainState
 
 TRAINING = "training"

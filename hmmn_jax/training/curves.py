@@ -8,11 +8,11 @@ Above, the loss; below, J&F of each validation, for runs that have some. Numbers
 from collections.abc import Sequence
 from pathlib import Path
 
-from hmmn_jax.arguments import ArgumentParser
+from hmmn_jax.cli.arguments import ArgumentParser
+from hmmn_jax.cli.program import leave, run_program
 from hmmn_jax.errors import ConfigError, DataError
+from hmmn_jax.io.files import reason, user_path
 from hmmn_jax.io.record import replace_own
-from hmmn_jax.layouts.files import reason, user_path
-from hmmn_jax.program import leave, run_program
 from hmmn_jax.training.metrics import METRICS_FILE, read_metrics
 
 SCORE = "validation/jf"

@@ -12,12 +12,12 @@ import optax
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from hmmn_jax.canary import warn_if_cpu_is_unsound
 from hmmn_jax.errors import ConfigError
 from hmmn_jax.evaluation.score_plan import Plan
 from hmmn_jax.inference import Segmenter
-from hmmn_jax.layouts.files import user_path
+from hmmn_jax.io.files import user_path
 from hmmn_jax.model import HMMNConfig
+from hmmn_jax.ops.canary import warn_if_cpu_is_unsound
 from hmmn_jax.training.checkpoint import Checkpoints, finished_steps, require_free_step
 from hmmn_jax.training.monitor import Monitor
 from hmmn_jax.training.optimizer import make_optimizer
@@ -61,7 +61,7 @@ def train_and_evaluate(
     Everything is a function of the config and the step, so a run that is killed and started again ends as if it never was.
 
     Args:
-      config: `configs/training.py` names and explains the fields.
+      config: `configs/train/base.py` names and explains the fields.
       workdir: of this run; made where it is missing. Holds `config.json`, `checkpoints`, `metrics.jsonl`, `tensorboard`,
         `pictures`.
       batches: given a step, the batches of this process from there on: dicts of NumPy arrays, see `train_step`.

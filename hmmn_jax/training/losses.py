@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer
 
-from hmmn_jax.model.precision import at_least_float32
+from hmmn_jax.ops.precision import at_least_float32
 
 
 def frame_cross_entropy(

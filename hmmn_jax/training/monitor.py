@@ -11,8 +11,8 @@ import numpy as np
 from tqdm import tqdm
 
 from hmmn_jax.errors import DivergedError
+from hmmn_jax.io.files import writing_errors
 from hmmn_jax.io.new_file import free_path, new_file
-from hmmn_jax.layouts.files import writing_errors
 from hmmn_jax.training.train_step import Batch, Metrics
 from hmmn_jax.training.writer import Writer
 

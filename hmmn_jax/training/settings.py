@@ -7,8 +7,9 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from hmmn_jax.datasets.order import ORDERS
 from hmmn_jax.errors import ConfigError
-from hmmn_jax.layouts import MASK_VALUES, ORDERS
+from hmmn_jax.io.images import MASK_VALUES
 from hmmn_jax.training.optimizer import OPTIMIZERS
 from hmmn_jax.training.parallel import KINDS
 from hmmn_jax.training.schedules import SCHEDULES
@@ -186,4 +187,4 @@ def _fields(config: Any, rules: dict[str, Any], path: str) -> Iterator[tuple[str
         elif name in config:
             yield f"{path}{name}", config[name], rule
         elif name in rules:
-            raise ConfigError(f"{path}{name} is missing; begin a config with configs.training.base()")
+            raise ConfigError(f"{path}{name} is missing; begin a config with configs.train.base.base()")

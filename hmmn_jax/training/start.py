@@ -9,13 +9,13 @@ import jax
 import optax
 from ml_collections import ConfigDict
 
-from hmmn_jax.checkpoint import CONFIG_FILE, config_to_json, load_checkpoint, load_config
+from hmmn_jax.checkpoints.imagenet import from_resnet50, is_resnet
+from hmmn_jax.checkpoints.store import CONFIG_FILE, config_to_json, load_checkpoint, load_config
+from hmmn_jax.checkpoints.torch_file import read_torch_file
 from hmmn_jax.errors import CheckpointError, ConfigError
-from hmmn_jax.imagenet import from_resnet50, is_resnet
-from hmmn_jax.layouts.files import user_path
+from hmmn_jax.io.files import user_path
 from hmmn_jax.model import HMMN, HMMNConfig
-from hmmn_jax.torch_file import read_torch_file
-from hmmn_jax.torch_weights import abstract_variables
+from hmmn_jax.model.hmmn import abstract_variables
 from hmmn_jax.training.checkpoint import finished_steps, read_step, restore_latest
 from hmmn_jax.training.train_state import TrainState
 from hmmn_jax.training.workdir import RUN_RECORD, publish

@@ -11,14 +11,14 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from hmmn_jax.errors import DataError
-from hmmn_jax.evaluation.pictures import overlay
 from hmmn_jax.evaluation.protocols import read_task
 from hmmn_jax.evaluation.score_plan import Plan, plan_all
-from hmmn_jax.evaluation.scores import SequenceScores, statistics
-from hmmn_jax.evaluation.views import Views, segment_views
 from hmmn_jax.inference import Segmenter
-from hmmn_jax.layouts.files import user_path
-from hmmn_jax.program import note
+from hmmn_jax.inference.augmentation import Views, segment_views
+from hmmn_jax.io.files import user_path
+from hmmn_jax.io.notes import note
+from hmmn_jax.io.pictures import overlay
+from hmmn_jax.metrics.davis import SequenceScores, statistics
 
 SHEET_SEQUENCES, SHEET_FRAMES, SHEET_SIZE = 8, 4, (180, 320)  # of the picture: rows, columns, height and width of each
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import jax
 
-from hmmn_jax.checkpoint import CONFIG_FILE, STEPS
+from hmmn_jax.checkpoints.store import CONFIG_FILE, STEPS
 from hmmn_jax.errors import ConfigError, DataError
+from hmmn_jax.io.files import writing_errors
 from hmmn_jax.io.folder_lock import lock_folder
 from hmmn_jax.io.record import Record, require_free, staging_folder
-from hmmn_jax.layouts.files import writing_errors
 
 RECORD = "record"
 RUN_RECORD = "run.json"

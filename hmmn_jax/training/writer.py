@@ -11,10 +11,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from hmmn_jax.errors import DataError
-from hmmn_jax.evaluation.pictures import write_image
-from hmmn_jax.layouts import atomic_path
-from hmmn_jax.layouts.files import writing_errors
-from hmmn_jax.program import note
+from hmmn_jax.io.files import atomic_path, writing_errors
+from hmmn_jax.io.notes import note
+from hmmn_jax.io.pictures import write_image
 from hmmn_jax.training.board import Board
 from hmmn_jax.training.metrics import METRICS_FILE, parse_line, read_lines
 from hmmn_jax.training.workdir import publish

@@ -5,7 +5,7 @@ import json
 import numpy as np
 from PIL import Image
 
-from hmmn_jax.layouts import davis_palette
+from hmmn_jax.io.palette import davis_palette
 
 SIZE = (24, 32)
 

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 from PIL import ExifTags, Image
 from PIL.Image import Transpose
 
-from configs import data
+from configs.train import data
 from data.index import Index, identity_map
 
 _TURNS = (None, Transpose.FLIP_LEFT_RIGHT, Transpose.ROTATE_180, Transpose.FLIP_TOP_BOTTOM)

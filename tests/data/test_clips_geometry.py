@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from configs import data
+from configs.train import data
 from data.clips import make_batches, pipeline
-from hmmn_jax.layouts.images import fit_mask
+from hmmn_jax.io.images import fit_mask
 from tests.data import made
 
 SIZE = (160, 176)
@@ -73,7 +73,7 @@ def test_masks_stay_on_their_objects(name):
 
 @pytest.mark.filterwarnings("ignore:.*resized")  # in threads, of which one would end what another has begun to catch
 def test_masks_a_pixel_off_their_image_are_stretched(source):
-    """As `hmmn_jax.layouts.images.fit_mask` does, but for its steps of whole pixels."""
+    """As `hmmn_jax.io.images.fit_mask` does, but for its steps of whole pixels."""
     source.masks = [np.pad(mask, ((0, 1), (0, 0)), mode="edge")[:, :-1] for mask in source.masks]
     fetch = source.fetch
 

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from configs import data
+from configs.train import data
 from data.clips import make_batches, pipeline
 from hmmn_jax.errors import DataError
 from tests.data import made

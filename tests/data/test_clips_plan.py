@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from configs import data
+from configs.train import data
 from data.clips.draws import Draws
 from data.clips.plan import make_plan, set_names
 from data.clips.tables import join

@@ -3,8 +3,8 @@
 from hmmn_jax.evaluation.clips import Clip, open_sequence
 from hmmn_jax.evaluation.score_files import score_folder
 from hmmn_jax.evaluation.score_plan import plan_scores
-from hmmn_jax.evaluation.scores import Rule
-from hmmn_jax.layouts.notes import Notes
+from hmmn_jax.io.notes import Notes
+from hmmn_jax.metrics.davis import Rule
 
 
 def plans(videos, single_object=False):

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hmmn_jax.evaluation.pictures import MovieWriter
-from hmmn_jax.layouts import VideoFile
+from hmmn_jax.io.movies import MovieWriter
+from hmmn_jax.io.video import VideoFile
 from tests.evaluation.harness import Repeating, contents, discs, read_ids, run_evaluate, save_frames, save_ids, save_video
 
 FRAMES, MASKS = discs(6, objects=2)

@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hmmn_jax.datasets.sequences import Sequence, read_folder
 from hmmn_jax.errors import DataError
 from hmmn_jax.evaluation import predict as module
 from hmmn_jax.evaluation.clips import Clip, open_sequence, open_video
 from hmmn_jax.evaluation.outputs import Outputs
-from hmmn_jax.evaluation.pictures import MovieWriter
 from hmmn_jax.inference import Result, Segmenter
-from hmmn_jax.layouts import Sequence, VideoFile, davis_palette, read_folder
+from hmmn_jax.io.movies import MovieWriter
+from hmmn_jax.io.palette import davis_palette
+from hmmn_jax.io.video import VideoFile
 
 HEIGHT, WIDTH, FRAMES = 32, 48, 5
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs import custom, davis2017_testdev, davis2017_val, youtube_vos_2018, youtube_vos_2019
+from configs.evaluate import custom, davis2017_testdev, davis2017_val, youtube_vos_2018, youtube_vos_2019
 from hmmn_jax.errors import DataError
 from hmmn_jax.evaluation.outputs import Outputs
-from hmmn_jax.evaluation.pictures import MovieWriter
 from hmmn_jax.evaluation.predict import predict
 from hmmn_jax.evaluation.protocols import read_own_video, read_task
 from hmmn_jax.evaluation.submission import write_submission
+from hmmn_jax.io.movies import MovieWriter
 from tests.data.folders import davis, jpeg, png, squares, youtube_vos
 from tests.evaluation.harness import Repeating
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs import custom, davis2017_testdev, youtube_vos_2019
-from hmmn_jax.evaluation.pictures import MovieWriter
+from configs.evaluate import custom, davis2017_testdev, youtube_vos_2019
+from hmmn_jax.io.movies import MovieWriter
 from tests.data.folders import davis as davis_folder
 from tests.evaluation.harness import (
     Repeating,

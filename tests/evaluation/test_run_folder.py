@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from configs import davis2016_val
+from configs.evaluate import davis2016_val
 from hmmn_jax.errors import ConfigError
 from hmmn_jax.evaluation.run_folder import RunFolder, mask_settings, weights_digest
 

@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hmmn_jax.datasets.sequences import Sequence, read_davis
 from hmmn_jax.errors import DataError
 from hmmn_jax.evaluation import score_files as module
 from hmmn_jax.evaluation.clips import open_sequence
 from hmmn_jax.evaluation.score_files import score_folder, score_table, write_scores
 from hmmn_jax.evaluation.score_plan import plan_all
-from hmmn_jax.evaluation.scores import Rule, score_sequence
-from hmmn_jax.layouts import Sequence, read_davis, write_mask
-from hmmn_jax.layouts.notes import Notes
+from hmmn_jax.io.images import write_mask
+from hmmn_jax.io.notes import Notes
+from hmmn_jax.metrics.davis import Rule, score_sequence
 from tests.evaluation.plans import plans, scored
 
 HEIGHT, WIDTH = 40, 56

@@ -15,11 +15,12 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from hmmn_jax import imagenet, load_checkpoint
-from hmmn_jax.checkpoint import save_checkpoint
+from hmmn_jax import load_checkpoint
+from hmmn_jax.checkpoints import imagenet
+from hmmn_jax.checkpoints.store import save_checkpoint
+from hmmn_jax.checkpoints.torch_weights import torch_shapes
+from hmmn_jax.datasets.sequences import read_sequence
 from hmmn_jax.errors import CheckpointError, ConfigError, DataError, DivergedError
-from hmmn_jax.layouts import read_sequence
-from hmmn_jax.torch_weights import torch_shapes
 from hmmn_jax.training.checkpoint import finished_steps
 from hmmn_jax.training.loop import at_sample, make_optimization, train_and_evaluate
 from hmmn_jax.training.metrics import read_metrics

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from ml_collections import ConfigDict
 
-import configs
+from configs import train
 from hmmn_jax.errors import ConfigError
 from hmmn_jax.training.settings import require_settings
 from tests.training.tiny_run import tiny_config
@@ -64,7 +64,7 @@ def test_what_cannot_work_is_refused_by_name(name, value):
 def test_a_field_that_is_missing():
     config = tiny_config().unlock()
     del config["log_every"]
-    with pytest.raises(ConfigError, match=r"config.log_every is missing; begin a config with configs.training.base\(\)"):
+    with pytest.raises(ConfigError, match=r"config.log_every is missing; begin a config with configs.train.base.base\(\)"):
         require_settings(config)
     with pytest.raises(ConfigError, match="is missing"):
         require_settings(ConfigDict())
@@ -75,7 +75,7 @@ def test_what_can_work():
 
 
 def test_the_configs_that_come_along():
-    modules = [importlib.import_module(f"configs.{path.stem}") for path in Path(configs.__file__).parent.glob("*.py")]
+    modules = [importlib.import_module(f"configs.train.{path.stem}") for path in Path(train.__file__).parent.glob("*.py")]
     found = [
         config for module in modules if hasattr(module, "get_config") and "learning_rate" in (config := module.get_config())
     ]

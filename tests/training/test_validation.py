@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs import training
+from configs.train import base as training
+from hmmn_jax.datasets.sequences import read_sequence
 from hmmn_jax.errors import DataError
 from hmmn_jax.inference import Segmenter
 from hmmn_jax.inference.segmenter import Result
-from hmmn_jax.layouts import read_sequence, write_mask
+from hmmn_jax.io.images import write_mask
 from hmmn_jax.training.validation import SHEET_SIZE, find_validation, validate
 from tests.evaluation.plans import plans
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from configs import data, training
+from configs.train import base as training
+from configs.train import data
 from hmmn_jax.training.loop import train_and_evaluate
 from tests import small
 

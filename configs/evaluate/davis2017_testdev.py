@@ -1,0 +1,20 @@
+"""DAVIS-2017 test-dev: 30 sequences, of which only the first masks are public; the server scores a zip.
+
+    python evaluate.py --config configs/evaluate/davis2017_testdev.py --data DAVIS --checkpoint OUT --output RUN
+
+Writes RUN/masks and RUN/submission.zip, in which SEQUENCE/FRAME.png of every frame lie at the root. Paper (quoted, not measured
+here): J&F 78.6 with YouTube-VOS in training.
+"""
+
+from ml_collections import ConfigDict
+
+from configs.evaluate.base import base, paper
+
+
+def get_config() -> ConfigDict:
+    """As DAVIS-2017 validation, with the other list and a zip."""
+    config = base()
+    config.split = "test-dev"
+    config.submission = "{sequence}/{frame}.png"
+    config.paper = paper("DAVIS-2017 test-dev", 30, {"J&F": 0.786})
+    return config.lock()

@@ -1,0 +1,1 @@
+"""Experiments: one file each; `base` has the fields that all of them share."""

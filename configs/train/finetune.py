@@ -1,0 +1,30 @@
+"""Fine-tuning on videos of your own, in the layout of DAVIS: JPEGImages/RESOLUTION/VIDEO/*.jpg, Annotations the same with PNGs.
+
+    python -m data.build davis --config folder --as mine --source FOLDER --data_dir DATA
+    python train.py --config configs/train/finetune.py --workdir RUN --config.init=OUT --config.data.data_dir=DATA
+
+OUT is what `convert_weights.py` wrote, the workdir of another run, or a `.pth` of the released weights. `data/davis/README.md`
+tells of lists and other resolutions. With annotated sequences put aside, --config.validation.data=FOLDER
+and --config.validation.split=LIST show J&F in between.
+
+Expected: not measured; with few videos, watch the validation, the best checkpoint is kept.
+Cost: 5,000 steps of four clips of 384x384; time not measured.
+"""
+
+from ml_collections import ConfigDict
+
+from configs.train import base as training
+from configs.train import data
+
+
+def get_config() -> ConfigDict:
+    """Short, from trained variables, with a moving average."""
+    config = training.base()
+    config.data = data.videos({"mine": data.source("davis/mine", still=False)}, ((0, 5),))
+    config.samples = 20_000
+    config.learning_rate.schedule = "poly"
+    config.learning_rate.peak = 5e-6
+    config.ema_decay = 0.999
+    config.checkpoint.every = 500
+    config.validation.every = 500
+    return config.lock()

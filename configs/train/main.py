@@ -1,0 +1,25 @@
+"""Main training on videos: YouTube-VOS 2019 and DAVIS-2017 (x5), 3771 clips an epoch, skips growing from 0 to 25 frames.
+
+    python train.py --config configs/train/main.py --workdir RUN2 --config.init=RUN1 \
+      --config.data.data_dir=DATA --config.validation.data=DAVIS
+
+RUN1 is the workdir of `configs/train/pretrain.py`; DATA is where `python -m data.build` put youtube_vos/2019 and
+davis/2017_480p; DAVIS is the folder of DAVIS-2017.
+
+Expected (quoted from the paper, not measured here): 84.7 J&F on DAVIS-2017 val, 90.8 on DAVIS-2016 val.
+Cost: 245,000 steps of four clips of 384x384, one on each of four GPUs in the original; time not measured here.
+"""
+
+from ml_collections import ConfigDict
+
+from configs.train import base as training
+from configs.train import data
+
+
+def get_config() -> ConfigDict:
+    """The second stage of the paper."""
+    config = training.base()
+    config.data = data.paper_videos()
+    config.samples = 260 * data.MAIN_EPOCH
+    config.learning_rate.schedule = "poly"  # the authors lowered it along the way, and did not say how
+    return config.lock()

@@ -1,0 +1,1 @@
+"""Checkpoints on disk: Orbax folders with their config, PyTorch files, names of tensors, pretrained backbones."""

@@ -1,0 +1,214 @@
+"""Checkpoints on disk: an Orbax folder with the model's config beside it."""
+
+import contextlib
+import errno
+import json
+import logging
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import flax
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from hmmn_jax.checkpoints.torch_file import read_metadata, read_torch_file
+from hmmn_jax.checkpoints.torch_weights import check_shapes, from_torch
+from hmmn_jax.errors import CheckpointError
+from hmmn_jax.io.files import reason, user_path
+from hmmn_jax.io.new_file import EXISTS
+from hmmn_jax.io.notes import note
+from hmmn_jax.model import HMMNConfig
+from hmmn_jax.model.hmmn import abstract_variables
+
+CONFIG_FILE = "config.json"
+VARIABLES = "variables"
+STEPS = "checkpoints"
+RECORDS = "record/checkpoints"  # of a training workdir: a record for each step that the run wrote
+METADATA_KEY = "hmmn_config"
+
+
+def load_checkpoint(path: str | Path) -> tuple[dict[str, Any], HMMNConfig]:
+    """Variables and config of a model.
+
+    Args:
+      path: what `convert_weights.py` wrote; a training workdir, whose latest step is taken; or one file, `.safetensors` or
+        `.pth`, with official names (the released model, unless its metadata has a config).
+
+    Returns:
+      NumPy arrays on the host (put them where you want them, once: `jax.device_put`), and the config.
+
+    Raises:
+      CheckpointError: a path that is not there, or a file that is damaged or of another kind.
+      MismatchError: tensors that are not those of the config; ten of them are listed.
+    """
+    path = user_path(path).absolute()
+    if path.is_file():
+        metadata = read_metadata(path)
+        config = _parse_config(metadata[METADATA_KEY], path) if METADATA_KEY in metadata else HMMNConfig()
+        return _finite(from_torch(read_torch_file(path), config, str(path)), path), config
+    if not path.is_dir():
+        raise CheckpointError(f"{path}: no such file or folder; expected a checkpoint")
+    config = load_config(path)
+    folder = _variables_folder(path)
+    return _finite(_restore(folder, config), folder), config
+
+
+def load_config(path: Path) -> HMMNConfig:
+    """The config of the model in a checkpoint folder or training workdir. Raises CheckpointError."""
+    if not (path / CONFIG_FILE).is_file():
+        raise CheckpointError(f"{path}: no {CONFIG_FILE} in it; expected a folder that convert_weights.py or train.py wrote")
+    try:
+        text = (path / CONFIG_FILE).read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        raise CheckpointError(f"{path / CONFIG_FILE}: not the config of a model ({reason(error)})") from error
+    return _parse_config(text, path / CONFIG_FILE)
+
+
+def save_checkpoint(path: str | Path, variables: dict[str, Any], config: HMMNConfig) -> None:
+    """Writes a checkpoint folder, whole or not at all.
+
+    Raises:
+      CheckpointError: the folder exists, or cannot be written.
+    """
+    path = user_path(path).absolute()
+    if os.path.lexists(path):
+        raise CheckpointError(f"{path}: {EXISTS}")
+    partial = path.with_name(f".{uuid.uuid4().hex[:12]}.partial")
+    try:
+        partial.mkdir(parents=True)
+        _require_space(partial, sum(leaf.nbytes for leaf in jax.tree.leaves(variables)))
+        (partial / CONFIG_FILE).write_text(config_to_json(config) + "\n", encoding="utf-8")
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(partial / VARIABLES, variables)
+        partial.rename(path)
+    except Exception as error:  # Orbax and TensorStore raise many types besides OSError
+        raise CheckpointError(f"{path}: cannot be written ({_first_line(error)})") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def config_to_json(config: HMMNConfig) -> str:
+    """The model's config as the text that `load_checkpoint` reads."""
+    return json.dumps({"model": config.to_dict()}, indent=2)
+
+
+def _parse_config(text: str, source: Path) -> HMMNConfig:
+    try:
+        fields = json.loads(text)["model"].items()
+        return HMMNConfig.from_dict({name: tuple(value) if isinstance(value, list) else value for name, value in fields})
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        found = f"{type(error).__name__}: {_first_line(error)}"
+        raise CheckpointError(f"{source}: not the config of a model ({found})") from error
+
+
+def _variables_folder(path: Path) -> Path:
+    """Where the variables lie: in the folder itself, or in the latest step of a training workdir."""
+    if (path / VARIABLES).is_dir():
+        return path / VARIABLES
+    steps = [step for step in finished_steps(path) if (path / STEPS / str(step) / VARIABLES).is_dir()]
+    if not steps:
+        raise CheckpointError(f"{path}: no {VARIABLES} and no finished step in {STEPS}; was the writing cut off?")
+    return path / STEPS / str(steps[-1]) / VARIABLES
+
+
+def finished_steps(workdir: Path) -> list[int]:
+    """The steps of which a training workdir has checkpoints, in order.
+
+    Only those that its run recorded: a user may have put others beside them. Runs of older versions have no record.
+    """
+    steps = step_folders(workdir)
+    recorded = workdir / RECORDS
+    return [step for step in steps if (recorded / f"{step}.json").is_file()] if recorded.is_dir() else steps
+
+
+def step_folders(workdir: Path) -> list[int]:
+    """The folders in a workdir's checkpoints whose names are steps, in order, whoever made them."""
+    names = [path.name for path in (workdir / STEPS).glob("*") if path.is_dir() and not path.is_symlink()]
+    return sorted(int(name) for name in names if name.isascii() and name.isdigit() and str(int(name[:20])) == name)
+
+
+def _finite(variables: dict[str, Any], source: Path) -> dict[str, Any]:
+    """Tells of tensors that hold NaN or infinity, as those of a run that diverged do."""
+    leaves = flax.traverse_util.flatten_dict(variables).items()
+    wrong = ["/".join(path) for path, leaf in leaves if leaf.dtype.kind == "f" and not np.isfinite(leaf).all()]
+    if wrong:
+        note(f"{source}: {len(wrong)} tensors hold numbers that are not finite, such as {wrong[0]}; results will be useless")
+    return variables
+
+
+def _require_space(folder: Path, needed: int) -> None:
+    """Raises OSError where too few bytes are free: Orbax would print pages from its threads before it fails."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(errno.ENOSPC, f"it takes {needed:,} bytes, {free:,} are free")
+
+
+def _first_line(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return text.splitlines()[0][:200]
+
+
+def _restore(folder: Path, config: HMMNConfig) -> dict[str, Any]:
+    expected = {path: leaf.shape for path, leaf in flax.traverse_util.flatten_dict(abstract_variables(config)).items()}
+    expected = {"/".join(path): shape for path, shape in expected.items()}
+    with _unreadable(folder), ocp.PyTreeCheckpointer() as checkpointer:
+        metadata = checkpointer.metadata(folder).item_metadata
+        if metadata is None:
+            raise ValueError("what describes its tensors is missing or damaged")
+        leaves = flax.traverse_util.flatten_dict(metadata.tree).items()
+        shapes = {"/".join(path): tuple(leaf.shape) for path, leaf in leaves}
+    check_shapes(shapes, expected, str(folder))  # before room is made for tensors of any size
+    with _unreadable(folder), ocp.PyTreeCheckpointer() as checkpointer:
+        return jax.tree.map(_number, checkpointer.restore(folder))
+
+
+@contextlib.contextmanager
+def _unreadable(folder: Path) -> Iterator[None]:
+    try:
+        with quiet_orbax():
+            yield
+    except Exception as error:  # Orbax and TensorStore raise many types for a damaged folder
+        found = f"{type(error).__name__}: {_first_line(error)}"
+        raise CheckpointError(f"{folder}: not readable as an Orbax checkpoint ({found})") from error
+
+
+@contextlib.contextmanager
+def quiet_orbax() -> Iterator[None]:
+    """Keeps what Orbax prints about a damaged folder from the screen: its error says it in one line.
+
+    After a first error TensorStore reads on, and reports to an event loop that is closed by then, or to a task that nobody
+    awaits, with a traceback for each tensor. As these come at any time, the filters stay where the block fails.
+    """
+    logger, hook = logging.getLogger("absl"), sys.unraisablehook
+    level, asyncio = logger.level, logging.getLogger("asyncio")
+
+    def tell_others(found: Any) -> None:
+        if "Event loop is closed" not in str(found.exc_value):
+            hook(found)
+
+    sys.unraisablehook = tell_others
+    asyncio.addFilter(_is_not_of_a_tensor)
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+        sys.unraisablehook = hook
+        asyncio.removeFilter(_is_not_of_a_tensor)
+    finally:
+        logger.setLevel(level)
+
+
+def _is_not_of_a_tensor(record: logging.LogRecord) -> bool:
+    return not any(word in record.getMessage() for word in ("tensorstore", "orbax", "zarr", "OCDBT"))
+
+
+def _number(leaf: Any) -> np.ndarray:
+    array = np.asarray(leaf)
+    if array.dtype.kind not in "fi":
+        raise ValueError(f"a tensor of {array.dtype}")
+    return array

@@ -1,0 +1,193 @@
+"""Read and write PyTorch checkpoint files without PyTorch, executing nothing from them.
+
+The content decides how a file is read, never its suffix:
+
+- a safetensors file is read by the `safetensors` library;
+- a zip as `torch.save` writes it is read by `torch_zip`;
+- the older, non-zip form of `torch.save` is left to `torch.load(..., weights_only=True)`;
+- a bare pickle, and anything else, is refused.
+"""
+
+import contextlib
+import errno
+import io
+import os
+import pickle
+import re
+import stat
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from hmmn_jax.checkpoints.torch_zip import BFLOAT16, SAVE_ANEW, Refused, flat_tensors, read_zip, short, unpickle
+from hmmn_jax.errors import CheckpointError
+from hmmn_jax.io.files import user_path
+from hmmn_jax.io.new_file import EXISTS, new_file
+
+_SAFETENSORS_DTYPES = {"BF16": BFLOAT16, "BOOL": np.dtype("?")} | {
+    f"{kind.upper()}{8 * size}": np.dtype(f"<{kind}{size}")
+    for kind, sizes in {"f": (2, 4, 8), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8)}.items()
+    for size in sizes
+}
+_LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the pickled 0x1950A86A20F9469CFC6C
+_MOST_PICKLE = 1 << 24  # bytes of a refused file that are looked at
+_INSTALL = "install PyTorch 2.6 or later (pip install torch)"
+
+
+def read_torch_file(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Take a `.safetensors` or `torch.save` file, give its tensors by name (maybe read-only).
+
+    Raises CheckpointError for a file that is missing, damaged, hostile or of another kind.
+    """
+    path = user_path(path)
+    with _one_line_errors(path, "cannot be read", SAVE_ANEW):
+        return _READERS[_kind(path)](path)
+
+
+def read_metadata(path: str | os.PathLike) -> dict[str, str]:
+    """Take a checkpoint, give the `__metadata__` of a safetensors file, {} for any other kind.
+
+    Raises CheckpointError for a file that is missing or damaged.
+    """
+    path = user_path(path)
+    with _one_line_errors(path, "cannot be read", SAVE_ANEW):
+        if _kind(path) != "safetensors":
+            return {}
+        with safetensors.safe_open(path, framework="numpy") as file:
+            return file.metadata() or {}
+
+
+def write_torch_file(
+    path: str | os.PathLike,
+    tensors: Mapping[str, np.ndarray],
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write `tensors` to a new `.safetensors` file, or with PyTorch to a new `.pth` or `.pt` file.
+
+    The file appears whole or not at all. Only safetensors keeps `metadata`. Raises CheckpointError
+    for a file that exists, for another suffix, where PyTorch is needed and absent, and where the
+    file cannot be written.
+    """
+    path = user_path(path)
+    with _one_line_errors(path, "cannot be written", "expected arrays of numbers"):
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, EXISTS)
+        arrays = {name: _native(tensor) for name, tensor in tensors.items()}
+        if path.suffix == ".safetensors":
+            content = safetensors.numpy.save(arrays, dict(metadata or {}) or None)
+        elif path.suffix in (".pth", ".pt"):
+            content = _torch_bytes(arrays)
+        else:
+            raise Refused(f"unknown suffix {path.suffix!r}", "use .safetensors, .pth or .pt")
+        with new_file(path) as temporary:
+            temporary.write_bytes(content)
+
+
+@contextlib.contextmanager
+def _one_line_errors(path: str | os.PathLike, verb: str, expected: str):
+    """Turn whatever a damaged or hostile file provokes into a CheckpointError of one line."""
+    try:
+        yield
+    except Refused as error:
+        raise CheckpointError(f"{path}: {verb}: {error}") from error
+    except OSError as error:
+        raise CheckpointError(f"{path}: {verb}: {error.strerror or short(error)}") from error
+    except Exception as error:  # each library that reads a damaged file raises its own kinds
+        found = f"damaged or unsupported content ({short(error)})"
+        raise CheckpointError(f"{path}: {verb}: {found}; {expected}") from error
+
+
+def _kind(path: Path) -> str:
+    if not stat.S_ISREG(os.stat(path).st_mode) and not path.is_dir():  # a pipe or a device may have no end
+        raise Refused("neither a file nor a folder")
+    with path.open("rb") as file:
+        head = file.read(64)
+    if head.startswith(b"PK\x03\x04"):
+        return "zip"
+    if head[4:9] == b"\0\0\0\0{":  # a header length below 4 GiB, then JSON
+        return "safetensors"
+    return "legacy" if head.startswith(b"\x80") and _LEGACY_MAGIC in head else "other"
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    arrays = {}
+    for name, view in safetensors.deserialize(path.read_bytes()):
+        if view["dtype"] not in _SAFETENSORS_DTYPES:
+            raise Refused(f"tensor {short(name)!r} has the unsupported dtype {view['dtype']}")
+        flat = np.frombuffer(view["data"], _SAFETENSORS_DTYPES[view["dtype"]])
+        arrays[name] = flat.reshape(view["shape"])
+    return arrays
+
+
+def _read_legacy(path: Path) -> dict[str, np.ndarray]:
+    found = "the older, non-zip form of torch.save"
+    try:
+        import torch
+    except ImportError:
+        raise Refused(found, f"to read it, {_INSTALL}") from None
+    if tuple(int(n) for n in torch.__version__.split(".")[:2]) < (2, 6):
+        # Before 2.6 weights_only=True could still run code: CVE-2025-32434.
+        raise Refused(f"{found}, unsafe in PyTorch {torch.__version__}", _INSTALL)
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # a page of advice around the one thing refused
+        refused = re.search(r"GLOBAL [\w.]+|Unsupported operand \d+", str(error))
+        reason = refused[0] if refused else short(error)
+        raise Refused(f"{found}, which PyTorch refuses ({reason})") from error
+    except Exception as error:
+        raise Refused(f"{found}, damaged ({short(error)})") from error
+    arrays = {}
+    for name, tensor in flat_tensors(loaded, torch.Tensor).items():
+        bf16 = tensor.dtype == torch.bfloat16
+        array = (tensor.detach().view(torch.int16) if bf16 else tensor.detach()).numpy()
+        arrays[name] = array.view(BFLOAT16) if bf16 else array
+    return arrays
+
+
+def _refuse(path: Path) -> dict[str, np.ndarray]:
+    """Refuse what is neither format, and name what a bare pickle would have called."""
+    with path.open("rb") as file:
+        content = file.read(_MOST_PICKLE)
+    found = "neither a torch.save nor a safetensors file" if content else "an empty file"
+    if content.startswith(b"\x80"):
+        found = "a bare pickle, which is not read"
+        try:
+            unpickle(content)
+        except Exception as error:
+            found += f" ({short(error).partition(';')[0]})"
+    raise Refused(found)
+
+
+_READERS = {
+    "zip": read_zip,
+    "safetensors": _read_safetensors,
+    "legacy": _read_legacy,
+    "other": _refuse,
+}
+
+
+def _native(tensor: Any) -> np.ndarray:
+    """Give a contiguous, native-endian copy, which a 0-d tensor survives as 0-d."""
+    array = np.array(tensor, order="C")
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _torch_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
+    try:
+        import torch
+    except ImportError:
+        way_out = "install PyTorch (pip install torch), or write a .safetensors file"
+        raise Refused("a .pth file needs PyTorch", way_out) from None
+    tensors = OrderedDict()
+    for name, array in arrays.items():
+        bf16 = array.dtype == BFLOAT16
+        tensor = torch.from_numpy(array.view(np.int16) if bf16 else array)
+        tensors[name] = tensor.view(torch.bfloat16) if bf16 else tensor
+    file = io.BytesIO()
+    torch.save(tensors, file)
+    return file.getvalue()

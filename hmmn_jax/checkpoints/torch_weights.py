@@ -1,0 +1,192 @@
+"""The names of the official PyTorch checkpoint and where each of its tensors lives here, in both directions."""
+
+from collections.abc import Container, Mapping
+from itertools import zip_longest
+from typing import Any, TypeVar
+
+import flax
+import numpy as np
+
+from hmmn_jax.errors import MismatchError
+from hmmn_jax.io.notes import note
+from hmmn_jax.model import HMMNConfig
+from hmmn_jax.model.hmmn import abstract_variables
+
+Tensor = TypeVar("Tensor")
+Variables = dict[str, Any]
+Path = tuple[str, ...]
+
+_NORM_LEAVES = (
+    ("params", "scale", "weight"),
+    ("params", "bias", "bias"),
+    ("batch_stats", "mean", "running_mean"),
+    ("batch_stats", "var", "running_var"),
+    ("batch_stats", "count", "num_batches_tracked"),
+)
+_HEADS = (("KV_M_r4", "s16"), ("KV_M_r3", "s8"), ("KV_M_r2", "s4"))
+
+
+def name_table(config: HMMNConfig) -> dict[str, Path]:
+    """Official name (without `module.`) -> path in the variables, collection first, for every tensor of the model.
+
+    The order is that of the official state dict. Models of another size get the names that the official code would give them.
+    """
+    table: dict[str, Path] = {}
+
+    def conv(official: str, path: Path, bias: bool) -> None:
+        table[f"{official}.weight"] = ("params", *path, "kernel")
+        if bias:
+            table[f"{official}.bias"] = ("params", *path, "bias")
+
+    def key(official: str, path: Path) -> None:
+        conv(official, path, bias=True)
+        if config.normalise_keys:
+            table[f"{official}.scale"] = ("params", *path, "scale")
+
+    def norm(official: str, path: Path) -> None:
+        leaves = {"batch": _NORM_LEAVES, "group": _NORM_LEAVES[:2], "layer": _NORM_LEAVES[:2], "none": ()}[config.norm]
+        for collection, leaf, name in leaves:
+            table[f"{official}.{name}"] = (collection, *path, leaf)
+
+    def conv_norm(official: tuple[str, str], path: Path, suffix: str) -> None:
+        conv(official[0], (*path, f"conv{suffix}"), bias=config.norm == "none")
+        norm(official[1], (*path, f"norm{suffix}"))
+
+    def encoder(official: str, path: Path, stems: tuple[tuple[str, str], ...]) -> None:
+        for name in ("mean", "std"):
+            table[f"{official}.{name}"] = ("constants", *path, "normalise", name)
+        for name, here in stems:
+            conv(f"{official}.{name}", (*path, here), bias=config.norm == "none" and name == "conv1")
+        norm(f"{official}.bn1", (*path, "trunk", "norm1"))
+        for stage, blocks in enumerate(config.blocks, 2):
+            for i in range(blocks):
+                block, here = f"{official}.res{stage}.{i}", (*path, "trunk", f"res{stage}_{i}")
+                for layer in "123":
+                    conv_norm((f"{block}.conv{layer}", f"{block}.bn{layer}"), here, layer)
+                if i == 0:
+                    conv_norm((f"{block}.downsample.0", f"{block}.downsample.1"), here, "_project")
+
+    def res_block(official: str, path: Path) -> None:
+        for layer in ("conv1", "conv2"):
+            conv(f"{official}.{layer}", (*path, layer), bias=True)
+
+    memory_stems = (("conv1_m", "conv_mask"), ("conv1_o", "conv_others"), ("conv1", "conv_frame"))
+    encoder("Encoder_M", ("memory_encoder",), memory_stems)
+    encoder("Encoder_Q", ("query_encoder",), (("conv1", "conv_frame"),))
+    heads = _HEADS if config.use_topk_read else _HEADS[:1]
+    for official, stride in heads:
+        query = official.replace("_M_", "_Q_")
+        key(f"{official}.Key", ("memory_encoder", f"key_{stride}"))
+        conv(f"{official}.Value", ("memory_encoder", f"value_{stride}"), bias=True)
+        key(f"{query}.Key", ("query_encoder", f"key_{stride}"))
+        if stride == "s16":
+            conv(f"{query}.Value", ("query_encoder", f"value_{stride}"), bias=True)
+    conv("Decoder.convFM", ("decoder", "conv_readout"), bias=True)
+    res_block("Decoder.ResMM", ("decoder", "res_s16"))
+    for official, here in (("Decoder.RF3", "refine_s8"), ("Decoder.RF2", "refine_s4")):
+        conv(f"{official}.convFS", ("decoder", here, "conv_skip"), bias=True)
+        if config.use_topk_read:
+            conv(f"{official}.convMemory", ("decoder", here, "conv_memory"), bias=False)
+        res_block(f"{official}.ResFS", ("decoder", here, "res_skip"))
+        res_block(f"{official}.ResMM", ("decoder", here, "res_out"))
+    conv("Decoder.pred2", ("decoder", "conv_predict"), bias=True)
+    return table
+
+
+def from_torch(tensors: Mapping[str, np.ndarray], config: HMMNConfig, source: str = "checkpoint") -> Variables:
+    """Official tensors -> the variables of `HMMN(config)`, as NumPy arrays.
+
+    Kernels go from OIHW to HWIO; floating point becomes float32, which is exact for float16 and bfloat16. A prefix that all
+    names share is dropped, see `without_prefix`.
+
+    Raises:
+      MismatchError: missing, surplus and misshapen tensors; ten of them are listed.
+    """
+    tensors = without_prefix(tensors, torch_shapes(config), source)
+    check_shapes({name: tensor.shape for name, tensor in tensors.items()}, torch_shapes(config), source)
+    flat = {path: _to_flax(tensors[name], path) for name, path in name_table(config).items()}
+    return flax.traverse_util.unflatten_dict(flat)
+
+
+def to_torch(variables: Variables, config: HMMNConfig) -> dict[str, np.ndarray]:
+    """The inverse of `from_torch`: official names without `module.`, official order, torch's layout."""
+    flat = flax.traverse_util.flatten_dict(variables)
+    return {name: _to_torch(np.asarray(flat[path]), path) for name, path in name_table(config).items()}
+
+
+def in_float16(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Floats rounded to float16, which `from_torch` reads as well; counters stay as they are.
+
+    Raises:
+      MismatchError: a number that float16 cannot hold.
+    """
+    with np.errstate(over="ignore"):
+        halves = {name: tensor.astype(np.float16) if tensor.dtype.kind == "f" else tensor for name, tensor in tensors.items()}
+    for name, half in halves.items():
+        if not np.array_equal(np.isfinite(half), np.isfinite(tensors[name])):
+            raise MismatchError(f"{name}: {np.abs(tensors[name]).max():.3g} is too large for float16, which ends at 65504")
+    return halves
+
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def without_prefix(tensors: Mapping[str, Tensor], expected: Container[str], source: str) -> dict[str, Tensor]:
+    """Drops what wrappers put before every name, such as `module.`, `_orig_mod.` and `model.`, repeatedly.
+
+    Args:
+      tensors: by name.
+      expected: the names that the model has; where dropping leads to none of them, the names stay as they are.
+      source: the file, for the NOTE that tells of any prefix but `module.`, which the released checkpoint has.
+    """
+    first, prefix = next(iter(tensors), ""), ""
+    while all(name.startswith(prefix) for name in tensors) and len(prefix) < len(first):
+        if any(name.removeprefix(prefix) in expected for name in tensors):
+            if prefix not in ("", "module."):
+                note(f"{source}: every name begins with {prefix!r}, which is dropped")
+            return {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+        prefix += first.removeprefix(prefix).partition(".")[0] + "."
+    return dict(tensors)
+
+
+def check_shapes(found: Shapes, expected: Shapes, source: str) -> None:
+    """Raises MismatchError, with ten of the missing, surplus and misshapen tensors of `source`, if there is any."""
+    missing = [f"missing {name} {shape}" for name, shape in expected.items() if name not in found]
+    surplus = [f"surplus {name} {shape}" for name, shape in found.items() if name not in expected]
+    misshapen = [
+        f"{name} is {found[name]}, expected {shape}"
+        for name, shape in expected.items()
+        if name in found and found[name] != shape
+    ]
+    if problems := [problem for trio in zip_longest(missing, surplus, misshapen) for problem in trio if problem]:
+        another = "; it has none of them, so it is of another network" if len(missing) == len(expected) else ""
+        raise MismatchError(f"{source}: {len(problems)} tensors are not those of the model{another}", problems)
+
+
+def torch_shapes(config: HMMNConfig) -> dict[str, tuple[int, ...]]:
+    """Official name -> shape in torch's layout."""
+    flat = flax.traverse_util.flatten_dict(abstract_variables(config))
+    return {name: _torch_shape(flat[path].shape, path) for name, path in name_table(config).items()}
+
+
+def _torch_shape(shape: tuple[int, ...], path: Path) -> tuple[int, ...]:
+    if path[-1] == "kernel":
+        return (shape[3], shape[2], shape[0], shape[1])
+    return (1, 3, 1, 1) if path[0] == "constants" else shape
+
+
+def _to_flax(tensor: np.ndarray, path: Path) -> np.ndarray:
+    if path[-1] == "count":
+        return tensor.astype(np.int64)
+    tensor = tensor.astype(np.float32)
+    if path[-1] == "kernel":
+        return np.ascontiguousarray(tensor.transpose(2, 3, 1, 0))
+    return tensor.reshape(3) if path[0] == "constants" else tensor
+
+
+def _to_torch(array: np.ndarray, path: Path) -> np.ndarray:
+    if path[-1] == "count":
+        return array.astype(np.int64)
+    if path[-1] == "kernel":
+        return np.ascontiguousarray(array.transpose(3, 2, 0, 1))
+    return array.reshape(1, 3, 1, 1) if path[0] == "constants" else array

@@ -1,0 +1,72 @@
+"""How the scripts start: their flags, several hosts, and compiled programs that are kept for the next run."""
+
+import sys
+from collections.abc import Callable
+
+from absl import flags
+
+from hmmn_jax.cli.program import INTERRUPTED, leave, tell
+from hmmn_jax.errors import ConfigError, HMMNError
+from hmmn_jax.io.files import user_path
+
+DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Several hosts, which find each other.")
+COORDINATOR = flags.DEFINE_string("coordinator", None, "Several hosts: HOST:PORT of the first.")
+PROCESSES = flags.DEFINE_integer("processes", None, "With --coordinator: how many processes there are.")
+PROCESS = flags.DEFINE_integer("process", None, "With --coordinator: which of them this is, from 0.")
+CACHE = flags.DEFINE_string("compilation_cache", None, "Folder that keeps compiled programs for the next run.")
+
+
+def launch() -> None:
+    """Does what these flags say; to be called before anything is computed. Raises ConfigError where hosts cannot meet."""
+    import jax  # takes a second, in which mistakes in flags have long been told
+
+    if DISTRIBUTED.value or COORDINATOR.value is not None:
+        try:
+            jax.distributed.initialize(COORDINATOR.value, PROCESSES.value, PROCESS.value)
+        except (ValueError, RuntimeError) as error:
+            reason = " ".join(f"{error}".split())
+            raise ConfigError(
+                f"the hosts cannot meet ({reason}); outside of TPU pods and Slurm give each --coordinator HOST:PORT, "
+                "--processes and --process"
+            ) from error
+    if CACHE.value is not None:
+        jax.config.update("jax_compilation_cache_dir", str(user_path(CACHE.value).absolute()))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # keep what compiles fast, too
+
+
+def flags_parser(
+    name: str, config: flags.FlagHolder, check: Callable[[], None] | None = None, default: str = ""
+) -> Callable[[list[str]], list[str]]:
+    """A parser of flags for `app.run` that tells a mistake in one line and exits with 2.
+
+    Args:
+        name: of the program.
+        config: the flag of its config file.
+        check: called with the flags parsed; raises ConfigError for what they lack.
+        default: the config file if none is given. (As the default of the flag it would be read, with all that is overridden in
+            it, when the flag is defined, where nothing tells a mistake in one line.)
+    """
+
+    def parse(arguments: list[str]) -> list[str]:
+        try:
+            given = {argument.lstrip("-").partition("=")[0] for argument in arguments[1:]}
+            if default and config.name not in given:  # first: only then its fields are flags
+                arguments = [arguments[0], f"--{config.name}={default}", *arguments[1:]]
+            rest = flags.FLAGS(arguments)
+            if surplus := rest[1:]:
+                raise ConfigError(f"unexpected argument {surplus[0]!r}; flags begin with --")
+            if config.value is not None and not hasattr(config.value, "lock"):  # which raises what went wrong in the file
+                raise ConfigError(f"get_config of the config file gives {type(config.value).__name__}, expected a ConfigDict")
+            if check is not None:
+                check()
+        except Exception as error:  # config files fail in any way, as by a field that they do not have
+            told = f"the config has no field {error}" if isinstance(error, KeyError) else " ".join(f"{error}".split())
+            mistake = error if isinstance(error, HMMNError) else ConfigError(told or type(error).__name__)
+            tell(name, mistake)
+            sys.exit(mistake.exit_code)
+        except KeyboardInterrupt:
+            tell(name, HMMNError("interrupted"))
+            leave(INTERRUPTED)
+        return rest
+
+    return parse

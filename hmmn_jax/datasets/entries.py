@@ -1,0 +1,162 @@
+"""What lies in a folder: the files to read, and for each other entry the reason why it is left out."""
+
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hmmn_jax.errors import DataError
+from hmmn_jax.io.files import contents, reason
+from hmmn_jax.io.notes import Notes
+
+LEFT_OUT = "files left out"
+UNREAD = "pictures of a kind that is not read"
+# Pictures by their suffix, which a user may take for frames; those that are read are not among them.
+UNREAD_SUFFIXES = frozenset(
+    (
+        ".apng",
+        ".arw",
+        ".avif",
+        ".cr2",
+        ".cr3",
+        ".dcm",
+        ".dds",
+        ".dng",
+        ".dpx",
+        ".eps",
+        ".exr",
+        ".gif",
+        ".hdr",
+        ".heic",
+        ".heif",
+        ".ico",
+        ".j2k",
+        ".jfif",
+        ".jp2",
+        ".jpe",
+        ".jpf",
+        ".jpx",
+        ".jxl",
+        ".jxr",
+        ".nef",
+        ".npy",
+        ".orf",
+        ".pbm",
+        ".pcx",
+        ".pfm",
+        ".pnm",
+        ".psd",
+        ".raf",
+        ".raw",
+        ".rw2",
+        ".sgi",
+        ".svg",
+        ".tga",
+        ".xcf",
+    )
+)
+
+
+@dataclass
+class Entries:
+    """The entries of a folder, sorted by name.
+
+    Attributes:
+        folder: the folder.
+        files: to be read.
+        left_out: the others, by the reason.
+    """
+
+    folder: Path
+    files: list[Path] = field(default_factory=list)
+    left_out: dict[str, list[Path]] = field(default_factory=dict)
+
+    def leave_out(self, paths: list[Path], reason: str) -> None:
+        """Takes files out of those to be read."""
+        if paths:
+            gone = frozenset(paths)
+            self.files = [path for path in self.files if path not in gone]
+            self.left_out.setdefault(reason, []).extend(paths)
+
+    def tell(self, notes: Notes) -> None:
+        """Notes what is left out."""
+        for kind, paths in self.left_out.items():
+            for path in paths:
+                notes.add(LEFT_OUT, kind, str(path))
+
+    def unread(self) -> str:
+        """Counts, by suffix, the pictures of a kind that is not read; "" if there are none."""
+        suffixes = [path.suffix.lower() for path in self.left_out.get(UNREAD, ())]
+        return ", ".join(f"{suffixes.count(suffix)} {suffix}" for suffix in dict.fromkeys(suffixes))
+
+
+def list_entries(folder: Path, suffixes: frozenset[str], others: str) -> Entries:
+    """Lists a folder.
+
+    Args:
+        folder: the folder.
+        suffixes: of the files to be read, in lower case.
+        others: the reason to leave out files of other suffixes, such as "files other than images".
+
+    Raises:
+        DataError: there is no such folder; it cannot be listed; a file to be read is a link to nothing, or cannot be reached.
+    """
+    if not os.path.isdir(folder):
+        raise DataError(f"{folder}: {_no_folder(folder)}; give a folder of images")
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be listed: {reason(error)}; check its permissions") from error
+    entries, unreachable = Entries(folder), []
+    for path in paths:
+        kind = _reason_to_leave_out(path, suffixes, others)
+        if kind == _UNREACHABLE and path.suffix.lower() in suffixes:
+            unreachable.append(path)
+        elif kind:
+            entries.left_out.setdefault(kind, []).append(path)
+        else:
+            entries.files.append(path)
+    if unreachable:
+        count = f"{len(unreachable)} of {len(unreachable) + len(entries.files)} files"
+        way_out = "bring back what they point to, or remove them"
+        raise DataError(f"{unreachable[0]}: {describe_missing(unreachable[0])} ({count}); {way_out}")
+    return entries
+
+
+def describe_missing(path: Path) -> str:
+    """Says why a path cannot be reached."""
+    try:
+        if path.is_symlink():
+            return f"a link to {os.readlink(path)}, which is not there"
+        path.stat()
+    except (OSError, ValueError) as error:
+        return f"cannot be reached: {reason(error)}"
+    return "cannot be reached"
+
+
+_UNREACHABLE = "links to what is not there"
+
+
+def _reason_to_leave_out(path: Path, suffixes: frozenset[str], others: str) -> str | None:
+    if path.name.startswith("."):
+        return "hidden"
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return _UNREACHABLE
+    if stat.S_ISDIR(mode):
+        return "folders"
+    if not stat.S_ISREG(mode):
+        return "pipes and such"
+    suffix = path.suffix.lower()
+    if suffix in suffixes:
+        return None
+    return UNREAD if suffix in UNREAD_SUFFIXES else others
+
+
+def _no_folder(folder: Path) -> str:
+    if os.path.isfile(folder):
+        return "a file, not a folder"
+    if os.path.islink(folder):
+        return describe_missing(folder)
+    return f"no such folder; {contents(folder)}"

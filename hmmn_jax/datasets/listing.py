@@ -1,0 +1,61 @@
+"""Frames of a video: a folder of images in natural order, or a video file decoded as it is read."""
+
+import filecmp
+import os
+from pathlib import Path
+
+from hmmn_jax.datasets.entries import Entries, list_entries
+from hmmn_jax.datasets.order import sort_frames
+from hmmn_jax.errors import DataError
+from hmmn_jax.io.files import contents, same_name, user_path
+from hmmn_jax.io.notes import Notes
+
+IMAGE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"))
+
+
+def list_frames(
+    folder: str | os.PathLike, exclude: str | os.PathLike | None = None, order: str = "", notes: Notes | None = None
+) -> tuple[Path, ...]:
+    """Lists the images of a folder in natural order: frame_2 before frame_10.
+
+    Args:
+        folder: the folder.
+        exclude: a file that is not a frame, such as the mask. It and files with the same bytes are left out.
+        order: "natural", "decimal", "signed" or "name"; "": see `sort_frames`.
+        notes: get what is left out and why, and an order that is not that of plain sorting.
+
+    Raises:
+        ConfigError: `order` is unknown.
+        DataError: no such folder; no image that can be read; an image that is a link to nothing; two images with one stem, by
+            which their masks would be told apart; names that can be read in different orders.
+    """
+    folder = user_path(folder)
+    notes = Notes() if notes is None else notes
+    entries = list_entries(folder, IMAGE_SUFFIXES, "files other than images")
+    if exclude is not None:
+        _leave_out_mask(entries, user_path(exclude))
+    if not entries.files:
+        raise DataError(_no_images(entries))
+    by_name: dict[str, Path] = {}
+    for frame in entries.files:
+        if (other := by_name.setdefault(same_name(frame.stem), frame)) != frame:
+            raise DataError(f"{folder}: both {other.name} and {frame.name}; keep frames apart from masks and other images")
+    frames = sort_frames(folder, entries.files, order, notes)
+    entries.tell(notes)
+    return frames
+
+
+def _leave_out_mask(entries: Entries, mask: Path) -> None:
+    """Leaves out the mask under whatever name, and copies of it."""
+    if not mask.is_file():
+        return
+    size = mask.stat().st_size
+    entries.leave_out([path for path in entries.files if mask.samefile(path)], "given as the mask")
+    same_size = [path for path in entries.files if path.stat().st_size == size > 0]
+    entries.leave_out([path for path in same_size if filecmp.cmp(mask, path, shallow=False)], "duplicates of the mask")
+
+
+def _no_images(entries: Entries) -> str:
+    if unread := entries.unread():
+        return f"{entries.folder}: no images of a kind that is read, found {unread}; convert them, for instance to .jpg or .png"
+    return f"{entries.folder}: no images; {contents(entries.folder)}; expected files such as 00000.jpg"

@@ -1,0 +1,124 @@
+"""The order of frames, read from the names of their files."""
+
+import re
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+
+from hmmn_jax.errors import ConfigError, DataError
+from hmmn_jax.io.files import same_name
+from hmmn_jax.io.notes import Notes
+
+ORDERS = ("natural", "decimal", "signed", "name")
+_INTEGER = re.compile(r"(\d+)")
+_DECIMAL = re.compile(r"(\d+(?:\.\d+)?)")
+_FLOAT = re.compile(r"[+\-\u2212]?\d+(?:\.\d+)?(e[+\-\u2212]?\d{1,3})?", re.IGNORECASE)  # which str of a float gives
+_VERSION = re.compile(r"\d\.\d+\.\d")
+_SIGN = re.compile(r"[+\-\u2212](?=\d)")  # U+2212 is the minus sign of typography
+_SHOWN = 3  # names of each order in an error
+
+Key = Callable[[str], tuple]
+
+
+def natural_key(text: str) -> tuple:
+    """A key for sorting by which numbers compare as numbers and text by letters, whatever their case.
+
+    A name without the number that others end with comes first: frame, frame (1), frame (2), frame (10).
+    """
+    return _parts(text, _INTEGER), same_name(text), text
+
+
+def sort_frames(folder: Path, paths: list[Path], order: str, notes: Notes) -> tuple[Path, ...]:
+    """Sorts frames by their names without suffix.
+
+    Without `order`, names are read naturally: numbers as numbers. Two more readings apply where every name allows them: numbers
+    with decimals, and a sign before the number that each name begins with. Where every name is a number and some have an
+    exponent (5e-05), both are the reading by value.
+
+    Args:
+        folder: the place to name in errors and notes.
+        paths: the files.
+        order: one of ORDERS, which decides; "" for the reading on which all that apply agree.
+        notes: gets a remark where the order is not that of plain sorting.
+
+    Raises:
+        ConfigError: `order` is unknown.
+        DataError: readings that apply give different orders.
+    """
+    if order not in ("", *ORDERS):
+        raise ConfigError(f"order is {order!r}, expected {', '.join(ORDERS)}, or nothing")
+    stems = [path.stem for path in paths]
+    readings = (
+        {order: _keys(stems)[order]} if order else {name: key for name, key in _keys(stems).items() if _applies(name, stems)}
+    )
+    sorted_by = {name: sorted(paths, key=lambda path, key=key: (key(path.stem), path.name)) for name, key in readings.items()}
+    name, frames = next(iter(sorted_by.items()))
+    if any(other != frames for other in sorted_by.values()):
+        raise DataError(_ambiguous(folder, sorted_by))
+    for frame, plain in zip(frames, sorted(paths, key=lambda path: path.name), strict=True):
+        if frame != plain:
+            notes.add(
+                "order of frames",
+                f"folders in {name} order, unlike plain sorting",
+                f"{folder}: {frame.name} before {plain.name}",
+            )
+            break
+    return tuple(frames)
+
+
+def _keys(stems: list[str]) -> dict[str, Key]:
+    if _have_exponents(stems):
+        return {"natural": natural_key, "decimal": _value_key, "signed": _value_key, "name": lambda stem: (stem,)}
+    number = _DECIMAL if _applies("decimal", stems) else _INTEGER
+    return {
+        "natural": natural_key,
+        "decimal": lambda stem: (_parts(stem, _DECIMAL), natural_key(stem)),
+        "signed": lambda stem: (_signed_parts(stem, number), natural_key(stem)),
+        "name": lambda stem: (stem,),
+    }
+
+
+def _applies(order: str, stems: list[str]) -> bool:
+    if order == "decimal":
+        if _have_exponents(stems):
+            return True
+        return any(re.search(r"\d\.\d", stem) for stem in stems) and not any(map(_VERSION.search, stems))
+    if order == "signed":
+        at_start = (re.match(r"[+\-\u2212]?\d", stem) or not re.search(r"\d", stem) for stem in stems)
+        return any(map(_SIGN.match, stems)) and all(at_start)
+    return order == "natural"
+
+
+def _value_key(stem: str) -> tuple:
+    return Decimal(stem.replace("\u2212", "-")), natural_key(stem)
+
+
+def _have_exponents(stems: list[str]) -> bool:
+    """Whether all names are numbers, some with an exponent."""
+    found = [_FLOAT.fullmatch(stem) for stem in stems]
+    return all(found) and any(match[1] for match in found)
+
+
+def _parts(text: str, number: re.Pattern) -> list[str | Decimal]:
+    """Text and numbers in turn; the first is text, which may be empty."""
+    folded = same_name(same_name(text).casefold())
+    return [Decimal(part) if i % 2 else part for i, part in enumerate(number.split(folded))]
+
+
+def _signed_parts(stem: str, number: re.Pattern) -> tuple:
+    sign = _SIGN.match(stem)
+    text, *rest = _parts(stem[1:] if sign else stem, number)
+    if text or not rest:
+        return (1, text, *rest)
+    return (0, rest[0].copy_negate() if sign and sign.group() != "+" else rest[0], *rest[1:])
+
+
+def _ambiguous(folder: Path, sorted_by: dict[str, list[Path]]) -> str:
+    names = [[path.name for path in frames] for frames in sorted_by.values()]
+    first = next(i for i, at_once in enumerate(zip(*names, strict=True)) if len(set(at_once)) > 1)
+    start = 0 if first < _SHOWN else first
+    orders = "; ".join(
+        f"{order}: {'... ' if start else ''}{', '.join(path.name for path in frames[start : start + _SHOWN])}"
+        for order, frames in sorted_by.items()
+    )
+    return f"{folder}: the names of the frames can be read in different orders ({orders}); set order={'|'.join(ORDERS)}"

@@ -1,0 +1,346 @@
+"""Sequences of frames with some masks: those of a DAVIS folder, or any folder of images with one mask."""
+
+import os
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path, PurePosixPath
+
+from hmmn_jax.datasets.entries import UNREAD_SUFFIXES, list_entries
+from hmmn_jax.datasets.listing import IMAGE_SUFFIXES, list_frames
+from hmmn_jax.errors import DataError
+from hmmn_jax.io.files import check_name, contents, reason, same_name, shortlist, user_path
+from hmmn_jax.io.image_frames import ImageFrames
+from hmmn_jax.io.inspection import FrameFacts
+from hmmn_jax.io.notes import Notes
+
+_MASK_SUFFIXES = frozenset((".png",))
+_PICTURES = IMAGE_SUFFIXES | UNREAD_SUFFIXES
+_SYSTEM_FOLDERS = ("@eaDir", "__MACOSX", "$RECYCLE.BIN", "lost+found")  # of NAS and file managers, some hold thumbnails
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """A video as files: its frames in order, and by index of the frame the mask files that there are."""
+
+    name: str
+    frames: tuple[Path, ...]
+    masks: dict[int, Path]
+
+    @property
+    def frame_names(self) -> tuple[str, ...]:
+        """The frames' file names without suffix, by which masks are named."""
+        return tuple(frame.stem for frame in self.frames)
+
+    @property
+    def requested_frames(self) -> tuple[str, ...]:
+        """The names of the frames of which a submission has the masks."""
+        return self.frame_names
+
+    @cached_property
+    def images(self) -> ImageFrames:
+        """The frames as pixels, read when they are asked for."""
+        return ImageFrames(self.frames)
+
+    def inspect(self, notes: Notes | None = None) -> FrameFacts:
+        """Reads the headers of the frames, see `ImageFrames.inspect`. Raises DataError for what cannot be segmented."""
+        return self.images.inspect(notes)
+
+
+def read_folder(
+    frames_dir: str | os.PathLike, mask_path: str | os.PathLike, *, order: str = "", notes: Notes | None = None
+) -> Sequence:
+    """Takes any folder of images, and the mask of the first of them, which may lie in the same folder.
+
+    Args:
+        frames_dir: the folder, by whose name the sequence goes.
+        mask_path: the mask.
+        order, notes: as of `list_frames`.
+
+    Raises:
+        ConfigError, DataError: as `list_frames`; the mask is missing; the folder has no name, as `/`.
+    """
+    frames_dir, mask_path = user_path(frames_dir), user_path(mask_path)
+    if not os.path.isfile(mask_path):
+        raise DataError(f"{mask_path}: no such file; {contents(mask_path.parent)}; give the mask of the first frame, a PNG")
+    named = frames_dir if frames_dir.name not in ("", "..") else frames_dir.resolve()
+    name = check_name(named.name, frames_dir)
+    return Sequence(name, list_frames(frames_dir, mask_path, order, notes), {0: mask_path})
+
+
+def read_davis(
+    root: str | os.PathLike,
+    year: int | str,
+    split: str,
+    resolution: str | None = None,
+    annotations: str = "Annotations",
+    names: Collection[str] | None = None,
+    *,
+    order: str = "",
+    notes: Notes | None = None,
+) -> list[Sequence]:
+    """Lists the sequences of a split of DAVIS, in the order of its list.
+
+    The list is `ImageSets/YEAR/SPLIT.txt`, for 2016 also `ImageSets/RESOLUTION/SPLIT.txt` (as DAVIS-2016 was released). It
+    holds names of sequences, or pairs of a frame and its mask, and then only frames that it names count.
+
+    Args:
+        root: the folder that holds `JPEGImages`, `Annotations` and `ImageSets`.
+        year: 2016 or 2017, the folder of the list.
+        split: such as "train", "val" or "test-dev".
+        resolution: such as "480p"; None takes the only one there is, or "480p".
+        annotations: the folder of the masks, of which frames may have none.
+        names: take these sequences of the list only.
+        order, notes: as of `list_frames`.
+
+    Raises:
+        ConfigError: `order` is unknown.
+        DataError: something is missing; says what was looked for and what is there.
+    """
+    readers = find_davis(root, year, split, resolution, annotations, names, order=order, notes=notes)
+    return [read() for read in readers.values()]
+
+
+def find_davis(
+    root: str | os.PathLike,
+    year: int | str,
+    split: str,
+    resolution: str | None = None,
+    annotations: str = "Annotations",
+    names: Collection[str] | None = None,
+    *,
+    order: str = "",
+    notes: Notes | None = None,
+) -> dict[str, Callable[[], Sequence]]:
+    """As `read_davis`, but gives by name functions that read one sequence, so that one can fail without the others."""
+    root = user_path(root)
+    resolution = resolution or _choose_resolution(root)
+    list_path = _find_list(root, str(year), split, resolution)
+    listed = _read_list(list_path)
+    if missing := [name for name in names or () if name not in listed]:
+        raise DataError(f"{list_path}: no sequence {missing[0]!r}; it lists {shortlist(list(listed))}")
+    chosen = listed if names is None else {name: stems for name, stems in listed.items() if name in names}
+
+    def read(name: str, stems: list[str] | None) -> Sequence:
+        return _select_frames(read_sequence(root, name, resolution, annotations, order=order, notes=notes), stems, list_path)
+
+    return {name: partial(read, name, stems) for name, stems in chosen.items()}
+
+
+def read_unlisted(
+    root: str | os.PathLike,
+    resolution: str | None = None,
+    annotations: str = "Annotations",
+    *,
+    names: Collection[str] | None = None,
+    order: str = "",
+    notes: Notes | None = None,
+) -> tuple[list[Sequence], list[str]]:
+    """Lists the sequences of a folder laid out as DAVIS is, with or without a folder of the resolution, that has no lists.
+
+    Args:
+        root: the folder that holds `JPEGImages` and `Annotations`.
+        resolution: as of `read_davis`.
+        annotations: the folder of the masks.
+        names: take these sequences only; None or empty: all.
+        order, notes: as of `list_frames`; the notes also get the folders that hold neither images nor masks.
+
+    Returns:
+        The sequences, and which were left out, one line each.
+
+    Raises:
+        ConfigError: `order` is unknown.
+        DataError: no sequence is left; one of `names` is not there.
+    """
+    sequences, problems = [], []
+    for read in find_unlisted(root, resolution, annotations, names=names, order=order, notes=notes).values():
+        try:
+            sequences.append(read())
+        except DataError as error:
+            problems.append(f"{error}; video left out")
+    if not sequences:
+        raise DataError(f"{root}: no sequence with frames and masks; {problems[0]}")
+    return sequences, problems
+
+
+def find_unlisted(
+    root: str | os.PathLike,
+    resolution: str | None = None,
+    annotations: str = "Annotations",
+    *,
+    names: Collection[str] | None = None,
+    order: str = "",
+    notes: Notes | None = None,
+) -> dict[str, Callable[[], Sequence]]:
+    """As `read_unlisted`, but gives by name functions that read one sequence, so that one can fail without the others.
+
+    Raises:
+        DataError: there is none to read; one of `names` is not there.
+    """
+    root = user_path(root)
+    home = _existing(root / "JPEGImages", "folder; give the folder that holds it")
+    if not resolution:
+        resolution = "." if any(map(_is_picture, home.glob("*/*"))) else _choose_resolution(root)
+    folder = _existing(home / resolution, "folder of sequences")
+    there = {path.name: path for path in _visible(folder) if path.is_dir() or not path.exists()}
+    if missing := [name for name in names or () if name not in there]:
+        raise DataError(f"{folder}: no sequence {missing[0]!r}; it has {shortlist(list(there))}")
+    bare = [] if names else [name for name, path in there.items() if _is_bare(path, root / annotations / resolution / name)]
+    for name in bare if notes is not None else ():
+        notes.add("folders left out", "without images and masks", str(there[name]))
+    chosen = [name for name in there if name not in bare and (not names or name in names)]
+    if not chosen:
+        raise DataError(f"{folder}: no sequence with frames and masks; {contents(folder)}")
+    return {name: partial(read_sequence, root, name, resolution, annotations, order=order, notes=notes) for name in chosen}
+
+
+def list_davis_splits(root: str | os.PathLike, year: int | str, resolution: str | None = None) -> list[str]:
+    """Names the splits of which `read_davis` finds a list. Raises DataError for a folder that is not one of DAVIS."""
+    root = user_path(root)
+    resolution = resolution or _choose_resolution(root)
+    found = {path.stem for place in _list_places(str(year), resolution) for path in (root / "ImageSets" / place).glob("*.txt")}
+    return sorted(found)
+
+
+def read_sequence(
+    root: str | os.PathLike,
+    name: str,
+    resolution: str,
+    annotations: str = "Annotations",
+    *,
+    order: str = "",
+    notes: Notes | None = None,
+) -> Sequence:
+    """Takes one sequence out of a folder laid out as DAVIS is, which needs no list.
+
+    Masks are the PNGs of `ROOT/ANNOTATIONS/RESOLUTION/NAME` that are named as frames are; `order` and `notes` are those of
+    `list_frames`.
+
+    Raises:
+        ConfigError: `order` is unknown.
+        DataError: there are no frames, or none that has a mask; `name` cannot name a sequence; as `list_frames`.
+    """
+    root = user_path(root)
+    home = root / "JPEGImages" / resolution
+    frames = list_frames(home / check_name(name, home), order=order, notes=notes)
+    folder = _existing(root / annotations / resolution / name, "folder of masks")
+    masks, _ = match_masks(folder, frames, notes)
+    return Sequence(name, frames, masks)
+
+
+def match_masks(folder: Path, frames: tuple[Path, ...], notes: Notes | None = None) -> tuple[dict[int, Path], list[Path]]:
+    """Finds the masks of frames, which are the PNGs of a folder that have the frames' names.
+
+    Returns:
+        The masks by index of the frame, and the PNGs that no frame is named as. The notes get these and other files.
+
+    Raises:
+        DataError: no frame has a mask, or one has two; a mask is a link to nothing.
+    """
+    index = {same_name(frame.stem): i for i, frame in enumerate(frames)}
+    entries = list_entries(folder, _MASK_SUFFIXES, "files other than PNGs")
+    masks: dict[int, Path] = {}
+    surplus = [path for path in entries.files if same_name(path.stem) not in index]
+    entries.leave_out(surplus, "masks that no frame is named as")
+    for path in entries.files:
+        if (other := masks.setdefault(index[same_name(path.stem)], path)) != path:
+            raise DataError(f"{folder}: both {other.name} and {path.name}; keep one mask of a frame")
+    if not masks:
+        raise DataError(
+            f"{folder}: no PNG is named as a frame is; {contents(folder)}; masks have to be PNG, such as {frames[0].stem}.png"
+        )
+    if notes is not None:
+        entries.tell(notes)
+    return dict(sorted(masks.items())), surplus
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in _PICTURES and not path.name.startswith(".") and path.parent.name not in _SYSTEM_FOLDERS
+
+
+def _visible(folder: Path) -> list[Path]:
+    """The entries of a folder, sorted, but those of the system. Raises DataError where it cannot be listed."""
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be listed: {reason(error)}; check its permissions") from error
+
+
+def _is_bare(images: Path, masks: Path) -> bool:
+    """Whether a folder holds no images, and none of masks belongs to it."""
+    if images.name in _SYSTEM_FOLDERS:
+        return True
+    return images.is_dir() and not any(map(_is_picture, images.glob("*"))) and not any(masks.glob("*.png"))
+
+
+def _existing(path: Path, what: str) -> Path:
+    if not os.path.exists(path):
+        raise DataError(f"{path}: no such {what}; {contents(path.parent)}")
+    return path
+
+
+def _choose_resolution(root: Path) -> str:
+    folder = _existing(root / "JPEGImages", "folder; give the root of DAVIS, which holds it")
+    there = [path for path in _visible(folder) if path.is_dir() and path.name not in _SYSTEM_FOLDERS]
+    found = [path.name for path in there if any(map(_is_picture, path.glob("*/*")))] or [path.name for path in there]
+    if len(found) == 1 or "480p" in found:
+        return found[0] if len(found) == 1 else "480p"
+    raise DataError(
+        f"{folder}: expected a folder 480p or a single other resolution, found {shortlist(found)}; name a resolution"
+    )
+
+
+def _find_list(root: Path, year: str, split: str, resolution: str) -> Path:
+    paths = [root / "ImageSets" / place / f"{split}.txt" for place in _list_places(year, resolution)]
+    for path in paths:
+        if os.path.isfile(path):
+            return path
+    folder = root / "ImageSets"
+    there = sorted(str(path.relative_to(folder)) for path in folder.glob("*/*.txt"))
+    raise DataError(
+        f"{' or '.join(map(str, paths))}: no such list; {folder} has {shortlist(there)}; name a year and split of these"
+    )
+
+
+def _list_places(year: str, resolution: str) -> list[str]:
+    # A list by resolution is that of 2016: taken for 2017, it would silently lack sequences.
+    return [year, resolution] if year == "2016" else [year]
+
+
+def _read_list(path: Path) -> dict[str, list[str] | None]:
+    """Gives the listed sequences; for a list of frames the stems of each, for a list of names None."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read: {reason(error)}; expected a text of sequence names") from error
+    listed: dict[str, list[str] | None] = {}
+    for number, line in enumerate(lines, start=1):
+        if not (entry := line.strip()):
+            continue
+        frame = PurePosixPath(entry.split()[0])
+        if frame.suffix.lower() in IMAGE_SUFFIXES and frame.parent.name not in ("", ".."):
+            name, place = frame.parent.name, f"{path}: line {number}"
+            stems = listed.setdefault(check_name(name, place), [])
+            if stems is not None:
+                stems.append(frame.stem)
+        else:
+            listed[check_name(entry, f"{path}: line {number}")] = None
+    if not listed:
+        raise DataError(f"{path}: an empty list; expected names of sequences, or pairs of a frame and its mask")
+    return listed
+
+
+def _select_frames(sequence: Sequence, stems: list[str] | None, list_path: Path) -> Sequence:
+    """Keeps the listed frames, all of which must be there."""
+    if stems is None:
+        return sequence
+    listed = {same_name(stem) for stem in stems}
+    names = [same_name(name) for name in sequence.frame_names]
+    if missing := sorted(listed.difference(names)):
+        folder = sequence.frames[0].parent
+        raise DataError(
+            f"{list_path}: lists {len(missing)} frames that {folder} lacks, as {missing[0]}; copy the sequence again"
+        )
+    kept = [i for i, name in enumerate(names) if name in listed]
+    masks = {new: sequence.masks[old] for new, old in enumerate(kept) if old in sequence.masks}
+    return Sequence(sequence.name, tuple(sequence.frames[i] for i in kept), masks)

@@ -1,0 +1,101 @@
+"""Single images with masks, in the layouts that segmentation and salient-object sets come in."""
+
+import os
+from pathlib import Path
+
+from hmmn_jax.datasets.entries import LEFT_OUT, UNREAD_SUFFIXES, describe_missing
+from hmmn_jax.datasets.listing import IMAGE_SUFFIXES
+from hmmn_jax.datasets.order import natural_key
+from hmmn_jax.datasets.sequences import Sequence
+from hmmn_jax.errors import DataError
+from hmmn_jax.io.files import contents, reason, same_name, user_path
+from hmmn_jax.io.notes import Notes
+
+# Folders of images and of masks as such sets name them: VOC-like ones, DUTS, ECSSD.
+FOLDERS = (("JPEGImages", "Annotations"), ("DUTS-TR-Image", "DUTS-TR-Mask"), ("images", "ground_truth_mask"))
+_JPEG, _PNG = frozenset((".jpg", ".jpeg")), frozenset((".png",))
+_PICTURES = IMAGE_SUFFIXES | UNREAD_SUFFIXES
+
+
+def read_stills(
+    root: str | os.PathLike,
+    images: str = "",
+    masks: str = "",
+    image_end: str = "",
+    mask_end: str = "",
+    *,
+    notes: Notes | None = None,
+) -> tuple[list[Sequence], list[str]]:
+    """Lists images that have a mask, each a sequence of one frame, in natural order, and what was left out, one line each.
+
+    Images are JPEGs, masks PNGs of the same name; folders inside (a class each, say) are part of the name.
+
+    Args:
+        root: the folder of the set.
+        images: the folder of the images inside `root`; "": that of FOLDERS which is there, else `root` itself, where pairs
+            `x.jpg`, `x.png` lie side by side.
+        masks: the folder of the masks, for `images` that are given.
+        image_end: what names of images have at their end and those of masks have not, as "_im" in BIG.
+        mask_end: what names of masks have at their end, as "_gt" in BIG.
+        notes: gets the pictures of other kinds, which are left out.
+
+    Raises:
+        DataError: there is no such folder, no image with a mask, or a file that is a link to nothing.
+    """
+    root = user_path(root)
+    found = [pair for pair in FOLDERS if (root / pair[0]).is_dir()]
+    pair = (images, masks) if images else found[0] if found else ("", "")
+    homes = [root / name for name in pair]
+    for home in homes:
+        if not home.is_dir():
+            raise DataError(f"{home}: no such folder; {contents(home)}; give the folder that holds the images and their masks")
+    notes = Notes() if notes is None else notes
+    together = homes[0] == homes[1]
+    jpegs, problems = _by_name(homes[0], _JPEG, image_end)
+    pngs, more = _by_name(homes[1], _PNG, mask_end)
+    problems += more
+    _tell_others(homes[0], _JPEG | _PNG if together else _JPEG, "images in other formats than JPEG", notes)
+    if not together:
+        _tell_others(homes[1], _PNG, "masks in other formats than PNG", notes)
+    problems += [
+        f"{path}: no mask {homes[1] / name}{mask_end}.png; image left out" for name, path in jpegs.items() if name not in pngs
+    ]
+    problems += [f"{path}: a mask without an image; mask left out" for name, path in pngs.items() if name not in jpegs]
+    paired = [name for name in jpegs if name in pngs]
+    if not paired:
+        raise DataError(
+            f"{root}: no image with a mask; {contents(homes[0])}; expected JPEGImages/x.jpg and Annotations/x.png, or x.jpg "
+            "beside x.png",
+            [*notes.lines(), *problems],
+        )
+    return [Sequence(name, (jpegs[name],), {0: pngs[name]}) for name in paired], problems
+
+
+def _by_name(home: Path, suffixes: frozenset[str], end: str) -> tuple[dict[str, Path], list[str]]:
+    """Finds the files by their path inside `home` without suffix and `end`, and what is left out."""
+    files, problems = {}, []
+    for folder, inner, names in os.walk(home, onerror=_refuse):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        problems += [
+            f"{Path(folder) / name}: a link to a folder; left out" for name in inner if (Path(folder) / name).is_symlink()
+        ]
+        for path in (Path(folder) / name for name in sorted(names) if not name.startswith(".")):
+            if path.suffix.lower() not in suffixes:
+                continue
+            if not os.path.isfile(path):
+                raise DataError(f"{path}: {describe_missing(path)}; bring back what it points to, or remove it")
+            name = same_name(path.relative_to(home).with_suffix("").as_posix().removesuffix(end))
+            if (other := files.setdefault(name, path)) != path:
+                problems.append(f"{path}: beside {other.name}; file left out")
+    return dict(sorted(files.items(), key=lambda item: natural_key(item[0]))), problems
+
+
+def _tell_others(home: Path, suffixes: frozenset[str], kind: str, notes: Notes) -> None:
+    """Notes the pictures of other suffixes."""
+    for path in sorted(home.rglob("*")):
+        if path.suffix.lower() in _PICTURES - suffixes and not path.name.startswith("."):
+            notes.add(LEFT_OUT, kind, str(path))
+
+
+def _refuse(error: OSError) -> None:
+    raise DataError(f"{error.filename}: cannot be listed: {reason(error)}; check its permissions") from error

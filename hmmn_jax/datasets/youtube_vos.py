@@ -1,0 +1,142 @@
+"""YouTube-VOS: videos whose objects start in different frames, of which meta.json lists the labelled frames."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hmmn_jax.datasets.listing import list_frames
+from hmmn_jax.datasets.sequences import Sequence, match_masks
+from hmmn_jax.errors import DataError
+from hmmn_jax.io.files import check_name, contents, reason, same_name, user_path
+from hmmn_jax.io.notes import Notes
+
+
+@dataclass(frozen=True)
+class YouTubeVideo(Sequence):
+    """A video of YouTube-VOS.
+
+    Attributes:
+        objects: by id the names of the frames that meta.json lists for it, in order. Ids have gaps.
+        problems: what meta.json or a mask names that is not there, one line each.
+    """
+
+    objects: dict[int, tuple[str, ...]]
+    problems: tuple[str, ...] = ()
+
+    @property
+    def requested_frames(self) -> tuple[str, ...]:
+        """The names of the frames that meta.json lists, in order: of those a submission has the masks, and of no others."""
+        listed = {same_name(stem) for stems in self.objects.values() for stem in stems}
+        return tuple(name for name in self.frame_names if same_name(name) in listed)
+
+
+def read_youtube_vos(
+    root: str | os.PathLike, split: str, all_frames: bool = False, *, order: str = "", notes: Notes | None = None
+) -> tuple[list[YouTubeVideo], list[str]]:
+    """Lists the videos of a split, 2018 or 2019, in the order of their names, and what is wrong with them, one line each.
+
+    Reads `ROOT/SPLIT/meta.json`, `.../JPEGImages/VIDEO/*.jpg` and `.../Annotations/VIDEO/*.png`. Masks are those files that are
+    named as frames are. A video without frames or without masks is left out; of what meta.json names, what is not there.
+
+    Args:
+        root: the folder that holds the folders of the splits.
+        split: "train" or "valid".
+        all_frames: take every frame, from `ROOT/SPLIT_all_frames/JPEGImages`; else those of the split's folder, every fifth.
+        order, notes: as of `list_frames`.
+
+    Raises:
+        ConfigError: `order` is unknown.
+        DataError: folders are missing, or meta.json cannot be read or names what cannot be.
+    """
+    readers, problems = find_youtube_vos(root, split, all_frames, order=order, notes=notes)
+    videos = []
+    for read in readers.values():
+        try:
+            videos.append(read())
+            problems.extend(videos[-1].problems)
+        except DataError as error:
+            problems.append(f"{error}; video left out")
+    if not videos:
+        home = user_path(root) / split
+        raise DataError(f"{home}: no video that has frames and masks, such as: {problems[0] if problems else 'none is listed'}")
+    return videos, problems
+
+
+def find_youtube_vos(
+    root: str | os.PathLike, split: str, all_frames: bool | None, *, order: str = "", notes: Notes | None = None
+) -> tuple[dict[str, Callable[[], YouTubeVideo]], list[str]]:
+    """As `read_youtube_vos`, but gives by name functions that read one video, so that one can fail without the others.
+
+    `all_frames` None: every frame, if there is the folder that has them; else those of the split's folder.
+    """
+    root = user_path(root)
+    home, more = root / split, root / f"{split}_all_frames"
+    if all_frames is None:
+        all_frames = more.is_dir()
+    images, masks = (more if all_frames else home) / "JPEGImages", home / "Annotations"
+    for folder in (images, masks):
+        if not folder.is_dir():
+            raise DataError(f"{folder}: no such folder; {contents(folder)}; give the folder that holds {split}/JPEGImages")
+    listed = _read_meta(home / "meta.json")
+    surplus = sorted(entry.name for entry in images.iterdir() if entry.is_dir() and entry.name not in listed)
+    problems = [f"{images / name}: not in meta.json; video left out" for name in surplus]
+    readers = {name: partial(_read_video, images / name, masks / name, listed[name], order, notes) for name in sorted(listed)}
+    return readers, problems
+
+
+def _read_meta(path: Path) -> dict[str, dict[int, tuple[str, ...]]]:
+    """Gives by video and object id the names of its frames."""
+    try:
+        videos = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_without_doubles)["videos"]
+        return {check_name(video, path): _read_objects(about["objects"], path) for video, about in videos.items()}
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise DataError(f"{path}: cannot be read: {reason(error)}; copy the meta.json of the split again") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        way_out = 'expected {"videos": {NAME: {"objects": {ID: {"frames": [...]}}}}}; copy it again'
+        raise DataError(
+            f"{path}: not a meta.json of YouTube-VOS ({type(error).__name__}: {reason(error)}); {way_out}"
+        ) from error
+
+
+def _read_objects(objects: dict[str, Any], path: Path) -> dict[int, tuple[str, ...]]:
+    """Gives by id the names of the frames. Raises ValueError, or DataError for a name that cannot be."""
+    read: dict[int, tuple[str, ...]] = {}
+    for text, about in objects.items():
+        if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= 255):
+            raise ValueError(f"the id {text[:80]!r}, expected a number from 1 to 255")
+        if int(text) in read:
+            raise ValueError(f"the id {int(text)} twice")
+        frames = about["frames"]
+        if not isinstance(frames, list) or not all(isinstance(frame, str) for frame in frames):
+            raise ValueError(f"the frames of object {text} are not a list of names")
+        read[int(text)] = tuple(check_name(frame, path) for frame in frames)
+    return read
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, in which Python would keep the last of two entries. Raises ValueError."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the entry {key[:80]!r} twice")
+        found[key] = value
+    return found
+
+
+def _read_video(
+    images: Path, masks: Path, objects: dict[int, tuple[str, ...]], order: str, notes: Notes | None
+) -> YouTubeVideo:
+    frames = list_frames(images, order=order, notes=notes)
+    if not os.path.isdir(masks):
+        raise DataError(f"{masks}: no PNG is named as a frame is; {contents(masks)}")
+    found, surplus = match_masks(masks, frames, notes)
+    there = {same_name(frame.stem) for frame in frames}
+    problems = [f"{path}: a mask without a frame; mask left out" for path in surplus]
+    for i, stems in objects.items():
+        missing = [stem for stem in stems if same_name(stem) not in there]
+        problems += [f"{images}: meta.json names frame {stem} for object {i}, which is not there; ignored" for stem in missing]
+    return YouTubeVideo(images.name, frames, found, objects, tuple(problems))

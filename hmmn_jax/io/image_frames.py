@@ -1,0 +1,87 @@
+"""Image files as the frames of a video, read when they are asked for."""
+
+import functools
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from hmmn_jax.errors import DataError
+from hmmn_jax.io.inspection import PAGED, FrameFacts, check_headers, inspect_frames, other_size, read_header, require_one_depth
+from hmmn_jax.io.notes import Notes
+from hmmn_jax.io.pixels import decode, has_16_bits, open_image, to_rgb
+
+
+class ImageFrames:
+    """Images as frames `uint8 [h,w,3]`, RGB, by index or in turn; none is kept.
+
+    Grey images of 16 bits are scaled by the range of values in use in the whole sequence, which is found when the first of them
+    is read.
+    """
+
+    def __init__(self, paths: Iterable[Path]):
+        self._sources: tuple[tuple[Path, int | None], ...] = tuple((path, None) for path in paths)
+        self._first: tuple[Path, tuple[int, int]] | None = None  # the frame whose size the others must have
+
+    @classmethod
+    def of_pages(cls, path: Path) -> "ImageFrames":
+        """The pages of one file as frames. Raises DataError where it is not an image."""
+        with open_image(path) as image:
+            count = getattr(image, "n_frames", 1) if image.format in PAGED else 1
+        frames = cls(())
+        frames._sources = tuple((path, page) for page in range(count))
+        return frames
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    def __getitem__(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
+        """Reads a frame. Raises DataError for a file that cannot be read or has another size than the one read first."""
+        path, page = self._sources[index]
+        with open_image(path, page) as image:
+            pixels = decode(image, path)
+        height, width = pixels.values.shape[:2]
+        first, size = self._first = self._first or (path, (width, height))
+        if size != (width, height):
+            raise DataError(other_size(path, (width, height), first, size))
+        if not pixels.sixteen:
+            return pixels.values
+        return to_rgb(pixels, self._ranges.get(pixels.values.ndim, pixels.range), path)
+
+    def __iter__(self) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+        return (self[index] for index in range(len(self)))
+
+    @property
+    def range_in_use(self) -> tuple[int, int] | None:
+        """The least and the greatest value of grey images of 16 bits, which become 0 and 255; None where there are none."""
+        return self._ranges.get(2)
+
+    def inspect(self, notes: Notes | None = None) -> FrameFacts:
+        """As `inspect_frames`; also notes the range of 16-bit images, for which these are decoded. Raises DataError."""
+        if self._sources[0][1] is None:
+            facts = inspect_frames((path for path, _ in self._sources), notes)
+        else:
+            headers = [read_header(*source) for source in self._sources]
+            facts = check_headers(headers, notes)
+            require_one_depth(headers)
+        if facts.sixteen and notes is not None:
+            low, high = self._ranges[2]
+            path, page = self._sources[0]
+            place = path.parent if page is None else path
+            notes.add("16-bit frames are scaled by the range of values in use", "videos", f"{place}: {low} to {high}")
+        return facts
+
+    @functools.cached_property
+    def _ranges(self) -> dict[int, tuple[int, int]]:
+        """The range of the images of 16 bits, by the dimensions of their pixels: 2 for grey, 3 for colour."""
+        ranges: dict[int, tuple[int, int]] = {}
+        for path, page in self._sources:
+            with open_image(path, page) as image:
+                if not has_16_bits(image):
+                    continue
+                pixels = decode(image, path)
+            low, high = pixels.range
+            least, greatest = ranges.get(pixels.values.ndim, (low, high))
+            ranges[pixels.values.ndim] = min(low, least), max(high, greatest)
+        return ranges

@@ -1,0 +1,226 @@
+"""Images and masks on disk: frames as RGB, masks as object ids, whatever the files store."""
+
+import io
+import os
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Integer, UInt8
+from PIL import Image
+
+from hmmn_jax.errors import ConfigError, DataError
+from hmmn_jax.io.files import atomic_path
+from hmmn_jax.io.levels import looks_like_levels
+from hmmn_jax.io.palette import davis_palette
+from hmmn_jax.io.pixels import decode, open_image, reading_errors, to_rgb
+
+VOID = 255
+MASK_VALUES = ("ids", "threshold")
+_THRESHOLD = 128  # the least grey level that is object
+_TOLD_BY = 4  # first colours by which the palette of DAVIS is told, of whose colours some are grey
+_PNG_BITS = 24  # where a PNG says the bits of a value
+
+
+def read_image(path: str | os.PathLike) -> UInt8[np.ndarray, "h w 3"]:
+    """Reads a JPEG, PNG or any other image that Pillow knows, of any mode, as RGB, upright as its EXIF data say.
+
+    Grey images of 16 bits are scaled by their own range; `ImageFrames` scales those of a video alike.
+
+    Raises:
+        DataError: a file that is missing, empty, truncated, not an image, or has 32 bits a pixel; a colour image of 16 bits
+            that uses a small part of its range.
+    """
+    with open_image(path) as image:
+        pixels = decode(image, path)
+    return to_rgb(pixels, pixels.range, path) if pixels.sixteen else pixels.values
+
+
+def read_mask(path: str | os.PathLike, values: str = "", check_levels: bool = False) -> UInt8[np.ndarray, "h w"]:
+    """Reads a PNG as object ids, 0 being background: `read_ids`, settled as `settle_ids` does."""
+    return settle_ids(read_ids(path, values, check_levels))
+
+
+def read_ids(path: str | os.PathLike, values: str = "", check_levels: bool = False) -> UInt8[np.ndarray, "h w"]:
+    """Reads a PNG as object ids, 0 being background, with 255 as it is; arguments and errors as of `decode_mask`."""
+    with reading_errors(path):
+        return decode_mask(Path(path).read_bytes(), path, values=values, check_levels=check_levels)
+
+
+def decode_mask(
+    png: bytes, source: str | os.PathLike, soft: bool = False, values: str = "", check_levels: bool = False
+) -> UInt8[np.ndarray, "h w"]:
+    """Decodes the bytes of a PNG to the values that it holds, with 255 as it is.
+
+    Indexed, grey and one-bit files hold ids as they are; 16-bit ones too if none exceeds 255. In colour files every pixel must
+    be black, white or a colour of the DAVIS palette, also in indexed files whose first colour is not black while another is.
+
+    Args:
+        png: the content of the file.
+        source: the file to name.
+        soft: give grey levels from 0 to 255, whatever the colours and bits, in place of ids.
+        values: "ids": the file holds ids as they are; "threshold": a grey file, or an indexed one of which all colours in use
+            are grey, holds levels, of which those from 128 on are object 1; "": ids.
+        check_levels: with `values` "", refuse such a file if it looks like levels.
+
+    Raises:
+        ConfigError: `values` is unknown.
+        DataError: not a PNG; transparent pixels; a colour or value that is not an id; levels, if they are checked; a file in
+            colour, not indexed, to be thresholded.
+    """
+    if values not in ("", *MASK_VALUES):
+        raise ConfigError(f"mask_values is {values!r}, expected {' or '.join(MASK_VALUES)}, or nothing")
+    with reading_errors(source), Image.open(io.BytesIO(png)) as image:
+        if image.format != "PNG":
+            raise DataError(
+                f"{source}: a mask in {image.format} format; only PNG is sure to keep ids: make the mask anew as PNG"
+            )
+        pixels = np.asarray(image)
+        if image.mode in ("LA", "RGBA"):
+            if (pixels[..., -1] != 255).any():
+                raise DataError(f"{source}: a mask with transparent pixels; save it as an indexed PNG without transparency")
+            pixels = pixels[..., 0] if image.mode == "LA" else pixels[..., :3]
+        if soft:
+            wide = image.mode.startswith("I")
+            image.info.pop("transparency", None)  # Pillow warns of it, though levels have none
+            return (pixels >> 8).astype(np.uint8) if wide else np.array(image.convert("L"))
+        levels = _levels_of_palette(pixels, image) if image.mode == "P" else None
+        if values == "threshold" and (image.mode != "P" or levels is not None):
+            return _threshold(pixels, image.mode, source) if levels is None else _threshold(levels, "L", source)
+        if check_levels and not values and levels is not None:
+            _require_no_levels(levels, source)
+        if image.mode == "L" and (bits := png[_PNG_BITS]) < 8:  # which Pillow stretches to 255
+            pixels = pixels // (255 // (2**bits - 1))
+        if image.mode == "P" and values != "ids" and _is_drawn_in_colour(pixels, image):
+            pixels = np.asarray(image.convert("RGB"))
+        ids = _ids_of_colours(pixels, source) if pixels.ndim == 3 else pixels
+        if ids.max() > 255:
+            raise DataError(f"{source}: a mask with the value {ids.max()}; expected ids from 0 to 255, in an 8-bit PNG")
+        ids = ids.astype(np.uint8)
+        if check_levels and not values and image.mode not in ("P", "RGB", "RGBA"):
+            _require_no_levels(ids, source)
+        return ids
+
+
+def settle_ids(ids: UInt8[np.ndarray, "h w"], binary: bool | None = None) -> UInt8[np.ndarray, "h w"]:
+    """Settles what 255 means: the one object, as id 1 (DAVIS-2016), or void, given as 0.
+
+    Args:
+        ids: of one mask.
+        binary: whether 255 is the one object of the video, see `is_binary`; None: it is, if this mask has no other id.
+    """
+    void = ids == VOID
+    if binary is None:
+        binary = not np.any((ids > 0) & ~void)
+    return np.where(void, np.uint8(binary), ids)
+
+
+def is_binary(masks: Iterable[UInt8[np.ndarray, "h w"]]) -> bool:
+    """Whether 255 is the one object of a video, of some of whose masks the ids are given: no mask has any other id."""
+    return not any(np.any((ids > 0) & (ids < VOID)) for ids in masks)
+
+
+def read_mask_size(path: str | os.PathLike) -> tuple[int, int]:
+    """Height and width of a mask, by its header. Raises DataError for a file that is not an image."""
+    with reading_errors(path), Image.open(path) as image:
+        return image.height, image.width
+
+
+def require_fit(size: tuple[int, ...], height: int, width: int, source: str | os.PathLike, exif: bool = False) -> str:
+    """Raises DataError for a mask of another size than its frame, as `fit_mask` does; says the sizes where they are close."""
+    sizes = f"{source}: the mask has {size[1]}x{size[0]} pixels, its frame {width}x{height}"
+    if max(abs(size[0] - height), abs(size[1] - width)) <= 1:
+        return sizes
+    if exif and max(abs(size[1] - height), abs(size[0] - width)) <= 1:
+        sizes += " once it is turned upright by its EXIF orientation"
+        raise DataError(f"{sizes}; draw the mask on the upright picture, or turn the frames and remove their EXIF data")
+    raise DataError(f"{sizes}; give a mask made for this frame, of its size")
+
+
+def fit_mask(
+    mask: UInt8[np.ndarray, "h1 w1"], height: int, width: int, source: str | os.PathLike, exif: bool = False
+) -> UInt8[np.ndarray, "h w"]:
+    """Gives a mask of the size of its frame.
+
+    A mask one pixel larger or smaller, which real data sets have, is resized to the nearest pixel with a warning.
+
+    Args:
+        mask: the ids.
+        height, width: of the frame.
+        source: the file to name.
+        exif: the frame was turned by its EXIF orientation.
+
+    Raises:
+        DataError: the sizes differ by more.
+    """
+    if mask.shape == (height, width):
+        return mask
+    sizes = require_fit(mask.shape, height, width, source, exif)
+    warnings.warn(f"{sizes}: resized", stacklevel=2)
+    return mask[np.ix_(_nearest(height, mask.shape[0]), _nearest(width, mask.shape[1]))]
+
+
+def write_mask(path: str | os.PathLike, ids: UInt8[np.ndarray, "h w"]) -> None:
+    """Writes ids as an indexed PNG with the DAVIS palette, whole or not at all. Raises DataError where that fails."""
+    image = Image.fromarray(ids)
+    image.putpalette(davis_palette().tobytes())
+    with atomic_path(path) as temporary:
+        image.save(temporary, format="PNG")
+
+
+def _nearest(length: int, stored: int) -> Integer[np.ndarray, " length"]:
+    return (2 * np.arange(length) + 1) * stored // (2 * length)
+
+
+def _ids_of_colours(rgb: UInt8[np.ndarray, "h w 3"], path: str | os.PathLike) -> Integer[np.ndarray, "h w"]:
+    """Finds each pixel's id by its colour: black 0, white 255, the palette's colours theirs."""
+    palette = davis_palette().astype(int)
+    # The files of DAVIS-2017 have 191 where the rule gives 192.
+    ids = {
+        tuple(colour): i
+        for table in (palette, np.where(palette == 192, 191, palette))
+        for i, colour in enumerate(table.tolist())
+    }
+    ids[255, 255, 255] = VOID
+    colours, index = np.unique(rgb.reshape(-1, 3), axis=0, return_inverse=True)
+    found = [tuple(colour) for colour in colours.tolist()]
+    if unknown := [colour for colour in found if colour not in ids]:
+        count = f"{len(unknown)} colours" if len(unknown) > 1 else "a colour"
+        raise DataError(
+            f"{path}: a mask with {count} outside the DAVIS palette, as {unknown[0]}; save ids in an indexed or grey PNG"
+        )
+    return np.array([ids[colour] for colour in found])[index].reshape(rgb.shape[:2])
+
+
+def _threshold(pixels: np.ndarray, mode: str, source: str | os.PathLike) -> UInt8[np.ndarray, "h w"]:
+    if mode not in ("1", "L", "LA") and not mode.startswith("I"):
+        raise DataError(f"{source}: mask_values=threshold is for grey masks, this one is in colour; save it in grey")
+    if mode.startswith("I") and pixels.max() > 255:
+        raise DataError(f"{source}: a mask with the value {pixels.max()}; expected levels from 0 to 255, in an 8-bit PNG")
+    return (pixels if mode == "1" else pixels >= _THRESHOLD).astype(np.uint8)
+
+
+def _levels_of_palette(pixels: UInt8[np.ndarray, "h w"], image: Image.Image) -> UInt8[np.ndarray, "h w"] | None:
+    """The grey levels of an indexed image; None if a colour in use is not grey, or the palette is that of DAVIS."""
+    palette = np.reshape(image.getpalette("RGB"), (-1, 3)).astype(np.uint8)
+    shared = min(len(palette), _TOLD_BY)
+    if pixels.max() >= len(palette) or np.array_equal(palette[:shared], davis_palette()[:shared]):
+        return None
+    used = palette[np.unique(pixels)]
+    return palette[pixels, 0] if (used == used[:, :1]).all() else None
+
+
+def _require_no_levels(values: UInt8[np.ndarray, "h w"], source: str | os.PathLike) -> None:
+    if looks_like_levels(values):
+        found = f"{len(np.unique(values))} grey values that look like smooth edges, not like ids of objects"
+        way_out = "mask_values=threshold takes levels from 128 on for one object, mask_values=ids takes each for an object"
+        raise DataError(f"{source}: a mask with {found}; save ids without smoothing, or set how it is read: {way_out}")
+
+
+def _is_drawn_in_colour(pixels: UInt8[np.ndarray, "h w"], image: Image.Image) -> bool:
+    """Whether background is black as a colour, not as the first one of the palette."""
+    palette = np.reshape(image.getpalette("RGB"), (-1, 3))
+    used = np.unique(pixels)
+    used = used[used < len(palette)]
+    return bool(palette[0].any() and not palette[used].any(axis=1).all())

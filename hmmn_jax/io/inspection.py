@@ -1,0 +1,100 @@
+"""What the headers of frames say before a run, so that what cannot be segmented is known at once."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hmmn_jax.errors import DataError
+from hmmn_jax.io.notes import Notes
+from hmmn_jax.io.pixels import has_16_bits, open_image, orientation, require_known_white, upright_size
+from hmmn_jax.io.stray_masks import require_no_masks
+
+PAGED = ("GIF", "PNG", "TIFF", "WEBP")  # of other formats, as a JPEG of a phone, pages beyond the first are not pictures
+TURNED = "frames are turned upright by their EXIF orientation, masks taken as drawn on the upright picture"
+
+
+@dataclass(frozen=True)
+class FrameFacts:
+    """Facts on the frames of a video.
+
+    Attributes:
+        width, height: pixels of each frame, upright.
+        turned: how many have an EXIF orientation other than 1.
+        sixteen: how many are grey with 16 bits a pixel.
+    """
+
+    width: int
+    height: int
+    turned: int = 0
+    sixteen: int = 0
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the header of one image says; `size` is upright."""
+
+    path: Path
+    format: str
+    mode: str
+    size: tuple[int, int]
+    turned: bool
+    sixteen: bool
+
+
+def inspect_frames(paths: Iterable[Path], notes: Notes | None = None) -> FrameFacts:
+    """Reads the headers of the frames of a video.
+
+    Args:
+        paths: at least one file.
+        notes: get the frames with an EXIF orientation, and those named unlike the others.
+
+    Raises:
+        DataError: a file that is not an image, has several pages, 32 bits a pixel or another size than the first; a mask among
+            the frames; grey frames of 8 and of 16 bits.
+    """
+    headers = [read_header(path) for path in paths]
+    facts = check_headers(headers, notes)
+    require_no_masks([(header.path, header.format, header.mode) for header in headers], notes)
+    require_one_depth(headers)
+    return facts
+
+
+def read_header(path: Path, page: int | None = None) -> Header:
+    """Reads the header of an image, or of one page of it. Raises DataError; without `page` for more than one page, too."""
+    with open_image(path, page) as image:
+        pages = getattr(image, "n_frames", 1) if image.format in PAGED and page is None else 1
+        if pages > 1:
+            way_out = "give it as the video itself, or save each as a file"
+            raise DataError(f"{path}: an image of {pages} pages where one frame is expected; {way_out}")
+        require_known_white(image, path)
+        sixteen = has_16_bits(image) and image.mode.startswith("I")
+        turned = orientation(image, path)
+        return Header(path, str(image.format), image.mode, upright_size(image, turned), turned != 1, sixteen)
+
+
+def check_headers(headers: list[Header], notes: Notes | None) -> FrameFacts:
+    """Takes the headers together. Raises DataError where sizes differ."""
+    first = headers[0]
+    if odd := [header for header in headers if header.size != first.size]:
+        count = f"{len(odd)} of {len(headers)} frames differ"
+        raise DataError(f"{other_size(odd[0].path, odd[0].size, first.path, first.size)} ({count})")
+    turned = [header for header in headers if header.turned]
+    for header in turned if notes is not None else ():
+        notes.add(TURNED, "frames", str(header.path))
+    return FrameFacts(*first.size, len(turned), sum(header.sixteen for header in headers))
+
+
+def require_one_depth(headers: list[Header]) -> None:
+    """Raises DataError where grey images of 16 bits, which are scaled by their range, are mixed with those of 8 bits."""
+    wide = [header for header in headers if header.sixteen]
+    narrow = [header for header in headers if header.mode in ("L", "LA")]
+    if wide and narrow:
+        count = f"{len(wide)} and {len(narrow)} of {len(headers)} frames"
+        found = f"grey with 16 bits a pixel, where {narrow[0].path.name} has 8 ({count}), so that their scales differ"
+        raise DataError(f"{wide[0].path}: {found}; save all with the same bits")
+
+
+def other_size(path: Path, size: tuple[int, int], first: Path, first_size: tuple[int, int]) -> str:
+    """The message for a frame of another size, given as (width, height)."""
+    sizes = f"a frame of {size[0]}x{size[1]} pixels, where {first.name} has {first_size[0]}x{first_size[1]}"
+    return f"{path}: {sizes}; one size is expected: resize it, or move it away"

@@ -1,0 +1,40 @@
+"""What a user should know about the data, gathered while it is read and told before a run starts."""
+
+import sys
+from dataclasses import dataclass, field
+
+from hmmn_jax.errors import one_line
+
+
+@dataclass
+class Notes:
+    """Remarks on files, of which those on one topic make one line with counts and an example each."""
+
+    topics: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+
+    def add(self, topic: str, kind: str, example: str) -> None:
+        """Counts one thing under a topic. `kind` is in the plural: "files left out", "hidden files", "cat/.DS_Store"."""
+        self.topics.setdefault(topic, {}).setdefault(kind, []).append(example)
+
+    def say(self, text: str) -> None:
+        """Adds a line of its own, once."""
+        self.topics.setdefault(text, {})
+
+    def lines(self) -> list[str]:
+        """One line a topic."""
+        return [
+            ": ".join([topic, *([", ".join(_count(*item) for item in kinds.items())] if kinds else [])])
+            for topic, kinds in self.topics.items()
+        ]
+
+
+def _count(kind: str, examples: list[str]) -> str:
+    if len(examples) > 1:
+        return f"{len(examples)} {kind} (such as {examples[0]})"
+    noun, _, rest = kind.partition(" ")
+    return f"1 {' '.join(filter(None, [noun.removesuffix('s'), rest]))} ({examples[0]})"
+
+
+def note(text: str) -> None:
+    """Prints something that a user should know."""
+    print(f"NOTE: {one_line(text)}", file=sys.stderr)

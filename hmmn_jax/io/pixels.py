@@ -1,0 +1,129 @@
+"""Image files to pixels: RGB, or the values of a grey image of 16 bits, upright as the EXIF data say."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int, UInt8
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from hmmn_jax.errors import DataError, HMMNError
+from hmmn_jax.io.files import reason
+
+ORIENTATION = 274  # the tag of EXIF data
+_SWAPPING = (5, 6, 7, 8)  # orientations that swap height and width
+_LEAST_LEVELS = 32  # of a 16-bit colour image, of whose values the upper 8 bits are kept
+
+
+class Pixels(NamedTuple):
+    """Decoded pixels: `uint8 [h,w,3]`, or `int32 [h,w]` of a 16-bit grey image; `sixteen` says if the file has 16 bits."""
+
+    values: UInt8[np.ndarray, "h w 3"] | Int[np.ndarray, "h w"]
+    sixteen: bool
+
+    @property
+    def range(self) -> tuple[int, int]:
+        """The least and the greatest value."""
+        return int(self.values.min()), int(self.values.max())
+
+
+@contextlib.contextmanager
+def open_image(path: str | os.PathLike, page: int | None = None) -> Iterator[Image.Image]:
+    """Opens an image, of which the header is read, at one of its pages. Raises DataError for whatever fails in the body."""
+    with reading_errors(path), Image.open(path) as image:
+        if page is not None:
+            image.seek(page)
+        yield image
+
+
+def decode(image: Image.Image, path: str | os.PathLike) -> Pixels:
+    """Decodes an open image of any mode. Raises DataError for 32 bits a pixel; `path` is the file to name."""
+    require_known_white(image, path)
+    sixteen = has_16_bits(image)
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I"):
+        return Pixels(np.asarray(upright).astype(np.int32), sixteen)
+    return Pixels(np.array(upright.convert("RGB")), sixteen)
+
+
+def to_rgb(pixels: Pixels, value_range: tuple[int, int], path: str | os.PathLike) -> UInt8[np.ndarray, "h w 3"]:
+    """Makes 8 bits of 16.
+
+    Args:
+        pixels: of one image; those of 8 bits are returned as they are.
+        value_range: the values to become 0 and 255, for a grey image. For a colour image, of which only the upper 8 bits are
+            known, the least and the greatest of these in the whole sequence.
+        path: the file to name.
+
+    Raises:
+        DataError: of a colour image's values fewer than 32 levels are left.
+    """
+    if not pixels.sixteen:
+        return pixels.values
+    low, high = value_range
+    if pixels.values.ndim == 2:
+        scaled = (np.clip(pixels.values, low, high) - low) * (255 / max(high - low, 1))
+        return np.repeat(np.rint(scaled).astype(np.uint8)[..., None], 3, axis=2)
+    if (levels := high - low + 1) < _LEAST_LEVELS:
+        found = f"a colour image of 16 bits a channel, of which {levels} of 256 levels would be left"
+        raise DataError(f"{path}: {found}; save the images with 8 bits a channel, scaled to their range")
+    return pixels.values
+
+
+def has_16_bits(image: Image.Image) -> bool:
+    """Whether an open image that is not decoded yet has 16 bits a channel."""
+    arguments = image.tile[0].args if image.tile else ()
+    kind, *rest = (arguments if isinstance(arguments, tuple) else (arguments,)) or ("",)
+    greatest = max((value for value in rest if isinstance(value, int)), default=0) if image.format == "PPM" else 0
+    return image.mode.startswith("I;16") or ";16" in str(kind) or greatest > 255
+
+
+def require_known_white(image: Image.Image, path: str | os.PathLike) -> None:
+    """Raises DataError for an open image of 32 bits a pixel."""
+    if image.mode == "F" or (image.mode == "I" and not has_16_bits(image)):
+        raise DataError(f"{path}: pixels of 32 bits, whose white is unknown; save the image with 8 bits a channel")
+
+
+def orientation(image: Image.Image, path: str | os.PathLike) -> int:
+    """The EXIF orientation of an open image, 1 to 8, without decoding it."""
+    # Pillow decodes a PNG to look for EXIF data behind the pixels.
+    lazy = image.format == "PNG" and not _has_late_exif(path)
+    found = (Image.Image.getexif(image) if lazy else image.getexif()).get(ORIENTATION, 1)
+    return found if found in range(1, 9) else 1
+
+
+def upright_size(image: Image.Image, turned: int) -> tuple[int, int]:
+    """Width and height of an open image of orientation `turned` once it is upright."""
+    width, height = image.size  # of a TIFF it is that of the upright image already
+    return (height, width) if turned in _SWAPPING and image.format != "TIFF" else (width, height)
+
+
+def _has_late_exif(path: str | os.PathLike) -> bool:
+    with Path(path).open("rb") as file:
+        file.seek(8)
+        while len(head := file.read(8)) == 8 and head[4:] != b"IEND":
+            if head[4:] == b"eXIf":
+                return True
+            file.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
+    return False
+
+
+@contextlib.contextmanager
+def reading_errors(path: str | os.PathLike) -> Iterator[None]:
+    """Turns whatever a missing or damaged image provokes into a DataError."""
+    try:
+        yield
+    except HMMNError:
+        raise
+    except UnidentifiedImageError as error:
+        found = "an empty file" if not os.path.isfile(path) or os.path.getsize(path) == 0 else "not an image of a known kind"
+        raise DataError(f"{path}: {found}; expected a JPEG or PNG") from error
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise DataError(f"{path}: cannot be read: {reason(error)}; check the path") from error
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{path}: cannot be read: too many pixels ({reason(error)}); give a smaller image") from error
+    except Exception as error:  # each decoder raises its own kinds
+        raise DataError(f"{path}: a damaged image ({reason(error)}); copy or export it again") from error

@@ -1,0 +1,128 @@
+"""Masks among the frames of a folder, under whatever name, which would be segmented as frames."""
+
+import collections
+import re
+import statistics
+from pathlib import Path
+
+import numpy as np
+
+from hmmn_jax.errors import DataError
+from hmmn_jax.io.files import same_name
+from hmmn_jax.io.notes import Notes
+from hmmn_jax.io.pixels import open_image
+
+_INDEXED = ("1", "P", "PA")
+_GREY = ("L", "LA")
+_COLOUR = ("RGB", "RGBA")
+_LOSSY = ("JPEG", "MPO", "WEBP")
+_FEW, _MOST = 8, 0.9  # a mask has few colours that cover most of it
+_COUNTED = 1 << 16  # colours of an image, at most
+_ROUNDED = 16  # levels that are taken for one where compression changes values
+_LARGE, _CONTRAST = 0.01, 4  # part of a colour, and steps of rounding between some of them, unlike in a dark frame
+_ENDS, _END_PART = 24, 0.001  # levels near black and white, and the least part of a mask that each covers
+_SMALL = 8  # times smaller a file is than most, before its pixels are looked at
+_LOOKED_AT = 16  # files of one unusual kind of name whose pixels are looked at
+_KINDS = 4  # kinds of names, of which one may be that of the frames without being that of most
+_TOLD = 4  # frames of a folder in which unusual names are told
+
+
+def require_no_masks(frames: list[tuple[Path, str, str]], notes: Notes | None = None) -> None:
+    """Raises DataError if some of the frames are masks.
+
+    An indexed or one-bit image among images of other kinds is taken for a mask. A grey image among images in colour is taken
+    for one if its name is not like those of the others, or if it has few colours. Any other image is taken for one if it has
+    few colours, unlike the others, and another kind of name or a far smaller file. An image of one colour is a black or white
+    frame.
+
+    Args:
+        frames: for each its path, the format of the file and the mode of its pixels.
+        notes: get the frames that are named unlike more than half of them.
+    """
+    patterns = [_pattern(path) for path, _, _ in frames]
+    usual_mode, usual_name = _usual([mode for _, _, mode in frames]), _usual(patterns)
+    if notes is not None and usual_name is not None and len(frames) >= _TOLD:
+        for (path, _, _), pattern in zip(frames, patterns, strict=True):
+            if pattern != usual_name:
+                notes.add("frames named unlike the others", "frames", str(path))
+    if all(mode in _INDEXED for _, _, mode in frames):
+        return
+    usual = [frame for frame, name in zip(frames, patterns, strict=True) if frame[2] == usual_mode]
+    if usual_name is not None or len(set(patterns)) > _KINDS:
+        usual = [frame for frame in usual if _pattern(frame[0]) == usual_name]
+    largest = max(usual, key=lambda frame: frame[0].stat().st_size, default=None)
+    compared = None if largest is None else _pattern(largest[0])  # of the frames if they are half of the files, masks the rest
+    detailed = largest is not None and not _is_flat(largest[0], largest[1])  # else drawings, from which masks are not told
+    small = _small_files([path for path, kind, _ in frames if kind not in _LOSSY]) if detailed else set()
+    looked_at: collections.Counter[str] = collections.Counter()
+    found = []
+    for (path, kind, mode), pattern in zip(frames, patterns, strict=True):
+        unlike = usual_name is not None and pattern != usual_name
+        if mode in _INDEXED:
+            suspicious = _colours(path) != [1.0]
+        elif mode in _GREY and usual_mode not in _GREY:
+            if unlike:
+                suspicious = _colours(path) != [1.0]
+            else:
+                suspicious = _is_black_and_white(path) if kind in _LOSSY else _is_flat(path, kind)
+        elif detailed and pattern != compared and looked_at[pattern] < _LOOKED_AT:
+            looked_at[pattern] += 1
+            suspicious = _is_flat(path, kind)
+        else:
+            suspicious = path in small and mode in _COLOUR and 1 < len(_colours(path)) <= _FEW
+        found += [path] if suspicious else []
+    if found:
+        way_out = "move masks out of the folder of frames; if it is a frame, save it in colour"
+        raise DataError(f"{found[0]}: looks like a mask among the frames ({len(found)} of {len(frames)} files); {way_out}")
+
+
+def _usual(values: list[str]) -> str | None:
+    """The value of more than half of the frames."""
+    value, count = collections.Counter(values).most_common(1)[0]
+    return value if 2 * count > len(values) else None
+
+
+def _pattern(path: Path) -> str:
+    """The name without suffix, with the same sign for every number."""
+    return re.sub(r"\d+", "#", same_name(path.stem).casefold())
+
+
+def _small_files(paths: list[Path]) -> set[Path]:
+    """The files that are far smaller than most."""
+    sizes = {path: path.stat().st_size for path in paths}
+    return {path for path, size in sizes.items() if _SMALL * size < statistics.median(sizes.values())} if sizes else set()
+
+
+def _is_flat(path: Path, kind: str) -> bool:
+    if kind in _LOSSY:
+        return _is_flat_if_rounded(path)
+    shares = _colours(path)
+    return len(shares) > 1 and sum(shares[:_FEW]) >= _MOST
+
+
+def _colours(path: Path) -> list[float]:
+    """The part of the image that each colour has, the largest first; of no colour if there are too many."""
+    with open_image(path) as image:
+        if image.mode not in (*_INDEXED, *_GREY, *_COLOUR):
+            return []
+        counts = sorted((count for count, _ in image.getcolors(_COUNTED) or ()), reverse=True)
+        return [count / (image.width * image.height) for count in counts]
+
+
+def _is_flat_if_rounded(path: Path) -> bool:
+    """Whether few colours, not all alike, cover most of an image, values that are close to each other taken for one."""
+    with open_image(path) as image:
+        rounded = (np.asarray(image.convert("RGB")).astype(np.uint32) + _ROUNDED // 2) // _ROUNDED
+    counts = np.bincount((rounded @ np.array([1 << 10, 1 << 5, 1], np.uint32)).ravel())
+    common = np.argsort(counts)[::-1][:_FEW]
+    shares = counts[common] / counts.sum()
+    large = common[shares >= _LARGE]
+    channels = np.stack([large >> 10, large >> 5 & 31, large & 31])
+    return bool(shares.sum() >= _MOST and np.ptp(channels, axis=1).max(initial=0) >= _CONTRAST)
+
+
+def _is_black_and_white(path: Path) -> bool:
+    with open_image(path) as image:
+        counts = np.array(image.convert("L").histogram()) / (image.width * image.height)
+    black, white = counts[:_ENDS].sum(), counts[-_ENDS:].sum()
+    return bool(min(black, white) >= _END_PART and black + white >= _MOST)

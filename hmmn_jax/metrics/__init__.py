@@ -1,0 +1,1 @@
+"""Figures that masks get: arrays in, figures out."""

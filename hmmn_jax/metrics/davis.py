@@ -1,0 +1,197 @@
+"""J and F of sequences in memory, and their means, recalls and decays over objects, as the DAVIS benchmark reports them."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64, UInt8
+
+from hmmn_jax.errors import DataError
+from hmmn_jax.io.images import VOID, settle_ids
+from hmmn_jax.metrics.jf import frame_scores
+
+# Index, name, predicted ids, annotated ids, and what to call the prediction in errors.
+ScoredFrame = tuple[int, str, np.ndarray, np.ndarray, str]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Of J or F over time: the mean, the share of frames above 0.5, and the loss from the first quarter to the last."""
+
+    mean: float
+    recall: float
+    decay: float
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Which objects and frames of a video count.
+
+    Attributes:
+        annotated: False is DAVIS's rule: the objects are ids 1 to the greatest of the first annotation, those included that
+            are not in it; all frames count but the first and the last. True, for videos of one's own: the objects are the
+            ids that the annotations hold, and each counts on the annotated frames after its first.
+        single_object: all ids are one object, as in DAVIS-2016.
+        mask_values: what grey predictions hold, see `read_ids`.
+    """
+
+    annotated: bool = False
+    single_object: bool = False
+    mask_values: str = ""
+
+
+@dataclass(frozen=True)
+class SequenceScores:
+    """J and F, in [0, 1], of the objects of a sequence on its scored frames.
+
+    Attributes:
+        name: of the sequence.
+        frame_names: of the scored frames.
+        j: J of each object on each frame; NaN on frames on which the object is not scored.
+        f: F, likewise.
+        ids: of the objects; by default 1, 2, ...
+        indices: of the scored frames in the video, in order; by default 1, 2, ...
+    """
+
+    name: str
+    frame_names: tuple[str, ...]
+    j: Float64[np.ndarray, "o t"]
+    f: Float64[np.ndarray, "o t"]
+    ids: tuple[int, ...] = ()
+    indices: tuple[int, ...] = ()
+
+    def __post_init__(self):
+        object.__setattr__(self, "ids", self.ids or tuple(range(1, len(self.j) + 1)))
+        object.__setattr__(self, "indices", self.indices or tuple(range(1, len(self.frame_names) + 1)))
+
+    def of_object(self, object_id: int) -> "SequenceScores":
+        """Gives the scores of one object alone, on the frames on which it is scored."""
+        row = self.ids.index(object_id)
+        scored = np.flatnonzero(~np.isnan(self.j[row]))
+        names, indices = (tuple(values[t] for t in scored) for values in (self.frame_names, self.indices))
+        return SequenceScores(self.name, names, self.j[[row]][:, scored], self.f[[row]][:, scored], (object_id,), indices)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """J and F of a number of objects, every object counting the same."""
+
+    objects: int
+    j: Statistics
+    f: Statistics
+
+    @property
+    def jf_mean(self) -> float:
+        """J&F, the mean of the two means."""
+        return (self.j.mean + self.f.mean) / 2
+
+
+def score_sequence(
+    pred: UInt8[np.ndarray, "t1 h1 w1"], truth: UInt8[np.ndarray, "t h w"], single_object: bool = False, name: str = "sequence"
+) -> SequenceScores:
+    """Scores predicted ids against annotated ones, both of all frames of a sequence.
+
+    The first and the last frame are not scored. The objects are 1 to the greatest id of `truth[0]`, those included that are
+    not in it; 255 is void, which counts as background in both. `single_object` is the protocol of DAVIS-2016: all ids are one
+    object, and so is 255 alone. Raises DataError for arrays of different shapes, fewer than three frames, no object in
+    `truth[0]`, or a predicted id beyond its objects.
+    """
+    if pred.shape != truth.shape:
+        raise DataError(f"{name}: predicted masks {pred.shape} for annotated ones {truth.shape}; give one for every frame")
+    scored = scored_frames(len(truth), name)
+    frames = ((f"{t:05d}", pred[t], truth[t], f"{name}, frame {t}") for t in scored)
+    return score_frames(truth[0], frames, single_object, name)
+
+
+def score_frames(
+    first: UInt8[np.ndarray, "h w"], frames: Iterable[tuple[str, np.ndarray, np.ndarray, str]], single_object: bool, name: str
+) -> SequenceScores:
+    """Scores frames as they come; see `score_sequence`.
+
+    Args:
+        first: the annotation of the sequence's first frame, which says what objects there are.
+        frames: name, predicted ids, annotated ids, and what to call the prediction in errors, of every frame to score.
+        single_object: as for `score_sequence`.
+        name: of the sequence.
+    """
+    if not (objects := int(scored_ids(first, single_object).max(initial=0))):
+        raise DataError(f"{name}: no object in the first annotation (255 is void unless single_object); nothing to score")
+    names, j, f = [], [], []
+    for frame_name, pred, truth, source in frames:
+        # A prediction has no void: of one object every value but 0 is the object.
+        pred = (pred > 0).astype(np.uint8) if single_object else scored_ids(pred, False)
+        truth = scored_ids(truth, single_object)
+        if (greatest := int(pred.max(initial=0))) > objects:
+            raise DataError(f"{source}: the id {greatest}; the first annotation has ids up to {objects}: keep the ids given")
+        frame_j, frame_f = frame_scores(pred, truth, objects)
+        names.append(frame_name)
+        j.append(frame_j)
+        f.append(frame_f)
+    return SequenceScores(name, tuple(names), np.stack(j, axis=1), np.stack(f, axis=1))
+
+
+def score_annotated(
+    frames: Iterable[ScoredFrame], first: Mapping[int, int], name: str, others: Collection[int] = ()
+) -> SequenceScores:
+    """Scores the annotated frames of a video of one's own as they come; see `Rule`.
+
+    Args:
+        frames: index, name, predicted ids, annotated ids, and what to call the prediction in errors, of every annotated
+            frame that comes after the first one of some object.
+        first: by id of each object the index of its first annotated frame, which is not scored.
+        name: of the video.
+        others: ids of objects that cannot be scored, but may be predicted.
+
+    Raises:
+        DataError: a predicted id is not among the objects.
+    """
+    ids = sorted(first)
+    table = np.zeros(256, np.uint8)
+    table[ids] = np.arange(1, len(ids) + 1)
+    names, indices, j, f = [], [], [], []
+    for index, frame_name, pred, truth, source in frames:
+        if len(unknown := np.setdiff1d(pred, [0, *ids, *others])):
+            known = ", ".join(map(str, sorted({*ids, *others})))
+            raise DataError(f"{source}: the id {unknown[0]}; the annotations have {known}: keep the ids given")
+        counts = np.array([index > first[i] for i in ids])
+        frame_j, frame_f = frame_scores(table[pred], table[truth], len(ids))
+        names.append(frame_name)
+        indices.append(index)
+        j.append(np.where(counts, frame_j, np.nan))
+        f.append(np.where(counts, frame_f, np.nan))
+    return SequenceScores(name, tuple(names), np.stack(j, axis=1), np.stack(f, axis=1), tuple(ids), tuple(indices))
+
+
+def scored_frames(length: int, name: str) -> range:
+    """Gives the frames of a sequence that are scored: all but the first and the last. Raises DataError if none is left."""
+    if length < 3:
+        raise DataError(f"{name}: {length} frames, of which the first and the last are not scored; give three or more")
+    return range(1, length - 1)
+
+
+def statistics(values: Float64[np.ndarray, " t"]) -> Statistics:
+    """Gives mean, recall and decay of J or F over the scored frames of one object, at least one; NaN is not scored."""
+    values = values[~np.isnan(values)]
+    edges = np.round(np.linspace(1, len(values), 5) + 1e-10).astype(int) - 1
+    first, last = values[edges[0] : edges[1] + 1], values[edges[3] : edges[4] + 1]  # neighbours share a frame
+    return Statistics(float(values.mean()), float((values > 0.5).mean()), float(first.mean() - last.mean()))
+
+
+def summarize(sequences: Iterable[SequenceScores]) -> Summary:
+    """Averages over all objects of the sequences: of a benchmark, or of a single one."""
+    j, f = [], []
+    for sequence in sequences:
+        j += [statistics(values) for values in sequence.j]
+        f += [statistics(values) for values in sequence.f]
+    return Summary(len(j), _mean(j), _mean(f))
+
+
+def _mean(objects: list[Statistics]) -> Statistics:
+    return Statistics(*np.mean([(s.mean, s.recall, s.decay) for s in objects], axis=0).tolist())
+
+
+def scored_ids(ids: UInt8[np.ndarray, "h w"], single_object: bool) -> UInt8[np.ndarray, "h w"]:
+    """Gives the ids as they are scored: void is background; if `single_object`, all ids are one object, and so is 255 alone."""
+    if single_object:
+        return (settle_ids(ids) > 0).astype(np.uint8)
+    return np.where(ids == VOID, np.uint8(0), ids)

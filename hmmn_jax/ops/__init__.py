@@ -1,0 +1,1 @@
+"""Arrays in, arrays out, no parameters: convolution, resizing, pooling, the precision policy."""

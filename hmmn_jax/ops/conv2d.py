@@ -1,0 +1,60 @@
+"""Cross-correlation with PyTorch's geometry, by the algorithm that was measured to be fastest for its sizes."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from hmmn_jax.ops.convolution import convolve
+from hmmn_jax.ops.precision import at_least_float32
+from hmmn_jax.ops.winograd import winograd_conv3x3
+
+FEW_CHANNELS = 4  # most outputs for which a direct convolution was measured to be wasteful
+
+
+WINOGRAD_CHANNELS = 64  # fewest channels, in and out, with which Winograd was measured to win
+
+
+KERNELS_PER_CELL = 400  # with more, transforming kernels was measured to cost more than it saves
+
+
+def conv2d(
+    x: Float[Array, "b h w c"], kernel: Float[Array, "k k c o"], stride: int = 1, winograd: bool = False
+) -> Float[Array, "b h2 w2 o"]:
+    """Cross-correlation with k // 2 zeros on every side ('SAME' would pad a strided layer otherwise than PyTorch).
+
+    `winograd` allows Winograd's algorithm where it was measured to be faster.
+    """
+    size, _, inputs, outputs = kernel.shape
+    if outputs <= FEW_CHANNELS and stride == 1:
+        return _conv_few_outputs(x, kernel)
+    few_kernels = inputs * outputs <= KERNELS_PER_CELL * x[..., 0].size
+    if winograd and size == 3 and stride == 1 and min(inputs, outputs) >= WINOGRAD_CHANNELS and few_kernels:
+        return winograd_conv3x3(x, kernel)
+    if x.dtype == jnp.float64:
+        return _conv_by_rows(x, kernel, stride)
+    return convolve(x, kernel, stride)
+
+
+def _conv_by_rows(x: Float[Array, "b h w c"], kernel: Float[Array, "k k c o"], stride: int) -> Float[Array, "b h2 w2 o"]:
+    """A sum of matrix products, one for each row of the kernel: XLA's float64 convolution takes ten times as long on a CPU."""
+    size = kernel.shape[0]
+    h, w = (-(-side // stride) for side in x.shape[1:3])
+    x = jnp.pad(x, ((0, 0), (size // 2, size // 2), (size // 2, size // 2), (0, 0)))
+    x = jnp.concatenate([x[:, :, j : j + (w - 1) * stride + 1 : stride] for j in range(size)], axis=3)
+    rows = (x[:, i : i + (h - 1) * stride + 1 : stride] for i in range(size))
+    return sum(jnp.tensordot(row, taps.reshape(-1, taps.shape[-1]), 1) for row, taps in zip(rows, kernel, strict=True))
+
+
+def _conv_few_outputs(x: Float[Array, "b h w c"], kernel: Float[Array, "k k c o"]) -> Float[Array, "b h w o"]:
+    """Each tap's matrix product first, all in one, then the sum of the shifted taps, which are narrow.
+
+    Taps are added up in at least float32, as a convolution does inside.
+    """
+    size, _, inputs, outputs = kernel.shape
+    by_tap = kernel.transpose(2, 0, 1, 3).reshape(inputs, -1)
+    taps = jnp.tensordot(x, by_tap, 1, preferred_element_type=at_least_float32(x, kernel))
+    padding = size // 2
+    taps = jnp.pad(taps, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    h, w = x.shape[1:3]
+    shifts = [(i, j) for i in range(size) for j in range(size)]
+    total = sum(taps[:, i : i + h, j : j + w, k * outputs : (k + 1) * outputs] for k, (i, j) in enumerate(shifts))
+    return total.astype(jnp.result_type(x, kernel))

@@ -1,0 +1,96 @@
+"""Convolution and broadcast with gradients that suit a CPU as well.
+
+On a CPU, XLA states two gradients badly: that of a convolution's kernel, and that of what is the same at all pixels. There
+they are matrix products; everywhere else they are XLA's own.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from hmmn_jax.ops.precision import exact_einsum
+
+BAND_BYTES = 4 * 2**20  # of a convolution's input and output gone through at once: about what a CPU's cache holds
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def convolve(x: Float[Array, "b h w c"], kernel: Float[Array, "k k c o"], stride: int) -> Float[Array, "b h2 w2 o"]:
+    """Cross-correlation with k // 2 zeros on every side."""
+    size = kernel.shape[0]
+    if size == 1:  # a matrix product, which XLA runs a little faster as such
+        return jnp.tensordot(x[:, ::stride, ::stride], kernel[0, 0], 1)
+    padding = size // 2
+    return jax.lax.conv_general_dilated(
+        x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def _convolve_forward(x, kernel, stride):
+    return convolve(x, kernel, stride), (x, kernel)
+
+
+def _convolve_backward(stride, inputs, gradient):
+    def by_xla(x, kernel, gradient):
+        return jax.vjp(functools.partial(convolve.fun, stride=stride), x, kernel)[1](gradient)
+
+    def on_cpu(x, kernel, gradient):
+        return by_xla(x, kernel, gradient)[0], kernel_gradient(x, gradient, kernel.shape[0], stride).astype(kernel.dtype)
+
+    return jax.lax.platform_dependent(*inputs, gradient, cpu=on_cpu, default=by_xla)
+
+
+convolve.defvjp(_convolve_forward, _convolve_backward)
+
+
+def kernel_gradient(
+    x: Float[Array, "b h w c"], gradient: Float[Array, "b h2 w2 o"], size: int, stride: int
+) -> Float[Array, "k k c o"]:
+    """The gradient to the kernel of `convolve`, as a matrix product for each tap; at least float32.
+
+    XLA turns it into a convolution with a kernel as large as the map, after transposing both: half as fast or worse.
+    """
+    b, h, w, c = gradient.shape[0], *gradient.shape[1:3], x.shape[-1]
+    x = jnp.pad(x, ((0, 0), (size // 2, size // 2), (size // 2, size // 2), (0, 0)))
+    most = max(1, BAND_BYTES // (x[0, 0].size * stride + gradient[0, 0].size) // x.dtype.itemsize)
+    rows = next(rows for rows in range(min(most, h), 0, -1) if h % rows == 0)
+
+    def band(index, total):
+        image, top = jnp.divmod(index, h // rows)
+        reach = (rows - 1) * stride + size
+        part = jax.lax.dynamic_slice(x, (image, top * rows * stride, 0, 0), (1, reach, x.shape[2], c))[0]
+        g = jax.lax.dynamic_slice(gradient, (image, top * rows, 0, 0), (1, rows, *gradient.shape[2:]))[0]
+        g = _keep_layout(g.reshape(rows * w, -1))
+
+        def tap(index):
+            reach = (rows - 1) * stride + 1, (w - 1) * stride + 1, c
+            tap = jax.lax.dynamic_slice(part, (index // size, index % size, 0), reach)[::stride, ::stride]
+            return exact_einsum("nc,no->co", _keep_layout(tap.reshape(rows * w, c)), g)
+
+        return total + jax.lax.map(tap, jnp.arange(size * size))
+
+    zeros = jnp.zeros((size * size, c, gradient.shape[-1]), exact_einsum("c,o->co", x[0, 0, 0], gradient[0, 0, 0]).dtype)
+    return jax.lax.fori_loop(0, b * (h // rows), band, zeros).reshape(size, size, c, -1)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def at_all_pixels(values: Float[Array, " c"], shape: tuple[int, ...]) -> Float[Array, "b h w c"]:
+    """Values of channels, broadcast to the shape of a map."""
+    return jnp.broadcast_to(values, shape)
+
+
+def _at_all_pixels_backward(shape, _, gradient):
+    def on_cpu(gradient):  # XLA's sum over rows walks down the columns
+        rows = _keep_layout(gradient.reshape(-1, shape[-1]))
+        return exact_einsum("n,nc->c", jnp.ones(len(rows), gradient.dtype), rows).astype(gradient.dtype)
+
+    return (jax.lax.platform_dependent(gradient, cpu=on_cpu, default=lambda gradient: gradient.sum((0, 1, 2))),)
+
+
+at_all_pixels.defvjp(lambda values, shape: (at_all_pixels(values, shape), None), _at_all_pixels_backward)
+
+
+def _keep_layout(rows: jax.Array) -> jax.Array:
+    """Keeps XLA from writing the operand of a matrix product column by column, which takes longer than the product."""
+    return jax.lax.optimization_barrier(rows)

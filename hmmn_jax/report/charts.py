@@ -1,0 +1,95 @@
+"""Charts of scores as HTML and inline SVG, which any browser shows without scripts. Names are escaped here.
+
+Lines are drawn in a square that the browser stretches, and texts are HTML beside it: letters keep their size on a phone.
+"""
+
+from collections.abc import Callable
+from html import escape
+
+import numpy as np
+from jaxtyping import Float64
+
+from hmmn_jax.io.pictures import bright_palette
+from hmmn_jax.metrics.davis import SequenceScores, Summary, summarize
+
+MAX_POINTS = 300  # of a line; longer ones keep the lowest and the highest of each stretch
+
+
+def sequence_bars(rows: list[tuple[SequenceScores, Summary]], mean: float, link: Callable[[int], str]) -> str:
+    """A bar of J and one of F for each sequence, in the order given; dots are J&F of single objects, the line is the mean."""
+    items = []
+    for i, (scores, row) in enumerate(rows):
+        name = escape(scores.name)
+        dots = ""
+        if row.objects > 1:
+            each = [(k, summarize([scores.of_object(k)]).jf_mean) for k in scores.ids]
+            dots = "".join(
+                f'<i class="dot" style="left:{percent(jf)}" title="object {k}: J&amp;F {jf:.3f}"></i>' for k, jf in each
+            )
+        items.append(
+            f'<li><a href="#{link(i)}" title="{name}: J&amp;F {row.jf_mean:.3f}, J {row.j.mean:.3f}, F {row.f.mean:.3f}">'
+            f'<span class="name">{name}</span><span class="track" aria-hidden="true">'
+            f'<i class="bar j" style="width:{percent(row.j.mean)}"></i>'
+            f'<i class="bar f" style="width:{percent(row.f.mean)}"></i>{dots}</span><b class="jf">{row.jf_mean:.3f}</b>'
+            f'<span class="two"><span class="tj">J {row.j.mean:.3f}</span> <span class="tf">F {row.f.mean:.3f}</span></span>'
+            "</a></li>"
+        )
+    axis = '<div class="axis" aria-hidden="true"><span><i>0</i><i>0.25</i><i>0.5</i><i>0.75</i><i>1</i></span></div>'
+    return f'<div class="bars" style="--mean:{percent(mean)}">{axis}<ol>{"".join(items)}</ol></div>'
+
+
+def time_chart(scores: SequenceScores, object_id: int, pins: dict[int, int]) -> str:
+    """J and F of one object over its scored frames; `pins` gives by index of a frame the number shown above it."""
+    one = scores.of_object(object_id)
+    pins = {one.indices.index(t): number for t, number in pins.items() if t in one.indices}
+    row = summarize([one])
+    lowest = int(np.argmin(one.j[0] + one.f[0]))
+    said = (
+        f"{scores.name}, object {object_id}: J and F of {len(one.frame_names)} frames. J mean {row.j.mean:.3f}, F mean "
+        f"{row.f.mean:.3f}; lowest at frame {one.frame_names[lowest]}, J {one.j[0, lowest]:.3f}, F {one.f[0, lowest]:.3f}."
+    )
+    last = max(len(one.frame_names) - 1, 1)
+    marks = "".join(f"M{1000 * t / last:.1f} 0V100" for t in pins)
+    j, f = _line(one.j[0]), _line(one.f[0])
+    places = sorted({0, (len(one.frame_names) - 1) // 2, len(one.frame_names) - 1})
+    labels = "".join(f"<i>{escape(one.frame_names[t])}</i>" for t in places)
+    colour = "#" + bytes(bright_palette()[object_id].tolist()).hex()
+    return (
+        f'<figure class="chart"><figcaption><i class="swatch" style="background:{colour}"></i>object {object_id}'
+        f'<span class="figures"><span class="tj">J {row.j.mean:.3f}</span> <span class="tf">F {row.f.mean:.3f}</span></span>'
+        '</figcaption><div class="plot"><div class="ys" aria-hidden="true"><i>1</i><i>0.5</i><i>0</i></div><div class="area">'
+        f'<svg viewBox="0 0 1000 100" preserveAspectRatio="none" role="img"><title>{escape(said)}</title>'
+        f'<path class="grid" d="M0 0H1000M0 25H1000M0 50H1000M0 75H1000M0 100H1000"/><path class="mark" d="{marks}"/>'
+        f'<path class="fill" d="{j}V100H0Z"/><path class="f" d="{f}"/><path class="j" d="{j}"/></svg>'
+        + "".join(f'<b class="pin" style="left:{100 * t / last:.1f}%">{number}</b>' for t, number in pins.items())
+        + f'</div></div><div class="xs" aria-hidden="true">{labels}</div></figure>'
+    )
+
+
+def gauge(value: float, marks: dict[str, float]) -> str:
+    """A track from 0 to 1, filled up to `value`, with a tick at each of the marks."""
+    ticks = "".join(
+        f'<i class="tick" style="left:{percent(mark)}" title="{escape(label)}: {mark:.3f}"></i>'
+        for label, mark in marks.items()
+    )
+    return f'<div class="gauge" aria-hidden="true"><i class="level" style="width:{percent(value)}"></i>{ticks}</div>'
+
+
+def percent(value: float) -> str:
+    """A share of 1 as CSS writes it, at most all of it."""
+    return f"{100 * min(max(value, 0.0), 1.0):.1f}%"
+
+
+def _line(values: Float64[np.ndarray, " t"]) -> str:
+    """The path of a line over 1000 by 100 units, of which y points down."""
+    last = max(len(values) - 1, 1)
+    if len(values) > MAX_POINTS:
+        stretches = np.array_split(np.arange(len(values)), MAX_POINTS // 2)
+        kept = {stretch[pick(values[stretch])] for stretch in stretches for pick in (np.argmin, np.argmax)}
+        kept |= {0, last}
+    else:
+        kept = range(len(values))
+    points = [(1000 * t / last, 100 - 100 * values[t]) for t in sorted(kept)]
+    if len(points) == 1:
+        points.append((1000.0, points[0][1]))
+    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)

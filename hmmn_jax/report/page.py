@@ -1,0 +1,287 @@
+"""The report of an evaluation: one HTML page that needs no server, network or script, and shows where a model fails.
+
+`report.html` beside this file is its frame and its style. Whatever comes from outside, such as names, is escaped.
+"""
+
+import datetime
+import importlib.resources
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+import hmmn_jax
+from hmmn_jax.errors import DataError
+from hmmn_jax.evaluation.clips import Clip
+from hmmn_jax.evaluation.predict import Cost
+from hmmn_jax.evaluation.score_files import REPORT
+from hmmn_jax.io.files import atomic_path
+from hmmn_jax.metrics.davis import Rule, SequenceScores, Statistics, summarize
+from hmmn_jax.report.charts import gauge, sequence_bars, time_chart
+from hmmn_jax.report.stills import Still, film_strip, frame_quality, spread_frames, telling_frames
+
+WORST, BEST = 20, 3  # sequences with pictures
+MAX_CHARTS = 12  # objects with a chart in one sequence, the worst ones
+MAX_ALL_CHARTS = 600  # in the page
+OWN_RULE = (
+    "Not comparable to DAVIS: every object of the annotations counts, on the annotated frames after its first, the last frame "
+    "of the video included."
+)
+
+
+def write_report(
+    folder: Path,
+    clips: Sequence[Clip],
+    masks: Path,
+    about: Mapping[str, Any],
+    scores: Sequence[SequenceScores] = (),
+    rule: Rule | None = None,
+    cost: Cost | None = None,
+    paper: Mapping[str, Any] | None = None,
+    missing: Mapping[str, str] | None = None,
+) -> None:
+    """Writes `folder/report.html`, whole or not at all.
+
+    Args:
+        folder: of the run.
+        clips: what was segmented.
+        masks: the folder of the masks SEQUENCE/FRAME.png that are shown.
+        about: what was done, by name; an entry `config` is taken apart into settings.
+        scores: of the clips that have some, in any order; the others are shown in pictures.
+        rule: how `scores` were made, and so how masks are shown.
+        cost: what segmenting took; None if it was not done in this run.
+        paper: what the paper says of this benchmark: `benchmark`, its name; `sequences`, their number; `figures`, J&F and the
+            like by name, in [0, 1]; perhaps `seconds_per_frame`. None or empty if it says nothing.
+        missing: by name of the videos that failed or are not scored the reason.
+
+    Raises DataError where the page cannot be written. A frame or mask that cannot be read is named in its place.
+    """
+    paper, rule, missing = paper or {}, rule or Rule(), missing or {}
+    scored = {s.name for s in scores}
+    unscored = [clip for clip in clips if clip.name not in scored]
+    if not scores:
+        sections = []
+        facts = [_count(len(clips), "sequence")]
+    else:
+        rows = sorted(((s, summarize([s])) for s in scores), key=lambda row: row[1].jf_mean)
+        everything = summarize(scores)
+        dots = "Dots: J&F of single objects. " if any(row.objects > 1 for _, row in rows) else ""
+        bars = sequence_bars(rows, everything.jf_mean, _anchor)
+        sections = [
+            _section("Sequences, the worst first", bars, _legend(dots + "The line is the mean over all objects.", "")),
+            _details([s for s, _ in rows], {clip.name: clip for clip in clips}, masks, rule.single_object),
+        ]
+        frames = sum(len(s.frame_names) for s in scores)
+        facts = [_count(len(scores), "sequence"), _count(everything.objects, "object"), _count(frames, "scored frame")]
+    if missing:
+        sections.append(_section("Not scored, or failed", _entries(missing)))
+    if unscored:
+        sections.append(_pictures(unscored, masks, rule.single_object))
+    title = paper.get("benchmark") or (clips[0].name if len(clips) == 1 else "Evaluation")
+    page = Template(importlib.resources.files(__package__).joinpath("report.html").read_text(encoding="utf-8")).substitute(
+        title=escape(title),
+        facts="".join(
+            f"<span>{escape(fact)}</span>" for fact in [*facts, f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC"]
+        ),
+        headline=_headline(scores, paper, rule) + _speed(cost, paper),
+        body="".join(sections),
+        settings=_settings(about),
+        version=escape(hmmn_jax.__version__),
+    )
+    with atomic_path(folder / REPORT) as temporary:
+        temporary.write_bytes(page.encode("utf-8", "replace"))  # a file's name may hold bytes that are no text
+
+
+def _headline(scores: Sequence[SequenceScores], paper: Mapping[str, Any], rule: Rule) -> str:
+    """J&F beside the paper's, and the means, recalls and decays."""
+    published = dict(paper.get("figures") or {})
+    if not scores:
+        figures = _entries({label: f"{value:.3f}" for label, value in published.items()})
+        return _card("In the paper", figures, "This run was not scored here.") if published else ""
+    everything = summarize(scores)
+    ours = {"J&F": everything.jf_mean, "J": everything.j.mean, "F": everything.f.mean}
+    note = OWN_RULE if rule.annotated else ""
+    if published and (total := paper.get("sequences")) and len(scores) != total:
+        note = f"The paper's are means over {total} sequences, of which this run has {len(scores)}: not the same measurement."
+    marks = {label: mark for label, mark in published.items() if label.startswith("J&F")}
+    listed = _paper_list(published, ours if not note else {})
+    main = f'<p class="big">{everything.jf_mean:.3f}</p>{gauge(everything.jf_mean, marks)}{listed}'
+    table = _statistics({"J": everything.j, "F": everything.f}, published)
+    meaning = "J: overlap of the masks. F: accuracy of their borders. Recall: frames above 0.5. Decay: first quarter less last."
+    return _card("J&F, mean over objects", main, note) + _card("Region and border", table, meaning)
+
+
+def _statistics(rows: Mapping[str, Statistics], published: Mapping[str, float]) -> str:
+    heads = ["mean", "recall", "decay", *(["paper"] if rows.keys() & published.keys() else [])]
+    lines = []
+    for name, row in rows.items():
+        cells = [f"{value:.3f}" for value in (row.mean, row.recall, row.decay)]
+        if len(heads) == 4:
+            cells.append(f"{published[name]:.3f}" if name in published else "")
+        head = f'<th scope="row" class="t{name.lower()}">{name}</th>'
+        lines.append(f"<tr>{head}{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
+    head = "".join(f'<th scope="col">{head}</th>' for head in heads)
+    return f'<table class="stats"><thead><tr><td></td>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
+
+
+def _paper_list(published: Mapping[str, float], ours: Mapping[str, float]) -> str:
+    """The paper's figures, with the difference to ours where both are the same measurement."""
+    items = []
+    for label, value in published.items():
+        difference = f' <span class="muted">this run {ours[label] - value:+.3f}</span>' if label in ours else ""
+        items.append(f"<li><i></i>paper, {escape(label)} <b>{value:.3f}</b>{difference}</li>")
+    return f'<ul class="paper">{"".join(items)}</ul>' if items else ""
+
+
+def _speed(cost: Cost | None, paper: Mapping[str, Any]) -> str:
+    if cost is None or not cost.frames:  # an earlier run may have done it all
+        return ""
+    devices = jax.local_devices()
+    device = devices[0]
+    entries = {
+        "seconds a frame": f"{cost.seconds / cost.frames:.3f}",
+        "frames a second": f"{cost.frames_per_second:.2f}",
+        "frames": f"{cost.frames}",
+        "compilation, apart": f"{cost.compile_seconds:.1f} s",
+        "peak memory": f"{cost.peak_megabytes:.0f} MB",
+        "device": f"{os.cpu_count()} CPU cores" if device.platform == "cpu" else f"{len(devices)} x {device.device_kind}",
+    }
+    if cost.peak_device_megabytes is not None:
+        entries["peak memory of a device"] = f"{cost.peak_device_megabytes:.0f} MB"
+    seconds = paper.get("seconds_per_frame")
+    note = f"Paper: {seconds:.2f} s a frame, on a GPU it does not name." if seconds else ""
+    return _card("Speed and memory", _entries(entries), note)
+
+
+def _details(scores: Sequence[SequenceScores], clips: Mapping[str, Clip], masks: Path, single_object: bool) -> str:
+    """For every sequence, the worst first: J and F over time, and for the worst and the best what they look like."""
+    cards, room = [], MAX_ALL_CHARTS
+    pictured = {i for i in range(len(scores)) if i < WORST or i >= len(scores) - BEST}
+    for i, s in enumerate(tqdm(scores, unit="sequence", desc="report")):
+        row = summarize([s])
+        chosen = telling_frames(s) if i in pictured else {}
+        stills, unreadable = _stills(clips[s.name], masks, chosen, single_object)
+        pins = {still.index: number for number, still in enumerate(stills, 1) if still.index > 0}
+        worst = sorted(s.ids, key=lambda k: summarize([s.of_object(k)]).jf_mean)[: min(MAX_CHARTS, room)]
+        room -= len(worst)
+        charts = "".join(time_chart(s, k, pins) for k in sorted(worst))
+        left_out = row.objects - len(worst)
+        note = _note(f"{_count(left_out, 'better object')} without a chart") if left_out else ""
+        note += _note(unreadable)
+        heading = (
+            f'<h3>{escape(s.name)}</h3><p class="figures"><b>J&amp;F {row.jf_mean:.3f}</b> <span class="tj">J {row.j.mean:.3f}'
+            f'</span> <span class="tf">F {row.f.mean:.3f}</span> <span class="muted">{_count(row.objects, "object")}, '
+            f"{_count(len(s.frame_names), 'frame')}</span></p>"
+        )
+        strip = _strip(s.name, stills, s)
+        cards.append(
+            f'<article class="sequence" id="{_anchor(i)}"><header>{heading}</header>{strip}'
+            f'<div class="charts{" one" if row.objects == 1 else ""}">{charts}</div>{note}</article>'
+        )
+    few = f"Pictures of the {WORST} worst and the {BEST} best sequences. " if len(pictured) < len(scores) else ""
+    explained = f"{few}Filled: the masks scored here, in the colours of their ids. White outline: the annotation."
+    return _section("J and F over time, and what it looks like", "".join(cards), _legend(explained, "dashed"))
+
+
+def _pictures(clips: Sequence[Clip], masks: Path, single_object: bool) -> str:
+    """Pictures of frames spread over each video, of which there are no scores."""
+    cards = []
+    shown = clips[: WORST + BEST]
+    for clip in tqdm(shown, unit="sequence", desc="report"):
+        stills, unreadable = _stills(clip, masks, spread_frames(clip, masks), single_object)
+        body = _strip(clip.name, stills) or _note(unreadable or "no masks were written")
+        cards.append(f'<article class="sequence"><header><h3>{escape(clip.name)}</h3></header>{body}</article>')
+    outlines = "White outline: an annotation."
+    few = f" The first {len(shown)} of {len(clips)} sequences." if len(shown) < len(clips) else ""
+    return _section(
+        "What it looks like", "".join(cards), f"<p>Masks in the colours of their ids; not scored. {outlines}{few}</p>"
+    )
+
+
+def _stills(clip: Clip, masks: Path, chosen: dict[int, str], single_object: bool) -> tuple[list[Still], str]:
+    """The pictures of a video, or why there are none."""
+    try:
+        return film_strip(clip, masks, chosen, single_object), ""
+    except DataError as error:
+        return [], f"no pictures: {error}"
+
+
+def _strip(name: str, stills: list[Still], scores: SequenceScores | None = None) -> str:
+    figures = []
+    for number, still in enumerate(stills, 1):
+        caption = f"<span><b>{number}</b> {escape(still.label)}</span>" if scores is not None else ""
+        jf = ""
+        if scores is not None and still.index > 0:
+            jf = f"J&F {frame_quality(scores)[scores.indices.index(still.index)]:.3f}"
+        text = escape(f"{name}, frame {still.frame_name} {still.label} {jf}".strip())
+        figures.append(
+            f'<figure><img src="{still.uri}" width="{still.width}" height="{still.height}" alt="{text}">'
+            f"<figcaption>{caption}{f'<span>{escape(jf)}</span>' if jf else ''}"
+            f'<span class="muted">frame {escape(still.frame_name)}</span></figcaption></figure>'
+        )
+    if not figures:
+        return ""
+    label = f"frames of {escape(name)}"
+    return f'<div class="strip" role="group" tabindex="0" aria-label="{label}">{"".join(figures)}</div>'
+
+
+def _settings(about: Mapping[str, Any]) -> str:
+    config = {k: v for k, v in dict(about.get("config") or {}).items() if k != "paper"}
+    done = {k: v for k, v in about.items() if k != "config" and v is not None}
+    versions = {
+        "hmmn_jax": hmmn_jax.__version__,
+        "jax": jax.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+    cards = {"What was done": done, "Settings": _flat(config), "Versions": versions}
+    return "".join(_card(heading, _entries(entries)) for heading, entries in cards.items() if entries)
+
+
+def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _entries(entries: Mapping[str, Any]) -> str:
+    rows = []
+    for key, value in entries.items():
+        text = str(value) if value not in ("", (), []) else "default"
+        css = ' class="long"' if len(text) > 32 else ""
+        rows.append(f"<div{css}><dt>{escape(str(key))}</dt><dd>{escape(text)}</dd></div>")
+    return f"<dl>{''.join(rows)}</dl>"
+
+
+def _section(heading: str, body: str, intro: str = "") -> str:
+    return f"<section><h2>{escape(heading)}</h2>{intro}{body}</section>"
+
+
+def _card(heading: str, body: str, note: str = "") -> str:
+    return f'<div class="card"><h2>{escape(heading)}</h2>{body}{_note(note)}</div>'
+
+
+def _note(text: str) -> str:
+    return f'<p class="note">{escape(text)}</p>' if text else ""
+
+
+def _legend(text: str, css: str) -> str:
+    keys = '<span class="key j">J</span> <span class="key f">F</span>'
+    return f'<p class="legend {css}">{keys} {escape(text)}</p>'
+
+
+def _anchor(place: int) -> str:
+    return f"sequence-{place + 1}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

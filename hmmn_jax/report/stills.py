@@ -1,0 +1,121 @@
+"""Stills for the report: which frames of a sequence tell most, and small pictures of them with masks and annotations."""
+
+import base64
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from hmmn_jax.evaluation.clips import Clip
+from hmmn_jax.io.images import fit_mask, read_ids, settle_ids
+from hmmn_jax.io.pictures import outline, overlay
+from hmmn_jax.io.video import VideoFile
+from hmmn_jax.metrics.davis import SequenceScores, scored_ids
+
+SIDE = 400  # of a still, at most
+STILL_BYTES = 24_000  # of its JPEG, unless even the lowest quality needs more
+GIVEN = "given"
+
+
+@dataclass(frozen=True)
+class Still:
+    """A picture of frame `index`: its name, why it was chosen, and the JPEG as a data URI."""
+
+    index: int
+    frame_name: str
+    label: str
+    uri: str
+    width: int
+    height: int
+
+
+def telling_frames(scores: SequenceScores) -> dict[int, str]:
+    """Chooses frames of a sequence: the given one, the worst, the best, the next worst, and where quality first falls
+    below 0.5. The last two only if they lie well apart from the others. Gives the label of every index, in order of time.
+    """
+    quality = frame_quality(scores)
+    gap = max(1, len(quality) // 10)
+    chosen: dict[int, str] = {}
+
+    def choose(t: int, label: str) -> None:
+        if all(abs(t - other) >= gap for other in chosen):
+            chosen[t] = label
+
+    worst_first = np.argsort(quality, kind="stable").tolist()
+    chosen[worst_first[0]] = "worst"
+    chosen.setdefault(int(quality.argmax()), "best")
+    if (low := np.flatnonzero(quality < 0.5)).size:
+        choose(int(low[0]), "first below 0.5")
+    if (apart := [t for t in worst_first if all(abs(t - other) >= 2 * gap for other in chosen)]) and len(chosen) < 4:
+        choose(apart[0], "also bad" if quality[apart[0]] < 0.5 else "weaker")
+    return {0: GIVEN} | {scores.indices[t]: chosen[t] for t in sorted(chosen)}  # frame 0 is not scored
+
+
+def spread_frames(clip: Clip, masks: Path, count: int = 5) -> dict[int, str]:
+    """Chooses up to `count` frames, spread evenly over those that `masks` has a mask of. Gives indices with empty labels."""
+    names = {path.stem for path in (masks / clip.name).glob("*.png")}
+    if clip.frame_names is None:
+        there = sorted(int(name) for name in names if name.isdecimal())
+    else:
+        there = [i for i, name in enumerate(clip.frame_names) if name in names]
+    return {there[i]: "" for i in np.linspace(0, len(there) - 1, min(count, len(there))).round().astype(int).tolist()}
+
+
+def film_strip(clip: Clip, masks: Path, chosen: dict[int, str], single_object: bool) -> list[Still]:
+    """Makes pictures of the chosen frames: masks as colours, and where there is an annotation its outline in white.
+
+    Of the given frame the annotation itself is the mask. Raises DataError for a file that cannot be read.
+    """
+    stills = []
+    for index, frame in _read_frames(clip, chosen):
+        height, width = frame.shape[:2]
+        name = clip.frame_name(index)
+        truth = None
+        if index in clip.annotations:
+            ids = fit_mask(clip.read_annotation(index), height, width, clip.annotations[index], clip.turned)
+            truth = settle_ids(ids, True) if clip.own and clip.binary else scored_ids(ids, single_object)
+        if truth is not None and chosen[index] == GIVEN:
+            ids = truth
+        else:
+            ids = scored_ids(read_ids(masks / clip.name / f"{name}.png"), single_object)
+        scale = min(1.0, SIDE / max(height, width))
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        picture = overlay(np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BOX)), _resize(ids, size), 0.45)
+        if truth is not None:
+            picture = outline(picture, _resize(truth, size))
+        stills.append(Still(index, name, chosen[index], _data_uri(picture), *size))
+    return stills
+
+
+def frame_quality(scores: SequenceScores) -> np.ndarray:
+    """Gives J&F of every scored frame, the mean over the objects scored there: `float64 [t]`."""
+    return (np.nanmean(scores.j, axis=0) + np.nanmean(scores.f, axis=0)) / 2
+
+
+def _read_frames(clip: Clip, chosen: dict[int, str]) -> Iterator[tuple[int, UInt8[np.ndarray, "h w 3"]]]:
+    if not isinstance(clip.frames, VideoFile):
+        yield from ((index, clip.frames[index]) for index in sorted(chosen))
+        return
+    for index, frame in enumerate(clip.frames):
+        if index in chosen:
+            yield index, frame
+        if index >= max(chosen, default=-1):
+            return
+
+
+def _resize(ids: UInt8[np.ndarray, "h w"], size: tuple[int, int]) -> UInt8[np.ndarray, "h1 w1"]:
+    return np.asarray(Image.fromarray(ids).resize(size, Image.Resampling.NEAREST))
+
+
+def _data_uri(picture: UInt8[np.ndarray, "h w 3"]) -> str:
+    for quality in (80, 65, 50, 35):
+        buffer = io.BytesIO()
+        # Full colour resolution: thin red lines would bleed.
+        Image.fromarray(picture).save(buffer, format="JPEG", quality=quality, subsampling=0, optimize=True)
+        if buffer.tell() <= STILL_BYTES:
+            break
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,225 @@
+"""Checkpoint folders: what is saved is loaded, and what is wrong is told in one line."""
+
+import contextlib
+import errno
+import json
+import logging
+import shutil
+import sys
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+from safetensors.numpy import save_file
+
+from hmmn_jax.checkpoints import store as checkpoint
+from hmmn_jax.checkpoints.store import METADATA_KEY, config_to_json, finished_steps, load_checkpoint, save_checkpoint
+from hmmn_jax.checkpoints.torch_weights import to_torch
+from hmmn_jax.errors import CheckpointError, MismatchError
+from tests.small import SMALL, variables
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A checkpoint folder; copy it before doing harm to it."""
+    path = tmp_path_factory.mktemp("saved") / "OUT"
+    save_checkpoint(path, variables(), SMALL)
+    return path
+
+
+def copy(saved, tmp_path):
+    return shutil.copytree(saved, tmp_path / "OUT")
+
+
+def refusal(path, kind=CheckpointError):
+    """The message with which a checkpoint is refused; it names the path."""
+    with pytest.raises(kind) as caught:
+        load_checkpoint(path)
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+def assert_equal(found, expected):
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert type(a) is np.ndarray
+        assert (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, np.asarray(b).tobytes())
+
+
+def test_what_is_saved_is_loaded(saved):
+    found, config = load_checkpoint(saved)
+    assert config == SMALL
+    assert_equal(found, jax.tree.map(np.asarray, variables()))
+    assert [path.name for path in saved.parent.iterdir()] == ["OUT"]
+
+
+def test_counters_keep_their_64_bits(tmp_path):
+    large = jax.tree.map(lambda x: np.asarray(x + 2**40 if np.issubdtype(x.dtype, np.integer) else x), variables())
+    save_checkpoint(tmp_path / "OUT", large, SMALL)
+    assert_equal(load_checkpoint(tmp_path / "OUT")[0], large)
+
+
+def test_a_relative_path(tmp_path, saved, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_checkpoint("made/on/the/way", variables(), SMALL)
+    assert_equal(load_checkpoint("made/on/the/way")[0], load_checkpoint(saved)[0])
+
+
+def test_the_config_travels_in_the_metadata_of_one_file(tmp_path):
+    path = tmp_path / "small.safetensors"
+    save_file(to_torch(variables(), SMALL), path, {METADATA_KEY: config_to_json(SMALL)})
+    found, config = load_checkpoint(path)
+    assert config == SMALL
+    assert_equal(found, jax.tree.map(np.asarray, variables()))
+
+
+def test_the_latest_finished_step_of_a_training_workdir(tmp_path, saved):
+    work = tmp_path / "work"
+    for step, value in ((2, 1.0), (10, 2.0)):
+        tree = jax.tree.map(lambda x, value=value: np.full_like(x, value), variables())
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(work / "checkpoints" / str(step) / "variables", tree)
+    (work / "checkpoints" / "30.orbax-checkpoint-tmp").mkdir()
+    shutil.copy(saved / "config.json", work)
+    found, _ = load_checkpoint(work)
+    assert {float(leaf.flat[0]) for leaf in jax.tree.leaves(found)} == {2.0}
+
+
+def test_a_path_that_is_no_checkpoint(tmp_path):
+    assert "no such file or folder" in refusal(tmp_path / "nothing")
+    assert "no config.json" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[1]", "{}", "\x00", "[" * 100_000, '{"model": ' * 9999),
+        *('{"model": [1]}', '{"model": {"depth": 3}}', '{"model": {"window": 4}}', '{"model": {"blocks": 7}}'),
+        *('{"model": {"decoder_dim": 1e999}}', '{"model": {"window": "\\ud800"}}', '{"model": {"widths": [4, 4, 99999999]}}'),
+    ],
+)
+def test_a_damaged_config(tmp_path, saved, text):
+    path = copy(saved, tmp_path)
+    (path / "config.json").write_text(text)
+    message = refusal(path)
+    assert "not the config of a model" in message
+    assert "\n" not in message
+
+
+def test_a_folder_whose_writing_was_cut_off(tmp_path, saved):
+    path = copy(saved, tmp_path)
+    shutil.rmtree(path / "variables")
+    assert "cut off" in refusal(path)
+
+
+def test_a_damaged_folder_is_told_without_tracebacks_of_other_threads(tmp_path, saved, capfd, monkeypatch):
+    """TensorStore reads on after a first error, and each tensor then reports to an event loop that is closed."""
+    path, hook = copy(saved, tmp_path), sys.unraisablehook
+    monkeypatch.setattr(sys, "unraisablehook", hook)  # puts it back in the end
+    largest = max((path / "variables").rglob("*/d/*"), key=lambda file: file.stat().st_size)
+    largest.write_bytes(bytes(255 - byte for byte in largest.read_bytes()))
+    refusal(path)
+    late = SimpleNamespace(exc_type=RuntimeError, exc_value=RuntimeError("Event loop is closed"), exc_traceback=None)
+    sys.unraisablehook(SimpleNamespace(**vars(late), err_msg=None, object=None))
+    logging.getLogger("asyncio").error("Task exception was never retrieved: tensorstore_spec")
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("harm", ["empty", "missing", "truncated"])
+def test_damaged_variables(tmp_path, saved, harm):
+    path = copy(saved, tmp_path)
+    for file in (path / "variables").rglob("*"):
+        if harm == "missing" and file.is_file():
+            file.unlink()
+        elif file.is_file():
+            content = file.read_bytes()
+            file.write_bytes(b"" if harm == "empty" else content[: len(content) // 2])
+    message = refusal(path)
+    assert "not readable as an Orbax checkpoint" in message
+    assert "\n" not in message
+
+
+def test_variables_of_another_model_are_listed(tmp_path, saved):
+    path = copy(saved, tmp_path)
+    other = SMALL.replace(decoder_dim=24, blocks=(1, 2, 1))
+    (path / "config.json").write_text(json.dumps({"model": other.to_dict()}))
+    lines = refusal(path, MismatchError).splitlines()
+    assert any(line.startswith("  missing ") and "/memory_encoder/trunk/res3_1/" in line for line in lines)
+    assert any(line.startswith("  params/decoder/") and " is " in line and ", expected " in line for line in lines)
+    count = int(lines[-1].split()[2])
+    assert len(lines) == 12 and f": {count + 10} tensors" in lines[0]
+
+
+def test_a_config_that_is_no_text(tmp_path, saved):
+    path = copy(saved, tmp_path)
+    (path / "config.json").write_bytes(b"\xff\xfe{}")
+    assert "not the config of a model" in refusal(path)
+
+
+def test_numbers_that_are_not_finite_are_told(tmp_path, capsys):
+    tensors = to_torch(variables(), SMALL) | {"Decoder.pred2.bias": np.array([np.nan, 1], np.float32)}
+    save_file(tensors, tmp_path / "w.safetensors", {METADATA_KEY: config_to_json(SMALL)})
+    load_checkpoint(tmp_path / "w.safetensors")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "1 tensors hold numbers that are not finite, such as params/decoder/conv_predict/bias" in line
+
+
+def test_steps_that_a_run_did_not_record_do_not_count(tmp_path):
+    for name in ("2", "10", "007", "²", "9" * 5000):
+        with contextlib.suppress(OSError):  # the last is too long for a name
+            (tmp_path / "checkpoints" / name).mkdir(parents=True)
+    assert finished_steps(tmp_path) == [2, 10]
+    (tmp_path / "record/checkpoints").mkdir(parents=True)
+    (tmp_path / "record/checkpoints/2.json").write_text("{}")
+    assert finished_steps(tmp_path) == [2]
+
+
+def failure(path):
+    """The message with which saving fails."""
+    with pytest.raises(CheckpointError) as caught:
+        save_checkpoint(path, variables(), SMALL)
+    message = str(caught.value)
+    assert str(path) in message
+    assert "\n" not in message
+    return message
+
+
+def test_what_exists_is_left_alone(tmp_path):
+    path = tmp_path / "OUT"
+    path.write_text("mine")
+    assert "exists already" in failure(path)
+    assert path.read_text() == "mine"
+
+
+def test_a_parent_that_is_a_file(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    assert "Not a directory" in failure(tmp_path / "file" / "OUT")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_partial_folder_of_another_is_left_alone(tmp_path):
+    mine = tmp_path / ".OUT.partial/mine"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    save_checkpoint(tmp_path / "OUT", variables(), SMALL)
+    assert mine.read_text() == "mine" and sorted(path.name for path in tmp_path.iterdir()) == [".OUT.partial", "OUT"]
+
+
+def test_a_full_disk_is_seen_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))
+    assert "10 are free" in failure(tmp_path / "OUT")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), ValueError("RESOURCE_EXHAUSTED\nmore")])
+def test_a_disk_that_fills_up_leaves_nothing(tmp_path, monkeypatch, error):
+    def save(self, path, tree):
+        path.mkdir()
+        (path / "half").write_bytes(b"half")
+        raise error
+
+    monkeypatch.setattr(ocp.StandardCheckpointer, "save", save)
+    assert str(error.args[-1]).splitlines()[0] in failure(tmp_path / "OUT")
+    assert not list(tmp_path.iterdir())

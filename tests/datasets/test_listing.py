@@ -1,0 +1,187 @@
+"""Folders of images in natural order; video files as frames."""
+
+import os
+import shutil
+import sys
+
+import numpy as np
+import pytest
+
+from hmmn_jax.datasets.listing import list_frames
+from hmmn_jax.errors import DataError
+from hmmn_jax.io.notes import Notes
+from hmmn_jax.io.video import VideoFile
+
+
+def touch(folder, *names):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).write_bytes(b"")
+
+
+class TestListFrames:
+    @pytest.mark.parametrize(
+        "names",
+        [
+            ["frame_1.jpg", "frame_2.jpg", "frame_10.jpg"],
+            ["9.png", "10.png", "100.png"],
+            ["a1_2.jpg", "a1_10.jpg", "a2_1.jpg"],
+            ["00000.jpg", "00001.JPG", "00002.jpeg"],
+            ["1.png", "a.png", "b.png"],
+        ],
+    )
+    def test_natural_order(self, tmp_path, names):
+        touch(tmp_path, *reversed(names))
+        assert [path.name for path in list_frames(tmp_path)] == names
+
+    def test_only_visible_images_count(self, tmp_path):
+        touch(tmp_path, "1.jpg", "._1.jpg", ".2.png", "Thumbs.db", "notes.txt", "boxes.json")
+        (tmp_path / "3.png").mkdir()
+        assert list_frames(tmp_path) == (tmp_path / "1.jpg",)
+
+    def test_what_is_left_out_is_told(self, tmp_path):
+        touch(tmp_path, "1.jpg", ".DS_Store", "._1.jpg", "notes.txt", "2.heic", "3.GIF")
+        (tmp_path / "4.png").mkdir()
+        os.mkfifo(tmp_path / "5.jpg")
+        (tmp_path / "old").symlink_to("gone")
+        notes = Notes()
+        assert list_frames(tmp_path, notes=notes) == (tmp_path / "1.jpg",)
+        (line,) = notes.lines()
+        parts = [
+            f"2 hidden (such as {tmp_path}/.DS_Store)",
+            f"2 pictures of a kind that is not read (such as {tmp_path}/2.heic)",
+            f"1 folder ({tmp_path}/4.png)",
+            f"1 pipe and such ({tmp_path}/5.jpg)",
+            f"1 file other than images ({tmp_path}/notes.txt)",
+            f"1 link to what is not there ({tmp_path}/old)",
+        ]
+        assert line == f"files left out: {', '.join(parts)}"
+
+    def test_links(self, tmp_path):
+        touch(tmp_path / "store", "0.jpg", "1.jpg")
+        (tmp_path / "seq").mkdir()
+        for i in range(4):
+            (tmp_path / "seq" / f"{i}.jpg").symlink_to(tmp_path / "store" / f"{i}.jpg")
+        with pytest.raises(DataError, match=r"seq/2\.jpg: a link to .*store/2\.jpg, which is not there \(2 of 4 files\)"):
+            list_frames(tmp_path / "seq")
+        touch(tmp_path / "store", "2.jpg", "3.jpg")
+        assert len(list_frames(tmp_path / "seq")) == 4
+        (tmp_path / "clip").symlink_to("gone")
+        with pytest.raises(DataError, match=r"clip: a link to gone, which is not there"):
+            list_frames(tmp_path / "clip")
+
+    def test_only_pictures_of_other_kinds(self, tmp_path):
+        touch(tmp_path, "1.heic", "2.heic", "3.gif", "notes.txt")
+        with pytest.raises(DataError, match=r"no images of a kind that is read, found 2 \.heic, 1 \.gif; convert"):
+            list_frames(tmp_path)
+
+    def test_the_mask_under_every_name(self, tmp_path, monkeypatch):
+        touch(tmp_path / "clip", "1.jpg", "2.jpg")
+        (tmp_path / "clip" / "m.png").write_bytes(b"mask")
+        shutil.copy(tmp_path / "clip" / "m.png", tmp_path / "clip" / "m copy.png")
+        (tmp_path / "clip" / "n.png").symlink_to("m.png")
+        (tmp_path / "link").symlink_to("clip")
+        monkeypatch.chdir(tmp_path / "clip")
+        for mask in ("m.png", "../clip/m.png", tmp_path / "link" / "m.png", "n.png", "m copy.png"):
+            notes = Notes()
+            assert [path.name for path in list_frames(tmp_path / "clip", mask, notes=notes)] == ["1.jpg", "2.jpg"]
+            assert sum(len(examples) for examples in notes.topics["files left out"].values()) == 3
+
+    def test_a_name_composed_and_decomposed(self, tmp_path):
+        touch(tmp_path, "e\u0301.jpg", "\u00e9.png")
+        with pytest.raises(DataError, match=r"both .* and .*; keep frames apart"):
+            list_frames(tmp_path)
+
+    def test_home(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("HOME", str(tmp_path))
+        touch(tmp_path / "clip", "1.jpg", "m.png")
+        assert list_frames("~/clip", "~/clip/m.png") == (tmp_path / "clip" / "1.jpg",)
+
+    def test_a_mask_among_the_frames_can_be_left_out(self, tmp_path, monkeypatch):
+        touch(tmp_path, "1.jpg", "1.png", "2.jpg")
+        assert [path.name for path in list_frames(tmp_path, exclude=tmp_path / "1.png")] == ["1.jpg", "2.jpg"]
+        monkeypatch.chdir(tmp_path)
+        assert [path.name for path in list_frames(".", exclude="1.png")] == ["1.jpg", "2.jpg"]
+        with pytest.raises(DataError, match=r"both 1\.jpg and 1\.png"):
+            list_frames(tmp_path)
+
+    def test_no_images_no_folder(self, tmp_path):
+        touch(tmp_path / "seq", "notes.txt")
+        with pytest.raises(DataError, match=r"no images; .* holds notes\.txt; expected"):
+            list_frames(tmp_path / "seq")
+        with pytest.raises(DataError, match=r"no such folder; .* holds seq; give"):
+            list_frames(tmp_path / "sequence")
+        with pytest.raises(DataError, match="a file, not a folder"):
+            list_frames(tmp_path / "seq" / "notes.txt")
+
+
+def write_video(path, frames, fps=10):
+    ffmpeg = pytest.importorskip("imageio_ffmpeg")
+    height, width, _ = frames[0].shape
+    writer = ffmpeg.write_frames(path, (width, height), fps=fps, macro_block_size=2, quality=9)
+    writer.send(None)
+    for frame in frames:
+        writer.send(frame)
+    writer.close()
+
+
+def greys(count, height=32, width=48):
+    return [np.full((height, width, 3), 10 * i, np.uint8) for i in range(count)]
+
+
+class TestVideoFile:
+    def test_frames_come_in_order_and_again(self, tmp_path):
+        write_video(tmp_path / "a.mp4", greys(20))
+        video = VideoFile(tmp_path / "a.mp4")
+        assert (video.fps, video.frame_count) == (10, 20)
+        for _ in range(2):
+            frames = list(video)
+            assert len(frames) == 20
+            assert all(frame.shape == (32, 48, 3) and frame.dtype == np.uint8 for frame in frames)
+            np.testing.assert_allclose([frame.mean() for frame in frames], 10 * np.arange(20), atol=4)
+
+    def test_one_may_stop_early(self, tmp_path):
+        write_video(tmp_path / "a.mp4", greys(20))
+        for frame in VideoFile(tmp_path / "a.mp4"):
+            assert frame.shape == (32, 48, 3)
+            break
+
+    def test_a_name_with_a_colon_is_no_protocol(self, tmp_path, monkeypatch):
+        write_video(tmp_path / "a.mp4", greys(3))
+        os.rename(tmp_path / "a.mp4", tmp_path / "pipe:1.mp4")
+        monkeypatch.chdir(tmp_path)
+        assert len(list(VideoFile("pipe:1.mp4"))) == 3
+
+    @pytest.mark.parametrize("content", [b"", b"no video at all" * 100, None])
+    def test_what_cannot_be_decoded(self, tmp_path, content):
+        write_video(tmp_path / "a.mp4", greys(5))
+        whole = (tmp_path / "a.mp4").read_bytes()
+        (tmp_path / "a.mp4").write_bytes(whole[: len(whole) // 2] if content is None else content)  # an MP4's index comes last
+        with pytest.raises(DataError) as caught:
+            VideoFile(tmp_path / "a.mp4")
+        assert str(caught.value).startswith(f"{tmp_path / 'a.mp4'}: ") and "\n" not in str(caught.value)
+
+    def test_a_video_that_ends_early_warns(self, tmp_path):
+        noise = np.random.default_rng(0).integers(0, 256, (40, 64, 64, 3), dtype=np.uint8)
+        write_video(tmp_path / "a.mkv", list(noise))
+        whole = (tmp_path / "a.mkv").read_bytes()
+        (tmp_path / "a.mkv").write_bytes(whole[: len(whole) // 2])
+        with pytest.warns(UserWarning, match=r"ends after \d+ of about 40 frames"):
+            assert 0 < len(list(VideoFile(tmp_path / "a.mkv"))) < 30
+
+    def test_a_name_that_cannot_name_a_sequence(self, tmp_path):
+        (tmp_path / "..mp4").write_bytes(b"any")
+        with pytest.raises(DataError, match=r"\.\.mp4: '\.' cannot name a sequence"):
+            VideoFile(tmp_path / "..mp4")
+
+    def test_missing_file_and_folder(self, tmp_path):
+        with pytest.raises(DataError, match="no such file"):
+            VideoFile(tmp_path / "a.mp4")
+        with pytest.raises(DataError, match="a folder"):
+            VideoFile(tmp_path)
+
+    def test_without_imageio_ffmpeg(self, tmp_path, monkeypatch):
+        monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+        (tmp_path / "a.mp4").write_bytes(b"any")
+        with pytest.raises(DataError, match=r"pip install hmmn-jax\[video\]"):
+            VideoFile(tmp_path / "a.mp4")

@@ -1,0 +1,1 @@
+"""For developers, not in the wheel: the demo clip, the published code beside ours."""

@@ -1,0 +1,151 @@
+"""What is drawn in the bundled clip: the ground of a pond, koi, lily pads, sunlight. `tools.make_sample` makes a scene of it.
+
+A koi is painted once, straight, on a strip; in every frame the strip is bent along the way that the koi swims. Colours are in
+[0, 1]; lengths are in pixels of the clip, `[HEIGHT, WIDTH]`, and pictures are `FINE` times as large, `[H,W]`.
+"""
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+HEIGHT, WIDTH = 240, 426
+FINE = 2  # everything is drawn so much larger and then averaged, for soft edges
+STRIP = 640  # pixels for the length of a koi
+WHITE, GOLD = np.array([[1.0, 0.97, 0.92], [1.0, 0.70, 0.13]])
+
+rows, columns = np.mgrid[: HEIGHT * FINE, : WIDTH * FINE].astype(np.float32) / FINE  # in pixels of the clip
+
+
+def mix(below: np.ndarray, above: np.ndarray, share: np.ndarray | float) -> np.ndarray:
+    """Colours `[...,3]` of `above` over `below`, the share of it in [0, 1] being `[...]`."""
+    return below + (above - below) * np.asarray(share)[..., None]
+
+
+def step(distance: np.ndarray, softness: float) -> np.ndarray:
+    """1 where `distance` is positive, 0 where it is negative, a smooth passage between."""
+    return np.clip(distance / softness + 0.5, 0, 1)
+
+
+def blur(share: np.ndarray, radius: float) -> np.ndarray:
+    """`[H,W]` in [0, 1], blurred."""
+    image = Image.fromarray((255 * share).astype(np.uint8)).filter(ImageFilter.GaussianBlur(radius))
+    return np.asarray(image, np.float32) / 255
+
+
+def noise(rng: np.random.Generator, height: int, width: int, cell: int) -> np.ndarray:
+    """Smooth noise, `[height, width]`, of mean 0 and deviation 1: random numbers `cell` pixels apart, interpolated."""
+    grid = rng.standard_normal((height // cell + 2, width // cell + 2)).astype(np.float32)
+    smooth = np.asarray(Image.fromarray(grid).resize((width, height), Image.Resampling.BICUBIC))
+    return (smooth - smooth.mean()) / smooth.std()
+
+
+def pebbles(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """The ground, `[height, width, 3]`: cells around random centres, each a stone with a lit side."""
+    y, x = np.mgrid[:height, :width].astype(np.float32) / FINE
+    x, y = x + 0.8 * noise(rng, height, width, 24), y + 0.8 * noise(rng, height, width, 24)
+    first, second, which = np.full(x.shape, 99.0), np.full(x.shape, 99.0), np.zeros(x.shape, int)
+    count, reach = 420, 50
+    sizes = rng.lognormal(0, 0.35, count)
+    for i, (cx, cy) in enumerate(rng.uniform(0, (width, height), (count, 2)).astype(int)):
+        box = np.s_[max(cy - reach * FINE, 0) : cy + reach * FINE, max(cx - reach * FINE, 0) : cx + reach * FINE]
+        distance = np.hypot(x[box] - cx / FINE, (y[box] - cy / FINE) * 1.15) / sizes[i]
+        nearer = distance < first[box]
+        second[box] = np.where(nearer, first[box], np.minimum(second[box], distance))
+        first[box], which[box] = np.where(nearer, distance, first[box]), np.where(nearer, i, which[box])
+    relief = blur(np.sqrt(np.clip((second - first) / 9, 0, 1)), 1.6)
+    slope = np.sum(np.gradient(relief), axis=0)
+    tints = np.array([0.66, 0.66, 0.54]) * rng.uniform(0.55, 1.2, (count, 1)) * rng.uniform(0.88, 1.12, (count, 3))
+    stones = tints[which] * (1 + 0.06 * noise(rng, height, width, 5) + 0.15 * noise(rng, height, width, 90))[..., None]
+    return stones * (0.25 + 0.75 * relief - 2.5 * slope)[..., None]
+
+
+def paint_koi(rng: np.random.Generator, colour: np.ndarray, patches: float) -> np.ndarray:
+    """A straight koi seen from above, RGBA on a strip: nose to tail from 0 to 1.25 of its length, -0.3 to 0.3 across.
+
+    It is white with patches of `colour`; `patches` says how much they cover, in deviations of noise.
+    """
+    s = np.arange(0, 1.25, 1 / STRIP)[None].astype(np.float32)
+    n = np.arange(-0.3, 0.3, 1 / STRIP)[:, None].astype(np.float32)
+    shape, soft = (n.size, s.size), 0.012
+    half = 0.27 * np.sqrt(s) * np.clip(1 - s, 0, 1) + 0.020 * np.clip(s * 8, 0, 1)  # half the width of the body
+    body = step(half - np.abs(n), soft) * step(1 - s, soft)
+    dome = np.sqrt(np.clip(1 - (n / np.maximum(half, 1e-3)) ** 2, 0, 1))
+    scales = np.cos(2 * np.pi * (s + 0.7 * n) / 0.034) * np.cos(2 * np.pi * (s - 0.7 * n) / 0.034) * (s > 0.2)
+    skin = mix(WHITE, colour, step(noise(rng, *shape, 96) + patches, 0.12)) * (0.56 + 0.48 * dome + 0.05 * scales)[..., None]
+    ridge = np.exp(-((n / 0.006) ** 2)) * step(s - 0.32, 0.06) * step(0.70 - s, 0.06)
+    shine = np.exp(-(((n + 0.35 * half) / 0.018) ** 2)) * step(s - 0.05, 0.1) * step(0.8 - s, 0.2)
+    skin = mix(mix(skin, 0.6 * colour, 0.55 * ridge), 1.0, 0.28 * shine)
+    skin = mix(skin, 0.04, step(0.014 - np.hypot(s - 0.075, np.abs(n) - 0.058), soft))  # two eyes
+    fins, rays = np.zeros(shape), np.zeros(shape)
+    # At the breast, at the belly, and the tail: where they begin, where they point, how long and how wide they are.
+    for base, side, turn, length, spread in (
+        (0.25, 0.085, 0.85, 0.20, 0.62),
+        (0.58, 0.065, 0.55, 0.11, 0.50),
+        (0.93, 0, 0.32, 0.29, 0.34),
+    ):
+        angle = np.arctan2(np.abs(n) - side, s - base) - turn
+        edge = length * np.sqrt(np.clip(np.cos(angle / spread * np.pi / 2), 0, 1)) * (np.abs(angle) < spread)
+        inside = step(edge - np.hypot(s - base, np.abs(n) - side), soft)
+        rays = np.where(inside > fins, 0.5 + 0.5 * np.cos(angle * 34), rays)
+        fins = np.maximum(fins, inside)
+    fin = mix(0.2 * colour + 0.8 * WHITE, colour, 0.4 * rays) * (0.78 + 0.16 * rays)[..., None]
+    return np.dstack([mix(fin, skin, body), np.maximum(body, 0.85 * fins)]).astype(np.float32)
+
+
+def bend_koi(strip: np.ndarray, way: np.ndarray, t: float, beats: float, length: float) -> np.ndarray:
+    """RGBA `[H,W,4]` of a koi `length` pixels long, at `t` in [0, 1] of its way, points `[p,2]`, after so many tail beats."""
+    covered = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(way, axis=0).T))])
+    s = np.linspace(0, 1.25, 90)
+    behind = 1.25 * length + t * (covered[-1] - 1.25 * length) - s * length
+    straight = np.stack([np.interp(behind, covered, way[:, i]) for i in (0, 1)], -1)
+    swing = length * (0.012 + 0.075 * s**2) * np.sin(2 * np.pi * (0.9 * s - beats))  # a wave that grows towards the tail
+    spine = straight + swing[:, None] * forward(straight)[:, ::-1] * (-1, 1)
+    # Each pixel near the koi: the nearest point of the spine, and from it how far along and how far aside.
+    near = np.hypot(columns - spine[36, 0], rows - spine[36, 1]) < 0.95 * length
+    offsets = np.stack([columns[near], rows[near]], -1)[:, None] - spine
+    best = np.argmin((offsets**2).sum(-1), axis=1)
+    (dx, dy), (ax, ay) = offsets[np.arange(best.size), best].T, forward(spine)[best].T
+    u = (s[best] * length - dx * ax - dy * ay) / length * STRIP
+    v = ((dy * ax - dx * ay) / length + 0.3) * STRIP
+    inside = (u >= 0) & (u < strip.shape[1]) & (v >= 0) & (v < strip.shape[0])
+    picture = np.zeros((*rows.shape, 4), np.float32)
+    picture[near] = strip[np.where(inside, v, 0).astype(int), np.where(inside, u, 0).astype(int)] * inside[:, None]
+    return picture
+
+
+def forward(spine: np.ndarray) -> np.ndarray:
+    """Unit vectors towards the nose at each of the points `[p,2]`."""
+    ahead = -np.gradient(spine, axis=0)
+    return ahead / np.linalg.norm(ahead, axis=1, keepdims=True)
+
+
+def lily_pad(x: float, y: float, radius: float, turn: float, flower: bool) -> np.ndarray:
+    """RGBA `[H,W,4]` of a leaf with a notch, veins and a bright rim, and of a flower on it."""
+    reach = np.hypot(columns - x, rows - y) / radius
+    angle = np.mod(np.arctan2(rows - y, columns - x) - turn, 2 * np.pi) - np.pi
+    edge = 1 + 0.025 * np.cos(5 * angle) + 0.012 * np.cos(13 * angle + 1)
+    alpha = step((edge - reach) * radius, 1) * step((np.pi - 0.16 - np.abs(angle)) * reach * radius, 1)
+    veins = np.exp(-((np.sin(angle * 8) * reach * radius / 4.4) ** 2)) * (reach > 0.05)
+    green = np.array([0.25, 0.52, 0.20]) * (0.78 + 0.35 * reach**2 + 0.10 * np.cos(angle + 2.4))[..., None]
+    colour = mix(
+        mix(green, np.array([0.52, 0.72, 0.36]), 0.42 * veins), np.array([0.66, 0.72, 0.34]), 0.6 * step(reach - 0.95, 0.06)
+    )
+    for shade, size, petals in ((0.86, 0.66, 9), (0.94, 0.50, 8), (1.02, 0.34, 7)) if flower else ():
+        off = (np.mod(angle * petals / (2 * np.pi) + size * 3, 1) - 0.5) * 2 * np.pi / petals  # from the middle of a petal
+        along, across = reach * np.cos(off) / size, reach * np.abs(np.sin(off)) / size
+        half = 0.24 * np.sin(np.pi * np.clip(along, 0, 1) ** 0.9)
+        pink = mix(np.array([1.0, 0.93, 0.94]), np.array([0.94, 0.42, 0.60]), np.clip(along, 0, 1) ** 2)
+        petal = step((half - across) * size * radius, 1) * (along < 1)
+        colour = mix(colour, pink * (shade - 0.25 * across / np.maximum(half, 0.03))[..., None], petal)
+        alpha = np.maximum(alpha, petal)
+    heart = step((0.10 - reach) * radius, 1.2) * flower
+    return np.dstack([mix(colour, GOLD, heart), np.maximum(alpha, heart)])
+
+
+def sunlight(x: np.ndarray, y: np.ndarray, t: float) -> np.ndarray:
+    """How bright the sun is through the moving surface: a net of bright lines on 1, at points of the pond."""
+    x, y = x + 9 * np.sin(y / 31 + 5 * t), y + 9 * np.sin(x / 27 - 4 * t)
+    waves = sum(
+        np.sin((x * np.cos(a) + y * np.sin(a)) / scale + speed * t + a)
+        for a, scale, speed in ((0.3, 13, 5), (1.4, 11, -6), (2.3, 15, 4), (3.6, 9, 7), (5.1, 12, -5))
+    )
+    return 0.88 + 0.45 * np.exp(-((waves / 0.45) ** 2))
