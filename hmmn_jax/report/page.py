@@ -1,6 +1,6 @@
 """The report of an evaluation: one HTML page that needs no server, network or script, and shows where a model fails.
 
-`report.html` beside this file is its frame and its style. Whatever comes from outside, such as names, is escaped.
+`page.html` beside this file is its frame and its style. Whatever comes from outside, such as names, is escaped.
 """
 
 import datetime
@@ -85,7 +85,7 @@ def write_report(
     if unscored:
         sections.append(_pictures(unscored, masks, rule.single_object))
     title = paper.get("benchmark") or (clips[0].name if len(clips) == 1 else "Evaluation")
-    page = Template(importlib.resources.files(__package__).joinpath("report.html").read_text(encoding="utf-8")).substitute(
+    page = Template(importlib.resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")).substitute(
         title=escape(title),
         facts="".join(
             f"<span>{escape(fact)}</span>" for fact in [*facts, f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC"]
