@@ -2,7 +2,7 @@
 
     python convert_weights.py from-torch HMMN_weights.pth OUT           # or .safetensors
     python convert_weights.py to-torch OUT weights.safetensors          # or .pth, with PyTorch installed; --half: in float16
-    python convert_weights.py imagenet resnet50.pth OUT                 # torchvision's, to start training from
+    python convert_weights.py imagenet resnet50.pth OUT                 # torchvision's: to start training from
     python convert_weights.py inspect FILE                              # or OUT
     python convert_weights.py verify --official CHECKOUT --checkpoint HMMN_weights.pth --frames JPEGS --mask 00000.png
 
@@ -16,7 +16,7 @@ import signal
 import jax
 import numpy as np
 
-from hmmn_jax.checkpoints.imagenet import from_resnet50
+from hmmn_jax.checkpoints.pretrained import from_pretrained, recognise
 from hmmn_jax.checkpoints.store import METADATA_KEY, config_to_json, load_checkpoint, save_checkpoint
 from hmmn_jax.checkpoints.torch_file import read_torch_file, write_torch_file
 from hmmn_jax.checkpoints.torch_weights import in_float16, to_torch
@@ -50,11 +50,13 @@ def run_to_torch(options: argparse.Namespace) -> None:
 
 
 def run_imagenet(options: argparse.Namespace) -> None:
-    """Writes starting weights: both trunks from torchvision's ResNet-50, the new layers by the seed."""
+    """Writes starting weights: both backbones from a network trained on ImageNet, the new layers by the seed."""
     if not 0 <= options.seed < 2**32:
         raise ConfigError(f"--seed is {options.seed}, expected 0 to {2**32 - 1}")
-    config = HMMNConfig()
-    variables = from_resnet50(read_torch_file(options.file), config, options.seed, str(options.file))
+    tensors = read_torch_file(options.file)
+    kind = recognise(tensors)
+    config = HMMNConfig() if kind is None else HMMNConfig(backbone=kind())
+    variables = from_pretrained(tensors, config, options.seed, str(options.file))
     save_checkpoint(options.out, variables, config)
     print(f"{options.file} -> {options.out}: {count(to_torch(variables, config))}; new layers by seed {options.seed}")
 

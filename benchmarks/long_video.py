@@ -32,14 +32,15 @@ from data.moving_shapes import MovingShapes
 from hmmn_jax import HMMN, HMMNConfig
 from hmmn_jax.checkpoints.store import save_checkpoint
 from hmmn_jax.inference.segmenter import FIRST_CAPACITY
+from hmmn_jax.model.backbones import ResNet
 
 HEIGHT, WIDTH, MEM_EVERY = 480, 854, 5
 SCENE = 40  # frames rendered, shown forth and back
 MARKS = (100, 200, 300, 500, 1000, 1500, 2000)  # frames of the table
-NARROW = {"stem_width": 8, "blocks": (1, 1, 1), "widths": (16, 16, 16), "decoder_dim": 8, "norm": "none", "k_s8": 4, "k_s4": 2}
+BACKBONE = ResNet(stem_width=8, blocks=(1, 1, 1), widths=(16, 16, 16), norm="none")
 KEYS = {"key_dim_s16": 32, "key_dim_s8": 8, "key_dim_s4": 8}
 VALUES = {"value_dim_s16": 128, "value_dim_s8": 8, "value_dim_s4": 8}
-CONFIG = HMMNConfig(**NARROW, **KEYS, **VALUES)
+CONFIG = HMMNConfig(BACKBONE, **KEYS, **VALUES, decoder_dim=8, k_s8=4, k_s4=2)
 SLOT = math.ceil(HEIGHT / 16) * math.ceil(WIDTH / 16) * 4 * (CONFIG.key_dim_s16 + CONFIG.value_dim_s16 + 1) / 1e6  # MB
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["HMMN", "HMMNConfig", "Segmenter", "load_checkpoint"]
 
-_HOMES = {"HMMN": "model", "HMMNConfig": "model", "Segmenter": "inference", "load_checkpoint": "checkpoint"}
+_HOMES = {"HMMN": "model", "HMMNConfig": "model", "Segmenter": "inference", "load_checkpoint": "checkpoints.store"}
 
 
 def __getattr__(name: str):

@@ -1,6 +1,7 @@
 """A model a hundredth of the released one's size with random variables, and small videos for it."""
 
 import contextlib
+import dataclasses
 import functools
 
 import flax
@@ -9,12 +10,11 @@ import jaxtyping
 import numpy as np
 
 from hmmn_jax import HMMN, HMMNConfig
-from hmmn_jax.model.encoders import IMAGENET_MEAN, IMAGENET_STD
+from hmmn_jax.model.backbones import ResNet
+from hmmn_jax.model.backbones.base import IMAGENET_MEAN, IMAGENET_STD
 
 SMALL = HMMNConfig(
-    stem_width=8,
-    blocks=(1, 1, 1),
-    widths=(16, 32, 32),
+    backbone=ResNet(stem_width=8, blocks=(1, 1, 1), widths=(16, 32, 32)),
     key_dim_s16=16,
     key_dim_s8=16,
     key_dim_s4=8,
@@ -27,9 +27,7 @@ SMALL = HMMNConfig(
 )
 # As little as compiles fast.
 TINY = SMALL.replace(
-    norm="none",
-    stem_width=8,
-    widths=(8, 8, 8),
+    backbone=ResNet(stem_width=8, blocks=(1, 1, 1), widths=(8, 8, 8), norm="none"),
     key_dim_s16=8,
     key_dim_s8=8,
     key_dim_s4=8,
@@ -38,6 +36,11 @@ TINY = SMALL.replace(
     value_dim_s4=8,
     decoder_dim=8,
 )
+
+
+def with_backbone(config, **changes):
+    """The config with other sizes of its backbone."""
+    return config.replace(backbone=dataclasses.replace(config.backbone, **changes))
 
 
 # Compiles in less than half the time and runs ten times slower: for a program that runs once.

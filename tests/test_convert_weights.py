@@ -22,7 +22,7 @@ from hmmn_jax import load_checkpoint
 from hmmn_jax.checkpoints.store import METADATA_KEY, config_to_json
 from hmmn_jax.checkpoints.torch_file import read_torch_file, write_torch_file
 from hmmn_jax.checkpoints.torch_weights import to_torch
-from tests.checkpoints.test_imagenet import resnet
+from tests.checkpoints.test_pretrained import resnet
 from tests.golden.seeded import seeded_tensor
 from tests.small import SMALL, variables
 

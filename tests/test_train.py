@@ -26,10 +26,10 @@ def train(*arguments, wait=True):
     return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
 
 
+SMALLER = ("use_topk_read=False", "value_dim_s16=8", "decoder_dim=8")
 # Of the config smoke: a model that compiles fast.
 TINY = [
-    f"--config.model.{field}"
-    for field in ("norm=none", "use_topk_read=False", "widths=(8,8,8)", "stem_width=8", "value_dim_s16=8", "decoder_dim=8")
+    f"--config.model.{field}" for field in ("backbone.norm=none", "backbone.widths=(8,8,8)", "backbone.stem_width=8", *SMALLER)
 ]
 
 

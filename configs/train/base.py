@@ -4,11 +4,10 @@ Lengths are in samples (clips seen), so that neither the batch nor the number of
 logged, saved or validated is in steps.
 """
 
-import dataclasses
-
 from ml_collections import ConfigDict, config_dict
 
 from hmmn_jax import HMMNConfig
+from hmmn_jax.model.backbones import ResNet
 
 
 def base() -> ConfigDict:
@@ -73,10 +72,7 @@ def validation() -> ConfigDict:
 def tiny_model() -> ConfigDict:
     """A model for a CPU, to be trained from nothing: 1.8 million parameters."""
     small = HMMNConfig(
-        stem_width=24,
-        blocks=(2, 2, 3),
-        widths=(64, 128, 256),
-        norm="layer",
+        backbone=ResNet(stem_width=24, blocks=(2, 2, 3), widths=(64, 128, 256), norm="layer"),
         normalise_keys=True,
         kernel_in_training=True,
         sigma=2.0,
@@ -90,6 +86,6 @@ def tiny_model() -> ConfigDict:
         k_s8=24,
         k_s4=6,
     )
-    config = ConfigDict(dataclasses.asdict(small))
+    config = ConfigDict(small.to_dict())
     config.dtype = config_dict.placeholder(str)
     return config

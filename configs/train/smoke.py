@@ -16,9 +16,9 @@ def get_config() -> ConfigDict:
     """Four clips of one object, the same at every step."""
     config = training.base()
     config.model = training.tiny_model()
-    config.model.blocks = (1, 1, 1)
-    config.model.widths = (32, 64, 128)
-    config.model.stem_width = 16
+    config.model.backbone.blocks = (1, 1, 1)
+    config.model.backbone.widths = (32, 64, 128)
+    config.model.backbone.stem_width = 16
     config.data = data.moving_shapes()
     config.data.size = (96, 96)
     config.data.resize = 96

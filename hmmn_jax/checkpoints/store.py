@@ -5,6 +5,7 @@ import errno
 import json
 import logging
 import os
+import re
 import shutil
 import sys
 import uuid
@@ -163,9 +164,17 @@ def _restore(folder: Path, config: HMMNConfig) -> dict[str, Any]:
             raise ValueError("what describes its tensors is missing or damaged")
         leaves = flax.traverse_util.flatten_dict(metadata.tree).items()
         shapes = {"/".join(path): tuple(leaf.shape) for path, leaf in leaves}
+    shapes = {_current_name(path): shape for path, shape in shapes.items()}
     check_shapes(shapes, expected, str(folder))  # before room is made for tensors of any size
     with _unreadable(folder), ocp.PyTreeCheckpointer() as checkpointer:
-        return jax.tree.map(_number, checkpointer.restore(folder))
+        variables = flax.traverse_util.flatten_dict(checkpointer.restore(folder), sep="/")
+        named = {_current_name(path): _number(leaf) for path, leaf in variables.items()}
+    return flax.traverse_util.unflatten_dict(named, sep="/")
+
+
+def _current_name(path: str) -> str:
+    """The path of a variable; until version 0.1 backbones were ResNets whose layers lay in the encoders and in `trunk`."""
+    return re.sub(r"^(\w+/\w+_encoder)/(trunk/|(?=conv_|normalise/))", r"\1/backbone/", path)
 
 
 @contextlib.contextmanager

@@ -16,13 +16,6 @@ Tensor = TypeVar("Tensor")
 Variables = dict[str, Any]
 Path = tuple[str, ...]
 
-_NORM_LEAVES = (
-    ("params", "scale", "weight"),
-    ("params", "bias", "bias"),
-    ("batch_stats", "mean", "running_mean"),
-    ("batch_stats", "var", "running_var"),
-    ("batch_stats", "count", "num_batches_tracked"),
-)
 _HEADS = (("KV_M_r4", "s16"), ("KV_M_r3", "s8"), ("KV_M_r2", "s4"))
 
 
@@ -43,36 +36,16 @@ def name_table(config: HMMNConfig) -> dict[str, Path]:
         if config.normalise_keys:
             table[f"{official}.scale"] = ("params", *path, "scale")
 
-    def norm(official: str, path: Path) -> None:
-        leaves = {"batch": _NORM_LEAVES, "group": _NORM_LEAVES[:2], "layer": _NORM_LEAVES[:2], "none": ()}[config.norm]
-        for collection, leaf, name in leaves:
-            table[f"{official}.{name}"] = (collection, *path, leaf)
-
-    def conv_norm(official: tuple[str, str], path: Path, suffix: str) -> None:
-        conv(official[0], (*path, f"conv{suffix}"), bias=config.norm == "none")
-        norm(official[1], (*path, f"norm{suffix}"))
-
-    def encoder(official: str, path: Path, stems: tuple[tuple[str, str], ...]) -> None:
-        for name in ("mean", "std"):
-            table[f"{official}.{name}"] = ("constants", *path, "normalise", name)
-        for name, here in stems:
-            conv(f"{official}.{name}", (*path, here), bias=config.norm == "none" and name == "conv1")
-        norm(f"{official}.bn1", (*path, "trunk", "norm1"))
-        for stage, blocks in enumerate(config.blocks, 2):
-            for i in range(blocks):
-                block, here = f"{official}.res{stage}.{i}", (*path, "trunk", f"res{stage}_{i}")
-                for layer in "123":
-                    conv_norm((f"{block}.conv{layer}", f"{block}.bn{layer}"), here, layer)
-                if i == 0:
-                    conv_norm((f"{block}.downsample.0", f"{block}.downsample.1"), here, "_project")
+    def backbone(official: str, encoder: str, with_masks: bool) -> None:
+        for name, (collection, *path) in config.backbone.torch_names(with_masks).items():
+            table[f"{official}.{name}"] = (collection, encoder, "backbone", *path)
 
     def res_block(official: str, path: Path) -> None:
         for layer in ("conv1", "conv2"):
             conv(f"{official}.{layer}", (*path, layer), bias=True)
 
-    memory_stems = (("conv1_m", "conv_mask"), ("conv1_o", "conv_others"), ("conv1", "conv_frame"))
-    encoder("Encoder_M", ("memory_encoder",), memory_stems)
-    encoder("Encoder_Q", ("query_encoder",), (("conv1", "conv_frame"),))
+    backbone("Encoder_M", "memory_encoder", with_masks=True)
+    backbone("Encoder_Q", "query_encoder", with_masks=False)
     heads = _HEADS if config.use_topk_read else _HEADS[:1]
     for official, stride in heads:
         query = official.replace("_M_", "_Q_")

@@ -1,7 +1,6 @@
 """The whole of an evaluation, from a request to masks, scores and a report; read from top to bottom."""
 
 import contextlib
-import dataclasses
 import os
 import shlex
 import sys
@@ -196,7 +195,7 @@ def load_model(request: Request) -> tuple[dict[str, Any], dict[str, Any], HMMNCo
         model = model.replace(dtype=request.config.dtype)
     paths = {name: getattr(request, name) for name in ("data", "frames", "mask")}
     inputs = {name: str(path.absolute()) for name, path in paths.items() if path is not None}
-    weights = {"weights": weights_digest(variables), "model": dataclasses.asdict(model)}
+    weights = {"weights": weights_digest(variables), "model": model.to_dict()}
     return {"settings": mask_settings(request.config)} | inputs | weights, variables, model
 
 

@@ -10,15 +10,12 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float, Num, UInt8
 
-from hmmn_jax.inference import memory as banks
 from hmmn_jax.io.files import reason
-from hmmn_jax.model import HMMN, HMMNConfig
+from hmmn_jax.model import HMMN, HMMNConfig, fold_batch_norm
+from hmmn_jax.model import memory as banks
 from hmmn_jax.model.decoder import Query, soft_aggregation
 from hmmn_jax.model.encoders import Memory, split_objects
-from hmmn_jax.model.folding import fold_batch_norm
-from hmmn_jax.model.frames import crop_from_stride
-from hmmn_jax.model.hmmn import read_coarse, read_fine
-from hmmn_jax.model.matching import select_topk
+from hmmn_jax.model.step import Match, match
 from hmmn_jax.ops.canary import warn_if_cpu_is_unsound
 from hmmn_jax.ops.precision import at_least_float32
 
@@ -116,7 +113,7 @@ class Segmenter:
         dtype = jnp.dtype(config.dtype or jnp.result_type(*jax.tree.leaves(variables["params"])))
         self.config = config.replace(winograd=on_cpu and dtype == jnp.float32 if winograd is None else winograd)
         self.dtype = at_least_float32(*jax.tree.leaves(variables["params"]))
-        if config.norm == "none":  # convolutions alone, which would cast their parameters anew for each frame
+        if not config.backbone.has_norm:  # convolutions alone, which would cast their parameters anew for each frame
             variables = variables | {"params": jax.tree.map(lambda x: np.asarray(x).astype(dtype), variables["params"])}
         self.variables = jax.device_put(variables)
         self.mem_every, self.max_memory_frames = mem_every, max_memory_frames
@@ -226,9 +223,8 @@ class Segmenter:
         tracks, p = [], []
         for track, count in remembered:
             bank = track.bank
-            readout, indices, present, centres = _match(self.config, bank, query.key_s16, count)
-            fine = (bank.key_s8, bank.value_s8, bank.key_s4, bank.value_s4)
-            p.append(_decode(self.config, self.variables, query, readout, indices, present, fine, frame.shape[1:3]))
+            found, centres = _match(self.config, bank, query, count)
+            p.append(_decode(self.config, self.variables, query, found, bank.fine, frame.shape[1:3]))
             keep = (int(state.index) - int(track.start)) % self.mem_every == 0
             tracks.append(track.replace(bank=bank.replace(centres=centres), kept=track.kept + keep))
         return tuple(tracks), _aggregate(p)
@@ -325,35 +321,17 @@ def _memorize(config: HMMNConfig, variables: dict[str, Any], stem: jax.Array, ma
     return HMMN(config).apply(variables, stem, mask, others, method="memorize_objects")
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _match(
-    config: HMMNConfig, bank: banks.MemoryBank, query_key: jax.Array, count: int | jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """The stride-16 read of the first `count` slots: readout, selected cells, which of them are there, centres."""
-    read = read_coarse(config, bank.key_s16, bank.value_s16, query_key, bank.centres, count)
-    return read.readout, *select_topk(read.scores, config.k_s8), read.centres
-
-
-@functools.partial(jax.jit, static_argnums=(0, 7))
+@functools.partial(jax.jit, static_argnums=(0, 5))
 def _decode(
     config: HMMNConfig,
     variables: dict[str, Any],
     query: Query,
-    readout: jax.Array,
-    indices: jax.Array,
-    present: jax.Array,
-    fine: tuple[jax.Array | None, ...],
+    found: Match,
+    fine: banks.FineMemory | None,
     size: tuple[int, int],
 ) -> jax.Array:
     """The top-k reads and the decoder: each object's probability, `[1,o,H,W]`."""
-    readout_s8 = readout_s4 = None
-    if config.use_topk_read:
-        key_s8, value_s8, key_s4, value_s4 = fine
-        k = config.k_s4
-        readout_s8 = read_fine(key_s8, value_s8, query.key_s8, indices, present)
-        readout_s4 = read_fine(key_s4, value_s4, query.key_s4, indices[..., :k], present[..., :k])
-    p = HMMN(config).apply(variables, query, readout, readout_s8, readout_s4, method="decode")
-    return crop_from_stride(p, *size)
+    return HMMN(config).apply(variables, query, found, fine, size, method="decode")
 
 
 @jax.jit
@@ -382,6 +360,7 @@ def _impose(probs: jax.Array, mask: jax.Array, ids: jax.Array) -> jax.Array:
 
 
 _split_objects = jax.jit(split_objects)
+_match = jax.jit(match, static_argnums=0)
 _open_bank = jax.jit(banks.open_bank, static_argnums=1)
 _grow = jax.jit(banks.grow)
 _write, _write_donating = jax.jit(banks.write_previous), jax.jit(banks.write_previous, donate_argnums=0)

@@ -1,6 +1,6 @@
-"""The network of the paper: configuration, encoders, matching, decoder, and `HMMN` that puts them together."""
+"""The network of the paper: configuration, backbones, encoders, matching, decoder, and `HMMN` that puts them together."""
 
 from hmmn_jax.model.config import HMMNConfig
-from hmmn_jax.model.hmmn import HMMN, Segmentation
+from hmmn_jax.model.hmmn import HMMN, Segmentation, abstract_variables, fold_batch_norm
 
-__all__ = ["HMMN", "HMMNConfig", "Segmentation"]
+__all__ = ["HMMN", "HMMNConfig", "Segmentation", "abstract_variables", "fold_batch_norm"]

@@ -1,13 +1,15 @@
 """`HMMNConfig`: every size and switch of the network, frozen and hashable, so that it can be a static argument of `jax.jit`."""
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any
 
-NORMS = ("batch", "group", "layer", "none")
+from hmmn_jax.model.backbones import Backbone, ResNet, backbone_from_dict
+from hmmn_jax.model.layers import Compute
+from hmmn_jax.model.sizes import WIDEST, is_finite, is_size
+
 DTYPES = ("bfloat16", "float32", "float64")
-WIDEST, DEEPEST = 16384, 50  # channels of a layer, blocks of a stage; a damaged config may ask for any number
+_OF_RESNET = {field.name for field in dataclasses.fields(ResNet)}  # fields of `HMMNConfig` itself until version 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,15 +20,8 @@ class HMMNConfig:
       ValueError: a value that no network can have, named with what was expected.
     """
 
-    # Trunks: bottleneck ResNets cut after the third stage (res2, res3, res4 at strides 4, 8, 16).
-    stem_width: int = 64
-    blocks: tuple[int, int, int] = (3, 4, 6)
-    widths: tuple[int, int, int] = (256, 512, 1024)
-    # "batch": BatchNorm with stored statistics, in training too; for training from scratch "group": GroupNorm, or "layer":
-    # LayerNorm over the channels of each cell, so that nothing depends on what else is in the frame, nor on its size;
-    # "none": convolutions with a bias and no normalisation, what `fold_batch_norm` makes for inference.
-    norm: str = "batch"
-    norm_groups: int = 8
+    # What gives features at strides 4, 8 and 16, with its sizes; one network for the memory and one for the query.
+    backbone: Backbone = ResNet()  # noqa: RUF009, frozen
     # Keys lose their mean over the frame and get a learned length, so that from the start a cell matches its like and few
     # others, and scores stay within reach of a softmax: for training from scratch, which is not in the paper.
     normalise_keys: bool = False
@@ -61,61 +56,52 @@ class HMMNConfig:
     # 3x3 convolutions by Winograd's algorithm, in float32: faster on a CPU, 1e-4 away from exact at most; for inference.
     winograd: bool = False
 
-    # Training: the backward pass computes each block of trunks and decoder again rather than hold all of its activations.
+    # Training: the backward pass computes each block of backbones and decoder again rather than hold all of its activations.
     remat: bool = False
 
     def __post_init__(self):
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, list):  # JSON and ml_collections have no tuples
-                object.__setattr__(self, field.name, tuple(value))
-        self._require(self.norm in NORMS, "norm", f"one of {', '.join(NORMS)}")
+        self._require(isinstance(self.backbone, Backbone), "backbone", "a backbone, such as ResNet()")
         self._require(self.dtype in (None, *DTYPES), "dtype", f"None, {', '.join(DTYPES[:-1])} or {DTYPES[-1]}")
         for name in ("normalise_keys", "use_kernel", "kernel_in_training", "use_topk_read", "winograd", "remat"):
             self._require(isinstance(getattr(self, name), bool), name, "True or False")
         dims = (f"{kind}_dim_s{stride}" for kind in ("key", "value") for stride in (16, 8, 4))
-        for name in ("stem_width", "norm_groups", *dims, "decoder_dim"):
-            self._require(_is_size(getattr(self, name)), name, f"a whole number from 1 to {WIDEST}")
-        self._require(_is_size(self.window) and self.window % 2 == 1, "window", f"an odd number of cells up to {WIDEST}")
-        self._require(_is_finite(self.sigma) and self.sigma > 0, "sigma", "more than 0 cells")
-        self._require(_is_finite(self.sigma_growth) and self.sigma_growth >= 0, "sigma_growth", "0 or more")
-        self._require(_is_size(self.k_s8), "k_s8", f"a whole number from 1 to {WIDEST}")
-        self._require(_is_size(self.k_s4, self.k_s8), "k_s4", f"1 to k_s8 = {self.k_s8} (the best of the stride-8 cells)")
-        for name, most in (("blocks", DEEPEST), ("widths", WIDEST)):
-            value = getattr(self, name)
-            fits = isinstance(value, tuple) and len(value) == 3 and all(_is_size(one, most) for one in value)
-            self._require(fits, name, f"three positive numbers up to {most}, for res2, res3 and res4")
-        self._require(all(width % 4 == 0 for width in self.widths), "widths", "multiples of 4 (bottlenecks are a quarter)")
-        if self.norm == "group":
-            for width in (self.stem_width, *self.widths, *(width // 4 for width in self.widths)):
-                self._require(
-                    width % self.norm_groups == 0, "norm_groups", f"a divisor of every width; {width} is not a multiple"
-                )
+        for name in (*dims, "decoder_dim"):
+            self._require(is_size(getattr(self, name)), name, f"a whole number from 1 to {WIDEST}")
+        self._require(is_size(self.window) and self.window % 2 == 1, "window", f"an odd number of cells up to {WIDEST}")
+        self._require(is_finite(self.sigma) and self.sigma > 0, "sigma", "more than 0 cells")
+        self._require(is_finite(self.sigma_growth) and self.sigma_growth >= 0, "sigma_growth", "0 or more")
+        self._require(is_size(self.k_s8), "k_s8", f"a whole number from 1 to {WIDEST}")
+        self._require(is_size(self.k_s4, self.k_s8), "k_s4", f"1 to k_s8 = {self.k_s8} (the best of the stride-8 cells)")
 
     def _require(self, condition: bool, name: str, expected: str) -> None:
         if not condition:
             raise ValueError(f"HMMNConfig.{name} is {getattr(self, name)!r}, expected {expected}")
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as plain values that JSON can hold."""
-        return dataclasses.asdict(self)
+        """The fields as plain values that JSON can hold, the backbone as its name and fields."""
+        return dataclasses.asdict(self) | {"backbone": self.backbone.to_dict()}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "HMMNConfig":
-        """The inverse of `to_dict`; absent fields take their defaults, unknown ones raise ValueError."""
+        """The inverse of `to_dict`; absent fields take their defaults, unknown ones raise ValueError.
+
+        Sizes of a ResNet may stand beside the other fields, as they did until version 0.1.
+        """
+        fields = dict(fields)
+        if "backbone" not in fields:
+            fields["backbone"] = {"name": ResNet.name} | {name: fields.pop(name) for name in _OF_RESNET & fields.keys()}
+        if isinstance(fields["backbone"], Mapping):
+            fields["backbone"] = backbone_from_dict(fields["backbone"])
         unknown = sorted(set(fields) - {field.name for field in dataclasses.fields(cls)})
         if unknown:
             raise ValueError(f"HMMNConfig has no field {', '.join(unknown)}: was it written by a newer version?")
         return cls(**fields)
 
+    @property
+    def compute(self) -> Compute:
+        """How layers compute."""
+        return Compute(self.dtype, self.winograd, self.remat)
+
     def replace(self, **changes: Any) -> "HMMNConfig":
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
-
-
-def _is_size(value: Any, most: int = WIDEST) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
-
-
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

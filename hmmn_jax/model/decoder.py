@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 
 from hmmn_jax.model.config import HMMNConfig
 from hmmn_jax.model.encoders import QueryFeatures
-from hmmn_jax.model.layers import Conv, compute_dtype
+from hmmn_jax.model.layers import Conv
 from hmmn_jax.ops.conv2d import conv2d
 from hmmn_jax.ops.precision import at_least_float32
 from hmmn_jax.ops.resize import upsample
@@ -31,6 +31,15 @@ class Query:
     shared_s4: Float[Array, "b h4 w4 c"]
 
 
+@struct.dataclass
+class Readout:
+    """What was read from the memory for each object; strides 8 and 4 are None in a model without the top-k read."""
+
+    s16: Float[Array, "b o h16 w16 v16"]
+    s8: Float[Array, "b o h8 w8 v8"] | None = None
+    s4: Float[Array, "b o h4 w4 v4"] | None = None
+
+
 class ResBlock(nn.Module):
     """x + conv(relu(conv(relu(x))))."""
 
@@ -40,13 +49,13 @@ class ResBlock(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Keeps the shape."""
         features = x.shape[-1]
-        y = Conv(features, self.config, name="conv1")(nn.relu(x))
+        y = Conv(features, self.config.compute, name="conv1")(nn.relu(x))
         # The branch adds nothing at first: there is no normalisation here that would keep five such sums in a row from growing.
-        return x + Conv(features, self.config, kernel_init=nn.initializers.zeros, name="conv2")(nn.relu(y))
+        return x + Conv(features, self.config.compute, kernel_init=nn.initializers.zeros, name="conv2")(nn.relu(y))
 
 
 def _res_block(config: HMMNConfig) -> nn.Module:
-    return (nn.remat(ResBlock) if config.remat else ResBlock)(config)
+    return config.compute.block(ResBlock)(config)
 
 
 class ReadoutConv(nn.Module):
@@ -64,14 +73,14 @@ class ReadoutConv(nn.Module):
 
     def query(self, value: Float[Array, "b h w v"]) -> Float[Array, "b h w c"]:
         """The share of the query value."""
-        return self._share(value, slice(value.shape[-1], None)) + self.bias.astype(compute_dtype(self.config, self.bias))
+        return self._share(value, slice(value.shape[-1], None)) + self.bias.astype(self.config.compute.dtype_of(self.bias))
 
     def __call__(self, readout: Float[Array, "b h w v"]) -> Float[Array, "b h w c"]:
         """The share of the readout."""
         return self._share(readout, slice(readout.shape[-1]))
 
     def _share(self, x: jax.Array, channels: slice) -> jax.Array:
-        dtype = compute_dtype(self.config, self.kernel)
+        dtype = self.config.compute.dtype_of(self.kernel)
         return conv2d(x.astype(dtype), self.kernel[:, :, channels].astype(dtype), winograd=self.config.winograd)
 
 
@@ -82,9 +91,9 @@ class Refine(nn.Module):
 
     def setup(self):  # noqa: D102
         dim = self.config.decoder_dim
-        self.conv_skip = Conv(dim, self.config)
+        self.conv_skip = Conv(dim, self.config.compute)
         if self.config.use_topk_read:
-            self.conv_memory = Conv(dim, self.config, use_bias=False)
+            self.conv_memory = Conv(dim, self.config.compute, use_bias=False)
         self.res_skip, self.res_out = _res_block(self.config), _res_block(self.config)
 
     def __call__(
@@ -113,7 +122,7 @@ class Decoder(nn.Module):
         self.res_s16 = _res_block(self.config)
         self.refine_s8, self.refine_s4 = Refine(self.config), Refine(self.config)
         # Small, so that training starts from even odds: probabilities near 0 and 1 have next to no gradient.
-        self.conv_predict = Conv(2, self.config, kernel_init=nn.initializers.variance_scaling(0.01, "fan_in", "normal"))
+        self.conv_predict = Conv(2, self.config.compute, kernel_init=nn.initializers.variance_scaling(0.01, "fan_in", "normal"))
 
     def share(self, features: QueryFeatures) -> Query:
         """What all objects have in common: the shares of the query in the decoder's convolutions, with their biases."""
@@ -122,24 +131,17 @@ class Decoder(nn.Module):
             key_s8=features.key_s8,
             key_s4=features.key_s4,
             shared_s16=self.conv_readout.query(features.value_s16),
-            shared_s8=self.refine_s8.conv_skip(features.res3),
-            shared_s4=self.refine_s4.conv_skip(features.res2),
+            shared_s8=self.refine_s8.conv_skip(features.features.s8),
+            shared_s4=self.refine_s4.conv_skip(features.features.s4),
         )
 
-    def __call__(
-        self,
-        query: Query,
-        readout_s16: Float[Array, "b o h16 w16 v16"],
-        readout_s8: Float[Array, "b o h8 w8 v8"] | None,
-        readout_s4: Float[Array, "b o h4 w4 v4"] | None,
-        keep: Bool[Array, "b 2"] | None = None,
-    ) -> Float[Array, "b o H W"]:
+    def __call__(self, query: Query, readout: Readout, keep: Bool[Array, "b 2"] | None = None) -> Float[Array, "b o H W"]:
         """Probability of each object by itself, at least float32; `keep`: the coins of strides 8 and 4 (None: all)."""
         keep_s8, keep_s4 = (None, None) if keep is None else (keep[:, 0], keep[:, 1])
-        x = _per_object(self.conv_readout, readout_s16) + query.shared_s16[:, None]
+        x = _per_object(self.conv_readout, readout.s16) + query.shared_s16[:, None]
         x = _per_object(self.res_s16, x)
-        x = self.refine_s8(x, query.shared_s8, readout_s8, keep_s8)
-        x = self.refine_s4(x, query.shared_s4, readout_s4, keep_s4)
+        x = self.refine_s8(x, query.shared_s8, readout.s8, keep_s8)
+        x = self.refine_s4(x, query.shared_s4, readout.s4, keep_s4)
         x = _per_object(self.conv_predict, nn.relu(x))
         x = x.astype(at_least_float32(x))
         return jax.nn.softmax(_per_object(functools.partial(upsample, factor=4), x), axis=-1)[..., 1]

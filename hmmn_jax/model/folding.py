@@ -1,40 +1,38 @@
 """BatchNorm folded into the convolutions before it: the same function with fewer passes over memory, for inference."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax
 import numpy as np
 
-from hmmn_jax.model.config import HMMNConfig
 from hmmn_jax.model.layers import NORM_EPSILON
 
-_STEMS = ("conv_frame", "conv_mask", "conv_others")
+Path = tuple[str, ...]
 
 
-def fold_batch_norm(variables: dict[str, Any], config: HMMNConfig) -> tuple[dict[str, Any], HMMNConfig]:
-    """Variables and config of the same network without normalisation (`norm="none"`), as NumPy arrays of the same dtype.
+def fold_norms(
+    variables: dict[str, Any], convolutions: Mapping[Path, Sequence[Path]], epsilon: float = NORM_EPSILON
+) -> dict[str, Any]:
+    """Folds norms by stored statistics, each of which is an affine map of the channels.
 
-    Stored statistics make BatchNorm an affine map of each channel, which scales the kernel and becomes a bias. Other norms
-    depend on their input: such a model is returned as it is.
+    Args:
+      variables: of a module, by collection.
+      convolutions: by path of each norm the paths of the convolutions whose sum it normalises. Their kernels are scaled, and
+        the first of them gets a bias.
+      epsilon: of the norms.
+
+    Returns:
+      The variables without these norms, as NumPy arrays of the same dtype; whatever else there is stays.
     """
-    if config.norm != "batch":
-        return variables, config
     flat = {path: np.asarray(leaf) for path, leaf in flax.traverse_util.flatten_dict(variables).items()}
-    folded = {path: leaf for path, leaf in flat.items() if path[0] != "batch_stats" and not path[-2].startswith("norm")}
-    folded |= {path: leaf for path, leaf in flat.items() if path[0] == "constants"}
-    for path in flat:
-        if path[0] != "batch_stats" or path[-1] != "mean":
-            continue
-        *parent, norm = path[1:-1]
-        scale, bias = (flat["params", *parent, norm, leaf].astype(np.float64) for leaf in ("scale", "bias"))
-        mean, var = (flat["batch_stats", *parent, norm, leaf].astype(np.float64) for leaf in ("mean", "var"))
-        factor = scale / np.sqrt(var + NORM_EPSILON)
-        if parent[-1] == "trunk":  # the stem's convolutions are summed before their norm
-            convs = [(*parent[:-1], stem) for stem in _STEMS if ("params", *parent[:-1], stem, "kernel") in flat]
-        else:
-            convs = [(*parent, norm.replace("norm", "conv"))]
+    folded = {path: leaf for path, leaf in flat.items() if path[1:-1] not in convolutions}
+    for norm, convs in convolutions.items():
+        scale, bias = (flat["params", *norm, leaf].astype(np.float64) for leaf in ("scale", "bias"))
+        mean, var = (flat["batch_stats", *norm, leaf].astype(np.float64) for leaf in ("mean", "var"))
+        factor = scale / np.sqrt(var + epsilon)
         for conv in convs:
             kernel = flat["params", *conv, "kernel"]
             folded["params", *conv, "kernel"] = (kernel * factor).astype(kernel.dtype)
         folded["params", *convs[0], "bias"] = (bias - mean * factor).astype(kernel.dtype)
-    return flax.traverse_util.unflatten_dict(folded), config.replace(norm="none")
+    return flax.traverse_util.unflatten_dict(folded)

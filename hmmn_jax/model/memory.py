@@ -11,26 +11,49 @@ from hmmn_jax.model.matching import to_blocks
 
 
 @struct.dataclass
+class FineMemory:
+    """Strides 8 and 4 of the first and the previous frame, cut into the p cells under each stride-16 cell.
+
+    There are m = 2 * n blocks of n stride-16 cells; m = n where one frame is both.
+    """
+
+    key_s8: Float[Array | np.ndarray, "b o m 4 c8"]
+    value_s8: Float[Array | np.ndarray, "b o m 4 v8"]
+    key_s4: Float[Array | np.ndarray, "b o m 16 c4"]
+    value_s4: Float[Array | np.ndarray, "b o m 16 v4"]
+
+
+@struct.dataclass
 class MemoryBank:
     """Memory of o objects. The caller knows how many slots are filled; what lies in the others is never read.
 
-    Stride 16 has T slots, in order of time: slot 0 is the first frame, the last filled one the previous frame. Strides 8 and 4
-    hold the first and the previous frame, cut into the p cells under each stride-16 cell: m = 2 * n blocks (None in a model
-    without the top-k read).
+    key_s16, value_s16: T slots, in order of time: slot 0 is the first frame, the last filled one the previous frame.
+    centres: where each cell was last seen, see `kernel_guided_read`.
+    fine: None in a model without the top-k read.
     """
 
     key_s16: Float[Array | np.ndarray, "b o T h w c"]
     value_s16: Float[Array | np.ndarray, "b o T h w v"]
     centres: Int[Array | np.ndarray, "b o T n"]
-    key_s8: Float[Array | np.ndarray, "b o m 4 c8"] | None
-    value_s8: Float[Array | np.ndarray, "b o m 4 v8"] | None
-    key_s4: Float[Array | np.ndarray, "b o m 16 c4"] | None
-    value_s4: Float[Array | np.ndarray, "b o m 16 v4"] | None
+    fine: FineMemory | None
 
     @property
     def capacity(self) -> int:
         """The number of slots, T."""
         return self.key_s16.shape[2]
+
+
+def bank_of(memory: Memory, centres: Int[Array, "b o t n"] | None = None) -> MemoryBank:
+    """A bank that `memory`, of t frames, fills; `centres` of the last read (None: a new video)."""
+    b, o, t, h, w, _ = memory.key_s16.shape
+    if centres is None:
+        centres = jnp.zeros((b, o, t, h * w), jnp.int32)
+
+    def ends(x, size):  # the first and the last frame, or the only one
+        blocks = to_blocks(x if t == 1 else jnp.stack([x[:, :, 0], x[:, :, -1]], axis=2), size)
+        return blocks.reshape(*blocks.shape[:2], -1, *blocks.shape[4:])
+
+    return MemoryBank(memory.key_s16, memory.value_s16, centres, _fine(memory, ends))
 
 
 def open_bank(memory: Memory, capacity: int) -> MemoryBank:
@@ -39,12 +62,12 @@ def open_bank(memory: Memory, capacity: int) -> MemoryBank:
     def slots(x):
         return jnp.pad(x, [(0, capacity - 1 if axis == 2 else 0) for axis in range(x.ndim)])
 
-    b, o, _, h, w, _ = memory.key_s16.shape
+    bank = bank_of(memory)
     return MemoryBank(
-        slots(memory.key_s16),
-        slots(memory.value_s16),
-        jnp.zeros((b, o, capacity, h * w), jnp.int32),
-        **jax.tree.map(lambda blocks: jnp.concatenate([blocks, blocks], axis=2), _fine_blocks(memory)),
+        slots(bank.key_s16),
+        slots(bank.value_s16),
+        slots(bank.centres),
+        jax.tree.map(lambda blocks: jnp.concatenate([blocks, blocks], axis=2), bank.fine),
     )
 
 
@@ -54,12 +77,11 @@ def write_previous(bank: MemoryBank, memory: Memory, slot: int | Int[Array, ""])
     def put(buffer, value, index):
         return jax.lax.dynamic_update_slice_in_dim(buffer, value.astype(buffer.dtype), index, axis=2)
 
-    fine = _fine_blocks(memory)
-    buffers = {name: getattr(bank, name) for name in fine}
+    new = bank_of(memory)
     return bank.replace(
-        key_s16=put(bank.key_s16, memory.key_s16, slot),
-        value_s16=put(bank.value_s16, memory.value_s16, slot),
-        **jax.tree.map(lambda buffer, blocks: put(buffer, blocks, blocks.shape[2]), buffers, fine),
+        key_s16=put(bank.key_s16, new.key_s16, slot),
+        value_s16=put(bank.value_s16, new.value_s16, slot),
+        fine=jax.tree.map(lambda buffer, blocks: put(buffer, blocks, blocks.shape[2]), bank.fine, new.fine),
     )
 
 
@@ -81,13 +103,9 @@ def drop_oldest(bank: MemoryBank) -> MemoryBank:
     return bank.replace(key_s16=shift(bank.key_s16), value_s16=shift(bank.value_s16), centres=shift(bank.centres))
 
 
-def _fine_blocks(memory: Memory) -> dict[str, jax.Array | None]:
-    def blocks(x, size):  # [b,o,1,H,W,c] -> [b,o,n,p,c]
-        return None if x is None else to_blocks(x[:, :, 0], size)
-
-    return {
-        "key_s8": blocks(memory.key_s8, 2),
-        "value_s8": blocks(memory.value_s8, 2),
-        "key_s4": blocks(memory.key_s4, 4),
-        "value_s4": blocks(memory.value_s4, 4),
-    }
+def _fine(memory: Memory, blocks) -> FineMemory | None:
+    if memory.key_s8 is None:
+        return None
+    return FineMemory(
+        blocks(memory.key_s8, 2), blocks(memory.value_s8, 2), blocks(memory.key_s4, 4), blocks(memory.value_s4, 4)
+    )

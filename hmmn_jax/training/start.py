@@ -9,7 +9,7 @@ import jax
 import optax
 from ml_collections import ConfigDict
 
-from hmmn_jax.checkpoints.imagenet import from_resnet50, is_resnet
+from hmmn_jax.checkpoints.pretrained import from_pretrained, recognise
 from hmmn_jax.checkpoints.store import CONFIG_FILE, config_to_json, load_checkpoint, load_config
 from hmmn_jax.checkpoints.torch_file import read_torch_file
 from hmmn_jax.errors import CheckpointError, ConfigError
@@ -98,8 +98,8 @@ def _read_variables(path: str, model: HMMNConfig, seed: int) -> tuple[dict[str, 
     """Variables for `model`, and what they are."""
     if user_path(path).is_file():
         tensors = read_torch_file(path)
-        if is_resnet(tensors):
-            return from_resnet50(tensors, model, seed, path), "both trunks of the ResNet-50"
+        if kind := recognise(tensors):
+            return from_pretrained(tensors, model, seed, path), f"both backbones of the {kind.name}"
     variables, found = load_checkpoint(path)
     _require_same_model(Path(path), found, model)
     return variables, "variables of"
@@ -108,7 +108,7 @@ def _read_variables(path: str, model: HMMNConfig, seed: int) -> tuple[dict[str, 
 def _require_same_model(path: Path, found: HMMNConfig, model: HMMNConfig) -> None:
     """Raises CheckpointError where the tensors of two models differ, or what normalises them: two norms have tensors alike."""
     shapes = [jax.tree.map(_shape, abstract_variables(config)) for config in (found, model)]
-    if shapes[0] == shapes[1] and found.norm == model.norm:
+    if shapes[0] == shapes[1] and found.backbone == model.backbone:
         return
     here = model.to_dict()
     differences = [f"{name} is {value!r}, not {here[name]!r}" for name, value in found.to_dict().items() if value != here[name]]

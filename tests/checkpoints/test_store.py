@@ -6,19 +6,24 @@ import json
 import logging
 import shutil
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from hmmn_jax.checkpoints import store as checkpoint
 from hmmn_jax.checkpoints.store import METADATA_KEY, config_to_json, finished_steps, load_checkpoint, save_checkpoint
 from hmmn_jax.checkpoints.torch_weights import to_torch
 from hmmn_jax.errors import CheckpointError, MismatchError
-from tests.small import SMALL, variables
+from hmmn_jax.model import HMMNConfig, abstract_variables
+from hmmn_jax.model.backbones import ResNet
+from tests.small import SMALL, variables, with_backbone
+
+OLDER = Path(__file__).parents[1] / "golden" / "checkpoints_0.1"
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +58,26 @@ def test_what_is_saved_is_loaded(saved):
     assert config == SMALL
     assert_equal(found, jax.tree.map(np.asarray, variables()))
     assert [path.name for path in saved.parent.iterdir()] == ["OUT"]
+
+
+@pytest.mark.parametrize("name", ["OUT", "weights.safetensors"])
+def test_files_of_version_0_1(name):
+    """Made by commit 3699c8c of the same variables: sizes of the ResNet lay beside the other fields, its layers in `trunk`."""
+    found, config = load_checkpoint(OLDER / name)
+    assert config == HMMNConfig(
+        backbone=ResNet(stem_width=4, blocks=(1, 1, 1), widths=(8, 8, 12)),
+        **{f"{kind}_dim_s{stride}": 4 for kind in ("key", "value") for stride in (16, 8, 4)},
+        decoder_dim=4,
+        window=3,
+        k_s8=4,
+        k_s4=2,
+    )
+    expected = load_file(OLDER / "weights.safetensors")
+    tensors = to_torch(found, config)
+    assert tensors.keys() == expected.keys() and len(tensors) == 212
+    for tensor_name, tensor in tensors.items():
+        np.testing.assert_array_equal(tensor, expected[tensor_name], err_msg=tensor_name)
+    assert jax.tree.structure(found) == jax.tree.structure(abstract_variables(config))
 
 
 def test_counters_keep_their_64_bits(tmp_path):
@@ -143,10 +168,10 @@ def test_damaged_variables(tmp_path, saved, harm):
 
 def test_variables_of_another_model_are_listed(tmp_path, saved):
     path = copy(saved, tmp_path)
-    other = SMALL.replace(decoder_dim=24, blocks=(1, 2, 1))
+    other = with_backbone(SMALL.replace(decoder_dim=24), blocks=(1, 2, 1))
     (path / "config.json").write_text(json.dumps({"model": other.to_dict()}))
     lines = refusal(path, MismatchError).splitlines()
-    assert any(line.startswith("  missing ") and "/memory_encoder/trunk/res3_1/" in line for line in lines)
+    assert any(line.startswith("  missing ") and "/memory_encoder/backbone/res3_1/" in line for line in lines)
     assert any(line.startswith("  params/decoder/") and " is " in line and ", expected " in line for line in lines)
     count = int(lines[-1].split()[2])
     assert len(lines) == 12 and f": {count + 10} tensors" in lines[0]

@@ -1,5 +1,6 @@
 """Official names, shapes and layouts, in both directions."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -39,9 +40,9 @@ def test_names_order_and_shapes_are_those_of_the_released_checkpoint():
     "changes",
     [
         {},
-        {"norm": "group", "norm_groups": 4},
-        {"norm": "layer"},
-        {"norm": "none"},
+        {"backbone": dataclasses.replace(SMALL.backbone, norm="group", norm_groups=4)},
+        {"backbone": dataclasses.replace(SMALL.backbone, norm="layer")},
+        {"backbone": dataclasses.replace(SMALL.backbone, norm="none")},
         {"use_topk_read": False},
         {"normalise_keys": True},
     ],
@@ -59,8 +60,8 @@ def test_layouts_by_hand():
     kernel = tensors["KV_M_r4.Key.weight"]  # [o,i,h,w]
     assert kernel.shape == (16, 32, 3, 3)
     assert found["params"]["memory_encoder"]["key_s16"]["kernel"][2, 1, 30, 15] == kernel[15, 30, 2, 1]
-    assert found["constants"]["query_encoder"]["normalise"]["std"].shape == (3,)
-    count = found["batch_stats"]["memory_encoder"]["trunk"]["norm1"]["count"]
+    assert found["constants"]["query_encoder"]["backbone"]["normalise"]["std"].shape == (3,)
+    count = found["batch_stats"]["memory_encoder"]["backbone"]["norm1"]["count"]
     assert (count.shape, count.dtype, int(count)) == ((), np.int64, 2**40)
 
 

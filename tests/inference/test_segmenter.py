@@ -72,7 +72,7 @@ def literal(frames, masks, mem_every, max_memory_frames=None):
             p.append(jax.nn.sigmoid(out.logits[0, 1]))
             if keep := (t - 1 - one["start"]) % mem_every == 0:
                 one["kept"].append(previous)
-            centres = out.read.centres if keep else out.read.centres[:, :, :-1]
+            centres = out.centres if keep else out.centres[:, :, :-1]
             if max_memory_frames and len(one["kept"]) > max_memory_frames:
                 del one["kept"][1]
                 centres = np.delete(centres, 1, axis=2)

@@ -6,7 +6,10 @@ import json
 import pytest
 
 from hmmn_jax import HMMNConfig
+from hmmn_jax.model.backbones import ResNet
 from tests.small import untyped
+
+GROUP = ResNet(widths=(16, 32, 64), stem_width=8, norm="group", norm_groups=4)
 
 
 def test_is_frozen_and_hashable():
@@ -19,18 +22,27 @@ def test_is_frozen_and_hashable():
 
 
 def test_survives_json():
-    config = HMMNConfig(widths=(16, 32, 64), stem_width=8, norm="group", norm_groups=4, sigma=2.5, dtype="bfloat16")
+    config = HMMNConfig(backbone=GROUP, sigma=2.5, dtype="bfloat16")
     with untyped():  # JSON has lists only
         again = HMMNConfig.from_dict(json.loads(json.dumps(config.to_dict())))
     assert again == config and hash(again) == hash(config)
     assert HMMNConfig.from_dict({}) == HMMNConfig()
 
 
-def test_lists_become_tuples():
-    with untyped():
-        config = HMMNConfig(blocks=[1, 1, 1], widths=[16, 32, 64])
-    assert config.blocks == (1, 1, 1) and config.widths == (16, 32, 64)
-    hash(config)
+def test_sizes_of_a_resnet_beside_the_other_fields_as_older_files_have_them():
+    fields = {"widths": [16, 32, 64], "stem_width": 8, "norm": "group", "norm_groups": 4, "sigma": 2.5, "dtype": "bfloat16"}
+    assert HMMNConfig.from_dict(fields) == HMMNConfig(backbone=GROUP, sigma=2.5, dtype="bfloat16")
+
+
+def test_an_unknown_backbone_is_told_with_those_that_are_known():
+    with pytest.raises(ValueError, match=r"unknown backbone 'vgg'; known are .*resnet"):
+        HMMNConfig.from_dict({"backbone": {"name": "vgg"}})
+    with pytest.raises(ValueError, match="unknown backbone None"):
+        HMMNConfig.from_dict({"backbone": {}})
+    with pytest.raises(ValueError, match=r"ResNet has no field depth: was it written by a newer version"):
+        HMMNConfig.from_dict({"backbone": {"name": "resnet", "depth": 5}})
+    with untyped(), pytest.raises(ValueError, match=r"HMMNConfig.backbone is 'resnet', expected a backbone"):
+        HMMNConfig(backbone="resnet")
 
 
 def test_an_unknown_field_is_named():
@@ -72,5 +84,6 @@ def test_an_unknown_field_is_named():
     ],
 )
 def test_what_no_network_can_have_is_refused(fields, told):
-    with untyped(), pytest.raises(ValueError, match=f"HMMNConfig.{told}"):
-        HMMNConfig(**fields)
+    kind = ResNet if fields.keys() <= {field.name for field in dataclasses.fields(ResNet)} else HMMNConfig
+    with untyped(), pytest.raises(ValueError, match=f"{kind.__name__}.{told}"):
+        kind(**fields)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hmmn_jax import HMMN, HMMNConfig
-from tests.small import SMALL, TINY, one_hot, quick_jit, rectangles, shapes, variables, video
+from tests.small import SMALL, TINY, one_hot, quick_jit, rectangles, shapes, variables, video, with_backbone
 
 SIDE = 192  # 12 x 12 cells, of which k is less than a quarter
 
@@ -25,13 +25,13 @@ def remembered(config=SMALL):
     probs = jnp.asarray(one_hot(mask, (1, 2)), jnp.float32)
     first, second = (apply("memorize", config, variables(config), frame[None], probs) for frame in frames[:2])
     memory = jax.tree.map(lambda *xs: jnp.concatenate(xs, axis=2), first, second)
-    centres = apply("segment", config, variables(config), frames[1][None], first).read.centres
+    centres = apply("segment", config, variables(config), frames[1][None], first).centres
     return memory, frames[2][None], jnp.concatenate([centres, centres], axis=2)
 
 
 @functools.cache
 def segmented(config=SMALL):
-    own = any(getattr(config, name) != getattr(SMALL, name) for name in ("norm", "dtype", "use_topk_read"))
+    own = any(getattr(config, name) != getattr(SMALL, name) for name in ("backbone", "dtype", "use_topk_read"))
     shared = config if own else SMALL  # whose variables and memory
     memory, frame, centres = remembered(shared)
     return apply("segment", config, variables(shared), frame, memory, centres)
@@ -78,22 +78,22 @@ def test_a_model_starts_with_keys_that_match():
 def test_each_switch_of_the_matching_changes_the_output(change):
     (name,) = change
     plain, changed = segmented(), segmented(SMALL.replace(**change))
-    assert plain.indices.shape == (1, 2, 144, 8) and np.ptp(plain.logits) > 1
+    assert plain.match.indices.shape == (1, 2, 144, 8) and np.ptp(plain.logits) > 1
     assert changed.logits.shape == plain.logits.shape == (1, 3, SIDE, SIDE)
     assert np.abs(changed.logits - plain.logits).max() > 1e-4
     if name in ("k_s8", "k_s4"):
-        np.testing.assert_array_equal(changed.read.readout, plain.read.readout)
+        np.testing.assert_array_equal(changed.match.readout, plain.match.readout)
     if name in ("k_s8", "window", "sigma", "use_kernel"):
-        assert not np.array_equal(changed.indices, plain.indices)
-    assert (changed.indices is None) == (name == "use_topk_read")
+        assert not np.array_equal(changed.match.indices, plain.match.indices)
+    assert (changed.match.indices is None) == (name == "use_topk_read")
 
 
 def test_use_kernel_can_be_overridden_for_a_call():
     memory, frame, centres = remembered()
     off = apply("segment", SMALL, variables(), frame, memory, centres, use_kernel=False, return_affinity=True)
     np.testing.assert_array_equal(off.logits, segmented(SMALL.replace(use_kernel=False)).logits)
-    assert off.read.affinity.shape == (1, 2, 144, 2, 144)
-    np.testing.assert_allclose(off.read.affinity.sum((3, 4)), 1, atol=1e-5)
+    assert off.match.affinity.shape == (1, 2, 144, 2, 144)
+    np.testing.assert_allclose(off.match.affinity.sum((3, 4)), 1, atol=1e-5)
 
 
 def test_an_8_bit_frame_is_its_true_quotient():
@@ -141,7 +141,7 @@ def test_kernel_in_training_follows_each_cell_from_frame_to_frame(x64):
     one = apply("segment", SMALL, values, frames[:, 1], first)
     second = apply("memorize", SMALL, values, frames[:, 1], jax.nn.softmax(one.logits, axis=1))
     both = jax.tree.map(lambda *xs: jnp.concatenate(xs, axis=2), first, second)
-    centres = jnp.pad(one.read.centres, ((0, 0), (0, 0), (0, 1), (0, 0)))
+    centres = jnp.pad(one.centres, ((0, 0), (0, 0), (0, 1), (0, 0)))
     two = apply("segment", SMALL, values, frames[:, 2], both, centres)
     found = apply(None, config, values, frames, mask)
     np.testing.assert_allclose(found, jnp.stack([one.logits, two.logits], axis=1), rtol=0, atol=1e-10)
@@ -174,8 +174,9 @@ def test_padded_objects_leave_finite_gradients():
 
 @pytest.mark.parametrize("change", [{"norm": "group", "norm_groups": 4}, {"norm": "layer"}, {"dtype": "bfloat16"}])
 def test_variants_of_the_model_run(change):
-    memory, *_ = remembered(SMALL.replace(**change))
-    logits = segmented(SMALL.replace(**change)).logits
+    config = SMALL.replace(**change) if "dtype" in change else with_backbone(SMALL, **change)
+    memory, *_ = remembered(config)
+    logits = segmented(config).logits
     assert memory.key_s16.dtype == change.get("dtype", "float32")
     assert logits.dtype == jnp.float32 and np.isfinite(logits).all() and np.ptp(logits) > 0.1
     if "dtype" in change:

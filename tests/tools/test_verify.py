@@ -21,7 +21,7 @@ from hmmn_jax import HMMNConfig
 from hmmn_jax.checkpoints.store import METADATA_KEY, config_to_json
 from hmmn_jax.checkpoints.torch_weights import from_torch, to_torch, torch_shapes
 from hmmn_jax.errors import ConfigError, DataError, HMMNError
-from hmmn_jax.model.resnet import Trunk
+from hmmn_jax.model.layers import Compute
 from tests.golden.seeded import seeded_tensor
 from tests.small import SMALL, variables
 from tools import verify as verify_module
@@ -285,7 +285,7 @@ raise SystemExit("as expected")
 
 
 @needs_torch
-def test_the_stand_in_resnet_is_the_trunk(x64):
+def test_the_stand_in_resnet_is_the_backbone(x64):
     import torch
 
     from tools.official_process import resnet50
@@ -306,11 +306,10 @@ def test_the_stand_in_resnet_is_the_trunk(x64):
         features = [net.layer1(net.maxpool(net.relu(net.bn1(stem))))]
         for layer in (net.layer2, net.layer3):
             features.append(layer(features[-1]))
-    trunk = {
-        kind: tree["query_encoder"]["trunk"] for kind, tree in from_torch(tensors, HMMNConfig()).items() if kind != "constants"
-    }
-    trunk = jax.tree.map(lambda x: x.astype(np.float64), trunk)
-    found = jax.jit(Trunk(HMMNConfig()).apply)(trunk, stem.numpy().transpose(0, 2, 3, 1))
+    kinds = from_torch(tensors, HMMNConfig()).items()
+    ours = {kind: tree["query_encoder"]["backbone"] for kind, tree in kinds if kind != "constants"}
+    ours = jax.tree.map(lambda x: x.astype(np.float64), ours)
+    found = jax.jit(HMMNConfig().backbone.make(Compute(), with_masks=False).apply)(ours, stem.numpy().transpose(0, 2, 3, 1))
     for ours, theirs in zip(found, features, strict=True):
         np.testing.assert_allclose(ours, theirs.numpy().transpose(0, 2, 3, 1), rtol=0, atol=1e-11)
 

@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from hmmn_jax import load_checkpoint
-from hmmn_jax.checkpoints import imagenet
+from hmmn_jax.checkpoints import pretrained
 from hmmn_jax.checkpoints.store import save_checkpoint
 from hmmn_jax.checkpoints.torch_weights import torch_shapes
 from hmmn_jax.datasets.sequences import read_sequence
@@ -26,7 +26,7 @@ from hmmn_jax.training.loop import at_sample, make_optimization, train_and_evalu
 from hmmn_jax.training.metrics import read_metrics
 from hmmn_jax.training.start import starting_state
 from tests.evaluation.plans import plans
-from tests.small import SMALL, untyped, variables
+from tests.small import SMALL, untyped, variables, with_backbone
 from tests.training.tiny_run import MODEL, tiny_batch, tiny_config, use_cache
 
 ROOT = Path(__file__).parent.parent.parent
@@ -205,9 +205,9 @@ def test_init_takes_over_the_variables_alone(undisturbed, tmp_path):
 
 
 def test_init_from_a_resnet(tmp_path, monkeypatch):
-    monkeypatch.setattr(imagenet, "_random_variables", lambda config, key: variables(config))
+    monkeypatch.setattr(pretrained, "_random_variables", lambda config, key: variables(config))
     config = tiny_config()
-    model = SMALL.replace(widths=(16, 32, 64))
+    model = with_backbone(SMALL, widths=(16, 32, 64))
     rng = np.random.default_rng(0)
     tensors = {}
     for name, shape in torch_shapes(model).items():
@@ -218,8 +218,8 @@ def test_init_from_a_resnet(tmp_path, monkeypatch):
     save_file(tensors, tmp_path / "resnet50.safetensors")
     config.init = str(tmp_path / "resnet50.safetensors")
     state, origin = starting_state(config, model, make_optimization(config, STEPS)[1], tmp_path)
-    assert origin.startswith("both trunks of the ResNet-50")
-    kernel = state.params["query_encoder"]["trunk"]["res2_0"]["conv1"]["kernel"]
+    assert origin.startswith("both backbones of the resnet")
+    kernel = state.params["query_encoder"]["backbone"]["res2_0"]["conv1"]["kernel"]
     np.testing.assert_array_equal(kernel, tensors["layer1.0.conv1.weight"].transpose(2, 3, 1, 0))
 
 
@@ -255,9 +255,9 @@ def test_mistakes_are_told_before_anything_is_written(train, tmp_path):
     assert "/nowhere" in refusal(CheckpointError, resume="/nowhere")
     message = refusal(CheckpointError, init=str(tmp_path / "other"))
     assert "another model" in message and "widths is (16, 32, 32), not (8, 8, 8)" in message
-    group = MODEL.replace(norm="group", norm_groups=2)  # whose tensors have the shapes of a LayerNorm's
+    group = with_backbone(MODEL, norm="group", norm_groups=2)  # whose tensors have the shapes of a LayerNorm's
     save_checkpoint(tmp_path / "group", variables(group), group)
-    message = refusal(CheckpointError, init=str(tmp_path / "group"), **{"model.norm": "layer"})
+    message = refusal(CheckpointError, init=str(tmp_path / "group"), **{"model.backbone.norm": "layer"})
     assert "another model" in message and "norm is 'group', not 'layer'" in message
     assert refusal(DataError, no_data) == "no such set"
 

@@ -1,54 +1,206 @@
-"""The trunks: ResNet-50 v1.5 (stride on the 3x3), cut after the third stage."""
+"""ResNet-50 v1.5 (stride on the 3x3), cut after the third stage: the paper's backbone."""
 
-import jax
+import dataclasses
+from collections.abc import Collection
+
+import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from hmmn_jax.model.config import HMMNConfig
-from hmmn_jax.model.layers import Conv, make_norm
+from hmmn_jax.model.backbones.base import Backbone, BackboneModule, Features, Normalise, Path, Variables, register
+from hmmn_jax.model.folding import fold_norms
+from hmmn_jax.model.layers import Compute, Conv, Kernel, make_norm
+from hmmn_jax.model.sizes import DEEPEST, WIDEST, is_size
+from hmmn_jax.ops.conv2d import conv2d
 from hmmn_jax.ops.pooling import max_pool
+
+NORMS = ("batch", "group", "layer", "none")
+_STEMS = {"conv_mask": "conv1_m", "conv_others": "conv1_o", "conv_frame": "conv1"}
+_NORM_LEAVES = (
+    ("params", "scale", "weight"),
+    ("params", "bias", "bias"),
+    ("batch_stats", "mean", "running_mean"),
+    ("batch_stats", "var", "running_var"),
+    ("batch_stats", "count", "num_batches_tracked"),
+)
+_PRETRAINED_STAGES = {"res2": "layer1", "res3": "layer2", "res4": "layer3"}
+_NEW = ("mean", "std", "conv1_m", "conv1_o")  # what a ResNet for images lacks
+
+
+@register("resnet")
+@dataclasses.dataclass(frozen=True)
+class ResNet(Backbone):
+    """Sizes of a bottleneck ResNet; the defaults are the released model's.
+
+    Attributes:
+      stem_width: channels of the first layer.
+      blocks: of the stages res2, res3, res4, at strides 4, 8 and 16.
+      widths: channels of these stages.
+      norm: "batch": BatchNorm with stored statistics, in training too; for training from scratch "group": GroupNorm, or
+        "layer": LayerNorm over the channels of each cell, so that nothing depends on what else is in the frame, nor on its
+        size; "none": convolutions with a bias and no normalisation, what `fold` makes for inference.
+      norm_groups: of GroupNorm.
+
+    Raises:
+      ValueError: a value that no network can have, named with what was expected.
+    """
+
+    stem_width: int = 64
+    blocks: tuple[int, int, int] = (3, 4, 6)
+    widths: tuple[int, int, int] = (256, 512, 1024)
+    norm: str = "batch"
+    norm_groups: int = 8
+
+    pretrained_unused = ("layer4.", "fc.")
+
+    def __post_init__(self):
+        self.require(self.norm in NORMS, "norm", f"one of {', '.join(NORMS)}")
+        for name in ("stem_width", "norm_groups"):
+            self.require(is_size(getattr(self, name)), name, f"a whole number from 1 to {WIDEST}")
+        for name, most in (("blocks", DEEPEST), ("widths", WIDEST)):
+            value = getattr(self, name)
+            fits = isinstance(value, tuple) and len(value) == 3 and all(is_size(one, most) for one in value)
+            self.require(fits, name, f"three positive numbers up to {most}, for res2, res3 and res4")
+        self.require(all(width % 4 == 0 for width in self.widths), "widths", "multiples of 4 (bottlenecks are a quarter)")
+        if self.norm == "group":
+            for width in (self.stem_width, *self.widths, *(width // 4 for width in self.widths)):
+                expected = f"a divisor of every width; {width} is not a multiple"
+                self.require(width % self.norm_groups == 0, "norm_groups", expected)
+
+    def make(self, compute: Compute, with_masks: bool, name: str | None = None) -> "ResNetModule":
+        """The module."""
+        return ResNetModule(self, compute, with_masks, name=name)
+
+    @property
+    def has_norm(self) -> bool:
+        """Whether there are normalisation layers."""
+        return self.norm != "none"
+
+    def fold(self, variables: Variables) -> tuple[Variables, "ResNet"]:
+        """BatchNorm scales the kernels and becomes a bias; the other norms depend on their input and stay."""
+        if self.norm != "batch":
+            return variables, self
+        convs: dict[Path, list[Path]] = {}
+        # The stem's convolutions are summed before their norm.
+        convs["norm1",] = [(stem,) for stem in ("conv_frame", "conv_mask", "conv_others") if stem in variables["params"]]
+        for block, layers in variables["params"].items():
+            for layer in layers if block.startswith("res") else ():
+                if layer.startswith("norm"):
+                    convs[block, layer] = [(block, layer.replace("norm", "conv"))]
+        return fold_norms(variables, convs), dataclasses.replace(self, norm="none")
+
+    def torch_names(self, with_masks: bool) -> dict[str, Path]:
+        """The names of the official checkpoint, in its order."""
+        table: dict[str, Path] = {name: ("constants", "normalise", name) for name in ("mean", "std")}
+        folded = self.norm == "none"
+
+        def conv(official: str, path: Path, bias: bool) -> None:
+            table[f"{official}.weight"] = ("params", *path, "kernel")
+            if bias:
+                table[f"{official}.bias"] = ("params", *path, "bias")
+
+        def norm(official: str, path: Path) -> None:
+            leaves = {"batch": _NORM_LEAVES, "group": _NORM_LEAVES[:2], "layer": _NORM_LEAVES[:2], "none": ()}[self.norm]
+            for collection, leaf, name in leaves:
+                table[f"{official}.{name}"] = (collection, *path, leaf)
+
+        for here, official in _STEMS.items():
+            if with_masks or here == "conv_frame":
+                conv(official, (here,), bias=folded and here == "conv_frame")
+        norm("bn1", ("norm1",))
+        for stage, blocks in enumerate(self.blocks, 2):
+            for i in range(blocks):
+                block, here = f"res{stage}.{i}", f"res{stage}_{i}"
+                for layer in "123":
+                    conv(f"{block}.conv{layer}", (here, f"conv{layer}"), folded)
+                    norm(f"{block}.bn{layer}", (here, f"norm{layer}"))
+                if i == 0:
+                    conv(f"{block}.downsample.0", (here, "conv_project"), folded)
+                    norm(f"{block}.downsample.1", (here, "norm_project"))
+        return table
+
+    def pretrained_names(self) -> dict[str, str]:
+        """torchvision's names."""
+        names = {}
+        for name in self.torch_names(with_masks=False):
+            part, _, rest = name.partition(".")
+            if part not in _NEW:
+                names[name] = f"{_PRETRAINED_STAGES.get(part, part)}.{rest}"
+        return names
+
+    @classmethod
+    def recognises(cls, names: Collection[str]) -> bool:
+        """Whether torchvision's ResNets have such names."""
+        return any(".layer1." in f".{name}" for name in names)
+
+
+class ResNetModule(BackboneModule):
+    """A ResNet whose first layer also takes masks."""
+
+    sizes: ResNet
+    compute: Compute
+    with_masks: bool
+
+    def setup(self):  # noqa: D102
+        sizes, compute, folded = self.sizes, self.compute, self.sizes.norm == "none"
+        self.normalise = Normalise()
+        self.conv_frame = Conv(sizes.stem_width, compute, 7, 2, use_bias=folded)
+        if self.with_masks:
+            self.conv_mask = Kernel((7, 7, 1, sizes.stem_width))
+            # Zero, so that a model that has only been shown one object at a time takes no notice of others.
+            self.conv_others = Kernel((7, 7, 1, sizes.stem_width), nn.initializers.zeros)
+        if not folded:
+            self.norm1 = make_norm(sizes.norm, sizes.norm_groups, compute, "norm1")
+        block, stages = compute.block(Bottleneck), []
+        for stage, (blocks, width) in enumerate(zip(sizes.blocks, sizes.widths, strict=True), 2):
+            strides = [2 if stage > 2 else 1, *[1] * (blocks - 1)]
+            stages.append(
+                [block(width, sizes, compute, stride, i == 0, name=f"res{stage}_{i}") for i, stride in enumerate(strides)]
+            )
+        self.stages = stages
+
+    def frame(self, frame: Float[Array, "b H W 3"]) -> Float[Array, "b h2 w2 c"]:
+        """The frame's share of the first layer."""
+        return self.conv_frame(self.normalise(frame))
+
+    def masks(self, masks: Float[Array, "b H W 2"]) -> Float[Array, "b h2 w2 c"]:
+        """Two convolutions and their sum are one, of both masks."""
+        kernel = jnp.concatenate([self.conv_mask(), self.conv_others()], axis=2)
+        kernel = kernel.astype(self.compute.dtype_of(kernel))
+        return conv2d(masks.astype(kernel.dtype), kernel, 2)
+
+    def __call__(self, stem: Float[Array, "b h2 w2 c"]) -> Features:
+        """Norm, max-pool and stages."""
+        x = stem if self.sizes.norm == "none" else self.norm1(stem)
+        x, outputs = max_pool(nn.relu(x)), []
+        for stage in self.stages:
+            for block in stage:
+                x = block(x)
+            outputs.append(x)
+        return Features(*outputs)
 
 
 class Bottleneck(nn.Module):
     """1x1, 3x3, 1x1 and a shortcut, which is a projection in the first block of a stage."""
 
     features: int
-    config: HMMNConfig
+    sizes: ResNet
+    compute: Compute
     stride: int = 1
     project: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 o"]:
         """`[b,h,w,c] -> [b,h/stride,w/stride,features]`."""
+        folded = self.sizes.norm == "none"
 
-        def conv_norm(x, name, features, kernel_size, stride=1):
-            suffix = name.removeprefix("conv")
-            x = Conv(features, self.config, kernel_size, stride, self.config.norm == "none", name=name)(x)
-            return x if self.config.norm == "none" else make_norm(self.config, f"norm{suffix}")(x)
+        def conv_norm(x, suffix, features, kernel_size, stride=1):
+            x = Conv(features, self.compute, kernel_size, stride, folded, name=f"conv{suffix}")(x)
+            return x if folded else make_norm(self.sizes.norm, self.sizes.norm_groups, self.compute, f"norm{suffix}")(x)
 
         width = self.features // 4
-        y = nn.relu(conv_norm(x, "conv1", width, 1))
-        y = nn.relu(conv_norm(y, "conv2", width, 3, self.stride))
-        y = conv_norm(y, "conv3", self.features, 1)
-        shortcut = conv_norm(x, "conv_project", self.features, 1, self.stride) if self.project else x
+        y = nn.relu(conv_norm(x, "1", width, 1))
+        y = nn.relu(conv_norm(y, "2", width, 3, self.stride))
+        y = conv_norm(y, "3", self.features, 1)
+        shortcut = conv_norm(x, "_project", self.features, 1, self.stride) if self.project else x
         return nn.relu(y + shortcut)
-
-
-class Trunk(nn.Module):
-    """From the sum of the stem's convolutions to features at strides 4, 8 and 16."""
-
-    config: HMMNConfig
-
-    @nn.compact
-    def __call__(self, stem: Float[Array, "b h w c"]) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Stem at stride 2 `[b,H/2,W/2,stem_width]` -> res2 `[b,H/4,W/4,..]`, res3 (stride 8), res4 (stride 16)."""
-        config = self.config
-        x = stem if config.norm == "none" else make_norm(config, "norm1")(stem)
-        x = max_pool(nn.relu(x))
-        block, outputs = nn.remat(Bottleneck) if config.remat else Bottleneck, []
-        for stage, (blocks, width) in enumerate(zip(config.blocks, config.widths, strict=True), 2):
-            for i in range(blocks):
-                stride = 2 if i == 0 and stage > 2 else 1
-                x = block(width, config, stride, project=i == 0, name=f"res{stage}_{i}")(x)
-            outputs.append(x)
-        return tuple(outputs)

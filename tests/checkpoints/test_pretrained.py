@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from hmmn_jax.checkpoints.imagenet import from_resnet50
+from hmmn_jax.checkpoints.pretrained import from_pretrained
 from hmmn_jax.checkpoints.torch_weights import to_torch
 from hmmn_jax.errors import MismatchError
 from tests.small import SMALL
@@ -32,8 +32,8 @@ def resnet():
     return {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
 
 
-def test_both_trunks_are_the_resnet():
-    found = to_torch(from_resnet50(resnet(), SMALL), SMALL)
+def test_both_backbones_are_the_resnet():
+    found = to_torch(from_pretrained(resnet(), SMALL), SMALL)
     source = {"conv1.weight": "conv1.weight", "bn1.running_var": "bn1.running_var"}
     source |= {"res2.0.conv2.weight": "layer1.0.conv2.weight", "res3.0.bn3.bias": "layer2.0.bn3.bias"}
     source |= {"res4.0.downsample.0.weight": "layer3.0.downsample.0.weight", "res4.0.bn1.weight": "layer3.0.bn1.weight"}
@@ -49,16 +49,16 @@ def test_both_trunks_are_the_resnet():
 
 
 def test_types_are_those_of_a_converted_checkpoint():
-    found = from_resnet50(resnet(), SMALL)
+    found = from_pretrained(resnet(), SMALL)
     assert {type(leaf) for leaf in jax.tree.leaves(found)} == {np.ndarray}
     assert {str(leaf.dtype) for leaf in jax.tree.leaves({k: found[k] for k in ("params", "constants")})} == {"float32"}
-    assert found["batch_stats"]["query_encoder"]["trunk"]["norm1"]["count"].dtype == np.int64
+    assert found["batch_stats"]["query_encoder"]["backbone"]["norm1"]["count"].dtype == np.int64
 
 
 def test_counters_are_taken_where_they_are_there():
     tensors = {f"module.{name}": tensor for name, tensor in resnet().items()}
     tensors["module.layer2.0.bn2.num_batches_tracked"] = np.array(7, np.int64)
-    found = to_torch(from_resnet50(tensors, SMALL), SMALL)
+    found = to_torch(from_pretrained(tensors, SMALL), SMALL)
     counters = {name: int(tensor) for name, tensor in found.items() if name.endswith("num_batches_tracked")}
     assert {name for name, count in counters.items() if count == 7} == {
         "Encoder_M.res3.0.bn2.num_batches_tracked",
@@ -68,7 +68,7 @@ def test_counters_are_taken_where_they_are_there():
 
 
 def test_new_layers_follow_the_seed():
-    one, again, other = (to_torch(from_resnet50(resnet(), SMALL, seed), SMALL) for seed in (1, 1, 2))
+    one, again, other = (to_torch(from_pretrained(resnet(), SMALL, seed), SMALL) for seed in (1, 1, 2))
     differ = {name for name in one if not np.array_equal(one[name], other[name])}
     new = {name for name in one if name.startswith(("KV_", "Decoder", "Encoder_M.conv1_"))}
     # Biases start at 0, and so do the other objects' stem and the second convolution of the decoder's residual branches.
@@ -83,7 +83,7 @@ def test_what_is_not_such_a_resnet_is_listed():
     tensors["layer1.0.conv1.weight"] = np.zeros((4, 8, 3, 3), np.float32)
     tensors["layer3.1.conv1.weight"] = np.zeros((8, 32, 1, 1), np.float32)  # a deeper one
     with pytest.raises(MismatchError) as caught:
-        from_resnet50(tensors, SMALL, source="resnet.pth")
+        from_pretrained(tensors, SMALL, source="resnet.pth")
     assert str(caught.value).splitlines() == [
         "resnet.pth: 3 tensors are not those of the model",
         "  missing bn1.running_mean (8,)",

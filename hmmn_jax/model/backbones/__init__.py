@@ -1,0 +1,23 @@
+"""Backbones: what turns a frame, with or without masks, into features at strides 4, 8 and 16. Importing it registers them."""
+
+from hmmn_jax.model.backbones.base import (
+    Backbone,
+    BackboneModule,
+    Features,
+    Normalise,
+    backbone_from_dict,
+    register,
+    registered,
+)
+from hmmn_jax.model.backbones.resnet import ResNet
+
+__all__ = [
+    "Backbone",
+    "BackboneModule",
+    "Features",
+    "Normalise",
+    "ResNet",
+    "backbone_from_dict",
+    "register",
+    "registered",
+]

@@ -1,0 +1,162 @@
+"""What a backbone is: the seam for networks other than the paper's ResNet.
+
+A backbone has a frozen dataclass of its sizes, which derives from `Backbone` and is registered under a name, and a Linen module
+that this dataclass makes. Nothing outside of the two knows what is in them: not the encoders, nor the folding of BatchNorm,
+nor the names in checkpoints. `docs/extend.md` has an example.
+"""
+
+import abc
+import dataclasses
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+import flax
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from hmmn_jax.model.layers import Compute
+
+Variables = dict[str, Any]  # by collection ("params", "batch_stats", "constants") trees of arrays
+Path = tuple[str, ...]  # of a leaf in them, collection first
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+_TORCH_LEAVES = {
+    "kernel": "weight",
+    "scale": "weight",
+    "mean": "running_mean",
+    "var": "running_var",
+    "count": "num_batches_tracked",
+}
+
+
+class Features(NamedTuple):
+    """What a backbone sees in a frame, `[b,h,w,c]` at strides 4, 8 and 16."""
+
+    s4: Float[Array, "b h4 w4 c4"]
+    s8: Float[Array, "b h8 w8 c8"]
+    s16: Float[Array, "b h16 w16 c16"]
+
+
+class BackboneModule(nn.Module):
+    """The network of a backbone. Its first layer is linear, so that a frame's share is computed once for all objects."""
+
+    def frame(self, frame: Float[Array, "b H W 3"]) -> Float[Array, "b h w c"]:
+        """The frame's share of the first layer: RGB in [0, 1], sides multiples of 16, zero-padded, not normalised yet."""
+        raise NotImplementedError
+
+    def masks(self, masks: Float[Array, "b H W 2"]) -> Float[Array, "b h w c"]:
+        """The masks' share of the first layer, to be added to the frame's: probabilities of an object and of all others."""
+        raise NotImplementedError
+
+    def __call__(self, stem: Float[Array, "b h w c"]) -> Features:
+        """All that comes after the first layer."""
+        raise NotImplementedError
+
+
+class Backbone(abc.ABC):
+    """The sizes of a backbone: what a frozen dataclass derives from. Hashable, and written to JSON as name and fields."""
+
+    name: ClassVar[str]  # given by `register`
+    pretrained_unused: ClassVar[tuple[str, ...]] = ()  # beginnings of names in a pretrained file that are ignored
+
+    @abc.abstractmethod
+    def make(self, compute: Compute, with_masks: bool, name: str | None = None) -> BackboneModule:
+        """The module, to be called `name`; `with_masks`: that of the memory encoder, whose `masks` is called."""
+
+    @property
+    def has_norm(self) -> bool:
+        """Whether there are normalisation layers, whose parameters stay in float32 whatever the compute dtype is."""
+        return False
+
+    def fold(self, variables: Variables) -> tuple[Variables, "Backbone"]:
+        """Variables of one module, and the backbone, of the same function with BatchNorm folded into its convolutions.
+
+        By default all stays as it is. `hmmn_jax.model.folding.fold_norms` does the arithmetic.
+        """
+        return variables, self
+
+    def torch_names(self, with_masks: bool) -> dict[str, Path]:
+        """The name in PyTorch files of each variable of a module: `conv1.weight` -> `("params", "conv1", "kernel")`.
+
+        By default the path with dots, and PyTorch's words for the last part. Kernels `[k,k,c,o]` are transposed to OIHW.
+        """
+        return {".".join((*path[1:-1], _TORCH_LEAVES.get(path[-1], path[-1]))): path for path in self.shapes(with_masks)}
+
+    def pretrained_names(self) -> dict[str, str]:
+        """By name as in `torch_names` the name in files of weights that were trained on ImageNet, where they have it."""
+        return {}
+
+    @classmethod
+    def recognises(cls, names: Collection[str]) -> bool:
+        """Whether these are the names of tensors in a file of weights that were trained on ImageNet."""
+        return False
+
+    def shapes(self, with_masks: bool) -> dict[Path, tuple[int, ...]]:
+        """Path and shape of each variable of a module."""
+
+        def init(key):
+            frame = jnp.zeros((1, 16, 16, 3))
+            return self.make(Compute(), with_masks).init(key, frame, with_masks, method=_run)
+
+        variables = flax.traverse_util.flatten_dict(jax.eval_shape(init, jax.random.key(0)))
+        return {path: leaf.shape for path, leaf in variables.items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Name and fields, as JSON can hold them."""
+        return {"name": self.name, **dataclasses.asdict(self)}
+
+    def require(self, condition: bool, field: str, expected: str) -> None:
+        """Raises ValueError that tells of a field, unless the condition holds."""
+        if not condition:
+            raise ValueError(f"{type(self).__name__}.{field} is {getattr(self, field)!r}, expected {expected}")
+
+
+def _run(module: BackboneModule, frame: jax.Array, with_masks: bool) -> Features:
+    stem = module.frame(frame)
+    return module(stem + module.masks(frame[..., :2]) if with_masks else stem)
+
+
+_REGISTERED: dict[str, type[Backbone]] = {}
+Kind = TypeVar("Kind", bound=type[Backbone])
+
+
+def register(name: str):
+    """Decorates the dataclass of a backbone with its name, by which configs and checkpoints call it."""
+
+    def decorate(kind: Kind) -> Kind:
+        kind.name = name
+        _REGISTERED[name] = kind
+        return kind
+
+    return decorate
+
+
+def registered() -> Mapping[str, type[Backbone]]:
+    """The backbones by name."""
+    return _REGISTERED
+
+
+def backbone_from_dict(fields: Mapping[str, Any]) -> Backbone:
+    """The inverse of `Backbone.to_dict`. Raises ValueError for an unknown name or field, or a value that cannot be."""
+    fields = dict(fields)
+    name = fields.pop("name", None)
+    if name not in _REGISTERED:
+        raise ValueError(f"unknown backbone {name!r}; known are {', '.join(sorted(_REGISTERED))}")
+    kind = _REGISTERED[name]
+    if unknown := sorted(set(fields) - {field.name for field in dataclasses.fields(kind)}):
+        raise ValueError(f"{kind.__name__} has no field {', '.join(unknown)}: was it written by a newer version?")
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
+
+
+class Normalise(nn.Module):
+    """Subtracts ImageNet's mean and divides by its deviation; both are constants that travel with a checkpoint."""
+
+    @nn.compact
+    def __call__(self, frame: Float[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
+        """RGB in [0, 1], zero-padded *before*, as the released weights expect."""
+        mean = self.variable("constants", "mean", jnp.array, IMAGENET_MEAN).value
+        std = self.variable("constants", "std", jnp.array, IMAGENET_STD).value
+        return (frame - mean) / std

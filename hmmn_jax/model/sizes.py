@@ -1,0 +1,16 @@
+"""Checks of numbers in configs, which a damaged file may give any value."""
+
+import math
+from typing import Any
+
+WIDEST, DEEPEST = 16384, 50  # channels of a layer, blocks of a stage
+
+
+def is_size(value: Any, most: int = WIDEST) -> bool:
+    """Whether this is a whole number from 1 to `most`."""
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
+
+
+def is_finite(value: Any) -> bool:
+    """Whether this is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

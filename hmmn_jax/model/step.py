@@ -1,0 +1,77 @@
+"""The paper's step on arrays: what a query reads from the memory. `HMMN.decode` goes on from there.
+
+`match` is all that touches the whole memory; `read_fine` needs the two frames at strides 8 and 4 only. Neither has parameters.
+"""
+
+import math
+
+from flax import struct
+from jaxtyping import Array, Bool, Float, Int
+
+from hmmn_jax.model.config import HMMNConfig
+from hmmn_jax.model.decoder import Query, Readout
+from hmmn_jax.model.matching import from_blocks, kernel_guided_read, select_topk, to_blocks, topk_guided_read
+from hmmn_jax.model.memory import FineMemory, MemoryBank
+
+
+@struct.dataclass
+class Match:
+    """What `match` returns.
+
+    readout: what is read at stride 16.
+    indices: the selected memory cells of each stride-16 query cell, best first, flat in the first and the previous frame; None
+      without the top-k read.
+    present: which of these are there; slots that are not filled are not.
+    affinity: normalised affinity to each memory cell; None unless asked for.
+    """
+
+    readout: Float[Array, "b o h w v"]
+    indices: Int[Array, "b o q k"] | None
+    present: Bool[Array, "b o q k"] | None
+    affinity: Float[Array, "b o q T n"] | None = None
+
+
+def match(
+    config: HMMNConfig,
+    bank: MemoryBank,
+    query: Query,
+    count: int | Int[Array, ""] | None = None,
+    *,
+    use_kernel: bool | None = None,
+    return_affinity: bool = False,
+) -> tuple[Match, Int[Array, "b o T n"]]:
+    """The kernel-guided read of the first `count` slots of a bank (None: all), and the cells to be read in detail.
+
+    `use_kernel` overrides the switch of the config. Also returns the bank's centres, moved on by a frame.
+    """
+    read = kernel_guided_read(
+        bank.key_s16,
+        bank.value_s16,
+        query.key_s16,
+        bank.centres,
+        count,
+        use_kernel=config.use_kernel if use_kernel is None else use_kernel,
+        window=config.window,
+        sigma=config.sigma,
+        sigma_growth=config.sigma_growth,
+        return_affinity=return_affinity,
+    )
+    indices, present = select_topk(read.scores, config.k_s8) if config.use_topk_read else (None, None)
+    return Match(read.readout, indices, present, read.affinity), read.centres
+
+
+def read_fine(config: HMMNConfig, fine: FineMemory | None, query: Query, found: Match) -> Readout:
+    """The top-k guided reads, of what `match` selected; the readouts of all strides."""
+    if not config.use_topk_read:
+        return Readout(found.readout)
+
+    def read(key, value, query_key, k):
+        blocks = to_blocks(query_key, math.isqrt(key.shape[3]))
+        readout = topk_guided_read(key, value, blocks, found.indices[..., :k], found.present[..., :k])
+        return from_blocks(readout, *query_key.shape[1:3])
+
+    return Readout(
+        found.readout,
+        read(fine.key_s8, fine.value_s8, query.key_s8, config.k_s8),
+        read(fine.key_s4, fine.value_s4, query.key_s4, config.k_s4),
+    )
