@@ -30,24 +30,24 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import topologies
 
-from hmmn_jax import HMMNConfig, Segmenter
-from hmmn_jax.inference import memory as banks
-from hmmn_jax.inference import segmenter as parts
-from hmmn_jax.model.hmmn import abstract_variables
+from hmmn_jax import HMMN, HMMNConfig, Segmenter
+from hmmn_jax.inference.segmenter import FIRST_CAPACITY, decide
+from hmmn_jax.model import abstract_variables
+from hmmn_jax.model import memory as banks
 
 CHIPS = {"v5e": (197e12, 819e9, 16e9), "v4": (275e12, 1228e9, 32e9)}  # public: bfloat16 flop/s, HBM bytes/s, HBM bytes
 FREE = {"parameter", "constant", "bitcast", "tuple", "get-tuple-element", "after-all"}
 KINDS = ("sort", "scatter", "gather", "convolution", "reduce-window", "reduce")  # a fusion is called after the first it has
 PARTS = {
-    r"_encode_query.*decoder": "decoder, query's share",
-    r"_encode_query|variables.*query_encoder": "query encoder",
-    r"_memorize|_memory_stem|_split|variables.*memory_encoder": "memory encoder",
+    r"decoder\.share": "decoder, query's share",
+    r"encode_query|variables.*query_encoder": "query encoder",
+    r"memorize|variables.*memory_encoder": "memory encoder",
     r"top_k": "top-k selection",
-    r"_match": "stride-16 read",
-    r"(_decode|variables).*refine_s4": "decoder, stride 4",
-    r"(_decode|variables).*decoder": "decoder, the rest",
-    r"_decode": "top-k reads",
-    r"_aggregate|_decide": "aggregation, labels",
+    r"match": "stride-16 read",
+    r"(decode|variables).*refine_s4": "decoder, stride 4",
+    r"(decode|variables).*decoder": "decoder, the rest",
+    r"read_fine|decode": "top-k reads",
+    r"segment|decide": "aggregation, labels",
     r"^bank|\[.bank|dynamic_update_slice": "bank",
 }
 
@@ -57,23 +57,19 @@ def compile_step(config: HMMNConfig, topology: str, objects: int, memory: int, h
     ones = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), abstract_variables(config))
     segmenter = Segmenter(ones, config, winograd=False)
     variables, config = segmenter.variables, segmenter.config
-    capacity = parts.FIRST_CAPACITY * 2 ** max(0, math.ceil(math.log2(memory / parts.FIRST_CAPACITY)))
+    capacity = FIRST_CAPACITY * 2 ** max(0, math.ceil(math.log2(memory / FIRST_CAPACITY)))
 
-    def memorise(variables, frame, probs):
-        stem = parts._memory_stem(config, variables, frame)
-        return parts._memorize(config, variables, stem, *parts._split_objects(probs))
+    def memorize(variables, frame, probs):
+        return HMMN(config).apply(variables, frame, probs, method="memorize")
 
     def step(variables, bank, previous, probs, ids, kept, frame):
-        bank = banks.write_previous(bank, memorise(variables, previous, probs), kept)
-        query = parts._encode_query(config, variables, frame)
-        *read, centres = parts._match(config, bank, query.key_s16, kept + 1)
-        fine = (bank.key_s8, bank.value_s8, bank.key_s4, bank.value_s4)
-        logits = parts._aggregate([parts._decode(config, variables, query, *read, fine, (height, width))])
-        return bank.replace(centres=centres), logits, *parts._decide(logits, ids)
+        bank = banks.write_previous(bank, memorize(variables, previous, probs), kept)
+        logits, _, centres = HMMN(config).apply(variables, frame, bank, kept + 1, method="segment")
+        return bank.replace(centres=centres), logits, *decide(logits, ids)
 
     struct = jax.ShapeDtypeStruct
     frame, probs = struct((1, height, width, 3), jnp.uint8), struct((1, objects + 1, height, width), jnp.float32)
-    bank = jax.eval_shape(lambda *args: banks.open_bank(memorise(*args), capacity), variables, frame, probs)
+    bank = jax.eval_shape(lambda *args: banks.open_bank(memorize(*args), capacity), variables, frame, probs)
     chip = jax.sharding.SingleDeviceSharding(topologies.get_topology_desc(platform="tpu", topology_name=topology).devices[0])
     arguments = (variables, bank, frame, probs, struct((objects + 1,), jnp.uint8), struct((), jnp.int32), frame)
     arguments = jax.tree.map(lambda x: struct(x.shape, x.dtype, sharding=chip), arguments)

@@ -159,7 +159,7 @@ class Segmenter:
             tracks, logits = self._segment(state, frame, donate)
         else:
             tracks, logits = (), soft_aggregation(jnp.zeros((1, 0, *frame.shape[1:3]), self.dtype))
-        probs, labels = _decide(logits, state.ids)
+        probs, labels = decide(logits, state.ids)
         state = State(int(state.index) + 1, frame, probs, state.ids, tracks)
         if mask is not None:
             known = len(state.ids)
@@ -346,7 +346,7 @@ def _labels(probs: jax.Array, ids: jax.Array) -> jax.Array:
 
 
 @jax.jit
-def _decide(logits: jax.Array, ids: jax.Array) -> tuple[jax.Array, jax.Array]:
+def decide(logits: jax.Array, ids: jax.Array) -> tuple[jax.Array, jax.Array]:
     probs = jax.nn.softmax(logits, axis=1)
     return probs, _labels(probs, ids)
 

@@ -12,7 +12,7 @@ from hmmn_jax.model.config import HMMNConfig
 from hmmn_jax.model.decoder import Decoder, Query, soft_aggregation
 from hmmn_jax.model.encoders import Memory, MemoryEncoder, QueryEncoder, split_objects
 from hmmn_jax.model.frames import STRIDE, crop_from_stride, pad_to_stride, to_unit_range
-from hmmn_jax.model.memory import FineMemory, bank_of
+from hmmn_jax.model.memory import FineMemory, MemoryBank, bank_of
 from hmmn_jax.model.step import Match, match, read_fine
 
 
@@ -21,7 +21,7 @@ class Segmentation(NamedTuple):
 
     logits: soft-aggregated, background first, `[b,o+1,H,W]`, in the frame's own size.
     match: the stride-16 read, and the cells selected by it.
-    centres: where each memory cell was last seen, `[b,o,t,n]`.
+    centres: where each memory cell was last seen, `[b,o,T,n]`: those of the bank, moved on by a frame.
     """
 
     logits: jax.Array
@@ -89,27 +89,27 @@ class HMMN(nn.Module):
     def segment(
         self,
         frame: Num[Array, "b H W 3"],
-        memory: Memory,
-        centres: Int[Array, "b o t n"] | None = None,
+        bank: MemoryBank,
+        count: int | Int[Array, ""] | None = None,
         *,
         valid: Bool[Array, "b o"] | None = None,
         keep: Bool[Array, "b 2"] | None = None,
         use_kernel: bool | None = None,
         return_affinity: bool = False,
     ) -> Segmentation:
-        """Segments a frame from a memory whose last frame is the previous frame.
+        """The paper's step: segments a frame from a memory whose last frame is the previous frame.
 
         Args:
           frame: RGB, uint8 or float in [0, 1].
-          memory: t frames; at strides 8 and 4 only the first and the last are read.
-          centres: `centres` of the last call, for the slots that are still there (None: a new video).
+          bank: what is remembered, such as `bank_of(memory)`.
+          count: how many of its slots are filled (None: all).
           valid: which objects exist; the others are padding and take no part.
           keep: coins of training, per sample, for strides 8 and 4: False drops that memory branch.
           use_kernel: overrides the switch of the config.
-          return_affinity: also return the normalised stride-16 affinity, `[b,o,q,t,n]`.
+          return_affinity: also return the normalised stride-16 affinity, `[b,o,q,T,n]`.
         """
-        query, bank = self.encode_query(frame), bank_of(memory, centres)
-        found, centres = match(self.config, bank, query, use_kernel=use_kernel, return_affinity=return_affinity)
+        query = self.encode_query(frame)
+        found, centres = match(self.config, bank, query, count, use_kernel=use_kernel, return_affinity=return_affinity)
         p = self.decode(query, found, bank.fine, frame.shape[1:3], keep)
         return Segmentation(soft_aggregation(p, valid), found, centres)
 
@@ -138,7 +138,8 @@ class HMMN(nn.Module):
             new = self.memorize(frames[:, t - 1], probs)
             memory = new if memory is None else jax.tree.map(lambda *xs: jnp.concatenate(xs, 2), memory, new)
             coins = None if keep is None else keep[:, t - 1]
-            logits, _, centres = self.segment(frames[:, t], memory, centres, valid=valid, keep=coins, use_kernel=use_kernel)
+            bank = bank_of(memory, centres)
+            logits, _, centres = self.segment(frames[:, t], bank, valid=valid, keep=coins, use_kernel=use_kernel)
             probs = jax.nn.softmax(logits, axis=1)
             centres = jnp.concatenate([centres, jnp.zeros_like(centres)], axis=2)  # and those of the next slot
             outputs.append(logits)

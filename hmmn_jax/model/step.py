@@ -5,6 +5,7 @@
 
 import math
 
+import jax
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
@@ -31,6 +32,7 @@ class Match:
     affinity: Float[Array, "b o q T n"] | None = None
 
 
+@jax.named_scope("match")
 def match(
     config: HMMNConfig,
     bank: MemoryBank,
@@ -60,6 +62,7 @@ def match(
     return Match(read.readout, indices, present, read.affinity), read.centres
 
 
+@jax.named_scope("read_fine")
 def read_fine(config: HMMNConfig, fine: FineMemory | None, query: Query, found: Match) -> Readout:
     """The top-k guided reads, of what `match` selected; the readouts of all strides."""
     if not config.use_topk_read:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from hmmn_jax import HMMN, Segmenter
 from hmmn_jax.inference import segmenter as module
+from hmmn_jax.model.memory import bank_of
 from tests import oracles
 from tests.small import SMALL, quick_compilation, quick_jit, rectangles, untyped, variables, video
 
@@ -68,7 +69,7 @@ def literal(frames, masks, mem_every, max_memory_frames=None):
             centres = one["centres"]
             if centres is not None:  # the previous frame's own are not read
                 centres = jnp.concatenate([centres, jnp.zeros_like(centres[:, :, :1])], axis=2)
-            out = apply("segment", values, frames[t][None], memory, centres)
+            out = apply("segment", values, frames[t][None], bank_of(memory, centres))
             p.append(jax.nn.sigmoid(out.logits[0, 1]))
             if keep := (t - 1 - one["start"]) % mem_every == 0:
                 one["kept"].append(previous)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from hmmn_jax import HMMN, HMMNConfig
+from hmmn_jax.model.memory import bank_of
 from tests.small import SMALL, TINY, one_hot, quick_jit, rectangles, shapes, variables, video, with_backbone
 
 SIDE = 192  # 12 x 12 cells, of which k is less than a quarter
@@ -25,7 +26,7 @@ def remembered(config=SMALL):
     probs = jnp.asarray(one_hot(mask, (1, 2)), jnp.float32)
     first, second = (apply("memorize", config, variables(config), frame[None], probs) for frame in frames[:2])
     memory = jax.tree.map(lambda *xs: jnp.concatenate(xs, axis=2), first, second)
-    centres = apply("segment", config, variables(config), frames[1][None], first).centres
+    centres = apply("segment", config, variables(config), frames[1][None], bank_of(first)).centres
     return memory, frames[2][None], jnp.concatenate([centres, centres], axis=2)
 
 
@@ -34,7 +35,7 @@ def segmented(config=SMALL):
     own = any(getattr(config, name) != getattr(SMALL, name) for name in ("backbone", "dtype", "use_topk_read"))
     shared = config if own else SMALL  # whose variables and memory
     memory, frame, centres = remembered(shared)
-    return apply("segment", config, variables(shared), frame, memory, centres)
+    return apply("segment", config, variables(shared), frame, bank_of(memory, centres))
 
 
 def test_the_small_model_is_a_hundredth_of_the_released_one():
@@ -90,7 +91,7 @@ def test_each_switch_of_the_matching_changes_the_output(change):
 
 def test_use_kernel_can_be_overridden_for_a_call():
     memory, frame, centres = remembered()
-    off = apply("segment", SMALL, variables(), frame, memory, centres, use_kernel=False, return_affinity=True)
+    off = apply("segment", SMALL, variables(), frame, bank_of(memory, centres), use_kernel=False, return_affinity=True)
     np.testing.assert_array_equal(off.logits, segmented(SMALL.replace(use_kernel=False)).logits)
     assert off.match.affinity.shape == (1, 2, 144, 2, 144)
     np.testing.assert_allclose(off.match.affinity.sum((3, 4)), 1, atol=1e-5)
@@ -120,10 +121,10 @@ def test_training_form_is_memorising_and_segmenting_by_hand(x64):
     keep = jnp.array([[[True, False], [False, True]], [[True, True], [False, False]]])  # [clip, frame, stride]
     values = variables(SMALL, "float64")
     first = apply("memorize", SMALL, values, frames[:, 0], mask)
-    one = apply("segment", SMALL, values, frames[:, 1], first, use_kernel=False, keep=keep[:, 0]).logits
+    one = apply("segment", SMALL, values, frames[:, 1], bank_of(first), use_kernel=False, keep=keep[:, 0]).logits
     second = apply("memorize", SMALL, values, frames[:, 1], jax.nn.softmax(one, axis=1))
     both = jax.tree.map(lambda *xs: jnp.concatenate(xs, axis=2), first, second)
-    two = apply("segment", SMALL, values, frames[:, 2], both, use_kernel=False, keep=keep[:, 1]).logits
+    two = apply("segment", SMALL, values, frames[:, 2], bank_of(both), use_kernel=False, keep=keep[:, 1]).logits
     found = apply(None, SMALL, values, frames, mask, keep=keep)
     np.testing.assert_allclose(found, jnp.stack([one, two], axis=1), rtol=0, atol=1e-10)
 
@@ -138,11 +139,11 @@ def test_kernel_in_training_follows_each_cell_from_frame_to_frame(x64):
     config = SMALL.replace(kernel_in_training=True)
     values, (frames, mask) = variables(SMALL, "float64"), clips()
     first = apply("memorize", SMALL, values, frames[:, 0], mask)
-    one = apply("segment", SMALL, values, frames[:, 1], first)
+    one = apply("segment", SMALL, values, frames[:, 1], bank_of(first))
     second = apply("memorize", SMALL, values, frames[:, 1], jax.nn.softmax(one.logits, axis=1))
     both = jax.tree.map(lambda *xs: jnp.concatenate(xs, axis=2), first, second)
     centres = jnp.pad(one.centres, ((0, 0), (0, 0), (0, 1), (0, 0)))
-    two = apply("segment", SMALL, values, frames[:, 2], both, centres)
+    two = apply("segment", SMALL, values, frames[:, 2], bank_of(both, centres))
     found = apply(None, config, values, frames, mask)
     np.testing.assert_allclose(found, jnp.stack([one.logits, two.logits], axis=1), rtol=0, atol=1e-10)
     assert np.abs(found - apply(None, SMALL, values, frames, mask)).max() > 1e-3
@@ -165,7 +166,7 @@ def test_padded_objects_leave_finite_gradients():
     def gradient(params):
         values = variables() | {"params": params}
         memory = model.apply(values, frames[:, 0], mask.astype(jnp.float32), method="memorize")
-        out = model.apply(values, frames[:, 1], memory, valid=valid, use_kernel=False, method="segment")
+        out = model.apply(values, frames[:, 1], bank_of(memory), valid=valid, use_kernel=False, method="segment")
         return -jax.nn.log_softmax(out.logits, axis=1)[:, 1].mean()
 
     for path, leaf in jax.tree.leaves_with_path(gradient(variables()["params"])):
