@@ -347,6 +347,7 @@ def _labels(probs: jax.Array, ids: jax.Array) -> jax.Array:
 
 @jax.jit
 def decide(logits: jax.Array, ids: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Logits `[1,o+1,H,W]` and the id of each channel -> probabilities, and labels `[1,H,W]`."""
     probs = jax.nn.softmax(logits, axis=1)
     return probs, _labels(probs, ids)
 
