@@ -84,7 +84,9 @@ def measure_torch(runs: int) -> dict[str, float]:
             super().__init__()
             wide, self.shortcut = inputs * expansion, stride == 1 and inputs == features
             expand = [Padded(inputs, wide, 1)] if expansion > 1 else []
-            self.layers = nn.Sequential(*expand, Padded(wide, wide, size, stride, wide), Padded(wide, features, 1, active=False))
+            self.layers = nn.Sequential(
+                *expand, Padded(wide, wide, size, stride, wide), Padded(wide, features, 1, active=False)
+            )
 
         def forward(self, x):
             return x + self.layers(x) if self.shortcut else self.layers(x)

@@ -38,7 +38,7 @@ def base() -> ConfigDict:
     config.dropout = 0.5  # probability that a Refine does without its fine memory
     config.ema_decay = 0.0  # 0: no moving average
 
-    config.init = ""  # variables to start from: a workdir, converted weights, or torchvision's ResNet-50
+    config.init = ""  # variables to start from: a workdir, converted weights, or an ImageNet file that fits the backbone
     config.resume = ""  # a workdir whose run goes on here, with this config: step and optimizer included
 
     config.log_every = 100
