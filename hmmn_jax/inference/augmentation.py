@@ -53,7 +53,7 @@ class View:
         """The frame as the network sees it."""
         return self._mirror(_resize(frame, self.height, self.width, Image.Resampling.BILINEAR))
 
-    def show_mask(self, given: Given) -> Given:
+    def show_mask(self, given: Given) -> Integer[np.ndarray, "h w"] | Mapping[int, Bool[np.ndarray, "h w"]]:
         """The mask as the network sees it; of what is smaller than a pixel then, nothing is left."""
         if isinstance(given, Mapping):
             return {i: self.show_mask(mask.astype(np.uint8)) > 0 for i, mask in given.items()}
