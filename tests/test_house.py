@@ -36,6 +36,16 @@ def test_imports_go_one_way():
     assert upward == set()
 
 
+def test_no_framework_but_jax():
+    """PyTorch alone may write its own files; matplotlib and TensorBoard come with extras, and are imported where needed."""
+    found = {}
+    for path in (ROOT / "hmmn_jax").rglob("*.py"):
+        for name in house.imported(path):
+            found.setdefault(name.split(".")[0], set()).add(path.relative_to(ROOT).as_posix())
+    assert not found.keys() & {"tensorflow", "tensorflow_datasets", "cv2", "data", "configs", "tools", "tests"}
+    assert found["torch"] == {"hmmn_jax/checkpoints/torch_file.py"}
+
+
 def test_circles_and_layers_of_a_small_graph():
     graph = {"a": {"b", "d"}, "b": {"c"}, "c": {"b"}, "d": set()}
     assert house.circles(graph) == [["b", "c"]]
