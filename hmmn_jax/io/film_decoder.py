@@ -17,8 +17,6 @@ from hmmn_jax.io.files import reason
 if TYPE_CHECKING:
     import av
 
-_ORIENTATION = "DISPLAYMATRIX"
-
 
 class FilmDecoder:
     """The video stream of one file, decoded once from the start, or from a key frame after each `seek`.
@@ -32,8 +30,11 @@ class FilmDecoder:
         """Opens the file and reads its header. Raises PyAV's errors; DataError where the file has no video stream."""
         av = import_av()
         self._errors = av.FFmpegError
-        # An absolute path cannot pass for a protocol, such as "pipe:1.mp4".
-        self._container = av.open(str(path.absolute()), metadata_errors="replace")
+        name = str(path.absolute())  # which cannot pass for a protocol, as "pipe:1.mp4" does
+        try:
+            self._container = av.open(name)
+        except UnicodeDecodeError:  # a title that is not UTF-8, in PyAV 18
+            self._container = av.open(name, metadata_errors="replace")
         self._stream = self._container.streams.best("video")
         if self._stream is None:
             self.close()
@@ -92,11 +93,10 @@ class RgbConverter:
 
 def upright_filters(frame: "av.VideoFrame") -> list[str]:
     """The filters that turn a frame upright as its display matrix says, by quarter turns and flips; others are ignored."""
-    matrix = next((np.frombuffer(bytes(data), np.int32) for data in frame.side_data if data.type.name == _ORIENTATION), None)
-    if matrix is None:
+    if (matrix := frame.side_data.get("DISPLAYMATRIX")) is None:
         return []
     # A point (x, y) as stored is shown at (a x + c y, b x + d y).
-    a, b, _, c, d = matrix[:5].tolist()
+    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
     if abs(a) >= abs(b):
         return ["hflip"] * (a < 0) + ["vflip"] * (d < 0)
     if b > 0:

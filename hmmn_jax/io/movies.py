@@ -104,9 +104,9 @@ class _Mp4:
         path = str(self.path.absolute())
         self.container = self.av.open(path, "w", format="mp4", container_options={"movflags": "+faststart"})
         self.stream = self.container.add_stream("libx264", rate=self.rate, options={"crf": "20"})
-        self.stream.width, self.stream.height, self.stream.pix_fmt = width, height, "yuv420p"
-        # Said and meant: without both, the colours would be of one standard and be shown by another.
         codec = self.stream.codec_context
+        codec.width, codec.height, codec.pix_fmt = width, height, "yuv420p"
+        # Said and meant: without both, the colours would be of one standard and be shown by another.
         codec.colorspace = codec.color_primaries = codec.color_trc = _BT709
         codec.time_base = 1 / self.rate
         self.graph = filter_graph(width, height, "rgb24", ["scale=out_color_matrix=bt709", "format=yuv420p"])

@@ -125,9 +125,9 @@ class TestMp4:
         even = (height + height % 2, width + width % 2)
         with av.open(str(tmp_path / "a.mp4")) as movie:
             (stream,) = movie.streams
-            assert (stream.average_rate, stream.codec_context.name, stream.pix_fmt) == (24, "h264", "yuv420p")
-            bt709 = 1
-            assert (stream.colorspace, stream.color_primaries, stream.color_trc) == (bt709, bt709, bt709)
+            codec, bt709 = stream.codec_context, 1
+            assert (stream.average_rate, codec.name, codec.pix_fmt) == (24, "h264", "yuv420p")
+            assert (codec.colorspace, codec.color_primaries, codec.color_trc) == (bt709, bt709, bt709)
             planes = [frame.to_ndarray() for frame in movie.decode(stream)]
         assert len(planes) == 12 and planes[0].shape == (even[0] * 3 // 2, even[1])
         # (30, 90, 200) by the weights of BT.709 in limited range: Y' = 16 + 219/255 (0.2126 R + 0.7152 G + 0.0722 B).

@@ -31,16 +31,18 @@ def greys(count=COUNT, height=32, width=48):
     return frames
 
 
-def write_film(path, frames, codec="libx264", options=None, pixel_format="yuv420p", stamps=None, rate=10):
+def write_film(path, frames, codec="libx264", options=None, pixel_format="yuv420p", stamps=None, rate=10, metadata=None):
     """Encodes frames; `stamps` are their times in hundredths of a second, ten apart by default."""
     with av.open(str(path), "w") as container:
+        container.metadata.update(metadata or {})
         stream = container.add_stream(codec, rate=rate, options=options or {})
-        stream.height, stream.width = frames[0].shape[:2]
-        stream.pix_fmt = pixel_format
-        stream.codec_context.time_base = Fraction(1, 100) if stamps else Fraction(1, rate)
+        codec_context = stream.codec_context
+        codec_context.height, codec_context.width = frames[0].shape[:2]
+        codec_context.pix_fmt = pixel_format
+        codec_context.time_base = Fraction(1, 100) if stamps else Fraction(1, rate)
         for i, frame in enumerate(frames):
             picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format=pixel_format)
-            picture.pts, picture.time_base = stamps[i] if stamps else i, stream.codec_context.time_base
+            picture.pts, picture.time_base = stamps[i] if stamps else i, codec_context.time_base
             container.mux(stream.encode(picture))
         container.mux(stream.encode(None))
     return path
@@ -250,6 +252,13 @@ class TestVideoFile:
         with contextlib.suppress(OSError):  # file systems that take text only
             os.rename(path, strange := os.fsencode(tmp_path) + b"/\xff.mp4")
             assert len(VideoFile(os.fsdecode(strange))) == 3
+
+    def test_a_title_that_is_not_utf_8(self, tmp_path):
+        path = write_film(tmp_path / "a.mkv", greys(3), metadata={"title": "Kleider"})
+        content = path.read_bytes()
+        assert b"Kleider" in content
+        path.write_bytes(content.replace(b"Kleider", b"Kl\xe4ider"))
+        assert len(VideoFile(path)) == 3
 
     def test_missing_file_and_folder(self, tmp_path):
         for open_it in (VideoFile, open_video):
