@@ -35,7 +35,7 @@ class FilmIndex:
     """
 
     def __init__(self, path: Path, orientation: list[str]):
-        """`orientation` as of `RgbConverter`. Opens nothing yet."""
+        """`orientation` as of `RgbConverter`. Opens no file yet."""
         self._path, self._to_rgb = path, RgbConverter(orientation)
         self._records: list[_Record] = []
         self._key_frames: list[int] = []  # indices; those without timestamp, which cannot be sought, are left out

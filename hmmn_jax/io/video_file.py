@@ -107,7 +107,7 @@ class VideoFile(Video):
             yield decoder
 
     def _decode(self) -> Iterator[tuple[int, "av.VideoFrame", UInt8[np.ndarray, "h w 3"]]]:
-        """Decodes from the start, and records frames that are new: index, frame as decoded, frame as RGB."""
+        """Decodes from the start and records the frames that are new. Yields index, frame as decoded, frame as RGB."""
         to_rgb = RgbConverter(self._orientation)
         count = 0
         with self._open() as decoder:
@@ -121,16 +121,16 @@ class VideoFile(Video):
                         self._index.record(frame, rgb)
                 yield index, frame, rgb
                 count = index + 1
-        if not self._is_complete and count < 0.9 * self._frame_count - 1:
+        is_first, self._is_complete = not self._is_complete, True
+        if is_first and count < 0.9 * self._frame_count - 1:
             found = f"ends after {count} of about {self._frame_count} frames; is it damaged?"
             warnings.warn(f"{self.path}: {found}", stacklevel=3)
-        self._is_complete = True
 
     def _decode_next(self) -> tuple[int, UInt8[np.ndarray, "h w 3"] | None]:
-        """Goes on decoding in order, for reading by index. At the end, or after an error, the next call starts anew."""
+        """Goes on decoding in order, for reading by index: index and frame, -1 at the end. After an error, it starts anew."""
         try:
             index, frame, rgb = next(self._in_order, (-1, None, None))
-        except DataError:
+        except BaseException:
             self._in_order = self._decode()
             raise
         if frame is not None:
