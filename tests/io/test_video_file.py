@@ -209,6 +209,22 @@ class TestVideoFile:
             assert frame.shape == (32, 48, 3)
             break
 
+    def test_iterating_decodes_no_more_than_is_asked_for(self, tmp_path, monkeypatch):
+        path, decoded, frames = write_film(tmp_path / "a.mp4", greys(), options=H264), [], FilmDecoder.frames
+        monkeypatch.setattr(FilmDecoder, "frames", lambda self: (decoded.append(1) or frame for frame in frames(self)))
+        for _ in zip(range(3), VideoFile(path), strict=False):
+            pass
+        assert len(decoded) <= 1 + 4
+
+    def test_a_size_that_changes(self, tmp_path):
+        parts = [write_film(tmp_path / f"{i}.h264", greys(3, height, 48)).read_bytes() for i, height in enumerate((32, 64))]
+        (tmp_path / "a.h264").write_bytes(b"".join(parts))
+        video = VideoFile(tmp_path / "a.h264")
+        for read in (lambda: list(iter(video)), lambda: video[3], lambda: len(video)):
+            with pytest.raises(DataError, match=r"a\.h264: frame 3 has 48x64 pixels, the first 48x32; one size is expected"):
+                read()
+        assert video[2].shape == (32, 48, 3)
+
     def test_a_name_with_a_colon_is_no_protocol(self, tmp_path, monkeypatch):
         os.rename(write_film(tmp_path / "a.mp4", greys(3)), tmp_path / "pipe:1.mp4")
         monkeypatch.chdir(tmp_path)
