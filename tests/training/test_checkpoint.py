@@ -16,6 +16,7 @@ import pytest
 from hmmn_jax.errors import CheckpointError
 from hmmn_jax.training import checkpoint
 from hmmn_jax.training.checkpoint import Checkpoints, finished_steps, require_free_step, restore_latest, step_record
+from hmmn_jax.training.optimizer import make_optimizer
 from hmmn_jax.training.train_state import TrainState
 
 ROOT = Path(__file__).parent.parent.parent
@@ -40,6 +41,17 @@ def test_what_is_saved_is_restored(tmp_path, ema):
     with Checkpoints(tmp_path, keep=2, keep_best=0) as checkpoints:
         checkpoints.save(jax.tree.map(jax.numpy.asarray, state_at(7, ema)))
     assert_same(restore_latest(tmp_path, state_at(0, ema)), state_at(7, ema))
+
+
+def test_a_state_with_frozen_parts_is_restored(tmp_path):
+    params = {"backbone": {"kernel": np.ones((3, 4), np.float32)}, "decoder": {"kernel": np.ones((2, 5), np.float32)}}
+    optimizer = make_optimizer("adamw", 0.1, weight_decay=0.1, clip_norm=1.0, parts={"backbone": 0.0})
+    state = TrainState.create({"params": params}, optimizer)
+    _, opt_state = optimizer.update(state.params, state.opt_state, state.params)
+    state = state.replace(opt_state=opt_state, step=jax.numpy.int32(1))
+    with Checkpoints(tmp_path, keep=2, keep_best=0) as checkpoints:
+        checkpoints.save(state)
+    assert_same(restore_latest(tmp_path, TrainState.create({"params": params}, optimizer)), state)
 
 
 def test_a_saved_state_may_be_donated_at_once(tmp_path):
