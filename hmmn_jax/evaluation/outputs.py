@@ -19,7 +19,7 @@ from hmmn_jax.io.movies import MovieWriter
 from hmmn_jax.io.pictures import overlay, write_image
 from hmmn_jax.io.record import Record, require_free, sha256
 
-MASKS, OVERLAYS, MOVIES, SCORES = "masks", "overlays", "movies", "scores"
+MASKS, OVERLAYS, MOVIES, PROBABILITIES = "masks", "overlays", "movies", "probabilities"
 FOLDER_FPS = 10.0  # of movies of a folder of images, whose rate is unknown
 
 
@@ -28,16 +28,16 @@ class Outputs:
     """What to write into `folder`: masks always, the rest on request.
 
     `masks/CLIP/FRAME.png` are of the requested frames, `overlays/CLIP/FRAME.png` of all, `movies/CLIP.mp4` (or gif) has all at
-    `fps` frames a second, 0 being the video's own rate (10 for a folder). `scores/CLIP/FRAME.npz` are of the requested frames,
-    compressed: `probs`, float16 `[K+1,H,W]` at the size of the video, and `ids`, uint8 `[K+1]`, whose probabilities these are,
-    background (0) first.
+    `fps` frames a second, 0 being the video's own rate (10 for a folder). `probabilities/CLIP/FRAME.npz` are of the requested
+    frames, compressed: `probs`, float16 `[K+1,H,W]` at the size of the video, and `ids`, uint8 `[K+1]`, whose probabilities
+    these are, background (0) first.
     """
 
     folder: Path
     overlays: bool = False
     movie: str | None = None
     fps: float = 0.0
-    save_scores: bool = False
+    save_probabilities: bool = False
     run: RunFolder = field(init=False, compare=False)
 
     def __post_init__(self):
@@ -49,12 +49,12 @@ class Outputs:
         requested = [name for name in frames if clip.requested is None or name in clip.requested]
         names = [f"{MASKS}/{clip.name}/{name}.png" for name in requested]
         names += [f"{OVERLAYS}/{clip.name}/{name}.png" for name in frames if self.overlays]
-        names += [f"{SCORES}/{clip.name}/{name}.npz" for name in requested if self.save_scores]
+        names += [f"{PROBABILITIES}/{clip.name}/{name}.npz" for name in requested if self.save_probabilities]
         return names + ([f"{MOVIES}/{clip.name}.{self.movie}"] if self.movie else [])
 
     def places_of(self, clips: Sequence[Clip]) -> dict[str, Path]:
         """By kind where the results of several clips are: folders that have those of all; of a single clip its own."""
-        kinds = {OVERLAYS: self.overlays, SCORES: self.save_scores, MASKS: True}
+        kinds = {OVERLAYS: self.overlays, PROBABILITIES: self.save_probabilities, MASKS: True}
         folders = [self.folder / kind for kind, wanted in kinds.items() if wanted]
         places = {folder.name: folder / clips[0].name if len(clips) == 1 else folder for folder in folders}
         if self.movie:
@@ -67,7 +67,7 @@ class Outputs:
         digest = hashlib.sha256()
         for source in clip.sources:
             digest.update(f"{source.name}\0{sha256(source)}\0".encode(errors="surrogateescape"))
-        kinds = {MASKS: True, OVERLAYS: self.overlays, SCORES: self.save_scores}
+        kinds = {MASKS: True, OVERLAYS: self.overlays, PROBABILITIES: self.save_probabilities}
         movie = {f"{MOVIES}.{self.movie}": f"{self._fps(clip)} frames a second"} if self.movie else {}
         wanted = {kind: "" for kind, is_wanted in kinds.items() if is_wanted}
         return {"run": self.run.digest, "inputs": digest.hexdigest(), "kinds": wanted | movie}
@@ -132,7 +132,7 @@ class ClipWriter:
 
     def later(self, index: int, frame: UInt8[np.ndarray, "h w 3"], found: Segmented) -> None:
         """Writes another frame, for which the results are fetched here."""
-        probs = found.probs if self.outputs.save_scores else None
+        probs = found.probs if self.outputs.save_probabilities else None
         self._write(index, frame, found.mask, found.ids, probs)
 
     def _write(self, index: int, frame: np.ndarray, mask: np.ndarray, ids: np.ndarray, probs: np.ndarray | None) -> None:
@@ -147,8 +147,8 @@ class ClipWriter:
         name = self.clip.frame_name(index)
         if self.clip.requested is None or name in self.clip.requested:
             write_mask(self.staged / MASKS / self.clip.name / f"{name}.png", mask)
-            if self.outputs.save_scores:
-                with atomic_path(self.staged / SCORES / self.clip.name / f"{name}.npz") as temporary:
+            if self.outputs.save_probabilities:
+                with atomic_path(self.staged / PROBABILITIES / self.clip.name / f"{name}.npz") as temporary:
                     np.savez_compressed(temporary, probs=probs.astype(np.float16), ids=ids)
         if self.outputs.overlays or self.movie is not None:
             picture = overlay(frame, mask)

@@ -80,7 +80,7 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
     views = Views(config.size, tuple(config.scales), config.flip)
     outputs = None
     if request.output is not None:
-        outputs = Outputs(request.output, request.overlays, request.movie, config.fps, config.save_scores)
+        outputs = Outputs(request.output, request.overlays, request.movie, config.fps, config.save_probabilities)
         outputs.run.require_usable()
 
     # --- What there is: videos, masks, and what of them can be scored. ---
@@ -139,7 +139,7 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
             masks = outputs.folder / MASKS
             write_results(request, outputs, task, done, masks, scored, unscored | failures, cost)
             for kind, place in (outputs.places_of(done) | {"report": outputs.folder / REPORT}).items():
-                print(f"{kind + ':':<10}{place}")
+                print(f"{kind + ':':<9} {place}")
     return raise_failures(failures, len([clip for clip in done if clip.name not in failures]))
 
 

@@ -24,12 +24,13 @@ from hmmn_jax.io.folder_lock import lock_folder
 from hmmn_jax.io.record import FORMAT, Record, remove_leftovers, staging_folder
 
 # What an evaluation writes; a folder that has any of it without a record is a user's, or an older version's.
-OUTPUTS = ("masks", "overlays", "movies", "scores", "summary.json", "per_sequence.csv", "per_frame.csv", "report.html")
-OUTPUTS += ("submission.zip", "run.json")
+OUTPUTS = ("masks", "overlays", "movies", "probabilities", "summary.json", "per_sequence.csv", "per_frame.csv")
+OUTPUTS += ("report.html", "submission.zip")
+OUTPUTS += ("run.json", "scores")  # of older versions
 RECORD = "record"
 _WAY_OUT = "give another --output, or move it away"
 # Settings of an evaluation that leave the masks of a sequence as they are.
-_FREE = frozenset(("sequences", "single_object", "submission", "objects_per_batch", "save_scores", "fps", "paper"))
+_FREE = frozenset(("sequences", "single_object", "submission", "objects_per_batch", "save_probabilities", "fps", "paper"))
 
 
 class RunFolder:
