@@ -58,11 +58,11 @@ def run() -> int:
 
     validation = find_validation(config.validation)
     with memory_errors():
-        state, summary = train_and_evaluate(config, WORKDIR.value, batches, validation)
+        state, result = train_and_evaluate(config, WORKDIR.value, batches, validation)
     if jax.process_index() == 0:
-        done = f"terminated, saved; {RESUME}" if summary.interrupted else "done"
+        done = f"terminated, saved; {RESUME}" if result.interrupted else "done"
         print(f"step {int(state.step)}: {done}; {WORKDIR.value} (hmmn-jax {hmmn_jax.__version__})")
-    return TERMINATED if summary.interrupted else 0
+    return TERMINATED if result.interrupted else 0
 
 
 @contextlib.contextmanager

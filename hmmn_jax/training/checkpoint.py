@@ -90,7 +90,7 @@ class Checkpoints:
                 note(f"step {step} is not saved: {self.folder / str(step)} was not written by this run")
             return False
         state = jax.tree.map(lambda x: np.array(x), state)  # a copy: on a CPU a view would be of a buffer to be donated
-        trees = {VARIABLES: state.best_variables, TRAINING: _rest(state)}
+        trees = {VARIABLES: state.ema_variables, TRAINING: _rest(state)}
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(trees))
         args = ocp.args.Composite(**{name: ocp.args.StandardSave(tree) for name, tree in trees.items()})
         with self._told_in_one_line(step):
@@ -261,7 +261,7 @@ def read_step(workdir: Path, step: int, like: TrainState) -> TrainState:
     folder = workdir / STEPS / str(step)
     try:
         with quiet_orbax():
-            variables = _read_tree(folder / VARIABLES, like.best_variables)
+            variables = _read_tree(folder / VARIABLES, like.ema_variables)
             rest = _read_tree(folder / TRAINING, _rest(like))
     except Exception as error:  # Orbax and TensorStore raise many types for a damaged folder
         raise CheckpointError(f"{folder}: not readable as a checkpoint ({reason(error)})") from error
@@ -271,7 +271,7 @@ def read_step(workdir: Path, step: int, like: TrainState) -> TrainState:
 
 
 def _rest(state: TrainState) -> dict[str, Any]:
-    """What a state has beyond its `best_variables`."""
+    """What a state has beyond its `ema_variables`."""
     rest = {"step": state.step, "opt_state": state.opt_state}
     return rest if state.ema is None else rest | {"params": state.params}
 

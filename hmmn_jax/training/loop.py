@@ -18,11 +18,11 @@ from hmmn_jax.inference import Segmenter
 from hmmn_jax.io.files import user_path
 from hmmn_jax.model import HMMNConfig
 from hmmn_jax.ops.canary import warn_if_cpu_is_unsound
+from hmmn_jax.training.announcement import describe, peak_memory
 from hmmn_jax.training.checkpoint import Checkpoints, finished_steps, require_free_step
 from hmmn_jax.training.monitor import Monitor
 from hmmn_jax.training.optimizer import make_optimizer
 from hmmn_jax.training.parallel import AXIS, Parallel
-from hmmn_jax.training.run_summary import describe, peak_memory
 from hmmn_jax.training.schedules import hardest_share_schedule, learning_rate_schedule
 from hmmn_jax.training.settings import require_settings
 from hmmn_jax.training.start import require_same_config, starting_state, write_config
@@ -35,7 +35,7 @@ from hmmn_jax.training.writer import Writer
 STEP_INPUTS = ("frames", "masks", "valid", "sample")  # of a batch; the rest of it is for people
 
 
-class Summary(NamedTuple):
+class RunResult(NamedTuple):
     """How a run went.
 
     origin: where it started from.
@@ -55,7 +55,7 @@ def train_and_evaluate(
     workdir: str | Path,
     batches: Callable[[int], Iterator[Batch]],
     validation: Sequence[Plan] = (),
-) -> tuple[TrainState, Summary]:
+) -> tuple[TrainState, RunResult]:
     """Trains until `config.samples` have been seen, or goes on with a run that was interrupted.
 
     Everything is a function of the config and the step, so a run that is killed and started again ends as if it never was.
@@ -68,7 +68,7 @@ def train_and_evaluate(
       validation: annotated videos for J&F in between, as `find_validation` gives them; none: no validation.
 
     Returns:
-      The last state, on the devices, and a summary.
+      The last state, on the devices, and how the run went.
 
     Raises:
       ConfigError: a config that cannot work, or is another than the one the run was started with, or another run is writing to
@@ -151,14 +151,14 @@ def train_and_evaluate(
                     saved = checkpoints.save(state, scores if validating else None)
                 if interrupted and saved:
                     break
-    return state, Summary(origin, monitor.last, scores, interrupted)
+    return state, RunResult(origin, monitor.last, scores, interrupted)
 
 
 def judge(
     state: TrainState, step: int, model: HMMNConfig, validation: Sequence[Plan], settings: ConfigDict, writer: Writer
 ) -> dict[str, float]:
     """Validates a state, and writes what came of it; returns the scores."""
-    variables = jax.tree.map(np.asarray, state.best_variables)
+    variables = jax.tree.map(np.asarray, state.ema_variables)
     result = validate(Segmenter(variables, model, mem_every=settings.mem_every), validation, settings.size)
     writer.scalars(step, {f"validation/{name}": value for name, value in (result.scores | result.sequences).items()})
     if result.sheet is not None:

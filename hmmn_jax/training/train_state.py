@@ -40,6 +40,6 @@ class TrainState:
         return {"params": self.params, **self.constants}
 
     @property
-    def best_variables(self) -> dict[str, Any]:
-        """Those to validate and to publish: with the moving average, if there is one."""
+    def ema_variables(self) -> dict[str, Any]:
+        """Variables to validate and to publish: with the moving average in place of `params`, if there is one."""
         return {"params": self.params if self.ema is None else self.ema, **self.constants}
