@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import flax
 import numpy as np
+from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from hmmn_jax.errors import ConfigError, DataError
@@ -63,7 +63,7 @@ class RunFolder:
         """Raises ConfigError if the masks in the folder were made with anything else; `made_with` is JSON."""
         if not self._run.is_file() or (found := _read_run(self._run)) is None:
             return
-        before, now = _flatten(found), _flatten(json.loads(json.dumps(made_with)))
+        before, now = (flatten_dict(made, sep=".") for made in (found, json.loads(json.dumps(made_with))))
         if changed := [key for key in {**now, **before} if before.get(key) != now.get(key)]:
             key = changed[0]
             raise ConfigError(
@@ -153,7 +153,7 @@ def mask_settings(config: ConfigDict) -> dict[str, Any]:
 def weights_digest(variables: dict[str, Any]) -> str:
     """SHA-256 of names, types and values of all variables, wherever they were read from."""
     digest = hashlib.sha256()
-    for path, leaf in sorted(flax.traverse_util.flatten_dict(variables).items()):
+    for path, leaf in sorted(flatten_dict(variables).items()):
         array = np.ascontiguousarray(leaf)
         digest.update(f"{'/'.join(path)} {array.dtype} {array.shape}".encode())
         digest.update(array.tobytes())
@@ -170,9 +170,3 @@ def _read_run(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         found = f"{type(error).__name__}: {reason(error)}"
         raise ConfigError(f"{path}: not a record of an evaluation ({found}); {_WAY_OUT}") from error
-
-
-def _flatten(tree: Any, name: str = "") -> dict[str, Any]:
-    if not isinstance(tree, dict):
-        return {name: tree}
-    return {k: v for key, value in tree.items() for k, v in _flatten(value, f"{name}.{key}".lstrip(".")).items()}
