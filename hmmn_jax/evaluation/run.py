@@ -26,7 +26,7 @@ from hmmn_jax.evaluation.score_files import PER_FRAME, PER_SEQUENCE, REPORT, SUM
 from hmmn_jax.evaluation.settings import check_settings
 from hmmn_jax.evaluation.submission import SUBMISSION, write_submission
 from hmmn_jax.inference import Segmenter
-from hmmn_jax.inference.augmentation import Views
+from hmmn_jax.inference.augmentation import Augmentation
 from hmmn_jax.io.files import same_name, shortlist
 from hmmn_jax.io.notes import Notes, note
 from hmmn_jax.io.record import require_free
@@ -77,7 +77,7 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
     check_request(request)
     config = request.config
     check_settings(config)
-    views = Views(config.size, tuple(config.scales), config.flip)
+    augmentation = Augmentation(config.size, tuple(config.scales), config.flip)
     outputs = None
     if request.output is not None:
         mask_files = registered()[config.protocol].mask_files
@@ -129,7 +129,7 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
         outputs.run.digest = digest_of(made_with)
         segmenters = make(variables, model, config, len(clips))
         del variables  # each segmenter has its own copy, folded
-        cost, failed = predict(segmenters, clips, outputs, views)
+        cost, failed = predict(segmenters, clips, outputs, augmentation)
         print(cost)
         synchronize("all masks are written")
         failures |= failed
