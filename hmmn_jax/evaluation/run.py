@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 from jax.experimental import multihost_utils
@@ -47,6 +47,7 @@ class Request:
         frames: a folder of images or a video file; None with `data`.
         mask: with `frames`, the ids of the objects in the first frame.
         checkpoint: what `load_checkpoint` reads.
+        step: of a training workdir as the checkpoint, a number or "best"; None: the latest.
         score: instead of segmenting, a folder of masks SEQUENCE/FRAME.png to be scored.
         output: folder to write to; needed but for `score`.
         overlays: also write a picture of each frame.
@@ -59,6 +60,7 @@ class Request:
     frames: Path | None = None
     mask: Path | None = None
     checkpoint: Path | None = None
+    step: int | Literal["best"] | None = None
     score: Path | None = None
     output: Path | None = None
     overlays: bool = False
@@ -164,6 +166,8 @@ def check_request(request: Request) -> None:
         raise ConfigError("--output is missing: the folder to write to")
     if request.score is None and request.checkpoint is None:
         raise ConfigError("--checkpoint is missing: a folder that convert_weights.py or train.py wrote, or one file")
+    if request.step is not None and request.checkpoint is None:
+        raise ConfigError("--step goes with --checkpoint RUN, the workdir of a training run")
 
 
 def read_inputs(request: Request) -> Task:
@@ -190,7 +194,7 @@ def note_surplus(masks: Path, clips: Sequence[Clip], notes: Notes) -> None:
 
 def load_model(request: Request) -> tuple[dict[str, Any], dict[str, Any], HMMNConfig]:
     """All that masks depend on, as JSON has it; variables and config of the model."""
-    variables, model = load_checkpoint(request.checkpoint)
+    variables, model = load_checkpoint(request.checkpoint, request.step)
     if request.config.dtype:
         model = model.replace(dtype=request.config.dtype)
     paths = {name: getattr(request, name) for name in ("data", "frames", "mask")}

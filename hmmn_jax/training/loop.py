@@ -12,6 +12,7 @@ import optax
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
+from hmmn_jax.checkpoints.steps import finished_steps
 from hmmn_jax.errors import ConfigError
 from hmmn_jax.evaluation.plans import Plan
 from hmmn_jax.inference import Segmenter
@@ -19,7 +20,7 @@ from hmmn_jax.io.files import user_path
 from hmmn_jax.model import HMMNConfig
 from hmmn_jax.ops.canary import warn_if_cpu_is_unsound
 from hmmn_jax.training.announcement import describe, peak_memory
-from hmmn_jax.training.checkpoint import Checkpoints, finished_steps, require_free_step
+from hmmn_jax.training.checkpoint import Checkpoints, require_free_step
 from hmmn_jax.training.monitor import Monitor
 from hmmn_jax.training.optimizer import make_optimizer
 from hmmn_jax.training.parallel import AXIS, Parallel

@@ -10,13 +10,14 @@ from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from hmmn_jax.checkpoints.pretrained import from_pretrained, recognise
+from hmmn_jax.checkpoints.steps import finished_steps
 from hmmn_jax.checkpoints.store import CONFIG_FILE, config_to_json, load_checkpoint, load_config
 from hmmn_jax.checkpoints.torch_file import read_torch_file
 from hmmn_jax.errors import CheckpointError, ConfigError
 from hmmn_jax.io.files import user_path
 from hmmn_jax.model import HMMN, HMMNConfig
 from hmmn_jax.model.hmmn import abstract_variables
-from hmmn_jax.training.checkpoint import finished_steps, read_step, restore_latest
+from hmmn_jax.training.checkpoint import read_step, restore_latest
 from hmmn_jax.training.train_state import TrainState
 from hmmn_jax.training.workdir import RUN_RECORD, publish
 

@@ -17,11 +17,11 @@ from safetensors.numpy import save_file
 
 from hmmn_jax import load_checkpoint
 from hmmn_jax.checkpoints import pretrained
+from hmmn_jax.checkpoints.steps import finished_steps
 from hmmn_jax.checkpoints.store import save_checkpoint
 from hmmn_jax.checkpoints.torch_weights import torch_shapes
 from hmmn_jax.datasets.sequences import read_sequence
 from hmmn_jax.errors import CheckpointError, ConfigError, DataError, DivergedError
-from hmmn_jax.training.checkpoint import finished_steps
 from hmmn_jax.training.loop import at_sample, make_optimization, train_and_evaluate
 from hmmn_jax.training.metrics import read_metrics
 from hmmn_jax.training.start import starting_state
@@ -280,6 +280,8 @@ def test_validation_and_its_best_checkpoint(train, tmp_path):
     assert lines[4]["validation/jf"] == result.scores["jf"] == pytest.approx((result.scores["j"] + result.scores["f"]) / 2)
     assert lines[4]["validation/cat"] == pytest.approx(result.scores["jf"])
     assert [path.name for path in sorted((workdir / "pictures/validation").iterdir())] == ["0000002.png", "0000004.png"]
+    best = max(lines, key=lambda step: (lines[step]["validation/jf"], step))
+    assert_same(load_checkpoint(workdir, "best")[0], load_checkpoint(workdir, best)[0])
 
 
 def test_a_trace_of_some_steps(train, tmp_path):
