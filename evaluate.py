@@ -20,7 +20,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from hmmn_jax.cli.launch import flags_parser, launch
+from hmmn_jax.cli.launch import define_launch_flags, flags_parser, launch
 from hmmn_jax.cli.program import leave, run_program
 from hmmn_jax.errors import ConfigError
 from hmmn_jax.io.files import user_path
@@ -38,6 +38,7 @@ OUTPUT = flags.DEFINE_string("output", None, "Folder to write to; only with --sc
 OVERLAYS = flags.DEFINE_bool("overlays", False, "Also write a picture of every frame with its masks.")
 MOVIE = flags.DEFINE_enum("movie", None, ["mp4", "gif"], "Also write one movie of overlays a video.")
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "First delete what earlier runs wrote to --output, by their record.")
+define_launch_flags()
 
 
 def parse_step(text: str | None) -> int | str | None:
