@@ -59,7 +59,8 @@ def run() -> int:
 
     validation = find_validation(config.validation)
     with memory_errors():
-        state, result = train_and_evaluate(config, WORKDIR.value, batches, validation)
+        logged = {"max_skip": config.data.max_skip}
+        state, result = train_and_evaluate(config, WORKDIR.value, batches, validation, logged)
     if jax.process_index() == 0:
         done = f"terminated, saved; {RESUME}" if result.interrupted else "done"
         print(f"step {int(state.step)}: {done}; {WORKDIR.value} (hmmn-jax {hmmn_jax.__version__})")

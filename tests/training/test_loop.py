@@ -22,7 +22,7 @@ from hmmn_jax.checkpoints.store import save_checkpoint
 from hmmn_jax.checkpoints.torch_weights import torch_shapes
 from hmmn_jax.datasets.sequences import read_sequence
 from hmmn_jax.errors import CheckpointError, ConfigError, DataError, DivergedError
-from hmmn_jax.training.loop import at_sample, make_optimization, train_and_evaluate
+from hmmn_jax.training.loop import make_optimization, train_and_evaluate
 from hmmn_jax.training.metrics import read_metrics
 from hmmn_jax.training.start import starting_state
 from tests.evaluation.plans import plans
@@ -57,7 +57,7 @@ def train(tmp_path_factory):
     def train(workdir, config=None, batches=batches, validation=()):
         config = config or tiny_config(STEPS)
         config.init = config.init or str(init)
-        return train_and_evaluate(config, workdir, batches, validation)
+        return train_and_evaluate(config, workdir, batches, validation, {"max_skip": config.data.max_skip})
 
     train.init = init
     return train
@@ -289,11 +289,6 @@ def test_a_trace_of_some_steps(train, tmp_path):
     config.profile = "3:4"
     train(tmp_path, config)
     assert list((tmp_path / "profile").rglob("*.xplane.pb"))
-
-
-def test_a_schedule_by_samples():
-    schedule = ((0, 0), (100, 5), (200, 10))
-    assert [at_sample(schedule, sample) for sample in (0, 99, 100, 1000)] == [0, 0, 5, 10]
 
 
 def start(workdir, init, cache):
