@@ -1,5 +1,6 @@
 """What a run writes for each clip, which appears when the clip is done and not before."""
 
+import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -99,31 +100,28 @@ class ClipWriter:
     def __enter__(self) -> "ClipWriter":
         outputs = self.outputs
         require_free(self._record, outputs.names(self.clip))
-        self._staging = outputs.run.staging()
-        self.staged = self._staging.__enter__()
-        try:
+        with contextlib.ExitStack() as stack:  # in the end the movie is finished, all is published, the rest is removed
+            self.staged = stack.enter_context(outputs.run.staging())
+            stack.push(self._publish_unless_failed)
             with writing_errors(self.staged):
                 (self.staged / MASKS / self.clip.name).mkdir(parents=True)  # nothing may be requested
             if outputs.movie is not None:
                 path = self.staged / MOVIES / f"{self.clip.name}.{outputs.movie}"
-                self.movie = MovieWriter(path, outputs._fps(self.clip)).__enter__()
-        except BaseException as error:
-            self._staging.__exit__(type(error), error, error.__traceback__)
-            raise
+                self.movie = stack.enter_context(MovieWriter(path, outputs._fps(self.clip)))
+            self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
-        try:
-            if self.movie is not None:
-                self.movie.__exit__(kind, *error)
-            if kind is None:
-                self.outputs.run.require_present()
-                record = self._record
-                kinds = _kinds(record)
-                keep = record.is_whole(self.made_from | {"kinds": kinds})  # what an earlier run made besides, from the same
-                record.publish(self.staged, self.made_from | {"kinds": (kinds if keep else {}) | self.made_from["kinds"]}, keep)
-        finally:
-            self._staging.__exit__(kind, *error)
+    def __exit__(self, *failure: Any) -> None:
+        self._stack.__exit__(*failure)
+
+    def _publish_unless_failed(self, kind: type[BaseException] | None, *_: Any) -> None:
+        if kind is not None:
+            return
+        self.outputs.run.require_present()
+        record = self._record
+        kinds = _kinds(record)
+        keep = record.is_whole(self.made_from | {"kinds": kinds})  # what an earlier run made besides, from the same
+        record.publish(self.staged, self.made_from | {"kinds": (kinds if keep else {}) | self.made_from["kinds"]}, keep)
 
     @property
     def _record(self) -> Record:
