@@ -17,7 +17,6 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-import hmmn_jax
 from hmmn_jax.errors import DataError
 from hmmn_jax.evaluation.clips import Clip
 from hmmn_jax.evaluation.predict import Cost
@@ -27,6 +26,7 @@ from hmmn_jax.io.files import atomic_path
 from hmmn_jax.metrics.davis import SequenceScores, Statistics, summarize
 from hmmn_jax.report.charts import gauge, sequence_bars, time_chart
 from hmmn_jax.report.thumbnails import Thumbnail, frame_quality, make_thumbnails, spread_frames, telling_frames
+from hmmn_jax.version import __version__
 
 WORST, BEST = 20, 3  # sequences with pictures
 MAX_CHARTS = 12  # objects with a chart in one sequence, the worst ones
@@ -90,7 +90,7 @@ def write_report(
         headline=_headline(scores, paper, protocol.rule) + _speed(cost, paper),
         body="".join(sections),
         settings=_settings(about),
-        version=escape(hmmn_jax.__version__),
+        version=escape(__version__),
     )
     with atomic_path(folder / REPORT) as temporary:
         temporary.write_bytes(page.encode("utf-8", "replace"))  # a file's name may hold bytes that are no text
@@ -233,7 +233,7 @@ def _settings(about: Mapping[str, Any]) -> str:
     config = {k: v for k, v in dict(about.get("config") or {}).items() if k != "paper"}
     done = {k: v for k, v in about.items() if k != "config" and v is not None}
     versions = {
-        "hmmn_jax": hmmn_jax.__version__,
+        "hmmn_jax": __version__,
         "jax": jax.__version__,
         "numpy": np.__version__,
         "python": platform.python_version(),
