@@ -418,7 +418,7 @@ def test_a_clip_of_30_frames_compiles_when_it_starts_and_when_its_bank_doubles()
             state, _ = segmenter.step(state, frames[now[0]], donate=True)
         return state
 
-    matches, encodings = compiled.match._cache_size(), compiled.encode_query._cache_size()
+    matches, encodings = programs.match._cache_size(), programs.encode_query._cache_size()
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
         size = 70, 64  # met in no other test
@@ -426,7 +426,7 @@ def test_a_clip_of_30_frames_compiles_when_it_starts_and_when_its_bank_doubles()
         # Frames 0, 3, ..., 27 are kept; 0 to 21 fill the eight slots of the first bank, and frame 22 comes after them.
         assert state.groups[0].bank.capacity == 16 and int(state.groups[0].kept) == 10
         assert set(compiled) == {0, 1, 2, 23}, compiled
-        assert compiled.match._cache_size() - matches == 2 and compiled.encode_query._cache_size() - encodings == 1
+        assert programs.match._cache_size() - matches == 2 and programs.encode_query._cache_size() - encodings == 1
         compiled.clear()
         watch(video(30, *size, seed=1), rectangles((40, 41), *size))
         assert compiled == []
