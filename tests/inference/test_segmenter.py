@@ -12,6 +12,7 @@ from PIL import Image
 
 from hmmn_jax import HMMN, Segmenter
 from hmmn_jax.inference import compiled as programs
+from hmmn_jax.inference import segmenter as module
 from hmmn_jax.model.memory import bank_of
 from tests import oracles
 from tests.small import SMALL, quick_compilation, quick_jit, rectangles, untyped, variables, video
