@@ -70,7 +70,7 @@ def make_optimizer(
 def part_factors(params: Any, parts: Mapping[str, float]) -> Any:
     """The factor on the learning rate of each parameter, see `make_optimizer`."""
 
-    def factor(path: tuple[Any, ...], _: jax.Array) -> float:
+    def factor(path: tuple[Any, ...], _: Any) -> float:
         matching = {reach: part for part in parts if (reach := _reach(_text(path), part))}
         return float(parts[matching[max(matching)]]) if matching else 1.0
 

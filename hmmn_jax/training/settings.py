@@ -14,7 +14,6 @@ from hmmn_jax.training.optimizer import OPTIMIZERS
 from hmmn_jax.training.parallel import KINDS
 from hmmn_jax.training.schedules import SCHEDULES
 
-MOST_STEPS = 2**31 - 1  # the step is an int32
 _HUGE = 2**31  # of a count
 
 Rule = tuple[Callable[[Any], bool], str]  # a check of a value, and what it expects in words

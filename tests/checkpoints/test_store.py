@@ -16,12 +16,13 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from hmmn_jax.checkpoints import store as checkpoint
-from hmmn_jax.checkpoints.store import METADATA_KEY, config_to_json, finished_steps, load_checkpoint, save_checkpoint
+from hmmn_jax.checkpoints.steps import finished_steps
+from hmmn_jax.checkpoints.store import METADATA_KEY, config_to_json, load_checkpoint, save_checkpoint
 from hmmn_jax.checkpoints.torch_weights import to_torch
 from hmmn_jax.errors import CheckpointError, MismatchError
 from hmmn_jax.model import HMMNConfig, abstract_variables
 from hmmn_jax.model.backbones import ResNet
-from tests.small import SMALL, variables, with_backbone
+from tests.small import SMALL, untyped, variables, with_backbone
 
 OLDER = Path(__file__).parents[1] / "golden" / "checkpoints_0.1"
 
@@ -100,16 +101,67 @@ def test_the_config_travels_in_the_metadata_of_one_file(tmp_path):
     assert_equal(found, jax.tree.map(np.asarray, variables()))
 
 
-def test_the_latest_finished_step_of_a_training_workdir(tmp_path, saved):
-    work = tmp_path / "work"
-    for step, value in ((2, 1.0), (10, 2.0)):
-        tree = jax.tree.map(lambda x, value=value: np.full_like(x, value), variables())
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, saved):
+    """A training workdir, of an older version without records; the numbers in a checkpoint are its step."""
+    work = tmp_path_factory.mktemp("run") / "work"
+    for step in (2, 10):
+        tree = jax.tree.map(lambda x, step=step: np.full_like(x, step), variables())
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(work / "checkpoints" / str(step) / "variables", tree)
     (work / "checkpoints" / "30.orbax-checkpoint-tmp").mkdir()
     shutil.copy(saved / "config.json", work)
-    found, _ = load_checkpoint(work)
-    assert {float(leaf.flat[0]) for leaf in jax.tree.leaves(found)} == {2.0}
+    return work
+
+
+def step_of(found):
+    """The step whose checkpoint was loaded."""
+    (value,) = {float(leaf.flat[0]) for leaf in jax.tree.leaves(found[0])}
+    return value
+
+
+def record(run, **scores):
+    """Adds records of checkpoints as a run writes them, J&F by step."""
+    for step, jf in scores.items():
+        about = {"scores": None if jf is None else {"jf": jf, "j": 0.5, "f": 0.5}}
+        path = run / f"record/checkpoints/{step.removeprefix('step_')}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"format": 1, "about": about, "files": {}}))
+    return run
+
+
+def test_the_latest_finished_step_of_a_training_workdir(run):
+    assert step_of(load_checkpoint(run)) == 10
+
+
+def test_any_step_of_a_training_workdir(run):
+    assert step_of(load_checkpoint(run, 2)) == 2
+    with pytest.raises(CheckpointError, match=r"work: no checkpoint of step 30; give one of its steps: 10, 2$"):
+        load_checkpoint(run, step=30)
+
+
+@pytest.mark.parametrize(("scores", "best"), [((0.7, 0.3), 2), ((0.3, 0.7), 10), ((0.5, 0.5), 10), ((0.0, None), 2)])
+def test_the_best_step_of_a_training_workdir(tmp_path, run, scores, best):
+    run = shutil.copytree(run, tmp_path / "work")
+    record(run, step_2=scores[0], step_10=scores[1], step_20=0.9)  # step 20 was deleted
+    assert step_of(load_checkpoint(run, step="best")) == best
+    assert step_of(load_checkpoint(run)) == 10
+
+
+def test_no_step_is_the_best_where_none_was_validated(tmp_path, run):
+    message = r"work: no checkpoint was validated, so none is best; give one of its steps: 10, 2$"
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(run, "best")
+    run = record(shutil.copytree(run, tmp_path / "work"), step_2=None, step_10=None)
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(run, "best")
+
+
+def test_a_step_of_what_has_none(saved, run):
+    with pytest.raises(CheckpointError, match=r"OUT: a single checkpoint, without steps; leave out the step"):
+        load_checkpoint(saved, 2)
+    with untyped(), pytest.raises(ValueError, match="step is 'last', expected an integer, 'best' or None"):
+        load_checkpoint(run, "last")
 
 
 def test_a_path_that_is_no_checkpoint(tmp_path):

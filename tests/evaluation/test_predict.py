@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hmmn_jax.datasets.sequences import Sequence, read_folder
+from hmmn_jax.datasets.folders import VideoFiles, read_folder
 from hmmn_jax.errors import DataError
 from hmmn_jax.evaluation import predict as module
 from hmmn_jax.evaluation.clips import Clip, open_sequence, open_video
@@ -110,7 +110,7 @@ def test_a_damaged_frame_in_the_middle_is_named_and_leaves_nothing(clip, tmp_pat
     sequence, masks = clip
     bad, opened = sequence.frames[3], open_sequence(sequence)
     bad.write_bytes(bad.read_bytes()[:200])
-    outputs = Outputs(tmp_path / "run", overlays=True, movie="gif", save_scores=True)
+    outputs = Outputs(tmp_path / "run", overlays=True, movie="gif", save_probabilities=True)
     assert bad.name in failure(Parrot(masks), opened, outputs)
     with pytest.raises(DataError, match=bad.name):
         open_sequence(sequence)
@@ -128,7 +128,7 @@ def test_a_frame_of_another_size_is_named_before_anything_is_segmented(clip, tmp
 
 def test_a_video_of_one_frame_has_nothing_to_segment(clip, tmp_path):
     sequence, masks = clip
-    short = Sequence(sequence.name, sequence.frames[:1], sequence.masks)
+    short = VideoFiles(sequence.name, sequence.frames[:1], sequence.masks)
     assert "1 frame" in failure(Parrot(masks), open_sequence(short), Outputs(tmp_path / "run"))
     assert files(tmp_path / "run") == []
 
@@ -155,7 +155,7 @@ def test_a_mask_of_another_size(clip, tmp_path, width, fits):
 def test_a_missing_first_mask_is_named(clip):
     sequence, _ = clip
     with pytest.raises(DataError, match=f"cat.*{sequence.frames[0].name}"):
-        open_sequence(Sequence(sequence.name, sequence.frames, {}))
+        open_sequence(VideoFiles(sequence.name, sequence.frames, {}))
 
 
 def test_a_full_disk_is_told_and_the_others_go_on(clip, tmp_path, monkeypatch):
@@ -164,7 +164,7 @@ def test_a_full_disk_is_told_and_the_others_go_on(clip, tmp_path, monkeypatch):
     replace = os.replace
 
     def full(source, target):
-        if "bee" in str(target) and "masks" in str(target):
+        if {"bee", "masks"} <= set(Path(target).parts):  # whole parts: names of temporary folders hold any letters
             raise OSError(errno.ENOSPC, "No space left on device")
         return replace(source, target)
 
@@ -256,9 +256,9 @@ def test_each_process_takes_its_share(clip, tmp_path, monkeypatch):
 
 def test_probabilities_on_disk(clip, tmp_path):
     sequence, masks = clip
-    predict(Parrot(masks), [open_sequence(sequence)], Outputs(tmp_path / "run", save_scores=True))
+    predict(Parrot(masks), [open_sequence(sequence)], Outputs(tmp_path / "run", save_probabilities=True))
     for t in (0, 3):
-        with np.load(tmp_path / "run" / "scores" / "cat" / f"{t + 3:05d}.npz") as saved:
+        with np.load(tmp_path / "run" / "probabilities" / "cat" / f"{t + 3:05d}.npz") as saved:
             assert saved["probs"].dtype == np.float16 and saved["ids"].tolist() == [0, 2, 9]
             assert np.array_equal(saved["ids"][saved["probs"].argmax(0)], masks[t])
 

@@ -13,9 +13,10 @@ import numpy as np
 import optax
 import pytest
 
+from hmmn_jax.checkpoints.steps import finished_steps, step_record
 from hmmn_jax.errors import CheckpointError
 from hmmn_jax.training import checkpoint
-from hmmn_jax.training.checkpoint import Checkpoints, finished_steps, require_free_step, restore_latest, step_record
+from hmmn_jax.training.checkpoint import Checkpoints, require_free_step, restore_latest
 from hmmn_jax.training.optimizer import make_optimizer
 from hmmn_jax.training.train_state import TrainState
 
