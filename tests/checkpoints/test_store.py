@@ -15,7 +15,6 @@ import orbax.checkpoint as ocp
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from hmmn_jax.checkpoints import store as checkpoint
 from hmmn_jax.checkpoints.store import METADATA_KEY, config_to_json, finished_steps, load_checkpoint, save_checkpoint
 from hmmn_jax.checkpoints.torch_weights import to_torch
 from hmmn_jax.errors import CheckpointError, MismatchError
@@ -233,7 +232,7 @@ def test_the_partial_folder_of_another_is_left_alone(tmp_path):
 
 
 def test_a_full_disk_is_seen_before_anything_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))
     assert "10 are free" in failure(tmp_path / "OUT")
     assert not list(tmp_path.iterdir())
 

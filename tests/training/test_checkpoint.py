@@ -157,7 +157,7 @@ def test_a_state_of_other_shapes(tmp_path):
 def test_a_full_disk_is_seen_before_anything_is_written(tmp_path, monkeypatch):
     with Checkpoints(tmp_path, keep=3, keep_best=0) as checkpoints:
         checkpoints.save(state_at(2))
-        monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))
         with pytest.raises(CheckpointError, match=r"step 4 .* 10 are free.* last whole one is of step 2; free some space"):
             checkpoints.save(state_at(4))
 
