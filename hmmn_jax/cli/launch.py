@@ -7,7 +7,8 @@ from absl import flags
 
 from hmmn_jax.cli.program import INTERRUPTED, leave, tell
 from hmmn_jax.errors import ConfigError, HMMNError
-from hmmn_jax.io.files import user_path
+from hmmn_jax.io.buckets import absolute
+from hmmn_jax.io.files import shorten, user_path
 
 DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Several hosts, which find each other.")
 COORDINATOR = flags.DEFINE_string("coordinator", None, "Several hosts: HOST:PORT of the first.")
@@ -24,13 +25,12 @@ def launch() -> None:
         try:
             jax.distributed.initialize(COORDINATOR.value, PROCESSES.value, PROCESS.value)
         except (ValueError, RuntimeError) as error:
-            reason = " ".join(f"{error}".split())
             raise ConfigError(
-                f"the hosts cannot meet ({reason}); outside of TPU pods and Slurm give each --coordinator HOST:PORT, "
+                f"the hosts cannot meet ({shorten(error)}); outside of TPU pods and Slurm give each --coordinator HOST:PORT, "
                 "--processes and --process"
             ) from error
     if CACHE.value is not None:
-        jax.config.update("jax_compilation_cache_dir", str(user_path(CACHE.value).absolute()))
+        jax.config.update("jax_compilation_cache_dir", str(absolute(user_path(CACHE.value, buckets=True))))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # keep what compiles fast, too
 
 
