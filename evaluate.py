@@ -41,7 +41,7 @@ OVERWRITE = flags.DEFINE_bool("overwrite", False, "First delete what earlier run
 def run() -> None:
     """Does what the flags say."""
     # Imported here: they take seconds, in which Ctrl-C shall end in one line, too.
-    from hmmn_jax.evaluation.run import Request, evaluate
+    from hmmn_jax.cli.evaluate import Request, evaluate
     from hmmn_jax.inference.host_memory import keep_host_memory_small
 
     keep_host_memory_small()

@@ -17,10 +17,10 @@ from tqdm import tqdm
 from hmmn_jax import HMMNConfig, Segmenter, load_checkpoint
 from hmmn_jax.datasets.sequences import Sequence, read_davis
 from hmmn_jax.evaluation.clips import open_sequence
-from hmmn_jax.evaluation.score_plan import plan_scores
+from hmmn_jax.evaluation.plans import plan_davis
 from hmmn_jax.io.images import read_mask
 from hmmn_jax.io.notes import Notes
-from hmmn_jax.metrics.davis import Rule, SequenceScores, score_sequence, summarize
+from hmmn_jax.metrics.davis import SequenceScores, score_sequence, summarize
 from hmmn_jax.model.hmmn import abstract_variables
 from hmmn_jax.training.validation import validate
 
@@ -63,7 +63,7 @@ def main() -> None:
     logging.set_verbosity(logging.ERROR)
     variables, config = load_checkpoint(args.checkpoint)
     sequences = read_davis(args.data, "2016", args.split, None, names=args.sequences and tuple(args.sequences))
-    plans = [plan_scores(open_sequence(sequence), Rule(single_object=True), Notes()) for sequence in sequences]
+    plans = [plan_davis(open_sequence(sequence), True, "", Notes()) for sequence in sequences]
     chosen = {name: of for name, of in VARIANTS.items() if not args.only or name.startswith(tuple(args.only))}
     names = [sequence.name for sequence in sequences]
     rows = [["", "J&F", "J", "F", *names]]

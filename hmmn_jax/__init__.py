@@ -3,13 +3,14 @@
 import importlib
 from typing import TYPE_CHECKING
 
+from hmmn_jax.version import __version__
+
 if TYPE_CHECKING:
     from hmmn_jax.checkpoints.store import load_checkpoint
     from hmmn_jax.inference import Segmenter
     from hmmn_jax.model import HMMN, HMMNConfig
 
-__version__ = "0.1.0"
-__all__ = ["HMMN", "HMMNConfig", "Segmenter", "load_checkpoint"]
+__all__ = ["HMMN", "HMMNConfig", "Segmenter", "__version__", "load_checkpoint"]
 
 _HOMES = {"HMMN": "model", "HMMNConfig": "model", "Segmenter": "inference", "load_checkpoint": "checkpoints.store"}
 

@@ -1,11 +1,11 @@
 """What a run is about to segment, said before it starts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from hmmn_jax.errors import HMMNError
-from hmmn_jax.evaluation.clips import Clip
+from hmmn_jax.evaluation.clips import Clip, Given
 from hmmn_jax.io.images import VOID
 from hmmn_jax.io.notes import Notes
 
@@ -21,8 +21,8 @@ def describe(clip: Clip, notes: Notes) -> str:
     given = clip.read_given(height, width)
     objects = [
         f"{i} ({pixels:,} px{f' from frame {clip.frame_name(t)}' if t else ''})"
-        for t, mask in given.items()
-        for i, pixels in zip(*np.unique(mask[mask > 0], return_counts=True), strict=True)
+        for t, masks in given.items()
+        for i, pixels in _pixels(masks).items()
     ]
     if not objects:
         notes.add("no object in the masks given; all will be background", "videos", clip.name)
@@ -33,6 +33,13 @@ def describe(clip: Clip, notes: Notes) -> str:
     listed = ", ".join(objects[:SHOWN]) + (f" and {len(objects) - SHOWN} more" if len(objects) > SHOWN else "")
     what = "no object" if not objects else f"{'object' if len(objects) == 1 else f'{len(objects)} objects:'} {listed}"
     return f"{clip.name}: {length} of {width}x{height}, {what}"
+
+
+def _pixels(given: Given) -> dict[int, int]:
+    """The pixels of each object."""
+    if isinstance(given, Mapping):
+        return {i: int(mask.sum()) for i, mask in given.items()}
+    return dict(zip(*(x.tolist() for x in np.unique(given[given > 0], return_counts=True)), strict=True))
 
 
 def announce(lines: Sequence[str], clips: Sequence[Clip]) -> str:
@@ -58,7 +65,7 @@ def describe_all(clips: Sequence[Clip], notes: Notes) -> tuple[list[Clip], list[
 def note_void(clip: Clip, notes: Notes) -> None:
     """Notes 255 beside other ids in the masks of a video of one's own, with its pixels."""
     if clip.own and not clip.binary:
-        pixels = sum(int((clip.read_annotation(t) == VOID).sum()) for t, held in clip.values.items() if VOID in held)
+        pixels = sum(int((clip.read_annotation(t) == VOID).sum()) for t, held in clip.values.items() if clip.void & held)
         if pixels:
             notes.add("255 beside other ids is taken for void, background", "videos", f"{clip.name}, {pixels:,} pixels")
 
@@ -66,12 +73,13 @@ def note_void(clip: Clip, notes: Notes) -> None:
 def _note_what_is_not_used(clip: Clip, given: dict[int, np.ndarray], notes: Notes) -> None:
     for reason in clip.unreadable:
         notes.add("masks left out", "masks that cannot be read", reason)
-    values = {1} if clip.binary else set().union(*clip.values.values()) - {0, VOID}
+    values = {1} if clip.binary else set().union(*clip.values.values()) - {0} - clip.void
     if late := sorted(values - {int(i) for mask in given.values() for i in np.unique(mask)}):
         topic = "later masks hold objects that are not segmented; --config.late_objects=True starts them there"
         notes.add(topic, "videos", f"{clip.name}, object {late[0]}")
     sparse = 0 < len(clip.annotations) < len(clip)
     started = {t: set(np.unique(mask).tolist()) for t, mask in given.items()}
-    if again := [t for t, held in clip.values.items() if t and sparse and held - {0, VOID} - started.get(t, set()) - set(late)]:
+    known = {0, *clip.void, *late}
+    if again := [t for t, held in clip.values.items() if t and sparse and held - known - started.get(t, set())]:
         topic = "later masks of objects given before do not correct them; in Python, Segmenter.step(state, frame, mask) does"
         notes.add(topic, "videos", f"{clip.name}, frame {clip.frame_name(again[0])}")

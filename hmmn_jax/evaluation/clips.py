@@ -1,19 +1,23 @@
 """Videos to segment: frames that are read one by one, and the masks that say what to segment."""
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Integer, UInt8
 
 from hmmn_jax.datasets.sequences import Sequence
 from hmmn_jax.errors import DataError
+from hmmn_jax.inference.augmentation import Given
 from hmmn_jax.io.files import check_name, contents
-from hmmn_jax.io.images import VOID, fit_mask, read_ids, settle_ids
+from hmmn_jax.io.images import VOID, fit_mask, is_wide, read_ids, settle_ids
 from hmmn_jax.io.notes import Notes
 from hmmn_jax.io.video import VideoFile
+
+MOST = 2**16 - 1  # the greatest id
+MaskFile = Path | Mapping[int, Path]  # of a frame: ids in one file, or a file for each object, by id
 
 
 @dataclass(frozen=True)
@@ -24,10 +28,10 @@ class Clip:
         name: of its folder of masks.
         frame_names: None where frames have none; they are numbered then.
         frames: read when they are asked for, one at a time.
-        masks: by index of the frame the file with the ids of objects that start there; frame 0 may have none.
+        masks: by index of the frame the masks of objects that start there; frame 0 may have none.
         requested: names of the frames whose masks are wanted; None: of all.
         sources: all files that it is read from.
-        annotations: by index of the frame every mask file that there is, for scores.
+        annotations: by index of the frame all masks that there are, for scores.
         size: height and width of the frames; None where only decoding tells.
         turned: whether EXIF data turn the frames.
         own: whether this is a video of one's own, whose grey masks may hold levels instead of ids.
@@ -37,10 +41,10 @@ class Clip:
     name: str
     frame_names: tuple[str, ...] | None
     frames: Iterable[UInt8[np.ndarray, "h w 3"]]
-    masks: dict[int, Path]
+    masks: Mapping[int, MaskFile]
     requested: frozenset[str] | None = None
     sources: tuple[Path, ...] = ()
-    annotations: dict[int, Path] = field(default_factory=dict)
+    annotations: Mapping[int, MaskFile] = field(default_factory=dict)
     size: tuple[int, int] | None = None
     turned: bool = False
     own: bool = False
@@ -56,6 +60,23 @@ class Clip:
     def frame_name(self, index: int) -> str:
         """The name of a frame's mask, without suffix."""
         return self.frame_names[index] if self.frame_names else f"{index:05d}"
+
+    @property
+    def requested_frames(self) -> list[int]:
+        """The indices of the frames whose masks are wanted; of a video those that its header tells."""
+        return [t for t in range(len(self)) if self.requested is None or self.frame_name(t) in self.requested]
+
+    @property
+    def files(self) -> Iterator[Path]:
+        """All files that there are of it, annotations too."""
+        yield from self.sources
+        for file in self.annotations.values():
+            yield from file.values() if isinstance(file, Mapping) else (file,)
+
+    def ids_at(self, index: int) -> list[int]:
+        """The objects that have started by a frame, where each has files of its own; else none."""
+        started = [files for t, files in sorted(self.masks.items()) if t <= index and isinstance(files, Mapping)]
+        return sorted(set().union(*started))
 
     @property
     def fps(self) -> float:
@@ -85,29 +106,50 @@ class Clip:
     @property
     def binary(self) -> bool:
         """Whether 255 is the one object of all annotations."""
-        return set().union(*self.values.values()) - {0} == {VOID}
+        return not self.wide and set().union(*self.values.values()) - {0} == {VOID}
 
-    def read_annotation(self, index: int) -> UInt8[np.ndarray, "h w"]:
+    def read_annotation(self, index: int) -> Integer[np.ndarray, "h w"]:
         """Reads the mask file of a frame as ids, 255 as it is. Raises DataError."""
         return self._read(self.annotations[index])
 
-    def read_given(self, height: int, width: int) -> dict[int, UInt8[np.ndarray, "h w"]]:
-        """By index of the frame the ids that start there, others being 0, "no label"; frame 0 always has an entry.
+    def read_truth(self, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
+        """Reads the mask file of a frame as ids of the frame's size, 255 as it is. Raises DataError."""
+        return fit_mask(self.read_annotation(index), height, width, self.annotations[index], self.turned)
+
+    def read_given(self, height: int, width: int) -> dict[int, Given]:
+        """By index of the frame what starts there; frame 0 always has an entry. Other ids are 0, "no label".
 
         Raises DataError for a mask that cannot be read or has another size.
         """
-        given, known = {0: np.zeros((height, width), np.uint8)}, np.zeros(1, np.uint8)
+        if any(isinstance(file, Mapping) for file in self.masks.values()):
+            return {0: {}} | {
+                t: {i: fit_mask(self._read(path), height, width, path, self.turned) > 0 for i, path in sorted(files.items())}
+                for t, files in sorted(self.masks.items())
+            }
+        given, known = {0: np.zeros((height, width), np.uint8)}, np.zeros(1, np.uint16)
         files = {t: self._read(path) for t, path in sorted(self.masks.items())}
         binary = self.binary if self.own else set().union(*(np.unique(ids).tolist() for ids in files.values())) <= {0, VOID}
         for t, ids in files.items():
             ids = settle_ids(fit_mask(ids, height, width, self.masks[t], self.turned), binary)
             if len(new := np.setdiff1d(ids, known)):
-                given[t] = np.where(np.isin(ids, new), ids, np.uint8(0))
+                given[t] = np.where(np.isin(ids, new), ids, ids.dtype.type(0))
                 known = np.concatenate([known, new])
         return given
 
-    def _read(self, path: Path) -> UInt8[np.ndarray, "h w"]:
-        return read_ids(path, values=self.mask_values, check_levels=self.own)
+    def _read(self, path: Path) -> Integer[np.ndarray, "h w"]:
+        ids = read_ids(path, values=self.mask_values, check_levels=self.own, most=MOST)
+        return ids.astype(np.uint16) if self.wide else ids
+
+    @functools.cached_property
+    def wide(self) -> bool:
+        """Whether an id is above 255, so that all are uint16, and 255 is one like any other."""
+        wide = (path for path in self.annotations.values() if not isinstance(path, Mapping) and is_wide(path))
+        return any(read_ids(path, most=MOST).max() > VOID for path in wide)
+
+    @property
+    def void(self) -> frozenset[int]:
+        """The value that is void in masks of ids, if there is one."""
+        return frozenset() if self.wide else frozenset((VOID,))
 
 
 def open_sequence(

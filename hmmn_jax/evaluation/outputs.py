@@ -1,7 +1,7 @@
 """What a run writes for each clip, which appears when the clip is done and not before."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,11 @@ import numpy as np
 from jaxtyping import UInt8
 
 from hmmn_jax.errors import ConfigError, DataError
-from hmmn_jax.evaluation.clips import Clip
+from hmmn_jax.evaluation.clips import Clip, Given
+from hmmn_jax.evaluation.mask_files import MaskFiles, OnePng, flatten
 from hmmn_jax.evaluation.run_folder import RunFolder
 from hmmn_jax.inference.augmentation import Segmented
 from hmmn_jax.io.files import atomic_path, writing_errors
-from hmmn_jax.io.images import write_mask
 from hmmn_jax.io.movies import MovieWriter
 from hmmn_jax.io.pictures import overlay, write_image
 from hmmn_jax.io.record import Record, require_free, sha256
@@ -38,6 +38,7 @@ class Outputs:
     movie: str | None = None
     fps: float = 0.0
     save_scores: bool = False
+    mask_files: MaskFiles = OnePng()  # noqa: RUF009, without state
     run: RunFolder = field(init=False, compare=False)
 
     def __post_init__(self):
@@ -46,8 +47,11 @@ class Outputs:
     def names(self, clip: Clip) -> list[str]:
         """The files that a clip's results make, relative to `folder`; of a video those of the frames that its header tells."""
         frames = [clip.frame_name(t) for t in range(len(clip))]
-        requested = [name for name in frames if clip.requested is None or name in clip.requested]
-        names = [f"{MASKS}/{clip.name}/{name}.png" for name in requested]
+        requested = [frames[t] for t in clip.requested_frames]
+        names = []
+        for t in clip.requested_frames:
+            files = self.mask_files.of_frame(clip.name, frames[t], clip.ids_at(t))
+            names += [f"{MASKS}/{file.name}" for file in files]
         names += [f"{OVERLAYS}/{clip.name}/{name}.png" for name in frames if self.overlays]
         names += [f"{SCORES}/{clip.name}/{name}.npz" for name in requested if self.save_scores]
         return names + ([f"{MOVIES}/{clip.name}.{self.movie}"] if self.movie else [])
@@ -125,10 +129,14 @@ class ClipWriter:
     def _record(self) -> Record:
         return self.outputs.run.clip(self.clip.name)
 
-    def first(self, frame: UInt8[np.ndarray, "h w 3"], given: UInt8[np.ndarray, "h w"]) -> None:
+    def first(self, frame: UInt8[np.ndarray, "h w 3"], given: Given) -> None:
         """Writes the first frame, of which the ids are given."""
-        ids = np.unique(np.append(given, np.uint8(0)))
-        self._write(0, frame, given, ids, given == ids[:, None, None])
+        if isinstance(given, Mapping):
+            mask = np.array([*given.values()], bool).reshape(-1, *frame.shape[:2])
+            self._write(0, frame, mask, np.array([0, *given]), np.concatenate([~mask.any(0, keepdims=True), mask]))
+        else:
+            ids = np.unique(np.append(given, given.dtype.type(0)))
+            self._write(0, frame, given, ids, given == ids[:, None, None])
 
     def later(self, index: int, frame: UInt8[np.ndarray, "h w 3"], found: Segmented) -> None:
         """Writes another frame, for which the results are fetched here."""
@@ -146,11 +154,13 @@ class ClipWriter:
     def _write_files(self, index: int, frame: np.ndarray, mask: np.ndarray, ids: np.ndarray, probs: np.ndarray | None) -> None:
         name = self.clip.frame_name(index)
         if self.clip.requested is None or name in self.clip.requested:
-            write_mask(self.staged / MASKS / self.clip.name / f"{name}.png", mask)
+            self.outputs.mask_files.write(self.staged / MASKS, self.clip.name, name, mask, ids)
             if self.outputs.save_scores:
                 with atomic_path(self.staged / SCORES / self.clip.name / f"{name}.npz") as temporary:
                     np.savez_compressed(temporary, probs=probs.astype(np.float16), ids=ids)
         if self.outputs.overlays or self.movie is not None:
+            if mask.ndim == 3:
+                mask = flatten(dict(zip(ids[1:].tolist(), mask, strict=True)), frame.shape[:2])
             picture = overlay(frame, mask)
             if self.outputs.overlays:
                 write_image(self.staged / OVERLAYS / self.clip.name / f"{name}.png", picture)
@@ -180,7 +190,7 @@ def require_apart(
     for listed in lists:
         if home == listed.resolve() or listed.resolve() in home.parents:
             raise ConfigError(f"{folder}: lies in {listed}, where inputs are looked for; give an --output outside of it")
-    inputs = {_identity(path) for clip in clips for path in (*clip.sources, *clip.annotations.values()) if path.exists()}
+    inputs = {_identity(path) for clip in clips for path in clip.files if path.exists()}
     written = (folder / name for clip in clips for name in outputs.names(clip))
     for path in filter(Path.exists, (*written, *doomed)):
         if _identity(path) in inputs:

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from hmmn_jax.errors import ConfigError, DataError, HMMNError, one_line
 from hmmn_jax.evaluation.clips import Clip
 from hmmn_jax.evaluation.outputs import ClipWriter, Outputs
+from hmmn_jax.evaluation.protocols import make_protocol
 from hmmn_jax.inference import Segmenter
 from hmmn_jax.inference.augmentation import Views, segment_views
 from hmmn_jax.io.files import reason
@@ -59,11 +60,11 @@ def make_segmenters(variables: dict[str, Any], model_config: HMMNConfig, setting
     Raises ConfigError for settings that cannot work.
     """
     bounds = {name: settings[name] or None for name in ("max_memory_frames", "objects_per_batch")}
-    made = []
+    independent, made = make_protocol(settings).mask_files.overlapping, []
     for device in jax.local_devices()[:count]:
         with jax.default_device(device):
             try:
-                made.append(Segmenter(variables, model_config, mem_every=settings.mem_every, **bounds))
+                made.append(Segmenter(variables, model_config, mem_every=settings.mem_every, independent=independent, **bounds))
             except ValueError as error:
                 raise ConfigError(str(error)) from error
     return made

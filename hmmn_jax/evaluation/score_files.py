@@ -15,18 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
 from tqdm import tqdm
 
 from hmmn_jax.errors import DataError, HMMNError
-from hmmn_jax.evaluation.score_plan import Plan
-from hmmn_jax.io.files import atomic_path, contents
-from hmmn_jax.io.images import VOID, read_ids
-from hmmn_jax.metrics.davis import ScoredFrame, SequenceScores, Statistics, Summary, summarize
+from hmmn_jax.evaluation.plans import Plan
+from hmmn_jax.io.files import atomic_path
+from hmmn_jax.metrics.davis import SequenceScores, Statistics, Summary, summarize
 
 SUMMARY, PER_SEQUENCE, PER_FRAME = "summary.json", "per_sequence.csv", "per_frame.csv"
 REPORT = "report.html"
-MOST_IDS = 32  # in a prediction of one object; what has more is taken for levels
 FRAMES_WORTH_A_PROCESS = 400  # a process takes about two seconds to start, in which another scores that many
 
 
@@ -113,43 +110,10 @@ def write_scores(
 
 def _score(folder: Path, plan: Plan) -> SequenceScores | str:
     """Scores one video, or says in one line why it cannot be."""
-    masks = [_mask_path(folder, plan, t) for t in plan.frames]
     try:
-        if missing := [path for path in masks if not path.is_file()]:
-            count = f"{len(missing)} of {len(masks)} masks are missing"
-            raise DataError(f"{missing[0]}: not there ({count}); {contents(missing[0].parent)}; expected SEQUENCE/FRAME.png")
-        return plan.score(_read_frames(folder, plan))
+        return plan.score_folder(folder)
     except DataError as error:
         return str(error)
-
-
-def _read_frames(folder: Path, plan: Plan) -> Iterator[ScoredFrame]:
-    height, width = plan.clip.size
-    for t in plan.frames:
-        path = _mask_path(folder, plan, t)
-        pred = _read_prediction(path, plan)
-        if pred.shape != (height, width):
-            raise DataError(f"{path}: {pred.shape[1]}x{pred.shape[0]} pixels; its frame has {width}x{height}: write that size")
-        yield t, path.stem, pred, plan.read_truth(t, height, width), str(path)
-
-
-def _read_prediction(path: Path, plan: Plan) -> UInt8[np.ndarray, "h w"]:
-    single = plan.rule.single_object or len(plan.first) + len(plan.others) == 1
-    pred = read_ids(path, values=plan.rule.mask_values, check_levels=single)
-    if single and not plan.rule.mask_values and (values := len(np.unique(pred))) > MOST_IDS:
-        way_out = "write ids, or set mask_values=threshold for levels, mask_values=ids for ids"
-        raise DataError(f"{path}: a mask with {values} values where one object is scored, as soft predictions have; {way_out}")
-    if not plan.rule.annotated:
-        if not plan.rule.single_object and set(np.unique(pred).tolist()) - {0} == {VOID}:
-            raise DataError(f"{path}: its only value is 255, which is void by this rule; write the ids that were given")
-        return pred
-    if set(plan.first) == {1} and set(np.unique(pred).tolist()) <= {0, VOID}:
-        return (pred > 0).astype(np.uint8)
-    return (pred > 0).astype(np.uint8) if plan.rule.single_object else pred
-
-
-def _mask_path(folder: Path, plan: Plan, t: int) -> Path:
-    return folder / plan.clip.name / f"{plan.clip.frame_name(t)}.png"
 
 
 def _pool(processes: int):

@@ -7,10 +7,10 @@ from ml_collections import ConfigDict
 
 from hmmn_jax.datasets.order import ORDERS
 from hmmn_jax.errors import ConfigError
+from hmmn_jax.evaluation.protocols import registered
 from hmmn_jax.io.files import check_name
 from hmmn_jax.io.images import MASK_VALUES
 
-PROTOCOLS = ("davis", "youtube_vos", "custom")
 DTYPES = ("", "bfloat16", "float32", "float64")
 LARGEST_SIDE = 16_384  # pixels of what the network sees
 
@@ -41,7 +41,7 @@ def check_settings(config: ConfigDict) -> None:
         if not condition:
             raise ConfigError(f"config.{name} is {config[name]!r}, expected {expected}")
 
-    require(config.protocol in PROTOCOLS, "protocol", f"one of {', '.join(PROTOCOLS)}")
+    require(config.protocol in registered(), "protocol", f"one of {', '.join(registered())}")
     require(config.dtype in DTYPES, "dtype", 'bfloat16, float32, float64 or "" for that of the checkpoint')
     x64 = config.dtype != "float64" or jax.config.jax_enable_x64
     require(x64, "dtype", "another, as JAX computes in float64 only with JAX_ENABLE_X64=1 set")
@@ -69,9 +69,11 @@ def _check_member(config: ConfigDict) -> None:
     member = config.submission
     if not member:
         return
+    mask_files = registered()[config.protocol].mask_files
+    files = [file for sequence in "ab" for frame in "cd" for file in mask_files.of_frame(sequence, frame, (1, 2))]
     try:
-        names = {member.format(sequence=sequence, frame=frame) for sequence in "ab" for frame in "cd"}
+        names = {member.format(**file.fields) for file in files}
     except (LookupError, ValueError, AttributeError) as error:
         raise ConfigError(f"config.submission is {member!r} ({error}), expected such as {{sequence}}/{{frame}}.png") from error
-    if len(names) < 4 or any(name.startswith("/") or ".." in name.split("/") for name in names):
+    if len(names) < len(files) or any(name.startswith("/") or ".." in name.split("/") for name in names):
         raise ConfigError(f"config.submission is {member!r}, expected such as {{sequence}}/{{frame}}.png")

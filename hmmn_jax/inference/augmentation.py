@@ -6,11 +6,14 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, Integer, UInt8
 from PIL import Image
 
 from hmmn_jax.errors import ConfigError
 from hmmn_jax.inference import Result, Segmenter
+from hmmn_jax.inference.segmenter import join_ids
+
+Given = Integer[np.ndarray, "H W"] | Mapping[int, Bool[np.ndarray, "H W"]]  # ids, or independent objects by id
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,9 +53,11 @@ class View:
         """The frame as the network sees it."""
         return self._mirror(_resize(frame, self.height, self.width, Image.Resampling.BILINEAR))
 
-    def show_mask(self, ids: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "h w"]:
+    def show_mask(self, given: Given) -> Integer[np.ndarray, "h w"] | Mapping[int, Bool[np.ndarray, "h w"]]:
         """The mask as the network sees it; of what is smaller than a pixel then, nothing is left."""
-        return self._mirror(_resize(ids, self.height, self.width, Image.Resampling.NEAREST))
+        if isinstance(given, Mapping):
+            return {i: self.show_mask(mask.astype(np.uint8)) > 0 for i, mask in given.items()}
+        return self._mirror(_resize(given, self.height, self.width, Image.Resampling.NEAREST))
 
     def restore(self, probs: Float[np.ndarray, "c h w"], height: int, width: int) -> Float[np.ndarray, "c H W"]:
         """Probabilities at the size of the video."""
@@ -68,20 +73,23 @@ class Segmented:
 
     results, views: as many; results without their logits.
     ids: of the background, 0, and of all objects given so far, in the order in which they were.
-    given: the ids given on this very frame, which stand; None if none are.
+    given: what is given on this very frame, which stands; None if nothing is.
     height, width: of the video.
     """
 
     results: tuple[Result, ...]
     views: list[View]
-    ids: UInt8[np.ndarray, " c"]
-    given: UInt8[np.ndarray, "H W"] | None
+    ids: Integer[np.ndarray, " c"]
+    given: Given | None
     height: int
     width: int
 
     @functools.cached_property
     def probs(self) -> Float[np.ndarray, "c H W"]:
-        """Probabilities of `ids`, in float32, their sum 1: the mean over the views, each brought to the video's size first."""
+        """Probabilities of `ids`, in float32: the mean over the views, each brought to the video's size first.
+
+        Their sum is 1, unless objects are independent.
+        """
         channel = {int(k): i for i, k in enumerate(self.ids)}
         total = np.zeros((len(self.ids), self.height, self.width), np.float32)
         for result, view in zip(self.results, self.views, strict=True):
@@ -89,29 +97,39 @@ class Segmented:
             rows = [channel[int(k)] for k in result.ids]
             total[rows] += view.restore(np.asarray(result.probs, np.float32), self.height, self.width)
         total /= len(self.views)
-        if self.given is not None:
+        if isinstance(self.given, Mapping):
+            for i, mask in self.given.items():
+                total[channel[i]] = np.where(mask, 1, total[channel[i]])
+        elif self.given is not None:
             total = np.where(self.given == 0, total, self.given == self.ids[:, None, None]).astype(np.float32)
         return total
 
     @functools.cached_property
-    def mask(self) -> UInt8[np.ndarray, "H W"]:
-        """The ids: in each pixel the one of the greatest probability."""
+    def mask(self) -> Integer[np.ndarray, "H W"] | Bool[np.ndarray, "k H W"]:
+        """The ids: in each pixel the one of the greatest probability; of independent objects where each has more than 0.5."""
+        own = self.results[0].mask
         if self.views == [View(self.height, self.width, False)]:
-            return np.asarray(self.results[0].mask)
+            return np.asarray(own)
+        if own.ndim == 3:
+            return self.probs[1:] > 0.5
         return self.ids[np.argmax(self.probs, axis=0)]
 
 
 def segment_views(
     segmenter: Segmenter,
     frames: Iterable[UInt8[np.ndarray, "H W 3"]],
-    given: Mapping[int, UInt8[np.ndarray, "H W"]],
+    given: Mapping[int, Given],
     views: Views,
 ) -> Iterator[Segmented]:
     """Segments a video in all its views at once, frame by frame: yields what is found of each frame after the first.
 
-    `given` has by index the masks that are given, at the frames' size, that of frame 0 among them.
+    `given` has by index what is given, at the frames' size, that of frame 0 among them.
     """
-    height, width = given[0].shape
+    frames = iter(frames)
+    if (first := next(frames, None)) is None:
+        return
+    frames = itertools.chain([first], frames)
+    height, width = first.shape[:2]
     chosen = views.of(height, width)
 
     def run(view: View, frames: Iterator[np.ndarray]) -> Iterator[Result]:
@@ -120,16 +138,16 @@ def segment_views(
 
     # In step, so that no frame waits for long and none is read twice.
     runs = [run(view, copy) for view, copy in zip(chosen, itertools.tee(frames, len(chosen)), strict=True)]
-    ids = _join(np.zeros(1, np.uint8), given[0])
+    ids = join_ids(np.zeros(1, np.uint8), _ids_of(given[0]))
     for t, results in enumerate(zip(*runs, strict=True), 1):
         if t in given:
-            ids = _join(ids, given[t])
+            ids = join_ids(ids, _ids_of(given[t]))
         results = tuple(result._replace(logits=None) for result in results)  # of which nobody here has need
         yield Segmented(results, chosen, ids, given.get(t), height, width)
 
 
-def _join(ids: UInt8[np.ndarray, " c"], mask: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, " d"]:
-    return np.concatenate([ids, np.setdiff1d(mask, ids)])
+def _ids_of(given: Given) -> Integer[np.ndarray, " k"]:
+    return np.array(sorted(given), np.uint16) if isinstance(given, Mapping) else np.unique(given)
 
 
 def _resize(image: np.ndarray, height: int, width: int, by: Image.Resampling) -> np.ndarray:

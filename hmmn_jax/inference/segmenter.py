@@ -8,18 +8,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jaxtyping import Array, Bool, Float, Num, UInt8
+from jaxtyping import Array, Bool, Float, Integer, Num, UInt8, UInt16
 
 from hmmn_jax.io.files import reason
 from hmmn_jax.model import HMMN, HMMNConfig, fold_batch_norm
 from hmmn_jax.model import memory as banks
-from hmmn_jax.model.decoder import Query, soft_aggregation
+from hmmn_jax.model.decoder import PROBABILITY_MARGIN, Query, soft_aggregation
 from hmmn_jax.model.encoders import Memory, split_objects
 from hmmn_jax.model.step import Match, match
 from hmmn_jax.ops.canary import warn_if_cpu_is_unsound
 from hmmn_jax.ops.precision import at_least_float32
 
-Mask = UInt8[Array | np.ndarray, "H W"] | Bool[Array | np.ndarray, "H W"]
+Ids = UInt8[Array | np.ndarray, "H W"] | UInt16[Array | np.ndarray, "H W"]
+Mask = Ids | Bool[Array | np.ndarray, "H W"] | Mapping[int, Bool[Array | np.ndarray, "H W"]]
 RANGE_SLACK = 1e-3  # by which frames may leave [0, 1], as interpolation makes them do
 FIRST_CAPACITY = 8  # slots of a new bank; it doubles when they are full
 
@@ -45,16 +46,18 @@ class State:
     index: int  # number of the last frame seen
     frame: Num[Array | np.ndarray, "1 H W 3"]  # that frame
     probs: Float[Array | np.ndarray, "1 o1 H W"]  # its probabilities, background first, never arg-maxed
-    ids: UInt8[np.ndarray, " o1"]  # the caller's id of each channel, 0 for the background
+    ids: Integer[np.ndarray, " o1"]  # the caller's id of each channel, 0 for the background
     tracks: tuple[Track, ...]
 
 
 class Result(NamedTuple):
     """A segmented frame; arrays stay on the device until they are asked for.
 
-    mask: ids as in the caller's masks, uint8 `[H,W]`.
+    mask: ids as in the caller's masks, `[H,W]`, uint8, or uint16 where one is above 255. Of independent objects bool
+      `[K,H,W]`, in the order of `ids[1:]`.
     probs: probabilities of background and objects, `[K+1,H,W]`; on a frame where masks are given, with those masks.
-    logits: what the network says, `[K+1,H,W]`; -inf for objects that are given on this very frame.
+    logits: what the network says, `[K+1,H,W]`; -inf for objects that are given on this very frame. Of independent objects
+      those of the sigmoid, and 0 for the background.
     ids: the id of each channel, `[K+1]`.
     """
 
@@ -71,10 +74,11 @@ class Segmenter:
         state = segmenter.init(frame, mask)
         state, result = segmenter.step(state, next_frame)
 
-    Frames are RGB `[H,W,3]`, uint8 or float in [0, 1], which is checked; masks are uint8 ids `[H,W]`, any ids, 0 is background;
-    a bool mask is object 1. They are arrays of JAX or NumPy, or what NumPy can read: PIL images, PyTorch tensors on the host.
-    Each object's work is its own, so objects are computed in batches whose sizes are powers of two (5 objects: 4 + 1): a frame
-    size compiles once per batch size, the memory read once more when the bank doubles.
+    Frames are RGB `[H,W,3]`, uint8 or float in [0, 1], which is checked; masks are ids `[H,W]`, uint8 or uint16, 0 is
+    background; a bool mask is object 1. Of independent objects masks are `{id: bool [H,W]}` and may overlap. They are arrays of
+    JAX or NumPy, or what NumPy can read: PIL images, PyTorch tensors on the host. Each object's work is its own, so objects are
+    computed in batches whose sizes are powers of two (5 objects: 4 + 1): a frame size compiles once per batch size, the memory
+    read once more when the bank doubles.
     """
 
     def __init__(
@@ -86,6 +90,7 @@ class Segmenter:
         max_memory_frames: int | None = None,
         objects_per_batch: int | None = None,
         winograd: bool | None = None,
+        independent: bool = False,
     ):
         """Puts the variables on the device, with BatchNorm folded.
 
@@ -99,6 +104,7 @@ class Segmenter:
             else 4.
           winograd: compute 3x3 convolutions by Winograd's algorithm, 1e-4 from exact; None: where that was measured to be
             faster, in float32 on a CPU.
+          independent: each object is segmented as if it were alone, so that objects may overlap; the frame is encoded once.
         """
         for name, value in (
             ("mem_every", mem_every),
@@ -118,6 +124,7 @@ class Segmenter:
         self.variables = jax.device_put(variables)
         self.mem_every, self.max_memory_frames = mem_every, max_memory_frames
         self.objects_per_batch = objects_per_batch or (1 if on_cpu else 4)
+        self.independent = independent
 
     def init(self, frame: Num[Array | np.ndarray, "H W 3"], mask: Mask | None) -> State:
         """Starts a video with its first frame and the ids of the objects in it, which may be none.
@@ -158,13 +165,13 @@ class Segmenter:
         if state.tracks:
             tracks, logits = self._segment(state, frame, donate)
         else:
-            tracks, logits = (), soft_aggregation(jnp.zeros((1, 0, *frame.shape[1:3]), self.dtype))
-        probs, labels = decide(logits, state.ids)
+            tracks, logits = (), self._aggregate([jnp.zeros((1, 0, *frame.shape[1:3]), self.dtype)])
+        probs, labels = decide(logits, state.ids, self.independent)
         state = State(int(state.index) + 1, frame, probs, state.ids, tracks)
         if mask is not None:
             known = len(state.ids)
             state = self._give(state, mask)
-            labels = _labels(state.probs, state.ids)
+            labels = _labels(state.probs, state.ids, self.independent)
             joined = len(state.ids) - known
             logits = jnp.pad(logits, ((0, 0), (0, joined), (0, 0), (0, 0)), constant_values=-jnp.inf)
         return state, Result(labels[0], state.probs[0], logits[0], state.ids)
@@ -204,11 +211,17 @@ class Segmenter:
 
     def _give(self, state: State, mask: Mask) -> State:
         """The state with the given ids: their pixels are certain, and those not seen before become tracks."""
-        mask = _as_mask(mask, state.frame.shape[1:3])
-        given = np.unique(mask)
-        new = np.setdiff1d(given, state.ids)
-        ids = np.concatenate([state.ids, new])
-        probs = _impose(state.probs, mask, ids)
+        if self.independent:
+            masks = _as_masks(mask, state.frame.shape[1:3])
+            ids = join_ids(state.ids, np.array(sorted(masks), np.uint16))
+            given = np.zeros((len(ids) - 1, *state.frame.shape[1:3]), bool)
+            for i, one in masks.items():
+                given[np.flatnonzero(ids == i)[0] - 1] = one
+            probs = _impose_each(state.probs, given)
+        else:
+            mask = _as_mask(mask, state.frame.shape[1:3])
+            ids = join_ids(state.ids, np.unique(mask))
+            probs = _impose(state.probs, mask, ids)
         tracks, first = list(state.tracks), len(state.ids)
         while first < len(ids):
             size = 1 << (min(len(ids) - first, self.objects_per_batch).bit_length() - 1)
@@ -227,18 +240,23 @@ class Segmenter:
             p.append(_decode(self.config, self.variables, query, found, bank.fine, frame.shape[1:3]))
             keep = (int(state.index) - int(track.start)) % self.mem_every == 0
             tracks.append(track.replace(bank=bank.replace(centres=centres), kept=track.kept + keep))
-        return tuple(tracks), _aggregate(p)
+        return tuple(tracks), self._aggregate(p)
 
     def _memorize(self, state: State, donate: bool) -> list[tuple[Track, int]]:
         """Each track with the last frame in its bank, and how many slots are then filled."""
         stem = _memory_stem(self.config, self.variables, state.frame)
         mask, others = _split_objects(state.probs)
+        if self.independent:
+            others = jnp.zeros_like(others)
         remembered = []
         for track in state.tracks:
             objects = slice(int(track.first) - 1, int(track.first) - 1 + int(track.size))
             memory = _memorize(self.config, self.variables, stem, mask[:, objects], others[:, objects])
             remembered.append(self._remember(track, memory, donate))
         return remembered
+
+    def _aggregate(self, p: list[jax.Array]) -> jax.Array:
+        return (_aggregate_each if self.independent else _aggregate)(p)
 
     def _remember(self, track: Track, memory: Memory, donate: bool) -> tuple[Track, int]:
         """The track with `memory` as its previous frame, and how many slots are then filled; makes room first."""
@@ -276,11 +294,34 @@ def _as_frame(frame: Num[Array | np.ndarray, "H W 3"]) -> Num[Array, "1 H W 3"]:
 
 
 def _as_mask(mask: Mask, size: tuple[int, int]) -> np.ndarray:
-    """The mask as uint8 ids on the host. Raises ValueError for one that is not of the frame's size, or of another type."""
+    """The mask as ids on the host. Raises ValueError for one that is not of the frame's size, or of another type."""
+    if isinstance(mask, Mapping):
+        raise ValueError("the masks are by id, which may overlap: give ids [H, W], or make the Segmenter with independent=True")
     mask = np.asarray(_as_array(mask, "the mask"))
-    if mask.shape != size or mask.dtype not in (np.uint8, np.bool_):
-        raise ValueError(f"the mask is {_describe(mask)}, expected uint8 (ids) or bool (object 1) {list(size)}, as its frame")
-    return mask.astype(np.uint8, copy=False)
+    if mask.shape != size or mask.dtype not in (np.uint8, np.uint16, np.bool_):
+        expected = f"uint8 or uint16 (ids) or bool (object 1) {list(size)}, as its frame"
+        raise ValueError(f"the mask is {_describe(mask)}, expected {expected}")
+    return mask.astype(np.uint8, copy=False) if mask.dtype == np.bool_ else mask
+
+
+def _as_masks(masks: Mask, size: tuple[int, int]) -> dict[int, np.ndarray]:
+    """Masks of independent objects on the host. Raises ValueError for what is not `{id: bool [H,W]}`."""
+    if not isinstance(masks, Mapping):
+        raise ValueError(f"the masks are {type(masks).__name__}, expected {{id: bool [H, W]}}, as objects are independent")
+    found = {}
+    for i, mask in masks.items():
+        mask = np.asarray(_as_array(mask, f"the mask of object {i}"))
+        if not (isinstance(i, int | np.integer) and 0 < i < 2**16) or mask.shape != size or mask.dtype != np.bool_:
+            expected = f"an id from 1 to {2**16 - 1}, and bool {list(size)}, as its frame"
+            raise ValueError(f"the mask of object {i!r} is {_describe(mask)}, expected {expected}")
+        found[int(i)] = mask
+    return found
+
+
+def join_ids(ids: Integer[np.ndarray, " o1"], given: Integer[np.ndarray, " k"]) -> Integer[np.ndarray, " o2"]:
+    """The ids with those that are new; uint8, or uint16 where one does not fit."""
+    ids = np.concatenate([ids, np.setdiff1d(given, ids)])
+    return ids.astype(np.uint8 if ids.max() <= np.iinfo(np.uint8).max else np.uint16)
 
 
 def _as_array(given: Any, what: str) -> Array | np.ndarray:
@@ -340,16 +381,29 @@ def _aggregate(p: list[jax.Array]) -> jax.Array:
 
 
 @jax.jit
-def _labels(probs: jax.Array, ids: jax.Array) -> jax.Array:
+def _aggregate_each(p: list[jax.Array]) -> jax.Array:
+    """As soft aggregation of each object with the background alone, whose logits are the object's own but for the sign."""
+    p = jnp.clip(jnp.concatenate(p, axis=1), PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
+    return jnp.pad(2 * jnp.log(p / (1 - p)), ((0, 0), (1, 0), (0, 0), (0, 0)))
+
+
+@functools.partial(jax.jit, static_argnames="independent")
+def _labels(probs: jax.Array, ids: jax.Array, independent: bool = False) -> jax.Array:
+    if independent:
+        return probs[:, 1:] > 0.5
     channel = jnp.argmax(probs, axis=1)
-    return sum(jnp.where(channel == k, ids[k], 0) for k in range(len(ids))).astype(jnp.uint8)  # no gather of each pixel
+    return sum(jnp.where(channel == k, ids[k], 0) for k in range(len(ids))).astype(ids.dtype)  # no gather of each pixel
 
 
-@jax.jit
-def decide(logits: jax.Array, ids: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Logits `[1,o+1,H,W]` and the id of each channel -> probabilities, and labels `[1,H,W]`."""
-    probs = jax.nn.softmax(logits, axis=1)
-    return probs, _labels(probs, ids)
+@functools.partial(jax.jit, static_argnames="independent")
+def decide(logits: jax.Array, ids: jax.Array, independent: bool = False) -> tuple[jax.Array, jax.Array]:
+    """Logits `[1,o+1,H,W]` and the id of each channel -> probabilities, and labels `[1,H,W]`, or bool `[1,o,H,W]`."""
+    if independent:
+        objects = jax.nn.sigmoid(logits[:, 1:])
+        probs = jnp.concatenate([jnp.prod(1 - objects, axis=1, keepdims=True), objects], axis=1)
+    else:
+        probs = jax.nn.softmax(logits, axis=1)
+    return probs, _labels(probs, ids, independent)
 
 
 @jax.jit
@@ -358,6 +412,14 @@ def _impose(probs: jax.Array, mask: jax.Array, ids: jax.Array) -> jax.Array:
     probs = jnp.pad(probs, ((0, 0), (0, len(ids) - probs.shape[1]), (0, 0), (0, 0)))
     given = (mask == ids[1:, None, None]).astype(probs.dtype)
     return jnp.where(mask == 0, probs, 0).at[:, 1:].add(given)
+
+
+@jax.jit
+def _impose_each(probs: jax.Array, given: jax.Array) -> jax.Array:
+    """Given pixels `[o,H,W]` are certain, each of its own object; channels are added for those that join."""
+    probs = jnp.pad(probs, ((0, 0), (0, len(given) + 1 - probs.shape[1]), (0, 0), (0, 0)))
+    objects = jnp.where(given, 1, probs[:, 1:])
+    return jnp.concatenate([jnp.prod(1 - objects, axis=1, keepdims=True), objects], axis=1)
 
 
 _split_objects = jax.jit(split_objects)

@@ -57,7 +57,7 @@ def local_path(text: str | os.PathLike) -> Path:
     """The path that a text names, as it is. Raises DataError for a URL that cannot be served, or a path in a bucket."""
     path = as_path(text)
     if is_bucket(path):
-        raise DataError(f"{path}: in a bucket, which cannot serve here; give a local path, such as one in a bucket that is mounted")
+        raise DataError(f"{path}: in a bucket, which cannot serve here; give a local path, such as one in a mounted bucket")
     return path
 
 

@@ -1,5 +1,6 @@
 """Images and masks on disk: frames as RGB, masks as object ids, whatever the files store."""
 
+import contextlib
 import io
 import os
 import warnings
@@ -41,19 +42,22 @@ def read_mask(path: str | os.PathLike, values: str = "", check_levels: bool = Fa
     return settle_ids(read_ids(path, values, check_levels))
 
 
-def read_ids(path: str | os.PathLike, values: str = "", check_levels: bool = False) -> UInt8[np.ndarray, "h w"]:
+def read_ids(
+    path: str | os.PathLike, values: str = "", check_levels: bool = False, most: int = 255
+) -> Integer[np.ndarray, "h w"]:
     """Reads a PNG as object ids, 0 being background, with 255 as it is; arguments and errors as of `decode_mask`."""
     with reading_errors(path):
-        return decode_mask(local_path(path).read_bytes(), path, values=values, check_levels=check_levels)
+        return decode_mask(local_path(path).read_bytes(), path, values=values, check_levels=check_levels, most=most)
 
 
 def decode_mask(
-    png: bytes, source: str | os.PathLike, soft: bool = False, values: str = "", check_levels: bool = False
-) -> UInt8[np.ndarray, "h w"]:
+    png: bytes, source: str | os.PathLike, soft: bool = False, values: str = "", check_levels: bool = False, most: int = 255
+) -> Integer[np.ndarray, "h w"]:
     """Decodes the bytes of a PNG to the values that it holds, with 255 as it is.
 
-    Indexed, grey and one-bit files hold ids as they are; 16-bit ones too if none exceeds 255. In colour files every pixel must
-    be black, white or a colour of the DAVIS palette, also in indexed files whose first colour is not black while another is.
+    Indexed, grey and one-bit files hold ids as they are; 16-bit ones too if none exceeds `most`. In colour files every pixel
+    must be black, white or a colour of the DAVIS palette, also in indexed files whose first colour is not black while another
+    is.
 
     Args:
         png: the content of the file.
@@ -62,6 +66,10 @@ def decode_mask(
         values: "ids": the file holds ids as they are; "threshold": a grey file, or an indexed one of which all colours in use
             are grey, holds levels, of which those from 128 on are object 1; "": ids.
         check_levels: with `values` "", refuse such a file if it looks like levels.
+        most: the greatest id that there may be.
+
+    Returns:
+        uint8; uint16 if an id is above 255.
 
     Raises:
         ConfigError: `values` is unknown.
@@ -94,21 +102,27 @@ def decode_mask(
         if image.mode == "P" and values != "ids" and _is_drawn_in_colour(pixels, image):
             pixels = np.asarray(image.convert("RGB"))
         ids = _ids_of_colours(pixels, source) if pixels.ndim == 3 else pixels
+        if ids.max() > most:
+            raise DataError(f"{source}: a mask with the value {ids.max()}; expected ids from 0 to {most}")
         if ids.max() > 255:
-            raise DataError(f"{source}: a mask with the value {ids.max()}; expected ids from 0 to 255, in an 8-bit PNG")
+            return ids.astype(np.uint16)
         ids = ids.astype(np.uint8)
         if check_levels and not values and image.mode not in ("P", "RGB", "RGBA"):
             _require_no_levels(ids, source)
         return ids
 
 
-def settle_ids(ids: UInt8[np.ndarray, "h w"], binary: bool | None = None) -> UInt8[np.ndarray, "h w"]:
+def settle_ids(ids: Integer[np.ndarray, "h w"], binary: bool | None = None) -> Integer[np.ndarray, "h w"]:
     """Settles what 255 means: the one object, as id 1 (DAVIS-2016), or void, given as 0.
+
+    In uint16, which only masks with greater ids have, it is an id.
 
     Args:
         ids: of one mask.
         binary: whether 255 is the one object of the video, see `is_binary`; None: it is, if this mask has no other id.
     """
+    if ids.dtype != np.uint8:
+        return ids
     void = ids == VOID
     if binary is None:
         binary = not np.any((ids > 0) & ~void)
@@ -126,6 +140,13 @@ def read_mask_size(path: str | os.PathLike) -> tuple[int, int]:
         return image.height, image.width
 
 
+def is_wide(path: str | os.PathLike) -> bool:
+    """Whether a PNG has 16 bits a value, by its header; no file that cannot be read has."""
+    with contextlib.suppress(DataError), reading_errors(path), Image.open(path) as image:
+        return image.mode.startswith("I")
+    return False
+
+
 def require_fit(size: tuple[int, ...], height: int, width: int, source: str | os.PathLike, exif: bool = False) -> str:
     """Raises DataError for a mask of another size than its frame, as `fit_mask` does; says the sizes where they are close."""
     sizes = f"{source}: the mask has {size[1]}x{size[0]} pixels, its frame {width}x{height}"
@@ -138,8 +159,8 @@ def require_fit(size: tuple[int, ...], height: int, width: int, source: str | os
 
 
 def fit_mask(
-    mask: UInt8[np.ndarray, "h1 w1"], height: int, width: int, source: str | os.PathLike, exif: bool = False
-) -> UInt8[np.ndarray, "h w"]:
+    mask: Integer[np.ndarray, "h1 w1"], height: int, width: int, source: str | os.PathLike, exif: bool = False
+) -> Integer[np.ndarray, "h w"]:
     """Gives a mask of the size of its frame.
 
     A mask one pixel larger or smaller, which real data sets have, is resized to the nearest pixel with a warning.
@@ -160,10 +181,14 @@ def fit_mask(
     return mask[np.ix_(_nearest(height, mask.shape[0]), _nearest(width, mask.shape[1]))]
 
 
-def write_mask(path: str | os.PathLike, ids: UInt8[np.ndarray, "h w"]) -> None:
-    """Writes ids as an indexed PNG with the DAVIS palette, whole or not at all. Raises DataError where that fails."""
+def write_mask(path: str | os.PathLike, ids: Integer[np.ndarray, "h w"]) -> None:
+    """Writes ids as a PNG, whole or not at all: uint8 indexed with the DAVIS palette, uint16 grey with 16 bits.
+
+    Raises DataError where that fails.
+    """
     image = Image.fromarray(ids)
-    image.putpalette(davis_palette().tobytes())
+    if ids.dtype == np.uint8:
+        image.putpalette(davis_palette().tobytes())
     with atomic_path(path) as temporary:
         image.save(temporary, format="PNG")
 

@@ -1,7 +1,7 @@
 """The palette of DAVIS and PASCAL VOC, by which masks are shown."""
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Integer, UInt8
 
 
 def davis_palette() -> UInt8[np.ndarray, "256 3"]:
@@ -14,3 +14,8 @@ def davis_palette() -> UInt8[np.ndarray, "256 3"]:
     bits = np.pad(bits, ((0, 0), (0, 1))).reshape(256, 3, 3)  # [id, significance in the colour, channel]
     shifts = np.array([7, 6, 5], np.uint8)[:, None]
     return (bits << shifts).sum(axis=1, dtype=np.uint8)
+
+
+def palette_index(ids: Integer[np.ndarray, "*s"]) -> UInt8[np.ndarray, "*s"]:
+    """Gives the place of ids in the palette: themselves, and beyond 255 those of ids 1 to 255 over and over."""
+    return ids if ids.dtype == np.uint8 else np.where(ids == 0, 0, (ids.astype(np.int64) - 1) % 255 + 1).astype(np.uint8)

@@ -3,15 +3,15 @@
 import os
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Integer, UInt8
 from PIL import Image
 
 from hmmn_jax.io.files import atomic_path
-from hmmn_jax.io.palette import davis_palette
+from hmmn_jax.io.palette import davis_palette, palette_index
 
 
 def overlay(
-    frame: UInt8[np.ndarray, "h w 3"], ids: UInt8[np.ndarray, "h w"], opacity: float | int = 0.5
+    frame: UInt8[np.ndarray, "h w 3"], ids: Integer[np.ndarray, "h w"], opacity: float | int = 0.5
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Lays each object's colour over an RGB frame, and along its inner edge a line of that colour at full brightness.
 
@@ -19,16 +19,16 @@ def overlay(
     side. Background pixels stay as they are.
     """
     colours = davis_palette().astype(np.float32)
-    bright = bright_palette()
+    bright, index = bright_palette(), palette_index(ids)
     picture = frame.copy()
     inside = ids > 0
-    picture[inside] = np.rint((1 - opacity) * frame[inside] + opacity * colours[ids[inside]]).astype(np.uint8)
+    picture[inside] = np.rint((1 - opacity) * frame[inside] + opacity * colours[index[inside]]).astype(np.uint8)
     edge = inside & _edges(ids, width=max(1, round(min(ids.shape) / 320)))
-    picture[edge] = bright[ids[edge]]
+    picture[edge] = bright[index[edge]]
     return picture
 
 
-def outline(picture: UInt8[np.ndarray, "h w 3"], ids: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+def outline(picture: UInt8[np.ndarray, "h w 3"], ids: Integer[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
     """Draws the border of every object, white within and black without, each one pixel wide: seen on any background."""
     picture = picture.copy()
     edges = _edges(ids, width=1)
@@ -50,7 +50,7 @@ def write_image(path: str | os.PathLike, rgb: UInt8[np.ndarray, "h w 3"]) -> Non
         image.save(temporary, format="PNG")
 
 
-def _edges(ids: UInt8[np.ndarray, "h w"], width: int) -> Bool[np.ndarray, "h w"]:
+def _edges(ids: Integer[np.ndarray, "h w"], width: int) -> Bool[np.ndarray, "h w"]:
     """Finds pixels with another id at most `width` steps up, down, left or right away; the frame's border is no edge."""
     edges = np.zeros(ids.shape, bool)
     for axis in (0, 1):

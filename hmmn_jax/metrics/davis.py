@@ -4,10 +4,10 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float64, Integer, UInt8
 
 from hmmn_jax.errors import DataError
-from hmmn_jax.io.images import VOID, settle_ids
+from hmmn_jax.io.images import settle_ids
 from hmmn_jax.metrics.jf import frame_scores
 
 # Index, name, predicted ids, annotated ids, and what to call the prediction in errors.
@@ -21,23 +21,6 @@ class Statistics:
     mean: float
     recall: float
     decay: float
-
-
-@dataclass(frozen=True)
-class Rule:
-    """Which objects and frames of a video count.
-
-    Attributes:
-        annotated: False is DAVIS's rule: the objects are ids 1 to the greatest of the first annotation, those included that
-            are not in it; all frames count but the first and the last. True, for videos of one's own: the objects are the
-            ids that the annotations hold, and each counts on the annotated frames after its first.
-        single_object: all ids are one object, as in DAVIS-2016.
-        mask_values: what grey predictions hold, see `read_ids`.
-    """
-
-    annotated: bool = False
-    single_object: bool = False
-    mask_values: str = ""
 
 
 @dataclass(frozen=True)
@@ -133,7 +116,7 @@ def score_frames(
 def score_annotated(
     frames: Iterable[ScoredFrame], first: Mapping[int, int], name: str, others: Collection[int] = ()
 ) -> SequenceScores:
-    """Scores the annotated frames of a video of one's own as they come; see `Rule`.
+    """Scores the annotated frames of a video of one's own as they come: each object after the first frame that has it.
 
     Args:
         frames: index, name, predicted ids, annotated ids, and what to call the prediction in errors, of every annotated
@@ -146,7 +129,7 @@ def score_annotated(
         DataError: a predicted id is not among the objects.
     """
     ids = sorted(first)
-    table = np.zeros(256, np.uint8)
+    table = np.zeros(max(256, max(ids) + 1), np.uint8 if len(ids) < 256 else np.uint16)
     table[ids] = np.arange(1, len(ids) + 1)
     names, indices, j, f = [], [], [], []
     for index, frame_name, pred, truth, source in frames:
@@ -190,8 +173,8 @@ def _mean(objects: list[Statistics]) -> Statistics:
     return Statistics(*np.mean([(s.mean, s.recall, s.decay) for s in objects], axis=0).tolist())
 
 
-def scored_ids(ids: UInt8[np.ndarray, "h w"], single_object: bool) -> UInt8[np.ndarray, "h w"]:
+def scored_ids(ids: Integer[np.ndarray, "h w"], single_object: bool) -> Integer[np.ndarray, "h w"]:
     """Gives the ids as they are scored: void is background; if `single_object`, all ids are one object, and so is 255 alone."""
     if single_object:
         return (settle_ids(ids) > 0).astype(np.uint8)
-    return np.where(ids == VOID, np.uint8(0), ids)
+    return settle_ids(ids, False)

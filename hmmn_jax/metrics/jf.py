@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable
 
 import numpy as np
-from jaxtyping import Bool, Float64, UInt8, UInt64
+from jaxtyping import Bool, Float64, Integer, UInt64
 
 TOLERANCE = 0.008  # of the diagonal
 
@@ -33,7 +33,7 @@ def boundary_radius(height: int, width: int) -> int:
 
 
 def frame_scores(
-    pred: UInt8[np.ndarray, "h w"], truth: UInt8[np.ndarray, "h w"], objects: int
+    pred: Integer[np.ndarray, "h w"], truth: Integer[np.ndarray, "h w"], objects: int
 ) -> tuple[Float64[np.ndarray, " objects"], Float64[np.ndarray, " objects"]]:
     """Gives J and F of every object, ids 1 to `objects`; greater ids count as background."""
     height, width = truth.shape
@@ -46,17 +46,18 @@ def frame_scores(
     return j, f
 
 
-def _pack_objects(ids: UInt8[np.ndarray, "n h w"], objects: int) -> Iterable[UInt64[np.ndarray, "n words h"]]:
+def _pack_objects(ids: Integer[np.ndarray, "n h w"], objects: int) -> Iterable[UInt64[np.ndarray, "n words h"]]:
     """Gives the masks of ids 1 to `objects` in turn.
 
     The binary digits of all ids are packed once, and every object is a combination of those few planes.
     """
     n, height, width = ids.shape
-    padded = np.zeros((n, height, -(-width // 64) * 64), np.uint8)
+    padded = np.zeros((n, height, -(-width // 64) * 64), ids.dtype)
     np.multiply(ids, ids <= objects, out=padded[..., :width])
     planes = []
     for digit in range(objects.bit_length()):
-        bytes_ = np.packbits(padded & (1 << digit), bitorder="little").reshape(n, height, -1)
+        plane = padded & (1 << digit)
+        bytes_ = np.packbits(plane if ids.dtype == np.uint8 else plane != 0, bitorder="little").reshape(n, height, -1)
         planes.append(np.ascontiguousarray(bytes_.view("<u8").swapaxes(1, 2)))
     for k in range(1, objects + 1):
         mask = planes[k.bit_length() - 1].copy()  # its highest digit; with it the padding stays 0

@@ -9,6 +9,7 @@ from html import escape
 import numpy as np
 from jaxtyping import Float64
 
+from hmmn_jax.io.palette import palette_index
 from hmmn_jax.io.pictures import bright_palette
 from hmmn_jax.metrics.davis import SequenceScores, Summary, summarize
 
@@ -53,7 +54,7 @@ def time_chart(scores: SequenceScores, object_id: int, pins: dict[int, int]) -> 
     j, f = _line(one.j[0]), _line(one.f[0])
     places = sorted({0, (len(one.frame_names) - 1) // 2, len(one.frame_names) - 1})
     labels = "".join(f"<i>{escape(one.frame_names[t])}</i>" for t in places)
-    colour = "#" + bytes(bright_palette()[object_id].tolist()).hex()
+    colour = "#" + bytes(bright_palette()[palette_index(np.asarray(object_id))].tolist()).hex()
     return (
         f'<figure class="chart"><figcaption><i class="swatch" style="background:{colour}"></i>object {object_id}'
         f'<span class="figures"><span class="tj">J {row.j.mean:.3f}</span> <span class="tf">F {row.f.mean:.3f}</span></span>'

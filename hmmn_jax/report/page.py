@@ -18,32 +18,29 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-import hmmn_jax
 from hmmn_jax.errors import DataError
 from hmmn_jax.evaluation.clips import Clip
 from hmmn_jax.evaluation.predict import Cost
+from hmmn_jax.evaluation.protocols import Protocol
 from hmmn_jax.evaluation.score_files import REPORT
 from hmmn_jax.io.files import write_file
-from hmmn_jax.metrics.davis import Rule, SequenceScores, Statistics, summarize
+from hmmn_jax.metrics.davis import SequenceScores, Statistics, summarize
 from hmmn_jax.report.charts import gauge, sequence_bars, time_chart
 from hmmn_jax.report.stills import Still, film_strip, frame_quality, spread_frames, telling_frames
+from hmmn_jax.version import __version__
 
 WORST, BEST = 20, 3  # sequences with pictures
 MAX_CHARTS = 12  # objects with a chart in one sequence, the worst ones
 MAX_ALL_CHARTS = 600  # in the page
-OWN_RULE = (
-    "Not comparable to DAVIS: every object of the annotations counts, on the annotated frames after its first, the last frame "
-    "of the video included."
-)
 
 
 def write_report(
     folder: Path,
+    protocol: Protocol,
     clips: Sequence[Clip],
     masks: Path,
     about: Mapping[str, Any],
     scores: Sequence[SequenceScores] = (),
-    rule: Rule | None = None,
     cost: Cost | None = None,
     paper: Mapping[str, Any] | None = None,
     missing: Mapping[str, str] | None = None,
@@ -52,11 +49,11 @@ def write_report(
 
     Args:
         folder: of the run.
+        protocol: says how `scores` are made, and how masks are shown.
         clips: what was segmented.
         masks: the folder of the masks SEQUENCE/FRAME.png that are shown.
         about: what was done, by name; an entry `config` is taken apart into settings.
         scores: of the clips that have some, in any order; the others are shown in pictures.
-        rule: how `scores` were made, and so how masks are shown.
         cost: what segmenting took; None if it was not done in this run.
         paper: what the paper says of this benchmark: `benchmark`, its name; `sequences`, their number; `figures`, J&F and the
             like by name, in [0, 1]; perhaps `seconds_per_frame`. None or empty if it says nothing.
@@ -64,7 +61,7 @@ def write_report(
 
     Raises DataError where the page cannot be written. A frame or mask that cannot be read is named in its place.
     """
-    paper, rule, missing = paper or {}, rule or Rule(), missing or {}
+    paper, missing = paper or {}, missing or {}
     scored = {s.name for s in scores}
     unscored = [clip for clip in clips if clip.name not in scored]
     if not scores:
@@ -77,29 +74,29 @@ def write_report(
         bars = sequence_bars(rows, everything.jf_mean, _anchor)
         sections = [
             _section("Sequences, the worst first", bars, _legend(dots + "The line is the mean over all objects.", "")),
-            _details([s for s, _ in rows], {clip.name: clip for clip in clips}, masks, rule.single_object),
+            _details([s for s, _ in rows], {clip.name: clip for clip in clips}, masks, protocol),
         ]
         frames = sum(len(s.frame_names) for s in scores)
         facts = [_count(len(scores), "sequence"), _count(everything.objects, "object"), _count(frames, "scored frame")]
     if missing:
         sections.append(_section("Not scored, or failed", _entries(missing)))
     if unscored:
-        sections.append(_pictures(unscored, masks, rule.single_object))
+        sections.append(_pictures(unscored, masks, protocol))
     title = paper.get("benchmark") or (clips[0].name if len(clips) == 1 else "Evaluation")
     page = Template(importlib.resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")).substitute(
         title=escape(title),
         facts="".join(
             f"<span>{escape(fact)}</span>" for fact in [*facts, f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC"]
         ),
-        headline=_headline(scores, paper, rule) + _speed(cost, paper),
+        headline=_headline(scores, paper, protocol.rule) + _speed(cost, paper),
         body="".join(sections),
         settings=_settings(about),
-        version=escape(hmmn_jax.__version__),
+        version=escape(__version__),
     )
     write_file(folder / REPORT, page.encode("utf-8", "replace"))  # a file's name may hold bytes that are no text
 
 
-def _headline(scores: Sequence[SequenceScores], paper: Mapping[str, Any], rule: Rule) -> str:
+def _headline(scores: Sequence[SequenceScores], paper: Mapping[str, Any], rule: str) -> str:
     """J&F beside the paper's, and the means, recalls and decays."""
     published = dict(paper.get("figures") or {})
     if not scores:
@@ -107,7 +104,7 @@ def _headline(scores: Sequence[SequenceScores], paper: Mapping[str, Any], rule: 
         return _card("In the paper", figures, "This run was not scored here.") if published else ""
     everything = summarize(scores)
     ours = {"J&F": everything.jf_mean, "J": everything.j.mean, "F": everything.f.mean}
-    note = OWN_RULE if rule.annotated else ""
+    note = rule
     if published and (total := paper.get("sequences")) and len(scores) != total:
         note = f"The paper's are means over {total} sequences, of which this run has {len(scores)}: not the same measurement."
     marks = {label: mark for label, mark in published.items() if label.startswith("J&F")}
@@ -160,14 +157,14 @@ def _speed(cost: Cost | None, paper: Mapping[str, Any]) -> str:
     return _card("Speed and memory", _entries(entries), note)
 
 
-def _details(scores: Sequence[SequenceScores], clips: Mapping[str, Clip], masks: Path, single_object: bool) -> str:
+def _details(scores: Sequence[SequenceScores], clips: Mapping[str, Clip], masks: Path, protocol: Protocol) -> str:
     """For every sequence, the worst first: J and F over time, and for the worst and the best what they look like."""
     cards, room = [], MAX_ALL_CHARTS
     pictured = {i for i in range(len(scores)) if i < WORST or i >= len(scores) - BEST}
     for i, s in enumerate(tqdm(scores, unit="sequence", desc="report")):
         row = summarize([s])
         chosen = telling_frames(s) if i in pictured else {}
-        stills, unreadable = _stills(clips[s.name], masks, chosen, single_object)
+        stills, unreadable = _stills(clips[s.name], masks, chosen, protocol)
         pins = {still.index: number for number, still in enumerate(stills, 1) if still.index > 0}
         worst = sorted(s.ids, key=lambda k: summarize([s.of_object(k)]).jf_mean)[: min(MAX_CHARTS, room)]
         room -= len(worst)
@@ -190,12 +187,12 @@ def _details(scores: Sequence[SequenceScores], clips: Mapping[str, Clip], masks:
     return _section("J and F over time, and what it looks like", "".join(cards), _legend(explained, "dashed"))
 
 
-def _pictures(clips: Sequence[Clip], masks: Path, single_object: bool) -> str:
+def _pictures(clips: Sequence[Clip], masks: Path, protocol: Protocol) -> str:
     """Pictures of frames spread over each video, of which there are no scores."""
     cards = []
     shown = clips[: WORST + BEST]
     for clip in tqdm(shown, unit="sequence", desc="report"):
-        stills, unreadable = _stills(clip, masks, spread_frames(clip, masks), single_object)
+        stills, unreadable = _stills(clip, masks, spread_frames(clip, masks, protocol.mask_files), protocol)
         body = _strip(clip.name, stills) or _note(unreadable or "no masks were written")
         cards.append(f'<article class="sequence"><header><h3>{escape(clip.name)}</h3></header>{body}</article>')
     outlines = "White outline: an annotation."
@@ -205,10 +202,10 @@ def _pictures(clips: Sequence[Clip], masks: Path, single_object: bool) -> str:
     )
 
 
-def _stills(clip: Clip, masks: Path, chosen: dict[int, str], single_object: bool) -> tuple[list[Still], str]:
+def _stills(clip: Clip, masks: Path, chosen: dict[int, str], protocol: Protocol) -> tuple[list[Still], str]:
     """The pictures of a video, or why there are none."""
     try:
-        return film_strip(clip, masks, chosen, single_object), ""
+        return film_strip(clip, masks, chosen, protocol), ""
     except DataError as error:
         return [], f"no pictures: {error}"
 
@@ -236,7 +233,7 @@ def _settings(about: Mapping[str, Any]) -> str:
     config = {k: v for k, v in dict(about.get("config") or {}).items() if k != "paper"}
     done = {k: v for k, v in about.items() if k != "config" and v is not None}
     versions = {
-        "hmmn_jax": hmmn_jax.__version__,
+        "hmmn_jax": __version__,
         "jax": jax.__version__,
         "numpy": np.__version__,
         "python": platform.python_version(),

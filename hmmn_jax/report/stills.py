@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Integer, UInt8
 from PIL import Image
 
 from hmmn_jax.evaluation.clips import Clip
-from hmmn_jax.io.images import fit_mask, read_ids, settle_ids
+from hmmn_jax.evaluation.mask_files import MaskFiles
+from hmmn_jax.evaluation.protocols import Protocol
 from hmmn_jax.io.pictures import outline, overlay
 from hmmn_jax.io.video import VideoFile
-from hmmn_jax.metrics.davis import SequenceScores, scored_ids
+from hmmn_jax.metrics.davis import SequenceScores
 
 SIDE = 400  # of a still, at most
 STILL_BYTES = 24_000  # of its JPEG, unless even the lowest quality needs more
@@ -55,9 +56,9 @@ def telling_frames(scores: SequenceScores) -> dict[int, str]:
     return {0: GIVEN} | {scores.indices[t]: chosen[t] for t in sorted(chosen)}  # frame 0 is not scored
 
 
-def spread_frames(clip: Clip, masks: Path, count: int = 5) -> dict[int, str]:
+def spread_frames(clip: Clip, masks: Path, mask_files: MaskFiles, count: int = 5) -> dict[int, str]:
     """Chooses up to `count` frames, spread evenly over those that `masks` has a mask of. Gives indices with empty labels."""
-    names = {path.stem for path in (masks / clip.name).glob("*.png")}
+    names = mask_files.frames(masks, clip.name)
     if clip.frame_names is None:
         there = sorted(int(name) for name in names if name.isdecimal())
     else:
@@ -65,7 +66,7 @@ def spread_frames(clip: Clip, masks: Path, count: int = 5) -> dict[int, str]:
     return {there[i]: "" for i in np.linspace(0, len(there) - 1, min(count, len(there))).round().astype(int).tolist()}
 
 
-def film_strip(clip: Clip, masks: Path, chosen: dict[int, str], single_object: bool) -> list[Still]:
+def film_strip(clip: Clip, masks: Path, chosen: dict[int, str], protocol: Protocol) -> list[Still]:
     """Makes pictures of the chosen frames: masks as colours, and where there is an annotation its outline in white.
 
     Of the given frame the annotation itself is the mask. Raises DataError for a file that cannot be read.
@@ -74,14 +75,11 @@ def film_strip(clip: Clip, masks: Path, chosen: dict[int, str], single_object: b
     for index, frame in _read_frames(clip, chosen):
         height, width = frame.shape[:2]
         name = clip.frame_name(index)
-        truth = None
-        if index in clip.annotations:
-            ids = fit_mask(clip.read_annotation(index), height, width, clip.annotations[index], clip.turned)
-            truth = settle_ids(ids, True) if clip.own and clip.binary else scored_ids(ids, single_object)
+        truth = protocol.shown_truth(clip, index, height, width) if index in clip.annotations else None
         if truth is not None and chosen[index] == GIVEN:
             ids = truth
         else:
-            ids = scored_ids(read_ids(masks / clip.name / f"{name}.png"), single_object)
+            ids = protocol.shown(protocol.mask_files.read(masks, clip.name, name))
         scale = min(1.0, SIDE / max(height, width))
         size = max(1, round(width * scale)), max(1, round(height * scale))
         picture = overlay(np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BOX)), _resize(ids, size), 0.45)
@@ -107,7 +105,7 @@ def _read_frames(clip: Clip, chosen: dict[int, str]) -> Iterator[tuple[int, UInt
             return
 
 
-def _resize(ids: UInt8[np.ndarray, "h w"], size: tuple[int, int]) -> UInt8[np.ndarray, "h1 w1"]:
+def _resize(ids: Integer[np.ndarray, "h w"], size: tuple[int, int]) -> Integer[np.ndarray, "h1 w1"]:
     return np.asarray(Image.fromarray(ids).resize(size, Image.Resampling.NEAREST))
 
 

@@ -11,8 +11,8 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from hmmn_jax.errors import DataError
-from hmmn_jax.evaluation.protocols import read_task
-from hmmn_jax.evaluation.score_plan import Plan, plan_all
+from hmmn_jax.evaluation.plans import Plan
+from hmmn_jax.evaluation.protocols import make_protocol
 from hmmn_jax.inference import Segmenter
 from hmmn_jax.inference.augmentation import Views, segment_views
 from hmmn_jax.io.files import user_path
@@ -43,8 +43,8 @@ def find_validation(settings: ConfigDict) -> list[Plan]:
     """
     if not settings.data:
         return []
-    task = read_task(settings, user_path(settings.data))
-    plans, unscored = plan_all(task.clips, task.rule, task.notes)
+    task = make_protocol(settings).read(user_path(settings.data))
+    plans, unscored = task.plan(task.clips)
     if wrong := [*task.failures.values(), *unscored.values()]:
         raise DataError(f"{settings.data}: {len(wrong)} videos cannot serve for validation", wrong)
     for line in task.notes.lines():
@@ -77,7 +77,7 @@ def validate(segmenter: Segmenter, plans: Sequence[Plan], size: int = 0) -> Vali
 
 def _score(segmenter: Segmenter, plan: Plan, size: int) -> tuple[SequenceScores, np.ndarray]:
     """Scores of one video, and some of its frames with their predictions side by side."""
-    clip, rule = plan.clip, plan.rule
+    clip = plan.clip
 
     def frames():
         for image in clip.frames:
@@ -94,7 +94,7 @@ def _score(segmenter: Segmenter, plan: Plan, size: int) -> tuple[SequenceScores,
                 yield t, clip.frame_name(t), found.mask, plan.read_truth(t, *clip.size), f"{clip.name}, frame {t}"
 
     given = clip.read_given(*clip.size)
-    if rule.single_object:
+    if plan.single_object:
         given = {t: (mask > 0).astype(np.uint8) for t, mask in given.items()}
     shown, pictures = [], {}
     pictured = np.linspace(1, len(clip) - 1, SHEET_FRAMES).astype(int).tolist()

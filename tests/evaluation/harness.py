@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from configs.evaluate import custom, davis2017_val
+from hmmn_jax.cli import evaluate as module
 from hmmn_jax.cli.program import run_program
-from hmmn_jax.evaluation import run as module
 from hmmn_jax.inference import Result, Segmenter
 from hmmn_jax.io.palette import davis_palette
 from tests.small import SMALL

@@ -11,11 +11,15 @@ from configs.evaluate import custom, davis2017_testdev, davis2017_val, youtube_v
 from hmmn_jax.errors import DataError
 from hmmn_jax.evaluation.outputs import Outputs
 from hmmn_jax.evaluation.predict import predict
-from hmmn_jax.evaluation.protocols import read_own_video, read_task
+from hmmn_jax.evaluation.protocols import Custom, make_protocol
 from hmmn_jax.evaluation.submission import write_submission
 from hmmn_jax.io.movies import MovieWriter
 from tests.data.folders import davis, jpeg, png, squares, youtube_vos
 from tests.evaluation.harness import Repeating
+
+
+def read_task(config, root):
+    return make_protocol(config).read(root)
 
 
 def segment(segmenter, clips, run):
@@ -29,7 +33,7 @@ def evaluate(config, data, run):
     """What evaluate.py does with masks: the names in the zip, the failures, what the segmenter was given."""
     task, segmenter = read_task(config, data), Repeating()
     failures = segment(segmenter, task.clips, run)
-    names = write_submission(run / "submission.zip", run / "masks", task.clips, config.submission)
+    names = write_submission(run / "submission.zip", run / "masks", task.clips, task.protocol)
     with zipfile.ZipFile(run / "submission.zip") as archive:
         assert archive.namelist() == names and archive.testzip() is None
     return names, task.failures | failures, segmenter.given
@@ -84,9 +88,9 @@ def test_a_zip_is_the_same_every_time_and_never_lacks_a_mask(tmp_path):
     assert archive.read_bytes() == before
     archive.unlink()
     (tmp_path / "run/masks/a/00001.png").unlink()
-    clips = read_task(davis2017_testdev.get_config(), root).clips
+    task = read_task(davis2017_testdev.get_config(), root)
     with pytest.raises(DataError, match=r"a/00001.png: not there \(1 of 2 masks"):
-        write_submission(archive, tmp_path / "run" / "masks", clips, "{sequence}/{frame}.png")
+        write_submission(archive, tmp_path / "run" / "masks", task.clips, task.protocol)
     assert not archive.exists()
 
 
@@ -122,8 +126,8 @@ def test_own_folders_and_video_files(tmp_path):
     config.sequences = ("dog",)
     assert [clip.name for clip in read_task(config, tmp_path).clips] == ["dog"]
     own = [
-        read_own_video(tmp_path / "JPEGImages/dog.mp4", tmp_path / "Annotations/dog.png", custom.get_config()),
-        read_own_video(tmp_path / "JPEGImages/cat", tmp_path / "Annotations/cat/x1.png", custom.get_config()),
+        Custom(custom.get_config()).read_one(tmp_path / "JPEGImages/dog.mp4", tmp_path / "Annotations/dog.png"),
+        Custom(custom.get_config()).read_one(tmp_path / "JPEGImages/cat", tmp_path / "Annotations/cat/x1.png"),
     ]
     assert [task.clips[0].name for task in own] == ["dog", "cat"]
     (tmp_path / "Annotations/dog.png").unlink()

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from configs.evaluate import davis2017_val
 from hmmn_jax.datasets.sequences import Sequence, read_davis
 from hmmn_jax.errors import DataError
 from hmmn_jax.evaluation import score_files as module
 from hmmn_jax.evaluation.clips import open_sequence
+from hmmn_jax.evaluation.protocols import Task, make_protocol
 from hmmn_jax.evaluation.score_files import score_folder, score_table, write_scores
-from hmmn_jax.evaluation.score_plan import plan_all
 from hmmn_jax.io.images import write_mask
-from hmmn_jax.io.notes import Notes
-from hmmn_jax.metrics.davis import Rule, score_sequence
+from hmmn_jax.metrics.davis import score_sequence
 from tests.evaluation.plans import plans, scored
 
 HEIGHT, WIDTH = 40, 56
@@ -133,7 +133,7 @@ def test_mistakes_name_the_file(world, harm, said):
     folder, sequences, _ = world
     """And the others are scored."""
     harm(folder, sequences)
-    planned, wrong = plan_all(map(open_sequence, sequences), Rule(), Notes())
+    planned, wrong = Task(make_protocol(davis2017_val.get_config())).plan(map(open_sequence, sequences))
     scores, failures = score_folder(folder, planned)
     (message,) = (wrong | failures).values()
     assert said in message and "\n" not in message

@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from configs.evaluate import davis2017_val
 from hmmn_jax.datasets.sequences import Sequence
 from hmmn_jax.errors import DataError
 from hmmn_jax.evaluation.clips import open_sequence
+from hmmn_jax.evaluation.mask_files import OnePng
 from hmmn_jax.evaluation.predict import Cost
+from hmmn_jax.evaluation.protocols import make_protocol
 from hmmn_jax.io.images import write_mask
 from hmmn_jax.io.pictures import outline
 from hmmn_jax.metrics.davis import SequenceScores
@@ -25,6 +28,7 @@ from hmmn_jax.report.stills import film_strip, spread_frames, telling_frames
 from tests.evaluation.plans import scored
 
 HEIGHT, WIDTH, FRAMES = 30, 44, 6
+PROTOCOL = make_protocol(davis2017_val.get_config())
 EVIL = """<script>alert("1")</script>&'"""
 VOID_TAGS = {"meta", "img", "path", "br", "hr"}
 
@@ -99,7 +103,7 @@ def test_every_figure_is_on_the_page_and_the_worst_comes_first(world):
     paper = {"benchmark": "Boxes", "sequences": 3, "figures": {"J&F": 0.75, "J": 0.125}, "seconds_per_frame": 0.1}
     cost = Cost(15, 30.0, 4.25, 512.0)
     about = {"data": "ROOT", "checkpoint": None, "config": {"mem_every": 5, "deep": {"er": "x"}, "paper": paper}}
-    write_report(root / "run", sequences, root / "pred", about, scores, cost=cost, paper=paper)
+    write_report(root / "run", PROTOCOL, sequences, root / "pred", about, scores, cost=cost, paper=paper)
     page = Page(root / "run" / "report.html")
     jf = {s.name: (s.j.mean() + s.f.mean()) / 2 for s in scores}  # all objects have as many frames
     mean = np.mean([*jf.values()])
@@ -124,14 +128,14 @@ def test_every_figure_is_on_the_page_and_the_worst_comes_first(world):
 
 def test_a_part_of_a_benchmark_is_not_compared(world):
     root, sequences, scores = world
-    write_report(root, sequences, root / "pred", {}, scores, paper={"sequences": 20, "figures": {"J&F": 0.9}})
+    write_report(root, PROTOCOL, sequences, root / "pred", {}, scores, paper={"sequences": 20, "figures": {"J&F": 0.9}})
     words = Page(root / "report.html").words
     assert "over 20 sequences, of which this run has 3" in words and "this run -" not in words and "this run +" not in words
 
 
 def test_nothing_comes_from_outside(world):
     root, sequences, scores = world
-    write_report(root, sequences, root / "pred", {}, scores)
+    write_report(root, PROTOCOL, sequences, root / "pred", {}, scores)
     page = Page(root / "report.html")
     assert not re.search(r"https?://|url\(|@import|<script|<link|<iframe", page.source)
     assert all(found["href"].startswith("#") for _, found in page.tags if "href" in found)
@@ -149,13 +153,13 @@ def test_hostile_names_stay_text(tmp_path):
     scores = scored(tmp_path / "pred", sequences)
     about = {EVIL: EVIL, "config": {EVIL: [EVIL]}}
     paper = {"benchmark": EVIL, "figures": {EVIL: 0.5, f"J&F{EVIL}": 0.5}}
-    write_report(tmp_path, sequences, tmp_path / "pred", about, scores, paper=paper)
+    write_report(tmp_path, PROTOCOL, sequences, tmp_path / "pred", about, scores, paper=paper)
     page = Page(tmp_path / "report.html")
     assert not page.all("script") and evil in page.words and "$title" in page.words
     assert all("<script" not in (value or "") or name in ("title", "alt", "aria-label")
                for _, found in page.tags for name, value in found.items())  # fmt: skip
     assert "\udcff" not in page.source
-    write_report(tmp_path, sequences, tmp_path / "pred", {"masks": "bytes \udcff"}, scores)  # a name that is no text
+    write_report(tmp_path, PROTOCOL, sequences, tmp_path / "pred", {"masks": "bytes \udcff"}, scores)  # a name that is no text
     assert "bytes ?" in Page(tmp_path / "report.html").words
 
 
@@ -165,7 +169,7 @@ def test_without_scores_it_shows_what_there_is(world):
         (root / "pred/bad" / f"{t:05d}.png").unlink()
     for path in (root / "pred/middling").iterdir():
         path.unlink()
-    write_report(root, sequences, root / "pred", {}, cost=Cost(), paper={"figures": {"J seen": 0.821}})
+    write_report(root, PROTOCOL, sequences, root / "pred", {}, cost=Cost(), paper={"figures": {"J seen": 0.821}})
     page = Page(root / "report.html")
     alts = [found["alt"] for found in page.all("img")]
     assert alts == [f"good, frame {t:05d}" for t in (0, 1, 2, 4, 5)] + [f"bad, frame {t:05d}" for t in (0, 3, 5)]
@@ -177,7 +181,7 @@ def test_many_sequences_have_few_pictures(world, monkeypatch):
     monkeypatch.setattr(module, "WORST", 1)
     monkeypatch.setattr(module, "BEST", 1)
     monkeypatch.setattr(module, "MAX_CHARTS", 1)
-    write_report(root, sequences, root / "pred", {}, scores)
+    write_report(root, PROTOCOL, sequences, root / "pred", {}, scores)
     page = Page(root / "report.html")
     assert {found["alt"].split(",")[0] for found in page.all("img")} == {"bad", "good"}
     assert len(page.all("svg")) == len(page.all("article")) == 3 and page.words.count("1 better object without a chart") == 3
@@ -188,7 +192,7 @@ def test_many_sequences_have_few_pictures(world, monkeypatch):
 
 def test_whole_or_not_at_all_and_never_an_old_one(world, monkeypatch):
     root, sequences, scores = world
-    write_report(root / "run", sequences, root / "pred", {}, scores)
+    write_report(root / "run", PROTOCOL, sequences, root / "pred", {}, scores)
     before = (root / "run/report.html").read_bytes()
 
     def full(path, data):
@@ -198,7 +202,7 @@ def test_whole_or_not_at_all_and_never_an_old_one(world, monkeypatch):
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(DataError, match=r"report.html: cannot be written: No space left"):
-        write_report(root / "run", sequences, root / "pred", {}, scores)
+        write_report(root / "run", PROTOCOL, sequences, root / "pred", {}, scores)
     assert [path.name for path in (root / "run").iterdir()] == ["report.html"]
     assert (root / "run/report.html").read_bytes() == before
 
@@ -217,14 +221,14 @@ class TestFilm:
 
     def test_spread_over_the_masks_that_are_there(self, world):
         root, sequences, _ = world
-        assert [*spread_frames(sequences[0], root / "pred", 3)] == [0, 2, 5]
-        assert [*spread_frames(sequences[0], root / "pred")] == [0, 1, 2, 4, 5]
-        assert spread_frames(sequences[0], root / "nothing") == {}
+        assert [*spread_frames(sequences[0], root / "pred", OnePng(), 3)] == [0, 2, 5]
+        assert [*spread_frames(sequences[0], root / "pred", OnePng())] == [0, 1, 2, 4, 5]
+        assert spread_frames(sequences[0], root / "nothing", OnePng()) == {}
 
     def test_masks_are_filled_and_annotations_outlined(self, world):
         root, sequences, _ = world
         (root / "pred/bad/00000.png").unlink()  # the given frame's mask is the annotation
-        stills = film_strip(sequences[2], root / "pred", {0: "given", 4: "worst"}, False)
+        stills = film_strip(sequences[2], root / "pred", {0: "given", 4: "worst"}, PROTOCOL)
         assert [(still.frame_name, still.label) for still in stills] == [("00000", "given"), ("00004", "worst")]
         picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(stills[1].uri.split(",")[1])))).astype(int)
         assert (abs(picture[20, 29] - 160) < 4).all()  # annotated, lost: the frame itself

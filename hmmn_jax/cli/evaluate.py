@@ -18,16 +18,17 @@ from hmmn_jax.errors import ConfigError, HMMNError, PartialFailure
 from hmmn_jax.evaluation.announcement import announce, describe_all, note_void
 from hmmn_jax.evaluation.clips import Clip
 from hmmn_jax.evaluation.outputs import MASKS, Outputs, require_apart
+from hmmn_jax.evaluation.plans import Plan
 from hmmn_jax.evaluation.predict import Cost, make_segmenters, predict
-from hmmn_jax.evaluation.protocols import Task, read_own_video, read_task
+from hmmn_jax.evaluation.protocols import Custom, Task, make_protocol, registered
 from hmmn_jax.evaluation.run_folder import digest_of, mask_settings, weights_digest
 from hmmn_jax.evaluation.score_files import PER_FRAME, PER_SEQUENCE, REPORT, SUMMARY, score_folder, score_table, write_scores
-from hmmn_jax.evaluation.score_plan import Plan, plan_all
 from hmmn_jax.evaluation.settings import check_settings
 from hmmn_jax.evaluation.submission import SUBMISSION, write_submission
 from hmmn_jax.inference import Segmenter
 from hmmn_jax.inference.augmentation import Views
-from hmmn_jax.io.files import same_name, shortlist
+from hmmn_jax.io.buckets import AnyPath
+from hmmn_jax.io.files import local_path, same_name, shortlist
 from hmmn_jax.io.notes import Notes, note
 from hmmn_jax.io.record import require_free
 from hmmn_jax.metrics.davis import SequenceScores
@@ -58,7 +59,7 @@ class Request:
     data: Path | None = None
     frames: Path | None = None
     mask: Path | None = None
-    checkpoint: Path | None = None
+    checkpoint: AnyPath | None = None
     score: Path | None = None
     output: Path | None = None
     overlays: bool = False
@@ -80,7 +81,8 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
     views = Views(config.size, tuple(config.scales), config.flip)
     outputs = None
     if request.output is not None:
-        outputs = Outputs(request.output, request.overlays, request.movie, config.fps, config.save_scores)
+        mask_files = registered()[config.protocol].mask_files
+        outputs = Outputs(request.output, request.overlays, request.movie, config.fps, config.save_scores, mask_files)
         outputs.run.require_usable()
 
     # --- What there is: videos, masks, and what of them can be scored. ---
@@ -89,8 +91,8 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
     if request.score is None:
         clips, lines, wrong = describe_all(task.clips, task.notes)
         failures = failures | wrong
-    submits = bool(config.submission) and request.score is None
-    plans, unscored = ([], {}) if submits else plan_all(clips, task.rule, task.notes)
+    submits = bool(task.protocol.submission) and request.score is None
+    plans, unscored = ([], {}) if submits else task.plan(clips)
     if request.score is not None:
         note_surplus(request.score, clips, task.notes)
         for plan in plans:
@@ -102,7 +104,7 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
         raise HMMNError(f"{request.data}: no video to segment; its lists name none")
     if outputs is not None:
         doomed = outputs.run.own_files(request.overwrite)
-        require_apart(outputs.folder, clips, outputs, () if request.data is None else task.lists, doomed)
+        require_apart(outputs.folder, clips, outputs, task.inputs, doomed)
 
     # --- Masks that are there are scored alone. ---
     if request.score is not None:
@@ -144,7 +146,10 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
 
 
 def check_request(request: Request) -> None:
-    """Raises ConfigError for flags that do not go together."""
+    """Raises ConfigError for flags that do not go together, DataError for a path in a bucket, other than the checkpoint."""
+    for path in (request.data, request.frames, request.mask, request.score, request.output):
+        if path is not None:
+            local_path(path)
     if (request.data is None) == (request.frames is None):
         raise ConfigError("give either --data ROOT (a benchmark) or --frames DIR|FILE --mask FILE (a video of your own)")
     if request.frames is not None and request.mask is None:
@@ -167,10 +172,9 @@ def check_request(request: Request) -> None:
 
 def read_inputs(request: Request) -> Task:
     """The videos of the request."""
-    config = request.config
     if request.frames is not None:
-        return read_own_video(request.frames, request.mask, config)
-    return read_task(config, request.data)
+        return Custom(request.config).read_one(request.frames, request.mask)
+    return make_protocol(request.config).read(request.data)
 
 
 def note_surplus(masks: Path, clips: Sequence[Clip], notes: Notes) -> None:
@@ -255,14 +259,14 @@ def write_results(
     with run.staging() as staged:
         if scores:
             write_scores(staged, scores, about, missing)
-        write_report(staged, clips, masks, about, scores, task.rule, cost, paper, missing)
+        write_report(staged, task.protocol, clips, masks, about, scores, cost, paper, missing)
         run.scores.publish(staged, {})
-    if config.submission and request.score is None:
+    if task.protocol.submission and request.score is None:
         if missing:
             note(f"no {SUBMISSION}: {len(missing)} videos failed")
             return
         with run.staging() as staged:
-            members = write_submission(staged / SUBMISSION, masks, clips, config.submission)
+            members = write_submission(staged / SUBMISSION, masks, clips, task.protocol)
             run.submission.publish(staged, {})
         print(f"{len(members)} masks for the server in {outputs.folder / SUBMISSION}")
 

@@ -1,6 +1,6 @@
 """A picture of a run, or of several side by side, for people without TensorBoard.
 
-    python -m hmmn_jax.training.curves RUN [RUN ...] --out curves.png
+    python -m hmmn_jax.cli.curves RUN [RUN ...] --out curves.png
 
 Above, the loss; below, J&F of each validation, for runs that have some. Numbers are those of `RUN/metrics.jsonl`.
 """

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from hmmn_jax.training.curves import main
+from hmmn_jax.cli.curves import main
 from hmmn_jax.training.metrics import METRICS_FILE
 
 

@@ -1,0 +1,110 @@
+"""How masks lie on disk: one PNG of ids a frame, or, where objects may overlap, a folder of binary PNGs an object."""
+
+import abc
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Integer, Shaped
+
+from hmmn_jax.errors import DataError
+from hmmn_jax.evaluation.clips import MOST
+from hmmn_jax.io.images import read_ids, write_mask
+
+Mask = Shaped[np.ndarray, "..."]  # ids `[h,w]`; of objects that may overlap bool `[k,h,w]`
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """A file of masks: its name below the folder of all masks, and what a submission may be named after."""
+
+    name: str
+    fields: Mapping[str, str]
+
+
+class MaskFiles(abc.ABC):
+    """Names, writing and reading of the masks of a frame.
+
+    Attributes:
+        overlapping: whether objects may overlap, so that each is segmented as if it were alone.
+    """
+
+    overlapping: bool
+
+    @abc.abstractmethod
+    def of_frame(self, sequence: str, frame: str, ids: Iterable[int]) -> list[MaskFile]:
+        """The files of a frame with these objects."""
+
+    @abc.abstractmethod
+    def write(self, folder: Path, sequence: str, frame: str, mask: Mask, ids: Integer[np.ndarray, " o1"]) -> None:
+        """Writes the masks of a frame; `ids` of all channels, the background's 0 first. Raises DataError."""
+
+    @abc.abstractmethod
+    def read(self, folder: Path, sequence: str, frame: str) -> Integer[np.ndarray, "h w"]:
+        """Reads the masks of a frame as ids, for pictures; where objects overlap the greatest id is seen. Raises DataError."""
+
+    @abc.abstractmethod
+    def frames(self, folder: Path, sequence: str) -> set[str]:
+        """The names of the frames that have masks."""
+
+
+class OnePng(MaskFiles):
+    """`SEQUENCE/FRAME.png`, indexed by id."""
+
+    overlapping = False
+
+    def of_frame(self, sequence: str, frame: str, ids: Iterable[int]) -> list[MaskFile]:
+        """One file, whatever the objects are."""
+        return [MaskFile(f"{sequence}/{frame}.png", {"sequence": sequence, "frame": frame})]
+
+    def write(self, folder: Path, sequence: str, frame: str, mask: Mask, ids: Integer[np.ndarray, " o1"]) -> None:
+        """Writes the ids."""
+        write_mask(folder / sequence / f"{frame}.png", mask)
+
+    def read(self, folder: Path, sequence: str, frame: str) -> Integer[np.ndarray, "h w"]:
+        """Reads the ids."""
+        return read_ids(folder / sequence / f"{frame}.png", most=MOST)
+
+    def frames(self, folder: Path, sequence: str) -> set[str]:
+        """The names of the files."""
+        return {path.stem for path in (folder / sequence).glob("*.png")}
+
+
+class FolderPerObject(MaskFiles):
+    """`SEQUENCE/OBJECT/FRAME.png`, 255 where the object is; folders are called by the id, with three digits."""
+
+    overlapping = True
+
+    def of_frame(self, sequence: str, frame: str, ids: Iterable[int]) -> list[MaskFile]:
+        """One file for each object."""
+        named = [(f"{i:03d}", i) for i in ids if i]
+        return [
+            MaskFile(f"{sequence}/{name}/{frame}.png", {"sequence": sequence, "object": name, "frame": frame})
+            for name, _ in named
+        ]
+
+    def write(self, folder: Path, sequence: str, frame: str, mask: Mask, ids: Integer[np.ndarray, " o1"]) -> None:
+        """Writes the objects that there are by then."""
+        for i, one in zip(ids[1:].tolist(), mask, strict=True):
+            write_mask(folder / sequence / f"{i:03d}" / f"{frame}.png", np.where(one, np.uint8(255), np.uint8(0)))
+
+    def read(self, folder: Path, sequence: str, frame: str) -> Integer[np.ndarray, "h w"]:
+        """The objects one over the other."""
+        paths = {int(path.parent.name): path for path in (folder / sequence).glob(f"*/{frame}.png")}
+        if not paths:
+            raise DataError(f"{folder / sequence}: no mask OBJECT/{frame}.png")
+        masks = {i: read_ids(path) > 0 for i, path in sorted(paths.items())}
+        return flatten(masks, next(iter(masks.values())).shape)
+
+    def frames(self, folder: Path, sequence: str) -> set[str]:
+        """The names of the files of all objects."""
+        return {path.stem for path in (folder / sequence).glob("*/*.png")}
+
+
+def flatten(masks: Mapping[int, Bool[np.ndarray, "h w"]], size: tuple[int, int]) -> Integer[np.ndarray, "h w"]:
+    """Masks that may overlap as ids, later ones over earlier ones."""
+    ids = np.zeros(size, np.uint8 if max(masks, default=0) < 256 else np.uint16)
+    for i, mask in masks.items():
+        ids[mask] = i
+    return ids

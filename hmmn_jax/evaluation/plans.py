@@ -1,0 +1,223 @@
+"""What of a video is scored, found out from its annotations before anything is segmented."""
+
+import abc
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Integer
+
+from hmmn_jax.errors import DataError
+from hmmn_jax.evaluation.clips import MOST, Clip
+from hmmn_jax.io.files import contents
+from hmmn_jax.io.images import VOID, read_ids, read_mask_size, require_fit, settle_ids
+from hmmn_jax.io.notes import Notes
+from hmmn_jax.metrics.davis import (
+    ScoredFrame,
+    SequenceScores,
+    score_annotated,
+    score_frames,
+    scored_frames,
+    scored_ids,
+)
+
+MOST_IDS = 32  # in a prediction of one object; what has more is taken for levels
+OWN_RULE = (
+    "Not comparable to DAVIS: every object of the annotations counts, on the annotated frames after its first, the last frame "
+    "of the video included."
+)
+
+
+class Plan(abc.ABC):
+    """What is scored of a video, and how.
+
+    Attributes:
+        clip: the video.
+        frames: the indices of the frames that are scored.
+        single_object: whether all ids are one object.
+    """
+
+    clip: Clip
+    frames: tuple[int, ...]
+    single_object: bool
+
+    @abc.abstractmethod
+    def read_truth(self, index: int, height: int, width: int) -> np.ndarray:
+        """Reads the annotation of a frame, as `score` takes it. Raises DataError."""
+
+    @abc.abstractmethod
+    def read_prediction(self, folder: Path, index: int) -> np.ndarray:
+        """Reads the masks of a frame out of a folder of masks, as `score` takes them. Raises DataError."""
+
+    @abc.abstractmethod
+    def files(self, folder: Path, index: int) -> list[Path]:
+        """The files that `read_prediction` reads."""
+
+    @abc.abstractmethod
+    def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
+        """Scores frames as they come: of each in `frames` index, name, prediction, annotation, and a name for errors."""
+
+    def score_folder(self, folder: Path) -> SequenceScores:
+        """Scores masks on disk. Raises DataError for one that is missing, cannot be read or cannot be scored."""
+        files = [path for t in self.frames for path in self.files(folder, t)]
+        if missing := [path for path in files if not path.is_file()]:
+            count = f"{len(missing)} of {len(files)} masks are missing"
+            raise DataError(f"{missing[0]}: not there ({count}); {contents(missing[0].parent)}; expected SEQUENCE/FRAME.png")
+        return self.score(self._read(folder, t) for t in self.frames)
+
+    def _read(self, folder: Path, t: int) -> ScoredFrame:
+        height, width = self.clip.size
+        source, pred = self.files(folder, t)[0], self.read_prediction(folder, t)
+        if (size := pred.shape[-2:]) != (height, width):
+            raise DataError(f"{source}: {size[1]}x{size[0]} pixels; its frame has {width}x{height}: write that size")
+        return t, self.clip.frame_name(t), pred, self.read_truth(t, height, width), str(source)
+
+
+@dataclass(frozen=True)
+class _PlanOfIds(Plan):
+    """Of masks `SEQUENCE/FRAME.png` that hold ids; `mask_values` says what grey ones hold, see `read_ids`."""
+
+    clip: Clip
+    frames: tuple[int, ...]
+    single_object: bool
+    mask_values: str
+
+    def files(self, folder: Path, index: int) -> list[Path]:
+        """One file."""
+        return [folder / self.clip.name / f"{self.clip.frame_name(index)}.png"]
+
+    def _read_ids(self, path: Path, objects: int) -> Integer[np.ndarray, "h w"]:
+        """Reads ids; refuses levels where one object is scored."""
+        single = self.single_object or objects == 1
+        pred = read_ids(path, values=self.mask_values, check_levels=single, most=MOST)
+        if single and not self.mask_values and (values := len(np.unique(pred))) > MOST_IDS:
+            way_out = "write ids, or set mask_values=threshold for levels, mask_values=ids for ids"
+            found = f"a mask with {values} values where one object is scored, as soft predictions have"
+            raise DataError(f"{path}: {found}; {way_out}")
+        return pred.astype(np.uint16) if self.clip.wide else pred
+
+
+@dataclass(frozen=True)
+class DavisPlan(_PlanOfIds):
+    """The rule of DAVIS; `objects`: the greatest id of the first annotation."""
+
+    objects: int
+
+    def read_truth(self, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
+        """Ids, 255 as it is, for `score_frames` to settle."""
+        return self.clip.read_truth(index, height, width)
+
+    def read_prediction(self, folder: Path, index: int) -> Integer[np.ndarray, "h w"]:
+        """Ids, 255 as it is."""
+        (path,) = self.files(folder, index)
+        pred = self._read_ids(path, self.objects)
+        if not self.single_object and set(np.unique(pred).tolist()) - {0} == {VOID}:
+            raise DataError(f"{path}: its only value is 255, which is void by this rule; write the ids that were given")
+        return pred
+
+    def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
+        """All objects up to the greatest id of the first annotation, those included that are not in it."""
+        first = self.clip.read_annotation(0)
+        return score_frames(first, (frame[1:] for frame in frames), self.single_object, self.clip.name)
+
+
+@dataclass(frozen=True)
+class AnnotatedPlan(_PlanOfIds):
+    """The annotated frames after each object's first.
+
+    Attributes:
+        first: by id of each object the index of its first annotated frame.
+        others: ids of objects that have no annotated frame after their first.
+        binary: whether the annotations write their one object as 255.
+    """
+
+    first: dict[int, int]
+    others: tuple[int, ...] = ()
+    binary: bool = False
+
+    def read_truth(self, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
+        """Ids as they are scored; 255 is the object only where it always is."""
+        ids = self.clip.read_truth(index, height, width)
+        if self.binary:
+            return (ids > 0).astype(np.uint8)
+        ids = settle_ids(ids, False)
+        return (ids > 0).astype(np.uint8) if self.single_object else ids
+
+    def read_prediction(self, folder: Path, index: int) -> Integer[np.ndarray, "h w"]:
+        """Ids as they are scored."""
+        (path,) = self.files(folder, index)
+        pred = self._read_ids(path, len(self.first) + len(self.others))
+        one = self.single_object or (set(self.first) == {1} and set(np.unique(pred).tolist()) <= {0, VOID})
+        return (pred > 0).astype(np.uint8) if one else pred
+
+    def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
+        """Each object on the annotated frames after its first."""
+        return score_annotated(frames, self.first, self.clip.name, self.others)
+
+
+def plan_davis(clip: Clip, single_object: bool, mask_values: str, notes: Notes) -> DavisPlan:
+    """All frames but the first and the last, which must be annotated. Raises DataError where that cannot be scored."""
+    scored = scored_frames(len(clip), clip.name)
+    if missing := [t for t in range(len(clip)) if t not in clip.annotations]:
+        count = f"{len(missing)} of {len(clip)} frames lack one"
+        raise DataError(f"{clip.name}: no annotation of frame {clip.frame_name(missing[0])} ({count})")
+    first = scored_ids(clip.read_annotation(0), single_object)
+    ids = [int(i) for i in np.unique(first) if i]
+    if not ids:
+        raise DataError(f"{clip.name}: no object in the first annotation (255 is void unless single_object)")
+    if absent := max(ids) - len(ids):
+        kind = "ids that are not in the first annotation, scored all the same, 1.0 wherever nothing has them"
+        for _ in range(absent):
+            notes.add("the official rule flatters here", kind, clip.name)
+    return _checked(DavisPlan(clip, tuple(scored), single_object, mask_values, max(ids)))
+
+
+def plan_annotated(clip: Clip, single_object: bool, mask_values: str, notes: Notes) -> AnnotatedPlan:
+    """Each object on the annotated frames after its first. Raises DataError where nothing can be scored."""
+    if clip.unreadable:
+        raise DataError(clip.unreadable[0])
+    held = clip.values
+    one, other = ([t for t, values in held.items() if values - {0} == {value}] for value in (1, VOID))
+    if (
+        one
+        and other
+        and not clip.wide
+        and set().union(*held.values()) <= {0, 1, VOID}
+        and not any({1, VOID} <= values for values in held.values())
+    ):
+        names = clip.frame_name(one[0]), clip.frame_name(other[0])
+        raise DataError(f"{clip.name}: one object is written as 1 on frame {names[0]} and as 255 on {names[1]}; write one id")
+    if not held:
+        raise DataError(f"{clip.name}: no annotations")
+    binary = clip.binary
+    first: dict[int, int] = {}
+    for t, found in held.items():
+        objects = found - {0} - (set() if binary else clip.void)
+        for i in sorted({1} if objects and (binary or single_object) else objects):
+            first.setdefault(i, t)
+    last = max(held)
+    counted = {i: t for i, t in first.items() if t < last}
+    if not first:
+        raise DataError(f"{clip.name}: no object in its annotations")
+    if not counted:
+        raise DataError(f"{clip.name}: no annotated frame after the first of an object, {clip.frame_name(last)}")
+    others = tuple(sorted(first.keys() - counted.keys()))
+    for i in others:
+        notes.add("not scored", "objects without an annotated frame after their first", f"object {i} of {clip.name}")
+    start = min(counted.values())
+    wanted = (t for t in held if clip.requested is None or clip.frame_name(t) in clip.requested)
+    frames = tuple(t for t in wanted if t > start)
+    if not frames:
+        raise DataError(f"{clip.name}: no annotation of a frame that is asked for after the first of an object")
+    if (unannotated := len(clip) - 1 - start - len(frames)) > 0:
+        notes.add("not scored", "videos with frames without annotation", f"{clip.name}, {unannotated} frames")
+    return _checked(AnnotatedPlan(clip, frames, single_object, mask_values, counted, others, binary))
+
+
+def _checked(plan: Plan) -> Plan:
+    """The plan, of which the headers of all annotations fit the frames. Raises DataError."""
+    clip = plan.clip
+    for t in plan.frames:
+        require_fit(read_mask_size(clip.annotations[t]), *clip.size, clip.annotations[t], clip.turned)
+    return plan

@@ -1,0 +1,100 @@
+"""Videos of one's own: folders of images or video files, with masks of any frames."""
+
+import re
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+from jaxtyping import Integer
+
+from hmmn_jax.datasets.sequences import find_unlisted, read_folder
+from hmmn_jax.errors import DataError
+from hmmn_jax.evaluation.clips import Clip, find_masks_of_video, open_sequence, open_video
+from hmmn_jax.evaluation.plans import OWN_RULE, Plan, plan_annotated
+from hmmn_jax.evaluation.protocols.base import Opener, Protocol, Task, register
+from hmmn_jax.io.files import check_name
+from hmmn_jax.io.images import settle_ids
+from hmmn_jax.io.notes import Notes
+from hmmn_jax.metrics.davis import scored_ids
+
+# Suffixes of files that are taken for videos; one of another kind is, too, if there is a mask for it.
+_VIDEO = re.compile(r"\.(3gp|apng|avi|flv|gif|m2ts|m4v|mkv|mov|mp4|mpe?g|mts|ogv|tiff?|ts|webm|webp|wmv)", re.IGNORECASE)
+
+
+@register("custom")
+class Custom(Protocol):
+    """Each folder and video file in `JPEGImages`. 255 is the one object of a video that has no other id, else void."""
+
+    rule = OWN_RULE
+
+    def find(self, root: Path, notes: Notes) -> dict[str, Opener]:
+        """Folders of images as in DAVIS, without lists; and video files beside them, with masks by number of the frame."""
+        settings = self.settings
+        home, annotations = self.inputs(root)
+        files = sorted(path for path in home.glob("*") if not path.is_dir()) if home.is_dir() else []
+        videos = [path for path in files if not path.name.startswith(".") and _is_video(path, annotations)]
+        for path in files:
+            if path not in videos:
+                kind = "hidden files" if path.name.startswith(".") else "files that are no videos"
+                notes.add("files left out", kind, str(path))
+        folders = [path for path in home.glob("*") if path.is_dir() and not path.name.startswith((".", "@"))]
+        openers: dict[str, Opener] = {}
+        if folders or not videos:
+            how = {"order": settings.order, "notes": notes}
+            found = find_unlisted(root, settings.resolution or None, settings.annotations, **how)
+            openers |= {name: partial(self._open_folder, read, notes) for name, read in found.items()}
+        for video in videos:
+            name = check_name(video.stem, video)
+            if name in openers:
+                openers[name] = partial(_refuse, f"{video}: another video is called {name}, too; rename one")
+            else:
+                openers[name] = partial(self._open_video, video, annotations, notes)
+        if annotations.is_dir() and not settings.resolution:
+            for path in sorted(annotations.iterdir()):
+                if not path.name.startswith(".") and (path.stem if path.is_file() else path.name) not in openers:
+                    notes.add("masks left out", f"{'folders' if path.is_dir() else 'files'} of no video", str(path))
+        return openers
+
+    def inputs(self, root: Path) -> tuple[Path, ...]:
+        """Frames and annotations."""
+        return root / "JPEGImages", root / self.settings.annotations
+
+    def read_one(self, frames: Path, mask: Path) -> Task:
+        """One folder of images or video file, with the mask of its first frame. Raises DataError."""
+        task = Task(self)
+        if frames.is_file():
+            clip = open_video(frames, {0: mask}, False, task.notes, self.settings.mask_values)
+        else:
+            sequence = read_folder(frames, mask, order=self.settings.order, notes=task.notes)
+            clip = open_sequence(sequence, False, task.notes, True, self.settings.mask_values)
+        task.clips.append(clip)
+        return task
+
+    def plan(self, clip: Clip, notes: Notes) -> Plan:
+        """The annotated frames after each object's first."""
+        return plan_annotated(clip, self.settings.single_object, self.settings.mask_values, notes)
+
+    def shown_truth(self, clip: Clip, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
+        """The annotation, in which 255 may be the one object."""
+        ids = clip.read_truth(index, height, width)
+        return settle_ids(ids, True) if clip.binary else self.shown(ids)
+
+    def shown(self, ids: Integer[np.ndarray, "h w"]) -> Integer[np.ndarray, "h w"]:
+        """Ids without void."""
+        return scored_ids(ids, self.settings.single_object)
+
+    def _open_folder(self, read, notes: Notes) -> Clip:
+        return open_sequence(read(), self.settings.late_objects, notes, True, self.settings.mask_values)
+
+    def _open_video(self, video: Path, annotations: Path, notes: Notes) -> Clip:
+        masks = find_masks_of_video(annotations, video.stem, notes)
+        return open_video(video, masks, self.settings.late_objects, notes, self.settings.mask_values)
+
+
+def _refuse(message: str) -> NoReturn:
+    raise DataError(message)
+
+
+def _is_video(path: Path, annotations: Path) -> bool:
+    return bool(_VIDEO.fullmatch(path.suffix)) or (annotations / f"{path.stem}.png").is_file()

@@ -1,0 +1,50 @@
+"""DAVIS-2016 and 2017, test-dev included."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Integer
+
+from hmmn_jax.datasets.sequences import Sequence, find_davis
+from hmmn_jax.evaluation.clips import Clip, open_sequence
+from hmmn_jax.evaluation.plans import Plan, plan_davis
+from hmmn_jax.evaluation.protocols.base import Opener, Protocol, register
+from hmmn_jax.io.notes import Notes
+from hmmn_jax.metrics.davis import scored_ids
+
+
+@register("davis")
+class Davis(Protocol):
+    """Sequences of a list; given is the first mask. 255 is void, unless it is the one object of DAVIS-2016."""
+
+    def find(self, root: Path, notes: Notes) -> dict[str, Opener]:
+        """The sequences of the list `ImageSets/YEAR/SPLIT.txt`."""
+        settings = self.settings
+        found = find_davis(
+            root,
+            settings.year,
+            settings.split,
+            settings.resolution or None,
+            settings.annotations,
+            tuple(settings.sequences) or None,
+            order=settings.order,
+            notes=notes,
+        )
+        return {name: partial(self._open, read, notes) for name, read in found.items()}
+
+    def _open(self, read, notes: Notes) -> Clip:
+        sequence: Sequence = read()
+        return open_sequence(sequence, self.settings.late_objects, notes)
+
+    def inputs(self, root: Path) -> tuple[Path, ...]:
+        """Frames and annotations."""
+        return root / "JPEGImages", root / self.settings.annotations
+
+    def plan(self, clip: Clip, notes: Notes) -> Plan:
+        """The official rule: all frames but the first and the last, ids 1 to the greatest of the first annotation."""
+        return plan_davis(clip, self.settings.single_object, self.settings.mask_values, notes)
+
+    def shown(self, ids: Integer[np.ndarray, "h w"]) -> Integer[np.ndarray, "h w"]:
+        """Ids as they are scored."""
+        return scored_ids(ids, self.settings.single_object)
