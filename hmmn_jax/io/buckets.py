@@ -35,7 +35,9 @@ def as_path(text: str | os.PathLike) -> AnyPath:
     text = os.fspath(text)
     if url := _URL.fullmatch(text):
         if url[1] in PACKAGES:
-            return _bucket_path(text, url[1], url[2])
+            if not url[2].strip("/") or url[2].startswith("/"):
+                raise DataError(f"{text}: no bucket in it; expected {url[1]}://BUCKET/PATH")
+            return epath.Path(text)
         if not os.path.lexists(text):
             way_out = f"give the path alone: {url[2]}" if url[1].lower() == "file" else "download it, and give the local path"
             raise DataError(f"{text}: {url[1]}:// is not served; {_SERVED}; {way_out}")
@@ -54,14 +56,13 @@ def absolute(path: AnyPath) -> AnyPath:
     return path if is_bucket(path) else path.absolute()
 
 
-def _bucket_path(text: str, scheme: str, rest: str) -> epath.Path:
-    if not rest.strip("/") or rest.startswith("/"):
-        raise DataError(f"{text}: no bucket in it; expected {scheme}://BUCKET/PATH")
+def require_client(path: epath.Path) -> None:
+    """Raises DataError where the package is missing that serves a path in a bucket."""
+    scheme = str(path).partition(":")[0]
     try:
         fsspec.get_filesystem_class(scheme)
     except ImportError as error:
         package = PACKAGES[scheme]
         raise DataError(
-            f"{text}: {scheme}:// is served by {package}, which cannot be imported; pip install {package}"
+            f"{path}: {scheme}:// is served by {package}, which cannot be imported; pip install {package}"
         ) from error
-    return epath.Path(text)

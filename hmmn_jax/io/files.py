@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Literal, overload
 
 from hmmn_jax.errors import DataError, HMMNError
-from hmmn_jax.io.buckets import AnyPath, as_path, is_bucket
+from hmmn_jax.io.buckets import AnyPath, as_path, is_bucket, require_client
 
 _LONGEST_NAME = 240  # bytes of a name, so that suffixes fit into the 255 that file systems allow
 _WAYS_OUT = {
@@ -46,6 +46,7 @@ def user_path(text: str | os.PathLike, *, buckets: bool = False) -> AnyPath:
     """
     path = as_path(text) if buckets else local_path(text)
     if is_bucket(path):
+        require_client(path)
         return path
     try:
         return path.expanduser()
@@ -71,6 +72,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     target = as_path(path)
     with writing_errors(path):
         if is_bucket(target):
+            require_client(target)
             with tempfile.TemporaryDirectory() as folder:
                 temporary = Path(folder) / target.name
                 yield temporary

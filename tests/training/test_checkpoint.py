@@ -14,6 +14,7 @@ import optax
 import pytest
 
 from hmmn_jax.errors import CheckpointError
+from hmmn_jax.io.buckets import as_path
 from hmmn_jax.training import checkpoint
 from hmmn_jax.training.checkpoint import Checkpoints, finished_steps, require_free_step, restore_latest, step_record
 from hmmn_jax.training.train_state import TrainState
@@ -40,6 +41,16 @@ def test_what_is_saved_is_restored(tmp_path, ema):
     with Checkpoints(tmp_path, keep=2, keep_best=0) as checkpoints:
         checkpoints.save(jax.tree.map(jax.numpy.asarray, state_at(7, ema)))
     assert_same(restore_latest(tmp_path, state_at(0, ema)), state_at(7, ema))
+
+
+def test_a_step_is_read_from_a_bucket(tmp_path, bucket):
+    with Checkpoints(tmp_path, keep=2, keep_best=0) as checkpoints:
+        checkpoints.save(state_at(7))
+    bucket.put(str(tmp_path), "gs://b/run", recursive=True)
+    assert finished_steps(as_path("gs://b/run")) == [7]
+    assert_same(checkpoint.read_step(as_path("gs://b/run"), 7, state_at(0)), state_at(7))
+    with pytest.raises(CheckpointError, match="gs://b/run/checkpoints/8: not readable as a checkpoint"):
+        checkpoint.read_step(as_path("gs://b/run"), 8, state_at(0))
 
 
 def test_a_saved_state_may_be_donated_at_once(tmp_path):
