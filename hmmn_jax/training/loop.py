@@ -13,7 +13,7 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from hmmn_jax.errors import ConfigError
-from hmmn_jax.evaluation.score_plan import Plan
+from hmmn_jax.evaluation.plans import Plan
 from hmmn_jax.inference import Segmenter
 from hmmn_jax.io.files import user_path
 from hmmn_jax.model import HMMNConfig
