@@ -112,7 +112,8 @@ def _kind(path: Path) -> str:
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     arrays = {}
-    for name, view in safetensors.deserialize(path.read_bytes()):
+    views = sorted(safetensors.deserialize(path.read_bytes()), key=lambda item: item[0])  # which come in any order
+    for name, view in views:
         if view["dtype"] not in _SAFETENSORS_DTYPES:
             raise Refused(f"tensor {shorten(name)!r} has the unsupported dtype {view['dtype']}")
         flat = np.frombuffer(view["data"], _SAFETENSORS_DTYPES[view["dtype"]])
