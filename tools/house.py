@@ -77,7 +77,13 @@ def layers(graph: Mapping[str, set[str]]) -> list[list[str]]:
 
 
 def picture(graph: Mapping[str, set[str]], sizes: Mapping[str, int]) -> str:
-    """The rooms in layers as SVG; arrows that lead to a room below another of the same room's are left out."""
+    """The rooms in layers as SVG.
+
+    Left out are arrows to what is reached by way of another room, and rooms that import nothing and are one file, or are alone.
+    """
+    used = set().union(*graph.values())
+    shown = {room for room, others in graph.items() if others or (room in used and sizes[room] > 1)}
+    graph = {room: others & shown for room, others in graph.items() if room in shown}
     rows = layers(graph)
     widths = {room: LETTER * len(_label(room, sizes)) + 20 for room in graph}
     total = max(sum(widths[room] + GAP for room in row) for row in rows) + GAP

@@ -20,7 +20,7 @@ from hmmn_jax.datasets.sequences import read_folder
 from hmmn_jax.errors import ConfigError, DataError, HMMNError
 from hmmn_jax.inference import Segmenter
 from hmmn_jax.io.files import user_path
-from hmmn_jax.io.image_frames import ImageFrames
+from hmmn_jax.io.image_video import ImageVideo
 from hmmn_jax.io.images import fit_mask, read_mask
 from hmmn_jax.io.notes import Notes, note
 from hmmn_jax.model import HMMNConfig
@@ -87,7 +87,7 @@ def read_clip(
         note(line)
     if len(paths) < 2:
         raise DataError(f"{frames}: a single frame, expected 2 or more: the first is given, the others are compared")
-    images = list(ImageFrames(paths))
+    images = list(ImageVideo(paths))
     height, width = images[0].shape[:2]
     ids = fit_mask(read_mask(mask), height, width, mask)
     scale = size / min(height, width)

@@ -10,7 +10,7 @@ from hmmn_jax.datasets.entries import UNREAD_SUFFIXES, list_entries
 from hmmn_jax.datasets.listing import IMAGE_SUFFIXES, list_frames
 from hmmn_jax.errors import DataError
 from hmmn_jax.io.files import check_name, contents, reason, same_name, shortlist, user_path
-from hmmn_jax.io.image_frames import ImageFrames
+from hmmn_jax.io.image_video import ImageVideo
 from hmmn_jax.io.inspection import FrameFacts
 from hmmn_jax.io.notes import Notes
 
@@ -38,12 +38,12 @@ class Sequence:
         return self.frame_names
 
     @cached_property
-    def images(self) -> ImageFrames:
+    def images(self) -> ImageVideo:
         """The frames as pixels, read when they are asked for."""
-        return ImageFrames(self.frames)
+        return ImageVideo(self.frames, self.name)
 
     def inspect(self, notes: Notes | None = None) -> FrameFacts:
-        """Reads the headers of the frames, see `ImageFrames.inspect`. Raises DataError for what cannot be segmented."""
+        """Reads the headers of the frames, see `ImageVideo.inspect`. Raises DataError for what cannot be segmented."""
         return self.images.inspect(notes)
 
 

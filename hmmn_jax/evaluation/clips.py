@@ -1,20 +1,21 @@
 """Videos to segment: frames that are read one by one, and the masks that say what to segment."""
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Integer, UInt8
+from jaxtyping import Integer
 
 from hmmn_jax.datasets.sequences import Sequence
 from hmmn_jax.errors import DataError
 from hmmn_jax.inference.augmentation import Given
+from hmmn_jax.io import video_file
 from hmmn_jax.io.files import check_name, contents
 from hmmn_jax.io.images import VOID, fit_mask, is_wide, read_ids, settle_ids
 from hmmn_jax.io.notes import Notes
-from hmmn_jax.io.video import VideoFile
+from hmmn_jax.io.video import Video
 
 MOST = 2**16 - 1  # the greatest id
 MaskFile = Path | Mapping[int, Path]  # of a frame: ids in one file, or a file for each object, by id
@@ -27,7 +28,7 @@ class Clip:
     Attributes:
         name: of its folder of masks.
         frame_names: None where frames have none; they are numbered then.
-        frames: read when they are asked for, one at a time.
+        frames: the video itself, of which frames are read when they are asked for.
         masks: by index of the frame the masks of objects that start there; frame 0 may have none.
         requested: names of the frames whose masks are wanted; None: of all.
         sources: all files that it is read from.
@@ -40,7 +41,7 @@ class Clip:
 
     name: str
     frame_names: tuple[str, ...] | None
-    frames: Iterable[UInt8[np.ndarray, "h w 3"]]
+    frames: Video
     masks: Mapping[int, MaskFile]
     requested: frozenset[str] | None = None
     sources: tuple[Path, ...] = ()
@@ -54,8 +55,8 @@ class Clip:
         check_name(self.name, self.sources[0].parent if self.sources else "clip")
 
     def __len__(self) -> int:
-        """How many frames there are; 0 if unknown."""
-        return len(self.frame_names) if self.frame_names else getattr(self.frames, "frame_count", None) or 0
+        """About how many frames there are; 0 if unknown."""
+        return len(self.frame_names) if self.frame_names else self.frames.length_hint
 
     def frame_name(self, index: int) -> str:
         """The name of a frame's mask, without suffix."""
@@ -81,7 +82,7 @@ class Clip:
     @property
     def fps(self) -> float:
         """Frames per second; 0 if unknown."""
-        return getattr(self.frames, "fps", 0.0)
+        return self.frames.fps
 
     @functools.cached_property
     def _held(self) -> dict[int, frozenset[int] | str]:
@@ -197,9 +198,9 @@ def open_video(
     if 0 not in masks and not (masks and late_objects):
         later = f", the first is of frame {min(masks)}: --config.late_objects=True starts there" if masks else ""
         raise DataError(f"{video.stem}: no mask of the first frame, which has the number 0{later}")
-    frames = VideoFile(video)
+    frames = video_file.open_video(video)
     facts = frames.inspect(notes)
-    if masks.keys() - {0} and (beyond := {t: path for t, path in masks.items() if t >= (count := frames.count())}):
+    if masks.keys() - {0} and (beyond := {t: path for t, path in masks.items() if t >= (count := len(frames))}):
         if 0 not in masks and [*beyond] == [count]:
             raise DataError(f"{beyond[count]}: the video has {count} frames, numbered from 0: are the masks numbered from 1?")
         if notes is not None:

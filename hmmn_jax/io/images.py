@@ -26,7 +26,7 @@ _PNG_BITS = 24  # where a PNG says the bits of a value
 def read_image(path: str | os.PathLike) -> UInt8[np.ndarray, "h w 3"]:
     """Reads a JPEG, PNG or any other image that Pillow knows, of any mode, as RGB, upright as its EXIF data say.
 
-    Grey images of 16 bits are scaled by their own range; `ImageFrames` scales those of a video alike.
+    Grey images of 16 bits are scaled by their own range; `ImageVideo` scales those of a video alike.
 
     Raises:
         DataError: a file that is missing, empty, truncated, not an image, or has 32 bits a pixel; a colour image of 16 bits

@@ -1,9 +1,10 @@
 """Pictures of masks: frames with coloured objects, as PNG files, MP4 movies and animated GIFs."""
 
+import contextlib
 import os
-import subprocess
 import tempfile
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 
@@ -13,17 +14,19 @@ from PIL import Image
 
 from hmmn_jax.errors import DataError
 from hmmn_jax.io.files import discard, local_path, part_path, reason, writing_errors
-from hmmn_jax.io.video import import_ffmpeg
+from hmmn_jax.io.film_decoder import filter_graph, import_av
 
 GIF_SIDE = 480
 GIF_PALETTE_FRAMES = 16
+_LARGEST_DENOMINATOR = 100_000  # of a rate; such as 30000/1001 come back exactly from a float
+_BT709 = 1  # as FFmpeg numbers colour matrices, primaries and transfers alike
 
 
 class MovieWriter:
     """Writes frames, as they come, to an .mp4 (H.264, which browsers play) or a .gif of at most 480 pixels a side.
 
     A context manager: the file appears when the block ends well, and nothing is left where it does not. Raises DataError for
-    another suffix, for a movie without frames, where writing fails, and for .mp4 without imageio-ffmpeg.
+    another suffix, for a movie without frames, where writing fails, and for .mp4 without PyAV.
     """
 
     def __init__(self, path: str | os.PathLike, fps: float | int):
@@ -67,42 +70,55 @@ class MovieWriter:
 
 
 class _Mp4:
-    """H.264 by ffmpeg, which is run here rather than by imageio_ffmpeg because that hides whether it succeeded."""
+    """H.264 by PyAV."""
 
     def __init__(self, path: Path, fps: float | int):
-        self.path, self.fps = path, fps
-        self.program = import_ffmpeg().get_ffmpeg_exe()
-        self.log = tempfile.TemporaryFile()  # noqa: SIM115, closed by stop()
-        self.process: subprocess.Popen | None = None
+        self.path = path
+        self.rate = max(Fraction(fps).limit_denominator(_LARGEST_DENOMINATOR), Fraction(1, _LARGEST_DENOMINATOR))
+        self.av = import_av()
+        self.container = None
 
     def write(self, frame: np.ndarray) -> None:
         height, width, _ = frame.shape
         frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")  # halved chroma needs even sizes
-        if self.process is None:
-            source = f"-f rawvideo -pix_fmt rgb24 -s {frame.shape[1]}x{frame.shape[0]} -r {self.fps} -i -"
-            # Said and meant: without these the colours would be of one standard and be shown by another.
-            colours = "-vf scale=out_color_matrix=bt709 -colorspace bt709 -color_primaries bt709 -color_trc bt709"
-            output = f"{colours} -c:v libx264 -crf 20 -pix_fmt yuv420p -movflags +faststart"
-            command = [self.program, "-v", "error", "-y", *source.split(), *output.split(), str(self.path.absolute())]
-            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self.log)
-        try:
-            self.process.stdin.write(frame)
-        except BrokenPipeError:
-            self.finish()  # which knows more
-            raise
+        with self._encoding_errors():
+            if self.container is None:
+                self._start(*frame.shape[:2])
+            self.graph.push(self.av.VideoFrame.from_ndarray(frame, format="rgb24"))
+            picture = self.graph.pull()
+            picture.pts, picture.time_base = self.count, 1 / self.rate
+            self.count += 1
+            self.container.mux(self.stream.encode(picture))
 
     def finish(self) -> None:
-        self.process.communicate()
-        if self.process.returncode != 0:
-            self.log.seek(0)
-            said = reason(OSError(self.log.read().decode(errors="replace")))
-            raise OSError(f"ffmpeg failed with exit code {self.process.returncode} ({said})")
+        with self._encoding_errors():
+            self.container.mux(self.stream.encode(None))
+            self.container.close()
 
     def stop(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.process.kill()
-            self.process.communicate()
-        self.log.close()
+        if self.container is not None:
+            with contextlib.suppress(self.av.FFmpegError):  # of a movie that is given up
+                self.container.close()
+
+    def _start(self, height: int, width: int) -> None:
+        # The index comes first, so that browsers start at once.
+        path = str(self.path.absolute())
+        self.container = self.av.open(path, "w", format="mp4", container_options={"movflags": "+faststart"})
+        self.stream = self.container.add_stream("libx264", rate=self.rate, options={"crf": "20"})
+        codec = self.stream.codec_context
+        codec.width, codec.height, codec.pix_fmt = width, height, "yuv420p"
+        # Said and meant: without both, the colours would be of one standard and be shown by another.
+        codec.colorspace = codec.color_primaries = codec.color_trc = _BT709
+        codec.time_base = 1 / self.rate
+        self.graph = filter_graph(width, height, "rgb24", ["scale=out_color_matrix=bt709", "format=yuv420p"])
+        self.count = 0
+
+    @contextlib.contextmanager
+    def _encoding_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except self.av.FFmpegError as error:  # of which some are no OSError
+            raise OSError(error.errno, reason(error)) from error
 
 
 class _Gif:

@@ -1,111 +1,90 @@
-"""Video files as frames."""
+"""The one kind of video that everything else reads: a seekable sequence of frames."""
 
-import contextlib
-import os
-import warnings
-from collections.abc import Iterator
-from types import ModuleType
+import abc
+import operator
+from collections.abc import Iterator, Sequence
+from typing import SupportsIndex
 
 import numpy as np
 from jaxtyping import UInt8
 
-from hmmn_jax.errors import DataError
-from hmmn_jax.io.files import check_name, reason, user_path
-from hmmn_jax.io.image_frames import ImageFrames
 from hmmn_jax.io.inspection import FrameFacts
 from hmmn_jax.io.notes import Notes
 
-STACK_SUFFIXES = (".tif", ".tiff")
 
+class Video(abc.ABC):
+    """A sequence of RGB frames `uint8 [h,w,3]` of one size.
 
-class VideoFile:
-    """A video, iterated over as `uint8 [h,w,3]` RGB frames; every iteration decodes it anew and holds one frame.
-
-    Rotated as its metadata say, else as stored: every frame once, none resized. The pages of a TIFF are frames, too.
+    `video[i]` equals frame i of a sequential decode, byte for byte, whatever was read before. Negative indices count from the
+    end, and an index beyond it raises IndexError. Iterating decodes in order and holds few frames; several iterators may be
+    open at the same time.
 
     Attributes:
-        path: the file.
-        fps: frames per second, 0 if unknown.
-        frame_count: about how many frames there are, by duration and rate; None if unknown.
+        name: of the folder or file, without suffix; names the results.
+        size: height and width of the frames, upright.
+        fps: frames per second, 0 if unknown; the mean where the rate varies.
+        frame_names: the file names of the frames without suffix; None where frames have only numbers.
     """
 
-    def __init__(self, path: str | os.PathLike):
-        """Reads the header only.
+    name: str
+    size: tuple[int, int]
+    fps: float = 0.0
+    frame_names: tuple[str, ...] | None = None
 
-        Raises:
-            DataError: a file that is missing or not a video, or whose name cannot name a sequence; imageio-ffmpeg is missing.
-        """
-        self.path = user_path(path)
-        if not self.path.is_file():
-            found = "a folder" if self.path.is_dir() else "no such file"
-            raise DataError(f"{path}: {found}; give a video file")
-        check_name(self.path.stem, self.path)
-        self._pages: ImageFrames | None = None
-        if self.path.suffix.lower() in STACK_SUFFIXES:
-            self._pages = ImageFrames.of_pages(self.path)
-            self.fps, self.frame_count = 0.0, len(self._pages)
-            return
-        frames, header = self._start()
-        frames.close()
-        self.fps = float(header["fps"])
-        self.frame_count = round(header["fps"] * header["duration"]) or None
-        self._size = header["size"]
+    @abc.abstractmethod
+    def __len__(self) -> int:
+        """The exact number of frames. Of a film it is known once the film has been decoded, which this does if need be."""
 
-    def count(self) -> int:
-        """Counts the frames, which takes reading the file, but not decoding it. Raises DataError."""
-        if self._pages:
-            return len(self._pages)
-        with self._decoding_errors(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
-            return int(import_ffmpeg().count_frames_and_secs(str(self.path.absolute()))[0])
-
-    def inspect(self, notes: Notes | None = None) -> FrameFacts:
-        """Says what the headers say. Raises DataError where pages of a TIFF cannot be frames of one video."""
-        return FrameFacts(*self._size) if self._pages is None else self._pages.inspect(notes)
+    @abc.abstractmethod
+    def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "h w 3"]:
+        """Reads one frame. Raises DataError where it cannot be read, IndexError where there is none."""
 
     def __iter__(self) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-        """Decodes the frames. Raises DataError where that fails; warns where the video ends far too early."""
-        return self._decode() if self._pages is None else iter(self._pages)
+        """Reads the frames in order. Raises DataError where that fails."""
+        return (self[index] for index in range(len(self)))
 
-    def _decode(self) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-        frames, header = self._start()
-        width, height = header["size"]
-        count = 0
-        with contextlib.closing(frames), self._decoding_errors():
-            for frame in frames:
-                count += 1
-                yield np.frombuffer(frame, np.uint8).reshape(height, width, 3)
-        if count == 0:
-            raise DataError(f"{self.path}: no frame can be decoded; convert the video again, for instance to H.264 in .mp4")
-        if self.frame_count and count < 0.9 * self.frame_count - 1:
-            warnings.warn(f"{self.path}: ends after {count} of about {self.frame_count} frames; is it damaged?", stacklevel=2)
+    def __bool__(self) -> bool:
+        """A video has at least one frame; without this, a test for truth would count them."""
+        return True
 
-    def _start(self):
-        """Starts the decoder, a generator of bytes, and takes the header off it."""
-        ffmpeg = import_ffmpeg()
-        with self._decoding_errors(), warnings.catch_warnings():
-            # JAX warns of forks, but the child becomes ffmpeg at once.
-            warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
-            # An absolute path cannot pass for a protocol; frames are neither doubled nor dropped for the sake of the rate.
-            frames = ffmpeg.read_frames(str(self.path.absolute()), output_params=["-fps_mode", "passthrough"])
-            return frames, next(frames)
+    @property
+    def length_hint(self) -> int:
+        """About how many frames there are, without decoding; 0 if unknown."""
+        return len(self)
 
-    @contextlib.contextmanager
-    def _decoding_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:  # a header that cannot be parsed raises any kind
-            empty = self.path.is_file() and self.path.stat().st_size == 0
-            found = "an empty file" if empty else f"no video that can be decoded ({reason(error)})"
-            raise DataError(f"{self.path}: {found}; copy it again, or convert it, for instance to H.264 in .mp4") from error
+    def inspect(self, notes: Notes | None = None) -> FrameFacts:
+        """Says what the headers say, and notes what a user should know. Raises DataError for what cannot be one video."""
+        height, width = self.size
+        return FrameFacts(width, height)
+
+    def close(self) -> None:  # noqa: B027, for most kinds there is nothing to do
+        """Releases what reading by index holds open; reading again opens it again."""
 
 
-def import_ffmpeg() -> ModuleType:
-    """Imports imageio_ffmpeg, which brings the program ffmpeg along. Raises DataError where either is not there."""
-    try:
-        import imageio_ffmpeg
+class ArrayVideo(Video):
+    """Frames in memory; they are not copied."""
 
-        imageio_ffmpeg.get_ffmpeg_exe()
-    except (ImportError, RuntimeError) as error:
-        raise DataError(f"videos need imageio-ffmpeg: pip install hmmn-jax[video] ({reason(error)})") from error
-    return imageio_ffmpeg
+    def __init__(self, frames: np.ndarray | Sequence, name: str = "array", fps: float | int = 0.0):
+        """Takes `uint8 [t,h,w,3]`, or a list of `uint8 [h,w,3]`, of at least one frame.
+
+        Raises:
+            ValueError: there is none, or one is not `uint8 [h,w,3]` or has another size than the first.
+        """
+        if len(frames) == 0:
+            raise ValueError(f"{name}: no frames, expected at least one")
+        for index, frame in enumerate(frames):
+            dtype, shape = getattr(frame, "dtype", type(frame).__name__), np.shape(frame)
+            if dtype != np.uint8 or len(shape) != 3 or shape[2] != 3 or 0 in shape:
+                raise ValueError(f"{name}: frame {index} is {dtype} {list(shape)}, expected uint8 [height, width, 3]")
+            if shape != np.shape(frames[0]):
+                first = np.shape(frames[0])
+                raise ValueError(f"{name}: frame {index} is {list(shape)}, frame 0 {list(first)}; one size is expected")
+        self._frames = frames
+        self.name, self.fps = name, fps
+        self.size = np.shape(frames[0])[:2]
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "h w 3"]:
+        return self._frames[operator.index(index)]

@@ -14,7 +14,6 @@ from hmmn_jax.evaluation.clips import Clip
 from hmmn_jax.evaluation.mask_files import MaskFiles
 from hmmn_jax.evaluation.protocols import Protocol
 from hmmn_jax.io.pictures import outline, overlay
-from hmmn_jax.io.video import VideoFile
 from hmmn_jax.metrics.davis import SequenceScores
 
 SIDE = 400  # of a still, at most
@@ -95,14 +94,13 @@ def frame_quality(scores: SequenceScores) -> np.ndarray:
 
 
 def _read_frames(clip: Clip, chosen: dict[int, str]) -> Iterator[tuple[int, UInt8[np.ndarray, "h w 3"]]]:
-    if not isinstance(clip.frames, VideoFile):
-        yield from ((index, clip.frames[index]) for index in sorted(chosen))
+    try:
+        for index in sorted(chosen):
+            yield index, clip.frames[index]
+    except IndexError:  # masks may be left of a longer film
         return
-    for index, frame in enumerate(clip.frames):
-        if index in chosen:
-            yield index, frame
-        if index >= max(chosen, default=-1):
-            return
+    finally:
+        clip.frames.close()
 
 
 def _resize(ids: Integer[np.ndarray, "h w"], size: tuple[int, int]) -> Integer[np.ndarray, "h1 w1"]:

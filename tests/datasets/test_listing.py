@@ -1,16 +1,13 @@
-"""Folders of images in natural order; video files as frames."""
+"""Folders of images in natural order."""
 
 import os
 import shutil
-import sys
 
-import numpy as np
 import pytest
 
 from hmmn_jax.datasets.listing import list_frames
 from hmmn_jax.errors import DataError
 from hmmn_jax.io.notes import Notes
-from hmmn_jax.io.video import VideoFile
 
 
 def touch(folder, *names):
@@ -113,75 +110,3 @@ class TestListFrames:
             list_frames(tmp_path / "sequence")
         with pytest.raises(DataError, match="a file, not a folder"):
             list_frames(tmp_path / "seq" / "notes.txt")
-
-
-def write_video(path, frames, fps=10):
-    ffmpeg = pytest.importorskip("imageio_ffmpeg")
-    height, width, _ = frames[0].shape
-    writer = ffmpeg.write_frames(path, (width, height), fps=fps, macro_block_size=2, quality=9)
-    writer.send(None)
-    for frame in frames:
-        writer.send(frame)
-    writer.close()
-
-
-def greys(count, height=32, width=48):
-    return [np.full((height, width, 3), 10 * i, np.uint8) for i in range(count)]
-
-
-class TestVideoFile:
-    def test_frames_come_in_order_and_again(self, tmp_path):
-        write_video(tmp_path / "a.mp4", greys(20))
-        video = VideoFile(tmp_path / "a.mp4")
-        assert (video.fps, video.frame_count) == (10, 20)
-        for _ in range(2):
-            frames = list(video)
-            assert len(frames) == 20
-            assert all(frame.shape == (32, 48, 3) and frame.dtype == np.uint8 for frame in frames)
-            np.testing.assert_allclose([frame.mean() for frame in frames], 10 * np.arange(20), atol=4)
-
-    def test_one_may_stop_early(self, tmp_path):
-        write_video(tmp_path / "a.mp4", greys(20))
-        for frame in VideoFile(tmp_path / "a.mp4"):
-            assert frame.shape == (32, 48, 3)
-            break
-
-    def test_a_name_with_a_colon_is_no_protocol(self, tmp_path, monkeypatch):
-        write_video(tmp_path / "a.mp4", greys(3))
-        os.rename(tmp_path / "a.mp4", tmp_path / "pipe:1.mp4")
-        monkeypatch.chdir(tmp_path)
-        assert len(list(VideoFile("pipe:1.mp4"))) == 3
-
-    @pytest.mark.parametrize("content", [b"", b"no video at all" * 100, None])
-    def test_what_cannot_be_decoded(self, tmp_path, content):
-        write_video(tmp_path / "a.mp4", greys(5))
-        whole = (tmp_path / "a.mp4").read_bytes()
-        (tmp_path / "a.mp4").write_bytes(whole[: len(whole) // 2] if content is None else content)  # an MP4's index comes last
-        with pytest.raises(DataError) as caught:
-            VideoFile(tmp_path / "a.mp4")
-        assert str(caught.value).startswith(f"{tmp_path / 'a.mp4'}: ") and "\n" not in str(caught.value)
-
-    def test_a_video_that_ends_early_warns(self, tmp_path):
-        noise = np.random.default_rng(0).integers(0, 256, (40, 64, 64, 3), dtype=np.uint8)
-        write_video(tmp_path / "a.mkv", list(noise))
-        whole = (tmp_path / "a.mkv").read_bytes()
-        (tmp_path / "a.mkv").write_bytes(whole[: len(whole) // 2])
-        with pytest.warns(UserWarning, match=r"ends after \d+ of about 40 frames"):
-            assert 0 < len(list(VideoFile(tmp_path / "a.mkv"))) < 30
-
-    def test_a_name_that_cannot_name_a_sequence(self, tmp_path):
-        (tmp_path / "..mp4").write_bytes(b"any")
-        with pytest.raises(DataError, match=r"\.\.mp4: '\.' cannot name a sequence"):
-            VideoFile(tmp_path / "..mp4")
-
-    def test_missing_file_and_folder(self, tmp_path):
-        with pytest.raises(DataError, match="no such file"):
-            VideoFile(tmp_path / "a.mp4")
-        with pytest.raises(DataError, match="a folder"):
-            VideoFile(tmp_path)
-
-    def test_without_imageio_ffmpeg(self, tmp_path, monkeypatch):
-        monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-        (tmp_path / "a.mp4").write_bytes(b"any")
-        with pytest.raises(DataError, match=r"pip install hmmn-jax\[video\]"):
-            VideoFile(tmp_path / "a.mp4")

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from hmmn_jax.io.movies import MovieWriter
-from hmmn_jax.io.video import VideoFile
+from hmmn_jax.io.video_file import VideoFile
 from tests.evaluation.harness import Repeating, contents, discs, read_ids, run_evaluate, save_frames, save_ids, save_video
 
 FRAMES, MASKS = discs(6, objects=2)
@@ -147,7 +147,7 @@ def test_16_frames_that_exif_turns(root, orientation, turn):
 
 
 def test_18_a_movie_keeps_the_rate_of_its_film(root):
-    pytest.importorskip("imageio_ffmpeg")
+    pytest.importorskip("av")
     with MovieWriter(root / "100% clip.mp4", 30) as movie:
         for frame in FRAMES:
             movie.write(frame)
@@ -187,7 +187,7 @@ def test_23_names_in_any_script_composed_or_not(tmp_path):
 @pytest.fixture
 def film(tmp_path):
     """JPEGImages/clip.mp4 and the first mask beside, in the layout of one's own sets."""
-    pytest.importorskip("imageio_ffmpeg")
+    pytest.importorskip("av")
     (tmp_path / "in/JPEGImages").mkdir(parents=True)
     with MovieWriter(tmp_path / "in/JPEGImages/clip.mp4", 10) as movie:
         for frame in FRAMES:

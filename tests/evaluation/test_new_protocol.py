@@ -16,7 +16,7 @@ from hmmn_jax.evaluation.mask_files import FolderPerObject
 from hmmn_jax.evaluation.plans import Plan
 from hmmn_jax.evaluation.protocols import Protocol, register
 from hmmn_jax.inference import Segmenter
-from hmmn_jax.io.image_frames import ImageFrames
+from hmmn_jax.io.image_video import ImageVideo
 from hmmn_jax.io.images import read_ids
 from hmmn_jax.metrics.davis import SequenceScores
 from hmmn_jax.metrics.jf import boundary_f, jaccard
@@ -83,7 +83,7 @@ class Overlapping(Protocol):
                 given[t], known = new, known | set(new)
         if not given:
             raise DataError(f"{objects}: no object")
-        images = ImageFrames(paths)
+        images = ImageVideo(paths)
         size = images[0].shape[:2]
         return Clip(frames.name, names, images, given, None, (*paths,), truth, size)
 

@@ -108,7 +108,7 @@ def test_sequences_that_cannot_be_opened_are_named_and_the_others_are_there(tmp_
 
 
 def test_own_folders_and_video_files(tmp_path):
-    pytest.importorskip("imageio_ffmpeg")
+    pytest.importorskip("av")
     jpeg(tmp_path / "JPEGImages/cat/x1.jpg")
     jpeg(tmp_path / "JPEGImages/cat/x2.jpg")
     png(tmp_path / "Annotations/cat/x1.png", squares(1))

@@ -350,7 +350,7 @@ def test_no_archive_and_a_report_where_a_video_failed(tmp_path):
 
 
 def test_video_files_are_scored_too(tmp_path):
-    pytest.importorskip("imageio_ffmpeg")
+    pytest.importorskip("av")
     frames, masks = discs()
     (tmp_path / "in/JPEGImages").mkdir(parents=True)
     with MovieWriter(tmp_path / "in/JPEGImages/v.mp4", 30) as movie:
@@ -367,7 +367,7 @@ def test_video_files_are_scored_too(tmp_path):
 
 @pytest.mark.parametrize(("numbers", "said"), [([0, 9], "frames beyond the end"), ([1, 5], "numbered from 1")])
 def test_masks_of_frames_that_a_video_has_not(tmp_path, numbers, said):
-    pytest.importorskip("imageio_ffmpeg")
+    pytest.importorskip("av")
     frames, masks = discs()
     (tmp_path / "in/JPEGImages").mkdir(parents=True)
     with MovieWriter(tmp_path / "in/JPEGImages/v.mp4", 30) as movie:

@@ -29,7 +29,7 @@ from hmmn_jax.io.local_copy import local_copy
 from hmmn_jax.io.movies import MovieWriter
 from hmmn_jax.io.new_file import write_new_file
 from hmmn_jax.io.pictures import write_image
-from hmmn_jax.io.video import VideoFile
+from hmmn_jax.io.video_file import VideoFile
 from tests.buckets import UnreachableBucket, serving
 
 

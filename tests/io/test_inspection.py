@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from hmmn_jax.errors import DataError
-from hmmn_jax.io.image_frames import ImageFrames
+from hmmn_jax.io.image_video import ImageVideo
 from hmmn_jax.io.inspection import FrameFacts, inspect_frames
 from hmmn_jax.io.notes import Notes
 
@@ -131,4 +131,4 @@ def test_pages_of_8_and_16_bits(tmp_path):
     first, second = (Image.fromarray(np.full((8, 8), 100, kind)) for kind in (np.uint8, np.uint16))
     first.save(tmp_path / "a.tif", save_all=True, append_images=[second])
     with pytest.raises(DataError, match=r"a\.tif: grey with 16 bits .* save all with the same bits"):
-        ImageFrames.of_pages(tmp_path / "a.tif").inspect()
+        ImageVideo.of_pages(tmp_path / "a.tif").inspect()

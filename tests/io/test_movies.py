@@ -1,8 +1,10 @@
-"""Overlays by literal pixels; movies by reading them back with Pillow and ffmpeg."""
+"""Overlays by literal pixels; movies by reading them back with Pillow and PyAV."""
 
 import errno
 import os
+import resource
 import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from hmmn_jax.errors import DataError
 from hmmn_jax.io import movies as pictures
 from hmmn_jax.io.movies import MovieWriter
 from hmmn_jax.io.pictures import overlay, write_image
+from hmmn_jax.io.video_file import VideoFile
 
 
 def square(size=8, low=2, high=6, value=1):
@@ -115,50 +118,78 @@ class TestGif:
 class TestMp4:
     @pytest.mark.parametrize("size", [(40, 60), (41, 60), (40, 61), (33, 35)])
     def test_frames_come_back_with_their_colours_at_even_sizes(self, tmp_path, size):
-        ffmpeg = pytest.importorskip("imageio_ffmpeg")
+        av = pytest.importorskip("av")
         height, width = size
         frames = moving_square(12, height, width)
         write_movie(tmp_path / "a.mp4", frames, fps=24)
-        decoder = ffmpeg.read_frames(tmp_path / "a.mp4")
-        header = next(decoder)
         even = (height + height % 2, width + width % 2)
-        assert (header["fps"], header["size"][::-1], header["codec"]) == (24, even, "h264")
-        assert header["pix_fmt"].startswith("yuv420p(") and "bt709" in header["pix_fmt"]
-        decoded = np.stack([np.frombuffer(frame, np.uint8).reshape(*even, 3) for frame in decoder])
-        assert len(decoded) == 12
-        assert np.abs(decoded[:, :height, :width].astype(int) - frames).mean() < 4
+        with av.open(str(tmp_path / "a.mp4")) as movie:
+            (stream,) = movie.streams
+            codec, bt709 = stream.codec_context, 1
+            assert (stream.average_rate, codec.name, codec.pix_fmt) == (24, "h264", "yuv420p")
+            assert (codec.colorspace, codec.color_primaries, codec.color_trc) == (bt709, bt709, bt709)
+            planes = [frame.to_ndarray() for frame in movie.decode(stream)]
+        assert len(planes) == 12 and planes[0].shape == (even[0] * 3 // 2, even[1])
+        # (30, 90, 200) by the weights of BT.709 in limited range: Y' = 16 + 219/255 (0.2126 R + 0.7152 G + 0.0722 B).
+        assert abs(int(planes[0][height - 4, width - 4]) - 89) <= 2
+        decoded = np.stack(list(VideoFile(tmp_path / "a.mp4")))
+        assert decoded.shape[1:3] == even and np.abs(decoded[:, :height, :width].astype(int) - frames).mean() < 4
         assert os.listdir(tmp_path) == ["a.mp4"]
 
+    @pytest.mark.parametrize(
+        ("fps", "rate"), [(29.97, Fraction(2997, 100)), (30000 / 1001, Fraction(30000, 1001)), (12.5, Fraction(25, 2))]
+    )
+    def test_exact_rates(self, tmp_path, fps, rate):
+        av = pytest.importorskip("av")
+        write_movie(tmp_path / "a.mp4", moving_square(), fps)
+        with av.open(str(tmp_path / "a.mp4")) as movie:
+            assert movie.streams.video[0].average_rate == rate
+        assert VideoFile(tmp_path / "a.mp4").fps == fps
+
     def test_the_index_comes_first_so_that_browsers_start_at_once(self, tmp_path):
-        pytest.importorskip("imageio_ffmpeg")
+        pytest.importorskip("av")
         write_movie(tmp_path / "a.mp4", moving_square())
         content = (tmp_path / "a.mp4").read_bytes()
         assert 0 < content.index(b"moov") < content.index(b"mdat")
 
-    def test_without_imageio_ffmpeg(self, tmp_path, monkeypatch):
-        monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    def test_without_pyav(self, tmp_path, monkeypatch):
+        monkeypatch.setitem(sys.modules, "av", None)
         with pytest.raises(DataError, match=r"pip install hmmn-jax\[video\]"):
             write_movie(tmp_path / "a.mp4", moving_square())
         assert os.listdir(tmp_path) == []
 
-    def test_an_encoder_that_fails_is_told_and_leaves_nothing(self, tmp_path, monkeypatch):
-        ffmpeg = pytest.importorskip("imageio_ffmpeg")
-        program = tmp_path / "ffmpeg"
-        program.write_text("#!/bin/sh\necho first >&2\necho No space left on device >&2\nexit 3\n")
-        program.chmod(0o755)
-        monkeypatch.setattr(ffmpeg, "get_ffmpeg_exe", lambda: str(program))
-        with pytest.raises(DataError, match=r"exit code 3 \(No space left on device\)") as caught:
-            write_movie(tmp_path / "out" / "a.mp4", moving_square(40, 200, 200))
+    @pytest.mark.parametrize("room", [100, 40_000], ids=["for the header", "for some frames"])
+    def test_a_disk_that_takes_no_more_is_told_and_leaves_nothing(self, tmp_path, room):
+        pytest.importorskip("av")
+        noise = np.random.default_rng(0).integers(0, 256, (20, 64, 96, 3), dtype=np.uint8)
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+            with pytest.raises(DataError, match=r"a\.mp4: cannot be written: File too large") as caught:
+                write_movie(tmp_path / "out" / "a.mp4", noise)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         assert "\n" not in str(caught.value)
+        assert os.listdir(tmp_path / "out") == []
+
+    def test_an_encoder_that_refuses(self, tmp_path, monkeypatch):
+        av = pytest.importorskip("av")
+
+        def refuse(*_, **__):
+            raise av.error.EncoderNotFoundError(1, "Encoder not found")  # no OSError
+
+        monkeypatch.setattr(pictures, "filter_graph", refuse)
+        with pytest.raises(DataError, match="cannot be written: Encoder not found"):
+            write_movie(tmp_path / "out" / "a.mp4", moving_square())
         assert os.listdir(tmp_path / "out") == []
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".gif"])
 class TestAnyMovie:
     @pytest.fixture(autouse=True)
-    def _ffmpeg(self, suffix):
+    def _pyav(self, suffix):
         if suffix == ".mp4":
-            pytest.importorskip("imageio_ffmpeg")
+            pytest.importorskip("av")
 
     def test_a_body_that_fails_leaves_the_older_movie(self, tmp_path, suffix):
         path = tmp_path / f"a{suffix}"

@@ -1,8 +1,10 @@
-"""Image files as the frames of a video, read when they are asked for."""
+"""Image files as a video, of which frames are read when they are asked for."""
 
 import functools
-from collections.abc import Iterable, Iterator
+import operator
+from collections.abc import Iterable
 from pathlib import Path
+from typing import SupportsIndex
 
 import numpy as np
 from jaxtyping import UInt8
@@ -11,34 +13,48 @@ from hmmn_jax.errors import DataError
 from hmmn_jax.io.inspection import PAGED, FrameFacts, check_headers, inspect_frames, other_size, read_header, require_one_depth
 from hmmn_jax.io.notes import Notes
 from hmmn_jax.io.pixels import decode, has_16_bits, open_image, to_rgb
+from hmmn_jax.io.video import Video
 
 
-class ImageFrames:
-    """Images as frames `uint8 [h,w,3]`, RGB, by index or in turn; none is kept.
+class ImageVideo(Video):
+    """Image files, or the pages of one, as frames, turned upright by their EXIF data; none is kept.
 
-    Grey images of 16 bits are scaled by the range of values in use in the whole sequence, which is found when the first of them
+    Grey images of 16 bits are scaled by the range of values in use in the whole video, which is found when the first of them
     is read.
     """
 
-    def __init__(self, paths: Iterable[Path]):
+    def __init__(self, paths: Iterable[Path], name: str | None = None, fps: float | int = 0.0):
+        """Takes at least one file, whose folder gives the name where there is none. Reads nothing. Raises ValueError."""
         self._sources: tuple[tuple[Path, int | None], ...] = tuple((path, None) for path in paths)
+        if not self._sources:
+            raise ValueError(f"{name or 'images'}: no files, expected at least one")
+        self.name = self._sources[0][0].parent.name if name is None else name
+        self.fps = fps
+        self.frame_names = tuple(path.stem for path, _ in self._sources)
         self._first: tuple[Path, tuple[int, int]] | None = None  # the frame whose size the others must have
 
     @classmethod
-    def of_pages(cls, path: Path) -> "ImageFrames":
-        """The pages of one file as frames. Raises DataError where it is not an image."""
+    def of_pages(cls, path: Path) -> "ImageVideo":
+        """The pages of one file as frames, which have no names. Raises DataError where it is not an image."""
         with open_image(path) as image:
             count = getattr(image, "n_frames", 1) if image.format in PAGED else 1
-        frames = cls(())
-        frames._sources = tuple((path, page) for page in range(count))
-        return frames
+        video = cls([path], path.stem)
+        video._sources = tuple((path, page) for page in range(count))
+        video.frame_names = None
+        return video
+
+    @functools.cached_property
+    def size(self) -> tuple[int, int]:
+        """Height and width, upright, as the header of the first frame says. Raises DataError."""
+        width, height = read_header(*self._sources[0]).size
+        return height, width
 
     def __len__(self) -> int:
         return len(self._sources)
 
-    def __getitem__(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
+    def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "h w 3"]:
         """Reads a frame. Raises DataError for a file that cannot be read or has another size than the one read first."""
-        path, page = self._sources[index]
+        path, page = self._sources[operator.index(index)]
         with open_image(path, page) as image:
             pixels = decode(image, path)
         height, width = pixels.values.shape[:2]
@@ -48,9 +64,6 @@ class ImageFrames:
         if not pixels.sixteen:
             return pixels.values
         return to_rgb(pixels, self._ranges.get(pixels.values.ndim, pixels.range), path)
-
-    def __iter__(self) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-        return (self[index] for index in range(len(self)))
 
     @property
     def range_in_use(self) -> tuple[int, int] | None:

@@ -10,11 +10,11 @@ from PIL import Image
 
 from hmmn_jax.datasets.sequences import Sequence
 from hmmn_jax.errors import DataError
-from hmmn_jax.io.image_frames import ImageFrames
+from hmmn_jax.io.image_video import ImageVideo
 from hmmn_jax.io.images import read_image
 from hmmn_jax.io.inspection import FrameFacts
 from hmmn_jax.io.notes import Notes
-from hmmn_jax.io.video import VideoFile
+from hmmn_jax.io.video_file import open_video
 
 
 def save(path, pixels, **options):
@@ -41,7 +41,7 @@ def test_frames_by_index_and_in_turn(tmp_path):
 
 def test_a_frame_that_changed_its_size_since(tmp_path):
     paths = [save(tmp_path / f"{i}.png", np.zeros((4, 8, 3), np.uint8)) for i in range(2)]
-    frames = ImageFrames(paths)
+    frames = ImageVideo(paths)
     assert frames[0].shape == (4, 8, 3)
     save(paths[1], np.zeros((4, 6, 3), np.uint8))
     with pytest.raises(DataError, match=r"1\.png: a frame of 6x4 pixels, where 0\.png has 8x4"):
@@ -58,7 +58,7 @@ class TestSixteenBits:
     def test_one_range_for_the_whole_sequence(self, tmp_path, suffix):
         pixels = [ramp(29000, 30000), ramp(29500, 31000)]
         write = save if suffix != ".pgm" else lambda path, p: pgm(path, p, 65535)
-        frames = ImageFrames([write(tmp_path / f"{i}{suffix}", p) for i, p in enumerate(pixels)])
+        frames = ImageVideo([write(tmp_path / f"{i}{suffix}", p) for i, p in enumerate(pixels)])
         for frame, wide in zip(frames, pixels, strict=True):
             expected = np.array([round((int(value) - 29000) * 255 / 2000) for value in wide.ravel()]).reshape(4, 8)
             assert frame.dtype == np.uint8
@@ -96,18 +96,18 @@ class TestSixteenBits:
             return path
 
         dark, light = png("dark.png", 4095), png("light.png", 65535)
-        for read in (lambda: read_image(dark), lambda: ImageFrames([dark])[0]):
+        for read in (lambda: read_image(dark), lambda: ImageVideo([dark])[0]):
             with pytest.raises(DataError, match=r"dark\.png: .* 16 of 256 levels would be left; save .* 8 bits a channel"):
                 read()
-        assert ImageFrames([dark, light])[0].max() == 15 and read_image(light).max() == 255
+        assert ImageVideo([dark, light])[0].max() == 15 and read_image(light).max() == 255
 
 
 class TestStacks:
     def test_pages_are_frames(self, tmp_path):
         pages = [Image.fromarray(ramp(1000, 1000 + 255 * i)) for i in (1, 2, 4)]
         pages[0].save(tmp_path / "film.tif", save_all=True, append_images=pages[1:])
-        video, notes = VideoFile(tmp_path / "film.tif"), Notes()
-        assert (video.fps, video.frame_count, video.inspect(notes)) == (0, 3, FrameFacts(8, 4, sixteen=3))
+        video, notes = open_video(tmp_path / "film.tif"), Notes()
+        assert (video.fps, video.length_hint, video.inspect(notes)) == (0, 3, FrameFacts(8, 4, sixteen=3))
         assert notes.lines()[0].endswith(f"1 video ({tmp_path}/film.tif: 1000 to 2020)")
         for _ in range(2):
             assert [frame.max() for frame in video] == [64, 128, 255]
@@ -116,4 +116,4 @@ class TestStacks:
         pages = [Image.new("RGB", size) for size in ((8, 4), (4, 2))]
         pages[0].save(tmp_path / "film.tif", save_all=True, append_images=pages[1:])
         with pytest.raises(DataError, match=r"film\.tif: a frame of 4x2 pixels"):
-            VideoFile(tmp_path / "film.tif").inspect()
+            open_video(tmp_path / "film.tif").inspect()

@@ -1,0 +1,128 @@
+"""The frames of a film by index: what a decode in order gave, and the same found again from a key frame."""
+
+import bisect
+import collections
+import math
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+
+from hmmn_jax.io.film_decoder import FilmDecoder, RgbConverter
+
+if TYPE_CHECKING:
+    import av
+
+_FRAMES_KEPT = 8  # the last decoded ones, so that stepping back need not decode anew each time
+_KEY_FRAMES_TRIED = 2  # where timestamps of packets and frames differ, the nearest one may be sought too late
+_PATIENCE = 16  # frames later than the wanted one after which it has been missed; no codec reorders more
+
+
+class _Record(NamedTuple):
+    stamp: int | None
+    checksum: int
+
+
+class FilmIndex:
+    """Timestamps and checksums of the frames that one decode in order gave, by which they are known when decoded again.
+
+    A frame is sought at the key frame before it. What is found counts only with the recorded timestamp and checksum; otherwise
+    the film is decoded from its start. Open groups of pictures, edit lists, timestamps that are missing or repeat, and damaged
+    parts therefore cost time, but never give another frame.
+    """
+
+    def __init__(self, path: Path, orientation: list[str]):
+        """`orientation` as of `RgbConverter`. Opens no file yet."""
+        self._path, self._to_rgb = path, RgbConverter(orientation)
+        self._records: list[_Record] = []
+        self._key_frames: list[int] = []  # indices; those without timestamp, which cannot be sought, are left out
+        self._recent: collections.deque[av.VideoFrame] = collections.deque(maxlen=_FRAMES_KEPT)
+        self._decoder: FilmDecoder | None = None
+        self._coming: Iterator[av.VideoFrame] = iter(())
+        self._next = math.inf  # index of the frame that comes next
+
+    def __len__(self) -> int:
+        """The number of frames recorded."""
+        return len(self._records)
+
+    def record(self, frame: "av.VideoFrame", rgb: UInt8[np.ndarray, "h w 3"]) -> None:
+        """Appends the next frame of a decode in order."""
+        record = _Record(_stamp(frame), zlib.crc32(rgb))
+        if frame.key_frame and record.stamp is not None:
+            self._key_frames.append(len(self._records))
+        self._records.append(record)
+
+    def keep(self, frame: "av.VideoFrame") -> None:
+        """Keeps a frame that was decoded in order, in case that it is asked for soon."""
+        self._recent.append(frame)
+
+    def find(self, index: int) -> UInt8[np.ndarray, "h w 3"] | None:
+        """Gives a frame that is recorded; None where the film is not decoded again as it was. Raises PyAV's errors."""
+        wanted = self._records[index]
+        for frame in reversed(self._recent):
+            if (rgb := self._match(frame, wanted)) is not None:
+                return rgb
+        for patience in self._starts(index):
+            if (rgb := self._search(wanted, patience)) is not None:
+                self._next = index + 1
+                return rgb
+        return None
+
+    def close(self) -> None:
+        """Closes the file and drops the frames kept, but not the records."""
+        if self._decoder is not None:
+            self._decoder.close()
+        self._decoder, self._coming, self._next = None, iter(()), math.inf
+        self._recent.clear()
+
+    def _starts(self, index: int) -> Iterator[int | float]:
+        """Goes to places from which the frame may be reached, the nearest first; gives the patience of the search there."""
+        before = bisect.bisect_right(self._key_frames, index)
+        key_frames = self._key_frames[max(0, before - _KEY_FRAMES_TRIED) : before]
+        if (key_frames[-1] if key_frames else 0) <= self._next <= index:
+            yield _PATIENCE  # it comes anyway
+        for key_frame in reversed(key_frames):
+            if self._seek(key_frame):
+                yield _PATIENCE
+        self._reopen()
+        yield math.inf  # whatever the timestamps say
+
+    def _search(self, wanted: _Record, patience: int | float) -> UInt8[np.ndarray, "h w 3"] | None:
+        late = 0
+        for frame in self._coming:
+            self._recent.append(frame)
+            self._next += 1
+            if (rgb := self._match(frame, wanted)) is not None:
+                return rgb
+            stamp = _stamp(frame)
+            late += None not in (stamp, wanted.stamp) and stamp > wanted.stamp
+            if late > patience:
+                break
+        self._next = math.inf
+        return None
+
+    def _match(self, frame: "av.VideoFrame", wanted: _Record) -> UInt8[np.ndarray, "h w 3"] | None:
+        if _stamp(frame) != wanted.stamp:
+            return None
+        rgb = self._to_rgb(frame)
+        return rgb if zlib.crc32(rgb) == wanted.checksum else None
+
+    def _seek(self, key_frame: int) -> bool:
+        if self._decoder is None:
+            self._reopen()
+        found = self._decoder.seek(self._records[key_frame].stamp)
+        self._coming, self._next = self._decoder.frames(), key_frame
+        return found
+
+    def _reopen(self) -> None:
+        if self._decoder is not None:
+            self._decoder.close()
+        self._decoder = FilmDecoder(self._path)
+        self._coming, self._next = self._decoder.frames(), 0
+
+
+def _stamp(frame: "av.VideoFrame") -> int | None:
+    return frame.pts if frame.pts is not None else frame.dts

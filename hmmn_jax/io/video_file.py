@@ -1,0 +1,148 @@
+"""Video files as videos: films of any format that FFmpeg knows, and files of several pages."""
+
+import contextlib
+import operator
+import os
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, SupportsIndex
+
+import numpy as np
+from jaxtyping import UInt8
+
+from hmmn_jax.errors import DataError
+from hmmn_jax.io.files import check_name, user_path
+from hmmn_jax.io.film_decoder import FilmDecoder, RgbConverter, decoding_errors, upright_filters
+from hmmn_jax.io.film_index import FilmIndex
+from hmmn_jax.io.image_video import ImageVideo
+from hmmn_jax.io.video import Video
+
+if TYPE_CHECKING:
+    import av
+
+PAGED_SUFFIXES = (".tif", ".tiff", ".webp")  # read by Pillow
+
+
+def open_video(path: str | os.PathLike) -> Video:
+    """Opens a video file: TIFF and WebP as pages, any other as a film. Raises DataError, see `ImageVideo` and `VideoFile`."""
+    file = _check_file(path)
+    return ImageVideo.of_pages(file) if file.suffix.lower() in PAGED_SUFFIXES else VideoFile(file)
+
+
+class VideoFile(Video):
+    """A film: every frame that its decoder gives, once, turned upright as the metadata say, and not resized.
+
+    The first decode in order, be it by iterating, by an index beyond all read before, or by `len`, records what the frames are;
+    from then on reading by index seeks, see `FilmIndex`. Going forward by index decodes each frame once, a jump the frames
+    since the key frame before. `list` asks for `len` first, and so decodes a film twice that was never decoded; `list(iter(v))`
+    does not. Iterators are independent of each other; reading by index is safe in threads, one at a time.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        """Reads the header and the first frame.
+
+        Raises:
+            DataError: a file that is missing or not a video, or whose name cannot name a sequence; PyAV is missing.
+        """
+        self.path = _check_file(path)
+        self.name = self.path.stem
+        with self._open() as decoder:
+            if (first := next(decoder.frames(), None)) is None:
+                way_out = "copy it again, or convert it, for instance to H.264 in .mp4"
+                raise DataError(f"{self.path}: no frame can be decoded; {way_out}")
+            self.fps, self._frame_count = decoder.fps, decoder.frame_count
+            self._orientation = upright_filters(first)
+            self.size = RgbConverter(self._orientation)(first).shape[:2]
+        self._lock = threading.RLock()
+        self._index = FilmIndex(self.path, self._orientation)
+        self._is_complete = False  # the index
+        self._in_order = self._decode()
+
+    def __reduce__(self) -> tuple:
+        return VideoFile, (self.path,)
+
+    @property
+    def length_hint(self) -> int:
+        """About how many frames there are, by duration and rate; 0 if unknown. Exact once the film has been decoded."""
+        return len(self._index) if self._is_complete else self._frame_count
+
+    def __len__(self) -> int:
+        with self._lock:
+            while not self._is_complete:
+                self._decode_next()
+            return len(self._index)
+
+    def __iter__(self) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+        """Decodes the frames in order. Raises DataError where that fails; warns where the film ends far too early."""
+        return (rgb for _, _, rgb in self._decode())
+
+    def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "h w 3"]:
+        wanted = operator.index(index)
+        with self._lock:
+            if wanted < 0:
+                wanted += len(self)
+            while wanted >= len(self._index) and not self._is_complete:
+                reached, rgb = self._decode_next()
+                if reached == wanted:
+                    return rgb
+            if not 0 <= wanted < len(self._index):
+                raise IndexError(f"{self.path}: frame {index} of {len(self._index)}")
+            with decoding_errors(self.path):
+                rgb = self._index.find(wanted)
+            if rgb is None:
+                raise DataError(f"{self.path}: frame {wanted} is not as it was; if the file was changed, open it again")
+            return rgb
+
+    def close(self) -> None:
+        """Releases the decoders of reading by index; what is known of the frames stays."""
+        with self._lock:
+            self._in_order = self._decode()
+            self._index.close()
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[FilmDecoder]:
+        with decoding_errors(self.path), contextlib.closing(FilmDecoder(self.path)) as decoder:
+            yield decoder
+
+    def _decode(self) -> Iterator[tuple[int, "av.VideoFrame", UInt8[np.ndarray, "h w 3"]]]:
+        """Decodes from the start and records the frames that are new. Yields index, frame as decoded, frame as RGB."""
+        to_rgb = RgbConverter(self._orientation)
+        count = 0
+        with self._open() as decoder:
+            for index, frame in enumerate(decoder.frames()):
+                rgb = to_rgb(frame)
+                if rgb.shape[:2] != self.size:
+                    sizes = f"frame {index} has {rgb.shape[1]}x{rgb.shape[0]} pixels, the first {self.size[1]}x{self.size[0]}"
+                    raise DataError(f"{self.path}: {sizes}; one size is expected: convert the video")
+                with self._lock:
+                    if index == len(self._index):
+                        self._index.record(frame, rgb)
+                yield index, frame, rgb
+                count = index + 1
+        is_first, self._is_complete = not self._is_complete, True
+        if is_first and count < 0.9 * self._frame_count - 1:
+            found = f"ends after {count} of about {self._frame_count} frames; is it damaged?"
+            warnings.warn(f"{self.path}: {found}", stacklevel=3)
+
+    def _decode_next(self) -> tuple[int, UInt8[np.ndarray, "h w 3"] | None]:
+        """Goes on decoding in order, for reading by index: index and frame, -1 at the end. After an error, it starts anew."""
+        try:
+            index, frame, rgb = next(self._in_order, (-1, None, None))
+        except BaseException:
+            self._in_order = self._decode()
+            raise
+        if frame is not None:
+            self._index.keep(frame)
+        return index, rgb
+
+
+def _check_file(path: str | os.PathLike) -> Path:
+    """Gives the path of a file whose name can name a sequence. Raises DataError."""
+    file = user_path(path)
+    if not file.is_file():
+        found = "a folder" if file.is_dir() else "no such file"
+        raise DataError(f"{path}: {found}; give a video file")
+    check_name(file.stem, file)
+    return file
