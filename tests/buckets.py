@@ -23,7 +23,9 @@ class UnreachableBucket(MemoryBucket):
     """Fails as clients do: with errors of their own."""
 
     def info(self, path, **_):
-        raise RuntimeError("Anonymous caller does not have access\nto anything")
+        raise self.error
+
+    error = RuntimeError("Anonymous caller does not have access\nto anything")
 
     exists = isdir = ls = _open = info
 

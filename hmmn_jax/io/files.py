@@ -150,14 +150,12 @@ def bucket_errors(path: AnyPath) -> Iterator[None]:
     """Turns what the client of a bucket raises into the OSError of a local file; does nothing for a local path."""
     try:
         yield
-    except FileNotFoundError as error:
-        if is_bucket(path):  # whose text is but the path
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from error
-        raise
-    except (OSError, HMMNError):
-        raise
     except Exception as error:  # each client raises its own kinds
-        if not is_bucket(path):
+        if not is_bucket(path) or isinstance(error, HMMNError):
+            raise
+        if isinstance(error, FileNotFoundError):  # whose text is but the path
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from error
+        if isinstance(error, OSError) and type(error).__module__ == "builtins":  # others are of the network
             raise
         found = f"the bucket cannot be reached ({type(error).__name__}: {reason(error)})"
         raise OSError(errno.EIO, f"{found}; check its name, your credentials and the network", str(path)) from error
