@@ -20,8 +20,9 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from hmmn_jax.cli.launch import flags_parser, launch
+from hmmn_jax.cli.launch import define_launch_flags, flags_parser, launch
 from hmmn_jax.cli.program import leave, run_program
+from hmmn_jax.errors import ConfigError
 from hmmn_jax.io.files import user_path
 
 PROGRAM = "evaluate.py"
@@ -31,11 +32,22 @@ DATA = flags.DEFINE_string("data", None, "Root of the benchmark: the folder with
 FRAMES = flags.DEFINE_string("frames", None, "Instead of --data: a folder of images, or a video file.")
 MASK = flags.DEFINE_string("mask", None, "With --frames: an indexed PNG, the ids of the objects in the first frame.")
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Output of convert_weights.py, a training workdir, or one file.")
+STEP = flags.DEFINE_string("step", None, "With a training workdir as --checkpoint: a step, or best (by J&F); else the latest.")
 SCORE = flags.DEFINE_string("score", None, "Instead of segmenting: a folder of masks SEQUENCE/FRAME.png to be scored.")
 OUTPUT = flags.DEFINE_string("output", None, "Folder to write to; only with --score it can be left out.")
 OVERLAYS = flags.DEFINE_bool("overlays", False, "Also write a picture of every frame with its masks.")
 MOVIE = flags.DEFINE_enum("movie", None, ["mp4", "gif"], "Also write one movie of overlays a video.")
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "First delete what earlier runs wrote to --output, by their record.")
+define_launch_flags()
+
+
+def parse_step(text: str | None) -> int | str | None:
+    """The step as `load_checkpoint` takes it. Raises ConfigError for a text that is none."""
+    if text in (None, "best"):
+        return text
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise ConfigError(f"--step is {text!r}, expected a number, or best")
+    return int(text)
 
 
 def run() -> None:
@@ -48,7 +60,8 @@ def run() -> None:
     launch()
     flags_of_paths = (DATA, FRAMES, MASK, CHECKPOINT, SCORE, OUTPUT)
     paths = {flag.name: user_path(flag.value, buckets=flag is CHECKPOINT) for flag in flags_of_paths if flag.value}
-    evaluate(Request(CONFIG.value, **paths, overlays=OVERLAYS.value, movie=MOVIE.value, overwrite=OVERWRITE.value))
+    step = parse_step(STEP.value)
+    evaluate(Request(CONFIG.value, **paths, step=step, overlays=OVERLAYS.value, movie=MOVIE.value, overwrite=OVERWRITE.value))
 
 
 def main(_: list[str]) -> None:

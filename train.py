@@ -15,13 +15,14 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 import hmmn_jax
-from hmmn_jax.cli.launch import flags_parser, launch
+from hmmn_jax.cli.launch import define_launch_flags, flags_parser, launch
 from hmmn_jax.cli.program import TERMINATED, leave, run_program
 from hmmn_jax.errors import ConfigError
 from hmmn_jax.io.files import reason, shorten, user_path
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file in configs/train/.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Run directory. If it already contains a run, training resumes.")
+define_launch_flags()
 RESUME = "run the same command to go on from the last checkpoint"
 
 
@@ -59,11 +60,12 @@ def run() -> int:
 
     validation = find_validation(config.validation)
     with memory_errors():
-        state, summary = train_and_evaluate(config, WORKDIR.value, batches, validation)
+        logged = {"max_skip": config.data.max_skip}
+        state, result = train_and_evaluate(config, WORKDIR.value, batches, validation, logged)
     if jax.process_index() == 0:
-        done = f"terminated, saved; {RESUME}" if summary.interrupted else "done"
+        done = f"terminated, saved; {RESUME}" if result.interrupted else "done"
         print(f"step {int(state.step)}: {done}; {WORKDIR.value} (hmmn-jax {hmmn_jax.__version__})")
-    return TERMINATED if summary.interrupted else 0
+    return TERMINATED if result.interrupted else 0
 
 
 @contextlib.contextmanager

@@ -48,7 +48,7 @@ def measure(height: int, width: int, objects: int, memory: list[int], runs: int)
     state = segmenter.init(frame, mask)
     for frames in sorted(memory):
         segmenter.mem_every = 1
-        while not (state.tracks[0].bank is not None and state.tracks[0].kept == frames - 1):
+        while not (state.groups[0].bank is not None and state.groups[0].kept == frames - 1):
             state, result = segmenter.step(state, frame, donate=True)
         segmenter.mem_every = sys.maxsize  # from here on nothing more is kept
         times = []

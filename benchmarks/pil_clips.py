@@ -121,7 +121,8 @@ class PilClips:
 
     def _jitter(self, ranges: ConfigDict) -> list[float]:
         names = ("brightness", "contrast", "saturation", "hue")
-        return [self.random.uniform(-ranges[name], ranges[name]) + (name != "hue") for name in names]
+        *changes, turn = (self.random.uniform(-ranges[name], ranges[name]) for name in names)
+        return [*(1 + change for change in changes), turn]
 
     def _paste(self, frames: list[Image.Image], masks: list[Image.Image], key: int) -> None:
         paste, rng = self.config.copy_paste, self.random

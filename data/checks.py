@@ -47,7 +47,9 @@ class Report:
         kinds = collections.Counter(problem.rsplit("; ", 1)[-1] for problem in self.problems)
         lines += [f"  {count} x {kind}" for kind, count in kinds.items()]
         lines += [f"  {one_line(problem)}" for problem in self.problems[:shown]]
-        return "\n".join(lines + [f"  ... {len(self.problems) - shown} more"] * (len(self.problems) > shown))
+        if len(self.problems) > shown:
+            lines.append(f"  ... {len(self.problems) - shown} more")
+        return "\n".join(lines)
 
 
 @dataclass

@@ -71,12 +71,6 @@ class Index:
         rows = slice(*np.searchsorted(self.object_record, [record, record + 1]))
         return dict(zip(self.object_id[rows].tolist(), self.object_area[rows].tolist(), strict=True))
 
-    def first_annotation(self, video: int) -> dict[int, int]:
-        """Gives by id the first record in which each object of a video is seen."""
-        rows = slice(*np.searchsorted(self.object_record, self.starts[video : video + 2]))
-        ids, first = np.unique(self.object_id[rows], return_index=True)
-        return dict(zip(ids.tolist(), self.object_record[rows][first].tolist(), strict=True))
-
     def save(self, path: str | os.PathLike) -> None:
         """Writes the index as `.npz`, whole or not at all. Raises DataError."""
         arrays = {name: getattr(self, name) for name in _FIELDS}

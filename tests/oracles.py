@@ -40,7 +40,7 @@ def bilinear(x, factor):
 
 
 def best_in_window(s, height, width, window):
-    """Scores `s[m][q]` of a frame against the query -> for each memory cell the best query cell near its own position."""
+    """Affinity `s[m][q]` of a frame against the query -> for each memory cell the best query cell near its own position."""
     best = []
     for m in range(height * width):
         y, x = divmod(m, width)
@@ -72,7 +72,7 @@ class CoarseMemory:
         normalising, and the centres `[t,m]`.
         """
         n = self.height * self.width
-        best = best_in_window(self._scores(key, query), self.height, self.width, self.window)
+        best = best_in_window(self._affinity(key, query), self.height, self.width, self.window)
         hops = []
         for _, _, centres in self.older:
             for m in range(n):
@@ -86,7 +86,7 @@ class CoarseMemory:
             self.older.append((key, value, list(best)))
         return result and (*result, centres)
 
-    def _scores(self, key, query):
+    def _affinity(self, key, query):
         return [query @ k / math.sqrt(len(k)) for k in key]
 
     def _read(self, frames, hops, query):
@@ -94,10 +94,10 @@ class CoarseMemory:
         log = np.zeros((n, count, n))
         y, x = np.divmod(np.arange(n), self.width)
         for t, (key, _, _) in enumerate(frames):
-            scores, age = self._scores(key, query), count - 1 - t
+            affinity, age = self._affinity(key, query), count - 1 - t
             sigma = self.sigma * (self.growth * age + 1)
             for m in range(n):
-                log[:, t, m] = scores[m]
+                log[:, t, m] = affinity[m]
                 if self.use_kernel:
                     cy, cx = divmod(hops[t][m], self.width)
                     log[:, t, m] -= ((y - cy) ** 2 + (x - cx) ** 2) / (2 * sigma**2)

@@ -128,8 +128,8 @@ def test_a_folder_of_images(world, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--data", "davis", "--checkpoint", "nothing"], "nothing: no such file or folder"),
         (["--data", "davis", "--checkpoint", "out", "--config.mem_evry=3"], "mem_evry"),
+        (["--data", "davis", "--checkpoint", "out", "--step", "best"], "out: a single checkpoint, without steps"),
         (["davis"], "unexpected argument 'davis'"),
     ],
 )

@@ -25,7 +25,7 @@ def base() -> ConfigDict:
     config.flip = False  # average with the mirrored frames, too
     config.objects_per_batch = 0  # 0: 1 on a CPU, else 4
     config.dtype = ""  # compute dtype; "": that of the checkpoint
-    config.save_scores = False  # also write scores/SEQUENCE/FRAME.npz: probs, float16 [K+1,H,W], and ids, [K+1]
+    config.save_probabilities = False  # also write probabilities/SEQUENCE/FRAME.npz: probs, float16 [K+1,H,W], and ids, [K+1]
     config.fps = 0.0  # of the movies; 0: that of the video, 10 for folders
     config.paper = ConfigDict()
     return config

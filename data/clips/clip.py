@@ -97,8 +97,8 @@ def sketch_clip(config: ConfigDict, fetcher: Fetcher, sample: tf.Tensor, draws: 
         maps, shrinks = tf.concat([maps, pasted], 1), tf.concat([shrinks, donor_shrink], 0)
         mask_maps = tf.concat([mask_maps, shifted(pasted * ratio[..., None], -boxes[:, :2])], 1)
 
-    def warp_masks(*inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        return warp.warp_masks(inputs[3:], *inputs[:3], config.size)
+    def warp_masks(ids: np.ndarray, slot: np.ndarray, maps: np.ndarray, *masks: np.ndarray) -> tuple[np.ndarray, ...]:
+        return warp.warp_masks(masks, ids, slot, maps, config.size)
 
     inputs = [ids, plan.slot, mask_maps, *masks]
     seen, pasted, areas = tf.numpy_function(warp_masks, inputs, (tf.uint8, tf.uint8, tf.int32), stateful=False)
@@ -120,9 +120,8 @@ def finish_clip(config: ConfigDict, sample: tf.Tensor, sketch: Sketch, draws: Dr
 
     labels, valid = _label(config, sketch.areas, draws)
 
-    def render(*inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        seen, labels, slot, maps, donors, *rest = inputs
-        frames = warp.render(rest[2:], slot, maps, donors, *rest[:2], config.fill)
+    def render(seen, labels, slot, maps, donors, colours, hidden, *images) -> tuple[np.ndarray, np.ndarray]:
+        frames = warp.render(images, slot, maps, donors, colours, hidden, config.fill)
         return frames, warp.relabel(seen, donors, labels)
 
     inputs = [sketch.seen, labels, plan.slot, maps, sketch.donors, colours, hidden_pixels(config, draws)]

@@ -43,9 +43,8 @@ def random_jitter(ranges: ConfigDict, uniform: tf.Tensor, mean: tf.Tensor) -> tu
     """Draws maps from numbers in [0, 1), [...,4]; `ranges` has the greatest change of each factor, and of hue in turns."""
     signed = uniform * 2 - 1
     names = ("brightness", "contrast", "saturation", "hue")
-    changes = {name: signed[..., place] * ranges[name] for place, name in enumerate(names)}
-    factors = {name: changes[name] + (name != "hue") for name in names}
-    return jitter(**factors, mean=mean)
+    brightness, contrast, saturation, hue = (signed[..., place] * ranges[name] for place, name in enumerate(names))
+    return jitter(1 + brightness, 1 + contrast, 1 + saturation, hue, mean)
 
 
 def after(second: tuple[tf.Tensor, tf.Tensor], first: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:

@@ -4,6 +4,8 @@ A clip has s sources: its three frames, then its donors; those of size 0 are abs
 in a source, as in `affine.py`. All functions are of NumPy arrays, and OpenCV leaves the interpreter free while it works.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -13,7 +15,7 @@ cv2.setNumThreads(0)  # clips are made side by side already
 
 
 def warp_masks(
-    masks: list[np.ndarray], ids: np.ndarray, slot: np.ndarray, maps: np.ndarray, size: tuple[int, int]
+    masks: Sequence[np.ndarray], ids: np.ndarray, slot: np.ndarray, maps: np.ndarray, size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Warps masks and lays donors over them, the last on top.
 
@@ -49,7 +51,7 @@ def relabel(seen: np.ndarray, donors: np.ndarray, labels: np.ndarray) -> np.ndar
 
 
 def render(
-    images: list[np.ndarray],
+    images: Sequence[np.ndarray],
     slot: np.ndarray,
     maps: np.ndarray,
     donors: np.ndarray,

@@ -8,18 +8,19 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import flax
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from hmmn_jax.checkpoints.steps import BEST, STEPS, VARIABLES, find_step
 from hmmn_jax.checkpoints.torch_file import read_with_metadata
 from hmmn_jax.checkpoints.torch_weights import check_shapes, from_torch
 from hmmn_jax.errors import CheckpointError
 from hmmn_jax.io.buckets import AnyPath, absolute
-from hmmn_jax.io.files import bucket_errors, is_link, lies_there, reason, require_space, user_path, write_file
+from hmmn_jax.io.files import bucket_errors, lies_there, reason, require_space, user_path, write_file
 from hmmn_jax.io.local_copy import local_copy
 from hmmn_jax.io.new_file import EXISTS, new_folder
 from hmmn_jax.io.notes import note
@@ -27,35 +28,42 @@ from hmmn_jax.model import HMMNConfig
 from hmmn_jax.model.hmmn import abstract_variables
 
 CONFIG_FILE = "config.json"
-VARIABLES = "variables"
-STEPS = "checkpoints"
-RECORDS = "record/checkpoints"  # of a training workdir: a record for each step that the run wrote
 METADATA_KEY = "hmmn_config"
 
 
-def load_checkpoint(path: str | os.PathLike) -> tuple[dict[str, Any], HMMNConfig]:
+def load_checkpoint(path: str | os.PathLike, step: int | Literal["best"] | None = None) -> tuple[dict[str, Any], HMMNConfig]:
     """Variables and config of a model.
 
     Args:
-      path: what `convert_weights.py` wrote; a training workdir, whose latest step is taken; or one file, `.safetensors` or
-        `.pth`, with official names (the released model, unless its metadata has a config). Local, or in a bucket (`gs://...`).
+      path: what `convert_weights.py` wrote; a training workdir; or one file, `.safetensors` or `.pth`, with official names (the
+        released model, unless its metadata has a config). Local, or in a bucket (`gs://...`).
+      step: of a training workdir. A number; "best": of the steps that the run kept, the one with the highest J&F in its
+        validation; None: the latest.
 
     Returns:
       NumPy arrays on the host (put them where you want them, once: `jax.device_put`), and the config.
 
     Raises:
-      CheckpointError: a path that is not there, or a file that is damaged or of another kind.
+      CheckpointError: a path that is not there, a file that is damaged or of another kind, or a step that is not there.
       MismatchError: tensors that are not those of the config; ten of them are listed.
       DataError: a URL that cannot be served.
+      ValueError: `step` is neither an integer nor "best".
     """
+    if not (step is None or step == BEST or isinstance(step, int | np.integer)):
+        raise ValueError(f"step is {step!r}, expected an integer, {BEST!r} or None")
     path = absolute(user_path(path, buckets=True))
-    if is_checkpoint_file(path):
+    is_file = is_checkpoint_file(path)
+    with _one_line_errors(path):
+        is_single = is_file or (path / VARIABLES).is_dir()
+    if step is not None and is_single:
+        raise CheckpointError(f"{path}: a single checkpoint, without steps; leave out the step, or give the workdir of a run")
+    if is_file:
         tensors, metadata = read_with_metadata(path)
         config = _parse_config(metadata[METADATA_KEY], path) if METADATA_KEY in metadata else HMMNConfig()
         return _finite(from_torch(tensors, config, str(path)), path), config
     config = load_config(path)
     with _one_line_errors(path):
-        folder = _variables_folder(path)
+        folder = path / VARIABLES if is_single else path / STEPS / str(find_step(path, step)) / VARIABLES
     return _finite(_restore(folder, config), folder), config
 
 
@@ -116,32 +124,6 @@ def _parse_config(text: str, source: AnyPath) -> HMMNConfig:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         found = f"{type(error).__name__}: {reason(error, line=0)}"
         raise CheckpointError(f"{source}: not the config of a model ({found})") from error
-
-
-def _variables_folder(path: AnyPath) -> AnyPath:
-    """Where the variables lie: in the folder itself, or in the latest step of a training workdir."""
-    if (path / VARIABLES).is_dir():
-        return path / VARIABLES
-    steps = [step for step in finished_steps(path) if (path / STEPS / str(step) / VARIABLES).is_dir()]
-    if not steps:
-        raise CheckpointError(f"{path}: no {VARIABLES} and no finished step in {STEPS}; was the writing cut off?")
-    return path / STEPS / str(steps[-1]) / VARIABLES
-
-
-def finished_steps(workdir: AnyPath) -> list[int]:
-    """The steps of which a training workdir has checkpoints, in order.
-
-    Only those that its run recorded: a user may have put others beside them. Runs of older versions have no record.
-    """
-    steps = step_folders(workdir)
-    recorded = workdir / RECORDS
-    return [step for step in steps if (recorded / f"{step}.json").is_file()] if recorded.is_dir() else steps
-
-
-def step_folders(workdir: AnyPath) -> list[int]:
-    """The folders in a workdir's checkpoints whose names are steps, in order, whoever made them."""
-    names = [path.name for path in (workdir / STEPS).glob("*") if path.is_dir() and not is_link(path)]
-    return sorted(int(name) for name in names if name.isascii() and name.isdigit() and str(int(name[:20])) == name)
 
 
 def _finite(variables: dict[str, Any], source: AnyPath) -> dict[str, Any]:

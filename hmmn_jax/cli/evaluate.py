@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 from jax.experimental import multihost_utils
@@ -26,7 +26,7 @@ from hmmn_jax.evaluation.score_files import PER_FRAME, PER_SEQUENCE, REPORT, SUM
 from hmmn_jax.evaluation.settings import check_settings
 from hmmn_jax.evaluation.submission import SUBMISSION, write_submission
 from hmmn_jax.inference import Segmenter
-from hmmn_jax.inference.augmentation import Views
+from hmmn_jax.inference.augmentation import Augmentation
 from hmmn_jax.io.buckets import AnyPath
 from hmmn_jax.io.files import local_path, same_name, shortlist
 from hmmn_jax.io.notes import Notes, note
@@ -48,6 +48,7 @@ class Request:
         frames: a folder of images or a video file; None with `data`.
         mask: with `frames`, the ids of the objects in the first frame.
         checkpoint: what `load_checkpoint` reads.
+        step: of a training workdir as the checkpoint, a number or "best"; None: the latest.
         score: instead of segmenting, a folder of masks SEQUENCE/FRAME.png to be scored.
         output: folder to write to; needed but for `score`.
         overlays: also write a picture of each frame.
@@ -60,6 +61,7 @@ class Request:
     frames: Path | None = None
     mask: Path | None = None
     checkpoint: AnyPath | None = None
+    step: int | Literal["best"] | None = None
     score: Path | None = None
     output: Path | None = None
     overlays: bool = False
@@ -78,11 +80,11 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
     check_request(request)
     config = request.config
     check_settings(config)
-    views = Views(config.size, tuple(config.scales), config.flip)
+    augmentation = Augmentation(config.size, tuple(config.scales), config.flip)
     outputs = None
     if request.output is not None:
         mask_files = registered()[config.protocol].mask_files
-        outputs = Outputs(request.output, request.overlays, request.movie, config.fps, config.save_scores, mask_files)
+        outputs = Outputs(request.output, request.overlays, request.movie, config.fps, config.save_probabilities, mask_files)
         outputs.run.require_usable()
 
     # --- What there is: videos, masks, and what of them can be scored. ---
@@ -130,7 +132,7 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
         outputs.run.digest = digest_of(made_with)
         segmenters = make(variables, model, config, len(clips))
         del variables  # each segmenter has its own copy, folded
-        cost, failed = predict(segmenters, clips, outputs, views)
+        cost, failed = predict(segmenters, clips, outputs, augmentation)
         print(cost)
         synchronize("all masks are written")
         failures |= failed
@@ -141,7 +143,7 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
             masks = outputs.folder / MASKS
             write_results(request, outputs, task, done, masks, scored, unscored | failures, cost)
             for kind, place in (outputs.places_of(done) | {"report": outputs.folder / REPORT}).items():
-                print(f"{kind + ':':<10}{place}")
+                print(f"{kind + ':':<9} {place}")
     return raise_failures(failures, len([clip for clip in done if clip.name not in failures]))
 
 
@@ -168,6 +170,8 @@ def check_request(request: Request) -> None:
         raise ConfigError("--output is missing: the folder to write to")
     if request.score is None and request.checkpoint is None:
         raise ConfigError("--checkpoint is missing: a folder that convert_weights.py or train.py wrote, or one file")
+    if request.step is not None and request.checkpoint is None:
+        raise ConfigError("--step goes with --checkpoint RUN, the workdir of a training run")
 
 
 def read_inputs(request: Request) -> Task:
@@ -194,7 +198,7 @@ def note_surplus(masks: Path, clips: Sequence[Clip], notes: Notes) -> None:
 
 def load_model(request: Request) -> tuple[dict[str, Any], dict[str, Any], HMMNConfig]:
     """All that masks depend on, as JSON has it; variables and config of the model."""
-    variables, model = load_checkpoint(request.checkpoint)
+    variables, model = load_checkpoint(request.checkpoint, request.step)
     if request.config.dtype:
         model = model.replace(dtype=request.config.dtype)
     paths = {name: getattr(request, name) for name in ("data", "frames", "mask")}

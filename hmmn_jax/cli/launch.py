@@ -8,29 +8,43 @@ from absl import flags
 from hmmn_jax.cli.program import INTERRUPTED, leave, tell
 from hmmn_jax.errors import ConfigError, HMMNError
 from hmmn_jax.io.buckets import absolute
-from hmmn_jax.io.files import shorten, user_path
+from hmmn_jax.io.files import local_path, shorten, user_path
+from hmmn_jax.io.notes import note
 
-DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Several hosts, which find each other.")
-COORDINATOR = flags.DEFINE_string("coordinator", None, "Several hosts: HOST:PORT of the first.")
-PROCESSES = flags.DEFINE_integer("processes", None, "With --coordinator: how many processes there are.")
-PROCESS = flags.DEFINE_integer("process", None, "With --coordinator: which of them this is, from 0.")
-CACHE = flags.DEFINE_string("compilation_cache", None, "Folder that keeps compiled programs for the next run.")
+CONFIG_FOLDERS = ("train", "evaluate")  # into which the files of `configs` were sorted
+
+
+def define_launch_flags() -> None:
+    """Defines the flags that `launch` reads, as flags of the calling script."""
+    flags.disclaim_key_flags()  # so that --help of the script lists them
+    flags.DEFINE_bool("distributed", False, "Several hosts, which find each other.")
+    flags.DEFINE_string("coordinator", None, "Several hosts: HOST:PORT of the first.")
+    flags.DEFINE_integer("processes", None, "With --coordinator: how many processes there are.")
+    flags.DEFINE_integer("process", None, "With --coordinator: which of them this is, from 0.")
+    flags.DEFINE_string("compilation_cache", None, "Folder that keeps compiled programs for the next run.")
 
 
 def launch() -> None:
-    """Does what these flags say; to be called before anything is computed. Raises ConfigError where hosts cannot meet."""
+    """Meets the other hosts and sets the compilation cache, as the flags of `define_launch_flags` say.
+
+    To be called before anything is computed.
+
+    Raises:
+        ConfigError: the hosts cannot meet.
+    """
     import jax  # takes a second, in which mistakes in flags have long been told
 
-    if DISTRIBUTED.value or COORDINATOR.value is not None:
+    given = flags.FLAGS
+    if given.distributed or given.coordinator is not None:
         try:
-            jax.distributed.initialize(COORDINATOR.value, PROCESSES.value, PROCESS.value)
+            jax.distributed.initialize(given.coordinator, given.processes, given.process)
         except (ValueError, RuntimeError) as error:
             raise ConfigError(
                 f"the hosts cannot meet ({shorten(error)}); outside of TPU pods and Slurm give each --coordinator HOST:PORT, "
                 "--processes and --process"
             ) from error
-    if CACHE.value is not None:
-        jax.config.update("jax_compilation_cache_dir", str(absolute(user_path(CACHE.value, buckets=True))))
+    if given.compilation_cache is not None:
+        jax.config.update("jax_compilation_cache_dir", str(absolute(user_path(given.compilation_cache, buckets=True))))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # keep what compiles fast, too
 
 
@@ -52,7 +66,7 @@ def flags_parser(
             given = {argument.lstrip("-").partition("=")[0] for argument in arguments[1:]}
             if default and config.name not in given:  # first: only then its fields are flags
                 arguments = [arguments[0], f"--{config.name}={default}", *arguments[1:]]
-            rest = flags.FLAGS(arguments)
+            rest = flags.FLAGS(_with_moved_config(arguments, config.name))
             if surplus := rest[1:]:
                 raise ConfigError(f"unexpected argument {surplus[0]!r}; flags begin with --")
             if config.value is not None and not hasattr(config.value, "lock"):  # which raises what went wrong in the file
@@ -70,3 +84,28 @@ def flags_parser(
         return rest
 
     return parse
+
+
+def _with_moved_config(arguments: list[str], flag: str) -> list[str]:
+    """The arguments, with the config file that they give where it is now; see `_moved`."""
+    arguments = list(arguments)
+    for i, argument in enumerate(arguments):
+        option, equals, value = argument.partition("=")
+        if option not in (f"-{flag}", f"--{flag}"):
+            continue
+        if equals:
+            arguments[i] = f"{option}={_moved(value)}"
+        elif i + 1 < len(arguments):
+            arguments[i + 1] = _moved(arguments[i + 1])
+    return arguments
+
+
+def _moved(config: str) -> str:
+    """`FILE` or `FILE:PARAMETER`; a file that is not there is looked for in `CONFIG_FOLDERS` beside it, and a note tells so."""
+    file, colon, parameter = config.partition(":")
+    path = local_path(file)
+    found = [place for folder in CONFIG_FOLDERS if (place := path.parent / folder / path.name).is_file()]
+    if path.exists() or len(found) != 1:  # of a file in both, nobody can say which one is meant
+        return config
+    note(f"{path}: no such file; taking {found[0]}")
+    return f"{found[0]}{colon}{parameter}"

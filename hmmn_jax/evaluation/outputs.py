@@ -1,5 +1,6 @@
 """What a run writes for each clip, which appears when the clip is done and not before."""
 
+import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from hmmn_jax.io.movies import MovieWriter
 from hmmn_jax.io.pictures import overlay, write_image
 from hmmn_jax.io.record import Record, require_free, sha256
 
-MASKS, OVERLAYS, MOVIES, SCORES = "masks", "overlays", "movies", "scores"
+MASKS, OVERLAYS, MOVIES, PROBABILITIES = "masks", "overlays", "movies", "probabilities"
 FOLDER_FPS = 10.0  # of movies of a folder of images, whose rate is unknown
 
 
@@ -28,16 +29,16 @@ class Outputs:
     """What to write into `folder`: masks always, the rest on request.
 
     `masks/CLIP/FRAME.png` are of the requested frames, `overlays/CLIP/FRAME.png` of all, `movies/CLIP.mp4` (or gif) has all at
-    `fps` frames a second, 0 being the video's own rate (10 for a folder). `scores/CLIP/FRAME.npz` are of the requested frames,
-    compressed: `probs`, float16 `[K+1,H,W]` at the size of the video, and `ids`, uint8 `[K+1]`, whose probabilities these are,
-    background (0) first.
+    `fps` frames a second, 0 being the video's own rate (10 for a folder). `probabilities/CLIP/FRAME.npz` are of the requested
+    frames, compressed: `probs`, float16 `[K+1,H,W]` at the size of the video, and `ids`, uint8 `[K+1]`, whose probabilities
+    these are, background (0) first.
     """
 
     folder: Path
     overlays: bool = False
     movie: str | None = None
     fps: float = 0.0
-    save_scores: bool = False
+    save_probabilities: bool = False
     mask_files: MaskFiles = OnePng()  # noqa: RUF009, without state
     run: RunFolder = field(init=False, compare=False)
 
@@ -53,12 +54,12 @@ class Outputs:
             files = self.mask_files.of_frame(clip.name, frames[t], clip.ids_at(t))
             names += [f"{MASKS}/{file.name}" for file in files]
         names += [f"{OVERLAYS}/{clip.name}/{name}.png" for name in frames if self.overlays]
-        names += [f"{SCORES}/{clip.name}/{name}.npz" for name in requested if self.save_scores]
+        names += [f"{PROBABILITIES}/{clip.name}/{name}.npz" for name in requested if self.save_probabilities]
         return names + ([f"{MOVIES}/{clip.name}.{self.movie}"] if self.movie else [])
 
     def places_of(self, clips: Sequence[Clip]) -> dict[str, Path]:
         """By kind where the results of several clips are: folders that have those of all; of a single clip its own."""
-        kinds = {OVERLAYS: self.overlays, SCORES: self.save_scores, MASKS: True}
+        kinds = {OVERLAYS: self.overlays, PROBABILITIES: self.save_probabilities, MASKS: True}
         folders = [self.folder / kind for kind, wanted in kinds.items() if wanted]
         places = {folder.name: folder / clips[0].name if len(clips) == 1 else folder for folder in folders}
         if self.movie:
@@ -71,7 +72,7 @@ class Outputs:
         digest = hashlib.sha256()
         for source in clip.sources:
             digest.update(f"{source.name}\0{sha256(source)}\0".encode(errors="surrogateescape"))
-        kinds = {MASKS: True, OVERLAYS: self.overlays, SCORES: self.save_scores}
+        kinds = {MASKS: True, OVERLAYS: self.overlays, PROBABILITIES: self.save_probabilities}
         movie = {f"{MOVIES}.{self.movie}": f"{self._fps(clip)} frames a second"} if self.movie else {}
         wanted = {kind: "" for kind, is_wanted in kinds.items() if is_wanted}
         return {"run": self.run.digest, "inputs": digest.hexdigest(), "kinds": wanted | movie}
@@ -99,31 +100,28 @@ class ClipWriter:
     def __enter__(self) -> "ClipWriter":
         outputs = self.outputs
         require_free(self._record, outputs.names(self.clip))
-        self._staging = outputs.run.staging()
-        self.staged = self._staging.__enter__()
-        try:
+        with contextlib.ExitStack() as stack:  # in the end the movie is finished, all is published, the rest is removed
+            self.staged = stack.enter_context(outputs.run.staging())
+            stack.push(self._publish_unless_failed)
             with writing_errors(self.staged):
                 (self.staged / MASKS / self.clip.name).mkdir(parents=True)  # nothing may be requested
             if outputs.movie is not None:
                 path = self.staged / MOVIES / f"{self.clip.name}.{outputs.movie}"
-                self.movie = MovieWriter(path, outputs._fps(self.clip)).__enter__()
-        except BaseException as error:
-            self._staging.__exit__(type(error), error, error.__traceback__)
-            raise
+                self.movie = stack.enter_context(MovieWriter(path, outputs._fps(self.clip)))
+            self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
-        try:
-            if self.movie is not None:
-                self.movie.__exit__(kind, *error)
-            if kind is None:
-                self.outputs.run.require_present()
-                record = self._record
-                kinds = _kinds(record)
-                keep = record.is_whole(self.made_from | {"kinds": kinds})  # what an earlier run made besides, from the same
-                record.publish(self.staged, self.made_from | {"kinds": (kinds if keep else {}) | self.made_from["kinds"]}, keep)
-        finally:
-            self._staging.__exit__(kind, *error)
+    def __exit__(self, *failure: Any) -> None:
+        self._stack.__exit__(*failure)
+
+    def _publish_unless_failed(self, kind: type[BaseException] | None, *_: Any) -> None:
+        if kind is not None:
+            return
+        self.outputs.run.require_present()
+        record = self._record
+        kinds = _kinds(record)
+        keep = record.is_whole(self.made_from | {"kinds": kinds})  # what an earlier run made besides, from the same
+        record.publish(self.staged, self.made_from | {"kinds": (kinds if keep else {}) | self.made_from["kinds"]}, keep)
 
     @property
     def _record(self) -> Record:
@@ -140,7 +138,7 @@ class ClipWriter:
 
     def later(self, index: int, frame: UInt8[np.ndarray, "h w 3"], found: Segmented) -> None:
         """Writes another frame, for which the results are fetched here."""
-        probs = found.probs if self.outputs.save_scores else None
+        probs = found.probs if self.outputs.save_probabilities else None
         self._write(index, frame, found.mask, found.ids, probs)
 
     def _write(self, index: int, frame: np.ndarray, mask: np.ndarray, ids: np.ndarray, probs: np.ndarray | None) -> None:
@@ -155,8 +153,8 @@ class ClipWriter:
         name = self.clip.frame_name(index)
         if self.clip.requested is None or name in self.clip.requested:
             self.outputs.mask_files.write(self.staged / MASKS, self.clip.name, name, mask, ids)
-            if self.outputs.save_scores:
-                with atomic_path(self.staged / SCORES / self.clip.name / f"{name}.npz") as temporary:
+            if self.outputs.save_probabilities:
+                with atomic_path(self.staged / PROBABILITIES / self.clip.name / f"{name}.npz") as temporary:
                     np.savez_compressed(temporary, probs=probs.astype(np.float16), ids=ids)
         if self.outputs.overlays or self.movie is not None:
             if mask.ndim == 3:

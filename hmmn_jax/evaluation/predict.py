@@ -23,7 +23,7 @@ from hmmn_jax.evaluation.clips import Clip
 from hmmn_jax.evaluation.outputs import ClipWriter, Outputs
 from hmmn_jax.evaluation.protocols import make_protocol
 from hmmn_jax.inference import Segmenter
-from hmmn_jax.inference.augmentation import Views, segment_views
+from hmmn_jax.inference.augmentation import Augmentation, segment_augmented
 from hmmn_jax.io.files import reason
 from hmmn_jax.model import HMMNConfig
 
@@ -71,7 +71,7 @@ def make_segmenters(variables: dict[str, Any], model_config: HMMNConfig, setting
 
 
 def predict(
-    segmenters: Sequence[Segmenter], clips: Sequence[Clip], outputs: Outputs, views: Views | None = None
+    segmenters: Sequence[Segmenter], clips: Sequence[Clip], outputs: Outputs, augmentation: Augmentation | None = None
 ) -> tuple[Cost, dict[str, str]]:
     """Segments clips and writes what `outputs` says; given masks as they are, with the caller's ids.
 
@@ -82,12 +82,12 @@ def predict(
       segmenters: as `make_segmenters` gives them, the i-th on the i-th device of this process.
       clips: whose names are told apart.
       outputs: what to write and where; its folder is claimed.
-      views: what the networks see; None: the frames as they are.
+      augmentation: what the networks see; None: the frames as they are.
 
     Returns:
       The cost in this process, and by name of the clips that failed what went wrong, in one line.
     """
-    views = views or Views()
+    augmentation = augmentation or Augmentation()
     own = clips[jax.process_index() :: jax.process_count()]
     waiting: collections.deque[tuple[Clip, dict]] = collections.deque()
     cost, failures, stop = Cost(), {}, threading.Event()
@@ -112,7 +112,7 @@ def predict(
                 bar.set_description(one_line(clip.name))
                 try:
                     write = ClipWriter(clip, outputs, made_from)
-                    frames.append(_predict_clip(segmenter, clip, views, write, writer, bar, stop))
+                    frames.append(_predict_clip(segmenter, clip, augmentation, write, writer, bar, stop))
                 except (HMMNError, OSError) as error:
                     failures[clip.name] = _one_line(clip, error)
                 except (MemoryError, jax.errors.JaxRuntimeError) as error:
@@ -151,7 +151,7 @@ def _run_each(work: Callable[..., None], arguments: list[tuple], stop: threading
 def _predict_clip(
     segmenter: Segmenter,
     clip: Clip,
-    views: Views,
+    augmentation: Augmentation,
     write: ClipWriter,
     writer: ThreadPoolExecutor,
     bar: tqdm,
@@ -174,7 +174,7 @@ def _predict_clip(
     pending: collections.deque[Future] = collections.deque()
     count = 0
     with write, _finishing(pending):
-        found = segment_views(segmenter, remembered(itertools.chain([first], frames)), given, views)
+        found = segment_augmented(segmenter, remembered(itertools.chain([first], frames)), given, augmentation)
         for count, segmented in enumerate(found, 1):
             if count == 1:
                 pending.append(writer.submit(write.first, seen.popleft(), given[0]))

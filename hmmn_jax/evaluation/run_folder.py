@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import flax
 import numpy as np
+from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from hmmn_jax.errors import ConfigError, DataError
@@ -24,12 +24,13 @@ from hmmn_jax.io.folder_lock import lock_folder
 from hmmn_jax.io.record import FORMAT, Record, remove_leftovers, staging_folder
 
 # What an evaluation writes; a folder that has any of it without a record is a user's, or an older version's.
-OUTPUTS = ("masks", "overlays", "movies", "scores", "summary.json", "per_sequence.csv", "per_frame.csv", "report.html")
-OUTPUTS += ("submission.zip", "run.json")
+OUTPUTS = ("masks", "overlays", "movies", "probabilities", "summary.json", "per_sequence.csv", "per_frame.csv")
+OUTPUTS += ("report.html", "submission.zip")
+OUTPUTS += ("run.json", "scores")  # of older versions
 RECORD = "record"
 _WAY_OUT = "give another --output, or move it away"
 # Settings of an evaluation that leave the masks of a sequence as they are.
-_FREE = frozenset(("sequences", "single_object", "submission", "objects_per_batch", "save_scores", "fps", "paper"))
+_FREE = frozenset(("sequences", "single_object", "submission", "objects_per_batch", "save_probabilities", "fps", "paper"))
 
 
 class RunFolder:
@@ -62,7 +63,7 @@ class RunFolder:
         """Raises ConfigError if the masks in the folder were made with anything else; `made_with` is JSON."""
         if not self._run.is_file() or (found := _read_run(self._run)) is None:
             return
-        before, now = _flatten(found), _flatten(json.loads(json.dumps(made_with)))
+        before, now = (flatten_dict(made, sep=".") for made in (found, json.loads(json.dumps(made_with))))
         if changed := [key for key in {**now, **before} if before.get(key) != now.get(key)]:
             key = changed[0]
             raise ConfigError(
@@ -152,7 +153,7 @@ def mask_settings(config: ConfigDict) -> dict[str, Any]:
 def weights_digest(variables: dict[str, Any]) -> str:
     """SHA-256 of names, types and values of all variables, wherever they were read from."""
     digest = hashlib.sha256()
-    for path, leaf in sorted(flax.traverse_util.flatten_dict(variables).items()):
+    for path, leaf in sorted(flatten_dict(variables).items()):
         array = np.ascontiguousarray(leaf)
         digest.update(f"{'/'.join(path)} {array.dtype} {array.shape}".encode())
         digest.update(array.tobytes())
@@ -169,9 +170,3 @@ def _read_run(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         found = f"{type(error).__name__}: {reason(error)}"
         raise ConfigError(f"{path}: not a record of an evaluation ({found}); {_WAY_OUT}") from error
-
-
-def _flatten(tree: Any, name: str = "") -> dict[str, Any]:
-    if not isinstance(tree, dict):
-        return {name: tree}
-    return {k: v for key, value in tree.items() for k, v in _flatten(value, f"{name}.{key}".lstrip(".")).items()}

@@ -18,7 +18,7 @@ LARGEST_SIDE = 16_384  # pixels of what the network sees
 _FIELDS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("protocol", "year", "split", "resolution", "annotations", "submission"), str),
     **dict.fromkeys(("order", "mask_values", "dtype"), str),
-    **dict.fromkeys(("late_objects", "single_object", "flip", "save_scores"), bool),
+    **dict.fromkeys(("late_objects", "single_object", "flip", "save_probabilities"), bool),
     **dict.fromkeys(("mem_every", "max_memory_frames", "objects_per_batch", "size"), int),
     **dict.fromkeys(("sequences", "scales"), (tuple, list)),
     "fps": (int, float),

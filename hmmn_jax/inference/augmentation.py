@@ -1,4 +1,4 @@
-"""What the network sees of a video, and how its answers come back: scaled, mirrored, averaged at the video's own size."""
+"""Test-time augmentation: the network sees views of a video, scaled and mirrored; results are averaged at the video's size."""
 
 import dataclasses
 import functools
@@ -17,8 +17,8 @@ Given = Integer[np.ndarray, "H W"] | Mapping[int, Bool[np.ndarray, "H W"]]  # id
 
 
 @dataclasses.dataclass(frozen=True)
-class Views:
-    """The views of a video that are segmented, each by a run of its own; of several, probabilities are averaged.
+class Augmentation:
+    """Which views of a video are segmented, each by a run of its own; of several, probabilities are averaged.
 
     size: shorter side of the frames as the network sees them, in pixels; 0: that of the video.
     scales: factors on that, one view each.
@@ -33,7 +33,7 @@ class Views:
         if self.size < 0 or not self.scales or min(self.scales) <= 0:
             raise ConfigError(f"size is {self.size}, scales are {self.scales}; expected 0 or more, and factors above 0")
 
-    def of(self, height: int, width: int) -> list["View"]:
+    def views(self, height: int, width: int) -> list["View"]:
         """The views of frames of that size."""
         shorter = min(height, width)
         sides = [(self.size or shorter) * scale / shorter for scale in self.scales]
@@ -115,11 +115,11 @@ class Segmented:
         return self.ids[np.argmax(self.probs, axis=0)]
 
 
-def segment_views(
+def segment_augmented(
     segmenter: Segmenter,
     frames: Iterable[UInt8[np.ndarray, "H W 3"]],
     given: Mapping[int, Given],
-    views: Views,
+    augmentation: Augmentation,
 ) -> Iterator[Segmented]:
     """Segments a video in all its views at once, frame by frame: yields what is found of each frame after the first.
 
@@ -130,20 +130,20 @@ def segment_views(
         return
     frames = itertools.chain([first], frames)
     height, width = first.shape[:2]
-    chosen = views.of(height, width)
+    views = augmentation.views(height, width)
 
     def run(view: View, frames: Iterator[np.ndarray]) -> Iterator[Result]:
         masks = {t: view.show_mask(mask) for t, mask in given.items()}
         return segmenter.run(map(view.show_frame, frames), masks.pop(0), masks)
 
     # In step, so that no frame waits for long and none is read twice.
-    runs = [run(view, copy) for view, copy in zip(chosen, itertools.tee(frames, len(chosen)), strict=True)]
+    runs = [run(view, copy) for view, copy in zip(views, itertools.tee(frames, len(views)), strict=True)]
     ids = join_ids(np.zeros(1, np.uint8), _ids_of(given[0]))
     for t, results in enumerate(zip(*runs, strict=True), 1):
         if t in given:
             ids = join_ids(ids, _ids_of(given[t]))
         results = tuple(result._replace(logits=None) for result in results)  # of which nobody here has need
-        yield Segmented(results, chosen, ids, given.get(t), height, width)
+        yield Segmented(results, views, ids, given.get(t), height, width)
 
 
 def _ids_of(given: Given) -> Integer[np.ndarray, " k"]:

@@ -26,7 +26,7 @@ FIRST_CAPACITY = 8  # slots of a new bank; it doubles when they are full
 
 
 @struct.dataclass
-class Track:
+class ObjectGroup:
     """Some objects that started on the same frame: neighbours in the channels, one memory, one clock."""
 
     start: int  # frame on which their masks were given
@@ -47,7 +47,7 @@ class State:
     frame: Num[Array | np.ndarray, "1 H W 3"]  # that frame
     probs: Float[Array | np.ndarray, "1 o1 H W"]  # its probabilities, background first, never arg-maxed
     ids: Integer[np.ndarray, " o1"]  # the caller's id of each channel, 0 for the background
-    tracks: tuple[Track, ...]
+    groups: tuple[ObjectGroup, ...]
 
 
 class Result(NamedTuple):
@@ -162,12 +162,12 @@ class Segmenter:
         if frame.shape != state.frame.shape:
             shapes = [list(shape[1:]) for shape in (frame.shape, state.frame.shape)]
             raise ValueError(f"the frame is {shapes[0]}, expected {shapes[1]}, as the frames before")
-        if state.tracks:
-            tracks, logits = self._segment(state, frame, donate)
+        if state.groups:
+            groups, logits = self._segment(state, frame, donate)
         else:
-            tracks, logits = (), self._aggregate([jnp.zeros((1, 0, *frame.shape[1:3]), self.dtype)])
+            groups, logits = (), self._aggregate([jnp.zeros((1, 0, *frame.shape[1:3]), self.dtype)])
         probs, labels = decide(logits, state.ids, self.independent)
-        state = State(int(state.index) + 1, frame, probs, state.ids, tracks)
+        state = State(int(state.index) + 1, frame, probs, state.ids, groups)
         if mask is not None:
             known = len(state.ids)
             state = self._give(state, mask)
@@ -210,7 +210,7 @@ class Segmenter:
             raise ValueError(f"later has masks of frames {sorted(beyond)}, but the last frame is {int(state.index)}")
 
     def _give(self, state: State, mask: Mask) -> State:
-        """The state with the given ids: their pixels are certain, and those not seen before become tracks."""
+        """The state with the given ids: their pixels are certain, and those not seen before become groups of objects."""
         if self.independent:
             masks = _as_masks(mask, state.frame.shape[1:3])
             ids = join_ids(state.ids, np.array(sorted(masks), np.uint16))
@@ -222,47 +222,47 @@ class Segmenter:
             mask = _as_mask(mask, state.frame.shape[1:3])
             ids = join_ids(state.ids, np.unique(mask))
             probs = _impose(state.probs, mask, ids)
-        tracks, first = list(state.tracks), len(state.ids)
+        groups, first = list(state.groups), len(state.ids)
         while first < len(ids):
             size = 1 << (min(len(ids) - first, self.objects_per_batch).bit_length() - 1)
-            tracks.append(Track(int(state.index), first, size, 0, None))
+            groups.append(ObjectGroup(int(state.index), first, size, 0, None))
             first += size
-        return state.replace(probs=probs, ids=ids, tracks=tuple(tracks))
+        return state.replace(probs=probs, ids=ids, groups=tuple(groups))
 
-    def _segment(self, state: State, frame: jax.Array, donate: bool) -> tuple[tuple[Track, ...], jax.Array]:
-        """Memorises the last frame, reads for this one: the tracks after it, and the logits `[1,o+1,H,W]`."""
+    def _segment(self, state: State, frame: jax.Array, donate: bool) -> tuple[tuple[ObjectGroup, ...], jax.Array]:
+        """Memorises the last frame, reads for this one: the groups after it, and the logits `[1,o+1,H,W]`."""
         remembered = self._memorize(state, donate)
         query = _encode_query(self.config, self.variables, frame)
-        tracks, p = [], []
-        for track, count in remembered:
-            bank = track.bank
+        groups, p = [], []
+        for group, count in remembered:
+            bank = group.bank
             found, centres = _match(self.config, bank, query, count)
             p.append(_decode(self.config, self.variables, query, found, bank.fine, frame.shape[1:3]))
-            keep = (int(state.index) - int(track.start)) % self.mem_every == 0
-            tracks.append(track.replace(bank=bank.replace(centres=centres), kept=track.kept + keep))
-        return tuple(tracks), self._aggregate(p)
+            keep = (int(state.index) - int(group.start)) % self.mem_every == 0
+            groups.append(group.replace(bank=bank.replace(centres=centres), kept=group.kept + keep))
+        return tuple(groups), self._aggregate(p)
 
-    def _memorize(self, state: State, donate: bool) -> list[tuple[Track, int]]:
-        """Each track with the last frame in its bank, and how many slots are then filled."""
+    def _memorize(self, state: State, donate: bool) -> list[tuple[ObjectGroup, int]]:
+        """Each group with the last frame in its bank, and how many slots are then filled."""
         stem = _memory_stem(self.config, self.variables, state.frame)
         mask, others = _split_objects(state.probs)
         if self.independent:
             others = jnp.zeros_like(others)
         remembered = []
-        for track in state.tracks:
-            objects = slice(int(track.first) - 1, int(track.first) - 1 + int(track.size))
+        for group in state.groups:
+            objects = slice(int(group.first) - 1, int(group.first) - 1 + int(group.size))
             memory = _memorize(self.config, self.variables, stem, mask[:, objects], others[:, objects])
-            remembered.append(self._remember(track, memory, donate))
+            remembered.append(self._remember(group, memory, donate))
         return remembered
 
     def _aggregate(self, p: list[jax.Array]) -> jax.Array:
         return (_aggregate_each if self.independent else _aggregate)(p)
 
-    def _remember(self, track: Track, memory: Memory, donate: bool) -> tuple[Track, int]:
-        """The track with `memory` as its previous frame, and how many slots are then filled; makes room first."""
-        if track.bank is None:
-            return track.replace(bank=_open_bank(memory, FIRST_CAPACITY)), 1
-        bank, kept = track.bank, int(track.kept)
+    def _remember(self, group: ObjectGroup, memory: Memory, donate: bool) -> tuple[ObjectGroup, int]:
+        """The group with `memory` as its previous frame, and how many slots are then filled; makes room first."""
+        if group.bank is None:
+            return group.replace(bank=_open_bank(memory, FIRST_CAPACITY)), 1
+        bank, kept = group.bank, int(group.kept)
         write, drop = (_write_donating, _drop_donating) if donate else (_write, _drop)
         if self.max_memory_frames is not None and kept > self.max_memory_frames:
             if kept > 2:  # slots 0, 1, 2, ... are kept: slot 1 goes. Of two, the previous frame overwrites it by itself
@@ -274,7 +274,7 @@ class Segmenter:
                 for buffer in (full.key_s16, full.value_s16, full.centres):
                     if isinstance(buffer, jax.Array):  # those of a state that was saved may be NumPy's
                         buffer.delete()
-        return track.replace(bank=write(bank, memory, kept), kept=kept), kept + 1
+        return group.replace(bank=write(bank, memory, kept), kept=kept), kept + 1
 
 
 def _as_frame(frame: Num[Array | np.ndarray, "H W 3"]) -> Num[Array, "1 H W 3"]:

@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hmmn_jax.errors import DataError
+from hmmn_jax.io.buckets import AnyPath
 from hmmn_jax.io.files import discard, discard_empty, part_path, reason, write_file, writing_errors
 
 FORMAT = 1
@@ -27,7 +28,7 @@ _CHUNK = 1 << 20  # bytes
 
 @dataclass
 class Record:
-    """The files of one result under `root`.
+    """The files of one result under `root`. Its record can be read from a bucket; files are looked at and written locally.
 
     Attributes:
         root: the folder that holds the files.
@@ -37,18 +38,18 @@ class Record:
         about: what the files were made from; the record is whole only with it.
     """
 
-    root: Path
-    path: Path
+    root: AnyPath
+    path: AnyPath
     files: dict[str, list[str]] = field(default_factory=dict)
     about: dict[str, Any] | None = None
 
     @classmethod
-    def load(cls, root: Path, path: Path) -> "Record":
+    def load(cls, root: AnyPath, path: AnyPath) -> "Record":
         """Reads a record; an empty one if there is none. Raises DataError for a file that is not a record."""
         if not path.is_file():
             return cls(root, path)
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = json.loads(path.read_bytes().decode())
             if found["format"] != FORMAT:
                 raise ValueError(f"format {found['format']}, expected {FORMAT}")
             files = {_inside(name): [str(digest) for digest in digests] for name, digests in found["files"].items()}

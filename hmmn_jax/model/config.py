@@ -23,7 +23,7 @@ class HMMNConfig:
     # What gives features at strides 4, 8 and 16, with its sizes; one network for the memory and one for the query.
     backbone: Backbone = ResNet()  # noqa: RUF009, frozen
     # Keys lose their mean over the frame and get a learned length, so that from the start a cell matches its like and few
-    # others, and scores stay within reach of a softmax: for training from scratch, which is not in the paper.
+    # others, and affinities stay within reach of a softmax: for training from scratch, which is not in the paper.
     normalise_keys: bool = False
 
     # Keys and values, memory and query alike.

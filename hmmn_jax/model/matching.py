@@ -22,14 +22,14 @@ class KernelRead(NamedTuple):
     """What `kernel_guided_read` returns.
 
     readout: values read, `[b,o,h,w,v]`.
-    scores: log-affinity with the kernel, no normaliser, of the first and the previous frame: `[b,o,q,2*n]` (`[b,o,q,n]`
-      where there is one slot only); -inf where there is no such frame. What the top-k read ranks by.
+    log_affinity: logarithm of the affinity, kernel included, not normalised, to the first and the previous frame: `[b,o,q,2*n]`
+      (`[b,o,q,n]` where there is one slot only); -inf where there is no such frame. The top-k read ranks by it.
     centres: where each memory cell was last seen, a flat query cell, int32 `[b,o,t,n]`; undefined in slots that are not filled.
     affinity: normalised affinity to each memory cell, `[b,o,q,t,n]`, 0 in slots that are not filled; None unless asked for.
     """
 
     readout: jax.Array
-    scores: jax.Array
+    log_affinity: jax.Array
     centres: jax.Array
     affinity: jax.Array | None
 
@@ -97,62 +97,61 @@ def kernel_guided_read(
     def at(bank, slot):  # [b,o,t,...] -> [b,o,...]
         return jax.lax.dynamic_index_in_dim(bank, slot, 2, keepdims=False)
 
-    scores_previous = scaled_affinity(at(keys, previous), query)
-    best = (
-        windowed_argmax(jax.lax.stop_gradient(scores_previous), height, width, window) if use_kernel else at(centres, previous)
-    )
+    # Log-affinities of the query, `[b,o,q,n]`: to the previous frame here, to the first and to older ones below.
+    to_previous = scaled_affinity(at(keys, previous), query)
+    best = windowed_argmax(jax.lax.stop_gradient(to_previous), height, width, window) if use_kernel else at(centres, previous)
     centres = jax.lax.dynamic_update_index_in_dim(centres, best, previous, 2)
     if use_kernel:
-        scores_previous += log_kernel(best, sigma, height, width, dtype)
+        to_previous += log_kernel(best, sigma, height, width, dtype)
 
     def follow(cells):  # where the cells of the previous frame's grid are believed to be now
         return jnp.take_along_axis(best, cells, axis=2, mode="clip")
 
-    def older_scores(slot, centres):
-        """Scores of a slot before the previous one; its centres, moved on by one frame."""
-        scores = scaled_affinity(at(keys, slot), query)
+    def to_older(slot, centres):
+        """Log-affinity to a slot before the previous one; all centres, its own moved on by one frame."""
+        log_affinity = scaled_affinity(at(keys, slot), query)
         if use_kernel:
             moved = follow(at(centres, slot))
             centres = jax.lax.dynamic_update_index_in_dim(centres, moved, slot, 2)
             deviation = sigma * (sigma_growth * (previous - slot) + 1)
             # The published code looks the kernel up once more at the cell already moved to: one hop further than tracking.
-            scores += log_kernel(follow(moved), deviation, height, width, dtype)
-        return scores, centres
+            log_affinity += log_kernel(follow(moved), deviation, height, width, dtype)
+        return log_affinity, centres
 
     if slots == 1:
-        scores = scores_previous
+        log_affinity = to_previous
         values_ends = at(values, previous)
     else:
-        scores_first, moved = older_scores(0, centres)
-        scores_first = jnp.where(previous > 0, scores_first, -jnp.inf)
+        to_first, moved = to_older(0, centres)
+        to_first = jnp.where(previous > 0, to_first, -jnp.inf)
         centres = jnp.where(previous > 0, moved, centres)
-        scores = jnp.concatenate([scores_first, scores_previous], axis=3)
+        log_affinity = jnp.concatenate([to_first, to_previous], axis=3)
         values_ends = jnp.concatenate([at(values, 0), at(values, previous)], axis=2)
 
-    def accumulate(carry, scores, values):
+    def accumulate(carry, log_affinity, values):
         highest, total, readout = carry
-        new_highest = jnp.maximum(highest, scores.max(3))
-        weights = jnp.exp(scores - new_highest[..., None])
+        new_highest = jnp.maximum(highest, log_affinity.max(3))
+        weights = jnp.exp(log_affinity - new_highest[..., None])
         shrink = jnp.exp(highest - new_highest)
         readout = readout * shrink[..., None] + exact_einsum("boqm,bomv->boqv", weights, values)
         return new_highest, total * shrink + weights.sum(3), readout
 
-    highest = jax.lax.stop_gradient(scores.max(3))
-    weights = jnp.exp(scores - highest[..., None])
+    highest = jax.lax.stop_gradient(log_affinity.max(3))
+    weights = jnp.exp(log_affinity - highest[..., None])
     carry = highest, weights.sum(3), exact_einsum("boqm,bomv->boqv", weights, values_ends)
     kept = None
     if return_affinity:
         kept = jnp.full((b, o, slots, n, n), -jnp.inf, dtype)
-        kept = kept.at[:, :, 0].set(scores[..., :n]).at[:, :, previous].set(scores[..., -n:])
+        kept = kept.at[:, :, 0].set(log_affinity[..., :n]).at[:, :, previous].set(log_affinity[..., -n:])
 
     if slots > 2:
 
         def middle(slot, state):
             carry, centres, kept = state
-            scores, centres = older_scores(slot, centres)
+            log_affinity, centres = to_older(slot, centres)
             if kept is not None:
-                kept = kept.at[:, :, slot].set(scores)
-            return accumulate(carry, scores, at(values, slot)), centres, kept
+                kept = kept.at[:, :, slot].set(log_affinity)
+            return accumulate(carry, log_affinity, at(values, slot)), centres, kept
 
         carry, centres, kept = jax.lax.fori_loop(1, previous, middle, (carry, centres, kept))
 
@@ -161,15 +160,15 @@ def kernel_guided_read(
         kept = jnp.exp(kept - highest[:, :, None, :, None]) / total[:, :, None, :, None]
         kept = kept.transpose(0, 1, 3, 2, 4)
     readout = (readout / total[..., None]).reshape(b, o, height, width, -1)
-    return KernelRead(readout, scores, centres, kept)
+    return KernelRead(readout, log_affinity, centres, kept)
 
 
-def select_topk(scores: Float[Array, "b o q m"], k: int) -> tuple[Int[Array, "b o q k"], Bool[Array, "b o q k"]]:
+def select_topk(log_affinity: Float[Array, "b o q m"], k: int) -> tuple[Int[Array, "b o q k"], Bool[Array, "b o q k"]]:
     """The `k` best memory cells of each query cell, best first, and which of them are there at all.
 
-    `k` is capped by the number of cells; cells of slots that are not filled score -inf and are marked as absent.
+    `k` is capped by the number of cells; cells of slots that are not filled have -inf and are marked as absent.
     """
-    best, indices = jax.lax.top_k(jax.lax.stop_gradient(scores), min(k, scores.shape[-1]))
+    best, indices = jax.lax.top_k(jax.lax.stop_gradient(log_affinity), min(k, log_affinity.shape[-1]))
     return indices, best > -jnp.inf
 
 
@@ -216,9 +215,9 @@ def topk_guided_read(
     @jax.checkpoint
     def read(chunk):
         query, cells, present = chunk
-        scores = exact_einsum("borjc,brpc->borpj", gather(keys, cells), query) / math.sqrt(c)
-        scores = jnp.where(jnp.repeat(present, p, axis=3)[:, :, :, None], scores, -jnp.inf)
-        weights = jax.nn.softmax(scores.astype(dtype), axis=-1)
+        affinity = exact_einsum("borjc,brpc->borpj", gather(keys, cells), query) / math.sqrt(c)
+        affinity = jnp.where(jnp.repeat(present, p, axis=3)[:, :, :, None], affinity, -jnp.inf)
+        weights = jax.nn.softmax(affinity.astype(dtype), axis=-1)
         return exact_einsum("borpj,borjv->borpv", weights, gather(values, cells))
 
     def split(x, axis):  # the query axis, cut into chunks that lead

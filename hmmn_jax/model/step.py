@@ -58,7 +58,7 @@ def match(
         sigma_growth=config.sigma_growth,
         return_affinity=return_affinity,
     )
-    indices, present = select_topk(read.scores, config.k_s8) if config.use_topk_read else (None, None)
+    indices, present = select_topk(read.log_affinity, config.k_s8) if config.use_topk_read else (None, None)
     return Match(read.readout, indices, present, read.affinity), read.centres
 
 

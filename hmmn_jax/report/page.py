@@ -26,7 +26,7 @@ from hmmn_jax.evaluation.score_files import REPORT
 from hmmn_jax.io.files import write_file
 from hmmn_jax.metrics.davis import SequenceScores, Statistics, summarize
 from hmmn_jax.report.charts import gauge, sequence_bars, time_chart
-from hmmn_jax.report.stills import Still, film_strip, frame_quality, spread_frames, telling_frames
+from hmmn_jax.report.thumbnails import Thumbnail, frame_quality, make_thumbnails, spread_frames, telling_frames
 from hmmn_jax.version import __version__
 
 WORST, BEST = 20, 3  # sequences with pictures
@@ -164,8 +164,8 @@ def _details(scores: Sequence[SequenceScores], clips: Mapping[str, Clip], masks:
     for i, s in enumerate(tqdm(scores, unit="sequence", desc="report")):
         row = summarize([s])
         chosen = telling_frames(s) if i in pictured else {}
-        stills, unreadable = _stills(clips[s.name], masks, chosen, protocol)
-        pins = {still.index: number for number, still in enumerate(stills, 1) if still.index > 0}
+        thumbnails, unreadable = _thumbnails(clips[s.name], masks, chosen, protocol)
+        pins = {thumbnail.index: number for number, thumbnail in enumerate(thumbnails, 1) if thumbnail.index > 0}
         worst = sorted(s.ids, key=lambda k: summarize([s.of_object(k)]).jf_mean)[: min(MAX_CHARTS, room)]
         room -= len(worst)
         charts = "".join(time_chart(s, k, pins) for k in sorted(worst))
@@ -177,7 +177,7 @@ def _details(scores: Sequence[SequenceScores], clips: Mapping[str, Clip], masks:
             f'</span> <span class="tf">F {row.f.mean:.3f}</span> <span class="muted">{_count(row.objects, "object")}, '
             f"{_count(len(s.frame_names), 'frame')}</span></p>"
         )
-        strip = _strip(s.name, stills, s)
+        strip = _strip(s.name, thumbnails, s)
         cards.append(
             f'<article class="sequence" id="{_anchor(i)}"><header>{heading}</header>{strip}'
             f'<div class="charts{" one" if row.objects == 1 else ""}">{charts}</div>{note}</article>'
@@ -192,8 +192,8 @@ def _pictures(clips: Sequence[Clip], masks: Path, protocol: Protocol) -> str:
     cards = []
     shown = clips[: WORST + BEST]
     for clip in tqdm(shown, unit="sequence", desc="report"):
-        stills, unreadable = _stills(clip, masks, spread_frames(clip, masks, protocol.mask_files), protocol)
-        body = _strip(clip.name, stills) or _note(unreadable or "no masks were written")
+        thumbnails, unreadable = _thumbnails(clip, masks, spread_frames(clip, masks, protocol.mask_files), protocol)
+        body = _strip(clip.name, thumbnails) or _note(unreadable or "no masks were written")
         cards.append(f'<article class="sequence"><header><h3>{escape(clip.name)}</h3></header>{body}</article>')
     outlines = "White outline: an annotation."
     few = f" The first {len(shown)} of {len(clips)} sequences." if len(shown) < len(clips) else ""
@@ -202,26 +202,26 @@ def _pictures(clips: Sequence[Clip], masks: Path, protocol: Protocol) -> str:
     )
 
 
-def _stills(clip: Clip, masks: Path, chosen: dict[int, str], protocol: Protocol) -> tuple[list[Still], str]:
+def _thumbnails(clip: Clip, masks: Path, chosen: dict[int, str], protocol: Protocol) -> tuple[list[Thumbnail], str]:
     """The pictures of a video, or why there are none."""
     try:
-        return film_strip(clip, masks, chosen, protocol), ""
+        return make_thumbnails(clip, masks, chosen, protocol), ""
     except DataError as error:
         return [], f"no pictures: {error}"
 
 
-def _strip(name: str, stills: list[Still], scores: SequenceScores | None = None) -> str:
+def _strip(name: str, thumbnails: list[Thumbnail], scores: SequenceScores | None = None) -> str:
     figures = []
-    for number, still in enumerate(stills, 1):
-        caption = f"<span><b>{number}</b> {escape(still.label)}</span>" if scores is not None else ""
+    for number, thumbnail in enumerate(thumbnails, 1):
+        caption = f"<span><b>{number}</b> {escape(thumbnail.label)}</span>" if scores is not None else ""
         jf = ""
-        if scores is not None and still.index > 0:
-            jf = f"J&F {frame_quality(scores)[scores.indices.index(still.index)]:.3f}"
-        text = escape(f"{name}, frame {still.frame_name} {still.label} {jf}".strip())
+        if scores is not None and thumbnail.index > 0:
+            jf = f"J&F {frame_quality(scores)[scores.indices.index(thumbnail.index)]:.3f}"
+        text = escape(f"{name}, frame {thumbnail.frame_name} {thumbnail.label} {jf}".strip())
         figures.append(
-            f'<figure><img src="{still.uri}" width="{still.width}" height="{still.height}" alt="{text}">'
+            f'<figure><img src="{thumbnail.uri}" width="{thumbnail.width}" height="{thumbnail.height}" alt="{text}">'
             f"<figcaption>{caption}{f'<span>{escape(jf)}</span>' if jf else ''}"
-            f'<span class="muted">frame {escape(still.frame_name)}</span></figcaption></figure>'
+            f'<span class="muted">frame {escape(thumbnail.frame_name)}</span></figcaption></figure>'
         )
     if not figures:
         return ""

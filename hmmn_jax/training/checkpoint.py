@@ -17,14 +17,14 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
 
-from hmmn_jax.checkpoints.store import RECORDS, STEPS, VARIABLES, finished_steps, quiet_orbax
-from hmmn_jax.errors import CheckpointError, DataError
+from hmmn_jax.checkpoints.steps import RECORDS, STEPS, VARIABLES, finished_steps, ranked_steps, step_record
+from hmmn_jax.checkpoints.store import quiet_orbax
+from hmmn_jax.errors import CheckpointError
 from hmmn_jax.io.buckets import AnyPath
 from hmmn_jax.io.files import discard, discard_empty, reason, require_space, shortlist, writing_errors
 from hmmn_jax.io.local_copy import local_copy
 from hmmn_jax.io.new_file import move_into
 from hmmn_jax.io.notes import note
-from hmmn_jax.io.record import Record
 from hmmn_jax.training.train_state import TrainState
 
 TRAINING = "training"
@@ -90,7 +90,7 @@ class Checkpoints:
                 note(f"step {step} is not saved: {self.folder / str(step)} was not written by this run")
             return False
         state = jax.tree.map(lambda x: np.array(x), state)  # a copy: on a CPU a view would be of a buffer to be donated
-        trees = {VARIABLES: state.best_variables, TRAINING: _rest(state)}
+        trees = {VARIABLES: state.ema_variables, TRAINING: _rest(state)}
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(trees))
         args = ocp.args.Composite(**{name: ocp.args.StandardSave(tree) for name, tree in trees.items()})
         with self._told_in_one_line(step):
@@ -114,8 +114,7 @@ class Checkpoints:
 
     def _delete_old(self) -> None:
         steps = finished_steps(self.workdir)
-        scores = {step: (step_record(self.workdir, step).about or {}).get("scores") for step in steps}
-        best = sorted((step for step in steps if scores[step]), key=lambda step: (scores[step]["jf"], step))
+        best = ranked_steps(self.workdir, steps)
         for step in set(steps) - set(steps[-self.keep :]) - set(best[len(best) - self.keep_best :] if self.keep_best else ()):
             folder = self.folder / str(step)
             step_record(self.workdir, step).discard()
@@ -170,38 +169,6 @@ def require_free_step(workdir: Path, step: int) -> None:
         raise CheckpointError(
             f"{workdir / STEPS / str(step)}: not written by this run, and in the way of its last checkpoint; move it away"
         )
-
-
-def step_record(workdir: Path, step: int) -> Record:
-    """The record of one checkpoint's files; `about` has its scores once it is whole.
-
-    Raises:
-      CheckpointError: the file is not a record of a checkpoint.
-    """
-    path = _record_path(workdir, step)
-    try:
-        record = Record.load(workdir / STEPS / str(step), path)
-        if not _is_of_a_checkpoint(record.about):
-            raise DataError(f"{path}: a record of something else")
-    except DataError as error:
-        raise CheckpointError(
-            f"{path}: not a record of this program; move it away: its checkpoint is then left alone"
-        ) from error
-    return record
-
-
-def _record_path(workdir: Path, step: int) -> Path:
-    return workdir / RECORDS / f"{step}.json"
-
-
-def _is_of_a_checkpoint(about: Any) -> bool:
-    """Whether it is None, {"scores": None} or {"scores": {"jf": number, ...}}."""
-    if about is None:
-        return True
-    if not isinstance(about, dict) or "scores" not in about:
-        return False
-    scores = about["scores"]
-    return scores is None or (isinstance(scores, dict) and type(scores.get("jf")) in (int, float))
 
 
 def record_step(workdir: Path, step: int, scores: dict[str, float] | None) -> None:
@@ -259,7 +226,7 @@ def read_step(workdir: AnyPath, step: int, like: TrainState) -> TrainState:
     folder = workdir / STEPS / str(step)
     try:
         with quiet_orbax(), local_copy(folder) as local:
-            variables = _read_tree(local / VARIABLES, like.best_variables)
+            variables = _read_tree(local / VARIABLES, like.ema_variables)
             rest = _read_tree(local / TRAINING, _rest(like))
     except Exception as error:  # Orbax and TensorStore raise many types for a damaged folder
         raise CheckpointError(f"{folder}: not readable as a checkpoint ({reason(error)})") from error
@@ -269,7 +236,7 @@ def read_step(workdir: AnyPath, step: int, like: TrainState) -> TrainState:
 
 
 def _rest(state: TrainState) -> dict[str, Any]:
-    """What a state has beyond its `best_variables`."""
+    """What a state has beyond its `ema_variables`."""
     rest = {"step": state.step, "opt_state": state.opt_state}
     return rest if state.ema is None else rest | {"params": state.params}
 
@@ -291,6 +258,6 @@ def _move_away(workdir: Path, step: int) -> None:
     if jax.process_index() == 0:
         with writing_errors(workdir / DAMAGED):
             move_into(workdir / STEPS / str(step), workdir / DAMAGED)
-            _record_path(workdir, step).unlink(missing_ok=True)
+            (workdir / RECORDS / f"{step}.json").unlink(missing_ok=True)
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(f"moved step {step} away")

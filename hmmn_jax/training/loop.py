@@ -2,8 +2,9 @@
 
 import contextlib
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -12,18 +13,19 @@ import optax
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
+from hmmn_jax.checkpoints.steps import finished_steps
 from hmmn_jax.errors import ConfigError
 from hmmn_jax.evaluation.plans import Plan
 from hmmn_jax.inference import Segmenter
 from hmmn_jax.io.files import user_path
 from hmmn_jax.model import HMMNConfig
 from hmmn_jax.ops.canary import warn_if_cpu_is_unsound
-from hmmn_jax.training.checkpoint import Checkpoints, finished_steps, require_free_step
+from hmmn_jax.training.announcement import describe, peak_memory
+from hmmn_jax.training.checkpoint import Checkpoints, require_free_step
 from hmmn_jax.training.monitor import Monitor
 from hmmn_jax.training.optimizer import make_optimizer
 from hmmn_jax.training.parallel import AXIS, Parallel
-from hmmn_jax.training.run_summary import describe, peak_memory
-from hmmn_jax.training.schedules import hardest_share_schedule, learning_rate_schedule
+from hmmn_jax.training.schedules import Schedule, at_sample, hardest_share_schedule, learning_rate_schedule
 from hmmn_jax.training.settings import require_settings
 from hmmn_jax.training.start import require_same_config, starting_state, write_config
 from hmmn_jax.training.train_state import TrainState
@@ -35,7 +37,7 @@ from hmmn_jax.training.writer import Writer
 STEP_INPUTS = ("frames", "masks", "valid", "sample")  # of a batch; the rest of it is for people
 
 
-class Summary(NamedTuple):
+class RunResult(NamedTuple):
     """How a run went.
 
     origin: where it started from.
@@ -55,7 +57,8 @@ def train_and_evaluate(
     workdir: str | Path,
     batches: Callable[[int], Iterator[Batch]],
     validation: Sequence[Plan] = (),
-) -> tuple[TrainState, Summary]:
+    logged: Mapping[str, Schedule] = MappingProxyType({}),
+) -> tuple[TrainState, RunResult]:
     """Trains until `config.samples` have been seen, or goes on with a run that was interrupted.
 
     Everything is a function of the config and the step, so a run that is killed and started again ends as if it never was.
@@ -66,9 +69,10 @@ def train_and_evaluate(
         `pictures`.
       batches: given a step, the batches of this process from there on: dicts of NumPy arrays, see `train_step`.
       validation: annotated videos for J&F in between, as `find_validation` gives them; none: no validation.
+      logged: by name what changes with the samples in the data, to be written with the numbers of each step.
 
     Returns:
-      The last state, on the devices, and a summary.
+      The last state, on the devices, and how the run went.
 
     Raises:
       ConfigError: a config that cannot work, or is another than the one the run was started with, or another run is writing to
@@ -127,9 +131,9 @@ def train_and_evaluate(
                 jax.profiler.start_trace(workdir / "profile")
             with monitor.waiting_for_input():
                 batch = next(data)
-            skip = at_sample(config.data.max_skip, (step - 1) * config.batch)
             state, metrics = train_step(state, parallel.shard({name: batch[name] for name in STEP_INPUTS}))
-            monitor.after(step, batch, metrics, max_skip=skip)
+            sample = (step - 1) * config.batch
+            monitor.after(step, batch, metrics, **{name: at_sample(schedule, sample) for name, schedule in logged.items()})
             if tracing and step == profile[1]:
                 monitor.flush()
                 jax.profiler.stop_trace()
@@ -151,14 +155,14 @@ def train_and_evaluate(
                     saved = checkpoints.save(state, scores if validating else None)
                 if interrupted and saved:
                     break
-    return state, Summary(origin, monitor.last, scores, interrupted)
+    return state, RunResult(origin, monitor.last, scores, interrupted)
 
 
 def judge(
     state: TrainState, step: int, model: HMMNConfig, validation: Sequence[Plan], settings: ConfigDict, writer: Writer
 ) -> dict[str, float]:
     """Validates a state, and writes what came of it; returns the scores."""
-    variables = jax.tree.map(np.asarray, state.best_variables)
+    variables = jax.tree.map(np.asarray, state.ema_variables)
     result = validate(Segmenter(variables, model, mem_every=settings.mem_every), validation, settings.size)
     writer.scalars(step, {f"validation/{name}": value for name, value in (result.scores | result.sequences).items()})
     if result.sheet is not None:
@@ -216,11 +220,6 @@ def profile_range(text: str) -> tuple[int, int] | None:
     if not (start.isdigit() and stop.isdigit() and 1 <= int(start) <= int(stop)):
         raise ConfigError(f"profile is {text!r}, expected START:STOP, two steps in order, such as 10:15")
     return int(start), int(stop)
-
-
-def at_sample(schedule: Sequence[tuple[int, float | int]], sample: int) -> float:
-    """The value at a sample of ((first sample, value), ...)."""
-    return float(next(value for first, value in reversed(schedule) if first <= sample))
 
 
 class Interruption:

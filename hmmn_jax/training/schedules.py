@@ -7,6 +7,12 @@ import optax
 from hmmn_jax.errors import ConfigError
 
 SCHEDULES = ("constant", "poly", "step", "cosine")
+Schedule = Sequence[tuple[int, float | int]]  # ((first sample, value), ...), in order, from sample 0 on
+
+
+def at_sample(schedule: Schedule, sample: int) -> float:
+    """The value at a sample of ((first sample, value), ...)."""
+    return float(next(value for first, value in reversed(schedule) if first <= sample))
 
 
 def learning_rate_schedule(

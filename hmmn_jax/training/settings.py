@@ -16,7 +16,6 @@ from hmmn_jax.training.optimizer import OPTIMIZERS
 from hmmn_jax.training.parallel import KINDS
 from hmmn_jax.training.schedules import SCHEDULES
 
-MOST_STEPS = 2**31 - 1  # the step is an int32
 _HUGE = 2**31  # of a count
 
 PATHS = {"init": True, "resume": True, "validation.data": False, "data.data_dir": False}  # whether it can be in a bucket

@@ -5,12 +5,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-import flax
 import jax
 import optax
+from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from hmmn_jax.checkpoints.pretrained import from_pretrained, recognise
+from hmmn_jax.checkpoints.steps import finished_steps
 from hmmn_jax.checkpoints.store import CONFIG_FILE, config_to_json, is_checkpoint_file, load_checkpoint, load_config
 from hmmn_jax.checkpoints.torch_file import read_torch_file
 from hmmn_jax.errors import CheckpointError, ConfigError
@@ -18,7 +19,7 @@ from hmmn_jax.io.buckets import absolute
 from hmmn_jax.io.files import bucket_errors, user_path, write_file
 from hmmn_jax.model import HMMN, HMMNConfig
 from hmmn_jax.model.hmmn import abstract_variables
-from hmmn_jax.training.checkpoint import finished_steps, read_step, restore_latest
+from hmmn_jax.training.checkpoint import read_step, restore_latest
 from hmmn_jax.training.train_state import TrainState
 from hmmn_jax.training.workdir import RUN_RECORD, publish
 
@@ -76,10 +77,10 @@ def require_same_config(workdir: Path, config: ConfigDict) -> None:
     """Raises ConfigError, which lists the fields, where a run that is to go on was started with another config."""
     path = workdir / CONFIG_FILE
     try:
-        saved = _flatten(json.loads(path.read_text(encoding="utf-8"))["experiment"])
+        saved = flatten_dict(dict(json.loads(path.read_text(encoding="utf-8"))["experiment"]), sep=".")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path}: not the config of a training run; choose another workdir") from error
-    given = _flatten(json.loads(json.dumps(config.to_dict())))
+    given = flatten_dict(json.loads(json.dumps(config.to_dict())), sep=".")
     missing = object()
     differences = [
         f"{name} is {given.get(name, 'absent')!r}, was {saved.get(name, 'absent')!r}"
@@ -114,21 +115,18 @@ def _require_same_model(path: str | os.PathLike, found: HMMNConfig, model: HMMNC
     shapes = [jax.tree.map(_shape, abstract_variables(config)) for config in (found, model)]
     if shapes[0] == shapes[1] and found.backbone == model.backbone:
         return
-    here = model.to_dict()
-    differences = [f"{name} is {value!r}, not {here[name]!r}" for name, value in found.to_dict().items() if value != here[name]]
+    there, here = (flatten_dict(config.to_dict(), sep=".") for config in (found, model))
+    differences = [
+        f"{name} is {there.get(name, 'absent')!r}, not {here.get(name, 'absent')!r}"
+        for name in there | here
+        if there.get(name) != here.get(name)
+    ]
     message = f"{path}: a checkpoint of another model: {'; '.join(differences)}"
     raise CheckpointError(f"{message}; change config.model to match, or choose another checkpoint")
 
 
 def _shape(leaf: Any) -> str:
     return str(leaf.shape)
-
-
-def _flatten(fields: Any) -> dict[str, Any]:
-    """The fields of all sections by their dotted names. Raises TypeError for what is no section."""
-    if not isinstance(fields, dict):
-        raise TypeError(f"a {type(fields).__name__}, expected a dict")
-    return flax.traverse_util.flatten_dict(fields, sep=".")
 
 
 def _is_free(name: str) -> bool:

@@ -35,11 +35,6 @@ class TrainState:
         return cls(jnp.zeros((), jnp.int32), params, constants, optimizer.init(params), average)
 
     @property
-    def variables(self) -> dict[str, Any]:
-        """The model's variables as trained, without averaging."""
-        return {"params": self.params, **self.constants}
-
-    @property
-    def best_variables(self) -> dict[str, Any]:
-        """Those to validate and to publish: with the moving average, if there is one."""
+    def ema_variables(self) -> dict[str, Any]:
+        """Variables to validate and to publish: with the moving average in place of `params`, if there is one."""
         return {"params": self.params if self.ema is None else self.ema, **self.constants}

@@ -14,7 +14,7 @@ from hmmn_jax.errors import DataError
 from hmmn_jax.evaluation.plans import Plan
 from hmmn_jax.evaluation.protocols import make_protocol
 from hmmn_jax.inference import Segmenter
-from hmmn_jax.inference.augmentation import Views, segment_views
+from hmmn_jax.inference.augmentation import Augmentation, segment_augmented
 from hmmn_jax.io.files import user_path
 from hmmn_jax.io.notes import note
 from hmmn_jax.io.pictures import overlay
@@ -85,7 +85,7 @@ def _score(segmenter: Segmenter, plan: Plan, size: int) -> tuple[SequenceScores,
             yield image
 
     def predictions():
-        for t, found in enumerate(segment_views(segmenter, frames(), given, Views(size)), 1):
+        for t, found in enumerate(segment_augmented(segmenter, frames(), given, Augmentation(size)), 1):
             picture, shown[t] = shown[t], None
             if t in pictured:
                 ids = Image.fromarray(found.mask).resize(SHEET_SIZE[::-1], Image.Resampling.NEAREST)

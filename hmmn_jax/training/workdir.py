@@ -10,7 +10,8 @@ from pathlib import Path
 
 import jax
 
-from hmmn_jax.checkpoints.store import CONFIG_FILE, STEPS
+from hmmn_jax.checkpoints.steps import STEPS
+from hmmn_jax.checkpoints.store import CONFIG_FILE
 from hmmn_jax.errors import ConfigError, DataError
 from hmmn_jax.io.files import lies_there, part_path, writing_errors
 from hmmn_jax.io.folder_lock import lock_folder

@@ -15,17 +15,8 @@ import orbax.checkpoint as ocp
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from hmmn_jax.checkpoints.store import (
-    CONFIG_FILE,
-    METADATA_KEY,
-    RECORDS,
-    STEPS,
-    VARIABLES,
-    config_to_json,
-    finished_steps,
-    load_checkpoint,
-    save_checkpoint,
-)
+from hmmn_jax.checkpoints.steps import RECORDS, STEPS, VARIABLES, find_step, finished_steps
+from hmmn_jax.checkpoints.store import CONFIG_FILE, METADATA_KEY, config_to_json, load_checkpoint, save_checkpoint
 from hmmn_jax.checkpoints.torch_file import read_torch_file, write_torch_file
 from hmmn_jax.checkpoints.torch_weights import to_torch
 from hmmn_jax.errors import CheckpointError, DataError, MismatchError
@@ -33,7 +24,7 @@ from hmmn_jax.io.buckets import as_path
 from hmmn_jax.model import HMMNConfig, abstract_variables
 from hmmn_jax.model.backbones import ResNet
 from tests.buckets import UnreachableBucket, serving
-from tests.small import SMALL, variables, with_backbone
+from tests.small import SMALL, untyped, variables, with_backbone
 
 OLDER = Path(__file__).parents[1] / "golden" / "checkpoints_0.1"
 
@@ -112,16 +103,67 @@ def test_the_config_travels_in_the_metadata_of_one_file(tmp_path):
     assert_equal(found, jax.tree.map(np.asarray, variables()))
 
 
-def test_the_latest_finished_step_of_a_training_workdir(tmp_path, saved):
-    work = tmp_path / "work"
-    for step, value in ((2, 1.0), (10, 2.0)):
-        tree = jax.tree.map(lambda x, value=value: np.full_like(x, value), variables())
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, saved):
+    """A training workdir, of an older version without records; the numbers in a checkpoint are its step."""
+    work = tmp_path_factory.mktemp("run") / "work"
+    for step in (2, 10):
+        tree = jax.tree.map(lambda x, step=step: np.full_like(x, step), variables())
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(work / "checkpoints" / str(step) / "variables", tree)
     (work / "checkpoints" / "30.orbax-checkpoint-tmp").mkdir()
     shutil.copy(saved / "config.json", work)
-    found, _ = load_checkpoint(work)
-    assert {float(leaf.flat[0]) for leaf in jax.tree.leaves(found)} == {2.0}
+    return work
+
+
+def step_of(found):
+    """The step whose checkpoint was loaded."""
+    (value,) = {float(leaf.flat[0]) for leaf in jax.tree.leaves(found[0])}
+    return value
+
+
+def record(run, **scores):
+    """Adds records of checkpoints as a run writes them, J&F by step."""
+    for step, jf in scores.items():
+        about = {"scores": None if jf is None else {"jf": jf, "j": 0.5, "f": 0.5}}
+        path = run / f"record/checkpoints/{step.removeprefix('step_')}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"format": 1, "about": about, "files": {}}))
+    return run
+
+
+def test_the_latest_finished_step_of_a_training_workdir(run):
+    assert step_of(load_checkpoint(run)) == 10
+
+
+def test_any_step_of_a_training_workdir(run):
+    assert step_of(load_checkpoint(run, 2)) == 2
+    with pytest.raises(CheckpointError, match=r"work: no checkpoint of step 30; give one of its steps: 10, 2$"):
+        load_checkpoint(run, step=30)
+
+
+@pytest.mark.parametrize(("scores", "best"), [((0.7, 0.3), 2), ((0.3, 0.7), 10), ((0.5, 0.5), 10), ((0.0, None), 2)])
+def test_the_best_step_of_a_training_workdir(tmp_path, run, scores, best):
+    run = shutil.copytree(run, tmp_path / "work")
+    record(run, step_2=scores[0], step_10=scores[1], step_20=0.9)  # step 20 was deleted
+    assert step_of(load_checkpoint(run, step="best")) == best
+    assert step_of(load_checkpoint(run)) == 10
+
+
+def test_no_step_is_the_best_where_none_was_validated(tmp_path, run):
+    message = r"work: no checkpoint was validated, so none is best; give one of its steps: 10, 2$"
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(run, "best")
+    run = record(shutil.copytree(run, tmp_path / "work"), step_2=None, step_10=None)
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(run, "best")
+
+
+def test_a_step_of_what_has_none(saved, run):
+    with pytest.raises(CheckpointError, match=r"OUT: a single checkpoint, without steps; leave out the step"):
+        load_checkpoint(saved, 2)
+    with untyped(), pytest.raises(ValueError, match="step is 'last', expected an integer, 'best' or None"):
+        load_checkpoint(run, "last")
 
 
 def test_a_path_that_is_no_checkpoint(tmp_path):
@@ -266,12 +308,13 @@ def test_checkpoints_in_a_bucket(saved, tmp_path, bucket):
     write_torch_file(tmp_path / "w.safetensors", to_torch(variables(), SMALL), {METADATA_KEY: config_to_json(SMALL)})
     bucket.put(str(saved), "gs://b/OUT", recursive=True)
     bucket.put(str(tmp_path / "w.safetensors"), "gs://b/w.safetensors")
-    for step in (2, 4, 6):  # the last is not recorded: it may be half-written
+    for step, jf in ((2, 0.9), (4, 0.8), (6, None)):  # the last is not recorded: it may be half-written
         bucket.put(str(saved / VARIABLES), f"gs://b/run/{STEPS}/{step}/{VARIABLES}", recursive=True)
-        if step < 6:
-            bucket.pipe(f"gs://b/run/{RECORDS}/{step}.json", b"")
+        if jf is not None:
+            record = {"format": 1, "about": {"scores": {"jf": jf}}, "files": {}}
+            bucket.pipe(f"gs://b/run/{RECORDS}/{step}.json", json.dumps(record).encode())
     bucket.put(str(saved / CONFIG_FILE), f"gs://b/run/{CONFIG_FILE}")
-    assert finished_steps(as_path("gs://b/run")) == [2, 4]
+    assert finished_steps(as_path("gs://b/run")) == [2, 4] and find_step(as_path("gs://b/run"), "best") == 2
     before = set(bucket.store)
     for name in ("OUT", "w.safetensors", "run"):
         found, config = load_checkpoint(f"gs://b/{name}")

@@ -125,7 +125,7 @@ def test_davis_masks_of_0_255_and_void(tmp_path):
     index = open_source("davis/2017", tmp_path / "built").index
     assert index.binary.tolist() == [True, False]
     assert [index.objects(r) for r in range(6)] == [{1: 16}, {}, {1: 16}, {1: 16}, {}, {1: 16}]
-    assert index.first_annotation(0) == {1: 0} and index.table(0)[255] == 1 and index.table(1)[255] == 0
+    assert index.table(0)[255] == 1 and index.table(1)[255] == 0
 
 
 def test_davis_splits_years_and_resolutions(tmp_path):

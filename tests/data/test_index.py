@@ -39,8 +39,6 @@ def test_look_ups():
     index = small_index()
     assert [index.video_of(record) for record in range(5)] == [0, 0, 0, 1, 1]
     assert [index.objects(record) for record in range(5)] == [{1: 10}, {1: 9, 2: 4}, {2: 5}, {1: 6}, {}]
-    assert index.first_annotation(0) == {1: 0, 2: 1}
-    assert index.first_annotation(1) == {1: 3}
 
 
 def test_masks_by_the_table_of_their_video():

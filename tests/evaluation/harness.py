@@ -54,7 +54,7 @@ def run_evaluate(segmenter=None, fields=None, config=None, **request):
     weights = {"params": {"x": np.zeros(1, np.float32)}}
     handler = signal.getsignal(signal.SIGTERM)
     out, err = io.StringIO(), io.StringIO()
-    load, module.load_checkpoint = module.load_checkpoint, lambda path: (weights, SMALL)
+    load, module.load_checkpoint = module.load_checkpoint, lambda path, step: (weights, SMALL)
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():
             warnings.simplefilter("always", UserWarning)  # which a command tells

@@ -519,6 +519,7 @@ def test_a_config_of_something_else_and_fields_of_other_types(tmp_path):
         ({"data": "x", "output": "gs:/b/run"}, "give gs://b/run"),  # pathlib's form of it, once a local folder
         ({"data": "x", "score": "nowhere"}, "nowhere: no such folder"),
         ({"frames": "x", "mask": "m", "score": "p"}, "--score takes masks that are there"),
+        ({"data": "x", "score": ".", "step": "best"}, "--step goes with --checkpoint"),
         ({"data": "x", "score": ".", "movie": "gif"}, "go with segmenting, not with --score"),
     ],
 )

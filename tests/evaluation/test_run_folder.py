@@ -19,7 +19,7 @@ def test_the_same_may_go_on_and_nothing_else(tmp_path):
     run.require_usable()
     run.require_same(made_with)
     assert json.loads((tmp_path / "record/run.json").read_text())["made_with"]["weights"] == "abc"
-    config.fps, config.sequences, config.save_scores = 25.0, ("bear",), True  # which masks do not depend on
+    config.fps, config.sequences, config.save_probabilities = 25.0, ("bear",), True  # which masks do not depend on
     run.require_same(made_with | {"settings": mask_settings(config)})
     config.mem_every = 3
     with pytest.raises(ConfigError, match=r"run.json: .* made with settings.mem_every 5, now it is 3; give another --output"):
@@ -31,8 +31,8 @@ def test_the_same_may_go_on_and_nothing_else(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["masks/", "overlays/", "movies/", "scores/", "summary.json", "per_frame.csv", "report.html", "submission.zip",
-             "run.json", "record/", "record"],
+    "name", ["masks/", "overlays/", "movies/", "probabilities/", "scores/", "summary.json", "per_frame.csv", "report.html",
+             "submission.zip", "run.json", "record/", "record"],
 )  # fmt: skip
 def test_results_without_a_record_are_left_alone(tmp_path, name):
     """Those of older versions have `run.json`."""

@@ -1,4 +1,4 @@
-"""Views of a video, with stand-ins for the network whose answers are known, and once with a network."""
+"""Augmentation of a video, with stand-ins for the network whose answers are known, and once with a network."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from hmmn_jax import Segmenter
 from hmmn_jax.errors import ConfigError
 from hmmn_jax.inference import Result
-from hmmn_jax.inference.augmentation import View, Views, segment_views
+from hmmn_jax.inference.augmentation import Augmentation, View, segment_augmented
 from tests.small import SMALL, variables, video
 
 HEIGHT, WIDTH = 24, 32
@@ -43,7 +43,7 @@ def constant(value):
 
 def test_one_view_of_the_frames_as_they_are_changes_nothing():
     segmenter = Known(constant(lambda frame, k: 0.7))
-    found = list(segment_views(segmenter, FRAMES, {0: box(9)}, Views()))
+    found = list(segment_augmented(segmenter, FRAMES, {0: box(9)}, Augmentation()))
     assert len(found) == 3 and np.array_equal(segmenter.shown, FRAMES)
     assert (found[0].mask == 9).all() and found[0].ids.tolist() == [0, 9]
     assert np.allclose(found[2].probs, np.array([0.3, 0.7])[:, None, None])
@@ -52,7 +52,9 @@ def test_one_view_of_the_frames_as_they_are_changes_nothing():
 def test_flip_averages_with_the_mirror_image():
     """The stand-in sees the object in the left half only, mirrored or not: on average it is everywhere the same."""
     segmenter = Known(lambda frame, k: np.repeat([0.9, 0.2], WIDTH // 2)[None].repeat(HEIGHT, 0))
-    plain, flipped = (list(segment_views(segmenter, FRAMES, {0: box(1)}, Views(flip=flip))) for flip in (False, True))
+    plain, flipped = (
+        list(segment_augmented(segmenter, FRAMES, {0: box(1)}, Augmentation(flip=flip))) for flip in (False, True)
+    )
     assert np.allclose(plain[0].probs[1, :, : WIDTH // 2], 0.9) and (plain[0].mask[:, WIDTH // 2 :] == 0).all()
     assert np.allclose(flipped[0].probs[1], 0.55) and (flipped[0].mask == 1).all()
 
@@ -60,7 +62,7 @@ def test_flip_averages_with_the_mirror_image():
 def test_the_mirrored_view_comes_back_as_it_was():
     """A stand-in that looks at the frame (red is the object) says the same both ways, at the place where it saw it."""
     red = Known(lambda frame, k: frame[..., 0] / 255)
-    plain, flipped = (list(segment_views(red, FRAMES, {0: box(1)}, Views(flip=flip))) for flip in (False, True))
+    plain, flipped = (list(segment_augmented(red, FRAMES, {0: box(1)}, Augmentation(flip=flip))) for flip in (False, True))
     for a, b, frame in zip(plain, flipped, FRAMES[1:], strict=True):
         assert np.allclose(b.probs[1], frame[..., 0] / 255, atol=1e-6) and np.array_equal(a.mask, b.mask)
 
@@ -68,7 +70,7 @@ def test_the_mirrored_view_comes_back_as_it_was():
 def test_scales_are_averaged_at_the_size_of_the_video():
     answers = {16: 0.9, 32: 0.4, 48: 0.5}
     segmenter = Known(constant(lambda frame, k: answers[frame.shape[1]]))
-    found = list(segment_views(segmenter, FRAMES, {0: box(1)}, Views(scales=(0.5, 1.0, 1.5))))
+    found = list(segment_augmented(segmenter, FRAMES, {0: box(1)}, Augmentation(scales=(0.5, 1.0, 1.5))))
     assert {frame.shape[:2] for frame in segmenter.shown} == {(12, 16), (24, 32), (36, 48)}
     assert found[0].probs.shape == (2, HEIGHT, WIDTH) and np.allclose(found[0].probs[1], 0.6) and (found[0].mask == 1).all()
 
@@ -76,28 +78,30 @@ def test_scales_are_averaged_at_the_size_of_the_video():
 def test_probabilities_are_scaled_before_the_greatest_wins():
     """Along a row 1, 0 at half the width is 1, 3/4, 1/4, 0: sample centres lie a quarter of a pixel beside the old ones."""
     segmenter = Known(lambda frame, k: np.array([[1.0, 0.0]] * 2))
-    found = next(segment_views(segmenter, np.zeros((2, 4, 4, 3), np.uint8), {0: np.ones((4, 4), np.uint8)}, Views(size=2)))
+    found = next(
+        segment_augmented(segmenter, np.zeros((2, 4, 4, 3), np.uint8), {0: np.ones((4, 4), np.uint8)}, Augmentation(size=2))
+    )
     assert segmenter.shown[0].shape == (2, 2, 3)
     assert np.allclose(found.probs[1], [[1, 0.75, 0.25, 0]] * 4) and found.mask.tolist() == [[1, 1, 0, 0]] * 4
 
 
 @pytest.mark.parametrize(
-    ("views", "expected"),
+    ("augmentation", "expected"),
     [
-        (Views(), [View(480, 854, False)]),
-        (Views(size=240), [View(240, 427, False)]),
-        (Views(240, (1.0, 2.0), True), [View(h, w, f) for h, w in ((240, 427), (480, 854)) for f in (False, True)]),
+        (Augmentation(), [View(480, 854, False)]),
+        (Augmentation(size=240), [View(240, 427, False)]),
+        (Augmentation(240, (1.0, 2.0), True), [View(h, w, f) for h, w in ((240, 427), (480, 854)) for f in (False, True)]),
     ],
 )
-def test_sizes(views, expected):
-    assert views.of(480, 854) == expected
-    assert [(v.width, v.height) for v in views.of(854, 480)] == [(v.height, v.width) for v in expected]
+def test_sizes(augmentation, expected):
+    assert augmentation.views(480, 854) == expected
+    assert [(v.width, v.height) for v in augmentation.views(854, 480)] == [(v.height, v.width) for v in expected]
 
 
 @pytest.mark.parametrize("wrong", [{"size": -1}, {"scales": ()}, {"scales": (0.0,)}])
-def test_views_that_cannot_be(wrong):
+def test_an_augmentation_that_cannot_be(wrong):
     with pytest.raises(ConfigError, match="expected"):
-        Views(**wrong)
+        Augmentation(**wrong)
 
 
 def test_objects_join_in_every_view_and_what_is_given_stands():
@@ -105,7 +109,7 @@ def test_objects_join_in_every_view_and_what_is_given_stands():
     tiny = np.zeros((HEIGHT, WIDTH), np.uint8)
     tiny[0, 0] = 5  # of which nothing is left at half size
     given = {0: box(7), 2: box(3, top=12) + tiny}
-    found = list(segment_views(segmenter, FRAMES, given, Views(scales=(0.5, 1.0), flip=True)))
+    found = list(segment_augmented(segmenter, FRAMES, given, Augmentation(scales=(0.5, 1.0), flip=True)))
     assert [f.ids.tolist() for f in found] == [[0, 7], [0, 7, 3, 5], [0, 7, 3, 5]]
     assert np.array_equal(found[1].mask, np.where(given[2] == 0, 7, given[2]))
     assert (found[1].probs[2][given[2] == 3] == 1).all() and (found[1].probs[3] == (tiny > 0)).all()
@@ -118,7 +122,7 @@ def test_with_a_network_joining_is_as_step_by_step():
     given = {0: box(4, 2, 32, 48) + box(9, 20, 32, 48), 2: box(2, 12, 32, 48)}
     segmenter = Segmenter(variables(), SMALL, mem_every=1)
     state = segmenter.init(frames[0], given[0])
-    for t, found in enumerate(segment_views(segmenter, frames, given, Views()), 1):
+    for t, found in enumerate(segment_augmented(segmenter, frames, given, Augmentation()), 1):
         state, result = segmenter.step(state, frames[t], given.get(t))
         assert found.ids.tolist() == result.ids.tolist() == ([0, 4, 9] if t < 2 else [0, 4, 9, 2])
         assert np.array_equal(found.mask, np.asarray(result.mask))

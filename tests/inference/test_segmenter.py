@@ -181,9 +181,9 @@ def test_a_bounded_memory_stays_as_large_as_it_is(monkeypatch):
     state, sizes = segmenter.init(frames[0], MASK), []
     for frame in frames[1:]:
         state, _ = segmenter.step(state, frame)
-        sizes.append(sum(x.nbytes for x in jax.tree.leaves([track.bank for track in state.tracks])))
+        sizes.append(sum(x.nbytes for x in jax.tree.leaves([group.bank for group in state.groups])))
     assert sizes[3] == sizes[-1] > sizes[0]
-    assert {track.bank.capacity for track in state.tracks} == {4}
+    assert {group.bank.capacity for group in state.groups} == {4}
 
 
 # Against itself
@@ -227,7 +227,7 @@ def test_a_step_leaves_its_state_usable_unless_told_to_donate():
         state, _ = segmenter.step(state, frames[t])
     again, result = segmenter.step(before, frames[3])
     assert_same([result], [expected[2]])
-    buffers = [track.bank.key_s16 for track in again.tracks]
+    buffers = [group.bank.key_s16 for group in again.groups]
     _, result = segmenter.step(again, frames[4], donate=True)
     assert_same([result], [expected[3]])
     assert all(buffer.is_deleted() for buffer in buffers)
@@ -250,10 +250,10 @@ def test_a_bank_that_grows_lets_go_of_the_one_that_was_full(monkeypatch):
     state = segmenter.init(frames[0], MASK)
     for frame in frames[1:3]:
         state, _ = segmenter.step(state, frame, donate=True)
-    full = [(track.bank.key_s16, track.bank.value_s16, track.bank.centres) for track in state.tracks]
+    full = [(group.bank.key_s16, group.bank.value_s16, group.bank.centres) for group in state.groups]
     assert {key.shape[2] for key, _, _ in full} == {2}
     grown, _ = segmenter.step(state, frames[3], donate=True)
-    assert {track.bank.capacity for track in grown.tracks} == {4}
+    assert {group.bank.capacity for group in grown.groups} == {4}
     assert all(buffer.is_deleted() for buffers in full for buffer in buffers)
 
 
@@ -424,7 +424,7 @@ def test_a_clip_of_30_frames_compiles_when_it_starts_and_when_its_bank_doubles()
         size = 70, 64  # met in no other test
         state = watch(video(30, *size), rectangles((1, 2), *size))
         # Frames 0, 3, ..., 27 are kept; 0 to 21 fill the eight slots of the first bank, and frame 22 comes after them.
-        assert state.tracks[0].bank.capacity == 16 and int(state.tracks[0].kept) == 10
+        assert state.groups[0].bank.capacity == 16 and int(state.groups[0].kept) == 10
         assert set(compiled) == {0, 1, 2, 23}, compiled
         assert module._match._cache_size() - matches == 2 and module._encode_query._cache_size() - encodings == 1
         compiled.clear()

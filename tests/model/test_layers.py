@@ -39,8 +39,8 @@ def test_normalised_keys_have_the_size_of_their_scale(x64):
     np.testing.assert_allclose(found, key / np.sqrt((key**2).mean(-1, keepdims=True) + 1e-5) * scale, rtol=0, atol=1e-12)
 
 
-def test_normalised_keys_start_with_scores_of_sixteen_for_what_is_alike(x64):
-    """At any width: a score is the inner product over the root of the width."""
+def test_normalised_keys_start_with_an_affinity_of_sixteen_for_what_is_alike(x64):
+    """At any width: an affinity is the inner product over the root of the width."""
     for features in (16, 48):
         layer = Key(features, Compute(), normalise=True)
         key, _ = layer.init_with_output(jax.random.key(0), jnp.asarray(draw(1, 6, 8, 3)))

@@ -79,10 +79,10 @@ def every(n):
 @pytest.mark.parametrize("window", [1, 3, 7])
 def test_argmax_looks_inside_the_window(grid, window):
     n = grid[0] * grid[1]
-    scores = draw(3, 2, 3, n, n, dtype=np.float32)  # [b,o,q,m]
-    found = jax.jit(windowed_argmax, static_argnums=(1, 2, 3))(scores, *grid, window)
+    affinity = draw(3, 2, 3, n, n, dtype=np.float32)  # [b,o,q,m]
+    found = jax.jit(windowed_argmax, static_argnums=(1, 2, 3))(affinity, *grid, window)
     for b, o in np.ndindex(2, 3):
-        np.testing.assert_array_equal(found[b, o], oracles.best_in_window(scores[b, o].T, *grid, window))
+        np.testing.assert_array_equal(found[b, o], oracles.best_in_window(affinity[b, o].T, *grid, window))
     if window == 1:
         np.testing.assert_array_equal(found[0, 0], np.arange(n))
 
@@ -129,7 +129,7 @@ def test_kernel_read_equals_loops_through_a_video(x64, grid, objects, length, ke
             np.testing.assert_allclose(found.affinity[0, o, :, :count], p, rtol=0, atol=1e-13)
             assert not found.affinity[0, o, :, count:].any()
             np.testing.assert_allclose(found.affinity[0, o].sum((1, 2)), 1, rtol=0, atol=1e-12)
-            first, previous = found.scores[0, o, :, :n], found.scores[0, o, :, n:]
+            first, previous = found.log_affinity[0, o, :, :n], found.log_affinity[0, o, :, n:]
             np.testing.assert_allclose(previous, log[:, -1], rtol=0, atol=1e-12)
             np.testing.assert_allclose(first, log[:, 0] if count > 1 else -np.inf, rtol=0, atol=1e-12)
 
@@ -161,7 +161,7 @@ def test_what_lies_in_slots_that_are_not_filled_is_never_read(capacity):
     kept = (lambda t: t == 0) if capacity == 2 else every(1)  # T = 1, 2, 2 and T = 1, 2, 3
     dirty, clean = (walk(keys, values, queries, kept, capacity, filler, return_affinity=True) for filler in (np.nan, 0))
     for t, (found, wanted) in enumerate(zip(dirty, clean, strict=True)):
-        for name in ("readout", "scores", "affinity"):
+        for name in ("readout", "log_affinity", "affinity"):
             np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
             assert not np.isnan(getattr(found, name)).any()
         count = min(t + 1, capacity)
@@ -183,7 +183,7 @@ def test_kernel_read_loses_little_to_rounding(dtype, bound):
     """In float32, and for bfloat16 inputs too, which are rounded once and then computed with in float32."""
     keys, values, queries = frames(5, 2, GRID, dtype)
     reads = list(walk(keys, values, queries, every(1), 8))
-    assert reads[0].readout.dtype == reads[0].scores.dtype == jnp.float32
+    assert reads[0].readout.dtype == reads[0].log_affinity.dtype == jnp.float32
     for o in range(2):
         for t, (readout, _, _, centres) in expected(keys[:, o], values[:, o], queries, every(1), (0, 4), GRID):
             assert np.abs(flat(np.asarray(reads[t].readout[0, o])) - readout).max() < bound
@@ -199,14 +199,14 @@ def test_kernel_read_survives_rounding_of_its_inputs_to_bfloat16():
 def dense(keys, values, query, centres, use_kernel):
     """The read of at most two frames in one piece; the centres of the kernels are given."""
     b, o, t, h, w, c = keys.shape
-    scores = jnp.einsum("botmc,bqc->boqtm", keys.reshape(b, o, t, h * w, c), query.reshape(b, -1, c)) / c**0.5
+    affinity = jnp.einsum("botmc,bqc->boqtm", keys.reshape(b, o, t, h * w, c), query.reshape(b, -1, c)) / c**0.5
     if use_kernel:
         y, x = jnp.divmod(jnp.arange(h * w), w)
         cy, cx = jnp.divmod(centres, w)
         squared = (y[:, None, None] - cy[:, :, None]) ** 2 + (x[:, None, None] - cx[:, :, None]) ** 2
         sigma = 3 * (0.5 * (t - 1 - jnp.arange(t)) + 1)
-        scores -= squared / (2 * sigma[:, None] ** 2)
-    p = jax.nn.softmax(scores.reshape(b, o, h * w, -1), axis=-1)
+        affinity -= squared / (2 * sigma[:, None] ** 2)
+    p = jax.nn.softmax(affinity.reshape(b, o, h * w, -1), axis=-1)
     return jnp.einsum("boqm,bomv->boqv", p, values.reshape(b, o, t * h * w, -1)).reshape(b, o, h, w, -1)
 
 
@@ -254,7 +254,7 @@ def test_selects_the_best_cells_of_the_first_and_the_previous_frame(x64, grid, l
     keys, values, queries = frames(length, 2, grid, seed=7)
     # So narrow a kernel that weights underflow: the order must not depend on them.
     out = list(walk(keys, values, queries, every(1), slots, sigma=0.2, window=3))[-1]
-    indices, present = map(np.asarray, select_topk(out.scores, k))
+    indices, present = map(np.asarray, select_topk(out.log_affinity, k))
     assert indices.shape == present.shape == (1, 2, n, min(k, n if slots == 1 else 2 * n))
     for o in range(2):
         ((_, (_, _, log, _)),) = expected(keys[:, o], values[:, o], queries, every(1), (length - 1,), grid, sigma=0.2, window=3)
@@ -327,9 +327,9 @@ def test_topk_read_never_touches_what_is_absent():
     """Another content of a frame that is not there changes nothing, whatever the indices of absent cells say."""
     keys, values, query, _, _ = fine_case(2, GRID, np.float32)
     n = GRID[0] * GRID[1]
-    scores = np.concatenate([np.full((1, 2, n, n), -np.inf), draw(0, 1, 2, n, n)], axis=3).astype(np.float32)
-    scores[..., n + 5 :] = -np.inf  # 5 cells for k = 32
-    indices, present = map(np.asarray, select_topk(jnp.asarray(scores), 32))
+    affinity = np.concatenate([np.full((1, 2, n, n), -np.inf), draw(0, 1, 2, n, n)], axis=3).astype(np.float32)
+    affinity[..., n + 5 :] = -np.inf  # 5 cells for k = 32
+    indices, present = map(np.asarray, select_topk(jnp.asarray(affinity), 32))
     assert present.sum(-1).max() == present.sum(-1).min() == 5 and (indices[present] >= n).all()
     clean = fine_read(2, keys, values, query, indices, present)
     keys, values = np.array(keys), np.array(values)
@@ -351,9 +351,9 @@ def test_topk_read_has_the_gradient_of_the_dense_form(x64, monkeypatch, chunk_by
 
     def whole(keys, values, query):
         keys, values = (to_blocks(x, size).reshape(1, 2, 2 * n * p, -1) for x in (keys, values))
-        scores = jnp.einsum("bojc,bqpc->boqpj", keys, to_blocks(query, size)) / KEY**0.5
-        scores = jnp.where(jnp.repeat(selected, p, 3)[:, :, :, None], scores, -jnp.inf)
-        return from_blocks(jnp.einsum("boqpj,bojv->boqpv", jax.nn.softmax(scores, -1), values), *query.shape[1:3])
+        affinity = jnp.einsum("bojc,bqpc->boqpj", keys, to_blocks(query, size)) / KEY**0.5
+        affinity = jnp.where(jnp.repeat(selected, p, 3)[:, :, :, None], affinity, -jnp.inf)
+        return from_blocks(jnp.einsum("boqpj,bojv->boqpv", jax.nn.softmax(affinity, -1), values), *query.shape[1:3])
 
     def ours(*arrays):
         return fine_read(size, *arrays, indices, present, chunk_bytes)

@@ -75,15 +75,15 @@ def test_the_kernel_guided_read_with_and_without_jit(slots):
 def test_the_topk_guided_read_with_and_without_jit():
     cells, p, k = 540, 4, 32
     blocks = draw(0, 1, 2, 2 * cells, p, 16), draw(1, 1, 2, 2 * cells, p, 8)
-    query, scores = draw(2, 1, cells, p, 16), draw(3, 1, 2, cells, 2 * cells).at[..., 500:].set(-jnp.inf)
+    query, affinity = draw(2, 1, cells, p, 16), draw(3, 1, 2, cells, 2 * cells).at[..., 500:].set(-jnp.inf)
 
-    def read(keys, values, query, scores):
-        indices, present = select_topk(scores, k)
+    def read(keys, values, query, affinity):
+        indices, present = select_topk(affinity, k)
         return topk_guided_read(keys, values, query, indices, present), indices, present
 
-    compiled = jax.jit(read)(*blocks, query, scores)
+    compiled = jax.jit(read)(*blocks, query, affinity)
     with jax.disable_jit():
-        assert_close(compiled, read(*blocks, query, scores))
+        assert_close(compiled, read(*blocks, query, affinity))
 
 
 def test_the_tests_run_on_sound_ground():

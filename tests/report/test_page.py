@@ -24,7 +24,7 @@ from hmmn_jax.metrics.davis import SequenceScores
 from hmmn_jax.report import page as module
 from hmmn_jax.report.charts import gauge, percent, time_chart
 from hmmn_jax.report.page import write_report
-from hmmn_jax.report.stills import film_strip, spread_frames, telling_frames
+from hmmn_jax.report.thumbnails import make_thumbnails, spread_frames, telling_frames
 from tests.evaluation.plans import scored
 
 HEIGHT, WIDTH, FRAMES = 30, 44, 6
@@ -228,9 +228,9 @@ class TestFilm:
     def test_masks_are_filled_and_annotations_outlined(self, world):
         root, sequences, _ = world
         (root / "pred/bad/00000.png").unlink()  # the given frame's mask is the annotation
-        stills = film_strip(sequences[2], root / "pred", {0: "given", 4: "worst"}, PROTOCOL)
-        assert [(still.frame_name, still.label) for still in stills] == [("00000", "given"), ("00004", "worst")]
-        picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(stills[1].uri.split(",")[1])))).astype(int)
+        thumbnails = make_thumbnails(sequences[2], root / "pred", {0: "given", 4: "worst"}, PROTOCOL)
+        assert [(t.frame_name, t.label) for t in thumbnails] == [("00000", "given"), ("00004", "worst")]
+        picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(thumbnails[1].uri.split(",")[1])))).astype(int)
         assert (abs(picture[20, 29] - 160) < 4).all()  # annotated, lost: the frame itself
         assert (picture[15, 25:35] > 235).all() and (picture[14, 25:35] < 20).all()
         red = picture[10, 17]  # predicted, strayed: at x = 4 + 2 * 4

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from hmmn_jax.training.checkpoint import finished_steps
+from hmmn_jax.checkpoints.steps import finished_steps
 
 STEPS = 120
 

@@ -13,10 +13,11 @@ import numpy as np
 import optax
 import pytest
 
+from hmmn_jax.checkpoints.steps import finished_steps, step_record
 from hmmn_jax.errors import CheckpointError
 from hmmn_jax.io.buckets import as_path
 from hmmn_jax.training import checkpoint
-from hmmn_jax.training.checkpoint import Checkpoints, finished_steps, require_free_step, restore_latest, step_record
+from hmmn_jax.training.checkpoint import Checkpoints, require_free_step, restore_latest
 from hmmn_jax.training.train_state import TrainState
 
 ROOT = Path(__file__).parent.parent.parent

@@ -17,12 +17,12 @@ from safetensors.numpy import save_file
 
 from hmmn_jax import load_checkpoint
 from hmmn_jax.checkpoints import pretrained
+from hmmn_jax.checkpoints.steps import finished_steps
 from hmmn_jax.checkpoints.store import save_checkpoint
 from hmmn_jax.checkpoints.torch_weights import torch_shapes
 from hmmn_jax.datasets.sequences import read_sequence
 from hmmn_jax.errors import CheckpointError, ConfigError, DataError, DivergedError
-from hmmn_jax.training.checkpoint import finished_steps
-from hmmn_jax.training.loop import at_sample, make_optimization, train_and_evaluate
+from hmmn_jax.training.loop import make_optimization, train_and_evaluate
 from hmmn_jax.training.metrics import read_metrics
 from hmmn_jax.training.start import starting_state
 from tests.evaluation.plans import plans
@@ -57,7 +57,7 @@ def train(tmp_path_factory):
     def train(workdir, config=None, batches=batches, validation=()):
         config = config or tiny_config(STEPS)
         config.init = config.init or str(init)
-        return train_and_evaluate(config, workdir, batches, validation)
+        return train_and_evaluate(config, workdir, batches, validation, {"max_skip": config.data.max_skip})
 
     train.init = init
     return train
@@ -65,7 +65,7 @@ def train(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory, train):
-    """The workdir of a run that nothing happened to, its state and its summary."""
+    """The workdir of a run that nothing happened to, its state and its result."""
     workdir = tmp_path_factory.mktemp("undisturbed")
     return workdir, *train(workdir)
 
@@ -76,9 +76,9 @@ def assert_same(found, expected):
 
 
 def test_a_whole_run(undisturbed):
-    workdir, state, summary = undisturbed
+    workdir, state, result = undisturbed
     assert int(state.step) == STEPS
-    assert summary.origin.startswith("variables of ") and not summary.interrupted
+    assert result.origin.startswith("variables of ") and not result.interrupted
     assert finished_steps(workdir) == [4, 6, 8]
     assert json.loads((workdir / "config.json").read_text())["experiment"]["learning_rate"]["peak"] == 1e-3
 
@@ -106,9 +106,9 @@ def test_the_workdir_is_a_checkpoint_of_the_moving_average(undisturbed):
 def test_a_finished_run_is_left_as_it_is(train, undisturbed):
     workdir, state, _ = undisturbed
     before = (workdir / "metrics.jsonl").read_text()
-    again, summary = train(workdir)
+    again, result = train(workdir)
     assert_same(again, state)
-    assert summary.origin == f"step {STEPS} of this workdir"
+    assert result.origin == f"step {STEPS} of this workdir"
     assert (workdir / "metrics.jsonl").read_text() == before
 
 
@@ -120,12 +120,12 @@ def test_sigterm_saves_and_the_run_goes_on(train, undisturbed, tmp_path):
             yield batch
 
     before = signal.getsignal(signal.SIGTERM)
-    state, summary = train(tmp_path, batches=terminated)
-    assert summary.interrupted and int(state.step) == 5
+    state, result = train(tmp_path, batches=terminated)
+    assert result.interrupted and int(state.step) == 5
     assert finished_steps(tmp_path)[-1] == 5
     assert signal.getsignal(signal.SIGTERM) is before
-    state, summary = train(tmp_path)
-    assert summary.origin == "step 5 of this workdir"
+    state, result = train(tmp_path)
+    assert result.origin == "step 5 of this workdir"
     assert_same(state, undisturbed[1])
 
 
@@ -136,8 +136,8 @@ def test_a_truncated_checkpoint_is_passed_over(train, undisturbed, tmp_path):
         if file.is_file():
             os.truncate(file, file.stat().st_size // 2)
     with pytest.warns(UserWarning, match="going back to the one before"):
-        state, summary = train(tmp_path)
-    assert summary.origin == "step 4 of this workdir"
+        state, result = train(tmp_path)
+    assert result.origin == "step 4 of this workdir"
     assert_same(state, undisturbed[1])
     assert [line["step"] for line in read_metrics(tmp_path)] == [2, 4, 6, 8]
 
@@ -274,12 +274,14 @@ def test_validation_and_its_best_checkpoint(train, tmp_path):
     config = tiny_config(4)
     config.validation.every, config.validation.size, config.checkpoint.keep = 2, 32, 1
     workdir = tmp_path / "run"
-    _, summary = train(workdir, config, validation=plans([read_sequence(root, "cat", "480p")]))
+    _, result = train(workdir, config, validation=plans([read_sequence(root, "cat", "480p")]))
     lines = {line["step"]: line for line in read_metrics(workdir) if "validation/jf" in line}
     assert sorted(lines) == [2, 4]
-    assert lines[4]["validation/jf"] == summary.scores["jf"] == pytest.approx((summary.scores["j"] + summary.scores["f"]) / 2)
-    assert lines[4]["validation/cat"] == pytest.approx(summary.scores["jf"])
+    assert lines[4]["validation/jf"] == result.scores["jf"] == pytest.approx((result.scores["j"] + result.scores["f"]) / 2)
+    assert lines[4]["validation/cat"] == pytest.approx(result.scores["jf"])
     assert [path.name for path in sorted((workdir / "pictures/validation").iterdir())] == ["0000002.png", "0000004.png"]
+    best = max(lines, key=lambda step: (lines[step]["validation/jf"], step))
+    assert_same(load_checkpoint(workdir, "best")[0], load_checkpoint(workdir, best)[0])
 
 
 def test_a_trace_of_some_steps(train, tmp_path):
@@ -287,11 +289,6 @@ def test_a_trace_of_some_steps(train, tmp_path):
     config.profile = "3:4"
     train(tmp_path, config)
     assert list((tmp_path / "profile").rglob("*.xplane.pb"))
-
-
-def test_a_schedule_by_samples():
-    schedule = ((0, 0), (100, 5), (200, 10))
-    assert [at_sample(schedule, sample) for sample in (0, 99, 100, 1000)] == [0, 0, 5, 10]
 
 
 def start(workdir, init, cache):
@@ -307,6 +304,6 @@ def test_a_killed_run_goes_on_to_the_same_end(train, undisturbed, tmp_path, cach
     process.send_signal(signal.SIGKILL)
     said = process.communicate()[0]
     assert process.returncode == -signal.SIGKILL, said
-    state, summary = train(tmp_path)
-    assert summary.origin in {f"step {step} of this workdir" for step in range(2, STEPS, 2)}
+    state, result = train(tmp_path)
+    assert result.origin in {f"step {step} of this workdir" for step in range(2, STEPS, 2)}
     assert_same(state, undisturbed[1])

@@ -85,7 +85,7 @@ def test_the_average_lags_behind_and_constants_stay(runs):
     for state in states[1:]:
         average = jax.tree.map(lambda old, new: 0.75 * np.asarray(old) + 0.25 * np.asarray(new), average, state.params)
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-12), states[-1].ema, average)
-    assert states[-1].best_variables["params"] is states[-1].ema
+    assert states[-1].ema_variables["params"] is states[-1].ema
     jax.tree.map(np.testing.assert_array_equal, states[-1].constants, states[0].constants)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hmmn_jax.errors import ConfigError
-from hmmn_jax.training.schedules import hardest_share_schedule, learning_rate_schedule
+from hmmn_jax.training.schedules import at_sample, hardest_share_schedule, learning_rate_schedule
 
 
 def rates(steps, *args, **kwargs):
@@ -54,3 +54,8 @@ def test_the_hardest_share_falls_as_in_stcn():
 def test_what_makes_no_schedule_is_told(call, message):
     with pytest.raises(ConfigError, match=message):
         call()
+
+
+def test_a_schedule_by_samples():
+    schedule = ((0, 0), (100, 5), (200, 10))
+    assert [at_sample(schedule, sample) for sample in (0, 99, 100, 1000)] == [0, 0, 5, 10]

@@ -80,7 +80,7 @@ def main(workdir, init, cache, steps, every, port=None, processes=1, process=0):
             time.sleep(0.05)
             yield tiny_batch(step, config.batch, process, processes)
 
-    train_and_evaluate(config, Path(workdir), batches)
+    train_and_evaluate(config, Path(workdir), batches, logged={"max_skip": config.data.max_skip})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Stills for the report: which frames of a sequence tell most, and small pictures of them with masks and annotations."""
+"""Thumbnails for the report: which frames of a sequence tell most, and small pictures of them with masks and annotations."""
 
 import base64
 import io
@@ -16,13 +16,13 @@ from hmmn_jax.evaluation.protocols import Protocol
 from hmmn_jax.io.pictures import outline, overlay
 from hmmn_jax.metrics.davis import SequenceScores
 
-SIDE = 400  # of a still, at most
-STILL_BYTES = 24_000  # of its JPEG, unless even the lowest quality needs more
+SIDE = 400  # of a thumbnail, in pixels, at most
+THUMBNAIL_BYTES = 24_000  # of its JPEG, unless even the lowest quality needs more
 GIVEN = "given"
 
 
 @dataclass(frozen=True)
-class Still:
+class Thumbnail:
     """A picture of frame `index`: its name, why it was chosen, and the JPEG as a data URI."""
 
     index: int
@@ -65,12 +65,12 @@ def spread_frames(clip: Clip, masks: Path, mask_files: MaskFiles, count: int = 5
     return {there[i]: "" for i in np.linspace(0, len(there) - 1, min(count, len(there))).round().astype(int).tolist()}
 
 
-def film_strip(clip: Clip, masks: Path, chosen: dict[int, str], protocol: Protocol) -> list[Still]:
+def make_thumbnails(clip: Clip, masks: Path, chosen: dict[int, str], protocol: Protocol) -> list[Thumbnail]:
     """Makes pictures of the chosen frames: masks as colours, and where there is an annotation its outline in white.
 
     Of the given frame the annotation itself is the mask. Raises DataError for a file that cannot be read.
     """
-    stills = []
+    thumbnails = []
     for index, frame in _read_frames(clip, chosen):
         height, width = frame.shape[:2]
         name = clip.frame_name(index)
@@ -84,8 +84,8 @@ def film_strip(clip: Clip, masks: Path, chosen: dict[int, str], protocol: Protoc
         picture = overlay(np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BOX)), _resize(ids, size), 0.45)
         if truth is not None:
             picture = outline(picture, _resize(truth, size))
-        stills.append(Still(index, name, chosen[index], _data_uri(picture), *size))
-    return stills
+        thumbnails.append(Thumbnail(index, name, chosen[index], _data_uri(picture), *size))
+    return thumbnails
 
 
 def frame_quality(scores: SequenceScores) -> np.ndarray:
@@ -112,6 +112,6 @@ def _data_uri(picture: UInt8[np.ndarray, "h w 3"]) -> str:
         buffer = io.BytesIO()
         # Full colour resolution: thin red lines would bleed.
         Image.fromarray(picture).save(buffer, format="JPEG", quality=quality, subsampling=0, optimize=True)
-        if buffer.tell() <= STILL_BYTES:
+        if buffer.tell() <= THUMBNAIL_BYTES:
             break
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

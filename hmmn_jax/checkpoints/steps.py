@@ -1,0 +1,92 @@
+"""The checkpoints of a training workdir: which steps there are, and how each did in validation.
+
+A run writes each as `WORKDIR/checkpoints/STEP`, and records its files and its scores in `WORKDIR/record/checkpoints/STEP.json`.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from hmmn_jax.errors import CheckpointError, DataError
+from hmmn_jax.io.buckets import AnyPath
+from hmmn_jax.io.files import is_link, shortlist
+from hmmn_jax.io.record import Record
+
+STEPS = "checkpoints"
+RECORDS = "record/checkpoints"
+VARIABLES = "variables"  # folder of a checkpoint that `load_checkpoint` reads
+BEST = "best"
+
+
+def find_step(workdir: AnyPath, step: int | Literal["best"] | None = None) -> int:
+    """The step whose checkpoint is meant.
+
+    Args:
+      workdir: of a training run.
+      step: a number; "best": of the steps that the run kept, the one with the highest J&F in its validation; None: the latest.
+
+    Raises:
+      CheckpointError: there is none; the message lists the steps that there are.
+    """
+    steps = [found for found in finished_steps(workdir) if (workdir / STEPS / str(found) / VARIABLES).is_dir()]
+    if not steps:
+        raise CheckpointError(f"{workdir}: no {VARIABLES} and no finished step in {STEPS}; was the writing cut off?")
+    if step is None:
+        return steps[-1]
+    known = shortlist([str(found) for found in reversed(steps)])
+    if step == BEST:
+        if not (ranked := ranked_steps(workdir, steps)):
+            raise CheckpointError(f"{workdir}: no checkpoint was validated, so none is best; give one of its steps: {known}")
+        return ranked[-1]
+    if step not in steps:
+        raise CheckpointError(f"{workdir}: no checkpoint of step {step}; give one of its steps: {known}")
+    return int(step)
+
+
+def finished_steps(workdir: AnyPath) -> list[int]:
+    """The steps of which a training workdir has checkpoints, in order.
+
+    Only those that its run recorded: a user may have put others beside them. Runs of older versions have no record.
+    """
+    steps = step_folders(workdir)
+    recorded = workdir / RECORDS
+    return [step for step in steps if (recorded / f"{step}.json").is_file()] if recorded.is_dir() else steps
+
+
+def step_folders(workdir: AnyPath) -> list[int]:
+    """The folders in a workdir's checkpoints whose names are steps, in order, whoever made them."""
+    names = [path.name for path in (workdir / STEPS).glob("*") if path.is_dir() and not is_link(path)]
+    return sorted(int(name) for name in names if name.isascii() and name.isdigit() and str(int(name[:20])) == name)
+
+
+def ranked_steps(workdir: AnyPath, steps: Sequence[int]) -> list[int]:
+    """Those of the steps that were validated, from the lowest J&F to the highest; of equal ones the later is the better."""
+    scores = {step: (step_record(workdir, step).about or {}).get("scores") for step in steps}
+    return sorted((step for step in steps if scores[step]), key=lambda step: (scores[step]["jf"], step))
+
+
+def step_record(workdir: AnyPath, step: int) -> Record:
+    """The record of one checkpoint's files; `about` has its scores once it is whole.
+
+    Raises:
+      CheckpointError: the file is not a record of a checkpoint.
+    """
+    path = workdir / RECORDS / f"{step}.json"
+    try:
+        record = Record.load(workdir / STEPS / str(step), path)
+        if not _is_of_a_checkpoint(record.about):
+            raise DataError(f"{path}: a record of something else")
+    except DataError as error:
+        raise CheckpointError(
+            f"{path}: not a record of this program; move it away: its checkpoint is then left alone"
+        ) from error
+    return record
+
+
+def _is_of_a_checkpoint(about: Any) -> bool:
+    """Whether it is None, {"scores": None} or {"scores": {"jf": number, ...}}."""
+    if about is None:
+        return True
+    if not isinstance(about, dict) or "scores" not in about:
+        return False
+    scores = about["scores"]
+    return scores is None or (isinstance(scores, dict) and type(scores.get("jf")) in (int, float))

@@ -1,0 +1,73 @@
+"""Flags of the scripts: where they come from, and config files that were moved."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from absl import flags
+from ml_collections import config_flags
+
+from hmmn_jax.cli import launch
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")  # of ml_collections
+CONFIG_FILE = """
+from ml_collections import ConfigDict
+
+def get_config(name=""):
+    return ConfigDict({"folder": __file__.split("/")[-2], "name": name, "x": 1})
+"""
+
+
+@pytest.fixture
+def parse(tmp_path, monkeypatch):
+    """Parses arguments in a folder with some config files; gives the config."""
+    for file in ("train/small.py", "evaluate/custom.py", "train/base.py", "evaluate/base.py", "mine.py", "train/mine.py"):
+        (tmp_path / "configs" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "configs" / file).write_text(CONFIG_FILE)
+    monkeypatch.chdir(tmp_path)
+
+    def parse(*arguments, default=""):
+        values = flags.FlagValues()
+        monkeypatch.setattr(flags, "FLAGS", values)
+        config = config_flags.DEFINE_config_file("config", None, "", flag_values=values)
+        monkeypatch.setattr(sys, "argv", ["prog", *arguments])  # in which ml_collections looks for overrides
+        launch.flags_parser("prog", config, default=default)(sys.argv)
+        return config.value.to_dict()
+
+    return parse
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected", "file"),
+    [
+        (["--config", "configs/small.py"], ("train", "", 1), "configs/train/small.py"),
+        (["--config=configs/custom.py", "--config.x=2"], ("evaluate", "", 2), "configs/evaluate/custom.py"),
+        (["-config=configs/small.py:tiny"], ("train", "tiny", 1), "configs/train/small.py"),
+    ],
+)
+def test_a_config_file_that_was_moved_is_found(parse, capsys, arguments, expected, file):
+    assert tuple(parse(*arguments).values()) == expected
+    old = file.replace("train/", "").replace("evaluate/", "")
+    assert capsys.readouterr().err == f"NOTE: {old}: no such file; taking {file}\n"
+
+
+def test_a_config_file_that_is_there_is_taken(parse, capsys):
+    assert parse("--config", "configs/mine.py")["folder"] == "configs"
+    assert parse(default="configs/mine.py")["folder"] == "configs"
+    assert parse("--config", "configs/train/base.py")["folder"] == "train"
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("argument", ["--config=configs/base.py", "--config=configs/other.py"])
+def test_a_config_file_that_is_nowhere_or_in_both_folders(parse, capsys, argument):
+    with pytest.raises(SystemExit) as caught:
+        parse(argument)
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("prog: ") and argument.partition("=")[2] in said and said.count("\n") == 1
+
+
+def test_to_import_the_module_defines_no_flag():
+    code = "from absl import flags; before = set(flags.FLAGS); import hmmn_jax.cli.launch; assert set(flags.FLAGS) == before"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
