@@ -1,6 +1,7 @@
 """A bucket in memory, `gs://...` for as long as a test runs: no network, no gcsfs."""
 
 import contextlib
+import logging
 
 from etils.epath import backend
 from fsspec.implementations.memory import MemoryFileSystem
@@ -23,6 +24,7 @@ class UnreachableBucket(MemoryBucket):
     """Fails as clients do: with errors of their own."""
 
     def info(self, path, **_):
+        logging.getLogger("gcsfs").error("out of retries")
         raise self.error
 
     error = RuntimeError("Anonymous caller does not have access\nto anything")

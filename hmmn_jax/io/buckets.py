@@ -56,13 +56,17 @@ def absolute(path: AnyPath) -> AnyPath:
     return path if is_bucket(path) else path.absolute()
 
 
+def package_of(path: epath.Path) -> str:
+    """The package that serves a path in a bucket."""
+    return PACKAGES[str(path).partition(":")[0]]
+
+
 def require_client(path: epath.Path) -> None:
     """Raises DataError where the package is missing that serves a path in a bucket."""
-    scheme = str(path).partition(":")[0]
+    scheme, package = str(path).partition(":")[0], package_of(path)
     try:
         fsspec.get_filesystem_class(scheme)
     except ImportError as error:
-        package = PACKAGES[scheme]
         raise DataError(
             f"{path}: {scheme}:// is served by {package}, which cannot be imported; pip install {package}"
         ) from error

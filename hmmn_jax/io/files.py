@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import logging
 import os
 import shutil
 import tempfile
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import IO, Literal, overload
 
 from hmmn_jax.errors import DataError, HMMNError
-from hmmn_jax.io.buckets import AnyPath, as_path, is_bucket, require_client
+from hmmn_jax.io.buckets import AnyPath, as_path, is_bucket, package_of, require_client
 
 _LONGEST_NAME = 240  # bytes of a name, so that suffixes fit into the 255 that file systems allow
 _WAYS_OUT = {
@@ -148,17 +149,25 @@ def require_space(folder: AnyPath, needed: int) -> None:
 @contextlib.contextmanager
 def bucket_errors(path: AnyPath) -> Iterator[None]:
     """Turns what the client of a bucket raises into the OSError of a local file; does nothing for a local path."""
+    if not is_bucket(path):
+        yield
+        return
+    logger = logging.getLogger(package_of(path))
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)  # it would print tracebacks of what it also raises
     try:
         yield
+    except HMMNError:
+        raise
     except Exception as error:  # each client raises its own kinds
-        if not is_bucket(path) or isinstance(error, HMMNError):
-            raise
         if isinstance(error, FileNotFoundError):  # whose text is but the path
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from error
         if isinstance(error, OSError) and type(error).__module__ == "builtins":  # others are of the network
             raise
         found = f"the bucket cannot be reached ({type(error).__name__}: {reason(error)})"
         raise OSError(errno.EIO, f"{found}; check its name, your credentials and the network", str(path)) from error
+    finally:
+        logger.setLevel(level)
 
 
 @contextlib.contextmanager

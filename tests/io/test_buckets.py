@@ -1,6 +1,7 @@
 """Paths in buckets: what is one, what is refused and how, and files that are written to and read from one."""
 
 import os
+import socket
 from pathlib import Path
 
 import fsspec
@@ -168,7 +169,7 @@ def test_free_space(bucket, tmp_path):
         require_space(tmp_path, 10**18)
 
 
-def test_what_a_client_raises_becomes_one_line(monkeypatch):
+def test_what_a_client_raises_becomes_one_line(monkeypatch, caplog):
     with serving(monkeypatch, UnreachableBucket):
         with pytest.raises(DataError) as caught:
             write_file("gs://b/x", b"")
@@ -176,6 +177,10 @@ def test_what_a_client_raises_becomes_one_line(monkeypatch):
         assert str(caught.value).startswith("gs://b/x: cannot be written: the bucket cannot be reached (RuntimeError: to any")
         with pytest.raises(OSError, match="check its name, your credentials and the network"), local_copy(as_path("gs://b/x")):
             pass
+        monkeypatch.setattr(UnreachableBucket, "error", socket.gaierror(-2, "Name or service not known"))
+        with pytest.raises(OSError, match=r"be reached .gaierror: Name or service not known"), local_copy(as_path("gs://b/x")):
+            pass
+    assert not caplog.records
 
 
 def test_a_missing_object_is_a_missing_file(bucket):
