@@ -15,7 +15,8 @@ from absl import logging
 from tqdm import tqdm
 
 from hmmn_jax import HMMNConfig, Segmenter, load_checkpoint
-from hmmn_jax.datasets.sequences import Sequence, read_davis
+from hmmn_jax.datasets.davis import read_davis
+from hmmn_jax.datasets.folders import VideoFiles
 from hmmn_jax.evaluation.clips import open_sequence
 from hmmn_jax.evaluation.plans import plan_davis
 from hmmn_jax.io.images import read_mask
@@ -44,7 +45,7 @@ def those_of(config: HMMNConfig, variables: dict) -> dict:
     return flax.traverse_util.unflatten_dict({path: found[path] for path in wanted})
 
 
-def repeat_first_mask(sequence: Sequence) -> SequenceScores:
+def repeat_first_mask(sequence: VideoFiles) -> SequenceScores:
     """Scores of a method that gives the first mask for every frame."""
     masks = np.stack([read_mask(sequence.masks[t]) for t in range(len(sequence.frames))])
     return score_sequence(np.broadcast_to(masks[:1], masks.shape), masks, single_object=True, name=sequence.name)

@@ -31,7 +31,8 @@ import numpy as np
 from jax.experimental import topologies
 
 from hmmn_jax import HMMN, HMMNConfig, Segmenter
-from hmmn_jax.inference.segmenter import FIRST_CAPACITY, decide
+from hmmn_jax.inference.compiled import decide
+from hmmn_jax.inference.segmenter import FIRST_CAPACITY
 from hmmn_jax.model import abstract_variables
 from hmmn_jax.model import memory as banks
 

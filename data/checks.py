@@ -10,7 +10,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from data.index import Index, binary_table, identity_map
-from hmmn_jax.datasets.sequences import Sequence
+from hmmn_jax.datasets.folders import VideoFiles
 from hmmn_jax.errors import DataError, one_line
 from hmmn_jax.io.files import reason
 from hmmn_jax.io.images import VOID, decode_mask
@@ -182,7 +182,7 @@ class IndexRows:
         self._names, self._numbers, self._sizes, self._annotated, self._orientation = [], [], [], [], []
         self._objects: list[tuple[int, int, int]] = []
 
-    def add(self, sequence: Sequence, video: list[Frame]) -> list[Frame]:
+    def add(self, sequence: VideoFiles, video: list[Frame]) -> list[Frame]:
         """Adds the video of a sequence and gives the frames that are kept: none where it is left out."""
         report, home = self.report, sequence.frames[0].parent
         report.problems += [frame.problem for frame in video if frame.problem]

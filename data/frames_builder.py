@@ -14,7 +14,7 @@ from tqdm import tqdm
 from data.checks import IndexRows, Report, read_frame
 from data.index import Index, identity_map
 from data.source import index_path
-from hmmn_jax.datasets.sequences import Sequence
+from hmmn_jax.datasets.folders import VideoFiles
 from hmmn_jax.errors import DataError
 from hmmn_jax.io.notes import Notes
 
@@ -72,7 +72,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """Names the splits that there are in a folder."""
         raise NotImplementedError
 
-    def list_sequences(self, root: Path, split: str, notes: Notes) -> tuple[list[Sequence], list[str]]:
+    def list_sequences(self, root: Path, split: str, notes: Notes) -> tuple[list[VideoFiles], list[str]]:
         """Lists the sequences of a split, and what is wrong with them, one line each. Raises DataError."""
         raise NotImplementedError
 
@@ -112,7 +112,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             sequences[split], report.problems = self.list_sequences(root, split, report.notes)
         return {split: self._generate_examples(split, sequences[split], report) for split, report in reports.items()}
 
-    def _generate_examples(self, split: str, sequences: list[Sequence], report: Report) -> Iterator[tuple[int, dict]]:
+    def _generate_examples(self, split: str, sequences: list[VideoFiles], report: Report) -> Iterator[tuple[int, dict]]:
         clips = split == "train" and not self.STILLS
         rows = IndexRows(
             self.id_map(),

@@ -16,7 +16,7 @@ from PIL import Image
 
 from hmmn_jax.checkpoints.store import load_checkpoint
 from hmmn_jax.checkpoints.torch_weights import to_torch
-from hmmn_jax.datasets.sequences import read_folder
+from hmmn_jax.datasets.folders import read_folder
 from hmmn_jax.errors import ConfigError, DataError, HMMNError
 from hmmn_jax.inference import Segmenter
 from hmmn_jax.io.files import user_path

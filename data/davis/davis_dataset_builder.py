@@ -10,8 +10,9 @@ import tensorflow_datasets as tfds
 
 from data.frames_builder import FramesBuilder, check_choice
 from data.index import identity_map, level_map
+from hmmn_jax.datasets.davis import list_davis_splits, read_davis
+from hmmn_jax.datasets.folders import VideoFiles, read_unlisted
 from hmmn_jax.datasets.order import ORDERS
-from hmmn_jax.datasets.sequences import Sequence, list_davis_splits, read_davis, read_unlisted
 from hmmn_jax.errors import DataError
 from hmmn_jax.io.images import MASK_VALUES
 from hmmn_jax.io.notes import Notes
@@ -76,7 +77,7 @@ class Builder(FramesBuilder, skip_registration=True):  # TFDS has a builder of t
             raise DataError(f"{root / 'ImageSets' / config.year}: no list of any split of {', '.join(_SPLITS)}")
         return splits
 
-    def list_sequences(self, root: Path, split: str, notes: Notes) -> tuple[list[Sequence], list[str]]:
+    def list_sequences(self, root: Path, split: str, notes: Notes) -> tuple[list[VideoFiles], list[str]]:
         """Lists what the list of the split names, all of which has to be there, or whatever there is."""
         config, names = self.builder_config, _names(self.builder_config)
         if not config.year:

@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 
 from data.frames_builder import FramesBuilder, check_choice
 from data.index import identity_map, level_map
-from hmmn_jax.datasets.sequences import Sequence
+from hmmn_jax.datasets.folders import VideoFiles
 from hmmn_jax.datasets.stills import read_stills
 from hmmn_jax.errors import DataError
 from hmmn_jax.io.images import MASK_VALUES
@@ -74,7 +74,7 @@ class Builder(FramesBuilder):
         """Names the one split."""
         return ["train"]
 
-    def list_sequences(self, root: Path, split: str, notes: Notes) -> tuple[list[Sequence], list[str]]:
+    def list_sequences(self, root: Path, split: str, notes: Notes) -> tuple[list[VideoFiles], list[str]]:
         """Lists the images that have a mask."""
         config = self.builder_config
         return read_stills(root, config.images, config.masks, config.image_end, config.mask_end, notes=notes)

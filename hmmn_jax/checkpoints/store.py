@@ -196,7 +196,7 @@ def quiet_orbax() -> Iterator[None]:
     level, asyncio = logger.level, logging.getLogger("asyncio")
 
     def tell_others(found: Any) -> None:
-        if "Event loop is closed" not in str(found.exc_value):
+        if not any(text in str(found.exc_value) for text in ("Event loop is closed", "was never awaited")):
             hook(found)
 
     sys.unraisablehook = tell_others

@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 
 from hmmn_jax.datasets.entries import LEFT_OUT, UNREAD_SUFFIXES, describe_missing
+from hmmn_jax.datasets.folders import VideoFiles
 from hmmn_jax.datasets.listing import IMAGE_SUFFIXES
 from hmmn_jax.datasets.order import natural_key
-from hmmn_jax.datasets.sequences import Sequence
 from hmmn_jax.errors import DataError
 from hmmn_jax.io.files import contents, reason, same_name, user_path
 from hmmn_jax.io.notes import Notes
@@ -25,7 +25,7 @@ def read_stills(
     mask_end: str = "",
     *,
     notes: Notes | None = None,
-) -> tuple[list[Sequence], list[str]]:
+) -> tuple[list[VideoFiles], list[str]]:
     """Lists images that have a mask, each a sequence of one frame, in natural order, and what was left out, one line each.
 
     Images are JPEGs, masks PNGs of the same name; folders inside (a class each, say) are part of the name.
@@ -68,7 +68,7 @@ def read_stills(
             "beside x.png",
             [*notes.lines(), *problems],
         )
-    return [Sequence(name, (jpegs[name],), {0: pngs[name]}) for name in paired], problems
+    return [VideoFiles(name, (jpegs[name],), {0: pngs[name]}) for name in paired], problems
 
 
 def _by_name(home: Path, suffixes: frozenset[str], end: str) -> tuple[dict[str, Path], list[str]]:

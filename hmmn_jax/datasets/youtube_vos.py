@@ -8,15 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hmmn_jax.datasets.folders import VideoFiles, match_masks
 from hmmn_jax.datasets.listing import list_frames
-from hmmn_jax.datasets.sequences import Sequence, match_masks
 from hmmn_jax.errors import DataError
 from hmmn_jax.io.files import check_name, contents, reason, same_name, user_path
 from hmmn_jax.io.notes import Notes
 
 
 @dataclass(frozen=True)
-class YouTubeVideo(Sequence):
+class YouTubeVideo(VideoFiles):
     """A video of YouTube-VOS.
 
     Attributes:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Integer
 
-from hmmn_jax.datasets.sequences import Sequence
+from hmmn_jax.datasets.folders import VideoFiles
 from hmmn_jax.errors import DataError
 from hmmn_jax.inference.augmentation import Given
 from hmmn_jax.io import video_file
@@ -154,7 +154,7 @@ class Clip:
 
 
 def open_sequence(
-    sequence: Sequence, late_objects: bool = False, notes: Notes | None = None, own: bool = False, mask_values: str = ""
+    sequence: VideoFiles, late_objects: bool = False, notes: Notes | None = None, own: bool = False, mask_values: str = ""
 ) -> Clip:
     """A sequence of image files as a clip; looks at the header of every frame.
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from hmmn_jax.errors import ConfigError
 from hmmn_jax.inference import Result, Segmenter
-from hmmn_jax.inference.segmenter import join_ids
+from hmmn_jax.inference.inputs import join_ids
 
 Given = Integer[np.ndarray, "H W"] | Mapping[int, Bool[np.ndarray, "H W"]]  # ids, or independent objects by id
 

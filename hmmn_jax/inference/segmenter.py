@@ -1,6 +1,5 @@
 """`Segmenter`: any video in, masks out, frame by frame, for objects that come and go."""
 
-import functools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -8,20 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jaxtyping import Array, Bool, Float, Integer, Num, UInt8, UInt16
+from jaxtyping import Array, Float, Integer, Num
 
-from hmmn_jax.io.files import reason
-from hmmn_jax.model import HMMN, HMMNConfig, fold_batch_norm
-from hmmn_jax.model import memory as banks
-from hmmn_jax.model.decoder import PROBABILITY_MARGIN, Query, soft_aggregation
-from hmmn_jax.model.encoders import Memory, split_objects
-from hmmn_jax.model.step import Match, match
+from hmmn_jax.inference import compiled
+from hmmn_jax.inference.inputs import Mask, as_frame, as_mask, as_masks, join_ids
+from hmmn_jax.model import HMMNConfig, fold_batch_norm
+from hmmn_jax.model.encoders import Memory
+from hmmn_jax.model.memory import MemoryBank
 from hmmn_jax.ops.canary import warn_if_cpu_is_unsound
 from hmmn_jax.ops.precision import at_least_float32
 
-Ids = UInt8[Array | np.ndarray, "H W"] | UInt16[Array | np.ndarray, "H W"]
-Mask = Ids | Bool[Array | np.ndarray, "H W"] | Mapping[int, Bool[Array | np.ndarray, "H W"]]
-RANGE_SLACK = 1e-3  # by which frames may leave [0, 1], as interpolation makes them do
 FIRST_CAPACITY = 8  # slots of a new bank; it doubles when they are full
 
 
@@ -33,7 +28,7 @@ class ObjectGroup:
     first: int  # channel of the first of them, background being 0
     size: int  # how many they are
     kept: int  # memory frames kept so far
-    bank: banks.MemoryBank | None  # None until the frame after `start`
+    bank: MemoryBank | None  # None until the frame after `start`
 
 
 @struct.dataclass
@@ -132,7 +127,7 @@ class Segmenter:
         Raises:
           ValueError: shapes, types or values other than said.
         """
-        frame = _as_frame(frame)
+        frame = as_frame(frame)
         height, width = frame.shape[1:3]
         nothing = jnp.ones((1, 1, height, width), self.dtype)
         state = State(0, frame, nothing, np.zeros(1, np.uint8), ())
@@ -158,7 +153,7 @@ class Segmenter:
         Raises:
           ValueError: shapes, types or values other than said, or another size than the frame before.
         """
-        frame = _as_frame(frame)
+        frame = as_frame(frame)
         if frame.shape != state.frame.shape:
             shapes = [list(shape[1:]) for shape in (frame.shape, state.frame.shape)]
             raise ValueError(f"the frame is {shapes[0]}, expected {shapes[1]}, as the frames before")
@@ -166,12 +161,12 @@ class Segmenter:
             groups, logits = self._segment(state, frame, donate)
         else:
             groups, logits = (), self._aggregate([jnp.zeros((1, 0, *frame.shape[1:3]), self.dtype)])
-        probs, labels = decide(logits, state.ids, self.independent)
+        probs, labels = compiled.decide(logits, state.ids, self.independent)
         state = State(int(state.index) + 1, frame, probs, state.ids, groups)
         if mask is not None:
             known = len(state.ids)
             state = self._give(state, mask)
-            labels = _labels(state.probs, state.ids, self.independent)
+            labels = compiled.labels(state.probs, state.ids, self.independent)
             joined = len(state.ids) - known
             logits = jnp.pad(logits, ((0, 0), (0, joined), (0, 0), (0, 0)), constant_values=-jnp.inf)
         return state, Result(labels[0], state.probs[0], logits[0], state.ids)
@@ -212,16 +207,16 @@ class Segmenter:
     def _give(self, state: State, mask: Mask) -> State:
         """The state with the given ids: their pixels are certain, and those not seen before become groups of objects."""
         if self.independent:
-            masks = _as_masks(mask, state.frame.shape[1:3])
+            masks = as_masks(mask, state.frame.shape[1:3])
             ids = join_ids(state.ids, np.array(sorted(masks), np.uint16))
             given = np.zeros((len(ids) - 1, *state.frame.shape[1:3]), bool)
             for i, one in masks.items():
                 given[np.flatnonzero(ids == i)[0] - 1] = one
-            probs = _impose_each(state.probs, given)
+            probs = compiled.impose_each(state.probs, given)
         else:
-            mask = _as_mask(mask, state.frame.shape[1:3])
+            mask = as_mask(mask, state.frame.shape[1:3])
             ids = join_ids(state.ids, np.unique(mask))
-            probs = _impose(state.probs, mask, ids)
+            probs = compiled.impose(state.probs, mask, ids)
         groups, first = list(state.groups), len(state.ids)
         while first < len(ids):
             size = 1 << (min(len(ids) - first, self.objects_per_batch).bit_length() - 1)
@@ -232,199 +227,46 @@ class Segmenter:
     def _segment(self, state: State, frame: jax.Array, donate: bool) -> tuple[tuple[ObjectGroup, ...], jax.Array]:
         """Memorises the last frame, reads for this one: the groups after it, and the logits `[1,o+1,H,W]`."""
         remembered = self._memorize(state, donate)
-        query = _encode_query(self.config, self.variables, frame)
+        query = compiled.encode_query(self.config, self.variables, frame)
         groups, p = [], []
         for group, count in remembered:
             bank = group.bank
-            found, centres = _match(self.config, bank, query, count)
-            p.append(_decode(self.config, self.variables, query, found, bank.fine, frame.shape[1:3]))
+            found, centres = compiled.match(self.config, bank, query, count)
+            p.append(compiled.decode(self.config, self.variables, query, found, bank.fine, frame.shape[1:3]))
             keep = (int(state.index) - int(group.start)) % self.mem_every == 0
             groups.append(group.replace(bank=bank.replace(centres=centres), kept=group.kept + keep))
         return tuple(groups), self._aggregate(p)
 
     def _memorize(self, state: State, donate: bool) -> list[tuple[ObjectGroup, int]]:
         """Each group with the last frame in its bank, and how many slots are then filled."""
-        stem = _memory_stem(self.config, self.variables, state.frame)
-        mask, others = _split_objects(state.probs)
+        stem = compiled.memory_stem(self.config, self.variables, state.frame)
+        mask, others = compiled.split_objects(state.probs)
         if self.independent:
             others = jnp.zeros_like(others)
         remembered = []
         for group in state.groups:
             objects = slice(int(group.first) - 1, int(group.first) - 1 + int(group.size))
-            memory = _memorize(self.config, self.variables, stem, mask[:, objects], others[:, objects])
+            memory = compiled.memorize(self.config, self.variables, stem, mask[:, objects], others[:, objects])
             remembered.append(self._remember(group, memory, donate))
         return remembered
 
     def _aggregate(self, p: list[jax.Array]) -> jax.Array:
-        return (_aggregate_each if self.independent else _aggregate)(p)
+        return (compiled.aggregate_each if self.independent else compiled.aggregate)(p)
 
     def _remember(self, group: ObjectGroup, memory: Memory, donate: bool) -> tuple[ObjectGroup, int]:
         """The group with `memory` as its previous frame, and how many slots are then filled; makes room first."""
         if group.bank is None:
-            return group.replace(bank=_open_bank(memory, FIRST_CAPACITY)), 1
+            return group.replace(bank=compiled.open_bank(memory, FIRST_CAPACITY)), 1
         bank, kept = group.bank, int(group.kept)
-        write, drop = (_write_donating, _drop_donating) if donate else (_write, _drop)
+        write, drop = (compiled.write_donating, compiled.drop_donating) if donate else (compiled.write, compiled.drop)
         if self.max_memory_frames is not None and kept > self.max_memory_frames:
             if kept > 2:  # slots 0, 1, 2, ... are kept: slot 1 goes. Of two, the previous frame overwrites it by itself
                 bank = drop(bank)
             kept -= 1
         if kept == bank.capacity:
-            full, bank = bank, _grow(bank)
+            full, bank = bank, compiled.grow(bank)
             if donate:  # now, not when the step is over: what is compiled for the larger bank comes between
                 for buffer in (full.key_s16, full.value_s16, full.centres):
                     if isinstance(buffer, jax.Array):  # those of a state that was saved may be NumPy's
                         buffer.delete()
         return group.replace(bank=write(bank, memory, kept), kept=kept), kept + 1
-
-
-def _as_frame(frame: Num[Array | np.ndarray, "H W 3"]) -> Num[Array, "1 H W 3"]:
-    """The frame on the device. Raises ValueError for one that is not what `Segmenter` says."""
-    frame = _as_array(frame, "a frame")
-    is_float = jnp.issubdtype(frame.dtype, jnp.floating)
-    if frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape or not (is_float or frame.dtype == np.uint8):
-        raise ValueError(f"a frame is {_describe(frame)}, expected [H, W, 3], RGB, uint8 or float in [0, 1]")
-    if is_float:
-        low, high = (frame.min(), frame.max()) if isinstance(frame, np.ndarray) else _extremes(frame)
-        if not (low >= -RANGE_SLACK and high <= 1 + RANGE_SLACK):  # false for nan
-            finite = np.isfinite(float(low)) and np.isfinite(float(high))
-            found = f"values from {float(low):.4g} to {float(high):.4g}" if finite else "values that are not finite"
-            way_out = "divide by 255, or undo a normalisation by mean and deviation" if finite else "look for nan and inf"
-            raise ValueError(f"a frame is {_describe(frame)} with {found}, expected float in [0, 1]: {way_out}")
-    return jnp.asarray(frame)[None]
-
-
-def _as_mask(mask: Mask, size: tuple[int, int]) -> np.ndarray:
-    """The mask as ids on the host. Raises ValueError for one that is not of the frame's size, or of another type."""
-    if isinstance(mask, Mapping):
-        raise ValueError("the masks are by id, which may overlap: give ids [H, W], or make the Segmenter with independent=True")
-    mask = np.asarray(_as_array(mask, "the mask"))
-    if mask.shape != size or mask.dtype not in (np.uint8, np.uint16, np.bool_):
-        expected = f"uint8 or uint16 (ids) or bool (object 1) {list(size)}, as its frame"
-        raise ValueError(f"the mask is {_describe(mask)}, expected {expected}")
-    return mask.astype(np.uint8, copy=False) if mask.dtype == np.bool_ else mask
-
-
-def _as_masks(masks: Mask, size: tuple[int, int]) -> dict[int, np.ndarray]:
-    """Masks of independent objects on the host. Raises ValueError for what is not `{id: bool [H,W]}`."""
-    if not isinstance(masks, Mapping):
-        raise ValueError(f"the masks are {type(masks).__name__}, expected {{id: bool [H, W]}}, as objects are independent")
-    found = {}
-    for i, mask in masks.items():
-        mask = np.asarray(_as_array(mask, f"the mask of object {i}"))
-        if not (isinstance(i, int | np.integer) and 0 < i < 2**16) or mask.shape != size or mask.dtype != np.bool_:
-            expected = f"an id from 1 to {2**16 - 1}, and bool {list(size)}, as its frame"
-            raise ValueError(f"the mask of object {i!r} is {_describe(mask)}, expected {expected}")
-        found[int(i)] = mask
-    return found
-
-
-def join_ids(ids: Integer[np.ndarray, " o1"], given: Integer[np.ndarray, " k"]) -> Integer[np.ndarray, " o2"]:
-    """The ids with those that are new; uint8, or uint16 where one does not fit."""
-    ids = np.concatenate([ids, np.setdiff1d(given, ids)])
-    return ids.astype(np.uint8 if ids.max() <= np.iinfo(np.uint8).max else np.uint16)
-
-
-def _as_array(given: Any, what: str) -> Array | np.ndarray:
-    """An array of JAX as it is, anything else as NumPy has it, its type unchanged."""
-    if isinstance(given, jax.Array | np.ndarray):
-        return given
-    try:
-        return np.asarray(given)
-    except Exception as error:  # each library refuses in its own way, as PyTorch does for a tensor on a GPU
-        raise ValueError(f"{what} is a {type(given).__name__} that NumPy cannot read: {reason(error)}") from error
-
-
-def _describe(x: Array | np.ndarray) -> str:
-    return f"{x.dtype} {list(x.shape)}"
-
-
-@jax.jit
-def _extremes(frame: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return frame.min(), frame.max()
-
-
-# What is compiled, once per frame size (and batch of objects); only what touches the whole bank depends on its capacity, and
-# holds no parameters. Shared by all segmenters of a config.
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _encode_query(config: HMMNConfig, variables: dict[str, Any], frame: jax.Array) -> Query:
-    return HMMN(config).apply(variables, frame, method="encode_query")
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _memory_stem(config: HMMNConfig, variables: dict[str, Any], frame: jax.Array) -> jax.Array:
-    return HMMN(config).apply(variables, frame, method="memory_stem")
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _memorize(config: HMMNConfig, variables: dict[str, Any], stem: jax.Array, mask: jax.Array, others: jax.Array) -> Memory:
-    return HMMN(config).apply(variables, stem, mask, others, method="memorize_objects")
-
-
-@functools.partial(jax.jit, static_argnums=(0, 5))
-def _decode(
-    config: HMMNConfig,
-    variables: dict[str, Any],
-    query: Query,
-    found: Match,
-    fine: banks.FineMemory | None,
-    size: tuple[int, int],
-) -> jax.Array:
-    """The top-k reads and the decoder: each object's probability, `[1,o,H,W]`."""
-    return HMMN(config).apply(variables, query, found, fine, size, method="decode")
-
-
-@jax.jit
-def _aggregate(p: list[jax.Array]) -> jax.Array:
-    return soft_aggregation(jnp.concatenate(p, axis=1))
-
-
-@jax.jit
-def _aggregate_each(p: list[jax.Array]) -> jax.Array:
-    """As soft aggregation of each object with the background alone, whose logits are the object's own but for the sign."""
-    p = jnp.clip(jnp.concatenate(p, axis=1), PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
-    return jnp.pad(2 * jnp.log(p / (1 - p)), ((0, 0), (1, 0), (0, 0), (0, 0)))
-
-
-@functools.partial(jax.jit, static_argnames="independent")
-def _labels(probs: jax.Array, ids: jax.Array, independent: bool = False) -> jax.Array:
-    if independent:
-        return probs[:, 1:] > 0.5
-    channel = jnp.argmax(probs, axis=1)
-    return sum(jnp.where(channel == k, ids[k], 0) for k in range(len(ids))).astype(ids.dtype)  # no gather of each pixel
-
-
-@functools.partial(jax.jit, static_argnames="independent")
-def decide(logits: jax.Array, ids: jax.Array, independent: bool = False) -> tuple[jax.Array, jax.Array]:
-    """Logits `[1,o+1,H,W]` and the id of each channel -> probabilities, and labels `[1,H,W]`, or bool `[1,o,H,W]`."""
-    if independent:
-        objects = jax.nn.sigmoid(logits[:, 1:])
-        probs = jnp.concatenate([jnp.prod(1 - objects, axis=1, keepdims=True), objects], axis=1)
-    else:
-        probs = jax.nn.softmax(logits, axis=1)
-    return probs, _labels(probs, ids, independent)
-
-
-@jax.jit
-def _impose(probs: jax.Array, mask: jax.Array, ids: jax.Array) -> jax.Array:
-    """Given pixels are one-hot; elsewhere the probabilities stand, with channels added for the ids that join."""
-    probs = jnp.pad(probs, ((0, 0), (0, len(ids) - probs.shape[1]), (0, 0), (0, 0)))
-    given = (mask == ids[1:, None, None]).astype(probs.dtype)
-    return jnp.where(mask == 0, probs, 0).at[:, 1:].add(given)
-
-
-@jax.jit
-def _impose_each(probs: jax.Array, given: jax.Array) -> jax.Array:
-    """Given pixels `[o,H,W]` are certain, each of its own object; channels are added for those that join."""
-    probs = jnp.pad(probs, ((0, 0), (0, len(given) + 1 - probs.shape[1]), (0, 0), (0, 0)))
-    objects = jnp.where(given, 1, probs[:, 1:])
-    return jnp.concatenate([jnp.prod(1 - objects, axis=1, keepdims=True), objects], axis=1)
-
-
-_split_objects = jax.jit(split_objects)
-_match = jax.jit(match, static_argnums=0)
-_open_bank = jax.jit(banks.open_bank, static_argnums=1)
-_grow = jax.jit(banks.grow)
-_write, _write_donating = jax.jit(banks.write_previous), jax.jit(banks.write_previous, donate_argnums=0)
-_drop, _drop_donating = jax.jit(banks.drop_oldest), jax.jit(banks.drop_oldest, donate_argnums=0)

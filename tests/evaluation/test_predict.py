@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hmmn_jax.datasets.sequences import Sequence, read_folder
+from hmmn_jax.datasets.folders import VideoFiles, read_folder
 from hmmn_jax.errors import DataError
 from hmmn_jax.evaluation import predict as module
 from hmmn_jax.evaluation.clips import Clip, open_sequence, open_video
@@ -128,7 +128,7 @@ def test_a_frame_of_another_size_is_named_before_anything_is_segmented(clip, tmp
 
 def test_a_video_of_one_frame_has_nothing_to_segment(clip, tmp_path):
     sequence, masks = clip
-    short = Sequence(sequence.name, sequence.frames[:1], sequence.masks)
+    short = VideoFiles(sequence.name, sequence.frames[:1], sequence.masks)
     assert "1 frame" in failure(Parrot(masks), open_sequence(short), Outputs(tmp_path / "run"))
     assert files(tmp_path / "run") == []
 
@@ -155,7 +155,7 @@ def test_a_mask_of_another_size(clip, tmp_path, width, fits):
 def test_a_missing_first_mask_is_named(clip):
     sequence, _ = clip
     with pytest.raises(DataError, match=f"cat.*{sequence.frames[0].name}"):
-        open_sequence(Sequence(sequence.name, sequence.frames, {}))
+        open_sequence(VideoFiles(sequence.name, sequence.frames, {}))
 
 
 def test_a_full_disk_is_told_and_the_others_go_on(clip, tmp_path, monkeypatch):

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from configs.evaluate import davis2017_val
-from hmmn_jax.datasets.sequences import Sequence, read_davis
+from hmmn_jax.datasets.davis import read_davis
+from hmmn_jax.datasets.folders import VideoFiles
 from hmmn_jax.errors import DataError
 from hmmn_jax.evaluation import score_files as module
 from hmmn_jax.evaluation.clips import open_sequence
@@ -109,11 +110,11 @@ def _truncated(folder, sequences):
 
 
 def _no_annotation(folder, sequences):
-    sequences[1] = Sequence("dog", sequences[1].frames, {0: sequences[1].masks[0]})
+    sequences[1] = VideoFiles("dog", sequences[1].frames, {0: sequences[1].masks[0]})
 
 
 def _too_short(folder, sequences):
-    sequences[1] = Sequence("dog", sequences[1].frames[:2], {t: sequences[1].masks[t] for t in range(2)})
+    sequences[1] = VideoFiles("dog", sequences[1].frames[:2], {t: sequences[1].masks[t] for t in range(2)})
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from etils import epath
 
+from hmmn_jax.datasets.davis import read_davis
 from hmmn_jax.datasets.listing import list_frames
-from hmmn_jax.datasets.sequences import read_davis
 from hmmn_jax.datasets.stills import read_stills
 from hmmn_jax.datasets.youtube_vos import read_youtube_vos
 from hmmn_jax.errors import DataError

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hmmn_jax.datasets.sequences import Sequence
+from hmmn_jax.datasets.folders import VideoFiles
 from hmmn_jax.errors import DataError
 from hmmn_jax.io.image_video import ImageVideo
 from hmmn_jax.io.images import read_image
@@ -28,7 +28,7 @@ def ramp(low, high):
 
 def test_frames_by_index_and_in_turn(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (3, 4, 8, 3), dtype=np.uint8)
-    sequence = Sequence("a", tuple(save(tmp_path / f"{i}.png", p) for i, p in enumerate(pixels)), {})
+    sequence = VideoFiles("a", tuple(save(tmp_path / f"{i}.png", p) for i, p in enumerate(pixels)), {})
     frames = sequence.images
     assert len(frames) == 3 and frames.range_in_use is None and sequence.images is frames
     np.testing.assert_array_equal(frames[2], pixels[2])

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from configs.evaluate import davis2017_val
-from hmmn_jax.datasets.sequences import Sequence
+from hmmn_jax.datasets.folders import VideoFiles
 from hmmn_jax.errors import DataError
 from hmmn_jax.evaluation.clips import open_sequence
 from hmmn_jax.evaluation.mask_files import OnePng
@@ -88,7 +88,7 @@ def made(root, names):
             write_mask(
                 root / "pred" / name / f"{t:05d}.png", box(2 + t, 4 + place * t, 1) + box(15, 25, 2) * (t < 3 or not place)
             )
-        sequences.append(Sequence(name, tuple(frames), masks))
+        sequences.append(VideoFiles(name, tuple(frames), masks))
     return [open_sequence(sequence) for sequence in sequences]
 
 

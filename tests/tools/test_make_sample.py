@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hmmn_jax.datasets.sequences import read_davis
+from hmmn_jax.datasets.davis import read_davis
 from hmmn_jax.errors import DataError
 from hmmn_jax.io.images import read_image, read_mask
 from tools.make_sample import FRAMES, render, write_clip

@@ -20,7 +20,7 @@ from hmmn_jax.checkpoints import pretrained
 from hmmn_jax.checkpoints.steps import finished_steps
 from hmmn_jax.checkpoints.store import save_checkpoint
 from hmmn_jax.checkpoints.torch_weights import torch_shapes
-from hmmn_jax.datasets.sequences import read_sequence
+from hmmn_jax.datasets.folders import read_sequence
 from hmmn_jax.errors import CheckpointError, ConfigError, DataError, DivergedError
 from hmmn_jax.training.loop import make_optimization, train_and_evaluate
 from hmmn_jax.training.metrics import read_metrics

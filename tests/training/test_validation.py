@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from configs.train import base as training
-from hmmn_jax.datasets.sequences import read_sequence
+from hmmn_jax.datasets.folders import read_sequence
 from hmmn_jax.errors import DataError
 from hmmn_jax.inference import Segmenter
 from hmmn_jax.inference.segmenter import Result

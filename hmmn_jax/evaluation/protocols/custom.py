@@ -8,7 +8,7 @@ from typing import NoReturn
 import numpy as np
 from jaxtyping import Integer
 
-from hmmn_jax.datasets.sequences import find_unlisted, read_folder
+from hmmn_jax.datasets.folders import find_unlisted, read_folder
 from hmmn_jax.errors import DataError
 from hmmn_jax.evaluation.clips import Clip, find_masks_of_video, open_sequence, open_video
 from hmmn_jax.evaluation.plans import OWN_RULE, Plan, plan_annotated

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Integer
 
-from hmmn_jax.datasets.sequences import Sequence, find_davis
+from hmmn_jax.datasets.davis import find_davis
+from hmmn_jax.datasets.folders import VideoFiles
 from hmmn_jax.evaluation.clips import Clip, open_sequence
 from hmmn_jax.evaluation.plans import Plan, plan_davis
 from hmmn_jax.evaluation.protocols.base import Opener, Protocol, register
@@ -34,7 +35,7 @@ class Davis(Protocol):
         return {name: partial(self._open, read, notes) for name, read in found.items()}
 
     def _open(self, read, notes: Notes) -> Clip:
-        sequence: Sequence = read()
+        sequence: VideoFiles = read()
         return open_sequence(sequence, self.settings.late_objects, notes)
 
     def inputs(self, root: Path) -> tuple[Path, ...]:

@@ -1,10 +1,10 @@
-"""Sequences of frames with some masks: those of a DAVIS folder, or any folder of images with one mask."""
+"""Videos as files: folders of images with masks, as DAVIS has them, or any folder with one mask."""
 
 import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property, partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from hmmn_jax.datasets.entries import UNREAD_SUFFIXES, list_entries
 from hmmn_jax.datasets.listing import IMAGE_SUFFIXES, list_frames
@@ -20,7 +20,7 @@ _SYSTEM_FOLDERS = ("@eaDir", "__MACOSX", "$RECYCLE.BIN", "lost+found")  # of NAS
 
 
 @dataclass(frozen=True)
-class Sequence:
+class VideoFiles:
     """A video as files: its frames in order, and by index of the frame the mask files that there are."""
 
     name: str
@@ -49,7 +49,7 @@ class Sequence:
 
 def read_folder(
     frames_dir: str | os.PathLike, mask_path: str | os.PathLike, *, order: str = "", notes: Notes | None = None
-) -> Sequence:
+) -> VideoFiles:
     """Takes any folder of images, and the mask of the first of them, which may lie in the same folder.
 
     Args:
@@ -65,66 +65,7 @@ def read_folder(
         raise DataError(f"{mask_path}: no such file; {contents(mask_path.parent)}; give the mask of the first frame, a PNG")
     named = frames_dir if frames_dir.name not in ("", "..") else frames_dir.resolve()
     name = check_name(named.name, frames_dir)
-    return Sequence(name, list_frames(frames_dir, mask_path, order, notes), {0: mask_path})
-
-
-def read_davis(
-    root: str | os.PathLike,
-    year: int | str,
-    split: str,
-    resolution: str | None = None,
-    annotations: str = "Annotations",
-    names: Collection[str] | None = None,
-    *,
-    order: str = "",
-    notes: Notes | None = None,
-) -> list[Sequence]:
-    """Lists the sequences of a split of DAVIS, in the order of its list.
-
-    The list is `ImageSets/YEAR/SPLIT.txt`, for 2016 also `ImageSets/RESOLUTION/SPLIT.txt` (as DAVIS-2016 was released). It
-    holds names of sequences, or pairs of a frame and its mask, and then only frames that it names count.
-
-    Args:
-        root: the folder that holds `JPEGImages`, `Annotations` and `ImageSets`.
-        year: 2016 or 2017, the folder of the list.
-        split: such as "train", "val" or "test-dev".
-        resolution: such as "480p"; None takes the only one there is, or "480p".
-        annotations: the folder of the masks, of which frames may have none.
-        names: take these sequences of the list only.
-        order, notes: as of `list_frames`.
-
-    Raises:
-        ConfigError: `order` is unknown.
-        DataError: something is missing; says what was looked for and what is there.
-    """
-    readers = find_davis(root, year, split, resolution, annotations, names, order=order, notes=notes)
-    return [read() for read in readers.values()]
-
-
-def find_davis(
-    root: str | os.PathLike,
-    year: int | str,
-    split: str,
-    resolution: str | None = None,
-    annotations: str = "Annotations",
-    names: Collection[str] | None = None,
-    *,
-    order: str = "",
-    notes: Notes | None = None,
-) -> dict[str, Callable[[], Sequence]]:
-    """As `read_davis`, but gives by name functions that read one sequence, so that one can fail without the others."""
-    root = user_path(root)
-    resolution = resolution or _choose_resolution(root)
-    list_path = _find_list(root, str(year), split, resolution)
-    listed = _read_list(list_path)
-    if missing := [name for name in names or () if name not in listed]:
-        raise DataError(f"{list_path}: no sequence {missing[0]!r}; it lists {shortlist(list(listed))}")
-    chosen = listed if names is None else {name: stems for name, stems in listed.items() if name in names}
-
-    def read(name: str, stems: list[str] | None) -> Sequence:
-        return _select_frames(read_sequence(root, name, resolution, annotations, order=order, notes=notes), stems, list_path)
-
-    return {name: partial(read, name, stems) for name, stems in chosen.items()}
+    return VideoFiles(name, list_frames(frames_dir, mask_path, order, notes), {0: mask_path})
 
 
 def read_unlisted(
@@ -135,7 +76,7 @@ def read_unlisted(
     names: Collection[str] | None = None,
     order: str = "",
     notes: Notes | None = None,
-) -> tuple[list[Sequence], list[str]]:
+) -> tuple[list[VideoFiles], list[str]]:
     """Lists the sequences of a folder laid out as DAVIS is, with or without a folder of the resolution, that has no lists.
 
     Args:
@@ -171,7 +112,7 @@ def find_unlisted(
     names: Collection[str] | None = None,
     order: str = "",
     notes: Notes | None = None,
-) -> dict[str, Callable[[], Sequence]]:
+) -> dict[str, Callable[[], VideoFiles]]:
     """As `read_unlisted`, but gives by name functions that read one sequence, so that one can fail without the others.
 
     Raises:
@@ -180,7 +121,7 @@ def find_unlisted(
     root = user_path(root)
     home = _existing(root / "JPEGImages", "folder; give the folder that holds it")
     if not resolution:
-        resolution = "." if any(map(_is_picture, home.glob("*/*"))) else _choose_resolution(root)
+        resolution = "." if any(map(_is_picture, home.glob("*/*"))) else choose_resolution(root)
     folder = _existing(home / resolution, "folder of sequences")
     there = {path.name: path for path in _visible(folder) if path.is_dir() or not path.exists()}
     if missing := [name for name in names or () if name not in there]:
@@ -194,14 +135,6 @@ def find_unlisted(
     return {name: partial(read_sequence, root, name, resolution, annotations, order=order, notes=notes) for name in chosen}
 
 
-def list_davis_splits(root: str | os.PathLike, year: int | str, resolution: str | None = None) -> list[str]:
-    """Names the splits of which `read_davis` finds a list. Raises DataError for a folder that is not one of DAVIS."""
-    root = user_path(root)
-    resolution = resolution or _choose_resolution(root)
-    found = {path.stem for place in _list_places(str(year), resolution) for path in (root / "ImageSets" / place).glob("*.txt")}
-    return sorted(found)
-
-
 def read_sequence(
     root: str | os.PathLike,
     name: str,
@@ -210,7 +143,7 @@ def read_sequence(
     *,
     order: str = "",
     notes: Notes | None = None,
-) -> Sequence:
+) -> VideoFiles:
     """Takes one sequence out of a folder laid out as DAVIS is, which needs no list.
 
     Masks are the PNGs of `ROOT/ANNOTATIONS/RESOLUTION/NAME` that are named as frames are; `order` and `notes` are those of
@@ -225,7 +158,7 @@ def read_sequence(
     frames = list_frames(home / check_name(name, home), order=order, notes=notes)
     folder = _existing(root / annotations / resolution / name, "folder of masks")
     masks, _ = match_masks(folder, frames, notes)
-    return Sequence(name, frames, masks)
+    return VideoFiles(name, frames, masks)
 
 
 def match_masks(folder: Path, frames: tuple[Path, ...], notes: Notes | None = None) -> tuple[dict[int, Path], list[Path]]:
@@ -279,7 +212,8 @@ def _existing(path: Path, what: str) -> Path:
     return path
 
 
-def _choose_resolution(root: Path) -> str:
+def choose_resolution(root: Path) -> str:
+    """The only folder of sequences in `JPEGImages`, or 480p. Raises DataError where neither is there."""
     folder = _existing(root / "JPEGImages", "folder; give the root of DAVIS, which holds it")
     there = [path for path in _visible(folder) if path.is_dir() and path.name not in _SYSTEM_FOLDERS]
     found = [path.name for path in there if any(map(_is_picture, path.glob("*/*")))] or [path.name for path in there]
@@ -288,59 +222,3 @@ def _choose_resolution(root: Path) -> str:
     raise DataError(
         f"{folder}: expected a folder 480p or a single other resolution, found {shortlist(found)}; name a resolution"
     )
-
-
-def _find_list(root: Path, year: str, split: str, resolution: str) -> Path:
-    paths = [root / "ImageSets" / place / f"{split}.txt" for place in _list_places(year, resolution)]
-    for path in paths:
-        if os.path.isfile(path):
-            return path
-    folder = root / "ImageSets"
-    there = sorted(str(path.relative_to(folder)) for path in folder.glob("*/*.txt"))
-    raise DataError(
-        f"{' or '.join(map(str, paths))}: no such list; {folder} has {shortlist(there)}; name a year and split of these"
-    )
-
-
-def _list_places(year: str, resolution: str) -> list[str]:
-    # A list by resolution is that of 2016: taken for 2017, it would silently lack sequences.
-    return [year, resolution] if year == "2016" else [year]
-
-
-def _read_list(path: Path) -> dict[str, list[str] | None]:
-    """Gives the listed sequences; for a list of frames the stems of each, for a list of names None."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read: {reason(error)}; expected a text of sequence names") from error
-    listed: dict[str, list[str] | None] = {}
-    for number, line in enumerate(lines, start=1):
-        if not (entry := line.strip()):
-            continue
-        frame = PurePosixPath(entry.split()[0])
-        if frame.suffix.lower() in IMAGE_SUFFIXES and frame.parent.name not in ("", ".."):
-            name, place = frame.parent.name, f"{path}: line {number}"
-            stems = listed.setdefault(check_name(name, place), [])
-            if stems is not None:
-                stems.append(frame.stem)
-        else:
-            listed[check_name(entry, f"{path}: line {number}")] = None
-    if not listed:
-        raise DataError(f"{path}: an empty list; expected names of sequences, or pairs of a frame and its mask")
-    return listed
-
-
-def _select_frames(sequence: Sequence, stems: list[str] | None, list_path: Path) -> Sequence:
-    """Keeps the listed frames, all of which must be there."""
-    if stems is None:
-        return sequence
-    listed = {same_name(stem) for stem in stems}
-    names = [same_name(name) for name in sequence.frame_names]
-    if missing := sorted(listed.difference(names)):
-        folder = sequence.frames[0].parent
-        raise DataError(
-            f"{list_path}: lists {len(missing)} frames that {folder} lacks, as {missing[0]}; copy the sequence again"
-        )
-    kept = [i for i, name in enumerate(names) if name in listed]
-    masks = {new: sequence.masks[old] for new, old in enumerate(kept) if old in sequence.masks}
-    return Sequence(sequence.name, tuple(sequence.frames[i] for i in kept), masks)

@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from hmmn_jax.datasets.sequences import find_unlisted, list_davis_splits, read_davis, read_folder, read_sequence, read_unlisted
+from hmmn_jax.datasets.davis import list_davis_splits, read_davis
+from hmmn_jax.datasets.folders import find_unlisted, read_folder, read_sequence, read_unlisted
 from hmmn_jax.errors import ConfigError, DataError
 from hmmn_jax.io.notes import Notes
 

@@ -1,0 +1,135 @@
+"""DAVIS-2016 and 2017 on disk: lists of sequences, or of frames."""
+
+import os
+from collections.abc import Callable, Collection
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from hmmn_jax.datasets.folders import VideoFiles, choose_resolution, read_sequence
+from hmmn_jax.datasets.listing import IMAGE_SUFFIXES
+from hmmn_jax.errors import DataError
+from hmmn_jax.io.files import check_name, reason, same_name, shortlist, user_path
+from hmmn_jax.io.notes import Notes
+
+
+def read_davis(
+    root: str | os.PathLike,
+    year: int | str,
+    split: str,
+    resolution: str | None = None,
+    annotations: str = "Annotations",
+    names: Collection[str] | None = None,
+    *,
+    order: str = "",
+    notes: Notes | None = None,
+) -> list[VideoFiles]:
+    """Lists the sequences of a split of DAVIS, in the order of its list.
+
+    The list is `ImageSets/YEAR/SPLIT.txt`, for 2016 also `ImageSets/RESOLUTION/SPLIT.txt` (as DAVIS-2016 was released). It
+    holds names of sequences, or pairs of a frame and its mask, and then only frames that it names count.
+
+    Args:
+        root: the folder that holds `JPEGImages`, `Annotations` and `ImageSets`.
+        year: 2016 or 2017, the folder of the list.
+        split: such as "train", "val" or "test-dev".
+        resolution: such as "480p"; None takes the only one there is, or "480p".
+        annotations: the folder of the masks, of which frames may have none.
+        names: take these sequences of the list only.
+        order, notes: as of `list_frames`.
+
+    Raises:
+        ConfigError: `order` is unknown.
+        DataError: something is missing; says what was looked for and what is there.
+    """
+    readers = find_davis(root, year, split, resolution, annotations, names, order=order, notes=notes)
+    return [read() for read in readers.values()]
+
+
+def find_davis(
+    root: str | os.PathLike,
+    year: int | str,
+    split: str,
+    resolution: str | None = None,
+    annotations: str = "Annotations",
+    names: Collection[str] | None = None,
+    *,
+    order: str = "",
+    notes: Notes | None = None,
+) -> dict[str, Callable[[], VideoFiles]]:
+    """As `read_davis`, but gives by name functions that read one sequence, so that one can fail without the others."""
+    root = user_path(root)
+    resolution = resolution or choose_resolution(root)
+    list_path = _find_list(root, str(year), split, resolution)
+    listed = _read_list(list_path)
+    if missing := [name for name in names or () if name not in listed]:
+        raise DataError(f"{list_path}: no sequence {missing[0]!r}; it lists {shortlist(list(listed))}")
+    chosen = listed if names is None else {name: stems for name, stems in listed.items() if name in names}
+
+    def read(name: str, stems: list[str] | None) -> VideoFiles:
+        return _select_frames(read_sequence(root, name, resolution, annotations, order=order, notes=notes), stems, list_path)
+
+    return {name: partial(read, name, stems) for name, stems in chosen.items()}
+
+
+def list_davis_splits(root: str | os.PathLike, year: int | str, resolution: str | None = None) -> list[str]:
+    """Names the splits of which `read_davis` finds a list. Raises DataError for a folder that is not one of DAVIS."""
+    root = user_path(root)
+    resolution = resolution or choose_resolution(root)
+    found = {path.stem for place in _list_places(str(year), resolution) for path in (root / "ImageSets" / place).glob("*.txt")}
+    return sorted(found)
+
+
+def _find_list(root: Path, year: str, split: str, resolution: str) -> Path:
+    paths = [root / "ImageSets" / place / f"{split}.txt" for place in _list_places(year, resolution)]
+    for path in paths:
+        if os.path.isfile(path):
+            return path
+    folder = root / "ImageSets"
+    there = sorted(str(path.relative_to(folder)) for path in folder.glob("*/*.txt"))
+    raise DataError(
+        f"{' or '.join(map(str, paths))}: no such list; {folder} has {shortlist(there)}; name a year and split of these"
+    )
+
+
+def _list_places(year: str, resolution: str) -> list[str]:
+    # A list by resolution is that of 2016: taken for 2017, it would silently lack sequences.
+    return [year, resolution] if year == "2016" else [year]
+
+
+def _read_list(path: Path) -> dict[str, list[str] | None]:
+    """Gives the listed sequences; for a list of frames the stems of each, for a list of names None."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read: {reason(error)}; expected a text of sequence names") from error
+    listed: dict[str, list[str] | None] = {}
+    for number, line in enumerate(lines, start=1):
+        if not (entry := line.strip()):
+            continue
+        frame = PurePosixPath(entry.split()[0])
+        if frame.suffix.lower() in IMAGE_SUFFIXES and frame.parent.name not in ("", ".."):
+            name, place = frame.parent.name, f"{path}: line {number}"
+            stems = listed.setdefault(check_name(name, place), [])
+            if stems is not None:
+                stems.append(frame.stem)
+        else:
+            listed[check_name(entry, f"{path}: line {number}")] = None
+    if not listed:
+        raise DataError(f"{path}: an empty list; expected names of sequences, or pairs of a frame and its mask")
+    return listed
+
+
+def _select_frames(sequence: VideoFiles, stems: list[str] | None, list_path: Path) -> VideoFiles:
+    """Keeps the listed frames, all of which must be there."""
+    if stems is None:
+        return sequence
+    listed = {same_name(stem) for stem in stems}
+    names = [same_name(name) for name in sequence.frame_names]
+    if missing := sorted(listed.difference(names)):
+        folder = sequence.frames[0].parent
+        raise DataError(
+            f"{list_path}: lists {len(missing)} frames that {folder} lacks, as {missing[0]}; copy the sequence again"
+        )
+    kept = [i for i, name in enumerate(names) if name in listed]
+    masks = {new: sequence.masks[old] for new, old in enumerate(kept) if old in sequence.masks}
+    return VideoFiles(sequence.name, tuple(sequence.frames[i] for i in kept), masks)

@@ -1,0 +1,104 @@
+"""What `Segmenter` compiles, once per frame size (and batch of objects); shared by all segmenters of a config.
+
+Only what touches the whole bank depends on its capacity (`match`, `write_previous`, ...), and holds no parameters.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from hmmn_jax.model import HMMN, HMMNConfig, encoders, step
+from hmmn_jax.model import memory as banks
+from hmmn_jax.model.decoder import PROBABILITY_MARGIN, Query, soft_aggregation
+from hmmn_jax.model.encoders import Memory
+from hmmn_jax.model.step import Match
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def encode_query(config: HMMNConfig, variables: dict[str, Any], frame: jax.Array) -> Query:
+    """What the frame to be segmented gives, once for all objects."""
+    return HMMN(config).apply(variables, frame, method="encode_query")
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def memory_stem(config: HMMNConfig, variables: dict[str, Any], frame: jax.Array) -> jax.Array:
+    """The frame's share of the memory encoder's first layer, once for all objects."""
+    return HMMN(config).apply(variables, frame, method="memory_stem")
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def memorize(config: HMMNConfig, variables: dict[str, Any], stem: jax.Array, mask: jax.Array, others: jax.Array) -> Memory:
+    """What is remembered of a frame for some of the objects."""
+    return HMMN(config).apply(variables, stem, mask, others, method="memorize_objects")
+
+
+@functools.partial(jax.jit, static_argnums=(0, 5))
+def decode(
+    config: HMMNConfig,
+    variables: dict[str, Any],
+    query: Query,
+    found: Match,
+    fine: banks.FineMemory | None,
+    size: tuple[int, int],
+) -> jax.Array:
+    """The top-k reads and the decoder: each object's probability, `[1,o,H,W]`."""
+    return HMMN(config).apply(variables, query, found, fine, size, method="decode")
+
+
+@jax.jit
+def aggregate(p: list[jax.Array]) -> jax.Array:
+    """Soft aggregation of all objects."""
+    return soft_aggregation(jnp.concatenate(p, axis=1))
+
+
+@jax.jit
+def aggregate_each(p: list[jax.Array]) -> jax.Array:
+    """As soft aggregation of each object with the background alone, whose logits are the object's own but for the sign."""
+    p = jnp.clip(jnp.concatenate(p, axis=1), PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
+    return jnp.pad(2 * jnp.log(p / (1 - p)), ((0, 0), (1, 0), (0, 0), (0, 0)))
+
+
+@functools.partial(jax.jit, static_argnames="independent")
+def labels(probs: jax.Array, ids: jax.Array, independent: bool = False) -> jax.Array:
+    """The id of each pixel; of independent objects where each is."""
+    if independent:
+        return probs[:, 1:] > 0.5
+    channel = jnp.argmax(probs, axis=1)
+    return sum(jnp.where(channel == k, ids[k], 0) for k in range(len(ids))).astype(ids.dtype)  # no gather of each pixel
+
+
+@functools.partial(jax.jit, static_argnames="independent")
+def decide(logits: jax.Array, ids: jax.Array, independent: bool = False) -> tuple[jax.Array, jax.Array]:
+    """Logits `[1,o+1,H,W]` and the id of each channel -> probabilities, and labels `[1,H,W]`, or bool `[1,o,H,W]`."""
+    if independent:
+        objects = jax.nn.sigmoid(logits[:, 1:])
+        probs = jnp.concatenate([jnp.prod(1 - objects, axis=1, keepdims=True), objects], axis=1)
+    else:
+        probs = jax.nn.softmax(logits, axis=1)
+    return probs, labels(probs, ids, independent)
+
+
+@jax.jit
+def impose(probs: jax.Array, mask: jax.Array, ids: jax.Array) -> jax.Array:
+    """Given pixels are one-hot; elsewhere the probabilities stand, with channels added for the ids that join."""
+    probs = jnp.pad(probs, ((0, 0), (0, len(ids) - probs.shape[1]), (0, 0), (0, 0)))
+    given = (mask == ids[1:, None, None]).astype(probs.dtype)
+    return jnp.where(mask == 0, probs, 0).at[:, 1:].add(given)
+
+
+@jax.jit
+def impose_each(probs: jax.Array, given: jax.Array) -> jax.Array:
+    """Given pixels `[o,H,W]` are certain, each of its own object; channels are added for those that join."""
+    probs = jnp.pad(probs, ((0, 0), (0, len(given) + 1 - probs.shape[1]), (0, 0), (0, 0)))
+    objects = jnp.where(given, 1, probs[:, 1:])
+    return jnp.concatenate([jnp.prod(1 - objects, axis=1, keepdims=True), objects], axis=1)
+
+
+split_objects = jax.jit(encoders.split_objects)
+match = jax.jit(step.match, static_argnums=0)
+open_bank = jax.jit(banks.open_bank, static_argnums=1)
+grow = jax.jit(banks.grow)
+write, write_donating = jax.jit(banks.write_previous), jax.jit(banks.write_previous, donate_argnums=0)
+drop, drop_donating = jax.jit(banks.drop_oldest), jax.jit(banks.drop_oldest, donate_argnums=0)

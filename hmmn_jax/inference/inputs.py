@@ -1,0 +1,83 @@
+"""What a `Segmenter` takes: frames and masks of any library, checked."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Integer, Num, UInt8, UInt16
+
+from hmmn_jax.io.files import reason
+
+Ids = UInt8[Array | np.ndarray, "H W"] | UInt16[Array | np.ndarray, "H W"]
+Mask = Ids | Bool[Array | np.ndarray, "H W"] | Mapping[int, Bool[Array | np.ndarray, "H W"]]
+
+
+RANGE_SLACK = 1e-3  # by which frames may leave [0, 1], as interpolation makes them do
+
+
+def as_frame(frame: Num[Array | np.ndarray, "H W 3"]) -> Num[Array, "1 H W 3"]:
+    """The frame on the device. Raises ValueError for one that is not what `Segmenter` says."""
+    frame = _as_array(frame, "a frame")
+    is_float = jnp.issubdtype(frame.dtype, jnp.floating)
+    if frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape or not (is_float or frame.dtype == np.uint8):
+        raise ValueError(f"a frame is {_describe(frame)}, expected [H, W, 3], RGB, uint8 or float in [0, 1]")
+    if is_float:
+        low, high = (frame.min(), frame.max()) if isinstance(frame, np.ndarray) else _extremes(frame)
+        if not (low >= -RANGE_SLACK and high <= 1 + RANGE_SLACK):  # false for nan
+            finite = np.isfinite(float(low)) and np.isfinite(float(high))
+            found = f"values from {float(low):.4g} to {float(high):.4g}" if finite else "values that are not finite"
+            way_out = "divide by 255, or undo a normalisation by mean and deviation" if finite else "look for nan and inf"
+            raise ValueError(f"a frame is {_describe(frame)} with {found}, expected float in [0, 1]: {way_out}")
+    return jnp.asarray(frame)[None]
+
+
+def as_mask(mask: Mask, size: tuple[int, int]) -> np.ndarray:
+    """The mask as ids on the host. Raises ValueError for one that is not of the frame's size, or of another type."""
+    if isinstance(mask, Mapping):
+        raise ValueError("the masks are by id, which may overlap: give ids [H, W], or make the Segmenter with independent=True")
+    mask = np.asarray(_as_array(mask, "the mask"))
+    if mask.shape != size or mask.dtype not in (np.uint8, np.uint16, np.bool_):
+        expected = f"uint8 or uint16 (ids) or bool (object 1) {list(size)}, as its frame"
+        raise ValueError(f"the mask is {_describe(mask)}, expected {expected}")
+    return mask.astype(np.uint8, copy=False) if mask.dtype == np.bool_ else mask
+
+
+def as_masks(masks: Mask, size: tuple[int, int]) -> dict[int, np.ndarray]:
+    """Masks of independent objects on the host. Raises ValueError for what is not `{id: bool [H,W]}`."""
+    if not isinstance(masks, Mapping):
+        raise ValueError(f"the masks are {type(masks).__name__}, expected {{id: bool [H, W]}}, as objects are independent")
+    found = {}
+    for i, mask in masks.items():
+        mask = np.asarray(_as_array(mask, f"the mask of object {i}"))
+        if not (isinstance(i, int | np.integer) and 0 < i < 2**16) or mask.shape != size or mask.dtype != np.bool_:
+            expected = f"an id from 1 to {2**16 - 1}, and bool {list(size)}, as its frame"
+            raise ValueError(f"the mask of object {i!r} is {_describe(mask)}, expected {expected}")
+        found[int(i)] = mask
+    return found
+
+
+def join_ids(ids: Integer[np.ndarray, " o1"], given: Integer[np.ndarray, " k"]) -> Integer[np.ndarray, " o2"]:
+    """The ids with those that are new; uint8, or uint16 where one does not fit."""
+    ids = np.concatenate([ids, np.setdiff1d(given, ids)])
+    return ids.astype(np.uint8 if ids.max() <= np.iinfo(np.uint8).max else np.uint16)
+
+
+def _as_array(given: Any, what: str) -> Array | np.ndarray:
+    """An array of JAX as it is, anything else as NumPy has it, its type unchanged."""
+    if isinstance(given, jax.Array | np.ndarray):
+        return given
+    try:
+        return np.asarray(given)
+    except Exception as error:  # each library refuses in its own way, as PyTorch does for a tensor on a GPU
+        raise ValueError(f"{what} is a {type(given).__name__} that NumPy cannot read: {reason(error)}") from error
+
+
+def _describe(x: Array | np.ndarray) -> str:
+    return f"{x.dtype} {list(x.shape)}"
+
+
+@jax.jit
+def _extremes(frame: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return frame.min(), frame.max()
