@@ -2,7 +2,7 @@
 
     python convert_weights.py from-torch HMMN_weights.pth OUT           # or .safetensors
     python convert_weights.py to-torch OUT weights.safetensors          # or .pth, with PyTorch installed; --half: in float16
-    python convert_weights.py imagenet resnet50.pth OUT                 # torchvision's: to start training from
+    python convert_weights.py imagenet resnet50.pth OUT                 # torchvision's, or an EfficientNet-Lite: to start from
     python convert_weights.py inspect FILE                              # or OUT
     python convert_weights.py verify --official CHECKOUT --checkpoint HMMN_weights.pth --frames JPEGS --mask 00000.png
 
@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from hmmn_jax.checkpoints.pretrained import from_pretrained, recognise
-from hmmn_jax.checkpoints.store import METADATA_KEY, config_to_json, load_checkpoint, save_checkpoint
+from hmmn_jax.checkpoints.store import METADATA_KEY, config_to_json, load_checkpoint, load_config, save_checkpoint
 from hmmn_jax.checkpoints.torch_file import read_torch_file, write_torch_file
 from hmmn_jax.checkpoints.torch_weights import in_float16, to_torch
 from hmmn_jax.cli.arguments import ArgumentParser
@@ -55,7 +55,10 @@ def run_imagenet(options: argparse.Namespace) -> None:
         raise ConfigError(f"--seed is {options.seed}, expected 0 to {2**32 - 1}")
     tensors = read_torch_file(options.file)
     kind = recognise(tensors)
-    config = HMMNConfig() if kind is None else HMMNConfig(backbone=kind())
+    if options.config is not None:
+        config = load_config(options.config)
+    else:
+        config = HMMNConfig() if kind is None else HMMNConfig(backbone=kind())
     variables = from_pretrained(tensors, config, options.seed, str(options.file))
     save_checkpoint(options.out, variables, config)
     print(f"{options.file} -> {options.out}: {count(to_torch(variables, config))}; new layers by seed {options.seed}")
@@ -103,7 +106,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     command("from-torch", run_from_torch, "file", "out")
     half = "floats in float16: half the size, half a thousandth from exact"
     command("to-torch", run_to_torch, "checkpoint", "file").add_argument("--half", action="store_true", help=half)
-    command("imagenet", run_imagenet, "file", "out").add_argument("--seed", type=int, default=0, help="of the new layers")
+    add = command("imagenet", run_imagenet, "file", "out").add_argument
+    add("--seed", type=int, default=0, help="of the new layers")
+    sizes = "checkpoint folder or workdir with the config of the model (default: the released sizes, the backbone of the file)"
+    add("--config", type=user_path, default=None, help=sizes)
     command("inspect", run_inspect, "file")
     add = command("verify", run_verify).add_argument
     add("--official", type=user_path, required=True, help="checkout of the published code, with its model.py")

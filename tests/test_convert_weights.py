@@ -24,7 +24,9 @@ from hmmn_jax.checkpoints.torch_file import read_torch_file, write_torch_file
 from hmmn_jax.checkpoints.torch_weights import to_torch
 from tests.checkpoints.test_pretrained import resnet
 from tests.golden.seeded import seeded_tensor
-from tests.small import SMALL, variables
+from tests.model.test_efficientnet_lite import CONFIG as LITE
+from tests.model.test_efficientnet_lite import draw, file_of
+from tests.small import SMALL, quick_compilation, variables
 
 ROOT = Path(convert_weights.__file__).parent
 GOLDEN = Path(__file__).parent / "golden"
@@ -140,7 +142,7 @@ def test_a_file_of_half_the_size(tmp_path, dtype):
 
 @pytest.mark.parametrize("form", ["safetensors", "zip", "older"])
 def test_imagenet(tmp_path, capsys, monkeypatch, form):
-    monkeypatch.setattr(convert_weights, "HMMNConfig", lambda: SMALL)
+    monkeypatch.setattr(convert_weights, "HMMNConfig", lambda backbone: SMALL)
     path = tmp_path / "resnet50.pth"
     if form == "safetensors":
         save_file(resnet(), path)
@@ -152,6 +154,25 @@ def test_imagenet(tmp_path, capsys, monkeypatch, form):
     assert capsys.readouterr().out.endswith("; new layers by seed 3\n")
     found = to_torch(*load_checkpoint(tmp_path / "OUT"))
     np.testing.assert_array_equal(found["Encoder_M.res4.0.conv2.weight"], resnet()["layer3.0.conv2.weight"])
+
+
+def test_imagenet_for_another_model(tmp_path, capsys):
+    """Any model whose backbone fits: its config is that of a folder."""
+    (tmp_path / "like").mkdir()
+    (tmp_path / "like" / "config.json").write_text(config_to_json(LITE))
+    save_file(draw(file_of(LITE.backbone)), tmp_path / "lite.safetensors")
+    with quick_compilation():
+        assert run("imagenet", tmp_path / "lite.safetensors", tmp_path / "OUT", "--config", tmp_path / "like") == 0
+    found, config = load_checkpoint(tmp_path / "OUT")
+    assert config == LITE
+    np.testing.assert_array_equal(
+        to_torch(found, config)["Encoder_Q.block_5.conv_depthwise.weight"],
+        draw(file_of(LITE.backbone))["_blocks.5._depthwise_conv.weight"],
+    )
+    capsys.readouterr()
+    save_file(resnet(), tmp_path / "resnet.safetensors")
+    message = failure(capsys, 2, "imagenet", tmp_path / "resnet.safetensors", tmp_path / "MORE", "--config", tmp_path / "like")
+    assert message.endswith("weights of 'resnet', but the backbone of the model is 'efficientnet_lite'")
 
 
 def test_inspect(tmp_path, capsys):

@@ -21,6 +21,7 @@ def base() -> ConfigDict:
     config.micro_batches = 1  # parts that a device goes through its share in
     config.parallel = "pmap"  # or "jit", for several hosts
 
+    # Also b1, b2 and eps; and `parts`: factors on the learning rate, such as {"backbone": 0.1, "decoder": 0.0}; 0 freezes.
     config.optimizer = ConfigDict({"name": "adam", "clip_norm": 0.0, "weight_decay": 0.0})
     config.learning_rate = ConfigDict(
         {
@@ -38,7 +39,7 @@ def base() -> ConfigDict:
     config.dropout = 0.5  # probability that a Refine does without its fine memory
     config.ema_decay = 0.0  # 0: no moving average
 
-    config.init = ""  # variables to start from: a workdir, converted weights, or torchvision's ResNet-50
+    config.init = ""  # variables to start from: a workdir, converted weights, or an ImageNet file that fits the backbone
     config.resume = ""  # a workdir whose run goes on here, with this config: step and optimizer included
 
     config.log_every = 100

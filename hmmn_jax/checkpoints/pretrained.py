@@ -33,12 +33,12 @@ def from_pretrained(
     """
     backbone, kind = config.backbone, recognise(tensors)
     if not backbone.pretrained_names() or (kind is not None and not isinstance(backbone, kind)):
-        found = "of an unknown network" if kind is None else f"of a {kind.name}"
+        found = "of an unknown network" if kind is None else f"of {kind.name!r}"
         raise MismatchError(f"{source}: weights {found}, but the backbone of the model is {backbone.name!r}")
     shapes = torch_shapes(config)
     names = {f"{encoder}.{name}": found for encoder in ENCODERS for name, found in backbone.pretrained_names().items()}
     tensors = without_prefix(tensors, names.values(), source)
-    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(backbone.pretrained_unused)}
+    tensors = {name: tensor for name, tensor in tensors.items() if not backbone.pretrained_ignores(name)}
     counters = [name for name in names.values() if name.endswith(".num_batches_tracked")]
     tensors = {name: np.zeros((), np.int64) for name in counters} | tensors
     expected = {found: shapes[name] for name, found in names.items()}

@@ -1,6 +1,7 @@
-"""Convolution and normalisation with PyTorch's geometry: thin modules of parameters."""
+"""Convolution and normalisation: thin modules of parameters."""
 
 import dataclasses
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +11,10 @@ from jaxtyping import Array, Float
 
 from hmmn_jax.ops.conv2d import conv2d
 from hmmn_jax.ops.convolution import at_all_pixels
+from hmmn_jax.ops.depthwise import depthwise_conv2d
 from hmmn_jax.ops.precision import at_least_float32
 
+NORMS = ("batch", "group", "layer", "none")
 NORM_EPSILON = 1e-5
 KEY_SHARPNESS = 16.0  # score of two normalised keys that point the same way, before training
 
@@ -39,8 +42,19 @@ class Compute:
         return nn.remat(module) if self.remat else module
 
 
+class Affine(NamedTuple):
+    """An affine map of each channel: x * factor + shift."""
+
+    factor: Float[Array, " c"]
+    shift: Float[Array, " c"]
+
+
 class Conv(nn.Module):
-    """A square convolution in the compute dtype, `[b,h,w,c] -> [b,h/stride,w/stride,features]`."""
+    """A square convolution in the compute dtype, `[b,h,w,c] -> [b,h/stride,w/stride,features]`.
+
+    `same`: with TensorFlow's padding "SAME" rather than PyTorch's. `depthwise`: each channel by itself, so that there are as
+    many features as inputs.
+    """
 
     features: int
     compute: Compute
@@ -48,18 +62,30 @@ class Conv(nn.Module):
     stride: int = 1
     use_bias: bool = True
     kernel_init: nn.initializers.Initializer = nn.initializers.he_normal()
+    same: bool = False
+    depthwise: bool = False
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 o"]:
-        """Convolves and adds the bias, if there is one."""
-        shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
-        kernel = self.param("kernel", self.kernel_init, shape)
+    def __call__(self, x: Float[Array, "b h w c"], norm: Affine | None = None) -> Float[Array, "b h2 w2 o"]:
+        """Convolves and adds the bias, if there is one.
+
+        A `norm` of the output scales the kernel and gives the bias: the same as applied to the map, but with one pass over it
+        and, in training, nothing to hold for its gradient.
+        """
+        inputs = 1 if self.depthwise else x.shape[-1]
+        kernel = self.param("kernel", self.kernel_init, (self.kernel_size, self.kernel_size, inputs, self.features))
         dtype = self.compute.dtype_of(kernel)
-        y = conv2d(x.astype(dtype), kernel.astype(dtype), self.stride, self.compute.winograd)
+        if norm is not None:
+            kernel = kernel * norm.factor
+        x, kernel = x.astype(dtype), kernel.astype(dtype)
+        if self.depthwise:
+            y = depthwise_conv2d(x, kernel, self.stride, self.same)
+        else:
+            y = conv2d(x, kernel, self.stride, self.compute.winograd, self.same)
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,))
             y = y + at_all_pixels(bias.astype(dtype), y.shape)
-        return y
+        return y if norm is None else y + at_all_pixels(norm.shift.astype(dtype), y.shape)
 
 
 class Key(Conv):
@@ -100,24 +126,30 @@ class FrozenBatchNorm(nn.Module):
 
     epsilon: float = NORM_EPSILON
 
-    @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Normalises each channel; computed in at least float32, returned in the dtype of `x`."""
-        shape = x.shape[-1:]
+        factor, shift = self.affine(x.shape[-1])
+        return (x * at_all_pixels(factor, x.shape) + at_all_pixels(shift, x.shape)).astype(x.dtype)
+
+    @nn.compact
+    def affine(self, channels: int) -> Affine:
+        """What it does to each channel, for `Conv`."""
+        shape = (channels,)
         scale = self.param("scale", nn.initializers.ones, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape).value
         var = self.variable("batch_stats", "var", jnp.ones, shape).value
         self.variable("batch_stats", "count", lambda: np.zeros((), np.int64))
         factor = scale * jax.lax.rsqrt(var + self.epsilon)
-        shift = bias - mean * factor
-        return (x * at_all_pixels(factor, x.shape) + at_all_pixels(shift, x.shape)).astype(x.dtype)
+        return Affine(factor, bias - mean * factor)
 
 
-def make_norm(norm: str, groups: int, compute: Compute, name: str) -> FrozenBatchNorm | nn.GroupNorm | nn.LayerNorm:
+def make_norm(
+    norm: str, groups: int, compute: Compute, name: str, epsilon: float = NORM_EPSILON
+) -> FrozenBatchNorm | nn.GroupNorm | nn.LayerNorm:
     """The normalisation layer of a name: "batch", "group" or "layer"."""
     if norm == "group":
-        return nn.GroupNorm(groups, epsilon=NORM_EPSILON, dtype=compute.dtype, name=name)
+        return nn.GroupNorm(groups, epsilon=epsilon, dtype=compute.dtype, name=name)
     if norm == "layer":
-        return nn.LayerNorm(epsilon=NORM_EPSILON, dtype=compute.dtype, name=name)
-    return FrozenBatchNorm(name=name)
+        return nn.LayerNorm(epsilon=epsilon, dtype=compute.dtype, name=name)
+    return FrozenBatchNorm(epsilon, name=name)

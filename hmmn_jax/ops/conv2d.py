@@ -1,9 +1,9 @@
-"""Cross-correlation with PyTorch's geometry, by the algorithm that was measured to be fastest for its sizes."""
+"""Cross-correlation with PyTorch's or TensorFlow's padding, by the algorithm that was measured to be fastest."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from hmmn_jax.ops.convolution import convolve
+from hmmn_jax.ops.convolution import convolve, pad
 from hmmn_jax.ops.precision import at_least_float32
 from hmmn_jax.ops.winograd import winograd_conv3x3
 
@@ -17,11 +17,16 @@ KERNELS_PER_CELL = 400  # with more, transforming kernels was measured to cost m
 
 
 def conv2d(
-    x: Float[Array, "b h w c"], kernel: Float[Array, "k k c o"], stride: int = 1, winograd: bool = False
+    x: Float[Array, "b h w c"],
+    kernel: Float[Array, "k k c o"],
+    stride: int = 1,
+    winograd: bool = False,
+    same: bool = False,
 ) -> Float[Array, "b h2 w2 o"]:
-    """Cross-correlation with k // 2 zeros on every side ('SAME' would pad a strided layer otherwise than PyTorch).
+    """Cross-correlation with k // 2 zeros on every side, as in PyTorch; odd k.
 
-    `winograd` allows Winograd's algorithm where it was measured to be faster.
+    `winograd` allows Winograd's algorithm where it was measured to be faster. `same`: TensorFlow's padding "SAME", which pads
+    a strided layer otherwise.
     """
     size, _, inputs, outputs = kernel.shape
     if outputs <= FEW_CHANNELS and stride == 1:
@@ -30,15 +35,17 @@ def conv2d(
     if winograd and size == 3 and stride == 1 and min(inputs, outputs) >= WINOGRAD_CHANNELS and few_kernels:
         return winograd_conv3x3(x, kernel)
     if x.dtype == jnp.float64:
-        return _conv_by_rows(x, kernel, stride)
-    return convolve(x, kernel, stride)
+        return _conv_by_rows(x, kernel, stride, same)
+    return convolve(x, kernel, stride, same)
 
 
-def _conv_by_rows(x: Float[Array, "b h w c"], kernel: Float[Array, "k k c o"], stride: int) -> Float[Array, "b h2 w2 o"]:
+def _conv_by_rows(
+    x: Float[Array, "b h w c"], kernel: Float[Array, "k k c o"], stride: int, same: bool
+) -> Float[Array, "b h2 w2 o"]:
     """A sum of matrix products, one for each row of the kernel: XLA's float64 convolution takes ten times as long on a CPU."""
     size = kernel.shape[0]
     h, w = (-(-side // stride) for side in x.shape[1:3])
-    x = jnp.pad(x, ((0, 0), (size // 2, size // 2), (size // 2, size // 2), (0, 0)))
+    x = pad(x, size, stride, same)
     x = jnp.concatenate([x[:, :, j : j + (w - 1) * stride + 1 : stride] for j in range(size)], axis=3)
     rows = (x[:, i : i + (h - 1) * stride + 1 : stride] for i in range(size))
     return sum(jnp.tensordot(row, taps.reshape(-1, taps.shape[-1]), 1) for row, taps in zip(rows, kernel, strict=True))

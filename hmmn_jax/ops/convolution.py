@@ -15,28 +15,46 @@ from hmmn_jax.ops.precision import exact_einsum
 BAND_BYTES = 4 * 2**20  # of a convolution's input and output gone through at once: about what a CPU's cache holds
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def convolve(x: Float[Array, "b h w c"], kernel: Float[Array, "k k c o"], stride: int) -> Float[Array, "b h2 w2 o"]:
-    """Cross-correlation with k // 2 zeros on every side."""
+def zeros_around(side: int, size: int, stride: int, same: bool) -> tuple[int, int]:
+    """How many zeros a kernel of `size` needs before and behind a side, for ceil(side / stride) outputs.
+
+    PyTorch's layers have size // 2 on both sides. TensorFlow's padding "SAME" has as few as there can be, the larger half
+    behind: with a 3x3 kernel at stride 2 none before and one behind an even side. At stride 1 the two agree for odd sizes.
+    """
+    if not same:
+        return size // 2, size // 2
+    fewest = max((-(-side // stride) - 1) * stride + size - side, 0)
+    return fewest // 2, fewest - fewest // 2
+
+
+def pad(x: Float[Array, "b h w c"], size: int, stride: int, same: bool) -> Float[Array, "b h2 w2 c"]:
+    """The map with `zeros_around` it."""
+    return jnp.pad(x, ((0, 0), *(zeros_around(side, size, stride, same) for side in x.shape[1:3]), (0, 0)))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def convolve(
+    x: Float[Array, "b h w c"], kernel: Float[Array, "k k c o"], stride: int, same: bool = False
+) -> Float[Array, "b h2 w2 o"]:
+    """Cross-correlation with `zeros_around` the map."""
     size = kernel.shape[0]
     if size == 1:  # a matrix product, which XLA runs a little faster as such
         return jnp.tensordot(x[:, ::stride, ::stride], kernel[0, 0], 1)
-    padding = size // 2
-    return jax.lax.conv_general_dilated(
-        x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
+    padding = [zeros_around(side, size, stride, same) for side in x.shape[1:3]]
+    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
-def _convolve_forward(x, kernel, stride):
-    return convolve(x, kernel, stride), (x, kernel)
+def _convolve_forward(x, kernel, stride, same):
+    return convolve(x, kernel, stride, same), (x, kernel)
 
 
-def _convolve_backward(stride, inputs, gradient):
+def _convolve_backward(stride, same, inputs, gradient):
     def by_xla(x, kernel, gradient):
-        return jax.vjp(functools.partial(convolve.fun, stride=stride), x, kernel)[1](gradient)
+        return jax.vjp(functools.partial(convolve.fun, stride=stride, same=same), x, kernel)[1](gradient)
 
     def on_cpu(x, kernel, gradient):
-        return by_xla(x, kernel, gradient)[0], kernel_gradient(x, gradient, kernel.shape[0], stride).astype(kernel.dtype)
+        to_kernel = kernel_gradient(x, gradient, kernel.shape[0], stride, same)
+        return by_xla(x, kernel, gradient)[0], to_kernel.astype(kernel.dtype)
 
     return jax.lax.platform_dependent(*inputs, gradient, cpu=on_cpu, default=by_xla)
 
@@ -45,14 +63,14 @@ convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
 def kernel_gradient(
-    x: Float[Array, "b h w c"], gradient: Float[Array, "b h2 w2 o"], size: int, stride: int
+    x: Float[Array, "b h w c"], gradient: Float[Array, "b h2 w2 o"], size: int, stride: int, same: bool = False
 ) -> Float[Array, "k k c o"]:
     """The gradient to the kernel of `convolve`, as a matrix product for each tap; at least float32.
 
     XLA turns it into a convolution with a kernel as large as the map, after transposing both: half as fast or worse.
     """
     b, h, w, c = gradient.shape[0], *gradient.shape[1:3], x.shape[-1]
-    x = jnp.pad(x, ((0, 0), (size // 2, size // 2), (size // 2, size // 2), (0, 0)))
+    x = pad(x, size, stride, same)
     most = max(1, BAND_BYTES // (x[0, 0].size * stride + gradient[0, 0].size) // x.dtype.itemsize)
     rows = next(rows for rows in range(min(most, h), 0, -1) if h % rows == 0)
 

@@ -191,7 +191,7 @@ def make_optimization(config: ConfigDict, total: int) -> tuple[optax.Schedule, o
         factor=rate.factor,
         end=rate.end,
     )
-    return learning_rate, make_optimizer(config.optimizer.name, learning_rate, **_without(config.optimizer, "name"))
+    return learning_rate, make_optimizer(learning_rate=learning_rate, **config.optimizer.to_dict())
 
 
 def make_step(
@@ -243,7 +243,3 @@ class Interruption:
 
     def _ask(self, *_: Any) -> None:
         self._asked = True
-
-
-def _without(config: ConfigDict, name: str) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key != name}

@@ -1,8 +1,10 @@
-"""The optimizer: clipping by global norm, then Adam or AdamW."""
+"""The optimizer: clipping by global norm, then Adam or AdamW, with learning rates by part of the network."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from hmmn_jax.errors import ConfigError
@@ -19,6 +21,7 @@ def make_optimizer(
     b1: float = 0.9,
     b2: float = 0.999,
     eps: float = 1e-8,
+    parts: Mapping[str, float] | None = None,
 ) -> optax.GradientTransformation:
     """Adam or AdamW of the collection "params".
 
@@ -32,9 +35,14 @@ def make_optimizer(
       b1: decay of the gradient's mean.
       b2: decay of the gradient's square.
       eps: added to the root of the latter.
+      parts: factors on the learning rate, and so on the weight decay, by part of the network; 0 freezes a part, which then
+        counts in no norm and takes no memory here. A part is one or more consecutive names in the path of a parameter, such as
+        "backbone" (of both encoders), "query_encoder/backbone", "backbone/conv_mask", "key_s16" or "decoder". Of several that
+        match a parameter, the one that reaches deepest counts, of two such the longer one; without any, the factor is 1.
 
     Raises:
-      ConfigError: an unknown name, or a weight decay that nothing would apply.
+      ConfigError: an unknown name, or a weight decay that nothing would apply; when its state is made, a part that no parameter
+        has, or nothing left to train.
     """
     if name not in OPTIMIZERS:
         raise ConfigError(f"optimizer is {name!r}, expected one of {', '.join(OPTIMIZERS)}")
@@ -46,7 +54,49 @@ def make_optimizer(
     steps.append(optax.scale_by_adam(b1, b2, eps))
     if weight_decay:
         steps.append(optax.add_decayed_weights(weight_decay, mask=_is_kernel))
-    return optax.chain(*steps, optax.scale_by_learning_rate(learning_rate))
+    if not parts:
+        return optax.chain(*steps, optax.scale_by_learning_rate(learning_rate))
+    steps.append(optax.stateless(lambda updates, _: jax.tree.map(jnp.multiply, updates, part_factors(updates, parts))))
+    trained = optax.chain(*steps, optax.scale_by_learning_rate(learning_rate))
+
+    def labels(params: Any) -> Any:
+        factors = part_factors(params, parts)
+        _require_sound(params, factors, parts)
+        return jax.tree.map(lambda factor: "trained" if factor else "frozen", factors)
+
+    return optax.partition({"trained": trained, "frozen": optax.set_to_zero()}, labels)
+
+
+def part_factors(params: Any, parts: Mapping[str, float]) -> Any:
+    """The factor on the learning rate of each parameter, see `make_optimizer`."""
+
+    def factor(path: tuple[Any, ...], _: Any) -> float:
+        matching = {reach: part for part in parts if (reach := _reach(_text(path), part))}
+        return float(parts[matching[max(matching)]]) if matching else 1.0
+
+    return jax.tree_util.tree_map_with_path(factor, params)
+
+
+def _reach(path: str, part: str) -> tuple[int, int] | None:
+    """How far down a path a part reaches and how long it is, in characters; None if it is not in it."""
+    start = f"/{path}/".rfind(f"/{part}/")
+    return None if start < 0 else (start + len(part), len(part))
+
+
+def _text(path: tuple[Any, ...]) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def _require_sound(params: Any, factors: Any, parts: Mapping[str, float]) -> None:
+    paths = [_text(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    for part in parts:
+        if not any(_reach(path, part) for path in paths):
+            known = ", ".join(sorted({name for path in paths for name in path.split("/")[:2]}))
+            raise ConfigError(
+                f"optimizer.parts has {part!r}, which no parameter is in; expected names in their paths, such as {known}"
+            )
+    if not any(jax.tree.leaves(factors)):
+        raise ConfigError("optimizer.parts freezes all parameters; leave one part out, or give it a factor above 0")
 
 
 def _is_kernel(params: Any) -> Any:

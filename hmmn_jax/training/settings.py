@@ -96,6 +96,7 @@ RULES: dict[str, Any] = {
         "?b1": _number(0, 1, below=True),
         "?b2": _number(0, 1, below=True),
         "?eps": _number(0, above=True),
+        "?parts": {"*": _number(0)},
     },
     "learning_rate": {
         "schedule": _one_of(SCHEDULES),

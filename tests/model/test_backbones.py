@@ -132,5 +132,5 @@ def test_it_goes_to_torch_and_back(tmp_path):
 
 def test_weights_of_another_network_are_refused(tmp_path, capsys):
 
-    with pytest.raises(MismatchError, match="weights of a resnet, but the backbone of the model is 'toy'"):
+    with pytest.raises(MismatchError, match="weights of 'resnet', but the backbone of the model is 'toy'"):
         from_pretrained(resnet(), CONFIG)

@@ -1,5 +1,6 @@
 """Convolution of any size and stride, against loops."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -23,6 +24,21 @@ def test_convolution_has_pytorch_geometry(x64, kernel_size, stride, outputs, dty
         found = convolve(x.astype(dtype), kernel.astype(dtype), stride)
         assert found.dtype == dtype
         np.testing.assert_allclose(found[0], oracles.conv(x[0], kernel, stride), rtol=0, atol=bound * kernel_size**2)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kernel_size", [3, 5])
+def test_the_padding_of_tensorflow(x64, kernel_size, dtype):
+    x, kernel = jnp.asarray(draw(1, 8, 9, 3), dtype), jnp.asarray(draw(kernel_size, kernel_size, 3, 6, seed=1), dtype)
+
+    def by_xla(x, kernel):
+        return jax.lax.conv_general_dilated(x, kernel, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    found, backward = jax.vjp(lambda x, kernel: conv2d(x, kernel, 2, same=True), x, kernel)
+    expected, backward_by_xla = jax.vjp(by_xla, x, kernel)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+    for one, other in zip(backward(found), backward_by_xla(found), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("outputs", [2, 6])

@@ -18,6 +18,7 @@ from hmmn_jax.errors import CheckpointError
 from hmmn_jax.io.buckets import as_path
 from hmmn_jax.training import checkpoint
 from hmmn_jax.training.checkpoint import Checkpoints, require_free_step, restore_latest
+from hmmn_jax.training.optimizer import make_optimizer
 from hmmn_jax.training.train_state import TrainState
 
 ROOT = Path(__file__).parent.parent.parent
@@ -52,6 +53,17 @@ def test_a_step_is_read_from_a_bucket(tmp_path, bucket):
     assert_same(checkpoint.read_step(as_path("gs://b/run"), 7, state_at(0)), state_at(7))
     with pytest.raises(CheckpointError, match="gs://b/run/checkpoints/8: not readable as a checkpoint"):
         checkpoint.read_step(as_path("gs://b/run"), 8, state_at(0))
+
+
+def test_a_state_with_frozen_parts_is_restored(tmp_path):
+    params = {"backbone": {"kernel": np.ones((3, 4), np.float32)}, "decoder": {"kernel": np.ones((2, 5), np.float32)}}
+    optimizer = make_optimizer("adamw", 0.1, weight_decay=0.1, clip_norm=1.0, parts={"backbone": 0.0})
+    state = TrainState.create({"params": params}, optimizer)
+    _, opt_state = optimizer.update(state.params, state.opt_state, state.params)
+    state = state.replace(opt_state=opt_state, step=jax.numpy.int32(1))
+    with Checkpoints(tmp_path, keep=2, keep_best=0) as checkpoints:
+        checkpoints.save(state)
+    assert_same(restore_latest(tmp_path, TrainState.create({"params": params}, optimizer)), state)
 
 
 def test_a_saved_state_may_be_donated_at_once(tmp_path):

@@ -44,7 +44,8 @@ def changed(**fields):
         *[("seed", value) for value in (-1, 2**40, None, 0.5)],
         *[("optimizer.name", value) for value in ("x", None)],
         *[("optimizer.clip_norm", value) for value in (-1.0, NAN)],
-        *[("optimizer.b1", 1.0), ("optimizer.momentum", 0.9)],
+        *[("optimizer.b1", 1.0), ("optimizer.momentum", 0.9), ("optimizer.parts", 0.1)],
+        *[("optimizer.parts", ConfigDict({"parts": value})) for value in (-1.0, NAN, None)],
         *[("stop_above", value) for value in (NAN, 0.0, -1.0, None)],
         *[(name, None) for name in ("init", "resume", "profile", "validation.data", "data.data_dir")],
         *[("parallel", value) for value in ("pnap", None)],
@@ -85,6 +86,7 @@ def test_a_run_can_start_from_a_bucket(name, bucket):
 
 def test_what_can_work():
     require_settings(changed(**{"stop_above": INF, "checkpoint.keep_best": 0, "hardest.share": 0.5, "optimizer.b1": 0.5}))
+    require_settings(changed(**{"optimizer.parts": ConfigDict({"backbone": 0.1, "backbone/conv_mask": 1})}))
 
 
 def test_the_configs_that_come_along():

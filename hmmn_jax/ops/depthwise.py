@@ -1,0 +1,116 @@
+"""Depthwise convolution: each channel by a kernel of its own.
+
+XLA's grouped convolution is what accelerators want. On a CPU it takes ten times as long as PyTorch's, and its gradients take
+longer still; there, the convolution is the sum of the map shifted by each tap of the kernel, and so are both gradients.
+"""
+
+import functools
+import itertools
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from hmmn_jax.ops.convolution import pad, zeros_around
+from hmmn_jax.ops.precision import at_least_float32
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def depthwise_conv2d(
+    x: Float[Array, "b h w c"], kernel: Float[Array, "k k 1 c"], stride: int = 1, same: bool = False
+) -> Float[Array, "b h2 w2 c"]:
+    """Cross-correlation of each channel with k // 2 zeros on every side, as in PyTorch; odd k.
+
+    `same`: TensorFlow's padding "SAME", which pads a strided layer otherwise. Taps are added up in at least float32.
+    """
+    shifted, grouped = (functools.partial(form, stride=stride, same=same) for form in (_shifted, _grouped))
+    return jax.lax.platform_dependent(x, kernel, cpu=shifted, default=grouped)
+
+
+def _forward(x, kernel, stride, same):
+    return depthwise_conv2d(x, kernel, stride, same), (x, kernel)
+
+
+def _backward(stride, same, inputs, gradient):
+    def grouped(x, kernel, gradient):
+        return jax.vjp(functools.partial(_grouped, stride=stride, same=same), x, kernel)[1](gradient)
+
+    def shifted(x, kernel, gradient):
+        return _input_gradient(x, kernel, gradient, stride, same), _kernel_gradient(x, kernel, gradient, stride, same)
+
+    return jax.lax.platform_dependent(*inputs, gradient, cpu=shifted, default=grouped)
+
+
+depthwise_conv2d.defvjp(_forward, _backward)
+
+
+def _grouped(x: jax.Array, kernel: jax.Array, stride: int, same: bool) -> jax.Array:
+    padding = [zeros_around(side, kernel.shape[0], stride, same) for side in x.shape[1:3]]
+    numbers, groups = ("NHWC", "HWIO", "NHWC"), x.shape[-1]
+    return jax.lax.conv_general_dilated(
+        x, kernel, (stride, stride), padding, dimension_numbers=numbers, feature_group_count=groups
+    )
+
+
+def _shifted(x: jax.Array, kernel: jax.Array, stride: int, same: bool) -> jax.Array:
+    size, (h, w) = len(kernel), (-(-side // stride) for side in x.shape[1:3])
+    padded, wide = pad(x, size, stride, same), at_least_float32(x, kernel)
+    taps = (_strided(padded, (i, j), (h, w), stride).astype(wide) * kernel[i, j, 0] for i, j in _offsets(size))
+    return sum(taps).astype(jnp.result_type(x, kernel))
+
+
+def _input_gradient(x: jax.Array, kernel: jax.Array, gradient: jax.Array, stride: int, same: bool) -> jax.Array:
+    """The sum of the gradient shifted by each tap the other way.
+
+    At stride s only every s-th tap meets an input pixel. Pixels that meet the same taps are computed together, so that nothing
+    is multiplied by the zeros of a gradient spread out to the size of the input.
+    """
+    size, wide = len(kernel), at_least_float32(kernel, gradient)
+    b, height, width, c = x.shape
+    h, w = gradient.shape[1:3]
+    above, left = (zeros_around(side, size, stride, same)[0] for side in (height, width))
+    reach = size // stride + 1
+    gradient = jnp.pad(gradient, ((0, 0), (reach, reach), (reach, reach), (0, 0)))
+
+    def pixels(row: int, column: int) -> jax.Array:
+        """Of the input, each `stride`-th pixel from (row, column) on."""
+        total = jnp.zeros((b, h, w, c), wide)
+        for i, j in _offsets(size):
+            (down, off), (right, off_too) = divmod(row + above - i, stride), divmod(column + left - j, stride)
+            if off == off_too == 0:
+                total += _strided(gradient, (reach + down, reach + right), (h, w), 1).astype(wide) * kernel[i, j, 0]
+        return total
+
+    rows = [jnp.stack([pixels(row, column) for column in range(stride)], axis=3) for row in range(stride)]
+    whole = jnp.stack(rows, axis=2).reshape(b, h * stride, w * stride, c)
+    return whole[:, :height, :width].astype(x.dtype)
+
+
+def _kernel_gradient(x: jax.Array, kernel: jax.Array, gradient: jax.Array, stride: int, same: bool) -> jax.Array:
+    """For each tap the product of the shifted map and the gradient, summed over pixels.
+
+    Row by row, which stays in the cache for all taps: measured 4 to 10 times faster than one sum over the map for each tap.
+    """
+    size, wide = len(kernel), at_least_float32(x, gradient)
+    b, h, w, c = gradient.shape
+    x = pad(x, size, stride, same)
+
+    def row(index, total):
+        image, y = jnp.divmod(index, h)
+        rows = jax.lax.dynamic_slice(x, (image, y * stride, 0, 0), (1, size, x.shape[2], c)).astype(wide)
+        g = jax.lax.dynamic_slice(gradient, (image, y, 0, 0), (1, 1, w, c)).astype(wide)
+        return total + jnp.stack([(_strided(rows, tap, (1, w), stride) * g).sum((0, 1, 2)) for tap in _offsets(size)])
+
+    total = jax.lax.fori_loop(0, b * h, row, jnp.zeros((size * size, c), wide))
+    return total.reshape(kernel.shape).astype(kernel.dtype)
+
+
+def _strided(x: jax.Array, first: tuple[int, int], count: tuple[int, int], stride: int) -> jax.Array:
+    """`count` rows and columns, `stride` apart, from `first` on."""
+    (i, j), (h, w) = first, count
+    return x[:, i : i + (h - 1) * stride + 1 : stride, j : j + (w - 1) * stride + 1 : stride]
+
+
+def _offsets(size: int) -> Iterator[tuple[int, int]]:
+    return itertools.product(range(size), repeat=2)

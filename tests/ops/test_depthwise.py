@@ -1,0 +1,70 @@
+"""Depthwise convolution and its gradients, on a CPU and as accelerators have it, against loops over taps and pixels."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hmmn_jax.ops import depthwise
+from hmmn_jax.ops.depthwise import depthwise_conv2d
+from tests.small import quick_jit
+
+# Side, size of the kernel, stride -> zeros before and behind it, by TensorFlow's rule.
+SAME = {
+    (6, 3, 1): (1, 1),
+    (5, 3, 1): (1, 1),
+    (6, 3, 2): (0, 1),
+    (5, 3, 2): (1, 1),
+    (6, 5, 1): (2, 2),
+    (5, 5, 1): (2, 2),
+    (6, 5, 2): (1, 2),
+    (5, 5, 2): (2, 2),
+}
+
+
+def by_loops(x, kernel, stride, padding, gradient=None):
+    """The convolution; given its gradient, those to the map and the kernel."""
+    size = len(kernel)
+    padded = np.pad(x, ((0, 0), *padding, (0, 0)))
+    y = np.zeros((len(x), *(-(-side // stride) for side in x.shape[1:3]), x.shape[3]))
+    to_padded, to_kernel = np.zeros_like(padded), np.zeros_like(kernel)
+    for image, row, column, channel in np.ndindex(y.shape):
+        for i, j in np.ndindex(size, size):
+            at = image, row * stride + i, column * stride + j, channel
+            y[image, row, column, channel] += padded[at] * kernel[i, j, 0, channel]
+            if gradient is not None:
+                to_padded[at] += gradient[image, row, column, channel] * kernel[i, j, 0, channel]
+                to_kernel[i, j, 0, channel] += gradient[image, row, column, channel] * padded[at]
+    (above, _), (left, _) = padding
+    return y, to_padded[:, above : above + x.shape[1], left : left + x.shape[2]], to_kernel
+
+
+@pytest.mark.parametrize("same", [True, False])
+@pytest.mark.parametrize(("size", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2)])
+def test_it_and_its_gradients(x64, size, stride, same):
+    rng = np.random.default_rng(0)
+    x, kernel = rng.normal(size=(2, 5, 6, 3)), rng.normal(size=(size, size, 1, 3))
+    padding = [SAME[side, size, stride] if same else (size // 2, size // 2) for side in (5, 6)]
+    gradient = rng.normal(size=(2, -(-5 // stride), -(-6 // stride), 3))
+    expected = by_loops(x, kernel, stride, padding, gradient)
+
+    @functools.partial(quick_jit, static_argnums=0)
+    def run(form, x, kernel, gradient):
+        y, backward = jax.vjp(lambda x, kernel: form(x, kernel, stride, same), x, kernel)
+        return y, *backward(gradient)
+
+    for form in (depthwise_conv2d, depthwise._grouped):  # the tests run on a CPU, which takes the other one
+        for found, wanted in zip(run(form, x, kernel, gradient), expected, strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-12)
+
+
+def test_bfloat16_is_summed_in_float32():
+    """4096 ones: a sum in bfloat16 stops at 256."""
+    x, kernel = jnp.ones((1, 64, 64, 2), jnp.bfloat16), jnp.ones((3, 3, 1, 2), jnp.bfloat16)
+    y, backward = jax.vjp(depthwise_conv2d, x, kernel)
+    to_x, to_kernel = backward(jnp.ones_like(y))
+    assert {array.dtype for array in (y, to_x, to_kernel)} == {jnp.dtype(jnp.bfloat16)}
+    assert y[0, 1, 1, 0] == to_x[0, 1, 1, 0] == 9
+    assert to_kernel[1, 1, 0, 0] == 4096
