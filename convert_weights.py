@@ -10,7 +10,7 @@ Exit code: 0 done; 1 with verify, logits that differ; 2 a mistake or a refusal, 
 """
 
 import argparse
-import os
+import functools
 import signal
 
 import jax
@@ -24,7 +24,7 @@ from hmmn_jax.cli.arguments import ArgumentParser
 from hmmn_jax.cli.program import leave, run_program
 from hmmn_jax.datasets.order import ORDERS
 from hmmn_jax.errors import CheckpointError, ConfigError
-from hmmn_jax.io.files import user_path
+from hmmn_jax.io.files import lies_there, user_path
 from hmmn_jax.io.new_file import EXISTS
 from hmmn_jax.model import HMMNConfig
 from tools.verify import verify
@@ -39,7 +39,7 @@ def run_from_torch(options: argparse.Namespace) -> None:
 
 def run_to_torch(options: argparse.Namespace) -> None:
     """Writes a folder of ours as a PyTorch checkpoint, with the config in the metadata of a .safetensors."""
-    if os.path.lexists(options.file):
+    if lies_there(options.file):
         raise CheckpointError(f"{options.file}: {EXISTS}")
     variables, config = load_checkpoint(options.checkpoint)
     tensors = to_torch(variables, config)
@@ -96,10 +96,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, run, *positional: str) -> argparse.ArgumentParser:
+        """Adds a command; what it reads, and any single file, can be in a bucket, a folder that it writes cannot."""
         added = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
         added.set_defaults(run=run)
         for argument in positional:
-            added.add_argument(argument, type=user_path)
+            added.add_argument(argument, type=functools.partial(user_path, buckets=argument != "out"))
         return added
 
     command("from-torch", run_from_torch, "file", "out")

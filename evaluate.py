@@ -58,7 +58,8 @@ def run() -> None:
 
     keep_host_memory_small()
     launch()
-    paths = {flag.name: user_path(flag.value) for flag in (DATA, FRAMES, MASK, CHECKPOINT, SCORE, OUTPUT) if flag.value}
+    flags_of_paths = (DATA, FRAMES, MASK, CHECKPOINT, SCORE, OUTPUT)
+    paths = {flag.name: user_path(flag.value, buckets=flag is CHECKPOINT) for flag in flags_of_paths if flag.value}
     step = parse_step(STEP.value)
     evaluate(Request(CONFIG.value, **paths, step=step, overlays=OVERLAYS.value, movie=MOVIE.value, overwrite=OVERWRITE.value))
 

@@ -18,7 +18,7 @@ import hmmn_jax
 from hmmn_jax.cli.launch import define_launch_flags, flags_parser, launch
 from hmmn_jax.cli.program import TERMINATED, leave, run_program
 from hmmn_jax.errors import ConfigError
-from hmmn_jax.io.files import reason
+from hmmn_jax.io.files import reason, shorten, user_path
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file in configs/train/.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Run directory. If it already contains a run, training resumes.")
@@ -27,9 +27,10 @@ RESUME = "run the same command to go on from the last checkpoint"
 
 
 def check() -> None:
-    """Raises ConfigError where a flag is missing."""
+    """Raises ConfigError where a flag is missing, DataError for a workdir in a bucket."""
     if CONFIG.value is None or not WORKDIR.value:
         raise ConfigError("give --config FILE, such as configs/train/smoke.py, and --workdir DIR")
+    user_path(WORKDIR.value)
     CONFIG.value.lock()
 
 
@@ -78,7 +79,7 @@ def memory_errors() -> Iterator[None]:
         if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
             raise
         way_out = "lower config.batch or config.data.size, raise config.micro_batches, or set config.model.remat=True"
-        raise ConfigError(f"out of memory ({' '.join(str(error).split())[:200]}); {way_out}") from error
+        raise ConfigError(f"out of memory ({shorten(error)}); {way_out}") from error
 
 
 def main(_: list[str]) -> None:

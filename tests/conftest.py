@@ -27,3 +27,12 @@ def x64():
     """Float64 for one test."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """The file system that serves `gs://` for one test, in memory."""
+    from tests.buckets import serving
+
+    with serving(monkeypatch) as files:
+        yield files

@@ -285,6 +285,18 @@ def test_what_exists_is_not_overwritten(small_file, tmp_path, capsys):
     assert {path.name for path in tmp_path.iterdir()} == {"OUT", "small.safetensors"}
 
 
+def test_files_in_a_bucket(small_file, tmp_path, capsys, bucket):
+    bucket.put(str(small_file), "gs://b/w.safetensors")
+    assert run("inspect", "gs://b/w.safetensors") == run("inspect", small_file) == 0
+    one, other = np.split(np.array(capsys.readouterr().out.splitlines()), 2)
+    assert (one == other).all()
+    assert run("to-torch", "gs://b/w.safetensors", "gs://b/new.safetensors") == 0
+    capsys.readouterr()
+    assert "exists already" in failure(capsys, 2, "to-torch", small_file, "gs://b/new.safetensors")
+    assert "gs://b/OUT: in a bucket" in failure(capsys, 2, "from-torch", small_file, "gs://b/OUT")
+    assert sorted(bucket.store) == ["/b/new.safetensors", "/b/w.safetensors"]
+
+
 def test_outputs_that_cannot_be_written(small_file, tmp_path, capsys):
     assert "Not a directory" in failure(capsys, 2, "from-torch", small_file, small_file / "OUT")
     assert "cannot be written" in failure(capsys, 2, "to-torch", small_file, tmp_path / "nowhere" / "w.safetensors")

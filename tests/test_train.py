@@ -60,17 +60,18 @@ def other(tmp_path_factory):
             "/nowhere",
         ),
         (["--config", "configs/train/smoke.py", "--config.validation.data=/nowhere"], "/nowhere"),
+        (["--config", "configs/train/smoke.py", "--workdir=gs://b/run"], "gs://b/run: in a bucket"),
         (["--config", "configs/train/smoke.py", "--config.init=OTHER"], "a checkpoint of another model"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(other, tmp_path, arguments, said):
     arguments = [argument.replace("OTHER", str(other)) for argument in arguments]
-    done = train(*arguments, "--workdir", tmp_path / "run")
+    done = train("--workdir", tmp_path / "run", *arguments)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("train.py: ")]
     assert said in line
-    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "run").exists() and not (ROOT / "gs:").exists()
 
 
 def test_a_run_that_is_asked_to_stop_and_goes_on(tmp_path):

@@ -4,11 +4,11 @@ A run writes each as `WORKDIR/checkpoints/STEP`, and records its files and its s
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 from hmmn_jax.errors import CheckpointError, DataError
-from hmmn_jax.io.files import shortlist
+from hmmn_jax.io.buckets import AnyPath
+from hmmn_jax.io.files import is_link, shortlist
 from hmmn_jax.io.record import Record
 
 STEPS = "checkpoints"
@@ -17,7 +17,7 @@ VARIABLES = "variables"  # folder of a checkpoint that `load_checkpoint` reads
 BEST = "best"
 
 
-def find_step(workdir: Path, step: int | Literal["best"] | None = None) -> int:
+def find_step(workdir: AnyPath, step: int | Literal["best"] | None = None) -> int:
     """The step whose checkpoint is meant.
 
     Args:
@@ -42,7 +42,7 @@ def find_step(workdir: Path, step: int | Literal["best"] | None = None) -> int:
     return int(step)
 
 
-def finished_steps(workdir: Path) -> list[int]:
+def finished_steps(workdir: AnyPath) -> list[int]:
     """The steps of which a training workdir has checkpoints, in order.
 
     Only those that its run recorded: a user may have put others beside them. Runs of older versions have no record.
@@ -52,19 +52,19 @@ def finished_steps(workdir: Path) -> list[int]:
     return [step for step in steps if (recorded / f"{step}.json").is_file()] if recorded.is_dir() else steps
 
 
-def step_folders(workdir: Path) -> list[int]:
+def step_folders(workdir: AnyPath) -> list[int]:
     """The folders in a workdir's checkpoints whose names are steps, in order, whoever made them."""
-    names = [path.name for path in (workdir / STEPS).glob("*") if path.is_dir() and not path.is_symlink()]
+    names = [path.name for path in (workdir / STEPS).glob("*") if path.is_dir() and not is_link(path)]
     return sorted(int(name) for name in names if name.isascii() and name.isdigit() and str(int(name[:20])) == name)
 
 
-def ranked_steps(workdir: Path, steps: Sequence[int]) -> list[int]:
+def ranked_steps(workdir: AnyPath, steps: Sequence[int]) -> list[int]:
     """Those of the steps that were validated, from the lowest J&F to the highest; of equal ones the later is the better."""
     scores = {step: (step_record(workdir, step).about or {}).get("scores") for step in steps}
     return sorted((step for step in steps if scores[step]), key=lambda step: (scores[step]["jf"], step))
 
 
-def step_record(workdir: Path, step: int) -> Record:
+def step_record(workdir: AnyPath, step: int) -> Record:
     """The record of one checkpoint's files; `about` has its scores once it is whole.
 
     Raises:

@@ -1,14 +1,11 @@
 """Checkpoints on disk: an Orbax folder with the model's config beside it."""
 
 import contextlib
-import errno
 import json
 import logging
 import os
 import re
-import shutil
 import sys
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -19,11 +16,13 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from hmmn_jax.checkpoints.steps import BEST, STEPS, VARIABLES, find_step
-from hmmn_jax.checkpoints.torch_file import read_metadata, read_torch_file
+from hmmn_jax.checkpoints.torch_file import read_with_metadata
 from hmmn_jax.checkpoints.torch_weights import check_shapes, from_torch
 from hmmn_jax.errors import CheckpointError
-from hmmn_jax.io.files import reason, user_path
-from hmmn_jax.io.new_file import EXISTS
+from hmmn_jax.io.buckets import AnyPath, absolute
+from hmmn_jax.io.files import bucket_errors, lies_there, reason, require_space, user_path, write_file
+from hmmn_jax.io.local_copy import local_copy
+from hmmn_jax.io.new_file import EXISTS, new_folder
 from hmmn_jax.io.notes import note
 from hmmn_jax.model import HMMNConfig
 from hmmn_jax.model.hmmn import abstract_variables
@@ -32,12 +31,12 @@ CONFIG_FILE = "config.json"
 METADATA_KEY = "hmmn_config"
 
 
-def load_checkpoint(path: str | Path, step: int | Literal["best"] | None = None) -> tuple[dict[str, Any], HMMNConfig]:
+def load_checkpoint(path: str | os.PathLike, step: int | Literal["best"] | None = None) -> tuple[dict[str, Any], HMMNConfig]:
     """Variables and config of a model.
 
     Args:
       path: what `convert_weights.py` wrote; a training workdir; or one file, `.safetensors` or `.pth`, with official names (the
-        released model, unless its metadata has a config).
+        released model, unless its metadata has a config). Local, or in a bucket (`gs://...`).
       step: of a training workdir. A number; "best": of the steps that the run kept, the one with the highest J&F in its
         validation; None: the latest.
 
@@ -47,57 +46,70 @@ def load_checkpoint(path: str | Path, step: int | Literal["best"] | None = None)
     Raises:
       CheckpointError: a path that is not there, a file that is damaged or of another kind, or a step that is not there.
       MismatchError: tensors that are not those of the config; ten of them are listed.
+      DataError: a URL that cannot be served.
       ValueError: `step` is neither an integer nor "best".
     """
     if not (step is None or step == BEST or isinstance(step, int | np.integer)):
         raise ValueError(f"step is {step!r}, expected an integer, {BEST!r} or None")
-    path = user_path(path).absolute()
-    if step is not None and (path.is_file() or (path / VARIABLES).is_dir()):
+    path = absolute(user_path(path, buckets=True))
+    is_file = is_checkpoint_file(path)
+    with _one_line_errors(path):
+        is_single = is_file or (path / VARIABLES).is_dir()
+    if step is not None and is_single:
         raise CheckpointError(f"{path}: a single checkpoint, without steps; leave out the step, or give the workdir of a run")
-    if path.is_file():
-        metadata = read_metadata(path)
+    if is_file:
+        tensors, metadata = read_with_metadata(path)
         config = _parse_config(metadata[METADATA_KEY], path) if METADATA_KEY in metadata else HMMNConfig()
-        return _finite(from_torch(read_torch_file(path), config, str(path)), path), config
-    if not path.is_dir():
-        raise CheckpointError(f"{path}: no such file or folder; expected a checkpoint")
+        return _finite(from_torch(tensors, config, str(path)), path), config
     config = load_config(path)
-    is_single = (path / VARIABLES).is_dir()
-    folder = path / VARIABLES if is_single else path / STEPS / str(find_step(path, step)) / VARIABLES
+    with _one_line_errors(path):
+        folder = path / VARIABLES if is_single else path / STEPS / str(find_step(path, step)) / VARIABLES
     return _finite(_restore(folder, config), folder), config
 
 
-def load_config(path: Path) -> HMMNConfig:
+def is_checkpoint_file(path: AnyPath) -> bool:
+    """Whether a checkpoint is one file, and no folder. Raises CheckpointError where nothing is there."""
+    with _one_line_errors(path):
+        if path.is_file():
+            return True
+        if not path.is_dir():
+            raise CheckpointError(f"{path}: no such file or folder; expected a checkpoint")
+        return False
+
+
+def load_config(path: AnyPath) -> HMMNConfig:
     """The config of the model in a checkpoint folder or training workdir. Raises CheckpointError."""
-    if not (path / CONFIG_FILE).is_file():
-        raise CheckpointError(f"{path}: no {CONFIG_FILE} in it; expected a folder that convert_weights.py or train.py wrote")
+    with _one_line_errors(path):
+        if not (path / CONFIG_FILE).is_file():
+            raise CheckpointError(
+                f"{path}: no {CONFIG_FILE} in it; expected a folder that convert_weights.py or train.py wrote"
+            )
     try:
-        text = (path / CONFIG_FILE).read_text(encoding="utf-8")
+        with bucket_errors(path):
+            text = (path / CONFIG_FILE).read_bytes().decode()
     except (OSError, UnicodeError) as error:
         raise CheckpointError(f"{path / CONFIG_FILE}: not the config of a model ({reason(error)})") from error
     return _parse_config(text, path / CONFIG_FILE)
 
 
-def save_checkpoint(path: str | Path, variables: dict[str, Any], config: HMMNConfig) -> None:
+def save_checkpoint(path: str | os.PathLike, variables: dict[str, Any], config: HMMNConfig) -> None:
     """Writes a checkpoint folder, whole or not at all.
 
     Raises:
       CheckpointError: the folder exists, or cannot be written.
+      DataError: the path is in a bucket.
     """
     path = user_path(path).absolute()
-    if os.path.lexists(path):
+    if lies_there(path):
         raise CheckpointError(f"{path}: {EXISTS}")
-    partial = path.with_name(f".{uuid.uuid4().hex[:12]}.partial")
     try:
-        partial.mkdir(parents=True)
-        _require_space(partial, sum(leaf.nbytes for leaf in jax.tree.leaves(variables)))
-        (partial / CONFIG_FILE).write_text(config_to_json(config) + "\n", encoding="utf-8")
-        with ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save(partial / VARIABLES, variables)
-        partial.rename(path)
+        with new_folder(path) as partial:
+            require_space(partial, sum(leaf.nbytes for leaf in jax.tree.leaves(variables)))
+            write_file(partial / CONFIG_FILE, config_to_json(config) + "\n")
+            with ocp.StandardCheckpointer() as checkpointer:
+                checkpointer.save(partial / VARIABLES, variables)
     except Exception as error:  # Orbax and TensorStore raise many types besides OSError
-        raise CheckpointError(f"{path}: cannot be written ({_first_line(error)})") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        raise CheckpointError(f"{path}: cannot be written ({reason(error, line=0)})") from error
 
 
 def config_to_json(config: HMMNConfig) -> str:
@@ -105,16 +117,16 @@ def config_to_json(config: HMMNConfig) -> str:
     return json.dumps({"model": config.to_dict()}, indent=2)
 
 
-def _parse_config(text: str, source: Path) -> HMMNConfig:
+def _parse_config(text: str, source: AnyPath) -> HMMNConfig:
     try:
         fields = json.loads(text)["model"].items()
         return HMMNConfig.from_dict({name: tuple(value) if isinstance(value, list) else value for name, value in fields})
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        found = f"{type(error).__name__}: {_first_line(error)}"
+        found = f"{type(error).__name__}: {reason(error, line=0)}"
         raise CheckpointError(f"{source}: not the config of a model ({found})") from error
 
 
-def _finite(variables: dict[str, Any], source: Path) -> dict[str, Any]:
+def _finite(variables: dict[str, Any], source: AnyPath) -> dict[str, Any]:
     """Tells of tensors that hold NaN or infinity, as those of a run that diverged do."""
     leaves = flax.traverse_util.flatten_dict(variables).items()
     wrong = ["/".join(path) for path, leaf in leaves if leaf.dtype.kind == "f" and not np.isfinite(leaf).all()]
@@ -123,30 +135,36 @@ def _finite(variables: dict[str, Any], source: Path) -> dict[str, Any]:
     return variables
 
 
-def _require_space(folder: Path, needed: int) -> None:
-    """Raises OSError where too few bytes are free: Orbax would print pages from its threads before it fails."""
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise OSError(errno.ENOSPC, f"it takes {needed:,} bytes, {free:,} are free")
+@contextlib.contextmanager
+def _one_line_errors(path: AnyPath) -> Iterator[None]:
+    """Turns an OSError met while looking at a checkpoint into a CheckpointError."""
+    try:
+        with bucket_errors(path):
+            yield
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {reason(error)}") from error
 
 
-def _first_line(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return text.splitlines()[0][:200]
+def _restore(folder: AnyPath, config: HMMNConfig) -> dict[str, Any]:
+    """Variables from a folder of Orbax's; of a bucket, where Orbax reads some kinds only, from a copy."""
+    with contextlib.ExitStack() as stack:
+        with _one_line_errors(folder):
+            local = stack.enter_context(local_copy(folder))
+        return _restore_local(local, config, str(folder))
 
 
-def _restore(folder: Path, config: HMMNConfig) -> dict[str, Any]:
+def _restore_local(folder: Path, config: HMMNConfig, source: str) -> dict[str, Any]:
     expected = {path: leaf.shape for path, leaf in flax.traverse_util.flatten_dict(abstract_variables(config)).items()}
     expected = {"/".join(path): shape for path, shape in expected.items()}
-    with _unreadable(folder), ocp.PyTreeCheckpointer() as checkpointer:
+    with _unreadable(source), ocp.PyTreeCheckpointer() as checkpointer:
         metadata = checkpointer.metadata(folder).item_metadata
         if metadata is None:
             raise ValueError("what describes its tensors is missing or damaged")
         leaves = flax.traverse_util.flatten_dict(metadata.tree).items()
         shapes = {"/".join(path): tuple(leaf.shape) for path, leaf in leaves}
     shapes = {_current_name(path): shape for path, shape in shapes.items()}
-    check_shapes(shapes, expected, str(folder))  # before room is made for tensors of any size
-    with _unreadable(folder), ocp.PyTreeCheckpointer() as checkpointer:
+    check_shapes(shapes, expected, source)  # before room is made for tensors of any size
+    with _unreadable(source), ocp.PyTreeCheckpointer() as checkpointer:
         variables = flax.traverse_util.flatten_dict(checkpointer.restore(folder), sep="/")
         named = {_current_name(path): _number(leaf) for path, leaf in variables.items()}
     return flax.traverse_util.unflatten_dict(named, sep="/")
@@ -158,13 +176,13 @@ def _current_name(path: str) -> str:
 
 
 @contextlib.contextmanager
-def _unreadable(folder: Path) -> Iterator[None]:
+def _unreadable(source: str) -> Iterator[None]:
     try:
         with quiet_orbax():
             yield
     except Exception as error:  # Orbax and TensorStore raise many types for a damaged folder
-        found = f"{type(error).__name__}: {_first_line(error)}"
-        raise CheckpointError(f"{folder}: not readable as an Orbax checkpoint ({found})") from error
+        found = f"{type(error).__name__}: {reason(error, line=0)}"
+        raise CheckpointError(f"{source}: not readable as an Orbax checkpoint ({found})") from error
 
 
 @contextlib.contextmanager
@@ -178,7 +196,7 @@ def quiet_orbax() -> Iterator[None]:
     level, asyncio = logger.level, logging.getLogger("asyncio")
 
     def tell_others(found: Any) -> None:
-        if "Event loop is closed" not in str(found.exc_value):
+        if not any(text in str(found.exc_value) for text in ("Event loop is closed", "was never awaited")):
             hook(found)
 
     sys.unraisablehook = tell_others

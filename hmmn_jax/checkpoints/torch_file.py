@@ -14,7 +14,6 @@ import io
 import os
 import pickle
 import re
-import stat
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,10 +23,11 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from hmmn_jax.checkpoints.torch_zip import BFLOAT16, SAVE_ANEW, Refused, flat_tensors, read_zip, short, unpickle
-from hmmn_jax.errors import CheckpointError
-from hmmn_jax.io.files import user_path
-from hmmn_jax.io.new_file import EXISTS, new_file
+from hmmn_jax.checkpoints.torch_zip import BFLOAT16, SAVE_ANEW, Refused, flat_tensors, read_zip, unpickle
+from hmmn_jax.errors import CheckpointError, HMMNError
+from hmmn_jax.io.files import lies_there, read_start, reason, shorten, user_path
+from hmmn_jax.io.local_copy import local_copy
+from hmmn_jax.io.new_file import EXISTS, write_new_file
 
 _SAFETENSORS_DTYPES = {"BF16": BFLOAT16, "BOOL": np.dtype("?")} | {
     f"{kind.upper()}{8 * size}": np.dtype(f"<{kind}{size}")
@@ -44,22 +44,18 @@ def read_torch_file(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
     Raises CheckpointError for a file that is missing, damaged, hostile or of another kind.
     """
-    path = user_path(path)
-    with _one_line_errors(path, "cannot be read", SAVE_ANEW):
-        return _READERS[_kind(path)](path)
+    return read_with_metadata(path)[0]
 
 
-def read_metadata(path: str | os.PathLike) -> dict[str, str]:
-    """Take a checkpoint, give the `__metadata__` of a safetensors file, {} for any other kind.
-
-    Raises CheckpointError for a file that is missing or damaged.
-    """
-    path = user_path(path)
-    with _one_line_errors(path, "cannot be read", SAVE_ANEW):
-        if _kind(path) != "safetensors":
-            return {}
-        with safetensors.safe_open(path, framework="numpy") as file:
-            return file.metadata() or {}
+def read_with_metadata(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Take a file as `read_torch_file` does, give its tensors and the `__metadata__` of safetensors, {} for other kinds."""
+    path = user_path(path, buckets=True)
+    with _one_line_errors(path, "cannot be read", SAVE_ANEW), local_copy(path) as local:
+        kind, metadata = _kind(local), {}
+        if kind == "safetensors":
+            with safetensors.safe_open(local, framework="numpy") as file:
+                metadata = file.metadata() or {}
+        return _READERS[kind](local), metadata
 
 
 def write_torch_file(
@@ -73,9 +69,9 @@ def write_torch_file(
     for a file that exists, for another suffix, where PyTorch is needed and absent, and where the
     file cannot be written.
     """
-    path = user_path(path)
+    path = user_path(path, buckets=True)
     with _one_line_errors(path, "cannot be written", "expected arrays of numbers"):
-        if os.path.lexists(path):
+        if lies_there(path):
             raise FileExistsError(errno.EEXIST, EXISTS)
         arrays = {name: _native(tensor) for name, tensor in tensors.items()}
         if path.suffix == ".safetensors":
@@ -84,8 +80,7 @@ def write_torch_file(
             content = _torch_bytes(arrays)
         else:
             raise Refused(f"unknown suffix {path.suffix!r}", "use .safetensors, .pth or .pt")
-        with new_file(path) as temporary:
-            temporary.write_bytes(content)
+        write_new_file(path, content)
 
 
 @contextlib.contextmanager
@@ -96,17 +91,18 @@ def _one_line_errors(path: str | os.PathLike, verb: str, expected: str):
     except Refused as error:
         raise CheckpointError(f"{path}: {verb}: {error}") from error
     except OSError as error:
-        raise CheckpointError(f"{path}: {verb}: {error.strerror or short(error)}") from error
+        raise CheckpointError(f"{path}: {verb}: {reason(error)}") from error
+    except HMMNError as error:  # names the file already
+        raise CheckpointError(str(error)) from error
     except Exception as error:  # each library that reads a damaged file raises its own kinds
-        found = f"damaged or unsupported content ({short(error)})"
+        found = f"damaged or unsupported content ({shorten(error)})"
         raise CheckpointError(f"{path}: {verb}: {found}; {expected}") from error
 
 
 def _kind(path: Path) -> str:
-    if not stat.S_ISREG(os.stat(path).st_mode) and not path.is_dir():  # a pipe or a device may have no end
+    if path.exists() and not path.is_file() and not path.is_dir():  # a pipe or a device may have no end
         raise Refused("neither a file nor a folder")
-    with path.open("rb") as file:
-        head = file.read(64)
+    head = read_start(path, 64)
     if head.startswith(b"PK\x03\x04"):
         return "zip"
     if head[4:9] == b"\0\0\0\0{":  # a header length below 4 GiB, then JSON
@@ -116,9 +112,10 @@ def _kind(path: Path) -> str:
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     arrays = {}
-    for name, view in safetensors.deserialize(path.read_bytes()):
+    views = sorted(safetensors.deserialize(path.read_bytes()), key=lambda item: item[0])  # which come in any order
+    for name, view in views:
         if view["dtype"] not in _SAFETENSORS_DTYPES:
-            raise Refused(f"tensor {short(name)!r} has the unsupported dtype {view['dtype']}")
+            raise Refused(f"tensor {shorten(name)!r} has the unsupported dtype {view['dtype']}")
         flat = np.frombuffer(view["data"], _SAFETENSORS_DTYPES[view["dtype"]])
         arrays[name] = flat.reshape(view["shape"])
     return arrays
@@ -137,10 +134,10 @@ def _read_legacy(path: Path) -> dict[str, np.ndarray]:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:  # a page of advice around the one thing refused
         refused = re.search(r"GLOBAL [\w.]+|Unsupported operand \d+", str(error))
-        reason = refused[0] if refused else short(error)
-        raise Refused(f"{found}, which PyTorch refuses ({reason})") from error
+        why = refused[0] if refused else shorten(error)
+        raise Refused(f"{found}, which PyTorch refuses ({why})") from error
     except Exception as error:
-        raise Refused(f"{found}, damaged ({short(error)})") from error
+        raise Refused(f"{found}, damaged ({shorten(error)})") from error
     arrays = {}
     for name, tensor in flat_tensors(loaded, torch.Tensor).items():
         bf16 = tensor.dtype == torch.bfloat16
@@ -151,15 +148,14 @@ def _read_legacy(path: Path) -> dict[str, np.ndarray]:
 
 def _refuse(path: Path) -> dict[str, np.ndarray]:
     """Refuse what is neither format, and name what a bare pickle would have called."""
-    with path.open("rb") as file:
-        content = file.read(_MOST_PICKLE)
+    content = read_start(path, _MOST_PICKLE)
     found = "neither a torch.save nor a safetensors file" if content else "an empty file"
     if content.startswith(b"\x80"):
         found = "a bare pickle, which is not read"
         try:
             unpickle(content)
         except Exception as error:
-            found += f" ({short(error).partition(';')[0]})"
+            found += f" ({shorten(error).partition(';')[0]})"
     raise Refused(found)
 
 

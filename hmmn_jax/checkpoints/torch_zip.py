@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
+from hmmn_jax.io.files import shorten
+
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 _TORCH_DTYPES = {"BFloat16": BFLOAT16} | {
     name: np.dtype(code)
@@ -40,13 +42,6 @@ class Refused(Exception):
         super().__init__(f"{found}; {way_out}")
 
 
-def short(found: object) -> str:
-    """Give the text of something foreign on one line: no control characters, no endless names."""
-    text = str(found) or type(found).__name__
-    text = " ".join("".join(c if c.isprintable() else " " for c in text[:2000]).split())
-    return text if len(text) <= 200 else f"{text[:200]}..."
-
-
 def _type(found: object) -> str:
     return type(found).__name__.lstrip("_")
 
@@ -63,7 +58,7 @@ def read_zip(path: Path) -> dict[str, np.ndarray]:
             raise Refused(f"a zip with {len(pickles)} entries */data.pkl where one was expected")
         for info in members.values():
             if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
-                raise Refused(f"the zip entry {short(info.filename)!r} is compressed")
+                raise Refused(f"the zip entry {shorten(info.filename)!r} is compressed")
         if sum(info.file_size for info in members.values()) > path.stat().st_size:
             raise Refused("the zip entries claim more bytes than the file has")
         swap = _byteorder(archive, f"{prefix}byteorder") != sys.byteorder
@@ -72,7 +67,7 @@ def read_zip(path: Path) -> dict[str, np.ndarray]:
         for storage in {tensor.storage for tensor in tensors.values()}:
             record = f"{prefix}data/{storage.key}"
             if record not in members:
-                raise Refused(f"the storage record {short(record)!r} is missing")
+                raise Refused(f"the storage record {shorten(record)!r} is missing")
             buffers[storage] = _buffer(archive.read(record), storage, swap)
         return {name: _array(name, t, buffers[t.storage]) for name, t in tensors.items()}
 
@@ -130,7 +125,7 @@ _GLOBALS: dict[str, object] = {
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> object:
         if (found := _GLOBALS.get(f"{module}.{name}")) is None:
-            raise Refused(f"the pickle asks for {short(f'{module}.{name}')}, which is refused")
+            raise Refused(f"the pickle asks for {shorten(f'{module}.{name}')}, which is refused")
         return found
 
     def persistent_load(self, pid: object) -> _Storage:
@@ -157,14 +152,14 @@ def unpickle(data: bytes) -> object:
 def _byteorder(archive: zipfile.ZipFile, record: str) -> str:
     order = archive.read(record) if record in archive.namelist() else b"little"
     if order not in (b"little", b"big"):
-        raise Refused(f"byteorder {short(order)} where little or big was expected")
+        raise Refused(f"byteorder {shorten(order)} where little or big was expected")
     return order.decode()
 
 
 def _buffer(data: bytes, storage: _Storage, swap: bool) -> bytes:
     needed = storage.count * storage.dtype.itemsize
     if len(data) < needed:
-        raise Refused(f"storage {short(storage.key)!r} has {len(data)} bytes where {needed} were expected")
+        raise Refused(f"storage {shorten(storage.key)!r} has {len(data)} bytes where {needed} were expected")
     if not swap:
         return data
     return np.frombuffer(data[:needed], f"u{storage.dtype.itemsize}").byteswap().tobytes()
@@ -177,7 +172,7 @@ def _array(name: str, tensor: _Tensor, buffer: bytes) -> np.ndarray:
     if 0 in size:
         return np.empty(size, dtype)
     if last >= count:
-        raise Refused(f"tensor {short(name)!r} reaches element {last} of a storage of {count}")
+        raise Refused(f"tensor {shorten(name)!r} reaches element {last} of a storage of {count}")
     # A step of an axis of length one is never taken, and may be any number.
     steps = [step * dtype.itemsize if n > 1 else 0 for n, step in zip(size, stride, strict=True)]
     return np.ndarray(size, dtype, buffer, offset * dtype.itemsize, steps)
@@ -189,13 +184,13 @@ def flat_tensors(loaded: object, tensor_type: type) -> dict[str, Any]:
         raise Refused(f"the top level is of type {_type(loaded)}")
     for key, value in loaded.items():
         if isinstance(value, dict) and any(isinstance(v, tensor_type) for v in value.values()):
-            part = f"torch.load(path, weights_only=True)[{short(repr(key))}]"
+            part = f"torch.load(path, weights_only=True)[{shorten(repr(key))}]"
             raise Refused(
-                f"the tensors lie one level down, under {short(repr(key))}",
+                f"the tensors lie one level down, under {shorten(repr(key))}",
                 f"save that part alone: torch.save({part}, new_path)",
             )
     for key, value in loaded.items():
         if not isinstance(key, str) or not isinstance(value, tensor_type):
             kind = "a tensor" if isinstance(value, tensor_type) else _type(value)
-            raise Refused(f"key {short(repr(key))} holds {kind}, not a named tensor")
+            raise Refused(f"key {shorten(repr(key))} holds {kind}, not a named tensor")
     return loaded

@@ -27,7 +27,8 @@ from hmmn_jax.evaluation.settings import check_settings
 from hmmn_jax.evaluation.submission import SUBMISSION, write_submission
 from hmmn_jax.inference import Segmenter
 from hmmn_jax.inference.augmentation import Augmentation
-from hmmn_jax.io.files import same_name, shortlist
+from hmmn_jax.io.buckets import AnyPath
+from hmmn_jax.io.files import local_path, same_name, shortlist
 from hmmn_jax.io.notes import Notes, note
 from hmmn_jax.io.record import require_free
 from hmmn_jax.metrics.davis import SequenceScores
@@ -59,7 +60,7 @@ class Request:
     data: Path | None = None
     frames: Path | None = None
     mask: Path | None = None
-    checkpoint: Path | None = None
+    checkpoint: AnyPath | None = None
     step: int | Literal["best"] | None = None
     score: Path | None = None
     output: Path | None = None
@@ -147,7 +148,10 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
 
 
 def check_request(request: Request) -> None:
-    """Raises ConfigError for flags that do not go together."""
+    """Raises ConfigError for flags that do not go together, DataError for a path in a bucket, other than the checkpoint."""
+    for path in (request.data, request.frames, request.mask, request.score, request.output):
+        if path is not None:
+            local_path(path)
     if (request.data is None) == (request.frames is None):
         raise ConfigError("give either --data ROOT (a benchmark) or --frames DIR|FILE --mask FILE (a video of your own)")
     if request.frames is not None and request.mask is None:

@@ -2,13 +2,13 @@
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from absl import flags
 
 from hmmn_jax.cli.program import INTERRUPTED, leave, tell
 from hmmn_jax.errors import ConfigError, HMMNError
-from hmmn_jax.io.files import user_path
+from hmmn_jax.io.buckets import absolute
+from hmmn_jax.io.files import local_path, shorten, user_path
 from hmmn_jax.io.notes import note
 
 CONFIG_FOLDERS = ("train", "evaluate")  # into which the files of `configs` were sorted
@@ -39,13 +39,12 @@ def launch() -> None:
         try:
             jax.distributed.initialize(given.coordinator, given.processes, given.process)
         except (ValueError, RuntimeError) as error:
-            reason = " ".join(f"{error}".split())
             raise ConfigError(
-                f"the hosts cannot meet ({reason}); outside of TPU pods and Slurm give each --coordinator HOST:PORT, "
+                f"the hosts cannot meet ({shorten(error)}); outside of TPU pods and Slurm give each --coordinator HOST:PORT, "
                 "--processes and --process"
             ) from error
     if given.compilation_cache is not None:
-        jax.config.update("jax_compilation_cache_dir", str(user_path(given.compilation_cache).absolute()))
+        jax.config.update("jax_compilation_cache_dir", str(absolute(user_path(given.compilation_cache, buckets=True))))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # keep what compiles fast, too
 
 
@@ -104,7 +103,7 @@ def _with_moved_config(arguments: list[str], flag: str) -> list[str]:
 def _moved(config: str) -> str:
     """`FILE` or `FILE:PARAMETER`; a file that is not there is looked for in `CONFIG_FOLDERS` beside it, and a note tells so."""
     file, colon, parameter = config.partition(":")
-    path = Path(file)
+    path = local_path(file)
     found = [place for folder in CONFIG_FOLDERS if (place := path.parent / folder / path.name).is_file()]
     if path.exists() or len(found) != 1:  # of a file in both, nobody can say which one is meant
         return config

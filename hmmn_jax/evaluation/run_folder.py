@@ -9,7 +9,6 @@ RUN/record/lock              held by the process that writes
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from hmmn_jax.errors import ConfigError, DataError
-from hmmn_jax.io.files import atomic_path, reason, shortlist
+from hmmn_jax.io.files import discard_empty, lies_there, reason, shortlist, write_file
 from hmmn_jax.io.folder_lock import lock_folder
 from hmmn_jax.io.record import FORMAT, Record, remove_leftovers, staging_folder
 
@@ -52,9 +51,9 @@ class RunFolder:
         if self._run.is_file():
             _read_run(self._run)
             return
-        found = [name for name in OUTPUTS if os.path.lexists(self.folder / name)]
+        found = [name for name in OUTPUTS if lies_there(self.folder / name)]
         record = self.folder / RECORD
-        if os.path.lexists(record) and (not record.is_dir() or [path for path in record.iterdir() if path != self._lock]):
+        if lies_there(record) and (not record.is_dir() or [path for path in record.iterdir() if path != self._lock]):
             found.append(RECORD)
         if found:
             raise ConfigError(f"{self.folder}: holds {shortlist(found)} of which no record says who made them; {_WAY_OUT}")
@@ -82,8 +81,7 @@ class RunFolder:
         """Writes down what the masks are made with; None keeps what is there, as for scores alone."""
         if made_with is None and self._run.is_file():
             made_with = _read_run(self._run)
-        with atomic_path(self._run) as temporary:
-            temporary.write_text(json.dumps({"format": FORMAT, "made_with": made_with}, indent=1) + "\n", encoding="utf-8")
+        write_file(self._run, json.dumps({"format": FORMAT, "made_with": made_with}, indent=1) + "\n")
 
     def all(self) -> list[Record]:
         """The records of all that earlier runs wrote."""
@@ -119,8 +117,7 @@ class RunFolder:
         finally:
             if not self._run.is_file():  # removed meanwhile: a write may have made empty folders anew
                 for place in (self.folder / RECORD, self.folder):
-                    with contextlib.suppress(OSError):
-                        place.rmdir()
+                    discard_empty(place)
 
     def require_present(self) -> None:
         """Raises DataError if the folder was removed meanwhile."""

@@ -4,6 +4,7 @@ JSON and CSV have all digits; videos that cannot be scored are named beside thos
 """
 
 import csv
+import io
 import json
 import multiprocessing
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from tqdm import tqdm
 
 from hmmn_jax.errors import DataError, HMMNError
 from hmmn_jax.evaluation.plans import Plan
-from hmmn_jax.io.files import atomic_path
+from hmmn_jax.io.files import write_file
 from hmmn_jax.metrics.davis import SequenceScores, Statistics, Summary, summarize
 
 SUMMARY, PER_SEQUENCE, PER_FRAME = "summary.json", "per_sequence.csv", "per_frame.csv"
@@ -104,8 +105,7 @@ def write_scores(
     everything = summarize(scores)
     summary = _figures(everything) | {"objects": everything.objects, "about": about, "per_sequence": per_sequence}
     summary["not_scored"] = dict(unscored or {})
-    with atomic_path(folder / SUMMARY) as temporary:
-        temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    write_file(folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
 
 
 def _score(folder: Path, plan: Plan) -> SequenceScores | str:
@@ -135,5 +135,6 @@ def _row(statistics: Statistics) -> tuple[float, float, float]:
 
 
 def _write_csv(path: Path, head: tuple[str, ...], rows: Iterator[tuple]) -> None:
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        csv.writer(file).writerows([head, *rows])
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([head, *rows])
+    write_file(path, text.getvalue().encode(errors="backslashreplace"))

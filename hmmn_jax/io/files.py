@@ -1,14 +1,19 @@
-"""Files that appear whole or not at all, and foreign errors told in one line."""
+"""Files, local or in a bucket, that appear whole or not at all, and foreign errors told in one line."""
 
 import contextlib
 import errno
+import logging
 import os
+import shutil
+import tempfile
 import unicodedata
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Literal, overload
 
-from hmmn_jax.errors import DataError
+from hmmn_jax.errors import DataError, HMMNError
+from hmmn_jax.io.buckets import AnyPath, as_path, is_bucket, package_of, require_client
 
 _LONGEST_NAME = 240  # bytes of a name, so that suffixes fit into the 255 that file systems allow
 _WAYS_OUT = {
@@ -19,33 +24,150 @@ _WAYS_OUT = {
 }
 
 
+@overload
+def user_path(text: str | os.PathLike, *, buckets: Literal[False] = False) -> Path: ...
+
+
+@overload
+def user_path(text: str | os.PathLike, *, buckets: Literal[True]) -> AnyPath: ...
+
+
+def user_path(text: str | os.PathLike, *, buckets: bool = False) -> AnyPath:
+    """A path as a user gives it, with `~` expanded: the door for flags, fields of configs and arguments of the Python API.
+
+    Args:
+        text: the path, or the URL of something in a bucket.
+        buckets: whether the caller can work on a bucket. Locks, links, renamed folders and video files are local only.
+
+    Returns:
+        A `pathlib.Path`, or an `epath.Path` for a path in a bucket.
+
+    Raises:
+        DataError: the home of an unknown user; a URL that cannot be served; a path in a bucket where it has to be local.
+    """
+    path = as_path(text) if buckets else local_path(text)
+    if is_bucket(path):
+        require_client(path)
+        return path
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise DataError(f"{text}: {reason(error)}; give the whole path") from error
+
+
+def local_path(text: str | os.PathLike) -> Path:
+    """The path that a text names, as it is. Raises DataError for a URL that cannot be served, or a path in a bucket."""
+    path = as_path(text)
+    if is_bucket(path):
+        raise DataError(f"{path}: in a bucket, which cannot serve here; give a local path, such as one in a mounted bucket")
+    return path
+
+
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """Gives a temporary path beside `path`, for the body to write to; it takes the name `path` when the body succeeds.
+    """Gives a local temporary path for the body to write to; what it wrote becomes the file `path` when it succeeds.
 
     Makes the folder where it is missing. Whatever fails, nothing is left behind and an older file at `path` stays as it was.
     Raises DataError where the body, which should do nothing but write, meets an OSError.
     """
+    target = as_path(path)
     with writing_errors(path):
-        temporary = part_path(path)
+        if is_bucket(target):
+            require_client(target)
+            with tempfile.TemporaryDirectory() as folder:
+                temporary = Path(folder) / target.name
+                yield temporary
+                with bucket_errors(target):
+                    target.write_bytes(temporary.read_bytes())  # an object appears whole, in place of an older one
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = part_path(target)
         try:
             yield temporary
-            os.replace(temporary, path)
+            os.replace(temporary, target)
         finally:
             discard(temporary)
 
 
-def part_path(path: str | os.PathLike) -> Path:
-    """Names a hidden temporary file beside `path`, with its suffix, and makes the folder that both lie in."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+def write_file(path: str | os.PathLike, content: bytes | str) -> None:
+    """Writes a file, whole or not at all, in place of an older one; text as UTF-8. Raises DataError."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def open_log(path: Path) -> IO[bytes]:
+    """Opens a local file to append to, without a buffer: what is written is in the file at once."""
+    return path.open("ab", buffering=0)
+
+
+def read_start(path: AnyPath, count: int) -> bytes:
+    """The first `count` bytes of a file, or all if it has fewer."""
+    with path.open("rb") as file:
+        return file.read(count)
+
+
+def lies_there(path: AnyPath) -> bool:
+    """Whether a path is taken: by a file, a folder, or a link, also to nothing."""
+    with bucket_errors(path):
+        return path.exists() if is_bucket(path) else os.path.lexists(path)
+
+
+def is_link(path: AnyPath) -> bool:
+    """Whether a path is a symbolic link, which buckets do not have."""
+    return not is_bucket(path) and path.is_symlink()
+
+
+def part_path(path: Path) -> Path:
+    """Names a hidden temporary file beside `path`, with its suffix."""
     return path.with_name(f".{uuid.uuid4().hex[:12]}.part{path.suffix}")
 
 
-def discard(path: Path) -> None:
+def discard(path: AnyPath) -> None:
     """Removes a file if it is there and can be removed."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError), bucket_errors(path):
         path.unlink()
+
+
+def discard_empty(folder: Path) -> None:
+    """Removes a local folder if it is there, empty, and can be removed."""
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+def free_bytes(folder: AnyPath) -> int | None:
+    """The bytes that can still be written to a folder that exists; None for a bucket, which has no such bound."""
+    return None if is_bucket(folder) else shutil.disk_usage(folder).free
+
+
+def require_space(folder: AnyPath, needed: int) -> None:
+    """Raises OSError where too few bytes are free: Orbax would print pages from its threads before it fails."""
+    free = free_bytes(folder)
+    if free is not None and free < needed:
+        raise OSError(errno.ENOSPC, f"it takes {needed:,} bytes, {free:,} are free")
+
+
+@contextlib.contextmanager
+def bucket_errors(path: AnyPath) -> Iterator[None]:
+    """Turns what the client of a bucket raises into the OSError of a local file; does nothing for a local path."""
+    if not is_bucket(path):
+        yield
+        return
+    logger = logging.getLogger(package_of(path))
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)  # it would print tracebacks of what it also raises
+    try:
+        yield
+    except HMMNError:
+        raise
+    except Exception as error:  # each client raises its own kinds
+        if isinstance(error, FileNotFoundError):  # whose text is but the path
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from error
+        if isinstance(error, OSError) and type(error).__module__ == "builtins":  # others are of the network
+            raise
+        found = f"the bucket cannot be reached ({type(error).__name__}: {reason(error)})"
+        raise OSError(errno.EIO, f"{found}; check its name, your credentials and the network", str(path)) from error
+    finally:
+        logger.setLevel(level)
 
 
 @contextlib.contextmanager
@@ -56,14 +178,6 @@ def writing_errors(path: str | os.PathLike) -> Iterator[None]:
     except OSError as error:
         way_out = _WAYS_OUT.get(error.errno or 0, "choose a place that can be written to")
         raise DataError(f"{path}: cannot be written: {reason(error)}; {way_out}") from error
-
-
-def user_path(text: str | os.PathLike) -> Path:
-    """A path as a user gives it, with `~` expanded. Raises DataError for the home of an unknown user."""
-    try:
-        return Path(text).expanduser()
-    except RuntimeError as error:
-        raise DataError(f"{text}: {reason(error)}; give the whole path") from error
 
 
 def check_name(name: str, source: str | os.PathLike) -> str:
@@ -81,12 +195,23 @@ def check_name(name: str, source: str | os.PathLike) -> str:
     return name
 
 
-def reason(error: BaseException) -> str:
-    """Gives the gist of a foreign error on one line: the last line of its text, printable and not endless."""
+def reason(error: BaseException, line: int = -1) -> str:
+    """Gives the gist of a foreign error on one line, printable and not endless.
+
+    Args:
+        error: the error.
+        line: which line of its text; most end with the gist, those of Orbax and TensorStore begin with it: 0.
+    """
     text = getattr(error, "strerror", None) or str(error)
-    lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
-    line = "".join(c if c.isprintable() else " " for c in lines[-1])
-    return line if len(line) <= 200 else f"{line[:200]}..."
+    lines = [part.strip() for part in text.splitlines() if part.strip()] or [type(error).__name__]
+    return shorten(lines[line])
+
+
+def shorten(found: object) -> str:
+    """Gives the text of something foreign on one line: no control characters, no endless names."""
+    text = str(found) or type(found).__name__
+    text = " ".join("".join(c if c.isprintable() else " " for c in text[:2000]).split())
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def contents(folder: Path) -> str:

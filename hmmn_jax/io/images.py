@@ -5,14 +5,13 @@ import io
 import os
 import warnings
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Integer, UInt8
 from PIL import Image
 
 from hmmn_jax.errors import ConfigError, DataError
-from hmmn_jax.io.files import atomic_path
+from hmmn_jax.io.files import atomic_path, local_path
 from hmmn_jax.io.levels import looks_like_levels
 from hmmn_jax.io.palette import davis_palette
 from hmmn_jax.io.pixels import decode, open_image, reading_errors, to_rgb
@@ -48,7 +47,7 @@ def read_ids(
 ) -> Integer[np.ndarray, "h w"]:
     """Reads a PNG as object ids, 0 being background, with 255 as it is; arguments and errors as of `decode_mask`."""
     with reading_errors(path):
-        return decode_mask(Path(path).read_bytes(), path, values=values, check_levels=check_levels, most=most)
+        return decode_mask(local_path(path).read_bytes(), path, values=values, check_levels=check_levels, most=most)
 
 
 def decode_mask(

@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from hmmn_jax.errors import DataError
-from hmmn_jax.io.files import discard, part_path, reason, writing_errors
+from hmmn_jax.io.files import discard, local_path, part_path, reason, writing_errors
 from hmmn_jax.io.film_decoder import filter_graph, import_av
 
 GIF_SIDE = 480
@@ -31,7 +31,7 @@ class MovieWriter:
 
     def __init__(self, path: str | os.PathLike, fps: float | int):
         """`fps` is frames per second; a GIF rounds it to hundredths of a second a frame, of which viewers want at least two."""
-        self.path = Path(path)
+        self.path = local_path(path)
         self.fps = fps
         if self.path.suffix.lower() not in _ENCODERS:
             raise DataError(f"{path}: a movie of unknown kind {self.path.suffix!r}; choose .mp4 or .gif")
@@ -41,6 +41,7 @@ class MovieWriter:
 
     def __enter__(self) -> "MovieWriter":
         with writing_errors(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             self._temporary = part_path(self.path)
             self._encoder = _ENCODERS[self.path.suffix.lower()](self._temporary, self.fps)
         return self

@@ -1,13 +1,14 @@
-"""Files that are new: written whole or not at all, and never in the place of another."""
+"""Files and folders that are new: written whole or not at all, and never in the place of another."""
 
 import contextlib
 import errno
 import os
-import uuid
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from hmmn_jax.io.files import discard
+from hmmn_jax.io.buckets import AnyPath, is_bucket
+from hmmn_jax.io.files import discard, lies_there, part_path, write_file
 
 EXISTS = "exists already; remove it or choose another name"
 
@@ -19,12 +20,52 @@ def new_file(path: Path) -> Iterator[Path]:
     Raises:
         FileExistsError: there is a file by then, which stays as it is.
     """
-    temporary = path.with_name(f".{uuid.uuid4().hex[:12]}.part{path.suffix}")
+    temporary = part_path(path)
     try:
         yield temporary
         publish_new(temporary, path)
     finally:
         discard(temporary)
+
+
+def write_new_file(path: AnyPath, content: bytes) -> None:
+    """Writes a file that is not there yet, whole or not at all; in a bucket, the check and the writing are two requests.
+
+    Raises:
+        FileExistsError: there is one.
+        DataError, OSError: it cannot be written.
+    """
+    if is_bucket(path):
+        if lies_there(path):
+            raise FileExistsError(errno.EEXIST, EXISTS, str(path))
+        write_file(path, content)
+    else:
+        with new_file(path) as temporary:
+            temporary.write_bytes(content)
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Gives a new empty folder beside `path`, which takes that name when the body succeeds, and else is removed.
+
+    Raises:
+        FileExistsError: something lies there already.
+    """
+    if lies_there(path):
+        raise FileExistsError(errno.EEXIST, EXISTS, str(path))
+    partial = part_path(path)
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        partial.rename(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def move_into(path: Path, folder: Path) -> None:
+    """Moves a file or folder into a folder, which is made where it is missing; it gets another name if its own is taken."""
+    folder.mkdir(exist_ok=True)
+    path.rename(free_path(folder / path.name))
 
 
 def publish_new(temporary: Path, path: Path) -> None:

@@ -3,7 +3,6 @@
 import contextlib
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +10,7 @@ from jaxtyping import Int, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from hmmn_jax.errors import DataError, HMMNError
-from hmmn_jax.io.files import reason
+from hmmn_jax.io.files import local_path, reason
 
 ORIENTATION = 274  # the tag of EXIF data
 _SWAPPING = (5, 6, 7, 8)  # orientations that swap height and width
@@ -33,7 +32,7 @@ class Pixels(NamedTuple):
 @contextlib.contextmanager
 def open_image(path: str | os.PathLike, page: int | None = None) -> Iterator[Image.Image]:
     """Opens an image, of which the header is read, at one of its pages. Raises DataError for whatever fails in the body."""
-    with reading_errors(path), Image.open(path) as image:
+    with reading_errors(path), Image.open(local_path(path)) as image:
         if page is not None:
             image.seek(page)
         yield image
@@ -102,7 +101,7 @@ def upright_size(image: Image.Image, turned: int) -> tuple[int, int]:
 
 
 def _has_late_exif(path: str | os.PathLike) -> bool:
-    with Path(path).open("rb") as file:
+    with local_path(path).open("rb") as file:
         file.seek(8)
         while len(head := file.read(8)) == 8 and head[4:] != b"IEND":
             if head[4:] == b"eXIf":

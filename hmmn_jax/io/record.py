@@ -19,7 +19,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hmmn_jax.errors import DataError
-from hmmn_jax.io.files import atomic_path, discard, reason, writing_errors
+from hmmn_jax.io.buckets import AnyPath
+from hmmn_jax.io.files import discard, discard_empty, part_path, reason, write_file, writing_errors
 
 FORMAT = 1
 _CHUNK = 1 << 20  # bytes
@@ -27,7 +28,7 @@ _CHUNK = 1 << 20  # bytes
 
 @dataclass
 class Record:
-    """The files of one result under `root`.
+    """The files of one result under `root`. Its record can be read from a bucket; files are looked at and written locally.
 
     Attributes:
         root: the folder that holds the files.
@@ -37,18 +38,18 @@ class Record:
         about: what the files were made from; the record is whole only with it.
     """
 
-    root: Path
-    path: Path
+    root: AnyPath
+    path: AnyPath
     files: dict[str, list[str]] = field(default_factory=dict)
     about: dict[str, Any] | None = None
 
     @classmethod
-    def load(cls, root: Path, path: Path) -> "Record":
+    def load(cls, root: AnyPath, path: AnyPath) -> "Record":
         """Reads a record; an empty one if there is none. Raises DataError for a file that is not a record."""
         if not path.is_file():
             return cls(root, path)
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = json.loads(path.read_bytes().decode())
             if found["format"] != FORMAT:
                 raise ValueError(f"format {found['format']}, expected {FORMAT}")
             files = {_inside(name): [str(digest) for digest in digests] for name, digests in found["files"].items()}
@@ -134,8 +135,7 @@ class Record:
 
     def _save(self, about: Mapping[str, Any] | None) -> None:
         text = json.dumps({"format": FORMAT, "about": about, "files": self.files}, indent=1)
-        with atomic_path(self.path) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
+        write_file(self.path, text + "\n")
         self.about = None if about is None else json.loads(json.dumps(about))
 
     def _delete(self, name: str) -> None:
@@ -167,8 +167,7 @@ def staging_folder(parent: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            parent.rmdir()  # if it is empty
+        discard_empty(parent)
 
 
 def remove_leftovers(parent: Path) -> None:
@@ -193,7 +192,7 @@ def replace_own(path: Path) -> Iterator[Path]:
     require_free(record, [path.name])
     with writing_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    with staging_folder(path.with_name(f".{uuid.uuid4().hex[:12]}.part")) as staged:
+    with staging_folder(part_path(path)) as staged:
         with writing_errors(path):
             yield staged / path.name
         record.publish(staged, {})
@@ -206,7 +205,7 @@ def move(source: Path, target: Path) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        part = target.with_name(f".{uuid.uuid4().hex[:12]}.part")
+        part = part_path(target)
         try:
             shutil.copyfile(source, part)
             os.replace(part, target)

@@ -13,6 +13,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+import flax
 import jax
 import numpy as np
 from tqdm import tqdm
@@ -22,7 +23,7 @@ from hmmn_jax.evaluation.clips import Clip
 from hmmn_jax.evaluation.predict import Cost
 from hmmn_jax.evaluation.protocols import Protocol
 from hmmn_jax.evaluation.score_files import REPORT
-from hmmn_jax.io.files import atomic_path
+from hmmn_jax.io.files import write_file
 from hmmn_jax.metrics.davis import SequenceScores, Statistics, summarize
 from hmmn_jax.report.charts import gauge, sequence_bars, time_chart
 from hmmn_jax.report.thumbnails import Thumbnail, frame_quality, make_thumbnails, spread_frames, telling_frames
@@ -92,8 +93,7 @@ def write_report(
         settings=_settings(about),
         version=escape(__version__),
     )
-    with atomic_path(folder / REPORT) as temporary:
-        temporary.write_bytes(page.encode("utf-8", "replace"))  # a file's name may hold bytes that are no text
+    write_file(folder / REPORT, page.encode("utf-8", "replace"))  # a file's name may hold bytes that are no text
 
 
 def _headline(scores: Sequence[SequenceScores], paper: Mapping[str, Any], rule: str) -> str:
@@ -239,15 +239,8 @@ def _settings(about: Mapping[str, Any]) -> str:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
     }
-    cards = {"What was done": done, "Settings": _flat(config), "Versions": versions}
+    cards = {"What was done": done, "Settings": flax.traverse_util.flatten_dict(config, sep="."), "Versions": versions}
     return "".join(_card(heading, _entries(entries)) for heading, entries in cards.items() if entries)
-
-
-def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
 
 
 def _entries(entries: Mapping[str, Any]) -> str:

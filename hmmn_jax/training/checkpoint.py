@@ -5,9 +5,7 @@ the rest of the state. What is written is a copy on the host, so nothing depends
 """
 
 import contextlib
-import errno
 import re
-import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,8 +20,10 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
 from hmmn_jax.checkpoints.steps import RECORDS, STEPS, VARIABLES, finished_steps, ranked_steps, step_record
 from hmmn_jax.checkpoints.store import quiet_orbax
 from hmmn_jax.errors import CheckpointError
-from hmmn_jax.io.files import discard, reason, shortlist, writing_errors
-from hmmn_jax.io.new_file import free_path
+from hmmn_jax.io.buckets import AnyPath
+from hmmn_jax.io.files import discard, discard_empty, reason, require_space, shortlist, writing_errors
+from hmmn_jax.io.local_copy import local_copy
+from hmmn_jax.io.new_file import move_into
 from hmmn_jax.io.notes import note
 from hmmn_jax.training.train_state import TrainState
 
@@ -94,8 +94,7 @@ class Checkpoints:
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(trees))
         args = ocp.args.Composite(**{name: ocp.args.StandardSave(tree) for name, tree in trees.items()})
         with self._told_in_one_line(step):
-            if (free := shutil.disk_usage(self.folder).free) < needed:  # Orbax would print pages from its threads
-                raise OSError(errno.ENOSPC, f"it takes {needed:,} bytes, {free:,} are free")
+            require_space(self.folder, needed)
             if jax.process_index() == 0:
                 step_record(self.workdir, step).adopt((), None)
             self._writing = step, scores
@@ -188,8 +187,7 @@ def _written(folder: Path) -> list[Path]:
 def _remove_empty(folder: Path) -> None:
     """Removes what is empty of the folders that Orbax made for a step, then the step's own if that is."""
     for place in [*sorted((path for path in _written(folder) if path.is_dir()), reverse=True), folder]:
-        with contextlib.suppress(OSError):
-            place.rmdir()
+        discard_empty(place)
 
 
 def restore_latest(workdir: Path, like: TrainState) -> TrainState | None:
@@ -223,13 +221,13 @@ def restore_latest(workdir: Path, like: TrainState) -> TrainState | None:
     return None
 
 
-def read_step(workdir: Path, step: int, like: TrainState) -> TrainState:
+def read_step(workdir: AnyPath, step: int, like: TrainState) -> TrainState:
     """The state after a step, as NumPy arrays. Raises CheckpointError where it is damaged, or not `like` that state."""
     folder = workdir / STEPS / str(step)
     try:
-        with quiet_orbax():
-            variables = _read_tree(folder / VARIABLES, like.ema_variables)
-            rest = _read_tree(folder / TRAINING, _rest(like))
+        with quiet_orbax(), local_copy(folder) as local:
+            variables = _read_tree(local / VARIABLES, like.ema_variables)
+            rest = _read_tree(local / TRAINING, _rest(like))
     except Exception as error:  # Orbax and TensorStore raise many types for a damaged folder
         raise CheckpointError(f"{folder}: not readable as a checkpoint ({reason(error)})") from error
     constants = {name: collection for name, collection in variables.items() if name != "params"}
@@ -259,8 +257,7 @@ def _require_shape(like: Any, found: np.ndarray) -> None:
 def _move_away(workdir: Path, step: int) -> None:
     if jax.process_index() == 0:
         with writing_errors(workdir / DAMAGED):
-            (workdir / DAMAGED).mkdir(exist_ok=True)
-            (workdir / STEPS / str(step)).rename(free_path(workdir / DAMAGED / str(step)))
+            move_into(workdir / STEPS / str(step), workdir / DAMAGED)
             (workdir / RECORDS / f"{step}.json").unlink(missing_ok=True)
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(f"moved step {step} away")

@@ -2,21 +2,24 @@
 
 import io
 import json
-from pathlib import Path
 from typing import Any
+
+from hmmn_jax.io.buckets import AnyPath
+from hmmn_jax.io.files import bucket_errors
 
 METRICS_FILE = "metrics.jsonl"
 
 
-def read_metrics(workdir: Path) -> list[dict[str, Any]]:
+def read_metrics(workdir: AnyPath) -> list[dict[str, Any]]:
     """The lines of a run, in order; lines that are none of a run's, such as a last one that was cut off, are left out."""
     return [line for line in map(parse_line, read_lines(workdir)) if line is not None]
 
 
-def read_lines(workdir: Path) -> list[bytes]:
+def read_lines(workdir: AnyPath) -> list[bytes]:
     """The lines of a run as they are, each with its end, which is a newline and nothing else."""
     path = workdir / METRICS_FILE
-    return list(io.BytesIO(path.read_bytes())) if path.exists() else []
+    with bucket_errors(path):
+        return list(io.BytesIO(path.read_bytes())) if path.exists() else []
 
 
 def parse_line(line: bytes) -> dict[str, Any] | None:

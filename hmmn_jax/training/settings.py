@@ -1,5 +1,6 @@
 """What each field of a training config must be, checked before anything is written."""
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -8,13 +9,16 @@ import jax
 from ml_collections import ConfigDict
 
 from hmmn_jax.datasets.order import ORDERS
-from hmmn_jax.errors import ConfigError
+from hmmn_jax.errors import ConfigError, DataError
+from hmmn_jax.io.files import user_path
 from hmmn_jax.io.images import MASK_VALUES
 from hmmn_jax.training.optimizer import OPTIMIZERS
 from hmmn_jax.training.parallel import KINDS
 from hmmn_jax.training.schedules import SCHEDULES
 
 _HUGE = 2**31  # of a count
+
+PATHS = {"init": True, "resume": True, "validation.data": False, "data.data_dir": False}  # whether it can be in a bucket
 
 Rule = tuple[Callable[[Any], bool], str]  # a check of a value, and what it expects in words
 
@@ -170,6 +174,11 @@ def require_settings(config: ConfigDict) -> None:
     for name, value, (fits, expected) in _fields(config, RULES, "config."):
         if not fits(value):
             raise ConfigError(f"{name} is {value!r}, expected {expected}")
+    for name, buckets in PATHS.items():
+        try:
+            user_path(functools.reduce(getattr, name.split("."), config), buckets=buckets)
+        except DataError as error:
+            raise ConfigError(f"config.{name}: {error}") from error
     if config.model.get("dtype") == "float64" and not jax.config.jax_enable_x64:
         raise ConfigError("config.model.dtype is 'float64', which JAX computes in only with JAX_ENABLE_X64=1 set")
 

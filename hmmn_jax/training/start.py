@@ -1,6 +1,7 @@
 """Where a run starts from, and whether it is still the same run."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ from ml_collections import ConfigDict
 
 from hmmn_jax.checkpoints.pretrained import from_pretrained, recognise
 from hmmn_jax.checkpoints.steps import finished_steps
-from hmmn_jax.checkpoints.store import CONFIG_FILE, config_to_json, load_checkpoint, load_config
+from hmmn_jax.checkpoints.store import CONFIG_FILE, config_to_json, is_checkpoint_file, load_checkpoint, load_config
 from hmmn_jax.checkpoints.torch_file import read_torch_file
 from hmmn_jax.errors import CheckpointError, ConfigError
-from hmmn_jax.io.files import user_path
+from hmmn_jax.io.buckets import absolute
+from hmmn_jax.io.files import bucket_errors, user_path, write_file
 from hmmn_jax.model import HMMN, HMMNConfig
 from hmmn_jax.model.hmmn import abstract_variables
 from hmmn_jax.training.checkpoint import read_step, restore_latest
@@ -43,9 +45,11 @@ def starting_state(
 
     # 2. Another workdir's run goes on here, with this config.
     if config.resume:
-        other = user_path(config.resume).absolute()
+        other = absolute(user_path(config.resume, buckets=True))
         _require_same_model(other, load_config(other), model)
-        if not (steps := finished_steps(other)):
+        with bucket_errors(other):
+            steps = finished_steps(other)
+        if not steps:
             raise CheckpointError(f"{config.resume}: no checkpoint in it; expected the workdir of a run")
         return read_step(other, steps[-1], like), f"step {steps[-1]} of {config.resume}, which goes on here"
 
@@ -66,7 +70,7 @@ def write_config(workdir: Path, model: HMMNConfig, config: ConfigDict) -> None:
     """
     text = json.loads(config_to_json(model)) | {"experiment": config.to_dict()}
     with publish(workdir, CONFIG_FILE, RUN_RECORD) as path:
-        path.write_text(json.dumps(text, indent=2) + "\n", encoding="utf-8")
+        write_file(path, json.dumps(text, indent=2) + "\n")
 
 
 def require_same_config(workdir: Path, config: ConfigDict) -> None:
@@ -97,16 +101,16 @@ def _fresh(model: HMMNConfig, optimizer: optax.GradientTransformation, config: C
 
 def _read_variables(path: str, model: HMMNConfig, seed: int) -> tuple[dict[str, Any], str]:
     """Variables for `model`, and what they are."""
-    if user_path(path).is_file():
+    if is_checkpoint_file(absolute(user_path(path, buckets=True))):
         tensors = read_torch_file(path)
         if kind := recognise(tensors):
             return from_pretrained(tensors, model, seed, path), f"both backbones of the {kind.name}"
     variables, found = load_checkpoint(path)
-    _require_same_model(Path(path), found, model)
+    _require_same_model(path, found, model)
     return variables, "variables of"
 
 
-def _require_same_model(path: Path, found: HMMNConfig, model: HMMNConfig) -> None:
+def _require_same_model(path: str | os.PathLike, found: HMMNConfig, model: HMMNConfig) -> None:
     """Raises CheckpointError where the tensors of two models differ, or what normalises them: two norms have tensors alike."""
     shapes = [jax.tree.map(_shape, abstract_variables(config)) for config in (found, model)]
     if shapes[0] == shapes[1] and found.backbone == model.backbone:

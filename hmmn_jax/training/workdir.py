@@ -5,8 +5,6 @@ each checkpoint, `pictures/...` of each picture. Nothing else is written before 
 """
 
 import contextlib
-import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +13,7 @@ import jax
 from hmmn_jax.checkpoints.steps import STEPS
 from hmmn_jax.checkpoints.store import CONFIG_FILE
 from hmmn_jax.errors import ConfigError, DataError
-from hmmn_jax.io.files import writing_errors
+from hmmn_jax.io.files import lies_there, part_path, writing_errors
 from hmmn_jax.io.folder_lock import lock_folder
 from hmmn_jax.io.record import Record, require_free, staging_folder
 
@@ -31,14 +29,14 @@ def is_begun(workdir: Path) -> bool:
     Raises:
       DataError: something is there that a run would write, but without its record; or the workdir is a file.
     """
-    if os.path.lexists(workdir) and not workdir.is_dir():
+    if lies_there(workdir) and not workdir.is_dir():
         raise DataError(f"{workdir}: not a folder; choose another workdir")
     if (workdir / RECORD / RUN_RECORD).is_file():
         Record.load(workdir, workdir / RECORD / RUN_RECORD)
         return True
-    foreign = [name for name in _NAMES if os.path.lexists(workdir / name)]
+    foreign = [name for name in _NAMES if lies_there(workdir / name)]
     foreign += sorted(path.name for path in workdir.glob("bad_batch_*"))
-    foreign += [RECORD for path in [workdir / RECORD] if os.path.lexists(path) and not _only_a_lock(path)]
+    foreign += [RECORD for path in [workdir / RECORD] if lies_there(path) and not _only_a_lock(path)]
     if foreign:
         more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
         way_out = "choose another workdir"
@@ -83,7 +81,7 @@ def publish(workdir: Path, name: str, record: str) -> Iterator[Path]:
     """
     owned = Record.load(workdir, workdir / RECORD / record)
     require_free(owned, [name])
-    with staging_folder(workdir / f".{uuid.uuid4().hex[:12]}.part") as staged:
+    with staging_folder(part_path(workdir / RECORD)) as staged:
         path = staged / name
         with writing_errors(workdir / name):
             path.parent.mkdir(parents=True, exist_ok=True)

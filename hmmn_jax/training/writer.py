@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from hmmn_jax.errors import DataError
-from hmmn_jax.io.files import atomic_path, writing_errors
+from hmmn_jax.io.files import open_log, write_file, writing_errors
 from hmmn_jax.io.notes import note
 from hmmn_jax.io.pictures import write_image
 from hmmn_jax.training.board import Board
@@ -38,7 +38,7 @@ class Writer:
         if self._active:
             with writing_errors(workdir / METRICS_FILE):
                 _drop_later(workdir, first_step)
-                self._lines = (workdir / METRICS_FILE).open("ab", buffering=0)
+                self._lines = open_log(workdir / METRICS_FILE)
             self._board = Board(workdir / "tensorboard", first_step + 1)
 
     def __enter__(self) -> "Writer":
@@ -77,8 +77,7 @@ def _drop_later(workdir: Path, first_step: int) -> None:
     if kept and not kept[-1].endswith(b"\n"):
         kept[-1] += b"\n"
     if kept != lines:
-        with atomic_path(workdir / METRICS_FILE) as path:
-            path.write_bytes(b"".join(kept))
+        write_file(workdir / METRICS_FILE, b"".join(kept))
 
 
 def _comes_again(line: bytes, first_step: int) -> bool:

@@ -15,13 +15,15 @@ import orbax.checkpoint as ocp
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from hmmn_jax.checkpoints import store as checkpoint
-from hmmn_jax.checkpoints.steps import finished_steps
-from hmmn_jax.checkpoints.store import METADATA_KEY, config_to_json, load_checkpoint, save_checkpoint
+from hmmn_jax.checkpoints.steps import RECORDS, STEPS, VARIABLES, find_step, finished_steps
+from hmmn_jax.checkpoints.store import CONFIG_FILE, METADATA_KEY, config_to_json, load_checkpoint, save_checkpoint
+from hmmn_jax.checkpoints.torch_file import read_torch_file, write_torch_file
 from hmmn_jax.checkpoints.torch_weights import to_torch
-from hmmn_jax.errors import CheckpointError, MismatchError
+from hmmn_jax.errors import CheckpointError, DataError, MismatchError
+from hmmn_jax.io.buckets import as_path
 from hmmn_jax.model import HMMNConfig, abstract_variables
 from hmmn_jax.model.backbones import ResNet
+from tests.buckets import UnreachableBucket, serving
 from tests.small import SMALL, untyped, variables, with_backbone
 
 OLDER = Path(__file__).parents[1] / "golden" / "checkpoints_0.1"
@@ -285,7 +287,7 @@ def test_the_partial_folder_of_another_is_left_alone(tmp_path):
 
 
 def test_a_full_disk_is_seen_before_anything_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))
     assert "10 are free" in failure(tmp_path / "OUT")
     assert not list(tmp_path.iterdir())
 
@@ -300,3 +302,46 @@ def test_a_disk_that_fills_up_leaves_nothing(tmp_path, monkeypatch, error):
     monkeypatch.setattr(ocp.StandardCheckpointer, "save", save)
     assert str(error.args[-1]).splitlines()[0] in failure(tmp_path / "OUT")
     assert not list(tmp_path.iterdir())
+
+
+def test_checkpoints_in_a_bucket(saved, tmp_path, bucket):
+    write_torch_file(tmp_path / "w.safetensors", to_torch(variables(), SMALL), {METADATA_KEY: config_to_json(SMALL)})
+    bucket.put(str(saved), "gs://b/OUT", recursive=True)
+    bucket.put(str(tmp_path / "w.safetensors"), "gs://b/w.safetensors")
+    for step, jf in ((2, 0.9), (4, 0.8), (6, None)):  # the last is not recorded: it may be half-written
+        bucket.put(str(saved / VARIABLES), f"gs://b/run/{STEPS}/{step}/{VARIABLES}", recursive=True)
+        if jf is not None:
+            record = {"format": 1, "about": {"scores": {"jf": jf}}, "files": {}}
+            bucket.pipe(f"gs://b/run/{RECORDS}/{step}.json", json.dumps(record).encode())
+    bucket.put(str(saved / CONFIG_FILE), f"gs://b/run/{CONFIG_FILE}")
+    assert finished_steps(as_path("gs://b/run")) == [2, 4] and find_step(as_path("gs://b/run"), "best") == 2
+    before = set(bucket.store)
+    for name in ("OUT", "w.safetensors", "run"):
+        found, config = load_checkpoint(f"gs://b/{name}")
+        assert config == SMALL
+        assert_equal(found, jax.tree.map(np.asarray, variables()))
+    assert set(bucket.store) == before
+
+
+def test_what_is_wrong_in_a_bucket_is_told_by_its_path(saved, tmp_path, bucket, monkeypatch):
+    assert "no such file or folder" in refusal("gs://b/OUT")
+    bucket.pipe("gs://b/w.pth", b"no weights")
+    assert "neither a torch.save nor a safetensors file" in refusal("gs://b/w.pth")
+    bucket.put(str(saved / CONFIG_FILE), f"gs://b/OUT/{CONFIG_FILE}")
+    assert "was the writing cut off?" in refusal("gs://b/OUT")
+    bucket.pipe(f"gs://b/OUT/{VARIABLES}/x", b"")
+    assert "not readable as an Orbax checkpoint" in refusal("gs://b/OUT")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"gs://b/NEW: in a bucket, .*; give a local path"):
+        save_checkpoint("gs://b/NEW", variables(), SMALL)
+    assert not list(tmp_path.iterdir())
+    with serving(monkeypatch, UnreachableBucket):
+        assert "check its name, your credentials and the network" in refusal("gs://b/OUT")
+
+
+def test_weights_are_written_to_a_bucket_once(bucket):
+    tensors = {"a": np.arange(3.0)}
+    write_torch_file("gs://b/new/w.safetensors", tensors)
+    assert_equal(read_torch_file("gs://b/new/w.safetensors"), tensors)
+    with pytest.raises(CheckpointError, match=r"gs://b/new/w\.safetensors: cannot be written: exists already"):
+        write_torch_file("gs://b/new/w.safetensors", {})

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from hmmn_jax.checkpoints.torch_file import read_metadata, read_torch_file, write_torch_file
+from hmmn_jax.checkpoints.torch_file import read_torch_file, read_with_metadata, write_torch_file
 from hmmn_jax.errors import CheckpointError
 
 MAGIC = 0x1950A86A20F9469CFC6C
@@ -148,8 +148,8 @@ def test_the_content_decides_and_not_the_suffix(tmp_path):
     )
     (tmp_path / "b.pth").write_bytes(safetensors.numpy.save({"x": VALUES}, {"made": "here"}))
     assert_same(read_torch_file(tmp_path / "b.pth"), {"x": VALUES})
-    assert read_metadata(tmp_path / "b.pth") == {"made": "here"}
-    assert read_metadata(tmp_path / "a.safetensors") == {}
+    assert read_with_metadata(tmp_path / "b.pth")[1] == {"made": "here"}
+    assert read_with_metadata(tmp_path / "a.safetensors")[1] == {}
 
 
 def test_the_metadata_attribute_of_a_state_dict_is_dropped(tmp_path):
@@ -418,7 +418,7 @@ def test_a_missing_file_and_a_folder_are_told(tmp_path):
     assert "No such file" in refusal(tmp_path / "absent.pth")
     assert "directory" in refusal(tmp_path)
     with pytest.raises(CheckpointError, match="No such file"):
-        read_metadata(tmp_path / "absent.safetensors")
+        read_with_metadata(tmp_path / "absent.safetensors")
 
 
 def test_an_unsupported_safetensors_dtype_is_named(tmp_path):
@@ -466,7 +466,7 @@ def test_what_is_written_is_read_again(tmp_path, name):
     assert_same({key: found[key] for key in expected}, expected)
     assert set(found) == set(expected) and os.listdir(tmp_path) == [name]
     made = {"made": "here"} if name == "a.safetensors" else {}
-    assert read_metadata(tmp_path / name) == made
+    assert read_with_metadata(tmp_path / name)[1] == made
 
 
 def test_torch_loads_what_is_written(tmp_path):

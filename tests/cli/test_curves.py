@@ -83,6 +83,13 @@ def test_a_picture_is_replaced_only_if_it_is_one_of_these(tmp_path, capsys):
     assert main([run, "--out", str(tmp_path / "out.png")]) == main([run, "--out", str(tmp_path / "out.png")]) == 0
 
 
+def test_a_run_in_a_bucket(tmp_path, capsys, bucket):
+    bucket.pipe(f"gs://b/run/{METRICS_FILE}", b'{"step": 1, "loss": 0.5}\n')
+    assert main(["gs://b/run", "--out", str(tmp_path / "out.png")]) == 0 and (tmp_path / "out.png").is_file()
+    assert main(["gs://b/run", "--out", "gs://b/out.png"]) == 2
+    assert "gs://b/out.png: in a bucket" in capsys.readouterr().err
+
+
 def test_a_mistake_in_the_command_line_is_one_line(tmp_path, capsys):
     assert main([str(tmp_path)]) == 2
     assert capsys.readouterr().err == "curves: the following arguments are required: --out; curves --help lists what there is\n"

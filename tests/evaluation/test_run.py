@@ -516,6 +516,7 @@ def test_a_config_of_something_else_and_fields_of_other_types(tmp_path):
         ({"data": "x", "mask": "m", "output": "r"}, "--mask goes with --frames"),
         ({"data": "x", "output": "r", "checkpoint": None}, "--checkpoint is missing"),
         ({"data": "x"}, "--output is missing"),
+        ({"data": "x", "output": "gs:/b/run"}, "give gs://b/run"),  # pathlib's form of it, once a local folder
         ({"data": "x", "score": "nowhere"}, "nowhere: no such folder"),
         ({"frames": "x", "mask": "m", "score": "p"}, "--score takes masks that are there"),
         ({"data": "x", "score": ".", "step": "best"}, "--step goes with --checkpoint"),

@@ -369,7 +369,7 @@ def test_a_frame_of_another_size_is_refused():
         (MASK[:, 1:], r"uint8 \[90, 99\], expected uint8 .* \[90, 100\]"),
         (MASK.T, r"uint8 \[100, 90\], expected uint8 .* \[90, 100\]"),
         (MASK[..., None], r"uint8 \[90, 100, 1\], expected uint8 .* \[90, 100\]"),
-        (MASK.astype(np.int64), r"int64 \[90, 100\], expected uint8 \(ids\) or bool"),
+        (MASK.astype(np.int64), r"int64 \[90, 100\], expected uint8 or uint16 \(ids\) or bool"),
         (MASK.astype(np.float32), r"float32 \[90, 100\]"),
     ],
 )

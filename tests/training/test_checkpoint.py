@@ -15,6 +15,7 @@ import pytest
 
 from hmmn_jax.checkpoints.steps import finished_steps, step_record
 from hmmn_jax.errors import CheckpointError
+from hmmn_jax.io.buckets import as_path
 from hmmn_jax.training import checkpoint
 from hmmn_jax.training.checkpoint import Checkpoints, require_free_step, restore_latest
 from hmmn_jax.training.optimizer import make_optimizer
@@ -42,6 +43,16 @@ def test_what_is_saved_is_restored(tmp_path, ema):
     with Checkpoints(tmp_path, keep=2, keep_best=0) as checkpoints:
         checkpoints.save(jax.tree.map(jax.numpy.asarray, state_at(7, ema)))
     assert_same(restore_latest(tmp_path, state_at(0, ema)), state_at(7, ema))
+
+
+def test_a_step_is_read_from_a_bucket(tmp_path, bucket):
+    with Checkpoints(tmp_path, keep=2, keep_best=0) as checkpoints:
+        checkpoints.save(state_at(7))
+    bucket.put(str(tmp_path), "gs://b/run", recursive=True)
+    assert finished_steps(as_path("gs://b/run")) == [7]
+    assert_same(checkpoint.read_step(as_path("gs://b/run"), 7, state_at(0)), state_at(7))
+    with pytest.raises(CheckpointError, match="gs://b/run/checkpoints/8: not readable as a checkpoint"):
+        checkpoint.read_step(as_path("gs://b/run"), 8, state_at(0))
 
 
 def test_a_state_with_frozen_parts_is_restored(tmp_path):
@@ -170,7 +181,7 @@ def test_a_state_of_other_shapes(tmp_path):
 def test_a_full_disk_is_seen_before_anything_is_written(tmp_path, monkeypatch):
     with Checkpoints(tmp_path, keep=3, keep_best=0) as checkpoints:
         checkpoints.save(state_at(2))
-        monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))
         with pytest.raises(CheckpointError, match=r"step 4 .* 10 are free.* last whole one is of step 2; free some space"):
             checkpoints.save(state_at(4))
 

@@ -71,6 +71,19 @@ def test_a_field_that_is_missing():
         require_settings(ConfigDict())
 
 
+@pytest.mark.parametrize("name", ["validation.data", "data.data_dir"])
+def test_data_is_local(name):
+    with pytest.raises(ConfigError, match=rf"config\.{name}: gs://b/x: in a bucket, .*; give a local path"):
+        require_settings(changed(**{name: "gs://b/x"}))
+
+
+@pytest.mark.parametrize("name", ["init", "resume"])
+def test_a_run_can_start_from_a_bucket(name, bucket):
+    require_settings(changed(**{name: "gs://b/x"}))
+    with pytest.raises(ConfigError, match=rf"config\.{name}: http://h/x: http:// is not served"):
+        require_settings(changed(**{name: "http://h/x"}))
+
+
 def test_what_can_work():
     require_settings(changed(**{"stop_above": INF, "checkpoint.keep_best": 0, "hardest.share": 0.5, "optimizer.b1": 0.5}))
     require_settings(changed(**{"optimizer.parts": ConfigDict({"backbone": 0.1, "backbone/conv_mask": 1})}))

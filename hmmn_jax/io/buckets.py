@@ -1,0 +1,72 @@
+"""Paths in buckets, such as `gs://bucket/run`: which text is one, and which can be served.
+
+Local paths are `pathlib.Path`, as `epath.Path` hides local files whose names end in `~`, follows no `**` and knows no links.
+Paths in buckets are `epath.Path`, which reads, lists and writes by fsspec and is no `pathlib.Path`. So the types tell: a
+function that takes `Path` works on local paths only, one that takes `AnyPath` on both; `str | os.PathLike` is checked.
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import TypeAlias
+
+import fsspec
+from etils import epath
+
+from hmmn_jax.errors import DataError
+
+# Read by epath at its first use. With TensorFlow installed it would import that for `gs://`, seconds and a GPU's memory.
+os.environ.setdefault("EPATH_USE_TF", "false")
+
+AnyPath: TypeAlias = Path | epath.Path
+
+PACKAGES = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs", "hf": "huggingface_hub"}  # by scheme, what fsspec needs
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)  # two letters at least: C: is a drive
+_LOST_SLASH = re.compile(rf"({'|'.join(PACKAGES)}):/(?!/)(.+)", re.DOTALL)
+_SERVED = f"expected a local path, or one that begins with {', '.join(f'{scheme}://' for scheme in PACKAGES)}"
+
+
+def as_path(text: str | os.PathLike) -> AnyPath:
+    """The path that a text names, local or in a bucket. Names with a colon, such as `a:b.mp4`, are local.
+
+    Raises:
+        DataError: a URL that cannot be served, and is not the name of a local file either.
+    """
+    text = os.fspath(text)
+    if url := _URL.fullmatch(text):
+        if url[1] in PACKAGES:
+            if not url[2].strip("/") or url[2].startswith("/"):
+                raise DataError(f"{text}: no bucket in it; expected {url[1]}://BUCKET/PATH")
+            return epath.Path(text)
+        if not os.path.lexists(text):
+            way_out = f"give the path alone: {url[2]}" if url[1].lower() == "file" else "download it, and give the local path"
+            raise DataError(f"{text}: {url[1]}:// is not served; {_SERVED}; {way_out}")
+    elif (lost := _LOST_SLASH.fullmatch(text)) and not os.path.lexists(text):
+        raise DataError(f"{text}: no such local file, or a URL with one slash, as pathlib makes it; give {lost[1]}://{lost[2]}")
+    return Path(text)
+
+
+def is_bucket(path: AnyPath) -> bool:
+    """Whether a path lies in a bucket."""
+    return isinstance(path, epath.Path)
+
+
+def absolute(path: AnyPath) -> AnyPath:
+    """The absolute path. (That of epath would put the working directory before `gs://`.)"""
+    return path if is_bucket(path) else path.absolute()
+
+
+def package_of(path: epath.Path) -> str:
+    """The package that serves a path in a bucket."""
+    return PACKAGES[str(path).partition(":")[0]]
+
+
+def require_client(path: epath.Path) -> None:
+    """Raises DataError where the package is missing that serves a path in a bucket."""
+    scheme, package = str(path).partition(":")[0], package_of(path)
+    try:
+        fsspec.get_filesystem_class(scheme)
+    except ImportError as error:
+        raise DataError(
+            f"{path}: {scheme}:// is served by {package}, which cannot be imported; pip install {package}"
+        ) from error

@@ -1,0 +1,36 @@
+"""Files and folders of a bucket as local ones, for libraries that read local paths only."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from hmmn_jax.io.buckets import AnyPath, is_bucket
+from hmmn_jax.io.files import bucket_errors
+
+
+@contextlib.contextmanager
+def local_copy(path: AnyPath) -> Iterator[Path]:
+    """Gives `path` itself if it is local, else a temporary copy, which is removed in the end.
+
+    The copy of a folder has all that lies in it, but for names that end in `~`, which epath hides. Raises OSError where the
+    bucket cannot be read, or the disk is full.
+    """
+    if not is_bucket(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / path.name
+        with bucket_errors(path):
+            _download(path, copy)
+        yield copy
+
+
+def _download(path: AnyPath, copy: Path) -> None:
+    if not path.is_dir():
+        copy.write_bytes(path.read_bytes())
+        return
+    copy.mkdir()
+    for entry in path.iterdir():
+        if entry != path:  # stores that mark a folder by an object of its name list that, too
+            _download(entry, copy / entry.name)

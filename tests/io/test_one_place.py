@@ -1,0 +1,49 @@
+"""Files are opened, written, moved and deleted in `hmmn_jax/io` only, where paths in buckets are thought of."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+# Has calls of its own: `os.path` says no where `Path` raises. Its functions take local paths only, `user_path` refuses others.
+NOT_YET = ("datasets",)
+MODULES = {"fcntl", "glob", "msvcrt", "shutil", "tempfile"}
+OF_OS = {"PathLike", "cpu_count", "environ", "fspath", "getpid"}  # what others may use of it
+METHODS = {"hardlink_to", "open", "rename", "rmdir", "rmtree", "symlink_to", "touch", "write_bytes", "write_text"}
+CALLS = {"open", "Path", "PosixPath"}  # Path("gs://b/x") is the local folder gs:/b/x
+EXCEPTIONS = {
+    "hmmn_jax/cli/program.py": {"os._exit", "os.devnull", "os.dup2", "os.open", "os.O_WRONLY"},  # output after `| head`
+}
+
+
+def found_in(source: str) -> set[str]:
+    """What a module uses that has its place in io."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Import(names=names):
+                found |= {alias.name for alias in names} & MODULES
+            case ast.ImportFrom(module=module, names=names):
+                found |= {module} & MODULES
+                found |= {f"os.{alias.name}" for alias in names if module in ("os", "os.path") and alias.name not in OF_OS}
+            case ast.Attribute(value=ast.Name(id="os"), attr=name) if name not in OF_OS:
+                found.add(f"os.{name}")
+            case ast.Call(func=ast.Attribute(value=value, attr=name)) if name in METHODS and ast.unparse(value) != "os":
+                found.add(f".{name}")
+            case ast.Call(func=ast.Name(id=name)) if name in CALLS:
+                found.add(name)
+    return found
+
+
+def test_files_are_handled_in_one_place():
+    found = {}
+    for path in sorted((ROOT / "hmmn_jax").rglob("*.py")):
+        room = path.relative_to(ROOT).parts[1]
+        if room not in ("io", *NOT_YET) and (names := found_in(path.read_text(encoding="utf-8"))):
+            found[path.relative_to(ROOT).as_posix()] = names
+    assert found == EXCEPTIONS
+
+
+def test_what_is_looked_for():
+    assert found_in("import shutil, os\nfrom os import replace\nos.path.isdir(x)") == {"shutil", "os.replace", "os.path"}
+    assert found_in("open(x); x.open(); Path(x); p.write_text('')") == {"open", ".open", "Path", ".write_text"}
+    assert found_in("import os\nos.fspath(x); x.read_bytes(); 'a'.replace('a', 'b'); config.replace(a=1); x.iterdir()") == set()
