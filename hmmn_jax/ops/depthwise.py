@@ -1,7 +1,7 @@
 """Depthwise convolution: each channel by a kernel of its own.
 
-XLA's grouped convolution is what accelerators want. On a CPU it takes ten times as long as PyTorch's, and its gradients take
-longer still; there, the convolution is the sum of the map shifted by each tap of the kernel, and so are both gradients.
+XLA's grouped convolution is what accelerators want. On a CPU it takes several times as long as PyTorch's, and so do its
+gradients; there, the convolution is the sum of the map shifted by each tap of the kernel, and so are both gradients.
 """
 
 import functools
