@@ -15,6 +15,8 @@ from jaxtyping import Array, Float
 from hmmn_jax.ops.convolution import pad, zeros_around
 from hmmn_jax.ops.precision import at_least_float32
 
+ADDENDS = 16  # parts that a row is divided into, at most
+
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def depthwise_conv2d(
@@ -91,19 +93,23 @@ def _kernel_gradient(x: jax.Array, kernel: jax.Array, gradient: jax.Array, strid
     """For each tap the product of the shifted map and the gradient, summed over pixels.
 
     Row by row, which stays in the cache for all taps: measured 4 to 10 times faster than one sum over the map for each tap.
+    Parts of a row, `ADDENDS` at most, are added up there, and what is left at the end: XLA was measured to take up to twice as
+    long for the sum of a whole row.
     """
     size, wide = len(kernel), at_least_float32(x, gradient)
     b, h, w, c = gradient.shape
+    parts = next(parts for parts in range(min(w, ADDENDS), 0, -1) if w % parts == 0)
     x = pad(x, size, stride, same)
 
     def row(index, total):
         image, y = jnp.divmod(index, h)
         rows = jax.lax.dynamic_slice(x, (image, y * stride, 0, 0), (1, size, x.shape[2], c)).astype(wide)
         g = jax.lax.dynamic_slice(gradient, (image, y, 0, 0), (1, 1, w, c)).astype(wide)
-        return total + jnp.stack([(_strided(rows, tap, (1, w), stride) * g).sum((0, 1, 2)) for tap in _offsets(size)])
+        products = (_strided(rows, tap, (1, w), stride) * g for tap in _offsets(size))
+        return total + jnp.stack([product.reshape(parts, w // parts, c).sum(0) for product in products])
 
-    total = jax.lax.fori_loop(0, b * h, row, jnp.zeros((size * size, c), wide))
-    return total.reshape(kernel.shape).astype(kernel.dtype)
+    total = jax.lax.fori_loop(0, b * h, row, jnp.zeros((size * size, w // parts, c), wide))
+    return total.sum(1).reshape(kernel.shape).astype(kernel.dtype)
 
 
 def _strided(x: jax.Array, first: tuple[int, int], count: tuple[int, int], stride: int) -> jax.Array:
