@@ -17,7 +17,7 @@ def describe(clip: Clip, notes: Notes) -> str:
 
     Adds to `notes` what of the masks is not used. Raises DataError for a mask that cannot be used.
     """
-    height, width = clip.size or next(iter(clip.frames)).shape[:2]
+    height, width = clip.size
     given = clip.read_given(height, width)
     objects = [
         f"{i} ({pixels:,} px{f' from frame {clip.frame_name(t)}' if t else ''})"
@@ -27,7 +27,7 @@ def describe(clip: Clip, notes: Notes) -> str:
     if not objects:
         notes.add("no object in the masks given; all will be background", "videos", clip.name)
     note_void(clip, notes)
-    if clip.own:
+    if clip.hand_made:
         _note_what_is_not_used(clip, given, notes)
     length = f"{len(clip)} frames" if clip.frame_names else f"about {len(clip)} frames" if len(clip) else "frames"
     listed = ", ".join(objects[:SHOWN]) + (f" and {len(objects) - SHOWN} more" if len(objects) > SHOWN else "")
@@ -64,7 +64,7 @@ def describe_all(clips: Sequence[Clip], notes: Notes) -> tuple[list[Clip], list[
 
 def note_void(clip: Clip, notes: Notes) -> None:
     """Notes 255 beside other ids in the masks of a video of one's own, with its pixels."""
-    if clip.own and not clip.binary:
+    if clip.hand_made and not clip.binary:
         pixels = sum(int((clip.read_annotation(t) == VOID).sum()) for t, held in clip.values.items() if clip.void & held)
         if pixels:
             notes.add("255 beside other ids is taken for void, background", "videos", f"{clip.name}, {pixels:,} pixels")

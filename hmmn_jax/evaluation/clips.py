@@ -1,5 +1,6 @@
 """Videos to segment: frames that are read one by one, and the masks that say what to segment."""
 
+import contextlib
 import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,11 +12,11 @@ from jaxtyping import Integer
 from hmmn_jax.datasets.folders import VideoFiles
 from hmmn_jax.errors import DataError
 from hmmn_jax.inference.augmentation import Given
-from hmmn_jax.io import video_file
 from hmmn_jax.io.files import check_name, contents
 from hmmn_jax.io.images import VOID, fit_mask, is_wide, read_ids, settle_ids
 from hmmn_jax.io.notes import Notes
 from hmmn_jax.io.video import Video
+from hmmn_jax.io.video_file import open_video
 
 MOST = 2**16 - 1  # the greatest id
 MaskFile = Path | Mapping[int, Path]  # of a frame: ids in one file, or a file for each object, by id
@@ -27,28 +28,25 @@ class Clip:
 
     Attributes:
         name: of its folder of masks.
-        frame_names: None where frames have none; they are numbered then.
-        frames: the video itself, of which frames are read when they are asked for.
+        video: its frames, which are read when they are asked for.
         masks: by index of the frame the masks of objects that start there; frame 0 may have none.
         requested: names of the frames whose masks are wanted; None: of all.
         sources: all files that it is read from.
         annotations: by index of the frame all masks that there are, for scores.
-        size: height and width of the frames; None where only decoding tells.
         turned: whether EXIF data turn the frames.
-        own: whether this is a video of one's own, whose grey masks may hold levels instead of ids.
+        hand_made: whether masks are anybody's: grey ones may hold levels, 255 may be the one object, and what of them is not
+            used is told.
         mask_values: what grey masks hold, see `read_ids`.
     """
 
     name: str
-    frame_names: tuple[str, ...] | None
-    frames: Video
+    video: Video
     masks: Mapping[int, MaskFile]
     requested: frozenset[str] | None = None
     sources: tuple[Path, ...] = ()
     annotations: Mapping[int, MaskFile] = field(default_factory=dict)
-    size: tuple[int, int] | None = None
     turned: bool = False
-    own: bool = False
+    hand_made: bool = False
     mask_values: str = ""
 
     def __post_init__(self):
@@ -56,7 +54,17 @@ class Clip:
 
     def __len__(self) -> int:
         """About how many frames there are; 0 if unknown."""
-        return len(self.frame_names) if self.frame_names else self.frames.length_hint
+        return len(self.frame_names) if self.frame_names else self.video.length_hint
+
+    @property
+    def frame_names(self) -> tuple[str, ...] | None:
+        """None where frames have no names; they are numbered then."""
+        return self.video.frame_names
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the frames."""
+        return self.video.size
 
     def frame_name(self, index: int) -> str:
         """The name of a frame's mask, without suffix."""
@@ -82,7 +90,7 @@ class Clip:
     @property
     def fps(self) -> float:
         """Frames per second; 0 if unknown."""
-        return self.frames.fps
+        return self.video.fps
 
     @functools.cached_property
     def _held(self) -> dict[int, frozenset[int] | str]:
@@ -129,7 +137,9 @@ class Clip:
             }
         given, known = {0: np.zeros((height, width), np.uint8)}, np.zeros(1, np.uint16)
         files = {t: self._read(path) for t, path in sorted(self.masks.items())}
-        binary = self.binary if self.own else set().union(*(np.unique(ids).tolist() for ids in files.values())) <= {0, VOID}
+        binary = (
+            self.binary if self.hand_made else set().union(*(np.unique(ids).tolist() for ids in files.values())) <= {0, VOID}
+        )
         for t, ids in files.items():
             ids = settle_ids(fit_mask(ids, height, width, self.masks[t], self.turned), binary)
             if len(new := np.setdiff1d(ids, known)):
@@ -138,14 +148,18 @@ class Clip:
         return given
 
     def _read(self, path: Path) -> Integer[np.ndarray, "h w"]:
-        ids = read_ids(path, values=self.mask_values, check_levels=self.own, most=MOST)
+        ids = read_ids(path, values=self.mask_values, check_levels=self.hand_made, most=MOST)
         return ids.astype(np.uint16) if self.wide else ids
 
     @functools.cached_property
     def wide(self) -> bool:
         """Whether an id is above 255, so that all are uint16, and 255 is one like any other."""
         wide = (path for path in self.annotations.values() if not isinstance(path, Mapping) and is_wide(path))
-        return any(read_ids(path, most=MOST).max() > VOID for path in wide)
+        for path in wide:
+            with contextlib.suppress(DataError):  # told where it is read
+                if read_ids(path, most=MOST).max() > VOID:
+                    return True
+        return False
 
     @property
     def void(self) -> frozenset[int]:
@@ -154,7 +168,7 @@ class Clip:
 
 
 def open_sequence(
-    sequence: VideoFiles, late_objects: bool = False, notes: Notes | None = None, own: bool = False, mask_values: str = ""
+    sequence: VideoFiles, late_objects: bool = False, notes: Notes | None = None, hand_made: bool = False, mask_values: str = ""
 ) -> Clip:
     """A sequence of image files as a clip; looks at the header of every frame.
 
@@ -175,20 +189,18 @@ def open_sequence(
     facts = sequence.images.inspect(notes)
     return Clip(
         sequence.name,
-        sequence.frame_names,
         sequence.images,
         masks,
         frozenset(sequence.requested_frames),
         (*sequence.frames, *masks.values()),
         sequence.masks,
-        (facts.height, facts.width),
         facts.turned > 0,
-        own,
+        hand_made,
         mask_values,
     )
 
 
-def open_video(
+def open_film(
     video: Path, masks: dict[int, Path], late_objects: bool = False, notes: Notes | None = None, mask_values: str = ""
 ) -> Clip:
     """A video file as a clip; frames are named by number, and masks are given by it. Raises DataError."""
@@ -198,8 +210,8 @@ def open_video(
     if 0 not in masks and not (masks and late_objects):
         later = f", the first is of frame {min(masks)}: --config.late_objects=True starts there" if masks else ""
         raise DataError(f"{video.stem}: no mask of the first frame, which has the number 0{later}")
-    frames = video_file.open_video(video)
-    facts = frames.inspect(notes)
+    frames = open_video(video)
+    frames.inspect(notes)
     if masks.keys() - {0} and (beyond := {t: path for t, path in masks.items() if t >= (count := len(frames))}):
         if 0 not in masks and [*beyond] == [count]:
             raise DataError(f"{beyond[count]}: the video has {count} frames, numbered from 0: are the masks numbered from 1?")
@@ -212,8 +224,7 @@ def open_video(
             raise DataError(f"{video.stem}: no mask of a frame that it has; it has {count}, numbered from 0")
     given = masks if late_objects else {0: masks[0]}
     sources = (video, *given.values())
-    size = facts.height, facts.width
-    return Clip(video.stem, None, frames, given, None, sources, masks, size, own=True, mask_values=mask_values)
+    return Clip(video.stem, frames, given, None, sources, masks, hand_made=True, mask_values=mask_values)
 
 
 def find_masks_of_video(annotations: Path, name: str, notes: Notes) -> dict[int, Path]:

@@ -158,7 +158,7 @@ def _predict_clip(
     stop: threading.Event,
 ) -> int:
     """Segments one clip; results are fetched and written by another thread. Returns the number of segmented frames."""
-    frames = iter(clip.frames)
+    frames = iter(clip.video)
     if (first := next(frames, None)) is None:
         raise DataError(f"{clip.name}: no frame; nothing to segment")
     given = clip.read_given(*first.shape[:2])

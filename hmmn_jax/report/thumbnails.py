@@ -96,11 +96,11 @@ def frame_quality(scores: SequenceScores) -> np.ndarray:
 def _read_frames(clip: Clip, chosen: dict[int, str]) -> Iterator[tuple[int, UInt8[np.ndarray, "h w 3"]]]:
     try:
         for index in sorted(chosen):
-            yield index, clip.frames[index]
+            yield index, clip.video[index]
     except IndexError:  # masks may be left of a longer film
         return
     finally:
-        clip.frames.close()
+        clip.video.close()
 
 
 def _resize(ids: Integer[np.ndarray, "h w"], size: tuple[int, int]) -> Integer[np.ndarray, "h1 w1"]:

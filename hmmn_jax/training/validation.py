@@ -80,7 +80,7 @@ def _score(segmenter: Segmenter, plan: Plan, size: int) -> tuple[SequenceScores,
     clip = plan.clip
 
     def frames():
-        for image in clip.frames:
+        for image in clip.video:
             shown.append(Image.fromarray(image).resize(SHEET_SIZE[::-1]))
             yield image
 

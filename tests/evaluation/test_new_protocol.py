@@ -84,8 +84,7 @@ class Overlapping(Protocol):
         if not given:
             raise DataError(f"{objects}: no object")
         images = ImageVideo(paths)
-        size = images[0].shape[:2]
-        return Clip(frames.name, names, images, given, None, (*paths,), truth, size)
+        return Clip(frames.name, images, given, None, (*paths,), truth)
 
     def inputs(self, root):
         return root / "frames", root / "objects"

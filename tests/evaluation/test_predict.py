@@ -13,7 +13,7 @@ from PIL import Image
 from hmmn_jax.datasets.folders import VideoFiles, read_folder
 from hmmn_jax.errors import DataError
 from hmmn_jax.evaluation import predict as module
-from hmmn_jax.evaluation.clips import Clip, open_sequence, open_video
+from hmmn_jax.evaluation.clips import Clip, open_film, open_sequence
 from hmmn_jax.evaluation.outputs import Outputs
 from hmmn_jax.inference import Result, Segmenter
 from hmmn_jax.io.movies import MovieWriter
@@ -269,7 +269,7 @@ def test_a_video_file_gives_numbered_frames(clip, tmp_path):
     with MovieWriter(tmp_path / "cat.mp4", 10) as movie:
         for frame in sequence.frames:
             movie.write(np.asarray(Image.open(frame)))
-    predict(Parrot(masks), [open_video(tmp_path / "cat.mp4", sequence.masks)], Outputs(tmp_path / "run"))
+    predict(Parrot(masks), [open_film(tmp_path / "cat.mp4", sequence.masks)], Outputs(tmp_path / "run"))
     assert files(tmp_path / "run") == [f"masks/cat/{t:05d}.png" for t in range(FRAMES)]
 
 
@@ -279,7 +279,7 @@ def test_a_movie_has_the_rate_of_its_video(clip, tmp_path):
     with MovieWriter(tmp_path / "cat.mp4", 30) as movie:
         for frame in sequence.frames:
             movie.write(np.asarray(Image.open(frame)))
-    video = open_video(tmp_path / "cat.mp4", sequence.masks)
+    video = open_film(tmp_path / "cat.mp4", sequence.masks)
     predict(Parrot(masks), [video], Outputs(tmp_path / "run", movie="mp4"))
     assert VideoFile(tmp_path / "run/movies/cat.mp4").fps == 30
     predict(Parrot(masks), [open_sequence(sequence)], Outputs(tmp_path / "images", movie="mp4"))
@@ -302,4 +302,4 @@ def test_compilation_is_counted_apart(clip, tmp_path):
 
 def test_length_of_a_clip():
     video = ArrayVideo(np.zeros((3, 4, 8, 3), np.uint8))
-    assert len(Clip("a", ("0", "1", "2"), video, {0: Path("mask.png")})) == len(Clip("a", None, video, {})) == 3
+    assert len(Clip("a", video, {0: Path("mask.png")})) == 3

@@ -10,7 +10,7 @@ from jaxtyping import Integer
 
 from hmmn_jax.datasets.folders import find_unlisted, read_folder
 from hmmn_jax.errors import DataError
-from hmmn_jax.evaluation.clips import Clip, find_masks_of_video, open_sequence, open_video
+from hmmn_jax.evaluation.clips import Clip, find_masks_of_video, open_film, open_sequence
 from hmmn_jax.evaluation.plans import OWN_RULE, Plan, plan_annotated
 from hmmn_jax.evaluation.protocols.base import Opener, Protocol, Task, register
 from hmmn_jax.io.files import check_name
@@ -49,7 +49,7 @@ class Custom(Protocol):
             if name in openers:
                 openers[name] = partial(_refuse, f"{video}: another video is called {name}, too; rename one")
             else:
-                openers[name] = partial(self._open_video, video, annotations, notes)
+                openers[name] = partial(self._open_film, video, annotations, notes)
         if annotations.is_dir() and not settings.resolution:
             for path in sorted(annotations.iterdir()):
                 if not path.name.startswith(".") and (path.stem if path.is_file() else path.name) not in openers:
@@ -64,7 +64,7 @@ class Custom(Protocol):
         """One folder of images or video file, with the mask of its first frame. Raises DataError."""
         task = Task(self)
         if frames.is_file():
-            clip = open_video(frames, {0: mask}, False, task.notes, self.settings.mask_values)
+            clip = open_film(frames, {0: mask}, False, task.notes, self.settings.mask_values)
         else:
             sequence = read_folder(frames, mask, order=self.settings.order, notes=task.notes)
             clip = open_sequence(sequence, False, task.notes, True, self.settings.mask_values)
@@ -87,9 +87,9 @@ class Custom(Protocol):
     def _open_folder(self, read, notes: Notes) -> Clip:
         return open_sequence(read(), self.settings.late_objects, notes, True, self.settings.mask_values)
 
-    def _open_video(self, video: Path, annotations: Path, notes: Notes) -> Clip:
+    def _open_film(self, video: Path, annotations: Path, notes: Notes) -> Clip:
         masks = find_masks_of_video(annotations, video.stem, notes)
-        return open_video(video, masks, self.settings.late_objects, notes, self.settings.mask_values)
+        return open_film(video, masks, self.settings.late_objects, notes, self.settings.mask_values)
 
 
 def _refuse(message: str) -> NoReturn:
