@@ -155,11 +155,11 @@ def test_youtube_vos_with_all_frames(tmp_path):
     root = folders.youtube_vos(tmp_path / "in", {"v": [[2], [2, 7], [7]]}, all_frames=True)
     assert run(tmp_path, "youtube_vos", root)["train"].problems == []
     index = open_source("youtube_vos/2019", tmp_path / "built").index
-    assert index.numbers.tolist() == [0, 5, 10] and index.first_annotation(0) == {2: 0, 7: 1}
+    assert index.numbers.tolist() == [0, 5, 10] and [[*index.objects(r)] for r in (0, 1)] == [[2], [2, 7]]
     report = run(tmp_path, "youtube_vos", root, "2018_all_frames")["train"]
     assert (report.frames, report.annotated, report.problems) == (11, 3, [])
     index = open_source("youtube_vos/2018_all_frames", tmp_path / "built").index
-    assert np.flatnonzero(index.annotated).tolist() == [0, 5, 10] and index.first_annotation(0) == {2: 0, 7: 5}
+    assert np.flatnonzero(index.annotated).tolist() == [0, 5, 10] and [[*index.objects(r)] for r in (0, 5)] == [[2], [2, 7]]
     assert open_source("youtube_vos/2018_all_frames", tmp_path / "built").fetch(np.array([1]))[1] == [b""]
 
 
