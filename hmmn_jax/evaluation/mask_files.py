@@ -78,10 +78,9 @@ class FolderPerObject(MaskFiles):
 
     def of_frame(self, sequence: str, frame: str, ids: Iterable[int]) -> list[MaskFile]:
         """One file for each object."""
-        named = [(f"{i:03d}", i) for i in ids if i]
+        names = [f"{i:03d}" for i in ids if i]
         return [
-            MaskFile(f"{sequence}/{name}/{frame}.png", {"sequence": sequence, "object": name, "frame": frame})
-            for name, _ in named
+            MaskFile(f"{sequence}/{name}/{frame}.png", {"sequence": sequence, "object": name, "frame": frame}) for name in names
         ]
 
     def write(self, folder: Path, sequence: str, frame: str, mask: Mask, ids: Integer[np.ndarray, " o1"]) -> None:
