@@ -84,7 +84,14 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
     outputs = None
     if request.output is not None:
         mask_files = registered()[config.protocol].mask_files
-        outputs = Outputs(request.output, request.overlays, request.movie, config.fps, config.save_probabilities, mask_files)
+        outputs = Outputs(
+            request.output,
+            overlays=request.overlays,
+            movie=request.movie,
+            fps=config.fps,
+            save_probabilities=config.save_probabilities,
+            mask_files=mask_files,
+        )
         outputs.run.require_usable()
 
     # --- What there is: videos, masks, and what of them can be scored. ---

@@ -191,12 +191,12 @@ def open_sequence(
         sequence.name,
         sequence.images,
         masks,
-        frozenset(sequence.requested_frames),
-        (*sequence.frames, *masks.values()),
-        sequence.masks,
-        facts.turned > 0,
-        hand_made,
-        mask_values,
+        requested=frozenset(sequence.requested_frames),
+        sources=(*sequence.frames, *masks.values()),
+        annotations=sequence.masks,
+        turned=facts.turned > 0,
+        hand_made=hand_made,
+        mask_values=mask_values,
     )
 
 
