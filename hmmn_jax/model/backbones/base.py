@@ -8,7 +8,7 @@ nor the names in checkpoints. `docs/extend.md` has an example.
 import abc
 import dataclasses
 import functools
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import flax
@@ -105,6 +105,12 @@ class Backbone(abc.ABC):
     def to_dict(self) -> dict[str, Any]:
         """Name and fields, as JSON can hold them."""
         return {"name": self.name, **dataclasses.asdict(self)}
+
+    def require_groups(self, widths: Iterable[int]) -> None:
+        """Raises ValueError unless the field `norm_groups` divides all widths, where the field `norm` is "group"."""
+        for width in widths if self.norm == "group" else ():
+            expected = f"a divisor of every width; {width} is not a multiple"
+            self.require(width % self.norm_groups == 0, "norm_groups", expected)
 
     def require(self, condition: bool, field: str, expected: str) -> None:
         """Raises ValueError that tells of a field, unless the condition holds."""

@@ -73,10 +73,7 @@ class EfficientNetLite(Backbone):
             self.require(fits, name, f"{len(STRIDES)} positive numbers up to {most}, one for each stage")
         odd = all(size in KERNEL_SIZES for size in self.kernel_sizes)
         self.require(odd, "kernel_sizes", f"sizes of {', '.join(map(str, KERNEL_SIZES))}")
-        if self.norm == "group":
-            for width in (self.stem_width, *self.widths):  # others are multiples of these
-                expected = f"a divisor of every width; {width} is not a multiple"
-                self.require(width % self.norm_groups == 0, "norm_groups", expected)
+        self.require_groups((self.stem_width, *self.widths))  # others are multiples of these
 
     def make(self, compute: Compute, with_masks: bool, name: str | None = None) -> "EfficientNetLiteModule":
         """The module."""

@@ -59,10 +59,7 @@ class ResNet(Backbone):
             fits = isinstance(value, tuple) and len(value) == 3 and all(is_size(one, most) for one in value)
             self.require(fits, name, f"three positive numbers up to {most}, for res2, res3 and res4")
         self.require(all(width % 4 == 0 for width in self.widths), "widths", "multiples of 4 (bottlenecks are a quarter)")
-        if self.norm == "group":
-            for width in (self.stem_width, *self.widths, *(width // 4 for width in self.widths)):
-                expected = f"a divisor of every width; {width} is not a multiple"
-                self.require(width % self.norm_groups == 0, "norm_groups", expected)
+        self.require_groups((self.stem_width, *self.widths, *(width // 4 for width in self.widths)))
 
     def make(self, compute: Compute, with_masks: bool, name: str | None = None) -> "ResNetModule":
         """The module."""
