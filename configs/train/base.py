@@ -7,7 +7,7 @@ logged, saved or validated is in steps.
 from ml_collections import ConfigDict, config_dict
 
 from hmmn_jax import HMMNConfig
-from hmmn_jax.model.backbones import ResNet
+from hmmn_jax.model.backbones import EfficientNetLite, ResNet
 
 
 def base() -> ConfigDict:
@@ -81,6 +81,28 @@ def tiny_model() -> ConfigDict:
         key_dim_s8=32,
         key_dim_s4=16,
         value_dim_s16=96,
+        value_dim_s8=48,
+        value_dim_s4=24,
+        decoder_dim=48,
+        k_s8=24,
+        k_s4=6,
+    )
+    config = ConfigDict(small.to_dict())
+    config.dtype = config_dict.placeholder(str)
+    return config
+
+
+def lite_model() -> ConfigDict:
+    """A model for a CPU: 2.2 million parameters, of which the backbones' know ImageNet."""
+    small = HMMNConfig(
+        backbone=EfficientNetLite(),
+        normalise_keys=True,
+        kernel_in_training=True,
+        sigma=2.0,
+        key_dim_s16=64,
+        key_dim_s8=32,
+        key_dim_s4=16,
+        value_dim_s16=128,
         value_dim_s8=48,
         value_dim_s4=24,
         decoder_dim=48,

@@ -142,3 +142,26 @@ def small_videos() -> ConfigDict:
 def moving_shapes() -> ConfigDict:
     """Rendered clips, for which no files are needed."""
     return videos({"shapes": source("moving_shapes", still=False)}, ((0, 2),))
+
+
+def lite() -> ConfigDict:
+    """Stage one of hmmn-lite: three small sets of stills, of one also the parts, and half of the clips of 26 videos."""
+    stills = {"ccp": 0.6, "clothes": 0.6, "human": 1.0, "street": 0.7}
+    sets = {name: source(f"image_masks/{name}", still=True, repeat=repeat) for name, repeat in stills.items()}
+    sets["davis"] = source("davis/train26", still=False, repeat=76.0)
+    # Little moves between two frames of a video: a model that is taught to expect leaps does not trust the last mask.
+    config = videos(sets, ((0, 6), (6000, 12)))
+    config.size = (176, 176)
+    config.resize = 176
+    config.max_objects = 1
+    config.min_area = 150
+    config.wander = 0.2
+    config.reverse = 0.5
+    config.affine.clip = affine(10.0, 5.0, 0.25)
+    config.affine.frame = affine(8.0, 4.0, 0.05)
+    config.colour.clip = jitter(0.25, 0.05)
+    # Other objects, any of which may be the one to follow: its looks alone do not tell which it is.
+    config.copy_paste.probability = 0.6
+    config.copy_paste.size = (0.12, 0.8)
+    config.copy_paste.drift = 0.05
+    return config

