@@ -69,6 +69,8 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
     if request.score is None:
         clips, lines, wrong = describe_all(task.clips, task.notes)
         failures = failures | wrong
+        if request.movie == "mp4":
+            note_odd_sizes(clips, task.notes)
     submits = bool(task.protocol.submission) and request.score is None
     plans, unscored = ([], {}) if submits else task.plan(clips)
     if request.score is not None:
@@ -132,6 +134,16 @@ def read_inputs(request: Request) -> Task:
     if request.frames is not None:
         return Custom(request.config).read_one(request.frames, request.mask)
     return make_protocol(request.config).read(request.data)
+
+
+def note_odd_sizes(clips: Sequence[Clip], notes: Notes) -> None:
+    """Notes the videos whose movies in H.264 will be a row or a column larger than they are."""
+    for clip in clips:
+        height, width = clip.size
+        if height % 2 or width % 2:
+            notes.add(
+                "movies in .mp4 get one more row or column, as their sides are even", "videos", f"{clip.name}, {width}x{height}"
+            )
 
 
 def note_surplus(masks: Path, clips: Sequence[Clip], notes: Notes) -> None:

@@ -59,6 +59,8 @@ def check_request(request: Request) -> None:
         raise ConfigError("--score takes masks that are there: give it with --data, without --frames and --checkpoint")
     if request.score is not None and (request.overlays or request.movie or request.overwrite):
         raise ConfigError("--overlays, --movie and --overwrite go with segmenting, not with --score")
+    if request.fit and request.frames is None:
+        raise ConfigError("settings are chosen by one video, given as frames; with --data they are those of the benchmark")
     if request.frames is not None and (request.config.get("sequences") or request.config.get("late_objects")):
         raise ConfigError("--config.sequences and --config.late_objects go with --data; --frames is one video with one mask")
     if request.score is not None and not request.score.is_dir():
@@ -66,6 +68,6 @@ def check_request(request: Request) -> None:
     if request.score is None and request.output is None:
         raise ConfigError("--output is missing: the folder to write to")
     if request.score is None and request.checkpoint is None:
-        raise ConfigError("--checkpoint is missing: a folder that convert_weights.py or train.py wrote, or one file")
+        raise ConfigError("--checkpoint is missing: tiny, a folder that convert_weights.py or train.py wrote, or one file")
     if request.step is not None and request.checkpoint is None:
         raise ConfigError("--step goes with --checkpoint RUN, the workdir of a training run")
