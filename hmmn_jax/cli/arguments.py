@@ -5,7 +5,7 @@ What this module imports is fast: `--help` and mistakes need neither JAX nor Num
 
 import argparse
 import ast
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from hmmn_jax.errors import ConfigError
@@ -47,8 +47,8 @@ def parse_step(text: str | None) -> int | str | None:
     return int(text)
 
 
-def override(config: Mapping[str, Any], assignments: Sequence[str]) -> set[str]:
-    """Sets fields of a config as texts NAME=VALUE say; returns their names. Whether a value can work is checked later.
+def override(config: Any, assignments: Sequence[str]) -> set[str]:
+    """Sets fields of a ConfigDict as texts NAME=VALUE say; returns their names. Whether a value can work is checked later.
 
     Raises ConfigError for a text of another form, or a name that the config does not have.
     """
