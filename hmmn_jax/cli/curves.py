@@ -33,7 +33,7 @@ def draw_curves(workdirs: Sequence[AnyPath], out: Path) -> None:
         matplotlib.use("agg")  # no window
         from matplotlib import pyplot as plt
     except ImportError as error:
-        raise ConfigError(f"{reason(error)}; install what draws: pip install '.[train]'") from error
+        raise ConfigError(f"{reason(error)}; install what draws: pip install 'hmmn-jax[train]'") from error
     named = {"loss": "loss of frames 1 and 2", SCORE: "J&F"}
     runs = {}
     distinct = len({workdir.name for workdir in workdirs}) == len(workdirs)
