@@ -72,7 +72,8 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
         if request.movie == "mp4":
             note_odd_sizes(clips, task.notes)
     submits = bool(task.protocol.submission) and request.score is None
-    plans, unscored = ([], {}) if submits else task.plan(clips)
+    alone = request.frames is not None  # with the mask that is given, and no other
+    plans, unscored = ([], {}) if submits or alone else task.plan(clips)
     if request.score is not None:
         note_surplus(request.score, clips, task.notes)
         for plan in plans:

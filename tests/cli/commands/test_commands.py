@@ -40,7 +40,8 @@ def test_segment(requests, capsys):
     assert request.fit == {"size", "max_memory_frames"} and request.data is None
     assert str(request.checkpoint) == "tiny" and request.step is None and not request.overwrite
     assert launched == {"compilation_cache": None}
-    assert capsys.readouterr().out == "model: tiny, small, for research only; --checkpoint PATH takes another\n"
+    said = "model: tiny, which comes with the package, for research only; --checkpoint PATH uses another\n"
+    assert capsys.readouterr().out == said
 
 
 def test_what_is_given_is_not_chosen(requests, capsys):
