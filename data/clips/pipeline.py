@@ -33,9 +33,9 @@ def make_batches(
         host, hosts: which host this is, and of how many.
         steps: how many batches to give; None: no end.
 
-    Yields dicts of arrays: `frames` uint8 [b,3,H,W,3], RGB; `masks` uint8 [b,3,H,W], ids from 1 to o, 0 background;
-    `valid` bool [b,o], which ids are in use; `sample` int64 [b]; `numbers` int32 [b,3], frame numbers in the original
-    video; `names` bytes [b], "SET/VIDEO/FRAME FRAME FRAME".
+    Yields dicts of arrays: `frames` uint8 [b,t,H,W,3], RGB; `masks` uint8 [b,t,H,W], ids from 1 to o, 0 background;
+    `valid` bool [b,o], which ids are in use; `sample` int64 [b]; `numbers` int32 [b,t], frame numbers in the original
+    video; `names` bytes [b], "SET/VIDEO/FRAME FRAME ...".
     Raises DataError where a set cannot be opened, a file is damaged, or a set never gives an object.
     """
     if batch % hosts:
@@ -51,7 +51,7 @@ def open_fetcher(config: ConfigDict) -> Fetcher:
         raise DataError("the config names no data set; add one to data.sets")
     settings = [config.sets[name] for name in names]
     sources = [open_source(setting.name, config.data_dir, setting.split) for setting in settings]
-    return Fetcher(sources, join(sources, settings, config.copy_paste.donor_share))
+    return Fetcher(sources, join(sources, settings, config.copy_paste.donor_share, config.frames))
 
 
 def clips(
