@@ -5,7 +5,9 @@ What this module imports is fast: `--help` and mistakes need neither JAX nor Num
 
 import argparse
 import ast
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from hmmn_jax.errors import ConfigError
@@ -24,14 +26,14 @@ class ArgumentParser(argparse.ArgumentParser):
         raise ConfigError(f"{message}; {self.prog} --help lists what there is")
 
 
-def local(text: str):
+def local(text: str) -> Path:
     """Type of an argument: a local path, `~` expanded."""
     from hmmn_jax.io.files import user_path
 
     return user_path(text)
 
 
-def anywhere(text: str):
+def anywhere(text: str) -> os.PathLike:
     """Type of an argument: a path, also one in a bucket."""
     from hmmn_jax.io.files import user_path
 
