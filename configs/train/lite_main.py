@@ -3,7 +3,7 @@
     python train.py --config configs/train/lite_main.py --workdir RUN2 --config.init=RUN1 \
       --config.data.data_dir=DATA --config.validation.data=DAVIS
 
-RUN1 is the workdir of `configs/train/lite.py`, or a checkpoint of an earlier stretch of this stage; DATA and DAVIS are as there.
+RUN1 is the workdir of `configs/train/lite.py`, or a checkpoint of an earlier stretch of this stage; DATA and DAVIS as there.
 Another stretch begins with other clips: --config.data.seed=2.
 
 Expected: see docs/lite.md.
