@@ -35,7 +35,7 @@ def get_config() -> ConfigDict:
     config.data.sets.davis.repeat = ((0, DAVIS_SHARE / (1 - DAVIS_SHARE) * STILLS / 26),)
     config.data.seed = 1  # other clips than before
     config.batch = 4
-    config.samples = 6000
+    config.samples = 5000
     config.hardest.start, config.hardest.end = 0, config.batch
     config.optimizer.parts.backbone = 0.2
     config.learning_rate.peak = 4e-4
