@@ -1,7 +1,7 @@
 """Command lines of argparse whose mistakes are one line, as those of all programs here are."""
 
 import argparse
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from hmmn_jax.errors import ConfigError
 
@@ -9,7 +9,7 @@ from hmmn_jax.errors import ConfigError
 class ArgumentParser(argparse.ArgumentParser):
     """Raises ConfigError for a mistake; to be called inside of `run_program`."""
 
-    def __init__(self, **options):
+    def __init__(self, **options: Any):
         super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter, **options})
 
     def error(self, message: str) -> NoReturn:

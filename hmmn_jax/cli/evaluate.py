@@ -96,7 +96,8 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
 
     # --- What there is: videos, masks, and what of them can be scored. ---
     task = read_inputs(request)
-    failures, clips, lines = task.failures, task.clips, []
+    failures, clips = task.failures, task.clips
+    lines: list[str] = []
     if request.score is None:
         clips, lines, wrong = describe_all(task.clips, task.notes)
         failures = failures | wrong
@@ -128,6 +129,7 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
         return raise_failures(failures | wrong, len(scored))
 
     # --- Segment; then scores, archive and report, whatever failed. ---
+    assert outputs is not None  # --output was checked
     print(announce(lines, clips), flush=True)
     made_with, variables, model = load_model(request)
     if not request.overwrite:
@@ -183,8 +185,9 @@ def check_request(request: Request) -> None:
 
 def read_inputs(request: Request) -> Task:
     """The videos of the request."""
-    if request.frames is not None:
+    if request.frames is not None and request.mask is not None:
         return Custom(request.config).read_one(request.frames, request.mask)
+    assert request.data is not None  # as check_request has made sure
     return make_protocol(request.config).read(request.data)
 
 
@@ -205,6 +208,7 @@ def note_surplus(masks: Path, clips: Sequence[Clip], notes: Notes) -> None:
 
 def load_model(request: Request) -> tuple[dict[str, Any], dict[str, Any], HMMNConfig]:
     """All that masks depend on, as JSON has it; variables and config of the model."""
+    assert request.checkpoint is not None  # as check_request has made sure
     variables, model = load_checkpoint(request.checkpoint, request.step)
     if request.config.dtype:
         model = model.replace(dtype=request.config.dtype)

@@ -127,8 +127,9 @@ def find_unlisted(
     if missing := [name for name in names or () if name not in there]:
         raise DataError(f"{folder}: no sequence {missing[0]!r}; it has {shortlist(list(there))}")
     bare = [] if names else [name for name, path in there.items() if _is_bare(path, root / annotations / resolution / name)]
-    for name in bare if notes is not None else ():
-        notes.add("folders left out", "without images and masks", str(there[name]))
+    if notes is not None:
+        for name in bare:
+            notes.add("folders left out", "without images and masks", str(there[name]))
     chosen = [name for name in there if name not in bare and (not names or name in names)]
     if not chosen:
         raise DataError(f"{folder}: no sequence with frames and masks; {contents(folder)}")

@@ -84,7 +84,9 @@ def find_youtube_vos(
     listed = _read_meta(home / "meta.json")
     surplus = sorted(entry.name for entry in images.iterdir() if entry.is_dir() and entry.name not in listed)
     problems = [f"{images / name}: not in meta.json; video left out" for name in surplus]
-    readers = {name: partial(_read_video, images / name, masks / name, listed[name], order, notes) for name in sorted(listed)}
+    readers: dict[str, Callable[[], YouTubeVideo]] = {
+        name: partial(_read_video, images / name, masks / name, listed[name], order, notes) for name in sorted(listed)
+    }
     return readers, problems
 
 

@@ -217,9 +217,9 @@ def _compile_seconds() -> Iterator[list[float]]:
     """A list of one number: the seconds that XLA has compiled since the block began, over all threads."""
     seconds = [0.0]
 
-    def listen(event: str, duration: float, **_: Any) -> None:
+    def listen(event: str, duration_secs: float, **_: Any) -> None:
         if event in ("/jax/core/compile/backend_compile_duration", "/jax/core/compile/jaxpr_to_mlir_module_duration"):
-            seconds[0] += duration
+            seconds[0] += duration_secs
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:

@@ -19,7 +19,7 @@ def reductions_are_sound() -> bool:
     """
     matrix = jnp.eye(3)
 
-    def squares(rows):
+    def squares(rows: jax.Array) -> jax.Array:
         return jax.vmap(lambda row: jnp.sum((matrix @ row) ** 2))(rows)
 
     numbers = np.arange(ROWS, dtype=np.float32)

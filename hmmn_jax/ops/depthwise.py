@@ -6,6 +6,7 @@ gradients; there, the convolution is the sum of the map shifted by each tap of t
 
 import functools
 import itertools
+import operator
 from collections.abc import Iterator
 
 import jax
@@ -30,15 +31,15 @@ def depthwise_conv2d(
     return jax.lax.platform_dependent(x, kernel, cpu=shifted, default=grouped)
 
 
-def _forward(x, kernel, stride, same):
+def _forward(x: Array, kernel: Array, stride: int, same: bool) -> tuple[Array, tuple[Array, Array]]:
     return depthwise_conv2d(x, kernel, stride, same), (x, kernel)
 
 
-def _backward(stride, same, inputs, gradient):
-    def grouped(x, kernel, gradient):
+def _backward(stride: int, same: bool, inputs: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    def grouped(x: Array, kernel: Array, gradient: Array) -> tuple[Array, Array]:
         return jax.vjp(functools.partial(_grouped, stride=stride, same=same), x, kernel)[1](gradient)
 
-    def shifted(x, kernel, gradient):
+    def shifted(x: Array, kernel: Array, gradient: Array) -> tuple[Array, Array]:
         return _input_gradient(x, kernel, gradient, stride, same), _kernel_gradient(x, kernel, gradient, stride, same)
 
     return jax.lax.platform_dependent(*inputs, gradient, cpu=shifted, default=grouped)
@@ -47,7 +48,7 @@ def _backward(stride, same, inputs, gradient):
 depthwise_conv2d.defvjp(_forward, _backward)
 
 
-def _grouped(x: jax.Array, kernel: jax.Array, stride: int, same: bool) -> jax.Array:
+def _grouped(x: Array, kernel: Array, stride: int, same: bool) -> Array:
     padding = [zeros_around(side, kernel.shape[0], stride, same) for side in x.shape[1:3]]
     numbers, groups = ("NHWC", "HWIO", "NHWC"), x.shape[-1]
     return jax.lax.conv_general_dilated(
@@ -55,14 +56,14 @@ def _grouped(x: jax.Array, kernel: jax.Array, stride: int, same: bool) -> jax.Ar
     )
 
 
-def _shifted(x: jax.Array, kernel: jax.Array, stride: int, same: bool) -> jax.Array:
+def _shifted(x: Array, kernel: Array, stride: int, same: bool) -> Array:
     size, (h, w) = len(kernel), (-(-side // stride) for side in x.shape[1:3])
     padded, wide = pad(x, size, stride, same), at_least_float32(x, kernel)
     taps = (_strided(padded, (i, j), (h, w), stride).astype(wide) * kernel[i, j, 0] for i, j in _offsets(size))
-    return sum(taps).astype(jnp.result_type(x, kernel))
+    return functools.reduce(operator.add, taps).astype(jnp.result_type(x, kernel))
 
 
-def _input_gradient(x: jax.Array, kernel: jax.Array, gradient: jax.Array, stride: int, same: bool) -> jax.Array:
+def _input_gradient(x: Array, kernel: Array, gradient: Array, stride: int, same: bool) -> Array:
     """The sum of the gradient shifted by each tap the other way.
 
     At stride s only every s-th tap meets an input pixel. Pixels that meet the same taps are computed together, so that nothing
@@ -75,7 +76,7 @@ def _input_gradient(x: jax.Array, kernel: jax.Array, gradient: jax.Array, stride
     reach = size // stride + 1
     gradient = jnp.pad(gradient, ((0, 0), (reach, reach), (reach, reach), (0, 0)))
 
-    def pixels(row: int, column: int) -> jax.Array:
+    def pixels(row: int, column: int) -> Array:
         """Of the input, each `stride`-th pixel from (row, column) on."""
         total = jnp.zeros((b, h, w, c), wide)
         for i, j in _offsets(size):
@@ -89,7 +90,7 @@ def _input_gradient(x: jax.Array, kernel: jax.Array, gradient: jax.Array, stride
     return whole[:, :height, :width].astype(x.dtype)
 
 
-def _kernel_gradient(x: jax.Array, kernel: jax.Array, gradient: jax.Array, stride: int, same: bool) -> jax.Array:
+def _kernel_gradient(x: Array, kernel: Array, gradient: Array, stride: int, same: bool) -> Array:
     """For each tap the product of the shifted map and the gradient, summed over pixels.
 
     Row by row, which stays in the cache for all taps: measured 4 to 10 times faster than one sum over the map for each tap.
@@ -101,7 +102,7 @@ def _kernel_gradient(x: jax.Array, kernel: jax.Array, gradient: jax.Array, strid
     parts = next(parts for parts in range(min(w, ADDENDS), 0, -1) if w % parts == 0)
     x = pad(x, size, stride, same)
 
-    def row(index, total):
+    def row(index: Array, total: Array) -> Array:
         image, y = jnp.divmod(index, h)
         rows = jax.lax.dynamic_slice(x, (image, y * stride, 0, 0), (1, size, x.shape[2], c)).astype(wide)
         g = jax.lax.dynamic_slice(gradient, (image, y, 0, 0), (1, 1, w, c)).astype(wide)
@@ -112,11 +113,11 @@ def _kernel_gradient(x: jax.Array, kernel: jax.Array, gradient: jax.Array, strid
     return total.sum(1).reshape(kernel.shape).astype(kernel.dtype)
 
 
-def _strided(x: jax.Array, first: tuple[int, int], count: tuple[int, int], stride: int) -> jax.Array:
+def _strided(x: Array, first: tuple[int, int], count: tuple[int, int], stride: int) -> Array:
     """`count` rows and columns, `stride` apart, from `first` on."""
     (i, j), (h, w) = first, count
     return x[:, i : i + (h - 1) * stride + 1 : stride, j : j + (w - 1) * stride + 1 : stride]
 
 
 def _offsets(size: int) -> Iterator[tuple[int, int]]:
-    return itertools.product(range(size), repeat=2)
+    return itertools.product(range(size), range(size))

@@ -63,7 +63,7 @@ class EfficientNetLite(Backbone):
     norm: str = "batch"
     norm_groups: int = 8
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.require(self.norm in NORMS, "norm", f"one of {', '.join(NORMS)}")
         for name in ("stem_width", "norm_groups"):
             self.require(is_size(getattr(self, name)), name, f"a whole number from 1 to {WIDEST}")
@@ -73,7 +73,7 @@ class EfficientNetLite(Backbone):
             self.require(fits, name, f"{len(STRIDES)} positive numbers up to {most}, one for each stage")
         odd = all(size in KERNEL_SIZES for size in self.kernel_sizes)
         self.require(odd, "kernel_sizes", f"sizes of {', '.join(map(str, KERNEL_SIZES))}")
-        self.require_groups((self.stem_width, *self.widths))  # others are multiples of these
+        self.require_groups(self.norm, self.norm_groups, (self.stem_width, *self.widths))  # others are multiples of these
 
     def make(self, compute: Compute, with_masks: bool, name: str | None = None) -> "EfficientNetLiteModule":
         """The module."""
@@ -89,7 +89,7 @@ class EfficientNetLite(Backbone):
         if self.norm != "batch":
             return variables, self
         # The stem's convolutions are summed before their norm.
-        stems = [(stem,) for stem in ("conv_frame", "conv_mask", "conv_others") if stem in variables["params"]]
+        stems: list[Path] = [(stem,) for stem in ("conv_frame", "conv_mask", "conv_others") if stem in variables["params"]]
         convs: dict[Path, list[Path]] = {("norm_frame",): stems}
         for block, layers in variables["params"].items():
             if block.startswith("block_"):
@@ -123,7 +123,7 @@ class EfficientNetLiteModule(BackboneModule):
     compute: Compute
     with_masks: bool
 
-    def setup(self):  # noqa: D102
+    def setup(self) -> None:  # noqa: D102
         sizes, compute, folded = self.sizes, self.compute, self.sizes.norm == "none"
         self.conv_frame = Conv(sizes.stem_width, compute, 3, 2, use_bias=folded, same=True)
         if self.with_masks:
@@ -174,9 +174,11 @@ class InvertedResidual(nn.Module):
         sizes, inputs = self.sizes, x.shape[-1]
         kernel_size, features = sizes.kernel_sizes[self.stage], sizes.widths[self.stage]
 
-        def conv_norm(x, layer, features, kernel_size=1, stride=1, depthwise=False):
-            folded, conv = sizes.norm == "none", f"conv_{layer}"
-            conv = Conv(features, self.compute, kernel_size, stride, folded, same=True, depthwise=depthwise, name=conv)
+        def conv_norm(
+            x: jax.Array, layer: str, features: int, kernel_size: int = 1, stride: int = 1, depthwise: bool = False
+        ) -> jax.Array:
+            folded, name = sizes.norm == "none", f"conv_{layer}"
+            conv = Conv(features, self.compute, kernel_size, stride, folded, same=True, depthwise=depthwise, name=name)
             if folded:
                 return conv(x)
             norm = make_norm(sizes.norm, sizes.norm_groups, self.compute, f"norm_{layer}", NORM_EPSILON)
