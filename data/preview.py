@@ -1,4 +1,4 @@
-"""Draws a contact sheet of training clips: each row a clip, its three frames, then the same with masks.
+"""Draws a contact sheet of training clips: each row a clip, its frames, then the same with masks.
 
     python -m data.preview --config configs/train/pretrain.py --config.data.data_dir=DATA --out preview.png
 
@@ -31,10 +31,10 @@ def draw_clip(clip: dict[str, np.ndarray]) -> np.ndarray:
     """One row: frames and overlays under a caption, uint8 [h,w,3]; `clip` is one of a batch."""
     marked = [overlay(frame, mask) for frame, mask in zip(clip["frames"], clip["masks"], strict=True)]
     picture = np.concatenate([*clip["frames"], *marked], axis=1)
-    first, second, third = clip["numbers"].tolist()
+    gaps = np.abs(np.diff(clip["numbers"]))
     text = f"{clip['sample']}: {clip['names'].decode()}, {clip['valid'].sum()} objects"
-    if first != second:
-        text += f", skips {abs(second - first) - 1} and {abs(third - second) - 1}"
+    if gaps.any():
+        text += f", skips {', '.join(map(str, gaps - 1))}"
     row = Image.new("RGB", (picture.shape[1], picture.shape[0] + CAPTION), "white")
     ImageDraw.Draw(row).text((4, 1), text, fill="black")
     row.paste(Image.fromarray(picture), (0, CAPTION))

@@ -8,13 +8,12 @@ from ml_collections import ConfigDict
 
 from data.clips import colour, warp
 from data.clips.affine import corners, shifted
-from data.clips.copy_paste import PASTE_NUMBERS, cut_out, paste_maps
+from data.clips.copy_paste import cut_out, paste_maps, paste_numbers
 from data.clips.decode import Fetcher, decode_image, decode_mask
 from data.clips.draws import ATTEMPTS, Draws, Topic
-from data.clips.geometry import GEOMETRY_NUMBERS, clip_maps, find_anchor
+from data.clips.geometry import clip_maps, find_anchor, geometry_numbers
 from data.clips.hide import hidden_pixels
 from data.clips.plan import Plan, make_plan, set_names
-from data.clips.tables import CLIP
 
 
 class Sketch(NamedTuple):
@@ -26,10 +25,11 @@ class Sketch(NamedTuple):
         sizes: float32 [s,2], height and width of each source, upright.
         orientations: int32 [s], EXIF orientation of each source.
         windows: float32 [s,4], what of each source is seen: left, top, right, bottom.
-        maps: float32 [3,1+d,2,3], from output to image and donors.
+        sources: int32 [t,1+d], the source of each frame, and those of its donors.
+        maps: float32 [t,1+d,2,3], from output to image and donors.
         shrink: float32 [s], how many pixels of each source become one.
-        seen: uint8 [3,H,W], ids that are seen, 0 where a donor is.
-        donors: uint8 [3,H,W], 1 + d where donor d is.
+        seen: uint8 [t,H,W], ids that are seen, 0 where a donor is.
+        donors: uint8 [t,H,W], 1 + d where donor d is.
         areas: int32 [256+d], pixels of each id, then of each donor, in the first frame; 0 if too few to count as an object.
     """
 
@@ -38,6 +38,7 @@ class Sketch(NamedTuple):
     sizes: tf.Tensor
     orientations: tf.Tensor
     windows: tf.Tensor
+    sources: tf.Tensor
     maps: tf.Tensor
     shrink: tf.Tensor
     seen: tf.Tensor
@@ -48,7 +49,7 @@ class Sketch(NamedTuple):
 def make_clip(config: ConfigDict, fetcher: Fetcher, sample: tf.Tensor) -> dict[str, tf.Tensor]:
     """Makes sample number `sample`, an int64 scalar, a function of it and of `config.seed` alone.
 
-    Returns frames uint8 [3,H,W,3], masks uint8 [3,H,W], valid bool [o], sample int64 [], rows and numbers int32 [3].
+    Returns frames uint8 [t,H,W,3], masks uint8 [t,H,W], valid bool [o], sample int64 [], rows and numbers int32 [t].
     """
     seed = tf.constant(config.seed, tf.int64)
 
@@ -72,7 +73,7 @@ def sketch_clip(config: ConfigDict, fetcher: Fetcher, sample: tf.Tensor, draws: 
     """Draws frames, objects and geometry of one attempt, and warps the masks."""
     tables = fetcher.tables
     plan = make_plan(config, tables, sample, draws)
-    donors = range(plan.donor_id.shape[0])
+    t, donors, pasted = config.frames, plan.donor_id.shape[0], plan.frames.shape[0] - config.frames
     jpegs, pngs, ids = fetcher(plan.frames)
     masks = [decode_mask(png) for png in tf.unstack(pngs)]
     rows = tf.maximum(plan.frames, 0)
@@ -82,64 +83,67 @@ def sketch_clip(config: ConfigDict, fetcher: Fetcher, sample: tf.Tensor, draws: 
 
     anchor = find_anchor(masks[0], ids[0], draws) / ratio[0]
     still = tf.gather(tables.still, plan.set)
-    frame_maps, shrink = clip_maps(config, sizes[0], anchor, still, draws.uniform(Topic.GEOMETRY, GEOMETRY_NUMBERS))
-    maps, shrinks = frame_maps[:, None], tf.fill([CLIP], shrink)
+    frame_maps, shrink = clip_maps(config, sizes[0], anchor, still, draws.uniform(Topic.GEOMETRY, geometry_numbers(t)))
+    maps, shrinks = frame_maps[:, None], tf.fill([t], shrink)
     windows = _windows(frame_maps, plan.slot, config.size)
     mask_maps = maps * tf.gather(ratio, plan.slot)[:, None, :, None]
     if donors:
-        boxes, *masks[CLIP:] = tf.numpy_function(
-            cut_out, [ids[CLIP:], plan.donor_id, *masks[CLIP:]], (tf.float32, *(tf.uint8 for _ in donors)), stateful=False
+        each = pasted // donors  # slots of a donor
+        boxes, *masks[t:] = tf.numpy_function(
+            cut_out, [ids[t:], tf.repeat(plan.donor_id, each), *masks[t:]], (tf.float32, *[tf.uint8] * pasted), stateful=False
         )
-        boxes = tf.ensure_shape(boxes, [len(donors), 4])
-        ratio = tf.maximum(ratio[CLIP:], 1e-3)  # 0 where a donor is absent
+        boxes = tf.ensure_shape(boxes, [pasted, 4])
+        ratio = tf.maximum(ratio[t:], 1e-3)  # 0 where a donor is absent
         windows = tf.concat([windows, boxes / tf.tile(ratio, [1, 2])], 0)
-        pasted, donor_shrink = paste_maps(config, windows[CLIP:], draws.uniform(Topic.PASTE, len(donors), PASTE_NUMBERS))
-        maps, shrinks = tf.concat([maps, pasted], 1), tf.concat([shrinks, donor_shrink], 0)
-        mask_maps = tf.concat([mask_maps, shifted(pasted * ratio[..., None], -boxes[:, :2])], 1)
+        donor_maps, donor_shrink = paste_maps(config, windows[t::each], draws.uniform(Topic.PASTE, donors, paste_numbers(t)))
+        maps, shrinks = tf.concat([maps, donor_maps], 1), tf.concat([shrinks, tf.repeat(donor_shrink, each)], 0)
+        ratio, corner = (tf.gather(part, plan.donor_slot - t) for part in (ratio, boxes[:, :2]))  # [t,d,2]
+        mask_maps = tf.concat([mask_maps, shifted(donor_maps * ratio[..., None], -corner)], 1)
 
-    def warp_masks(ids: np.ndarray, slot: np.ndarray, maps: np.ndarray, *masks: np.ndarray) -> tuple[np.ndarray, ...]:
-        return warp.warp_masks(masks, ids, slot, maps, config.size)
+    def warp_masks(ids: np.ndarray, sources: np.ndarray, maps: np.ndarray, *masks: np.ndarray) -> tuple[np.ndarray, ...]:
+        return warp.warp_masks(masks, ids, sources, maps, config.size)
 
-    inputs = [ids, plan.slot, mask_maps, *masks]
-    seen, pasted, areas = tf.numpy_function(warp_masks, inputs, (tf.uint8, tf.uint8, tf.int32), stateful=False)
-    seen, pasted = (tf.ensure_shape(part, [CLIP, *config.size]) for part in (seen, pasted))
-    areas = tf.ensure_shape(tf.where(areas >= config.min_area, areas, 0), [256 + len(donors)])
-    return Sketch(plan, jpegs, sizes, tf.gather(tables.orientation, rows), windows, maps, shrinks, seen, pasted, areas)
+    sources = tf.concat([plan.slot[:, None], plan.donor_slot], 1)
+    inputs = [ids, sources, mask_maps, *masks]
+    seen, donated, areas = tf.numpy_function(warp_masks, inputs, (tf.uint8, tf.uint8, tf.int32), stateful=False)
+    seen, donated = (tf.ensure_shape(part, [t, *config.size]) for part in (seen, donated))
+    areas = tf.ensure_shape(tf.where(areas >= config.min_area, areas, 0), [256 + donors])
+    orientations = tf.gather(tables.orientation, rows)
+    return Sketch(plan, jpegs, sizes, orientations, windows, sources, maps, shrinks, seen, donated, areas)
 
 
 def finish_clip(config: ConfigDict, sample: tf.Tensor, sketch: Sketch, draws: Draws) -> dict[str, tf.Tensor]:
     """Decodes the images and renders a clip from its sketch."""
-    plan = sketch.plan
+    plan, t = sketch.plan, config.frames
     inputs = (sketch.jpegs, sketch.sizes, sketch.windows, sketch.shrink, sketch.orientations)
     images = [decode_image(*(part[slot] for part in inputs)) for slot in range(sketch.jpegs.shape[0])]
-    sources = tf.concat([plan.slot[:, None], tf.tile(tf.range(CLIP, len(images))[None], [CLIP, 1])], 1)  # [3,1+d]
-    divisors, corners_there = (tf.gather(tf.stack(part), sources) for part in list(zip(*images, strict=True))[1:])
+    divisors, corners_there = (tf.gather(tf.stack(part), sketch.sources) for part in list(zip(*images, strict=True))[1:])
     maps = shifted(sketch.maps / divisors[..., None, None], -corners_there)
-    means = tf.stack([_mean_colour(image.rgb) for image in images[:CLIP]])
+    means = tf.stack([_mean_colour(image.rgb) for image in images[:t]])
     colours = _colours(config, tf.gather(means, plan.slot), draws)
 
     labels, valid = _label(config, sketch.areas, draws)
 
-    def render(seen, labels, slot, maps, donors, colours, hidden, *images) -> tuple[np.ndarray, np.ndarray]:
-        frames = warp.render(images, slot, maps, donors, colours, hidden, config.fill)
+    def render(seen, labels, sources, maps, donors, colours, hidden, *images) -> tuple[np.ndarray, np.ndarray]:
+        frames = warp.render(images, sources, maps, donors, colours, hidden, config.fill)
         return frames, warp.relabel(seen, donors, labels)
 
-    inputs = [sketch.seen, labels, plan.slot, maps, sketch.donors, colours, hidden_pixels(config, draws)]
+    inputs = [sketch.seen, labels, sketch.sources, maps, sketch.donors, colours, hidden_pixels(config, draws)]
     inputs += [image.rgb for image in images]
     frames, masks = tf.numpy_function(render, inputs, (tf.uint8, tf.uint8), stateful=False)
-    frames = tf.ensure_shape(frames, [CLIP, *config.size, 3])
-    masks = tf.ensure_shape(masks, [CLIP, *config.size])
+    frames = tf.ensure_shape(frames, [t, *config.size, 3])
+    masks = tf.ensure_shape(masks, [t, *config.size])
     rows = tf.gather(plan.frames, plan.slot)
     return {"frames": frames, "masks": masks, "valid": valid, "sample": sample, "rows": rows, "numbers": plan.numbers}
 
 
 def _windows(maps: tf.Tensor, slot: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """What of the sources 0 to 2 the output shows: left, top, right, bottom, float32 [3,4]; `maps` are those of the frames."""
-    places = corners(maps, *size)  # [3,4,2]
+    """What of the frames' sources the output shows: left, top, right, bottom, float32 [t,4]; `maps` are those of the frames."""
+    places = corners(maps, *size)  # [t,4,2]
     first, last = tf.reduce_min(places, 1), tf.reduce_max(places, 1)
-    # A still image, slot 0, is seen by all three frames.
-    first = tf.math.unsorted_segment_min(first, slot, CLIP)
-    last = tf.math.unsorted_segment_max(last, slot, CLIP)
+    # A still image, slot 0, is seen by all frames.
+    first = tf.math.unsorted_segment_min(first, slot, maps.shape[0])
+    last = tf.math.unsorted_segment_max(last, slot, maps.shape[0])
     return tf.concat([first, last], 1)
 
 
@@ -164,11 +168,11 @@ def _mean_colour(rgb: tf.Tensor) -> tf.Tensor:
 def _colours(config: ConfigDict, means: tf.Tensor, draws: Draws) -> tf.Tensor:
     """Draws the change of colour of each frame: first the clip's, then the frame's own.
 
-    Takes the mean colour of each, float32 [3,3]. Returns matrices and offsets, float32 [3,3,4].
+    Takes the mean colour of each, float32 [t,3]. Returns matrices and offsets, float32 [t,3,4].
     """
-    uniform = draws.uniform(Topic.COLOUR, 1 + 4 * (CLIP + 1))
-    numbers = tf.reshape(uniform[1:], [CLIP + 1, 4])
-    whole = colour.random_jitter(config.colour.clip, tf.broadcast_to(numbers[0], [CLIP, 4]), means)
+    uniform = draws.uniform(Topic.COLOUR, 1 + 4 * (config.frames + 1))
+    numbers = tf.reshape(uniform[1:], [config.frames + 1, 4])
+    whole = colour.random_jitter(config.colour.clip, tf.broadcast_to(numbers[0], [config.frames, 4]), means)
     own = colour.random_jitter(config.colour.frame, numbers[1:], means)
     changed = colour.after(own, whole)
     grey = colour.after(changed, colour.to_grey())

@@ -7,37 +7,44 @@ from ml_collections import ConfigDict
 
 from data.clips.affine import AFFINE_NUMBERS, product, pull, random_affine
 from data.clips.draws import between
-from data.clips.tables import CLIP
 
 _FARTHEST = 20_000  # pixels of a donor that the output spans at most, as positions must not overflow
-_NUMBERS = (1, 1, 2, 2, AFFINE_NUMBERS, CLIP * AFFINE_NUMBERS)
-PASTE_NUMBERS = sum(_NUMBERS)
+
+
+def _numbers(frames: int) -> tuple[int, ...]:
+    return 1, 1, 2, 2, AFFINE_NUMBERS, frames * AFFINE_NUMBERS
+
+
+def paste_numbers(frames: int) -> int:
+    """How many random numbers `paste_maps` needs for each donor, in a clip of so many frames."""
+    return sum(_numbers(frames))
 
 
 def paste_maps(config: ConfigDict, box: tf.Tensor, uniform: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Draws the maps from output to donor of the three frames, for each donor.
+    """Draws the maps from output to donor of the t frames, for each donor.
 
     The object is resized so that the longer side of its box is a share `size` of the output's shorter side, but by no more
     than `zoom_limit`; turned, sheared and zoomed about the middle of the box; put anywhere; and moved on from frame to frame
-    by up to `drift` of the output's sides.
+    by up to `drift` of the output's sides. A donor that moves by itself is mapped in each frame as in the first.
 
     Args:
         config: the data config.
-        box: float32 [d,4], left, top, right, bottom of the object in its image.
-        uniform: float32 [d,PASTE_NUMBERS], in [0, 1).
+        box: float32 [d,4], left, top, right, bottom of the object in its (first) image.
+        uniform: float32 [d,`paste_numbers(t)`], in [0, 1).
 
-    Returns maps, float32 [3,d,2,3], and how many pixels of the donor become one, float32 [d].
+    Returns:
+        The maps, float32 [t,d,2,3], and how many pixels of the donor become one, float32 [d].
     """
-    paste = config.copy_paste
-    size, flip, place, drift, per_clip, per_frame = tf.split(uniform, _NUMBERS, axis=1)
+    paste, frames = config.copy_paste, config.frames
+    size, flip, place, drift, per_clip, per_frame = tf.split(uniform, _numbers(frames), axis=1)
     output = tf.constant(config.size[::-1], tf.float32)
     centre, extent = (box[:, :2] + box[:, 2:]) / 2, tf.maximum(tf.reduce_max(box[:, 2:] - box[:, :2], axis=1), 1.0)
     scale = tf.minimum(between(size[:, 0], *paste.size) * tf.reduce_min(output) / extent, paste.zoom_limit)
     scale = tf.maximum(scale, max(config.size) / _FARTHEST)
-    affine = random_affine(config.affine.frame, tf.reshape(per_frame, [-1, CLIP, AFFINE_NUMBERS]))
+    affine = random_affine(config.affine.frame, tf.reshape(per_frame, [-1, frames, AFFINE_NUMBERS]))
     matrix = scale[:, None, None, None] * product(affine, random_affine(paste.affine, per_clip)[:, None])
     mirror = tf.stack([tf.where(flip[:, 0] < config.flip, -1.0, 1.0), tf.ones_like(flip[:, 0])], -1)
-    steps = tf.range(CLIP, dtype=tf.float32)[:, None] * between(drift, -paste.drift, paste.drift)[:, None]
+    steps = tf.range(frames, dtype=tf.float32)[:, None] * between(drift, -paste.drift, paste.drift)[:, None]
     path = (place[:, None] + steps) * output
     maps = pull(mirror[:, None, :, None] * matrix, tf.broadcast_to(centre[:, None], tf.shape(path)), path)
     return tf.transpose(maps, [1, 0, 2, 3]), 1 / scale

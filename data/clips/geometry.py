@@ -5,7 +5,6 @@ from ml_collections import ConfigDict
 
 from data.clips.affine import AFFINE_NUMBERS, applied, product, pull, random_affine
 from data.clips.draws import Draws, Topic, between
-from data.clips.tables import CLIP
 
 _STRIDE = 4  # every fourth row and column is enough to find a place in an object
 
@@ -13,7 +12,7 @@ _STRIDE = 4  # every fourth row and column is enough to find a place in an objec
 def clip_maps(
     config: ConfigDict, size: tf.Tensor, anchor: tf.Tensor, still: tf.Tensor, uniform: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Draws the maps from output to image of the three frames.
+    """Draws the maps from output to image of the t frames.
 
     The image is resized so that its short side is anything from `resize` up to what it is, turned, sheared and zoomed about
     its centre (once for the clip, then for each frame), cropped so that the anchor stays inside, flipped.
@@ -23,16 +22,17 @@ def clip_maps(
         size: float32 [2], height and width of the image in pixels.
         anchor: float32 [2], position (x, y) in the first frame that the crop shall hold.
         still: bool [], whether the crop is drawn for each frame anew.
-        uniform: float32 [GEOMETRY_NUMBERS], in [0, 1).
+        uniform: float32 [`geometry_numbers(t)`], in [0, 1).
 
-    Returns maps, float32 [3,2,3], and how many pixels of the image become one, float32 [].
+    Returns:
+        The maps, float32 [t,2,3], and how many pixels of the image become one, float32 [].
     """
-    height, width = config.size
-    resize, flip, place, per_clip, per_frame = tf.split(uniform, _NUMBERS)
+    (height, width), frames = config.size, config.frames
+    resize, flip, place, per_clip, per_frame = tf.split(uniform, _numbers(frames))
     short = tf.reduce_min(size)
     scale = between(resize[0], config.resize, tf.maximum(float(config.resize), short)) / short
     scale = tf.maximum(scale, tf.reduce_max([height, width] / size))
-    affine = random_affine(config.affine.frame, tf.reshape(per_frame, [CLIP, AFFINE_NUMBERS]))
+    affine = random_affine(config.affine.frame, tf.reshape(per_frame, [frames, AFFINE_NUMBERS]))
     matrix = scale * product(affine, random_affine(config.affine.clip, per_clip))
 
     centre = size[::-1] / 2
@@ -41,17 +41,22 @@ def clip_maps(
     free = (scale * size[::-1] - window) / 2
     low = tf.maximum(-free, middle - window / 2)
     high = tf.maximum(tf.minimum(free, middle + window / 2), low)
-    place = tf.reshape(place, [CLIP, 2])
+    place = tf.reshape(place, [frames, 2])
     place = place[:1] + config.wander * (place - place[:1])
     crop = between(place, low, high)
-    crop = tf.where(still, crop, tf.broadcast_to(crop[:1], [CLIP, 2]))
+    crop = tf.where(still, crop, tf.broadcast_to(crop[:1], [frames, 2]))
 
     mirror = tf.stack([tf.where(flip[0] < config.flip, -1.0, 1.0), 1.0])
     return pull(mirror[:, None] * matrix, centre, window / 2 - mirror * crop), 1 / scale
 
 
-_NUMBERS = (1, 1, 2 * CLIP, AFFINE_NUMBERS, CLIP * AFFINE_NUMBERS)
-GEOMETRY_NUMBERS = sum(_NUMBERS)
+def _numbers(frames: int) -> tuple[int, ...]:
+    return 1, 1, 2 * frames, AFFINE_NUMBERS, frames * AFFINE_NUMBERS
+
+
+def geometry_numbers(frames: int) -> int:
+    """How many random numbers `clip_maps` needs for a clip of so many frames."""
+    return sum(_numbers(frames))
 
 
 def find_anchor(mask: tf.Tensor, ids: tf.Tensor, draws: Draws) -> tf.Tensor:

@@ -4,14 +4,13 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from data.clips.draws import Draws, Topic
-from data.clips.tables import CLIP
 
 
 def hidden_pixels(config: ConfigDict, draws: Draws) -> tf.Tensor:
-    """Draws which pixels of the three frames are hidden, bool [3,H,W]: each cell with `probability`, for each frame anew."""
+    """Draws which pixels of the t frames are hidden, bool [t,H,W]: each cell with `probability`, for each frame anew."""
     (height, width), (rows, columns) = config.size, config.hide.grid
     if not config.hide.probability:
-        return tf.zeros([CLIP, height, width], tf.bool)
-    cells = draws.uniform(Topic.HIDE, CLIP, rows, columns) < config.hide.probability
+        return tf.zeros([config.frames, height, width], tf.bool)
+    cells = draws.uniform(Topic.HIDE, config.frames, rows, columns) < config.hide.probability
     lines = tf.range(height) * rows // height
     return tf.gather(tf.gather(cells, lines, axis=1), tf.range(width) * columns // width, axis=2)

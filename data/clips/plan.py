@@ -7,64 +7,83 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from data.clips.draws import Draws, Topic, below, fraction, piecewise
-from data.clips.tables import CLIP, Tables
+from data.clips.tables import Tables
 
 
 class Plan(NamedTuple):
-    """The s = 3 + d slots of a sample: its frames, then the donors of objects to paste. A still fills only the first of three.
+    """The slots of a sample: t for its frames, then m for each of d donors of objects to paste; s = t + d * m in all.
+
+    m is t where donors of videos go on moving, else 1. A still fills only the first of its slots.
 
     Attributes:
         set: int32 [], place of its set in the mixture.
         frames: int32 [s], row in `Tables`; -1: an empty slot.
-        slot: int32 [3], the slot that each frame of the clip is taken from.
-        numbers: int32 [3], frame numbers in the original video.
-        donor_id: int32 [d], which object of its image is pasted.
+        slot: int32 [t], the slot that each frame of the clip is taken from.
+        numbers: int32 [t], frame numbers in the original video.
+        donor_slot: int32 [t,d], the slot that each donor is taken from in each frame.
+        donor_id: int32 [d], which object of its images is pasted.
     """
 
     set: tf.Tensor
     frames: tf.Tensor
     slot: tf.Tensor
     numbers: tf.Tensor
+    donor_slot: tf.Tensor
     donor_id: tf.Tensor
 
 
 def make_plan(config: ConfigDict, tables: Tables, sample: tf.Tensor, draws: Draws) -> Plan:
     """Draws the frames of a sample, an int64 scalar. The schedules of the config are functions of the sample's number."""
     chosen = _choose_set(config, tables.set_unit, sample, draws.bits(Topic.SET, 1))[0]
-    bits = draws.bits(Topic.FRAMES, 5)
+    t = config.frames
+    bits = draws.bits(Topic.FRAMES, t + 2)
     unit = _row_of(tables.set_unit, chosen, bits[0])
     start = tf.gather(tables.unit_frame, unit)
     still = tf.gather(tables.still, chosen)
 
     length = tf.gather(tables.unit_frame, unit + 1) - start
     skip = piecewise(config.max_skip, sample, tf.int32) // tf.gather(tables.unit_step, unit)
-    skip = tf.maximum(tf.minimum(skip, (length - 1) // 2 - 1), 0)  # two such gaps fit into the video
-    gaps = 1 + tf.stack([below(bits[1], skip + 1), below(bits[2], skip + 1)])
-    begin = below(bits[3], tf.maximum(length - gaps[0] - gaps[1], 1))
+    skip = tf.maximum(tf.minimum(skip, (length - 1) // (t - 1) - 1), 0)  # such gaps fit into the video
+    gaps = 1 + below(bits[1:t], skip + 1)
+    begin = below(bits[t], tf.maximum(length - tf.reduce_sum(gaps), 1))
     places = begin + tf.cumsum(tf.concat([[0], gaps], 0))
-    places = tf.where(fraction(bits[4]) < config.reverse, places[::-1], places)
-    frames = tf.where(still, tf.stack([start, -1, -1]), start + places)
-    slot = tf.where(still, tf.zeros(CLIP, tf.int32), tf.range(CLIP))
-    donors, donor_id = _donors(config, tables, sample, draws, frames)
-    return Plan(chosen, tf.concat([frames, donors], 0), slot, tf.gather(tables.number, tf.gather(frames, slot)), donor_id)
+    places = tf.where(fraction(bits[t + 1]) < config.reverse, places[::-1], places)
+    frames = tf.where(still, tf.concat([start[None], tf.fill([t - 1], -1)], 0), start + places)
+    slot = tf.where(still, tf.zeros(t, tf.int32), tf.range(t))
+    donors, donor_slot, donor_id = _donors(config, tables, sample, draws, frames)
+    numbers = tf.gather(tables.number, tf.gather(frames, slot))
+    return Plan(chosen, tf.concat([frames, donors], 0), slot, numbers, donor_slot, donor_id)
 
 
 def _donors(
     config: ConfigDict, tables: Tables, sample: tf.Tensor, draws: Draws, frames: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Draws frame (-1: none) and id of the objects to paste, int32 [d] both."""
-    paste = config.copy_paste
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Draws the objects to paste: frames int32 [d*m] (-1: none), slots int32 [t,d] and ids int32 [d], see `Plan`."""
+    paste, t = config.copy_paste, config.frames
     most = paste.objects[1]
     if not paste.probability or tables.set_donor[-1] == 0:
-        return tf.zeros([0], tf.int32), tf.zeros([0], tf.int32)
-    bits = draws.bits(Topic.DONORS, 2 + 2 * most)
+        return tf.zeros([0], tf.int32), tf.zeros([t, 0], tf.int32), tf.zeros([0], tf.int32)
+    bits = draws.bits(Topic.DONORS, 2 + 2 * most + (most * (t - 1) if paste.moving else 0))
     count = paste.objects[0] + below(bits[0], tf.constant(most + 1 - paste.objects[0]))
     count = tf.where(fraction(bits[1]) < paste.probability, count, 0)
     chosen = _choose_set(config, tables.set_donor, sample, bits[2 : 2 + most])
-    row = _row_of(tables.set_donor, chosen, bits[2 + most :])
+    row = _row_of(tables.set_donor, chosen, bits[2 + most : 2 + 2 * most])
     frame = tf.gather(tables.donor_frame, row)
     other = tf.reduce_all(frame[:, None] != frames, axis=1)  # an object of the clip's own image would be there twice
-    return tf.where((tf.range(most) < count) & other, frame, -1), tf.gather(tables.donor_id, row)
+    donor_id, there = tf.gather(tables.donor_id, row), (tf.range(most) < count) & other
+    if not paste.moving:
+        return tf.where(there, frame, -1), tf.tile(t + tf.range(most)[None], [t, 1]), donor_id
+
+    unit = tf.searchsorted(tables.unit_frame, frame, side="right") - 1
+    first, last = tf.gather(tables.unit_frame, unit), tf.gather(tables.unit_frame, unit + 1) - 1
+    skip = piecewise(config.max_skip, sample, tf.int32) // tf.gather(tables.unit_step, unit)
+    gaps = 1 + below(tf.reshape(bits[2 + 2 * most :], [most, t - 1]), skip[:, None] + 1)
+    places = frame[:, None] + tf.cumsum(tf.pad(gaps, [[0, 0], [1, 0]]), axis=1)
+    places = tf.maximum(last[:, None] - tf.abs(last[:, None] - places), first[:, None])  # back again from the video's end
+    moving = last > first
+    frames = tf.where(there[:, None] & (moving[:, None] | (tf.range(t) == 0)), places, -1)
+    slot = t + t * tf.range(most) + tf.where(moving, tf.range(t)[:, None], 0)
+    return tf.reshape(frames, [-1]), slot, donor_id
 
 
 def _choose_set(config: ConfigDict, bounds: np.ndarray, sample: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:

@@ -10,8 +10,6 @@ from ml_collections import ConfigDict
 from data.source import Source
 from hmmn_jax.errors import DataError
 
-CLIP = 3  # frames
-
 
 @dataclass(frozen=True)
 class Tables:
@@ -46,14 +44,15 @@ class Tables:
     donor_id: np.ndarray
 
 
-def join(sources: Sequence[Source], settings: Sequence[ConfigDict], donor_share: tuple[float, float]) -> Tables:
+def join(sources: Sequence[Source], settings: Sequence[ConfigDict], donor_share: tuple[float, float], frames: int) -> Tables:
     """Joins the indexes of all sets, in the order given.
 
-    Videos of fewer than three annotated frames and images without an object are left out, with a warning that counts them.
+    Videos with fewer annotated frames than the `frames` of a clip and images without an object are left out, with a warning
+    that counts them.
     `donor_share` is the least and the greatest part of its image that a donor object covers.
     Raises DataError for a set of which nothing is left.
     """
-    parts = [_one(source, setting, donor_share) for source, setting in zip(sources, settings, strict=True)]
+    parts = [_one(source, setting, donor_share, frames) for source, setting in zip(sources, settings, strict=True)]
 
     def joined(name: str) -> np.ndarray:
         return np.concatenate([part[name] for part in parts])
@@ -79,7 +78,7 @@ def join(sources: Sequence[Source], settings: Sequence[ConfigDict], donor_share:
     )
 
 
-def _one(source: Source, setting: ConfigDict, donor_share: tuple[float, float]) -> dict[str, np.ndarray]:
+def _one(source: Source, setting: ConfigDict, donor_share: tuple[float, float], frames: int) -> dict[str, np.ndarray]:
     index = source.index
     records = np.flatnonzero(index.annotated)
     if setting.still:
@@ -90,11 +89,11 @@ def _one(source: Source, setting: ConfigDict, donor_share: tuple[float, float]) 
         video = np.searchsorted(index.starts, records, side="right") - 1
         count = np.bincount(video, minlength=len(index.videos))
         seen = np.bincount(np.searchsorted(index.starts, index.object_record, side="right") - 1, minlength=len(count))
-        kept = (count >= CLIP) & (seen > 0)
+        kept = (count >= frames) & (seen > 0)
         records, video, length = records[kept[video]], video[kept[video]], count[kept]
         jumps = np.split(index.numbers[records], np.cumsum(length)[:-1])
         step = np.array([np.median(np.diff(numbers)) for numbers in jumps if len(numbers)], int)
-        found, wanted = len(count), f"videos with {CLIP} annotated frames and an object"
+        found, wanted = len(count), f"videos with {frames} annotated frames and an object"
     if len(length) == 0:
         raise DataError(f"{source.name}: of {found} there are no {wanted}; build the set from other data, or leave it out")
     if len(length) < found:

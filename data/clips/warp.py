@@ -1,6 +1,6 @@
 """Warps by OpenCV: images bilinear, masks by the nearest pixel, donors over both.
 
-A clip has s sources: its three frames, then its donors; those of size 0 are absent. Maps go from output positions to positions
+A clip has s sources: its t frames, then its donors; those of size 0 are absent. Maps go from output positions to positions
 in a source, as in `affine.py`. All functions are of NumPy arrays, and OpenCV leaves the interpreter free while it works.
 """
 
@@ -9,41 +9,40 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from data.clips.tables import CLIP
-
 cv2.setNumThreads(0)  # clips are made side by side already
 
 
 def warp_masks(
-    masks: Sequence[np.ndarray], ids: np.ndarray, slot: np.ndarray, maps: np.ndarray, size: tuple[int, int]
+    masks: Sequence[np.ndarray], ids: np.ndarray, sources: np.ndarray, maps: np.ndarray, size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Warps masks and lays donors over them, the last on top.
 
     Args:
         masks: uint8 [h,w] for each of s sources: values of the frames' masks, and 1 where a donor's object is.
         ids: uint8 [s,256], object id of each value.
-        slot: int32 [3], source of each frame; donor d is source 3 + d.
-        maps: float32 [3,1+d,2,3], for each frame its own map, then those of the donors.
+        sources: int32 [t,1+d], for each frame its own source, then those of its donors.
+        maps: float32 [t,1+d,2,3], their maps.
         size: height and width of the output.
 
-    Returns the ids that are seen, 0 in the background and under donors, uint8 [3,H,W]; the donors, 1 + d for donor d, else
-    0, uint8 [3,H,W]; and how many pixels of the first frame each id, then each donor has, int32 [256+d].
+    Returns:
+        The ids that are seen, 0 in the background and under donors, uint8 [t,H,W]; the donors, 1 + d for donor d, else 0,
+        uint8 [t,H,W]; and how many pixels of the first frame each id, then each donor has, int32 [256+d].
     """
-    seen, donors = np.empty((CLIP, *size), np.uint8), np.zeros((CLIP, *size), np.uint8)
-    named = {source: cv2.LUT(masks[source], ids[source]) for source in set(slot.tolist())}
-    for frame in range(CLIP):
-        seen[frame] = _warp(named[int(slot[frame])], maps[frame, 0], size, cv2.INTER_NEAREST)
-        for donor, mask in enumerate(masks[CLIP:]):
-            if mask.size:
+    seen, donors = np.empty((len(sources), *size), np.uint8), np.zeros((len(sources), *size), np.uint8)
+    named = {source: cv2.LUT(masks[source], ids[source]) for source in set(sources[:, 0].tolist())}
+    for frame, (own, *pasted) in enumerate(sources.tolist()):
+        seen[frame] = _warp(named[own], maps[frame, 0], size, cv2.INTER_NEAREST)
+        for donor, source in enumerate(pasted):
+            if (mask := masks[source]).size:
                 covered = _warp(mask, maps[frame, 1 + donor], size, cv2.INTER_NEAREST).view(bool)
                 seen[frame][covered], donors[frame][covered] = 0, 1 + donor
-    objects, pasted = (cv2.calcHist([part[0]], [0], None, [256], [0, 256]).ravel() for part in (seen, donors))
-    areas = np.concatenate([[0], objects[1:], pasted[1 : len(masks) - CLIP + 1]])
+    objects, donated = (cv2.calcHist([part[0]], [0], None, [256], [0, 256]).ravel() for part in (seen, donors))
+    areas = np.concatenate([[0], objects[1:], donated[1 : sources.shape[1]]])
     return seen, donors, areas.astype(np.int32)
 
 
 def relabel(seen: np.ndarray, donors: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Gives ids and donors, uint8 [3,H,W], their ids in the output; `labels` is uint8 [256+d], 0 for id 0."""
+    """Gives ids and donors, uint8 [t,H,W], their ids in the output; `labels` is uint8 [256+d], 0 for id 0."""
     masks = np.stack([cv2.LUT(ids, labels[:256]) for ids in seen])
     for donor, label in enumerate(labels[256:], start=1):
         masks[donors == donor] = label
@@ -52,36 +51,37 @@ def relabel(seen: np.ndarray, donors: np.ndarray, labels: np.ndarray) -> np.ndar
 
 def render(
     images: Sequence[np.ndarray],
-    slot: np.ndarray,
+    sources: np.ndarray,
     maps: np.ndarray,
     donors: np.ndarray,
     colours: np.ndarray,
     hidden: np.ndarray,
     fill: tuple[int, int, int],
 ) -> np.ndarray:
-    """Renders the frames of a clip, uint8 [3,H,W,3].
+    """Renders the frames of a clip, uint8 [t,H,W,3].
 
     Args:
         images: uint8 [h,w,3], RGB of each of s sources.
-        slot, maps: as in `warp_masks`, for the sources of `images`.
-        donors: uint8 [3,H,W] of `warp_masks`.
-        colours: float32 [3,3,4], the change of colour of each frame: matrix and offset.
-        hidden: bool [3,H,W].
+        sources: as in `warp_masks`, indices into `images`.
+        maps: as in `warp_masks`.
+        donors: uint8 [t,H,W] of `warp_masks`.
+        colours: float32 [t,3,4], the change of colour of each frame: matrix and offset.
+        hidden: bool [t,H,W].
         fill: colour outside of the image, and of what is hidden.
     """
     size = donors.shape[1:]
     frames = np.empty((*donors.shape, 3), np.uint8)
-    for frame in range(CLIP):
-        _warp_colours(images[slot[frame]], colours[frame], maps[frame, 0], size, fill, frames[frame])
-        for donor, image in enumerate(images[CLIP:]):
+    for frame, (own, *pasted) in enumerate(sources.tolist()):
+        _warp_colours(images[own], colours[frame], maps[frame, 0], size, fill, frames[frame])
+        for donor, image in enumerate(images[source] for source in pasted):
             mine = cv2.compare(donors[frame], 1 + donor, cv2.CMP_EQ) if image.size else None
             left, top, width, height = cv2.boundingRect(mine) if image.size else (0, 0, 0, 0)
             if width:
                 box = np.s_[top : top + height, left : left + width]
                 there = maps[frame, 1 + donor].copy()
                 there[:, 2] += there[:, :2] @ (left, top)
-                pasted = _warp_colours(image, colours[frame], there, (height, width), fill)
-                cv2.copyTo(pasted, mine[box], frames[frame][box])
+                part = _warp_colours(image, colours[frame], there, (height, width), fill)
+                cv2.copyTo(part, mine[box], frames[frame][box])
         if hidden[frame].any():
             frames[frame][hidden[frame]] = fill
     return frames

@@ -35,7 +35,7 @@ def draw_curves(workdirs: Sequence[AnyPath], out: Path) -> None:
         from matplotlib import pyplot as plt
     except ImportError as error:
         raise ConfigError(f"{reason(error)}; install what draws: pip install '.[train]'") from error
-    named = {"loss": "loss of frames 1 and 2", SCORE: "J&F"}
+    named = {"loss": "loss, summed over the frames", SCORE: "J&F"}
     runs = {}
     distinct = len({workdir.name for workdir in workdirs}) == len(workdirs)
     for workdir in workdirs:

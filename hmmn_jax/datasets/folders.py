@@ -55,7 +55,8 @@ def read_folder(
     Args:
         frames_dir: the folder, by whose name the sequence goes.
         mask_path: the mask.
-        order, notes: as of `list_frames`.
+        order: as in `list_frames`.
+        notes: as in `list_frames`.
 
     Raises:
         ConfigError, DataError: as `list_frames`; the mask is missing; the folder has no name, as `/`.
@@ -84,7 +85,8 @@ def read_unlisted(
         resolution: as of `read_davis`.
         annotations: the folder of the masks.
         names: take these sequences only; None or empty: all.
-        order, notes: as of `list_frames`; the notes also get the folders that hold neither images nor masks.
+        order: as in `list_frames`.
+        notes: as in `list_frames`; also lists the folders that have neither images nor masks.
 
     Returns:
         The sequences, and which were left out, one line each.

@@ -46,7 +46,8 @@ def read_youtube_vos(
         root: the folder that holds the folders of the splits.
         split: "train" or "valid".
         all_frames: take every frame, from `ROOT/SPLIT_all_frames/JPEGImages`; else those of the split's folder, every fifth.
-        order, notes: as of `list_frames`.
+        order: as in `list_frames`.
+        notes: as in `list_frames`.
 
     Raises:
         ConfigError: `order` is unknown.

@@ -32,8 +32,15 @@ WRITES_IN_FLIGHT = 4  # frames of a clip that wait to be written, at most
 
 @dataclasses.dataclass
 class Cost:
-    """What a run took. `seconds` leaves compilation out, which `compile_seconds` has; `peak_megabytes` are the process's
-    resident memory, and `peak_device_megabytes` an accelerator's own (None on a CPU)."""
+    """Time and memory of a run.
+
+    Attributes:
+        frames: number of segmented frames.
+        seconds: time without compilation.
+        compile_seconds: time of compilation.
+        peak_megabytes: peak resident memory of the process.
+        peak_device_megabytes: peak memory of an accelerator; None on a CPU.
+    """
 
     frames: int = 0
     seconds: float = 0.0

@@ -167,7 +167,8 @@ def fit_mask(
 
     Args:
         mask: the ids.
-        height, width: of the frame.
+        height: of the frame, in pixels.
+        width: of the frame, in pixels.
         source: the file to name.
         exif: the frame was turned by its EXIF orientation.
 

@@ -12,7 +12,7 @@ from hmmn_jax.model.config import HMMNConfig
 from hmmn_jax.model.decoder import Decoder, Query, soft_aggregation
 from hmmn_jax.model.encoders import Memory, MemoryEncoder, QueryEncoder, split_objects
 from hmmn_jax.model.frames import STRIDE, crop_from_stride, pad_to_stride, to_unit_range
-from hmmn_jax.model.memory import FineMemory, MemoryBank, bank_of
+from hmmn_jax.model.memory import FineMemory, MemoryBank, append_previous, bank_of
 from hmmn_jax.model.step import Match, match, read_fine
 
 
@@ -116,33 +116,34 @@ class HMMN(nn.Module):
 
     def __call__(
         self,
-        frames: Num[Array, "b 3 H W 3"],
+        frames: Num[Array, "b T H W 3"],
         first_mask: Num[Array, "b o1 H W"],
         *,
         valid: Bool[Array, "b o"] | None = None,
-        keep: Bool[Array, "b 2 2"] | None = None,
-    ) -> Float[Array, "b 2 o1 H W"]:
-        """Training form: logits of frames 1 and 2 of three-frame clips, 0 -> 1 and then {0, 1} -> 2.
+        keep: Bool[Array, "b t 2"] | None = None,
+    ) -> Float[Array, "b t o1 H W"]:
+        """Training form: logits of all frames but the first, t = T - 1, each segmented from all frames before it.
 
-        The soft prediction of frame 1 is memorised, and the gradient flows through it. The kernel is off, as its arg-max has
+        The memory is that of inference: the first and the previous frame at all strides, those in between at stride 16. The
+        soft prediction of each frame is memorised, and the gradient flows through it. The kernel is off, as its arg-max has
         no gradient and the frames are not adjacent, unless the config's `kernel_in_training` says otherwise.
 
         Args:
-          frames: RGB, uint8 or float in [0, 1].
+          frames: RGB, uint8 or float in [0, 1]; T is 2 or more, 3 in the paper.
           first_mask: frame 0, one-hot with the background first; padded objects are 0 everywhere.
           valid: which objects exist.
-          keep: coins per sample, frame (1, 2) and stride (8, 4): False drops that memory branch, without rescaling.
+          keep: coins per sample, frame (1, 2, ...) and stride (8, 4): False drops that memory branch, without rescaling.
         """
-        probs, memory, centres, outputs = first_mask, None, None, []
         use_kernel = self.config.use_kernel and self.config.kernel_in_training
-        for t in (1, 2):
-            new = self.memorize(frames[:, t - 1], probs)
-            memory = new if memory is None else jax.tree.map(lambda *xs: jnp.concatenate(xs, 2), memory, new)
+        bank = bank_of(self.memorize(frames[:, 0], first_mask))
+        outputs: list[jax.Array] = []
+        for t in range(1, frames.shape[1]):
+            if t > 1:
+                memory = self.memorize(frames[:, t - 1], jax.nn.softmax(outputs[-1], axis=1))
+                bank = append_previous(bank, memory)
             coins = None if keep is None else keep[:, t - 1]
-            bank = bank_of(memory, centres)
             logits, _, centres = self.segment(frames[:, t], bank, valid=valid, keep=coins, use_kernel=use_kernel)
-            probs = jax.nn.softmax(logits, axis=1)
-            centres = jnp.concatenate([centres, jnp.zeros_like(centres)], axis=2)  # and those of the next slot
+            bank = bank.replace(centres=centres)
             outputs.append(logits)
         return jnp.stack(outputs, axis=1)
 

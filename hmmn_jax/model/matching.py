@@ -84,8 +84,8 @@ def kernel_guided_read(
     The first `count` of the t slots are filled (all, if None); the last of those is the previous frame, slot 0 the
     first frame. `centres` holds the positions of the older slots in the previous query; the previous frame's own entry
     is not read. The frames between the first and the previous are gone through one by one with a running maximum, so
-    that nothing of the size of the whole memory is ever held, and a traced `count` costs only what is there. (Such a
-    loop has no reverse-mode gradient; with at most two slots, as in training, there is none.)
+    that nothing of the size of the whole memory is ever held, and a traced `count` costs only what is there. Reverse-mode
+    gradients need a `count` that is not traced, as in training.
     """
     b, o, slots, height, width, _ = keys.shape
     n = height * width

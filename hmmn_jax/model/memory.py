@@ -86,6 +86,21 @@ def write_previous(bank: MemoryBank, memory: Memory, slot: int | Int[Array, ""])
     )
 
 
+def append_previous(bank: MemoryBank, memory: Memory) -> MemoryBank:
+    """The bank with one slot more, which holds `memory`, of one frame, as the previous frame.
+
+    For training, where all slots are filled.
+    """
+    new = bank_of(memory)
+    cells = new.centres.shape[3]
+    return MemoryBank(
+        jnp.concatenate([bank.key_s16, new.key_s16], axis=2),
+        jnp.concatenate([bank.value_s16, new.value_s16], axis=2),
+        jnp.concatenate([bank.centres, new.centres], axis=2),
+        jax.tree.map(lambda blocks, last: jnp.concatenate([blocks[:, :, :cells], last], axis=2), bank.fine, new.fine),
+    )
+
+
 def grow(bank: MemoryBank) -> MemoryBank:
     """The bank with twice the slots."""
 

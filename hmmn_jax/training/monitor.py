@@ -16,7 +16,7 @@ from hmmn_jax.io.new_file import free_path, new_file
 from hmmn_jax.training.train_step import Batch, Metrics
 from hmmn_jax.training.writer import Writer
 
-MEANS = ("loss", "loss_frame_1", "loss_frame_2", "gradient_norm")  # over the steps of an interval; of the others, the last
+MEANS = ("loss", "gradient_norm")  # and `loss_frame_1` and so on: over the steps of an interval; of the others, the last
 
 
 class Monitor:
@@ -100,7 +100,8 @@ class Monitor:
 
     def _write(self, step: int, batch: Batch, about: dict[str, float]) -> None:
         seconds = time.perf_counter() - self._since
-        means = {name: float(np.mean([values[name] for values in self._interval])) for name in MEANS}
+        averaged = [name for name in self._interval[-1] if name in MEANS or name.startswith("loss_frame_")]
+        means = {name: float(np.mean([values[name] for values in self._interval])) for name in averaged}
         line = self._interval[-1] | means | about
         line["clips_per_second"] = self._timed_steps * self.batch / seconds
         line["input_wait"] = min(self._waited / seconds, 1.0)

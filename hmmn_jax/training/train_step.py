@@ -1,6 +1,6 @@
 """One step of training, a pure function of the state and the batch.
 
-A batch is a dict of three-frame clips: `frames` uint8 RGB `[b,3,H,W,3]`; `masks` uint8 ids `[b,3,H,W]`, 0 the background;
+A batch is a dict of clips of T frames: `frames` uint8 RGB `[b,T,H,W,3]`; `masks` uint8 ids `[b,T,H,W]`, 0 the background;
 `valid` bool `[b,o]`, which of the ids 1..o are objects and not padding; `sample` integer `[b]`, the number of each sample in
 the order of the whole run, by which its randomness is keyed.
 """
@@ -49,12 +49,12 @@ def make_train_step(
       axis_name: the axis over which devices are averaged; None: there is one device.
 
     Returns:
-      `step(state, batch) -> (state, metrics)`. Metrics, averages over the whole batch: `loss`, its parts `loss_frame_1` and
-      `loss_frame_2`, `gradient_norm` before clipping, `parameter_norm` and `learning_rate` of this step's update.
+      `step(state, batch) -> (state, metrics)`. Metrics, averages over the whole batch: `loss`, its parts `loss_frame_1`,
+      `loss_frame_2` and so on, `gradient_norm` before clipping, `parameter_norm` and `learning_rate` of this step's update.
     """
 
-    def gradients_of(params: Any, constants: Any, batch: Batch, share: jax.Array | None) -> tuple[Any, jax.Array]:
-        keep = memory_coins(seed, batch["sample"], dropout)
+    def gradients_of(params: Any, constants: Any, batch: Batch, share: Any) -> tuple[Any, jax.Array]:
+        keep = memory_coins(seed, batch["sample"], dropout, batch["frames"].shape[1] - 1)
 
         def loss_of(params: Any) -> tuple[jax.Array, jax.Array]:
             loss, losses, _ = clip_loss(config, {"params": params, **constants}, batch, keep, share)
@@ -75,8 +75,7 @@ def make_train_step(
         ema = None if state.ema is None else optax.incremental_update(params, state.ema, 1 - ema_decay)
         metrics = {
             "loss": losses.sum(),
-            "loss_frame_1": losses[0],
-            "loss_frame_2": losses[1],
+            **{f"loss_frame_{t}": loss for t, loss in enumerate(losses, start=1)},
             "gradient_norm": optax.tree.norm(gradients),
             "parameter_norm": optax.tree.norm(params),
             "learning_rate": jnp.asarray(learning_rate(state.step)),
@@ -90,10 +89,10 @@ def clip_loss(
     config: HMMNConfig,
     variables: dict[str, Any],
     batch: Batch,
-    keep: Bool[Array, "b 2 2"] | None = None,
+    keep: Bool[Array, "b t 2"] | None = None,
     hardest_share: float | Float[Array, ""] | None = None,
-) -> tuple[Float[Array, ""], Float[Array, " 2"], Float[Array, "b 2 o1 H W"]]:
-    """The loss of a batch: of frames 1 and 2, the sum of the means over clips; these means; and the logits of both frames."""
+) -> tuple[Float[Array, ""], Float[Array, " t"], Float[Array, "b t o1 H W"]]:
+    """The loss of a batch: of frames 1 to t, the sum of the means over clips; these means; and the logits of these frames."""
     masks, valid = batch["masks"], batch["valid"]
     ids = jnp.arange(valid.shape[1] + 1, dtype=masks.dtype)
     first = (masks[:, 0, None] == ids[:, None, None]).astype(jnp.float32)
@@ -102,10 +101,11 @@ def clip_loss(
     return losses.sum(), losses, logits
 
 
-def memory_coins(seed: int, sample: Integer[Array, " b"], dropout: float) -> Bool[Array, "b 2 2"]:
-    """Which fine memories are read: a coin for each sample, frame (1, 2) and stride (8, 4), True with probability 1 - dropout.
+def memory_coins(seed: int, sample: Integer[Array, " b"], dropout: float, frames: int = 2) -> Bool[Array, "b {frames} 2"]:
+    """Which fine memories are read: a coin for each sample, frame (1, 2, ...) and stride (8, 4).
 
-    Keyed by just these, so a sample's coins are the same in any batch, on any device and after any restart.
+    True with probability 1 - dropout. Keyed by sample, frame and stride alone, so a sample's coins are the same in any batch,
+    on any device and after any restart.
     """
     root = jax.random.key(seed, impl="threefry2x32")  # whatever the default: others depend on the layout of a batch
 
@@ -115,10 +115,9 @@ def memory_coins(seed: int, sample: Integer[Array, " b"], dropout: float) -> Boo
             key = jax.random.fold_in(key, part)
         return jax.random.bernoulli(key, 1 - dropout)
 
-    frames = scales = jnp.arange(2)
     over_scales = jax.vmap(coin, (None, None, 0))
     over_frames = jax.vmap(over_scales, (None, 0, None))
-    return jax.vmap(over_frames, (0, None, None))(sample.astype(jnp.uint32), frames, scales)
+    return jax.vmap(over_frames, (0, None, None))(sample.astype(jnp.uint32), jnp.arange(frames), jnp.arange(2))
 
 
 def _mean_over_parts(function: Callable[[Batch], Any], batch: Batch, parts: int) -> Any:

@@ -16,7 +16,7 @@ CHI_SQUARE = {1: 15.1, 2: 18.4, 3: 21.1, 4: 23.5, 7: 29.9}
 def plans(config, sources, first, count):
     """Plans of samples first..first+count, stacked."""
     settings = [config.sets[name] for name in sorted(config.sets)]
-    tables = join(sources, settings, config.copy_paste.donor_share)
+    tables = join(sources, settings, config.copy_paste.donor_share, config.frames)
 
     def plan(sample):
         return make_plan(config, tables, sample, Draws(tf.constant(0, tf.int64), sample, tf.constant(0)))
@@ -101,6 +101,49 @@ def test_donors_come_from_all_sets_but_not_from_the_clip():
     assert_uniform(donors[donors >= 0], range(8))
     assert_uniform(found.donor_id[donors >= 0], [1, 2])
     assert abs((count > 0).mean() - 0.75) < 0.08  # some would be the clip's own
+
+
+def test_longer_clips():
+    """Five frames: four gaps of their own, videos that are too short are left out, a still stands for all frames."""
+    config = video_config(a=data.source("a", still=True), b=data.source("b", still=False))
+    config.frames, config.max_skip = 5, ((0, 2),)
+    sources = [MadeSource("a", videos=3, frames=1), MadeSource("b", videos=4, frames=20)]
+    found, _ = plans(config, sources, 0, 900)
+    stills = found.set == 0
+    np.testing.assert_array_equal(found.slot[stills], 0)
+    np.testing.assert_array_equal(found.frames[stills][:, 1:], -1)
+    gaps = np.diff(found.numbers[~stills], axis=1)
+    assert gaps.shape[1] == 4
+    for gap in gaps.T:
+        assert_uniform(gap, [1, 2, 3])
+    assert abs(np.corrcoef(gaps.T) - np.eye(4)).max() < 0.15
+    with pytest.raises(DataError, match="there are no videos with 5 annotated frames"):
+        plans(config, [sources[0], MadeSource("b", videos=4, frames=4)], 0, 1)
+
+
+def test_donors_from_videos_go_on_in_their_video():
+    config = video_config(a=data.source("a", still=True), b=data.source("b", still=False))
+    config.frames, config.max_skip = 4, ((0, 1),)
+    config.copy_paste.update({"probability": 1.0, "objects": (2, 2), "moving": True})
+    found, tables = plans(config, [MadeSource("a", videos=3, frames=1), MadeSource("b", videos=4, frames=12)], 0, 600)
+    frames, slots = found.frames[:, 4:].reshape(600, 2, 4), found.donor_slot
+    of_still = (frames[:, :, 0] >= 0) & (frames[:, :, 0] < 3)
+    of_video = frames[:, :, 0] >= 3
+    assert of_still.any() and of_video.any()
+    assert (frames[of_still][:, 1:] == -1).all()
+    assert (frames[frames[:, :, 0] < 0] == -1).all()
+    for donor, first in enumerate((4, 8)):
+        assert (slots[of_still[:, donor]][:, :, donor] == first).all()
+        np.testing.assert_array_equal(
+            slots[of_video[:, donor]][:, :, donor], np.tile(first + np.arange(4), (of_video[:, donor].sum(), 1))
+        )
+    moving = frames[of_video]
+    units = np.searchsorted(tables.unit_frame, moving, side="right")
+    assert (units == units[:, :1]).all()  # in one video
+    steps = np.diff(moving, axis=1)
+    begins = moving[:, 0] - tables.unit_frame[units[:, 0] - 1]
+    assert set(steps[begins <= 5].ravel()) == {1, 2}  # forwards
+    assert set(np.abs(steps).ravel()) <= {0, 1, 2} and (steps < 0).any()  # and back from the end
 
 
 def test_empty_frames_and_videos_count_as_they_should():

@@ -8,6 +8,7 @@ from data.clips.warp import relabel, render, warp_masks
 H, W = 20, 26
 FILL = (124, 116, 104)
 NOTHING = np.zeros((0, 0), np.uint8)
+SOURCES = np.array([[0, 3, 4], [1, 3, 4], [2, 3, 4]])  # of the frame, and of the donors in it
 
 
 def source_position(position_map, row, column):
@@ -66,7 +67,7 @@ def expected_keys(sizes, masks, maps, ids):
 
 def test_masks(clip):
     sizes, masks, _, maps, ids = clip
-    seen, donors, areas = warp_masks(masks, ids, np.arange(3), maps, (H, W))
+    seen, donors, areas = warp_masks(masks, ids, SOURCES, maps, (H, W))
     keys, doubtful = expected_keys(sizes, masks, maps, ids)
     assert set(np.unique(keys)) == {0, 7, 9, 256}
     assert doubtful.mean() < 0.05
@@ -81,7 +82,7 @@ def test_the_last_donor_lies_on_top():
     identity = np.tile(np.float32([[1, 0, 0], [0, 1, 0]]), (3, 3, 1, 1))
     full, half = np.ones((H, W), np.uint8), np.ones((H, W // 2), np.uint8)
     ids = np.tile(np.arange(256, dtype=np.uint8), (5, 1))
-    seen, donors, areas = warp_masks([full, NOTHING, NOTHING, full, half], ids, np.zeros(3, int), identity, (H, W))
+    seen, donors, areas = warp_masks([full, NOTHING, NOTHING, full, half], ids, SOURCES * [0, 1, 1], identity, (H, W))
     assert not seen.any()
     np.testing.assert_array_equal(donors[:, :, : W // 2], 2)
     np.testing.assert_array_equal(donors[:, :, W // 2 :], 1)
@@ -95,7 +96,7 @@ def test_render(clip):
     images = [np.clip(image, 60, 190) for image in images]  # so that no changed colour is cut off
     colours = np.concatenate([np.eye(3) * 0.9 + rng.normal(0, 0.1, (3, 3, 3)), rng.normal(0, 10, (3, 3, 1))], -1)
     hidden = rng.random((3, H, W)) < 0.1
-    found = render(images, np.arange(3), maps, (keys // 256).astype(np.uint8), colours.astype(np.float32), hidden, FILL)
+    found = render(images, SOURCES, maps, (keys // 256).astype(np.uint8), colours.astype(np.float32), hidden, FILL)
     worst = blank = 0
     for frame, row, column in np.ndindex(3, H, W):
         donor = keys[frame, row, column] == 256
@@ -110,11 +111,11 @@ def test_render(clip):
 
 def test_a_still_serves_all_frames(clip):
     _, masks, images, maps, ids = clip
-    maps, slot = np.repeat(maps[:1, :1], 3, axis=0), np.zeros(3, int)
-    seen, donors, _ = warp_masks([masks[0], NOTHING, NOTHING], ids, slot, maps, (H, W))
+    maps, sources = np.repeat(maps[:1, :1], 3, axis=0), np.zeros((3, 1), int)
+    seen, donors, _ = warp_masks([masks[0], NOTHING, NOTHING], ids, sources, maps, (H, W))
     assert (seen == seen[0]).all()
     assert seen.any()
-    frames = render([images[0]] + [np.zeros((0, 0, 3), np.uint8)] * 2, slot, maps, donors, PLAIN, NOT_HIDDEN, FILL)
+    frames = render([images[0]] + [np.zeros((0, 0, 3), np.uint8)] * 2, sources, maps, donors, PLAIN, NOT_HIDDEN, FILL)
     assert (frames == frames[0]).all()
     assert np.ptp(frames) > 200
 
@@ -126,7 +127,7 @@ NOT_HIDDEN = np.zeros((3, H, W), bool)
 def test_the_identity_changes_nothing():
     image = np.random.default_rng(0).integers(0, 256, (H, W, 3), np.uint8)
     maps = np.tile(np.float32([[1, 0, 0], [0, 1, 0]]), (3, 1, 1, 1))
-    frames = render([image], np.zeros(3, int), maps, np.zeros((3, H, W), np.uint8), PLAIN, NOT_HIDDEN, FILL)
+    frames = render([image], np.zeros((3, 1), int), maps, np.zeros((3, H, W), np.uint8), PLAIN, NOT_HIDDEN, FILL)
     np.testing.assert_array_equal(frames, [image] * 3)
 
 

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hmmn_jax import HMMN, HMMNConfig
+from hmmn_jax import HMMN, HMMNConfig, Segmenter
 from hmmn_jax.model.memory import bank_of
-from tests.small import SMALL, TINY, one_hot, quick_jit, rectangles, shapes, variables, video, with_backbone
+from tests.small import SMALL, TINY, one_hot, quick_compilation, quick_jit, rectangles, shapes, variables, video, with_backbone
 
 SIDE = 192  # 12 x 12 cells, of which k is less than a quarter
 
@@ -147,6 +147,39 @@ def test_kernel_in_training_follows_each_cell_from_frame_to_frame(x64):
     found = apply(None, config, values, frames, mask)
     np.testing.assert_allclose(found, jnp.stack([one.logits, two.logits], axis=1), rtol=0, atol=1e-10)
     assert np.abs(found - apply(None, SMALL, values, frames, mask)).max() > 1e-3
+
+
+def test_a_longer_clip_remembers_as_inference_does(x64):
+    """Five frames with two objects: the probabilities of `Segmenter`, which keeps each frame, one object after the other."""
+    config, frames, ids = TINY.replace(kernel_in_training=True), video(5, 50, 60), (1, 2)
+    mask, values = rectangles(ids, 50, 60), variables(TINY, "float64")
+    with quick_compilation():
+        results = list(Segmenter(values, config, mem_every=1).run(frames, mask))
+    found = apply(None, config, values, jnp.asarray(frames[None]), jnp.asarray(one_hot(mask, ids)))
+    assert found.shape == (1, 4, 3, 50, 60)
+    expected = np.stack([result.probs for result in results])
+    # Probabilities are rounded to float32 on their way into the memory, see test_segmenter.py.
+    np.testing.assert_allclose(jax.nn.softmax(found[0], axis=1), expected, rtol=0, atol=2e-6)
+
+
+def test_the_gradient_of_a_longer_clip_is_that_of_its_finite_differences(x64):
+    """Through masks that are fed back, and the read of slots that are neither the first nor the last."""
+    frames, mask, values = jnp.asarray(video(4, 32, 48)[None]), rectangles((1,), 32, 48), variables(TINY, "float64")
+    mask = jnp.asarray(one_hot(mask, (1,)))
+
+    def loss(params):
+        logits = HMMN(TINY).apply(values | {"params": params}, frames, mask)
+        return -jax.nn.log_softmax(logits[:, -1], axis=1)[:, 1].mean()
+
+    params = values["params"]
+    gradient, value = quick_jit(jax.grad(loss))(params), quick_jit(loss)
+    rng = np.random.default_rng(0)
+    direction = jax.tree.map(lambda x: rng.normal(size=x.shape) * np.abs(x).mean(), params)
+    along = sum(jax.tree.leaves(jax.tree.map(lambda g, d: float((g * d).sum()), gradient, direction)))
+    # Masks are rounded to float32 in between: with smaller steps that shows.
+    behind, ahead = (value(jax.tree.map(lambda x, d, s=sign: x + s * 1e-4 * d, params, direction)) for sign in (-1, 1))
+    assert abs(along) > 1e-4
+    np.testing.assert_allclose((ahead - behind) / 2e-4, along, rtol=1e-2)
 
 
 def test_two_objects_padded_to_five_give_what_two_give(x64):

@@ -115,7 +115,7 @@ class ResNet(Backbone):
         return table
 
     def pretrained_names(self) -> dict[str, str]:
-        """torchvision's names."""
+        """The names of torchvision."""
         names = {}
         for name in self.torch_names(with_masks=False):
             part, _, rest = name.partition(".")
