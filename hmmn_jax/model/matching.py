@@ -149,7 +149,7 @@ def kernel_guided_read(
 
     if slots > 2:
 
-        def middle(slot: Array, state: tuple[_Sums, Array, Array | None]) -> tuple[_Sums, Array, Array | None]:
+        def middle(slot: int | Array, state: tuple[_Sums, Array, Array | None]) -> tuple[_Sums, Array, Array | None]:
             carry, centres, kept = state
             log_affinity, centres = to_older(slot, centres)
             if kept is not None:

@@ -74,7 +74,7 @@ def kernel_gradient(
     most = max(1, BAND_BYTES // (x[0, 0].size * stride + gradient[0, 0].size) // x.dtype.itemsize)
     rows = next(rows for rows in range(min(most, h), 0, -1) if h % rows == 0)
 
-    def band(index: Array, total: Array) -> Array:
+    def band(index: int | Array, total: Array) -> Array:
         image, top = jnp.divmod(index, h // rows)
         reach = (rows - 1) * stride + size
         part = jax.lax.dynamic_slice(x, (image, top * rows * stride, 0, 0), (1, reach, x.shape[2], c))[0]

@@ -102,7 +102,7 @@ def _kernel_gradient(x: Array, kernel: Array, gradient: Array, stride: int, same
     parts = next(parts for parts in range(min(w, ADDENDS), 0, -1) if w % parts == 0)
     x = pad(x, size, stride, same)
 
-    def row(index: Array, total: Array) -> Array:
+    def row(index: int | Array, total: Array) -> Array:
         image, y = jnp.divmod(index, h)
         rows = jax.lax.dynamic_slice(x, (image, y * stride, 0, 0), (1, size, x.shape[2], c)).astype(wide)
         g = jax.lax.dynamic_slice(gradient, (image, y, 0, 0), (1, 1, w, c)).astype(wide)

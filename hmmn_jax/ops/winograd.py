@@ -53,10 +53,10 @@ def winograd_conv3x3(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c o"]
     bands, band_rows, tile_columns = _bands(h, w, c + o)
     height = min(band_rows * OUT, h)  # of a band's output; the last band overlaps the one before rather than be smaller
 
-    def band(i: Array, output: Array) -> Array:
+    def band(i: int | Array, output: Array) -> Array:
         image, top = i // bands, jnp.minimum(i % bands * height, h - height)
 
-        def rows(first: Array, count: int) -> Array:
+        def rows(first: int | Array, count: int) -> Array:
             return jax.lax.dynamic_slice(x, (image, first, 0, 0), (1, count, w, c))[0]
 
         above = jnp.where(top > 0, rows(top - 1, 1), 0)
@@ -92,7 +92,7 @@ def _kernel_gradient(x: Float[Array, "b h w c"], gradient: Float[Array, "b h w o
     x = jnp.pad(x, ((0, 0), (1, bands * height + OUT - h - 1), (1, width + OUT - w - 1), (0, 0)))
     gradient = jnp.pad(gradient, ((0, 0), (0, bands * height - h), (0, width - w), (0, 0)))
 
-    def band(i: Array, total: Array) -> Array:
+    def band(i: int | Array, total: Array) -> Array:
         start = i // bands, i % bands * height, 0, 0
         inputs = _transform_inputs(jax.lax.dynamic_slice(x, start, (1, height + OUT, width + OUT, c))[0])
         tiles = jax.lax.dynamic_slice(gradient, start, (1, height, width, o)).reshape(band_rows, OUT, tile_columns, OUT, o)
