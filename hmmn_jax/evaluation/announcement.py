@@ -5,7 +5,8 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 
 from hmmn_jax.errors import HMMNError
-from hmmn_jax.evaluation.clips import Clip, Given
+from hmmn_jax.evaluation.clips import Clip
+from hmmn_jax.inference.augmentation import Given
 from hmmn_jax.io.images import VOID
 from hmmn_jax.io.notes import Notes
 

@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from hmmn_jax.errors import ConfigError, DataError
-from hmmn_jax.evaluation.clips import Clip, Given
+from hmmn_jax.evaluation.clips import Clip
 from hmmn_jax.evaluation.mask_files import MaskFiles, OnePng, flatten
 from hmmn_jax.evaluation.run_folder import RunFolder
-from hmmn_jax.inference.augmentation import Segmented
+from hmmn_jax.inference.augmentation import Given, Segmented
 from hmmn_jax.io.files import atomic_path, writing_errors
 from hmmn_jax.io.movies import MovieWriter
 from hmmn_jax.io.pictures import overlay, write_image

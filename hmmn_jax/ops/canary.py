@@ -1,6 +1,7 @@
 """A look at whether XLA computes rightly on this machine's CPU: some releases of jaxlib silently do not."""
 
 import functools
+import importlib.metadata
 import warnings
 
 import jax
@@ -31,7 +32,7 @@ def warn_if_cpu_is_unsound() -> None:
     """Tells a user of an affected jaxlib, where the CPU is what computes."""
     if jax.default_backend() == "cpu" and not reductions_are_sound():
         warnings.warn(
-            f"jaxlib {jax.lib.__version__} computes wrong results on this CPU (jax issue 39103): results may be wrong without "
-            f"any error. Set XLA_FLAGS={WAY_OUT} in the environment before Python starts, or install another jaxlib",
+            f"jaxlib {importlib.metadata.version('jaxlib')} computes wrong results on this CPU (jax issue 39103): results may be "
+            f"wrong without any error. Set XLA_FLAGS={WAY_OUT} in the environment before Python starts, or install another jaxlib",
             stacklevel=3,
         )
