@@ -31,8 +31,9 @@ def reductions_are_sound() -> bool:
 def warn_if_cpu_is_unsound() -> None:
     """Tells a user of an affected jaxlib, where the CPU is what computes."""
     if jax.default_backend() == "cpu" and not reductions_are_sound():
+        version = importlib.metadata.version("jaxlib")
         warnings.warn(
-            f"jaxlib {importlib.metadata.version('jaxlib')} computes wrong results on this CPU (jax issue 39103): results may be "
-            f"wrong without any error. Set XLA_FLAGS={WAY_OUT} in the environment before Python starts, or install another jaxlib",
+            f"jaxlib {version} computes wrong results on this CPU (jax issue 39103): results may be wrong without any error. "
+            f"Set XLA_FLAGS={WAY_OUT} in the environment before Python starts, or install another jaxlib",
             stacklevel=3,
         )
