@@ -114,7 +114,7 @@ class _Mp4:
     def _start(self, height: int, width: int) -> "OutputContainer":
         # The index comes first, so that browsers start at once.
         path = str(self.path.absolute())
-        container = self.av.open(path, "w", format="mp4", container_options={"movflags": "+faststart"})
+        self.container = container = self.av.open(path, "w", format="mp4", container_options={"movflags": "+faststart"})
         self.stream = container.add_stream("libx264", rate=self.rate, options={"crf": "20"})
         codec = self.stream.codec_context
         codec.width, codec.height, codec.pix_fmt = width, height, "yuv420p"
