@@ -1,7 +1,7 @@
 """HMMN in JAX: Hierarchical Memory Matching Networks for video object segmentation."""
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hmmn_jax.version import __version__
 
@@ -15,7 +15,7 @@ __all__ = ["HMMN", "HMMNConfig", "Segmenter", "__version__", "load_checkpoint"]
 _HOMES = {"HMMN": "model", "HMMNConfig": "model", "Segmenter": "inference", "load_checkpoint": "checkpoints.store"}
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     """Imports a public name when it is asked for: programs tell mistakes before JAX, which takes seconds, is there."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -28,7 +28,7 @@ ORDER = (
     ("hmmn_jax/cli",),
     ("hmmn_jax",),  # its public names
     ("configs", "configs/evaluate", "configs/train", "data", "tools"),
-    ("scripts",),
+    ("benchmarks", "scripts"),
 )
 WITHOUT = "import sys; sys.modules |= dict.fromkeys(('tensorflow', 'torch', 'tensorflow_datasets', 'optax', 'resource'))"
 
@@ -42,13 +42,21 @@ def test_imports_go_one_way():
     assert upward == set()
 
 
+def test_every_file_has_a_room():
+    """Tests and the configuration of the documentation are outside: nothing imports them."""
+    assert {path.parent.name for path in ROOT.glob("[!.]*/*.py")} - {"docs", "tests"} == set(house.PACKAGES)
+    assert {path.name for path in ROOT.glob("*.py")} == set(house.SCRIPTS)
+    for paths in house.rooms(ROOT).values():
+        assert [path for path in paths if any(name.split(".")[0] == "tests" for name in house.imported(path))] == []
+
+
 def test_no_framework_but_jax():
     """PyTorch alone may write its own files; matplotlib and TensorBoard come with extras, and are imported where needed."""
     found = {}
     for path in (ROOT / "hmmn_jax").rglob("*.py"):
         for name in house.imported(path):
             found.setdefault(name.split(".")[0], set()).add(path.relative_to(ROOT).as_posix())
-    assert not found.keys() & {"tensorflow", "tensorflow_datasets", "cv2", "data", "configs", "tools", "tests"}
+    assert not found.keys() & {"tensorflow", "tensorflow_datasets", "cv2", "data", "configs", "tools", "benchmarks"}
     assert found["torch"] == {"hmmn_jax/checkpoints/torch_file.py"}
 
 

@@ -18,7 +18,7 @@ OVERRIDE, OVERRIDE_OF_SCRIPTS = "--set", "--config."
 class ArgumentParser(argparse.ArgumentParser):
     """Raises ConfigError for a mistake; to be called inside of `run_program`."""
 
-    def __init__(self, **options):
+    def __init__(self, **options: Any):
         super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter, **options})
 
     def error(self, message: str) -> NoReturn:

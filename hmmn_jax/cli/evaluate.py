@@ -65,7 +65,8 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
 
     # --- What there is: videos, masks, and what of them can be scored. ---
     task = read_inputs(request)
-    failures, clips, lines = task.failures, task.clips, []
+    failures, clips = task.failures, task.clips
+    lines: list[str] = []
     if request.score is None:
         clips, lines, wrong = describe_all(task.clips, task.notes)
         failures = failures | wrong
@@ -100,6 +101,7 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
         return raise_failures(failures | wrong, len(scored))
 
     # --- Segment; then scores, archive and report, whatever failed. ---
+    assert outputs is not None  # --output was checked
     print(announce(lines, clips), flush=True)
     variables, model = load_model(request)
     request = fit(request, clips[0], model, outputs)
@@ -132,8 +134,9 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
 
 def read_inputs(request: Request) -> Task:
     """The videos of the request."""
-    if request.frames is not None:
+    if request.frames is not None and request.mask is not None:
         return Custom(request.config).read_one(request.frames, request.mask)
+    assert request.data is not None  # as check_request has made sure
     return make_protocol(request.config).read(request.data)
 
 
@@ -164,6 +167,7 @@ def note_surplus(masks: Path, clips: Sequence[Clip], notes: Notes) -> None:
 
 def load_model(request: Request) -> tuple[dict[str, Any], HMMNConfig]:
     """Variables and config of the model."""
+    assert request.checkpoint is not None  # as check_request has made sure
     variables, model = load_checkpoint(request.checkpoint, request.step)
     if request.config.dtype:
         model = model.replace(dtype=request.config.dtype)

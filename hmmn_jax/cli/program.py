@@ -17,7 +17,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from hmmn_jax.errors import HMMNError
 from hmmn_jax.io.notes import note
@@ -83,7 +83,7 @@ def tell(name: str, error: HMMNError) -> None:
     print(f"{name}: {error}", file=sys.stderr)
 
 
-def _show_warning(show: Callable[..., None], message: Warning, category: type[Warning], *place) -> None:
+def _show_warning(show: Callable[..., None], message: Warning, category: type[Warning], *place: Any) -> None:
     """Tells a warning to users in one line; those to programmers, such as deprecations, stay as they are."""
     if category is UserWarning:
         note(str(message))

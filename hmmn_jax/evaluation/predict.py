@@ -33,8 +33,15 @@ TELL_AFTER = 10  # frames after which the time that is left is told
 
 @dataclasses.dataclass
 class Cost:
-    """What a run took. `seconds` leaves compilation out, which `compile_seconds` has; `peak_megabytes` are the process's
-    resident memory (None where the system does not say), and `peak_device_megabytes` an accelerator's own (None on a CPU)."""
+    """Time and memory of a run.
+
+    Attributes:
+        frames: number of segmented frames.
+        seconds: time without compilation.
+        compile_seconds: time of compilation.
+        peak_megabytes: peak resident memory of the process; None where the system does not say.
+        peak_device_megabytes: peak memory of an accelerator; None on a CPU.
+    """
 
     frames: int = 0
     seconds: float = 0.0
@@ -250,9 +257,9 @@ def _compile_seconds() -> Iterator[list[float]]:
     """A list of one number: the seconds that XLA has compiled since the block began, over all threads."""
     seconds = [0.0]
 
-    def listen(event: str, duration: float, **_: Any) -> None:
+    def listen(event: str, duration_secs: float, **_: Any) -> None:
         if event in ("/jax/core/compile/backend_compile_duration", "/jax/core/compile/jaxpr_to_mlir_module_duration"):
-            seconds[0] += duration
+            seconds[0] += duration_secs
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:

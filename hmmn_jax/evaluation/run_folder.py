@@ -23,9 +23,11 @@ from hmmn_jax.io.folder_lock import lock_folder
 from hmmn_jax.io.record import FORMAT, Record, remove_leftovers, staging_folder
 
 # What an evaluation writes; a folder that has any of it without a record is a user's, or an older version's.
-OUTPUTS = ("masks", "overlays", "movies", "probabilities", "summary.json", "per_sequence.csv", "per_frame.csv")
-OUTPUTS += ("report.html", "submission.zip")
-OUTPUTS += ("run.json", "scores")  # of older versions
+OUTPUTS = (
+    *("masks", "overlays", "movies", "probabilities", "summary.json", "per_sequence.csv", "per_frame.csv"),
+    *("report.html", "submission.zip"),
+    *("run.json", "scores"),  # of older versions
+)
 RECORD = "record"
 _WAY_OUT = "give another --output, or move it away"
 # Settings of an evaluation that leave the masks of a sequence as they are.

@@ -28,7 +28,7 @@ def keep_host_memory_small() -> None:
     for option in _SETTINGS:
         libc.mallopt(*option)
 
-    def trim(event: str, duration: float, **_: Any) -> None:
+    def trim(event: str, duration_secs: float, **_: Any) -> None:
         if event == "/jax/core/compile/backend_compile_duration":
             libc.malloc_trim(0)
 

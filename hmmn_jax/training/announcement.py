@@ -11,7 +11,7 @@ from hmmn_jax.training.train_state import TrainState
 
 def describe(state: TrainState, origin: str, parallel: Parallel, total_steps: int) -> str:
     """A few lines: where the run starts, parameters by module, the batch, devices and memory."""
-    modules = {}
+    modules: dict[str, int] = {}
     for path, leaf in jax.tree.leaves_with_path(state.params):
         name = "/".join(key.key for key in path[:2])
         modules[name] = modules.get(name, 0) + leaf.size
