@@ -1,4 +1,4 @@
-"""Errors that a user can act on: one line that names the file, what was found, what was expected and the way out."""
+"""Errors for users: one line with the file, what was found, what was expected, and how to fix it."""
 
 from collections.abc import Sequence
 
@@ -6,11 +6,11 @@ SHOWN = 10  # details of an error that are listed; the others are counted
 
 
 class HMMNError(Exception):
-    """A mistake of the user's or of the world's, told in one line; programs print it and exit with `exit_code`.
+    """Base class of errors that a user can fix. Programs print the message and exit with `exit_code`.
 
     Args:
-        message: the line.
-        details: what it consists of, such as each tensor that is missing; the first ten follow, a line each, and a count.
+        message: one line.
+        details: single findings, such as each missing tensor. The first ten are printed, one per line, followed by a count.
     """
 
     exit_code = 2
@@ -23,7 +23,7 @@ class HMMNError(Exception):
 
 
 class PartialFailure(HMMNError):
-    """Some of what was asked for failed; the rest is done."""
+    """Some videos failed; the others are complete."""
 
     exit_code = 1
 
@@ -33,15 +33,15 @@ class CheckpointError(HMMNError):
 
 
 class MismatchError(CheckpointError):
-    """Tensors that are not those of the model: missing, surplus or of another shape."""
+    """Tensors that do not match the model: missing, unexpected, or of another shape."""
 
 
 class DataError(HMMNError):
-    """A file or folder of data that is not what it should be."""
+    """A file or folder of data that cannot be used."""
 
 
 class ConfigError(HMMNError):
-    """A setting that cannot work, alone or together with others."""
+    """A setting that is invalid, alone or in combination with others."""
 
 
 class DivergedError(HMMNError):

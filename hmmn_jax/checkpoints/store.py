@@ -33,23 +33,23 @@ METADATA_KEY = "hmmn_config"
 
 
 def load_checkpoint(path: str | os.PathLike, step: int | Literal["best"] | None = None) -> tuple[dict[str, Any], HMMNConfig]:
-    """Variables and config of a model.
+    """Loads the variables and the config of a model.
 
     Args:
-      path: what `convert_weights.py` wrote; a training workdir; or one file, `.safetensors` or `.pth`, with official names (the
-        released model, unless its metadata has a config). Local, or in a bucket (`gs://...`). Or the name of a model that comes
-        with the package, "tiny", if no file or folder has that name.
-      step: of a training workdir. A number; "best": of the steps that the run kept, the one with the highest J&F in its
-        validation; None: the latest.
+        path: an output of `hmmn-jax convert` or `convert_weights.py`, a training workdir, or one `.safetensors` or `.pth` file
+            with official names (the released model, unless its metadata has a config). The path is local or in a bucket
+            (`gs://...`). It may also be the name of a model of the package, "tiny", if no file or folder has that name.
+        step: for a training workdir: a number; "best", the kept step with the highest J&F in validation; or None, the latest.
 
     Returns:
-      NumPy arrays on the host (put them where you want them, once: `jax.device_put`), and the config.
+        The variables as NumPy arrays on the host, and the config. To use the variables more than once, put them on the device
+        with `jax.device_put`.
 
     Raises:
-      CheckpointError: a path that is not there, a file that is damaged or of another kind, or a step that is not there.
-      MismatchError: tensors that are not those of the config; ten of them are listed.
-      DataError: a URL that cannot be served.
-      ValueError: `step` is neither an integer nor "best".
+        CheckpointError: the path or step does not exist, or the file is damaged or of another kind.
+        MismatchError: the tensors do not match the config; the first ten are listed.
+        DataError: a URL of a kind that is not supported.
+        ValueError: `step` is neither an integer nor "best".
     """
     if not (step is None or step == BEST or isinstance(step, int | np.integer)):
         raise ValueError(f"step is {step!r}, expected an integer, {BEST!r} or None")

@@ -21,7 +21,7 @@ FIRST_CAPACITY = 8  # slots of a new bank; it doubles when they are full
 
 
 class ObjectGroup(struct.PyTreeNode):
-    """Some objects that started on the same frame: neighbours in the channels, one memory, one clock."""
+    """Objects that started on the same frame. They share a memory bank and have consecutive channels."""
 
     start: int  # frame on which their masks were given
     first: int  # channel of the first of them, background being 0
@@ -31,27 +31,36 @@ class ObjectGroup(struct.PyTreeNode):
 
 
 class State(struct.PyTreeNode):
-    """Where a video stands: all that the next step needs. A pytree; counters are plain integers.
+    """The state of a video between two steps: everything that the next step needs.
 
-    Arrays are on the device; those of a state that was saved may be NumPy's.
+    A pytree whose counters are plain integers. It can be kept, copied and pickled. Arrays are on the device; a state that was
+    saved may hold NumPy arrays instead.
+
+    Attributes:
+        index: number of the last frame.
+        frame: the last frame, `[1,H,W,3]`.
+        probs: its probabilities, `[1,K+1,H,W]`, background first.
+        ids: the caller's id of each channel, `[K+1]`; 0 for the background.
+        groups: the objects with their memory banks.
     """
 
-    index: int  # number of the last frame seen
-    frame: Num[Array | np.ndarray, "1 H W 3"]  # that frame
-    probs: Float[Array | np.ndarray, "1 o1 H W"]  # its probabilities, background first, never arg-maxed
-    ids: Integer[np.ndarray, " o1"]  # the caller's id of each channel, 0 for the background
+    index: int
+    frame: Num[Array | np.ndarray, "1 H W 3"]
+    probs: Float[Array | np.ndarray, "1 o1 H W"]
+    ids: Integer[np.ndarray, " o1"]
     groups: tuple[ObjectGroup, ...]
 
 
 class Result(NamedTuple):
-    """A segmented frame; arrays stay on the device until they are asked for.
+    """A segmented frame with K objects. Arrays stay on the device until they are read.
 
-    mask: ids as in the caller's masks, `[H,W]`, uint8, or uint16 where one is above 255. Of independent objects bool
-      `[K,H,W]`, in the order of `ids[1:]`.
-    probs: probabilities of background and objects, `[K+1,H,W]`; on a frame where masks are given, with those masks.
-    logits: what the network says, `[K+1,H,W]`; -inf for objects that are given on this very frame. Of independent objects
-      those of the sigmoid, and 0 for the background.
-    ids: the id of each channel, `[K+1]`.
+    Attributes:
+        mask: ids as in the caller's masks, uint8 `[H,W]`; uint16 if an id is above 255. For independent objects bool `[K,H,W]`,
+            in the order of `ids[1:]`.
+        probs: probabilities of background and objects, `[K+1,H,W]`. On a frame with given masks they include those masks.
+        logits: output of the network, `[K+1,H,W]`; -inf for objects that were first given on this frame. For independent
+            objects the logits of the sigmoid, and 0 for the background.
+        ids: the id of each channel, `[K+1]`.
     """
 
     mask: jax.Array
@@ -61,17 +70,20 @@ class Result(NamedTuple):
 
 
 class Segmenter:
-    """Segments videos with one set of variables; holds no state of any video.
+    """Segments videos with one set of variables. Holds no state of a video; `State` does.
+
+    ::
 
         segmenter = Segmenter(variables, config, mem_every=5)
         state = segmenter.init(frame, mask)
         state, result = segmenter.step(state, next_frame)
 
-    Frames are RGB `[H,W,3]`, uint8 or float in [0, 1], which is checked; masks are ids `[H,W]`, uint8 or uint16, 0 is
-    background; a bool mask is object 1. Of independent objects masks are `{id: bool [H,W]}` and may overlap. They are arrays of
-    JAX or NumPy, or what NumPy can read: PIL images, PyTorch tensors on the host. Each object's work is its own, so objects are
-    computed in batches whose sizes are powers of two (5 objects: 4 + 1): a frame size compiles once per batch size, the memory
-    read once more when the bank doubles.
+    Frames are RGB `[H,W,3]`, uint8, or float in [0, 1] (checked). Masks are ids `[H,W]`, uint8 or uint16, where 0 is the
+    background; a bool mask is object 1. Masks of independent objects are `{id: bool [H,W]}` and may overlap. Both are JAX or
+    NumPy arrays, or anything that NumPy can read, such as PIL images or PyTorch tensors on the host.
+
+    Objects are computed in batches whose sizes are powers of two (5 objects: 4 + 1). Each frame size compiles once for each
+    batch size. The memory read compiles again when the memory bank doubles.
     """
 
     def __init__(
@@ -88,16 +100,16 @@ class Segmenter:
         """Puts the variables on the device, with BatchNorm folded.
 
         Args:
-          variables: of `HMMN(config)`, as `load_checkpoint` returns them.
-          config: of the model.
-          mem_every: every how many frames one is kept in the memory, counted from an object's first.
-          max_memory_frames: the most frames kept, the previous one apart; beyond it the oldest but the first goes.
-            None: no bound. 1: the first frame alone.
-          objects_per_batch: the most objects computed at once; None: 1 on a CPU, where more would only need more memory,
-            else 4.
-          winograd: compute 3x3 convolutions by Winograd's algorithm, 1e-4 from exact; None: where that was measured to be
-            faster, in float32 on a CPU.
-          independent: each object is segmented as if it were alone, so that objects may overlap; the frame is encoded once.
+            variables: of `HMMN(config)`, as `load_checkpoint` returns them.
+            config: of the model.
+            mem_every: interval in frames at which a frame is added to the memory, counted from the first frame of an object.
+            max_memory_frames: maximum number of memory frames, excluding the previous frame. When it is exceeded, the oldest
+                frame other than the first is dropped. None: no maximum. 1: only the first frame is kept.
+            objects_per_batch: maximum number of objects computed at once. None: 4, or 1 on a CPU, where more would only need
+                more memory.
+            winograd: compute 3x3 convolutions by Winograd's algorithm, which differs from the exact result by about 1e-4. None:
+                only in float32 on a CPU, where it was measured to be faster.
+            independent: segment each object as if it were the only one, so that objects may overlap. The frame is encoded once.
         """
         for name, value in (
             ("mem_every", mem_every),
@@ -120,10 +132,17 @@ class Segmenter:
         self.independent = independent
 
     def init(self, frame: Num[Array | np.ndarray, "H W 3"], mask: Mask | None) -> State:
-        """Starts a video with its first frame and the ids of the objects in it, which may be none.
+        """Starts a video.
+
+        Args:
+            frame: the first frame, `[H,W,3]`.
+            mask: ids of the objects in it, `[H,W]`. None: no object yet.
+
+        Returns:
+            The state before the second frame.
 
         Raises:
-          ValueError: shapes, types or values other than said.
+            ValueError: a shape, type or value other than described for the class.
         """
         frame = as_frame(frame)
         height, width = frame.shape[1:3]
@@ -142,14 +161,17 @@ class Segmenter:
         """Segments the next frame.
 
         Args:
-          state: after the frame before.
-          frame: of the same size.
-          mask: ids of objects given on this frame. Ids not seen before join; the given pixels win, for known ids too, and
-            what was predicted stands elsewhere.
-          donate: reuse the buffers of `state`, which can then not be used again.
+            state: returned for the previous frame.
+            frame: the frame, of the same size as the previous one.
+            mask: ids of objects that are given on this frame. New ids join. Given pixels replace the prediction, also for known
+                ids; other pixels keep the prediction.
+            donate: reuse the buffers of `state`, which is then invalid.
+
+        Returns:
+            The new state, and the result for this frame.
 
         Raises:
-          ValueError: shapes, types or values other than said, or another size than the frame before.
+            ValueError: a shape, type or value other than described for the class, or a frame of another size.
         """
         frame = as_frame(frame)
         if frame.shape != state.frame.shape:
@@ -175,16 +197,22 @@ class Segmenter:
         mask: Mask | None,
         later: Mapping[int, Mask] | None = None,
     ) -> Iterator[Result]:
-        """Segments a video, given the ids in its first frame: yields a result for each frame after it.
+        """Segments a video, given the ids in its first frame.
 
-        `later` has by index the masks that are given on later frames, as `step` takes them.
+        Frames are streamed: while the device computes one frame, the next is fetched. Each result is therefore delayed by one
+        frame. For a live camera, call `step`.
 
-        Frames are streamed: while the device computes one, the next is fetched. (So results come one frame late; for a live
-        camera call `step`.)
+        Args:
+            frames: the frames, `[H,W,3]` each.
+            mask: ids of the objects in the first frame. None: no object yet.
+            later: masks that are given on later frames, by index of the frame, as for `step`.
+
+        Yields:
+            A result for each frame after the first.
 
         Raises:
-          ValueError: as `init` and `step` do; `later` has something else than indices of frames after the first, or, once all
-            frames are segmented, masks of frames that there are not.
+            ValueError: as for `init` and `step`; or a key of `later` is not the index of a frame after the first. An index
+                beyond the last frame is reported after all frames are segmented.
         """
         later = later or {}
         if wrong := [t for t in later if not (isinstance(t, int | np.integer) and t >= 1)]:

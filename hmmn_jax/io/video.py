@@ -1,4 +1,4 @@
-"""The one kind of video that everything else reads: a seekable sequence of frames."""
+"""`Video`, the interface of videos: a seekable sequence of frames."""
 
 import abc
 import operator
@@ -15,15 +15,15 @@ from hmmn_jax.io.notes import Notes
 class Video(abc.ABC):
     """A sequence of RGB frames `uint8 [h,w,3]` of one size.
 
-    `video[i]` equals frame i of a sequential decode, byte for byte, whatever was read before. Negative indices count from the
-    end, and an index beyond it raises IndexError. Iterating decodes in order and holds few frames; several iterators may be
-    open at the same time.
+    `video[i]` equals frame i of a sequential decode, byte for byte, independent of earlier reads. Negative indices count from
+    the end. An index beyond the end raises IndexError. Iteration decodes in order and keeps few frames in memory. Several
+    iterators may be open at the same time.
 
     Attributes:
-        name: of the folder or file, without suffix; names the results.
-        size: height and width of the frames, upright.
-        fps: frames per second, 0 if unknown; the mean where the rate varies.
-        frame_names: the file names of the frames without suffix; None where frames have only numbers.
+        name: of the folder or file, without suffix. Results have this name.
+        size: height and width of the upright frames.
+        fps: frames per second; 0 if unknown, the mean if the rate varies.
+        frame_names: file names of the frames without suffix; None if frames have only numbers.
     """
 
     name: str
@@ -33,32 +33,32 @@ class Video(abc.ABC):
 
     @abc.abstractmethod
     def __len__(self) -> int:
-        """The exact number of frames. Of a film it is known once the film has been decoded, which this does if need be."""
+        """Returns the exact number of frames. For a video file this may decode the whole file once."""
 
     @abc.abstractmethod
     def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "h w 3"]:
-        """Reads one frame. Raises DataError where it cannot be read, IndexError where there is none."""
+        """Reads one frame. Raises DataError if it cannot be read, IndexError if it does not exist."""
 
     def __iter__(self) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-        """Reads the frames in order. Raises DataError where that fails."""
+        """Reads the frames in order. Raises DataError if a frame cannot be read."""
         return (self[index] for index in range(len(self)))
 
     def __bool__(self) -> bool:
-        """A video has at least one frame; without this, a test for truth would count them."""
+        """Returns True: a video has at least one frame. The default would call `len`, which may decode a file."""
         return True
 
     @property
     def length_hint(self) -> int:
-        """About how many frames there are, without decoding; 0 if unknown."""
+        """The approximate number of frames, without decoding; 0 if unknown."""
         return len(self)
 
     def inspect(self, notes: Notes | None = None) -> FrameFacts:
-        """Says what the headers say, and notes what a user should know. Raises DataError for what cannot be one video."""
+        """Reads the headers of the frames and adds remarks to `notes`. Raises DataError if the frames cannot be one video."""
         height, width = self.size
         return FrameFacts(width, height)
 
     def close(self) -> None:  # noqa: B027, for most kinds there is nothing to do
-        """Releases what reading by index holds open; reading again opens it again."""
+        """Closes the files that reading by index keeps open. A later read opens them again."""
 
 
 class ArrayVideo(Video):

@@ -26,18 +26,18 @@ PAGED_SUFFIXES = (".tif", ".tiff", ".webp")  # read by Pillow
 
 
 def open_video(path: str | os.PathLike) -> Video:
-    """Opens a video file: TIFF and WebP as pages, any other as a film. Raises DataError, see `ImageVideo` and `VideoFile`."""
+    """Opens a video file: TIFF and WebP as `ImageVideo`, any other as `VideoFile`. Raises DataError, as these classes do."""
     file = _check_file(path)
     return ImageVideo.of_pages(file) if file.suffix.lower() in PAGED_SUFFIXES else VideoFile(file)
 
 
 class VideoFile(Video):
-    """A film: every frame that its decoder gives, once, turned upright as the metadata say, and not resized.
+    """A video file, read by PyAV: each decoded frame once, upright according to the metadata, not resized.
 
-    The first decode in order, be it by iterating, by an index beyond all read before, or by `len`, records what the frames are;
-    from then on reading by index seeks, see `FilmIndex`. Going forward by index decodes each frame once, a jump the frames
-    since the key frame before. `list` asks for `len` first, and so decodes a film twice that was never decoded; `list(iter(v))`
-    does not. Iterators are independent of each other; reading by index is safe in threads, one at a time.
+    The first decode in order builds an index of the frames (`FilmIndex`): by iteration, by reading a later frame, or by `len`.
+    After that, reading by index seeks. Reading forward decodes each frame once; a jump decodes the frames since the previous key
+    frame. `list(v)` calls `len` first and so decodes a new file twice; `list(iter(v))` decodes it once. Iterators are
+    independent of each other. Reading by index is thread-safe; a lock serialises it.
     """
 
     def __init__(self, path: str | os.PathLike):

@@ -16,7 +16,13 @@ ScoredFrame = tuple[int, str, np.ndarray, np.ndarray, str]
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of J or F over time: the mean, the share of frames above 0.5, and the loss from the first quarter to the last."""
+    """Statistics of J or F over time.
+
+    Attributes:
+        mean: over the scored frames.
+        recall: share of the frames with a value above 0.5.
+        decay: mean of the first quarter of the frames minus mean of the last.
+    """
 
     mean: float
     recall: float
@@ -57,7 +63,13 @@ class SequenceScores:
 
 @dataclass(frozen=True)
 class Summary:
-    """J and F of a number of objects, every object counting the same."""
+    """Means over objects. Every object has the same weight.
+
+    Attributes:
+        objects: number of objects.
+        j: mean, recall and decay of J.
+        f: mean, recall and decay of F.
+    """
 
     objects: int
     j: Statistics
@@ -72,12 +84,18 @@ class Summary:
 def score_sequence(
     pred: UInt8[np.ndarray, "t1 h1 w1"], truth: UInt8[np.ndarray, "t h w"], single_object: bool = False, name: str = "sequence"
 ) -> SequenceScores:
-    """Scores predicted ids against annotated ones, both of all frames of a sequence.
+    """Scores the predicted masks of a sequence by the rule of DAVIS: the first and the last frame are not scored.
 
-    The first and the last frame are not scored. The objects are 1 to the greatest id of `truth[0]`, those included that are
-    not in it; 255 is void, which counts as background in both. `single_object` is the protocol of DAVIS-2016: all ids are one
-    object, and so is 255 alone. Raises DataError for arrays of different shapes, fewer than three frames, no object in
-    `truth[0]`, or a predicted id beyond its objects.
+    Args:
+        pred: predicted ids of all frames, `[t,h,w]`.
+        truth: annotated ids of all frames, `[t,h,w]`. The objects are 1 to the greatest id of `truth[0]`, including ids that it
+            does not contain. 255 is void and treated as background in both arrays.
+        single_object: the rule of DAVIS-2016: all ids are one object, and so is 255 if it is the only id.
+        name: of the sequence, for errors and tables.
+
+    Raises:
+        DataError: arrays of different shapes, fewer than three frames, no object in `truth[0]`, or a predicted id beyond its
+            objects.
     """
     if pred.shape != truth.shape:
         raise DataError(f"{name}: predicted masks {pred.shape} for annotated ones {truth.shape}; give one for every frame")
@@ -161,7 +179,7 @@ def statistics(values: Float64[np.ndarray, " t"]) -> Statistics:
 
 
 def summarize(sequences: Iterable[SequenceScores]) -> Summary:
-    """Averages over all objects of the sequences: of a benchmark, or of a single one."""
+    """Averages over all objects of the sequences, which may be one or a whole benchmark."""
     j, f = [], []
     for sequence in sequences:
         j += [statistics(values) for values in sequence.j]

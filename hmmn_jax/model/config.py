@@ -14,19 +14,37 @@ _OF_RESNET = {field.name for field in dataclasses.fields(ResNet)}  # fields of `
 
 @dataclasses.dataclass(frozen=True)
 class HMMNConfig:
-    """Sizes and switches of HMMN; the defaults are the released model's.
+    """Sizes and switches of HMMN. The defaults are those of the released model.
+
+    Attributes:
+        backbone: computes features at strides 4, 8 and 16. The memory and the query encoder have one each.
+        normalise_keys: subtract from keys their mean over the frame and scale them to a learned length, for training from
+            scratch. Not in the paper. Cells then match similar cells from the first step, and affinities stay in the range of
+            a softmax.
+        key_dim_s16: channels of keys at stride 16, of memory and query; likewise `key_dim_s8` and `key_dim_s4`.
+        value_dim_s16: channels of values at stride 16, of memory and query; likewise `value_dim_s8` and `value_dim_s4`.
+        decoder_dim: channels of the decoder.
+        use_kernel: weight the stride-16 read by the kernel.
+        window: side of the window of the kernel's arg-max, in cells; odd.
+        sigma: deviation of the kernel of the previous frame, in cells.
+        sigma_growth: growth of the deviation: it is `sigma * (sigma_growth * age + 1)` for a slot `age` places older.
+        kernel_in_training: use the kernel in training too, for training from scratch. Its arg-max has no gradient. It restricts
+            matching to nearby cells while features are not yet distinctive.
+        use_topk_read: read the memory at strides 8 and 4.
+        k_s8: number of coarse cells that each query cell reads in detail at stride 8.
+        k_s4: the same at stride 4.
+        dtype: compute dtype: "bfloat16", "float32" or "float64". None: the dtype of the variables.
+        winograd: compute 3x3 convolutions in float32 by Winograd's algorithm: faster on a CPU, at most 1e-4 from exact. For
+            inference.
+        remat: in the backward pass, recompute each block of backbones and decoder instead of storing its activations.
 
     Raises:
-      ValueError: a value that no network can have, named with what was expected.
+        ValueError: a value that no network can have; the message has the field and the expected values.
     """
 
-    # What gives features at strides 4, 8 and 16, with its sizes; one network for the memory and one for the query.
     backbone: Backbone = ResNet()  # noqa: RUF009, frozen
-    # Keys lose their mean over the frame and get a learned length, so that from the start a cell matches its like and few
-    # others, and affinities stay within reach of a softmax: for training from scratch, which is not in the paper.
     normalise_keys: bool = False
 
-    # Keys and values, memory and query alike.
     key_dim_s16: int = 128
     key_dim_s8: int = 128
     key_dim_s4: int = 64
@@ -35,28 +53,20 @@ class HMMNConfig:
     value_dim_s4: int = 128
     decoder_dim: int = 256
 
-    # Kernel-guided read (stride 16): the arg-max looks inside `window` x `window` cells; the kernel of the previous frame has
-    # deviation `sigma` cells, that of a slot `age` places older sigma * (sigma_growth * age + 1).
+    # Kernel-guided read (stride 16).
     use_kernel: bool = True
     window: int = 7
     sigma: float = 3.0
     sigma_growth: float = 0.5
-    # In training the kernel is off, as its arg-max has no gradient. From scratch it helps: features that cannot tell things
-    # apart yet are at least compared with what is near.
     kernel_in_training: bool = False
 
-    # Top-k guided read (strides 8 and 4): the best `k_s8` (`k_s4`) coarse cells of each query cell are read in detail.
+    # Top-k guided read (strides 8 and 4).
     use_topk_read: bool = True
     k_s8: int = 32
     k_s4: int = 8
 
-    # Compute dtype ("bfloat16", "float32", ...); None computes in the dtype of the variables.
     dtype: str | None = None
-
-    # 3x3 convolutions by Winograd's algorithm, in float32: faster on a CPU, 1e-4 away from exact at most; for inference.
     winograd: bool = False
-
-    # Training: the backward pass computes each block of backbones and decoder again rather than hold all of its activations.
     remat: bool = False
 
     def __post_init__(self) -> None:
@@ -78,14 +88,17 @@ class HMMNConfig:
             raise ValueError(f"HMMNConfig.{name} is {getattr(self, name)!r}, expected {expected}")
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as plain values that JSON can hold, the backbone as its name and fields."""
+        """Returns the fields as values for JSON; the backbone as its name and fields."""
         return dataclasses.asdict(self) | {"backbone": self.backbone.to_dict()}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "HMMNConfig":
-        """The inverse of `to_dict`; absent fields take their defaults, unknown ones raise ValueError.
+        """Inverts `to_dict`. Missing fields get their defaults.
 
-        Sizes of a ResNet may stand beside the other fields, as they did until version 0.1.
+        Sizes of a ResNet may be given beside the other fields, as version 0.1 wrote them.
+
+        Raises:
+            ValueError: an unknown field, or a value that no network can have.
         """
         fields = dict(fields)
         if "backbone" not in fields:
@@ -103,5 +116,5 @@ class HMMNConfig:
         return Compute(self.dtype, self.winograd, self.remat)
 
     def replace(self, **changes: Any) -> "HMMNConfig":
-        """A copy with some fields changed."""
+        """Returns a copy with some fields changed."""
         return dataclasses.replace(self, **changes)

@@ -17,11 +17,12 @@ from hmmn_jax.model.step import Match, match, read_fine
 
 
 class Segmentation(NamedTuple):
-    """What `HMMN.segment` returns.
+    """The result of `HMMN.segment`.
 
-    logits: soft-aggregated, background first, `[b,o+1,H,W]`, in the frame's own size.
-    match: the stride-16 read, and the cells selected by it.
-    centres: where each memory cell was last seen, `[b,o,T,n]`: those of the bank, moved on by a frame.
+    Attributes:
+        logits: soft-aggregated logits at the size of the frame, `[b,o+1,H,W]`, background first.
+        match: the stride-16 read and the cells that it selected.
+        centres: the tracked position of each memory cell after this frame, `[b,o,T,n]`.
     """
 
     logits: jax.Array
@@ -32,9 +33,9 @@ class Segmentation(NamedTuple):
 class HMMN(nn.Module):
     """Hierarchical Memory Matching Network (Seong et al., ICCV 2021).
 
-    A pure function of its variables: `model.apply(variables, ..., method="memorize")`. Frames are RGB, uint8 or float in
-    [0, 1], of any size; probabilities have the background first and are never arg-maxed on the way. Collections: "params"
-    (trained), "batch_stats" and "constants" (not trained, but part of a checkpoint).
+    Methods are pure functions of the variables: `model.apply(variables, ..., method="memorize")`. Frames are RGB of any size,
+    uint8, or float in [0, 1]. Probabilities have the background first; no arg-max is taken between frames. Collections:
+    "params" (trained), "batch_stats" and "constants" (not trained, but part of a checkpoint).
     """
 
     config: HMMNConfig = HMMNConfig()
@@ -45,10 +46,13 @@ class HMMN(nn.Module):
         self.decoder = Decoder(self.config)
 
     def init_variables(self, key: jax.Array) -> dict[str, Any]:
-        """Random variables, seeded by `key`; their shapes do not depend on any frame's.
+        """Initialises random variables. Their shapes do not depend on the size of frames.
 
-        The encoders start alike in all layers that both have, as they do from ImageNet's weights in the paper: so keys of like
-        patches match from the first step on, where two random networks would have to find a common language first.
+        Both encoders get the same values in all layers that both have, as with ImageNet weights in the paper. Keys of similar
+        patches therefore match from the first step. With two different random encoders they would not.
+
+        Args:
+            key: of `jax.random`.
         """
         variables = self.init(key, jnp.zeros((1, 3, STRIDE, STRIDE, 3)), jnp.zeros((1, 2, STRIDE, STRIDE)))
         params = flax.traverse_util.flatten_dict(variables["params"])
@@ -57,21 +61,21 @@ class HMMN(nn.Module):
         return {**variables, "params": flax.traverse_util.unflatten_dict(params)}
 
     def memorize(self, frame: Num[Array, "b H W 3"], probs: Float[Array, "b o1 H W"]) -> Memory:
-        """What is remembered of a frame, given the probabilities of its o = o1 - 1 objects: a `Memory` of one frame."""
+        """Encodes a frame and the probabilities of its o = o1 - 1 objects as a `Memory` of one frame."""
         return self.memorize_objects(self.memory_stem(frame), *split_objects(probs))
 
     def memory_stem(self, frame: Num[Array, "b H W 3"]) -> Float[Array, "b h2 w2 c"]:
-        """The frame's share of the memory encoder's first layer, once for all objects."""
+        """Computes the part of the memory encoder's first layer that depends on the frame only, once for all objects."""
         return self.memory_encoder.stem(pad_to_stride(to_unit_range(frame), (1, 2)))
 
     def memorize_objects(
         self, stem: Float[Array, "b h2 w2 c"], mask: Float[Array, "b o H W"], others: Float[Array, "b o H W"]
     ) -> Memory:
-        """`memorize` for some of the objects only: the frame's `memory_stem` and what `split_objects` says of them."""
+        """Does the same as `memorize` for some objects, given the frame's `memory_stem` and their `split_objects`."""
         return self.memory_encoder(stem, pad_to_stride(mask, (2, 3)), pad_to_stride(others, (2, 3)))
 
     def encode_query(self, frame: Num[Array, "b H W 3"]) -> Query:
-        """What the frame to be segmented gives, once for all objects."""
+        """Encodes the frame to be segmented, once for all objects."""
         return self.decoder.share(self.query_encoder(pad_to_stride(to_unit_range(frame), (1, 2))))
 
     def decode(
@@ -82,7 +86,7 @@ class HMMN(nn.Module):
         size: tuple[int, int],
         keep: Bool[Array, "b 2"] | None = None,
     ) -> Float[Array, "b o H W"]:
-        """The top-k reads and the decoder: each object's own probability, at the frame's `size`; `keep` as in `segment`."""
+        """Runs the top-k reads and the decoder: each object's probability, at the frame's `size`; `keep` as in `segment`."""
         p = self.decoder(query, read_fine(self.config, fine, query, found), keep)
         return crop_from_stride(p, *size)
 
@@ -97,16 +101,16 @@ class HMMN(nn.Module):
         use_kernel: bool | None = None,
         return_affinity: bool = False,
     ) -> Segmentation:
-        """The paper's step: segments a frame from a memory whose last frame is the previous frame.
+        """Segments a frame, given a memory bank whose last frame is the previous frame. One step of the paper.
 
         Args:
-          frame: RGB, uint8 or float in [0, 1].
-          bank: what is remembered, such as `bank_of(memory)`.
-          count: how many of its slots are filled (None: all).
-          valid: which objects exist; the others are padding and take no part.
-          keep: coins of training, per sample, for strides 8 and 4: False drops that memory branch.
-          use_kernel: overrides the switch of the config.
-          return_affinity: also return the normalised stride-16 affinity, `[b,o,q,T,n]`.
+            frame: RGB, uint8, or float in [0, 1].
+            bank: the memory bank, such as `bank_of(memory)`.
+            count: number of filled slots. None: all.
+            valid: which objects exist; the others are padding and are ignored.
+            keep: for training, per sample, for strides 8 and 4: False drops that memory branch.
+            use_kernel: overrides the switch of the config.
+            return_affinity: also return the normalised stride-16 affinity, `[b,o,q,T,n]`.
         """
         query = self.encode_query(frame)
         found, centres = match(self.config, bank, query, count, use_kernel=use_kernel, return_affinity=return_affinity)

@@ -23,13 +23,14 @@ _Sums = tuple[Array, Array, Array]  # of a softmax in progress: the maximum, the
 
 
 class KernelRead(NamedTuple):
-    """What `kernel_guided_read` returns.
+    """The result of `kernel_guided_read`.
 
-    readout: values read, `[b,o,h,w,v]`.
-    log_affinity: logarithm of the affinity, kernel included, not normalised, to the first and the previous frame: `[b,o,q,2*n]`
-      (`[b,o,q,n]` where there is one slot only); -inf where there is no such frame. The top-k read ranks by it.
-    centres: where each memory cell was last seen, a flat query cell, int32 `[b,o,t,n]`; undefined in slots that are not filled.
-    affinity: normalised affinity to each memory cell, `[b,o,q,t,n]`, 0 in slots that are not filled; None unless asked for.
+    Attributes:
+        readout: values read, `[b,o,h,w,v]`.
+        log_affinity: logarithm of the affinity to the first and the previous frame, with kernel, not normalised: `[b,o,q,2*n]`,
+            or `[b,o,q,n]` if there is only one slot; -inf for a frame that does not exist. The top-k read ranks by it.
+        centres: the tracked position of each memory cell as a flat query cell, int32 `[b,o,t,n]`; undefined in empty slots.
+        affinity: normalised affinity to each memory cell, `[b,o,q,t,n]`, 0 in empty slots; None unless requested.
     """
 
     readout: jax.Array
@@ -39,15 +40,15 @@ class KernelRead(NamedTuple):
 
 
 def scaled_affinity(key: Float[Array, "b o m c"], query: Float[Array, "b q c"]) -> Float[Array, "b o q m"]:
-    """Inner products of keys, divided by the root of their length."""
+    """Inner products of keys, divided by the square root of their length."""
     return exact_einsum("bomc,bqc->boqm", key, query) / math.sqrt(key.shape[-1])
 
 
 def windowed_argmax(affinity: Float[Array, "b o q m"], height: int, width: int, window: int) -> Int[Array, "b o m"]:
-    """For each memory cell the best query cell inside the `window` x `window` cells around its own position.
+    """Finds for each memory cell the best query cell inside the `window` x `window` cells around its own position.
 
-    Query and memory are both one frame of `height` x `width` cells; the window is cut off at the border. A CPU looks at the
-    cells of a small window only; accelerators, which are slow to gather them, at all of them.
+    Query and memory are one frame each, of `height` x `width` cells. The window is cropped at the border. On a CPU only the
+    cells of the window are compared, if it is small. On GPUs and TPUs, where gathering is slow, all cells are compared.
     """
     masked, gathered = (
         functools.partial(form, height=height, width=width, window=window) for form in (_argmax_of_masked, _argmax_of_gathered)
@@ -77,7 +78,7 @@ def _argmax_of_gathered(affinity: Float[Array, "b o q m"], height: int, width: i
 def log_kernel(
     centres: Int[Array, "b o m"], sigma: float | Float[Array, ""], height: int, width: int, dtype: jnp.dtype
 ) -> Float[Array, "b o q m"]:
-    """Logarithm of the Gaussian of deviation `sigma` cells around each memory cell's centre, on the query grid."""
+    """Logarithm of a Gaussian around the centre of each memory cell, on the query grid; `sigma` is its deviation in cells."""
 
     # The exponent is a sum of one term in y and one in x.
     def along(size: int, centre: Array) -> Array:  # [b,o,m] -> [b,o,size,m]
@@ -102,13 +103,24 @@ def kernel_guided_read(
     sigma_growth: float = 0.5,
     return_affinity: bool = False,
 ) -> KernelRead:
-    """Reads the stride-16 memory: softmax over all memory cells, each weighted by a kernel around where it is believed to be.
+    """Reads the stride-16 memory (paper, section 3.2): a softmax over all memory cells, weighted by a kernel around each.
 
-    The first `count` of the t slots are filled (all, if None); the last of those is the previous frame, slot 0 the
-    first frame. `centres` holds the positions of the older slots in the previous query; the previous frame's own entry
-    is not read. The frames between the first and the previous are gone through one by one with a running maximum, so
-    that nothing of the size of the whole memory is ever held, and a traced `count` costs only what is there. Reverse-mode
-    gradients need a `count` that is not traced, as in training.
+    The frames between the first and the previous are processed one by one with a running maximum. No array therefore has the
+    size of the whole memory, and a traced `count` costs only its own slots. Reverse-mode gradients need a `count` that is
+    not traced, as in training.
+
+    Args:
+        keys: of the t slots. Slot 0 is the first frame, the last filled slot the previous frame.
+        values: of the t slots.
+        query_key: of the frame to be segmented.
+        centres: tracked positions of the memory cells after the previous frame; the entry of the previous frame is not read.
+            None: a new video.
+        count: number of filled slots. None: all.
+        use_kernel: False reads without kernel.
+        window: side of the window of the arg-max, in cells.
+        sigma: deviation of the kernel of the previous frame, in cells.
+        sigma_growth: growth of the deviation for each slot further back.
+        return_affinity: also return the normalised affinity.
     """
     b, o, slots, height, width, _ = keys.shape
     n = height * width
@@ -190,9 +202,9 @@ def kernel_guided_read(
 
 
 def select_topk(log_affinity: Float[Array, "b o q m"], k: int) -> tuple[Int[Array, "b o q k"], Bool[Array, "b o q k"]]:
-    """The `k` best memory cells of each query cell, best first, and which of them are there at all.
+    """Selects the `k` best memory cells of each query cell, best first; also returns which of them exist.
 
-    `k` is capped by the number of cells; cells of slots that are not filled have -inf and are marked as absent.
+    `k` is limited to the number of cells. Cells of empty slots have -inf and are marked as absent.
     """
     best, indices = jax.lax.top_k(jax.lax.stop_gradient(log_affinity), min(k, log_affinity.shape[-1]))
     return indices, best > -jnp.inf
@@ -220,11 +232,11 @@ def topk_guided_read(
     indices: Int[Array, "b o q k"],
     present: Bool[Array, "b o q k"],
 ) -> Float[Array, "b o q p v"]:
-    """Reads a fine memory, cut into the blocks under the coarse cells, only where the stride-16 read points.
+    """Reads a fine memory only in the blocks that the stride-16 read selected (paper, section 3.3).
 
-    The p fine cells under a query cell share its candidates: the k * p fine cells of the k selected blocks. Softmax over
-    those, weighted sum of their values. Goes over the queries in chunks, so that few candidates are held at once,
-    forward and backward.
+    The memory is cut into blocks, one under each coarse cell. The p fine cells under a query cell share their candidates: the
+    k * p fine cells of the k selected blocks. The read is a softmax over the candidates and the weighted sum of their values.
+    Queries are processed in chunks to limit the number of candidates in memory, forward and backward.
     """
     b, o, q, k = indices.shape
     p, c = keys.shape[3:]

@@ -1,7 +1,7 @@
-"""What a benchmark is: the seam for others than the ones that are here.
+"""The interface of benchmarks: `Protocol`.
 
-A `Protocol` says what it finds in a folder, what of it is given, which frames are run and which masks are written, how they lie
-on disk, how they are scored, and what is submitted. Nothing outside of a protocol asks which one it is.
+A `Protocol` finds the videos in a folder. It defines which masks are given, which frames are segmented, which masks are written
+to which files, how they are scored, and what is submitted to a server. Other modules use only this interface.
 """
 
 import abc
@@ -26,14 +26,14 @@ Opener = Callable[[], Clip]  # opens one video; raises DataError
 
 @dataclass
 class Task:
-    """What there is to segment.
+    """The videos to segment.
 
     Attributes:
-        protocol: of which benchmark.
-        clips: that can be opened.
-        failures: by name what is wrong with the others.
-        notes: what a user should know about the data.
-        inputs: folders in which sequences and their masks are looked for.
+        protocol: the benchmark.
+        clips: the videos that can be opened.
+        failures: the reason for each other video, by name.
+        notes: remarks on the data for the user.
+        inputs: the folders that are searched for sequences and masks.
     """
 
     protocol: "Protocol"
@@ -43,7 +43,7 @@ class Task:
     inputs: tuple[Path, ...] = ()
 
     def plan(self, clips: Iterable[Clip]) -> tuple[list[Plan], dict[str, str]]:
-        """What is scored of some of the videos; by name of those that cannot be scored the reason."""
+        """Plans the scores of some videos. Returns a plan for each video that can be scored, and the reasons of the others."""
         plans, reasons = [], {}
         for clip in clips:
             try:
@@ -54,12 +54,12 @@ class Task:
 
 
 class Protocol(abc.ABC):
-    """A benchmark, with the settings of an evaluation: a config of `configs/evaluate`, or the validation of a training.
+    """A benchmark with the settings of an evaluation: a config of `configs/evaluate`, or the validation of a training.
 
     Attributes:
-        name: by which configs call it; given by `register`.
-        mask_files: how masks lie on disk, and whether objects may overlap.
-        rule: how scores are made, where that is not the rule of a published benchmark; the report says it.
+        name: its name in configs; set by `register`.
+        mask_files: the files of masks, and whether objects may overlap.
+        rule: a sentence about the scores for the report, if they do not follow the rule of a published benchmark.
     """
 
     name: ClassVar[str]
@@ -71,27 +71,39 @@ class Protocol(abc.ABC):
 
     @abc.abstractmethod
     def find(self, root: Path, notes: Notes) -> dict[str, Opener]:
-        """Finds videos, by name. Raises DataError, ConfigError where there is nothing to be found."""
+        """Finds the videos.
+
+        Args:
+            root: the folder given by the user.
+            notes: collects remarks for the user.
+
+        Returns:
+            By name, a function that opens the video.
+
+        Raises:
+            DataError: no video.
+            ConfigError: a setting that does not fit the folder.
+        """
 
     @abc.abstractmethod
     def inputs(self, root: Path) -> tuple[Path, ...]:
-        """The folders in which `find` looks; results are not written there."""
+        """Returns the folders that `find` searches. Results are not written there."""
 
     @abc.abstractmethod
     def plan(self, clip: Clip, notes: Notes) -> Plan:
-        """What of a video is scored, and how. Raises DataError, which says why, where nothing can be."""
+        """Plans the scores of a video. Raises DataError with the reason if it cannot be scored."""
 
     @property
     def submission(self) -> str:
-        """What masks are called in an archive for a server, such as "{sequence}/{frame}.png"; "": there is no server."""
+        """Names of masks in the archive for a server, such as "{sequence}/{frame}.png"; "": no archive."""
         return self.settings.get("submission", "")
 
     def shown_truth(self, clip: Clip, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
-        """The annotation of a frame as ids, as pictures show it."""
+        """Returns the annotation of a frame as the ids that pictures show."""
         return self.shown(clip.read_truth(index, height, width))
 
     def shown(self, ids: Integer[np.ndarray, "h w"]) -> Integer[np.ndarray, "h w"]:
-        """Ids as pictures show them."""
+        """Returns the ids that pictures show."""
         return ids
 
     def read(self, root: Path) -> Task:
@@ -114,7 +126,7 @@ Kind = TypeVar("Kind", bound=type[Protocol])
 
 
 def register(name: str) -> Callable[[Kind], Kind]:
-    """Decorates a protocol with its name."""
+    """Registers a protocol under a name. A class decorator."""
 
     def decorate(kind: Kind) -> Kind:
         kind.name = name
@@ -125,12 +137,12 @@ def register(name: str) -> Callable[[Kind], Kind]:
 
 
 def registered() -> Mapping[str, type[Protocol]]:
-    """The protocols by name."""
+    """Returns the registered protocols by name."""
     return _REGISTERED
 
 
 def make_protocol(settings: ConfigDict) -> Protocol:
-    """The protocol that `settings.protocol` names. Raises ConfigError for an unknown one."""
+    """Makes the protocol with the name `settings.protocol`. Raises ConfigError for an unknown name."""
     if settings.protocol not in _REGISTERED:
         known = ", ".join(_REGISTERED)
         raise ConfigError(f"config.protocol is {settings.protocol!r}, expected one of {known}")

@@ -1,8 +1,8 @@
-"""What a backbone is: the seam for networks other than the paper's ResNet.
+"""The interface of backbones: `Backbone` and `BackboneModule`.
 
-A backbone has a frozen dataclass of its sizes, which derives from `Backbone` and is registered under a name, and a Linen module
-that this dataclass makes. Nothing outside of the two knows what is in them: not the encoders, nor the folding of BatchNorm,
-nor the names in checkpoints. `docs/extend.md` has an example.
+A backbone consists of a frozen dataclass of its sizes, which derives from `Backbone` and is registered under a name, and of the
+Linen module that this dataclass makes. Encoders, BatchNorm folding and checkpoints use only this interface. An example is in
+`docs/extend.md`.
 """
 
 import abc
@@ -34,7 +34,13 @@ _TORCH_LEAVES = {
 
 
 class Features(NamedTuple):
-    """What a backbone sees in a frame, `[b,h,w,c]` at strides 4, 8 and 16."""
+    """Features of a frame, `[b,h,w,c]` each.
+
+    Attributes:
+        s4: at stride 4.
+        s8: at stride 8.
+        s16: at stride 16.
+    """
 
     s4: Float[Array, "b h4 w4 c4"]
     s8: Float[Array, "b h8 w8 c8"]
@@ -42,69 +48,89 @@ class Features(NamedTuple):
 
 
 class BackboneModule(nn.Module):
-    """The network of a backbone. Its first layer is linear, so that a frame's share is computed once for all objects."""
+    """The network of a backbone. Its first layer is linear: the part of a frame is computed once for all objects."""
 
     def frame(self, frame: Float[Array, "b H W 3"]) -> Float[Array, "b h w c"]:
-        """The frame's share of the first layer: RGB in [0, 1], sides multiples of 16, zero-padded, not normalised yet."""
+        """Computes the frame's part of the first layer.
+
+        Args:
+            frame: RGB in [0, 1], not normalised. Its sides are multiples of 16, zero-padded.
+        """
         raise NotImplementedError
 
     def masks(self, masks: Float[Array, "b H W 2"]) -> Float[Array, "b h w c"]:
-        """The masks' share of the first layer, to be added to the frame's: probabilities of an object and of all others."""
+        """Computes the part of the first layer that belongs to masks. The sum of both parts is the first layer's output.
+
+        Args:
+            masks: probabilities of an object, and of all other objects together.
+        """
         raise NotImplementedError
 
     def __call__(self, stem: Float[Array, "b h w c"]) -> Features:
-        """All that comes after the first layer."""
+        """Computes all layers after the first."""
         raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True)
 class Backbone(abc.ABC):
-    """The sizes of a backbone: what a frozen dataclass derives from. Hashable, and written to JSON as name and fields."""
+    """The sizes of a backbone; base class of a frozen dataclass. Hashable, and written to JSON as name and fields."""
 
     name: ClassVar[str]  # given by `register`
 
     @abc.abstractmethod
     def make(self, compute: Compute, with_masks: bool, name: str | None = None) -> BackboneModule:
-        """The module, to be called `name`; `with_masks`: that of the memory encoder, whose `masks` is called."""
+        """Makes the module.
+
+        Args:
+            compute: compute dtype and switches of its layers.
+            with_masks: the module is for the memory encoder, which calls `masks`.
+            name: of the module.
+        """
 
     @property
     def has_norm(self) -> bool:
-        """Whether there are normalisation layers, whose parameters stay in float32 whatever the compute dtype is."""
+        """Whether there are normalisation layers. Their parameters stay in float32 for every compute dtype."""
         return False
 
     def fold(self, variables: Variables) -> tuple[Variables, "Backbone"]:
-        """Variables of one module, and the backbone, of the same function with BatchNorm folded into its convolutions.
+        """Folds BatchNorm into convolutions, without changing the function.
 
-        By default all stays as it is. `hmmn_jax.model.folding.fold_norms` does the arithmetic.
+        The default returns both unchanged. `hmmn_jax.model.folding.fold_norms` does the arithmetic.
+
+        Args:
+            variables: of one module.
+
+        Returns:
+            The folded variables, and the backbone that they belong to.
         """
         return variables, self
 
     def torch_names(self, with_masks: bool) -> dict[str, Path]:
-        """The name in PyTorch files of each variable of a module: `conv1.weight` -> `("params", "conv1", "kernel")`.
+        """Maps names in PyTorch files to variables of a module: `conv1.weight` -> `("params", "conv1", "kernel")`.
 
-        By default the path with dots, and PyTorch's words for the last part. Kernels `[k,k,c,o]` are transposed to OIHW.
+        The default name is the path with dots; the last part is PyTorch's word. Kernels `[k,k,c,o]` are transposed to OIHW.
         """
         return {".".join((*path[1:-1], _TORCH_LEAVES.get(path[-1], path[-1]))): path for path in self.shapes(with_masks)}
 
     def pretrained_names(self) -> dict[str, str]:
-        """By name as in `torch_names` the name in files of weights that were trained on ImageNet, where they have it."""
+        """Maps names of `torch_names` to names in files of ImageNet weights. Variables that such files lack are left out."""
         return {}
 
     def pretrained_ignores(self, name: str) -> bool:
-        """Whether this tensor of such a file belongs to layers behind those that are used."""
+        """Whether a tensor in a file of ImageNet weights belongs to a layer that is not used."""
         return False
 
     @classmethod
     def recognises(cls, names: Collection[str]) -> bool:
-        """Whether these are the names of tensors in a file of weights that were trained on ImageNet."""
+        """Whether these are the names of the tensors in a file of ImageNet weights for this backbone."""
         return False
 
     def shapes(self, with_masks: bool) -> dict[Path, tuple[int, ...]]:
-        """Path and shape of each variable of a module."""
+        """Returns path and shape of each variable of a module."""
         return dict(_shapes(self, with_masks))
 
     def to_dict(self) -> dict[str, Any]:
-        """Name and fields, as JSON can hold them."""
+        """Returns name and fields as values for JSON."""
         return {"name": self.name, **dataclasses.asdict(self)}
 
     def require_groups(self, norm: str, norm_groups: int, widths: Iterable[int]) -> None:
@@ -114,7 +140,7 @@ class Backbone(abc.ABC):
             self.require(width % norm_groups == 0, "norm_groups", expected)
 
     def require(self, condition: bool, field: str, expected: str) -> None:
-        """Raises ValueError that tells of a field, unless the condition holds."""
+        """Raises ValueError about a field, unless the condition holds."""
         if not condition:
             raise ValueError(f"{type(self).__name__}.{field} is {getattr(self, field)!r}, expected {expected}")
 
@@ -138,7 +164,7 @@ Kind = TypeVar("Kind", bound=type[Backbone])
 
 
 def register(name: str) -> Callable[[Kind], Kind]:
-    """Decorates the dataclass of a backbone with its name, by which configs and checkpoints call it."""
+    """Registers the dataclass of a backbone under a name, which configs and checkpoints use. A class decorator."""
 
     def decorate(kind: Kind) -> Kind:
         kind.name = name
@@ -149,12 +175,12 @@ def register(name: str) -> Callable[[Kind], Kind]:
 
 
 def registered() -> Mapping[str, type[Backbone]]:
-    """The backbones by name."""
+    """Returns the registered backbones by name."""
     return _REGISTERED
 
 
 def backbone_from_dict(fields: Mapping[str, Any]) -> Backbone:
-    """The inverse of `Backbone.to_dict`. Raises ValueError for an unknown name or field, or a value that cannot be."""
+    """Inverts `Backbone.to_dict`. Raises ValueError for an unknown name or field, or an invalid value."""
     fields = dict(fields)
     name = fields.pop("name", None)
     if name not in _REGISTERED:

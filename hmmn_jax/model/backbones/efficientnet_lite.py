@@ -39,21 +39,21 @@ _PRETRAINED = {
 @register("efficientnet_lite")
 @dataclasses.dataclass(frozen=True)
 class EfficientNetLite(Backbone):
-    """Sizes of an EfficientNet-Lite; the defaults are those of Lite0.
+    """Sizes of an EfficientNet-Lite. The defaults are those of Lite0.
 
-    Stages are at strides 2, 4, 8, 16 and 16; the second, third and fifth give the features.
+    Stages have strides 2, 4, 8, 16 and 16. The second, third and fifth give the features.
 
     Attributes:
-      stem_width: channels of the first layer.
-      blocks: of each stage.
-      widths: channels of each stage.
-      expansions: by how much the blocks of each stage widen their input; 1: no expansion layer.
-      kernel_sizes: of the depthwise convolutions of each stage.
-      norm: "batch", "group", "layer" or "none", as in `ResNet`; BatchNorm has the epsilon of these networks, 1e-3.
-      norm_groups: of GroupNorm.
+        stem_width: channels of the first layer.
+        blocks: number of blocks of each stage.
+        widths: channels of each stage.
+        expansions: factor by which the blocks of each stage widen their input. 1: no expansion layer.
+        kernel_sizes: of the depthwise convolutions of each stage.
+        norm: "batch", "group", "layer" or "none", as in `ResNet`. BatchNorm has epsilon 1e-3, as in the original networks.
+        norm_groups: groups of GroupNorm.
 
     Raises:
-      ValueError: a value that no network can have, named with what was expected.
+        ValueError: a value that no network can have; the message has the field and the expected values.
     """
 
     stem_width: int = 32

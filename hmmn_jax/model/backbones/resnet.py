@@ -29,19 +29,19 @@ _NEW = ("mean", "std", "conv1_m", "conv1_o")  # what a ResNet for images lacks
 @register("resnet")
 @dataclasses.dataclass(frozen=True)
 class ResNet(Backbone):
-    """Sizes of a bottleneck ResNet; the defaults are the released model's.
+    """Sizes of a bottleneck ResNet. The defaults are those of the released model.
 
     Attributes:
-      stem_width: channels of the first layer.
-      blocks: of the stages res2, res3, res4, at strides 4, 8 and 16.
-      widths: channels of these stages.
-      norm: "batch": BatchNorm with stored statistics, in training too; for training from scratch "group": GroupNorm, or
-        "layer": LayerNorm over the channels of each cell, so that nothing depends on what else is in the frame, nor on its
-        size; "none": convolutions with a bias and no normalisation, what `fold` makes for inference.
-      norm_groups: of GroupNorm.
+        stem_width: channels of the first layer.
+        blocks: number of blocks of the stages res2, res3 and res4, at strides 4, 8 and 16.
+        widths: channels of these stages.
+        norm: "batch": BatchNorm with stored statistics, also in training. For training from scratch: "group", GroupNorm, or
+            "layer", LayerNorm over the channels of each cell, independent of other cells and of the size of the frame. "none":
+            convolutions with a bias and no normalisation, made by `fold` for inference.
+        norm_groups: groups of GroupNorm.
 
     Raises:
-      ValueError: a value that no network can have, named with what was expected.
+        ValueError: a value that no network can have; the message has the field and the expected values.
     """
 
     stem_width: int = 64
