@@ -8,19 +8,17 @@ version = release = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
-suppress_warnings = ["myst.header"]  # `inventory` of data sets and pages included from elsewhere begin below level 1
-nitpicky = False
 
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence"]
 
 default_role = "literal"  # docstrings mark code by single backticks
 autodoc_member_order = "bysource"
-autodoc_class_signature = "separated"
+autoclass_content = "both"
 autodoc_typehints = "none"
-autodoc_default_options = {"exclude-members": "__new__"}
 napoleon_use_rtype = False
 napoleon_use_ivar = True
+napoleon_attr_annotations = False
 
 html_theme = "furo"
 html_title = f"hmmn-jax {release}"

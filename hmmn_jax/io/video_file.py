@@ -35,7 +35,7 @@ class VideoFile(Video):
     """A video file, read by PyAV: each decoded frame once, upright according to the metadata, not resized.
 
     The first decode in order builds an index of the frames (`FilmIndex`): by iteration, by reading a later frame, or by `len`.
-    After that, reading by index seeks. Reading forward decodes each frame once; a jump decodes the frames since the previous key
+    After that, reading by index seeks. Reading forward decodes each frame once; a jump decodes the frames since the last key
     frame. `list(v)` calls `len` first and so decodes a new file twice; `list(iter(v))` decodes it once. Iterators are
     independent of each other. Reading by index is thread-safe; a lock serialises it.
     """
