@@ -15,7 +15,7 @@ from pathlib import Path
 
 HOP = 2e-6  # seconds for a message to the next chip; assumed
 DATA_CENTRE = 100e-6  # seconds for a message to another pod; assumed
-INPUT = {"stills": 75.8, "480p videos": 70.1}  # clips a second of one core, measured: benchmarks/input_pipeline.py, README.md
+INPUT = {"stills": 75.8, "480p videos": 70.1}  # clips a second of one core, measured: benchmarks/input_pipeline.py, docs/results.md
 
 
 @dataclasses.dataclass(frozen=True)
