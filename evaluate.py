@@ -57,7 +57,7 @@ def run() -> None:
 
 def main(_: list[str]) -> None:
     """Runs, and exits with the code that says how it went."""
-    logging.set_verbosity(logging.ERROR)  # Orbax tells of every thread
+    logging.set_verbosity(logging.ERROR)  # Orbax logs every thread
     leave(run_program(PROGRAM, run, "run the same command to resume with the missing videos"))
 
 

@@ -1,4 +1,4 @@
-"""Trains a model, or goes on with a run that was interrupted: run the same command again.
+"""Trains a model, or resumes an interrupted run: run the same command again.
 
     python train.py --config configs/train/smoke.py --workdir RUN
     python train.py --config configs/train/main.py --config.init=RUN1 --workdir RUN2
@@ -23,7 +23,7 @@ from hmmn_jax.io.files import reason, shorten, user_path
 CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file in configs/train/.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Run directory. If it already contains a run, training resumes.")
 define_launch_flags()
-RESUME = "run the same command to go on from the last checkpoint"
+RESUME = "run the same command to resume from the last checkpoint"
 
 
 def check() -> None:
@@ -45,14 +45,14 @@ def run() -> int:
         from hmmn_jax.training.validation import find_validation
     except ImportError as missing:
         raise ConfigError(f"{reason(missing)}; install what training needs: pip install '.[train,data]'") from missing
-    logging.set_verbosity(logging.ERROR)  # Orbax tells of every thread, and warns of every checkpoint without a score
+    logging.set_verbosity(logging.ERROR)  # Orbax logs every thread, and warns of every checkpoint without a score
     config = CONFIG.value
     require_settings(config)
     launch_by_flags()
 
     def batches(first_step: int) -> Iterator[dict[str, Any]]:
         try:
-            from data.clips import make_batches  # TensorFlow takes seconds to start; most mistakes are told before
+            from data.clips import make_batches  # TensorFlow takes seconds to start; most mistakes are reported before
         except ImportError as error:
             raise ConfigError(f"{reason(error)}; install what reads data sets: pip install '.[train,data]'") from error
         host, hosts = jax.process_index(), jax.process_count()

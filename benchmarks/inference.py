@@ -4,7 +4,7 @@
     python benchmarks/inference.py --objects 3 --memory 2 --peer "python PEER.py time --objects 3 --memory 2"
 
 Each round starts a fresh process for this project and then one for the peer, so that both meet the same state of the
-machine and peak memory is each one's own. A peer prints a JSON line for each memory size with `memory_frames`,
+machine and peak memory is measured for each alone. A peer prints a JSON line for each memory size with `memory_frames`,
 `seconds_per_frame` and `peak_mb`. Printed are the medians over the rounds, and their ratios. Run it with nothing else on
 the machine.
 """

@@ -8,7 +8,7 @@ written so far; of each frame the highest counts. Printed is a table; the plot h
 bound: what the bounded process holds beside its bank, and a bank whose slots take the keys, values and centres of a frame at
 stride 16 each and double when they are full. The network is small and its weights random: its masks mean nothing, its
 memory is real. Takes hours, nearly all for the process without bound, which reads more with every frame; interrupted (Ctrl-C),
-it tells of what was done.
+it prints the figures so far.
 """
 
 import argparse

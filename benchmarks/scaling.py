@@ -15,7 +15,7 @@ from pathlib import Path
 
 HOP = 2e-6  # seconds for a message to the next chip; assumed
 DATA_CENTRE = 100e-6  # seconds for a message to another pod; assumed
-INPUT = {"stills": 75.8, "480p videos": 70.1}  # clips a second of one core, measured: benchmarks/input_pipeline.py, docs/results.md
+INPUT = {"stills": 75.8, "480p videos": 70.1}  # clips a second of one core, docs/results.md
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +163,7 @@ def main() -> None:
     records = [json.loads(line) for line in parser.parse_args().figures.read_text().splitlines()]
     fitting = [record for record in records if "out_of_memory" not in record]
     print("### Memory of a chip, GB\n")
-    print(table(["program", "arguments", "temporaries", "total", "there is"], memory_rows(records)))
+    print(table(["program", "arguments", "temporaries", "total", "memory of a chip"], memory_rows(records)))
     print("### Work of a chip and step\n")
     columns = ["program", "TFLOP", "GB accessed", "GB in HBM", "arithmetic, ms", "HBM, ms", "accessed, ms"]
     print(table(columns, work_rows(fitting)))

@@ -7,7 +7,7 @@
 Compiles one step of inference as one program for one chip: memorise the previous frame, write it to the bank, read for the next
 frame at three strides, decode, aggregate, label; the released model as `Segmenter` holds it, the bank's buffers donated. Takes
 minutes a program. Figures are the compiler's own, derived (loops in full, whose bodies it counts once), or counted over the
-optimised HLO text; docs/tpu.md says how, and what came of it. MB and GB are powers of ten.
+optimised HLO text; docs/tpu.md has the method and the results. MB and GB are powers of ten.
 """
 
 import argparse

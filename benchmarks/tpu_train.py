@@ -5,7 +5,7 @@
 Compiles the released model's step (Adam, clipping, `parallel = "jit"`) for all chips of a topology, up to the optimised program
 with its memory laid out; generating code would take many times as long. Takes minutes a program. Printed is one line of JSON,
 for one chip: memory by the compiler; work as `benchmarks/tpu_compile.py` counts it over the optimised program, loops in full;
-and the MB of each collective. A program that does not fit is a result too: what it wanted, and what there is. MB and GB are
+and the MB of each collective. A program that does not fit is a result too: the memory needed and available. MB and GB are
 powers of ten, TFLOP those of matrix products.
 """
 

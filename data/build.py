@@ -6,7 +6,7 @@
     python -m data.build image_masks --config ids --as birds --set objects=1+2,7 --source birds --data_dir DATA
 
 --set changes fields of a config, --as names the result: DATA/BUILDER/NAME/VERSION, in an experiment's config "BUILDER/NAME".
-The folder appears when all of it is there. --overwrite replaces only files that an earlier build wrote, and that are unchanged.
+The folder appears only when the build is complete. --overwrite replaces only unchanged files of an earlier build.
 data/*/README.md say what the builders expect, and what they do about bad files.
 """
 
@@ -45,7 +45,7 @@ def build(
     splits: tuple[str, ...] = (),
     overwrite: bool = False,
 ) -> tuple[Path, dict[str, Report]]:
-    """Builds a data set, whole or not at all, and gives its folder and by split what came of it. Raises DataError."""
+    """Builds a data set atomically. Returns its folder and the results by split. Raises DataError."""
     if not source.is_dir():
         raise DataError(f"{source}: no such folder; give the one that was downloaded")
     for split in splits:

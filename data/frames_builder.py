@@ -34,7 +34,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     Attributes:
         STILLS: whether videos are single images, of which clips can be made with one mask or no object.
-        reports: by split what came of it, after a build.
+        reports: results by split, after a build.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -49,7 +49,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     @classmethod
     def find_config(cls, name: str) -> tfds.core.BuilderConfig:
-        """Gives the config of a name. Raises DataError where there is none."""
+        """Gives the config of a name. Raises DataError for an unknown name."""
         configs = {config.name: config for config in cls.BUILDER_CONFIGS}
         if name not in configs:
             raise DataError(f"{cls.name}: no config {name!r}; there is {', '.join(configs)}")
@@ -143,7 +143,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _download_and_prepare(self, dl_manager, download_config) -> None:
         super()._download_and_prepare(dl_manager, download_config)
-        for split, index in self._indices.items():  # into the folder that takes its name when all of it is there
+        for split, index in self._indices.items():  # into the folder that gets its name when the build is complete
             index.save(index_path(Path(self.data_dir), split))
 
 

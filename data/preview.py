@@ -49,7 +49,7 @@ def check_flags() -> None:
 
 def draw() -> None:
     """Draws what the flags say."""
-    logging.set_verbosity(logging.ERROR)  # TFDS tells of every set that it opens
+    logging.set_verbosity(logging.ERROR)  # TFDS logs every set that it opens
     require_settings(CONFIG.value)
     out = user_path(OUT.value)
     with replace_own(out) as path:

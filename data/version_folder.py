@@ -19,7 +19,7 @@ _RECORD, _MARK = "record.json", ".unfinished-build"
 
 
 def load_record(version: Path) -> Record:
-    """Reads the record of a built version; an empty one if there is none. Raises DataError, also if it is of no build."""
+    """Reads the record of a built version; an empty one if it is missing. Raises DataError, also if it is of no build."""
     record = Record.load(version, version / _RECORD)
     about: Any = {} if record.about is None else record.about  # whatever the file holds
     splits = about.get("splits", []) if isinstance(about, dict) else None

@@ -85,7 +85,7 @@ def test_a_run_that_is_asked_to_stop_and_goes_on(tmp_path):
     process.send_signal(signal.SIGTERM)
     stdout, stderr = process.communicate()
     assert process.returncode == 143, stderr
-    assert "terminated, saved; run the same command to go on from the last checkpoint" in stdout
+    assert "terminated, saved; run the same command to resume from the last checkpoint" in stdout
     done = train(*arguments)
     assert done.returncode == 0, done.stderr
     assert "of this workdir" in done.stdout and "step 6: done" in done.stdout

@@ -18,7 +18,7 @@ def base() -> ConfigDict:
     config.seed = 0  # of the variables drawn at random, and of the coins of the memory branches
     config.samples = 2_000_000
     config.batch = 4  # clips of a step, over all devices
-    config.micro_batches = 1  # parts that a device goes through its share in
+    config.micro_batches = 1  # number of parts in which a device processes its share
     config.parallel = "pmap"  # or "jit", for several hosts
 
     # Also b1, b2 and eps; and `parts`: factors on the learning rate, such as {"backbone": 0.1, "decoder": 0.0}; 0 freezes.
@@ -40,10 +40,10 @@ def base() -> ConfigDict:
     config.ema_decay = 0.0  # 0: no moving average
 
     config.init = ""  # variables to start from: a workdir, converted weights, or an ImageNet file that fits the backbone
-    config.resume = ""  # a workdir whose run goes on here, with this config: step and optimizer included
+    config.resume = ""  # a workdir whose run continues here with this config, including step and optimizer
 
     config.log_every = 100
-    config.stop_above = 20.0  # mean loss over `log_every` steps that counts as diverged
+    config.stop_above = 20.0  # mean loss over `log_every` steps above which training has diverged
     config.checkpoint = ConfigDict({"every": 2000, "keep": 3, "keep_best": 1})
     config.validation = validation()
     config.profile = ""  # START:STOP, steps of which a trace is written
@@ -51,7 +51,7 @@ def base() -> ConfigDict:
 
 
 def validation() -> ConfigDict:
-    """J&F in the course of training, on a benchmark or on videos of one's own, by the rule of its protocol."""
+    """J&F in the course of training, on a benchmark or on your own videos, by the rule of its protocol."""
     config = ConfigDict()
     config.data = ""  # its root; "": no validation
     config.every = 10_000
@@ -63,7 +63,7 @@ def validation() -> ConfigDict:
     config.sequences = ()  # of the list; (): all of them
     config.late_objects = False  # with custom: masks of later frames start the objects that join there
     config.order = ""  # of frames: natural, decimal, signed or name; "": natural, refused where that is ambiguous
-    config.mask_values = ""  # of grey masks of one's own: ids or threshold; "": ids, levels are refused
+    config.mask_values = ""  # of your own grey masks: ids or threshold; "": ids, levels are refused
     config.single_object = False  # as in DAVIS-2016
     config.size = 480  # shorter side of the frames that the network sees, 0: as they are; scores are at their full size
     config.mem_every = 5

@@ -20,7 +20,7 @@ def base() -> ConfigDict:
     config = ConfigDict()
     config.data_dir = "~/tensorflow_datasets"
     config.seed = 0
-    config.distinct = 0  # so many clips come again and again; 0: every sample is another
+    config.distinct = 0  # number of clips that are repeated; 0: every sample is another
     config.workers = 0  # threads that make clips; 0: as many as pay
     config.sets = ConfigDict()
     config.frames = 3  # of a clip
@@ -44,7 +44,7 @@ def base() -> ConfigDict:
             "donor_share": (0.01, 0.5),  # of its image that an object must cover to be pasted
             "size": (0.2, 0.6),  # longer side of the object, as a share of the output's shorter one
             "zoom_limit": 2.0,
-            "moving": False,  # whether objects from videos go on as they do there, frame by frame
+            "moving": False,  # whether objects from videos move as in their video, frame by frame
             "drift": 0.1,  # most that it moves between frames, as a share of the output's sides
             "affine": affine(30.0, 10.0, 0.1),
         }

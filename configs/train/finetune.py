@@ -4,7 +4,7 @@
     python train.py --config configs/train/finetune.py --workdir RUN --config.init=OUT --config.data.data_dir=DATA
 
 OUT is what `convert_weights.py` wrote, the workdir of another run, or a `.pth` of the released weights. `data/davis/README.md`
-tells of lists and other resolutions. With annotated sequences put aside, --config.validation.data=FOLDER
+describes lists and other resolutions. With annotated sequences put aside, --config.validation.data=FOLDER
 and --config.validation.split=LIST show J&F in between.
 
 Expected: not measured; with few videos, watch the validation, the best checkpoint is kept.

@@ -30,7 +30,7 @@ class Sketch(NamedTuple):
         shrink: float32 [s], how many pixels of each source become one.
         seen: uint8 [t,H,W], ids that are seen, 0 where a donor is.
         donors: uint8 [t,H,W], 1 + d where donor d is.
-        areas: int32 [256+d], pixels of each id, then of each donor, in the first frame; 0 if too few to count as an object.
+        areas: int32 [256+d], pixels of each id, then of each donor, in the first frame; 0 if too few for an object.
     """
 
     plan: Plan

@@ -13,7 +13,7 @@ from data.clips.tables import Tables
 class Plan(NamedTuple):
     """The slots of a sample: t for its frames, then m for each of d donors of objects to paste; s = t + d * m in all.
 
-    m is t where donors of videos go on moving, else 1. A still fills only the first of its slots.
+    m is t where donors of videos move, else 1. A still fills only the first of its slots.
 
     Attributes:
         set: int32 [], place of its set in the mixture.

@@ -30,7 +30,7 @@ class DavisConfig(tfds.core.BuilderConfig):
         sequences: of the list, or of the folder, these only, as "bear,camel".
         order: how frames are sorted by name: "natural", "decimal", "signed", "name"; "": natural, if that is not ambiguous.
         mask_values: "ids", or "threshold": masks are grey levels, and what is 128 or more is the one object. "": ids, but in
-            sets of one's own, masks that look like levels are left out.
+            sets of users, masks that look like levels are left out.
     """
 
     year: str = ""
@@ -49,7 +49,7 @@ class Builder(FramesBuilder, skip_registration=True):  # TFDS has a builder of t
     )
     BUILDER_CONFIGS: ClassVar = [
         *(DavisConfig(name=year, year=year) for year in ("2017", "2016")),
-        DavisConfig(name="folder", description="Videos of one's own, without lists."),
+        DavisConfig(name="folder", description="Your own videos, without lists."),
     ]
 
     @classmethod
@@ -96,11 +96,11 @@ class Builder(FramesBuilder, skip_registration=True):  # TFDS has a builder of t
         return self.builder_config.mask_values == "threshold"
 
     def has_rules(self) -> bool:
-        """Tells that DAVIS has, and sets of one's own have not."""
+        """Tells that DAVIS has, and sets of users have not."""
         return self.builder_config.year in _OFFICIAL
 
     def checks_levels(self) -> bool:
-        """Tells that this is done in sets of one's own."""
+        """Tells that this is done in sets of users."""
         return not (self.has_rules() or self.builder_config.mask_values)
 
 

@@ -22,7 +22,7 @@ def from_pretrained(
 
     Args:
       tensors: by the names that the backbone's `pretrained_names` says, all of which may have a prefix such as `module.`.
-        What lies behind the stages that are used is ignored, and the counters `num_batches_tracked`, which older files lack,
+        Tensors behind the used stages are ignored, and the counters `num_batches_tracked`, which older files lack,
         are 0 where missing.
       config: of the model, with BatchNorm.
       seed: of the mask's convolutions, the heads and the decoder.

@@ -25,7 +25,7 @@ def find_step(workdir: AnyPath, step: int | Literal["best"] | None = None) -> in
       step: a number; "best": of the steps that the run kept, the one with the highest J&F in its validation; None: the latest.
 
     Raises:
-      CheckpointError: there is none; the message lists the steps that there are.
+      CheckpointError: the step does not exist; the message lists the existing ones.
     """
     steps = [found for found in finished_steps(workdir) if (workdir / STEPS / str(found) / VARIABLES).is_dir()]
     if not steps:

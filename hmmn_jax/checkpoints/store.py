@@ -70,7 +70,7 @@ def load_checkpoint(path: str | os.PathLike, step: int | Literal["best"] | None 
 
 
 def find_checkpoint(path: str | os.PathLike) -> AnyPath:
-    """The absolute path of a checkpoint: of a file or folder, or else of the model in the box that has this name.
+    """The absolute path of a checkpoint: of a file or folder, or else of the model of the package with this name.
 
     Raises:
       DataError: a URL that cannot be served.
@@ -141,7 +141,7 @@ def _parse_config(text: str, source: AnyPath) -> HMMNConfig:
 
 
 def _finite(variables: dict[str, Any], source: AnyPath) -> dict[str, Any]:
-    """Tells of tensors that hold NaN or infinity, as those of a run that diverged do."""
+    """Prints a note about tensors with NaN or infinity, such as those of a run that diverged."""
     leaves = flax.traverse_util.flatten_dict(variables).items()
     wrong = ["/".join(path) for path, leaf in leaves if leaf.dtype.kind == "f" and not np.isfinite(leaf).all()]
     if wrong:

@@ -110,7 +110,7 @@ def without_prefix(tensors: Mapping[str, Tensor], expected: Container[str], sour
     Args:
       tensors: by name.
       expected: the names that the model has; where dropping leads to none of them, the names stay as they are.
-      source: the file, for the NOTE that tells of any prefix but `module.`, which the released checkpoint has.
+      source: the file, for the NOTE about any prefix other than `module.`, which the released checkpoint has.
     """
     first, prefix = next(iter(tensors), ""), ""
     while all(name.startswith(prefix) for name in tensors) and len(prefix) < len(first):

@@ -40,13 +40,13 @@ MakeSegmenters = Callable[[dict[str, Any], HMMNConfig, ConfigDict, int], list[Se
 
 
 def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
-    """Does what is requested, and prints what came of it.
+    """Runs the request and prints its results.
 
     Raises:
         HMMNError: a mistake; nothing was written.
         PartialFailure: some videos failed, the others are done.
     """
-    # --- What is asked for: mistakes are told before anything is read. ---
+    # --- The request: mistakes are reported before anything is read. ---
     check_request(request)
     config = request.config
     check_settings(config)
@@ -63,7 +63,7 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
         )
         outputs.run.require_usable()
 
-    # --- What there is: videos, masks, and what of them can be scored. ---
+    # --- The data: videos, masks, and what of them can be scored. ---
     task = read_inputs(request)
     failures, clips = task.failures, task.clips
     lines: list[str] = []
@@ -151,7 +151,7 @@ def note_odd_sizes(clips: Sequence[Clip], notes: Notes) -> None:
 
 
 def note_surplus(masks: Path, clips: Sequence[Clip], notes: Notes) -> None:
-    """Notes what lies among masks to be scored and belongs to no video, or to none of its frames."""
+    """Notes files among the masks to be scored that belong to no video, or to no frame of it."""
     known = {clip.name: clip for clip in clips}
     for path in sorted(masks.iterdir()):
         if path.name.startswith("."):

@@ -44,7 +44,7 @@ def launch(
     Raises:
         ConfigError: the hosts cannot meet.
     """
-    import jax  # takes a second, in which mistakes in flags have long been told
+    import jax  # takes a second; mistakes in flags are reported before
 
     if distributed or coordinator is not None:
         try:

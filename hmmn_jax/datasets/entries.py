@@ -1,4 +1,4 @@
-"""What lies in a folder: the files to read, and for each other entry the reason why it is left out."""
+"""The contents of a folder: the files to read, and for each other entry the reason why it is left out."""
 
 import os
 import stat
@@ -85,7 +85,7 @@ class Entries:
                 notes.add(LEFT_OUT, kind, str(path))
 
     def unread(self) -> str:
-        """Counts, by suffix, the pictures of a kind that is not read; "" if there are none."""
+        """Counts, by suffix, the pictures of kinds that are not read; "" if all are read."""
         suffixes = [path.suffix.lower() for path in self.left_out.get(UNREAD, ())]
         return ", ".join(f"{suffixes.count(suffix)} {suffix}" for suffix in dict.fromkeys(suffixes))
 

@@ -118,7 +118,7 @@ def find_unlisted(
     """As `read_unlisted`, but gives by name functions that read one sequence, so that one can fail without the others.
 
     Raises:
-        DataError: there is none to read; one of `names` is not there.
+        DataError: no video can be read, or one of `names` is missing.
     """
     root = user_path(root)
     home = _existing(root / "JPEGImages", "folder; give the folder that holds it")

@@ -27,7 +27,7 @@ def list_frames(
     Raises:
         ConfigError: `order` is unknown.
         DataError: no such folder; no image that can be read; an image that is a link to nothing; two images with one stem, by
-            which their masks would be told apart; names that can be read in different orders.
+            which their masks would be assigned; names that can be read in different orders.
     """
     folder = user_path(folder)
     notes = Notes() if notes is None else notes
@@ -46,7 +46,7 @@ def list_frames(
 
 
 def _leave_out_mask(entries: Entries, mask: Path) -> None:
-    """Leaves out the mask under whatever name, and copies of it."""
+    """Leaves out the mask under any name, and copies of it."""
     if not mask.is_file():
         return
     size = mask.stat().st_size

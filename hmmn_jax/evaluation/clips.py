@@ -46,8 +46,8 @@ class Clip:
         sources: all files that it is read from.
         annotations: by index of the frame all masks that there are, for scores.
         turned: whether EXIF data turn the frames.
-        hand_made: whether masks are anybody's: grey ones may hold levels, 255 may be the one object, and what of them is not
-            used is told.
+        hand_made: whether masks come from a user: grey ones may hold levels, 255 may be the one object, and unused
+            masks are reported.
         mask_values: what grey masks hold, see `read_ids`.
     """
 
@@ -175,7 +175,7 @@ class Clip:
         """Whether an id is above 255, so that all are uint16, and 255 is one like any other."""
         wide = (path for path in self.annotations.values() if not isinstance(path, Mapping) and is_wide(path))
         for path in wide:
-            with contextlib.suppress(DataError):  # told where it is read
+            with contextlib.suppress(DataError):  # reported where it is read
                 if read_ids(path, most=MOST).max() > VOID:
                     return True
         return False
@@ -249,7 +249,7 @@ def open_film(
 def find_masks_of_video(annotations: Path, name: str, notes: Notes) -> dict[int, Path]:
     """The masks of a video file by number of the frame: `NAME.png` of the first, or `NAME/NUMBER.png` of any.
 
-    Raises DataError where there is none, or two for one frame.
+    Raises DataError if no mask is found, or two for one frame.
     """
     found: dict[int, Path] = {}
     first = annotations / f"{name}.png"

@@ -31,7 +31,7 @@ def fit_settings(
         chosen: the fields to choose, of `SIZE` and `BOUND`.
         clip: the video.
         model: the model that segments it.
-        earlier: `max_memory_frames` of an earlier run whose results are to be resumed; it is kept. None: there is none.
+        earlier: `max_memory_frames` of an earlier run whose results are to be resumed; it is kept. None: a new run.
 
     Returns:
         A copy of the config, and a line for each chosen field: what was chosen and which flag changes it.

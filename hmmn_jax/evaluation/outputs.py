@@ -88,7 +88,7 @@ class Outputs:
 
 
 class ClipWriter:
-    """Writes one clip; a context manager, at whose end all of it appears, or nothing after an error.
+    """Writes one clip. A context manager: the files appear at its end, or not at all after an error.
 
     Raises DataError for a file in the way that this program did not write, before anything is written.
     """
@@ -146,7 +146,7 @@ class ClipWriter:
         try:
             self._write_files(index, frame, mask, ids, probs)
         except DataError:
-            self.outputs.run.require_present()  # which says why, if the folder is gone
+            self.outputs.run.require_present()  # which gives the reason if the folder does not exist
             raise
 
     def _write_files(self, index: int, frame: np.ndarray, mask: np.ndarray, ids: np.ndarray, probs: np.ndarray | None) -> None:

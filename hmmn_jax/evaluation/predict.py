@@ -1,4 +1,4 @@
-"""From clips to masks on disk: spreads them over hosts and devices, goes on where a run stopped, measures what it costs."""
+"""From clips to masks on disk: spreads them over hosts and devices, resumes interrupted runs, measures time and memory."""
 
 import collections
 import contextlib
@@ -28,7 +28,7 @@ from hmmn_jax.io.host_memory import peak_megabytes
 from hmmn_jax.model import HMMNConfig
 
 WRITES_IN_FLIGHT = 4  # frames of a clip that wait to be written, at most
-TELL_AFTER = 10  # frames after which the time that is left is told
+TELL_AFTER = 10  # frames after which the remaining time is printed
 
 
 @dataclasses.dataclass
@@ -59,7 +59,7 @@ class Cost:
         device = "" if self.peak_device_megabytes is None else f", {self.peak_device_megabytes:.0f} MB on the device"
         return (
             f"{self.frames} frames in {self.seconds:.1f} s ({self.frames_per_second:.2f} frames/s), compilation "
-            f"{self.compile_seconds:.1f} s apart; peak memory {host}{device}"
+            f"{self.compile_seconds:.1f} s (not included); peak memory {host}{device}"
         )
 
 
@@ -85,11 +85,11 @@ def predict(
     """Segments clips and writes what `outputs` says; given masks as they are, with the caller's ids.
 
     Of several processes each takes its share of the clips, and of that each segmenter the next as soon as it is free. Clips
-    whose outputs are there are left as they are. A clip that fails leaves nothing behind, and the others go on.
+    whose outputs are there are left as they are. A clip that fails leaves nothing behind, and the others continue.
 
     Args:
       segmenters: as `make_segmenters` gives them, the i-th on the i-th device of this process.
-      clips: whose names are told apart.
+      clips: with different names.
       outputs: what to write and where; its folder is claimed.
       augmentation: what the networks see; None: the frames as they are.
 

@@ -1,1 +1,1 @@
-"""Files, images, masks, video: what lies on disk, read and written."""
+"""Files, images, masks, video: reading and writing."""

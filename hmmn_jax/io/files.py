@@ -1,4 +1,4 @@
-"""Files, local or in a bucket, that appear whole or not at all, and foreign errors told in one line."""
+"""Files, local or in a bucket, atomic writing, and errors of other libraries in one line."""
 
 import contextlib
 import errno
@@ -215,7 +215,7 @@ def shorten(found: object) -> str:
 
 
 def contents(folder: Path) -> str:
-    """Says in a few words what lies in the nearest folder at or above `folder` that exists, for error messages."""
+    """Describes briefly the contents of the nearest folder at or above `folder` that exists, for error messages."""
     nearest = next((place for place in (folder, *folder.absolute().parents) if os.path.isdir(place)), Path("/"))
     try:
         names = sorted(entry.name for entry in nearest.iterdir() if not entry.name.startswith("."))

@@ -38,7 +38,7 @@ def _available() -> int | None:
                 return int(line.split()[1]) * 2**10
     except (OSError, ValueError, IndexError):
         pass
-    try:  # macOS does not tell what is free without its own tools: half of what there is
+    try:  # macOS reports free memory only through its own tools: half of the memory
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
     except (AttributeError, OSError, ValueError):
         return None

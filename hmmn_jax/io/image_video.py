@@ -24,7 +24,7 @@ class ImageVideo(Video):
     """
 
     def __init__(self, paths: Iterable[Path], name: str | None = None, fps: float | int = 0.0):
-        """Takes at least one file, whose folder gives the name where there is none. Reads nothing. Raises ValueError."""
+        """Takes at least one file; the default name is that of its folder. Reads nothing. Raises ValueError."""
         self._sources: tuple[tuple[Path, int | None], ...] = tuple((path, None) for path in paths)
         if not self._sources:
             raise ValueError(f"{name or 'images'}: no files, expected at least one")
@@ -67,7 +67,7 @@ class ImageVideo(Video):
 
     @property
     def range_in_use(self) -> tuple[int, int] | None:
-        """The least and the greatest value of grey images of 16 bits, which become 0 and 255; None where there are none."""
+        """The least and the greatest value of grey images of 16 bits, which become 0 and 255; None without such images."""
         return self._ranges.get(2)
 
     def inspect(self, notes: Notes | None = None) -> FrameFacts:

@@ -19,7 +19,7 @@ from hmmn_jax.io.pixels import decode, open_image, reading_errors, to_rgb
 VOID = 255
 MASK_VALUES = ("ids", "threshold")
 _THRESHOLD = 128  # the least grey level that is object
-_TOLD_BY = 4  # first colours by which the palette of DAVIS is told, of whose colours some are grey
+_TOLD_BY = 4  # first colours by which the palette of DAVIS is recognised, some of whose colours are grey
 _PNG_BITS = 24  # where a PNG says the bits of a value
 
 

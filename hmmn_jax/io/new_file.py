@@ -49,7 +49,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     """Gives a new empty folder beside `path`, which takes that name when the body succeeds, and else is removed.
 
     Raises:
-        FileExistsError: something lies there already.
+        FileExistsError: the path exists already.
     """
     if lies_there(path):
         raise FileExistsError(errno.EEXIST, EXISTS, str(path))

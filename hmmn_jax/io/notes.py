@@ -1,4 +1,4 @@
-"""What a user should know about the data, gathered while it is read and told before a run starts."""
+"""What a user should know about the data, collected while it is read and printed before a run starts."""
 
 import sys
 from dataclasses import dataclass, field

@@ -45,7 +45,7 @@ class Record:
 
     @classmethod
     def load(cls, root: AnyPath, path: AnyPath) -> "Record":
-        """Reads a record; an empty one if there is none. Raises DataError for a file that is not a record."""
+        """Reads a record; an empty one if the file is missing. Raises DataError for a file that is not a record."""
         if not path.is_file():
             return cls(root, path)
         try:
@@ -63,7 +63,7 @@ class Record:
     def owns(self, name: str) -> bool:
         """Whether the file `name` has bytes that this record names."""
         path = self.root / name
-        linked = any(map(Path.is_symlink, [path, *self._folders(name)]))  # what lies there is somebody else's
+        linked = any(map(Path.is_symlink, [path, *self._folders(name)]))  # its target does not belong to this run
         return name in self.files and path.is_file() and not linked and sha256(path) in self.files[name]
 
     def foreign(self, names: Iterable[str]) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Masks among the frames of a folder, under whatever name, which would be segmented as frames."""
+"""Masks among the frames of a folder, under any name, which would be segmented as frames."""
 
 import collections
 import re
@@ -24,7 +24,7 @@ _ENDS, _END_PART = 24, 0.001  # levels near black and white, and the least part 
 _SMALL = 8  # times smaller a file is than most, before its pixels are looked at
 _LOOKED_AT = 16  # files of one unusual kind of name whose pixels are looked at
 _KINDS = 4  # kinds of names, of which one may be that of the frames without being that of most
-_TOLD = 4  # frames of a folder in which unusual names are told
+_TOLD = 4  # frames of a folder whose unusual names are reported
 
 
 def require_no_masks(frames: list[tuple[Path, str, str]], notes: Notes | None = None) -> None:
@@ -52,7 +52,7 @@ def require_no_masks(frames: list[tuple[Path, str, str]], notes: Notes | None = 
         usual = [frame for frame in usual if _pattern(frame[0]) == usual_name]
     largest = max(usual, key=lambda frame: frame[0].stat().st_size, default=None)
     compared = None if largest is None else _pattern(largest[0])  # of the frames if they are half of the files, masks the rest
-    detailed = largest is not None and not _is_flat(largest[0], largest[1])  # else drawings, from which masks are not told
+    detailed = largest is not None and not _is_flat(largest[0], largest[1])  # else drawings, which look like masks
     small = _small_files([path for path, kind, _ in frames if kind not in _LOSSY]) if detailed else set()
     looked_at: collections.Counter[str] = collections.Counter()
     found = []

@@ -68,7 +68,7 @@ class ArrayVideo(Video):
         """Takes `uint8 [t,h,w,3]`, or a list of `uint8 [h,w,3]`, of at least one frame.
 
         Raises:
-            ValueError: there is none, or one is not `uint8 [h,w,3]` or has another size than the first.
+            ValueError: no frame, or a frame that is not `uint8 [h,w,3]` or has another size than the first.
         """
         if len(frames) == 0:
             raise ValueError(f"{name}: no frames, expected at least one")

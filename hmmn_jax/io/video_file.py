@@ -92,7 +92,7 @@ class VideoFile(Video):
             with decoding_errors(self.path):
                 rgb = self._index.find(wanted)
             if rgb is None:
-                raise DataError(f"{self.path}: frame {wanted} is not as it was; if the file was changed, open it again")
+                raise DataError(f"{self.path}: frame {wanted} has changed; open the file again")
             return rgb
 
     def close(self) -> None:
@@ -127,7 +127,7 @@ class VideoFile(Video):
             warnings.warn(f"{self.path}: {found}", stacklevel=3)
 
     def _decode_next(self) -> tuple[int, UInt8[np.ndarray, "h w 3"]] | None:
-        """Goes on decoding in order, for reading by index: index and frame, None at the end. After an error, it starts anew."""
+        """Decodes the next frame, for reading by index: index and frame, None at the end. After an error, it starts anew."""
         try:
             reached = next(self._in_order, None)
         except BaseException:

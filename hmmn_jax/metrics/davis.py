@@ -134,7 +134,7 @@ def score_frames(
 def score_annotated(
     frames: Iterable[ScoredFrame], first: Mapping[int, int], name: str, others: Collection[int] = ()
 ) -> SequenceScores:
-    """Scores the annotated frames of a video of one's own as they come: each object after the first frame that has it.
+    """Scores the annotated frames of a user's video one by one: each object after the first frame that has it.
 
     Args:
         frames: index, name, predicted ids, annotated ids, and what to call the prediction in errors, of every annotated

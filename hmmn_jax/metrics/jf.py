@@ -1,7 +1,7 @@
 """J (region similarity) and F (boundary accuracy) of the masks of one frame, as the official DAVIS toolkit computes them.
 
-J is intersection over union. F is the harmonic mean of precision and recall of the boundary, of which a pixel counts as
-found within 0.8 % of the image's diagonal (Perazzi et al., CVPR 2016).
+J is intersection over union. F is the harmonic mean of precision and recall of the boundary. A boundary pixel is a match if the
+other boundary is within 0.8 % of the image's diagonal (Perazzi et al., CVPR 2016).
 
 Masks are packed, so that an operation on one word treats 64 pixels: `uint64 [..., words, h]`, where pixel x is bit x % 64,
 counted from the lowest, of word x // 64, and bits beyond the width are 0. Rows come last, so that both a shift by rows and
@@ -35,7 +35,7 @@ def boundary_radius(height: int, width: int) -> int:
 def frame_scores(
     pred: Integer[np.ndarray, "h w"], truth: Integer[np.ndarray, "h w"], objects: int
 ) -> tuple[Float64[np.ndarray, " objects"], Float64[np.ndarray, " objects"]]:
-    """Gives J and F of every object, ids 1 to `objects`; greater ids count as background."""
+    """Gives J and F of every object, ids 1 to `objects`; greater ids are background."""
     height, width = truth.shape
     radius = boundary_radius(height, width)
     j, f = np.empty(objects), np.empty(objects)
@@ -94,7 +94,7 @@ def _boundary_f(boundaries: UInt64[np.ndarray, "2 words h"], radius: int) -> flo
 
 
 def _boundaries(masks: UInt64[np.ndarray, "n words h"], width: int) -> UInt64[np.ndarray, "n words h"]:
-    """Marks pixels that differ from the one to the right, below, or diagonally below; what lies outside is as the edge."""
+    """Marks pixels that differ from the one to the right, below, or diagonally below; pixels outside equal the edge."""
     right = masks >> 1
     right[:, :-1] |= masks[:, 1:] << 63
     right[:, -1] |= masks[:, -1] & np.uint64(1 << (width - 1) % 64)

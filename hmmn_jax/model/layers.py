@@ -39,7 +39,7 @@ class Compute:
         return jnp.dtype(self.dtype or parameter.dtype)
 
     def block(self, module: type[nn.Module]) -> type[nn.Module]:
-        """A module whose activations the backward pass computes again, if `remat` says so."""
+        """A module whose activations the backward pass recomputes, if `remat` is set."""
         return nn.remat(module) if self.remat else module
 
 

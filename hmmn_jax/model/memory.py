@@ -26,7 +26,7 @@ class FineMemory(struct.PyTreeNode):
 
 
 class MemoryBank(struct.PyTreeNode):
-    """Memory of o objects. The caller knows how many slots are filled; what lies in the others is never read.
+    """Memory of o objects. The caller knows how many slots are filled; the contents of the others are never read.
 
     key_s16, value_s16: T slots, in order of time: slot 0 is the first frame, the last filled one the previous frame.
     centres: where each cell was last seen, see `kernel_guided_read`.

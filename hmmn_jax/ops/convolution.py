@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from hmmn_jax.ops.precision import exact_einsum
 
-BAND_BYTES = 4 * 2**20  # of a convolution's input and output gone through at once: about what a CPU's cache holds
+BAND_BYTES = 4 * 2**20  # of a convolution's input and output processed at once: about the size of a CPU's cache
 
 
 def zeros_around(side: int, size: int, stride: int, same: bool) -> tuple[int, int]:

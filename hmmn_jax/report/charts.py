@@ -77,7 +77,7 @@ def gauge(value: float, marks: dict[str, float]) -> str:
 
 
 def percent(value: float) -> str:
-    """A share of 1 as CSS writes it, at most all of it."""
+    """A share of 1 in percent for CSS, at most 100 %."""
     return f"{100 * min(max(value, 0.0), 1.0):.1f}%"
 
 

@@ -206,7 +206,7 @@ def _pictures(clips: Sequence[Clip], masks: Path, protocol: Protocol) -> str:
 
 
 def _thumbnails(clip: Clip, masks: Path, chosen: dict[int, str], protocol: Protocol) -> tuple[list[Thumbnail], str]:
-    """The pictures of a video, or why there are none."""
+    """The pictures of a video, or why they are missing."""
     try:
         return make_thumbnails(clip, masks, chosen, protocol), ""
     except DataError as error:

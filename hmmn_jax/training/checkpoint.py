@@ -71,7 +71,7 @@ class Checkpoints:
                 raise
 
     def save(self, state: TrainState, scores: dict[str, float] | None = None) -> bool:
-        """Copies a state to the host, and goes on to write it in the background.
+        """Copies a state to the host, and writes it in the background.
 
         Args:
           state: on the devices.
@@ -146,15 +146,16 @@ class Checkpoints:
     def _told_in_one_line(self, step: int | None) -> Iterator[None]:
         try:
             yield
-        except CheckpointError:  # told already: a file that is not a record
+        except CheckpointError:  # reported already: a file that is not a record
             raise
         except Exception as error:  # Orbax and TensorStore raise many types
             raise CheckpointError(self._failed(step, reason(error))) from error
 
     def _failed(self, step: int | None, why: str) -> str:
         whole = finished_steps(self.folder.parent)
-        last = f"the last whole one is of step {whole[-1]}" if whole else "there is none before it"
-        return f"{self.folder}: the checkpoint of step {step} cannot be written ({why}); {last}; free some space, then go on"
+        last = f"the last whole one is of step {whole[-1]}" if whole else "no earlier one exists"
+        fix = "free some space, then run the command again"
+        return f"{self.folder}: the checkpoint of step {step} cannot be written ({why}); {last}; {fix}"
 
 
 def foreign_steps(workdir: Path) -> set[int]:
@@ -191,7 +192,7 @@ def _remove_empty(folder: Path) -> None:
 
 
 def restore_latest(workdir: Path, like: TrainState) -> TrainState | None:
-    """The latest checkpoint of a workdir that is whole, as NumPy arrays, or None if there are none.
+    """The latest checkpoint of a workdir that is whole, as NumPy arrays, or None if there is no checkpoint.
 
     Later ones that cannot be read are warned of and moved to `WORKDIR/damaged`, where they are in nobody's way. Folders that
     the run did not record do not count.

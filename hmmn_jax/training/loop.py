@@ -59,7 +59,7 @@ def train_and_evaluate(
     validation: Sequence[Plan] = (),
     logged: Mapping[str, Schedule] = MappingProxyType({}),
 ) -> tuple[TrainState, RunResult]:
-    """Trains until `config.samples` have been seen, or goes on with a run that was interrupted.
+    """Trains until `config.samples` clips were used. Resumes an interrupted run.
 
     Everything is a function of the config and the step, so a run that is killed and started again ends as if it never was.
 
@@ -83,7 +83,7 @@ def train_and_evaluate(
     """
     workdir = user_path(workdir).absolute()
 
-    # --- What the config says: any mistake in it is told before anything is written. ---
+    # --- The config: mistakes are reported before anything is written. ---
     require_settings(config)
     model = model_config(config)
     total = config.samples // config.batch
@@ -161,7 +161,7 @@ def train_and_evaluate(
 def judge(
     state: TrainState, step: int, model: HMMNConfig, validation: Sequence[Plan], settings: ConfigDict, writer: Writer
 ) -> dict[str, float]:
-    """Validates a state, and writes what came of it; returns the scores."""
+    """Validates a state, writes the results, and returns the scores."""
     variables = jax.tree.map(np.asarray, state.ema_variables)
     result = validate(Segmenter(variables, model, mem_every=settings.mem_every), validation, settings.size)
     writer.scalars(step, {f"validation/{name}": value for name, value in (result.scores | result.sequences).items()})

@@ -1,4 +1,4 @@
-"""Watches a run step by step: numbers to the writer, a progress line, and a stop where the loss is none any more."""
+"""Monitors a run step by step: passes metrics to the writer, prints progress, and stops a run that diverged."""
 
 import contextlib
 import math
@@ -34,7 +34,7 @@ class Monitor:
           total: steps in all.
           batch: clips of a step.
           every: steps from one line of numbers to the next.
-          stop_above: mean loss over these steps that counts as diverged.
+          stop_above: mean loss over these steps above which training has diverged.
         """
         self.writer, self.batch, self.every, self.stop_above = writer, batch, every, stop_above
         self.last: dict[str, float] = {}  # the last line written
@@ -51,7 +51,7 @@ class Monitor:
 
     @contextlib.contextmanager
     def waiting_for_input(self) -> Iterator[None]:
-        """Counts as waiting for data what the block takes."""
+        """Records the time of the block as waiting for data."""
         start = time.perf_counter()
         yield
         self._waited += time.perf_counter() - start
@@ -119,5 +119,5 @@ class Monitor:
         with writing_errors(path), new_file(path) as temporary:
             np.savez(temporary, **batch)
         raise DivergedError(
-            f"step {step}: {why}; its batch is in {path}; look at it, or go on from an earlier checkpoint with another config"
+            f"step {step}: {why}; its batch is in {path}; inspect it, or start from an earlier checkpoint with another config"
         )

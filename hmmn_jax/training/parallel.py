@@ -22,7 +22,7 @@ class Parallel:
     """How steps run: `step = parallel.compile(make_train_step(..., axis_name=AXIS))`.
 
     Then `state = parallel.replicate(state)`, and for each batch `state, metrics = step(state, parallel.shard(batch))`. The old
-    state is donated: its buffers are gone afterwards.
+    state is donated: its buffers are invalid afterwards.
 
     kind: "pmap"; or "jit", which spares pods the round trip to the host that pmap makes with several processes.
     batch_size: clips of a step, over all processes.

@@ -115,7 +115,7 @@ RULES: dict[str, Any] = {
     "log_every": _whole(1),
     "stop_above": (
         lambda value: isinstance(value, int | float) and value > 0,
-        "a number above 0; inf: no mean loss counts as diverged",
+        "a number above 0; inf: no limit",
     ),
     "checkpoint": {"every": _whole(1), "keep": _whole(1), "keep_best": _whole(0)},
     "validation": {

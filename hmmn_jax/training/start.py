@@ -30,7 +30,7 @@ from hmmn_jax.training.checkpoint import read_step, restore_latest
 from hmmn_jax.training.train_state import TrainState
 from hmmn_jax.training.workdir import RUN_RECORD, publish
 
-# What may differ when a run goes on: these fields say where and how, not what is computed.
+# Fields that may differ when a run resumes: they set where and how, not what is computed.
 FREE_FIELDS = {"init", "resume", "parallel", "micro_batches", "log_every", "stop_above", "profile", "model.remat"}
 FREE_FIELDS |= {"data.data_dir", "data.workers"}
 FREE_SECTIONS = ("checkpoint.", "validation.")
@@ -50,7 +50,7 @@ def starting_state(
     if (state := restore_latest(workdir, like)) is not None:
         return state, f"step {int(state.step)} of this workdir"
 
-    # 2. Another workdir's run goes on here, with this config.
+    # 2. The run of another workdir continues here, with this config.
     if config.resume:
         other = absolute(user_path(config.resume, buckets=True))
         _require_same_model(other, load_config(other), model)
@@ -58,7 +58,7 @@ def starting_state(
             steps = finished_steps(other)
         if not steps:
             raise CheckpointError(f"{config.resume}: no checkpoint in it; expected the workdir of a run")
-        return read_step(other, steps[-1], like), f"step {steps[-1]} of {config.resume}, which goes on here"
+        return read_step(other, steps[-1], like), f"step {steps[-1]} of {config.resume}, continued here"
 
     # 3. Variables made elsewhere.
     if config.init:
@@ -81,7 +81,7 @@ def write_config(workdir: Path, model: HMMNConfig, config: ConfigDict) -> None:
 
 
 def require_same_config(workdir: Path, config: ConfigDict) -> None:
-    """Raises ConfigError, which lists the fields, where a run that is to go on was started with another config."""
+    """Raises ConfigError, which lists the fields, if the run to be resumed was started with another config."""
     path = workdir / CONFIG_FILE
     try:
         saved = flatten_dict(dict(json.loads(path.read_text(encoding="utf-8"))["experiment"]), sep=".")
@@ -97,7 +97,7 @@ def require_same_config(workdir: Path, config: ConfigDict) -> None:
     if differences:
         raise ConfigError(
             f"{workdir}: its run was started with another config: {'; '.join(differences)}; "
-            f"put them back, or go on in another workdir with --config.resume={workdir}"
+            f"put them back, or continue in another workdir with --config.resume={workdir}"
         )
 
 

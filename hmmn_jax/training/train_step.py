@@ -44,7 +44,7 @@ def make_train_step(
       seed: of the coins.
       dropout: the probability that a Refine of one sample and frame does without its fine memory.
       hardest_share: `hardest_share_schedule`; None: all pixels.
-      micro_batches: the batch of a device is gone through in so many equal parts, with the memory of one.
+      micro_batches: number of equal parts in which a device processes its batch, with the memory of one part.
       ema_decay: of the moving average of the parameters, for a state that has one.
       axis_name: the axis over which devices are averaged; None: there is one device.
 

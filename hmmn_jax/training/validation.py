@@ -25,7 +25,7 @@ SHEET_SEQUENCES, SHEET_FRAMES, SHEET_SIZE = 8, 4, (180, 320)  # of the picture: 
 
 
 class Validation(NamedTuple):
-    """What came of it.
+    """The results of a validation.
 
     scores: `jf`, `j` and `f`, means over all objects in [0, 1].
     sequences: J&F of each sequence by name; of several processes, those that this one had.

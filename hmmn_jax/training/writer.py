@@ -18,7 +18,7 @@ from hmmn_jax.training.board import Board
 from hmmn_jax.training.metrics import METRICS_FILE, parse_line, read_lines
 from hmmn_jax.training.workdir import publish
 
-# Imported when a run opens its files, as it imports PyTorch where that is installed: seconds, before any mistake is told.
+# Imported when a run opens its files, as it imports PyTorch where that is installed: seconds, after mistakes were reported.
 if importlib.util.find_spec("tensorboardX") is None:
     raise ModuleNotFoundError("No module named 'tensorboardX'", name="tensorboardX")
 
@@ -30,7 +30,7 @@ class Writer:
     """
 
     def __init__(self, workdir: Path, first_step: int):
-        """Opens the files; what a killed run wrote of steps after `first_step`, which come again, is dropped.
+        """Opens the files. Entries of a killed run for steps after `first_step`, which are repeated, are dropped.
 
         Lines of `metrics.jsonl` that the program cannot have written stay.
         """
@@ -47,7 +47,7 @@ class Writer:
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
         if self._active:
             self._lines.close()
-            with contextlib.suppress(*([DataError] if kind else [])):  # the first error is told
+            with contextlib.suppress(*([DataError] if kind else [])):  # the first error is reported
                 self._board.close()
 
     def scalars(self, step: int, values: dict[str, float]) -> None:

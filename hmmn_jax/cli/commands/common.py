@@ -76,7 +76,7 @@ def start(options: argparse.Namespace | None = None) -> None:
     switch_off_unsound_fusion()
     from hmmn_jax.inference.host_memory import keep_host_memory_small
 
-    logging.set_verbosity(logging.ERROR)  # Orbax tells of every thread
+    logging.set_verbosity(logging.ERROR)  # Orbax logs every thread
     keep_host_memory_small()
     names = ("distributed", "coordinator", "processes", "process", "compilation_cache")
     launch(**{name: getattr(options, name) for name in names if hasattr(options, name)})

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_benchmark(parser: argparse.ArgumentParser) -> None:
-    """Arguments that say what there is to segment or to score."""
+    """Arguments for the data to segment or to score."""
     from hmmn_jax.evaluation.benchmarks import BENCHMARKS
 
     parser.add_argument("--benchmark", choices=BENCHMARKS, required=True, metavar="NAME", help="one of those listed below")

@@ -1,4 +1,4 @@
-"""Videos of one's own: folders of images or video files, with masks of any frames."""
+"""Videos of users: folders of images or video files, with masks of any frames."""
 
 import re
 from collections.abc import Callable
