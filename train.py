@@ -4,7 +4,7 @@
     python train.py --config configs/train/main.py --config.init=RUN1 --workdir RUN2
 
 Fields of the config are overridden like this: --config.batch=8. Several hosts: the same command on each, with --distributed
-where the cluster tells them of each other (TPU pods, Slurm), else with --coordinator, --processes and --process.
+where the cluster connects them (TPU pods, Slurm), else with --coordinator, --processes and --process.
 """
 
 import contextlib

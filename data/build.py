@@ -132,7 +132,7 @@ def _builder_class(name: str) -> type[FramesBuilder]:
 
 @contextlib.contextmanager
 def _storing_errors(target: Path, source: Path) -> Iterator[None]:
-    """Tells in one line what stopped TFDS, as a full disk, or a folder of the source that cannot be listed."""
+    """Reports in one line what stopped TFDS, such as a full disk or an unreadable folder of the source."""
     try:
         with writing_errors(target):
             try:

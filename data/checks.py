@@ -42,7 +42,7 @@ class Report:
         return [one_line(line) for line in (*(f"NOTE: {line}" for line in self.notes.lines()), *self.problems)]
 
     def summary(self, shown: int) -> str:
-        """Tells it on lines: the counts, how many problems ended in what, and the first `shown` of them."""
+        """Formats it in lines: the counts, the number of problems by outcome, and the first `shown` of them."""
         lines = [f"{self.videos} videos, {self.frames} frames, {self.annotated} with masks, {self.objects} objects"]
         kinds = collections.Counter(problem.rsplit("; ", 1)[-1] for problem in self.problems)
         lines += [f"  {count} x {kind}" for kind, count in kinds.items()]

@@ -57,7 +57,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     @classmethod
     def has_config(cls, name: str) -> bool:
-        """Tells whether `find_config` finds one."""
+        """Returns whether `find_config` finds one."""
         try:
             cls.find_config(name)
         except DataError:
@@ -85,15 +85,15 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return False
 
     def has_rules(self) -> bool:
-        """Tells whether the data set has rules for values in masks, so that 255 beside other ids is not reported."""
+        """Returns whether the data set has rules for values in masks, so that 255 beside other ids is not reported."""
         return True
 
     def checks_levels(self) -> bool:
-        """Tells whether masks that look like grey levels are left out."""
+        """Returns whether masks that look like grey levels are left out."""
         return False
 
     def all_labelled(self, split: str) -> bool:
-        """Tells whether every frame should have a mask, so that others are reported."""
+        """Returns whether every frame should have a mask, so that others are reported."""
         return split == "train"
 
     def _info(self) -> tfds.core.DatasetInfo:

@@ -46,7 +46,7 @@ class RecordSource:
             info = tfds.builder_from_directory(directory).info.splits[split]
             self._records = ArrayRecordDataSource(info.file_instructions)
             found = sum(_count(path) for path in info.filepaths)
-        except Exception as error:  # whatever a damaged dataset_info.json or record file provokes
+        except Exception as error:  # any error of a damaged dataset_info.json or record file
             raise DataError(f"{directory}: cannot be opened: {reason(error)}; {_HOW_TO_BUILD} --overwrite") from error
         if found != len(self.index.names):
             raise DataError(f"{directory}: {found} records, the index has {len(self.index.names)}; {_HOW_TO_BUILD} --overwrite")
@@ -74,7 +74,7 @@ class RecordSource:
 
 
 def _count(path: os.PathLike) -> int:
-    """Counts the records that a file holds, whatever dataset_info.json says. Raises any kind of error."""
+    """Counts the records in a file, independent of dataset_info.json. Raises any kind of error."""
     reader = ArrayRecordReader(os.fspath(path), options="readahead_buffer_size:0")
     try:
         return reader.num_records()

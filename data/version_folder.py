@@ -21,7 +21,7 @@ _RECORD, _MARK = "record.json", ".unfinished-build"
 def load_record(version: Path) -> Record:
     """Reads the record of a built version; an empty one if it is missing. Raises DataError, also if it is of no build."""
     record = Record.load(version, version / _RECORD)
-    about: Any = {} if record.about is None else record.about  # whatever the file holds
+    about: Any = {} if record.about is None else record.about  # any content of the file
     splits = about.get("splits", []) if isinstance(about, dict) else None
     if not isinstance(splits, list) or not all(isinstance(split, str) for split in splits):
         raise DataError(

@@ -2,7 +2,7 @@
 
     python evaluate.py --config configs/evaluate/youtube_vos_2019.py --data YOUTUBE_VOS --checkpoint OUT --output RUN
 
-configs/evaluate/youtube_vos_2018.py tells what is read and written. Paper (quoted, not measured here): overall 82.5, J of seen
+configs/evaluate/youtube_vos_2018.py describes input and output. Paper (quoted, not measured here): overall 82.5, J of seen
 classes 81.7, of unseen ones 77.3.
 """
 

@@ -78,7 +78,7 @@ class Builder(FramesBuilder, skip_registration=True):  # TFDS has a builder of t
         return splits
 
     def list_sequences(self, root: Path, split: str, notes: Notes) -> tuple[list[VideoFiles], list[str]]:
-        """Lists what the list of the split names, all of which has to be there, or whatever there is."""
+        """Lists the sequences of the split's list, which must exist; without lists, all sequences of the folder."""
         config, names = self.builder_config, _names(self.builder_config)
         if not config.year:
             return read_unlisted(root, config.resolution, config.annotations, names=names, order=config.order, notes=notes)
@@ -92,15 +92,15 @@ class Builder(FramesBuilder, skip_registration=True):  # TFDS has a builder of t
         return level_map() if self.is_soft() else identity_map()
 
     def is_soft(self) -> bool:
-        """Tells whether masks are grey levels."""
+        """Returns whether masks are grey levels."""
         return self.builder_config.mask_values == "threshold"
 
     def has_rules(self) -> bool:
-        """Tells that DAVIS has, and sets of users have not."""
+        """Returns True for DAVIS, false for sets of users."""
         return self.builder_config.year in _OFFICIAL
 
     def checks_levels(self) -> bool:
-        """Tells that this is done in sets of users."""
+        """Returns True for sets of users."""
         return not (self.has_rules() or self.builder_config.mask_values)
 
 

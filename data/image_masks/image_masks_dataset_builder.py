@@ -93,15 +93,15 @@ class Builder(FramesBuilder):
         return table
 
     def is_soft(self) -> bool:
-        """Tells whether masks are grey levels."""
+        """Returns whether masks are grey levels."""
         return self.builder_config.soft or self.builder_config.mask_values == "threshold"
 
     def has_rules(self) -> bool:
-        """Tells whether the config says what values are."""
+        """Returns whether the config defines the values."""
         return bool(self.builder_config.objects) or self.is_soft()
 
     def checks_levels(self) -> bool:
-        """Tells that this is done where the config does not say what values are."""
+        """Returns True if the config does not define the values."""
         return not (self.has_rules() or self.builder_config.mask_values)
 
 

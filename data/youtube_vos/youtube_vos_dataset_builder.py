@@ -57,5 +57,5 @@ class Builder(FramesBuilder):
         return read_youtube_vos(root, split, config.all_frames, order=config.order, notes=notes)
 
     def all_labelled(self, split: str) -> bool:
-        """Tells that, without the frames in between, all of train has masks."""
+        """Returns True for train with every fifth frame: all of them have masks."""
         return split == "train" and not self.builder_config.all_frames

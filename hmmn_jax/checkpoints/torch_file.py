@@ -86,7 +86,7 @@ def write_torch_file(
 
 @contextlib.contextmanager
 def _one_line_errors(path: str | os.PathLike, verb: str, expected: str) -> Iterator[None]:
-    """Turn whatever a damaged or hostile file provokes into a CheckpointError of one line."""
+    """Turn any error of a damaged or hostile file into a CheckpointError of one line."""
     try:
         yield
     except Refused as error:

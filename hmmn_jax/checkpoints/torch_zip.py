@@ -47,7 +47,7 @@ def _type(found: object) -> str:
 
 
 def read_zip(path: Path) -> dict[str, np.ndarray]:
-    """The tensors by name, as read-only views of their storages. Raises Refused, or whatever damage makes zipfile raise."""
+    """The tensors by name, as read-only views of their storages. Raises Refused, or any error of zipfile for a damaged file."""
     with zipfile.ZipFile(path) as archive:
         members = {info.filename: info for info in archive.infolist()}
         pickles = [name for name in members if name.endswith("/data.pkl")]

@@ -100,7 +100,7 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
             raise HMMNError("nothing can be scored", [*unscored.values(), *failures.values()])
         return raise_failures(failures | wrong, len(scored))
 
-    # --- Segment; then scores, archive and report, whatever failed. ---
+    # --- Segment; then scores, archive and report, also after failures. ---
     assert outputs is not None  # --output was checked
     print(announce(lines, clips), flush=True)
     variables, model = load_model(request)

@@ -70,14 +70,14 @@ def switch_off_unsound_fusion() -> None:
 def flags_parser(
     name: str, config: flags.FlagHolder, check: Callable[[], None] | None = None, default: str = ""
 ) -> Callable[[list[str]], list[str]]:
-    """A parser of flags for `app.run` that tells a mistake in one line and exits with 2.
+    """A parser of flags for `app.run` that reports a mistake in one line and exits with 2.
 
     Args:
         name: of the program.
         config: the flag of its config file.
         check: called with the flags parsed; raises ConfigError for what they lack.
         default: the config file if none is given. (As the default of the flag it would be read, with all that is overridden in
-            it, when the flag is defined, where nothing tells a mistake in one line.)
+            it, when the flag is defined, where mistakes are not reported in one line.)
     """
 
     def parse(arguments: list[str]) -> list[str]:
@@ -120,7 +120,7 @@ def _with_moved_config(arguments: list[str], flag: str) -> list[str]:
 
 
 def _moved(config: str) -> str:
-    """`FILE` or `FILE:PARAMETER`; a file that is not there is looked for in `CONFIG_FOLDERS` beside it, and a note tells so."""
+    """`FILE` or `FILE:PARAMETER`; a missing file is searched in `CONFIG_FOLDERS` beside it, with a note."""
     file, colon, parameter = config.partition(":")
     path = local_path(file)
     found = [place for folder in CONFIG_FOLDERS if (place := path.parent / folder / path.name).is_file()]

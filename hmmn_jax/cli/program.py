@@ -84,7 +84,7 @@ def tell(name: str, error: HMMNError) -> None:
 
 
 def _show_warning(show: Callable[..., None], message: Warning, category: type[Warning], *place: Any) -> None:
-    """Tells a warning to users in one line; those to programmers, such as deprecations, stay as they are."""
+    """Prints a warning for users in one line. Warnings for programmers, such as deprecations, are unchanged."""
     if category is UserWarning:
         note(str(message))
     else:

@@ -21,7 +21,7 @@ Key = Callable[[str], tuple]
 
 
 def natural_key(text: str) -> tuple:
-    """A key for sorting by which numbers compare as numbers and text by letters, whatever their case.
+    """A key for sorting: numbers are compared as numbers, text without regard to case.
 
     A name without the number that others end with comes first: frame, frame (1), frame (2), frame (10).
     """

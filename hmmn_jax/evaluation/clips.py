@@ -84,7 +84,7 @@ class Clip:
 
     @property
     def requested_frames(self) -> list[int]:
-        """The indices of the frames whose masks are wanted; of a video those that its header tells."""
+        """The indices of the frames whose masks are required; for a video file, by the number of frames in its header."""
         return [t for t in range(len(self)) if self.requested is None or self.frame_name(t) in self.requested]
 
     @property

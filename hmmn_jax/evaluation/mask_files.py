@@ -55,7 +55,7 @@ class OnePng(MaskFiles):
     overlapping = False
 
     def of_frame(self, sequence: str, frame: str, ids: Iterable[int]) -> list[MaskFile]:
-        """One file, whatever the objects are."""
+        """One file for all objects."""
         return [MaskFile(f"{sequence}/{frame}.png", {"sequence": sequence, "frame": frame})]
 
     def write(self, folder: Path, sequence: str, frame: str, mask: Mask, ids: Integer[np.ndarray, " o1"]) -> None:

@@ -46,7 +46,7 @@ class Outputs:
         object.__setattr__(self, "run", RunFolder(self.folder))
 
     def names(self, clip: Clip) -> list[str]:
-        """The files that a clip's results make, relative to `folder`; of a video those of the frames that its header tells."""
+        """The files of a clip's results, relative to `folder`; for a video file, by the number of frames in its header."""
         frames = [clip.frame_name(t) for t in range(len(clip))]
         requested = [frames[t] for t in clip.requested_frames]
         names = []

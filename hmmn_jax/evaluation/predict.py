@@ -231,7 +231,7 @@ def _predict_clip(
 
 @contextlib.contextmanager
 def _finishing(pending: collections.deque[Future]) -> Iterator[None]:
-    """Waits for all that is pending at the end, whatever happened, so that nothing is written afterwards."""
+    """Waits at the end for all pending work, also after an error, so that nothing is written afterwards."""
     try:
         yield
         for future in pending:

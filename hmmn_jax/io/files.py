@@ -67,7 +67,7 @@ def local_path(text: str | os.PathLike) -> Path:
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Gives a local temporary path for the body to write to; what it wrote becomes the file `path` when it succeeds.
 
-    Makes the folder where it is missing. Whatever fails, nothing is left behind and an older file at `path` stays as it was.
+    Makes the folder if it is missing. After any error no new file is left, and an older file at `path` is unchanged.
     Raises DataError where the body, which should do nothing but write, meets an OSError.
     """
     target = as_path(path)

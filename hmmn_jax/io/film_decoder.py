@@ -82,7 +82,7 @@ class RgbConverter:
         self._kind: tuple[int, int, str] | None = None
 
     def __call__(self, frame: "av.VideoFrame") -> UInt8[np.ndarray, "h w 3"]:
-        """Converts a frame, whatever its size, to an array of its own."""
+        """Converts a frame of any size to a new array."""
         kind = frame.width, frame.height, frame.format.name
         if kind != self._kind:
             self._graph = filter_graph(*kind, [*self._orientation, "scale=flags=bicubic", "format=rgb24"])
@@ -107,7 +107,7 @@ def upright_filters(frame: "av.VideoFrame") -> list[str]:
 
 @contextlib.contextmanager
 def decoding_errors(path: Path) -> Iterator[None]:
-    """Turns whatever a damaged film provokes into a DataError."""
+    """Turns any error of a damaged film into a DataError."""
     try:
         yield
     except HMMNError:

@@ -88,7 +88,7 @@ class FilmIndex:
             if self._seek(key_frame):
                 yield _PATIENCE
         self._reopen()
-        yield math.inf  # whatever the timestamps say
+        yield math.inf  # for any timestamps
 
     def _search(self, wanted: _Record, patience: int | float) -> UInt8[np.ndarray, "h w 3"] | None:
         late = 0

@@ -1,4 +1,4 @@
-"""Images and masks on disk: frames as RGB, masks as object ids, whatever the files store."""
+"""Images and masks on disk: frames as RGB, masks as object ids, from any format."""
 
 import contextlib
 import io
@@ -62,7 +62,7 @@ def decode_mask(
     Args:
         png: the content of the file.
         source: the file to name.
-        soft: give grey levels from 0 to 255, whatever the colours and bits, in place of ids.
+        soft: give grey levels from 0 to 255, for any colours and bits, instead of ids.
         values: "ids": the file holds ids as they are; "threshold": a grey file, or an indexed one of which all colours in use
             are grey, holds levels, of which those from 128 on are object 1; "": ids.
         check_levels: with `values` "", refuse such a file if it looks like levels.

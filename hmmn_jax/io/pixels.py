@@ -32,7 +32,7 @@ class Pixels(NamedTuple):
 
 @contextlib.contextmanager
 def open_image(path: str | os.PathLike, page: int | None = None) -> Iterator[ImageFile]:
-    """Opens an image, of which the header is read, at one of its pages. Raises DataError for whatever fails in the body."""
+    """Opens an image at one of its pages and reads the header. Raises DataError for any error in the body."""
     with reading_errors(path), Image.open(local_path(path)) as image:
         if page is not None:
             image.seek(page)
@@ -113,7 +113,7 @@ def _has_late_exif(path: str | os.PathLike) -> bool:
 
 @contextlib.contextmanager
 def reading_errors(path: str | os.PathLike) -> Iterator[None]:
-    """Turns whatever a missing or damaged image provokes into a DataError."""
+    """Turns any error of a missing or damaged image into a DataError."""
     try:
         yield
     except HMMNError:

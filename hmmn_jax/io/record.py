@@ -1,4 +1,4 @@
-"""Records of what this package wrote, by which a later run tells its own files from a user's.
+"""Records of the files that this package wrote, by which a later run distinguishes them from a user's.
 
 A record is a JSON file that names each file of one result with its SHA-256. It is written before the files are published,
 so that after a crash every published file is in a record. A file is replaced or deleted only if its bytes are those that a

@@ -23,7 +23,7 @@ def fold_norms(
       epsilon: of the norms.
 
     Returns:
-      The variables without these norms, as NumPy arrays of the same dtype; whatever else there is stays.
+      The variables without these norms, as NumPy arrays of the same dtype; all others are unchanged.
     """
     flat = {path: np.asarray(leaf) for path, leaf in flax.traverse_util.flatten_dict(variables).items()}
     folded = {path: leaf for path, leaf in flat.items() if path[1:-1] not in convolutions}

@@ -22,7 +22,7 @@ KEY_SHARPNESS = 16.0  # score of two normalised keys that point the same way, be
 
 @dataclasses.dataclass(frozen=True)
 class Compute:
-    """How layers compute, whatever their parameters are.
+    """How layers compute, for any parameters.
 
     Attributes:
       dtype: of the computation, such as "bfloat16"; None: that of the parameters.
@@ -105,7 +105,7 @@ class Key(Conv):
             return key
         scale = self.param("scale", nn.initializers.constant((KEY_SHARPNESS**2 / self.features) ** 0.25), (self.features,))
         wide = key.astype(at_least_float32(key))
-        wide = wide - wide.mean((1, 2), keepdims=True)  # what all cells have in common tells none from another
+        wide = wide - wide.mean((1, 2), keepdims=True)  # what all cells have in common does not distinguish them
         size = jnp.sqrt(jnp.mean(wide**2, axis=-1, keepdims=True) + NORM_EPSILON)
         return (wide / size * at_all_pixels(scale, key.shape)).astype(key.dtype)
 

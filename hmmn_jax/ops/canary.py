@@ -1,4 +1,4 @@
-"""A look at whether XLA computes rightly on this machine's CPU: some releases of jaxlib silently do not."""
+"""Checks whether XLA computes correctly on this machine's CPU: some releases of jaxlib silently do not."""
 
 import functools
 import importlib.metadata
@@ -29,7 +29,7 @@ def reductions_are_sound() -> bool:
 
 
 def warn_if_cpu_is_unsound() -> None:
-    """Tells a user of an affected jaxlib, where the CPU is what computes."""
+    """Warns a user of an affected jaxlib, if the CPU computes."""
     if jax.default_backend() == "cpu" and not reductions_are_sound():
         version = importlib.metadata.version("jaxlib")
         warnings.warn(

@@ -1,6 +1,6 @@
 """The report of an evaluation: one HTML page that needs no server, network or script, and shows where a model fails.
 
-`page.html` beside this file is its frame and its style. Whatever comes from outside, such as names, is escaped.
+`page.html` beside this file is the frame and the style. External text, such as names, is escaped.
 """
 
 import datetime

@@ -107,7 +107,7 @@ def memory_coins(seed: int, sample: Integer[Array, " b"], dropout: float, frames
     True with probability 1 - dropout. Keyed by sample, frame and stride alone, so a sample's coins are the same in any batch,
     on any device and after any restart.
     """
-    root = jax.random.key(seed, impl="threefry2x32")  # whatever the default: others depend on the layout of a batch
+    root = jax.random.key(seed, impl="threefry2x32")  # not the default: others depend on the layout of a batch
 
     def coin(sample: jax.Array, frame: jax.Array, scale: jax.Array) -> jax.Array:
         key = root

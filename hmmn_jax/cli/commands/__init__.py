@@ -1,6 +1,6 @@
 """The commands of `hmmn-jax`, one module each, and what is said of them in one line.
 
-A module has its help as docstring, `add_arguments(parser)`, and `run(options)`, which imports JAX and whatever else takes long.
+A module has its help as docstring, `add_arguments(parser)`, and `run(options)`, which imports JAX and other slow modules.
 """
 
 COMMANDS = {
