@@ -4,7 +4,7 @@
     python evaluate.py --config configs/evaluate/custom.py --frames DIR|FILE.mp4 --mask FILE.png --checkpoint OUT --output RUN
     python evaluate.py --config configs/evaluate/davis2016_val.py --data ROOT --score PRED [--output RUN]
 
-Writes RUN/masks/SEQUENCE/FRAME.png with the DAVIS palette and the given ids, and what the benchmark's server wants as
+Writes RUN/masks/SEQUENCE/FRAME.png with the DAVIS palette and the given ids, and the archive for the benchmark's server as
 RUN/submission.zip. Where videos have annotations, and with --score, prints J and F and writes RUN/summary.json,
 per_sequence.csv and per_frame.csv. RUN/report.html, to be opened in a browser, shows it all.
 
@@ -43,7 +43,7 @@ define_launch_flags()
 
 def run() -> None:
     """Does what the flags say."""
-    # Imported here: they take seconds, in which Ctrl-C shall end in one line, too.
+    # Imported here: they take seconds, in which Ctrl-C must also end in one line.
     from hmmn_jax.cli.evaluate import Request, evaluate
     from hmmn_jax.inference.host_memory import keep_host_memory_small
 

@@ -27,7 +27,7 @@ RESUME = "run the same command to resume from the last checkpoint"
 
 
 def check() -> None:
-    """Raises ConfigError where a flag is missing, DataError for a workdir in a bucket."""
+    """Raises ConfigError if a flag is missing, DataError for a workdir in a bucket."""
     if CONFIG.value is None or not WORKDIR.value:
         raise ConfigError("give --config FILE, such as configs/train/smoke.py, and --workdir DIR")
     user_path(WORKDIR.value)
@@ -36,7 +36,7 @@ def check() -> None:
 
 def run() -> int:
     """Does what the flags say; gives the exit code."""
-    # Imported here: they take seconds, in which Ctrl-C shall end in one line, too.
+    # Imported here: they take seconds, in which Ctrl-C must also end in one line.
     import jax
 
     try:

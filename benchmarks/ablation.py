@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="a folder laid out as DAVIS-2016 is")
     parser.add_argument("--split", default="val")
     parser.add_argument("--sequences", nargs="*", help="some of them")
-    parser.add_argument("--size", type=int, default=0, help="shorter side of what the network sees; 0: as the frames are")
+    parser.add_argument("--size", type=int, default=0, help="shorter side of the network's input; 0: size of the frames")
     parser.add_argument("--only", nargs="*", help="rows whose name starts so")
     args = parser.parse_args()
     logging.set_verbosity(logging.ERROR)

@@ -74,7 +74,7 @@ def build(
 
 
 def _require_apart(data_dir: Path, source: Path) -> None:
-    """Raises DataError where a build would be written among the files that it reads."""
+    """Raises DataError if a build would be written among the files that it reads."""
     for kind in _INPUTS:
         for folder in (source / kind, *source.glob(f"*/{kind}")):
             if folder.is_dir() and data_dir.resolve().is_relative_to(folder.resolve()):

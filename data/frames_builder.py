@@ -23,7 +23,7 @@ R = TypeVar("R")
 
 CLIP_FRAMES = 3  # of a video, for training
 _THREADS = 8
-_AHEAD = 64  # frames read before they are asked for
+_AHEAD = 64  # frames read ahead
 _KEYS = 2**128  # of the Shuffler of TFDS, which sorts by key: bucket by bucket, each in memory
 
 

@@ -35,10 +35,10 @@ class Source(Protocol):
 
 
 class RecordSource:
-    """A split on disk. Reads records as they are asked for, holds none, and opens its files anew where it is pickled."""
+    """A split on disk. Reads records on demand, keeps none, and reopens its files after pickling."""
 
     def __init__(self, name: str, directory: Path, split: str):
-        """Opens a split in the directory of a version. Raises DataError where index and records are not of one build."""
+        """Opens a split in the directory of a version. Raises DataError if index and records are not of one build."""
         self.name = name
         self.index = load(index_path(directory, split))
         self._directory, self._split = directory, split
@@ -53,7 +53,7 @@ class RecordSource:
         self._process = os.getpid()
 
     def fetch(self, records: np.ndarray) -> tuple[list[bytes], list[bytes]]:
-        """Gives JPEGs and masks. Raises DataError where a file is damaged, IndexError for a record that is not there."""
+        """Gives JPEGs and masks. Raises DataError if a file is damaged, IndexError for a record that is not there."""
         if self._process != os.getpid():  # array_record would crash: its threads do not survive a fork
             raise DataError(f"{self.name}: opened before a fork; start processes by spawn, or open it in each of them")
         images, masks = [], []

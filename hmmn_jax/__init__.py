@@ -16,7 +16,7 @@ _HOMES = {"HMMN": "model", "HMMNConfig": "model", "Segmenter": "inference", "loa
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a public name when it is asked for: programs tell mistakes before JAX, which takes seconds, is there."""
+    """Imports a public name on first use: programs report mistakes before they import JAX, which takes seconds."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

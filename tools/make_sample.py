@@ -68,7 +68,7 @@ def render(indices: Iterable[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def write_clip(root: Path, frames: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
-    """Writes frames and masks as JPEGs and indexed PNGs, all or nothing. Raises DataError where a file is there already."""
+    """Writes frames and masks as JPEGs and indexed PNGs, all or nothing. Raises DataError if a file is there already."""
     images, annotations = (f"{kind}/{RESOLUTION}/{NAME}" for kind in ("JPEGImages", "Annotations"))
     names = [f"{folder}/{i:05d}{suffix}" for folder, suffix in ((images, ".jpg"), (annotations, ".png")) for i in range(FRAMES)]
     names.append("ImageSets/2017/val.txt")

@@ -20,7 +20,7 @@ STAND_INS = ("torchvision", "torchvision.models", "torchvision.transforms", "cv2
 
 
 class StandIn(types.ModuleType):
-    """A module of which anything can be imported, asked for and called, to no effect."""
+    """A module from which anything can be imported, read and called, without effect."""
 
     def __getattr__(self, name: str) -> "StandIn":
         if name.startswith("__"):

@@ -9,7 +9,7 @@ Annotations/NAME/NUMBER.png.
 
 Masks of later frames serve for scores: each object is scored on the annotated frames after its first one. With
 --config.late_objects=True they also start the objects that appear there. Long videos: --config.max_memory_frames=50 bounds the
-memory. Large videos: --config.size=480 is what the network sees; the masks have the size of the frames.
+memory. Large videos: --config.size=480 sets the network's input; the masks have the size of the frames.
 """
 
 from ml_collections import ConfigDict

@@ -65,7 +65,7 @@ def validation() -> ConfigDict:
     config.order = ""  # of frames: natural, decimal, signed or name; "": natural, refused where that is ambiguous
     config.mask_values = ""  # of your own grey masks: ids or threshold; "": ids, levels are refused
     config.single_object = False  # as in DAVIS-2016
-    config.size = 480  # shorter side of the frames that the network sees, 0: as they are; scores are at their full size
+    config.size = 480  # shorter side of the network's input, 0: size of the frames; scores are at full size
     config.mem_every = 5
     return config
 

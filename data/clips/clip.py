@@ -24,7 +24,7 @@ class Sketch(NamedTuple):
         jpegs: bytes [s].
         sizes: float32 [s,2], height and width of each source, upright.
         orientations: int32 [s], EXIF orientation of each source.
-        windows: float32 [s,4], what of each source is seen: left, top, right, bottom.
+        windows: float32 [s,4], the visible part of each source: left, top, right, bottom.
         sources: int32 [t,1+d], the source of each frame, and those of its donors.
         maps: float32 [t,1+d,2,3], from output to image and donors.
         shrink: float32 [s], how many pixels of each source become one.
@@ -138,7 +138,7 @@ def finish_clip(config: ConfigDict, sample: tf.Tensor, sketch: Sketch, draws: Dr
 
 
 def _windows(maps: tf.Tensor, slot: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """What of the frames' sources the output shows: left, top, right, bottom, float32 [t,4]; `maps` are those of the frames."""
+    """The part of the frames' sources in the output: left, top, right, bottom, float32 [t,4]; `maps` are those of the frames."""
     places = corners(maps, *size)  # [t,4,2]
     first, last = tf.reduce_min(places, 1), tf.reduce_max(places, 1)
     # A still image, slot 0, is seen by all frames.

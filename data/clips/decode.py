@@ -123,7 +123,7 @@ class Decoded(NamedTuple):
 def decode_image(
     jpeg: tf.Tensor, size: tf.Tensor, window: tf.Tensor, shrink: tf.Tensor, orientation: tf.Tensor | int = 1
 ) -> Decoded:
-    """Decodes what of a JPEG lies in a window, upright; b"" as nothing.
+    """Decodes the part of a JPEG in a window, upright; b"" as nothing.
 
     An upright image is the stored one, transposed for orientations from 5 on, then flipped along x, y or both.
 

@@ -20,7 +20,7 @@ def clip_maps(
     Args:
         config: the data config.
         size: float32 [2], height and width of the image in pixels.
-        anchor: float32 [2], position (x, y) in the first frame that the crop shall hold.
+        anchor: float32 [2], position (x, y) in the first frame that the crop must contain.
         still: bool [], whether the crop is drawn for each frame anew.
         uniform: float32 [`geometry_numbers(t)`], in [0, 1).
 

@@ -81,7 +81,7 @@ def find_checkpoint(path: str | os.PathLike) -> AnyPath:
 
 
 def is_checkpoint_file(path: AnyPath) -> bool:
-    """Whether a checkpoint is one file, and no folder. Raises CheckpointError where nothing is there."""
+    """Whether a checkpoint is one file, and no folder. Raises CheckpointError if nothing is there."""
     with _one_line_errors(path):
         if path.is_file():
             return True
@@ -203,8 +203,8 @@ def _unreadable(source: str) -> Iterator[None]:
 def quiet_orbax() -> Iterator[None]:
     """Keeps what Orbax prints about a damaged folder from the screen: its error says it in one line.
 
-    After a first error TensorStore reads on, and reports to an event loop that is closed by then, or to a task that nobody
-    awaits, with a traceback for each tensor. As these come at any time, the filters stay where the block fails.
+    After a first error TensorStore reads on, and reports to an event loop that is closed by then, or to a task that is not
+    awaited, with a traceback for each tensor. As these come at any time, the filters stay where the block fails.
     """
     logger, hook = logging.getLogger("absl"), sys.unraisablehook
     level, asyncio = logger.level, logging.getLogger("asyncio")

@@ -63,7 +63,7 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
         )
         outputs.run.require_usable()
 
-    # --- The data: videos, masks, and what of them can be scored. ---
+    # --- The data: videos, masks, and which of them can be scored. ---
     task = read_inputs(request)
     failures, clips = task.failures, task.clips
     lines: list[str] = []
@@ -197,7 +197,7 @@ def describe_masks(request: Request, variables: dict[str, Any], model: HMMNConfi
 def claim(outputs: Outputs, made_with: dict[str, Any] | None, overwrite: bool = False) -> None:
     """Makes the folder this run's own, and deletes scores and archive of earlier masks, which would pass for those of new ones.
 
-    Raises ConfigError, and deletes nothing, where a file to be deleted was changed since a run wrote it.
+    Raises ConfigError, and deletes nothing, if a file to be deleted was changed since a run wrote it.
     """
     run = outputs.run
     if made_with and not overwrite:
@@ -237,7 +237,7 @@ def write_results(
     missing: dict[str, str],
     cost: Cost | None,
 ) -> None:
-    """Writes figures and report, and what the benchmark's server wants."""
+    """Writes figures and report, and the archive for the benchmark's server."""
     run, config = outputs.run, request.config
     about = {
         "command": shlex.join(sys.argv),

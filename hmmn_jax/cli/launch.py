@@ -124,7 +124,7 @@ def _moved(config: str) -> str:
     file, colon, parameter = config.partition(":")
     path = local_path(file)
     found = [place for folder in CONFIG_FOLDERS if (place := path.parent / folder / path.name).is_file()]
-    if path.exists() or len(found) != 1:  # of a file in both, nobody can say which one is meant
+    if path.exists() or len(found) != 1:  # a file in both is ambiguous
         return config
     note(f"{path}: no such file; taking {found[0]}")
     return f"{found[0]}{colon}{parameter}"

@@ -39,7 +39,7 @@ class VideoFiles:
 
     @cached_property
     def images(self) -> ImageVideo:
-        """The frames as pixels, read when they are asked for."""
+        """The frames as pixels, read on demand."""
         return ImageVideo(self.frames, self.name)
 
     def inspect(self, notes: Notes | None = None) -> FrameFacts:
@@ -195,7 +195,7 @@ def _is_picture(path: Path) -> bool:
 
 
 def _visible(folder: Path) -> list[Path]:
-    """The entries of a folder, sorted, but those of the system. Raises DataError where it cannot be listed."""
+    """The entries of a folder, sorted, but those of the system. Raises DataError if it cannot be listed."""
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
@@ -216,7 +216,7 @@ def _existing(path: Path, what: str) -> Path:
 
 
 def choose_resolution(root: Path) -> str:
-    """The only folder of sequences in `JPEGImages`, or 480p. Raises DataError where neither is there."""
+    """The only folder of sequences in `JPEGImages`, or 480p. Raises DataError if neither is there."""
     folder = _existing(root / "JPEGImages", "folder; give the root of DAVIS, which holds it")
     there = [path for path in _visible(folder) if path.is_dir() and path.name not in _SYSTEM_FOLDERS]
     found = [path.name for path in there if any(map(_is_picture, path.glob("*/*")))] or [path.name for path in there]

@@ -16,7 +16,7 @@ SHOWN = 10  # videos with a line of their own, and objects in it
 def describe(clip: Clip, notes: Notes) -> str:
     """One line on a video: its frames, their size, and the objects with their pixels where they start.
 
-    Adds to `notes` what of the masks is not used. Raises DataError for a mask that cannot be used.
+    Adds to `notes` which masks are not used. Raises DataError for a mask that cannot be used.
     """
     height, width = clip.size
     started = {t: _pixels(masks) for t, masks in clip.read_given(height, width).items()}

@@ -27,7 +27,7 @@ def base() -> ConfigDict:
 
     config.mem_every = 5
     config.max_memory_frames = 0  # 0: no bound
-    config.size = 0  # shorter side of what the network sees, in pixels; 0: as the frames are
+    config.size = 0  # shorter side of the network's input, in pixels; 0: size of the frames
     config.scales = (1.0,)  # factors on that; of several, probabilities are averaged at the size of the frames
     config.flip = False  # average with the mirrored frames, too
     config.objects_per_batch = 0  # 0: 1 on a CPU, else 4

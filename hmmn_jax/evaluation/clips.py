@@ -40,7 +40,7 @@ class Clip:
 
     Attributes:
         name: of its folder of masks.
-        video: its frames, which are read when they are asked for.
+        video: its frames, read on demand.
         masks: by index of the frame the masks of objects that start there; frame 0 may have none.
         requested: names of the frames whose masks are wanted; None: of all.
         sources: all files that it is read from.
@@ -204,7 +204,7 @@ def open_sequence(
             later = f"; its first mask is that of {first}: --config.late_objects=True starts there"
         raise DataError(f"{sequence.name}: no mask of the first frame, {sequence.frames[0].name}{later}")
     if not sequence.requested_frames:
-        raise DataError(f"{sequence.name}: no frame of it is asked for, so there is nothing to segment")
+        raise DataError(f"{sequence.name}: none of its frames is required, so there is nothing to segment")
     facts = sequence.images.inspect(notes)
     return Clip(
         sequence.name,

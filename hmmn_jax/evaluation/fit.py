@@ -16,7 +16,7 @@ from hmmn_jax.model import HMMNConfig
 from hmmn_jax.model.frames import STRIDE
 
 SIZE, BOUND = "size", "max_memory_frames"  # the fields that can be chosen
-SIDE = 480  # pixels of the shorter side that the network sees, at most; videos of DAVIS are evaluated at this size
+SIDE = 480  # largest shorter side of the network's input, pixels; videos of DAVIS are evaluated at this size
 SHARE = 0.5  # of the free memory that memory frames may take
 CAPACITY_IF_UNKNOWN = 64  # slots, where the system does not say how much memory is free
 

@@ -78,7 +78,7 @@ class Outputs:
         return {"run": self.run.digest, "inputs": digest.hexdigest(), "kinds": wanted | movie}
 
     def are_there(self, clip: Clip, made_from: dict[str, Any]) -> bool:
-        """Whether an earlier run made all of this from the same, and nobody changed it since."""
+        """Whether an earlier run made all files from the same inputs, and they are unchanged since."""
         record = self.run.clip(clip.name)
         kinds = _kinds(record)
         return made_from["kinds"].items() <= kinds.items() and record.is_whole(made_from | {"kinds": kinds})
@@ -175,7 +175,7 @@ def _kinds(record: Record) -> dict[str, str]:
 def require_apart(
     folder: Path, clips: Sequence[Clip], outputs: Outputs, lists: Sequence[Path], doomed: Sequence[Path] = ()
 ) -> None:
-    """Raises ConfigError where an output would be an input, of this run or, in a folder that is listed, of the next.
+    """Raises ConfigError if an output would be an input, of this run or, in a folder that is listed, of the next.
 
     Args:
         folder: of the outputs.

@@ -1,4 +1,4 @@
-"""What of a video is scored, found out from its annotations before anything is segmented."""
+"""Which parts of a video are scored, found from its annotations before anything is segmented."""
 
 import abc
 from collections.abc import Iterable
@@ -161,7 +161,7 @@ class AnnotatedPlan(_PlanOfIds):
 
 
 def plan_davis(clip: Clip, single_object: bool, mask_values: str, notes: Notes) -> DavisPlan:
-    """All frames but the first and the last, which must be annotated. Raises DataError where that cannot be scored."""
+    """All frames but the first and the last, which must be annotated. Raises DataError if that cannot be scored."""
     scored = scored_frames(len(clip), clip.name)
     if missing := [t for t in range(len(clip)) if t not in clip.annotations]:
         count = f"{len(missing)} of {len(clip)} frames lack one"
@@ -178,7 +178,7 @@ def plan_davis(clip: Clip, single_object: bool, mask_values: str, notes: Notes) 
 
 
 def plan_annotated(clip: Clip, single_object: bool, mask_values: str, notes: Notes) -> AnnotatedPlan:
-    """Each object on the annotated frames after its first. Raises DataError where nothing can be scored."""
+    """Each object on the annotated frames after its first. Raises DataError if nothing can be scored."""
     if clip.unreadable:
         raise DataError(clip.unreadable[0])
     held = clip.values
@@ -213,7 +213,7 @@ def plan_annotated(clip: Clip, single_object: bool, mask_values: str, notes: Not
     wanted = (t for t in held if clip.requested is None or clip.frame_name(t) in clip.requested)
     frames = tuple(t for t in wanted if t > start)
     if not frames:
-        raise DataError(f"{clip.name}: no annotation of a frame that is asked for after the first of an object")
+        raise DataError(f"{clip.name}: no annotation of a required frame after the first of an object")
     if (unannotated := len(clip) - 1 - start - len(frames)) > 0:
         notes.add("not scored", "videos with frames without annotation", f"{clip.name}, {unannotated} frames")
     return _checked(AnnotatedPlan(clip, frames, single_object, mask_values, counted, others, binary))

@@ -76,7 +76,7 @@ def write_scores(
 ) -> None:
     """Writes all figures in full: `summary.json`, `per_sequence.csv` and `per_frame.csv`, each whole or not at all.
 
-    `about` says what was scored, `unscored` why the others are not; both go into `summary.json`. Raises DataError where a
+    `about` says what was scored, `unscored` why the others are not; both go into `summary.json`. Raises DataError if a
     file cannot be written.
     """
     by_sequence = [(s, summarize([s])) for s in scores]

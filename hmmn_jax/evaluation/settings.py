@@ -12,7 +12,7 @@ from hmmn_jax.io.images import MASK_VALUES
 from hmmn_jax.ops.precision import has_float64
 
 DTYPES = ("", "bfloat16", "float32", "float64")
-LARGEST_SIDE = 16_384  # pixels of what the network sees
+LARGEST_SIDE = 16_384  # pixels of the network's input
 
 
 _FIELDS: dict[str, type | tuple[type, ...]] = {

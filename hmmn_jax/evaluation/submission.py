@@ -17,7 +17,7 @@ def write_submission(path: Path, masks: Path, clips: Iterable[Clip], protocol: P
     """Packs the masks of the requested frames, and nothing else, into the zip `path`.
 
     The same masks make the same bytes. The protocol's `submission` says what files are called inside, such as
-    "Annotations/{sequence}/{frame}.png". Returns these names, in order. Raises DataError where a mask is missing.
+    "Annotations/{sequence}/{frame}.png". Returns these names, in order. Raises DataError if a mask is missing.
     """
     files = {
         protocol.submission.format(**file.fields): masks / file.name

@@ -1,4 +1,4 @@
-"""Test-time augmentation: the network sees views of a video, scaled and mirrored; results are averaged at the video's size."""
+"""Test-time augmentation: views of a video, scaled and mirrored, are segmented; results are averaged at the video's size."""
 
 import dataclasses
 import functools
@@ -20,7 +20,7 @@ Given = Integer[np.ndarray, "H W"] | Mapping[int, Bool[np.ndarray, "H W"]]  # id
 class Augmentation:
     """Which views of a video are segmented, each by a run of its own; of several, probabilities are averaged.
 
-    size: shorter side of the frames as the network sees them, in pixels; 0: that of the video.
+    size: shorter side of the network's input, in pixels; 0: that of the video.
     scales: factors on that, one view each.
     flip: every view once more, mirrored left to right.
     """
@@ -43,18 +43,18 @@ class Augmentation:
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """Height and width of the frames as the network sees them, and whether they are mirrored."""
+    """Height and width of the network's input, and whether it is mirrored."""
 
     height: int
     width: int
     mirrored: bool
 
     def show_frame(self, frame: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
-        """The frame as the network sees it."""
+        """The frame as input of the network."""
         return self._mirror(_resize(frame, self.height, self.width, Image.Resampling.BILINEAR))
 
     def show_mask(self, given: Given) -> Integer[np.ndarray, "h w"] | Mapping[int, Bool[np.ndarray, "h w"]]:
-        """The mask as the network sees it; of what is smaller than a pixel then, nothing is left."""
+        """The mask as input of the network. Objects smaller than a pixel at this size are lost."""
         if isinstance(given, Mapping):
             return {i: self._show_ids(mask.astype(np.uint8)) > 0 for i, mask in given.items()}
         return self._show_ids(given)
@@ -72,7 +72,7 @@ class View:
 
 @dataclasses.dataclass(frozen=True)
 class Segmented:
-    """One frame's results from all views. What is asked for is computed then, so that another thread can do it.
+    """One frame's results from all views. They are computed on demand, so that another thread can do it.
 
     results, views: as many; results without their logits.
     ids: of the background, 0, and of all objects given so far, in the order in which they were.
@@ -145,7 +145,7 @@ def segment_augmented(
     for t, results in enumerate(zip(*runs, strict=True), 1):
         if t in given:
             ids = join_ids(ids, _ids_of(given[t]))
-        results = tuple(result._replace(logits=None) for result in results)  # of which nobody here has need
+        results = tuple(result._replace(logits=None) for result in results)  # not needed here
         yield Segmented(results, views, ids, given.get(t), height, width)
 
 

@@ -62,7 +62,7 @@ def package_of(path: epath.Path) -> str:
 
 
 def require_client(path: epath.Path) -> None:
-    """Raises DataError where the package is missing that serves a path in a bucket."""
+    """Raises DataError if the package is missing that serves a path in a bucket."""
     scheme, package = str(path).partition(":")[0], package_of(path)
     try:
         fsspec.get_filesystem_class(scheme)

@@ -68,7 +68,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Gives a local temporary path for the body to write to; what it wrote becomes the file `path` when it succeeds.
 
     Makes the folder if it is missing. After any error no new file is left, and an older file at `path` is unchanged.
-    Raises DataError where the body, which should do nothing but write, meets an OSError.
+    Raises DataError if the body, which should do nothing but write, meets an OSError.
     """
     target = as_path(path)
     with writing_errors(path):
@@ -140,7 +140,7 @@ def free_bytes(folder: AnyPath) -> int | None:
 
 
 def require_space(folder: AnyPath, needed: int) -> None:
-    """Raises OSError where too few bytes are free: Orbax would print pages from its threads before it fails."""
+    """Raises OSError if too few bytes are free: Orbax would print pages from its threads before it fails."""
     free = free_bytes(folder)
     if free is not None and free < needed:
         raise OSError(errno.ENOSPC, f"it takes {needed:,} bytes, {free:,} are free")

@@ -56,7 +56,7 @@ class FilmIndex:
         self._records.append(record)
 
     def keep(self, frame: "av.VideoFrame") -> None:
-        """Keeps a frame that was decoded in order, in case that it is asked for soon."""
+        """Keeps a frame that was decoded in order, as it may be read soon."""
         self._recent.append(frame)
 
     def find(self, index: int) -> UInt8[np.ndarray, "h w 3"] | None:

@@ -1,4 +1,4 @@
-"""Image files as a video, of which frames are read when they are asked for."""
+"""Image files as a video whose frames are read on demand."""
 
 import functools
 import operator
@@ -35,7 +35,7 @@ class ImageVideo(Video):
 
     @classmethod
     def of_pages(cls, path: Path) -> "ImageVideo":
-        """The pages of one file as frames, which have no names. Raises DataError where it is not an image."""
+        """The pages of one file as frames, which have no names. Raises DataError if it is not an image."""
         with open_image(path) as image:
             count = getattr(image, "n_frames", 1) if image.format in PAGED else 1
         video = cls([path], path.stem)

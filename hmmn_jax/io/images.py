@@ -148,7 +148,7 @@ def is_wide(path: str | os.PathLike) -> bool:
 
 
 def require_fit(size: tuple[int, ...], height: int, width: int, source: str | os.PathLike, exif: bool = False) -> str:
-    """Raises DataError for a mask of another size than its frame, as `fit_mask` does; says the sizes where they are close."""
+    """Raises DataError for a mask of another size than its frame, as `fit_mask` does; says the sizes if they are close."""
     sizes = f"{source}: the mask has {size[1]}x{size[0]} pixels, its frame {width}x{height}"
     if max(abs(size[0] - height), abs(size[1] - width)) <= 1:
         return sizes
@@ -185,7 +185,7 @@ def fit_mask(
 def write_mask(path: str | os.PathLike, ids: Integer[np.ndarray, "h w"]) -> None:
     """Writes ids as a PNG, whole or not at all: uint8 indexed with the DAVIS palette, uint16 grey with 16 bits.
 
-    Raises DataError where that fails.
+    Raises DataError if that fails.
     """
     image = Image.fromarray(ids)
     if ids.dtype == np.uint8:

@@ -73,7 +73,7 @@ def read_header(path: Path, page: int | None = None) -> Header:
 
 
 def check_headers(headers: list[Header], notes: Notes | None) -> FrameFacts:
-    """Takes the headers together. Raises DataError where sizes differ."""
+    """Takes the headers together. Raises DataError if sizes differ."""
     first = headers[0]
     if odd := [header for header in headers if header.size != first.size]:
         count = f"{len(odd)} of {len(headers)} frames differ"
@@ -86,7 +86,7 @@ def check_headers(headers: list[Header], notes: Notes | None) -> FrameFacts:
 
 
 def require_one_depth(headers: list[Header]) -> None:
-    """Raises DataError where grey images of 16 bits, which are scaled by their range, are mixed with those of 8 bits."""
+    """Raises DataError if grey images of 16 bits, which are scaled by their range, are mixed with those of 8 bits."""
     wide = [header for header in headers if header.sixteen]
     narrow = [header for header in headers if header.mode in ("L", "LA")]
     if wide and narrow:

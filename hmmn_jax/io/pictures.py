@@ -44,7 +44,7 @@ def bright_palette() -> UInt8[np.ndarray, "256 3"]:
 
 
 def write_image(path: str | os.PathLike, rgb: UInt8[np.ndarray, "h w 3"]) -> None:
-    """Writes a PNG, whole or not at all. Raises DataError where that fails."""
+    """Writes a PNG, whole or not at all. Raises DataError if that fails."""
     image = Image.fromarray(rgb)
     with atomic_path(path) as temporary:
         image.save(temporary, format="PNG")

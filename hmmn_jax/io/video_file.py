@@ -75,7 +75,7 @@ class VideoFile(Video):
             return len(self._index)
 
     def __iter__(self) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-        """Decodes the frames in order. Raises DataError where that fails; warns where the film ends far too early."""
+        """Decodes the frames in order. Raises DataError if that fails; warns if the film ends far too early."""
         return (rgb for _, _, rgb in self._decode())
 
     def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "h w 3"]:

@@ -1,4 +1,4 @@
-"""Frames as the network wants them: values in [0, 1], sides a multiple of 16."""
+"""Frames as input of the network: values in [0, 1], sides a multiple of 16."""
 
 import jax
 import jax.numpy as jnp

@@ -142,7 +142,7 @@ def kernel_guided_read(
     if use_kernel:
         to_previous += log_kernel(best, sigma, height, width, dtype)
 
-    def follow(cells: Array) -> Array:  # where the cells of the previous frame's grid are believed to be now
+    def follow(cells: Array) -> Array:  # tracked positions of the cells of the previous frame's grid
         return jnp.take_along_axis(best, cells, axis=2, mode="clip")
 
     def to_older(slot: int | Array, centres: Array) -> tuple[Array, Array]:

@@ -24,7 +24,7 @@ class Match(struct.PyTreeNode):
     indices: the selected memory cells of each stride-16 query cell, best first, flat in the first and the previous frame; None
       without the top-k read.
     present: which of these are there; slots that are not filled are not.
-    affinity: normalised affinity to each memory cell; None unless asked for.
+    affinity: normalised affinity to each memory cell; None unless requested.
     """
 
     readout: Float[Array, "b o h w v"]

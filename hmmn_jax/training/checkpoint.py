@@ -194,7 +194,7 @@ def _remove_empty(folder: Path) -> None:
 def restore_latest(workdir: Path, like: TrainState) -> TrainState | None:
     """The latest checkpoint of a workdir that is whole, as NumPy arrays, or None if there is no checkpoint.
 
-    Later ones that cannot be read are warned of and moved to `WORKDIR/damaged`, where they are in nobody's way. Folders that
+    Later ones that cannot be read cause a warning and are moved to `WORKDIR/damaged`. Folders that
     the run did not record do not count.
 
     Args:
@@ -223,7 +223,7 @@ def restore_latest(workdir: Path, like: TrainState) -> TrainState | None:
 
 
 def read_step(workdir: AnyPath, step: int, like: TrainState) -> TrainState:
-    """The state after a step, as NumPy arrays. Raises CheckpointError where it is damaged, or not `like` that state."""
+    """The state after a step, as NumPy arrays. Raises CheckpointError if it is damaged, or not `like` that state."""
     folder = workdir / STEPS / str(step)
     try:
         with quiet_orbax(), local_copy(folder) as local:

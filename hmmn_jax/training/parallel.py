@@ -50,7 +50,7 @@ class Parallel:
         return jax.tree.map(lambda x: jax.make_array_from_process_local_data(self.state_sharding, np.array(x)), tree)
 
     def shard(self, batch: Batch) -> Batch:
-        """This process's share of a batch, `[local_batch_size, ...]` on the host, as `compile`'s step wants it."""
+        """This process's share of a batch, `[local_batch_size, ...]` on the host, as input of `compile`'s step."""
         if self.kind == "pmap":
             devices = jax.local_device_count()
             return jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), batch)

@@ -26,7 +26,7 @@ if importlib.util.find_spec("tensorboardX") is None:
 class Writer:
     """Writes `metrics.jsonl`, `tensorboard/` and `pictures/` in a workdir; of several processes only the first does.
 
-    A context manager. Raises DataError where the disk refuses.
+    A context manager. Raises DataError if the disk refuses.
     """
 
     def __init__(self, workdir: Path, first_step: int):

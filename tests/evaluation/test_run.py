@@ -400,7 +400,7 @@ def youtube_vos_folder(root, objects):
 def test_a_video_of_which_no_frame_is_asked_for(tmp_path):
     root = youtube_vos_folder(tmp_path / "in", [])
     done = run_evaluate(config=youtube_vos_2019.get_config(), data=root, output=tmp_path / "run")
-    assert done.code == 2 and "v: no frame of it is asked for" in done.err and not (tmp_path / "run/masks").exists()
+    assert done.code == 2 and "v: none of its frames is required" in done.err and not (tmp_path / "run/masks").exists()
 
 
 def test_masks_of_youtube_vos_cannot_be_scored(tmp_path):

@@ -145,7 +145,7 @@ class Backbone(abc.ABC):
             raise ValueError(f"{type(self).__name__}.{field} is {getattr(self, field)!r}, expected {expected}")
 
 
-@functools.cache  # tracing a deep network takes a while, and its names are asked for again and again
+@functools.cache  # tracing a deep network is slow, and its names are requested often
 def _shapes(backbone: Backbone, with_masks: bool) -> dict[Path, tuple[int, ...]]:
     def init(key: jax.Array) -> Any:
         return backbone.make(Compute(), with_masks).init(key, jnp.zeros((1, 16, 16, 3)), with_masks, method=_run)
