@@ -138,7 +138,7 @@ def finish_clip(config: ConfigDict, sample: tf.Tensor, sketch: Sketch, draws: Dr
 
 
 def _windows(maps: tf.Tensor, slot: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """The part of the frames' sources in the output: left, top, right, bottom, float32 [t,4]; `maps` are those of the frames."""
+    """The part of the sources in the output: left, top, right, bottom, float32 [t,4]; `maps` are those of the frames."""
     places = corners(maps, *size)  # [t,4,2]
     first, last = tf.reduce_min(places, 1), tf.reduce_max(places, 1)
     # A still image, slot 0, is seen by all frames.

@@ -77,7 +77,7 @@ def test_help_lists_the_benchmarks(capsys, command):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "hmmn-jax: the following arguments are required: COMMAND; hmmn-jax --help lists what there is"),
+        ([], "hmmn-jax: the following arguments are required: COMMAND; hmmn-jax --help lists the options"),
         (["frobnicate"], "invalid choice: 'frobnicate'"),
         (["segment", "clip.mp4"], "hmmn-jax segment: the following arguments are required: --mask, --output"),
         (
