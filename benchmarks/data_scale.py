@@ -72,7 +72,7 @@ def read(data_dir: Path, clips: int) -> None:
 def main() -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, required=True, help="scratch space; what is there already is used again")
+    parser.add_argument("--folder", type=Path, required=True, help="scratch space; existing files are used again")
     parser.add_argument("--padding", type=int, default=0, help="bytes to add to each JPEG, up to 65000")
     parser.add_argument("--clips", type=int, default=20000)
     parser.add_argument("--read", action="store_true", help="only read, in this process")

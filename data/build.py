@@ -142,7 +142,7 @@ def _storing_errors(target: Path, source: Path) -> Iterator[None]:
                     raise DataError(f"{error.filename}: cannot be read: {reason(error)}") from error
                 raise
     except (tf.errors.OpError, RuntimeError, ValueError) as error:
-        raise DataError(f"{target}: cannot be built: {reason(error)}; is there space on the disk?") from error
+        raise DataError(f"{target}: cannot be built: {reason(error)}; check the free space on the disk") from error
 
 
 def _run() -> None:

@@ -41,7 +41,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     STILLS = False
 
     def __init__(self, *, splits: tuple[str, ...] = (), **kwargs):
-        """Takes the splits to build, () for all that there are, and what a builder of TFDS takes."""
+        """Takes the splits to build, () for all, and the arguments of a builder of TFDS."""
         super().__init__(**kwargs)
         self._wanted = splits
         self.reports: dict[str, Report] = {}
@@ -69,7 +69,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """Checks a config of which the fields `given` were set by a user. Raises DataError, also for those that do nothing."""
 
     def list_splits(self, root: Path) -> list[str]:
-        """Names the splits that there are in a folder."""
+        """Returns the names of the splits in a folder."""
         raise NotImplementedError
 
     def list_sequences(self, root: Path, split: str, notes: Notes) -> tuple[list[VideoFiles], list[str]]:

@@ -53,7 +53,7 @@ class RecordSource:
         self._process = os.getpid()
 
     def fetch(self, records: np.ndarray) -> tuple[list[bytes], list[bytes]]:
-        """Gives JPEGs and masks. Raises DataError if a file is damaged, IndexError for a record that is not there."""
+        """Gives JPEGs and masks. Raises DataError if a file is damaged, IndexError for a record that does not exist."""
         if self._process != os.getpid():  # array_record would crash: its threads do not survive a fork
             raise DataError(f"{self.name}: opened before a fork; start processes by spawn, or open it in each of them")
         images, masks = [], []

@@ -39,7 +39,7 @@ def require_replaceable(record: Record, names: Iterable[str], overwrite: bool) -
     """Checks that a build may write the files `names`, and others, into the folder of a record.
 
     Raises:
-        DataError: a finished build is there and is not to be overwritten, the folder has files but no record, a file is in
+        DataError: a finished build exists and is not to be overwritten, the folder has files but no record, a file is in
             the way that is not the record's, or a link to an empty folder.
     """
     version = record.root
@@ -53,7 +53,7 @@ def require_replaceable(record: Record, names: Iterable[str], overwrite: bool) -
             "build under another name with --as, or remove the folder yourself"
         )
     if record.about is not None and not overwrite:
-        raise DataError(f"{version}: is there already; --overwrite builds it anew")
+        raise DataError(f"{version}: exists already; --overwrite builds it again")
     require_free(record, {*record.files, *names})
 
 
@@ -75,7 +75,7 @@ def work_folder(path: Path) -> Iterator[Path]:
     """Gives an empty folder to build in, and removes it in the end; so does the next build after a crash.
 
     Raises:
-        DataError: something else is there, or it cannot be made.
+        DataError: something else exists there, or it cannot be made.
     """
     _remove(path)
     with writing_errors(path):

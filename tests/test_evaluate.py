@@ -107,7 +107,7 @@ def test_a_run_with_a_damaged_frame_goes_on_when_it_is_mended(world, whole, tmp_
     assert "cat/00001.jpg: a damaged image" in (tmp_path / "report.html").read_text()
     shutil.copy2(world / "davis/JPEGImages/480p/cat/00001.jpg", frame)
     done = segment(world, tmp_path, data="damaged")
-    assert done.returncode == 0 and "1 of 2 videos are there already" in done.stderr, done.stderr
+    assert done.returncode == 0 and "1 of 2 videos are complete already" in done.stderr, done.stderr
     assert "2 frames" in done.stdout and "mean over objects" in done.stdout
     assert masks_of(tmp_path) == masks_of(world / "whole")
 

@@ -3,7 +3,7 @@
     python -m tools.make_sample OUTPUT
 
 Everything is drawn here and in `tools/pond.py`, so the clip carries this project's licence. The folder has DAVIS's layout. No
-file is replaced: where one of the clip's files is there already, nothing is written.
+file is replaced: if one of the clip's files exists already, nothing is written.
 """
 
 import argparse
@@ -68,12 +68,12 @@ def render(indices: Iterable[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def write_clip(root: Path, frames: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
-    """Writes frames and masks as JPEGs and indexed PNGs, all or nothing. Raises DataError if a file is there already."""
+    """Writes frames and masks as JPEGs and indexed PNGs, all or nothing. Raises DataError if a file exists already."""
     images, annotations = (f"{kind}/{RESOLUTION}/{NAME}" for kind in ("JPEGImages", "Annotations"))
     names = [f"{folder}/{i:05d}{suffix}" for folder, suffix in ((images, ".jpg"), (annotations, ".png")) for i in range(FRAMES)]
     names.append("ImageSets/2017/val.txt")
     if there := [root / name for name in names if os.path.lexists(root / name)]:
-        raise DataError(f"{there[0]}: is there already, with {len(there) - 1} more; choose another folder, or remove them")
+        raise DataError(f"{there[0]}: exists already, with {len(there) - 1} more; choose another folder, or remove them")
     with staging_folder(root / ".sample.part") as staged, writing_errors(root):
         for name in names:
             (staged / name).parent.mkdir(parents=True, exist_ok=True)

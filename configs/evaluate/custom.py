@@ -18,5 +18,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """Every folder and video file that there is."""
+    """All folders and video files."""
     return benchmark_settings("custom")

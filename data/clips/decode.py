@@ -60,7 +60,7 @@ def readable_mask(source: Source, record: int, png: bytes) -> tuple[bytes, np.nd
     """Gives a PNG whose values TensorFlow decodes as they are, and the object id of each value, uint8 [256].
 
     TensorFlow turns indexed files into colours, and libpng stretches values of 1, 2 and 4 bits to 255. So an indexed file is
-    declared grey, and the stretching is undone in the table. Files of other kinds are decoded and encoded anew, and indexed
+    declared grey, and the stretching is undone in the table. Files of other kinds are decoded and encoded again, and indexed
     ones whose first colour is not black, which may have ids by their colours.
     """
     index = source.index

@@ -69,7 +69,7 @@ def _donors(
     chosen = _choose_set(config, tables.set_donor, sample, bits[2 : 2 + most])
     row = _row_of(tables.set_donor, chosen, bits[2 + most : 2 + 2 * most])
     frame = tf.gather(tables.donor_frame, row)
-    other = tf.reduce_all(frame[:, None] != frames, axis=1)  # an object of the clip's own image would be there twice
+    other = tf.reduce_all(frame[:, None] != frames, axis=1)  # an object of the clip's own image would occur twice
     donor_id, there = tf.gather(tables.donor_id, row), (tf.range(most) < count) & other
     if not paste.moving:
         return tf.where(there, frame, -1), tf.tile(t + tf.range(most)[None], [t, 1]), donor_id

@@ -31,7 +31,7 @@ class YouTubeVosConfig(tfds.core.BuilderConfig):
 
 
 class Builder(FramesBuilder):
-    """The builder. The years have one layout, and differ in the videos and masks that there are."""
+    """The builder. The years have the same layout and differ in their videos and masks."""
 
     MANUAL_DOWNLOAD_INSTRUCTIONS = "The folder that holds train, valid, from https://youtube-vos.org."
     BUILDER_CONFIGS: ClassVar = [

@@ -81,7 +81,7 @@ def find_checkpoint(path: str | os.PathLike) -> AnyPath:
 
 
 def is_checkpoint_file(path: AnyPath) -> bool:
-    """Whether a checkpoint is one file, and no folder. Raises CheckpointError if nothing is there."""
+    """Whether a checkpoint is one file rather than a folder. Raises CheckpointError if neither exists."""
     with _one_line_errors(path):
         if path.is_file():
             return True

@@ -29,7 +29,7 @@ _TORCH_DTYPES = {"BFloat16": BFLOAT16} | {
 }
 SAVE_ANEW = (
     "expected the flat name -> tensor mapping of torch.save(model.state_dict(), path) or a "
-    "safetensors file: download it again, or save it anew in that way"
+    "safetensors file: download it again, or save it again in that way"
 )
 _JIT = "save its weights: torch.save(torch.jit.load(path, 'cpu').state_dict(), new_path)"
 _MAX_TUPLES = 20_000  # torch writes four to six for each tensor

@@ -88,7 +88,7 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
         doomed = outputs.run.own_files(request.overwrite)
         require_apart(outputs.folder, clips, outputs, task.inputs, doomed)
 
-    # --- Masks that are there are scored alone. ---
+    # --- Existing masks are only scored. ---
     if request.score is not None:
         with outputs.run.locked() if outputs else contextlib.nullcontext():
             if outputs:

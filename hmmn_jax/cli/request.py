@@ -56,7 +56,7 @@ def check_request(request: Request) -> None:
     if request.mask is not None and request.frames is None:
         raise ConfigError("--mask goes with --frames; with --data masks are found in its folder of annotations")
     if request.score is not None and (request.frames or request.checkpoint):
-        raise ConfigError("--score takes masks that are there: give it with --data, without --frames and --checkpoint")
+        raise ConfigError("--score takes existing masks: give it with --data, without --frames and --checkpoint")
     if request.score is not None and (request.overlays or request.movie or request.overwrite):
         raise ConfigError("--overlays, --movie and --overwrite go with segmenting, not with --score")
     if request.fit and request.frames is None:

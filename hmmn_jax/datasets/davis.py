@@ -40,7 +40,7 @@ def read_davis(
 
     Raises:
         ConfigError: `order` is unknown.
-        DataError: something is missing; says what was looked for and what is there.
+        DataError: a file or folder is missing; the message has what was expected and what exists.
     """
     readers = find_davis(root, year, split, resolution, annotations, names, order=order, notes=notes)
     return [read() for read in readers.values()]
@@ -121,7 +121,7 @@ def _read_list(path: Path) -> dict[str, list[str] | None]:
 
 
 def _select_frames(sequence: VideoFiles, stems: list[str] | None, list_path: Path) -> VideoFiles:
-    """Keeps the listed frames, all of which must be there."""
+    """Keeps the listed frames, all of which must exist."""
     if stems is None:
         return sequence
     listed = {same_name(stem) for stem in stems}

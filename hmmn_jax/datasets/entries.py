@@ -127,14 +127,14 @@ def describe_missing(path: Path) -> str:
     """Says why a path cannot be reached."""
     try:
         if path.is_symlink():
-            return f"a link to {os.readlink(path)}, which is not there"
+            return f"a link to {os.readlink(path)}, which does not exist"
         path.stat()
     except (OSError, ValueError) as error:
         return f"cannot be reached: {reason(error)}"
     return "cannot be reached"
 
 
-_UNREACHABLE = "links to what is not there"
+_UNREACHABLE = "links without a target"
 
 
 def _reason_to_leave_out(path: Path, suffixes: frozenset[str], others: str) -> str | None:

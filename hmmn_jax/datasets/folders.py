@@ -21,7 +21,7 @@ _SYSTEM_FOLDERS = ("@eaDir", "__MACOSX", "$RECYCLE.BIN", "lost+found")  # of NAS
 
 @dataclass(frozen=True)
 class VideoFiles:
-    """A video as files: its frames in order, and by index of the frame the mask files that there are."""
+    """A video as files: its frames in order, and its mask files by index of the frame."""
 
     name: str
     frames: tuple[Path, ...]
@@ -93,7 +93,7 @@ def read_unlisted(
 
     Raises:
         ConfigError: `order` is unknown.
-        DataError: no sequence is left; one of `names` is not there.
+        DataError: no sequence is left; one of `names` is missing.
     """
     sequences, problems = [], []
     for read in find_unlisted(root, resolution, annotations, names=names, order=order, notes=notes).values():
@@ -216,7 +216,7 @@ def _existing(path: Path, what: str) -> Path:
 
 
 def choose_resolution(root: Path) -> str:
-    """The only folder of sequences in `JPEGImages`, or 480p. Raises DataError if neither is there."""
+    """The only folder of sequences in `JPEGImages`, or 480p. Raises DataError if neither exists."""
     folder = _existing(root / "JPEGImages", "folder; give the root of DAVIS, which holds it")
     there = [path for path in _visible(folder) if path.is_dir() and path.name not in _SYSTEM_FOLDERS]
     found = [path.name for path in there if any(map(_is_picture, path.glob("*/*")))] or [path.name for path in there]

@@ -32,7 +32,7 @@ def read_stills(
 
     Args:
         root: the folder of the set.
-        images: the folder of the images inside `root`; "": that of FOLDERS which is there, else `root` itself, where pairs
+        images: the folder of the images inside `root`; "": the existing one of FOLDERS, else `root` itself, where pairs
             `x.jpg`, `x.png` lie side by side.
         masks: the folder of the masks, for `images` that are given.
         image_end: what names of images have at their end and those of masks have not, as "_im" in BIG.

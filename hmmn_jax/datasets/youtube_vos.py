@@ -21,7 +21,7 @@ class YouTubeVideo(VideoFiles):
 
     Attributes:
         objects: by id the names of the frames that meta.json lists for it, in order. Ids have gaps.
-        problems: what meta.json or a mask names that is not there, one line each.
+        problems: what meta.json or a mask names that does not exist, one line each.
     """
 
     objects: dict[int, tuple[str, ...]]
@@ -40,7 +40,7 @@ def read_youtube_vos(
     """Lists the videos of a split, 2018 or 2019, in the order of their names, and what is wrong with them, one line each.
 
     Reads `ROOT/SPLIT/meta.json`, `.../JPEGImages/VIDEO/*.jpg` and `.../Annotations/VIDEO/*.png`. Masks are those files that are
-    named as frames are. A video without frames or without masks is left out; of what meta.json names, what is not there.
+    named as frames are. A video without frames or without masks is left out; of meta.json, everything that does not exist.
 
     Args:
         root: the folder that holds the folders of the splits.
@@ -141,5 +141,6 @@ def _read_video(
     problems = [f"{path}: a mask without a frame; mask left out" for path in surplus]
     for i, stems in objects.items():
         missing = [stem for stem in stems if same_name(stem) not in there]
-        problems += [f"{images}: meta.json names frame {stem} for object {i}, which is not there; ignored" for stem in missing]
+        named = f"{images}: meta.json names frame"
+        problems += [f"{named} {stem} for object {i}, which does not exist; ignored" for stem in missing]
     return YouTubeVideo(images.name, frames, found, objects, tuple(problems))

@@ -89,7 +89,7 @@ def youtube_vos_2019() -> ConfigDict:
 
 
 def custom() -> ConfigDict:
-    """Videos of your own: folders of images and video files, scored where masks are there."""
+    """Videos of your own: folders of images and video files, scored on the annotated frames."""
     config = base()
     config.protocol = "custom"
     config.year = ""

@@ -44,7 +44,7 @@ class Clip:
         masks: by index of the frame the masks of objects that start there; frame 0 may have none.
         requested: names of the frames whose masks are wanted; None: of all.
         sources: all files that it is read from.
-        annotations: by index of the frame all masks that there are, for scores.
+        annotations: all masks, by index of the frame, for scores.
         turned: whether EXIF data turn the frames.
         hand_made: whether masks come from a user: grey ones may hold levels, 255 may be the one object, and unused
             masks are reported.
@@ -89,7 +89,7 @@ class Clip:
 
     @property
     def files(self) -> Iterator[Path]:
-        """All files that there are of it, annotations too."""
+        """All its files, including annotations."""
         yield from self.sources
         for file in self.annotations.values():
             yield from file.values() if isinstance(file, Mapping) else (file,)

@@ -66,7 +66,7 @@ def largest_bound(slot: int, needed: int | None, free: int | None) -> int:
     """
     if free is None:
         most = CAPACITY_IF_UNKNOWN
-    else:  # while a bank grows, the old one of half its size is there, too
+    else:  # while a bank grows, the old one of half its size exists, too
         slots = SHARE * free / (1.5 * slot)
         most = FIRST_CAPACITY * 2 ** max(math.floor(math.log2(max(slots, 1) / FIRST_CAPACITY)), 0)
     if needed is not None:

@@ -84,7 +84,7 @@ class FolderPerObject(MaskFiles):
         ]
 
     def write(self, folder: Path, sequence: str, frame: str, mask: Mask, ids: Integer[np.ndarray, " o1"]) -> None:
-        """Writes the objects that there are by then."""
+        """Writes the objects that exist on this frame."""
         for i, one in zip(ids[1:].tolist(), mask, strict=True):
             write_mask(folder / sequence / f"{i:03d}" / f"{frame}.png", np.where(one, np.uint8(255), np.uint8(0)))
 

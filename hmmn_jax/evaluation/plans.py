@@ -67,7 +67,8 @@ class Plan(abc.ABC):
         files = [path for t in self.frames for path in self.files(folder, t)]
         if missing := [path for path in files if not path.is_file()]:
             count = f"{len(missing)} of {len(files)} masks are missing"
-            raise DataError(f"{missing[0]}: not there ({count}); {contents(missing[0].parent)}; expected SEQUENCE/FRAME.png")
+            found = contents(missing[0].parent)
+            raise DataError(f"{missing[0]}: does not exist ({count}); {found}; expected SEQUENCE/FRAME.png")
         return self.score(self._read(folder, t) for t in self.frames)
 
     def _read(self, folder: Path, t: int) -> ScoredFrame:

@@ -85,7 +85,7 @@ def predict(
     """Segments clips and writes what `outputs` says; given masks as they are, with the caller's ids.
 
     Of several processes each takes its share of the clips, and of that each segmenter the next as soon as it is free. Clips
-    whose outputs are there are left as they are. A clip that fails leaves nothing behind, and the others continue.
+    with complete outputs are skipped. A clip that fails leaves no files, and the others continue.
 
     Args:
       segmenters: as `make_segmenters` gives them, the i-th on the i-th device of this process.
@@ -108,7 +108,7 @@ def predict(
         except (DataError, OSError) as error:
             failures[clip.name] = _one_line(clip, error)
     if there := len(own) - len(waiting) - len(failures):
-        print(f"{there} of {len(own)} videos are there already", file=sys.stderr)
+        print(f"{there} of {len(own)} videos are complete already", file=sys.stderr)
     total = sum(max(len(clip) - 1, 0) for clip, _ in waiting) or None  # unknown, for videos whose header does not say
 
     def work(segmenter: Segmenter, device: jax.Device) -> None:

@@ -84,7 +84,7 @@ class RunFolder:
             yield
 
     def claim(self, made_with: Mapping[str, Any] | None) -> None:
-        """Writes down what the masks are made with; None keeps what is there, as for scores alone."""
+        """Records what the masks are made with; None keeps the record, as for scores alone."""
         made_with = self.made_with() if made_with is None else made_with
         write_file(self._run, json.dumps({"format": FORMAT, "made_with": made_with}, indent=1) + "\n")
 
@@ -120,7 +120,7 @@ class RunFolder:
             with staging_folder(self._unfinished) as folder:
                 yield folder
         finally:
-            if not self._run.is_file():  # removed meanwhile: a write may have made empty folders anew
+            if not self._run.is_file():  # removed meanwhile: a write may have made empty folders again
                 for place in (self.folder / RECORD, self.folder):
                     discard_empty(place)
 

@@ -29,7 +29,7 @@ FRAMES_WORTH_A_PROCESS = 400  # a process takes about two seconds to start, in w
 
 
 def score_folder(folder: Path, plans: Sequence[Plan], processes: int = 1) -> tuple[list[SequenceScores], dict[str, str]]:
-    """Scores the masks `folder/SEQUENCE/FRAME.png`, always anew.
+    """Scores the masks `folder/SEQUENCE/FRAME.png`; earlier scores are not reused.
 
     `processes` is the most to use; with more than one, the main script needs its `if __name__ == "__main__"`.
 

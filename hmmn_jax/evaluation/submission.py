@@ -26,7 +26,8 @@ def write_submission(path: Path, masks: Path, clips: Iterable[Clip], protocol: P
         for file in protocol.mask_files.of_frame(clip.name, clip.frame_name(t), clip.ids_at(t))
     }
     if missing := [file for file in files.values() if not file.is_file()]:
-        raise DataError(f"{missing[0]}: not there ({len(missing)} of {len(files)} masks are missing); nothing to submit yet")
+        count = f"{len(missing)} of {len(files)} masks are missing"
+        raise DataError(f"{missing[0]}: does not exist ({count}); nothing to submit yet")
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, file in sorted(files.items()):
             entry = zipfile.ZipInfo(name, _EPOCH)  # stored: PNGs do not shrink, and so nothing depends on zlib's version

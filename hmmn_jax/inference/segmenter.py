@@ -124,7 +124,7 @@ class Segmenter:
         dtype = jnp.dtype(config.dtype or jnp.result_type(*jax.tree.leaves(variables["params"])))
         self.config = config.replace(winograd=on_cpu and dtype == jnp.float32 if winograd is None else winograd)
         self.dtype = at_least_float32(*jax.tree.leaves(variables["params"]))
-        if not config.backbone.has_norm:  # convolutions alone, which would cast their parameters anew for each frame
+        if not config.backbone.has_norm:  # convolutions alone, which would cast their parameters for each frame
             variables = variables | {"params": jax.tree.map(lambda x: np.asarray(x).astype(dtype), variables["params"])}
         self.variables = jax.device_put(variables)
         self.mem_every, self.max_memory_frames = mem_every, max_memory_frames

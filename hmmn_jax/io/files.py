@@ -123,13 +123,13 @@ def part_path(path: Path) -> Path:
 
 
 def discard(path: AnyPath) -> None:
-    """Removes a file if it is there and can be removed."""
+    """Removes a file if it exists and can be removed."""
     with contextlib.suppress(OSError), bucket_errors(path):
         path.unlink()
 
 
 def discard_empty(folder: Path) -> None:
-    """Removes a local folder if it is there, empty, and can be removed."""
+    """Removes a local folder if it exists, is empty, and can be removed."""
     with contextlib.suppress(OSError):
         folder.rmdir()
 

@@ -119,7 +119,7 @@ def decoding_errors(path: Path) -> Iterator[None]:
 
 
 def import_av() -> ModuleType:
-    """Imports PyAV, which brings FFmpeg along. Raises DataError if it is not there."""
+    """Imports PyAV, which includes FFmpeg. Raises DataError if it is not installed."""
     try:
         import av
         import av.filter

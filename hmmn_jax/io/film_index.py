@@ -16,7 +16,7 @@ from hmmn_jax.io.film_decoder import FilmDecoder, RgbConverter
 if TYPE_CHECKING:
     import av
 
-_FRAMES_KEPT = 8  # the last decoded ones, so that stepping back need not decode anew each time
+_FRAMES_KEPT = 8  # the last decoded ones, so that stepping back does not decode them again
 _KEY_FRAMES_TRIED = 2  # where timestamps of packets and frames differ, the nearest one may be sought too late
 _PATIENCE = 16  # frames later than the wanted one after which it has been missed; no codec reorders more
 

@@ -66,7 +66,7 @@ def decode_mask(
         values: "ids": the file holds ids as they are; "threshold": a grey file, or an indexed one of which all colours in use
             are grey, holds levels, of which those from 128 on are object 1; "": ids.
         check_levels: with `values` "", refuse such a file if it looks like levels.
-        most: the greatest id that there may be.
+        most: the greatest allowed id.
 
     Returns:
         uint8; uint16 if an id is above 255.
@@ -80,9 +80,7 @@ def decode_mask(
         raise ConfigError(f"mask_values is {values!r}, expected {' or '.join(MASK_VALUES)}, or nothing")
     with reading_errors(source), Image.open(io.BytesIO(png)) as image:
         if image.format != "PNG":
-            raise DataError(
-                f"{source}: a mask in {image.format} format; only PNG is sure to keep ids: make the mask anew as PNG"
-            )
+            raise DataError(f"{source}: a mask in {image.format} format; only PNG is sure to keep ids: save the mask as PNG")
         pixels = np.asarray(image)
         if image.mode in ("LA", "RGBA"):
             if (pixels[..., -1] != 255).any():

@@ -29,7 +29,7 @@ def new_file(path: Path) -> Iterator[Path]:
 
 
 def write_new_file(path: AnyPath, content: bytes) -> None:
-    """Writes a file that is not there yet, whole or not at all; in a bucket, the check and the writing are two requests.
+    """Writes a file that does not exist yet, atomically. In a bucket, the check and the writing are two requests.
 
     Raises:
         FileExistsError: there is one.
@@ -81,7 +81,7 @@ def publish_new(temporary: Path, path: Path) -> None:
 
 
 def free_path(path: Path) -> Path:
-    """`path` if nothing is there, else with -1, -2, ... before its suffix."""
+    """`path` if it does not exist, else with -1, -2, ... before its suffix."""
     found, number = path, 0
     while os.path.lexists(found):
         number += 1

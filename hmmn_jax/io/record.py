@@ -78,7 +78,7 @@ class Record:
         return list(foreign)
 
     def is_whole(self, about: Mapping[str, Any]) -> bool:
-        """Whether all files are there, unchanged, and were made from `about`."""
+        """Whether all files exist, are unchanged, and were made from `about`."""
         return self.about == json.loads(json.dumps(about)) and all(map(self.owns, self.files))
 
     def changed(self) -> list[Path]:

@@ -127,7 +127,7 @@ class VideoFile(Video):
             warnings.warn(f"{self.path}: {found}", stacklevel=3)
 
     def _decode_next(self) -> tuple[int, UInt8[np.ndarray, "h w 3"]] | None:
-        """Decodes the next frame, for reading by index: index and frame, None at the end. After an error, it starts anew."""
+        """Decodes the next frame, for reading by index: index and frame, None at the end. After an error, it starts again."""
         try:
             reached = next(self._in_order, None)
         except BaseException:

@@ -53,8 +53,8 @@ class Affine(NamedTuple):
 class Conv(nn.Module):
     """A square convolution in the compute dtype, `[b,h,w,c] -> [b,h/stride,w/stride,features]`.
 
-    `same`: with TensorFlow's padding "SAME" rather than PyTorch's. `depthwise`: each channel by itself, so that there are as
-    many features as inputs.
+    `same`: with TensorFlow's padding "SAME" rather than PyTorch's. `depthwise`: each channel by itself; there are
+    as many features as inputs.
     """
 
     features: int

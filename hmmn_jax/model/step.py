@@ -23,7 +23,7 @@ class Match(struct.PyTreeNode):
     readout: what is read at stride 16.
     indices: the selected memory cells of each stride-16 query cell, best first, flat in the first and the previous frame; None
       without the top-k read.
-    present: which of these are there; slots that are not filled are not.
+    present: which of these exist; empty slots do not.
     affinity: normalised affinity to each memory cell; None unless requested.
     """
 

@@ -71,7 +71,7 @@ def _in_bands(
         row = start - above + jnp.arange(reach)
         x = jnp.where(((row >= 0) & (row < height))[:, None, None], _expanded(x, expand), 0)  # padding is not expanded
         if stride == 1:
-            # Else XLA computes each expanded pixel anew for each tap: twice as slow. At stride 2 taps have less in common.
+            # Else XLA recomputes each expanded pixel for each tap: twice as slow. At stride 2 taps have less in common.
             x = jax.lax.optimization_barrier(x)
         return _behind_expansion(x, depthwise, project, stride, ((0, 0), sides))
 

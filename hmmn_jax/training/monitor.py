@@ -20,7 +20,7 @@ MEANS = ("loss", "gradient_norm")  # and `loss_frame_1` and so on: over the step
 
 
 class Monitor:
-    """Fetches the metrics of each step one step late: then they are there, and the device has the next step to do.
+    """Fetches the metrics of each step one step late: then they are computed, and the device has the next step to do.
 
     A context manager, which ends the progress line.
     """

@@ -42,7 +42,7 @@ def starting_state(
     """The state to start from, on the host, and where it comes from.
 
     Raises:
-      CheckpointError: a checkpoint that is not there, cannot be read or is of another model.
+      CheckpointError: a checkpoint that does not exist, cannot be read or is of another model.
     """
     like = jax.eval_shape(lambda: _fresh(model, optimizer, config))
 
@@ -73,7 +73,7 @@ def write_config(workdir: Path, model: HMMNConfig, config: ConfigDict) -> None:
     """Writes the resolved config as `config.json`: the model for `load_checkpoint`, the whole under "experiment".
 
     Raises:
-      DataError: the file is there and is not the run's, or was changed since.
+      DataError: the file exists and is not the run's, or was changed since.
     """
     text = json.loads(config_to_json(model)) | {"experiment": config.to_dict()}
     with publish(workdir, CONFIG_FILE, RUN_RECORD) as path:

@@ -27,7 +27,7 @@ def is_begun(workdir: Path) -> bool:
     """Whether a run of this program has written to a workdir.
 
     Raises:
-      DataError: something is there that a run would write, but without its record; or the workdir is a file.
+      DataError: a file that a run would write exists without its record; or the workdir is a file.
     """
     if lies_there(workdir) and not workdir.is_dir():
         raise DataError(f"{workdir}: not a folder; choose another workdir")
@@ -77,7 +77,7 @@ def publish(workdir: Path, name: str, record: str) -> Iterator[Path]:
       record: relative path of its record in `WORKDIR/record`.
 
     Raises:
-      DataError: a file of that name is there that the run did not write, or that was changed since; or the disk refuses.
+      DataError: a file of that name was not written by the run, or was changed since; or the disk refuses.
     """
     owned = Record.load(workdir, workdir / RECORD / record)
     require_free(owned, [name])

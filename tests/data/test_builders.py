@@ -170,7 +170,7 @@ def test_an_id_that_never_appears_and_a_frame_that_is_not_there(tmp_path):
     (root / "train/meta.json").write_text(json.dumps(meta))
     images = root / "train/JPEGImages/v"
     assert run(tmp_path, "youtube_vos", root)["train"].problems == [
-        f"{images}: meta.json names frame 00077 for object 3, which is not there; ignored",
+        f"{images}: meta.json names frame 00077 for object 3, which does not exist; ignored",
         f"{images}: object 3 of meta.json is in no mask; ignored",
     ]
 

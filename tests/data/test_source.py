@@ -85,7 +85,7 @@ def test_damage_on_disk(copy):
 
 def test_a_second_build_asks_and_a_failed_one_leaves_the_first(built, copy, tmp_path, monkeypatch):
     config = make_config("davis", "2017", None, [])
-    with pytest.raises(DataError, match="is there already; --overwrite builds it anew"):
+    with pytest.raises(DataError, match="exists already; --overwrite builds it again"):
         build("davis", config, built / "in", tmp_path)
     before = {path.name: path.read_bytes() for path in copy.iterdir()}
     monkeypatch.setattr("data.index.Index.save", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))

@@ -50,7 +50,7 @@ class TestListFrames:
             f"1 folder ({tmp_path}/4.png)",
             f"1 pipe and such ({tmp_path}/5.jpg)",
             f"1 file other than images ({tmp_path}/notes.txt)",
-            f"1 link to what is not there ({tmp_path}/old)",
+            f"1 link without a target ({tmp_path}/old)",
         ]
         assert line == f"files left out: {', '.join(parts)}"
 
@@ -59,12 +59,12 @@ class TestListFrames:
         (tmp_path / "seq").mkdir()
         for i in range(4):
             (tmp_path / "seq" / f"{i}.jpg").symlink_to(tmp_path / "store" / f"{i}.jpg")
-        with pytest.raises(DataError, match=r"seq/2\.jpg: a link to .*store/2\.jpg, which is not there \(2 of 4 files\)"):
+        with pytest.raises(DataError, match=r"seq/2\.jpg: a link to .*store/2\.jpg, which does not exist \(2 of 4 files\)"):
             list_frames(tmp_path / "seq")
         touch(tmp_path / "store", "2.jpg", "3.jpg")
         assert len(list_frames(tmp_path / "seq")) == 4
         (tmp_path / "clip").symlink_to("gone")
-        with pytest.raises(DataError, match=r"clip: a link to gone, which is not there"):
+        with pytest.raises(DataError, match=r"clip: a link to gone, which does not exist"):
             list_frames(tmp_path / "clip")
 
     def test_only_pictures_of_other_kinds(self, tmp_path):

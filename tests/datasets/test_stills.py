@@ -78,7 +78,7 @@ def test_links(tmp_path):
     _, problems = read_stills(tmp_path / "set")
     assert problems[0] == f"{tmp_path}/set/more: a link to a folder; left out"
     (tmp_path / "set" / "c.jpg").symlink_to("gone.jpg")
-    with pytest.raises(DataError, match=r"c\.jpg: a link to gone\.jpg, which is not there"):
+    with pytest.raises(DataError, match=r"c\.jpg: a link to gone\.jpg, which does not exist"):
         read_stills(tmp_path / "set")
 
 

@@ -40,7 +40,7 @@ def test_a_frame_that_only_meta_json_has(root):
     edit_meta(root, lambda videos: videos["a"]["objects"]["2"]["frames"].append("00095"))
     videos, problems = read_youtube_vos(root, "train")
     assert len(videos) == 2 and videos[0].requested_frames == ("00000", "00005", "00010")
-    assert problems == [f"{root}/train/JPEGImages/a: meta.json names frame 00095 for object 2, which is not there; ignored"]
+    assert problems == [f"{root}/train/JPEGImages/a: meta.json names frame 00095 for object 2, which does not exist; ignored"]
 
 
 def test_videos_left_out_by_name(root):

@@ -171,7 +171,7 @@ def test_masks_that_are_missing_are_told(root, tmp_path):
     run_evaluate(Still(), config=config(), data=root, output=tmp_path / "run")
     (tmp_path / "run/masks/v/300/00003.png").unlink()
     done = run_evaluate(Still(), config=config(), data=root, score=tmp_path / "run/masks")
-    assert done.code == 2 and "v/300/00003.png: not there (1 of 7 masks are missing)" in done.err
+    assert done.code == 2 and "v/300/00003.png: does not exist (1 of 7 masks are missing)" in done.err
 
 
 def test_independent_objects_are_what_each_is_alone():

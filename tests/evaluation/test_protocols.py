@@ -89,7 +89,7 @@ def test_a_zip_is_the_same_every_time_and_never_lacks_a_mask(tmp_path):
     archive.unlink()
     (tmp_path / "run/masks/a/00001.png").unlink()
     task = read_task(davis2017_testdev.get_config(), root)
-    with pytest.raises(DataError, match=r"a/00001.png: not there \(1 of 2 masks"):
+    with pytest.raises(DataError, match=r"a/00001.png: does not exist \(1 of 2 masks"):
         write_submission(archive, tmp_path / "run" / "masks", task.clips, task.protocol)
     assert not archive.exists()
 

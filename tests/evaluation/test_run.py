@@ -62,7 +62,7 @@ class TestOutputs:
         run_evaluate(segmenter, data=own, output=tmp_path / "run", overlays=True, movie="gif")
         before = contents(tmp_path / "run")
         done = run_evaluate(segmenter, data=own, output=tmp_path / "run", overlays=True, movie="gif")
-        assert done.code == 0 and "2 of 2 videos are there already" in done.err and len(segmenter.given) == 2
+        assert done.code == 0 and "2 of 2 videos are complete already" in done.err and len(segmenter.given) == 2
         after = contents(tmp_path / "run")
         assert {name: text for name, text in after.items() if "report" not in name and "summary" not in name} == {
             name: text for name, text in before.items() if "report" not in name and "summary" not in name
@@ -151,7 +151,7 @@ class TestOutputs:
         run_evaluate(data=own, output=tmp_path / "run", overlays=True)
         assert {name.split("/")[0] for name in contents(tmp_path / "run")} >= {"movies", "overlays", "masks"}
         done = run_evaluate(data=own, output=tmp_path / "run", overlays=True, movie="gif")
-        assert "2 of 2 videos are there already" in done.err
+        assert "2 of 2 videos are complete already" in done.err
 
     @pytest.mark.parametrize("about", ['{"run": 1}', "[1]", '"x"', "5", '{"kinds": 3}', "null"])
     def test_a_record_that_was_edited(self, own, tmp_path, about):
@@ -292,7 +292,7 @@ class TestScores:
         shutil.copytree(own / "Annotations", tmp_path / "pred")
         (tmp_path / "pred/a/00003.png").unlink()
         done = run_evaluate(data=own, score=tmp_path / "pred", output=tmp_path / "run")
-        assert done.code == 1 and done.err.count("a/00003.png: not there (1 of 4 masks are missing)") == 1
+        assert done.code == 1 and done.err.count("a/00003.png: does not exist (1 of 4 masks are missing)") == 1
         assert "a                  not scored" in done.out and (tmp_path / "run/report.html").is_file()
         assert "a/00003.png" in json.loads((tmp_path / "run/summary.json").read_text())["not_scored"]["a"]
         save_ids(tmp_path / "pred/b/00002.png", np.full((48, 64), 9, np.uint8))
@@ -348,7 +348,7 @@ def test_no_archive_and_a_report_where_a_video_failed(tmp_path):
     assert {name.split("/")[0] for name in contents(tmp_path / "run")} == {"masks", "report.html"}
     frame.write_bytes(good)
     done = run_evaluate(config=config, data=root, output=tmp_path / "run")
-    assert done.code == 0 and "1 of 2 videos are there already" in done.err and "6 masks for the server" in done.out
+    assert done.code == 0 and "1 of 2 videos are complete already" in done.err and "6 masks for the server" in done.out
 
 
 def test_video_files_are_scored_too(tmp_path):
@@ -520,7 +520,7 @@ def test_a_config_of_something_else_and_fields_of_other_types(tmp_path):
         ({"data": "x"}, "--output is missing"),
         ({"data": "x", "output": "gs:/b/run"}, "give gs://b/run"),  # pathlib's form of it, once a local folder
         ({"data": "x", "score": "nowhere"}, "nowhere: no such folder"),
-        ({"frames": "x", "mask": "m", "score": "p"}, "--score takes masks that are there"),
+        ({"frames": "x", "mask": "m", "score": "p"}, "--score takes existing masks"),
         ({"data": "x", "score": ".", "step": "best"}, "--step goes with --checkpoint"),
         ({"data": "x", "score": ".", "movie": "gif"}, "go with segmenting, not with --score"),
     ],
@@ -566,7 +566,7 @@ class TestSegment:
         monkeypatch.setattr(fit, "free_bytes", lambda: 0)
         done = run_evaluate(fields=dict(fields), **film)
         assert done.code == 0 and "at most 15, as in the earlier run" in done.out
-        assert "1 of 1 videos are there already" in done.err
+        assert "1 of 1 videos are complete already" in done.err
         done = run_evaluate(fields=dict(fields), **film, overwrite=True)
         assert done.code == 0 and "at most 7 of 9, as 0.0 GB are free" in done.out
 

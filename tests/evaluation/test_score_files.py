@@ -120,8 +120,8 @@ def _too_short(folder, sequences):
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
-        (_missing, "pred/dog/00001.png: not there (1 of 2 masks are missing); "),
-        (_missing_sequence, "pred/dog/00001.png: not there (2 of 2 masks are missing); "),
+        (_missing, "pred/dog/00001.png: does not exist (1 of 2 masks are missing); "),
+        (_missing_sequence, "pred/dog/00001.png: does not exist (2 of 2 masks are missing); "),
         (_wrong_id, "pred/dog/00001.png: the id 3"),
         (_wrong_size, "pred/dog/00001.png: 56x41 pixels; its frame has 56x40"),
         (_wrong_format, "pred/dog/00001.png: a mask in JPEG format"),

@@ -22,7 +22,7 @@ class YouTubeVOS(Protocol):
     rule = OWN_RULE
 
     def find(self, root: Path, notes: Notes) -> dict[str, Opener]:
-        """The videos that meta.json lists, with every frame if `SPLIT_all_frames` is there."""
+        """The videos that meta.json lists, with every frame if `SPLIT_all_frames` exists."""
         split, every = self.settings.split, root / f"{self.settings.split}_all_frames"
         found, problems = find_youtube_vos(root, split, None, order=self.settings.order, notes=notes)
         for problem in problems:
