@@ -18,7 +18,7 @@ from hmmn_jax.io.files import discard, local_path, part_path, reason, writing_er
 from hmmn_jax.io.film_decoder import filter_graph, import_av
 
 if TYPE_CHECKING:
-    from av.container import OutputContainer
+    import av.container
 
 GIF_SIDE = 480
 GIF_PALETTE_FRAMES = 16
@@ -86,7 +86,7 @@ class _Mp4:
         self.path = path
         self.rate = max(Fraction(fps).limit_denominator(_LARGEST_DENOMINATOR), Fraction(1, _LARGEST_DENOMINATOR))
         self.av = import_av()
-        self.container: OutputContainer | None = None
+        self.container: av.container.OutputContainer | None = None
 
     def write(self, frame: np.ndarray) -> None:
         height, width, _ = frame.shape
@@ -111,7 +111,7 @@ class _Mp4:
             with contextlib.suppress(self.av.FFmpegError):  # of a movie that is given up
                 self.container.close()
 
-    def _start(self, height: int, width: int) -> "OutputContainer":
+    def _start(self, height: int, width: int) -> "av.container.OutputContainer":
         # The index comes first, so that browsers start at once.
         path = str(self.path.absolute())
         self.container = container = self.av.open(path, "w", format="mp4", container_options={"movflags": "+faststart"})

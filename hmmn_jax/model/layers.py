@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from hmmn_jax.ops.conv2d import conv2d
 from hmmn_jax.ops.convolution import at_all_pixels
 from hmmn_jax.ops.depthwise import depthwise_conv2d
+from hmmn_jax.ops.inverted_residual import Weights
 from hmmn_jax.ops.precision import at_least_float32
 
 NORMS = ("batch", "group", "layer", "none")
@@ -65,27 +66,30 @@ class Conv(nn.Module):
     same: bool = False
     depthwise: bool = False
 
-    @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], norm: Affine | None = None) -> Float[Array, "b h2 w2 o"]:
-        """Convolves and adds the bias, if there is one.
-
-        A `norm` of the output scales the kernel and gives the bias: the same as applied to the map, but with one pass over it
-        and, in training, nothing to hold for its gradient.
-        """
-        inputs = 1 if self.depthwise else x.shape[-1]
-        kernel = self.param("kernel", self.kernel_init, (self.kernel_size, self.kernel_size, inputs, self.features))
-        dtype = self.compute.dtype_of(kernel)
-        if norm is not None:
-            kernel = kernel * norm.factor
-        x, kernel = x.astype(dtype), kernel.astype(dtype)
+        """Convolves and adds the bias, if there is one; `norm` as in `weights`."""
+        kernel, bias = self.weights(x.shape[-1], norm)
+        x = x.astype(kernel.dtype)
         if self.depthwise:
             y = depthwise_conv2d(x, kernel, self.stride, self.same)
         else:
             y = conv2d(x, kernel, self.stride, self.compute.winograd, self.same)
-        if self.use_bias:
-            bias = self.param("bias", nn.initializers.zeros, (self.features,))
-            y = y + at_all_pixels(bias.astype(dtype), y.shape)
-        return y if norm is None else y + at_all_pixels(norm.shift.astype(dtype), y.shape)
+        return y if bias is None else y + at_all_pixels(bias, y.shape)
+
+    @nn.compact
+    def weights(self, inputs: int, norm: Affine | None = None) -> Weights:
+        """Kernel and bias in the compute dtype, for so many input channels.
+
+        A `norm` of the output scales the kernel and gives the bias, of a convolution that has none: the same as applied to the
+        map, but with one pass over it and, in training, nothing to hold for its gradient.
+        """
+        shape = (self.kernel_size, self.kernel_size, 1 if self.depthwise else inputs, self.features)
+        kernel = self.param("kernel", self.kernel_init, shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else None
+        dtype = self.compute.dtype_of(kernel)
+        if norm is not None:
+            kernel, bias = kernel * norm.factor, norm.shift
+        return Weights(kernel.astype(dtype), None if bias is None else bias.astype(dtype))
 
 
 class Key(Conv):

@@ -5,11 +5,13 @@ n = h * w cells of a frame at stride 16 (flat, row by row), k selected cells, p 
 c and v key and value channels.
 """
 
+import functools
 import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from hmmn_jax.ops.precision import at_least_float32, exact_einsum
@@ -44,11 +46,32 @@ def scaled_affinity(key: Float[Array, "b o m c"], query: Float[Array, "b q c"]) 
 def windowed_argmax(affinity: Float[Array, "b o q m"], height: int, width: int, window: int) -> Int[Array, "b o m"]:
     """For each memory cell the best query cell inside the `window` x `window` cells around its own position.
 
-    Query and memory are both one frame of `height` x `width` cells; the window is cut off at the border.
+    Query and memory are both one frame of `height` x `width` cells; the window is cut off at the border. A CPU looks at the
+    cells of a small window only; accelerators, which are slow to gather them, at all of them.
     """
-    y, x = jnp.divmod(jnp.arange(height * width), width)
-    near = (jnp.abs(y[:, None] - y) <= window // 2) & (jnp.abs(x[:, None] - x) <= window // 2)
+    masked, gathered = (
+        functools.partial(form, height=height, width=width, window=window) for form in (_argmax_of_masked, _argmax_of_gathered)
+    )
+    if window**2 > height * width:
+        return masked(affinity)
+    return jax.lax.platform_dependent(affinity, cpu=gathered, default=masked)
+
+
+def _argmax_of_masked(affinity: Float[Array, "b o q m"], height: int, width: int, window: int) -> Int[Array, "b o m"]:
+    y, x = np.divmod(np.arange(height * width), width)
+    near = (np.abs(y[:, None] - y) <= window // 2) & (np.abs(x[:, None] - x) <= window // 2)
     return jnp.argmax(jnp.where(near, affinity, -jnp.inf), axis=2).astype(jnp.int32)
+
+
+def _argmax_of_gathered(affinity: Float[Array, "b o q m"], height: int, width: int, window: int) -> Int[Array, "b o m"]:
+    cells = np.arange(height * width)
+    y, x = np.divmod(cells, width)
+    reach = np.arange(-(window // 2), window // 2 + 1)
+    row, column = y + np.repeat(reach, window)[:, None], x + np.tile(reach, window)[:, None]  # [window * window, m]
+    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    near = np.where(inside, row * width + column, 0)
+    best = jnp.argmax(jnp.where(inside, affinity[:, :, near, cells], -jnp.inf), axis=2)
+    return jnp.asarray(near, jnp.int32)[best, cells]
 
 
 def log_kernel(

@@ -13,13 +13,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from hmmn_jax.ops.convolution import pad, zeros_around
+from hmmn_jax.ops.convolution import zeros_around
 from hmmn_jax.ops.precision import at_least_float32
 
 ADDENDS = 16  # parts that a row is divided into, at most
 
+Padding = tuple[tuple[int, int], tuple[int, int]]  # zeros above and below, left and right
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+
 def depthwise_conv2d(
     x: Float[Array, "b h w c"], kernel: Float[Array, "k k 1 c"], stride: int = 1, same: bool = False
 ) -> Float[Array, "b h2 w2 c"]:
@@ -27,43 +28,51 @@ def depthwise_conv2d(
 
     `same`: TensorFlow's padding "SAME", which pads a strided layer otherwise. Taps are added up in at least float32.
     """
-    shifted, grouped = (functools.partial(form, stride=stride, same=same) for form in (_shifted, _grouped))
+    above, left = (zeros_around(side, len(kernel), stride, same) for side in x.shape[1:3])
+    return depthwise_padded(x, kernel, stride, (above, left))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def depthwise_padded(
+    x: Float[Array, "b h w c"], kernel: Float[Array, "k k 1 c"], stride: int, padding: Padding
+) -> Float[Array, "b h2 w2 c"]:
+    """`depthwise_conv2d` with so many zeros on each side."""
+    shifted, grouped = (functools.partial(form, stride=stride, padding=padding) for form in (_shifted, _grouped))
     return jax.lax.platform_dependent(x, kernel, cpu=shifted, default=grouped)
 
 
-def _forward(x: Array, kernel: Array, stride: int, same: bool) -> tuple[Array, tuple[Array, Array]]:
-    return depthwise_conv2d(x, kernel, stride, same), (x, kernel)
+def _forward(x: Array, kernel: Array, stride: int, padding: Padding) -> tuple[Array, tuple[Array, Array]]:
+    return depthwise_padded(x, kernel, stride, padding), (x, kernel)
 
 
-def _backward(stride: int, same: bool, inputs: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+def _backward(stride: int, padding: Padding, inputs: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
     def grouped(x: Array, kernel: Array, gradient: Array) -> tuple[Array, Array]:
-        return jax.vjp(functools.partial(_grouped, stride=stride, same=same), x, kernel)[1](gradient)
+        return jax.vjp(functools.partial(_grouped, stride=stride, padding=padding), x, kernel)[1](gradient)
 
     def shifted(x: Array, kernel: Array, gradient: Array) -> tuple[Array, Array]:
-        return _input_gradient(x, kernel, gradient, stride, same), _kernel_gradient(x, kernel, gradient, stride, same)
+        return _input_gradient(x, kernel, gradient, stride, padding), _kernel_gradient(x, kernel, gradient, stride, padding)
 
     return jax.lax.platform_dependent(*inputs, gradient, cpu=shifted, default=grouped)
 
 
-depthwise_conv2d.defvjp(_forward, _backward)
+depthwise_padded.defvjp(_forward, _backward)
 
 
-def _grouped(x: Array, kernel: Array, stride: int, same: bool) -> Array:
-    padding = [zeros_around(side, kernel.shape[0], stride, same) for side in x.shape[1:3]]
+def _grouped(x: Array, kernel: Array, stride: int, padding: Padding) -> Array:
     numbers, groups = ("NHWC", "HWIO", "NHWC"), x.shape[-1]
     return jax.lax.conv_general_dilated(
         x, kernel, (stride, stride), padding, dimension_numbers=numbers, feature_group_count=groups
     )
 
 
-def _shifted(x: Array, kernel: Array, stride: int, same: bool) -> Array:
-    size, (h, w) = len(kernel), (-(-side // stride) for side in x.shape[1:3])
-    padded, wide = pad(x, size, stride, same), at_least_float32(x, kernel)
+def _shifted(x: Array, kernel: Array, stride: int, padding: Padding) -> Array:
+    padded, size, wide = _pad(x, padding), len(kernel), at_least_float32(x, kernel)
+    h, w = ((side - size) // stride + 1 for side in padded.shape[1:3])
     taps = (_strided(padded, (i, j), (h, w), stride).astype(wide) * kernel[i, j, 0] for i, j in _offsets(size))
     return functools.reduce(operator.add, taps).astype(jnp.result_type(x, kernel))
 
 
-def _input_gradient(x: Array, kernel: Array, gradient: Array, stride: int, same: bool) -> Array:
+def _input_gradient(x: Array, kernel: Array, gradient: Array, stride: int, padding: Padding) -> Array:
     """The sum of the gradient shifted by each tap the other way.
 
     At stride s only every s-th tap meets an input pixel. Pixels that meet the same taps are computed together, so that nothing
@@ -71,10 +80,11 @@ def _input_gradient(x: Array, kernel: Array, gradient: Array, stride: int, same:
     """
     size, wide = len(kernel), at_least_float32(kernel, gradient)
     b, height, width, c = x.shape
-    h, w = gradient.shape[1:3]
-    above, left = (zeros_around(side, size, stride, same)[0] for side in (height, width))
+    (above, _), (left, _) = padding
+    h, w = (-(-side // stride) for side in (height, width))
     reach = size // stride + 1
-    gradient = jnp.pad(gradient, ((0, 0), (reach, reach), (reach, reach), (0, 0)))
+    below, beyond = (reach + max(0, side - there) for side, there in zip((h, w), gradient.shape[1:3], strict=True))
+    gradient = _pad(gradient, ((reach, below), (reach, beyond)))
 
     def pixels(row: int, column: int) -> Array:
         """Of the input, each `stride`-th pixel from (row, column) on."""
@@ -90,7 +100,7 @@ def _input_gradient(x: Array, kernel: Array, gradient: Array, stride: int, same:
     return whole[:, :height, :width].astype(x.dtype)
 
 
-def _kernel_gradient(x: Array, kernel: Array, gradient: Array, stride: int, same: bool) -> Array:
+def _kernel_gradient(x: Array, kernel: Array, gradient: Array, stride: int, padding: Padding) -> Array:
     """For each tap the product of the shifted map and the gradient, summed over pixels.
 
     Row by row, which stays in the cache for all taps: measured 4 to 10 times faster than one sum over the map for each tap.
@@ -100,7 +110,7 @@ def _kernel_gradient(x: Array, kernel: Array, gradient: Array, stride: int, same
     size, wide = len(kernel), at_least_float32(x, gradient)
     b, h, w, c = gradient.shape
     parts = next(parts for parts in range(min(w, ADDENDS), 0, -1) if w % parts == 0)
-    x = pad(x, size, stride, same)
+    x = _pad(x, padding)
 
     def row(index: int | Array, total: Array) -> Array:
         image, y = jnp.divmod(index, h)
@@ -111,6 +121,10 @@ def _kernel_gradient(x: Array, kernel: Array, gradient: Array, stride: int, same
 
     total = jax.lax.fori_loop(0, b * h, row, jnp.zeros((size * size, w // parts, c), wide))
     return total.sum(1).reshape(kernel.shape).astype(kernel.dtype)
+
+
+def _pad(x: Array, padding: Padding) -> Array:
+    return jnp.pad(x, ((0, 0), *padding, (0, 0)))
 
 
 def _strided(x: Array, first: tuple[int, int], count: tuple[int, int], stride: int) -> Array:

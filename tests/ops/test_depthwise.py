@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 
 from hmmn_jax.ops import depthwise
-from hmmn_jax.ops.depthwise import depthwise_conv2d
+from hmmn_jax.ops.depthwise import depthwise_conv2d, depthwise_padded
 from tests.small import quick_jit
 
 # Side, size of the kernel, stride -> zeros before and behind it, by TensorFlow's rule.
 SAME = {
     (6, 3, 1): (1, 1),
-    (5, 3, 1): (1, 1),
+    (7, 3, 1): (1, 1),
     (6, 3, 2): (0, 1),
-    (5, 3, 2): (1, 1),
+    (7, 3, 2): (1, 1),
     (6, 5, 1): (2, 2),
-    (5, 5, 1): (2, 2),
+    (7, 5, 1): (2, 2),
     (6, 5, 2): (1, 2),
-    (5, 5, 2): (2, 2),
+    (7, 5, 2): (2, 2),
 }
 
 
@@ -28,7 +28,7 @@ def by_loops(x, kernel, stride, padding, gradient=None):
     """The convolution; given its gradient, those to the map and the kernel."""
     size = len(kernel)
     padded = np.pad(x, ((0, 0), *padding, (0, 0)))
-    y = np.zeros((len(x), *(-(-side // stride) for side in x.shape[1:3]), x.shape[3]))
+    y = np.zeros((len(x), *((side - size) // stride + 1 for side in padded.shape[1:3]), x.shape[3]))
     to_padded, to_kernel = np.zeros_like(padded), np.zeros_like(kernel)
     for image, row, column, channel in np.ndindex(y.shape):
         for i, j in np.ndindex(size, size):
@@ -41,21 +41,33 @@ def by_loops(x, kernel, stride, padding, gradient=None):
     return y, to_padded[:, above : above + x.shape[1], left : left + x.shape[2]], to_kernel
 
 
-@pytest.mark.parametrize("same", [True, False])
+@pytest.mark.parametrize("padding", ["same", "torch", "of columns"])
 @pytest.mark.parametrize(("size", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2)])
-def test_it_and_its_gradients(x64, size, stride, same):
+def test_it_and_its_gradients(x64, size, stride, padding):
     rng = np.random.default_rng(0)
-    x, kernel = rng.normal(size=(2, 5, 6, 3)), rng.normal(size=(size, size, 1, 3))
-    padding = [SAME[side, size, stride] if same else (size // 2, size // 2) for side in (5, 6)]
-    gradient = rng.normal(size=(2, -(-5 // stride), -(-6 // stride), 3))
-    expected = by_loops(x, kernel, stride, padding, gradient)
+    x, kernel = rng.normal(size=(2, 6, 7, 3)), rng.normal(size=(size, size, 1, 3))
+    zeros = {
+        "same": tuple(SAME[side, size, stride] for side in (6, 7)),
+        "torch": ((size // 2, size // 2),) * 2,
+        "of columns": ((0, 0), SAME[7, size, stride]),
+    }[padding]
+    height = (6 + sum(zeros[0]) - size) // stride + 1
+    gradient = rng.normal(size=(2, height, -(-7 // stride), 3))
+    expected = by_loops(x, kernel, stride, zeros, gradient)
 
     @functools.partial(quick_jit, static_argnums=0)
     def run(form, x, kernel, gradient):
-        y, backward = jax.vjp(lambda x, kernel: form(x, kernel, stride, same), x, kernel)
+        y, backward = jax.vjp(form, x, kernel)
         return y, *backward(gradient)
 
-    for form in (depthwise_conv2d, depthwise._grouped):  # the tests run on a CPU, which takes the other one
+    def public(x, kernel):
+        return depthwise_conv2d(x, kernel, stride, padding == "same")
+
+    def padded(form):
+        return lambda x, kernel: form(x, kernel, stride, zeros)
+
+    # The tests run on a CPU, which takes another form than `_grouped`.
+    for form in (padded(depthwise_padded), padded(depthwise._grouped), *([] if padding == "of columns" else [public])):
         for found, wanted in zip(run(form, x, kernel, gradient), expected, strict=True):
             np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-12)
 

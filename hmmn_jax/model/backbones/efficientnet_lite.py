@@ -7,8 +7,8 @@ padding.
 import dataclasses
 import re
 from collections.abc import Collection
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
@@ -18,6 +18,7 @@ from hmmn_jax.model.folding import fold_norms
 from hmmn_jax.model.layers import NORMS, Compute, Conv, Kernel, make_norm
 from hmmn_jax.model.sizes import DEEPEST, WIDEST, is_size
 from hmmn_jax.ops.conv2d import conv2d
+from hmmn_jax.ops.inverted_residual import Weights, inverted_residual, relu6
 
 NORM_EPSILON = 1e-3
 STRIDES = (1, 2, 2, 2, 1)  # of the first block of each stage; the stem has 2
@@ -174,24 +175,27 @@ class InvertedResidual(nn.Module):
         sizes, inputs = self.sizes, x.shape[-1]
         kernel_size, features = sizes.kernel_sizes[self.stage], sizes.widths[self.stage]
 
-        def conv_norm(
-            x: jax.Array, layer: str, features: int, kernel_size: int = 1, stride: int = 1, depthwise: bool = False
-        ) -> jax.Array:
-            folded, name = sizes.norm == "none", f"conv_{layer}"
-            conv = Conv(features, self.compute, kernel_size, stride, folded, same=True, depthwise=depthwise, name=name)
-            if folded:
-                return conv(x)
-            norm = make_norm(sizes.norm, sizes.norm_groups, self.compute, f"norm_{layer}", NORM_EPSILON)
-            return conv(x, norm.affine(features)) if sizes.norm == "batch" else norm(conv(x))
+        def conv(layer: str, features: int, **options: Any) -> Conv:
+            return Conv(features, self.compute, use_bias=sizes.norm == "none", same=True, name=f"conv_{layer}", **options)
 
-        y = x
-        if (expansion := sizes.expansions[self.stage]) > 1:
-            y = relu6(conv_norm(y, "expand", inputs * expansion))
-        y = relu6(conv_norm(y, "depthwise", y.shape[-1], kernel_size, self.stride, depthwise=True))
-        y = conv_norm(y, "project", features)
+        def norm(layer: str) -> nn.Module:
+            return make_norm(sizes.norm, sizes.norm_groups, self.compute, f"norm_{layer}", NORM_EPSILON)
+
+        wide = inputs * sizes.expansions[self.stage]
+        expand = conv("expand", wide, kernel_size=1) if wide > inputs else None
+        depthwise = conv("depthwise", wide, kernel_size=kernel_size, stride=self.stride, depthwise=True)
+        project = conv("project", features, kernel_size=1)
+        if sizes.norm in ("none", "batch"):  # part of the convolutions
+
+            def weights(layer: str, conv: Conv, inputs: int) -> Weights:
+                affine = norm(layer).affine(conv.features) if sizes.norm == "batch" else None
+                return conv.weights(inputs, affine)
+
+            first = weights("expand", expand, inputs) if expand else None
+            middle, last = weights("depthwise", depthwise, wide), weights("project", project, wide)
+            y = inverted_residual(x.astype(last.kernel.dtype), first, middle, last, self.stride)
+        else:
+            y = relu6(norm("expand")(expand(x))) if expand else x
+            y = relu6(norm("depthwise")(depthwise(y)))
+            y = norm("project")(project(y))
         return x + y if self.stride == 1 and inputs == features else y
-
-
-def relu6(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Clipped to 0 and 6; no gradient at either, as in PyTorch."""
-    return jax.lax.clamp(jnp.zeros((), x.dtype), x, jnp.full((), 6, x.dtype))

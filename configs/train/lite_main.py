@@ -1,0 +1,45 @@
+"""hmmn-lite, main stage: five frames and two objects a clip, so that errors come back and objects are told apart.
+
+    python train.py --config configs/train/lite_main.py --workdir RUN2 --config.init=RUN1 \
+      --config.data.data_dir=DATA --config.validation.data=DAVIS
+
+RUN1 is the workdir of `configs/train/lite.py`, or a checkpoint of an earlier stretch of this stage; DATA and DAVIS as there.
+Another stretch begins with other clips: --config.data.seed=2.
+
+Expected: see docs/lite.md.
+"""
+
+from ml_collections import ConfigDict
+
+from configs.train import lite
+
+DAVIS_SHARE, STILLS = 0.7, 1980  # of the clips; stills, as often as they count
+
+
+def get_config() -> ConfigDict:
+    """As `configs/train/lite.py`, but longer and larger clips; pasted objects of videos move as they do there."""
+    config = lite.get_config()
+    config.unlock()
+    config.data.frames = 5
+    config.data.size = (208, 208)
+    config.data.resize = 208
+    config.data.max_objects = 2
+    config.data.max_skip = ((0, 4),)
+    config.data.affine.frame.rotation = 5.0
+    config.data.affine.frame.shear = 3.0
+    config.data.copy_paste.moving = True
+    config.data.copy_paste.probability = 0.8
+    config.data.copy_paste.objects = (1, 2)
+    config.data.copy_paste.size = (0.12, 0.7)
+    config.data.copy_paste.drift = 0.03
+    config.data.sets.davis.repeat = ((0, DAVIS_SHARE / (1 - DAVIS_SHARE) * STILLS / 26),)
+    config.data.seed = 1  # other clips than before
+    config.batch = 4
+    config.samples = 5000
+    config.hardest.start, config.hardest.end = 0, config.batch
+    config.optimizer.parts.backbone = 0.2
+    config.learning_rate.peak = 4e-4
+    config.learning_rate.warmup = 200
+    config.ema_decay = 0.995
+    config.validation.every = 250
+    return config.lock()
