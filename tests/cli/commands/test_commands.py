@@ -4,6 +4,7 @@ from pathlib import Path
 
 import jax
 import pytest
+from absl import logging
 
 from hmmn_jax.cli import convert, launch
 from hmmn_jax.cli import evaluate as evaluation
@@ -18,6 +19,7 @@ def requests(monkeypatch):
     """The requests that commands make, none of which is done; and how they launch."""
     found = []
     monkeypatch.setattr(evaluation, "evaluate", found.append)
+    monkeypatch.setattr(logging, "set_verbosity", lambda level: None)
     monkeypatch.setattr(host_memory, "keep_host_memory_small", lambda: None)
     monkeypatch.setattr(launch, "launch", lambda **options: found.append(options))
     return found
