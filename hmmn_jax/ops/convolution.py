@@ -8,6 +8,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from hmmn_jax.ops.precision import exact_einsum
@@ -48,7 +49,9 @@ def _convolve_forward(x: Array, kernel: Array, stride: int, same: bool) -> tuple
     return convolve(x, kernel, stride, same), (x, kernel)
 
 
-def _convolve_backward(stride: int, same: bool, inputs: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+def _convolve_backward(
+    stride: int, same: bool, inputs: tuple[Array, Array], gradient: Array | np.ndarray
+) -> tuple[Array, Array]:
     def by_xla(x: Array, kernel: Array, gradient: Array) -> tuple[Array, Array]:
         return jax.vjp(functools.partial(convolve.fun, stride=stride, same=same), x, kernel)[1](gradient)
 
@@ -98,7 +101,7 @@ def at_all_pixels(values: Float[Array, " c"], shape: tuple[int, ...]) -> Float[A
     return jnp.broadcast_to(values, shape)
 
 
-def _at_all_pixels_backward(shape: tuple[int, ...], _: None, gradient: Array) -> tuple[Array]:
+def _at_all_pixels_backward(shape: tuple[int, ...], _: None, gradient: Array | np.ndarray) -> tuple[Array]:
     def on_cpu(gradient: Array) -> Array:  # XLA's sum over rows walks down the columns
         rows = _keep_layout(gradient.reshape(-1, shape[-1]))
         return exact_einsum("n,nc->c", jnp.ones(len(rows), gradient.dtype), rows).astype(gradient.dtype)

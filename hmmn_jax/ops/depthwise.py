@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from hmmn_jax.ops.convolution import zeros_around
@@ -45,7 +46,7 @@ def _forward(x: Array, kernel: Array, stride: int, padding: Padding) -> tuple[Ar
     return depthwise_padded(x, kernel, stride, padding), (x, kernel)
 
 
-def _backward(stride: int, padding: Padding, inputs: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+def _backward(stride: int, padding: Padding, inputs: tuple[Array, Array], gradient: Array | np.ndarray) -> tuple[Array, Array]:
     def grouped(x: Array, kernel: Array, gradient: Array) -> tuple[Array, Array]:
         return jax.vjp(functools.partial(_grouped, stride=stride, padding=padding), x, kernel)[1](gradient)
 
