@@ -9,8 +9,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loads
 # A fusion of some releases of jaxlib computes wrong results on CPUs (hmmn_jax/ops/canary.py).
 demo: export XLA_FLAGS := $(XLA_FLAGS) --xla_cpu_experimental_ynn_fusion_type=
 demo: $(VENV)/.demo
-	$(BIN)/python evaluate.py --config configs/evaluate/demo.py --data data/sample --checkpoint hmmn_jax/weights/tiny.safetensors \
-		--output runs/demo --overlays --movie gif --overwrite
+	$(BIN)/hmmn-jax demo --output runs/demo
 
 test: $(VENV)/.test
 	$(PYTEST) -m "not slow"

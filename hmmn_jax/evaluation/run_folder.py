@@ -62,7 +62,7 @@ class RunFolder:
 
     def require_same(self, made_with: Mapping[str, Any]) -> None:
         """Raises ConfigError if the masks in the folder were made with anything else; `made_with` is JSON."""
-        if not self._run.is_file() or (found := _read_run(self._run)) is None:
+        if (found := self.made_with()) is None:
             return
         before, now = (flatten_dict(made, sep=".") for made in (found, json.loads(json.dumps(made_with))))
         if changed := [key for key in {**now, **before} if before.get(key) != now.get(key)]:
@@ -71,6 +71,10 @@ class RunFolder:
                 f"{self._run}: the masks there were made with {key} {before.get(key)}, now it is {now.get(key)}; "
                 "give another --output, or --overwrite to replace what that run wrote"
             )
+
+    def made_with(self) -> dict[str, Any] | None:
+        """What the masks in the folder were made with; None if there are none. Raises ConfigError for a damaged record."""
+        return _read_run(self._run) if self._run.is_file() else None
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -81,8 +85,7 @@ class RunFolder:
 
     def claim(self, made_with: Mapping[str, Any] | None) -> None:
         """Writes down what the masks are made with; None keeps what is there, as for scores alone."""
-        if made_with is None and self._run.is_file():
-            made_with = _read_run(self._run)
+        made_with = self.made_with() if made_with is None else made_with
         write_file(self._run, json.dumps({"format": FORMAT, "made_with": made_with}, indent=1) + "\n")
 
     def all(self) -> list[Record]:

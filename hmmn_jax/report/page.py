@@ -150,7 +150,7 @@ def _speed(cost: Cost | None, paper: Mapping[str, Any]) -> str:
         "frames a second": f"{cost.frames_per_second:.2f}",
         "frames": f"{cost.frames}",
         "compilation, apart": f"{cost.compile_seconds:.1f} s",
-        "peak memory": f"{cost.peak_megabytes:.0f} MB",
+        "peak memory": "unknown" if cost.peak_megabytes is None else f"{cost.peak_megabytes:.0f} MB",
         "device": f"{os.cpu_count()} CPU cores" if device.platform == "cpu" else f"{len(devices)} x {device.device_kind}",
     }
     if cost.peak_device_megabytes is not None:
