@@ -33,7 +33,7 @@ def local(text: str) -> Path:
     return user_path(text)
 
 
-def anywhere(text: str) -> os.PathLike:
+def anywhere(text: str) -> os.PathLike[str]:
     """Type of an argument: a path, also one in a bucket."""
     from hmmn_jax.io.files import user_path
 

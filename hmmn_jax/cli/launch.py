@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from absl import flags
 
@@ -29,7 +30,8 @@ def define_launch_flags() -> None:
 def launch_by_flags() -> None:
     """`launch` with the flags of `define_launch_flags`."""
     names = ("distributed", "coordinator", "processes", "process", "compilation_cache")
-    launch(**{name: flags.FLAGS[name].value for name in names})
+    given: dict[str, Any] = {name: flags.FLAGS[name].value for name in names}
+    launch(**given)
 
 
 def launch(

@@ -1,7 +1,7 @@
 """Settings that `hmmn-jax segment` chooses by the video and the machine, where the user gives none."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from hmmn_jax.evaluation.clips import Clip
-from hmmn_jax.inference.augmentation import Augmentation
+from hmmn_jax.inference.augmentation import Augmentation, Given
 from hmmn_jax.inference.segmenter import FIRST_CAPACITY
 from hmmn_jax.io.host_memory import free_host_bytes
 from hmmn_jax.model import HMMNConfig
@@ -78,10 +78,14 @@ def slot_bytes(config: ConfigDict, model: HMMNConfig, clip: Clip) -> int:
     """The bytes that one memory frame takes, for all objects of a video and all views of it."""
     views = Augmentation(config.size, tuple(config.scales), config.flip).views(*clip.size)
     cells = sum(-(-view.height // STRIDE) * -(-view.width // STRIDE) for view in views)
-    objects = sum(int(np.count_nonzero(np.unique(ids))) for ids in clip.read_given(*clip.size).values())
+    objects = sum(map(_count_objects, clip.read_given(*clip.size).values()))
     number = jnp.dtype(config.dtype or model.dtype or jnp.float32).itemsize
     centre = jnp.dtype(jnp.int32).itemsize
     return max(objects, 1) * cells * ((model.key_dim_s16 + model.value_dim_s16) * number + centre)
+
+
+def _count_objects(given: Given) -> int:
+    return len(given) if isinstance(given, Mapping) else int(np.count_nonzero(np.unique(given)))
 
 
 def free_bytes() -> int | None:

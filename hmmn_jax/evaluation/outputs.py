@@ -153,7 +153,8 @@ class ClipWriter:
         name = self.clip.frame_name(index)
         if self.clip.requested is None or name in self.clip.requested:
             self.outputs.mask_files.write(self.staged / MASKS, self.clip.name, name, mask, ids)
-            if probs is not None:
+            if self.outputs.save_probabilities:
+                assert probs is not None  # `first` and `later` give them then
                 with atomic_path(self.staged / PROBABILITIES / self.clip.name / f"{name}.npz") as temporary:
                     np.savez_compressed(temporary, probs=probs.astype(np.float16), ids=ids)
         if self.outputs.overlays or self.movie is not None:

@@ -39,7 +39,7 @@ class Cost:
         frames: number of segmented frames.
         seconds: time without compilation.
         compile_seconds: time of compilation.
-        peak_megabytes: peak resident memory of the process; None where the system does not say.
+        peak_megabytes: peak resident memory of the process; None if unknown.
         peak_device_megabytes: peak memory of an accelerator; None on a CPU.
     """
 

@@ -7,7 +7,7 @@ from pathlib import Path
 try:
     import resource
 except ModuleNotFoundError:  # Windows
-    resource = None
+    resource = None  # type: ignore[assignment]  # mypy takes the name for a module
 
 _MEMINFO = Path("/proc/meminfo")
 # Limits of a container: what it may hold, and what it holds. (cgroup v2, v1)

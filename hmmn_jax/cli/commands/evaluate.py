@@ -32,7 +32,7 @@ def add_benchmark(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("--benchmark", choices=BENCHMARKS, required=True, metavar="NAME", help="one of those listed below")
     parser.add_argument("--data", type=local, required=True, metavar="ROOT", help="root of its data, such as the DAVIS folder")
-    lines = (f"  {name:<18} {make.__doc__.strip()}" for name, make in BENCHMARKS.items())
+    lines = (f"  {name:<18} {(make.__doc__ or '').strip()}" for name, make in BENCHMARKS.items())
     parser.epilog = "\n".join(["benchmarks:", *lines])
 
 
