@@ -43,6 +43,10 @@ class Video(abc.ABC):
         """Reads the frames in order. Raises DataError where that fails."""
         return (self[index] for index in range(len(self)))
 
+    def backwards(self, start: int, stop: int) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+        """Reads frames stop - 1, stop - 2, ..., start. Raises DataError where that fails, IndexError where there is none."""
+        return (self[index] for index in reversed(range(start, stop)))
+
     def __bool__(self) -> bool:
         """A video has at least one frame; without this, a test for truth would count them."""
         return True

@@ -1,0 +1,415 @@
+"""`Session`: the loop of annotating some frames of a video, propagating, looking, correcting and propagating again."""
+
+import math
+import operator
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Array, Bool, Float, Integer
+
+from hmmn_jax.datasets.listing import list_frames
+from hmmn_jax.inference import Segmenter
+from hmmn_jax.inference.inputs import Mask, as_mask
+from hmmn_jax.io.files import user_path
+from hmmn_jax.io.image_video import ImageVideo
+from hmmn_jax.io.packed import BUDGET, ArrayPool
+from hmmn_jax.io.video import ArrayVideo, Video
+from hmmn_jax.io.video_file import open_video
+from hmmn_jax.session import store
+from hmmn_jax.session.confidence import most_doubtful
+from hmmn_jax.session.passes import merge_pass, run_pass
+from hmmn_jax.session.picture import Picture, complete, with_background
+from hmmn_jax.session.segments import Segment, reach, segments
+from hmmn_jax.session.timeline import BACKWARD, FORWARD, Basis, Prediction, Stamp, Timeline
+
+DIRECTIONS = {"forward": (FORWARD,), "backward": (BACKWARD,), "both": (FORWARD, BACKWARD)}
+MOST_UNDONE = 32  # edits that can be taken back
+
+
+@dataclass(frozen=True, eq=False)
+class FrameResult:
+    """What a session knows of one frame. Arrays are unpacked each time they are asked for.
+
+    Attributes:
+        state: "annotated", "final", "provisional" (a pass is still to come), "stale".
+        confidence: of each object that has a pixel, from 0 to 1.
+    """
+
+    state: str
+    confidence: Mapping[int, float]
+    _picture: Picture
+
+    @property
+    def final(self) -> bool:
+        """Whether no pass is still to come."""
+        return self.state in ("annotated", "final")
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The id of each channel of `probs`, ascending, background (0) first."""
+        return 0, *self._picture.ids
+
+    @property
+    def mask(self) -> Integer[np.ndarray, "H W"]:
+        """The ids; uint8, or uint16 where one is above 255."""
+        return self._picture.mask
+
+    @property
+    def probs(self) -> Float[np.ndarray, "o1 H W"]:
+        """The probabilities of background and objects, whose sum is 1. They are stored in steps of 1/255."""
+        return with_background(self._picture.objects())
+
+
+class Session:
+    """Masks of one video, from any number of annotated frames.
+
+        session = Session(segmenter, "clip.mp4")
+        session.annotate(0, mask)
+        for t, result in session.propagate():
+            show(t, result.mask)
+        session.annotate(session.next_to_annotate(), corrected)  # then propagate again
+
+    An annotated frame is an anchor: the segmenter starts anew with its complete mask. Any other frame depends on the nearest
+    anchor before it and the nearest after it. A frame is stale when these, or what they hold, are no longer those that it was
+    computed with; its mask stays visible until it is computed again.
+
+    Methods may be called from other threads while one thread propagates.
+    """
+
+    def __init__(self, segmenter: Segmenter, video: Video | np.ndarray | Sequence | str | os.PathLike, *, memory: int = BUDGET):
+        """Starts a session without any annotation.
+
+        Args:
+            segmenter: of objects that exclude each other.
+            video: a `Video`, a folder of images, a video file, uint8 [T,H,W,3] or a list of uint8 [H,W,3].
+            memory: bytes for masks and probabilities, which are kept compressed; those beyond it go to temporary files.
+
+        Raises:
+            DataError: files that cannot be read.
+            ValueError: arrays that are not frames of one size; a segmenter of independent objects.
+        """
+        if segmenter.independent:
+            raise ValueError("the segmenter has independent=True; a session needs objects that exclude each other")
+        self.segmenter, self.video = segmenter, _as_video(video)
+        self._pool = ArrayPool(memory)
+        self._timeline = Timeline()
+        self._history: list[Timeline] = []
+        self._lock = threading.RLock()
+        self._stops = 0
+
+    def __len__(self) -> int:
+        """The number of frames. A film that was never decoded to its end is decoded once for it."""
+        return len(self.video)
+
+    # What is known
+
+    @property
+    def annotated(self) -> tuple[int, ...]:
+        """The annotated frames, ascending."""
+        return tuple(sorted(self._timeline.anchors))
+
+    @property
+    def objects(self) -> tuple[int, ...]:
+        """The ids of all objects that any frame has, ascending."""
+        return self._timeline.objects
+
+    @property
+    def masks(self) -> Mapping[int, Integer[np.ndarray, "H W"]]:
+        """By frame the ids [H,W] of all frames that are annotated or were computed, stale ones too."""
+        timeline = self._timeline
+        known = sorted(timeline.anchors.keys() | timeline.predictions.keys())
+        return _Masks(timeline, known)
+
+    @property
+    def confidence(self) -> "_Confidence":
+        """`confidence[t, object]`, from 0 to 1; NaN where the object has no pixel, 1 where the frame is annotated.
+
+        See `hmmn_jax.session.confidence` for what is measured.
+        """
+        return _Confidence(self._timeline)
+
+    def state(self, t: int) -> str:
+        """How a frame is: "annotated", "final", "provisional" (a pass is still to come), "stale" or "missing"."""
+        return self._timeline.state(t)
+
+    def result(self, t: int) -> FrameResult:
+        """All that is known of a frame. Raises KeyError for a missing one."""
+        return _result(self._timeline, t)
+
+    def next_to_annotate(self) -> int | None:
+        """The frame that is worth annotating next: the most doubtful of those that are up to date.
+
+        Without any, the frame that is farthest from an annotated one. None where all frames are annotated.
+        """
+        timeline = self._timeline
+        found = {}
+        for t in timeline.predictions:
+            if (current := timeline.current(t)) is not None:
+                found[t] = [current.confidence.get(k, math.nan) for k in current.picture.ids]
+        return most_doubtful(found, self.annotated, len(self))
+
+    # Edits
+
+    def annotate(self, t: int, mask: Mask, unknown: Bool[Array | np.ndarray, "H W"] | None = None) -> None:
+        """Gives the complete mask of a frame. What was known of the frame is replaced.
+
+        The frames between the neighbouring anchors become stale, unless the frame was annotated with the same mask before.
+
+        Args:
+            t: the frame.
+            mask: ids [H,W], uint8 or uint16; bool is object 1. 0 is background, and erases.
+            unknown: pixels that are left to the model, whatever `mask` has there: they take the session's present
+                probabilities of the frame, else are background.
+
+        Raises:
+            IndexError: there is no such frame.
+            ValueError: a mask of another type or size; an id that was removed, or merged into another.
+        """
+        t = self._index(t)
+        height, width = self.video.size
+        mask = as_mask(mask, (height, width))
+        if unknown is not None:
+            unknown = np.asarray(unknown)
+            if unknown.shape != (height, width) or unknown.dtype != np.bool_:
+                raise ValueError(f"unknown is {unknown.dtype} {list(unknown.shape)}, expected bool {[height, width]}")
+        with self._lock:
+            for k in np.unique(mask if unknown is None else mask[~unknown]).tolist():
+                if k in self._timeline.gone:
+                    into = self._timeline.gone[k]
+                    found = f"was merged into {into}" if into else "was removed"
+                    raise ValueError(f"the mask has object {k}, which {found}; give it another id, or undo that")
+            picture = complete(self._pool, mask, unknown, self._timeline.picture(t))
+            self._edit(self._timeline.annotated(t, picture))
+
+    def remove(self, k: int) -> None:
+        """Makes object `k` background in all frames, at once. Its id cannot be used again.
+
+        Frames computed with the object become stale. `undo` takes it back. Raises ValueError for an unknown object.
+        """
+        with self._lock:
+            self._require(k)
+            self._edit(self._timeline.renamed(k, 0))
+
+    def merge(self, a: int, b: int) -> None:
+        """Makes object `b` part of object `a` in all frames, at once. The id `b` cannot be used again.
+
+        Frames computed with object `b` become stale. `undo` takes it back. Raises ValueError for unknown or equal objects.
+        """
+        with self._lock:
+            self._require(a)
+            self._require(b)
+            if a == b:
+                raise ValueError(f"object {a} cannot be merged with itself")
+            self._edit(self._timeline.renamed(b, a))
+
+    def undo(self) -> bool:
+        """Takes back the last edit, which is an annotation, a removal or a merger. Says whether there was one.
+
+        The last 32 edits can be taken back, those of a session that was loaded not.
+        """
+        with self._lock:
+            if not self._history:
+                return False
+            self._timeline = self._timeline.taken_back(self._history.pop())
+            return True
+
+    # Propagation
+
+    def propagate(self, start: int = 0, stop: int | None = None, direction: str = "both") -> Iterator[tuple[int, FrameResult]]:
+        """Segments the frames start <= t < stop that are not annotated. A generator: each frame is computed when asked for.
+
+        Passes start at the nearest anchors, also outside of the range; what lies between is computed and kept, but not yielded.
+        What is up to date is not computed again. Closing the generator keeps what came. Edits meanwhile are safe: the rest
+        follows the new anchors.
+
+        Args:
+            start: the first frame.
+            stop: the frame after the last; None: the end of the video.
+            direction: "forward": passes from the anchors before; "backward": from those after; "both".
+
+        Yields:
+            Frame and result. A frame between two anchors comes twice: first provisional, from one pass, then final, blended.
+            One that is final already comes once.
+
+        Raises:
+            ValueError: no frame is annotated; a range without frames of the video; an unknown direction.
+            DataError: a frame cannot be read.
+        """
+        if direction not in DIRECTIONS:
+            raise ValueError(f"direction is {direction!r}, expected forward, backward or both")
+        count = len(self)
+        start, end = operator.index(start), count if stop is None else operator.index(stop)
+        if not 0 <= start < end <= count:
+            raise ValueError(f"start is {start}, stop is {stop}, expected 0 <= start < stop <= {count}, the number of frames")
+        if not self._timeline.anchors:
+            raise ValueError("no frame is annotated; call annotate first")
+        return self._propagate(start, end, DIRECTIONS[direction])
+
+    def stop(self) -> None:
+        """Ends all generators of `propagate` after the frame that they are at; for other threads."""
+        self._stops += 1
+
+    def _propagate(self, start: int, end: int, directions: tuple[str, ...]) -> Iterator[tuple[int, FrameResult]]:
+        stops = self._stops
+        sent: dict[int, Prediction] = {}
+        todo = self._plan(start, end, directions)
+        while todo:
+            stamps, segment, direction = todo.pop(0)
+            for t in self._run(segment, direction):
+                now = self._timeline
+                found = now.current(t)
+                if t in segment.frames and found is not None and sent.get(t) is not found:
+                    sent[t] = found
+                    yield t, _result(now, t)
+                if self._stops != stops:
+                    return
+            if self._timeline.stamps != stamps:  # an edit: what is up to date takes no time
+                todo = self._plan(start, end, directions)
+
+    def _plan(self, start: int, end: int, directions: tuple[str, ...]) -> list[tuple[list[Stamp], Segment, str]]:
+        """The passes that a range needs, in order, each with the anchors that it counts on."""
+        stamps = self._timeline.stamps
+        return [(stamps, segment, direction) for segment in segments(stamps, start, end) for direction in directions]
+
+    def _run(self, segment: Segment, direction: str) -> Iterator[int]:
+        """Runs one pass of a segment, as far as it is needed, and goes on over the rest. Yields each frame once it is done.
+
+        Ends early where the anchors are no longer those of the segment.
+        """
+        basis, frames = segment.basis, segment.frames
+        anchor = basis.before if direction == FORWARD else basis.after
+        rest = list(frames) if direction == FORWARD else list(reversed(frames))
+        last = reach(self._timeline, segment, direction) if anchor is not None else None
+        if last is not None:
+            picture = self._timeline.anchors.get(anchor.frame)
+            if picture is None or picture.digest != anchor.digest:
+                return
+            for t, found in run_pass(self.segmenter, self.video, anchor.frame, picture, last, self._pool):
+                if not self._record(basis, t, direction, found):
+                    return
+                yield t
+            rest = rest[rest.index(last) + 1 :]
+        yield from rest
+
+    def _record(self, basis: Basis, t: int, direction: str, picture: Picture) -> bool:
+        """Adds to the timeline what a pass gave of a frame. Says whether the frame still depends on the pass's anchors."""
+        with self._lock:
+            timeline = self._timeline
+            if t in timeline.anchors or timeline.basis(t) != basis:
+                return False
+            current = timeline.current(t)
+        prediction = merge_pass(basis, t, current, direction, picture, self._pool)
+        with self._lock:
+            timeline = self._timeline
+            if t in timeline.anchors or timeline.basis(t) != basis:
+                return False
+            if prediction is not current:
+                self._timeline = timeline.predicted(t, prediction)
+            return True
+
+    # Files
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Writes annotations, masks, probabilities and states to a folder, whole or not at all; of later calls, what is new.
+
+        The video, the segmenter and what `undo` could take back are not saved.
+
+        Raises:
+            DataError: the folder has something else, or cannot be written to.
+        """
+        height, width = self.video.size
+        store.save(user_path(folder), self._timeline, (height, width))
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | os.PathLike,
+        segmenter: Segmenter,
+        video: Video | np.ndarray | Sequence | str | os.PathLike,
+        *,
+        memory: int = BUDGET,
+    ) -> "Session":
+        """Reads a session that was saved, which goes on as the one that was. Executes nothing from files.
+
+        Args:
+            folder: as of `save`.
+            segmenter, video, memory: as of a new session; the video has to be the same.
+
+        Raises:
+            DataError: not a session, damaged, or of frames of another size.
+        """
+        session = cls(segmenter, video, memory=memory)
+        height, width = session.video.size
+        session._timeline = store.load(user_path(folder), session._pool, (height, width))
+        return session
+
+    def _index(self, t: int) -> int:
+        """A frame's index, checked without decoding a film to its end."""
+        t = operator.index(t)
+        if t < 0:
+            raise IndexError(f"frame {t}, expected 0 or more")
+        self.video[t]
+        return t
+
+    def _require(self, k: int) -> None:
+        if k not in self._timeline.objects:
+            known = ", ".join(map(str, self._timeline.objects)) or "none"
+            raise ValueError(f"object {k}: there is no such object; known: {known}")
+
+    def _edit(self, timeline: Timeline) -> None:
+        self._history = [*self._history, self._timeline][-MOST_UNDONE:]
+        self._timeline = timeline
+
+
+class _Masks(Mapping):
+    """Masks by frame, unpacked when they are asked for."""
+
+    def __init__(self, timeline: Timeline, known: Sequence[int]):
+        self._timeline, self._known = timeline, known
+
+    def __getitem__(self, t: int) -> Integer[np.ndarray, "H W"]:
+        if (picture := self._timeline.picture(t)) is None:
+            raise KeyError(t)
+        return picture.mask
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+
+class _Confidence:
+    """Confidence by frame and object."""
+
+    def __init__(self, timeline: Timeline):
+        self._timeline = timeline
+
+    def __getitem__(self, key: tuple[int, int]) -> float:
+        t, k = key
+        return _confidence(self._timeline, t).get(k, math.nan)
+
+
+def _result(timeline: Timeline, t: int) -> FrameResult:
+    if (picture := timeline.picture(t)) is None:
+        raise KeyError(t)
+    return FrameResult(timeline.state(t), _confidence(timeline, t), picture)
+
+
+def _confidence(timeline: Timeline, t: int) -> Mapping[int, float]:
+    if t in timeline.anchors:
+        return dict.fromkeys(timeline.anchors[t].ids, 1.0)
+    prediction: Prediction | None = timeline.predictions.get(t)
+    return {} if prediction is None else prediction.confidence
+
+
+def _as_video(video: Video | np.ndarray | Sequence | str | os.PathLike) -> Video:
+    if isinstance(video, Video):
+        return video
+    if isinstance(video, str | os.PathLike):
+        path = user_path(video)
+        return ImageVideo(list_frames(path), path.name) if path.is_dir() else open_video(path)
+    return ArrayVideo(video)
