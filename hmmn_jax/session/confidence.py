@@ -60,7 +60,7 @@ def most_doubtful(confidence: Mapping[int, Sequence[float]], anchors: Sequence[i
         any such frame, the frame that is farthest from an annotated one. None where all frames are annotated.
     """
 
-    def distance(t: int) -> float:
+    def distance(t: int) -> int | float:
         return min((abs(t - a) for a in anchors), default=math.inf)
 
     scores = {t: float(np.mean([ABSENT if math.isnan(c) else c for c in found])) for t, found in confidence.items() if found}
