@@ -137,8 +137,9 @@ def _prediction(saved: dict[str, Any], picture: Picture) -> Prediction:
     if basis is not None:
         before, after = (None if stamp is None else Stamp(int(stamp[0]), str(stamp[1])) for stamp in basis)
         basis = Basis(before, after)
-    if not (passes := frozenset(saved["passes"])) or passes - {FORWARD, BACKWARD}:
-        raise ValueError(f"passes {saved['passes']}, expected forward, backward or both")
+    passes = frozenset(saved["passes"])
+    if not passes or passes - ({FORWARD, BACKWARD} if basis is None else basis.passes):
+        raise ValueError(f"passes {saved['passes']}, expected forward, backward or both, as the basis allows")
     return Prediction(basis, passes, picture, {_id(k): float(c) for k, c in saved["confidence"].items()})
 
 

@@ -243,7 +243,9 @@ def test_merge_makes_one_object_of_two():
     assert session.undo() and states(session) == "afffaffff" and session.objects == (1, 2, 3)
 
 
-@pytest.mark.parametrize("edit", [lambda s: s.remove(9), lambda s: s.remove(0), lambda s: s.merge(1, 9), lambda s: s.merge(9, 1)])
+@pytest.mark.parametrize(
+    "edit", [lambda s: s.remove(9), lambda s: s.remove(0), lambda s: s.merge(1, 9), lambda s: s.merge(9, 1)]
+)
 def test_objects_that_are_not_there(edit):
     with pytest.raises(ValueError, match="there is no such object; known: 1"):
         edit(make({0: box(1)}))

@@ -64,7 +64,9 @@ def test_saving_again_writes_what_is_new_and_deletes_what_is_old(tmp_path):
     run(session)
     session.save(str(tmp_path))
     left = {path for path in (tmp_path / "pictures").iterdir()} - {kept}
-    assert 0 < len(left & files.keys()) < len(files) and all(path.stat().st_mtime_ns == files[path] for path in left & files.keys())
+    assert 0 < len(left & files.keys()) < len(files) and all(
+        path.stat().st_mtime_ns == files[path] for path in left & files.keys()
+    )
     named = {json.dumps(name) for name in (path.stem for path in left)}
     text = (tmp_path / "session.json").read_text()
     assert all(name in text for name in named) and kept.read_text() == "mine"
@@ -161,6 +163,7 @@ DAMAGE = {
     "a frame that is none": edited(lambda found: found["anchors"].update({"-1": found["anchors"]["0"]})),
     "two of a frame": edited(lambda found: found["predictions"].update({"0": found["predictions"]["1"]})),
     "unknown passes": edited(lambda found: found["predictions"]["1"].update(passes=["up"])),
+    "passes without an anchor": edited(lambda found: found["predictions"]["1"].update(passes=["backward"])),
     "no pictures": lambda folder: shutil.rmtree(folder / "pictures"),
     "pictures cut off": of_pictures(lambda path: path.write_bytes(path.read_bytes()[:-30])),
     "objects of Python": of_pictures(pickled),
