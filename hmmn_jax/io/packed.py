@@ -14,7 +14,7 @@ import numpy as np
 
 from hmmn_jax.io.files import discard, writing_errors
 
-BUDGET = 1 << 29  # bytes; about 10,000 masks with probabilities of one object at 480p
+BUDGET = 1 << 29  # bytes; about 5,000 frames with the probabilities of one object at 480p, by those of a clip at 240p
 
 
 class PackedArray:

@@ -1,5 +1,6 @@
 """Annotate any frames of a video, propagate in both directions, correct, and go on."""
 
-from hmmn_jax.session.session import FrameResult, Session
+from hmmn_jax.session.results import FrameResult
+from hmmn_jax.session.session import Session
 
 __all__ = ["FrameResult", "Session"]

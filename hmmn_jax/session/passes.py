@@ -72,8 +72,7 @@ def merge_pass(
     pair = {direction: (picture.ids, p)}
     (other,) = current.passes
     pair[other] = (current.picture.ids, current.picture.objects())
-    u = (t - basis.before.frame) / (basis.after.frame - basis.before.frame)
-    return _blended(basis, u, pair[FORWARD], pair[BACKWARD], pool)
+    return _blended(basis, basis.position(t), pair[FORWARD], pair[BACKWARD], pool)
 
 
 def _blended(

@@ -4,11 +4,10 @@ import math
 import operator
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Array, Bool, Float, Integer
+from jaxtyping import Array, Bool, Integer
 
 from hmmn_jax.datasets.listing import list_frames
 from hmmn_jax.inference import Segmenter
@@ -21,46 +20,13 @@ from hmmn_jax.io.video_file import open_video
 from hmmn_jax.session import store
 from hmmn_jax.session.confidence import most_doubtful
 from hmmn_jax.session.passes import merge_pass, run_pass
-from hmmn_jax.session.picture import Picture, complete, with_background
+from hmmn_jax.session.picture import Picture, complete
+from hmmn_jax.session.results import Confidence, FrameResult, Masks, frame_result
 from hmmn_jax.session.segments import Segment, reach, segments
-from hmmn_jax.session.timeline import BACKWARD, FORWARD, Basis, Prediction, Stamp, Timeline
+from hmmn_jax.session.timeline import BACKWARD, FORWARD, Basis, Prediction, Timeline
 
 DIRECTIONS = {"forward": (FORWARD,), "backward": (BACKWARD,), "both": (FORWARD, BACKWARD)}
 MOST_UNDONE = 32  # edits that can be taken back
-
-
-@dataclass(frozen=True, eq=False)
-class FrameResult:
-    """What a session knows of one frame. Arrays are unpacked each time they are asked for.
-
-    Attributes:
-        state: "annotated", "final", "provisional" (a pass is still to come), "stale".
-        confidence: of each object that has a pixel, from 0 to 1.
-    """
-
-    state: str
-    confidence: Mapping[int, float]
-    _picture: Picture
-
-    @property
-    def final(self) -> bool:
-        """Whether no pass is still to come."""
-        return self.state in ("annotated", "final")
-
-    @property
-    def ids(self) -> tuple[int, ...]:
-        """The id of each channel of `probs`, ascending, background (0) first."""
-        return 0, *self._picture.ids
-
-    @property
-    def mask(self) -> Integer[np.ndarray, "H W"]:
-        """The ids; uint8, or uint16 where one is above 255."""
-        return self._picture.mask
-
-    @property
-    def probs(self) -> Float[np.ndarray, "o1 H W"]:
-        """The probabilities of background and objects, whose sum is 1. They are stored in steps of 1/255."""
-        return with_background(self._picture.objects())
 
 
 class Session:
@@ -98,6 +64,7 @@ class Session:
         self._timeline = Timeline()
         self._history: list[Timeline] = []
         self._lock = threading.RLock()
+        self._edits = 0  # made or taken back
         self._stops = 0
 
     def __len__(self) -> int:
@@ -119,17 +86,15 @@ class Session:
     @property
     def masks(self) -> Mapping[int, Integer[np.ndarray, "H W"]]:
         """By frame the ids [H,W] of all frames that are annotated or were computed, stale ones too."""
-        timeline = self._timeline
-        known = sorted(timeline.anchors.keys() | timeline.predictions.keys())
-        return _Masks(timeline, known)
+        return Masks(self._timeline)
 
     @property
-    def confidence(self) -> "_Confidence":
+    def confidence(self) -> Confidence:
         """`confidence[t, object]`, from 0 to 1; NaN where the object has no pixel, 1 where the frame is annotated.
 
         See `hmmn_jax.session.confidence` for what is measured.
         """
-        return _Confidence(self._timeline)
+        return Confidence(self._timeline)
 
     def state(self, t: int) -> str:
         """How a frame is: "annotated", "final", "provisional" (a pass is still to come), "stale" or "missing"."""
@@ -137,7 +102,7 @@ class Session:
 
     def result(self, t: int) -> FrameResult:
         """All that is known of a frame. Raises KeyError for a missing one."""
-        return _result(self._timeline, t)
+        return frame_result(self._timeline, t)
 
     def next_to_annotate(self) -> int | None:
         """The frame that is worth annotating next: the most doubtful of those that are up to date.
@@ -214,11 +179,14 @@ class Session:
             if not self._history:
                 return False
             self._timeline = self._timeline.taken_back(self._history.pop())
+            self._edits += 1
             return True
 
     # Propagation
 
-    def propagate(self, start: int = 0, stop: int | None = None, direction: str = "both") -> Iterator[tuple[int, FrameResult]]:
+    def propagate(
+        self, start: int = 0, stop: int | None = None, direction: str = "both"
+    ) -> Generator[tuple[int, FrameResult], None, None]:
         """Segments the frames start <= t < stop that are not annotated. A generator: each frame is computed when asked for.
 
         Passes start at the nearest anchors, also outside of the range; what lies between is computed and kept, but not yielded.
@@ -246,33 +214,35 @@ class Session:
             raise ValueError(f"start is {start}, stop is {stop}, expected 0 <= start < stop <= {count}, the number of frames")
         if not self._timeline.anchors:
             raise ValueError("no frame is annotated; call annotate first")
-        return self._propagate(start, end, DIRECTIONS[direction])
+        return self._propagate(start, end, DIRECTIONS[direction], self._stops)
 
     def stop(self) -> None:
         """Ends all generators of `propagate` after the frame that they are at; for other threads."""
         self._stops += 1
 
-    def _propagate(self, start: int, end: int, directions: tuple[str, ...]) -> Iterator[tuple[int, FrameResult]]:
-        stops = self._stops
+    def _propagate(
+        self, start: int, end: int, directions: tuple[str, ...], stops: int
+    ) -> Generator[tuple[int, FrameResult], None, None]:
         sent: dict[int, Prediction] = {}
-        todo = self._plan(start, end, directions)
-        while todo:
-            stamps, segment, direction = todo.pop(0)
+        edits, todo = self._plan(start, end, directions)
+        while todo and self._stops == stops:
+            segment, direction = todo.pop(0)
             for t in self._run(segment, direction):
                 now = self._timeline
                 found = now.current(t)
                 if t in segment.frames and found is not None and sent.get(t) is not found:
                     sent[t] = found
-                    yield t, _result(now, t)
+                    yield t, frame_result(now, t)
                 if self._stops != stops:
                     return
-            if self._timeline.stamps != stamps:  # an edit: what is up to date takes no time
-                todo = self._plan(start, end, directions)
+            if self._edits != edits:  # what is up to date takes no time
+                edits, todo = self._plan(start, end, directions)
 
-    def _plan(self, start: int, end: int, directions: tuple[str, ...]) -> list[tuple[list[Stamp], Segment, str]]:
-        """The passes that a range needs, in order, each with the anchors that it counts on."""
-        stamps = self._timeline.stamps
-        return [(stamps, segment, direction) for segment in segments(stamps, start, end) for direction in directions]
+    def _plan(self, start: int, end: int, directions: tuple[str, ...]) -> tuple[int, list[tuple[Segment, str]]]:
+        """After how many edits the plan is made, and the passes that a range needs, in order."""
+        with self._lock:
+            edits, stamps = self._edits, self._timeline.stamps
+        return edits, [(segment, direction) for segment in segments(stamps, start, end) for direction in directions]
 
     def _run(self, segment: Segment, direction: str) -> Iterator[int]:
         """Runs one pass of a segment, as far as it is needed, and goes on over the rest. Yields each frame once it is done.
@@ -301,11 +271,7 @@ class Session:
             if t in timeline.anchors or timeline.basis(t) != basis:
                 return False
             current = timeline.current(t)
-        prediction = merge_pass(basis, t, current, direction, picture, self._pool)
-        with self._lock:
-            timeline = self._timeline
-            if t in timeline.anchors or timeline.basis(t) != basis:
-                return False
+            prediction = merge_pass(basis, t, current, direction, picture, self._pool)
             if prediction is not current:
                 self._timeline = timeline.predicted(t, prediction)
             return True
@@ -362,48 +328,7 @@ class Session:
     def _edit(self, timeline: Timeline) -> None:
         self._history = [*self._history, self._timeline][-MOST_UNDONE:]
         self._timeline = timeline
-
-
-class _Masks(Mapping):
-    """Masks by frame, unpacked when they are asked for."""
-
-    def __init__(self, timeline: Timeline, known: Sequence[int]):
-        self._timeline, self._known = timeline, known
-
-    def __getitem__(self, t: int) -> Integer[np.ndarray, "H W"]:
-        if (picture := self._timeline.picture(t)) is None:
-            raise KeyError(t)
-        return picture.mask
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._known)
-
-    def __len__(self) -> int:
-        return len(self._known)
-
-
-class _Confidence:
-    """Confidence by frame and object."""
-
-    def __init__(self, timeline: Timeline):
-        self._timeline = timeline
-
-    def __getitem__(self, key: tuple[int, int]) -> float:
-        t, k = key
-        return _confidence(self._timeline, t).get(k, math.nan)
-
-
-def _result(timeline: Timeline, t: int) -> FrameResult:
-    if (picture := timeline.picture(t)) is None:
-        raise KeyError(t)
-    return FrameResult(timeline.state(t), _confidence(timeline, t), picture)
-
-
-def _confidence(timeline: Timeline, t: int) -> Mapping[int, float]:
-    if t in timeline.anchors:
-        return dict.fromkeys(timeline.anchors[t].ids, 1.0)
-    prediction: Prediction | None = timeline.predictions.get(t)
-    return {} if prediction is None else prediction.confidence
+        self._edits += 1
 
 
 def _as_video(video: Video | np.ndarray | Sequence | str | os.PathLike) -> Video:

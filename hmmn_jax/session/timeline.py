@@ -34,6 +34,12 @@ class Basis(NamedTuple):
         found = ((FORWARD, self.before), (BACKWARD, self.after))
         return frozenset(name for name, stamp in found if stamp is not None)
 
+    def position(self, t: int) -> float:
+        """Where a frame between both anchors is, from 0 at the one before to 1 at the one after. Raises ValueError."""
+        if self.before is None or self.after is None:
+            raise ValueError(f"frame {t} has no annotated frame on one side")
+        return (t - self.before.frame) / (self.after.frame - self.before.frame)
+
 
 @dataclass(frozen=True, eq=False)
 class Prediction:

@@ -1,6 +1,5 @@
 """A segmenter whose network is a rule of whole numbers: probabilities in steps of 1/255, which a session stores exactly."""
 
-import jax.numpy as jnp
 import numpy as np
 
 from hmmn_jax.inference import Result, Segmenter, State
@@ -28,14 +27,14 @@ class Stub(Segmenter):
         ids = np.unique(np.append(mask, mask.dtype.type(0)))
         self.starts.append(frame)
         probs = (mask == ids[:, None, None]).astype(np.float32)
-        return State(0, jnp.asarray(frame)[None], jnp.asarray(probs)[None], ids, ())
+        return State(0, frame[None], probs[None], ids, ())
 
     def step(self, state, frame, mask=None, *, donate=False):
         self.steps += 1
         levels = advance(np.rint(np.asarray(state.probs[0]) * LEVELS).astype(int), frame)
         probs = (levels / LEVELS).astype(np.float32)
-        state = State(state.index + 1, jnp.asarray(frame)[None], jnp.asarray(probs)[None], state.ids, ())
-        return state, Result(jnp.asarray(state.ids[levels.argmax(0)]), state.probs[0], None, state.ids)
+        state = State(state.index + 1, frame[None], probs[None], state.ids, ())
+        return state, Result(state.ids[levels.argmax(0)], state.probs[0], None, state.ids)
 
 
 def clip(count=7, height=5, width=6, seed=0):

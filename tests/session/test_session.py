@@ -1,18 +1,22 @@
 """`Session`: each rule by an example, on the stub; directions and kinds of videos."""
 
 import math
+import re
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import hmmn_jax
 from hmmn_jax import Session
 from hmmn_jax.io.video_file import VideoFile
 from hmmn_jax.session.picture import LEVELS
 from tests.session.stub import Stub, clip
 from tests.small import rectangles, untyped
 
+ROOT = Path(__file__).parents[2]
 FRAMES = clip(9)
 EMPTY = np.zeros((5, 6), np.uint8)
 
@@ -306,6 +310,9 @@ def test_another_thread_can_stop_it_where_nothing_is_yielded():
     assert run(session, 8, 9) == [] and states(session) == "afffmmmmm"
     session.segmenter.step = step
     assert run(session, 8, 9) == [(8, True)]
+    results = session.propagate()
+    session.stop()
+    assert list(results) == []
 
 
 def test_an_edit_while_it_runs_counts_from_then_on():
@@ -402,3 +409,20 @@ def test_the_next_frame_to_annotate_is_the_most_doubtful():
     for t in range(9):
         session.annotate(t, box(1))
     assert session.next_to_annotate() is None
+
+
+def test_the_example_of_the_documentation(tmp_path, monkeypatch, capsys):
+    """With the stub in place of the network, on the first frames of the clip in small."""
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/session.md").read_text(encoding="utf-8"), re.DOTALL)
+    for t in range(8):
+        for name in (f"data/sample/JPEGImages/240p/koi/{t:05d}.jpg", f"data/sample/Annotations/240p/koi/{t:05d}.png"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            with Image.open(ROOT / name) as image:
+                image.resize((42, 24), Image.Resampling.NEAREST).save(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(hmmn_jax, "load_checkpoint", lambda path: ((ROOT / path).stat(), None), raising=False)
+    monkeypatch.setattr(hmmn_jax, "Segmenter", lambda found, config: Stub(), raising=False)
+    exec(code, {})
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 8 and lines[7].count("'annotated'") == 2 and "'stale'" in lines[7]
+    assert (tmp_path / "runs/koi-session/session.json").is_file()
