@@ -2,21 +2,32 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test lint format clean
+.PHONY: demo test test-slow coverage lint format clean
 
 # A fusion of some releases of jaxlib computes wrong results on CPUs (hmmn_jax/ops/canary.py).
 demo: export XLA_FLAGS := $(XLA_FLAGS) --xla_cpu_experimental_ynn_fusion_type=
 demo: $(VENV)/.demo
-	$(BIN)/python evaluate.py --config configs/evaluate/demo.py --data data/sample --checkpoint hmmn_jax/weights/tiny.safetensors \
-		--output runs/demo --overlays --movie gif --overwrite
+	$(BIN)/hmmn-jax demo --output runs/demo
+
+# Compiled programs are kept for the next run: compilation is about half of what the tests take.
+test test-slow coverage: export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/.jax_cache
+test test-slow coverage: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 0.3
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m "not slow"
+
+test-slow: $(VENV)/.test
+	$(PYTEST) -m slow
+
+coverage: $(VENV)/.test  # a table on the terminal, and coverage.xml
+	$(PYTEST) -m "not slow" --cov --cov-report=term --cov-report=xml
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix .
@@ -36,4 +47,4 @@ $(VENV)/.test: $(VENV)/bin/python pyproject.toml
 	@touch $@
 
 clean:  # what runs wrote stays
-	rm -rf .venv
+	rm -rf .venv .jax_cache

@@ -20,9 +20,9 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from hmmn_jax.cli.launch import define_launch_flags, flags_parser, launch
+from hmmn_jax.cli.arguments import parse_step
+from hmmn_jax.cli.launch import define_launch_flags, flags_parser, launch_by_flags
 from hmmn_jax.cli.program import leave, run_program
-from hmmn_jax.errors import ConfigError
 from hmmn_jax.io.files import user_path
 
 PROGRAM = "evaluate.py"
@@ -31,7 +31,7 @@ CONFIG = config_flags.DEFINE_config_file("config", None, "What to evaluate; if n
 DATA = flags.DEFINE_string("data", None, "Root of the benchmark: the folder with JPEGImages, Annotations, ImageSets.")
 FRAMES = flags.DEFINE_string("frames", None, "Instead of --data: a folder of images, or a video file.")
 MASK = flags.DEFINE_string("mask", None, "With --frames: an indexed PNG, the ids of the objects in the first frame.")
-CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Output of convert_weights.py, a training workdir, or one file.")
+CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Output of convert_weights.py, a training workdir, one file, or tiny.")
 STEP = flags.DEFINE_string("step", None, "With a training workdir as --checkpoint: a step, or best (by J&F); else the latest.")
 SCORE = flags.DEFINE_string("score", None, "Instead of segmenting: a folder of masks SEQUENCE/FRAME.png to be scored.")
 OUTPUT = flags.DEFINE_string("output", None, "Folder to write to; only with --score it can be left out.")
@@ -41,15 +41,6 @@ OVERWRITE = flags.DEFINE_bool("overwrite", False, "First delete what earlier run
 define_launch_flags()
 
 
-def parse_step(text: str | None) -> int | str | None:
-    """The step as `load_checkpoint` takes it. Raises ConfigError for a text that is none."""
-    if text in (None, "best"):
-        return text
-    if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise ConfigError(f"--step is {text!r}, expected a number, or best")
-    return int(text)
-
-
 def run() -> None:
     """Does what the flags say."""
     # Imported here: they take seconds, in which Ctrl-C shall end in one line, too.
@@ -57,7 +48,7 @@ def run() -> None:
     from hmmn_jax.inference.host_memory import keep_host_memory_small
 
     keep_host_memory_small()
-    launch()
+    launch_by_flags()
     flags_of_paths = (DATA, FRAMES, MASK, CHECKPOINT, SCORE, OUTPUT)
     paths = {flag.name: user_path(flag.value, buckets=flag is CHECKPOINT) for flag in flags_of_paths if flag.value}
     step = parse_step(STEP.value)

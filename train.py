@@ -15,7 +15,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 import hmmn_jax
-from hmmn_jax.cli.launch import define_launch_flags, flags_parser, launch
+from hmmn_jax.cli.launch import define_launch_flags, flags_parser, launch_by_flags
 from hmmn_jax.cli.program import TERMINATED, leave, run_program
 from hmmn_jax.errors import ConfigError
 from hmmn_jax.io.files import reason, shorten, user_path
@@ -48,7 +48,7 @@ def run() -> int:
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every thread, and warns of every checkpoint without a score
     config = CONFIG.value
     require_settings(config)
-    launch()
+    launch_by_flags()
 
     def batches(first_step: int) -> Iterator[dict[str, Any]]:
         try:

@@ -101,7 +101,8 @@ def open_source(name: str, data_dir: str | os.PathLike, split: str = "train") ->
         data_dir: the folder that was given to the build; "~" is expanded.
         split: such as "train".
 
-    Raises DataError where it was never built, was cut off midway, or has no such split.
+    Raises:
+        DataError: the set was never built, its build did not finish, or it has no such split.
     """
     if name == MovingShapes.name:
         return MovingShapes(seed=zlib.crc32(split.encode()))

@@ -1,7 +1,7 @@
 """HMMN in JAX: Hierarchical Memory Matching Networks for video object segmentation."""
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hmmn_jax.version import __version__
 
@@ -22,7 +22,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     """Imports a public name when it is asked for: programs tell mistakes before JAX, which takes seconds, is there."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

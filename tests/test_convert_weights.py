@@ -22,6 +22,7 @@ from hmmn_jax import load_checkpoint
 from hmmn_jax.checkpoints.store import METADATA_KEY, config_to_json
 from hmmn_jax.checkpoints.torch_file import read_torch_file, write_torch_file
 from hmmn_jax.checkpoints.torch_weights import to_torch
+from hmmn_jax.cli import convert
 from tests.checkpoints.test_pretrained import resnet
 from tests.golden.seeded import seeded_tensor
 from tests.model.test_efficientnet_lite import CONFIG as LITE
@@ -142,7 +143,7 @@ def test_a_file_of_half_the_size(tmp_path, dtype):
 
 @pytest.mark.parametrize("form", ["safetensors", "zip", "older"])
 def test_imagenet(tmp_path, capsys, monkeypatch, form):
-    monkeypatch.setattr(convert_weights, "HMMNConfig", lambda backbone: SMALL)
+    monkeypatch.setattr(convert, "HMMNConfig", lambda backbone: SMALL)
     path = tmp_path / "resnet50.pth"
     if form == "safetensors":
         save_file(resnet(), path)

@@ -1,12 +1,18 @@
 """Who may import whom, and that the package stands alone."""
 
+import email
+import importlib.metadata
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from hmmn_jax.io.bundled import WEIGHTS
+from hmmn_jax.version import __version__
 from tools import house
 
 ROOT = Path(__file__).parents[1]
@@ -22,9 +28,9 @@ ORDER = (
     ("hmmn_jax/cli",),
     ("hmmn_jax",),  # its public names
     ("configs", "configs/evaluate", "configs/train", "data", "tools"),
-    ("scripts",),
+    ("benchmarks", "scripts"),
 )
-WITHOUT = "import sys; sys.modules |= dict.fromkeys(('tensorflow', 'torch', 'tensorflow_datasets', 'optax'))"
+WITHOUT = "import sys; sys.modules |= dict.fromkeys(('tensorflow', 'torch', 'tensorflow_datasets', 'optax', 'resource'))"
 
 
 def test_imports_go_one_way():
@@ -36,14 +42,46 @@ def test_imports_go_one_way():
     assert upward == set()
 
 
+def test_every_file_has_a_room():
+    """Tests and the configuration of the documentation are outside: nothing imports them."""
+    assert {path.parent.name for path in ROOT.glob("[!.]*/*.py")} - {"docs", "tests"} == set(house.PACKAGES)
+    assert {path.name for path in ROOT.glob("*.py")} == set(house.SCRIPTS)
+    for paths in house.rooms(ROOT).values():
+        assert [path for path in paths if any(name.split(".")[0] == "tests" for name in house.imported(path))] == []
+
+
 def test_no_framework_but_jax():
     """PyTorch alone may write its own files; matplotlib and TensorBoard come with extras, and are imported where needed."""
     found = {}
     for path in (ROOT / "hmmn_jax").rglob("*.py"):
         for name in house.imported(path):
             found.setdefault(name.split(".")[0], set()).add(path.relative_to(ROOT).as_posix())
-    assert not found.keys() & {"tensorflow", "tensorflow_datasets", "cv2", "data", "configs", "tools", "tests"}
+    assert not found.keys() & {"tensorflow", "tensorflow_datasets", "cv2", "data", "configs", "tools", "benchmarks"}
     assert found["torch"] == {"hmmn_jax/checkpoints/torch_file.py"}
+
+
+def test_every_imported_package_is_declared():
+    """What the package needs is a dependency; what an extra brings is imported where it is needed."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = {"av": "video", "matplotlib": "train", "optax": "train", "tensorboardX": "train", "torch": "torch"}
+    found = {name.split(".")[0] for path in (ROOT / "hmmn_jax").rglob("*.py") for name in house.imported(path)}
+    found -= {"hmmn_jax", *sys.stdlib_module_names}
+    assert extras.keys() <= found
+    homes = importlib.metadata.packages_distributions()
+    needed = {_normal(homes[name][0]) for name in found - extras.keys()}
+    assert needed == {_normal(requirement) for requirement in project["dependencies"]}
+    for name, extra in extras.items():
+        assert _normal(name) in map(_normal, project["optional-dependencies"][extra])
+
+
+def _normal(requirement):
+    """The name in a requirement, as package indices compare it."""
+    return re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", requirement)[0]).lower()
+
+
+def test_the_citation_has_the_version():
+    lines = (ROOT / "CITATION.cff").read_text().splitlines()
+    assert f"version: {__version__}" in lines
 
 
 def test_circles_and_layers_of_a_small_graph():
@@ -67,7 +105,21 @@ def wheel(tmp_path_factory):
 
 def test_the_wheel_has_the_package_alone(wheel):
     assert {path.name for path in wheel.iterdir() if not path.name.endswith(".dist-info")} == {"hmmn_jax"}
-    assert (wheel / "hmmn_jax/report/page.html").is_file()
+    for name in ("report/page.html", "py.typed", "weights/LICENSE.md", "demo_clip/ImageSets/2017/val.txt"):
+        assert (wheel / "hmmn_jax" / name).is_file()
+    assert len(list((wheel / "hmmn_jax/demo_clip").rglob("*.jpg"))) == 40
+    (entry_points,) = wheel.glob("*.dist-info/entry_points.txt")
+    assert entry_points.read_text().split() == ["[console_scripts]", "hmmn-jax", "=", "hmmn_jax.cli.main:script"]
+
+
+def test_the_metadata_says_what_the_weights_are_under(wheel):
+    (folder,) = wheel.glob("*.dist-info")
+    metadata = email.message_from_string((folder / "METADATA").read_text())
+    assert metadata["License-Expression"] == "Apache-2.0 AND LicenseRef-hmmn-jax-weights"
+    texts = [(folder / "licenses" / name).read_text() for name in metadata.get_all("License-File")]
+    assert sum("LicenseRef-hmmn-jax-weights" in text for text in texts) == 1
+    assert all(any(file.name in text for text in texts) for file in WEIGHTS.values())
+    assert metadata.get_all("Project-URL")
 
 
 def test_the_wheel_works_without_tensorflow_and_pytorch_and_the_checkout(wheel, tmp_path):
@@ -86,6 +138,8 @@ config = hmmn_jax.HMMNConfig(ResNet(8, (1, 1, 1), (8, 8, 8)), decoder_dim=8)
 segmenter = hmmn_jax.Segmenter(hmmn_jax.HMMN(config).init_variables(__import__("jax").random.key(0)), config)
 frames = np.zeros((3, 32, 48, 3), np.uint8)
 results = list(segmenter.run(frames, np.eye(32, 48, dtype=np.uint8)))
+from hmmn_jax.cli.main import main
+assert main(["score", str(home / "demo_clip/Annotations/240p"), "--benchmark=demo", "--data", str(home / "demo_clip")]) == 0
 print(len(results), results[0].mask.shape)
 """
     quick = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
-PACKAGES = ("hmmn_jax", "data", "configs", "tools")
+PACKAGES = ("hmmn_jax", "data", "configs", "tools", "benchmarks")
 SCRIPTS = ("train.py", "evaluate.py", "convert_weights.py")
 ROW, GAP, HEIGHT, LETTER = 92, 22, 34, 7.6  # pixels of the picture: between rows, between boxes, of a box, of a letter
 

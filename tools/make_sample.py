@@ -1,4 +1,4 @@
-"""Renders the clip in `data/sample`: two koi in a pond, of which one swims under the other and under a lily pad.
+"""Renders the clip in `hmmn_jax/demo_clip`: two koi in a pond, of which one swims under the other and under a lily pad.
 
     python -m tools.make_sample OUTPUT
 

@@ -54,7 +54,7 @@ class Bottleneck(nn.Module):
 
 
 def resnet50(*_args, **_kwargs) -> nn.Module:
-    """torchvision's ResNet-50, with its names, without `layer4` and `fc`, untrained whatever is asked for."""
+    """The ResNet-50 of torchvision, with its names, without `layer4` and `fc`, untrained whatever is asked for."""
     net = nn.Module()
     net.conv1, net.bn1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64)
     net.relu, net.maxpool = nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)

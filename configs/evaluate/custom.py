@@ -14,13 +14,9 @@ memory. Large videos: --config.size=480 is what the network sees; the masks have
 
 from ml_collections import ConfigDict
 
-from configs.evaluate.base import base
+from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
     """Every folder and video file that there is."""
-    config = base()
-    config.protocol = "custom"
-    config.year = ""
-    config.split = ""
-    return config.lock()
+    return benchmark_settings("custom")

@@ -10,13 +10,9 @@ JPEGImages, Annotations and ImageSets; masks of 0/255 and of 0/1, lists of names
 
 from ml_collections import ConfigDict
 
-from configs.evaluate.base import base, paper
+from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
     """All ids are one object, as DAVIS-2016 scores them."""
-    config = base()
-    config.year = "2016"
-    config.single_object = True
-    config.paper = paper("DAVIS-2016 val", 20, {"J&F": 0.908, "J&F without YouTube-VOS": 0.894}, seconds_per_frame=0.10)
-    return config.lock()
+    return benchmark_settings("davis2016_val")

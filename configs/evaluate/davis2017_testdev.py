@@ -8,13 +8,9 @@ here): J&F 78.6 with YouTube-VOS in training.
 
 from ml_collections import ConfigDict
 
-from configs.evaluate.base import base, paper
+from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
     """As DAVIS-2017 validation, with the other list and a zip."""
-    config = base()
-    config.split = "test-dev"
-    config.submission = "{sequence}/{frame}.png"
-    config.paper = paper("DAVIS-2017 test-dev", 30, {"J&F": 0.786})
-    return config.lock()
+    return benchmark_settings("davis2017_testdev")

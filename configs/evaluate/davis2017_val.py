@@ -7,11 +7,9 @@ Paper (quoted, not measured here): J&F 84.7 with YouTube-VOS in training, 80.4 w
 
 from ml_collections import ConfigDict
 
-from configs.evaluate.base import base, paper
+from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
     """Every object counts the same."""
-    config = base()
-    config.paper = paper("DAVIS-2017 val", 30, {"J&F": 0.847, "J&F without YouTube-VOS": 0.804})
-    return config.lock()
+    return benchmark_settings("davis2017_val")

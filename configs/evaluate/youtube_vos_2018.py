@@ -10,16 +10,9 @@ J of seen classes 82.1, of unseen ones 76.8.
 
 from ml_collections import ConfigDict
 
-from configs.evaluate.base import base, paper
+from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
     """The protocol of YouTube-VOS; frames as they are."""
-    config = base()
-    config.protocol = "youtube_vos"
-    config.year = "2018"
-    config.split = "valid"
-    config.late_objects = True
-    config.submission = "Annotations/{sequence}/{frame}.png"
-    config.paper = paper("YouTube-VOS 2018 valid", 474, {"overall": 0.826, "J seen": 0.821, "J unseen": 0.768})
-    return config.lock()
+    return benchmark_settings("youtube_vos_2018")

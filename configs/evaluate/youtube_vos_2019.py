@@ -8,13 +8,9 @@ classes 81.7, of unseen ones 77.3.
 
 from ml_collections import ConfigDict
 
-from configs.evaluate import youtube_vos_2018
-from configs.evaluate.base import paper
+from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
     """As 2018."""
-    config = youtube_vos_2018.get_config()
-    config.year = "2019"
-    config.paper = paper("YouTube-VOS 2019 valid", 507, {"overall": 0.825, "J seen": 0.817, "J unseen": 0.773})
-    return config
+    return benchmark_settings("youtube_vos_2019")

@@ -22,11 +22,14 @@ def jitter(
     """The map that changes, in this order, brightness, contrast about the mean colour's luma, saturation and hue.
 
     Args:
-        brightness, contrast, saturation: factors [...], 1 changes nothing; saturation 0 gives grey.
+        brightness: factor [...]; 1 changes nothing.
+        contrast: factor [...]; 1 changes nothing.
+        saturation: factor [...]; 1 changes nothing, 0 gives grey.
         hue: turn of the colour circle [...], in turns.
         mean: mean colour of the frame, [...,3].
 
-    Returns matrix [...,3,3] and offset [...,3], float32.
+    Returns:
+        The matrix [...,3,3] and the offset [...,3], float32.
     """
     eye, grey = np.eye(3, dtype=np.float32), np.tile(LUMA, (3, 1))
     cosine, sine = tf.cos(hue * (2 * math.pi)), tf.sin(hue * (2 * math.pi))

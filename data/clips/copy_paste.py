@@ -32,7 +32,8 @@ def paste_maps(config: ConfigDict, box: tf.Tensor, uniform: tf.Tensor) -> tuple[
         box: float32 [d,4], left, top, right, bottom of the object in its (first) image.
         uniform: float32 [d,`paste_numbers(t)`], in [0, 1).
 
-    Returns maps, float32 [t,d,2,3], and how many pixels of the donor become one, float32 [d].
+    Returns:
+        The maps, float32 [t,d,2,3], and how many pixels of the donor become one, float32 [d].
     """
     paste, frames = config.copy_paste, config.frames
     size, flip, place, drift, per_clip, per_frame = tf.split(uniform, _numbers(frames), axis=1)

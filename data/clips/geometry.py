@@ -24,7 +24,8 @@ def clip_maps(
         still: bool [], whether the crop is drawn for each frame anew.
         uniform: float32 [`geometry_numbers(t)`], in [0, 1).
 
-    Returns maps, float32 [t,2,3], and how many pixels of the image become one, float32 [].
+    Returns:
+        The maps, float32 [t,2,3], and how many pixels of the image become one, float32 [].
     """
     (height, width), frames = config.size, config.frames
     resize, flip, place, per_clip, per_frame = tf.split(uniform, _numbers(frames))

@@ -30,13 +30,17 @@ def make_batches(
         config: the `data` section of an experiment, see `configs/train/data.py`.
         batch: clips in a global batch, b in all; this host gets b = batch / hosts.
         first_step: number of the first batch.
-        host, hosts: which host this is, and of how many.
+        host: index of this host, from 0.
+        hosts: number of hosts.
         steps: how many batches to give; None: no end.
 
-    Yields dicts of arrays: `frames` uint8 [b,t,H,W,3], RGB; `masks` uint8 [b,t,H,W], ids from 1 to o, 0 background;
-    `valid` bool [b,o], which ids are in use; `sample` int64 [b]; `numbers` int32 [b,t], frame numbers in the original
-    video; `names` bytes [b], "SET/VIDEO/FRAME FRAME ...".
-    Raises DataError where a set cannot be opened, a file is damaged, or a set never gives an object.
+    Yields:
+        Dicts of arrays: `frames` uint8 [b,t,H,W,3], RGB; `masks` uint8 [b,t,H,W], ids from 1 to o, 0 background; `valid`
+        bool [b,o], which ids are in use; `sample` int64 [b]; `numbers` int32 [b,t], frame numbers in the original video;
+        `names` bytes [b], "SET/VIDEO/FRAME FRAME ...".
+
+    Raises:
+        DataError: a set cannot be opened, a file is damaged, or a set never gives an object.
     """
     if batch % hosts:
         raise DataError(f"a batch of {batch} clips on {hosts} hosts; choose a multiple of {hosts}")

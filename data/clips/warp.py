@@ -24,8 +24,9 @@ def warp_masks(
         maps: float32 [t,1+d,2,3], their maps.
         size: height and width of the output.
 
-    Returns the ids that are seen, 0 in the background and under donors, uint8 [t,H,W]; the donors, 1 + d for donor d, else
-    0, uint8 [t,H,W]; and how many pixels of the first frame each id, then each donor has, int32 [256+d].
+    Returns:
+        The ids that are seen, 0 in the background and under donors, uint8 [t,H,W]; the donors, 1 + d for donor d, else 0,
+        uint8 [t,H,W]; and how many pixels of the first frame each id, then each donor has, int32 [256+d].
     """
     seen, donors = np.empty((len(sources), *size), np.uint8), np.zeros((len(sources), *size), np.uint8)
     named = {source: cv2.LUT(masks[source], ids[source]) for source in set(sources[:, 0].tolist())}
@@ -61,7 +62,8 @@ def render(
 
     Args:
         images: uint8 [h,w,3], RGB of each of s sources.
-        sources, maps: as in `warp_masks`, for the sources of `images`.
+        sources: as in `warp_masks`, indices into `images`.
+        maps: as in `warp_masks`.
         donors: uint8 [t,H,W] of `warp_masks`.
         colours: float32 [t,3,4], the change of colour of each frame: matrix and offset.
         hidden: bool [t,H,W].

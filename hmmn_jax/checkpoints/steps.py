@@ -61,7 +61,8 @@ def step_folders(workdir: AnyPath) -> list[int]:
 def ranked_steps(workdir: AnyPath, steps: Sequence[int]) -> list[int]:
     """Those of the steps that were validated, from the lowest J&F to the highest; of equal ones the later is the better."""
     scores = {step: (step_record(workdir, step).about or {}).get("scores") for step in steps}
-    return sorted((step for step in steps if scores[step]), key=lambda step: (scores[step]["jf"], step))
+    jf = {step: found["jf"] for step, found in scores.items() if found}
+    return sorted(jf, key=lambda step: (jf[step], step))
 
 
 def step_record(workdir: AnyPath, step: int) -> Record:

@@ -20,6 +20,7 @@ from hmmn_jax.checkpoints.torch_file import read_with_metadata
 from hmmn_jax.checkpoints.torch_weights import check_shapes, from_torch
 from hmmn_jax.errors import CheckpointError
 from hmmn_jax.io.buckets import AnyPath, absolute
+from hmmn_jax.io.bundled import WEIGHTS
 from hmmn_jax.io.files import bucket_errors, lies_there, reason, require_space, user_path, write_file
 from hmmn_jax.io.local_copy import local_copy
 from hmmn_jax.io.new_file import EXISTS, new_folder
@@ -36,7 +37,8 @@ def load_checkpoint(path: str | os.PathLike, step: int | Literal["best"] | None 
 
     Args:
       path: what `convert_weights.py` wrote; a training workdir; or one file, `.safetensors` or `.pth`, with official names (the
-        released model, unless its metadata has a config). Local, or in a bucket (`gs://...`).
+        released model, unless its metadata has a config). Local, or in a bucket (`gs://...`). Or the name of a model that comes
+        with the package, "tiny", if no file or folder has that name.
       step: of a training workdir. A number; "best": of the steps that the run kept, the one with the highest J&F in its
         validation; None: the latest.
 
@@ -51,7 +53,7 @@ def load_checkpoint(path: str | os.PathLike, step: int | Literal["best"] | None 
     """
     if not (step is None or step == BEST or isinstance(step, int | np.integer)):
         raise ValueError(f"step is {step!r}, expected an integer, {BEST!r} or None")
-    path = absolute(user_path(path, buckets=True))
+    path = find_checkpoint(path)
     is_file = is_checkpoint_file(path)
     with _one_line_errors(path):
         is_single = is_file or (path / VARIABLES).is_dir()
@@ -67,13 +69,25 @@ def load_checkpoint(path: str | os.PathLike, step: int | Literal["best"] | None 
     return _finite(_restore(folder, config), folder), config
 
 
+def find_checkpoint(path: str | os.PathLike) -> AnyPath:
+    """The absolute path of a checkpoint: of a file or folder, or else of the model in the box that has this name.
+
+    Raises:
+      DataError: a URL that cannot be served.
+    """
+    found = user_path(path, buckets=True)
+    bundled = WEIGHTS.get(str(found))
+    return absolute(found) if bundled is None or lies_there(found) else bundled
+
+
 def is_checkpoint_file(path: AnyPath) -> bool:
     """Whether a checkpoint is one file, and no folder. Raises CheckpointError where nothing is there."""
     with _one_line_errors(path):
         if path.is_file():
             return True
         if not path.is_dir():
-            raise CheckpointError(f"{path}: no such file or folder; expected a checkpoint")
+            names = ", ".join(WEIGHTS)
+            raise CheckpointError(f"{path}: no such file or folder; expected a checkpoint, or a model of the package ({names})")
         return False
 
 

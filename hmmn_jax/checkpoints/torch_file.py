@@ -15,7 +15,7 @@ import os
 import pickle
 import re
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,8 @@ def read_with_metadata(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], 
     """Take a file as `read_torch_file` does, give its tensors and the `__metadata__` of safetensors, {} for other kinds."""
     path = user_path(path, buckets=True)
     with _one_line_errors(path, "cannot be read", SAVE_ANEW), local_copy(path) as local:
-        kind, metadata = _kind(local), {}
+        kind = _kind(local)
+        metadata: dict[str, str] = {}
         if kind == "safetensors":
             with safetensors.safe_open(local, framework="numpy") as file:
                 metadata = file.metadata() or {}
@@ -84,7 +85,7 @@ def write_torch_file(
 
 
 @contextlib.contextmanager
-def _one_line_errors(path: str | os.PathLike, verb: str, expected: str):
+def _one_line_errors(path: str | os.PathLike, verb: str, expected: str) -> Iterator[None]:
     """Turn whatever a damaged or hostile file provokes into a CheckpointError of one line."""
     try:
         yield

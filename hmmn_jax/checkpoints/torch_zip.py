@@ -79,7 +79,7 @@ class _StorageType(NamedTuple):
 class _Storage(NamedTuple):
     dtype: np.dtype
     key: str
-    count: int
+    length: int
 
 
 class _Tensor(NamedTuple):
@@ -107,7 +107,9 @@ class _Callable(NamedTuple):
         return self.make(*args)
 
 
-def _make_tensor(storage, offset, size, stride, _grad=False, _hooks=None, _metadata=None):
+def _make_tensor(
+    storage: Any, offset: Any, size: Any, stride: Any, _grad: Any = False, _hooks: Any = None, _metadata: Any = None
+) -> _Tensor:
     numbers = (offset, *size, *stride)
     if not isinstance(storage, _Storage) or not all(type(n) is int and n >= 0 for n in numbers):
         raise Refused("the pickle describes a tensor by something other than natural numbers")
@@ -141,7 +143,7 @@ def unpickle(data: bytes) -> object:
     for opcode, argument, _ in pickletools.genops(data):  # raises where a length is a lie
         # The unpickler would allocate a memo of any size, and hashing a tuple nested 100 000 deep
         # overflows the C stack.
-        if opcode.name.endswith("PUT") and int(argument) > len(data):
+        if opcode.name.endswith("PUT") and int(argument or 0) > len(data):
             raise Refused(f"the pickle has the absurd memo index {argument}")
         tuples += "TUPLE" in opcode.name
     if tuples > _MAX_TUPLES:
@@ -157,7 +159,7 @@ def _byteorder(archive: zipfile.ZipFile, record: str) -> str:
 
 
 def _buffer(data: bytes, storage: _Storage, swap: bool) -> bytes:
-    needed = storage.count * storage.dtype.itemsize
+    needed = storage.length * storage.dtype.itemsize
     if len(data) < needed:
         raise Refused(f"storage {shorten(storage.key)!r} has {len(data)} bytes where {needed} were expected")
     if not swap:

@@ -1,17 +1,87 @@
-"""Command lines of argparse whose mistakes are one line, as those of all programs here are."""
+"""Command lines of argparse whose mistakes are one line, as those of all programs here are.
+
+What this module imports is fast: `--help` and mistakes need neither JAX nor NumPy.
+"""
 
 import argparse
-from typing import NoReturn
+import ast
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
 
 from hmmn_jax.errors import ConfigError
+
+OVERRIDE, OVERRIDE_OF_SCRIPTS = "--set", "--config."
 
 
 class ArgumentParser(argparse.ArgumentParser):
     """Raises ConfigError for a mistake; to be called inside of `run_program`."""
 
-    def __init__(self, **options):
+    def __init__(self, **options: Any):
         super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter, **options})
 
     def error(self, message: str) -> NoReturn:
         """Raises ConfigError."""
         raise ConfigError(f"{message}; {self.prog} --help lists what there is")
+
+
+def local(text: str) -> Path:
+    """Type of an argument: a local path, `~` expanded."""
+    from hmmn_jax.io.files import user_path
+
+    return user_path(text)
+
+
+def anywhere(text: str) -> os.PathLike[str]:
+    """Type of an argument: a path, also one in a bucket."""
+    from hmmn_jax.io.files import user_path
+
+    return user_path(text, buckets=True)
+
+
+def parse_step(text: str | None) -> int | str | None:
+    """The step as `load_checkpoint` takes it. Raises ConfigError for a text that is none."""
+    if text in (None, "best"):
+        return text
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise ConfigError(f"--step is {text!r}, expected a number, or best")
+    return int(text)
+
+
+def override(config: Any, assignments: Sequence[str]) -> set[str]:
+    """Sets fields of a ConfigDict as texts NAME=VALUE say; returns their names. Whether a value can work is checked later.
+
+    Raises ConfigError for a text of another form, or a name that the config does not have.
+    """
+    names = set()
+    for text in assignments:
+        name, equals, value = text.partition("=")
+        settings = [field for field in config if field != "paper"]
+        if not equals:
+            raise ConfigError(f"{OVERRIDE} {text}: expected NAME=VALUE, such as {OVERRIDE} mem_every=3")
+        if name not in settings:
+            raise ConfigError(f"{OVERRIDE} {text}: no setting {name!r}; expected one of {', '.join(settings)}")
+        with config.ignore_type():
+            config[name] = _value(value, config[name])
+        names.add(name)
+    return names
+
+
+def as_overrides(arguments: Sequence[str]) -> list[str]:
+    """Command-line arguments in which `--config.NAME=VALUE`, as the scripts take it and messages say, is `--set=NAME=VALUE`."""
+    return [
+        f"{OVERRIDE}={argument.removeprefix(OVERRIDE_OF_SCRIPTS)}" if argument.startswith(OVERRIDE_OF_SCRIPTS) else argument
+        for argument in arguments
+    ]
+
+
+def _value(text: str, current: Any) -> Any:
+    """A value of the type of the current one, or what the text is otherwise."""
+    if isinstance(current, str):
+        return text
+    try:
+        value = ast.literal_eval(text.capitalize() if text in ("true", "false") else text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        value = tuple(text.split(",")) if isinstance(current, tuple) else text
+    return (value,) if isinstance(current, tuple) and not isinstance(value, tuple | list) else value

@@ -5,15 +5,14 @@
 Above, the loss; below, J&F of each validation, for runs that have some. Numbers are those of `RUN/metrics.jsonl`.
 """
 
-import functools
 from collections.abc import Sequence
 from pathlib import Path
 
-from hmmn_jax.cli.arguments import ArgumentParser
+from hmmn_jax.cli.arguments import ArgumentParser, anywhere, local
 from hmmn_jax.cli.program import leave, run_program
 from hmmn_jax.errors import ConfigError, DataError
 from hmmn_jax.io.buckets import AnyPath
-from hmmn_jax.io.files import reason, user_path
+from hmmn_jax.io.files import reason
 from hmmn_jax.io.record import replace_own
 from hmmn_jax.training.metrics import METRICS_FILE, read_metrics
 
@@ -34,7 +33,7 @@ def draw_curves(workdirs: Sequence[AnyPath], out: Path) -> None:
         matplotlib.use("agg")  # no window
         from matplotlib import pyplot as plt
     except ImportError as error:
-        raise ConfigError(f"{reason(error)}; install what draws: pip install '.[train]'") from error
+        raise ConfigError(f"{reason(error)}; install what draws: pip install 'hmmn-jax[train]'") from error
     named = {"loss": "loss, summed over the frames", SCORE: "J&F"}
     runs = {}
     distinct = len({workdir.name for workdir in workdirs}) == len(workdirs)
@@ -73,8 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def run() -> None:
         parser = ArgumentParser(description=__doc__, prog="curves")
-        parser.add_argument("workdirs", nargs="+", type=functools.partial(user_path, buckets=True), metavar="RUN")
-        parser.add_argument("--out", type=user_path, required=True, help="PNG to write")
+        parser.add_argument("workdirs", nargs="+", type=anywhere, metavar="RUN")
+        parser.add_argument("--out", type=local, required=True, help="PNG to write")
         parsed = parser.parse_args(arguments)
         draw_curves(parsed.workdirs, parsed.out)
 

@@ -1,22 +1,24 @@
 """The whole of an evaluation, from a request to masks, scores and a report; read from top to bottom."""
 
 import contextlib
+import dataclasses
 import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from hmmn_jax.checkpoints.store import load_checkpoint
+from hmmn_jax.cli.request import Request, check_request
 from hmmn_jax.errors import ConfigError, HMMNError, PartialFailure
 from hmmn_jax.evaluation.announcement import announce, describe_all, note_void
 from hmmn_jax.evaluation.clips import Clip
+from hmmn_jax.evaluation.fit import BOUND, fit_settings
 from hmmn_jax.evaluation.outputs import MASKS, Outputs, require_apart
 from hmmn_jax.evaluation.plans import Plan
 from hmmn_jax.evaluation.predict import Cost, make_segmenters, predict
@@ -27,8 +29,7 @@ from hmmn_jax.evaluation.settings import check_settings
 from hmmn_jax.evaluation.submission import SUBMISSION, write_submission
 from hmmn_jax.inference import Segmenter
 from hmmn_jax.inference.augmentation import Augmentation
-from hmmn_jax.io.buckets import AnyPath
-from hmmn_jax.io.files import local_path, same_name, shortlist
+from hmmn_jax.io.files import same_name, shortlist
 from hmmn_jax.io.notes import Notes, note
 from hmmn_jax.io.record import require_free
 from hmmn_jax.metrics.davis import SequenceScores
@@ -36,37 +37,6 @@ from hmmn_jax.model import HMMNConfig
 from hmmn_jax.report.page import write_report
 
 MakeSegmenters = Callable[[dict[str, Any], HMMNConfig, ConfigDict, int], list[Segmenter]]
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to evaluate.
-
-    Attributes:
-        config: as the files in `configs` give it.
-        data: root of a benchmark; None with `frames`.
-        frames: a folder of images or a video file; None with `data`.
-        mask: with `frames`, the ids of the objects in the first frame.
-        checkpoint: what `load_checkpoint` reads.
-        step: of a training workdir as the checkpoint, a number or "best"; None: the latest.
-        score: instead of segmenting, a folder of masks SEQUENCE/FRAME.png to be scored.
-        output: folder to write to; needed but for `score`.
-        overlays: also write a picture of each frame.
-        movie: also write a movie of each video, "mp4" or "gif".
-        overwrite: first delete what earlier runs wrote to `output`.
-    """
-
-    config: ConfigDict
-    data: Path | None = None
-    frames: Path | None = None
-    mask: Path | None = None
-    checkpoint: AnyPath | None = None
-    step: int | Literal["best"] | None = None
-    score: Path | None = None
-    output: Path | None = None
-    overlays: bool = False
-    movie: str | None = None
-    overwrite: bool = False
 
 
 def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
@@ -80,7 +50,6 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
     check_request(request)
     config = request.config
     check_settings(config)
-    augmentation = Augmentation(config.size, tuple(config.scales), config.flip)
     outputs = None
     if request.output is not None:
         mask_files = registered()[config.protocol].mask_files
@@ -96,12 +65,16 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
 
     # --- What there is: videos, masks, and what of them can be scored. ---
     task = read_inputs(request)
-    failures, clips, lines = task.failures, task.clips, []
+    failures, clips = task.failures, task.clips
+    lines: list[str] = []
     if request.score is None:
         clips, lines, wrong = describe_all(task.clips, task.notes)
         failures = failures | wrong
+        if request.movie == "mp4":
+            note_odd_sizes(clips, task.notes)
     submits = bool(task.protocol.submission) and request.score is None
-    plans, unscored = ([], {}) if submits else task.plan(clips)
+    alone = request.frames is not None  # with the mask that is given, and no other
+    plans, unscored = ([], {}) if submits or alone else task.plan(clips)
     if request.score is not None:
         note_surplus(request.score, clips, task.notes)
         for plan in plans:
@@ -128,8 +101,13 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
         return raise_failures(failures | wrong, len(scored))
 
     # --- Segment; then scores, archive and report, whatever failed. ---
+    assert outputs is not None  # --output was checked
     print(announce(lines, clips), flush=True)
-    made_with, variables, model = load_model(request)
+    variables, model = load_model(request)
+    request = fit(request, clips[0], model, outputs)
+    config = request.config
+    augmentation = Augmentation(config.size, tuple(config.scales), config.flip)
+    made_with = describe_masks(request, variables, model)
     if not request.overwrite:
         outputs.run.require_same(made_with)
     with outputs.run.locked() if jax.process_index() == 0 else contextlib.nullcontext():
@@ -154,38 +132,22 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
     return raise_failures(failures, len([clip for clip in done if clip.name not in failures]))
 
 
-def check_request(request: Request) -> None:
-    """Raises ConfigError for flags that do not go together, DataError for a path in a bucket, other than the checkpoint."""
-    for path in (request.data, request.frames, request.mask, request.score, request.output):
-        if path is not None:
-            local_path(path)
-    if (request.data is None) == (request.frames is None):
-        raise ConfigError("give either --data ROOT (a benchmark) or --frames DIR|FILE --mask FILE (a video of your own)")
-    if request.frames is not None and request.mask is None:
-        raise ConfigError("--frames needs --mask: an indexed PNG with the ids of the objects in the first frame")
-    if request.mask is not None and request.frames is None:
-        raise ConfigError("--mask goes with --frames; with --data masks are found in its folder of annotations")
-    if request.score is not None and (request.frames or request.checkpoint):
-        raise ConfigError("--score takes masks that are there: give it with --data, without --frames and --checkpoint")
-    if request.score is not None and (request.overlays or request.movie or request.overwrite):
-        raise ConfigError("--overlays, --movie and --overwrite go with segmenting, not with --score")
-    if request.frames is not None and (request.config.get("sequences") or request.config.get("late_objects")):
-        raise ConfigError("--config.sequences and --config.late_objects go with --data; --frames is one video with one mask")
-    if request.score is not None and not request.score.is_dir():
-        raise ConfigError(f"{request.score}: no such folder; give one with masks SEQUENCE/FRAME.png")
-    if request.score is None and request.output is None:
-        raise ConfigError("--output is missing: the folder to write to")
-    if request.score is None and request.checkpoint is None:
-        raise ConfigError("--checkpoint is missing: a folder that convert_weights.py or train.py wrote, or one file")
-    if request.step is not None and request.checkpoint is None:
-        raise ConfigError("--step goes with --checkpoint RUN, the workdir of a training run")
-
-
 def read_inputs(request: Request) -> Task:
     """The videos of the request."""
-    if request.frames is not None:
+    if request.frames is not None and request.mask is not None:
         return Custom(request.config).read_one(request.frames, request.mask)
+    assert request.data is not None  # as check_request has made sure
     return make_protocol(request.config).read(request.data)
+
+
+def note_odd_sizes(clips: Sequence[Clip], notes: Notes) -> None:
+    """Notes the videos whose movies in H.264 will be a row or a column larger than they are."""
+    for clip in clips:
+        height, width = clip.size
+        if height % 2 or width % 2:
+            notes.add(
+                "movies in .mp4 get one more row or column, as their sides are even", "videos", f"{clip.name}, {width}x{height}"
+            )
 
 
 def note_surplus(masks: Path, clips: Sequence[Clip], notes: Notes) -> None:
@@ -203,15 +165,33 @@ def note_surplus(masks: Path, clips: Sequence[Clip], notes: Notes) -> None:
                     notes.add("not scored", "masks of no frame of their video", str(mask))
 
 
-def load_model(request: Request) -> tuple[dict[str, Any], dict[str, Any], HMMNConfig]:
-    """All that masks depend on, as JSON has it; variables and config of the model."""
+def load_model(request: Request) -> tuple[dict[str, Any], HMMNConfig]:
+    """Variables and config of the model."""
+    assert request.checkpoint is not None  # as check_request has made sure
     variables, model = load_checkpoint(request.checkpoint, request.step)
     if request.config.dtype:
         model = model.replace(dtype=request.config.dtype)
+    return variables, model
+
+
+def fit(request: Request, clip: Clip, model: HMMNConfig, outputs: Outputs) -> Request:
+    """The request with the settings that it leaves to `fit_settings`, which are printed."""
+    if not request.fit:
+        return request
+    recorded = None if request.overwrite else outputs.run.made_with()
+    settings = (recorded or {}).get("settings")
+    earlier = settings.get(BOUND) if isinstance(settings, dict) else None
+    config, lines = fit_settings(request.config, request.fit, clip, model, earlier if isinstance(earlier, int) else None)
+    print(*lines, sep="\n", flush=True)
+    return dataclasses.replace(request, config=config)
+
+
+def describe_masks(request: Request, variables: dict[str, Any], model: HMMNConfig) -> dict[str, Any]:
+    """All that masks depend on, as JSON has it."""
     paths = {name: getattr(request, name) for name in ("data", "frames", "mask")}
     inputs = {name: str(path.absolute()) for name, path in paths.items() if path is not None}
     weights = {"weights": weights_digest(variables), "model": model.to_dict()}
-    return {"settings": mask_settings(request.config)} | inputs | weights, variables, model
+    return {"settings": mask_settings(request.config)} | inputs | weights
 
 
 def claim(outputs: Outputs, made_with: dict[str, Any] | None, overwrite: bool = False) -> None:

@@ -1,7 +1,10 @@
 """How the scripts start: their flags, several hosts, and compiled programs that are kept for the next run."""
 
+import importlib.metadata
+import os
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from absl import flags
 
@@ -15,7 +18,7 @@ CONFIG_FOLDERS = ("train", "evaluate")  # into which the files of `configs` were
 
 
 def define_launch_flags() -> None:
-    """Defines the flags that `launch` reads, as flags of the calling script."""
+    """Defines the flags that `launch_by_flags` reads, as flags of the calling script."""
     flags.disclaim_key_flags()  # so that --help of the script lists them
     flags.DEFINE_bool("distributed", False, "Several hosts, which find each other.")
     flags.DEFINE_string("coordinator", None, "Several hosts: HOST:PORT of the first.")
@@ -24,28 +27,46 @@ def define_launch_flags() -> None:
     flags.DEFINE_string("compilation_cache", None, "Folder that keeps compiled programs for the next run.")
 
 
-def launch() -> None:
-    """Meets the other hosts and sets the compilation cache, as the flags of `define_launch_flags` say.
+def launch_by_flags() -> None:
+    """`launch` with the flags of `define_launch_flags`."""
+    names = ("distributed", "coordinator", "processes", "process", "compilation_cache")
+    given: dict[str, Any] = {name: flags.FLAGS[name].value for name in names}
+    launch(**given)
 
-    To be called before anything is computed.
+
+def launch(
+    distributed: bool = False,
+    coordinator: str | None = None,
+    processes: int | None = None,
+    process: int | None = None,
+    compilation_cache: str | None = None,
+) -> None:
+    """Meets the other hosts and sets the compilation cache. To be called before anything is computed.
 
     Raises:
         ConfigError: the hosts cannot meet.
     """
     import jax  # takes a second, in which mistakes in flags have long been told
 
-    given = flags.FLAGS
-    if given.distributed or given.coordinator is not None:
+    if distributed or coordinator is not None:
         try:
-            jax.distributed.initialize(given.coordinator, given.processes, given.process)
+            jax.distributed.initialize(coordinator, processes, process)
         except (ValueError, RuntimeError) as error:
             raise ConfigError(
                 f"the hosts cannot meet ({shorten(error)}); outside of TPU pods and Slurm give each --coordinator HOST:PORT, "
                 "--processes and --process"
             ) from error
-    if given.compilation_cache is not None:
-        jax.config.update("jax_compilation_cache_dir", str(absolute(user_path(given.compilation_cache, buckets=True))))
+    if compilation_cache is not None:
+        jax.config.update("jax_compilation_cache_dir", str(absolute(user_path(compilation_cache, buckets=True))))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # keep what compiles fast, too
+
+
+def switch_off_unsound_fusion() -> None:
+    """Keeps jaxlib 0.10.2 from computing wrong results on CPUs (`hmmn_jax.ops.canary`). To be called before JAX is imported."""
+    flag = "--xla_cpu_experimental_ynn_fusion_type="
+    given = os.environ.get("XLA_FLAGS", "")
+    if importlib.metadata.version("jaxlib") == "0.10.2" and flag not in given:  # others may refuse a flag that they do not know
+        os.environ["XLA_FLAGS"] = f"{given} {flag}".strip()
 
 
 def flags_parser(

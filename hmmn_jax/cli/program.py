@@ -17,10 +17,9 @@ import sys
 import warnings
 from collections.abc import Callable
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from hmmn_jax.errors import HMMNError
-from hmmn_jax.io.files import reason
 from hmmn_jax.io.notes import note
 
 INTERRUPTED, TERMINATED, MISTAKE = 130, 143, 2
@@ -55,6 +54,8 @@ def run_program(name: str, run: Callable[[], int | None], resume: str = "") -> i
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return TERMINATED
     except OSError as error:
+        from hmmn_jax.io.files import reason  # not at the top: what it imports takes longer than --help
+
         where = f"{error.filename}: " if error.filename else ""
         tell(name, HMMNError(f"{where}{reason(error)}"))
         return MISTAKE
@@ -82,7 +83,7 @@ def tell(name: str, error: HMMNError) -> None:
     print(f"{name}: {error}", file=sys.stderr)
 
 
-def _show_warning(show: Callable[..., None], message: Warning, category: type[Warning], *place) -> None:
+def _show_warning(show: Callable[..., None], message: Warning, category: type[Warning], *place: Any) -> None:
     """Tells a warning to users in one line; those to programmers, such as deprecations, stay as they are."""
     if category is UserWarning:
         note(str(message))

@@ -35,7 +35,8 @@ def read_davis(
         resolution: such as "480p"; None takes the only one there is, or "480p".
         annotations: the folder of the masks, of which frames may have none.
         names: take these sequences of the list only.
-        order, notes: as of `list_frames`.
+        order: as in `list_frames`.
+        notes: as in `list_frames`.
 
     Raises:
         ConfigError: `order` is unknown.

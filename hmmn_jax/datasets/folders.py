@@ -55,7 +55,8 @@ def read_folder(
     Args:
         frames_dir: the folder, by whose name the sequence goes.
         mask_path: the mask.
-        order, notes: as of `list_frames`.
+        order: as in `list_frames`.
+        notes: as in `list_frames`.
 
     Raises:
         ConfigError, DataError: as `list_frames`; the mask is missing; the folder has no name, as `/`.
@@ -84,7 +85,8 @@ def read_unlisted(
         resolution: as of `read_davis`.
         annotations: the folder of the masks.
         names: take these sequences only; None or empty: all.
-        order, notes: as of `list_frames`; the notes also get the folders that hold neither images nor masks.
+        order: as in `list_frames`.
+        notes: as in `list_frames`; also lists the folders that have neither images nor masks.
 
     Returns:
         The sequences, and which were left out, one line each.
@@ -127,8 +129,9 @@ def find_unlisted(
     if missing := [name for name in names or () if name not in there]:
         raise DataError(f"{folder}: no sequence {missing[0]!r}; it has {shortlist(list(there))}")
     bare = [] if names else [name for name, path in there.items() if _is_bare(path, root / annotations / resolution / name)]
-    for name in bare if notes is not None else ():
-        notes.add("folders left out", "without images and masks", str(there[name]))
+    if notes is not None:
+        for name in bare:
+            notes.add("folders left out", "without images and masks", str(there[name]))
     chosen = [name for name in there if name not in bare and (not names or name in names)]
     if not chosen:
         raise DataError(f"{folder}: no sequence with frames and masks; {contents(folder)}")

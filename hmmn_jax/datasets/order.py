@@ -51,7 +51,7 @@ def sort_frames(folder: Path, paths: list[Path], order: str, notes: Notes) -> tu
     readings = (
         {order: _keys(stems)[order]} if order else {name: key for name, key in _keys(stems).items() if _applies(name, stems)}
     )
-    sorted_by = {name: sorted(paths, key=lambda path, key=key: (key(path.stem), path.name)) for name, key in readings.items()}
+    sorted_by = {name: _sorted(paths, key) for name, key in readings.items()}
     name, frames = next(iter(sorted_by.items()))
     if any(other != frames for other in sorted_by.values()):
         raise DataError(_ambiguous(folder, sorted_by))
@@ -64,6 +64,10 @@ def sort_frames(folder: Path, paths: list[Path], order: str, notes: Notes) -> tu
             )
             break
     return tuple(frames)
+
+
+def _sorted(paths: list[Path], key: Key) -> list[Path]:
+    return sorted(paths, key=lambda path: (key(path.stem), path.name))
 
 
 def _keys(stems: list[str]) -> dict[str, Key]:
@@ -95,8 +99,8 @@ def _value_key(stem: str) -> tuple:
 
 def _have_exponents(stems: list[str]) -> bool:
     """Whether all names are numbers, some with an exponent."""
-    found = [_FLOAT.fullmatch(stem) for stem in stems]
-    return all(found) and any(match[1] for match in found)
+    found = [match for match in map(_FLOAT.fullmatch, stems) if match]
+    return len(found) == len(stems) and any(match[1] for match in found)
 
 
 def _parts(text: str, number: re.Pattern) -> list[str | Decimal]:
@@ -110,7 +114,8 @@ def _signed_parts(stem: str, number: re.Pattern) -> tuple:
     text, *rest = _parts(stem[1:] if sign else stem, number)
     if text or not rest:
         return (1, text, *rest)
-    return (0, rest[0].copy_negate() if sign and sign.group() != "+" else rest[0], *rest[1:])
+    first = Decimal(rest[0])
+    return (0, first.copy_negate() if sign and sign.group() != "+" else first, *rest[1:])
 
 
 def _ambiguous(folder: Path, sorted_by: dict[str, list[Path]]) -> str:

@@ -46,7 +46,8 @@ def read_youtube_vos(
         root: the folder that holds the folders of the splits.
         split: "train" or "valid".
         all_frames: take every frame, from `ROOT/SPLIT_all_frames/JPEGImages`; else those of the split's folder, every fifth.
-        order, notes: as of `list_frames`.
+        order: as in `list_frames`.
+        notes: as in `list_frames`.
 
     Raises:
         ConfigError: `order` is unknown.
@@ -84,7 +85,9 @@ def find_youtube_vos(
     listed = _read_meta(home / "meta.json")
     surplus = sorted(entry.name for entry in images.iterdir() if entry.is_dir() and entry.name not in listed)
     problems = [f"{images / name}: not in meta.json; video left out" for name in surplus]
-    readers = {name: partial(_read_video, images / name, masks / name, listed[name], order, notes) for name in sorted(listed)}
+    readers: dict[str, Callable[[], YouTubeVideo]] = {
+        name: partial(_read_video, images / name, masks / name, listed[name], order, notes) for name in sorted(listed)
+    }
     return readers, problems
 
 

@@ -1,11 +1,12 @@
 """What a run is about to segment, said before it starts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
 from hmmn_jax.errors import HMMNError
-from hmmn_jax.evaluation.clips import Clip, Given
+from hmmn_jax.evaluation.clips import Clip
+from hmmn_jax.inference.augmentation import Given
 from hmmn_jax.io.images import VOID
 from hmmn_jax.io.notes import Notes
 
@@ -18,17 +19,17 @@ def describe(clip: Clip, notes: Notes) -> str:
     Adds to `notes` what of the masks is not used. Raises DataError for a mask that cannot be used.
     """
     height, width = clip.size
-    given = clip.read_given(height, width)
+    started = {t: _pixels(masks) for t, masks in clip.read_given(height, width).items()}
     objects = [
         f"{i} ({pixels:,} px{f' from frame {clip.frame_name(t)}' if t else ''})"
-        for t, masks in given.items()
-        for i, pixels in _pixels(masks).items()
+        for t, counts in started.items()
+        for i, pixels in counts.items()
     ]
     if not objects:
         notes.add("no object in the masks given; all will be background", "videos", clip.name)
     note_void(clip, notes)
     if clip.hand_made:
-        _note_what_is_not_used(clip, given, notes)
+        _note_what_is_not_used(clip, started, notes)
     length = f"{len(clip)} frames" if clip.frame_names else f"about {len(clip)} frames" if len(clip) else "frames"
     listed = ", ".join(objects[:SHOWN]) + (f" and {len(objects) - SHOWN} more" if len(objects) > SHOWN else "")
     what = "no object" if not objects else f"{'object' if len(objects) == 1 else f'{len(objects)} objects:'} {listed}"
@@ -70,16 +71,15 @@ def note_void(clip: Clip, notes: Notes) -> None:
             notes.add("255 beside other ids is taken for void, background", "videos", f"{clip.name}, {pixels:,} pixels")
 
 
-def _note_what_is_not_used(clip: Clip, given: dict[int, np.ndarray], notes: Notes) -> None:
+def _note_what_is_not_used(clip: Clip, started: Mapping[int, Collection[int]], notes: Notes) -> None:
     for reason in clip.unreadable:
         notes.add("masks left out", "masks that cannot be read", reason)
     values = {1} if clip.binary else set().union(*clip.values.values()) - {0} - clip.void
-    if late := sorted(values - {int(i) for mask in given.values() for i in np.unique(mask)}):
+    if late := sorted(values.difference(*started.values())):
         topic = "later masks hold objects that are not segmented; --config.late_objects=True starts them there"
         notes.add(topic, "videos", f"{clip.name}, object {late[0]}")
     sparse = 0 < len(clip.annotations) < len(clip)
-    started = {t: set(np.unique(mask).tolist()) for t, mask in given.items()}
     known = {0, *clip.void, *late}
-    if again := [t for t, held in clip.values.items() if t and sparse and held - known - started.get(t, set())]:
+    if again := [t for t, held in clip.values.items() if t and sparse and held - known - set(started.get(t, ()))]:
         topic = "later masks of objects given before do not correct them; in Python, Segmenter.step(state, frame, mask) does"
         notes.add(topic, "videos", f"{clip.name}, frame {clip.frame_name(again[0])}")

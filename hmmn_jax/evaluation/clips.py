@@ -22,6 +22,18 @@ MOST = 2**16 - 1  # the greatest id
 MaskFile = Path | Mapping[int, Path]  # of a frame: ids in one file, or a file for each object, by id
 
 
+def _one_file(file: MaskFile) -> Path:
+    if isinstance(file, Mapping):
+        raise TypeError(f"a file for each of the objects {list(file)}, expected one file with all ids")
+    return file
+
+
+def _files_of_objects(file: MaskFile) -> Mapping[int, Path]:
+    if not isinstance(file, Mapping):
+        raise TypeError(f"{file}: one file for a frame, expected one for each object, as other frames have")
+    return file
+
+
 @dataclass(frozen=True)
 class Clip:
     """A video to segment.
@@ -49,7 +61,7 @@ class Clip:
     hand_made: bool = False
     mask_values: str = ""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_name(self.name, self.sources[0].parent if self.sources else "clip")
 
     def __len__(self) -> int:
@@ -117,31 +129,38 @@ class Clip:
         """Whether 255 is the one object of all annotations."""
         return not self.wide and set().union(*self.values.values()) - {0} == {VOID}
 
+    def annotation(self, index: int) -> Path:
+        """The mask file of a frame, of a video that has all ids of a frame in one file."""
+        return _one_file(self.annotations[index])
+
     def read_annotation(self, index: int) -> Integer[np.ndarray, "h w"]:
         """Reads the mask file of a frame as ids, 255 as it is. Raises DataError."""
-        return self._read(self.annotations[index])
+        return self._read(self.annotation(index))
 
     def read_truth(self, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
         """Reads the mask file of a frame as ids of the frame's size, 255 as it is. Raises DataError."""
-        return fit_mask(self.read_annotation(index), height, width, self.annotations[index], self.turned)
+        return fit_mask(self.read_annotation(index), height, width, self.annotation(index), self.turned)
 
     def read_given(self, height: int, width: int) -> dict[int, Given]:
         """By index of the frame what starts there; frame 0 always has an entry. Other ids are 0, "no label".
 
         Raises DataError for a mask that cannot be read or has another size.
         """
+        given: dict[int, Given] = {0: np.zeros((height, width), np.uint8)}
         if any(isinstance(file, Mapping) for file in self.masks.values()):
-            return {0: {}} | {
-                t: {i: fit_mask(self._read(path), height, width, path, self.turned) > 0 for i, path in sorted(files.items())}
-                for t, files in sorted(self.masks.items())
-            }
-        given, known = {0: np.zeros((height, width), np.uint8)}, np.zeros(1, np.uint16)
-        files = {t: self._read(path) for t, path in sorted(self.masks.items())}
+            given[0] = {}
+            for t, file in sorted(self.masks.items()):
+                paths = sorted(_files_of_objects(file).items())
+                given[t] = {i: fit_mask(self._read(path), height, width, path, self.turned) > 0 for i, path in paths}
+            return given
+        known = np.zeros(1, np.uint16)
+        files = {t: _one_file(file) for t, file in sorted(self.masks.items())}
+        found = {t: self._read(path) for t, path in files.items()}
         binary = (
-            self.binary if self.hand_made else set().union(*(np.unique(ids).tolist() for ids in files.values())) <= {0, VOID}
+            self.binary if self.hand_made else set().union(*(np.unique(ids).tolist() for ids in found.values())) <= {0, VOID}
         )
-        for t, ids in files.items():
-            ids = settle_ids(fit_mask(ids, height, width, self.masks[t], self.turned), binary)
+        for t, ids in found.items():
+            ids = settle_ids(fit_mask(ids, height, width, files[t], self.turned), binary)
             if len(new := np.setdiff1d(ids, known)):
                 given[t] = np.where(np.isin(ids, new), ids, ids.dtype.type(0))
                 known = np.concatenate([known, new])

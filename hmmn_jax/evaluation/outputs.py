@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from hmmn_jax.errors import ConfigError, DataError
-from hmmn_jax.evaluation.clips import Clip, Given
+from hmmn_jax.evaluation.clips import Clip
 from hmmn_jax.evaluation.mask_files import MaskFiles, OnePng, flatten
 from hmmn_jax.evaluation.run_folder import RunFolder
-from hmmn_jax.inference.augmentation import Segmented
+from hmmn_jax.inference.augmentation import Given, Segmented
 from hmmn_jax.io.files import atomic_path, writing_errors
 from hmmn_jax.io.movies import MovieWriter
 from hmmn_jax.io.pictures import overlay, write_image
@@ -42,7 +42,7 @@ class Outputs:
     mask_files: MaskFiles = OnePng()  # noqa: RUF009, without state
     run: RunFolder = field(init=False, compare=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "run", RunFolder(self.folder))
 
     def names(self, clip: Clip) -> list[str]:
@@ -154,6 +154,7 @@ class ClipWriter:
         if self.clip.requested is None or name in self.clip.requested:
             self.outputs.mask_files.write(self.staged / MASKS, self.clip.name, name, mask, ids)
             if self.outputs.save_probabilities:
+                assert probs is not None  # `first` and `later` give them then
                 with atomic_path(self.staged / PROBABILITIES / self.clip.name / f"{name}.npz") as temporary:
                     np.savez_compressed(temporary, probs=probs.astype(np.float16), ids=ids)
         if self.outputs.overlays or self.movie is not None:

@@ -4,6 +4,7 @@ import abc
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Integer
@@ -27,6 +28,9 @@ OWN_RULE = (
     "Not comparable to DAVIS: every object of the annotations counts, on the annotated frames after its first, the last frame "
     "of the video included."
 )
+
+
+Kind = TypeVar("Kind", bound="Plan")
 
 
 class Plan(abc.ABC):
@@ -215,9 +219,9 @@ def plan_annotated(clip: Clip, single_object: bool, mask_values: str, notes: Not
     return _checked(AnnotatedPlan(clip, frames, single_object, mask_values, counted, others, binary))
 
 
-def _checked(plan: Plan) -> Plan:
+def _checked(plan: Kind) -> Kind:
     """The plan, of which the headers of all annotations fit the frames. Raises DataError."""
     clip = plan.clip
     for t in plan.frames:
-        require_fit(read_mask_size(clip.annotations[t]), *clip.size, clip.annotations[t], clip.turned)
+        require_fit(read_mask_size(clip.annotation(t)), *clip.size, clip.annotation(t), clip.turned)
     return plan

@@ -4,7 +4,6 @@ import collections
 import contextlib
 import dataclasses
 import itertools
-import resource
 import sys
 import threading
 import time
@@ -25,20 +24,29 @@ from hmmn_jax.evaluation.protocols import make_protocol
 from hmmn_jax.inference import Segmenter
 from hmmn_jax.inference.augmentation import Augmentation, segment_augmented
 from hmmn_jax.io.files import reason
+from hmmn_jax.io.host_memory import peak_megabytes
 from hmmn_jax.model import HMMNConfig
 
 WRITES_IN_FLIGHT = 4  # frames of a clip that wait to be written, at most
+TELL_AFTER = 10  # frames after which the time that is left is told
 
 
 @dataclasses.dataclass
 class Cost:
-    """What a run took. `seconds` leaves compilation out, which `compile_seconds` has; `peak_megabytes` are the process's
-    resident memory, and `peak_device_megabytes` an accelerator's own (None on a CPU)."""
+    """Time and memory of a run.
+
+    Attributes:
+        frames: number of segmented frames.
+        seconds: time without compilation.
+        compile_seconds: time of compilation.
+        peak_megabytes: peak resident memory of the process; None where the system does not tell.
+        peak_device_megabytes: peak memory of an accelerator; None on a CPU.
+    """
 
     frames: int = 0
     seconds: float = 0.0
     compile_seconds: float = 0.0
-    peak_megabytes: float = 0.0
+    peak_megabytes: float | None = None
     peak_device_megabytes: float | None = None
 
     @property
@@ -47,10 +55,11 @@ class Cost:
         return self.frames / self.seconds if self.seconds else 0.0
 
     def __str__(self) -> str:
+        host = "unknown" if self.peak_megabytes is None else f"{self.peak_megabytes:.0f} MB"
         device = "" if self.peak_device_megabytes is None else f", {self.peak_device_megabytes:.0f} MB on the device"
         return (
             f"{self.frames} frames in {self.seconds:.1f} s ({self.frames_per_second:.2f} frames/s), compilation "
-            f"{self.compile_seconds:.1f} s apart; peak memory {self.peak_megabytes:.0f} MB{device}"
+            f"{self.compile_seconds:.1f} s apart; peak memory {host}{device}"
         )
 
 
@@ -123,15 +132,46 @@ def predict(
 
     frames: list[int] = []
     start = time.perf_counter()
-    with _compile_seconds() as compiled, tqdm(total=total, unit="frame") as bar:
+    with _compile_seconds() as compiled, _Bar(compiled, len(segmenters), total=total, unit="frame") as bar:
         _run_each(work, list(zip(segmenters, jax.local_devices(), strict=False)), stop)
     cost.frames, cost.compile_seconds = sum(frames), compiled[0]
     cost.seconds = time.perf_counter() - start - compiled[0] / len(segmenters)
-    cost.peak_megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    cost.peak_megabytes = peak_megabytes()
     statistics = jax.local_devices()[0].memory_stats() or {}
     if "peak_bytes_in_use" in statistics:
         cost.peak_device_megabytes = statistics["peak_bytes_in_use"] / 2**20
     return cost, failures
+
+
+class _Bar(tqdm):
+    """A progress bar that prints the remaining time once: after ten frames, if at least ten are left.
+
+    `compiled` is what `_compile_seconds` gives, `threads` the number of those that compile at once.
+    """
+
+    def __init__(self, compiled: list[float], threads: int, **options: Any):
+        self._compiled, self._threads, self._start = compiled, threads, time.perf_counter()
+        super().__init__(**options)
+
+    def update(self, n: float | None = 1) -> bool | None:
+        """Counts frames."""
+        shown = super().update(n)
+        if self.n == TELL_AFTER and self.total is not None and self.total >= 2 * TELL_AFTER:
+            seconds = max(time.perf_counter() - self._start - self._compiled[0] / self._threads, 0)
+            left = _duration(seconds / self.n * (self.total - self.n))
+            done = f"{self.n} of {self.total} frames done in {seconds:.1f} s, without compilation"
+            self.write(f"{done}; remaining time: about {left}", file=sys.stderr)
+        return shown
+
+
+def _duration(seconds: float) -> str:
+    """Such as 12 s, 3 min 20 s, 2 h 5 min."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
 
 
 def _run_each(work: Callable[..., None], arguments: list[tuple], stop: threading.Event) -> None:
@@ -217,9 +257,9 @@ def _compile_seconds() -> Iterator[list[float]]:
     """A list of one number: the seconds that XLA has compiled since the block began, over all threads."""
     seconds = [0.0]
 
-    def listen(event: str, duration: float, **_: Any) -> None:
+    def listen(event: str, duration_secs: float, **_: Any) -> None:
         if event in ("/jax/core/compile/backend_compile_duration", "/jax/core/compile/jaxpr_to_mlir_module_duration"):
-            seconds[0] += duration
+            seconds[0] += duration_secs
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:

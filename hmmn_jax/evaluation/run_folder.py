@@ -23,9 +23,11 @@ from hmmn_jax.io.folder_lock import lock_folder
 from hmmn_jax.io.record import FORMAT, Record, remove_leftovers, staging_folder
 
 # What an evaluation writes; a folder that has any of it without a record is a user's, or an older version's.
-OUTPUTS = ("masks", "overlays", "movies", "probabilities", "summary.json", "per_sequence.csv", "per_frame.csv")
-OUTPUTS += ("report.html", "submission.zip")
-OUTPUTS += ("run.json", "scores")  # of older versions
+OUTPUTS = (
+    *("masks", "overlays", "movies", "probabilities", "summary.json", "per_sequence.csv", "per_frame.csv"),
+    *("report.html", "submission.zip"),
+    *("run.json", "scores"),  # of older versions
+)
 RECORD = "record"
 _WAY_OUT = "give another --output, or move it away"
 # Settings of an evaluation that leave the masks of a sequence as they are.
@@ -60,7 +62,7 @@ class RunFolder:
 
     def require_same(self, made_with: Mapping[str, Any]) -> None:
         """Raises ConfigError if the masks in the folder were made with anything else; `made_with` is JSON."""
-        if not self._run.is_file() or (found := _read_run(self._run)) is None:
+        if (found := self.made_with()) is None:
             return
         before, now = (flatten_dict(made, sep=".") for made in (found, json.loads(json.dumps(made_with))))
         if changed := [key for key in {**now, **before} if before.get(key) != now.get(key)]:
@@ -69,6 +71,10 @@ class RunFolder:
                 f"{self._run}: the masks there were made with {key} {before.get(key)}, now it is {now.get(key)}; "
                 "give another --output, or --overwrite to replace what that run wrote"
             )
+
+    def made_with(self) -> dict[str, Any] | None:
+        """What the masks in the folder were made with; None if there are none. Raises ConfigError for a damaged record."""
+        return _read_run(self._run) if self._run.is_file() else None
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -79,8 +85,7 @@ class RunFolder:
 
     def claim(self, made_with: Mapping[str, Any] | None) -> None:
         """Writes down what the masks are made with; None keeps what is there, as for scores alone."""
-        if made_with is None and self._run.is_file():
-            made_with = _read_run(self._run)
+        made_with = self.made_with() if made_with is None else made_with
         write_file(self._run, json.dumps({"format": FORMAT, "made_with": made_with}, indent=1) + "\n")
 
     def all(self) -> list[Record]:

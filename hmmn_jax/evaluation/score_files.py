@@ -8,9 +8,9 @@ import io
 import json
 import multiprocessing
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -116,7 +116,7 @@ def _score(folder: Path, plan: Plan) -> SequenceScores | str:
         return str(error)
 
 
-def _pool(processes: int):
+def _pool(processes: int) -> AbstractContextManager[Executor | None]:
     """Processes that inherit neither the threads nor the devices of JAX, as forks of this one would; None for one."""
     if processes <= 1:
         return nullcontext()

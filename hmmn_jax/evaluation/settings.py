@@ -2,7 +2,6 @@
 
 import math
 
-import jax
 from ml_collections import ConfigDict
 
 from hmmn_jax.datasets.order import ORDERS
@@ -10,6 +9,7 @@ from hmmn_jax.errors import ConfigError
 from hmmn_jax.evaluation.protocols import registered
 from hmmn_jax.io.files import check_name
 from hmmn_jax.io.images import MASK_VALUES
+from hmmn_jax.ops.precision import has_float64
 
 DTYPES = ("", "bfloat16", "float32", "float64")
 LARGEST_SIDE = 16_384  # pixels of what the network sees
@@ -43,7 +43,7 @@ def check_settings(config: ConfigDict) -> None:
 
     require(config.protocol in registered(), "protocol", f"one of {', '.join(registered())}")
     require(config.dtype in DTYPES, "dtype", 'bfloat16, float32, float64 or "" for that of the checkpoint')
-    x64 = config.dtype != "float64" or jax.config.jax_enable_x64
+    x64 = config.dtype != "float64" or has_float64()
     require(x64, "dtype", "another, as JAX computes in float64 only with JAX_ENABLE_X64=1 set")
     require(config.order in ("", *ORDERS), "order", f"one of {', '.join(ORDERS)}")
     require(config.mask_values in ("", *MASK_VALUES), "mask_values", f"one of {', '.join(MASK_VALUES)}")

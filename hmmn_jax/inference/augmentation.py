@@ -29,7 +29,7 @@ class Augmentation:
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.size < 0 or not self.scales or min(self.scales) <= 0:
             raise ConfigError(f"size is {self.size}, scales are {self.scales}; expected 0 or more, and factors above 0")
 
@@ -56,8 +56,11 @@ class View:
     def show_mask(self, given: Given) -> Integer[np.ndarray, "h w"] | Mapping[int, Bool[np.ndarray, "h w"]]:
         """The mask as the network sees it; of what is smaller than a pixel then, nothing is left."""
         if isinstance(given, Mapping):
-            return {i: self.show_mask(mask.astype(np.uint8)) > 0 for i, mask in given.items()}
-        return self._mirror(_resize(given, self.height, self.width, Image.Resampling.NEAREST))
+            return {i: self._show_ids(mask.astype(np.uint8)) > 0 for i, mask in given.items()}
+        return self._show_ids(given)
+
+    def _show_ids(self, ids: Integer[np.ndarray, "H W"]) -> Integer[np.ndarray, "h w"]:
+        return self._mirror(_resize(ids, self.height, self.width, Image.Resampling.NEAREST))
 
     def restore(self, probs: Float[np.ndarray, "c h w"], height: int, width: int) -> Float[np.ndarray, "c H W"]:
         """Probabilities at the size of the video."""

@@ -4,6 +4,7 @@ Only what touches the whole bank depends on its capacity (`match`, `write_previo
 """
 
 import functools
+import operator
 from typing import Any
 
 import jax
@@ -16,22 +17,27 @@ from hmmn_jax.model.encoders import Memory
 from hmmn_jax.model.step import Match
 
 
+def _apply(config: HMMNConfig, method: str, variables: dict[str, Any], *args: Any) -> Any:
+    """What a method of the network returns."""
+    return HMMN(config).apply(variables, *args, method=method)
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def encode_query(config: HMMNConfig, variables: dict[str, Any], frame: jax.Array) -> Query:
     """What the frame to be segmented gives, once for all objects."""
-    return HMMN(config).apply(variables, frame, method="encode_query")
+    return _apply(config, "encode_query", variables, frame)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def memory_stem(config: HMMNConfig, variables: dict[str, Any], frame: jax.Array) -> jax.Array:
     """The frame's share of the memory encoder's first layer, once for all objects."""
-    return HMMN(config).apply(variables, frame, method="memory_stem")
+    return _apply(config, "memory_stem", variables, frame)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def memorize(config: HMMNConfig, variables: dict[str, Any], stem: jax.Array, mask: jax.Array, others: jax.Array) -> Memory:
     """What is remembered of a frame for some of the objects."""
-    return HMMN(config).apply(variables, stem, mask, others, method="memorize_objects")
+    return _apply(config, "memorize_objects", variables, stem, mask, others)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 5))
@@ -44,7 +50,7 @@ def decode(
     size: tuple[int, int],
 ) -> jax.Array:
     """The top-k reads and the decoder: each object's probability, `[1,o,H,W]`."""
-    return HMMN(config).apply(variables, query, found, fine, size, method="decode")
+    return _apply(config, "decode", variables, query, found, fine, size)
 
 
 @jax.jit
@@ -56,8 +62,8 @@ def aggregate(p: list[jax.Array]) -> jax.Array:
 @jax.jit
 def aggregate_each(p: list[jax.Array]) -> jax.Array:
     """As soft aggregation of each object with the background alone, whose logits are the object's own but for the sign."""
-    p = jnp.clip(jnp.concatenate(p, axis=1), PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
-    return jnp.pad(2 * jnp.log(p / (1 - p)), ((0, 0), (1, 0), (0, 0), (0, 0)))
+    probs = jnp.clip(jnp.concatenate(p, axis=1), PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
+    return jnp.pad(2 * jnp.log(probs / (1 - probs)), ((0, 0), (1, 0), (0, 0), (0, 0)))
 
 
 @functools.partial(jax.jit, static_argnames="independent")
@@ -66,7 +72,8 @@ def labels(probs: jax.Array, ids: jax.Array, independent: bool = False) -> jax.A
     if independent:
         return probs[:, 1:] > 0.5
     channel = jnp.argmax(probs, axis=1)
-    return sum(jnp.where(channel == k, ids[k], 0) for k in range(len(ids))).astype(ids.dtype)  # no gather of each pixel
+    parts = (jnp.where(channel == k, ids[k], 0) for k in range(len(ids)))  # no gather of each pixel
+    return functools.reduce(operator.add, parts).astype(ids.dtype)
 
 
 @functools.partial(jax.jit, static_argnames="independent")

@@ -20,8 +20,7 @@ from hmmn_jax.ops.precision import at_least_float32
 FIRST_CAPACITY = 8  # slots of a new bank; it doubles when they are full
 
 
-@struct.dataclass
-class ObjectGroup:
+class ObjectGroup(struct.PyTreeNode):
     """Some objects that started on the same frame: neighbours in the channels, one memory, one clock."""
 
     start: int  # frame on which their masks were given
@@ -31,8 +30,7 @@ class ObjectGroup:
     bank: MemoryBank | None  # None until the frame after `start`
 
 
-@struct.dataclass
-class State:
+class State(struct.PyTreeNode):
     """Where a video stands: all that the next step needs. A pytree; counters are plain integers.
 
     Arrays are on the device; those of a state that was saved may be NumPy's.
@@ -206,15 +204,16 @@ class Segmenter:
 
     def _give(self, state: State, mask: Mask) -> State:
         """The state with the given ids: their pixels are certain, and those not seen before become groups of objects."""
+        _, height, width, _ = state.frame.shape
         if self.independent:
-            masks = as_masks(mask, state.frame.shape[1:3])
+            masks = as_masks(mask, (height, width))
             ids = join_ids(state.ids, np.array(sorted(masks), np.uint16))
-            given = np.zeros((len(ids) - 1, *state.frame.shape[1:3]), bool)
+            given = np.zeros((len(ids) - 1, height, width), bool)
             for i, one in masks.items():
                 given[np.flatnonzero(ids == i)[0] - 1] = one
             probs = compiled.impose_each(state.probs, given)
         else:
-            mask = as_mask(mask, state.frame.shape[1:3])
+            mask = as_mask(mask, (height, width))
             ids = join_ids(state.ids, np.unique(mask))
             probs = compiled.impose(state.probs, mask, ids)
         groups, first = list(state.groups), len(state.ids)
@@ -231,6 +230,7 @@ class Segmenter:
         groups, p = [], []
         for group, count in remembered:
             bank = group.bank
+            assert bank is not None  # _memorize has just written to it
             found, centres = compiled.match(self.config, bank, query, count)
             p.append(compiled.decode(self.config, self.variables, query, found, bank.fine, frame.shape[1:3]))
             keep = (int(state.index) - int(group.start)) % self.mem_every == 0

@@ -52,7 +52,7 @@ def is_bucket(path: AnyPath) -> bool:
 
 
 def absolute(path: AnyPath) -> AnyPath:
-    """The absolute path. (That of epath would put the working directory before `gs://`.)"""
+    """Returns the absolute path. `epath` would put the working directory before `gs://`."""
     return path if is_bucket(path) else path.absolute()
 
 

@@ -29,7 +29,7 @@ def user_path(text: str | os.PathLike, *, buckets: Literal[False] = False) -> Pa
 
 
 @overload
-def user_path(text: str | os.PathLike, *, buckets: Literal[True]) -> AnyPath: ...
+def user_path(text: str | os.PathLike, *, buckets: bool) -> AnyPath: ...
 
 
 def user_path(text: str | os.PathLike, *, buckets: bool = False) -> AnyPath:

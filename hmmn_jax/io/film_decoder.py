@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -93,7 +93,8 @@ class RgbConverter:
 
 def upright_filters(frame: "av.VideoFrame") -> list[str]:
     """The filters that turn a frame upright as its display matrix says, by quarter turns and flips; others are ignored."""
-    if (matrix := frame.side_data.get("DISPLAYMATRIX")) is None:
+    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
         return []
     # A point (x, y) as stored is shown at (a x + c y, b x + d y).
     a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()

@@ -50,7 +50,7 @@ class FilmIndex:
 
     def record(self, frame: "av.VideoFrame", rgb: UInt8[np.ndarray, "h w 3"]) -> None:
         """Appends the next frame of a decode in order."""
-        record = _Record(_stamp(frame), zlib.crc32(rgb))
+        record = _Record(_stamp(frame), zlib.crc32(rgb.data))
         if frame.key_frame and record.stamp is not None:
             self._key_frames.append(len(self._records))
         self._records.append(record)
@@ -98,7 +98,7 @@ class FilmIndex:
             if (rgb := self._match(frame, wanted)) is not None:
                 return rgb
             stamp = _stamp(frame)
-            late += None not in (stamp, wanted.stamp) and stamp > wanted.stamp
+            late += stamp is not None and wanted.stamp is not None and stamp > wanted.stamp
             if late > patience:
                 break
         self._next = math.inf
@@ -108,20 +108,21 @@ class FilmIndex:
         if _stamp(frame) != wanted.stamp:
             return None
         rgb = self._to_rgb(frame)
-        return rgb if zlib.crc32(rgb) == wanted.checksum else None
+        return rgb if zlib.crc32(rgb.data) == wanted.checksum else None
 
     def _seek(self, key_frame: int) -> bool:
-        if self._decoder is None:
-            self._reopen()
-        found = self._decoder.seek(self._records[key_frame].stamp)
-        self._coming, self._next = self._decoder.frames(), key_frame
+        decoder, stamp = self._decoder or self._reopen(), self._records[key_frame].stamp
+        assert stamp is not None  # key frames without one are left out
+        found = decoder.seek(stamp)
+        self._coming, self._next = decoder.frames(), key_frame
         return found
 
-    def _reopen(self) -> None:
+    def _reopen(self) -> FilmDecoder:
         if self._decoder is not None:
             self._decoder.close()
         self._decoder = FilmDecoder(self._path)
         self._coming, self._next = self._decoder.frames(), 0
+        return self._decoder
 
 
 def _stamp(frame: "av.VideoFrame") -> int | None:

@@ -11,7 +11,7 @@ from hmmn_jax.io.files import writing_errors
 try:
     import fcntl
 except ModuleNotFoundError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]  # mypy takes the name for a module
     import msvcrt
 
 

@@ -44,7 +44,7 @@ class ImageVideo(Video):
         return video
 
     @functools.cached_property
-    def size(self) -> tuple[int, int]:
+    def size(self) -> tuple[int, int]:  # type: ignore[override]  # it can be set, which mypy does not know
         """Height and width, upright, as the header of the first frame says. Raises DataError."""
         width, height = read_header(*self._sources[0]).size
         return height, width

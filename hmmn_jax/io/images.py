@@ -167,7 +167,8 @@ def fit_mask(
 
     Args:
         mask: the ids.
-        height, width: of the frame.
+        height: of the frame, in pixels.
+        width: of the frame, in pixels.
         source: the file to name.
         exif: the frame was turned by its EXIF orientation.
 
@@ -227,12 +228,17 @@ def _threshold(pixels: np.ndarray, mode: str, source: str | os.PathLike) -> UInt
 
 def _levels_of_palette(pixels: UInt8[np.ndarray, "h w"], image: Image.Image) -> UInt8[np.ndarray, "h w"] | None:
     """The grey levels of an indexed image; None if a colour in use is not grey, or the palette is that of DAVIS."""
-    palette = np.reshape(image.getpalette("RGB"), (-1, 3)).astype(np.uint8)
+    palette = _palette_of(image)
     shared = min(len(palette), _TOLD_BY)
     if pixels.max() >= len(palette) or np.array_equal(palette[:shared], davis_palette()[:shared]):
         return None
     used = palette[np.unique(pixels)]
     return palette[pixels, 0] if (used == used[:, :1]).all() else None
+
+
+def _palette_of(image: Image.Image) -> UInt8[np.ndarray, "n 3"]:
+    """The colours of an indexed image."""
+    return np.reshape(image.getpalette("RGB") or [], (-1, 3)).astype(np.uint8)
 
 
 def _require_no_levels(values: UInt8[np.ndarray, "h w"], source: str | os.PathLike) -> None:
@@ -244,7 +250,7 @@ def _require_no_levels(values: UInt8[np.ndarray, "h w"], source: str | os.PathLi
 
 def _is_drawn_in_colour(pixels: UInt8[np.ndarray, "h w"], image: Image.Image) -> bool:
     """Whether background is black as a colour, not as the first one of the palette."""
-    palette = np.reshape(image.getpalette("RGB"), (-1, 3))
+    palette = _palette_of(image)
     used = np.unique(pixels)
     used = used[used < len(palette)]
     return bool(palette[0].any() and not palette[used].any(axis=1).all())

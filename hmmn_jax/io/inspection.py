@@ -79,8 +79,9 @@ def check_headers(headers: list[Header], notes: Notes | None) -> FrameFacts:
         count = f"{len(odd)} of {len(headers)} frames differ"
         raise DataError(f"{other_size(odd[0].path, odd[0].size, first.path, first.size)} ({count})")
     turned = [header for header in headers if header.turned]
-    for header in turned if notes is not None else ():
-        notes.add(TURNED, "frames", str(header.path))
+    if notes is not None:
+        for header in turned:
+            notes.add(TURNED, "frames", str(header.path))
     return FrameFacts(*first.size, len(turned), sum(header.sixteen for header in headers))
 
 

@@ -3,10 +3,11 @@
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from jaxtyping import UInt8
@@ -15,6 +16,9 @@ from PIL import Image
 from hmmn_jax.errors import DataError
 from hmmn_jax.io.files import discard, local_path, part_path, reason, writing_errors
 from hmmn_jax.io.film_decoder import filter_graph, import_av
+
+if TYPE_CHECKING:
+    import av.container
 
 GIF_SIDE = 480
 GIF_PALETTE_FRAMES = 16
@@ -48,7 +52,7 @@ class MovieWriter:
 
     def write(self, frame: UInt8[np.ndarray, "h w 3"]) -> None:
         """Appends a frame, of the size of the first."""
-        if frame.shape != (self._size or frame.shape):
+        if self._size is not None and frame.shape != self._size:
             sizes = f"{frame.shape[1]}x{frame.shape[0]} after frames of {self._size[1]}x{self._size[0]}"
             raise DataError(f"{self.path}: a frame of {sizes}; all frames of a movie must have one size")
         self._size = frame.shape
@@ -69,6 +73,12 @@ class MovieWriter:
             discard(self._temporary)
 
 
+class _Encoder(Protocol):
+    def write(self, frame: np.ndarray) -> None: ...
+    def finish(self) -> None: ...
+    def stop(self) -> None: ...
+
+
 class _Mp4:
     """H.264 by PyAV."""
 
@@ -76,14 +86,14 @@ class _Mp4:
         self.path = path
         self.rate = max(Fraction(fps).limit_denominator(_LARGEST_DENOMINATOR), Fraction(1, _LARGEST_DENOMINATOR))
         self.av = import_av()
-        self.container = None
+        self.container: av.container.OutputContainer | None = None
 
     def write(self, frame: np.ndarray) -> None:
         height, width, _ = frame.shape
         frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")  # halved chroma needs even sizes
         with self._encoding_errors():
             if self.container is None:
-                self._start(*frame.shape[:2])
+                self.container = self._start(*frame.shape[:2])
             self.graph.push(self.av.VideoFrame.from_ndarray(frame, format="rgb24"))
             picture = self.graph.pull()
             picture.pts, picture.time_base = self.count, 1 / self.rate
@@ -92,6 +102,7 @@ class _Mp4:
 
     def finish(self) -> None:
         with self._encoding_errors():
+            assert self.container is not None  # a movie has at least one frame
             self.container.mux(self.stream.encode(None))
             self.container.close()
 
@@ -100,11 +111,11 @@ class _Mp4:
             with contextlib.suppress(self.av.FFmpegError):  # of a movie that is given up
                 self.container.close()
 
-    def _start(self, height: int, width: int) -> None:
+    def _start(self, height: int, width: int) -> "av.container.OutputContainer":
         # The index comes first, so that browsers start at once.
         path = str(self.path.absolute())
-        self.container = self.av.open(path, "w", format="mp4", container_options={"movflags": "+faststart"})
-        self.stream = self.container.add_stream("libx264", rate=self.rate, options={"crf": "20"})
+        self.container = container = self.av.open(path, "w", format="mp4", container_options={"movflags": "+faststart"})
+        self.stream = container.add_stream("libx264", rate=self.rate, options={"crf": "20"})
         codec = self.stream.codec_context
         codec.width, codec.height, codec.pix_fmt = width, height, "yuv420p"
         # Said and meant: without both, the colours would be of one standard and be shown by another.
@@ -112,6 +123,7 @@ class _Mp4:
         codec.time_base = 1 / self.rate
         self.graph = filter_graph(width, height, "rgb24", ["scale=out_color_matrix=bt709", "format=yuv420p"])
         self.count = 0
+        return container
 
     @contextlib.contextmanager
     def _encoding_errors(self) -> Iterator[None]:
@@ -158,4 +170,4 @@ class _Gif:
             yield Image.fromarray(self._frame(i)).quantize(palette=palette, dither=Image.Dither.NONE)
 
 
-_ENCODERS = {".mp4": _Mp4, ".gif": _Gif}
+_ENCODERS: dict[str, Callable[[Path, float | int], _Encoder]] = {".mp4": _Mp4, ".gif": _Gif}

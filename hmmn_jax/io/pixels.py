@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 
 from hmmn_jax.errors import DataError, HMMNError
 from hmmn_jax.io.files import local_path, reason
@@ -30,7 +31,7 @@ class Pixels(NamedTuple):
 
 
 @contextlib.contextmanager
-def open_image(path: str | os.PathLike, page: int | None = None) -> Iterator[Image.Image]:
+def open_image(path: str | os.PathLike, page: int | None = None) -> Iterator[ImageFile]:
     """Opens an image, of which the header is read, at one of its pages. Raises DataError for whatever fails in the body."""
     with reading_errors(path), Image.open(local_path(path)) as image:
         if page is not None:
@@ -38,7 +39,7 @@ def open_image(path: str | os.PathLike, page: int | None = None) -> Iterator[Ima
         yield image
 
 
-def decode(image: Image.Image, path: str | os.PathLike) -> Pixels:
+def decode(image: ImageFile, path: str | os.PathLike) -> Pixels:
     """Decodes an open image of any mode. Raises DataError for 32 bits a pixel; `path` is the file to name."""
     require_known_white(image, path)
     sixteen = has_16_bits(image)
@@ -72,7 +73,7 @@ def to_rgb(pixels: Pixels, value_range: tuple[int, int], path: str | os.PathLike
     return pixels.values
 
 
-def has_16_bits(image: Image.Image) -> bool:
+def has_16_bits(image: ImageFile) -> bool:
     """Whether an open image that is not decoded yet has 16 bits a channel."""
     arguments = image.tile[0].args if image.tile else ()
     kind, *rest = (arguments if isinstance(arguments, tuple) else (arguments,)) or ("",)
@@ -80,7 +81,7 @@ def has_16_bits(image: Image.Image) -> bool:
     return image.mode.startswith("I;16") or ";16" in str(kind) or greatest > 255
 
 
-def require_known_white(image: Image.Image, path: str | os.PathLike) -> None:
+def require_known_white(image: ImageFile, path: str | os.PathLike) -> None:
     """Raises DataError for an open image of 32 bits a pixel."""
     if image.mode == "F" or (image.mode == "I" and not has_16_bits(image)):
         raise DataError(f"{path}: pixels of 32 bits, whose white is unknown; save the image with 8 bits a channel")

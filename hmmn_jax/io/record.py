@@ -68,7 +68,7 @@ class Record:
 
     def foreign(self, names: Iterable[str]) -> list[Path]:
         """Of files about to be written, those that exist and are not this record's."""
-        foreign = {}  # a folder that is a file or a link is in the way of many
+        foreign: dict[Path, None] = {}  # a folder that is a file or a link is in the way of many
         for name in names:
             path = self.root / name
             folders = filter(os.path.lexists, self._folders(name))

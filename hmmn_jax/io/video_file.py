@@ -85,9 +85,9 @@ class VideoFile(Video):
             if wanted < 0:
                 wanted += len(self)
             while wanted >= len(self._index) and not self._is_complete:
-                reached, rgb = self._decode_next()
-                if reached == wanted:
-                    return rgb
+                reached = self._decode_next()
+                if reached is not None and reached[0] == wanted:
+                    return reached[1]
             if not 0 <= wanted < len(self._index):
                 raise IndexError(f"{self.path}: frame {index} of {len(self._index)}")
             with decoding_errors(self.path):
@@ -139,15 +139,17 @@ class VideoFile(Video):
             found = f"ends after {count} of about {self._frame_count} frames; is it damaged?"
             warnings.warn(f"{self.path}: {found}", stacklevel=3)
 
-    def _decode_next(self) -> tuple[int, UInt8[np.ndarray, "h w 3"] | None]:
-        """Goes on decoding in order, for reading by index: index and frame, -1 at the end. After an error, it starts anew."""
+    def _decode_next(self) -> tuple[int, UInt8[np.ndarray, "h w 3"]] | None:
+        """Goes on decoding in order, for reading by index: index and frame, None at the end. After an error, it starts anew."""
         try:
-            index, frame, rgb = next(self._in_order, (-1, None, None))
+            reached = next(self._in_order, None)
         except BaseException:
             self._in_order = self._decode()
             raise
-        if frame is not None:
-            self._index.keep(frame)
+        if reached is None:
+            return None
+        index, frame, rgb = reached
+        self._index.keep(frame)
         return index, rgb
 
 

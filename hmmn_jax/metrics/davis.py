@@ -43,7 +43,7 @@ class SequenceScores:
     ids: tuple[int, ...] = ()
     indices: tuple[int, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "ids", self.ids or tuple(range(1, len(self.j) + 1)))
         object.__setattr__(self, "indices", self.indices or tuple(range(1, len(self.frame_names) + 1)))
 
@@ -51,7 +51,7 @@ class SequenceScores:
         """Gives the scores of one object alone, on the frames on which it is scored."""
         row = self.ids.index(object_id)
         scored = np.flatnonzero(~np.isnan(self.j[row]))
-        names, indices = (tuple(values[t] for t in scored) for values in (self.frame_names, self.indices))
+        names, indices = tuple(self.frame_names[t] for t in scored), tuple(self.indices[t] for t in scored)
         return SequenceScores(self.name, names, self.j[[row]][:, scored], self.f[[row]][:, scored], (object_id,), indices)
 
 

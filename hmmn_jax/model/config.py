@@ -59,7 +59,7 @@ class HMMNConfig:
     # Training: the backward pass computes each block of backbones and decoder again rather than hold all of its activations.
     remat: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self._require(isinstance(self.backbone, Backbone), "backbone", "a backbone, such as ResNet()")
         self._require(self.dtype in (None, *DTYPES), "dtype", f"None, {', '.join(DTYPES[:-1])} or {DTYPES[-1]}")
         for name in ("normalise_keys", "use_kernel", "kernel_in_training", "use_topk_read", "winograd", "remat"):

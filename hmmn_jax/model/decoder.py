@@ -19,8 +19,7 @@ from hmmn_jax.ops.resize import upsample
 PROBABILITY_MARGIN = 1e-7
 
 
-@struct.dataclass
-class Query:
+class Query(struct.PyTreeNode):
     """All that the current frame gives, once for all objects, `[b,h,w,c]`: keys, and its shares in the decoder's layers."""
 
     key_s16: Float[Array, "b h16 w16 k16"]
@@ -31,8 +30,7 @@ class Query:
     shared_s4: Float[Array, "b h4 w4 c"]
 
 
-@struct.dataclass
-class Readout:
+class Readout(struct.PyTreeNode):
     """What was read from the memory for each object; strides 8 and 4 are None in a model without the top-k read."""
 
     s16: Float[Array, "b o h16 w16 v16"]
@@ -66,7 +64,7 @@ class ReadoutConv(nn.Module):
 
     config: HMMNConfig
 
-    def setup(self):  # noqa: D102
+    def setup(self) -> None:  # noqa: D102
         dim, value = self.config.decoder_dim, self.config.value_dim_s16
         self.kernel = self.param("kernel", nn.initializers.he_normal(), (3, 3, 2 * value, dim))
         self.bias = self.param("bias", nn.initializers.zeros, (dim,))
@@ -89,7 +87,7 @@ class Refine(nn.Module):
 
     config: HMMNConfig
 
-    def setup(self):  # noqa: D102
+    def setup(self) -> None:  # noqa: D102
         dim = self.config.decoder_dim
         self.conv_skip = Conv(dim, self.config.compute)
         if self.config.use_topk_read:
@@ -117,7 +115,7 @@ class Decoder(nn.Module):
 
     config: HMMNConfig
 
-    def setup(self):  # noqa: D102
+    def setup(self) -> None:  # noqa: D102
         self.conv_readout = ReadoutConv(self.config)
         self.res_s16 = _res_block(self.config)
         self.refine_s8, self.refine_s4 = Refine(self.config), Refine(self.config)

@@ -17,8 +17,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-@struct.dataclass
-class Memory:
+class Memory(struct.PyTreeNode):
     """Keys and values of t memory frames for o objects, each `[b,o,t,h,w,c]`; h, w are those of its stride.
 
     A model without the top-k read has None at strides 8 and 4.
@@ -50,7 +49,7 @@ class MemoryEncoder(nn.Module):
 
     config: HMMNConfig
 
-    def setup(self):  # noqa: D102
+    def setup(self) -> None:  # noqa: D102
         config, compute = self.config, self.config.compute
         key = functools.partial(Key, compute=compute, normalise=config.normalise_keys)
         self.backbone = config.backbone.make(compute, with_masks=True)
@@ -73,7 +72,7 @@ class MemoryEncoder(nn.Module):
         x = x.reshape(b, o, *x.shape[1:]) + stem[:, None]
         features = self.backbone(x.reshape(b * o, *x.shape[2:]))
 
-        def head(conv, x):  # [b*o,h,w,c] -> [b,o,1,h,w,c]
+        def head(conv: nn.Module, x: jax.Array) -> jax.Array:  # [b*o,h,w,c] -> [b,o,1,h,w,c]
             x = conv(x)
             return x.reshape(b, o, 1, *x.shape[1:])
 

@@ -26,7 +26,8 @@ def to_unit_range(frame: Num[Array, "*b h w 3"]) -> Float[Array, "*b h w 3"]:
 
 def stride_padding(height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
     """Zeros to add (top, bottom), (left, right) so that both sides are multiples of 16: centred, the smaller half first."""
-    return tuple((-size % STRIDE // 2, -size % STRIDE - -size % STRIDE // 2) for size in (height, width))
+    more_rows, more_columns = -height % STRIDE, -width % STRIDE
+    return (more_rows // 2, more_rows - more_rows // 2), (more_columns // 2, more_columns - more_columns // 2)
 
 
 def pad_to_stride(x: jax.Array, axes: tuple[int, int]) -> jax.Array:

@@ -39,7 +39,7 @@ class HMMN(nn.Module):
 
     config: HMMNConfig = HMMNConfig()
 
-    def setup(self):  # noqa: D102
+    def setup(self) -> None:  # noqa: D102
         self.memory_encoder = MemoryEncoder(self.config)
         self.query_encoder = QueryEncoder(self.config)
         self.decoder = Decoder(self.config)
@@ -54,7 +54,7 @@ class HMMN(nn.Module):
         params = flax.traverse_util.flatten_dict(variables["params"])
         alike = {path: params.get(("query_encoder", *path[1:]), leaf) for path, leaf in params.items()}
         params = {path: alike[path] if path[0] == "memory_encoder" else leaf for path, leaf in params.items()}
-        return variables | {"params": flax.traverse_util.unflatten_dict(params)}
+        return {**variables, "params": flax.traverse_util.unflatten_dict(params)}
 
     def memorize(self, frame: Num[Array, "b H W 3"], probs: Float[Array, "b o1 H W"]) -> Memory:
         """What is remembered of a frame, given the probabilities of its o = o1 - 1 objects: a `Memory` of one frame."""
@@ -110,7 +110,8 @@ class HMMN(nn.Module):
         """
         query = self.encode_query(frame)
         found, centres = match(self.config, bank, query, count, use_kernel=use_kernel, return_affinity=return_affinity)
-        p = self.decode(query, found, bank.fine, frame.shape[1:3], keep)
+        _, height, width, _ = frame.shape
+        p = self.decode(query, found, bank.fine, (height, width), keep)
         return Segmentation(soft_aggregation(p, valid), found, centres)
 
     def __call__(
@@ -134,7 +135,8 @@ class HMMN(nn.Module):
           keep: coins per sample, frame (1, 2, ...) and stride (8, 4): False drops that memory branch, without rescaling.
         """
         use_kernel = self.config.use_kernel and self.config.kernel_in_training
-        bank, outputs = bank_of(self.memorize(frames[:, 0], first_mask)), []
+        bank = bank_of(self.memorize(frames[:, 0], first_mask))
+        outputs: list[jax.Array] = []
         for t in range(1, frames.shape[1]):
             if t > 1:
                 memory = self.memorize(frames[:, t - 1], jax.nn.softmax(outputs[-1], axis=1))
@@ -160,7 +162,7 @@ def fold_batch_norm(variables: dict[str, Any], config: HMMNConfig) -> tuple[dict
     folded = {path: leaf for path, leaf in flat.items() if path[2] != "backbone"}
     for encoder in ("memory_encoder", "query_encoder"):
         part = {(path[0], *path[3:]): leaf for path, leaf in flat.items() if path[1:3] == (encoder, "backbone")}
-        part, backbone = config.backbone.fold(flax.traverse_util.unflatten_dict(part))
-        part = flax.traverse_util.flatten_dict(part)
+        inner, backbone = config.backbone.fold(flax.traverse_util.unflatten_dict(part))
+        part = flax.traverse_util.flatten_dict(inner)
         folded |= {(path[0], encoder, "backbone", *path[1:]): leaf for path, leaf in part.items()}
     return flax.traverse_util.unflatten_dict(folded), config.replace(backbone=backbone)

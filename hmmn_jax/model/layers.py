@@ -98,9 +98,9 @@ class Key(Conv):
     normalise: bool = False
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w k"]:
+    def __call__(self, x: Float[Array, "b h w c"], norm: Affine | None = None) -> Float[Array, "b h w k"]:
         """Keys of all cells; with `normalise` without their mean over the frame, and as long as the learned `scale`."""
-        key = super().__call__(x)
+        key = super().__call__(x, norm)
         if not self.normalise:
             return key
         scale = self.param("scale", nn.initializers.constant((KEY_SHARPNESS**2 / self.features) ** 0.25), (self.features,))

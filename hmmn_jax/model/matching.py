@@ -19,6 +19,8 @@ from hmmn_jax.ops.precision import at_least_float32, exact_einsum
 # Candidates of the top-k read held at once, in bytes: about what a CPU's cache or a TPU's vector memory holds.
 CHUNK_BYTES = 16 * 2**20
 
+_Sums = tuple[Array, Array, Array]  # of a softmax in progress: the maximum, the sum of weights, the weighted values
+
 
 class KernelRead(NamedTuple):
     """What `kernel_guided_read` returns.
@@ -77,7 +79,8 @@ def log_kernel(
 ) -> Float[Array, "b o q m"]:
     """Logarithm of the Gaussian of deviation `sigma` cells around each memory cell's centre, on the query grid."""
 
-    def along(size, centre):  # [b,o,m] -> [b,o,size,m]: the exponent is a sum of one term in y and one in x
+    # The exponent is a sum of one term in y and one in x.
+    def along(size: int, centre: Array) -> Array:  # [b,o,m] -> [b,o,size,m]
         distance = jnp.arange(size)[:, None] - centre[:, :, None]
         return distance.astype(dtype) ** 2 / (-2 * jnp.asarray(sigma, dtype) ** 2)
 
@@ -117,7 +120,7 @@ def kernel_guided_read(
     if centres is None:
         centres = jnp.zeros((b, o, slots, n), jnp.int32)
 
-    def at(bank, slot):  # [b,o,t,...] -> [b,o,...]
+    def at(bank: Array, slot: int | Array) -> Array:  # [b,o,t,...] -> [b,o,...]
         return jax.lax.dynamic_index_in_dim(bank, slot, 2, keepdims=False)
 
     # Log-affinities of the query, `[b,o,q,n]`: to the previous frame here, to the first and to older ones below.
@@ -127,10 +130,10 @@ def kernel_guided_read(
     if use_kernel:
         to_previous += log_kernel(best, sigma, height, width, dtype)
 
-    def follow(cells):  # where the cells of the previous frame's grid are believed to be now
+    def follow(cells: Array) -> Array:  # where the cells of the previous frame's grid are believed to be now
         return jnp.take_along_axis(best, cells, axis=2, mode="clip")
 
-    def to_older(slot, centres):
+    def to_older(slot: int | Array, centres: Array) -> tuple[Array, Array]:
         """Log-affinity to a slot before the previous one; all centres, its own moved on by one frame."""
         log_affinity = scaled_affinity(at(keys, slot), query)
         if use_kernel:
@@ -151,7 +154,7 @@ def kernel_guided_read(
         log_affinity = jnp.concatenate([to_first, to_previous], axis=3)
         values_ends = jnp.concatenate([at(values, 0), at(values, previous)], axis=2)
 
-    def accumulate(carry, log_affinity, values):
+    def accumulate(carry: _Sums, log_affinity: Array, values: Array) -> _Sums:
         highest, total, readout = carry
         new_highest = jnp.maximum(highest, log_affinity.max(3))
         weights = jnp.exp(log_affinity - new_highest[..., None])
@@ -169,7 +172,7 @@ def kernel_guided_read(
 
     if slots > 2:
 
-        def middle(slot, state):
+        def middle(slot: int | Array, state: tuple[_Sums, Array, Array | None]) -> tuple[_Sums, Array, Array | None]:
             carry, centres, kept = state
             log_affinity, centres = to_older(slot, centres)
             if kept is not None:
@@ -230,20 +233,20 @@ def topk_guided_read(
     candidate_bytes = b * o * q * k * p * (c * keys.dtype.itemsize + v * values.dtype.itemsize)
     chunks = _smallest_divisor(q, at_least=math.ceil(candidate_bytes / CHUNK_BYTES))
 
-    def gather(blocks, cells):  # [b,o,m,p,c], [b,o,r,k] -> [b,o,r,k*p,c]
+    def gather(blocks: Array, cells: Array) -> Array:  # [b,o,m,p,c], [b,o,r,k] -> [b,o,r,k*p,c]
         # Whole blocks, without take_along_axis, which would spell out an index for each of their numbers.
         found = jax.vmap(jax.vmap(lambda x, i: x.at[i].get(mode="promise_in_bounds")))(blocks, cells)
         return found.reshape(b, o, cells.shape[2], k * p, -1)
 
     @jax.checkpoint
-    def read(chunk):
+    def read(chunk: tuple[Array, Array, Array]) -> Array:
         query, cells, present = chunk
         affinity = exact_einsum("borjc,brpc->borpj", gather(keys, cells), query) / math.sqrt(c)
         affinity = jnp.where(jnp.repeat(present, p, axis=3)[:, :, :, None], affinity, -jnp.inf)
         weights = jax.nn.softmax(affinity.astype(dtype), axis=-1)
         return exact_einsum("borpj,borjv->borpv", weights, gather(values, cells))
 
-    def split(x, axis):  # the query axis, cut into chunks that lead
+    def split(x: Array, axis: int) -> Array:  # the query axis, cut into chunks that lead
         return jnp.moveaxis(x.reshape(*x.shape[:axis], chunks, q // chunks, *x.shape[axis + 1 :]), axis, 0)
 
     readout = jax.lax.map(read, (split(query_key, 1), split(indices, 2), split(present, 2)))

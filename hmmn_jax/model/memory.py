@@ -1,5 +1,8 @@
 """The memory bank: what is remembered of some objects that share a clock, in buffers of fixed capacity."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,8 +13,7 @@ from hmmn_jax.model.encoders import Memory
 from hmmn_jax.model.matching import to_blocks
 
 
-@struct.dataclass
-class FineMemory:
+class FineMemory(struct.PyTreeNode):
     """Strides 8 and 4 of the first and the previous frame, cut into the p cells under each stride-16 cell.
 
     There are m = 2 * n blocks of n stride-16 cells; m = n where one frame is both.
@@ -23,8 +25,7 @@ class FineMemory:
     value_s4: Float[Array | np.ndarray, "b o m 16 v4"]
 
 
-@struct.dataclass
-class MemoryBank:
+class MemoryBank(struct.PyTreeNode):
     """Memory of o objects. The caller knows how many slots are filled; what lies in the others is never read.
 
     key_s16, value_s16: T slots, in order of time: slot 0 is the first frame, the last filled one the previous frame.
@@ -49,7 +50,7 @@ def bank_of(memory: Memory, centres: Int[Array, "b o t n"] | None = None) -> Mem
     if centres is None:
         centres = jnp.zeros((b, o, t, h * w), jnp.int32)
 
-    def ends(x, size):  # the first and the last frame, or the only one
+    def ends(x: Array, size: int) -> Array:  # the first and the last frame, or the only one
         blocks = to_blocks(x if t == 1 else jnp.stack([x[:, :, 0], x[:, :, -1]], axis=2), size)
         return blocks.reshape(*blocks.shape[:2], -1, *blocks.shape[4:])
 
@@ -59,7 +60,7 @@ def bank_of(memory: Memory, centres: Int[Array, "b o t n"] | None = None) -> Mem
 def open_bank(memory: Memory, capacity: int) -> MemoryBank:
     """A bank whose slot 0 is `memory`, of one frame: it is both the first and the previous frame."""
 
-    def slots(x):
+    def slots(x: Array | np.ndarray) -> Array:
         return jnp.pad(x, [(0, capacity - 1 if axis == 2 else 0) for axis in range(x.ndim)])
 
     bank = bank_of(memory)
@@ -74,7 +75,7 @@ def open_bank(memory: Memory, capacity: int) -> MemoryBank:
 def write_previous(bank: MemoryBank, memory: Memory, slot: int | Int[Array, ""]) -> MemoryBank:
     """The bank with `memory`, of one frame, in `slot` > 0 as the previous frame."""
 
-    def put(buffer, value, index):
+    def put(buffer: Array | np.ndarray, value: Array | np.ndarray, index: int | Array) -> Array:
         return jax.lax.dynamic_update_slice_in_dim(buffer, value.astype(buffer.dtype), index, axis=2)
 
     new = bank_of(memory)
@@ -103,7 +104,7 @@ def append_previous(bank: MemoryBank, memory: Memory) -> MemoryBank:
 def grow(bank: MemoryBank) -> MemoryBank:
     """The bank with twice the slots."""
 
-    def double(x):
+    def double(x: Array | np.ndarray) -> Array:
         return jnp.concatenate([x, jnp.zeros_like(x)], axis=2)
 
     return bank.replace(key_s16=double(bank.key_s16), value_s16=double(bank.value_s16), centres=double(bank.centres))
@@ -112,13 +113,13 @@ def grow(bank: MemoryBank) -> MemoryBank:
 def drop_oldest(bank: MemoryBank) -> MemoryBank:
     """The bank without slot 1, the oldest frame but the first; later slots move up by one."""
 
-    def shift(x):
+    def shift(x: Array | np.ndarray) -> Array:
         return jnp.concatenate([x[:, :, :1], x[:, :, 2:], x[:, :, :1]], axis=2)
 
     return bank.replace(key_s16=shift(bank.key_s16), value_s16=shift(bank.value_s16), centres=shift(bank.centres))
 
 
-def _fine(memory: Memory, blocks) -> FineMemory | None:
+def _fine(memory: Memory, blocks: Callable[[Any, int], Array]) -> FineMemory | None:
     if memory.key_s8 is None:
         return None
     return FineMemory(

@@ -6,6 +6,8 @@
 import math
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
@@ -15,8 +17,7 @@ from hmmn_jax.model.matching import from_blocks, kernel_guided_read, select_topk
 from hmmn_jax.model.memory import FineMemory, MemoryBank
 
 
-@struct.dataclass
-class Match:
+class Match(struct.PyTreeNode):
     """What `match` returns.
 
     readout: what is read at stride 16.
@@ -47,10 +48,10 @@ def match(
     `use_kernel` overrides the switch of the config. Also returns the bank's centres, moved on by a frame.
     """
     read = kernel_guided_read(
-        bank.key_s16,
-        bank.value_s16,
+        jnp.asarray(bank.key_s16),
+        jnp.asarray(bank.value_s16),
         query.key_s16,
-        bank.centres,
+        jnp.asarray(bank.centres),
         count,
         use_kernel=config.use_kernel if use_kernel is None else use_kernel,
         window=config.window,
@@ -67,10 +68,14 @@ def read_fine(config: HMMNConfig, fine: FineMemory | None, query: Query, found: 
     """The top-k guided reads, of what `match` selected; the readouts of all strides."""
     if not config.use_topk_read:
         return Readout(found.readout)
+    indices, present = found.indices, found.present
+    assert fine is not None and indices is not None and present is not None  # as the config says
 
-    def read(key, value, query_key, k):
+    def read(key: Array | np.ndarray, value: Array | np.ndarray, query_key: Array | None, k: int) -> Array:
+        assert query_key is not None  # as the config says
+        key, value = jnp.asarray(key), jnp.asarray(value)
         blocks = to_blocks(query_key, math.isqrt(key.shape[3]))
-        readout = topk_guided_read(key, value, blocks, found.indices[..., :k], found.present[..., :k])
+        readout = topk_guided_read(key, value, blocks, indices[..., :k], present[..., :k])
         return from_blocks(readout, *query_key.shape[1:3])
 
     return Readout(

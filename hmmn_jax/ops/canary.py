@@ -1,6 +1,7 @@
 """A look at whether XLA computes rightly on this machine's CPU: some releases of jaxlib silently do not."""
 
 import functools
+import importlib.metadata
 import warnings
 
 import jax
@@ -19,7 +20,7 @@ def reductions_are_sound() -> bool:
     """
     matrix = jnp.eye(3)
 
-    def squares(rows):
+    def squares(rows: jax.Array) -> jax.Array:
         return jax.vmap(lambda row: jnp.sum((matrix @ row) ** 2))(rows)
 
     numbers = np.arange(ROWS, dtype=np.float32)
@@ -30,8 +31,9 @@ def reductions_are_sound() -> bool:
 def warn_if_cpu_is_unsound() -> None:
     """Tells a user of an affected jaxlib, where the CPU is what computes."""
     if jax.default_backend() == "cpu" and not reductions_are_sound():
+        version = importlib.metadata.version("jaxlib")
         warnings.warn(
-            f"jaxlib {jax.lib.__version__} computes wrong results on this CPU (jax issue 39103): results may be wrong without "
-            f"any error. Set XLA_FLAGS={WAY_OUT} in the environment before Python starts, or install another jaxlib",
+            f"jaxlib {version} computes wrong results on this CPU (jax issue 39103): results may be wrong without any error. "
+            f"Set XLA_FLAGS={WAY_OUT} in the environment before Python starts, or install another jaxlib",
             stacklevel=3,
         )

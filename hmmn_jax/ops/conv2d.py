@@ -1,5 +1,8 @@
 """Cross-correlation with PyTorch's or TensorFlow's padding, by the algorithm that was measured to be fastest."""
 
+import functools
+import operator
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -48,7 +51,8 @@ def _conv_by_rows(
     x = pad(x, size, stride, same)
     x = jnp.concatenate([x[:, :, j : j + (w - 1) * stride + 1 : stride] for j in range(size)], axis=3)
     rows = (x[:, i : i + (h - 1) * stride + 1 : stride] for i in range(size))
-    return sum(jnp.tensordot(row, taps.reshape(-1, taps.shape[-1]), 1) for row, taps in zip(rows, kernel, strict=True))
+    products = (jnp.tensordot(row, taps.reshape(-1, taps.shape[-1]), 1) for row, taps in zip(rows, kernel, strict=True))
+    return functools.reduce(operator.add, products)
 
 
 def _conv_few_outputs(x: Float[Array, "b h w c"], kernel: Float[Array, "k k c o"]) -> Float[Array, "b h w o"]:
@@ -63,5 +67,5 @@ def _conv_few_outputs(x: Float[Array, "b h w c"], kernel: Float[Array, "k k c o"
     taps = jnp.pad(taps, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     h, w = x.shape[1:3]
     shifts = [(i, j) for i in range(size) for j in range(size)]
-    total = sum(taps[:, i : i + h, j : j + w, k * outputs : (k + 1) * outputs] for k, (i, j) in enumerate(shifts))
-    return total.astype(jnp.result_type(x, kernel))
+    shifted = (taps[:, i : i + h, j : j + w, k * outputs : (k + 1) * outputs] for k, (i, j) in enumerate(shifts))
+    return functools.reduce(operator.add, shifted).astype(jnp.result_type(x, kernel))

@@ -8,6 +8,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from hmmn_jax.ops.precision import exact_einsum
@@ -44,15 +45,17 @@ def convolve(
     return jax.lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
-def _convolve_forward(x, kernel, stride, same):
+def _convolve_forward(x: Array, kernel: Array, stride: int, same: bool) -> tuple[Array, tuple[Array, Array]]:
     return convolve(x, kernel, stride, same), (x, kernel)
 
 
-def _convolve_backward(stride, same, inputs, gradient):
-    def by_xla(x, kernel, gradient):
+def _convolve_backward(
+    stride: int, same: bool, inputs: tuple[Array, Array], gradient: Array | np.ndarray
+) -> tuple[Array, Array]:
+    def by_xla(x: Array, kernel: Array, gradient: Array) -> tuple[Array, Array]:
         return jax.vjp(functools.partial(convolve.fun, stride=stride, same=same), x, kernel)[1](gradient)
 
-    def on_cpu(x, kernel, gradient):
+    def on_cpu(x: Array, kernel: Array, gradient: Array) -> tuple[Array, Array]:
         to_kernel = kernel_gradient(x, gradient, kernel.shape[0], stride, same)
         return by_xla(x, kernel, gradient)[0], to_kernel.astype(kernel.dtype)
 
@@ -74,14 +77,14 @@ def kernel_gradient(
     most = max(1, BAND_BYTES // (x[0, 0].size * stride + gradient[0, 0].size) // x.dtype.itemsize)
     rows = next(rows for rows in range(min(most, h), 0, -1) if h % rows == 0)
 
-    def band(index, total):
+    def band(index: int | Array, total: Array) -> Array:
         image, top = jnp.divmod(index, h // rows)
         reach = (rows - 1) * stride + size
         part = jax.lax.dynamic_slice(x, (image, top * rows * stride, 0, 0), (1, reach, x.shape[2], c))[0]
         g = jax.lax.dynamic_slice(gradient, (image, top * rows, 0, 0), (1, rows, *gradient.shape[2:]))[0]
         g = _keep_layout(g.reshape(rows * w, -1))
 
-        def tap(index):
+        def tap(index: Array) -> Array:
             reach = (rows - 1) * stride + 1, (w - 1) * stride + 1, c
             tap = jax.lax.dynamic_slice(part, (index // size, index % size, 0), reach)[::stride, ::stride]
             return exact_einsum("nc,no->co", _keep_layout(tap.reshape(rows * w, c)), g)
@@ -98,8 +101,8 @@ def at_all_pixels(values: Float[Array, " c"], shape: tuple[int, ...]) -> Float[A
     return jnp.broadcast_to(values, shape)
 
 
-def _at_all_pixels_backward(shape, _, gradient):
-    def on_cpu(gradient):  # XLA's sum over rows walks down the columns
+def _at_all_pixels_backward(shape: tuple[int, ...], _: None, gradient: Array | np.ndarray) -> tuple[Array]:
+    def on_cpu(gradient: Array) -> Array:  # XLA's sum over rows walks down the columns
         rows = _keep_layout(gradient.reshape(-1, shape[-1]))
         return exact_einsum("n,nc->c", jnp.ones(len(rows), gradient.dtype), rows).astype(gradient.dtype)
 
@@ -109,6 +112,6 @@ def _at_all_pixels_backward(shape, _, gradient):
 at_all_pixels.defvjp(lambda values, shape: (at_all_pixels(values, shape), None), _at_all_pixels_backward)
 
 
-def _keep_layout(rows: jax.Array) -> jax.Array:
+def _keep_layout(rows: Array) -> Array:
     """Keeps XLA from writing the operand of a matrix product column by column, which takes longer than the product."""
     return jax.lax.optimization_barrier(rows)

@@ -6,10 +6,12 @@ gradients; there, the convolution is the sum of the map shifted by each tap of t
 
 import functools
 import itertools
+import operator
 from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from hmmn_jax.ops.convolution import zeros_around
@@ -40,15 +42,15 @@ def depthwise_padded(
     return jax.lax.platform_dependent(x, kernel, cpu=shifted, default=grouped)
 
 
-def _forward(x, kernel, stride, padding):
+def _forward(x: Array, kernel: Array, stride: int, padding: Padding) -> tuple[Array, tuple[Array, Array]]:
     return depthwise_padded(x, kernel, stride, padding), (x, kernel)
 
 
-def _backward(stride, padding, inputs, gradient):
-    def grouped(x, kernel, gradient):
+def _backward(stride: int, padding: Padding, inputs: tuple[Array, Array], gradient: Array | np.ndarray) -> tuple[Array, Array]:
+    def grouped(x: Array, kernel: Array, gradient: Array) -> tuple[Array, Array]:
         return jax.vjp(functools.partial(_grouped, stride=stride, padding=padding), x, kernel)[1](gradient)
 
-    def shifted(x, kernel, gradient):
+    def shifted(x: Array, kernel: Array, gradient: Array) -> tuple[Array, Array]:
         return _input_gradient(x, kernel, gradient, stride, padding), _kernel_gradient(x, kernel, gradient, stride, padding)
 
     return jax.lax.platform_dependent(*inputs, gradient, cpu=shifted, default=grouped)
@@ -57,21 +59,21 @@ def _backward(stride, padding, inputs, gradient):
 depthwise_padded.defvjp(_forward, _backward)
 
 
-def _grouped(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
+def _grouped(x: Array, kernel: Array, stride: int, padding: Padding) -> Array:
     numbers, groups = ("NHWC", "HWIO", "NHWC"), x.shape[-1]
     return jax.lax.conv_general_dilated(
         x, kernel, (stride, stride), padding, dimension_numbers=numbers, feature_group_count=groups
     )
 
 
-def _shifted(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
+def _shifted(x: Array, kernel: Array, stride: int, padding: Padding) -> Array:
     padded, size, wide = _pad(x, padding), len(kernel), at_least_float32(x, kernel)
     h, w = ((side - size) // stride + 1 for side in padded.shape[1:3])
     taps = (_strided(padded, (i, j), (h, w), stride).astype(wide) * kernel[i, j, 0] for i, j in _offsets(size))
-    return sum(taps).astype(jnp.result_type(x, kernel))
+    return functools.reduce(operator.add, taps).astype(jnp.result_type(x, kernel))
 
 
-def _input_gradient(x: jax.Array, kernel: jax.Array, gradient: jax.Array, stride: int, padding: Padding) -> jax.Array:
+def _input_gradient(x: Array, kernel: Array, gradient: Array, stride: int, padding: Padding) -> Array:
     """The sum of the gradient shifted by each tap the other way.
 
     At stride s only every s-th tap meets an input pixel. Pixels that meet the same taps are computed together, so that nothing
@@ -82,10 +84,10 @@ def _input_gradient(x: jax.Array, kernel: jax.Array, gradient: jax.Array, stride
     (above, _), (left, _) = padding
     h, w = (-(-side // stride) for side in (height, width))
     reach = size // stride + 1
-    behind = (reach + max(0, side - there) for side, there in zip((h, w), gradient.shape[1:3], strict=True))
-    gradient = _pad(gradient, tuple((reach, zeros) for zeros in behind))
+    below, beyond = (reach + max(0, side - there) for side, there in zip((h, w), gradient.shape[1:3], strict=True))
+    gradient = _pad(gradient, ((reach, below), (reach, beyond)))
 
-    def pixels(row: int, column: int) -> jax.Array:
+    def pixels(row: int, column: int) -> Array:
         """Of the input, each `stride`-th pixel from (row, column) on."""
         total = jnp.zeros((b, h, w, c), wide)
         for i, j in _offsets(size):
@@ -99,7 +101,7 @@ def _input_gradient(x: jax.Array, kernel: jax.Array, gradient: jax.Array, stride
     return whole[:, :height, :width].astype(x.dtype)
 
 
-def _kernel_gradient(x: jax.Array, kernel: jax.Array, gradient: jax.Array, stride: int, padding: Padding) -> jax.Array:
+def _kernel_gradient(x: Array, kernel: Array, gradient: Array, stride: int, padding: Padding) -> Array:
     """For each tap the product of the shifted map and the gradient, summed over pixels.
 
     Row by row, which stays in the cache for all taps: measured 4 to 10 times faster than one sum over the map for each tap.
@@ -111,7 +113,7 @@ def _kernel_gradient(x: jax.Array, kernel: jax.Array, gradient: jax.Array, strid
     parts = next(parts for parts in range(min(w, ADDENDS), 0, -1) if w % parts == 0)
     x = _pad(x, padding)
 
-    def row(index, total):
+    def row(index: int | Array, total: Array) -> Array:
         image, y = jnp.divmod(index, h)
         rows = jax.lax.dynamic_slice(x, (image, y * stride, 0, 0), (1, size, x.shape[2], c)).astype(wide)
         g = jax.lax.dynamic_slice(gradient, (image, y, 0, 0), (1, 1, w, c)).astype(wide)
@@ -122,15 +124,15 @@ def _kernel_gradient(x: jax.Array, kernel: jax.Array, gradient: jax.Array, strid
     return total.sum(1).reshape(kernel.shape).astype(kernel.dtype)
 
 
-def _pad(x: jax.Array, padding: Padding) -> jax.Array:
+def _pad(x: Array, padding: Padding) -> Array:
     return jnp.pad(x, ((0, 0), *padding, (0, 0)))
 
 
-def _strided(x: jax.Array, first: tuple[int, int], count: tuple[int, int], stride: int) -> jax.Array:
+def _strided(x: Array, first: tuple[int, int], count: tuple[int, int], stride: int) -> Array:
     """`count` rows and columns, `stride` apart, from `first` on."""
     (i, j), (h, w) = first, count
     return x[:, i : i + (h - 1) * stride + 1 : stride, j : j + (w - 1) * stride + 1 : stride]
 
 
 def _offsets(size: int) -> Iterator[tuple[int, int]]:
-    return itertools.product(range(size), repeat=2)
+    return itertools.product(range(size), range(size))

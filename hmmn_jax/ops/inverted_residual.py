@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hmmn_jax.ops.convolution import at_all_pixels, convolve, zeros_around
-from hmmn_jax.ops.depthwise import depthwise_padded
+from hmmn_jax.ops.depthwise import Padding, depthwise_padded
 
 BAND_BYTES = 5 * 2**19  # of the expanded map held at once: about what a CPU's cache holds
 FEWEST_BANDS = 4  # with fewer, whole maps were measured to be as fast
@@ -48,13 +48,15 @@ def relu6(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return jax.lax.clamp(jnp.zeros((), x.dtype), x, jnp.full((), 6, x.dtype))
 
 
-def _layers(x, expand, depthwise, project, stride, padding) -> jax.Array:
+def _layers(x: Array, expand: Weights | None, depthwise: Weights, project: Weights, stride: int, padding: Padding) -> Array:
     if expand is not None:
         x = _expanded(x, expand)
     return _behind_expansion(x, depthwise, project, stride, padding)
 
 
-def _in_bands(x, expand, depthwise, project, stride, padding, rows) -> jax.Array:
+def _in_bands(
+    x: Array, expand: Weights, depthwise: Weights, project: Weights, stride: int, padding: Padding, rows: int
+) -> Array:
     (above, _), sides = padding
     height, size = x.shape[1], len(depthwise.kernel)
     outputs = -(-height // stride)
@@ -64,7 +66,7 @@ def _in_bands(x, expand, depthwise, project, stride, padding, rows) -> jax.Array
     parts = jnp.stack([x[:, start : start + reach] for start in starts])
 
     @jax.checkpoint
-    def band(part):
+    def band(part: tuple[Array, Array]) -> Array:
         x, start = part
         row = start - above + jnp.arange(reach)
         x = jnp.where(((row >= 0) & (row < height))[:, None, None], _expanded(x, expand), 0)  # padding is not expanded
@@ -77,14 +79,14 @@ def _in_bands(x, expand, depthwise, project, stride, padding, rows) -> jax.Array
     return y.reshape(y.shape[0], count * rows, *y.shape[3:])[:, :outputs]
 
 
-def _expanded(x: jax.Array, expand: Weights) -> jax.Array:
+def _expanded(x: Array, expand: Weights) -> Array:
     return relu6(_biased(convolve(x, expand.kernel, 1), expand.bias))
 
 
-def _behind_expansion(x, depthwise, project, stride, padding) -> jax.Array:
+def _behind_expansion(x: Array, depthwise: Weights, project: Weights, stride: int, padding: Padding) -> Array:
     x = relu6(_biased(depthwise_padded(x, depthwise.kernel, stride, padding), depthwise.bias))
     return _biased(convolve(x, project.kernel, 1), project.bias)
 
 
-def _biased(x: jax.Array, bias: jax.Array | None) -> jax.Array:
+def _biased(x: Array, bias: Array | None) -> Array:
     return x if bias is None else x + at_all_pixels(bias, x.shape)

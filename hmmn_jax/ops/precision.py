@@ -15,6 +15,11 @@ def at_least_float32(*arrays: jax.Array | np.ndarray) -> jnp.dtype:
     return jnp.promote_types(jnp.result_type(*arrays), jnp.float32)
 
 
+def has_float64() -> bool:
+    """Whether JAX has float64 here, which JAX_ENABLE_X64=1 switches on."""
+    return jax.dtypes.canonicalize_dtype(np.float64) == np.float64
+
+
 def exact_einsum(subscripts: str, *operands: jax.Array) -> jax.Array:
     """An einsum whose products and sums are at least float32, on every device."""
     return jnp.einsum(

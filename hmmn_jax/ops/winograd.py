@@ -5,6 +5,9 @@ convolution: measured 1.8 to 3.5 times faster on every layer with 64 channels or
 output. Y = A^T [(G k G^T) * (B^T x B)] A, in tiles of 4x4 outputs that need 6x6 inputs (Lavin and Gray, CVPR 2016).
 """
 
+import functools
+import operator
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,10 +53,10 @@ def winograd_conv3x3(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c o"]
     bands, band_rows, tile_columns = _bands(h, w, c + o)
     height = min(band_rows * OUT, h)  # of a band's output; the last band overlaps the one before rather than be smaller
 
-    def band(i, output):
+    def band(i: int | Array, output: Array) -> Array:
         image, top = i // bands, jnp.minimum(i % bands * height, h - height)
 
-        def rows(first, count):
+        def rows(first: int | Array, count: int) -> Array:
             return jax.lax.dynamic_slice(x, (image, first, 0, 0), (1, count, w, c))[0]
 
         above = jnp.where(top > 0, rows(top - 1, 1), 0)
@@ -68,11 +71,11 @@ def winograd_conv3x3(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c o"]
     return jax.lax.fori_loop(0, b * bands, band, blank)
 
 
-def _convolve_forward(x, kernel):
+def _convolve_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
     return winograd_conv3x3(x, kernel), (x, kernel)
 
 
-def _convolve_backward(inputs, gradient):
+def _convolve_backward(inputs: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
     x, kernel = inputs
     return winograd_conv3x3(gradient, jnp.flip(kernel, (0, 1)).swapaxes(2, 3)), _kernel_gradient(x, gradient)
 
@@ -89,7 +92,7 @@ def _kernel_gradient(x: Float[Array, "b h w c"], gradient: Float[Array, "b h w o
     x = jnp.pad(x, ((0, 0), (1, bands * height + OUT - h - 1), (1, width + OUT - w - 1), (0, 0)))
     gradient = jnp.pad(gradient, ((0, 0), (0, bands * height - h), (0, width - w), (0, 0)))
 
-    def band(i, total):
+    def band(i: int | Array, total: Array) -> Array:
         start = i // bands, i % bands * height, 0, 0
         inputs = _transform_inputs(jax.lax.dynamic_slice(x, start, (1, height + OUT, width + OUT, c))[0])
         tiles = jax.lax.dynamic_slice(gradient, start, (1, height, width, o)).reshape(band_rows, OUT, tile_columns, OUT, o)
@@ -120,11 +123,8 @@ def _transform_inputs(x: Float[Array, "y x c"]) -> Float[Array, "36 n c"]:
     overlapping = jnp.concatenate([own[:, :rows], own[: IN - OUT, 1:]])  # [6,rows,..,c]
     z = _dot(_INPUT, overlapping).reshape(IN, rows, columns + 1, OUT, c)
     # (B^T x) B, as a sum over the 6 input columns: slices and products that fuse into one loop, without a copy of each tile.
-    v = 0
-    for s in range(IN):
-        column = z[:, None, :, s // OUT : s // OUT + columns, s % OUT]
-        v = v + column * _INPUT[:, s].reshape(1, IN, 1, 1, 1)
-    return v.reshape(IN * IN, rows * columns, c)
+    terms = (z[:, None, :, s // OUT : s // OUT + columns, s % OUT] * _INPUT[:, s].reshape(1, IN, 1, 1, 1) for s in range(IN))
+    return functools.reduce(operator.add, terms).reshape(IN * IN, rows * columns, c)
 
 
 def _convolve_tiles(x: Float[Array, "y x c"], transformed: Float[Array, "36 c o"]) -> Float[Array, "y2 x2 o"]:
@@ -136,5 +136,5 @@ def _convolve_tiles(x: Float[Array, "y x c"], transformed: Float[Array, "36 c o"
     return y.transpose(2, 0, 3, 1, 4).reshape(rows * OUT, columns * OUT, -1)
 
 
-def _dot(matrix: np.ndarray | jax.Array, x: jax.Array) -> jax.Array:
+def _dot(matrix: np.ndarray | Array, x: Array) -> Array:
     return jnp.tensordot(matrix, x, 1, precision=jax.lax.Precision.HIGHEST)

@@ -87,10 +87,10 @@ def _line(values: Float64[np.ndarray, " t"]) -> str:
     if len(values) > MAX_POINTS:
         stretches = np.array_split(np.arange(len(values)), MAX_POINTS // 2)
         kept = {stretch[pick(values[stretch])] for stretch in stretches for pick in (np.argmin, np.argmax)}
-        kept |= {0, last}
+        shown = sorted(kept | {0, last})
     else:
-        kept = range(len(values))
-    points = [(1000 * t / last, 100 - 100 * values[t]) for t in sorted(kept)]
+        shown = list(range(len(values)))
+    points = [(1000 * t / last, 100 - 100 * values[t]) for t in shown]
     if len(points) == 1:
         points.append((1000.0, points[0][1]))
     return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)

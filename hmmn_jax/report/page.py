@@ -47,6 +47,8 @@ def write_report(
 ) -> None:
     """Writes `folder/report.html`, whole or not at all.
 
+    A frame or mask that cannot be read is named in its place.
+
     Args:
         folder: of the run.
         protocol: says how `scores` are made, and how masks are shown.
@@ -59,7 +61,8 @@ def write_report(
             like by name, in [0, 1]; perhaps `seconds_per_frame`. None or empty if it says nothing.
         missing: by name of the videos that failed or are not scored the reason.
 
-    Raises DataError where the page cannot be written. A frame or mask that cannot be read is named in its place.
+    Raises:
+        DataError: the page cannot be written.
     """
     paper, missing = paper or {}, missing or {}
     scored = {s.name for s in scores}
@@ -147,7 +150,7 @@ def _speed(cost: Cost | None, paper: Mapping[str, Any]) -> str:
         "frames a second": f"{cost.frames_per_second:.2f}",
         "frames": f"{cost.frames}",
         "compilation, apart": f"{cost.compile_seconds:.1f} s",
-        "peak memory": f"{cost.peak_megabytes:.0f} MB",
+        "peak memory": "unknown" if cost.peak_megabytes is None else f"{cost.peak_megabytes:.0f} MB",
         "device": f"{os.cpu_count()} CPU cores" if device.platform == "cpu" else f"{len(devices)} x {device.device_kind}",
     }
     if cost.peak_device_megabytes is not None:

@@ -34,8 +34,13 @@ class Thumbnail:
 
 
 def telling_frames(scores: SequenceScores) -> dict[int, str]:
-    """Chooses frames of a sequence: the given one, the worst, the best, the next worst, and where quality first falls
-    below 0.5. The last two only if they lie well apart from the others. Gives the label of every index, in order of time.
+    """Chooses frames of a sequence to show.
+
+    These are the given frame, the worst, the best, the next worst, and the first whose quality is below 0.5. The last two are
+    chosen only if they are well apart from the others.
+
+    Returns:
+        The label of each chosen frame by its index, in order of time.
     """
     quality = frame_quality(scores)
     gap = max(1, len(quality) // 10)

@@ -1,17 +1,17 @@
 """What is about to run, said before it does."""
 
-import resource
 from typing import Any
 
 import jax
 
+from hmmn_jax.io.host_memory import peak_megabytes
 from hmmn_jax.training.parallel import Parallel
 from hmmn_jax.training.train_state import TrainState
 
 
 def describe(state: TrainState, origin: str, parallel: Parallel, total_steps: int) -> str:
     """A few lines: where the run starts, parameters by module, the batch, devices and memory."""
-    modules = {}
+    modules: dict[str, int] = {}
     for path, leaf in jax.tree.leaves_with_path(state.params):
         name = "/".join(key.key for key in path[:2])
         modules[name] = modules.get(name, 0) + leaf.size
@@ -32,9 +32,11 @@ def describe(state: TrainState, origin: str, parallel: Parallel, total_steps: in
 
 def peak_memory() -> str:
     """The most memory that this process and its first device have held so far."""
-    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    host = peak_megabytes()
     device = (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")  # unknown on a CPU
-    return f"peak memory: {host:,.0f} MB of the host" + (f", {device / 2**20:,.0f} MB of a device" if device else "")
+    parts = [f"{host:,.0f} MB of the host"] if host is not None else []
+    parts += [f"{device / 2**20:,.0f} MB of a device"] if device else []
+    return f"peak memory: {', '.join(parts) or 'unknown'}"
 
 
 def _megabytes(tree: Any) -> float:

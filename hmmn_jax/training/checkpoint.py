@@ -210,8 +210,8 @@ def restore_latest(workdir: Path, like: TrainState) -> TrainState | None:
         except CheckpointError as error:
             damaged[step] = error
             continue
-        for later, error in damaged.items():
-            warnings.warn(f"{error}; moved to {workdir / DAMAGED}, going back to the one before", stacklevel=2)
+        for later, damage in damaged.items():
+            warnings.warn(f"{damage}; moved to {workdir / DAMAGED}, going back to the one before", stacklevel=2)
             _move_away(workdir, later)
         return state
     if damaged:

@@ -117,7 +117,7 @@ def train_and_evaluate(
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("the workdir is begun")
         state = parallel.replicate(state)
-        tracing = profile is not None and profile[0] > first
+        traced = profile if profile is not None and profile[0] > first else None
 
         interruption = stack.enter_context(Interruption())
         checkpoints = stack.enter_context(Checkpoints(workdir, config.checkpoint.keep, config.checkpoint.keep_best))
@@ -126,7 +126,7 @@ def train_and_evaluate(
         stack.enter_context(monitor)
         for step in range(first + 1, total + 1):
             # --- The step. It is only started here: its numbers are fetched when the next one runs. ---
-            if tracing and step == profile[0]:
+            if traced and step == traced[0]:
                 monitor.flush()
                 jax.profiler.start_trace(workdir / "profile")
             with monitor.waiting_for_input():
@@ -134,7 +134,7 @@ def train_and_evaluate(
             state, metrics = train_step(state, parallel.shard({name: batch[name] for name in STEP_INPUTS}))
             sample = (step - 1) * config.batch
             monitor.after(step, batch, metrics, **{name: at_sample(schedule, sample) for name, schedule in logged.items()})
-            if tracing and step == profile[1]:
+            if traced and step == traced[1]:
                 monitor.flush()
                 jax.profiler.stop_trace()
             if step == first + 1:
@@ -225,7 +225,7 @@ def profile_range(text: str) -> tuple[int, int] | None:
 class Interruption:
     """Notices SIGTERM, on several hosts that of any, so that the run can be saved; a context manager."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._asked = False
 
     def __enter__(self) -> "Interruption":

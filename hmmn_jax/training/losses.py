@@ -52,7 +52,7 @@ def _kth_greatest(keys: UInt[Array, "b t n"], k: Int[Array, ""]) -> UInt[Array, 
     """The k-th greatest of each row, bit by bit: several times faster than sorting, on CPUs and TPUs alike."""
     bits = 8 * keys.dtype.itemsize
 
-    def set_bit(i, found):
+    def set_bit(i: Array, found: Array) -> Array:
         tried = found | (jnp.ones((), keys.dtype) << (bits - 1 - i).astype(keys.dtype))
         return jnp.where((keys >= tried).sum(-1, keepdims=True) >= k, tried, found)
 

@@ -5,13 +5,13 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import jax
 from ml_collections import ConfigDict
 
 from hmmn_jax.datasets.order import ORDERS
 from hmmn_jax.errors import ConfigError, DataError
 from hmmn_jax.io.files import user_path
 from hmmn_jax.io.images import MASK_VALUES
+from hmmn_jax.ops.precision import has_float64
 from hmmn_jax.training.optimizer import OPTIMIZERS
 from hmmn_jax.training.parallel import KINDS
 from hmmn_jax.training.schedules import SCHEDULES
@@ -181,7 +181,7 @@ def require_settings(config: ConfigDict) -> None:
             user_path(functools.reduce(getattr, name.split("."), config), buckets=buckets)
         except DataError as error:
             raise ConfigError(f"config.{name}: {error}") from error
-    if config.model.get("dtype") == "float64" and not jax.config.jax_enable_x64:
+    if config.model.get("dtype") == "float64" and not has_float64():
         raise ConfigError("config.model.dtype is 'float64', which JAX computes in only with JAX_ENABLE_X64=1 set")
 
 
@@ -192,7 +192,7 @@ def _fields(config: Any, rules: dict[str, Any], path: str) -> Iterator[tuple[str
     if path == "config.optimizer." and (surplus := sorted(set(config) - {name.removeprefix("?") for name in rules})):
         raise ConfigError(f"{path}{surplus[0]} is unknown, expected some of {', '.join(rules).replace('?', '')}")
     for name in config.keys() if "*" in rules else [name.removeprefix("?") for name in rules]:
-        rule = rules.get(name, rules.get(f"?{name}", rules.get("*")))
+        rule: Any = rules.get(name, rules.get(f"?{name}", rules.get("*")))
         if name in config and isinstance(rule, dict):
             yield from _fields(config[name], rule, f"{path}{name}.")
         elif name in config:

@@ -12,7 +12,14 @@ from ml_collections import ConfigDict
 
 from hmmn_jax.checkpoints.pretrained import from_pretrained, recognise
 from hmmn_jax.checkpoints.steps import finished_steps
-from hmmn_jax.checkpoints.store import CONFIG_FILE, config_to_json, is_checkpoint_file, load_checkpoint, load_config
+from hmmn_jax.checkpoints.store import (
+    CONFIG_FILE,
+    config_to_json,
+    find_checkpoint,
+    is_checkpoint_file,
+    load_checkpoint,
+    load_config,
+)
 from hmmn_jax.checkpoints.torch_file import read_torch_file
 from hmmn_jax.errors import CheckpointError, ConfigError
 from hmmn_jax.io.buckets import absolute
@@ -101,8 +108,8 @@ def _fresh(model: HMMNConfig, optimizer: optax.GradientTransformation, config: C
 
 def _read_variables(path: str, model: HMMNConfig, seed: int) -> tuple[dict[str, Any], str]:
     """Variables for `model`, and what they are."""
-    if is_checkpoint_file(absolute(user_path(path, buckets=True))):
-        tensors = read_torch_file(path)
+    if is_checkpoint_file(find_checkpoint(path)):
+        tensors = read_torch_file(find_checkpoint(path))
         if kind := recognise(tensors):
             return from_pretrained(tensors, model, seed, path), f"both backbones of the {kind.name}"
     variables, found = load_checkpoint(path)

@@ -8,8 +8,7 @@ import optax
 from flax import struct
 
 
-@struct.dataclass
-class TrainState:
+class TrainState(struct.PyTreeNode):
     """A pytree; every leaf is the same on all devices.
 
     step: steps done, int32.

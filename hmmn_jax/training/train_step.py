@@ -53,10 +53,10 @@ def make_train_step(
       `loss_frame_2` and so on, `gradient_norm` before clipping, `parameter_norm` and `learning_rate` of this step's update.
     """
 
-    def gradients_of(params, constants, batch, share):
+    def gradients_of(params: Any, constants: Any, batch: Batch, share: Any) -> tuple[Any, jax.Array]:
         keep = memory_coins(seed, batch["sample"], dropout, batch["frames"].shape[1] - 1)
 
-        def loss_of(params):
+        def loss_of(params: Any) -> tuple[jax.Array, jax.Array]:
             loss, losses, _ = clip_loss(config, {"params": params, **constants}, batch, keep, share)
             return loss, losses
 
@@ -96,7 +96,7 @@ def clip_loss(
     masks, valid = batch["masks"], batch["valid"]
     ids = jnp.arange(valid.shape[1] + 1, dtype=masks.dtype)
     first = (masks[:, 0, None] == ids[:, None, None]).astype(jnp.float32)
-    logits = HMMN(config).apply(variables, batch["frames"], first, valid=valid, keep=keep)
+    logits: Any = HMMN(config).apply(variables, batch["frames"], first, valid=valid, keep=keep)
     losses = frame_cross_entropy(logits, masks[:, 1:], hardest_share).mean(0)
     return losses.sum(), losses, logits
 
@@ -109,7 +109,7 @@ def memory_coins(seed: int, sample: Integer[Array, " b"], dropout: float, frames
     """
     root = jax.random.key(seed, impl="threefry2x32")  # whatever the default: others depend on the layout of a batch
 
-    def coin(sample, frame, scale):
+    def coin(sample: jax.Array, frame: jax.Array, scale: jax.Array) -> jax.Array:
         key = root
         for part in (sample, frame, scale):
             key = jax.random.fold_in(key, part)

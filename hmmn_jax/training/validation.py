@@ -1,6 +1,6 @@
 """J&F of a model in training on annotated sequences, as `Segmenter` segments them, at a size of choice."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -11,14 +11,15 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from hmmn_jax.errors import DataError
+from hmmn_jax.evaluation.mask_files import flatten
 from hmmn_jax.evaluation.plans import Plan
 from hmmn_jax.evaluation.protocols import make_protocol
 from hmmn_jax.inference import Segmenter
-from hmmn_jax.inference.augmentation import Augmentation, segment_augmented
+from hmmn_jax.inference.augmentation import Augmentation, Given, segment_augmented
 from hmmn_jax.io.files import user_path
 from hmmn_jax.io.notes import note
 from hmmn_jax.io.pictures import overlay
-from hmmn_jax.metrics.davis import SequenceScores, statistics
+from hmmn_jax.metrics.davis import ScoredFrame, SequenceScores, statistics
 
 SHEET_SEQUENCES, SHEET_FRAMES, SHEET_SIZE = 8, 4, (180, 320)  # of the picture: rows, columns, height and width of each
 
@@ -79,12 +80,12 @@ def _score(segmenter: Segmenter, plan: Plan, size: int) -> tuple[SequenceScores,
     """Scores of one video, and some of its frames with their predictions side by side."""
     clip = plan.clip
 
-    def frames():
+    def frames() -> Iterator[np.ndarray]:
         for image in clip.video:
             shown.append(Image.fromarray(image).resize(SHEET_SIZE[::-1]))
             yield image
 
-    def predictions():
+    def predictions() -> Iterator[ScoredFrame]:
         for t, found in enumerate(segment_augmented(segmenter, frames(), given, Augmentation(size)), 1):
             picture, shown[t] = shown[t], None
             if t in pictured:
@@ -95,8 +96,14 @@ def _score(segmenter: Segmenter, plan: Plan, size: int) -> tuple[SequenceScores,
 
     given = clip.read_given(*clip.size)
     if plan.single_object:
-        given = {t: (mask > 0).astype(np.uint8) for t, mask in given.items()}
-    shown, pictures = [], {}
+        given = {t: (_as_ids(mask, clip.size) > 0).astype(np.uint8) for t, mask in given.items()}
+    shown: list[Image.Image | None] = []
+    pictures: dict[int, np.ndarray] = {}
     pictured = np.linspace(1, len(clip) - 1, SHEET_FRAMES).astype(int).tolist()
     scores = plan.score(predictions())
     return scores, np.concatenate([pictures[t] for t in pictured], axis=1)
+
+
+def _as_ids(given: Given, size: tuple[int, int]) -> np.ndarray:
+    """Masks that are given as ids."""
+    return flatten(given, size) if isinstance(given, Mapping) else given

@@ -16,11 +16,19 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from hmmn_jax.checkpoints.steps import RECORDS, STEPS, VARIABLES, find_step, finished_steps
-from hmmn_jax.checkpoints.store import CONFIG_FILE, METADATA_KEY, config_to_json, load_checkpoint, save_checkpoint
+from hmmn_jax.checkpoints.store import (
+    CONFIG_FILE,
+    METADATA_KEY,
+    config_to_json,
+    find_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
 from hmmn_jax.checkpoints.torch_file import read_torch_file, write_torch_file
 from hmmn_jax.checkpoints.torch_weights import to_torch
 from hmmn_jax.errors import CheckpointError, DataError, MismatchError
 from hmmn_jax.io.buckets import as_path
+from hmmn_jax.io.bundled import DEFAULT_WEIGHTS, WEIGHTS
 from hmmn_jax.model import HMMNConfig, abstract_variables
 from hmmn_jax.model.backbones import ResNet
 from tests.buckets import UnreachableBucket, serving
@@ -345,3 +353,16 @@ def test_weights_are_written_to_a_bucket_once(bucket):
     assert_equal(read_torch_file("gs://b/new/w.safetensors"), tensors)
     with pytest.raises(CheckpointError, match=r"gs://b/new/w\.safetensors: cannot be written: exists already"):
         write_torch_file("gs://b/new/w.safetensors", {})
+
+
+def test_a_model_of_the_package_by_name(saved, tmp_path, monkeypatch):
+    """A path that exists wins. (The models themselves are read by the notebook and by the wheel's test.)"""
+    assert DEFAULT_WEIGHTS in WEIGHTS and all(file.is_file() for file in WEIGHTS.values())
+    monkeypatch.setitem(WEIGHTS, "tiny", saved)
+    monkeypatch.chdir(tmp_path)
+    assert find_checkpoint("tiny") == find_checkpoint(Path("tiny")) == find_checkpoint("./tiny") == saved
+    assert_equal(load_checkpoint("tiny")[0], variables())
+    (tmp_path / "tiny").mkdir()
+    assert find_checkpoint("tiny") == tmp_path / "tiny"
+    assert refusal("tiny").startswith(f"{tmp_path / 'tiny'}: no config.json in it")
+    assert refusal("huge").endswith("/huge: no such file or folder; expected a checkpoint, or a model of the package (tiny)")

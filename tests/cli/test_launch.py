@@ -1,5 +1,7 @@
 """Flags of the scripts: where they come from, and config files that were moved."""
 
+import functools
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from hmmn_jax.cli import launch
+from hmmn_jax.ops.canary import WAY_OUT
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")  # of ml_collections
 CONFIG_FILE = """
@@ -71,3 +74,37 @@ def test_a_config_file_that_is_nowhere_or_in_both_folders(parse, capsys, argumen
 def test_to_import_the_module_defines_no_flag():
     code = "from absl import flags; before = set(flags.FLAGS); import hmmn_jax.cli.launch; assert set(flags.FLAGS) == before"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+@pytest.mark.parametrize(
+    ("version", "given", "expected"),
+    [
+        ("0.10.2", None, WAY_OUT),
+        ("0.10.2", "--xla_a=1", f"--xla_a=1 {WAY_OUT}"),
+        ("0.10.2", f"{WAY_OUT}x", f"{WAY_OUT}x"),  # the user's choice
+        ("0.12.0", None, None),  # which may not know it, and end the process
+    ],
+)
+def test_the_unsound_fusion_is_switched_off_where_it_is_known(monkeypatch, version, given, expected):
+    monkeypatch.setattr(launch.importlib.metadata, "version", {"jaxlib": version}.get)
+    monkeypatch.delenv("XLA_FLAGS")
+    if given is not None:
+        monkeypatch.setenv("XLA_FLAGS", given)
+    launch.switch_off_unsound_fusion()
+    assert os.environ.get("XLA_FLAGS") == expected
+
+
+def test_flags_of_a_script_are_those_of_a_launch(monkeypatch):
+    values, found = flags.FlagValues(), []
+    monkeypatch.setattr(flags, "FLAGS", values)
+    monkeypatch.setattr(flags, "disclaim_key_flags", lambda: None)
+    for kind in ("bool", "string", "integer"):
+        define = getattr(flags, f"DEFINE_{kind}")
+        monkeypatch.setattr(flags, f"DEFINE_{kind}", functools.partial(define, flag_values=values))
+    launch.define_launch_flags()
+    values(["prog", "--distributed", "--processes=2", "--compilation_cache=c"])
+    monkeypatch.setattr(launch, "launch", lambda **options: found.append(options))
+    launch.launch_by_flags()
+    assert found == [
+        {"distributed": True, "coordinator": None, "processes": 2, "process": None, "compilation_cache": "c"},
+    ]

@@ -1,9 +1,5 @@
-"""`kill -9`, Ctrl-C and SIGTERM in the middle of an evaluation: it can be resumed, and nothing foreign is touched.
+"""`kill -9`, Ctrl-C and SIGTERM in the middle of an evaluation: it can be resumed, and nothing foreign is touched."""
 
-KILLS=20 python -m pytest tests/evaluation/test_kill.py    # more often, at other moments
-"""
-
-import os
 import random
 import shutil
 import signal
@@ -14,8 +10,6 @@ import time
 import pytest
 
 from tests.evaluation.harness import contents, discs, run_evaluate, save_video
-
-KILLS = int(os.environ.get("KILLS", "2"))
 
 
 def start(*arguments):
@@ -52,12 +46,13 @@ def without_report(folder):
     return {name: text for name, text in contents(folder).items() if name not in ("report.html", "summary.json")}
 
 
-def test_kills(data):
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
+def test_kills(data, kills):
     """One folder is killed again and again, and put right each time; where it was killed is said if it fails."""
-    seed = random.SystemRandom().randrange(1000) if KILLS > 2 else 0
+    seed = random.SystemRandom().randrange(1000) if kills > 2 else 0
     rng = random.Random(seed)
     moments = []
-    for _ in range(KILLS):
+    for _ in range(kills):
         run = data / "run"
         shutil.rmtree(run, ignore_errors=True)
         (run / "masks").parent.mkdir(parents=True)

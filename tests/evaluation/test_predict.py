@@ -303,3 +303,23 @@ def test_compilation_is_counted_apart(clip, tmp_path):
 def test_length_of_a_clip():
     video = ArrayVideo(np.zeros((3, 4, 8, 3), np.uint8))
     assert len(Clip("a", video, {0: Path("mask.png")})) == 3
+
+
+@pytest.mark.parametrize(("frames", "told"), [(21, 1), (20, 0)])
+def test_the_remaining_time_is_told_after_ten_frames(tmp_path, capsys, frames, told):
+    """Once, if at least ten more follow."""
+    masks = np.zeros((frames, 16, 16), np.uint8)
+    masks[:, 4:8, 4:8] = 1
+    Image.fromarray(masks[0]).save(tmp_path / "first.png")
+    clip = Clip("v", ArrayVideo(np.zeros((frames, 16, 16, 3), np.uint8)), {0: tmp_path / "first.png"})
+    predict(Parrot(masks), [clip], Outputs(tmp_path / "run"))
+    lines = capsys.readouterr().err.replace("\r", "\n").splitlines()
+    found = [line.strip() for line in lines if "remaining time" in line]
+    assert len(found) == told and all(line.startswith("10 of 20 frames done in ") for line in found)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (3599.0, "59 min 59 s"), (7500.0, "2 h 5 min")]
+)
+def test_durations(seconds, text):
+    assert module._duration(seconds) == text

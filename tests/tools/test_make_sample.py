@@ -1,16 +1,15 @@
 """The bundled clip is what its script draws, and has in it what makes it a test."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from hmmn_jax.datasets.davis import read_davis
 from hmmn_jax.errors import DataError
+from hmmn_jax.io.bundled import DEMO_CLIP
 from hmmn_jax.io.images import read_image, read_mask
 from tools.make_sample import FRAMES, render, write_clip
 
-ROOT = Path(__file__).parents[2] / "data" / "sample"
+ROOT = DEMO_CLIP
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """Videos of one's own: folders of images or video files, with masks of any frames."""
 
 import re
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -8,7 +9,7 @@ from typing import NoReturn
 import numpy as np
 from jaxtyping import Integer
 
-from hmmn_jax.datasets.folders import find_unlisted, read_folder
+from hmmn_jax.datasets.folders import VideoFiles, find_unlisted, read_folder
 from hmmn_jax.errors import DataError
 from hmmn_jax.evaluation.clips import Clip, find_masks_of_video, open_film, open_sequence
 from hmmn_jax.evaluation.plans import OWN_RULE, Plan, plan_annotated
@@ -84,7 +85,7 @@ class Custom(Protocol):
         """Ids without void."""
         return scored_ids(ids, self.settings.single_object)
 
-    def _open_folder(self, read, notes: Notes) -> Clip:
+    def _open_folder(self, read: Callable[[], VideoFiles], notes: Notes) -> Clip:
         return open_sequence(read(), self.settings.late_objects, notes, True, self.settings.mask_values)
 
     def _open_film(self, video: Path, annotations: Path, notes: Notes) -> Clip:

@@ -1,5 +1,6 @@
 """DAVIS-2016 and 2017, test-dev included."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -34,9 +35,8 @@ class Davis(Protocol):
         )
         return {name: partial(self._open, read, notes) for name, read in found.items()}
 
-    def _open(self, read, notes: Notes) -> Clip:
-        sequence: VideoFiles = read()
-        return open_sequence(sequence, self.settings.late_objects, notes)
+    def _open(self, read: Callable[[], VideoFiles], notes: Notes) -> Clip:
+        return open_sequence(read(), self.settings.late_objects, notes)
 
     def inputs(self, root: Path) -> tuple[Path, ...]:
         """Frames and annotations."""

@@ -1,12 +1,13 @@
 """YouTube-VOS 2018 and 2019."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Integer
 
-from hmmn_jax.datasets.youtube_vos import find_youtube_vos
+from hmmn_jax.datasets.youtube_vos import YouTubeVideo, find_youtube_vos
 from hmmn_jax.evaluation.clips import Clip, open_sequence
 from hmmn_jax.evaluation.plans import OWN_RULE, Plan, plan_annotated
 from hmmn_jax.evaluation.protocols.base import Opener, Protocol, register
@@ -30,7 +31,7 @@ class YouTubeVOS(Protocol):
             notes.say(f"no {every}: only the frames in {split} are segmented")
         return {name: partial(self._open, read, notes) for name, read in found.items()}
 
-    def _open(self, read, notes: Notes) -> Clip:
+    def _open(self, read: Callable[[], YouTubeVideo], notes: Notes) -> Clip:
         video = read()
         for problem in video.problems:
             notes.say(problem)

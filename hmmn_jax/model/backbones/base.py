@@ -8,7 +8,7 @@ nor the names in checkpoints. `docs/extend.md` has an example.
 import abc
 import dataclasses
 import functools
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import flax
@@ -57,6 +57,7 @@ class BackboneModule(nn.Module):
         raise NotImplementedError
 
 
+@dataclasses.dataclass(frozen=True)
 class Backbone(abc.ABC):
     """The sizes of a backbone: what a frozen dataclass derives from. Hashable, and written to JSON as name and fields."""
 
@@ -106,11 +107,11 @@ class Backbone(abc.ABC):
         """Name and fields, as JSON can hold them."""
         return {"name": self.name, **dataclasses.asdict(self)}
 
-    def require_groups(self, widths: Iterable[int]) -> None:
-        """Raises ValueError unless the field `norm_groups` divides all widths, where the field `norm` is "group"."""
-        for width in widths if self.norm == "group" else ():
+    def require_groups(self, norm: str, norm_groups: int, widths: Iterable[int]) -> None:
+        """Raises ValueError, which names the field `norm_groups`, unless it divides all widths or `norm` is not "group"."""
+        for width in widths if norm == "group" else ():
             expected = f"a divisor of every width; {width} is not a multiple"
-            self.require(width % self.norm_groups == 0, "norm_groups", expected)
+            self.require(width % norm_groups == 0, "norm_groups", expected)
 
     def require(self, condition: bool, field: str, expected: str) -> None:
         """Raises ValueError that tells of a field, unless the condition holds."""
@@ -120,7 +121,7 @@ class Backbone(abc.ABC):
 
 @functools.cache  # tracing a deep network takes a while, and its names are asked for again and again
 def _shapes(backbone: Backbone, with_masks: bool) -> dict[Path, tuple[int, ...]]:
-    def init(key):
+    def init(key: jax.Array) -> Any:
         return backbone.make(Compute(), with_masks).init(key, jnp.zeros((1, 16, 16, 3)), with_masks, method=_run)
 
     variables = flax.traverse_util.flatten_dict(jax.eval_shape(init, jax.random.key(0)))
@@ -136,7 +137,7 @@ _REGISTERED: dict[str, type[Backbone]] = {}
 Kind = TypeVar("Kind", bound=type[Backbone])
 
 
-def register(name: str):
+def register(name: str) -> Callable[[Kind], Kind]:
     """Decorates the dataclass of a backbone with its name, by which configs and checkpoints call it."""
 
     def decorate(kind: Kind) -> Kind:

@@ -7,6 +7,7 @@ padding.
 import dataclasses
 import re
 from collections.abc import Collection
+from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -17,7 +18,7 @@ from hmmn_jax.model.folding import fold_norms
 from hmmn_jax.model.layers import NORMS, Compute, Conv, Kernel, make_norm
 from hmmn_jax.model.sizes import DEEPEST, WIDEST, is_size
 from hmmn_jax.ops.conv2d import conv2d
-from hmmn_jax.ops.inverted_residual import inverted_residual, relu6
+from hmmn_jax.ops.inverted_residual import Weights, inverted_residual, relu6
 
 NORM_EPSILON = 1e-3
 STRIDES = (1, 2, 2, 2, 1)  # of the first block of each stage; the stem has 2
@@ -63,7 +64,7 @@ class EfficientNetLite(Backbone):
     norm: str = "batch"
     norm_groups: int = 8
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.require(self.norm in NORMS, "norm", f"one of {', '.join(NORMS)}")
         for name in ("stem_width", "norm_groups"):
             self.require(is_size(getattr(self, name)), name, f"a whole number from 1 to {WIDEST}")
@@ -73,7 +74,7 @@ class EfficientNetLite(Backbone):
             self.require(fits, name, f"{len(STRIDES)} positive numbers up to {most}, one for each stage")
         odd = all(size in KERNEL_SIZES for size in self.kernel_sizes)
         self.require(odd, "kernel_sizes", f"sizes of {', '.join(map(str, KERNEL_SIZES))}")
-        self.require_groups((self.stem_width, *self.widths))  # others are multiples of these
+        self.require_groups(self.norm, self.norm_groups, (self.stem_width, *self.widths))  # others are multiples of these
 
     def make(self, compute: Compute, with_masks: bool, name: str | None = None) -> "EfficientNetLiteModule":
         """The module."""
@@ -89,7 +90,7 @@ class EfficientNetLite(Backbone):
         if self.norm != "batch":
             return variables, self
         # The stem's convolutions are summed before their norm.
-        stems = [(stem,) for stem in ("conv_frame", "conv_mask", "conv_others") if stem in variables["params"]]
+        stems: list[Path] = [(stem,) for stem in ("conv_frame", "conv_mask", "conv_others") if stem in variables["params"]]
         convs: dict[Path, list[Path]] = {("norm_frame",): stems}
         for block, layers in variables["params"].items():
             if block.startswith("block_"):
@@ -123,7 +124,7 @@ class EfficientNetLiteModule(BackboneModule):
     compute: Compute
     with_masks: bool
 
-    def setup(self):  # noqa: D102
+    def setup(self) -> None:  # noqa: D102
         sizes, compute, folded = self.sizes, self.compute, self.sizes.norm == "none"
         self.conv_frame = Conv(sizes.stem_width, compute, 3, 2, use_bias=folded, same=True)
         if self.with_masks:
@@ -174,29 +175,27 @@ class InvertedResidual(nn.Module):
         sizes, inputs = self.sizes, x.shape[-1]
         kernel_size, features = sizes.kernel_sizes[self.stage], sizes.widths[self.stage]
 
-        def conv(layer, features, **options):
+        def conv(layer: str, features: int, **options: Any) -> Conv:
             return Conv(features, self.compute, use_bias=sizes.norm == "none", same=True, name=f"conv_{layer}", **options)
 
-        def norm(layer):
+        def norm(layer: str) -> nn.Module:
             return make_norm(sizes.norm, sizes.norm_groups, self.compute, f"norm_{layer}", NORM_EPSILON)
 
         wide = inputs * sizes.expansions[self.stage]
-        layers = {
-            "expand": conv("expand", wide, kernel_size=1) if wide > inputs else None,
-            "depthwise": conv("depthwise", wide, kernel_size=kernel_size, stride=self.stride, depthwise=True),
-            "project": conv("project", features, kernel_size=1),
-        }
+        expand = conv("expand", wide, kernel_size=1) if wide > inputs else None
+        depthwise = conv("depthwise", wide, kernel_size=kernel_size, stride=self.stride, depthwise=True)
+        project = conv("project", features, kernel_size=1)
         if sizes.norm in ("none", "batch"):  # part of the convolutions
 
-            def weights(layer, inputs):
-                affine = norm(layer).affine(layers[layer].features) if sizes.norm == "batch" else None
-                return layers[layer].weights(inputs, affine)
+            def weights(layer: str, conv: Conv, inputs: int) -> Weights:
+                affine = norm(layer).affine(conv.features) if sizes.norm == "batch" else None
+                return conv.weights(inputs, affine)
 
-            expand = weights("expand", inputs) if layers["expand"] else None
-            depthwise, project = weights("depthwise", wide), weights("project", wide)
-            y = inverted_residual(x.astype(project.kernel.dtype), expand, depthwise, project, self.stride)
+            first = weights("expand", expand, inputs) if expand else None
+            middle, last = weights("depthwise", depthwise, wide), weights("project", project, wide)
+            y = inverted_residual(x.astype(last.kernel.dtype), first, middle, last, self.stride)
         else:
-            y = relu6(norm("expand")(layers["expand"](x))) if layers["expand"] else x
-            y = relu6(norm("depthwise")(layers["depthwise"](y)))
-            y = norm("project")(layers["project"](y))
+            y = relu6(norm("expand")(expand(x))) if expand else x
+            y = relu6(norm("depthwise")(depthwise(y)))
+            y = norm("project")(project(y))
         return x + y if self.stride == 1 and inputs == features else y

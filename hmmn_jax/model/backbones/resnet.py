@@ -50,7 +50,7 @@ class ResNet(Backbone):
     norm: str = "batch"
     norm_groups: int = 8
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.require(self.norm in NORMS, "norm", f"one of {', '.join(NORMS)}")
         for name in ("stem_width", "norm_groups"):
             self.require(is_size(getattr(self, name)), name, f"a whole number from 1 to {WIDEST}")
@@ -59,7 +59,8 @@ class ResNet(Backbone):
             fits = isinstance(value, tuple) and len(value) == 3 and all(is_size(one, most) for one in value)
             self.require(fits, name, f"three positive numbers up to {most}, for res2, res3 and res4")
         self.require(all(width % 4 == 0 for width in self.widths), "widths", "multiples of 4 (bottlenecks are a quarter)")
-        self.require_groups((self.stem_width, *self.widths, *(width // 4 for width in self.widths)))
+        widths = (self.stem_width, *self.widths, *(width // 4 for width in self.widths))
+        self.require_groups(self.norm, self.norm_groups, widths)
 
     def make(self, compute: Compute, with_masks: bool, name: str | None = None) -> "ResNetModule":
         """The module."""
@@ -114,7 +115,7 @@ class ResNet(Backbone):
         return table
 
     def pretrained_names(self) -> dict[str, str]:
-        """torchvision's names."""
+        """The names of torchvision."""
         names = {}
         for name in self.torch_names(with_masks=False):
             part, _, rest = name.partition(".")
@@ -139,7 +140,7 @@ class ResNetModule(BackboneModule):
     compute: Compute
     with_masks: bool
 
-    def setup(self):  # noqa: D102
+    def setup(self) -> None:  # noqa: D102
         sizes, compute, folded = self.sizes, self.compute, self.sizes.norm == "none"
         self.normalise = Normalise()
         self.conv_frame = Conv(sizes.stem_width, compute, 7, 2, use_bias=folded)
@@ -192,7 +193,7 @@ class Bottleneck(nn.Module):
         """`[b,h,w,c] -> [b,h/stride,w/stride,features]`."""
         folded = self.sizes.norm == "none"
 
-        def conv_norm(x, suffix, features, kernel_size, stride=1):
+        def conv_norm(x: Array, suffix: str, features: int, kernel_size: int, stride: int = 1) -> Array:
             x = Conv(features, self.compute, kernel_size, stride, folded, name=f"conv{suffix}")(x)
             return x if folded else make_norm(self.sizes.norm, self.sizes.norm_groups, self.compute, f"norm{suffix}")(x)
 

@@ -1,0 +1,57 @@
+"""Frames a second of evaluate.py, beside another checkout of the project with a model of its own.
+
+    git worktree add OTHER COMMIT
+    python benchmarks/beside.py --frames DIR --mask FIRST.png --checkpoint MODEL --other OTHER --other_checkpoint OTHER/MODEL
+
+Both evaluate.py run as whole processes, one after the other, several times, on the same frames; what is compared is the frames
+a second that they print, compilation not counted. Printed are all figures, their medians and the ratio. Run it with nothing
+else on the machine; the load that was there before the first process is printed too.
+"""
+
+import argparse
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = ("configs/evaluate/custom.py", "configs/custom.py")  # today's place, and that of version 0.1
+WAY_OUT = "--xla_cpu_experimental_ynn_fusion_type="  # see hmmn_jax/ops/canary.py
+
+
+def frames_per_second(checkout: Path, checkpoint: Path, frames: Path, mask: Path) -> float:
+    """What one run of a checkout's evaluate.py prints; its output is thrown away."""
+    config = next(place for place in CONFIGS if (checkout / place).exists())
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "evaluate.py", "--config", config, "--frames", frames, "--mask", mask]
+        command += ["--checkpoint", checkpoint, "--output", f"{folder}/run"]
+        environment = os.environ | {"PYTHONPATH": str(checkout), "XLA_FLAGS": os.environ.get("XLA_FLAGS", WAY_OUT)}
+        done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True)
+    found = re.search(r"\(([\d.]+) frames/s\)", done.stdout + done.stderr)
+    if not found:
+        raise SystemExit(f"{checkout}: no frames/s in the output of evaluate.py:\n{done.stdout}{done.stderr}")
+    return float(found[1])
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("frames", "mask", "checkpoint", "other", "other_checkpoint"):
+        parser.add_argument(f"--{name}", type=lambda path: Path(path).absolute(), required=True)
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    print(f"load of the machine before the first process: {os.getloadavg()[0]:.1f}", flush=True)
+    ours, others = [], []
+    for _ in range(given.rounds):
+        ours.append(frames_per_second(ROOT, given.checkpoint, given.frames, given.mask))
+        others.append(frames_per_second(given.other, given.other_checkpoint, given.frames, given.mask))
+        print(f"here {ours[-1]:.2f} frames/s, there {others[-1]:.2f}", flush=True)
+    here, there = statistics.median(ours), statistics.median(others)
+    print(f"medians of {given.rounds}: here {here:.2f}, there {there:.2f}, ratio {here / there:.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,12 @@
+"""The commands of `hmmn-jax`, one module each, and what is said of them in one line.
+
+A module has its help as docstring, `add_arguments(parser)`, and `run(options)`, which imports JAX and whatever else takes long.
+"""
+
+COMMANDS = {
+    "segment": "segment a video of your own: a video file, or a folder of images",
+    "evaluate": "segment the videos of a benchmark, and score them where it has annotations",
+    "score": "score masks that are on disk, made by any method",
+    "convert": "convert PyTorch checkpoints to and from this package's own",
+    "demo": "segment the clip that comes with the package, and score it",
+}

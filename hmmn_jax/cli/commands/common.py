@@ -1,0 +1,82 @@
+"""Options that several commands have, and how those start that compute."""
+
+import argparse
+from typing import Any
+
+from hmmn_jax.cli.arguments import anywhere, local, parse_step
+from hmmn_jax.io.bundled import DEFAULT_WEIGHTS, WEIGHTS
+
+
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    """Options that say which model segments."""
+    group = parser.add_argument_group("model")
+    names = ", ".join(WEIGHTS)
+    add = group.add_argument
+    add(
+        "--checkpoint",
+        type=anywhere,
+        metavar="PATH",
+        help=f"a model of the package ({names}), an output of 'hmmn-jax convert', the workdir of a training run, or one "
+        f".safetensors or .pth file; local or gs://... (default: {DEFAULT_WEIGHTS})",
+    )
+    add("--step", metavar="N", help="of a workdir: this step, or 'best', by J&F in validation (default: the latest)")
+
+
+def add_outputs(parser: argparse.ArgumentParser) -> Any:
+    """Options that say what is written beside the masks; gives their group."""
+    group = parser.add_argument_group("output")
+    add = group.add_argument
+    add("--output", type=local, metavar="DIR", required=True, help="folder to write to")
+    add("--overlays", action="store_true", help="also write each frame with its masks as a PNG")
+    add("--overwrite", action="store_true", help="first delete what earlier runs wrote to --output; other files stay")
+    return group
+
+
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    """The option that changes any setting."""
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="assignments",
+        metavar="NAME=VALUE",
+        help="change a setting, such as mem_every=3; may be repeated. A NAME that does not exist lists those that do",
+    )
+
+
+def add_cache(parser: argparse.ArgumentParser) -> None:
+    """The option about compiled programs."""
+    text = "keep compiled programs here for the next run"
+    parser.add_argument("--compilation-cache", "--compilation_cache", metavar="DIR", help=text)
+
+
+def add_hosts(parser: argparse.ArgumentParser) -> None:
+    """Options for several hosts, on each of which the same command is started."""
+    add = parser.add_argument_group("several hosts").add_argument
+    add("--distributed", action="store_true", help="they find each other: TPU pods, Slurm")
+    add("--coordinator", metavar="HOST:PORT", help="the first of them")
+    add("--processes", type=int, metavar="N", help="with --coordinator: how many processes there are")
+    add("--process", type=int, metavar="I", help="with --coordinator: which of them this is, from 0")
+
+
+def weights(options: argparse.Namespace) -> dict[str, Any]:
+    """Checkpoint and step as a request has them; says which model it is where none was named."""
+    if options.checkpoint is None:
+        print(f"model: {DEFAULT_WEIGHTS}, which comes with the package, for research only; --checkpoint PATH uses another")
+    checkpoint = anywhere(DEFAULT_WEIGHTS) if options.checkpoint is None else options.checkpoint
+    return {"checkpoint": checkpoint, "step": parse_step(options.step)}
+
+
+def start(options: argparse.Namespace | None = None) -> None:
+    """Prepares JAX, whose import takes a second."""
+    from absl import logging
+
+    from hmmn_jax.cli.launch import launch, switch_off_unsound_fusion
+
+    switch_off_unsound_fusion()
+    from hmmn_jax.inference.host_memory import keep_host_memory_small
+
+    logging.set_verbosity(logging.ERROR)  # Orbax tells of every thread
+    keep_host_memory_small()
+    names = ("distributed", "coordinator", "processes", "process", "compilation_cache")
+    launch(**{name: getattr(options, name) for name in names if hasattr(options, name)})

@@ -1,0 +1,55 @@
+"""Converts checkpoints: the released PyTorch weights, weights of ImageNet to start a training from, and back to PyTorch.
+
+  hmmn-jax convert from-torch HMMN_weights.pth OUT       # or .safetensors
+  hmmn-jax convert to-torch OUT weights.safetensors      # or .pth, with PyTorch installed; --half: in float16
+  hmmn-jax convert imagenet resnet50.pth OUT             # torchvision's, or an EfficientNet-Lite: to start from
+  hmmn-jax convert inspect FILE                          # or OUT, or tiny
+
+A .pth file is read without PyTorch, and nothing in it is executed. A file or folder that exists is never replaced.
+"""
+
+import argparse
+import functools
+from collections.abc import Callable
+
+from hmmn_jax.cli.arguments import anywhere, local
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> Callable[..., argparse.ArgumentParser]:
+    """Arguments of the command; gives the function that adds one more kind of conversion."""
+    kinds = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+
+    def command(name: str, text: str, convert: Callable | str, *positional: str) -> argparse.ArgumentParser:
+        """Adds a command; what it reads, and any single file, can be in a bucket, a folder that it writes cannot."""
+        added = kinds.add_parser(name, help=text, description=text)
+        added.set_defaults(convert=functools.partial(_convert, convert) if isinstance(convert, str) else convert)
+        for argument in positional:
+            added.add_argument(argument, type=local if argument == "out" else anywhere)
+        return added
+
+    command("from-torch", "Writes a PyTorch checkpoint as a folder of ours.", "convert_from_torch", "file", "out")
+    text = "Writes a folder of ours as a PyTorch checkpoint, with the config in the metadata of a .safetensors."
+    add = command("to-torch", text, "convert_to_torch", "checkpoint", "file").add_argument
+    add("--half", action="store_true", help="floats in float16: half the size, half a thousandth from exact")
+    text = "Writes starting weights: both backbones from a network trained on ImageNet, the new layers by the seed."
+    add = command("imagenet", text, "convert_imagenet", "file", "out").add_argument
+    add("--seed", type=int, default=0, help="of the new layers")
+    sizes = "checkpoint folder or workdir with the config of the model (default: the released sizes, the backbone of the file)"
+    add("--config", type=local, default=None, help=sizes)
+    text = "Prints the tensors of any checkpoint file, or of a folder of ours by their official names."
+    command("inspect", text, "inspect_checkpoint", "file")
+    return command
+
+
+def run(options: argparse.Namespace) -> int | None:
+    """Runs the command."""
+    import jax
+
+    jax.config.update("jax_platforms", "cpu")  # an accelerator may be busy, and float64 is a matter for the CPU
+    return options.convert(options)
+
+
+def _convert(name: str, options: argparse.Namespace) -> int | None:
+    from hmmn_jax.cli import convert
+
+    return getattr(convert, name)(options)

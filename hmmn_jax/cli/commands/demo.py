@@ -1,0 +1,37 @@
+"""Segments the clip that comes with the package: 40 frames of two koi, of which one swims under the other.
+
+  hmmn-jax demo
+  hmmn-jax demo --output OUT --checkpoint HMMN_weights.pth
+
+Writes masks, frames with masks, a GIF, scores and report.html to --output. Running it again segments the clip again.
+"""
+
+import argparse
+
+from hmmn_jax.cli.arguments import local
+from hmmn_jax.cli.commands.common import add_cache, add_weights, start, weights
+
+OUTPUT = "runs/demo"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("--output", type=local, default=OUTPUT, metavar="DIR", help="folder to write to (default: %(default)s)")
+    add_weights(parser)
+    add_cache(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Runs the command."""
+    from hmmn_jax.cli.request import Request
+    from hmmn_jax.evaluation.benchmarks import benchmark_settings
+    from hmmn_jax.io.bundled import DEMO_CLIP
+
+    model = weights(options)
+    start(options)
+    from hmmn_jax.cli.evaluate import evaluate
+
+    config = benchmark_settings("demo")
+    evaluate(Request(config, data=DEMO_CLIP, output=options.output, overlays=True, movie="gif", overwrite=True, **model))
+    frames, mask = DEMO_CLIP / "JPEGImages/240p/koi", DEMO_CLIP / "Annotations/240p/koi/00000.png"
+    print(f"next, a video of your own; the same clip for example:\n  hmmn-jax segment {frames} --mask {mask} --output OUT")

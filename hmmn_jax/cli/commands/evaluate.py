@@ -1,0 +1,60 @@
+"""Segments the videos of a benchmark, writes the masks, and scores them (J and F) where the benchmark has annotations.
+
+  hmmn-jax evaluate --benchmark davis2017_val --data DAVIS --output RUN
+  hmmn-jax evaluate --benchmark davis2016_val --data DAVIS --output RUN --checkpoint HMMN_weights.pth --set mem_every=3
+  hmmn-jax evaluate --benchmark youtube_vos_2019 --data YOUTUBE_VOS --output RUN
+  hmmn-jax evaluate --benchmark custom --data ROOT --output RUN --set late_objects=true
+
+Writes RUN/masks/SEQUENCE/FRAME.png, RUN/report.html, and the scores as summary.json, per_sequence.csv and per_frame.csv. For a
+server that scores, RUN/submission.zip. The same command again resumes with the videos that are missing.
+"""
+
+import argparse
+
+from hmmn_jax.cli.arguments import local, override
+from hmmn_jax.cli.commands.common import add_cache, add_hosts, add_outputs, add_overrides, add_weights, start, weights
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    add_benchmark(parser)
+    output = add_outputs(parser)
+    output.add_argument("--movie", choices=("mp4", "gif"), help="also write a movie of each video with its masks")
+    add_weights(parser)
+    add_overrides(parser)
+    add_cache(parser)
+    add_hosts(parser)
+
+
+def add_benchmark(parser: argparse.ArgumentParser) -> None:
+    """Arguments that say what there is to segment or to score."""
+    from hmmn_jax.evaluation.benchmarks import BENCHMARKS
+
+    parser.add_argument("--benchmark", choices=BENCHMARKS, required=True, metavar="NAME", help="one of those listed below")
+    parser.add_argument("--data", type=local, required=True, metavar="ROOT", help="root of its data, such as the DAVIS folder")
+    lines = (f"  {name:<18} {(make.__doc__ or '').strip()}" for name, make in BENCHMARKS.items())
+    parser.epilog = "\n".join(["benchmarks:", *lines])
+
+
+def run(options: argparse.Namespace) -> None:
+    """Runs the command."""
+    from hmmn_jax.cli.request import Request
+    from hmmn_jax.evaluation.benchmarks import benchmark_settings
+
+    config = benchmark_settings(options.benchmark)
+    override(config, options.assignments)
+    model = weights(options)
+    start(options)
+    from hmmn_jax.cli.evaluate import evaluate
+
+    evaluate(
+        Request(
+            config,
+            data=options.data,
+            output=options.output,
+            overlays=options.overlays,
+            movie=options.movie,
+            overwrite=options.overwrite,
+            **model,
+        )
+    )

@@ -1,0 +1,36 @@
+"""Scores masks that are on disk, by the rule of a benchmark: J and F as the official DAVIS toolkit computes them.
+
+  hmmn-jax score PRED --benchmark davis2017_val --data DAVIS
+  hmmn-jax score PRED --benchmark davis2016_val --data DAVIS --output RUN
+  hmmn-jax score PRED --benchmark custom --data ROOT
+
+PRED has the masks of any method as SEQUENCE/FRAME.png. Prints a table. With --output, RUN gets all figures (summary.json,
+per_sequence.csv, per_frame.csv) and report.html.
+"""
+
+import argparse
+
+from hmmn_jax.cli.arguments import local, override
+from hmmn_jax.cli.commands.common import add_overrides, start
+from hmmn_jax.cli.commands.evaluate import add_benchmark
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("masks", type=local, metavar="PRED", help="folder with the masks SEQUENCE/FRAME.png")
+    add_benchmark(parser)
+    parser.add_argument("--output", type=local, metavar="DIR", help="folder for figures and report (default: the table alone)")
+    add_overrides(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Runs the command."""
+    from hmmn_jax.cli.request import Request
+    from hmmn_jax.evaluation.benchmarks import benchmark_settings
+
+    config = benchmark_settings(options.benchmark)
+    override(config, options.assignments)
+    start()
+    from hmmn_jax.cli.evaluate import evaluate
+
+    evaluate(Request(config, data=options.data, score=options.masks, output=options.output))

@@ -1,0 +1,82 @@
+"""Segments one video: finds the objects of its first frame in all the others.
+
+VIDEO is a video file or a folder of images. The mask is a PNG of the size of the first frame, in which each object has an id
+of its own, 1, 2, ..., and the background is 0; any paint program can draw an indexed PNG. A mask of 0 and 255 is one object.
+
+  hmmn-jax segment clip.mp4 --mask first.png --output OUT
+  hmmn-jax segment FRAMES --mask FRAMES_MASKS/00000.png --output OUT --movie gif
+  hmmn-jax segment clip.mp4 --mask first.png --output OUT --size 720 --max-memory-frames 20
+  hmmn-jax segment clip.mp4 --mask first.png --output OUT --checkpoint HMMN_weights.pth
+
+Writes OUT/masks/NAME/FRAME.png with the given ids, and OUT/report.html. A video file also gives OUT/movies/NAME.mp4, at the
+size and rate of VIDEO. The same command again resumes what was interrupted. Video files need PyAV:
+pip install 'hmmn-jax[video]'.
+"""
+
+import argparse
+
+from hmmn_jax.cli.arguments import local, override
+from hmmn_jax.cli.commands.common import add_cache, add_outputs, add_overrides, add_weights, start, weights
+
+MOVIES = ("mp4", "gif", "none")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("video", type=local, metavar="VIDEO", help="video file, or folder of images")
+    parser.add_argument("--mask", type=local, required=True, metavar="PNG", help="the objects in the first frame, by id")
+    output = add_outputs(parser)
+    output.add_argument("--movie", choices=MOVIES, help="movie of frames with masks (default: mp4 for a video file, else none)")
+    cost = parser.add_argument_group("accuracy, time and memory")
+    add = cost.add_argument
+    add(
+        "--size",
+        type=int,
+        metavar="N",
+        help="shorter side of the network's input in pixels; 0: full size (default: at most 480)",
+    )
+    add("--mem-every", type=int, metavar="N", help="remember every N-th frame (default: 5)")
+    add("--max-memory-frames", type=int, metavar="N", help="remember at most N frames; 0: no bound (default: by free memory)")
+    add_weights(parser)
+    add_overrides(parser)
+    add_cache(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Runs the command."""
+    from hmmn_jax.cli.request import Request
+    from hmmn_jax.evaluation.benchmarks import benchmark_settings
+
+    config = benchmark_settings("custom")
+    given = override(config, options.assignments)
+    for name in ("size", "mem_every", "max_memory_frames"):
+        if (value := getattr(options, name)) is not None:
+            config[name] = value
+            given.add(name)
+    model = weights(options)
+    start(options)
+    from hmmn_jax.cli.evaluate import evaluate
+    from hmmn_jax.evaluation.fit import BOUND, SIZE
+
+    evaluate(
+        Request(
+            config,
+            frames=options.video,
+            mask=options.mask,
+            output=options.output,
+            overlays=options.overlays,
+            movie=_movie(options),
+            overwrite=options.overwrite,
+            fit=frozenset({SIZE, BOUND} - given),
+            **model,
+        )
+    )
+
+
+def _movie(options: argparse.Namespace) -> str | None:
+    """The kind of movie: of a file that PyAV reads it also writes one."""
+    from hmmn_jax.io.video_file import PAGED_SUFFIXES
+
+    if options.movie is None:
+        return "mp4" if options.video.is_file() and options.video.suffix.lower() not in PAGED_SUFFIXES else None
+    return None if options.movie == "none" else options.movie

@@ -1,0 +1,61 @@
+"""Video object segmentation with HMMN: follows the objects of a video's first frame through all its frames.
+
+  hmmn-jax demo                                                          see it work, in half a minute
+  hmmn-jax segment clip.mp4 --mask first.png --output OUT                a video of your own
+  hmmn-jax evaluate --benchmark davis2017_val --data DAVIS --output RUN  a benchmark, with scores
+
+'hmmn-jax COMMAND --help' explains a command, with examples.
+Exit code: 0 all done; 1 some videos failed, the others are done; 2 a mistake; 130, 143 interrupted.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from hmmn_jax.cli.arguments import ArgumentParser, as_overrides
+from hmmn_jax.cli.commands import COMMANDS
+from hmmn_jax.cli.program import leave, run_program
+from hmmn_jax.version import __version__
+
+PROGRAM = "hmmn-jax"
+RESUME = {
+    "segment": "run the same command again to segment the video",
+    "evaluate": "run the same command to resume with the missing videos",
+}
+
+
+def make_parser(command: str) -> ArgumentParser:
+    """The parser, with the arguments of one command: those of the others would have to be imported."""
+    parser = ArgumentParser(prog=PROGRAM, description=__doc__)
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+    for name, text in COMMANDS.items():
+        added = commands.add_parser(name, help=text)
+        if name == command:
+            module = importlib.import_module(f"hmmn_jax.cli.commands.{name}")
+            added.description = module.__doc__
+            module.add_arguments(added)
+            added.set_defaults(run=module.run)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Does what the command line says; gives the exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    command = arguments[0] if arguments and arguments[0] in COMMANDS else ""
+
+    def run() -> int | None:
+        options = make_parser(command).parse_args(as_overrides(arguments))
+        return options.run(options)
+
+    return run_program(f"{PROGRAM} {command}".rstrip(), run, RESUME.get(command, ""))
+
+
+def script() -> NoReturn:
+    """Runs the program that is installed."""
+    leave(main())
+
+
+if __name__ == "__main__":
+    script()

@@ -1,0 +1,115 @@
+"""The settings of each benchmark, by name; the files in `configs/evaluate` and `hmmn-jax evaluate --benchmark` start from them.
+
+Figures of the paper are quoted for the report, and never used for anything else.
+"""
+
+from collections.abc import Callable
+
+from ml_collections import ConfigDict
+
+from hmmn_jax.errors import ConfigError
+
+
+def base() -> ConfigDict:
+    """DAVIS-2017 validation at its own size; nothing of the paper."""
+    config = ConfigDict()
+    config.protocol = "davis"  # how the folder is laid out: davis, youtube_vos, custom
+    config.year = "2017"
+    config.split = "val"
+    config.resolution = ""  # "": 480p, or the only one there is
+    config.annotations = "Annotations"
+    config.sequences = ()  # of the list; (): all of them
+    config.late_objects = False  # masks of later frames name objects that join there
+    config.order = ""  # of frames: natural, decimal, signed or name; "": natural, refused where that is ambiguous
+    config.mask_values = ""  # of grey masks of one's own: ids or threshold (128 and more); "": ids, levels are refused
+    config.single_object = False  # all ids are scored as one object, as DAVIS-2016 does
+    config.submission = ""  # names in a zip for the server, such as "{sequence}/{frame}.png"; "": no zip
+
+    config.mem_every = 5
+    config.max_memory_frames = 0  # 0: no bound
+    config.size = 0  # shorter side of what the network sees, in pixels; 0: as the frames are
+    config.scales = (1.0,)  # factors on that; of several, probabilities are averaged at the size of the frames
+    config.flip = False  # average with the mirrored frames, too
+    config.objects_per_batch = 0  # 0: 1 on a CPU, else 4
+    config.dtype = ""  # compute dtype; "": that of the checkpoint
+    config.save_probabilities = False  # also write probabilities/SEQUENCE/FRAME.npz: probs, float16 [K+1,H,W], and ids, [K+1]
+    config.fps = 0.0  # of the movies; 0: that of the video, 10 for folders
+    config.paper = ConfigDict()
+    return config
+
+
+def paper(benchmark: str, sequences: int, figures: dict[str, float], **more: float) -> ConfigDict:
+    """What the paper says of a benchmark, for the report: shown beside what was measured, never used for anything else."""
+    return ConfigDict({"benchmark": benchmark, "sequences": sequences, "figures": figures, **more})
+
+
+def davis2016_val() -> ConfigDict:
+    """20 sequences; all ids are scored as one object."""
+    config = base()
+    config.year = "2016"
+    config.single_object = True
+    config.paper = paper("DAVIS-2016 val", 20, {"J&F": 0.908, "J&F without YouTube-VOS": 0.894}, seconds_per_frame=0.10)
+    return config
+
+
+def davis2017_val() -> ConfigDict:
+    """30 sequences, 1 to 5 objects each; every object counts the same."""
+    config = base()
+    config.paper = paper("DAVIS-2017 val", 30, {"J&F": 0.847, "J&F without YouTube-VOS": 0.804})
+    return config
+
+
+def davis2017_testdev() -> ConfigDict:
+    """30 sequences whose masks are not public; writes a zip for the server."""
+    config = base()
+    config.split = "test-dev"
+    config.submission = "{sequence}/{frame}.png"
+    config.paper = paper("DAVIS-2017 test-dev", 30, {"J&F": 0.786})
+    return config
+
+
+def youtube_vos_2018() -> ConfigDict:
+    """474 videos, objects that join later; writes a zip for the server."""
+    config = base()
+    config.protocol = "youtube_vos"
+    config.year = "2018"
+    config.split = "valid"
+    config.late_objects = True
+    config.submission = "Annotations/{sequence}/{frame}.png"
+    config.paper = paper("YouTube-VOS 2018 valid", 474, {"overall": 0.826, "J seen": 0.821, "J unseen": 0.768})
+    return config
+
+
+def youtube_vos_2019() -> ConfigDict:
+    """507 videos, otherwise as 2018; writes a zip for the server."""
+    config = youtube_vos_2018()
+    config.year = "2019"
+    config.paper = paper("YouTube-VOS 2019 valid", 507, {"overall": 0.825, "J seen": 0.817, "J unseen": 0.773})
+    return config
+
+
+def custom() -> ConfigDict:
+    """Videos of your own: folders of images and video files, scored where masks are there."""
+    config = base()
+    config.protocol = "custom"
+    config.year = ""
+    config.split = ""
+    return config
+
+
+def demo() -> ConfigDict:
+    """The clip that comes with the package, 40 frames of two koi."""
+    config = base()
+    config.mem_every = 1  # the clip is short, and much changes from frame to frame
+    return config
+
+
+_ALL = (davis2016_val, davis2017_val, davis2017_testdev, youtube_vos_2018, youtube_vos_2019, custom, demo)
+BENCHMARKS: dict[str, Callable[[], ConfigDict]] = {benchmark.__name__: benchmark for benchmark in _ALL}
+
+
+def benchmark_settings(name: str) -> ConfigDict:
+    """The settings of a benchmark, locked: fields can be changed, but not added. Raises ConfigError for an unknown name."""
+    if name not in BENCHMARKS:
+        raise ConfigError(f"no benchmark {name!r}; expected one of {', '.join(BENCHMARKS)}")
+    return BENCHMARKS[name]().lock()

@@ -1,0 +1,113 @@
+"""Settings that `hmmn-jax segment` chooses by the video and the machine, where the user gives none."""
+
+import math
+from collections.abc import Collection, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from hmmn_jax.evaluation.clips import Clip
+from hmmn_jax.inference.augmentation import Augmentation, Given
+from hmmn_jax.inference.segmenter import FIRST_CAPACITY
+from hmmn_jax.io.host_memory import free_host_bytes
+from hmmn_jax.model import HMMNConfig
+from hmmn_jax.model.frames import STRIDE
+
+SIZE, BOUND = "size", "max_memory_frames"  # the fields that can be chosen
+SIDE = 480  # pixels of the shorter side that the network sees, at most; videos of DAVIS are evaluated at this size
+SHARE = 0.5  # of the free memory that memory frames may take
+CAPACITY_IF_UNKNOWN = 64  # slots, where the system does not say how much memory is free
+
+
+def fit_settings(
+    config: ConfigDict, chosen: Collection[str], clip: Clip, model: HMMNConfig, earlier: int | None = None
+) -> tuple[ConfigDict, list[str]]:
+    """Chooses settings for one video.
+
+    Args:
+        config: settings of the evaluation.
+        chosen: the fields to choose, of `SIZE` and `BOUND`.
+        clip: the video.
+        model: the model that segments it.
+        earlier: `max_memory_frames` of an earlier run whose results are to be resumed; it is kept. None: there is none.
+
+    Returns:
+        A copy of the config, and a line for each chosen field: what was chosen and which flag changes it.
+    """
+    config, lines = config.copy_and_resolve_references(), []
+    height, width = clip.size
+    if SIZE in chosen:
+        config.size = SIDE if min(height, width) > SIDE else 0
+        view = Augmentation(config.size).views(height, width)[0]
+        seen = f"{view.width}x{view.height}, scaled down from {width}x{height}" if config.size else f"{width}x{height}"
+        lines.append(f"network input: {seen}; --size N sets the shorter side in pixels (0: full size)")
+    if BOUND in chosen:
+        slot = slot_bytes(config, model, clip)
+        needed = math.ceil((len(clip) - 1) / config.mem_every) if len(clip) else None
+        free = free_bytes()
+        config.max_memory_frames = largest_bound(slot, needed, free) if earlier is None else earlier
+        lines.append(_tell_bound(config, slot, needed, free, earlier))
+    return config, lines
+
+
+def largest_bound(slot: int, needed: int | None, free: int | None) -> int:
+    """The `max_memory_frames` that memory allows, but no more than the video needs.
+
+    Args:
+        slot: bytes that a memory frame takes.
+        needed: how many frames the whole video would keep; None if its length is unknown.
+        free: bytes that are free; None if unknown.
+
+    Returns:
+        One less than the capacity of a bank, which doubles when it is full: beside the memory frames it holds the previous
+        frame.
+    """
+    if free is None:
+        most = CAPACITY_IF_UNKNOWN
+    else:  # while a bank grows, the old one of half its size is there, too
+        slots = SHARE * free / (1.5 * slot)
+        most = FIRST_CAPACITY * 2 ** max(math.floor(math.log2(max(slots, 1) / FIRST_CAPACITY)), 0)
+    if needed is not None:
+        most = min(most, FIRST_CAPACITY * 2 ** max(math.ceil(math.log2((needed + 1) / FIRST_CAPACITY)), 0))
+    return most - 1
+
+
+def slot_bytes(config: ConfigDict, model: HMMNConfig, clip: Clip) -> int:
+    """The bytes that one memory frame takes, for all objects of a video and all views of it."""
+    views = Augmentation(config.size, tuple(config.scales), config.flip).views(*clip.size)
+    cells = sum(-(-view.height // STRIDE) * -(-view.width // STRIDE) for view in views)
+    objects = sum(map(_count_objects, clip.read_given(*clip.size).values()))
+    number = jnp.dtype(config.dtype or model.dtype or jnp.float32).itemsize
+    centre = jnp.dtype(jnp.int32).itemsize
+    return max(objects, 1) * cells * ((model.key_dim_s16 + model.value_dim_s16) * number + centre)
+
+
+def _count_objects(given: Given) -> int:
+    return len(given) if isinstance(given, Mapping) else int(np.count_nonzero(np.unique(given)))
+
+
+def free_bytes() -> int | None:
+    """The memory that is free where the model runs: on the first device, or on the host of a CPU. None if unknown."""
+    device = jax.local_devices()[0]
+    if device.platform == "cpu":
+        return free_host_bytes()
+    statistics = device.memory_stats() or {}
+    if not {"bytes_limit", "bytes_in_use"} <= statistics.keys():
+        return None
+    return statistics["bytes_limit"] - statistics["bytes_in_use"]
+
+
+def _tell_bound(config: ConfigDict, slot: int, needed: int | None, free: int | None, earlier: int | None) -> str:
+    bound = config.max_memory_frames
+    if earlier is not None:
+        found = f"at most {bound or 'any number'}, as in the earlier run in this folder"
+    elif needed is not None and bound >= needed:
+        found = f"at most {bound}, enough for the whole video"
+    elif free is None:
+        found = f"at most {bound}, as the free memory is unknown"
+    else:
+        whole = "" if needed is None else f" of {needed}"
+        found = f"at most {bound}{whole}, as {free / 1e9:.1f} GB are free and each takes {slot / 1e6:.1f} MB"
+    return f"memory frames: {found}; --max-memory-frames N sets another bound (0: none)"

@@ -1,0 +1,11 @@
+"""Files that come with the package."""
+
+from pathlib import Path
+
+_HOME = Path(__file__).parents[1]
+
+DEMO_CLIP = _HOME / "demo_clip"  # 40 frames of two koi, in the layout of DAVIS-2017
+
+# The models in the box, by the name that `load_checkpoint` takes; hmmn_jax/weights/LICENSE.md has their terms.
+WEIGHTS = {"tiny": _HOME / "weights" / "tiny.safetensors"}
+DEFAULT_WEIGHTS = "tiny"  # of commands without --checkpoint

@@ -1,0 +1,51 @@
+"""The memory of this machine: how much is free, and how much this process has held."""
+
+import os
+import sys
+from pathlib import Path
+
+try:
+    import resource
+except ModuleNotFoundError:  # Windows
+    resource = None  # type: ignore[assignment]  # mypy takes the name for a module
+
+_MEMINFO = Path("/proc/meminfo")
+# Limits of a container: what it may hold, and what it holds. (cgroup v2, v1)
+_CGROUPS = (
+    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
+    (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
+)
+
+
+def peak_megabytes() -> float | None:
+    """The most resident memory that this process has had, in units of 2**20 bytes; None where the system does not say."""
+    if resource is None:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes there, KiB elsewhere
+
+
+def free_host_bytes() -> int | None:
+    """The bytes that processes can still take without swapping, within the limits of a container; None if unknown."""
+    found = [_available(), *(_left(limit, used) for limit, used in _CGROUPS)]
+    return min((count for count in found if count is not None), default=None)
+
+
+def _available() -> int | None:
+    try:
+        for line in _MEMINFO.read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 2**10
+    except (OSError, ValueError, IndexError):
+        pass
+    try:  # macOS does not tell what is free without its own tools: half of what there is
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def _left(limit: Path, used: Path) -> int | None:
+    try:
+        return max(int(limit.read_text(encoding="ascii")) - int(used.read_text(encoding="ascii")), 0)
+    except (OSError, ValueError):  # no such group, or "max"
+        return None
