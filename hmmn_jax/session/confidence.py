@@ -40,7 +40,8 @@ def agreement(u: float, forward: Float[np.ndarray, "H W"], backward: Float[np.nd
 
     Args:
         u: where the frame is between the annotated ones, from 0 to 1.
-        forward, backward: probabilities of the object.
+        forward: probabilities of the object in one pass.
+        backward: those in the other.
     """
     union = float(np.maximum(forward, backward).sum(dtype=np.float64))
     j = float(np.minimum(forward, backward).sum(dtype=np.float64)) / union if union else 1.0

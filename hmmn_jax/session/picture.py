@@ -107,7 +107,8 @@ def blend(
 
     Args:
         u: where the frame is between them, from 0 at the one before to 1 at the one after.
-        forward, backward: ids and probabilities `[k,H,W]` of the objects of the annotated frame before and after.
+        forward: ids and probabilities `[k,H,W]` of the objects of the annotated frame before.
+        backward: those of the annotated frame after.
 
     Returns:
         The ids of both, ascending, and the probabilities of background and objects. An object that both passes know has

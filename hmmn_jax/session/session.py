@@ -3,8 +3,7 @@
 import math
 import operator
 import os
-import threading
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Array, Bool, Integer
@@ -19,14 +18,11 @@ from hmmn_jax.io.video import ArrayVideo, Video
 from hmmn_jax.io.video_file import open_video
 from hmmn_jax.session import store
 from hmmn_jax.session.confidence import most_doubtful
-from hmmn_jax.session.passes import merge_pass, run_pass
-from hmmn_jax.session.picture import Picture, complete
+from hmmn_jax.session.ledger import Ledger
+from hmmn_jax.session.picture import complete
+from hmmn_jax.session.propagation import DIRECTIONS, Propagation
 from hmmn_jax.session.results import Confidence, FrameResult, Masks, frame_result
-from hmmn_jax.session.segments import Segment, reach, segments
-from hmmn_jax.session.timeline import BACKWARD, FORWARD, Basis, Prediction, Timeline
-
-DIRECTIONS = {"forward": (FORWARD,), "backward": (BACKWARD,), "both": (FORWARD, BACKWARD)}
-MOST_UNDONE = 32  # edits that can be taken back
+from hmmn_jax.session.timeline import Timeline
 
 
 class Session:
@@ -61,10 +57,8 @@ class Session:
             raise ValueError("the segmenter has independent=True; a session needs objects that exclude each other")
         self.segmenter, self.video = segmenter, _as_video(video)
         self._pool = ArrayPool(memory)
-        self._timeline = Timeline()
-        self._history: list[Timeline] = []
-        self._lock = threading.RLock()
-        self._edits = 0  # made or taken back
+        self._ledger = Ledger()
+        self._propagation = Propagation(self.segmenter, self.video, self._ledger, self._pool)
         self._stops = 0
 
     def __len__(self) -> int:
@@ -76,17 +70,17 @@ class Session:
     @property
     def annotated(self) -> tuple[int, ...]:
         """The annotated frames, ascending."""
-        return tuple(sorted(self._timeline.anchors))
+        return tuple(sorted(self._ledger.timeline.anchors))
 
     @property
     def objects(self) -> tuple[int, ...]:
         """The ids of all objects that any frame has, ascending."""
-        return self._timeline.objects
+        return self._ledger.timeline.objects
 
     @property
     def masks(self) -> Mapping[int, Integer[np.ndarray, "H W"]]:
         """By frame the ids [H,W] of all frames that are annotated or were computed, stale ones too."""
-        return Masks(self._timeline)
+        return Masks(self._ledger.timeline)
 
     @property
     def confidence(self) -> Confidence:
@@ -94,22 +88,22 @@ class Session:
 
         See `hmmn_jax.session.confidence` for what is measured.
         """
-        return Confidence(self._timeline)
+        return Confidence(self._ledger.timeline)
 
     def state(self, t: int) -> str:
         """How a frame is: "annotated", "final", "provisional" (a pass is still to come), "stale" or "missing"."""
-        return self._timeline.state(t)
+        return self._ledger.timeline.state(t)
 
     def result(self, t: int) -> FrameResult:
         """All that is known of a frame. Raises KeyError for a missing one."""
-        return frame_result(self._timeline, t)
+        return frame_result(self._ledger.timeline, t)
 
     def next_to_annotate(self) -> int | None:
         """The frame that is worth annotating next: the most doubtful of those that are up to date.
 
         Without any, the frame that is farthest from an annotated one. None where all frames are annotated.
         """
-        timeline = self._timeline
+        timeline = self._ledger.timeline
         found = {}
         for t in timeline.predictions:
             if (current := timeline.current(t)) is not None:
@@ -140,47 +134,40 @@ class Session:
             unknown = np.asarray(unknown)
             if unknown.shape != (height, width) or unknown.dtype != np.bool_:
                 raise ValueError(f"unknown is {unknown.dtype} {list(unknown.shape)}, expected bool {[height, width]}")
-        with self._lock:
-            for k in np.unique(mask if unknown is None else mask[~unknown]).tolist():
-                if k in self._timeline.gone:
-                    into = self._timeline.gone[k]
+        known = mask if unknown is None else mask[~unknown]
+
+        def change(timeline: Timeline) -> Timeline:
+            for k in np.unique(known).tolist():
+                if k in timeline.gone:
+                    into = timeline.gone[k]
                     found = f"was merged into {into}" if into else "was removed"
                     raise ValueError(f"the mask has object {k}, which {found}; give it another id, or undo that")
-            picture = complete(self._pool, mask, unknown, self._timeline.picture(t))
-            self._edit(self._timeline.annotated(t, picture))
+            return timeline.annotated(t, complete(self._pool, mask, unknown, timeline.picture(t)))
+
+        self._ledger.edit(change)
 
     def remove(self, k: int) -> None:
         """Makes object `k` background in all frames, at once. Its id cannot be used again.
 
         Frames computed with the object become stale. `undo` takes it back. Raises ValueError for an unknown object.
         """
-        with self._lock:
-            self._require(k)
-            self._edit(self._timeline.renamed(k, 0))
+        self._ledger.edit(lambda timeline: _require(timeline, k).renamed(k, 0))
 
     def merge(self, a: int, b: int) -> None:
         """Makes object `b` part of object `a` in all frames, at once. The id `b` cannot be used again.
 
         Frames computed with object `b` become stale. `undo` takes it back. Raises ValueError for unknown or equal objects.
         """
-        with self._lock:
-            self._require(a)
-            self._require(b)
-            if a == b:
-                raise ValueError(f"object {a} cannot be merged with itself")
-            self._edit(self._timeline.renamed(b, a))
+        if a == b:
+            raise ValueError(f"object {a} cannot be merged with itself")
+        self._ledger.edit(lambda timeline: _require(timeline, a, b).renamed(b, a))
 
     def undo(self) -> bool:
         """Takes back the last edit, which is an annotation, a removal or a merger. Says whether there was one.
 
         The last 32 edits can be taken back, those of a session that was loaded not.
         """
-        with self._lock:
-            if not self._history:
-                return False
-            self._timeline = self._timeline.taken_back(self._history.pop())
-            self._edits += 1
-            return True
+        return self._ledger.undo()
 
     # Propagation
 
@@ -212,69 +199,14 @@ class Session:
         start, end = operator.index(start), count if stop is None else operator.index(stop)
         if not 0 <= start < end <= count:
             raise ValueError(f"start is {start}, stop is {stop}, expected 0 <= start < stop <= {count}, the number of frames")
-        if not self._timeline.anchors:
+        if not self._ledger.timeline.anchors:
             raise ValueError("no frame is annotated; call annotate first")
-        return self._propagate(start, end, DIRECTIONS[direction], self._stops)
+        stops = self._stops
+        return self._propagation.run(start, end, direction, lambda: self._stops != stops)
 
     def stop(self) -> None:
         """Ends all generators of `propagate` after the frame that they are at; for other threads."""
         self._stops += 1
-
-    def _propagate(
-        self, start: int, end: int, directions: tuple[str, ...], stops: int
-    ) -> Generator[tuple[int, FrameResult], None, None]:
-        sent: dict[int, Prediction] = {}
-        edits, todo = self._plan(start, end, directions)
-        while todo and self._stops == stops:
-            segment, direction = todo.pop(0)
-            for t in self._run(segment, direction):
-                now = self._timeline
-                found = now.current(t)
-                if t in segment.frames and found is not None and sent.get(t) is not found:
-                    sent[t] = found
-                    yield t, frame_result(now, t)
-                if self._stops != stops:
-                    return
-            if self._edits != edits:  # what is up to date takes no time
-                edits, todo = self._plan(start, end, directions)
-
-    def _plan(self, start: int, end: int, directions: tuple[str, ...]) -> tuple[int, list[tuple[Segment, str]]]:
-        """After how many edits the plan is made, and the passes that a range needs, in order."""
-        with self._lock:
-            edits, stamps = self._edits, self._timeline.stamps
-        return edits, [(segment, direction) for segment in segments(stamps, start, end) for direction in directions]
-
-    def _run(self, segment: Segment, direction: str) -> Iterator[int]:
-        """Runs one pass of a segment, as far as it is needed, and goes on over the rest. Yields each frame once it is done.
-
-        Ends early where the anchors are no longer those of the segment.
-        """
-        basis, frames = segment.basis, segment.frames
-        anchor = basis.before if direction == FORWARD else basis.after
-        rest = list(frames) if direction == FORWARD else list(reversed(frames))
-        last = reach(self._timeline, segment, direction) if anchor is not None else None
-        if last is not None:
-            picture = self._timeline.anchors.get(anchor.frame)
-            if picture is None or picture.digest != anchor.digest:
-                return
-            for t, found in run_pass(self.segmenter, self.video, anchor.frame, picture, last, self._pool):
-                if not self._record(basis, t, direction, found):
-                    return
-                yield t
-            rest = rest[rest.index(last) + 1 :]
-        yield from rest
-
-    def _record(self, basis: Basis, t: int, direction: str, picture: Picture) -> bool:
-        """Adds to the timeline what a pass gave of a frame. Says whether the frame still depends on the pass's anchors."""
-        with self._lock:
-            timeline = self._timeline
-            if t in timeline.anchors or timeline.basis(t) != basis:
-                return False
-            current = timeline.current(t)
-            prediction = merge_pass(basis, t, current, direction, picture, self._pool)
-            if prediction is not current:
-                self._timeline = timeline.predicted(t, prediction)
-            return True
 
     # Files
 
@@ -287,7 +219,7 @@ class Session:
             DataError: the folder has something else, or cannot be written to.
         """
         height, width = self.video.size
-        store.save(user_path(folder), self._timeline, (height, width))
+        store.save(user_path(folder), self._ledger.timeline, (height, width))
 
     @classmethod
     def load(
@@ -302,14 +234,16 @@ class Session:
 
         Args:
             folder: as of `save`.
-            segmenter, video, memory: as of a new session; the video has to be the same.
+            segmenter: as of a new session.
+            video: as of a new session; it has to be the same.
+            memory: as of a new session.
 
         Raises:
             DataError: not a session, damaged, or of frames of another size.
         """
         session = cls(segmenter, video, memory=memory)
         height, width = session.video.size
-        session._timeline = store.load(user_path(folder), session._pool, (height, width))
+        session._ledger.timeline = store.load(user_path(folder), session._pool, (height, width))
         return session
 
     def _index(self, t: int) -> int:
@@ -320,15 +254,14 @@ class Session:
         self.video[t]
         return t
 
-    def _require(self, k: int) -> None:
-        if k not in self._timeline.objects:
-            known = ", ".join(map(str, self._timeline.objects)) or "none"
-            raise ValueError(f"object {k}: there is no such object; known: {known}")
 
-    def _edit(self, timeline: Timeline) -> None:
-        self._history = [*self._history, self._timeline][-MOST_UNDONE:]
-        self._timeline = timeline
-        self._edits += 1
+def _require(timeline: Timeline, *ids: int) -> Timeline:
+    """The timeline if it has all of these objects. Raises ValueError."""
+    for k in ids:
+        if k not in timeline.objects:
+            known = ", ".join(map(str, timeline.objects)) or "none"
+            raise ValueError(f"object {k}: there is no such object; known: {known}")
+    return timeline
 
 
 def _as_video(video: Video | np.ndarray | Sequence | str | os.PathLike) -> Video:

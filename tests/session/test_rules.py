@@ -43,7 +43,7 @@ def adopt(session, oracle, t):
     """An annotation with unknown pixels is rounded to steps of 1/255, and what follows from it must not be judged by that."""
     result = session.result(t)
     oracle.anchors[t]["mask"] = result.mask.astype(int)
-    picture = session._timeline.anchors[t]
+    picture = session._ledger.timeline.anchors[t]
     oracle.anchors[t]["p"] = dict(zip(picture.ids, picture.objects().astype(float), strict=True))
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 import hmmn_jax
 from hmmn_jax import Session
+from hmmn_jax.io import bundled
 from hmmn_jax.io.video_file import VideoFile
 from hmmn_jax.session.picture import LEVELS
 from tests.session.stub import Stub, clip
@@ -153,15 +154,15 @@ def test_probabilities_of_unknown_pixels_are_content():
     hard.annotate(3, session.masks[3])
     run(hard)
     assert np.array_equal(hard.masks[3], session.masks[3]) and session.masks[3].any()
-    hard._timeline = hard._timeline.annotated(3, session._timeline.anchors[3])
+    hard._ledger.timeline = hard._ledger.timeline.annotated(3, session._ledger.timeline.anchors[3])
     assert states(hard) == "assasssss"
 
 
 def test_a_prediction_that_was_renamed_is_never_current_again():
     session = make({0: box(1, 2), 4: box(1)})
     run(session)
-    renamed = session._timeline.predictions[2].renamed(2, 0)
-    assert session._timeline.predicted(2, renamed).state(2) == "stale"
+    renamed = session._ledger.timeline.predictions[2].renamed(2, 0)
+    assert session._ledger.timeline.predicted(2, renamed).state(2) == "stale"
 
 
 # Masks
@@ -415,14 +416,15 @@ def test_the_example_of_the_documentation(tmp_path, monkeypatch, capsys):
     """With the stub in place of the network, on the first frames of the clip in small."""
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/session.md").read_text(encoding="utf-8"), re.DOTALL)
     for t in range(8):
-        for name in (f"data/sample/JPEGImages/240p/koi/{t:05d}.jpg", f"data/sample/Annotations/240p/koi/{t:05d}.png"):
+        for name in (f"JPEGImages/240p/koi/{t:05d}.jpg", f"Annotations/240p/koi/{t:05d}.png"):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            with Image.open(ROOT / name) as image:
+            with Image.open(bundled.DEMO_CLIP / name) as image:
                 image.resize((42, 24), Image.Resampling.NEAREST).save(tmp_path / name)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(hmmn_jax, "load_checkpoint", lambda path: ((ROOT / path).stat(), None), raising=False)
+    monkeypatch.setattr(bundled, "DEMO_CLIP", tmp_path)
+    monkeypatch.setattr(hmmn_jax, "load_checkpoint", lambda name: (bundled.WEIGHTS[name].stat(), None), raising=False)
     monkeypatch.setattr(hmmn_jax, "Segmenter", lambda found, config: Stub(), raising=False)
     exec(code, {})
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) > 8 and lines[7].count("'annotated'") == 2 and "'stale'" in lines[7]
-    assert (tmp_path / "runs/koi-session/session.json").is_file()
+    assert (tmp_path / "koi-session/session.json").is_file()
