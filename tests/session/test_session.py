@@ -334,6 +334,36 @@ def test_an_edit_while_it_runs_counts_from_then_on():
     assert {t for t, final in seen if final} >= {1, 2, 4, 5, 7, 8}
 
 
+def test_edits_of_another_thread_while_it_runs():
+    session = make({0: box(1, 2)})
+    done, failures = threading.Event(), []
+
+    def work():
+        try:
+            while not done.is_set():
+                for _ in session.propagate():
+                    pass
+        except BaseException as error:
+            failures.append(error)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        if rng.random() < 0.3:
+            session.undo() if len(session.annotated) > 1 else None
+        else:
+            session.annotate(int(rng.integers(0, 9)), box(1, 2, top=int(rng.integers(0, 3))))
+    done.set()
+    worker.join(60)
+    assert failures == [] and not worker.is_alive()
+    run(session)
+    expected = make({t: session.masks[t] for t in session.annotated})
+    run(expected)
+    assert states(session) == states(expected)
+    assert all(np.array_equal(session.result(t).probs, expected.result(t).probs) for t in range(9))
+
+
 # Directions, kinds of videos
 
 
