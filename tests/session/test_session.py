@@ -334,6 +334,15 @@ def test_an_edit_while_it_runs_counts_from_then_on():
     assert {t for t, final in seen if final} >= {1, 2, 4, 5, 7, 8}
 
 
+def test_a_pass_ends_within_a_frame_of_an_edit_of_its_anchor():
+    session = make({0: box(1)})
+    results = session.propagate()
+    next(results)
+    session.annotate(0, box(1, top=2))
+    assert [t for t, _ in results] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert session.segmenter.steps == 1 + 1 + 8  # one in vain
+
+
 def test_edits_of_another_thread_while_it_runs():
     session = make({0: box(1, 2)})
     done, failures = threading.Event(), []
