@@ -9,10 +9,17 @@ if TYPE_CHECKING:
     from hmmn_jax.checkpoints.store import load_checkpoint
     from hmmn_jax.inference import Segmenter
     from hmmn_jax.model import HMMN, HMMNConfig
+    from hmmn_jax.session import Session
 
-__all__ = ["HMMN", "HMMNConfig", "Segmenter", "__version__", "load_checkpoint"]
+__all__ = ["HMMN", "HMMNConfig", "Segmenter", "Session", "__version__", "load_checkpoint"]
 
-_HOMES = {"HMMN": "model", "HMMNConfig": "model", "Segmenter": "inference", "load_checkpoint": "checkpoints.store"}
+_HOMES = {
+    "HMMN": "model",
+    "HMMNConfig": "model",
+    "Segmenter": "inference",
+    "Session": "session",
+    "load_checkpoint": "checkpoints.store",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -23,7 +23,7 @@ ORDER = (
     ("hmmn_jax/model",),
     ("hmmn_jax/checkpoints", "hmmn_jax/datasets", "hmmn_jax/metrics"),
     ("hmmn_jax/inference",),
-    ("hmmn_jax/evaluation",),
+    ("hmmn_jax/evaluation", "hmmn_jax/session"),
     ("hmmn_jax/report", "hmmn_jax/training"),
     ("hmmn_jax/cli",),
     ("hmmn_jax",),  # its public names

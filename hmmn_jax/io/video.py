@@ -43,6 +43,10 @@ class Video(abc.ABC):
         """Reads the frames in order. Raises DataError if a frame cannot be read."""
         return (self[index] for index in range(len(self)))
 
+    def backwards(self, start: int, stop: int) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+        """Reads frames stop - 1, stop - 2, ..., start. Raises DataError if that fails, IndexError if a frame does not exist."""
+        return (self[index] for index in reversed(range(start, stop)))
+
     def __bool__(self) -> bool:
         """Returns True: a video has at least one frame. The default would call `len`, which may decode a file."""
         return True

@@ -22,6 +22,7 @@ from hmmn_jax.io.video import Video
 if TYPE_CHECKING:
     import av
 
+_BACKWARDS_BYTES = 1 << 26  # of the frames that reading backwards holds: 54 at 480p, 10 at 1080p
 PAGED_SUFFIXES = (".tif", ".tiff", ".webp")  # read by Pillow
 
 
@@ -94,6 +95,18 @@ class VideoFile(Video):
             if rgb is None:
                 raise DataError(f"{self.path}: frame {wanted} has changed; open the file again")
             return rgb
+
+    def backwards(self, start: int, stop: int) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+        """As `Video.backwards`, by chunks of frames that are decoded in order.
+
+        Memory is bounded by the chunk. Each chunk costs its own frames and those from the key frame before it.
+        """
+        height, width = self.size
+        length = max(_BACKWARDS_BYTES // (3 * height * width), 1)
+        for end in range(stop, start, -length):
+            chunk = [self[index] for index in range(max(end - length, start), end)]
+            while chunk:
+                yield chunk.pop()
 
     def close(self) -> None:
         """Releases the decoders of reading by index; what is known of the frames stays."""

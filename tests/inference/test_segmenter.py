@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hmmn_jax import HMMN, Segmenter
+from hmmn_jax import HMMN, Segmenter, Session
 from hmmn_jax.inference import compiled as programs
 from hmmn_jax.inference import segmenter as module
 from hmmn_jax.model.memory import bank_of
@@ -234,6 +234,27 @@ def test_a_step_leaves_its_state_usable_unless_told_to_donate():
     assert all(buffer.is_deleted() for buffer in buffers)
     _, result = segmenter.step(state, frames[4])  # reached by other buffers
     assert_same([result], [expected[3]])
+
+
+def test_the_passes_of_a_session_are_its_runs():
+    """Forwards, and on the reversed video backwards; with an annotation in whose unknown pixels probabilities stand."""
+    (frames, mask, expected), _ = plain()
+    forward, backward = Session(make(), frames), Session(make(), list(frames[::-1]))
+    forward.annotate(0, mask)
+    backward.annotate(5, mask)
+    for t, result in forward.propagate():
+        np.testing.assert_array_equal(result.mask, expected[t - 1].mask)
+        np.testing.assert_allclose(result.probs, expected[t - 1].probs, rtol=0, atol=1 / 255)
+    for t, result in backward.propagate(2):
+        np.testing.assert_array_equal(result.mask, forward.masks[5 - t])
+        np.testing.assert_array_equal(result.probs, forward.result(5 - t).probs)
+    forward.annotate(2, mask, mask == 0)
+    soft = forward.result(2)
+    ((_, found),) = forward.propagate(3, 4)
+    state = make().init(frames[2], soft.mask)
+    state, result = make().step(state.replace(probs=jnp.asarray(soft.probs)[None]), frames[3])
+    assert 0.01 < soft.probs[0][mask == 0].mean() < 0.99 and found.ids == tuple(result.ids)
+    np.testing.assert_array_equal(found.mask, result.mask)
 
 
 def test_a_bank_that_grows_is_one_that_was_large(x64, monkeypatch):

@@ -87,3 +87,11 @@ def test_a_file_that_is_no_image(tmp_path):
     (tmp_path / "stack.tif").write_bytes(b"text")
     with pytest.raises(DataError, match=r"stack\.tif: not an image"):
         open_video(tmp_path / "stack.tif")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_backwards(tmp_path, kind):
+    video = KINDS[kind][0](tmp_path)
+    found = list(video.backwards(1, 4))
+    assert [frame.tobytes() for frame in found] == [video[t].tobytes() for t in (3, 2, 1)]
+    assert list(video.backwards(2, 2)) == []

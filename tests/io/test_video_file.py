@@ -142,6 +142,27 @@ class TestSeeking:
         video[16], video[15]  # those that were just decoded
         assert len(opened) == 1 and len(decoded) <= 15 + 8
 
+    @pytest.mark.parametrize("length", [1, 6, 10, 100])
+    def test_backwards_by_chunks(self, film, monkeypatch, length):
+        decoded, frames = [], list(VideoFile(film))
+
+        class Counting(FilmDecoder):
+            def frames(self):
+                for frame in super().frames():
+                    decoded.append(frame.pts)
+                    yield frame
+
+        monkeypatch.setattr(film_index, "FilmDecoder", Counting)
+        monkeypatch.setattr("hmmn_jax.io.video_file._BACKWARDS_BYTES", length * frames[0].nbytes)
+        video = VideoFile(film)
+        assert len(video) == COUNT
+        for t, frame in zip(range(COUNT - 2, 1, -1), video.backwards(2, COUNT - 1), strict=True):
+            assert frame.tobytes() == frames[t].tobytes()
+        chunks = -(-(COUNT - 3) // length)
+        assert len(decoded) <= COUNT - 3 + 7 * chunks  # groups of 8: at most 7 frames before the first of a chunk
+        with pytest.raises(IndexError):
+            next(video.backwards(COUNT, COUNT + 1))
+
     @pytest.mark.parametrize("where", ["nowhere", "too late", "refused"])
     def test_seeking_to_the_wrong_place_gives_no_wrong_frame(self, film, monkeypatch, where):
         frames, seek = list(VideoFile(film)), FilmDecoder.seek

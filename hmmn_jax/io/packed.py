@@ -1,0 +1,93 @@
+"""Arrays kept compressed: in memory up to a budget, beyond it in temporary files."""
+
+import functools
+import hashlib
+import itertools
+import shutil
+import tempfile
+import threading
+import weakref
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from hmmn_jax.io.files import discard, writing_errors
+
+BUDGET = 1 << 29  # bytes; about 5,000 frames with the probabilities of one object at 480p, by those of a clip at 240p
+
+
+class PackedArray:
+    """A compressed array that does not change. Its memory or file is released with the last reference to it.
+
+    Attributes:
+        shape: of the array.
+        dtype: of the array.
+    """
+
+    def __init__(self, array: np.ndarray, content: bytes | Path, pool: "ArrayPool"):
+        self.shape, self.dtype = array.shape, array.dtype
+        self._content = content
+        self._pool = pool  # keeps the folder of the file
+
+    def unpack(self) -> np.ndarray:
+        """Returns the array, read-only."""
+        content = self._content if isinstance(self._content, bytes) else self._content.read_bytes()
+        return np.frombuffer(zlib.decompress(content), self.dtype).reshape(self.shape)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """The SHA-256 of type, shape and values, in hexadecimal."""
+        return digest_of(self.unpack())
+
+
+class ArrayPool:
+    """Packs arrays. Those beyond the budget go to a temporary folder, which is removed with the pool or at exit.
+
+    Safe in threads.
+    """
+
+    def __init__(self, budget: int = BUDGET):
+        """`budget` is in bytes of compressed arrays in memory."""
+        self.budget = budget
+        self.used = 0  # bytes in memory
+        self._lock = threading.RLock()  # the garbage collector may release an array while another is packed
+        self._numbers = itertools.count()
+        self._folder: Path | None = None
+
+    def pack(self, array: np.ndarray) -> PackedArray:
+        """Compresses an array. Raises DataError where the temporary folder cannot be written to."""
+        content = zlib.compress(np.ascontiguousarray(array), 1)
+        with self._lock:
+            fits = self.used + len(content) <= self.budget
+            if fits:
+                self.used += len(content)
+            else:
+                path = self._new_path()
+        if fits:
+            packed = PackedArray(array, content, self)
+            weakref.finalize(packed, self._release, len(content))
+            return packed
+        with writing_errors(path):
+            path.write_bytes(content)
+        packed = PackedArray(array, path, self)
+        weakref.finalize(packed, discard, path)
+        return packed
+
+    def _new_path(self) -> Path:
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="hmmn-jax-"))
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        return self._folder / str(next(self._numbers))
+
+    def _release(self, size: int) -> None:
+        with self._lock:
+            self.used -= size
+
+
+def digest_of(array: np.ndarray) -> str:
+    """The SHA-256 of an array's type, shape and values, in hexadecimal."""
+    array = np.ascontiguousarray(array)
+    digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
+    digest.update(array)
+    return digest.hexdigest()

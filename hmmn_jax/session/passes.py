@@ -1,0 +1,90 @@
+"""One pass: from an annotated frame on, forwards or backwards, the segmenter's own algorithm."""
+
+from collections.abc import Iterator
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float32
+
+from hmmn_jax.inference import Segmenter, State
+from hmmn_jax.io.packed import ArrayPool
+from hmmn_jax.io.video import Video
+from hmmn_jax.session.confidence import agreement, expected_j
+from hmmn_jax.session.picture import Picture, blend, winners, with_background
+from hmmn_jax.session.timeline import BACKWARD, FORWARD, Basis, Prediction
+
+
+def run_pass(
+    segmenter: Segmenter, video: Video, anchor: int, picture: Picture, last: int, pool: ArrayPool
+) -> Iterator[tuple[int, Picture]]:
+    """Segments the frames from next to an anchor up to `last`; backwards where `last` lies before the anchor.
+
+    The segmenter restarts with the anchor's mask, as with the first frame of a video; where the anchor has pixels of
+    uncertain ids, with their probabilities. While the device computes a frame, the next one is read.
+
+    Yields:
+        The frame's index, and what the segmenter gives.
+    """
+    step = 1 if last > anchor else -1
+    order = range(anchor + step, last + step, step)
+    frames = (video[t] for t in order) if step == 1 else video.backwards(last, anchor)
+    state = _start(segmenter, video[anchor], picture)
+    upcoming = next(frames)
+    for t in order:
+        state, result = segmenter.step(state, upcoming, donate=True)
+        if t != last:
+            upcoming = next(frames)
+        objects = np.argsort(result.ids)[1:]  # background, 0, comes first
+        probs = np.asarray(result.probs)[objects]
+        yield t, Picture.pack(pool, result.ids[objects].tolist(), np.asarray(result.mask), probs)
+
+
+def _start(segmenter: Segmenter, frame: np.ndarray, picture: Picture) -> State:
+    state = segmenter.init(frame, picture.mask)
+    if picture.is_certain:
+        return state
+    order = [(0, *picture.ids).index(k) for k in state.ids.tolist()]
+    probs = with_background(picture.objects())[order]
+    return state.replace(probs=jnp.asarray(probs, state.probs.dtype)[None])
+
+
+def merge_pass(
+    basis: Basis, t: int, current: Prediction | None, direction: str, picture: Picture, pool: ArrayPool
+) -> Prediction:
+    """What is known of a frame once a pass has reached it.
+
+    Args:
+        basis: the anchors of the frame.
+        t: the frame.
+        current: its prediction, if that is not stale.
+        direction: of the pass, "forward" or "backward".
+        picture: what the pass gives.
+        pool: keeps the arrays.
+
+    Returns:
+        `current` if it has this pass already; the two passes blended if it has the other one; else this pass alone.
+    """
+    if current is not None and direction in current.passes:
+        return current
+    p = picture.objects()
+    if current is None or not current.passes:
+        return Prediction(basis, frozenset((direction,)), picture, expected_j(picture.mask, picture.ids, p))
+    pair = {direction: (picture.ids, p)}
+    (other,) = current.passes
+    pair[other] = (current.picture.ids, current.picture.objects())
+    return _blended(basis, basis.position(t), pair[FORWARD], pair[BACKWARD], pool)
+
+
+def _blended(
+    basis: Basis,
+    u: float,
+    forward: tuple[tuple[int, ...], Float32[np.ndarray, "k1 H W"]],
+    backward: tuple[tuple[int, ...], Float32[np.ndarray, "k2 H W"]],
+    pool: ArrayPool,
+) -> Prediction:
+    ids, probs = blend(u, forward, backward)
+    mask = winners(ids, probs)
+    confidence = expected_j(mask, ids, probs[1:])
+    for k in confidence.keys() & set(forward[0]) & set(backward[0]):
+        confidence[k] *= agreement(u, forward[1][forward[0].index(k)], backward[1][backward[0].index(k)])
+    return Prediction(basis, frozenset((FORWARD, BACKWARD)), Picture.pack(pool, ids, mask, probs[1:]), confidence)

@@ -1,0 +1,163 @@
+"""What is known of one frame: ids and probabilities, packed; renaming of objects and blending of two passes."""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Integer
+
+from hmmn_jax.io.packed import ArrayPool, PackedArray
+
+LEVELS = 255  # steps of a stored probability, which is therefore within 1/510 of the exact one
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Picture:
+    """The mask of a frame and the probabilities of its objects, which do not change.
+
+    Each channel has a name: the id that its object has now. Renaming therefore costs nothing, for any size of the frame.
+
+    Attributes:
+        names: the id of each stored channel; 0: the object was removed. Two channels of one name are one object.
+        channel: [H,W], the channel of each pixel, counted from 1; 0 is background.
+        levels: uint8 [K,H,W], probability of each channel in steps of 1/255.
+    """
+
+    names: tuple[int, ...]
+    channel: PackedArray
+    levels: PackedArray
+
+    @classmethod
+    def pack(
+        cls, pool: ArrayPool, ids: Sequence[int], mask: Integer[np.ndarray, "H W"], p: Float[np.ndarray, "k H W"]
+    ) -> "Picture":
+        """Packs a mask and the probabilities of objects.
+
+        Args:
+            pool: keeps the arrays.
+            ids: of the objects, each above 0, at most once.
+            mask: the id of each pixel, 0 or one of `ids`.
+            p: probability of each object, in the order of `ids`.
+        """
+        channel = np.zeros(mask.shape, np.uint8 if len(ids) < 256 else np.uint16)
+        for i, k in enumerate(ids, 1):
+            channel[mask == k] = i
+        levels = np.rint(np.clip(p, 0, 1) * LEVELS).astype(np.uint8)
+        return cls(tuple(map(int, ids)), pool.pack(channel), pool.pack(levels))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.channel.shape
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The ids of the objects, ascending."""
+        return tuple(sorted({*self.names} - {0}))
+
+    @property
+    def mask(self) -> Integer[np.ndarray, "H W"]:
+        """The id of each pixel; uint8, or uint16 where one is above 255."""
+        table = np.array((0, *self.names), np.uint8 if max(self.names, default=0) < 256 else np.uint16)
+        return table[self.channel.unpack()]
+
+    def objects(self) -> Float32[np.ndarray, "k H W"]:
+        """The probability of each object, in the order of `ids`."""
+        levels = self.levels.unpack()
+        p = np.zeros((len(self.ids), *self.size), np.float32)
+        for i, k in enumerate(self.ids):
+            for name, level in zip(self.names, levels, strict=True):
+                if name == k:
+                    p[i] += level
+        return np.minimum(p / LEVELS, 1)
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether every pixel is of one object, or of the background, with probability 1."""
+        ids = np.array(self.ids, np.uint16)[:, None, None]
+        return bool((self.objects() == (self.mask == ids)).all())
+
+    def renamed(self, old: int, new: int) -> "Picture":
+        """The picture in which object `old` has the id `new`; 0: is background."""
+        return dataclasses.replace(self, names=tuple(new if name == old else name for name in self.names))
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Identifies the content: equal for equal masks and probabilities under equal ids, however they are stored."""
+        levels = np.rint(self.objects() * LEVELS).astype(np.uint8)
+        digest = hashlib.sha256(f"{self.ids} {self.size} ".encode())
+        digest.update(np.ascontiguousarray(self.mask, np.dtype("<u2")))
+        digest.update(levels)
+        return digest.hexdigest()
+
+
+def with_background(p: Float[np.ndarray, "k H W"]) -> Float[np.ndarray, "k1 H W"]:
+    """Probabilities of objects -> of background and objects: background = max(0, 1 - sum p), then all divided by their sum."""
+    total = p.sum(axis=0)
+    background = np.maximum(1 - total, 0)
+    return np.concatenate([background[None], p]) / (background + total)
+
+
+def blend(
+    u: float, forward: tuple[Sequence[int], np.ndarray], backward: tuple[Sequence[int], np.ndarray]
+) -> tuple[tuple[int, ...], Float[np.ndarray, "k1 H W"]]:
+    """Blends the passes of a frame between two annotated ones.
+
+    Args:
+        u: where the frame is between them, from 0 at the one before to 1 at the one after.
+        forward: ids and probabilities `[k,H,W]` of the objects of the annotated frame before.
+        backward: those of the annotated frame after.
+
+    Returns:
+        The ids of both, ascending, and the probabilities of background and objects. An object that both passes know has
+        (1 - u) forward + u backward, one that one pass knows the probability of that pass.
+    """
+    passes = [dict(zip(ids, p, strict=True)) for ids, p in (forward, backward)]
+    ids = tuple(sorted(passes[0].keys() | passes[1].keys()))
+    p = np.zeros((len(ids), *forward[1].shape[1:]), np.float32)
+    for i, k in enumerate(ids):
+        if k in passes[0] and k in passes[1]:
+            p[i] = np.float32(1 - u) * passes[0][k] + np.float32(u) * passes[1][k]
+        else:
+            p[i] = passes[0][k] if k in passes[0] else passes[1][k]
+    return ids, with_background(p)
+
+
+def winners(ids: Sequence[int], probs: Float[np.ndarray, "k1 H W"]) -> Integer[np.ndarray, "H W"]:
+    """The id of the greatest probability of each pixel, background first; uint8, or uint16 where an id is above 255."""
+    table = np.array((0, *ids), np.uint8 if max(ids, default=0) < 256 else np.uint16)
+    return table[np.argmax(probs, axis=0)]
+
+
+def complete(
+    pool: ArrayPool,
+    mask: Integer[np.ndarray, "H W"],
+    unknown: Bool[np.ndarray, "H W"] | None = None,
+    present: Picture | None = None,
+) -> Picture:
+    """The content of an annotated frame.
+
+    Args:
+        pool: keeps the arrays.
+        mask: the ids.
+        unknown: pixels whose ids in `mask` do not count: they take the probabilities of `present`, else are background.
+        present: what is known of the frame so far.
+
+    Returns:
+        A picture whose objects are those that have a pixel in the completed mask. Other objects of `present` are left out,
+        and the probabilities of the unknown pixels divided by the sum of those that stay.
+    """
+    if unknown is None:
+        unknown = np.zeros(mask.shape, bool)
+    found = np.where(unknown, mask.dtype.type(0) if present is None else present.mask, mask)
+    ids = [int(k) for k in np.unique(found) if k]
+    p = (found == np.array(ids, found.dtype)[:, None, None]).astype(np.float32)
+    if present is not None and unknown.any():
+        background, *others = with_background(present.objects())
+        known = dict(zip(present.ids, others, strict=True))
+        soft = np.stack([known.get(k, np.zeros(mask.shape, np.float32)) for k in ids]) if ids else p
+        total = background + soft.sum(axis=0)
+        p = np.where(unknown, soft / np.where(total > 0, total, 1), p)
+    return Picture.pack(pool, ids, found, p)

@@ -1,0 +1,75 @@
+"""The passes over a range of frames, one after the other, with edits in between."""
+
+import functools
+from collections.abc import Callable, Generator, Iterator
+
+from hmmn_jax.inference import Segmenter
+from hmmn_jax.io.packed import ArrayPool
+from hmmn_jax.io.video import Video
+from hmmn_jax.session.ledger import Ledger
+from hmmn_jax.session.passes import merge_pass, run_pass
+from hmmn_jax.session.results import FrameResult, frame_result
+from hmmn_jax.session.segments import Segment, reach, segments
+from hmmn_jax.session.timeline import BACKWARD, FORWARD, Prediction
+
+DIRECTIONS = {"forward": (FORWARD,), "backward": (BACKWARD,), "both": (FORWARD, BACKWARD)}
+
+
+class Propagation:
+    """Runs passes on one video and records in a ledger what they find."""
+
+    def __init__(self, segmenter: Segmenter, video: Video, ledger: Ledger, pool: ArrayPool):
+        self.segmenter, self.video, self.ledger, self.pool = segmenter, video, ledger, pool
+
+    def run(
+        self, start: int, stop: int, direction: str, is_stopped: Callable[[], bool]
+    ) -> Generator[tuple[int, FrameResult], None, None]:
+        """Computes what is not up to date of the frames start <= t < stop, and yields all of them, as `Session.propagate` says.
+
+        Args:
+            start: the first frame.
+            stop: the frame after the last.
+            direction: a key of `DIRECTIONS`.
+            is_stopped: asked before each frame.
+        """
+        sent: dict[int, Prediction] = {}
+        edits, todo = self._plan(start, stop, direction)
+        while todo and not is_stopped():
+            segment, way = todo.pop(0)
+            for t in self._pass(segment, way):
+                timeline = self.ledger.timeline
+                found = timeline.current(t)
+                if t in segment.frames and found is not None and sent.get(t) is not found:
+                    sent[t] = found
+                    yield t, frame_result(timeline, t)
+                if is_stopped():
+                    return
+            if self.ledger.edits != edits:  # what is up to date takes no time
+                edits, todo = self._plan(start, stop, direction)
+
+    def _plan(self, start: int, stop: int, direction: str) -> tuple[int, list[tuple[Segment, str]]]:
+        """After how many edits the plan is made, and the passes that the range needs, in order."""
+        edits = self.ledger.edits  # first: an edit right after it only makes for another plan
+        found = segments(self.ledger.timeline.stamps, start, stop)
+        return edits, [(segment, way) for segment in found for way in DIRECTIONS[direction]]
+
+    def _pass(self, segment: Segment, way: str) -> Iterator[int]:
+        """Runs one pass of a segment as far as needed, and continues over the rest. Yields each frame once it is done.
+
+        Ends early where the anchors are no longer those of the segment.
+        """
+        basis, timeline = segment.basis, self.ledger.timeline
+        anchor = basis.before if way == FORWARD else basis.after
+        rest = list(segment.frames if way == FORWARD else reversed(segment.frames))
+        last = None if anchor is None else reach(timeline, segment, way)
+        if anchor is not None and last is not None:
+            if anchor not in timeline.stamps:
+                return
+            picture = timeline.anchors[anchor.frame]
+            for t, found in run_pass(self.segmenter, self.video, anchor.frame, picture, last, self.pool):
+                predict = functools.partial(merge_pass, basis, t, direction=way, picture=found, pool=self.pool)
+                if not self.ledger.record(basis, t, predict):
+                    return
+                yield t
+            rest = rest[rest.index(last) + 1 :]
+        yield from rest

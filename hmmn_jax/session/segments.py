@@ -1,0 +1,38 @@
+"""What a call of `propagate` has to do: stretches of frames between neighbouring anchors, and how far passes have to go."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from hmmn_jax.session.timeline import FORWARD, Basis, Stamp, Timeline
+
+
+class Segment(NamedTuple):
+    """The frames of a range between two neighbouring anchors, before the first or after the last.
+
+    frames: not empty, ascending.
+    basis: the anchors that each of them depends on.
+    """
+
+    frames: range
+    basis: Basis
+
+
+def segments(stamps: Sequence[Stamp], start: int, stop: int) -> list[Segment]:
+    """The segments of start <= t < stop, in order. `stamps` are all anchors, in order."""
+    found = []
+    for before, after in zip((None, *stamps), (*stamps, None), strict=True):
+        first = start if before is None else max(start, before.frame + 1)
+        end = stop if after is None else min(stop, after.frame)
+        if first < end:
+            found.append(Segment(range(first, end), Basis(before, after)))
+    return found
+
+
+def reach(timeline: Timeline, segment: Segment, direction: str) -> int | None:
+    """The frame up to which a pass has to go from its anchor: the farthest that lacks it. None where no frame does."""
+    lacking = []
+    for t in segment.frames:
+        current = timeline.current(t)
+        if current is None or direction not in current.passes:
+            lacking.append(t)
+    return (max if direction == FORWARD else min)(lacking, default=None)

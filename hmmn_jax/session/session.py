@@ -1,0 +1,275 @@
+"""`Session`: the loop of annotating some frames of a video, propagating, looking, correcting and propagating again."""
+
+import math
+import operator
+import os
+from collections.abc import Generator, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Array, Bool, Integer
+
+from hmmn_jax.datasets.listing import list_frames
+from hmmn_jax.inference import Segmenter
+from hmmn_jax.inference.inputs import Mask, as_mask
+from hmmn_jax.io.files import user_path
+from hmmn_jax.io.image_video import ImageVideo
+from hmmn_jax.io.packed import BUDGET, ArrayPool
+from hmmn_jax.io.video import ArrayVideo, Video
+from hmmn_jax.io.video_file import open_video
+from hmmn_jax.session import store
+from hmmn_jax.session.confidence import most_doubtful
+from hmmn_jax.session.ledger import Ledger
+from hmmn_jax.session.picture import complete
+from hmmn_jax.session.propagation import DIRECTIONS, Propagation
+from hmmn_jax.session.results import Confidence, FrameResult, Masks, frame_result
+from hmmn_jax.session.timeline import Timeline
+
+
+class Session:
+    """Masks of one video, from any number of annotated frames.
+
+    ::
+
+        session = Session(segmenter, "clip.mp4")
+        session.annotate(0, mask)
+        for t, result in session.propagate():
+            show(t, result.mask)
+        session.annotate(session.next_to_annotate(), corrected)  # then propagate again
+
+    An annotated frame is an anchor: the segmenter restarts with its complete mask. Any other frame depends on the nearest
+    anchor before it and the nearest after it. A frame is stale when these, or what they hold, are no longer those that it was
+    computed with; its mask stays visible until it is computed again.
+
+    Methods may be called from other threads while one thread propagates.
+    """
+
+    def __init__(self, segmenter: Segmenter, video: Video | np.ndarray | Sequence | str | os.PathLike, *, memory: int = BUDGET):
+        """Starts a session without any annotation.
+
+        Args:
+            segmenter: of objects that exclude each other.
+            video: a `Video`, a folder of images, a video file, uint8 [T,H,W,3] or a list of uint8 [H,W,3].
+            memory: bytes for masks and probabilities, which are kept compressed; those beyond it go to temporary files.
+
+        Raises:
+            DataError: files that cannot be read.
+            ValueError: arrays that are not frames of one size; a segmenter of independent objects.
+        """
+        if segmenter.independent:
+            raise ValueError("the segmenter has independent=True; a session needs objects that exclude each other")
+        self.segmenter, self.video = segmenter, _as_video(video)
+        self._pool = ArrayPool(memory)
+        self._ledger = Ledger()
+        self._propagation = Propagation(self.segmenter, self.video, self._ledger, self._pool)
+        self._stops = 0
+
+    def __len__(self) -> int:
+        """The number of frames. A film that was never decoded to its end is decoded once for it."""
+        return len(self.video)
+
+    # What is known
+
+    @property
+    def annotated(self) -> tuple[int, ...]:
+        """The annotated frames, ascending."""
+        return tuple(sorted(self._ledger.timeline.anchors))
+
+    @property
+    def objects(self) -> tuple[int, ...]:
+        """The ids of all objects that any frame has, ascending."""
+        return self._ledger.timeline.objects
+
+    @property
+    def masks(self) -> Mapping[int, Integer[np.ndarray, "H W"]]:
+        """By frame the ids [H,W] of all frames that are annotated or were computed, stale ones too."""
+        return Masks(self._ledger.timeline)
+
+    @property
+    def confidence(self) -> Confidence:
+        """`confidence[t, object]`, from 0 to 1; NaN where the object has no pixel, 1 where the frame is annotated.
+
+        See `hmmn_jax.session.confidence` for what is measured.
+        """
+        return Confidence(self._ledger.timeline)
+
+    def state(self, t: int) -> str:
+        """How a frame is: "annotated", "final", "provisional" (a pass is still to come), "stale" or "missing"."""
+        return self._ledger.timeline.state(t)
+
+    def result(self, t: int) -> FrameResult:
+        """All that is known of a frame. Raises KeyError for a missing one."""
+        return frame_result(self._ledger.timeline, t)
+
+    def next_to_annotate(self) -> int | None:
+        """The frame that is worth annotating next: the most doubtful of those that are up to date.
+
+        Without any, the frame that is farthest from an annotated one. None where all frames are annotated.
+        """
+        timeline = self._ledger.timeline
+        found = {}
+        for t in timeline.predictions:
+            if (current := timeline.current(t)) is not None:
+                found[t] = [current.confidence.get(k, math.nan) for k in current.picture.ids]
+        return most_doubtful(found, self.annotated, len(self))
+
+    # Edits
+
+    def annotate(self, t: int, mask: Mask, unknown: Bool[Array | np.ndarray, "H W"] | None = None) -> None:
+        """Gives the complete mask of a frame. What was known of the frame is replaced.
+
+        The frames between the neighbouring anchors become stale, unless the frame was annotated with the same mask before.
+
+        Args:
+            t: the frame.
+            mask: ids [H,W], uint8 or uint16; bool is object 1. 0 is background, and erases.
+            unknown: pixels that are left to the model, for any value of `mask`: they take the session's present
+                probabilities of the frame, else are background.
+
+        Raises:
+            IndexError: there is no such frame.
+            ValueError: a mask of another type or size; an id that was removed, or merged into another.
+        """
+        t = self._index(t)
+        height, width = self.video.size
+        mask = as_mask(mask, (height, width))
+        if unknown is not None:
+            unknown = np.asarray(unknown)
+            if unknown.shape != (height, width) or unknown.dtype != np.bool_:
+                raise ValueError(f"unknown is {unknown.dtype} {list(unknown.shape)}, expected bool {[height, width]}")
+        known = mask if unknown is None else mask[~unknown]
+
+        def change(timeline: Timeline) -> Timeline:
+            for k in np.unique(known).tolist():
+                if k in timeline.gone:
+                    into = timeline.gone[k]
+                    found = f"was merged into {into}" if into else "was removed"
+                    raise ValueError(f"the mask has object {k}, which {found}; give it another id, or undo that")
+            return timeline.annotated(t, complete(self._pool, mask, unknown, timeline.picture(t)))
+
+        self._ledger.edit(change)
+
+    def remove(self, k: int) -> None:
+        """Makes object `k` background in all frames, at once. Its id cannot be used again.
+
+        Frames computed with the object become stale. `undo` takes it back. Raises ValueError for an unknown object.
+        """
+        self._ledger.edit(lambda timeline: _require(timeline, k).renamed(k, 0))
+
+    def merge(self, a: int, b: int) -> None:
+        """Makes object `b` part of object `a` in all frames, at once. The id `b` cannot be used again.
+
+        Frames computed with object `b` become stale. `undo` takes it back. Raises ValueError for unknown or equal objects.
+        """
+        if a == b:
+            raise ValueError(f"object {a} cannot be merged with itself")
+        self._ledger.edit(lambda timeline: _require(timeline, a, b).renamed(b, a))
+
+    def undo(self) -> bool:
+        """Takes back the last edit, which is an annotation, a removal or a merger. Says whether there was one.
+
+        The last 32 edits can be taken back, those of a session that was loaded not.
+        """
+        return self._ledger.undo()
+
+    # Propagation
+
+    def propagate(
+        self, start: int = 0, stop: int | None = None, direction: str = "both"
+    ) -> Generator[tuple[int, FrameResult], None, None]:
+        """Segments the frames start <= t < stop that are not annotated. A generator: each frame is computed on demand.
+
+        Passes start at the nearest anchors, also outside of the range; frames between are computed and kept, but not yielded.
+        What is up to date is not computed again. Closing the generator keeps what came. Edits meanwhile are safe: the rest
+        follows the new anchors.
+
+        Args:
+            start: the first frame.
+            stop: the frame after the last; None: the end of the video.
+            direction: "forward": passes from the anchors before; "backward": from those after; "both".
+
+        Yields:
+            Frame and result. A frame between two anchors comes twice: first provisional, from one pass, then final, blended.
+            One that is final already comes once.
+
+        Raises:
+            ValueError: no frame is annotated; a range without frames of the video; an unknown direction.
+            DataError: a frame cannot be read.
+        """
+        if direction not in DIRECTIONS:
+            raise ValueError(f"direction is {direction!r}, expected forward, backward or both")
+        count = len(self)
+        start, end = operator.index(start), count if stop is None else operator.index(stop)
+        if not 0 <= start < end <= count:
+            raise ValueError(f"start is {start}, stop is {stop}, expected 0 <= start < stop <= {count}, the number of frames")
+        if not self._ledger.timeline.anchors:
+            raise ValueError("no frame is annotated; call annotate first")
+        stops = self._stops
+        return self._propagation.run(start, end, direction, lambda: self._stops != stops)
+
+    def stop(self) -> None:
+        """Ends all generators of `propagate` after the frame that they are at; for other threads."""
+        self._stops += 1
+
+    # Files
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Writes annotations, masks, probabilities and states to a folder, whole or not at all; of later calls, what is new.
+
+        The video, the segmenter and what `undo` could take back are not saved.
+
+        Raises:
+            DataError: the folder has something else, or cannot be written to.
+        """
+        height, width = self.video.size
+        store.save(user_path(folder), self._ledger.timeline, (height, width))
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | os.PathLike,
+        segmenter: Segmenter,
+        video: Video | np.ndarray | Sequence | str | os.PathLike,
+        *,
+        memory: int = BUDGET,
+    ) -> "Session":
+        """Reads a saved session, which continues like the original. Executes nothing from files.
+
+        Args:
+            folder: as of `save`.
+            segmenter: as of a new session.
+            video: as of a new session; it has to be the same.
+            memory: as of a new session.
+
+        Raises:
+            DataError: not a session, damaged, or of frames of another size.
+        """
+        session = cls(segmenter, video, memory=memory)
+        height, width = session.video.size
+        session._ledger.timeline = store.load(user_path(folder), session._pool, (height, width))
+        return session
+
+    def _index(self, t: int) -> int:
+        """A frame's index, checked without decoding a film to its end."""
+        t = operator.index(t)
+        if t < 0:
+            raise IndexError(f"frame {t}, expected 0 or more")
+        self.video[t]
+        return t
+
+
+def _require(timeline: Timeline, *ids: int) -> Timeline:
+    """The timeline if it has all of these objects. Raises ValueError."""
+    for k in ids:
+        if k not in timeline.objects:
+            known = ", ".join(map(str, timeline.objects)) or "none"
+            raise ValueError(f"object {k}: there is no such object; known: {known}")
+    return timeline
+
+
+def _as_video(video: Video | np.ndarray | Sequence | str | os.PathLike) -> Video:
+    if isinstance(video, Video):
+        return video
+    if isinstance(video, str | os.PathLike):
+        path = user_path(video)
+        return ImageVideo(list_frames(path), path.name) if path.is_dir() else open_video(path)
+    return ArrayVideo(video)

@@ -1,0 +1,152 @@
+"""The annotated and predicted frames of a video, as a value: each edit gives a new one. Which frames are stale follows from it.
+
+An anchor is an annotated frame. Each frame depends on the nearest anchor before it and the nearest after it, and on no other.
+"""
+
+import bisect
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from hmmn_jax.session.picture import Picture
+
+FORWARD, BACKWARD = "forward", "backward"
+ANNOTATED, FINAL, PROVISIONAL, STALE, MISSING = "annotated", "final", "provisional", "stale", "missing"
+
+
+class Stamp(NamedTuple):
+    """An anchor: which frame, and the digest of its content."""
+
+    frame: int
+    digest: str
+
+
+class Basis(NamedTuple):
+    """The anchors that a frame depends on; None without an anchor on that side."""
+
+    before: Stamp | None
+    after: Stamp | None
+
+    @property
+    def passes(self) -> frozenset[str]:
+        """The passes that lead from these anchors to the frame."""
+        found = ((FORWARD, self.before), (BACKWARD, self.after))
+        return frozenset(name for name, stamp in found if stamp is not None)
+
+    def position(self, t: int) -> float:
+        """Where a frame between both anchors is, from 0 at the one before to 1 at the one after. Raises ValueError."""
+        if self.before is None or self.after is None:
+            raise ValueError(f"frame {t} has no annotated frame on one side")
+        return (t - self.before.frame) / (self.after.frame - self.before.frame)
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """A frame as it was computed.
+
+    Attributes:
+        basis: the anchors at that time; None: an object of it was removed or merged since.
+        passes: those that are in it, "forward", "backward" or both.
+        picture: mask and probabilities, of the one pass or blended.
+        confidence: of each object that has a pixel.
+    """
+
+    basis: Basis | None
+    passes: frozenset[str]
+    picture: Picture
+    confidence: Mapping[int, float]
+
+    @property
+    def is_final(self) -> bool:
+        """Whether all passes are in it that its anchors allow."""
+        return self.basis is not None and self.passes == self.basis.passes
+
+    def renamed(self, old: int, new: int) -> "Prediction":
+        """The prediction after a removal (`new` is 0) or a merger: of a merged object, the lower confidence stays."""
+        if old not in self.picture.names:
+            return self
+        confidence = {k: c for k, c in self.confidence.items() if k != old}
+        if new and old in self.confidence:
+            confidence[new] = min(self.confidence[old], self.confidence.get(new, 1.0))
+        return replace(self, basis=None, picture=self.picture.renamed(old, new), confidence=confidence)
+
+
+@dataclass(frozen=True, eq=False)
+class Timeline:
+    """All that is known of the frames of one video. Nothing in it changes; mappings are not to be written to.
+
+    Attributes:
+        anchors: by frame.
+        predictions: by frame, of frames that are not annotated.
+        gone: the ids that are no longer used, with the id that they were merged into, or 0 for those removed.
+    """
+
+    anchors: Mapping[int, Picture] = field(default_factory=dict)
+    predictions: Mapping[int, Prediction] = field(default_factory=dict)
+    gone: Mapping[int, int] = field(default_factory=dict)
+
+    @functools.cached_property
+    def stamps(self) -> list[Stamp]:
+        """The anchors in order."""
+        return [Stamp(t, self.anchors[t].digest) for t in sorted(self.anchors)]
+
+    @functools.cached_property
+    def objects(self) -> tuple[int, ...]:
+        """The ids of all objects that any frame has, ascending."""
+        pictures = [*self.anchors.values(), *(prediction.picture for prediction in self.predictions.values())]
+        return tuple(sorted(set().union(*(picture.names for picture in pictures)) - {0}))
+
+    def basis(self, t: int) -> Basis:
+        """The anchors that frame `t`, which is not annotated, depends on."""
+        after = bisect.bisect(self.stamps, (t,))
+        return Basis(self.stamps[after - 1] if after else None, self.stamps[after] if after < len(self.stamps) else None)
+
+    def current(self, t: int) -> Prediction | None:
+        """The prediction of a frame if it is not stale."""
+        found = self.predictions.get(t)
+        return found if found is not None and found.basis == self.basis(t) else None
+
+    def state(self, t: int) -> str:
+        """How a frame is: "annotated", "final", "provisional" (a pass is still to come), "stale" or "missing"."""
+        if t in self.anchors:
+            return ANNOTATED
+        if t not in self.predictions:
+            return MISSING
+        current = self.current(t)
+        return STALE if current is None else FINAL if current.is_final else PROVISIONAL
+
+    def picture(self, t: int) -> Picture | None:
+        """What is known of a frame: as it was annotated, else as it was predicted, stale or not."""
+        if t in self.anchors:
+            return self.anchors[t]
+        found = self.predictions.get(t)
+        return None if found is None else found.picture
+
+    def annotated(self, t: int, picture: Picture) -> "Timeline":
+        """The timeline with an anchor at `t`, in place of all earlier knowledge of the frame."""
+        predictions = {s: prediction for s, prediction in self.predictions.items() if s != t}
+        return replace(self, anchors={**self.anchors, t: picture}, predictions=predictions)
+
+    def predicted(self, t: int, prediction: Prediction) -> "Timeline":
+        """The timeline with a prediction, which has to be of a frame that is not annotated."""
+        return replace(self, predictions={**self.predictions, t: prediction})
+
+    def renamed(self, old: int, new: int) -> "Timeline":
+        """The timeline in which object `old` is `new` everywhere, or background for 0, and its id is removed."""
+        anchors = {t: picture.renamed(old, new) if old in picture.names else picture for t, picture in self.anchors.items()}
+        predictions = {t: prediction.renamed(old, new) for t, prediction in self.predictions.items()}
+        return Timeline(anchors, predictions, {**self.gone, old: new})
+
+    def taken_back(self, before: "Timeline") -> "Timeline":
+        """The timeline `before` an edit, with what was computed since where that serves.
+
+        A frame gets the prediction that is not stale then; of two, the one with more passes. Without any, it gets the one that
+        it had, else the one that it has.
+        """
+        predictions = {}
+        for t in (before.predictions.keys() | self.predictions.keys()) - before.anchors.keys():
+            found = [p for p in (before.predictions.get(t), self.predictions.get(t)) if p is not None]
+            basis = before.basis(t)
+            predictions[t] = max(found, key=lambda p: len(p.passes) if p.basis == basis else 0)
+        return replace(before, predictions=predictions)

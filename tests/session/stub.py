@@ -1,0 +1,51 @@
+"""A segmenter whose network is a rule of whole numbers: probabilities in steps of 1/255, which a session stores exactly."""
+
+import numpy as np
+
+from hmmn_jax.inference import Result, Segmenter, State
+
+LEVELS = 255
+
+
+def advance(levels, frame):
+    """From one frame to the next: `int [k+1,h,w]`, background first. Each object drifts to the right into what is bright."""
+    left, out = np.full(levels.shape[1:], LEVELS), []
+    for i, level in enumerate(levels[1:]):
+        mixed = (3 * np.roll(level, 1, axis=1) + frame[..., i % 3].astype(int)) // 4
+        out.append(np.minimum(mixed, left))
+        left = left - out[-1]
+    return np.stack([left, *out])
+
+
+class Stub(Segmenter):
+    """Counts its steps, and keeps the frames that it started with."""
+
+    def __init__(self):
+        self.independent, self.steps, self.starts = False, 0, []
+
+    def init(self, frame, mask):
+        ids = np.unique(np.append(mask, mask.dtype.type(0)))
+        self.starts.append(frame)
+        probs = (mask == ids[:, None, None]).astype(np.float32)
+        return State(0, frame[None], probs[None], ids, ())
+
+    def step(self, state, frame, mask=None, *, donate=False):
+        self.steps += 1
+        levels = advance(np.rint(np.asarray(state.probs[0]) * LEVELS).astype(int), frame)
+        probs = (levels / LEVELS).astype(np.float32)
+        state = State(state.index + 1, frame[None], probs[None], state.ids, ())
+        return state, Result(state.ids[levels.argmax(0)], state.probs[0], None, state.ids)
+
+
+def clip(count=7, height=5, width=6, seed=0):
+    """Noise, `uint8 [t,h,w,3]`."""
+    return np.random.default_rng(seed).integers(0, 256, (count, height, width, 3), np.uint8)
+
+
+def blobs(rng, ids, height=5, width=6):
+    """A mask with some of the ids, rarely without any."""
+    mask = np.zeros((height, width), np.uint16 if max(ids, default=0) > 255 else np.uint8)
+    for k in ids:
+        top, left = rng.integers(0, height), rng.integers(0, width)
+        mask[top : top + 3, left : left + 3] = k
+    return mask

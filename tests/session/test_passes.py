@@ -1,0 +1,37 @@
+"""The blend as it is stored, against the exact formula on probabilities that are not in steps of 1/255."""
+
+import numpy as np
+import pytest
+
+from hmmn_jax.io.packed import ArrayPool
+from hmmn_jax.session.passes import merge_pass
+from hmmn_jax.session.picture import Picture
+from hmmn_jax.session.timeline import Basis, Stamp
+
+BASIS = Basis(Stamp(2, "a"), Stamp(10, "b"))
+
+
+@pytest.mark.parametrize("order", [("forward", "backward"), ("backward", "forward")])
+def test_a_blend_is_within_the_stated_bound_of_the_formula(order):
+    """Object 4 is in both anchors, 1 in the one before, 9 in the one after; t = 4 is a quarter of the way."""
+    rng, pool = np.random.default_rng(0), ArrayPool()
+    forward, backward = rng.dirichlet((0.4, 0.4, 0.4), (2, 40, 50)).transpose(0, 3, 1, 2)
+    passes = {
+        "forward": Picture.pack(pool, (1, 4), np.array([0, 1, 4], np.uint8)[forward.argmax(0)], forward[1:]),
+        "backward": Picture.pack(pool, (4, 9), np.array([0, 4, 9], np.uint8)[backward.argmax(0)], backward[1:]),
+    }
+    found = None
+    for way in order:
+        found = merge_pass(BASIS, 4, found, way, passes[way], pool)
+        assert merge_pass(BASIS, 4, found, way, passes[way], pool) is found
+    assert found.is_final and found.picture.ids == (1, 4, 9)
+
+    p = np.stack([forward[1], 0.75 * forward[2] + 0.25 * backward[1], backward[2]])
+    total = np.maximum(0, 1 - p.sum(0)) + p.sum(0)
+    error = np.abs(found.picture.objects() - p / total)
+    assert 0.2 < (p.sum(0) > 1).mean() < 0.8
+    assert error.max() <= (3 + 2) / 510
+    probs = np.sort(np.concatenate([np.maximum(0, 1 - p.sum(0))[None], p]), axis=0)
+    clear = probs[-1] - probs[-2] > 4 / 255
+    exact = np.array([0, 1, 4, 9])[np.concatenate([np.maximum(0, 1 - p.sum(0))[None], p]).argmax(0)]
+    assert np.array_equal(found.picture.mask[clear], exact[clear]) and clear.mean() > 0.9
