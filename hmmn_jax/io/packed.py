@@ -57,7 +57,7 @@ class ArrayPool:
 
     def pack(self, array: np.ndarray) -> PackedArray:
         """Compresses an array. Raises DataError where the temporary folder cannot be written to."""
-        content = zlib.compress(np.ascontiguousarray(array), 1)
+        content = zlib.compress(np.ascontiguousarray(array).data, 1)
         with self._lock:
             fits = self.used + len(content) <= self.budget
             if fits:
@@ -89,5 +89,5 @@ def digest_of(array: np.ndarray) -> str:
     """The SHA-256 of an array's type, shape and values, in hexadecimal."""
     array = np.ascontiguousarray(array)
     digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
-    digest.update(array)
+    digest.update(array.data)
     return digest.hexdigest()

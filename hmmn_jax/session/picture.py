@@ -88,7 +88,7 @@ class Picture:
         """Identifies the content: equal for equal masks and probabilities under equal ids, however they are stored."""
         levels = np.rint(self.objects() * LEVELS).astype(np.uint8)
         digest = hashlib.sha256(f"{self.ids} {self.size} ".encode())
-        digest.update(np.ascontiguousarray(self.mask, np.dtype("<u2")))
+        digest.update(np.ascontiguousarray(self.mask, np.dtype("<u2")).data)
         digest.update(levels)
         return digest.hexdigest()
 
