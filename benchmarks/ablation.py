@@ -1,6 +1,6 @@
 """What each part of the memory earns: one checkpoint, segmenting annotated sequences with parts of it switched off.
 
-    python benchmarks/ablation.py --checkpoint hmmn_jax/weights/tiny.safetensors --data DAVIS
+    python benchmarks/ablation.py --checkpoint lite --data DAVIS
 
 Prints J&F, J and F of the sequences' first masks taken as one object (DAVIS-2016), at the size of their frames. The weights are
 the same in each row: a model trained here has met each fine memory both there and away. The last row is no model at all.

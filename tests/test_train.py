@@ -77,7 +77,8 @@ def test_a_mistake_is_one_line_and_exit_code_2(other, tmp_path, arguments, said)
 def test_a_run_that_is_asked_to_stop_and_goes_on(tmp_path):
     arguments = (
         "--config", "configs/train/smoke.py", "--workdir", tmp_path / "run", "--compilation_cache", tmp_path / "cache",
-        "--config.samples=24", "--config.learning_rate.warmup=4", "--config.log_every=1", "--config.data.size=(32,32)", *TINY,
+        "--config.samples=24", "--config.learning_rate.warmup=4", "--config.log_every=1", "--config.data.size=(32,32)",
+        "--config.data.frames=2", *TINY,
     )  # fmt: skip
     process = train(*arguments, wait=False)
     while process.poll() is None and not read_metrics(tmp_path / "run"):

@@ -1,9 +1,9 @@
 """The bundled clip, 40 frames of 426x240 in which two koi swim in a pond; what `make demo` runs.
 
-    python evaluate.py --config configs/evaluate/demo.py --data hmmn_jax/demo_clip --checkpoint tiny --output RUN \
+    python evaluate.py --config configs/evaluate/demo.py --data hmmn_jax/demo_clip --checkpoint lite --output RUN \
       --overlays --movie gif
 
-`make demo` and `hmmn-jax demo` do the same. "tiny" is a small model that comes with the code.
+`make demo` and `hmmn-jax demo` do the same. "lite" is a small model that comes with the code.
 
 Expected (measured): J&F 0.611. The red koi is followed to the end, the golden one until it swims under the red one, and found
 again when it comes out from under the lily pad. With every fifth frame remembered, as elsewhere, 0.533. See docs/tiny.md.

@@ -7,7 +7,7 @@ logged, saved or validated is in steps.
 from ml_collections import ConfigDict, config_dict
 
 from hmmn_jax import HMMNConfig
-from hmmn_jax.model.backbones import EfficientNetLite, ResNet
+from hmmn_jax.model.backbones import EfficientNetLite
 
 
 def base() -> ConfigDict:
@@ -67,28 +67,6 @@ def validation() -> ConfigDict:
     config.single_object = False  # as in DAVIS-2016
     config.size = 480  # shorter side of the network's input, 0: size of the frames; scores are at full size
     config.mem_every = 5
-    return config
-
-
-def tiny_model() -> ConfigDict:
-    """A model for a CPU, to be trained from nothing: 1.8 million parameters."""
-    small = HMMNConfig(
-        backbone=ResNet(stem_width=24, blocks=(2, 2, 3), widths=(64, 128, 256), norm="layer"),
-        normalise_keys=True,
-        kernel_in_training=True,
-        sigma=2.0,
-        key_dim_s16=48,
-        key_dim_s8=32,
-        key_dim_s4=16,
-        value_dim_s16=96,
-        value_dim_s8=48,
-        value_dim_s4=24,
-        decoder_dim=48,
-        k_s8=24,
-        k_s4=6,
-    )
-    config = ConfigDict(small.to_dict())
-    config.dtype = config_dict.placeholder(str)
     return config
 
 

@@ -10,7 +10,6 @@ from ml_collections import ConfigDict
 
 YOUTUBE_VOS_2019_VIDEOS, DAVIS_2017_VIDEOS, DAVIS_REPEAT = 3471, 60, 5
 MAIN_EPOCH = YOUTUBE_VOS_2019_VIDEOS + DAVIS_REPEAT * DAVIS_2017_VIDEOS  # 3771 samples
-SMALL_STILLS, SMALL_VIDEOS = 1992, 30
 
 Schedule = tuple[tuple[int, float], ...]
 
@@ -125,20 +124,6 @@ def paper_videos() -> ConfigDict:
         "youtube_vos": source("youtube_vos/2019", still=False),
     }
     return videos(sets, stm_curriculum(MAIN_EPOCH))
-
-
-def small_stills() -> ConfigDict:
-    """Pre-training on three small sets of street scenes and people."""
-    return stills({name: source(f"image_masks/{name}", still=True) for name in ("camvid", "ccp", "human")})
-
-
-def small_videos() -> ConfigDict:
-    """Main training on DAVIS-2016 at 288p, of which every third frame was kept; half of the clips are of stills."""
-    sets = small_stills().sets
-    sets.davis = source("davis/2016_288p", still=False, repeat=SMALL_STILLS / SMALL_VIDEOS)
-    config = videos(sets, ((0, 5), (20_000, 10), (40_000, 15)))
-    config.copy_paste.probability = 0.5
-    return config
 
 
 def moving_shapes() -> ConfigDict:

@@ -1,11 +1,10 @@
 """Fine-tunes hmmn-lite on a few annotated frames of one video, in minutes on a CPU.
 
     python -m data.build davis --config folder --as mine --source FOLDER --data_dir DATA
-    python train.py --config configs/train/finetune_lite.py --workdir RUN --config.init=LITE --config.data.data_dir=DATA
+    python train.py --config configs/train/finetune_lite.py --workdir RUN --config.init=lite --config.data.data_dir=DATA
     python evaluate.py --config configs/evaluate/custom.py --data FOLDER --checkpoint RUN --output OUT
 
-FOLDER holds JPEGImages/VIDEO/*.jpg, all frames, and Annotations/VIDEO/*.png, masks of at least three of them. LITE is the
-checkpoint of hmmn-lite. docs/finetune.md has an example with its scores.
+FOLDER holds JPEGImages/VIDEO/*.jpg, all frames, and Annotations/VIDEO/*.png, masks of at least three of them.
 
 Expected: see docs/finetune.md.
 """

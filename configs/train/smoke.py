@@ -10,15 +10,33 @@ from ml_collections import ConfigDict
 
 from configs.train import base as training
 from configs.train import data
+from hmmn_jax import HMMNConfig
+from hmmn_jax.model.backbones import ResNet
+
+
+def small_model() -> HMMNConfig:
+    """A model that learns from random variables within a few steps."""
+    return HMMNConfig(
+        backbone=ResNet(stem_width=16, blocks=(1, 1, 1), widths=(32, 64, 128), norm="layer"),
+        normalise_keys=True,
+        kernel_in_training=True,
+        sigma=2.0,
+        key_dim_s16=48,
+        key_dim_s8=32,
+        key_dim_s4=16,
+        value_dim_s16=96,
+        value_dim_s8=48,
+        value_dim_s4=24,
+        decoder_dim=48,
+        k_s8=24,
+        k_s4=6,
+    )
 
 
 def get_config() -> ConfigDict:
     """Four clips of one object, the same at every step."""
     config = training.base()
-    config.model = training.tiny_model()
-    config.model.backbone.blocks = (1, 1, 1)
-    config.model.backbone.widths = (32, 64, 128)
-    config.model.backbone.stem_width = 16
+    config.model.update(small_model().to_dict())
     config.data = data.moving_shapes()
     config.data.size = (96, 96)
     config.data.resize = 96

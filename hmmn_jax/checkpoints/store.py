@@ -38,7 +38,7 @@ def load_checkpoint(path: str | os.PathLike, step: int | Literal["best"] | None 
     Args:
         path: an output of `hmmn-jax convert` or `convert_weights.py`, a training workdir, or one `.safetensors` or `.pth` file
             with official names (the released model, unless its metadata has a config). The path is local or in a bucket
-            (`gs://...`). It may also be the name of a model of the package, "tiny", if no file or folder has that name.
+            (`gs://...`). It may also be the name of a model of the package, "lite", if no file or folder has that name.
         step: for a training workdir: a number; "best", the kept step with the highest J&F in validation; or None, the latest.
 
     Returns:

@@ -68,6 +68,6 @@ def check_request(request: Request) -> None:
     if request.score is None and request.output is None:
         raise ConfigError("--output is missing: the folder to write to")
     if request.score is None and request.checkpoint is None:
-        raise ConfigError("--checkpoint is missing: tiny, a folder that convert_weights.py or train.py wrote, or one file")
+        raise ConfigError("--checkpoint is missing: lite, a folder that convert_weights.py or train.py wrote, or one file")
     if request.step is not None and request.checkpoint is None:
         raise ConfigError("--step goes with --checkpoint RUN, the workdir of a training run")

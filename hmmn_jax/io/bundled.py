@@ -7,5 +7,5 @@ _HOME = Path(__file__).parents[1]
 DEMO_CLIP = _HOME / "demo_clip"  # 40 frames of two koi, in the layout of DAVIS-2017
 
 # The models of the package, by the name that `load_checkpoint` takes; hmmn_jax/weights/LICENSE.md has their terms.
-WEIGHTS = {"tiny": _HOME / "weights" / "tiny.safetensors"}
-DEFAULT_WEIGHTS = "tiny"  # of commands without --checkpoint
+WEIGHTS = {"lite": _HOME / "weights" / "lite.safetensors"}
+DEFAULT_WEIGHTS = "lite"  # of commands without --checkpoint

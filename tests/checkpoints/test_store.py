@@ -358,11 +358,11 @@ def test_weights_are_written_to_a_bucket_once(bucket):
 def test_a_model_of_the_package_by_name(saved, tmp_path, monkeypatch):
     """A path that exists wins. (The models themselves are read by the notebook and by the wheel's test.)"""
     assert DEFAULT_WEIGHTS in WEIGHTS and all(file.is_file() for file in WEIGHTS.values())
-    monkeypatch.setitem(WEIGHTS, "tiny", saved)
+    monkeypatch.setitem(WEIGHTS, "lite", saved)
     monkeypatch.chdir(tmp_path)
-    assert find_checkpoint("tiny") == find_checkpoint(Path("tiny")) == find_checkpoint("./tiny") == saved
-    assert_equal(load_checkpoint("tiny")[0], variables())
-    (tmp_path / "tiny").mkdir()
-    assert find_checkpoint("tiny") == tmp_path / "tiny"
-    assert refusal("tiny").startswith(f"{tmp_path / 'tiny'}: no config.json in it")
-    assert refusal("huge").endswith("/huge: no such file or folder; expected a checkpoint, or a model of the package (tiny)")
+    assert find_checkpoint("lite") == find_checkpoint(Path("lite")) == find_checkpoint("./lite") == saved
+    assert_equal(load_checkpoint("lite")[0], variables())
+    (tmp_path / "lite").mkdir()
+    assert find_checkpoint("lite") == tmp_path / "lite"
+    assert refusal("lite").startswith(f"{tmp_path / 'lite'}: no config.json in it")
+    assert refusal("huge").endswith("/huge: no such file or folder; expected a checkpoint, or a model of the package (lite)")

@@ -25,7 +25,7 @@ def get_config(name=""):
 @pytest.fixture
 def parse(tmp_path, monkeypatch):
     """Parses arguments in a folder with some config files; gives the config."""
-    for file in ("train/small.py", "evaluate/custom.py", "train/base.py", "evaluate/base.py", "mine.py", "train/mine.py"):
+    for file in ("train/lite.py", "evaluate/custom.py", "train/base.py", "evaluate/base.py", "mine.py", "train/mine.py"):
         (tmp_path / "configs" / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "configs" / file).write_text(CONFIG_FILE)
     monkeypatch.chdir(tmp_path)
@@ -44,9 +44,9 @@ def parse(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "expected", "file"),
     [
-        (["--config", "configs/small.py"], ("train", "", 1), "configs/train/small.py"),
+        (["--config", "configs/lite.py"], ("train", "", 1), "configs/train/lite.py"),
         (["--config=configs/custom.py", "--config.x=2"], ("evaluate", "", 2), "configs/evaluate/custom.py"),
-        (["-config=configs/small.py:tiny"], ("train", "tiny", 1), "configs/train/small.py"),
+        (["-config=configs/lite.py:tiny"], ("train", "tiny", 1), "configs/train/lite.py"),
     ],
 )
 def test_a_config_file_that_was_moved_is_found(parse, capsys, arguments, expected, file):

@@ -18,6 +18,7 @@ from tests import small
 
 MODEL = small.TINY.replace(use_topk_read=False)
 SIDE, OBJECTS = 32, 2
+FRAMES = 2  # of a clip: with three, a step takes twice as long to compile
 
 
 def tiny_config(steps=8, batch=2):
@@ -25,6 +26,7 @@ def tiny_config(steps=8, batch=2):
     config = training.base()
     config.model.update(MODEL.to_dict())
     config.data = data.base()
+    config.data.frames = FRAMES
     config.data.max_skip = ((0, 1), (4 * batch, 5))
     config.batch, config.samples = batch, steps * batch
     config.learning_rate.peak = 1e-3
@@ -43,9 +45,9 @@ def tiny_batch(step, batch=2, process=0, processes=1):
 
 def _clip(sample):
     rng = np.random.default_rng(sample)
-    frames = rng.integers(0, 256, (3, SIDE, SIDE, 3), np.uint8)
-    masks = np.zeros((3, SIDE, SIDE), np.uint8)
-    for t in range(3):
+    frames = rng.integers(0, 256, (FRAMES, SIDE, SIDE, 3), np.uint8)
+    masks = np.zeros((FRAMES, SIDE, SIDE), np.uint8)
+    for t in range(FRAMES):
         for k in range(OBJECTS):
             top, left = rng.integers(0, SIDE // 2, 2)
             masks[t, top : top + 10, left : left + 12] = k + 1

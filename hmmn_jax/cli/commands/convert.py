@@ -3,7 +3,7 @@
   hmmn-jax convert from-torch HMMN_weights.pth OUT       # or .safetensors
   hmmn-jax convert to-torch OUT weights.safetensors      # or .pth, with PyTorch installed; --half: in float16
   hmmn-jax convert imagenet resnet50.pth OUT             # torchvision's, or an EfficientNet-Lite: to start from
-  hmmn-jax convert inspect FILE                          # or OUT, or tiny
+  hmmn-jax convert inspect FILE                          # or OUT, or lite
 
 A .pth file is read without PyTorch, and nothing in it is executed. A file or folder that exists is never replaced.
 """

@@ -40,9 +40,9 @@ def test_segment(requests, capsys):
     assert (request.frames, request.mask, request.output) == (Path("clip.mp4"), Path("first.png"), Path("OUT"))
     assert request.config.to_dict() == benchmark_settings("custom").to_dict()
     assert request.fit == {"size", "max_memory_frames"} and request.data is None
-    assert str(request.checkpoint) == "tiny" and request.step is None and not request.overwrite
+    assert str(request.checkpoint) == "lite" and request.step is None and not request.overwrite
     assert launched == {"compilation_cache": None}
-    said = "model: tiny, which comes with the package, for research only; --checkpoint PATH uses another\n"
+    said = "model: lite, which comes with the package, for research only; --checkpoint PATH uses another\n"
     assert capsys.readouterr().out == said
 
 
@@ -86,7 +86,7 @@ def test_score(requests):
 def test_demo(requests, capsys):
     request, _ = ask(requests, "demo")
     assert (request.data, request.output, request.movie) == (DEMO_CLIP, Path("runs/demo"), "gif")
-    assert request.overlays and request.overwrite and str(request.checkpoint) == "tiny"
+    assert request.overlays and request.overwrite and str(request.checkpoint) == "lite"
     *_, command = capsys.readouterr().out.splitlines()
     frames, mask = command.split()[2], command.split()[4]
     assert command.startswith("  hmmn-jax segment ") and Path(frames).is_dir() and Path(mask).is_file()
