@@ -5,8 +5,7 @@
 
 `make demo` and `hmmn-jax demo` do the same. "lite" is a small model that comes with the code.
 
-Expected (measured): J&F 0.611. The red koi is followed to the end, the golden one until it swims under the red one, and found
-again when it comes out from under the lily pad. With every fifth frame remembered, as elsewhere, 0.533. See docs/tiny.md.
+Expected (measured): J&F 0.857. See docs/lite.md.
 Cost: 15 seconds on two cores, half of it compilation.
 """
 
