@@ -1,7 +1,7 @@
 """Frames a second of evaluate.py, beside another checkout of the project with a model of its own.
 
     git worktree add OTHER COMMIT
-    python benchmarks/beside.py --frames DIR --mask FIRST.png --checkpoint MODEL --other OTHER --other_checkpoint OTHER/MODEL
+    python benchmarks/beside.py --frames DIR --mask FIRST.png --checkpoint lite --other OTHER --other_checkpoint OTHER/MODEL
 
 Both evaluate.py run as whole processes, one after the other, several times, on the same frames; what is compared is the frames
 a second that they print, compilation not counted. Printed are all figures, their medians and the ratio. Run it with nothing
@@ -22,7 +22,7 @@ CONFIGS = ("configs/evaluate/custom.py", "configs/custom.py")  # today's place, 
 WAY_OUT = "--xla_cpu_experimental_ynn_fusion_type="  # see hmmn_jax/ops/canary.py
 
 
-def frames_per_second(checkout: Path, checkpoint: Path, frames: Path, mask: Path) -> float:
+def frames_per_second(checkout: Path, checkpoint: Path | str, frames: Path, mask: Path) -> float:
     """What one run of a checkout's evaluate.py prints; its output is thrown away."""
     config = next(place for place in CONFIGS if (checkout / place).exists())
     with tempfile.TemporaryDirectory() as folder:
@@ -39,8 +39,10 @@ def frames_per_second(checkout: Path, checkpoint: Path, frames: Path, mask: Path
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("frames", "mask", "checkpoint", "other", "other_checkpoint"):
+    for name in ("frames", "mask", "other"):
         parser.add_argument(f"--{name}", type=lambda path: Path(path).absolute(), required=True)
+    for name in ("checkpoint", "other_checkpoint"):  # paths, or names of models of the package
+        parser.add_argument(f"--{name}", type=lambda text: Path(text).absolute() if Path(text).exists() else text, required=True)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     print(f"load of the machine before the first process: {os.getloadavg()[0]:.1f}", flush=True)
