@@ -42,7 +42,9 @@ def main() -> None:
     for name in ("frames", "mask", "other"):
         parser.add_argument(f"--{name}", type=lambda path: Path(path).absolute(), required=True)
     for name in ("checkpoint", "other_checkpoint"):  # paths, or names of models of the package
-        parser.add_argument(f"--{name}", type=lambda text: Path(text).absolute() if Path(text).exists() else text, required=True)
+        parser.add_argument(
+            f"--{name}", type=lambda text: Path(text).absolute() if Path(text).exists() else text, required=True
+        )
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     print(f"load of the machine before the first process: {os.getloadavg()[0]:.1f}", flush=True)
