@@ -1,4 +1,4 @@
-"""Fine-tunes hmmn-lite on a few annotated frames of one video, in minutes on a CPU.
+"""Fine-tunes hmmn-lite on a few annotated frames of one video.
 
     python -m data.build davis --config folder --as mine --source FOLDER --data_dir DATA
     python train.py --config configs/train/finetune_lite.py --workdir RUN --config.init=lite --config.data.data_dir=DATA
@@ -6,7 +6,7 @@
 
 FOLDER holds JPEGImages/VIDEO/*.jpg, all frames, and Annotations/VIDEO/*.png, masks of at least three of them.
 
-Expected: see docs/finetune.md.
+Expected: not measured. Cost: 100 steps of four clips of 256x256; time not measured.
 """
 
 from ml_collections import ConfigDict

@@ -1,8 +1,8 @@
 """The inverted residual of MobileNet and EfficientNet: 1x1 expand, depthwise, 1x1 project, all with biases.
 
 The expanded map is several times as large as input and output. On a CPU a large one is never held whole: bands of rows, small
-enough for the cache, go through all three layers, and through their gradients. Measured on two cores against whole maps: 4 to
-6 times as fast at stride 2, 2 times as fast at stride 1.
+enough for the cache, go through all three layers, and through their gradients. Measured on two cores, forward and backward
+of the two largest blocks of EfficientNet-Lite0 for six images of 192x192: 14 ms instead of 33 ms, and 12 ms instead of 25 ms.
 """
 
 import functools
