@@ -1,0 +1,31 @@
+"""hmmn-lite, last stage: crops of 320x320, so that objects have the size that they have in use.
+
+    python train.py --config configs/train/lite_large.py --workdir RUN3 --config.init=RUN2 \
+      --config.data.data_dir=DATA --config.validation.data=DAVIS
+
+RUN2 is the workdir of `configs/train/lite_main.py`, or `lite` for the file of the package; DATA and DAVIS as in
+`configs/train/lite.py`. Another stretch begins with other clips: --config.data.seed=3.
+"""
+
+from ml_collections import ConfigDict
+
+from configs.train import lite_main
+
+
+def get_config() -> ConfigDict:
+    """As `configs/train/lite_main.py`, but crops of 320x320 and four frames; mistakes of the end are what is left to learn."""
+    config = lite_main.get_config()
+    config.unlock()
+    config.data.frames = 4
+    config.data.size = (320, 320)
+    config.data.resize = 320
+    config.data.min_area = 300
+    config.data.seed = 2
+    config.batch = 3
+    config.samples = 3600
+    config.optimizer.parts.backbone = 0.3
+    config.learning_rate.peak = 3e-4
+    config.learning_rate.warmup = 120
+    config.validation.every = 300
+    config.validation.size = 0
+    return config.lock()
