@@ -81,9 +81,9 @@ export class Masks {
   /** Takes the annotation of frame t away, as far as the server has it. */
   async unannotate(t) {
     await this.flush();
-    const { revision } = await api.removeMask(t, (await this.load(t)).tag);
+    const { tag, revision } = await api.removeMask(t, (await this.load(t)).tag);
     this.model.takeProject({ revision });
-    this.history.clear(t);
+    this.model.merge([{ t, state: "missing", revision: tag.slice(1, -1), ids: [], confidence: {} }]);
     await this.refresh(t);
   }
 
@@ -131,7 +131,8 @@ export class Masks {
   }
 
   async #fetch(t) {
-    const { ids, tag } = await api.mask(t);
+    const { state, revision } = this.model.frames[t];
+    const { ids, tag } = state === "missing" ? { ids: null, tag: `"${revision}"` } : await api.mask(t);
     const { height, width } = this.model.project;
     return { ids: ids ?? new Uint8Array(height * width), tag, missing: ids === null };
   }
