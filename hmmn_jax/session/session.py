@@ -3,7 +3,7 @@
 import math
 import operator
 import os
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Array, Bool, Integer
@@ -62,12 +62,20 @@ class Session:
         self._ledger = Ledger()
         self._propagation = Propagation(self.segmenter, self.video, self._ledger, self._pool)
         self._stops = 0
+        self._count: int | None = None
 
     def __len__(self) -> int:
         """The number of frames. A film that was never decoded to its end is decoded once for it."""
-        return len(self.video)
+        if self._count is None:
+            self._count = len(self.video)
+        return self._count
 
     # What is known
+
+    @property
+    def timeline(self) -> Timeline:
+        """All that is known at this moment, as a value that does not change when the session does."""
+        return self._ledger.timeline
 
     @property
     def annotated(self) -> tuple[int, ...]:
@@ -148,6 +156,13 @@ class Session:
 
         self._ledger.edit(change)
 
+    def unannotate(self, t: int) -> None:
+        """Takes the annotation of a frame away: the frame is missing then, and those that depended on it become stale.
+
+        `undo` takes it back. Raises ValueError for a frame that is not annotated.
+        """
+        self._ledger.edit(lambda timeline: timeline.unannotated(t))
+
     def remove(self, k: int) -> None:
         """Makes object `k` background in all frames, at once. Its id cannot be used again.
 
@@ -165,7 +180,7 @@ class Session:
         self._ledger.edit(lambda timeline: _require(timeline, a, b).renamed(b, a))
 
     def undo(self) -> bool:
-        """Takes back the last edit, which is an annotation, a removal or a merger. Says whether there was one.
+        """Takes back the last edit: an annotation given or taken away, a removal, a merger. Says whether there was one.
 
         The last 32 edits can be taken back, those of a session that was loaded not.
         """
@@ -174,7 +189,12 @@ class Session:
     # Propagation
 
     def propagate(
-        self, start: int = 0, stop: int | None = None, direction: str = "both"
+        self,
+        start: int = 0,
+        stop: int | None = None,
+        direction: str = "both",
+        *,
+        on_frame: Callable[[int], None] | None = None,
     ) -> Generator[tuple[int, FrameResult], None, None]:
         """Segments the frames start <= t < stop that are not annotated. A generator: each frame is computed on demand.
 
@@ -186,6 +206,7 @@ class Session:
             start: the first frame.
             stop: the frame after the last; None: the end of the video.
             direction: "forward": passes from the anchors before; "backward": from those after; "both".
+            on_frame: called with each frame that was computed, also with those outside of the range.
 
         Yields:
             Frame and result. A frame between two anchors comes twice: first provisional, from one pass, then final, blended.
@@ -195,16 +216,15 @@ class Session:
             ValueError: no frame is annotated; a range without frames of the video; an unknown direction.
             DataError: a frame cannot be read.
         """
-        if direction not in DIRECTIONS:
-            raise ValueError(f"direction is {direction!r}, expected forward, backward or both")
-        count = len(self)
-        start, end = operator.index(start), count if stop is None else operator.index(stop)
-        if not 0 <= start < end <= count:
-            raise ValueError(f"start is {start}, stop is {stop}, expected 0 <= start < stop <= {count}, the number of frames")
+        start, end = self._range(start, stop, direction)
         if not self._ledger.timeline.anchors:
             raise ValueError("no frame is annotated; call annotate first")
         stops = self._stops
-        return self._propagation.run(start, end, direction, lambda: self._stops != stops)
+        return self._propagation.run(start, end, direction, lambda: self._stops != stops, on_frame)
+
+    def frames_to_compute(self, start: int = 0, stop: int | None = None, direction: str = "both") -> int:
+        """How many frames `propagate` would compute now; one that both passes reach counts twice. Raises ValueError likewise."""
+        return self._propagation.count(*self._range(start, stop, direction), direction)
 
     def stop(self) -> None:
         """Ends all generators of `propagate` after the frame that they are at; for other threads."""
@@ -248,12 +268,25 @@ class Session:
         session._ledger.timeline = store.load(user_path(folder), session._pool, (height, width))
         return session
 
+    def _range(self, start: int, stop: int | None, direction: str) -> tuple[int, int]:
+        """The range as integers. Raises ValueError."""
+        if direction not in DIRECTIONS:
+            raise ValueError(f"direction is {direction!r}, expected forward, backward or both")
+        count = len(self)
+        start, end = operator.index(start), count if stop is None else operator.index(stop)
+        if not 0 <= start < end <= count:
+            raise ValueError(f"start is {start}, stop is {stop}, expected 0 <= start < stop <= {count}, the number of frames")
+        return start, end
+
     def _index(self, t: int) -> int:
         """A frame's index, checked without decoding a film to its end."""
         t = operator.index(t)
         if t < 0:
             raise IndexError(f"frame {t}, expected 0 or more")
-        self.video[t]
+        if self._count is None:
+            self.video[t]
+        elif t >= self._count:
+            raise IndexError(f"frame {t}, expected less than {self._count}")
         return t
 
 
