@@ -50,6 +50,7 @@ class App {
     this.#listen(model.project.event);
     window.addEventListener("beforeunload", (event) => model.unsaved > 0 && event.preventDefault());
     await this.#show(model.current);
+    if (model.objects.length === 0 && model.project.revision === 0) await this.objects.add(); // ready for the first stroke
     document.body.dataset.ready = "";
   }
 

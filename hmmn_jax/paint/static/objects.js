@@ -3,6 +3,9 @@
 import * as api from "./api.js";
 import { attempt, notice } from "./notices.js";
 
+// Bright colours, which stand out on films and from each other; objects get them in turn.
+const COLOURS = ["#ff4d4d", "#2ec4ff", "#ffd23f", "#3ddc84", "#c77dff", "#ff8c42", "#00e0c6", "#ff66c4", "#9be564", "#6c8cff"];
+
 export class Objects {
   /** @param {Model} model, @param {Masks} masks, @param {function()} rewritten called after masks of all frames changed */
   constructor(model, masks, rewritten) {
@@ -18,7 +21,9 @@ export class Objects {
 
   /** Adds an object and chooses it. */
   async add() {
-    const answer = await this.#edit((revision) => api.addObject(revision, {}));
+    const used = new Set(this.model.objects.map((object) => object.colour));
+    const colour = COLOURS.find((other) => !used.has(other)) ?? COLOURS[this.model.objects.length % COLOURS.length];
+    const answer = await this.#edit((revision) => api.addObject(revision, { colour }));
     if (answer === undefined) return;
     this.model.set({ object: answer.id });
     this.list.querySelector("li.chosen")?.scrollIntoView({ block: "nearest" });

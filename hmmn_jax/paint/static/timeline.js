@@ -147,10 +147,12 @@ export class Timeline {
       const image = images.thumbnail(t, THUMB * 2);
       if (image === null) continue;
       const room = Math.min(every * step, (count - t) * step) - (step > 20 ? 1 : 0);
-      const shown = Math.min(room, natural);
-      const across = (image.naturalHeight * shown) / THUMB; // pixels of the thumbnail: its middle
-      const crop = Math.min(across, image.naturalWidth);
-      c.drawImage(image, (image.naturalWidth - crop) / 2, 0, crop, image.naturalHeight, t * step + (room - shown) / 2, RULER, shown, THUMB);
+      // The middle of the thumbnail, as large as the place for it.
+      const shown = Math.min(room, 1.4 * natural);
+      const scale = Math.max(shown / image.naturalWidth, THUMB / image.naturalHeight);
+      const [across, down] = [shown / scale, THUMB / scale];
+      const corner = [(image.naturalWidth - across) / 2, (image.naturalHeight - down) / 2];
+      c.drawImage(image, ...corner, across, down, t * step + (room - shown) / 2, RULER, shown, THUMB);
     }
   }
 
