@@ -216,8 +216,8 @@ def make_app(calls: Calls) -> Starlette:
         Route("/api/exports", calls.start_export, methods=["POST"]),
         Route("/api/exports/{name}", calls.export),
         Route("/", functools.partial(_static, "index.html")),
-        Route("/static/{name}", lambda request: _static(request.path_params["name"], request)),
-        Route("/{name}", lambda request: _static(request.path_params["name"], request)),
+        Route("/static/{name}", _named_static),
+        Route("/{name}", _named_static),
     ]
     handlers: dict[Any, Callable] = {
         Stale: lambda _, error: JSONResponse({"error": str(error), "revision": error.revision}, 412, _etag(error.revision)),
@@ -230,6 +230,10 @@ def make_app(calls: Calls) -> Starlette:
         Exception: lambda _, error: _error(500, f"{type(error).__name__}: {error}"),
     }
     return Starlette(routes=routes, exception_handlers=handlers)
+
+
+async def _named_static(request: Request) -> Response:
+    return await _static(request.path_params["name"], request)
 
 
 async def _static(name: str, request: Request) -> Response:

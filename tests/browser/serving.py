@@ -50,4 +50,4 @@ def served(folder, video, segmenter):
             project.log.close()
             server.should_exit = True
             thread.join(10)
-            assert worker.close(10)
+            assert worker.close(10.0)
