@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import sync_playwright
 
-from tests.browser.driver import Driver
+from tests.browser.driver import PATIENCE, Driver
 from tests.browser.serving import film, served
 from tests.paint.stub_app import SlowStub
 
@@ -49,7 +49,7 @@ def visit(chromium):
         if context is None:
             viewport = {"width": size[0], "height": size[1]}
             context = chromium.new_context(viewport=viewport, device_scale_factor=scale, **options)
-            context.set_default_timeout(15000)
+            context.set_default_timeout(1000 * PATIENCE)
             contexts.append(context)
         page = context.new_page()
         watch(page, urlsplit(url).netloc)

@@ -1,8 +1,13 @@
 """What a test does with a page: points of the frame become points of the window, masks are read from the server."""
 
+import io
 import math
+import time
 
 import numpy as np
+from PIL import Image
+
+PATIENCE = 30  # seconds
 
 
 class Driver:
@@ -32,7 +37,11 @@ class Driver:
 
     def wait(self, condition, argument=None):
         """Waits until a condition in JavaScript holds."""
-        self.page.wait_for_function(condition, arg=argument)
+        # Not `wait_for_function`, which needs eval, which the page's policy forbids.
+        end = time.monotonic() + PATIENCE
+        while not self.page.evaluate(condition, argument):
+            assert time.monotonic() < end, f"not within {PATIENCE} seconds: {condition}"
+            self.page.wait_for_timeout(25)
 
     def shown(self, t):
         """Waits until a frame is on the canvas."""
@@ -58,6 +67,12 @@ class Driver:
         """The ids `[h,w]` that the page has of a frame."""
         ids = self.page.evaluate("t => [...app.masks.at(t).ids]", t)
         return np.array(ids).reshape(self.project["height"], self.project["width"])
+
+    def pixel(self, x, y):
+        """The colour on the screen of the middle of a pixel of the frame."""
+        (left, top), _ = self.place((x + 0.5, y + 0.5))
+        picture = Image.open(io.BytesIO(self.page.screenshot())).convert("RGB")
+        return np.array(picture.getpixel((left, top)), int)
 
     def address(self, path):
         """An address of the server."""

@@ -50,7 +50,8 @@ class App {
     this.#listen(model.project.event);
     window.addEventListener("beforeunload", (event) => model.unsaved > 0 && event.preventDefault());
     await this.#show(model.current);
-    if (model.objects.length === 0 && model.project.revision === 0) await this.objects.add(); // ready for the first stroke
+    const isNew = model.objects.length === 0 && model.frames.every(({ state }) => state === "missing");
+    if (isNew) await this.objects.add(); // ready for the first stroke
     document.body.dataset.ready = "";
   }
 
