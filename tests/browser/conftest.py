@@ -8,8 +8,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from tests.browser.driver import PATIENCE, Driver
-from tests.browser.serving import film, served
-from tests.paint.stub_app import SlowStub
+from tests.browser.serving import PatientStub, film, served
 
 
 def pytest_collection_modifyitems(items):
@@ -63,15 +62,19 @@ def visit(chromium):
 
 
 @pytest.fixture
-def serve(tmp_path):
-    """Serves a new film of the given shape and gives the address; `seconds` is what the stub takes for a frame."""
+def segmenter():
+    """What computes the masks; the test may hold it up."""
+    return PatientStub()
+
+
+@pytest.fixture
+def serve(tmp_path, segmenter):
+    """Serves a new project of a new film of the given shape, and gives the address."""
     with contextlib.ExitStack() as stack:
 
-        def start(seconds=0.0, name="project", **shape):
-            video = tmp_path / "film"
-            if not video.exists():
-                film(video, **shape)
-            return stack.enter_context(served(tmp_path / name, video, SlowStub(seconds)))
+        def start(**shape):
+            film(tmp_path / "film", **shape)
+            return stack.enter_context(served(tmp_path / "project", tmp_path / "film", segmenter))
 
         yield start
 
@@ -80,7 +83,7 @@ def serve(tmp_path):
 def open_film(serve, visit):
     """A tab with a new project, and no frame annotated."""
 
-    def start(seconds=0.0, shape=None, **options):
-        return visit(serve(seconds, **(shape or {})), **options)
+    def start(shape=None, **options):
+        return visit(serve(**(shape or {})), **options)
 
     return start

@@ -14,6 +14,7 @@ from hmmn_jax.paint.opening import open_project
 from hmmn_jax.paint.pictures import FramePictures
 from hmmn_jax.paint.server import listen
 from hmmn_jax.paint.worker import Worker
+from tests.session.stub import Stub
 
 
 def film(folder, count=8, height=48, width=64, seed=0):
@@ -27,6 +28,24 @@ def film(folder, count=8, height=48, width=64, seed=0):
         frames.append(np.clip(np.stack(waves, -1) + rng.normal(0, 6, (height, width, 3)), 0, 255).astype(np.uint8))
         Image.fromarray(frames[-1]).save(folder / f"{t:05d}.png")
     return np.stack(frames)
+
+
+class PatientStub(Stub):
+    """Computes as many frames as the test allows; any number at first."""
+
+    def __init__(self):
+        super().__init__()
+        self._allowed = threading.Semaphore(10**6)
+
+    def only(self, count):
+        """Lets no more than `count` frames be computed from now on."""
+        self._allowed = threading.Semaphore(count)
+
+    def step(self, *args, **options):
+        # Looks at the present semaphore again and again: `only` puts another in its place.
+        while not self._allowed.acquire(timeout=0.02):
+            pass
+        return super().step(*args, **options)
 
 
 @contextlib.contextmanager
@@ -47,6 +66,7 @@ def served(folder, video, segmenter):
         try:
             yield f"http://127.0.0.1:{sock.getsockname()[1]}/?token={token}"
         finally:
+            segmenter.only(10**6)
             project.log.close()
             server.should_exit = True
             thread.join(10)

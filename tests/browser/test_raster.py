@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.browser import oracle
+from tests.browser.serving import PatientStub, film, served
 
 HEIGHT, WIDTH = 19, 23
 
@@ -31,12 +32,9 @@ PROGRAM = """async ([kind, mask, width, value, locked, options]) => {
 @pytest.fixture(scope="module")
 def page(chromium, tmp_path_factory):
     """A page of the server, for its modules."""
-    from tests.browser.serving import film, served
-    from tests.paint.stub_app import SlowStub
-
     folder = tmp_path_factory.mktemp("raster")
     film(folder / "film", count=1)
-    with served(folder / "project", folder / "film", SlowStub(0)) as url:
+    with served(folder / "project", folder / "film", PatientStub()) as url:
         page = chromium.new_page()
         page.goto(url)
         yield page

@@ -14,6 +14,7 @@ import { TOOLS, Tools } from "./tools.js";
 import { View } from "./view.js";
 
 const byId = (id) => document.getElementById(id);
+const RETRY = 2000; // milliseconds between tries to reach the server
 const STATES = {
   annotated: "annotated",
   final: "computed",
@@ -171,28 +172,37 @@ class App {
         await this.masks.flush();
         location.reload();
       },
-      open: () => {
-        if (!model.connected) setBanner(null);
-        model.set({ connected: true });
-      },
+      open: () => model.connected || this.#resume(),
       lost: async (closed) => {
         model.set({ connected: false });
         setBanner("The connection to the server is lost. Trying again. You can go on painting; it is saved when the server is back.");
         if (!closed) return;
+        // The server is there, but refuses: it was started again, and gave the browser no access yet.
         source.close();
-        await new Promise((resolve) => setTimeout(resolve, 2000));
-        try {
-          const project = await api.project();
-          model.takeProject(project);
-          this.#takeTimeline(await api.timeline());
-          this.masks.announced(model.frames);
-          this.#listen(project.event);
-        } catch (error) {
-          setBanner(error.message);
-          if (error.status === 0) this.#listen(after);
-        }
+        await new Promise((resolve) => setTimeout(resolve, RETRY));
+        this.#listen(await this.#resume());
       },
     });
+  }
+
+  /** Fetches all that may have changed while there was no connection. Returns the number of the last event. */
+  async #resume() {
+    for (;;) {
+      try {
+        const project = await api.project();
+        this.model.takeProject(project);
+        this.#takeTimeline(await api.timeline());
+        this.masks.announced(this.model.frames);
+        this.run.announced(project.job);
+        this.model.set({ connected: true });
+        setBanner(null);
+        return project.event;
+      } catch (error) {
+        if (error.status === undefined) throw error;
+        setBanner(error.message);
+        await new Promise((resolve) => setTimeout(resolve, RETRY));
+      }
+    }
   }
 
   #announced(entries) {
