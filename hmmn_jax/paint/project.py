@@ -118,6 +118,10 @@ class Project:
             shown = self._frame(t)
             return shown.picture, shown.revision
 
+    def labels(self) -> list[tuple[int, str, str]]:
+        """Id, name and colour ("#rrggbb") of each object."""
+        return [(found.id, found.name, found.colour) for found in self._saved.objects.known.values()]
+
     # Edits of frames
 
     def annotate(

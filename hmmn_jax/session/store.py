@@ -1,7 +1,7 @@
-"""A session on disk: `session.json`, what has changed since in `changes.jsonl`, and a file for each mask with its probabilities.
+"""A session on disk: `session.json`, what has changed since in `changes.jsonl`, and a file for the picture of each frame.
 
-Pictures are written before what names them, and deleted after nothing names them. `session.json` is replaced in one step, and a
-line of `changes.jsonl` counts once it has its end. A process that is killed therefore leaves either the old session or the new one.
+Pictures are written before what names them, and deleted when nothing names them any more. `session.json` is replaced in one step,
+and a line of `changes.jsonl` counts once it has its end. A process that is killed therefore leaves the old session or the new one.
 """
 
 import hashlib
@@ -63,9 +63,8 @@ class SessionFolder:
     def _write(self, timeline: Timeline) -> None:
         """Writes `session.json` anew."""
         with writing_errors(self.path):
-            foreign = (
-                [] if self._file.is_file() or not self.path.is_dir() else [p for p in self.path.iterdir() if _is_foreign(p)]
-            )
+            is_new = not self._file.is_file() and self.path.is_dir()
+            foreign = [path for path in self.path.iterdir() if _is_foreign(path)] if is_new else []
         if foreign:
             raise DataError(f"{foreign[0]}: not of a session; give an empty or new folder, or that of a session")
         if self._file.is_file():
