@@ -1,1 +1,1 @@
-"""The page `hmmn-jax paint`: a server for one video on this machine, which paints, propagates, corrects and exports in a browser."""
+"""The server of `hmmn-jax paint`: masks of one video are painted, propagated, corrected and exported in a browser."""

@@ -1,7 +1,6 @@
 """The calls of the page, as an ASGI application. It answers errors as JSON: `{"error": "one sentence"}`."""
 
 import contextlib
-import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -215,9 +214,9 @@ def make_app(calls: Calls) -> Starlette:
         Route("/api/exports", calls.exports),
         Route("/api/exports", calls.start_export, methods=["POST"]),
         Route("/api/exports/{name}", calls.export),
-        Route("/", functools.partial(_static, "index.html")),
-        Route("/static/{name}", _named_static),
-        Route("/{name}", _named_static),
+        Route("/", _static),
+        Route("/static/{name}", _static),
+        Route("/{name}", _static),
     ]
     handlers: dict[Any, Callable] = {
         Stale: lambda _, error: JSONResponse({"error": str(error), "revision": error.revision}, 412, _etag(error.revision)),
@@ -232,12 +231,9 @@ def make_app(calls: Calls) -> Starlette:
     return Starlette(routes=routes, exception_handlers=handlers)
 
 
-async def _named_static(request: Request) -> Response:
-    return await _static(request.path_params["name"], request)
-
-
-async def _static(name: str, request: Request) -> Response:
+async def _static(request: Request) -> Response:
     """A file of the page: names are looked up, not used as paths."""
+    name = request.path_params.get("name", "index.html")
     for path in STATIC.iterdir():
         if path.name == name and path.suffix in _TYPES:
             content = await run_in_threadpool(path.read_bytes)

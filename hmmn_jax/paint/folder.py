@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hmmn_jax.datasets.listing import list_frames
@@ -33,7 +33,7 @@ class Saved:
 
     video: Path
     fingerprint: str
-    objects: ObjectTable = ObjectTable()
+    objects: ObjectTable = field(default_factory=ObjectTable)
     frames: tuple[int, int] | None = None
 
 

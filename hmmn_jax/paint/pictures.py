@@ -63,5 +63,5 @@ def _encode(frame: UInt8[np.ndarray, "h w 3"], height: int) -> bytes:
         width = max(round(image.width * height / image.height), 1)
         image = image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
     content = io.BytesIO()
-    image.save(content, "JPEG", quality=QUALITY)
+    image.save(content, "JPEG", quality=QUALITY, subsampling=0)  # colours of single pixels are compared
     return content.getvalue()

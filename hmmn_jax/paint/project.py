@@ -1,4 +1,4 @@
-"""A project: the session of one video with its objects, changed by pages and by the worker, saved at once, and told to all pages.
+"""A project: the session of one video with its objects. Each change is saved at once, and told to all pages.
 
 Methods are for any thread. An edit says which state it is an edit of; if another edit came between, it is refused.
 """
@@ -117,6 +117,10 @@ class Project:
             self._tell()
             shown = self._frame(t)
             return shown.picture, shown.revision
+
+    def labels(self) -> list[tuple[int, str, str]]:
+        """Id, name and colour ("#rrggbb") of each object."""
+        return [(found.id, found.name, found.colour) for found in self._saved.objects.known.values()]
 
     # Edits of frames
 
@@ -289,11 +293,8 @@ class Project:
 
     def _require(self, t: int, expected: str | None) -> None:
         shown = self._frame(t)
-        if expected is None:
-            fits = t not in self.session.timeline.anchors
-        else:
-            fits = expected.split(".")[0] == str(shown.edits)
-        if not fits:
+        is_annotated, edits = t in self.session.timeline.anchors, str(shown.edits)
+        if is_annotated if expected is None else expected.split(".")[0] != edits:
             raise Stale(f"frame {t}", shown.revision)
 
     def _require_revision(self, revision: int) -> None:

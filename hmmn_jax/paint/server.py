@@ -65,8 +65,8 @@ def paint(
         host, port = sock.getsockname()[:2]
         token = new_token()
         worker = Worker(project)
-        exports = Exports(project, folder / EXPORTS)
-        pictures = FramePictures(project.session.video.second_reader())
+        video = project.session.video.second_reader()  # the worker does not wait for what pages look at
+        exports, pictures = Exports(project, video, folder / EXPORTS), FramePictures(video)
         calls = Calls(project, worker, pictures, exports, model)
         app = Guard(make_app(calls), token, host)
         config = uvicorn.Config(
@@ -82,6 +82,7 @@ def paint(
             _Server(config, project.log).run([sock])
         finally:
             project.log.close()
+            exports.close()
             worker.close(LAST_FRAME_SECONDS)
 
 

@@ -92,6 +92,11 @@ class Picture:
         digest.update(levels)
         return digest.hexdigest()
 
+    @functools.cached_property
+    def content(self) -> str:
+        """Identifies what is stored, independent of the present names of the objects."""
+        return hashlib.sha256(f"{self.channel.digest}{self.levels.digest}".encode()).hexdigest()
+
 
 def with_background(p: Float[np.ndarray, "k H W"]) -> Float[np.ndarray, "k1 H W"]:
     """Probabilities of objects -> of background and objects: background = max(0, 1 - sum p), then all divided by their sum."""

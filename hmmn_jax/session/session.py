@@ -16,12 +16,12 @@ from hmmn_jax.io.image_video import ImageVideo
 from hmmn_jax.io.packed import BUDGET, ArrayPool
 from hmmn_jax.io.video import ArrayVideo, Video
 from hmmn_jax.io.video_file import open_video
-from hmmn_jax.session import store
 from hmmn_jax.session.confidence import most_doubtful
 from hmmn_jax.session.ledger import Ledger
 from hmmn_jax.session.picture import complete
 from hmmn_jax.session.propagation import DIRECTIONS, Propagation
 from hmmn_jax.session.results import Confidence, FrameResult, Masks, frame_result
+from hmmn_jax.session.store import SessionFolder
 from hmmn_jax.session.timeline import Timeline
 
 
@@ -63,6 +63,7 @@ class Session:
         self._propagation = Propagation(self.segmenter, self.video, self._ledger, self._pool)
         self._stops = 0
         self._count: int | None = None
+        self._folder: SessionFolder | None = None
 
     def __len__(self) -> int:
         """The number of frames. A film that was never decoded to its end is decoded once for it."""
@@ -223,7 +224,7 @@ class Session:
         return self._propagation.run(start, end, direction, lambda: self._stops != stops, on_frame)
 
     def frames_to_compute(self, start: int = 0, stop: int | None = None, direction: str = "both") -> int:
-        """How many frames `propagate` would compute now; one that both passes reach counts twice. Raises ValueError likewise."""
+        """How many frames `propagate` would compute now; one that both passes reach counts twice. Raises ValueError."""
         return self._propagation.count(*self._range(start, stop, direction), direction)
 
     def stop(self) -> None:
@@ -240,8 +241,11 @@ class Session:
         Raises:
             DataError: the folder has something else, or cannot be written to.
         """
-        height, width = self.video.size
-        store.save(user_path(folder), self._ledger.timeline, (height, width))
+        path = user_path(folder)
+        if self._folder is None or self._folder.path != path:
+            height, width = self.video.size
+            self._folder = SessionFolder(path, (height, width))
+        self._folder.save(self._ledger.timeline)
 
     @classmethod
     def load(
@@ -265,7 +269,7 @@ class Session:
         """
         session = cls(segmenter, video, memory=memory)
         height, width = session.video.size
-        session._ledger.timeline = store.load(user_path(folder), session._pool, (height, width))
+        session._ledger.timeline = SessionFolder(user_path(folder), (height, width)).load(session._pool)
         return session
 
     def _range(self, start: int, stop: int | None, direction: str) -> tuple[int, int]:

@@ -1,14 +1,15 @@
 """Opens a page in the browser to paint objects, propagate them through a video, correct and export.
 
-VIDEO is a video file or a folder of images; without it, the clip that comes with the package. The page is served by this machine
-and for this machine alone. What is painted is saved at once in a folder, VIDEO.hmmn in the working directory.
+VIDEO is a video file or a folder of images; without it, the clip that comes with the package. The page is served by this
+machine, and for this machine alone. What is painted is saved at once in a folder, VIDEO.hmmn in the working directory.
 
   hmmn-jax paint
   hmmn-jax paint clip.mp4
   hmmn-jax paint clip.mp4 --project WORK --checkpoint HMMN_weights.pth
   hmmn-jax paint --project WORK                       # continue
 
-The same command again continues. End it with Ctrl-C. Needs pip install 'hmmn-jax[paint]', and 'hmmn-jax[video]' for video files.
+The same command again continues. End it with Ctrl-C. Needs pip install 'hmmn-jax[paint]', and for video files
+'hmmn-jax[video]'.
 """
 
 import argparse
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=local,
         metavar="VIDEO",
         nargs="?",
-        help="video file, or folder of images (default: the clip of the package)",
+        help="video file, or folder of images (default: a clip of the package)",
     )
     add("--project", type=local, metavar="DIR", help="folder of the project (default: VIDEO.hmmn in the working directory)")
     group = parser.add_argument_group("server")
