@@ -53,9 +53,8 @@ def served(folder, video, segmenter):
     """Serves a project; gives the address to open."""
     with listen("127.0.0.1", 0) as sock, open_project(folder, video, lambda: segmenter) as project:
         token, worker = new_token(), Worker(project)
-        calls = Calls(
-            project, worker, FramePictures(project.session.video.second_reader()), Exports(project, folder / "exports"), "stub"
-        )
+        reader = project.session.video.second_reader()
+        calls = Calls(project, worker, FramePictures(reader), Exports(project, reader, folder / "exports"), "stub")
         config = uvicorn.Config(
             Guard(make_app(calls), token, "127.0.0.1"), http="h11", ws="none", lifespan="off", log_level="warning"
         )

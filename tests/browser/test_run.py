@@ -121,6 +121,13 @@ def start(folder, port):
     raise AssertionError("the server did not start")
 
 
+def end(process):
+    """Kills a server that cannot prepare for it."""
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+
+
 def test_kill_in_mid_job(visit, tmp_path):
     """A killed server loses nothing that the page called saved; strokes made while it is away are kept, and the page says so."""
     film(tmp_path / "film", count=10)
@@ -133,8 +140,7 @@ def test_kill_in_mid_job(visit, tmp_path):
         tab.page.evaluate("app.go(0)")
         tab.shown(0)
         painted = tab.mask(0)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        end(process)
         tab.page.wait_for_selector("#banner:not([hidden])")
         tab.click((50, 40))
         own = tab.own_mask(0)
@@ -152,8 +158,7 @@ def test_kill_in_mid_job(visit, tmp_path):
         tab.wait("app.model.connected && document.getElementById('banner').hidden")
         tab.run("r")
         assert tab.states() == "a" + 9 * "f"
+        tab.page.context.close()
         tab.complaints.clear()  # browsers report lost connections
     finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
+        end(process)

@@ -61,7 +61,7 @@ export class Exports {
         const link = element("a", { href: `/api/exports/${encodeURIComponent(name)}`, download: name, textContent: name });
         return element("li", {}, link, element("span", { textContent: [label, size(bytes), message].filter(Boolean).join(" · ") }));
       }
-      const progress = state === "running" ? `writing ${done ?? 0} of ${total ?? "?"}` : `failed: ${message}`;
+      const progress = { waiting: "waiting", running: `writing, ${done} of ${total}`, failed: `failed: ${message}` }[state];
       return element("li", {}, name, element("span", { textContent: `${label} · ${progress}` }));
     });
     if (rows.length === 0) rows.push(element("li", {}, element("span", { textContent: "None yet." })));

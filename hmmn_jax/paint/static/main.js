@@ -168,10 +168,7 @@ class App {
       frames: (entries) => this.#announced(entries),
       job: (job) => this.run.announced(job),
       exports: (exports) => model.set({ exports }),
-      gone: async () => {
-        await this.masks.flush();
-        location.reload();
-      },
+      gone: () => this.#resume(),
       open: () => model.connected || this.#resume(),
       lost: async (closed) => {
         model.set({ connected: false });
@@ -190,7 +187,7 @@ class App {
     for (;;) {
       try {
         const project = await api.project();
-        this.model.takeProject(project);
+        this.model.set({ project }); // whatever its number: the server may have been started again
         this.#takeTimeline(await api.timeline());
         this.masks.announced(this.model.frames);
         this.run.announced(project.job);
