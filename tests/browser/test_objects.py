@@ -24,6 +24,8 @@ def test_delete_merge_and_undo(open_film):
     tab.run("r")
     later = tab.mask(5)
     assert {1, 2, 3} <= set(np.unique(later))
+    tab.page.evaluate("app.go(0)")
+    tab.shown(0)
 
     tab.page.click("button[aria-label='Delete Object 3']")
     tab.wait("app.model.objects.length === 2")

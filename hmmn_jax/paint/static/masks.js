@@ -112,6 +112,7 @@ export class Masks {
   /** Fetches the mask of frame t again, unless it is changed meanwhile. */
   async refresh(t) {
     const entry = this.#entries.get(t);
+    if (entry === undefined) return;
     const before = entry.changes;
     entry.missed = false;
     const fetched = await this.#fetch(t).catch(() => null);
