@@ -53,4 +53,8 @@ def open_project(path: Path, video: Path | None, make_segmenter: Callable[[], Se
             session = Session(segmenter, video)
         if saved != new:
             folder.write(new)
-        yield Project(session, folder, new, EventLog())
+        project = Project(session, folder, new, EventLog())
+        try:
+            yield project
+        finally:
+            project.close()

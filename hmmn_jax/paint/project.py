@@ -69,6 +69,7 @@ class Project:
         self._lock = threading.RLock()
         self._history: deque[_Undoable] = deque(maxlen=MOST_UNDONE)
         self._shown = [_Shown() for _ in range(len(session))]
+        self._is_closed = False
         self.revision = 1
         self._look(session.timeline)
 
@@ -223,8 +224,14 @@ class Project:
     def computed(self) -> None:
         """Saves what was computed since, and tells it. Raises DataError."""
         with self._lock:
-            self._save_session()
-            self._tell()
+            if not self._is_closed:
+                self._save_session()
+                self._tell()
+
+    def close(self) -> None:
+        """Ends all writing: another process may have the folder now."""
+        with self._lock:
+            self._is_closed = True
 
     # Inside, with the lock held
 
