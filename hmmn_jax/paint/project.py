@@ -61,16 +61,16 @@ class Project:
         revision: of the edits by people.
     """
 
-    def __init__(self, session: Session, folder: ProjectFolder, saved: Saved, log: EventLog):
-        """Takes a session as it is; `saved` is what its folder says of it."""
+    def __init__(self, session: Session, folder: ProjectFolder, saved: Saved, log: EventLog, first: int = 0):
+        """Takes a session as it is; `saved` is what its folder says of it. Revisions begin with `first`."""
         self.session, self.log = session, log
         self._folder = folder
         self._saved = replace(saved, objects=saved.objects.with_ids(session.objects))
         self._lock = threading.RLock()
         self._history: deque[_Undoable] = deque(maxlen=MOST_UNDONE)
-        self._shown = [_Shown() for _ in range(len(session))]
+        self._shown = [_Shown(edits=first) for _ in range(len(session))]
         self._is_closed = False
-        self.revision = 1
+        self.revision = first + 1
         self._look(session.timeline)
 
     # What is known

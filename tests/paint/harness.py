@@ -5,11 +5,13 @@ import gzip
 import json
 import re
 import threading
+from unittest import mock
 
 import httpx
 import numpy as np
 from PIL import Image
 
+from hmmn_jax.paint import opening
 from hmmn_jax.paint.server import open_page
 from tests.session.stub import Stub, clip
 
@@ -132,9 +134,12 @@ class Page:
 
 
 @contextlib.contextmanager
-def serving(folder, video, segmenter=None, host="127.0.0.1"):
-    """Serves a project; gives the server."""
-    with open_page(folder, video, lambda: segmenter or Stub(), "stub", host, 0) as server:
+def serving(folder, video, segmenter=None, host="127.0.0.1", first=0):
+    """Serves a project whose revisions begin with a number; gives the server."""
+    with (
+        mock.patch.object(opening, "first_number", lambda: first),
+        open_page(folder, video, lambda: segmenter or Stub(), "stub", host, 0) as server,
+    ):
         thread = threading.Thread(target=server.serve_page)
         thread.start()
         try:

@@ -37,8 +37,9 @@ def test_a_process_that_ends_in_the_middle_of_a_job(tmp_path, number, code):
         with contextlib.closing(Page(process.stdout.readline().split()[1])) as page:
             page.add("koi")
             page.put(4, box(1))
+            event = page.json("/api/timeline")["event"]
             page.start()
-            page.events(0, lambda name, data: name == "job" and data["done"] == 3)
+            page.events(event, lambda name, data: name == "job" and data["done"] == 3)
             seen = {t: page.mask(t) for t in (1, 2, 3, 4)}
             process.send_signal(number)
             assert process.wait(20) == code

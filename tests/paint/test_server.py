@@ -1,5 +1,6 @@
 """The calls of the page, over HTTP to a server on this machine."""
 
+import contextlib
 import gzip
 import io
 import json
@@ -13,6 +14,7 @@ from PIL import Image
 from hmmn_jax import Session
 from hmmn_jax.errors import ConfigError, DataError
 from hmmn_jax.io.images import read_mask
+from hmmn_jax.paint import opening
 from hmmn_jax.paint.guard import HEADERS
 from hmmn_jax.paint.server import open_page
 from tests.paint.harness import COUNT, HEIGHT, WIDTH, Gated, Page, box, make_frames, serving
@@ -498,3 +500,17 @@ def test_an_address_that_is_taken(tmp_path, frames, shared):
     with pytest.raises(ConfigError, match=f"127.0.0.1:{port}: cannot be listened on"):
         open_again(tmp_path / "project", frames, port)
     assert not (tmp_path / "project").exists()
+
+
+def test_a_tab_of_an_earlier_server_is_refused(tmp_path, frames):
+    """Its browser has access again once the new address was opened."""
+    first = opening.first_number()
+    with serving(tmp_path / "project", frames) as server, contextlib.closing(Page(server.url)) as page:
+        page.add("koi")
+        page.put(3, box(1))
+    with serving(tmp_path / "project", frames, first=first) as server, contextlib.closing(Page(server.url)) as page:
+        error(page.put(3, box(1), '"1.0"'), 412)
+        error(page.edit("POST", "/api/objects", revision=3, json={}), 412)
+        assert page.events(2, lambda *_: True) == [(None, "gone", {})]
+        assert page.json("/api/project")["revision"] == first + 1 and page.put(3, box(1), page.etag(3)).status_code == 204
+    assert opening.first_number() > first
