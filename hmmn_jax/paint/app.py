@@ -14,8 +14,9 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 
 from hmmn_jax.errors import HMMNError
+from hmmn_jax.exports import KINDS
 from hmmn_jax.paint import wire
-from hmmn_jax.paint.exports import KINDS, Exports
+from hmmn_jax.paint.exports import Exports
 from hmmn_jax.paint.pictures import FramePictures
 from hmmn_jax.paint.project import Project, Stale
 from hmmn_jax.paint.worker import Busy, Worker

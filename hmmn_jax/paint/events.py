@@ -16,16 +16,17 @@ GONE = "event: gone\ndata: {}\n\n"
 class EventLog:
     """The last events, as text of the server-sent kind. `publish` is safe in threads; `stream` runs in an event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: int = 0):
+        """Numbers the events from `first` + 1 on."""
         self._lock = threading.Lock()
         self._events: collections.deque[tuple[int, str]] = collections.deque(maxlen=KEPT)
-        self._last = 0
+        self._last = first
         self._listeners: set[Callable[[], None]] = set()
         self._is_closed = False
 
     @property
     def last(self) -> int:
-        """The number of the last event; 0 before the first."""
+        """The number of the last event."""
         return self._last
 
     def publish(self, name: str, data: Any) -> None:

@@ -71,7 +71,7 @@ class ObjectTable:
         for given in objects:
             k = int(given["id"])
             made[k] = PaintObject.make(k, {name: value for name, value in given.items() if name != "id"})
-        ids = frozenset(map(int, used)) | made.keys()
+        ids = frozenset([*map(int, used), *made])
         if not all(0 < k < 2**16 for k in ids):
             raise ValueError("ids of objects are from 1 to 65535")
         return cls(dict(sorted(made.items())), ids)

@@ -1,6 +1,7 @@
 """Opens the project of a video: a new one, or one that is continued."""
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,11 @@ def default_folder(video: Path) -> Path:
     """The folder of the project of a video, in the working directory."""
     path = video.absolute()
     return Path(check_name((path.name if path.is_dir() else path.stem) + SUFFIX, video))
+
+
+def first_number() -> int:
+    """The first number of revisions and events: greater than any of an earlier server, whose pages may still be open."""
+    return time.time_ns() // 1_000_000
 
 
 @contextlib.contextmanager
@@ -53,4 +59,9 @@ def open_project(path: Path, video: Path | None, make_segmenter: Callable[[], Se
             session = Session(segmenter, video)
         if saved != new:
             folder.write(new)
-        yield Project(session, folder, new, EventLog())
+        first = first_number()
+        project = Project(session, folder, new, EventLog(first), first)
+        try:
+            yield project
+        finally:
+            project.close()

@@ -61,15 +61,16 @@ class Project:
         revision: of the edits by people.
     """
 
-    def __init__(self, session: Session, folder: ProjectFolder, saved: Saved, log: EventLog):
-        """Takes a session as it is; `saved` is what its folder says of it."""
+    def __init__(self, session: Session, folder: ProjectFolder, saved: Saved, log: EventLog, first: int = 0):
+        """Takes a session as it is; `saved` is what its folder says of it. Revisions begin with `first`."""
         self.session, self.log = session, log
         self._folder = folder
         self._saved = replace(saved, objects=saved.objects.with_ids(session.objects))
         self._lock = threading.RLock()
         self._history: deque[_Undoable] = deque(maxlen=MOST_UNDONE)
-        self._shown = [_Shown() for _ in range(len(session))]
-        self.revision = 1
+        self._shown = [_Shown(edits=first) for _ in range(len(session))]
+        self._is_closed = False
+        self.revision = first + 1
         self._look(session.timeline)
 
     # What is known
@@ -223,8 +224,14 @@ class Project:
     def computed(self) -> None:
         """Saves what was computed since, and tells it. Raises DataError."""
         with self._lock:
-            self._save_session()
-            self._tell()
+            if not self._is_closed:
+                self._save_session()
+                self._tell()
+
+    def close(self) -> None:
+        """Ends all writing: another process may have the folder now."""
+        with self._lock:
+            self._is_closed = True
 
     # Inside, with the lock held
 

@@ -1,4 +1,4 @@
-"""Serves a project on this machine until it is interrupted."""
+"""Serves the page of a project from this machine until it is interrupted."""
 
 import contextlib
 import socket
@@ -21,20 +21,82 @@ from hmmn_jax.paint.opening import open_project
 from hmmn_jax.paint.pictures import FramePictures
 from hmmn_jax.paint.worker import Worker
 
-LAST_FRAME_SECONDS = 2.0  # that an interruption waits for the frame that is being computed
+LAST_FRAME_SECONDS = 2.0  # that the end waits for the frame that is being computed
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # addresses that stand for all of a machine, and one to open
+
+
+class Server(uvicorn.Server):
+    """A server that listens already.
+
+    Attributes:
+        url: the address to open, with the token.
+    """
+
+    def __init__(self, guard: Guard, sock: socket.socket, token: str, log: EventLog):
+        """`log` has the events, whose streams end with the server."""
+        super().__init__(
+            uvicorn.Config(
+                guard,
+                http="h11",
+                ws="none",
+                loop="asyncio",
+                lifespan="off",
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=1,
+            )
+        )
+        self._sock, self._log = sock, log
+        host, port = sock.getsockname()[:2]
+        host = _ANY.get(host, host)
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}/?token={token}"
+
+    def serve_page(self) -> None:
+        """Serves until `stop`; in the main thread also until Ctrl-C or SIGTERM, which are raised again then."""
+        self.run([self._sock])
+
+    def stop(self) -> None:
+        """Ends `serve_page`; for other threads."""
+        self._log.close()
+        self.should_exit = True
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Handles a signal."""
+        self._log.close()
+        super().handle_exit(sig, frame)
 
 
 @contextlib.contextmanager
-def listen(host: str, port: int) -> Iterator[socket.socket]:
-    """Gives a socket that is bound to an address; port 0: any free port. Raises ConfigError where it is taken or not ours."""
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        with socket.socket(family, socket.SOCK_STREAM) as found:
-            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            found.bind((host, port))
-            yield found
-    except (OSError, OverflowError, UnicodeError) as error:
-        raise ConfigError(f"{host}:{port}: cannot be listened on: {reason(error)}; choose another --host or --port") from error
+def open_page(
+    folder: Path, video: Path | None, make_segmenter: Callable[[], Segmenter], model: str, host: str, port: int
+) -> Iterator[Server]:
+    """Opens a project and gives the server of its page. In the end the job is stopped after its frame.
+
+    Args:
+        folder: of the project.
+        video: a video file or a folder of frames; None: that of the project.
+        make_segmenter: gives what propagates.
+        model: the name of the model, for the page.
+        host: the address to listen on.
+        port: 0: any that is free.
+
+    Raises:
+        DataError: as `open_project`.
+        ConfigError: as `open_project`; or the address cannot be listened on.
+    """
+    with _listen(host, port) as sock, open_project(folder, video, make_segmenter) as project:
+        token = new_token()
+        worker = Worker(project)
+        reader = project.session.video.second_reader()  # the worker does not wait for what pages look at
+        exports = Exports(project, reader, folder / EXPORTS)
+        calls = Calls(project, worker, FramePictures(reader), exports, model)
+        try:
+            yield Server(Guard(make_app(calls), token, sock.getsockname()[0]), sock, token, project.log)
+        finally:
+            project.log.close()
+            exports.close()
+            worker.close(LAST_FRAME_SECONDS)
 
 
 def paint(
@@ -46,53 +108,28 @@ def paint(
     port: int = 0,
     browser: bool = False,
 ) -> None:
-    """Opens a project and serves its page until the process is interrupted; then stops the job after its frame.
+    """Serves the page of a project until the process is interrupted. Arguments and errors as of `open_page`.
 
-    Args:
-        folder: of the project.
-        video: a video file or a folder of frames; None: that of the project.
-        make_segmenter: gives what propagates.
-        model: the name of the model, for the page.
-        host: the address to listen on.
-        port: 0: any that is free.
-        browser: whether to open a browser.
-
-    Raises:
-        DataError, ConfigError: as `open_project` and `listen`.
+    Prints where the project is and which address to open; `browser`: opens it, too.
     """
-    with listen(host, port) as sock, open_project(folder, video, make_segmenter) as project:
+    with open_page(folder, video, make_segmenter, model, host, port) as server:
         print(f"project: {folder}; everything is saved at once; Ctrl-C ends", flush=True)
-        host, port = sock.getsockname()[:2]
-        token = new_token()
-        worker = Worker(project)
-        video = project.session.video.second_reader()  # the worker does not wait for what pages look at
-        exports, pictures = Exports(project, video, folder / EXPORTS), FramePictures(video)
-        calls = Calls(project, worker, pictures, exports, model)
-        app = Guard(make_app(calls), token, host)
-        config = uvicorn.Config(
-            app, http="h11", ws="none", loop="asyncio", lifespan="off", log_level="warning", access_log=False
-        )
-        config.server_header, config.timeout_graceful_shutdown = False, 1
-        name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
-        url = f"http://{name}:{port}/?token={token}"
-        print(f"open {url}", flush=True)
+        print(f"open {server.url}", flush=True)
         if browser:
-            webbrowser.open(url)
+            webbrowser.open(server.url)
+        server.serve_page()
+
+
+@contextlib.contextmanager
+def _listen(host: str, port: int) -> Iterator[socket.socket]:
+    """Gives a socket that listens on an address. Raises ConfigError where it is taken, or not of this machine."""
+    with contextlib.ExitStack() as opened:
         try:
-            _Server(config, project.log).run([sock])
-        finally:
-            project.log.close()
-            exports.close()
-            worker.close(LAST_FRAME_SECONDS)
-
-
-class _Server(uvicorn.Server):
-    """Ends the streams of events at an interruption, for which it would wait."""
-
-    def __init__(self, config: uvicorn.Config, log: EventLog):
-        super().__init__(config)
-        self._log = log
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._log.close()
-        super().handle_exit(sig, frame)
+            family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+            sock = opened.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((host, port))
+        except (OSError, OverflowError, UnicodeError) as error:
+            way_out = "choose another --host or --port"
+            raise ConfigError(f"{host}:{port}: cannot be listened on: {reason(error)}; {way_out}") from error
+        yield sock

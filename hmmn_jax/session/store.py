@@ -1,7 +1,8 @@
 """A session on disk: `session.json`, what has changed since in `changes.jsonl`, and a file for the picture of each frame.
 
-Pictures are written before what names them, and deleted when nothing names them any more. `session.json` is replaced in one step,
-and a line of `changes.jsonl` counts once it has its end. A process that is killed therefore leaves the old session or the new one.
+Pictures are written before what names them, and deleted when nothing names them any more. `session.json` is replaced in one
+step, and a line of `changes.jsonl` counts once it has its end. A process that is killed therefore leaves the old session or the
+new one.
 """
 
 import hashlib
