@@ -4,16 +4,9 @@ import contextlib
 import threading
 
 import numpy as np
-import uvicorn
 from PIL import Image
 
-from hmmn_jax.paint.app import Calls, make_app
-from hmmn_jax.paint.exports import Exports
-from hmmn_jax.paint.guard import Guard, new_token
-from hmmn_jax.paint.opening import open_project
-from hmmn_jax.paint.pictures import FramePictures
-from hmmn_jax.paint.server import listen
-from hmmn_jax.paint.worker import Worker
+from tests.paint.harness import serving
 from tests.session.stub import Stub
 
 
@@ -51,22 +44,8 @@ class PatientStub(Stub):
 @contextlib.contextmanager
 def served(folder, video, segmenter):
     """Serves a project; gives the address to open."""
-    with listen("127.0.0.1", 0) as sock, open_project(folder, video, lambda: segmenter) as project:
-        token, worker = new_token(), Worker(project)
-        reader = project.session.video.second_reader()
-        calls = Calls(project, worker, FramePictures(reader), Exports(project, reader, folder / "exports"), "stub")
-        config = uvicorn.Config(
-            Guard(make_app(calls), token, "127.0.0.1"), http="h11", ws="none", lifespan="off", log_level="warning"
-        )
-        config.timeout_graceful_shutdown = 1
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, args=([sock],))
-        thread.start()
+    with serving(folder, video, segmenter) as server:
         try:
-            yield f"http://127.0.0.1:{sock.getsockname()[1]}/?token={token}"
+            yield server.url
         finally:
             segmenter.only(10**6)
-            project.log.close()
-            server.should_exit = True
-            thread.join(10)
-            assert worker.close(10.0)
