@@ -48,14 +48,14 @@ def main(folder: Path) -> None:
 
 def take(browser: Browser, url: str, folder: Path) -> None:
     """Annotates a frame, computes all others, and writes the pictures."""
-    context = browser.new_context(viewport={"width": 1200, "height": 760})
+    context = browser.new_context(viewport={"width": 1080, "height": 700})
     page = opened(context, url)
     annotate(page, context)
     page.keyboard.press("r")
     page.wait_for_selector("#progress:not([hidden])")
     page.wait_for_selector("#progress", state="hidden", timeout=600_000)
     show(page, 12)
-    page.mouse.move(560, 260)  # the brush over the frame
+    page.mouse.move(470, 230)  # the brush over the frame
     save(page, folder / "paint_editor.png")
 
     page.keyboard.press("s")
@@ -64,11 +64,11 @@ def take(browser: Browser, url: str, folder: Path) -> None:
     page.keyboard.press("Escape")
 
     state = context.storage_state()
-    dark = browser.new_context(viewport={"width": 1200, "height": 760}, color_scheme="dark", storage_state=state)
+    dark = browser.new_context(viewport={"width": 1080, "height": 700}, color_scheme="dark", storage_state=state)
     page = opened(dark, url)
     page.keyboard.press("m")
     show(page, 26)
-    page.mouse.move(690, 250)
+    page.mouse.move(560, 290)
     save(page, folder / "paint_dark.png")
     phone = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, storage_state=state)
     page = opened(phone, url)
@@ -115,7 +115,7 @@ def save(page: Page, path: Path, box: dict | None = None) -> None:
     picture = Image.open(io.BytesIO(page.screenshot(clip=box))).convert("RGB")
     for colours in (256, 192, 128, 96, 64, 48, 32):
         content = io.BytesIO()
-        picture.quantize(colours).save(content, "PNG", optimize=True)
+        picture.quantize(colours, Image.Quantize.MAXCOVERAGE).save(content, "PNG", optimize=True)
         if content.tell() <= LARGEST:
             break
     path.write_bytes(content.getvalue())

@@ -6,8 +6,11 @@ import zipfile
 
 import av
 import numpy as np
+import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
 
 COUNT = 4
 

@@ -43,6 +43,7 @@ export class Exports {
     byId("span-range").closest("label").hidden = start === 0 && stop === project.frames;
     byId("export-form").elements.span.value = start === 0 && stop === project.frames ? "whole" : "range";
     this.dialog.showModal();
+    this.dialog.querySelector("[name=kind]:checked").focus();
     await attempt(async () => this.model.set({ exports: await api.exportList() }));
   }
 

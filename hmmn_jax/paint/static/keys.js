@@ -35,8 +35,8 @@ export function actions(app) {
       hand: { keys: ["h"], text: "Move the frame (also the middle mouse button)", run: tool("hand") },
       smaller: { keys: ["["], text: "Smaller brush", run: grow(-1) },
       larger: { keys: ["]"], text: "Larger brush", run: grow(1) },
-      cancel: { keys: ["Escape"], text: "Give up a stroke or a polygon", run: () => tools.cancel() || model.set({ keyboard: false }) },
-      corner: { keys: ["Backspace"], text: "Take the last corner away", run: () => tools.dropCorner() },
+      cancel: { keys: ["Escape"], text: "Cancel a stroke or a polygon", run: () => tools.cancel() || model.set({ keyboard: false }) },
+      corner: { keys: ["Backspace"], text: "Remove the last corner", run: () => tools.dropCorner() },
     },
     "Keyboard as pointer": {
       keyboard: { keys: ["k"], text: "Arrows move a pointer on the frame, or again the frames", run: () => app.setKeyboard(!model.keyboard) },
@@ -46,8 +46,8 @@ export function actions(app) {
     Changes: {
       undo: { keys: ["z", "ctrl+z"], text: "Undo in this frame", run: () => app.travel("undo") },
       redo: { keys: ["shift+z", "ctrl+shift+z", "ctrl+y"], text: "Redo", run: () => app.travel("redo") },
-      accept: { keys: ["c"], text: "The mask of this frame is right: annotate with it", run: () => app.accept() },
-      unannotate: { keys: ["shift+c"], text: "Take the annotation of this frame away", run: () => objects.unannotate() },
+      accept: { keys: ["c"], text: "Accept the mask of this frame as its annotation", run: () => app.accept() },
+      unannotate: { keys: ["shift+c"], text: "Remove the annotation of this frame", run: () => objects.unannotate() },
     },
     Objects: {
       ...pick,

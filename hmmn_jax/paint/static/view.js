@@ -154,12 +154,11 @@ export class View {
     const under = this.pointer.map((value, i) => value * this.scale + this.origin[i]);
     const near = under[0] < 2 * radius + 60 && under[1] < 2 * radius + 60;
     const centre = [near ? canvas.clientWidth - radius - 14 : radius + 14, radius + 14];
-    const style = getComputedStyle(canvas);
     place(1, [0, 0]);
     c.save();
     c.beginPath();
     c.arc(...centre, radius, 0, 2 * Math.PI);
-    c.fillStyle = style.backgroundColor;
+    c.fillStyle = getComputedStyle(canvas).backgroundColor;
     c.fill();
     c.clip();
     place(scale, centre.map((value, i) => value - this.pointer[i] * scale));
@@ -169,9 +168,14 @@ export class View {
     place(1, [0, 0]);
     c.beginPath();
     c.arc(...centre, radius, 0, 2 * Math.PI);
-    c.lineWidth = 2;
-    c.strokeStyle = style.color;
-    c.stroke();
+    for (const [width, ink] of [
+      [5, "rgb(0 0 0 / .6)"],
+      [2.5, "#fff"],
+    ]) {
+      c.lineWidth = width;
+      c.strokeStyle = ink;
+      c.stroke();
+    }
   }
 
   #picture(pixels) {
