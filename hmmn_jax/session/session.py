@@ -18,7 +18,7 @@ from hmmn_jax.io.video import ArrayVideo, Video
 from hmmn_jax.io.video_file import open_video
 from hmmn_jax.session.confidence import most_doubtful
 from hmmn_jax.session.ledger import Ledger
-from hmmn_jax.session.picture import complete
+from hmmn_jax.session.picture import complete, ids_of
 from hmmn_jax.session.propagation import DIRECTIONS, Propagation
 from hmmn_jax.session.results import Confidence, FrameResult, Masks, frame_result
 from hmmn_jax.session.store import SessionFolder
@@ -148,7 +148,7 @@ class Session:
         known = mask if unknown is None else mask[~unknown]
 
         def change(timeline: Timeline) -> Timeline:
-            for k in np.unique(known).tolist():
+            for k in ids_of(known):
                 if k in timeline.gone:
                     into = timeline.gone[k]
                     found = f"was merged into {into}" if into else "was removed"
