@@ -78,7 +78,10 @@ def slot_bytes(config: ConfigDict, model: HMMNConfig, clip: Clip) -> int:
     """The bytes that one memory frame takes, for all objects of a video and all views of it."""
     views = Augmentation(config.size, tuple(config.scales), config.flip).views(*clip.size)
     cells = sum(-(-view.height // STRIDE) * -(-view.width // STRIDE) for view in views)
-    objects = sum(map(_count_objects, clip.read_given(*clip.size).values()))
+    if clip.direction:  # each pass has the objects of one mask
+        objects = max(map(_count_objects, clip.read_complete(*clip.size).values()))
+    else:
+        objects = sum(map(_count_objects, clip.read_given(*clip.size).values()))
     number = jnp.dtype(config.dtype or model.dtype or jnp.float32).itemsize
     centre = jnp.dtype(jnp.int32).itemsize
     return max(objects, 1) * cells * ((model.key_dim_s16 + model.value_dim_s16) * number + centre)

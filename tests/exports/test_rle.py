@@ -9,7 +9,6 @@ from pycocotools import mask as coco
 
 from hmmn_jax.exports.rle import bounding_box, compress, encode, run_lengths
 
-
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
 
 
