@@ -24,7 +24,7 @@ def count_steps(clip: Clip) -> int:
 
 
 class _Shown(Video):
-    """A video as the network sees it in one view."""
+    """A video as input of the network, in one view."""
 
     def __init__(self, video: Video, view: View):
         self.video, self.view = video, view
@@ -66,8 +66,8 @@ def segment_annotated(
     for _ in session.propagate(direction=clip.direction):
         advance()
     for t in range(len(session)):
-        if t in session.masks and t not in given:
-            result = session.result(t)
+        result = session.find(t)
+        if result is not None and t not in given:
             ids = np.array(result.ids, result.mask.dtype)
             yield clip.video[t], Segmented((result,), [view], ids, None, height, width)
         else:

@@ -100,6 +100,13 @@ class Session:
         """All that is known of a frame. Raises KeyError for a missing one."""
         return frame_result(self._ledger.timeline, t)
 
+    def find(self, t: int) -> FrameResult | None:
+        """All that is known of a frame; None for a missing one. `hmmn_jax.exports.export` takes this."""
+        try:
+            return self.result(t)
+        except KeyError:
+            return None
+
     def next_to_annotate(self) -> int | None:
         """The frame that is worth annotating next: the most doubtful of those that are up to date.
 

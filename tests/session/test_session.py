@@ -420,6 +420,16 @@ def test_memory_is_bounded(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+# Exports
+
+
+def test_what_exports_take():
+    session = make({0: box(1)})
+    list(session.propagate(0, 3))
+    assert session.find(3) is not None and session.find(3).state == "final" or session.state(3) == "missing"
+    assert np.array_equal(session.find(2).mask, session.masks[2]) and session.find(8) is None
+
+
 # Confidence
 
 
