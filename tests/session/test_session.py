@@ -425,8 +425,7 @@ def test_memory_is_bounded(tmp_path, monkeypatch):
 
 def test_what_exports_take():
     session = make({0: box(1)})
-    list(session.propagate(0, 3))
-    assert session.find(3) is not None and session.find(3).state == "final" or session.state(3) == "missing"
+    run(session, 0, 3)
     assert np.array_equal(session.find(2).mask, session.masks[2]) and session.find(8) is None
 
 
