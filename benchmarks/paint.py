@@ -3,10 +3,10 @@
     python benchmarks/paint.py latency                    # the bundled model at 480x864
     python benchmarks/paint.py memory --frames 2000       # a film, with a segmenter that computes nothing
 
-`latency` prints, in milliseconds and in times of a frame: from the end of a stroke (the request that has the mask) to the answer,
-after which the annotation is on the disk; from "forward" to the first new mask in the page, in a new process (with compilation)
-and in one that has compiled; and the frames a second of a job, beside those of `Segmenter.run` in a process without a server. It
-needs a machine with nothing else on it.
+`latency` prints, in milliseconds and in times of a frame: from the end of a stroke (the request that has the mask) to the
+answer, after which the annotation is saved; from "forward" to the first new mask in the page, in a new process (with
+compilation) and in one that has compiled; and the frames a second of a job, beside those of `Segmenter.run` in a process
+without a server. It needs a machine with nothing else on it.
 
 `memory` propagates through a film while a page looks at frames, thumbnails and masks, and prints the resident memory of the
 server every hundred frames. The segmenter gives the mask of the frame before, moved by one pixel, with soft edges.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Integer, UInt8
 
 from hmmn_jax.errors import ConfigError
 from hmmn_jax.exports.coco import Coco, YouTubeVis
@@ -74,23 +75,27 @@ def export(
     facts = VideoFacts(video.name, video.size, video.fps, dict(labels or {}))
     with _published(target, exporter.suffix, video.name) as folder, exporter(folder, facts) as writer:
         for t in range(start, stop):
-            image = video[t] if exporter.needs_image else None
-            writer.write(masked_frame(video, t, image, find(t), exporter.needs_probs))
+            image, found = video[t] if exporter.needs_image else None, find(t)
+            mask, probs = None if found is None else np.asarray(found.mask), None
+            if found is not None and exporter.needs_probs and (p := found.probs) is not None:
+                probs = {int(k): one for k, one in zip(found.ids, np.asarray(p), strict=True)}
+            writer.write(masked_frame(video, t, image, mask, probs))
             if report is not None:
                 report(t + 1 - start, stop - start)
     return writer.remarks
 
 
-def masked_frame(video: Video, t: int, image: np.ndarray | None, found: Any, needs_probs: bool) -> MaskedFrame:
-    """A frame of a video as exporters take it. `found` is as `find` of `export` gives it."""
+def masked_frame(
+    video: Video,
+    t: int,
+    image: UInt8[np.ndarray, "h w 3"] | None,
+    mask: Integer[np.ndarray, "h w"] | None,
+    probs: Mapping[int, Float[np.ndarray, "h w"]] | None,
+) -> MaskedFrame:
+    """Frame `t` of a video as exporters take it, with its names."""
     name = video.frame_names[t] if video.frame_names else f"{t:05d}"
     file_name = video.file_names[t] if video.file_names else f"{name}.jpg"
-    if found is None:
-        return MaskedFrame(t, name, file_name, image)
-    probs = None
-    if needs_probs and (p := found.probs) is not None:
-        probs = {int(k): one for k, one in zip(found.ids, np.asarray(p), strict=True) if k}
-    return MaskedFrame(t, name, file_name, image, np.asarray(found.mask), probs)
+    return MaskedFrame(t, name, file_name, image, mask, probs)
 
 
 def _exporter(kind: str, path: Path) -> type[Exporter]:

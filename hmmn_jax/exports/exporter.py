@@ -11,6 +11,8 @@ from jaxtyping import Float, Integer, UInt8
 
 from hmmn_jax.io.palette import davis_palette
 
+UNKNOWN_FPS = 10.0  # of movies of a folder of images
+
 
 @dataclass(frozen=True)
 class Label:

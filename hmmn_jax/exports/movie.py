@@ -3,11 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from hmmn_jax.exports.exporter import Exporter, MaskedFrame, VideoFacts
+from hmmn_jax.exports.exporter import UNKNOWN_FPS, Exporter, MaskedFrame, VideoFacts
 from hmmn_jax.io.movies import MovieWriter
 from hmmn_jax.io.pictures import overlay
-
-UNKNOWN_FPS = 10.0  # of a folder of images
 
 
 class Mp4(Exporter):

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Integer, Num
 from hmmn_jax.inference import compiled
 from hmmn_jax.inference.inputs import Mask, as_frame, as_mask, as_masks, join_ids
 from hmmn_jax.model import HMMNConfig, fold_batch_norm
+from hmmn_jax.model.decoder import Query
 from hmmn_jax.model.encoders import Memory
 from hmmn_jax.model.memory import MemoryBank
 from hmmn_jax.ops.canary import warn_if_cpu_is_unsound
@@ -157,6 +158,7 @@ class Segmenter:
         mask: Mask | None = None,
         *,
         donate: bool = False,
+        query: Query | None = None,
     ) -> tuple[State, Result]:
         """Segments the next frame.
 
@@ -166,6 +168,7 @@ class Segmenter:
             mask: ids of objects that are given on this frame. New ids join. Given pixels replace the prediction, also for known
                 ids; other pixels keep the prediction.
             donate: reuse the buffers of `state`, which is then invalid.
+            query: what `encode` returned for `frame`. None: the frame is encoded here.
 
         Returns:
             The new state, and the result for this frame.
@@ -178,7 +181,7 @@ class Segmenter:
             shapes = [list(shape[1:]) for shape in (frame.shape, state.frame.shape)]
             raise ValueError(f"the frame is {shapes[0]}, expected {shapes[1]}, as the frames before")
         if state.groups:
-            groups, logits = self._segment(state, frame, donate)
+            groups, logits = self._segment(state, frame, donate, query)
         else:
             groups, logits = (), self._aggregate([jnp.zeros((1, 0, *frame.shape[1:3]), self.dtype)])
         probs, labels = compiled.decide(logits, state.ids, self.independent)
@@ -190,6 +193,10 @@ class Segmenter:
             joined = len(state.ids) - known
             logits = jnp.pad(logits, ((0, 0), (0, joined), (0, 0), (0, 0)), constant_values=-jnp.inf)
         return state, Result(labels[0], state.probs[0], logits[0], state.ids)
+
+    def encode(self, frame: Num[Array | np.ndarray, "H W 3"]) -> Query:
+        """Encodes a frame for `step`, for frames that are segmented several times. Raises ValueError as `step` does."""
+        return compiled.encode_query(self.config, self.variables, as_frame(frame))
 
     def run(
         self,
@@ -251,10 +258,12 @@ class Segmenter:
             first += size
         return state.replace(probs=probs, ids=ids, groups=tuple(groups))
 
-    def _segment(self, state: State, frame: jax.Array, donate: bool) -> tuple[tuple[ObjectGroup, ...], jax.Array]:
+    def _segment(
+        self, state: State, frame: jax.Array, donate: bool, query: Query | None
+    ) -> tuple[tuple[ObjectGroup, ...], jax.Array]:
         """Memorises the last frame, reads for this one: the groups after it, and the logits `[1,o+1,H,W]`."""
         remembered = self._memorize(state, donate)
-        query = compiled.encode_query(self.config, self.variables, frame)
+        query = compiled.encode_query(self.config, self.variables, frame) if query is None else query
         groups, p = [], []
         for group, count in remembered:
             bank = group.bank

@@ -3,13 +3,15 @@
 import hashlib
 import hmac
 import ipaddress
+import math
 import secrets
 import socket
+import time
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEADERS = {
@@ -23,6 +25,8 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+ONCE_SECONDS = 60.0
+_GO_ON = '<!doctype html><meta http-equiv="refresh" content="0; url=/"><title>hmmn-jax paint</title>'
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _READING = ("GET", "HEAD")
 
@@ -38,11 +42,16 @@ class Guard:
     - Host has to name this machine: a page elsewhere could let its own name point to 127.0.0.1.
     - Origin, where there is one, has to be that of this server, as has what a browser says of where a request comes from.
     - `/?token=TOKEN` gives a cookie, and everything else asks for it. It is HttpOnly and SameSite=Strict.
+
+    Attributes:
+        once: works once, for a minute, in place of the token: for the command line of a browser, which other users can read.
     """
 
     def __init__(self, app: ASGIApp, token: str, host: str):
         """`host` is the address that the server listens on."""
         self._app, self._token = app, token
+        self.once = new_token()
+        self._once_until = time.monotonic() + ONCE_SECONDS
         # Cookies are shared by all ports of a host: each server has a name of its own.
         self._cookie = "hmmn_" + hashlib.sha256(token.encode()).hexdigest()[:12]
         self._names = {*_LOOPBACK, host.lower()}
@@ -76,18 +85,27 @@ class Guard:
         origin = headers.get("origin")
         if origin is not None and origin.lower() != f"http://{host.lower()}":
             return _refusal("the request comes from another page")
+        is_own = headers.get("sec-fetch-site", "none") in ("same-origin", "none")
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
         if scope["path"] == "/" and scope["method"] in _READING and given:
-            if not hmac.compare_digest(given.encode(), self._token.encode()):
-                return _refusal("the token is not this server's; use the address that hmmn-jax paint printed last")
-            answer = RedirectResponse("/", 303)
+            if not self._is_token(given):
+                return _refusal("the token is of another server, or was used; open the address that hmmn-jax paint printed")
+            # After a link on another page, a redirection counts as that page's, to which no strict cookie is sent.
+            answer = RedirectResponse("/", 303) if is_own else HTMLResponse(_GO_ON)
             answer.set_cookie(self._cookie, self._token, httponly=True, samesite="strict")
             return answer
-        if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        if not is_own:
             return _refusal("the request comes from another page")
         if not hmac.compare_digest(self._token_of(headers).encode(), self._token.encode()):
             return _refusal("this browser has no access; open the address that hmmn-jax paint printed")
         return None
+
+    def _is_token(self, given: str) -> bool:
+        """Whether it gives access; a code that works once has been used then."""
+        if self._once_until > time.monotonic() and hmac.compare_digest(given.encode(), self.once.encode()):
+            self._once_until = -math.inf
+            return True
+        return hmac.compare_digest(given.encode(), self._token.encode())
 
     def _token_of(self, headers: Headers) -> str:
         for text in headers.getlist("cookie"):

@@ -17,7 +17,7 @@ from hmmn_jax.paint.folder import ProjectFolder, Saved
 from hmmn_jax.paint.objects import PaintObject
 from hmmn_jax.session import Session
 from hmmn_jax.session.ledger import MOST_UNDONE
-from hmmn_jax.session.picture import Picture
+from hmmn_jax.session.picture import Picture, ids_of
 from hmmn_jax.session.results import confidence_of
 from hmmn_jax.session.timeline import MISSING, Timeline
 
@@ -70,6 +70,7 @@ class Project:
         self._history: deque[_Undoable] = deque(maxlen=MOST_UNDONE)
         self._shown = [_Shown(edits=first) for _ in range(len(session))]
         self._is_closed = False
+        self._seen = Timeline()
         self.revision = first + 1
         self._look(session.timeline)
 
@@ -147,7 +148,7 @@ class Project:
         """
         with self._lock:
             self._require(t, expected)
-            if unknown_ids := set(np.unique(mask).tolist()) - self._saved.objects.known.keys() - {0}:
+            if unknown_ids := set(ids_of(mask)) - self._saved.objects.known.keys() - {0}:
                 raise ValueError(f"the mask has the id {min(unknown_ids)}, which is not of an object")
             self.session.annotate(t, mask, unknown)
             self._edited(_Undoable(True), [t])
@@ -276,8 +277,11 @@ class Project:
 
     def _look(self, timeline: Timeline) -> list[int]:
         """Takes note of frames that changed, and returns them."""
-        changed = []
+        changed, known, self._seen = [], self._seen, timeline
+        has_its_anchors = timeline.stamps == known.stamps
         for t, shown in enumerate(self._shown):
+            if has_its_anchors and timeline.predictions.get(t) is known.predictions.get(t):
+                continue
             state, picture = timeline.state(t), timeline.picture(t)
             if picture is not shown.picture:
                 shown.versions += 1

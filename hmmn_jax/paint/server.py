@@ -30,6 +30,7 @@ class Server(uvicorn.Server):
 
     Attributes:
         url: the address to open, with the token.
+        url_once: another one, which works once, for a minute.
     """
 
     def __init__(self, guard: Guard, sock: socket.socket, token: str, log: EventLog):
@@ -50,7 +51,8 @@ class Server(uvicorn.Server):
         self._sock, self._log = sock, log
         host, port = sock.getsockname()[:2]
         host = _ANY.get(host, host)
-        self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}/?token={token}"
+        base = f"http://{f'[{host}]' if ':' in host else host}:{port}/?token="
+        self.url, self.url_once = base + token, base + guard.once
 
     def serve_page(self) -> None:
         """Serves until `stop`; in the main thread also until Ctrl-C or SIGTERM, which are raised again then."""
@@ -116,7 +118,7 @@ def paint(
         print(f"project: {folder}; everything is saved at once; Ctrl-C ends", flush=True)
         print(f"open {server.url}", flush=True)
         if browser:
-            webbrowser.open(server.url)
+            webbrowser.open(server.url_once)
         server.serve_page()
 
 

@@ -1,6 +1,6 @@
 """A timeline as JSON, whose pictures are named: whole, and as the difference of two."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from hmmn_jax.session.damage import as_id
@@ -60,11 +60,15 @@ def from_state(state: State, read: Callable[[str, list[int]], Picture]) -> Timel
     return Timeline(anchors, predictions, {as_id(old): as_id(new, 0) for old, new in state["gone"].items()})
 
 
-def pictures(timeline: Timeline) -> Iterator[Picture]:
-    """All pictures of a timeline."""
-    yield from timeline.anchors.values()
-    for prediction in timeline.predictions.values():
-        yield prediction.picture
+def pictures(timeline: Timeline, among: State | None = None) -> Iterator[Picture]:
+    """The pictures of a timeline, or of the frames that a difference has."""
+    anchors, predictions = timeline.anchors, timeline.predictions
+    yield from (anchors[t] for t in _frames(anchors, among and among["anchors"]))
+    yield from (predictions[t].picture for t in _frames(predictions, among and among["predictions"]))
+
+
+def _frames(known: Mapping[int, Any], among: Mapping[str, Any] | None) -> Iterable[int]:
+    return known if among is None else (t for t in map(int, among) if t in known)
 
 
 def _changed(old: Mapping[int, Any], new: Mapping[int, Any], save: Callable[[Any], Any]) -> dict[str, Any]:

@@ -83,13 +83,12 @@ class SessionFolder:
         change = difference(old, new)
         if not any(change.values()):
             return
-        kept = {id(picture) for picture in pictures(old)}
-        for picture in pictures(new):
-            if id(picture) not in kept:
-                self._pictures.write(picture)
+        for picture in pictures(new, change):
+            self._pictures.write(picture)
         _append_line(self._changes, change)
-        for name in {picture.content for picture in pictures(old)} - {picture.content for picture in pictures(new)}:
-            self._pictures.delete(name)
+        if dropped := {picture.content for picture in pictures(old, change)}:
+            for name in dropped - {picture.content for picture in pictures(new)}:
+                self._pictures.delete(name)
 
     def _read(self) -> tuple[State, tuple[int, int]]:
         """What the two files say, and the size of the frames. Raises DataError."""

@@ -59,10 +59,10 @@ class Page:
     opened = []  # noqa: RUF012
 
     def __init__(self, url):
-        base, _, token = url.partition("/?token=")
+        base, _, self.token = url.partition("/?token=")
         self.http = httpx.Client(base_url=base, timeout=20)
         self.opened.append(self)
-        answer = self.http.get("/", params={"token": token})
+        answer = self.http.get("/", params={"token": self.token})
         assert answer.status_code == 303 and answer.headers["location"] == "/"
 
     def close(self):
@@ -136,10 +136,9 @@ class Page:
 @contextlib.contextmanager
 def serving(folder, video, segmenter=None, host="127.0.0.1", first=0):
     """Serves a project whose revisions begin with a number; gives the server."""
-    with (
-        mock.patch.object(opening, "first_number", lambda: first),
-        open_page(folder, video, lambda: segmenter or Stub(), "stub", host, 0) as server,
-    ):
+    with contextlib.ExitStack() as opened:
+        with mock.patch.object(opening, "first_number", lambda: first):
+            server = opened.enter_context(open_page(folder, video, lambda: segmenter or Stub(), "stub", host, 0))
         thread = threading.Thread(target=server.serve_page)
         thread.start()
         try:

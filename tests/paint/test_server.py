@@ -14,7 +14,7 @@ from PIL import Image
 from hmmn_jax import Session
 from hmmn_jax.errors import ConfigError, DataError
 from hmmn_jax.io.images import read_mask
-from hmmn_jax.paint import opening
+from hmmn_jax.paint import guard, opening
 from hmmn_jax.paint.guard import HEADERS
 from hmmn_jax.paint.server import open_page
 from tests.paint.harness import COUNT, HEIGHT, WIDTH, Gated, Page, box, make_frames, serving
@@ -479,6 +479,24 @@ def test_the_token_is_needed_once(shared):
         answer = httpx.get(base.join(path))
         error(answer, 403)
         assert "set-cookie" not in answer.headers
+
+
+def test_a_code_works_once_in_place_of_the_token(tmp_path, frames, monkeypatch):
+    with serving(tmp_path / "project", frames) as server:
+        assert server.url_once != server.url
+        with contextlib.closing(Page(server.url_once)) as page:
+            page.json("/api/project")
+        for url, status in ((server.url_once, 403), (server.url, 303), (server.url, 303)):
+            assert httpx.get(url).status_code == status
+    monkeypatch.setattr(guard, "ONCE_SECONDS", 0)
+    with serving(tmp_path / "project", frames) as server:
+        assert httpx.get(server.url_once).status_code == 403
+
+
+def test_a_link_on_another_page_opens_this_one(shared):
+    """A redirection would have no cookie, as the browser counts it as the other page's."""
+    answer = httpx.get(f"{shared.http.base_url}/?token={shared.token}", headers={"Sec-Fetch-Site": "cross-site"})
+    assert answer.status_code == 200 and 'content="0; url=/"' in answer.text and "HttpOnly" in answer.headers["set-cookie"]
 
 
 def test_files_of_the_page(shared):
