@@ -49,7 +49,7 @@ $(VENV)/.demo: $(VENV)/bin/python pyproject.toml
 	@touch $@
 
 $(VENV)/.test: $(VENV)/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[dev,video,data,train]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,video,data,paint,train]'
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/bin/python pyproject.toml
