@@ -56,7 +56,7 @@ class Driver:
         return self.page.context.request.get(self.address("api/timeline")).json()
 
     def mask(self, t):
-        """The ids `[h,w]` that the server has of a frame; None where there is none."""
+        """The ids `[h,w]` that the server has of a frame; None if it is missing."""
         answer = self.page.context.request.get(self.address(f"api/masks/{t}"))
         if answer.status == 404:
             return None

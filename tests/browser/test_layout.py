@@ -181,9 +181,10 @@ def test_fingers(open_film):
 
     def touch(kind, *points):
         places = [tab.place(point)[0] if kind != "touchEnd" else point for point in points]
-        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [
-            {"x": x, "y": y, "id": i} for i, (x, y) in enumerate(places)
-        ]})
+        session.send(
+            "Input.dispatchTouchEvent",
+            {"type": kind, "touchPoints": [{"x": x, "y": y, "id": i} for i, (x, y) in enumerate(places)]},
+        )
 
     touch("touchStart", (20, 20))
     touch("touchMove", (30, 20))

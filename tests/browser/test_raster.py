@@ -100,9 +100,7 @@ def test_fills(page, seed):
     x, y = int(rng.integers(0, WIDTH)), int(rng.integers(0, HEIGHT))
     value, locked = (3, ()) if seed % 3 else (3, (0,))
     tolerance = int(rng.choice([0, 20, 35, 255]))
-    found = paint(
-        page, "fill", mask, value, locked, point=[x, y], frame=frame.ravel().tolist(), tolerance=tolerance
-    )
+    found = paint(page, "fill", mask, value, locked, point=[x, y], frame=frame.ravel().tolist(), tolerance=tolerance)
     np.testing.assert_array_equal(found, oracle.paint_fill(mask, frame[..., :3], (x, y), value, tolerance, locked))
 
 

@@ -59,7 +59,7 @@ def test_forward_backward_and_between_two_annotated_frames(open_film, tmp_path):
 
 
 def test_stop_correct_and_continue(open_film, segmenter, tmp_path):
-    """Masks appear while the job runs, and painting goes on; a stroke in mid-job counts for the rest."""
+    """Masks appear while the job runs and painting continues; a stroke in mid-job counts for the rest."""
     tab = open_film(shape={"count": 12})
     tab.stroke((10, 10), (30, 30))
     segmenter.only(2)
@@ -129,7 +129,7 @@ def end(process):
 
 
 def test_kill_in_mid_job(visit, tmp_path):
-    """A killed server loses nothing that the page called saved; strokes made while it is away are kept, and the page says so."""
+    """A killed server loses nothing that the page called saved; strokes made while it is away are kept, and the page shows a banner."""
     film(tmp_path / "film", count=10)
     process, url = start(tmp_path, 0)
     try:

@@ -187,7 +187,7 @@ class App {
     for (;;) {
       try {
         const project = await api.project();
-        this.model.set({ project }); // whatever its number: the server may have been started again
+        this.model.set({ project }); // also with a lower revision: the server may have been restarted
         this.#takeTimeline(await api.timeline());
         this.masks.announced(this.model.frames);
         this.run.announced(project.job);

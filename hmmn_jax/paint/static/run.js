@@ -42,7 +42,7 @@ export class Run {
     return this.model.running ? this.stop() : this.start(this.#direction);
   }
 
-  /** Takes over what the server tells about the job. */
+  /** Takes over the state of the job as the server sends it. */
   announced(job) {
     const before = this.model.job;
     this.model.set({ job: job ?? { state: "idle" } });
