@@ -8,8 +8,8 @@ and propagated in both directions. A policy says which frame: `worst` of all by 
 `Session.next_to_annotate`; `random`, with five seeds. The clip of the package is always among the sequences.
 
 Beside `worst`, two others get the same corrections: `first` keeps what the first frame alone gives, `forward` restarts at each
-annotated frame and goes forwards only. With --permanent, the policies but `random` run once more with the other annotated frames
-in the memory from the start of each pass.
+annotated frame and goes forwards only. With --permanent, the policies but `random` run once more with the other annotated
+frames in the memory from the start of each pass.
 
 Scores are J&F, averaged over frames and objects: over all frames, and over the frames that are annotated in no round, which are
 the same in all rounds. The tables have both, and how well the confidence orders frames. A sequence that falls by more than 0.01

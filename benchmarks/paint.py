@@ -226,7 +226,10 @@ def moved_segmenter() -> Any:
             ids = np.unique(np.append(mask, mask.dtype.type(0)))
             return State(0, frame[None], (mask == ids[:, None, None]).astype(np.float32)[None], ids, ())
 
-        def step(self, state: State, frame: np.ndarray, mask: Any = None, *, donate: bool = False) -> tuple[State, Result]:
+        def encode(self, frame: np.ndarray) -> None:
+            pass
+
+        def step(self, state: State, frame: np.ndarray, *_: Any, **__: Any) -> tuple[State, Result]:
             moved = np.roll(state.probs[0], SHIFT, axis=2)
             probs = (0.9 * moved + 0.1 * np.roll(moved, 1, axis=1)).astype(np.float32)
             state = State(state.index + 1, frame[None], moved[None], state.ids, ())

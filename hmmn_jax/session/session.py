@@ -58,8 +58,8 @@ class Session:
             segmenter: of objects that exclude each other.
             video: a `Video`, a folder of images, a video file, uint8 [T,H,W,3] or a list of uint8 [H,W,3].
             memory: bytes for masks and probabilities, which are kept compressed; those beyond it go to temporary files.
-            encoded: bytes for encoded frames, so that a second pass over a frame does not encode it again. None: a quarter of the
-                free memory, 1 GiB at most. 0: none is kept.
+            encoded: bytes for encoded frames, so that a second pass over a frame does not encode it again. None: a quarter of
+                the free memory, 1 GiB at most. 0: none is kept.
 
         Raises:
             DataError: files that cannot be read.

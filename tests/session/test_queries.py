@@ -1,14 +1,12 @@
-"""Encoded frames: once a frame while memory allows, and equal results with and without."""
+"""Encoded frames: once a frame while memory allows. That results are equal is tested in inference/test_segmenter.py."""
 
-import jax
 import numpy as np
 import pytest
 
-from hmmn_jax import HMMN, Segmenter, Session
+from hmmn_jax import Session
 from hmmn_jax.session import queries
 from hmmn_jax.session.queries import MOST, Queries, default_budget
 from tests.session.stub import Stub, clip
-from tests.small import TINY, quick_compilation
 
 FRAMES = clip(9)
 MASK = np.eye(5, 6, dtype=np.uint8)
@@ -68,20 +66,3 @@ def test_the_budget_is_never_exceeded():
 def test_the_default_is_a_share_of_the_free_memory(monkeypatch, free, expected):
     monkeypatch.setattr(queries, "free_bytes", lambda: free)
     assert default_budget() == expected
-
-
-def test_results_are_equal_bit_for_bit():
-    """On a network; also `Segmenter.step` with a frame that was encoded before."""
-    with quick_compilation():
-        segmenter = Segmenter(HMMN(TINY).init_variables(jax.random.key(0)), TINY)
-        frames, mask = clip(3, 32, 48), np.eye(32, 48, dtype=np.uint8)
-        sessions = [Session(segmenter, frames, encoded=encoded) for encoded in (None, 0)]
-        for session in sessions:
-            for t in (0, 2):
-                session.annotate(t, mask)
-            list(session.propagate())
-        _, given = segmenter.step(segmenter.init(frames[0], mask), frames[1], query=segmenter.encode(frames[1]))
-        _, plain = segmenter.step(segmenter.init(frames[0], mask), frames[1])
-    with_cache, without = (session.result(1) for session in sessions)
-    assert with_cache.final and np.array_equal(with_cache.probs, without.probs)
-    assert all(np.array_equal(one, other) for one, other in zip(plain, given, strict=True))

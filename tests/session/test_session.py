@@ -486,7 +486,7 @@ def test_the_next_frame_to_annotate_is_the_most_doubtful():
 
 def test_the_example_of_the_documentation(tmp_path, monkeypatch, capsys):
     """With the stub in place of the network, on the first frames of the clip in small."""
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/session.md").read_text(encoding="utf-8"), re.DOTALL)
+    code, *_ = re.findall(r"```python\n(.*?)```", (ROOT / "docs/session.md").read_text(encoding="utf-8"), re.DOTALL)
     for t in range(8):
         for name in (f"JPEGImages/240p/koi/{t:05d}.jpg", f"Annotations/240p/koi/{t:05d}.png"):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
