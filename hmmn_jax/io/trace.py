@@ -1,11 +1,11 @@
-"""By what a process knows again the files that it wrote or read."""
+"""`Trace`: recognises a file that was not changed since this process wrote or read it."""
 
 from pathlib import Path
 from typing import NamedTuple
 
 
 class Trace(NamedTuple):
-    """A file at one time: equal for a file that nobody has written to or replaced since. -1: there is none.
+    """A file at one time. Equal if the file was neither written to nor replaced since. -1: no such file.
 
     Attributes:
         number: of the file in its file system.
