@@ -28,7 +28,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-# Seconds of each step if there are ten minutes in all. In the order in which they run: first what tells most.
+# Seconds of each step if there are ten minutes in all. In the order in which they run: the most informative first.
 STEPS = {
     "device": 20,
     "selection": 40,

@@ -148,7 +148,7 @@ def memories(
 def remember(
     room: Room, bank: banks.MemoryBank | None, memory: Memory, slot: int | jax.Array, donate: bool
 ) -> banks.MemoryBank:
-    """The bank with `memory` as its previous frame, in `slot`; a new bank if there is none yet."""
+    """The bank with `memory` as its previous frame, in `slot`; a new bank if `bank` is None."""
     if bank is None:
         return open_bank(memory, room.capacity)
     if room.drop:

@@ -15,9 +15,9 @@ def top_k(x: Float[Array, "*b m"], k: int) -> tuple[Float[Array, "*b k"], Int[Ar
     """Selects the `k` greatest numbers of each row, greatest first, of equal ones the one of lower index.
 
     On CPUs and TPUs this is `jax.lax.top_k`. For float32, GPUs run it in rounds of 16 and mask between rounds what is already
-    taken. The result is the same for all numbers, infinities and ties, with two exceptions. The least finite number counts as
-    -inf. On GPUs the order of 0.0 and -0.0, and that of NaN, are those of XLA's kernel, which compares numbers instead of their
-    bits: 0.0 and -0.0 are a tie there, and rows with NaN are undefined.
+    taken. The result is the same for all numbers, infinities and ties, with two exceptions. The least finite number is treated
+    as -inf. On GPUs the order of 0.0 and -0.0, and that of NaN, are those of XLA's kernel, which compares numbers instead of
+    their bits: 0.0 and -0.0 are a tie there, and rows with NaN are undefined.
     """
     whole, rounds = functools.partial(_whole, k=k), functools.partial(top_k_in_rounds, k=k)
     if k <= ROUND or x.shape[-1] < SHORTEST or x.dtype != jnp.float32:
@@ -31,7 +31,7 @@ def _whole(x: Array, k: int) -> tuple[Array, Array]:
 
 
 def top_k_in_rounds(x: Float[Array, "*b m"], k: int) -> tuple[Float[Array, "*b k"], Int[Array, "*b k"]]:
-    """The form of `top_k` for GPUs: exact, whatever order `jax.lax.top_k` has."""
+    """The form of `top_k` for GPUs: exact for any order that `jax.lax.top_k` has."""
     least = jnp.finfo(x.dtype).min
     rest = jnp.maximum(x, least).reshape(-1, x.shape[-1])  # two axes, as XLA's kernel needs; -inf now marks what is taken
     cells = jnp.arange(x.shape[-1])
