@@ -3,14 +3,14 @@
     PYTHONPATH=. python benchmarks/accelerator.py --output accelerator.jsonl
     PYTHONPATH=. python benchmarks/accelerator.py --table OTHER.jsonl accelerator.jsonl
 
-Needs JAX for the device and what the package depends on, with optax; no TensorFlow, no data, no network. For a machine without
-a network that lacks some of these, fetch wheels for its platform and Python elsewhere, unpack them, and take the folder along:
+Needs JAX for the device, what the package depends on, and optax; no TensorFlow, no data, no network. For a machine without a
+network that lacks some packages, fetch wheels for its platform elsewhere, unpack them, and take the folder along:
 
     pip download --no-deps -d wheels --only-binary :all: --python-version 3.12 --platform manylinux2014_x86_64 PACKAGES
     for wheel in wheels/*.whl; do python -m zipfile -e $wheel site; done
     PYTHONPATH=.:site python benchmarks/accelerator.py --minutes 9 --output $OUT/accelerator.jsonl
 
-with PACKAGES such as `jaxtyping wadler-lindig ml_collections absl-py tqdm safetensors`.
+where flax, optax, Orbax and Pillow are installed, PACKAGES are `jaxtyping wadler-lindig safetensors absl-py`.
 
 Each case is written to the output as a line of JSON as soon as it is measured; the table is printed at the end. Each step has a
 share of the time. A step that exceeds its share stops between two cases; one that hangs within a case is ended, and the next
