@@ -21,7 +21,7 @@ ORDER = (
     ("hmmn_jax/errors", "hmmn_jax/version"),
     ("hmmn_jax/io", "hmmn_jax/ops"),
     ("hmmn_jax/model",),
-    ("hmmn_jax/checkpoints", "hmmn_jax/datasets", "hmmn_jax/metrics"),
+    ("hmmn_jax/checkpoints", "hmmn_jax/datasets", "hmmn_jax/exports", "hmmn_jax/metrics"),
     ("hmmn_jax/inference",),
     ("hmmn_jax/evaluation", "hmmn_jax/session"),
     ("hmmn_jax/report", "hmmn_jax/training"),

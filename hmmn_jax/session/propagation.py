@@ -8,6 +8,7 @@ from hmmn_jax.io.packed import ArrayPool
 from hmmn_jax.io.video import Video
 from hmmn_jax.session.ledger import Ledger
 from hmmn_jax.session.passes import merge_pass, run_pass
+from hmmn_jax.session.queries import Queries
 from hmmn_jax.session.results import FrameResult, frame_result
 from hmmn_jax.session.segments import Segment, reach, segments
 from hmmn_jax.session.timeline import BACKWARD, FORWARD, Prediction
@@ -18,8 +19,8 @@ DIRECTIONS = {"forward": (FORWARD,), "backward": (BACKWARD,), "both": (FORWARD, 
 class Propagation:
     """Runs passes on one video and records in a ledger what they find."""
 
-    def __init__(self, segmenter: Segmenter, video: Video, ledger: Ledger, pool: ArrayPool):
-        self.segmenter, self.video, self.ledger, self.pool = segmenter, video, ledger, pool
+    def __init__(self, segmenter: Segmenter, video: Video, ledger: Ledger, pool: ArrayPool, queries: Queries):
+        self.segmenter, self.video, self.ledger, self.pool, self.queries = segmenter, video, ledger, pool, queries
 
     def run(
         self, start: int, stop: int, direction: str, is_stopped: Callable[[], bool]
@@ -66,7 +67,7 @@ class Propagation:
             if anchor not in timeline.stamps:
                 return
             picture = timeline.anchors[anchor.frame]
-            for t, found in run_pass(self.segmenter, self.video, anchor.frame, picture, last, self.pool):
+            for t, found in run_pass(self.segmenter, self.video, anchor.frame, picture, last, self.pool, self.queries):
                 predict = functools.partial(merge_pass, basis, t, direction=way, picture=found, pool=self.pool)
                 if not self.ledger.record(basis, t, predict):
                     return

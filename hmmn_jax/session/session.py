@@ -21,6 +21,7 @@ from hmmn_jax.session.confidence import most_doubtful
 from hmmn_jax.session.ledger import Ledger
 from hmmn_jax.session.picture import complete
 from hmmn_jax.session.propagation import DIRECTIONS, Propagation
+from hmmn_jax.session.queries import Queries, default_budget
 from hmmn_jax.session.results import Confidence, FrameResult, Masks, frame_result
 from hmmn_jax.session.timeline import Timeline
 
@@ -43,13 +44,22 @@ class Session:
     Methods may be called from other threads while one thread propagates.
     """
 
-    def __init__(self, segmenter: Segmenter, video: Video | np.ndarray | Sequence | str | os.PathLike, *, memory: int = BUDGET):
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        video: Video | np.ndarray | Sequence | str | os.PathLike,
+        *,
+        memory: int = BUDGET,
+        encoded: int | None = None,
+    ):
         """Starts a session without any annotation.
 
         Args:
             segmenter: of objects that exclude each other.
             video: a `Video`, a folder of images, a video file, uint8 [T,H,W,3] or a list of uint8 [H,W,3].
             memory: bytes for masks and probabilities, which are kept compressed; those beyond it go to temporary files.
+            encoded: bytes for encoded frames, so that a second pass over a frame does not encode it again. None: a quarter of
+                the free memory, 1 GiB at most. 0: none is kept.
 
         Raises:
             DataError: files that cannot be read.
@@ -60,7 +70,8 @@ class Session:
         self.segmenter, self.video = segmenter, _as_video(video)
         self._pool = ArrayPool(memory)
         self._ledger = Ledger()
-        self._propagation = Propagation(self.segmenter, self.video, self._ledger, self._pool)
+        queries = Queries(segmenter.encode, default_budget() if encoded is None else encoded)
+        self._propagation = Propagation(self.segmenter, self.video, self._ledger, self._pool, queries)
         self._stops = 0
 
     def __len__(self) -> int:
@@ -99,6 +110,13 @@ class Session:
     def result(self, t: int) -> FrameResult:
         """All that is known of a frame. Raises KeyError for a missing one."""
         return frame_result(self._ledger.timeline, t)
+
+    def find(self, t: int) -> FrameResult | None:
+        """All that is known of a frame; None for a missing one. `hmmn_jax.exports.export` takes this."""
+        try:
+            return self.result(t)
+        except KeyError:
+            return None
 
     def next_to_annotate(self) -> int | None:
         """The frame that is worth annotating next: the most doubtful of those that are up to date.

@@ -420,6 +420,15 @@ def test_memory_is_bounded(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+# Exports
+
+
+def test_what_exports_take():
+    session = make({0: box(1)})
+    run(session, 0, 3)
+    assert np.array_equal(session.find(2).mask, session.masks[2]) and session.find(8) is None
+
+
 # Confidence
 
 

@@ -7,6 +7,7 @@ COMMANDS = {
     "segment": "segment a video of your own: a video file, or a folder of images",
     "evaluate": "segment the videos of a benchmark, and score them where it has annotations",
     "score": "score masks that are on disk, made by any method",
+    "export": "write masks that are on disk as layers, COCO or YouTube-VIS JSON, or a movie",
     "convert": "convert PyTorch checkpoints to and from this package's own",
     "demo": "segment the clip that comes with the package, and score it",
 }
