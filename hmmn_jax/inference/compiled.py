@@ -167,13 +167,13 @@ def encode_all(
     variables: dict[str, Any],
     previous: jax.Array,
     probs: jax.Array,
-    frame: jax.Array,
+    frame: jax.Array | None,
     objects: tuple[tuple[int, int], ...],
     independent: bool,
-) -> tuple[list[Memory], Query]:
-    """Fused, first of three: what is remembered of the previous frame, and what the frame to be segmented gives."""
+) -> tuple[list[Memory], Query | None]:
+    """Fused, first of three: what is remembered of the previous frame, and what the frame to be segmented, if any, gives."""
     remembered = list(memories(config, variables, previous, probs, objects, independent))
-    return remembered, encode_query(config, variables, frame)
+    return remembered, None if frame is None else encode_query(config, variables, frame)
 
 
 def _match_all(

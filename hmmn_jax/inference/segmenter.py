@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Integer, Num
 from hmmn_jax.inference import compiled
 from hmmn_jax.inference.inputs import Mask, as_frame, as_mask, as_masks, join_ids
 from hmmn_jax.model import HMMNConfig, fold_batch_norm
+from hmmn_jax.model.decoder import Query
 from hmmn_jax.model.memory import MemoryBank
 from hmmn_jax.ops.canary import warn_if_cpu_is_unsound
 from hmmn_jax.ops.precision import at_least_float32
@@ -162,6 +163,7 @@ class Segmenter:
         mask: Mask | None = None,
         *,
         donate: bool = False,
+        query: Query | None = None,
     ) -> tuple[State, Result]:
         """Segments the next frame.
 
@@ -171,6 +173,7 @@ class Segmenter:
             mask: ids of objects that are given on this frame. New ids join. Given pixels replace the prediction, also for known
                 ids; other pixels keep the prediction.
             donate: reuse the buffers of `state`, which is then invalid.
+            query: what `encode` returned for `frame`. None: the frame is encoded here.
 
         Returns:
             The new state, and the result for this frame.
@@ -183,7 +186,7 @@ class Segmenter:
             shapes = [list(shape[1:]) for shape in (frame.shape, state.frame.shape)]
             raise ValueError(f"the frame is {shapes[0]}, expected {shapes[1]}, as the frames before")
         if state.groups:
-            groups, probs, (labels, shown, logits) = self._segment(state, frame, donate)
+            groups, probs, (labels, shown, logits) = self._segment(state, frame, donate, query)
         else:
             nothing = compiled.combine([jnp.zeros((1, 0, *frame.shape[1:3]), self.dtype)], self.independent)
             groups, (probs, (labels, shown, logits)) = (), self._decide(nothing, state.ids)
@@ -195,6 +198,10 @@ class Segmenter:
             joined = len(state.ids) - known
             logits = jnp.pad(logits, ((0, joined), (0, 0), (0, 0)), constant_values=-jnp.inf)
         return state, Result(labels, shown, logits, state.ids)
+
+    def encode(self, frame: Num[Array | np.ndarray, "H W 3"]) -> Query:
+        """Encodes a frame for `step`, for frames that are segmented several times. Raises ValueError as `step` does."""
+        return compiled.encode_query(self.config, self.variables, as_frame(frame))
 
     def run(
         self,
@@ -257,7 +264,7 @@ class Segmenter:
         return state.replace(probs=probs, ids=ids, groups=tuple(groups))
 
     def _segment(
-        self, state: State, frame: jax.Array, donate: bool
+        self, state: State, frame: jax.Array, donate: bool, query: Query | None
     ) -> tuple[tuple[ObjectGroup, ...], jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
         """Memorises the last frame, reads for this one.
 
@@ -268,8 +275,10 @@ class Segmenter:
         objects = tuple((int(group.first) - 1, int(group.first) - 1 + int(group.size)) for group in groups)
         config, variables, size = self.config, self.variables, frame.shape[1:3]
         if self.fused:
-            arguments = state.frame, state.probs, frame, objects, self.independent
-            memories, query = compiled.encode_all(config, variables, *arguments)
+            wanted = frame if query is None else None
+            arguments = state.frame, state.probs, wanted, objects, self.independent
+            memories, encoded = compiled.encode_all(config, variables, *arguments)
+            query = encoded if query is None else query
             match_all = compiled.match_all_donating if donate else compiled.match_all
             new, found = match_all(config, rooms, old, memories, list(slots), query)
             fine = [bank.fine for bank in new]
@@ -277,7 +286,8 @@ class Segmenter:
         else:
             memories = compiled.memories(config, variables, state.frame, state.probs, objects, self.independent)
             new = [compiled.remember(*each, donate) for each in zip(rooms, old, memories, slots, strict=True)]
-            query, p = compiled.encode_query(config, variables, frame), []
+            query = compiled.encode_query(config, variables, frame) if query is None else query
+            p = []
             for i, (room, slot) in enumerate(zip(rooms, slots, strict=True)):
                 found, centres = compiled.match(config, new[i], query, slot + 1, turns=room.turns)
                 p.append(compiled.decode(config, variables, query, found, new[i].fine, size))

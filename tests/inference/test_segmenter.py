@@ -15,24 +15,17 @@ from hmmn_jax.inference import compiled as programs
 from hmmn_jax.inference import segmenter as module
 from hmmn_jax.model.memory import bank_of
 from tests import oracles
-from tests.small import SMALL, quick_compilation, quick_jit, rectangles, untyped, variables, video
+from tests.small import SMALL, rectangles, untyped, variables, video
 
 IDS = (3, 255)  # any ids, gaps allowed
 MASK = rectangles(IDS)
 LENGTH = 7
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick():
-    """Most programs are of a shape that one test alone has; test_parity.py has the same steps with all optimisations."""
-    with quick_compilation():
-        yield
-
-
 # The literal loop: every object by itself, memories joined by hand, decisions in NumPy. Float64.
 
 
-@functools.partial(quick_jit, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=0)
 def apply(method, values, *args):
     return HMMN(SMALL).apply(values, *args, method=method)
 
@@ -234,6 +227,28 @@ def test_a_step_leaves_its_state_usable_unless_told_to_donate():
     assert all(buffer.is_deleted() for buffer in buffers)
     _, result = segmenter.step(state, frames[4])  # reached by other buffers
     assert_same([result], [expected[3]])
+
+
+def test_a_frame_may_be_encoded_before(monkeypatch):
+    """Bit for bit; and a session encodes each frame once for both directions."""
+    (frames, mask, expected), _ = plain()
+    segmenter = make()
+    state = segmenter.init(frames[0], mask)
+    for t in range(1, 4):
+        state, result = segmenter.step(state, frames[t], query=segmenter.encode(frames[t]))
+        assert_same([result], [expected[t - 1]])
+    encode, calls = programs.encode_query, []
+    monkeypatch.setattr(programs, "encode_query", lambda *arguments: calls.append(1) or encode(*arguments))
+    found = []
+    for encoded, count in ((None, 4), (0, 8)):
+        session = Session(segmenter, frames, encoded=encoded)
+        session.annotate(0, mask)
+        session.annotate(5, mask)
+        found.append([(t, result.mask, result.probs) for t, result in session.propagate()])
+        assert len(calls) == count
+        calls.clear()
+    for (t, *once), (s, *twice) in zip(*found, strict=True):
+        assert t == s and all(map(np.array_equal, once, twice))
 
 
 def test_the_passes_of_a_session_are_its_runs():
