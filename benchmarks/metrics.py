@@ -1,7 +1,8 @@
-"""Milliseconds a frame a core of J and F, on masks made here.
+"""Milliseconds a frame a core of J and F, and of those of MOSE v2 with its adaptive F, on masks made here.
 
     python benchmarks/metrics.py
     python benchmarks/metrics.py --objects 1 --height 1080 --width 1920
+    python benchmarks/metrics.py --scale 0.1  # small objects, which have an F of their own tolerance
 
 The masks are ellipses with wavy, textured rims, speckle, and holes; the prediction is the truth moved and with another rim.
 Printed is the median over rounds on one core, of the arithmetic alone (masks in memory) and with the two PNGs read. The
@@ -19,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from hmmn_jax.io.images import read_ids, write_mask
+from hmmn_jax.metrics import mose2
 from hmmn_jax.metrics.jf import frame_scores
 
 

@@ -124,7 +124,7 @@ class DavisPlan(_PlanOfIds):
     def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
         """All objects up to the greatest id of the first annotation, those included that are not in it."""
         first = self.clip.read_annotation(0)
-        return score_frames(first, (frame[1:] for frame in frames), self.single_object, self.clip.name)
+        return score_frames(first, frames, self.single_object, self.clip.name)
 
 
 @dataclass(frozen=True)
