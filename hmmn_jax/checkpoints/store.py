@@ -1,6 +1,7 @@
 """Checkpoints on disk: an Orbax folder with the model's config beside it."""
 
 import contextlib
+import functools
 import json
 import logging
 import os
@@ -20,7 +21,7 @@ from hmmn_jax.checkpoints.torch_file import read_with_metadata
 from hmmn_jax.checkpoints.torch_weights import check_shapes, from_torch
 from hmmn_jax.errors import CheckpointError
 from hmmn_jax.io.buckets import AnyPath, absolute
-from hmmn_jax.io.bundled import WEIGHTS
+from hmmn_jax.io.bundled import TERMS, WEIGHTS
 from hmmn_jax.io.files import bucket_errors, lies_there, reason, require_space, user_path, write_file
 from hmmn_jax.io.local_copy import local_copy
 from hmmn_jax.io.new_file import EXISTS, new_folder
@@ -38,7 +39,8 @@ def load_checkpoint(path: str | os.PathLike, step: int | Literal["best"] | None 
     Args:
         path: an output of `hmmn-jax convert` or `convert_weights.py`, a training workdir, or one `.safetensors` or `.pth` file
             with official names (the released model, unless its metadata has a config). The path is local or in a bucket
-            (`gs://...`). It may also be the name of a model of the package, "lite", if no file or folder has that name.
+            (`gs://...`). It may also be the name of a model of the package, "lite", if no file or folder has that name; the
+            terms of its weights are printed once.
         step: for a training workdir: a number; "best", the kept step with the highest J&F in validation; or None, the latest.
 
     Returns:
@@ -54,6 +56,8 @@ def load_checkpoint(path: str | os.PathLike, step: int | Literal["best"] | None 
     if not (step is None or step == BEST or isinstance(step, int | np.integer)):
         raise ValueError(f"step is {step!r}, expected an integer, {BEST!r} or None")
     path = find_checkpoint(path)
+    if path in WEIGHTS.values():
+        _tell_terms()
     is_file = is_checkpoint_file(path)
     with _one_line_errors(path):
         is_single = is_file or (path / VARIABLES).is_dir()
@@ -78,6 +82,11 @@ def find_checkpoint(path: str | os.PathLike) -> AnyPath:
     found = user_path(path, buckets=True)
     bundled = WEIGHTS.get(str(found))
     return absolute(found) if bundled is None or lies_there(found) else bundled
+
+
+@functools.cache  # once a process
+def _tell_terms() -> None:
+    note(f"the weights of the package are {TERMS}")
 
 
 def is_checkpoint_file(path: AnyPath) -> bool:

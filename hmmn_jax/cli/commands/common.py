@@ -62,7 +62,7 @@ def add_hosts(parser: argparse.ArgumentParser) -> None:
 def weights(options: argparse.Namespace) -> dict[str, Any]:
     """Checkpoint and step as a request has them; says which model it is where none was named."""
     if options.checkpoint is None:
-        print(f"model: {DEFAULT_WEIGHTS}, which comes with the package, for research only; --checkpoint PATH uses another")
+        print(f"model: {DEFAULT_WEIGHTS}, which comes with the package; --checkpoint PATH uses another")
     checkpoint = anywhere(DEFAULT_WEIGHTS) if options.checkpoint is None else options.checkpoint
     return {"checkpoint": checkpoint, "step": parse_step(options.step)}
 
