@@ -1,8 +1,8 @@
 """Masks as packed bits, and what scores need of them: counts, boundaries, and dilation by disks.
 
-An operation on one word treats 64 pixels: `uint64 [..., words, h]`, where pixel x is bit x % 64, counted from the lowest, of word
-x // 64, and bits beyond the width are 0. Rows come last, so that both a shift by rows and the carry of bits to the next word are
-slices along whole runs of memory.
+An operation on one word treats 64 pixels: `uint64 [..., words, h]`, where pixel x is bit x % 64, counted from the lowest, of
+word x // 64, and bits beyond the width are 0. Rows come last, so that both a shift by rows and the carry of bits to the next
+word are slices along whole runs of memory.
 """
 
 import functools
@@ -74,8 +74,8 @@ def boundaries(masks: UInt64[np.ndarray, "n words h"], width: int) -> UInt64[np.
 def dilate(masks: UInt64[np.ndarray, "n words h"], radius: float | int) -> UInt64[np.ndarray, "n words h"]:
     """Marks pixels that a disk around a marked one covers, as one run of pixels for each row of the disk.
 
-    The disk is that of scikit-image applied by OpenCV, which for fractional radii is lopsided, see `_disk`. Works on flat arrays,
-    with zeros between columns of words and between masks: a move by rows or words is a single slice.
+    The disk is that of scikit-image applied by OpenCV, which for fractional radii is lopsided, see `_disk`. Works on flat
+    arrays, with zeros between columns of words and between masks: a move by rows or words is a single slice.
     """
     disk = _disk(radius)
     n, words, height = masks.shape
@@ -102,8 +102,9 @@ def dilate(masks: UInt64[np.ndarray, "n words h"], radius: float | int) -> UInt6
 def _disk(radius: float | int) -> tuple[tuple[int, int, int], ...]:
     """The rows of a disk, the narrowest first: by how many rows down, and columns left and right, a marked pixel spreads.
 
-    The disk has ceil(2 radius + 1) taps an axis, at the distances -radius, 1 - radius, ... Tap i looks at the pixel i - n // 2 away.
-    For whole radii this is a usual disk. For others a row may have a single tap that is not above the pixel: left is -1 then.
+    The disk has n = ceil(2 radius + 1) taps an axis, at the distances -radius, 1 - radius, ... Tap i looks at the pixel
+    i - n // 2 away. For whole radii this is a usual disk. For others a row may have a single tap that is not in the column of
+    the pixel: left is -1 then.
     """
     distances = np.arange(-radius, radius + 1)
     inside = distances[:, None] ** 2 + distances**2 <= radius**2

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float64, Integer, UInt8
@@ -62,9 +62,11 @@ class SequenceScores:
         row = self.ids.index(object_id)
         scored = np.flatnonzero(~np.isnan(self.j[row]))
         names, indices = tuple(self.frame_names[t] for t in scored), tuple(self.indices[t] for t in scored)
-        arrays = {field.name: value[[row]] for field in fields(self) if isinstance(value := getattr(self, field.name), np.ndarray)}
-        arrays = {name: value[:, scored] if value.ndim == 2 else value for name, value in arrays.items()}
-        return replace(self, frame_names=names, ids=(object_id,), indices=indices, **arrays)
+        changed: dict[str, Any] = {
+            field.name: value[[row]] for field in fields(self) if isinstance(value := getattr(self, field.name), np.ndarray)
+        }
+        changed = {name: value[:, scored] if value.ndim == 2 else value for name, value in changed.items()}
+        return replace(self, frame_names=names, ids=(object_id,), indices=indices, **changed)
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,13 @@ class Summary:
 
     @property
     def jf_mean(self) -> float:
-        """J&F, the mean of the two means."""
-        return (self.j.mean + self.f.mean) / 2
+        """J&F, the mean of the two means; J where there is no F."""
+        return (self.j.mean + self.f.mean) / 2 if self.has_f else self.j.mean
+
+    @property
+    def has_f(self) -> bool:
+        """Whether there is an F."""
+        return not np.isnan(self.f.mean)
 
     @property
     def figures(self) -> dict[str, float]:
@@ -138,7 +145,9 @@ def score_frames(
     Args:
         first: the annotation of the sequence's first frame, which says what objects there are.
         frames: the frames to score.
-        single_object, name, void_in_result: as for `score_sequence`.
+        single_object: as for `score_sequence`.
+        name: of the sequence.
+        void_in_result: as for `score_sequence`.
     """
     if not (objects := int(scored_ids(first, single_object).max(initial=0))):
         raise DataError(f"{name}: no object in the first annotation (255 is void unless single_object); nothing to score")
@@ -193,9 +202,7 @@ def score_annotated(
         indices.append(index)
         j.append(np.where(counts, frame_j, np.nan))
         f.append(np.where(counts, frame_f, np.nan))
-    return SequenceScores(
-        name, tuple(names), over_time(j, len(ids)), over_time(f, len(ids)), tuple(ids), tuple(indices)
-    )
+    return SequenceScores(name, tuple(names), over_time(j, len(ids)), over_time(f, len(ids)), tuple(ids), tuple(indices))
 
 
 def scored_frames(length: int, name: str) -> range:

@@ -1,4 +1,4 @@
-"""Scores of LVOS: J, F and their variability V of objects that have frame ranges of their own, seen and unseen classes apart."""
+"""Scores of LVOS: J, F and their variability V of objects with frame ranges of their own, seen and unseen classes apart."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -9,6 +9,7 @@ from jaxtyping import Float64, Integer
 
 from hmmn_jax.errors import DataError
 from hmmn_jax.metrics.davis import ScoredFrame, SequenceScores, over_time
+from hmmn_jax.metrics.figures import Figures
 from hmmn_jax.metrics.jf import frame_scores, number_ids
 
 COLUMNS = ("J&F", "J", "J_seen", "J_unseen", "F", "F_seen", "F_unseen", "V", "V_seen", "V_unseen")
@@ -90,9 +91,7 @@ def score_video(
     return score_frames(frames, ranges, unseen, name)
 
 
-def score_frames(
-    frames: Iterable[ScoredFrame], ranges: Mapping[int, FrameRange], unseen: bool, name: str
-) -> LvosScores:
+def score_frames(frames: Iterable[ScoredFrame], ranges: Mapping[int, FrameRange], unseen: bool, name: str) -> LvosScores:
     """Scores frames as they come, whose names are their numbers; see `score_video`."""
     ids = tuple(ranges)
     scored = [frozenset(object_range.scored) for object_range in ranges.values()]
@@ -130,16 +129,23 @@ def object_figures(scores: LvosScores) -> Float64[np.ndarray, "o 3"]:
     return np.array(figures, float).reshape(len(scores.ids), 3)
 
 
+def group_total(scores: Iterable[LvosScores]) -> dict[str, float]:
+    """Gives J&F, J, F and V of a group of videos, in [0, 1]: means over objects, NaN without objects."""
+    figures = np.concatenate([np.empty((0, 3)), *(object_figures(video) for video in scores)])
+    j, f, v = figures.mean(axis=0).tolist() if len(figures) else [math.nan] * 3
+    return {"J&F": (j + f) / 2, "J": j, "F": f, "V": v}
+
+
 def total(scores: Iterable[LvosScores]) -> dict[str, float]:
-    """Gives the figures of the benchmark, in [0, 1]: the mean over objects of each group, and of these the mean.
+    """Gives the figures of the benchmark, in [0, 1]: means of the two groups, seen and unseen, and of these the mean.
 
     NaN for a group without objects, and what needs it.
     """
-    groups: dict[bool, list[np.ndarray]] = {False: [np.empty((0, 3))], True: [np.empty((0, 3))]}
-    for video in scores:
-        groups[video.unseen].append(object_figures(video))
-    seen, unseen = (np.concatenate(group) for group in groups.values())
-    means = [group.mean(axis=0) if len(group) else np.full(3, math.nan) for group in (seen, unseen)]
-    (j, f, v), (j1, f1, v1) = means
+    videos = list(scores)
+    seen, unseen = (group_total(video for video in videos if video.unseen == unseen) for unseen in (False, True))
+    (_, j, f, v), (_, j1, f1, v1) = seen.values(), unseen.values()
     values = (j + f + j1 + f1) / 4, (j + j1) / 2, j, j1, (f + f1) / 2, f, f1, (v + v1) / 2, v, v1
     return {column: float(value) for column, value in zip(COLUMNS, values, strict=True)}
+
+
+FIGURES = Figures(total, group_total)

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float64, Integer
 from hmmn_jax.errors import DataError
 from hmmn_jax.metrics.bitmaps import boundaries, count
 from hmmn_jax.metrics.davis import ScoredFrame, SequenceScores, over_time
+from hmmn_jax.metrics.figures import Figures
 from hmmn_jax.metrics.jf import TOLERANCE, f_within, number_ids, object_masks
 
 COLUMNS = ("J&dotF", "J", "dotF", "J&dotF_d", "J&dotF_r", "F", "J&F")  # in percent; dotF: adaptive F
@@ -33,7 +34,10 @@ class Mose2Scores(SequenceScores):
 
 
 def score_video(
-    pred: Mapping[str, Integer[np.ndarray, "h w"]], truth: Mapping[str, Integer[np.ndarray, "h w"]], ids: Sequence[int], name: str
+    pred: Mapping[str, Integer[np.ndarray, "h w"]],
+    truth: Mapping[str, Integer[np.ndarray, "h w"]],
+    ids: Sequence[int],
+    name: str,
 ) -> Mose2Scores:
     """Scores a video as the server does.
 
@@ -51,7 +55,9 @@ def score_video(
     for frame in scored:
         if frame not in truth or pred[frame].shape != truth[frame].shape:
             found = truth[frame].shape if frame in truth else "none"
-            raise DataError(f"{name}, frame {frame}: a mask {pred[frame].shape}, the annotation is {found}; write one of its size")
+            raise DataError(
+                f"{name}, frame {frame}: a mask {pred[frame].shape}, the annotation is {found}; write one of its size"
+            )
     places = {frame: t for t, frame in enumerate(truth)}
     return score_frames(((places[t], t, pred[t], truth[t], f"{name}, frame {t}") for t in scored), ids, name)
 
@@ -59,8 +65,8 @@ def score_video(
 def server_frames(names: Iterable[str], length: int, video: str) -> list[str]:
     """Gives the names of the frames that the server scores, of a result with frames of these names.
 
-    The server counts places in the sorted result, 1 to length - 2: if a frame is missing, all after it shift. Raises DataError if
-    the result is too short, or a name is no number.
+    The server counts places in the sorted result, 1 to length - 2: if a frame is missing, all after it shift. Raises DataError
+    if the result is too short, or a name is no number.
     """
     if bad := [name for name in names if not name.isdecimal()]:
         raise DataError(f"{video}: a mask {bad[0]}.png; names are numbers, such as 00012.png")
@@ -79,9 +85,7 @@ def score_frames(frames: Iterable[ScoredFrame], ids: Sequence[int], name: str) -
         indices.append(index)
     by_kind = zip(*columns, strict=True) if columns else [()] * 4
     j, f, adaptive_f, empty = (over_time(values, len(ids)) for values in by_kind)
-    return Mose2Scores(
-        name, tuple(names), j, f, tuple(ids), tuple(indices), adaptive_f=adaptive_f, empty=empty.astype(bool)
-    )
+    return Mose2Scores(name, tuple(names), j, f, tuple(ids), tuple(indices), adaptive_f=adaptive_f, empty=empty.astype(bool))
 
 
 def frame_scores(
@@ -106,12 +110,12 @@ def frame_scores(
 
 def disappearances(empty: Bool[np.ndarray, " t"]) -> list[slice]:
     """Gives the runs of frames without the object, but one that starts at the first scored frame."""
-    return [run for run in _runs(empty) if run.start > 0]
+    return [run for run in runs(empty) if run.start > 0]
 
 
 def reappearances(empty: Bool[np.ndarray, " t"]) -> list[slice]:
     """Gives the runs of frames with the object that follow a run without."""
-    return [run for run in _runs(~empty) if run.start > 0]
+    return [run for run in runs(~empty) if run.start > 0]
 
 
 def object_figures(scores: Mose2Scores) -> Float64[np.ndarray, "o 7"]:
@@ -122,7 +126,7 @@ def object_figures(scores: Mose2Scores) -> Float64[np.ndarray, "o 7"]:
     figures = []
     for j, f, adaptive_f, empty in zip(scores.j, scores.f, scores.adaptive_f, scores.empty, strict=True):
         gone, back = disappearances(empty), reappearances(empty)
-        parts = [_mean_of_runs(values, runs) for runs in (gone, back) for values in (j, adaptive_f)]
+        parts = [_mean_ofruns(values, runs) for runs in (gone, back) for values in (j, adaptive_f)]
         figures.append([*(values.mean() if len(values) else 0.0 for values in (j, adaptive_f, f)), *parts])
     return np.array(figures, float).reshape(len(scores.ids), 7)
 
@@ -136,13 +140,16 @@ def total(scores: Iterable[Mose2Scores]) -> dict[str, float]:
     return {column: 100 * value for column, value in zip(COLUMNS, values, strict=True)}
 
 
-def _runs(flags: Bool[np.ndarray, " t"]) -> list[slice]:
+FIGURES = Figures(total, total, "percent")
+
+
+def runs(flags: Bool[np.ndarray, " t"]) -> list[slice]:
     """The maximal runs of true values."""
     steps = np.diff(flags.astype(np.int8), prepend=0, append=0)
     return [slice(int(a), int(b)) for a, b in zip(np.flatnonzero(steps == 1), np.flatnonzero(steps == -1), strict=True)]
 
 
-def _mean_of_runs(values: Float64[np.ndarray, " t"], runs: list[slice]) -> float:
+def _mean_ofruns(values: Float64[np.ndarray, " t"], runs: list[slice]) -> float:
     return _mean(np.array([values[run].mean() for run in runs], float))
 
 

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float64, Integer
 
 from hmmn_jax.errors import DataError
 from hmmn_jax.metrics.davis import ScoredFrame, SequenceScores, over_time, require_same_shape, scored_frames
+from hmmn_jax.metrics.figures import Figures
 from hmmn_jax.metrics.jf import mask_scores
 
 COLUMNS = ("J&F", "J", "F")  # in percent
@@ -87,3 +88,6 @@ def total(scores: Iterable[SequenceScores]) -> dict[str, float]:
     figures = np.concatenate([np.empty((0, 2)), *(object_figures(video) for video in scores)])
     j, f = figures.mean(axis=0).tolist() if len(figures) else (math.nan, math.nan)
     return dict(zip(COLUMNS, ((j + f) / 2, j, f), strict=True))
+
+
+FIGURES = Figures(total, total, "percent")

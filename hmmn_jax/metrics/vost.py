@@ -1,10 +1,10 @@
-"""Scores of VOST: J over all scored frames, and over the last quarter of them, after most of the transformation. There is no F."""
+"""Scores of VOST: J over all scored frames, and over the last quarter of them. There is no F."""
 
 import math
 from collections.abc import Iterable
 
 import numpy as np
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float64, Integer
 
 from hmmn_jax.metrics.davis import (
     ScoredFrame,
@@ -16,20 +16,21 @@ from hmmn_jax.metrics.davis import (
     scored_ids,
     statistics,
 )
+from hmmn_jax.metrics.figures import Figures
 from hmmn_jax.metrics.jf import frame_overlaps
 
 COLUMNS = ("J mean", "J recall", "J decay", "J_tr mean", "J_tr recall", "J_tr decay")
 
 
 def score_sequence(
-    pred: UInt8[np.ndarray, "t1 h1 w1"], truth: UInt8[np.ndarray, "t h w"], name: str = "sequence"
+    pred: Integer[np.ndarray, "t1 h1 w1"], truth: Integer[np.ndarray, "t h w"], name: str = "sequence"
 ) -> SequenceScores:
     """Scores the predicted masks of the annotated frames of a sequence, of which the first and the last are not scored.
 
     Args:
         pred: predicted ids, `[t,h,w]`; ids of no object are ignored.
-        truth: annotated ids, `[t,h,w]`. The objects are 1 to the greatest id of `truth[0]`; none is no error. 255 is background:
-            an object that is predicted there is wrong.
+        truth: annotated ids, `[t,h,w]`. The objects are 1 to the greatest id of `truth[0]`; none is no error. 255 is
+            background: an object that is predicted there is wrong.
         name: of the sequence.
 
     Raises:
@@ -40,7 +41,7 @@ def score_sequence(
     return score_frames(truth[0], frames, name)
 
 
-def score_frames(first: UInt8[np.ndarray, "h w"], frames: Iterable[ScoredFrame], name: str) -> SequenceScores:
+def score_frames(first: Integer[np.ndarray, "h w"], frames: Iterable[ScoredFrame], name: str) -> SequenceScores:
     """Scores frames as they come; `first` is the annotation of the first frame. F is NaN."""
     objects = int(scored_ids(first, False).max(initial=0))
     names, indices, j = [], [], []
@@ -70,6 +71,9 @@ def total(scores: Iterable[SequenceScores]) -> dict[str, float]:
     figures = np.concatenate([object_figures(video) for video in scores])
     means = figures.mean(axis=0) if len(figures) else np.full(6, math.nan)
     return dict(zip(COLUMNS, means.tolist(), strict=True))
+
+
+FIGURES = Figures(total, total)
 
 
 def _row(values: Statistics) -> tuple[float, float, float]:

@@ -48,7 +48,9 @@ def near_by_loops(marked, radius):
     """Pixels of which a tap of the kernel looks at a marked pixel."""
     (height, width), near = marked.shape, np.zeros_like(marked)
     taps = math.ceil(2 * radius + 1)
-    members = [(i, j) for i, j in itertools.product(range(taps), repeat=2) if (i - radius) ** 2 + (j - radius) ** 2 <= radius**2]
+    members = [
+        (i, j) for i, j in itertools.product(range(taps), repeat=2) if (i - radius) ** 2 + (j - radius) ** 2 <= radius**2
+    ]
     marked = np.pad(marked, taps)  # outside the image nothing is marked
     for i, j in members or [(0, 0)]:  # OpenCV's way with an empty kernel, tried with 5.0
         top, left = taps + i - taps // 2, taps + j - taps // 2
@@ -141,13 +143,12 @@ def video(frames, **masks):
 
 
 def test_frames_are_counted_by_place():
-    truth = video(range(6))
     assert mose2.server_frames(video(range(6)), 6, "v") == ["00001", "00002", "00003", "00004"]
     assert mose2.server_frames(video([0, 1, 3, 4, 5]), 6, "v") == ["00001", "00003", "00004", "00005"]
     assert mose2.server_frames(video(range(9)), 6, "v") == ["00001", "00002", "00003", "00004"]
     assert mose2.server_frames(["10", "9", "8", "7"], 4, "v") == ["8", "9"]  # by number
     assert mose2.server_frames([], 2, "v") == []
-    with pytest.raises(DataError, match="v: a mask x.png"):
+    with pytest.raises(DataError, match=r"v: a mask x\.png"):
         mose2.server_frames(["x"], 1, "v")
 
 
