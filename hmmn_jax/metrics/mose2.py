@@ -70,7 +70,7 @@ def server_frames(names: Iterable[str], length: int, video: str) -> list[str]:
     """
     if bad := [name for name in names if not name.isdecimal()]:
         raise DataError(f"{video}: a mask {bad[0]}.png; names are numbers, such as 00012.png")
-    found = sorted(names, key=int)
+    found = sorted(names, key=lambda name: (int(name), name))
     if length > 2 and len(found) < length - 1:
         raise DataError(f"{video}: {len(found)} masks of {length} frames; write one for every frame")
     return found[1 : max(length - 1, 1)]

@@ -22,11 +22,11 @@ def sequence_bars(rows: list[tuple[SequenceScores, Summary]], mean: float, link:
     items = []
     for i, (scores, row) in enumerate(rows):
         name = escape(scores.name)
-        dots = ""
+        label, dots = "J&amp;F" if row.has_f else "J", ""
         if row.objects > 1:
             each = [(k, summarize([scores.of_object(k)]).jf_mean) for k in scores.ids]
             dots = "".join(
-                f'<i class="dot" style="left:{percent(jf)}" title="object {k}: J&amp;F {jf:.3f}"></i>' for k, jf in each
+                f'<i class="dot" style="left:{percent(jf)}" title="object {k}: {label} {jf:.3f}"></i>' for k, jf in each
             )
         title = f"J&amp;F {row.jf_mean:.3f}, J {row.j.mean:.3f}, F {row.f.mean:.3f}" if row.has_f else f"J {row.j.mean:.3f}"
         bar_f = f'<i class="bar f" style="width:{percent(row.f.mean)}"></i>' if row.has_f else ""

@@ -73,7 +73,8 @@ def write_report(
     else:
         rows = sorted(((s, summarize([s])) for s in scores), key=lambda row: row[1].jf_mean)
         everything = summarize(scores)
-        dots = "Dots: J&F of single objects. " if any(row.objects > 1 for _, row in rows) else ""
+        label = "J&F" if everything.has_f else "J"
+        dots = f"Dots: {label} of single objects. " if any(row.objects > 1 for _, row in rows) else ""
         bars = sequence_bars(rows, everything.jf_mean, _anchor)
         sections = [
             _section("Sequences, the worst first", bars, _legend(dots + "The line is the mean over all objects.", "")),

@@ -60,7 +60,7 @@ def test_mose2(tmp_path):
     # What the server scores without a word.
     assert set(videos) - scores.keys() == wrong.keys() == {"shifted", "absent", "two"}
     lost = set(golden["shifted_names"]) - set(golden["shifted_pred_names"])
-    assert lost == {"00000"} and "shifted: the server counts masks and takes 00002.png for 00001.png" in wrong["shifted"]
+    assert lost == {"00005"} and "shifted: the server counts masks and takes 00015.png for 00010.png" in wrong["shifted"]
     assert "absent/00001.png: does not exist" in wrong["absent"] and "two: 2 frames" in wrong["two"]
 
 
@@ -131,7 +131,7 @@ def test_long_video_is_scored_between_its_first_and_last_annotation(tmp_path):
     shutil.copytree(tmp_path / "in/Annotations", tmp_path / "pred")
     for name in ("00000", "00011"):
         (tmp_path / f"pred/rat/{name}.png").unlink()
-    write_mask(tmp_path / "pred/rat/00006.png", np.full((40, 60), 255, np.uint8))  # void
+    write_mask(tmp_path / "pred/rat/00006.png", np.full((60, 80), 255, np.uint8))  # void
     scores, wrong = score("long_video", tmp_path / "in", tmp_path / "pred")
     assert not wrong and scores["rat"].frame_names == ("00003", "00006", "00009")
     assert scores["rat"].j.tolist() == [[1, 0, 1]] * 2
@@ -178,7 +178,7 @@ def harm_extra(root, pred):
 
 
 def harm_size(root, pred):
-    write_mask(pred / "crowd/00002.png", np.zeros((40, 61), np.uint8))
+    write_mask(pred / "crowd/00002.png", np.zeros((60, 81), np.uint8))
 
 
 def harm_missing(root, pred):
@@ -202,8 +202,8 @@ def harm_truth(root, pred):
     ("harm", "said"),
     [
         (harm_shift, "pred/crowd: the server counts masks and takes 00002.png for 00001.png"),
-        (harm_extra, "pred/crowd: the server counts masks and takes 0.png for 00001.png"),
-        (harm_size, "crowd/00002.png: 61x40 pixels; its frame has 60x40"),
+        (harm_extra, "pred/crowd: the server counts masks and takes 00000.png for 00001.png"),
+        (harm_size, "crowd/00002.png: 81x60 pixels; its frame has 80x60"),
         (harm_missing, "crowd/00001.png: does not exist (4 of 4 masks are missing)"),
         (harm_name, "crowd: a mask last.png; names are numbers"),
         (harm_length, "crowd: meta.json has 5 frames, the folders 6"),

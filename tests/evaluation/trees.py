@@ -60,7 +60,7 @@ def save_objects(folder, masks):
             write_mask(folder / name / f"{frame}.png", mask.astype(np.uint8))
 
 
-def boxes(frames, objects, height=40, width=60):
+def boxes(frames, objects, height=60, width=80):
     """Ids `[T,H,W]` of boxes that move: `objects` has by id the frames that show it, such as "110011"."""
     ids = np.zeros((frames, height, width), np.uint8 if max(objects) < 256 else np.uint16)
     for place, (i, seen) in enumerate(objects.items()):
