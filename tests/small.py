@@ -43,20 +43,6 @@ def with_backbone(config, **changes):
     return config.replace(backbone=dataclasses.replace(config.backbone, **changes))
 
 
-# Compiles in less than half the time and runs ten times slower: for a program that runs once.
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
-
-@contextlib.contextmanager
-def quick_compilation():
-    """The same for what the package compiles by itself: each of its programs that is met here for the first time."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    try:
-        yield
-    finally:
-        jax.config.update("jax_disable_most_optimizations", False)
-
-
 @contextlib.contextmanager
 def untyped():
     """The package as users meet it, whose mistakes are told by itself and not by the type checks of the tests."""

@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +10,13 @@ import pytest
 from PIL import Image
 
 from hmmn_jax.checkpoints.store import save_checkpoint
+from tests.programs import ROOT, run_script
 from tests.small import SMALL, variables
-
-ROOT = Path(__file__).parent.parent
 
 
 def evaluate(*arguments, cwd=ROOT, devices=1, home=None):
-    command = [sys.executable, str(ROOT / "evaluate.py"), *map(str, arguments)]
     flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": flags} | ({"HOME": str(home)} if home else {})
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment)
+    return run_script("evaluate.py", *arguments, cwd=cwd, XLA_FLAGS=flags, HOME=str(home or Path.home()))
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,6 @@ import json
 import os
 import shutil
 import string
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -31,10 +29,11 @@ from hmmn_jax.errors import HMMNError
 from hmmn_jax.evaluation.run_folder import OUTPUTS
 from hmmn_jax.io.record import Record, sha256
 from tests.evaluation.harness import Outcome, discs, run_evaluate
+from tests.programs import run_script
 from tests.small import TINY, variables
 
 EXAMPLES, PROCESSES = int(os.environ.get("EXAMPLES", "12")), bool(os.environ.get("PROCESSES"))
-ROOT = Path(__file__).parent.parent
+
 FRAMES, MASKS = discs(4, 32, 48, 2)
 
 campaign = settings(
@@ -244,14 +243,8 @@ def run(output: Path, config, fields: dict | None = None, **request) -> Outcome:
         save_checkpoint(checkpoint, variables(TINY), TINY)
     flags = [f"--{key}={value}" for key, value in request.items()]
     overrides = [f"--config.{key}={value}" for key, value in (fields or {}).items()]
-    command = [
-        sys.executable,
-        "evaluate.py",
-        f"--config=configs/evaluate/{name}.py",
-        f"--output={output}",
-        f"--checkpoint={checkpoint}",
-    ]
-    done = subprocess.run([*command, *flags, *overrides], cwd=ROOT, capture_output=True, text=True, errors="surrogateescape")
+    given = [f"--config=configs/evaluate/{name}.py", f"--output={output}", f"--checkpoint={checkpoint}"]
+    done = run_script("evaluate.py", *given, *flags, *overrides)
     lines = done.stderr.replace("\r", "\n").splitlines()
     said = [line for line in lines if line.strip() and not ("frame" in line and line.endswith("]"))]  # no progress
     return Outcome(done.returncode, done.stdout, "".join(f"{line}\n" for line in said))

@@ -5,27 +5,15 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from hmmn_jax.checkpoints.store import save_checkpoint
 from hmmn_jax.training.metrics import read_metrics
+from tests.programs import ROOT, run_script
 from tests.small import SMALL, variables
 
-ROOT = Path(__file__).parent.parent
-
-
-def train(*arguments, wait=True):
-    command = [sys.executable, str(ROOT / "train.py"), *map(str, arguments)]
-    env = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
-    if not wait:
-        return process
-    stdout, stderr = process.communicate()
-    return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
-
-
+SMOKE = ("--config", "configs/train/smoke.py")
 SMALLER = ("use_topk_read=False", "value_dim_s16=8", "decoder_dim=8")
 # Of the config smoke: a model that compiles fast.
 TINY = [
@@ -45,28 +33,19 @@ def other(tmp_path_factory):
     ("arguments", "said"),
     [
         ([], "give --config FILE"),
-        (["--config", "configs/train/smoke.py", "--config.batch_size=3"], "batch_size"),
-        (["--config", "configs/train/smoke.py", "--config.batch=many"], "batch"),
+        ([*SMOKE, "--config.batch_size=3"], "batch_size"),
+        ([*SMOKE, "--config.batch=many"], "batch"),
         (["--config", "configs/nothing.py"], "nothing.py"),
-        (["--config", "configs/train/smoke.py", "--config.batch=3", "--config.micro_batches=2"], "expected a multiple of 2"),
-        (
-            [
-                "--config",
-                "configs/train/smoke.py",
-                "--config.data.sets.shapes.name=davis/mine",
-                "--config.data.data_dir=/nowhere",
-                *TINY,
-            ],
-            "/nowhere",
-        ),
-        (["--config", "configs/train/smoke.py", "--config.validation.data=/nowhere"], "/nowhere"),
-        (["--config", "configs/train/smoke.py", "--workdir=gs://b/run"], "gs://b/run: in a bucket"),
-        (["--config", "configs/train/smoke.py", "--config.init=OTHER"], "a checkpoint of another model"),
+        ([*SMOKE, "--config.batch=3", "--config.micro_batches=2"], "expected a multiple of 2"),
+        ([*SMOKE, "--config.data.sets.shapes.name=davis/mine", "--config.data.data_dir=/nowhere"], "/nowhere"),
+        ([*SMOKE, "--config.validation.data=/nowhere"], "/nowhere"),
+        ([*SMOKE, "--workdir=gs://b/run"], "gs://b/run: in a bucket"),
+        ([*SMOKE, "--config.init=OTHER"], "a checkpoint of another model"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(other, tmp_path, arguments, said):
     arguments = [argument.replace("OTHER", str(other)) for argument in arguments]
-    done = train("--workdir", tmp_path / "run", *arguments)
+    done = run_script("train.py", "--workdir", tmp_path / "run", *arguments)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("train.py: ")]
@@ -76,18 +55,21 @@ def test_a_mistake_is_one_line_and_exit_code_2(other, tmp_path, arguments, said)
 
 def test_a_run_that_is_asked_to_stop_and_goes_on(tmp_path):
     arguments = (
-        "--config", "configs/train/smoke.py", "--workdir", tmp_path / "run", "--compilation_cache", tmp_path / "cache",
+        *SMOKE, "--workdir", tmp_path / "run", "--compilation_cache", tmp_path / "cache",
         "--config.samples=24", "--config.learning_rate.warmup=4", "--config.log_every=1", "--config.data.size=(32,32)",
         "--config.data.frames=2", *TINY,
     )  # fmt: skip
-    process = train(*arguments, wait=False)
+    command = [sys.executable, "train.py", *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)
     while process.poll() is None and not read_metrics(tmp_path / "run"):
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     stdout, stderr = process.communicate()
     assert process.returncode == 143, stderr
     assert "terminated, saved; run the same command to resume from the last checkpoint" in stdout
-    done = train(*arguments)
+    done = run_script("train.py", *arguments, TF_CPP_MIN_LOG_LEVEL="3")
     assert done.returncode == 0, done.stderr
     assert "of this workdir" in done.stdout and "step 6: done" in done.stdout
     assert [line["step"] for line in read_metrics(tmp_path / "run")] == [1, 2, 3, 4, 5, 6]

@@ -106,9 +106,11 @@ def train_and_evaluate(
             stack.enter_context(hold(workdir, begun))
 
         # --- Where to start: in this workdir, in another run, from variables made elsewhere, or from nothing. ---
+        new = not config.resume and not (begun and finished_steps(workdir))
+        data = batches(0) if new else None  # first, so that missing data is reported before anything is compiled
         state, origin = starting_state(config, model, optimizer, workdir)
         first = int(state.step)
-        data = batches(first)  # the data's position is the step
+        data = data or batches(first)  # the data's position is the step
         if not begun:
             stack.enter_context(hold(workdir, begun))
         if jax.process_index() == 0:

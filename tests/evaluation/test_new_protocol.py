@@ -21,7 +21,7 @@ from hmmn_jax.io.images import read_ids
 from hmmn_jax.metrics.davis import SequenceScores
 from hmmn_jax.metrics.jf import boundary_f, jaccard
 from tests.evaluation.harness import discs, run_evaluate, save_frames
-from tests.small import SMALL, quick_compilation, variables
+from tests.small import SMALL, variables
 
 
 class OverlapPlan(Plan):
@@ -177,30 +177,28 @@ def test_masks_that_are_missing_are_told(root, tmp_path):
 def test_independent_objects_are_what_each_is_alone():
     """Of a model that does take notice of others; ids beyond 255."""
     frames, _ = discs(4, HEIGHT, WIDTH)
-    with quick_compilation():
-        together = Segmenter(variables(), SMALL, winograd=False, independent=True)
-        found = list(together.run(frames, {3: ONE}, {1: {300: OTHER}}))
-        alone = Segmenter(variables(), SMALL, winograd=False)
-        first, second = alone.run(frames, ONE), alone.run(frames[1:], OTHER)
-        for t, (result, one) in enumerate(zip(found, first, strict=True), 1):
-            assert result.ids.tolist() == [0, 3, 300]
-            np.testing.assert_allclose(result.probs[1], one.probs[1], atol=1e-5)
-            if t > 1:
-                other = next(second)
-                np.testing.assert_allclose(result.probs[2], other.probs[1], atol=1e-5)
-                np.testing.assert_array_equal(result.mask, np.stack([one.probs[1], other.probs[1]]) > 0.5)
-        assert np.array_equal(found[0].probs[2], OTHER)  # given on this frame
+    together = Segmenter(variables(), SMALL, winograd=False, independent=True)
+    found = list(together.run(frames, {3: ONE}, {1: {300: OTHER}}))
+    alone = Segmenter(variables(), SMALL, winograd=False)
+    first, second = alone.run(frames, ONE), alone.run(frames[1:], OTHER)
+    for t, (result, one) in enumerate(zip(found, first, strict=True), 1):
+        assert result.ids.tolist() == [0, 3, 300]
+        np.testing.assert_allclose(result.probs[1], one.probs[1], atol=1e-5)
+        if t > 1:
+            other = next(second)
+            np.testing.assert_allclose(result.probs[2], other.probs[1], atol=1e-5)
+            np.testing.assert_array_equal(result.mask, np.stack([one.probs[1], other.probs[1]]) > 0.5)
+    assert np.array_equal(found[0].probs[2], OTHER)  # given on this frame
 
 
 def test_ids_beyond_255():
     frames, _ = discs(3, HEIGHT, WIDTH)
-    with quick_compilation():
-        segmenter = Segmenter(variables(), SMALL, winograd=False)
-        small = np.where(ONE, 3, 0) + np.where(OTHER & ~ONE, 7, 0)
-        wide = np.where(small == 7, 300, small).astype(np.uint16)
-        for one, other in zip(segmenter.run(frames, small.astype(np.uint8)), segmenter.run(frames, wide), strict=True):
-            assert np.asarray(one.mask).dtype == np.uint8 and np.asarray(other.mask).dtype == np.uint16
-            np.testing.assert_array_equal(np.where(np.asarray(one.mask) == 7, np.uint16(300), one.mask), other.mask)
+    segmenter = Segmenter(variables(), SMALL, winograd=False)
+    small = np.where(ONE, 3, 0) + np.where(OTHER & ~ONE, 7, 0)
+    wide = np.where(small == 7, 300, small).astype(np.uint16)
+    for one, other in zip(segmenter.run(frames, small.astype(np.uint8)), segmenter.run(frames, wide), strict=True):
+        assert np.asarray(one.mask).dtype == np.uint8 and np.asarray(other.mask).dtype == np.uint16
+        np.testing.assert_array_equal(np.where(np.asarray(one.mask) == 7, np.uint16(300), one.mask), other.mask)
 
 
 def test_255_is_an_id_beside_greater_ones(tmp_path):

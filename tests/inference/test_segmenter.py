@@ -15,24 +15,17 @@ from hmmn_jax.inference import compiled as programs
 from hmmn_jax.inference import segmenter as module
 from hmmn_jax.model.memory import bank_of
 from tests import oracles
-from tests.small import SMALL, quick_compilation, quick_jit, rectangles, untyped, variables, video
+from tests.small import SMALL, rectangles, untyped, variables, video
 
 IDS = (3, 255)  # any ids, gaps allowed
 MASK = rectangles(IDS)
 LENGTH = 7
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick():
-    """Most programs are of a shape that one test alone has; test_parity.py has the same steps with all optimisations."""
-    with quick_compilation():
-        yield
-
-
 # The literal loop: every object by itself, memories joined by hand, decisions in NumPy. Float64.
 
 
-@functools.partial(quick_jit, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=0)
 def apply(method, values, *args):
     return HMMN(SMALL).apply(values, *args, method=method)
 

@@ -24,7 +24,7 @@ from hmmn_jax.ops.conv2d import conv2d
 from hmmn_jax.training.train_state import TrainState
 from hmmn_jax.training.train_step import make_train_step
 from tests.checkpoints.test_pretrained import resnet
-from tests.small import SMALL, quick_compilation, quick_jit, rectangles, variables, video
+from tests.small import SMALL, rectangles, variables, video
 
 
 @register("toy")
@@ -81,8 +81,7 @@ FRAMES, MASK = video(4, 48, 64), rectangles((1, 2), 48, 64)
 
 
 def masks_of(variables, config):
-    with quick_compilation():
-        return [np.asarray(result.probs) for result in Segmenter(variables, config, winograd=False).run(FRAMES, MASK)]
+    return [np.asarray(result.probs) for result in Segmenter(variables, config, winograd=False).run(FRAMES, MASK)]
 
 
 def test_json():
@@ -110,7 +109,7 @@ def test_it_segments_and_folds():
     assert config == CONFIG.replace(backbone=Toy(folded=True)) and "batch_stats" not in folded
     assert jax.tree.structure(folded) == jax.tree.structure(variables(config))
     frame, probs = jnp.asarray(FRAMES[:1]), jnp.asarray(np.stack([k == MASK for k in (0, 1, 2)])[None], jnp.float32)
-    memorize = quick_jit(lambda config, values: HMMN(config).apply(values, frame, probs, method="memorize"), static_argnums=0)
+    memorize = jax.jit(lambda config, values: HMMN(config).apply(values, frame, probs, method="memorize"), static_argnums=0)
     found = memorize(CONFIG, variables(CONFIG)), memorize(config, folded)
     for one, other in zip(*map(jax.tree.leaves, found), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)

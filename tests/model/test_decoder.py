@@ -7,7 +7,6 @@ import pytest
 
 from hmmn_jax.model.decoder import soft_aggregation
 from tests import oracles
-from tests.small import quick_jit
 
 
 def probabilities(objects, seed=0):
@@ -63,5 +62,5 @@ def test_gradients_are_finite_and_padding_has_none(x64, dtype):
     def loss(p):
         return -jnp.log(jax.nn.softmax(soft_aggregation(p, valid), axis=1)[:, :3] + 1e-3).sum()
 
-    gradient = np.asarray(quick_jit(jax.grad(loss))(p))
+    gradient = np.asarray(jax.jit(jax.grad(loss))(p))
     assert np.isfinite(gradient).all() and np.abs(gradient[:, :2]).max() > 0.1 and not gradient[:, 2:].any()

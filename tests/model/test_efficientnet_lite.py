@@ -15,7 +15,7 @@ from hmmn_jax.checkpoints.torch_weights import from_torch, to_torch
 from hmmn_jax.errors import MismatchError
 from hmmn_jax.model.backbones import EfficientNetLite, backbone_from_dict
 from hmmn_jax.model.layers import Compute
-from tests.small import SMALL, quick_compilation, quick_jit, untyped, with_backbone
+from tests.small import SMALL, untyped, with_backbone
 
 LITE0 = EfficientNetLite()
 # Every kind of block: with and without expansion, at stride 1 and 2, with and without a shortcut, of 3x3 and 5x5.
@@ -104,7 +104,7 @@ def run(module, frame, masks=None):
     return module(stem if masks is None else stem + module.masks(masks))
 
 
-@functools.partial(quick_jit, static_argnums=(0, 4))
+@functools.partial(jax.jit, static_argnums=(0, 4))
 def features(sizes, values, frame, masks=None, compute=None):
     return sizes.make(compute or Compute(), masks is not None).apply(values, frame, masks, method=run)
 
@@ -179,7 +179,7 @@ def test_its_gradients_are_those_of_pytorch(x64, remat):
         found = SMALL_LITE.make(Compute(remat=remat), False).apply(values | {"params": params}, jnp.asarray(frame), method=run)
         return sum((x**2).mean() for x in found)
 
-    gradients = flax.traverse_util.flatten_dict(quick_jit(jax.grad(loss))(values["params"]))
+    gradients = flax.traverse_util.flatten_dict(jax.jit(jax.grad(loss))(values["params"]))
     paths = SMALL_LITE.torch_names(with_masks=False)
     for name, there in SMALL_LITE.pretrained_names().items():
         if paths[name][0] == "params":
@@ -201,7 +201,7 @@ def test_it_computes_in_the_dtype_of_the_config():
 def test_it_learns_from_nothing_with_other_norms(norm):
     sizes = EfficientNetLite(8, (1, 1, 1, 1, 1), (8, 8, 8, 8, 8), (1, 2, 2, 2, 2), norm=norm)
     frame = frame_of(32, 32, dtype=np.float32)
-    values = quick_jit(functools.partial(sizes.make(Compute(), False).init, method=run))(jax.random.key(0), frame)
+    values = jax.jit(functools.partial(sizes.make(Compute(), False).init, method=run))(jax.random.key(0), frame)
     assert set(values) == {"params"}
     assert sizes.fold(values) == (values, sizes)
     assert all(np.isfinite(x).all() and np.std(x) > 0.01 for x in features(sizes, values, frame))
@@ -210,7 +210,7 @@ def test_it_learns_from_nothing_with_other_norms(norm):
 def test_no_notice_is_taken_of_others_before_training():
     sizes = SMALL_LITE
     frame, masks = frame_of(16, 16, dtype=np.float32), frame_of(16, 16, 2, np.float32)
-    values = quick_jit(functools.partial(sizes.make(Compute(), True).init, method=run))(jax.random.key(0), frame, masks)
+    values = jax.jit(functools.partial(sizes.make(Compute(), True).init, method=run))(jax.random.key(0), frame, masks)
     without_others, without_mask = (features(sizes, values, frame, masks * keep) for keep in ([1.0, 0.0], [0.0, 1.0]))
     found = features(sizes, values, frame, masks)
     np.testing.assert_array_equal(found.s16, without_others.s16)
@@ -244,8 +244,7 @@ def test_what_cannot_be_is_told(changes, message):
 def test_both_encoders_start_from_a_file_of_pretrained_weights():
     tensors = draw(file_of(SMALL_LITE))
     assert recognise(tensors) is EfficientNetLite
-    with quick_compilation():
-        values = from_pretrained(tensors, CONFIG, seed=1)
+    values = from_pretrained(tensors, CONFIG, seed=1)
     official = to_torch(values, CONFIG)
     for encoder in ("Encoder_M", "Encoder_Q"):
         for name, there in (

@@ -9,12 +9,12 @@ import pytest
 
 from hmmn_jax import HMMN, HMMNConfig, Segmenter
 from hmmn_jax.model.memory import bank_of
-from tests.small import SMALL, TINY, one_hot, quick_compilation, quick_jit, rectangles, shapes, variables, video, with_backbone
+from tests.small import SMALL, TINY, one_hot, rectangles, shapes, variables, video, with_backbone
 
 SIDE = 192  # 12 x 12 cells, of which k is less than a quarter
 
 
-@functools.partial(quick_jit, static_argnums=(0, 1), static_argnames=("use_kernel", "return_affinity"))
+@functools.partial(jax.jit, static_argnums=(0, 1), static_argnames=("use_kernel", "return_affinity"))
 def apply(method, config, variables, *args, **kwargs):
     return HMMN(config).apply(variables, *args, method=method, **kwargs)
 
@@ -50,7 +50,7 @@ def test_a_model_starts_with_keys_that_match():
     """Of one frame with an empty mask, both encoders give the same keys; and the decoder's residual branches add nothing."""
     config = TINY.replace(normalise_keys=True)
     model = HMMN(config)
-    start = quick_jit(model.init_variables)(jax.random.key(0))
+    start = jax.jit(model.init_variables)(jax.random.key(0))
     frame, probs = jnp.asarray(video(1, 32, 48)), jnp.zeros((1, 2, 32, 48)).at[:, 0].set(1)
     memory = apply("memorize", config, start, frame, probs)
     query = apply("encode_query", config, start, frame)
@@ -153,8 +153,7 @@ def test_a_longer_clip_remembers_as_inference_does(x64):
     """Five frames with two objects: the probabilities of `Segmenter`, which keeps each frame, one object after the other."""
     config, frames, ids = TINY.replace(kernel_in_training=True), video(5, 50, 60), (1, 2)
     mask, values = rectangles(ids, 50, 60), variables(TINY, "float64")
-    with quick_compilation():
-        results = list(Segmenter(values, config, mem_every=1).run(frames, mask))
+    results = list(Segmenter(values, config, mem_every=1).run(frames, mask))
     found = apply(None, config, values, jnp.asarray(frames[None]), jnp.asarray(one_hot(mask, ids)))
     assert found.shape == (1, 4, 3, 50, 60)
     expected = np.stack([result.probs for result in results])
@@ -172,7 +171,7 @@ def test_the_gradient_of_a_longer_clip_is_that_of_its_finite_differences(x64):
         return -jax.nn.log_softmax(logits[:, -1], axis=1)[:, 1].mean()
 
     params = values["params"]
-    gradient, value = quick_jit(jax.grad(loss))(params), quick_jit(loss)
+    gradient, value = jax.jit(jax.grad(loss))(params), jax.jit(loss)
     rng = np.random.default_rng(0)
     direction = jax.tree.map(lambda x: rng.normal(size=x.shape) * np.abs(x).mean(), params)
     along = sum(jax.tree.leaves(jax.tree.map(lambda g, d: float((g * d).sum()), gradient, direction)))
@@ -194,7 +193,7 @@ def test_padded_objects_leave_finite_gradients():
     model, (frames, mask) = HMMN(SMALL), clips(1, padded=1)
     valid = jnp.array([[True, False]] * 2)
 
-    @quick_jit
+    @jax.jit
     @jax.grad
     def gradient(params):
         values = variables() | {"params": params}

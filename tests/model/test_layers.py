@@ -13,7 +13,7 @@ from hmmn_jax.model.backbones import ResNet
 from hmmn_jax.model.frames import crop_from_stride, pad_to_stride, stride_padding, to_unit_range
 from hmmn_jax.model.layers import Compute, Conv, FrozenBatchNorm, Key, make_norm
 from tests import oracles
-from tests.small import SMALL, one_hot, quick_jit, rectangles, variables, with_backbone
+from tests.small import SMALL, one_hot, rectangles, variables, with_backbone
 
 
 def draw(*shape, seed=0):
@@ -54,7 +54,7 @@ def test_max_pool_pads_one_on_each_side(x64):
     shapes = jax.eval_shape(module.init, jax.random.key(0), stem)
     parameters = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)
     parameters["params"]["res2_0"]["conv_project"]["kernel"] = jnp.eye(16)[None, None]
-    res2, *_ = quick_jit(module.apply)(parameters, stem)
+    res2, *_ = jax.jit(module.apply)(parameters, stem)
     for i, j in np.ndindex(6, 8):
         window = stem[0, max(2 * i - 1, 0) : 2 * i + 2, max(2 * j - 1, 0) : 2 * j + 2]
         np.testing.assert_array_equal(res2[0, i, j], np.maximum(window.max((0, 1)), 0))
@@ -108,7 +108,7 @@ def test_folding_batch_norm_changes_nothing(x64):
     frames = np.random.default_rng(0).random((2, 1, 48, 64, 3))
     probs = one_hot(rectangles((1, 2), 48, 64), (1, 2))
 
-    @functools.partial(quick_jit, static_argnums=0)
+    @functools.partial(jax.jit, static_argnums=0)
     def encode(config, values, frames, probs):
         memory = HMMN(config).apply(values, frames[0], probs, method="memorize")
         return memory, HMMN(config).apply(values, frames[1], method="encode_query")

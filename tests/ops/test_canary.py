@@ -14,6 +14,8 @@ import pytest
 from hmmn_jax.model.matching import kernel_guided_read, select_topk, topk_guided_read
 from hmmn_jax.ops import canary
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 
 def squared_norms(rows):
     """A matrix-vector product for each row and then a reduction (jax issue 39103)."""

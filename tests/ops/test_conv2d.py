@@ -7,7 +7,6 @@ import pytest
 
 from hmmn_jax.ops.conv2d import conv2d
 from tests import oracles
-from tests.small import quick_jit
 
 
 def draw(*shape, seed=0):
@@ -18,7 +17,7 @@ def draw(*shape, seed=0):
 @pytest.mark.parametrize("outputs", [2, 6])
 @pytest.mark.parametrize(("kernel_size", "stride"), [(1, 1), (1, 2), (3, 1), (3, 2), (7, 2)])
 def test_convolution_has_pytorch_geometry(x64, kernel_size, stride, outputs, dtype, bound):
-    convolve = quick_jit(conv2d, static_argnums=2)
+    convolve = jax.jit(conv2d, static_argnums=2)
     for size in ((8, 10), (7, 9)):
         x, kernel = draw(1, *size, 3), draw(kernel_size, kernel_size, 3, outputs, seed=1)
         found = convolve(x.astype(dtype), kernel.astype(dtype), stride)
@@ -44,7 +43,7 @@ def test_the_padding_of_tensorflow(x64, kernel_size, dtype):
 @pytest.mark.parametrize("outputs", [2, 6])
 def test_bfloat16_convolution_rounds_only_its_result(x64, outputs):
     x, kernel = (draw(*shape, seed=i).astype(jnp.bfloat16) for i, shape in enumerate([(1, 9, 10, 64), (3, 3, 64, outputs)]))
-    found = quick_jit(conv2d)(x, kernel)
+    found = jax.jit(conv2d)(x, kernel)
     exact = oracles.conv(x[0].astype(np.float64), kernel.astype(np.float64), 1)
     assert found.dtype == jnp.bfloat16
     np.testing.assert_allclose(found[0].astype(np.float64), exact, rtol=2**-8, atol=1e-4)  # half a unit in the last place

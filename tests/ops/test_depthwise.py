@@ -9,7 +9,6 @@ import pytest
 
 from hmmn_jax.ops import depthwise
 from hmmn_jax.ops.depthwise import depthwise_conv2d, depthwise_padded
-from tests.small import quick_jit
 
 # Side, size of the kernel, stride -> zeros before and behind it, by TensorFlow's rule.
 SAME = {
@@ -55,7 +54,7 @@ def test_it_and_its_gradients(x64, size, stride, padding):
     gradient = rng.normal(size=(2, height, -(-7 // stride), 3))
     expected = by_loops(x, kernel, stride, zeros, gradient)
 
-    @functools.partial(quick_jit, static_argnums=0)
+    @functools.partial(jax.jit, static_argnums=0)
     def run(form, x, kernel, gradient):
         y, backward = jax.vjp(form, x, kernel)
         return y, *backward(gradient)

@@ -9,7 +9,6 @@ import pytest
 from hmmn_jax.ops import inverted_residual as module
 from hmmn_jax.ops.inverted_residual import Weights, inverted_residual
 from tests.ops.test_depthwise import by_loops
-from tests.small import quick_jit
 
 
 def case(size, expanded=True, height=15):
@@ -37,7 +36,7 @@ def literal(x, expand, depthwise, project, stride):
 
 def test_without_expansion(x64):
     arguments = case(3, expanded=False)
-    found = quick_jit(functools.partial(inverted_residual, stride=1))(*arguments)
+    found = jax.jit(functools.partial(inverted_residual, stride=1))(*arguments)
     np.testing.assert_allclose(found, literal(*arguments, 1), rtol=0, atol=1e-12)
 
 
@@ -52,7 +51,7 @@ def test_bands_of_any_height_equal_whole_maps(x64, monkeypatch, size, stride):
         y, backward = jax.vjp(functools.partial(inverted_residual, stride=stride), *arguments)
         return y, *jax.tree.leaves(backward(gradient))
 
-    whole = quick_jit(run)(*arguments)
+    whole = jax.jit(run)(*arguments)
     np.testing.assert_allclose(whole[0], expected, rtol=0, atol=1e-12)
     row = stride * 2 * 12 * 6 * 8  # bytes: 2 images, up to 12 columns, float64
     in_bands, taken = module._in_bands, []
@@ -61,6 +60,6 @@ def test_bands_of_any_height_equal_whole_maps(x64, monkeypatch, size, stride):
     )
     for rows in (1, 2):
         monkeypatch.setattr(module, "BAND_BYTES", rows * row)
-        for found, wanted in zip(quick_jit(lambda *xs: run(*xs))(*arguments), whole, strict=True):
+        for found, wanted in zip(jax.jit(lambda *xs: run(*xs))(*arguments), whole, strict=True):
             np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-11)
     assert {1, 2} <= set(taken)

@@ -20,7 +20,8 @@ from hmmn_jax.training.train_state import TrainState
 from hmmn_jax.training.train_step import make_train_step
 from tests import small
 
-BATCH, STEPS, SIDE = 8, 5, 192  # 12 x 12 cells, of which few are selected
+BATCH, STEPS, SIDE = 8, 5, 96  # 6 x 6 cells, of which few are selected
+FRAMES = 2  # of a clip: with three, a step takes twice as long to compile
 EMA_DECAY = 0.75
 CONFIG = small.TINY
 
@@ -28,9 +29,9 @@ CONFIG = small.TINY
 def batch(step):
     """The global batch of a step, on the host."""
     first = step * BATCH
-    frames = np.stack([small.video(3, SIDE, SIDE, seed) for seed in range(first, first + BATCH)])
+    frames = np.stack([small.video(FRAMES, SIDE, SIDE, seed) for seed in range(first, first + BATCH)])
     mask = small.rectangles((1,), SIDE, SIDE)
-    masks = np.stack([np.stack([np.roll(mask, 4 * i * t, 1) for t in range(3)]) for i in range(BATCH)])
+    masks = np.stack([np.stack([np.roll(mask, 4 * i * t, 1) for t in range(FRAMES)]) for i in range(BATCH)])
     return {"frames": frames, "masks": masks, "valid": np.ones((BATCH, 1), bool), "sample": np.arange(first, first + BATCH)}
 
 

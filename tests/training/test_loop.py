@@ -22,8 +22,10 @@ from hmmn_jax.checkpoints.store import save_checkpoint
 from hmmn_jax.checkpoints.torch_weights import torch_shapes
 from hmmn_jax.datasets.folders import read_sequence
 from hmmn_jax.errors import CheckpointError, ConfigError, DataError, DivergedError
+from hmmn_jax.training import loop
 from hmmn_jax.training.loop import make_optimization, train_and_evaluate
 from hmmn_jax.training.metrics import read_metrics
+from hmmn_jax.training.parallel import Parallel
 from hmmn_jax.training.start import starting_state
 from tests.evaluation.plans import plans
 from tests.small import SMALL, untyped, variables, with_backbone
@@ -46,6 +48,26 @@ def cache(tmp_path_factory):
 
 def batches(first_step):
     return (tiny_batch(step) for step in itertools.count(first_step))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_step():
+    """One compiled step for all runs of a config: to trace it anew takes longer than a run."""
+    with pytest.MonkeyPatch.context() as patch:
+        made, steps, compiled = loop.make_step, {}, {}
+
+        def make_step(config, *rest):
+            without = {"checkpoint", "init", "log_every", "profile", "resume", "stop_above", "validation"}
+            key = json.dumps({name: value for name, value in config.to_dict().items() if name not in without})
+            return steps.setdefault(key, made(config, *rest))
+
+        def compile_step(parallel, step):
+            return compiled.setdefault(step, compile_once(parallel, step))
+
+        compile_once = Parallel.compile
+        patch.setattr(loop, "make_step", make_step)
+        patch.setattr(Parallel, "compile", compile_step)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +188,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_saves_the_batch(train, tmp_
 
 
 def test_a_diverging_loss_stops_the_run(train, tmp_path):
-    with tiny_config().unlocked() as config:
+    with tiny_config(STEPS).unlocked() as config:
         config.stop_above = 0.1
     with pytest.raises(DivergedError, match=r"^step 2: the mean loss of 2 steps is .*, above 0.1"):
         train(tmp_path, config)
@@ -259,7 +281,9 @@ def test_mistakes_are_told_before_anything_is_written(train, tmp_path):
     save_checkpoint(tmp_path / "group", variables(group), group)
     message = refusal(CheckpointError, init=str(tmp_path / "group"), **{"model.backbone.norm": "layer"})
     assert "another model" in message and "norm is 'group', not 'layer'" in message
-    assert refusal(DataError, no_data) == "no such set"
+    with pytest.MonkeyPatch.context() as patch:  # before variables are drawn, which compiles
+        patch.setattr(loop, "starting_state", None)
+        assert refusal(DataError, no_data) == "no such set"
 
 
 def test_validation_and_its_best_checkpoint(train, tmp_path):
@@ -271,21 +295,21 @@ def test_validation_and_its_best_checkpoint(train, tmp_path):
             mask = np.zeros((48, 64), np.uint8)
             mask[10:30, 20 + t : 40 + t] = 1
             Image.fromarray(mask if image == "png" else np.stack([100 * mask + t] * 3, -1)).save(folder / f"{t:05d}.{image}")
-    config = tiny_config(4)
-    config.validation.every, config.validation.size, config.checkpoint.keep = 2, 32, 1
+    config = tiny_config(STEPS)
+    config.validation.every, config.validation.size, config.checkpoint.keep = 4, 32, 1
     workdir = tmp_path / "run"
     _, result = train(workdir, config, validation=plans([read_sequence(root, "cat", "480p")]))
     lines = {line["step"]: line for line in read_metrics(workdir) if "validation/jf" in line}
-    assert sorted(lines) == [2, 4]
-    assert lines[4]["validation/jf"] == result.scores["jf"] == pytest.approx((result.scores["j"] + result.scores["f"]) / 2)
-    assert lines[4]["validation/cat"] == pytest.approx(result.scores["jf"])
-    assert [path.name for path in sorted((workdir / "pictures/validation").iterdir())] == ["0000002.png", "0000004.png"]
+    assert sorted(lines) == [4, 8]
+    assert lines[8]["validation/jf"] == result.scores["jf"] == pytest.approx((result.scores["j"] + result.scores["f"]) / 2)
+    assert lines[8]["validation/cat"] == pytest.approx(result.scores["jf"])
+    assert [path.name for path in sorted((workdir / "pictures/validation").iterdir())] == ["0000004.png", "0000008.png"]
     best = max(lines, key=lambda step: (lines[step]["validation/jf"], step))
     assert_same(load_checkpoint(workdir, "best")[0], load_checkpoint(workdir, best)[0])
 
 
 def test_a_trace_of_some_steps(train, tmp_path):
-    config = tiny_config(4)
+    config = tiny_config(STEPS)
     config.profile = "3:4"
     train(tmp_path, config)
     assert list((tmp_path / "profile").rglob("*.xplane.pb"))

@@ -6,6 +6,7 @@ import optax
 import pytest
 
 from hmmn_jax.errors import ConfigError
+from hmmn_jax.training import train_step
 from hmmn_jax.training.train_state import TrainState
 from hmmn_jax.training.train_step import make_train_step, memory_coins
 from tests.small import SMALL
@@ -32,6 +33,32 @@ def test_the_seed_and_the_share_of_coins():
     assert (memory_coins(0, samples, 0.5) != memory_coins(1, samples, 0.5)).any()
     assert np.asarray(memory_coins(0, samples, 0.0)).all()
     assert not np.asarray(memory_coins(0, samples, 1.0)).any()
+
+
+def test_the_loss_of_a_step_is_the_sum_over_frames(monkeypatch):
+    """With a loss in the place of the model's: the sum over frames of clip means, whose gradient is known."""
+
+    def losses(config, variables, batch, keep, share):
+        frames = variables["params"]["w"] * jnp.arange(1.0, 3) * batch["sample"].mean()
+        return frames.sum(), frames, None
+
+    monkeypatch.setattr(train_step, "clip_loss", losses)
+    step = make_train_step(SMALL, optax.sgd(0.5), optax.constant_schedule(0.5), micro_batches=2)
+    state = TrainState.create({"params": {"w": jnp.float32(2)}}, optax.sgd(0.5))
+    batch = {"frames": np.zeros((4, 3, 1, 1, 3), np.uint8), "sample": np.arange(4)}
+    state, metrics = step(state, batch)
+    found = {name: float(value) for name, value in metrics.items()}
+    assert found == pytest.approx(
+        {
+            "loss": 9,
+            "loss_frame_1": 3,
+            "loss_frame_2": 6,
+            "gradient_norm": 4.5,
+            "parameter_norm": 0.25,
+            "learning_rate": 0.5,
+        }
+    )
+    assert int(state.step) == 1 and float(state.params["w"]) == -0.25
 
 
 def test_a_batch_that_cannot_be_cut_is_told():

@@ -1,0 +1,35 @@
+"""The scripts in processes of their own, which start fast: they are forks of one process that has imported what they need."""
+
+import multiprocessing
+import os
+import runpy
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["hmmn_jax.cli.evaluate", "hmmn_jax.training.loop", "tests.evaluation.harness"])
+
+
+def run_script(script, *arguments, cwd=ROOT, **environment):
+    """Runs `python SCRIPT ARGUMENTS` to its end; as `subprocess.run` with captured text."""
+    command = [sys.executable, str(ROOT / script), *map(str, arguments)]
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / name for name in ("stdout", "stderr")]
+        process = FORKS.Process(target=_become, args=(command[1:], cwd, environment, files))
+        process.start()
+        process.join()
+        return subprocess.CompletedProcess(
+            command, process.exitcode, *(file.read_text(errors="surrogateescape") for file in files)
+        )
+
+
+def _become(command, cwd, environment, files):
+    for number, file in enumerate(files, start=1):
+        os.dup2(os.open(file, os.O_CREAT | os.O_WRONLY), number)
+    os.chdir(cwd)
+    os.environ.update(environment)
+    sys.argv = command
+    runpy.run_path(command[0], run_name="__main__")
