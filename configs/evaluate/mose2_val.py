@@ -3,10 +3,10 @@
     python evaluate.py --config configs/evaluate/mose2_val.py --data MOSE --checkpoint OUT --output RUN
     python evaluate.py --config configs/evaluate/mose2_val.py --data MOSE --score PRED
 
-MOSE is laid out as in configs/evaluate/mose1_val.py; a meta.json beside JPEGImages, where there is one, names videos, frames
-and objects. RUN/submission.zip has VIDEO/FRAME.png of every frame at the root; there is none of a single video, which the
-server scores as 0. With all annotations `--score` reports what the server does, in percent: J&dotF, J, dotF (F with an
-adaptive tolerance), J&dotF_d and J&dotF_r (while objects are away, and once they are back), F, J&F.
+MOSE is laid out as in configs/evaluate/mose1_val.py. A meta.json beside JPEGImages, if it exists, names videos, frames and
+objects. RUN/submission.zip has VIDEO/FRAME.png of every frame at the root. It is not written for a single video, which the
+server scores as 0. With all annotations `--score` reports the figures of the server, in percent: J&dotF, J, dotF (F with an
+adaptive tolerance), J&dotF_d (while an object is hidden), J&dotF_r (after it returns), F, J&F.
 """
 
 from ml_collections import ConfigDict

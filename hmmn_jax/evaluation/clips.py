@@ -177,7 +177,7 @@ class Clip:
 
     @functools.cached_property
     def wide(self) -> bool:
-        """Whether all ids are uint16, in which 255 is one like any other: the benchmark says so, or an id is above 255."""
+        """Whether ids are uint16, in which 255 is an id: an id is above 255, or `value_255` is "id"."""
         if self.value_255 == "id":
             return True
         wide = (path for path in self.annotations.values() if not isinstance(path, Mapping) and is_wide(path))

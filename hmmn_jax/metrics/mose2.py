@@ -119,14 +119,14 @@ def reappearances(empty: Bool[np.ndarray, " t"]) -> list[slice]:
 
 
 def object_figures(scores: Mose2Scores) -> Float64[np.ndarray, "o 7"]:
-    """Gives of each object J, adaptive F and F, in [0, 1], then J and adaptive F while it is gone, and after it is back.
+    """Gives of each object J, adaptive F and F, in [0, 1], then J and adaptive F of its disappearances, then of its reappearances.
 
-    NaN where an object is never gone, or never back. Of a video without scored frames J and both F are 0.
+    NaN for an object that has none. Of a video without scored frames J and both F are 0.
     """
     figures = []
     for j, f, adaptive_f, empty in zip(scores.j, scores.f, scores.adaptive_f, scores.empty, strict=True):
         gone, back = disappearances(empty), reappearances(empty)
-        parts = [_mean_ofruns(values, runs) for runs in (gone, back) for values in (j, adaptive_f)]
+        parts = [_mean_over(values, runs) for runs in (gone, back) for values in (j, adaptive_f)]
         figures.append([*(values.mean() if len(values) else 0.0 for values in (j, adaptive_f, f)), *parts])
     return np.array(figures, float).reshape(len(scores.ids), 7)
 
@@ -149,7 +149,7 @@ def runs(flags: Bool[np.ndarray, " t"]) -> list[slice]:
     return [slice(int(a), int(b)) for a, b in zip(np.flatnonzero(steps == 1), np.flatnonzero(steps == -1), strict=True)]
 
 
-def _mean_ofruns(values: Float64[np.ndarray, " t"], runs: list[slice]) -> float:
+def _mean_over(values: Float64[np.ndarray, " t"], runs: list[slice]) -> float:
     return _mean(np.array([values[run].mean() for run in runs], float))
 
 
