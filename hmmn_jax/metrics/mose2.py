@@ -119,9 +119,9 @@ def reappearances(empty: Bool[np.ndarray, " t"]) -> list[slice]:
 
 
 def object_figures(scores: Mose2Scores) -> Float64[np.ndarray, "o 7"]:
-    """Gives of each object J, adaptive F and F, in [0, 1], then J and adaptive F of its disappearances, then of its reappearances.
+    """Gives of each object J, adaptive F and F, in [0, 1], then J and adaptive F of its disappearances and its reappearances.
 
-    NaN for an object that has none. Of a video without scored frames J and both F are 0.
+    NaN for an object that has none of those. Of a video without scored frames J and both F are 0.
     """
     figures = []
     for j, f, adaptive_f, empty in zip(scores.j, scores.f, scores.adaptive_f, scores.empty, strict=True):

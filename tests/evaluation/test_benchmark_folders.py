@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from hmmn_jax.errors import DataError
 from hmmn_jax.evaluation.benchmarks import benchmark_settings
@@ -189,6 +190,14 @@ def harm_name(root, pred):
     (pred / "crowd/00005.png").rename(pred / "crowd/last.png")
 
 
+def harm_bits(root, pred):
+    Image.new("1", (80, 60)).save(pred / "crowd/00002.png")
+
+
+def harm_colours(root, pred):
+    Image.new("RGB", (80, 60)).save(pred / "crowd/00002.png")
+
+
 def harm_length(root, pred):
     entries = {"crowd": {"length": 5, "objects": {"2": {}, "7": {}}}, "street": {"length": 5, "objects": [1]}}
     trees.save_json(root / "meta.json", {"videos": entries})
@@ -206,6 +215,8 @@ def harm_truth(root, pred):
         (harm_size, "crowd/00002.png: 81x60 pixels; its frame has 80x60"),
         (harm_missing, "crowd/00001.png: does not exist (4 of 4 masks are missing)"),
         (harm_name, "crowd: a mask last.png; names are numbers"),
+        (harm_bits, "crowd/00002.png: a PNG of mode 1, whose values the server changes"),
+        (harm_colours, "crowd/00002.png: a PNG of mode RGB, whose values the server changes"),
         (harm_length, "crowd: meta.json has 5 frames, the folders 6"),
         (harm_truth, "crowd: no annotation of frame 00003 (1 of 6 frames lack one)"),
     ],
@@ -249,7 +260,9 @@ def test_data_that_cannot_be_scored(tmp_path):
     trees.lvos(tmp_path / "lvos")
     root = tmp_path / "lvos"
     trees.save_json(root / "valid_meta.json", trees.lvos_meta({"walk": {3: (1, 37, 5)}, "zoo": {255: (1, 7, 2)}}))
-    reasons = read("lvos_val", root)[2]
+    (root / "JPEGImages/tent").mkdir()
+    task, _, reasons = read("lvos_val", root)
+    assert any("tent" in line and "not in the list" in line for line in task.notes.lines())
     assert "walk, object 3: frame_nums 5 for the 8 frames" in reasons["walk"]
     assert "zoo, object 255: no frame between its first and last" in reasons["zoo"]
     trees.save_json(root / "valid_meta.json", trees.lvos_meta({"walk": {3: (1, 60, 20)}, "zoo": {255: (2, 22, 5)}}))

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Integer
+from PIL import Image
 
 from hmmn_jax.datasets.meta import read_meta
 from hmmn_jax.errors import DataError
@@ -15,10 +17,12 @@ from hmmn_jax.evaluation.plans import BenchmarkPlan, Plan, require_annotations
 from hmmn_jax.evaluation.protocols.base import register
 from hmmn_jax.evaluation.protocols.video_folders import VideoFolders
 from hmmn_jax.io.notes import Notes
+from hmmn_jax.io.pixels import reading_errors
 from hmmn_jax.metrics import mose2
 from hmmn_jax.metrics.davis import ScoredFrame, SequenceScores, scored_frames
 
 META = "meta.json"
+_MODES = ("P", "L", "I;16", "I")  # of Pillow, for PNGs that hold ids
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,15 @@ class Mose2Plan(BenchmarkPlan):
     """All frames but the first and the last; `ids` of the objects, 255 being one like any other."""
 
     ids: tuple[int, ...]
+
+    def read_prediction(self, folder: Path, index: int) -> Integer[np.ndarray, "h w"]:
+        """Ids as they are. Raises DataError for what the server turns into other ids: colours, and one bit a pixel."""
+        (path,) = self.files(folder, index)
+        with reading_errors(path), Image.open(path) as image:
+            if image.mode not in _MODES:
+                found = f"a PNG of mode {image.mode}, whose values the server changes"
+                raise DataError(f"{path}: {found}; write an indexed PNG, or a grey one of 8 bits")
+        return super().read_prediction(folder, index)
 
     def score(self, frames: Iterable[ScoredFrame]) -> mose2.Mose2Scores:
         """Scores by the rule of the server."""
