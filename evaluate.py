@@ -2,11 +2,15 @@
 
     python evaluate.py --config configs/evaluate/davis2016_val.py --data ROOT --checkpoint OUT --output RUN
     python evaluate.py --config configs/evaluate/custom.py --frames DIR|FILE.mp4 --mask FILE.png --checkpoint OUT --output RUN
+    python evaluate.py --config configs/evaluate/custom.py --frames DIR|FILE.mp4 --mask MASKS --checkpoint OUT --output RUN
     python evaluate.py --config configs/evaluate/davis2016_val.py --data ROOT --score PRED [--output RUN]
 
 Writes RUN/masks/SEQUENCE/FRAME.png with the DAVIS palette and the given ids, and the archive for the benchmark's server as
 RUN/submission.zip. Where videos have annotations, and with --score, prints J and F and writes RUN/summary.json,
 per_sequence.csv and per_frame.csv. RUN/report.html, to be opened in a browser, shows it all.
+
+MASKS is a folder with masks of some frames, each of which is complete; --direction says which way the others are segmented
+from them.
 
 Run the same command again to resume with the missing videos. RUN/record says which files a run wrote; no other file is changed
 or deleted. Fields of the config are overridden like this: --config.mem_every=3. Several hosts: the same command on each, with
@@ -20,7 +24,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from hmmn_jax.cli.arguments import parse_step
+from hmmn_jax.cli.arguments import parse_list, parse_step
 from hmmn_jax.cli.launch import define_launch_flags, flags_parser, launch_by_flags
 from hmmn_jax.cli.program import leave, run_program
 from hmmn_jax.io.files import user_path
@@ -30,13 +34,17 @@ DEFAULT = Path(__file__).parent / "configs" / "evaluate" / "davis2016_val.py"
 CONFIG = config_flags.DEFINE_config_file("config", None, "What to evaluate; if not given, configs/evaluate/davis2016_val.py.")
 DATA = flags.DEFINE_string("data", None, "Root of the benchmark: the folder with JPEGImages, Annotations, ImageSets.")
 FRAMES = flags.DEFINE_string("frames", None, "Instead of --data: a folder of images, or a video file.")
-MASK = flags.DEFINE_string("mask", None, "With --frames: an indexed PNG, the ids of the objects in the first frame.")
+MASK = flags.DEFINE_string("mask", None, "With --frames: an indexed PNG, the ids in the first frame; or a folder of such.")
+DIRECTION = flags.DEFINE_enum(
+    "direction", None, ["both", "forward", "backward"], "Way from complete masks of some frames to the other frames."
+)
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Output of convert_weights.py, a training workdir, one file, or lite.")
 STEP = flags.DEFINE_string("step", None, "With a training workdir as --checkpoint: a step, or best (by J&F); else the latest.")
 SCORE = flags.DEFINE_string("score", None, "Instead of segmenting: a folder of masks SEQUENCE/FRAME.png to be scored.")
 OUTPUT = flags.DEFINE_string("output", None, "Folder to write to; only with --score it can be left out.")
 OVERLAYS = flags.DEFINE_bool("overlays", False, "Also write a picture of every frame with its masks.")
 MOVIE = flags.DEFINE_enum("movie", None, ["mp4", "gif"], "Also write one movie of overlays a video.")
+EXPORT = flags.DEFINE_list("export", [], "Also write the masks as davis, binary, rgba, coco, ytvis, mp4 or gif.")
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "First delete what earlier runs wrote to --output, by their record.")
 define_launch_flags()
 
@@ -52,7 +60,11 @@ def run() -> None:
     flags_of_paths = (DATA, FRAMES, MASK, CHECKPOINT, SCORE, OUTPUT)
     paths = {flag.name: user_path(flag.value, buckets=flag is CHECKPOINT) for flag in flags_of_paths if flag.value}
     step = parse_step(STEP.value)
-    evaluate(Request(CONFIG.value, **paths, step=step, overlays=OVERLAYS.value, movie=MOVIE.value, overwrite=OVERWRITE.value))
+    config = CONFIG.value
+    if DIRECTION.value is not None:
+        config.direction = DIRECTION.value
+    written = {"overlays": OVERLAYS.value, "movie": MOVIE.value, "exports": parse_list(",".join(EXPORT.value))}
+    evaluate(Request(config, **paths, step=step, **written, overwrite=OVERWRITE.value))
 
 
 def main(_: list[str]) -> None:

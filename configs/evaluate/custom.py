@@ -8,8 +8,11 @@ video file JPEGImages/NAME.mp4 has the mask of its first frame in Annotations/NA
 Annotations/NAME/NUMBER.png.
 
 Masks of later frames serve for scores: each object is scored on the annotated frames after its first one. With
---config.late_objects=True they also start the objects that appear there. Long videos: --config.max_memory_frames=50 bounds the
-memory. Large videos: --config.size=480 sets the network's input; the masks have the size of the frames.
+--config.late_objects=True they also start the objects that appear there. With --config.direction=both, forward or backward each
+is a complete annotation, from which the other frames are segmented; nothing is scored then.
+
+Long videos: --config.max_memory_frames=50 bounds the memory. Large videos: --config.size=480 sets the network's input; the
+masks have the size of the frames.
 """
 
 from ml_collections import ConfigDict

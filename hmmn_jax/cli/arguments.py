@@ -40,6 +40,11 @@ def anywhere(text: str) -> os.PathLike[str]:
     return user_path(text, buckets=True)
 
 
+def parse_list(text: str) -> tuple[str, ...]:
+    """Names with commas between, each once."""
+    return tuple(dict.fromkeys(name for part in text.split(",") if (name := part.strip())))
+
+
 def parse_step(text: str | None) -> int | str | None:
     """The step as `load_checkpoint` takes it. Raises ConfigError for a text that is none."""
     if text in (None, "best"):

@@ -69,6 +69,7 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
             movie=request.movie,
             fps=config.fps,
             save_probabilities=config.save_probabilities,
+            exports=request.exports,
             mask_files=mask_files,
         )
         outputs.run.require_usable()

@@ -64,9 +64,33 @@ def read_folder(
     frames_dir, mask_path = user_path(frames_dir), user_path(mask_path)
     if not os.path.isfile(mask_path):
         raise DataError(f"{mask_path}: no such file; {contents(mask_path.parent)}; give the mask of the first frame, a PNG")
+    return VideoFiles(_name_of(frames_dir), list_frames(frames_dir, mask_path, order, notes), {0: mask_path})
+
+
+def read_folder_with_masks(
+    frames_dir: str | os.PathLike, masks_dir: str | os.PathLike, *, order: str = "", notes: Notes | None = None
+) -> VideoFiles:
+    """Takes any folder of images, and another with the masks of some of them, named as they are.
+
+    Args:
+        frames_dir: as of `read_folder`.
+        masks_dir: the folder of the masks.
+        order: as in `list_frames`.
+        notes: as in `list_frames`; also lists the files that are masks of no frame.
+
+    Raises:
+        ConfigError, DataError: as `list_frames` and `match_masks`; the folders are the same.
+    """
+    frames_dir, masks_dir = user_path(frames_dir), user_path(masks_dir)
+    if masks_dir.resolve() == frames_dir.resolve():
+        raise DataError(f"{masks_dir}: the folder of the frames; put the masks into a folder of their own")
+    frames = list_frames(frames_dir, order=order, notes=notes)
+    return VideoFiles(_name_of(frames_dir), frames, match_masks(masks_dir, frames, notes)[0])
+
+
+def _name_of(frames_dir: Path) -> str:
     named = frames_dir if frames_dir.name not in ("", "..") else frames_dir.resolve()
-    name = check_name(named.name, frames_dir)
-    return VideoFiles(name, list_frames(frames_dir, mask_path, order, notes), {0: mask_path})
+    return check_name(named.name, frames_dir)
 
 
 def read_unlisted(

@@ -1,5 +1,6 @@
 """What a run is about to segment, said before it starts."""
 
+import collections
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
@@ -9,6 +10,7 @@ from hmmn_jax.evaluation.clips import Clip
 from hmmn_jax.inference.augmentation import Given
 from hmmn_jax.io.images import VOID
 from hmmn_jax.io.notes import Notes
+from hmmn_jax.session.timeline import BACKWARD, FORWARD
 
 SHOWN = 10  # videos with a line of their own, and objects in it
 
@@ -19,6 +21,8 @@ def describe(clip: Clip, notes: Notes) -> str:
     Adds to `notes` which masks are not used. Raises DataError for a mask that cannot be used.
     """
     height, width = clip.size
+    if clip.direction:
+        return _describe_annotated(clip, notes)
     started = {t: _pixels(masks) for t, masks in clip.read_given(height, width).items()}
     objects = [
         f"{i} ({pixels:,} px{f' from frame {clip.frame_name(t)}' if t else ''})"
@@ -30,10 +34,35 @@ def describe(clip: Clip, notes: Notes) -> str:
     note_void(clip, notes)
     if clip.hand_made:
         _note_what_is_not_used(clip, started, notes)
+    return _line(clip, objects)
+
+
+def _line(clip: Clip, objects: Sequence[str]) -> str:
+    height, width = clip.size
     length = f"{len(clip)} frames" if clip.frame_names else f"about {len(clip)} frames" if len(clip) else "frames"
     listed = ", ".join(objects[:SHOWN]) + (f" and {len(objects) - SHOWN} more" if len(objects) > SHOWN else "")
     what = "no object" if not objects else f"{'object' if len(objects) == 1 else f'{len(objects)} objects:'} {listed}"
     return f"{clip.name}: {length} of {width}x{height}, {what}"
+
+
+def _describe_annotated(clip: Clip, notes: Notes) -> str:
+    """One line on a video whose masks are all annotations, with the number of them that each object has."""
+    counts: collections.Counter[int] = collections.Counter()
+    for mask in clip.read_complete(*clip.size).values():
+        counts.update(_pixels(mask).keys())
+    if not counts:
+        notes.add("no object in the masks given; all will be background", "videos", clip.name)
+    note_void(clip, notes)
+    for reason in clip.unreadable:
+        notes.add("masks left out", "masks that cannot be read", reason)
+    first, last = min(clip.masks), max(clip.masks)
+    if clip.direction == FORWARD and first:
+        notes.add("frames before the first mask are background; direction both segments them, too", "videos", clip.name)
+    if clip.direction == BACKWARD and last < len(clip) - 1:
+        notes.add("frames after the last mask are background; direction both segments them, too", "videos", clip.name)
+    frames = "frame" if len(clip.masks) == 1 else "frames"
+    line = _line(clip, [f"{k} (in {count} of the masks)" for k, count in sorted(counts.items())])
+    return f"{line}; {len(clip.masks)} annotated {frames}, direction {clip.direction}"
 
 
 def _pixels(given: Given) -> dict[int, int]:
@@ -81,5 +110,5 @@ def _note_what_is_not_used(clip: Clip, started: Mapping[int, Collection[int]], n
     sparse = 0 < len(clip.annotations) < len(clip)
     known = {0, *clip.void, *late}
     if again := [t for t, held in clip.values.items() if t and sparse and held - known - set(started.get(t, ()))]:
-        topic = "later masks of objects given before do not correct them; in Python, Segmenter.step(state, frame, mask) does"
+        topic = "later masks of objects given before do not correct them; --config.direction=both takes all masks as they are"
         notes.add(topic, "videos", f"{clip.name}, frame {clip.frame_name(again[0])}")

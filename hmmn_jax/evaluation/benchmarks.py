@@ -20,6 +20,7 @@ def base() -> ConfigDict:
     config.annotations = "Annotations"
     config.sequences = ()  # of the list; (): all of them
     config.late_objects = False  # masks of later frames name objects that join there
+    config.direction = ""  # forward, backward or both: all masks are annotations to propagate from; "": as the benchmark says
     config.order = ""  # of frames: natural, decimal, signed or name; "": natural, refused where that is ambiguous
     config.mask_values = ""  # of grey masks of users: ids or threshold (128 and more); "": ids, levels are refused
     config.single_object = False  # all ids are scored as one object, as DAVIS-2016 does

@@ -53,6 +53,8 @@ class Clip:
         mask_values: what grey masks hold, see `read_ids`.
         value_255: what 255 is in masks: "void"; "id", like any other; "": void, or the one object where there is no other id.
         about: what the benchmark says of the video, for its plan.
+        direction: "forward", "backward" or "both": `masks` are complete annotations, from which a session propagates;
+            "": they start objects.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Clip:
     mask_values: str = ""
     value_255: str = ""
     about: Any = None
+    direction: str = ""
 
     def __post_init__(self) -> None:
         check_name(self.name, self.sources[0].parent if self.sources else "clip")
@@ -160,16 +163,22 @@ class Clip:
                 given[t] = {i: fit_mask(self._read(path), height, width, path, self.turned) > 0 for i, path in paths}
             return given
         known = np.zeros(1, np.uint16)
-        files = {t: _one_file(file) for t, file in sorted(self.masks.items())}
-        found = {t: self._read(path) for t, path in files.items()}
-        held = set().union(*(np.unique(ids).tolist() for ids in found.values()))
-        binary = self.binary if self.hand_made else not self.value_255 and held <= {0, VOID}
-        for t, ids in found.items():
-            ids = settle_ids(fit_mask(ids, height, width, files[t], self.turned), binary)
+        for t, ids in self.read_complete(height, width).items():
             if len(new := np.setdiff1d(ids, known)):
                 given[t] = np.where(np.isin(ids, new), ids, ids.dtype.type(0))
                 known = np.concatenate([known, new])
         return given
+
+    def read_complete(self, height: int, width: int) -> dict[int, Integer[np.ndarray, "h w"]]:
+        """By index of the frame the ids that `masks` hold, of a video that has all ids of a frame in one file.
+
+        Raises DataError for a mask that cannot be read or has another size.
+        """
+        files = {t: _one_file(file) for t, file in sorted(self.masks.items())}
+        found = {t: self._read(path) for t, path in files.items()}
+        held = set().union(*(np.unique(ids).tolist() for ids in found.values()))
+        binary = self.binary if self.hand_made else not self.value_255 and held <= {0, VOID}
+        return {t: settle_ids(fit_mask(ids, height, width, files[t], self.turned), binary) for t, ids in found.items()}
 
     def _read(self, path: Path) -> Integer[np.ndarray, "h w"]:
         ids = read_ids(path, values=self.mask_values, check_levels=self.hand_made, most=MOST)
@@ -194,16 +203,22 @@ class Clip:
 
 
 def open_sequence(
-    sequence: VideoFiles, late_objects: bool = False, notes: Notes | None = None, hand_made: bool = False, mask_values: str = ""
+    sequence: VideoFiles,
+    late_objects: bool = False,
+    notes: Notes | None = None,
+    hand_made: bool = False,
+    mask_values: str = "",
+    direction: str = "",
 ) -> Clip:
     """A sequence of image files as a clip; looks at the header of every frame.
 
-    With `late_objects` each mask counts, for the objects that no earlier mask has, and the first frame may have none.
+    With `late_objects` each mask counts, for the objects that no earlier mask has; with `direction`, see `Clip`, for all. The
+    first frame may then have none.
 
     Raises:
         DataError: the first mask is missing, or frames differ in size or have several pages.
     """
-    masks = sequence.masks if late_objects else {t: path for t, path in sequence.masks.items() if t == 0}
+    masks = sequence.masks if late_objects or direction else {t: path for t, path in sequence.masks.items() if t == 0}
     if not masks:
         later = "; no later frame has one either"
         if sequence.masks:
@@ -223,17 +238,24 @@ def open_sequence(
         turned=facts.turned > 0,
         hand_made=hand_made,
         mask_values=mask_values,
+        direction=direction,
     )
 
 
 def open_film(
-    video: Path, masks: dict[int, Path], late_objects: bool = False, notes: Notes | None = None, mask_values: str = ""
+    video: Path,
+    masks: dict[int, Path],
+    late_objects: bool = False,
+    notes: Notes | None = None,
+    mask_values: str = "",
+    direction: str = "",
 ) -> Clip:
-    """A video file as a clip; frames are named by number, and masks are given by it. Raises DataError."""
+    """A video file as a clip; frames are named by number, and masks are given by it. Otherwise as `open_sequence`."""
+    every = late_objects or bool(direction)
     for mask in masks.values():
         if not mask.is_file():
             raise DataError(f"{mask}: no such file; {contents(mask.parent)}; give the mask of the first frame, a PNG")
-    if 0 not in masks and not (masks and late_objects):
+    if 0 not in masks and not (masks and every):
         later = f", the first is of frame {min(masks)}: --config.late_objects=True starts there" if masks else ""
         raise DataError(f"{video.stem}: no mask of the first frame, which has the number 0{later}")
     frames = open_video(video)
@@ -248,9 +270,19 @@ def open_film(
         masks = {t: path for t, path in masks.items() if t < count}
         if not masks:
             raise DataError(f"{video.stem}: no mask of a frame that it has; it has {count}, numbered from 0")
-    given = masks if late_objects else {0: masks[0]}
+    given = masks if every else {0: masks[0]}
     sources = (video, *given.values())
-    return Clip(video.stem, frames, given, None, sources, masks, hand_made=True, mask_values=mask_values)
+    return Clip(
+        video.stem,
+        frames,
+        given,
+        None,
+        sources,
+        masks,
+        hand_made=True,
+        mask_values=mask_values,
+        direction=direction,
+    )
 
 
 def find_masks_of_video(annotations: Path, name: str, notes: Notes) -> dict[int, Path]:
@@ -262,11 +294,26 @@ def find_masks_of_video(annotations: Path, name: str, notes: Notes) -> dict[int,
     first = annotations / f"{name}.png"
     if first.is_file():
         found[0] = first
-    for path in sorted((annotations / name).glob("*")) if (annotations / name).is_dir() else ():
+    if (annotations / name).is_dir():
+        _add_numbered(found, annotations / name, notes)
+    if not found:
+        raise DataError(f"{first}: no such file; {contents(annotations)}; give the mask of the first frame, a PNG")
+    return dict(sorted(found.items()))
+
+
+def find_numbered_masks(folder: Path, notes: Notes) -> dict[int, Path]:
+    """The masks `NUMBER.png` of a folder by number of the frame. Raises DataError if there is no mask, or a frame has two."""
+    found: dict[int, Path] = {}
+    _add_numbered(found, folder, notes)
+    if not found:
+        raise DataError(f"{folder}: no mask with the number of a frame; {contents(folder)}; name masks such as 00000.png")
+    return dict(sorted(found.items()))
+
+
+def _add_numbered(found: dict[int, Path], folder: Path, notes: Notes) -> None:
+    """Adds the masks `NUMBER.png` of a folder by number of the frame. Raises DataError if a frame has two."""
+    for path in sorted(folder.glob("*")):
         if path.suffix.lower() != ".png" or not path.stem.isdecimal():
             notes.add("files left out", "files that are not masks such as 00000.png", str(path))
         elif (other := found.setdefault(int(path.stem), path)) != path:
             raise DataError(f"{path}: {other} is a mask of the same frame; keep one")
-    if not found:
-        raise DataError(f"{first}: no such file; {contents(annotations)}; give the mask of the first frame, a PNG")
-    return dict(sorted(found.items()))

@@ -3,15 +3,14 @@
 import math
 from collections.abc import Collection, Mapping
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 from hmmn_jax.evaluation.clips import Clip
 from hmmn_jax.inference.augmentation import Augmentation, Given
+from hmmn_jax.inference.free_memory import free_bytes
 from hmmn_jax.inference.segmenter import FIRST_CAPACITY
-from hmmn_jax.io.host_memory import free_host_bytes
 from hmmn_jax.model import HMMNConfig
 from hmmn_jax.model.frames import STRIDE
 
@@ -78,7 +77,10 @@ def slot_bytes(config: ConfigDict, model: HMMNConfig, clip: Clip) -> int:
     """The bytes that one memory frame takes, for all objects of a video and all views of it."""
     views = Augmentation(config.size, tuple(config.scales), config.flip).views(*clip.size)
     cells = sum(-(-view.height // STRIDE) * -(-view.width // STRIDE) for view in views)
-    objects = sum(map(_count_objects, clip.read_given(*clip.size).values()))
+    if clip.direction:  # each pass has the objects of one mask
+        objects = max(map(_count_objects, clip.read_complete(*clip.size).values()))
+    else:
+        objects = sum(map(_count_objects, clip.read_given(*clip.size).values()))
     number = jnp.dtype(config.dtype or model.dtype or jnp.float32).itemsize
     centre = jnp.dtype(jnp.int32).itemsize
     return max(objects, 1) * cells * ((model.key_dim_s16 + model.value_dim_s16) * number + centre)
@@ -86,17 +88,6 @@ def slot_bytes(config: ConfigDict, model: HMMNConfig, clip: Clip) -> int:
 
 def _count_objects(given: Given) -> int:
     return len(given) if isinstance(given, Mapping) else int(np.count_nonzero(np.unique(given)))
-
-
-def free_bytes() -> int | None:
-    """The memory that is free where the model runs: on the first device, or on the host of a CPU. None if unknown."""
-    device = jax.local_devices()[0]
-    if device.platform == "cpu":
-        return free_host_bytes()
-    statistics = device.memory_stats() or {}
-    if not {"bytes_limit", "bytes_in_use"} <= statistics.keys():
-        return None
-    return statistics["bytes_limit"] - statistics["bytes_in_use"]
 
 
 def _tell_bound(config: ConfigDict, slot: int, needed: int | None, free: int | None, earlier: int | None) -> str:

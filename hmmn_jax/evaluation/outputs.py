@@ -14,14 +14,14 @@ from hmmn_jax.errors import ConfigError, DataError
 from hmmn_jax.evaluation.clips import Clip
 from hmmn_jax.evaluation.mask_files import MaskFiles, OnePng, flatten
 from hmmn_jax.evaluation.run_folder import RunFolder
+from hmmn_jax.exports import KINDS, UNKNOWN_FPS, Exporter, VideoFacts, masked_frame
 from hmmn_jax.inference.augmentation import Given, Segmented
 from hmmn_jax.io.files import atomic_path, writing_errors
 from hmmn_jax.io.movies import MovieWriter
 from hmmn_jax.io.pictures import overlay, write_image
 from hmmn_jax.io.record import Record, require_free, sha256
 
-MASKS, OVERLAYS, MOVIES, PROBABILITIES = "masks", "overlays", "movies", "probabilities"
-FOLDER_FPS = 10.0  # of movies of a folder of images, whose rate is unknown
+MASKS, OVERLAYS, MOVIES, PROBABILITIES, EXPORTS = "masks", "overlays", "movies", "probabilities", "exports"
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Outputs:
     `masks/CLIP/FRAME.png` are of the requested frames, `overlays/CLIP/FRAME.png` of all, `movies/CLIP.mp4` (or gif) has all at
     `fps` frames a second, 0 being the video's own rate (10 for a folder). `probabilities/CLIP/FRAME.npz` are of the requested
     frames, compressed: `probs`, float16 `[K+1,H,W]` at the size of the video, and `ids`, uint8 `[K+1]`, whose probabilities
-    these are, background (0) first.
+    these are, background (0) first. `exports/KIND` has all frames as `hmmn_jax.exports` writes them, each kind in `exports`.
     """
 
     folder: Path
@@ -39,6 +39,7 @@ class Outputs:
     movie: str | None = None
     fps: float = 0.0
     save_probabilities: bool = False
+    exports: tuple[str, ...] = ()
     mask_files: MaskFiles = OnePng()  # noqa: RUF009, without state
     run: RunFolder = field(init=False, compare=False)
 
@@ -55,6 +56,7 @@ class Outputs:
             names += [f"{MASKS}/{file.name}" for file in files]
         names += [f"{OVERLAYS}/{clip.name}/{name}.png" for name in frames if self.overlays]
         names += [f"{PROBABILITIES}/{clip.name}/{name}.npz" for name in requested if self.save_probabilities]
+        names += [f"{EXPORTS}/{kind}/{clip.name}{KINDS[kind].suffix}" for kind in self.exports if KINDS[kind].suffix]
         return names + ([f"{MOVIES}/{clip.name}.{self.movie}"] if self.movie else [])
 
     def places_of(self, clips: Sequence[Clip]) -> dict[str, Path]:
@@ -65,6 +67,9 @@ class Outputs:
         if self.movie:
             movie = self.folder / MOVIES / f"{clips[0].name}.{self.movie}"
             places = {MOVIES: movie if len(clips) == 1 else movie.parent} | places
+        for kind in self.exports:
+            folder = self.folder / EXPORTS / kind
+            places[kind] = folder / f"{clips[0].name}{KINDS[kind].suffix}" if len(clips) == 1 else folder
         return places
 
     def made_from(self, clip: Clip) -> dict[str, Any]:
@@ -73,9 +78,10 @@ class Outputs:
         for source in clip.sources:
             digest.update(f"{source.name}\0{sha256(source)}\0".encode(errors="surrogateescape"))
         kinds = {MASKS: True, OVERLAYS: self.overlays, PROBABILITIES: self.save_probabilities}
-        movie = {f"{MOVIES}.{self.movie}": f"{self._fps(clip)} frames a second"} if self.movie else {}
+        movie = {f"{MOVIES}.{self.movie}": f"{self.fps_of(clip)} frames a second"} if self.movie else {}
         wanted = {kind: "" for kind, is_wanted in kinds.items() if is_wanted}
-        return {"run": self.run.digest, "inputs": digest.hexdigest(), "kinds": wanted | movie}
+        exports = {f"{EXPORTS}.{kind}": f"{self.fps_of(clip)} frames a second" for kind in self.exports}
+        return {"run": self.run.digest, "inputs": digest.hexdigest(), "kinds": wanted | movie | exports}
 
     def are_there(self, clip: Clip, made_from: dict[str, Any]) -> bool:
         """Whether an earlier run made all files from the same inputs, and they are unchanged since."""
@@ -83,8 +89,9 @@ class Outputs:
         kinds = _kinds(record)
         return made_from["kinds"].items() <= kinds.items() and record.is_whole(made_from | {"kinds": kinds})
 
-    def _fps(self, clip: Clip) -> float:
-        return self.fps or clip.fps or FOLDER_FPS
+    def fps_of(self, clip: Clip) -> float:
+        """The frames a second of movies."""
+        return self.fps or clip.fps or UNKNOWN_FPS
 
 
 class ClipWriter:
@@ -96,6 +103,7 @@ class ClipWriter:
     def __init__(self, clip: Clip, outputs: Outputs, made_from: dict[str, Any]):
         self.clip, self.outputs, self.made_from = clip, outputs, made_from
         self.movie: MovieWriter | None = None
+        self.exporters: list[Exporter] = []
 
     def __enter__(self) -> "ClipWriter":
         outputs = self.outputs
@@ -107,7 +115,10 @@ class ClipWriter:
                 (self.staged / MASKS / self.clip.name).mkdir(parents=True)  # nothing may be requested
             if outputs.movie is not None:
                 path = self.staged / MOVIES / f"{self.clip.name}.{outputs.movie}"
-                self.movie = stack.enter_context(MovieWriter(path, outputs._fps(self.clip)))
+                self.movie = stack.enter_context(MovieWriter(path, outputs.fps_of(self.clip)))
+            facts = VideoFacts(self.clip.name, self.clip.size, outputs.fps_of(self.clip))
+            for kind in outputs.exports:
+                self.exporters.append(stack.enter_context(KINDS[kind](self.staged / EXPORTS / kind, facts)))
             self._stack = stack.pop_all()
         return self
 
@@ -127,18 +138,25 @@ class ClipWriter:
     def _record(self) -> Record:
         return self.outputs.run.clip(self.clip.name)
 
-    def first(self, frame: UInt8[np.ndarray, "h w 3"], given: Given) -> None:
-        """Writes the first frame, of which the ids are given."""
+    @property
+    def remarks(self) -> list[str]:
+        """What the user should know of the exports, once they are written."""
+        pairs = zip(self.outputs.exports, self.exporters, strict=True)
+        return [f"{self.clip.name}, export {kind}: {remark}" for kind, exporter in pairs for remark in exporter.remarks]
+
+    def given(self, index: int, frame: UInt8[np.ndarray, "h w 3"], given: Given) -> None:
+        """Writes a frame of which all ids are given."""
         if isinstance(given, Mapping):
             mask = np.array([*given.values()], bool).reshape(-1, *frame.shape[:2])
-            self._write(0, frame, mask, np.array([0, *given]), np.concatenate([~mask.any(0, keepdims=True), mask]))
+            self._write(index, frame, mask, np.array([0, *given]), np.concatenate([~mask.any(0, keepdims=True), mask]))
         else:
             ids = np.unique(np.append(given, given.dtype.type(0)))
-            self._write(0, frame, given, ids, given == ids[:, None, None])
+            self._write(index, frame, given, ids, given == ids[:, None, None])
 
     def later(self, index: int, frame: UInt8[np.ndarray, "h w 3"], found: Segmented) -> None:
         """Writes another frame, for which the results are fetched here."""
-        probs = found.probs if self.outputs.save_probabilities else None
+        needed = self.outputs.save_probabilities or any(exporter.needs_probs for exporter in self.exporters)
+        probs = found.probs if needed else None
         self._write(index, frame, found.mask, found.ids, probs)
 
     def _write(self, index: int, frame: np.ndarray, mask: np.ndarray, ids: np.ndarray, probs: np.ndarray | None) -> None:
@@ -154,9 +172,13 @@ class ClipWriter:
         if self.clip.requested is None or name in self.clip.requested:
             self.outputs.mask_files.write(self.staged / MASKS, self.clip.name, name, mask, ids)
             if self.outputs.save_probabilities:
-                assert probs is not None  # `first` and `later` give them then
+                assert probs is not None  # `given` and `later` give them then
                 with atomic_path(self.staged / PROBABILITIES / self.clip.name / f"{name}.npz") as temporary:
                     np.savez_compressed(temporary, probs=probs.astype(np.float16), ids=ids)
+        for exporter in self.exporters:
+            is_soft = probs is not None and probs.dtype != np.bool_
+            by_id = dict(zip(ids.tolist(), np.asarray(probs), strict=True)) if is_soft else None
+            exporter.write(masked_frame(self.clip.video, index, frame, mask, by_id))
         if self.outputs.overlays or self.movie is not None:
             if mask.ndim == 3:
                 mask = flatten(dict(zip(ids[1:].tolist(), mask, strict=True)), frame.shape[:2])

@@ -18,13 +18,15 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from hmmn_jax.errors import ConfigError, DataError, HMMNError, one_line
+from hmmn_jax.evaluation.annotated import count_steps, segment_annotated
 from hmmn_jax.evaluation.clips import Clip
 from hmmn_jax.evaluation.outputs import ClipWriter, Outputs
 from hmmn_jax.evaluation.protocols import make_protocol
 from hmmn_jax.inference import Segmenter
-from hmmn_jax.inference.augmentation import Augmentation, segment_augmented
+from hmmn_jax.inference.augmentation import Augmentation, Segmented, segment_augmented
 from hmmn_jax.io.files import reason
 from hmmn_jax.io.host_memory import peak_megabytes
+from hmmn_jax.io.notes import note
 from hmmn_jax.model import HMMNConfig
 
 WRITES_IN_FLIGHT = 4  # frames of a clip that wait to be written, at most
@@ -109,7 +111,9 @@ def predict(
             failures[clip.name] = _one_line(clip, error)
     if there := len(own) - len(waiting) - len(failures):
         print(f"{there} of {len(own)} videos are complete already", file=sys.stderr)
-    total = sum(max(len(clip) - 1, 0) for clip, _ in waiting) or None  # unknown, for videos whose header does not say
+    total = (
+        sum(count_steps(clip) if clip.direction else max(len(clip) - 1, 0) for clip, _ in waiting) or None
+    )  # unknown, for videos whose header does not say
 
     def work(segmenter: Segmenter, device: jax.Device) -> None:
         with jax.default_device(device), ThreadPoolExecutor(1) as writer:
@@ -121,7 +125,11 @@ def predict(
                 bar.set_description(one_line(clip.name))
                 try:
                     write = ClipWriter(clip, outputs, made_from)
-                    frames.append(_predict_clip(segmenter, clip, augmentation, write, writer, bar, stop))
+                    if clip.direction:
+                        frames.append(_predict_annotated(segmenter, clip, augmentation, write, bar, stop))
+                    else:
+                        frames.append(_predict_clip(segmenter, clip, augmentation, write, writer, bar, stop))
+                    remarks.extend(write.remarks)
                 except (HMMNError, OSError) as error:
                     failures[clip.name] = _one_line(clip, error)
                 except (MemoryError, jax.errors.JaxRuntimeError) as error:
@@ -131,9 +139,12 @@ def predict(
                     bar.set_postfix_str(f"{len(failures)} failed")
 
     frames: list[int] = []
+    remarks: list[str] = []
     start = time.perf_counter()
     with _compile_seconds() as compiled, _Bar(compiled, len(segmenters), total=total, unit="frame") as bar:
         _run_each(work, list(zip(segmenters, jax.local_devices(), strict=False)), stop)
+    for remark in remarks:
+        note(remark)
     cost.frames, cost.compile_seconds = sum(frames), compiled[0]
     cost.seconds = time.perf_counter() - start - compiled[0] / len(segmenters)
     cost.peak_megabytes = peak_megabytes()
@@ -217,7 +228,7 @@ def _predict_clip(
         found = segment_augmented(segmenter, remembered(itertools.chain([first], frames)), given, augmentation)
         for count, segmented in enumerate(found, 1):
             if count == 1:
-                pending.append(writer.submit(write.first, seen.popleft(), given[0]))
+                pending.append(writer.submit(write.given, 0, seen.popleft(), given[0]))
             pending.append(writer.submit(write.later, count, seen.popleft(), segmented))
             bar.update()
             while len(pending) > WRITES_IN_FLIGHT:
@@ -226,6 +237,28 @@ def _predict_clip(
                 raise HMMNError(f"{clip.name}: stopped")
         if count == 0:
             raise DataError(f"{clip.name}: {len(seen)} frame; nothing to segment after the first")
+    return count
+
+
+def _predict_annotated(
+    segmenter: Segmenter, clip: Clip, augmentation: Augmentation, write: ClipWriter, bar: tqdm, stop: threading.Event
+) -> int:
+    """Segments one clip in its direction, and then writes it. Returns the number of computed frames."""
+    count = 0
+
+    def advance() -> None:
+        nonlocal count
+        count += 1
+        bar.update()
+        if stop.is_set():
+            raise HMMNError(f"{clip.name}: stopped")
+
+    with write:
+        for t, (frame, found) in enumerate(segment_annotated(segmenter, clip, augmentation, advance)):
+            if isinstance(found, Segmented):
+                write.later(t, frame, found)
+            else:
+                write.given(t, frame, found)
     return count
 
 

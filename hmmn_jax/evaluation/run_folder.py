@@ -24,7 +24,7 @@ from hmmn_jax.io.record import FORMAT, Record, remove_leftovers, staging_folder
 
 # What an evaluation writes; a folder that has any of it without a record is a user's, or an older version's.
 OUTPUTS = (
-    *("masks", "overlays", "movies", "probabilities", "summary.json", "per_sequence.csv", "per_frame.csv"),
+    *("masks", "overlays", "movies", "probabilities", "exports", "summary.json", "per_sequence.csv", "per_frame.csv"),
     *("report.html", "submission.zip"),
     *("run.json", "scores"),  # of older versions
 )

@@ -10,6 +10,7 @@ from hmmn_jax.evaluation.protocols import registered
 from hmmn_jax.io.files import check_name
 from hmmn_jax.io.images import MASK_VALUES
 from hmmn_jax.ops.precision import has_float64
+from hmmn_jax.session.propagation import DIRECTIONS
 
 DTYPES = ("", "bfloat16", "float32", "float64")
 LARGEST_SIDE = 16_384  # pixels of the network's input
@@ -17,7 +18,7 @@ LARGEST_SIDE = 16_384  # pixels of the network's input
 
 _FIELDS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("protocol", "year", "split", "resolution", "annotations", "submission"), str),
-    **dict.fromkeys(("order", "mask_values", "dtype"), str),
+    **dict.fromkeys(("order", "mask_values", "dtype", "direction"), str),
     **dict.fromkeys(("late_objects", "single_object", "flip", "save_probabilities"), bool),
     **dict.fromkeys(("mem_every", "max_memory_frames", "objects_per_batch", "size"), int),
     **dict.fromkeys(("sequences", "scales"), (tuple, list)),
@@ -47,6 +48,14 @@ def check_settings(config: ConfigDict) -> None:
     require(x64, "dtype", "another, as JAX computes in float64 only with JAX_ENABLE_X64=1 set")
     require(config.order in ("", *ORDERS), "order", f"one of {', '.join(ORDERS)}")
     require(config.mask_values in ("", *MASK_VALUES), "mask_values", f"one of {', '.join(MASK_VALUES)}")
+    require(config.direction in ("", *DIRECTIONS), "direction", f"one of {', '.join(DIRECTIONS)}")
+    if config.direction:
+        require(
+            config.protocol == "custom",
+            "direction",
+            "nothing: benchmarks say themselves what is given; videos of users are custom",
+        )
+        require(len(config.scales) == 1 and not config.flip, "direction", "nothing, with several scales or flip")
     require(config.mem_every >= 1, "mem_every", "1 or more frames")
     for name in ("max_memory_frames", "objects_per_batch"):
         require(config[name] >= 0, name, "0 for the default, or 1 or more")

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer, UInt8
@@ -74,13 +75,13 @@ class View:
 class Segmented:
     """One frame's results from all views. They are computed on demand, so that another thread can do it.
 
-    results, views: as many; results without their logits.
+    results, views: as many; results without their logits, which may be those of a session.
     ids: of the background, 0, and of all objects given so far, in the order in which they were.
     given: what is given on this very frame, which stands; None if nothing is.
     height, width: of the video.
     """
 
-    results: tuple[Result, ...]
+    results: tuple[Any, ...]  # Result, or what has mask, probs and ids as it
     views: list[View]
     ids: Integer[np.ndarray, " c"]
     given: Given | None

@@ -31,6 +31,7 @@ class ImageVideo(Video):
         self.name = self._sources[0][0].parent.name if name is None else name
         self.fps = fps
         self.frame_names = tuple(path.stem for path, _ in self._sources)
+        self.file_names = tuple(path.name for path, _ in self._sources)
         self._first: tuple[Path, tuple[int, int]] | None = None  # the frame whose size the others must have
 
     @classmethod
@@ -40,7 +41,7 @@ class ImageVideo(Video):
             count = getattr(image, "n_frames", 1) if image.format in PAGED else 1
         video = cls([path], path.stem)
         video._sources = tuple((path, page) for page in range(count))
-        video.frame_names = None
+        video.frame_names = video.file_names = None
         return video
 
     @functools.cached_property

@@ -11,15 +11,18 @@ from hmmn_jax.io.palette import davis_palette, palette_index
 
 
 def overlay(
-    frame: UInt8[np.ndarray, "h w 3"], ids: Integer[np.ndarray, "h w"], opacity: float | int = 0.5
+    frame: UInt8[np.ndarray, "h w 3"],
+    ids: Integer[np.ndarray, "h w"],
+    opacity: float | int = 0.5,
+    palette: UInt8[np.ndarray, "256 3"] | None = None,
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Lays each object's colour over an RGB frame, and along its inner edge a line of that colour at full brightness.
 
     `opacity` runs from 0 (the frame alone, and the lines) to 1. The line is one pixel wide per 320 of the frame's shorter
     side. Background pixels stay as they are.
     """
-    colours = davis_palette().astype(np.float32)
-    bright, index = bright_palette(), palette_index(ids)
+    palette = davis_palette() if palette is None else palette
+    colours, bright, index = palette.astype(np.float32), brightened(palette), palette_index(ids)
     picture = frame.copy()
     inside = ids > 0
     picture[inside] = np.rint((1 - opacity) * frame[inside] + opacity * colours[index[inside]]).astype(np.uint8)
@@ -39,12 +42,17 @@ def outline(picture: UInt8[np.ndarray, "h w 3"], ids: Integer[np.ndarray, "h w"]
 
 def bright_palette() -> UInt8[np.ndarray, "256 3"]:
     """Gives the colour of every object id at full brightness: scaled until its strongest channel is 255."""
-    colours = davis_palette().astype(np.float32)
+    return brightened(davis_palette())
+
+
+def brightened(palette: UInt8[np.ndarray, "n 3"]) -> UInt8[np.ndarray, "n 3"]:
+    """Scales each colour until its strongest channel is 255; black stays black."""
+    colours = palette.astype(np.float32)
     return np.rint(colours * (255 / np.maximum(colours.max(axis=1, keepdims=True), 1))).astype(np.uint8)
 
 
-def write_image(path: str | os.PathLike, rgb: UInt8[np.ndarray, "h w 3"]) -> None:
-    """Writes a PNG, whole or not at all. Raises DataError if that fails."""
+def write_image(path: str | os.PathLike, rgb: UInt8[np.ndarray, "h w c"]) -> None:
+    """Writes RGB, or RGB and opacity, as a PNG, whole or not at all. Raises DataError if that fails."""
     image = Image.fromarray(rgb)
     with atomic_path(path) as temporary:
         image.save(temporary, format="PNG")

@@ -24,12 +24,14 @@ class Video(abc.ABC):
         size: height and width of the upright frames.
         fps: frames per second; 0 if unknown, the mean if the rate varies.
         frame_names: file names of the frames without suffix; None if frames have only numbers.
+        file_names: the same with suffix.
     """
 
     name: str
     size: tuple[int, int]
     fps: float = 0.0
     frame_names: tuple[str, ...] | None = None
+    file_names: tuple[str, ...] | None = None
 
     @abc.abstractmethod
     def __len__(self) -> int:
@@ -55,6 +57,10 @@ class Video(abc.ABC):
     def length_hint(self) -> int:
         """The approximate number of frames, without decoding; 0 if unknown."""
         return len(self)
+
+    def second_reader(self) -> "Video":
+        """A reader of the same frames that can be used at the same time without delaying this one."""
+        return self
 
     def inspect(self, notes: Notes | None = None) -> FrameFacts:
         """Reads the headers of the frames and adds remarks to `notes`. Raises DataError if the frames cannot be one video."""

@@ -11,11 +11,12 @@ from hmmn_jax.io.packed import ArrayPool
 from hmmn_jax.io.video import Video
 from hmmn_jax.session.confidence import agreement, expected_j
 from hmmn_jax.session.picture import Picture, blend, winners, with_background
+from hmmn_jax.session.queries import Queries
 from hmmn_jax.session.timeline import BACKWARD, FORWARD, Basis, Prediction
 
 
 def run_pass(
-    segmenter: Segmenter, video: Video, anchor: int, picture: Picture, last: int, pool: ArrayPool
+    segmenter: Segmenter, video: Video, anchor: int, picture: Picture, last: int, pool: ArrayPool, queries: Queries
 ) -> Iterator[tuple[int, Picture]]:
     """Segments the frames from next to an anchor up to `last`; backwards where `last` lies before the anchor.
 
@@ -31,7 +32,8 @@ def run_pass(
     state = _start(segmenter, video[anchor], picture)
     upcoming = next(frames)
     for t in order:
-        state, result = segmenter.step(state, upcoming, donate=True)
+        query = queries.of(t, upcoming) if picture.ids else None  # without objects nothing is encoded
+        state, result = segmenter.step(state, upcoming, donate=True, query=query)
         if t != last:
             upcoming = next(frames)
         objects = np.argsort(result.ids)[1:]  # background, 0, comes first

@@ -229,6 +229,28 @@ def test_a_step_leaves_its_state_usable_unless_told_to_donate():
     assert_same([result], [expected[3]])
 
 
+def test_a_frame_may_be_encoded_before(monkeypatch):
+    """Bit for bit; and a session encodes each frame once for both directions."""
+    (frames, mask, expected), _ = plain()
+    segmenter = make()
+    state = segmenter.init(frames[0], mask)
+    for t in range(1, 4):
+        state, result = segmenter.step(state, frames[t], query=segmenter.encode(frames[t]))
+        assert_same([result], [expected[t - 1]])
+    encode, calls = programs.encode_query, []
+    monkeypatch.setattr(programs, "encode_query", lambda *arguments: calls.append(1) or encode(*arguments))
+    found = []
+    for encoded, count in ((None, 4), (0, 8)):
+        session = Session(segmenter, frames, encoded=encoded)
+        session.annotate(0, mask)
+        session.annotate(5, mask)
+        found.append([(t, result.mask, result.probs) for t, result in session.propagate()])
+        assert len(calls) == count
+        calls.clear()
+    for (t, *once), (s, *twice) in zip(*found, strict=True):
+        assert t == s and all(map(np.array_equal, once, twice))
+
+
 def test_the_passes_of_a_session_are_its_runs():
     """Forwards, and on the reversed video backwards; with an annotation in whose unknown pixels probabilities stand."""
     (frames, mask, expected), _ = plain()

@@ -18,10 +18,10 @@ def advance(levels, frame):
 
 
 class Stub(Segmenter):
-    """Counts its steps, and keeps the frames that it started with."""
+    """Counts its steps, and keeps the frames that it started with and encoded. An encoded frame is the frame itself."""
 
     def __init__(self):
-        self.independent, self.steps, self.starts = False, 0, []
+        self.independent, self.steps, self.starts, self.encoded = False, 0, [], []
 
     def init(self, frame, mask):
         ids = np.unique(np.append(mask, mask.dtype.type(0)))
@@ -29,8 +29,13 @@ class Stub(Segmenter):
         probs = (mask == ids[:, None, None]).astype(np.float32)
         return State(0, frame[None], probs[None], ids, ())
 
-    def step(self, state, frame, mask=None, *, donate=False):
+    def encode(self, frame):
+        self.encoded.append(frame)
+        return frame
+
+    def step(self, state, frame, mask=None, *, donate=False, query=None):
         self.steps += 1
+        assert query is None or np.array_equal(query, frame)
         levels = advance(np.rint(np.asarray(state.probs[0]) * LEVELS).astype(int), frame)
         probs = (levels / LEVELS).astype(np.float32)
         state = State(state.index + 1, frame[None], probs[None], state.ids, ())

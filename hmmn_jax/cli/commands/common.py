@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from hmmn_jax.cli.arguments import anywhere, local, parse_step
+from hmmn_jax.cli.arguments import anywhere, local, parse_list, parse_step
 from hmmn_jax.io.bundled import DEFAULT_WEIGHTS, WEIGHTS
 
 
@@ -30,6 +30,12 @@ def add_outputs(parser: argparse.ArgumentParser) -> Any:
     add("--overlays", action="store_true", help="also write each frame with its masks as a PNG")
     add("--overwrite", action="store_true", help="first delete what earlier runs wrote to --output; other files stay")
     return group
+
+
+def add_exports(group: Any) -> None:
+    """The option for other formats of masks."""
+    text = "also write the masks as davis, binary, rgba, coco, ytvis, mp4, gif (see 'hmmn-jax export'); several with commas"
+    group.add_argument("--export", type=parse_list, default=(), metavar="KINDS", help=text)
 
 
 def add_overrides(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,16 @@ server that scores, RUN/submission.zip. The same command again resumes with the 
 import argparse
 
 from hmmn_jax.cli.arguments import local, override
-from hmmn_jax.cli.commands.common import add_cache, add_hosts, add_outputs, add_overrides, add_weights, start, weights
+from hmmn_jax.cli.commands.common import (
+    add_cache,
+    add_exports,
+    add_hosts,
+    add_outputs,
+    add_overrides,
+    add_weights,
+    start,
+    weights,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_benchmark(parser)
     output = add_outputs(parser)
     output.add_argument("--movie", choices=("mp4", "gif"), help="also write a movie of each video with its masks")
+    add_exports(output)
     add_weights(parser)
     add_overrides(parser)
     add_cache(parser)
@@ -54,6 +64,7 @@ def run(options: argparse.Namespace) -> None:
             output=options.output,
             overlays=options.overlays,
             movie=options.movie,
+            exports=options.export,
             overwrite=options.overwrite,
             **model,
         )

@@ -1,10 +1,13 @@
-"""Segments one video: finds the objects of its first frame in all the others.
+"""Segments one video: finds the objects of one or several annotated frames in all the others.
 
 VIDEO is a video file or a folder of images. The mask is a PNG of the size of the first frame, in which each object has an id
 of its own, 1, 2, ..., and the background is 0; any paint program can draw an indexed PNG. A mask of 0 and 255 is one object.
+A folder with such masks annotates several frames: files are named as frames are, or 00012.png for frame 12 of a video file,
+counted from 0. Each mask is complete; frames between two of them are segmented from both. 'hmmn-jax paint VIDEO' draws masks.
 
   hmmn-jax segment clip.mp4 --mask first.png --output OUT
   hmmn-jax segment FRAMES --mask FRAMES_MASKS/00000.png --output OUT --movie gif
+  hmmn-jax segment clip.mp4 --mask MASKS --output OUT --direction both --export rgba,coco
   hmmn-jax segment clip.mp4 --mask first.png --output OUT --size 720 --max-memory-frames 20
   hmmn-jax segment clip.mp4 --mask first.png --output OUT --checkpoint HMMN_weights.pth
 
@@ -16,7 +19,8 @@ pip install 'hmmn-jax[video]'.
 import argparse
 
 from hmmn_jax.cli.arguments import local, override
-from hmmn_jax.cli.commands.common import add_cache, add_outputs, add_overrides, add_weights, start, weights
+from hmmn_jax.cli.commands.common import add_cache, add_exports, add_outputs, add_overrides, add_weights, start, weights
+from hmmn_jax.errors import ConfigError
 
 MOVIES = ("mp4", "gif", "none")
 
@@ -24,9 +28,13 @@ MOVIES = ("mp4", "gif", "none")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("video", type=local, metavar="VIDEO", help="video file, or folder of images")
-    parser.add_argument("--mask", type=local, required=True, metavar="PNG", help="the objects in the first frame, by id")
+    text = "the objects in the first frame, by id; or a folder with the masks of some frames"
+    parser.add_argument("--mask", type=local, metavar="PNG", help=text)
+    text = "way from the masks of a folder to the other frames (default: both)"
+    parser.add_argument("--direction", choices=("both", "forward", "backward"), help=text)
     output = add_outputs(parser)
     output.add_argument("--movie", choices=MOVIES, help="movie of frames with masks (default: mp4 for a video file, else none)")
+    add_exports(output)
     cost = parser.add_argument_group("accuracy, time and memory")
     add = cost.add_argument
     add(
@@ -47,8 +55,13 @@ def run(options: argparse.Namespace) -> None:
     from hmmn_jax.cli.request import Request
     from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
+    if options.mask is None:
+        found = "--mask is missing: a PNG with the objects of the first frame, or a folder with the masks of some frames"
+        raise ConfigError(f"{found}; 'hmmn-jax paint {options.video}' draws masks in the browser, and segments")
     config = benchmark_settings("custom")
     given = override(config, options.assignments)
+    if options.direction is not None:
+        config.direction = options.direction
     for name in ("size", "mem_every", "max_memory_frames"):
         if (value := getattr(options, name)) is not None:
             config[name] = value
@@ -66,6 +79,7 @@ def run(options: argparse.Namespace) -> None:
             output=options.output,
             overlays=options.overlays,
             movie=_movie(options),
+            exports=options.export,
             overwrite=options.overwrite,
             fit=frozenset({SIZE, BOUND} - given),
             **model,

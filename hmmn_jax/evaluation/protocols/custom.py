@@ -4,14 +4,14 @@ import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from jaxtyping import Integer
 
-from hmmn_jax.datasets.folders import VideoFiles, find_unlisted, read_folder
+from hmmn_jax.datasets.folders import VideoFiles, find_unlisted, read_folder, read_folder_with_masks
 from hmmn_jax.errors import DataError
-from hmmn_jax.evaluation.clips import Clip, find_masks_of_video, open_film, open_sequence
+from hmmn_jax.evaluation.clips import Clip, find_masks_of_video, find_numbered_masks, open_film, open_sequence
 from hmmn_jax.evaluation.plans import OWN_RULE, Plan, plan_annotated
 from hmmn_jax.evaluation.protocols.base import Opener, Protocol, Task, register
 from hmmn_jax.io.files import check_name
@@ -62,18 +62,29 @@ class Custom(Protocol):
         return root / "JPEGImages", root / self.settings.annotations
 
     def read_one(self, frames: Path, mask: Path) -> Task:
-        """One folder of images or video file, with the mask of its first frame. Raises DataError."""
+        """One folder of images or video file, with the mask of its first frame or a folder of masks of some. Raises DataError.
+
+        From the masks of a folder the session propagates in both directions unless the settings say otherwise.
+        """
         task = Task(self)
+        several = mask.is_dir()
+        how = {"mask_values": self.settings.mask_values, "direction": self.settings.direction or ("both" if several else "")}
         if frames.is_file():
-            clip = open_film(frames, {0: mask}, False, task.notes, self.settings.mask_values)
+            masks = find_numbered_masks(mask, task.notes) if several else {0: mask}
+            clip = open_film(frames, masks, notes=task.notes, **how)
         else:
-            sequence = read_folder(frames, mask, order=self.settings.order, notes=task.notes)
-            clip = open_sequence(sequence, False, task.notes, True, self.settings.mask_values)
+            read = read_folder_with_masks if several else read_folder
+            sequence = read(frames, mask, order=self.settings.order, notes=task.notes)
+            clip = open_sequence(sequence, notes=task.notes, hand_made=True, **how)
         task.clips.append(clip)
         return task
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
-        """The annotated frames after each object's first."""
+        """The annotated frames after each object's first. Raises DataError if all of them are given."""
+        if clip.direction:
+            raise DataError(
+                f"{clip.name}: all its masks are given (config.direction is {clip.direction}), so none can be scored"
+            )
         return plan_annotated(clip, self.settings.single_object, self.settings.mask_values, notes)
 
     def shown_truth(self, clip: Clip, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
@@ -86,11 +97,15 @@ class Custom(Protocol):
         return scored_ids(ids, self.settings.single_object)
 
     def _open_folder(self, read: Callable[[], VideoFiles], notes: Notes) -> Clip:
-        return open_sequence(read(), self.settings.late_objects, notes, True, self.settings.mask_values)
+        return open_sequence(read(), hand_made=True, **self._how(notes))
 
     def _open_film(self, video: Path, annotations: Path, notes: Notes) -> Clip:
         masks = find_masks_of_video(annotations, video.stem, notes)
-        return open_film(video, masks, self.settings.late_objects, notes, self.settings.mask_values)
+        return open_film(video, masks, **self._how(notes))
+
+    def _how(self, notes: Notes) -> dict[str, Any]:
+        names = ("late_objects", "mask_values", "direction")
+        return {"notes": notes} | {name: self.settings[name] for name in names}
 
 
 def _refuse(message: str) -> NoReturn:

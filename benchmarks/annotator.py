@@ -1,0 +1,224 @@
+"""Simulated annotator: how much each corrected frame of a video is worth, with `Session`.
+
+    python benchmarks/annotator.py --out runs/annotator --data DAVIS bear camel [--data OTHER bus]
+    python benchmarks/annotator.py --out runs/annotator --data DAVIS bear camel --size 240 --policies worst next random
+
+The first frame is annotated with the truth and propagated. Then, in each of five rounds, the truth of one more frame is given
+and propagated in both directions. A policy says which frame: `worst` of all by J&F, which needs the truth; `next`, by
+`Session.next_to_annotate`; `random`, with five seeds. The clip of the package is always among the sequences.
+
+Beside `worst`, two others get the same corrections: `first` keeps what the first frame alone gives, `forward` restarts at each
+annotated frame and goes forwards only. With --permanent, the policies but `random` run once more with the other annotated
+frames in the memory from the start of each pass.
+
+Scores are J&F, averaged over frames and objects: over all frames, and over the frames that are annotated in no round, which are
+the same in all rounds. The tables have both, and how well the confidence orders frames. A sequence that falls by more than 0.01
+from one round to the next is named, and OUT gets a picture of the frame that lost most.
+
+OUT/rows.jsonl gets a line for each finished sequence and policy; the same command resumes with those that are missing.
+"""
+
+import argparse
+import itertools
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.annotator_tables import falls, tables
+from hmmn_jax import Segmenter, Session, load_checkpoint
+from hmmn_jax.datasets.folders import choose_resolution, read_sequence
+from hmmn_jax.inference import State
+from hmmn_jax.inference.augmentation import Augmentation
+from hmmn_jax.io.bundled import DEMO_CLIP
+from hmmn_jax.io.images import is_binary, read_ids, settle_ids
+from hmmn_jax.io.pictures import outline, overlay, write_image
+from hmmn_jax.metrics.jf import frame_scores
+
+POLICIES = ("worst", "next", "random")
+SEEDS = range(5)
+
+Choose = Callable[[Session, np.ndarray], int]  # of a session and J&F of its frames, the next frame to annotate
+
+
+def read(root: Path, name: str, size: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Frames and true ids of a sequence, all of whose frames are annotated; of shorter side `size`, if that is not 0."""
+    files = read_sequence(root, name, choose_resolution(root))
+    found = [read_ids(files.masks[t]) for t in range(len(files.frames))]
+    binary = is_binary(found)
+    (view,) = Augmentation(size).views(*files.images.size)
+    return [view.show_frame(frame) for frame in files.images], [view.show_mask(settle_ids(ids, binary)) for ids in found]
+
+
+def play(segmenter: Segmenter, frames: Sequence, truth: Sequence, rounds: int, choose: Choose) -> Iterator[dict[str, Any]]:
+    """Yields for each round the annotated frames, the masks, J and F [T,K] and the confidence [T,K] (NaN: absent)."""
+    session = Session(segmenter, frames)
+    if isinstance(segmenter, Permanent):
+        segmenter.session = session
+    objects = max(int(ids.max()) for ids in truth)
+    t = 0
+    for _ in range(rounds + 1):
+        session.annotate(t, truth[t])
+        for _ in session.propagate():
+            pass
+        masks = [session.masks[s] for s in range(len(frames))]
+        j, f = scores(masks, truth)
+        confidence = [[session.confidence[s, k] for k in range(1, objects + 1)] for s in range(len(frames))]
+        yield {"annotated": list(session.annotated), "masks": masks, "j": j, "f": f, "confidence": np.array(confidence)}
+        if len(session.annotated) == len(frames):
+            return
+        t = choose(session, (j + f).mean(axis=1) / 2)
+
+
+def play_forward(
+    segmenter: Segmenter, frames: Sequence, truth: Sequence, corrections: Sequence[int]
+) -> Iterator[dict[str, Any]]:
+    """As `play`, but with given corrections, and each frame segmented from the annotated frame before it."""
+    session = Session(segmenter, frames)
+    for t in corrections:
+        session.annotate(t, truth[t])
+        stop = min((a for a in session.annotated if a > t), default=len(frames))
+        if t + 1 < stop:  # the frames before t stay as they are
+            for _ in session.propagate(t + 1, stop, "forward"):
+                pass
+        j, f = scores([session.masks[s] for s in range(len(frames))], truth)
+        yield {"annotated": list(session.annotated), "j": j, "f": f}
+
+
+def scores(masks: Sequence, truth: Sequence) -> tuple[np.ndarray, np.ndarray]:
+    """J and F [T,K] of all frames and objects; 1 where an object is in neither mask."""
+    objects = max(int(ids.max()) for ids in truth)
+    pairs = [frame_scores(mask, ids, objects) for mask, ids in zip(masks, truth, strict=True)]
+    j, f = (np.stack(each) for each in zip(*pairs, strict=True))
+    return j, f
+
+
+def worst(session: Session, jf: np.ndarray) -> int:
+    """The frame with the least J&F of those that are not annotated."""
+    return min((t for t in range(len(session)) if t not in session.annotated), key=lambda t: (jf[t], t))
+
+
+def proposed(session: Session, _: np.ndarray) -> int:
+    """The frame that the session proposes."""
+    t = session.next_to_annotate()
+    assert t is not None  # frames are left
+    return t
+
+
+def at_random(seed: int) -> Choose:
+    """Chooses any frame that is not annotated."""
+    rng = np.random.default_rng(seed)
+    return lambda session, _: int(rng.choice([t for t in range(len(session)) if t not in session.annotated]))
+
+
+class Permanent(Segmenter):
+    """Starts each pass with the other annotated frames in its memory.
+
+    They are memorised in order, before the frame that the pass starts at, and are kept like a first frame.
+    """
+
+    session: Session
+
+    def init(self, frame: Any, mask: Any) -> State:
+        """Memorises the annotated frames, that of the pass last."""
+        session = self.session
+        ids = np.setdiff1d(np.unique(mask), 0)
+        others = {}
+        for t in session.annotated:
+            known = np.where(np.isin(session.masks[t], ids), session.masks[t], 0).astype(mask.dtype)
+            if known.any() and not np.array_equal(session.video[t], frame):
+                others[t] = known
+        given = [(session.video[t], known) for t, known in others.items()] + [(frame, mask)]
+        state = super().init(*given[0])
+        for image, known in given[1:]:
+            state, _ = super().step(_as_first(state), image, known)
+            certain = (known == state.ids[:, None, None])[None]
+            state = state.replace(probs=certain.astype(state.probs.dtype))
+        return _as_first(state)
+
+
+def _as_first(state: State) -> State:
+    """The state with its last frame as the one that all objects start at, so that it is kept."""
+    return state.replace(index=0, groups=tuple(group.replace(start=0) for group in state.groups))
+
+
+def annotate(args: argparse.Namespace, root: Path, name: str, done: set[tuple]) -> Iterator[dict[str, Any]]:
+    """Plays one sequence by all policies. Yields rows that are not done yet."""
+    plans: list[tuple[str, int, Choose]] = []
+    for policy in args.policies:
+        choices = {"worst": [worst], "next": [proposed], "random": map(at_random, SEEDS)}[policy]
+        plans += [(policy, seed, choose) for seed, choose in enumerate(choices)]
+    if args.permanent:
+        plans += [(f"{policy}, permanent", seed, choose) for policy, seed, choose in plans if policy != "random"]
+    plans = [plan for plan in plans if (name, args.size, *plan[:2]) not in done]
+    if not plans:
+        return
+    frames, truth = read(root, name, args.size)
+    for policy, seed, choose in plans:
+        start = time.perf_counter()
+        kind = Permanent if "permanent" in policy else Segmenter
+        segmenter = kind(*args.model, mem_every=args.mem_every)
+        played = list(play(segmenter, frames, truth, args.rounds, choose))
+        row = {"sequence": name, "size": args.size, "policy": policy, "seed": seed, "checkpoint": str(args.checkpoint)}
+        row["rounds"] = [_numbers(one) for one in played]
+        if policy == "worst":
+            before = itertools.chain([[]], (one["annotated"] for one in played))
+            corrections = [next(iter({*one["annotated"]} - {*last})) for last, one in zip(before, played, strict=False)]
+            row["forward"] = [_numbers(one) for one in play_forward(segmenter, frames, truth, corrections)]
+        row["seconds"] = round(time.perf_counter() - start, 1)
+        for r, t in falls(row):
+            path = args.out / f"{name}_{args.size}_{policy.replace(', ', '_')}_{seed}_round{r}_frame{t}.png"
+            write_image(path, _before_and_after(frames[t], truth[t], *(played[i]["masks"][t] for i in (r - 1, r))))
+        yield row
+
+
+def _numbers(played: dict[str, Any]) -> dict[str, Any]:
+    """What a row keeps of a round; NaN becomes null."""
+    found = {"annotated": played["annotated"]}
+    for name in ("j", "f", "confidence"):
+        if name in played:
+            found[name] = [[None if np.isnan(x) else round(x, 4) for x in line] for line in played[name].tolist()]
+    return found
+
+
+def _before_and_after(frame: np.ndarray, truth: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Both masks side by side, with the outline of the truth."""
+    return np.concatenate([outline(overlay(frame, ids), truth) for ids in (before, after)], axis=1)
+
+
+def main() -> None:
+    """Plays what is missing, then prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--out", type=Path, required=True, help="folder for rows and pictures")
+    add("--data", action="append", nargs="+", default=[], metavar=("ROOT", "SEQUENCE"), help="DAVIS root, and sequences of it")
+    add("--size", type=int, default=0, help="shorter side of frames and masks, pixels; 0: as they are")
+    add("--policies", nargs="+", choices=POLICIES, default=["worst"])
+    add("--permanent", action="store_true", help="also with all annotated frames in the memory")
+    add("--rounds", type=int, default=5)
+    add("--checkpoint", default="lite")
+    add("--mem_every", type=int, default=5)
+    args = parser.parse_args()
+    args.model = load_checkpoint(args.checkpoint)
+    args.out.mkdir(parents=True, exist_ok=True)
+    path = args.out / "rows.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    done = {(row["sequence"], row["size"], row["policy"], row["seed"]) for row in rows}
+    sequences = [(DEMO_CLIP, "koi")] + [(Path(root), name) for root, *names in args.data for name in names]
+    for root, name in sequences:
+        for row in annotate(args, root, name, done):
+            with path.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            rows.append(row)
+            print(f"{name}, {row['policy']} {row['seed']}: {row['seconds']} s", file=sys.stderr, flush=True)
+    names = [name for _, name in sequences]
+    print(tables([row for row in rows if row["sequence"] in names and row["size"] == args.size]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""The tables of `benchmarks/annotator.py`, from its rows."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+FALL = 0.01  # of J&F from one round to the next, beyond which a sequence is named
+LOST = 0.5  # J below which an object is lost
+
+
+def jf(played: dict[str, Any]) -> np.ndarray:
+    """J&F [T] of the frames of a round."""
+    return (np.array(played["j"]) + np.array(played["f"])).mean(axis=1) / 2
+
+
+def never_annotated(row: dict[str, Any]) -> np.ndarray:
+    """Whether a frame [T] is annotated in no round."""
+    free = np.ones(len(row["rounds"][0]["j"]), bool)
+    free[row["rounds"][-1]["annotated"]] = False
+    return free
+
+
+def curves(row: dict[str, Any]) -> dict[str, tuple[list[float], list[float]]]:
+    """By name of the way, J&F of each round: over all frames, and over the frames that are annotated in no round."""
+    free = never_annotated(row)
+    ways = {row["policy"]: row["rounds"]}
+    if "forward" in row:
+        ways |= {"first": row["rounds"][:1] * len(row["rounds"]), "forward": row["forward"]}
+    return {way: ([jf(one).mean() for one in rounds], [jf(one)[free].mean() for one in rounds]) for way, rounds in ways.items()}
+
+
+def falls(row: dict[str, Any]) -> list[tuple[int, int]]:
+    """The rounds in which J&F over the frames that are never annotated falls by more than `FALL`; the frame that lost most."""
+    free, found = never_annotated(row), []
+    for r in range(1, len(row["rounds"])):
+        change = np.where(free, jf(row["rounds"][r]) - jf(row["rounds"][r - 1]), 0)
+        if change[free].mean() < -FALL:
+            found.append((r, int(change.argmin())))
+    return found
+
+
+def spearman(x: Sequence[float], y: Sequence[float]) -> float:
+    """Spearman's rho: the correlation of the ranks; equal values share the mean of theirs."""
+    ranks = []
+    for values in (np.asarray(x), np.asarray(y)):
+        _, index, count = np.unique(values, return_inverse=True, return_counts=True)
+        ranks.append((np.cumsum(count) - (count - 1) / 2)[index])
+    return float(np.corrcoef(*ranks)[0, 1])
+
+
+def confidence_pairs(row: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Confidence and J of objects in predicted frames of all rounds; those without a pixel, which have none, are left out."""
+    confidence, j = [], []
+    for played in row["rounds"]:
+        predicted = np.setdiff1d(np.arange(len(played["j"])), played["annotated"])
+        confidence.append(np.array(played["confidence"], float)[predicted].ravel())
+        j.append(np.array(played["j"])[predicted].ravel())
+    c, j = np.concatenate(confidence), np.concatenate(j)
+    return c[~np.isnan(c)], j[~np.isnan(c)]
+
+
+def tables(rows: Sequence[dict[str, Any]]) -> str:
+    """All tables, as Markdown."""
+    found = [_by_way(rows, 0, "all frames"), _by_way(rows, 1, "frames never annotated")]
+    found += [_by_sequence(rows), _confidence(rows)]
+    named = [(row, r, t) for row in rows for r, t in falls(row) if row["policy"] != "random"]
+    found += [f"{row['sequence']}, {row['policy']}: falls in round {r}, most in frame {t}" for row, r, t in named]
+    return "\n\n".join(found)
+
+
+def _by_way(rows: Sequence[dict[str, Any]], which: int, title: str) -> str:
+    """The mean over sequences for each way; for those with several seeds, also the range of the mean over seeds."""
+    ways: dict[str, dict[int, list[list[float]]]] = {}
+    for row in rows:
+        for way, both in curves(row).items():
+            ways.setdefault(way, {}).setdefault(row["seed"], []).append(both[which])
+    lines = []
+    for way, seeds in ways.items():
+        means = np.array([np.mean(of_seed, axis=0) for of_seed in seeds.values()])
+        cells = [f"{m:.3f}" for m in means.mean(axis=0)]
+        if len(means) > 1:
+            cells = [f"{c} ({low:.3f} to {high:.3f})" for c, low, high in zip(cells, means.min(0), means.max(0), strict=True)]
+        lines.append(f"| {way} | {' | '.join(cells)} |")
+    rounds = max((len(row["rounds"]) for row in rows), default=0)
+    return _table(f"J&F, {title}", [f"round {r}" for r in range(rounds)], lines)
+
+
+def _by_sequence(rows: Sequence[dict[str, Any]]) -> str:
+    rows = [row for row in rows if row["policy"] != "random"]
+    lines = []
+    for row in rows:
+        _, never = curves(row)[row["policy"]]
+        added = row["rounds"][-1]["annotated"]
+        lines.append(f"| {row['sequence']}, {row['policy']} | {' | '.join(f'{m:.3f}' for m in never)} | {added} |")
+    rounds = max((len(row["rounds"]) for row in rows), default=0)
+    return _table("J&F, frames never annotated, by sequence", [*(f"round {r}" for r in range(rounds)), "annotated"], lines)
+
+
+def _confidence(rows: Sequence[dict[str, Any]]) -> str:
+    """Over all objects in all predicted frames of the first policy that a sequence has."""
+    first = {row["sequence"]: row for row in reversed(rows)}.values()
+    pairs = {row["sequence"]: confidence_pairs(row) for row in first}
+    if len(pairs) > 1:
+        pairs["all"] = tuple(np.concatenate(each) for each in zip(*pairs.values(), strict=True))
+    lines = []
+    for name, (c, j) in pairs.items():
+        if not len(c):
+            continue
+        doubtful = j[np.argsort(c, kind="stable")[: max(len(c) // 10, 1)]]
+        lost = f"{(doubtful < LOST).mean():.2f} | {(j < LOST).mean():.2f}"
+        lines.append(f"| {name} | {len(c)} | {spearman(c, j):.2f} | {lost} |")
+    heads = ["objects in frames", "Spearman's rho", f"J < {LOST} in the least confident tenth", f"J < {LOST} in all"]
+    return _table("Confidence", heads, lines)
+
+
+def _table(title: str, heads: Sequence[str], lines: Sequence[str]) -> str:
+    return "\n".join([f"| {title} | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|", *lines])

@@ -1,0 +1,82 @@
+"""Masks on disk, with probabilities if they were saved, by frame of their video."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Integer
+
+from hmmn_jax.datasets.folders import match_masks
+from hmmn_jax.datasets.listing import list_frames
+from hmmn_jax.errors import DataError
+from hmmn_jax.evaluation.clips import MOST, find_numbered_masks
+from hmmn_jax.io.files import reason
+from hmmn_jax.io.image_video import ImageVideo
+from hmmn_jax.io.images import fit_mask, is_binary, read_ids, settle_ids
+from hmmn_jax.io.notes import Notes, note
+from hmmn_jax.io.video import Video
+from hmmn_jax.io.video_file import open_video
+
+
+class Saved(NamedTuple):
+    """A mask, and the probabilities of the channels `ids`, background (0) first, if they were saved."""
+
+    mask: Integer[np.ndarray, "h w"]
+    ids: Integer[np.ndarray, " c"] | None = None
+    probs: Float[np.ndarray, "c h w"] | None = None
+
+
+class SavedMasks:
+    """The masks of one video.
+
+    Attributes:
+        video: its frames.
+    """
+
+    def __init__(self, video: Path, masks: Path, probabilities: Path | None = None):
+        """Finds the files.
+
+        Args:
+            video: a video file or a folder of images.
+            masks: the folder of `FRAME.png`.
+            probabilities: the folder of `FRAME.npz`, as an evaluation writes them.
+
+        Raises:
+            DataError: no video, no mask or no probabilities.
+        """
+        for folder in filter(None, (masks, probabilities)):
+            if not folder.is_dir():
+                raise DataError(f"{folder}: no such folder; give one with a file for each frame")
+        notes = Notes()
+        if video.is_dir():
+            frames = list_frames(video, notes=notes)
+            self.video: Video = ImageVideo(frames)
+            self._masks = match_masks(masks, frames, notes)[0]
+        else:
+            self.video = open_video(video)
+            self._masks = find_numbered_masks(masks, notes)
+        for line in notes.lines():
+            note(line)
+        self._probabilities = probabilities
+        self._binary = is_binary(map(self._read, self._masks))
+
+    def find(self, t: int) -> Saved | None:
+        """What was saved of a frame; None without mask. Raises DataError for a file that cannot be read."""
+        if t not in self._masks:
+            return None
+        height, width = self.video.size
+        mask = fit_mask(settle_ids(self._read(t), self._binary), height, width, self._masks[t])
+        path = None if self._probabilities is None else self._probabilities / f"{self._masks[t].stem}.npz"
+        if path is None or not path.is_file():
+            return Saved(mask)
+        try:
+            with np.load(path, allow_pickle=False) as saved:
+                ids, probs = saved["ids"], saved["probs"].astype(np.float32)
+            if probs.shape != (len(ids), height, width):
+                raise ValueError(f"probabilities {list(probs.shape)}, expected {[len(ids), height, width]}")
+        except Exception as error:  # zip files and arrays have errors of many kinds
+            raise DataError(f"{path}: not probabilities of this frame ({reason(error)}); segment the video again") from error
+        return Saved(mask, ids, probs)
+
+    def _read(self, t: int) -> Integer[np.ndarray, "h w"]:
+        return read_ids(self._masks[t], most=MOST)

@@ -1,0 +1,130 @@
+"""`Exporter`, the interface of export formats: takes a video's frames one by one and writes files into a folder."""
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Integer, UInt8
+
+from hmmn_jax.io.palette import davis_palette
+
+UNKNOWN_FPS = 10.0  # of movies of a folder of images
+
+
+@dataclass(frozen=True)
+class Label:
+    """What a user calls an object.
+
+    Attributes:
+        name: "" if it has none.
+        colour: RGB from 0 to 255; None: that of the DAVIS palette.
+    """
+
+    name: str = ""
+    colour: tuple[int, int, int] | None = None
+
+
+@dataclass(frozen=True)
+class VideoFacts:
+    """What an export says of the whole video.
+
+    Attributes:
+        name: of the video; files are named after it.
+        size: height and width.
+        fps: frames per second; 0 if unknown.
+        labels: of the objects, by id.
+    """
+
+    name: str
+    size: tuple[int, int]
+    fps: float = 0.0
+    labels: Mapping[int, Label] = field(default_factory=dict)
+
+    def name_of(self, k: int) -> str:
+        """The name of an object, by default "object ID"."""
+        return self.labels.get(k, Label()).name or f"object {k}"
+
+    @property
+    def palette(self) -> UInt8[np.ndarray, "256 3"]:
+        """The palette of DAVIS with the colours that objects of ids up to 255 have."""
+        palette = davis_palette()
+        for k, label in self.labels.items():
+            if label.colour is not None and 0 < k < len(palette):
+                palette[k] = label.colour
+        return palette
+
+
+@dataclass(frozen=True, eq=False)
+class MaskedFrame:
+    """One frame to be exported.
+
+    Attributes:
+        index: its number in the video, from 0.
+        name: of its files, without suffix.
+        file_name: of the image that it was read from, or would be if the video were images.
+        image: its pixels; None where the exporter does not need them.
+        mask: the id of each pixel; None if the frame has no mask.
+        probs: the probability of each object; None where they are not known, or the exporter does not need them.
+    """
+
+    index: int
+    name: str
+    file_name: str
+    image: UInt8[np.ndarray, "h w 3"] | None = None
+    mask: Integer[np.ndarray, "h w"] | None = None
+    probs: Mapping[int, Float[np.ndarray, "h w"]] | None = None
+
+    @property
+    def ids(self) -> list[int]:
+        """The objects that have pixels, ascending."""
+        return [] if self.mask is None else [k for k in np.unique(self.mask).tolist() if k]
+
+
+class Exporter(abc.ABC):
+    """Writes one export. A context manager: files that need all frames are written at its end, if no error came.
+
+    Attributes:
+        needs_image: whether frames must have their pixels.
+        needs_probs: whether probabilities make a difference.
+        suffix: of the one file that is written, `FOLDER/VIDEO + suffix`; "": a folder `FOLDER/VIDEO`.
+        without_mask: what happens to a frame without mask, for the remark.
+    """
+
+    needs_image = needs_probs = False
+    suffix = ""
+    without_mask = "left out"
+
+    def __init__(self, folder: Path, facts: VideoFacts):
+        """Writes to a folder, in which what is there may be replaced."""
+        self.folder, self.facts = folder, facts
+        self.frames = self.missing = 0
+
+    def __enter__(self) -> "Exporter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        if kind is None:
+            self.finish()
+
+    def write(self, frame: MaskedFrame) -> None:
+        """Takes the next frame. Raises DataError if it cannot be written."""
+        self.frames += 1
+        self.missing += frame.mask is None
+        self.add(frame)
+
+    @abc.abstractmethod
+    def add(self, frame: MaskedFrame) -> None:
+        """Writes a frame, or keeps what is needed of it for the end."""
+
+    def finish(self) -> None:  # noqa: B027, for most kinds there is nothing to do
+        """Writes what needs all frames."""
+
+    @property
+    def remarks(self) -> list[str]:
+        """What the user should know of the export, one line each."""
+        if not self.missing:
+            return []
+        return [f"{self.missing} of {self.frames} frames have no mask: {self.without_mask}"]

@@ -1,0 +1,39 @@
+"""Exports of movies: all frames with their masks, at the rate of the video."""
+
+from pathlib import Path
+from typing import Any
+
+from hmmn_jax.exports.exporter import UNKNOWN_FPS, Exporter, MaskedFrame, VideoFacts
+from hmmn_jax.io.movies import MovieWriter
+from hmmn_jax.io.pictures import overlay
+
+
+class Mp4(Exporter):
+    """`VIDEO.mp4` of the size of the video; odd sides get one more row or column."""
+
+    suffix = ".mp4"
+    needs_image = True
+    without_mask = "shown without colours"
+
+    def __init__(self, folder: Path, facts: VideoFacts):
+        super().__init__(folder, facts)
+        self._palette = facts.palette
+        self._movie = MovieWriter(folder / f"{facts.name}{self.suffix}", facts.fps or UNKNOWN_FPS)
+
+    def __enter__(self) -> "Mp4":
+        self._movie.__enter__()
+        return self
+
+    def __exit__(self, *failure: Any) -> None:
+        self._movie.__exit__(*failure)
+
+    def add(self, frame: MaskedFrame) -> None:
+        """Appends a frame."""
+        assert frame.image is not None  # as needs_image says
+        self._movie.write(frame.image if frame.mask is None else overlay(frame.image, frame.mask, palette=self._palette))
+
+
+class Gif(Mp4):
+    """`VIDEO.gif`, of at most 480 pixels a side."""
+
+    suffix = ".gif"

@@ -1,0 +1,79 @@
+"""Exports of PNG files: ids with the DAVIS palette, a binary mask of each object, a layer of each object."""
+
+from pathlib import Path
+
+import numpy as np
+
+from hmmn_jax.exports.exporter import Exporter, MaskedFrame, VideoFacts
+from hmmn_jax.io.images import write_mask
+from hmmn_jax.io.pictures import write_image
+
+
+class IndexedPngs(Exporter):
+    """`VIDEO/FRAME.png` with the ids and the palette of DAVIS; grey with 16 bits where an id is above 255."""
+
+    def add(self, frame: MaskedFrame) -> None:
+        """Writes the ids."""
+        if frame.mask is not None:
+            write_mask(self.folder / self.facts.name / f"{frame.name}.png", frame.mask)
+
+
+class _ObjectPngs(Exporter):
+    """A folder `VIDEO/OBJECT` for each object.
+
+    It has a file for each frame with a mask, also where the object is absent: of labelled objects from the start, of others
+    from the first frame with the object.
+    """
+
+    def __init__(self, folder: Path, facts: VideoFacts):
+        super().__init__(folder, facts)
+        self._known = set(facts.labels)
+
+    def _files(self, frame: MaskedFrame) -> list[tuple[int, Path]]:
+        """The known objects and their files of a frame."""
+        self._known |= set(frame.ids)
+        return [(k, self.folder / self.facts.name / f"{k:03d}" / f"{frame.name}.png") for k in sorted(self._known)]
+
+
+class BinaryPngs(_ObjectPngs):
+    """`VIDEO/OBJECT/FRAME.png`, 255 where the object is."""
+
+    def add(self, frame: MaskedFrame) -> None:
+        """Writes a mask for each object."""
+        if frame.mask is not None:
+            for k, path in self._files(frame):
+                write_mask(path, np.where(frame.mask == k, np.uint8(255), np.uint8(0)))
+
+
+class RgbaPngs(_ObjectPngs):
+    """`VIDEO/OBJECT/FRAME.png`: the frame, with the probability of the object as opacity; without it, the mask.
+
+    Pixels of opacity 0 are black. Colours are not multiplied by the opacity.
+    """
+
+    needs_image = needs_probs = True
+
+    def __init__(self, folder: Path, facts: VideoFacts):
+        super().__init__(folder, facts)
+        self.hard = 0  # frames
+
+    def add(self, frame: MaskedFrame) -> None:
+        """Writes a layer for each object."""
+        if frame.mask is None:
+            return
+        assert frame.image is not None  # as needs_image says
+        soft = False
+        for k, path in self._files(frame):
+            p = (frame.mask == k) if frame.probs is None else frame.probs.get(k, np.zeros(frame.mask.shape, np.float32))
+            opacity = np.rint(np.clip(p, 0, 1) * np.float32(255)).astype(np.uint8)
+            soft = soft or bool(((opacity > 0) & (opacity < 255)).any())
+            write_image(path, np.dstack([np.where(opacity[..., None] > 0, frame.image, np.uint8(0)), opacity]))
+        self.hard += not soft
+
+    @property
+    def remarks(self) -> list[str]:
+        """Frames without masks, and frames without soft edges."""
+        if not self.hard:
+            return super().remarks
+        found = f"{self.hard} of {self.frames} frames have hard edges: their masks are annotated, or have no probabilities"
+        return [*super().remarks, found]

@@ -1,0 +1,16 @@
+"""The memory that is free for a model."""
+
+import jax
+
+from hmmn_jax.io.host_memory import free_host_bytes
+
+
+def free_bytes() -> int | None:
+    """The memory that is free where the model runs: on the first device, or on the host of a CPU. None if unknown."""
+    device = jax.local_devices()[0]
+    if device.platform == "cpu":
+        return free_host_bytes()
+    statistics = device.memory_stats() or {}
+    if not {"bytes_limit", "bytes_in_use"} <= statistics.keys():
+        return None
+    return statistics["bytes_limit"] - statistics["bytes_in_use"]

@@ -1,0 +1,45 @@
+"""Encoded frames, kept while memory allows, so that a second pass over a frame does not encode it again."""
+
+import collections
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import UInt8
+
+from hmmn_jax.inference.free_memory import free_bytes
+
+MOST = 1 << 30  # bytes; 113 frames at 480p with the model of the package
+SHARE = 0.25  # of the free memory
+
+
+def default_budget() -> int:
+    """The bytes that encoded frames may take: a quarter of the free memory, and 1 GiB at most."""
+    free = free_bytes()
+    return MOST if free is None else min(MOST, int(SHARE * free))
+
+
+class Queries:
+    """What a segmenter has encoded of the frames of one video; those that were not used for longest are dropped."""
+
+    def __init__(self, encode: Callable[[UInt8[np.ndarray, "H W 3"]], Any], budget: int):
+        """`encode` is that of the segmenter; `budget` is in bytes."""
+        self.encode, self.budget = encode, budget
+        self.used = 0  # bytes
+        self._kept: collections.OrderedDict[int, tuple[Any, int]] = collections.OrderedDict()
+
+    def of(self, t: int, frame: UInt8[np.ndarray, "H W 3"]) -> Any:
+        """Frame `t`, encoded."""
+        if t in self._kept:
+            self._kept.move_to_end(t)
+            return self._kept[t][0]
+        query = self.encode(frame)
+        size = sum(leaf.nbytes for leaf in jax.tree.leaves(query))
+        if size <= self.budget:
+            self._kept[t] = query, size
+            self.used += size
+        while self.used > self.budget:
+            _, (_, freed) = self._kept.popitem(last=False)
+            self.used -= freed
+        return query
