@@ -6,16 +6,10 @@ import pytest
 
 from hmmn_jax import Segmenter
 from hmmn_jax.inference import segmenter as module
-from tests.small import TINY, quick_compilation, rectangles, variables, video
+from tests.small import TINY, rectangles, variables, video
 
 SIZE = 32, 48
 PLAIN = TINY.replace(use_topk_read=False)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick():
-    with quick_compilation():
-        yield
 
 
 def make(config=PLAIN, dtype="float32", **options):

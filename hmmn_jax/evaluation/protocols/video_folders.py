@@ -49,10 +49,11 @@ class VideoFolders(Protocol):
             notes=notes,
             images=self.images(root),
         )
+        if listed is not None:
+            for path in sorted((root / self.images(root)).iterdir()):
+                if path.is_dir() and path.name not in listed and not path.name.startswith("."):
+                    notes.add("videos left out", "not in the list of the benchmark", str(path))
         about = listed or {}
-        for path in sorted((root / self.images(root)).iterdir()) if listed is not None else ():
-            if path.is_dir() and path.name not in listed and not path.name.startswith("."):
-                notes.add("videos left out", "not in the list of the benchmark", str(path))
         return {name: partial(self._open, root, name, read, about.get(name), notes) for name, read in found.items()}
 
     def inputs(self, root: Path) -> tuple[Path, ...]:
