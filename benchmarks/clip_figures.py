@@ -1,4 +1,4 @@
-"""What a mixture of training clips looks like in numbers: shares of the sets, skips between frames, objects in a clip.
+"""Statistics of a mixture of training clips: shares of the sets, skips between frames, objects in a clip.
 
     python benchmarks/clip_figures.py --config configs/train/main.py --config.data.data_dir=DATA --first 0,200000,400000
 

@@ -4,7 +4,7 @@
     python benchmarks/metrics.py --objects 1 --height 1080 --width 1920
 
 The masks are ellipses with wavy, textured rims, speckle, and holes; the prediction is the truth moved and with another rim.
-Printed is the median over rounds on one core, of the arithmetic alone (masks in memory) and with the two PNGs read. The
+Prints the median over rounds on one core, of the arithmetic alone (masks in memory) and including reading the two PNGs. The
 official DAVIS toolkit took 6.9 ms at 480x854 where it was measured. Run it with nothing else on the machine.
 """
 

@@ -176,7 +176,7 @@ def load_model(request: Request) -> tuple[dict[str, Any], HMMNConfig]:
 
 
 def fit(request: Request, clip: Clip, model: HMMNConfig, outputs: Outputs) -> Request:
-    """The request with the settings that it leaves to `fit_settings`, which are printed."""
+    """The request with the settings that `fit_settings` chooses. They are printed."""
     if not request.fit:
         return request
     recorded = None if request.overwrite else outputs.run.made_with()
@@ -188,7 +188,7 @@ def fit(request: Request, clip: Clip, model: HMMNConfig, outputs: Outputs) -> Re
 
 
 def describe_masks(request: Request, variables: dict[str, Any], model: HMMNConfig) -> dict[str, Any]:
-    """All that masks depend on, as JSON has it."""
+    """Everything that masks depend on, as JSON values."""
     paths = {name: getattr(request, name) for name in ("data", "frames", "mask")}
     inputs = {name: str(path.absolute()) for name, path in paths.items() if path is not None}
     weights = {"weights": weights_digest(variables), "model": model.to_dict()}
@@ -196,7 +196,9 @@ def describe_masks(request: Request, variables: dict[str, Any], model: HMMNConfi
 
 
 def claim(outputs: Outputs, made_with: dict[str, Any] | None, overwrite: bool = False) -> None:
-    """Makes the folder this run's own, and deletes scores and archive of earlier masks, which would pass for those of new ones.
+    """Claims the folder for this run, and deletes scores and archive of earlier masks.
+
+    They could be mistaken for those of the new masks.
 
     Raises ConfigError, and deletes nothing, if a file to be deleted was changed since a run wrote it.
     """
@@ -217,7 +219,7 @@ def claim(outputs: Outputs, made_with: dict[str, Any] | None, overwrite: bool = 
 
 
 def score(plans: Sequence[Plan], unscored: dict[str, str], masks: Path) -> tuple[list[SequenceScores], dict[str, str]]:
-    """Scores masks and prints the table. Returns scores, and by name what is wrong with masks that cannot be scored."""
+    """Scores masks and prints the table. Returns the scores, and the errors of masks that cannot be scored, by name."""
     scores, wrong = score_folder(masks, plans, processes=os.cpu_count() or 1) if plans else ([], {})
     if scores:
         print(score_table(scores, unscored | wrong))

@@ -1,4 +1,4 @@
-"""Arrays kept compressed: in memory up to a budget, beyond it in temporary files."""
+"""Compressed arrays, held in memory up to a budget and beyond it in temporary files."""
 
 import hashlib
 import itertools

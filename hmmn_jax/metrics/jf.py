@@ -23,7 +23,7 @@ def jaccard(pred: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> fl
 
 
 def boundary_f(pred: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> float:
-    """Gives F of one object, in [0, 1]; 1 where neither mask has a boundary, 0 where one alone has one."""
+    """Gives F of one object, in [0, 1]; 1 if neither mask has a boundary, 0 if only one has."""
     return float(frame_scores(pred.astype(np.uint8), truth.astype(np.uint8), 1)[1][0])
 
 
@@ -69,7 +69,7 @@ def _pack_objects(ids: Integer[np.ndarray, "n h w"], objects: int) -> Iterable[U
 def _crop(masks: UInt64[np.ndarray, "n words h"]) -> UInt64[np.ndarray, "n words1 h1"]:
     """Cuts off the words and rows that no mask needs, so that cost follows the size of the objects.
 
-    A margin of one stays where there is one: beyond it lies what the edge of the frame, if anything, decides.
+    A margin of one word or row is kept if it exists, because results beyond it depend on the edge of the frame.
     """
     words = np.flatnonzero(np.bitwise_or.reduce(masks, axis=(0, 2)))
     rows = np.flatnonzero(np.bitwise_or.reduce(masks, axis=(0, 1)))
@@ -111,7 +111,7 @@ def _dilate(masks: UInt64[np.ndarray, "n words h"], radius: int) -> UInt64[np.nd
     n, words, height = masks.shape
     padded = np.zeros((n, words + radius // 64 + 1, height + radius), np.uint64)
     padded[:, :words, :height] = masks
-    runs, reach = padded.ravel(), 0  # every marked pixel made a run, `reach` to both sides
+    runs, reach = padded.ravel(), 0  # each marked pixel becomes a run that extends `reach` to both sides
     near = np.zeros_like(runs)
     for dy in range(radius, 0, -1):
         runs, reach = _widen(runs, reach, math.isqrt(radius * radius - dy * dy), height + radius)
@@ -124,7 +124,7 @@ def _dilate(masks: UInt64[np.ndarray, "n words h"], radius: int) -> UInt64[np.nd
 def _widen(runs: UInt64[np.ndarray, " m"], reach: int, target: int, word: int) -> tuple[UInt64[np.ndarray, " m"], int]:
     """Widens runs from `reach` to `target` columns to both sides; the next word to the right is `word` places on."""
     while reach < target:
-        # A greater step would leave gaps in runs that the frame's edge has cut to one side, or leap a word.
+        # A greater step would leave gaps in runs that the edge of the frame cuts off, or skip a word.
         step = min(target - reach, reach + 1, 63)
         wide = runs << step
         wide |= runs >> step

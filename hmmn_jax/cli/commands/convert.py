@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> Callable[..., argparse.Arg
     kinds = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
 
     def command(name: str, text: str, convert: Callable | str, *positional: str) -> argparse.ArgumentParser:
-        """Adds a command; what it reads, and any single file, can be in a bucket, a folder that it writes cannot."""
+        """Adds a command. Its inputs and single output files can be in a bucket; output folders cannot."""
         added = kinds.add_parser(name, help=text, description=text)
         added.set_defaults(convert=functools.partial(_convert, convert) if isinstance(convert, str) else convert)
         for argument in positional:
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int | None:
     """Runs the command."""
     import jax
 
-    jax.config.update("jax_platforms", "cpu")  # an accelerator may be busy, and float64 is a matter for the CPU
+    jax.config.update("jax_platforms", "cpu")  # an accelerator may be busy, and float64 needs the CPU
     return options.convert(options)
 
 
