@@ -51,7 +51,7 @@ def count(first: int) -> None:
 
 
 def main(_: list[str]) -> None:
-    """Counts at each place."""
+    """Prints the figures for each value of `--first`."""
     try:
         for first in FIRST.value:
             count(int(first))

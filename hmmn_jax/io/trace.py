@@ -19,7 +19,7 @@ class Trace(NamedTuple):
 
     @classmethod
     def of(cls, path: Path) -> "Trace":
-        """Looks at a file."""
+        """Returns the current trace of a file."""
         try:
             found = path.lstat()
         except OSError:

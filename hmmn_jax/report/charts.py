@@ -40,7 +40,7 @@ def sequence_bars(rows: list[tuple[SequenceScores, Summary]], mean: float, link:
 
 
 def time_chart(scores: SequenceScores, object_id: int, pins: dict[int, int]) -> str:
-    """J and F of one object over its scored frames; `pins` gives by index of a frame the number shown above it."""
+    """J and F of one object over its scored frames; `pins` maps the index of a frame to the number shown above it."""
     one = scores.of_object(object_id)
     pins = {one.indices.index(t): number for t, number in pins.items() if t in one.indices}
     row = summarize([one])

@@ -102,7 +102,7 @@ def clip_loss(
 
 
 def memory_coins(seed: int, sample: Integer[Array, " b"], dropout: float, frames: int = 2) -> Bool[Array, "b {frames} 2"]:
-    """Which fine memories are read: a coin for each sample, frame (1, 2, ...) and stride (8, 4).
+    """Draws which fine memories are read: a coin for each sample, frame (1, 2, ...) and stride (8, 4).
 
     True with probability 1 - dropout. Keyed by sample, frame and stride alone, so a sample's coins are the same in any batch,
     on any device and after any restart.

@@ -27,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> Callable[..., argparse.Arg
             added.add_argument(argument, type=local if argument == "out" else anywhere)
         return added
 
-    command("from-torch", "Writes a PyTorch checkpoint as a folder of ours.", "convert_from_torch", "file", "out")
-    text = "Writes a folder of ours as a PyTorch checkpoint, with the config in the metadata of a .safetensors."
+    command("from-torch", "Converts a PyTorch checkpoint to a checkpoint folder.", "convert_from_torch", "file", "out")
+    text = "Writes a checkpoint folder as a PyTorch checkpoint. A .safetensors file has the config in its metadata."
     add = command("to-torch", text, "convert_to_torch", "checkpoint", "file").add_argument
     add("--half", action="store_true", help="floats in float16: half the size, half a thousandth from exact")
     text = "Writes starting weights: both backbones from a network trained on ImageNet, the new layers by the seed."
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> Callable[..., argparse.Arg
     add("--seed", type=int, default=0, help="of the new layers")
     sizes = "checkpoint folder or workdir with the config of the model (default: the released sizes, the backbone of the file)"
     add("--config", type=local, default=None, help=sizes)
-    text = "Prints the tensors of any checkpoint file, or of a folder of ours by their official names."
+    text = "Prints the tensors of any checkpoint file, or of a checkpoint folder by their official names."
     command("inspect", text, "inspect_checkpoint", "file")
     return command
 
