@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-slow coverage lint format docs clean
+.PHONY: demo test test-slow test-browser coverage lint format docs clean
 
 # A fusion of some releases of jaxlib computes wrong results on CPUs (hmmn_jax/ops/canary.py).
 demo: export XLA_FLAGS := $(XLA_FLAGS) --xla_cpu_experimental_ynn_fusion_type=
@@ -12,17 +12,20 @@ demo: $(VENV)/.demo
 	$(BIN)/hmmn-jax demo --output runs/demo
 
 # Compiled programs are kept for the next run: compilation is about half of what the tests take.
-test test-slow coverage: export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/.jax_cache
-test test-slow coverage: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 0.3
+test test-slow test-browser coverage: export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/.jax_cache
+test test-slow test-browser coverage: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 0.3
 
 test: $(VENV)/.test
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not browser"
 
 test-slow: $(VENV)/.test
 	$(PYTEST) -m slow
 
+test-browser: $(VENV)/.test  # needs Chromium or Chrome
+	$(BIN)/python -m pytest -m browser tests/browser
+
 coverage: $(VENV)/.test  # a table on the terminal, and coverage.xml
-	$(PYTEST) -m "not slow" --cov --cov-report=term --cov-report=xml
+	$(PYTEST) -m "not slow and not browser" --cov --cov-report=term --cov-report=xml
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -46,7 +49,7 @@ $(VENV)/.demo: $(VENV)/bin/python pyproject.toml
 	@touch $@
 
 $(VENV)/.test: $(VENV)/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[dev,video,data,train]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,video,data,paint,train]'
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/bin/python pyproject.toml

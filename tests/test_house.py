@@ -24,7 +24,7 @@ ORDER = (
     ("hmmn_jax/checkpoints", "hmmn_jax/datasets", "hmmn_jax/exports", "hmmn_jax/metrics"),
     ("hmmn_jax/inference",),
     ("hmmn_jax/evaluation", "hmmn_jax/session"),
-    ("hmmn_jax/report", "hmmn_jax/training"),
+    ("hmmn_jax/paint", "hmmn_jax/report", "hmmn_jax/training"),
     ("hmmn_jax/cli",),
     ("hmmn_jax",),  # its public names
     ("configs", "configs/evaluate", "configs/train", "data", "tools"),
@@ -64,6 +64,7 @@ def test_every_imported_package_is_declared():
     """What the package needs is a dependency; what an extra brings is imported where it is needed."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = {"av": "video", "matplotlib": "train", "optax": "train", "tensorboardX": "train", "torch": "torch"}
+    extras |= {"starlette": "paint", "uvicorn": "paint"}
     found = {name.split(".")[0] for path in (ROOT / "hmmn_jax").rglob("*.py") for name in house.imported(path)}
     found -= {"hmmn_jax", *sys.stdlib_module_names}
     assert extras.keys() <= found

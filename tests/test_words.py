@@ -5,7 +5,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "CONTRIBUTING.md", "docs/*.md", "data/*/README.md", "hmmn_jax/weights/*.md", ".github/**/*.md")
-PROGRAMS = ("*.py", "benchmarks/**/*.py", "configs/**/*.py", "data/**/*.py", "docs/*.py", "hmmn_jax/**/*.py", "tools/**/*.py")
+PROGRAMS = (
+    "*.py",
+    "benchmarks/**/*.py",
+    "configs/**/*.py",
+    "data/**/*.py",
+    "docs/*.py",
+    "hmmn_jax/**/*.py",
+    "hmmn_jax/paint/static/*",
+    "tools/**/*.py",
+)
 _BREAK = re.compile(r"[ \"']*\n[ #>|fr\"']*")  # a line break in text, with the marks of comments and strings around it
 
 

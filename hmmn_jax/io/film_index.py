@@ -36,7 +36,7 @@ class FilmIndex:
 
     def __init__(self, path: Path, orientation: list[str]):
         """`orientation` as of `RgbConverter`. Opens no file yet."""
-        self._path, self._to_rgb = path, RgbConverter(orientation)
+        self._path, self._orientation, self._to_rgb = path, orientation, RgbConverter(orientation)
         self._records: list[_Record] = []
         self._key_frames: list[int] = []  # indices; those without timestamp, which cannot be sought, are left out
         self._recent: collections.deque[av.VideoFrame] = collections.deque(maxlen=_FRAMES_KEPT)
@@ -47,6 +47,12 @@ class FilmIndex:
     def __len__(self) -> int:
         """The number of frames recorded."""
         return len(self._records)
+
+    def second_reader(self) -> "FilmIndex":
+        """An index of the same records with a decoder of its own."""
+        other = FilmIndex(self._path, self._orientation)
+        other._records, other._key_frames = self._records, self._key_frames
+        return other
 
     def record(self, frame: "av.VideoFrame", rgb: UInt8[np.ndarray, "h w 3"]) -> None:
         """Appends the next frame of a decode in order."""

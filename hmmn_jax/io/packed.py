@@ -1,6 +1,5 @@
 """Arrays kept compressed: in memory up to a budget, beyond it in temporary files."""
 
-import functools
 import hashlib
 import itertools
 import shutil
@@ -23,10 +22,11 @@ class PackedArray:
     Attributes:
         shape: of the array.
         dtype: of the array.
+        digest: the SHA-256 of type, shape and values, in hexadecimal.
     """
 
     def __init__(self, array: np.ndarray, content: bytes | Path, pool: "ArrayPool"):
-        self.shape, self.dtype = array.shape, array.dtype
+        self.shape, self.dtype, self.digest = array.shape, array.dtype, digest_of(array)
         self._content = content
         self._pool = pool  # keeps the folder of the file
 
@@ -34,11 +34,6 @@ class PackedArray:
         """Returns the array, read-only."""
         content = self._content if isinstance(self._content, bytes) else self._content.read_bytes()
         return np.frombuffer(zlib.decompress(content), self.dtype).reshape(self.shape)
-
-    @functools.cached_property
-    def digest(self) -> str:
-        """The SHA-256 of type, shape and values, in hexadecimal."""
-        return digest_of(self.unpack())
 
 
 class ArrayPool:

@@ -58,6 +58,10 @@ class Video(abc.ABC):
         """The approximate number of frames, without decoding; 0 if unknown."""
         return len(self)
 
+    def second_reader(self) -> "Video":
+        """A reader of the same frames that can be used at the same time without delaying this one."""
+        return self
+
     def inspect(self, notes: Notes | None = None) -> FrameFacts:
         """Reads the headers of the frames and adds remarks to `notes`. Raises DataError if the frames cannot be one video."""
         height, width = self.size

@@ -1,6 +1,7 @@
 """Video files as videos: films of any format that FFmpeg knows, and files of several pages."""
 
 import contextlib
+import copy
 import operator
 import os
 import threading
@@ -107,6 +108,15 @@ class VideoFile(Video):
             chunk = [self[index] for index in range(max(end - length, start), end)]
             while chunk:
                 yield chunk.pop()
+
+    def second_reader(self) -> "VideoFile":
+        """As `Video.second_reader`: with decoders of its own. What is known of the frames is shared, after one decode."""
+        len(self)
+        other = copy.copy(self)
+        other._lock = threading.RLock()
+        other._index = self._index.second_reader()
+        other._in_order = other._decode()
+        return other
 
     def close(self) -> None:
         """Releases the decoders of reading by index; what is known of the frames stays."""

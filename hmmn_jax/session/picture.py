@@ -31,7 +31,11 @@ class Picture:
 
     @classmethod
     def pack(
-        cls, pool: ArrayPool, ids: Sequence[int], mask: Integer[np.ndarray, "H W"], p: Float[np.ndarray, "k H W"]
+        cls,
+        pool: ArrayPool,
+        ids: Sequence[int],
+        mask: Integer[np.ndarray, "H W"],
+        p: Float[np.ndarray, "k H W"] | Bool[np.ndarray, "k H W"],
     ) -> "Picture":
         """Packs a mask and the probabilities of objects.
 
@@ -39,12 +43,12 @@ class Picture:
             pool: keeps the arrays.
             ids: of the objects, each above 0, at most once.
             mask: the id of each pixel, 0 or one of `ids`.
-            p: probability of each object, in the order of `ids`.
+            p: probability of each object, in the order of `ids`; bool: 0 or 1.
         """
         channel = np.zeros(mask.shape, np.uint8 if len(ids) < 256 else np.uint16)
         for i, k in enumerate(ids, 1):
             channel[mask == k] = i
-        levels = np.rint(np.clip(p, 0, 1) * LEVELS).astype(np.uint8)
+        levels = p * np.uint8(LEVELS) if p.dtype == np.bool_ else np.rint(np.clip(p, 0, 1) * LEVELS).astype(np.uint8)
         return cls(tuple(map(int, ids)), pool.pack(channel), pool.pack(levels))
 
     @property
@@ -91,6 +95,16 @@ class Picture:
         digest.update(np.ascontiguousarray(self.mask, np.dtype("<u2")).data)
         digest.update(levels)
         return digest.hexdigest()
+
+    @functools.cached_property
+    def content(self) -> str:
+        """Identifies what is stored, independent of the present names of the objects."""
+        return hashlib.sha256(f"{self.channel.digest}{self.levels.digest}".encode()).hexdigest()
+
+
+def ids_of(mask: Integer[np.ndarray, "..."]) -> list[int]:
+    """The values of a mask, uint8 or uint16, ascending; several times as fast as `np.unique`."""
+    return np.flatnonzero(np.bincount(mask.ravel())).tolist()
 
 
 def with_background(p: Float[np.ndarray, "k H W"]) -> Float[np.ndarray, "k1 H W"]:
@@ -149,12 +163,12 @@ def complete(
         A picture whose objects are those that have a pixel in the completed mask. Other objects of `present` are left out,
         and the probabilities of the unknown pixels divided by the sum of those that stay.
     """
-    if unknown is None:
-        unknown = np.zeros(mask.shape, bool)
-    found = np.where(unknown, mask.dtype.type(0) if present is None else present.mask, mask)
-    ids = [int(k) for k in np.unique(found) if k]
-    p = (found == np.array(ids, found.dtype)[:, None, None]).astype(np.float32)
-    if present is not None and unknown.any():
+    found = mask
+    if unknown is not None:
+        found = np.where(unknown, mask.dtype.type(0) if present is None else present.mask, mask)
+    ids = [k for k in ids_of(found) if k]
+    p = found == np.array(ids, found.dtype)[:, None, None]
+    if present is not None and unknown is not None and unknown.any():
         background, *others = with_background(present.objects())
         known = dict(zip(present.ids, others, strict=True))
         soft = np.stack([known.get(k, np.zeros(mask.shape, np.float32)) for k in ids]) if ids else p

@@ -23,7 +23,12 @@ class Propagation:
         self.segmenter, self.video, self.ledger, self.pool, self.queries = segmenter, video, ledger, pool, queries
 
     def run(
-        self, start: int, stop: int, direction: str, is_stopped: Callable[[], bool]
+        self,
+        start: int,
+        stop: int,
+        direction: str,
+        is_stopped: Callable[[], bool],
+        on_frame: Callable[[int], None] | None = None,
     ) -> Generator[tuple[int, FrameResult], None, None]:
         """Computes what is not up to date of the frames start <= t < stop, and yields all of them, as `Session.propagate` says.
 
@@ -32,12 +37,13 @@ class Propagation:
             stop: the frame after the last.
             direction: a key of `DIRECTIONS`.
             is_stopped: asked before each frame.
+            on_frame: called with each frame that was computed.
         """
         sent: dict[int, Prediction] = {}
         edits, todo = self._plan(start, stop, direction)
         while todo and not is_stopped():
             segment, way = todo.pop(0)
-            for t in self._pass(segment, way):
+            for t in self._pass(segment, way, on_frame):
                 timeline = self.ledger.timeline
                 found = timeline.current(t)
                 if t in segment.frames and found is not None and sent.get(t) is not found:
@@ -48,19 +54,30 @@ class Propagation:
             if self.ledger.edits != edits:  # what is up to date takes no time
                 edits, todo = self._plan(start, stop, direction)
 
+    def count(self, start: int, stop: int, direction: str) -> int:
+        """How many frames `run` would compute, if no edit came between."""
+        timeline, total = self.ledger.timeline, 0
+        for segment in segments(timeline.stamps, start, stop):
+            for way in DIRECTIONS[direction]:
+                anchor = segment.anchor(way)
+                last = None if anchor is None else reach(timeline, segment, way)
+                if anchor is not None and last is not None:
+                    total += abs(last - anchor.frame)
+        return total
+
     def _plan(self, start: int, stop: int, direction: str) -> tuple[int, list[tuple[Segment, str]]]:
         """After how many edits the plan is made, and the passes that the range needs, in order."""
         edits = self.ledger.edits  # first: an edit right after it only makes for another plan
         found = segments(self.ledger.timeline.stamps, start, stop)
         return edits, [(segment, way) for segment in found for way in DIRECTIONS[direction]]
 
-    def _pass(self, segment: Segment, way: str) -> Iterator[int]:
+    def _pass(self, segment: Segment, way: str, on_frame: Callable[[int], None] | None) -> Iterator[int]:
         """Runs one pass of a segment as far as needed, and continues over the rest. Yields each frame once it is done.
 
         Ends early where the anchors are no longer those of the segment.
         """
         basis, timeline = segment.basis, self.ledger.timeline
-        anchor = basis.before if way == FORWARD else basis.after
+        anchor = segment.anchor(way)
         rest = list(segment.frames if way == FORWARD else reversed(segment.frames))
         last = None if anchor is None else reach(timeline, segment, way)
         if anchor is not None and last is not None:
@@ -71,6 +88,8 @@ class Propagation:
                 predict = functools.partial(merge_pass, basis, t, direction=way, picture=found, pool=self.pool)
                 if not self.ledger.record(basis, t, predict):
                     return
+                if on_frame is not None:
+                    on_frame(t)
                 yield t
             rest = rest[rest.index(last) + 1 :]
         yield from rest

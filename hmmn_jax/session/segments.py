@@ -16,6 +16,10 @@ class Segment(NamedTuple):
     frames: range
     basis: Basis
 
+    def anchor(self, direction: str) -> Stamp | None:
+        """The anchor from which the pass of a direction starts, if there is one."""
+        return self.basis.before if direction == FORWARD else self.basis.after
+
 
 def segments(stamps: Sequence[Stamp], start: int, stop: int) -> list[Segment]:
     """The segments of start <= t < stop, in order. `stamps` are all anchors, in order."""

@@ -3,7 +3,7 @@
 import math
 import operator
 import os
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Array, Bool, Integer
@@ -16,13 +16,13 @@ from hmmn_jax.io.image_video import ImageVideo
 from hmmn_jax.io.packed import BUDGET, ArrayPool
 from hmmn_jax.io.video import ArrayVideo, Video
 from hmmn_jax.io.video_file import open_video
-from hmmn_jax.session import store
 from hmmn_jax.session.confidence import most_doubtful
 from hmmn_jax.session.ledger import Ledger
-from hmmn_jax.session.picture import complete
+from hmmn_jax.session.picture import complete, ids_of
 from hmmn_jax.session.propagation import DIRECTIONS, Propagation
 from hmmn_jax.session.queries import Queries, default_budget
 from hmmn_jax.session.results import Confidence, FrameResult, Masks, frame_result
+from hmmn_jax.session.store import SessionFolder
 from hmmn_jax.session.timeline import Timeline
 
 
@@ -73,12 +73,21 @@ class Session:
         queries = Queries(segmenter.encode, default_budget() if encoded is None else encoded)
         self._propagation = Propagation(self.segmenter, self.video, self._ledger, self._pool, queries)
         self._stops = 0
+        self._count: int | None = None
+        self._folder: SessionFolder | None = None
 
     def __len__(self) -> int:
         """The number of frames. A film that was never decoded to its end is decoded once for it."""
-        return len(self.video)
+        if self._count is None:
+            self._count = len(self.video)
+        return self._count
 
     # What is known
+
+    @property
+    def timeline(self) -> Timeline:
+        """All that is known at this moment, as a value that does not change when the session does."""
+        return self._ledger.timeline
 
     @property
     def annotated(self) -> tuple[int, ...]:
@@ -157,7 +166,7 @@ class Session:
         known = mask if unknown is None else mask[~unknown]
 
         def change(timeline: Timeline) -> Timeline:
-            for k in np.unique(known).tolist():
+            for k in ids_of(known):
                 if k in timeline.gone:
                     into = timeline.gone[k]
                     found = f"was merged into {into}" if into else "was removed"
@@ -165,6 +174,13 @@ class Session:
             return timeline.annotated(t, complete(self._pool, mask, unknown, timeline.picture(t)))
 
         self._ledger.edit(change)
+
+    def unannotate(self, t: int) -> None:
+        """Takes the annotation of a frame away: the frame is missing then, and those that depended on it become stale.
+
+        `undo` takes it back. Raises ValueError for a frame that is not annotated.
+        """
+        self._ledger.edit(lambda timeline: timeline.unannotated(t))
 
     def remove(self, k: int) -> None:
         """Makes object `k` background in all frames, at once. Its id cannot be used again.
@@ -183,7 +199,7 @@ class Session:
         self._ledger.edit(lambda timeline: _require(timeline, a, b).renamed(b, a))
 
     def undo(self) -> bool:
-        """Takes back the last edit, which is an annotation, a removal or a merger. Says whether there was one.
+        """Takes back the last edit: an annotation given or taken away, a removal, a merger. Says whether there was one.
 
         The last 32 edits can be taken back, those of a session that was loaded not.
         """
@@ -192,7 +208,12 @@ class Session:
     # Propagation
 
     def propagate(
-        self, start: int = 0, stop: int | None = None, direction: str = "both"
+        self,
+        start: int = 0,
+        stop: int | None = None,
+        direction: str = "both",
+        *,
+        on_frame: Callable[[int], None] | None = None,
     ) -> Generator[tuple[int, FrameResult], None, None]:
         """Segments the frames start <= t < stop that are not annotated. A generator: each frame is computed on demand.
 
@@ -204,6 +225,7 @@ class Session:
             start: the first frame.
             stop: the frame after the last; None: the end of the video.
             direction: "forward": passes from the anchors before; "backward": from those after; "both".
+            on_frame: called with each frame that was computed, also with those outside of the range.
 
         Yields:
             Frame and result. A frame between two anchors comes twice: first provisional, from one pass, then final, blended.
@@ -213,16 +235,15 @@ class Session:
             ValueError: no frame is annotated; a range without frames of the video; an unknown direction.
             DataError: a frame cannot be read.
         """
-        if direction not in DIRECTIONS:
-            raise ValueError(f"direction is {direction!r}, expected forward, backward or both")
-        count = len(self)
-        start, end = operator.index(start), count if stop is None else operator.index(stop)
-        if not 0 <= start < end <= count:
-            raise ValueError(f"start is {start}, stop is {stop}, expected 0 <= start < stop <= {count}, the number of frames")
+        start, end = self._range(start, stop, direction)
         if not self._ledger.timeline.anchors:
             raise ValueError("no frame is annotated; call annotate first")
         stops = self._stops
-        return self._propagation.run(start, end, direction, lambda: self._stops != stops)
+        return self._propagation.run(start, end, direction, lambda: self._stops != stops, on_frame)
+
+    def frames_to_compute(self, start: int = 0, stop: int | None = None, direction: str = "both") -> int:
+        """How many frames `propagate` would compute now; one that both passes reach counts twice. Raises ValueError."""
+        return self._propagation.count(*self._range(start, stop, direction), direction)
 
     def stop(self) -> None:
         """Ends all generators of `propagate` after the frame that they are at; for other threads."""
@@ -238,8 +259,11 @@ class Session:
         Raises:
             DataError: the folder has something else, or cannot be written to.
         """
-        height, width = self.video.size
-        store.save(user_path(folder), self._ledger.timeline, (height, width))
+        path = user_path(folder)
+        if self._folder is None or self._folder.path != path:
+            height, width = self.video.size
+            self._folder = SessionFolder(path, (height, width))
+        self._folder.save(self._ledger.timeline)
 
     @classmethod
     def load(
@@ -263,15 +287,28 @@ class Session:
         """
         session = cls(segmenter, video, memory=memory)
         height, width = session.video.size
-        session._ledger.timeline = store.load(user_path(folder), session._pool, (height, width))
+        session._ledger.timeline = SessionFolder(user_path(folder), (height, width)).load(session._pool)
         return session
+
+    def _range(self, start: int, stop: int | None, direction: str) -> tuple[int, int]:
+        """The range as integers. Raises ValueError."""
+        if direction not in DIRECTIONS:
+            raise ValueError(f"direction is {direction!r}, expected forward, backward or both")
+        count = len(self)
+        start, end = operator.index(start), count if stop is None else operator.index(stop)
+        if not 0 <= start < end <= count:
+            raise ValueError(f"start is {start}, stop is {stop}, expected 0 <= start < stop <= {count}, the number of frames")
+        return start, end
 
     def _index(self, t: int) -> int:
         """A frame's index, checked without decoding a film to its end."""
         t = operator.index(t)
         if t < 0:
             raise IndexError(f"frame {t}, expected 0 or more")
-        self.video[t]
+        if self._count is None:
+            self.video[t]
+        elif t >= self._count:
+            raise IndexError(f"frame {t}, expected less than {self._count}")
         return t
 
 

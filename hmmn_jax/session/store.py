@@ -1,201 +1,137 @@
-"""A session on disk: `session.json`, and a file for the mask and the probabilities of each frame, named after its content.
+"""A session on disk: `session.json`, what has changed since in `changes.jsonl`, and a file for the picture of each frame.
 
-Pictures are written before `session.json`, which is replaced in one step, and those that it no longer names are deleted
-afterwards. A process that is killed therefore leaves either the old session or the new one.
+Pictures are written before what names them, and deleted when nothing names them any more. `session.json` is replaced in one
+step, and a line of `changes.jsonl` counts once it has its end. A process that is killed therefore leaves the old session or the
+new one.
 """
 
-import contextlib
 import hashlib
-import io
 import json
-import re
-from collections.abc import Iterator
+import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from hmmn_jax.errors import DataError, HMMNError
-from hmmn_jax.io.files import discard, reason, write_file, writing_errors
-from hmmn_jax.io.new_file import write_new_file
+from hmmn_jax.errors import DataError
+from hmmn_jax.io.files import write_file, writing_errors
 from hmmn_jax.io.packed import ArrayPool
 from hmmn_jax.io.record import replace_own
-from hmmn_jax.session.picture import Picture
-from hmmn_jax.session.timeline import BACKWARD, FORWARD, Basis, Prediction, Stamp, Timeline
+from hmmn_jax.io.trace import Trace
+from hmmn_jax.session.damage import reading
+from hmmn_jax.session.pictures import PictureFiles
+from hmmn_jax.session.states import KEYS, State, as_state, difference, from_state, pictures, update
+from hmmn_jax.session.timeline import Timeline
 
 FORMAT = 1
-SESSION, PICTURES = "session.json", "pictures"
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-_FOREIGN = (
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    RecursionError,
-    MemoryError,
-    EOFError,
-    NotImplementedError,
-)
+SESSION, CHANGES, PICTURES = "session.json", "changes.jsonl", "pictures"
+_START = f'{{"format": {FORMAT}, "changes_of": "'.encode()
+MOST_CHANGES = 1 << 22  # bytes of changes, beyond which `session.json` is written anew
 
 
-def save(folder: Path, timeline: Timeline, size: tuple[int, int]) -> None:
-    """Writes a timeline of frames of that height and width; of an older state of it, what has changed.
+class SessionFolder:
+    """The folder of one session. Where it is as this process left it, `save` writes only what has changed since."""
 
-    Raises:
-        DataError: the folder has files of something else, or the disk refuses.
-    """
-    path = folder / SESSION
-    with writing_errors(folder):
-        foreign = [] if path.is_file() or not folder.is_dir() else [p for p in folder.iterdir() if _is_foreign(p)]
-    if foreign:
-        raise DataError(f"{foreign[0]}: not of a session; give an empty or new folder, or that of a session")
-    old = _named(_read(path)) if path.is_file() else set()
-    with writing_errors(folder):
-        (folder / PICTURES).mkdir(parents=True, exist_ok=True)
-    new = set()
-    for picture in _pictures(timeline):
-        new.add(name := _name(picture))
-        _write_picture(folder / PICTURES / f"{name}.npz", picture)
-    with replace_own(path) as temporary:
-        write_file(temporary, json.dumps(_as_json(timeline, size), indent=1) + "\n")
-    for name in old - new:
-        _delete_own(folder / PICTURES / f"{name}.npz")
+    def __init__(self, path: Path, size: tuple[int, int]):
+        """`size` is height and width of the frames. Touches nothing."""
+        self.path, self._size = path, size
+        self._file, self._changes = path / SESSION, path / CHANGES
+        self._pictures = PictureFiles(path / PICTURES)
+        self._timeline: Timeline | None = None  # what the folder has, if this process knows it
+        self._left: tuple[Trace, Trace] | None = None  # its two files, as this process left them
 
+    def save(self, timeline: Timeline) -> None:
+        """Writes a timeline, whole or not at all.
 
-def load(folder: Path, pool: ArrayPool, size: tuple[int, int]) -> Timeline:
-    """Reads a timeline of frames of that height and width. Raises DataError."""
-    path = folder / SESSION
-    found = _read(path)
-    if found["size"] != list(size):
-        height, width = found["size"]
-        expected = f"the video has {size[1]}x{size[0]}; give the video that the session was made with"
-        raise DataError(f"{path}: a session of frames of {width}x{height} pixels, {expected}")
+        Raises:
+            DataError: the folder has files of something else, or the disk refuses.
+        """
+        old = self._timeline if self._left == self._look() else None
+        self._timeline = None  # until all is written
+        if old is None or self._look()[1].size > MOST_CHANGES:
+            self._write(timeline)
+        else:
+            self._append(old, timeline)
+        self._timeline, self._left = timeline, self._look()
 
-    def picture(saved: dict[str, Any]) -> Picture:
-        return _read_picture(folder / PICTURES / f"{saved['file']}.npz", saved, pool, size)
+    def load(self, pool: ArrayPool) -> Timeline:
+        """Reads the timeline. Raises DataError."""
+        state, size = self._read()
+        if size != self._size:
+            expected = f"the video has {self._size[1]}x{self._size[0]}; give the video that the session was made with"
+            raise DataError(f"{self._file}: a session of frames of {size[1]}x{size[0]} pixels, {expected}")
+        with reading(self._file):
+            return from_state(state, lambda name, ids: self._pictures.read(name, ids, pool, size))
 
-    with _reading(path):
-        anchors = {int(t): picture(saved) for t, saved in found["anchors"].items()}
-        predictions = {int(t): _prediction(saved, picture(saved["picture"])) for t, saved in found["predictions"].items()}
-        if anchors.keys() & predictions.keys() or min([*anchors, *predictions], default=0) < 0:
-            raise ValueError("frames that are below 0, or both annotated and predicted")
-        return Timeline(anchors, predictions, {_id(old): _id(new, 0) for old, new in found["gone"].items()})
+    def _write(self, timeline: Timeline) -> None:
+        """Writes `session.json` anew."""
+        with writing_errors(self.path):
+            is_new = not self._file.is_file() and self.path.is_dir()
+            foreign = [path for path in self.path.iterdir() if _is_foreign(path)] if is_new else []
+        if foreign:
+            raise DataError(f"{foreign[0]}: not of a session; give an empty or new folder, or that of a session")
+        if self._file.is_file():
+            self._read()  # what cannot be read is not replaced
+        new = {self._pictures.write(picture) for picture in pictures(timeline)}
+        text = json.dumps({"format": FORMAT, "size": self._size, **as_state(timeline)}, indent=1) + "\n"
+        with replace_own(self._file) as temporary:
+            write_file(temporary, text)
+        write_file(self._changes, _header(text.encode()))
+        for name in self._pictures.names() - new:
+            self._pictures.delete(name)
 
+    def _append(self, old: Timeline, new: Timeline) -> None:
+        """Writes what has changed."""
+        change = difference(old, new)
+        if not any(change.values()):
+            return
+        for picture in pictures(new, change):
+            self._pictures.write(picture)
+        _append_line(self._changes, change)
+        if dropped := {picture.content for picture in pictures(old, change)}:
+            for name in dropped - {picture.content for picture in pictures(new)}:
+                self._pictures.delete(name)
 
-@contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Turns any error of a missing or damaged file into a DataError that names it."""
-    try:
-        yield
-    except HMMNError:
-        raise
-    except Exception as error:  # zip files, arrays and JSON have errors of many kinds
-        found = f"{type(error).__name__}: {reason(error)}"
-        raise DataError(f"{path}: not of a session, or damaged ({found}); give a folder that `save` wrote") from error
+    def _read(self) -> tuple[State, tuple[int, int]]:
+        """What the two files say, and the size of the frames. Raises DataError."""
+        with reading(self._file):
+            content = self._file.read_bytes()
+            found = json.loads(content.decode())
+            if found["format"] != FORMAT:
+                raise ValueError(f"format {found['format']}, expected {FORMAT}")
+            height, width = found["size"]
+            if not (isinstance(height, int) and isinstance(width, int)):
+                raise TypeError("size, expected two integers")
+            state = {key: dict(found[key]) for key in KEYS}
+        with reading(self._changes):
+            header = _header(content)
+            lines = self._changes.read_bytes() if self._changes.is_file() else b""
+            if lines and not lines.startswith(_START):
+                raise ValueError("not of changes")
+            if lines.startswith(header):  # else they are of an older `session.json`
+                whole, _, _ = lines[len(header) :].rpartition(b"\n")  # the last line of a process that was killed has no end
+                for line in whole.splitlines():
+                    update(state, json.loads(line))
+        return state, (height, width)
 
-
-def _as_json(timeline: Timeline, size: tuple[int, int]) -> dict[str, Any]:
-    def saved(picture: Picture) -> dict[str, Any]:
-        return {"file": _name(picture), "names": picture.names}
-
-    predictions = {
-        t: {
-            "basis": prediction.basis,
-            "passes": sorted(prediction.passes),
-            "confidence": prediction.confidence,
-            "picture": saved(prediction.picture),
-        }
-        for t, prediction in sorted(timeline.predictions.items())
-    }
-    anchors = {t: saved(picture) for t, picture in sorted(timeline.anchors.items())}
-    return {"format": FORMAT, "size": size, "gone": timeline.gone, "anchors": anchors, "predictions": predictions}
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """The content of `session.json`, whose names of files can be trusted then. Raises DataError."""
-    with _reading(path):
-        found = json.loads(path.read_bytes().decode())
-        if found["format"] != FORMAT:
-            raise ValueError(f"format {found['format']}, expected {FORMAT}")
-        height, width = found["size"]
-        if not (isinstance(height, int) and isinstance(width, int)):
-            raise TypeError("size, expected two integers")
-        if wrong := [name for name in _named(found) if not _DIGEST.fullmatch(name)]:
-            raise ValueError(f"a picture with the name {wrong[0]!r}")
-    return found
-
-
-def _named(found: dict[str, Any]) -> set[str]:
-    """The names of the files of a session."""
-    pictures = [*found["anchors"].values(), *(prediction["picture"] for prediction in found["predictions"].values())]
-    return {picture["file"] for picture in pictures}
+    def _look(self) -> tuple[Trace, Trace]:
+        return Trace.of(self._file), Trace.of(self._changes)
 
 
-def _prediction(saved: dict[str, Any], picture: Picture) -> Prediction:
-    basis = saved["basis"]
-    if basis is not None:
-        before, after = (None if stamp is None else Stamp(int(stamp[0]), str(stamp[1])) for stamp in basis)
-        basis = Basis(before, after)
-    passes = frozenset(saved["passes"])
-    if not passes or passes - ({FORWARD, BACKWARD} if basis is None else basis.passes):
-        raise ValueError(f"passes {saved['passes']}, expected forward, backward or both, as the basis allows")
-    return Prediction(basis, passes, picture, {_id(k): float(c) for k, c in saved["confidence"].items()})
+def _header(content: bytes) -> bytes:
+    """The first line of the changes, which says of which `session.json` they are."""
+    return _START + hashlib.sha256(content).hexdigest().encode() + b'"}\n'
 
 
-def _pictures(timeline: Timeline) -> Iterator[Picture]:
-    yield from timeline.anchors.values()
-    for prediction in timeline.predictions.values():
-        yield prediction.picture
-
-
-def _name(picture: Picture) -> str:
-    """The name of a picture's file, independent of the present names of its objects."""
-    return hashlib.sha256(f"{picture.channel.digest}{picture.levels.digest}".encode()).hexdigest()
-
-
-def _write_picture(path: Path, picture: Picture) -> None:
-    if path.is_file():
-        return
-    content = io.BytesIO()
-    np.savez_compressed(content, channel=picture.channel.unpack(), levels=picture.levels.unpack())
-    with writing_errors(path):
-        write_new_file(path, content.getvalue())
-
-
-def _read_picture(path: Path, saved: dict[str, Any], pool: ArrayPool, size: tuple[int, int]) -> Picture:
-    with _reading(path):
-        names = tuple(_id(name, 0) for name in saved["names"])
-        channel, levels = _read_arrays(path)
-        dtype = np.uint8 if len(names) < 256 else np.uint16
-        if channel.shape != size or channel.dtype != dtype or channel.max() > len(names):
-            raise ValueError(f"channels {channel.dtype} {list(channel.shape)}, expected {np.dtype(dtype)} {list(size)}")
-        if levels.shape != (len(names), *size) or levels.dtype != np.uint8:
-            raise ValueError(f"levels {levels.dtype} {list(levels.shape)}, expected uint8 {[len(names), *size]}")
-        picture = Picture(names, pool.pack(channel), pool.pack(levels))
-        if _name(picture) != path.stem:
-            raise ValueError("its content is not that of its name")
-        return picture
-
-
-def _read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
-        return arrays["channel"], arrays["levels"]
-
-
-def _delete_own(path: Path) -> None:
-    """Deletes a picture, unless the file has another content than its name says."""
-    pool = ArrayPool()
-    with contextlib.suppress(DataError), _reading(path):
-        channel, levels = _read_arrays(path)
-        if _name(Picture((), pool.pack(channel), pool.pack(levels))) == path.stem:
-            discard(path)
-
-
-def _id(found: Any, least: int = 1) -> int:
-    if not least <= (k := int(found)) < 2**16:
-        raise ValueError(f"the id {k}, expected one from {least} to {2**16 - 1}")
-    return k
+def _append_line(path: Path, found: Any) -> None:
+    """Appends a line, whole or not at all. Raises DataError."""
+    line = json.dumps(found, separators=(",", ":")).encode() + b"\n"
+    with writing_errors(path), path.open("r+b", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        try:
+            if file.write(line) != len(line):
+                raise OSError("the disk took only a part")
+        except BaseException:
+            file.truncate(size)
+            raise
 
 
 def _is_foreign(path: Path) -> bool:

@@ -128,6 +128,12 @@ class Timeline:
         predictions = {s: prediction for s, prediction in self.predictions.items() if s != t}
         return replace(self, anchors={**self.anchors, t: picture}, predictions=predictions)
 
+    def unannotated(self, t: int) -> "Timeline":
+        """The timeline without the anchor at `t`. Raises ValueError where there is none."""
+        if t not in self.anchors:
+            raise ValueError(f"frame {t} is not annotated")
+        return replace(self, anchors={s: picture for s, picture in self.anchors.items() if s != t})
+
     def predicted(self, t: int, prediction: Prediction) -> "Timeline":
         """The timeline with a prediction, which has to be of a frame that is not annotated."""
         return replace(self, predictions={**self.predictions, t: prediction})

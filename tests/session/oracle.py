@@ -142,6 +142,10 @@ class Oracle:
         self.anchors[t] = {"mask": mask, "p": p}
         self.computed.pop(t, None)
 
+    def unannotate(self, t):
+        self.edit()
+        del self.anchors[t]
+
     def rename(self, old, new):
         self.edit()
         for frame in [*self.anchors.values(), *self.computed.values()]:

@@ -11,6 +11,7 @@ from tests.session.stub import LEVELS, Stub, blobs, clip
 
 COUNT = 7
 IDS = (1, 2, 3, 300)
+KINDS = ("annotate", "unknown", "propagate", "propagate", "propagate", "remove", "merge", "unannotate", "undo")
 TOLERANCE = 2 / LEVELS  # two roundings of half a step, and what dividing by the sum makes of them
 
 
@@ -70,7 +71,7 @@ def test_any_edits_and_propagations(seed):
     session, oracle = Session(Stub(), frames, memory=0 if seed % 8 == 0 else 1 << 20), Oracle(frames)
     for _ in range(14):
         objects = list(session.objects)
-        kind = rng.choice(["annotate", "unknown", "propagate", "propagate", "propagate", "remove", "merge", "undo"])
+        kind = rng.choice(KINDS)
         if kind in ("annotate", "unknown"):
             t = int(rng.integers(0, COUNT))
             allowed = [k for k in IDS if k not in oracle.gone and rng.random() < 0.6]
@@ -90,6 +91,10 @@ def test_any_edits_and_propagations(seed):
             a, b = map(int, rng.permutation(objects)[:2])
             session.merge(a, b)
             oracle.rename(b, a)
+        elif kind == "unannotate" and session.annotated:
+            t = int(rng.choice(session.annotated))
+            session.unannotate(t)
+            oracle.unannotate(t)
         elif kind == "undo":
             assert session.undo() == oracle.undo()
         assert_same(session, oracle, (seed, kind))

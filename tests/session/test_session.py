@@ -109,8 +109,9 @@ def test_what_cannot_be():
     with pytest.raises(ValueError, match="expected forward, backward or both"):
         session.propagate(direction="up")
     for t in (-1, 9):
-        with pytest.raises(IndexError):
-            session.annotate(t, box(1))
+        for one in (make({}), session):  # before and after the frames were counted
+            with pytest.raises(IndexError):
+                one.annotate(t, box(1))
     with pytest.raises(ValueError, match="as its frame"):
         session.annotate(0, np.zeros((4, 6), np.uint8))
     with untyped(), pytest.raises(ValueError, match="unknown is uint8"):
@@ -163,6 +164,17 @@ def test_a_prediction_that_was_renamed_is_never_current_again():
     run(session)
     renamed = session._ledger.timeline.predictions[2].renamed(2, 0)
     assert session._ledger.timeline.predicted(2, renamed).state(2) == "stale"
+
+
+def test_an_annotation_taken_away():
+    session = make({0: box(1), 3: box(1), 7: box(1)})
+    run(session)
+    session.unannotate(3)
+    assert states(session) == "assmsssaf" and session.annotated == (0, 7)
+    with pytest.raises(ValueError, match="frame 3 is not annotated"):
+        session.unannotate(3)
+    run(session)
+    assert session.undo() and states(session) == "affafffaf"
 
 
 # Masks
@@ -272,6 +284,18 @@ def test_undo_keeps_what_was_computed_since_where_it_serves():
 
 
 # While it runs
+
+
+def test_how_much_there_is_to_compute_and_what_was_computed():
+    session, seen = make({2: box(1), 6: box(1)}), []
+    assert [session.frames_to_compute(*args) for args in [(), (7,), (8, 9), (0, 9, "backward")]] == [10, 2, 2, 2 + 3]
+    for t, _ in session.propagate(8, on_frame=seen.append):
+        assert t == 8
+    assert seen == [7, 8] and session.frames_to_compute() == 8
+    run(session)
+    assert session.frames_to_compute() == 0 == make({}).frames_to_compute()
+    with pytest.raises(ValueError, match="expected forward, backward or both"):
+        session.frames_to_compute(direction="up")
 
 
 def test_closing_stops_within_a_frame_and_keeps_what_came():
@@ -462,7 +486,7 @@ def test_the_next_frame_to_annotate_is_the_most_doubtful():
 
 def test_the_example_of_the_documentation(tmp_path, monkeypatch, capsys):
     """With the stub in place of the network, on the first frames of the clip in small."""
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/session.md").read_text(encoding="utf-8"), re.DOTALL)
+    code, *_ = re.findall(r"```python\n(.*?)```", (ROOT / "docs/session.md").read_text(encoding="utf-8"), re.DOTALL)
     for t in range(8):
         for name in (f"JPEGImages/240p/koi/{t:05d}.jpg", f"Annotations/240p/koi/{t:05d}.png"):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

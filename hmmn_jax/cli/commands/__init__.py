@@ -5,6 +5,7 @@ A module has its help as docstring, `add_arguments(parser)`, and `run(options)`,
 
 COMMANDS = {
     "segment": "segment a video of your own: a video file, or a folder of images",
+    "paint": "paint, propagate and correct masks of a video on a page in the browser",
     "evaluate": "segment the videos of a benchmark, and score them where it has annotations",
     "score": "score masks that are on disk, made by any method",
     "export": "write masks that are on disk as layers, COCO or YouTube-VIS JSON, or a movie",

@@ -1,0 +1,283 @@
+"""Latency, speed and memory of `hmmn-jax paint`, as a page meets them: over HTTP, with the server in a process of its own.
+
+    python benchmarks/paint.py latency                    # the bundled model at 480x864
+    python benchmarks/paint.py memory --frames 2000       # a film, with a segmenter that computes nothing
+
+`latency` prints, in milliseconds and in times of a frame: from the end of a stroke (the request that has the mask) to the
+answer, after which the annotation is saved; from "forward" to the first new mask in the page, in a new process (with
+compilation) and in one that has compiled; and the frames a second of a job, beside those of `Segmenter.run` in a process
+without a server. It needs a machine with nothing else on it.
+
+`memory` propagates through a film while a page looks at frames, thumbnails and masks, and prints the resident memory of the
+server every hundred frames. The segmenter gives the mask of the frame before, moved by one pixel, with soft edges.
+"""
+
+import argparse
+import contextlib
+import gzip
+import multiprocessing
+import os
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from hmmn_jax.cli.launch import switch_off_unsound_fusion
+from hmmn_jax.io.bundled import DEMO_CLIP
+from hmmn_jax.io.images import read_image, read_mask
+
+HEIGHT, WIDTH = 480, 864
+SHIFT = 1  # pixels that the mask of `memory` moves in a frame
+
+
+def main() -> None:
+    """Runs one of the measurements."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kind", choices=("latency", "memory"))
+    parser.add_argument("--frames", type=int, default=40, help="of the video (default: %(default)s)")
+    parser.add_argument("--strokes", type=int, default=20, help="masks that are sent (default: %(default)s)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        {"latency": latency, "memory": memory}[options.kind](Path(folder), options)
+
+
+def latency(folder: Path, options: argparse.Namespace) -> None:
+    """Times of strokes and jobs with the bundled model."""
+    video, mask = folder / "koi", make_mask()
+    video.mkdir()
+    from PIL import Image
+
+    for t in range(options.frames):
+        frame = Image.fromarray(read_image(sorted((DEMO_CLIP / "JPEGImages/240p/koi").iterdir())[t % 40]))
+        frame.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC).save(video / f"{t:05d}.jpg", quality=90)
+    seconds = in_process(run_segmenter, video, mask)
+    print(f"Segmenter.run: {1 / seconds:.2f} frames/s, {1000 * seconds:.0f} ms a frame")
+    with served(folder / "project", video, "lite") as page:
+        page.add_object(), page.add_object()
+        page.put(0, mask)
+        told("from 'forward' to the first new mask, cold", [page.first_mask()], seconds)
+        page.wait("done", "stopped")
+        warm = []
+        for t in range(3):
+            page.put(0, np.roll(mask, t + 1, axis=1))
+            warm.append(page.first_mask())
+            page.wait("done", "stopped")
+        told("from 'forward' to the first new mask, compiled", warm, seconds)
+        page.put(0, mask)
+        start = time.perf_counter()
+        page.start(stop=options.frames)
+        page.wait("done")
+        rate = (options.frames - 1) / (time.perf_counter() - start)
+        print(f"a job: {rate:.2f} frames/s, {rate * seconds:.2f} of Segmenter.run")
+        strokes = [page.put(5, np.roll(mask, i, axis=0)) for i in range(options.strokes)]
+        told("from the end of a stroke to the saved annotation", strokes, seconds)
+        page.start(stop=options.frames)
+        strokes = [page.put(5, np.roll(mask, i, axis=1)) for i in range(options.strokes)]
+        told("the same while a job runs", strokes, seconds)
+
+
+def memory(folder: Path, options: argparse.Namespace) -> None:
+    """Resident memory of the server over a long film."""
+    from hmmn_jax.io.movies import MovieWriter
+
+    film, rng = folder / "film.mp4", np.random.default_rng(0)
+    scene = rng.integers(0, 256, (HEIGHT // 16, 4 * WIDTH // 16, 3), np.uint8).repeat(16, 0).repeat(16, 1)
+    with MovieWriter(film, 25) as movie:
+        for t in range(options.frames):
+            left = 2 * t % (3 * WIDTH)
+            movie.write(scene[:, left : left + WIDTH])
+    with served(folder / "project", film, "moved") as page:
+        print(f"opened: {page.megabytes:.0f} MB")
+        page.add_object(), page.add_object()
+        page.put(0, make_mask())
+        start = time.perf_counter()
+        page.start(stop=options.frames)
+        for done in range(100, options.frames, 100):
+            page.wait_for(done)
+            page.look((*range(0, options.frames, 40), *range(max(done - 60, 0), done)))
+            print(f"{done} frames: {page.megabytes:.0f} MB, {done / (time.perf_counter() - start):.1f} frames/s", flush=True)
+        page.wait("done")
+        print(f"end: {page.megabytes:.0f} MB; with a stroke at frame 1000 of a timeline of {options.frames}:")
+        told("from the end of a stroke to the saved annotation", [page.put(1000, make_mask()) for _ in range(10)])
+        megabytes = sum(path.stat().st_size for path in (folder / "project").rglob("*.npz")) / 2**20
+        print(f"masks and probabilities on the disk: {megabytes:.0f} MB")
+
+
+class Page:
+    """What the page asks of the server."""
+
+    def __init__(self, url: str, number: int):
+        """`number` is that of the server's process."""
+        base, _, token = url.partition("/?token=")
+        self._http, self._number = httpx.Client(base_url=base, timeout=600), number
+        self._http.get("/", params={"token": token})
+
+    @property
+    def megabytes(self) -> float:
+        """Resident memory of the server."""
+        pages = int(Path(f"/proc/{self._number}/statm").read_text().split()[1])
+        return pages * resource.getpagesize() / 2**20
+
+    def get(self, path: str) -> Any:
+        """The JSON of a call."""
+        return self._http.get(path).raise_for_status().json()
+
+    def add_object(self) -> None:
+        """Adds an object."""
+        revision = self.get("/api/project")["revision"]
+        self._http.post("/api/objects", json={}, headers={"If-Match": f'"{revision}"'}).raise_for_status()
+
+    def put(self, t: int, mask: np.ndarray) -> float:
+        """Annotates a frame; the seconds from the request to its answer. The page has compressed the mask before."""
+        body, tag = gzip.compress(mask.tobytes(), 6), self._http.get(f"/api/masks/{t}").headers["ETag"]
+        start = time.perf_counter()
+        self._http.put(f"/api/masks/{t}", content=body, headers={"If-Match": tag}).raise_for_status()
+        return time.perf_counter() - start
+
+    def start(self, stop: int) -> None:
+        """Starts a job forward from frame 0."""
+        content = {"start": 0, "stop": stop, "direction": "forward"}
+        self._http.post("/api/jobs", json=content).raise_for_status()
+
+    def first_mask(self) -> float:
+        """The seconds from "forward" until the page has a new mask; the job is stopped then."""
+        after = self.get("/api/timeline")["event"]
+        start = time.perf_counter()
+        self.start(stop=3)
+        with self._http.stream("GET", "/api/events", params={"after": after}) as events:
+            for line in events.iter_lines():
+                if line == "event: frames":
+                    break
+        self._http.get("/api/masks/1").raise_for_status()
+        return time.perf_counter() - start
+
+    def wait(self, *states: str) -> None:
+        """Waits until the job has one of these states."""
+        while self.get("/api/project")["job"]["state"] not in states:
+            time.sleep(0.05)
+
+    def wait_for(self, done: int) -> None:
+        """Waits until the job has computed so many frames."""
+        while self.get("/api/project")["job"]["done"] < done:
+            time.sleep(0.2)
+
+    def look(self, frames: tuple[int, ...]) -> None:
+        """Loads thumbnails, frames and masks."""
+        for t in frames:
+            self._http.get(f"/api/frames/{t}.jpg", params={"h": 96}).raise_for_status()
+            self._http.get(f"/api/masks/{t}")
+        for t in frames[-10:]:
+            self._http.get(f"/api/frames/{t}.jpg").raise_for_status()
+        self.get("/api/timeline")
+
+
+@contextlib.contextmanager
+def served(project: Path, video: Path, model: str) -> Iterator[Page]:
+    """Serves a project in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(False)
+    process = context.Process(target=serve, args=(project, video, model, sender), daemon=True)
+    process.start()
+    try:
+        assert process.pid is not None
+        yield Page(receiver.recv(), process.pid)
+    finally:
+        process.kill()
+        process.join()
+
+
+def serve(project: Path, video: Path, model: str, sender: Any) -> None:
+    """Serves a project, as `hmmn-jax paint` does; tells the address."""
+    switch_off_unsound_fusion()
+    from hmmn_jax.inference.host_memory import keep_host_memory_small
+    from hmmn_jax.paint.server import open_page
+
+    keep_host_memory_small()
+    make = moved_segmenter if model == "moved" else lambda: load_segmenter(model)
+    with open_page(project, video, make, model, "127.0.0.1", 0) as server:
+        sender.send(server.url)
+        server.serve_page()
+
+
+def load_segmenter(model: str) -> Any:
+    """A segmenter with the weights of the package."""
+    from hmmn_jax import Segmenter, load_checkpoint
+
+    return Segmenter(*load_checkpoint(model))
+
+
+def moved_segmenter() -> Any:
+    """A segmenter that moves masks, and computes nothing."""
+    from hmmn_jax.inference import Result, Segmenter, State
+
+    class Moved(Segmenter):
+        def __init__(self) -> None:
+            self.independent = False
+
+        def init(self, frame: np.ndarray, mask: np.ndarray) -> State:
+            ids = np.unique(np.append(mask, mask.dtype.type(0)))
+            return State(0, frame[None], (mask == ids[:, None, None]).astype(np.float32)[None], ids, ())
+
+        def encode(self, frame: np.ndarray) -> None:
+            pass
+
+        def step(self, state: State, frame: np.ndarray, *_: Any, **__: Any) -> tuple[State, Result]:
+            moved = np.roll(state.probs[0], SHIFT, axis=2)
+            probs = (0.9 * moved + 0.1 * np.roll(moved, 1, axis=1)).astype(np.float32)
+            state = State(state.index + 1, frame[None], moved[None], state.ids, ())
+            return state, Result(state.ids[probs.argmax(0)], probs, None, state.ids)
+
+    return Moved()
+
+
+def run_segmenter(video: Path, mask: np.ndarray, sender: Any) -> None:
+    """Sends the seconds that a frame takes without a server, after compilation."""
+    switch_off_unsound_fusion()
+    from hmmn_jax.inference.host_memory import keep_host_memory_small
+
+    keep_host_memory_small()
+    segmenter = load_segmenter("lite")
+    times = []
+    for result in segmenter.run((read_image(path) for path in sorted(video.iterdir())), mask):
+        np.asarray(result.mask)
+        times.append(time.perf_counter())
+    half = len(times) // 3  # what compiles comes before
+    sender.send((times[-1] - times[half]) / (len(times) - 1 - half))
+
+
+def in_process(work: Any, *args: Any) -> Any:
+    """What a function sends from a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(False)
+    process = context.Process(target=work, args=(*args, sender))
+    process.start()
+    found = receiver.recv()
+    process.join()
+    return found
+
+
+def make_mask() -> np.ndarray:
+    """The two koi of the first frame of the bundled clip."""
+    mask = read_mask(DEMO_CLIP / "Annotations/240p/koi/00000.png")
+    rows, columns = np.arange(HEIGHT) * mask.shape[0] // HEIGHT, np.arange(WIDTH) * mask.shape[1] // WIDTH
+    return mask[rows[:, None], columns]
+
+
+def told(what: str, seconds: list[float], frame: float | None = None) -> None:
+    """Prints times."""
+    found, most = statistics.median(seconds), max(seconds)
+    frames = "" if frame is None else f", {found / frame:.2f} frames"
+    print(f"{what}: {1000 * found:.0f} ms{frames} (median of {len(seconds)}; longest {1000 * most:.0f} ms)", flush=True)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    main()

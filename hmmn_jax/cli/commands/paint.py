@@ -1,0 +1,72 @@
+"""Opens a page in the browser to paint objects, propagate them through a video, correct and export.
+
+VIDEO is a video file or a folder of images; without it, the clip that comes with the package. The page is served by this
+machine, and for this machine alone. What is painted is saved at once in a folder, VIDEO.hmmn in the working directory.
+
+  hmmn-jax paint
+  hmmn-jax paint clip.mp4
+  hmmn-jax paint clip.mp4 --project WORK --checkpoint HMMN_weights.pth
+  hmmn-jax paint --project WORK                       # continue
+
+The same command again continues. End it with Ctrl-C. Needs pip install 'hmmn-jax[paint]', and for video files
+'hmmn-jax[video]'.
+"""
+
+import argparse
+import importlib.util
+
+from hmmn_jax.cli.arguments import local
+from hmmn_jax.cli.commands.common import add_cache, add_weights, start, weights
+
+NEEDED = ("starlette", "uvicorn")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    add = parser.add_argument
+    add(
+        "video",
+        type=local,
+        metavar="VIDEO",
+        nargs="?",
+        help="video file, or folder of images (default: a clip of the package)",
+    )
+    add("--project", type=local, metavar="DIR", help="folder of the project (default: VIDEO.hmmn in the working directory)")
+    group = parser.add_argument_group("server")
+    add = group.add_argument
+    add(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on (default: %(default)s, this machine alone); any other lets machines of the network try the "
+        "token, and sends everything unencrypted",
+    )
+    add("--port", type=int, default=0, metavar="N", help="port to listen on (default: any that is free)")
+    add("--no-browser", action="store_true", help="open no browser, only print the address")
+    add_weights(parser)
+    add_cache(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Runs the command."""
+    from hmmn_jax.errors import ConfigError
+
+    for name in NEEDED:
+        if importlib.util.find_spec(name) is None:
+            raise ConfigError(f"{name} is not installed, which paint needs; run: pip install 'hmmn-jax[paint]'")
+    from hmmn_jax.io.bundled import DEMO_CLIP
+
+    video = options.video
+    if video is None and options.project is None:
+        video = DEMO_CLIP / "JPEGImages/240p/koi"
+    model = weights(options)
+    start(options)
+    from hmmn_jax.checkpoints.store import load_checkpoint
+    from hmmn_jax.inference import Segmenter
+    from hmmn_jax.paint.opening import default_folder
+    from hmmn_jax.paint.server import paint
+
+    def make_segmenter() -> Segmenter:
+        return Segmenter(*load_checkpoint(**model))
+
+    folder = options.project or default_folder(video)
+    paint(folder, video, make_segmenter, str(model["checkpoint"]), options.host, options.port, not options.no_browser)

@@ -1,0 +1,87 @@
+"""What happens in a project, as numbered events, for any number of pages that listen."""
+
+import asyncio
+import collections
+import contextlib
+import json
+import threading
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+KEPT = 1000  # events that a page which lost its connection can catch up with
+PING_SECONDS = 15.0  # a line without meaning, by which a connection that broke is noticed
+GONE = "event: gone\ndata: {}\n\n"
+
+
+class EventLog:
+    """The last events, as text of the server-sent kind. `publish` is safe in threads; `stream` runs in an event loop."""
+
+    def __init__(self, first: int = 0):
+        """Numbers the events from `first` + 1 on."""
+        self._lock = threading.Lock()
+        self._events: collections.deque[tuple[int, str]] = collections.deque(maxlen=KEPT)
+        self._last = first
+        self._listeners: set[Callable[[], None]] = set()
+        self._is_closed = False
+
+    @property
+    def last(self) -> int:
+        """The number of the last event."""
+        return self._last
+
+    def publish(self, name: str, data: Any) -> None:
+        """Appends an event whose data are written as JSON."""
+        with self._lock:
+            self._last += 1
+            text = f"id: {self._last}\nevent: {name}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n"
+            self._events.append((self._last, text))
+        self._wake()
+
+    def close(self) -> None:
+        """Ends all streams."""
+        self._is_closed = True
+        self._wake()
+
+    async def stream(self, after: int | None) -> AsyncIterator[str]:
+        """Yields the events after one number and all that follow, until the log is closed.
+
+        Args:
+            after: the number of an event that the page knows. None: begins with the next event. If events after it are no
+                longer kept, or it was never given, the first event is "gone".
+        """
+        loop, news = asyncio.get_running_loop(), asyncio.Event()
+
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed
+                loop.call_soon_threadsafe(news.set)
+
+        self._listeners.add(wake)
+        try:
+            known = self._last if after is None else after
+            yield ": open\n\n"
+            while not self._is_closed:
+                news.clear()
+                found = self._after(known)
+                if found is None:
+                    yield GONE
+                    known = self._last
+                for known, text in found or ():  # noqa: B007, the last one stays
+                    yield text
+                try:
+                    await asyncio.wait_for(news.wait(), PING_SECONDS)
+                except TimeoutError:
+                    yield ": ping\n\n"
+        finally:
+            self._listeners.discard(wake)
+
+    def _after(self, known: int) -> list[tuple[int, str]] | None:
+        """The events after a number; None if some of them are not kept, or it lies in the future."""
+        with self._lock:
+            oldest = self._events[0][0] if self._events else self._last + 1
+            if not oldest - 1 <= known <= self._last:
+                return None
+            return [event for event in self._events if event[0] > known]
+
+    def _wake(self) -> None:
+        for wake in list(self._listeners):
+            wake()

@@ -1,0 +1,115 @@
+"""The folder of a project: which video it is of, its objects, its session, its exports, and who has it open."""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hmmn_jax.datasets.listing import list_frames
+from hmmn_jax.errors import DataError
+from hmmn_jax.io.files import reason, write_file, writing_errors
+from hmmn_jax.io.record import replace_own
+from hmmn_jax.paint.objects import ObjectTable
+from hmmn_jax.paint.owner import own_folder
+
+FORMAT = 1
+SUFFIX = ".hmmn"
+PROJECT, SESSION, EXPORTS = "project.json", "session", "exports"
+_CHUNK = 1 << 20  # bytes that are read of a film at three places
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The content of `project.json`.
+
+    Attributes:
+        video: the path of a video file or a folder of frames.
+        fingerprint: of that video.
+        objects: the objects.
+        frames: the range that the page works on, start and stop; None: all frames.
+    """
+
+    video: Path
+    fingerprint: str
+    objects: ObjectTable = field(default_factory=ObjectTable)
+    frames: tuple[int, int] | None = None
+
+
+class ProjectFolder:
+    """A folder that this process has for itself."""
+
+    def __init__(self, path: Path):
+        """`path` as of `open_folder`."""
+        self.path = path
+        self.session, self.exports = path / SESSION, path / EXPORTS
+        self._file = path / PROJECT
+
+    def read(self) -> Saved | None:
+        """What `write` wrote, None in a new folder. Raises DataError."""
+        if not self._file.is_file():
+            return None
+        try:
+            found = json.loads(self._file.read_bytes().decode())
+            if found["format"] != FORMAT:
+                raise ValueError(f"format {found['format']}, expected {FORMAT}")
+            table = ObjectTable.from_json(found["objects"], found["used"])
+            frames = found["frames"]
+            if frames is not None:
+                start, stop = map(int, frames)
+                frames = start, stop
+            return Saved(Path(str(found["video"])), str(found["fingerprint"]), table, frames)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            found = f"{type(error).__name__}: {reason(error)}"
+            raise DataError(f"{self._file}: not of a project, or damaged ({found}); choose another --project") from error
+
+    def write(self, saved: Saved) -> None:
+        """Replaces `project.json`. Raises DataError."""
+        content = {
+            "format": FORMAT,
+            "video": str(saved.video),
+            "fingerprint": saved.fingerprint,
+            "objects": saved.objects.as_json,
+            "used": sorted(saved.objects.used),
+            "frames": saved.frames,
+        }
+        with replace_own(self._file) as temporary:
+            write_file(temporary, json.dumps(content, indent=1) + "\n")
+
+
+@contextlib.contextmanager
+def open_folder(path: Path) -> Iterator[ProjectFolder]:
+    """Makes the folder of a project, or takes one that is there, for this process alone.
+
+    Raises:
+        DataError: the folder has files and is not of a project, or it cannot be written to.
+        ConfigError: another process has it open.
+    """
+    if path.exists() and not path.is_dir():
+        raise DataError(f"{path}: a file; a project is a folder: give another name with --project")
+    with writing_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+        others = [entry for entry in path.iterdir() if not entry.name.startswith(".") and entry.name != "lock"]
+    if others and not (path / PROJECT).is_file():
+        raise DataError(f"{path}: has files, such as {others[0].name}, and is not a project; give another name with --project")
+    with own_folder(path):
+        yield ProjectFolder(path)
+
+
+def fingerprint(video: Path) -> str:
+    """Identifies the content of a video without reading all of it: sizes, names of frames, and some of the bytes."""
+    digest = hashlib.sha256()
+    if video.is_dir():
+        paths = list_frames(video)
+        for frame in paths:
+            digest.update(f"{frame.name}\0{frame.stat().st_size}\0".encode("utf-8", "surrogateescape"))
+        digest.update(paths[0].read_bytes())
+        return digest.hexdigest()
+    size = video.stat().st_size
+    digest.update(f"{size} ".encode())
+    with video.open("rb") as file:
+        for start in (0, size // 2, max(size - _CHUNK, 0)):
+            file.seek(start)
+            digest.update(file.read(_CHUNK))
+    return digest.hexdigest()

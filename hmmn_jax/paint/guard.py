@@ -1,0 +1,140 @@
+"""Who may talk to the server: the browser that was given the token, on a page of this server, under a name of this machine."""
+
+import hashlib
+import hmac
+import ipaddress
+import math
+import secrets
+import socket
+import time
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qs
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+ONCE_SECONDS = 60.0
+_GO_ON = '<!doctype html><meta http-equiv="refresh" content="0; url=/"><title>hmmn-jax paint</title>'
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_READING = ("GET", "HEAD")
+
+
+def new_token() -> str:
+    """A token that cannot be guessed."""
+    return secrets.token_urlsafe(32)
+
+
+class Guard:
+    """Wraps an application. What is not allowed gets 403 and does not reach it; every answer has the headers for safety.
+
+    - Host has to name this machine: a page elsewhere could let its own name point to 127.0.0.1.
+    - Origin, where there is one, has to be that of this server, as has what a browser says of where a request comes from.
+    - `/?token=TOKEN` gives a cookie, and everything else asks for it. It is HttpOnly and SameSite=Strict.
+
+    Attributes:
+        once: works once, for a minute, in place of the token: for the command line of a browser, which other users can read.
+    """
+
+    def __init__(self, app: ASGIApp, token: str, host: str):
+        """`host` is the address that the server listens on."""
+        self._app, self._token = app, token
+        self.once = new_token()
+        self._once_until = time.monotonic() + ONCE_SECONDS
+        # Cookies are shared by all ports of a host: each server has a name of its own.
+        self._cookie = "hmmn_" + hashlib.sha256(token.encode()).hexdigest()[:12]
+        self._names = {*_LOOPBACK, host.lower()}
+        self._is_open = not _is_loopback(host)
+        if self._is_open:
+            self._names |= {socket.gethostname().lower(), socket.getfqdn().lower()}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_safely(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers[name] = value
+                headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        answer = self._answer(scope)
+        await (self._app if answer is None else answer)(scope, receive, send_safely)
+
+    def _answer(self, scope: Scope) -> Response | None:
+        """What to answer in place of the application; None: ask that."""
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
+        if not self._is_ours(host):
+            return _refusal("the Host of the request is not this server's; use the address that hmmn-jax paint printed")
+        origin = headers.get("origin")
+        if origin is not None and origin.lower() != f"http://{host.lower()}":
+            return _refusal("the request comes from another page")
+        is_own = headers.get("sec-fetch-site", "none") in ("same-origin", "none")
+        given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
+        if scope["path"] == "/" and scope["method"] in _READING and given:
+            if not self._is_token(given):
+                return _refusal("the token is of another server, or was used; open the address that hmmn-jax paint printed")
+            # After a link on another page, a redirection counts as that page's, to which no strict cookie is sent.
+            answer = RedirectResponse("/", 303) if is_own else HTMLResponse(_GO_ON)
+            answer.set_cookie(self._cookie, self._token, httponly=True, samesite="strict")
+            return answer
+        if not is_own:
+            return _refusal("the request comes from another page")
+        if not hmac.compare_digest(self._token_of(headers).encode(), self._token.encode()):
+            return _refusal("this browser has no access; open the address that hmmn-jax paint printed")
+        return None
+
+    def _is_token(self, given: str) -> bool:
+        """Whether it gives access; a code that works once has been used then."""
+        if self._once_until > time.monotonic() and hmac.compare_digest(given.encode(), self.once.encode()):
+            self._once_until = -math.inf
+            return True
+        return hmac.compare_digest(given.encode(), self._token.encode())
+
+    def _token_of(self, headers: Headers) -> str:
+        for text in headers.getlist("cookie"):
+            try:
+                found = SimpleCookie(text)
+            except CookieError:
+                continue
+            if self._cookie in found:
+                return found[self._cookie].value
+        return ""
+
+    def _is_ours(self, host: str) -> bool:
+        """Whether a Host is a name of this machine. Any port will do: it may be forwarded."""
+        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+        name = name.strip("[]").lower()
+        return name in self._names or (self._is_open and _is_address(name))
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_loopback(host: str) -> bool:
+    return host.lower() == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
+
+
+def _refusal(text: str) -> Response:
+    return JSONResponse({"error": text}, 403)

@@ -1,0 +1,111 @@
+"""The objects of a project as people see them: name, colour, whether visible and locked."""
+
+import dataclasses
+import re
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from hmmn_jax.io.palette import davis_palette
+
+MOST, MOST_LETTERS = 1000, 80  # objects of a project, letters of a name
+_COLOUR = re.compile(r"#[0-9a-f]{6}")
+
+
+@dataclasses.dataclass(frozen=True)
+class PaintObject:
+    """One object. `colour` is "#rrggbb" in lower case."""
+
+    id: int
+    name: str
+    colour: str
+    visible: bool = True
+    locked: bool = False
+
+    @classmethod
+    def make(cls, k: int, given: Mapping[str, Any]) -> "PaintObject":
+        """The object `k` with what was given of it, the rest by default. Raises ValueError, as `changed`."""
+        rgb = davis_palette()[(k - 1) % 255 + 1].tolist()
+        return cls(k, f"Object {k}", "#" + bytes(rgb).hex()).changed(given)
+
+    def changed(self, given: Mapping[str, Any]) -> "PaintObject":
+        """The object with other values of some fields. Raises ValueError for unknown fields and values that cannot be."""
+        for name, value in given.items():
+            if name not in ("name", "colour", "visible", "locked"):
+                raise ValueError(f"{name!r} is not a field of an object; expected name, colour, visible or locked")
+            if name in ("visible", "locked"):
+                if not isinstance(value, bool):
+                    raise ValueError(f"{name} is {value!r}, expected true or false")
+            elif not isinstance(value, str):
+                raise ValueError(f"{name} is {value!r}, expected text")
+        found = dataclasses.replace(self, **given)
+        name = " ".join(found.name.split())
+        if not (0 < len(name) <= MOST_LETTERS and name.isprintable()):
+            raise ValueError(f"a name has 1 to {MOST_LETTERS} printable letters")
+        colour = found.colour.lower()
+        if not _COLOUR.fullmatch(colour):
+            raise ValueError(f"colour is {found.colour[:80]!r}, expected #rrggbb")
+        return dataclasses.replace(found, name=name, colour=colour)
+
+
+@dataclasses.dataclass(frozen=True)
+class ObjectTable:
+    """All objects of a project, as a value: each change gives a new one.
+
+    Attributes:
+        known: by id, in ascending order.
+        used: ids that were given once, those of deleted objects too; they are not given again.
+    """
+
+    known: Mapping[int, PaintObject] = dataclasses.field(default_factory=dict)
+    used: frozenset[int] = frozenset()
+
+    @property
+    def as_json(self) -> list[dict[str, Any]]:
+        """The objects as the page gets them."""
+        return [dataclasses.asdict(found) for found in self.known.values()]
+
+    @classmethod
+    def from_json(cls, objects: Iterable[Mapping[str, Any]], used: Iterable[int]) -> "ObjectTable":
+        """What `as_json` and `used` gave. Raises ValueError, TypeError, KeyError or AttributeError for anything else."""
+        made = {}
+        for given in objects:
+            k = int(given["id"])
+            made[k] = PaintObject.make(k, {name: value for name, value in given.items() if name != "id"})
+        ids = frozenset([*map(int, used), *made])
+        if not all(0 < k < 2**16 for k in ids):
+            raise ValueError("ids of objects are from 1 to 65535")
+        return cls(dict(sorted(made.items())), ids)
+
+    def with_ids(self, ids: Collection[int]) -> "ObjectTable":
+        """The table in which all of these ids are known: those of a session that was painted elsewhere."""
+        table = self
+        for k in sorted(set(ids) - self.known.keys()):
+            table = table._with(PaintObject.make(k, {}))
+        return table
+
+    def added(self, given: Mapping[str, Any]) -> tuple["ObjectTable", int]:
+        """The table with a new object, and its id: one more than the greatest that was ever given. Raises ValueError."""
+        k = max(self.used, default=0) + 1
+        if len(self.known) >= MOST or k >= 2**16:
+            raise ValueError(f"a project has at most {MOST} objects, whose ids are at most 65535")
+        return self._with(PaintObject.make(k, given)), k
+
+    def changed(self, k: int, given: Mapping[str, Any]) -> "ObjectTable":
+        """The table with other values of an object. Raises KeyError for an unknown one, ValueError for values."""
+        return self._with(self.known[k].changed(given))
+
+    def without(self, k: int) -> "ObjectTable":
+        """The table without an object. Raises KeyError for an unknown one."""
+        if k not in self.known:
+            raise KeyError(k)
+        return ObjectTable({i: found for i, found in self.known.items() if i != k}, self.used)
+
+    def restored(self, objects: Iterable[PaintObject]) -> "ObjectTable":
+        """The table with objects that were deleted."""
+        table = self
+        for found in objects:
+            table = table._with(found)
+        return table
+
+    def _with(self, found: PaintObject) -> "ObjectTable":
+        return ObjectTable(dict(sorted({**self.known, found.id: found}.items())), self.used | {found.id})

@@ -1,0 +1,67 @@
+"""Opens the project of a video: a new one, or one that is continued."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from hmmn_jax.errors import DataError
+from hmmn_jax.inference import Segmenter
+from hmmn_jax.io.files import check_name
+from hmmn_jax.paint.events import EventLog
+from hmmn_jax.paint.folder import PROJECT, SUFFIX, Saved, fingerprint, open_folder
+from hmmn_jax.paint.project import Project
+from hmmn_jax.session import Session
+from hmmn_jax.session.store import SESSION
+
+
+def default_folder(video: Path) -> Path:
+    """The folder of the project of a video, in the working directory."""
+    path = video.absolute()
+    return Path(check_name((path.name if path.is_dir() else path.stem) + SUFFIX, video))
+
+
+def first_number() -> int:
+    """The first number of revisions and events: greater than any of an earlier server, whose pages may still be open."""
+    return time.time_ns() // 1_000_000
+
+
+@contextlib.contextmanager
+def open_project(path: Path, video: Path | None, make_segmenter: Callable[[], Segmenter]) -> Iterator[Project]:
+    """Opens a project for this process alone.
+
+    Args:
+        path: the folder of the project.
+        video: a video file or a folder of frames; None: that of the project.
+        make_segmenter: called once all else is in order.
+
+    Raises:
+        DataError: files that cannot be read; a folder of something else; a video other than that of the project.
+        ConfigError: another process has the project open.
+    """
+    if video is None and not (path / PROJECT).is_file():
+        raise DataError(f"{path}: there is no project; give its VIDEO, too")
+    with open_folder(path) as folder:
+        saved = folder.read()
+        video = saved.video if video is None and saved is not None else video
+        assert video is not None  # else there is a project, which was read
+        if not video.exists():
+            raise DataError(f"{video}: no such file or folder; if it was moved, give the new place: hmmn-jax paint VIDEO")
+        found = fingerprint(video)
+        if saved is not None and saved.fingerprint != found:
+            raise DataError(f"{path}: a project of another video, {saved.video}; give that, or another folder with --project")
+        new = Saved(video.absolute(), found) if saved is None else replace(saved, video=video.absolute())
+        segmenter = make_segmenter()
+        if (folder.session / SESSION).is_file():
+            session = Session.load(folder.session, segmenter, video)
+        else:
+            session = Session(segmenter, video)
+        if saved != new:
+            folder.write(new)
+        first = first_number()
+        project = Project(session, folder, new, EventLog(first), first)
+        try:
+            yield project
+        finally:
+            project.close()

@@ -1,0 +1,67 @@
+"""Frames as JPEGs, decoded on demand; the last ones are kept."""
+
+import collections
+import io
+import threading
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from hmmn_jax.io.video import Video
+
+BUDGET = 1 << 27  # bytes of JPEGs that are kept
+HEIGHTS = (48, 96, 192, 384, 768)  # of thumbnails; few, so that they are found again
+QUALITY = 92
+
+
+class FramePictures:
+    """JPEGs of one video, within a budget of memory. Safe in threads."""
+
+    def __init__(self, video: Video, budget: int = BUDGET):
+        """`budget` is in bytes."""
+        self._video, self._budget = video, budget
+        self._kept: collections.OrderedDict[tuple[int, int], bytes] = collections.OrderedDict()
+        self._used = 0
+        self._lock = threading.Lock()
+
+    def jpeg(self, t: int, height: int | None = None) -> bytes:
+        """A frame.
+
+        Args:
+            t: its index.
+            height: that is wanted at least, where the video has it; None: that of the video.
+
+        Raises:
+            IndexError: there is no such frame.
+            DataError: it cannot be read.
+        """
+        key = t, self._height(height)
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        content = _encode(self._video[t], key[1])
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = content
+                self._used += len(content)
+            while self._used > self._budget and len(self._kept) > 1:
+                self._used -= len(self._kept.popitem(last=False)[1])
+        return content
+
+    def _height(self, wanted: int | None) -> int:
+        full = self._video.size[0]
+        if wanted is None:
+            return full
+        return min((height for height in HEIGHTS if wanted <= height < full), default=full)
+
+
+def _encode(frame: UInt8[np.ndarray, "h w 3"], height: int) -> bytes:
+    image = Image.fromarray(frame)
+    if height != image.height:
+        width = max(round(image.width * height / image.height), 1)
+        image = image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    content = io.BytesIO()
+    image.save(content, "JPEG", quality=QUALITY, subsampling=0)  # colours of single pixels are compared
+    return content.getvalue()

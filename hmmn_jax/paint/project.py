@@ -1,0 +1,313 @@
+"""A project: the session of one video with its objects. Each change is saved at once, and told to all pages.
+
+Methods are for any thread. An edit says which state it is an edit of; if another edit came between, it is refused.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Integer
+
+from hmmn_jax.paint.events import EventLog
+from hmmn_jax.paint.folder import ProjectFolder, Saved
+from hmmn_jax.paint.objects import PaintObject
+from hmmn_jax.session import Session
+from hmmn_jax.session.ledger import MOST_UNDONE
+from hmmn_jax.session.picture import Picture, ids_of
+from hmmn_jax.session.results import confidence_of
+from hmmn_jax.session.timeline import MISSING, Timeline
+
+
+class Stale(Exception):
+    """An edit of a state that is no longer the present one, whose revision is in `revision`."""
+
+    def __init__(self, found: str, revision: str):
+        super().__init__(f"{found} was changed meanwhile, in another window perhaps; look at it again")
+        self.revision = revision
+
+
+@dataclass
+class _Shown:
+    """A frame as pages know it."""
+
+    state: str = MISSING
+    picture: Picture | None = None
+    edits: int = 0  # by people
+    versions: int = 0  # that were computed since
+
+    @property
+    def revision(self) -> str:
+        return f"{self.edits}.{self.versions}"
+
+
+@dataclass(frozen=True)
+class _Undoable:
+    """An edit that can be taken back: whether the session has it, and the objects that come back with it."""
+
+    in_session: bool
+    objects: tuple[PaintObject, ...] = ()
+
+
+class Project:
+    """One video, as it is being painted.
+
+    Attributes:
+        session: masks and annotations.
+        log: the events for pages.
+        revision: of the edits by people.
+    """
+
+    def __init__(self, session: Session, folder: ProjectFolder, saved: Saved, log: EventLog, first: int = 0):
+        """Takes a session as it is; `saved` is what its folder says of it. Revisions begin with `first`."""
+        self.session, self.log = session, log
+        self._folder = folder
+        self._saved = replace(saved, objects=saved.objects.with_ids(session.objects))
+        self._lock = threading.RLock()
+        self._history: deque[_Undoable] = deque(maxlen=MOST_UNDONE)
+        self._shown = [_Shown(edits=first) for _ in range(len(session))]
+        self._is_closed = False
+        self._seen = Timeline()
+        self.revision = first + 1
+        self._look(session.timeline)
+
+    # What is known
+
+    @property
+    def version(self) -> str:
+        """Identifies the video, for caches."""
+        return self._saved.fingerprint[:16]
+
+    def describe(self) -> dict[str, Any]:
+        """Video, objects and revision, as JSON."""
+        with self._lock:
+            video = self.session.video
+            height, width = video.size
+            count = len(self.session)
+            return {
+                "name": video.name,
+                "frames": count,
+                "height": height,
+                "width": width,
+                "rate": video.fps or None,
+                "version": self.version,
+                "revision": self.revision,
+                "event": self.log.last,
+                "range": list(self._saved.frames or (0, count)),
+                "undo": len(self._history),
+                "objects": self._saved.objects.as_json,
+            }
+
+    def timeline(self) -> dict[str, Any]:
+        """The state of each frame, as JSON."""
+        with self._lock:
+            self._tell()
+            timeline = self.session.timeline
+            frames = [self._entry(t, timeline) for t in range(len(self._shown))]
+            return {"revision": self.revision, "event": self.log.last, "frames": frames, "next": self.next_to_annotate()}
+
+    def next_to_annotate(self) -> int | None:
+        """The frame that is worth annotating next."""
+        return self.session.next_to_annotate()
+
+    def picture(self, t: int) -> tuple[Picture | None, str]:
+        """What is known of a frame, None where it is missing, and its revision. Raises IndexError."""
+        with self._lock:
+            self._tell()
+            shown = self._frame(t)
+            return shown.picture, shown.revision
+
+    def labels(self) -> list[tuple[int, str, str]]:
+        """Id, name and colour ("#rrggbb") of each object."""
+        return [(found.id, found.name, found.colour) for found in self._saved.objects.known.values()]
+
+    # Edits of frames
+
+    def annotate(
+        self, t: int, mask: Integer[np.ndarray, "H W"], unknown: Bool[np.ndarray, "H W"] | None, expected: str | None
+    ) -> str:
+        """Annotates a frame, and saves.
+
+        Args:
+            t: the frame.
+            mask: the ids, complete.
+            unknown: pixels that are left to the model.
+            expected: the revision of the frame that was edited; None: one that is not annotated.
+
+        Returns:
+            The new revision.
+
+        Raises:
+            Stale: the frame was edited meanwhile.
+            IndexError: there is no such frame.
+            ValueError: a mask of another size, or with an id that is not of an object.
+            DataError: it cannot be saved.
+        """
+        with self._lock:
+            self._require(t, expected)
+            if unknown_ids := set(ids_of(mask)) - self._saved.objects.known.keys() - {0}:
+                raise ValueError(f"the mask has the id {min(unknown_ids)}, which is not of an object")
+            self.session.annotate(t, mask, unknown)
+            self._edited(_Undoable(True), [t])
+            return self._shown[t].revision
+
+    def unannotate(self, t: int, expected: str | None) -> str:
+        """Takes the annotation of a frame away, and saves. As `annotate`; ValueError where there is none."""
+        with self._lock:
+            self._require(t, expected)
+            self.session.unannotate(t)
+            self._edited(_Undoable(True), [t])
+            return self._shown[t].revision
+
+    # Edits of objects; each says of which revision of the project, and raises Stale
+
+    def add_object(self, given: Mapping[str, Any], revision: int) -> PaintObject:
+        """Adds an object. Raises ValueError for fields that cannot be."""
+        with self._lock:
+            self._require_revision(revision)
+            table, k = self._saved.objects.added(given)
+            self._edited(None, [], replace(self._saved, objects=table))
+            return table.known[k]
+
+    def change_object(self, k: int, given: Mapping[str, Any], revision: int) -> PaintObject:
+        """Changes name, colour, visible or locked. Raises KeyError for an unknown object, ValueError for values."""
+        with self._lock:
+            self._require_revision(revision)
+            table = self._saved.objects.changed(k, given)
+            self._edited(None, [], replace(self._saved, objects=table))
+            return table.known[k]
+
+    def remove_object(self, k: int, revision: int) -> None:
+        """Removes an object from all frames. Raises KeyError for an unknown one."""
+        with self._lock:
+            self._require_revision(revision)
+            table = self._saved.objects.without(k)
+            self._rename(lambda: self.session.remove(k), k, replace(self._saved, objects=table))
+
+    def merge_objects(self, into: int, other: int, revision: int) -> None:
+        """Makes object `other` part of object `into`. Raises KeyError for an unknown one, ValueError for one and the same."""
+        with self._lock:
+            self._require_revision(revision)
+            if into == other:
+                raise ValueError(f"object {into} cannot be merged with itself")
+            known = self._saved.objects.known
+            if into not in known:
+                raise KeyError(into)
+            table = self._saved.objects.without(other)
+            self._rename(lambda: self.session.merge(into, other), other, replace(self._saved, objects=table))
+
+    def undo(self, revision: int) -> bool:
+        """Takes back the last annotation, given or taken away, removal or merger. Says whether there was one."""
+        with self._lock:
+            self._require_revision(revision)
+            if not self._history:
+                return False
+            last = self._history.pop()
+            if last.in_session:
+                self.session.undo()
+            table = self._saved.objects.restored(last.objects)
+            self._edited(None, range(len(self._shown)), replace(self._saved, objects=table))
+            return True
+
+    def set_range(self, start: int, stop: int) -> None:
+        """Keeps the frames that a page works on. Raises ValueError."""
+        with self._lock:
+            if not 0 <= start < stop <= len(self._shown):
+                raise ValueError(f"the range is {start} to {stop}, expected 0 <= start < stop <= {len(self._shown)}")
+            self._write(replace(self._saved, frames=(start, stop)))
+            self.log.publish("project", self.describe())
+
+    # What the worker does
+
+    def computed(self) -> None:
+        """Saves what was computed since, and tells it. Raises DataError."""
+        with self._lock:
+            if not self._is_closed:
+                self._save_session()
+                self._tell()
+
+    def close(self) -> None:
+        """Ends all writing: another process may have the folder now."""
+        with self._lock:
+            self._is_closed = True
+
+    # Inside, with the lock held
+
+    def _rename(self, edit: Callable[[], None], k: int, saved: Saved) -> None:
+        """Removes object `k` by an edit of the session, which does not know objects that nobody painted."""
+        gone = (self._saved.objects.known[k],)
+        painted = k in self.session.objects
+        if painted:
+            edit()
+        self._edited(_Undoable(painted, gone), range(len(self._shown)) if painted else [], saved)
+
+    def _edited(self, undoable: _Undoable | None, frames: Any, saved: Saved | None = None) -> None:
+        """Saves an edit and tells it. `frames` are those whose masks may have changed by it."""
+        if undoable is not None:
+            self._history.append(undoable)
+        timeline = self.session.timeline
+        for t in frames:
+            shown = self._shown[t]
+            if timeline.picture(t) is not shown.picture:
+                shown.edits, shown.versions = shown.edits + 1, -1  # -1: telling it counts one more
+        self.revision += 1
+        try:
+            self._save_session()
+            if saved is not None and saved != self._saved:
+                self._write(saved)
+        finally:  # also where the disk refuses: pages show what is in memory, and the next edit tries again
+            self._saved = saved or self._saved
+            self._tell()
+            self.log.publish("project", self.describe())
+
+    def _save_session(self) -> None:
+        self.session.save(self._folder.session)
+
+    def _write(self, saved: Saved) -> None:
+        self._folder.write(saved)
+        self._saved = saved
+
+    def _tell(self) -> None:
+        timeline = self.session.timeline
+        if changed := self._look(timeline):
+            self.log.publish("frames", [self._entry(t, timeline) for t in changed])
+
+    def _look(self, timeline: Timeline) -> list[int]:
+        """Takes note of frames that changed, and returns them."""
+        changed, known, self._seen = [], self._seen, timeline
+        has_its_anchors = timeline.stamps == known.stamps
+        for t, shown in enumerate(self._shown):
+            if has_its_anchors and timeline.predictions.get(t) is known.predictions.get(t):
+                continue
+            state, picture = timeline.state(t), timeline.picture(t)
+            if picture is not shown.picture:
+                shown.versions += 1
+            elif state == shown.state:
+                continue
+            shown.state, shown.picture = state, picture
+            changed.append(t)
+        return changed
+
+    def _entry(self, t: int, timeline: Timeline) -> dict[str, Any]:
+        shown = self._shown[t]
+        confidence = {k: round(c, 4) for k, c in confidence_of(timeline, t).items()}
+        ids = [] if shown.picture is None else list(shown.picture.ids)
+        return {"t": t, "state": shown.state, "revision": shown.revision, "ids": ids, "confidence": confidence}
+
+    def _frame(self, t: int) -> _Shown:
+        if not 0 <= t < len(self._shown):
+            raise IndexError(f"frame {t}: the video has {len(self._shown)} frames, from 0")
+        return self._shown[t]
+
+    def _require(self, t: int, expected: str | None) -> None:
+        shown = self._frame(t)
+        is_annotated, edits = t in self.session.timeline.anchors, str(shown.edits)
+        if is_annotated if expected is None else expected.split(".")[0] != edits:
+            raise Stale(f"frame {t}", shown.revision)
+
+    def _require_revision(self, revision: int) -> None:
+        if revision != self.revision:
+            raise Stale("the project", str(self.revision))

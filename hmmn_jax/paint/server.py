@@ -1,0 +1,137 @@
+"""Serves the page of a project from this machine until it is interrupted."""
+
+import contextlib
+import socket
+import webbrowser
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+
+from hmmn_jax.errors import ConfigError
+from hmmn_jax.inference import Segmenter
+from hmmn_jax.io.files import reason
+from hmmn_jax.paint.app import Calls, make_app
+from hmmn_jax.paint.events import EventLog
+from hmmn_jax.paint.exports import Exports
+from hmmn_jax.paint.folder import EXPORTS
+from hmmn_jax.paint.guard import Guard, new_token
+from hmmn_jax.paint.opening import open_project
+from hmmn_jax.paint.pictures import FramePictures
+from hmmn_jax.paint.worker import Worker
+
+LAST_FRAME_SECONDS = 2.0  # that the end waits for the frame that is being computed
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # addresses that stand for all of a machine, and one to open
+
+
+class Server(uvicorn.Server):
+    """A server that listens already.
+
+    Attributes:
+        url: the address to open, with the token.
+        url_once: another one, which works once, for a minute.
+    """
+
+    def __init__(self, guard: Guard, sock: socket.socket, token: str, log: EventLog):
+        """`log` has the events, whose streams end with the server."""
+        super().__init__(
+            uvicorn.Config(
+                guard,
+                http="h11",
+                ws="none",
+                loop="asyncio",
+                lifespan="off",
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=1,
+            )
+        )
+        self._sock, self._log = sock, log
+        host, port = sock.getsockname()[:2]
+        host = _ANY.get(host, host)
+        base = f"http://{f'[{host}]' if ':' in host else host}:{port}/?token="
+        self.url, self.url_once = base + token, base + guard.once
+
+    def serve_page(self) -> None:
+        """Serves until `stop`; in the main thread also until Ctrl-C or SIGTERM, which are raised again then."""
+        self.run([self._sock])
+
+    def stop(self) -> None:
+        """Ends `serve_page`; for other threads."""
+        self._log.close()
+        self.should_exit = True
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Handles a signal."""
+        self._log.close()
+        super().handle_exit(sig, frame)
+
+
+@contextlib.contextmanager
+def open_page(
+    folder: Path, video: Path | None, make_segmenter: Callable[[], Segmenter], model: str, host: str, port: int
+) -> Iterator[Server]:
+    """Opens a project and gives the server of its page. In the end the job is stopped after its frame.
+
+    Args:
+        folder: of the project.
+        video: a video file or a folder of frames; None: that of the project.
+        make_segmenter: gives what propagates.
+        model: the name of the model, for the page.
+        host: the address to listen on.
+        port: 0: any that is free.
+
+    Raises:
+        DataError: as `open_project`.
+        ConfigError: as `open_project`; or the address cannot be listened on.
+    """
+    with _listen(host, port) as sock, open_project(folder, video, make_segmenter) as project:
+        token = new_token()
+        worker = Worker(project)
+        reader = project.session.video.second_reader()  # the worker does not wait for what pages look at
+        exports = Exports(project, reader, folder / EXPORTS)
+        calls = Calls(project, worker, FramePictures(reader), exports, model)
+        try:
+            yield Server(Guard(make_app(calls), token, sock.getsockname()[0]), sock, token, project.log)
+        finally:
+            project.log.close()
+            exports.close()
+            worker.close(LAST_FRAME_SECONDS)
+
+
+def paint(
+    folder: Path,
+    video: Path | None,
+    make_segmenter: Callable[[], Segmenter],
+    model: str,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    browser: bool = False,
+) -> None:
+    """Serves the page of a project until the process is interrupted. Arguments and errors as of `open_page`.
+
+    Prints where the project is and which address to open; `browser`: opens it, too.
+    """
+    with open_page(folder, video, make_segmenter, model, host, port) as server:
+        print(f"project: {folder}; everything is saved at once; Ctrl-C ends", flush=True)
+        print(f"open {server.url}", flush=True)
+        if browser:
+            webbrowser.open(server.url_once)
+        server.serve_page()
+
+
+@contextlib.contextmanager
+def _listen(host: str, port: int) -> Iterator[socket.socket]:
+    """Gives a socket that listens on an address. Raises ConfigError where it is taken, or not of this machine."""
+    with contextlib.ExitStack() as opened:
+        try:
+            family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+            sock = opened.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((host, port))
+        except (OSError, OverflowError, UnicodeError) as error:
+            way_out = "choose another --host or --port"
+            raise ConfigError(f"{host}:{port}: cannot be listened on: {reason(error)}; {way_out}") from error
+        yield sock

@@ -1,0 +1,106 @@
+// Calls of the server, one function each. Failures are `ApiError`s with the server's sentence.
+
+export class ApiError extends Error {
+  /** @param {number} status of HTTP; 0 where there was no answer */
+  constructor(status, message, answer = {}) {
+    super(message);
+    this.status = status;
+    this.answer = answer;
+  }
+}
+
+async function call(method, path, { json, body, headers = {} } = {}) {
+  if (json !== undefined) {
+    headers = { ...headers, "Content-Type": "application/json" };
+    body = JSON.stringify(json);
+  }
+  let response;
+  try {
+    response = await fetch(`/api/${path}`, { method, headers, body });
+  } catch {
+    throw new ApiError(0, "The server does not answer. Is `hmmn-jax paint` still running?");
+  }
+  if (response.ok) return response;
+  const answer = await response.json().catch(() => ({}));
+  if (response.status === 401 || response.status === 403) {
+    answer.error = "This page has no access any longer. Open the address that `hmmn-jax paint` printed.";
+  }
+  throw new ApiError(response.status, answer.error ?? `The server answered ${response.status}.`, {
+    ...answer,
+    tag: response.headers.get("ETag"),
+  });
+}
+
+const read = async (path) => (await call("GET", path)).json();
+
+/** A call that changes the project; returns the revision after it. */
+async function change(method, path, options) {
+  const response = await call(method, path, options);
+  const revision = Number(response.headers.get("X-Project-Revision"));
+  const type = response.headers.get("Content-Type") ?? "";
+  const answer = type.startsWith("application/json") ? await response.json() : {};
+  return { revision, ...answer, tag: response.headers.get("ETag") };
+}
+
+export const project = () => read("project");
+export const timeline = () => read("timeline");
+export const exportList = () => read("exports");
+
+/** Address of a frame's JPEG; `height` is for thumbnails. */
+export function frameAddress(t, version, height) {
+  return `/api/frames/${t}.jpg?v=${encodeURIComponent(version)}${height ? `&h=${height}` : ""}`;
+}
+
+/** The ids of a frame and the tag of their state; `ids` is null for a frame that has no mask yet. */
+export async function mask(t) {
+  try {
+    const response = await call("GET", `masks/${t}`);
+    const bytes = await response.arrayBuffer();
+    const ids = response.headers.get("X-Dtype") === "uint16" ? new Uint16Array(bytes) : new Uint8Array(bytes);
+    return { ids, tag: response.headers.get("ETag") };
+  } catch (error) {
+    if (error.status !== 404) throw error;
+    return { ids: null, tag: error.answer.tag };
+  }
+}
+
+/** Saves ids as the annotation of frame t, unless it was edited since `tag`. */
+export async function saveMask(t, ids, tag) {
+  const stream = new Blob([ids]).stream().pipeThrough(new CompressionStream("gzip"));
+  const body = await new Response(stream).blob();
+  return change("PUT", `masks/${t}`, { body, headers: matching(tag) });
+}
+
+/** Takes the annotation of frame t away. */
+export const removeMask = (t, tag) => change("DELETE", `masks/${t}`, { headers: matching(tag) });
+
+const matching = (tag) => (tag ? { "If-Match": tag } : { "If-None-Match": "*" });
+const since = (revision) => ({ headers: { "If-Match": `"${revision}"` } });
+
+export const addObject = (revision, json) => change("POST", "objects", { json, ...since(revision) });
+export const changeObject = (revision, id, json) => change("PATCH", `objects/${id}`, { json, ...since(revision) });
+export const deleteObject = (revision, id) => change("DELETE", `objects/${id}`, since(revision));
+export const mergeObjects = (revision, into, from) => change("POST", "objects/merge", { json: { into, from }, ...since(revision) });
+export const undo = (revision) => change("POST", "undo", since(revision));
+
+/** Stores the in and out points: frames first <= t < stop. */
+export const setRange = (first, stop) => change("PATCH", "project", { json: { range: [first, stop] } });
+export const startJob = (json) => change("POST", "jobs", { json });
+export const stopJob = () => change("DELETE", "jobs/current");
+export const startExport = (json) => change("POST", "exports", { json });
+
+/**
+ * Listens to what happens on the server, from event `after` on; the browser connects again by itself.
+ *
+ * @param {string|number} after as of `project`
+ * @param {Object<string, function>} handlers by the name of the event; `open` and `lost` are the connection's
+ */
+export function listen(after, handlers) {
+  const source = new EventSource(`/api/events?after=${encodeURIComponent(after)}`);
+  for (const [name, handle] of Object.entries(handlers)) {
+    if (name !== "open" && name !== "lost") source.addEventListener(name, (event) => handle(JSON.parse(event.data || "null")));
+  }
+  source.onopen = handlers.open;
+  source.onerror = () => handlers.lost(source.readyState === EventSource.CLOSED);
+  return source;
+}

@@ -1,0 +1,76 @@
+// The dialog that writes masks to files.
+
+import * as api from "./api.js";
+import { attempt } from "./notices.js";
+import { element } from "./objects.js";
+
+const KINDS = {
+  davis: ["Indexed PNGs", "One picture for each frame; its values are the object ids, with a palette (DAVIS)."],
+  binary: ["Black and white PNGs", "One picture for each object and frame."],
+  rgba: ["Cut-outs, RGBA PNGs", "Each object with a transparent background. Edges are soft where probabilities are stored, else hard."],
+  coco: ["COCO JSON", "Run-length encoded masks, each frame an image."],
+  ytvis: ["YouTube-VIS JSON", "Run-length encoded masks, each object a track."],
+  mp4: ["Film with masks, MP4", "All frames at the rate of the film."],
+  gif: ["Film with masks, GIF", "For pages and messages."],
+};
+
+const byId = (id) => document.getElementById(id);
+
+export class Exports {
+  /** @param {Model} model, @param {Masks} masks */
+  constructor(model, masks) {
+    Object.assign(this, { model, masks, dialog: byId("exporting") });
+    byId("export-form").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#start(new FormData(event.target));
+    });
+    model.on(["exports"], () => this.#list());
+  }
+
+  /** Opens the dialog. */
+  async open() {
+    const { project } = this.model;
+    const kinds = Object.keys(KINDS).filter((kind) => project.export_kinds?.includes(kind) ?? true);
+    byId("kinds").replaceChildren(
+      ...kinds.map((kind, i) => {
+        const input = element("input", { type: "radio", name: "kind", value: kind, checked: i === 0 });
+        return element("label", {}, input, element("span", { textContent: KINDS[kind][0] }), element("small", { textContent: KINDS[kind][1] }));
+      }),
+    );
+    const [start, stop] = project.range;
+    byId("span-range").textContent = `From the in to the out point: ${start + 1} to ${stop}`;
+    byId("span-whole").textContent = `The whole video: 1 to ${project.frames}`;
+    byId("span-range").closest("label").hidden = start === 0 && stop === project.frames;
+    byId("export-form").elements.span.value = start === 0 && stop === project.frames ? "whole" : "range";
+    this.dialog.showModal();
+    this.dialog.querySelector("[name=kind]:checked").focus();
+    await attempt(async () => this.model.set({ exports: await api.exportList() }));
+  }
+
+  async #start(form) {
+    const { range, frames } = this.model.project;
+    const [start, stop] = form.get("span") === "whole" ? [0, frames] : range;
+    await this.masks.flush();
+    await attempt(() => api.startExport({ kind: form.get("kind"), start, stop }));
+    await attempt(async () => this.model.set({ exports: await api.exportList() }));
+  }
+
+  #list() {
+    const rows = this.model.exports.map(({ name, kind, state, done, total, bytes, message }) => {
+      const label = KINDS[kind]?.[0] ?? kind;
+      if (state === "done") {
+        const link = element("a", { href: `/api/exports/${encodeURIComponent(name)}`, download: name, textContent: name });
+        return element("li", {}, link, element("span", { textContent: [label, size(bytes), message].filter(Boolean).join(" · ") }));
+      }
+      const progress = { waiting: "waiting", running: `writing, ${done} of ${total}`, failed: `failed: ${message}` }[state];
+      return element("li", {}, name, element("span", { textContent: `${label} · ${progress}` }));
+    });
+    if (rows.length === 0) rows.push(element("li", {}, element("span", { textContent: "None yet." })));
+    byId("exports").replaceChildren(...rows);
+  }
+}
+
+function size(bytes) {
+  if (!bytes) return "";
+  return bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+}

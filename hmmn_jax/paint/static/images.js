@@ -1,0 +1,75 @@
+// The pictures of the frames, in full size and as thumbnails. Those used last are kept.
+
+import * as api from "./api.js";
+
+/** A map that drops what was not used for longest. */
+class Recent {
+  #map = new Map();
+
+  constructor(limit, dropped = () => {}) {
+    Object.assign(this, { limit, dropped });
+  }
+
+  get(key, make) {
+    const value = this.#map.get(key) ?? make();
+    this.#map.delete(key);
+    this.#map.set(key, value);
+    if (this.#map.size > this.limit) {
+      const [oldest] = this.#map;
+      this.#map.delete(oldest[0]);
+      this.dropped(oldest[1]);
+    }
+    return value;
+  }
+
+  delete(key) {
+    this.#map.delete(key);
+  }
+}
+
+export class Images {
+  /**
+   * @param {object} project as of the server
+   * @param {function()} arrived called when a thumbnail was loaded
+   */
+  constructor(project, arrived) {
+    Object.assign(this, { project, arrived });
+    const pixels = project.height * project.width;
+    this.frames = new Recent(Math.max(6, Math.min(60, Math.floor(30e6 / pixels))));
+    this.thumbnails = new Recent(400);
+  }
+
+  /** The picture of frame t, an `ImageBitmap`. */
+  frame(t) {
+    return this.frames.get(t, () => {
+      const picture = this.#fetch(t);
+      picture.catch(() => this.frames.delete(t)); // asked again next time
+      return picture;
+    });
+  }
+
+  async #fetch(t) {
+    const response = await fetch(api.frameAddress(t, this.project.version)).catch(() => null);
+    if (!response?.ok) throw new api.ApiError(response?.status ?? 0, `Frame ${t + 1} could not be loaded.`);
+    // Colours as they are stored: the flood fill compares them.
+    return createImageBitmap(await response.blob(), { colorSpaceConversion: "none" });
+  }
+
+  /** Loads the neighbours of frame t ahead. */
+  prefetch(t) {
+    for (const near of [t + 1, t - 1, t + 2]) {
+      if (near >= 0 && near < this.project.frames) this.frame(near).catch(() => {});
+    }
+  }
+
+  /** The thumbnail of frame t, or null until it is loaded. */
+  thumbnail(t, height) {
+    const image = this.thumbnails.get(t, () => {
+      const made = new Image();
+      made.onload = this.arrived;
+      made.src = api.frameAddress(t, this.project.version, height);
+      return made;
+    });
+    return image.complete && image.naturalWidth > 0 ? image : null;
+  }
+}

@@ -1,0 +1,228 @@
+// The masks of the frames: fetched when they are looked at, changed in place, and saved in the background.
+
+import * as api from "./api.js";
+import { History } from "./history.js";
+import { ask, notice, setBanner } from "./notices.js";
+
+const KEPT_BYTES = 96e6; // of masks that are saved; the frames looked at last stay
+const RETRY = 1500; // milliseconds between tries where the server does not answer
+
+export class Masks {
+  #entries = new Map(); // t -> {ids, tag, missing, changes, held, missed}, in the order of use
+  #queue = new Set(); // frames to save
+  #saving = null; // the promise of the loop that saves
+
+  /**
+   * @param {Model} model
+   * @param {function(number, number[]|null)} changed called with a frame and the box of its pixels that changed, null for all
+   */
+  constructor(model, changed) {
+    Object.assign(this, { model, changed, history: new History() });
+  }
+
+  /** The entry of frame t, whose `ids` are all background where the frame has no mask. */
+  async load(t) {
+    const known = this.#entries.get(t);
+    if (known) {
+      this.#entries.delete(t);
+      this.#entries.set(t, known);
+      return known;
+    }
+    const fetched = await this.#fetch(t);
+    if (!this.#entries.has(t)) {
+      this.#entries.set(t, { ...fetched, changes: 0, held: false, missed: false });
+      this.#evict();
+    }
+    return this.#entries.get(t);
+  }
+
+  /** The entry of a frame that was loaded, or undefined. */
+  at(t) {
+    return this.#entries.get(t);
+  }
+
+  /** Keeps what the server has of frame t from replacing the mask, from the first to the last point of a stroke. */
+  hold(t, held) {
+    const entry = this.#entries.get(t);
+    if (!entry) return;
+    entry.held = held;
+    if (!held && entry.missed && !this.#queue.has(t)) this.refresh(t);
+  }
+
+  /** Makes room for ids above 255 in the mask of frame t. */
+  widen(t, id) {
+    const entry = this.#entries.get(t);
+    if (id > 255 && entry.ids.BYTES_PER_ELEMENT === 1) {
+      entry.ids = Uint16Array.from(entry.ids);
+      this.history.clear(t); // its patches have eight bits
+    }
+  }
+
+  /** Remembers a change that was made to `ids`, and saves it. */
+  commit(t, patch) {
+    this.history.push(t, patch);
+    this.#touch(t);
+  }
+
+  /** Takes the last change of frame t back, or makes it again. Says whether there was one. */
+  undo(t) {
+    return this.#travel(t, "undo");
+  }
+
+  redo(t) {
+    return this.#travel(t, "redo");
+  }
+
+  /** Annotates frame t with its mask as it is. */
+  accept(t) {
+    this.#touch(t);
+  }
+
+  /** Takes the annotation of frame t away, as far as the server has it. */
+  async unannotate(t) {
+    await this.flush();
+    const { tag, revision } = await api.removeMask(t, (await this.load(t)).tag);
+    this.model.takeProject({ revision });
+    this.model.merge([{ t, state: "missing", revision: tag.slice(1, -1), ids: [], confidence: {} }]);
+    await this.refresh(t);
+  }
+
+  /** Resolves when every change is saved. */
+  async flush() {
+    while (this.#saving) await this.#saving;
+  }
+
+  /** Forgets all masks and changes: the server rewrote them. The changes not yet saved are lost, so `flush` first. */
+  forget() {
+    this.history.clear();
+    this.#entries.clear();
+  }
+
+  /** Compares the entries that the server announces with the masks here; fetches or forgets what differs. */
+  announced(entries) {
+    for (const { t, revision } of entries) {
+      const entry = this.#entries.get(t);
+      if (!entry || entry.tag === `"${revision}"`) continue;
+      if (this.#queue.has(t) || entry.held) entry.missed = true;
+      else if (t === this.model.current) this.refresh(t);
+      else this.#drop(t);
+    }
+  }
+
+  /** Fetches the mask of frame t again, unless it is changed meanwhile. */
+  async refresh(t) {
+    const entry = this.#entries.get(t);
+    if (entry === undefined) return;
+    const before = entry.changes;
+    entry.missed = false;
+    const fetched = await this.#fetch(t).catch(() => null);
+    if (fetched === null || this.#entries.get(t) !== entry) return;
+    if (entry.held || entry.changes !== before || this.#queue.has(t)) {
+      entry.missed = true;
+      return;
+    }
+    const same = fetched.ids.length === entry.ids.length && fetched.ids.every((id, i) => id === entry.ids[i]);
+    if (!same) this.history.clear(t);
+    const untouched = this.history.count(t).every((count) => count === 0);
+    entry.tag = fetched.tag;
+    if (untouched) entry.missing = fetched.missing;
+    if (same) return;
+    entry.ids = fetched.ids;
+    this.changed(t, null);
+  }
+
+  async #fetch(t) {
+    const { state, revision } = this.model.frames[t];
+    const { ids, tag } = state === "missing" ? { ids: null, tag: `"${revision}"` } : await api.mask(t);
+    const { height, width } = this.model.project;
+    return { ids: ids ?? new Uint8Array(height * width), tag, missing: ids === null };
+  }
+
+  #drop(t) {
+    this.#entries.delete(t);
+    this.history.clear(t);
+  }
+
+  #evict() {
+    const { height, width } = this.model.project;
+    let spare = this.#entries.size - Math.max(8, Math.floor(KEPT_BYTES / (height * width)));
+    for (const [t, entry] of this.#entries) {
+      if (spare <= 0) return;
+      if (t === this.model.current || this.#queue.has(t) || entry.held) continue;
+      this.#drop(t);
+      spare--;
+    }
+  }
+
+  #travel(t, way) {
+    const entry = this.#entries.get(t);
+    if (!entry) return false;
+    const box = this.history[way](t, entry.ids, this.model.project.width);
+    if (box === null) return false;
+    this.#touch(t);
+    this.changed(t, box);
+    return true;
+  }
+
+  #touch(t) {
+    this.#entries.get(t).changes++;
+    this.#queue.add(t);
+    this.model.set({ unsaved: this.#queue.size });
+    this.#pump();
+  }
+
+  #pump() {
+    this.#saving ??= this.#save().finally(() => {
+      this.#saving = null;
+      if (this.#queue.size) this.#pump(); // a change that came as the loop ended
+    });
+  }
+
+  async #save() {
+    while (this.#queue.size) {
+      const [t] = this.#queue;
+      const entry = this.#entries.get(t);
+      const { changes } = entry;
+      try {
+        // A frame without a mask has none again where its first change was undone.
+        const [done, undone] = this.history.count(t);
+        const bare = entry.missing && done === 0 && undone > 0 && entry.ids.every((id) => id === 0);
+        const { tag, revision } = await (bare ? api.removeMask(t, entry.tag) : api.saveMask(t, entry.ids, entry.tag));
+        entry.tag = tag;
+        setBanner(null);
+        this.model.takeProject({ revision });
+        if (entry.changes === changes) this.#queue.delete(t);
+        if (entry.missed) await this.refresh(t);
+      } catch (error) {
+        await this.#failed(t, entry, error);
+      }
+      this.model.set({ unsaved: this.#queue.size });
+    }
+  }
+
+  async #failed(t, entry, error) {
+    if (error.status === 0 || error.status >= 500 || error.status === 401 || error.status === 403) {
+      setBanner(`Not saved: ${this.#queue.size === 1 ? "1 frame" : `${this.#queue.size} frames`}. ${error.message} Trying again.`);
+      await new Promise((resolve) => setTimeout(resolve, RETRY));
+      return;
+    }
+    if (error.status === 412) {
+      const answer = await ask(
+        `Frame ${t + 1} was changed elsewhere`,
+        "Another tab or program changed this frame after it was shown here. Only one of the two masks can be kept.",
+        [
+          ["theirs", "Show the other mask"],
+          ["mine", "Keep my mask"],
+        ],
+      );
+      if (answer === "mine") {
+        entry.tag = error.answer.tag ?? `"${error.answer.revision}"`;
+        return;
+      }
+    } else {
+      notice(`Frame ${t + 1} was not saved: ${error.message}`, { error: true });
+    }
+    this.#queue.delete(t);
+    await this.refresh(t);
+  }
+}

@@ -1,0 +1,83 @@
+// Computing masks: start, stop, progress.
+
+import * as api from "./api.js";
+import { attempt, notice } from "./notices.js";
+
+const byId = (id) => document.getElementById(id);
+
+export class Run {
+  #direction = "both"; // of the last job
+
+  /** @param {Model} model, @param {Masks} masks */
+  constructor(model, masks) {
+    Object.assign(this, { model, masks });
+    byId("follow").addEventListener("change", (event) => model.set({ follow: event.target.checked }));
+    model.on(["follow"], () => (byId("follow").checked = model.follow));
+    model.on(["job"], () => this.#draw());
+  }
+
+  /** Computes masks from the current frame to the out point, back to the in point, or for the whole range. */
+  async start(direction) {
+    const { model } = this;
+    if (model.running) {
+      notice("Masks are being computed. Stop that first.");
+      return;
+    }
+    this.#direction = direction;
+    let [start, stop] = model.project.range;
+    if (direction === "forward" && model.current < stop) start = Math.max(start, model.current);
+    if (direction === "backward" && model.current >= start) stop = Math.min(stop, model.current + 1);
+    await this.masks.flush(); // the last stroke counts
+    const answer = await attempt(() => api.startJob({ start, stop, direction }));
+    if (answer !== undefined) model.set({ follow: true });
+  }
+
+  /** Stops after the frame that is being computed. */
+  async stop() {
+    if (this.model.running) await attempt(api.stopJob);
+  }
+
+  /** Stops, or starts again in the direction of the last time. */
+  pause() {
+    return this.model.running ? this.stop() : this.start(this.#direction);
+  }
+
+  /** Takes over the state of the job as the server sends it. */
+  announced(job) {
+    const before = this.model.job;
+    this.model.set({ job: job ?? { state: "idle" } });
+    if (before.id !== job?.id || before.state === job?.state) return;
+    if (job.state === "failed") notice(`Computing failed: ${job.message}`, { error: true });
+    if (job.state === "done") notice(job.total === 0 ? "All masks are up to date." : "All masks are computed.");
+    if (job.state === "stopped") notice("Stopped. What was computed is kept.");
+  }
+
+  #draw() {
+    const { job, running } = this.model;
+    for (const id of ["backward", "both", "forward"]) byId(id).hidden = running;
+    byId("stop").hidden = !running;
+    byId("progress").hidden = !running;
+    if (!running) return;
+    const bar = document.querySelector("#progress .bar");
+    const known = job.state === "running" && job.total > 0;
+    bar.classList.toggle("unknown", !known);
+    bar.firstElementChild.style.width = known ? `${(100 * job.done) / job.total}%` : "";
+    bar.setAttribute("aria-valuemax", job.total);
+    if (known) bar.setAttribute("aria-valuenow", job.done);
+    else bar.removeAttribute("aria-valuenow");
+    byId("progress-text").textContent = describe(job);
+  }
+}
+
+function describe(job) {
+  if (job.state === "compiling") return "Compiling for this frame size, once. You can go on painting.";
+  const parts = [`${job.done} of ${job.total} frames`];
+  if (job.frames_per_second) parts.push(`${job.frames_per_second.toPrecision(2)} frames a second`);
+  if (job.seconds_left !== null && job.seconds_left !== undefined) parts.push(`${clock(job.seconds_left)} left`);
+  return parts.join(" · ");
+}
+
+function clock(seconds) {
+  const whole = Math.ceil(seconds);
+  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+}

@@ -1,0 +1,53 @@
+"""Masks between server and page: gzip of ids, row by row."""
+
+import gzip
+import zlib
+
+import numpy as np
+from jaxtyping import Bool, Integer
+
+
+def most_bytes(size: tuple[int, int]) -> int:
+    """The most bytes of a compressed mask that are accepted: what cannot be compressed, and something for the wrapping."""
+    height, width = size
+    return 3 * height * width + height * width // 512 + 4096
+
+
+def encode(mask: Integer[np.ndarray, "H W"]) -> tuple[bytes, str]:
+    """Compresses a mask; gives the bytes and the name of their type, "uint8" or "uint16", little end first."""
+    name = "uint8" if mask.dtype == np.uint8 else "uint16"
+    return gzip.compress(np.ascontiguousarray(mask, np.dtype(name).newbyteorder("<")).tobytes(), 1, mtime=0), name
+
+
+def decode(
+    body: bytes, size: tuple[int, int], with_unknown: bool
+) -> tuple[Integer[np.ndarray, "H W"], Bool[np.ndarray, "H W"] | None]:
+    """Reads what a page sent, and expands no more of it than a mask has.
+
+    Args:
+        body: gzip of ids, uint8 or uint16 by their number of bytes.
+        size: height and width.
+        with_unknown: whether H*W bytes follow the ids, not 0 for pixels that are left to the model.
+
+    Returns:
+        The ids, and the pixels that are left to the model.
+
+    Raises:
+        ValueError: not gzip, or of another size.
+    """
+    pixels = size[0] * size[1]
+    extra = pixels if with_unknown else 0
+    try:
+        reader = zlib.decompressobj(wbits=31)
+        raw = reader.decompress(body, 2 * pixels + extra + 1)
+    except zlib.error as error:
+        raise ValueError("the mask is not a gzip file") from error
+    if len(raw) not in (pixels + extra, 2 * pixels + extra) or not reader.eof:
+        expected = f"{pixels + extra} or {2 * pixels + extra}, for {size[1]}x{size[0]} pixels"
+        raise ValueError(f"the mask has {len(raw)} bytes or more, or is cut off; expected {expected}")
+    wide = len(raw) > pixels + extra
+    mask = np.frombuffer(raw, "<u2" if wide else np.uint8, pixels).reshape(size)
+    if wide:
+        mask = mask.astype(np.uint16) if mask.max() > 255 else mask.astype(np.uint8)
+    unknown = np.frombuffer(raw, np.uint8)[-pixels:].reshape(size) != 0 if with_unknown else None
+    return mask, unknown

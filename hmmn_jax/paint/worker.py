@@ -1,0 +1,170 @@
+"""The worker: one thread that propagates, one job at a time. A job belongs to the project, not to the page that started it."""
+
+import itertools
+import queue
+import threading
+import time
+import traceback
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from hmmn_jax.errors import HMMNError
+from hmmn_jax.paint.project import Project
+from hmmn_jax.session.timeline import Stamp
+
+IDLE = {"state": "idle"}
+_RATE_FRAMES = 10  # the last frames, by whose times the rest is estimated
+
+
+class Busy(Exception):
+    """There is a job already."""
+
+
+@dataclass
+class Job:
+    """A call of `propagate` that somebody asked for.
+
+    Attributes:
+        state: "compiling" until the first frame, where that includes compilation; "running"; "stopped", "done" or "failed".
+        done: frames computed so far.
+        left: frames still to compute.
+    """
+
+    id: int
+    start: int
+    stop: int
+    direction: str
+    left: int
+    state: str = "running"
+    done: int = 0
+    message: str = ""
+    is_stopping: bool = False
+    times: deque[float] = field(default_factory=lambda: deque(maxlen=_RATE_FRAMES + 1))
+    stamps: list[Stamp] = field(default_factory=list)  # the anchors for which `left` was counted
+
+    def as_json(self) -> dict[str, Any]:
+        """The job as pages get it."""
+        rate = None
+        if len(self.times) > 1 and self.times[-1] > self.times[0]:
+            rate = (len(self.times) - 1) / (self.times[-1] - self.times[0])
+        is_over = self.state in ("stopped", "done", "failed")
+        return {
+            "id": self.id,
+            "state": self.state,
+            "direction": self.direction,
+            "start": self.start,
+            "stop": self.stop,
+            "done": self.done,
+            "total": self.done + self.left,
+            "seconds_left": 0 if is_over else None if rate is None else round(self.left / rate, 1),
+            "frames_per_second": None if rate is None else round(rate, 3),
+            "message": self.message,
+        }
+
+
+class Worker:
+    """Runs jobs in one thread, which alone computes on the device."""
+
+    def __init__(self, project: Project):
+        """Starts the thread, which waits."""
+        self._project = project
+        self._lock = threading.Lock()
+        self._job: Job | None = None
+        self._numbers = itertools.count(1)
+        self._compiled: set[int] = set()  # numbers of objects that this process has compiled for
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
+        self._thread.start()
+
+    @property
+    def job(self) -> dict[str, Any]:
+        """The present or last job, as JSON."""
+        job = self._job
+        return IDLE if job is None else job.as_json()
+
+    def start(self, start: int, stop: int, direction: str) -> dict[str, Any]:
+        """Starts a job.
+
+        Args:
+            start: the first frame.
+            stop: the frame after the last.
+            direction: "forward", "backward" or "both".
+
+        Raises:
+            Busy: there is one.
+            ValueError: no frame is annotated, or the range or direction is none.
+        """
+        with self._lock:
+            if self._job is not None and self._job.state in ("compiling", "running"):
+                raise Busy("a job is running; stop it first")
+            left = self._project.session.frames_to_compute(start, stop, direction)
+            if not self._project.session.annotated:
+                raise ValueError("no frame is annotated; paint the objects of one frame first")
+            self._job = Job(next(self._numbers), start, stop, direction, left)
+            self._job.stamps = self._project.session.timeline.stamps
+            if self._is_new():
+                self._job.state = "compiling"
+            self._tell(self._job)
+            self._jobs.put(self._job)
+            return self._job.as_json()
+
+    def stop(self) -> bool:
+        """Stops the job after the frame that it is at. Says whether there is one."""
+        with self._lock:
+            job = self._job
+            if job is None or job.state not in ("compiling", "running"):
+                return False
+            job.is_stopping = True
+            self._project.session.stop()
+            return True
+
+    def close(self, seconds: float) -> bool:
+        """Stops, and ends the thread. Says whether it ended within the given time: a frame or a compilation may take longer."""
+        self.stop()
+        self._jobs.put(None)
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                self._propagate(job)
+                job.state = "stopped" if job.is_stopping else "done"
+            except HMMNError as error:
+                job.state, job.message = "failed", str(error)
+            except Exception as error:  # a job that fails must not end the server
+                traceback.print_exc()
+                job.state, job.message = "failed", f"{type(error).__name__}: {error}"
+            job.left = 0 if job.state == "done" else job.left
+            self._tell(job)
+
+    def _propagate(self, job: Job) -> None:
+        session = self._project.session
+
+        def on_frame(t: int) -> None:
+            if job.state == "compiling":
+                self._compiled.add(self._objects())
+                job.state = "running"
+            job.times.append(time.monotonic())
+            job.done += 1
+            job.left = max(job.left - 1, 0)
+            if job.stamps != (stamps := session.timeline.stamps):
+                job.stamps, job.left = stamps, session.frames_to_compute(job.start, job.stop, job.direction)
+            self._project.computed()
+            self._tell(job)
+            if job.is_stopping:  # asked for before `propagate` began
+                session.stop()
+
+        for _ in session.propagate(job.start, job.stop, job.direction, on_frame=on_frame):
+            pass
+
+    def _objects(self) -> int:
+        return max((len(picture.ids) for picture in self._project.session.timeline.anchors.values()), default=0)
+
+    def _is_new(self) -> bool:
+        """Whether the first frame includes compilation."""
+        return self._objects() not in self._compiled
+
+    def _tell(self, job: Job) -> None:
+        self._project.log.publish("job", job.as_json())

@@ -1,0 +1,101 @@
+"""A timeline as JSON, whose pictures are named: whole, and as the difference of two."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from hmmn_jax.session.damage import as_id
+from hmmn_jax.session.picture import Picture
+from hmmn_jax.session.timeline import BACKWARD, FORWARD, Basis, Prediction, Stamp, Timeline
+
+KEYS = ("gone", "anchors", "predictions")
+State = dict[str, dict[str, Any]]  # by key of `KEYS` what there is, by id or frame; in a difference None: no longer
+
+
+def as_state(timeline: Timeline) -> State:
+    """A timeline as JSON."""
+    return {
+        "gone": {str(k): into for k, into in timeline.gone.items()},
+        "anchors": {str(t): _saved(picture) for t, picture in sorted(timeline.anchors.items())},
+        "predictions": {str(t): _predicted(prediction) for t, prediction in sorted(timeline.predictions.items())},
+    }
+
+
+def difference(old: Timeline, new: Timeline) -> State:
+    """What `update` needs to make the state of `new` of that of `old`."""
+    return {
+        "gone": _changed(old.gone, new.gone, lambda into: into),
+        "anchors": _changed(old.anchors, new.anchors, _saved),
+        "predictions": _changed(old.predictions, new.predictions, _predicted),
+    }
+
+
+def update(state: State, change: Mapping[str, Any]) -> None:
+    """Applies a difference to a state. Raises KeyError or AttributeError for one that is damaged."""
+    for key in KEYS:
+        for name, found in change[key].items():
+            if found is None:
+                state[key].pop(name, None)
+            else:
+                state[key][name] = found
+
+
+def from_state(state: State, read: Callable[[str, list[int]], Picture]) -> Timeline:
+    """The timeline of a state.
+
+    Args:
+        state: as of `as_state`; from a file, it may be damaged.
+        read: gives the picture of a name and of the ids of its channels.
+
+    Raises:
+        ValueError, TypeError, KeyError, AttributeError: a state that is damaged.
+    """
+
+    def picture(saved: Mapping[str, Any]) -> Picture:
+        return read(saved["file"], saved["names"])
+
+    anchors = {int(t): picture(saved) for t, saved in state["anchors"].items()}
+    predictions = {int(t): _prediction(saved, picture(saved["picture"])) for t, saved in state["predictions"].items()}
+    if anchors.keys() & predictions.keys() or min([*anchors, *predictions], default=0) < 0:
+        raise ValueError("frames that are below 0, or both annotated and predicted")
+    return Timeline(anchors, predictions, {as_id(old): as_id(new, 0) for old, new in state["gone"].items()})
+
+
+def pictures(timeline: Timeline, among: State | None = None) -> Iterator[Picture]:
+    """The pictures of a timeline, or of the frames that a difference has."""
+    anchors, predictions = timeline.anchors, timeline.predictions
+    yield from (anchors[t] for t in _frames(anchors, among and among["anchors"]))
+    yield from (predictions[t].picture for t in _frames(predictions, among and among["predictions"]))
+
+
+def _frames(known: Mapping[int, Any], among: Mapping[str, Any] | None) -> Iterable[int]:
+    return known if among is None else (t for t in map(int, among) if t in known)
+
+
+def _changed(old: Mapping[int, Any], new: Mapping[int, Any], save: Callable[[Any], Any]) -> dict[str, Any]:
+    """What differs: pictures and predictions do not change, so that it is enough to compare which they are."""
+    keys = [key for key in {**old, **new} if old.get(key) is not new.get(key)]
+    return {str(key): save(new[key]) if key in new else None for key in sorted(keys)}
+
+
+def _saved(picture: Picture) -> dict[str, Any]:
+    return {"file": picture.content, "names": picture.names}
+
+
+def _predicted(prediction: Prediction) -> dict[str, Any]:
+    return {
+        "basis": prediction.basis,
+        "passes": sorted(prediction.passes),
+        "confidence": prediction.confidence,
+        "picture": _saved(prediction.picture),
+    }
+
+
+def _prediction(saved: Mapping[str, Any], picture: Picture) -> Prediction:
+    basis = saved["basis"]
+    if basis is not None:
+        before, after = (None if stamp is None else Stamp(int(stamp[0]), str(stamp[1])) for stamp in basis)
+        basis = Basis(before, after)
+    passes = frozenset(saved["passes"])
+    if not passes or passes - ({FORWARD, BACKWARD} if basis is None else basis.passes):
+        raise ValueError(f"passes {saved['passes']}, expected forward, backward or both, as the basis allows")
+    return Prediction(basis, passes, picture, {as_id(k): float(c) for k, c in saved["confidence"].items()})

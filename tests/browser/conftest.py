@@ -1,0 +1,89 @@
+"""One Chromium for all tests of the page; each test gets a tab of its own, which may complain of nothing and ask no other host."""
+
+import contextlib
+import shutil
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from tests.browser.driver import PATIENCE, Driver
+from tests.browser.serving import PatientStub, film, served
+
+
+def pytest_collection_modifyitems(items):
+    """All tests of this folder have the marker `browser`."""
+    for item in items:
+        if "tests/browser/" in item.path.as_posix():
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """The browser of the system."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    assert path, "no Chromium: apt-get install chromium (on GitHub's machines there is google-chrome)"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium):
+    """Opens an address in a new window and gives its `Driver`; `scale` is the device pixel ratio."""
+    complaints, contexts = [], []
+
+    def watch(page, host):
+        page.on("console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+
+        def asked(request):
+            if urlsplit(request.url).scheme in ("http", "https") and urlsplit(request.url).netloc != host:
+                complaints.append(f"asked {request.url}")
+
+        page.on("request", asked)
+
+    def open_page(url, scale=1, size=(1100, 760), context=None, **options):
+        if context is None:
+            viewport = {"width": size[0], "height": size[1]}
+            context = chromium.new_context(viewport=viewport, device_scale_factor=scale, **options)
+            context.set_default_timeout(1000 * PATIENCE)
+            contexts.append(context)
+        page = context.new_page()
+        watch(page, urlsplit(url).netloc)
+        page.goto(url)
+        return Driver(page, complaints)
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def segmenter():
+    """What computes the masks; the test may hold it up."""
+    return PatientStub()
+
+
+@pytest.fixture
+def serve(tmp_path, segmenter):
+    """Serves a new project of a new film of the given shape, and gives the address."""
+    with contextlib.ExitStack() as stack:
+
+        def start(**shape):
+            film(tmp_path / "film", **shape)
+            return stack.enter_context(served(tmp_path / "project", tmp_path / "film", segmenter))
+
+        yield start
+
+
+@pytest.fixture
+def open_film(serve, visit):
+    """A tab with a new project, and no frame annotated."""
+
+    def start(shape=None, **options):
+        return visit(serve(**(shape or {})), **options)
+
+    return start

@@ -1,0 +1,121 @@
+"""What a test does with a page: points of the frame become points of the window, masks are read from the server."""
+
+import io
+import math
+import time
+
+import numpy as np
+from PIL import Image
+
+PATIENCE = 30  # seconds
+
+
+class Driver:
+    """A tab with the page. Points are `(x, y)` in pixels of the frame."""
+
+    def __init__(self, page, complaints):
+        """`complaints` is the list of what the page complained of."""
+        self.page, self.complaints = page, complaints
+        self.ready()
+
+    def ready(self):
+        """Waits until the page has started, also after a reload."""
+        self.page.wait_for_selector("body[data-ready]")
+        self.page.evaluate("import('/static/main.js').then(({ app }) => { window.app = app; })")
+        self.project = self.page.evaluate("app.model.project")
+        self.saved()
+
+    # State
+
+    def model(self, name):
+        """A field of the page's model."""
+        return self.page.evaluate(f"app.model.{name}")
+
+    def saved(self):
+        """Waits until the server has all strokes."""
+        self.page.wait_for_selector("body[data-unsaved='0']")
+
+    def wait(self, condition, argument=None):
+        """Waits until a condition in JavaScript holds."""
+        # Not `wait_for_function`, which needs eval, which the page's policy forbids.
+        end = time.monotonic() + PATIENCE
+        while not self.page.evaluate(condition, argument):
+            assert time.monotonic() < end, f"not within {PATIENCE} seconds: {condition}"
+            self.page.wait_for_timeout(25)
+
+    def shown(self, t):
+        """Waits until a frame is on the canvas."""
+        self.wait("t => app.model.current === t && app.view.shown?.t === t", t)
+
+    def states(self):
+        """The states of the frames, as their first letters."""
+        return "".join(entry["state"][0] for entry in self.timeline()["frames"])
+
+    def timeline(self):
+        """As the server has it."""
+        return self.page.context.request.get(self.address("api/timeline")).json()
+
+    def mask(self, t):
+        """The ids `[h,w]` that the server has of a frame; None if it is missing."""
+        answer = self.page.context.request.get(self.address(f"api/masks/{t}"))
+        if answer.status == 404:
+            return None
+        dtype = np.dtype(answer.headers["x-dtype"]).newbyteorder("<")
+        return np.frombuffer(answer.body(), dtype).reshape(self.project["height"], self.project["width"])
+
+    def own_mask(self, t):
+        """The ids `[h,w]` that the page has of a frame."""
+        ids = self.page.evaluate("t => [...app.masks.at(t).ids]", t)
+        return np.array(ids).reshape(self.project["height"], self.project["width"])
+
+    def pixel(self, x, y):
+        """The colour on the screen of the middle of a pixel of the frame."""
+        (left, top), _ = self.place((x + 0.5, y + 0.5))
+        picture = Image.open(io.BytesIO(self.page.screenshot())).convert("RGB")
+        return np.array(picture.getpixel((left, top)), int)
+
+    def address(self, path):
+        """An address of the server."""
+        return self.page.evaluate("location.origin") + "/" + path
+
+    # Actions
+
+    def press(self, *keys):
+        """Presses keys on the canvas."""
+        self.page.focus("#canvas")
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def zoom(self, scale):
+        """Shows the frame with so many CSS pixels for each of its own, in the middle."""
+        self.page.evaluate("scale => app.view.zoom(scale)", scale)
+
+    def place(self, point):
+        """The place of a point in the window, and exactly which point of the frame is there: a mouse is at whole CSS pixels."""
+        left, top, x, y, scale = self.page.evaluate(
+            "(() => { const { left, top } = app.view.canvas.getBoundingClientRect();"
+            "return [left, top, ...app.view.origin, app.view.scale]; })()"
+        )
+        place = math.floor(left + x + point[0] * scale), math.floor(top + y + point[1] * scale)
+        return place, ((place[0] - left - x) / scale, (place[1] - top - y) / scale)
+
+    def stroke(self, *points, button="left", lift=True):
+        """Draws from point to point with the mouse. Gives the points as the page gets them."""
+        places, exact = zip(*(self.place(point) for point in points), strict=True)
+        self.page.mouse.move(*places[0])
+        self.page.mouse.down(button=button)
+        for place in places[1:]:
+            self.page.mouse.move(*place)
+        if lift:
+            self.page.mouse.up(button=button)
+        return exact
+
+    def click(self, point):
+        """Clicks a point of the frame."""
+        return self.stroke(point)
+
+    def run(self, key):
+        """Starts a job by its key and waits for its end."""
+        before = self.page.evaluate("app.model.job.id ?? 0")
+        self.press(key)
+        self.wait("before => (app.model.job.id ?? 0) > before && !app.model.running", before)

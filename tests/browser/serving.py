@@ -1,0 +1,51 @@
+"""Projects on small films, served by threads of the test's process."""
+
+import contextlib
+import threading
+
+import numpy as np
+from PIL import Image
+
+from tests.paint.harness import serving
+from tests.session.stub import Stub
+
+
+def film(folder, count=8, height=48, width=64, seed=0):
+    """A folder of frames, and the frames `uint8 [t,h,w,3]`: a smooth background that drifts, with some noise."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:height, :width]
+    frames = []
+    folder.mkdir(parents=True)
+    for t in range(count):
+        waves = [128 + 90 * np.sin((columns + 2 * t) / 9 + c) * np.cos(rows / (7 + c)) for c in range(3)]
+        frames.append(np.clip(np.stack(waves, -1) + rng.normal(0, 6, (height, width, 3)), 0, 255).astype(np.uint8))
+        Image.fromarray(frames[-1]).save(folder / f"{t:05d}.png")
+    return np.stack(frames)
+
+
+class PatientStub(Stub):
+    """Computes as many frames as the test allows; any number at first."""
+
+    def __init__(self):
+        super().__init__()
+        self._allowed = threading.Semaphore(10**6)
+
+    def only(self, count):
+        """Lets no more than `count` frames be computed from now on."""
+        self._allowed = threading.Semaphore(count)
+
+    def step(self, *args, **options):
+        # Looks at the present semaphore again and again: `only` puts another in its place.
+        while not self._allowed.acquire(timeout=0.02):
+            pass
+        return super().step(*args, **options)
+
+
+@contextlib.contextmanager
+def served(folder, video, segmenter):
+    """Serves a project; gives the address to open."""
+    with serving(folder, video, segmenter) as server:
+        try:
+            yield server.url
+        finally:
+            segmenter.only(10**6)

@@ -1,0 +1,164 @@
+"""Computing masks while the user paints, and what is left after reloads and killed servers."""
+
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from hmmn_jax import Session
+from tests.browser.serving import film
+from tests.session.stub import Stub
+
+ROOT = Path(__file__).parents[2]
+
+
+def masks_of(folder, annotations, **options):
+    """What a session in Python computes from annotations by frame."""
+    session = Session(Stub(), folder)
+    for t, mask in annotations.items():
+        session.annotate(t, mask)
+    for _ in session.propagate(**options):
+        pass
+    return session.masks
+
+
+def assert_equal(tab, masks, frames):
+    for t in frames:
+        np.testing.assert_array_equal(tab.mask(t), masks[t], err_msg=f"frame {t}")
+
+
+def test_forward_backward_and_between_two_annotated_frames(open_film, tmp_path):
+    tab = open_film()
+    tab.press("ArrowRight", "ArrowRight")
+    tab.shown(2)
+    tab.stroke((10, 10), (30, 30))
+    tab.run("f")
+    first = tab.mask(2)
+    assert tab.states() == "mmafffff"
+    assert_equal(tab, masks_of(tmp_path / "film", {2: first}, direction="forward"), range(2, 8))
+
+    tab.press("Home")
+    tab.shown(0)
+    tab.page.evaluate("app.go(2)")
+    tab.run("b")
+    assert tab.states() == "ffafffff"
+    assert_equal(tab, masks_of(tmp_path / "film", {2: first}), range(8))
+
+    tab.page.evaluate("app.go(6)")
+    tab.shown(6)
+    tab.stroke((20, 20), (50, 20), button="right")
+    tab.saved()
+    assert tab.states() == "ffasssas"
+    tab.run("r")
+    assert tab.states() == "ffafffaf"
+    assert_equal(tab, masks_of(tmp_path / "film", {2: first, 6: tab.mask(6)}), range(8))
+
+
+def test_stop_correct_and_continue(open_film, segmenter, tmp_path):
+    """Masks appear while the job runs and painting continues; a stroke in mid-job counts for the rest."""
+    tab = open_film(shape={"count": 12})
+    tab.stroke((10, 10), (30, 30))
+    segmenter.only(2)
+    tab.press("f")
+    tab.shown(2)  # each new mask is shown
+    assert re.match("2 of 11 frames", tab.page.text_content("#progress-text"))
+    tab.press("Space")
+    segmenter.only(1)  # the frame that was being computed
+    tab.wait("app.model.job.state === 'stopped'")
+    assert tab.states() == "afffmmmmmmmm"
+
+    tab.page.evaluate("app.go(3)")
+    tab.shown(3)
+    tab.stroke((20, 40), (50, 40))
+    tab.saved()
+    assert tab.states() == "assammmmmmmm"
+    tab.press("Space")  # again, in the same direction
+    segmenter.only(1)
+    tab.shown(4)
+    before = tab.mask(4)
+    tab.stroke((40, 5), (60, 5))  # in mid-job, on a mask that was just computed
+    tab.saved()
+    assert tab.states()[4] == "a" and not np.array_equal(tab.mask(4), before)
+    segmenter.only(1000)
+    tab.wait("!app.model.running")
+    tab.run("r")
+    assert tab.states() == "affaafffffff"
+    anchors = {t: tab.mask(t) for t in (0, 3, 4)}
+    assert_equal(tab, masks_of(tmp_path / "film", anchors), range(12))
+
+
+def test_a_reload_in_mid_job_shows_the_job(open_film, segmenter):
+    tab = open_film(shape={"count": 10})
+    tab.stroke((10, 10), (30, 30))
+    tab.saved()
+    before = tab.mask(0)
+    segmenter.only(3)
+    tab.press("f")
+    tab.wait("app.model.job.done === 3")
+    tab.page.reload()
+    tab.ready()
+    np.testing.assert_array_equal(tab.own_mask(0), before)
+    assert tab.model("running") and tab.page.is_visible("#stop")
+    segmenter.only(1000)
+    tab.wait("app.model.job.state === 'done'")
+    tab.wait("app.model.frames.every(({ state }) => state !== 'missing')")
+    assert tab.states() == "a" + 9 * "f"
+
+
+def start(folder, port):
+    """A server in a process of its own, and the address that it prints."""
+    command = [sys.executable, "-m", "tests.paint.stub_app", folder / "film", folder / "project", f"--port={port}"]
+    process = subprocess.Popen(
+        [*map(str, command), "--seconds-per-frame=0.5"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    for line in process.stdout:
+        if line.startswith("open "):
+            return process, line.split()[1]
+    raise AssertionError("the server did not start")
+
+
+def end(process):
+    """Kills a server that cannot prepare for it."""
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+
+
+def test_kill_in_mid_job(visit, tmp_path):
+    """A killed server loses nothing that the page called saved; strokes made while it is away are kept, and the page shows a banner."""
+    film(tmp_path / "film", count=10)
+    process, url = start(tmp_path, 0)
+    try:
+        tab = visit(url)
+        tab.stroke((10, 10), (30, 30))
+        tab.press("f")
+        tab.wait("app.model.job.done >= 2")
+        tab.page.evaluate("app.go(0)")
+        tab.shown(0)
+        painted = tab.mask(0)
+        end(process)
+        tab.page.wait_for_selector("#banner:not([hidden])")
+        tab.click((50, 40))
+        own = tab.own_mask(0)
+        assert tab.model("unsaved") == 1 and not np.array_equal(own, painted)
+
+        process, url = start(tmp_path, int(urlsplit(url).port))
+        other = visit(url, context=tab.page.context)
+        np.testing.assert_array_equal(other.own_mask(0), painted)
+        assert re.fullmatch("aff*m+", other.states())
+        # The first tab has access again. What it holds is of a server that is no more: it asks.
+        tab.page.wait_for_selector("#question[open]")
+        tab.page.click("#question button[value=mine]")
+        tab.saved()
+        np.testing.assert_array_equal(other.mask(0), own)
+        tab.wait("app.model.connected && document.getElementById('banner').hidden")
+        tab.run("r")
+        assert tab.states() == "a" + 9 * "f"
+        tab.page.context.close()
+        tab.complaints.clear()  # browsers report lost connections
+    finally:
+        end(process)

@@ -1,0 +1,154 @@
+"""A page's server in a thread of the test, and a client that speaks for a browser."""
+
+import contextlib
+import gzip
+import json
+import re
+import threading
+from unittest import mock
+
+import httpx
+import numpy as np
+from PIL import Image
+
+from hmmn_jax.paint import opening
+from hmmn_jax.paint.server import open_page
+from tests.session.stub import Stub, clip
+
+COUNT, HEIGHT, WIDTH = 9, 20, 30
+
+
+def make_frames(folder, count=COUNT, height=HEIGHT, width=WIDTH):
+    """A folder of noise as PNGs."""
+    folder.mkdir(parents=True)
+    for t, frame in enumerate(clip(count, height, width)):
+        Image.fromarray(frame).save(folder / f"{t:05d}.png")
+    return folder
+
+
+def box(*ids, top=1):
+    """Objects side by side, eight columns each."""
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    for i, k in enumerate(ids):
+        mask[top : top + 9, 9 * i + 1 : 9 * i + 9] = k
+    return mask
+
+
+class Gated(Stub):
+    """A stub that computes a frame only when it is let."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate, self.at = threading.Semaphore(0), threading.Semaphore(0)
+
+    def step(self, *args, **options):
+        self.at.release()
+        assert self.gate.acquire(timeout=20)
+        return super().step(*args, **options)
+
+    def let(self, frames):
+        """Lets some frames pass, and waits until the next one is begun."""
+        for _ in range(frames):
+            self.gate.release()
+            assert self.at.acquire(timeout=20)
+
+
+class Page:
+    """A tab: the calls of the page, with the revisions that it knows. It is closed with its server."""
+
+    opened = []  # noqa: RUF012
+
+    def __init__(self, url):
+        base, _, self.token = url.partition("/?token=")
+        self.http = httpx.Client(base_url=base, timeout=20)
+        self.opened.append(self)
+        answer = self.http.get("/", params={"token": self.token})
+        assert answer.status_code == 303 and answer.headers["location"] == "/"
+
+    def close(self):
+        self.http.close()
+        self.opened.remove(self)
+
+    def get(self, path, **options):
+        return self.http.get(path, **options)
+
+    def json(self, path):
+        answer = self.get(path)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    @property
+    def states(self):
+        """A letter for each frame: annotated, final, provisional, stale, missing."""
+        return "".join(frame["state"][0] for frame in self.json("/api/timeline")["frames"])
+
+    def edit(self, method, path, revision=None, **options):
+        """A call that edits the project, by default its present revision."""
+        revision = self.json("/api/project")["revision"] if revision is None else revision
+        return self.http.request(method, path, headers={"If-Match": f'"{revision}"'}, **options)
+
+    def add(self, *names):
+        for name in names:
+            assert self.edit("POST", "/api/objects", json={"name": name}).status_code == 201
+
+    def put(self, t, mask, match=None, unknown=None):
+        """Annotates. `match`: the revision that was edited; None: a frame without annotation."""
+        body = mask.astype(mask.dtype.newbyteorder("<")).tobytes()
+        body += b"" if unknown is None else unknown.astype(np.uint8).tobytes()
+        headers = {"If-None-Match": "*"} if match is None else {"If-Match": match}
+        parameters = {} if unknown is None else {"unknown": "1"}
+        return self.http.put(f"/api/masks/{t}", content=gzip.compress(body), headers=headers, params=parameters)
+
+    def mask(self, t):
+        answer = self.get(f"/api/masks/{t}")
+        if answer.status_code == 404:
+            return None
+        return np.frombuffer(answer.content, answer.headers["X-Dtype"]).reshape(HEIGHT, WIDTH)
+
+    def etag(self, t):
+        return self.get(f"/api/masks/{t}").headers["ETag"]
+
+    def start(self, start=0, stop=COUNT, direction="both"):
+        return self.http.post("/api/jobs", json={"start": start, "stop": stop, "direction": direction})
+
+    def events(self, after=0, until=lambda name, data: False, headers=None):
+        """Name and data of the events after one, up to the one for which `until` holds. Also the numbers."""
+        found = []
+        with self.http.stream("GET", "/api/events", params={"after": after}, headers=headers) as answer:
+            assert answer.headers["content-type"].startswith("text/event-stream")
+            text = ""
+            for part in answer.iter_text():
+                text += part
+                while "\n\n" in text:
+                    event, _, text = text.partition("\n\n")
+                    if match := re.fullmatch(r"(?:id: (\d+)\n)?event: (\w+)\ndata: (.*)", event):
+                        number, name, data = match.groups()
+                        found.append((number and int(number), name, json.loads(data)))
+                        if until(name, found[-1][2]):
+                            return found
+        return found
+
+    def wait(self, *states, after=0):
+        """The events until the job has one of these states."""
+        return self.events(after, lambda name, data: name == "job" and data["state"] in states)
+
+
+@contextlib.contextmanager
+def serving(folder, video, segmenter=None, host="127.0.0.1", first=0):
+    """Serves a project whose revisions begin with a number; gives the server."""
+    with contextlib.ExitStack() as opened:
+        with mock.patch.object(opening, "first_number", lambda: first):
+            server = opened.enter_context(open_page(folder, video, lambda: segmenter or Stub(), "stub", host, 0))
+        thread = threading.Thread(target=server.serve_page)
+        thread.start()
+        try:
+            yield server
+        finally:
+            if isinstance(segmenter, Gated):
+                segmenter.gate.release(1000)
+            server.stop()
+            base = server.url.partition("/?")[0]
+            for page in [page for page in Page.opened if str(page.http.base_url).rstrip("/") == base]:
+                page.close()
+            thread.join(20)
+            assert not thread.is_alive()

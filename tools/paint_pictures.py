@@ -1,0 +1,126 @@
+"""Makes the pictures of docs/paint.md: the page of `hmmn-jax paint` with the clip and the model of the package, in Chromium.
+
+    python -m tools.paint_pictures [FOLDER]
+
+Takes a minute or two on two CPU cores, of which compilation is the most. Needs `pip install '.[dev]'` and Chromium.
+"""
+
+import gzip
+import io
+import shutil
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from hmmn_jax import Segmenter, load_checkpoint
+from hmmn_jax.io.bundled import DEMO_CLIP
+from hmmn_jax.io.images import read_mask
+from hmmn_jax.paint.server import open_page
+
+DOCS = Path(__file__).parents[1] / "docs"
+FRAMES, MASKS = DEMO_CLIP / "JPEGImages/240p/koi", DEMO_CLIP / "Annotations/240p/koi"
+ANNOTATED = 4  # the frame whose mask is given
+LARGEST = 190_000  # bytes of a picture
+NAMES = ("Red koi", "Gold koi")
+
+
+def main(folder: Path) -> None:
+    """Serves a new project and writes all pictures."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    with tempfile.TemporaryDirectory() as project, sync_playwright() as playwright:
+        with open_page(
+            Path(project) / "koi.hmmn", FRAMES, lambda: Segmenter(*load_checkpoint("lite")), "lite", "127.0.0.1", 0
+        ) as server:
+            thread = threading.Thread(target=server.serve_page)
+            thread.start()
+            browser = playwright.chromium.launch(executable_path=chromium)
+            try:
+                take(browser, server.url, folder)
+            finally:
+                browser.close()
+                server.stop()
+                thread.join()
+
+
+def take(browser: Browser, url: str, folder: Path) -> None:
+    """Annotates a frame, computes all others, and writes the pictures."""
+    context = browser.new_context(viewport={"width": 1080, "height": 700})
+    page = opened(context, url)
+    annotate(page, context)
+    page.keyboard.press("r")
+    page.wait_for_selector("#progress:not([hidden])")
+    page.wait_for_selector("#progress", state="hidden", timeout=600_000)
+    show(page, 12)
+    page.mouse.move(470, 230)  # the brush over the frame
+    save(page, folder / "paint_editor.png")
+
+    page.keyboard.press("s")
+    page.wait_for_selector("#exporting[open]")
+    save(page, folder / "paint_export.png", page.locator("#exporting").bounding_box())
+    page.keyboard.press("Escape")
+
+    state = context.storage_state()
+    dark = browser.new_context(viewport={"width": 1080, "height": 700}, color_scheme="dark", storage_state=state)
+    page = opened(dark, url)
+    page.keyboard.press("m")
+    show(page, 26)
+    page.mouse.move(560, 290)
+    save(page, folder / "paint_dark.png")
+    phone = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, storage_state=state)
+    page = opened(phone, url)
+    show(page, 12)
+    save(page, folder / "paint_phone.png")
+
+
+def opened(context: BrowserContext, url: str) -> Page:
+    """The page, loaded, with the canvas in focus."""
+    page = context.new_page()
+    page.goto(url)
+    page.wait_for_selector("body[data-ready]")
+    page.focus("#canvas")
+    return page
+
+
+def annotate(page: Page, context: BrowserContext) -> None:
+    """Names two objects and gives the true mask of one frame, as the page would."""
+    server = page.evaluate("location.origin")
+    page.keyboard.press("a")
+    for k, name in enumerate(NAMES, 1):
+        field = page.locator(f"input[aria-label='Name of object {k}']")
+        field.fill(name)
+        field.press("Enter")
+        page.wait_for_selector(f"[aria-label='Paint {name}']")
+    mask = read_mask(MASKS / f"{ANNOTATED:05d}.png")
+    answer = context.request.put(
+        f"{server}/api/masks/{ANNOTATED}", data=gzip.compress(mask.tobytes()), headers={"If-None-Match": "*"}
+    )
+    assert answer.ok, answer.text()
+    page.focus("#canvas")
+
+
+def show(page: Page, t: int) -> None:
+    """Goes to a frame by the keys, and waits for its picture and the thumbnails."""
+    page.keyboard.press("Home")
+    for _ in range(t):
+        page.keyboard.press("ArrowRight")
+    page.wait_for_timeout(1500)
+
+
+def save(page: Page, path: Path, box: dict | None = None) -> None:
+    """Writes what is visible with as many colours as the size allows."""
+    picture = Image.open(io.BytesIO(page.screenshot(clip=box))).convert("RGB")
+    for colours in (256, 192, 128, 96, 64, 48, 32):
+        content = io.BytesIO()
+        picture.quantize(colours, Image.Quantize.MAXCOVERAGE).save(content, "PNG", optimize=True)
+        if content.tell() <= LARGEST:
+            break
+    path.write_bytes(content.getvalue())
+    print(f"{path}: {colours} colours, {content.tell() / 1000:.0f} kB", flush=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else DOCS)
