@@ -1,20 +1,37 @@
 """What `Segmenter` compiles, once per frame size (and batch of objects); shared by all segmenters of a config.
 
-Only what touches the whole bank depends on its capacity (`match`, `write_previous`, ...), and holds no parameters.
+Only what touches the whole bank depends on its capacity (`match`, `write_previous`, ...), and holds no parameters. At the end:
+the three programs that a fused segmenter runs for a frame, made of the others.
 """
 
 import functools
 import operator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from hmmn_jax.model import HMMN, HMMNConfig, encoders, step
 from hmmn_jax.model import memory as banks
 from hmmn_jax.model.decoder import PROBABILITY_MARGIN, Query, soft_aggregation
 from hmmn_jax.model.encoders import Memory
 from hmmn_jax.model.step import Match
+
+
+class Room(NamedTuple):
+    """Where a frame goes in the bank of a batch of objects.
+
+    Attributes:
+        capacity: slots of the bank.
+        drop: whether its oldest frame but the first is dropped before.
+        turns: as in `kernel_guided_read`.
+    """
+
+    capacity: int
+    drop: bool = False
+    turns: int | None = None
 
 
 def _apply(config: HMMNConfig, method: str, variables: dict[str, Any], *args: Any) -> Any:
@@ -104,8 +121,96 @@ def impose_each(probs: jax.Array, given: jax.Array) -> jax.Array:
 
 
 split_objects = jax.jit(encoders.split_objects)
-match = jax.jit(step.match, static_argnums=0)
+match = jax.jit(step.match, static_argnums=0, static_argnames="turns")
 open_bank = jax.jit(banks.open_bank, static_argnums=1)
 grow = jax.jit(banks.grow)
 write, write_donating = jax.jit(banks.write_previous), jax.jit(banks.write_previous, donate_argnums=0)
 drop, drop_donating = jax.jit(banks.drop_oldest), jax.jit(banks.drop_oldest, donate_argnums=0)
+
+
+def memories(
+    config: HMMNConfig,
+    variables: dict[str, Any],
+    frame: jax.Array | np.ndarray,
+    probs: jax.Array | np.ndarray,
+    objects: Sequence[tuple[int, int]],
+    independent: bool,
+) -> Iterator[Memory]:
+    """What is remembered of a frame, for one range of objects after the other."""
+    stem = memory_stem(config, variables, frame)
+    mask, others = split_objects(probs)
+    if independent:
+        others = jnp.zeros_like(others)
+    for start, stop in objects:
+        yield memorize(config, variables, stem, mask[:, start:stop], others[:, start:stop])
+
+
+def remember(
+    room: Room, bank: banks.MemoryBank | None, memory: Memory, slot: int | jax.Array, donate: bool
+) -> banks.MemoryBank:
+    """The bank with `memory` as its previous frame, in `slot`; a new bank if `bank` is None."""
+    if bank is None:
+        return open_bank(memory, room.capacity)
+    if room.drop:
+        bank = (drop_donating if donate else drop)(bank)
+    return (write_donating if donate else write)(bank, memory, slot)
+
+
+def combine(p: list[jax.Array], independent: bool) -> jax.Array:
+    """The logits `[1,o+1,H,W]` of all objects, from the probabilities of each batch of them."""
+    return (aggregate_each if independent else aggregate)(p)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 5, 6))
+def encode_all(
+    config: HMMNConfig,
+    variables: dict[str, Any],
+    previous: jax.Array,
+    probs: jax.Array,
+    frame: jax.Array | None,
+    objects: tuple[tuple[int, int], ...],
+    independent: bool,
+) -> tuple[list[Memory], Query | None]:
+    """Fused, first of three: what is remembered of the previous frame, and what the frame to be segmented, if any, gives."""
+    remembered = list(memories(config, variables, previous, probs, objects, independent))
+    return remembered, None if frame is None else encode_query(config, variables, frame)
+
+
+def _match_all(
+    config: HMMNConfig,
+    rooms: tuple[Room, ...],
+    old: list[banks.MemoryBank | None],
+    memories: list[Memory],
+    slots: list[int | jax.Array],
+    query: Query,
+) -> tuple[list[banks.MemoryBank], list[Match]]:
+    """Fused, second of three: the banks with what is remembered, and what is found in them. Holds no parameters."""
+    new, found = [], []
+    for room, bank, memory, slot in zip(rooms, old, memories, slots, strict=True):
+        bank = remember(room, bank, memory, slot, donate=False)
+        match_, centres = match(config, bank, query, slot + 1, turns=room.turns)
+        new.append(bank.replace(centres=centres))
+        found.append(match_)
+    return new, found
+
+
+match_all = jax.jit(_match_all, static_argnums=(0, 1))
+match_all_donating = jax.jit(_match_all, static_argnums=(0, 1), donate_argnums=2)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 6, 7))
+def decode_all(
+    config: HMMNConfig,
+    variables: dict[str, Any],
+    query: Query,
+    found: list[Match],
+    fine: list[banks.FineMemory | None],
+    ids: jax.Array,
+    size: tuple[int, int],
+    independent: bool,
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
+    """Fused, third of three: the probabilities `[1,o+1,H,W]`; and without the first axis labels, probabilities and logits."""
+    p = [decode(config, variables, query, *one, size) for one in zip(found, fine, strict=True)]
+    logits = combine(p, independent)
+    probs, labels = decide(logits, ids, independent)
+    return probs, (labels[0], probs[0], logits[0])

@@ -30,7 +30,7 @@ def as_frame(frame: Num[Array | np.ndarray, "H W 3"]) -> Num[Array, "1 H W 3"]:
             found = f"values from {float(low):.4g} to {float(high):.4g}" if finite else "values that are not finite"
             way_out = "divide by 255, or undo a normalisation by mean and deviation" if finite else "look for nan and inf"
             raise ValueError(f"a frame is {_describe(frame)} with {found}, expected float in [0, 1]: {way_out}")
-    return jnp.asarray(frame)[None]
+    return jnp.asarray(frame[None])
 
 
 def as_mask(mask: Mask, size: tuple[int, int]) -> np.ndarray:
