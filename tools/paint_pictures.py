@@ -42,7 +42,7 @@ def main(folder: Path) -> None:
 @contextlib.contextmanager
 def serving(folder: Path) -> Iterator[str]:
     """Serves a project of the clip with the model of the package; gives the address."""
-    with open_page(folder, FRAMES, lambda: Segmenter(*load_checkpoint("lite")), "lite", "127.0.0.1", 0) as server:
+    with open_page(folder, FRAMES, lambda _: Segmenter(*load_checkpoint("lite")), "lite", "127.0.0.1", 0) as server:
         thread = threading.Thread(target=server.serve_page)
         thread.start()
         try:

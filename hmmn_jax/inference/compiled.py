@@ -1,14 +1,19 @@
-"""What `Segmenter` compiles, once per frame size (and batch of objects); shared by all segmenters of a config.
+"""The programs that `Segmenter` compiles, once for each frame size (and batch of objects).
 
-Only what touches the whole bank depends on its capacity (`match`, `write_previous`, ...), and holds no parameters.
+All segmenters of a config share them.
+
+Only programs that touch the whole bank (`match`, `write_previous`, ...) depend on its capacity. They have no parameters. The
+last three programs are those that a fused segmenter runs for a frame. They combine the others.
 """
 
 import functools
 import operator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from hmmn_jax.model import HMMN, HMMNConfig, encoders, step
 from hmmn_jax.model import memory as banks
@@ -17,26 +22,40 @@ from hmmn_jax.model.encoders import Memory
 from hmmn_jax.model.step import Match
 
 
+class Room(NamedTuple):
+    """Where a frame goes in the bank of a batch of objects.
+
+    Attributes:
+        capacity: slots of the bank.
+        drop: whether its oldest frame but the first is dropped before.
+        turns: as in `kernel_guided_read`.
+    """
+
+    capacity: int
+    drop: bool = False
+    turns: int | None = None
+
+
 def _apply(config: HMMNConfig, method: str, variables: dict[str, Any], *args: Any) -> Any:
-    """What a method of the network returns."""
+    """The output of a method of the network."""
     return HMMN(config).apply(variables, *args, method=method)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def encode_query(config: HMMNConfig, variables: dict[str, Any], frame: jax.Array) -> Query:
-    """What the frame to be segmented gives, once for all objects."""
+    """Encodes the frame to be segmented, once for all objects."""
     return _apply(config, "encode_query", variables, frame)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def memory_stem(config: HMMNConfig, variables: dict[str, Any], frame: jax.Array) -> jax.Array:
-    """The frame's share of the memory encoder's first layer, once for all objects."""
+    """The part of the memory encoder's first layer that depends on the frame only, once for all objects."""
     return _apply(config, "memory_stem", variables, frame)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def memorize(config: HMMNConfig, variables: dict[str, Any], stem: jax.Array, mask: jax.Array, others: jax.Array) -> Memory:
-    """What is remembered of a frame for some of the objects."""
+    """Encodes a frame into memory for some of the objects."""
     return _apply(config, "memorize_objects", variables, stem, mask, others)
 
 
@@ -61,7 +80,7 @@ def aggregate(p: list[jax.Array]) -> jax.Array:
 
 @jax.jit
 def aggregate_each(p: list[jax.Array]) -> jax.Array:
-    """As soft aggregation of each object with the background alone, whose logits are the object's own but for the sign."""
+    """Equal to soft aggregation of each object with the background alone, whose logit is the negative of the object's."""
     probs = jnp.clip(jnp.concatenate(p, axis=1), PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
     return jnp.pad(2 * jnp.log(probs / (1 - probs)), ((0, 0), (1, 0), (0, 0), (0, 0)))
 
@@ -104,8 +123,96 @@ def impose_each(probs: jax.Array, given: jax.Array) -> jax.Array:
 
 
 split_objects = jax.jit(encoders.split_objects)
-match = jax.jit(step.match, static_argnums=0)
+match = jax.jit(step.match, static_argnums=0, static_argnames="turns")
 open_bank = jax.jit(banks.open_bank, static_argnums=1)
 grow = jax.jit(banks.grow)
 write, write_donating = jax.jit(banks.write_previous), jax.jit(banks.write_previous, donate_argnums=0)
 drop, drop_donating = jax.jit(banks.drop_oldest), jax.jit(banks.drop_oldest, donate_argnums=0)
+
+
+def memories(
+    config: HMMNConfig,
+    variables: dict[str, Any],
+    frame: jax.Array | np.ndarray,
+    probs: jax.Array | np.ndarray,
+    objects: Sequence[tuple[int, int]],
+    independent: bool,
+) -> Iterator[Memory]:
+    """Encodes a frame into memory, for one range of objects after the other."""
+    stem = memory_stem(config, variables, frame)
+    mask, others = split_objects(probs)
+    if independent:
+        others = jnp.zeros_like(others)
+    for start, stop in objects:
+        yield memorize(config, variables, stem, mask[:, start:stop], others[:, start:stop])
+
+
+def remember(
+    room: Room, bank: banks.MemoryBank | None, memory: Memory, slot: int | jax.Array, donate: bool
+) -> banks.MemoryBank:
+    """The bank with `memory` as its previous frame, in `slot`; a new bank if `bank` is None."""
+    if bank is None:
+        return open_bank(memory, room.capacity)
+    if room.drop:
+        bank = (drop_donating if donate else drop)(bank)
+    return (write_donating if donate else write)(bank, memory, slot)
+
+
+def combine(p: list[jax.Array], independent: bool) -> jax.Array:
+    """The logits `[1,o+1,H,W]` of all objects, from the probabilities of each batch of them."""
+    return (aggregate_each if independent else aggregate)(p)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 5, 6))
+def encode_all(
+    config: HMMNConfig,
+    variables: dict[str, Any],
+    previous: jax.Array,
+    probs: jax.Array,
+    frame: jax.Array | None,
+    objects: tuple[tuple[int, int], ...],
+    independent: bool,
+) -> tuple[list[Memory], Query | None]:
+    """Fused, first of three: encodes the previous frame into memory and, if there is one, the frame to be segmented."""
+    remembered = list(memories(config, variables, previous, probs, objects, independent))
+    return remembered, None if frame is None else encode_query(config, variables, frame)
+
+
+def _match_all(
+    config: HMMNConfig,
+    rooms: tuple[Room, ...],
+    old: list[banks.MemoryBank | None],
+    memories: list[Memory],
+    slots: list[int | jax.Array],
+    query: Query,
+) -> tuple[list[banks.MemoryBank], list[Match]]:
+    """Fused, second of three: writes to the banks and reads from them. Holds no parameters."""
+    new, found = [], []
+    for room, bank, memory, slot in zip(rooms, old, memories, slots, strict=True):
+        bank = remember(room, bank, memory, slot, donate=False)
+        match_, centres = match(config, bank, query, slot + 1, turns=room.turns)
+        new.append(bank.replace(centres=centres))
+        found.append(match_)
+    return new, found
+
+
+match_all = jax.jit(_match_all, static_argnums=(0, 1))
+match_all_donating = jax.jit(_match_all, static_argnums=(0, 1), donate_argnums=2)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 6, 7))
+def decode_all(
+    config: HMMNConfig,
+    variables: dict[str, Any],
+    query: Query,
+    found: list[Match],
+    fine: list[banks.FineMemory | None],
+    ids: jax.Array,
+    size: tuple[int, int],
+    independent: bool,
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
+    """Fused, third of three: the probabilities `[1,o+1,H,W]`; and without the first axis labels, probabilities and logits."""
+    p = [decode(config, variables, query, *one, size) for one in zip(found, fine, strict=True)]
+    logits = combine(p, independent)
+    probs, labels = decide(logits, ids, independent)
+    return probs, (labels[0], probs[0], logits[0])

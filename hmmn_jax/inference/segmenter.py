@@ -13,7 +13,6 @@ from hmmn_jax.inference import compiled
 from hmmn_jax.inference.inputs import Mask, as_frame, as_mask, as_masks, join_ids
 from hmmn_jax.model import HMMNConfig, fold_batch_norm
 from hmmn_jax.model.decoder import Query
-from hmmn_jax.model.encoders import Memory
 from hmmn_jax.model.memory import MemoryBank
 from hmmn_jax.ops.canary import warn_if_cpu_is_unsound
 from hmmn_jax.ops.precision import at_least_float32
@@ -97,6 +96,7 @@ class Segmenter:
         objects_per_batch: int | None = None,
         winograd: bool | None = None,
         independent: bool = False,
+        fused: bool | None = None,
     ):
         """Puts the variables on the device, with BatchNorm folded.
 
@@ -111,6 +111,9 @@ class Segmenter:
             winograd: compute 3x3 convolutions by Winograd's algorithm, which differs from the exact result by about 1e-4. None:
                 only in float32 on a CPU, where it was measured to be faster.
             independent: segment each object as if it were the only one, so that objects may overlap. The frame is encoded once.
+            fused: run three programs for each frame, however many objects there are, instead of five and four more for each
+                batch of objects. An accelerator waits less for the host. The programs then compile for each number of objects.
+                None: except on a CPU.
         """
         for name, value in (
             ("mem_every", mem_every),
@@ -131,6 +134,8 @@ class Segmenter:
         self.mem_every, self.max_memory_frames = mem_every, max_memory_frames
         self.objects_per_batch = objects_per_batch or (1 if on_cpu else 4)
         self.independent = independent
+        self.fused = not on_cpu if fused is None else fused
+        self.known_lengths = jax.default_backend() == "gpu"  # of loops, see `kernel_guided_read`; TPUs need no host for them
 
     def init(self, frame: Num[Array | np.ndarray, "H W 3"], mask: Mask | None) -> State:
         """Starts a video.
@@ -181,18 +186,18 @@ class Segmenter:
             shapes = [list(shape[1:]) for shape in (frame.shape, state.frame.shape)]
             raise ValueError(f"the frame is {shapes[0]}, expected {shapes[1]}, as the frames before")
         if state.groups:
-            groups, logits = self._segment(state, frame, donate, query)
+            groups, probs, (labels, shown, logits) = self._segment(state, frame, donate, query)
         else:
-            groups, logits = (), self._aggregate([jnp.zeros((1, 0, *frame.shape[1:3]), self.dtype)])
-        probs, labels = compiled.decide(logits, state.ids, self.independent)
+            nothing = compiled.combine([jnp.zeros((1, 0, *frame.shape[1:3]), self.dtype)], self.independent)
+            groups, (probs, (labels, shown, logits)) = (), self._decide(nothing, state.ids)
+        known = len(state.ids)
         state = State(int(state.index) + 1, frame, probs, state.ids, groups)
         if mask is not None:
-            known = len(state.ids)
             state = self._give(state, mask)
-            labels = compiled.labels(state.probs, state.ids, self.independent)
+            labels, shown = compiled.labels(state.probs, state.ids, self.independent)[0], state.probs[0]
             joined = len(state.ids) - known
-            logits = jnp.pad(logits, ((0, 0), (0, joined), (0, 0), (0, 0)), constant_values=-jnp.inf)
-        return state, Result(labels[0], state.probs[0], logits[0], state.ids)
+            logits = jnp.pad(logits, ((0, joined), (0, 0), (0, 0)), constant_values=-jnp.inf)
+        return state, Result(labels, shown, logits, state.ids)
 
     def encode(self, frame: Num[Array | np.ndarray, "H W 3"]) -> Query:
         """Encodes a frame for `step`, for frames that are segmented several times. Raises ValueError as `step` does."""
@@ -260,45 +265,50 @@ class Segmenter:
 
     def _segment(
         self, state: State, frame: jax.Array, donate: bool, query: Query | None
-    ) -> tuple[tuple[ObjectGroup, ...], jax.Array]:
-        """Memorises the last frame, reads for this one: the groups after it, and the logits `[1,o+1,H,W]`."""
-        remembered = self._memorize(state, donate)
-        query = compiled.encode_query(self.config, self.variables, frame) if query is None else query
-        groups, p = [], []
-        for group, count in remembered:
-            bank = group.bank
-            assert bank is not None  # _memorize has just written to it
-            found, centres = compiled.match(self.config, bank, query, count)
-            p.append(compiled.decode(self.config, self.variables, query, found, bank.fine, frame.shape[1:3]))
-            keep = (int(state.index) - int(group.start)) % self.mem_every == 0
-            groups.append(group.replace(bank=bank.replace(centres=centres), kept=group.kept + keep))
-        return tuple(groups), self._aggregate(p)
+    ) -> tuple[tuple[ObjectGroup, ...], jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
+        """Memorises the last frame, reads for this one.
 
-    def _memorize(self, state: State, donate: bool) -> list[tuple[ObjectGroup, int]]:
-        """Each group with the last frame in its bank, and how many slots are then filled."""
-        stem = compiled.memory_stem(self.config, self.variables, state.frame)
-        mask, others = compiled.split_objects(state.probs)
-        if self.independent:
-            others = jnp.zeros_like(others)
-        remembered = []
-        for group in state.groups:
-            objects = slice(int(group.first) - 1, int(group.first) - 1 + int(group.size))
-            memory = compiled.memorize(self.config, self.variables, stem, mask[:, objects], others[:, objects])
-            remembered.append(self._remember(group, memory, donate))
-        return remembered
+        Returns the groups after it, the probabilities `[1,K+1,H,W]`, and the labels, probabilities and logits of a result.
+        """
+        groups, rooms, slots = zip(*(self._make_room(group, donate) for group in state.groups), strict=True)
+        old = [group.bank for group in groups]
+        objects = tuple((int(group.first) - 1, int(group.first) - 1 + int(group.size)) for group in groups)
+        config, variables, size = self.config, self.variables, frame.shape[1:3]
+        if self.fused:
+            wanted = frame if query is None else None
+            arguments = state.frame, state.probs, wanted, objects, self.independent
+            memories, encoded = compiled.encode_all(config, variables, *arguments)
+            query = encoded if query is None else query
+            match_all = compiled.match_all_donating if donate else compiled.match_all
+            new, found = match_all(config, rooms, old, memories, list(slots), query)
+            fine = [bank.fine for bank in new]
+            probs, shown = compiled.decode_all(config, variables, query, found, fine, state.ids, size, self.independent)
+        else:
+            memories = compiled.memories(config, variables, state.frame, state.probs, objects, self.independent)
+            new = [compiled.remember(*each, donate) for each in zip(rooms, old, memories, slots, strict=True)]
+            query = compiled.encode_query(config, variables, frame) if query is None else query
+            p = []
+            for i, (room, slot) in enumerate(zip(rooms, slots, strict=True)):
+                found, centres = compiled.match(config, new[i], query, slot + 1, turns=room.turns)
+                p.append(compiled.decode(config, variables, query, found, new[i].fine, size))
+                new[i] = new[i].replace(centres=centres)
+            probs, shown = self._decide(compiled.combine(p, self.independent), state.ids)
+        kept = (group.kept + ((int(state.index) - int(group.start)) % self.mem_every == 0) for group in groups)
+        groups = tuple(group.replace(bank=bank, kept=k) for group, bank, k in zip(groups, new, kept, strict=True))
+        return groups, probs, shown
 
-    def _aggregate(self, p: list[jax.Array]) -> jax.Array:
-        return (compiled.aggregate_each if self.independent else compiled.aggregate)(p)
+    def _decide(self, logits: jax.Array, ids: np.ndarray) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
+        probs, labels = compiled.decide(logits, ids, self.independent)
+        return probs, (labels[0], probs[0], logits[0])
 
-    def _remember(self, group: ObjectGroup, memory: Memory, donate: bool) -> tuple[ObjectGroup, int]:
-        """The group with `memory` as its previous frame, and how many slots are then filled; makes room first."""
-        if group.bank is None:
-            return group.replace(bank=compiled.open_bank(memory, FIRST_CAPACITY)), 1
+    def _make_room(self, group: ObjectGroup, donate: bool) -> tuple[ObjectGroup, compiled.Room, int]:
+        """The group with a bank that has a free slot for the previous frame, how to write it, and the index of the slot."""
         bank, kept = group.bank, int(group.kept)
-        write, drop = (compiled.write_donating, compiled.drop_donating) if donate else (compiled.write, compiled.drop)
+        if bank is None:
+            return group, self._room(FIRST_CAPACITY, 1), 0
+        drop = False
         if self.max_memory_frames is not None and kept > self.max_memory_frames:
-            if kept > 2:  # slots 0, 1, 2, ... are kept: slot 1 goes. Of two, the previous frame overwrites it by itself
-                bank = drop(bank)
+            drop = kept > 2  # slots 0, 1, 2, ... are kept: slot 1 goes. Of two, the previous frame overwrites it by itself
             kept -= 1
         if kept == bank.capacity:
             full, bank = bank, compiled.grow(bank)
@@ -306,4 +316,9 @@ class Segmenter:
                 for buffer in (full.key_s16, full.value_s16, full.centres):
                     if isinstance(buffer, jax.Array):  # those of a state that was saved may be NumPy's
                         buffer.delete()
-        return group.replace(bank=write(bank, memory, kept), kept=kept), kept + 1
+        return group.replace(bank=bank, kept=kept), self._room(bank.capacity, kept + 1, drop), kept
+
+    def _room(self, capacity: int, count: int, drop: bool = False) -> compiled.Room:
+        # Few different numbers of turns, as each compiles once more.
+        turns = next(turns for turns in (0, 2, capacity - 2) if turns >= count - 2) if self.known_lengths else None
+        return compiled.Room(capacity, drop, turns)

@@ -7,6 +7,7 @@ c and v key and value channels.
 
 import functools
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -14,12 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from hmmn_jax.ops.precision import at_least_float32, exact_einsum
+from hmmn_jax.ops.platform import by_platform
+from hmmn_jax.ops.precision import at_least_float32, exact_einsum, fast_values_einsum, values_einsum
+from hmmn_jax.ops.selection import top_k
 
-# Candidates of the top-k read held at once, in bytes: about what a CPU's cache or a TPU's vector memory holds.
-CHUNK_BYTES = 16 * 2**20
+# Candidates of the top-k read held at once, in bytes.
+CHUNK_BYTES = 16 * 2**20  # about what a CPU's cache or a TPU's vector memory holds
+GPU_CHUNK_BYTES = 256 * 2**20  # so much that starting its kernels takes little of a turn's time
 
 _Sums = tuple[Array, Array, Array]  # of a softmax in progress: the maximum, the sum of weights, the weighted values
+_Loop = tuple[_Sums, Array, Array | None]  # with the centres, and the affinity if it is requested
 
 
 class KernelRead(NamedTuple):
@@ -101,6 +106,7 @@ def kernel_guided_read(
     window: int = 7,
     sigma: float = 3.0,
     sigma_growth: float = 0.5,
+    turns: int | None = None,
     return_affinity: bool = False,
 ) -> KernelRead:
     """Reads the stride-16 memory (paper, section 3.2): a softmax over all memory cells, weighted by a kernel around each.
@@ -120,6 +126,9 @@ def kernel_guided_read(
         window: side of the window of the arg-max, in cells.
         sigma: deviation of the kernel of the previous frame, in cells.
         sigma_growth: growth of the deviation for each slot further back.
+        turns: passes of the loop over the frames between the first and the previous, at least `count - 2`; those beyond are
+            computed and ignored. None: exactly as many as needed. A GPU waits for the host in each pass of a loop whose length
+            is traced, and in none of a loop whose length is known.
         return_affinity: also return the normalised affinity.
     """
     b, o, slots, height, width, _ = keys.shape
@@ -171,12 +180,12 @@ def kernel_guided_read(
         new_highest = jnp.maximum(highest, log_affinity.max(3))
         weights = jnp.exp(log_affinity - new_highest[..., None])
         shrink = jnp.exp(highest - new_highest)
-        readout = readout * shrink[..., None] + exact_einsum("boqm,bomv->boqv", weights, values)
+        readout = readout * shrink[..., None] + values_einsum("boqm,bomv->boqv", weights, values)
         return new_highest, total * shrink + weights.sum(3), readout
 
     highest = jax.lax.stop_gradient(log_affinity.max(3))
     weights = jnp.exp(log_affinity - highest[..., None])
-    carry = highest, weights.sum(3), exact_einsum("boqm,bomv->boqv", weights, values_ends)
+    carry = highest, weights.sum(3), values_einsum("boqm,bomv->boqv", weights, values_ends)
     kept = None
     if return_affinity:
         kept = jnp.full((b, o, slots, n, n), -jnp.inf, dtype)
@@ -184,14 +193,23 @@ def kernel_guided_read(
 
     if slots > 2:
 
-        def middle(slot: int | Array, state: tuple[_Sums, Array, Array | None]) -> tuple[_Sums, Array, Array | None]:
+        def middle(slot: int | Array, state: _Loop) -> _Loop:
             carry, centres, kept = state
             log_affinity, centres = to_older(slot, centres)
             if kept is not None:
                 kept = kept.at[:, :, slot].set(log_affinity)
             return accumulate(carry, log_affinity, at(values, slot)), centres, kept
 
-        carry, centres, kept = jax.lax.fori_loop(1, previous, middle, (carry, centres, kept))
+        def middle_or_nothing(slot: int | Array, state: _Loop) -> _Loop:
+            needed = slot < previous
+            found = middle(jnp.where(needed, slot, 0), state)  # never an empty slot
+            return jax.tree.map(functools.partial(jnp.where, needed), found, state)
+
+        state = carry, centres, kept
+        if turns is None:
+            carry, centres, kept = jax.lax.fori_loop(1, previous, middle, state)
+        else:
+            carry, centres, kept = jax.lax.fori_loop(1, 1 + min(turns, slots - 2), middle_or_nothing, state)
 
     highest, total, readout = carry
     if kept is not None:
@@ -206,7 +224,7 @@ def select_topk(log_affinity: Float[Array, "b o q m"], k: int) -> tuple[Int[Arra
 
     `k` is limited to the number of cells. Cells of empty slots have -inf and are marked as absent.
     """
-    best, indices = jax.lax.top_k(jax.lax.stop_gradient(log_affinity), min(k, log_affinity.shape[-1]))
+    best, indices = top_k(jax.lax.stop_gradient(log_affinity), min(k, log_affinity.shape[-1]))
     return indices, best > -jnp.inf
 
 
@@ -236,14 +254,41 @@ def topk_guided_read(
 
     The memory is cut into blocks, one under each coarse cell. The p fine cells under a query cell share their candidates: the
     k * p fine cells of the k selected blocks. The read is a softmax over the candidates and the weighted sum of their values.
-    Queries are processed in chunks to limit the number of candidates in memory, forward and backward.
+    Queries are processed in chunks to limit the number of candidates in memory, forward and backward. GPUs get larger chunks,
+    and on GPUs and TPUs values are read at the precision of `values_einsum`.
+    """
+    on_cpu, on_gpu, elsewhere = (
+        functools.partial(read_in_chunks, chunk_bytes=chunk_bytes, read_values=read_values)
+        for chunk_bytes, read_values in (
+            (CHUNK_BYTES, exact_einsum),
+            (GPU_CHUNK_BYTES, fast_values_einsum),
+            (CHUNK_BYTES, fast_values_einsum),
+        )
+    )
+    arrays = keys, values, query_key, indices, present
+    return by_platform(*arrays, cpu=on_cpu, cuda=on_gpu, rocm=on_gpu, default=elsewhere)
+
+
+def read_in_chunks(
+    keys: Float[Array, "b o m p c"],
+    values: Float[Array, "b o m p v"],
+    query_key: Float[Array, "b q p c"],
+    indices: Int[Array, "b o q k"],
+    present: Bool[Array, "b o q k"],
+    *,
+    chunk_bytes: int,
+    read_values: Callable[[str, Array, Array], Array],
+) -> Float[Array, "b o q p v"]:
+    """The form of `topk_guided_read` whose candidates take at most `chunk_bytes` at once; one query cell at least.
+
+    `read_values` is the einsum of weights and values. The backward pass holds about twice as much as the forward pass.
     """
     b, o, q, k = indices.shape
     p, c = keys.shape[3:]
     v = values.shape[-1]
     dtype = at_least_float32(keys, query_key)
     candidate_bytes = b * o * q * k * p * (c * keys.dtype.itemsize + v * values.dtype.itemsize)
-    chunks = _smallest_divisor(q, at_least=math.ceil(candidate_bytes / CHUNK_BYTES))
+    chunks = _smallest_divisor(q, at_least=math.ceil(candidate_bytes / chunk_bytes))
 
     def gather(blocks: Array, cells: Array) -> Array:  # [b,o,m,p,c], [b,o,r,k] -> [b,o,r,k*p,c]
         # Whole blocks, without take_along_axis, which would spell out an index for each of their numbers.
@@ -256,7 +301,7 @@ def topk_guided_read(
         affinity = exact_einsum("borjc,brpc->borpj", gather(keys, cells), query) / math.sqrt(c)
         affinity = jnp.where(jnp.repeat(present, p, axis=3)[:, :, :, None], affinity, -jnp.inf)
         weights = jax.nn.softmax(affinity.astype(dtype), axis=-1)
-        return exact_einsum("borpj,borjv->borpv", weights, gather(values, cells))
+        return read_values("borpj,borjv->borpv", weights, gather(values, cells))
 
     def split(x: Array, axis: int) -> Array:  # the query axis, cut into chunks that lead
         return jnp.moveaxis(x.reshape(*x.shape[:axis], chunks, q // chunks, *x.shape[axis + 1 :]), axis, 0)

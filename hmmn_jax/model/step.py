@@ -1,4 +1,4 @@
-"""The paper's step on arrays: what a query reads from the memory. `HMMN.decode` uses the result.
+"""The paper's step on arrays: reads the memory for a query. `HMMN.decode` uses the result.
 
 `match` is all that touches the whole memory; `read_fine` needs the two frames at strides 8 and 4 only. Neither has parameters.
 """
@@ -41,11 +41,13 @@ def match(
     count: int | Int[Array, ""] | None = None,
     *,
     use_kernel: bool | None = None,
+    turns: int | None = None,
     return_affinity: bool = False,
 ) -> tuple[Match, Int[Array, "b o T n"]]:
     """The kernel-guided read of the first `count` slots of a bank (None: all), and the cells to be read in detail.
 
-    `use_kernel` overrides the switch of the config. Also returns the bank's centres, moved on by a frame.
+    `use_kernel` overrides the switch of the config; `turns` is that of `kernel_guided_read`. Also returns the bank's
+    centres, moved on by a frame.
     """
     read = kernel_guided_read(
         jnp.asarray(bank.key_s16),
@@ -57,6 +59,7 @@ def match(
         window=config.window,
         sigma=config.sigma,
         sigma_growth=config.sigma_growth,
+        turns=turns,
         return_affinity=return_affinity,
     )
     indices, present = select_topk(read.log_affinity, config.k_s8) if config.use_topk_read else (None, None)

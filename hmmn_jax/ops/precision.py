@@ -2,12 +2,18 @@
 
 Parameters are float32. Convolutions compute in `HMMNConfig.dtype` (None: the dtype of the variables, so float64 variables
 compute in float64 throughout). Affinities, softmax, soft aggregation and losses are at least float32, and so are their
-products: a "float32" product is bfloat16 on a TPU and TF32 on a GPU unless it is asked to be exact.
+products: a "float32" product is bfloat16 on a TPU and TF32 on a GPU unless it is asked to be exact. The exception is the
+products that read values from the memory, `values_einsum`: on GPUs and TPUs they are as precise as convolutions. What is read
+is an average, which rounding hardly moves; affinities select cells, and there rounding selects other cells.
 """
+
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from hmmn_jax.ops.platform import by_platform
 
 
 def at_least_float32(*arrays: jax.Array | np.ndarray) -> jnp.dtype:
@@ -16,7 +22,7 @@ def at_least_float32(*arrays: jax.Array | np.ndarray) -> jnp.dtype:
 
 
 def has_float64() -> bool:
-    """Whether JAX has float64 here, which JAX_ENABLE_X64=1 switches on."""
+    """Whether float64 is enabled in JAX, for example by JAX_ENABLE_X64=1."""
     return jax.dtypes.canonicalize_dtype(np.float64) == np.float64
 
 
@@ -25,3 +31,20 @@ def exact_einsum(subscripts: str, *operands: jax.Array) -> jax.Array:
     return jnp.einsum(
         subscripts, *operands, precision=jax.lax.Precision.HIGHEST, preferred_element_type=at_least_float32(*operands)
     )
+
+
+def values_einsum(subscripts: str, weights: jax.Array, values: jax.Array) -> jax.Array:
+    """An einsum of softmax weights and values, summed in at least float32.
+
+    On a CPU it is `exact_einsum`. Elsewhere the weights take the dtype of the values, and products are those of JAX's default
+    precision: bfloat16 values in bfloat16; float32 values in TF32 on GPUs and in bfloat16 on TPUs, unless
+    `jax.default_matmul_precision` says otherwise; float64 values in float64.
+    """
+    exact = functools.partial(exact_einsum, subscripts)
+    return by_platform(weights, values, cpu=exact, default=functools.partial(fast_values_einsum, subscripts))
+
+
+def fast_values_einsum(subscripts: str, weights: jax.Array, values: jax.Array) -> jax.Array:
+    """The form of `values_einsum` for GPUs and TPUs."""
+    wide = at_least_float32(weights, values)
+    return jnp.einsum(subscripts, weights.astype(values.dtype), values, preferred_element_type=wide)

@@ -1,0 +1,155 @@
+"""Speed and memory of the released model on a GPU or TPU.
+
+One run of ten minutes gives all figures, comparable between machines.
+
+    PYTHONPATH=. python benchmarks/accelerator.py --output accelerator.jsonl
+    PYTHONPATH=. python benchmarks/accelerator.py --table OTHER.jsonl accelerator.jsonl
+
+Needs JAX for the device, what the package depends on, and optax; no TensorFlow, no data, no network. For a machine without a
+network that lacks some packages, fetch wheels for its platform elsewhere, unpack them, and take the folder along:
+
+    pip download --no-deps -d wheels --only-binary :all: --python-version 3.12 --platform manylinux2014_x86_64 PACKAGES
+    for wheel in wheels/*.whl; do python -m zipfile -e $wheel site; done
+    PYTHONPATH=.:site python benchmarks/accelerator.py --minutes 9 --output $OUT/accelerator.jsonl
+
+where flax, optax, Orbax and Pillow are installed, PACKAGES are `jaxtyping wadler-lindig safetensors absl-py`.
+
+Each case is written to the output as a line of JSON as soon as it is measured; the table is printed at the end. Each step has a
+share of the time. A step that exceeds its share stops between two cases; one that hangs within a case is ended, and the next
+step starts in a new process. What was measured until then stays. `--quick` runs all steps with tiny models in tiny shapes to
+try the script, also on a CPU; its figures mean nothing. benchmarks/accelerator_steps.py has the steps.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+# Seconds of each step if there are ten minutes in all. In the order in which they run: the most informative first.
+STEPS = {
+    "device": 20,
+    "selection": 40,
+    "values": 30,
+    "fine read": 70,
+    "frame": 170,
+    "quality": 70,
+    "training": 110,
+    "deterministic": 40,
+    "single programs": 50,
+}
+GRACE, MOST_GRACE = 1.25, 30.0  # a step is ended when it exceeds its share by this factor, but by no more seconds than this
+
+
+class Output:
+    """The file of results, appended to line by line."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def write(self, step: str, **figures: Any) -> None:
+        """Appends a line, and prints it."""
+        line = json.dumps({"step": step, **figures})
+        with self.path.open("a") as file:
+            file.write(line + "\n")
+        print(line, flush=True)
+
+    def started(self) -> set[str]:
+        """The steps that were started so far."""
+        return {record["step"] for record in read(self.path) if record.get("started")}
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The lines of a file of results; none of a file that does not exist."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def work(names: list[str], seconds: dict[str, float], quick: bool, output: Output) -> None:
+    """Runs steps in this process, one after the other. Ends the process if one hangs."""
+    from accelerator_steps import FUNCTIONS, QUICK, RELEASED  # imports JAX
+
+    for name in names:
+        output.write(name, started=True)
+        begin = time.monotonic()
+
+        def end(name: str = name) -> None:
+            output.write(name, error=f"ended after {seconds[name]:.0f} s and grace: a case took too long")
+            os._exit(3)
+
+        watch = threading.Timer(seconds[name] + min(seconds[name] * (GRACE - 1), MOST_GRACE), end)
+        watch.daemon = True
+        watch.start()
+        try:
+            for figures in FUNCTIONS[name](QUICK if quick else RELEASED):
+                output.write(name, **figures)
+                if time.monotonic() - begin > seconds[name]:
+                    output.write(name, error=f"stopped after {seconds[name]:.0f} s: later cases were not measured")
+                    break
+        except Exception as error:  # such as too little memory: the other steps may still run
+            output.write(name, error=f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}")
+        watch.cancel()
+        output.write(name, took_s=round(time.monotonic() - begin, 1))
+
+
+def table(paths: list[Path]) -> str:
+    """A Markdown table of the figures of one or several machines, a column each."""
+    columns = []
+    for path in paths:
+        cells: dict[tuple[str, str, str], str] = {}
+        for record in read(path):
+            step, case = record.pop("step"), record.pop("case", "")
+            for figure, value in record.items():
+                if figure != "started":
+                    cells[step, case, figure] = f"{value:.4g}" if isinstance(value, float) else str(value)
+        columns.append(cells)
+    keys = dict.fromkeys(key for cells in columns for key in cells)
+    rows = [("step", "case", "figure", *(path.stem for path in paths)), ("---",) * (3 + len(paths))]
+    rows += [(*key, *(cells.get(key, "") for cells in columns)) for key in keys]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def main() -> None:
+    """Runs the steps, in a new process after each that had to be ended, and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path("accelerator.jsonl"), help="a new file")
+    parser.add_argument("--minutes", type=float, default=10.0, help="in all; the share of each step grows and shrinks with it")
+    parser.add_argument("--steps", default=",".join(STEPS), help="names, separated by commas (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="tiny models and shapes, to try the script")
+    parser.add_argument("--table", type=Path, nargs="+", metavar="FILE", help="only print the table of these files")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.table:
+        print(table(given.table))
+        return
+    names = given.steps.split(",")
+    if unknown := [name for name in names if name not in STEPS]:
+        parser.error(f"--steps has {unknown[0]!r}, expected some of: {', '.join(STEPS)}")
+    output = Output(given.output)
+    if given.worker:
+        work(names, {name: STEPS[name] * given.minutes / 10 for name in names}, given.quick, output)
+        return
+    if given.output.exists():
+        parser.error(f"{given.output} exists already: give another --output, or remove it")
+    deadline = time.monotonic() + 60 * given.minutes
+    while names and (left := deadline - time.monotonic()) > 0:
+        command = [sys.executable, __file__, "--worker", f"--steps={','.join(names)}", f"--minutes={given.minutes}"]
+        command += [f"--output={given.output}", *(["--quick"] if given.quick else [])]
+        try:
+            done = subprocess.run(command, timeout=left)
+        except subprocess.TimeoutExpired:
+            break
+        if not (begun := output.started() & set(names)):
+            sys.exit(f"accelerator: the first step did not start (exit code {done.returncode}); see the messages above")
+        names = [name for name in names if name not in begun]
+    for name in names:
+        if name not in output.started():
+            output.write(name, error="not started: no time was left")
+    print(table([given.output]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""One function in several forms; the form is chosen by the platform for which a program is lowered."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def by_platform(*arrays: Any, default: Callable[..., Any], **forms: Callable[..., Any]) -> Any:
+    """`jax.lax.platform_dependent` whose gradient keeps nothing but the arrays.
+
+    `platform_dependent` alone differentiates as a `switch`: the forward pass of each platform then also returns, as zeros, what
+    the other forms would have kept. Here the backward pass starts from the arrays, so each form decides what it recomputes.
+
+    Args:
+        *arrays: positional arguments of the forms. Gradients reach those of a floating-point dtype.
+        default: the form of platforms that are not named.
+        **forms: by platform: `cpu`, `cuda`, `rocm`, `tpu`.
+
+    Returns:
+        An array: what the form of the platform returns.
+    """
+    forms = {**forms, "default": default}
+    floats = [i for i, x in enumerate(arrays) if jnp.issubdtype(jnp.result_type(x), jnp.floating)]
+
+    def backward_of(form: Callable[..., Any]) -> Callable[..., Any]:
+        def backward(gradient: Any, *arrays: Any) -> Any:
+            def of_floats(*chosen: Any) -> Any:
+                by_index = dict(zip(floats, chosen, strict=True))
+                return form(*(by_index.get(i, x) for i, x in enumerate(arrays)))
+
+            return jax.vjp(of_floats, *(arrays[i] for i in floats))[1](gradient)
+
+        return backward
+
+    @jax.custom_vjp
+    def call(*arrays: Any) -> Any:
+        return jax.lax.platform_dependent(*arrays, **forms)
+
+    def call_forward(*arrays: Any) -> tuple[Any, tuple[Any, ...]]:
+        return call(*arrays), arrays
+
+    def call_backward(arrays: tuple[Any, ...], gradient: Any) -> tuple[Any, ...]:
+        backwards = {form: backward_of(form) for form in set(forms.values())}  # platforms that share a form share this one
+        found = jax.lax.platform_dependent(gradient, *arrays, **{name: backwards[form] for name, form in forms.items()})
+        gradients = dict(zip(floats, found, strict=True))
+        return tuple(gradients.get(i) for i in range(len(arrays)))
+
+    call.defvjp(call_forward, call_backward)
+    return call(*arrays)

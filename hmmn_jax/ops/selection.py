@@ -1,0 +1,49 @@
+"""The greatest numbers of each row: `jax.lax.top_k`, without its full sort on GPUs."""
+
+import functools
+import operator
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+# Limits of XLA's selection kernel for GPUs: greatest number of selected values, and smallest length of rows. Else it sorts
+# whole rows.
+ROUND, SHORTEST = 16, 1024
+
+
+def top_k(x: Float[Array, "*b m"], k: int) -> tuple[Float[Array, "*b k"], Int[Array, "*b k"]]:
+    """Selects the `k` greatest numbers of each row, greatest first, of equal ones the one of lower index.
+
+    On CPUs and TPUs this is `jax.lax.top_k`. For float32, GPUs run it in rounds of 16 numbers. Numbers that were selected are
+    masked between rounds. The result is the same for all numbers, infinities and ties, with two exceptions. The least finite
+    number is treated
+    as -inf. On GPUs the order of 0.0 and -0.0, and that of NaN, are those of XLA's kernel, which compares numbers instead of
+    their bits: 0.0 and -0.0 are a tie there, and rows with NaN are undefined.
+    """
+    whole, rounds = functools.partial(_whole, k=k), functools.partial(top_k_in_rounds, k=k)
+    if k <= ROUND or x.shape[-1] < SHORTEST or x.dtype != jnp.float32:
+        return whole(x)
+    return jax.lax.platform_dependent(x, cuda=rounds, rocm=rounds, default=whole)
+
+
+def _whole(x: Array, k: int) -> tuple[Array, Array]:
+    best, indices = jax.lax.top_k(x, k)
+    return best, indices
+
+
+def top_k_in_rounds(x: Float[Array, "*b m"], k: int) -> tuple[Float[Array, "*b k"], Int[Array, "*b k"]]:
+    """The form of `top_k` for GPUs: exact for any order that `jax.lax.top_k` has."""
+    least = jnp.finfo(x.dtype).min
+    rest = jnp.maximum(x, least).reshape(-1, x.shape[-1])  # two axes, as XLA's kernel needs; -inf now marks what is taken
+    cells = jnp.arange(x.shape[-1])
+    rounds: list[tuple[Array, Array]] = []
+    for start in range(0, k, ROUND):
+        if rounds:
+            _, taken = rounds[-1]
+            # One comparison for each number taken, all fused into a single pass; a scatter would need another one.
+            masks = (cells == taken[:, i : i + 1] for i in range(taken.shape[1]))
+            rest = jnp.where(functools.reduce(operator.or_, masks), -jnp.inf, rest)
+        rounds.append(_whole(rest, min(ROUND, k - start)))
+    best, indices = (jnp.concatenate(parts, axis=1).reshape(*x.shape[:-1], k) for parts in zip(*rounds, strict=True))
+    return jnp.where(best == least, -jnp.inf, best), indices

@@ -1,0 +1,34 @@
+"""What a function becomes on a platform that need not be here: its StableHLO. Nothing is compiled."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+
+
+def lower(function, *arguments, platform="cuda"):
+    """The text of a function of arrays, or shapes, of any trees."""
+    return jax.jit(function).trace(*arguments).lower(lowering_platforms=(platform,)).as_text()
+
+
+def shape(*dims, dtype=jnp.float32):
+    return jax.ShapeDtypeStruct(dims, dtype)
+
+
+def turns(text):
+    """The passes of each loop whose length is known; None for the others."""
+    bounds = re.findall(r"cond \{\s+(?:%\S+ = stablehlo.constant dense<(\d+)> : tensor<i32>\s+)?%\S+ = stablehlo.compare", text)
+    assert len(bounds) == text.count("stablehlo.while")
+    return [int(bound) if bound else None for bound in bounds]
+
+
+def products(text):
+    """Precision, shapes and dtypes `((dims, dtype), (dims, dtype))` of the operands of each matrix product."""
+    found = re.findall(r"dot_general .*precision = \[(\w+), \w+\] : \(tensor<(\S+)>, tensor<(\S+)>\)", text)
+    assert len(found) == text.count("stablehlo.dot_general")
+    return [(precision, _typed(left), _typed(right)) for precision, left, right in found]
+
+
+def _typed(text):
+    *dims, dtype = text.split("x")
+    return tuple(map(int, dims)), dtype
