@@ -197,8 +197,8 @@ def served(project: Path, video: Path, model: str) -> Iterator[Page]:
 def serve(project: Path, video: Path, model: str, sender: Any) -> None:
     """Serves a project, as `hmmn-jax paint` does; sends the address."""
     switch_off_unsound_fusion()
-    from hmmn_jax.inference.host_memory import keep_host_memory_small
     from hmmn_jax import load_checkpoint
+    from hmmn_jax.inference.host_memory import keep_host_memory_small
     from hmmn_jax.paint.fitting import fitted_segmenter
     from hmmn_jax.paint.server import open_page
 
