@@ -1,11 +1,11 @@
-"""`Trace`: recognises a file that was not changed since this process wrote or read it."""
+"""Identity of files, by which a process recognises files that it wrote or read."""
 
 from pathlib import Path
 from typing import NamedTuple
 
 
 class Trace(NamedTuple):
-    """A file at one time. Equal if the file was neither written to nor replaced since. -1: no such file.
+    """The state of a file at one time; equal as long as the file is not written to or replaced. -1: there is no file.
 
     Attributes:
         number: of the file in its file system.
@@ -19,7 +19,7 @@ class Trace(NamedTuple):
 
     @classmethod
     def of(cls, path: Path) -> "Trace":
-        """Looks at a file."""
+        """Returns the current trace of a file."""
         try:
             found = path.lstat()
         except OSError:
