@@ -5,7 +5,7 @@
     python benchmarks/metrics.py --scale 0.1  # small objects, which have an F of their own tolerance
 
 The masks are ellipses with wavy, textured rims, speckle, and holes; the prediction is the truth moved and with another rim.
-Printed is the median over rounds on one core, of the arithmetic alone (masks in memory) and with the two PNGs read. The
+Prints the median over rounds on one core, of the arithmetic alone (masks in memory) and including reading the two PNGs. The
 official DAVIS toolkit took 6.9 ms at 480x854 where it was measured. Run it with nothing else on the machine.
 """
 

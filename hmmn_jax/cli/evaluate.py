@@ -187,7 +187,7 @@ def load_model(request: Request) -> tuple[dict[str, Any], HMMNConfig]:
 
 
 def fit(request: Request, clip: Clip, model: HMMNConfig, outputs: Outputs) -> Request:
-    """The request with the settings that it leaves to `fit_settings`, which are printed."""
+    """The request with the settings that `fit_settings` chooses. They are printed."""
     if not request.fit:
         return request
     recorded = None if request.overwrite else outputs.run.made_with()
@@ -199,7 +199,7 @@ def fit(request: Request, clip: Clip, model: HMMNConfig, outputs: Outputs) -> Re
 
 
 def describe_masks(request: Request, variables: dict[str, Any], model: HMMNConfig) -> dict[str, Any]:
-    """All that masks depend on, as JSON has it."""
+    """Everything that masks depend on, as JSON values."""
     paths = {name: getattr(request, name) for name in ("data", "frames", "mask")}
     inputs = {name: str(path.absolute()) for name, path in paths.items() if path is not None}
     weights = {"weights": weights_digest(variables), "model": model.to_dict()}
@@ -207,7 +207,9 @@ def describe_masks(request: Request, variables: dict[str, Any], model: HMMNConfi
 
 
 def claim(outputs: Outputs, made_with: dict[str, Any] | None, overwrite: bool = False) -> None:
-    """Makes the folder this run's own, and deletes scores and archive of earlier masks, which would pass for those of new ones.
+    """Claims the folder for this run, and deletes scores and archive of earlier masks.
+
+    They could be mistaken for those of the new masks.
 
     Raises ConfigError, and deletes nothing, if a file to be deleted was changed since a run wrote it.
     """

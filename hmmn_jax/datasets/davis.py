@@ -26,7 +26,7 @@ def read_davis(
     """Lists the sequences of a split of DAVIS, in the order of its list.
 
     The list is `ImageSets/YEAR/SPLIT.txt`, for 2016 also `ImageSets/RESOLUTION/SPLIT.txt` (as DAVIS-2016 was released). It
-    holds names of sequences, or pairs of a frame and its mask, and then only frames that it names count.
+    holds names of sequences, or pairs of a frame and its mask. With pairs, only the frames named are used.
 
     Args:
         root: the folder that holds `JPEGImages`, `Annotations` and `ImageSets`.
@@ -57,7 +57,7 @@ def find_davis(
     order: str = "",
     notes: Notes | None = None,
 ) -> dict[str, Callable[[], VideoFiles]]:
-    """As `read_davis`, but gives by name functions that read one sequence, so that one can fail without the others."""
+    """As `read_davis`, but returns a function for each sequence, by name, so that one can fail without the others."""
     root = user_path(root)
     resolution = resolution or choose_resolution(root)
     list_path = _find_list(root, str(year), split, resolution)

@@ -21,7 +21,7 @@ class YouTubeVideo(VideoFiles):
 
     Attributes:
         objects: by id the names of the frames that meta.json lists for it, in order. Ids have gaps.
-        problems: what meta.json or a mask names that does not exist, one line each.
+        problems: entries of meta.json or of a mask that do not exist, one line each.
     """
 
     objects: dict[int, tuple[str, ...]]
@@ -29,7 +29,7 @@ class YouTubeVideo(VideoFiles):
 
     @property
     def requested_frames(self) -> tuple[str, ...]:
-        """The names of the frames that meta.json lists, in order: of those a submission has the masks, and of no others."""
+        """The names of the frames that meta.json lists, in order. A submission contains the masks of exactly these frames."""
         listed = {same_name(stem) for stems in self.objects.values() for stem in stems}
         return tuple(name for name in self.frame_names if same_name(name) in listed)
 
@@ -40,7 +40,7 @@ def read_youtube_vos(
     """Lists the videos of a split, 2018 or 2019, in the order of their names, and what is wrong with them, one line each.
 
     Reads `ROOT/SPLIT/meta.json`, `.../JPEGImages/VIDEO/*.jpg` and `.../Annotations/VIDEO/*.png`. Masks are those files that are
-    named as frames are. A video without frames or without masks is left out; of meta.json, everything that does not exist.
+    named as frames are. Videos without frames or masks, and entries of meta.json that do not exist, are left out.
 
     Args:
         root: the folder that holds the folders of the splits.
@@ -51,7 +51,7 @@ def read_youtube_vos(
 
     Raises:
         ConfigError: `order` is unknown.
-        DataError: folders are missing, or meta.json cannot be read or names what cannot be.
+        DataError: folders are missing, or meta.json cannot be read or has invalid entries.
     """
     readers, problems = find_youtube_vos(root, split, all_frames, order=order, notes=notes)
     videos = []
@@ -70,7 +70,7 @@ def read_youtube_vos(
 def find_youtube_vos(
     root: str | os.PathLike, split: str, all_frames: bool | None, *, order: str = "", notes: Notes | None = None
 ) -> tuple[dict[str, Callable[[], YouTubeVideo]], list[str]]:
-    """As `read_youtube_vos`, but gives by name functions that read one video, so that one can fail without the others.
+    """As `read_youtube_vos`, but returns a function for each video, by name, so that one can fail without the others.
 
     `all_frames` None: every frame, if there is the folder that has them; else those of the split's folder.
     """

@@ -1,6 +1,6 @@
 """The settings of each benchmark, by name; the files in `configs/evaluate` and `hmmn-jax evaluate --benchmark` start from them.
 
-Figures of the paper are quoted for the report, and never used for anything else.
+Figures of the paper are quoted for the report and used for nothing else.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from hmmn_jax.errors import ConfigError
 
 
 def base() -> ConfigDict:
-    """DAVIS-2017 validation at its own size; nothing of the paper."""
+    """DAVIS-2017 validation at its own size, without figures of the paper."""
     config = ConfigDict()
     config.protocol = "davis"  # how the folder is laid out and scored, a name of hmmn_jax.evaluation.protocols
     config.year = "2017"
@@ -40,7 +40,7 @@ def base() -> ConfigDict:
 
 
 def paper(benchmark: str, sequences: int, figures: dict[str, float], **more: float) -> ConfigDict:
-    """What the paper says of a benchmark, for the report: shown beside what was measured, never used for anything else."""
+    """Figures of the paper for a benchmark. The report shows them beside the measured ones; nothing else uses them."""
     return ConfigDict({"benchmark": benchmark, "sequences": sequences, "figures": figures, **more})
 
 

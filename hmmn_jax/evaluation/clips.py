@@ -104,7 +104,7 @@ class Clip:
             yield from file.values() if isinstance(file, Mapping) else (file,)
 
     def ids_at(self, index: int) -> list[int]:
-        """The objects that have started by a frame, where each has files of its own; else none."""
+        """The objects that have started by a frame if each object has its own files; otherwise none."""
         started = [files for t, files in sorted(self.masks.items()) if t <= index and isinstance(files, Mapping)]
         return sorted(set().union(*started))
 
@@ -151,7 +151,7 @@ class Clip:
         return fit_mask(self.read_annotation(index), height, width, self.annotation(index), self.turned)
 
     def read_given(self, height: int, width: int) -> dict[int, Given]:
-        """By index of the frame what starts there; frame 0 always has an entry. Other ids are 0, "no label".
+        """The objects that start on each frame, by index; frame 0 always has an entry. Other ids are 0, "no label".
 
         Raises DataError for a mask that cannot be read or has another size.
         """
@@ -212,7 +212,8 @@ def open_sequence(
 ) -> Clip:
     """A sequence of image files as a clip; looks at the header of every frame.
 
-    With `late_objects` each mask counts, for the objects that no earlier mask has; with `direction`, see `Clip`, for all. The
+    With `late_objects`, each mask is read for the objects that no earlier mask has. With `direction` (see `Clip`), it is read
+    for all objects. The
     first frame may then have none.
 
     Raises:

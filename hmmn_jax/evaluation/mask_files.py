@@ -1,4 +1,4 @@
-"""How masks lie on disk: one PNG of ids a frame, or, where objects may overlap, a folder of binary PNGs an object."""
+"""Layouts of masks on disk: a PNG of ids for each frame or, if objects may overlap, a folder of PNGs for each object."""
 
 import abc
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ Mask = Shaped[np.ndarray, "..."]  # ids `[h,w]`; of objects that may overlap boo
 
 @dataclass(frozen=True)
 class MaskFile:
-    """A file of masks: its name below the folder of all masks, and what a submission may be named after."""
+    """A mask file: its path below the folder of all masks, and the fields from which its name in a submission is made."""
 
     name: str
     fields: Mapping[str, str]
@@ -42,7 +42,10 @@ class MaskFiles(abc.ABC):
 
     @abc.abstractmethod
     def read(self, folder: Path, sequence: str, frame: str) -> Integer[np.ndarray, "h w"]:
-        """Reads the masks of a frame as ids, for pictures; where objects overlap the greatest id is seen. Raises DataError."""
+        """Reads the masks of a frame as ids, for pictures.
+
+        Where objects overlap, the greatest id is shown. Raises DataError.
+        """
 
     @abc.abstractmethod
     def frames(self, folder: Path, sequence: str) -> set[str]:
@@ -112,7 +115,7 @@ class FolderPerObject(MaskFiles):
 
 
 def flatten(masks: Mapping[int, Bool[np.ndarray, "h w"]], size: tuple[int, int]) -> Integer[np.ndarray, "h w"]:
-    """Masks that may overlap as ids, later ones over earlier ones."""
+    """Converts masks that may overlap to ids; later masks cover earlier ones."""
     ids = np.zeros(size, np.uint8 if max(masks, default=0) < 256 else np.uint16)
     for i, mask in masks.items():
         ids[mask] = i

@@ -1,4 +1,4 @@
-"""Which parts of a video are scored, found from its annotations before anything is segmented."""
+"""Decides which frames and objects of a video are scored, from its annotations, before anything is segmented."""
 
 import abc
 from collections.abc import Iterable
@@ -34,7 +34,7 @@ Kind = TypeVar("Kind", bound="Plan")
 
 
 class Plan(abc.ABC):
-    """What is scored of a video, and how.
+    """The frames and objects of a video that are scored, and the rule.
 
     Attributes:
         clip: the video.
@@ -147,7 +147,7 @@ class DavisPlan(_PlanOfIds):
         return pred
 
     def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
-        """All objects up to the greatest id of the first annotation, those included that are not in it."""
+        """All objects from 1 to the greatest id of the first annotation, including ids that it does not contain."""
         first = self.clip.read_annotation(0)
         return score_frames(first, frames, self.single_object, self.clip.name)
 
@@ -257,7 +257,7 @@ def plan_annotated(clip: Clip, single_object: bool, mask_values: str, notes: Not
 
 
 def _checked(plan: Kind) -> Kind:
-    """The plan, of which the headers of all annotations fit the frames. Raises DataError."""
+    """The plan, after checking that the headers of all annotations fit the frames. Raises DataError."""
     clip = plan.clip
     for t in plan.frames:
         require_fit(read_mask_size(clip.annotation(t)), *clip.size, clip.annotation(t), clip.turned)

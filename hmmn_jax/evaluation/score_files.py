@@ -1,6 +1,6 @@
 """Scores of masks on disk: of every video that has a plan, as a table and as files.
 
-JSON and CSV have all digits; videos that cannot be scored are named beside those that can.
+JSON and CSV have all digits. Videos that cannot be scored are listed with the reason.
 """
 
 import csv
@@ -152,7 +152,7 @@ def write_scores(
 
 
 def _score(folder: Path, plan: Plan) -> SequenceScores | str:
-    """Scores one video, or says in one line why it cannot be."""
+    """Scores one video, or returns the reason in one line why it cannot be scored."""
     try:
         return plan.score_folder(folder)
     except DataError as error:
@@ -165,7 +165,7 @@ def _pool(processes: int) -> AbstractContextManager[Executor | None]:
         return nullcontext()
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)
-    context.set_forkserver_preload([__name__])  # imports once what all need
+    context.set_forkserver_preload([__name__])  # imports shared modules once
     return ProcessPoolExecutor(processes, mp_context=context)
 
 

@@ -178,7 +178,7 @@ def over_time(frames: Sequence[np.ndarray], objects: int) -> np.ndarray:
 def score_annotated(
     frames: Iterable[ScoredFrame], first: Mapping[int, int], name: str, others: Collection[int] = ()
 ) -> SequenceScores:
-    """Scores the annotated frames of a user's video one by one: each object after the first frame that has it.
+    """Scores the annotated frames of a user's video as they come. Each object is scored after the first frame that contains it.
 
     Args:
         frames: index, name, predicted ids, annotated ids, and what to call the prediction in errors, of every annotated

@@ -54,9 +54,9 @@ def write_report(
         protocol: says how `scores` are made, and how masks are shown.
         clips: what was segmented.
         masks: the folder of the masks SEQUENCE/FRAME.png that are shown.
-        about: what was done, by name; an entry `config` is taken apart into settings.
+        about: facts on the run by name; an entry `config` is shown as separate settings.
         scores: of the clips that have some, in any order; the others are shown in pictures.
-        cost: what segmenting took; None if it was not done in this run.
+        cost: time and memory of segmenting; None if it was not done in this run.
         paper: what the paper says of this benchmark: `benchmark`, its name; `sequences`, their number; `figures`, J&F and the
             like by name, in [0, 1]; perhaps `seconds_per_frame`. None or empty if it says nothing.
         missing: by name of the videos that failed or are not scored the reason.
@@ -168,7 +168,7 @@ def _speed(cost: Cost | None, paper: Mapping[str, Any]) -> str:
 
 
 def _details(scores: Sequence[SequenceScores], clips: Mapping[str, Clip], masks: Path, protocol: Protocol) -> str:
-    """For every sequence, the worst first: J and F over time, and for the worst and the best what they look like."""
+    """For every sequence, worst first: J and F over time, and pictures of the worst and the best sequence."""
     cards, room = [], MAX_ALL_CHARTS
     pictured = {i for i in range(len(scores)) if i < WORST or i >= len(scores) - BEST}
     for i, s in enumerate(tqdm(scores, unit="sequence", desc="report")):
