@@ -1,4 +1,4 @@
-"""What each part of the memory earns: one checkpoint, segmenting annotated sequences with parts of it switched off.
+"""Contribution of each part of the memory: scores of one checkpoint with parts of the memory switched off.
 
     python benchmarks/ablation.py --checkpoint lite --data DAVIS
 

@@ -4,8 +4,8 @@
     python benchmarks/beside.py --frames DIR --mask FIRST.png --checkpoint lite --other OTHER --other_checkpoint OTHER/MODEL
 
 Both evaluate.py run as whole processes, one after the other, several times, on the same frames; what is compared is the frames
-a second that they print, compilation not counted. Printed are all figures, their medians and the ratio. Run it with nothing
-else on the machine; the load that was there before the first process is printed too.
+a second that they print, compilation not counted. Prints all figures, their medians and the ratio. Run it with nothing else on
+the machine; the load before the first process is printed too.
 """
 
 import argparse

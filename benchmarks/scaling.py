@@ -61,7 +61,7 @@ def all_reduce_seconds(chip: Chip, slice_: Sequence[int], sizes: Sequence[float]
 
 
 def bounds(chip: Chip, record: dict) -> dict[str, float]:
-    """Seconds that the chip needs at least for the step of a record, by each count."""
+    """Lower bounds in seconds for the step of a record on one chip, by each count."""
     return {
         "arithmetic": record["tflop"] * 1e12 / chip.peak,
         "HBM": record["gb_hbm"] * 1e9 / chip.bandwidth,
@@ -82,7 +82,7 @@ def table(header: Sequence[str], rows: Iterator[Sequence]) -> str:
 
 
 def name(record: dict) -> str:
-    """How a table calls a record's program."""
+    """The name of a record's program in tables."""
     return f"{record['topology']}, {record['clips']}{', remat' if record['remat'] else ''}"
 
 

@@ -56,7 +56,7 @@ def lower_step(config: HMMNConfig, topology: str, clips: int, objects: int, side
 
 
 def collective_sizes(hlo: str) -> dict[str, list[float]]:
-    """MB that each collective of an optimised program brings about, by kind."""
+    """MB that the collectives of an optimised program transfer, by kind."""
     found = collections.defaultdict(list)
     for shape, kind in re.findall(rf"= (.*?) ({'|'.join(COLLECTIVES)})(?:-start)?\(", hlo):
         arrays = re.findall(r"(\w+)\[([\d,]*)\]", shape)

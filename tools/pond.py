@@ -1,4 +1,4 @@
-"""What is drawn in the bundled clip: the ground of a pond, koi, lily pads, sunlight. `tools.make_sample` makes a scene of it.
+"""Draws the bundled clip: the ground of a pond, koi, lily pads, sunlight. `tools.make_sample` makes a scene of it.
 
 A koi is painted once, straight, on a strip; in every frame the strip is bent along the way that the koi swims. Colours are in
 [0, 1]; lengths are in pixels of the clip, `[HEIGHT, WIDTH]`, and pictures are `FINE` times as large, `[H,W]`.

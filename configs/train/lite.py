@@ -1,4 +1,4 @@
-"""hmmn-lite, first stage: an EfficientNet-Lite0 that knows ImageNet learns to match, one object a clip.
+"""hmmn-lite, first stage: training from an EfficientNet-Lite0 pretrained on ImageNet, with one object a clip.
 
     python train.py --config configs/train/lite.py --workdir RUN --config.init=efficientnet-lite0-57934424.pth \
       --config.data.data_dir=DATA --config.validation.data=DAVIS
@@ -28,14 +28,14 @@ def get_config() -> ConfigDict:
     config.data = data.lite()
     config.batch = 8
     config.samples = 16_000
-    # What is new learns fast; what knows ImageNet changes little. Statistics of BatchNorm are frozen.
+    # New layers have a high learning rate, pretrained layers a low one. Statistics of BatchNorm are frozen.
     parts = {"backbone": 0.1, "backbone/conv_mask": 1.0, "backbone/conv_others": 1.0}
     config.optimizer = ConfigDict({"name": "adamw", "clip_norm": 1.0, "weight_decay": 1e-4, "parts": parts})
     config.learning_rate.schedule = "cosine"
     config.learning_rate.peak = 6e-4
     config.learning_rate.warmup = 400
     config.learning_rate.end = 0.05
-    # With all pixels a model is soon right about the background, and long unsure of the object.
+    # With all pixels, a model soon segments the background well but stays unsure of the object.
     config.hardest = ConfigDict({"share": 0.25, "start": 5000, "end": 9000})
     config.ema_decay = 0.99
     config.log_every = 50

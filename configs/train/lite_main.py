@@ -1,4 +1,4 @@
-"""hmmn-lite, main stage: five frames and two objects a clip, so that errors come back and objects are told apart.
+"""hmmn-lite, main stage: five frames and two objects a clip, to train on the model's own errors and to distinguish objects.
 
     python train.py --config configs/train/lite_main.py --workdir RUN2 --config.init=RUN1 \
       --config.data.data_dir=DATA --config.validation.data=DAVIS

@@ -31,14 +31,14 @@ def natural_key(text: str) -> tuple:
 def sort_frames(folder: Path, paths: list[Path], order: str, notes: Notes) -> tuple[Path, ...]:
     """Sorts frames by their names without suffix.
 
-    Without `order`, names are read naturally: numbers as numbers. Two more readings apply where every name allows them: numbers
-    with decimals, and a sign before the number that each name begins with. Where every name is a number and some have an
-    exponent (5e-05), both are the reading by value.
+    Without `order`, names are read naturally: numbers as numbers. If every name allows it, two more readings are considered:
+    numbers with decimals, and names that start with a signed number. If every name is a number and some have an exponent
+    (5e-05), both readings sort by value.
 
     Args:
         folder: the place to name in errors and notes.
         paths: the files.
-        order: one of ORDERS, which decides; "" for the reading on which all that apply agree.
+        order: one of ORDERS. "": all readings that apply must agree.
         notes: gets a remark where the order is not that of plain sorting.
 
     Raises:

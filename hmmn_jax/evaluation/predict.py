@@ -66,7 +66,7 @@ class Cost:
 
 
 def make_segmenters(variables: dict[str, Any], model_config: HMMNConfig, settings: ConfigDict, count: int) -> list[Segmenter]:
-    """A segmenter on each device of this process, but at most `count`, with the settings of an evaluation.
+    """At most `count` segmenters, one on each device of this process, with the settings of an evaluation.
 
     Raises ConfigError for settings that cannot work.
     """
@@ -86,7 +86,7 @@ def predict(
 ) -> tuple[Cost, dict[str, str]]:
     """Segments clips and writes what `outputs` says; given masks as they are, with the caller's ids.
 
-    Of several processes each takes its share of the clips, and of that each segmenter the next as soon as it is free. Clips
+    Clips are divided among processes. Within a process, each segmenter takes the next clip when it is free. Clips
     with complete outputs are skipped. A clip that fails leaves no files, and the others continue.
 
     Args:

@@ -1,4 +1,4 @@
-"""What the headers of frames say before a run, so that what cannot be segmented is known at once."""
+"""Checks of the headers of frames before a run, so that frames that cannot be segmented are reported at once."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -73,7 +73,7 @@ def read_header(path: Path, page: int | None = None) -> Header:
 
 
 def check_headers(headers: list[Header], notes: Notes | None) -> FrameFacts:
-    """Takes the headers together. Raises DataError if sizes differ."""
+    """Combines the headers. Raises DataError if sizes differ."""
     first = headers[0]
     if odd := [header for header in headers if header.size != first.size]:
         count = f"{len(odd)} of {len(headers)} frames differ"

@@ -1,4 +1,4 @@
-"""Files and folders of a bucket as local ones, for libraries that read local paths only."""
+"""Local copies of files and folders in buckets, for libraries that read local paths only."""
 
 import contextlib
 import tempfile

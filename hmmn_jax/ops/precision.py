@@ -22,7 +22,7 @@ def at_least_float32(*arrays: jax.Array | np.ndarray) -> jnp.dtype:
 
 
 def has_float64() -> bool:
-    """Whether JAX has float64 here, which JAX_ENABLE_X64=1 switches on."""
+    """Whether float64 is enabled in JAX, for example by JAX_ENABLE_X64=1."""
     return jax.dtypes.canonicalize_dtype(np.float64) == np.float64
 
 

@@ -34,7 +34,7 @@ from hmmn_jax.training.validation import validate
 from hmmn_jax.training.workdir import hold, is_begun
 from hmmn_jax.training.writer import Writer
 
-STEP_INPUTS = ("frames", "masks", "valid", "sample")  # of a batch; the rest of it is for people
+STEP_INPUTS = ("frames", "masks", "valid", "sample")  # of a batch; the other entries are for display
 
 
 class RunResult(NamedTuple):
@@ -75,8 +75,8 @@ def train_and_evaluate(
       The last state, on the devices, and how the run went.
 
     Raises:
-      ConfigError: a config that cannot work, or is another than the one the run was started with, or another run is writing to
-        the workdir; nothing was written.
+      ConfigError: the config is invalid or differs from the one that the run was started with, or another run is writing to the
+        workdir. Nothing was written.
       DataError: the workdir holds files that no run of this program recorded, or cannot be written to.
       CheckpointError: nothing to start from, or a checkpoint that cannot be written.
       DivergedError: the loss is not finite, or far too high.
@@ -225,7 +225,7 @@ def profile_range(text: str) -> tuple[int, int] | None:
 
 
 class Interruption:
-    """Notices SIGTERM, on several hosts that of any, so that the run can be saved; a context manager."""
+    """Detects SIGTERM, on any host, so that the run can be saved; a context manager."""
 
     def __init__(self) -> None:
         self._asked = False

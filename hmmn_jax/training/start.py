@@ -118,7 +118,7 @@ def _read_variables(path: str, model: HMMNConfig, seed: int) -> tuple[dict[str, 
 
 
 def _require_same_model(path: str | os.PathLike, found: HMMNConfig, model: HMMNConfig) -> None:
-    """Raises CheckpointError if the tensors of two models differ, or what normalises them: two norms have tensors alike."""
+    """Raises CheckpointError if two models differ in their tensors, or in their norms, which can have the same tensors."""
     shapes = [jax.tree.map(_shape, abstract_variables(config)) for config in (found, model)]
     if shapes[0] == shapes[1] and found.backbone == model.backbone:
         return
