@@ -58,7 +58,7 @@ def affine(rotation: float, shear: float, zoom: float) -> ConfigDict:
 
 
 def jitter(factor: float, hue: float) -> ConfigDict:
-    """Greatest change of brightness, contrast and saturation, which are factors, and of the hue, in turns."""
+    """Maximum change of brightness, contrast and saturation, as factors, and of the hue, in turns."""
     return ConfigDict({"brightness": factor, "contrast": factor, "saturation": factor, "hue": hue})
 
 
@@ -66,7 +66,7 @@ def source(name: str, *, still: bool, split: str = "train", repeat: float | Sche
     """One set of a mixture.
 
     Args:
-        name: as `python -m data.build` knows it.
+        name: as in `python -m data.build`.
         still: whether each frame is an image of its own, rather than part of a video.
         split: of the set.
         repeat: how often each video or image counts, or a schedule of that.

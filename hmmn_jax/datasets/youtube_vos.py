@@ -37,7 +37,7 @@ class YouTubeVideo(VideoFiles):
 def read_youtube_vos(
     root: str | os.PathLike, split: str, all_frames: bool = False, *, order: str = "", notes: Notes | None = None
 ) -> tuple[list[YouTubeVideo], list[str]]:
-    """Lists the videos of a split, 2018 or 2019, in the order of their names, and what is wrong with them, one line each.
+    """Lists the videos of a split, 2018 or 2019, in the order of their names, and their problems, one line each.
 
     Reads `ROOT/SPLIT/meta.json`, `.../JPEGImages/VIDEO/*.jpg` and `.../Annotations/VIDEO/*.png`. Masks are those files that are
     named as frames are. Videos without frames or masks, and entries of meta.json that do not exist, are left out.

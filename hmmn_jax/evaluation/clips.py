@@ -119,12 +119,12 @@ class Clip:
 
     @property
     def values(self) -> dict[int, frozenset[int]]:
-        """By index of the frame the values in its annotation, 255 as it is; those that cannot be read are left out."""
+        """The values in each annotation by index of the frame, with 255 unchanged. Unreadable annotations are left out."""
         return {t: held for t, held in self._held.items() if not isinstance(held, str)}
 
     @property
     def unreadable(self) -> list[str]:
-        """What is wrong with the annotations that cannot be read."""
+        """The errors of annotations that cannot be read."""
         return [held for held in self._held.values() if isinstance(held, str)]
 
     @property
@@ -164,7 +164,7 @@ class Clip:
         return given
 
     def read_complete(self, height: int, width: int) -> dict[int, Integer[np.ndarray, "h w"]]:
-        """By index of the frame the ids that `masks` hold, of a video that has all ids of a frame in one file.
+        """The ids in `masks` by index of the frame, for a video that has all ids of a frame in one file.
 
         Raises DataError for a mask that cannot be read or has another size.
         """

@@ -112,7 +112,7 @@ class ClipWriter:
             self.staged = stack.enter_context(outputs.run.staging())
             stack.push(self._publish_unless_failed)
             with writing_errors(self.staged):
-                (self.staged / MASKS / self.clip.name).mkdir(parents=True)  # nothing may be requested
+                (self.staged / MASKS / self.clip.name).mkdir(parents=True)  # possibly empty
             if outputs.movie is not None:
                 path = self.staged / MOVIES / f"{self.clip.name}.{outputs.movie}"
                 self.movie = stack.enter_context(MovieWriter(path, outputs.fps_of(self.clip)))

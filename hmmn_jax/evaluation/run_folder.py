@@ -58,7 +58,7 @@ class RunFolder:
         if lies_there(record) and (not record.is_dir() or [path for path in record.iterdir() if path != self._lock]):
             found.append(RECORD)
         if found:
-            raise ConfigError(f"{self.folder}: holds {shortlist(found)} of which no record says who made them; {_WAY_OUT}")
+            raise ConfigError(f"{self.folder}: holds {shortlist(found)} without a record of a run; {_WAY_OUT}")
 
     def require_same(self, made_with: Mapping[str, Any]) -> None:
         """Raises ConfigError if the masks in the folder were made with anything else; `made_with` is JSON."""

@@ -110,7 +110,7 @@ class Segmented:
 
     @functools.cached_property
     def mask(self) -> Integer[np.ndarray, "H W"] | Bool[np.ndarray, "k H W"]:
-        """The ids: in each pixel the one of the greatest probability; of independent objects where each has more than 0.5."""
+        """The id of greatest probability in each pixel. For independent objects, where each has more than 0.5."""
         own = self.results[0].mask
         if self.views == [View(self.height, self.width, False)]:
             return np.asarray(own)

@@ -23,7 +23,7 @@ from hmmn_jax.model.step import Match
 
 
 class Room(NamedTuple):
-    """Where a frame goes in the bank of a batch of objects.
+    """Where a frame is written in the bank of a batch of objects.
 
     Attributes:
         capacity: slots of the bank.

@@ -110,7 +110,7 @@ def score_frames(
     """Scores frames as they come; see `score_sequence`.
 
     Args:
-        first: the annotation of the sequence's first frame, which says what objects there are.
+        first: the annotation of the sequence's first frame, which defines the objects.
         frames: name, predicted ids, annotated ids, and what to call the prediction in errors, of every frame to score.
         single_object: as for `score_sequence`.
         name: of the sequence.

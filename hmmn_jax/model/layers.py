@@ -140,7 +140,7 @@ class FrozenBatchNorm(nn.Module):
 
     @nn.compact
     def affine(self, channels: int) -> Affine:
-        """What it does to each channel, for `Conv`."""
+        """The affine map of each channel, for `Conv`."""
         shape = (channels,)
         scale = self.param("scale", nn.initializers.ones, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
