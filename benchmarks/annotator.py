@@ -192,7 +192,7 @@ def _before_and_after(frame: np.ndarray, truth: np.ndarray, before: np.ndarray, 
 
 
 def main() -> None:
-    """Plays what is missing, then prints the tables."""
+    """Runs the missing sequences and policies, then prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--out", type=Path, required=True, help="folder for rows and pictures")

@@ -80,7 +80,8 @@ def figures(hlo: str, allocations: str, usage: str) -> dict:
 
 
 def optimised(lowered: jax.stages.Lowered, folder: Path) -> list[str]:
-    """What `figures` takes, as the compiler writes it to a folder before it generates code, which would take far longer."""
+    """Reads the input of `figures` from the folder that the compiler writes before it generates code, which would take far
+    longer."""
     errors = []
 
     def work():
