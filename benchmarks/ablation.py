@@ -39,7 +39,7 @@ VARIANTS: dict[str, tuple[dict, dict]] = {
 
 
 def those_of(config: HMMNConfig, variables: dict) -> dict:
-    """Of a model's variables those that the same model with parts switched off has."""
+    """The variables of a model that the same model has with parts switched off."""
     wanted = flax.traverse_util.flatten_dict(abstract_variables(config))
     found = flax.traverse_util.flatten_dict(variables)
     return flax.traverse_util.unflatten_dict({path: found[path] for path in wanted})

@@ -178,7 +178,7 @@ def annotate(args: argparse.Namespace, root: Path, name: str, done: set[tuple]) 
 
 
 def _numbers(played: dict[str, Any]) -> dict[str, Any]:
-    """What a row keeps of a round; NaN becomes null."""
+    """The values of a round in a row; NaN becomes null."""
     found = {"annotated": played["annotated"]}
     for name in ("j", "f", "confidence"):
         if name in played:

@@ -27,7 +27,7 @@ def base() -> ConfigDict:
     config.max_objects = 5  # of a clip; if there are more, some are drawn
     config.min_area = 350  # pixels in the first frame, below which an object is left out
     config.max_skip = ((0, 0),)  # frames of the original video that may be left out between neighbours
-    config.resize = 384  # the short side is resized to anything between this and what it is
+    config.resize = 384  # the short side is resized to a random length between this and its own
     config.wander = 1.0  # how far the crop of a still moves between frames, as a share of the possible distance
     config.reverse = 0.0  # probability of going backwards in time
     config.flip = 0.5  # probability of a mirrored clip

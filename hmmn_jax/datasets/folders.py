@@ -192,7 +192,7 @@ def match_masks(folder: Path, frames: tuple[Path, ...], notes: Notes | None = No
     """Finds the masks of frames, which are the PNGs of a folder that have the frames' names.
 
     Returns:
-        The masks by index of the frame, and the PNGs that no frame is named as. The notes get these and other files.
+        The masks by index of the frame, and the PNGs without a frame of the same name. The notes get these and other files.
 
     Raises:
         DataError: no frame has a mask, or one has two; a mask is a link to nothing.

@@ -106,7 +106,7 @@ def _read_meta(path: Path) -> dict[str, dict[int, tuple[str, ...]]]:
 
 
 def _read_objects(objects: dict[str, Any], path: Path) -> dict[int, tuple[str, ...]]:
-    """Gives by id the names of the frames. Raises ValueError, or DataError for a name that cannot be."""
+    """Returns the names of the frames by id. Raises ValueError, or DataError for an invalid name."""
     read: dict[int, tuple[str, ...]] = {}
     for text, about in objects.items():
         if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= 255):

@@ -41,7 +41,7 @@ class Clip:
     Attributes:
         name: of its folder of masks.
         video: its frames, read on demand.
-        masks: by index of the frame the masks of objects that start there; frame 0 may have none.
+        masks: the masks of the objects that start on a frame, by index of the frame; frame 0 may have none.
         requested: names of the frames whose masks are wanted; None: of all.
         sources: all files that it is read from.
         annotations: all masks, by index of the frame, for scores.

@@ -60,7 +60,7 @@ class Outputs:
         return names + ([f"{MOVIES}/{clip.name}.{self.movie}"] if self.movie else [])
 
     def places_of(self, clips: Sequence[Clip]) -> dict[str, Path]:
-        """Where results are, by kind: the folders of all clips or, for a single clip, its own."""
+        """The folders of the results by kind: those of all clips or, for a single clip, its own."""
         kinds = {OVERLAYS: self.overlays, PROBABILITIES: self.save_probabilities, MASKS: True}
         folders = [self.folder / kind for kind, wanted in kinds.items() if wanted]
         places = {folder.name: folder / clips[0].name if len(clips) == 1 else folder for folder in folders}

@@ -127,7 +127,7 @@ def segment_augmented(
 ) -> Iterator[Segmented]:
     """Segments all views of a video in parallel, frame by frame. Yields the results of each frame after the first.
 
-    `given` has by index what is given, at the frames' size, that of frame 0 among them.
+    `given` maps the index of a frame to its given mask, at the size of the frames. It includes frame 0.
     """
     frames = iter(frames)
     if (first := next(frames, None)) is None:

@@ -32,5 +32,5 @@ def _download(path: AnyPath, copy: Path) -> None:
         return
     copy.mkdir()
     for entry in path.iterdir():
-        if entry != path:  # stores that mark a folder by an object of its name list that, too
+        if entry != path:  # stores that mark a folder by an object of its name also list this object
             _download(entry, copy / entry.name)

@@ -139,7 +139,7 @@ def score_annotated(
     Args:
         frames: index, name, predicted ids, annotated ids, and what to call the prediction in errors, of every annotated
             frame that comes after the first one of some object.
-        first: by id of each object the index of its first annotated frame, which is not scored.
+        first: the index of the first annotated frame of each object, by id. It is not scored.
         name: of the video.
         others: ids of objects that cannot be scored, but may be predicted.
 

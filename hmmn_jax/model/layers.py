@@ -22,7 +22,7 @@ KEY_SHARPNESS = 16.0  # score of two parallel normalised keys before training
 
 @dataclasses.dataclass(frozen=True)
 class Compute:
-    """How layers compute, for any parameters.
+    """Compute dtype and switches of layers, independent of their parameters.
 
     Attributes:
       dtype: of the computation, such as "bfloat16"; None: that of the parameters.

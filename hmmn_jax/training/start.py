@@ -1,4 +1,4 @@
-"""Where a run starts from, and whether it is still the same run."""
+"""Finds the state that a run starts from, and checks that a resumed run has the same config."""
 
 import json
 import os
