@@ -61,7 +61,7 @@ def find_davis(
     root = user_path(root)
     resolution = resolution or choose_resolution(root)
     list_path = _find_list(root, str(year), split, resolution)
-    listed = _read_list(list_path)
+    listed = read_list(list_path)
     if missing := [name for name in names or () if name not in listed]:
         raise DataError(f"{list_path}: no sequence {missing[0]!r}; it lists {shortlist(list(listed))}")
     chosen = listed if names is None else {name: stems for name, stems in listed.items() if name in names}
@@ -97,8 +97,8 @@ def _list_places(year: str, resolution: str) -> list[str]:
     return [year, resolution] if year == "2016" else [year]
 
 
-def _read_list(path: Path) -> dict[str, list[str] | None]:
-    """Returns the listed sequences: with the stems of their frames for a list of frames, with None for a list of names."""
+def read_list(path: Path) -> dict[str, list[str] | None]:
+    """Reads a list of sequences: by name None, or for a list of frames their stems. Raises DataError."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -138,14 +138,17 @@ def find_unlisted(
     names: Collection[str] | None = None,
     order: str = "",
     notes: Notes | None = None,
+    images: str = "JPEGImages",
 ) -> dict[str, Callable[[], VideoFiles]]:
     """As `read_unlisted`, but returns a function for each sequence, by name, so that one can fail without the others.
+
+    `images` is the folder of the frames inside `root`.
 
     Raises:
         DataError: no video can be read, or one of `names` is missing.
     """
     root = user_path(root)
-    home = _existing(root / "JPEGImages", "folder; give the folder that holds it")
+    home = _existing(root / images, "folder; give the folder that holds it")
     if not resolution:
         resolution = "." if any(map(_is_picture, home.glob("*/*"))) else choose_resolution(root)
     folder = _existing(home / resolution, "folder of sequences")
@@ -159,7 +162,10 @@ def find_unlisted(
     chosen = [name for name in there if name not in bare and (not names or name in names)]
     if not chosen:
         raise DataError(f"{folder}: no sequence with frames and masks; {contents(folder)}")
-    return {name: partial(read_sequence, root, name, resolution, annotations, order=order, notes=notes) for name in chosen}
+    return {
+        name: partial(read_sequence, root, name, resolution, annotations, order=order, notes=notes, images=images)
+        for name in chosen
+    }
 
 
 def read_sequence(
@@ -170,18 +176,19 @@ def read_sequence(
     *,
     order: str = "",
     notes: Notes | None = None,
+    images: str = "JPEGImages",
 ) -> VideoFiles:
     """Reads one sequence of a folder in the layout of DAVIS. No list is needed.
 
     Masks are the PNGs of `ROOT/ANNOTATIONS/RESOLUTION/NAME` that are named as frames are; `order` and `notes` are those of
-    `list_frames`.
+    `list_frames`, `images` is the folder of the frames.
 
     Raises:
         ConfigError: `order` is unknown.
         DataError: there are no frames, or none that has a mask; `name` cannot name a sequence; as `list_frames`.
     """
     root = user_path(root)
-    home = root / "JPEGImages" / resolution
+    home = root / images / resolution
     frames = list_frames(home / check_name(name, home), order=order, notes=notes)
     folder = _existing(root / annotations / resolution / name, "folder of masks")
     masks, _ = match_masks(folder, frames, notes)

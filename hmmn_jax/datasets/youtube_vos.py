@@ -1,6 +1,5 @@
 """YouTube-VOS: videos whose objects start in different frames, of which meta.json lists the labelled frames."""
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 
 from hmmn_jax.datasets.folders import VideoFiles, match_masks
 from hmmn_jax.datasets.listing import list_frames
+from hmmn_jax.datasets.meta import read_meta
 from hmmn_jax.errors import DataError
 from hmmn_jax.io.files import check_name, contents, reason, same_name, user_path
 from hmmn_jax.io.notes import Notes
@@ -94,10 +94,8 @@ def find_youtube_vos(
 def _read_meta(path: Path) -> dict[str, dict[int, tuple[str, ...]]]:
     """Gives by video and object id the names of its frames."""
     try:
-        videos = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_without_doubles)["videos"]
+        videos = read_meta(path)["videos"]
         return {check_name(video, path): _read_objects(about["objects"], path) for video, about in videos.items()}
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise DataError(f"{path}: cannot be read: {reason(error)}; copy the meta.json of the split again") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         way_out = 'expected {"videos": {NAME: {"objects": {ID: {"frames": [...]}}}}}; copy it again'
         raise DataError(
@@ -118,16 +116,6 @@ def _read_objects(objects: dict[str, Any], path: Path) -> dict[int, tuple[str, .
             raise ValueError(f"the frames of object {text} are not a list of names")
         read[int(text)] = tuple(check_name(frame, path) for frame in frames)
     return read
-
-
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Reads a JSON object and rejects duplicate keys, of which Python would keep the last. Raises ValueError."""
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f"the entry {key[:80]!r} twice")
-        found[key] = value
-    return found
 
 
 def _read_video(

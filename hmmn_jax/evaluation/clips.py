@@ -5,6 +5,7 @@ import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Integer
@@ -28,7 +29,8 @@ def _one_file(file: MaskFile) -> Path:
     return file
 
 
-def _files_of_objects(file: MaskFile) -> Mapping[int, Path]:
+def files_of_objects(file: MaskFile) -> Mapping[int, Path]:
+    """The mask files of a frame by id, of a video that has a file for each object."""
     if not isinstance(file, Mapping):
         raise TypeError(f"{file}: one file for a frame, expected one for each object, as other frames have")
     return file
@@ -49,6 +51,8 @@ class Clip:
         hand_made: whether masks come from a user: grey ones may hold levels, 255 may be the one object, and unused
             masks are reported.
         mask_values: what grey masks hold, see `read_ids`.
+        value_255: what 255 is in masks: "void"; "id", like any other; "": void, or the one object where there is no other id.
+        about: what the benchmark says of the video, for its plan.
         direction: "forward", "backward" or "both": `masks` are complete annotations, from which a session propagates;
             "": they start objects.
     """
@@ -62,6 +66,8 @@ class Clip:
     turned: bool = False
     hand_made: bool = False
     mask_values: str = ""
+    value_255: str = ""
+    about: Any = None
     direction: str = ""
 
     def __post_init__(self) -> None:
@@ -153,7 +159,7 @@ class Clip:
         if any(isinstance(file, Mapping) for file in self.masks.values()):
             given[0] = {}
             for t, file in sorted(self.masks.items()):
-                paths = sorted(_files_of_objects(file).items())
+                paths = sorted(files_of_objects(file).items())
                 given[t] = {i: fit_mask(self._read(path), height, width, path, self.turned) > 0 for i, path in paths}
             return given
         known = np.zeros(1, np.uint16)
@@ -170,9 +176,8 @@ class Clip:
         """
         files = {t: _one_file(file) for t, file in sorted(self.masks.items())}
         found = {t: self._read(path) for t, path in files.items()}
-        binary = (
-            self.binary if self.hand_made else set().union(*(np.unique(ids).tolist() for ids in found.values())) <= {0, VOID}
-        )
+        held = set().union(*(np.unique(ids).tolist() for ids in found.values()))
+        binary = self.binary if self.hand_made else not self.value_255 and held <= {0, VOID}
         return {t: settle_ids(fit_mask(ids, height, width, files[t], self.turned), binary) for t, ids in found.items()}
 
     def _read(self, path: Path) -> Integer[np.ndarray, "h w"]:
@@ -181,7 +186,9 @@ class Clip:
 
     @functools.cached_property
     def wide(self) -> bool:
-        """Whether an id is above 255, so that all are uint16, and 255 is one like any other."""
+        """Whether ids are uint16, in which 255 is an id: an id is above 255, or `value_255` is "id"."""
+        if self.value_255 == "id":
+            return True
         wide = (path for path in self.annotations.values() if not isinstance(path, Mapping) and is_wide(path))
         for path in wide:
             with contextlib.suppress(DataError):  # reported where it is read

@@ -104,6 +104,31 @@ class _PlanOfIds(Plan):
 
 
 @dataclass(frozen=True)
+class BenchmarkPlan(Plan):
+    """Of masks `SEQUENCE/FRAME.png` that hold ids as they are, 255 included. A benchmark adds `score`."""
+
+    clip: Clip
+    frames: tuple[int, ...]
+    single_object = False
+
+    def files(self, folder: Path, index: int) -> list[Path]:
+        """One file."""
+        return [folder / self.clip.name / f"{self.clip.frame_name(index)}.png"]
+
+    def read_truth(self, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
+        """Ids as they are. Raises DataError for another size: evaluators stop there."""
+        path = self.clip.annotation(index)
+        ids = read_ids(path, values="ids", most=MOST)
+        if ids.shape != (height, width):
+            raise DataError(f"{path}: {ids.shape[1]}x{ids.shape[0]} pixels; its frame has {width}x{height}: copy it again")
+        return ids
+
+    def read_prediction(self, folder: Path, index: int) -> Integer[np.ndarray, "h w"]:
+        """Ids as they are."""
+        return read_ids(self.files(folder, index)[0], values="ids", most=MOST)
+
+
+@dataclass(frozen=True)
 class DavisPlan(_PlanOfIds):
     """The rule of DAVIS; `objects`: the greatest id of the first annotation."""
 
@@ -124,7 +149,7 @@ class DavisPlan(_PlanOfIds):
     def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
         """All objects from 1 to the greatest id of the first annotation, including ids that it does not contain."""
         first = self.clip.read_annotation(0)
-        return score_frames(first, (frame[1:] for frame in frames), self.single_object, self.clip.name)
+        return score_frames(first, frames, self.single_object, self.clip.name)
 
 
 @dataclass(frozen=True)
@@ -161,12 +186,23 @@ class AnnotatedPlan(_PlanOfIds):
         return score_annotated(frames, self.first, self.clip.name, self.others)
 
 
-def plan_davis(clip: Clip, single_object: bool, mask_values: str, notes: Notes) -> DavisPlan:
-    """All frames except the first and the last; they must be annotated. Raises DataError if they cannot be scored."""
-    scored = scored_frames(len(clip), clip.name)
+def require_annotations(clip: Clip) -> None:
+    """Raises DataError unless every frame is annotated."""
     if missing := [t for t in range(len(clip)) if t not in clip.annotations]:
         count = f"{len(missing)} of {len(clip)} frames lack one"
         raise DataError(f"{clip.name}: no annotation of frame {clip.frame_name(missing[0])} ({count})")
+
+
+def inner_annotations(clip: Clip) -> tuple[int, ...]:
+    """The indices of the annotated frames but the first and the last. Raises DataError if none is left."""
+    annotated = sorted(clip.annotations)
+    return tuple(annotated[t] for t in scored_frames(len(annotated), f"{clip.name}: annotated"))
+
+
+def plan_davis(clip: Clip, single_object: bool, mask_values: str, notes: Notes) -> DavisPlan:
+    """All frames but the first and the last, which must be annotated. Raises DataError if that cannot be scored."""
+    scored = scored_frames(len(clip), clip.name)
+    require_annotations(clip)
     first = scored_ids(clip.read_annotation(0), single_object)
     ids = [int(i) for i in np.unique(first) if i]
     if not ids:

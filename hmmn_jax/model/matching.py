@@ -281,7 +281,7 @@ def read_in_chunks(
 ) -> Float[Array, "b o q p v"]:
     """The form of `topk_guided_read` whose candidates take at most `chunk_bytes` at once; one query cell at least.
 
-    `read_values` is the einsum of weights and values. The backward pass holds about three times as much.
+    `read_values` is the einsum of weights and values. The backward pass holds about twice as much as the forward pass.
     """
     b, o, q, k = indices.shape
     p, c = keys.shape[3:]

@@ -63,11 +63,13 @@ def run(options: argparse.Namespace) -> None:
     start(options)
     from hmmn_jax.checkpoints.store import load_checkpoint
     from hmmn_jax.inference import Segmenter
+    from hmmn_jax.io.video import Video
+    from hmmn_jax.paint.fitting import fitted_segmenter
     from hmmn_jax.paint.opening import default_folder
     from hmmn_jax.paint.server import paint
 
-    def make_segmenter() -> Segmenter:
-        return Segmenter(*load_checkpoint(**model))
+    def make_segmenter(video: Video) -> Segmenter:
+        return fitted_segmenter(*load_checkpoint(**model), video)
 
     folder = options.project or default_folder(video)
     paint(folder, video, make_segmenter, str(model["checkpoint"]), options.host, options.port, not options.no_browser)
