@@ -1,7 +1,7 @@
 """The folder of a built version: what a build may replace in it, and how it appears.
 
 A record in the folder names the files of the build with their SHA-256. Other files, and files that were changed, are the
-user's. The first build appears in one step. While a later one replaces it file by file, its record says that it is not whole.
+user's. The first build appears in one step. While a later build replaces it file by file, its record marks it as incomplete.
 """
 
 import contextlib
