@@ -77,8 +77,7 @@ def sample(process: subprocess.Popen, run: Path) -> tuple[int, float] | None:
 
 
 def slots(frame: int, bound: int = 0) -> int:
-    """Capacity of the bank when a frame is segmented: slots for the frames kept and the previous one, rounded up as the bank
-    grows."""
+    """Capacity of the bank when a frame is segmented: slots for the kept frames and the previous one, doubled as needed."""
     kept = math.ceil((frame - 1) / MEM_EVERY)
     filled = (min(kept, bound) if bound else kept) + 1
     return FIRST_CAPACITY * 2 ** max(0, math.ceil(math.log2(filled / FIRST_CAPACITY)))
