@@ -251,7 +251,7 @@ def open_film(
     mask_values: str = "",
     direction: str = "",
 ) -> Clip:
-    """A video file as a clip; frames are named by number, and masks are given by it. Otherwise as `open_sequence`."""
+    """A video file as a clip; frames are named by number, and masks are found by this number. Otherwise as `open_sequence`."""
     every = late_objects or bool(direction)
     for mask in masks.values():
         if not mask.is_file():

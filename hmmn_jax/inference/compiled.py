@@ -27,7 +27,7 @@ class Room(NamedTuple):
 
     Attributes:
         capacity: slots of the bank.
-        drop: whether its oldest frame but the first is dropped before.
+        drop: whether the oldest frame other than the first is dropped first.
         turns: as in `kernel_guided_read`.
     """
 
