@@ -186,7 +186,7 @@ def annotate(args: argparse.Namespace, root: Path, name: str, done: set[tuple]) 
 
 
 def _numbers(played: dict[str, Any]) -> dict[str, Any]:
-    """What a row keeps of a round; NaN becomes null."""
+    """The values of a round in a row; NaN becomes null."""
     found = {"annotated": played["annotated"]}
     for name in ("j", "f", "confidence"):
         if name in played:
@@ -200,7 +200,7 @@ def _before_and_after(frame: np.ndarray, truth: np.ndarray, before: np.ndarray, 
 
 
 def main() -> None:
-    """Plays what is missing, then prints the tables."""
+    """Runs the missing sequences and policies, then prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--out", type=Path, required=True, help="folder for rows and pictures")

@@ -19,7 +19,7 @@ from hmmn_jax.io.notes import Notes
 
 
 class VideoFolders(Protocol):
-    """Videos `JPEGImages/VIDEO/FRAME.jpg` with masks `Annotations/VIDEO/FRAME.png`; given is the first mask.
+    """Videos `JPEGImages/VIDEO/FRAME.jpg` with masks `Annotations/VIDEO/FRAME.png`. The first mask is given.
 
     Attributes:
         value_255: what 255 is in annotations, see `Clip`.
