@@ -23,7 +23,7 @@ WAY_OUT = "--xla_cpu_experimental_ynn_fusion_type="  # see hmmn_jax/ops/canary.p
 
 
 def frames_per_second(checkout: Path, checkpoint: Path | str, frames: Path, mask: Path) -> float:
-    """What one run of a checkout's evaluate.py prints; its output is thrown away."""
+    """The text that one run of a checkout's evaluate.py prints; its files are discarded."""
     config = next(place for place in CONFIGS if (checkout / place).exists())
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "evaluate.py", "--config", config, "--frames", frames, "--mask", mask]

@@ -77,7 +77,7 @@ def sample(process: subprocess.Popen, run: Path) -> tuple[int, float] | None:
 
 
 def slots(frame: int, bound: int = 0) -> int:
-    """Slots of the bank when a frame is segmented: for the frames kept and the previous one, as capacities go."""
+    """Capacity of the bank when a frame is segmented: slots for the kept frames and the previous one, doubled as needed."""
     kept = math.ceil((frame - 1) / MEM_EVERY)
     filled = (min(kept, bound) if bound else kept) + 1
     return FIRST_CAPACITY * 2 ** max(0, math.ceil(math.log2(filled / FIRST_CAPACITY)))

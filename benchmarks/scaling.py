@@ -92,7 +92,7 @@ def kind(record: dict) -> Chip:
 
 
 def scaled(records: list[dict]) -> list[dict]:
-    """Of each kind of chip, on its first topology: the programs with the fewest and the most clips, not rematerialised."""
+    """The programs with the fewest and the most clips, not rematerialised, of each kind of chip on its first topology."""
     chosen = []
     for chip in CHIPS:
         found = [record for record in records if record["topology"].startswith(f"{chip}:") and not record["remat"]]
@@ -145,7 +145,7 @@ def scaling_rows(record: dict) -> Iterator[Sequence]:
 
 
 def input_rows(records: list[dict]) -> Iterator[Sequence]:
-    """What a host must deliver."""
+    """The input that a host must deliver."""
     for record in records:
         chip = kind(record)
         for bound, seconds in zip(("fast", "slow"), fast_and_slow(chip, record), strict=True):

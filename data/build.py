@@ -152,9 +152,7 @@ def _run() -> None:
     )
     parser.add_argument("builder", choices=BUILDERS)
     parser.add_argument("--config", help="one of the builder's configs; the first where it is not given")
-    parser.add_argument(
-        "--as", dest="new_name", metavar="NAME", help="what the result is called; the config's name if not given"
-    )
+    parser.add_argument("--as", dest="new_name", metavar="NAME", help="name of the result; the config's name if not given")
     parser.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE", help="another value for a field of the config"
     )

@@ -62,7 +62,7 @@ class Frame:
     png: bytes = b""
     size: tuple[int, int] = (0, 0)  # height and width, upright
     orientation: int = 1  # of the EXIF data
-    counts: np.ndarray | None = None  # pixels by value in the PNG, int [256]
+    counts: np.ndarray | None = None  # number of pixels of each value in the PNG, int [256]
     problem: str = ""
 
     @property

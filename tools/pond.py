@@ -142,7 +142,7 @@ def lily_pad(x: float, y: float, radius: float, turn: float, flower: bool) -> np
 
 
 def sunlight(x: np.ndarray, y: np.ndarray, t: float) -> np.ndarray:
-    """How bright the sun is through the moving surface: a net of bright lines on 1, at points of the pond."""
+    """Brightness of sunlight through the moving surface, at points of the pond: a net of bright lines on a base of 1."""
     x, y = x + 9 * np.sin(y / 31 + 5 * t), y + 9 * np.sin(x / 27 - 4 * t)
     waves = sum(
         np.sin((x * np.cos(a) + y * np.sin(a)) / scale + speed * t + a)

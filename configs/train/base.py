@@ -15,7 +15,7 @@ def base() -> ConfigDict:
     config = ConfigDict()
     config.model = ConfigDict(HMMNConfig().to_dict())
     config.model.dtype = config_dict.placeholder(str)  # None: float32
-    config.seed = 0  # of the variables drawn at random, and of the coins of the memory branches
+    config.seed = 0  # of random initial variables and of the dropout of memory branches
     config.samples = 2_000_000
     config.batch = 4  # clips of a step, over all devices
     config.micro_batches = 1  # number of parts in which a device processes its share
@@ -71,7 +71,7 @@ def validation() -> ConfigDict:
 
 
 def lite_model() -> ConfigDict:
-    """A model for a CPU: 2.2 million parameters, of which the backbones' know ImageNet."""
+    """A model for a CPU: 2.2 million parameters; the backbones are pretrained on ImageNet."""
     small = HMMNConfig(
         backbone=EfficientNetLite(),
         normalise_keys=True,

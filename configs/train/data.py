@@ -27,7 +27,7 @@ def base() -> ConfigDict:
     config.max_objects = 5  # of a clip; if there are more, some are drawn
     config.min_area = 350  # pixels in the first frame, below which an object is left out
     config.max_skip = ((0, 0),)  # frames of the original video that may be left out between neighbours
-    config.resize = 384  # the short side is resized to anything between this and what it is
+    config.resize = 384  # the short side is resized to a random length between this and its own
     config.wander = 1.0  # how far the crop of a still moves between frames, as a share of the possible distance
     config.reverse = 0.0  # probability of going backwards in time
     config.flip = 0.5  # probability of a mirrored clip
@@ -58,7 +58,7 @@ def affine(rotation: float, shear: float, zoom: float) -> ConfigDict:
 
 
 def jitter(factor: float, hue: float) -> ConfigDict:
-    """Greatest change of brightness, contrast and saturation, which are factors, and of the hue, in turns."""
+    """Maximum change of brightness, contrast and saturation, as factors, and of the hue, in turns."""
     return ConfigDict({"brightness": factor, "contrast": factor, "saturation": factor, "hue": hue})
 
 
@@ -66,7 +66,7 @@ def source(name: str, *, still: bool, split: str = "train", repeat: float | Sche
     """One set of a mixture.
 
     Args:
-        name: as `python -m data.build` knows it.
+        name: as in `python -m data.build`.
         still: whether each frame is an image of its own, rather than part of a video.
         split: of the set.
         repeat: how often each video or image counts, or a schedule of that.

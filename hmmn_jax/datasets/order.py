@@ -12,7 +12,7 @@ from hmmn_jax.io.notes import Notes
 ORDERS = ("natural", "decimal", "signed", "name")
 _INTEGER = re.compile(r"(\d+)")
 _DECIMAL = re.compile(r"(\d+(?:\.\d+)?)")
-_FLOAT = re.compile(r"[+\-\u2212]?\d+(?:\.\d+)?(e[+\-\u2212]?\d{1,3})?", re.IGNORECASE)  # which str of a float gives
+_FLOAT = re.compile(r"[+\-\u2212]?\d+(?:\.\d+)?(e[+\-\u2212]?\d{1,3})?", re.IGNORECASE)  # as str writes small floats
 _VERSION = re.compile(r"\d\.\d+\.\d")
 _SIGN = re.compile(r"[+\-\u2212](?=\d)")  # U+2212 is the minus sign of typography
 _SHOWN = 3  # names of each order in an error
@@ -104,7 +104,7 @@ def _have_exponents(stems: list[str]) -> bool:
 
 
 def _parts(text: str, number: re.Pattern) -> list[str | Decimal]:
-    """Text and numbers in turn; the first is text, which may be empty."""
+    """Alternating text and numbers, starting with text, which may be empty."""
     folded = same_name(same_name(text).casefold())
     return [Decimal(part) if i % 2 else part for i, part in enumerate(number.split(folded))]
 

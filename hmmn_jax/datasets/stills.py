@@ -72,7 +72,7 @@ def read_stills(
 
 
 def _by_name(home: Path, suffixes: frozenset[str], end: str) -> tuple[dict[str, Path], list[str]]:
-    """Finds the files by their path inside `home` without suffix and `end`, and what is left out."""
+    """Finds the files by their path inside `home` without suffix and `end`, and those that are left out."""
     files: dict[str, Path] = {}
     problems: list[str] = []
     for folder, inner, names in os.walk(home, onerror=_refuse):

@@ -37,7 +37,7 @@ class YouTubeVideo(VideoFiles):
 def read_youtube_vos(
     root: str | os.PathLike, split: str, all_frames: bool = False, *, order: str = "", notes: Notes | None = None
 ) -> tuple[list[YouTubeVideo], list[str]]:
-    """Lists the videos of a split, 2018 or 2019, in the order of their names, and what is wrong with them, one line each.
+    """Lists the videos of a split, 2018 or 2019, in the order of their names, and their problems, one line each.
 
     Reads `ROOT/SPLIT/meta.json`, `.../JPEGImages/VIDEO/*.jpg` and `.../Annotations/VIDEO/*.png`. Masks are those files that are
     named as frames are. Videos without frames or masks, and entries of meta.json that do not exist, are left out.
@@ -104,7 +104,7 @@ def _read_meta(path: Path) -> dict[str, dict[int, tuple[str, ...]]]:
 
 
 def _read_objects(objects: dict[str, Any], path: Path) -> dict[int, tuple[str, ...]]:
-    """Gives by id the names of the frames. Raises ValueError, or DataError for a name that cannot be."""
+    """Returns the names of the frames by id. Raises ValueError, or DataError for an invalid name."""
     read: dict[int, tuple[str, ...]] = {}
     for text, about in objects.items():
         if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= 255):

@@ -43,7 +43,7 @@ class Clip:
     Attributes:
         name: of its folder of masks.
         video: its frames, read on demand.
-        masks: by index of the frame the masks of objects that start there; frame 0 may have none.
+        masks: the masks of the objects that start on a frame, by index of the frame; frame 0 may have none.
         requested: names of the frames whose masks are wanted; None: of all.
         sources: all files that it is read from.
         annotations: all masks, by index of the frame, for scores.
@@ -125,12 +125,12 @@ class Clip:
 
     @property
     def values(self) -> dict[int, frozenset[int]]:
-        """By index of the frame the values in its annotation, 255 as it is; those that cannot be read are left out."""
+        """The values in each annotation by index of the frame, with 255 unchanged. Unreadable annotations are left out."""
         return {t: held for t, held in self._held.items() if not isinstance(held, str)}
 
     @property
     def unreadable(self) -> list[str]:
-        """What is wrong with the annotations that cannot be read."""
+        """The errors of annotations that cannot be read."""
         return [held for held in self._held.values() if isinstance(held, str)]
 
     @property
@@ -170,7 +170,7 @@ class Clip:
         return given
 
     def read_complete(self, height: int, width: int) -> dict[int, Integer[np.ndarray, "h w"]]:
-        """By index of the frame the ids that `masks` hold, of a video that has all ids of a frame in one file.
+        """The ids in `masks` by index of the frame, for a video that has all ids of a frame in one file.
 
         Raises DataError for a mask that cannot be read or has another size.
         """
@@ -251,7 +251,7 @@ def open_film(
     mask_values: str = "",
     direction: str = "",
 ) -> Clip:
-    """A video file as a clip; frames are named by number, and masks are given by it. Otherwise as `open_sequence`."""
+    """A video file as a clip; frames are named by number, and masks are found by this number. Otherwise as `open_sequence`."""
     every = late_objects or bool(direction)
     for mask in masks.values():
         if not mask.is_file():

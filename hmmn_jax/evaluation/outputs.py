@@ -60,7 +60,7 @@ class Outputs:
         return names + ([f"{MOVIES}/{clip.name}.{self.movie}"] if self.movie else [])
 
     def places_of(self, clips: Sequence[Clip]) -> dict[str, Path]:
-        """Where results are, by kind: the folders of all clips or, for a single clip, its own."""
+        """The folders of the results by kind: those of all clips or, for a single clip, its own."""
         kinds = {OVERLAYS: self.overlays, PROBABILITIES: self.save_probabilities, MASKS: True}
         folders = [self.folder / kind for kind, wanted in kinds.items() if wanted]
         places = {folder.name: folder / clips[0].name if len(clips) == 1 else folder for folder in folders}
@@ -112,7 +112,7 @@ class ClipWriter:
             self.staged = stack.enter_context(outputs.run.staging())
             stack.push(self._publish_unless_failed)
             with writing_errors(self.staged):
-                (self.staged / MASKS / self.clip.name).mkdir(parents=True)  # nothing may be requested
+                (self.staged / MASKS / self.clip.name).mkdir(parents=True)  # possibly empty
             if outputs.movie is not None:
                 path = self.staged / MOVIES / f"{self.clip.name}.{outputs.movie}"
                 self.movie = stack.enter_context(MovieWriter(path, outputs.fps_of(self.clip)))

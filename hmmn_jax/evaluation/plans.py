@@ -81,7 +81,7 @@ class Plan(abc.ABC):
 
 @dataclass(frozen=True)
 class _PlanOfIds(Plan):
-    """Of masks `SEQUENCE/FRAME.png` that hold ids; `mask_values` says what grey ones hold, see `read_ids`."""
+    """A plan for masks `SEQUENCE/FRAME.png` that hold ids. For `mask_values` see `read_ids`."""
 
     clip: Clip
     frames: tuple[int, ...]
@@ -157,7 +157,7 @@ class AnnotatedPlan(_PlanOfIds):
     """The annotated frames after each object's first.
 
     Attributes:
-        first: by id of each object the index of its first annotated frame.
+        first: the index of the first annotated frame of each object, by id.
         others: ids of objects that have no annotated frame after their first.
         binary: whether the annotations write their one object as 255.
     """

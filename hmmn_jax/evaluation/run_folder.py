@@ -58,7 +58,7 @@ class RunFolder:
         if lies_there(record) and (not record.is_dir() or [path for path in record.iterdir() if path != self._lock]):
             found.append(RECORD)
         if found:
-            raise ConfigError(f"{self.folder}: holds {shortlist(found)} of which no record says who made them; {_WAY_OUT}")
+            raise ConfigError(f"{self.folder}: holds {shortlist(found)} without a record of a run; {_WAY_OUT}")
 
     def require_same(self, made_with: Mapping[str, Any]) -> None:
         """Raises ConfigError if the masks in the folder were made with anything else; `made_with` is JSON."""
@@ -73,7 +73,7 @@ class RunFolder:
             )
 
     def made_with(self) -> dict[str, Any] | None:
-        """What the masks in the folder were made with; None without masks. Raises ConfigError for a damaged record."""
+        """The settings and inputs of the masks in the folder; None without masks. Raises ConfigError for a damaged record."""
         return _read_run(self._run) if self._run.is_file() else None
 
     @contextlib.contextmanager
@@ -163,7 +163,7 @@ def weights_digest(variables: dict[str, Any]) -> str:
 
 
 def _read_run(path: Path) -> dict[str, Any] | None:
-    """What the masks were made with; None without masks. Raises ConfigError for a file that is no such record."""
+    """The settings and inputs in a record; None without masks. Raises ConfigError for a file that is not such a record."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         if found["format"] != FORMAT or not isinstance(found["made_with"], dict | None):

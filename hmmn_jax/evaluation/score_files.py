@@ -36,8 +36,8 @@ def score_folder(folder: Path, plans: Sequence[Plan], processes: int = 1) -> tup
     `processes` is the most to use; with more than one, the main script needs its `if __name__ == "__main__"`.
 
     Returns:
-        The scores, and by name of the videos that failed what is wrong: a mask that is missing, cannot be read, has another
-        size than the frames, or an id that the annotations do not have.
+        The scores, and the errors of failed videos by name: a mask that is missing, cannot be read, has another size than the
+        frames, or an id that the annotations do not have.
 
     Raises:
         HMMNError: a process died.

@@ -16,7 +16,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can store
 def write_submission(path: Path, masks: Path, clips: Iterable[Clip], protocol: Protocol) -> list[str]:
     """Packs the masks of the requested frames, and nothing else, into the zip `path`.
 
-    The same masks make the same bytes. The protocol's `submission` says what files are called inside, such as
+    The same masks make the same bytes. The protocol's `submission` is the pattern of the names in the archive, such as
     "Annotations/{sequence}/{frame}.png". Returns these names, in order. Raises DataError if a mask is missing.
     """
     files = {

@@ -31,7 +31,7 @@ KINDS: dict[str, type[Exporter]] = {
 }
 ARCHIVE = ".zip"
 RECORD = ".export.json"
-_DATE = (1980, 1, 1, 0, 0, 0)  # of files in an archive, which depends on the masks alone
+_DATE = (1980, 1, 1, 0, 0, 0)  # fixed time of files in an archive, so that it depends on the masks only
 
 
 def export(

@@ -16,7 +16,7 @@ UNKNOWN_FPS = 10.0  # of movies of a folder of images
 
 @dataclass(frozen=True)
 class Label:
-    """What a user calls an object.
+    """The user's name and colour of an object.
 
     Attributes:
         name: "" if it has none.

@@ -110,7 +110,7 @@ class Segmented:
 
     @functools.cached_property
     def mask(self) -> Integer[np.ndarray, "H W"] | Bool[np.ndarray, "k H W"]:
-        """The ids: in each pixel the one of the greatest probability; of independent objects where each has more than 0.5."""
+        """The id of greatest probability in each pixel. For independent objects, where each has more than 0.5."""
         own = self.results[0].mask
         if self.views == [View(self.height, self.width, False)]:
             return np.asarray(own)
@@ -127,7 +127,7 @@ def segment_augmented(
 ) -> Iterator[Segmented]:
     """Segments all views of a video in parallel, frame by frame. Yields the results of each frame after the first.
 
-    `given` has by index what is given, at the frames' size, that of frame 0 among them.
+    `given` maps the index of a frame to its given mask, at the size of the frames. It includes frame 0.
     """
     frames = iter(frames)
     if (first := next(frames, None)) is None:

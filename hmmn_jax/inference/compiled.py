@@ -23,11 +23,11 @@ from hmmn_jax.model.step import Match
 
 
 class Room(NamedTuple):
-    """Where a frame goes in the bank of a batch of objects.
+    """Where a frame is written in the bank of a batch of objects.
 
     Attributes:
         capacity: slots of the bank.
-        drop: whether its oldest frame but the first is dropped before.
+        drop: whether the oldest frame other than the first is dropped first.
         turns: as in `kernel_guided_read`.
     """
 

@@ -19,7 +19,7 @@ def keep_host_memory_small() -> None:
 
     Without glibc, does nothing.
 
-    What compilation leaves behind goes back to the system at once. Measured on a CPU at 480x864: a quarter less at the peak,
+    Memory that compilation used is returned to the system at once. Measured on a CPU at 480x864: a quarter less at the peak,
     and 0.3 s less of the system's time a frame, which it spent on handing out pages. To be called before other threads start.
     """
     if sys.platform == "win32":  # where CDLL(None) raises

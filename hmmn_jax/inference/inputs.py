@@ -14,7 +14,7 @@ Ids = UInt8[Array | np.ndarray, "H W"] | UInt16[Array | np.ndarray, "H W"]
 Mask = Ids | Bool[Array | np.ndarray, "H W"] | Mapping[int, Bool[Array | np.ndarray, "H W"]]
 
 
-RANGE_SLACK = 1e-3  # by which frames may exceed [0, 1], as after interpolation
+RANGE_SLACK = 1e-3  # by how much frames may exceed [0, 1], for example after interpolation
 
 
 def as_frame(frame: Num[Array | np.ndarray, "H W 3"]) -> Num[Array, "1 H W 3"]:

@@ -1,6 +1,6 @@
 """Paths in buckets, such as `gs://bucket/run`: recognises them and checks that they can be read.
 
-Local paths are `pathlib.Path`, as `epath.Path` hides local files whose names end in `~`, follows no `**` and knows no links.
+Local paths are `pathlib.Path`: `epath.Path` hides local files whose names end in `~` and supports neither `**` nor links.
 Paths in buckets are `epath.Path`, which reads, lists and writes by fsspec and is no `pathlib.Path`. Types show which paths a
 function accepts: `Path` means local paths only, `AnyPath` means both; `str | os.PathLike` is checked.
 """

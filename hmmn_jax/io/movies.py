@@ -129,7 +129,7 @@ class _Mp4:
     def _encoding_errors(self) -> Iterator[None]:
         try:
             yield
-        except self.av.FFmpegError as error:  # of which some are no OSError
+        except self.av.FFmpegError as error:  # some are not OSErrors
             raise OSError(error.errno, reason(error)) from error
 
 

@@ -97,7 +97,7 @@ def orientation(image: Image.Image, path: str | os.PathLike) -> int:
 
 def upright_size(image: Image.Image, turned: int) -> tuple[int, int]:
     """Width and height of an open image of orientation `turned` once it is upright."""
-    width, height = image.size  # of a TIFF it is that of the upright image already
+    width, height = image.size  # for a TIFF, it is already that of the upright image
     return (height, width) if turned in _SWAPPING and image.format != "TIFF" else (width, height)
 
 

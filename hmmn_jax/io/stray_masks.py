@@ -23,7 +23,7 @@ _LARGE, _CONTRAST = 0.01, 4  # part of a colour, and steps of rounding between s
 _ENDS, _END_PART = 24, 0.001  # levels near black and white, and the least part of a mask that each covers
 _SMALL = 8  # times smaller a file is than most, before its pixels are looked at
 _LOOKED_AT = 16  # files of one unusual kind of name whose pixels are looked at
-_KINDS = 4  # kinds of names, of which one may be that of the frames without being that of most
+_KINDS = 4  # from this many kinds of names on, no kind needs to be that of most files
 _TOLD = 4  # frames of a folder whose unusual names are reported
 
 

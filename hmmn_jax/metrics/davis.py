@@ -143,7 +143,7 @@ def score_frames(
     """Scores frames as they come; see `score_sequence`.
 
     Args:
-        first: the annotation of the sequence's first frame, which says what objects there are.
+        first: the annotation of the sequence's first frame, which defines the objects.
         frames: the frames to score.
         single_object: as for `score_sequence`.
         name: of the sequence.
@@ -183,7 +183,7 @@ def score_annotated(
     Args:
         frames: index, name, predicted ids, annotated ids, and what to call the prediction in errors, of every annotated
             frame that comes after the first one of some object.
-        first: by id of each object the index of its first annotated frame, which is not scored.
+        first: the index of the first annotated frame of each object, by id. It is not scored.
         name: of the video.
         others: ids of objects that cannot be scored, but may be predicted.
 

@@ -137,7 +137,7 @@ def group_total(scores: Iterable[LvosScores]) -> dict[str, float]:
 
 
 def total(scores: Iterable[LvosScores]) -> dict[str, float]:
-    """Gives the figures of the benchmark, in [0, 1]: means of the two groups, seen and unseen, and of these the mean.
+    """Returns the figures of the benchmark, in [0, 1]: the means of the groups seen and unseen, and the mean of these two.
 
     NaN for a group without objects, and what needs it.
     """

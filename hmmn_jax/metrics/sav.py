@@ -52,7 +52,7 @@ def score_frames(frames: Iterable[ScoredFrame], scored: Mapping[int, frozenset[i
 
     Args:
         frames: in order, with predictions and annotations as bool `[objects,h,w]`.
-        scored: by id of each object the indices of its scored frames.
+        scored: the indices of the scored frames of each object, by id.
         name: of the video.
 
     Raises:

@@ -22,7 +22,7 @@ KEY_SHARPNESS = 16.0  # score of two parallel normalised keys before training
 
 @dataclasses.dataclass(frozen=True)
 class Compute:
-    """How layers compute, for any parameters.
+    """Compute dtype and switches of layers, independent of their parameters.
 
     Attributes:
       dtype: of the computation, such as "bfloat16"; None: that of the parameters.
@@ -140,7 +140,7 @@ class FrozenBatchNorm(nn.Module):
 
     @nn.compact
     def affine(self, channels: int) -> Affine:
-        """What it does to each channel, for `Conv`."""
+        """The affine map of each channel, for `Conv`."""
         shape = (channels,)
         scale = self.param("scale", nn.initializers.ones, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)

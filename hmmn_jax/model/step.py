@@ -18,7 +18,7 @@ from hmmn_jax.model.memory import FineMemory, MemoryBank
 
 
 class Match(struct.PyTreeNode):
-    """What `match` returns.
+    """The result of `match`.
 
     readout: what is read at stride 16.
     indices: the selected memory cells of each stride-16 query cell, best first, flat in the first and the previous frame; None

@@ -17,7 +17,7 @@ BAND_BYTES = 4 * 2**20  # of a convolution's input and output processed at once:
 
 
 def zeros_around(side: int, size: int, stride: int, same: bool) -> tuple[int, int]:
-    """How many zeros a kernel of `size` needs before and behind a side, for ceil(side / stride) outputs.
+    """The numbers of zeros before and after a side that a kernel of `size` needs for ceil(side / stride) outputs.
 
     PyTorch's layers have size // 2 on both sides. TensorFlow's padding "SAME" has as few as there can be, the larger half
     behind: with a 3x3 kernel at stride 2 none before and one behind an even side. At stride 1 the two agree for odd sizes.

@@ -37,7 +37,7 @@ def depthwise_conv2d(
 def depthwise_padded(
     x: Float[Array, "b h w c"], kernel: Float[Array, "k k 1 c"], stride: int, padding: Padding
 ) -> Float[Array, "b h2 w2 c"]:
-    """`depthwise_conv2d` with so many zeros on each side."""
+    """`depthwise_conv2d` with the given numbers of zeros on each side."""
     shifted, grouped = (functools.partial(form, stride=stride, padding=padding) for form in (_shifted, _grouped))
     return jax.lax.platform_dependent(x, kernel, cpu=shifted, default=grouped)
 

@@ -13,7 +13,7 @@ ROUND, SHORTEST = 16, 1024
 
 
 def top_k(x: Float[Array, "*b m"], k: int) -> tuple[Float[Array, "*b k"], Int[Array, "*b k"]]:
-    """Selects the `k` greatest numbers of each row, greatest first, of equal ones the one of lower index.
+    """Selects the `k` greatest numbers of each row, greatest first. Equal numbers are ordered by index.
 
     On CPUs and TPUs this is `jax.lax.top_k`. For float32, GPUs run it in rounds of 16 numbers. Numbers that were selected are
     masked between rounds. The result is the same for all numbers, infinities and ties, with two exceptions. The least finite

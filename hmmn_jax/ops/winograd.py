@@ -42,7 +42,7 @@ _OUTPUT, _KERNEL, _INPUT = (matrix.astype(np.float32) for matrix in _transforms(
 def winograd_conv3x3(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c o"]) -> Float[Array, "b h w o"]:
     """3x3 cross-correlation of stride 1 with one zero around, float32.
 
-    Goes over each image in bands of tile rows, so that little more than input and output is ever held. (An infinity or
+    Processes each image in bands of tile rows, so that little memory beyond input and output is used. (An infinity or
     NaN in the input spreads over its tile.)
     """
     b, h, w, c = x.shape
@@ -67,7 +67,7 @@ def winograd_conv3x3(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c o"]
         result = _convolve_tiles(window, transformed)[None, :height, :w]
         return jax.lax.dynamic_update_slice(output, result, (image, top, 0, 0))
 
-    # What the loop writes to. Made from x rather than zeros: XLA would make all of a network's zeros at its start.
+    # The buffer that the loop writes to. Made from x rather than zeros: XLA would make all of a network's zeros at its start.
     blank = jnp.broadcast_to(x[0, 0, 0, 0], (b, h, w, o))
     return jax.lax.fori_loop(0, b * bands, band, blank)
 

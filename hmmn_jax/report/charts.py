@@ -14,7 +14,7 @@ from hmmn_jax.io.pictures import bright_palette
 from hmmn_jax.metrics.davis import SequenceScores, Summary, summarize
 from hmmn_jax.metrics.mose2 import Mose2Scores, runs
 
-MAX_POINTS = 300  # of a line; longer ones keep the lowest and the highest of each stretch
+MAX_POINTS = 300  # of a line; longer lines keep the lowest and the highest point of each stretch
 
 
 def sequence_bars(rows: list[tuple[SequenceScores, Summary]], mean: float, link: Callable[[int], str]) -> str:

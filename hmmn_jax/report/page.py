@@ -1,6 +1,6 @@
 """The report of an evaluation: one HTML page that needs no server, network or script, and shows where a model fails.
 
-`page.html` beside this file is the frame and the style. External text, such as names, is escaped.
+`page.html` beside this file has the layout and the style. External text, such as names, is escaped.
 """
 
 import datetime
@@ -57,8 +57,8 @@ def write_report(
         about: facts on the run by name; an entry `config` is shown as separate settings.
         scores: of the clips that have some, in any order; the others are shown in pictures.
         cost: time and memory of segmenting; None if it was not done in this run.
-        paper: what the paper says of this benchmark: `benchmark`, its name; `sequences`, their number; `figures`, J&F and the
-            like by name, in [0, 1]; perhaps `seconds_per_frame`. None or empty if it says nothing.
+        paper: figures of the paper for this benchmark: `benchmark`, its name; `sequences`, their number; `figures`, J&F and the
+            like by name, in [0, 1]; perhaps `seconds_per_frame`. None or empty if there are none.
         missing: by name of the videos that failed or are not scored the reason.
 
     Raises:
@@ -198,7 +198,7 @@ def _details(scores: Sequence[SequenceScores], clips: Mapping[str, Clip], masks:
 
 
 def _pictures(clips: Sequence[Clip], masks: Path, protocol: Protocol) -> str:
-    """Pictures of frames spread over each video, of which there are no scores."""
+    """Pictures of frames spread over each video without scores."""
     cards = []
     shown = clips[: WORST + BEST]
     for clip in tqdm(shown, unit="sequence", desc="report"):

@@ -102,7 +102,7 @@ def _read_frames(clip: Clip, chosen: dict[int, str]) -> Iterator[tuple[int, UInt
     try:
         for index in sorted(chosen):
             yield index, clip.video[index]
-    except IndexError:  # masks may be left of a longer film
+    except IndexError:  # masks of an earlier, longer film may still be there
         return
     finally:
         clip.video.close()

@@ -1,7 +1,7 @@
 """Checkpoints of a run: written in the background, whole or not at all, the latest and the best kept.
 
 A step's folder, `WORKDIR/checkpoints/STEP`, holds `variables`, which `hmmn_jax.load_checkpoint(WORKDIR)` reads, and `training`,
-the rest of the state. What is written is a copy on the host, so nothing depends on the number of devices and processes.
+the rest of the state. A copy on the host is written, so checkpoints do not depend on the number of devices and processes.
 """
 
 import contextlib
@@ -78,7 +78,7 @@ class Checkpoints:
           scores: of its validation, if there was one; `scores["jf"]` ranks it.
 
         Returns:
-          False if it is not saved, because a folder of a user's has its name.
+          False if it is not saved because a user's folder has its name.
 
         Raises:
           CheckpointError: this one or the one before cannot be written. Those that are whole stay as they are.

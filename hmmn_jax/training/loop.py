@@ -38,7 +38,7 @@ STEP_INPUTS = ("frames", "masks", "valid", "sample")  # of a batch; the other en
 
 
 class RunResult(NamedTuple):
-    """How a run went.
+    """The outcome of a run.
 
     origin: where it started from.
     metrics: the last line of numbers written, without those of a validation.
@@ -69,7 +69,7 @@ def train_and_evaluate(
         `pictures`.
       batches: given a step, the batches of this process from there on: dicts of NumPy arrays, see `train_step`.
       validation: annotated videos for J&F in between, as `find_validation` gives them; none: no validation.
-      logged: by name what changes with the samples in the data, to be written with the numbers of each step.
+      logged: schedules of the data by name, whose values are written with the numbers of each step.
 
     Returns:
       The last state, on the devices, and how the run went.

@@ -79,7 +79,7 @@ def part_factors(params: Any, parts: Mapping[str, float]) -> Any:
 
 
 def _reach(path: str, part: str) -> tuple[int, int] | None:
-    """How far down a path a part reaches and how long it is, in characters; None if it is not in it."""
+    """The depth in a path that a part reaches, and the length of the part in characters; None if it is not in the path."""
     start = f"/{path}/".rfind(f"/{part}/")
     return None if start < 0 else (start + len(part), len(part))
 

@@ -1,4 +1,4 @@
-"""Where a run starts from, and whether it is still the same run."""
+"""Finds the state that a run starts from, and checks that a resumed run has the same config."""
 
 import json
 import os
@@ -107,7 +107,7 @@ def _fresh(model: HMMNConfig, optimizer: optax.GradientTransformation, config: C
 
 
 def _read_variables(path: str, model: HMMNConfig, seed: int) -> tuple[dict[str, Any], str]:
-    """Variables for `model`, and what they are."""
+    """Variables for `model`, and a description of their origin."""
     if is_checkpoint_file(find_checkpoint(path)):
         tensors = read_torch_file(find_checkpoint(path))
         if kind := recognise(tensors):

@@ -1,7 +1,8 @@
 """Opens a page in the browser to paint objects, propagate them through a video, correct and export.
 
 VIDEO is a video file or a folder of images; without it, the clip that comes with the package. The page is served by this
-machine, and for this machine alone. What is painted is saved at once in a folder, VIDEO.hmmn in the working directory.
+machine, and for this machine alone. Changes are saved at once in a project folder, by default VIDEO.hmmn in the working
+directory.
 
   hmmn-jax paint
   hmmn-jax paint clip.mp4

@@ -81,7 +81,7 @@ class Protocol(abc.ABC):
             notes: collects remarks for the user.
 
         Returns:
-            By name, a function that opens the video.
+            A function for each video that opens it, by name.
 
         Raises:
             DataError: no video.

@@ -65,7 +65,7 @@ class Mose2(VideoFolders):
     figures = mose2.FIGURES
 
     def listed(self, root: Path) -> dict[str, Any] | None:
-        """By video the entry of meta.json; None without that file."""
+        """The entry of meta.json by video; None without that file."""
         path = root / META
         if not path.is_file():
             return None
