@@ -1,4 +1,4 @@
-"""A project: the session of one video with its objects. Each change is saved at once, and told to all pages.
+"""A project: the session of one video with its objects. Each change is saved at once, and published.
 
 Methods are for any thread. An edit says which state it is an edit of; if another edit came between, it is refused.
 """

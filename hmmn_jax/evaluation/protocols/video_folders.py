@@ -7,10 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+from jaxtyping import Integer
+
 from hmmn_jax.datasets.folders import VideoFiles, find_unlisted
 from hmmn_jax.errors import DataError
 from hmmn_jax.evaluation.clips import Clip, open_sequence
 from hmmn_jax.evaluation.protocols.base import Opener, Protocol
+from hmmn_jax.io.images import settle_ids
 from hmmn_jax.io.notes import Notes
 
 
@@ -59,6 +63,10 @@ class VideoFolders(Protocol):
     def inputs(self, root: Path) -> tuple[Path, ...]:
         """Frames and annotations."""
         return root / self.images(root), root / self.settings.annotations
+
+    def shown(self, ids: Integer[np.ndarray, "h w"]) -> Integer[np.ndarray, "h w"]:
+        """Ids without void."""
+        return settle_ids(ids, False) if self.value_255 == "void" else ids
 
     def _open(self, root: Path, name: str, read: Callable[[], VideoFiles], about: Any, notes: Notes) -> Clip:
         files = read()
