@@ -46,7 +46,7 @@ def list_frames(
 
 
 def _leave_out_mask(entries: Entries, mask: Path) -> None:
-    """Leaves out the mask and copies of it, whatever their names are."""
+    """Leaves out the mask and copies of it, independent of their names."""
     if not mask.is_file():
         return
     size = mask.stat().st_size

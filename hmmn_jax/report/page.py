@@ -58,7 +58,7 @@ def write_report(
         scores: of the clips that have some, in any order; the others are shown in pictures.
         cost: time and memory of segmenting; None if it was not done in this run.
         paper: figures of the paper for this benchmark: `benchmark`, its name; `sequences`, their number; `figures`, J&F and the
-            like by name, in [0, 1]; perhaps `seconds_per_frame`. None or empty if there are none.
+            like by name, in [0, 1]; perhaps `seconds_per_frame`. None or empty without figures.
         missing: by name of the videos that failed or are not scored the reason.
 
     Raises:
