@@ -1,4 +1,4 @@
-"""What each part of the memory earns: one checkpoint, segmenting annotated sequences with parts of it switched off.
+"""Contribution of each part of the memory: scores of one checkpoint with parts of the memory switched off.
 
     python benchmarks/ablation.py --checkpoint lite --data DAVIS
 
@@ -26,7 +26,7 @@ from hmmn_jax.model.hmmn import abstract_variables
 from hmmn_jax.training.validation import validate
 
 FIRST_ONLY = {"max_memory_frames": 1}
-# Name -> what changes in the model's config, and in how the Segmenter remembers.
+# Name -> changes of the model's config and of the Segmenter's memory settings.
 VARIANTS: dict[str, tuple[dict, dict]] = {
     "as it is (every 5th frame)": ({}, {}),
     "no top-k reads (strides 8 and 4)": ({"use_topk_read": False}, {}),
@@ -39,7 +39,7 @@ VARIANTS: dict[str, tuple[dict, dict]] = {
 
 
 def those_of(config: HMMNConfig, variables: dict) -> dict:
-    """Of a model's variables those that the same model with parts switched off has."""
+    """The variables of a model that the same model has with parts switched off."""
     wanted = flax.traverse_util.flatten_dict(abstract_variables(config))
     found = flax.traverse_util.flatten_dict(variables)
     return flax.traverse_util.unflatten_dict({path: found[path] for path in wanted})

@@ -1,4 +1,6 @@
-"""What the released model costs on a GPU or TPU, in ten minutes: one run gives all figures, comparable between machines.
+"""Speed and memory of the released model on a GPU or TPU.
+
+One run of ten minutes gives all figures, comparable between machines.
 
     PYTHONPATH=. python benchmarks/accelerator.py --output accelerator.jsonl
     PYTHONPATH=. python benchmarks/accelerator.py --table OTHER.jsonl accelerator.jsonl

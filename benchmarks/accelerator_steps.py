@@ -41,7 +41,7 @@ from hmmn_jax.ops.selection import top_k, top_k_in_rounds
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """What is measured: the model, the size of frames and training clips, and the cases of the longer steps."""
+    """The model, the sizes of frames and training clips, and the cases of the longer steps."""
 
     config: HMMNConfig = HMMNConfig()  # noqa: RUF009, frozen
     frame: tuple[int, int] = (480, 864)

@@ -1,4 +1,4 @@
-"""What the steps of benchmarks/accelerator.py measure with: timing, memory, random models and pictures."""
+"""Tools of the steps of benchmarks/accelerator.py: timing, memory, random models and pictures."""
 
 import time
 from collections.abc import Callable

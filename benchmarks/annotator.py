@@ -9,7 +9,7 @@ and propagated in both directions. A policy says which frame: `worst` of all by 
 
 Beside `worst`, two others get the same corrections: `first` keeps what the first frame alone gives, `forward` restarts at each
 annotated frame and goes forwards only. With --permanent, the policies but `random` run once more with the other annotated
-frames in the memory from the start of each pass.
+frames in the memory of each pass.
 
 Scores are J&F, averaged over frames and objects: over all frames, and over the frames that are annotated in no round, which are
 the same in all rounds. The tables have both, and how well the confidence orders frames. A sequence that falls by more than 0.01
@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -39,6 +40,8 @@ from hmmn_jax.io.bundled import DEMO_CLIP
 from hmmn_jax.io.images import is_binary, read_ids, settle_ids
 from hmmn_jax.io.pictures import outline, overlay, write_image
 from hmmn_jax.metrics.jf import frame_scores
+from hmmn_jax.model.matching import scaled_affinity
+from hmmn_jax.model.memory import MemoryBank
 
 POLICIES = ("worst", "next", "random")
 SEEDS = range(5)
@@ -117,34 +120,39 @@ def at_random(seed: int) -> Choose:
 
 
 class Permanent(Segmenter):
-    """Starts each pass with the other annotated frames in its memory.
+    """Starts each pass with the other annotated frames in its memory, after that of the pass, which stays the first.
 
-    They are memorised in order, before the frame that the pass starts at, and are kept like a first frame.
+    The kernels of their cells begin at the most similar cell of the frame of the pass: they may be far away in time.
     """
 
     session: Session
 
     def init(self, frame: Any, mask: Any) -> State:
-        """Memorises the annotated frames, that of the pass last."""
-        session = self.session
-        ids = np.setdiff1d(np.unique(mask), 0)
-        others = {}
+        """Memorises the frame of the pass and the other annotated frames, and returns to the former."""
+        session, state = self.session, super().init(frame, mask)
+        others = []
         for t in session.annotated:
-            known = np.where(np.isin(session.masks[t], ids), session.masks[t], 0).astype(mask.dtype)
+            known = np.where(np.isin(session.masks[t], state.ids), session.masks[t], 0).astype(mask.dtype)
             if known.any() and not np.array_equal(session.video[t], frame):
-                others[t] = known
-        given = [(session.video[t], known) for t, known in others.items()] + [(frame, mask)]
-        state = super().init(*given[0])
-        for image, known in given[1:]:
-            state, _ = super().step(_as_first(state), image, known)
-            certain = (known == state.ids[:, None, None])[None]
-            state = state.replace(probs=certain.astype(state.probs.dtype))
-        return _as_first(state)
+                others.append((session.video[t], known))
+        if not state.groups or not others:
+            return state
+        for image, known in [*others, (frame, mask)]:
+            state, _ = super().step(state.replace(index=0), image, known)  # index 0: the last frame is kept
+            state = state.replace(probs=(known == state.ids[:, None, None])[None].astype(state.probs.dtype))
+        query = self.encode(frame).key_s16
+        groups = tuple(group.replace(bank=_with_centres(group.bank, query, len(others))) for group in state.groups)
+        return state.replace(index=1, groups=groups)  # not 0: the frame of the pass is kept already
 
 
-def _as_first(state: State) -> State:
-    """The state with its last frame as the one that all objects start at, so that it is kept."""
-    return state.replace(index=0, groups=tuple(group.replace(start=0) for group in state.groups))
+def _with_centres(bank: MemoryBank, query: jax.Array, others: int) -> MemoryBank:
+    """The bank with its kernels at the most similar cells of the frame of the pass, which is that of slot 0 itself."""
+    cells = query.reshape(*query.shape[:1], -1, query.shape[-1])
+    centres = bank.centres.at[:, :, 0].set(np.arange(cells.shape[1]))
+    for slot in range(1, others + 1):
+        key = bank.key_s16[:, :, slot].reshape(*bank.key_s16.shape[:2], cells.shape[1], -1)
+        centres = centres.at[:, :, slot].set(scaled_affinity(key, cells).argmax(axis=2))
+    return bank.replace(centres=centres)
 
 
 def annotate(args: argparse.Namespace, root: Path, name: str, done: set[tuple]) -> Iterator[dict[str, Any]]:
@@ -178,7 +186,7 @@ def annotate(args: argparse.Namespace, root: Path, name: str, done: set[tuple]) 
 
 
 def _numbers(played: dict[str, Any]) -> dict[str, Any]:
-    """What a row keeps of a round; NaN becomes null."""
+    """The values of a round in a row; NaN becomes null."""
     found = {"annotated": played["annotated"]}
     for name in ("j", "f", "confidence"):
         if name in played:
@@ -192,7 +200,7 @@ def _before_and_after(frame: np.ndarray, truth: np.ndarray, before: np.ndarray, 
 
 
 def main() -> None:
-    """Plays what is missing, then prints the tables."""
+    """Runs the missing sequences and policies, then prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--out", type=Path, required=True, help="folder for rows and pictures")

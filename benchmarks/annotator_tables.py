@@ -22,7 +22,7 @@ def never_annotated(row: dict[str, Any]) -> np.ndarray:
 
 
 def curves(row: dict[str, Any]) -> dict[str, tuple[list[float], list[float]]]:
-    """By name of the way, J&F of each round: over all frames, and over the frames that are annotated in no round."""
+    """J&F of each round by policy: over all frames, and over the frames that are annotated in no round."""
     free = never_annotated(row)
     ways = {row["policy"]: row["rounds"]}
     if "forward" in row:

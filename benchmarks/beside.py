@@ -4,8 +4,8 @@
     python benchmarks/beside.py --frames DIR --mask FIRST.png --checkpoint lite --other OTHER --other_checkpoint OTHER/MODEL
 
 Both evaluate.py run as whole processes, one after the other, several times, on the same frames; what is compared is the frames
-a second that they print, compilation not counted. Printed are all figures, their medians and the ratio. Run it with nothing
-else on the machine; the load that was there before the first process is printed too.
+a second that they print, compilation not counted. Prints all figures, their medians and the ratio. Run it with nothing else on
+the machine; the load before the first process is printed too.
 """
 
 import argparse
@@ -23,7 +23,7 @@ WAY_OUT = "--xla_cpu_experimental_ynn_fusion_type="  # see hmmn_jax/ops/canary.p
 
 
 def frames_per_second(checkout: Path, checkpoint: Path | str, frames: Path, mask: Path) -> float:
-    """What one run of a checkout's evaluate.py prints; its output is thrown away."""
+    """The text that one run of a checkout's evaluate.py prints; its files are discarded."""
     config = next(place for place in CONFIGS if (checkout / place).exists())
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "evaluate.py", "--config", config, "--frames", frames, "--mask", mask]

@@ -1,4 +1,4 @@
-"""What a mixture of training clips looks like in numbers: shares of the sets, skips between frames, objects in a clip.
+"""Statistics of a mixture of training clips: shares of the sets, skips between frames, objects in a clip.
 
     python benchmarks/clip_figures.py --config configs/train/main.py --config.data.data_dir=DATA --first 0,200000,400000
 
@@ -51,7 +51,7 @@ def count(first: int) -> None:
 
 
 def main(_: list[str]) -> None:
-    """Counts at each place."""
+    """Prints the figures for each value of `--first`."""
     try:
         for first in FIRST.value:
             count(int(first))

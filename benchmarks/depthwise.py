@@ -5,8 +5,8 @@
 It is made of depthwise convolutions, which XLA by itself computes slowly on a CPU. Random weights, float32; forward of one
 frame of 480x864 with BatchNorm folded, as in inference, and not folded; forward and backward of six images of 192x192, with
 gradients of all parameters, BatchNorm by stored statistics. Each round starts a fresh process for this project and then one
-for PyTorch, with its default memory format and with channels last. Printed are the medians over the rounds, and the ratios of
-this project's to each. Run it with nothing else on the machine; the load that was there is printed too.
+for PyTorch, with its default memory format and with channels last. Prints the medians over the rounds, and the ratios of this
+project's to each. Run it with nothing else on the machine; the load before the first process is printed too.
 """
 
 import argparse

@@ -5,7 +5,7 @@
 
 Each round starts a fresh process for this project and then one for the peer, so that both meet the same state of the
 machine and peak memory is measured for each alone. A peer prints a JSON line for each memory size with `memory_frames`,
-`seconds_per_frame` and `peak_mb`. Printed are the medians over the rounds, and their ratios. Run it with nothing else on
+`seconds_per_frame` and `peak_mb`. Prints the medians over the rounds, and their ratios. Run it with nothing else on
 the machine.
 """
 

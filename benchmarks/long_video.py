@@ -4,7 +4,7 @@
 
 Runs `evaluate.py --config configs/evaluate/custom.py` on a folder of rendered frames at 480x854, in two processes at once: one
 with `--config.max_memory_frames`, one without. Their resident memory (VmRSS) is read every second, with the number of masks
-written so far; of each frame the highest counts. Printed is a table; the plot has the curves, and what is predicted without
+written so far; of each frame the highest counts. Prints a table. The plot has the curves, and what is predicted without
 bound: what the bounded process holds beside its bank, and a bank whose slots take the keys, values and centres of a frame at
 stride 16 each and double when they are full. The network is small and its weights random: its masks mean nothing, its
 memory is real. Takes hours, nearly all for the process without bound, which reads more with every frame; interrupted (Ctrl-C),
@@ -77,7 +77,7 @@ def sample(process: subprocess.Popen, run: Path) -> tuple[int, float] | None:
 
 
 def slots(frame: int, bound: int = 0) -> int:
-    """Slots of the bank when a frame is segmented: for the frames kept and the previous one, as capacities go."""
+    """Capacity of the bank when a frame is segmented: slots for the kept frames and the previous one, doubled as needed."""
     kept = math.ceil((frame - 1) / MEM_EVERY)
     filled = (min(kept, bound) if bound else kept) + 1
     return FIRST_CAPACITY * 2 ** max(0, math.ceil(math.log2(filled / FIRST_CAPACITY)))

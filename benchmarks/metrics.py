@@ -1,10 +1,11 @@
-"""Milliseconds a frame a core of J and F, on masks made here.
+"""Milliseconds a frame a core of J and F, and of those of MOSE v2 with its adaptive F, on masks made here.
 
     python benchmarks/metrics.py
     python benchmarks/metrics.py --objects 1 --height 1080 --width 1920
+    python benchmarks/metrics.py --scale 0.1  # small objects, which have an F of their own tolerance
 
 The masks are ellipses with wavy, textured rims, speckle, and holes; the prediction is the truth moved and with another rim.
-Printed is the median over rounds on one core, of the arithmetic alone (masks in memory) and with the two PNGs read. The
+Prints the median over rounds on one core, of the arithmetic alone (masks in memory) and including reading the two PNGs. The
 official DAVIS toolkit took 6.9 ms at 480x854 where it was measured. Run it with nothing else on the machine.
 """
 
@@ -19,16 +20,17 @@ from pathlib import Path
 import numpy as np
 
 from hmmn_jax.io.images import read_ids, write_mask
+from hmmn_jax.metrics import mose2
 from hmmn_jax.metrics.jf import frame_scores
 
 
-def make_masks(rng: np.random.Generator, frames: int, height: int, width: int, objects: int) -> np.ndarray:
+def make_masks(rng: np.random.Generator, frames: int, height: int, width: int, objects: int, scale: float) -> np.ndarray:
     """Ids `uint8 [2, frames, height, width]`: predictions, then truths."""
     y, x = np.mgrid[:height, :width]
     ids = np.zeros((2, frames, height, width), np.uint8)
     for k in range(1, objects + 1):
         centre = np.array([rng.uniform(0.3, 0.7) * height, k / (objects + 1) * width])
-        axes = rng.uniform(0.15, 0.3, 2) * height
+        axes = rng.uniform(0.15, 0.3, 2) * height * scale
         for t in range(frames):
             centre += rng.normal(0, 0.01 * height, 2)
             for masks in ids[:, t]:
@@ -57,6 +59,7 @@ def main() -> None:
     parser.add_argument("--height", type=int, default=480)
     parser.add_argument("--width", type=int, default=854)
     parser.add_argument("--objects", type=int, nargs="+", default=[1, 3, 5, 10])
+    parser.add_argument("--scale", type=float, default=1.0, help="of the objects")
     parser.add_argument("--frames", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=15)
     args = parser.parse_args()
@@ -64,22 +67,23 @@ def main() -> None:
         os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
     rng = np.random.default_rng(0)
     print(f"{args.height}x{args.width}, one core, median of {args.rounds} rounds of {args.frames} frames")
-    print("objects | ms a frame | with PNGs read | mean J, F")
+    print("objects | ms a frame | MOSE v2 | with PNGs read | mean J, F")
     for objects in args.objects:
-        pred, truth = make_masks(rng, args.frames, args.height, args.width, objects)
+        pred, truth = make_masks(rng, args.frames, args.height, args.width, objects, args.scale)
         with tempfile.TemporaryDirectory() as folder:
             paths = [[Path(folder) / f"{kind}{t}.png" for t in range(args.frames)] for kind in "pt"]
             for t in range(args.frames):
                 write_mask(paths[0][t], pred[t])
                 write_mask(paths[1][t], truth[t])
             memory = milliseconds(lambda t: frame_scores(pred[t], truth[t], objects), args.frames, args.rounds)  # noqa: B023
+            adaptive = milliseconds(lambda t: mose2.frame_scores(pred[t], truth[t], objects), args.frames, args.rounds)  # noqa: B023
             files = milliseconds(
                 lambda t: frame_scores(read_ids(paths[0][t]), read_ids(paths[1][t]), objects),  # noqa: B023
                 args.frames,
                 args.rounds,
             )
         j, f = np.mean([frame_scores(pred[t], truth[t], objects) for t in range(args.frames)], axis=(0, 2))
-        print(f"{objects:7} | {memory:10.2f} | {files:14.2f} | {j:.3f}, {f:.3f}")
+        print(f"{objects:7} | {memory:10.2f} | {adaptive:7.2f} | {files:14.2f} | {j:.3f}, {f:.3f}")
 
 
 if __name__ == "__main__":

@@ -195,26 +195,21 @@ def served(project: Path, video: Path, model: str) -> Iterator[Page]:
 
 
 def serve(project: Path, video: Path, model: str, sender: Any) -> None:
-    """Serves a project, as `hmmn-jax paint` does; tells the address."""
+    """Serves a project, as `hmmn-jax paint` does; sends the address."""
     switch_off_unsound_fusion()
+    from hmmn_jax import load_checkpoint
     from hmmn_jax.inference.host_memory import keep_host_memory_small
+    from hmmn_jax.paint.fitting import fitted_segmenter
     from hmmn_jax.paint.server import open_page
 
     keep_host_memory_small()
-    make = moved_segmenter if model == "moved" else lambda: load_segmenter(model)
+    make = moved_segmenter if model == "moved" else lambda video: fitted_segmenter(*load_checkpoint(model), video)
     with open_page(project, video, make, model, "127.0.0.1", 0) as server:
         sender.send(server.url)
         server.serve_page()
 
 
-def load_segmenter(model: str) -> Any:
-    """A segmenter with the weights of the package."""
-    from hmmn_jax import Segmenter, load_checkpoint
-
-    return Segmenter(*load_checkpoint(model))
-
-
-def moved_segmenter() -> Any:
+def moved_segmenter(_: Any) -> Any:
     """A segmenter that moves masks, and computes nothing."""
     from hmmn_jax.inference import Result, Segmenter, State
 
@@ -244,8 +239,9 @@ def run_segmenter(video: Path, mask: np.ndarray, sender: Any) -> None:
     from hmmn_jax.inference.host_memory import keep_host_memory_small
 
     keep_host_memory_small()
-    segmenter = load_segmenter("lite")
-    times = []
+    from hmmn_jax import Segmenter, load_checkpoint
+
+    segmenter, times = Segmenter(*load_checkpoint("lite")), []
     for result in segmenter.run((read_image(path) for path in sorted(video.iterdir())), mask):
         np.asarray(result.mask)
         times.append(time.perf_counter())

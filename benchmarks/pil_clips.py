@@ -1,6 +1,6 @@
 """The recipe of `data/clips` as PyTorch code bases of this field write it: Pillow and Python, one sample at a time.
 
-The yardstick of `input_pipeline.py`. It draws from the same ranges, of the same files, but other numbers. Where code bases
+The reference of `input_pipeline.py`. It draws from the same ranges, of the same files, but other numbers. Where code bases
 differ, what costs least is done here: colours are changed after the crop, hue only where the config asks for it, and objects
 to paste are cut out before they are turned.
 """

@@ -61,7 +61,7 @@ def all_reduce_seconds(chip: Chip, slice_: Sequence[int], sizes: Sequence[float]
 
 
 def bounds(chip: Chip, record: dict) -> dict[str, float]:
-    """Seconds that the chip needs at least for the step of a record, by each count."""
+    """Lower bounds in seconds for the step of a record on one chip, by each count."""
     return {
         "arithmetic": record["tflop"] * 1e12 / chip.peak,
         "HBM": record["gb_hbm"] * 1e9 / chip.bandwidth,
@@ -82,7 +82,7 @@ def table(header: Sequence[str], rows: Iterator[Sequence]) -> str:
 
 
 def name(record: dict) -> str:
-    """How a table calls a record's program."""
+    """The name of a record's program in tables."""
     return f"{record['topology']}, {record['clips']}{', remat' if record['remat'] else ''}"
 
 
@@ -92,7 +92,7 @@ def kind(record: dict) -> Chip:
 
 
 def scaled(records: list[dict]) -> list[dict]:
-    """Of each kind of chip, on its first topology: the programs with the fewest and the most clips, not rematerialised."""
+    """The programs with the fewest and the most clips, not rematerialised, of each kind of chip on its first topology."""
     chosen = []
     for chip in CHIPS:
         found = [record for record in records if record["topology"].startswith(f"{chip}:") and not record["remat"]]
@@ -145,7 +145,7 @@ def scaling_rows(record: dict) -> Iterator[Sequence]:
 
 
 def input_rows(records: list[dict]) -> Iterator[Sequence]:
-    """What a host must deliver."""
+    """The input that a host must deliver."""
     for record in records:
         chip = kind(record)
         for bound, seconds in zip(("fast", "slow"), fast_and_slow(chip, record), strict=True):

@@ -1,4 +1,4 @@
-"""What one frame costs on a TPU, as the TPU's own compiler sees it; no TPU is needed.
+"""Cost of one frame on a TPU according to the TPU compiler; no TPU is needed.
 
     pip install libtpu==0.0.42.1  # holds the compiler; goes with jax 0.10.2
     python benchmarks/tpu_compile.py
@@ -83,12 +83,12 @@ class Instruction:
     def __init__(self, name: str, shape: str, opcode: str, text: str):
         self.name, self.opcode, self.text = name, opcode, text
         self.operands = re.findall(r"%([\w.\-]+)", re.split(r"\)(?:, |$)", self.text)[0])
-        self.source = self.find(r'op_name="([^"]*)"')  # the JAX operation it comes from; '' if the compiler made it up
+        self.source = self.find(r'op_name="([^"]*)"')  # the JAX operation it comes from; '' if the compiler introduced it
         self.dims = [int(size) for size in re.search(r"\[([\d,]*)\]|$", shape)[0].strip("[]").split(",") if size]
         self.size, self.hbm = map(sum, zip((0, 0), *array_sizes(shape), strict=True))
 
     def find(self, pattern: str) -> str:
-        """What the group of a pattern matches in the attributes, or ''."""
+        """The text that the group of a pattern matches in the attributes, or ''."""
         found = re.search(pattern, self.text)
         return found[1] if found else ""
 

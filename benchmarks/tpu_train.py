@@ -56,7 +56,7 @@ def lower_step(config: HMMNConfig, topology: str, clips: int, objects: int, side
 
 
 def collective_sizes(hlo: str) -> dict[str, list[float]]:
-    """MB that each collective of an optimised program brings about, by kind."""
+    """MB that the collectives of an optimised program transfer, by kind."""
     found = collections.defaultdict(list)
     for shape, kind in re.findall(rf"= (.*?) ({'|'.join(COLLECTIVES)})(?:-start)?\(", hlo):
         arrays = re.findall(r"(\w+)\[([\d,]*)\]", shape)
@@ -66,7 +66,7 @@ def collective_sizes(hlo: str) -> dict[str, list[float]]:
 
 
 def figures(hlo: str, allocations: str, usage: str) -> dict:
-    """What is printed of a program: from its optimised text, the compiler's list of allocations, its summary of memory."""
+    """Figures of a program from its optimised text, the compiler's list of allocations, and its summary of memory."""
     space = r"^allocation \d+: size (\d+), "  # a memory other than HBM comes with a colour
     sizes = {
         "argument": sum(map(int, re.findall(rf"{space}.*?parameter \d+, ", allocations, re.M))),
@@ -80,7 +80,7 @@ def figures(hlo: str, allocations: str, usage: str) -> dict:
 
 
 def optimised(lowered: jax.stages.Lowered, folder: Path) -> list[str]:
-    """What `figures` takes, as the compiler writes it to a folder before it generates code, which would take far longer."""
+    """Reads the input of `figures` from files that the compiler writes before it generates code, which would take long."""
     errors = []
 
     def work():

@@ -62,7 +62,7 @@ def build(
         if dropped := sorted({*(record.about or {}).get("splits", ())}.difference(chosen)):
             note(f"{version}: split {', '.join(dropped)} of the earlier build goes; this one has {', '.join(chosen)}")
         download = tfds.download.DownloadConfig(manual_dir=source, compute_stats=tfds.download.ComputeStatsMode.SKIP)
-        with contextlib.redirect_stdout(None):  # where TFDS says "downloading"
+        with contextlib.redirect_stdout(None):  # TFDS prints "downloading" here
             builder.download_and_prepare(download_config=download)
         built = Path(builder.data_dir)
         for split, report in builder.reports.items():
@@ -82,7 +82,7 @@ def _require_apart(data_dir: Path, source: Path) -> None:
 
 
 def _files_of(name: str, splits: Iterable[str], version: Path) -> Iterator[str]:
-    """Names files that a build is going to write, as far as they are known before."""
+    """Names the files that a build will write, as far as they are known in advance."""
     yield from ("dataset_info.json", "features.json")
     for split in splits:
         yield from (index_path(version, split).name, _problems(split))
@@ -152,9 +152,7 @@ def _run() -> None:
     )
     parser.add_argument("builder", choices=BUILDERS)
     parser.add_argument("--config", help="one of the builder's configs; the first where it is not given")
-    parser.add_argument(
-        "--as", dest="new_name", metavar="NAME", help="what the result is called; the config's name if not given"
-    )
+    parser.add_argument("--as", dest="new_name", metavar="NAME", help="name of the result; the config's name if not given")
     parser.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE", help="another value for a field of the config"
     )

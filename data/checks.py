@@ -1,4 +1,4 @@
-"""Frames read and checked on the way into a data set, and the index that grows with them."""
+"""Reads and checks frames for a data set, and builds its index."""
 
 import collections
 import io
@@ -22,12 +22,12 @@ _TRANSPOSED = 5  # the first EXIF orientation whose stored height is the upright
 
 @dataclass
 class Report:
-    """What came of a split.
+    """The result of building a split.
 
     Attributes:
         videos, frames, annotated, objects: counts.
         problems: one line for each, which ends with what was done: "FILE: PROBLEM; DONE".
-        notes: what is no problem, but should be known.
+        notes: remarks that are not problems.
     """
 
     videos: int = 0
@@ -54,7 +54,7 @@ class Report:
 
 @dataclass
 class Frame:
-    """A frame as it was read: `jpeg` is empty where the image is no good, `png` where there is no mask or it is no good."""
+    """A frame as it was read. `jpeg` is empty if the image is unusable, `png` if the mask is missing or unusable."""
 
     image: Path
     mask: Path | None = None
@@ -62,7 +62,7 @@ class Frame:
     png: bytes = b""
     size: tuple[int, int] = (0, 0)  # height and width, upright
     orientation: int = 1  # of the EXIF data
-    counts: np.ndarray | None = None  # pixels by value in the PNG, int [256]
+    counts: np.ndarray | None = None  # number of pixels of each value in the PNG, int [256]
     problem: str = ""
 
     @property
@@ -72,7 +72,7 @@ class Frame:
 
 
 def read_frame(image: Path, mask: Path | None, soft: bool, check_levels: bool) -> Frame:
-    """Reads a frame and decodes it to see that it is whole; `soft` is that of `Index`, `check_levels` of `decode_mask`."""
+    """Reads a frame and decodes it to check that it is complete; `soft` is that of `Index`, `check_levels` of `decode_mask`."""
     frame = Frame(image, mask)
     if not is_utf8(frame.name):
         frame.problem = f"{image}: a name that is not UTF-8; rename the file; frame left out"
@@ -82,7 +82,7 @@ def read_frame(image: Path, mask: Path | None, soft: bool, check_levels: bool) -
         with Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as picture:
             width, height = picture.size
             frame.orientation = _orientation(picture)
-            picture.draft("RGB", (max(width // 8, 1), max(height // 8, 1)))  # reads the whole file all the same, at less work
+            picture.draft("RGB", (max(width // 8, 1), max(height // 8, 1)))  # still reads the whole file, but with less work
             picture.load()
     except Exception as error:  # each decoder raises its own kinds
         found = _kind(jpeg) if isinstance(error, UnidentifiedImageError) else reason(error)
@@ -114,7 +114,7 @@ def is_utf8(name: str) -> bool:
 
 
 def _read(path: Path) -> bytes:
-    """Reads a file. Raises OSError, also for a pipe, which would never end."""
+    """Reads a file. Raises OSError, also for a pipe, because reading it might never end."""
     if path.exists() and not path.is_file():
         raise OSError("not a regular file")
     return path.read_bytes()
@@ -126,7 +126,7 @@ def _orientation(picture: Image.Image) -> int:
 
 
 def _kind(data: bytes) -> str:
-    """Says what a file is that is no JPEG."""
+    """Describes a file that is not a JPEG."""
     if not data:
         return "an empty file"
     try:
@@ -249,7 +249,7 @@ class IndexRows:
         )
 
     def _fault(self, masks: int, objects: int) -> str:
-        """Says why a video is of no use, if it is not."""
+        """Returns the reason if a video cannot be used, else ""."""
         if masks < self._fewest_masks:
             return f"{masks} frames with masks, fewer than {self._fewest_masks}"
         return "no object in any mask" if self._needs_object and not objects else ""
@@ -262,7 +262,7 @@ def _areas(counts: np.ndarray, table: np.ndarray) -> dict[int, int]:
 
 
 def _numbers(listed: tuple[str, ...], frames: list[Frame]) -> list[int]:
-    """Numbers the kept frames as their names do, if those grow, or by their place among all those that were listed."""
+    """Numbers the kept frames by the numbers in their names if these increase, else by their position in the list."""
     if all(name.isdecimal() and len(name) < 20 and int(name) < 2**31 for name in listed):
         numbers = [int(name) for name in listed]
         if all(first < second for first, second in itertools.pairwise(numbers)):

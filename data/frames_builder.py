@@ -1,4 +1,4 @@
-"""What the builders share: videos are checked, indexed and stored one frame a record, their bytes untouched."""
+"""Base of the builders: checks and indexes videos, and stores one frame a record with unchanged bytes."""
 
 import collections
 import itertools

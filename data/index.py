@@ -1,4 +1,4 @@
-"""What sampling needs to know of a built split, small enough to stay in memory: videos, frames, sizes, objects."""
+"""The index of a built split for sampling, small enough to stay in memory: videos, frames, sizes, objects."""
 
 import dataclasses
 import os
@@ -97,7 +97,7 @@ def identity_map() -> np.ndarray:
 
 
 def level_map() -> np.ndarray:
-    """Gives the id_map of masks that are grey levels: what is 128 or more is the one object."""
+    """Returns the id_map of masks with grey levels: values of 128 and more are the only object."""
     return (np.arange(256) >= 128).astype(np.uint8)
 
 

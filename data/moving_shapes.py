@@ -14,7 +14,7 @@ from data.index import Index, identity_map
 
 _TEXTURE = 128  # pixels of a texture a side
 _GRID = 24  # rows of the grid on which areas are estimated
-_VISIBLE = 0.002  # of the picture: no object is ever less
+_VISIBLE = 0.002  # share of the picture that each object covers at least
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class Clip:
     """Object ids 1, 2, ... are the shapes in order; later ones are in front."""
 
     shapes: tuple[Shape, ...]
-    pan: tuple[float, float]  # how far the background goes, as a share of the height
-    number: int  # of the attempt that was taken
+    pan: tuple[float, float]  # how far the background moves, as a share of the height
+    number: int  # of the accepted attempt
 
 
 class MovingShapes:

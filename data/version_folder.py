@@ -1,7 +1,7 @@
 """The folder of a built version: what a build may replace in it, and how it appears.
 
 A record in the folder names the files of the build with their SHA-256. Other files, and files that were changed, are the
-user's. The first build appears in one step. While a later one replaces it file by file, its record says that it is not whole.
+user's. The first build appears in one step. While a later build replaces it file by file, its record marks it as incomplete.
 """
 
 import contextlib
@@ -39,8 +39,8 @@ def require_replaceable(record: Record, names: Iterable[str], overwrite: bool) -
     """Checks that a build may write the files `names`, and others, into the folder of a record.
 
     Raises:
-        DataError: a finished build exists and is not to be overwritten, the folder has files but no record, a file is in
-            the way that is not the record's, or a link to an empty folder.
+        DataError: a finished build exists and must not be overwritten, the folder has files but no record, or the path of an
+            output exists and is not in the record or is a link to an empty folder.
     """
     version = record.root
     if os.path.lexists(version) and not version.is_dir():

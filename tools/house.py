@@ -34,7 +34,7 @@ def rooms(root: Path) -> dict[str, list[Path]]:
 
 
 def imports(root: Path) -> Graph:
-    """By room the other rooms that its files import, wherever in the file that is; what is for type checkers alone, too."""
+    """For each folder, the other folders that its files import, at any place in the file and for type checkers too."""
     of_file = {path.relative_to(root).with_suffix(""): room for room, paths in rooms(root).items() for path in paths}
     graph: Graph = {room: set() for room in of_file.values()}
     for path, room in of_file.items():

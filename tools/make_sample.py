@@ -1,4 +1,4 @@
-"""Renders the clip in `hmmn_jax/demo_clip`: two koi in a pond, of which one swims under the other and under a lily pad.
+"""Renders the clip in `hmmn_jax/demo_clip`: two koi in a pond. One swims under the other and under a lily pad.
 
     python -m tools.make_sample OUTPUT
 
@@ -23,7 +23,7 @@ from tools.pond import FINE, GOLD, HEIGHT, WIDTH, bend_koi, blur, columns, lily_
 
 NAME, RESOLUTION, FRAMES = "koi", "240p", 40
 PAN = np.array([46.0, 10.0])  # how far the camera moves over the pond, pixels in x and y
-LIGHT = np.array([5.0, 8.0])  # where the shadow of something falls that lies one unit higher
+LIGHT = np.array([5.0, 8.0])  # offset of the shadow of an object one unit higher
 RED, WATER = np.array([[0.93, 0.27, 0.08], [0.10, 0.42, 0.40]])
 
 

@@ -5,12 +5,14 @@
 Takes a minute or two on two CPU cores, of which compilation is the most. Needs `pip install '.[dev]'` and Chromium.
 """
 
+import contextlib
 import gzip
 import io
 import shutil
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image
@@ -31,19 +33,23 @@ NAMES = ("Red koi", "Gold koi")
 def main(folder: Path) -> None:
     """Serves a new project and writes all pictures."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    with tempfile.TemporaryDirectory() as project, sync_playwright() as playwright:
-        with open_page(
-            Path(project) / "koi.hmmn", FRAMES, lambda: Segmenter(*load_checkpoint("lite")), "lite", "127.0.0.1", 0
-        ) as server:
-            thread = threading.Thread(target=server.serve_page)
-            thread.start()
-            browser = playwright.chromium.launch(executable_path=chromium)
-            try:
-                take(browser, server.url, folder)
-            finally:
-                browser.close()
-                server.stop()
-                thread.join()
+    with tempfile.TemporaryDirectory() as project, serving(Path(project) / "koi.hmmn") as url, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium)
+        take(browser, url, folder)
+        browser.close()
+
+
+@contextlib.contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """Serves a project of the clip with the model of the package; gives the address."""
+    with open_page(folder, FRAMES, lambda _: Segmenter(*load_checkpoint("lite")), "lite", "127.0.0.1", 0) as server:
+        thread = threading.Thread(target=server.serve_page)
+        thread.start()
+        try:
+            yield server.url
+        finally:
+            server.stop()
+            thread.join()
 
 
 def take(browser: Browser, url: str, folder: Path) -> None:

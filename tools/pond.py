@@ -1,4 +1,4 @@
-"""What is drawn in the bundled clip: the ground of a pond, koi, lily pads, sunlight. `tools.make_sample` makes a scene of it.
+"""Draws the bundled clip: the ground of a pond, koi, lily pads, sunlight. `tools.make_sample` makes a scene of it.
 
 A koi is painted once, straight, on a strip; in every frame the strip is bent along the way that the koi swims. Colours are in
 [0, 1]; lengths are in pixels of the clip, `[HEIGHT, WIDTH]`, and pictures are `FINE` times as large, `[H,W]`.
@@ -142,7 +142,7 @@ def lily_pad(x: float, y: float, radius: float, turn: float, flower: bool) -> np
 
 
 def sunlight(x: np.ndarray, y: np.ndarray, t: float) -> np.ndarray:
-    """How bright the sun is through the moving surface: a net of bright lines on 1, at points of the pond."""
+    """Brightness of sunlight through the moving surface, at points of the pond: a net of bright lines on a base of 1."""
     x, y = x + 9 * np.sin(y / 31 + 5 * t), y + 9 * np.sin(x / 27 - 4 * t)
     waves = sum(
         np.sin((x * np.cos(a) + y * np.sin(a)) / scale + speed * t + a)

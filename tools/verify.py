@@ -110,7 +110,7 @@ def run_official(
     """Logits of the published code, `[T-1,K+1,H,W]`, given official tensors and a mask with ids 1..K.
 
     Raises:
-      HMMNError: it fails; one line, with the last line of what it says.
+      HMMNError: it fails. The message has its last line of output.
     """
     with tempfile.TemporaryDirectory(prefix="hmmn-verify-") as folder:
         np.savez(Path(folder, "weights.npz"), **tensors)

@@ -1,4 +1,4 @@
-"""What all evaluations share, to start a config of your own from; `hmmn_jax.evaluation.benchmarks` explains each field."""
+"""Defaults of all evaluations. Start a config of your own from them. `hmmn_jax.evaluation.benchmarks` explains each field."""
 
 from hmmn_jax.evaluation.benchmarks import base, paper
 

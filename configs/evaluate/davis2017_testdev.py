@@ -2,7 +2,7 @@
 
     python evaluate.py --config configs/evaluate/davis2017_testdev.py --data DAVIS --checkpoint OUT --output RUN
 
-Writes RUN/masks and RUN/submission.zip, in which SEQUENCE/FRAME.png of every frame lie at the root. Paper (quoted, not measured
+Writes RUN/masks and RUN/submission.zip, which has SEQUENCE/FRAME.png for every frame. Paper (quoted, not measured
 here): J&F 78.6 with YouTube-VOS in training.
 """
 

@@ -1,4 +1,4 @@
-"""What all training experiments share: a function that gives it, for the config files to change.
+"""Defaults of all training experiments, as a function whose result the config files change.
 
 Lengths are in samples (clips seen), so that neither the batch nor the number of devices moves them; how often something is
 logged, saved or validated is in steps.
@@ -11,11 +11,11 @@ from hmmn_jax.model.backbones import EfficientNetLite
 
 
 def base() -> ConfigDict:
-    """The recipe of the STM family, but for its data: Adam, 1e-5, four clips a step, all pixels count the same."""
+    """The recipe of the STM family without its data: Adam, 1e-5, four clips a step, all pixels have the same weight."""
     config = ConfigDict()
     config.model = ConfigDict(HMMNConfig().to_dict())
     config.model.dtype = config_dict.placeholder(str)  # None: float32
-    config.seed = 0  # of the variables drawn at random, and of the coins of the memory branches
+    config.seed = 0  # of random initial variables and of the dropout of memory branches
     config.samples = 2_000_000
     config.batch = 4  # clips of a step, over all devices
     config.micro_batches = 1  # number of parts in which a device processes its share
@@ -34,9 +34,9 @@ def base() -> ConfigDict:
             "end": 0.0,  # of poly and cosine: share of the peak
         }
     )
-    # From sample `start` to `end`, fewer and fewer pixels count in the loss, at last the hardest `share` of each frame.
+    # From sample `start` to `end`, the loss is restricted step by step to the hardest `share` of the pixels of each frame.
     config.hardest = ConfigDict({"share": 1.0, "start": 80_000, "end": 280_000})
-    config.dropout = 0.5  # probability that a Refine does without its fine memory
+    config.dropout = 0.5  # probability that the fine memory of a Refine block is dropped
     config.ema_decay = 0.0  # 0: no moving average
 
     config.init = ""  # variables to start from: a workdir, converted weights, or an ImageNet file that fits the backbone
@@ -71,7 +71,7 @@ def validation() -> ConfigDict:
 
 
 def lite_model() -> ConfigDict:
-    """A model for a CPU: 2.2 million parameters, of which the backbones' know ImageNet."""
+    """A model for a CPU: 2.2 million parameters; the backbones are pretrained on ImageNet."""
     small = HMMNConfig(
         backbone=EfficientNetLite(),
         normalise_keys=True,

@@ -15,7 +15,7 @@ Schedule = tuple[tuple[int, float], ...]
 
 
 def base() -> ConfigDict:
-    """What all experiments share: no sets, no transforms but resize and crop."""
+    """Defaults of all experiments: no data sets, no transforms except resize and crop."""
     config = ConfigDict()
     config.data_dir = "~/tensorflow_datasets"
     config.seed = 0
@@ -27,8 +27,8 @@ def base() -> ConfigDict:
     config.max_objects = 5  # of a clip; if there are more, some are drawn
     config.min_area = 350  # pixels in the first frame, below which an object is left out
     config.max_skip = ((0, 0),)  # frames of the original video that may be left out between neighbours
-    config.resize = 384  # the short side is resized to anything between this and what it is
-    config.wander = 1.0  # how far the crop of a still moves between frames, as a share of what it could
+    config.resize = 384  # the short side is resized to a random length between this and its own
+    config.wander = 1.0  # how far the crop of a still moves between frames, as a share of the possible distance
     config.reverse = 0.0  # probability of going backwards in time
     config.flip = 0.5  # probability of a mirrored clip
     # Of the whole clip, and then of each frame.
@@ -40,7 +40,7 @@ def base() -> ConfigDict:
         {
             "probability": 0.0,
             "objects": (1, 3),
-            "donor_share": (0.01, 0.5),  # of its image that an object must cover to be pasted
+            "donor_share": (0.01, 0.5),  # share of its image that an object must cover to be pasted
             "size": (0.2, 0.6),  # longer side of the object, as a share of the output's shorter one
             "zoom_limit": 2.0,
             "moving": False,  # whether objects from videos move as in their video, frame by frame
@@ -58,7 +58,7 @@ def affine(rotation: float, shear: float, zoom: float) -> ConfigDict:
 
 
 def jitter(factor: float, hue: float) -> ConfigDict:
-    """Greatest change of brightness, contrast and saturation, which are factors, and of the hue, in turns."""
+    """Maximum change of brightness, contrast and saturation, as factors, and of the hue, in turns."""
     return ConfigDict({"brightness": factor, "contrast": factor, "saturation": factor, "hue": hue})
 
 
@@ -66,7 +66,7 @@ def source(name: str, *, still: bool, split: str = "train", repeat: float | Sche
     """One set of a mixture.
 
     Args:
-        name: as `python -m data.build` knows it.
+        name: as in `python -m data.build`.
         still: whether each frame is an image of its own, rather than part of a video.
         split: of the set.
         repeat: how often each video or image counts, or a schedule of that.
@@ -107,7 +107,7 @@ def stm_curriculum(samples_per_epoch: int, *, every: int = 20, by: int = 5, most
 def stcn_curriculum(
     samples: int, skips: Sequence[int] = (5, 10, 15, 20, 25, 5), shares: Sequence[float] = (0, 0.1, 0.2, 0.3, 0.4, 0.9)
 ) -> Schedule:
-    """STCN: these skips from these shares of all samples on."""
+    """STCN: each skip applies from its share of all samples on."""
     return tuple((round(share * samples), skip) for share, skip in zip(shares, skips, strict=True))
 
 
@@ -136,7 +136,7 @@ def lite() -> ConfigDict:
     stills = {"ccp": 0.6, "clothes": 0.6, "human": 1.0, "street": 0.7}
     sets = {name: source(f"image_masks/{name}", still=True, repeat=repeat) for name, repeat in stills.items()}
     sets["davis"] = source("davis/train26", still=False, repeat=76.0)
-    # Little moves between two frames of a video: a model that is taught to expect leaps does not trust the last mask.
+    # Objects move little between two frames of a video. A model trained on large moves does not rely on the last mask.
     config = videos(sets, ((0, 6), (6000, 12)))
     config.size = (176, 176)
     config.resize = 176
@@ -147,7 +147,7 @@ def lite() -> ConfigDict:
     config.affine.clip = affine(10.0, 5.0, 0.25)
     config.affine.frame = affine(8.0, 4.0, 0.05)
     config.colour.clip = jitter(0.25, 0.05)
-    # Other objects, any of which may be the one to follow: its looks alone do not tell which it is.
+    # Pasted objects can be the object to follow, so appearance alone does not identify it.
     config.copy_paste.probability = 0.6
     config.copy_paste.size = (0.12, 0.8)
     config.copy_paste.drift = 0.05

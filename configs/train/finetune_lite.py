@@ -16,7 +16,7 @@ from configs.train import data
 
 
 def get_config() -> ConfigDict:
-    """Half of the clips lead from one annotated frame to the next, half are transforms of one of them."""
+    """Half of the clips are consecutive annotated frames, half are transforms of one annotated frame."""
     config = training.base()
     config.model = training.lite_model()
     videos = {"frames": data.source("davis/mine", still=True), "videos": data.source("davis/mine", still=False, repeat=5.0)}

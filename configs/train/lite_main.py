@@ -1,4 +1,4 @@
-"""hmmn-lite, main stage: five frames and two objects a clip, so that errors come back and objects are told apart.
+"""hmmn-lite, main stage: five frames and two objects a clip, to train on the model's own errors and to distinguish objects.
 
     python train.py --config configs/train/lite_main.py --workdir RUN2 --config.init=RUN1 \
       --config.data.data_dir=DATA --config.validation.data=DAVIS
@@ -15,11 +15,11 @@ from ml_collections import ConfigDict
 
 from configs.train import lite
 
-DAVIS_SHARE, STILLS = 0.7, 1980  # of the clips; stills, as often as they count
+DAVIS_SHARE, STILLS = 0.7, 1980  # share of the clips; still images, with their number of repeats
 
 
 def get_config() -> ConfigDict:
-    """As `configs/train/lite.py`, but longer and larger clips; pasted objects of videos move as they do there."""
+    """As `configs/train/lite.py`, but with longer and larger clips. Pasted objects from videos move as in their video."""
     config = lite.get_config()
     config.unlock()
     config.data.frames = 5

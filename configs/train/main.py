@@ -21,5 +21,5 @@ def get_config() -> ConfigDict:
     config = training.base()
     config.data = data.paper_videos()
     config.samples = 260 * data.MAIN_EPOCH
-    config.learning_rate.schedule = "poly"  # the authors lowered it along the way, and did not say how
+    config.learning_rate.schedule = "poly"  # the authors lowered it during training and did not publish the schedule
     return config.lock()

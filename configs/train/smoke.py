@@ -1,4 +1,4 @@
-"""Does training work at all? A tiny model learns four rendered clips by heart; needs no data.
+"""Checks that training works: a tiny model memorises four rendered clips. No data is needed.
 
     python train.py --config configs/train/smoke.py --workdir RUN
 

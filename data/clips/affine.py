@@ -13,7 +13,7 @@ AFFINE_NUMBERS = 4  # that `random_affine` needs for one matrix
 def product(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     """Multiplies small matrices [...,i,j] and [...,j,k].
 
-    Instead of `tf.matmul`, which goes to oneDNN or not as the process was started, and rounds as that goes.
+    Used instead of `tf.matmul`, whose rounding depends on whether oneDNN is enabled in the process.
     """
     return tf.add_n([a[..., :, j, None] * b[..., None, j, :] for j in range(a.shape[-1])])
 
@@ -66,7 +66,7 @@ def pull(matrix: tf.Tensor, source: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
 
 
 def corners(maps: tf.Tensor, height: int, width: int) -> tf.Tensor:
-    """Where the four corners of the output lie in the source, (x, y), float32 [...,4,2]."""
+    """The positions in the source of the four corners of the output, (x, y), float32 [...,4,2]."""
     places = tf.constant([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]], tf.float32)
     return applied(maps[..., None, :, :], places)
 

@@ -1,4 +1,4 @@
-"""One sample from its number: draw until an object is seen, then render."""
+"""Makes a sample from its number: draws until an object is visible, then renders."""
 
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from data.clips.plan import Plan, make_plan, set_names
 
 
 class Sketch(NamedTuple):
-    """A clip whose masks are known, and all that its frames are rendered from.
+    """A clip whose masks are computed, with everything needed to render its frames.
 
     Attributes:
         plan: its frames.
@@ -79,7 +79,7 @@ def sketch_clip(config: ConfigDict, fetcher: Fetcher, sample: tf.Tensor, draws: 
     rows = tf.maximum(plan.frames, 0)
     sizes = tf.cast(tf.gather(tables.size, rows), tf.float32)
     mask_sizes = tf.cast(tf.stack([tf.shape(mask) for mask in masks]), tf.float32)
-    ratio = (mask_sizes / sizes)[:, ::-1]  # of a mask to its image, in x and y; 1 but for a pixel more or less
+    ratio = (mask_sizes / sizes)[:, ::-1]  # of a mask to its image, in x and y; 1 except for rounding to whole pixels
 
     anchor = find_anchor(masks[0], ids[0], draws) / ratio[0]
     still = tf.gather(tables.still, plan.set)

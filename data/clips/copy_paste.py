@@ -16,7 +16,7 @@ def _numbers(frames: int) -> tuple[int, ...]:
 
 
 def paste_numbers(frames: int) -> int:
-    """How many random numbers `paste_maps` needs for each donor, in a clip of so many frames."""
+    """The number of random numbers that `paste_maps` needs for each donor in a clip of `frames` frames."""
     return sum(_numbers(frames))
 
 
@@ -25,7 +25,8 @@ def paste_maps(config: ConfigDict, box: tf.Tensor, uniform: tf.Tensor) -> tuple[
 
     The object is resized so that the longer side of its box is a share `size` of the output's shorter side, but by no more
     than `zoom_limit`; turned, sheared and zoomed about the middle of the box; put anywhere; and moved on from frame to frame
-    by up to `drift` of the output's sides. A donor that moves by itself is mapped in each frame as in the first.
+    by up to `drift` of the output's sides. A donor from a video moves as in its video, so all its frames have the map of the
+    first.
 
     Args:
         config: the data config.

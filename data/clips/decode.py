@@ -78,7 +78,7 @@ def readable_mask(source: Source, record: int, png: bytes) -> tuple[bytes, np.nd
 
 
 def as_grey(png: bytes) -> bytes:
-    """Declares an indexed PNG to be grey, so that decoders give its indices; its palette goes."""
+    """Changes the header of an indexed PNG to grey and drops the palette, so that decoders return its indices."""
     header = png[_SIGNATURE + 4 : _SIGNATURE + 21]  # type and fields of IHDR
     header = header[:13] + bytes([_GREY]) + header[14:]
     at = _find_chunk(png, b"IDAT")

@@ -10,7 +10,10 @@ ATTEMPTS = 100  # how often a clip without objects is drawn again
 
 
 class Topic(enum.IntEnum):
-    """What is drawn. Each topic has its own numbers, so that a change to one moves no other. New ones go to the end."""
+    """Topics of random numbers.
+
+    Each topic has its own numbers, so that changing one does not change others. Append new topics.
+    """
 
     SET = 0
     FRAMES = 1

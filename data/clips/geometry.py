@@ -1,4 +1,4 @@
-"""Where a clip's pixels come from: resize, affine per clip and per frame, crop around an object, flip, as one map a frame."""
+"""Geometry of a clip: resize, affine maps per clip and frame, crop around an object, and flip, combined in one map a frame."""
 
 import tensorflow as tf
 from ml_collections import ConfigDict

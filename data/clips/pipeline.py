@@ -95,7 +95,7 @@ def _name(fetcher: Fetcher, rows: np.ndarray) -> bytes:
 
 
 def _explain(error: tf.errors.OpError, fetcher: Fetcher) -> str:
-    """What went wrong in a clip, with the file to blame where one is found."""
+    """The error message for a clip, with the file that caused it if it is found."""
     if assertion := re.search(r"assertion failed: \[([^\]]*)\] \[([^\]]*)\]", error.message):
         return f"set {assertion[2]}: {assertion[1]}"
     for row in reversed(list(fetcher.recent)):  # a copy: other threads still fetch

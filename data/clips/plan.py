@@ -1,4 +1,4 @@
-"""Which frames a sample is made of: set, video or image, skips, and the objects to paste."""
+"""Chooses the frames of a sample: data set, video or image, skips, and the objects to paste."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""What drawing needs of all sets of a mixture, joined into a few small arrays."""
+"""Tables for drawing samples: the indices of all sets of a mixture, joined into a few small arrays."""
 
 import warnings
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ class Tables:
         still: bool [s], whether the units of the set are still images.
         set_unit: int32 [s+1]; units set_unit[j]:set_unit[j+1] belong to set j.
         unit_frame: int32 [u+1]; frames unit_frame[k]:unit_frame[k+1] belong to unit k.
-        unit_step: int32 [u], how many frames of the original video lie from one annotated frame to the next.
+        unit_step: int32 [u], distance between annotated frames, in frames of the original video.
         set_frame: int32 [s+1]; frames set_frame[j]:set_frame[j+1] belong to set j.
         record: int64 [n], the frame's record in its own set.
         number: int32 [n], its number in the original video.

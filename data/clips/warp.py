@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-cv2.setNumThreads(0)  # clips are made side by side already
+cv2.setNumThreads(0)  # clips are already made in parallel
 
 
 def warp_masks(

@@ -20,7 +20,7 @@ from hmmn_jax.io.notes import Notes
 
 @dataclass
 class ImageMasksConfig(tfds.core.BuilderConfig):
-    """What a set looks like.
+    """The layout of a set.
 
     Attributes:
         objects: the values in the masks that make objects 1, 2, ...: "," parts objects, "+" joins values to one, "-" is a

@@ -18,7 +18,7 @@ BEST = "best"
 
 
 def find_step(workdir: AnyPath, step: int | Literal["best"] | None = None) -> int:
-    """The step whose checkpoint is meant.
+    """Resolves the step of a checkpoint.
 
     Args:
       workdir: of a training run.
@@ -53,7 +53,7 @@ def finished_steps(workdir: AnyPath) -> list[int]:
 
 
 def step_folders(workdir: AnyPath) -> list[int]:
-    """The folders in a workdir's checkpoints whose names are steps, in order, whoever made them."""
+    """The folders in a workdir's checkpoints whose names are steps, in order, including folders of users."""
     names = [path.name for path in (workdir / STEPS).glob("*") if path.is_dir() and not is_link(path)]
     return sorted(int(name) for name in names if name.isascii() and name.isdigit() and str(int(name[:20])) == name)
 

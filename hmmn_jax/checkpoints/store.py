@@ -182,11 +182,11 @@ def _restore_local(folder: Path, config: HMMNConfig, source: str) -> dict[str, A
     with _unreadable(source), ocp.PyTreeCheckpointer() as checkpointer:
         metadata = checkpointer.metadata(folder).item_metadata
         if metadata is None:
-            raise ValueError("what describes its tensors is missing or damaged")
+            raise ValueError("the description of its tensors is missing or damaged")
         leaves = flax.traverse_util.flatten_dict(metadata.tree).items()
         shapes = {"/".join(path): tuple(leaf.shape) for path, leaf in leaves}
     shapes = {_current_name(path): shape for path, shape in shapes.items()}
-    check_shapes(shapes, expected, source)  # before room is made for tensors of any size
+    check_shapes(shapes, expected, source)  # before memory is allocated for tensors of any size
     with _unreadable(source), ocp.PyTreeCheckpointer() as checkpointer:
         variables = flax.traverse_util.flatten_dict(checkpointer.restore(folder), sep="/")
         named = {_current_name(path): _number(leaf) for path, leaf in variables.items()}
@@ -210,10 +210,11 @@ def _unreadable(source: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet_orbax() -> Iterator[None]:
-    """Keeps what Orbax prints about a damaged folder from the screen: its error says it in one line.
+    """Hides what Orbax prints about a damaged folder: the error reports it in one line.
 
     After a first error TensorStore reads on, and reports to an event loop that is closed by then, or to a task that is not
-    awaited, with a traceback for each tensor. As these come at any time, the filters stay where the block fails.
+    awaited, with a traceback for each tensor. These reports can arrive at any time, so the filters stay active if the block
+    fails.
     """
     logger, hook = logging.getLogger("absl"), sys.unraisablehook
     level, asyncio = logger.level, logging.getLogger("asyncio")

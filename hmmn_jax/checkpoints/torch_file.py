@@ -93,7 +93,7 @@ def _one_line_errors(path: str | os.PathLike, verb: str, expected: str) -> Itera
         raise CheckpointError(f"{path}: {verb}: {error}") from error
     except OSError as error:
         raise CheckpointError(f"{path}: {verb}: {reason(error)}") from error
-    except HMMNError as error:  # names the file already
+    except HMMNError as error:  # the message already names the file
         raise CheckpointError(str(error)) from error
     except Exception as error:  # each library that reads a damaged file raises its own kinds
         found = f"damaged or unsupported content ({shorten(error)})"
@@ -133,7 +133,7 @@ def _read_legacy(path: Path) -> dict[str, np.ndarray]:
         raise Refused(f"{found}, unsafe in PyTorch {torch.__version__}", _INSTALL)
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:  # a page of advice around the one thing refused
+    except pickle.UnpicklingError as error:  # PyTorch wraps the name of the refused object in a page of advice
         refused = re.search(r"GLOBAL [\w.]+|Unsupported operand \d+", str(error))
         why = refused[0] if refused else shorten(error)
         raise Refused(f"{found}, which PyTorch refuses ({why})") from error
@@ -148,7 +148,7 @@ def _read_legacy(path: Path) -> dict[str, np.ndarray]:
 
 
 def _refuse(path: Path) -> dict[str, np.ndarray]:
-    """Refuse what is neither format, and name what a bare pickle would have called."""
+    """Refuse files of other formats; for a bare pickle, name the function that it would have called."""
     content = read_start(path, _MOST_PICKLE)
     found = "neither a torch.save nor a safetensors file" if content else "an empty file"
     if content.startswith(b"\x80"):

@@ -105,7 +105,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def without_prefix(tensors: Mapping[str, Tensor], expected: Container[str], source: str) -> dict[str, Tensor]:
-    """Drops what wrappers put before every name, such as `module.`, `_orig_mod.` and `model.`, repeatedly.
+    """Removes prefixes that wrappers add to every name, such as `module.`, `_orig_mod.` and `model.`, as often as they occur.
 
     Args:
       tensors: by name.

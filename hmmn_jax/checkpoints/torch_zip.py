@@ -1,7 +1,7 @@
 """Reads the tensors of PyTorch's zip format; its pickle can only name them, and nothing of it is executed.
 
-The unpickler knows the few names that rebuild tensors and yields descriptions of where each lies; the arrays are made
-from those afterwards, inside the bounds of their storages.
+The unpickler accepts only the few names that rebuild tensors, and returns the position of each tensor in the file. The arrays
+are then made from these positions, inside the bounds of their storages.
 """
 
 import io
@@ -90,7 +90,7 @@ class _Tensor(NamedTuple):
 
 
 class _StateDict(dict):
-    """An OrderedDict that has no attributes for a pickle to set."""
+    """An OrderedDict without attributes, so that a pickle cannot set any."""
 
     __slots__ = ()
 
@@ -99,7 +99,7 @@ class _StateDict(dict):
 
 
 class _Callable(NamedTuple):
-    """What a pickle may call: immutable, where BUILD could alter a function or a class."""
+    """A function that a pickle may call. It is immutable, so that BUILD cannot change it."""
 
     make: Callable[..., Any]
 
@@ -138,9 +138,9 @@ class _Unpickler(pickle.Unpickler):
 
 
 def unpickle(data: bytes) -> object:
-    """What a pickle describes, with `_Tensor`s for tensors. Raises Refused for a name that does not rebuild tensors."""
+    """Loads a pickle with `_Tensor`s in place of tensors. Raises Refused for a name that does not rebuild tensors."""
     tuples = 0
-    for opcode, argument, _ in pickletools.genops(data):  # raises where a length is a lie
+    for opcode, argument, _ in pickletools.genops(data):  # raises an error if a length is wrong
         # The unpickler would allocate a memo of any size, and hashing a tuple nested 100 000 deep
         # overflows the C stack.
         if opcode.name.endswith("PUT") and int(argument or 0) > len(data):
@@ -175,7 +175,7 @@ def _array(name: str, tensor: _Tensor, buffer: bytes) -> np.ndarray:
         return np.empty(size, dtype)
     if last >= count:
         raise Refused(f"tensor {shorten(name)!r} reaches element {last} of a storage of {count}")
-    # A step of an axis of length one is never taken, and may be any number.
+    # The stride of an axis of length one is never used and may be any number.
     steps = [step * dtype.itemsize if n > 1 else 0 for n, step in zip(size, stride, strict=True)]
     return np.ndarray(size, dtype, buffer, offset * dtype.itemsize, steps)
 

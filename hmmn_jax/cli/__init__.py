@@ -1,1 +1,1 @@
-"""What commands have in common: flags, errors in one line, exit codes."""
+"""Shared parts of all commands: flags, errors in one line, exit codes."""

@@ -1,6 +1,6 @@
-"""Command lines of argparse whose mistakes are one line, as those of all programs here are.
+"""Argument parser that reports mistakes in one line, as all commands of this project do.
 
-What this module imports is fast: `--help` and mistakes need neither JAX nor NumPy.
+This module imports only fast modules: `--help` and mistakes need neither JAX nor NumPy.
 """
 
 import argparse
@@ -74,7 +74,7 @@ def override(config: Any, assignments: Sequence[str]) -> set[str]:
 
 
 def as_overrides(arguments: Sequence[str]) -> list[str]:
-    """Command-line arguments in which `--config.NAME=VALUE`, as the scripts take it and messages say, is `--set=NAME=VALUE`."""
+    """Replaces `--config.NAME=VALUE`, which the scripts accept and messages mention, by `--set=NAME=VALUE`."""
     return [
         f"{OVERRIDE}={argument.removeprefix(OVERRIDE_OF_SCRIPTS)}" if argument.startswith(OVERRIDE_OF_SCRIPTS) else argument
         for argument in arguments

@@ -22,14 +22,14 @@ from hmmn_jax.model import HMMNConfig
 
 
 def convert_from_torch(options: argparse.Namespace) -> None:
-    """Writes a PyTorch checkpoint as a folder of ours."""
+    """Converts a PyTorch checkpoint to a checkpoint folder."""
     variables, config = load_checkpoint(options.file)
     save_checkpoint(options.out, variables, config)
     print(f"{options.file} -> {options.out}: {count(to_torch(variables, config))}")
 
 
 def convert_to_torch(options: argparse.Namespace) -> None:
-    """Writes a folder of ours as a PyTorch checkpoint, with the config in the metadata of a .safetensors."""
+    """Writes a checkpoint folder as a PyTorch checkpoint. A .safetensors file has the config in its metadata."""
     if lies_there(options.file):
         raise CheckpointError(f"{options.file}: {EXISTS}")
     variables, config = load_checkpoint(options.checkpoint)
@@ -56,7 +56,7 @@ def convert_imagenet(options: argparse.Namespace) -> None:
 
 
 def inspect_checkpoint(options: argparse.Namespace) -> None:
-    """Prints the tensors of any checkpoint file, or of a folder of ours by their official names."""
+    """Prints the tensors of any checkpoint file, or of a checkpoint folder by their official names."""
     path = find_checkpoint(options.file)
     tensors = to_torch(*load_checkpoint(path)) if path.is_dir() else read_torch_file(path)
     for name, tensor in tensors.items():
@@ -65,6 +65,6 @@ def inspect_checkpoint(options: argparse.Namespace) -> None:
 
 
 def count(tensors: dict[str, np.ndarray]) -> str:
-    """How much there is; parameters are what PyTorch calls weights and biases."""
+    """Counts tensors and parameters; parameters are what PyTorch calls weights and biases."""
     parameters = sum(t.size for name, t in tensors.items() if name.endswith((".weight", ".bias", ".scale")))
     return f"{len(tensors)} tensors, {parameters:,} parameters, {sum(t.nbytes for t in tensors.values()):,} bytes"

@@ -17,7 +17,7 @@ from hmmn_jax.io.record import replace_own
 from hmmn_jax.training.metrics import METRICS_FILE, read_metrics
 
 SCORE = "validation/jf"
-_LAST_STEP = 10**15  # no run comes this far; a damaged file may name steps that no axis can hold
+_LAST_STEP = 10**15  # no run has more steps; a damaged file may contain numbers that no axis can show
 
 
 def draw_curves(workdirs: Sequence[AnyPath], out: Path) -> None:
@@ -52,7 +52,7 @@ def draw_curves(workdirs: Sequence[AnyPath], out: Path) -> None:
         axes.set_ylabel(named[key])
         axes.grid(alpha=0.3)
     legend = all_axes[0, 0].legend(all_axes[0, 0].get_lines(), ["?"] * len(runs))
-    for text, name in zip(legend.get_texts(), runs, strict=True):  # as they are: $ and a leading _ have a meaning for labels
+    for text, name in zip(legend.get_texts(), runs, strict=True):  # unparsed: $ and a leading _ are special
         text.set_parse_math(False)
         text.set_text("".join(c if c.isprintable() else "?" for c in name))
     all_axes[-1, 0].set_xlabel("step")

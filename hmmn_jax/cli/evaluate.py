@@ -24,7 +24,16 @@ from hmmn_jax.evaluation.plans import Plan
 from hmmn_jax.evaluation.predict import Cost, make_segmenters, predict
 from hmmn_jax.evaluation.protocols import Custom, Task, make_protocol, registered
 from hmmn_jax.evaluation.run_folder import digest_of, mask_settings, weights_digest
-from hmmn_jax.evaluation.score_files import PER_FRAME, PER_SEQUENCE, REPORT, SUMMARY, score_folder, score_table, write_scores
+from hmmn_jax.evaluation.score_files import (
+    PER_FRAME,
+    PER_SEQUENCE,
+    REPORT,
+    SUMMARY,
+    figures_table,
+    score_folder,
+    score_table,
+    write_scores,
+)
 from hmmn_jax.evaluation.settings import check_settings
 from hmmn_jax.evaluation.submission import SUBMISSION, write_submission
 from hmmn_jax.inference import Segmenter
@@ -33,6 +42,7 @@ from hmmn_jax.io.files import same_name, shortlist
 from hmmn_jax.io.notes import Notes, note
 from hmmn_jax.io.record import require_free
 from hmmn_jax.metrics.davis import SequenceScores
+from hmmn_jax.metrics.figures import Figures
 from hmmn_jax.model import HMMNConfig
 from hmmn_jax.report.page import write_report
 
@@ -94,7 +104,7 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
         with outputs.run.locked() if outputs else contextlib.nullcontext():
             if outputs:
                 claim(outputs, None)
-            scored, wrong = score(plans, unscored, request.score)
+            scored, wrong = score(plans, unscored, request.score, task.protocol.figures)
             if outputs:
                 write_results(request, outputs, task, clips, request.score, scored, unscored | failures | wrong, None)
         if not plans:
@@ -124,9 +134,10 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
         failures |= failed
         done = [clip for clip in clips if clip.name not in failed]
         if jax.process_index() == 0 and done:
-            scored, wrong = score([p for p in plans if p.clip.name not in failed], unscored, outputs.folder / MASKS)
-            failures |= wrong
             masks = outputs.folder / MASKS
+            scorable = [plan for plan in plans if plan.clip.name not in failed]
+            scored, wrong = score(scorable, unscored, masks, task.protocol.figures)
+            failures |= wrong
             write_results(request, outputs, task, done, masks, scored, unscored | failures, cost)
             for kind, place in (outputs.places_of(done) | {"report": outputs.folder / REPORT}).items():
                 print(f"{kind + ':':<9} {place}")
@@ -176,7 +187,7 @@ def load_model(request: Request) -> tuple[dict[str, Any], HMMNConfig]:
 
 
 def fit(request: Request, clip: Clip, model: HMMNConfig, outputs: Outputs) -> Request:
-    """The request with the settings that it leaves to `fit_settings`, which are printed."""
+    """The request with the settings that `fit_settings` chooses. They are printed."""
     if not request.fit:
         return request
     recorded = None if request.overwrite else outputs.run.made_with()
@@ -188,7 +199,7 @@ def fit(request: Request, clip: Clip, model: HMMNConfig, outputs: Outputs) -> Re
 
 
 def describe_masks(request: Request, variables: dict[str, Any], model: HMMNConfig) -> dict[str, Any]:
-    """All that masks depend on, as JSON has it."""
+    """Everything that masks depend on, as JSON values."""
     paths = {name: getattr(request, name) for name in ("data", "frames", "mask")}
     inputs = {name: str(path.absolute()) for name, path in paths.items() if path is not None}
     weights = {"weights": weights_digest(variables), "model": model.to_dict()}
@@ -196,7 +207,9 @@ def describe_masks(request: Request, variables: dict[str, Any], model: HMMNConfi
 
 
 def claim(outputs: Outputs, made_with: dict[str, Any] | None, overwrite: bool = False) -> None:
-    """Makes the folder this run's own, and deletes scores and archive of earlier masks, which would pass for those of new ones.
+    """Claims the folder for this run, and deletes scores and archive of earlier masks.
+
+    They could be mistaken for those of the new masks.
 
     Raises ConfigError, and deletes nothing, if a file to be deleted was changed since a run wrote it.
     """
@@ -216,11 +229,14 @@ def claim(outputs: Outputs, made_with: dict[str, Any] | None, overwrite: bool = 
     run.claim(made_with)
 
 
-def score(plans: Sequence[Plan], unscored: dict[str, str], masks: Path) -> tuple[list[SequenceScores], dict[str, str]]:
+def score(
+    plans: Sequence[Plan], unscored: dict[str, str], masks: Path, figures: Figures | None
+) -> tuple[list[SequenceScores], dict[str, str]]:
     """Scores masks and prints the table. Returns scores, and by name what is wrong with masks that cannot be scored."""
     scores, wrong = score_folder(masks, plans, processes=os.cpu_count() or 1) if plans else ([], {})
     if scores:
-        print(score_table(scores, unscored | wrong))
+        missing = unscored | wrong
+        print(figures_table(scores, figures, missing) if figures else score_table(scores, missing))
     for reason in list(unscored.values())[:10]:
         note(f"not scored: {reason}")
     if len(unscored) > 10:
@@ -250,12 +266,15 @@ def write_results(
     paper = config.paper.to_dict() if request.data is not None else None
     with run.staging() as staged:
         if scores:
-            write_scores(staged, scores, about, missing)
+            write_scores(staged, scores, about, missing, task.protocol.figures)
         write_report(staged, task.protocol, clips, masks, about, scores, cost, paper, missing)
         run.scores.publish(staged, {})
     if task.protocol.submission and request.score is None:
         if missing:
             note(f"no {SUBMISSION}: {len(missing)} videos failed")
+            return
+        if refused := task.protocol.refuse_submission(clips):
+            note(f"no {SUBMISSION}: {refused}")
             return
         with run.staging() as staged:
             members = write_submission(staged / SUBMISSION, masks, clips, task.protocol)

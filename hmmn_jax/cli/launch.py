@@ -1,4 +1,4 @@
-"""How the scripts start: their flags, several hosts, and compiled programs that are kept for the next run."""
+"""Set-up of the scripts: their flags, several hosts, and the cache of compiled programs."""
 
 import importlib.metadata
 import os
@@ -65,7 +65,7 @@ def switch_off_unsound_fusion() -> None:
     """Keeps jaxlib 0.10.2 from computing wrong results on CPUs (`hmmn_jax.ops.canary`). To be called before JAX is imported."""
     flag = "--xla_cpu_experimental_ynn_fusion_type="
     given = os.environ.get("XLA_FLAGS", "")
-    if importlib.metadata.version("jaxlib") == "0.10.2" and flag not in given:  # others may refuse a flag that they do not know
+    if importlib.metadata.version("jaxlib") == "0.10.2" and flag not in given:  # other releases may reject an unknown flag
         os.environ["XLA_FLAGS"] = f"{given} {flag}".strip()
 
 
@@ -78,8 +78,8 @@ def flags_parser(
         name: of the program.
         config: the flag of its config file.
         check: called with the flags parsed; raises ConfigError for what they lack.
-        default: the config file if none is given. (As the default of the flag it would be read, with all that is overridden in
-            it, when the flag is defined, where mistakes are not reported in one line.)
+        default: the config file if none is given. (A default of the flag itself would be read when the flag is defined, where
+            mistakes are not reported in one line.)
     """
 
     def parse(arguments: list[str]) -> list[str]:
@@ -108,7 +108,7 @@ def flags_parser(
 
 
 def _with_moved_config(arguments: list[str], flag: str) -> list[str]:
-    """The arguments, with the config file that they give where it is now; see `_moved`."""
+    """The arguments, with the current path of the config file that they give; see `_moved`."""
     arguments = list(arguments)
     for i, argument in enumerate(arguments):
         option, equals, value = argument.partition("=")

@@ -1,4 +1,4 @@
-"""How every command ends: its exit code, errors in one line, interruptions without a traceback.
+"""Exit of all commands: exit codes, errors in one line, interruptions without a traceback.
 
 | exit code | meaning |
 |---|---|
@@ -54,7 +54,7 @@ def run_program(name: str, run: Callable[[], int | None], resume: str = "") -> i
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return TERMINATED
     except OSError as error:
-        from hmmn_jax.io.files import reason  # not at the top: what it imports takes longer than --help
+        from hmmn_jax.io.files import reason  # not at the top of the file: its imports take longer than --help
 
         where = f"{error.filename}: " if error.filename else ""
         tell(name, HMMNError(f"{where}{reason(error)}"))

@@ -1,4 +1,4 @@
-"""What a command asks an evaluation for."""
+"""The request of a command to an evaluation."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,1 +1,1 @@
-"""What folders of DAVIS, YouTube-VOS, stills, or any frames look like. No TensorFlow."""
+"""Folder layouts of DAVIS, YouTube-VOS, still images, and plain frames. No TensorFlow."""

@@ -26,7 +26,7 @@ def read_davis(
     """Lists the sequences of a split of DAVIS, in the order of its list.
 
     The list is `ImageSets/YEAR/SPLIT.txt`, for 2016 also `ImageSets/RESOLUTION/SPLIT.txt` (as DAVIS-2016 was released). It
-    holds names of sequences, or pairs of a frame and its mask, and then only frames that it names count.
+    holds names of sequences, or pairs of a frame and its mask. With pairs, only the frames named are used.
 
     Args:
         root: the folder that holds `JPEGImages`, `Annotations` and `ImageSets`.
@@ -57,11 +57,11 @@ def find_davis(
     order: str = "",
     notes: Notes | None = None,
 ) -> dict[str, Callable[[], VideoFiles]]:
-    """As `read_davis`, but gives by name functions that read one sequence, so that one can fail without the others."""
+    """As `read_davis`, but returns a function for each sequence, by name, so that one can fail without the others."""
     root = user_path(root)
     resolution = resolution or choose_resolution(root)
     list_path = _find_list(root, str(year), split, resolution)
-    listed = _read_list(list_path)
+    listed = read_list(list_path)
     if missing := [name for name in names or () if name not in listed]:
         raise DataError(f"{list_path}: no sequence {missing[0]!r}; it lists {shortlist(list(listed))}")
     chosen = listed if names is None else {name: stems for name, stems in listed.items() if name in names}
@@ -73,7 +73,7 @@ def find_davis(
 
 
 def list_davis_splits(root: str | os.PathLike, year: int | str, resolution: str | None = None) -> list[str]:
-    """Names the splits of which `read_davis` finds a list. Raises DataError for a folder that is not one of DAVIS."""
+    """Returns the splits for which `read_davis` finds a list. Raises DataError for a folder that is not one of DAVIS."""
     root = user_path(root)
     resolution = resolution or choose_resolution(root)
     found = {path.stem for place in _list_places(str(year), resolution) for path in (root / "ImageSets" / place).glob("*.txt")}
@@ -97,8 +97,8 @@ def _list_places(year: str, resolution: str) -> list[str]:
     return [year, resolution] if year == "2016" else [year]
 
 
-def _read_list(path: Path) -> dict[str, list[str] | None]:
-    """Gives the listed sequences; for a list of frames the stems of each, for a list of names None."""
+def read_list(path: Path) -> dict[str, list[str] | None]:
+    """Reads a list of sequences: by name None, or for a list of frames their stems. Raises DataError."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:

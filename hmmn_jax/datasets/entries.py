@@ -11,7 +11,7 @@ from hmmn_jax.io.notes import Notes
 
 LEFT_OUT = "files left out"
 UNREAD = "pictures of a kind that is not read"
-# Pictures by their suffix, which a user may take for frames; those that are read are not among them.
+# Suffixes of image formats that are not read, although a user may expect them to be.
 UNREAD_SUFFIXES = frozenset(
     (
         ".apng",

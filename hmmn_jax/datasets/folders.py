@@ -1,4 +1,4 @@
-"""Videos as files: folders of images with masks, as DAVIS has them, or any folder with one mask."""
+"""Videos as image files: folders of frames and masks in the layout of DAVIS, or any folder of frames with one mask."""
 
 import os
 from collections.abc import Callable, Collection
@@ -34,7 +34,7 @@ class VideoFiles:
 
     @property
     def requested_frames(self) -> tuple[str, ...]:
-        """The names of the frames of which a submission has the masks."""
+        """The names of the frames whose masks a submission contains."""
         return self.frame_names
 
     @cached_property
@@ -53,7 +53,7 @@ def read_folder(
     """Takes any folder of images, and the mask of the first of them, which may lie in the same folder.
 
     Args:
-        frames_dir: the folder, by whose name the sequence goes.
+        frames_dir: the folder. Its name becomes the name of the sequence.
         mask_path: the mask.
         order: as in `list_frames`.
         notes: as in `list_frames`.
@@ -70,7 +70,7 @@ def read_folder(
 def read_folder_with_masks(
     frames_dir: str | os.PathLike, masks_dir: str | os.PathLike, *, order: str = "", notes: Notes | None = None
 ) -> VideoFiles:
-    """Takes any folder of images, and another with the masks of some of them, named as they are.
+    """Takes any folder of images, and another folder with masks of some of them under the same names.
 
     Args:
         frames_dir: as of `read_folder`.
@@ -102,7 +102,7 @@ def read_unlisted(
     order: str = "",
     notes: Notes | None = None,
 ) -> tuple[list[VideoFiles], list[str]]:
-    """Lists the sequences of a folder laid out as DAVIS is, with or without a folder of the resolution, that has no lists.
+    """Lists the sequences of a folder in the layout of DAVIS without lists, with or without a folder of the resolution.
 
     Args:
         root: the folder that holds `JPEGImages` and `Annotations`.
@@ -138,14 +138,17 @@ def find_unlisted(
     names: Collection[str] | None = None,
     order: str = "",
     notes: Notes | None = None,
+    images: str = "JPEGImages",
 ) -> dict[str, Callable[[], VideoFiles]]:
-    """As `read_unlisted`, but gives by name functions that read one sequence, so that one can fail without the others.
+    """As `read_unlisted`, but returns a function for each sequence, by name, so that one can fail without the others.
+
+    `images` is the folder of the frames inside `root`.
 
     Raises:
         DataError: no video can be read, or one of `names` is missing.
     """
     root = user_path(root)
-    home = _existing(root / "JPEGImages", "folder; give the folder that holds it")
+    home = _existing(root / images, "folder; give the folder that holds it")
     if not resolution:
         resolution = "." if any(map(_is_picture, home.glob("*/*"))) else choose_resolution(root)
     folder = _existing(home / resolution, "folder of sequences")
@@ -159,7 +162,10 @@ def find_unlisted(
     chosen = [name for name in there if name not in bare and (not names or name in names)]
     if not chosen:
         raise DataError(f"{folder}: no sequence with frames and masks; {contents(folder)}")
-    return {name: partial(read_sequence, root, name, resolution, annotations, order=order, notes=notes) for name in chosen}
+    return {
+        name: partial(read_sequence, root, name, resolution, annotations, order=order, notes=notes, images=images)
+        for name in chosen
+    }
 
 
 def read_sequence(
@@ -170,18 +176,19 @@ def read_sequence(
     *,
     order: str = "",
     notes: Notes | None = None,
+    images: str = "JPEGImages",
 ) -> VideoFiles:
-    """Takes one sequence out of a folder laid out as DAVIS is, which needs no list.
+    """Reads one sequence of a folder in the layout of DAVIS. No list is needed.
 
     Masks are the PNGs of `ROOT/ANNOTATIONS/RESOLUTION/NAME` that are named as frames are; `order` and `notes` are those of
-    `list_frames`.
+    `list_frames`, `images` is the folder of the frames.
 
     Raises:
         ConfigError: `order` is unknown.
         DataError: there are no frames, or none that has a mask; `name` cannot name a sequence; as `list_frames`.
     """
     root = user_path(root)
-    home = root / "JPEGImages" / resolution
+    home = root / images / resolution
     frames = list_frames(home / check_name(name, home), order=order, notes=notes)
     folder = _existing(root / annotations / resolution / name, "folder of masks")
     masks, _ = match_masks(folder, frames, notes)
@@ -192,7 +199,7 @@ def match_masks(folder: Path, frames: tuple[Path, ...], notes: Notes | None = No
     """Finds the masks of frames, which are the PNGs of a folder that have the frames' names.
 
     Returns:
-        The masks by index of the frame, and the PNGs that no frame is named as. The notes get these and other files.
+        The masks by index of the frame, and the PNGs without a frame of the same name. The notes get these and other files.
 
     Raises:
         DataError: no frame has a mask, or one has two; a mask is a link to nothing.
@@ -219,7 +226,7 @@ def _is_picture(path: Path) -> bool:
 
 
 def _visible(folder: Path) -> list[Path]:
-    """The entries of a folder, sorted, but those of the system. Raises DataError if it cannot be listed."""
+    """The entries of a folder, sorted, without those of the operating system. Raises DataError if it cannot be listed."""
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
@@ -227,7 +234,7 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _is_bare(images: Path, masks: Path) -> bool:
-    """Whether a folder holds no images, and none of masks belongs to it."""
+    """Whether a folder holds no images and has no folder of masks."""
     if images.name in _SYSTEM_FOLDERS:
         return True
     return images.is_dir() and not any(map(_is_picture, images.glob("*"))) and not any(masks.glob("*.png"))

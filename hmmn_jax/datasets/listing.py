@@ -22,7 +22,7 @@ def list_frames(
         folder: the folder.
         exclude: a file that is not a frame, such as the mask. It and files with the same bytes are left out.
         order: "natural", "decimal", "signed" or "name"; "": see `sort_frames`.
-        notes: get what is left out and why, and an order that is not that of plain sorting.
+        notes: receives the files that are left out with the reason, and an order that differs from plain sorting.
 
     Raises:
         ConfigError: `order` is unknown.
@@ -46,7 +46,7 @@ def list_frames(
 
 
 def _leave_out_mask(entries: Entries, mask: Path) -> None:
-    """Leaves out the mask under any name, and copies of it."""
+    """Leaves out the mask and copies of it, whatever their names are."""
     if not mask.is_file():
         return
     size = mask.stat().st_size

@@ -12,7 +12,7 @@ from hmmn_jax.io.notes import Notes
 ORDERS = ("natural", "decimal", "signed", "name")
 _INTEGER = re.compile(r"(\d+)")
 _DECIMAL = re.compile(r"(\d+(?:\.\d+)?)")
-_FLOAT = re.compile(r"[+\-\u2212]?\d+(?:\.\d+)?(e[+\-\u2212]?\d{1,3})?", re.IGNORECASE)  # which str of a float gives
+_FLOAT = re.compile(r"[+\-\u2212]?\d+(?:\.\d+)?(e[+\-\u2212]?\d{1,3})?", re.IGNORECASE)  # as str writes small floats
 _VERSION = re.compile(r"\d\.\d+\.\d")
 _SIGN = re.compile(r"[+\-\u2212](?=\d)")  # U+2212 is the minus sign of typography
 _SHOWN = 3  # names of each order in an error
@@ -31,14 +31,14 @@ def natural_key(text: str) -> tuple:
 def sort_frames(folder: Path, paths: list[Path], order: str, notes: Notes) -> tuple[Path, ...]:
     """Sorts frames by their names without suffix.
 
-    Without `order`, names are read naturally: numbers as numbers. Two more readings apply where every name allows them: numbers
-    with decimals, and a sign before the number that each name begins with. Where every name is a number and some have an
-    exponent (5e-05), both are the reading by value.
+    Without `order`, names are read naturally: numbers as numbers. If every name allows it, two more readings are considered:
+    numbers with decimals, and names that start with a signed number. If every name is a number and some have an exponent
+    (5e-05), both readings sort by value.
 
     Args:
         folder: the place to name in errors and notes.
         paths: the files.
-        order: one of ORDERS, which decides; "" for the reading on which all that apply agree.
+        order: one of ORDERS. "": all readings that apply must agree.
         notes: gets a remark where the order is not that of plain sorting.
 
     Raises:
@@ -104,7 +104,7 @@ def _have_exponents(stems: list[str]) -> bool:
 
 
 def _parts(text: str, number: re.Pattern) -> list[str | Decimal]:
-    """Text and numbers in turn; the first is text, which may be empty."""
+    """Alternating text and numbers, starting with text, which may be empty."""
     folded = same_name(same_name(text).casefold())
     return [Decimal(part) if i % 2 else part for i, part in enumerate(number.split(folded))]
 

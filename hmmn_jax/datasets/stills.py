@@ -35,8 +35,8 @@ def read_stills(
         images: the folder of the images inside `root`; "": the existing one of FOLDERS, else `root` itself, where pairs
             `x.jpg`, `x.png` lie side by side.
         masks: the folder of the masks, for `images` that are given.
-        image_end: what names of images have at their end and those of masks have not, as "_im" in BIG.
-        mask_end: what names of masks have at their end, as "_gt" in BIG.
+        image_end: suffix that names of images have and those of masks do not, such as "_im" in BIG.
+        mask_end: suffix of the names of masks, such as "_gt" in BIG.
         notes: gets the pictures of other kinds, which are left out.
 
     Raises:
@@ -72,7 +72,7 @@ def read_stills(
 
 
 def _by_name(home: Path, suffixes: frozenset[str], end: str) -> tuple[dict[str, Path], list[str]]:
-    """Finds the files by their path inside `home` without suffix and `end`, and what is left out."""
+    """Finds the files by their path inside `home` without suffix and `end`, and those that are left out."""
     files: dict[str, Path] = {}
     problems: list[str] = []
     for folder, inner, names in os.walk(home, onerror=_refuse):
@@ -92,7 +92,7 @@ def _by_name(home: Path, suffixes: frozenset[str], end: str) -> tuple[dict[str, 
 
 
 def _tell_others(home: Path, suffixes: frozenset[str], kind: str, notes: Notes) -> None:
-    """Notes the pictures of other suffixes."""
+    """Notes the images with other suffixes."""
     for path in sorted(home.rglob("*")):
         if path.suffix.lower() in _PICTURES - suffixes and not path.name.startswith("."):
             notes.add(LEFT_OUT, kind, str(path))

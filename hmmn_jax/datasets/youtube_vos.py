@@ -1,6 +1,5 @@
 """YouTube-VOS: videos whose objects start in different frames, of which meta.json lists the labelled frames."""
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 
 from hmmn_jax.datasets.folders import VideoFiles, match_masks
 from hmmn_jax.datasets.listing import list_frames
+from hmmn_jax.datasets.meta import read_meta
 from hmmn_jax.errors import DataError
 from hmmn_jax.io.files import check_name, contents, reason, same_name, user_path
 from hmmn_jax.io.notes import Notes
@@ -21,7 +21,7 @@ class YouTubeVideo(VideoFiles):
 
     Attributes:
         objects: by id the names of the frames that meta.json lists for it, in order. Ids have gaps.
-        problems: what meta.json or a mask names that does not exist, one line each.
+        problems: entries of meta.json or of a mask that do not exist, one line each.
     """
 
     objects: dict[int, tuple[str, ...]]
@@ -29,7 +29,7 @@ class YouTubeVideo(VideoFiles):
 
     @property
     def requested_frames(self) -> tuple[str, ...]:
-        """The names of the frames that meta.json lists, in order: of those a submission has the masks, and of no others."""
+        """The names of the frames that meta.json lists, in order. A submission contains the masks of exactly these frames."""
         listed = {same_name(stem) for stems in self.objects.values() for stem in stems}
         return tuple(name for name in self.frame_names if same_name(name) in listed)
 
@@ -37,10 +37,10 @@ class YouTubeVideo(VideoFiles):
 def read_youtube_vos(
     root: str | os.PathLike, split: str, all_frames: bool = False, *, order: str = "", notes: Notes | None = None
 ) -> tuple[list[YouTubeVideo], list[str]]:
-    """Lists the videos of a split, 2018 or 2019, in the order of their names, and what is wrong with them, one line each.
+    """Lists the videos of a split, 2018 or 2019, in the order of their names, and their problems, one line each.
 
     Reads `ROOT/SPLIT/meta.json`, `.../JPEGImages/VIDEO/*.jpg` and `.../Annotations/VIDEO/*.png`. Masks are those files that are
-    named as frames are. A video without frames or without masks is left out; of meta.json, everything that does not exist.
+    named as frames are. Videos without frames or masks, and entries of meta.json that do not exist, are left out.
 
     Args:
         root: the folder that holds the folders of the splits.
@@ -51,7 +51,7 @@ def read_youtube_vos(
 
     Raises:
         ConfigError: `order` is unknown.
-        DataError: folders are missing, or meta.json cannot be read or names what cannot be.
+        DataError: folders are missing, or meta.json cannot be read or has invalid entries.
     """
     readers, problems = find_youtube_vos(root, split, all_frames, order=order, notes=notes)
     videos = []
@@ -70,7 +70,7 @@ def read_youtube_vos(
 def find_youtube_vos(
     root: str | os.PathLike, split: str, all_frames: bool | None, *, order: str = "", notes: Notes | None = None
 ) -> tuple[dict[str, Callable[[], YouTubeVideo]], list[str]]:
-    """As `read_youtube_vos`, but gives by name functions that read one video, so that one can fail without the others.
+    """As `read_youtube_vos`, but returns a function for each video, by name, so that one can fail without the others.
 
     `all_frames` None: every frame, if there is the folder that has them; else those of the split's folder.
     """
@@ -94,10 +94,8 @@ def find_youtube_vos(
 def _read_meta(path: Path) -> dict[str, dict[int, tuple[str, ...]]]:
     """Gives by video and object id the names of its frames."""
     try:
-        videos = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_without_doubles)["videos"]
+        videos = read_meta(path)["videos"]
         return {check_name(video, path): _read_objects(about["objects"], path) for video, about in videos.items()}
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise DataError(f"{path}: cannot be read: {reason(error)}; copy the meta.json of the split again") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         way_out = 'expected {"videos": {NAME: {"objects": {ID: {"frames": [...]}}}}}; copy it again'
         raise DataError(
@@ -106,7 +104,7 @@ def _read_meta(path: Path) -> dict[str, dict[int, tuple[str, ...]]]:
 
 
 def _read_objects(objects: dict[str, Any], path: Path) -> dict[int, tuple[str, ...]]:
-    """Gives by id the names of the frames. Raises ValueError, or DataError for a name that cannot be."""
+    """Returns the names of the frames by id. Raises ValueError, or DataError for an invalid name."""
     read: dict[int, tuple[str, ...]] = {}
     for text, about in objects.items():
         if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= 255):
@@ -118,16 +116,6 @@ def _read_objects(objects: dict[str, Any], path: Path) -> dict[int, tuple[str, .
             raise ValueError(f"the frames of object {text} are not a list of names")
         read[int(text)] = tuple(check_name(frame, path) for frame in frames)
     return read
-
-
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON, in which Python would keep the last of two entries. Raises ValueError."""
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f"the entry {key[:80]!r} twice")
-        found[key] = value
-    return found
 
 
 def _read_video(

@@ -1,1 +1,1 @@
-"""Evaluation: what was segmented as masks, pictures and movies on disk, and its scores J and F."""
+"""Evaluation: writes masks, pictures and movies of segmented videos, and scores them with J and F."""

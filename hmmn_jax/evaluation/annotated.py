@@ -45,8 +45,8 @@ def segment_annotated(
 ) -> Iterator[tuple[UInt8[np.ndarray, "H W 3"], Integer[np.ndarray, "H W"] | Segmented]]:
     """Propagates from all masks of a clip in its direction, then yields all frames in order.
 
-    With a frame comes its result, or its ids where they are known: as they are given, and background where no pass arrives,
-    which is before the first mask if the direction is forward, and after the last if it is backward.
+    Each frame comes with its result or, where these are known, with its ids: given masks, and background where no pass arrives
+    (before the first mask if the direction is forward, after the last if it is backward).
 
     Args:
         segmenter: of objects that exclude each other.

@@ -1,4 +1,4 @@
-"""What a run is about to segment, said before it starts."""
+"""Announcement of the videos of a run, printed before it starts."""
 
 import collections
 from collections.abc import Collection, Mapping, Sequence
@@ -81,7 +81,7 @@ def announce(lines: Sequence[str], clips: Sequence[Clip]) -> str:
 
 
 def describe_all(clips: Sequence[Clip], notes: Notes) -> tuple[list[Clip], list[str], dict[str, str]]:
-    """Describes videos. Returns those that can be segmented, a line for each, and by name what is wrong with the others."""
+    """Describes videos. Returns the videos that can be segmented, a line for each, and the errors of the others by name."""
     good, lines, failures = [], [], {}
     for clip in clips:
         try:

@@ -1,6 +1,6 @@
 """The settings of each benchmark, by name; the files in `configs/evaluate` and `hmmn-jax evaluate --benchmark` start from them.
 
-Figures of the paper are quoted for the report, and never used for anything else.
+Figures of the paper are quoted for the report and used for nothing else.
 """
 
 from collections.abc import Callable
@@ -11,9 +11,9 @@ from hmmn_jax.errors import ConfigError
 
 
 def base() -> ConfigDict:
-    """DAVIS-2017 validation at its own size; nothing of the paper."""
+    """DAVIS-2017 validation at its own size, without figures of the paper."""
     config = ConfigDict()
-    config.protocol = "davis"  # how the folder is laid out: davis, youtube_vos, custom
+    config.protocol = "davis"  # how the folder is laid out and scored, a name of hmmn_jax.evaluation.protocols
     config.year = "2017"
     config.split = "val"
     config.resolution = ""  # "": 480p, or the only one there is
@@ -40,7 +40,7 @@ def base() -> ConfigDict:
 
 
 def paper(benchmark: str, sequences: int, figures: dict[str, float], **more: float) -> ConfigDict:
-    """What the paper says of a benchmark, for the report: shown beside what was measured, never used for anything else."""
+    """Figures of the paper for a benchmark. The report shows them beside the measured ones; nothing else uses them."""
     return ConfigDict({"benchmark": benchmark, "sequences": sequences, "figures": figures, **more})
 
 
@@ -89,6 +89,73 @@ def youtube_vos_2019() -> ConfigDict:
     return config
 
 
+def mose1_val() -> ConfigDict:
+    """MOSE v1: of every video only the first mask is public; writes a zip for the server."""
+    config = base()
+    config.protocol = "mose1"
+    config.year = ""
+    config.submission = "{sequence}/{frame}.png"
+    return config
+
+
+def mose2_val() -> ConfigDict:
+    """MOSE v2: objects that disappear and reappear; only first masks are public; writes a zip for the server."""
+    config = mose1_val()
+    config.protocol = "mose2"
+    return config
+
+
+def lvos_val() -> ConfigDict:
+    """LVOS v1 and v2: long videos, objects that join later; scored here, seen and unseen classes apart."""
+    config = base()
+    config.protocol = "lvos"
+    config.year = ""
+    config.split = "valid"
+    config.late_objects = True
+    config.max_memory_frames = 50
+    return config
+
+
+def lvos_test() -> ConfigDict:
+    """LVOS v1 test: writes a zip for the server."""
+    config = lvos_val()
+    config.split = "test"
+    config.submission = "Annotations/{sequence}/{frame}.png"
+    return config
+
+
+def vost_val() -> ConfigDict:
+    """VOST: objects that change their form; scored by J alone."""
+    config = base()
+    config.protocol = "vost"
+    config.year = ""
+    return config
+
+
+def long_video() -> ConfigDict:
+    """Long-time Video: thousands of frames, few of them annotated; scored as DAVIS."""
+    config = base()
+    config.protocol = "long_video"
+    config.year = ""
+    config.max_memory_frames = 50
+    return config
+
+
+def sav_val() -> ConfigDict:
+    """SA-V validation: objects that may overlap, with a folder each; scored here."""
+    config = base()
+    config.protocol = "sav"
+    config.year = ""
+    return config
+
+
+def sav_test() -> ConfigDict:
+    """SA-V test, otherwise as validation."""
+    config = sav_val()
+    config.split = "test"
+    return config
+
+
 def custom() -> ConfigDict:
     """Videos of your own: folders of images and video files, scored on the annotated frames."""
     config = base()
@@ -105,7 +172,23 @@ def demo() -> ConfigDict:
     return config
 
 
-_ALL = (davis2016_val, davis2017_val, davis2017_testdev, youtube_vos_2018, youtube_vos_2019, custom, demo)
+_ALL = (
+    davis2016_val,
+    davis2017_val,
+    davis2017_testdev,
+    youtube_vos_2018,
+    youtube_vos_2019,
+    mose1_val,
+    mose2_val,
+    lvos_val,
+    lvos_test,
+    vost_val,
+    long_video,
+    sav_val,
+    sav_test,
+    custom,
+    demo,
+)
 BENCHMARKS: dict[str, Callable[[], ConfigDict]] = {benchmark.__name__: benchmark for benchmark in _ALL}
 
 

@@ -5,6 +5,7 @@ import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Integer
@@ -28,7 +29,8 @@ def _one_file(file: MaskFile) -> Path:
     return file
 
 
-def _files_of_objects(file: MaskFile) -> Mapping[int, Path]:
+def files_of_objects(file: MaskFile) -> Mapping[int, Path]:
+    """The mask files of a frame by id, of a video that has a file for each object."""
     if not isinstance(file, Mapping):
         raise TypeError(f"{file}: one file for a frame, expected one for each object, as other frames have")
     return file
@@ -41,7 +43,7 @@ class Clip:
     Attributes:
         name: of its folder of masks.
         video: its frames, read on demand.
-        masks: by index of the frame the masks of objects that start there; frame 0 may have none.
+        masks: the masks of the objects that start on a frame, by index of the frame; frame 0 may have none.
         requested: names of the frames whose masks are wanted; None: of all.
         sources: all files that it is read from.
         annotations: all masks, by index of the frame, for scores.
@@ -49,6 +51,8 @@ class Clip:
         hand_made: whether masks come from a user: grey ones may hold levels, 255 may be the one object, and unused
             masks are reported.
         mask_values: what grey masks hold, see `read_ids`.
+        value_255: what 255 is in masks: "void"; "id", like any other; "": void, or the one object where there is no other id.
+        about: what the benchmark says of the video, for its plan.
         direction: "forward", "backward" or "both": `masks` are complete annotations, from which a session propagates;
             "": they start objects.
     """
@@ -62,6 +66,8 @@ class Clip:
     turned: bool = False
     hand_made: bool = False
     mask_values: str = ""
+    value_255: str = ""
+    about: Any = None
     direction: str = ""
 
     def __post_init__(self) -> None:
@@ -98,7 +104,7 @@ class Clip:
             yield from file.values() if isinstance(file, Mapping) else (file,)
 
     def ids_at(self, index: int) -> list[int]:
-        """The objects that have started by a frame, where each has files of its own; else none."""
+        """The objects that have started by a frame if each object has its own files; otherwise none."""
         started = [files for t, files in sorted(self.masks.items()) if t <= index and isinstance(files, Mapping)]
         return sorted(set().union(*started))
 
@@ -119,12 +125,12 @@ class Clip:
 
     @property
     def values(self) -> dict[int, frozenset[int]]:
-        """By index of the frame the values in its annotation, 255 as it is; those that cannot be read are left out."""
+        """The values in each annotation by index of the frame, with 255 unchanged. Unreadable annotations are left out."""
         return {t: held for t, held in self._held.items() if not isinstance(held, str)}
 
     @property
     def unreadable(self) -> list[str]:
-        """What is wrong with the annotations that cannot be read."""
+        """The errors of annotations that cannot be read."""
         return [held for held in self._held.values() if isinstance(held, str)]
 
     @property
@@ -145,7 +151,7 @@ class Clip:
         return fit_mask(self.read_annotation(index), height, width, self.annotation(index), self.turned)
 
     def read_given(self, height: int, width: int) -> dict[int, Given]:
-        """By index of the frame what starts there; frame 0 always has an entry. Other ids are 0, "no label".
+        """The objects that start on each frame, by index; frame 0 always has an entry. Other ids are 0, "no label".
 
         Raises DataError for a mask that cannot be read or has another size.
         """
@@ -153,7 +159,7 @@ class Clip:
         if any(isinstance(file, Mapping) for file in self.masks.values()):
             given[0] = {}
             for t, file in sorted(self.masks.items()):
-                paths = sorted(_files_of_objects(file).items())
+                paths = sorted(files_of_objects(file).items())
                 given[t] = {i: fit_mask(self._read(path), height, width, path, self.turned) > 0 for i, path in paths}
             return given
         known = np.zeros(1, np.uint16)
@@ -164,15 +170,14 @@ class Clip:
         return given
 
     def read_complete(self, height: int, width: int) -> dict[int, Integer[np.ndarray, "h w"]]:
-        """By index of the frame the ids that `masks` hold, of a video that has all ids of a frame in one file.
+        """The ids in `masks` by index of the frame, for a video that has all ids of a frame in one file.
 
         Raises DataError for a mask that cannot be read or has another size.
         """
         files = {t: _one_file(file) for t, file in sorted(self.masks.items())}
         found = {t: self._read(path) for t, path in files.items()}
-        binary = (
-            self.binary if self.hand_made else set().union(*(np.unique(ids).tolist() for ids in found.values())) <= {0, VOID}
-        )
+        held = set().union(*(np.unique(ids).tolist() for ids in found.values()))
+        binary = self.binary if self.hand_made else not self.value_255 and held <= {0, VOID}
         return {t: settle_ids(fit_mask(ids, height, width, files[t], self.turned), binary) for t, ids in found.items()}
 
     def _read(self, path: Path) -> Integer[np.ndarray, "h w"]:
@@ -181,7 +186,9 @@ class Clip:
 
     @functools.cached_property
     def wide(self) -> bool:
-        """Whether an id is above 255, so that all are uint16, and 255 is one like any other."""
+        """Whether ids are uint16, in which 255 is an id: an id is above 255, or `value_255` is "id"."""
+        if self.value_255 == "id":
+            return True
         wide = (path for path in self.annotations.values() if not isinstance(path, Mapping) and is_wide(path))
         for path in wide:
             with contextlib.suppress(DataError):  # reported where it is read
@@ -205,7 +212,8 @@ def open_sequence(
 ) -> Clip:
     """A sequence of image files as a clip; looks at the header of every frame.
 
-    With `late_objects` each mask counts, for the objects that no earlier mask has; with `direction`, see `Clip`, for all. The
+    With `late_objects`, each mask is read for the objects that no earlier mask has. With `direction` (see `Clip`), it is read
+    for all objects. The
     first frame may then have none.
 
     Raises:
@@ -243,7 +251,7 @@ def open_film(
     mask_values: str = "",
     direction: str = "",
 ) -> Clip:
-    """A video file as a clip; frames are named by number, and masks are given by it. Otherwise as `open_sequence`."""
+    """A video file as a clip; frames are named by number, and masks are found by this number. Otherwise as `open_sequence`."""
     every = late_objects or bool(direction)
     for mask in masks.values():
         if not mask.is_file():

@@ -81,9 +81,14 @@ def slot_bytes(config: ConfigDict, model: HMMNConfig, clip: Clip) -> int:
         objects = max(map(_count_objects, clip.read_complete(*clip.size).values()))
     else:
         objects = sum(map(_count_objects, clip.read_given(*clip.size).values()))
-    number = jnp.dtype(config.dtype or model.dtype or jnp.float32).itemsize
+    return max(objects, 1) * cells * cell_bytes(model, config.dtype)
+
+
+def cell_bytes(model: HMMNConfig, dtype: str | None = None) -> int:
+    """The bytes that a memory frame takes for one object, in each cell of stride 16. `dtype` replaces that of the model."""
+    number = jnp.dtype(dtype or model.dtype or jnp.float32).itemsize
     centre = jnp.dtype(jnp.int32).itemsize
-    return max(objects, 1) * cells * ((model.key_dim_s16 + model.value_dim_s16) * number + centre)
+    return (model.key_dim_s16 + model.value_dim_s16) * number + centre
 
 
 def _count_objects(given: Given) -> int:

@@ -1,4 +1,4 @@
-"""How masks lie on disk: one PNG of ids a frame, or, where objects may overlap, a folder of binary PNGs an object."""
+"""Layouts of masks on disk: a PNG of ids for each frame or, if objects may overlap, a folder of PNGs for each object."""
 
 import abc
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ Mask = Shaped[np.ndarray, "..."]  # ids `[h,w]`; of objects that may overlap boo
 
 @dataclass(frozen=True)
 class MaskFile:
-    """A file of masks: its name below the folder of all masks, and what a submission may be named after."""
+    """A mask file: its path below the folder of all masks, and the fields from which its name in a submission is made."""
 
     name: str
     fields: Mapping[str, str]
@@ -42,7 +42,10 @@ class MaskFiles(abc.ABC):
 
     @abc.abstractmethod
     def read(self, folder: Path, sequence: str, frame: str) -> Integer[np.ndarray, "h w"]:
-        """Reads the masks of a frame as ids, for pictures; where objects overlap the greatest id is seen. Raises DataError."""
+        """Reads the masks of a frame as ids, for pictures.
+
+        Where objects overlap, the greatest id is shown. Raises DataError.
+        """
 
     @abc.abstractmethod
     def frames(self, folder: Path, sequence: str) -> set[str]:
@@ -59,8 +62,8 @@ class OnePng(MaskFiles):
         return [MaskFile(f"{sequence}/{frame}.png", {"sequence": sequence, "frame": frame})]
 
     def write(self, folder: Path, sequence: str, frame: str, mask: Mask, ids: Integer[np.ndarray, " o1"]) -> None:
-        """Writes the ids."""
-        write_mask(folder / sequence / f"{frame}.png", mask)
+        """Writes the ids, with 16 bits if an object's is above 255."""
+        write_mask(folder / sequence / f"{frame}.png", mask if ids.max() > 255 else mask.astype(np.uint8, copy=False))
 
     def read(self, folder: Path, sequence: str, frame: str) -> Integer[np.ndarray, "h w"]:
         """Reads the ids."""
@@ -71,14 +74,24 @@ class OnePng(MaskFiles):
         return {path.stem for path in (folder / sequence).glob("*.png")}
 
 
+@dataclass(frozen=True)
 class FolderPerObject(MaskFiles):
-    """`SEQUENCE/OBJECT/FRAME.png`, 255 where the object is; folders are called by the id, with three digits."""
+    """`SEQUENCE/OBJECT/FRAME.png`, 255 where the object is.
 
+    Attributes:
+        first: number of the folder of id 1. Names are numbers of three digits: with 0, id 1 has the folder 000.
+    """
+
+    first: int = 1
     overlapping = True
+
+    def folder_of(self, object_id: int) -> str:
+        """Returns the name of an object's folder."""
+        return f"{object_id - 1 + self.first:03d}"
 
     def of_frame(self, sequence: str, frame: str, ids: Iterable[int]) -> list[MaskFile]:
         """One file for each object."""
-        names = [f"{i:03d}" for i in ids if i]
+        names = [self.folder_of(i) for i in ids if i]
         return [
             MaskFile(f"{sequence}/{name}/{frame}.png", {"sequence": sequence, "object": name, "frame": frame}) for name in names
         ]
@@ -86,11 +99,11 @@ class FolderPerObject(MaskFiles):
     def write(self, folder: Path, sequence: str, frame: str, mask: Mask, ids: Integer[np.ndarray, " o1"]) -> None:
         """Writes the objects that exist on this frame."""
         for i, one in zip(ids[1:].tolist(), mask, strict=True):
-            write_mask(folder / sequence / f"{i:03d}" / f"{frame}.png", np.where(one, np.uint8(255), np.uint8(0)))
+            write_mask(folder / sequence / self.folder_of(i) / f"{frame}.png", np.where(one, np.uint8(255), np.uint8(0)))
 
     def read(self, folder: Path, sequence: str, frame: str) -> Integer[np.ndarray, "h w"]:
         """The objects one over the other."""
-        paths = {int(path.parent.name): path for path in (folder / sequence).glob(f"*/{frame}.png")}
+        paths = {int(path.parent.name) + 1 - self.first: path for path in (folder / sequence).glob(f"*/{frame}.png")}
         if not paths:
             raise DataError(f"{folder / sequence}: no mask OBJECT/{frame}.png")
         masks = {i: read_ids(path) > 0 for i, path in sorted(paths.items())}
@@ -102,7 +115,7 @@ class FolderPerObject(MaskFiles):
 
 
 def flatten(masks: Mapping[int, Bool[np.ndarray, "h w"]], size: tuple[int, int]) -> Integer[np.ndarray, "h w"]:
-    """Masks that may overlap as ids, later ones over earlier ones."""
+    """Converts masks that may overlap to ids; later masks cover earlier ones."""
     ids = np.zeros(size, np.uint8 if max(masks, default=0) < 256 else np.uint16)
     for i, mask in masks.items():
         ids[mask] = i

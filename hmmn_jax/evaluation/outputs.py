@@ -1,4 +1,4 @@
-"""What a run writes for each clip, which appears when the clip is done and not before."""
+"""Outputs of a run for each clip. They appear when the clip is complete."""
 
 import contextlib
 import hashlib
@@ -26,7 +26,7 @@ MASKS, OVERLAYS, MOVIES, PROBABILITIES, EXPORTS = "masks", "overlays", "movies",
 
 @dataclass(frozen=True)
 class Outputs:
-    """What to write into `folder`: masks always, the rest on request.
+    """Selects what to write into `folder`: masks always, the rest on request.
 
     `masks/CLIP/FRAME.png` are of the requested frames, `overlays/CLIP/FRAME.png` of all, `movies/CLIP.mp4` (or gif) has all at
     `fps` frames a second, 0 being the video's own rate (10 for a folder). `probabilities/CLIP/FRAME.npz` are of the requested
@@ -60,7 +60,7 @@ class Outputs:
         return names + ([f"{MOVIES}/{clip.name}.{self.movie}"] if self.movie else [])
 
     def places_of(self, clips: Sequence[Clip]) -> dict[str, Path]:
-        """By kind where the results of several clips are: folders that have those of all; of a single clip its own."""
+        """The folders of the results by kind: those of all clips or, for a single clip, its own."""
         kinds = {OVERLAYS: self.overlays, PROBABILITIES: self.save_probabilities, MASKS: True}
         folders = [self.folder / kind for kind, wanted in kinds.items() if wanted]
         places = {folder.name: folder / clips[0].name if len(clips) == 1 else folder for folder in folders}
@@ -73,7 +73,7 @@ class Outputs:
         return places
 
     def made_from(self, clip: Clip) -> dict[str, Any]:
-        """What a clip's results are made from: the run's settings and weights, the input files, and what is wanted."""
+        """Inputs of a clip's results: settings and weights of the run, input files, and requested outputs."""
         digest = hashlib.sha256()
         for source in clip.sources:
             digest.update(f"{source.name}\0{sha256(source)}\0".encode(errors="surrogateescape"))
@@ -112,7 +112,7 @@ class ClipWriter:
             self.staged = stack.enter_context(outputs.run.staging())
             stack.push(self._publish_unless_failed)
             with writing_errors(self.staged):
-                (self.staged / MASKS / self.clip.name).mkdir(parents=True)  # nothing may be requested
+                (self.staged / MASKS / self.clip.name).mkdir(parents=True)  # possibly empty
             if outputs.movie is not None:
                 path = self.staged / MOVIES / f"{self.clip.name}.{outputs.movie}"
                 self.movie = stack.enter_context(MovieWriter(path, outputs.fps_of(self.clip)))
@@ -140,12 +140,12 @@ class ClipWriter:
 
     @property
     def remarks(self) -> list[str]:
-        """What the user should know of the exports, once they are written."""
+        """Remarks on the exports for the user, available after they are written."""
         pairs = zip(self.outputs.exports, self.exporters, strict=True)
         return [f"{self.clip.name}, export {kind}: {remark}" for kind, exporter in pairs for remark in exporter.remarks]
 
     def given(self, index: int, frame: UInt8[np.ndarray, "h w 3"], given: Given) -> None:
-        """Writes a frame of which all ids are given."""
+        """Writes a frame whose ids are all given."""
         if isinstance(given, Mapping):
             mask = np.array([*given.values()], bool).reshape(-1, *frame.shape[:2])
             self._write(index, frame, mask, np.array([0, *given]), np.concatenate([~mask.any(0, keepdims=True), mask]))
@@ -190,7 +190,7 @@ class ClipWriter:
 
 
 def _kinds(record: Record) -> dict[str, str]:
-    """What an earlier run made of a clip, and how."""
+    """The results of an earlier run for a clip, and how they were made."""
     kinds = (record.about or {}).get("kinds")
     return kinds if isinstance(kinds, dict) else {}
 

@@ -1,4 +1,4 @@
-"""Which parts of a video are scored, found from its annotations before anything is segmented."""
+"""Decides which frames and objects of a video are scored, from its annotations, before anything is segmented."""
 
 import abc
 from collections.abc import Iterable
@@ -34,7 +34,7 @@ Kind = TypeVar("Kind", bound="Plan")
 
 
 class Plan(abc.ABC):
-    """What is scored of a video, and how.
+    """The frames and objects of a video that are scored, and the rule.
 
     Attributes:
         clip: the video.
@@ -81,7 +81,7 @@ class Plan(abc.ABC):
 
 @dataclass(frozen=True)
 class _PlanOfIds(Plan):
-    """Of masks `SEQUENCE/FRAME.png` that hold ids; `mask_values` says what grey ones hold, see `read_ids`."""
+    """A plan for masks `SEQUENCE/FRAME.png` that hold ids. For `mask_values` see `read_ids`."""
 
     clip: Clip
     frames: tuple[int, ...]
@@ -104,6 +104,31 @@ class _PlanOfIds(Plan):
 
 
 @dataclass(frozen=True)
+class BenchmarkPlan(Plan):
+    """Of masks `SEQUENCE/FRAME.png` that hold ids as they are, 255 included. A benchmark adds `score`."""
+
+    clip: Clip
+    frames: tuple[int, ...]
+    single_object = False
+
+    def files(self, folder: Path, index: int) -> list[Path]:
+        """One file."""
+        return [folder / self.clip.name / f"{self.clip.frame_name(index)}.png"]
+
+    def read_truth(self, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
+        """Ids as they are. Raises DataError for another size: evaluators stop there."""
+        path = self.clip.annotation(index)
+        ids = read_ids(path, values="ids", most=MOST)
+        if ids.shape != (height, width):
+            raise DataError(f"{path}: {ids.shape[1]}x{ids.shape[0]} pixels; its frame has {width}x{height}: copy it again")
+        return ids
+
+    def read_prediction(self, folder: Path, index: int) -> Integer[np.ndarray, "h w"]:
+        """Ids as they are."""
+        return read_ids(self.files(folder, index)[0], values="ids", most=MOST)
+
+
+@dataclass(frozen=True)
 class DavisPlan(_PlanOfIds):
     """The rule of DAVIS; `objects`: the greatest id of the first annotation."""
 
@@ -122,9 +147,9 @@ class DavisPlan(_PlanOfIds):
         return pred
 
     def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
-        """All objects up to the greatest id of the first annotation, those included that are not in it."""
+        """All objects from 1 to the greatest id of the first annotation, including ids that it does not contain."""
         first = self.clip.read_annotation(0)
-        return score_frames(first, (frame[1:] for frame in frames), self.single_object, self.clip.name)
+        return score_frames(first, frames, self.single_object, self.clip.name)
 
 
 @dataclass(frozen=True)
@@ -132,7 +157,7 @@ class AnnotatedPlan(_PlanOfIds):
     """The annotated frames after each object's first.
 
     Attributes:
-        first: by id of each object the index of its first annotated frame.
+        first: the index of the first annotated frame of each object, by id.
         others: ids of objects that have no annotated frame after their first.
         binary: whether the annotations write their one object as 255.
     """
@@ -161,12 +186,23 @@ class AnnotatedPlan(_PlanOfIds):
         return score_annotated(frames, self.first, self.clip.name, self.others)
 
 
-def plan_davis(clip: Clip, single_object: bool, mask_values: str, notes: Notes) -> DavisPlan:
-    """All frames but the first and the last, which must be annotated. Raises DataError if that cannot be scored."""
-    scored = scored_frames(len(clip), clip.name)
+def require_annotations(clip: Clip) -> None:
+    """Raises DataError unless every frame is annotated."""
     if missing := [t for t in range(len(clip)) if t not in clip.annotations]:
         count = f"{len(missing)} of {len(clip)} frames lack one"
         raise DataError(f"{clip.name}: no annotation of frame {clip.frame_name(missing[0])} ({count})")
+
+
+def inner_annotations(clip: Clip) -> tuple[int, ...]:
+    """The indices of the annotated frames but the first and the last. Raises DataError if none is left."""
+    annotated = sorted(clip.annotations)
+    return tuple(annotated[t] for t in scored_frames(len(annotated), f"{clip.name}: annotated"))
+
+
+def plan_davis(clip: Clip, single_object: bool, mask_values: str, notes: Notes) -> DavisPlan:
+    """All frames but the first and the last, which must be annotated. Raises DataError if that cannot be scored."""
+    scored = scored_frames(len(clip), clip.name)
+    require_annotations(clip)
     first = scored_ids(clip.read_annotation(0), single_object)
     ids = [int(i) for i in np.unique(first) if i]
     if not ids:
@@ -221,7 +257,7 @@ def plan_annotated(clip: Clip, single_object: bool, mask_values: str, notes: Not
 
 
 def _checked(plan: Kind) -> Kind:
-    """The plan, of which the headers of all annotations fit the frames. Raises DataError."""
+    """The plan, after checking that the headers of all annotations fit the frames. Raises DataError."""
     clip = plan.clip
     for t in plan.frames:
         require_fit(read_mask_size(clip.annotation(t)), *clip.size, clip.annotation(t), clip.turned)

@@ -1,4 +1,4 @@
-"""From clips to masks on disk: spreads them over hosts and devices, resumes interrupted runs, measures time and memory."""
+"""Segments clips to masks on disk: distributes them over hosts and devices, resumes runs, measures time and memory."""
 
 import collections
 import contextlib
@@ -66,7 +66,7 @@ class Cost:
 
 
 def make_segmenters(variables: dict[str, Any], model_config: HMMNConfig, settings: ConfigDict, count: int) -> list[Segmenter]:
-    """A segmenter on each device of this process, but at most `count`, with the settings of an evaluation.
+    """At most `count` segmenters, one on each device of this process, with the settings of an evaluation.
 
     Raises ConfigError for settings that cannot work.
     """
@@ -84,9 +84,9 @@ def make_segmenters(variables: dict[str, Any], model_config: HMMNConfig, setting
 def predict(
     segmenters: Sequence[Segmenter], clips: Sequence[Clip], outputs: Outputs, augmentation: Augmentation | None = None
 ) -> tuple[Cost, dict[str, str]]:
-    """Segments clips and writes what `outputs` says; given masks as they are, with the caller's ids.
+    """Segments clips and writes the requested outputs. Given masks are written unchanged, with the caller's ids.
 
-    Of several processes each takes its share of the clips, and of that each segmenter the next as soon as it is free. Clips
+    Clips are divided among processes. Within a process, each segmenter takes the next clip when it is free. Clips
     with complete outputs are skipped. A clip that fails leaves no files, and the others continue.
 
     Args:
@@ -96,7 +96,7 @@ def predict(
       augmentation: what the networks see; None: the frames as they are.
 
     Returns:
-      The cost in this process, and by name of the clips that failed what went wrong, in one line.
+      The cost in this process, and the errors of failed clips by name, in one line each.
     """
     augmentation = augmentation or Augmentation()
     own = clips[jax.process_index() :: jax.process_count()]

@@ -1,4 +1,4 @@
-"""The output folder of an evaluation: what made it, which files in it are a run's own, and one run at a time.
+"""The output folder of an evaluation: records of its inputs and files, and a lock that allows one run at a time.
 
 RUN/record/run.json          settings, inputs, weights and model of the masks in RUN
 RUN/record/clips/CLIP.json   files of one video with their SHA-256, and digests of what they were made from
@@ -22,7 +22,7 @@ from hmmn_jax.io.files import discard_empty, lies_there, reason, shortlist, writ
 from hmmn_jax.io.folder_lock import lock_folder
 from hmmn_jax.io.record import FORMAT, Record, remove_leftovers, staging_folder
 
-# What an evaluation writes; a folder that has any of it without a record is a user's, or an older version's.
+# Outputs of an evaluation. A folder that contains any of them without a record belongs to a user or an older version.
 OUTPUTS = (
     *("masks", "overlays", "movies", "probabilities", "exports", "summary.json", "per_sequence.csv", "per_frame.csv"),
     *("report.html", "submission.zip"),
@@ -30,7 +30,7 @@ OUTPUTS = (
 )
 RECORD = "record"
 _WAY_OUT = "give another --output, or move it away"
-# Settings of an evaluation that leave the masks of a sequence as they are.
+# Settings of an evaluation that do not change the masks of a sequence.
 _FREE = frozenset(("sequences", "single_object", "submission", "objects_per_batch", "save_probabilities", "fps", "paper"))
 
 
@@ -58,7 +58,7 @@ class RunFolder:
         if lies_there(record) and (not record.is_dir() or [path for path in record.iterdir() if path != self._lock]):
             found.append(RECORD)
         if found:
-            raise ConfigError(f"{self.folder}: holds {shortlist(found)} of which no record says who made them; {_WAY_OUT}")
+            raise ConfigError(f"{self.folder}: holds {shortlist(found)} without a record of a run; {_WAY_OUT}")
 
     def require_same(self, made_with: Mapping[str, Any]) -> None:
         """Raises ConfigError if the masks in the folder were made with anything else; `made_with` is JSON."""
@@ -73,12 +73,12 @@ class RunFolder:
             )
 
     def made_with(self) -> dict[str, Any] | None:
-        """What the masks in the folder were made with; None without masks. Raises ConfigError for a damaged record."""
+        """The settings and inputs of the masks in the folder; None without masks. Raises ConfigError for a damaged record."""
         return _read_run(self._run) if self._run.is_file() else None
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps other runs away while the block runs, and removes what a killed run left unfinished."""
+        """Locks the folder while the block runs, and removes unfinished files of a killed run."""
         with lock_folder(self._lock, self.folder):
             remove_leftovers(self._unfinished)
             yield
@@ -153,7 +153,7 @@ def mask_settings(config: ConfigDict) -> dict[str, Any]:
 
 
 def weights_digest(variables: dict[str, Any]) -> str:
-    """SHA-256 of names, types and values of all variables, wherever they were read from."""
+    """SHA-256 of names, types and values of all variables, independent of the file that they were read from."""
     digest = hashlib.sha256()
     for path, leaf in sorted(flatten_dict(variables).items()):
         array = np.ascontiguousarray(leaf)
@@ -163,7 +163,7 @@ def weights_digest(variables: dict[str, Any]) -> str:
 
 
 def _read_run(path: Path) -> dict[str, Any] | None:
-    """What the masks were made with; None without masks. Raises ConfigError for a file that is no such record."""
+    """The settings and inputs in a record; None without masks. Raises ConfigError for a file that is not such a record."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         if found["format"] != FORMAT or not isinstance(found["made_with"], dict | None):

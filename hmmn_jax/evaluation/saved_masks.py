@@ -61,7 +61,7 @@ class SavedMasks:
         self._binary = is_binary(map(self._read, self._masks))
 
     def find(self, t: int) -> Saved | None:
-        """What was saved of a frame; None without mask. Raises DataError for a file that cannot be read."""
+        """The saved mask of a frame; None without a mask. Raises DataError for a file that cannot be read."""
         if t not in self._masks:
             return None
         height, width = self.video.size

@@ -1,6 +1,6 @@
 """Scores of masks on disk: of every video that has a plan, as a table and as files.
 
-JSON and CSV have all digits; videos that cannot be scored are named beside those that can.
+JSON and CSV have all digits. Videos that cannot be scored are listed with the reason.
 """
 
 import csv
@@ -21,10 +21,12 @@ from tqdm import tqdm
 from hmmn_jax.errors import DataError, HMMNError
 from hmmn_jax.evaluation.plans import Plan
 from hmmn_jax.io.files import write_file
-from hmmn_jax.metrics.davis import SequenceScores, Statistics, Summary, summarize
+from hmmn_jax.metrics.davis import SequenceScores, Summary, summarize
+from hmmn_jax.metrics.figures import Figures
 
 SUMMARY, PER_SEQUENCE, PER_FRAME = "summary.json", "per_sequence.csv", "per_frame.csv"
 REPORT = "report.html"
+MORE_FIGURES = (("dotF", "adaptive_f"),)  # of frames: column, and attribute of the scores that have it
 FRAMES_WORTH_A_PROCESS = 400  # a process takes about two seconds to start, in which another scores that many
 
 
@@ -34,8 +36,8 @@ def score_folder(folder: Path, plans: Sequence[Plan], processes: int = 1) -> tup
     `processes` is the most to use; with more than one, the main script needs its `if __name__ == "__main__"`.
 
     Returns:
-        The scores, and by name of the videos that failed what is wrong: a mask that is missing, cannot be read, has another
-        size than the frames, or an id that the annotations do not have.
+        The scores, and the errors of failed videos by name: a mask that is missing, cannot be read, has another size than the
+        frames, or an id that the annotations do not have.
 
     Raises:
         HMMNError: a process died.
@@ -71,45 +73,86 @@ def score_table(scores: Sequence[SequenceScores], unscored: Mapping[str, str] | 
     return "\n".join([head, *lines[:-1], *missing, "-" * len(head), lines[-1]])
 
 
+def figures_table(scores: Sequence[SequenceScores], figures: Figures, unscored: Mapping[str, str] | None = None) -> str:
+    """A table for the terminal of the figures that a benchmark reports: every sequence, and below those of all videos."""
+    unscored, rows = unscored or {}, [(s.name, len(s.ids), figures.part([s])) for s in scores]
+    columns = list(rows[0][2])
+    width = max(map(len, ["of all videos", *unscored, *(name for name, *_ in rows)]))
+    widths = [max(len(column), 7) for column in columns]
+    head = f"{'':{width}}  objects  " + "  ".join(f"{column:>{w}}" for column, w in zip(columns, widths, strict=True))
+    digits = 1 if figures.unit == "percent" else 3
+
+    def line(values: Mapping[str, float], widths: Sequence[int]) -> str:
+        texts = ("-" if np.isnan(value) else f"{value:.{digits}f}" for value in values.values())
+        return "  ".join(f"{text:>{w}}" for text, w in zip(texts, widths, strict=True))
+
+    lines = [f"{name:{width}}  {objects:7}  {line(values, widths)}" for name, objects, values in rows]
+    missing = [f"{name:{width}}  not scored" for name in unscored]
+    total = figures.total(scores)
+    names = "  ".join(f"{name:>{max(len(name), 7)}}" for name in total)
+    objects = sum(len(s.ids) for s in scores)
+    heading = f"of all videos{f', in {figures.unit}' if figures.unit else ''}, {objects} objects:"
+    return "\n".join([head, *lines, *missing, "-" * len(head), heading, names, line(total, [max(len(n), 7) for n in total])])
+
+
 def write_scores(
-    folder: Path, scores: Sequence[SequenceScores], about: dict[str, Any], unscored: Mapping[str, str] | None = None
+    folder: Path,
+    scores: Sequence[SequenceScores],
+    about: dict[str, Any],
+    unscored: Mapping[str, str] | None = None,
+    figures: Figures | None = None,
 ) -> None:
     """Writes all figures in full: `summary.json`, `per_sequence.csv` and `per_frame.csv`, each whole or not at all.
 
-    `about` says what was scored, `unscored` why the others are not; both go into `summary.json`. Raises DataError if a
-    file cannot be written.
+    Args:
+        folder: where to write.
+        scores: of the videos.
+        about: what was scored, for `summary.json`.
+        unscored: by name why the others are not, likewise.
+        figures: of a benchmark that reports others than DAVIS.
+
+    Raises:
+        DataError: a file cannot be written.
     """
-    by_sequence = [(s, summarize([s])) for s in scores]
+    part = figures.part if figures else lambda scores: _columns(summarize(scores))
+    by_sequence = [(s, part([s])) for s in scores]
     _write_csv(
         folder / PER_SEQUENCE,
-        ("sequence", "objects", "frames", "J&F", "J", "J recall", "J decay", "F", "F recall", "F decay"),
-        ((s.name, row.objects, len(s.frame_names), row.jf_mean, *_row(row.j), *_row(row.f)) for s, row in by_sequence),
+        ("sequence", "objects", "frames", *(by_sequence[0][1] if by_sequence else ())),
+        ((s.name, len(s.ids), len(s.frame_names), *map(_cell, row.values())) for s, row in by_sequence),
     )
+    values = {name: part for name, part in (("J", "j"), ("F", "f"), *MORE_FIGURES) if any(_has(s, part) for s in scores)}
     _write_csv(
         folder / PER_FRAME,
-        ("sequence", "object", "frame", "J", "F"),
+        ("sequence", "object", "frame", *values),
         (
-            (s.name, i, frame, float(s.j[k, t]), float(s.f[k, t]))
+            (s.name, i, frame, *(float(getattr(s, part)[k, t]) for part in values.values()))
             for s in scores
             for k, i in enumerate(s.ids)
             for t, frame in enumerate(s.frame_names)
             if not np.isnan(s.j[k, t])
         ),
     )
+
+    def of(scores: Sequence[SequenceScores], total: bool = False) -> dict[str, Any]:
+        if figures is None:
+            return _figures(summarize(scores))
+        return {name: None if np.isnan(x) else x for name, x in (figures.total if total else figures.part)(scores).items()}
+
     per_sequence = {
-        s.name: _figures(row)
-        | {"objects": row.objects, "frames": len(s.frame_names)}
-        | {"per_object": {i: _figures(summarize([s.of_object(i)])) for i in s.ids}}
-        for s, row in by_sequence
+        s.name: of([s])
+        | {"objects": len(s.ids), "frames": len(s.frame_names)}
+        | {"per_object": {i: of([s.of_object(i)]) for i in s.ids}}
+        for s in scores
     }
-    everything = summarize(scores)
-    summary = _figures(everything) | {"objects": everything.objects, "about": about, "per_sequence": per_sequence}
+    objects = sum(len(s.ids) for s in scores)
+    summary = of(scores, total=True) | {"objects": objects, "about": about, "per_sequence": per_sequence}
     summary["not_scored"] = dict(unscored or {})
     write_file(folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
 
 
 def _score(folder: Path, plan: Plan) -> SequenceScores | str:
-    """Scores one video, or says in one line why it cannot be."""
+    """Scores one video, or returns the reason in one line why it cannot be scored."""
     try:
         return plan.score_folder(folder)
     except DataError as error:
@@ -122,7 +165,7 @@ def _pool(processes: int) -> AbstractContextManager[Executor | None]:
         return nullcontext()
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)
-    context.set_forkserver_preload([__name__])  # imports once what all need
+    context.set_forkserver_preload([__name__])  # imports shared modules once
     return ProcessPoolExecutor(processes, mp_context=context)
 
 
@@ -130,8 +173,17 @@ def _figures(summary: Summary) -> dict[str, Any]:
     return {"J&F": summary.jf_mean, "J": vars(summary.j), "F": vars(summary.f)}
 
 
-def _row(statistics: Statistics) -> tuple[float, float, float]:
-    return statistics.mean, statistics.recall, statistics.decay
+def _columns(summary: Summary) -> dict[str, float]:
+    return {name.removesuffix(" mean"): value for name, value in summary.figures.items()}
+
+
+def _cell(value: float) -> float | str:
+    return "" if np.isnan(value) else value
+
+
+def _has(scores: SequenceScores, part: str) -> bool:
+    values = getattr(scores, part, None)
+    return values is not None and not np.isnan(values).all()
 
 
 def _write_csv(path: Path, head: tuple[str, ...], rows: Iterator[tuple]) -> None:

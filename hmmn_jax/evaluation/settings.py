@@ -1,4 +1,4 @@
-"""What the fields of an evaluation's config may be, checked before anything is read or written."""
+"""Rules for the fields of an evaluation's config, checked before anything is read or written."""
 
 import math
 
@@ -74,7 +74,7 @@ def check_settings(config: ConfigDict) -> None:
 
 
 def _check_member(config: ConfigDict) -> None:
-    """The names in the archive must be apart for each frame, and stay inside."""
+    """The names in the archive must be different for each frame, and stay inside the archive."""
     member = config.submission
     if not member:
         return

@@ -31,7 +31,7 @@ KINDS: dict[str, type[Exporter]] = {
 }
 ARCHIVE = ".zip"
 RECORD = ".export.json"
-_DATE = (1980, 1, 1, 0, 0, 0)  # of files in an archive, which depends on the masks alone
+_DATE = (1980, 1, 1, 0, 0, 0)  # fixed time of files in an archive, so that it depends on the masks only
 
 
 def export(
@@ -60,12 +60,12 @@ def export(
         report: called after each frame with the number of frames done and of all. An error that it raises ends the export.
 
     Returns:
-        What the user should know, one line each: frames without mask, and frames without soft edges.
+        Remarks for the user, one line each: frames without a mask, and frames without soft edges.
 
     Raises:
         ConfigError: an unknown kind, or a path with the wrong suffix.
         ValueError: a range without frames of the video.
-        DataError: a file that something else wrote is in the way, a frame cannot be read, or the disk refuses.
+        DataError: the path exists and was not written by this function, a frame cannot be read, or writing fails.
     """
     target, exporter = user_path(path), _exporter(kind, user_path(path))
     count = len(video)
@@ -113,7 +113,7 @@ def _exporter(kind: str, path: Path) -> type[Exporter]:
 
 @contextlib.contextmanager
 def _published(target: Path, suffix: str, name: str) -> Iterator[Path]:
-    """Gives an empty folder to write to. In the end what it holds becomes the file, archive or folder `target`."""
+    """Gives an empty folder to write to. At the end, its contents become the file, archive or folder `target`."""
     if suffix:
         with replace_own(target) as temporary:
             yield temporary.parent

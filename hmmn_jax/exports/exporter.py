@@ -16,7 +16,7 @@ UNKNOWN_FPS = 10.0  # of movies of a folder of images
 
 @dataclass(frozen=True)
 class Label:
-    """What a user calls an object.
+    """The user's name and colour of an object.
 
     Attributes:
         name: "" if it has none.
@@ -29,7 +29,7 @@ class Label:
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """What an export says of the whole video.
+    """Facts about the whole video.
 
     Attributes:
         name: of the video; files are named after it.
@@ -124,7 +124,7 @@ class Exporter(abc.ABC):
 
     @property
     def remarks(self) -> list[str]:
-        """What the user should know of the export, one line each."""
+        """Remarks on the export for the user, one line each."""
         if not self.missing:
             return []
         return [f"{self.missing} of {self.frames} frames have no mask: {self.without_mask}"]

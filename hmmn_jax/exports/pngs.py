@@ -30,7 +30,7 @@ class _ObjectPngs(Exporter):
         self._known = set(facts.labels)
 
     def _files(self, frame: MaskedFrame) -> list[tuple[int, Path]]:
-        """The known objects and their files of a frame."""
+        """The known objects of a frame and their files."""
         self._known |= set(frame.ids)
         return [(k, self.folder / self.facts.name / f"{k:03d}" / f"{frame.name}.png") for k in sorted(self._known)]
 

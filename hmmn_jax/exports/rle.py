@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 _BITS = 5  # of a number in each character
+_LONGEST = 8  # index of the last character that a number may have
 _SIGN, _MORE, _FIRST = 0x10, 0x20, 48  # of a character: the sign of the number, whether another follows, the code of 0
 
 
@@ -41,3 +42,23 @@ def bounding_box(mask: Bool[np.ndarray, "h w"]) -> list[int]:
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
     left, top = int(columns[0]), int(rows[0])
     return [left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1]
+
+
+def decode(counts: str, height: int, width: int) -> Bool[np.ndarray, "h w"]:
+    """Decodes COCO's compressed RLE, the inverse of `encode`. Raises ValueError for text that is not one of this size."""
+    codes = np.frombuffer(counts.encode(), np.uint8).astype(np.int64) - _FIRST
+    if len(codes) == 0 or codes.min() < 0 or codes.max() > 2 * _MORE - 1 or codes[-1] & _MORE:
+        raise ValueError(f"the counts {counts[:20]!r} are not a compressed RLE")
+    ends = np.flatnonzero(codes & _MORE == 0)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    place = np.arange(len(codes)) - np.repeat(starts, ends - starts + 1)
+    if place.max() > _LONGEST:
+        raise ValueError(f"the counts {counts[:20]!r} have a number that is too great")
+    lengths = np.add.reduceat((codes & (2**_BITS - 1)) << (_BITS * place), starts)
+    lengths -= np.where(codes[ends] & _SIGN, 1 << (_BITS * (place[ends] + 1)), 0)
+    for first in (1, 2):  # from the fourth on a number is the difference to the last but one
+        lengths[first::2] = np.cumsum(lengths[first::2])
+    if lengths.min() < 0 or lengths.sum() != height * width:
+        raise ValueError(f"runs of {lengths.sum()} pixels, expected {height}x{width}")
+    values = np.arange(len(lengths)) % 2 == 1
+    return np.repeat(values, lengths).reshape(width, height).T

@@ -19,7 +19,7 @@ Given = Integer[np.ndarray, "H W"] | Mapping[int, Bool[np.ndarray, "H W"]]  # id
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """Which views of a video are segmented, each by a run of its own; of several, probabilities are averaged.
+    """The views of a video to segment. Each view is a separate run; probabilities are averaged over views.
 
     size: shorter side of the network's input, in pixels; 0: that of the video.
     scales: factors on that, one view each.
@@ -75,13 +75,13 @@ class View:
 class Segmented:
     """One frame's results from all views. They are computed on demand, so that another thread can do it.
 
-    results, views: as many; results without their logits, which may be those of a session.
-    ids: of the background, 0, and of all objects given so far, in the order in which they were.
-    given: what is given on this very frame, which stands; None if nothing is.
+    results, views: of equal length. Logits of the results are not used, so results of a session are accepted.
+    ids: 0 for the background, then the ids of all objects given so far, in the order in which they were given.
+    given: the mask given on this frame, which replaces the prediction. None: no mask.
     height, width: of the video.
     """
 
-    results: tuple[Any, ...]  # Result, or what has mask, probs and ids as it
+    results: tuple[Any, ...]  # a Result, or an object with the same fields mask, probs and ids
     views: list[View]
     ids: Integer[np.ndarray, " c"]
     given: Given | None
@@ -90,7 +90,7 @@ class Segmented:
 
     @functools.cached_property
     def probs(self) -> Float[np.ndarray, "c H W"]:
-        """Probabilities of `ids`, in float32: the mean over the views, each brought to the video's size first.
+        """Probabilities of `ids`, in float32: the mean over the views, each resized to the size of the video.
 
         Their sum is 1, unless objects are independent.
         """
@@ -110,7 +110,7 @@ class Segmented:
 
     @functools.cached_property
     def mask(self) -> Integer[np.ndarray, "H W"] | Bool[np.ndarray, "k H W"]:
-        """The ids: in each pixel the one of the greatest probability; of independent objects where each has more than 0.5."""
+        """The id of greatest probability in each pixel. For independent objects, where each has more than 0.5."""
         own = self.results[0].mask
         if self.views == [View(self.height, self.width, False)]:
             return np.asarray(own)
@@ -125,9 +125,9 @@ def segment_augmented(
     given: Mapping[int, Given],
     augmentation: Augmentation,
 ) -> Iterator[Segmented]:
-    """Segments a video in all its views at once, frame by frame: yields what is found of each frame after the first.
+    """Segments all views of a video in parallel, frame by frame. Yields the results of each frame after the first.
 
-    `given` has by index what is given, at the frames' size, that of frame 0 among them.
+    `given` maps the index of a frame to its given mask, at the size of the frames. It includes frame 0.
     """
     frames = iter(frames)
     if (first := next(frames, None)) is None:
@@ -140,7 +140,7 @@ def segment_augmented(
         masks = {t: view.show_mask(mask) for t, mask in given.items()}
         return segmenter.run(map(view.show_frame, frames), masks.pop(0), masks)
 
-    # In step, so that no frame waits for long and none is read twice.
+    # The views advance together, so that frames are kept briefly and read once.
     runs = [run(view, copy) for view, copy in zip(views, itertools.tee(frames, len(views)), strict=True)]
     ids = join_ids(np.zeros(1, np.uint8), _ids_of(given[0]))
     for t, results in enumerate(zip(*runs, strict=True), 1):

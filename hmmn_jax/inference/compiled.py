@@ -1,7 +1,9 @@
-"""What `Segmenter` compiles, once per frame size (and batch of objects); shared by all segmenters of a config.
+"""The programs that `Segmenter` compiles, once for each frame size (and batch of objects).
 
-Only what touches the whole bank depends on its capacity (`match`, `write_previous`, ...), and holds no parameters. At the end:
-the three programs that a fused segmenter runs for a frame, made of the others.
+All segmenters of a config share them.
+
+Only programs that touch the whole bank (`match`, `write_previous`, ...) depend on its capacity. They have no parameters. The
+last three programs are those that a fused segmenter runs for a frame. They combine the others.
 """
 
 import functools
@@ -21,11 +23,11 @@ from hmmn_jax.model.step import Match
 
 
 class Room(NamedTuple):
-    """Where a frame goes in the bank of a batch of objects.
+    """Where a frame is written in the bank of a batch of objects.
 
     Attributes:
         capacity: slots of the bank.
-        drop: whether its oldest frame but the first is dropped before.
+        drop: whether the oldest frame other than the first is dropped first.
         turns: as in `kernel_guided_read`.
     """
 
@@ -35,25 +37,25 @@ class Room(NamedTuple):
 
 
 def _apply(config: HMMNConfig, method: str, variables: dict[str, Any], *args: Any) -> Any:
-    """What a method of the network returns."""
+    """The output of a method of the network."""
     return HMMN(config).apply(variables, *args, method=method)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def encode_query(config: HMMNConfig, variables: dict[str, Any], frame: jax.Array) -> Query:
-    """What the frame to be segmented gives, once for all objects."""
+    """Encodes the frame to be segmented, once for all objects."""
     return _apply(config, "encode_query", variables, frame)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def memory_stem(config: HMMNConfig, variables: dict[str, Any], frame: jax.Array) -> jax.Array:
-    """The frame's share of the memory encoder's first layer, once for all objects."""
+    """The part of the memory encoder's first layer that depends on the frame only, once for all objects."""
     return _apply(config, "memory_stem", variables, frame)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def memorize(config: HMMNConfig, variables: dict[str, Any], stem: jax.Array, mask: jax.Array, others: jax.Array) -> Memory:
-    """What is remembered of a frame for some of the objects."""
+    """Encodes a frame into memory for some of the objects."""
     return _apply(config, "memorize_objects", variables, stem, mask, others)
 
 
@@ -78,7 +80,7 @@ def aggregate(p: list[jax.Array]) -> jax.Array:
 
 @jax.jit
 def aggregate_each(p: list[jax.Array]) -> jax.Array:
-    """As soft aggregation of each object with the background alone, whose logits are the object's own but for the sign."""
+    """Equal to soft aggregation of each object with the background alone, whose logit is the negative of the object's."""
     probs = jnp.clip(jnp.concatenate(p, axis=1), PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
     return jnp.pad(2 * jnp.log(probs / (1 - probs)), ((0, 0), (1, 0), (0, 0), (0, 0)))
 
@@ -136,7 +138,7 @@ def memories(
     objects: Sequence[tuple[int, int]],
     independent: bool,
 ) -> Iterator[Memory]:
-    """What is remembered of a frame, for one range of objects after the other."""
+    """Encodes a frame into memory, for one range of objects after the other."""
     stem = memory_stem(config, variables, frame)
     mask, others = split_objects(probs)
     if independent:
@@ -171,7 +173,7 @@ def encode_all(
     objects: tuple[tuple[int, int], ...],
     independent: bool,
 ) -> tuple[list[Memory], Query | None]:
-    """Fused, first of three: what is remembered of the previous frame, and what the frame to be segmented, if any, gives."""
+    """Fused, first of three: encodes the previous frame into memory and, if there is one, the frame to be segmented."""
     remembered = list(memories(config, variables, previous, probs, objects, independent))
     return remembered, None if frame is None else encode_query(config, variables, frame)
 
@@ -184,7 +186,7 @@ def _match_all(
     slots: list[int | jax.Array],
     query: Query,
 ) -> tuple[list[banks.MemoryBank], list[Match]]:
-    """Fused, second of three: the banks with what is remembered, and what is found in them. Holds no parameters."""
+    """Fused, second of three: writes to the banks and reads from them. Holds no parameters."""
     new, found = [], []
     for room, bank, memory, slot in zip(rooms, old, memories, slots, strict=True):
         bank = remember(room, bank, memory, slot, donate=False)

@@ -1,4 +1,4 @@
-"""What a `Segmenter` takes: frames and masks of any library, checked."""
+"""Inputs of a `Segmenter`: converts and checks frames and masks of any library."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,7 @@ Ids = UInt8[Array | np.ndarray, "H W"] | UInt16[Array | np.ndarray, "H W"]
 Mask = Ids | Bool[Array | np.ndarray, "H W"] | Mapping[int, Bool[Array | np.ndarray, "H W"]]
 
 
-RANGE_SLACK = 1e-3  # by which frames may leave [0, 1], as interpolation makes them do
+RANGE_SLACK = 1e-3  # by how much frames may exceed [0, 1], for example after interpolation
 
 
 def as_frame(frame: Num[Array | np.ndarray, "H W 3"]) -> Num[Array, "1 H W 3"]:
@@ -65,12 +65,12 @@ def join_ids(ids: Integer[np.ndarray, " o1"], given: Integer[np.ndarray, " k"]) 
 
 
 def _as_array(given: Any, what: str) -> Array | np.ndarray:
-    """An array of JAX as it is, anything else as NumPy has it, its type unchanged."""
+    """Returns JAX arrays unchanged and converts anything else to NumPy, keeping its dtype."""
     if isinstance(given, jax.Array | np.ndarray):
         return given
     try:
         return np.asarray(given)
-    except Exception as error:  # each library refuses in its own way, as PyTorch does for a tensor on a GPU
+    except Exception as error:  # each library raises its own error, such as PyTorch for a tensor on a GPU
         raise ValueError(f"{what} is a {type(given).__name__} that NumPy cannot read: {reason(error)}") from error
 
 

@@ -308,11 +308,11 @@ class Segmenter:
             return group, self._room(FIRST_CAPACITY, 1), 0
         drop = False
         if self.max_memory_frames is not None and kept > self.max_memory_frames:
-            drop = kept > 2  # slots 0, 1, 2, ... are kept: slot 1 goes. Of two, the previous frame overwrites it by itself
+            drop = kept > 2  # of slots 0, 1, 2, ...; with two slots, the previous frame overwrites slot 1 anyway
             kept -= 1
         if kept == bank.capacity:
             full, bank = bank, compiled.grow(bank)
-            if donate:  # now, not when the step is over: what is compiled for the larger bank comes between
+            if donate:  # now, not at the end of the step: programs for the larger bank are compiled in between
                 for buffer in (full.key_s16, full.value_s16, full.centres):
                     if isinstance(buffer, jax.Array):  # those of a state that was saved may be NumPy's
                         buffer.delete()

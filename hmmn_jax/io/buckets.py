@@ -1,8 +1,8 @@
-"""Paths in buckets, such as `gs://bucket/run`: which text is one, and which can be served.
+"""Paths in buckets, such as `gs://bucket/run`: recognises them and checks that they can be read.
 
-Local paths are `pathlib.Path`, as `epath.Path` hides local files whose names end in `~`, follows no `**` and knows no links.
-Paths in buckets are `epath.Path`, which reads, lists and writes by fsspec and is no `pathlib.Path`. So the types tell: a
-function that takes `Path` works on local paths only, one that takes `AnyPath` on both; `str | os.PathLike` is checked.
+Local paths are `pathlib.Path`: `epath.Path` hides local files whose names end in `~` and supports neither `**` nor links.
+Paths in buckets are `epath.Path`, which reads, lists and writes by fsspec and is no `pathlib.Path`. Types show which paths a
+function accepts: `Path` means local paths only, `AnyPath` means both; `str | os.PathLike` is checked.
 """
 
 import os
@@ -15,7 +15,8 @@ from etils import epath
 
 from hmmn_jax.errors import DataError
 
-# Read by epath at its first use. With TensorFlow installed it would import that for `gs://`, seconds and a GPU's memory.
+# epath reads this variable when it is first used. Without it, epath imports TensorFlow for `gs://` if it is installed, which
+# takes seconds and reserves GPU memory.
 os.environ.setdefault("EPATH_USE_TF", "false")
 
 AnyPath: TypeAlias = Path | epath.Path

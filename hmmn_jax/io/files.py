@@ -33,7 +33,7 @@ def user_path(text: str | os.PathLike, *, buckets: bool) -> AnyPath: ...
 
 
 def user_path(text: str | os.PathLike, *, buckets: bool = False) -> AnyPath:
-    """A path as a user gives it, with `~` expanded: the door for flags, fields of configs and arguments of the Python API.
+    """Converts a path given by a user and expands `~`. All flags, config fields and arguments of the Python API use it.
 
     Args:
         text: the path, or the URL of something in a bucket.
@@ -56,7 +56,7 @@ def user_path(text: str | os.PathLike, *, buckets: bool = False) -> AnyPath:
 
 
 def local_path(text: str | os.PathLike) -> Path:
-    """The path that a text names, as it is. Raises DataError for a URL that cannot be served, or a path in a bucket."""
+    """The path that a text names, unchanged. Raises DataError for a URL that cannot be served, or a path in a bucket."""
     path = as_path(text)
     if is_bucket(path):
         raise DataError(f"{path}: in a bucket, which cannot serve here; give a local path, such as one in a mounted bucket")
@@ -107,7 +107,7 @@ def read_start(path: AnyPath, count: int) -> bytes:
 
 
 def lies_there(path: AnyPath) -> bool:
-    """Whether a path is taken: by a file, a folder, or a link, also to nothing."""
+    """Whether a path exists, as a file, a folder or a link. Broken links count."""
     with bucket_errors(path):
         return path.exists() if is_bucket(path) else os.path.lexists(path)
 
@@ -181,7 +181,7 @@ def writing_errors(path: str | os.PathLike) -> Iterator[None]:
 
 
 def check_name(name: str, source: str | os.PathLike) -> str:
-    """Gives the name of a sequence back if it can name a file or folder in an output folder.
+    """Returns the name of a sequence if it is valid as the name of a file or folder in an output folder.
 
     Raises:
         DataError: the name is empty, "." or "..", absolute, holds a separator or a control character, or has more than 240
@@ -196,7 +196,7 @@ def check_name(name: str, source: str | os.PathLike) -> str:
 
 
 def reason(error: BaseException, line: int = -1) -> str:
-    """Gives the gist of a foreign error on one line, printable and not endless.
+    """Shortens the message of another library's error to one printable line.
 
     Args:
         error: the error.
@@ -208,7 +208,7 @@ def reason(error: BaseException, line: int = -1) -> str:
 
 
 def shorten(found: object) -> str:
-    """Gives the text of something foreign on one line: no control characters, no endless names."""
+    """Shortens external text to one line without control characters."""
     text = str(found) or type(found).__name__
     text = " ".join("".join(c if c.isprintable() else " " for c in text[:2000]).split())
     return text if len(text) <= 200 else f"{text[:200]}..."

@@ -30,7 +30,7 @@ class FilmDecoder:
         """Opens the file and reads its header. Raises PyAV's errors; DataError where the file has no video stream."""
         av = import_av()
         self._errors = av.FFmpegError
-        name = str(path.absolute())  # which cannot pass for a protocol, as "pipe:1.mp4" does
+        name = str(path.absolute())  # an absolute path, which FFmpeg cannot take for a protocol such as "pipe:1.mp4"
         try:
             self._container = av.open(name)
         except UnicodeDecodeError:  # a title that is not UTF-8, in PyAV 18
@@ -39,7 +39,7 @@ class FilmDecoder:
         if self._stream is None:
             self.close()
             raise DataError(f"{path}: no video stream in it; give a file with pictures")
-        # With several threads, what stands in for damaged parts would depend on their number, and at times on chance.
+        # With several threads, the replacement of damaged parts would depend on their number, and sometimes on timing.
         self._stream.codec_context.thread_count = 1
         self.fps = float(self._stream.average_rate or self._stream.guessed_rate or 0)
         duration = self._container.duration or 0
@@ -61,7 +61,10 @@ class FilmDecoder:
         yield None  # now no more come, and the decoder gives the frames that it holds
 
     def seek(self, stamp: int) -> bool:
-        """Goes to the key frame at the timestamp, or near it: formats differ in how exact they are. Says whether it could."""
+        """Seeks to the key frame at the timestamp or near it; accuracy depends on the format.
+
+        Returns whether this succeeded.
+        """
         try:
             self._container.seek(stamp, stream=self._stream)
         except self._errors:

@@ -1,4 +1,4 @@
-"""The frames of a film by index: what a decode in order gave, and the same found again from a key frame."""
+"""Access to the frames of a film by index: records one sequential decode, and finds recorded frames again from key frames."""
 
 import bisect
 import collections
@@ -27,10 +27,11 @@ class _Record(NamedTuple):
 
 
 class FilmIndex:
-    """Timestamps and checksums of the frames that one decode in order gave, by which they are known when decoded again.
+    """Timestamps and checksums of the frames of one sequential decode. They identify frames that are decoded again.
 
-    A frame is sought at the key frame before it. What is found counts only with the recorded timestamp and checksum; otherwise
-    the film is decoded from its start. Open groups of pictures, edit lists, timestamps that are missing or repeat, and damaged
+    To read a frame, decoding starts at the key frame before it. A frame is accepted only if its timestamp and checksum are the
+    recorded ones; otherwise the film is decoded from its start. Open groups of pictures, edit lists, timestamps that are
+    missing or repeat, and damaged
     parts therefore cost time, but never give another frame.
     """
 
@@ -66,7 +67,7 @@ class FilmIndex:
         self._recent.append(frame)
 
     def find(self, index: int) -> UInt8[np.ndarray, "h w 3"] | None:
-        """Gives a frame that is recorded; None where the film is not decoded again as it was. Raises PyAV's errors."""
+        """Gives a frame that is recorded; None if decoding the film again gives other frames. Raises PyAV's errors."""
         wanted = self._records[index]
         for frame in reversed(self._recent):
             if (rgb := self._match(frame, wanted)) is not None:
@@ -85,7 +86,7 @@ class FilmIndex:
         self._recent.clear()
 
     def _starts(self, index: int) -> Iterator[int | float]:
-        """Goes to places from which the frame may be reached, the nearest first; gives the patience of the search there."""
+        """Seeks to positions before the frame, the nearest first. Yields for each how many later frames to search."""
         before = bisect.bisect_right(self._key_frames, index)
         key_frames = self._key_frames[max(0, before - _KEY_FRAMES_TRIED) : before]
         if (key_frames[-1] if key_frames else 0) <= self._next <= index:

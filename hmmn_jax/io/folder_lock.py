@@ -17,7 +17,7 @@ except ModuleNotFoundError:  # Windows
 
 @contextlib.contextmanager
 def lock_folder(path: Path, folder: Path) -> Iterator[None]:
-    """Holds the lock file `path` of an output folder while the block runs; the file stays, empty.
+    """Holds the lock file `path` of an output folder while the block runs. The empty file is not removed.
 
     Raises:
         ConfigError: another process holds it.

@@ -17,7 +17,7 @@ from hmmn_jax.io.video import Video
 
 
 class ImageVideo(Video):
-    """Image files, or the pages of one, as frames, turned upright by their EXIF data; none is kept.
+    """Image files, or the pages of one file, as frames. EXIF orientation is applied. No frame is kept in memory.
 
     Grey images of 16 bits are scaled by the range of values in use in the whole video, which is found when the first of them
     is read.

@@ -24,7 +24,7 @@ _PNG_BITS = 24  # where a PNG says the bits of a value
 
 
 def read_image(path: str | os.PathLike) -> UInt8[np.ndarray, "h w 3"]:
-    """Reads a JPEG, PNG or any other image that Pillow knows, of any mode, as RGB, upright as its EXIF data say.
+    """Reads a JPEG, PNG or any other format and mode that Pillow supports, as RGB. EXIF orientation is applied.
 
     Grey images of 16 bits are scaled by their own range; `ImageVideo` scales those of a video alike.
 
@@ -111,7 +111,7 @@ def decode_mask(
 
 
 def settle_ids(ids: Integer[np.ndarray, "h w"], binary: bool | None = None) -> Integer[np.ndarray, "h w"]:
-    """Settles what 255 means: the one object, as id 1 (DAVIS-2016), or void, given as 0.
+    """Resolves the value 255: it becomes 1 if it is the only object (DAVIS-2016), else it is void and becomes 0.
 
     In uint16, which only masks with greater ids have, it is an id.
 
@@ -128,7 +128,7 @@ def settle_ids(ids: Integer[np.ndarray, "h w"], binary: bool | None = None) -> I
 
 
 def is_binary(masks: Iterable[UInt8[np.ndarray, "h w"]]) -> bool:
-    """Whether 255 is the one object of a video, of some of whose masks the ids are given: no mask has any other id."""
+    """Whether 255 is the only object of a video: none of the given masks has another id."""
     return not any(np.any((ids > 0) & (ids < VOID)) for ids in masks)
 
 
@@ -197,7 +197,7 @@ def _nearest(length: int, stored: int) -> Integer[np.ndarray, " length"]:
 
 
 def _ids_of_colours(rgb: UInt8[np.ndarray, "h w 3"], path: str | os.PathLike) -> Integer[np.ndarray, "h w"]:
-    """Finds each pixel's id by its colour: black 0, white 255, the palette's colours theirs."""
+    """Finds each pixel's id by its colour: black is 0, white is 255, other colours are looked up in the palette."""
     palette = davis_palette().astype(int)
     # The files of DAVIS-2017 have 191 where the rule gives 192.
     ids = {
@@ -247,7 +247,7 @@ def _require_no_levels(values: UInt8[np.ndarray, "h w"], source: str | os.PathLi
 
 
 def _is_drawn_in_colour(pixels: UInt8[np.ndarray, "h w"], image: Image.Image) -> bool:
-    """Whether background is black as a colour, not as the first one of the palette."""
+    """Whether the background is black but black is not the first colour of the palette."""
     palette = _palette_of(image)
     used = np.unique(pixels)
     used = used[used < len(palette)]

@@ -1,4 +1,4 @@
-"""What the headers of frames say before a run, so that what cannot be segmented is known at once."""
+"""Checks of the headers of frames before a run, so that frames that cannot be segmented are reported at once."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class FrameFacts:
 
 @dataclass(frozen=True)
 class Header:
-    """What the header of one image says; `size` is upright."""
+    """Facts from the header of one image; `size` is upright."""
 
     path: Path
     format: str
@@ -60,7 +60,7 @@ def inspect_frames(paths: Iterable[Path], notes: Notes | None = None) -> FrameFa
 
 
 def read_header(path: Path, page: int | None = None) -> Header:
-    """Reads the header of an image, or of one page of it. Raises DataError; without `page` for more than one page, too."""
+    """Reads the header of an image, or of one of its pages. Raises DataError, also for several pages if `page` is not given."""
     with open_image(path, page) as image:
         pages = getattr(image, "n_frames", 1) if image.format in PAGED and page is None else 1
         if pages > 1:
@@ -73,7 +73,7 @@ def read_header(path: Path, page: int | None = None) -> Header:
 
 
 def check_headers(headers: list[Header], notes: Notes | None) -> FrameFacts:
-    """Takes the headers together. Raises DataError if sizes differ."""
+    """Combines the headers. Raises DataError if sizes differ."""
     first = headers[0]
     if odd := [header for header in headers if header.size != first.size]:
         count = f"{len(odd)} of {len(headers)} frames differ"

@@ -1,4 +1,4 @@
-"""Telling masks of ids from masks of grey levels, as smooth edges and lossy compression make them."""
+"""Distinguishes masks of ids from masks of grey levels, which smooth edges and lossy compression produce."""
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
@@ -64,7 +64,7 @@ class _Runs:
         return np.repeat(step & (self.lengths <= longest), self.lengths).reshape(self.values.shape)
 
     def count_pieces(self) -> Int[np.ndarray, "256"]:
-        """For each value about how many connected pieces it lies in: its runs that no pixel of the row above continues."""
+        """Estimates the connected pieces of each value: counts its runs that do not touch the value in the row above."""
         padded = np.pad(self.values[:-1].astype(np.int16), ((1, 0), (1, 1)), constant_values=-1)
         width = self.values.shape[1]
         continues = np.zeros(self.values.shape, bool)

@@ -1,4 +1,4 @@
-"""Files and folders of a bucket as local ones, for libraries that read local paths only."""
+"""Local copies of files and folders in buckets, for libraries that read local paths only."""
 
 import contextlib
 import tempfile
@@ -13,7 +13,7 @@ from hmmn_jax.io.files import bucket_errors
 def local_copy(path: AnyPath) -> Iterator[Path]:
     """Gives `path` itself if it is local, else a temporary copy, which is removed in the end.
 
-    The copy of a folder has all that lies in it, but for names that end in `~`, which epath hides. Raises OSError if the
+    The copy of a folder has all its contents, except names that end in `~`, which epath hides. Raises OSError if the
     bucket cannot be read, or the disk is full.
     """
     if not is_bucket(path):
@@ -32,5 +32,5 @@ def _download(path: AnyPath, copy: Path) -> None:
         return
     copy.mkdir()
     for entry in path.iterdir():
-        if entry != path:  # stores that mark a folder by an object of its name list that, too
+        if entry != path:  # stores that mark a folder by an object of its name also list this object
             _download(entry, copy / entry.name)

@@ -29,7 +29,7 @@ _BT709 = 1  # as FFmpeg numbers colour matrices, primaries and transfers alike
 class MovieWriter:
     """Writes frames, as they come, to an .mp4 (H.264, which browsers play) or a .gif of at most 480 pixels a side.
 
-    A context manager: the file appears when the block ends well, and nothing is left where it does not. Raises DataError for
+    A context manager: the file appears when the block ends without error; otherwise nothing is left. Raises DataError for
     another suffix, for a movie without frames, where writing fails, and for .mp4 without PyAV.
     """
 
@@ -118,7 +118,7 @@ class _Mp4:
         self.stream = container.add_stream("libx264", rate=self.rate, options={"crf": "20"})
         codec = self.stream.codec_context
         codec.width, codec.height, codec.pix_fmt = width, height, "yuv420p"
-        # Said and meant: without both, the colours would be of one standard and be shown by another.
+        # Convert to this standard and also declare it; otherwise players assume another standard and colours change.
         codec.colorspace = codec.color_primaries = codec.color_trc = _BT709
         codec.time_base = 1 / self.rate
         self.graph = filter_graph(width, height, "rgb24", ["scale=out_color_matrix=bt709", "format=yuv420p"])
@@ -129,7 +129,7 @@ class _Mp4:
     def _encoding_errors(self) -> Iterator[None]:
         try:
             yield
-        except self.av.FFmpegError as error:  # of which some are no OSError
+        except self.av.FFmpegError as error:  # some are not OSErrors
             raise OSError(error.errno, reason(error)) from error
 
 

@@ -1,4 +1,4 @@
-"""Files and folders that are new: written whole or not at all, and never in the place of another."""
+"""Creates new files and folders atomically and never replaces existing ones."""
 
 import contextlib
 import errno
@@ -18,7 +18,7 @@ def new_file(path: Path) -> Iterator[Path]:
     """Gives a temporary path beside `path`, which takes that name when the body succeeds.
 
     Raises:
-        FileExistsError: there is a file by then, which stays as it is.
+        FileExistsError: the file exists when the body ends; it is unchanged.
     """
     temporary = part_path(path)
     try:

@@ -1,4 +1,4 @@
-"""What a user should know about the data, collected while it is read and printed before a run starts."""
+"""Remarks on the data for the user, collected while it is read and printed before a run starts."""
 
 import sys
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from hmmn_jax.errors import one_line
 
 @dataclass
 class Notes:
-    """Remarks on files, of which those on one topic make one line with counts and an example each."""
+    """Remarks on files. Remarks on the same topic become one line with a count and an example of each kind."""
 
     topics: dict[str, dict[str, list[str]]] = field(default_factory=dict)
 

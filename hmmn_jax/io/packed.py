@@ -1,4 +1,4 @@
-"""Arrays kept compressed: in memory up to a budget, beyond it in temporary files."""
+"""Compressed arrays, held in memory up to a budget and beyond it in temporary files."""
 
 import hashlib
 import itertools
@@ -28,7 +28,7 @@ class PackedArray:
     def __init__(self, array: np.ndarray, content: bytes | Path, pool: "ArrayPool"):
         self.shape, self.dtype, self.digest = array.shape, array.dtype, digest_of(array)
         self._content = content
-        self._pool = pool  # keeps the folder of the file
+        self._pool = pool  # keeps a reference so that the folder is not removed
 
     def unpack(self) -> np.ndarray:
         """Returns the array, read-only."""

@@ -17,5 +17,5 @@ def davis_palette() -> UInt8[np.ndarray, "256 3"]:
 
 
 def palette_index(ids: Integer[np.ndarray, "*s"]) -> UInt8[np.ndarray, "*s"]:
-    """Gives the place of ids in the palette: themselves, and beyond 255 those of ids 1 to 255 over and over."""
+    """Returns the palette index of each id: the id itself up to 255; greater ids repeat the indices 1 to 255."""
     return ids if ids.dtype == np.uint8 else np.where(ids == 0, 0, (ids.astype(np.int64) - 1) % 255 + 1).astype(np.uint8)

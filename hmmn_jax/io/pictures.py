@@ -32,7 +32,7 @@ def overlay(
 
 
 def outline(picture: UInt8[np.ndarray, "h w 3"], ids: Integer[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
-    """Draws the border of every object, white within and black without, each one pixel wide: seen on any background."""
+    """Draws the border of every object with one white pixel inside and one black pixel outside, visible on any background."""
     picture = picture.copy()
     edges = _edges(ids, width=1)
     picture[edges & (ids == 0)] = 0
@@ -59,7 +59,10 @@ def write_image(path: str | os.PathLike, rgb: UInt8[np.ndarray, "h w c"]) -> Non
 
 
 def _edges(ids: Integer[np.ndarray, "h w"], width: int) -> Bool[np.ndarray, "h w"]:
-    """Finds pixels with another id at most `width` steps up, down, left or right away; the frame's border is no edge."""
+    """Finds pixels that have another id within `width` steps up, down, left or right.
+
+    The border of the frame is not an edge.
+    """
     edges = np.zeros(ids.shape, bool)
     for axis in (0, 1):
         along, marked = np.moveaxis(ids, axis, 0), np.moveaxis(edges, axis, 0)  # views

@@ -50,7 +50,7 @@ def decode(image: ImageFile, path: str | os.PathLike) -> Pixels:
 
 
 def to_rgb(pixels: Pixels, value_range: tuple[int, int], path: str | os.PathLike) -> UInt8[np.ndarray, "h w 3"]:
-    """Makes 8 bits of 16.
+    """Converts 16 bits to 8.
 
     Args:
         pixels: of one image; those of 8 bits are returned as they are.
@@ -59,7 +59,7 @@ def to_rgb(pixels: Pixels, value_range: tuple[int, int], path: str | os.PathLike
         path: the file to name.
 
     Raises:
-        DataError: of a colour image's values fewer than 32 levels are left.
+        DataError: fewer than 32 levels of a colour image are left.
     """
     if not pixels.sixteen:
         return pixels.values
@@ -97,7 +97,7 @@ def orientation(image: Image.Image, path: str | os.PathLike) -> int:
 
 def upright_size(image: Image.Image, turned: int) -> tuple[int, int]:
     """Width and height of an open image of orientation `turned` once it is upright."""
-    width, height = image.size  # of a TIFF it is that of the upright image already
+    width, height = image.size  # for a TIFF, it is already that of the upright image
     return (height, width) if turned in _SWAPPING and image.format != "TIFF" else (width, height)
 
 

@@ -67,7 +67,7 @@ class Record:
         return name in self.files and path.is_file() and not linked and sha256(path) in self.files[name]
 
     def foreign(self, names: Iterable[str]) -> list[Path]:
-        """Of files about to be written, those that exist and are not this record's."""
+        """The files to be written that exist and are not in this record."""
         foreign: dict[Path, None] = {}  # a folder that is a file or a link is in the way of many
         for name in names:
             path = self.root / name
@@ -99,10 +99,10 @@ class Record:
         Args:
             staged: the folder with the files.
             about: what they were made from.
-            keep: whether files of an earlier version of the result that are not among them stay; else they are deleted.
+            keep: keep files of an earlier version of the result that are not among them; otherwise they are deleted.
 
         Raises:
-            DataError: a file is in the way that is not this record's, or the disk refuses. The record stays valid.
+            DataError: a file exists that is not in this record, or writing fails. The record stays valid.
         """
         names = sorted(path.relative_to(staged).as_posix() for path in staged.rglob("*") if path.is_file())
         require_free(self, names)
@@ -124,7 +124,7 @@ class Record:
         self._save(about)
 
     def adopt(self, names: Iterable[str], about: Mapping[str, Any] | None) -> None:
-        """Records files that were written in place under `root`, or with no names that they are about to be."""
+        """Records files that were written in place under `root`. Without names, it announces that files will be written."""
         with writing_errors(self.path):
             self.files = {name: [sha256(self.root / name)] for name in names}
         self._save(about)
@@ -149,7 +149,7 @@ class Record:
 
 
 def require_free(record: Record, names: Iterable[str]) -> None:
-    """Raises DataError if a file that is not the record's is in the way of one of `names`."""
+    """Raises DataError if one of `names` exists and is not in the record."""
     if foreign := record.foreign(names):
         more = f" (and {len(foreign) - 1} more)" if len(foreign) > 1 else ""
         raise DataError(
@@ -184,7 +184,7 @@ def replace_own(path: Path) -> Iterator[Path]:
     A hidden record beside `path` says that this program wrote it, so that a later run can replace it.
 
     Raises:
-        DataError: a file is at `path` that this program did not write, the path is that of a folder, or the disk refuses.
+        DataError: `path` is a folder or a file that this program did not write, or writing fails.
     """
     if (path := path.absolute()).name in ("", ".."):
         raise DataError(f"{path}: a folder; give the name of a file")

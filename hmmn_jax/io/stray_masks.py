@@ -23,7 +23,7 @@ _LARGE, _CONTRAST = 0.01, 4  # part of a colour, and steps of rounding between s
 _ENDS, _END_PART = 24, 0.001  # levels near black and white, and the least part of a mask that each covers
 _SMALL = 8  # times smaller a file is than most, before its pixels are looked at
 _LOOKED_AT = 16  # files of one unusual kind of name whose pixels are looked at
-_KINDS = 4  # kinds of names, of which one may be that of the frames without being that of most
+_KINDS = 4  # from this many kinds of names on, no kind needs to be that of most files
 _TOLD = 4  # frames of a folder whose unusual names are reported
 
 
@@ -77,7 +77,7 @@ def require_no_masks(frames: list[tuple[Path, str, str]], notes: Notes | None = 
 
 
 def _usual(values: list[str]) -> str | None:
-    """The value of more than half of the frames."""
+    """The value that more than half of the frames have."""
     value, count = collections.Counter(values).most_common(1)[0]
     return value if 2 * count > len(values) else None
 
@@ -101,7 +101,7 @@ def _is_flat(path: Path, kind: str) -> bool:
 
 
 def _colours(path: Path) -> list[float]:
-    """The part of the image that each colour has, the largest first; of no colour if there are too many."""
+    """The share of the image that each colour covers, largest first; empty if there are too many colours."""
     with open_image(path) as image:
         if image.mode not in (*_INDEXED, *_GREY, *_COLOUR):
             return []
@@ -110,7 +110,7 @@ def _colours(path: Path) -> list[float]:
 
 
 def _is_flat_if_rounded(path: Path) -> bool:
-    """Whether few colours, not all alike, cover most of an image, values that are close to each other taken for one."""
+    """Whether a few different colours cover most of an image. Values that are close to each other count as one."""
     with open_image(path) as image:
         rounded = (np.asarray(image.convert("RGB")).astype(np.uint32) + _ROUNDED // 2) // _ROUNDED
     counts = np.bincount((rounded @ np.array([1 << 10, 1 << 5, 1], np.uint32)).ravel())

@@ -1,11 +1,11 @@
-"""By what a process knows again the files that it wrote or read."""
+"""Identity of files, by which a process recognises files that it wrote or read."""
 
 from pathlib import Path
 from typing import NamedTuple
 
 
 class Trace(NamedTuple):
-    """A file at one time: equal for a file that nobody has written to or replaced since. -1: there is none.
+    """The state of a file at one time; equal as long as the file is not written to or replaced. -1: there is no file.
 
     Attributes:
         number: of the file in its file system.
@@ -19,7 +19,7 @@ class Trace(NamedTuple):
 
     @classmethod
     def of(cls, path: Path) -> "Trace":
-        """Looks at a file."""
+        """Returns the current trace of a file."""
         try:
             found = path.lstat()
         except OSError:

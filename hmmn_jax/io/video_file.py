@@ -110,7 +110,7 @@ class VideoFile(Video):
                 yield chunk.pop()
 
     def second_reader(self) -> "VideoFile":
-        """As `Video.second_reader`: with decoders of its own. What is known of the frames is shared, after one decode."""
+        """As `Video.second_reader`: with decoders of its own. After one decode, the index of the frames is shared."""
         len(self)
         other = copy.copy(self)
         other._lock = threading.RLock()
@@ -119,7 +119,7 @@ class VideoFile(Video):
         return other
 
     def close(self) -> None:
-        """Releases the decoders of reading by index; what is known of the frames stays."""
+        """Closes the decoders that reading by index keeps open. The index of the frames is kept."""
         with self._lock:
             self._in_order = self._decode()
             self._index.close()

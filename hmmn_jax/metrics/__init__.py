@@ -1,1 +1,1 @@
-"""Figures that masks get: arrays in, figures out."""
+"""Metrics of masks in memory."""

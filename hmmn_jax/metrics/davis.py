@@ -1,15 +1,17 @@
 """J and F of sequences in memory, and their means, recalls and decays over objects, as the DAVIS benchmark reports them."""
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float64, Integer, UInt8
 
 from hmmn_jax.errors import DataError
 from hmmn_jax.io.images import settle_ids
-from hmmn_jax.metrics.jf import frame_scores
+from hmmn_jax.metrics.jf import frame_scores, number_ids
 
+Scores = TypeVar("Scores", bound="SequenceScores")
 # Index, name, predicted ids, annotated ids, and what to call the prediction in errors.
 ScoredFrame = tuple[int, str, np.ndarray, np.ndarray, str]
 
@@ -33,11 +35,13 @@ class Statistics:
 class SequenceScores:
     """J and F, in [0, 1], of the objects of a sequence on its scored frames.
 
+    A benchmark that has more figures adds them in a class of its own: arrays with an entry an object, or an object and frame.
+
     Attributes:
         name: of the sequence.
         frame_names: of the scored frames.
         j: J of each object on each frame; NaN on frames on which the object is not scored.
-        f: F, likewise.
+        f: F, likewise; NaN where the benchmark has none.
         ids: of the objects; by default 1, 2, ...
         indices: of the scored frames in the video, in order; by default 1, 2, ...
     """
@@ -53,12 +57,16 @@ class SequenceScores:
         object.__setattr__(self, "ids", self.ids or tuple(range(1, len(self.j) + 1)))
         object.__setattr__(self, "indices", self.indices or tuple(range(1, len(self.frame_names) + 1)))
 
-    def of_object(self, object_id: int) -> "SequenceScores":
+    def of_object(self: Scores, object_id: int) -> Scores:
         """Gives the scores of one object alone, on the frames on which it is scored."""
         row = self.ids.index(object_id)
         scored = np.flatnonzero(~np.isnan(self.j[row]))
         names, indices = tuple(self.frame_names[t] for t in scored), tuple(self.indices[t] for t in scored)
-        return SequenceScores(self.name, names, self.j[[row]][:, scored], self.f[[row]][:, scored], (object_id,), indices)
+        changed: dict[str, Any] = {
+            field.name: value[[row]] for field in fields(self) if isinstance(value := getattr(self, field.name), np.ndarray)
+        }
+        changed = {name: value[:, scored] if value.ndim == 2 else value for name, value in changed.items()}
+        return replace(self, frame_names=names, ids=(object_id,), indices=indices, **changed)
 
 
 @dataclass(frozen=True)
@@ -77,12 +85,27 @@ class Summary:
 
     @property
     def jf_mean(self) -> float:
-        """J&F, the mean of the two means."""
-        return (self.j.mean + self.f.mean) / 2
+        """J&F, the mean of the two means; J where there is no F."""
+        return (self.j.mean + self.f.mean) / 2 if self.has_f else self.j.mean
+
+    @property
+    def has_f(self) -> bool:
+        """Whether there is an F."""
+        return not np.isnan(self.f.mean)
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The figures by name, in the order of the DAVIS benchmark."""
+        parts = {f"{name} {part}": value for name in ("j", "f") for part, value in vars(getattr(self, name)).items()}
+        return {"J&F": self.jf_mean} | {name[0].upper() + name[1:]: value for name, value in parts.items()}
 
 
 def score_sequence(
-    pred: UInt8[np.ndarray, "t1 h1 w1"], truth: UInt8[np.ndarray, "t h w"], single_object: bool = False, name: str = "sequence"
+    pred: UInt8[np.ndarray, "t1 h1 w1"],
+    truth: UInt8[np.ndarray, "t h w"],
+    single_object: bool = False,
+    name: str = "sequence",
+    void_in_result: bool = True,
 ) -> SequenceScores:
     """Scores the predicted masks of a sequence by the rule of DAVIS: the first and the last frame are not scored.
 
@@ -92,54 +115,75 @@ def score_sequence(
             does not contain. 255 is void and treated as background in both arrays.
         single_object: the rule of DAVIS-2016: all ids are one object, and so is 255 if it is the only id.
         name: of the sequence, for errors and tables.
+        void_in_result: whether 255 is void in `pred`, too; MOSE v1 takes it for an id, which no object has.
 
     Raises:
         DataError: arrays of different shapes, fewer than three frames, no object in `truth[0]`, or a predicted id beyond its
             objects.
     """
+    require_same_shape(pred, truth, name)
+    scored = scored_frames(len(truth), name)
+    frames = ((t, f"{t:05d}", pred[t], truth[t], f"{name}, frame {t}") for t in scored)
+    return score_frames(truth[0], frames, single_object, name, void_in_result)
+
+
+def require_same_shape(pred: np.ndarray, truth: np.ndarray, name: str) -> None:
+    """Raises DataError unless there is a predicted mask for every annotated one, of its size."""
     if pred.shape != truth.shape:
         raise DataError(f"{name}: predicted masks {pred.shape} for annotated ones {truth.shape}; give one for every frame")
-    scored = scored_frames(len(truth), name)
-    frames = ((f"{t:05d}", pred[t], truth[t], f"{name}, frame {t}") for t in scored)
-    return score_frames(truth[0], frames, single_object, name)
 
 
 def score_frames(
-    first: UInt8[np.ndarray, "h w"], frames: Iterable[tuple[str, np.ndarray, np.ndarray, str]], single_object: bool, name: str
+    first: UInt8[np.ndarray, "h w"],
+    frames: Iterable[ScoredFrame],
+    single_object: bool,
+    name: str,
+    void_in_result: bool = True,
 ) -> SequenceScores:
     """Scores frames as they come; see `score_sequence`.
 
     Args:
-        first: the annotation of the sequence's first frame, which says what objects there are.
-        frames: name, predicted ids, annotated ids, and what to call the prediction in errors, of every frame to score.
+        first: the annotation of the sequence's first frame, which defines the objects.
+        frames: the frames to score.
         single_object: as for `score_sequence`.
         name: of the sequence.
+        void_in_result: as for `score_sequence`.
     """
     if not (objects := int(scored_ids(first, single_object).max(initial=0))):
         raise DataError(f"{name}: no object in the first annotation (255 is void unless single_object); nothing to score")
-    names, j, f = [], [], []
-    for frame_name, pred, truth, source in frames:
+    names, indices, j, f = [], [], [], []
+    for index, frame_name, pred, truth, source in frames:
         # A prediction has no void: of one object every value but 0 is the object.
-        pred = (pred > 0).astype(np.uint8) if single_object else scored_ids(pred, False)
+        if single_object:
+            pred = (pred > 0).astype(np.uint8)
+        elif void_in_result:
+            pred = scored_ids(pred, False)
         truth = scored_ids(truth, single_object)
         if (greatest := int(pred.max(initial=0))) > objects:
             raise DataError(f"{source}: the id {greatest}; the first annotation has ids up to {objects}: keep the ids given")
         frame_j, frame_f = frame_scores(pred, truth, objects)
         names.append(frame_name)
+        indices.append(index)
         j.append(frame_j)
         f.append(frame_f)
-    return SequenceScores(name, tuple(names), np.stack(j, axis=1), np.stack(f, axis=1))
+    ids = tuple(range(1, objects + 1))
+    return SequenceScores(name, tuple(names), over_time(j, objects), over_time(f, objects), ids, tuple(indices))
+
+
+def over_time(frames: Sequence[np.ndarray], objects: int) -> np.ndarray:
+    """Gives the values of all objects on one frame after the other, perhaps none, as an array `[objects, frames]`."""
+    return np.array(frames).reshape(len(frames), objects).T
 
 
 def score_annotated(
     frames: Iterable[ScoredFrame], first: Mapping[int, int], name: str, others: Collection[int] = ()
 ) -> SequenceScores:
-    """Scores the annotated frames of a user's video one by one: each object after the first frame that has it.
+    """Scores the annotated frames of a user's video as they come. Each object is scored after the first frame that contains it.
 
     Args:
         frames: index, name, predicted ids, annotated ids, and what to call the prediction in errors, of every annotated
             frame that comes after the first one of some object.
-        first: by id of each object the index of its first annotated frame, which is not scored.
+        first: the index of the first annotated frame of each object, by id. It is not scored.
         name: of the video.
         others: ids of objects that cannot be scored, but may be predicted.
 
@@ -147,20 +191,18 @@ def score_annotated(
         DataError: a predicted id is not among the objects.
     """
     ids = sorted(first)
-    table = np.zeros(max(256, max(ids) + 1), np.uint8 if len(ids) < 256 else np.uint16)
-    table[ids] = np.arange(1, len(ids) + 1)
     names, indices, j, f = [], [], [], []
     for index, frame_name, pred, truth, source in frames:
         if len(unknown := np.setdiff1d(pred, [0, *ids, *others])):
             known = ", ".join(map(str, sorted({*ids, *others})))
             raise DataError(f"{source}: the id {unknown[0]}; the annotations have {known}: keep the ids given")
         counts = np.array([index > first[i] for i in ids])
-        frame_j, frame_f = frame_scores(table[pred], table[truth], len(ids))
+        frame_j, frame_f = frame_scores(number_ids(pred, ids), number_ids(truth, ids), len(ids))
         names.append(frame_name)
         indices.append(index)
         j.append(np.where(counts, frame_j, np.nan))
         f.append(np.where(counts, frame_f, np.nan))
-    return SequenceScores(name, tuple(names), np.stack(j, axis=1), np.stack(f, axis=1), tuple(ids), tuple(indices))
+    return SequenceScores(name, tuple(names), over_time(j, len(ids)), over_time(f, len(ids)), tuple(ids), tuple(indices))
 
 
 def scored_frames(length: int, name: str) -> range:
@@ -171,8 +213,10 @@ def scored_frames(length: int, name: str) -> range:
 
 
 def statistics(values: Float64[np.ndarray, " t"]) -> Statistics:
-    """Gives mean, recall and decay of J or F over the scored frames of one object, at least one; NaN is not scored."""
+    """Gives mean, recall and decay of J or F over the scored frames of one object; NaN is not scored, and what none gives."""
     values = values[~np.isnan(values)]
+    if not len(values):
+        return Statistics(np.nan, np.nan, np.nan)
     edges = np.round(np.linspace(1, len(values), 5) + 1e-10).astype(int) - 1
     first, last = values[edges[0] : edges[1] + 1], values[edges[3] : edges[4] + 1]  # neighbours share a frame
     return Statistics(float(values.mean()), float((values > 0.5).mean()), float(first.mean() - last.mean()))

@@ -2,29 +2,33 @@
 
 J is intersection over union. F is the harmonic mean of precision and recall of the boundary. A boundary pixel is a match if the
 other boundary is within 0.8 % of the image's diagonal (Perazzi et al., CVPR 2016).
-
-Masks are packed, so that an operation on one word treats 64 pixels: `uint64 [..., words, h]`, where pixel x is bit x % 64,
-counted from the lowest, of word x // 64, and bits beyond the width are 0. Rows come last, so that both a shift by rows and
-the carry of bits to the next word are slices along whole runs of memory.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float64, Integer, UInt64
+
+from hmmn_jax.metrics.bitmaps import boundaries, count, crop, dilate, pack_masks, pack_objects
 
 TOLERANCE = 0.008  # of the diagonal
 
 
 def jaccard(pred: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> float:
     """Gives J of one object, in [0, 1]; 1 where both masks are empty."""
-    return float(frame_scores(pred.astype(np.uint8), truth.astype(np.uint8), 1)[0][0])
+    return mask_scores(pred, truth)[0]
 
 
 def boundary_f(pred: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> float:
     """Gives F of one object, in [0, 1]; 1 where neither mask has a boundary, 0 where one alone has one."""
-    return float(frame_scores(pred.astype(np.uint8), truth.astype(np.uint8), 1)[1][0])
+    return mask_scores(pred, truth)[1]
+
+
+def mask_scores(pred: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> tuple[float, float]:
+    """Gives J and F of one object."""
+    masks = crop(pack_masks(np.stack([pred, truth])))
+    return _jaccard(masks), f_within(boundaries(masks, truth.shape[1]), boundary_radius(*truth.shape))
 
 
 def boundary_radius(height: int, width: int) -> int:
@@ -39,101 +43,44 @@ def frame_scores(
     height, width = truth.shape
     radius = boundary_radius(height, width)
     j, f = np.empty(objects), np.empty(objects)
-    for k, masks in enumerate(_pack_objects(np.stack([pred, truth]), objects)):
-        masks = _crop(masks)
+    for k, masks in enumerate(object_masks(pred, truth, objects)):
         j[k] = _jaccard(masks)
-        f[k] = _boundary_f(_boundaries(masks, width), radius)
+        f[k] = f_within(boundaries(masks, width), radius)
     return j, f
 
 
-def _pack_objects(ids: Integer[np.ndarray, "n h w"], objects: int) -> Iterable[UInt64[np.ndarray, "n words h"]]:
-    """Gives the masks of ids 1 to `objects` in turn.
-
-    The binary digits of all ids are packed once, and every object is a combination of those few planes.
-    """
-    n, height, width = ids.shape
-    padded = np.zeros((n, height, -(-width // 64) * 64), ids.dtype)
-    np.multiply(ids, ids <= objects, out=padded[..., :width])
-    planes = []
-    for digit in range(objects.bit_length()):
-        plane = padded & (1 << digit)
-        bytes_ = np.packbits(plane if ids.dtype == np.uint8 else plane != 0, bitorder="little").reshape(n, height, -1)
-        planes.append(np.ascontiguousarray(bytes_.view("<u8").swapaxes(1, 2)))
-    for k in range(1, objects + 1):
-        mask = planes[k.bit_length() - 1].copy()  # its highest digit; with it the padding stays 0
-        for digit, plane in enumerate(planes):
-            mask &= plane if k >> digit & 1 else ~plane
-        yield mask
+def frame_overlaps(
+    pred: Integer[np.ndarray, "h w"], truth: Integer[np.ndarray, "h w"], objects: int
+) -> Float64[np.ndarray, " objects"]:
+    """Gives J of every object, as `frame_scores` does."""
+    return np.array([_jaccard(masks) for masks in object_masks(pred, truth, objects)])
 
 
-def _crop(masks: UInt64[np.ndarray, "n words h"]) -> UInt64[np.ndarray, "n words1 h1"]:
-    """Cuts off the words and rows that no mask needs, so that cost follows the size of the objects.
-
-    A margin of one stays where there is one: beyond it lies what the edge of the frame, if anything, decides.
-    """
-    words = np.flatnonzero(np.bitwise_or.reduce(masks, axis=(0, 2)))
-    rows = np.flatnonzero(np.bitwise_or.reduce(masks, axis=(0, 1)))
-    if not words.size:
-        return masks[:, :1, :1]
-    return masks[:, max(words[0] - 1, 0) : words[-1] + 2, max(rows[0] - 1, 0) : rows[-1] + 2].copy()
+def object_masks(
+    pred: Integer[np.ndarray, "h w"], truth: Integer[np.ndarray, "h w"], objects: int
+) -> Iterator[UInt64[np.ndarray, "2 words h1"]]:
+    """Gives of the objects in turn the predicted and the true mask, packed and cropped."""
+    return map(crop, pack_objects(np.stack([pred, truth]), objects))
 
 
-def _jaccard(masks: UInt64[np.ndarray, "2 words h"]) -> float:
-    union = _count(masks[0] | masks[1])
-    return _count(masks[0] & masks[1]) / union if union else 1.0
+def number_ids(ids: Integer[np.ndarray, "h w"], wanted: Sequence[int]) -> Integer[np.ndarray, "h w"]:
+    """Gives `wanted` ids the numbers 1, 2, ... in their order, and all others 0."""
+    table = np.zeros(max(int(ids.max(initial=0)), *wanted, 0) + 1, np.uint8 if len(wanted) < 256 else np.uint16)
+    table[list(wanted)] = np.arange(1, len(wanted) + 1)
+    return table[ids]
 
 
-def _boundary_f(boundaries: UInt64[np.ndarray, "2 words h"], radius: int) -> float:
-    pred, truth = boundaries
+def f_within(edges: UInt64[np.ndarray, "2 words h"], radius: float | int) -> float:
+    """Gives F of a predicted and a true boundary that match within `radius` pixels, see `dilate`."""
+    pred, truth = edges
     if not (pred.any() and truth.any()):
         return float(pred.any() == truth.any())
-    near_pred, near_truth = _dilate(boundaries, radius)
-    precision = _count(pred & near_truth) / _count(pred)
-    recall = _count(truth & near_pred) / _count(truth)
+    near_pred, near_truth = dilate(edges, radius)
+    precision = count(pred & near_truth) / count(pred)
+    recall = count(truth & near_pred) / count(truth)
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
-def _boundaries(masks: UInt64[np.ndarray, "n words h"], width: int) -> UInt64[np.ndarray, "n words h"]:
-    """Marks pixels that differ from the one to the right, below, or diagonally below; pixels outside equal the edge."""
-    right = masks >> 1
-    right[:, :-1] |= masks[:, 1:] << 63
-    right[:, -1] |= masks[:, -1] & np.uint64(1 << (width - 1) % 64)
-    found = masks ^ right
-    found[..., :-1] |= (masks[..., :-1] ^ masks[..., 1:]) | (masks[..., :-1] ^ right[..., 1:])
-    return found
-
-
-def _dilate(masks: UInt64[np.ndarray, "n words h"], radius: int) -> UInt64[np.ndarray, "n words h"]:
-    """Marks pixels at most `radius` from a marked one: a disk, as one run of pixels for each of its rows.
-
-    Works on flat arrays, with zeros between columns of words and between masks: a move by rows or words is a single slice.
-    """
-    n, words, height = masks.shape
-    padded = np.zeros((n, words + radius // 64 + 1, height + radius), np.uint64)
-    padded[:, :words, :height] = masks
-    runs, reach = padded.ravel(), 0  # every marked pixel made a run, `reach` to both sides
-    near = np.zeros_like(runs)
-    for dy in range(radius, 0, -1):
-        runs, reach = _widen(runs, reach, math.isqrt(radius * radius - dy * dy), height + radius)
-        near[dy:] |= runs[:-dy]
-        near[:-dy] |= runs[dy:]
-    near |= _widen(runs, reach, radius, height + radius)[0]
-    return near.reshape(padded.shape)[:, :words, :height]
-
-
-def _widen(runs: UInt64[np.ndarray, " m"], reach: int, target: int, word: int) -> tuple[UInt64[np.ndarray, " m"], int]:
-    """Widens runs from `reach` to `target` columns to both sides; the next word to the right is `word` places on."""
-    while reach < target:
-        # A greater step would leave gaps in runs that the frame's edge has cut to one side, or leap a word.
-        step = min(target - reach, reach + 1, 63)
-        wide = runs << step
-        wide |= runs >> step
-        wide |= runs
-        wide[word:] |= runs[:-word] >> (64 - step)
-        wide[:-word] |= runs[word:] << (64 - step)
-        runs, reach = wide, reach + step
-    return runs, reach
-
-
-def _count(mask: UInt64[np.ndarray, "words h"]) -> int:
-    return int(np.bitwise_count(mask).sum(dtype=np.int64))
+def _jaccard(masks: UInt64[np.ndarray, "2 words h"]) -> float:
+    union = count(masks[0] | masks[1])
+    return count(masks[0] & masks[1]) / union if union else 1.0

@@ -112,7 +112,7 @@ class HMMNConfig:
 
     @property
     def compute(self) -> Compute:
-        """How layers compute."""
+        """Compute dtype and switches of layers."""
         return Compute(self.dtype, self.winograd, self.remat)
 
     def replace(self, **changes: Any) -> "HMMNConfig":

@@ -1,4 +1,4 @@
-"""The decoder: from what was read to each object's probability, and soft aggregation over the objects."""
+"""The decoder: computes each object's probability from the readouts, and aggregates objects softly."""
 
 import functools
 from collections.abc import Callable
@@ -20,7 +20,7 @@ PROBABILITY_MARGIN = 1e-7
 
 
 class Query(struct.PyTreeNode):
-    """All that the current frame gives, once for all objects, `[b,h,w,c]`: keys, and its shares in the decoder's layers."""
+    """Arrays computed from the current frame once for all objects, `[b,h,w,c]`: keys, and its part of the decoder's layers."""
 
     key_s16: Float[Array, "b h16 w16 k16"]
     key_s8: Float[Array, "b h8 w8 k8"] | None
@@ -31,7 +31,7 @@ class Query(struct.PyTreeNode):
 
 
 class Readout(struct.PyTreeNode):
-    """What was read from the memory for each object; strides 8 and 4 are None in a model without the top-k read."""
+    """Readouts of the memory for each object. Strides 8 and 4 are None in a model without the top-k read."""
 
     s16: Float[Array, "b o h16 w16 v16"]
     s8: Float[Array, "b o h8 w8 v8"] | None = None
@@ -48,7 +48,7 @@ class ResBlock(nn.Module):
         """Keeps the shape."""
         features = x.shape[-1]
         y = Conv(features, self.config.compute, name="conv1")(nn.relu(x))
-        # The branch adds nothing at first: there is no normalisation here that would keep five such sums in a row from growing.
+        # The branch starts at zero. There is no normalisation here, so five such sums in a row would grow.
         return x + Conv(features, self.config.compute, kernel_init=nn.initializers.zeros, name="conv2")(nn.relu(y))
 
 
@@ -59,7 +59,7 @@ def _res_block(config: HMMNConfig) -> nn.Module:
 class ReadoutConv(nn.Module):
     """convFM of the paper's figure: a 3x3 convolution of [readout, query value], split where one ends and the other begins.
 
-    Convolution is linear, so the query value's share is computed once for all objects; it takes the bias along.
+    Convolution is linear, so the part of the query value is computed once for all objects. It includes the bias.
     """
 
     config: HMMNConfig
@@ -123,7 +123,7 @@ class Decoder(nn.Module):
         self.conv_predict = Conv(2, self.config.compute, kernel_init=nn.initializers.variance_scaling(0.01, "fan_in", "normal"))
 
     def share(self, features: QueryFeatures) -> Query:
-        """What all objects have in common: the shares of the query in the decoder's convolutions, with their biases."""
+        """The part that all objects share: the contribution of the query to the decoder's convolutions, with their biases."""
         return Query(
             key_s16=features.key_s16,
             key_s8=features.key_s8,
@@ -154,7 +154,8 @@ def _per_object(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax
 def soft_aggregation(p: Float[Array, "b o h w"], valid: Bool[Array, "b o"] | None = None) -> Float[Array, "b o1 h w"]:
     """Each object's own probability -> logits of background (channel 0) and objects, whose softmax sums to 1.
 
-    The background is what no object claims. Objects that are not `valid` (padding) take no part: their logits are -inf.
+    The background is the product of the objects' complements. Objects that are not `valid` (padding) take no part: their logits
+    are -inf.
     """
     if valid is not None:
         valid = valid[:, :, None, None]

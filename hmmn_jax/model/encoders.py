@@ -1,4 +1,4 @@
-"""The two encoders: what is remembered of a frame, and what is asked of the memory."""
+"""The two encoders: the memory encoder and the query encoder."""
 
 import functools
 from typing import NamedTuple
@@ -32,7 +32,7 @@ class Memory(struct.PyTreeNode):
 
 
 class QueryFeatures(NamedTuple):
-    """What the query encoder sees in a frame, `[b,h,w,c]`: keys, the stride-16 value, and the backbone's features.
+    """Output of the query encoder for a frame, `[b,h,w,c]`: keys, the stride-16 value, and the backbone's features.
 
     The keys of strides 8 and 4 are None in a model without the top-k read.
     """
@@ -115,7 +115,7 @@ class QueryEncoder(nn.Module):
 def split_objects(probs: Float[Array, "b o1 h w"]) -> tuple[Float[Array, "b o h w"], Float[Array, "b o h w"]]:
     """Probabilities of background and objects -> each object's mask, and the clipped sum of the other objects'.
 
-    Absent (padded) objects have probability 0, so they are left out by themselves.
+    Absent (padded) objects have probability 0, so they do not contribute.
     """
     mask = probs[:, 1:]
     others = jnp.clip(mask.sum(1, keepdims=True) - mask, 0, 1)

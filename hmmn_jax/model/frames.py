@@ -13,7 +13,7 @@ _LOW = np.float32(1 / 255 - float(_HIGH))
 
 
 def to_unit_range(frame: Num[Array, "*b h w 3"]) -> Float[Array, "*b h w 3"]:
-    """8-bit RGB divided by 255 in float32, correctly rounded; floats, already in [0, 1], pass.
+    """Divides 8-bit RGB by 255 in float32, correctly rounded. Floats, already in [0, 1], are returned unchanged.
 
     Under jit XLA turns x / 255 into x * (1 / 255), one ulp off for half of all values, which moves logits by 3e-6. The sum
     below gives the true quotient for each of the 256 values and, unlike a table, is no gather on an accelerator.
@@ -39,6 +39,6 @@ def pad_to_stride(x: jax.Array, axes: tuple[int, int]) -> jax.Array:
 
 
 def crop_from_stride(x: Float[Array, "*b h w"], height: int, width: int) -> Float[Array, "*b {height} {width}"]:
-    """Takes the padding of `pad_to_stride` away again, on the last two axes."""
+    """Removes the padding of `pad_to_stride` from the last two axes."""
     (top, _), (left, _) = stride_padding(height, width)
     return x[..., top : top + height, left : left + width]

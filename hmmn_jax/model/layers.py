@@ -17,12 +17,12 @@ from hmmn_jax.ops.precision import at_least_float32
 
 NORMS = ("batch", "group", "layer", "none")
 NORM_EPSILON = 1e-5
-KEY_SHARPNESS = 16.0  # score of two normalised keys that point the same way, before training
+KEY_SHARPNESS = 16.0  # score of two parallel normalised keys before training
 
 
 @dataclasses.dataclass(frozen=True)
 class Compute:
-    """How layers compute, for any parameters.
+    """Compute dtype and switches of layers, independent of their parameters.
 
     Attributes:
       dtype: of the computation, such as "bfloat16"; None: that of the parameters.
@@ -99,13 +99,16 @@ class Key(Conv):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], norm: Affine | None = None) -> Float[Array, "b h w k"]:
-        """Keys of all cells; with `normalise` without their mean over the frame, and as long as the learned `scale`."""
+        """Keys of all cells.
+
+        With `normalise`, their mean over the frame is subtracted and their length is the learned `scale`.
+        """
         key = super().__call__(x, norm)
         if not self.normalise:
             return key
         scale = self.param("scale", nn.initializers.constant((KEY_SHARPNESS**2 / self.features) ** 0.25), (self.features,))
         wide = key.astype(at_least_float32(key))
-        wide = wide - wide.mean((1, 2), keepdims=True)  # what all cells have in common does not distinguish them
+        wide = wide - wide.mean((1, 2), keepdims=True)  # the mean over all cells does not distinguish them
         size = jnp.sqrt(jnp.mean(wide**2, axis=-1, keepdims=True) + NORM_EPSILON)
         return (wide / size * at_all_pixels(scale, key.shape)).astype(key.dtype)
 
@@ -137,7 +140,7 @@ class FrozenBatchNorm(nn.Module):
 
     @nn.compact
     def affine(self, channels: int) -> Affine:
-        """What it does to each channel, for `Conv`."""
+        """The affine map of each channel, for `Conv`."""
         shape = (channels,)
         scale = self.param("scale", nn.initializers.ones, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)

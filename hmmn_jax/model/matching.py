@@ -116,8 +116,8 @@ def kernel_guided_read(
     not traced, as in training.
 
     Args:
-        keys: of the t slots. Slot 0 is the first frame, the last filled slot the previous frame.
-        values: of the t slots.
+        keys: keys of the t slots. Slot 0 is the first frame, the last filled slot the previous frame.
+        values: values of the t slots.
         query_key: of the frame to be segmented.
         centres: tracked positions of the memory cells after the previous frame; the entry of the previous frame is not read.
             None: a new video.

@@ -1,4 +1,4 @@
-"""The memory bank: what is remembered of some objects that share a clock, in buffers of fixed capacity."""
+"""The memory bank: memory of objects that started on the same frame, in buffers of fixed capacity."""
 
 from collections.abc import Callable
 from typing import Any

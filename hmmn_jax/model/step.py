@@ -1,4 +1,4 @@
-"""The paper's step on arrays: what a query reads from the memory. `HMMN.decode` uses the result.
+"""The paper's step on arrays: reads the memory for a query. `HMMN.decode` uses the result.
 
 `match` is all that touches the whole memory; `read_fine` needs the two frames at strides 8 and 4 only. Neither has parameters.
 """
@@ -18,7 +18,7 @@ from hmmn_jax.model.memory import FineMemory, MemoryBank
 
 
 class Match(struct.PyTreeNode):
-    """What `match` returns.
+    """The result of `match`.
 
     readout: what is read at stride 16.
     indices: the selected memory cells of each stride-16 query cell, best first, flat in the first and the previous frame; None

@@ -14,7 +14,7 @@ WAY_OUT = "--xla_cpu_experimental_ynn_fusion_type="
 
 @functools.cache
 def reductions_are_sound() -> bool:
-    """False where a reduction over a long batch comes out wrong under jit (jax issue 39103, seen with jaxlib 0.10.2 on a CPU).
+    """Returns False if a reduction over a long batch is wrong under jit (jax issue 39103, seen with jaxlib 0.10.2 on a CPU).
 
     Takes a fraction of a second, once.
     """

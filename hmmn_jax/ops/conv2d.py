@@ -56,7 +56,7 @@ def _conv_by_rows(
 
 
 def _conv_few_outputs(x: Float[Array, "b h w c"], kernel: Float[Array, "k k c o"]) -> Float[Array, "b h w o"]:
-    """Each tap's matrix product first, all in one, then the sum of the shifted taps, which are narrow.
+    """Computes the products of all taps as one matrix product, then sums the shifted results, which have few channels.
 
     Taps are added up in at least float32, as a convolution does inside.
     """

@@ -1,6 +1,6 @@
 """Convolution and broadcast with gradients that suit a CPU as well.
 
-On a CPU, XLA states two gradients badly: that of a convolution's kernel, and that of what is the same at all pixels. There
+On a CPU, XLA computes two gradients slowly: that of a convolution's kernel, and that of values broadcast over all pixels. There
 they are matrix products; everywhere else they are XLA's own.
 """
 
@@ -17,7 +17,7 @@ BAND_BYTES = 4 * 2**20  # of a convolution's input and output processed at once:
 
 
 def zeros_around(side: int, size: int, stride: int, same: bool) -> tuple[int, int]:
-    """How many zeros a kernel of `size` needs before and behind a side, for ceil(side / stride) outputs.
+    """The numbers of zeros before and after a side that a kernel of `size` needs for ceil(side / stride) outputs.
 
     PyTorch's layers have size // 2 on both sides. TensorFlow's padding "SAME" has as few as there can be, the larger half
     behind: with a 3x3 kernel at stride 2 none before and one behind an even side. At stride 1 the two agree for odd sizes.
@@ -39,7 +39,7 @@ def convolve(
 ) -> Float[Array, "b h2 w2 o"]:
     """Cross-correlation with `zeros_around` the map."""
     size = kernel.shape[0]
-    if size == 1:  # a matrix product, which XLA runs a little faster as such
+    if size == 1:  # a matrix product, which XLA runs slightly faster than a convolution
         return jnp.tensordot(x[:, ::stride, ::stride], kernel[0, 0], 1)
     padding = [zeros_around(side, size, stride, same) for side in x.shape[1:3]]
     return jax.lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
@@ -68,7 +68,7 @@ convolve.defvjp(_convolve_forward, _convolve_backward)
 def kernel_gradient(
     x: Float[Array, "b h w c"], gradient: Float[Array, "b h2 w2 o"], size: int, stride: int, same: bool = False
 ) -> Float[Array, "k k c o"]:
-    """The gradient to the kernel of `convolve`, as a matrix product for each tap; at least float32.
+    """The gradient of `convolve` with respect to the kernel, as a matrix product for each tap; at least float32.
 
     XLA turns it into a convolution with a kernel as large as the map, after transposing both: half as fast or worse.
     """
@@ -102,7 +102,7 @@ def at_all_pixels(values: Float[Array, " c"], shape: tuple[int, ...]) -> Float[A
 
 
 def _at_all_pixels_backward(shape: tuple[int, ...], _: None, gradient: Array | np.ndarray) -> tuple[Array]:
-    def on_cpu(gradient: Array) -> Array:  # XLA's sum over rows walks down the columns
+    def on_cpu(gradient: Array) -> Array:  # XLA computes the sum over rows column by column, which is slow
         rows = _keep_layout(gradient.reshape(-1, shape[-1]))
         return exact_einsum("n,nc->c", jnp.ones(len(rows), gradient.dtype), rows).astype(gradient.dtype)
 

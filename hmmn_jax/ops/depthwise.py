@@ -1,6 +1,6 @@
 """Depthwise convolution: each channel by a kernel of its own.
 
-XLA's grouped convolution is what accelerators want. On a CPU it takes several times as long as PyTorch's, and so do its
+On accelerators, XLA's grouped convolution is fast. On a CPU it takes several times as long as PyTorch's, and so do its
 gradients; there, the convolution is the sum of the map shifted by each tap of the kernel, and so are both gradients.
 """
 
@@ -37,7 +37,7 @@ def depthwise_conv2d(
 def depthwise_padded(
     x: Float[Array, "b h w c"], kernel: Float[Array, "k k 1 c"], stride: int, padding: Padding
 ) -> Float[Array, "b h2 w2 c"]:
-    """`depthwise_conv2d` with so many zeros on each side."""
+    """`depthwise_conv2d` with the given numbers of zeros on each side."""
     shifted, grouped = (functools.partial(form, stride=stride, padding=padding) for form in (_shifted, _grouped))
     return jax.lax.platform_dependent(x, kernel, cpu=shifted, default=grouped)
 
@@ -88,7 +88,7 @@ def _input_gradient(x: Array, kernel: Array, gradient: Array, stride: int, paddi
     gradient = _pad(gradient, ((reach, below), (reach, beyond)))
 
     def pixels(row: int, column: int) -> Array:
-        """Of the input, each `stride`-th pixel from (row, column) on."""
+        """Every `stride`-th pixel of the input, starting at (row, column)."""
         total = jnp.zeros((b, h, w, c), wide)
         for i, j in _offsets(size):
             (down, off), (right, off_too) = divmod(row + above - i, stride), divmod(column + left - j, stride)

@@ -1,4 +1,4 @@
-"""One function in several forms: the platform for which a program is lowered decides."""
+"""One function in several forms; the form is chosen by the platform for which a program is lowered."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,8 +11,7 @@ def by_platform(*arrays: Any, default: Callable[..., Any], **forms: Callable[...
     """`jax.lax.platform_dependent` whose gradient keeps nothing but the arrays.
 
     `platform_dependent` alone differentiates as a `switch`: the forward pass of each platform then also returns, as zeros, what
-    the other forms would have kept. Here the backward pass starts from the arrays, so each form decides by itself what is
-    computed again.
+    the other forms would have kept. Here the backward pass starts from the arrays, so each form decides what it recomputes.
 
     Args:
         *arrays: positional arguments of the forms. Gradients reach those of a floating-point dtype.

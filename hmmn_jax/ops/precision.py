@@ -3,8 +3,8 @@
 Parameters are float32. Convolutions compute in `HMMNConfig.dtype` (None: the dtype of the variables, so float64 variables
 compute in float64 throughout). Affinities, softmax, soft aggregation and losses are at least float32, and so are their
 products: a "float32" product is bfloat16 on a TPU and TF32 on a GPU unless it is asked to be exact. The exception is the
-products that read values from the memory, `values_einsum`: on GPUs and TPUs they are as precise as convolutions. What is read
-is an average, which rounding hardly moves; affinities select cells, and there rounding selects other cells.
+products that read values from the memory, `values_einsum`: on GPUs and TPUs they are as precise as convolutions. Readouts are
+averages, which rounding changes little. Affinities select cells, and rounding would select other cells.
 """
 
 import functools
@@ -22,7 +22,7 @@ def at_least_float32(*arrays: jax.Array | np.ndarray) -> jnp.dtype:
 
 
 def has_float64() -> bool:
-    """Whether JAX has float64 here, which JAX_ENABLE_X64=1 switches on."""
+    """Whether float64 is enabled in JAX, for example by JAX_ENABLE_X64=1."""
     return jax.dtypes.canonicalize_dtype(np.float64) == np.float64
 
 

@@ -16,7 +16,7 @@ def upsample(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b h2 w2 c
 
 
 def _upsample_axis(x: jax.Array, factor: int, axis: int) -> jax.Array:
-    """Output i of the `factor` under a cell lies (i + 1/2) / factor - 1/2 of a cell from its centre."""
+    """Output i of the `factor` outputs of a cell lies (i + 1/2) / factor - 1/2 cells from the centre of the cell."""
     size = x.shape[axis]
     part = functools.partial(jax.lax.slice_in_dim, x, axis=axis)
     before = jnp.concatenate([part(0, 1), part(0, size - 1)], axis)

@@ -7,15 +7,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-# What XLA's selection kernel for GPUs does: at most so many numbers, of rows at least so long. Else it sorts whole rows.
+# Limits of XLA's selection kernel for GPUs: greatest number of selected values, and smallest length of rows. Else it sorts
+# whole rows.
 ROUND, SHORTEST = 16, 1024
 
 
 def top_k(x: Float[Array, "*b m"], k: int) -> tuple[Float[Array, "*b k"], Int[Array, "*b k"]]:
-    """Selects the `k` greatest numbers of each row, greatest first, of equal ones the one of lower index.
+    """Selects the `k` greatest numbers of each row, greatest first. Equal numbers are ordered by index.
 
-    On CPUs and TPUs this is `jax.lax.top_k`. For float32, GPUs run it in rounds of 16 and mask between rounds what is already
-    taken. The result is the same for all numbers, infinities and ties, with two exceptions. The least finite number is treated
+    On CPUs and TPUs this is `jax.lax.top_k`. For float32, GPUs run it in rounds of 16 numbers. Numbers that were selected are
+    masked between rounds. The result is the same for all numbers, infinities and ties, with two exceptions. The least finite
+    number is treated
     as -inf. On GPUs the order of 0.0 and -0.0, and that of NaN, are those of XLA's kernel, which compares numbers instead of
     their bits: 0.0 and -0.0 are a tie there, and rows with NaN are undefined.
     """

@@ -28,12 +28,13 @@ def _transforms(points: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, np.n
         inputs[j, :-1] = np.poly(others)[::-1]
     output[-1, -1] = kernel[-1, -1] = 1
     inputs[-1] = np.poly(p)[::-1]
-    # Rows may be scaled as long as their product stays: even sizes lose less precision.
+    # Rows can be scaled if their product is unchanged; rows of similar size lose less precision.
     x, y = np.linalg.norm(inputs, axis=1, keepdims=True), np.linalg.norm(output, axis=0)
     return output / y, kernel * x * y[:, None], inputs / x
 
 
-# The transforms are dense products here, so points need not be integers; these lose several times less than 0, 1, -1, 2, -2.
+# The transforms are dense products here, so points need not be integers. These points lose several times less precision than 0,
+# 1, -1, 2, -2.
 _OUTPUT, _KERNEL, _INPUT = (matrix.astype(np.float32) for matrix in _transforms((0.0, 3 / 4, -3 / 4, 3 / 2, -3 / 2)))
 
 
@@ -41,7 +42,7 @@ _OUTPUT, _KERNEL, _INPUT = (matrix.astype(np.float32) for matrix in _transforms(
 def winograd_conv3x3(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c o"]) -> Float[Array, "b h w o"]:
     """3x3 cross-correlation of stride 1 with one zero around, float32.
 
-    Goes over each image in bands of tile rows, so that little more than input and output is ever held. (An infinity or
+    Processes each image in bands of tile rows, so that little memory beyond input and output is used. (An infinity or
     NaN in the input spreads over its tile.)
     """
     b, h, w, c = x.shape
@@ -66,7 +67,7 @@ def winograd_conv3x3(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c o"]
         result = _convolve_tiles(window, transformed)[None, :height, :w]
         return jax.lax.dynamic_update_slice(output, result, (image, top, 0, 0))
 
-    # What the loop writes to. Made from x rather than zeros: XLA would make all of a network's zeros at its start.
+    # The buffer that the loop writes to. Made from x rather than zeros: XLA would make all of a network's zeros at its start.
     blank = jnp.broadcast_to(x[0, 0, 0, 0], (b, h, w, o))
     return jax.lax.fori_loop(0, b * bands, band, blank)
 
@@ -97,7 +98,7 @@ def _kernel_gradient(x: Float[Array, "b h w c"], gradient: Float[Array, "b h w o
         inputs = _transform_inputs(jax.lax.dynamic_slice(x, start, (1, height + OUT, width + OUT, c))[0])
         tiles = jax.lax.dynamic_slice(gradient, start, (1, height, width, o)).reshape(band_rows, OUT, tile_columns, OUT, o)
         outputs = _dot(np.kron(_OUTPUT, _OUTPUT).T, tiles.transpose(1, 3, 0, 2, 4).reshape(OUT * OUT, -1, o))
-        inputs, outputs = jax.lax.optimization_barrier((inputs, outputs))  # or XLA writes them column by column
+        inputs, outputs = jax.lax.optimization_barrier((inputs, outputs))  # otherwise XLA writes them column by column
         return total + jax.lax.dot_general(inputs, outputs, (((1,), (1,)), ((0,), (0,))), jax.lax.Precision.HIGHEST)
 
     total = jax.lax.fori_loop(0, b * bands, band, jnp.zeros((IN * IN, c, o), x.dtype))

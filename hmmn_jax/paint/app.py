@@ -1,7 +1,5 @@
 """The calls of the page, as an ASGI application. It answers errors as JSON: `{"error": "one sentence"}`."""
 
-import contextlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +7,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
@@ -19,10 +17,10 @@ from hmmn_jax.paint import wire
 from hmmn_jax.paint.exports import Exports
 from hmmn_jax.paint.pictures import FramePictures
 from hmmn_jax.paint.project import Project, Stale
+from hmmn_jax.paint.requests import expected_revision, integers, project_revision, read_body, read_json
 from hmmn_jax.paint.worker import Busy, Worker
 
 STATIC = Path(__file__).parent / "static"
-MOST_JSON = 1 << 16  # bytes
 _TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -95,9 +93,9 @@ class Calls:
 
     async def put_mask(self, request: Request) -> Response:
         """Annotates a frame."""
-        t, expected = request.path_params["t"], _expected(request)
+        t, expected = request.path_params["t"], expected_revision(request)
         size = self._project.session.video.size
-        body = await _body(request, wire.most_bytes(size))
+        body = await read_body(request, wire.most_bytes(size))
         with_unknown = request.query_params.get("unknown") == "1"
 
         def annotate() -> str:
@@ -108,47 +106,47 @@ class Calls:
 
     async def delete_mask(self, request: Request) -> Response:
         """Takes the annotation of a frame away."""
-        t, expected = request.path_params["t"], _expected(request)
+        t, expected = request.path_params["t"], expected_revision(request)
         return self._changed(204, etag=await run_in_threadpool(self._project.unannotate, t, expected))
 
     # Objects
 
     async def add_object(self, request: Request) -> Response:
         """Adds an object."""
-        given = await _json(request, "name", "colour")
-        found = await run_in_threadpool(self._project.add_object, given, _revision(request))
+        given = await read_json(request, "name", "colour")
+        found = await run_in_threadpool(self._project.add_object, given, project_revision(request))
         return self._changed(201, {"id": found.id, "name": found.name, "colour": found.colour})
 
     async def change_object(self, request: Request) -> Response:
         """Changes name, colour, visible or locked."""
-        given = await _json(request, "name", "colour", "visible", "locked")
-        await run_in_threadpool(self._project.change_object, request.path_params["k"], given, _revision(request))
+        given = await read_json(request, "name", "colour", "visible", "locked")
+        await run_in_threadpool(self._project.change_object, request.path_params["k"], given, project_revision(request))
         return self._changed(200, {})
 
     async def remove_object(self, request: Request) -> Response:
         """Removes an object from all frames."""
-        await run_in_threadpool(self._project.remove_object, request.path_params["k"], _revision(request))
+        await run_in_threadpool(self._project.remove_object, request.path_params["k"], project_revision(request))
         return self._changed(200, {})
 
     async def merge(self, request: Request) -> Response:
         """Makes one object of two."""
-        given = await _json(request, "into", "from")
-        into, other = _integers(given, "into", "from")
-        await run_in_threadpool(self._project.merge_objects, into, other, _revision(request))
+        given = await read_json(request, "into", "from")
+        into, other = integers(given, "into", "from")
+        await run_in_threadpool(self._project.merge_objects, into, other, project_revision(request))
         return self._changed(200, {})
 
     async def undo(self, request: Request) -> Response:
         """Takes back the last annotation, removal or merger."""
-        undone = await run_in_threadpool(self._project.undo, _revision(request))
+        undone = await run_in_threadpool(self._project.undo, project_revision(request))
         return self._changed(200, {"undone": undone})
 
     async def change_project(self, request: Request) -> Response:
         """Keeps the in and out points."""
-        given = await _json(request, "range")
+        given = await read_json(request, "range")
         found = given.get("range")
         if not isinstance(found, list) or len(found) != 2:
             raise ValueError("range is expected to be [start, stop]")
-        start, stop = _integers(dict(enumerate(found)), 0, 1)
+        start, stop = integers(dict(enumerate(found)), 0, 1)
         await run_in_threadpool(self._project.set_range, start, stop)
         return self._changed(200, {})
 
@@ -156,8 +154,8 @@ class Calls:
 
     async def start_job(self, request: Request) -> Response:
         """Starts to propagate."""
-        given = await _json(request, "start", "stop", "direction")
-        start, stop = _integers(given, "start", "stop")
+        given = await read_json(request, "start", "stop", "direction")
+        start, stop = integers(given, "start", "stop")
         job = await run_in_threadpool(self._worker.start, start, stop, str(given.get("direction")))
         return JSONResponse({"job": job}, 202)
 
@@ -173,8 +171,8 @@ class Calls:
 
     async def start_export(self, request: Request) -> Response:
         """Starts an export."""
-        given = await _json(request, "kind", "start", "stop")
-        start, stop = _integers(given, "start", "stop")
+        given = await read_json(request, "kind", "start", "stop")
+        start, stop = integers(given, "start", "stop")
         name = await run_in_threadpool(self._exports.start, str(given.get("kind")), start, stop)
         return JSONResponse({"name": name}, 202)
 
@@ -240,59 +238,6 @@ async def _static(request: Request) -> Response:
             content = await run_in_threadpool(path.read_bytes)
             return Response(content, 200, {"Cache-Control": "no-cache", "Content-Type": _TYPES[path.suffix]})
     raise HTTPException(404, "there is no such file")
-
-
-async def _body(request: Request, most: int) -> bytes:
-    """The body, of which no more than `most` bytes are taken."""
-    parts, count = [], 0
-    with contextlib.suppress(ClientDisconnect):
-        async for part in request.stream():
-            count += len(part)
-            if count > most:
-                raise HTTPException(413, f"the request has more than {most} bytes")
-            parts.append(part)
-        return b"".join(parts)
-    raise HTTPException(400, "the request was cut off")
-
-
-async def _json(request: Request, *fields: str) -> dict[str, Any]:
-    """The body as an object of JSON with no other fields than these."""
-    try:
-        found = json.loads(await _body(request, MOST_JSON) or b"{}")
-    except (ValueError, RecursionError) as error:
-        raise HTTPException(400, "the request is not JSON") from error
-    if not isinstance(found, dict):
-        raise ValueError("an object of JSON is expected")
-    if wrong := found.keys() - set(fields):
-        raise ValueError(f"unknown field {min(wrong)[:80]!r}, expected {', '.join(fields)}")
-    return found
-
-
-def _integers(given: dict[Any, Any], *names: Any) -> list[int]:
-    for name in names:
-        if type(given.get(name)) is not int:
-            raise ValueError(f"{name} is {str(given.get(name))[:80]}, expected an integer")
-    return [given[name] for name in names]
-
-
-def _expected(request: Request) -> str | None:
-    """The revision of the frame that was edited; None for one without annotation."""
-    if request.headers.get("if-none-match") == "*":
-        return None
-    return _if_match(request)
-
-
-def _revision(request: Request) -> int:
-    """The revision of the project that was edited; -1, which none has, for anything that is no number."""
-    found = _if_match(request)
-    return int(found) if found.isascii() and found.isdigit() and len(found) < 18 else -1
-
-
-def _if_match(request: Request) -> str:
-    found = request.headers.get("if-match")
-    if found is None:
-        raise HTTPException(428, "the request has to say which state it is an edit of: If-Match is missing")
-    return found.removeprefix("W/").strip('"')
 
 
 def _etag(revision: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ from hmmn_jax.session.results import FrameResult, frame_result
 from hmmn_jax.session.timeline import Timeline
 
 ARCHIVE = ".zip"  # of the kinds that are many files
-_TELL_SECONDS = 0.5  # between two reports of progress
+_REPORT_SECONDS = 0.5  # between two reports of progress
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Exports:
         threading.Thread(target=self._run, name="exports", daemon=True).start()
 
     def listing(self) -> list[dict[str, Any]]:
-        """What there is, the newest first."""
+        """All exports, the newest first."""
         with self._lock:
             return [asdict(found) for found in reversed(self._exports.values())]
 
@@ -69,7 +69,7 @@ class Exports:
             name = next(name for name in names if name not in self._exports)
             found = self._exports[name] = Export(name, kind, stop - start)
         self._waiting.put((found, start, self._project.session.timeline))
-        self._tell()
+        self._publish()
         return name
 
     def find(self, name: str) -> Path:
@@ -109,22 +109,22 @@ class Exports:
             except Exception as error:  # an export that fails must not end the thread
                 traceback.print_exc()
                 found.state, found.message = "failed", f"{type(error).__name__}: {error}"
-            self._tell()
+            self._publish()
 
     def _export(self, found: Export, start: int, timeline: Timeline) -> list[str]:
-        told = 0.0
+        reported = 0.0
 
         def find(t: int) -> FrameResult | None:
             return None if timeline.picture(t) is None else frame_result(timeline, t)
 
         def report(done: int, _: int) -> None:
-            nonlocal told
+            nonlocal reported
             if self._is_closed:
                 raise _Closed
             found.done = done
-            if (now := time.monotonic()) - told > _TELL_SECONDS:
-                told = now
-                self._tell()
+            if (now := time.monotonic()) - reported > _REPORT_SECONDS:
+                reported = now
+                self._publish()
 
         labels = {}
         for k, name, colour in self._project.labels():
@@ -133,7 +133,7 @@ class Exports:
         path, stop = self._folder / found.name, start + found.total
         return export(found.kind, path, self._video, find, start=start, stop=stop, labels=labels, report=report)
 
-    def _tell(self) -> None:
+    def _publish(self) -> None:
         self._project.log.publish("exports", self.listing())
 
 

@@ -90,7 +90,7 @@ class Guard:
         if scope["path"] == "/" and scope["method"] in _READING and given:
             if not self._is_token(given):
                 return _refusal("the token is of another server, or was used; open the address that hmmn-jax paint printed")
-            # After a link on another page, a redirection counts as that page's, to which no strict cookie is sent.
+            # After a link on another page, the browser attributes a redirection to that page, and sends no strict cookie.
             answer = RedirectResponse("/", 303) if is_own else HTMLResponse(_GO_ON)
             answer.set_cookie(self._cookie, self._token, httponly=True, samesite="strict")
             return answer

@@ -9,10 +9,12 @@ from pathlib import Path
 from hmmn_jax.errors import DataError
 from hmmn_jax.inference import Segmenter
 from hmmn_jax.io.files import check_name
+from hmmn_jax.io.video import Video
 from hmmn_jax.paint.events import EventLog
 from hmmn_jax.paint.folder import PROJECT, SUFFIX, Saved, fingerprint, open_folder
 from hmmn_jax.paint.project import Project
 from hmmn_jax.session import Session
+from hmmn_jax.session.session import as_video
 from hmmn_jax.session.store import SESSION
 
 
@@ -28,13 +30,13 @@ def first_number() -> int:
 
 
 @contextlib.contextmanager
-def open_project(path: Path, video: Path | None, make_segmenter: Callable[[], Segmenter]) -> Iterator[Project]:
+def open_project(path: Path, video: Path | None, make_segmenter: Callable[[Video], Segmenter]) -> Iterator[Project]:
     """Opens a project for this process alone.
 
     Args:
         path: the folder of the project.
         video: a video file or a folder of frames; None: that of the project.
-        make_segmenter: called once all else is in order.
+        make_segmenter: gives the model for a video; called once all else is in order.
 
     Raises:
         DataError: files that cannot be read; a folder of something else; a video other than that of the project.
@@ -52,11 +54,12 @@ def open_project(path: Path, video: Path | None, make_segmenter: Callable[[], Se
         if saved is not None and saved.fingerprint != found:
             raise DataError(f"{path}: a project of another video, {saved.video}; give that, or another folder with --project")
         new = Saved(video.absolute(), found) if saved is None else replace(saved, video=video.absolute())
-        segmenter = make_segmenter()
+        frames = as_video(video)
+        segmenter = make_segmenter(frames)
         if (folder.session / SESSION).is_file():
-            session = Session.load(folder.session, segmenter, video)
+            session = Session.load(folder.session, segmenter, frames)
         else:
-            session = Session(segmenter, video)
+            session = Session(segmenter, frames)
         if saved != new:
             folder.write(new)
         first = first_number()

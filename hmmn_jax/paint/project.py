@@ -1,4 +1,4 @@
-"""A project: the session of one video with its objects. Each change is saved at once, and told to all pages.
+"""A project: the session of one video with its objects. Each change is saved at once, and published.
 
 Methods are for any thread. An edit says which state it is an edit of; if another edit came between, it is refused.
 """
@@ -104,7 +104,7 @@ class Project:
     def timeline(self) -> dict[str, Any]:
         """The state of each frame, as JSON."""
         with self._lock:
-            self._tell()
+            self._publish()
             timeline = self.session.timeline
             frames = [self._entry(t, timeline) for t in range(len(self._shown))]
             return {"revision": self.revision, "event": self.log.last, "frames": frames, "next": self.next_to_annotate()}
@@ -116,7 +116,7 @@ class Project:
     def picture(self, t: int) -> tuple[Picture | None, str]:
         """What is known of a frame, None where it is missing, and its revision. Raises IndexError."""
         with self._lock:
-            self._tell()
+            self._publish()
             shown = self._frame(t)
             return shown.picture, shown.revision
 
@@ -155,7 +155,7 @@ class Project:
             return self._shown[t].revision
 
     def unannotate(self, t: int, expected: str | None) -> str:
-        """Takes the annotation of a frame away, and saves. As `annotate`; ValueError where there is none."""
+        """Takes the annotation of a frame away, and saves. As `annotate`; ValueError for a frame that is not annotated."""
         with self._lock:
             self._require(t, expected)
             self.session.unannotate(t)
@@ -223,11 +223,11 @@ class Project:
     # What the worker does
 
     def computed(self) -> None:
-        """Saves what was computed since, and tells it. Raises DataError."""
+        """Saves what was computed since, and publishes it. Raises DataError."""
         with self._lock:
             if not self._is_closed:
                 self._save_session()
-                self._tell()
+                self._publish()
 
     def close(self) -> None:
         """Ends all writing: another process may have the folder now."""
@@ -237,7 +237,7 @@ class Project:
     # Inside, with the lock held
 
     def _rename(self, edit: Callable[[], None], k: int, saved: Saved) -> None:
-        """Removes object `k` by an edit of the session, which does not know objects that nobody painted."""
+        """Removes object `k` by an edit of the session, which does not know objects without a pixel."""
         gone = (self._saved.objects.known[k],)
         painted = k in self.session.objects
         if painted:
@@ -245,14 +245,14 @@ class Project:
         self._edited(_Undoable(painted, gone), range(len(self._shown)) if painted else [], saved)
 
     def _edited(self, undoable: _Undoable | None, frames: Any, saved: Saved | None = None) -> None:
-        """Saves an edit and tells it. `frames` are those whose masks may have changed by it."""
+        """Saves an edit and publishes it. `frames` are those whose masks may have changed by it."""
         if undoable is not None:
             self._history.append(undoable)
         timeline = self.session.timeline
         for t in frames:
             shown = self._shown[t]
             if timeline.picture(t) is not shown.picture:
-                shown.edits, shown.versions = shown.edits + 1, -1  # -1: telling it counts one more
+                shown.edits, shown.versions = shown.edits + 1, -1  # -1: publishing it counts one more
         self.revision += 1
         try:
             self._save_session()
@@ -260,7 +260,7 @@ class Project:
                 self._write(saved)
         finally:  # also where the disk refuses: pages show what is in memory, and the next edit tries again
             self._saved = saved or self._saved
-            self._tell()
+            self._publish()
             self.log.publish("project", self.describe())
 
     def _save_session(self) -> None:
@@ -270,7 +270,7 @@ class Project:
         self._folder.write(saved)
         self._saved = saved
 
-    def _tell(self) -> None:
+    def _publish(self) -> None:
         timeline = self.session.timeline
         if changed := self._look(timeline):
             self.log.publish("frames", [self._entry(t, timeline) for t in changed])

@@ -12,6 +12,7 @@ import uvicorn
 from hmmn_jax.errors import ConfigError
 from hmmn_jax.inference import Segmenter
 from hmmn_jax.io.files import reason
+from hmmn_jax.io.video import Video
 from hmmn_jax.paint.app import Calls, make_app
 from hmmn_jax.paint.events import EventLog
 from hmmn_jax.paint.exports import Exports
@@ -71,14 +72,14 @@ class Server(uvicorn.Server):
 
 @contextlib.contextmanager
 def open_page(
-    folder: Path, video: Path | None, make_segmenter: Callable[[], Segmenter], model: str, host: str, port: int
+    folder: Path, video: Path | None, make_segmenter: Callable[[Video], Segmenter], model: str, host: str, port: int
 ) -> Iterator[Server]:
     """Opens a project and gives the server of its page. In the end the job is stopped after its frame.
 
     Args:
         folder: of the project.
         video: a video file or a folder of frames; None: that of the project.
-        make_segmenter: gives what propagates.
+        make_segmenter: gives the model for a video.
         model: the name of the model, for the page.
         host: the address to listen on.
         port: 0: any that is free.
@@ -104,7 +105,7 @@ def open_page(
 def paint(
     folder: Path,
     video: Path | None,
-    make_segmenter: Callable[[], Segmenter],
+    make_segmenter: Callable[[Video], Segmenter],
     model: str,
     host: str = "127.0.0.1",
     port: int = 0,

@@ -23,7 +23,7 @@ class Busy(Exception):
 
 @dataclass
 class Job:
-    """A call of `propagate` that somebody asked for.
+    """A call of `propagate`, as a page requested it.
 
     Attributes:
         state: "compiling" until the first frame, where that includes compilation; "running"; "stopped", "done" or "failed".
@@ -105,7 +105,7 @@ class Worker:
             self._job.stamps = self._project.session.timeline.stamps
             if self._is_new():
                 self._job.state = "compiling"
-            self._tell(self._job)
+            self._publish(self._job)
             self._jobs.put(self._job)
             return self._job.as_json()
 
@@ -137,7 +137,7 @@ class Worker:
                 traceback.print_exc()
                 job.state, job.message = "failed", f"{type(error).__name__}: {error}"
             job.left = 0 if job.state == "done" else job.left
-            self._tell(job)
+            self._publish(job)
 
     def _propagate(self, job: Job) -> None:
         session = self._project.session
@@ -152,8 +152,8 @@ class Worker:
             if job.stamps != (stamps := session.timeline.stamps):
                 job.stamps, job.left = stamps, session.frames_to_compute(job.start, job.stop, job.direction)
             self._project.computed()
-            self._tell(job)
-            if job.is_stopping:  # asked for before `propagate` began
+            self._publish(job)
+            if job.is_stopping:  # requested before `propagate` began
                 session.stop()
 
         for _ in session.propagate(job.start, job.stop, job.direction, on_frame=on_frame):
@@ -166,5 +166,5 @@ class Worker:
         """Whether the first frame includes compilation."""
         return self._objects() not in self._compiled
 
-    def _tell(self, job: Job) -> None:
+    def _publish(self, job: Job) -> None:
         self._project.log.publish("job", job.as_json())

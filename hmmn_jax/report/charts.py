@@ -7,13 +7,14 @@ from collections.abc import Callable
 from html import escape
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 
 from hmmn_jax.io.palette import palette_index
 from hmmn_jax.io.pictures import bright_palette
 from hmmn_jax.metrics.davis import SequenceScores, Summary, summarize
+from hmmn_jax.metrics.mose2 import Mose2Scores, runs
 
-MAX_POINTS = 300  # of a line; longer ones keep the lowest and the highest of each stretch
+MAX_POINTS = 300  # of a line; longer lines keep the lowest and the highest point of each stretch
 
 
 def sequence_bars(rows: list[tuple[SequenceScores, Summary]], mean: float, link: Callable[[int], str]) -> str:
@@ -21,47 +22,69 @@ def sequence_bars(rows: list[tuple[SequenceScores, Summary]], mean: float, link:
     items = []
     for i, (scores, row) in enumerate(rows):
         name = escape(scores.name)
-        dots = ""
+        label, dots = "J&amp;F" if row.has_f else "J", ""
         if row.objects > 1:
             each = [(k, summarize([scores.of_object(k)]).jf_mean) for k in scores.ids]
             dots = "".join(
-                f'<i class="dot" style="left:{percent(jf)}" title="object {k}: J&amp;F {jf:.3f}"></i>' for k, jf in each
+                f'<i class="dot" style="left:{percent(jf)}" title="object {k}: {label} {jf:.3f}"></i>' for k, jf in each
             )
+        title = f"J&amp;F {row.jf_mean:.3f}, J {row.j.mean:.3f}, F {row.f.mean:.3f}" if row.has_f else f"J {row.j.mean:.3f}"
+        bar_f = f'<i class="bar f" style="width:{percent(row.f.mean)}"></i>' if row.has_f else ""
         items.append(
-            f'<li><a href="#{link(i)}" title="{name}: J&amp;F {row.jf_mean:.3f}, J {row.j.mean:.3f}, F {row.f.mean:.3f}">'
+            f'<li><a href="#{link(i)}" title="{name}: {title}">'
             f'<span class="name">{name}</span><span class="track" aria-hidden="true">'
             f'<i class="bar j" style="width:{percent(row.j.mean)}"></i>'
-            f'<i class="bar f" style="width:{percent(row.f.mean)}"></i>{dots}</span><b class="jf">{row.jf_mean:.3f}</b>'
-            f'<span class="two"><span class="tj">J {row.j.mean:.3f}</span> <span class="tf">F {row.f.mean:.3f}</span></span>'
+            f'{bar_f}{dots}</span><b class="jf">{row.jf_mean:.3f}</b>'
+            f'<span class="two">{means(row)}</span>'
             "</a></li>"
         )
     axis = '<div class="axis" aria-hidden="true"><span><i>0</i><i>0.25</i><i>0.5</i><i>0.75</i><i>1</i></span></div>'
     return f'<div class="bars" style="--mean:{percent(mean)}">{axis}<ol>{"".join(items)}</ol></div>'
 
 
+def means(row: Summary) -> str:
+    """The means of J and, where there is one, F."""
+    f = f' <span class="tf">F {row.f.mean:.3f}</span>' if row.has_f else ""
+    return f'<span class="tj">J {row.j.mean:.3f}</span>{f}'
+
+
 def time_chart(scores: SequenceScores, object_id: int, pins: dict[int, int]) -> str:
-    """J and F of one object over its scored frames; `pins` gives by index of a frame the number shown above it."""
+    """J and F of one object over its scored frames; `pins` gives by index of a frame the number shown above it.
+
+    Where a benchmark says that the annotation does not show the object, the background is grey.
+    """
     one = scores.of_object(object_id)
     pins = {one.indices.index(t): number for t, number in pins.items() if t in one.indices}
     row = summarize([one])
-    lowest = int(np.argmin(one.j[0] + one.f[0]))
-    said = (
-        f"{scores.name}, object {object_id}: J and F of {len(one.frame_names)} frames. J mean {row.j.mean:.3f}, F mean "
-        f"{row.f.mean:.3f}; lowest at frame {one.frame_names[lowest]}, J {one.j[0, lowest]:.3f}, F {one.f[0, lowest]:.3f}."
-    )
+    lowest = int(np.argmin(one.j[0] + (one.f[0] if row.has_f else 0)))
+    if row.has_f:
+        said = (
+            f"{scores.name}, object {object_id}: J and F of {len(one.frame_names)} frames. J mean {row.j.mean:.3f}, F mean "
+            f"{row.f.mean:.3f}; lowest at frame {one.frame_names[lowest]}, J {one.j[0, lowest]:.3f}, F {one.f[0, lowest]:.3f}."
+        )
+    else:
+        said = (
+            f"{scores.name}, object {object_id}: J of {len(one.frame_names)} frames. J mean {row.j.mean:.3f}; lowest at frame "
+            f"{one.frame_names[lowest]}, J {one.j[0, lowest]:.3f}."
+        )
     last = max(len(one.frame_names) - 1, 1)
+    away = ""
+    if isinstance(one, Mose2Scores) and one.empty.any():
+        away = _spans(one.empty[0], last)
+        said += f" The annotation does not show it on {int(one.empty.sum())} frames."
     marks = "".join(f"M{1000 * t / last:.1f} 0V100" for t in pins)
-    j, f = _line(one.j[0]), _line(one.f[0])
+    j = _line(one.j[0])
+    line_f = f'<path class="f" d="{_line(one.f[0])}"/>' if row.has_f else ""
     places = sorted({0, (len(one.frame_names) - 1) // 2, len(one.frame_names) - 1})
     labels = "".join(f"<i>{escape(one.frame_names[t])}</i>" for t in places)
     colour = "#" + bytes(bright_palette()[palette_index(np.asarray(object_id))].tolist()).hex()
     return (
         f'<figure class="chart"><figcaption><i class="swatch" style="background:{colour}"></i>object {object_id}'
-        f'<span class="figures"><span class="tj">J {row.j.mean:.3f}</span> <span class="tf">F {row.f.mean:.3f}</span></span>'
+        f'<span class="figures">{means(row)}</span>'
         '</figcaption><div class="plot"><div class="ys" aria-hidden="true"><i>1</i><i>0.5</i><i>0</i></div><div class="area">'
         f'<svg viewBox="0 0 1000 100" preserveAspectRatio="none" role="img"><title>{escape(said)}</title>'
         f'<path class="grid" d="M0 0H1000M0 25H1000M0 50H1000M0 75H1000M0 100H1000"/><path class="mark" d="{marks}"/>'
-        f'<path class="fill" d="{j}V100H0Z"/><path class="f" d="{f}"/><path class="j" d="{j}"/></svg>'
+        f'<path class="away" d="{away}"/><path class="fill" d="{j}V100H0Z"/>{line_f}<path class="j" d="{j}"/></svg>'
         + "".join(f'<b class="pin" style="left:{100 * t / last:.1f}%">{number}</b>' for t, number in pins.items())
         + f'</div></div><div class="xs" aria-hidden="true">{labels}</div></figure>'
     )
@@ -79,6 +102,12 @@ def gauge(value: float, marks: dict[str, float]) -> str:
 def percent(value: float) -> str:
     """A share of 1 in percent for CSS, at most 100 %."""
     return f"{100 * min(max(value, 0.0), 1.0):.1f}%"
+
+
+def _spans(flags: Bool[np.ndarray, " t"], last: int) -> str:
+    """The path of boxes over the marked frames, each half a frame wider on both sides."""
+    boxes = ((1000 * (run.start - 0.5) / last, 1000 * (run.stop - 0.5) / last) for run in runs(flags))
+    return "".join(f"M{max(a, 0):.1f} 0H{min(b, 1000):.1f}V100H{max(a, 0):.1f}Z" for a, b in boxes)
 
 
 def _line(values: Float64[np.ndarray, " t"]) -> str:

@@ -1,6 +1,6 @@
 """The report of an evaluation: one HTML page that needs no server, network or script, and shows where a model fails.
 
-`page.html` beside this file is the frame and the style. External text, such as names, is escaped.
+`page.html` beside this file has the layout and the style. External text, such as names, is escaped.
 """
 
 import datetime
@@ -25,7 +25,7 @@ from hmmn_jax.evaluation.protocols import Protocol
 from hmmn_jax.evaluation.score_files import REPORT
 from hmmn_jax.io.files import write_file
 from hmmn_jax.metrics.davis import SequenceScores, Statistics, summarize
-from hmmn_jax.report.charts import gauge, sequence_bars, time_chart
+from hmmn_jax.report.charts import gauge, means, sequence_bars, time_chart
 from hmmn_jax.report.thumbnails import Thumbnail, frame_quality, make_thumbnails, spread_frames, telling_frames
 from hmmn_jax.version import __version__
 
@@ -54,11 +54,11 @@ def write_report(
         protocol: says how `scores` are made, and how masks are shown.
         clips: what was segmented.
         masks: the folder of the masks SEQUENCE/FRAME.png that are shown.
-        about: what was done, by name; an entry `config` is taken apart into settings.
+        about: facts on the run by name; an entry `config` is shown as separate settings.
         scores: of the clips that have some, in any order; the others are shown in pictures.
-        cost: what segmenting took; None if it was not done in this run.
-        paper: what the paper says of this benchmark: `benchmark`, its name; `sequences`, their number; `figures`, J&F and the
-            like by name, in [0, 1]; perhaps `seconds_per_frame`. None or empty if it says nothing.
+        cost: time and memory of segmenting; None if it was not done in this run.
+        paper: figures of the paper for this benchmark: `benchmark`, its name; `sequences`, their number; `figures`, J&F and the
+            like by name, in [0, 1]; perhaps `seconds_per_frame`. None or empty if there are none.
         missing: by name of the videos that failed or are not scored the reason.
 
     Raises:
@@ -73,7 +73,8 @@ def write_report(
     else:
         rows = sorted(((s, summarize([s])) for s in scores), key=lambda row: row[1].jf_mean)
         everything = summarize(scores)
-        dots = "Dots: J&F of single objects. " if any(row.objects > 1 for _, row in rows) else ""
+        label = "J&F" if everything.has_f else "J"
+        dots = f"Dots: {label} of single objects. " if any(row.objects > 1 for _, row in rows) else ""
         bars = sequence_bars(rows, everything.jf_mean, _anchor)
         sections = [
             _section("Sequences, the worst first", bars, _legend(dots + "The line is the mean over all objects.", "")),
@@ -91,7 +92,7 @@ def write_report(
         facts="".join(
             f"<span>{escape(fact)}</span>" for fact in [*facts, f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC"]
         ),
-        headline=_headline(scores, paper, protocol.rule) + _speed(cost, paper),
+        headline=_headline(scores, paper, protocol) + _speed(cost, paper),
         body="".join(sections),
         settings=_settings(about),
         version=escape(__version__),
@@ -99,8 +100,14 @@ def write_report(
     write_file(folder / REPORT, page.encode("utf-8", "replace"))  # a file's name may hold bytes that are no text
 
 
-def _headline(scores: Sequence[SequenceScores], paper: Mapping[str, Any], rule: str) -> str:
-    """J&F beside the paper's, and the means, recalls and decays."""
+def _headline(scores: Sequence[SequenceScores], paper: Mapping[str, Any], protocol: Protocol) -> str:
+    """The figures that the benchmark reports; those of DAVIS are J&F beside the paper's, and the means, recalls and decays."""
+    rule, own = protocol.rule, protocol.figures
+    if scores and own:
+        digits = 1 if own.unit == "percent" else 3
+        shown = {name: "-" if np.isnan(x) else f"{x:.{digits}f}" for name, x in own.total(scores).items()}
+        unit = "In percent. " if own.unit == "percent" else ""
+        return _card("Figures of the benchmark", _entries(shown), unit + (rule or "By the rules of the benchmark."))
     published = dict(paper.get("figures") or {})
     if not scores:
         figures = _entries({label: f"{value:.3f}" for label, value in published.items()})
@@ -161,7 +168,7 @@ def _speed(cost: Cost | None, paper: Mapping[str, Any]) -> str:
 
 
 def _details(scores: Sequence[SequenceScores], clips: Mapping[str, Clip], masks: Path, protocol: Protocol) -> str:
-    """For every sequence, the worst first: J and F over time, and for the worst and the best what they look like."""
+    """For every sequence, worst first: J and F over time, and pictures of the worst and the best sequence."""
     cards, room = [], MAX_ALL_CHARTS
     pictured = {i for i in range(len(scores)) if i < WORST or i >= len(scores) - BEST}
     for i, s in enumerate(tqdm(scores, unit="sequence", desc="report")):
@@ -176,8 +183,8 @@ def _details(scores: Sequence[SequenceScores], clips: Mapping[str, Clip], masks:
         note = _note(f"{_count(left_out, 'better object')} without a chart") if left_out else ""
         note += _note(unreadable)
         heading = (
-            f'<h3>{escape(s.name)}</h3><p class="figures"><b>J&amp;F {row.jf_mean:.3f}</b> <span class="tj">J {row.j.mean:.3f}'
-            f'</span> <span class="tf">F {row.f.mean:.3f}</span> <span class="muted">{_count(row.objects, "object")}, '
+            f'<h3>{escape(s.name)}</h3><p class="figures">{f"<b>J&amp;F {row.jf_mean:.3f}</b> " if row.has_f else ""}'
+            f'{means(row)} <span class="muted">{_count(row.objects, "object")}, '
             f"{_count(len(s.frame_names), 'frame')}</span></p>"
         )
         strip = _strip(s.name, thumbnails, s)
@@ -191,7 +198,7 @@ def _details(scores: Sequence[SequenceScores], clips: Mapping[str, Clip], masks:
 
 
 def _pictures(clips: Sequence[Clip], masks: Path, protocol: Protocol) -> str:
-    """Pictures of frames spread over each video, of which there are no scores."""
+    """Pictures of frames spread over each video without scores."""
     cards = []
     shown = clips[: WORST + BEST]
     for clip in tqdm(shown, unit="sequence", desc="report"):
@@ -219,7 +226,8 @@ def _strip(name: str, thumbnails: list[Thumbnail], scores: SequenceScores | None
         caption = f"<span><b>{number}</b> {escape(thumbnail.label)}</span>" if scores is not None else ""
         jf = ""
         if scores is not None and thumbnail.index > 0:
-            jf = f"J&F {frame_quality(scores)[scores.indices.index(thumbnail.index)]:.3f}"
+            quality = frame_quality(scores)[scores.indices.index(thumbnail.index)]
+            jf = f"{'J' if np.isnan(scores.f).all() else 'J&F'} {quality:.3f}"
         text = escape(f"{name}, frame {thumbnail.frame_name} {thumbnail.label} {jf}".strip())
         figures.append(
             f'<figure><img src="{thumbnail.uri}" width="{thumbnail.width}" height="{thumbnail.height}" alt="{text}">'

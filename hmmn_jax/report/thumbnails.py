@@ -94,15 +94,15 @@ def make_thumbnails(clip: Clip, masks: Path, chosen: dict[int, str], protocol: P
 
 
 def frame_quality(scores: SequenceScores) -> np.ndarray:
-    """Gives J&F of every scored frame, the mean over the objects scored there: `float64 [t]`."""
-    return (np.nanmean(scores.j, axis=0) + np.nanmean(scores.f, axis=0)) / 2
+    """Gives J&F of every scored frame, the mean over the objects scored there: `float64 [t]`. J where there is no F."""
+    return np.mean([np.nanmean(values, axis=0) for values in (scores.j, scores.f) if not np.isnan(values).all()], axis=0)
 
 
 def _read_frames(clip: Clip, chosen: dict[int, str]) -> Iterator[tuple[int, UInt8[np.ndarray, "h w 3"]]]:
     try:
         for index in sorted(chosen):
             yield index, clip.video[index]
-    except IndexError:  # masks may be left of a longer film
+    except IndexError:  # masks of an earlier, longer film may still be there
         return
     finally:
         clip.video.close()

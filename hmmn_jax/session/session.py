@@ -67,7 +67,7 @@ class Session:
         """
         if segmenter.independent:
             raise ValueError("the segmenter has independent=True; a session needs objects that exclude each other")
-        self.segmenter, self.video = segmenter, _as_video(video)
+        self.segmenter, self.video = segmenter, as_video(video)
         self._pool = ArrayPool(memory)
         self._ledger = Ledger()
         queries = Queries(segmenter.encode, default_budget() if encoded is None else encoded)
@@ -321,7 +321,8 @@ def _require(timeline: Timeline, *ids: int) -> Timeline:
     return timeline
 
 
-def _as_video(video: Video | np.ndarray | Sequence | str | os.PathLike) -> Video:
+def as_video(video: Video | np.ndarray | Sequence | str | os.PathLike) -> Video:
+    """The frames that a session takes. Raises DataError or ValueError."""
     if isinstance(video, Video):
         return video
     if isinstance(video, str | os.PathLike):

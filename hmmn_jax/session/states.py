@@ -8,7 +8,7 @@ from hmmn_jax.session.picture import Picture
 from hmmn_jax.session.timeline import BACKWARD, FORWARD, Basis, Prediction, Stamp, Timeline
 
 KEYS = ("gone", "anchors", "predictions")
-State = dict[str, dict[str, Any]]  # by key of `KEYS` what there is, by id or frame; in a difference None: no longer
+State = dict[str, dict[str, Any]]  # by key of `KEYS` the entries, by id or frame; in a difference None: no longer
 
 
 def as_state(timeline: Timeline) -> State:

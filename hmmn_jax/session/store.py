@@ -1,6 +1,6 @@
 """A session on disk: `session.json`, what has changed since in `changes.jsonl`, and a file for the picture of each frame.
 
-Pictures are written before what names them, and deleted when nothing names them any more. `session.json` is replaced in one
+Pictures are written before what names them, and deleted when nothing names them. `session.json` is replaced in one
 step, and a line of `changes.jsonl` counts once it has its end. A process that is killed therefore leaves the old session or the
 new one.
 """
@@ -24,7 +24,7 @@ from hmmn_jax.session.timeline import Timeline
 FORMAT = 1
 SESSION, CHANGES, PICTURES = "session.json", "changes.jsonl", "pictures"
 _START = f'{{"format": {FORMAT}, "changes_of": "'.encode()
-MOST_CHANGES = 1 << 22  # bytes of changes, beyond which `session.json` is written anew
+MOST_CHANGES = 1 << 22  # bytes of changes, beyond which `session.json` is replaced
 
 
 class SessionFolder:
@@ -62,7 +62,7 @@ class SessionFolder:
             return from_state(state, lambda name, ids: self._pictures.read(name, ids, pool, size))
 
     def _write(self, timeline: Timeline) -> None:
-        """Writes `session.json` anew."""
+        """Replaces `session.json`."""
         with writing_errors(self.path):
             is_new = not self._file.is_file() and self.path.is_dir()
             foreign = [path for path in self.path.iterdir() if _is_foreign(path)] if is_new else []

@@ -129,7 +129,7 @@ class Timeline:
         return replace(self, anchors={**self.anchors, t: picture}, predictions=predictions)
 
     def unannotated(self, t: int) -> "Timeline":
-        """The timeline without the anchor at `t`. Raises ValueError where there is none."""
+        """The timeline without the anchor at `t`. Raises ValueError if the frame is not annotated."""
         if t not in self.anchors:
             raise ValueError(f"frame {t} is not annotated")
         return replace(self, anchors={s: picture for s, picture in self.anchors.items() if s != t})

@@ -1,4 +1,4 @@
-"""What is about to run, said before it does."""
+"""Summary of a run, printed before it starts."""
 
 from typing import Any
 

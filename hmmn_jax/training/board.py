@@ -14,7 +14,7 @@ from hmmn_jax.io.files import writing_errors
 
 
 class Board:
-    """One new event file in a folder. Its methods raise DataError where the disk refuses."""
+    """One new event file in a folder. Its methods raise DataError if writing fails."""
 
     def __init__(self, folder: Path, purge_step: int):
         """Opens the file; TensorBoard hides what older files say of `purge_step` and later steps."""

@@ -1,7 +1,7 @@
 """Checkpoints of a run: written in the background, whole or not at all, the latest and the best kept.
 
 A step's folder, `WORKDIR/checkpoints/STEP`, holds `variables`, which `hmmn_jax.load_checkpoint(WORKDIR)` reads, and `training`,
-the rest of the state. What is written is a copy on the host, so nothing depends on the number of devices and processes.
+the rest of the state. A copy on the host is written, so checkpoints do not depend on the number of devices and processes.
 """
 
 import contextlib
@@ -78,7 +78,7 @@ class Checkpoints:
           scores: of its validation, if there was one; `scores["jf"]` ranks it.
 
         Returns:
-          False if it is not saved, because a folder of a user's has its name.
+          False if it is not saved because a user's folder has its name.
 
         Raises:
           CheckpointError: this one or the one before cannot be written. Those that are whole stay as they are.
@@ -89,7 +89,7 @@ class Checkpoints:
             if jax.process_index() == 0:
                 note(f"step {step} is not saved: {self.folder / str(step)} was not written by this run")
             return False
-        state = jax.tree.map(lambda x: np.array(x), state)  # a copy: on a CPU a view would be of a buffer to be donated
+        state = jax.tree.map(lambda x: np.array(x), state)  # a copy: a view would share a buffer that is donated
         trees = {VARIABLES: state.ema_variables, TRAINING: _rest(state)}
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(trees))
         args = ocp.args.Composite(**{name: ocp.args.StandardSave(tree) for name, tree in trees.items()})
@@ -159,13 +159,13 @@ class Checkpoints:
 
 
 def foreign_steps(workdir: Path) -> set[int]:
-    """Steps whose place in a workdir's checkpoints is taken by something that its run did not write."""
+    """Steps whose path in a workdir's checkpoints exists but was not written by the run."""
     names = (re.fullmatch(rf"([0-9]{{1,20}})({re.escape(_TEMPORARY)}.*)?", path.name) for path in (workdir / STEPS).glob("*"))
     return {int(name[1]) for name in names if name} - set(finished_steps(workdir))
 
 
 def require_free_step(workdir: Path, step: int) -> None:
-    """Raises CheckpointError if something is in the way of the checkpoint of a step."""
+    """Raises CheckpointError if the path of a step's checkpoint exists and is not the run's."""
     if step in foreign_steps(workdir):
         raise CheckpointError(
             f"{workdir / STEPS / str(step)}: not written by this run, and in the way of its last checkpoint; move it away"
@@ -186,7 +186,7 @@ def _written(folder: Path) -> list[Path]:
 
 
 def _remove_empty(folder: Path) -> None:
-    """Removes what is empty of the folders that Orbax made for a step, then the step's own if that is."""
+    """Removes the empty folders that Orbax made for a step, then the step's own folder if it is empty."""
     for place in [*sorted((path for path in _written(folder) if path.is_dir()), reverse=True), folder]:
         discard_empty(place)
 
@@ -237,7 +237,7 @@ def read_step(workdir: AnyPath, step: int, like: TrainState) -> TrainState:
 
 
 def _rest(state: TrainState) -> dict[str, Any]:
-    """What a state has beyond its `ema_variables`."""
+    """The parts of a state other than its `ema_variables`."""
     rest = {"step": state.step, "opt_state": state.opt_state}
     return rest if state.ema is None else rest | {"params": state.params}
 

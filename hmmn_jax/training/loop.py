@@ -34,11 +34,11 @@ from hmmn_jax.training.validation import validate
 from hmmn_jax.training.workdir import hold, is_begun
 from hmmn_jax.training.writer import Writer
 
-STEP_INPUTS = ("frames", "masks", "valid", "sample")  # of a batch; the rest of it is for people
+STEP_INPUTS = ("frames", "masks", "valid", "sample")  # of a batch; the other entries are for display
 
 
 class RunResult(NamedTuple):
-    """How a run went.
+    """The outcome of a run.
 
     origin: where it started from.
     metrics: the last line of numbers written, without those of a validation.
@@ -69,14 +69,14 @@ def train_and_evaluate(
         `pictures`.
       batches: given a step, the batches of this process from there on: dicts of NumPy arrays, see `train_step`.
       validation: annotated videos for J&F in between, as `find_validation` gives them; none: no validation.
-      logged: by name what changes with the samples in the data, to be written with the numbers of each step.
+      logged: schedules of the data by name, whose values are written with the numbers of each step.
 
     Returns:
       The last state, on the devices, and how the run went.
 
     Raises:
-      ConfigError: a config that cannot work, or is another than the one the run was started with, or another run is writing to
-        the workdir; nothing was written.
+      ConfigError: the config is invalid or differs from the one that the run was started with, or another run is writing to the
+        workdir. Nothing was written.
       DataError: the workdir holds files that no run of this program recorded, or cannot be written to.
       CheckpointError: nothing to start from, or a checkpoint that cannot be written.
       DivergedError: the loss is not finite, or far too high.
@@ -225,7 +225,7 @@ def profile_range(text: str) -> tuple[int, int] | None:
 
 
 class Interruption:
-    """Notices SIGTERM, on several hosts that of any, so that the run can be saved; a context manager."""
+    """Detects SIGTERM, on any host, so that the run can be saved; a context manager."""
 
     def __init__(self) -> None:
         self._asked = False

@@ -18,7 +18,7 @@ def frame_cross_entropy(
       logits: background first, -inf for objects that are padding.
       masks: ids 0..o, of objects that are not padding.
       hardest_share: (0, 1]: only that share of a frame's pixels, those with the greatest loss, counts (bootstrapping); taken
-        within each frame, so that nothing depends on what else is in the batch. None is 1, without the sorting.
+        within each frame, so that nothing depends on what else is in the batch. None: all pixels, without sorting.
     """
     logits = logits.astype(at_least_float32(logits))
     channels = jnp.arange(logits.shape[2], dtype=masks.dtype)[:, None, None]

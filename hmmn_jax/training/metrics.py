@@ -11,7 +11,7 @@ METRICS_FILE = "metrics.jsonl"
 
 
 def read_metrics(workdir: AnyPath) -> list[dict[str, Any]]:
-    """The lines of a run, in order; lines that are none of a run's, such as a last one that was cut off, are left out."""
+    """The lines of a run, in order. Invalid lines, such as a truncated last one, are left out."""
     return [line for line in map(parse_line, read_lines(workdir)) if line is not None]
 
 
@@ -23,7 +23,7 @@ def read_lines(workdir: AnyPath) -> list[bytes]:
 
 
 def parse_line(line: bytes) -> dict[str, Any] | None:
-    """What a line says; None if it is not a JSON object with a whole number of the name "step"."""
+    """Parses a line; None if it is not a JSON object with an integer "step"."""
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):

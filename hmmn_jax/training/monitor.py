@@ -20,7 +20,7 @@ MEANS = ("loss", "gradient_norm")  # and `loss_frame_1` and so on: over the step
 
 
 class Monitor:
-    """Fetches the metrics of each step one step late: then they are computed, and the device has the next step to do.
+    """Fetches the metrics of each step one step late, when they are computed and the device already runs the next step.
 
     A context manager, which ends the progress line.
     """
@@ -29,7 +29,7 @@ class Monitor:
         """Starts the clock.
 
         Args:
-          writer: of the numbers; in its workdir the batch of a step is saved that has no finite loss.
+          writer: writes the metrics. The batch of a step without a finite loss is saved in its workdir.
           first: steps done.
           total: steps in all.
           batch: clips of a step.
@@ -58,13 +58,13 @@ class Monitor:
 
     @contextlib.contextmanager
     def apart(self) -> Iterator[None]:
-        """Leaves what the block takes out of the clips a second."""
+        """Excludes the time of the block from the clips per second."""
         start = time.perf_counter()
         yield
         self._since += time.perf_counter() - start
 
     def after(self, step: int, batch: Batch, metrics: Metrics, **about: float) -> None:
-        """Takes in a step that was just started, its batch and what is known about it; looks at the one before.
+        """Registers a step that was just started, with its batch and metrics, and checks the step before.
 
         Raises:
           DivergedError: the step before has no finite loss.
@@ -74,13 +74,13 @@ class Monitor:
             self._take(*before)
 
     def flush(self) -> None:
-        """Looks at the last step, too. Raises DivergedError."""
+        """Checks the last step, too. Raises DivergedError."""
         before, self._pending = self._pending, None
         if before is not None:
             self._take(*before)
 
     def restart_clock(self) -> None:
-        """Forgets the time since the last line: that of compilation, for one."""
+        """Discards the time since the last line, for example compilation."""
         self._timed_steps, self._waited, self._since = 0, 0.0, time.perf_counter()
 
     def say(self, text: str) -> None:

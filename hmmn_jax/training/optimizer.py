@@ -37,12 +37,13 @@ def make_optimizer(
       eps: added to the root of the latter.
       parts: factors on the learning rate, and so on the weight decay, by part of the network; 0 freezes a part, which then
         counts in no norm and takes no memory here. A part is one or more consecutive names in the path of a parameter, such as
-        "backbone" (of both encoders), "query_encoder/backbone", "backbone/conv_mask", "key_s16" or "decoder". Of several that
-        match a parameter, the one that reaches deepest counts, of two such the longer one; without any, the factor is 1.
+        "backbone" (of both encoders), "query_encoder/backbone", "backbone/conv_mask", "key_s16" or "decoder". If several parts
+        match a parameter, the one that reaches deepest in the path applies, or the longer one of equally deep parts. Without a
+        match, the factor is 1.
 
     Raises:
-      ConfigError: an unknown name, or a weight decay that nothing would apply; when its state is made, a part that no parameter
-        has, or nothing left to train.
+      ConfigError: an unknown name, or a weight decay that has no effect; when the state is created, a part that matches no
+        parameter, or no parameter left to train.
     """
     if name not in OPTIMIZERS:
         raise ConfigError(f"optimizer is {name!r}, expected one of {', '.join(OPTIMIZERS)}")
@@ -78,7 +79,7 @@ def part_factors(params: Any, parts: Mapping[str, float]) -> Any:
 
 
 def _reach(path: str, part: str) -> tuple[int, int] | None:
-    """How far down a path a part reaches and how long it is, in characters; None if it is not in it."""
+    """The depth in a path that a part reaches, and the length of the part in characters; None if it is not in the path."""
     start = f"/{path}/".rfind(f"/{part}/")
     return None if start < 0 else (start + len(part), len(part))
 

@@ -24,10 +24,10 @@ class Parallel:
     Then `state = parallel.replicate(state)`, and for each batch `state, metrics = step(state, parallel.shard(batch))`. The old
     state is donated: its buffers are invalid afterwards.
 
-    kind: "pmap"; or "jit", which spares pods the round trip to the host that pmap makes with several processes.
+    kind: "pmap"; or "jit", which on pods avoids the round trip to the host that pmap makes with several processes.
     batch_size: clips of a step, over all processes.
     devices: all there are, unless given: a part of them, or those of a topology to compile for (under jit).
-    state_sharding: where `replicate` puts a state, for restoring a checkpoint right there.
+    state_sharding: the sharding that `replicate` uses, so that a checkpoint can be restored with it directly.
     """
 
     def __init__(self, kind: str, batch_size: int, micro_batches: int = 1, devices: Sequence[jax.Device] | None = None):
@@ -62,7 +62,7 @@ class Parallel:
             return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=(None, None), donate_argnums=0)
         whole, split = PartitionSpec(), PartitionSpec(AXIS)
         mesh = self.batch_sharding.mesh
-        # Unchecked, as in pmap: the check would put a sum over devices behind each use of a parameter, not one behind them all.
+        # Unchecked, as in pmap: the check would add a sum over devices for each use of a parameter instead of a single one.
         mapped = jax.shard_map(step, mesh=mesh, in_specs=(whole, split), out_specs=whole, check_vma=False)
         shardings = (self.state_sharding, self.batch_sharding)
         return jax.jit(mapped, in_shardings=shardings, out_shardings=self.state_sharding, donate_argnums=0)

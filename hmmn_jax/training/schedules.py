@@ -1,4 +1,4 @@
-"""What changes in the course of a run: the learning rate and the share of pixels that the loss counts."""
+"""Schedules of a run: the learning rate and the share of pixels in the loss."""
 
 from collections.abc import Sequence
 
@@ -39,7 +39,7 @@ def learning_rate_schedule(
       end: where "poly" and "cosine" end, as a share of `peak`.
 
     Raises:
-      ConfigError: an unknown name, or numbers that make no schedule.
+      ConfigError: an unknown name, or invalid numbers.
     """
     if name not in SCHEDULES:
         raise ConfigError(f"learning rate schedule is {name!r}, expected one of {', '.join(SCHEDULES)}")
@@ -66,7 +66,7 @@ def learning_rate_schedule(
 def hardest_share_schedule(share: float, start: int, end: int) -> optax.Schedule | None:
     """The share of each frame's pixels that the loss counts: all until step `start`, then linearly down to `share` at `end`.
 
-    STCN's figures are 0.15 from 20,000 to 70,000. None, meaning all pixels, if `share` is 1.
+    STCN uses a share of 0.15, a start at 20,000 and an end at 70,000. None, meaning all pixels, if `share` is 1.
 
     Raises:
       ConfigError: a share outside (0, 1], or an end that is not after the start.

@@ -1,4 +1,4 @@
-"""What each field of a training config must be, checked before anything is written."""
+"""Rules for the fields of a training config, checked before anything is written."""
 
 import functools
 import math
@@ -168,7 +168,7 @@ RULES: dict[str, Any] = {
 
 
 def require_settings(config: ConfigDict) -> None:
-    """Checks every field by itself; what fields must be together is checked where they are used.
+    """Checks each field separately. Combinations of fields are checked where they are used.
 
     Raises:
       ConfigError: a field is missing or has a value that cannot work. The first such field is named.

@@ -1,4 +1,4 @@
-"""Where a run starts from, and whether it is still the same run."""
+"""Finds the state that a run starts from, and checks that a resumed run has the same config."""
 
 import json
 import os
@@ -107,7 +107,7 @@ def _fresh(model: HMMNConfig, optimizer: optax.GradientTransformation, config: C
 
 
 def _read_variables(path: str, model: HMMNConfig, seed: int) -> tuple[dict[str, Any], str]:
-    """Variables for `model`, and what they are."""
+    """Variables for `model`, and a description of their origin."""
     if is_checkpoint_file(find_checkpoint(path)):
         tensors = read_torch_file(find_checkpoint(path))
         if kind := recognise(tensors):
@@ -118,7 +118,7 @@ def _read_variables(path: str, model: HMMNConfig, seed: int) -> tuple[dict[str, 
 
 
 def _require_same_model(path: str | os.PathLike, found: HMMNConfig, model: HMMNConfig) -> None:
-    """Raises CheckpointError if the tensors of two models differ, or what normalises them: two norms have tensors alike."""
+    """Raises CheckpointError if two models differ in their tensors, or in their norms, which can have the same tensors."""
     shapes = [jax.tree.map(_shape, abstract_variables(config)) for config in (found, model)]
     if shapes[0] == shapes[1] and found.backbone == model.backbone:
         return

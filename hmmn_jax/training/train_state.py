@@ -1,4 +1,4 @@
-"""All that training carries from step to step, and all that a checkpoint holds."""
+"""The state of training between steps, which is also the content of a checkpoint."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ class TrainState(struct.PyTreeNode):
         variables = jax.tree.map(jnp.asarray, variables)
         constants = {name: collection for name, collection in variables.items() if name != "params"}
         params = variables["params"]
-        average = jax.tree.map(jnp.copy, params) if ema else None  # a copy: a donated buffer may stand in one place only
+        average = jax.tree.map(jnp.copy, params) if ema else None  # a copy: a donated buffer may occur only once
         return cls(jnp.zeros((), jnp.int32), params, constants, optimizer.init(params), average)
 
     @property

@@ -42,7 +42,7 @@ def make_train_step(
       optimizer: `make_optimizer`; the average over devices comes before it, so clipping sees the whole batch.
       learning_rate: the schedule that the optimizer was made with, for the metrics.
       seed: of the coins.
-      dropout: the probability that a Refine of one sample and frame does without its fine memory.
+      dropout: the probability that the fine memory is dropped, drawn for each sample, frame and Refine block.
       hardest_share: `hardest_share_schedule`; None: all pixels.
       micro_batches: number of equal parts in which a device processes its batch, with the memory of one part.
       ema_decay: of the moving average of the parameters, for a state that has one.
@@ -102,7 +102,7 @@ def clip_loss(
 
 
 def memory_coins(seed: int, sample: Integer[Array, " b"], dropout: float, frames: int = 2) -> Bool[Array, "b {frames} 2"]:
-    """Which fine memories are read: a coin for each sample, frame (1, 2, ...) and stride (8, 4).
+    """Draws which fine memories are read: a coin for each sample, frame (1, 2, ...) and stride (8, 4).
 
     True with probability 1 - dropout. Keyed by sample, frame and stride alone, so a sample's coins are the same in any batch,
     on any device and after any restart.

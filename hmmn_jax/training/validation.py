@@ -1,4 +1,4 @@
-"""J&F of a model in training on annotated sequences, as `Segmenter` segments them, at a size of choice."""
+"""Validates a model in training: J&F on annotated sequences, segmented by `Segmenter` at a given size."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -38,7 +38,7 @@ class Validation(NamedTuple):
 
 
 def find_validation(settings: ConfigDict) -> list[Plan]:
-    """Lists the videos that a validation section names, with what is scored of them; none if it names no data.
+    """Lists the videos of a validation section with the plans of their scores; empty if the section has no data.
 
     Raises DataError for a video that cannot be segmented or scored, so that this is known before training starts.
     """
@@ -57,7 +57,7 @@ def validate(segmenter: Segmenter, plans: Sequence[Plan], size: int = 0) -> Vali
     """Segments videos and scores them; of several processes, each takes its share, and all get the same scores.
 
     Args:
-      segmenter: with the variables to judge.
+      segmenter: has the variables to validate.
       plans: the videos, as `find_validation` gives them.
       size: shorter side to which frames are scaled, 0 for none; probabilities are scaled back, scores are at full size.
     """

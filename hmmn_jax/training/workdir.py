@@ -1,4 +1,4 @@
-"""Which files of a workdir are its run's: only those may be replaced or deleted.
+"""Records of the files that a run wrote to its workdir. Only those may be replaced or deleted.
 
 `WORKDIR/record` holds a lock and the records of what the run wrote: `run.json` of `config.json`, `checkpoints/STEP.json` of
 each checkpoint, `pictures/...` of each picture. Nothing else is written before `run.json` is.
@@ -48,11 +48,11 @@ def is_begun(workdir: Path) -> bool:
 
 @contextlib.contextmanager
 def hold(workdir: Path, begun: bool) -> Iterator[None]:
-    """Keeps other runs out of a workdir, and makes it; of several processes the first does.
+    """Creates and locks a workdir. Of several processes, only the first does this.
 
     Args:
       workdir: of the run.
-      begun: what `is_begun` said before.
+      begun: the earlier result of `is_begun`.
 
     Raises:
       ConfigError: another run is writing to it, or has begun there meanwhile.
@@ -77,7 +77,7 @@ def publish(workdir: Path, name: str, record: str) -> Iterator[Path]:
       record: relative path of its record in `WORKDIR/record`.
 
     Raises:
-      DataError: a file of that name was not written by the run, or was changed since; or the disk refuses.
+      DataError: a file of that name was not written by the run, or was changed since; or writing fails.
     """
     owned = Record.load(workdir, workdir / RECORD / record)
     require_free(owned, [name])

@@ -1,4 +1,4 @@
-"""What a run says of itself: numbers as lines of JSON and in TensorBoard, pictures in TensorBoard and as PNG files."""
+"""Output of a run: numbers as lines of JSON and in TensorBoard, pictures in TensorBoard and as PNG files."""
 
 import contextlib
 import importlib.util
@@ -18,7 +18,7 @@ from hmmn_jax.training.board import Board
 from hmmn_jax.training.metrics import METRICS_FILE, parse_line, read_lines
 from hmmn_jax.training.workdir import publish
 
-# Imported when a run opens its files, as it imports PyTorch where that is installed: seconds, after mistakes were reported.
+# Imported when a run opens its files, after mistakes were reported: it imports PyTorch if installed, which takes seconds.
 if importlib.util.find_spec("tensorboardX") is None:
     raise ModuleNotFoundError("No module named 'tensorboardX'", name="tensorboardX")
 
@@ -26,7 +26,7 @@ if importlib.util.find_spec("tensorboardX") is None:
 class Writer:
     """Writes `metrics.jsonl`, `tensorboard/` and `pictures/` in a workdir; of several processes only the first does.
 
-    A context manager. Raises DataError if the disk refuses.
+    A context manager. Raises DataError if writing fails.
     """
 
     def __init__(self, workdir: Path, first_step: int):
@@ -65,13 +65,13 @@ class Writer:
             try:
                 with publish(self.workdir, file, f"{file}.json") as path:
                     write_image(path, rgb)
-            except DataError as error:  # the run is worth more than one of its pictures
+            except DataError as error:  # a picture that fails must not stop the run
                 note(f"{error}; the picture is left out")
             self._board.picture(step, name, rgb)
 
 
 def _drop_later(workdir: Path, first_step: int) -> None:
-    """Drops a run's lines of steps after `first_step`; others stay byte for byte, and a last one that was cut off is ended."""
+    """Drops a run's lines of steps after `first_step`. Other lines are unchanged; a truncated last line gets its newline."""
     lines = read_lines(workdir)
     kept = [line for line in lines if not _comes_again(line, first_step)]
     if kept and not kept[-1].endswith(b"\n"):

@@ -1,4 +1,4 @@
-"""One Chromium for all tests of the page; each test gets a tab of its own, which may complain of nothing and ask no other host."""
+"""One Chromium for all tests of the page. A tab that logs an error, or asks another host, fails its test."""
 
 import contextlib
 import shutil

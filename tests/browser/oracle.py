@@ -1,5 +1,6 @@
 """What painting gives, pixel by pixel and in fractions: slow, and written without a look at the page's code."""
 
+import itertools
 import math
 from collections import deque
 from fractions import Fraction
@@ -42,7 +43,7 @@ def paint_stroke(mask, points, size, value, locked=()):
     (first, shape) = corners[0]
     offsets = [(x - first[0], y - first[1]) for x, y in shape]
     path = [first]
-    for (before, _), (after, _) in zip(corners, corners[1:], strict=False):
+    for (before, _), (after, _) in itertools.pairwise(corners):
         path += between(before, after)
     for left, top in path:
         for dx, dy in offsets:

@@ -129,7 +129,7 @@ def end(process):
 
 
 def test_kill_in_mid_job(visit, tmp_path):
-    """A killed server loses nothing that the page called saved; strokes made while it is away are kept, and the page shows a banner."""
+    """A killed server loses nothing that the page called saved; strokes made meanwhile are kept."""
     film(tmp_path / "film", count=10)
     process, url = start(tmp_path, 0)
     try:

@@ -1,5 +1,7 @@
 """What is chosen by the video and the machine."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -65,6 +67,17 @@ def test_bytes_of_a_memory_frame_are_those_of_the_bank(make_clip, height, width,
     assert fit.slot_bytes(config, SMALL, make_clip(2, height, width, objects)) == expected
     config.flip = True
     assert fit.slot_bytes(config, SMALL, make_clip(2, height, width, objects)) == 2 * expected
+
+
+def test_a_pass_has_the_objects_of_one_mask(make_clip, tmp_path):
+    """With complete masks of two frames, memory is needed for the larger one."""
+    clip, config = make_clip(4, 64, 80, 2), benchmark_settings("custom")
+    save_ids(tmp_path / "later.png", np.full((64, 80), 7, np.uint8))
+    masks = {**clip.masks, 2: tmp_path / "later.png"}
+    found = [
+        fit.slot_bytes(config, SMALL, dataclasses.replace(clip, masks=masks, direction=direction)) for direction in ("", "both")
+    ]
+    assert found == [3 * fit.slot_bytes(config, SMALL, make_clip(4, 64, 80, 1)), found[0] // 3 * 2]
 
 
 @pytest.mark.parametrize(

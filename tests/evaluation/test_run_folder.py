@@ -41,7 +41,7 @@ def test_results_without_a_record_are_left_alone(tmp_path, name):
         path.mkdir()
         path = path / "precious"
     path.write_text("the user's")
-    with pytest.raises(ConfigError, match=rf"holds {name.strip('/')} of which no record says .*; give another --output"):
+    with pytest.raises(ConfigError, match=rf"holds {name.strip('/')} without a record of a run; .*give another --output"):
         RunFolder(tmp_path).require_usable()
     assert path.read_text() == "the user's"
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as coco
 
-from hmmn_jax.exports.rle import bounding_box, compress, encode, run_lengths
+from hmmn_jax.exports.rle import bounding_box, compress, decode, encode, run_lengths
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
 
@@ -20,6 +20,31 @@ def test_literal_runs():
     assert run_lengths(np.zeros((2, 3), bool)).tolist() == [6]
     assert run_lengths(np.ones((2, 3), bool)).tolist() == [0, 6]
     assert encode(mask) == {"size": [2, 3], "counts": "231"}
+
+
+@settings(max_examples=40, deadline=None)
+@given(arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=12)))
+def test_decoding_is_the_inverse(mask):
+    np.testing.assert_array_equal(decode(encode(mask)["counts"], *mask.shape), mask)
+    theirs = coco.encode(np.asfortranarray(mask, np.uint8))["counts"].decode()
+    np.testing.assert_array_equal(decode(theirs, *mask.shape), mask)
+
+
+def test_long_runs_are_decoded():
+    """Differences of more than one character, of both signs."""
+    rng = np.random.default_rng(0)
+    mask = np.zeros((700, 900), bool)
+    for _ in range(8):
+        y, x = rng.integers(0, 600, 2)
+        mask[y : y + rng.integers(1, 400), x : x + rng.integers(1, 300)] ^= True
+    for one in (mask, ~mask, rng.random((700, 900)) < 0.001):
+        np.testing.assert_array_equal(decode(encode(one)["counts"], 700, 900), one)
+
+
+@pytest.mark.parametrize("counts", ["", "231o", "23", "2311", "\x1f", "é", "P" * 20 + "0"])
+def test_what_is_not_an_encoding(counts):
+    with pytest.raises(ValueError, match=r"counts|pixels"):
+        decode(counts, 2, 3)
 
 
 @settings(max_examples=40, deadline=None)

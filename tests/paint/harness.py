@@ -138,7 +138,7 @@ def serving(folder, video, segmenter=None, host="127.0.0.1", first=0):
     """Serves a project whose revisions begin with a number; gives the server."""
     with contextlib.ExitStack() as opened:
         with mock.patch.object(opening, "first_number", lambda: first):
-            server = opened.enter_context(open_page(folder, video, lambda: segmenter or Stub(), "stub", host, 0))
+            server = opened.enter_context(open_page(folder, video, lambda _: segmenter or Stub(), "stub", host, 0))
         thread = threading.Thread(target=server.serve_page)
         thread.start()
         try:

@@ -34,7 +34,7 @@ def main():
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--seconds-per-frame", type=float, default=0.0)
     options = parser.parse_args()
-    paint(options.project, options.video, lambda: SlowStub(options.seconds_per_frame), "stub", port=options.port)
+    paint(options.project, options.video, lambda _: SlowStub(options.seconds_per_frame), "stub", port=options.port)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def error(answer, status):
 
 def open_again(folder, frames, port=0):
     """Opens a page, and closes it."""
-    with open_page(folder, frames, Stub, "stub", "127.0.0.1", port):
+    with open_page(folder, frames, lambda _: Stub(), "stub", "127.0.0.1", port):
         pass
 
 

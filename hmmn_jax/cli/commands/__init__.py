@@ -1,4 +1,4 @@
-"""The commands of `hmmn-jax`, one module each, and what is said of them in one line.
+"""The commands of `hmmn-jax`, one module each, with a one-line description.
 
 A module has its help as docstring, `add_arguments(parser)`, and `run(options)`, which imports JAX and other slow modules.
 """

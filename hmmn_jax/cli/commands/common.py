@@ -1,4 +1,4 @@
-"""Options that several commands have, and how those start that compute."""
+"""Options that several commands share, and the set-up of commands that compute."""
 
 import argparse
 from typing import Any
@@ -66,7 +66,7 @@ def add_hosts(parser: argparse.ArgumentParser) -> None:
 
 
 def weights(options: argparse.Namespace) -> dict[str, Any]:
-    """Checkpoint and step as a request has them; says which model it is where none was named."""
+    """Checkpoint and step for a request. Prints which model is used if none was given."""
     if options.checkpoint is None:
         print(f"model: {DEFAULT_WEIGHTS}, which comes with the package; --checkpoint PATH uses another")
     checkpoint = anywhere(DEFAULT_WEIGHTS) if options.checkpoint is None else options.checkpoint

@@ -20,15 +20,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> Callable[..., argparse.Arg
     kinds = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
 
     def command(name: str, text: str, convert: Callable | str, *positional: str) -> argparse.ArgumentParser:
-        """Adds a command; what it reads, and any single file, can be in a bucket, a folder that it writes cannot."""
+        """Adds a command. Its inputs and single output files can be in a bucket; output folders cannot."""
         added = kinds.add_parser(name, help=text, description=text)
         added.set_defaults(convert=functools.partial(_convert, convert) if isinstance(convert, str) else convert)
         for argument in positional:
             added.add_argument(argument, type=local if argument == "out" else anywhere)
         return added
 
-    command("from-torch", "Writes a PyTorch checkpoint as a folder of ours.", "convert_from_torch", "file", "out")
-    text = "Writes a folder of ours as a PyTorch checkpoint, with the config in the metadata of a .safetensors."
+    command("from-torch", "Converts a PyTorch checkpoint to a checkpoint folder.", "convert_from_torch", "file", "out")
+    text = "Writes a checkpoint folder as a PyTorch checkpoint. A .safetensors file has the config in its metadata."
     add = command("to-torch", text, "convert_to_torch", "checkpoint", "file").add_argument
     add("--half", action="store_true", help="floats in float16: half the size, half a thousandth from exact")
     text = "Writes starting weights: both backbones from a network trained on ImageNet, the new layers by the seed."
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> Callable[..., argparse.Arg
     add("--seed", type=int, default=0, help="of the new layers")
     sizes = "checkpoint folder or workdir with the config of the model (default: the released sizes, the backbone of the file)"
     add("--config", type=local, default=None, help=sizes)
-    text = "Prints the tensors of any checkpoint file, or of a folder of ours by their official names."
+    text = "Prints the tensors of any checkpoint file, or of a checkpoint folder by their official names."
     command("inspect", text, "inspect_checkpoint", "file")
     return command
 
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int | None:
     """Runs the command."""
     import jax
 
-    jax.config.update("jax_platforms", "cpu")  # an accelerator may be busy, and float64 is a matter for the CPU
+    jax.config.update("jax_platforms", "cpu")  # an accelerator may be busy, and float64 needs the CPU
     return options.convert(options)
 
 

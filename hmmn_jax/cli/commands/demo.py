@@ -1,4 +1,4 @@
-"""Segments the clip that comes with the package: 40 frames of two koi, of which one swims under the other.
+"""Segments the clip that comes with the package: 40 frames of two koi. One swims under the other.
 
   hmmn-jax demo
   hmmn-jax demo --output OUT --checkpoint HMMN_weights.pth

@@ -1,7 +1,8 @@
 """Opens a page in the browser to paint objects, propagate them through a video, correct and export.
 
 VIDEO is a video file or a folder of images; without it, the clip that comes with the package. The page is served by this
-machine, and for this machine alone. What is painted is saved at once in a folder, VIDEO.hmmn in the working directory.
+machine, and for this machine alone. Changes are saved at once in a project folder, by default VIDEO.hmmn in the working
+directory.
 
   hmmn-jax paint
   hmmn-jax paint clip.mp4
@@ -62,11 +63,13 @@ def run(options: argparse.Namespace) -> None:
     start(options)
     from hmmn_jax.checkpoints.store import load_checkpoint
     from hmmn_jax.inference import Segmenter
+    from hmmn_jax.io.video import Video
+    from hmmn_jax.paint.fitting import fitted_segmenter
     from hmmn_jax.paint.opening import default_folder
     from hmmn_jax.paint.server import paint
 
-    def make_segmenter() -> Segmenter:
-        return Segmenter(*load_checkpoint(**model))
+    def make_segmenter(video: Video) -> Segmenter:
+        return fitted_segmenter(*load_checkpoint(**model), video)
 
     folder = options.project or default_folder(video)
     paint(folder, video, make_segmenter, str(model["checkpoint"]), options.host, options.port, not options.no_browser)

@@ -5,7 +5,7 @@ to which files, how they are scored, and what is submitted to a server. Other mo
 """
 
 import abc
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, TypeVar
@@ -20,6 +20,7 @@ from hmmn_jax.evaluation.mask_files import MaskFiles, OnePng
 from hmmn_jax.evaluation.plans import Plan
 from hmmn_jax.io.files import contents, shortlist
 from hmmn_jax.io.notes import Notes
+from hmmn_jax.metrics.figures import Figures
 
 Opener = Callable[[], Clip]  # opens one video; raises DataError
 
@@ -60,11 +61,13 @@ class Protocol(abc.ABC):
         name: its name in configs; set by `register`.
         mask_files: the files of masks, and whether objects may overlap.
         rule: a sentence about the scores for the report, if they do not follow the rule of a published benchmark.
+        figures: what the benchmark reports; None: the figures of DAVIS.
     """
 
     name: ClassVar[str]
     mask_files: ClassVar[MaskFiles] = OnePng()
     rule: ClassVar[str] = ""
+    figures: ClassVar[Figures | None] = None
 
     def __init__(self, settings: ConfigDict):
         self.settings = settings
@@ -78,7 +81,7 @@ class Protocol(abc.ABC):
             notes: collects remarks for the user.
 
         Returns:
-            By name, a function that opens the video.
+            A function for each video that opens it, by name.
 
         Raises:
             DataError: no video.
@@ -97,6 +100,10 @@ class Protocol(abc.ABC):
     def submission(self) -> str:
         """Names of masks in the archive for a server, such as "{sequence}/{frame}.png"; "": no archive."""
         return self.settings.get("submission", "")
+
+    def refuse_submission(self, clips: Sequence[Clip]) -> str:
+        """Returns why the server would not score an archive of these videos; "": it would."""
+        return ""
 
     def shown_truth(self, clip: Clip, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
         """Returns the annotation of a frame as the ids that pictures show."""

@@ -18,7 +18,7 @@ from hmmn_jax.metrics.davis import scored_ids
 
 @register("davis")
 class Davis(Protocol):
-    """Sequences of a list; given is the first mask. 255 is void, unless it is the one object of DAVIS-2016."""
+    """Sequences of a list; the first mask is given. 255 is void, unless it is the one object of DAVIS-2016."""
 
     def find(self, root: Path, notes: Notes) -> dict[str, Opener]:
         """The sequences of the list `ImageSets/YEAR/SPLIT.txt`."""

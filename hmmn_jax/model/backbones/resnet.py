@@ -23,7 +23,7 @@ _NORM_LEAVES = (
     ("batch_stats", "count", "num_batches_tracked"),
 )
 _PRETRAINED_STAGES = {"res2": "layer1", "res3": "layer2", "res4": "layer3"}
-_NEW = ("mean", "std", "conv1_m", "conv1_o")  # what a ResNet for images lacks
+_NEW = ("mean", "std", "conv1_m", "conv1_o")  # layers that a ResNet for images does not have
 
 
 @register("resnet")

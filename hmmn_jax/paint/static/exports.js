@@ -28,7 +28,7 @@ export class Exports {
   }
 
   /** Opens the dialog. */
-  async open() {
+  open() {
     const { project } = this.model;
     const kinds = Object.keys(KINDS).filter((kind) => project.export_kinds?.includes(kind) ?? true);
     byId("kinds").replaceChildren(
@@ -44,7 +44,6 @@ export class Exports {
     byId("export-form").elements.span.value = start === 0 && stop === project.frames ? "whole" : "range";
     this.dialog.showModal();
     this.dialog.querySelector("[name=kind]:checked").focus();
-    await attempt(async () => this.model.set({ exports: await api.exportList() }));
   }
 
   async #start(form) {
@@ -52,7 +51,6 @@ export class Exports {
     const [start, stop] = form.get("span") === "whole" ? [0, frames] : range;
     await this.masks.flush();
     await attempt(() => api.startExport({ kind: form.get("kind"), start, stop }));
-    await attempt(async () => this.model.set({ exports: await api.exportList() }));
   }
 
   #list() {

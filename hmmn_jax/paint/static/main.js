@@ -32,6 +32,7 @@ class App {
     model.takeProject(await api.project());
     model.set({ keyboard: false });
     this.#takeTimeline(await api.timeline());
+    model.set({ exports: await api.exportList() });
     model.set({ object: model.objects[0]?.id ?? null, job: model.project.job ?? { state: "idle" } });
     document.title = `${model.project.name} – hmmn-jax paint`;
     byId("name").textContent = model.project.name;
@@ -189,6 +190,7 @@ class App {
         const project = await api.project();
         this.model.set({ project }); // also with a lower revision: the server may have been restarted
         this.#takeTimeline(await api.timeline());
+        this.model.set({ exports: await api.exportList() });
         this.masks.announced(this.model.frames);
         this.run.announced(project.job);
         this.model.set({ connected: true });

@@ -28,8 +28,8 @@ export class Run {
     if (direction === "forward" && model.current < stop) start = Math.max(start, model.current);
     if (direction === "backward" && model.current >= start) stop = Math.min(stop, model.current + 1);
     await this.masks.flush(); // the last stroke counts
-    const answer = await attempt(() => api.startJob({ start, stop, direction }));
-    if (answer !== undefined) model.set({ follow: true });
+    model.set({ follow: true }); // before the first mask can arrive
+    await attempt(() => api.startJob({ start, stop, direction }));
   }
 
   /** Stops after the frame that is being computed. */

@@ -55,6 +55,14 @@ def test_what_is_given_is_not_chosen(requests, capsys):
     assert request.fit == frozenset() and request.overwrite
 
 
+def test_several_masks_and_other_formats(requests):
+    request, _ = ask(requests, *SEGMENT, "--direction", "backward", "--export", "rgba, coco,rgba")
+    assert request.config.direction == "backward" and request.exports == ("rgba", "coco")
+    arguments = ("--benchmark", "custom", "--data", "ROOT", "--output", "RUN", "--set", "direction=both", "--export", "gif")
+    request, _ = ask(requests, "evaluate", *arguments)
+    assert request.config.direction == "both" and request.exports == ("gif",)
+
+
 def test_a_movie_of_a_film_and_not_of_images(requests, tmp_path):
     film, pages, folder = tmp_path / "clip.MOV", tmp_path / "clip.tiff", tmp_path / "frames"
     film.touch(), pages.touch(), folder.mkdir()

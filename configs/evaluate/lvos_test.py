@@ -1,0 +1,17 @@
+"""LVOS v1 test: only first masks are public; the server scores a zip.
+
+    python evaluate.py --config configs/evaluate/lvos_test.py --data LVOS --checkpoint OUT --output RUN
+    python evaluate.py --config configs/evaluate/lvos_test.py --data LVOS --score PRED
+
+LVOS is laid out as in configs/evaluate/lvos_val.py, with test_meta.json. RUN/submission.zip has Annotations/VIDEO/FRAME.png of
+every frame.
+"""
+
+from ml_collections import ConfigDict
+
+from hmmn_jax.evaluation.benchmarks import benchmark_settings
+
+
+def get_config() -> ConfigDict:
+    """As validation, with a zip."""
+    return benchmark_settings("lvos_test")

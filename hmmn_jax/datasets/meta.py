@@ -1,0 +1,31 @@
+"""JSON files that say what a data set holds."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from hmmn_jax.errors import DataError
+from hmmn_jax.io.files import reason
+
+
+def read_meta(path: Path) -> Any:
+    """Reads a JSON file, in which no object may have a key twice. Raises DataError."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_without_doubles)
+    except _Twice as error:
+        raise DataError(f"{path}: {error}; copy the file again") from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise DataError(f"{path}: cannot be read: {reason(error)}; copy the file again") from error
+
+
+class _Twice(ValueError):
+    """A key that an object has twice; Python would keep the last."""
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise _Twice(f"the entry {key[:80]!r} twice")
+        found[key] = value
+    return found

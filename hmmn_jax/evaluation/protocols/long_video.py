@@ -1,0 +1,42 @@
+"""Long-time Video: few annotated frames in videos of thousands, scored as DAVIS is on a copy that has only those."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hmmn_jax.datasets.davis import read_list
+from hmmn_jax.evaluation.clips import Clip
+from hmmn_jax.evaluation.plans import BenchmarkPlan, Plan, inner_annotations
+from hmmn_jax.evaluation.protocols.base import register
+from hmmn_jax.evaluation.protocols.video_folders import VideoFolders
+from hmmn_jax.io.notes import Notes
+from hmmn_jax.metrics.davis import ScoredFrame, SequenceScores, score_frames
+
+
+@dataclass(frozen=True)
+class LongVideoPlan(BenchmarkPlan):
+    """The annotated frames but the first and the last, ids 1 to the greatest of the first."""
+
+    def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
+        """As DAVIS."""
+        return score_frames(self.clip.read_annotation(min(self.clip.annotations)), frames, False, self.clip.name)
+
+
+@register("long_video")
+class LongVideo(VideoFolders):
+    """The videos of `SPLIT.txt`; 255 is background in annotations and results."""
+
+    rule = (
+        "J and F of DAVIS on the annotated frames but the first and the last, as the DAVIS toolkit gives them on a copy of "
+        "these frames. The scorer of the data set leaves out the first alone."
+    )
+    annotated_only = True
+
+    def listed(self, root: Path) -> dict[str, Any] | None:
+        """The names of the list."""
+        return read_list(root / f"{self.settings.split}.txt")
+
+    def plan(self, clip: Clip, notes: Notes) -> Plan:
+        """Raises DataError without three annotations."""
+        return LongVideoPlan(clip, inner_annotations(clip))

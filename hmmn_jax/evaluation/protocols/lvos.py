@@ -1,0 +1,110 @@
+"""LVOS v1 and v2: long videos whose objects start late and have frame ranges of their own; seen and unseen classes apart."""
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hmmn_jax.datasets.davis import read_list
+from hmmn_jax.datasets.meta import read_meta
+from hmmn_jax.errors import DataError
+from hmmn_jax.evaluation.clips import Clip
+from hmmn_jax.evaluation.plans import BenchmarkPlan, Plan
+from hmmn_jax.evaluation.protocols.base import register
+from hmmn_jax.evaluation.protocols.video_folders import VideoFolders
+from hmmn_jax.io.notes import Notes
+from hmmn_jax.metrics import lvos
+from hmmn_jax.metrics.davis import ScoredFrame
+
+UNSEEN = "unseen_videos.txt"
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What the benchmark says of a video: the frames of each object, as texts or numbers, and its group; None if unknown."""
+
+    ranges: dict[int, Any]
+    unseen: bool | None
+
+
+@dataclass(frozen=True)
+class LvosPlan(BenchmarkPlan):
+    """The frames of each object, but its first and last."""
+
+    ranges: dict[int, lvos.FrameRange]
+    unseen: bool
+
+    def score(self, frames: Iterable[ScoredFrame]) -> lvos.LvosScores:
+        """J, F and what V needs."""
+        return lvos.score_frames(frames, self.ranges, self.unseen, self.clip.name)
+
+
+@register("lvos")
+class Lvos(VideoFolders):
+    """The videos of `SPLIT_meta.json`; given is each object's mask in the first frame that shows it. 255 is an id."""
+
+    value_255 = "id"
+    figures = lvos.FIGURES
+
+    def listed(self, root: Path) -> dict[str, Any] | None:
+        """By video the objects of the meta file, and whether the list of unseen videos has it. Raises DataError."""
+        path = root / f"{self.settings.split}_meta.json"
+        unseen = read_list(root / UNSEEN).keys() if (root / UNSEEN).is_file() else None
+        meta = read_meta(path)
+        try:
+            objects = {
+                video: {int(i): entry for i, entry in about["objects"].items()} for video, about in meta["videos"].items()
+            }
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            expected = 'expected {"videos": {NAME: {"objects": {ID: {"frame_range": {...}}}}}}'
+            raise DataError(f"{path}: not a list of LVOS ({type(error).__name__}: {error}); {expected}") from error
+        return {video: _Facts(ranges, None if unseen is None else video in unseen) for video, ranges in objects.items()}
+
+    def given(self, clip: Clip, notes: Notes) -> Clip:
+        """Keeps of the masks those that show an object first: validation data have the masks of all frames."""
+        wanted, first = set(clip.about.ranges), {}
+        for t in sorted(clip.masks):
+            if new := wanted.intersection(np.unique(clip.read_annotation(t)).tolist()):
+                first[t] = clip.masks[t]
+                if not (wanted := wanted - new):
+                    break
+        for i in sorted(wanted):
+            notes.add("objects without a mask, never segmented", "objects", f"{i} of {clip.name}")
+        if not first:
+            raise DataError(f"{clip.name}: no mask of its objects {', '.join(map(str, sorted(wanted)))}")
+        frames = clip.sources[: len(clip)]
+        return dataclasses.replace(clip, masks=first, sources=(*frames, *(clip.annotation(t) for t in first)))
+
+    def plan(self, clip: Clip, notes: Notes) -> Plan:
+        """Raises DataError if an object has no frame to score, a frame has no annotation, or the group is unknown."""
+        facts = clip.about
+        if facts.unseen is None:
+            raise DataError(
+                f"{clip.name}: no {UNSEEN} beside {self.settings.split}_meta.json; copy it from the toolkit of LVOS"
+            )
+        ranges = {i: _frame_range(entry, f"{clip.name}, object {i}") for i, entry in facts.ranges.items()}
+        places = {clip.frame_name(t): t for t in range(len(clip))}
+        frames = set()
+        for i, own in ranges.items():
+            if not own.scored:
+                raise DataError(f"{clip.name}, object {i}: no frame between its first and last, so no score; remove it")
+            for number in own.scored:
+                t = places.get(f"{number:08d}", -1)
+                if t not in clip.annotations:
+                    raise DataError(f"{clip.name}, object {i}: no frame {number:08d} with an annotation; copy the video again")
+                frames.add(t)
+        return LvosPlan(clip, tuple(sorted(frames)), ranges, facts.unseen)
+
+
+def _frame_range(entry: Any, what: str) -> lvos.FrameRange:
+    try:
+        found = entry["frame_range"]
+        return lvos.FrameRange(*(int(found[name]) for name in ("start", "end", "frame_nums")))
+    except (KeyError, TypeError, ValueError) as error:
+        expected = "expected frame_range with start, end and frame_nums"
+        raise DataError(f"{what}: {expected} ({type(error).__name__}: {error}); copy the meta file again") from error
+    except DataError as error:
+        raise DataError(f"{what}: {error}") from error

@@ -1,0 +1,36 @@
+"""MOSE v1: the rule of DAVIS on videos of which only the first mask is public."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hmmn_jax.evaluation.clips import Clip
+from hmmn_jax.evaluation.plans import BenchmarkPlan, Plan, require_annotations
+from hmmn_jax.evaluation.protocols.base import register
+from hmmn_jax.evaluation.protocols.video_folders import VideoFolders
+from hmmn_jax.io.notes import Notes
+from hmmn_jax.metrics.davis import ScoredFrame, SequenceScores, score_frames, scored_frames
+
+
+@dataclass(frozen=True)
+class Mose1Plan(BenchmarkPlan):
+    """All frames but the first and the last, ids 1 to the greatest of the first; a greater one in a result is an error."""
+
+    def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
+        """As DAVIS, but 255 is an id in results."""
+        return score_frames(self.clip.read_annotation(0), frames, False, self.clip.name, void_in_result=False)
+
+
+@register("mose1")
+class Mose1(VideoFolders):
+    """Every folder of `JPEGImages`; 255 in annotations is background."""
+
+    def listed(self, root: Path) -> dict[str, Any] | None:
+        """There is no list."""
+        return None
+
+    def plan(self, clip: Clip, notes: Notes) -> Plan:
+        """Needs the annotations of all frames. Raises DataError."""
+        require_annotations(clip)
+        return Mose1Plan(clip, tuple(scored_frames(len(clip), clip.name)))

@@ -1,0 +1,107 @@
+"""MOSE v2: adaptive F, and figures of disappearance and reappearance; of the validation set only first masks are public."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Integer
+from PIL import Image
+
+from hmmn_jax.datasets.meta import read_meta
+from hmmn_jax.errors import DataError
+from hmmn_jax.evaluation.clips import Clip
+from hmmn_jax.evaluation.mask_files import OnePng
+from hmmn_jax.evaluation.plans import BenchmarkPlan, Plan, require_annotations
+from hmmn_jax.evaluation.protocols.base import register
+from hmmn_jax.evaluation.protocols.video_folders import VideoFolders
+from hmmn_jax.io.notes import Notes
+from hmmn_jax.io.pixels import reading_errors
+from hmmn_jax.metrics import mose2
+from hmmn_jax.metrics.davis import ScoredFrame, SequenceScores, scored_frames
+
+META = "meta.json"
+_MODES = ("P", "L", "I;16", "I")  # of Pillow, for PNGs that hold ids
+
+
+@dataclass(frozen=True)
+class Mose2Plan(BenchmarkPlan):
+    """All frames but the first and the last; `ids` of the objects, 255 being one like any other."""
+
+    ids: tuple[int, ...]
+
+    def read_prediction(self, folder: Path, index: int) -> Integer[np.ndarray, "h w"]:
+        """Ids as they are. Raises DataError for what the server turns into other ids: colours, and one bit a pixel."""
+        (path,) = self.files(folder, index)
+        with reading_errors(path), Image.open(path) as image:
+            if image.mode not in _MODES:
+                found = f"a PNG of mode {image.mode}, whose values the server changes"
+                raise DataError(f"{path}: {found}; write an indexed PNG, or a grey one of 8 bits")
+        return super().read_prediction(folder, index)
+
+    def score(self, frames: Iterable[ScoredFrame]) -> mose2.Mose2Scores:
+        """Scores by the rule of the server."""
+        return mose2.score_frames(frames, self.ids, self.clip.name)
+
+    def score_folder(self, folder: Path) -> SequenceScores:
+        """Scores masks on disk. Raises DataError also where the server would not stop, but score other frames than meant."""
+        scores = super().score_folder(folder)
+        served = mose2.server_frames(OnePng().frames(folder, self.clip.name), len(self.clip), self.clip.name)
+        if shifted := [(a, b) for a, b in zip(scores.frame_names, served, strict=True) if a != b]:
+            meant, found = shifted[0]
+            way_out = "write a mask for every frame, the first included, and no other"
+            raise DataError(
+                f"{folder / self.clip.name}: the server counts masks and takes {found}.png for {meant}.png; {way_out}"
+            )
+        return scores
+
+
+@register("mose2")
+class Mose2(VideoFolders):
+    """Every folder of `JPEGImages`. The objects are those of meta.json where there is one, else those of the first mask."""
+
+    value_255 = "id"
+    figures = mose2.FIGURES
+
+    def listed(self, root: Path) -> dict[str, Any] | None:
+        """The entry of meta.json by video; None without that file."""
+        path = root / META
+        if not path.is_file():
+            return None
+        videos = read_meta(path)
+        try:
+            return {video: _Entry.read(about) for video, about in videos["videos"].items()}
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            expected = 'expected {"videos": {NAME: {"length": N, "objects": [ID, ...]}}}'
+            raise DataError(f"{path}: not a meta.json of MOSE ({type(error).__name__}: {error}); {expected}") from error
+
+    def plan(self, clip: Clip, notes: Notes) -> Plan:
+        """Needs the annotations of all frames. Raises DataError."""
+        require_annotations(clip)
+        scored = tuple(scored_frames(len(clip), clip.name))
+        if clip.about is None:
+            return Mose2Plan(clip, scored, tuple(int(i) for i in np.unique(clip.read_annotation(0)) if i))
+        if clip.about.length != len(clip):
+            raise DataError(f"{clip.name}: {META} has {clip.about.length} frames, the folders {len(clip)}; copy them again")
+        return Mose2Plan(clip, scored, clip.about.objects)
+
+    def refuse_submission(self, clips: Sequence[Clip]) -> str:
+        """The server takes a single folder for one around all videos."""
+        return "the server scores an archive of a single video as 0; segment all videos" if len(clips) == 1 else ""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """What meta.json says of a video."""
+
+    length: int
+    objects: tuple[int, ...]
+
+    @classmethod
+    def read(cls, about: Any) -> "_Entry":
+        """Ids are numbers or texts, in a list or as keys. Raises ValueError, TypeError, KeyError."""
+        objects = tuple(int(i) for i in about["objects"])
+        if not objects or min(objects) < 1 or len(set(objects)) < len(objects):
+            raise ValueError(f"the ids {objects}")
+        return cls(int(about["length"]), objects)

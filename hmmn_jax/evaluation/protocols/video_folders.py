@@ -1,0 +1,80 @@
+"""What the benchmarks after YouTube-VOS have in common: a folder of frames and a folder of masks of ids for each video."""
+
+import abc
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Integer
+
+from hmmn_jax.datasets.folders import VideoFiles, find_unlisted
+from hmmn_jax.errors import DataError
+from hmmn_jax.evaluation.clips import Clip, open_sequence
+from hmmn_jax.evaluation.protocols.base import Opener, Protocol
+from hmmn_jax.io.images import settle_ids
+from hmmn_jax.io.notes import Notes
+
+
+class VideoFolders(Protocol):
+    """Videos `JPEGImages/VIDEO/FRAME.jpg` with masks `Annotations/VIDEO/FRAME.png`. The first mask is given.
+
+    Attributes:
+        value_255: what 255 is in annotations, see `Clip`.
+        annotated_only: whether only the masks of annotated frames are written.
+    """
+
+    value_255: ClassVar[str] = "void"
+    annotated_only: ClassVar[bool] = False
+
+    def images(self, root: Path) -> str:
+        """The folder of the frames inside `root`."""
+        return "JPEGImages"
+
+    @abc.abstractmethod
+    def listed(self, root: Path) -> dict[str, Any] | None:
+        """What the benchmark says of each video, by name, for `Clip.about`; None: it has no list. Raises DataError."""
+
+    def given(self, clip: Clip, notes: Notes) -> Clip:
+        """The video with the masks that are given; by default the first one, with `late_objects` all."""
+        return clip
+
+    def find(self, root: Path, notes: Notes) -> dict[str, Opener]:
+        """The videos of the list; without a list all folders."""
+        listed, settings = self.listed(root), self.settings
+        found = find_unlisted(
+            root,
+            ".",
+            settings.annotations,
+            names=listed,
+            order=settings.order,
+            notes=notes,
+            images=self.images(root),
+        )
+        if listed is not None:
+            for path in sorted((root / self.images(root)).iterdir()):
+                if path.is_dir() and path.name not in listed and not path.name.startswith("."):
+                    notes.add("videos left out", "not in the list of the benchmark", str(path))
+        about = listed or {}
+        return {name: partial(self._open, root, name, read, about.get(name), notes) for name, read in found.items()}
+
+    def inputs(self, root: Path) -> tuple[Path, ...]:
+        """Frames and annotations."""
+        return root / self.images(root), root / self.settings.annotations
+
+    def shown(self, ids: Integer[np.ndarray, "h w"]) -> Integer[np.ndarray, "h w"]:
+        """Ids without void."""
+        return settle_ids(ids, False) if self.value_255 == "void" else ids
+
+    def _open(self, root: Path, name: str, read: Callable[[], VideoFiles], about: Any, notes: Notes) -> Clip:
+        files = read()
+        annotations = root / self.settings.annotations / name
+        if surplus := {path.stem for path in annotations.glob("*.png")} - {path.stem for path in files.masks.values()}:
+            frames = root / self.images(root) / name
+            raise DataError(f"{annotations}/{min(surplus)}.png: a mask without a frame in {frames}; copy the video again")
+        clip = open_sequence(files, self.settings.late_objects, notes)
+        requested = frozenset(files.frame_names[t] for t in files.masks) if self.annotated_only else clip.requested
+        clip = dataclasses.replace(clip, requested=requested, value_255=self.value_255, about=about)
+        return self.given(clip, notes)

@@ -1,0 +1,50 @@
+"""VOST: objects that change their form. Run at 10 frames a second, scored by J at 5."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hmmn_jax.datasets.davis import read_list
+from hmmn_jax.errors import DataError
+from hmmn_jax.evaluation.clips import Clip
+from hmmn_jax.evaluation.plans import BenchmarkPlan, Plan, inner_annotations
+from hmmn_jax.evaluation.protocols.base import register
+from hmmn_jax.evaluation.protocols.video_folders import VideoFolders
+from hmmn_jax.io.notes import Notes
+from hmmn_jax.metrics import vost
+from hmmn_jax.metrics.davis import ScoredFrame, SequenceScores, scored_ids
+
+FAST = "JPEGImages_10fps"
+
+
+@dataclass(frozen=True)
+class VostPlan(BenchmarkPlan):
+    """The annotated frames but the first and the last, ids 1 to the greatest of the first."""
+
+    def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
+        """J alone."""
+        return vost.score_frames(self.clip.read_annotation(min(self.clip.annotations)), frames, self.clip.name)
+
+
+@register("vost")
+class Vost(VideoFolders):
+    """The videos of `ImageSets/SPLIT.txt`, with the frames of `JPEGImages_10fps` where there are some. 255 is background."""
+
+    figures = vost.FIGURES
+    annotated_only = True
+
+    def images(self, root: Path) -> str:
+        """The frames of 10 a second, else those of 5."""
+        return FAST if (root / FAST).is_dir() else super().images(root)
+
+    def listed(self, root: Path) -> dict[str, Any] | None:
+        """The names of the list."""
+        return read_list(root / "ImageSets" / f"{self.settings.split}.txt")
+
+    def plan(self, clip: Clip, notes: Notes) -> Plan:
+        """Raises DataError without three annotations and an object in the first."""
+        frames = inner_annotations(clip)
+        if not scored_ids(clip.read_annotation(min(clip.annotations)), False).any():
+            raise DataError(f"{clip.name}: no object in the first annotation, so nothing to score")
+        return VostPlan(clip, frames)

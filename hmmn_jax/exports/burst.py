@@ -1,0 +1,135 @@
+"""The JSON of BURST: sequences with the mask of each object in its first frame, and results of the same form.
+
+A result is the file that was given with other masks, so that names, sizes and categories stay as they are.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from hmmn_jax.errors import DataError
+from hmmn_jax.exports.rle import compress, decode, run_lengths
+from hmmn_jax.io.files import reason, write_file
+
+Masks = Mapping[int, Bool[np.ndarray, "h w"]]  # of a frame, by track
+
+
+@dataclass(frozen=True)
+class BurstSequence:
+    """A sequence of BURST.
+
+    Attributes:
+        key: data set and name, which no other sequence has.
+        size: height and width.
+        frames: all image paths, relative to the folder of the sequence.
+        annotated: those that are scored.
+        encoded: of each annotated frame the masks by track, as compressed RLE.
+    """
+
+    key: tuple[str, str]
+    size: tuple[int, int]
+    frames: tuple[str, ...]
+    annotated: tuple[str, ...]
+    encoded: tuple[Mapping[int, str], ...]
+
+    def masks(self, place: int) -> dict[int, Bool[np.ndarray, "h w"]]:
+        """Decodes the masks of an annotated frame, by track. Raises DataError."""
+        try:
+            return {track: decode(text, *self.size) for track, text in sorted(self.encoded[place].items())}
+        except ValueError as error:
+            raise DataError(f"{'/'.join(self.key)}/{self.annotated[place]}: a mask that cannot be decoded: {error}") from error
+
+    def given(self) -> dict[int, dict[int, Bool[np.ndarray, "h w"]]]:
+        """By index in `frames` the tracks that start there, as `Segmenter.run` takes them; frame 0 always has an entry."""
+        given: dict[int, dict[int, Bool[np.ndarray, "h w"]]] = {0: {}}
+        known: set[int] = set()
+        for place, name in enumerate(self.annotated):
+            if self.encoded[place].keys() - known:
+                masks = self.masks(place)
+                given.setdefault(self.frames.index(name), {}).update({k: m for k, m in masks.items() if k not in known})
+                known |= masks.keys()
+        return given
+
+
+def read_burst(path: Path) -> list[BurstSequence]:
+    """Reads `first_frame_annotations.json`, `all_classes.json` or a result. Raises DataError."""
+    found = [_sequence(entry, path) for entry in _load(path)["sequences"]]
+    if len({sequence.key for sequence in found}) < len(found):
+        raise DataError(f"{path}: two sequences have the same data set and name; copy the file again")
+    return found
+
+
+def write_burst(path: Path, given: Path, results: Mapping[tuple[str, str], Sequence[Masks]]) -> None:
+    """Writes a result: the file `given` with the masks of `results`.
+
+    Args:
+        path: the new file.
+        given: the file that says what is given.
+        results: by `BurstSequence.key` the masks of each annotated frame. Empty masks are left out. In the frame where a track
+            is given, its given mask is written.
+
+    Raises:
+        DataError: a sequence is missing, or has another number of frames, an unknown track, or a mask of another size.
+    """
+    content = _load(given)
+    for entry in content["sequences"]:
+        sequence = _sequence(entry, given)
+        name = "/".join(sequence.key)
+        if sequence.key not in results:
+            raise DataError(f"{given}: no result of {name}; segment it")
+        frames = results[sequence.key]
+        if len(frames) != len(sequence.annotated):
+            raise DataError(f"{name}: masks of {len(frames)} frames, expected {len(sequence.annotated)}, the annotated ones")
+        first = sequence.given()
+        tracks = {track for masks in first.values() for track in masks}
+        entry["segmentations"] = []
+        for frame, masks in zip(sequence.annotated, frames, strict=True):
+            if unknown := sorted(masks.keys() - tracks):
+                raise DataError(f"{name}/{frame}: the track {unknown[0]}, expected those that are given: {sorted(tracks)}")
+            if wrong := [track for track, mask in masks.items() if mask.shape != sequence.size]:
+                found = masks[wrong[0]].shape
+                raise DataError(f"{name}/{frame}: a mask {found} of track {wrong[0]}, expected {sequence.size}")
+            own = first.get(sequence.frames.index(frame), {})
+            entry["segmentations"].append(
+                {
+                    str(track): {"rle": compress(run_lengths(mask)), "is_gt": track in own, "score": 1.0}
+                    for track, mask in sorted({**masks, **own}.items())
+                    if mask.any()
+                }
+            )
+    write_file(path, json.dumps(content) + "\n")
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise DataError(f"{path}: cannot be read: {reason(error)}; copy the file again") from error
+    if not isinstance(content, dict) or not isinstance(content.get("sequences"), list):
+        raise DataError(f'{path}: not a file of BURST, expected {{"sequences": [...], "categories": [...], "split": ...}}')
+    return content
+
+
+def _sequence(entry: Any, path: Path) -> BurstSequence:
+    try:
+        encoded = tuple({int(k): mask["rle"] for k, mask in frame.items()} for frame in entry["segmentations"])
+        sequence = BurstSequence(
+            (str(entry["dataset"]), str(entry["seq_name"])),
+            (int(entry["height"]), int(entry["width"])),
+            tuple(map(str, entry["all_image_paths"])),
+            tuple(map(str, entry["annotated_image_paths"])),
+            encoded,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{path}: a sequence that is not one of BURST ({type(error).__name__}: {error})") from error
+    name = "/".join(sequence.key)
+    if len(encoded) != len(sequence.annotated):
+        raise DataError(f"{path}: {name} has masks of {len(encoded)} frames and {len(sequence.annotated)} annotated frames")
+    if missing := [frame for frame in sequence.annotated if frame not in sequence.frames]:
+        raise DataError(f"{path}: {name} has the annotated frame {missing[0]}, which is not among its images")
+    return sequence

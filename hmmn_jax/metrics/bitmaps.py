@@ -1,0 +1,141 @@
+"""Masks as packed bits, and what scores need of them: counts, boundaries, and dilation by disks.
+
+An operation on one word treats 64 pixels: `uint64 [..., words, h]`, where pixel x is bit x % 64, counted from the lowest, of
+word x // 64, and bits beyond the width are 0. Rows come last, so that both a shift by rows and the carry of bits to the next
+word are slices along whole runs of memory.
+"""
+
+import functools
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Bool, Integer, UInt64
+
+
+def pack_masks(masks: Bool[np.ndarray, "n h w"]) -> UInt64[np.ndarray, "n words h"]:
+    """Packs masks."""
+    n, height, width = masks.shape
+    padded = np.zeros((n, height, -(-width // 64) * 64), masks.dtype)
+    padded[..., :width] = masks
+    return _pack(padded)
+
+
+def pack_objects(ids: Integer[np.ndarray, "n h w"], objects: int) -> Iterator[UInt64[np.ndarray, "n words h"]]:
+    """Gives the masks of ids 1 to `objects` in turn; greater ids are background.
+
+    The binary digits of all ids are packed once, and every object is a combination of those few planes.
+    """
+    n, height, width = ids.shape
+    padded = np.zeros((n, height, -(-width // 64) * 64), ids.dtype)
+    np.multiply(ids, ids <= objects, out=padded[..., :width])
+    planes = []
+    for digit in range(objects.bit_length()):
+        plane = padded & (1 << digit)
+        planes.append(_pack(plane if ids.dtype == np.uint8 else plane != 0))
+    for k in range(1, objects + 1):
+        mask = planes[k.bit_length() - 1].copy()  # its highest digit; with it the padding stays 0
+        for digit, plane in enumerate(planes):
+            mask &= plane if k >> digit & 1 else ~plane
+        yield mask
+
+
+def _pack(padded: np.ndarray) -> UInt64[np.ndarray, "n words h"]:
+    bytes_ = np.packbits(padded, bitorder="little").reshape(*padded.shape[:2], -1)
+    return np.ascontiguousarray(bytes_.view("<u8").swapaxes(1, 2))
+
+
+def crop(masks: UInt64[np.ndarray, "n words h"]) -> UInt64[np.ndarray, "n words1 h1"]:
+    """Cuts off the words and rows that no mask needs, so that cost follows the size of the objects.
+
+    A margin of one stays where there is one: beyond it lies what the edge of the frame, if anything, decides.
+    """
+    words = np.flatnonzero(np.bitwise_or.reduce(masks, axis=(0, 2)))
+    rows = np.flatnonzero(np.bitwise_or.reduce(masks, axis=(0, 1)))
+    if not words.size:
+        return masks[:, :1, :1]
+    return masks[:, max(words[0] - 1, 0) : words[-1] + 2, max(rows[0] - 1, 0) : rows[-1] + 2].copy()
+
+
+def count(mask: UInt64[np.ndarray, "words h"]) -> int:
+    """Counts the pixels of a mask."""
+    return int(np.bitwise_count(mask).sum(dtype=np.int64))
+
+
+def boundaries(masks: UInt64[np.ndarray, "n words h"], width: int) -> UInt64[np.ndarray, "n words h"]:
+    """Marks pixels that differ from the one to the right, below, or diagonally below; pixels outside equal the edge."""
+    right = masks >> 1
+    right[:, :-1] |= masks[:, 1:] << 63
+    right[:, -1] |= masks[:, -1] & np.uint64(1 << (width - 1) % 64)
+    found = masks ^ right
+    found[..., :-1] |= (masks[..., :-1] ^ masks[..., 1:]) | (masks[..., :-1] ^ right[..., 1:])
+    return found
+
+
+def dilate(masks: UInt64[np.ndarray, "n words h"], radius: float | int) -> UInt64[np.ndarray, "n words h"]:
+    """Marks pixels that a disk around a marked one covers, as one run of pixels for each row of the disk.
+
+    The disk is that of scikit-image applied by OpenCV, which for fractional radii is lopsided, see `_disk`. Works on flat
+    arrays, with zeros between columns of words and between masks: a move by rows or words is a single slice.
+    """
+    disk = _disk(radius)
+    n, words, height = masks.shape
+    column = height + max(abs(down) for down, _, _ in disk)
+    padded = np.zeros((n, words + max(right for _, _, right in disk) // 64 + 1, column), np.uint64)
+    padded[:, :words, :height] = masks
+    runs, reach = padded.ravel(), (0, 0)  # every marked pixel made a run, `reach` to the left and to the right
+    near = np.zeros_like(runs)
+    for down, left, right in disk:
+        if left < 0:  # the next pixel alone
+            row = _moved_right(runs, right, column)
+        else:
+            row, reach = runs, reach = _widen(runs, reach, (left, right), column)
+        if down > 0:
+            near[down:] |= row[:-down]
+        elif down < 0:
+            near[:down] |= row[-down:]
+        else:
+            near |= row
+    return near.reshape(padded.shape)[:, :words, :height]
+
+
+@functools.lru_cache(maxsize=256)
+def _disk(radius: float | int) -> tuple[tuple[int, int, int], ...]:
+    """The rows of a disk, the narrowest first: by how many rows down, and columns left and right, a marked pixel spreads.
+
+    The disk has n = ceil(2 radius + 1) taps an axis, at the distances -radius, 1 - radius, ... Tap i looks at the pixel
+    i - n // 2 away. For whole radii this is a usual disk. For others a row may have a single tap that is not in the column of
+    the pixel: left is -1 then.
+    """
+    distances = np.arange(-radius, radius + 1)
+    inside = distances[:, None] ** 2 + distances**2 <= radius**2
+    if not inside.any():  # a radius below 0.586; OpenCV takes the first tap of an empty kernel
+        inside[0, 0] = True
+    middle, rows = len(distances) // 2, []
+    for i in np.flatnonzero(inside.any(axis=1)).tolist():
+        taps = np.flatnonzero(inside[i])
+        rows.append((middle - i, int(taps[-1]) - middle, middle - int(taps[0])))
+    return tuple(sorted(rows, key=lambda row: row[1] + row[2]))
+
+
+def _widen(
+    runs: UInt64[np.ndarray, " m"], reach: tuple[int, int], target: tuple[int, int], word: int
+) -> tuple[UInt64[np.ndarray, " m"], tuple[int, int]]:
+    """Widens runs from `reach` to `target` columns to the left and right; the next word to the right is `word` places on."""
+    left, right = reach
+    while left < target[0] or right < target[1]:
+        # A greater step would leave gaps in runs that the frame's edge has cut to one side, or leap a word.
+        to_left, to_right = min(target[0] - left, left + 1, 63), min(target[1] - right, right + 1, 63)
+        wide = runs.copy()
+        if to_right:
+            wide |= _moved_right(runs, to_right, word)
+        if to_left:
+            wide |= runs >> to_left
+            wide[:-word] |= runs[word:] << (64 - to_left)
+        runs, left, right = wide, left + to_left, right + to_right
+    return runs, (left, right)
+
+
+def _moved_right(runs: UInt64[np.ndarray, " m"], step: int, word: int) -> UInt64[np.ndarray, " m"]:
+    moved = runs << step
+    moved[word:] |= runs[:-word] >> (64 - step)
+    return moved

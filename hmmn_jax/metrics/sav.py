@@ -1,0 +1,93 @@
+"""Scores of SA-V: J and F of objects that may overlap, each on its annotated frames from the one on that first shows it."""
+
+import math
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from jaxtyping import Bool, Float64, Integer
+
+from hmmn_jax.errors import DataError
+from hmmn_jax.metrics.davis import ScoredFrame, SequenceScores, over_time, require_same_shape, scored_frames
+from hmmn_jax.metrics.figures import Figures
+from hmmn_jax.metrics.jf import mask_scores
+
+COLUMNS = ("J&F", "J", "F")  # in percent
+
+
+def score_object(
+    pred: Bool[np.ndarray, "t1 h1 w1"], truth: Bool[np.ndarray, "t h w"], name: str = "object"
+) -> tuple[Float64[np.ndarray, " t2"], Float64[np.ndarray, " t2"]]:
+    """Gives J and F of one object on its annotated frames but the first and the last.
+
+    NaN on frames before the first in which annotation or prediction shows the object: they do not count.
+
+    Raises:
+        DataError: arrays of different shapes, fewer than three frames, or no scored annotation that shows the object.
+    """
+    require_same_shape(pred, truth, name)
+    scored = scored_frames(len(truth), name)
+    frames = ((t, f"{t:05d}", pred[[t]], truth[[t]], f"{name}, frame {t}") for t in scored)
+    scores = score_frames(frames, {1: frozenset(scored)}, name)
+    return scores.j[0], scores.f[0]
+
+
+def score_ids(
+    pred: Integer[np.ndarray, "t1 h1 w1"], truth: Integer[np.ndarray, "t h w"], name: str = "sequence"
+) -> SequenceScores:
+    """Scores masks of ids by the same rules.
+
+    The objects are the ids in the scored annotations, which are all but the first and the last. 255 is an id like any other.
+    Other ids are ignored. Raises DataError as `score_object` does.
+    """
+    require_same_shape(pred, truth, name)
+    scored = scored_frames(len(truth), name)
+    ids = np.setdiff1d(truth[1:-1], 0)
+    pairs = ((t, pred[t] == ids[:, None, None], truth[t] == ids[:, None, None]) for t in scored)
+    frames = ((t, f"{t:05d}", *pair, f"{name}, frame {t}") for t, *pair in pairs)
+    return score_frames(frames, dict.fromkeys(ids.tolist(), frozenset(scored)), name)
+
+
+def score_frames(frames: Iterable[ScoredFrame], scored: Mapping[int, frozenset[int]], name: str) -> SequenceScores:
+    """Scores frames as they come.
+
+    Args:
+        frames: in order, with predictions and annotations as bool `[objects,h,w]`.
+        scored: the indices of the scored frames of each object, by id.
+        name: of the video.
+
+    Raises:
+        DataError: no scored annotation shows an object.
+    """
+    started, shown = dict.fromkeys(scored, False), dict.fromkeys(scored, False)
+    names, indices, j, f = [], [], [], []
+    for index, frame_name, pred, truth, _ in frames:
+        values = np.full((len(scored), 2), np.nan)
+        for row, (i, own) in enumerate(scored.items()):
+            if index in own:
+                shown[i] |= bool(truth[row].any())
+                started[i] |= shown[i] or bool(pred[row].any())
+                if started[i]:
+                    values[row] = mask_scores(pred[row], truth[row])
+        names.append(frame_name)
+        indices.append(index)
+        j.append(values[:, 0])
+        f.append(values[:, 1])
+    if hidden := [i for i, there in shown.items() if not there]:
+        raise DataError(f"{name}: no scored annotation shows the object {hidden[0]}, so it has no score; remove its masks")
+    tables = over_time(j, len(scored)), over_time(f, len(scored))
+    return SequenceScores(name, tuple(names), *tables, tuple(scored), tuple(indices))
+
+
+def object_figures(scores: SequenceScores) -> Float64[np.ndarray, "o 2"]:
+    """Gives J and F of each object, in percent: means over the frames that count."""
+    return 100 * np.stack([np.nanmean(scores.j, axis=1), np.nanmean(scores.f, axis=1)], axis=1)
+
+
+def total(scores: Iterable[SequenceScores]) -> dict[str, float]:
+    """Gives the figures of the benchmark, in percent: means over all objects."""
+    figures = np.concatenate([np.empty((0, 2)), *(object_figures(video) for video in scores)])
+    j, f = figures.mean(axis=0).tolist() if len(figures) else (math.nan, math.nan)
+    return dict(zip(COLUMNS, ((j + f) / 2, j, f), strict=True))
+
+
+FIGURES = Figures(total, total, "percent")

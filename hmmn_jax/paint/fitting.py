@@ -1,0 +1,40 @@
+"""The segmenter for a video of any length: its memory frames are bounded by the free memory."""
+
+import math
+from typing import Any
+
+from hmmn_jax.evaluation.fit import SIDE, cell_bytes, largest_bound
+from hmmn_jax.inference import Segmenter
+from hmmn_jax.inference.free_memory import free_bytes
+from hmmn_jax.io.notes import note
+from hmmn_jax.io.video import Video
+from hmmn_jax.model import HMMNConfig
+from hmmn_jax.model.frames import STRIDE
+
+OBJECTS = 4  # for which there is to be memory; how many will be painted is not known
+MEM_EVERY = 5
+
+
+def fitted_segmenter(variables: dict[str, Any], config: HMMNConfig, video: Video) -> Segmenter:
+    """A segmenter that keeps as many memory frames of a video as the free memory allows, and no more than the video needs.
+
+    Frames are segmented at their full size. A note reports if that is large.
+
+    Args:
+        variables: of the model.
+        config: of the model.
+        video: the frames.
+
+    Raises:
+        DataError: the frames cannot be counted.
+    """
+    height, width = video.size
+    if min(height, width) > SIDE:
+        times = height * width / (SIDE * SIDE * 16 / 9)
+        found = (
+            f"frames of {width}x{height} pixels are segmented at full size, which takes about {times:.0f} times as long as 480p"
+        )
+        note(f"{found}; if that is too slow, scale the video down before")
+    slot = OBJECTS * -(-height // STRIDE) * -(-width // STRIDE) * cell_bytes(config)
+    bound = largest_bound(slot, math.ceil((len(video) - 1) / MEM_EVERY), free_bytes())
+    return Segmenter(variables, config, mem_every=MEM_EVERY, max_memory_frames=bound)

@@ -1,0 +1,64 @@
+"""What requests of the page say: bodies within bounds, fields of JSON, and the state that is edited."""
+
+import contextlib
+import json
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+
+MOST_JSON = 1 << 16  # bytes
+
+
+async def read_body(request: Request, most: int) -> bytes:
+    """The body, of which no more than `most` bytes are taken."""
+    parts, count = [], 0
+    with contextlib.suppress(ClientDisconnect):
+        async for part in request.stream():
+            count += len(part)
+            if count > most:
+                raise HTTPException(413, f"the request has more than {most} bytes")
+            parts.append(part)
+        return b"".join(parts)
+    raise HTTPException(400, "the request was cut off")
+
+
+async def read_json(request: Request, *fields: str) -> dict[str, Any]:
+    """The body as an object of JSON with no other fields than these."""
+    try:
+        found = json.loads(await read_body(request, MOST_JSON) or b"{}")
+    except (ValueError, RecursionError) as error:
+        raise HTTPException(400, "the request is not JSON") from error
+    if not isinstance(found, dict):
+        raise ValueError("an object of JSON is expected")
+    if wrong := found.keys() - set(fields):
+        raise ValueError(f"unknown field {min(wrong)[:80]!r}, expected {', '.join(fields)}")
+    return found
+
+
+def integers(given: dict[Any, Any], *names: Any) -> list[int]:
+    """The values of some fields. Raises ValueError for one that is missing or not an integer."""
+    for name in names:
+        if type(given.get(name)) is not int:
+            raise ValueError(f"{name} is {str(given.get(name))[:80]}, expected an integer")
+    return [given[name] for name in names]
+
+
+def expected_revision(request: Request) -> str | None:
+    """The revision of the frame that was edited; None for one without annotation."""
+    if request.headers.get("if-none-match") == "*":
+        return None
+    return _if_match(request)
+
+
+def project_revision(request: Request) -> int:
+    """The revision of the project that was edited; -1, which none has, for anything that is no number."""
+    found = _if_match(request)
+    return int(found) if found.isascii() and found.isdigit() and len(found) < 18 else -1
+
+
+def _if_match(request: Request) -> str:
+    found = request.headers.get("if-match")
+    if found is None:
+        raise HTTPException(428, "the request has to say which state it is an edit of: If-Match is missing")
+    return found.removeprefix("W/").strip('"')

@@ -1,0 +1,54 @@
+"""`hmmn-jax paint`: what it opens, and what it says without its extra."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+from absl import logging
+
+from hmmn_jax.cli import launch
+from hmmn_jax.cli.main import main
+from hmmn_jax.inference import host_memory
+from hmmn_jax.io.bundled import DEMO_CLIP
+from hmmn_jax.paint import server
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """What would be served."""
+    found = []
+    monkeypatch.setattr(server, "paint", lambda *args: found.append(args))
+    monkeypatch.setattr(logging, "set_verbosity", lambda level: None)
+    monkeypatch.setattr(host_memory, "keep_host_memory_small", lambda: None)
+    monkeypatch.setattr(launch, "launch", lambda **options: None)
+    return found
+
+
+def test_what_is_opened(opened, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "frames.v2").mkdir()
+    koi = DEMO_CLIP / "JPEGImages/240p/koi"
+    for arguments, expected in (
+        ((), (Path("koi.hmmn"), koi, "lite", "127.0.0.1", 0, True)),
+        (("a/clip.mp4",), (Path("clip.hmmn"), Path("a/clip.mp4"), "lite", "127.0.0.1", 0, True)),
+        (("frames.v2",), (Path("frames.v2.hmmn"), Path("frames.v2"), "lite", "127.0.0.1", 0, True)),
+        (("--project", "P", "--no-browser"), (Path("P"), None, "lite", "127.0.0.1", 0, False)),
+        (
+            ("x.mov", "--project=P", "--host=::", "--port=80", "--checkpoint=w.pth"),
+            (Path("P"), Path("x.mov"), "w.pth", "::", 80, True),
+        ),
+    ):
+        assert main(["paint", *arguments]) == 0
+        folder, video, _, *others = opened.pop()
+        assert (folder, video, *others) == expected
+    assert list(tmp_path.iterdir()) == [tmp_path / "frames.v2"]
+
+
+def test_without_the_extra(opened, monkeypatch, capsys):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "uvicorn" else find(name, *rest))
+    assert main(["paint"]) == 2 and not opened
+    assert (
+        capsys.readouterr().err
+        == "hmmn-jax paint: uvicorn is not installed, which paint needs; run: pip install 'hmmn-jax[paint]'\n"
+    )
