@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> None:
     from hmmn_jax.paint.server import paint
 
     def make_segmenter(video: Video) -> Segmenter:
-        return fitted_segmenter(*load_checkpoint(**model), video)
+        return fitted_segmenter(*load_checkpoint(model["checkpoint"], model["step"]), video)
 
     folder = options.project or default_folder(video)
     paint(folder, video, make_segmenter, str(model["checkpoint"]), options.host, options.port, not options.no_browser)

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 from absl import logging
 
+from hmmn_jax.checkpoints import store
 from hmmn_jax.cli import launch
 from hmmn_jax.cli.main import main
 from hmmn_jax.inference import host_memory
 from hmmn_jax.io.bundled import DEMO_CLIP
-from hmmn_jax.paint import server
+from hmmn_jax.paint import fitting, server
 
 
 @pytest.fixture
@@ -42,6 +43,14 @@ def test_what_is_opened(opened, tmp_path, monkeypatch):
         folder, video, _, *others = opened.pop()
         assert (folder, video, *others) == expected
     assert list(tmp_path.iterdir()) == [tmp_path / "frames.v2"]
+
+
+def test_which_model(opened, monkeypatch):
+    monkeypatch.setattr(store, "load_checkpoint", lambda path, step=None: (str(path), step))
+    monkeypatch.setattr(fitting, "fitted_segmenter", lambda *args: args)
+    for arguments, expected in (((), ("lite", None)), (("--checkpoint=RUN", "--step=best"), ("RUN", "best"))):
+        assert main(["paint", *arguments]) == 0
+        assert opened.pop()[2]("the video") == (*expected, "the video")
 
 
 def test_without_the_extra(opened, monkeypatch, capsys):
