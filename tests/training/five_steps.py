@@ -39,7 +39,7 @@ def batch(step):
 def make_run(config=CONFIG, **options):
     """The first state, and the step that leads on from it."""
     schedule = learning_rate_schedule("poly", 1e-3, 100, warmup_steps=2)
-    optimizer = optax.flatten(make_optimizer("adam", schedule, clip_norm=CLIP_NORM))  # one vector compiles faster than many leaves
+    optimizer = optax.flatten(make_optimizer("adam", schedule, clip_norm=CLIP_NORM))  # one vector compiles faster
     step = make_train_step(config, optimizer, schedule, seed=3, ema_decay=EMA_DECAY, **options)
     return TrainState.create(small.variables(CONFIG, "float64"), optimizer, ema=True), step
 
