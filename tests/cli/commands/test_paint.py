@@ -3,6 +3,7 @@
 import importlib.util
 from pathlib import Path
 
+import numpy as np
 import pytest
 from absl import logging
 
@@ -11,7 +12,9 @@ from hmmn_jax.cli import launch
 from hmmn_jax.cli.main import main
 from hmmn_jax.inference import host_memory
 from hmmn_jax.io.bundled import DEMO_CLIP
+from hmmn_jax.io.video import ArrayVideo
 from hmmn_jax.paint import fitting, server
+from tests.session.stub import Stub
 
 
 @pytest.fixture
@@ -47,10 +50,12 @@ def test_what_is_opened(opened, tmp_path, monkeypatch):
 
 def test_which_model(opened, monkeypatch):
     monkeypatch.setattr(store, "load_checkpoint", lambda path, step=None: (str(path), step))
-    monkeypatch.setattr(fitting, "fitted_segmenter", lambda *args: args)
+    video, fitted = ArrayVideo(np.zeros((1, 2, 2, 3), np.uint8)), []
+    monkeypatch.setattr(fitting, "fitted_segmenter", lambda *args: fitted.append(args) or Stub())
     for arguments, expected in (((), ("lite", None)), (("--checkpoint=RUN", "--step=best"), ("RUN", "best"))):
         assert main(["paint", *arguments]) == 0
-        assert opened.pop()[2]("the video") == (*expected, "the video")
+        opened.pop()[2](video)
+        assert fitted.pop() == (*expected, video)
 
 
 def test_without_the_extra(opened, monkeypatch, capsys):
