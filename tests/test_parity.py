@@ -18,7 +18,6 @@ from hmmn_jax.checkpoints.torch_weights import to_torch
 from hmmn_jax.training.train_step import clip_loss
 from tests.golden.seeded import seeded_tensor
 
-pytestmark = pytest.mark.usefixtures("optimised")
 GOLDEN = Path(__file__).parent / "golden"
 BAR = 2e-6
 

@@ -37,7 +37,11 @@ def other(tmp_path_factory):
         ([*SMOKE, "--config.batch=many"], "batch"),
         (["--config", "configs/nothing.py"], "nothing.py"),
         ([*SMOKE, "--config.batch=3", "--config.micro_batches=2"], "expected a multiple of 2"),
-        ([*SMOKE, "--config.data.sets.shapes.name=davis/mine", "--config.data.data_dir=/nowhere"], "/nowhere"),
+        pytest.param(
+            [*SMOKE, "--config.data.sets.shapes.name=davis/mine", "--config.data.data_dir=/nowhere"],
+            "/nowhere",
+            marks=pytest.mark.slow,
+        ),
         ([*SMOKE, "--config.validation.data=/nowhere"], "/nowhere"),
         ([*SMOKE, "--workdir=gs://b/run"], "gs://b/run: in a bucket"),
         ([*SMOKE, "--config.init=OTHER"], "a checkpoint of another model"),
@@ -53,6 +57,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(other, tmp_path, arguments, said)
     assert not (tmp_path / "run").exists() and not (ROOT / "gs:").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_asked_to_stop_and_goes_on(tmp_path):
     arguments = (
         *SMOKE, "--workdir", tmp_path / "run", "--compilation_cache", tmp_path / "cache",

@@ -161,6 +161,7 @@ def test_a_longer_clip_remembers_as_inference_does(x64):
     np.testing.assert_allclose(jax.nn.softmax(found[0], axis=1), expected, rtol=0, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_the_gradient_of_a_longer_clip_is_that_of_its_finite_differences(x64):
     """Through masks that are fed back, and the read of slots that are neither the first nor the last."""
     frames, mask, values = jnp.asarray(video(4, 32, 48)[None]), rectangles((1,), 32, 48), variables(TINY, "float64")

@@ -68,7 +68,7 @@ class Custom(Protocol):
         """
         task = Task(self)
         several = mask.is_dir()
-        how = {"mask_values": self.settings.mask_values, "direction": self.settings.direction or ("both" if several else "")}
+        how = {"mask_values": self.settings.mask_values, "direction": self._direction or ("both" if several else "")}
         if frames.is_file():
             masks = find_numbered_masks(mask, task.notes) if several else {0: mask}
             clip = open_film(frames, masks, notes=task.notes, **how)
@@ -104,8 +104,13 @@ class Custom(Protocol):
         return open_film(video, masks, **self._how(notes))
 
     def _how(self, notes: Notes) -> dict[str, Any]:
-        names = ("late_objects", "mask_values", "direction")
-        return {"notes": notes} | {name: self.settings[name] for name in names}
+        names = ("late_objects", "mask_values")
+        return {"notes": notes, "direction": self._direction} | {name: self.settings[name] for name in names}
+
+    @property
+    def _direction(self) -> str:
+        """The setting; "" where masks are for scores, which is so in the validation of a training."""
+        return self.settings.get("direction", "")
 
 
 def _refuse(message: str) -> NoReturn:
