@@ -222,6 +222,7 @@ def test_not_a_number_is_no_agreement(tmp_path, checkpoint, inputs, capsys):
     assert capsys.readouterr().out.splitlines()[1].split() == ["nan", "10"]
 
 
+@pytest.mark.slow
 @needs_torch
 @pytest.mark.parametrize(
     ("change", "told"),
