@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hmmn_jax.errors import ConfigError
-from hmmn_jax.io.files import discard, part_path, write_file, writing_errors
+from hmmn_jax.errors import ConfigError, DataError
+from hmmn_jax.io.files import discard, lies_there, part_path, write_file, writing_errors
 from hmmn_jax.io.folder_lock import lock_folder
 
 LOCK, OWNER = "lock", ".owner.json"
@@ -28,7 +28,7 @@ def own_folder(folder: Path) -> Iterator[None]:
 
     Raises:
         ConfigError: another process has it, on this machine or, by the signs of life it gives, on another one.
-        DataError: the folder cannot be written to.
+        DataError: the folder cannot be written to, or has a file of that name which this program did not write.
     """
     path, me = folder / OWNER, _me()
     with contextlib.ExitStack() as held:
@@ -39,6 +39,8 @@ def own_folder(folder: Path) -> Iterator[None]:
             by = f"process {owner['pid']}" if owner else "another process"
             raise ConfigError(f"{folder}: is open in {by}; close that, or choose another folder with --project") from error
         owner = _read(path)
+        if owner is None and lies_there(path) and not (path.is_file() and path.stat().st_size == 0):
+            raise DataError(f"{path}: not a file of hmmn-jax paint; move it, or choose another folder with --project")
         if owner is not None and _is_elsewhere(owner, me) and _age(path) < DEAD_AFTER:
             place = f"process {owner['pid']} on {owner['host']}"
             way_out = f"close that, or wait {DEAD_AFTER:.0f} seconds if it was killed"
@@ -50,7 +52,8 @@ def own_folder(folder: Path) -> Iterator[None]:
             yield
         finally:
             ended.set()
-            discard(path)
+            if _read(path) == me:  # else another machine took this process for dead, and has the folder now
+                discard(path)
 
 
 def _me() -> dict[str, Any]:
@@ -65,7 +68,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     try:
         found = json.loads(path.read_bytes().decode())
         return {"host": str(found["host"])[:200], "boot": str(found["boot"]), "pid": int(found["pid"])}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

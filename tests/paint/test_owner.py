@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from hmmn_jax.errors import ConfigError
+from hmmn_jax.errors import ConfigError, DataError
 from hmmn_jax.paint import owner
 from hmmn_jax.paint.owner import own_folder
 
@@ -60,8 +60,21 @@ def test_an_owner_gives_signs_of_life(tmp_path, monkeypatch):
             time.sleep(0.01)
 
 
-def test_a_file_that_says_nothing(tmp_path):
-    for content in (b"", b"\xff", b"[]", b'{"host": 1}'):
-        (tmp_path / ".owner.json").write_bytes(content)
-        with own_folder(tmp_path):
-            pass
+def test_an_empty_file_as_a_power_failure_leaves_it(tmp_path):
+    (tmp_path / ".owner.json").touch()
+    with own_folder(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"[]", b'{"host": 1}', b'{"mine": 1}'])
+def test_a_file_of_something_else_stays(tmp_path, content):
+    (tmp_path / ".owner.json").write_bytes(content)
+    with pytest.raises(DataError, match="not a file of hmmn-jax paint; move it"), own_folder(tmp_path):
+        pass
+    assert (tmp_path / ".owner.json").read_bytes() == content
+
+
+def test_the_sign_of_who_took_over_stays(tmp_path):
+    with own_folder(tmp_path):
+        write(tmp_path, 0.0, host="elsewhere", boot="other")
+    assert json.loads((tmp_path / ".owner.json").read_text())["host"] == "elsewhere"
