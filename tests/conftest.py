@@ -31,9 +31,9 @@ def x64():
         yield
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def optimised():
-    """Programs compiled as users have them, for the tests of one file."""
+    """Programs compiled as users have them, for one test."""
     before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", False)
     yield

@@ -44,6 +44,7 @@ def run(released, clip):
     return [np.abs(result.logits - golden).max() for result, golden in zip(results, clip["logits"], strict=True)]
 
 
+@pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize("name", ["clip_two_objects", "clip_padded_one_object"])
 def test_every_frame_of_a_clip(released, x64, name):
     assert max(run(released, load(name))) <= BAR
