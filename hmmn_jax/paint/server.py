@@ -132,6 +132,7 @@ def _listen(host: str, port: int) -> Iterator[socket.socket]:
             sock = opened.enter_context(socket.socket(family, socket.SOCK_STREAM))
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind((host, port))
+            sock.listen()  # a browser that comes before the server has started waits
         except (OSError, OverflowError, UnicodeError) as error:
             way_out = "choose another --host or --port"
             raise ConfigError(f"{host}:{port}: cannot be listened on: {reason(error)}; {way_out}") from error
