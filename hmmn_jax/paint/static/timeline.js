@@ -2,6 +2,7 @@
 
 import { element } from "./objects.js";
 import { DOUBTFUL } from "./model.js";
+import { redrawer } from "./redraw.js";
 
 const RULER = 20; // heights in CSS pixels
 const THUMB = 46;
@@ -9,7 +10,8 @@ const ROW = 16;
 const NARROWEST = 5; // width of a frame, from which on the timeline scrolls
 
 export class Timeline {
-  #pending = false;
+  /** Draws the timeline at the next occasion. */
+  draw = redrawer(() => this.#render());
   #scrubbing = false;
 
   /** @param {Model} model, @param {Images} images, @param {function(number)} go called with the frame that the user chooses */
@@ -39,16 +41,6 @@ export class Timeline {
 
   get scrolls() {
     return this.step * this.model.project.frames > this.track.clientWidth + 1;
-  }
-
-  /** Draws the timeline at the next occasion. */
-  draw() {
-    if (this.#pending) return;
-    this.#pending = true;
-    requestAnimationFrame(() => {
-      this.#pending = false;
-      this.#render();
-    });
   }
 
   #choose(event) {

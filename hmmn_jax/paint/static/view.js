@@ -1,12 +1,14 @@
 // The canvas: a frame with its masks, moved and enlarged, and the marks of the tool at hand.
 
 import { disc, discAt } from "./raster.js";
+import { redrawer } from "./redraw.js";
 
 const STEP = 1.25; // of one zoom step
 const LENS = { radius: 78, zoom: 5 }; // the magnifier: CSS pixels, and how much larger than the view
 
 export class View {
-  #pending = false;
+  /** Draws the canvas at the next occasion. */
+  draw = redrawer(() => this.#render());
 
   /** @param {Model} model, @param {HTMLCanvasElement} canvas */
   constructor(model, canvas) {
@@ -125,16 +127,6 @@ export class View {
   }
 
   // Drawing
-
-  /** Draws the canvas at the next occasion. */
-  draw() {
-    if (this.#pending) return;
-    this.#pending = true;
-    requestAnimationFrame(() => {
-      this.#pending = false;
-      this.#render();
-    });
-  }
 
   #render() {
     this.onzoom?.();
