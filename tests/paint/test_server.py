@@ -191,6 +191,7 @@ def test_pixels_left_to_the_model(page):
         (bytes(10_000), 413, "more than"),
         (gzip.compress(bytes([7]) * HEIGHT * WIDTH), 422, "id 7, which is not of an object"),
     ],
+    ids=["no gzip", "a pixel too few", "a pixel too many", "cut off", "a bomb", "more pixels", "many bytes", "no object"],
 )
 def test_masks_that_are_refused(shared, body, status, expected):
     answer = shared.http.put("/api/masks/3", content=body, headers={"If-None-Match": "*"})
