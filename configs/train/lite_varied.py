@@ -24,7 +24,7 @@ def get_config() -> ConfigDict:
     config.data.min_area = 250
     config.data.wander = 0.3
     config.data.affine.clip = data.affine(15.0, 8.0, 0.3)
-    config.data.colour.clip = data.jitter(0.35, 0.1)
+    config.data.colour.clip = data.jitter(0.25, 0.1)
     config.data.colour.frame = data.jitter(0.05, 0.0)
     config.data.grey = 0.1
     config.data.copy_paste.twins = 0.4
@@ -34,7 +34,7 @@ def get_config() -> ConfigDict:
     config.data.sets.davis.repeat = ((0, DAVIS_SHARE / (1 - DAVIS_SHARE) * STILLS / 26),)
     config.data.sets.davis.donors = 0.1  # about half of the pasted objects
     config.data.seed = 3
-    config.samples = 6000
+    config.samples = 4800
     config.optimizer.parts.backbone = 0.1
     config.learning_rate.peak = 3e-4
     config.learning_rate.warmup = 200
