@@ -44,6 +44,7 @@ def base() -> ConfigDict:
             "size": (0.2, 0.6),  # longer side of the object, as a share of the output's shorter one
             "zoom_limit": 2.0,
             "moving": False,  # whether objects from videos move as in their video, frame by frame
+            "twins": 0.0,  # probability that the second object is the first once more, at another place
             "drift": 0.1,  # most that it moves between frames, as a share of the output's sides
             "affine": affine(30.0, 10.0, 0.1),
         }
@@ -62,7 +63,7 @@ def jitter(factor: float, hue: float) -> ConfigDict:
     return ConfigDict({"brightness": factor, "contrast": factor, "saturation": factor, "hue": hue})
 
 
-def source(name: str, *, still: bool, split: str = "train", repeat: float | Schedule = 1.0) -> ConfigDict:
+def source(name: str, *, still: bool, split: str = "train", repeat: float | Schedule = 1.0, donors: float = 1.0) -> ConfigDict:
     """One set of a mixture.
 
     Args:
@@ -70,9 +71,10 @@ def source(name: str, *, still: bool, split: str = "train", repeat: float | Sche
         still: whether each frame is an image of its own, rather than part of a video.
         split: of the set.
         repeat: how often each video or image counts, or a schedule of that.
+        donors: how often each of its objects is pasted, as a multiple of `repeat`.
     """
     schedule = ((0, float(repeat)),) if isinstance(repeat, int | float) else repeat
-    return ConfigDict({"name": name, "split": split, "still": still, "repeat": schedule})
+    return ConfigDict({"name": name, "split": split, "still": still, "repeat": schedule, "donors": float(donors)})
 
 
 def stills(sets: dict[str, ConfigDict]) -> ConfigDict:

@@ -134,7 +134,9 @@ RULES: dict[str, Any] = {
     "profile": _TEXT,
     "model": {},  # `HMMNConfig` checks its fields itself
     "data": {
-        "sets": {"*": {"name": _TEXT, "split": _TEXT, "still": _SWITCH, "repeat": _schedule(_number(0))}},
+        "sets": {
+            "*": {"name": _TEXT, "split": _TEXT, "still": _SWITCH, "repeat": _schedule(_number(0)), "?donors": _number(0)}
+        },
         "data_dir": _TEXT,
         "seed": _whole(0, 2**31 - 1),
         "distinct": _whole(0),
@@ -159,6 +161,7 @@ RULES: dict[str, Any] = {
             "size": _ordered(_number(0, 10, above=True)),
             "zoom_limit": _number(0, 100, above=True),
             "moving": _SWITCH,
+            "twins": _SHARE,
             "drift": _number(0, 10),
             "affine": _AFFINE,
         },
