@@ -6,8 +6,8 @@ LOCK          empty; locked by the operating system, which releases the lock whe
 .LOCK.json    the owner: host, boot id, process id. Its time is the owner's last sign of life, renewed every five seconds
 
 On one machine the lock decides. Network file systems may not lock between machines, and buckets never do. The signs of life
-decide in these cases. A folder is taken over at once from a dead process of this machine, and from another machine when the last
-sign of life is older than `DEAD_AFTER`. After a takeover the former owner, if it is alive, finds another owner and stops writing.
+decide in these cases. A folder is taken over at once from a dead process of this machine, and from another machine when the
+last sign of life is older than `DEAD_AFTER`. A former owner that is alive finds the new owner, and stops writing.
 """
 
 import contextlib
