@@ -8,6 +8,8 @@ where the cluster connects them (TPU pods, Slurm), else with --coordinator, --pr
 """
 
 import contextlib
+import functools
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,26 +17,32 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 import hmmn_jax
+from hmmn_jax.cli.clusters import name_of_process
 from hmmn_jax.cli.launch import define_launch_flags, flags_parser, launch_by_flags
-from hmmn_jax.cli.program import TERMINATED, leave, run_program
+from hmmn_jax.cli.program import TERMINATED, leave
+from hmmn_jax.cli.together import Together, together
 from hmmn_jax.errors import ConfigError
 from hmmn_jax.io.files import reason, shorten, user_path
+from hmmn_jax.io.guard import RUN_LOCK, require_unheld
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file in configs/train/.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Run directory. If it already contains a run, training resumes.")
+TAKEOVER = flags.DEFINE_bool("takeover", False, "Take the workdir from a process that seems to be using it.")
 define_launch_flags()
 RESUME = "run the same command to resume from the last checkpoint"
 
 
 def check() -> None:
-    """Raises ConfigError if a flag is missing, DataError for a workdir in a bucket."""
+    """Raises ConfigError if a flag is missing or another run is writing to the workdir, DataError for one in a bucket."""
     if CONFIG.value is None or not WORKDIR.value:
         raise ConfigError("give --config FILE, such as configs/train/smoke.py, and --workdir DIR")
-    user_path(WORKDIR.value)
+    workdir = user_path(WORKDIR.value)
     CONFIG.value.lock()
+    if not TAKEOVER.value:
+        require_unheld(workdir, workdir / RUN_LOCK)  # before this process meets those of the other run
 
 
-def run() -> int:
+def run(processes: Together) -> int:
     """Does what the flags say; gives the exit code."""
     # Imported here: they take seconds, in which Ctrl-C must also end in one line.
     import jax
@@ -49,6 +57,7 @@ def run() -> int:
     config = CONFIG.value
     require_settings(config)
     launch_by_flags()
+    processes.watch()
 
     def batches(first_step: int) -> Iterator[dict[str, Any]]:
         try:
@@ -61,7 +70,7 @@ def run() -> int:
     validation = find_validation(config.validation)
     with memory_errors():
         logged = {"max_skip": config.data.max_skip}
-        state, result = train_and_evaluate(config, WORKDIR.value, batches, validation, logged)
+        state, result = train_and_evaluate(config, WORKDIR.value, batches, validation, logged, takeover=TAKEOVER.value)
     if jax.process_index() == 0:
         done = f"terminated, saved; {RESUME}" if result.interrupted else "done"
         print(f"step {int(state.step)}: {done}; {WORKDIR.value} (hmmn-jax {hmmn_jax.__version__})")
@@ -84,7 +93,10 @@ def memory_errors() -> Iterator[None]:
 
 def main(_: list[str]) -> None:
     """Runs, and exits with the code that says how it went."""
-    leave(run_program("train.py", run, RESUME))
+    several = flags.FLAGS.distributed or flags.FLAGS.coordinator
+    process = name_of_process(flags.FLAGS.process, os.environ) if several else None
+    processes = together("train.py", RESUME, user_path(WORKDIR.value).absolute(), process)
+    leave(processes.run(functools.partial(run, processes)))
 
 
 if __name__ == "__main__":

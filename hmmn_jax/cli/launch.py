@@ -8,12 +8,15 @@ from typing import Any
 
 from absl import flags
 
+from hmmn_jax.cli.clusters import require_together, slurm_devices
 from hmmn_jax.cli.program import INTERRUPTED, leave, tell
 from hmmn_jax.errors import ConfigError, HMMNError
 from hmmn_jax.io.buckets import absolute
 from hmmn_jax.io.files import local_path, shorten, user_path
 from hmmn_jax.io.notes import note
 
+HOSTS = ("distributed", "coordinator", "processes", "process", "initialization_timeout", "heartbeat_timeout")
+OPTIONS = (*HOSTS, "compilation_cache")
 CONFIG_FOLDERS = ("train", "evaluate")  # into which the files of `configs` were sorted
 
 
@@ -24,13 +27,14 @@ def define_launch_flags() -> None:
     flags.DEFINE_string("coordinator", None, "Several hosts: HOST:PORT of the first.")
     flags.DEFINE_integer("processes", None, "With --coordinator: how many processes there are.")
     flags.DEFINE_integer("process", None, "With --coordinator: which of them this is, from 0.")
+    flags.DEFINE_integer("initialization_timeout", 300, "Several hosts: seconds to wait for all processes at the start.")
+    flags.DEFINE_integer("heartbeat_timeout", 100, "Several hosts: seconds without a sign of life after which one is lost.")
     flags.DEFINE_string("compilation_cache", None, "Folder that keeps compiled programs for the next run.")
 
 
 def launch_by_flags() -> None:
     """`launch` with the flags of `define_launch_flags`."""
-    names = ("distributed", "coordinator", "processes", "process", "compilation_cache")
-    given: dict[str, Any] = {name: flags.FLAGS[name].value for name in names}
+    given: dict[str, Any] = {name: flags.FLAGS[name].value for name in OPTIONS}
     launch(**given)
 
 
@@ -39,18 +43,29 @@ def launch(
     coordinator: str | None = None,
     processes: int | None = None,
     process: int | None = None,
+    initialization_timeout: int = 300,
+    heartbeat_timeout: int = 100,
     compilation_cache: str | None = None,
 ) -> None:
     """Meets the other hosts and sets the compilation cache. To be called before anything is computed.
 
     Raises:
-        ConfigError: the hosts cannot meet.
+        ConfigError: the hosts cannot meet, or each would run alone.
     """
     import jax  # takes a second; mistakes in flags are reported before
 
-    if distributed or coordinator is not None:
+    together = distributed or coordinator is not None
+    require_together(together, os.environ)
+    if together:
         try:
-            jax.distributed.initialize(coordinator, processes, process)
+            jax.distributed.initialize(
+                coordinator,
+                processes,
+                process,
+                slurm_devices(os.environ),
+                initialization_timeout=initialization_timeout,
+                heartbeat_timeout_seconds=heartbeat_timeout,
+            )
         except (ValueError, RuntimeError) as error:
             raise ConfigError(
                 f"the hosts cannot meet ({shorten(error)}); outside of TPU pods and Slurm give each --coordinator HOST:PORT, "

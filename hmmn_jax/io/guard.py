@@ -34,6 +34,7 @@ except ModuleNotFoundError:  # Windows
     import msvcrt
 
 BEAT, DEAD_AFTER = 5.0, 60.0  # seconds between two signs of life, and after which an owner elsewhere is considered dead
+RUN_LOCK = "record/lock"  # of the folders that runs of training and evaluations write to
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _UNLOCKABLE = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}  # of file systems without locks
 WAY_OUT = "wait for it, choose another folder, or give --takeover if that process has ended"
@@ -49,7 +50,7 @@ class Guard:
 
     def __init__(self, folder: AnyPath, path: AnyPath):
         self.folder, self._path = folder, path
-        self.owner: dict[str, Any] = {**_here(), "id": uuid.uuid4().hex}
+        self.owner: dict[str, Any] = {**this_machine(), "id": uuid.uuid4().hex}
         self._lost: dict[str, Any] | None = None
         self._ended = threading.Event()
 
@@ -163,7 +164,8 @@ def same_machine(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return one["boot"] == other["boot"] and (bool(one["boot"]) or one["host"] == other["host"])
 
 
-def _here() -> dict[str, Any]:
+def this_machine() -> dict[str, Any]:
+    """Host, boot id and process id of this process, as an owner has them."""
     boot = ""
     with contextlib.suppress(OSError):
         boot = _BOOT_ID.read_text(encoding="ascii").strip()
@@ -177,7 +179,7 @@ def _name(owner: dict[str, Any]) -> str:
 def _in_use(folder: AnyPath, path: AnyPath, way_out: str) -> ConfigError:
     owner = read_owner(path)
     by = _name(owner) if owner else "another process"
-    if owner and not same_machine(owner, _here()):
+    if owner and not same_machine(owner, this_machine()):
         by += (
             f", which gave a sign of life {max(_age(owner, path), 0):.0f} s ago and is considered dead after {DEAD_AFTER:.0f} s"
         )
@@ -200,7 +202,7 @@ def _may_live(owner: dict[str, Any], path: AnyPath, locks: bool) -> bool:
         path: of the owner's file.
         locks: whether this process could lock the folder; an owner on this machine is dead then.
     """
-    here = _here()
+    here = this_machine()
     if same_machine(owner, here) and (locks or owner["pid"] == here["pid"] or not _is_running(owner["pid"])):
         return False
     return _age(owner, path) < DEAD_AFTER

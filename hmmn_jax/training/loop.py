@@ -16,12 +16,12 @@ from ml_collections import ConfigDict
 from hmmn_jax.checkpoints.steps import finished_steps
 from hmmn_jax.errors import ConfigError
 from hmmn_jax.evaluation.plans import Plan
-from hmmn_jax.inference import Segmenter
+from hmmn_jax.io import peers
 from hmmn_jax.io.files import user_path
 from hmmn_jax.model import HMMNConfig
 from hmmn_jax.ops.canary import warn_if_cpu_is_unsound
 from hmmn_jax.training.announcement import describe, peak_memory
-from hmmn_jax.training.checkpoint import Checkpoints, require_free_step
+from hmmn_jax.training.checkpoint import Checkpoints, is_validated, require_free_step
 from hmmn_jax.training.monitor import Monitor
 from hmmn_jax.training.optimizer import make_optimizer
 from hmmn_jax.training.parallel import AXIS, Parallel
@@ -30,8 +30,8 @@ from hmmn_jax.training.settings import require_settings
 from hmmn_jax.training.start import require_same_config, starting_state, write_config
 from hmmn_jax.training.train_state import TrainState
 from hmmn_jax.training.train_step import Batch, TrainStep, make_train_step
-from hmmn_jax.training.validation import validate
-from hmmn_jax.training.workdir import hold, is_begun
+from hmmn_jax.training.validation import make_segmenters, validate
+from hmmn_jax.training.workdir import hold, is_begun, require_shared
 from hmmn_jax.training.writer import Writer
 
 STEP_INPUTS = ("frames", "masks", "valid", "sample")  # of a batch; the other entries are for display
@@ -58,6 +58,8 @@ def train_and_evaluate(
     batches: Callable[[int], Iterator[Batch]],
     validation: Sequence[Plan] = (),
     logged: Mapping[str, Schedule] = MappingProxyType({}),
+    *,
+    takeover: bool = False,
 ) -> tuple[TrainState, RunResult]:
     """Trains until `config.samples` clips were used. Resumes an interrupted run.
 
@@ -70,6 +72,7 @@ def train_and_evaluate(
       batches: given a step, the batches of this process from there on: dicts of NumPy arrays, see `train_step`.
       validation: annotated videos for J&F in between, as `find_validation` gives them; none: no validation.
       logged: schedules of the data by name, whose values are written with the numbers of each step.
+      takeover: take the workdir from a process that seems alive.
 
     Returns:
       The last state, on the devices, and how the run went.
@@ -93,31 +96,31 @@ def train_and_evaluate(
     parallel = Parallel(config.parallel, config.batch, config.micro_batches)
     learning_rate, optimizer = make_optimization(config, total)
     train_step = parallel.compile(make_step(config, model, optimizer, learning_rate))
-    require_free_step(workdir, total)
-    begun = is_begun(workdir)
-    if begun and finished_steps(workdir):
-        require_same_config(workdir, config)
+    require_connected()
+    begun, resumed = peers.from_first("begun", lambda: inspect(workdir, config, total))
 
     warn_if_cpu_is_unsound()
 
     scores, interrupted = None, False
     with contextlib.ExitStack() as stack:
+        guard = stack.enter_context(hold(workdir, begun, takeover)) if begun else None
         if begun:
-            stack.enter_context(hold(workdir, begun))
+            require_shared(workdir, guard)
 
         # --- Where to start: in this workdir, in another run, from variables made elsewhere, or from nothing. ---
-        new = not config.resume and not (begun and finished_steps(workdir))
+        new = not config.resume and not resumed
         data = batches(0) if new else None  # first, so that missing data is reported before anything is compiled
         state, origin = starting_state(config, model, optimizer, workdir)
         first = int(state.step)
         data = data or batches(first)  # the data's position is the step
         if not begun:
-            stack.enter_context(hold(workdir, begun))
+            guard = stack.enter_context(hold(workdir, begun, takeover))
+            require_shared(workdir, guard)
+        peers.begun()
         if jax.process_index() == 0:
             write_config(workdir, model, config)
             print(describe(state, origin, parallel, total), flush=True)
-        if jax.process_count() > 1:
-            multihost_utils.sync_global_devices("the workdir is begun")
+        peers.from_first("configured", lambda: None)
         state = parallel.replicate(state)
         traced = profile if profile is not None and profile[0] > first else None
 
@@ -126,7 +129,26 @@ def train_and_evaluate(
         writer = stack.enter_context(Writer(workdir, first))
         monitor = Monitor(writer, first, total, config.batch, config.log_every, config.stop_above)
         stack.enter_context(monitor)
-        for step in range(first + 1, total + 1):
+
+        def judged(step: int) -> bool:
+            """Validates the state after a step, whose checkpoint is saved. Returns whether it was interrupted."""
+            nonlocal scores
+            found = judge(state, step, model, validation, config.validation, writer, interruption.is_asked)
+            if found is None:
+                return True
+            scores = found
+            checkpoints.score(step, scores)
+            monitor.say(f"step {step}: " + ", ".join(f"{name} {value:.3f}" for name, value in scores.items()))
+            return False
+
+        # --- A run that ended between a checkpoint and its validation. ---
+        due = [step for step in (first,) if validation and step and (step == total or step % config.validation.every == 0)]
+        if due and not peers.from_first("validated", lambda: is_validated(workdir, first)):
+            with monitor.apart():
+                interrupted = judged(first)
+        for step in () if interrupted else range(first + 1, total + 1):
+            if guard is not None:
+                guard.require()
             # --- The step. It is only started here: its numbers are fetched when the next one runs. ---
             if traced and step == traced[0]:
                 monitor.flush()
@@ -143,29 +165,61 @@ def train_and_evaluate(
                 monitor.flush()
                 monitor.restart_clock()  # compilation does not count
                 monitor.say(peak_memory())
+                stack.enter_context(peers.saving())  # before, there is nothing to save
 
-            # --- Now and then: validation, a checkpoint. ---
+            # --- Now and then: a checkpoint, then validation. ---
             last = step == total
             interrupted = (interrupted or interruption.reached(step)) and not last
             validating = bool(validation) and (last or step % config.validation.every == 0) and not interrupted
             if last or interrupted or validating or step % config.checkpoint.every == 0:
                 monitor.flush()  # no state is kept whose loss is not finite
                 with monitor.apart():
+                    saved = checkpoints.save(state)
                     if validating:
-                        scores = judge(state, step, model, validation, config.validation, writer)
-                        monitor.say(f"step {step}: " + ", ".join(f"{name} {value:.3f}" for name, value in scores.items()))
-                    saved = checkpoints.save(state, scores if validating else None)
+                        checkpoints.wait()  # in a bucket or on a drive, whatever happens during the validation
+                        interrupted = judged(step)
                 if interrupted and saved:
                     break
     return state, RunResult(origin, monitor.last, scores, interrupted)
 
 
+def require_connected() -> None:
+    """Raises ConfigError for several processes that JAX did not connect, such as those of a TPU slice by themselves."""
+    if jax.process_count() > 1 and not jax.distributed.is_initialized():
+        raise ConfigError(
+            f"{jax.process_count()} processes share these devices, but jax.distributed is not initialized: SIGTERM and errors of "
+            "one would not reach the others; give --distributed, or call jax.distributed.initialize() first"
+        )
+
+
+def inspect(workdir: Path, config: ConfigDict, total: int) -> tuple[bool, bool]:
+    """Whether a run has begun in a workdir, and whether it has a checkpoint to resume from.
+
+    Raises CheckpointError, ConfigError or DataError if this run cannot use the workdir.
+    """
+    require_free_step(workdir, total)
+    begun = is_begun(workdir)
+    resumed = begun and bool(finished_steps(workdir))
+    if resumed:
+        require_same_config(workdir, config)
+    return begun, resumed
+
+
 def judge(
-    state: TrainState, step: int, model: HMMNConfig, validation: Sequence[Plan], settings: ConfigDict, writer: Writer
-) -> dict[str, float]:
-    """Validates a state, writes the results, and returns the scores."""
+    state: TrainState,
+    step: int,
+    model: HMMNConfig,
+    validation: Sequence[Plan],
+    settings: ConfigDict,
+    writer: Writer,
+    stop: Callable[[], bool] = lambda: False,
+) -> dict[str, float] | None:
+    """Validates a state on all devices, writes the results, and returns the scores; None if `stop` said so."""
     variables = jax.tree.map(np.asarray, state.ema_variables)
-    result = validate(Segmenter(variables, model, mem_every=settings.mem_every), validation, settings.size)
+    segmenters = make_segmenters(variables, model, settings.mem_every, len(validation))
+    result = validate(segmenters, validation, settings.size, stop)
+    if result is None:
+        return None
     writer.scalars(step, {f"validation/{name}": value for name, value in (result.scores | result.sequences).items()})
     if result.sheet is not None:
         writer.picture(step, "validation", result.sheet)
@@ -238,6 +292,10 @@ class Interruption:
     def __exit__(self, *_: Any) -> None:
         if jax.process_count() == 1:
             signal.signal(signal.SIGTERM, self._before)
+
+    def is_asked(self) -> bool:
+        """Whether this process, or as far as it knows another one, got SIGTERM."""
+        return self._asked or peers.terminated()
 
     def reached(self, step: int) -> bool:
         """Whether to stop after this step; to be called at every step by every process."""

@@ -31,7 +31,7 @@ def hold(folder, **options):
 def leave(folder, age=0.0, **changes):
     """What an owner left, `age` seconds after its last sign of life."""
     path = owner_path(folder / "lock")
-    path.write_text(json.dumps({**guard._here(), "pid": 4711, "id": "other", "time": time.time() - age} | changes))
+    path.write_text(json.dumps({**guard.this_machine(), "pid": 4711, "id": "other", "time": time.time() - age} | changes))
     if isinstance(folder, type(as_path("/"))):
         os.utime(path, (time.time() - age,) * 2)
 
@@ -68,7 +68,7 @@ def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path):
     ],
 )
 def test_a_dead_owner_is_taken_over_at_once(tmp_path, monkeypatch, dead):
-    monkeypatch.setattr(guard, "_here", lambda: HERE)
+    monkeypatch.setattr(guard, "this_machine", lambda: HERE)
     leave(tmp_path, **dead)
     require_unheld(tmp_path, tmp_path / "lock")
     with hold(tmp_path):

@@ -47,7 +47,7 @@ def square(top, left, size=16, k=1):
 
 
 def validated(segmenter, sequences, single_object=False, **options):
-    return validate(segmenter, plans(sequences, single_object), **options)
+    return validate([segmenter], plans(sequences, single_object), **options)
 
 
 def test_what_stands_still_is_found_by_repeating(tmp_path):
@@ -112,7 +112,7 @@ def test_own_videos_are_scored_by_their_own_rule(tmp_path):
     config.data, config.protocol, config.resolution = str(tmp_path), "custom", "480p"
     (plan,) = find_validation(config)
     assert plan.first == {3: 0, 9: 2} and plan.frames == (1, 2, 3, 4)
-    result = validate(Repeating(), [plan])
+    result = validate([Repeating()], [plan])
     assert result.scores["j"] == pytest.approx(((1 + 0 + 0 + 0) / 4 + 0) / 2)
     config.late_objects = True
     (plan,) = find_validation(config)
