@@ -56,6 +56,8 @@ def run(processes: Together) -> int:
     logging.set_verbosity(logging.ERROR)  # Orbax logs every thread, and warns of every checkpoint without a score
     config = CONFIG.value
     require_settings(config)
+    if config.deterministic:  # read when JAX starts its backend
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true"
     launch_by_flags()
     processes.watch()
 

@@ -18,6 +18,7 @@ from hmmn_jax.errors import HMMNError
 
 LOST, NOT_MET = 4, 5  # exit codes: another process failed or was lost; the processes did not meet
 POLL_SECONDS = 20  # of one request for a key that may come at any time
+GRACE_SECONDS = 1.0  # for this process to meet the same error as another one
 HEARD_SECONDS = 5.0  # for which the first process, which serves the others, waits for them before it ends
 _PREFIX = "hmmn_jax"
 _ENDED, _TERMINATED = f"{_PREFIX}/ended", f"{_PREFIX}/terminated"
@@ -97,6 +98,7 @@ class Watch:
         try:
             self._client.key_value_set(_ENDED, json.dumps(own))
         except Exception:  # another process was faster, or the first process is lost
+            self._hear()
             with contextlib.suppress(Exception):
                 return End(*json.loads(self._client.blocking_key_value_get(_ENDED, 1000)))
             return own
@@ -129,12 +131,16 @@ class Watch:
 
     def _end(self, text: str) -> None:
         end = End(*json.loads(text))
-        if self._closed.is_set() or end.process == _index():
+        if end.process == _index() or self._closed.wait(GRACE_SECONDS):
             return
         code = self._tell(end)
+        self._hear()
+        os._exit(code)
+
+    def _hear(self) -> None:
+        """Tells the first process that this one knows of the end."""
         with contextlib.suppress(Exception):
             self._client.key_value_set(f"{_ENDED}/{_index()}", "heard")
-        os._exit(code)
 
     def _terminate(self, text: str) -> None:
         self.terminated.set()

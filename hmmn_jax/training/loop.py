@@ -1,19 +1,16 @@
 """The whole of training, from a config to trained variables; read from top to bottom."""
 
 import contextlib
-import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 import optax
-from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from hmmn_jax.checkpoints.steps import finished_steps
 from hmmn_jax.errors import ConfigError
 from hmmn_jax.evaluation.plans import Plan
 from hmmn_jax.io import peers
@@ -21,19 +18,29 @@ from hmmn_jax.io.files import user_path
 from hmmn_jax.model import HMMNConfig
 from hmmn_jax.ops.canary import warn_if_cpu_is_unsound
 from hmmn_jax.training.announcement import describe, peak_memory
-from hmmn_jax.training.checkpoint import Checkpoints, is_validated, require_free_step
+from hmmn_jax.training.checkpoint import Checkpoints, is_validated
+from hmmn_jax.training.hooks import Hook
+from hmmn_jax.training.interruption import Interruption, require_connected
+from hmmn_jax.training.losses import Loss, frame_cross_entropy
 from hmmn_jax.training.monitor import Monitor
 from hmmn_jax.training.optimizer import make_optimizer
-from hmmn_jax.training.parallel import AXIS, Parallel
-from hmmn_jax.training.schedules import Schedule, at_sample, hardest_share_schedule, learning_rate_schedule
+from hmmn_jax.training.parallel import AXIS, Parallel, some_devices
+from hmmn_jax.training.schedules import (
+    Schedule,
+    at_sample,
+    hardest_share_schedule,
+    learning_rate_schedule,
+    scaled_for_batch,
+)
 from hmmn_jax.training.settings import require_settings
-from hmmn_jax.training.start import require_same_config, starting_state, write_config
+from hmmn_jax.training.start import inspect_workdir, starting_state, write_config
 from hmmn_jax.training.train_state import TrainState
 from hmmn_jax.training.train_step import Batch, TrainStep, make_train_step
 from hmmn_jax.training.validation import make_segmenters, validate
-from hmmn_jax.training.workdir import hold, is_begun, require_shared
+from hmmn_jax.training.workdir import hold, require_shared
 from hmmn_jax.training.writer import Writer
 
+OptimizerMaker = Callable[[optax.Schedule], optax.GradientTransformation]
 STEP_INPUTS = ("frames", "masks", "valid", "sample")  # of a batch; the other entries are for display
 
 
@@ -59,6 +66,9 @@ def train_and_evaluate(
     validation: Sequence[Plan] = (),
     logged: Mapping[str, Schedule] = MappingProxyType({}),
     *,
+    loss: Loss = frame_cross_entropy,
+    optimizer: OptimizerMaker | None = None,
+    hooks: Sequence[Hook] = (),
     takeover: bool = False,
 ) -> tuple[TrainState, RunResult]:
     """Trains until `config.samples` clips were used. Resumes an interrupted run.
@@ -66,12 +76,16 @@ def train_and_evaluate(
     Everything is a function of the config and the step, so a run that is killed and started again ends as if it never was.
 
     Args:
-      config: `configs/train/base.py` names and explains the fields.
+      config: `hmmn_jax/training/defaults.py` names and explains the fields.
       workdir: of this run; made where it is missing. Holds `config.json`, `checkpoints`, `metrics.jsonl`, `tensorboard`,
         `pictures`.
       batches: given a step, the batches of this process from there on: dicts of NumPy arrays, see `train_step`.
       validation: annotated videos for J&F in between, as `find_validation` gives them; none: no validation.
       logged: schedules of the data by name, whose values are written with the numbers of each step.
+      loss: of each frame, in place of cross-entropy.
+      optimizer: makes the optimizer from the learning rate by step, in place of the one that `config.optimizer` describes.
+        A resumed run needs the same loss and optimizer; only a state of another structure is detected.
+      hooks: are called in the course of the run.
       takeover: take the workdir from a process that seems alive.
 
     Returns:
@@ -93,11 +107,11 @@ def train_and_evaluate(
     if total < 1:
         raise ConfigError(f"samples is {config.samples}, expected at least one batch of {config.batch}")
     profile = profile_range(config.profile)
-    parallel = Parallel(config.parallel, config.batch, config.micro_batches)
-    learning_rate, optimizer = make_optimization(config, total)
-    train_step = parallel.compile(make_step(config, model, optimizer, learning_rate))
+    parallel = Parallel(config.parallel, config.batch, config.micro_batches, some_devices(config.devices))
+    learning_rate, update = make_optimization(config, total, optimizer)
+    train_step = parallel.compile(make_step(config, model, update, learning_rate, loss))
     require_connected()
-    begun, resumed = peers.from_first("begun", lambda: inspect(workdir, config, total))
+    begun, resumed = peers.from_first("begun", lambda: inspect_workdir(workdir, config, total))
 
     warn_if_cpu_is_unsound()
 
@@ -110,7 +124,7 @@ def train_and_evaluate(
         # --- Where to start: in this workdir, in another run, from variables made elsewhere, or from nothing. ---
         new = not config.resume and not resumed
         data = batches(0) if new else None  # first, so that missing data is reported before anything is compiled
-        state, origin = starting_state(config, model, optimizer, workdir)
+        state, origin = starting_state(config, model, update, workdir)
         first = int(state.step)
         data = data or batches(first)  # the data's position is the step
         if not begun:
@@ -126,7 +140,7 @@ def train_and_evaluate(
 
         interruption = stack.enter_context(Interruption())
         checkpoints = stack.enter_context(Checkpoints(workdir, config.checkpoint.keep, config.checkpoint.keep_best))
-        writer = stack.enter_context(Writer(workdir, first))
+        writer = stack.enter_context(Writer(workdir, first, hooks))
         monitor = Monitor(writer, first, total, config.batch, config.log_every, config.stop_above)
         stack.enter_context(monitor)
 
@@ -175,34 +189,14 @@ def train_and_evaluate(
                 monitor.flush()  # no state is kept whose loss is not finite
                 with monitor.apart():
                     saved = checkpoints.save(state)
+                    if saved:
+                        writer.saved(state)
                     if validating:
                         checkpoints.wait()  # in a bucket or on a drive, whatever happens during the validation
                         interrupted = judged(step)
                 if interrupted and saved:
                     break
     return state, RunResult(origin, monitor.last, scores, interrupted)
-
-
-def require_connected() -> None:
-    """Raises ConfigError for several processes that JAX did not connect, such as those of a TPU slice by themselves."""
-    if jax.process_count() > 1 and not jax.distributed.is_initialized():
-        raise ConfigError(
-            f"{jax.process_count()} processes share these devices, but jax.distributed is not initialized: SIGTERM and errors of "
-            "one would not reach the others; give --distributed, or call jax.distributed.initialize() first"
-        )
-
-
-def inspect(workdir: Path, config: ConfigDict, total: int) -> tuple[bool, bool]:
-    """Whether a run has begun in a workdir, and whether it has a checkpoint to resume from.
-
-    Raises CheckpointError, ConfigError or DataError if this run cannot use the workdir.
-    """
-    require_free_step(workdir, total)
-    begun = is_begun(workdir)
-    resumed = begun and bool(finished_steps(workdir))
-    if resumed:
-        require_same_config(workdir, config)
-    return begun, resumed
 
 
 def judge(
@@ -234,12 +228,14 @@ def model_config(config: ConfigDict) -> HMMNConfig:
         raise ConfigError(f"config.model: {error}") from error
 
 
-def make_optimization(config: ConfigDict, total: int) -> tuple[optax.Schedule, optax.GradientTransformation]:
-    """The learning rate by step, and the optimizer that follows it."""
+def make_optimization(
+    config: ConfigDict, total: int, maker: OptimizerMaker | None = None
+) -> tuple[optax.Schedule, optax.GradientTransformation]:
+    """The learning rate by step, and the optimizer that follows it: that of the config, unless `maker` makes another."""
     rate = config.learning_rate
     learning_rate = learning_rate_schedule(
         rate.schedule,
-        rate.peak,
+        rate.peak * (scaled_for_batch(config.batch, rate.for_batch) if rate.for_batch else 1.0),
         total,
         rate.warmup // config.batch,
         power=rate.power,
@@ -247,11 +243,17 @@ def make_optimization(config: ConfigDict, total: int) -> tuple[optax.Schedule, o
         factor=rate.factor,
         end=rate.end,
     )
+    if maker is not None:
+        return learning_rate, maker(learning_rate)
     return learning_rate, make_optimizer(learning_rate=learning_rate, **config.optimizer.to_dict())
 
 
 def make_step(
-    config: ConfigDict, model: HMMNConfig, optimizer: optax.GradientTransformation, learning_rate: optax.Schedule
+    config: ConfigDict,
+    model: HMMNConfig,
+    optimizer: optax.GradientTransformation,
+    learning_rate: optax.Schedule,
+    loss: Loss = frame_cross_entropy,
 ) -> TrainStep:
     """The pure step that a config describes, for `Parallel.compile`."""
     hardest = config.hardest
@@ -265,6 +267,8 @@ def make_step(
         micro_batches=config.micro_batches,
         ema_decay=config.ema_decay,
         axis_name=AXIS,
+        loss=loss,
+        slots=config.slots,
     )
 
 
@@ -276,30 +280,3 @@ def profile_range(text: str) -> tuple[int, int] | None:
     if not (start.isdigit() and stop.isdigit() and 1 <= int(start) <= int(stop)):
         raise ConfigError(f"profile is {text!r}, expected START:STOP, two steps in order, such as 10:15")
     return int(start), int(stop)
-
-
-class Interruption:
-    """Detects SIGTERM, on any host, so that the run can be saved; a context manager."""
-
-    def __init__(self) -> None:
-        self._asked = False
-
-    def __enter__(self) -> "Interruption":
-        if jax.process_count() == 1:  # else JAX listens itself, and agrees on a step
-            self._before = signal.signal(signal.SIGTERM, self._ask)
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        if jax.process_count() == 1:
-            signal.signal(signal.SIGTERM, self._before)
-
-    def is_asked(self) -> bool:
-        """Whether this process, or as far as it knows another one, got SIGTERM."""
-        return self._asked or peers.terminated()
-
-    def reached(self, step: int) -> bool:
-        """Whether to stop after this step; to be called at every step by every process."""
-        return self._asked or multihost_utils.reached_preemption_sync_point(step)
-
-    def _ask(self, *_: Any) -> None:
-        self._asked = True

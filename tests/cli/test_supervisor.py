@@ -14,8 +14,8 @@ from hmmn_jax.io.guard import RUN_LOCK, hold_folder
 
 ROOT = Path(__file__).parents[2]
 ABORT = (
-    "F1129 client.h:80] Terminating process because the JAX distributed service detected fatal errors. This most likely indicates "
-    "that another task died; absl::Status: {}\n*** Check failure stack trace: ***\n    @     0x7f9f95a40634  absl::Flush()\n"
+    "F1129 client.h:80] Terminating process because the JAX distributed service detected fatal errors. This most likely "
+    "indicates that another task died; absl::Status: {}\n*** Check failure stack trace: ***\n    @     0x7f9f  absl::Flush()\n"
 )
 PROGRAM = """
 import os, signal, sys, time

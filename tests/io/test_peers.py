@@ -65,14 +65,14 @@ def test_all_get_what_the_first_makes(store):
         time.sleep(0.2)  # longer than a request waits
         return {"step": 7}
 
-    assert each(lambda i: peers.from_first("a", make if i == 0 else None)) == [{"step": 7}] * COUNT
+    assert each(lambda i: peers.from_first("a", make)) == [{"step": 7}] * COUNT
 
 
 def test_an_error_of_the_first_is_raised_in_all(store):
     def fail():
         raise CheckpointError("RUN: damaged", ["step 2", "step 4"])
 
-    found = each(lambda i: peers.from_first("b", fail if i == 0 else None))
+    found = each(lambda i: peers.from_first("b", fail))
     assert [type(error) for error in found] == [CheckpointError] * COUNT
     assert {str(error) for error in found} == {"RUN: damaged\n  step 2\n  step 4"}
 
@@ -83,7 +83,7 @@ def test_all_get_the_values_of_all(store):
 
 def test_one_process_agrees_with_itself():
     assert peers.from_first("d", lambda: 3) == 3 and peers.from_all("d", 4) == [4]
-    assert peers.watch(None, None) is None and not peers.terminated()
+    assert peers.watch(lambda end: 4, lambda: None) is None and not peers.terminated()
     with peers.saving():
         peers.begun()
 
@@ -94,7 +94,8 @@ def watched(store, monkeypatch):
     monkeypatch.setattr(peers, "_index", lambda: 1)
     told, codes = [], []
     monkeypatch.setattr(peers.os, "_exit", codes.append)
-    watch = peers.Watch(lambda end: told.append(end) or 4, None)
+    monkeypatch.setattr(peers, "GRACE_SECONDS", 0.01)
+    watch = peers.Watch(lambda end: told.append(end) or 4, lambda: None)
     yield watch, told, codes
     watch.close()
 

@@ -1,9 +1,9 @@
-"""What several processes do when something happens to one of them: real processes of `train.py` on this machine, with stub steps.
+"""What several processes do when something happens to one of them: real processes of `train.py`, with stub steps.
 
     python -m tests.training.process_matrix [--only CELL ...] [--folder FOLDER]
 
-A cell is CASE-PROCESS, such as step-1. Prints a table: seconds from the event until each process ended, exit codes, last lines. Exit code
-1 if a cell is not as expected. Seconds depend on what else the machine does.
+A cell is CASE-PROCESS, such as step-1. Prints a table: seconds from the event until each process ended, exit codes, last lines.
+Exit code 1 if a cell is not as expected. Seconds depend on what else the machine does.
 """
 
 import argparse
