@@ -8,7 +8,6 @@ where the cluster connects them (TPU pods, Slurm), else with --coordinator, --pr
 """
 
 import contextlib
-import functools
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -17,10 +16,8 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 import hmmn_jax
-from hmmn_jax.cli.clusters import name_of_process
-from hmmn_jax.cli.launch import define_launch_flags, flags_parser, launch_by_flags
+from hmmn_jax.cli.launch import define_launch_flags, flags_parser, launch_by_flags, run_by_flags
 from hmmn_jax.cli.program import TERMINATED, leave
-from hmmn_jax.cli.together import Together, together
 from hmmn_jax.errors import ConfigError
 from hmmn_jax.io.files import reason, shorten, user_path
 from hmmn_jax.io.guard import RUN_LOCK, require_unheld
@@ -42,7 +39,7 @@ def check() -> None:
         require_unheld(workdir, workdir / RUN_LOCK)  # before this process meets those of the other run
 
 
-def run(processes: Together) -> int:
+def run() -> int:
     """Does what the flags say; gives the exit code."""
     # Imported here: they take seconds, in which Ctrl-C must also end in one line.
     import jax
@@ -59,7 +56,6 @@ def run(processes: Together) -> int:
     if config.deterministic:  # read when JAX starts its backend
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true"
     launch_by_flags()
-    processes.watch()
 
     def batches(first_step: int) -> Iterator[dict[str, Any]]:
         try:
@@ -95,10 +91,7 @@ def memory_errors() -> Iterator[None]:
 
 def main(_: list[str]) -> None:
     """Runs, and exits with the code that says how it went."""
-    several = flags.FLAGS.distributed or flags.FLAGS.coordinator
-    process = name_of_process(flags.FLAGS.process, os.environ) if several else None
-    processes = together("train.py", RESUME, user_path(WORKDIR.value).absolute(), process)
-    leave(processes.run(functools.partial(run, processes)))
+    leave(run_by_flags("train.py", run, RESUME, user_path(WORKDIR.value).absolute()))
 
 
 if __name__ == "__main__":

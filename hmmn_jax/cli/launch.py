@@ -4,13 +4,16 @@ import importlib.metadata
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from absl import flags
 
-from hmmn_jax.cli.clusters import require_together, slurm_devices
+from hmmn_jax.cli.clusters import name_of_process, require_together, slurm_devices
 from hmmn_jax.cli.program import INTERRUPTED, leave, tell
+from hmmn_jax.cli.together import together
 from hmmn_jax.errors import ConfigError, HMMNError
+from hmmn_jax.io import peers
 from hmmn_jax.io.buckets import absolute
 from hmmn_jax.io.files import local_path, shorten, user_path
 from hmmn_jax.io.notes import note
@@ -36,6 +39,21 @@ def launch_by_flags() -> None:
     """`launch` with the flags of `define_launch_flags`."""
     given: dict[str, Any] = {name: flags.FLAGS[name].value for name in OPTIONS}
     launch(**given)
+
+
+def run_by_flags(program: str, run: Callable[[], int | None], resume: str, folder: Path | None = None) -> int:
+    """`run_program`; in several processes, as the flags of `define_launch_flags` say, an error in one ends all.
+
+    Args:
+        program: name of the program.
+        run: the body of the program, which calls `launch_by_flags`.
+        resume: what to do after an interruption.
+        folder: for `error-PROCESS.txt`, the reason for the end of each of several processes.
+    """
+    given = flags.FLAGS
+    several = given.distributed or given.coordinator is not None
+    process = name_of_process(given.process, os.environ) if several else None
+    return together(program, resume, folder, process).run(run)
 
 
 def launch(
@@ -71,6 +89,7 @@ def launch(
                 f"the hosts cannot meet ({shorten(error)}); outside of TPU pods and Slurm give each --coordinator HOST:PORT, "
                 "--processes and --process"
             ) from error
+        peers.met()
     if compilation_cache is not None:
         jax.config.update("jax_compilation_cache_dir", str(absolute(user_path(compilation_cache, buckets=True))))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # keep what compiles fast, too

@@ -28,16 +28,12 @@ class Together:
         self._reason: str | None = None
         self._reporting = threading.Lock()
 
-    def watch(self) -> None:
-        """Watches the other processes. To be called when they have met."""
-        if self._supervised is not None:
-            self._watch = peers.watch(self._tell, self._supervised.begun)
-
     def run(self, run: Callable[[], int | None]) -> int:
         """`run_program`, after which all processes end. Returns the exit code."""
         if self._supervised is None:
             return run_program(self._program, run, self._resume)
         self._supervised.listen(self._terminate)
+        peers.when_met(self._start_watch)
         try:
             code = run_program(self._program, run, self._resume, self._keep)
         except BaseException as error:
@@ -47,6 +43,10 @@ class Together:
             what = "lost another process, or the network" if lost else type(error).__name__
             self._reason = f"{what}: {shorten(error)}"
         return self._conclude(code)
+
+    def _start_watch(self) -> None:
+        assert self._supervised is not None
+        self._watch = peers.watch(self._tell, self._supervised.begun)
 
     def _conclude(self, code: int) -> int:
         assert self._supervised is not None

@@ -24,6 +24,7 @@ _PREFIX = "hmmn_jax"
 _ENDED, _TERMINATED = f"{_PREFIX}/ended", f"{_PREFIX}/terminated"
 _numbers: dict[str, Iterator[int]] = {}
 _watch: "Watch | None" = None
+_when_met: Callable[[], None] | None = None
 
 
 class End(NamedTuple):
@@ -147,6 +148,18 @@ class Watch:
         if self.saves or self._closed.is_set():
             return
         os._exit(self._tell(End(int(text), 143, "got SIGTERM before there was anything to save")))
+
+
+def when_met(act: Callable[[], None]) -> None:
+    """Sets what `met` calls."""
+    global _when_met
+    _when_met = act
+
+
+def met() -> None:
+    """To be called when the processes have met, after `jax.distributed.initialize`."""
+    if _when_met is not None:
+        _when_met()
 
 
 def watch(tell: Callable[[End], int], begun: Callable[[], None]) -> Watch | None:

@@ -1,6 +1,5 @@
 """The last line and the exit code of a process that ends in any way."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -61,8 +60,8 @@ def start(folder, body):
 
 def test_a_child_that_is_aborted(tmp_path):
     process = start(tmp_path, f"sys.stderr.write({ABORT.format('INTERNAL: bad')!r}); os.abort()")
-    out, said = process.communicate()
-    assert (process.returncode, out) == (4, "")  # what was not flushed is lost
+    said = process.communicate()[1]
+    assert process.returncode == 4
     assert said.startswith("errors\nF1129") and said.endswith("\nprog: JAX ended this process: INTERNAL: bad\n")
     about, line = (tmp_path / "error-1.txt").read_text().splitlines()
     assert line == said.splitlines()[-1] and about.endswith(", exit code 4")
@@ -84,10 +83,17 @@ def test_a_killed_parent_takes_the_child_along(tmp_path):
         child = int(process.stdout.readline())
         process.kill()
     deadline = time.monotonic() + 20
-    while (Path("/proc") / str(child)).exists() and time.monotonic() < deadline:
+    while is_running(child):
+        assert time.monotonic() < deadline
         time.sleep(0.01)
-    with pytest.raises(ProcessLookupError):
-        os.kill(child, 0)
+
+
+def is_running(pid):
+    """Whether a process has not ended; one that ended may stay in the table, if nothing waits for it."""
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_what_a_process_may_write(tmp_path, capsys):

@@ -2,7 +2,8 @@
 
 python -m tests.training.stub_train FAULT --config configs/train/smoke.py --workdir RUN ...
 
-FAULT is none, step, data or disk: what fails in this process, at step `FAULT_STEP`. The loss of a step is the mean number of its samples.
+FAULT is none, step, data or disk: what fails in this process, at step `FAULT_STEP`. The loss is the mean number of the
+samples of a step.
 """
 
 import errno
