@@ -11,11 +11,11 @@ from absl import flags
 
 from hmmn_jax.cli.clusters import name_of_process, require_together, slurm_devices
 from hmmn_jax.cli.program import INTERRUPTED, leave, tell
+from hmmn_jax.cli.program_cache import keep_programs
 from hmmn_jax.cli.together import together
 from hmmn_jax.errors import ConfigError, HMMNError
 from hmmn_jax.io import peers
-from hmmn_jax.io.buckets import absolute
-from hmmn_jax.io.files import local_path, shorten, user_path
+from hmmn_jax.io.files import local_path, shorten
 from hmmn_jax.io.notes import note
 
 HOSTS = ("distributed", "coordinator", "processes", "process", "initialization_timeout", "heartbeat_timeout")
@@ -32,7 +32,7 @@ def define_launch_flags() -> None:
     flags.DEFINE_integer("process", None, "With --coordinator: which of them this is, from 0.")
     flags.DEFINE_integer("initialization_timeout", 300, "Several hosts: seconds to wait for all processes at the start.")
     flags.DEFINE_integer("heartbeat_timeout", 100, "Several hosts: seconds without a sign of life after which one is lost.")
-    flags.DEFINE_string("compilation_cache", None, "Folder that keeps compiled programs for the next run.")
+    flags.DEFINE_string("compilation_cache", None, "Folder that keeps compiled programs; off: none.")
 
 
 def launch_by_flags() -> None:
@@ -90,9 +90,7 @@ def launch(
                 "--processes and --process"
             ) from error
         peers.met()
-    if compilation_cache is not None:
-        jax.config.update("jax_compilation_cache_dir", str(absolute(user_path(compilation_cache, buckets=True))))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # keep what compiles fast, too
+    keep_programs(compilation_cache, alone=not distributed and coordinator is None)
 
 
 def switch_off_unsound_fusion() -> None:

@@ -1,4 +1,4 @@
-"""A parent for each of several processes: it reports how the process ended, whatever ended it.
+"""A parent for each of several processes: it reports how the process ended, also if it was killed.
 
 When a process is lost or does not start, JAX aborts the others in C++, with pages of output, and Python cannot handle that.
 So the program forks before JAX is imported. The child does the work. The parent passes its errors on and waits for it. If it

@@ -112,7 +112,7 @@ class Watch:
         return own
 
     def announce_termination(self) -> None:
-        """Tells all processes that this one got SIGTERM."""
+        """Lets all processes know that this one got SIGTERM."""
         with contextlib.suppress(Exception):  # another one did, too
             self._client.key_value_set(_TERMINATED, str(_index()))
 
@@ -139,7 +139,7 @@ class Watch:
         os._exit(code)
 
     def _hear(self) -> None:
-        """Tells the first process that this one knows of the end."""
+        """Lets the first process know that this one has read the end."""
         with contextlib.suppress(Exception):
             self._client.key_value_set(f"{_ENDED}/{_index()}", "heard")
 

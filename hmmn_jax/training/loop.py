@@ -192,7 +192,7 @@ def train_and_evaluate(
                     if saved:
                         writer.saved(state)
                     if validating:
-                        checkpoints.wait()  # in a bucket or on a drive, whatever happens during the validation
+                        checkpoints.wait()  # the validation may be interrupted, also by a kill
                         interrupted = judged(step)
                 if interrupted and saved:
                     break
