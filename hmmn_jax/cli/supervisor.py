@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from hmmn_jax.cli.program import INTERRUPTED, TERMINATED
 from hmmn_jax.errors import HMMNError, one_line
 from hmmn_jax.io.files import shorten
 from hmmn_jax.io.guard import RUN_LOCK, require_unheld
@@ -26,7 +27,7 @@ from hmmn_jax.io.record import replace_own
 
 TAIL_BYTES = 1 << 16  # of the last output that are searched for a reason
 _BEGUN = b"B"  # of the child: the folder is this run's
-_TERMINATED = b"T"  # of the parent: it got SIGTERM
+_SIGTERM = b"T"  # of the parent: it got SIGTERM
 _NOT_MET = (
     "the processes did not meet within --initialization_timeout; check that all were started, their --coordinator and ports"
 )
@@ -71,9 +72,10 @@ class Supervised:
 
     def _listen(self, on_termination: Callable[[], None]) -> None:
         assert self._parent is not None
-        while received := self._parent.recv(1):
-            if received == _TERMINATED:
-                on_termination()
+        with contextlib.suppress(ConnectionResetError):  # what this process sent was not read
+            while received := self._parent.recv(1):
+                if received == _SIGTERM:
+                    on_termination()
         os._exit(128 + signal.SIGKILL)
 
 
@@ -130,10 +132,10 @@ def explain(tail: str, number: int) -> tuple[str, int]:
 def report(program: str, folder: Path | None, process: str, reason: str, code: int, begun: bool) -> None:
     """Prints the reason for an end, as the last line, and writes it to `error-PROCESS.txt`.
 
-    Mistakes are not written to a folder that is not this run's yet, and nothing to one that another run has.
+    Mistakes and interruptions are not written to a folder that is not this run's yet, and nothing to one that another run has.
     """
     line = f"{program}: {one_line(reason)}"
-    if folder is not None and (begun or code not in (1, 2)):
+    if folder is not None and (begun or code not in (1, 2, INTERRUPTED, TERMINATED)):
         try:
             if not begun:
                 require_unheld(folder, folder / RUN_LOCK)
@@ -150,7 +152,7 @@ def report(program: str, folder: Path | None, process: str, reason: str, code: i
 def _pass_on(number: int, child: int, control: socket.socket) -> None:
     with contextlib.suppress(OSError):
         if number == signal.SIGTERM:
-            control.sendall(_TERMINATED)
+            control.sendall(_SIGTERM)
         os.kill(child, number)
 
 

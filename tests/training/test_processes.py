@@ -7,7 +7,7 @@ import pytest
 from hmmn_jax.training.metrics import read_metrics
 from tests.training.process_matrix import CELLS, SETTINGS, Run, free_port, prepare, run_cell
 
-NORMAL = ("disk-0", "data-1", "kill-1")  # and term-0, which goes on
+NORMAL = ("disk-0", "data-1", "kill-1")  # and term-0, whose run is continued
 
 
 @pytest.mark.parametrize("name", [name if name in NORMAL else pytest.param(name, marks=pytest.mark.slow) for name in CELLS])
@@ -18,7 +18,7 @@ def test_a_cell(tmp_path, name):
 
 
 def test_a_terminated_run_continues_in_another_number_of_processes_with_the_same_samples(tmp_path):
-    """Two processes by pmap, then one. The loss of the stub is the mean number of the samples of a step."""
+    """Two processes under pmap, then one. The loss of the stub is the mean number of the samples of a step."""
     cell = run_cell("term-0", tmp_path / "cell")
     assert cell.wrong == [], cell
     workdir = tmp_path / "cell/workdir"
@@ -39,7 +39,7 @@ def test_a_terminated_run_continues_in_another_number_of_processes_with_the_same
 @pytest.mark.parametrize("kind", ["pmap", "jit"])
 def test_the_kinds_of_parallel_steps_in_two_processes(tmp_path, kind):
     run, workdir, port = Run(tmp_path / "run"), tmp_path / "workdir", free_port()
-    settings = [*(setting for setting in SETTINGS if not setting.startswith("samples")), "samples=24", f"parallel={kind}"]
+    settings = [*SETTINGS, "samples=24", f"parallel={kind}"]
     for i in (0, 1):
         run.start(i, workdir, port, settings=settings)
     run.wait()
