@@ -21,7 +21,7 @@ from pathlib import Path
 from hmmn_jax.cli.program import INTERRUPTED, TERMINATED
 from hmmn_jax.errors import HMMNError, one_line
 from hmmn_jax.io.files import shorten
-from hmmn_jax.io.guard import RUN_LOCK, require_unheld
+from hmmn_jax.io.guard import RUN_LOCK, release_all, release_of, require_unheld
 from hmmn_jax.io.peers import LOST, NOT_MET
 from hmmn_jax.io.record import replace_own
 
@@ -67,7 +67,8 @@ class Supervised:
             self._parent.sendall(_BEGUN)
 
     def report(self, reason: str, code: int) -> None:
-        """Prints the reason for an end, as the last line, and writes the file."""
+        """Gives folders back, prints the reason for an end, as the last line, and writes the file. The process has to end then."""
+        release_all()
         report(self.program, self.folder, self.process, reason, code, self._begun)
 
     def _listen(self, on_termination: Callable[[], None]) -> None:
@@ -108,6 +109,8 @@ def supervise(program: str, folder: Path | None, process: str) -> Supervised:
     code, tail = _wait(child, read)
     if code < 0:  # by a signal, also its own
         begun = _received(ours)
+        if folder is not None:
+            release_of(folder / RUN_LOCK, child)
         reason, code = explain(tail, -code)
         report(program, folder, process, reason, code, begun)
     os._exit(code)

@@ -62,13 +62,16 @@ class Guard:
     def begin(self) -> None:
         """Writes the owner's file, and keeps it alive until `end`."""
         self._write()
+        _held.append(self)
         threading.Thread(target=self._beat, name="guard", daemon=True).start()
 
     def end(self) -> None:
         """Removes the owner's file, if it is still this owner's."""
         self._ended.set()
-        if self._is_own():
-            discard(self._path)
+        if self in _held:
+            _held.remove(self)
+            if self._is_own():
+                discard(self._path)
 
     def _write(self) -> None:
         write_file(self._path, json.dumps(self.owner | {"time": time.time()}) + "\n")
@@ -88,6 +91,22 @@ class Guard:
         if found is not None and found["id"] != self.owner["id"]:
             self._lost = found
         return found is not None and self._lost is None
+
+
+_held: list[Guard] = []  # of this process
+
+
+def release_all() -> None:
+    """Gives all folders of this process back. To be called before `os._exit`, which runs no block to its end."""
+    for guard in list(_held):
+        guard.end()
+
+
+def release_of(lock: AnyPath, pid: int) -> None:
+    """Gives the folder of a lock back, if its owner was a process of this machine that has ended, of this number."""
+    owner = read_owner(owner_path(lock))
+    if owner is not None and owner["pid"] == pid and same_machine(owner, this_machine()):
+        discard(owner_path(lock))
 
 
 @contextlib.contextmanager

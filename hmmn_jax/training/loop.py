@@ -131,10 +131,9 @@ def train_and_evaluate(
             guard = stack.enter_context(hold(workdir, begun, takeover))
             require_shared(workdir, guard)
         peers.begun()
+        peers.from_first("configured", lambda: write_config(workdir, model, config))
         if jax.process_index() == 0:
-            write_config(workdir, model, config)
             print(describe(state, origin, parallel, total), flush=True)
-        peers.from_first("configured", lambda: None)
         state = parallel.replicate(state)
         traced = profile if profile is not None and profile[0] > first else None
 

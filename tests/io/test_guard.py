@@ -172,3 +172,16 @@ def test_a_folder_in_a_bucket(bucket, monkeypatch):
     with hold(folder):
         pass
     assert not owner_path(folder / "lock").exists()
+
+
+def test_a_folder_is_given_back_before_the_process_is_ended(tmp_path):
+    path = owner_path(tmp_path / "lock")
+    with hold(tmp_path):
+        guard.release_all()
+        assert not path.exists()
+        leave(tmp_path)  # another process is faster than the end of the block
+    assert read_owner(path)["id"] == "other"
+    guard.release_of(tmp_path / "lock", 4712)
+    assert path.exists()
+    guard.release_of(tmp_path / "lock", 4711)
+    assert not path.exists()
