@@ -67,7 +67,7 @@ class Supervised:
             self._parent.sendall(_BEGUN)
 
     def report(self, reason: str, code: int) -> None:
-        """Gives folders back, prints the reason for an end, as the last line, and writes the file. The process has to end then."""
+        """Gives folders back, prints the reason for an end as the last line, and writes the file. Then the process must end."""
         release_all()
         report(self.program, self.folder, self.process, reason, code, self._begun)
 
