@@ -27,6 +27,7 @@ from hmmn_jax.io.record import replace_own
 
 TAIL_BYTES = 1 << 16  # of the last output that are searched for a reason
 _BEGUN = b"B"  # of the child: the folder is this run's
+_REPORTED = b"R"  # of the child: it has reported; the exit code follows
 _SIGTERM = b"T"  # of the parent: it got SIGTERM
 _NOT_MET = (
     "the processes did not meet within --initialization_timeout; check that all were started, their --coordinator and ports"
@@ -70,6 +71,9 @@ class Supervised:
         """Gives folders back, prints the reason for an end as the last line, and writes the file. Then the process must end."""
         release_all()
         report(self.program, self.folder, self.process, reason, code, self._begun)
+        if self._parent is not None:
+            with contextlib.suppress(OSError):
+                self._parent.sendall(_REPORTED + bytes([code]))
 
     def _listen(self, on_termination: Callable[[], None]) -> None:
         assert self._parent is not None
@@ -108,11 +112,13 @@ def supervise(program: str, folder: Path | None, process: str) -> Supervised:
         signal.signal(number, lambda number, _: _pass_on(number, child, ours))
     code, tail = _wait(child, read)
     if code < 0:  # by a signal, also its own
-        begun = _received(ours)
+        received = _received(ours)
         if folder is not None:
             release_of(folder / RUN_LOCK, child)
+        if _REPORTED in received:  # and JAX aborted it when it was about to end
+            os._exit(received[received.index(_REPORTED) + 1])
         reason, code = explain(tail, -code)
-        report(program, folder, process, reason, code, begun)
+        report(program, folder, process, reason, code, _BEGUN in received)
     os._exit(code)
 
 
@@ -159,12 +165,12 @@ def _pass_on(number: int, child: int, control: socket.socket) -> None:
         os.kill(child, number)
 
 
-def _received(control: socket.socket) -> bool:
-    """Whether the child said that the folder is this run's."""
+def _received(control: socket.socket) -> bytes:
+    """What the child sent."""
     control.settimeout(0)
     with contextlib.suppress(OSError):
-        return _BEGUN in control.recv(16)
-    return False
+        return control.recv(16)
+    return b""
 
 
 def _wait(child: int, errors: int) -> tuple[int, str]:

@@ -60,9 +60,13 @@ class Together:
         if self._watch is not None:
             end = self._watch.announce(code, self._reason)
             if end.reason != self._reason:  # the first error is the cause of the others
-                os._exit(self._tell(end))
+                code = self._tell(end)
+                self._watch.hear()
+                os._exit(code)
         self._reporting.acquire()
         self._supervised.report(self._reason, code)
+        if self._watch is not None:
+            self._watch.hear()
         os._exit(code)  # at the end of Python JAX would wait for the others
 
     def _keep(self, _: str, error: HMMNError) -> None:

@@ -18,6 +18,7 @@ from hmmn_jax.errors import HMMNError
 
 LOST, NOT_MET = 4, 5  # exit codes: another process failed or was lost; the processes did not meet
 POLL_SECONDS = 20  # of one request for a key that may come at any time
+AFTER_HEARD_SECONDS = 0.3  # for the others to end; JAX aborts a process whose service has ended
 GRACE_SECONDS = 1.0  # for this process to meet the same error as another one
 HEARD_SECONDS = 5.0  # for which the first process, which serves the others, waits for them before it ends
 _PREFIX = "hmmn_jax"
@@ -99,7 +100,6 @@ class Watch:
         try:
             self._client.key_value_set(_ENDED, json.dumps(own))
         except Exception:  # another process was faster, or the first process is lost
-            self._hear()
             with contextlib.suppress(Exception):
                 return End(*json.loads(self._client.blocking_key_value_get(_ENDED, 1000)))
             return own
@@ -109,7 +109,13 @@ class Watch:
                 with contextlib.suppress(Exception):
                     left = deadline - time.monotonic()
                     self._client.blocking_key_value_get(f"{_ENDED}/{i}", max(1, int(1000 * left)))
+            time.sleep(AFTER_HEARD_SECONDS)
         return own
+
+    def hear(self) -> None:
+        """Lets the first process end, for which it waits. To be called at last."""
+        with contextlib.suppress(Exception):
+            self._client.key_value_set(f"{_ENDED}/{_index()}", "heard")
 
     def announce_termination(self) -> None:
         """Lets all processes know that this one got SIGTERM."""
@@ -135,19 +141,17 @@ class Watch:
         if end.process == _index() or self._closed.wait(GRACE_SECONDS):
             return
         code = self._tell(end)
-        self._hear()
+        self.hear()
         os._exit(code)
-
-    def _hear(self) -> None:
-        """Lets the first process know that this one has read the end."""
-        with contextlib.suppress(Exception):
-            self._client.key_value_set(f"{_ENDED}/{_index()}", "heard")
 
     def _terminate(self, text: str) -> None:
         self.terminated.set()
         if self.saves or self._closed.is_set():
             return
-        os._exit(self._tell(End(int(text), 143, "got SIGTERM before there was anything to save")))
+        code = self._tell(End(int(text), 143, "got SIGTERM before there was anything to save"))
+        if _index() == 0:
+            time.sleep(GRACE_SECONDS)  # the others have yet to read the key
+        os._exit(code)
 
 
 def when_met(act: Callable[[], None]) -> None:

@@ -67,6 +67,12 @@ def test_a_child_that_is_aborted(tmp_path):
     assert line == said.splitlines()[-1] and about.endswith(", exit code 4")
 
 
+def test_a_child_that_is_aborted_after_its_report(tmp_path):
+    process = start(tmp_path, "child.report('the disk is full', 2); os.abort()")
+    said = process.communicate()[1]
+    assert process.returncode == 2 and said == "errors\n\nprog: the disk is full\n"
+
+
 def test_signals_reach_the_child_and_its_code_the_caller(tmp_path):
     process = start(tmp_path, "signal.signal(15, lambda *_: sys.exit(7)); print('ready', flush=True); time.sleep(60)")
     while process.stdout.readline() != "ready\n":

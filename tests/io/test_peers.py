@@ -119,7 +119,9 @@ def test_the_first_end_is_the_reason(store, watched):
     watch, told, _ = watched
     assert watch.announce(1, "mine") == peers.End(1, 1, "mine")
     assert watch.announce(1, "later") == peers.End(1, 1, "mine")
-    assert not told
+    assert not told and "hmmn_jax/ended/1" not in store.values
+    watch.hear()
+    assert store.values["hmmn_jax/ended/1"] == "heard"
 
 
 def test_termination_ends_a_process_that_has_nothing_to_save(store, watched):
