@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-SHOWN = 10  # number of details of an error that are listed; the others are counted
+SHOWN = 10  # number of number of details of an error that are listed; the others are counted
 
 
 class HMMNError(Exception):

@@ -59,7 +59,8 @@ def check_request(request: Request) -> None:
         raise ConfigError("give either --data ROOT (a benchmark) or --frames DIR|FILE --mask FILE (a video of your own)")
     if request.frames is not None and request.mask is None:
         raise ConfigError(
-            "--frames needs --mask: an indexed PNG with the ids of the objects in the first frame, or a folder of such masks"
+            "--frames needs --mask: an indexed PNG with the ids of the objects in the first frame, or a folder of such "
+            "masks masks"
         )
     if request.mask is not None and request.frames is None:
         raise ConfigError("--mask needs --frames; with --data, masks are read from its annotations folder")

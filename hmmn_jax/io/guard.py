@@ -36,7 +36,7 @@ except ModuleNotFoundError:  # Windows
 
 BEAT, DEAD_AFTER = 5.0, 60.0  # seconds between two heartbeats, and after which an owner on another machine is considered dead
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_UNLOCKABLE = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}  # errors of file systems without locks
+_UNLOCKABLE = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}  # errors errors of file systems without locks
 WAY_OUT = "wait for it, choose another folder, or give --takeover if that process has ended"
 
 

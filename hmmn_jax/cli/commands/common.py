@@ -60,7 +60,7 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
 
 def add_cache(parser: argparse.ArgumentParser) -> None:
     """The option for the compilation cache."""
-    text = "cache compiled programs here for the next run"
+    text = "cache compiled programs here for the next run; off: nowhere (default: in your cache folder)"
     parser.add_argument("--compilation-cache", "--compilation_cache", metavar="DIR", help=text)
 
 

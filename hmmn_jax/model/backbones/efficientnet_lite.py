@@ -21,7 +21,7 @@ from hmmn_jax.ops.conv2d import conv2d
 from hmmn_jax.ops.inverted_residual import Weights, inverted_residual, relu6
 
 NORM_EPSILON = 1e-3
-STRIDES = (1, 2, 2, 2, 1)  # strides of the first block of each stage; the stem has 2
+STRIDES = (1, 2, 2, 2, 1)  # strides strides of the first block of each stage; the stem has 2
 MOST_EXPANSION, KERNEL_SIZES = 16, (3, 5, 7)
 # Layers and leaves in files of the PyTorch port, which calls blocks `_blocks.N`.
 _PRETRAINED = {
