@@ -11,9 +11,9 @@ from hmmn_jax.io.files import bucket_errors
 
 @contextlib.contextmanager
 def local_copy(path: AnyPath) -> Iterator[Path]:
-    """Gives `path` itself if it is local, else a temporary copy, which is removed in the end.
+    """Yields `path` itself if it is local, otherwise a temporary copy, which is removed on exit.
 
-    The copy of a folder has all its contents, except names that end in `~`, which epath hides. Raises OSError if the
+    The copy of a folder contains everything except names that end in `~`, which epath hides. Raises OSError if the
     bucket cannot be read, or the disk is full.
     """
     if not is_bucket(path):
@@ -32,5 +32,5 @@ def _download(path: AnyPath, copy: Path) -> None:
         return
     copy.mkdir()
     for entry in path.iterdir():
-        if entry != path:  # stores that mark a folder by an object of its name also list this object
+        if entry != path:  # stores that represent a folder by an object of its name also list this object
             _download(entry, copy / entry.name)

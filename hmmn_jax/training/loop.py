@@ -29,6 +29,7 @@ from hmmn_jax.training.schedules import (
     Schedule,
     at_sample,
     hardest_share_schedule,
+    is_due,
     learning_rate_schedule,
     scaled_for_batch,
 )
@@ -155,7 +156,7 @@ def train_and_evaluate(
             return False
 
         # --- A run that ended between a checkpoint and its validation. ---
-        due = [step for step in (first,) if validation and step and (step == total or step % config.validation.every == 0)]
+        due = bool(validation and first) and (first == total or is_due(first, config.batch, config.validation.every))
         if due and not peers.from_first("validated", lambda: is_validated(workdir, first)):
             with monitor.apart():
                 interrupted = judged(first)
@@ -183,8 +184,8 @@ def train_and_evaluate(
             # --- Now and then: a checkpoint, then validation. ---
             last = step == total
             interrupted = (interrupted or interruption.reached(step)) and not last
-            validating = bool(validation) and (last or step % config.validation.every == 0) and not interrupted
-            if last or interrupted or validating or step % config.checkpoint.every == 0:
+            validating = bool(validation) and (last or is_due(step, config.batch, config.validation.every)) and not interrupted
+            if last or interrupted or validating or is_due(step, config.batch, config.checkpoint.every):
                 monitor.flush()  # no state is kept whose loss is not finite
                 with monitor.apart():
                     saved = checkpoints.save(state)

@@ -26,7 +26,7 @@ HEARTBEAT, INITIALIZATION = 10, 45  # seconds; JAX's own are 100 and 300
 BOUND = 15.0  # seconds in which all processes end
 CASES = ("step", "data", "disk", "kill", "term", "local", "double", "missing")
 CELLS = [f"{case}-{process}" for case in CASES for process in (0, 1)]
-SETTINGS = ("batch=4", "samples=4000000", "parallel=pmap", "learning_rate.warmup=0", "checkpoint.every=2", "log_every=1")
+SETTINGS = ("batch=4", "samples=4000000", "parallel=pmap", "learning_rate.warmup=0", "checkpoint.every=8", "log_every=4")
 SETTINGS += ("stop_above=1e9",)
 
 

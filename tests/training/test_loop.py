@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import jax
 import numpy as np
@@ -25,6 +26,7 @@ from hmmn_jax.checkpoints.store import save_checkpoint
 from hmmn_jax.checkpoints.torch_weights import torch_shapes
 from hmmn_jax.datasets.folders import read_sequence
 from hmmn_jax.errors import CheckpointError, ConfigError, DataError, DivergedError
+from hmmn_jax.evaluation.plans import Plan
 from hmmn_jax.training import loop
 from hmmn_jax.training.checkpoint import is_validated
 from hmmn_jax.training.hooks import Hook
@@ -196,7 +198,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_saves_the_batch(train, tmp_
 def test_a_diverging_loss_stops_the_run(train, tmp_path):
     with tiny_config(STEPS).unlocked() as config:
         config.stop_above = 0.1
-    with pytest.raises(DivergedError, match=r"^step 2: the mean loss of 2 steps is .*, above 0.1"):
+    with pytest.raises(DivergedError, match=r"^step 2: the mean loss of 4 samples is .*, above 0.1"):
         train(tmp_path, config)
     assert (tmp_path / "bad_batch_2.npz").exists()
 
@@ -302,7 +304,7 @@ def test_validation_and_its_best_checkpoint(train, tmp_path):
             mask[10:30, 20 + t : 40 + t] = 1
             Image.fromarray(mask if image == "png" else np.stack([100 * mask + t] * 3, -1)).save(folder / f"{t:05d}.{image}")
     config = tiny_config(STEPS)
-    config.validation.every, config.validation.size, config.checkpoint.keep = 4, 32, 1
+    config.validation.every, config.validation.size, config.checkpoint.keep = 8, 32, 1
     workdir = tmp_path / "run"
     _, result = train(workdir, config, validation=plans([read_sequence(root, "cat", "480p")]))
     lines = {line["step"]: line for line in read_metrics(workdir) if "validation/jf" in line}
@@ -330,13 +332,13 @@ def test_a_checkpoint_is_saved_before_its_validation_which_sigterm_interrupts(tr
     monkeypatch.setattr(loop, "validate", validate)
     monkeypatch.setattr(loop, "make_segmenters", lambda *_: [])
     with tiny_config(STEPS).unlocked() as config:
-        config.validation.every = 4
-    _, result = train(tmp_path, config, validation=[object()])
+        config.validation.every = 8  # samples, four steps
+    _, result = train(tmp_path, config, validation=[Mock(spec=Plan)])
     assert result.interrupted and validated == [4] and not is_validated(tmp_path, 4)
     with pytest.raises(RuntimeError, match="killed"):
-        train(tmp_path, config, validation=[object()])
+        train(tmp_path, config, validation=[Mock(spec=Plan)])
     assert validated == [4, 4, 8] and is_validated(tmp_path, 4) and not is_validated(tmp_path, 8)
-    state, result = train(tmp_path, config, validation=[object()])
+    state, result = train(tmp_path, config, validation=[Mock(spec=Plan)])
     assert validated == [4, 4, 8, 8] and is_validated(tmp_path, 8) and result.scores["jf"] == 0.5
     assert_same(state, undisturbed[1])
 

@@ -82,7 +82,7 @@ def test_data_is_local(name):
 @pytest.mark.parametrize("name", ["init", "resume"])
 def test_a_run_can_start_from_a_bucket(name, bucket):
     require_settings(changed(**{name: "gs://b/x"}))
-    with pytest.raises(ConfigError, match=rf"config\.{name}: http://h/x: http:// is not served"):
+    with pytest.raises(ConfigError, match=rf"config\.{name}: http://h/x: http:// is not supported"):
         require_settings(changed(**{name: "http://h/x"}))
 
 
