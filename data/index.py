@@ -67,7 +67,7 @@ class Index:
         return int(np.searchsorted(self.starts, record, side="right")) - 1
 
     def objects(self, record: int) -> dict[int, int]:
-        """Gives the objects that are seen in a frame: pixels by id."""
+        """Returns the objects that are visible in a frame: pixels by id."""
         rows = slice(*np.searchsorted(self.object_record, [record, record + 1]))
         return dict(zip(self.object_id[rows].tolist(), self.object_area[rows].tolist(), strict=True))
 

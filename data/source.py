@@ -31,7 +31,7 @@ class Source(Protocol):
     index: Index
 
     def fetch(self, records: np.ndarray) -> tuple[list[bytes], list[bytes]]:
-        """Gives JPEGs and PNG masks (b"" without a mask) of some records, int [r]. Threads may call it at once."""
+        """Gives JPEGs and PNG masks (b"" without a mask) of some records, int [r]. Thread-safe."""
 
 
 class RecordSource:

@@ -21,7 +21,7 @@ from hmmn_jax.io.files import reason
 def make_batches(
     config: ConfigDict, *, batch: int, first_step: int, host: int = 0, hosts: int = 1, steps: int | None = None
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Gives this host's part of the batches from a step on.
+    """Yields this host's part of the batches, starting at a step.
 
     Batch number `step` holds the samples from step * batch on, of which host h of H has the h-th of H equal parts. A sample
     is a function of its number and of `config.seed`, so hosts, restarts and the number of threads change nothing.

@@ -65,7 +65,7 @@ def check_request(request: Request) -> None:
     if request.mask is not None and request.frames is None:
         raise ConfigError("--mask needs --frames; with --data, masks are read from its annotations folder")
     if request.score is not None and (request.frames or request.checkpoint):
-        raise ConfigError("--score takes existing masks: give it with --data, without --frames and --checkpoint")
+        raise ConfigError("--score reads existing masks: it needs --data, and excludes --frames and --checkpoint")
     if request.score is not None and (request.overlays or request.movie or request.exports or request.overwrite):
         raise ConfigError("--overlays, --movie, --export and --overwrite cannot be combined with --score")
     if unknown := [kind for kind in request.exports if kind not in KINDS]:
