@@ -27,10 +27,10 @@ RESUME = "run the same command to resume from the last checkpoint"
 
 
 def check() -> None:
-    """Raises ConfigError if a flag is missing, DataError for a workdir in a bucket."""
+    """Raises ConfigError if a flag is missing, DataError for a workdir that cannot be served."""
     if CONFIG.value is None or not WORKDIR.value:
         raise ConfigError("give --config FILE, such as configs/train/smoke.py, and --workdir DIR")
-    user_path(WORKDIR.value)
+    user_path(WORKDIR.value, buckets=True)
     CONFIG.value.lock()
 
 

@@ -117,7 +117,7 @@ def is_link(path: AnyPath) -> bool:
     return not is_bucket(path) and path.is_symlink()
 
 
-def part_path(path: Path) -> Path:
+def part_path(path: AnyPath) -> AnyPath:
     """Names a hidden temporary file beside `path`, with its suffix."""
     return path.with_name(f".{uuid.uuid4().hex[:12]}.part{path.suffix}")
 

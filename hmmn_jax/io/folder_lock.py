@@ -2,10 +2,10 @@
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import IO
 
 from hmmn_jax.errors import ConfigError
+from hmmn_jax.io.buckets import AnyPath, is_bucket
 from hmmn_jax.io.files import writing_errors
 
 try:
@@ -16,13 +16,16 @@ except ModuleNotFoundError:  # Windows
 
 
 @contextlib.contextmanager
-def lock_folder(path: Path, folder: Path) -> Iterator[None]:
+def lock_folder(path: AnyPath, folder: AnyPath) -> Iterator[None]:
     """Holds the lock file `path` of an output folder while the block runs. The empty file is not removed.
 
     Raises:
         ConfigError: another process holds it.
         DataError: the file cannot be made.
     """
+    if is_bucket(path):
+        yield
+        return
     with writing_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a")

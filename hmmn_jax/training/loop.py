@@ -17,6 +17,7 @@ from hmmn_jax.checkpoints.steps import finished_steps
 from hmmn_jax.errors import ConfigError
 from hmmn_jax.evaluation.plans import Plan
 from hmmn_jax.inference import Segmenter
+from hmmn_jax.io.buckets import absolute
 from hmmn_jax.io.files import user_path
 from hmmn_jax.model import HMMNConfig
 from hmmn_jax.ops.canary import warn_if_cpu_is_unsound
@@ -25,6 +26,7 @@ from hmmn_jax.training.checkpoint import Checkpoints, require_free_step
 from hmmn_jax.training.monitor import Monitor
 from hmmn_jax.training.optimizer import make_optimizer
 from hmmn_jax.training.parallel import AXIS, Parallel
+from hmmn_jax.training.profile import Profile
 from hmmn_jax.training.schedules import Schedule, at_sample, hardest_share_schedule, learning_rate_schedule
 from hmmn_jax.training.settings import require_settings
 from hmmn_jax.training.start import require_same_config, starting_state, write_config
@@ -65,7 +67,7 @@ def train_and_evaluate(
 
     Args:
       config: `configs/train/base.py` names and explains the fields.
-      workdir: of this run; made where it is missing. Holds `config.json`, `checkpoints`, `metrics.jsonl`, `tensorboard`,
+      workdir: of this run, local or in a bucket; made where it is missing. Holds `config.json`, `checkpoints`, `metrics.jsonl`, `tensorboard`,
         `pictures`.
       batches: given a step, the batches of this process from there on: dicts of NumPy arrays, see `train_step`.
       validation: annotated videos for J&F in between, as `find_validation` gives them; none: no validation.
@@ -81,7 +83,7 @@ def train_and_evaluate(
       CheckpointError: nothing to start from, or a checkpoint that cannot be written.
       DivergedError: the loss is not finite, or far too high.
     """
-    workdir = user_path(workdir).absolute()
+    workdir = absolute(user_path(workdir, buckets=True))
 
     # --- The config: mistakes are reported before anything is written. ---
     require_settings(config)
@@ -124,13 +126,14 @@ def train_and_evaluate(
         interruption = stack.enter_context(Interruption())
         checkpoints = stack.enter_context(Checkpoints(workdir, config.checkpoint.keep, config.checkpoint.keep_best))
         writer = stack.enter_context(Writer(workdir, first))
+        trace = stack.enter_context(Profile(workdir / "profile"))
         monitor = Monitor(writer, first, total, config.batch, config.log_every, config.stop_above)
         stack.enter_context(monitor)
         for step in range(first + 1, total + 1):
             # --- The step. It is only started here: its numbers are fetched when the next one runs. ---
             if traced and step == traced[0]:
                 monitor.flush()
-                jax.profiler.start_trace(workdir / "profile")
+                trace.start()
             with monitor.waiting_for_input():
                 batch = next(data)
             state, metrics = train_step(state, parallel.shard({name: batch[name] for name in STEP_INPUTS}))
@@ -138,7 +141,7 @@ def train_and_evaluate(
             monitor.after(step, batch, metrics, **{name: at_sample(schedule, sample) for name, schedule in logged.items()})
             if traced and step == traced[1]:
                 monitor.flush()
-                jax.profiler.stop_trace()
+                trace.stop()
             if step == first + 1:
                 monitor.flush()
                 monitor.restart_clock()  # compilation does not count
@@ -150,6 +153,7 @@ def train_and_evaluate(
             validating = bool(validation) and (last or step % config.validation.every == 0) and not interrupted
             if last or interrupted or validating or step % config.checkpoint.every == 0:
                 monitor.flush()  # no state is kept whose loss is not finite
+                writer.flush()  # a restart goes back to this step, and does not repeat its numbers
                 with monitor.apart():
                     if validating:
                         scores = judge(state, step, model, validation, config.validation, writer)
