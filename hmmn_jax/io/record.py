@@ -66,12 +66,12 @@ class Record:
     def owns(self, name: str) -> bool:
         """Whether the file `name` has bytes that this record names."""
         if is_bucket(self.root):
-            return bool(self._owned([name]))
+            return bool(self.owned([name]))
         path = self.root / name
         linked = any(map(Path.is_symlink, [path, *self._folders(name)]))  # its target does not belong to this run
         return name in self.files and path.is_file() and not linked and sha256(path) in self.files[name]
 
-    def _owned(self, names: Iterable[str]) -> set[str]:
+    def owned(self, names: Iterable[str]) -> set[str]:
         """Those of some files that have bytes that this record names."""
         if is_bucket(self.root):
             return {name for name, digest in self._listed(names).items() if digest in self.files.get(name, ())}
@@ -105,7 +105,7 @@ class Record:
 
     def is_whole(self, about: Mapping[str, Any]) -> bool:
         """Whether all files exist, are unchanged, and were made from `about`."""
-        return self.about == json.loads(json.dumps(about)) and self._owned(self.files) == self.files.keys()
+        return self.about == json.loads(json.dumps(about)) and self.owned(self.files) == self.files.keys()
 
     def changed(self) -> list[AnyPath]:
         """The files that have other bytes than this record names."""
@@ -117,6 +117,14 @@ class Record:
             self._delete(self.files)
             self.path.unlink(missing_ok=True)
         self.files, self.about = {}, None
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Deletes those of some files that are this record's and drops all from it. Files that were changed stay."""
+        names = set(names)
+        with writing_errors(self.path):
+            self._delete(names)
+        self.files = {name: digests for name, digests in self.files.items() if name not in names}
+        self._save(self.about)
 
     def publish(self, staged: Path, about: Mapping[str, Any], keep: bool = False) -> None:
         """Moves every file under `staged` to the same relative path under `root`, and records it.
@@ -175,7 +183,7 @@ class Record:
     def _delete(self, names: Iterable[str]) -> None:
         """Deletes those of some files that are this record's, and then their folders if they are empty."""
         if is_bucket(self.root):
-            owned = self._owned(names)
+            owned = self.owned(names)
             with bucket_errors(self.root):
                 remove(self.root / name for name in owned)
             return
