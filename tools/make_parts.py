@@ -1,4 +1,4 @@
-"""Makes objects for training out of any pictures: regions of one colour or texture, whatever they are.
+"""Makes objects for training out of any pictures: regions of one colour or texture.
 
     pip install scikit-image
     python -m tools.make_parts OUTPUT FOLDER [FOLDER ...]

@@ -48,7 +48,7 @@ def finished_steps(workdir: AnyPath) -> list[int]:
     """The steps of which a training workdir has checkpoints, in order.
 
     Only those that its run recorded: a user may have put others beside them. Runs of older versions have no record. Only those
-    that Orbax calls finalized: in a bucket, the folder of a step has its name before all of it is written.
+    that Orbax calls finalized: in a bucket, the folder of a step has its final name while it is written.
     """
     with bucket_errors(workdir):
         recorded = workdir / RECORDS

@@ -110,7 +110,7 @@ def evaluate_inputs(request: Request, local: Request, make: MakeSegmenters) -> N
 
     # --- Existing masks are only scored. ---
     if local.score is not None:
-        with outputs.run.locked() if outputs else contextlib.nullcontext():
+        with outputs.run.locked(request.takeover) if outputs else contextlib.nullcontext():
             if outputs:
                 claim(outputs, None)
             scored, wrong = score(plans, unscored, local.score, task.protocol.figures)
@@ -130,7 +130,7 @@ def evaluate_inputs(request: Request, local: Request, make: MakeSegmenters) -> N
     made_with = describe_masks(request, variables, model)
     if not request.overwrite:
         outputs.run.require_same(made_with)
-    with outputs.run.locked() if jax.process_index() == 0 else contextlib.nullcontext():
+    with outputs.run.locked(request.takeover) if jax.process_index() == 0 else contextlib.nullcontext():
         if jax.process_index() == 0:
             claim(outputs, made_with, request.overwrite)
         synchronize("the folder is claimed")

@@ -3,7 +3,7 @@
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ml_collections import ConfigDict
 
@@ -32,6 +32,7 @@ class Request:
         movie: also write a movie of each video, "mp4" or "gif".
         exports: also write the masks in these formats, keys of `hmmn_jax.exports.KINDS`.
         overwrite: first delete what earlier runs wrote to `output`.
+        takeover: take `output` from a process that seems alive.
         fit: with `frames`, the fields of the config that `fit_settings` chooses by the video and the machine.
     """
 
@@ -48,15 +49,15 @@ class Request:
     movie: str | None = None
     exports: tuple[str, ...] = ()
     overwrite: bool = False
+    takeover: bool = False
     fit: frozenset[str] = frozenset()
 
 
 def check_request(request: Request) -> None:
     """Raises ConfigError for flags that do not go together."""
-    for path in (request.data, request.frames, request.mask, request.score):
-        if path is not None and request.output is not None and is_bucket(request.output) and is_bucket(path):
-            if f"{request.output}/".startswith(f"{path}/"):
-                raise ConfigError(f"{request.output}: lies in {path}, which is read; give an --output outside of it")
+    for path in filter(None, (request.data, request.frames, request.mask, request.score)):
+        if is_bucket(path) and f"{request.output}/".startswith(f"{path}/"):
+            raise ConfigError(f"{request.output}: lies in {path}, which is read; give an --output outside of it")
     if (request.data is None) == (request.frames is None):
         raise ConfigError("give either --data ROOT (a benchmark) or --frames DIR|FILE --mask FILE (a video of your own)")
     if request.frames is not None and request.mask is None:
@@ -90,4 +91,5 @@ def check_request(request: Request) -> None:
 def fetch_inputs(request: Request, stage: Stage) -> Request:
     """The request with local copies of inputs in a bucket, other than the checkpoint. Raises DataError."""
     paths = {name: getattr(request, name) for name in ("data", "frames", "mask", "score")}
-    return dataclasses.replace(request, **{name: stage.fetch(path) for name, path in paths.items() if path is not None})
+    copies: dict[str, Any] = {name: stage.fetch(path) for name, path in paths.items() if path is not None}
+    return dataclasses.replace(request, **copies)

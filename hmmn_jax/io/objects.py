@@ -1,9 +1,10 @@
 """The objects of a bucket: listed with their digests in one request, and sent and fetched several at a time.
 
-A request to a bucket takes about 40 ms whatever its size. So no function here makes one request after another for many files.
+A request to a bucket takes about 40 ms, also for a small file. So these functions make many requests at a time.
 """
 
 import base64
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +34,7 @@ class Stored(NamedTuple):
 
 
 def objects(folder: epath.Path) -> dict[str, Stored]:
-    """All objects below a folder by their path relative to it, sorted; empty if there is none. Raises any kind of error."""
+    """All objects below a folder by their path relative to it, sorted. Raises any kind of error."""
     found = file_system(folder).find(str(folder), detail=True)
     return _stored(folder, {name: about for name, about in found.items() if about["type"] == "file"})
 
@@ -74,10 +75,8 @@ def remove(paths: Iterable[epath.Path]) -> None:
     """Deletes objects; those that do not exist are ignored. Raises any kind of error."""
 
     def unlink(path: epath.Path) -> None:
-        try:
+        with contextlib.suppress(FileNotFoundError):
             file_system(path).rm_file(str(path))
-        except FileNotFoundError:
-            pass
 
     at_once(unlink, paths)
 

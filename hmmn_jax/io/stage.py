@@ -10,7 +10,7 @@ from typing import Any
 from hmmn_jax.errors import ConfigError, DataError
 from hmmn_jax.io.buckets import AnyPath, is_bucket
 from hmmn_jax.io.files import bucket_errors, require_space, writing_errors
-from hmmn_jax.io.folder_lock import lock_folder
+from hmmn_jax.io.guard import hold_folder
 from hmmn_jax.io.notes import note
 from hmmn_jax.io.objects import Stored, download, objects, objects_in
 from hmmn_jax.io.record import Record, remove_leftovers, require_free, staging_folder
@@ -114,7 +114,7 @@ def _alone(copy: Path) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         while True:
             try:
-                stack.enter_context(lock_folder(copy.with_name(f".{copy.name}.lock"), copy))
+                stack.enter_context(hold_folder(copy, copy.with_name(f".{copy.name}.lock")))
                 break
             except ConfigError:
                 if not told:

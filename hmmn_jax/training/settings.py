@@ -88,7 +88,10 @@ RULES: dict[str, Any] = {
     "samples": _whole(1, 2**40),
     "batch": _whole(1, 2**20),
     "micro_batches": _whole(1, 2**20),
-    "parallel": _one_of(KINDS),
+    "parallel": _one_of(("", *KINDS)),
+    "devices": _whole(0),
+    "slots": _several(_whole(1, 255)),
+    "deterministic": _SWITCH,
     "optimizer": {
         "name": _one_of(OPTIMIZERS),
         "clip_norm": _number(0),
@@ -101,6 +104,7 @@ RULES: dict[str, Any] = {
     "learning_rate": {
         "schedule": _one_of(SCHEDULES),
         "peak": _number(0),
+        "for_batch": _whole(0, 2**20),
         "warmup": _whole(0, 2**40),
         "power": _number(0, above=True),
         "boundaries": _several(_number(0, 1, above=True, below=True)),

@@ -14,6 +14,7 @@ from hmmn_jax.io.stage import Stage
 from tests.data import folders, made
 from tests.emulator import BUCKET, emulator
 
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     """A set on disk, and the same files in a bucket."""

@@ -29,7 +29,13 @@ def add_outputs(parser: argparse.ArgumentParser) -> Any:
     add("--output", type=anywhere, metavar="DIR", required=True, help="folder to write to")
     add("--overlays", action="store_true", help="also write each frame with its masks as a PNG")
     add("--overwrite", action="store_true", help="first delete what earlier runs wrote to --output; other files stay")
+    add_takeover(group)
     return group
+
+
+def add_takeover(group: Any) -> None:
+    """The option for a folder that another process may have."""
+    group.add_argument("--takeover", action="store_true", help="take the folder from a process that seems to be using it")
 
 
 def add_exports(group: Any) -> None:

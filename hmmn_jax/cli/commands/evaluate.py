@@ -41,7 +41,9 @@ def add_benchmark(parser: argparse.ArgumentParser) -> None:
     from hmmn_jax.evaluation.benchmarks import BENCHMARKS
 
     parser.add_argument("--benchmark", choices=BENCHMARKS, required=True, metavar="NAME", help="one of those listed below")
-    parser.add_argument("--data", type=anywhere, required=True, metavar="ROOT", help="root of its data, such as the DAVIS folder")
+    parser.add_argument(
+        "--data", type=anywhere, required=True, metavar="ROOT", help="root of its data, such as the DAVIS folder"
+    )
     text = "local folder to which data in a bucket is copied, for later runs too (default: a temporary one)"
     parser.add_argument("--stage", type=local, metavar="DIR", help=text)
     lines = (f"  {name:<18} {(make.__doc__ or '').strip()}" for name, make in BENCHMARKS.items())
@@ -69,6 +71,7 @@ def run(options: argparse.Namespace) -> None:
             movie=options.movie,
             exports=options.export,
             overwrite=options.overwrite,
+            takeover=options.takeover,
             **model,
         )
     )
