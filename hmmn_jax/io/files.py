@@ -160,7 +160,7 @@ def bucket_errors(path: AnyPath) -> Iterator[None]:
     except HMMNError:
         raise
     except Exception as error:  # each client raises its own kinds
-        if isinstance(error, FileNotFoundError):  # whose text is but the path
+        if isinstance(error, FileNotFoundError):  # whose text is but the path; of a bucket that does not exist, too
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from error
         if isinstance(error, OSError) and type(error).__module__ == "builtins":  # others are of the network
             raise

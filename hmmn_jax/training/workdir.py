@@ -30,7 +30,7 @@ def is_begun(workdir: AnyPath) -> bool:
     Raises:
       DataError: a file that a run would write exists without its record; or the workdir is a file.
     """
-    with bucket_errors(workdir):
+    with _missing_bucket(workdir), bucket_errors(workdir):
         if lies_there(workdir) and not workdir.is_dir():
             raise DataError(f"{workdir}: not a folder; choose another workdir")
         if (workdir / RECORD / RUN_RECORD).is_file():
@@ -95,6 +95,15 @@ def publish(workdir: AnyPath, name: str, record: str) -> Iterator[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
             yield path
         owned.publish(staged, {})
+
+
+@contextlib.contextmanager
+def _missing_bucket(workdir: AnyPath) -> Iterator[None]:
+    """A missing folder has no files, but a missing bucket is an error."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DataError(f"{workdir}: no such bucket; create it, or check its name and your credentials") from error
 
 
 def _only_a_lock(folder: AnyPath) -> bool:
