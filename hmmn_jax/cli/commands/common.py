@@ -58,7 +58,7 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
 
 def add_cache(parser: argparse.ArgumentParser) -> None:
     """The option about compiled programs."""
-    text = "keep compiled programs here for the next run"
+    text = "keep compiled programs here for the next run; off: nowhere (default: in your cache folder)"
     parser.add_argument("--compilation-cache", "--compilation_cache", metavar="DIR", help=text)
 
 
