@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from hmmn_jax.errors import ConfigError
 from hmmn_jax.evaluation.protocols import registered
 from hmmn_jax.exports import KINDS
-from hmmn_jax.io.buckets import AnyPath, is_bucket
+from hmmn_jax.io.buckets import AnyPath, as_path, is_bucket
 from hmmn_jax.io.stage import Stage
 
 
@@ -54,7 +54,9 @@ class Request:
 
 
 def check_request(request: Request) -> None:
-    """Raises ConfigError for flags that do not go together."""
+    """Raises ConfigError for flags that do not go together, DataError for a URL that cannot be served."""
+    for path in filter(None, (request.data, request.frames, request.mask, request.score, request.output)):
+        as_path(path)
     for path in filter(None, (request.data, request.frames, request.mask, request.score)):
         if is_bucket(path) and f"{request.output}/".startswith(f"{path}/"):
             raise ConfigError(f"{request.output}: lies in {path}, which is read; give an --output outside of it")

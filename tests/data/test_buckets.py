@@ -12,7 +12,7 @@ from hmmn_jax.io import objects
 from hmmn_jax.io.buckets import as_path
 from hmmn_jax.io.stage import Stage
 from tests.data import folders, made
-from tests.emulator import BUCKET, emulator
+from tools.cloud_storage import BUCKET, emulator
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from hmmn_jax.training.metrics import read_metrics
 from hmmn_jax.training.train_state import TrainState
 from hmmn_jax.training.workdir import hold, is_begun, publish
 from hmmn_jax.training.writer import Writer
-from tests.emulator import BUCKET, emulator
+from tools.cloud_storage import BUCKET, emulator
 
 
 @pytest.fixture(scope="module", autouse=True)
