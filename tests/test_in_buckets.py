@@ -23,9 +23,9 @@ from hmmn_jax.io.buckets import as_path
 from hmmn_jax.io.local_copy import local_copy
 from hmmn_jax.training.metrics import read_metrics
 from tests.data import folders
-from tools.cloud_storage import BUCKET, emulator
 from tests.programs import ROOT
 from tests.test_train import SMOKE, TINY
+from tools.cloud_storage import BUCKET, emulator
 
 STEPS = 8
 PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

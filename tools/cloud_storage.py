@@ -25,7 +25,7 @@ BUCKET = "hmmn-jax"
 
 @contextlib.contextmanager
 def emulator() -> Iterator[str]:
-    """Gives the URL of a server with one empty bucket, `BUCKET`. Clients of this process and its children use it in the block."""
+    """Gives the URL of a server with one empty bucket, `BUCKET`, which clients of this process and its children use."""
     server = FakeGCSServer()
     server.start()
     log = server._process.stderr  # the server waits when this pipe is full
