@@ -64,8 +64,8 @@ def training(where, run, *arguments):
     config = (
         "--config.data.sets.shapes.name=davis/2017", f"--config.data.data_dir={where}/DATA", f"--config.samples={4 * STEPS}",
         f"--config.validation.data={where}/DAVIS", "--config.validation.year=2017", "--config.validation.split=train",
-        "--config.validation.every=100", "--config.data.size=(32,32)", "--config.data.resize=32", "--config.data.frames=2",
-        "--config.data.min_area=4", "--config.data.distinct=0", "--config.log_every=1", "--config.checkpoint.every=2",
+        "--config.validation.every=400", "--config.data.size=(32,32)", "--config.data.resize=32", "--config.data.frames=2",
+        "--config.data.min_area=4", "--config.data.distinct=0", "--config.log_every=4", "--config.checkpoint.every=8",
         "--config.learning_rate.warmup=4", "--config.profile=7:7",
     )  # fmt: skip
     return ("train.py", SMOKE[0], ROOT / SMOKE[1], "--workdir", run, *config, *TINY, *arguments)
