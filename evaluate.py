@@ -34,7 +34,7 @@ DEFAULT = Path(__file__).parent / "configs" / "evaluate" / "davis2016_val.py"
 CONFIG = config_flags.DEFINE_config_file("config", None, "What to evaluate; if not given, configs/evaluate/davis2016_val.py.")
 DATA = flags.DEFINE_string("data", None, "Root of the benchmark: the folder with JPEGImages, Annotations, ImageSets.")
 FRAMES = flags.DEFINE_string("frames", None, "Instead of --data: a folder of images, or a video file.")
-MASK = flags.DEFINE_string("mask", None, "With --frames: an indexed PNG, the ids in the first frame; or a folder of such.")
+MASK = flags.DEFINE_string("mask", None, "With --frames: an indexed PNG, with ids, of the first frame; or a folder of masks.")
 DIRECTION = flags.DEFINE_enum(
     "direction", None, ["both", "forward", "backward"], "Way from complete masks of some frames to the other frames."
 )

@@ -116,6 +116,6 @@ def _explain(error: tf.errors.OpError, fetcher: Fetcher) -> str:
             files = fetcher.sources[which].fetch(fetcher.tables.record[[row]])
             for (file,) in files:
                 Image.open(io.BytesIO(file)).load()
-        except Exception as damage:  # each decoder raises its own kinds
+        except Exception as damage:  # each decoder raises its own exception types
             return f"{fetcher.name(row)}: a damaged image or mask ({reason(damage)}); mend the file and build the set again"
     return f"no clip could be made: {reason(RuntimeError(error.message))}"

@@ -31,7 +31,7 @@ def find_step(workdir: AnyPath, step: int | Literal["best"] | None = None) -> in
     """
     steps = [found for found in finished_steps(workdir) if (workdir / STEPS / str(found) / VARIABLES).is_dir()]
     if not steps:
-        raise CheckpointError(f"{workdir}: no {VARIABLES} and no finished step in {STEPS}; was the writing cut off?")
+        raise CheckpointError(f"{workdir}: no {VARIABLES} and no finished step in {STEPS}; was the write interrupted?")
     if step is None:
         return steps[-1]
     known = shortlist([str(found) for found in reversed(steps)])
@@ -71,14 +71,14 @@ def step_folders(workdir: AnyPath) -> list[int]:
 
 
 def ranked_steps(workdir: AnyPath, steps: Sequence[int]) -> list[int]:
-    """Those of the steps that were validated, from the lowest J&F to the highest; of equal ones the later is the better."""
+    """The validated steps, sorted by ascending J&F; ties are sorted by step."""
     scores = {step: (step_record(workdir, step).about or {}).get("scores") for step in steps}
     jf = {step: found["jf"] for step, found in scores.items() if found}
     return sorted(jf, key=lambda step: (jf[step], step))
 
 
 def step_record(workdir: AnyPath, step: int) -> Record:
-    """The record of one checkpoint's files; `about` has its scores once it is whole.
+    """The record of one checkpoint's files; `about` contains its scores once the record is complete.
 
     Raises:
       CheckpointError: the file is not a record of a checkpoint.
@@ -89,9 +89,7 @@ def step_record(workdir: AnyPath, step: int) -> Record:
         if not _is_of_a_checkpoint(record.about):
             raise DataError(f"{path}: a record of something else")
     except DataError as error:
-        raise CheckpointError(
-            f"{path}: not a record of this program; move it away: its checkpoint is then left alone"
-        ) from error
+        raise CheckpointError(f"{path}: not a record of this program; move it away; its checkpoint is then kept") from error
     return record
 
 

@@ -1,4 +1,4 @@
-"""The whole of an evaluation, from a request to masks, scores and a report; read from top to bottom."""
+"""A complete evaluation, from a request to masks, scores and a report; read from top to bottom."""
 
 import contextlib
 import dataclasses
@@ -103,7 +103,7 @@ def evaluate_inputs(request: Request, local: Request, make: MakeSegmenters) -> N
         note(line)
     if not clips:
         raise_failures(failures, 0)
-        raise HMMNError(f"{request.data}: no video to segment; its lists name none")
+        raise HMMNError(f"{request.data}: no video to segment; its lists are empty")
     if outputs is not None:
         doomed = outputs.run.own_files(request.overwrite)
         require_apart(outputs.folder, clips, outputs, task.inputs, doomed)
@@ -157,17 +157,19 @@ def read_inputs(request: Request) -> Task:
     """The videos of the request."""
     if request.frames is not None and request.mask is not None:
         return Custom(request.config).read_one(request.frames, request.mask)
-    assert request.data is not None  # as check_request has made sure
+    assert request.data is not None  # guaranteed by check_request
     return make_protocol(request.config).read(request.data)
 
 
 def note_odd_sizes(clips: Sequence[Clip], notes: Notes) -> None:
-    """Notes the videos whose movies in H.264 will be a row or a column larger than they are."""
+    """Notes the videos whose H.264 movies will have an extra row or column."""
     for clip in clips:
         height, width = clip.size
         if height % 2 or width % 2:
             notes.add(
-                "movies in .mp4 get one more row or column, as their sides are even", "videos", f"{clip.name}, {width}x{height}"
+                ".mp4 movies get an extra row or column, as H.264 needs even sides",
+                "videos",
+                f"{clip.name}, {width}x{height}",
             )
 
 
@@ -183,12 +185,12 @@ def note_surplus(masks: Path, clips: Sequence[Clip], notes: Notes) -> None:
             frames = {same_name(name) for name in clip.frame_names}
             for mask in sorted(path.glob("*.png")):
                 if same_name(mask.stem) not in frames:
-                    notes.add("not scored", "masks of no frame of their video", str(mask))
+                    notes.add("not scored", "masks without a frame in their video", str(mask))
 
 
 def load_model(request: Request) -> tuple[dict[str, Any], HMMNConfig]:
     """Variables and config of the model."""
-    assert request.checkpoint is not None  # as check_request has made sure
+    assert request.checkpoint is not None  # guaranteed by check_request
     variables, model = load_checkpoint(request.checkpoint, request.step)
     if request.config.dtype:
         model = model.replace(dtype=request.config.dtype)
@@ -224,7 +226,7 @@ def claim(outputs: Outputs, made_with: dict[str, Any] | None, overwrite: bool = 
     """
     run = outputs.run
     if made_with and not overwrite:
-        run.require_same(made_with)  # again: another run may have begun there meanwhile
+        run.require_same(made_with)  # checked again, because another run may have started there
     records = run.all() if overwrite else [run.scores, *([run.submission] if made_with else [])]
     if changed := [path for record in records for path in record.changed()]:
         names = shortlist([str(path.relative_to(outputs.folder)) for path in changed])
@@ -241,7 +243,7 @@ def claim(outputs: Outputs, made_with: dict[str, Any] | None, overwrite: bool = 
 def score(
     plans: Sequence[Plan], unscored: dict[str, str], masks: Path, figures: Figures | None
 ) -> tuple[list[SequenceScores], dict[str, str]]:
-    """Scores masks and prints the table. Returns scores, and by name what is wrong with masks that cannot be scored."""
+    """Scores masks and prints the table. Returns the scores, and the errors of masks that cannot be scored, by name."""
     scores, wrong = score_folder(masks, plans, processes=os.cpu_count() or 1) if plans else ([], {})
     if scores:
         missing = unscored | wrong
@@ -263,7 +265,7 @@ def write_results(
     missing: dict[str, str],
     cost: Cost | None,
 ) -> None:
-    """Writes figures and report, and the archive for the benchmark's server."""
+    """Writes scores, report, and the archive for the benchmark's server."""
     run, config = outputs.run, request.config
     about = {
         "command": shlex.join(sys.argv),
@@ -292,11 +294,11 @@ def write_results(
 
 
 def raise_failures(failures: dict[str, str], done: int) -> None:
-    """Raises HMMNError if there are failures: PartialFailure if something is done."""
+    """Raises HMMNError if there are failures: PartialFailure if at least one video succeeded."""
     if failures:
         kind = PartialFailure if done else HMMNError
         rest = f"the other {done} are done" if done else "none is done"
-        raise kind(f"videos that failed: {len(failures)}, {rest}; mend them and run the command again", [*failures.values()])
+        raise kind(f"videos that failed: {len(failures)}, {rest}; fix them and run the command again", [*failures.values()])
 
 
 def synchronize(name: str) -> None:

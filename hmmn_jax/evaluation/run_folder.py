@@ -39,8 +39,8 @@ class RunFolder:
     """The output folder of an evaluation.
 
     Attributes:
-        folder: with the results.
-        digest: of the inputs and settings that made its masks; "" without masks.
+        folder: the folder of the results.
+        digest: SHA-256 of the inputs and settings of its masks; "" without masks.
     """
 
     def __init__(self, folder: AnyPath):
@@ -82,28 +82,28 @@ class RunFolder:
 
     @contextlib.contextmanager
     def locked(self, takeover: bool = False) -> Iterator[None]:
-        """Has the folder for this process while the block runs, and removes unfinished files of a killed run.
+        """Holds the folder for this process while the block runs, and removes unfinished files of a killed run.
 
         Args:
-            takeover: take the folder from a process that seems alive.
+            takeover: take over the folder from a process that appears to be alive.
         """
         with hold_folder(self.folder, self._lock, takeover) as self._guard:
             remove_leftovers(self._unfinished)
             yield
 
     def claim(self, made_with: Mapping[str, Any] | None) -> None:
-        """Records what the masks are made with; None keeps the record, as for scores alone."""
+        """Records the settings and inputs of the masks; None keeps the record, for example if masks are only scored."""
         made_with = self.made_with() if made_with is None else made_with
         write_file(self._run, json.dumps({"format": FORMAT, "made_with": made_with}, indent=1) + "\n")
 
     def all(self) -> list[Record]:
-        """The records of all that earlier runs wrote."""
+        """The records of all files that earlier runs wrote."""
         with bucket_errors(self.folder):
             clips = sorted((self.folder / RECORD / "clips").glob("*.json"))
         return [*(Record.load(self.folder, path) for path in clips), self.scores, self.submission]
 
     def own_files(self, all_of_it: bool) -> list[AnyPath]:
-        """The files that a run will delete first: those of scores and archive, or all."""
+        """The files that a run will delete first: scores and archive, or all."""
         records = self.all() if all_of_it else [self.scores, self.submission]
         return [self.folder / name for record in records for name in record.files]
 
@@ -113,7 +113,7 @@ class RunFolder:
 
     @property
     def scores(self) -> Record:
-        """The record of scores and report."""
+        """The record of the scores and the report."""
         return Record.load(self.folder, self.folder / RECORD / "scores.json")
 
     @property
@@ -123,20 +123,19 @@ class RunFolder:
 
     @contextlib.contextmanager
     def staging(self) -> Iterator[Path]:
-        """Gives a new folder for results that are not published yet."""
+        """Creates a folder for results that are not published yet."""
         self.require_present()
         try:
             with staging_folder(self._unfinished) as folder:
                 yield folder
         finally:
-            if (
-                not is_bucket(self._run) and not self._run.is_file()
-            ):  # removed meanwhile: a write may have made empty folders again
+            removed = not is_bucket(self._run) and not self._run.is_file()
+            if removed:  # in the meantime; a write may have created empty folders again
                 for place in (self.folder / RECORD, self.folder):
                     discard_empty(place)
 
     def require_present(self) -> None:
-        """Raises DataError if the folder was removed meanwhile, ConfigError if another process took it over.
+        """Raises DataError if the folder was removed in the meantime, ConfigError if another process took it over.
 
         In a bucket, there is no folder that could be removed.
         """
@@ -159,7 +158,7 @@ class RunFolder:
 
 
 def digest_of(made_with: Mapping[str, Any]) -> str:
-    """SHA-256 of something as JSON."""
+    """SHA-256 of a value as JSON."""
     return hashlib.sha256(json.dumps(made_with, sort_keys=True).encode()).hexdigest()
 
 
@@ -169,7 +168,7 @@ def mask_settings(config: ConfigDict) -> dict[str, Any]:
 
 
 def weights_digest(variables: dict[str, Any]) -> str:
-    """SHA-256 of names, types and values of all variables, independent of the file that they were read from."""
+    """SHA-256 of names, dtypes and values of all variables, independent of the file format."""
     digest = hashlib.sha256()
     for path, leaf in sorted(flatten_dict(variables).items()):
         array = np.ascontiguousarray(leaf)

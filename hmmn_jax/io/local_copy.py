@@ -12,7 +12,7 @@ from hmmn_jax.io.objects import download, objects
 
 @contextlib.contextmanager
 def local_copy(path: AnyPath) -> Iterator[Path]:
-    """Gives `path` itself if it is local, else a temporary copy, which is removed in the end.
+    """Yields `path` itself if it is local, otherwise a temporary copy, which is removed on exit.
 
     The copy of a folder has all its files, and no empty folders. Raises OSError if the bucket cannot be read, or the disk is
     full.

@@ -10,12 +10,12 @@ from pathlib import Path
 from hmmn_jax.io.buckets import AnyPath, file_system, is_bucket
 from hmmn_jax.io.files import discard, lies_there, part_path, write_file
 
-EXISTS = "exists already; remove it or choose another name"
+EXISTS = "already exists; remove it or choose another name"
 
 
 @contextlib.contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """Gives a temporary path beside `path`, which takes that name when the body succeeds.
+    """Yields a temporary path next to `path`, which is renamed to `path` if the body succeeds.
 
     Raises:
         FileExistsError: the file exists when the body ends; it is unchanged.
@@ -32,7 +32,7 @@ def write_new_file(path: AnyPath, content: bytes) -> None:
     """Writes a file that does not exist yet, atomically. In a bucket, the check and the writing are two requests.
 
     Raises:
-        FileExistsError: there is one.
+        FileExistsError: the file exists.
         DataError, OSError: it cannot be written.
     """
     if is_bucket(path):
@@ -46,10 +46,10 @@ def write_new_file(path: AnyPath, content: bytes) -> None:
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Gives a new empty folder beside `path`, which takes that name when the body succeeds, and else is removed.
+    """Yields a new empty folder next to `path`, which is renamed to `path` if the body succeeds, and removed otherwise.
 
     Raises:
-        FileExistsError: the path exists already.
+        FileExistsError: the path already exists.
     """
     if lies_there(path):
         raise FileExistsError(errno.EEXIST, EXISTS, str(path))
@@ -63,7 +63,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def move_into(path: AnyPath, folder: AnyPath) -> None:
-    """Moves a file or folder into a folder, which is made where it is missing; it gets another name if its own is taken.
+    """Moves a file or folder into a folder, which is created if missing; it is renamed if its name is taken.
 
     In a bucket, all objects are copied and then removed. Raises any kind of error there.
     """
@@ -76,7 +76,7 @@ def move_into(path: AnyPath, folder: AnyPath) -> None:
 
 
 def publish_new(temporary: Path, path: Path) -> None:
-    """Gives a file its name, unless that is taken. Raises FileExistsError."""
+    """Renames a file, unless the name is taken. Raises FileExistsError."""
     try:
         os.link(temporary, path)
     except FileExistsError:

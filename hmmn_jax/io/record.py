@@ -1,8 +1,8 @@
-"""Records of the files that this package wrote, by which a later run distinguishes them from a user's.
+"""Records of the files that this package wrote, so that a later run can distinguish them from a user's files.
 
-A record is a JSON file that names each file of one result with its SHA-256. It is written before the files are published,
-so that after a crash every published file is in a record. A file is replaced or deleted only if its bytes are those that a
-record names; any other file is the user's.
+A record is a JSON file with the name and SHA-256 of each file of a result. It is written before the files are published,
+so that after a crash every published file is in a record. A file is replaced or deleted only if its SHA-256 is in a record;
+any other file belongs to the user.
 """
 
 import contextlib
@@ -34,10 +34,10 @@ class Record:
 
     Attributes:
         root: the folder that holds the files.
-        path: of the record itself.
+        path: path of the record itself.
         files: for each file, by its path relative to `root`, the SHA-256 that it may have. There are two while a newer
             version of the file is being published. In a bucket, the MD5 that the store lists is among them.
-        about: what the files were made from; the record is whole only with it.
+        about: the inputs and settings of the files; a record without it is incomplete.
     """
 
     root: AnyPath
@@ -64,7 +64,7 @@ class Record:
             raise DataError(f"{path}: not a record of this program ({found}); choose another output folder") from error
 
     def owns(self, name: str) -> bool:
-        """Whether the file `name` has bytes that this record names."""
+        """Whether the content of the file `name` is in this record."""
         if is_bucket(self.root):
             return bool(self.owned([name]))
         path = self.root / name
@@ -72,7 +72,7 @@ class Record:
         return name in self.files and path.is_file() and not linked and sha256(path) in self.files[name]
 
     def owned(self, names: Iterable[str]) -> set[str]:
-        """Those of some files that have bytes that this record names."""
+        """Returns those of some files whose content is in this record."""
         if is_bucket(self.root):
             return {name for name, digest in self._listed(names).items() if digest in self.files.get(name, ())}
         return set(filter(self.owns, names))
@@ -94,7 +94,7 @@ class Record:
         """The files to be written that exist and are not in this record."""
         if is_bucket(self.root):
             return [self.root / name for name, digest in self._listed(names).items() if digest not in self.files.get(name, ())]
-        foreign: dict[AnyPath, None] = {}  # a folder that is a file or a link is in the way of many
+        foreign: dict[AnyPath, None] = {}  # a file or link in place of a folder blocks many files
         for name in names:
             path = self.root / name
             folders = filter(os.path.lexists, self._folders(name))
@@ -108,18 +108,18 @@ class Record:
         return self.about == json.loads(json.dumps(about)) and self.owned(self.files) == self.files.keys()
 
     def changed(self) -> list[AnyPath]:
-        """The files that have other bytes than this record names."""
+        """The files whose content differs from this record."""
         return self.foreign(self.files)
 
     def discard(self) -> None:
-        """Deletes the files that are this record's, then the record. Files that were changed stay."""
+        """Deletes the files in this record, then the record. Modified files are kept."""
         with writing_errors(self.path), bucket_errors(self.path):
             self._delete(self.files)
             self.path.unlink(missing_ok=True)
         self.files, self.about = {}, None
 
     def remove(self, names: Iterable[str]) -> None:
-        """Deletes those of some files that are this record's and drops all from it. Files that were changed stay."""
+        """Deletes those of some files that are in this record, and removes all of them from it. Modified files are kept."""
         names = set(names)
         with writing_errors(self.path):
             self._delete(names)
@@ -131,11 +131,11 @@ class Record:
 
         Args:
             staged: the folder with the files.
-            about: what they were made from.
-            keep: keep files of an earlier version of the result that are not among them; otherwise they are deleted.
+            about: the inputs and settings of the files.
+            keep: keep files of an earlier version of the result that are not replaced; otherwise they are deleted.
 
         Raises:
-            DataError: a file exists that is not in this record, or writing fails. The record stays valid.
+            DataError: a file exists that is not in this record, or writing fails. The record remains valid.
         """
         names = sorted(path.relative_to(staged).as_posix() for path in staged.rglob("*") if path.is_file())
         require_free(self, names)
@@ -160,7 +160,7 @@ class Record:
         self._save(about)
 
     def adopt(self, names: Iterable[str], about: Mapping[str, Any] | None) -> None:
-        """Records files that were written in place under `root`. Without names, it announces that files will be written."""
+        """Records files that were written in place under `root`. Without names, it records that files will be written."""
         with writing_errors(self.path):
             names = list(names)
             if is_bucket(self.root):
@@ -181,7 +181,7 @@ class Record:
         self.about = None if about is None else json.loads(json.dumps(about))
 
     def _delete(self, names: Iterable[str]) -> None:
-        """Deletes those of some files that are this record's, and then their folders if they are empty."""
+        """Deletes those of some files that are in this record, and then their folders if they are empty."""
         if is_bucket(self.root):
             owned = self.owned(names)
             with bucket_errors(self.root):
@@ -233,9 +233,9 @@ def remove_leftovers(parent: AnyPath) -> None:
 
 @contextlib.contextmanager
 def replace_own(path: Path) -> Iterator[Path]:
-    """Gives a temporary path to write one file to, which then takes the name `path`.
+    """Yields a temporary path for one file, which is then renamed to `path`.
 
-    A hidden record beside `path` says that this program wrote it, so that a later run can replace it.
+    A hidden record next to `path` marks the file as written by this program, so that a later run can replace it.
 
     Raises:
         DataError: `path` is a folder or a file that this program did not write, or writing fails.
@@ -253,7 +253,7 @@ def replace_own(path: Path) -> Iterator[Path]:
 
 
 def move(source: Path, target: Path) -> None:
-    """Moves a file into place in one step, also between file systems."""
+    """Moves a file into place atomically, also between file systems."""
     try:
         os.replace(source, target)
     except OSError as error:

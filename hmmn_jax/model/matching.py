@@ -124,8 +124,8 @@ def kernel_guided_read(
         count: number of filled slots. None: all.
         use_kernel: False reads without kernel.
         window: side of the window of the arg-max, in cells.
-        sigma: deviation of the kernel of the previous frame, in cells.
-        sigma_growth: growth of the deviation for each slot further back.
+        sigma: standard deviation of the kernel for the previous frame, in cells.
+        sigma_growth: growth of the standard deviation for each older slot.
         turns: passes of the loop over the frames between the first and the previous, at least `count - 2`; those beyond are
             computed and ignored. None: exactly as many as needed. A GPU waits for the host in each pass of a loop whose length
             is traced, and in none of a loop whose length is known.

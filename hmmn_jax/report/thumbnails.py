@@ -94,7 +94,7 @@ def make_thumbnails(clip: Clip, masks: Path, chosen: dict[int, str], protocol: P
 
 
 def frame_quality(scores: SequenceScores) -> np.ndarray:
-    """Gives J&F of every scored frame, the mean over the objects scored there: `float64 [t]`. J where there is no F."""
+    """Gives J&F of every scored frame, the mean over the objects scored there: `float64 [t]`. J if there is no F."""
     return np.mean([np.nanmean(values, axis=0) for values in (scores.j, scores.f) if not np.isnan(values).all()], axis=0)
 
 

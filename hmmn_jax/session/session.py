@@ -55,7 +55,7 @@ class Session:
         """Starts a session without any annotation.
 
         Args:
-            segmenter: of objects that exclude each other.
+            segmenter: a segmenter for non-overlapping objects.
             video: a `Video`, a folder of images, a video file, uint8 [T,H,W,3] or a list of uint8 [H,W,3].
             memory: bytes for masks and probabilities, which are kept compressed; those beyond it go to temporary files.
             encoded: bytes for encoded frames, so that a second pass over a frame does not encode it again. None: a quarter of

@@ -83,7 +83,7 @@ class Writer:
                 with publish(self.workdir, file, f"{file}.json") as path:
                     write_image(path, rgb)
             except DataError as error:  # a picture that fails must not stop the run
-                note(f"{error}; the picture is left out")
+                note(f"{error}; the picture is skipped")
             self._board.picture(step, name, rgb)
             for hook in self._hooks:
                 hook.picture(step, name, rgb)

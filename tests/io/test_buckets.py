@@ -50,10 +50,10 @@ def test_names_with_a_colon_are_local(name):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("http://host/w.pth", ("http:// is not served", "gs://, s3://", "download it")),
-        ("file:///data/x", ("file:// is not served", "give the path alone: /data/x")),
-        ("GS://b/x", ("GS:// is not served", "gs://")),
-        ("gcs://b/x", ("gcs:// is not served", "gs://")),
+        ("http://host/w.pth", ("http:// is not supported", "gs://, s3://", "download it")),
+        ("file:///data/x", ("file:// is not supported", "give only the path: /data/x")),
+        ("GS://b/x", ("GS:// is not supported", "gs://")),
+        ("gcs://b/x", ("gcs:// is not supported", "gs://")),
         ("gs://", ("no bucket in it", "gs://BUCKET/PATH")),
         ("gs:///x", ("no bucket in it",)),
         ("gs:/b/x", ("one slash", "give gs://b/x")),

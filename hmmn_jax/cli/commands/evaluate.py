@@ -6,7 +6,7 @@
   hmmn-jax evaluate --benchmark custom --data ROOT --output RUN --set late_objects=true
 
 Writes RUN/masks/SEQUENCE/FRAME.png, RUN/report.html, and the scores as summary.json, per_sequence.csv and per_frame.csv. For a
-server that scores, RUN/submission.zip. The same command again resumes with the videos that are missing.
+benchmark with a scoring server, also writes RUN/submission.zip. Rerunning the command resumes with the missing videos.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_benchmark(parser: argparse.ArgumentParser) -> None:
-    """Arguments for the data to segment or to score."""
+    """Arguments that select the data to segment or score."""
     from hmmn_jax.evaluation.benchmarks import BENCHMARKS
 
     parser.add_argument("--benchmark", choices=BENCHMARKS, required=True, metavar="NAME", help="one of those listed below")

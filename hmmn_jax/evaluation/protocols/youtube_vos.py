@@ -17,7 +17,10 @@ from hmmn_jax.metrics.davis import scored_ids
 
 @register("youtube_vos")
 class YouTubeVOS(Protocol):
-    """Videos of `meta.json`, whose objects start in different frames. All frames are run, those listed there are submitted."""
+    """Videos of `meta.json`, whose objects start in different frames.
+
+    All frames are segmented; the listed ones are submitted.
+    """
 
     rule = OWN_RULE
 
@@ -43,7 +46,7 @@ class YouTubeVOS(Protocol):
         return tuple(home / kind for home in homes for kind in ("JPEGImages", "Annotations"))
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
-        """The annotated frames after each object's first: the truth of the benchmark's own rule is not public."""
+        """The annotated frames after each object's first: the annotations for the benchmark's own rule are not public."""
         return plan_annotated(clip, self.settings.single_object, self.settings.mask_values, notes)
 
     def shown(self, ids: Integer[np.ndarray, "h w"]) -> Integer[np.ndarray, "h w"]:
