@@ -135,7 +135,7 @@ def test_files_appear_whole_or_not_at_all(bucket):
 def test_a_new_file_never_takes_the_place_of_another(bucket):
     path = as_path("gs://b/x")
     write_new_file(path, b"mine")
-    with pytest.raises(FileExistsError, match="exists already"):
+    with pytest.raises(FileExistsError, match="already exists"):
         write_new_file(path, b"other")
     assert path.read_bytes() == b"mine"
 
