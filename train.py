@@ -19,21 +19,24 @@ import hmmn_jax
 from hmmn_jax.cli.launch import define_launch_flags, flags_parser, launch_by_flags, run_by_flags
 from hmmn_jax.cli.program import TERMINATED, leave
 from hmmn_jax.errors import ConfigError
+from hmmn_jax.io.buckets import absolute
 from hmmn_jax.io.files import reason, shorten, user_path
 from hmmn_jax.io.guard import RUN_LOCK, require_unheld
+from hmmn_jax.io.stage import Stage
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file in configs/train/.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Run directory. If it already contains a run, training resumes.")
 TAKEOVER = flags.DEFINE_bool("takeover", False, "Take the workdir from a process that seems to be using it.")
+STAGE = flags.DEFINE_string("stage", None, "Local folder to which data in a bucket is copied, for this run and later ones.")
 define_launch_flags()
 RESUME = "run the same command to resume from the last checkpoint"
 
 
 def check() -> None:
-    """Raises ConfigError if a flag is missing or another run is writing to the workdir, DataError for one in a bucket."""
+    """Raises ConfigError for a missing flag or a workdir in use, DataError for a workdir that cannot be served."""
     if CONFIG.value is None or not WORKDIR.value:
         raise ConfigError("give --config FILE, such as configs/train/smoke.py, and --workdir DIR")
-    workdir = user_path(WORKDIR.value)
+    workdir = user_path(WORKDIR.value, buckets=True)
     CONFIG.value.lock()
     if not TAKEOVER.value:
         require_unheld(workdir, workdir / RUN_LOCK)  # before this process meets those of the other run
@@ -63,10 +66,11 @@ def run() -> int:
         except ImportError as error:
             raise ConfigError(f"{reason(error)}; install what reads data sets: pip install '.[train,data]'") from error
         host, hosts = jax.process_index(), jax.process_count()
-        return make_batches(config.data, batch=config.batch, first_step=first_step, host=host, hosts=hosts)
+        options = {"host": host, "hosts": hosts, "stage": stage if STAGE.value else None}
+        return make_batches(config.data, batch=config.batch, first_step=first_step, **options)
 
-    validation = find_validation(config.validation)
-    with memory_errors():
+    with Stage(user_path(STAGE.value) if STAGE.value else None) as stage, memory_errors():
+        validation = find_validation(config.validation, stage)
         logged = {"max_skip": config.data.max_skip}
         state, result = train_and_evaluate(config, WORKDIR.value, batches, validation, logged, takeover=TAKEOVER.value)
     if jax.process_index() == 0:
@@ -91,7 +95,7 @@ def memory_errors() -> Iterator[None]:
 
 def main(_: list[str]) -> None:
     """Runs, and exits with the code that says how it went."""
-    leave(run_by_flags("train.py", run, RESUME, user_path(WORKDIR.value).absolute()))
+    leave(run_by_flags("train.py", run, RESUME, absolute(user_path(WORKDIR.value, buckets=True))))
 
 
 if __name__ == "__main__":

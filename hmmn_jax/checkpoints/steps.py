@@ -6,9 +6,11 @@ A run writes each as `WORKDIR/checkpoints/STEP`, and records its files and its s
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import orbax.checkpoint as ocp
+
 from hmmn_jax.errors import CheckpointError, DataError
 from hmmn_jax.io.buckets import AnyPath
-from hmmn_jax.io.files import is_link, shortlist
+from hmmn_jax.io.files import bucket_errors, is_link, shortlist
 from hmmn_jax.io.record import Record
 
 STEPS = "checkpoints"
@@ -45,11 +47,21 @@ def find_step(workdir: AnyPath, step: int | Literal["best"] | None = None) -> in
 def finished_steps(workdir: AnyPath) -> list[int]:
     """The steps of which a training workdir has checkpoints, in order.
 
-    Only those that its run recorded: a user may have put others beside them. Runs of older versions have no record.
+    Only those that its run recorded: a user may have put others beside them. Runs of older versions have no record. Only those
+    that Orbax calls finalized: in a bucket, the folder of a step has its final name while it is written.
     """
-    steps = step_folders(workdir)
-    recorded = workdir / RECORDS
-    return [step for step in steps if (recorded / f"{step}.json").is_file()] if recorded.is_dir() else steps
+    with bucket_errors(workdir):
+        recorded = workdir / RECORDS
+        steps = step_folders(workdir)
+        if recorded.is_dir():
+            known = {path.name for path in recorded.glob("*.json")}
+            steps = [step for step in steps if f"{step}.json" in known]
+        return [step for step in steps if is_finalized(workdir / STEPS / str(step))]
+
+
+def is_finalized(folder: AnyPath) -> bool:
+    """Whether Orbax wrote all of a checkpoint."""
+    return ocp.path.step.is_checkpoint_finalized(folder)
 
 
 def step_folders(workdir: AnyPath) -> list[int]:

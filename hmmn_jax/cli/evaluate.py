@@ -14,7 +14,7 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from hmmn_jax.checkpoints.store import load_checkpoint
-from hmmn_jax.cli.request import Request, check_request
+from hmmn_jax.cli.request import Request, check_request, fetch_inputs
 from hmmn_jax.errors import ConfigError, HMMNError, PartialFailure
 from hmmn_jax.evaluation.announcement import announce, describe_all, note_void
 from hmmn_jax.evaluation.clips import Clip
@@ -38,9 +38,12 @@ from hmmn_jax.evaluation.settings import check_settings
 from hmmn_jax.evaluation.submission import SUBMISSION, write_submission
 from hmmn_jax.inference import Segmenter
 from hmmn_jax.inference.augmentation import Augmentation
+from hmmn_jax.io.buckets import absolute
 from hmmn_jax.io.files import same_name, shortlist
+from hmmn_jax.io.local_copy import local_copy
 from hmmn_jax.io.notes import Notes, note
 from hmmn_jax.io.record import require_free
+from hmmn_jax.io.stage import Stage
 from hmmn_jax.metrics.davis import SequenceScores
 from hmmn_jax.metrics.figures import Figures
 from hmmn_jax.model import HMMNConfig
@@ -56,10 +59,16 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
         HMMNError: a mistake; nothing was written.
         PartialFailure: some videos failed, the others are done.
     """
-    # --- The request: mistakes are reported before anything is read. ---
     check_request(request)
+    check_settings(request.config)
+    with Stage(request.stage) as stage:
+        evaluate_inputs(request, fetch_inputs(request, stage), make)
+
+
+def evaluate_inputs(request: Request, local: Request, make: MakeSegmenters) -> None:
+    """Runs the request, whose inputs are those of `local`."""
+    # --- The output: mistakes are reported before anything is read. ---
     config = request.config
-    check_settings(config)
     outputs = None
     if request.output is not None:
         mask_files = registered()[config.protocol].mask_files
@@ -75,7 +84,7 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
         outputs.run.require_usable()
 
     # --- The data: videos, masks, and which of them can be scored. ---
-    task = read_inputs(request)
+    task = read_inputs(local)
     failures, clips = task.failures, task.clips
     lines: list[str] = []
     if request.score is None:
@@ -86,8 +95,8 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
     submits = bool(task.protocol.submission) and request.score is None
     alone = request.frames is not None  # with the mask that is given, and no other
     plans, unscored = ([], {}) if submits or alone else task.plan(clips)
-    if request.score is not None:
-        note_surplus(request.score, clips, task.notes)
+    if local.score is not None:
+        note_surplus(local.score, clips, task.notes)
         for plan in plans:
             note_void(plan.clip, task.notes)
     for line in task.notes.lines():
@@ -100,13 +109,13 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
         require_apart(outputs.folder, clips, outputs, task.inputs, doomed)
 
     # --- Existing masks are only scored. ---
-    if request.score is not None:
+    if local.score is not None:
         with outputs.run.locked(request.takeover) if outputs else contextlib.nullcontext():
             if outputs:
                 claim(outputs, None)
-            scored, wrong = score(plans, unscored, request.score, task.protocol.figures)
+            scored, wrong = score(plans, unscored, local.score, task.protocol.figures)
             if outputs:
-                write_results(request, outputs, task, clips, request.score, scored, unscored | failures | wrong, None)
+                write_results(request, outputs, task, clips, local.score, scored, unscored | failures | wrong, None)
         if not plans:
             raise HMMNError("nothing can be scored", [*unscored.values(), *failures.values()])
         return raise_failures(failures | wrong, len(scored))
@@ -134,11 +143,11 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
         failures |= failed
         done = [clip for clip in clips if clip.name not in failed]
         if jax.process_index() == 0 and done:
-            masks = outputs.folder / MASKS
             scorable = [plan for plan in plans if plan.clip.name not in failed]
-            scored, wrong = score(scorable, unscored, masks, task.protocol.figures)
-            failures |= wrong
-            write_results(request, outputs, task, done, masks, scored, unscored | failures, cost)
+            with local_copy(outputs.folder / MASKS) as masks:
+                scored, wrong = score(scorable, unscored, masks, task.protocol.figures)
+                failures |= wrong
+                write_results(request, outputs, task, done, masks, scored, unscored | failures, cost)
             for kind, place in (outputs.places_of(done) | {"report": outputs.folder / REPORT}).items():
                 print(f"{kind + ':':<9} {place}")
     return raise_failures(failures, len([clip for clip in done if clip.name not in failures]))
@@ -203,7 +212,7 @@ def fit(request: Request, clip: Clip, model: HMMNConfig, outputs: Outputs) -> Re
 def describe_masks(request: Request, variables: dict[str, Any], model: HMMNConfig) -> dict[str, Any]:
     """Everything that masks depend on, as JSON values."""
     paths = {name: getattr(request, name) for name in ("data", "frames", "mask")}
-    inputs = {name: str(path.absolute()) for name, path in paths.items() if path is not None}
+    inputs = {name: str(absolute(path)) for name, path in paths.items() if path is not None}
     weights = {"weights": weights_digest(variables), "model": model.to_dict()}
     return {"settings": mask_settings(request.config)} | inputs | weights
 
@@ -260,7 +269,7 @@ def write_results(
     run, config = outputs.run, request.config
     about = {
         "command": shlex.join(sys.argv),
-        "masks": str(masks),
+        "masks": str(request.score or outputs.folder / MASKS),
         "data": str(request.data or request.frames),
         "checkpoint": str(request.checkpoint) if request.checkpoint else None,
         "config": config.to_dict(),

@@ -4,7 +4,6 @@ import importlib.metadata
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -15,6 +14,7 @@ from hmmn_jax.cli.program_cache import keep_programs
 from hmmn_jax.cli.together import together
 from hmmn_jax.errors import ConfigError, HMMNError
 from hmmn_jax.io import peers
+from hmmn_jax.io.buckets import AnyPath
 from hmmn_jax.io.files import local_path, shorten
 from hmmn_jax.io.notes import note
 
@@ -41,7 +41,7 @@ def launch_by_flags() -> None:
     launch(**given)
 
 
-def run_by_flags(program: str, run: Callable[[], int | None], resume: str, folder: Path | None = None) -> int:
+def run_by_flags(program: str, run: Callable[[], int | None], resume: str, folder: AnyPath | None = None) -> int:
     """`run_program`; in several processes, as the flags of `define_launch_flags` say, an error in one ends all.
 
     Args:

@@ -16,11 +16,11 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 from hmmn_jax.cli.program import INTERRUPTED, TERMINATED
-from hmmn_jax.errors import HMMNError, one_line
-from hmmn_jax.io.files import shorten
+from hmmn_jax.errors import DataError, HMMNError, one_line
+from hmmn_jax.io.buckets import AnyPath, is_bucket
+from hmmn_jax.io.files import bucket_errors, lies_there, read_start, shorten, write_file
 from hmmn_jax.io.guard import RUN_LOCK, release_all, release_of, require_unheld
 from hmmn_jax.io.peers import LOST, NOT_MET
 from hmmn_jax.io.record import replace_own
@@ -52,7 +52,7 @@ class Supervised:
         process: number or name of this process.
     """
 
-    def __init__(self, program: str, folder: Path | None, process: str, parent: socket.socket | None = None):
+    def __init__(self, program: str, folder: AnyPath | None, process: str, parent: socket.socket | None = None):
         self.program, self.folder, self.process, self._parent = program, folder, process, parent
         self._begun = False
 
@@ -84,7 +84,7 @@ class Supervised:
         os._exit(128 + signal.SIGKILL)
 
 
-def supervise(program: str, folder: Path | None, process: str) -> Supervised:
+def supervise(program: str, folder: AnyPath | None, process: str) -> Supervised:
     """Forks, where the system can; returns in the child only. To be called before JAX is imported.
 
     Args:
@@ -138,7 +138,7 @@ def explain(tail: str, number: int) -> tuple[str, int]:
     return f"ended by {name}{hint}", 128 + number
 
 
-def report(program: str, folder: Path | None, process: str, reason: str, code: int, begun: bool) -> None:
+def report(program: str, folder: AnyPath | None, process: str, reason: str, code: int, begun: bool) -> None:
     """Prints the reason for an end, as the last line, and writes it to `error-PROCESS.txt`.
 
     Mistakes and interruptions are not written to a folder that is not this run's yet, and nothing to one that another run has.
@@ -149,13 +149,25 @@ def report(program: str, folder: Path | None, process: str, reason: str, code: i
             if not begun:
                 require_unheld(folder, folder / RUN_LOCK)
             now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-            with replace_own(folder / f"error-{process}.txt") as path:
-                path.write_text(f"{now} process {process} on {platform.node()}, exit code {code}\n{line}\n", encoding="utf-8")
-        except HMMNError as error:
+            about = f"{now} process {process} on {platform.node()}, exit code {code}"
+            _write(folder / f"error-{process}.txt", f"{about}\n{line}\n".encode())
+        except (HMMNError, OSError) as error:
             print(f"{program}: error-{process}.txt is not written: {shorten(error)}", file=sys.stderr)
     sys.stdout.flush()
     start = "\n" if begun else ""  # there may be a line of progress
     print(f"{start}{line}", file=sys.stderr, flush=True)
+
+
+def _write(path: AnyPath, content: bytes) -> None:
+    """Writes the file of a reason. Raises DataError for a file of that name that this program did not write."""
+    if not is_bucket(path):
+        with replace_own(path) as temporary:
+            temporary.write_bytes(content)
+        return
+    with bucket_errors(path):
+        if lies_there(path) and b" process " not in read_start(path, 50):
+            raise DataError(f"{path}: not a file of this program")
+    write_file(path, content)
 
 
 def _pass_on(number: int, child: int, control: socket.socket) -> None:

@@ -7,12 +7,12 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 
 from hmmn_jax.cli.program import TERMINATED, run_program
 from hmmn_jax.cli.supervisor import Supervised, supervise
 from hmmn_jax.errors import HMMNError
 from hmmn_jax.io import peers
+from hmmn_jax.io.buckets import AnyPath
 from hmmn_jax.io.files import shorten
 
 # In errors of a computation when a process with which it exchanges data has ended.
@@ -92,7 +92,7 @@ class Together:
         os._exit(TERMINATED)
 
 
-def together(program: str, resume: str, folder: Path | None, process: str | None) -> Together:
+def together(program: str, resume: str, folder: AnyPath | None, process: str | None) -> Together:
     """Prepares a program for several processes. To be called before JAX is imported.
 
     Args:

@@ -307,7 +307,7 @@ def find_numbered_masks(folder: Path, notes: Notes) -> dict[int, Path]:
     found: dict[int, Path] = {}
     _add_numbered(found, folder, notes)
     if not found:
-        raise DataError(f"{folder}: no mask with the number of a frame; {contents(folder)}; name masks such as 00000.png")
+        raise DataError(f"{folder}: no mask with the number of a frame; {contents(folder)}; name masks like 00000.png")
     return dict(sorted(found.items()))
 
 

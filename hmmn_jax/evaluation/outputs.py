@@ -16,6 +16,7 @@ from hmmn_jax.evaluation.mask_files import MaskFiles, OnePng, flatten
 from hmmn_jax.evaluation.run_folder import RunFolder
 from hmmn_jax.exports import KINDS, UNKNOWN_FPS, Exporter, VideoFacts, masked_frame
 from hmmn_jax.inference.augmentation import Given, Segmented
+from hmmn_jax.io.buckets import AnyPath, is_bucket
 from hmmn_jax.io.files import atomic_path, writing_errors
 from hmmn_jax.io.movies import MovieWriter
 from hmmn_jax.io.pictures import overlay, write_image
@@ -34,7 +35,7 @@ class Outputs:
     background (0) first. `exports/KIND` has all frames as `hmmn_jax.exports` writes them, each kind in `exports`.
     """
 
-    folder: Path
+    folder: AnyPath
     overlays: bool = False
     movie: str | None = None
     fps: float = 0.0
@@ -59,7 +60,7 @@ class Outputs:
         names += [f"{EXPORTS}/{kind}/{clip.name}{KINDS[kind].suffix}" for kind in self.exports if KINDS[kind].suffix]
         return names + ([f"{MOVIES}/{clip.name}.{self.movie}"] if self.movie else [])
 
-    def places_of(self, clips: Sequence[Clip]) -> dict[str, Path]:
+    def places_of(self, clips: Sequence[Clip]) -> dict[str, AnyPath]:
         """The result folders by kind, of all clips or of a single clip."""
         kinds = {OVERLAYS: self.overlays, PROBABILITIES: self.save_probabilities, MASKS: True}
         folders = [self.folder / kind for kind, wanted in kinds.items() if wanted]
@@ -196,7 +197,7 @@ def _kinds(record: Record) -> dict[str, str]:
 
 
 def require_apart(
-    folder: Path, clips: Sequence[Clip], outputs: Outputs, lists: Sequence[Path], doomed: Sequence[Path] = ()
+    folder: AnyPath, clips: Sequence[Clip], outputs: Outputs, lists: Sequence[Path], doomed: Sequence[AnyPath] = ()
 ) -> None:
     """Raises ConfigError if an output would be an input of this run or, in a searched folder, of the next run.
 
@@ -207,6 +208,8 @@ def require_apart(
         lists: folders that are searched for sequences or masks.
         doomed: files that will be deleted.
     """
+    if is_bucket(folder):
+        return  # clips are local, or local copies
     home = folder.resolve()
     for listed in lists:
         if home == listed.resolve() or listed.resolve() in home.parents:

@@ -18,7 +18,8 @@ from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from hmmn_jax.errors import ConfigError, DataError
-from hmmn_jax.io.files import discard_empty, lies_there, reason, shortlist, write_file
+from hmmn_jax.io.buckets import AnyPath, is_bucket
+from hmmn_jax.io.files import bucket_errors, discard_empty, lies_there, reason, shortlist, write_file
 from hmmn_jax.io.guard import RUN_LOCK, Guard, hold_folder, owner_path
 from hmmn_jax.io.record import FORMAT, Record, remove_leftovers, staging_folder
 
@@ -42,22 +43,23 @@ class RunFolder:
         digest: SHA-256 of the inputs and settings of its masks; "" without masks.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: AnyPath):
         self.folder = folder
         self.digest = ""
         self._guard: Guard | None = None  # of the process that holds the folder
 
     def require_usable(self) -> None:
         """Raises ConfigError, before anything is written, for a folder whose contents have no record."""
-        if self.folder.exists() and not self.folder.is_dir():
-            raise ConfigError(f"{self.folder}: a file; give a folder to write to")
-        if self._run.is_file():
-            _read_run(self._run)
-            return
-        found = [name for name in OUTPUTS if lies_there(self.folder / name)]
-        record = self.folder / RECORD
-        if lies_there(record) and (not record.is_dir() or set(record.iterdir()) - {self._lock, owner_path(self._lock)}):
-            found.append(RECORD)
+        with bucket_errors(self.folder):
+            if self.folder.exists() and not self.folder.is_dir():
+                raise ConfigError(f"{self.folder}: a file; give a folder to write to")
+            if self._run.is_file():
+                _read_run(self._run)
+                return
+            found = [name for name in OUTPUTS if lies_there(self.folder / name)]
+            record = self.folder / RECORD
+            if lies_there(record) and (not record.is_dir() or set(record.iterdir()) - {self._lock, owner_path(self._lock)}):
+                found.append(RECORD)
         if found:
             raise ConfigError(f"{self.folder}: holds {shortlist(found)} without a record of a run; {_WAY_OUT}")
 
@@ -75,7 +77,8 @@ class RunFolder:
 
     def made_with(self) -> dict[str, Any] | None:
         """The settings and inputs of the masks in the folder; None without masks. Raises ConfigError for a damaged record."""
-        return _read_run(self._run) if self._run.is_file() else None
+        with bucket_errors(self.folder):
+            return _read_run(self._run) if self._run.is_file() else None
 
     @contextlib.contextmanager
     def locked(self, takeover: bool = False) -> Iterator[None]:
@@ -95,10 +98,11 @@ class RunFolder:
 
     def all(self) -> list[Record]:
         """The records of all files that earlier runs wrote."""
-        clips = sorted((self.folder / RECORD / "clips").glob("*.json"))
+        with bucket_errors(self.folder):
+            clips = sorted((self.folder / RECORD / "clips").glob("*.json"))
         return [*(Record.load(self.folder, path) for path in clips), self.scores, self.submission]
 
-    def own_files(self, all_of_it: bool) -> list[Path]:
+    def own_files(self, all_of_it: bool) -> list[AnyPath]:
         """The files that a run will delete first: scores and archive, or all."""
         records = self.all() if all_of_it else [self.scores, self.submission]
         return [self.folder / name for record in records for name in record.files]
@@ -125,27 +129,31 @@ class RunFolder:
             with staging_folder(self._unfinished) as folder:
                 yield folder
         finally:
-            if not self._run.is_file():  # removed in the meantime; a write may have created empty folders again
+            removed = not is_bucket(self._run) and not self._run.is_file()
+            if removed:  # in the meantime; a write may have created empty folders again
                 for place in (self.folder / RECORD, self.folder):
                     discard_empty(place)
 
     def require_present(self) -> None:
-        """Raises DataError if the folder was removed in the meantime, ConfigError if another process took it over."""
+        """Raises DataError if the folder was removed in the meantime, ConfigError if another process took it over.
+
+        In a bucket, there is no folder that could be removed.
+        """
         if self._guard is not None:
             self._guard.require()
-        if not self._run.is_file():
+        if not is_bucket(self._run) and not self._run.is_file():
             raise DataError(f"{self.folder}: was removed or moved while the run was writing to it; run the command again")
 
     @property
-    def _unfinished(self) -> Path:
+    def _unfinished(self) -> AnyPath:
         return self.folder / RECORD / "unfinished"
 
     @property
-    def _run(self) -> Path:
+    def _run(self) -> AnyPath:
         return self.folder / RECORD / "run.json"
 
     @property
-    def _lock(self) -> Path:
+    def _lock(self) -> AnyPath:
         return self.folder / RUN_LOCK
 
 
@@ -169,10 +177,10 @@ def weights_digest(variables: dict[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def _read_run(path: Path) -> dict[str, Any] | None:
+def _read_run(path: AnyPath) -> dict[str, Any] | None:
     """The settings and inputs in a record; None without masks. Raises ConfigError for a file that is not such a record."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_bytes().decode())
         if found["format"] != FORMAT or not isinstance(found["made_with"], dict | None):
             raise ValueError(f"format {found['format']}, expected {FORMAT}")
         return found["made_with"]

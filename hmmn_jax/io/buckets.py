@@ -22,6 +22,10 @@ os.environ.setdefault("EPATH_USE_TF", "false")
 AnyPath: TypeAlias = Path | epath.Path
 
 PACKAGES = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs", "hf": "huggingface_hub"}  # the package that fsspec needs, by scheme
+# Clients would list a folder once and remember it, but other processes and TensorStore write to it as well.
+for _scheme in ("gs", "s3"):
+    fsspec.config.conf.setdefault(_scheme, {}).setdefault("use_listings_cache", False)
+
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)  # two letters at least: C: is a drive
 _LOST_SLASH = re.compile(rf"({'|'.join(PACKAGES)}):/(?!/)(.+)", re.DOTALL)
 _SERVED = f"expected a local path, or one that begins with {', '.join(f'{scheme}://' for scheme in PACKAGES)}"
@@ -55,6 +59,11 @@ def is_bucket(path: AnyPath) -> bool:
 def absolute(path: AnyPath) -> AnyPath:
     """Returns the absolute path. `epath` would prepend the working directory to `gs://`."""
     return path if is_bucket(path) else path.absolute()
+
+
+def file_system(path: epath.Path) -> fsspec.AbstractFileSystem:
+    """The client of a path in a bucket; one for all paths of a scheme."""
+    return fsspec.filesystem(str(path).partition(":")[0])
 
 
 def package_of(path: epath.Path) -> str:

@@ -120,7 +120,7 @@ def is_link(path: AnyPath) -> bool:
     return not is_bucket(path) and path.is_symlink()
 
 
-def part_path(path: Path) -> Path:
+def part_path(path: AnyPath) -> AnyPath:
     """Returns the name of a hidden temporary file next to `path`, with its suffix."""
     return path.with_name(f".{uuid.uuid4().hex[:12]}.part{path.suffix}")
 
@@ -163,7 +163,7 @@ def bucket_errors(path: AnyPath) -> Iterator[None]:
     except HMMNError:
         raise
     except Exception as error:  # each client raises its own exception types
-        if isinstance(error, FileNotFoundError):  # whose text is only the path
+        if isinstance(error, FileNotFoundError):  # whose text is only the path; also for a missing bucket
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from error
         if isinstance(error, OSError) and type(error).__module__ == "builtins":  # others are network errors
             raise

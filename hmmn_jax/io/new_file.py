@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from hmmn_jax.io.buckets import AnyPath, is_bucket
+from hmmn_jax.io.buckets import AnyPath, file_system, is_bucket
 from hmmn_jax.io.files import discard, lies_there, part_path, write_file
 
 EXISTS = "already exists; remove it or choose another name"
@@ -62,10 +62,17 @@ def new_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def move_into(path: Path, folder: Path) -> None:
-    """Moves a file or folder into a folder, which is created if missing; it is renamed if its name is taken."""
-    folder.mkdir(exist_ok=True)
-    path.rename(free_path(folder / path.name))
+def move_into(path: AnyPath, folder: AnyPath) -> None:
+    """Moves a file or folder into a folder, which is created if missing; it is renamed if its name is taken.
+
+    In a bucket, all objects are copied and then removed. Raises any kind of error there.
+    """
+    target = free_path(folder / path.name)
+    if is_bucket(path):
+        file_system(path).mv(str(path), str(target), recursive=True)
+    else:
+        folder.mkdir(exist_ok=True)
+        path.rename(target)
 
 
 def publish_new(temporary: Path, path: Path) -> None:
@@ -80,10 +87,10 @@ def publish_new(temporary: Path, path: Path) -> None:
         os.rename(temporary, path)
 
 
-def free_path(path: Path) -> Path:
+def free_path(path: AnyPath) -> AnyPath:
     """`path` if it does not exist, else with -1, -2, ... before its suffix."""
     found, number = path, 0
-    while os.path.lexists(found):
+    while lies_there(found):
         number += 1
-        found = path.with_stem(f"{path.stem}-{number}")
+        found = path.with_name(f"{path.stem}-{number}{path.suffix}")
     return found

@@ -35,7 +35,7 @@ class HMMNConfig:
         k_s8: number of coarse cells that each query cell reads in detail at stride 8.
         k_s4: the same at stride 4.
         dtype: compute dtype: "bfloat16", "float32" or "float64". None: the dtype of the variables.
-        winograd: compute 3x3 convolutions in float32 by Winograd's algorithm: faster on a CPU, at most 1e-4 from exact. For
+        winograd: compute 3x3 convolutions in float32 by Winograd's algorithm: faster on a CPU, with errors up to 1e-4. For
             inference.
         remat: in the backward pass, recompute each block of backbones and decoder instead of storing its activations.
 

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from hmmn_jax.cli.arguments import anywhere, local, parse_list, parse_step
+from hmmn_jax.cli.arguments import anywhere, parse_list, parse_step
 from hmmn_jax.io.bundled import DEFAULT_WEIGHTS, WEIGHTS
 
 
@@ -26,7 +26,7 @@ def add_outputs(parser: argparse.ArgumentParser) -> Any:
     """Options for outputs other than masks; returns their argument group."""
     group = parser.add_argument_group("output")
     add = group.add_argument
-    add("--output", type=local, metavar="DIR", required=True, help="folder to write to")
+    add("--output", type=anywhere, metavar="DIR", required=True, help="folder to write to")
     add("--overlays", action="store_true", help="also write each frame with its masks as a PNG")
     add("--overwrite", action="store_true", help="first delete what earlier runs wrote to --output; other files stay")
     add_takeover(group)

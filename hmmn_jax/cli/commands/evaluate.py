@@ -11,7 +11,7 @@ benchmark with a scoring server, also writes RUN/submission.zip. Rerunning the c
 
 import argparse
 
-from hmmn_jax.cli.arguments import local, override
+from hmmn_jax.cli.arguments import anywhere, local, override
 from hmmn_jax.cli.commands.common import (
     add_cache,
     add_exports,
@@ -41,7 +41,11 @@ def add_benchmark(parser: argparse.ArgumentParser) -> None:
     from hmmn_jax.evaluation.benchmarks import BENCHMARKS
 
     parser.add_argument("--benchmark", choices=BENCHMARKS, required=True, metavar="NAME", help="one of those listed below")
-    parser.add_argument("--data", type=local, required=True, metavar="ROOT", help="root of its data, such as the DAVIS folder")
+    parser.add_argument(
+        "--data", type=anywhere, required=True, metavar="ROOT", help="root of its data, such as the DAVIS folder"
+    )
+    text = "local folder to which data in a bucket is copied, for later runs too (default: a temporary one)"
+    parser.add_argument("--stage", type=local, metavar="DIR", help=text)
     lines = (f"  {name:<18} {(make.__doc__ or '').strip()}" for name, make in BENCHMARKS.items())
     parser.epilog = "\n".join(["benchmarks:", *lines])
 
@@ -62,6 +66,7 @@ def run(options: argparse.Namespace) -> None:
             config,
             data=options.data,
             output=options.output,
+            stage=options.stage,
             overlays=options.overlays,
             movie=options.movie,
             exports=options.export,

@@ -28,7 +28,7 @@ class LongVideo(VideoFolders):
     """The videos of `SPLIT.txt`; 255 is background in annotations and results."""
 
     rule = (
-        "J and F of DAVIS on the annotated frames but the first and the last, as the DAVIS toolkit gives them on a copy of "
+        "J and F of DAVIS on the annotated frames except the first and the last, as the DAVIS toolkit gives them on a copy of "
         "these frames. The data set's own scorer excludes only the first."
     )
     annotated_only = True
