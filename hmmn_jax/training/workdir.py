@@ -83,13 +83,17 @@ def require_shared(workdir: AnyPath, guard: Guard | None) -> None:
     here = guard.owner if guard else this_machine()
     wait = 0.0 if owner is None or same_machine(owner, here) else _SEEN_SECONDS
     seen = peers.from_all("workdir", [owner is None or _sees(workdir, owner["id"], wait), here["host"]])
-    blind = [(process, host) for process, (sees, host) in enumerate(seen) if not sees]
-    if blind:
-        others = ", ".join(f"{process} on {host}" for process, host in blind[:8])
-        raise ConfigError(
-            f"{workdir}: process 0 on {seen[0][1]} has another folder of this name than process {others}; "
-            "give a --workdir that all processes share, such as one on a network drive"
-        )
+
+    def check() -> None:
+        blind = [(process, host) for process, (sees, host) in enumerate(seen) if not sees]
+        if blind:
+            others = ", ".join(f"{process} on {host}" for process, host in blind[:8])
+            raise ConfigError(
+                f"{workdir}: process 0 on {seen[0][1]} has another folder of this name than process {others}; "
+                "give a --workdir that all processes share, such as one on a network drive"
+            )
+
+    peers.from_first("shared", check)  # which raises the same error in all
 
 
 def _sees(workdir: AnyPath, owner: str, wait: float) -> bool:

@@ -87,7 +87,7 @@ def test_a_workdir_that_is_another_in_another_process(tmp_path, monkeypatch, boo
     monkeypatch.setattr(module, "_SEEN_SECONDS", 0.01)
     with hold(tmp_path / "a", False) as guard:
         owner = guard.owner | ({"boot": "other", "host": "elsewhere"} if boot == "other" else {})
-        monkeypatch.setattr(peers, "from_first", lambda name, make: owner)
+        monkeypatch.setattr(peers, "from_first", lambda name, make: owner if name == "owner" else make())
         monkeypatch.setattr(peers, "from_all", lambda name, value: [[True, "one"], value])
         require_shared(tmp_path / "a", None)
         with pytest.raises(ConfigError, match=r"b: process 0 on one has another folder of this name than process 1 on "):
