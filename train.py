@@ -16,7 +16,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 import hmmn_jax
-from hmmn_jax.cli.launch import define_launch_flags, flags_parser, launch_by_flags, run_by_flags
+from hmmn_jax.cli.launch import define_launch_flags, flags_parser, launch_by_flags, run_by_flags, value_of
 from hmmn_jax.cli.program import TERMINATED, leave
 from hmmn_jax.errors import ConfigError
 from hmmn_jax.io.buckets import absolute
@@ -32,14 +32,20 @@ define_launch_flags()
 RESUME = "run the same command to resume from the last checkpoint"
 
 
+def require_unused(arguments: list[str]) -> None:
+    """Raises ConfigError if another run is writing to the workdir, before the config file imports JAX, which takes seconds."""
+    workdir = value_of("workdir", arguments)
+    if workdir and value_of("takeover", arguments) is None:
+        path = user_path(workdir, buckets=True)
+        require_unheld(path, path / RUN_LOCK)
+
+
 def check() -> None:
-    """Raises ConfigError for a missing flag or a workdir in use, DataError for a workdir that cannot be served."""
+    """Raises ConfigError if a flag is missing, DataError for a workdir that cannot be served."""
     if CONFIG.value is None or not WORKDIR.value:
         raise ConfigError("give --config FILE, such as configs/train/smoke.py, and --workdir DIR")
-    workdir = user_path(WORKDIR.value, buckets=True)
+    user_path(WORKDIR.value, buckets=True)
     CONFIG.value.lock()
-    if not TAKEOVER.value:
-        require_unheld(workdir, workdir / RUN_LOCK)  # before this process meets those of the other run
 
 
 def run() -> int:
@@ -98,5 +104,7 @@ def main(_: list[str]) -> None:
     leave(run_by_flags("train.py", run, RESUME, absolute(user_path(WORKDIR.value, buckets=True))))
 
 
+PARSE = flags_parser("train.py", CONFIG, check, first=require_unused)
+
 if __name__ == "__main__":
-    app.run(main, flags_parser=flags_parser("train.py", CONFIG, check))
+    app.run(main, flags_parser=PARSE)

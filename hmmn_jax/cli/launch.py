@@ -102,7 +102,11 @@ def switch_off_unsound_fusion() -> None:
 
 
 def flags_parser(
-    name: str, config: flags.FlagHolder, check: Callable[[], None] | None = None, default: str = ""
+    name: str,
+    config: flags.FlagHolder,
+    check: Callable[[], None] | None = None,
+    default: str = "",
+    first: Callable[[list[str]], None] | None = None,
 ) -> Callable[[list[str]], list[str]]:
     """A parser of flags for `app.run` that reports a mistake in one line and exits with 2.
 
@@ -112,10 +116,13 @@ def flags_parser(
         check: called after the flags are parsed; raises ConfigError if required flags are missing.
         default: the config file if none is given. (A default of the flag itself would be read when the flag is defined, where
             mistakes are not reported in one line.)
+        first: called with the arguments before they are parsed.
     """
 
     def parse(arguments: list[str]) -> list[str]:
         try:
+            if first is not None:
+                first(arguments[1:])
             given = {argument.lstrip("-").partition("=")[0] for argument in arguments[1:]}
             if default and config.name not in given:  # first, because this defines the flags of its fields
                 arguments = [arguments[0], f"--{config.name}={default}", *arguments[1:]]
@@ -137,6 +144,16 @@ def flags_parser(
         return rest
 
     return parse
+
+
+def value_of(flag: str, arguments: list[str]) -> str | None:
+    """The value that arguments give to a flag, before they are parsed; "" without a value, None without the flag."""
+    value = None
+    for argument, following in zip(arguments, [*arguments[1:], "-"], strict=True):
+        option, equals, given = argument.partition("=")
+        if option in (f"-{flag}", f"--{flag}"):
+            value = given if equals else "" if following.startswith("-") else following
+    return value
 
 
 def _with_moved_config(arguments: list[str], flag: str) -> list[str]:

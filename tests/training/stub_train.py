@@ -100,7 +100,6 @@ def main():
     from absl import app
 
     import train
-    from hmmn_jax.cli.launch import flags_parser
 
     fault = sys.argv.pop(1)
     run = train.run
@@ -110,7 +109,7 @@ def main():
         return run(*arguments)
 
     train.run = functools.wraps(run)(stubbed)
-    app.run(train.main, flags_parser=flags_parser("train.py", train.CONFIG, train.check))
+    app.run(train.main, flags_parser=train.PARSE)
 
 
 if __name__ == "__main__":
