@@ -1,12 +1,12 @@
-"""Seconds a frame and peak memory of inference, side by side with another implementation.
+"""Seconds per frame and peak memory of inference, compared with another implementation.
 
     python benchmarks/inference.py --memory 2 20 --peer "python PEER.py time --memory 2 20"
     python benchmarks/inference.py --objects 3 --memory 2 --peer "python PEER.py time --objects 3 --memory 2"
 
 Each round starts a fresh process for this project and then one for the peer, so that both meet the same state of the
 machine and peak memory is measured for each alone. A peer prints a JSON line for each memory size with `memory_frames`,
-`seconds_per_frame` and `peak_mb`. Prints the medians over the rounds, and their ratios. Run it with nothing else on
-the machine.
+`seconds_per_frame` and `peak_mb`. Prints the medians over the rounds, and their ratios. Run it on an otherwise idle
+machine.
 """
 
 import argparse

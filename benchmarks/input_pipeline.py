@@ -1,11 +1,11 @@
-"""Training clips a second on one core, beside the same recipe in Pillow and Python as PyTorch code bases write it.
+"""Training clips per second on one core, compared with the same recipe in Pillow and Python, as in PyTorch code bases.
 
     python benchmarks/input_pipeline.py --data_dir DATA --stills image_masks/ccp image_masks/human image_masks/camvid
     python benchmarks/input_pipeline.py --data_dir DATA --videos davis/2016_480p:val
 
 Each round starts a fresh process for each of the two, held to one core, and times it after a warm-up. Prints the medians over
 the rounds, their ratio, and for this project the shares of reading, decoding and transforming, and the time to the first batch
-at step 0 and at step 100,000. Run it with nothing else on the machine.
+at step 0 and at step 100,000. Run it on an otherwise idle machine.
 """
 
 import argparse

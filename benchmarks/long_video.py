@@ -59,7 +59,7 @@ def make_inputs(folder: Path, frames: int) -> None:
 
 
 def start(folder: Path, bound: int) -> subprocess.Popen:
-    """Segments the frames in a process of its own, which writes to folder/run{bound}."""
+    """Segments the frames in a separate process, which writes to folder/run{bound}."""
     command = [sys.executable, "evaluate.py", "--config", "configs/evaluate/custom.py", f"--config.mem_every={MEM_EVERY}"]
     command += [f"--config.max_memory_frames={bound}", "--checkpoint", folder / "model", "--output", folder / f"run{bound}"]
     command += ["--frames", folder / "frames", "--mask", folder / "first.png"]

@@ -6,7 +6,7 @@
 
 The masks are ellipses with wavy, textured rims, speckle, and holes; the prediction is the truth moved and with another rim.
 Prints the median over rounds on one core, of the arithmetic alone (masks in memory) and including reading the two PNGs. The
-official DAVIS toolkit took 6.9 ms at 480x854 where it was measured. Run it with nothing else on the machine.
+official DAVIS toolkit took 6.9 ms at 480x854 where it was measured. Run it on an otherwise idle machine.
 """
 
 import argparse

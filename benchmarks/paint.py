@@ -1,4 +1,4 @@
-"""Latency, speed and memory of `hmmn-jax paint`, as a page meets them: over HTTP, with the server in a process of its own.
+"""Latency, speed and memory of `hmmn-jax paint`, as a page meets them: over HTTP, with the server in a separate process.
 
     python benchmarks/paint.py latency                    # the bundled model at 480x864
     python benchmarks/paint.py memory --frames 2000       # a film, with a segmenter that computes nothing
@@ -181,7 +181,7 @@ class Page:
 
 @contextlib.contextmanager
 def served(project: Path, video: Path, model: str) -> Iterator[Page]:
-    """Serves a project in a process of its own."""
+    """Serves a project in a separate process."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(False)
     process = context.Process(target=serve, args=(project, video, model, sender), daemon=True)

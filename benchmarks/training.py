@@ -6,7 +6,7 @@
 The released model, the loss of training, gradients of all parameters, no update. Each round starts a fresh process for this
 project and then one for the peer, so that both meet the same state of the machine and peak memory is measured for each alone
 (with compilation; what XLA holds at once is printed too). A peer prints a JSON line with `seconds_per_clip_forward_backward`
-and `peak_mb`. Printed are the medians over the rounds, and their ratios. Run it with nothing else on the machine.
+and `peak_mb`. Printed are the medians over the rounds, and their ratios. Run it on an otherwise idle machine.
 """
 
 import argparse

@@ -48,7 +48,7 @@ def check_flags() -> None:
 
 
 def draw() -> None:
-    """Draws what the flags say."""
+    """Draws the sheet described by the flags."""
     logging.set_verbosity(logging.ERROR)  # TFDS logs every set that it opens
     require_settings(CONFIG.value)
     out = user_path(OUT.value)

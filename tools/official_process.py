@@ -1,4 +1,4 @@
-"""Runs a checkout of the published PyTorch code on one clip, in float64, in a process of its own: see `verify`.
+"""Runs a checkout of the published PyTorch code on one clip, in float64, in a separate process: see `verify`.
 
     python official_process.py CHECKOUT FOLDER
 
@@ -20,7 +20,7 @@ STAND_INS = ("torchvision", "torchvision.models", "torchvision.transforms", "cv2
 
 
 class StandIn(types.ModuleType):
-    """A module from which anything can be imported, read and called, without effect."""
+    """A stub module: any name can be imported, read and called, without effect."""
 
     def __getattr__(self, name: str) -> "StandIn":
         if name.startswith("__"):

@@ -2,7 +2,7 @@
 
     python -m tools.paint_pictures [FOLDER]
 
-Takes a minute or two on two CPU cores, of which compilation is the most. Needs `pip install '.[dev]'` and Chromium.
+Takes one or two minutes on two CPU cores, mostly compilation. Needs `pip install '.[dev]'` and Chromium.
 """
 
 import contextlib

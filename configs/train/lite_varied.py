@@ -1,4 +1,4 @@
-"""hmmn-lite, a stage of more variety: fewer clips of the 26 videos, look-alikes pasted in, stills that move more.
+"""hmmn-lite, a stage with more variety: fewer clips of the 26 videos, look-alikes pasted in, stills that move more.
 
     python train.py --config configs/train/lite_varied.py --workdir RUN4 --config.init=RUN2 \
       --config.data.data_dir=DATA --config.validation.data=DAVIS

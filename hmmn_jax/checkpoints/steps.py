@@ -65,7 +65,7 @@ def is_finalized(folder: AnyPath) -> bool:
 
 
 def step_folders(workdir: AnyPath) -> list[int]:
-    """The folders in a workdir's checkpoints whose names are steps, in order, including folders of users."""
+    """The folders in a workdir's checkpoints whose names are steps, in order, including the user's own folders."""
     names = [path.name for path in (workdir / STEPS).glob("*") if path.is_dir() and not is_link(path)]
     return sorted(int(name) for name in names if name.isascii() and name.isdigit() and str(int(name[:20])) == name)
 

@@ -31,7 +31,7 @@ def describe(state: TrainState, origin: str, parallel: Parallel, total_steps: in
 
 
 def peak_memory() -> str:
-    """The most memory that this process and its first device have held so far."""
+    """Peak memory of this process and of its first device so far."""
     host = peak_megabytes()
     device = (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")  # unknown on a CPU
     parts = [f"{host:,.0f} MB of the host"] if host is not None else []

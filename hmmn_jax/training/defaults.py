@@ -1,7 +1,7 @@
-"""Defaults of a training config, its fields explained. The files in `configs/train` start from them, and so can yours.
+"""Defaults of a training config, its fields explained. The files in `configs/train` start from them; your own config can, too.
 
-All lengths and intervals are in samples (clips seen), so that neither the batch nor the number of devices moves them. Something
-that is due after some samples happens at the end of the step that has them.
+All lengths and intervals are in samples (clips seen), so that they do not depend on the batch size and the number of
+devices. Something that is due after some samples happens at the end of the step that has them.
 """
 
 from ml_collections import ConfigDict, config_dict
@@ -22,7 +22,7 @@ def base() -> ConfigDict:
     config.micro_batches = 1  # number of parts in which a device processes its share
     config.parallel = "pmap"  # or "jit"; "": pmap in one process, jit in several
     config.devices = 0  # number of devices, over all processes; 0: all
-    # Numbers of objects for which a step is compiled. A device computes the smallest that its clips fit in. (): max_objects.
+    # Numbers of objects for which a step is compiled. A device uses the smallest number that fits its clips. (): max_objects.
     config.slots = ()
     config.deterministic = False  # whether sums on a GPU have a fixed order: the same bits in each run, but slower
 

@@ -9,7 +9,7 @@ directory.
   hmmn-jax paint clip.mp4 --project WORK --checkpoint HMMN_weights.pth
   hmmn-jax paint --project WORK                       # continue
 
-The same command again continues. Stop it with Ctrl-C. Needs pip install 'hmmn-jax[paint]', and for video files
+Running the same command again continues. Stop it with Ctrl-C. Needs pip install 'hmmn-jax[paint]', and for video files
 'hmmn-jax[video]'.
 """
 
