@@ -49,13 +49,13 @@ class Sizes:
     frames: tuple[tuple[str, int], ...] = (  # dtype and objects
         *(("bfloat16", 1), ("bfloat16", 3), ("float32", 1), ("bfloat16", 10), ("float32", 3), ("float32", 10)),
     )
-    clips: tuple[tuple[str, int], ...] = (  # dtype and clips a step
+    clips: tuple[tuple[str, int], ...] = (  # dtype and clips per step
         *(("bfloat16", 1), ("bfloat16", 4), ("float32", 1), ("bfloat16", 8), ("float32", 4), ("float32", 8)),
     )
     chunks: tuple[int, ...] = (16, 256, 64, 1024, 128, 512)  # MiB
     memory: tuple[int, ...] = (2, 20)  # memory frames
     runs: int = 20
-    clip_frames: int = 40  # of the clip of the package
+    clip_frames: int = 40  # of the bundled clip
 
 
 RELEASED = Sizes()

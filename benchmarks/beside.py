@@ -4,8 +4,8 @@
     python benchmarks/beside.py --frames DIR --mask FIRST.png --checkpoint lite --other OTHER --other_checkpoint OTHER/MODEL
 
 Both evaluate.py run as whole processes, one after the other, several times, on the same frames; what is compared is the frames
-a second that they print, compilation not counted. Prints all figures, their medians and the ratio. Run it on an otherwise idle
-machine; the load before the first process is printed too.
+per second that they print, compilation not counted. Prints all figures, their medians and the ratio. Run it on an otherwise
+idle machine; the load before the first process is printed too.
 """
 
 import argparse

@@ -46,7 +46,7 @@ def timed(step, warm_up: int, count: int) -> float:
 
 
 def measure_ours(args: argparse.Namespace) -> dict[str, float]:
-    """Seconds a clip by `make_batches`, and the seconds to a first batch."""
+    """Seconds per clip by `make_batches`, and the seconds to a first batch."""
     from data.clips import make_batches
 
     config, seconds = make_config(args), {}
@@ -62,7 +62,7 @@ def measure_ours(args: argparse.Namespace) -> dict[str, float]:
 
 
 def measure_parts(args: argparse.Namespace) -> dict[str, float]:
-    """Seconds a clip of reading, decoding and all, each run alone on the same samples."""
+    """Seconds per clip of reading, decoding and all, each run alone on the same samples."""
     import tensorflow as tf
 
     from data.clips import clip, decode, pipeline, plan
@@ -98,7 +98,7 @@ def measure_parts(args: argparse.Namespace) -> dict[str, float]:
 
 
 def measure_peer(args: argparse.Namespace) -> dict[str, float]:
-    """Seconds a clip of the recipe in Pillow."""
+    """Seconds per clip of the recipe in Pillow."""
     from benchmarks.pil_clips import PilClips
     from data.clips import pipeline
 

@@ -75,7 +75,7 @@ def read_frame(image: Path, mask: Path | None, soft: bool, check_levels: bool) -
     """Reads a frame and decodes it to check that it is complete; `soft` is that of `Index`, `check_levels` of `decode_mask`."""
     frame = Frame(image, mask)
     if not is_utf8(frame.name):
-        frame.problem = f"{image}: a name that is not UTF-8; rename the file; frame left out"
+        frame.problem = f"{image}: a name that is not UTF-8; rename the file; frame skipped"
         return frame
     try:
         jpeg = _read(image)
@@ -86,7 +86,7 @@ def read_frame(image: Path, mask: Path | None, soft: bool, check_levels: bool) -
             picture.load()
     except Exception as error:  # each decoder raises its own exception types
         found = _kind(jpeg) if isinstance(error, UnidentifiedImageError) else reason(error)
-        frame.problem = f"{image}: no JPEG that can be decoded ({found}); frame left out"
+        frame.problem = f"{image}: no JPEG that can be decoded ({found}); frame skipped"
         return frame
     frame.jpeg, frame.size = jpeg, (width, height) if frame.orientation >= _TRANSPOSED else (height, width)
     if mask is None:
@@ -171,7 +171,7 @@ class IndexRows:
             fewest_masks: minimum number of frames with masks in a video.
             needs_object: whether a video must contain an object.
             all_labelled: whether to report frames without a mask.
-            has_rules: whether the data set has rules for values in masks, so that 255 beside other ids is not worth a line.
+            has_rules: whether the data set has rules for values in masks, so that 255 next to other ids is not reported.
             report: is filled.
         """
         self.id_map, self.soft, self.report = id_map, soft, report
@@ -183,7 +183,7 @@ class IndexRows:
         self._objects: list[tuple[int, int, int]] = []
 
     def add(self, sequence: VideoFiles, video: list[Frame]) -> list[Frame]:
-        """Adds the video of a sequence and gives the frames that are kept: none where it is left out."""
+        """Adds the video of a sequence and returns the frames that are kept: none if the video is skipped."""
         report, home = self.report, sequence.frames[0].parent
         report.problems += [frame.problem for frame in video if frame.problem]
         frames = [frame for frame in video if frame.jpeg]
@@ -230,7 +230,7 @@ class IndexRows:
         if self._void:
             pixels, masks = zip(*self._void, strict=True)
             count = f"{sum(pixels)} pixels in {len(masks)} of {sum(self._annotated)} masks (as {masks[0]})"
-            self.report.notes.say(f"255 beside other ids is void, not an object: {count}")
+            self.report.notes.say(f"255 next to other ids is void, not an object: {count}")
         objects = np.array(self._objects, np.int32).reshape(-1, 3)
         return Index(
             videos=np.array(self._videos, str),

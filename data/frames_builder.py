@@ -85,7 +85,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return False
 
     def has_rules(self) -> bool:
-        """Returns whether the data set has rules for values in masks, so that 255 beside other ids is not reported."""
+        """Returns whether the data set has rules for values in masks, so that 255 next to other ids is not reported."""
         return True
 
     def checks_levels(self) -> bool:

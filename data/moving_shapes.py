@@ -41,7 +41,7 @@ class Shape:
     def locate(
         self, time: float | np.ndarray, rows: np.ndarray, columns: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Gives the shape's own coordinates v, u of points of the picture, its radius being 1, and whether it covers them."""
+        """Returns the coordinates v, u of points relative to the shape (radius 1), and whether it covers them."""
         y, x, radius, angle = self.pose(time)
         dy, dx = (rows - y) / radius, (columns - x) / radius
         v, u = dy * np.cos(angle) - dx * np.sin(angle), dy * np.sin(angle) + dx * np.cos(angle)
@@ -161,7 +161,7 @@ class MovingShapes:
         return Clip(tuple(shapes), (rng.uniform(-0.2, 0.2), rng.uniform(-0.2, 0.2)), attempt)
 
     def _make_textures(self, clip: int) -> list[np.ndarray]:
-        """Gives the background, larger than the picture by the pan, and the texture of each shape, uint8 [h,w,3]."""
+        """Returns the background, larger than the picture by the pan, and the texture of each shape, uint8 [h,w,3]."""
         height, width = self._size
         plan = self._clips[clip]
         rng = np.random.default_rng([self._seed, clip, plan.number, 1])

@@ -1,4 +1,4 @@
-"""Draws a contact sheet of training clips: each row a clip, its frames, then the same with masks.
+"""Draws a contact sheet of training clips: each row per clip, its frames, then the same with masks.
 
     python -m data.preview --config configs/train/pretrain.py --config.data.data_dir=DATA --out preview.png
 

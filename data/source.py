@@ -23,7 +23,7 @@ from hmmn_jax.io.stage import Stage
 with contextlib.suppress(RuntimeError):  # where TensorFlow has started, it is too late
     tf.config.set_visible_devices([], "GPU")  # which are JAX's
 
-READS = 64  # from a bucket at once: each waits about 40 ms, and uses no core meanwhile
+READS = 64  # from a bucket at once: each waits about 40 ms, and uses no core in the meantime
 _HOW_TO_BUILD = "build it with python -m data.build"
 
 

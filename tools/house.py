@@ -79,7 +79,7 @@ def layers(graph: Mapping[str, set[str]]) -> list[list[str]]:
 def picture(graph: Mapping[str, set[str]], sizes: Mapping[str, int]) -> str:
     """The rooms in layers as SVG.
 
-    Left out are arrows to what is reached by way of another room, and rooms that import nothing and are one file, or are alone.
+    Omitted are arrows that follow from others, and rooms that import nothing and are a single file, or have no arrows.
     """
     used = set().union(*graph.values())
     shown = {room for room, others in graph.items() if others or (room in used and sizes[room] > 1)}

@@ -108,7 +108,7 @@ def load_network(checkout: Path, weights: dict[str, np.ndarray]) -> nn.Module:
 def segment(net: Callable, frames: np.ndarray, mask: np.ndarray, mem_every: int) -> np.ndarray:
     """Logits `[T-1,K+1,H,W]` of the frames after the first, by the published calling convention.
 
-    Memories `[K,C,T,h,w]` grow on axis 2: stride 16 keeps every `mem_every`-th frame, strides 8 and 4 the first alone; the
+    Memories `[K,C,T,h,w]` grow on axis 2: stride 16 keeps every `mem_every`-th frame, strides 8 and 4 only the first; the
     previous frame comes last.
     """
     objects = int(mask.max())

@@ -15,5 +15,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """As MOSE v1, with its own figures."""
+    """Like MOSE v1, with its own figures."""
     return benchmark_settings("mose2_val")

@@ -12,5 +12,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """As 2018."""
+    """Like 2018."""
     return benchmark_settings("youtube_vos_2019")

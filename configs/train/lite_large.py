@@ -7,7 +7,7 @@ RUN2 is the workdir of `configs/train/lite_main.py`, or `lite` for the file of t
 `configs/train/lite.py`. To continue with other clips, set --config.data.seed=3.
 
 Expected (one run, from version 1 of `lite`, which has 0.789): J&F on the four sequences, frames as they are, is 0.795 at step
-300, 0.790 at 600 and 0.785 at 900. The weights of the package are not from this stage. Cost: 6 to 8 seconds per step on two
+300, 0.790 at 600 and 0.785 at 900. The bundled weights are not from this stage. Cost: 6 to 8 seconds per step on two
 cores that were shared with other work. docs/lite.md has all runs.
 """
 
@@ -17,7 +17,7 @@ from configs.train import lite_main
 
 
 def get_config() -> ConfigDict:
-    """As `configs/train/lite_main.py`, but with crops of 320x320 and four frames."""
+    """Like `configs/train/lite_main.py`, but with crops of 320x320 and four frames."""
     config = lite_main.get_config()
     config.unlock()
     config.data.frames = 4

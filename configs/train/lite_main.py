@@ -19,7 +19,7 @@ DAVIS_SHARE, STILLS = 0.7, 1980  # share of the clips; still images, with their 
 
 
 def get_config() -> ConfigDict:
-    """As `configs/train/lite.py`, but with longer and larger clips. Pasted objects from videos move as in their video."""
+    """Like `configs/train/lite.py`, but with longer and larger clips. Pasted objects from videos move as in their video."""
     config = lite.get_config()
     config.unlock()
     config.data.frames = 5

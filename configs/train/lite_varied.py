@@ -4,7 +4,7 @@
       --config.data.data_dir=DATA --config.validation.data=DAVIS
 
 RUN2 is the workdir of `configs/train/lite_main.py`, or `lite` for the file of the package; DATA and DAVIS as in
-`configs/train/lite.py`, and `image_masks/parts` beside the others (docs/lite.md).
+`configs/train/lite.py`, and `image_masks/parts` next to the others (docs/lite.md).
 """
 
 from ml_collections import ConfigDict
@@ -15,7 +15,7 @@ DAVIS_SHARE, STILLS = 0.5, 2900  # share of the clips; still images, with their 
 
 
 def get_config() -> ConfigDict:
-    """As `configs/train/lite_main.py`, but with crops of 272x272 and four frames."""
+    """Like `configs/train/lite_main.py`, but with crops of 272x272 and four frames."""
     config = lite_main.get_config()
     config.unlock()
     config.data.frames = 4

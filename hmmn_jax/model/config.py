@@ -17,7 +17,7 @@ class HMMNConfig:
     """Sizes and options of HMMN. The defaults are those of the released model.
 
     Attributes:
-        backbone: computes features at strides 4, 8 and 16. The memory and the query encoder have one each.
+        backbone: computes features at strides 4, 8 and 16. The memory and the query encoder each have their own.
         normalise_keys: subtract from keys their mean over the frame and scale them to a learned length, for training from
             scratch. Not in the paper. Cells then match similar cells from the first step, and affinities stay in the range of
             a softmax.

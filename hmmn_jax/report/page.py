@@ -155,8 +155,8 @@ def _speed(cost: Cost | None, paper: Mapping[str, Any]) -> str:
     devices = jax.local_devices()
     device = devices[0]
     entries = {
-        "seconds a frame": f"{cost.seconds / cost.frames:.3f}",
-        "frames a second": f"{cost.frames_per_second:.2f}",
+        "seconds per frame": f"{cost.seconds / cost.frames:.3f}",
+        "frames per second": f"{cost.frames_per_second:.2f}",
         "frames": f"{cost.frames}",
         "compilation, apart": f"{cost.compile_seconds:.1f} s",
         "peak memory": "unknown" if cost.peak_megabytes is None else f"{cost.peak_megabytes:.0f} MB",

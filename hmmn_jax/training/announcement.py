@@ -21,7 +21,7 @@ def describe(state: TrainState, origin: str, parallel: Parallel, total_steps: in
     lines += [f"  {'all':{width}} {sum(modules.values()):>12,}"]
     devices = parallel.devices
     lines.append(
-        f"batch: {parallel.batch_size} clips a step on {len(devices)} x {devices[0].device_kind} ({parallel.kind}, "
+        f"batch: {parallel.batch_size} clips per step on {len(devices)} x {devices[0].device_kind} ({parallel.kind}, "
         f"{jax.process_count()} processes); steps {int(state.step)} to {total_steps}"
     )
     sizes = {"parameters": state.params, "optimizer": state.opt_state, "moving average": state.ema}

@@ -11,7 +11,7 @@ from hmmn_jax.training.schedules import Schedule
 
 
 def base() -> ConfigDict:
-    """The recipe of the STM family, without data sets: Adam, 1e-5, four clips a step, all pixels have the same weight."""
+    """The recipe of the STM family, without data sets: Adam, 1e-5, four clips per step, all pixels have the same weight."""
     config = ConfigDict()
     config.model = ConfigDict(HMMNConfig().to_dict())
     config.model.dtype = config_dict.placeholder(str)  # None: float32
@@ -87,8 +87,8 @@ def clips() -> ConfigDict:
     config.frames = 3  # of a clip
     config.size = (384, 384)  # height, width
     config.max_objects = 5  # of a clip; if there are more, some are drawn
-    config.min_area = 350  # pixels in the first frame, below which an object is left out
-    config.max_skip = ((0, 0),)  # frames of the original video that may be left out between neighbours
+    config.min_area = 350  # pixels in the first frame, below which an object is ignored
+    config.max_skip = ((0, 0),)  # frames of the original video that may be skipped between neighbours
     config.resize = 384  # the short side is resized to a random length between this and its own
     config.wander = 1.0  # how far the crop of a still moves between frames, as a share of the possible distance
     config.reverse = 0.0  # probability of going backwards in time

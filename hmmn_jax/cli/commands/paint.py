@@ -39,8 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--host",
         default="127.0.0.1",
-        help="address to listen on (default: %(default)s, this machine alone); any other lets machines of the network try the "
-        "token, and sends everything unencrypted",
+        help="address to listen on (default: %(default)s, this machine only); otherwise, other machines can try the "
+        "token, and the connection is not encrypted",
     )
     add("--port", type=int, default=0, metavar="N", help="port to listen on (default: any free port)")
     add("--no-browser", action="store_true", help="open no browser, only print the address")
