@@ -98,7 +98,10 @@ def supervise(program: str, folder: AnyPath | None, process: str) -> Supervised:
     read, write = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
+    signals = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # until the parent can pass them on
     if (child := os.fork()) == 0:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
         ours.close()
         os.close(read)
         os.dup2(write, 2)
@@ -108,8 +111,9 @@ def supervise(program: str, folder: AnyPath | None, process: str) -> Supervised:
         return Supervised(program, folder, process, theirs)
     theirs.close()
     os.close(write)
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in signals:
         signal.signal(number, lambda number, _: _pass_on(number, child, ours))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
     code, tail = _wait(child, read)
     if code < 0:  # by a signal, also its own
         received = _received(ours)

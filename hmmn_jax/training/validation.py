@@ -25,15 +25,15 @@ from hmmn_jax.io.stage import Stage
 from hmmn_jax.metrics.davis import ScoredFrame, SequenceScores, statistics
 from hmmn_jax.model import HMMNConfig
 
-SHEET_SEQUENCES, SHEET_FRAMES, SHEET_SIZE = 8, 4, (180, 320)  # of the picture: rows, columns, height and width of each
+SHEET_SEQUENCES, SHEET_FRAMES, SHEET_SIZE = 8, 4, (180, 320)  # of the picture: rows, columns, height and width of a cell
 
 
 class Validation(NamedTuple):
     """The results of a validation.
 
     scores: `jf`, `j` and `f`, means over all objects in [0, 1].
-    sequences: J&F of each sequence by name; of several processes, those that this one had.
-    sheet: predictions, a row a sequence, RGB `[H,W,3]`; None if this process had no sequence.
+    sequences: J&F of each sequence by name; with several processes, only those of this process.
+    sheet: predictions, one row per sequence, RGB `[H,W,3]`; None if this process had no sequence.
     """
 
     scores: dict[str, float]
@@ -46,7 +46,7 @@ def find_validation(settings: ConfigDict, stage: Stage | None = None) -> list[Pl
 
     Data in a bucket is copied to `stage`, as each validation reads it; without a stage, the data is local.
 
-    Raises DataError for a video that cannot be segmented or scored, so that this is known before training starts.
+    Raises DataError for a video that cannot be segmented or scored, so that errors are found before training starts.
     """
     if not settings.data:
         return []
@@ -54,7 +54,7 @@ def find_validation(settings: ConfigDict, stage: Stage | None = None) -> list[Pl
     task = make_protocol(settings).read(data)
     plans, unscored = task.plan(task.clips)
     if wrong := [*task.failures.values(), *unscored.values()]:
-        raise DataError(f"{settings.data}: {len(wrong)} videos cannot serve for validation", wrong)
+        raise DataError(f"{settings.data}: {len(wrong)} videos cannot be used for validation", wrong)
     for line in task.notes.lines():
         note(line)
     return plans

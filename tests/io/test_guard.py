@@ -33,6 +33,7 @@ def leave(folder, age=0.0, **changes):
     path = owner_path(folder / "lock")
     path.write_text(json.dumps({**guard.this_machine(), "pid": 4711, "id": "other", "time": time.time() - age} | changes))
     if isinstance(folder, type(as_path("/"))):
+        (folder / "lock").touch()
         os.utime(path, (time.time() - age,) * 2)
 
 

@@ -28,7 +28,7 @@ def batches(fault):
     """Replaces `data.clips.make_batches`."""
     import numpy as np
 
-    def make_batches(_, *, batch, first_step, host, hosts):
+    def make_batches(config, *, batch, first_step, host, hosts, **_):
         share = batch // hosts
         step = first_step
         while True:
