@@ -31,7 +31,7 @@ def define_launch_flags() -> None:
     flags.DEFINE_integer("processes", None, "With --coordinator: number of processes.")
     flags.DEFINE_integer("process", None, "With --coordinator: index of this process, from 0.")
     flags.DEFINE_integer("initialization_timeout", 300, "Several hosts: seconds to wait for all processes at the start.")
-    flags.DEFINE_integer("heartbeat_timeout", 100, "Several hosts: seconds without a sign of life after which one is lost.")
+    flags.DEFINE_integer("heartbeat_timeout", 100, "Several hosts: seconds without a heartbeat after which one is lost.")
     flags.DEFINE_string("compilation_cache", None, "Folder that keeps compiled programs; off: none.")
 
 

@@ -38,7 +38,7 @@ _REASONS = (  # in what JAX prints before it aborts
     (
         r"unhealthy \(stopped sending heartbeats\):\s*([\d, \n]+)",
         LOST,
-        "lost process {0}: no sign of life for --heartbeat_timeout",
+        "lost process {0}: no heartbeat within --heartbeat_timeout",
     ),
     (r"absl::Status: ([^\n]+)", LOST, "JAX ended this process: {0}"),
 )

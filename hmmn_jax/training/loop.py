@@ -90,7 +90,7 @@ def train_and_evaluate(
       optimizer: makes the optimizer from the learning rate by step, in place of the one that `config.optimizer` describes.
         A resumed run needs the same loss and optimizer; only a state of another structure is detected.
       hooks: are called in the course of the run.
-      takeover: take the workdir from a process that seems alive.
+      takeover: take the workdir from a process that may still be running.
 
     Returns:
       The last state, on the devices, and how the run went.

@@ -37,7 +37,7 @@ exec(sys.argv[2])
             "UNAVAILABLE: The following tasks are unhealthy (stopped sending heartbeats):\n1\nThe tasks have crashed.\n\nRPC: "
             "/xla.coordination.CoordinationService/PollForError",
             4,
-            "lost process 1: no sign of life for --heartbeat_timeout",
+            "lost process 1: no heartbeat within --heartbeat_timeout",
         ),
         ("INTERNAL: something else", 4, "JAX ended this process: INTERNAL: something else"),
     ],

@@ -73,7 +73,7 @@ def add_hosts(parser: argparse.ArgumentParser) -> None:
     add("--process", type=int, metavar="I", help="with --coordinator: index of this process, from 0")
     text = "seconds to wait for all processes at the start (default: %(default)s)"
     add("--initialization-timeout", type=int, default=300, metavar="S", help=text)
-    text = "seconds without a sign of life after which a process is lost (default: %(default)s)"
+    text = "seconds without a heartbeat after which a process is lost (default: %(default)s)"
     add("--heartbeat-timeout", type=int, default=100, metavar="S", help=text)
 
 
