@@ -92,7 +92,7 @@ def _show_warning(show: Callable[..., None], message: Warning, category: type[Wa
 
 
 def _interrupt(interruption: int, _: FrameType | None) -> None:
-    """Raises for a first signal.
+    """Raises an exception for the first signal.
 
     A second one ends the process immediately, because it may arrive while the first is being handled.
     """

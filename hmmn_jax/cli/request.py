@@ -61,7 +61,7 @@ def check_request(request: Request) -> None:
         if is_bucket(path) and f"{request.output}/".startswith(f"{path}/"):
             raise ConfigError(f"{request.output}: lies in {path}, which is read; give an --output outside of it")
     if (request.data is None) == (request.frames is None):
-        raise ConfigError("give either --data ROOT (a benchmark) or --frames DIR|FILE --mask FILE (a video of your own)")
+        raise ConfigError("give either --data ROOT (a benchmark) or --frames DIR|FILE --mask FILE (your own video)")
     if request.frames is not None and request.mask is None:
         raise ConfigError(
             "--frames needs --mask: an indexed PNG with the ids of the objects in the first frame, or a folder of such "
@@ -70,7 +70,7 @@ def check_request(request: Request) -> None:
     if request.mask is not None and request.frames is None:
         raise ConfigError("--mask needs --frames; with --data, masks are read from its annotations folder")
     if request.score is not None and (request.frames or request.checkpoint):
-        raise ConfigError("--score takes existing masks: give it with --data, without --frames and --checkpoint")
+        raise ConfigError("--score reads existing masks: it needs --data, and excludes --frames and --checkpoint")
     if request.score is not None and (request.overlays or request.movie or request.exports or request.overwrite):
         raise ConfigError("--overlays, --movie, --export and --overwrite cannot be combined with --score")
     if unknown := [kind for kind in request.exports if kind not in KINDS]:

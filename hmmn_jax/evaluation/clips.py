@@ -125,7 +125,7 @@ class Clip:
 
     @property
     def values(self) -> dict[int, frozenset[int]]:
-        """The values in each annotation by index of the frame, with 255 unchanged. Unreadable annotations are left out."""
+        """The values in each annotation by index of the frame, with 255 unchanged. Unreadable annotations are skipped."""
         return {t: held for t, held in self._held.items() if not isinstance(held, str)}
 
     @property
@@ -307,7 +307,7 @@ def find_numbered_masks(folder: Path, notes: Notes) -> dict[int, Path]:
     found: dict[int, Path] = {}
     _add_numbered(found, folder, notes)
     if not found:
-        raise DataError(f"{folder}: no mask with the number of a frame; {contents(folder)}; name masks such as 00000.png")
+        raise DataError(f"{folder}: no mask with the number of a frame; {contents(folder)}; name masks like 00000.png")
     return dict(sorted(found.items()))
 
 

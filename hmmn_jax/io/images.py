@@ -29,7 +29,7 @@ def read_image(path: str | os.PathLike) -> UInt8[np.ndarray, "h w 3"]:
     16-bit grey images are scaled by their own range; `ImageVideo` scales all frames of a video by the same range.
 
     Raises:
-        DataError: a file that is missing, empty, truncated, not an image, or has 32 bits a pixel; a 16-bit colour image that
+        DataError: a file that is missing, empty, truncated, not an image, or has 32 bits per pixel; a 16-bit colour image that
             uses a small part of its range.
     """
     with open_image(path) as image:

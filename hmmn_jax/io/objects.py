@@ -88,7 +88,7 @@ def at_once(function: Callable[[_A], _B], arguments: Iterable[_A]) -> list[_B]:
 
 
 def _stored(folder: epath.Path, found: Mapping[str, Mapping[str, Any]]) -> dict[str, Stored]:
-    """What a client lists below a folder. Some stores mark a folder by an empty object of its name, which is left out."""
+    """What a client lists below a folder. Some stores mark a folder by an empty object of its name, which is skipped."""
     home = file_system(folder)._strip_protocol(str(folder)).rstrip("/") + "/"
     named = {name.removeprefix(home): about for name, about in found.items() if name.startswith(home)}
     named = {name: about for name, about in sorted(named.items()) if name and not name.endswith("/")}

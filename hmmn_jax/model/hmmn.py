@@ -126,7 +126,7 @@ class HMMN(nn.Module):
         valid: Bool[Array, "b o"] | None = None,
         keep: Bool[Array, "b t 2"] | None = None,
     ) -> Float[Array, "b t o1 H W"]:
-        """Training form: logits of all frames but the first, t = T - 1, each segmented from all frames before it.
+        """Training form: logits of all frames except the first, t = T - 1, each segmented from all frames before it.
 
         The memory is that of inference: the first and the previous frame at all strides, those in between at stride 16. The
         soft prediction of each frame is memorised, and the gradient flows through it. The kernel is off, as its arg-max has

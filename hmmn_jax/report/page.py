@@ -1,6 +1,6 @@
-"""The report of an evaluation: one HTML page that needs no server, network or script, and shows where a model fails.
+"""The report of an evaluation: one HTML page without server, network or scripts that shows where a model fails.
 
-`page.html` beside this file has the layout and the style. External text, such as names, is escaped.
+`page.html` in the same folder contains the layout and the style. External text, such as names, is escaped.
 """
 
 import datetime
@@ -45,21 +45,21 @@ def write_report(
     paper: Mapping[str, Any] | None = None,
     missing: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes `folder/report.html`, whole or not at all.
+    """Writes `folder/report.html` atomically.
 
-    A frame or mask that cannot be read is named in its place.
+    A frame or mask that cannot be read is replaced by an error message.
 
     Args:
-        folder: of the run.
-        protocol: says how `scores` are made, and how masks are shown.
-        clips: what was segmented.
+        folder: the run folder.
+        protocol: defines how `scores` are computed and how masks are shown.
+        clips: the segmented clips.
         masks: the folder of the masks SEQUENCE/FRAME.png that are shown.
-        about: facts on the run by name; an entry `config` is shown as separate settings.
-        scores: of the clips that have some, in any order; the others are shown in pictures.
+        about: properties of the run by name; an entry `config` is shown as separate settings.
+        scores: scores of the clips that have some, in any order; the others are shown only as pictures.
         cost: time and memory of segmenting; None if it was not done in this run.
-        paper: figures of the paper for this benchmark: `benchmark`, its name; `sequences`, their number; `figures`, J&F and the
-            like by name, in [0, 1]; perhaps `seconds_per_frame`. None or empty without figures.
-        missing: by name of the videos that failed or are not scored the reason.
+        paper: the paper's results on this benchmark: `benchmark`, its name; `sequences`, their number; `figures`, J&F and the
+            like by name, in [0, 1]; perhaps `seconds_per_frame`. None or empty: no paper results.
+        missing: the reason for each video that failed or is not scored, by name.
 
     Raises:
         DataError: the page cannot be written.
@@ -101,13 +101,13 @@ def write_report(
 
 
 def _headline(scores: Sequence[SequenceScores], paper: Mapping[str, Any], protocol: Protocol) -> str:
-    """The figures that the benchmark reports; those of DAVIS are J&F beside the paper's, and the means, recalls and decays."""
+    """The figures that the benchmark reports; for DAVIS, J&F next to the paper's, and means, recalls and decays."""
     rule, own = protocol.rule, protocol.figures
     if scores and own:
         digits = 1 if own.unit == "percent" else 3
         shown = {name: "-" if np.isnan(x) else f"{x:.{digits}f}" for name, x in own.total(scores).items()}
         unit = "In percent. " if own.unit == "percent" else ""
-        return _card("Figures of the benchmark", _entries(shown), unit + (rule or "By the rules of the benchmark."))
+        return _card("Figures of the benchmark", _entries(shown), unit + (rule or "Scored by the rules of the benchmark."))
     published = dict(paper.get("figures") or {})
     if not scores:
         figures = _entries({label: f"{value:.3f}" for label, value in published.items()})
@@ -116,12 +116,14 @@ def _headline(scores: Sequence[SequenceScores], paper: Mapping[str, Any], protoc
     ours = {"J&F": everything.jf_mean, "J": everything.j.mean, "F": everything.f.mean}
     note = rule
     if published and (total := paper.get("sequences")) and len(scores) != total:
-        note = f"The paper's are means over {total} sequences, of which this run has {len(scores)}: not the same measurement."
+        note = f"The paper's are means over {total} sequences, of which this run has {len(scores)}: not comparable."
     marks = {label: mark for label, mark in published.items() if label.startswith("J&F")}
     listed = _paper_list(published, ours if not note else {})
     main = f'<p class="big">{everything.jf_mean:.3f}</p>{gauge(everything.jf_mean, marks)}{listed}'
     table = _statistics({"J": everything.j, "F": everything.f}, published)
-    meaning = "J: overlap of the masks. F: accuracy of their borders. Recall: frames above 0.5. Decay: first quarter less last."
+    meaning = (
+        "J: overlap of the masks. F: accuracy of their borders. Recall: frames above 0.5. Decay: first quarter minus last."
+    )
     return _card("J&F, mean over objects", main, note) + _card("Region and border", table, meaning)
 
 
@@ -139,7 +141,7 @@ def _statistics(rows: Mapping[str, Statistics], published: Mapping[str, float]) 
 
 
 def _paper_list(published: Mapping[str, float], ours: Mapping[str, float]) -> str:
-    """The paper's figures, with the difference to ours where both are the same measurement."""
+    """The paper's figures, with the difference from ours if both measure the same."""
     items = []
     for label, value in published.items():
         difference = f' <span class="muted">this run {ours[label] - value:+.3f}</span>' if label in ours else ""
@@ -148,13 +150,13 @@ def _paper_list(published: Mapping[str, float], ours: Mapping[str, float]) -> st
 
 
 def _speed(cost: Cost | None, paper: Mapping[str, Any]) -> str:
-    if cost is None or not cost.frames:  # an earlier run may have done it all
+    if cost is None or not cost.frames:  # an earlier run may have segmented everything
         return ""
     devices = jax.local_devices()
     device = devices[0]
     entries = {
-        "seconds a frame": f"{cost.seconds / cost.frames:.3f}",
-        "frames a second": f"{cost.frames_per_second:.2f}",
+        "seconds per frame": f"{cost.seconds / cost.frames:.3f}",
+        "frames per second": f"{cost.frames_per_second:.2f}",
         "frames": f"{cost.frames}",
         "compilation, apart": f"{cost.compile_seconds:.1f} s",
         "peak memory": "unknown" if cost.peak_megabytes is None else f"{cost.peak_megabytes:.0f} MB",
@@ -163,7 +165,7 @@ def _speed(cost: Cost | None, paper: Mapping[str, Any]) -> str:
     if cost.peak_device_megabytes is not None:
         entries["peak memory of a device"] = f"{cost.peak_device_megabytes:.0f} MB"
     seconds = paper.get("seconds_per_frame")
-    note = f"Paper: {seconds:.2f} s a frame, on a GPU it does not name." if seconds else ""
+    note = f"Paper: {seconds:.2f} s per frame, on an unspecified GPU." if seconds else ""
     return _card("Speed and memory", _entries(entries), note)
 
 
@@ -194,7 +196,7 @@ def _details(scores: Sequence[SequenceScores], clips: Mapping[str, Clip], masks:
         )
     few = f"Pictures of the {WORST} worst and the {BEST} best sequences. " if len(pictured) < len(scores) else ""
     explained = f"{few}Filled: the masks scored here, in the colours of their ids. White outline: the annotation."
-    return _section("J and F over time, and what it looks like", "".join(cards), _legend(explained, "dashed"))
+    return _section("J and F over time, and example frames", "".join(cards), _legend(explained, "dashed"))
 
 
 def _pictures(clips: Sequence[Clip], masks: Path, protocol: Protocol) -> str:

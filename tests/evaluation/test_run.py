@@ -184,7 +184,7 @@ class TestOutputs:
     @pytest.mark.parametrize("sequences", [("..",), ("",), ("a/../b",), ("/a",), (".",), ("a\\b",)])
     def test_names_that_lead_elsewhere(self, own, tmp_path, sequences):
         done = run_evaluate(fields={"sequences": sequences}, data=own, output=tmp_path / "run")
-        assert done.code == 2 and "cannot name a sequence" in done.err and not (tmp_path / "run").exists()
+        assert done.code == 2 and "is not a valid sequence name" in done.err and not (tmp_path / "run").exists()
 
     def test_an_interruption_leaves_nothing_half_written(self, own, tmp_path):
         class Interrupted(Repeating):

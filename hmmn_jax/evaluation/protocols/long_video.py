@@ -19,7 +19,7 @@ class LongVideoPlan(BenchmarkPlan):
     """The annotated frames except the first and the last, ids 1 to the largest of the first annotation."""
 
     def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
-        """As DAVIS."""
+        """Like DAVIS."""
         return score_frames(self.clip.read_annotation(min(self.clip.annotations)), frames, False, self.clip.name)
 
 
@@ -28,7 +28,7 @@ class LongVideo(VideoFolders):
     """The videos of `SPLIT.txt`; 255 is background in annotations and results."""
 
     rule = (
-        "J and F of DAVIS on the annotated frames but the first and the last, as the DAVIS toolkit gives them on a copy of "
+        "J and F of DAVIS on the annotated frames except the first and the last, as the DAVIS toolkit gives them on a copy of "
         "these frames. The data set's own scorer excludes only the first."
     )
     annotated_only = True

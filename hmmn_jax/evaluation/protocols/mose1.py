@@ -15,7 +15,7 @@ from hmmn_jax.metrics.davis import ScoredFrame, SequenceScores, score_frames, sc
 
 @dataclass(frozen=True)
 class Mose1Plan(BenchmarkPlan):
-    """All frames but the first and the last, ids 1 to the greatest of the first; a larger id in a result is an error."""
+    """All frames except the first and the last, ids 1 to the greatest of the first; a larger id in a result is an error."""
 
     def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
         """Like DAVIS, but 255 is an id in results."""

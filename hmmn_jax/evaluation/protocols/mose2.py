@@ -27,7 +27,7 @@ _MODES = ("P", "L", "I;16", "I")  # of Pillow, for PNGs that hold ids
 
 @dataclass(frozen=True)
 class Mose2Plan(BenchmarkPlan):
-    """All frames but the first and the last; `ids` of the objects; 255 is an id like any other."""
+    """All frames except the first and the last; `ids` of the objects; 255 is an id like any other."""
 
     ids: tuple[int, ...]
 
