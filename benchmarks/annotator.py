@@ -86,7 +86,7 @@ def play_forward(
     for t in corrections:
         session.annotate(t, truth[t])
         stop = min((a for a in session.annotated if a > t), default=len(frames))
-        if t + 1 < stop:  # the frames before t stay as they are
+        if t + 1 < stop:  # the frames before t are unchanged
             for _ in session.propagate(t + 1, stop, "forward"):
                 pass
         j, f = scores([session.masks[s] for s in range(len(frames))], truth)

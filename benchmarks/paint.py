@@ -85,7 +85,7 @@ def latency(folder: Path, options: argparse.Namespace) -> None:
 
 
 def memory(folder: Path, options: argparse.Namespace) -> None:
-    """Resident memory of the server over a long film."""
+    """Resident memory of the server over a long video."""
     from hmmn_jax.io.movies import MovieWriter
 
     film, rng = folder / "film.mp4", np.random.default_rng(0)

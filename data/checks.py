@@ -229,7 +229,7 @@ class IndexRows:
         """Returns the index of the added videos, and completes the report."""
         if self._void:
             pixels, masks = zip(*self._void, strict=True)
-            count = f"{sum(pixels)} pixels in {len(masks)} of {sum(self._annotated)} masks (as {masks[0]})"
+            count = f"{sum(pixels)} pixels in {len(masks)} of {sum(self._annotated)} masks (such as {masks[0]})"
             self.report.notes.say(f"255 next to other ids is void, not an object: {count}")
         objects = np.array(self._objects, np.int32).reshape(-1, 3)
         return Index(

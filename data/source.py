@@ -85,7 +85,7 @@ class RecordSource:
 
 
 def _count(path: os.PathLike) -> int:
-    """Counts the records in a file, independent of dataset_info.json. Raises any kind of error."""
+    """Counts the records in a file, independent of dataset_info.json. Can raise any exception."""
     reader = ArrayRecordReader(os.fspath(path), options="readahead_buffer_size:0")
     try:
         return reader.num_records()

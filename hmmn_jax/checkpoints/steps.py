@@ -23,7 +23,7 @@ def find_step(workdir: AnyPath, step: int | Literal["best"] | None = None) -> in
     """Resolves the step of a checkpoint.
 
     Args:
-      workdir: of a training run.
+      workdir: the workdir of a training run.
       step: a number; "best": of the steps that the run kept, the one with the highest J&F in its validation; None: the latest.
 
     Raises:

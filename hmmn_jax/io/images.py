@@ -214,7 +214,7 @@ def _ids_of_colours(rgb: UInt8[np.ndarray, "h w 3"], path: str | os.PathLike) ->
     if unknown := [colour for colour in found if colour not in ids]:
         count = f"{len(unknown)} colours" if len(unknown) > 1 else "a colour"
         raise DataError(
-            f"{path}: a mask with {count} outside the DAVIS palette, as {unknown[0]}; save ids in an indexed or grey PNG"
+            f"{path}: a mask with {count} outside the DAVIS palette, such as {unknown[0]}; save ids in an indexed or grey PNG"
         )
     return np.array([ids[colour] for colour in found])[index].reshape(rgb.shape[:2])
 

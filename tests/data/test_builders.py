@@ -331,7 +331,7 @@ def test_own_masks_of_levels_and_with_255(tmp_path):
     (problem,) = report.problems
     assert problem.startswith(f"{root}/Annotations/v/00003.png: ") and "mask_values=threshold" in problem
     assert report.notes.lines() == [
-        f"255 next to other ids is void, not an object: 16 pixels in 1 of 5 masks (as {root}/Annotations/v/00004.png)"
+        f"255 next to other ids is void, not an object: 16 pixels in 1 of 5 masks (such as {root}/Annotations/v/00004.png)"
     ]
     run(tmp_path, "davis", root, "folder", new_name="ids", fields=["mask_values=ids"])
     run(tmp_path, "davis", root, "folder", new_name="soft", fields=["mask_values=threshold"])
@@ -375,9 +375,9 @@ def test_formats_that_cannot_be_built_are_named(tmp_path):
 
 def test_names_that_cannot_be_folders(tmp_path):
     for name in ("", "..", "a/b", "/a"):
-        with pytest.raises(DataError, match="cannot name"):
+        with pytest.raises(DataError, match="is not a valid sequence name"):
             make_config("davis", "folder", name, [])
-    with pytest.raises(DataError, match="cannot name"):
+    with pytest.raises(DataError, match="is not a valid sequence name"):
         make_config("davis", "2017_../..", None, [])
     with pytest.raises(DataError, match=r"--split '\.\.'"):
         run(tmp_path, "davis", tmp_path, "folder", splits=("..",))

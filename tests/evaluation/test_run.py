@@ -523,7 +523,7 @@ def test_a_config_of_something_else_and_fields_of_other_types(tmp_path):
         ({"data": "x"}, "--output is missing"),
         ({"data": "x", "output": "gs:/b/run"}, "give gs://b/run"),  # pathlib's form of it, once a local folder
         ({"data": "x", "score": "nowhere"}, "nowhere: no such folder"),
-        ({"frames": "x", "mask": "m", "score": "p"}, "--score takes existing masks"),
+        ({"frames": "x", "mask": "m", "score": "p"}, "--score reads existing masks"),
         ({"data": "x", "score": ".", "step": "best"}, "--step needs --checkpoint"),
         ({"data": "x", "score": ".", "movie": "gif"}, "cannot be combined with --score"),
     ],
