@@ -72,6 +72,13 @@ class View:
 
 
 @dataclasses.dataclass(frozen=True)
+class _MaskOnly:
+    """A result of which only the mask is kept."""
+
+    mask: Any
+
+
+@dataclasses.dataclass(frozen=True)
 class Segmented:
     """One frame's results from all views. They are computed on demand, so that another thread can do it.
 
@@ -107,6 +114,12 @@ class Segmented:
         elif self.given is not None:
             total = np.where(self.given == 0, total, self.given == self.ids[:, None, None]).astype(np.float32)
         return total
+
+    def without_probs(self) -> "Segmented":
+        """The same frame for a caller that reads the mask alone: lets go of the probabilities, unless the mask needs them."""
+        if self.views != [View(self.height, self.width, False)]:
+            return self
+        return dataclasses.replace(self, results=(_MaskOnly(self.results[0].mask),))
 
     @functools.cached_property
     def mask(self) -> Integer[np.ndarray, "H W"] | Bool[np.ndarray, "k H W"]:

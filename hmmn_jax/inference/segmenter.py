@@ -17,7 +17,7 @@ from hmmn_jax.model.memory import MemoryBank
 from hmmn_jax.ops.canary import warn_if_cpu_is_unsound
 from hmmn_jax.ops.precision import at_least_float32
 
-FIRST_CAPACITY = 8  # slots of a new bank; it doubles when they are full
+FIRST_CAPACITY = 8  # slots of a new bank, unless `max_memory_frames` needs fewer; it doubles when they are full
 
 
 class ObjectGroup(struct.PyTreeNode):
@@ -292,7 +292,9 @@ class Segmenter:
                 found, centres = compiled.match(config, new[i], query, slot + 1, turns=room.turns)
                 p.append(compiled.decode(config, variables, query, found, new[i].fine, size))
                 new[i] = new[i].replace(centres=centres)
-            probs, shown = self._decide(compiled.combine(p, self.independent), state.ids)
+            logits = compiled.combine(p, self.independent)
+            del p  # of many objects as large as the logits
+            probs, shown = self._decide(logits, state.ids)
         kept = (group.kept + ((int(state.index) - int(group.start)) % self.mem_every == 0) for group in groups)
         groups = tuple(group.replace(bank=bank, kept=k) for group, bank, k in zip(groups, new, kept, strict=True))
         return groups, probs, shown
@@ -305,7 +307,8 @@ class Segmenter:
         """The group with a bank that has a free slot for the previous frame, how to write it, and the index of the slot."""
         bank, kept = group.bank, int(group.kept)
         if bank is None:
-            return group, self._room(FIRST_CAPACITY, 1), 0
+            most = FIRST_CAPACITY if self.max_memory_frames is None else self.max_memory_frames + 1
+            return group, self._room(min(FIRST_CAPACITY, most), 1), 0
         drop = False
         if self.max_memory_frames is not None and kept > self.max_memory_frames:
             drop = kept > 2  # of slots 0, 1, 2, ...; with two slots, the previous frame overwrites slot 1 anyway
@@ -320,5 +323,6 @@ class Segmenter:
 
     def _room(self, capacity: int, count: int, drop: bool = False) -> compiled.Room:
         # Few different numbers of turns, as each compiles once more.
-        turns = next(turns for turns in (0, 2, capacity - 2) if turns >= count - 2) if self.known_lengths else None
+        most = capacity - 2
+        turns = next(turns for turns in (0, min(2, most), most) if turns >= count - 2) if self.known_lengths else None
         return compiled.Room(capacity, drop, turns)
