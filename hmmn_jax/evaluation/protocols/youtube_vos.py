@@ -88,5 +88,7 @@ def _groups(root: Path, split: str) -> dict[str, dict[int, bool]] | None:
     categories = read_categories(meta)
     known = {category for objects in categories.values() for category in objects.values()}
     if wrong := sorted(unseen - known):
-        raise DataError(f"{path}: no object in {meta} has the category {wrong[0]!r}; it has {', '.join(sorted(known)) or 'none'}")
+        raise DataError(
+            f"{path}: no object in {meta} has the category {wrong[0]!r}; it has {', '.join(sorted(known)) or 'none'}"
+        )
     return {video: {i: category in unseen for i, category in objects.items()} for video, objects in categories.items()}
