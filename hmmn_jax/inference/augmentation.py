@@ -156,11 +156,16 @@ def segment_augmented(
     # The views advance together, so that frames are kept briefly and read once.
     runs = [run(view, copy) for view, copy in zip(views, itertools.tee(frames, len(views)), strict=True)]
     ids = join_ids(np.zeros(1, np.uint8), _ids_of(given[0]))
-    for t, results in enumerate(zip(*runs, strict=True), 1):
+    for t in itertools.count(1):
+        found = [next(run, None) for run in runs]
+        if (results := tuple(result._replace(logits=None) for result in found if result is not None)) == ():
+            return
         if t in given:
             ids = join_ids(ids, _ids_of(given[t]))
-        results = tuple(result._replace(logits=None) for result in results)  # not needed here
-        yield Segmented(results, views, ids, given.get(t), height, width)
+        segmented = Segmented(results, views, ids, given.get(t), height, width)
+        del found, results
+        yield segmented
+        del segmented  # of many objects it is large, and the next frame needs the memory
 
 
 def _ids_of(given: Given) -> Integer[np.ndarray, " k"]:

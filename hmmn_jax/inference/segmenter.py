@@ -239,6 +239,7 @@ class Segmenter:
             state, result = self.step(state, upcoming, later.get(int(state.index) + 1), donate=True)
             upcoming = next(frames, None)
             yield result
+            del result  # of many objects it is large, and the next frame needs the memory
         if beyond := [int(t) for t in later if t > int(state.index)]:
             raise ValueError(f"later has masks of frames {sorted(beyond)}, but the last frame is {int(state.index)}")
 
@@ -286,6 +287,8 @@ class Segmenter:
         else:
             memories = compiled.memories(config, variables, state.frame, state.probs, objects, self.independent)
             new = [compiled.remember(*each, donate) for each in zip(rooms, old, memories, slots, strict=True)]
+            if donate and isinstance(state.probs, jax.Array):
+                state.probs.delete()  # of many objects it is large, and all of it is in the banks now
             query = compiled.encode_query(config, variables, frame) if query is None else query
             p = []
             for i, (room, slot) in enumerate(zip(rooms, slots, strict=True)):
@@ -293,8 +296,10 @@ class Segmenter:
                 p.append(compiled.decode(config, variables, query, found, new[i].fine, size))
                 new[i] = new[i].replace(centres=centres)
             logits = compiled.combine(p, self.independent)
-            del p  # of many objects as large as the logits
-            probs, shown = self._decide(logits, state.ids)
+            p.clear()  # of many objects as large as the logits
+            probs, labels = compiled.decide(logits, state.ids, self.independent)
+            logits = logits[0]
+            shown = labels[0], probs[0], logits
         kept = (group.kept + ((int(state.index) - int(group.start)) % self.mem_every == 0) for group in groups)
         groups = tuple(group.replace(bank=bank, kept=k) for group, bank, k in zip(groups, new, kept, strict=True))
         return groups, probs, shown
