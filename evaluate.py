@@ -46,6 +46,7 @@ OVERLAYS = flags.DEFINE_bool("overlays", False, "Also write a picture of every f
 MOVIE = flags.DEFINE_enum("movie", None, ["mp4", "gif"], "Also write one movie of overlays a video.")
 EXPORT = flags.DEFINE_list("export", [], "Also write the masks as davis, binary, rgba, coco, ytvis, mp4 or gif.")
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "First delete what earlier runs wrote to --output, by their record.")
+TAKEOVER = flags.DEFINE_bool("takeover", False, "Take --output from a process that seems to be using it.")
 define_launch_flags()
 
 
@@ -63,8 +64,9 @@ def run() -> None:
     config = CONFIG.value
     if DIRECTION.value is not None:
         config.direction = DIRECTION.value
+    folder = {"overwrite": OVERWRITE.value, "takeover": TAKEOVER.value}
     written = {"overlays": OVERLAYS.value, "movie": MOVIE.value, "exports": parse_list(",".join(EXPORT.value))}
-    evaluate(Request(config, **paths, step=step, **written, overwrite=OVERWRITE.value))
+    evaluate(Request(config, **paths, step=step, **written, **folder))
 
 
 def main(_: list[str]) -> None:

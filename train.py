@@ -8,6 +8,7 @@ where the cluster connects them (TPU pods, Slurm), else with --coordinator, --pr
 """
 
 import contextlib
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -48,6 +49,8 @@ def run() -> int:
     logging.set_verbosity(logging.ERROR)  # Orbax logs every thread, and warns of every checkpoint without a score
     config = CONFIG.value
     require_settings(config)
+    if config.deterministic:  # read when JAX starts its backend
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true"
     launch_by_flags()
 
     def batches(first_step: int) -> Iterator[dict[str, Any]]:

@@ -29,7 +29,7 @@ from data.version_folder import load_record, publish, require_replaceable, work_
 from hmmn_jax.cli.program import leave, run_program
 from hmmn_jax.errors import DataError
 from hmmn_jax.io.files import check_name, reason, user_path, writing_errors
-from hmmn_jax.io.folder_lock import lock_folder
+from hmmn_jax.io.guard import hold_folder
 from hmmn_jax.io.notes import note
 
 BUILDERS = ("davis", "youtube_vos", "image_masks")
@@ -54,7 +54,8 @@ def build(
     _require_apart(data_dir, source)
     version = data_dir / name / config.name / str(_builder_class(name).VERSION)
     unfinished = unfinished_path(data_dir, f"{name}/{config.name}")
-    with lock_folder(unfinished.with_suffix(".lock"), version), _storing_errors(data_dir, source), work_folder(unfinished):
+    guard = hold_folder(version, unfinished.with_suffix(".lock"), way_out="wait for it, or choose another --data_dir")
+    with guard, _storing_errors(data_dir, source), work_folder(unfinished):
         builder = _builder_class(name)(data_dir=unfinished, config=config, splits=splits, file_format="array_record")
         record = load_record(version)
         chosen = splits or builder.list_splits(source)

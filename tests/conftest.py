@@ -1,12 +1,16 @@
 """Set-up shared by all tests: the CPU, without a fusion of jaxlib that is known to go wrong, and shapes checked at run time."""
 
 import os
+import tempfile
 
 # jax issues 39103 and 39257; test_canary.py watches what this switches off.
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_experimental_ynn_fusion_type="
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Compilation is most of the time of the tests, and takes half of it without optimisations. The fixture `optimised` has them.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
+
+# Commands that are tested keep their compiled programs elsewhere than those of the user.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="hmmn-jax-tests-")
 
 import jax
 import pytest

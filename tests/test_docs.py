@@ -68,7 +68,6 @@ def test_commands_of_scripts(script):
 
 def test_fields_of_configs_in_the_text():
     base = load("configs/train/base.py", "base")
-    base.data = importlib.import_module("configs.train.data").base()
     evaluation = benchmark_settings("custom")
     for page in PAGES:
         for name in re.findall(r"`(?:--)?config\.([\w.]+)[=`]", page.read_text(encoding="utf-8")):

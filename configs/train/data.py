@@ -8,76 +8,16 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
+from hmmn_jax.training.defaults import affine, clips, jitter, source
+from hmmn_jax.training.schedules import Schedule
+
 YOUTUBE_VOS_2019_VIDEOS, DAVIS_2017_VIDEOS, DAVIS_REPEAT = 3471, 60, 5
 MAIN_EPOCH = YOUTUBE_VOS_2019_VIDEOS + DAVIS_REPEAT * DAVIS_2017_VIDEOS  # 3771 samples
-
-Schedule = tuple[tuple[int, float], ...]
-
-
-def base() -> ConfigDict:
-    """Defaults of all experiments: no data sets, no transforms except resize and crop."""
-    config = ConfigDict()
-    config.data_dir = "~/tensorflow_datasets"
-    config.seed = 0
-    config.distinct = 0  # number of clips that are repeated; 0: every sample is another
-    config.workers = 0  # threads that make clips; 0: as many as pay
-    config.sets = ConfigDict()
-    config.frames = 3  # of a clip
-    config.size = (384, 384)  # height, width
-    config.max_objects = 5  # of a clip; if there are more, some are drawn
-    config.min_area = 350  # pixels in the first frame, below which an object is left out
-    config.max_skip = ((0, 0),)  # frames of the original video that may be left out between neighbours
-    config.resize = 384  # the short side is resized to a random length between this and its own
-    config.wander = 1.0  # how far the crop of a still moves between frames, as a share of the possible distance
-    config.reverse = 0.0  # probability of going backwards in time
-    config.flip = 0.5  # probability of a mirrored clip
-    # Of the whole clip, and then of each frame.
-    config.affine = ConfigDict({"clip": affine(0.0, 0.0, 0.0), "frame": affine(0.0, 0.0, 0.0)})
-    config.colour = ConfigDict({"clip": jitter(0.0, 0.0), "frame": jitter(0.0, 0.0)})
-    config.grey = 0.0  # probability of a grey clip
-    config.fill = (124, 116, 104)  # colour outside of the image: ImageNet's mean
-    config.copy_paste = ConfigDict(
-        {
-            "probability": 0.0,
-            "objects": (1, 3),
-            "donor_share": (0.01, 0.5),  # share of its image that an object must cover to be pasted
-            "size": (0.2, 0.6),  # longer side of the object, as a share of the output's shorter one
-            "zoom_limit": 2.0,
-            "moving": False,  # whether objects from videos move as in their video, frame by frame
-            "drift": 0.1,  # most that it moves between frames, as a share of the output's sides
-            "affine": affine(30.0, 10.0, 0.1),
-        }
-    )
-    config.hide = ConfigDict({"probability": 0.0, "grid": (24, 24)})  # KMN's Hide-and-Seek
-    return config
-
-
-def affine(rotation: float, shear: float, zoom: float) -> ConfigDict:
-    """Greatest turn and shear to either side, in degrees, and the range of the zoom of each axis."""
-    return ConfigDict({"rotation": rotation, "shear": shear, "zoom": (1 - zoom, 1 + zoom)})
-
-
-def jitter(factor: float, hue: float) -> ConfigDict:
-    """Maximum change of brightness, contrast and saturation, as factors, and of the hue, in turns."""
-    return ConfigDict({"brightness": factor, "contrast": factor, "saturation": factor, "hue": hue})
-
-
-def source(name: str, *, still: bool, split: str = "train", repeat: float | Schedule = 1.0) -> ConfigDict:
-    """One set of a mixture.
-
-    Args:
-        name: as in `python -m data.build`.
-        still: whether each frame is an image of its own, rather than part of a video.
-        split: of the set.
-        repeat: how often each video or image counts, or a schedule of that.
-    """
-    schedule = ((0, float(repeat)),) if isinstance(repeat, int | float) else repeat
-    return ConfigDict({"name": name, "split": split, "still": still, "repeat": schedule})
 
 
 def stills(sets: dict[str, ConfigDict]) -> ConfigDict:
     """Pre-training on images: each frame is a transform of its own, objects of other images are pasted in."""
-    config = base()
+    config = clips()
     config.sets = ConfigDict(sets)
     config.affine.frame = affine(20.0, 10.0, 0.1)
     config.colour.clip = jitter(0.1, 0.03)
@@ -89,7 +29,7 @@ def stills(sets: dict[str, ConfigDict]) -> ConfigDict:
 
 def videos(sets: dict[str, ConfigDict], max_skip: Schedule) -> ConfigDict:
     """Main training on videos: three frames in time order, cropped around an object."""
-    config = base()
+    config = clips()
     config.sets = ConfigDict(sets)
     config.max_skip = max_skip
     config.affine.frame = affine(15.0, 10.0, 0.05)

@@ -63,11 +63,16 @@ def _donors(
     most = paste.objects[1]
     if not paste.probability or tables.set_donor[-1] == 0:
         return tf.zeros([0], tf.int32), tf.zeros([t, 0], tf.int32), tf.zeros([0], tf.int32)
-    bits = draws.bits(Topic.DONORS, 2 + 2 * most + (most * (t - 1) if paste.moving else 0))
+    steps = most * (t - 1) if paste.moving else 0
+    bits = draws.bits(Topic.DONORS, 2 + 2 * most + steps + 1)
     count = paste.objects[0] + below(bits[0], tf.constant(most + 1 - paste.objects[0]))
+    twins = fraction(bits[-1]) < (paste.twins if most > 1 else 0.0)
+    count = tf.where(twins, tf.maximum(count, 2), count)
     count = tf.where(fraction(bits[1]) < paste.probability, count, 0)
-    chosen = _choose_set(config, tables.set_donor, sample, bits[2 : 2 + most])
+    donors = [config.sets[name].get("donors", 1.0) for name in set_names(config)]
+    chosen = _choose_set(config, tables.set_donor, sample, bits[2 : 2 + most], np.float32(donors))
     row = _row_of(tables.set_donor, chosen, bits[2 + most : 2 + 2 * most])
+    row = tf.where(twins & (tf.range(most) == 1), row[0], row)
     frame = tf.gather(tables.donor_frame, row)
     other = tf.reduce_all(frame[:, None] != frames, axis=1)  # an object of the clip's own image would occur twice
     donor_id, there = tf.gather(tables.donor_id, row), (tf.range(most) < count) & other
@@ -77,7 +82,7 @@ def _donors(
     unit = tf.searchsorted(tables.unit_frame, frame, side="right") - 1
     first, last = tf.gather(tables.unit_frame, unit), tf.gather(tables.unit_frame, unit + 1) - 1
     skip = piecewise(config.max_skip, sample, tf.int32) // tf.gather(tables.unit_step, unit)
-    gaps = 1 + below(tf.reshape(bits[2 + 2 * most :], [most, t - 1]), skip[:, None] + 1)
+    gaps = 1 + below(tf.reshape(bits[2 + 2 * most : -1], [most, t - 1]), skip[:, None] + 1)
     places = frame[:, None] + tf.cumsum(tf.pad(gaps, [[0, 0], [1, 0]]), axis=1)
     places = tf.maximum(last[:, None] - tf.abs(last[:, None] - places), first[:, None])  # back again from the video's end
     moving = last > first
@@ -86,10 +91,12 @@ def _donors(
     return tf.reshape(frames, [-1]), slot, donor_id
 
 
-def _choose_set(config: ConfigDict, bounds: np.ndarray, sample: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
-    """Draws sets, int32, each in proportion to `repeat` times the rows it has in a table."""
+def _choose_set(
+    config: ConfigDict, bounds: np.ndarray, sample: tf.Tensor, bits: tf.Tensor, weights: np.ndarray | float = 1.0
+) -> tf.Tensor:
+    """Draws sets, int32, each in proportion to its weight times `repeat` times the rows it has in a table."""
     repeats = tf.stack([piecewise(config.sets[name].repeat, sample, tf.float32) for name in set_names(config)])
-    sums = tf.cumsum(repeats * np.diff(bounds).astype(np.float32))
+    sums = tf.cumsum(repeats * weights * np.diff(bounds).astype(np.float32))
     return tf.minimum(tf.searchsorted(sums, fraction(bits) * sums[-1], side="right"), len(bounds) - 2)
 
 

@@ -100,7 +100,7 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
 
     # --- Existing masks are only scored. ---
     if request.score is not None:
-        with outputs.run.locked() if outputs else contextlib.nullcontext():
+        with outputs.run.locked(request.takeover) if outputs else contextlib.nullcontext():
             if outputs:
                 claim(outputs, None, task.protocol.archive)
             scored, wrong = score(plans, unscored, request.score, task.protocol.figures)
@@ -120,7 +120,7 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
     made_with = describe_masks(request, variables, model)
     if not request.overwrite:
         outputs.run.require_same(made_with)
-    with outputs.run.locked() if jax.process_index() == 0 else contextlib.nullcontext():
+    with outputs.run.locked(request.takeover) if jax.process_index() == 0 else contextlib.nullcontext():
         if jax.process_index() == 0:
             claim(outputs, made_with, task.protocol.archive, request.overwrite)
         synchronize("the folder is claimed")

@@ -9,9 +9,9 @@ from typing import Any
 from absl import flags
 
 from hmmn_jax.cli.program import INTERRUPTED, leave, tell
+from hmmn_jax.cli.program_cache import keep_programs
 from hmmn_jax.errors import ConfigError, HMMNError
-from hmmn_jax.io.buckets import absolute
-from hmmn_jax.io.files import local_path, shorten, user_path
+from hmmn_jax.io.files import local_path, shorten
 from hmmn_jax.io.notes import note
 
 CONFIG_FOLDERS = ("train", "evaluate")  # into which the files of `configs` were sorted
@@ -24,7 +24,7 @@ def define_launch_flags() -> None:
     flags.DEFINE_string("coordinator", None, "Several hosts: HOST:PORT of the first.")
     flags.DEFINE_integer("processes", None, "With --coordinator: how many processes there are.")
     flags.DEFINE_integer("process", None, "With --coordinator: which of them this is, from 0.")
-    flags.DEFINE_string("compilation_cache", None, "Folder that keeps compiled programs for the next run.")
+    flags.DEFINE_string("compilation_cache", None, "Folder that keeps compiled programs; off: none.")
 
 
 def launch_by_flags() -> None:
@@ -56,9 +56,7 @@ def launch(
                 f"the hosts cannot meet ({shorten(error)}); outside of TPU pods and Slurm give each --coordinator HOST:PORT, "
                 "--processes and --process"
             ) from error
-    if compilation_cache is not None:
-        jax.config.update("jax_compilation_cache_dir", str(absolute(user_path(compilation_cache, buckets=True))))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # keep what compiles fast, too
+    keep_programs(compilation_cache, alone=not distributed and coordinator is None)
 
 
 def switch_off_unsound_fusion() -> None:

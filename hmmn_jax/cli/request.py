@@ -30,6 +30,7 @@ class Request:
         movie: also write a movie of each video, "mp4" or "gif".
         exports: also write the masks in these formats, keys of `hmmn_jax.exports.KINDS`.
         overwrite: first delete what earlier runs wrote to `output`.
+        takeover: take `output` from a process that seems alive.
         fit: with `frames`, the fields of the config that `fit_settings` chooses by the video and the machine.
     """
 
@@ -45,6 +46,7 @@ class Request:
     movie: str | None = None
     exports: tuple[str, ...] = ()
     overwrite: bool = False
+    takeover: bool = False
     fit: frozenset[str] = frozenset()
 
 

@@ -3,7 +3,7 @@
 RUN/record/run.json          settings, inputs, weights and model of the masks in RUN
 RUN/record/clips/CLIP.json   files of one video with their SHA-256, and digests of what they were made from
 RUN/record/scores.json       the same of scores and report; submission.json of the archive
-RUN/record/lock              held by the process that writes
+RUN/record/lock, .lock.json  of the process that writes (`hmmn_jax.io.guard`)
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 
 from hmmn_jax.errors import ConfigError, DataError
 from hmmn_jax.io.files import discard_empty, lies_there, reason, shortlist, write_file
-from hmmn_jax.io.folder_lock import lock_folder
+from hmmn_jax.io.guard import Guard, hold_folder, owner_path
 from hmmn_jax.io.record import FORMAT, Record, remove_leftovers, staging_folder
 
 # Outputs of an evaluation. A folder that contains any of them without a record belongs to a user or an older version.
@@ -45,6 +45,7 @@ class RunFolder:
     def __init__(self, folder: Path):
         self.folder = folder
         self.digest = ""
+        self._guard: Guard | None = None  # of the process that holds the folder
 
     def require_usable(self) -> None:
         """Raises ConfigError, before anything is written, for a folder whose contents have no record."""
@@ -55,7 +56,7 @@ class RunFolder:
             return
         found = [name for name in OUTPUTS if lies_there(self.folder / name)]
         record = self.folder / RECORD
-        if lies_there(record) and (not record.is_dir() or [path for path in record.iterdir() if path != self._lock]):
+        if lies_there(record) and (not record.is_dir() or set(record.iterdir()) - {self._lock, owner_path(self._lock)}):
             found.append(RECORD)
         if found:
             raise ConfigError(f"{self.folder}: holds {shortlist(found)} without a record of a run; {_WAY_OUT}")
@@ -77,9 +78,13 @@ class RunFolder:
         return _read_run(self._run) if self._run.is_file() else None
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Locks the folder while the block runs, and removes unfinished files of a killed run."""
-        with lock_folder(self._lock, self.folder):
+    def locked(self, takeover: bool = False) -> Iterator[None]:
+        """Has the folder for this process while the block runs, and removes unfinished files of a killed run.
+
+        Args:
+            takeover: take the folder from a process that seems alive.
+        """
+        with hold_folder(self.folder, self._lock, takeover) as self._guard:
             remove_leftovers(self._unfinished)
             yield
 
@@ -125,7 +130,9 @@ class RunFolder:
                     discard_empty(place)
 
     def require_present(self) -> None:
-        """Raises DataError if the folder was removed meanwhile."""
+        """Raises DataError if the folder was removed meanwhile, ConfigError if another process took it over."""
+        if self._guard is not None:
+            self._guard.require()
         if not self._run.is_file():
             raise DataError(f"{self.folder}: was removed or moved while the run was writing to it; run the command again")
 

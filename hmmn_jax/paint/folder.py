@@ -10,13 +10,13 @@ from pathlib import Path
 from hmmn_jax.datasets.listing import list_frames
 from hmmn_jax.errors import DataError
 from hmmn_jax.io.files import reason, write_file, writing_errors
+from hmmn_jax.io.guard import Guard, hold_folder
 from hmmn_jax.io.record import replace_own
 from hmmn_jax.paint.objects import ObjectTable
-from hmmn_jax.paint.owner import own_folder
 
 FORMAT = 1
 SUFFIX = ".hmmn"
-PROJECT, SESSION, EXPORTS = "project.json", "session", "exports"
+PROJECT, SESSION, EXPORTS, LOCK = "project.json", "session", "exports", "lock"
 _CHUNK = 1 << 20  # bytes that are read of a film at three places
 
 
@@ -40,9 +40,9 @@ class Saved:
 class ProjectFolder:
     """A folder that this process has for itself."""
 
-    def __init__(self, path: Path):
-        """`path` as of `open_folder`."""
-        self.path = path
+    def __init__(self, path: Path, guard: Guard):
+        """`path` as of `open_folder`, `guard` of that folder."""
+        self.path, self.require_own = path, guard.require
         self.session, self.exports = path / SESSION, path / EXPORTS
         self._file = path / PROJECT
 
@@ -65,7 +65,8 @@ class ProjectFolder:
             raise DataError(f"{self._file}: not of a project, or damaged ({found}); choose another --project") from error
 
     def write(self, saved: Saved) -> None:
-        """Replaces `project.json`. Raises DataError."""
+        """Replaces `project.json`. Raises DataError; ConfigError if another process took the folder over."""
+        self.require_own()
         content = {
             "format": FORMAT,
             "video": str(saved.video),
@@ -79,8 +80,8 @@ class ProjectFolder:
 
 
 @contextlib.contextmanager
-def open_folder(path: Path) -> Iterator[ProjectFolder]:
-    """Makes the folder of a project, or takes one that is there, for this process alone.
+def open_folder(path: Path, takeover: bool = False) -> Iterator[ProjectFolder]:
+    """Makes the folder of a project, or takes one that is there, for this process alone; with `takeover` from a live process.
 
     Raises:
         DataError: the folder has files and is not of a project, or it cannot be written to.
@@ -90,11 +91,12 @@ def open_folder(path: Path) -> Iterator[ProjectFolder]:
         raise DataError(f"{path}: a file; a project is a folder: give another name with --project")
     with writing_errors(path):
         path.mkdir(parents=True, exist_ok=True)
-        others = [entry for entry in path.iterdir() if not entry.name.startswith(".") and entry.name != "lock"]
+        others = [entry for entry in path.iterdir() if not entry.name.startswith(".") and entry.name != LOCK]
     if others and not (path / PROJECT).is_file():
         raise DataError(f"{path}: has files, such as {others[0].name}, and is not a project; give another name with --project")
-    with own_folder(path):
-        yield ProjectFolder(path)
+    way_out = "close that, choose another folder with --project, or give --takeover if that process has ended"
+    with hold_folder(path, path / LOCK, takeover, way_out) as guard:
+        yield ProjectFolder(path, guard)
 
 
 def fingerprint(video: Path) -> str:

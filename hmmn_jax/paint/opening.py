@@ -30,13 +30,16 @@ def first_number() -> int:
 
 
 @contextlib.contextmanager
-def open_project(path: Path, video: Path | None, make_segmenter: Callable[[Video], Segmenter]) -> Iterator[Project]:
+def open_project(
+    path: Path, video: Path | None, make_segmenter: Callable[[Video], Segmenter], takeover: bool = False
+) -> Iterator[Project]:
     """Opens a project for this process alone.
 
     Args:
         path: the folder of the project.
         video: a video file or a folder of frames; None: that of the project.
         make_segmenter: gives the model for a video; called once all else is in order.
+        takeover: take the project from a process that seems alive.
 
     Raises:
         DataError: files that cannot be read; a folder of something else; a video other than that of the project.
@@ -44,7 +47,7 @@ def open_project(path: Path, video: Path | None, make_segmenter: Callable[[Video
     """
     if video is None and not (path / PROJECT).is_file():
         raise DataError(f"{path}: there is no project; give its VIDEO, too")
-    with open_folder(path) as folder:
+    with open_folder(path, takeover) as folder:
         saved = folder.read()
         video = saved.video if video is None and saved is not None else video
         assert video is not None  # else there is a project, which was read

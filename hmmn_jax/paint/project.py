@@ -264,6 +264,7 @@ class Project:
             self.log.publish("project", self.describe())
 
     def _save_session(self) -> None:
+        self._folder.require_own()
         self.session.save(self._folder.session)
 
     def _write(self, saved: Saved) -> None:

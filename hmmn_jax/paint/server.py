@@ -72,7 +72,13 @@ class Server(uvicorn.Server):
 
 @contextlib.contextmanager
 def open_page(
-    folder: Path, video: Path | None, make_segmenter: Callable[[Video], Segmenter], model: str, host: str, port: int
+    folder: Path,
+    video: Path | None,
+    make_segmenter: Callable[[Video], Segmenter],
+    model: str,
+    host: str,
+    port: int,
+    takeover: bool = False,
 ) -> Iterator[Server]:
     """Opens a project and gives the server of its page. In the end the job is stopped after its frame.
 
@@ -83,12 +89,13 @@ def open_page(
         model: the name of the model, for the page.
         host: the address to listen on.
         port: 0: any that is free.
+        takeover: take the project from a process that seems alive.
 
     Raises:
         DataError: as `open_project`.
         ConfigError: as `open_project`; or the address cannot be listened on.
     """
-    with _listen(host, port) as sock, open_project(folder, video, make_segmenter) as project:
+    with _listen(host, port) as sock, open_project(folder, video, make_segmenter, takeover) as project:
         token = new_token()
         worker = Worker(project)
         reader = project.session.video.second_reader()  # the worker does not wait for what pages look at
@@ -110,12 +117,13 @@ def paint(
     host: str = "127.0.0.1",
     port: int = 0,
     browser: bool = False,
+    takeover: bool = False,
 ) -> None:
     """Serves the page of a project until the process is interrupted. Arguments and errors as of `open_page`.
 
     Prints where the project is and which address to open; `browser`: opens it, too.
     """
-    with open_page(folder, video, make_segmenter, model, host, port) as server:
+    with open_page(folder, video, make_segmenter, model, host, port, takeover) as server:
         print(f"project: {folder}; everything is saved at once; Ctrl-C ends", flush=True)
         print(f"open {server.url}", flush=True)
         if browser:

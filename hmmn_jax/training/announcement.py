@@ -19,7 +19,7 @@ def describe(state: TrainState, origin: str, parallel: Parallel, total_steps: in
     lines = [f"start: {origin}", "parameters:"]
     lines += [f"  {name:{width}} {count:>12,}" for name, count in modules.items()]
     lines += [f"  {'all':{width}} {sum(modules.values()):>12,}"]
-    devices = jax.devices()
+    devices = parallel.devices
     lines.append(
         f"batch: {parallel.batch_size} clips a step on {len(devices)} x {devices[0].device_kind} ({parallel.kind}, "
         f"{jax.process_count()} processes); steps {int(state.step)} to {total_steps}"

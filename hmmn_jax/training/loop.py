@@ -22,10 +22,18 @@ from hmmn_jax.model import HMMNConfig
 from hmmn_jax.ops.canary import warn_if_cpu_is_unsound
 from hmmn_jax.training.announcement import describe, peak_memory
 from hmmn_jax.training.checkpoint import Checkpoints, require_free_step
+from hmmn_jax.training.hooks import Hook
+from hmmn_jax.training.losses import Loss, frame_cross_entropy
 from hmmn_jax.training.monitor import Monitor
 from hmmn_jax.training.optimizer import make_optimizer
-from hmmn_jax.training.parallel import AXIS, Parallel
-from hmmn_jax.training.schedules import Schedule, at_sample, hardest_share_schedule, learning_rate_schedule
+from hmmn_jax.training.parallel import AXIS, Parallel, some_devices
+from hmmn_jax.training.schedules import (
+    Schedule,
+    at_sample,
+    hardest_share_schedule,
+    learning_rate_schedule,
+    scaled_for_batch,
+)
 from hmmn_jax.training.settings import require_settings
 from hmmn_jax.training.start import require_same_config, starting_state, write_config
 from hmmn_jax.training.train_state import TrainState
@@ -34,6 +42,7 @@ from hmmn_jax.training.validation import validate
 from hmmn_jax.training.workdir import hold, is_begun
 from hmmn_jax.training.writer import Writer
 
+OptimizerMaker = Callable[[optax.Schedule], optax.GradientTransformation]
 STEP_INPUTS = ("frames", "masks", "valid", "sample")  # of a batch; the other entries are for display
 
 
@@ -58,18 +67,26 @@ def train_and_evaluate(
     batches: Callable[[int], Iterator[Batch]],
     validation: Sequence[Plan] = (),
     logged: Mapping[str, Schedule] = MappingProxyType({}),
+    *,
+    loss: Loss = frame_cross_entropy,
+    optimizer: OptimizerMaker | None = None,
+    hooks: Sequence[Hook] = (),
 ) -> tuple[TrainState, RunResult]:
     """Trains until `config.samples` clips were used. Resumes an interrupted run.
 
     Everything is a function of the config and the step, so a run that is killed and started again ends as if it never was.
 
     Args:
-      config: `configs/train/base.py` names and explains the fields.
+      config: `hmmn_jax/training/defaults.py` names and explains the fields.
       workdir: of this run; made where it is missing. Holds `config.json`, `checkpoints`, `metrics.jsonl`, `tensorboard`,
         `pictures`.
       batches: given a step, the batches of this process from there on: dicts of NumPy arrays, see `train_step`.
       validation: annotated videos for J&F in between, as `find_validation` gives them; none: no validation.
       logged: schedules of the data by name, whose values are written with the numbers of each step.
+      loss: of each frame, in place of cross-entropy.
+      optimizer: makes the optimizer from the learning rate by step, in place of the one that `config.optimizer` describes.
+        A resumed run needs the same loss and optimizer; only a state of another structure is detected.
+      hooks: are called in the course of the run.
 
     Returns:
       The last state, on the devices, and how the run went.
@@ -90,9 +107,9 @@ def train_and_evaluate(
     if total < 1:
         raise ConfigError(f"samples is {config.samples}, expected at least one batch of {config.batch}")
     profile = profile_range(config.profile)
-    parallel = Parallel(config.parallel, config.batch, config.micro_batches)
-    learning_rate, optimizer = make_optimization(config, total)
-    train_step = parallel.compile(make_step(config, model, optimizer, learning_rate))
+    parallel = Parallel(config.parallel, config.batch, config.micro_batches, some_devices(config.devices))
+    learning_rate, update = make_optimization(config, total, optimizer)
+    train_step = parallel.compile(make_step(config, model, update, learning_rate, loss))
     require_free_step(workdir, total)
     begun = is_begun(workdir)
     if begun and finished_steps(workdir):
@@ -108,7 +125,7 @@ def train_and_evaluate(
         # --- Where to start: in this workdir, in another run, from variables made elsewhere, or from nothing. ---
         new = not config.resume and not (begun and finished_steps(workdir))
         data = batches(0) if new else None  # first, so that missing data is reported before anything is compiled
-        state, origin = starting_state(config, model, optimizer, workdir)
+        state, origin = starting_state(config, model, update, workdir)
         first = int(state.step)
         data = data or batches(first)  # the data's position is the step
         if not begun:
@@ -123,7 +140,7 @@ def train_and_evaluate(
 
         interruption = stack.enter_context(Interruption())
         checkpoints = stack.enter_context(Checkpoints(workdir, config.checkpoint.keep, config.checkpoint.keep_best))
-        writer = stack.enter_context(Writer(workdir, first))
+        writer = stack.enter_context(Writer(workdir, first, hooks))
         monitor = Monitor(writer, first, total, config.batch, config.log_every, config.stop_above)
         stack.enter_context(monitor)
         for step in range(first + 1, total + 1):
@@ -155,6 +172,8 @@ def train_and_evaluate(
                         scores = judge(state, step, model, validation, config.validation, writer)
                         monitor.say(f"step {step}: " + ", ".join(f"{name} {value:.3f}" for name, value in scores.items()))
                     saved = checkpoints.save(state, scores if validating else None)
+                    if saved:
+                        writer.saved(state)
                 if interrupted and saved:
                     break
     return state, RunResult(origin, monitor.last, scores, interrupted)
@@ -180,12 +199,14 @@ def model_config(config: ConfigDict) -> HMMNConfig:
         raise ConfigError(f"config.model: {error}") from error
 
 
-def make_optimization(config: ConfigDict, total: int) -> tuple[optax.Schedule, optax.GradientTransformation]:
-    """The learning rate by step, and the optimizer that follows it."""
+def make_optimization(
+    config: ConfigDict, total: int, maker: OptimizerMaker | None = None
+) -> tuple[optax.Schedule, optax.GradientTransformation]:
+    """The learning rate by step, and the optimizer that follows it: that of the config, unless `maker` makes another."""
     rate = config.learning_rate
     learning_rate = learning_rate_schedule(
         rate.schedule,
-        rate.peak,
+        rate.peak * (scaled_for_batch(config.batch, rate.for_batch) if rate.for_batch else 1.0),
         total,
         rate.warmup // config.batch,
         power=rate.power,
@@ -193,11 +214,17 @@ def make_optimization(config: ConfigDict, total: int) -> tuple[optax.Schedule, o
         factor=rate.factor,
         end=rate.end,
     )
+    if maker is not None:
+        return learning_rate, maker(learning_rate)
     return learning_rate, make_optimizer(learning_rate=learning_rate, **config.optimizer.to_dict())
 
 
 def make_step(
-    config: ConfigDict, model: HMMNConfig, optimizer: optax.GradientTransformation, learning_rate: optax.Schedule
+    config: ConfigDict,
+    model: HMMNConfig,
+    optimizer: optax.GradientTransformation,
+    learning_rate: optax.Schedule,
+    loss: Loss = frame_cross_entropy,
 ) -> TrainStep:
     """The pure step that a config describes, for `Parallel.compile`."""
     hardest = config.hardest
@@ -211,6 +238,8 @@ def make_step(
         micro_batches=config.micro_batches,
         ema_decay=config.ema_decay,
         axis_name=AXIS,
+        loss=loss,
+        slots=config.slots,
     )
 
 

@@ -1,10 +1,16 @@
 """The loss of the STM family: cross-entropy on soft-aggregated logits."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Integer, UInt
 
 from hmmn_jax.ops.precision import at_least_float32
+
+# Of logits, masks and the share of the hardest pixels, as `frame_cross_entropy`.
+Loss = Callable[[Any, Any, Any], jax.Array]
 
 
 def frame_cross_entropy(

@@ -18,31 +18,54 @@ AXIS = "batch"
 KINDS = ("pmap", "jit")
 
 
+def some_devices(count: int) -> list[jax.Device]:
+    """The first devices of each process, `count` in all; 0: all devices.
+
+    Raises:
+      ConfigError: there are fewer, or they are not the same number in each process.
+    """
+    if not count:
+        return jax.devices()
+    processes = jax.process_count()
+    mine = [[device for device in jax.devices() if device.process_index == process] for process in range(processes)]
+    if count % processes or count // processes > min(map(len, mine)):
+        each = f", the same number in each of {processes} processes" if processes > 1 else ""
+        raise ConfigError(f"devices is {count}, expected 0, for all, or up to {jax.device_count()}{each}")
+    return [device for devices in mine for device in devices[: count // processes]]
+
+
 class Parallel:
     """How steps run: `step = parallel.compile(make_train_step(..., axis_name=AXIS))`.
 
     Then `state = parallel.replicate(state)`, and for each batch `state, metrics = step(state, parallel.shard(batch))`. The old
     state is donated: its buffers are invalid afterwards.
 
-    kind: "pmap"; or "jit", which on pods avoids the round trip to the host that pmap makes with several processes.
+    kind: "pmap"; or "jit", which on pods avoids the round trip to the host that pmap makes with several processes; or "",
+      which stands for pmap in one process and jit in several.
     batch_size: clips of a step, over all processes.
     devices: all there are, unless given: a part of them, or those of a topology to compile for (under jit).
     state_sharding: the sharding that `replicate` uses, so that a checkpoint can be restored with it directly.
     """
 
     def __init__(self, kind: str, batch_size: int, micro_batches: int = 1, devices: Sequence[jax.Device] | None = None):
+        kind = kind or ("pmap" if jax.process_count() == 1 else "jit")
         if kind not in KINDS:
             raise ConfigError(f"parallel is {kind!r}, expected one of {', '.join(KINDS)}")
-        count = jax.device_count() if devices is None else len(devices)
+        self.devices = list(jax.devices() if devices is None else devices)
+        count = len(self.devices)
+        if kind == "pmap" and jax.process_count() > 1 and count < jax.device_count():
+            raise ConfigError("pmap in several processes runs on all devices; set parallel to jit, or devices to 0")
         if batch_size < 1 or batch_size % (count * micro_batches):
             parts = f"{count} devices" + (f" x {micro_batches} micro-batches" if micro_batches > 1 else "")
-            raise ConfigError(f"batch size is {batch_size}, expected a multiple of {count * micro_batches} ({parts})")
+            found = f"batch size is {batch_size}, expected a multiple of {count * micro_batches} ({parts})"
+            raise ConfigError(f"{found}; change batch, or use fewer devices with config.devices")
         self.kind, self.batch_size = kind, batch_size
         self.local_batch_size = batch_size // jax.process_count()
-        mesh = jax.make_mesh((count,), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
+        mesh = jax.make_mesh((count,), (AXIS,), axis_types=(AxisType.Auto,), devices=self.devices)
         self.batch_sharding = NamedSharding(mesh, PartitionSpec(AXIS))
         if kind == "pmap":  # each process sees its own devices only
-            mesh = Mesh(np.array(jax.local_devices()), (AXIS,), axis_types=(AxisType.Auto,))
+            self.local = [device for device in self.devices if device.process_index == jax.process_index()]
+            mesh = Mesh(np.array(self.local), (AXIS,), axis_types=(AxisType.Auto,))
         self.state_sharding = NamedSharding(mesh, PartitionSpec())
 
     def replicate(self, tree: Any) -> Any:
@@ -52,14 +75,14 @@ class Parallel:
     def shard(self, batch: Batch) -> Batch:
         """This process's share of a batch, `[local_batch_size, ...]` on the host, as input of `compile`'s step."""
         if self.kind == "pmap":
-            devices = jax.local_device_count()
-            return jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), batch)
+            return jax.tree.map(lambda x: x.reshape(len(self.local), -1, *x.shape[1:]), batch)
         return jax.tree.map(lambda x: jax.make_array_from_process_local_data(self.batch_sharding, x), batch)
 
     def compile(self, step: TrainStep) -> TrainStep:
         """The step over all devices."""
         if self.kind == "pmap":
-            return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=(None, None), donate_argnums=0)
+            devices = self.devices if len(self.devices) < jax.device_count() else None
+            return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=(None, None), donate_argnums=0, devices=devices)
         whole, split = PartitionSpec(), PartitionSpec(AXIS)
         mesh = self.batch_sharding.mesh
         # Unchecked, as in pmap: the check would add a sum over devices for each use of a parameter instead of a single one.

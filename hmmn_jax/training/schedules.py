@@ -1,5 +1,6 @@
 """Schedules of a run: the learning rate and the share of pixels in the loss."""
 
+import math
 from collections.abc import Sequence
 
 import optax
@@ -13,6 +14,15 @@ Schedule = Sequence[tuple[int, float | int]]  # ((first sample, value), ...), in
 def at_sample(schedule: Schedule, sample: int) -> float:
     """The value at a sample of ((first sample, value), ...)."""
     return float(next(value for first, value in reversed(schedule) if first <= sample))
+
+
+def scaled_for_batch(batch: int, for_batch: int) -> float:
+    """The factor on a learning rate that was chosen for batches of `for_batch` clips, if a batch has `batch` clips.
+
+    The square root of their ratio: the rule for Adam of Malladi et al., On the SDEs and Scaling Rules for Adaptive Gradient
+    Algorithms, NeurIPS 2022, without its change of Adam's decays. The rule was not measured at the size of the paper's model.
+    """
+    return math.sqrt(batch / for_batch)
 
 
 def learning_rate_schedule(

@@ -88,7 +88,10 @@ RULES: dict[str, Any] = {
     "samples": _whole(1, 2**40),
     "batch": _whole(1, 2**20),
     "micro_batches": _whole(1, 2**20),
-    "parallel": _one_of(KINDS),
+    "parallel": _one_of(("", *KINDS)),
+    "devices": _whole(0),
+    "slots": _several(_whole(1, 255)),
+    "deterministic": _SWITCH,
     "optimizer": {
         "name": _one_of(OPTIMIZERS),
         "clip_norm": _number(0),
@@ -101,6 +104,7 @@ RULES: dict[str, Any] = {
     "learning_rate": {
         "schedule": _one_of(SCHEDULES),
         "peak": _number(0),
+        "for_batch": _whole(0, 2**20),
         "warmup": _whole(0, 2**40),
         "power": _number(0, above=True),
         "boundaries": _several(_number(0, 1, above=True, below=True)),
@@ -134,7 +138,9 @@ RULES: dict[str, Any] = {
     "profile": _TEXT,
     "model": {},  # `HMMNConfig` checks its fields itself
     "data": {
-        "sets": {"*": {"name": _TEXT, "split": _TEXT, "still": _SWITCH, "repeat": _schedule(_number(0))}},
+        "sets": {
+            "*": {"name": _TEXT, "split": _TEXT, "still": _SWITCH, "repeat": _schedule(_number(0)), "?donors": _number(0)}
+        },
         "data_dir": _TEXT,
         "seed": _whole(0, 2**31 - 1),
         "distinct": _whole(0),
@@ -159,6 +165,7 @@ RULES: dict[str, Any] = {
             "size": _ordered(_number(0, 10, above=True)),
             "zoom_limit": _number(0, 100, above=True),
             "moving": _SWITCH,
+            "twins": _SHARE,
             "drift": _number(0, 10),
             "affine": _AFFINE,
         },

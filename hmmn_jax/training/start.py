@@ -32,7 +32,7 @@ from hmmn_jax.training.workdir import RUN_RECORD, publish
 
 # Fields that may differ when a run resumes: they set where and how, not what is computed.
 FREE_FIELDS = {"init", "resume", "parallel", "micro_batches", "log_every", "stop_above", "profile", "model.remat"}
-FREE_FIELDS |= {"data.data_dir", "data.workers"}
+FREE_FIELDS |= {"data.data_dir", "data.workers", "devices", "deterministic"}
 FREE_SECTIONS = ("checkpoint.", "validation.")
 
 
@@ -88,6 +88,7 @@ def require_same_config(workdir: Path, config: ConfigDict) -> None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path}: not the config of a training run; choose another workdir") from error
     given = flatten_dict(json.loads(json.dumps(config.to_dict())), sep=".")
+    saved = {name: value for name, value in _later_fields(given).items() if name not in saved} | saved
     missing = object()
     differences = [
         f"{name} is {given.get(name, 'absent')!r}, was {saved.get(name, 'absent')!r}"
@@ -99,6 +100,12 @@ def require_same_config(workdir: Path, config: ConfigDict) -> None:
             f"{workdir}: its run was started with another config: {'; '.join(differences)}; "
             f"put them back, or continue in another workdir with --config.resume={workdir}"
         )
+
+
+def _later_fields(given: dict[str, Any]) -> dict[str, Any]:
+    """Fields that runs of earlier releases do not have, with the value that leaves everything as it was."""
+    donors = {name: 1.0 for name in given if name.startswith("data.sets.") and name.endswith(".donors")}
+    return donors | {"slots": [], "learning_rate.for_batch": 0, "data.copy_paste.twins": 0.0}
 
 
 def _fresh(model: HMMNConfig, optimizer: optax.GradientTransformation, config: ConfigDict) -> TrainState:

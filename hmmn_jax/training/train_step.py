@@ -5,7 +5,7 @@ A batch is a dict of clips of T frames: `frames` uint8 RGB `[b,T,H,W,3]`; `masks
 the order of the whole run, by which its randomness is keyed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Integer
 
 from hmmn_jax.errors import ConfigError
 from hmmn_jax.model import HMMN, HMMNConfig
-from hmmn_jax.training.losses import frame_cross_entropy
+from hmmn_jax.training.losses import Loss, frame_cross_entropy
 from hmmn_jax.training.train_state import TrainState
 
 Batch = dict[str, Any]
@@ -34,6 +34,8 @@ def make_train_step(
     micro_batches: int = 1,
     ema_decay: float = 0.0,
     axis_name: str | None = None,
+    loss: Loss = frame_cross_entropy,
+    slots: Sequence[int] = (),
 ) -> TrainStep:
     """The step: gradients of the mean loss over the whole batch, the average over devices, clipping, the update.
 
@@ -47,6 +49,10 @@ def make_train_step(
       micro_batches: number of equal parts in which a device processes its batch, with the memory of one part.
       ema_decay: of the moving average of the parameters, for a state that has one.
       axis_name: the axis over which devices are averaged; None: there is one device.
+      loss: of each frame, from logits, masks and the share of hardest pixels.
+      slots: numbers of objects for which gradients are compiled, each a branch of the one program. Each device takes the
+        smallest that its clips fit in, so padding up to the o objects of a batch costs nothing; devices with fewer objects
+        wait for the others. (): o.
 
     Returns:
       `step(state, batch) -> (state, metrics)`. Metrics, averages over the whole batch: `loss`, its parts `loss_frame_1`,
@@ -57,8 +63,8 @@ def make_train_step(
         keep = memory_coins(seed, batch["sample"], dropout, batch["frames"].shape[1] - 1)
 
         def loss_of(params: Any) -> tuple[jax.Array, jax.Array]:
-            loss, losses, _ = clip_loss(config, {"params": params, **constants}, batch, keep, share)
-            return loss, losses
+            total, losses, _ = clip_loss(config, {"params": params, **constants}, batch, keep, share, loss)
+            return total, losses
 
         (_, losses), gradients = jax.value_and_grad(loss_of, has_aux=True)(params)
         return gradients, losses
@@ -66,7 +72,9 @@ def make_train_step(
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         share = None if hardest_share is None else hardest_share(state.step)
         gradients, losses = _mean_over_parts(
-            lambda part: gradients_of(state.params, state.constants, part, share), batch, micro_batches
+            lambda part: _in_slots(lambda fitted: gradients_of(state.params, state.constants, fitted, share), part, slots),
+            batch,
+            micro_batches,
         )
         if axis_name is not None:
             gradients, losses = jax.lax.pmean((gradients, losses), axis_name)
@@ -91,13 +99,14 @@ def clip_loss(
     batch: Batch,
     keep: Bool[Array, "b t 2"] | None = None,
     hardest_share: float | Float[Array, ""] | None = None,
+    loss: Loss = frame_cross_entropy,
 ) -> tuple[Float[Array, ""], Float[Array, " t"], Float[Array, "b t o1 H W"]]:
     """The loss of a batch: of frames 1 to t, the sum of the means over clips; these means; and the logits of these frames."""
     masks, valid = batch["masks"], batch["valid"]
     ids = jnp.arange(valid.shape[1] + 1, dtype=masks.dtype)
     first = (masks[:, 0, None] == ids[:, None, None]).astype(jnp.float32)
     logits: Any = HMMN(config).apply(variables, batch["frames"], first, valid=valid, keep=keep)
-    losses = frame_cross_entropy(logits, masks[:, 1:], hardest_share).mean(0)
+    losses = loss(logits, masks[:, 1:], hardest_share).mean(0)
     return losses.sum(), losses, logits
 
 
@@ -118,6 +127,17 @@ def memory_coins(seed: int, sample: Integer[Array, " b"], dropout: float, frames
     over_scales = jax.vmap(coin, (None, None, 0))
     over_frames = jax.vmap(over_scales, (None, 0, None))
     return jax.vmap(over_frames, (0, None, None))(sample.astype(jnp.uint32), jnp.arange(frames), jnp.arange(2))
+
+
+def _in_slots(function: Callable[[Batch], Any], batch: Batch, slots: Sequence[int]) -> Any:
+    """`function` of a batch whose `valid` is cut to the smallest of `slots` that holds all its objects."""
+    if not slots:
+        return function(batch)
+    most = batch["valid"].shape[1]
+    sizes = sorted({size for size in slots if size < most} | {most})
+    needed = jnp.where(batch["valid"], jnp.arange(1, most + 1), 0).max()
+    branches = [lambda size=size: function({**batch, "valid": batch["valid"][:, :size]}) for size in sizes]
+    return jax.lax.switch(jnp.searchsorted(jnp.asarray(sizes), needed), branches)
 
 
 def _mean_over_parts(function: Callable[[Batch], Any], batch: Batch, parts: int) -> Any:

@@ -1,7 +1,7 @@
 """Records of the files that a run wrote to its workdir. Only those may be replaced or deleted.
 
-`WORKDIR/record` holds a lock and the records of what the run wrote: `run.json` of `config.json`, `checkpoints/STEP.json` of
-each checkpoint, `pictures/...` of each picture. Nothing else is written before `run.json` is.
+`WORKDIR/record` holds the guard (`hmmn_jax.io.guard`) and the records of what the run wrote: `run.json` of `config.json`,
+`checkpoints/STEP.json` of each checkpoint, `pictures/...` of each picture. Nothing else is written before `run.json` is.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from hmmn_jax.checkpoints.steps import STEPS
 from hmmn_jax.checkpoints.store import CONFIG_FILE
 from hmmn_jax.errors import ConfigError, DataError
 from hmmn_jax.io.files import lies_there, part_path, writing_errors
-from hmmn_jax.io.folder_lock import lock_folder
+from hmmn_jax.io.guard import Guard, hold_folder, require_unheld
 from hmmn_jax.io.record import Record, require_free, staging_folder
 
 RECORD = "record"
@@ -47,24 +47,30 @@ def is_begun(workdir: Path) -> bool:
 
 
 @contextlib.contextmanager
-def hold(workdir: Path, begun: bool) -> Iterator[None]:
-    """Creates and locks a workdir. Of several processes, only the first does this.
+def hold(workdir: Path, begun: bool, takeover: bool = False) -> Iterator[Guard | None]:
+    """Creates a workdir and has it for this run. Of several processes, only the first does this; the others get None.
 
     Args:
       workdir: of the run.
       begun: the earlier result of `is_begun`.
+      takeover: take the workdir from a process that seems alive.
 
     Raises:
       ConfigError: another run is writing to it, or has begun there meanwhile.
       DataError: it cannot be written to.
     """
     if jax.process_index() > 0:
-        yield
+        yield None
         return
-    with lock_folder(workdir / RECORD / _LOCK, workdir):
+    with hold_folder(workdir, workdir / RECORD / _LOCK, takeover) as guard:
         if is_begun(workdir) != begun:
             raise ConfigError(f"{workdir}: another run has begun there meanwhile; choose another workdir")
-        yield
+        yield guard
+
+
+def require_no_run(workdir: Path) -> None:
+    """Raises ConfigError if a run is writing to a workdir. Changes nothing."""
+    require_unheld(workdir, workdir / RECORD / _LOCK)
 
 
 @contextlib.contextmanager

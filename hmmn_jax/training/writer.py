@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from hmmn_jax.io.files import open_log, write_file, writing_errors
 from hmmn_jax.io.notes import note
 from hmmn_jax.io.pictures import write_image
 from hmmn_jax.training.board import Board
+from hmmn_jax.training.hooks import Hook
 from hmmn_jax.training.metrics import METRICS_FILE, parse_line, read_lines
+from hmmn_jax.training.train_state import TrainState
 from hmmn_jax.training.workdir import publish
 
 # Imported when a run opens its files, after mistakes were reported: it imports PyTorch if installed, which takes seconds.
@@ -24,17 +27,17 @@ if importlib.util.find_spec("tensorboardX") is None:
 
 
 class Writer:
-    """Writes `metrics.jsonl`, `tensorboard/` and `pictures/` in a workdir; of several processes only the first does.
+    """Writes `metrics.jsonl`, `tensorboard/` and `pictures/` in a workdir and calls hooks; only the first process does.
 
     A context manager. Raises DataError if writing fails.
     """
 
-    def __init__(self, workdir: Path, first_step: int):
+    def __init__(self, workdir: Path, first_step: int, hooks: Sequence[Hook] = ()):
         """Opens the files. Entries of a killed run for steps after `first_step`, which are repeated, are dropped.
 
         Lines of `metrics.jsonl` that the program cannot have written stay.
         """
-        self.workdir, self._active = workdir, jax.process_index() == 0
+        self.workdir, self._hooks, self._active = workdir, hooks, jax.process_index() == 0
         if self._active:
             with writing_errors(workdir / METRICS_FILE):
                 _drop_later(workdir, first_step)
@@ -57,6 +60,8 @@ class Writer:
         with writing_errors(self.workdir / METRICS_FILE):
             self._lines.write(json.dumps({"step": step, **values}).encode() + b"\n")
         self._board.scalars(step, values)
+        for hook in self._hooks:
+            hook.scalars(step, values)
 
     def picture(self, step: int, name: str, rgb: UInt8[np.ndarray, "h w 3"]) -> None:
         """An RGB picture: `pictures/NAME/STEP.png`, and in TensorBoard."""
@@ -68,6 +73,14 @@ class Writer:
             except DataError as error:  # a picture that fails must not stop the run
                 note(f"{error}; the picture is left out")
             self._board.picture(step, name, rgb)
+            for hook in self._hooks:
+                hook.picture(step, name, rgb)
+
+    def saved(self, state: TrainState) -> None:
+        """Calls hooks after a checkpoint of this state was written."""
+        if self._active:
+            for hook in self._hooks:
+                hook.saved(state)
 
 
 def _drop_later(workdir: Path, first_step: int) -> None:

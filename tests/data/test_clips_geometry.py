@@ -13,7 +13,7 @@ PLAIN = {"rotation": 0.0, "shear": 0.0, "zoom": (1.0, 1.0)}
 
 
 def config_with(still=False, **changes):
-    config = data.base()
+    config = data.clips()
     config.sets.made = data.source("made", still=still)
     config.size, config.resize, config.min_area, config.workers, config.flip = SIZE, 160, 50, 2, 0.0
     config.max_skip = ((0, 2),)

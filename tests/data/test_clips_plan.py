@@ -103,6 +103,33 @@ def test_donors_come_from_all_sets_but_not_from_the_clip():
     assert abs((count > 0).mean() - 0.75) < 0.08  # some would be the clip's own
 
 
+def test_sets_are_weighted_as_donors():
+    config = video_config(a=data.source("a", still=True), b=data.source("b", still=True, donors=0.25))
+    config.copy_paste.probability = 1.0
+    found, _ = plans(config, [MadeSource("a", videos=6, frames=1), MadeSource("b", videos=6, frames=1)], 0, 1500)
+    donors = found.frames[:, 3:]
+    of_a, of_b = ((donors >= 0) & (donors // 6 == place) for place in (0, 1))
+    assert abs(of_b.sum() / (of_a.sum() + of_b.sum()) - 0.2) < 0.03
+    assert_uniform(found.set, [0, 1])
+
+
+def test_twins_are_one_object_pasted_twice():
+    config = video_config(a=data.source("a", still=True), b=data.source("b", still=True))
+    config.copy_paste.update({"probability": 1.0, "objects": (1, 3)})
+    sources = [MadeSource("a", videos=20, frames=1), MadeSource("b", videos=20, frames=1)]
+    alone, _ = plans(config, sources, 0, 900)
+    config.copy_paste.twins = 0.5
+    found, _ = plans(config, sources, 0, 900)
+    first, second, third = ([found.frames[:, 3 + i], found.donor_id[:, i]] for i in range(3))
+    same = np.all(np.equal(first, second), axis=0)
+    twins = same & (first[0] >= 0)
+    assert abs(twins.mean() - 0.5) < 0.08
+    assert (np.all(np.equal(first, third), axis=0) & twins).mean() < 0.05
+    np.testing.assert_array_equal(found.frames[~same], alone.frames[~same])  # what else is drawn stays
+    count = (alone.frames[twins, 3:] >= 0).sum(axis=1)
+    assert {1, 2, 3} <= set(count)  # with one object to paste, too
+
+
 def test_longer_clips():
     """Five frames: four gaps of their own, videos that are too short are left out, a still stands for all frames."""
     config = video_config(a=data.source("a", still=True), b=data.source("b", still=False))

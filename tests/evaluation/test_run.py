@@ -179,7 +179,7 @@ class TestOutputs:
 
         nested = []
         assert run_evaluate(Impatient(), data=own, output=tmp_path / "run").code == 0
-        assert {done.code for done in nested} == {2} and "another run is writing to it" in nested[0].err
+        assert {done.code for done in nested} == {2} and "is in use by process" in nested[0].err
 
     @pytest.mark.parametrize("sequences", [("..",), ("",), ("a/../b",), ("/a",), (".",), ("a\\b",)])
     def test_names_that_lead_elsewhere(self, own, tmp_path, sequences):

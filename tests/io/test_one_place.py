@@ -18,7 +18,6 @@ EXCEPTIONS = {
     "hmmn_jax/session/store.py": {".open", "os.SEEK_END"},
     "hmmn_jax/paint/folder.py": {".open", "Path"},
     "hmmn_jax/paint/opening.py": {"Path"},
-    "hmmn_jax/paint/owner.py": {".touch", "os.utime", "Path"},
     "hmmn_jax/paint/app.py": {"Path"},  # files of the package
     "hmmn_jax/paint/server.py": {".open"},  # of a browser
 }

@@ -394,7 +394,7 @@ def test_opened_again_all_is_there(tmp_path, frames):
         page.http.post("/api/exports", json={"kind": "coco", "start": 0, "stop": 9})
         page.events(0, lambda name, data: name == "exports" and data[0]["state"] == "done")
         before = page.json("/api/project"), page.json("/api/timeline"), [page.mask(t) for t in range(COUNT)]
-        with pytest.raises(ConfigError, match="is open in process"), serving(folder, frames):
+        with pytest.raises(ConfigError, match="is in use by process"), serving(folder, frames):
             pass
     moved = frames.rename(tmp_path / "moved")
     with pytest.raises(DataError, match="if it was moved"), serving(folder, None):

@@ -1,8 +1,10 @@
 """Whole runs of a tiny model: what they leave, and what they survive."""
 
+import functools
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import optax
 import pytest
 from PIL import Image
 from safetensors.numpy import save_file
@@ -23,10 +26,11 @@ from hmmn_jax.checkpoints.torch_weights import torch_shapes
 from hmmn_jax.datasets.folders import read_sequence
 from hmmn_jax.errors import CheckpointError, ConfigError, DataError, DivergedError
 from hmmn_jax.training import loop
+from hmmn_jax.training.hooks import Hook
 from hmmn_jax.training.loop import make_optimization, train_and_evaluate
 from hmmn_jax.training.metrics import read_metrics
 from hmmn_jax.training.parallel import Parallel
-from hmmn_jax.training.start import starting_state
+from hmmn_jax.training.start import require_same_config, starting_state
 from tests.evaluation.plans import plans
 from tests.small import SMALL, untyped, variables, with_backbone
 from tests.training.tiny_run import MODEL, tiny_batch, tiny_config, use_cache
@@ -76,10 +80,10 @@ def train(tmp_path_factory):
     init = tmp_path_factory.mktemp("init") / "OUT"
     save_checkpoint(init, variables(MODEL), MODEL)
 
-    def train(workdir, config=None, batches=batches, validation=()):
+    def train(workdir, config=None, batches=batches, validation=(), **own):
         config = config or tiny_config(STEPS)
         config.init = config.init or str(init)
-        return train_and_evaluate(config, workdir, batches, validation, {"max_skip": config.data.max_skip})
+        return train_and_evaluate(config, workdir, batches, validation, {"max_skip": config.data.max_skip}, **own)
 
     train.init = init
     return train
@@ -306,6 +310,72 @@ def test_validation_and_its_best_checkpoint(train, tmp_path):
     assert [path.name for path in sorted((workdir / "pictures/validation").iterdir())] == ["0000004.png", "0000008.png"]
     best = max(lines, key=lambda step: (lines[step]["validation/jf"], step))
     assert_same(load_checkpoint(workdir, "best")[0], load_checkpoint(workdir, best)[0])
+
+
+class Log(Hook):
+    """What a logger such as that of Weights & Biases would send."""
+
+    def __init__(self):
+        self.lines, self.steps = [], []
+
+    def scalars(self, step, values):
+        self.lines.append({"step": step, **values})
+
+    def saved(self, state):
+        self.steps.append(int(state.step))
+        assert np.isfinite(optax.tree.norm(state.params))
+
+
+def test_hooks_are_called_in_order(train, tmp_path):
+    log = Log()
+    train(tmp_path, hooks=[Hook(), log])
+    assert log.lines == read_metrics(tmp_path)
+    assert log.steps == [2, 4, 6, 8]
+
+
+def test_an_error_in_a_hook_ends_the_run_which_can_be_resumed(train, undisturbed, tmp_path):
+    class Broken(Hook):
+        def saved(self, state):
+            raise OSError("no connection")
+
+    with pytest.raises(OSError, match="no connection"):
+        train(tmp_path, hooks=[Broken()])
+    state, result = train(tmp_path)
+    assert result.origin == "step 2 of this workdir"
+    assert_same(state, undisturbed[1])
+
+
+def test_an_own_loss_and_an_own_optimizer_are_used(train, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(loop, "make_step", lambda *given: seen.append(given) or pytest.fail("compiled"))
+    own = optax.sgd(0.5)
+
+    def loss(logits, masks, share):
+        return logits.mean()
+
+    with pytest.raises(pytest.fail.Exception):
+        train(tmp_path, loss=loss, optimizer=lambda rate: own if rate(0) == 1e-3 else None)
+    assert seen[0][2] is own and seen[0][4] is loss
+
+
+def test_a_run_of_a_release_without_some_fields_is_resumed(train, undisturbed, tmp_path):
+    shutil.copytree(undisturbed[0], tmp_path / "run")
+    later = ("slots", "learning_rate.for_batch", "data.copy_paste.twins", "devices", "deterministic")
+    file = tmp_path / "run/config.json"
+    text = json.loads(file.read_text())
+    for name in later:
+        *sections, leaf = name.split(".")
+        functools.reduce(dict.__getitem__, sections, text["experiment"]).pop(leaf)
+    file.write_text(json.dumps(text))
+    require_same_config(tmp_path / "run", tiny_config(STEPS))
+
+
+def test_the_learning_rate_follows_the_batch():
+    config = tiny_config(8, batch=8)
+    config.learning_rate.schedule = "constant"
+    assert float(make_optimization(config, 8)[0](0)) == pytest.approx(1e-3)
+    config.learning_rate.for_batch = 2
+    assert float(make_optimization(config, 8)[0](0)) == pytest.approx(2e-3)
 
 
 def test_a_trace_of_some_steps(train, tmp_path):

@@ -49,6 +49,8 @@ def changed(**fields):
         *[("stop_above", value) for value in (NAN, 0.0, -1.0, None)],
         *[(name, None) for name in ("init", "resume", "profile", "validation.data", "data.data_dir")],
         *[("parallel", value) for value in ("pnap", None)],
+        *[("slots", value) for value in (3, (0,), (2.0,))],
+        *[("devices", -1), ("deterministic", 1), ("learning_rate.for_batch", -4)],
         *[("data.max_skip", value) for value in ((), ((5, 0),), ((0, -1),), ((0, 1), (9, 2), (5, 3)), 7, ((0,),))],
         *[("data.size", value) for value in ((0, 32), (32,), 32, (-1, 5), (10**9, 10**9))],
         *[("data.flip", 2.0), ("data.max_objects", 0), ("data.affine.frame.zoom", (2.0, 1.0)), ("data.fill", (0, 0, 256))],

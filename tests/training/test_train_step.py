@@ -38,7 +38,7 @@ def test_the_seed_and_the_share_of_coins():
 def test_the_loss_of_a_step_is_the_sum_over_frames(monkeypatch):
     """With a loss in the place of the model's: the sum over frames of clip means, whose gradient is known."""
 
-    def losses(config, variables, batch, keep, share):
+    def losses(config, variables, batch, keep, share, loss):
         frames = variables["params"]["w"] * jnp.arange(1.0, 3) * batch["sample"].mean()
         return frames.sum(), frames, None
 
@@ -59,6 +59,24 @@ def test_the_loss_of_a_step_is_the_sum_over_frames(monkeypatch):
         }
     )
     assert int(state.step) == 1 and float(state.params["w"]) == -0.25
+
+
+@pytest.mark.parametrize(
+    ("objects", "slots", "expected"),
+    [([1, 2], (1, 2), 2), ([1, 1], (1, 2), 1), ([3, 0], (2, 9), 5), ([0, 0], (1,), 1), ([5, 1], (2, 4), 5), ([1, 1], (), 5)],
+)
+def test_a_step_computes_as_many_objects_as_its_clips_have(monkeypatch, objects, slots, expected):
+    def losses(config, variables, batch, keep, share, loss):
+        count = variables["params"]["w"] * batch["valid"].shape[1]
+        return count, count[None], None
+
+    monkeypatch.setattr(train_step, "clip_loss", losses)
+    step = make_train_step(SMALL, optax.identity(), optax.constant_schedule(0.0), slots=slots)
+    state = TrainState.create({"params": {"w": jnp.float32(1)}}, optax.identity())
+    valid = np.arange(5) < np.array(objects)[:, None]
+    batch = {"frames": jnp.zeros((2, 3, 1, 1, 3), jnp.uint8), "sample": jnp.arange(2), "valid": jnp.asarray(valid)}
+    _, metrics = step(state, batch)
+    assert float(metrics["loss"]) == float(metrics["gradient_norm"]) == expected
 
 
 def test_a_batch_that_cannot_be_cut_is_told():

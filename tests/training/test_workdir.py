@@ -48,7 +48,7 @@ def test_a_workdir_that_is_no_folder(tmp_path):
 
 def test_a_second_run_is_refused(tmp_path):
     with hold(tmp_path, False):
-        with pytest.raises(ConfigError, match="another run is writing to it"), hold(tmp_path, False):
+        with pytest.raises(ConfigError, match="is in use by process"), hold(tmp_path, False):
             pass
         with publish(tmp_path, "config.json", "run.json") as path:
             path.write_text("{}")

@@ -25,7 +25,7 @@ def tiny_config(steps=8, batch=2):
     """Adam with a moving average, a checkpoint after every second step."""
     config = training.base()
     config.model.update(MODEL.to_dict())
-    config.data = data.base()
+    config.data = data.clips()
     config.data.frames = FRAMES
     config.data.max_skip = ((0, 1), (4 * batch, 5))
     config.batch, config.samples = batch, steps * batch

@@ -29,7 +29,13 @@ def add_outputs(parser: argparse.ArgumentParser) -> Any:
     add("--output", type=local, metavar="DIR", required=True, help="folder to write to")
     add("--overlays", action="store_true", help="also write each frame with its masks as a PNG")
     add("--overwrite", action="store_true", help="first delete what earlier runs wrote to --output; other files stay")
+    add_takeover(group)
     return group
+
+
+def add_takeover(group: Any) -> None:
+    """The option for a folder that another process may have."""
+    group.add_argument("--takeover", action="store_true", help="take the folder from a process that seems to be using it")
 
 
 def add_exports(group: Any) -> None:
@@ -52,7 +58,7 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
 
 def add_cache(parser: argparse.ArgumentParser) -> None:
     """The option about compiled programs."""
-    text = "keep compiled programs here for the next run"
+    text = "keep compiled programs here for the next run; off: nowhere (default: in your cache folder)"
     parser.add_argument("--compilation-cache", "--compilation_cache", metavar="DIR", help=text)
 
 

@@ -9,7 +9,7 @@ Writes masks, frames with masks, a GIF, scores and report.html to --output. Runn
 import argparse
 
 from hmmn_jax.cli.arguments import local
-from hmmn_jax.cli.commands.common import add_cache, add_weights, start, weights
+from hmmn_jax.cli.commands.common import add_cache, add_takeover, add_weights, start, weights
 
 OUTPUT = "runs/demo"
 
@@ -17,6 +17,7 @@ OUTPUT = "runs/demo"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("--output", type=local, default=OUTPUT, metavar="DIR", help="folder to write to (default: %(default)s)")
+    add_takeover(parser)
     add_weights(parser)
     add_cache(parser)
 
@@ -32,6 +33,7 @@ def run(options: argparse.Namespace) -> None:
     from hmmn_jax.cli.evaluate import evaluate
 
     config = benchmark_settings("demo")
-    evaluate(Request(config, data=DEMO_CLIP, output=options.output, overlays=True, movie="gif", overwrite=True, **model))
+    written = {"overlays": True, "movie": "gif", "overwrite": True, "takeover": options.takeover}
+    evaluate(Request(config, data=DEMO_CLIP, output=options.output, **written, **model))
     frames, mask = DEMO_CLIP / "JPEGImages/240p/koi", DEMO_CLIP / "Annotations/240p/koi/00000.png"
     print(f"next, a video of your own; the same clip for example:\n  hmmn-jax segment {frames} --mask {mask} --output OUT")

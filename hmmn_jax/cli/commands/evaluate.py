@@ -66,6 +66,7 @@ def run(options: argparse.Namespace) -> None:
             movie=options.movie,
             exports=options.export,
             overwrite=options.overwrite,
+            takeover=options.takeover,
             **model,
         )
     )

@@ -17,7 +17,7 @@ import argparse
 import importlib.util
 
 from hmmn_jax.cli.arguments import local
-from hmmn_jax.cli.commands.common import add_cache, add_weights, start, weights
+from hmmn_jax.cli.commands.common import add_cache, add_takeover, add_weights, start, weights
 
 NEEDED = ("starlette", "uvicorn")
 
@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="video file, or folder of images (default: a clip of the package)",
     )
     add("--project", type=local, metavar="DIR", help="folder of the project (default: VIDEO.hmmn in the working directory)")
+    add_takeover(parser)
     group = parser.add_argument_group("server")
     add = group.add_argument
     add(
@@ -72,4 +73,5 @@ def run(options: argparse.Namespace) -> None:
         return fitted_segmenter(*load_checkpoint(model["checkpoint"], model["step"]), video)
 
     folder = options.project or default_folder(video)
-    paint(folder, video, make_segmenter, str(model["checkpoint"]), options.host, options.port, not options.no_browser)
+    served = options.host, options.port, not options.no_browser, options.takeover
+    paint(folder, video, make_segmenter, str(model["checkpoint"]), *served)

@@ -11,7 +11,7 @@ per_sequence.csv, per_frame.csv) and report.html.
 import argparse
 
 from hmmn_jax.cli.arguments import local, override
-from hmmn_jax.cli.commands.common import add_overrides, start
+from hmmn_jax.cli.commands.common import add_overrides, add_takeover, start
 from hmmn_jax.cli.commands.evaluate import add_benchmark
 
 
@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("masks", type=local, metavar="PRED", help="folder with the masks SEQUENCE/FRAME.png")
     add_benchmark(parser)
     parser.add_argument("--output", type=local, metavar="DIR", help="folder for figures and report (default: the table alone)")
+    add_takeover(parser)
     add_overrides(parser)
 
 
@@ -33,4 +34,4 @@ def run(options: argparse.Namespace) -> None:
     start()
     from hmmn_jax.cli.evaluate import evaluate
 
-    evaluate(Request(config, data=options.data, score=options.masks, output=options.output))
+    evaluate(Request(config, data=options.data, score=options.masks, output=options.output, takeover=options.takeover))

@@ -81,6 +81,7 @@ def run(options: argparse.Namespace) -> None:
             movie=_movie(options),
             exports=options.export,
             overwrite=options.overwrite,
+            takeover=options.takeover,
             fit=frozenset({SIZE, BOUND} - given),
             **model,
         )

@@ -33,13 +33,13 @@ def test_what_is_opened(opened, tmp_path, monkeypatch):
     (tmp_path / "frames.v2").mkdir()
     koi = DEMO_CLIP / "JPEGImages/240p/koi"
     for arguments, expected in (
-        ((), (Path("koi.hmmn"), koi, "lite", "127.0.0.1", 0, True)),
-        (("a/clip.mp4",), (Path("clip.hmmn"), Path("a/clip.mp4"), "lite", "127.0.0.1", 0, True)),
-        (("frames.v2",), (Path("frames.v2.hmmn"), Path("frames.v2"), "lite", "127.0.0.1", 0, True)),
-        (("--project", "P", "--no-browser"), (Path("P"), None, "lite", "127.0.0.1", 0, False)),
+        ((), (Path("koi.hmmn"), koi, "lite", "127.0.0.1", 0, True, False)),
+        (("a/clip.mp4",), (Path("clip.hmmn"), Path("a/clip.mp4"), "lite", "127.0.0.1", 0, True, False)),
+        (("frames.v2",), (Path("frames.v2.hmmn"), Path("frames.v2"), "lite", "127.0.0.1", 0, True, False)),
+        (("--project", "P", "--no-browser"), (Path("P"), None, "lite", "127.0.0.1", 0, False, False)),
         (
             ("x.mov", "--project=P", "--host=::", "--port=80", "--checkpoint=w.pth"),
-            (Path("P"), Path("x.mov"), "w.pth", "::", 80, True),
+            (Path("P"), Path("x.mov"), "w.pth", "::", 80, True, False),
         ),
     ):
         assert main(["paint", *arguments]) == 0

@@ -1,0 +1,43 @@
+"""hmmn-lite, a stage of more variety: fewer clips of the 26 videos, look-alikes pasted in, stills that move more.
+
+    python train.py --config configs/train/lite_varied.py --workdir RUN4 --config.init=RUN2 \
+      --config.data.data_dir=DATA --config.validation.data=DAVIS
+
+RUN2 is the workdir of `configs/train/lite_main.py`, or `lite` for the file of the package; DATA and DAVIS as in
+`configs/train/lite.py`, and `image_masks/parts` beside the others (docs/lite.md).
+"""
+
+from ml_collections import ConfigDict
+
+from configs.train import data, lite_main
+
+DAVIS_SHARE, STILLS = 0.5, 2900  # share of the clips; still images, with their number of repeats
+
+
+def get_config() -> ConfigDict:
+    """As `configs/train/lite_main.py`, but with crops of 272x272 and four frames."""
+    config = lite_main.get_config()
+    config.unlock()
+    config.data.frames = 4
+    config.data.size = (272, 272)
+    config.data.resize = 272
+    config.data.min_area = 250
+    config.data.wander = 0.3
+    config.data.affine.clip = data.affine(15.0, 8.0, 0.3)
+    config.data.colour.clip = data.jitter(0.25, 0.1)
+    config.data.colour.frame = data.jitter(0.05, 0.0)
+    config.data.grey = 0.1
+    config.data.copy_paste.twins = 0.4
+    config.data.copy_paste.size = (0.12, 0.6)
+    config.data.copy_paste.drift = 0.05
+    config.data.sets.parts = data.source("image_masks/parts", still=True, repeat=1.0)
+    config.data.sets.davis.repeat = ((0, DAVIS_SHARE / (1 - DAVIS_SHARE) * STILLS / 26),)
+    config.data.sets.davis.donors = 0.1  # about half of the pasted objects
+    config.data.seed = 3
+    config.samples = 4800
+    config.optimizer.parts.backbone = 0.1
+    config.learning_rate.peak = 3e-4
+    config.learning_rate.warmup = 200
+    config.validation.every = 400
+    config.validation.size = 0
+    return config.lock()

@@ -1,0 +1,269 @@
+"""A guard on a folder that is written to: one process has the folder at a time.
+
+Used for workdirs of training, projects of `hmmn-jax paint`, outputs of evaluations and builds of data sets. The files are:
+
+LOCK          empty; locked by the operating system, which releases the lock when the process ends, however it ends
+.LOCK.json    the owner: host, boot id, process id. Its time is the owner's last sign of life, renewed every five seconds
+
+On one machine the lock decides. Network file systems may not lock between machines, and buckets never do. The signs of life
+decide in these cases. A folder is taken over at once from a dead process of this machine, and from another machine when the
+last sign of life is older than `DEAD_AFTER`. A former owner that is alive finds the new owner, and stops writing.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import platform
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from hmmn_jax.errors import ConfigError, DataError
+from hmmn_jax.io.buckets import AnyPath, is_bucket
+from hmmn_jax.io.files import bucket_errors, discard, lies_there, part_path, write_file, writing_errors
+from hmmn_jax.io.notes import note
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows
+    fcntl = None  # type: ignore[assignment]  # mypy takes the name for a module
+    import msvcrt
+
+BEAT, DEAD_AFTER = 5.0, 60.0  # seconds between two signs of life, and after which an owner elsewhere is considered dead
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_UNLOCKABLE = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}  # of file systems without locks
+WAY_OUT = "wait for it, choose another folder, or give --takeover if that process has ended"
+
+
+class Guard:
+    """What `hold_folder` gives: the folder is this process's until it is lost.
+
+    Attributes:
+        folder: the folder.
+        owner: what the owner's file says.
+    """
+
+    def __init__(self, folder: AnyPath, path: AnyPath):
+        self.folder, self._path = folder, path
+        self.owner: dict[str, Any] = {**_here(), "id": uuid.uuid4().hex}
+        self._lost: dict[str, Any] | None = None
+        self._ended = threading.Event()
+
+    def require(self) -> None:
+        """Raises ConfigError if another process took the folder over. To be called before something is written."""
+        if self._lost is not None:
+            raise ConfigError(f"{self.folder}: was taken over by {_name(self._lost)}; this process writes nothing more")
+
+    def begin(self) -> None:
+        """Writes the owner's file, and keeps it alive until `end`."""
+        self._write()
+        threading.Thread(target=self._beat, name="guard", daemon=True).start()
+
+    def end(self) -> None:
+        """Removes the owner's file, if it is still this owner's."""
+        self._ended.set()
+        if self._is_own():
+            discard(self._path)
+
+    def _write(self) -> None:
+        write_file(self._path, json.dumps(self.owner | {"time": time.time()}) + "\n")
+
+    def _beat(self) -> None:
+        while not self._ended.wait(BEAT):
+            with contextlib.suppress(OSError, DataError):  # of a network that is away for a moment
+                if not self._is_own():
+                    return
+                if is_bucket(self._path):
+                    self._write()
+                else:
+                    os.utime(self._path)
+
+    def _is_own(self) -> bool:
+        found = read_owner(self._path)
+        if found is not None and found["id"] != self.owner["id"]:
+            self._lost = found
+        return found is not None and self._lost is None
+
+
+@contextlib.contextmanager
+def hold_folder(folder: AnyPath, lock: AnyPath, takeover: bool = False, way_out: str = WAY_OUT) -> Iterator[Guard]:
+    """Has a folder for this process while the block runs.
+
+    Args:
+        folder: the folder, for messages.
+        lock: path of the lock file. It is made where it is missing, and not removed.
+        takeover: take the folder from a process that seems alive.
+        way_out: end of the message when the folder is in use.
+
+    Raises:
+        ConfigError: another process has it.
+        DataError: the folder cannot be written to, or has a file of the owner's name that this program did not write.
+    """
+    path, locks = owner_path(lock), False
+    with contextlib.ExitStack() as held:
+        if not is_bucket(lock):
+            with writing_errors(lock):
+                lock.parent.mkdir(parents=True, exist_ok=True)
+                found = _locked(lock)
+                if found is None and takeover:
+                    found = _locked(_fresh(lock))
+            if found is None:
+                raise _in_use(folder, path, way_out)
+            file, locks = found
+            held.enter_context(file)
+        owner = _require_ours(path)
+        if owner is not None and not takeover and _may_live(owner, path, locks):
+            raise _in_use(folder, path, way_out)
+        if owner is not None and takeover:
+            note(f"{folder}: taken over from {_name(owner)}")
+        guard = Guard(folder, path)
+        guard.begin()
+        try:
+            yield guard
+        finally:
+            guard.end()
+
+
+def require_unheld(folder: AnyPath, lock: AnyPath, way_out: str = WAY_OUT) -> None:
+    """Raises ConfigError if a process has the folder. Changes nothing there."""
+    path, locks = owner_path(lock), False
+    if not is_bucket(lock):
+        with contextlib.suppress(OSError), lock.open("r+b") as file:
+            held = _try_lock(file)
+            if held is False:
+                raise _in_use(folder, path, way_out)
+            locks = held is True
+    owner = read_owner(path)
+    if owner is not None and _may_live(owner, path, locks):
+        raise _in_use(folder, path, way_out)
+
+
+def owner_path(lock: AnyPath) -> AnyPath:
+    """The path of the owner's file."""
+    return lock.parent / f".{lock.name}.json"
+
+
+def read_owner(path: AnyPath) -> dict[str, Any] | None:
+    """What an owner wrote; None without one, or for a file that says nothing."""
+    try:
+        with bucket_errors(path):
+            found = json.loads(path.read_bytes().decode())
+        owner = {"host": str(found["host"])[:200], "boot": str(found["boot"]), "pid": int(found["pid"])}
+        return owner | {"id": str(found["id"]), "time": float(found["time"])}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def same_machine(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two owners are of one machine since it was started: by the boot id, else by the name of the host."""
+    return one["boot"] == other["boot"] and (bool(one["boot"]) or one["host"] == other["host"])
+
+
+def _here() -> dict[str, Any]:
+    boot = ""
+    with contextlib.suppress(OSError):
+        boot = _BOOT_ID.read_text(encoding="ascii").strip()
+    return {"host": platform.node(), "boot": boot, "pid": os.getpid()}
+
+
+def _name(owner: dict[str, Any]) -> str:
+    return f"process {owner['pid']} on {owner['host']}"
+
+
+def _in_use(folder: AnyPath, path: AnyPath, way_out: str) -> ConfigError:
+    owner = read_owner(path)
+    by = _name(owner) if owner else "another process"
+    if owner and not same_machine(owner, _here()):
+        by += (
+            f", which gave a sign of life {max(_age(owner, path), 0):.0f} s ago and is considered dead after {DEAD_AFTER:.0f} s"
+        )
+    return ConfigError(f"{folder}: is in use by {by}; {way_out}")
+
+
+def _require_ours(path: AnyPath) -> dict[str, Any] | None:
+    """The owner that the file names, if there is one. Raises DataError for a user's file."""
+    found = read_owner(path)
+    if found is None and lies_there(path) and (not path.is_file() or path.read_bytes().strip(b"\0 \n")):
+        raise DataError(f"{path}: not a file of this program; move it away, or choose another folder")
+    return found
+
+
+def _may_live(owner: dict[str, Any], path: AnyPath, locks: bool) -> bool:
+    """Whether an owner may be alive.
+
+    Args:
+        owner: who was the last to have the folder.
+        path: of the owner's file.
+        locks: whether this process could lock the folder; an owner on this machine is dead then.
+    """
+    here = _here()
+    if same_machine(owner, here) and (locks or owner["pid"] == here["pid"] or not _is_running(owner["pid"])):
+        return False
+    return _age(owner, path) < DEAD_AFTER
+
+
+def _age(owner: dict[str, Any], path: AnyPath) -> float:
+    """Seconds since the last sign of life: by the clock of the file system; in a bucket by those of the two machines."""
+    if is_bucket(path):
+        return time.time() - owner["time"]
+    probe = part_path(path)
+    try:
+        probe.touch()
+        return probe.stat().st_mtime - path.stat().st_mtime
+    except FileNotFoundError:  # it has just ended
+        return DEAD_AFTER
+    except OSError:  # nothing can be written there
+        return time.time() - owner["time"]
+    finally:
+        discard(probe)
+
+
+def _is_running(pid: int) -> bool:
+    if fcntl is None:
+        return True  # Windows, where a signal 0 would be Ctrl-C
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _locked(lock: Path) -> tuple[IO[bytes], bool] | None:
+    """The lock file, open, and whether it is locked, as not all file systems can; None if another process has the lock."""
+    for last in (False, True):
+        file = lock.open("ab")
+        held = _try_lock(file)
+        if held is not False and os.path.samestat(os.fstat(file.fileno()), os.stat(lock)):  # else replaced by a takeover
+            return file, held is True
+        file.close()
+        if not last:
+            time.sleep(0.2)  # another process may only have looked
+    return None
+
+
+def _fresh(lock: Path) -> Path:
+    """Replaces the lock file of a process that does not release it. Raises DataError for a file that is not a lock."""
+    if lock.stat().st_size:
+        raise DataError(f"{lock}: not a file of this program; move it away, or choose another folder")
+    new = part_path(lock)
+    new.touch()
+    os.replace(new, lock)
+    return lock
+
+
+def _try_lock(file: IO[bytes]) -> bool | None:
+    """Locks a file: True if that worked, False if another process has the lock, None if the file system has no locks."""
+    try:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    except OSError as error:
+        return None if error.errno in _UNLOCKABLE else False
+    return True

@@ -1,0 +1,23 @@
+"""What a program of your own can do in the course of `train_and_evaluate`."""
+
+import numpy as np
+from jaxtyping import UInt8
+
+from hmmn_jax.training.train_state import TrainState
+
+
+class Hook:
+    """Is called by the first process, in the order of steps; each method does nothing unless a subclass defines it.
+
+    An exception ends the run, which can be resumed. A resumed run repeats the steps after its last checkpoint. A method must
+    not start a computation over several processes: the others do not take part.
+    """
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """Receives each line of numbers: those of training every `config.log_every` steps, and those of a validation."""
+
+    def picture(self, step: int, name: str, rgb: UInt8[np.ndarray, "h w 3"]) -> None:
+        """Receives each picture, such as the predictions of a validation."""
+
+    def saved(self, state: TrainState) -> None:
+        """Receives each state of which a checkpoint was written. Its arrays are on the devices, and valid only in the call."""
