@@ -52,7 +52,9 @@ class YouTubeVOS(Protocol):
         if not every.is_dir():
             notes.say(f"no {every}: only the frames in {split} are segmented")
         groups = _groups(root, split)
-        return {name: partial(self._open, read, None if groups is None else groups[name], notes) for name, read in found.items()}
+        return {
+            name: partial(self._open, read, None if groups is None else groups[name], notes) for name, read in found.items()
+        }
 
     def _open(self, read: Callable[[], YouTubeVideo], groups: dict[int, bool] | None, notes: Notes) -> Clip:
         video = read()
