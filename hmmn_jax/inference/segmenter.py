@@ -288,7 +288,7 @@ class Segmenter:
             memories = compiled.memories(config, variables, state.frame, state.probs, objects, self.independent)
             new = [compiled.remember(*each, donate) for each in zip(rooms, old, memories, slots, strict=True)]
             if donate and isinstance(state.probs, jax.Array):
-                state.probs.delete()  # of many objects it is large, and all of it is in the banks now
+                state.probs.delete()  # of many objects it is large; the banks hold what later frames need
             query = compiled.encode_query(config, variables, frame) if query is None else query
             p = []
             for i, (room, slot) in enumerate(zip(rooms, slots, strict=True)):

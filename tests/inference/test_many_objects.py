@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 
 from hmmn_jax.inference import Segmenter, compiled
 from tests.small import TINY, variables
@@ -53,6 +54,7 @@ def peak(objects, monkeypatch, **settings):
     return watched.most, banks, watched.sizes
 
 
+@pytest.mark.slow
 def test_programs_take_a_batch_of_objects_and_what_grows_is_banks_and_few_images(monkeypatch):
     few, many = 4, 20
     (most, banks, sizes), (most2, banks2, sizes2) = (peak(n, monkeypatch) for n in (few, many))
