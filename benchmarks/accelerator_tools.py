@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hmmn_jax import HMMNConfig, Segmenter
-from hmmn_jax.inference.segmenter import State
+from hmmn_jax.inference import State
 from hmmn_jax.model import abstract_variables
 
 MIB = 2**20

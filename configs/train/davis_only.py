@@ -24,5 +24,5 @@ def get_config() -> ConfigDict:
     config.data = data.videos({"davis": data.source("davis/2017_480p", still=False)}, data.stcn_curriculum(SAMPLES))
     config.samples = SAMPLES
     config.learning_rate.schedule = "poly"
-    config.validation.every = 5000
+    config.validation.every = 20_000
     return config.lock()

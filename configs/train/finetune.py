@@ -25,6 +25,6 @@ def get_config() -> ConfigDict:
     config.learning_rate.schedule = "poly"
     config.learning_rate.peak = 5e-6
     config.ema_decay = 0.999
-    config.checkpoint.every = 500
-    config.validation.every = 500
+    config.checkpoint.every = 2000
+    config.validation.every = 2000
     return config.lock()

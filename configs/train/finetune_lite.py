@@ -39,9 +39,9 @@ def get_config() -> ConfigDict:
     config.learning_rate.end = 0.05
     config.hardest = ConfigDict({"share": 0.25, "start": 0, "end": config.batch})
     config.ema_decay = 0.98
-    config.log_every = 10
-    config.checkpoint.every = 50
-    config.validation.every = 50
+    config.log_every = 40
+    config.checkpoint.every = 200
+    config.validation.every = 200
     config.validation.protocol = "custom"
     config.validation.size = 0
     return config.lock()

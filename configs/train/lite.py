@@ -38,9 +38,9 @@ def get_config() -> ConfigDict:
     # With all pixels, a model soon segments the background well but stays unsure of the object.
     config.hardest = ConfigDict({"share": 0.25, "start": 5000, "end": 9000})
     config.ema_decay = 0.99
-    config.log_every = 50
-    config.checkpoint.every = 250
-    config.validation.every = 500
+    config.log_every = 400
+    config.checkpoint.every = 2000
+    config.validation.every = 4000
     config.validation.year = "2016"
     config.validation.split = "train"
     config.validation.sequences = LEFT_OUT

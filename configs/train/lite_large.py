@@ -30,6 +30,7 @@ def get_config() -> ConfigDict:
     config.optimizer.parts.backbone = 0.3
     config.learning_rate.peak = 3e-4
     config.learning_rate.warmup = 120
-    config.validation.every = 300
+    config.log_every = 150
+    config.checkpoint.every = config.validation.every = 900
     config.validation.size = 0
     return config.lock()

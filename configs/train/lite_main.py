@@ -43,5 +43,7 @@ def get_config() -> ConfigDict:
     config.learning_rate.peak = 4e-4
     config.learning_rate.warmup = 200
     config.ema_decay = 0.995
-    config.validation.every = 250
+    config.log_every = 200
+    config.checkpoint.every = 1000
+    config.validation.every = 1000
     return config.lock()

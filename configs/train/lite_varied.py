@@ -38,6 +38,6 @@ def get_config() -> ConfigDict:
     config.optimizer.parts.backbone = 0.1
     config.learning_rate.peak = 3e-4
     config.learning_rate.warmup = 200
-    config.validation.every = 400
+    config.validation.every = 1600
     config.validation.size = 0
     return config.lock()

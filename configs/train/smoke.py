@@ -49,6 +49,6 @@ def get_config() -> ConfigDict:
     config.learning_rate.peak = 2e-3
     config.learning_rate.warmup = 4 * 20
     config.dropout = 0.0
-    config.log_every = 20
-    config.checkpoint.every = 60
+    config.log_every = 80
+    config.checkpoint.every = 240
     return config.lock()

@@ -91,7 +91,7 @@ def labels(probs: jax.Array, ids: jax.Array, independent: bool = False) -> jax.A
     if independent:
         return probs[:, 1:] > 0.5
     channel = jnp.argmax(probs, axis=1)
-    parts = (jnp.where(channel == k, ids[k], 0) for k in range(len(ids)))  # no gather of each pixel
+    parts = (jnp.where(channel == k, ids[..., k], 0) for k in range(ids.shape[-1]))  # no gather of each pixel
     return functools.reduce(operator.add, parts).astype(ids.dtype)
 
 
@@ -199,7 +199,7 @@ match_all = jax.jit(_match_all, static_argnums=(0, 1))
 match_all_donating = jax.jit(_match_all, static_argnums=(0, 1), donate_argnums=2)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 6, 7))
+@functools.partial(jax.jit, static_argnums=(0, 6, 7, 8))
 def decode_all(
     config: HMMNConfig,
     variables: dict[str, Any],
@@ -209,9 +209,13 @@ def decode_all(
     ids: jax.Array,
     size: tuple[int, int],
     independent: bool,
+    together: bool,
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
-    """Fused, third of three: the probabilities `[1,o+1,H,W]`; and without the first axis labels, probabilities and logits."""
+    """Fused, third of three: the probabilities `[V,o+1,H,W]`; and labels, probabilities and logits.
+
+    The last three are without the first axis unless several videos are segmented `together`.
+    """
     p = [decode(config, variables, query, *one, size) for one in zip(found, fine, strict=True)]
     logits = combine(p, independent)
     probs, labels = decide(logits, ids, independent)
-    return probs, (labels[0], probs[0], logits[0])
+    return probs, (labels, probs, logits) if together else (labels[0], probs[0], logits[0])

@@ -60,7 +60,11 @@ def as_masks(masks: Mask, size: tuple[int, int]) -> dict[int, np.ndarray]:
 
 def join_ids(ids: Integer[np.ndarray, " o1"], given: Integer[np.ndarray, " k"]) -> Integer[np.ndarray, " o2"]:
     """The ids with those that are new; uint8, or uint16 where one does not fit."""
-    ids = np.concatenate([ids, np.setdiff1d(given, ids)])
+    return narrow(np.concatenate([ids, np.setdiff1d(given, ids)]))
+
+
+def narrow(ids: Integer[np.ndarray, "*shape"]) -> Integer[np.ndarray, "*shape"]:
+    """The ids as uint8, or as uint16 where one does not fit."""
     return ids.astype(np.uint8 if ids.max() <= np.iinfo(np.uint8).max else np.uint16)
 
 

@@ -1,72 +1,23 @@
 """`Segmenter`: any video in, masks out, frame by frame, for objects that come and go."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
-from jaxtyping import Array, Float, Integer, Num
+from jaxtyping import Array, Num
 
 from hmmn_jax.inference import compiled
-from hmmn_jax.inference.inputs import Mask, as_frame, as_mask, as_masks, join_ids
+from hmmn_jax.inference.inputs import Mask, as_frame, as_mask, as_masks, join_ids, narrow
+from hmmn_jax.inference.state import ObjectGroup, Result, State
 from hmmn_jax.model import HMMNConfig, fold_batch_norm
 from hmmn_jax.model.decoder import Query
-from hmmn_jax.model.memory import MemoryBank
 from hmmn_jax.ops.canary import warn_if_cpu_is_unsound
 from hmmn_jax.ops.precision import at_least_float32
 
 FIRST_CAPACITY = 8  # slots of a new bank, unless `max_memory_frames` needs fewer; it doubles when they are full
-
-
-class ObjectGroup(struct.PyTreeNode):
-    """Objects that started on the same frame. They share a memory bank and have consecutive channels."""
-
-    start: int  # frame on which their masks were given
-    first: int  # channel of the first of them, background being 0
-    size: int  # how many they are
-    kept: int  # memory frames kept so far
-    bank: MemoryBank | None  # None until the frame after `start`
-
-
-class State(struct.PyTreeNode):
-    """The state of a video between two steps: everything that the next step needs.
-
-    A pytree whose counters are plain integers. It can be kept, copied and pickled. Arrays are on the device; a state that was
-    saved may hold NumPy arrays instead.
-
-    Attributes:
-        index: number of the last frame.
-        frame: the last frame, `[1,H,W,3]`.
-        probs: its probabilities, `[1,K+1,H,W]`, background first.
-        ids: the caller's id of each channel, `[K+1]`; 0 for the background.
-        groups: the objects with their memory banks.
-    """
-
-    index: int
-    frame: Num[Array | np.ndarray, "1 H W 3"]
-    probs: Float[Array | np.ndarray, "1 o1 H W"]
-    ids: Integer[np.ndarray, " o1"]
-    groups: tuple[ObjectGroup, ...]
-
-
-class Result(NamedTuple):
-    """A segmented frame with K objects. Arrays stay on the device until they are read.
-
-    Attributes:
-        mask: ids as in the caller's masks, uint8 `[H,W]`; uint16 if an id is above 255. For independent objects bool `[K,H,W]`,
-            in the order of `ids[1:]`.
-        probs: probabilities of background and objects, `[K+1,H,W]`. On a frame with given masks they include those masks.
-        logits: output of the network, `[K+1,H,W]`; -inf for objects that were first given on this frame. For independent
-            objects the logits of the sigmoid, and 0 for the background.
-        ids: the id of each channel, `[K+1]`.
-    """
-
-    mask: jax.Array
-    probs: jax.Array
-    logits: jax.Array
-    ids: np.ndarray
 
 
 class Segmenter:
@@ -243,6 +194,47 @@ class Segmenter:
         if beyond := [int(t) for t in later if t > int(state.index)]:
             raise ValueError(f"later has masks of frames {sorted(beyond)}, but the last frame is {int(state.index)}")
 
+    def run_together(
+        self, videos: Sequence[Iterable[Num[Array | np.ndarray, "_ _ 3"]]], masks: Sequence[Mask]
+    ) -> Iterator[Result]:
+        """Segments V videos at once, as one batch. An accelerator that one video does not fill is used better.
+
+        The videos have frames of one size and the same number of objects, all given on the first frame.
+
+        Args:
+            videos: the frames of each, `[H,W,3]`.
+            masks: ids of the objects in the first frame of each, `[H,W]`. The ids may differ between videos.
+
+        Yields:
+            A result for each frame after the first, whose arrays have a first axis of V videos. It ends with the longest video.
+            Rows of a video that ended before have no meaning.
+
+        Raises:
+            ValueError: a shape, type or value other than described, or a video without frames.
+        """
+        streams = [iter(video) for video in videos]
+        frames = [as_frame(first) for stream in streams for first in itertools.islice(stream, 1)]
+        if self.independent or not len(frames) == len(streams) == len(masks) > 0:
+            raise ValueError("run_together takes videos with a frame at least, a mask for each, and no independent objects")
+        given = [as_mask(mask, (frame.shape[1], frame.shape[2])) for mask, frame in zip(masks, frames, strict=True)]
+        ids = [np.union1d(mask, 0) for mask in given]  # of each channel
+        if len({(frame.shape, frame.dtype, len(found)) for frame, found in zip(frames, ids, strict=True)}) > 1:
+            found = ", ".join(f"{list(frame.shape[1:])} with {len(i) - 1}" for frame, i in zip(frames, ids, strict=True))
+            raise ValueError(f"the first frames and their objects are {found}; expected one size and one number of objects")
+        channels = [np.searchsorted(i, mask).astype(np.uint16) for i, mask in zip(ids, given, strict=True)]
+        states = [self.init(frame[0], mask) for frame, mask in zip(frames, channels, strict=True)]
+        frame, probs = (jnp.concatenate([getattr(state, name) for state in states]) for name in ("frame", "probs"))
+        state = states[0].replace(frame=frame, probs=probs, ids=narrow(np.stack(ids)[:, None, None]))
+        while True:
+            upcoming = [next(stream, None) for stream in streams]
+            if all(frame is None for frame in upcoming):
+                return
+            frames = [old if new is None else as_frame(new) for old, new in zip(frames, upcoming, strict=True)]
+            frame = jnp.concatenate(frames)
+            groups, probs, shown = self._segment(state, frame, True, None)
+            state = state.replace(index=state.index + 1, frame=frame, probs=probs, groups=groups)
+            yield Result(*shown, state.ids[:, 0, 0])
+
     def _give(self, state: State, mask: Mask) -> State:
         """The state with the given ids: their pixels are certain, and those not seen before become groups of objects."""
         _, height, width, _ = state.frame.shape
@@ -269,7 +261,7 @@ class Segmenter:
     ) -> tuple[tuple[ObjectGroup, ...], jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
         """Memorises the last frame, reads for this one.
 
-        Returns the groups after it, the probabilities `[1,K+1,H,W]`, and the labels, probabilities and logits of a result.
+        Returns the groups after it, the probabilities `[V,K+1,H,W]`, and the labels, probabilities and logits of a result.
         """
         groups, rooms, slots = zip(*(self._make_room(group, donate) for group in state.groups), strict=True)
         old = [group.bank for group in groups]
@@ -283,7 +275,9 @@ class Segmenter:
             match_all = compiled.match_all_donating if donate else compiled.match_all
             new, found = match_all(config, rooms, old, memories, list(slots), query)
             fine = [bank.fine for bank in new]
-            probs, shown = compiled.decode_all(config, variables, query, found, fine, state.ids, size, self.independent)
+            together = state.ids.ndim > 1
+            wanted_ids = state.ids, size, self.independent, together
+            probs, shown = compiled.decode_all(config, variables, query, found, fine, *wanted_ids)
         else:
             memories = compiled.memories(config, variables, state.frame, state.probs, objects, self.independent)
             new = [compiled.remember(*each, donate) for each in zip(rooms, old, memories, slots, strict=True)]
@@ -306,7 +300,7 @@ class Segmenter:
 
     def _decide(self, logits: jax.Array, ids: np.ndarray) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
         probs, labels = compiled.decide(logits, ids, self.independent)
-        return probs, (labels[0], probs[0], logits[0])
+        return probs, (labels, probs, logits) if ids.ndim > 1 else (labels[0], probs[0], logits[0])
 
     def _make_room(self, group: ObjectGroup, donate: bool) -> tuple[ObjectGroup, compiled.Room, int]:
         """The group with a bank that has a free slot for the previous frame, how to write it, and the index of the slot."""

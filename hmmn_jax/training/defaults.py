@@ -1,7 +1,7 @@
 """Defaults of a training config, its fields explained. The files in `configs/train` start from them, and so can yours.
 
-Lengths are in samples (clips seen), so that neither the batch nor the number of devices moves them; how often something is
-logged, saved or validated is in steps.
+All lengths and intervals are in samples (clips seen), so that neither the batch nor the number of devices moves them. Something
+that is due after some samples happens at the end of the step that has them.
 """
 
 from ml_collections import ConfigDict, config_dict
@@ -48,9 +48,9 @@ def base() -> ConfigDict:
     config.init = ""  # variables to start from: a workdir, converted weights, or an ImageNet file that fits the backbone
     config.resume = ""  # a workdir whose run continues here with this config, including step and optimizer
 
-    config.log_every = 100
-    config.stop_above = 20.0  # mean loss over `log_every` steps above which training has diverged
-    config.checkpoint = ConfigDict({"every": 2000, "keep": 3, "keep_best": 1})
+    config.log_every = 400  # samples
+    config.stop_above = 20.0  # mean loss over `log_every` samples above which training has diverged
+    config.checkpoint = ConfigDict({"every": 8000, "keep": 3, "keep_best": 1})
     config.validation = validation()
     config.profile = ""  # START:STOP, steps of which a trace is written
     return config
@@ -60,7 +60,7 @@ def validation() -> ConfigDict:
     """J&F in the course of training, on a benchmark or on your own videos, by the rule of its protocol."""
     config = ConfigDict()
     config.data = ""  # its root; "": no validation
-    config.every = 10_000
+    config.every = 40_000  # samples
     config.protocol = "davis"  # or custom: every folder and video file, scored on the annotated frames
     config.year = "2017"
     config.split = "val"

@@ -14,7 +14,7 @@ class Hook:
     """
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Receives each line of numbers: those of training every `config.log_every` steps, and those of a validation."""
+        """Receives each line of numbers: those of training every `config.log_every` samples, and those of a validation."""
 
     def picture(self, step: int, name: str, rgb: UInt8[np.ndarray, "h w 3"]) -> None:
         """Receives each picture, such as the predictions of a validation."""

@@ -31,6 +31,7 @@ from hmmn_jax.training.schedules import (
     Schedule,
     at_sample,
     hardest_share_schedule,
+    is_due,
     learning_rate_schedule,
     scaled_for_batch,
 )
@@ -164,8 +165,8 @@ def train_and_evaluate(
             # --- Now and then: validation, a checkpoint. ---
             last = step == total
             interrupted = (interrupted or interruption.reached(step)) and not last
-            validating = bool(validation) and (last or step % config.validation.every == 0) and not interrupted
-            if last or interrupted or validating or step % config.checkpoint.every == 0:
+            validating = bool(validation) and (last or is_due(step, config.batch, config.validation.every)) and not interrupted
+            if last or interrupted or validating or is_due(step, config.batch, config.checkpoint.every):
                 monitor.flush()  # no state is kept whose loss is not finite
                 with monitor.apart():
                     if validating:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from hmmn_jax.errors import DivergedError
 from hmmn_jax.io.files import writing_errors
 from hmmn_jax.io.new_file import free_path, new_file
+from hmmn_jax.training.schedules import is_due
 from hmmn_jax.training.train_step import Batch, Metrics
 from hmmn_jax.training.writer import Writer
 
@@ -33,8 +34,8 @@ class Monitor:
           first: steps done.
           total: steps in all.
           batch: clips of a step.
-          every: steps from one line of numbers to the next.
-          stop_above: mean loss over these steps above which training has diverged.
+          every: samples from one line of numbers to the next.
+          stop_above: mean loss over these samples above which training has diverged.
         """
         self.writer, self.batch, self.every, self.stop_above = writer, batch, every, stop_above
         self.last: dict[str, float] = {}  # the last line written
@@ -95,7 +96,7 @@ class Monitor:
             self._stop(step, batch, f"{wrong[0]} is {values[wrong[0]]}")
         self._interval.append(values)
         self._timed_steps += 1
-        if step % self.every == 0:
+        if is_due(step, self.batch, self.every):
             self._write(step, batch, about)
 
     def _write(self, step: int, batch: Batch, about: dict[str, float]) -> None:
@@ -111,7 +112,7 @@ class Monitor:
         self._interval = []
         self.restart_clock()
         if line["loss"] > self.stop_above:
-            self._stop(step, batch, f"the mean loss of {self.every} steps is {line['loss']:.3g}, above {self.stop_above:g}")
+            self._stop(step, batch, f"the mean loss of {self.every} samples is {line['loss']:.3g}, above {self.stop_above:g}")
 
     def _stop(self, step: int, batch: Batch, why: str) -> None:
         process = f"_process_{jax.process_index()}" if jax.process_count() > 1 else ""

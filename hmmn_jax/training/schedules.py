@@ -16,6 +16,11 @@ def at_sample(schedule: Schedule, sample: int) -> float:
     return float(next(value for first, value in reversed(schedule) if first <= sample))
 
 
+def is_due(step: int, batch: int, every: int) -> bool:
+    """Whether something that is due after `every` samples is due at the end of a step, the first being step 1."""
+    return step * batch // every > (step - 1) * batch // every
+
+
 def scaled_for_batch(batch: int, for_batch: int) -> float:
     """The factor on a learning rate that was chosen for batches of `for_batch` clips, if a batch has `batch` clips.
 

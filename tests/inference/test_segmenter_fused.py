@@ -1,4 +1,4 @@
-"""A fused segmenter, as on accelerators: three programs a frame, and the same results."""
+"""A fused segmenter, as on accelerators: three programs a frame, several videos at once, and the same results."""
 
 import jax
 import numpy as np
@@ -74,3 +74,46 @@ def test_results_are_those_of_single_programs(x64, monkeypatch):
         banks = [group.bank.key_s16 for group in before.groups if group.bank is not None]
         assert all(bank.is_deleted() == last for bank in banks)
     assert [group.bank.capacity for group in state.groups] == [4, 2] and int(state.groups[0].kept) == 3
+
+
+@pytest.mark.parametrize(
+    ("masks", "fused"),
+    [
+        ([(3,), (255,), (300,)], True),
+        pytest.param([(3, 255), (1, 2), (7, 300)], True, marks=pytest.mark.slow),
+        pytest.param([(3, 255), (1, 2), (7, 300)], False, marks=pytest.mark.slow),
+    ],
+)
+def test_videos_together_equal_each_alone(x64, monkeypatch, masks, fused):
+    """Ids that differ, and a video that ends before the others. With one object, the programs for one video are those above."""
+    monkeypatch.setattr(module, "FIRST_CAPACITY", 2)
+    segmenter = make(TINY, "float64", fused=fused)
+    videos = [video(length, *SIZE, seed) for seed, length in enumerate((3, 2, 3))]
+    given = [rectangles(range(1, len(ids) + 1), *SIZE) for ids in masks]
+    given = [np.array([0, *ids], np.uint16)[mask] for ids, mask in zip(masks, given, strict=True)]
+    alone = [list(segmenter.run(*each)) for each in zip(videos, given, strict=True)]
+    together = list(segmenter.run_together(videos, given))
+    assert len(together) == 2
+    for t, found in enumerate(together):
+        assert found.mask.shape == (3, *SIZE) and found.probs.shape == found.logits.shape == (3, 1 + len(masks[0]), *SIZE)
+        for v, wanted in enumerate(alone):
+            if t < len(wanted):
+                np.testing.assert_array_equal(found.ids[v], wanted[t].ids)
+                np.testing.assert_array_equal(found.mask[v], wanted[t].mask)
+                np.testing.assert_allclose(found.probs[v], wanted[t].probs, rtol=0, atol=1e-9)
+                np.testing.assert_allclose(found.logits[v], wanted[t].logits, rtol=0, atol=1e-9)
+
+
+def test_what_cannot_be_one_batch_is_told():
+    segmenter = make()
+    frames, mask = video(2, *SIZE), rectangles((1,), *SIZE)
+
+    def refusal(videos, masks):
+        with pytest.raises(ValueError) as caught:
+            next(segmenter.run_together(videos, masks))
+        return str(caught.value)
+
+    assert "a mask for each" in refusal([frames, frames], [mask])
+    assert "a frame at least" in refusal([frames, []], [mask, mask])
+    message = refusal([frames, frames], [mask, rectangles((1, 2), *SIZE)])
+    assert "[32, 48, 3] with 1, [32, 48, 3] with 2; expected one size and one number of objects" in message

@@ -194,7 +194,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_saves_the_batch(train, tmp_
 def test_a_diverging_loss_stops_the_run(train, tmp_path):
     with tiny_config(STEPS).unlocked() as config:
         config.stop_above = 0.1
-    with pytest.raises(DivergedError, match=r"^step 2: the mean loss of 2 steps is .*, above 0.1"):
+    with pytest.raises(DivergedError, match=r"^step 2: the mean loss of 4 samples is .*, above 0.1"):
         train(tmp_path, config)
     assert (tmp_path / "bad_batch_2.npz").exists()
 
@@ -300,7 +300,7 @@ def test_validation_and_its_best_checkpoint(train, tmp_path):
             mask[10:30, 20 + t : 40 + t] = 1
             Image.fromarray(mask if image == "png" else np.stack([100 * mask + t] * 3, -1)).save(folder / f"{t:05d}.{image}")
     config = tiny_config(STEPS)
-    config.validation.every, config.validation.size, config.checkpoint.keep = 4, 32, 1
+    config.validation.every, config.validation.size, config.checkpoint.keep = 8, 32, 1
     workdir = tmp_path / "run"
     _, result = train(workdir, config, validation=plans([read_sequence(root, "cat", "480p")]))
     lines = {line["step"]: line for line in read_metrics(workdir) if "validation/jf" in line}

@@ -23,7 +23,7 @@ def metrics(loss):
 
 @pytest.fixture
 def monitor(tmp_path):
-    with Writer(tmp_path, 0) as writer, Monitor(writer, first=0, total=10, batch=4, every=2, stop_above=9.0) as monitor:
+    with Writer(tmp_path, 0) as writer, Monitor(writer, first=0, total=10, batch=4, every=8, stop_above=9.0) as monitor:
         yield monitor
 
 
@@ -85,5 +85,5 @@ def test_one_high_loss_is_no_divergence(monitor):
 def test_a_high_mean_loss_is(monitor):
     for step, loss in enumerate((1, 18), 1):
         monitor.after(step, {}, metrics(loss))
-    with pytest.raises(DivergedError, match=r"^step 2: the mean loss of 2 steps is 9.5, above 9"):
+    with pytest.raises(DivergedError, match=r"^step 2: the mean loss of 8 samples is 9.5, above 9"):
         monitor.flush()

@@ -4,12 +4,20 @@ import numpy as np
 import pytest
 
 from hmmn_jax.errors import ConfigError
-from hmmn_jax.training.schedules import at_sample, hardest_share_schedule, learning_rate_schedule
+from hmmn_jax.training.schedules import at_sample, hardest_share_schedule, is_due, learning_rate_schedule
 
 
 def rates(steps, *args, **kwargs):
     schedule = learning_rate_schedule(*args, **kwargs)
     return [float(schedule(step)) for step in steps]
+
+
+@pytest.mark.parametrize(
+    ("batch", "every", "expected"),
+    [(4, 8, [2, 4, 6]), (4, 1, [1, 2, 3, 4, 5, 6]), (3, 8, [3, 6]), (8, 20, [3, 5]), (4, 100, []), (5, 6, [2, 3, 4, 5, 6])],
+)
+def test_intervals_in_samples(batch, every, expected):
+    assert [step for step in range(1, 7) if is_due(step, batch, every)] == expected
 
 
 @pytest.mark.parametrize(

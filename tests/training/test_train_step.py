@@ -1,5 +1,6 @@
 """The coins of dropout. (What a step computes: `test_parallel.py`, and the training golden in `test_parity.py`.)"""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -9,6 +10,7 @@ from hmmn_jax.errors import ConfigError
 from hmmn_jax.training import train_step
 from hmmn_jax.training.train_state import TrainState
 from hmmn_jax.training.train_step import make_train_step, memory_coins
+from tests import small
 from tests.small import SMALL
 
 
@@ -77,6 +79,20 @@ def test_a_step_computes_as_many_objects_as_its_clips_have(monkeypatch, objects,
     batch = {"frames": jnp.zeros((2, 3, 1, 1, 3), jnp.uint8), "sample": jnp.arange(2), "valid": jnp.asarray(valid)}
     _, metrics = step(state, batch)
     assert float(metrics["loss"]) == float(metrics["gradient_norm"]) == expected
+
+
+@pytest.mark.slow
+def test_fewer_slots_give_the_same_step(x64):
+    frames = np.stack([small.video(2, 32, 32, seed) for seed in range(2)])
+    mask = small.rectangles((1, 2), 32, 32)
+    masks = np.stack([np.stack([np.roll(mask, 4 * t * i, 1) for t in range(2)]) for i in range(2)])
+    batch = {"frames": frames, "masks": masks, "valid": np.array([[1, 1, 0, 0], [1, 0, 0, 0]], bool), "sample": np.arange(2)}
+    found = []
+    for slots in ((), (1, 2)):
+        step = jax.jit(make_train_step(small.TINY, optax.sgd(0.1), optax.constant_schedule(0.1), slots=slots))
+        found.append(step(TrainState.create(small.variables(small.TINY, "float64"), optax.sgd(0.1)), batch))
+    for (path, one), other in zip(jax.tree.leaves_with_path(found[0]), jax.tree.leaves(found[1]), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12, err_msg=jax.tree_util.keystr(path))
 
 
 def test_a_batch_that_cannot_be_cut_is_told():

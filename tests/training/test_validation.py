@@ -7,8 +7,7 @@ from PIL import Image
 from configs.train import base as training
 from hmmn_jax.datasets.folders import read_sequence
 from hmmn_jax.errors import DataError
-from hmmn_jax.inference import Segmenter
-from hmmn_jax.inference.segmenter import Result
+from hmmn_jax.inference import Result, Segmenter
 from hmmn_jax.io.images import write_mask
 from hmmn_jax.training.validation import SHEET_SIZE, find_validation, validate
 from tests.evaluation.plans import plans

@@ -32,8 +32,8 @@ def tiny_config(steps=8, batch=2):
     config.learning_rate.peak = 1e-3
     config.learning_rate.schedule = "cosine"
     config.ema_decay = 0.9
-    config.log_every = 2
-    config.checkpoint.every = 2
+    config.log_every = 2 * batch
+    config.checkpoint.every = 2 * batch
     return config.lock()
 
 
@@ -72,7 +72,7 @@ def main(workdir, init, cache, steps, every, port=None, processes=1, process=0):
     use_cache(cache)
     processes, process = int(processes), int(process)
     config = tiny_config(int(steps))
-    config.init, config.checkpoint.every = init, int(every)
+    config.init, config.checkpoint.every = init, int(every) * config.batch
     if port is not None:
         jax.distributed.initialize(f"localhost:{port}", processes, process, heartbeat_timeout_seconds=600)
         config.parallel = "jit"

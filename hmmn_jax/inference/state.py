@@ -1,0 +1,61 @@
+"""What `Segmenter` keeps of a video between two frames, and what it gives for a frame."""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from flax import struct
+from jaxtyping import Array, Float, Integer, Num
+
+from hmmn_jax.model.memory import MemoryBank
+
+
+class ObjectGroup(struct.PyTreeNode):
+    """Objects that started on the same frame. They share a memory bank and have consecutive channels."""
+
+    start: int  # frame on which their masks were given
+    first: int  # channel of the first of them, background being 0
+    size: int  # how many they are
+    kept: int  # memory frames kept so far
+    bank: MemoryBank | None  # None until the frame after `start`
+
+
+class State(struct.PyTreeNode):
+    """The state of a video between two steps: everything that the next step needs.
+
+    A pytree whose counters are plain integers. It can be kept, copied and pickled. Arrays are on the device; a state that was
+    saved may hold NumPy arrays instead.
+
+    Attributes:
+        index: number of the last frame.
+        frame: the last frame, `[V,H,W,3]`. V is 1, or the number of videos in `Segmenter.run_together`.
+        probs: its probabilities, `[V,K+1,H,W]`, background first.
+        ids: the caller's id of each channel, `[K+1]`; 0 for the background. Of several videos `[V,1,1,K+1]`.
+        groups: the objects with their memory banks.
+    """
+
+    index: int
+    frame: Num[Array | np.ndarray, "V H W 3"]
+    probs: Float[Array | np.ndarray, "V o1 H W"]
+    ids: Integer[np.ndarray, "*V1 o1"]
+    groups: tuple[ObjectGroup, ...]
+
+
+class Result(NamedTuple):
+    """A segmented frame with K objects. Arrays stay on the device until they are read.
+
+    All arrays of `Segmenter.run_together` have a first axis more, for the videos.
+
+    Attributes:
+        mask: ids as in the caller's masks, uint8 `[H,W]`; uint16 if an id is above 255. For independent objects bool `[K,H,W]`,
+            in the order of `ids[1:]`.
+        probs: probabilities of background and objects, `[K+1,H,W]`. On a frame with given masks they include those masks.
+        logits: output of the network, `[K+1,H,W]`; -inf for objects that were first given on this frame. For independent
+            objects the logits of the sigmoid, and 0 for the background.
+        ids: the id of each channel, `[K+1]`.
+    """
+
+    mask: jax.Array
+    probs: jax.Array
+    logits: jax.Array
+    ids: np.ndarray
