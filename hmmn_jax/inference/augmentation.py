@@ -157,7 +157,7 @@ def segment_augmented(
     runs = [run(view, copy) for view, copy in zip(views, itertools.tee(frames, len(views)), strict=True)]
     ids = join_ids(np.zeros(1, np.uint8), _ids_of(given[0]))
     for t in itertools.count(1):
-        found = [next(run, None) for run in runs]
+        found: list[Any] = [next(run, None) for run in runs]
         if (results := tuple(result._replace(logits=None) for result in found if result is not None)) == ():
             return
         if t in given:

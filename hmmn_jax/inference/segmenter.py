@@ -139,7 +139,7 @@ class Segmenter:
         if state.groups:
             groups, probs, (labels, shown, logits) = self._segment(state, frame, donate, query)
         else:
-            nothing = compiled.combine([jnp.zeros((1, 0, *frame.shape[1:3]), self.dtype)], self.independent)
+            nothing = [jnp.zeros((1, 0, *frame.shape[1:3]), self.dtype)]
             groups, (probs, (labels, shown, logits)) = (), self._decide(nothing, state.ids)
         known = len(state.ids)
         state = State(int(state.index) + 1, frame, probs, state.ids, groups)
@@ -281,7 +281,7 @@ class Segmenter:
         else:
             memories = compiled.memories(config, variables, state.frame, state.probs, objects, self.independent)
             new = [compiled.remember(*each, donate) for each in zip(rooms, old, memories, slots, strict=True)]
-            if donate and isinstance(state.probs, jax.Array):
+            if donate and state.ids.ndim == 1 and isinstance(state.probs, jax.Array):  # else the last result has it, too
                 state.probs.delete()  # of many objects it is large; the banks hold what later frames need
             query = compiled.encode_query(config, variables, frame) if query is None else query
             p = []
@@ -289,18 +289,20 @@ class Segmenter:
                 found, centres = compiled.match(config, new[i], query, slot + 1, turns=room.turns)
                 p.append(compiled.decode(config, variables, query, found, new[i].fine, size))
                 new[i] = new[i].replace(centres=centres)
-            logits = compiled.combine(p, self.independent)
-            p.clear()  # of many objects as large as the logits
-            probs, labels = compiled.decide(logits, state.ids, self.independent)
-            logits = logits[0]
-            shown = labels[0], probs[0], logits
+            probs, shown = self._decide(p, state.ids)
         kept = (group.kept + ((int(state.index) - int(group.start)) % self.mem_every == 0) for group in groups)
         groups = tuple(group.replace(bank=bank, kept=k) for group, bank, k in zip(groups, new, kept, strict=True))
         return groups, probs, shown
 
-    def _decide(self, logits: jax.Array, ids: np.ndarray) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
+    def _decide(self, p: list[jax.Array], ids: np.ndarray) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
+        """Probabilities, and labels, probabilities and logits of a result, from the objects' own ones, which are let go of."""
+        logits = compiled.combine(p, self.independent)
+        p.clear()  # of many objects as large as the logits
         probs, labels = compiled.decide(logits, ids, self.independent)
-        return probs, (labels, probs, logits) if ids.ndim > 1 else (labels[0], probs[0], logits[0])
+        if ids.ndim > 1:
+            return probs, (labels, probs, logits)
+        logits = logits[0]
+        return probs, (labels[0], probs[0], logits)
 
     def _make_room(self, group: ObjectGroup, donate: bool) -> tuple[ObjectGroup, compiled.Room, int]:
         """The group with a bank that has a free slot for the previous frame, how to write it, and the index of the slot."""
