@@ -39,7 +39,7 @@ def add_verify(command: Callable[..., argparse.ArgumentParser]) -> None:
     add("--official", type=local, required=True, help="checkout of the published code, with its model.py")
     add("--checkpoint", type=local, required=True, help="its weights, .pth or .safetensors, or a folder made of them")
     add("--frames", type=local, required=True, help="folder of images")
-    add("--mask", type=local, required=True, help="PNG with the ids of the objects in the first of them")
+    add("--mask", type=local, required=True, help="PNG with the ids of the objects in the first frame")
     add("--max-frames", type=int, default=3, help="how many frames, the first included (%(default)s)")
     add("--size", type=int, default=128, help="shorter side they are resized to, pixels (%(default)s)")
     add("--order", choices=ORDERS, default="", help="how names of frames are read, where more than one way applies")

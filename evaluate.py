@@ -34,7 +34,7 @@ DEFAULT = Path(__file__).parent / "configs" / "evaluate" / "davis2016_val.py"
 CONFIG = config_flags.DEFINE_config_file("config", None, "What to evaluate; if not given, configs/evaluate/davis2016_val.py.")
 DATA = flags.DEFINE_string("data", None, "Root of the benchmark: the folder with JPEGImages, Annotations, ImageSets.")
 FRAMES = flags.DEFINE_string("frames", None, "Instead of --data: a folder of images, or a video file.")
-MASK = flags.DEFINE_string("mask", None, "With --frames: an indexed PNG, the ids in the first frame; or a folder of such.")
+MASK = flags.DEFINE_string("mask", None, "With --frames: an indexed PNG, with ids, of the first frame; or a folder of masks.")
 DIRECTION = flags.DEFINE_enum(
     "direction", None, ["both", "forward", "backward"], "Way from complete masks of some frames to the other frames."
 )
@@ -42,6 +42,7 @@ CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Output of convert_weights.
 STEP = flags.DEFINE_string("step", None, "With a training workdir as --checkpoint: a step, or best (by J&F); else the latest.")
 SCORE = flags.DEFINE_string("score", None, "Instead of segmenting: a folder of masks SEQUENCE/FRAME.png to be scored.")
 OUTPUT = flags.DEFINE_string("output", None, "Folder to write to; only with --score it can be left out.")
+STAGE = flags.DEFINE_string("stage", None, "Local folder to which inputs in a bucket are copied, for this run and later ones.")
 OVERLAYS = flags.DEFINE_bool("overlays", False, "Also write a picture of every frame with its masks.")
 MOVIE = flags.DEFINE_enum("movie", None, ["mp4", "gif"], "Also write one movie of overlays a video.")
 EXPORT = flags.DEFINE_list("export", [], "Also write the masks as davis, binary, rgba, coco, ytvis, mp4 or gif.")
@@ -58,8 +59,8 @@ def run() -> None:
 
     keep_host_memory_small()
     launch_by_flags()
-    flags_of_paths = (DATA, FRAMES, MASK, CHECKPOINT, SCORE, OUTPUT)
-    paths = {flag.name: user_path(flag.value, buckets=flag is CHECKPOINT) for flag in flags_of_paths if flag.value}
+    flags_of_paths = (DATA, FRAMES, MASK, CHECKPOINT, SCORE, OUTPUT, STAGE)
+    paths = {flag.name: user_path(flag.value, buckets=flag is not STAGE) for flag in flags_of_paths if flag.value}
     step = parse_step(STEP.value)
     config = CONFIG.value
     if DIRECTION.value is not None:

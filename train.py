@@ -20,18 +20,20 @@ from hmmn_jax.cli.launch import define_launch_flags, flags_parser, launch_by_fla
 from hmmn_jax.cli.program import TERMINATED, leave, run_program
 from hmmn_jax.errors import ConfigError
 from hmmn_jax.io.files import reason, shorten, user_path
+from hmmn_jax.io.stage import Stage
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file in configs/train/.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Run directory. If it already contains a run, training resumes.")
+STAGE = flags.DEFINE_string("stage", None, "Local folder to which data in a bucket is copied, for this run and later ones.")
 define_launch_flags()
 RESUME = "run the same command to resume from the last checkpoint"
 
 
 def check() -> None:
-    """Raises ConfigError if a flag is missing, DataError for a workdir in a bucket."""
+    """Raises ConfigError if a flag is missing, DataError for a workdir that cannot be served."""
     if CONFIG.value is None or not WORKDIR.value:
         raise ConfigError("give --config FILE, such as configs/train/smoke.py, and --workdir DIR")
-    user_path(WORKDIR.value)
+    user_path(WORKDIR.value, buckets=True)
     CONFIG.value.lock()
 
 
@@ -59,10 +61,11 @@ def run() -> int:
         except ImportError as error:
             raise ConfigError(f"{reason(error)}; install what reads data sets: pip install '.[train,data]'") from error
         host, hosts = jax.process_index(), jax.process_count()
-        return make_batches(config.data, batch=config.batch, first_step=first_step, host=host, hosts=hosts)
+        options = {"host": host, "hosts": hosts, "stage": stage if STAGE.value else None}
+        return make_batches(config.data, batch=config.batch, first_step=first_step, **options)
 
-    validation = find_validation(config.validation)
-    with memory_errors():
+    with Stage(user_path(STAGE.value) if STAGE.value else None) as stage, memory_errors():
+        validation = find_validation(config.validation, stage)
         logged = {"max_skip": config.data.max_skip}
         state, result = train_and_evaluate(config, WORKDIR.value, batches, validation, logged)
     if jax.process_index() == 0:

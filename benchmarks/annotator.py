@@ -1,4 +1,4 @@
-"""Simulated annotator: how much each corrected frame of a video is worth, with `Session`.
+"""Simulated annotator: measures the gain of each corrected frame of a video, with `Session`.
 
     python benchmarks/annotator.py --out runs/annotator --data DAVIS bear camel [--data OTHER bus]
     python benchmarks/annotator.py --out runs/annotator --data DAVIS bear camel --size 240 --policies worst next random
@@ -11,8 +11,8 @@ Beside `worst`, two others get the same corrections: `first` keeps what the firs
 annotated frame and goes forwards only. With --permanent, the policies but `random` run once more with the other annotated
 frames in the memory of each pass.
 
-Scores are J&F, averaged over frames and objects: over all frames, and over the frames that are annotated in no round, which are
-the same in all rounds. The tables have both, and how well the confidence orders frames. A sequence that falls by more than 0.01
+Scores are J&F, averaged over frames and objects: over all frames, and over the frames that are annotated in no round (the same
+frames in all rounds). The tables have both, and how well the confidence orders frames. A sequence that falls by more than 0.01
 from one round to the next is named, and OUT gets a picture of the frame that lost most.
 
 OUT/rows.jsonl gets a line for each finished sequence and policy; the same command resumes with those that are missing.

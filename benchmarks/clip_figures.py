@@ -17,7 +17,7 @@ from data.clips import make_batches
 from hmmn_jax.errors import HMMNError
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment; the clips of its data section are counted.")
-CLIPS = flags.DEFINE_integer("clips", 2000, "How many clips at each place.", lower_bound=1)
+CLIPS = flags.DEFINE_integer("clips", 2000, "Number of clips at each position.", lower_bound=1)
 FIRST = flags.DEFINE_list("first", ["0"], "Numbers of the first samples, at several places of the curriculum.")
 
 BATCH = 8

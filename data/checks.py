@@ -84,7 +84,7 @@ def read_frame(image: Path, mask: Path | None, soft: bool, check_levels: bool) -
             frame.orientation = _orientation(picture)
             picture.draft("RGB", (max(width // 8, 1), max(height // 8, 1)))  # still reads the whole file, but with less work
             picture.load()
-    except Exception as error:  # each decoder raises its own kinds
+    except Exception as error:  # each decoder raises its own exception types
         found = _kind(jpeg) if isinstance(error, UnidentifiedImageError) else reason(error)
         frame.problem = f"{image}: no JPEG that can be decoded ({found}); frame left out"
         return frame
@@ -96,12 +96,12 @@ def read_frame(image: Path, mask: Path | None, soft: bool, check_levels: bool) -
         values = decode_mask(png, mask, soft, check_levels=check_levels)
     except (DataError, OSError) as error:
         found = error if isinstance(error, DataError) else f"{mask}: cannot be read: {reason(error)}"
-        frame.problem = f"{found}; mask left out"
+        frame.problem = f"{found}; mask skipped"
         return frame
     if values.shape != frame.size:
         frame.problem = f"{mask}: {_sizes(values.shape, frame)}"
         if not _nearly(values.shape, frame.size):
-            frame.problem += "; mask left out"
+            frame.problem += "; mask skipped"
             return frame
         frame.problem += "; mask kept"
     frame.png, frame.counts = png, np.bincount(values.ravel(), minlength=256)
@@ -133,8 +133,8 @@ def _kind(data: bytes) -> str:
         with Image.open(io.BytesIO(data)) as picture:
             way_out = "convert them, as by mogrify -path NEW_FOLDER -format jpg -quality 95 *"
             return f"its format is {picture.format}, but frames have to be JPEG: {way_out}"
-    except Exception:  # each decoder raises its own kinds
-        return "not an image of a known kind"
+    except Exception:  # each decoder raises its own exception types
+        return "not an image in a known format"
 
 
 def _sizes(mask: tuple[int, int], frame: Frame) -> str:
@@ -194,7 +194,7 @@ class IndexRows:
         areas = _areas(values, table := binary_table() if binary else self.id_map)
         wrong = "a name that is not UTF-8" if not is_utf8(sequence.name) else self._fault(len(masks), len(areas))
         if wrong:
-            report.problems.append(f"{home}: {sequence.name} has {wrong}; video left out")
+            report.problems.append(f"{home}: {sequence.name} has {wrong}; video skipped")
             return []
         if self._all_labelled:
             report.problems += [

@@ -1,6 +1,7 @@
 """The index of a built split for sampling, small enough to stay in memory: videos, frames, sizes, objects."""
 
 import dataclasses
+import io
 import os
 import zipfile
 from dataclasses import dataclass
@@ -8,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hmmn_jax.errors import DataError
-from hmmn_jax.io.files import atomic_path, reason
+from hmmn_jax.io.buckets import as_path
+from hmmn_jax.io.files import atomic_path, bucket_errors, reason
 from hmmn_jax.io.images import VOID, decode_mask
 
 
@@ -67,7 +69,7 @@ class Index:
         return int(np.searchsorted(self.starts, record, side="right")) - 1
 
     def objects(self, record: int) -> dict[int, int]:
-        """Gives the objects that are seen in a frame: pixels by id."""
+        """Returns the objects that are visible in a frame: pixels by id."""
         rows = slice(*np.searchsorted(self.object_record, [record, record + 1]))
         return dict(zip(self.object_id[rows].tolist(), self.object_area[rows].tolist(), strict=True))
 
@@ -84,8 +86,9 @@ _FIELDS = [field.name for field in dataclasses.fields(Index)]
 def load(path: str | os.PathLike) -> Index:
     """Reads what `save` wrote. Raises DataError for any other file."""
     try:
-        # Opened here: NumPy leaves a damaged file open.
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+        with bucket_errors(as_path(path)):
+            content = as_path(path).read_bytes()
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             return Index(**{name: arrays[name] for name in _FIELDS if name in arrays or name != "orientation"})
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: cannot be read as an index: {reason(error)}; build the data set again") from error

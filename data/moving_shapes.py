@@ -95,7 +95,7 @@ class MovingShapes:
         )
 
     def fetch(self, records: np.ndarray) -> tuple[list[bytes], list[bytes]]:
-        """Renders frames, gives JPEGs and PNG masks. Threads may call it at once."""
+        """Renders frames, gives JPEGs and PNG masks. Thread-safe."""
         pairs = [self.render(*divmod(int(record), self._frames)) for record in records]
         return [_encode(frame, "JPEG", quality=92, subsampling=0) for frame, _ in pairs], [_encode(m, "PNG") for _, m in pairs]
 

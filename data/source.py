@@ -3,7 +3,7 @@
 import contextlib
 import os
 import zlib
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
@@ -16,11 +16,14 @@ from data.index import Index, load
 from data.moving_shapes import MovingShapes
 from data.version_folder import load_record, was_cut_off
 from hmmn_jax.errors import DataError
-from hmmn_jax.io.files import reason, shortlist, user_path
+from hmmn_jax.io.buckets import AnyPath, is_bucket
+from hmmn_jax.io.files import bucket_errors, reason, shortlist, user_path
+from hmmn_jax.io.stage import Stage
 
 with contextlib.suppress(RuntimeError):  # where TensorFlow has started, it is too late
     tf.config.set_visible_devices([], "GPU")  # which are JAX's
 
+READS = 64  # from a bucket at once: each waits about 40 ms, and uses no core meanwhile
 _HOW_TO_BUILD = "build it with python -m data.build"
 
 
@@ -31,17 +34,23 @@ class Source(Protocol):
     index: Index
 
     def fetch(self, records: np.ndarray) -> tuple[list[bytes], list[bytes]]:
-        """Gives JPEGs and PNG masks (b"" without a mask) of some records, int [r]. Threads may call it at once."""
+        """Gives JPEGs and PNG masks (b"" without a mask) of some records, int [r]. Thread-safe."""
 
 
 class RecordSource:
-    """A split on disk. Reads records on demand, keeps none, and reopens its files after pickling."""
+    """A split on disk or in a bucket. Reads records on demand, keeps none, and reopens its files after pickling.
 
-    def __init__(self, name: str, directory: Path, split: str):
+    Attributes:
+        in_bucket: whether it reads from a bucket; then it reads several records at a time.
+    """
+
+    def __init__(self, name: str, directory: AnyPath, split: str):
         """Opens a split in the directory of a version. Raises DataError if index and records are not of one build."""
         self.name = name
         self.index = load(index_path(directory, split))
         self._directory, self._split = directory, split
+        self.in_bucket = is_bucket(directory)
+        self._reads = ThreadPoolExecutor(READS, "records") if self.in_bucket else None  # threads start when needed
         try:
             info = tfds.builder_from_directory(directory).info.splits[split]
             self._records = ArrayRecordDataSource(info.file_instructions)
@@ -56,18 +65,20 @@ class RecordSource:
         """Gives JPEGs and masks. Raises DataError if a file is damaged, IndexError for a record that does not exist."""
         if self._process != os.getpid():  # array_record would crash: its threads do not survive a fork
             raise DataError(f"{self.name}: opened before a fork; start processes by spawn, or open it in each of them")
-        images, masks = [], []
-        for record in np.asarray(records).tolist():
-            if not 0 <= record < len(self.index.names):
-                raise IndexError(f"record {record} of {len(self.index.names)}")
-            try:
-                feature = tf.train.Example.FromString(self._records[record]).features.feature
-                images.append(feature["image"].bytes_list.value[0])
-                masks.append(feature["mask"].bytes_list.value[0])
-            except Exception as error:  # array_record raises any kind
-                text = f"{self._directory}: record {record} of {self._split} cannot be read: {reason(error)}"
-                raise DataError(f"{text}; {_HOW_TO_BUILD} --overwrite") from error
-        return images, masks
+        fetch = map if self._reads is None else self._reads.map
+        pairs = list(fetch(self._read, np.asarray(records).tolist()))
+        return [image for image, _ in pairs], [mask for _, mask in pairs]
+
+    def _read(self, record: int) -> tuple[bytes, bytes]:
+        if not 0 <= record < len(self.index.names):
+            raise IndexError(f"record {record} of {len(self.index.names)}")
+        try:
+            feature = tf.train.Example.FromString(self._records[record]).features.feature
+            return feature["image"].bytes_list.value[0], feature["mask"].bytes_list.value[0]
+        except Exception as error:  # array_record raises any kind
+            way_out = "check the network" if self.in_bucket else f"{_HOW_TO_BUILD} --overwrite"
+            text = f"{self._directory}: record {record} of {self._split} cannot be read: {reason(error)}"
+            raise DataError(f"{text}; {way_out}") from error
 
     def __reduce__(self):
         return type(self), (self.name, self._directory, self._split)
@@ -82,31 +93,44 @@ def _count(path: os.PathLike) -> int:
         reader.close()
 
 
-def index_path(directory: Path, split: str) -> Path:
+def index_path(directory: AnyPath, split: str) -> AnyPath:
     """Names the index of a split in the directory of a version."""
     return directory / f"index-{split}.npz"
 
 
-def unfinished_path(data_dir: Path, name: str) -> Path:
+def unfinished_path(data_dir: AnyPath, name: str) -> AnyPath:
     """Names the folder that a data set is built in."""
     return data_dir / ".unfinished" / f"{name.replace('/', '-')}.build"
 
 
-def open_source(name: str, data_dir: str | os.PathLike, split: str = "train") -> Source:
+def open_source(name: str, data_dir: str | os.PathLike, split: str = "train", stage: Stage | None = None) -> Source:
     """Opens what `python -m data.build` made.
 
     Args:
         name: builder and config, such as "davis/2017" or "image_masks/ccp", of which the newest version is taken; or
             "moving_shapes", which needs no files and has other clips in each split.
-        data_dir: the folder that was given to the build; "~" is expanded.
+        data_dir: the folder that was given to the build, or a copy of it in a bucket; "~" is expanded.
         split: such as "train".
+        stage: where a split in a bucket is copied to. None: its records are read from the bucket.
 
     Raises:
         DataError: the set was never built, its build did not finish, or it has no such split.
     """
     if name == MovingShapes.name:
         return MovingShapes(seed=zlib.crc32(split.encode()))
-    data_dir = user_path(data_dir)
+    data_dir = user_path(data_dir, buckets=True)
+    try:
+        with bucket_errors(data_dir):
+            directory = _newest(name, data_dir, split)
+    except OSError as error:
+        raise DataError(f"{error.filename or data_dir}: {reason(error)}") from error
+    if stage is not None:
+        directory = stage.fetch(directory, lambda file: file.endswith(".json") or f"-{split}." in file)
+    return RecordSource(name, directory, split)
+
+
+def _newest(name: str, data_dir: AnyPath, split: str) -> AnyPath:
+    """The directory of the newest version of a set. Raises DataError if it cannot be used."""
     home = data_dir / name
     versions = [path for path in home.glob("*.*.*") if path.is_dir() and path.name.replace(".", "").isdigit()]
     if not versions:
@@ -120,4 +144,4 @@ def open_source(name: str, data_dir: str | os.PathLike, split: str = "train") ->
     if not index_path(directory, split).is_file():
         splits = sorted(path.stem.removeprefix("index-") for path in directory.glob("index-*.npz"))
         raise DataError(f"{directory}: no split {split!r}; there is {shortlist(splits)}; {_HOW_TO_BUILD} --overwrite")
-    return RecordSource(name, directory, split)
+    return directory

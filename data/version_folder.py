@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from hmmn_jax.errors import DataError
+from hmmn_jax.io.buckets import AnyPath
 from hmmn_jax.io.files import writing_errors
 from hmmn_jax.io.record import Record, require_free
 
 _RECORD, _MARK = "record.json", ".unfinished-build"
 
 
-def load_record(version: Path) -> Record:
+def load_record(version: AnyPath) -> Record:
     """Reads the record of a built version; an empty one if it is missing. Raises DataError, also if it is of no build."""
     record = Record.load(version, version / _RECORD)
     about: Any = {} if record.about is None else record.about  # any content of the file

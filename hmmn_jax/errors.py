@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-SHOWN = 10  # details of an error that are listed; the others are counted
+SHOWN = 10  # number of number of details of an error that are listed; the others are counted
 
 
 class HMMNError(Exception):
@@ -10,7 +10,7 @@ class HMMNError(Exception):
 
     Args:
         message: one line.
-        details: single findings, such as each missing tensor. The first ten are printed, one per line, followed by a count.
+        details: individual problems, such as each missing tensor. The first ten are printed, one per line, followed by a count.
     """
 
     exit_code = 2
@@ -37,7 +37,7 @@ class MismatchError(CheckpointError):
 
 
 class DataError(HMMNError):
-    """A file or folder of data that cannot be used."""
+    """Data that cannot be used."""
 
 
 class ConfigError(HMMNError):
@@ -51,5 +51,5 @@ class DivergedError(HMMNError):
 
 
 def one_line(text: str) -> str:
-    """Escapes what is not printable, such as a line break in the name of a file."""
+    """Escapes non-printable characters, such as a line break in a file name."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

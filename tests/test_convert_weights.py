@@ -128,7 +128,7 @@ def test_what_float16_cannot_hold_is_told(tmp_path, capsys):
     large = small_tensors() | {"Decoder.pred2.bias": np.array([1.0, -7e4], np.float32)}
     save_file(large, tmp_path / "large.safetensors", METADATA)
     told = failure(capsys, 2, "to-torch", "--half", tmp_path / "large.safetensors", tmp_path / "half.safetensors")
-    assert told == "Decoder.pred2.bias: 7e+04 is too large for float16, which ends at 65504"
+    assert told == "Decoder.pred2.bias: 7e+04 is too large for float16 (maximum 65504)"
     assert not (tmp_path / "half.safetensors").exists()
 
 

@@ -43,7 +43,7 @@ def other(tmp_path_factory):
             marks=pytest.mark.slow,
         ),
         ([*SMOKE, "--config.validation.data=/nowhere"], "/nowhere"),
-        ([*SMOKE, "--workdir=gs://b/run"], "gs://b/run: in a bucket"),
+        ([*SMOKE, "--workdir=gs:/b/run"], "give gs://b/run"),
         pytest.param([*SMOKE, "--config.init=OTHER"], "a checkpoint of another model", marks=pytest.mark.slow),
     ],
 )

@@ -77,7 +77,7 @@ def supply_stand_ins() -> None:
         parent, _, child = name.rpartition(".")
         try:
             importlib.import_module(name)
-        except Exception:  # missing; or installed but broken, which raises what it likes
+        except Exception:  # missing, or installed but broken, which can raise any exception
             sys.modules[name] = StandIn(name)
             if parent:
                 setattr(sys.modules[parent], child, sys.modules[name])

@@ -1,4 +1,4 @@
-"""Makes the pictures of docs/paint.md: the page of `hmmn-jax paint` with the clip and the model of the package, in Chromium.
+"""Takes the screenshots for docs/paint.md: `hmmn-jax paint` with the clip and the model of the package, in Chromium.
 
     python -m tools.paint_pictures [FOLDER]
 

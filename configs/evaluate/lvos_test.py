@@ -13,5 +13,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """As validation, with a zip."""
+    """Like validation, but writes a zip for the server."""
     return benchmark_settings("lvos_test")

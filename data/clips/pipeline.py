@@ -13,15 +13,23 @@ from data.clips.clip import make_clip
 from data.clips.decode import Fetcher
 from data.clips.plan import set_names
 from data.clips.tables import join
-from data.source import open_source
+from data.source import READS, RecordSource, open_source
 from hmmn_jax.errors import DataError
 from hmmn_jax.io.files import reason
+from hmmn_jax.io.stage import Stage
 
 
 def make_batches(
-    config: ConfigDict, *, batch: int, first_step: int, host: int = 0, hosts: int = 1, steps: int | None = None
+    config: ConfigDict,
+    *,
+    batch: int,
+    first_step: int,
+    host: int = 0,
+    hosts: int = 1,
+    steps: int | None = None,
+    stage: Stage | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Gives this host's part of the batches from a step on.
+    """Yields this host's part of the batches, starting at a step.
 
     Batch number `step` holds the samples from step * batch on, of which host h of H has the h-th of H equal parts. A sample
     is a function of its number and of `config.seed`, so hosts, restarts and the number of threads change nothing.
@@ -33,6 +41,7 @@ def make_batches(
         host: index of this host, from 0.
         hosts: number of hosts.
         steps: how many batches to give; None: no end.
+        stage: where sets in a bucket are copied to. None: their records are read from the bucket, many at a time.
 
     Yields:
         Dicts of arrays: `frames` uint8 [b,t,H,W,3], RGB; `masks` uint8 [b,t,H,W], ids from 1 to o, 0 background; `valid`
@@ -44,17 +53,17 @@ def make_batches(
     """
     if batch % hosts:
         raise DataError(f"a batch of {batch} clips on {hosts} hosts; choose a multiple of {hosts}")
-    fetcher = open_fetcher(config)
+    fetcher = open_fetcher(config, stage)
     return _batches(clips(config, fetcher, batch, first_step, host, hosts, steps), fetcher)
 
 
-def open_fetcher(config: ConfigDict) -> Fetcher:
+def open_fetcher(config: ConfigDict, stage: Stage | None = None) -> Fetcher:
     """Opens the sets of a mixture. Raises DataError."""
     names = set_names(config)
     if not names:
         raise DataError("the config names no data set; add one to data.sets")
     settings = [config.sets[name] for name in names]
-    sources = [open_source(setting.name, config.data_dir, setting.split) for setting in settings]
+    sources = [open_source(setting.name, config.data_dir, setting.split, stage) for setting in settings]
     return Fetcher(sources, join(sources, settings, config.copy_paste.donor_share, config.frames))
 
 
@@ -72,8 +81,11 @@ def clips(
         drawn = sample % config.distinct if config.distinct else sample
         return {**make_clip(config, fetcher, drawn), "sample": sample}
 
-    workers = config.workers or tf.data.AUTOTUNE
+    waits = any(isinstance(source, RecordSource) and source.in_bucket for source in fetcher.sources)
+    workers = config.workers or (READS if waits else tf.data.AUTOTUNE)  # which stops at the number of cores
     options = tf.data.Options()
+    if waits:
+        options.threading.private_threadpool_size = workers
     options.deterministic = True
     dataset = places.map(clip, num_parallel_calls=workers, deterministic=True)
     return dataset.batch(share, drop_remainder=True).prefetch(2).with_options(options)
@@ -104,6 +116,6 @@ def _explain(error: tf.errors.OpError, fetcher: Fetcher) -> str:
             files = fetcher.sources[which].fetch(fetcher.tables.record[[row]])
             for (file,) in files:
                 Image.open(io.BytesIO(file)).load()
-        except Exception as damage:  # each decoder raises its own kinds
+        except Exception as damage:  # each decoder raises its own exception types
             return f"{fetcher.name(row)}: a damaged image or mask ({reason(damage)}); mend the file and build the set again"
     return f"no clip could be made: {reason(RuntimeError(error.message))}"

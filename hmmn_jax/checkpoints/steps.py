@@ -6,9 +6,11 @@ A run writes each as `WORKDIR/checkpoints/STEP`, and records its files and its s
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import orbax.checkpoint as ocp
+
 from hmmn_jax.errors import CheckpointError, DataError
 from hmmn_jax.io.buckets import AnyPath
-from hmmn_jax.io.files import is_link, shortlist
+from hmmn_jax.io.files import bucket_errors, is_link, shortlist
 from hmmn_jax.io.record import Record
 
 STEPS = "checkpoints"
@@ -29,7 +31,7 @@ def find_step(workdir: AnyPath, step: int | Literal["best"] | None = None) -> in
     """
     steps = [found for found in finished_steps(workdir) if (workdir / STEPS / str(found) / VARIABLES).is_dir()]
     if not steps:
-        raise CheckpointError(f"{workdir}: no {VARIABLES} and no finished step in {STEPS}; was the writing cut off?")
+        raise CheckpointError(f"{workdir}: no {VARIABLES} and no finished step in {STEPS}; was the write interrupted?")
     if step is None:
         return steps[-1]
     known = shortlist([str(found) for found in reversed(steps)])
@@ -45,11 +47,21 @@ def find_step(workdir: AnyPath, step: int | Literal["best"] | None = None) -> in
 def finished_steps(workdir: AnyPath) -> list[int]:
     """The steps of which a training workdir has checkpoints, in order.
 
-    Only those that its run recorded: a user may have put others beside them. Runs of older versions have no record.
+    Only those that its run recorded: a user may have put others beside them. Runs of older versions have no record. Only those
+    that Orbax calls finalized: in a bucket, the folder of a step has its final name while it is written.
     """
-    steps = step_folders(workdir)
-    recorded = workdir / RECORDS
-    return [step for step in steps if (recorded / f"{step}.json").is_file()] if recorded.is_dir() else steps
+    with bucket_errors(workdir):
+        recorded = workdir / RECORDS
+        steps = step_folders(workdir)
+        if recorded.is_dir():
+            known = {path.name for path in recorded.glob("*.json")}
+            steps = [step for step in steps if f"{step}.json" in known]
+        return [step for step in steps if is_finalized(workdir / STEPS / str(step))]
+
+
+def is_finalized(folder: AnyPath) -> bool:
+    """Whether Orbax wrote all of a checkpoint."""
+    return ocp.path.step.is_checkpoint_finalized(folder)
 
 
 def step_folders(workdir: AnyPath) -> list[int]:
@@ -59,14 +71,14 @@ def step_folders(workdir: AnyPath) -> list[int]:
 
 
 def ranked_steps(workdir: AnyPath, steps: Sequence[int]) -> list[int]:
-    """Those of the steps that were validated, from the lowest J&F to the highest; of equal ones the later is the better."""
+    """The validated steps, sorted by ascending J&F; ties are sorted by step."""
     scores = {step: (step_record(workdir, step).about or {}).get("scores") for step in steps}
     jf = {step: found["jf"] for step, found in scores.items() if found}
     return sorted(jf, key=lambda step: (jf[step], step))
 
 
 def step_record(workdir: AnyPath, step: int) -> Record:
-    """The record of one checkpoint's files; `about` has its scores once it is whole.
+    """The record of one checkpoint's files; `about` contains its scores once the record is complete.
 
     Raises:
       CheckpointError: the file is not a record of a checkpoint.
@@ -77,9 +89,7 @@ def step_record(workdir: AnyPath, step: int) -> Record:
         if not _is_of_a_checkpoint(record.about):
             raise DataError(f"{path}: a record of something else")
     except DataError as error:
-        raise CheckpointError(
-            f"{path}: not a record of this program; move it away: its checkpoint is then left alone"
-        ) from error
+        raise CheckpointError(f"{path}: not a record of this program; move it away; its checkpoint is then kept") from error
     return record
 
 

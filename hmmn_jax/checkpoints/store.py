@@ -48,9 +48,9 @@ def load_checkpoint(path: str | os.PathLike, step: int | Literal["best"] | None 
         with `jax.device_put`.
 
     Raises:
-        CheckpointError: the path or step does not exist, or the file is damaged or of another kind.
+        CheckpointError: the path or step does not exist, or the file is damaged or has another format.
         MismatchError: the tensors do not match the config; the first ten are listed.
-        DataError: a URL of a kind that is not supported.
+        DataError: a URL with an unsupported scheme.
         ValueError: `step` is neither an integer nor "best".
     """
     if not (step is None or step == BEST or isinstance(step, int | np.integer)):
@@ -62,7 +62,7 @@ def load_checkpoint(path: str | os.PathLike, step: int | Literal["best"] | None 
     with _one_line_errors(path):
         is_single = is_file or (path / VARIABLES).is_dir()
     if step is not None and is_single:
-        raise CheckpointError(f"{path}: a single checkpoint, without steps; leave out the step, or give the workdir of a run")
+        raise CheckpointError(f"{path}: a single checkpoint, without steps; omit the step, or give the workdir of a run")
     if is_file:
         tensors, metadata = read_with_metadata(path)
         config = _parse_config(metadata[METADATA_KEY], path) if METADATA_KEY in metadata else HMMNConfig()
@@ -74,10 +74,10 @@ def load_checkpoint(path: str | os.PathLike, step: int | Literal["best"] | None 
 
 
 def find_checkpoint(path: str | os.PathLike) -> AnyPath:
-    """The absolute path of a checkpoint: of a file or folder, or else of the model of the package with this name.
+    """The absolute path of a checkpoint: a file or folder or, if neither exists, the bundled model of this name.
 
     Raises:
-      DataError: a URL that cannot be served.
+      DataError: a URL with an unsupported scheme.
     """
     found = user_path(path, buckets=True)
     bundled = WEIGHTS.get(str(found))
@@ -116,7 +116,7 @@ def load_config(path: AnyPath) -> HMMNConfig:
 
 
 def save_checkpoint(path: str | os.PathLike, variables: dict[str, Any], config: HMMNConfig) -> None:
-    """Writes a checkpoint folder, whole or not at all.
+    """Writes a checkpoint folder atomically.
 
     Raises:
       CheckpointError: the folder exists, or cannot be written.
@@ -160,7 +160,7 @@ def _finite(variables: dict[str, Any], source: AnyPath) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _one_line_errors(path: AnyPath) -> Iterator[None]:
-    """Turns an OSError met while looking at a checkpoint into a CheckpointError."""
+    """Converts an OSError raised while inspecting a checkpoint to a CheckpointError."""
     try:
         with bucket_errors(path):
             yield
@@ -169,7 +169,10 @@ def _one_line_errors(path: AnyPath) -> Iterator[None]:
 
 
 def _restore(folder: AnyPath, config: HMMNConfig) -> dict[str, Any]:
-    """Variables from a folder of Orbax's; of a bucket, where Orbax reads some kinds only, from a copy."""
+    """Variables from an Orbax folder.
+
+    A folder in a bucket is copied first, because Orbax supports only some kinds of bucket.
+    """
     with contextlib.ExitStack() as stack:
         with _one_line_errors(folder):
             local = stack.enter_context(local_copy(folder))
@@ -194,7 +197,7 @@ def _restore_local(folder: Path, config: HMMNConfig, source: str) -> dict[str, A
 
 
 def _current_name(path: str) -> str:
-    """The path of a variable; until version 0.1 backbones were ResNets whose layers lay in the encoders and in `trunk`."""
+    """The path of a variable; until version 0.1, ResNet layers were stored in the encoders and in `trunk`."""
     return re.sub(r"^(\w+/\w+_encoder)/(trunk/|(?=conv_|normalise/))", r"\1/backbone/", path)
 
 

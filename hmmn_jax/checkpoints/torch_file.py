@@ -1,10 +1,10 @@
-"""Read and write PyTorch checkpoint files without PyTorch, executing nothing from them.
+"""Reads and writes PyTorch checkpoint files without PyTorch, and without executing code from them.
 
 The content decides how a file is read, never its suffix:
 
 - a safetensors file is read by the `safetensors` library;
 - a zip as `torch.save` writes it is read by `torch_zip`;
-- the older, non-zip form of `torch.save` is left to `torch.load(..., weights_only=True)`;
+- the older, non-zip format of `torch.save` is read by `torch.load(..., weights_only=True)`;
 - a bare pickle, and anything else, is refused.
 """
 
@@ -35,20 +35,20 @@ _SAFETENSORS_DTYPES = {"BF16": BFLOAT16, "BOOL": np.dtype("?")} | {
     for size in sizes
 }
 _LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the pickled 0x1950A86A20F9469CFC6C
-_MOST_PICKLE = 1 << 24  # bytes of a refused file that are looked at
+_MOST_PICKLE = 1 << 24  # bytes of a rejected file that are inspected
 _INSTALL = "install PyTorch 2.6 or later (pip install torch)"
 
 
 def read_torch_file(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Take a `.safetensors` or `torch.save` file, give its tensors by name (maybe read-only).
+    """Reads a `.safetensors` or `torch.save` file and returns its tensors by name; the arrays may be read-only.
 
-    Raises CheckpointError for a file that is missing, damaged, hostile or of another kind.
+    Raises CheckpointError for a file that is missing, damaged, malicious or in another format.
     """
     return read_with_metadata(path)[0]
 
 
 def read_with_metadata(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Take a file as `read_torch_file` does, give its tensors and the `__metadata__` of safetensors, {} for other kinds."""
+    """Like `read_torch_file`, but also returns the `__metadata__` of safetensors; {} for other formats."""
     path = user_path(path, buckets=True)
     with _one_line_errors(path, "cannot be read", SAVE_ANEW), local_copy(path) as local:
         kind = _kind(local)
@@ -66,7 +66,7 @@ def write_torch_file(
 ) -> None:
     """Write `tensors` to a new `.safetensors` file, or with PyTorch to a new `.pth` or `.pt` file.
 
-    The file appears whole or not at all. Only safetensors keeps `metadata`. Raises CheckpointError
+    The file is written atomically. Only safetensors keeps `metadata`. Raises CheckpointError
     for a file that exists, for another suffix, where PyTorch is needed and absent, and where the
     file cannot be written.
     """
@@ -86,7 +86,7 @@ def write_torch_file(
 
 @contextlib.contextmanager
 def _one_line_errors(path: str | os.PathLike, verb: str, expected: str) -> Iterator[None]:
-    """Turn any error of a damaged or hostile file into a CheckpointError of one line."""
+    """Converts any error of a damaged or malicious file to a one-line CheckpointError."""
     try:
         yield
     except Refused as error:
@@ -95,7 +95,7 @@ def _one_line_errors(path: str | os.PathLike, verb: str, expected: str) -> Itera
         raise CheckpointError(f"{path}: {verb}: {reason(error)}") from error
     except HMMNError as error:  # the message already names the file
         raise CheckpointError(str(error)) from error
-    except Exception as error:  # each library that reads a damaged file raises its own kinds
+    except Exception as error:  # each library raises its own exceptions for a damaged file
         found = f"damaged or unsupported content ({shorten(error)})"
         raise CheckpointError(f"{path}: {verb}: {found}; {expected}") from error
 
@@ -113,7 +113,7 @@ def _kind(path: Path) -> str:
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     arrays = {}
-    views = sorted(safetensors.deserialize(path.read_bytes()), key=lambda item: item[0])  # which come in any order
+    views = sorted(safetensors.deserialize(path.read_bytes()), key=lambda item: item[0])  # in any order
     for name, view in views:
         if view["dtype"] not in _SAFETENSORS_DTYPES:
             raise Refused(f"tensor {shorten(name)!r} has the unsupported dtype {view['dtype']}")
@@ -136,7 +136,7 @@ def _read_legacy(path: Path) -> dict[str, np.ndarray]:
     except pickle.UnpicklingError as error:  # PyTorch wraps the name of the refused object in a page of advice
         refused = re.search(r"GLOBAL [\w.]+|Unsupported operand \d+", str(error))
         why = refused[0] if refused else shorten(error)
-        raise Refused(f"{found}, which PyTorch refuses ({why})") from error
+        raise Refused(f"{found}, which PyTorch rejects ({why})") from error
     except Exception as error:
         raise Refused(f"{found}, damaged ({shorten(error)})") from error
     arrays = {}
@@ -148,7 +148,7 @@ def _read_legacy(path: Path) -> dict[str, np.ndarray]:
 
 
 def _refuse(path: Path) -> dict[str, np.ndarray]:
-    """Refuse files of other formats; for a bare pickle, name the function that it would have called."""
+    """Rejects files in other formats; for a bare pickle, the error names the function that it would have called."""
     content = read_start(path, _MOST_PICKLE)
     found = "neither a torch.save nor a safetensors file" if content else "an empty file"
     if content.startswith(b"\x80"):
@@ -169,7 +169,7 @@ _READERS = {
 
 
 def _native(tensor: Any) -> np.ndarray:
-    """Give a contiguous, native-endian copy, which a 0-d tensor survives as 0-d."""
+    """Returns a contiguous, native-endian copy; a 0-d tensor stays 0-d."""
     array = np.array(tensor, order="C")
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 

@@ -1,4 +1,4 @@
-"""The names of the official PyTorch checkpoint and where each of its tensors lives here, in both directions."""
+"""The names of the official PyTorch checkpoint and the path of each of its tensors in this package, in both directions."""
 
 from collections.abc import Container, Mapping
 from itertools import zip_longest
@@ -22,7 +22,7 @@ _HEADS = (("KV_M_r4", "s16"), ("KV_M_r3", "s8"), ("KV_M_r2", "s4"))
 def name_table(config: HMMNConfig) -> dict[str, Path]:
     """Official name (without `module.`) -> path in the variables, collection first, for every tensor of the model.
 
-    The order is that of the official state dict. Models of another size get the names that the official code would give them.
+    The order is that of the official state dict. Models of other sizes use the names that the official code would use.
     """
     table: dict[str, Path] = {}
 
@@ -88,7 +88,7 @@ def to_torch(variables: Variables, config: HMMNConfig) -> dict[str, np.ndarray]:
 
 
 def in_float16(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Floats rounded to float16, which `from_torch` reads as well; counters stay as they are.
+    """Floats rounded to float16, which `from_torch` reads as well; counters are unchanged.
 
     Raises:
       MismatchError: a number that float16 cannot hold.
@@ -97,7 +97,7 @@ def in_float16(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         halves = {name: tensor.astype(np.float16) if tensor.dtype.kind == "f" else tensor for name, tensor in tensors.items()}
     for name, half in halves.items():
         if not np.array_equal(np.isfinite(half), np.isfinite(tensors[name])):
-            raise MismatchError(f"{name}: {np.abs(tensors[name]).max():.3g} is too large for float16, which ends at 65504")
+            raise MismatchError(f"{name}: {np.abs(tensors[name]).max():.3g} is too large for float16 (maximum 65504)")
     return halves
 
 
@@ -109,7 +109,7 @@ def without_prefix(tensors: Mapping[str, Tensor], expected: Container[str], sour
 
     Args:
       tensors: by name.
-      expected: the names that the model has; where dropping leads to none of them, the names stay as they are.
+      expected: the names that the model has; if removing a prefix gives none of them, the names are unchanged.
       source: the file, for the NOTE about any prefix other than `module.`, which the released checkpoint has.
     """
     first, prefix = next(iter(tensors), ""), ""
@@ -132,7 +132,7 @@ def check_shapes(found: Shapes, expected: Shapes, source: str) -> None:
         if name in found and found[name] != shape
     ]
     if problems := [problem for trio in zip_longest(missing, surplus, misshapen) for problem in trio if problem]:
-        another = "; it has none of them, so it is of another network" if len(missing) == len(expected) else ""
+        another = "; it has none of them, so it belongs to another network" if len(missing) == len(expected) else ""
         raise MismatchError(f"{source}: {len(problems)} tensors are not those of the model{another}", problems)
 
 

@@ -1,4 +1,4 @@
-"""Reads the tensors of PyTorch's zip format; its pickle can only name them, and nothing of it is executed.
+"""Reads the tensors of PyTorch's zip format; its pickle can only name them, and is never executed.
 
 The unpickler accepts only the few names that rebuild tensors, and returns the position of each tensor in the file. The arrays
 are then made from these positions, inside the bounds of their storages.
@@ -36,7 +36,7 @@ _MAX_TUPLES = 20_000  # torch writes four to six for each tensor
 
 
 class Refused(Exception):
-    """Why a file is refused, and what the user can do about it."""
+    """Why a file is rejected, and how the user can fix it."""
 
     def __init__(self, found: str, way_out: str = SAVE_ANEW):
         super().__init__(f"{found}; {way_out}")
@@ -95,7 +95,7 @@ class _StateDict(dict):
     __slots__ = ()
 
     def __setstate__(self, state: object) -> None:
-        """Drop the `_metadata` of a state dict."""
+        """Drops the `_metadata` of a state dict."""
 
 
 class _Callable(NamedTuple):
@@ -112,7 +112,7 @@ def _make_tensor(
 ) -> _Tensor:
     numbers = (offset, *size, *stride)
     if not isinstance(storage, _Storage) or not all(type(n) is int and n >= 0 for n in numbers):
-        raise Refused("the pickle describes a tensor by something other than natural numbers")
+        raise Refused("the pickle describes a tensor by values that are not non-negative integers")
     return _Tensor(storage, offset, tuple(size), tuple(stride))
 
 
@@ -127,7 +127,7 @@ _GLOBALS: dict[str, object] = {
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> object:
         if (found := _GLOBALS.get(f"{module}.{name}")) is None:
-            raise Refused(f"the pickle asks for {shorten(f'{module}.{name}')}, which is refused")
+            raise Refused(f"the pickle imports {shorten(f'{module}.{name}')}, which is rejected")
         return found
 
     def persistent_load(self, pid: object) -> _Storage:
@@ -144,7 +144,7 @@ def unpickle(data: bytes) -> object:
         # The unpickler would allocate a memo of any size, and hashing a tuple nested 100 000 deep
         # overflows the C stack.
         if opcode.name.endswith("PUT") and int(argument or 0) > len(data):
-            raise Refused(f"the pickle has the absurd memo index {argument}")
+            raise Refused(f"the pickle has the invalid memo index {argument}")
         tuples += "TUPLE" in opcode.name
     if tuples > _MAX_TUPLES:
         raise Refused(f"the pickle builds {tuples} tuples, more than {_MAX_TUPLES}")
@@ -168,7 +168,7 @@ def _buffer(data: bytes, storage: _Storage, swap: bool) -> bytes:
 
 
 def _array(name: str, tensor: _Tensor, buffer: bytes) -> np.ndarray:
-    """Give the view of `buffer` that `tensor` describes, which must lie inside its storage."""
+    """Returns the view of `buffer` that `tensor` describes, which must be inside its storage."""
     (dtype, _, count), offset, size, stride = tensor
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if 0 in size:
@@ -181,14 +181,14 @@ def _array(name: str, tensor: _Tensor, buffer: bytes) -> np.ndarray:
 
 
 def flat_tensors(loaded: object, tensor_type: type) -> dict[str, Any]:
-    """Give `loaded` if it is a dict of tensors by name, else say where it differs."""
+    """Returns `loaded` if it is a dict of tensors by name; otherwise raises an error with the difference."""
     if not isinstance(loaded, dict):
         raise Refused(f"the top level is of type {_type(loaded)}")
     for key, value in loaded.items():
         if isinstance(value, dict) and any(isinstance(v, tensor_type) for v in value.values()):
             part = f"torch.load(path, weights_only=True)[{shorten(repr(key))}]"
             raise Refused(
-                f"the tensors lie one level down, under {shorten(repr(key))}",
+                f"the tensors are nested one level down, under {shorten(repr(key))}",
                 f"save that part alone: torch.save({part}, new_path)",
             )
     for key, value in loaded.items():

@@ -34,19 +34,19 @@ def local(text: str) -> Path:
 
 
 def anywhere(text: str) -> os.PathLike[str]:
-    """Type of an argument: a path, also one in a bucket."""
+    """Type of an argument: a path, local or in a bucket."""
     from hmmn_jax.io.files import user_path
 
     return user_path(text, buckets=True)
 
 
 def parse_list(text: str) -> tuple[str, ...]:
-    """Names with commas between, each once."""
+    """Comma-separated names, without duplicates."""
     return tuple(dict.fromkeys(name for part in text.split(",") if (name := part.strip())))
 
 
 def parse_step(text: str | None) -> int | str | None:
-    """The step as `load_checkpoint` takes it. Raises ConfigError for a text that is none."""
+    """The step as `load_checkpoint` takes it. Raises ConfigError for text that is not a step."""
     if text in (None, "best"):
         return text
     if not (text.isascii() and text.isdigit() and len(text) < 20):
@@ -55,9 +55,9 @@ def parse_step(text: str | None) -> int | str | None:
 
 
 def override(config: Any, assignments: Sequence[str]) -> set[str]:
-    """Sets fields of a ConfigDict as texts NAME=VALUE say; returns their names. Whether a value can work is checked later.
+    """Sets fields of a ConfigDict from strings NAME=VALUE; returns their names. Values are validated later.
 
-    Raises ConfigError for a text of another form, or a name that the config does not have.
+    Raises ConfigError for a string of another form, or an unknown name.
     """
     names = set()
     for text in assignments:
@@ -82,7 +82,7 @@ def as_overrides(arguments: Sequence[str]) -> list[str]:
 
 
 def _value(text: str, current: Any) -> Any:
-    """A value of the type of the current one, or what the text is otherwise."""
+    """The text converted to the type of the current value, if possible; otherwise to the type that it looks like."""
     if isinstance(current, str):
         return text
     try:

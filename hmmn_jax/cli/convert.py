@@ -1,4 +1,4 @@
-"""Checkpoints in and out: what the commands of `convert_weights.py` and `hmmn-jax convert` do."""
+"""Checkpoints in and out: the implementation of `convert_weights.py` and `hmmn-jax convert`."""
 
 import argparse
 
@@ -41,7 +41,7 @@ def convert_to_torch(options: argparse.Namespace) -> None:
 
 
 def convert_imagenet(options: argparse.Namespace) -> None:
-    """Writes starting weights: both backbones from a network trained on ImageNet, the new layers by the seed."""
+    """Writes starting weights: both backbones from a network trained on ImageNet, the new layers initialised from the seed."""
     if not 0 <= options.seed < 2**32:
         raise ConfigError(f"--seed is {options.seed}, expected 0 to {2**32 - 1}")
     tensors = read_torch_file(options.file)

@@ -1,4 +1,4 @@
-"""A picture of a run, or of several side by side, for people without TensorBoard.
+"""Plots one or several training runs, without TensorBoard.
 
     python -m hmmn_jax.cli.curves RUN [RUN ...] --out curves.png
 
@@ -17,7 +17,7 @@ from hmmn_jax.io.record import replace_own
 from hmmn_jax.training.metrics import METRICS_FILE, read_metrics
 
 SCORE = "validation/jf"
-_LAST_STEP = 10**15  # no run has more steps; a damaged file may contain numbers that no axis can show
+_LAST_STEP = 10**15  # no run has more steps; a damaged file may contain numbers that cannot be plotted
 
 
 def draw_curves(workdirs: Sequence[AnyPath], out: Path) -> None:
@@ -33,15 +33,15 @@ def draw_curves(workdirs: Sequence[AnyPath], out: Path) -> None:
         matplotlib.use("agg")  # no window
         from matplotlib import pyplot as plt
     except ImportError as error:
-        raise ConfigError(f"{reason(error)}; install what draws: pip install 'hmmn-jax[train]'") from error
-    named = {"loss": "loss, summed over the frames", SCORE: "J&F"}
+        raise ConfigError(f"{reason(error)}; install matplotlib: pip install 'hmmn-jax[train]'") from error
+    named = {"loss": "loss, sum over frames", SCORE: "J&F"}
     runs = {}
     distinct = len({workdir.name for workdir in workdirs}) == len(workdirs)
     for workdir in workdirs:
         lines = [line for line in read_metrics(workdir) if abs(line["step"]) <= _LAST_STEP]
         lines = [line for line in lines if any(_is_number(line.get(key)) for key in named)]
         if not lines:
-            raise DataError(f"{workdir / METRICS_FILE}: no numbers in it; expected the workdir of a training run")
+            raise DataError(f"{workdir / METRICS_FILE}: contains no metrics; expected the workdir of a training run")
         runs[workdir.name if distinct else str(workdir)] = lines
     shown = [key for key in named if any(_is_number(line.get(key)) for lines in runs.values() for line in lines)]
     figure, all_axes = plt.subplots(len(shown), sharex=True, squeeze=False, figsize=(8, 3 * len(shown)), layout="constrained")
@@ -68,7 +68,7 @@ def _is_number(value: object) -> bool:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Does what the command line says; gives the exit code."""
+    """Runs the command line; returns the exit code."""
 
     def run() -> None:
         parser = ArgumentParser(description=__doc__, prog="curves")

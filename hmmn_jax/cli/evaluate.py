@@ -1,4 +1,4 @@
-"""The whole of an evaluation, from a request to masks, scores and a report; read from top to bottom."""
+"""A complete evaluation, from a request to masks, scores and a report; read from top to bottom."""
 
 import contextlib
 import dataclasses
@@ -14,7 +14,7 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from hmmn_jax.checkpoints.store import load_checkpoint
-from hmmn_jax.cli.request import Request, check_request
+from hmmn_jax.cli.request import Request, check_request, fetch_inputs
 from hmmn_jax.errors import ConfigError, HMMNError, PartialFailure
 from hmmn_jax.evaluation.announcement import announce, describe_all, note_void
 from hmmn_jax.evaluation.clips import Clip
@@ -37,9 +37,12 @@ from hmmn_jax.evaluation.score_files import (
 from hmmn_jax.evaluation.settings import check_settings
 from hmmn_jax.inference import Segmenter
 from hmmn_jax.inference.augmentation import Augmentation
+from hmmn_jax.io.buckets import absolute
 from hmmn_jax.io.files import same_name, shortlist
+from hmmn_jax.io.local_copy import local_copy
 from hmmn_jax.io.notes import Notes, note
 from hmmn_jax.io.record import require_free
+from hmmn_jax.io.stage import Stage
 from hmmn_jax.metrics.davis import SequenceScores
 from hmmn_jax.metrics.figures import Figures
 from hmmn_jax.model import HMMNConfig
@@ -55,10 +58,16 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
         HMMNError: a mistake; nothing was written.
         PartialFailure: some videos failed, the others are done.
     """
-    # --- The request: mistakes are reported before anything is read. ---
     check_request(request)
+    check_settings(request.config)
+    with Stage(request.stage) as stage:
+        evaluate_inputs(request, fetch_inputs(request, stage), make)
+
+
+def evaluate_inputs(request: Request, local: Request, make: MakeSegmenters) -> None:
+    """Runs the request, whose inputs are those of `local`."""
+    # --- The output: mistakes are reported before anything is read. ---
     config = request.config
-    check_settings(config)
     outputs = None
     if request.output is not None:
         mask_files = registered()[config.protocol].mask_files
@@ -74,7 +83,7 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
         outputs.run.require_usable()
 
     # --- The data: videos, masks, and which of them can be scored. ---
-    task = read_inputs(request)
+    task = read_inputs(local)
     failures, clips = task.failures, task.clips
     lines: list[str] = []
     if request.score is None:
@@ -85,27 +94,27 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
     submits = task.protocol.submits and request.score is None
     alone = request.frames is not None  # with the mask that is given, and no other
     plans, unscored = ([], {}) if submits or alone else task.plan(clips)
-    if request.score is not None:
-        note_surplus(request.score, clips, task.notes)
+    if local.score is not None:
+        note_surplus(local.score, clips, task.notes)
         for plan in plans:
             note_void(plan.clip, task.notes)
     for line in task.notes.lines():
         note(line)
     if not clips:
         raise_failures(failures, 0)
-        raise HMMNError(f"{request.data}: no video to segment; its lists name none")
+        raise HMMNError(f"{request.data}: no video to segment; its lists are empty")
     if outputs is not None:
         doomed = outputs.run.own_files(request.overwrite)
         require_apart(outputs.folder, clips, outputs, task.inputs, doomed)
 
     # --- Existing masks are only scored. ---
-    if request.score is not None:
+    if local.score is not None:
         with outputs.run.locked(request.takeover) if outputs else contextlib.nullcontext():
             if outputs:
                 claim(outputs, None, task.protocol.archive)
-            scored, wrong = score(plans, unscored, request.score, task.protocol.figures)
+            scored, wrong = score(plans, unscored, local.score, task.protocol.figures)
             if outputs:
-                write_results(request, outputs, task, clips, request.score, scored, unscored | failures | wrong, None)
+                write_results(request, outputs, task, clips, local.score, scored, unscored | failures | wrong, None)
         if not plans:
             raise HMMNError("nothing can be scored", [*unscored.values(), *failures.values()])
         return raise_failures(failures | wrong, len(scored))
@@ -133,11 +142,11 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
         failures |= failed
         done = [clip for clip in clips if clip.name not in failed]
         if jax.process_index() == 0 and done:
-            masks = outputs.folder / MASKS
             scorable = [plan for plan in plans if plan.clip.name not in failed]
-            scored, wrong = score(scorable, unscored, masks, task.protocol.figures)
-            failures |= wrong
-            write_results(request, outputs, task, done, masks, scored, unscored | failures, cost)
+            with local_copy(outputs.folder / MASKS) as masks:
+                scored, wrong = score(scorable, unscored, masks, task.protocol.figures)
+                failures |= wrong
+                write_results(request, outputs, task, done, masks, scored, unscored | failures, cost)
             for kind, place in (outputs.places_of(done) | {"report": outputs.folder / REPORT}).items():
                 print(f"{kind + ':':<9} {place}")
     return raise_failures(failures, len([clip for clip in done if clip.name not in failures]))
@@ -147,17 +156,19 @@ def read_inputs(request: Request) -> Task:
     """The videos of the request."""
     if request.frames is not None and request.mask is not None:
         return Custom(request.config).read_one(request.frames, request.mask)
-    assert request.data is not None  # as check_request has made sure
+    assert request.data is not None  # guaranteed by check_request
     return make_protocol(request.config).read(request.data)
 
 
 def note_odd_sizes(clips: Sequence[Clip], notes: Notes) -> None:
-    """Notes the videos whose movies in H.264 will be a row or a column larger than they are."""
+    """Notes the videos whose H.264 movies will have an extra row or column."""
     for clip in clips:
         height, width = clip.size
         if height % 2 or width % 2:
             notes.add(
-                "movies in .mp4 get one more row or column, as their sides are even", "videos", f"{clip.name}, {width}x{height}"
+                ".mp4 movies get an extra row or column, as H.264 needs even sides",
+                "videos",
+                f"{clip.name}, {width}x{height}",
             )
 
 
@@ -173,12 +184,12 @@ def note_surplus(masks: Path, clips: Sequence[Clip], notes: Notes) -> None:
             frames = {same_name(name) for name in clip.frame_names}
             for mask in sorted(path.glob("*.png")):
                 if same_name(mask.stem) not in frames:
-                    notes.add("not scored", "masks of no frame of their video", str(mask))
+                    notes.add("not scored", "masks without a frame in their video", str(mask))
 
 
 def load_model(request: Request) -> tuple[dict[str, Any], HMMNConfig]:
     """Variables and config of the model."""
-    assert request.checkpoint is not None  # as check_request has made sure
+    assert request.checkpoint is not None  # guaranteed by check_request
     variables, model = load_checkpoint(request.checkpoint, request.step)
     if request.config.dtype:
         model = model.replace(dtype=request.config.dtype)
@@ -200,7 +211,7 @@ def fit(request: Request, clip: Clip, model: HMMNConfig, outputs: Outputs) -> Re
 def describe_masks(request: Request, variables: dict[str, Any], model: HMMNConfig) -> dict[str, Any]:
     """Everything that masks depend on, as JSON values."""
     paths = {name: getattr(request, name) for name in ("data", "frames", "mask")}
-    inputs = {name: str(path.absolute()) for name, path in paths.items() if path is not None}
+    inputs = {name: str(absolute(path)) for name, path in paths.items() if path is not None}
     weights = {"weights": weights_digest(variables), "model": model.to_dict()}
     return {"settings": mask_settings(request.config)} | inputs | weights
 
@@ -214,7 +225,7 @@ def claim(outputs: Outputs, made_with: dict[str, Any] | None, archive: str, over
     """
     run = outputs.run
     if made_with and not overwrite:
-        run.require_same(made_with)  # again: another run may have begun there meanwhile
+        run.require_same(made_with)  # checked again, because another run may have started there
     records = run.all() if overwrite else [run.scores, *([run.submission] if made_with else [])]
     if changed := [path for record in records for path in record.changed()]:
         names = shortlist([str(path.relative_to(outputs.folder)) for path in changed])
@@ -231,7 +242,7 @@ def claim(outputs: Outputs, made_with: dict[str, Any] | None, archive: str, over
 def score(
     plans: Sequence[Plan], unscored: dict[str, str], masks: Path, figures: Figures | None
 ) -> tuple[list[SequenceScores], dict[str, str]]:
-    """Scores masks and prints the table. Returns scores, and by name what is wrong with masks that cannot be scored."""
+    """Scores masks and prints the table. Returns the scores, and the errors of masks that cannot be scored, by name."""
     scores, wrong = score_folder(masks, plans, processes=os.cpu_count() or 1) if plans else ([], {})
     if scores:
         missing = unscored | wrong
@@ -253,11 +264,11 @@ def write_results(
     missing: dict[str, str],
     cost: Cost | None,
 ) -> None:
-    """Writes figures and report, and the archive for the benchmark's server."""
+    """Writes scores, report, and the archive for the benchmark's server."""
     run, config = outputs.run, request.config
     about = {
         "command": shlex.join(sys.argv),
-        "masks": str(masks),
+        "masks": str(request.score or outputs.folder / MASKS),
         "data": str(request.data or request.frames),
         "checkpoint": str(request.checkpoint) if request.checkpoint else None,
         "config": config.to_dict(),
@@ -283,11 +294,11 @@ def write_results(
 
 
 def raise_failures(failures: dict[str, str], done: int) -> None:
-    """Raises HMMNError if there are failures: PartialFailure if something is done."""
+    """Raises HMMNError if there are failures: PartialFailure if at least one video succeeded."""
     if failures:
         kind = PartialFailure if done else HMMNError
         rest = f"the other {done} are done" if done else "none is done"
-        raise kind(f"videos that failed: {len(failures)}, {rest}; mend them and run the command again", [*failures.values()])
+        raise kind(f"videos that failed: {len(failures)}, {rest}; fix them and run the command again", [*failures.values()])
 
 
 def synchronize(name: str) -> None:

@@ -20,10 +20,10 @@ CONFIG_FOLDERS = ("train", "evaluate")  # into which the files of `configs` were
 def define_launch_flags() -> None:
     """Defines the flags that `launch_by_flags` reads, as flags of the calling script."""
     flags.disclaim_key_flags()  # so that --help of the script lists them
-    flags.DEFINE_bool("distributed", False, "Several hosts, which find each other.")
-    flags.DEFINE_string("coordinator", None, "Several hosts: HOST:PORT of the first.")
-    flags.DEFINE_integer("processes", None, "With --coordinator: how many processes there are.")
-    flags.DEFINE_integer("process", None, "With --coordinator: which of them this is, from 0.")
+    flags.DEFINE_bool("distributed", False, "Several hosts, which find each other automatically.")
+    flags.DEFINE_string("coordinator", None, "Several hosts: HOST:PORT of the first process.")
+    flags.DEFINE_integer("processes", None, "With --coordinator: number of processes.")
+    flags.DEFINE_integer("process", None, "With --coordinator: index of this process, from 0.")
     flags.DEFINE_string("compilation_cache", None, "Folder that keeps compiled programs; off: none.")
 
 
@@ -41,10 +41,10 @@ def launch(
     process: int | None = None,
     compilation_cache: str | None = None,
 ) -> None:
-    """Meets the other hosts and sets the compilation cache. To be called before anything is computed.
+    """Connects to the other hosts and sets the compilation cache. To be called before anything is computed.
 
     Raises:
-        ConfigError: the hosts cannot meet.
+        ConfigError: the hosts cannot connect.
     """
     import jax  # takes a second; mistakes in flags are reported before
 
@@ -53,7 +53,8 @@ def launch(
             jax.distributed.initialize(coordinator, processes, process)
         except (ValueError, RuntimeError) as error:
             raise ConfigError(
-                f"the hosts cannot meet ({shorten(error)}); outside of TPU pods and Slurm give each --coordinator HOST:PORT, "
+                f"the hosts cannot connect ({shorten(error)}); outside of TPU pods and Slurm give each --coordinator "
+                f"HOST:PORT, "
                 "--processes and --process"
             ) from error
     keep_programs(compilation_cache, alone=not distributed and coordinator is None)
@@ -73,9 +74,9 @@ def flags_parser(
     """A parser of flags for `app.run` that reports a mistake in one line and exits with 2.
 
     Args:
-        name: of the program.
-        config: the flag of its config file.
-        check: called with the flags parsed; raises ConfigError for what they lack.
+        name: name of the program.
+        config: the flag for its config file.
+        check: called after the flags are parsed; raises ConfigError if required flags are missing.
         default: the config file if none is given. (A default of the flag itself would be read when the flag is defined, where
             mistakes are not reported in one line.)
     """
@@ -83,16 +84,16 @@ def flags_parser(
     def parse(arguments: list[str]) -> list[str]:
         try:
             given = {argument.lstrip("-").partition("=")[0] for argument in arguments[1:]}
-            if default and config.name not in given:  # first: only then its fields are flags
+            if default and config.name not in given:  # first, because this defines the flags of its fields
                 arguments = [arguments[0], f"--{config.name}={default}", *arguments[1:]]
             rest = flags.FLAGS(_with_moved_config(arguments, config.name))
             if surplus := rest[1:]:
                 raise ConfigError(f"unexpected argument {surplus[0]!r}; flags begin with --")
-            if config.value is not None and not hasattr(config.value, "lock"):  # which raises what went wrong in the file
+            if config.value is not None and not hasattr(config.value, "lock"):  # which raises the errors of the file
                 raise ConfigError(f"get_config of the config file gives {type(config.value).__name__}, expected a ConfigDict")
             if check is not None:
                 check()
-        except Exception as error:  # config files fail in any way, as by a field that they do not have
+        except Exception as error:  # a config file can raise anything, for example for a missing field
             told = f"the config has no field {error}" if isinstance(error, KeyError) else " ".join(f"{error}".split())
             mistake = error if isinstance(error, HMMNError) else ConfigError(told or type(error).__name__)
             tell(name, mistake)
@@ -106,7 +107,7 @@ def flags_parser(
 
 
 def _with_moved_config(arguments: list[str], flag: str) -> list[str]:
-    """The arguments, with the current path of the config file that they give; see `_moved`."""
+    """The arguments, with the config file's path updated; see `_moved`."""
     arguments = list(arguments)
     for i, argument in enumerate(arguments):
         option, equals, value = argument.partition("=")
@@ -120,11 +121,11 @@ def _with_moved_config(arguments: list[str], flag: str) -> list[str]:
 
 
 def _moved(config: str) -> str:
-    """`FILE` or `FILE:PARAMETER`; a missing file is searched in `CONFIG_FOLDERS` beside it, with a note."""
+    """`FILE` or `FILE:PARAMETER`; a missing file is searched for in `CONFIG_FOLDERS` next to it, with a note."""
     file, colon, parameter = config.partition(":")
     path = local_path(file)
     found = [place for folder in CONFIG_FOLDERS if (place := path.parent / folder / path.name).is_file()]
     if path.exists() or len(found) != 1:  # a file in both is ambiguous
         return config
-    note(f"{path}: no such file; taking {found[0]}")
+    note(f"{path}: no such file; using {found[0]}")
     return f"{found[0]}{colon}{parameter}"

@@ -1,6 +1,6 @@
-"""Video object segmentation with HMMN: follows the objects of a video's first frame through all its frames.
+"""Video object segmentation with HMMN: tracks the objects of a video's first frame through all frames.
 
-  hmmn-jax demo                                                          see it work, in half a minute
+  hmmn-jax demo                                                          try it, in half a minute
   hmmn-jax segment clip.mp4 --mask first.png --output OUT                a video of your own
   hmmn-jax evaluate --benchmark davis2017_val --data DAVIS --output RUN  a benchmark, with scores
 
@@ -26,7 +26,7 @@ RESUME = {
 
 
 def make_parser(command: str) -> ArgumentParser:
-    """The parser, with the arguments of one command: those of the others would have to be imported."""
+    """The parser, with the arguments of one command only; those of the others would require more imports."""
     parser = ArgumentParser(prog=PROGRAM, description=__doc__)
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
@@ -41,7 +41,7 @@ def make_parser(command: str) -> ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Does what the command line says; gives the exit code."""
+    """Runs the command line; returns the exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     command = arguments[0] if arguments and arguments[0] in COMMANDS else ""
 

@@ -26,20 +26,20 @@ INTERRUPTED, TERMINATED, MISTAKE = 130, 143, 2
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, which is treated as Ctrl-C is."""
+    """SIGTERM, which is handled like Ctrl-C."""
 
 
 def run_program(name: str, run: Callable[[], int | None], resume: str = "") -> int:
     """Runs the body of a command and returns its exit code.
 
     Args:
-        name: of the command, with which its errors begin.
+        name: name of the command; its errors begin with it.
         run: returns an exit code, None for 0.
         resume: what to do after an interruption, such as "run the same command to resume".
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # names of files may hold bytes that are no text
+            stream.reconfigure(errors="backslashreplace")  # file names may contain bytes that are not valid text
     with contextlib.suppress(ValueError):  # outside of the main thread
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _interrupt)
@@ -68,7 +68,7 @@ def run_program(name: str, run: Callable[[], int | None], resume: str = "") -> i
 def leave(code: int) -> NoReturn:
     """Ends the process with an exit code.
 
-    After an interruption at once: JAX may still compute, and crashes while Python shuts down.
+    After an interruption, exits immediately: JAX may still compute, and crashes while Python shuts down.
     """
     if code in (INTERRUPTED, TERMINATED):
         for stream in (sys.stdout, sys.stderr):
@@ -92,7 +92,10 @@ def _show_warning(show: Callable[..., None], message: Warning, category: type[Wa
 
 
 def _interrupt(interruption: int, _: FrameType | None) -> None:
-    """Raises for a first signal. A second one ends the process at once: it may come while the first is being handled."""
+    """Raises an exception for the first signal.
+
+    A second one ends the process immediately, because it may arrive while the first is being handled.
+    """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: os._exit(TERMINATED if number == signal.SIGTERM else INTERRUPTED))
     raise Terminated if interruption == signal.SIGTERM else KeyboardInterrupt

@@ -39,7 +39,7 @@ def keep_programs(given: str | None, alone: bool) -> None:
     else:
         return
     jax.config.update("jax_compilation_cache_dir", folder)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # keep what compiles fast, too
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # also cache programs that compile quickly
 
 
 def own_folder() -> Path | None:

@@ -1,16 +1,17 @@
 """The request of a command to an evaluation."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ml_collections import ConfigDict
 
 from hmmn_jax.errors import ConfigError
 from hmmn_jax.evaluation.protocols import registered
 from hmmn_jax.exports import KINDS
-from hmmn_jax.io.buckets import AnyPath
-from hmmn_jax.io.files import local_path
+from hmmn_jax.io.buckets import AnyPath, as_path, is_bucket
+from hmmn_jax.io.stage import Stage
 
 
 @dataclass(frozen=True)
@@ -18,30 +19,32 @@ class Request:
     """What to evaluate.
 
     Attributes:
-        config: as the files in `configs` give it.
+        config: as returned by the files in `configs`.
         data: root of a benchmark; None with `frames`.
         frames: a folder of images or a video file; None with `data`.
         mask: with `frames`, the ids of the objects in the first frame, or a folder with masks of some frames.
         checkpoint: what `load_checkpoint` reads.
         step: of a training workdir as the checkpoint, a number or "best"; None: the latest.
         score: instead of segmenting, a folder of masks SEQUENCE/FRAME.png to be scored.
-        output: folder to write to; needed but for `score`.
+        output: folder to write to; required except with `score`.
+        stage: where inputs in a bucket are copied to, for this run and later ones; None: to a temporary folder.
         overlays: also write a picture of each frame.
         movie: also write a movie of each video, "mp4" or "gif".
         exports: also write the masks in these formats, keys of `hmmn_jax.exports.KINDS`.
         overwrite: first delete what earlier runs wrote to `output`.
-        takeover: take `output` from a process that seems alive.
-        fit: with `frames`, the fields of the config that `fit_settings` chooses by the video and the machine.
+        takeover: take over `output` from a process that appears to be alive.
+        fit: with `frames`, the fields of the config that `fit_settings` chooses from the video and the available memory.
     """
 
     config: ConfigDict
-    data: Path | None = None
-    frames: Path | None = None
-    mask: Path | None = None
+    data: AnyPath | None = None
+    frames: AnyPath | None = None
+    mask: AnyPath | None = None
     checkpoint: AnyPath | None = None
     step: int | Literal["best"] | None = None
-    score: Path | None = None
-    output: Path | None = None
+    score: AnyPath | None = None
+    output: AnyPath | None = None
+    stage: Path | None = None
     overlays: bool = False
     movie: str | None = None
     exports: tuple[str, ...] = ()
@@ -51,35 +54,45 @@ class Request:
 
 
 def check_request(request: Request) -> None:
-    """Raises ConfigError for flags that do not go together, DataError for a path in a bucket, other than the checkpoint."""
-    for path in (request.data, request.frames, request.mask, request.score, request.output):
-        if path is not None:
-            local_path(path)
+    """Raises ConfigError for incompatible flags, DataError for a URL that cannot be served."""
+    for path in filter(None, (request.data, request.frames, request.mask, request.score, request.output)):
+        as_path(path)
+    for path in filter(None, (request.data, request.frames, request.mask, request.score)):
+        if is_bucket(path) and f"{request.output}/".startswith(f"{path}/"):
+            raise ConfigError(f"{request.output}: lies in {path}, which is read; give an --output outside of it")
     if (request.data is None) == (request.frames is None):
         raise ConfigError("give either --data ROOT (a benchmark) or --frames DIR|FILE --mask FILE (a video of your own)")
     if request.frames is not None and request.mask is None:
         raise ConfigError(
-            "--frames needs --mask: an indexed PNG with the ids of the objects in the first frame, or a folder of such"
+            "--frames needs --mask: an indexed PNG with the ids of the objects in the first frame, or a folder of such "
+            "masks masks"
         )
     if request.mask is not None and request.frames is None:
-        raise ConfigError("--mask goes with --frames; with --data masks are found in its folder of annotations")
+        raise ConfigError("--mask needs --frames; with --data, masks are read from its annotations folder")
     if request.score is not None and (request.frames or request.checkpoint):
-        raise ConfigError("--score takes existing masks: give it with --data, without --frames and --checkpoint")
+        raise ConfigError("--score reads existing masks: it needs --data, and excludes --frames and --checkpoint")
     if request.score is not None and (request.overlays or request.movie or request.exports or request.overwrite):
-        raise ConfigError("--overlays, --movie, --export and --overwrite go with segmenting, not with --score")
+        raise ConfigError("--overlays, --movie, --export and --overwrite cannot be combined with --score")
     if unknown := [kind for kind in request.exports if kind not in KINDS]:
-        raise ConfigError(f"--export has {unknown[0]!r}, expected some of {', '.join(KINDS)}, with commas between")
+        raise ConfigError(f"--export has {unknown[0]!r}, expected some of {', '.join(KINDS)}, separated by commas")
     if request.exports and registered()[request.config.protocol].mask_files.overlapping:
-        raise ConfigError("--export needs objects that exclude each other; those of this benchmark overlap")
+        raise ConfigError("--export does not support overlapping objects, which this benchmark has")
     if request.fit and request.frames is None:
-        raise ConfigError("settings are chosen by one video, given as frames; with --data they are those of the benchmark")
+        raise ConfigError("settings can be chosen only for a single video; with --data, the benchmark's settings are used")
     if request.frames is not None and (request.config.get("sequences") or request.config.get("late_objects")):
-        raise ConfigError("--config.sequences and --config.late_objects go with --data; --frames is one video with one mask")
-    if request.score is not None and not request.score.is_dir():
+        raise ConfigError("--config.sequences and --config.late_objects need --data; --frames is one video with one mask")
+    if request.score is not None and not is_bucket(request.score) and not request.score.is_dir():
         raise ConfigError(f"{request.score}: no such folder; give one with masks SEQUENCE/FRAME.png")
     if request.score is None and request.output is None:
         raise ConfigError("--output is missing: the folder to write to")
     if request.score is None and request.checkpoint is None:
         raise ConfigError("--checkpoint is missing: lite, a folder that convert_weights.py or train.py wrote, or one file")
     if request.step is not None and request.checkpoint is None:
-        raise ConfigError("--step goes with --checkpoint RUN, the workdir of a training run")
+        raise ConfigError("--step needs --checkpoint RUN, the workdir of a training run")
+
+
+def fetch_inputs(request: Request, stage: Stage) -> Request:
+    """The request with local copies of inputs in a bucket, other than the checkpoint. Raises DataError."""
+    paths = {name: getattr(request, name) for name in ("data", "frames", "mask", "score")}
+    copies: dict[str, Any] = {name: stage.fetch(path) for name, path in paths.items() if path is not None}
+    return dataclasses.replace(request, **copies)

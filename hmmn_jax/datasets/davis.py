@@ -26,13 +26,13 @@ def read_davis(
     """Lists the sequences of a split of DAVIS, in the order of its list.
 
     The list is `ImageSets/YEAR/SPLIT.txt`, for 2016 also `ImageSets/RESOLUTION/SPLIT.txt` (as DAVIS-2016 was released). It
-    holds names of sequences, or pairs of a frame and its mask. With pairs, only the frames named are used.
+    contains sequence names, or pairs of a frame and its mask. With pairs, only the frames named are used.
 
     Args:
-        root: the folder that holds `JPEGImages`, `Annotations` and `ImageSets`.
+        root: the folder that contains `JPEGImages`, `Annotations` and `ImageSets`.
         year: 2016 or 2017, the folder of the list.
         split: such as "train", "val" or "test-dev".
-        resolution: such as "480p"; None takes the only one there is, or "480p".
+        resolution: such as "480p"; None: the only one that exists, or "480p".
         annotations: the folder of the masks, of which frames may have none.
         names: take these sequences of the list only.
         order: as in `list_frames`.
@@ -40,7 +40,7 @@ def read_davis(
 
     Raises:
         ConfigError: `order` is unknown.
-        DataError: a file or folder is missing; the message has what was expected and what exists.
+        DataError: a file or folder is missing; the message lists what was expected and what exists.
     """
     readers = find_davis(root, year, split, resolution, annotations, names, order=order, notes=notes)
     return [read() for read in readers.values()]
@@ -73,7 +73,7 @@ def find_davis(
 
 
 def list_davis_splits(root: str | os.PathLike, year: int | str, resolution: str | None = None) -> list[str]:
-    """Returns the splits for which `read_davis` finds a list. Raises DataError for a folder that is not one of DAVIS."""
+    """Returns the splits that have a list. Raises DataError for a folder that is not one of DAVIS."""
     root = user_path(root)
     resolution = resolution or choose_resolution(root)
     found = {path.stem for place in _list_places(str(year), resolution) for path in (root / "ImageSets" / place).glob("*.txt")}
@@ -93,12 +93,15 @@ def _find_list(root: Path, year: str, split: str, resolution: str) -> Path:
 
 
 def _list_places(year: str, resolution: str) -> list[str]:
-    # A list by resolution is that of 2016: taken for 2017, it would silently lack sequences.
+    # A list in a resolution folder belongs to 2016; for 2017 it would silently lack sequences.
     return [year, resolution] if year == "2016" else [year]
 
 
 def read_list(path: Path) -> dict[str, list[str] | None]:
-    """Reads a list of sequences: by name None, or for a list of frames their stems. Raises DataError."""
+    """Reads a list of sequences.
+
+    Returns by name None, or the stems of the frames if the list contains frames. Raises DataError.
+    """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""The contents of a folder: the files to read, and for each other entry the reason why it is left out."""
+"""The contents of a folder: the files to read, and for each other entry the reason why it is skipped."""
 
 import os
 import stat
@@ -9,8 +9,8 @@ from hmmn_jax.errors import DataError
 from hmmn_jax.io.files import contents, reason
 from hmmn_jax.io.notes import Notes
 
-LEFT_OUT = "files left out"
-UNREAD = "pictures of a kind that is not read"
+LEFT_OUT = "files skipped"
+UNREAD = "images in an unsupported format"
 # Suffixes of image formats that are not read, although a user may expect them to be.
 UNREAD_SUFFIXES = frozenset(
     (
@@ -63,8 +63,8 @@ class Entries:
 
     Attributes:
         folder: the folder.
-        files: to be read.
-        left_out: the others, by the reason.
+        files: files to read.
+        left_out: skipped entries, by reason.
     """
 
     folder: Path
@@ -72,20 +72,20 @@ class Entries:
     left_out: dict[str, list[Path]] = field(default_factory=dict)
 
     def leave_out(self, paths: list[Path], reason: str) -> None:
-        """Takes files out of those to be read."""
+        """Removes files from the files to read."""
         if paths:
             gone = frozenset(paths)
             self.files = [path for path in self.files if path not in gone]
             self.left_out.setdefault(reason, []).extend(paths)
 
     def tell(self, notes: Notes) -> None:
-        """Notes what is left out."""
+        """Notes what is skipped."""
         for kind, paths in self.left_out.items():
             for path in paths:
                 notes.add(LEFT_OUT, kind, str(path))
 
     def unread(self) -> str:
-        """Counts, by suffix, the pictures of kinds that are not read; "" if all are read."""
+        """Counts, by suffix, the images in unsupported formats; "" if all are read."""
         suffixes = [path.suffix.lower() for path in self.left_out.get(UNREAD, ())]
         return ", ".join(f"{suffixes.count(suffix)} {suffix}" for suffix in dict.fromkeys(suffixes))
 
@@ -95,11 +95,11 @@ def list_entries(folder: Path, suffixes: frozenset[str], others: str) -> Entries
 
     Args:
         folder: the folder.
-        suffixes: of the files to be read, in lower case.
-        others: the reason to leave out files of other suffixes, such as "files other than images".
+        suffixes: suffixes of the files to read, in lower case.
+        others: the reason to skip files with other suffixes, such as "files other than images".
 
     Raises:
-        DataError: there is no such folder; it cannot be listed; a file to be read is a link to nothing, or cannot be reached.
+        DataError: there is no such folder; it cannot be listed; a file to read is a broken link or cannot be accessed.
     """
     if not os.path.isdir(folder):
         raise DataError(f"{folder}: {_no_folder(folder)}; give a folder of images")
@@ -118,13 +118,13 @@ def list_entries(folder: Path, suffixes: frozenset[str], others: str) -> Entries
             entries.files.append(path)
     if unreachable:
         count = f"{len(unreachable)} of {len(unreachable) + len(entries.files)} files"
-        way_out = "bring back what they point to, or remove them"
+        way_out = "restore their targets, or remove them"
         raise DataError(f"{unreachable[0]}: {describe_missing(unreachable[0])} ({count}); {way_out}")
     return entries
 
 
 def describe_missing(path: Path) -> str:
-    """Says why a path cannot be reached."""
+    """Returns why a path cannot be accessed."""
     try:
         if path.is_symlink():
             return f"a link to {os.readlink(path)}, which does not exist"

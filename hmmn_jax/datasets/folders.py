@@ -16,7 +16,12 @@ from hmmn_jax.io.notes import Notes
 
 _MASK_SUFFIXES = frozenset((".png",))
 _PICTURES = IMAGE_SUFFIXES | UNREAD_SUFFIXES
-_SYSTEM_FOLDERS = ("@eaDir", "__MACOSX", "$RECYCLE.BIN", "lost+found")  # of NAS and file managers, some hold thumbnails
+_SYSTEM_FOLDERS = (
+    "@eaDir",
+    "__MACOSX",
+    "$RECYCLE.BIN",
+    "lost+found",
+)  # of NAS systems and file managers, with thumbnails
 
 
 @dataclass(frozen=True)
@@ -43,14 +48,14 @@ class VideoFiles:
         return ImageVideo(self.frames, self.name)
 
     def inspect(self, notes: Notes | None = None) -> FrameFacts:
-        """Reads the headers of the frames, see `ImageVideo.inspect`. Raises DataError for what cannot be segmented."""
+        """Reads the headers of the frames, see `ImageVideo.inspect`. Raises DataError for frames that cannot be segmented."""
         return self.images.inspect(notes)
 
 
 def read_folder(
     frames_dir: str | os.PathLike, mask_path: str | os.PathLike, *, order: str = "", notes: Notes | None = None
 ) -> VideoFiles:
-    """Takes any folder of images, and the mask of the first of them, which may lie in the same folder.
+    """Takes any folder of images, and the mask of the first frame, which may be in the same folder.
 
     Args:
         frames_dir: the folder. Its name becomes the name of the sequence.
@@ -59,7 +64,7 @@ def read_folder(
         notes: as in `list_frames`.
 
     Raises:
-        ConfigError, DataError: as `list_frames`; the mask is missing; the folder has no name, as `/`.
+        ConfigError, DataError: as `list_frames`; the mask is missing; the folder has no name, such as `/`.
     """
     frames_dir, mask_path = user_path(frames_dir), user_path(mask_path)
     if not os.path.isfile(mask_path):
@@ -73,17 +78,17 @@ def read_folder_with_masks(
     """Takes any folder of images, and another folder with masks of some of them under the same names.
 
     Args:
-        frames_dir: as of `read_folder`.
+        frames_dir: as in `read_folder`.
         masks_dir: the folder of the masks.
         order: as in `list_frames`.
-        notes: as in `list_frames`; also lists the files that are masks of no frame.
+        notes: as in `list_frames`; also receives the masks without a frame.
 
     Raises:
         ConfigError, DataError: as `list_frames` and `match_masks`; the folders are the same.
     """
     frames_dir, masks_dir = user_path(frames_dir), user_path(masks_dir)
     if masks_dir.resolve() == frames_dir.resolve():
-        raise DataError(f"{masks_dir}: the folder of the frames; put the masks into a folder of their own")
+        raise DataError(f"{masks_dir}: the folder of the frames; put the masks into a separate folder")
     frames = list_frames(frames_dir, order=order, notes=notes)
     return VideoFiles(_name_of(frames_dir), frames, match_masks(masks_dir, frames, notes)[0])
 
@@ -105,15 +110,15 @@ def read_unlisted(
     """Lists the sequences of a folder in the layout of DAVIS without lists, with or without a folder of the resolution.
 
     Args:
-        root: the folder that holds `JPEGImages` and `Annotations`.
-        resolution: as of `read_davis`.
+        root: the folder that contains `JPEGImages` and `Annotations`.
+        resolution: as in `read_davis`.
         annotations: the folder of the masks.
         names: take these sequences only; None or empty: all.
         order: as in `list_frames`.
         notes: as in `list_frames`; also lists the folders that have neither images nor masks.
 
     Returns:
-        The sequences, and which were left out, one line each.
+        The sequences, and those that were skipped, one line each.
 
     Raises:
         ConfigError: `order` is unknown.
@@ -124,7 +129,7 @@ def read_unlisted(
         try:
             sequences.append(read())
         except DataError as error:
-            problems.append(f"{error}; video left out")
+            problems.append(f"{error}; video skipped")
     if not sequences:
         raise DataError(f"{root}: no sequence with frames and masks; {problems[0]}")
     return sequences, problems
@@ -158,7 +163,7 @@ def find_unlisted(
     bare = [] if names else [name for name, path in there.items() if _is_bare(path, root / annotations / resolution / name)]
     if notes is not None:
         for name in bare:
-            notes.add("folders left out", "without images and masks", str(there[name]))
+            notes.add("folders skipped", "without images and masks", str(there[name]))
     chosen = [name for name in there if name not in bare and (not names or name in names)]
     if not chosen:
         raise DataError(f"{folder}: no sequence with frames and masks; {contents(folder)}")
@@ -180,12 +185,12 @@ def read_sequence(
 ) -> VideoFiles:
     """Reads one sequence of a folder in the layout of DAVIS. No list is needed.
 
-    Masks are the PNGs of `ROOT/ANNOTATIONS/RESOLUTION/NAME` that are named as frames are; `order` and `notes` are those of
+    Masks are the PNGs in `ROOT/ANNOTATIONS/RESOLUTION/NAME` that have the names of frames; `order` and `notes` are those of
     `list_frames`, `images` is the folder of the frames.
 
     Raises:
         ConfigError: `order` is unknown.
-        DataError: there are no frames, or none that has a mask; `name` cannot name a sequence; as `list_frames`.
+        DataError: there are no frames, or none that has a mask; `name` is not a valid sequence name; as `list_frames`.
     """
     root = user_path(root)
     home = root / images / resolution
@@ -199,22 +204,22 @@ def match_masks(folder: Path, frames: tuple[Path, ...], notes: Notes | None = No
     """Finds the masks of frames, which are the PNGs of a folder that have the frames' names.
 
     Returns:
-        The masks by index of the frame, and the PNGs without a frame of the same name. The notes get these and other files.
+        The masks by index of the frame, and the PNGs without a frame of the same name. The notes receive these and other files.
 
     Raises:
-        DataError: no frame has a mask, or one has two; a mask is a link to nothing.
+        DataError: no frame has a mask, or one has two; a mask is a broken link.
     """
     index = {same_name(frame.stem): i for i, frame in enumerate(frames)}
     entries = list_entries(folder, _MASK_SUFFIXES, "files other than PNGs")
     masks: dict[int, Path] = {}
     surplus = [path for path in entries.files if same_name(path.stem) not in index]
-    entries.leave_out(surplus, "masks that no frame is named as")
+    entries.leave_out(surplus, "masks without a frame of the same name")
     for path in entries.files:
         if (other := masks.setdefault(index[same_name(path.stem)], path)) != path:
             raise DataError(f"{folder}: both {other.name} and {path.name}; keep one mask of a frame")
     if not masks:
         raise DataError(
-            f"{folder}: no PNG is named as a frame is; {contents(folder)}; masks have to be PNG, such as {frames[0].stem}.png"
+            f"{folder}: no PNG has the name of a frame; {contents(folder)}; masks have to be PNG, such as {frames[0].stem}.png"
         )
     if notes is not None:
         entries.tell(notes)
@@ -254,5 +259,5 @@ def choose_resolution(root: Path) -> str:
     if len(found) == 1 or "480p" in found:
         return found[0] if len(found) == 1 else "480p"
     raise DataError(
-        f"{folder}: expected a folder 480p or a single other resolution, found {shortlist(found)}; name a resolution"
+        f"{folder}: expected a folder 480p or exactly one other resolution, found {shortlist(found)}; name a resolution"
     )

@@ -1,4 +1,4 @@
-"""Frames of a video: a folder of images in natural order, or a video file decoded as it is read."""
+"""Frames of a video: a folder of images in natural order, or a video file that is decoded while it is read."""
 
 import filecmp
 import os
@@ -20,14 +20,14 @@ def list_frames(
 
     Args:
         folder: the folder.
-        exclude: a file that is not a frame, such as the mask. It and files with the same bytes are left out.
+        exclude: a file that is not a frame, such as the mask. This file and files with the same bytes are skipped.
         order: "natural", "decimal", "signed" or "name"; "": see `sort_frames`.
-        notes: receives the files that are left out with the reason, and an order that differs from plain sorting.
+        notes: receives the skipped files with the reason, and a note if the order differs from plain sorting.
 
     Raises:
         ConfigError: `order` is unknown.
-        DataError: no such folder; no image that can be read; an image that is a link to nothing; two images with one stem, by
-            which their masks would be assigned; names that can be read in different orders.
+        DataError: no such folder; no image that can be read; an image that is a broken link; two images with the same stem,
+            which would share a mask; names with an ambiguous order.
     """
     folder = user_path(folder)
     notes = Notes() if notes is None else notes
@@ -46,7 +46,7 @@ def list_frames(
 
 
 def _leave_out_mask(entries: Entries, mask: Path) -> None:
-    """Leaves out the mask and copies of it, independent of their names."""
+    """Skips the mask and copies of it, regardless of their names."""
     if not mask.is_file():
         return
     size = mask.stat().st_size
@@ -57,5 +57,5 @@ def _leave_out_mask(entries: Entries, mask: Path) -> None:
 
 def _no_images(entries: Entries) -> str:
     if unread := entries.unread():
-        return f"{entries.folder}: no images of a kind that is read, found {unread}; convert them, for instance to .jpg or .png"
+        return f"{entries.folder}: no images in a supported format, found {unread}; convert them, for instance to .jpg or .png"
     return f"{entries.folder}: no images; {contents(entries.folder)}; expected files such as 00000.jpg"

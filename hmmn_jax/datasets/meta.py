@@ -1,4 +1,4 @@
-"""JSON files and lists that say what a data set holds."""
+"""JSON files and lists that describe a data set."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from hmmn_jax.io.files import reason
 
 
 def read_meta(path: Path) -> Any:
-    """Reads a JSON file, in which no object may have a key twice. Raises DataError."""
+    """Reads a JSON file; duplicate keys are rejected. Raises DataError."""
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_without_doubles)
     except _Twice as error:
@@ -28,7 +28,7 @@ def read_lines(path: Path) -> list[str]:
 
 
 class _Twice(ValueError):
-    """A key that an object has twice; Python would keep the last."""
+    """A duplicate key in an object; Python would keep the last one."""
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

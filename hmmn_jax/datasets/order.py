@@ -12,9 +12,9 @@ from hmmn_jax.io.notes import Notes
 ORDERS = ("natural", "decimal", "signed", "name")
 _INTEGER = re.compile(r"(\d+)")
 _DECIMAL = re.compile(r"(\d+(?:\.\d+)?)")
-_FLOAT = re.compile(r"[+\-\u2212]?\d+(?:\.\d+)?(e[+\-\u2212]?\d{1,3})?", re.IGNORECASE)  # as str writes small floats
+_FLOAT = re.compile(r"[+\-\u2212]?\d+(?:\.\d+)?(e[+\-\u2212]?\d{1,3})?", re.IGNORECASE)  # as str formats small floats
 _VERSION = re.compile(r"\d\.\d+\.\d")
-_SIGN = re.compile(r"[+\-\u2212](?=\d)")  # U+2212 is the minus sign of typography
+_SIGN = re.compile(r"[+\-\u2212](?=\d)")  # U+2212 is the typographic minus sign
 _SHOWN = 3  # names of each order in an error
 
 Key = Callable[[str], tuple]
@@ -23,7 +23,7 @@ Key = Callable[[str], tuple]
 def natural_key(text: str) -> tuple:
     """A key for sorting: numbers are compared as numbers, text without regard to case.
 
-    A name without the number that others end with comes first: frame, frame (1), frame (2), frame (10).
+    A name without the trailing number that others have comes first: frame, frame (1), frame (2), frame (10).
     """
     return _parts(text, _INTEGER), same_name(text), text
 
@@ -31,19 +31,19 @@ def natural_key(text: str) -> tuple:
 def sort_frames(folder: Path, paths: list[Path], order: str, notes: Notes) -> tuple[Path, ...]:
     """Sorts frames by their names without suffix.
 
-    Without `order`, names are read naturally: numbers as numbers. If every name allows it, two more readings are considered:
-    numbers with decimals, and names that start with a signed number. If every name is a number and some have an exponent
-    (5e-05), both readings sort by value.
+    Without `order`, names are sorted naturally: numbers compare as numbers. If every name permits, two more interpretations are
+    considered: decimal numbers, and names that start with a signed number. If every name is a number and some have an exponent
+    (5e-05), both interpretations sort by value.
 
     Args:
-        folder: the place to name in errors and notes.
+        folder: the location to show in errors and notes.
         paths: the files.
-        order: one of ORDERS. "": all readings that apply must agree.
-        notes: gets a remark where the order is not that of plain sorting.
+        order: one of ORDERS. "": all possible interpretations must agree.
+        notes: receives a note if the order differs from plain sorting.
 
     Raises:
         ConfigError: `order` is unknown.
-        DataError: readings that apply give different orders.
+        DataError: possible interpretations give different orders.
     """
     if order not in ("", *ORDERS):
         raise ConfigError(f"order is {order!r}, expected {', '.join(ORDERS)}, or nothing")
@@ -59,7 +59,7 @@ def sort_frames(folder: Path, paths: list[Path], order: str, notes: Notes) -> tu
         if frame != plain:
             notes.add(
                 "order of frames",
-                f"folders in {name} order, unlike plain sorting",
+                f"folders in {name} order, which differs from plain sorting",
                 f"{folder}: {frame.name} before {plain.name}",
             )
             break
@@ -126,4 +126,4 @@ def _ambiguous(folder: Path, sorted_by: dict[str, list[Path]]) -> str:
         f"{order}: {'... ' if start else ''}{', '.join(path.name for path in frames[start : start + _SHOWN])}"
         for order, frames in sorted_by.items()
     )
-    return f"{folder}: the names of the frames can be read in different orders ({orders}); set order={'|'.join(ORDERS)}"
+    return f"{folder}: the order of the frames' names is ambiguous ({orders}); set order={'|'.join(ORDERS)}"

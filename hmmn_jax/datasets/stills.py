@@ -1,4 +1,4 @@
-"""Single images with masks, in the layouts that segmentation and salient-object sets come in."""
+"""Single images with masks, in the layouts of segmentation and salient-object data sets."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ from hmmn_jax.errors import DataError
 from hmmn_jax.io.files import contents, reason, same_name, user_path
 from hmmn_jax.io.notes import Notes
 
-# Folders of images and of masks as such sets name them: VOC-like ones, DUTS, ECSSD.
+# Usual folder names of images and masks: VOC-like ones, DUTS, ECSSD.
 FOLDERS = (("JPEGImages", "Annotations"), ("DUTS-TR-Image", "DUTS-TR-Mask"), ("images", "ground_truth_mask"))
 _JPEG, _PNG = frozenset((".jpg", ".jpeg")), frozenset((".png",))
 _PICTURES = IMAGE_SUFFIXES | UNREAD_SUFFIXES
@@ -26,21 +26,21 @@ def read_stills(
     *,
     notes: Notes | None = None,
 ) -> tuple[list[VideoFiles], list[str]]:
-    """Lists images that have a mask, each a sequence of one frame, in natural order, and what was left out, one line each.
+    """Lists images that have a mask, each as a sequence of one frame, in natural order, and what was skipped, one line each.
 
-    Images are JPEGs, masks PNGs of the same name; folders inside (a class each, say) are part of the name.
+    Images are JPEGs, masks PNGs of the same name; subfolders (for example, one for each class) are part of the name.
 
     Args:
         root: the folder of the set.
-        images: the folder of the images inside `root`; "": the existing one of FOLDERS, else `root` itself, where pairs
-            `x.jpg`, `x.png` lie side by side.
-        masks: the folder of the masks, for `images` that are given.
-        image_end: suffix that names of images have and those of masks do not, such as "_im" in BIG.
+        images: the folder of the images inside `root`; "": the first of FOLDERS that exists; otherwise `root` itself,
+            with pairs `x.jpg`, `x.png` in the same folder.
+        masks: the folder of the masks, if `images` is given.
+        image_end: suffix of image names that mask names lack, such as "_im" in BIG.
         mask_end: suffix of the names of masks, such as "_gt" in BIG.
-        notes: gets the pictures of other kinds, which are left out.
+        notes: receives the images in other formats, which are skipped.
 
     Raises:
-        DataError: there is no such folder, no image with a mask, or a file that is a link to nothing.
+        DataError: there is no such folder, no image with a mask, or a file that is a broken link.
     """
     root = user_path(root)
     found = [pair for pair in FOLDERS if (root / pair[0]).is_dir()]
@@ -58,9 +58,9 @@ def read_stills(
     if not together:
         _tell_others(homes[1], _PNG, "masks in other formats than PNG", notes)
     problems += [
-        f"{path}: no mask {homes[1] / name}{mask_end}.png; image left out" for name, path in jpegs.items() if name not in pngs
+        f"{path}: no mask {homes[1] / name}{mask_end}.png; image skipped" for name, path in jpegs.items() if name not in pngs
     ]
-    problems += [f"{path}: a mask without an image; mask left out" for name, path in pngs.items() if name not in jpegs]
+    problems += [f"{path}: a mask without an image; mask skipped" for name, path in pngs.items() if name not in jpegs]
     paired = [name for name in jpegs if name in pngs]
     if not paired:
         raise DataError(
@@ -72,22 +72,22 @@ def read_stills(
 
 
 def _by_name(home: Path, suffixes: frozenset[str], end: str) -> tuple[dict[str, Path], list[str]]:
-    """Finds the files by their path inside `home` without suffix and `end`, and those that are left out."""
+    """Finds the files, by their path inside `home` without suffix and `end`, and the skipped ones."""
     files: dict[str, Path] = {}
     problems: list[str] = []
     for folder, inner, names in os.walk(home, onerror=_refuse):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         problems += [
-            f"{Path(folder) / name}: a link to a folder; left out" for name in inner if (Path(folder) / name).is_symlink()
+            f"{Path(folder) / name}: a link to a folder; skipped" for name in inner if (Path(folder) / name).is_symlink()
         ]
         for path in (Path(folder) / name for name in sorted(names) if not name.startswith(".")):
             if path.suffix.lower() not in suffixes:
                 continue
             if not os.path.isfile(path):
-                raise DataError(f"{path}: {describe_missing(path)}; bring back what it points to, or remove it")
+                raise DataError(f"{path}: {describe_missing(path)}; restore its target, or remove it")
             name = same_name(path.relative_to(home).with_suffix("").as_posix().removesuffix(end))
             if (other := files.setdefault(name, path)) != path:
-                problems.append(f"{path}: beside {other.name}; file left out")
+                problems.append(f"{path}: beside {other.name}; file skipped")
     return dict(sorted(files.items(), key=lambda item: natural_key(item[0]))), problems
 
 

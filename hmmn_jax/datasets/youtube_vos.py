@@ -1,4 +1,4 @@
-"""YouTube-VOS: videos whose objects start in different frames, of which meta.json lists the labelled frames."""
+"""YouTube-VOS: videos whose objects start in different frames; meta.json lists the labelled frames."""
 
 import os
 from collections.abc import Callable
@@ -20,7 +20,7 @@ class YouTubeVideo(VideoFiles):
     """A video of YouTube-VOS.
 
     Attributes:
-        objects: by id the names of the frames that meta.json lists for it, in order. Ids have gaps.
+        objects: for each id, the names of the frames that meta.json lists, in order. Ids have gaps.
         problems: entries of meta.json or of a mask that do not exist, one line each.
     """
 
@@ -39,11 +39,11 @@ def read_youtube_vos(
 ) -> tuple[list[YouTubeVideo], list[str]]:
     """Lists the videos of a split, 2018 or 2019, in the order of their names, and their problems, one line each.
 
-    Reads `ROOT/SPLIT/meta.json`, `.../JPEGImages/VIDEO/*.jpg` and `.../Annotations/VIDEO/*.png`. Masks are those files that are
-    named as frames are. Videos without frames or masks, and entries of meta.json that do not exist, are left out.
+    Reads `ROOT/SPLIT/meta.json`, `.../JPEGImages/VIDEO/*.jpg` and `.../Annotations/VIDEO/*.png`. Masks are the files with the
+    names of frames. Videos without frames or masks, and entries of meta.json that do not exist, are skipped.
 
     Args:
-        root: the folder that holds the folders of the splits.
+        root: the folder that contains the split folders.
         split: "train" or "valid".
         all_frames: take every frame, from `ROOT/SPLIT_all_frames/JPEGImages`; else those of the split's folder, every fifth.
         order: as in `list_frames`.
@@ -60,7 +60,7 @@ def read_youtube_vos(
             videos.append(read())
             problems.extend(videos[-1].problems)
         except DataError as error:
-            problems.append(f"{error}; video left out")
+            problems.append(f"{error}; video skipped")
     if not videos:
         home = user_path(root) / split
         raise DataError(f"{home}: no video that has frames and masks, such as: {problems[0] if problems else 'none is listed'}")
@@ -72,7 +72,7 @@ def find_youtube_vos(
 ) -> tuple[dict[str, Callable[[], YouTubeVideo]], list[str]]:
     """As `read_youtube_vos`, but returns a function for each video, by name, so that one can fail without the others.
 
-    `all_frames` None: every frame, if there is the folder that has them; else those of the split's folder.
+    `all_frames` None: every frame if their folder exists; otherwise those of the split's folder.
     """
     root = user_path(root)
     home, more = root / split, root / f"{split}_all_frames"
@@ -84,7 +84,7 @@ def find_youtube_vos(
             raise DataError(f"{folder}: no such folder; {contents(folder)}; give the folder that holds {split}/JPEGImages")
     listed = _read_meta(home / "meta.json")
     surplus = sorted(entry.name for entry in images.iterdir() if entry.is_dir() and entry.name not in listed)
-    problems = [f"{images / name}: not in meta.json; video left out" for name in surplus]
+    problems = [f"{images / name}: not in meta.json; video skipped" for name in surplus]
     readers: dict[str, Callable[[], YouTubeVideo]] = {
         name: partial(_read_video, images / name, masks / name, listed[name], order, notes) for name in sorted(listed)
     }
@@ -92,7 +92,7 @@ def find_youtube_vos(
 
 
 def _read_meta(path: Path) -> dict[str, dict[int, tuple[str, ...]]]:
-    """Gives by video and object id the names of its frames."""
+    """Returns the names of the frames, by video and object id."""
     try:
         videos = read_meta(path)["videos"]
         return {check_name(video, path): _read_objects(about["objects"], path) for video, about in videos.items()}
@@ -131,10 +131,10 @@ def _read_video(
 ) -> YouTubeVideo:
     frames = list_frames(images, order=order, notes=notes)
     if not os.path.isdir(masks):
-        raise DataError(f"{masks}: no PNG is named as a frame is; {contents(masks)}")
+        raise DataError(f"{masks}: no PNG has the name of a frame; {contents(masks)}")
     found, surplus = match_masks(masks, frames, notes)
     there = {same_name(frame.stem) for frame in frames}
-    problems = [f"{path}: a mask without a frame; mask left out" for path in surplus]
+    problems = [f"{path}: a mask without a frame; mask skipped" for path in surplus]
     for i, stems in objects.items():
         missing = [stem for stem in stems if same_name(stem) not in there]
         named = f"{images}: meta.json names frame"

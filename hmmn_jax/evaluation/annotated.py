@@ -1,4 +1,4 @@
-"""Segments a video from complete masks of any of its frames, by a session."""
+"""Segments a video from complete masks of any of its frames, with a session."""
 
 from collections.abc import Callable, Iterator
 from typing import SupportsIndex
@@ -49,10 +49,10 @@ def segment_annotated(
     (before the first mask if the direction is forward, after the last if it is backward).
 
     Args:
-        segmenter: of objects that exclude each other.
-        clip: whose masks are complete annotations.
-        augmentation: of one view.
-        advance: called after each computed frame; an error that it raises ends the work.
+        segmenter: a segmenter for non-overlapping objects.
+        clip: a clip whose masks are complete annotations.
+        augmentation: must have a single view.
+        advance: called after each computed frame; an error that it raises stops the segmentation.
 
     Raises:
         DataError: a frame or mask cannot be read.

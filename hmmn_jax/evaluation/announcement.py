@@ -12,7 +12,7 @@ from hmmn_jax.io.images import VOID
 from hmmn_jax.io.notes import Notes
 from hmmn_jax.session.timeline import BACKWARD, FORWARD
 
-SHOWN = 10  # videos with a line of their own, and objects in it
+SHOWN = 10  # maximum number of videos with their own line, and of objects in a line
 
 
 def describe(clip: Clip, notes: Notes) -> str:
@@ -30,7 +30,7 @@ def describe(clip: Clip, notes: Notes) -> str:
         for i, pixels in counts.items()
     ]
     if not objects:
-        notes.add("no object in the masks given; all will be background", "videos", clip.name)
+        notes.add("no object in the given masks; everything will be background", "videos", clip.name)
     note_void(clip, notes)
     if clip.hand_made:
         _note_what_is_not_used(clip, started, notes)
@@ -46,20 +46,22 @@ def _line(clip: Clip, objects: Sequence[str]) -> str:
 
 
 def _describe_annotated(clip: Clip, notes: Notes) -> str:
-    """One line on a video whose masks are all annotations, with the number of them that each object has."""
+    """One line on a video whose masks are all annotations, with the number of masks for each object."""
     counts: collections.Counter[int] = collections.Counter()
     for mask in clip.read_complete(*clip.size).values():
         counts.update(_pixels(mask).keys())
     if not counts:
-        notes.add("no object in the masks given; all will be background", "videos", clip.name)
+        notes.add("no object in the given masks; everything will be background", "videos", clip.name)
     note_void(clip, notes)
     for reason in clip.unreadable:
-        notes.add("masks left out", "masks that cannot be read", reason)
+        notes.add("masks skipped", "masks that cannot be read", reason)
     first, last = min(clip.masks), max(clip.masks)
     if clip.direction == FORWARD and first:
-        notes.add("frames before the first mask are background; direction both segments them, too", "videos", clip.name)
+        notes.add(
+            "frames before the first mask are background; --config.direction=both segments them, too", "videos", clip.name
+        )
     if clip.direction == BACKWARD and last < len(clip) - 1:
-        notes.add("frames after the last mask are background; direction both segments them, too", "videos", clip.name)
+        notes.add("frames after the last mask are background; --config.direction=both segments them, too", "videos", clip.name)
     frames = "frame" if len(clip.masks) == 1 else "frames"
     line = _line(clip, [f"{k} (in {count} of the masks)" for k, count in sorted(counts.items())])
     return f"{line}; {len(clip.masks)} annotated {frames}, direction {clip.direction}"
@@ -73,7 +75,7 @@ def _pixels(given: Given) -> dict[int, int]:
 
 
 def announce(lines: Sequence[str], clips: Sequence[Clip]) -> str:
-    """The lines of all videos; beyond ten, a count."""
+    """The lines of all videos; after ten, only a count."""
     if len(lines) <= SHOWN:
         return "\n".join(lines)
     frames = sum(map(len, clips[SHOWN:]))
@@ -97,12 +99,12 @@ def note_void(clip: Clip, notes: Notes) -> None:
     if clip.hand_made and not clip.binary:
         pixels = sum(int((clip.read_annotation(t) == VOID).sum()) for t, held in clip.values.items() if clip.void & held)
         if pixels:
-            notes.add("255 beside other ids is taken for void, background", "videos", f"{clip.name}, {pixels:,} pixels")
+            notes.add("255 next to other ids is treated as void (background)", "videos", f"{clip.name}, {pixels:,} pixels")
 
 
 def _note_what_is_not_used(clip: Clip, started: Mapping[int, Collection[int]], notes: Notes) -> None:
     for reason in clip.unreadable:
-        notes.add("masks left out", "masks that cannot be read", reason)
+        notes.add("masks skipped", "masks that cannot be read", reason)
     values = {1} if clip.binary else set().union(*clip.values.values()) - {0} - clip.void
     if late := sorted(values.difference(*started.values())):
         topic = "later masks hold objects that are not segmented; --config.late_objects=True starts them there"
@@ -110,5 +112,5 @@ def _note_what_is_not_used(clip: Clip, started: Mapping[int, Collection[int]], n
     sparse = 0 < len(clip.annotations) < len(clip)
     known = {0, *clip.void, *late}
     if again := [t for t, held in clip.values.items() if t and sparse and held - known - set(started.get(t, ()))]:
-        topic = "later masks of objects given before do not correct them; --config.direction=both takes all masks as they are"
+        topic = "later masks of known objects do not correct them; --config.direction=both uses all masks as annotations"
         notes.add(topic, "videos", f"{clip.name}, frame {clip.frame_name(again[0])}")

@@ -1,6 +1,6 @@
 """The settings of each benchmark, by name; the files in `configs/evaluate` and `hmmn-jax evaluate --benchmark` start from them.
 
-Figures of the paper are quoted for the report and used for nothing else.
+Numbers from the paper are used only in the report.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ def base() -> ConfigDict:
     config.split = "val"
     config.resolution = ""  # "": 480p, or the only one there is
     config.annotations = "Annotations"
-    config.sequences = ()  # of the list; (): all of them
+    config.sequences = ()  # of the list; (): all sequences
     config.late_objects = False  # masks of later frames name objects that join there
     config.direction = ""  # forward, backward or both: all masks are annotations to propagate from; "": as the benchmark says
     config.order = ""  # of frames: natural, decimal, signed or name; "": natural, refused where that is ambiguous
@@ -40,7 +40,7 @@ def base() -> ConfigDict:
 
 
 def paper(benchmark: str, sequences: int, figures: dict[str, float], **more: float) -> ConfigDict:
-    """Figures of the paper for a benchmark. The report shows them beside the measured ones; nothing else uses them."""
+    """The paper's results on a benchmark. Only the report uses them: it shows them next to the measured ones."""
     return ConfigDict({"benchmark": benchmark, "sequences": sequences, "figures": figures, **more})
 
 
@@ -54,7 +54,7 @@ def davis2016_val() -> ConfigDict:
 
 
 def davis2017_val() -> ConfigDict:
-    """30 sequences, 1 to 5 objects each; every object counts the same."""
+    """30 sequences, 1 to 5 objects each; every object has the same weight."""
     config = base()
     config.paper = paper("DAVIS-2017 val", 30, {"J&F": 0.847, "J&F without YouTube-VOS": 0.804})
     return config
@@ -82,7 +82,7 @@ def youtube_vos_2018() -> ConfigDict:
 
 
 def youtube_vos_2019() -> ConfigDict:
-    """507 videos, otherwise as 2018; writes a zip for the server."""
+    """507 videos, otherwise like 2018; writes a zip for the server."""
     config = youtube_vos_2018()
     config.year = "2019"
     config.paper = paper("YouTube-VOS 2019 valid", 507, {"overall": 0.825, "J seen": 0.817, "J unseen": 0.773})
@@ -106,7 +106,7 @@ def mose2_val() -> ConfigDict:
 
 
 def lvos_val() -> ConfigDict:
-    """LVOS v1 and v2: long videos, objects that join later; scored here, seen and unseen classes apart."""
+    """LVOS v1 and v2: long videos, objects that join later; scored here, seen and unseen classes separately."""
     config = base()
     config.protocol = "lvos"
     config.year = ""
@@ -125,7 +125,7 @@ def lvos_test() -> ConfigDict:
 
 
 def vost_val() -> ConfigDict:
-    """VOST: objects that change their form; scored by J alone."""
+    """VOST: objects that change their shape; scored by J only."""
     config = base()
     config.protocol = "vost"
     config.year = ""
@@ -133,7 +133,7 @@ def vost_val() -> ConfigDict:
 
 
 def long_video() -> ConfigDict:
-    """Long-time Video: thousands of frames, few of them annotated; scored as DAVIS."""
+    """Long-time Video: thousands of frames, few of them annotated; scored like DAVIS."""
     config = base()
     config.protocol = "long_video"
     config.year = ""
@@ -142,7 +142,7 @@ def long_video() -> ConfigDict:
 
 
 def sav_val() -> ConfigDict:
-    """SA-V validation: objects that may overlap, with a folder each; scored here."""
+    """SA-V validation: objects may overlap; each has its own folder; scored here."""
     config = base()
     config.protocol = "sav"
     config.year = ""
@@ -150,7 +150,7 @@ def sav_val() -> ConfigDict:
 
 
 def sav_test() -> ConfigDict:
-    """SA-V test, otherwise as validation."""
+    """SA-V test, otherwise like validation."""
     config = sav_val()
     config.split = "test"
     return config
@@ -184,7 +184,7 @@ def custom() -> ConfigDict:
 def demo() -> ConfigDict:
     """The clip that comes with the package, 40 frames of two koi."""
     config = base()
-    config.mem_every = 1  # the clip is short, and much changes from frame to frame
+    config.mem_every = 1  # the clip is short and changes quickly
     return config
 
 

@@ -32,7 +32,7 @@ def _one_file(file: MaskFile) -> Path:
 def files_of_objects(file: MaskFile) -> Mapping[int, Path]:
     """The mask files of a frame by id, of a video that has a file for each object."""
     if not isinstance(file, Mapping):
-        raise TypeError(f"{file}: one file for a frame, expected one for each object, as other frames have")
+        raise TypeError(f"{file}: one file for a frame, expected one for each object, as for other frames")
     return file
 
 
@@ -44,15 +44,15 @@ class Clip:
         name: of its folder of masks.
         video: its frames, read on demand.
         masks: the masks of the objects that start on a frame, by index of the frame; frame 0 may have none.
-        requested: names of the frames whose masks are wanted; None: of all.
+        requested: names of the frames whose masks are required; None: of all.
         sources: all files that it is read from.
         annotations: all masks, by index of the frame, for scores.
-        turned: whether EXIF data turn the frames.
-        hand_made: whether masks come from a user: grey ones may hold levels, 255 may be the one object, and unused
+        turned: whether the frames have an EXIF rotation.
+        hand_made: whether masks come from a user: grey ones may hold levels, 255 may be the only object, and unused
             masks are reported.
-        mask_values: what grey masks hold, see `read_ids`.
-        value_255: what 255 is in masks: "void"; "id", like any other; "": void, or the one object where there is no other id.
-        about: what the benchmark says of the video, for its plan.
+        mask_values: meaning of the values of grey masks, see `read_ids`.
+        value_255: meaning of 255 in masks: "void"; "id", like any other; "": void, or the only object if there is no other id.
+        about: the benchmark's metadata of the video, for its plan.
         direction: "forward", "backward" or "both": `masks` are complete annotations, from which a session propagates;
             "": they start objects.
     """
@@ -74,12 +74,12 @@ class Clip:
         check_name(self.name, self.sources[0].parent if self.sources else "clip")
 
     def __len__(self) -> int:
-        """About how many frames there are; 0 if unknown."""
+        """Approximate number of frames; 0 if unknown."""
         return len(self.frame_names) if self.frame_names else self.video.length_hint
 
     @property
     def frame_names(self) -> tuple[str, ...] | None:
-        """None where frames have no names; they are numbered then."""
+        """None if frames have no names; they are numbered then."""
         return self.video.frame_names
 
     @property
@@ -104,7 +104,7 @@ class Clip:
             yield from file.values() if isinstance(file, Mapping) else (file,)
 
     def ids_at(self, index: int) -> list[int]:
-        """The objects that have started by a frame if each object has its own files; otherwise none."""
+        """The objects that have started by a given frame if each object has its own files; otherwise none."""
         started = [files for t, files in sorted(self.masks.items()) if t <= index and isinstance(files, Mapping)]
         return sorted(set().union(*started))
 
@@ -191,7 +191,7 @@ class Clip:
             return True
         wide = (path for path in self.annotations.values() if not isinstance(path, Mapping) and is_wide(path))
         for path in wide:
-            with contextlib.suppress(DataError):  # reported where it is read
+            with contextlib.suppress(DataError):  # reported when it is read
                 if read_ids(path, most=MOST).max() > VOID:
                     return True
         return False
@@ -266,11 +266,11 @@ def open_film(
             raise DataError(f"{beyond[count]}: the video has {count} frames, numbered from 0: are the masks numbered from 1?")
         if notes is not None:
             notes.add(
-                "masks left out", "masks of frames beyond the end of their video", f"{min(beyond.values())}, {count} frames"
+                "masks skipped", "masks of frames beyond the end of their video", f"{min(beyond.values())}, {count} frames"
             )
         masks = {t: path for t, path in masks.items() if t < count}
         if not masks:
-            raise DataError(f"{video.stem}: no mask of a frame that it has; it has {count}, numbered from 0")
+            raise DataError(f"{video.stem}: no mask matches a frame; it has {count} frames, numbered from 0")
     given = masks if every else {0: masks[0]}
     sources = (video, *given.values())
     return Clip(
@@ -307,7 +307,7 @@ def find_numbered_masks(folder: Path, notes: Notes) -> dict[int, Path]:
     found: dict[int, Path] = {}
     _add_numbered(found, folder, notes)
     if not found:
-        raise DataError(f"{folder}: no mask with the number of a frame; {contents(folder)}; name masks such as 00000.png")
+        raise DataError(f"{folder}: no mask with the number of a frame; {contents(folder)}; name masks like 00000.png")
     return dict(sorted(found.items()))
 
 
@@ -315,6 +315,6 @@ def _add_numbered(found: dict[int, Path], folder: Path, notes: Notes) -> None:
     """Adds the masks `NUMBER.png` of a folder by number of the frame. Raises DataError if a frame has two."""
     for path in sorted(folder.glob("*")):
         if path.suffix.lower() != ".png" or not path.stem.isdecimal():
-            notes.add("files left out", "files that are not masks such as 00000.png", str(path))
+            notes.add("files skipped", "files that are not masks such as 00000.png", str(path))
         elif (other := found.setdefault(int(path.stem), path)) != path:
             raise DataError(f"{path}: {other} is a mask of the same frame; keep one")

@@ -1,4 +1,4 @@
-"""Settings that `hmmn-jax segment` chooses by the video and the machine, where the user gives none."""
+"""Settings that `hmmn-jax segment` chooses from the video and the available memory if the user does not set them."""
 
 import math
 from collections.abc import Collection, Mapping
@@ -16,7 +16,7 @@ from hmmn_jax.model.frames import STRIDE
 
 SIZE, BOUND = "size", "max_memory_frames"  # the fields that can be chosen
 SIDE = 480  # largest shorter side of the network's input, pixels; videos of DAVIS are evaluated at this size
-SHARE = 0.5  # of the free memory that memory frames may take
+SHARE = 0.5  # share of the free memory that memory frames may use
 CAPACITY_IF_UNKNOWN = 64  # slots, where the system does not say how much memory is free
 
 
@@ -30,7 +30,7 @@ def fit_settings(
         chosen: the fields to choose, of `SIZE` and `BOUND`.
         clip: the video.
         model: the model that segments it.
-        earlier: `max_memory_frames` of an earlier run whose results are to be resumed; it is kept. None: a new run.
+        earlier: `max_memory_frames` of an earlier run whose results are to be resumed; it is kept. None for a new run.
 
     Returns:
         A copy of the config, and a line for each chosen field: what was chosen and which flag changes it.
@@ -52,20 +52,20 @@ def fit_settings(
 
 
 def largest_bound(slot: int, needed: int | None, free: int | None) -> int:
-    """The `max_memory_frames` that memory allows, but no more than the video needs.
+    """The largest `max_memory_frames` that fits into memory, but not more than the video needs.
 
     Args:
-        slot: bytes that a memory frame takes.
-        needed: how many frames the whole video would keep; None if its length is unknown.
-        free: bytes that are free; None if unknown.
+        slot: bytes per memory frame.
+        needed: number of memory frames for the whole video; None if its length is unknown.
+        free: free bytes; None if unknown.
 
     Returns:
-        One less than the capacity of a bank, which doubles when it is full: beside the memory frames it holds the previous
-        frame.
+        One less than the capacity of a bank, which doubles when it is full: in addition to the memory frames, it holds the
+        previous frame.
     """
     if free is None:
         most = CAPACITY_IF_UNKNOWN
-    else:  # while a bank grows, the old one of half its size exists, too
+    else:  # while a bank grows, the old one of half its size is also in memory
         slots = SHARE * free / (1.5 * slot)
         most = FIRST_CAPACITY * 2 ** max(math.floor(math.log2(max(slots, 1) / FIRST_CAPACITY)), 0)
     if needed is not None:
@@ -77,7 +77,7 @@ def slot_bytes(config: ConfigDict, model: HMMNConfig, clip: Clip) -> int:
     """The bytes that one memory frame takes, for all objects of a video and all views of it."""
     views = Augmentation(config.size, tuple(config.scales), config.flip).views(*clip.size)
     cells = sum(-(-view.height // STRIDE) * -(-view.width // STRIDE) for view in views)
-    if clip.direction:  # each pass has the objects of one mask
+    if clip.direction:  # each pass segments the objects of one mask
         objects = max(map(_count_objects, clip.read_complete(*clip.size).values()))
     else:
         objects = sum(map(_count_objects, clip.read_given(*clip.size).values()))
@@ -102,8 +102,8 @@ def _tell_bound(config: ConfigDict, slot: int, needed: int | None, free: int | N
     elif needed is not None and bound >= needed:
         found = f"at most {bound}, enough for the whole video"
     elif free is None:
-        found = f"at most {bound}, as the free memory is unknown"
+        found = f"at most {bound}, because the free memory is unknown"
     else:
         whole = "" if needed is None else f" of {needed}"
-        found = f"at most {bound}{whole}, as {free / 1e9:.1f} GB are free and each takes {slot / 1e6:.1f} MB"
-    return f"memory frames: {found}; --max-memory-frames N sets another bound (0: none)"
+        found = f"at most {bound}{whole}, because {free / 1e9:.1f} GB are free and each takes {slot / 1e6:.1f} MB"
+    return f"memory frames: {found}; --max-memory-frames N sets another limit (0: none)"

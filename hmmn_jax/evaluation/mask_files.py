@@ -17,7 +17,7 @@ Mask = Shaped[np.ndarray, "..."]  # ids `[h,w]`; of objects that may overlap boo
 
 @dataclass(frozen=True)
 class MaskFile:
-    """A mask file: its path below the folder of all masks, and the fields from which its name in a submission is made."""
+    """A mask file: its path below the folder of all masks, and the fields of its name in a submission."""
 
     name: str
     fields: Mapping[str, str]
@@ -38,13 +38,13 @@ class MaskFiles(abc.ABC):
 
     @abc.abstractmethod
     def write(self, folder: Path, sequence: str, frame: str, mask: Mask, ids: Integer[np.ndarray, " o1"]) -> None:
-        """Writes the masks of a frame; `ids` of all channels, the background's 0 first. Raises DataError."""
+        """Writes the masks of a frame; `ids` of all channels, with the background's 0 first. Raises DataError."""
 
     @abc.abstractmethod
     def read(self, folder: Path, sequence: str, frame: str) -> Integer[np.ndarray, "h w"]:
         """Reads the masks of a frame as ids, for pictures.
 
-        Where objects overlap, the greatest id is shown. Raises DataError.
+        Where objects overlap, the largest id is shown. Raises DataError.
         """
 
     @abc.abstractmethod
@@ -76,10 +76,10 @@ class OnePng(MaskFiles):
 
 @dataclass(frozen=True)
 class FolderPerObject(MaskFiles):
-    """`SEQUENCE/OBJECT/FRAME.png`, 255 where the object is.
+    """`SEQUENCE/OBJECT/FRAME.png`, 255 for pixels of the object.
 
     Attributes:
-        first: number of the folder of id 1. Names are numbers of three digits: with 0, id 1 has the folder 000.
+        first: folder number of id 1. Names are numbers of three digits: with 0, id 1 has the folder 000.
     """
 
     first: int = 1
@@ -102,7 +102,7 @@ class FolderPerObject(MaskFiles):
             write_mask(folder / sequence / self.folder_of(i) / f"{frame}.png", np.where(one, np.uint8(255), np.uint8(0)))
 
     def read(self, folder: Path, sequence: str, frame: str) -> Integer[np.ndarray, "h w"]:
-        """The objects one over the other."""
+        """The objects, later ones on top."""
         paths = {int(path.parent.name) + 1 - self.first: path for path in (folder / sequence).glob(f"*/{frame}.png")}
         if not paths:
             raise DataError(f"{folder / sequence}: no mask OBJECT/{frame}.png")

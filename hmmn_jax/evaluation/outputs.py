@@ -16,6 +16,7 @@ from hmmn_jax.evaluation.mask_files import MaskFiles, OnePng, flatten
 from hmmn_jax.evaluation.run_folder import RunFolder
 from hmmn_jax.exports import KINDS, UNKNOWN_FPS, Exporter, VideoFacts, masked_frame
 from hmmn_jax.inference.augmentation import Given, Segmented
+from hmmn_jax.io.buckets import AnyPath, is_bucket
 from hmmn_jax.io.files import atomic_path, writing_errors
 from hmmn_jax.io.movies import MovieWriter
 from hmmn_jax.io.pictures import overlay, write_image
@@ -29,12 +30,12 @@ class Outputs:
     """Selects what to write into `folder`: masks always, the rest on request.
 
     `masks/CLIP/FRAME.png` are of the requested frames, `overlays/CLIP/FRAME.png` of all, `movies/CLIP.mp4` (or gif) has all at
-    `fps` frames a second, 0 being the video's own rate (10 for a folder). `probabilities/CLIP/FRAME.npz` are of the requested
-    frames, compressed: `probs`, float16 `[K+1,H,W]` at the size of the video, and `ids`, uint8 `[K+1]`, whose probabilities
-    these are, background (0) first. `exports/KIND` has all frames as `hmmn_jax.exports` writes them, each kind in `exports`.
+    `fps` frames per second; 0: the video's own rate (10 for a folder). `probabilities/CLIP/FRAME.npz` are of the requested
+    frames, compressed: `probs`, float16 `[K+1,H,W]` at the size of the video, and `ids`, uint8 `[K+1]`, of each channel,
+    background (0) first. `exports/KIND` has all frames as `hmmn_jax.exports` writes them, each kind in `exports`.
     """
 
-    folder: Path
+    folder: AnyPath
     overlays: bool = False
     movie: str | None = None
     fps: float = 0.0
@@ -59,8 +60,8 @@ class Outputs:
         names += [f"{EXPORTS}/{kind}/{clip.name}{KINDS[kind].suffix}" for kind in self.exports if KINDS[kind].suffix]
         return names + ([f"{MOVIES}/{clip.name}.{self.movie}"] if self.movie else [])
 
-    def places_of(self, clips: Sequence[Clip]) -> dict[str, Path]:
-        """The folders of the results by kind: those of all clips or, for a single clip, its own."""
+    def places_of(self, clips: Sequence[Clip]) -> dict[str, AnyPath]:
+        """The result folders by kind, of all clips or of a single clip."""
         kinds = {OVERLAYS: self.overlays, PROBABILITIES: self.save_probabilities, MASKS: True}
         folders = [self.folder / kind for kind, wanted in kinds.items() if wanted]
         places = {folder.name: folder / clips[0].name if len(clips) == 1 else folder for folder in folders}
@@ -84,20 +85,20 @@ class Outputs:
         return {"run": self.run.digest, "inputs": digest.hexdigest(), "kinds": wanted | movie | exports}
 
     def are_there(self, clip: Clip, made_from: dict[str, Any]) -> bool:
-        """Whether an earlier run made all files from the same inputs, and they are unchanged since."""
+        """Whether an earlier run made all files from the same inputs, and they have not changed since."""
         record = self.run.clip(clip.name)
         kinds = _kinds(record)
         return made_from["kinds"].items() <= kinds.items() and record.is_whole(made_from | {"kinds": kinds})
 
     def fps_of(self, clip: Clip) -> float:
-        """The frames a second of movies."""
+        """Frame rate of movies, in frames per second."""
         return self.fps or clip.fps or UNKNOWN_FPS
 
 
 class ClipWriter:
-    """Writes one clip. A context manager: the files appear at its end, or not at all after an error.
+    """Writes one clip. A context manager: the files are published on exit; after an error, none are.
 
-    Raises DataError for a file in the way that this program did not write, before anything is written.
+    Raises DataError, before anything is written, if a file exists that this program did not write.
     """
 
     def __init__(self, clip: Clip, outputs: Outputs, made_from: dict[str, Any]):
@@ -108,7 +109,7 @@ class ClipWriter:
     def __enter__(self) -> "ClipWriter":
         outputs = self.outputs
         require_free(self._record, outputs.names(self.clip))
-        with contextlib.ExitStack() as stack:  # in the end the movie is finished, all is published, the rest is removed
+        with contextlib.ExitStack() as stack:  # on exit: finish the movie, publish, clean up
             self.staged = stack.enter_context(outputs.run.staging())
             stack.push(self._publish_unless_failed)
             with writing_errors(self.staged):
@@ -131,7 +132,7 @@ class ClipWriter:
         self.outputs.run.require_present()
         record = self._record
         kinds = _kinds(record)
-        keep = record.is_whole(self.made_from | {"kinds": kinds})  # what an earlier run made besides, from the same
+        keep = record.is_whole(self.made_from | {"kinds": kinds})  # other outputs of an earlier run from the same inputs
         record.publish(self.staged, self.made_from | {"kinds": (kinds if keep else {}) | self.made_from["kinds"]}, keep)
 
     @property
@@ -160,7 +161,7 @@ class ClipWriter:
             self._write(index, frame, given, ids, given == ids[:, None, None] if self.needs_probs else None)
 
     def later(self, index: int, frame: UInt8[np.ndarray, "h w 3"], found: Segmented) -> None:
-        """Writes another frame, for which the results are fetched here."""
+        """Writes another frame, after fetching its results from the device."""
         probs = found.probs if self.needs_probs else None
         self._write(index, frame, found.mask, found.ids, probs)
 
@@ -201,26 +202,28 @@ def _kinds(record: Record) -> dict[str, str]:
 
 
 def require_apart(
-    folder: Path, clips: Sequence[Clip], outputs: Outputs, lists: Sequence[Path], doomed: Sequence[Path] = ()
+    folder: AnyPath, clips: Sequence[Clip], outputs: Outputs, lists: Sequence[Path], doomed: Sequence[AnyPath] = ()
 ) -> None:
-    """Raises ConfigError if an output would be an input, of this run or, in a folder that is listed, of the next.
+    """Raises ConfigError if an output would be an input of this run or, in a searched folder, of the next run.
 
     Args:
-        folder: of the outputs.
+        folder: the output folder.
         clips: the inputs.
         outputs: what will be written.
-        lists: folders in which sequences or masks are looked for.
+        lists: folders that are searched for sequences or masks.
         doomed: files that will be deleted.
     """
+    if is_bucket(folder):
+        return  # clips are local, or local copies
     home = folder.resolve()
     for listed in lists:
         if home == listed.resolve() or listed.resolve() in home.parents:
-            raise ConfigError(f"{folder}: lies in {listed}, where inputs are looked for; give an --output outside of it")
+            raise ConfigError(f"{folder}: is in {listed}, which is searched for inputs; give an --output outside of it")
     inputs = {_identity(path) for clip in clips for path in clip.files if path.exists()}
     written = (folder / name for clip in clips for name in outputs.names(clip))
     for path in filter(Path.exists, (*written, *doomed)):
         if _identity(path) in inputs:
-            raise ConfigError(f"{path}: would be replaced or deleted, and is read as well; give another --output")
+            raise ConfigError(f"{path}: would be replaced or deleted, but is also an input; give another --output")
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -23,7 +23,7 @@ from hmmn_jax.metrics.davis import (
     scored_ids,
 )
 
-MOST_IDS = 32  # in a prediction of one object; what has more is taken for levels
+MOST_IDS = 32  # in a prediction of one object; more values are treated as grey levels
 OWN_RULE = (
     "Not comparable to DAVIS: every object of the annotations counts, on the annotated frames after its first, the last frame "
     "of the video included."
@@ -34,12 +34,12 @@ Kind = TypeVar("Kind", bound="Plan")
 
 
 class Plan(abc.ABC):
-    """The frames and objects of a video that are scored, and the rule.
+    """The scored frames and objects of a video, and the scoring rule.
 
     Attributes:
         clip: the video.
         frames: the indices of the frames that are scored.
-        single_object: whether all ids are one object.
+        single_object: whether all ids belong to one object.
     """
 
     clip: Clip
@@ -48,11 +48,11 @@ class Plan(abc.ABC):
 
     @abc.abstractmethod
     def read_truth(self, index: int, height: int, width: int) -> np.ndarray:
-        """Reads the annotation of a frame, as `score` takes it. Raises DataError."""
+        """Reads the annotation of a frame in the form that `score` expects. Raises DataError."""
 
     @abc.abstractmethod
     def read_prediction(self, folder: Path, index: int) -> np.ndarray:
-        """Reads the masks of a frame out of a folder of masks, as `score` takes them. Raises DataError."""
+        """Reads the masks of a frame from a folder, in the form that `score` expects. Raises DataError."""
 
     @abc.abstractmethod
     def files(self, folder: Path, index: int) -> list[Path]:
@@ -60,7 +60,7 @@ class Plan(abc.ABC):
 
     @abc.abstractmethod
     def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
-        """Scores frames as they come: of each in `frames` index, name, prediction, annotation, and a name for errors."""
+        """Scores a stream of frames: `frames` yields index, name, prediction, annotation, and a name for errors."""
 
     def score_folder(self, folder: Path) -> SequenceScores:
         """Scores masks on disk. Raises DataError for one that is missing, cannot be read or cannot be scored."""
@@ -93,7 +93,7 @@ class _PlanOfIds(Plan):
         return [folder / self.clip.name / f"{self.clip.frame_name(index)}.png"]
 
     def _read_ids(self, path: Path, objects: int) -> Integer[np.ndarray, "h w"]:
-        """Reads ids; refuses levels where one object is scored."""
+        """Reads ids; rejects grey levels if a single object is scored."""
         single = self.single_object or objects == 1
         pred = read_ids(path, values=self.mask_values, check_levels=single, most=MOST)
         if single and not self.mask_values and (values := len(np.unique(pred))) > MOST_IDS:
@@ -105,7 +105,7 @@ class _PlanOfIds(Plan):
 
 @dataclass(frozen=True)
 class BenchmarkPlan(Plan):
-    """Of masks `SEQUENCE/FRAME.png` that hold ids as they are, 255 included. A benchmark adds `score`."""
+    """For masks `SEQUENCE/FRAME.png` whose values are ids, including 255. A benchmark adds `score`."""
 
     clip: Clip
     frames: tuple[int, ...]
@@ -116,7 +116,7 @@ class BenchmarkPlan(Plan):
         return [folder / self.clip.name / f"{self.clip.frame_name(index)}.png"]
 
     def read_truth(self, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
-        """Ids as they are. Raises DataError for another size: evaluators stop there."""
+        """Ids as they are. Raises DataError for another size, as evaluators do."""
         path = self.clip.annotation(index)
         ids = read_ids(path, values="ids", most=MOST)
         if ids.shape != (height, width):
@@ -130,12 +130,12 @@ class BenchmarkPlan(Plan):
 
 @dataclass(frozen=True)
 class DavisPlan(_PlanOfIds):
-    """The rule of DAVIS; `objects`: the greatest id of the first annotation."""
+    """The rule of DAVIS; `objects`: the largest id of the first annotation."""
 
     objects: int
 
     def read_truth(self, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
-        """Ids, 255 as it is, for `score_frames` to settle."""
+        """Ids with 255 unchanged; `score_frames` interprets it."""
         return self.clip.read_truth(index, height, width)
 
     def read_prediction(self, folder: Path, index: int) -> Integer[np.ndarray, "h w"]:
@@ -143,7 +143,7 @@ class DavisPlan(_PlanOfIds):
         (path,) = self.files(folder, index)
         pred = self._read_ids(path, self.objects)
         if not self.single_object and set(np.unique(pred).tolist()) - {0} == {VOID}:
-            raise DataError(f"{path}: its only value is 255, which is void by this rule; write the ids that were given")
+            raise DataError(f"{path}: its only value is 255, which is void by this rule; use the given ids")
         return pred
 
     def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
@@ -159,7 +159,7 @@ class AnnotatedPlan(_PlanOfIds):
     Attributes:
         first: the index of the first annotated frame of each object, by id.
         others: ids of objects that have no annotated frame after their first.
-        binary: whether the annotations write their one object as 255.
+        binary: whether the annotations store their only object as 255.
     """
 
     first: dict[int, int]
@@ -167,7 +167,7 @@ class AnnotatedPlan(_PlanOfIds):
     binary: bool = False
 
     def read_truth(self, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
-        """Ids as they are scored; 255 is the object only where it always is."""
+        """Ids as they are scored; 255 is the object only if it is so in all annotations."""
         ids = self.clip.read_truth(index, height, width)
         if self.binary:
             return (ids > 0).astype(np.uint8)
@@ -194,13 +194,13 @@ def require_annotations(clip: Clip) -> None:
 
 
 def inner_annotations(clip: Clip) -> tuple[int, ...]:
-    """The indices of the annotated frames but the first and the last. Raises DataError if none is left."""
+    """The indices of the annotated frames except the first and the last. Raises DataError if none is left."""
     annotated = sorted(clip.annotations)
     return tuple(annotated[t] for t in scored_frames(len(annotated), f"{clip.name}: annotated"))
 
 
 def plan_davis(clip: Clip, single_object: bool, mask_values: str, notes: Notes) -> DavisPlan:
-    """All frames but the first and the last, which must be annotated. Raises DataError if that cannot be scored."""
+    """All frames except the first and the last; all must be annotated. Raises DataError if that cannot be scored."""
     scored = scored_frames(len(clip), clip.name)
     require_annotations(clip)
     first = scored_ids(clip.read_annotation(0), single_object)
@@ -208,9 +208,9 @@ def plan_davis(clip: Clip, single_object: bool, mask_values: str, notes: Notes) 
     if not ids:
         raise DataError(f"{clip.name}: no object in the first annotation (255 is void unless single_object)")
     if absent := max(ids) - len(ids):
-        kind = "ids that are not in the first annotation, scored all the same, 1.0 wherever nothing has them"
+        kind = "ids that are not in the first annotation, scored nevertheless, as 1.0 where no mask contains them"
         for _ in range(absent):
-            notes.add("the official rule flatters here", kind, clip.name)
+            notes.add("the official rule overestimates the score here", kind, clip.name)
     return _checked(DavisPlan(clip, tuple(scored), single_object, mask_values, max(ids)))
 
 
@@ -242,7 +242,7 @@ def plan_annotated(clip: Clip, single_object: bool, mask_values: str, notes: Not
     if not first:
         raise DataError(f"{clip.name}: no object in its annotations")
     if not counted:
-        raise DataError(f"{clip.name}: no annotated frame after the first of an object, {clip.frame_name(last)}")
+        raise DataError(f"{clip.name}: no annotated frame after an object's first frame, {clip.frame_name(last)}")
     others = tuple(sorted(first.keys() - counted.keys()))
     for i in others:
         notes.add("not scored", "objects without an annotated frame after their first", f"object {i} of {clip.name}")
@@ -257,7 +257,7 @@ def plan_annotated(clip: Clip, single_object: bool, mask_values: str, notes: Not
 
 
 def _checked(plan: Kind) -> Kind:
-    """The plan, after checking that the headers of all annotations fit the frames. Raises DataError."""
+    """The plan, after checking that all annotations have the size of the frames. Raises DataError."""
     clip = plan.clip
     for t in plan.frames:
         require_fit(read_mask_size(clip.annotation(t)), *clip.size, clip.annotation(t), clip.turned)

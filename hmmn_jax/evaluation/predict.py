@@ -53,7 +53,7 @@ class Cost:
 
     @property
     def frames_per_second(self) -> float:
-        """Segmented frames per second, compilation apart."""
+        """Segmented frames per second, excluding compilation."""
         return self.frames / self.seconds if self.seconds else 0.0
 
     def __str__(self) -> str:
@@ -68,7 +68,7 @@ class Cost:
 def make_segmenters(variables: dict[str, Any], model_config: HMMNConfig, settings: ConfigDict, count: int) -> list[Segmenter]:
     """At most `count` segmenters, one on each device of this process, with the settings of an evaluation.
 
-    Raises ConfigError for settings that cannot work.
+    Raises ConfigError for invalid settings.
     """
     bounds = {name: settings[name] or None for name in ("max_memory_frames", "objects_per_batch")}
     independent, made = make_protocol(settings).mask_files.overlapping, []
@@ -86,17 +86,17 @@ def predict(
 ) -> tuple[Cost, dict[str, str]]:
     """Segments clips and writes the requested outputs. Given masks are written unchanged, with the caller's ids.
 
-    Clips are divided among processes. Within a process, each segmenter takes the next clip when it is free. Clips
+    Clips are divided among processes. Within a process, each idle segmenter takes the next clip. Clips
     with complete outputs are skipped. A clip that fails leaves no files, and the others continue.
 
     Args:
-      segmenters: as `make_segmenters` gives them, the i-th on the i-th device of this process.
+      segmenters: as `make_segmenters` returns them, the i-th on the i-th device of this process.
       clips: with different names.
       outputs: what to write and where; its folder is claimed.
-      augmentation: what the networks see; None: the frames as they are.
+      augmentation: the views to segment; None: the frames as they are.
 
     Returns:
-      The cost in this process, and the errors of failed clips by name, in one line each.
+      The cost in this process, and a one-line error for each failed clip, by name.
     """
     augmentation = augmentation or Augmentation()
     own = clips[jax.process_index() :: jax.process_count()]
@@ -113,7 +113,7 @@ def predict(
         print(f"{there} of {len(own)} videos are complete already", file=sys.stderr)
     total = (
         sum(count_steps(clip) if clip.direction else max(len(clip) - 1, 0) for clip, _ in waiting) or None
-    )  # unknown, for videos whose header does not say
+    )  # unknown if the video's header does not contain it
 
     def work(segmenter: Segmenter, device: jax.Device) -> None:
         with jax.default_device(device), ThreadPoolExecutor(1) as writer:
@@ -133,7 +133,7 @@ def predict(
                 except (HMMNError, OSError) as error:
                     failures[clip.name] = _one_line(clip, error)
                 except (MemoryError, jax.errors.JaxRuntimeError) as error:
-                    way_out = "if memory is short, set max_memory_frames, objects_per_batch or size"
+                    way_out = "if memory runs out, set max_memory_frames, objects_per_batch or size"
                     failures[clip.name] = f"{clip.name}: {reason(error)}; {way_out}"
                 if clip.name in failures:
                     bar.set_postfix_str(f"{len(failures)} failed")
@@ -157,7 +157,7 @@ def predict(
 class _Bar(tqdm):
     """A progress bar that prints the remaining time once: after ten frames, if at least ten are left.
 
-    `compiled` is what `_compile_seconds` gives, `threads` the number of those that compile at once.
+    `compiled` is the list of `_compile_seconds`; `threads` is the number of threads that compile at once.
     """
 
     def __init__(self, compiled: list[float], threads: int, **options: Any):
@@ -170,7 +170,7 @@ class _Bar(tqdm):
         if self.n == TELL_AFTER and self.total is not None and self.total >= 2 * TELL_AFTER:
             seconds = max(time.perf_counter() - self._start - self._compiled[0] / self._threads, 0)
             left = _duration(seconds / self.n * (self.total - self.n))
-            done = f"{self.n} of {self.total} frames done in {seconds:.1f} s, without compilation"
+            done = f"{self.n} of {self.total} frames done in {seconds:.1f} s, excluding compilation"
             self.write(f"{done}; remaining time: about {left}", file=sys.stderr)
         return shown
 
@@ -186,7 +186,7 @@ def _duration(seconds: float) -> str:
 
 
 def _run_each(work: Callable[..., None], arguments: list[tuple], stop: threading.Event) -> None:
-    """Calls `work` with each of the arguments, in threads if there are several; an error of one stops all."""
+    """Calls `work` with each of the arguments, in threads if there are several; an error in one stops all."""
     if len(arguments) == 1:
         return work(*arguments[0])
     with ThreadPoolExecutor(len(arguments)) as pool:
@@ -290,7 +290,7 @@ def _size(frame: np.ndarray) -> str:
 
 @contextlib.contextmanager
 def _compile_seconds() -> Iterator[list[float]]:
-    """A list of one number: the seconds that XLA has compiled since the block began, over all threads."""
+    """A list of one number: the seconds spent compiling since the block began, summed over all threads."""
     seconds = [0.0]
 
     def listen(event: str, duration_secs: float, **_: Any) -> None:

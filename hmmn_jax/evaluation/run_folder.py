@@ -18,7 +18,8 @@ from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from hmmn_jax.errors import ConfigError, DataError
-from hmmn_jax.io.files import discard_empty, lies_there, reason, shortlist, write_file
+from hmmn_jax.io.buckets import AnyPath, is_bucket
+from hmmn_jax.io.files import bucket_errors, discard_empty, lies_there, reason, shortlist, write_file
 from hmmn_jax.io.guard import Guard, hold_folder, owner_path
 from hmmn_jax.io.record import FORMAT, Record, remove_leftovers, staging_folder
 
@@ -38,26 +39,27 @@ class RunFolder:
     """The output folder of an evaluation.
 
     Attributes:
-        folder: with the results.
-        digest: of the inputs and settings that made its masks; "" without masks.
+        folder: the folder of the results.
+        digest: SHA-256 of the inputs and settings of its masks; "" without masks.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: AnyPath):
         self.folder = folder
         self.digest = ""
         self._guard: Guard | None = None  # of the process that holds the folder
 
     def require_usable(self) -> None:
         """Raises ConfigError, before anything is written, for a folder whose contents have no record."""
-        if self.folder.exists() and not self.folder.is_dir():
-            raise ConfigError(f"{self.folder}: a file; give a folder to write to")
-        if self._run.is_file():
-            _read_run(self._run)
-            return
-        found = [name for name in OUTPUTS if lies_there(self.folder / name)]
-        record = self.folder / RECORD
-        if lies_there(record) and (not record.is_dir() or set(record.iterdir()) - {self._lock, owner_path(self._lock)}):
-            found.append(RECORD)
+        with bucket_errors(self.folder):
+            if self.folder.exists() and not self.folder.is_dir():
+                raise ConfigError(f"{self.folder}: a file; give a folder to write to")
+            if self._run.is_file():
+                _read_run(self._run)
+                return
+            found = [name for name in OUTPUTS if lies_there(self.folder / name)]
+            record = self.folder / RECORD
+            if lies_there(record) and (not record.is_dir() or set(record.iterdir()) - {self._lock, owner_path(self._lock)}):
+                found.append(RECORD)
         if found:
             raise ConfigError(f"{self.folder}: holds {shortlist(found)} without a record of a run; {_WAY_OUT}")
 
@@ -75,31 +77,33 @@ class RunFolder:
 
     def made_with(self) -> dict[str, Any] | None:
         """The settings and inputs of the masks in the folder; None without masks. Raises ConfigError for a damaged record."""
-        return _read_run(self._run) if self._run.is_file() else None
+        with bucket_errors(self.folder):
+            return _read_run(self._run) if self._run.is_file() else None
 
     @contextlib.contextmanager
     def locked(self, takeover: bool = False) -> Iterator[None]:
-        """Has the folder for this process while the block runs, and removes unfinished files of a killed run.
+        """Holds the folder for this process while the block runs, and removes unfinished files of a killed run.
 
         Args:
-            takeover: take the folder from a process that seems alive.
+            takeover: take over the folder from a process that appears to be alive.
         """
         with hold_folder(self.folder, self._lock, takeover) as self._guard:
             remove_leftovers(self._unfinished)
             yield
 
     def claim(self, made_with: Mapping[str, Any] | None) -> None:
-        """Records what the masks are made with; None keeps the record, as for scores alone."""
+        """Records the settings and inputs of the masks; None keeps the record, for example if masks are only scored."""
         made_with = self.made_with() if made_with is None else made_with
         write_file(self._run, json.dumps({"format": FORMAT, "made_with": made_with}, indent=1) + "\n")
 
     def all(self) -> list[Record]:
-        """The records of all that earlier runs wrote."""
-        clips = sorted((self.folder / RECORD / "clips").glob("*.json"))
+        """The records of all files that earlier runs wrote."""
+        with bucket_errors(self.folder):
+            clips = sorted((self.folder / RECORD / "clips").glob("*.json"))
         return [*(Record.load(self.folder, path) for path in clips), self.scores, self.submission]
 
-    def own_files(self, all_of_it: bool) -> list[Path]:
-        """The files that a run will delete first: those of scores and archive, or all."""
+    def own_files(self, all_of_it: bool) -> list[AnyPath]:
+        """The files that a run will delete first: scores and archive, or all."""
         records = self.all() if all_of_it else [self.scores, self.submission]
         return [self.folder / name for record in records for name in record.files]
 
@@ -109,7 +113,7 @@ class RunFolder:
 
     @property
     def scores(self) -> Record:
-        """The record of scores and report."""
+        """The record of the scores and the report."""
         return Record.load(self.folder, self.folder / RECORD / "scores.json")
 
     @property
@@ -119,38 +123,42 @@ class RunFolder:
 
     @contextlib.contextmanager
     def staging(self) -> Iterator[Path]:
-        """Gives a new folder for results that are not published yet."""
+        """Creates a folder for results that are not published yet."""
         self.require_present()
         try:
             with staging_folder(self._unfinished) as folder:
                 yield folder
         finally:
-            if not self._run.is_file():  # removed meanwhile: a write may have made empty folders again
+            removed = not is_bucket(self._run) and not self._run.is_file()
+            if removed:  # in the meantime; a write may have created empty folders again
                 for place in (self.folder / RECORD, self.folder):
                     discard_empty(place)
 
     def require_present(self) -> None:
-        """Raises DataError if the folder was removed meanwhile, ConfigError if another process took it over."""
+        """Raises DataError if the folder was removed in the meantime, ConfigError if another process took it over.
+
+        In a bucket, there is no folder that could be removed.
+        """
         if self._guard is not None:
             self._guard.require()
-        if not self._run.is_file():
+        if not is_bucket(self._run) and not self._run.is_file():
             raise DataError(f"{self.folder}: was removed or moved while the run was writing to it; run the command again")
 
     @property
-    def _unfinished(self) -> Path:
+    def _unfinished(self) -> AnyPath:
         return self.folder / RECORD / "unfinished"
 
     @property
-    def _run(self) -> Path:
+    def _run(self) -> AnyPath:
         return self.folder / RECORD / "run.json"
 
     @property
-    def _lock(self) -> Path:
+    def _lock(self) -> AnyPath:
         return self.folder / RECORD / "lock"
 
 
 def digest_of(made_with: Mapping[str, Any]) -> str:
-    """SHA-256 of something as JSON."""
+    """SHA-256 of a value as JSON."""
     return hashlib.sha256(json.dumps(made_with, sort_keys=True).encode()).hexdigest()
 
 
@@ -160,7 +168,7 @@ def mask_settings(config: ConfigDict) -> dict[str, Any]:
 
 
 def weights_digest(variables: dict[str, Any]) -> str:
-    """SHA-256 of names, types and values of all variables, independent of the file that they were read from."""
+    """SHA-256 of names, dtypes and values of all variables, independent of the file format."""
     digest = hashlib.sha256()
     for path, leaf in sorted(flatten_dict(variables).items()):
         array = np.ascontiguousarray(leaf)
@@ -169,10 +177,10 @@ def weights_digest(variables: dict[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def _read_run(path: Path) -> dict[str, Any] | None:
+def _read_run(path: AnyPath) -> dict[str, Any] | None:
     """The settings and inputs in a record; None without masks. Raises ConfigError for a file that is not such a record."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_bytes().decode())
         if found["format"] != FORMAT or not isinstance(found["made_with"], dict | None):
             raise ValueError(f"format {found['format']}, expected {FORMAT}")
         return found["made_with"]

@@ -74,7 +74,7 @@ class SavedMasks:
                 ids, probs = saved["ids"], saved["probs"].astype(np.float32)
             if probs.shape != (len(ids), height, width):
                 raise ValueError(f"probabilities {list(probs.shape)}, expected {[len(ids), height, width]}")
-        except Exception as error:  # zip files and arrays have errors of many kinds
+        except Exception as error:  # damaged zip files and arrays raise many types of error
             raise DataError(f"{path}: not probabilities of this frame ({reason(error)}); segment the video again") from error
         return Saved(mask, ids, probs)
 

@@ -1,6 +1,6 @@
 """Scores of masks on disk: of every video that has a plan, as a table and as files.
 
-JSON and CSV have all digits. Videos that cannot be scored are listed with the reason.
+JSON and CSV files contain full precision. Videos that cannot be scored are listed with the reason.
 """
 
 import csv
@@ -33,7 +33,7 @@ FRAMES_WORTH_A_PROCESS = 400  # a process takes about two seconds to start, in w
 def score_folder(folder: Path, plans: Sequence[Plan], processes: int = 1) -> tuple[list[SequenceScores], dict[str, str]]:
     """Scores the masks `folder/SEQUENCE/FRAME.png`; earlier scores are not reused.
 
-    `processes` is the most to use; with more than one, the main script needs its `if __name__ == "__main__"`.
+    `processes` is the maximum number of processes; with more than one, the main script needs its `if __name__ == "__main__"`.
 
     Returns:
         The scores, and the errors of failed videos by name: a mask that is missing, cannot be read, has another size than the
@@ -59,7 +59,7 @@ def score_folder(folder: Path, plans: Sequence[Plan], processes: int = 1) -> tup
 
 
 def score_table(scores: Sequence[SequenceScores], unscored: Mapping[str, str] | None = None) -> str:
-    """A table for the terminal, to three digits: every sequence, also those not scored, and the mean over all objects."""
+    """A table for the terminal, with three digits: every sequence, scored or not, and the mean over all objects."""
     unscored = unscored or {}
     width = max(map(len, ["mean over objects", *unscored, *(s.name for s in scores)]))
     head = f"{'':{width}}  objects    J&F  |  J mean  recall   decay  |  F mean  recall   decay"
@@ -74,7 +74,7 @@ def score_table(scores: Sequence[SequenceScores], unscored: Mapping[str, str] | 
 
 
 def figures_table(scores: Sequence[SequenceScores], figures: Figures, unscored: Mapping[str, str] | None = None) -> str:
-    """A table for the terminal of the figures that a benchmark reports: every sequence, and below those of all videos."""
+    """A table for the terminal of the figures that a benchmark reports: every sequence, then the totals over all videos."""
     unscored, rows = unscored or {}, [(s.name, len(s.ids), figures.part([s])) for s in scores]
     columns = list(rows[0][2])
     width = max(map(len, ["of all videos", *unscored, *(name for name, *_ in rows)]))
@@ -102,14 +102,14 @@ def write_scores(
     unscored: Mapping[str, str] | None = None,
     figures: Figures | None = None,
 ) -> None:
-    """Writes all figures in full: `summary.json`, `per_sequence.csv` and `per_frame.csv`, each whole or not at all.
+    """Writes all scores with full precision: `summary.json`, `per_sequence.csv` and `per_frame.csv`, each atomically.
 
     Args:
         folder: where to write.
-        scores: of the videos.
+        scores: scores of the videos.
         about: what was scored, for `summary.json`.
-        unscored: by name why the others are not, likewise.
-        figures: of a benchmark that reports others than DAVIS.
+        unscored: the reason for each video without scores, by name, for `summary.json`.
+        figures: the figures of a benchmark that differ from DAVIS.
 
     Raises:
         DataError: a file cannot be written.
@@ -152,7 +152,7 @@ def write_scores(
 
 
 def _score(folder: Path, plan: Plan) -> SequenceScores | str:
-    """Scores one video, or returns the reason in one line why it cannot be scored."""
+    """Scores one video, or returns a one-line reason why it cannot be scored."""
     try:
         return plan.score_folder(folder)
     except DataError as error:
@@ -160,7 +160,7 @@ def _score(folder: Path, plan: Plan) -> SequenceScores | str:
 
 
 def _pool(processes: int) -> AbstractContextManager[Executor | None]:
-    """Processes that inherit neither the threads nor the devices of JAX, as forks of this one would; None for one."""
+    """Processes that, unlike forks, inherit neither the threads nor the devices of JAX; None for one."""
     if processes <= 1:
         return nullcontext()
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"

@@ -31,9 +31,7 @@ def check_settings(config: ConfigDict) -> None:
     """Raises ConfigError, which names the field, what was found and what is expected."""
     for name, kind in _FIELDS.items():
         if name not in config:
-            raise ConfigError(
-                f"config.{name} is missing; begin with the config of an evaluation, such as configs/evaluate/custom.py"
-            )
+            raise ConfigError(f"config.{name} is missing; start from an evaluation config, such as configs/evaluate/custom.py")
         kinds = kind if isinstance(kind, tuple) else (kind,)
         if not isinstance(config[name], kinds) or (isinstance(config[name], bool) and bool not in kinds):
             raise ConfigError(f"config.{name} is {config[name]!r}, expected {' or '.join(k.__name__ for k in kinds)}")
@@ -45,7 +43,7 @@ def check_settings(config: ConfigDict) -> None:
     require(config.protocol in registered(), "protocol", f"one of {', '.join(registered())}")
     require(config.dtype in DTYPES, "dtype", 'bfloat16, float32, float64 or "" for that of the checkpoint')
     x64 = config.dtype != "float64" or has_float64()
-    require(x64, "dtype", "another, as JAX computes in float64 only with JAX_ENABLE_X64=1 set")
+    require(x64, "dtype", "another; JAX computes in float64 only if JAX_ENABLE_X64=1 is set")
     require(config.order in ("", *ORDERS), "order", f"one of {', '.join(ORDERS)}")
     require(config.mask_values in ("", *MASK_VALUES), "mask_values", f"one of {', '.join(MASK_VALUES)}")
     require(config.direction in ("", *DIRECTIONS), "direction", f"one of {', '.join(DIRECTIONS)}")
@@ -53,7 +51,7 @@ def check_settings(config: ConfigDict) -> None:
         require(
             config.protocol == "custom",
             "direction",
-            "nothing: benchmarks say themselves what is given; videos of users are custom",
+            "nothing: a benchmark defines the given masks; use custom for your own videos",
         )
         require(len(config.scales) == 1 and not config.flip, "direction", "nothing, with several scales or flip")
     require(config.mem_every >= 1, "mem_every", "1 or more frames")
@@ -74,7 +72,7 @@ def check_settings(config: ConfigDict) -> None:
 
 
 def _check_member(config: ConfigDict) -> None:
-    """The names in the archive must be different for each frame, and stay inside the archive."""
+    """The names in the archive must be unique and relative."""
     member = config.submission
     if not member:
         return

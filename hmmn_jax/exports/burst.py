@@ -1,6 +1,6 @@
 """The JSON of BURST: sequences with the mask of each object in its first frame, and results of the same form.
 
-A result is the file that was given with other masks, so that names, sizes and categories stay as they are.
+A result is a copy of the given file with other masks; names, sizes and categories are unchanged.
 """
 
 import functools
@@ -25,11 +25,11 @@ class BurstSequence:
     """A sequence of BURST.
 
     Attributes:
-        key: data set and name, which no other sequence has.
+        key: data set and name, which are unique.
         size: height and width.
         frames: all image paths, relative to the folder of the sequence.
         annotated: those that are scored.
-        encoded: of each annotated frame the masks by track, as compressed RLE.
+        encoded: for each annotated frame, the masks by track, as compressed RLE.
     """
 
     key: tuple[str, str]
@@ -52,7 +52,7 @@ class BurstSequence:
             raise DataError(f"{'/'.join(self.key)}/{self.annotated[place]}: a mask that cannot be decoded: {error}") from error
 
     def given(self) -> dict[int, dict[int, Bool[np.ndarray, "h w"]]]:
-        """By index in `frames` the tracks that start there, as `Segmenter.run` takes them; frame 0 always has an entry."""
+        """The tracks that start on each frame, by index, as `Segmenter.run` expects; frame 0 always has an entry."""
         given: dict[int, dict[int, Bool[np.ndarray, "h w"]]] = {0: {}}
         known: set[int] = set()
         for place, index in enumerate(self.places):
@@ -77,7 +77,7 @@ def write_burst(path: Path, given: Path, results: Mapping[tuple[str, str], Seque
     Args:
         path: the new file.
         given: the file that says what is given.
-        results: by `BurstSequence.key` the masks of each annotated frame. Empty masks are left out. In the frame where a track
+        results: the masks of each annotated frame, by `BurstSequence.key`. Empty masks are left out. In the frame where a track
             is given, its given mask is written.
 
     Raises:

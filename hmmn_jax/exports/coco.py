@@ -13,7 +13,7 @@ from hmmn_jax.version import __version__
 
 
 class _Json(Exporter):
-    """One JSON file. Each object is a category of its own, whose id is that of the object."""
+    """One JSON file. Each object has its own category, with the object's id."""
 
     suffix = ".json"
 

@@ -45,19 +45,20 @@ def export(
     labels: Mapping[int, Label] | None = None,
     report: Callable[[int, int], None] | None = None,
 ) -> list[str]:
-    """Writes the masks of the frames start <= t < stop, whole or not at all. Frames are read and written one by one.
+    """Writes the masks of the frames start <= t < stop atomically. Frames are read and written one by one.
 
     Args:
         kind: a key of `KINDS`.
         path: for "davis", "binary" and "rgba" a folder, or an archive .zip; for "coco" and "ytvis" a file .json; for the others
             .mp4 or .gif. Files that this function wrote are replaced, and no others.
         video: the frames.
-        find: gives what is known of a frame by its number: a `Result` of a segmenter, a `FrameResult` of a session, or anything
-            else with `mask`, `ids` and `probs` as these have (`probs` may be None); None if the frame has no mask.
+        find: returns the result of a frame, given its number: a `Result` of a segmenter, a `FrameResult` of a session, or
+            any object with the same fields `mask`, `ids` and `probs` (`probs` may be None); None if the frame has no mask.
         start: the first frame.
         stop: the frame after the last; None: the end of the video.
         labels: names and colours of objects, by id.
-        report: called after each frame with the number of frames done and of all. An error that it raises ends the export.
+        report: called after each frame with the number of finished frames and of all frames. An error that it raises stops
+            the export.
 
     Returns:
         Remarks for the user, one line each: frames without a mask, and frames without soft edges.
@@ -92,14 +93,14 @@ def masked_frame(
     mask: Integer[np.ndarray, "h w"] | None,
     probs: Mapping[int, Float[np.ndarray, "h w"]] | None,
 ) -> MaskedFrame:
-    """Frame `t` of a video as exporters take it, with its names."""
+    """Frame `t` of a video in the form that exporters expect, with its names."""
     name = video.frame_names[t] if video.frame_names else f"{t:05d}"
     file_name = video.file_names[t] if video.file_names else f"{name}.jpg"
     return MaskedFrame(t, name, file_name, image, mask, probs)
 
 
 def _exporter(kind: str, path: Path) -> type[Exporter]:
-    """The exporter of a kind. Raises ConfigError if it is unknown, or does not write such a path."""
+    """The exporter of a kind. Raises ConfigError for an unknown kind, or a path that the kind does not support."""
     if kind not in KINDS:
         raise ConfigError(f"an export of kind {kind!r}; choose {', '.join(KINDS)}")
     exporter = KINDS[kind]
@@ -107,13 +108,15 @@ def _exporter(kind: str, path: Path) -> type[Exporter]:
     if exporter.suffix and suffix != exporter.suffix:
         raise ConfigError(f"{path}: an export of kind {kind} is a file {exporter.suffix}; give a name with this suffix")
     if not exporter.suffix and suffix in {other.suffix for other in KINDS.values()} - {""}:
-        raise ConfigError(f"{path}: an export of kind {kind} is many files; give a folder, or the name of an archive {ARCHIVE}")
+        raise ConfigError(
+            f"{path}: an export of kind {kind} consists of many files; give a folder, or the name of an archive {ARCHIVE}"
+        )
     return exporter
 
 
 @contextlib.contextmanager
 def _published(target: Path, suffix: str, name: str) -> Iterator[Path]:
-    """Gives an empty folder to write to. At the end, its contents become the file, archive or folder `target`."""
+    """Creates an empty folder to write to. On exit, its contents become the file, archive or folder `target`."""
     if suffix:
         with replace_own(target) as temporary:
             yield temporary.parent
@@ -131,7 +134,7 @@ def _published(target: Path, suffix: str, name: str) -> Iterator[Path]:
 
 
 def _archive(folder: Path, path: Path) -> None:
-    """Writes all files of a folder to an archive. PNGs are compressed already."""
+    """Writes all files of a folder to an archive. PNGs are already compressed."""
     with zipfile.ZipFile(path, "w") as archive:
         for file in sorted(folder.rglob("*")):
             if file.is_file():

@@ -19,8 +19,8 @@ class Label:
     """The user's name and colour of an object.
 
     Attributes:
-        name: "" if it has none.
-        colour: RGB from 0 to 255; None: that of the DAVIS palette.
+        name: "" if it has no name.
+        colour: RGB from 0 to 255; None: the colour in the DAVIS palette.
     """
 
     name: str = ""
@@ -29,10 +29,10 @@ class Label:
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """Facts about the whole video.
+    """Properties of the whole video.
 
     Attributes:
-        name: of the video; files are named after it.
+        name: name of the video; files are named after it.
         size: height and width.
         fps: frames per second; 0 if unknown.
         labels: of the objects, by id.
@@ -49,7 +49,7 @@ class VideoFacts:
 
     @property
     def palette(self) -> UInt8[np.ndarray, "256 3"]:
-        """The palette of DAVIS with the colours that objects of ids up to 255 have."""
+        """The DAVIS palette with the colours of the objects with ids up to 255."""
         palette = davis_palette()
         for k, label in self.labels.items():
             if label.colour is not None and 0 < k < len(palette):
@@ -59,15 +59,15 @@ class VideoFacts:
 
 @dataclass(frozen=True, eq=False)
 class MaskedFrame:
-    """One frame to be exported.
+    """A frame to export.
 
     Attributes:
-        index: its number in the video, from 0.
-        name: of its files, without suffix.
-        file_name: of the image that it was read from, or would be if the video were images.
-        image: its pixels; None where the exporter does not need them.
+        index: index in the video, from 0.
+        name: name of its files, without suffix.
+        file_name: file name of the image, or the name that it would have if the video were a folder of images.
+        image: its pixels; None if the exporter does not need them.
         mask: the id of each pixel; None if the frame has no mask.
-        probs: the probability of each object; None where they are not known, or the exporter does not need them.
+        probs: the probability of each object; None if they are unknown, or the exporter does not need them.
     """
 
     index: int
@@ -84,13 +84,13 @@ class MaskedFrame:
 
 
 class Exporter(abc.ABC):
-    """Writes one export. A context manager: files that need all frames are written at its end, if no error came.
+    """Writes one export. A context manager: files that need all frames are written on exit, unless an error occurred.
 
     Attributes:
-        needs_image: whether frames must have their pixels.
-        needs_probs: whether probabilities make a difference.
-        suffix: of the one file that is written, `FOLDER/VIDEO + suffix`; "": a folder `FOLDER/VIDEO`.
-        without_mask: what happens to a frame without mask, for the remark.
+        needs_image: whether the exporter needs the pixels of frames.
+        needs_probs: whether the exporter uses probabilities.
+        suffix: suffix of the single output file, `FOLDER/VIDEO + suffix`; "": a folder `FOLDER/VIDEO`.
+        without_mask: how a frame without a mask is handled, for the remark.
     """
 
     needs_image = needs_probs = False
@@ -98,7 +98,7 @@ class Exporter(abc.ABC):
     without_mask = "left out"
 
     def __init__(self, folder: Path, facts: VideoFacts):
-        """Writes to a folder, in which what is there may be replaced."""
+        """Writes to a folder; existing files may be replaced."""
         self.folder, self.facts = folder, facts
         self.frames = self.missing = 0
 
@@ -117,10 +117,10 @@ class Exporter(abc.ABC):
 
     @abc.abstractmethod
     def add(self, frame: MaskedFrame) -> None:
-        """Writes a frame, or keeps what is needed of it for the end."""
+        """Writes a frame, or keeps the data needed at the end."""
 
     def finish(self) -> None:  # noqa: B027, for most kinds there is nothing to do
-        """Writes what needs all frames."""
+        """Writes the files that need all frames."""
 
     @property
     def remarks(self) -> list[str]:

@@ -9,7 +9,7 @@ from hmmn_jax.io.pictures import overlay
 
 
 class Mp4(Exporter):
-    """`VIDEO.mp4` of the size of the video; odd sides get one more row or column."""
+    """`VIDEO.mp4` at the size of the video; odd sides are padded by one row or column."""
 
     suffix = ".mp4"
     needs_image = True
@@ -34,6 +34,6 @@ class Mp4(Exporter):
 
 
 class Gif(Mp4):
-    """`VIDEO.gif`, of at most 480 pixels a side."""
+    """`VIDEO.gif`, at most 480 pixels per side."""
 
     suffix = ".gif"

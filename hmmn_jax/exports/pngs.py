@@ -21,8 +21,8 @@ class IndexedPngs(Exporter):
 class _ObjectPngs(Exporter):
     """A folder `VIDEO/OBJECT` for each object.
 
-    It has a file for each frame with a mask, also where the object is absent: of labelled objects from the start, of others
-    from the first frame with the object.
+    It contains a file for each frame with a mask, even if the object is absent: from the first frame for labelled objects,
+    otherwise from the object's first frame.
     """
 
     def __init__(self, folder: Path, facts: VideoFacts):
@@ -36,7 +36,7 @@ class _ObjectPngs(Exporter):
 
 
 class BinaryPngs(_ObjectPngs):
-    """`VIDEO/OBJECT/FRAME.png`, 255 where the object is."""
+    """`VIDEO/OBJECT/FRAME.png`, 255 for pixels of the object."""
 
     def add(self, frame: MaskedFrame) -> None:
         """Writes a mask for each object."""
@@ -46,9 +46,11 @@ class BinaryPngs(_ObjectPngs):
 
 
 class RgbaPngs(_ObjectPngs):
-    """`VIDEO/OBJECT/FRAME.png`: the frame, with the probability of the object as opacity; without it, the mask.
+    """`VIDEO/OBJECT/FRAME.png`: the frame, with the probability of the object as opacity.
 
-    Pixels of opacity 0 are black. Colours are not multiplied by the opacity.
+    The mask if probabilities are missing.
+
+    Pixels of opacity 0 are black. Colours are not premultiplied.
     """
 
     needs_image = needs_probs = True
@@ -75,5 +77,5 @@ class RgbaPngs(_ObjectPngs):
         """Frames without masks, and frames without soft edges."""
         if not self.hard:
             return super().remarks
-        found = f"{self.hard} of {self.frames} frames have hard edges: their masks are annotated, or have no probabilities"
+        found = f"{self.hard} of {self.frames} frames have hard edges: their masks are annotations or have no probabilities"
         return [*super().remarks, found]

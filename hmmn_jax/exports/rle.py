@@ -14,7 +14,7 @@ def encode(mask: Bool[np.ndarray, "h w"]) -> dict[str, object]:
 
 
 def run_lengths(mask: Bool[np.ndarray, "h w"]) -> Int[np.ndarray, " n"]:
-    """The lengths of the runs of equal pixels, column by column. The first run is background, and may have length 0."""
+    """Lengths of the runs of equal pixels, in column-major order. The first run is background, and may have length 0."""
     flat = mask.ravel(order="F")
     starts = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     first = [0, 0] if flat[0] else [0]  # the empty run of background
@@ -22,14 +22,17 @@ def run_lengths(mask: Bool[np.ndarray, "h w"]) -> Int[np.ndarray, " n"]:
 
 
 def compress(lengths: Int[np.ndarray, " n"]) -> str:
-    """Writes run lengths as text: from the fourth on the difference to the last but one, 5 bits a character, lowest first."""
+    """Encodes run lengths as text: from the fourth on, the difference from the run two places before.
+
+    5 bits per character, lowest bits first.
+    """
     rest = lengths.astype(np.int64)
     rest[3:] -= lengths[1:-2]
     characters, used = [], []
     active = np.ones(len(rest), bool)
     while active.any():
         bits = rest & (2**_BITS - 1)
-        rest = rest >> _BITS  # of a negative number the sign is kept
+        rest = rest >> _BITS  # negative numbers keep their sign
         more = rest != np.where(bits & _SIGN, -1, 0)
         characters.append(bits + np.where(more, _MORE, 0) + _FIRST)
         used.append(active)
@@ -38,14 +41,14 @@ def compress(lengths: Int[np.ndarray, " n"]) -> str:
 
 
 def bounding_box(mask: Bool[np.ndarray, "h w"]) -> list[int]:
-    """Left, top, width and height of the pixels of a mask that has some."""
+    """Bounding box of a non-empty mask: left, top, width and height."""
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
     left, top = int(columns[0]), int(rows[0])
     return [left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1]
 
 
 def decode(counts: str, height: int, width: int) -> Bool[np.ndarray, "h w"]:
-    """Decodes COCO's compressed RLE, the inverse of `encode`. Raises ValueError for text that is not one of this size."""
+    """Decodes COCO's compressed RLE, the inverse of `encode`. Raises ValueError for text that is not an RLE of this size."""
     codes = np.frombuffer(counts.encode(), np.uint8).astype(np.int64) - _FIRST
     if len(codes) == 0 or codes.min() < 0 or codes.max() > 2 * _MORE - 1 or codes[-1] & _MORE:
         raise ValueError(f"the counts {counts[:20]!r} are not a compressed RLE")
@@ -53,10 +56,10 @@ def decode(counts: str, height: int, width: int) -> Bool[np.ndarray, "h w"]:
     starts = np.concatenate([[0], ends[:-1] + 1])
     place = np.arange(len(codes)) - np.repeat(starts, ends - starts + 1)
     if place.max() > _LONGEST:
-        raise ValueError(f"the counts {counts[:20]!r} have a number that is too great")
+        raise ValueError(f"the counts {counts[:20]!r} contain a number that is too large")
     lengths = np.add.reduceat((codes & (2**_BITS - 1)) << (_BITS * place), starts)
     lengths -= np.where(codes[ends] & _SIGN, 1 << (_BITS * (place[ends] + 1)), 0)
-    for first in (1, 2):  # from the fourth on a number is the difference to the last but one
+    for first in (1, 2):  # from the fourth on, a number is the difference from the one two places before
         lengths[first::2] = np.cumsum(lengths[first::2])
     if lengths.min() < 0 or lengths.sum() != height * width:
         raise ValueError(f"runs of {lengths.sum()} pixels, expected {height}x{width}")

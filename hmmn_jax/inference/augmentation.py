@@ -1,4 +1,4 @@
-"""Test-time augmentation: views of a video, scaled and mirrored, are segmented; results are averaged at the video's size."""
+"""Test-time augmentation: segments scaled and mirrored views of a video, and averages the results at the video's size."""
 
 import dataclasses
 import functools
@@ -21,9 +21,9 @@ Given = Integer[np.ndarray, "H W"] | Mapping[int, Bool[np.ndarray, "H W"]]  # id
 class Augmentation:
     """The views of a video to segment. Each view is a separate run; probabilities are averaged over views.
 
-    size: shorter side of the network's input, in pixels; 0: that of the video.
+    size: shorter side of the network's input, in pixels; 0: the video's own size.
     scales: factors on that, one view each.
-    flip: every view once more, mirrored left to right.
+    flip: also segment each view mirrored left to right.
     """
 
     size: int = 0
@@ -35,7 +35,7 @@ class Augmentation:
             raise ConfigError(f"size is {self.size}, scales are {self.scales}; expected 0 or more, and factors above 0")
 
     def views(self, height: int, width: int) -> list["View"]:
-        """The views of frames of that size."""
+        """The views of frames of this size."""
         shorter = min(height, width)
         sides = [(self.size or shorter) * scale / shorter for scale in self.scales]
         sizes = [(max(round(height * side), 1), max(round(width * side), 1)) for side in sides]
@@ -55,7 +55,7 @@ class View:
         return self._mirror(_resize(frame, self.height, self.width, Image.Resampling.BILINEAR))
 
     def show_mask(self, given: Given) -> Integer[np.ndarray, "h w"] | Mapping[int, Bool[np.ndarray, "h w"]]:
-        """The mask as input of the network. Objects smaller than a pixel at this size are lost."""
+        """The mask as input of the network. Objects smaller than one pixel at this size disappear."""
         if isinstance(given, Mapping):
             return {i: self._show_ids(mask.astype(np.uint8)) > 0 for i, mask in given.items()}
         return self._show_ids(given)
@@ -80,12 +80,12 @@ class _MaskOnly:
 
 @dataclasses.dataclass(frozen=True)
 class Segmented:
-    """One frame's results from all views. They are computed on demand, so that another thread can do it.
+    """One frame's results from all views. They are computed on demand, so that another thread can compute them.
 
     results, views: of equal length. Logits of the results are not used, so results of a session are accepted.
-    ids: 0 for the background, then the ids of all objects given so far, in the order in which they were given.
+    ids: 0 for the background, then the ids of all objects given so far, in the order given.
     given: the mask given on this frame, which replaces the prediction. None: no mask.
-    height, width: of the video.
+    height, width: size of the video.
     """
 
     results: tuple[Any, ...]  # a Result, or an object with the same fields mask, probs and ids
@@ -104,7 +104,7 @@ class Segmented:
         channel = {int(k): i for i, k in enumerate(self.ids)}
         total = np.zeros((len(self.ids), self.height, self.width), np.float32)
         for result, view in zip(self.results, self.views, strict=True):
-            # By id: a view may lack an object that is too small for it.
+            # By id, because a view may lack an object that is too small for it.
             rows = [channel[int(k)] for k in result.ids]
             total[rows] += view.restore(np.asarray(result.probs, np.float32), self.height, self.width)
         total /= len(self.views)
@@ -123,7 +123,7 @@ class Segmented:
 
     @functools.cached_property
     def mask(self) -> Integer[np.ndarray, "H W"] | Bool[np.ndarray, "k H W"]:
-        """The id of greatest probability in each pixel. For independent objects, where each has more than 0.5."""
+        """The most probable id of each pixel. For independent objects, the pixels where each has probability above 0.5."""
         own = self.results[0].mask
         if self.views == [View(self.height, self.width, False)]:
             return np.asarray(own)
@@ -153,7 +153,7 @@ def segment_augmented(
         masks = {t: view.show_mask(mask) for t, mask in given.items()}
         return segmenter.run(map(view.show_frame, frames), masks.pop(0), masks)
 
-    # The views advance together, so that frames are kept briefly and read once.
+    # The views advance in step, so that each frame is read once and kept only briefly.
     runs = [run(view, copy) for view, copy in zip(views, itertools.tee(frames, len(views)), strict=True)]
     ids = join_ids(np.zeros(1, np.uint8), _ids_of(given[0]))
     for t in itertools.count(1):

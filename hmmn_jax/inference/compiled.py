@@ -1,9 +1,9 @@
-"""The programs that `Segmenter` compiles, once for each frame size (and batch of objects).
+"""The programs that `Segmenter` compiles, once per frame size (and batch of objects).
 
 All segmenters of a config share them.
 
-Only programs that touch the whole bank (`match`, `write_previous`, ...) depend on its capacity. They have no parameters. The
-last three programs are those that a fused segmenter runs for a frame. They combine the others.
+Only programs that use the whole bank (`match`, `write_previous`, ...) depend on its capacity. They have no parameters. The
+last three programs are the ones that a fused segmenter runs for each frame. They combine the others.
 """
 
 import functools
@@ -23,7 +23,7 @@ from hmmn_jax.model.step import Match
 
 
 class Room(NamedTuple):
-    """Where a frame is written in the bank of a batch of objects.
+    """Where to write a frame in the bank of a batch of objects.
 
     Attributes:
         capacity: slots of the bank.
@@ -80,18 +80,18 @@ def aggregate(p: list[jax.Array]) -> jax.Array:
 
 @jax.jit
 def aggregate_each(p: list[jax.Array]) -> jax.Array:
-    """Equal to soft aggregation of each object with the background alone, whose logit is the negative of the object's."""
+    """Equivalent to soft aggregation of each object with the background only, whose logit is the negative of the object's."""
     probs = jnp.clip(jnp.concatenate(p, axis=1), PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
     return jnp.pad(2 * jnp.log(probs / (1 - probs)), ((0, 0), (1, 0), (0, 0), (0, 0)))
 
 
 @functools.partial(jax.jit, static_argnames="independent")
 def labels(probs: jax.Array, ids: jax.Array, independent: bool = False) -> jax.Array:
-    """The id of each pixel; of independent objects where each is."""
+    """The id of each pixel; for independent objects, a mask of each object."""
     if independent:
         return probs[:, 1:] > 0.5
     channel = jnp.argmax(probs, axis=1)
-    parts = (jnp.where(channel == k, ids[..., k], 0) for k in range(ids.shape[-1]))  # no gather of each pixel
+    parts = (jnp.where(channel == k, ids[..., k], 0) for k in range(ids.shape[-1]))  # avoids a gather for each pixel
     return functools.reduce(operator.add, parts).astype(ids.dtype)
 
 
@@ -108,7 +108,7 @@ def decide(logits: jax.Array, ids: jax.Array, independent: bool = False) -> tupl
 
 @jax.jit
 def impose(probs: jax.Array, mask: jax.Array, ids: jax.Array) -> jax.Array:
-    """Given pixels are one-hot; elsewhere the probabilities stand, with channels added for the ids that join."""
+    """Given pixels become one-hot; other pixels keep their probabilities. Channels are added for new ids."""
     probs = jnp.pad(probs, ((0, 0), (0, len(ids) - probs.shape[1]), (0, 0), (0, 0)))
     given = (mask == ids[1:, None, None]).astype(probs.dtype)
     return jnp.where(mask == 0, probs, 0).at[:, 1:].add(given)
@@ -116,7 +116,7 @@ def impose(probs: jax.Array, mask: jax.Array, ids: jax.Array) -> jax.Array:
 
 @jax.jit
 def impose_each(probs: jax.Array, given: jax.Array) -> jax.Array:
-    """Given pixels `[o,H,W]` are certain, each of its own object; channels are added for those that join."""
+    """Given pixels `[o,H,W]` become certain, for each object separately; channels are added for new objects."""
     probs = jnp.pad(probs, ((0, 0), (0, len(given) + 1 - probs.shape[1]), (0, 0), (0, 0)))
     objects = jnp.where(given, 1, probs[:, 1:])
     return jnp.concatenate([jnp.prod(1 - objects, axis=1, keepdims=True), objects], axis=1)

@@ -1,4 +1,4 @@
-"""Settings of malloc for processes on a CPU. They are for scripts; a library should not change them."""
+"""Settings of malloc for processes on a CPU. For scripts only; a library should not change them."""
 
 import ctypes
 import sys
@@ -6,10 +6,10 @@ from typing import Any
 
 import jax
 
-# Options of glibc's malloc.h, and what they are set to.
+# Options of glibc's malloc.h, and their values.
 _SETTINGS = (
-    (-8, 1),  # M_ARENA_MAX: else each of XLA's threads gets a heap of its own, and keeps there what it frees
-    (-3, 2**30),  # M_MMAP_THRESHOLD: else a program's buffers go back to the system after each call, to be zeroed for the next
+    (-8, 1),  # M_ARENA_MAX: otherwise each of XLA's threads has its own heap, which keeps freed memory
+    (-3, 2**30),  # M_MMAP_THRESHOLD: otherwise buffers are returned to the system after each call, and zeroed for the next
     (-1, 2**30),  # M_TRIM_THRESHOLD: likewise
 )
 
@@ -19,8 +19,8 @@ def keep_host_memory_small() -> None:
 
     Without glibc, does nothing.
 
-    Memory that compilation used is returned to the system at once. Measured on a CPU at 480x864: a quarter less at the peak,
-    and 0.3 s less of the system's time a frame, which it spent on handing out pages. To be called before other threads start.
+    Memory that compilation used is returned to the system at once. Measured on a CPU at 480x864: a quarter less peak memory,
+    and 0.3 s less system time per frame, which was spent allocating pages. To be called before other threads start.
     """
     if sys.platform == "win32":  # where CDLL(None) raises
         return

@@ -18,7 +18,7 @@ RANGE_SLACK = 1e-3  # by how much frames may exceed [0, 1], for example after in
 
 
 def as_frame(frame: Num[Array | np.ndarray, "H W 3"]) -> Num[Array, "1 H W 3"]:
-    """The frame on the device. Raises ValueError for one that is not what `Segmenter` says."""
+    """The frame on the device. Raises ValueError for a frame that is not as described in `Segmenter`."""
     frame = _as_array(frame, "a frame")
     is_float = jnp.issubdtype(frame.dtype, jnp.floating)
     if frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape or not (is_float or frame.dtype == np.uint8):
@@ -28,15 +28,19 @@ def as_frame(frame: Num[Array | np.ndarray, "H W 3"]) -> Num[Array, "1 H W 3"]:
         if not (low >= -RANGE_SLACK and high <= 1 + RANGE_SLACK):  # false for nan
             finite = np.isfinite(float(low)) and np.isfinite(float(high))
             found = f"values from {float(low):.4g} to {float(high):.4g}" if finite else "values that are not finite"
-            way_out = "divide by 255, or undo a normalisation by mean and deviation" if finite else "look for nan and inf"
+            way_out = (
+                "divide by 255, or undo a normalisation by mean and standard deviation" if finite else "look for nan and inf"
+            )
             raise ValueError(f"a frame is {_describe(frame)} with {found}, expected float in [0, 1]: {way_out}")
     return jnp.asarray(frame[None])
 
 
 def as_mask(mask: Mask, size: tuple[int, int]) -> np.ndarray:
-    """The mask as ids on the host. Raises ValueError for one that is not of the frame's size, or of another type."""
+    """The mask as ids on the host. Raises ValueError for a mask of another size or type."""
     if isinstance(mask, Mapping):
-        raise ValueError("the masks are by id, which may overlap: give ids [H, W], or make the Segmenter with independent=True")
+        raise ValueError(
+            "the masks are a dict of overlapping objects: give ids [H, W], or create the Segmenter with independent=True"
+        )
     mask = np.asarray(_as_array(mask, "the mask"))
     if mask.shape != size or mask.dtype not in (np.uint8, np.uint16, np.bool_):
         expected = f"uint8 or uint16 (ids) or bool (object 1) {list(size)}, as its frame"
@@ -45,7 +49,7 @@ def as_mask(mask: Mask, size: tuple[int, int]) -> np.ndarray:
 
 
 def as_masks(masks: Mask, size: tuple[int, int]) -> dict[int, np.ndarray]:
-    """Masks of independent objects on the host. Raises ValueError for what is not `{id: bool [H,W]}`."""
+    """Masks of independent objects on the host. Raises ValueError for anything but `{id: bool [H,W]}`."""
     if not isinstance(masks, Mapping):
         raise ValueError(f"the masks are {type(masks).__name__}, expected {{id: bool [H, W]}}, as objects are independent")
     found = {}
@@ -59,7 +63,7 @@ def as_masks(masks: Mask, size: tuple[int, int]) -> dict[int, np.ndarray]:
 
 
 def join_ids(ids: Integer[np.ndarray, " o1"], given: Integer[np.ndarray, " k"]) -> Integer[np.ndarray, " o2"]:
-    """The ids with those that are new; uint8, or uint16 where one does not fit."""
+    """The ids including the new ones; uint8, or uint16 if one does not fit."""
     return narrow(np.concatenate([ids, np.setdiff1d(given, ids)]))
 
 

@@ -1,4 +1,4 @@
-"""`Segmenter`: any video in, masks out, frame by frame, for objects that come and go."""
+"""`Segmenter`: segments any video frame by frame, for objects that appear and disappear."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from hmmn_jax.model.decoder import Query
 from hmmn_jax.ops.canary import warn_if_cpu_is_unsound
 from hmmn_jax.ops.precision import at_least_float32
 
-FIRST_CAPACITY = 8  # slots of a new bank, unless `max_memory_frames` needs fewer; it doubles when they are full
+FIRST_CAPACITY = 8  # slots of a new bank, unless `max_memory_frames` needs fewer; it doubles when it is full
 
 
 class Segmenter:
@@ -57,13 +57,13 @@ class Segmenter:
             mem_every: interval in frames at which a frame is added to the memory, counted from the first frame of an object.
             max_memory_frames: maximum number of memory frames, excluding the previous frame. When it is exceeded, the oldest
                 frame other than the first is dropped. None: no maximum. 1: only the first frame is kept.
-            objects_per_batch: maximum number of objects computed at once. None: 4, or 1 on a CPU, where more would only need
-                more memory.
-            winograd: compute 3x3 convolutions by Winograd's algorithm, which differs from the exact result by about 1e-4. None:
-                only in float32 on a CPU, where it was measured to be faster.
+            objects_per_batch: maximum number of objects computed at once. None: 4, or 1 on a CPU, where a larger number only
+                needs more memory.
+            winograd: compute 3x3 convolutions with Winograd's algorithm, which differs from the exact result by about 1e-4.
+                None: only in float32 on a CPU, where it was measured to be faster.
             independent: segment each object as if it were the only one, so that objects may overlap. The frame is encoded once.
-            fused: run three programs for each frame, however many objects there are, instead of five and four more for each
-                batch of objects. An accelerator waits less for the host. The programs then compile for each number of objects.
+            fused: run three programs per frame for any number of objects, instead of five plus four for each batch of
+                objects. An accelerator waits less for the host. The programs then compile for each number of objects.
                 None: except on a CPU.
         """
         for name, value in (
@@ -79,14 +79,16 @@ class Segmenter:
         dtype = jnp.dtype(config.dtype or jnp.result_type(*jax.tree.leaves(variables["params"])))
         self.config = config.replace(winograd=on_cpu and dtype == jnp.float32 if winograd is None else winograd)
         self.dtype = at_least_float32(*jax.tree.leaves(variables["params"]))
-        if not config.backbone.has_norm:  # convolutions alone, which would cast their parameters for each frame
+        if not config.backbone.has_norm:  # only convolutions, which would otherwise cast their parameters for each frame
             variables = variables | {"params": jax.tree.map(lambda x: np.asarray(x).astype(dtype), variables["params"])}
         self.variables = jax.device_put(variables)
         self.mem_every, self.max_memory_frames = mem_every, max_memory_frames
         self.objects_per_batch = objects_per_batch or (1 if on_cpu else 4)
         self.independent = independent
         self.fused = not on_cpu if fused is None else fused
-        self.known_lengths = jax.default_backend() == "gpu"  # of loops, see `kernel_guided_read`; TPUs need no host for them
+        self.known_lengths = (
+            jax.default_backend() == "gpu"
+        )  # of loops, see `kernel_guided_read`; TPUs do not need the host for them
 
     def init(self, frame: Num[Array | np.ndarray, "H W 3"], mask: Mask | None) -> State:
         """Starts a video.
@@ -99,7 +101,7 @@ class Segmenter:
             The state before the second frame.
 
         Raises:
-            ValueError: a shape, type or value other than described for the class.
+            ValueError: a shape, type or value that differs from the class description.
         """
         frame = as_frame(frame)
         height, width = frame.shape[1:3]
@@ -130,7 +132,7 @@ class Segmenter:
             The new state, and the result for this frame.
 
         Raises:
-            ValueError: a shape, type or value other than described for the class, or a frame of another size.
+            ValueError: a shape, type or value that differs from the class description, or a frame of another size.
         """
         frame = as_frame(frame)
         if frame.shape != state.frame.shape:
@@ -175,7 +177,7 @@ class Segmenter:
 
         Raises:
             ValueError: as for `init` and `step`; or a key of `later` is not the index of a frame after the first. An index
-                beyond the last frame is reported after all frames are segmented.
+                after the last frame is reported once all frames are segmented.
         """
         later = later or {}
         if wrong := [t for t in later if not (isinstance(t, int | np.integer) and t >= 1)]:
@@ -236,7 +238,7 @@ class Segmenter:
             yield Result(*shown, state.ids[:, 0, 0])
 
     def _give(self, state: State, mask: Mask) -> State:
-        """The state with the given ids: their pixels are certain, and those not seen before become groups of objects."""
+        """The state with the given ids: their pixels become certain, and new ids become groups of objects."""
         _, height, width, _ = state.frame.shape
         if self.independent:
             masks = as_masks(mask, (height, width))
@@ -259,7 +261,7 @@ class Segmenter:
     def _segment(
         self, state: State, frame: jax.Array, donate: bool, query: Query | None
     ) -> tuple[tuple[ObjectGroup, ...], jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
-        """Memorises the last frame, reads for this one.
+        """Memorises the last frame, then reads the memory for this one.
 
         Returns the groups after it, the probabilities `[V,K+1,H,W]`, and the labels, probabilities and logits of a result.
         """
@@ -305,7 +307,7 @@ class Segmenter:
         return probs, (labels[0], probs[0], logits)
 
     def _make_room(self, group: ObjectGroup, donate: bool) -> tuple[ObjectGroup, compiled.Room, int]:
-        """The group with a bank that has a free slot for the previous frame, how to write it, and the index of the slot."""
+        """The group with a bank that has a free slot for the previous frame, and where to write that frame."""
         bank, kept = group.bank, int(group.kept)
         if bank is None:
             most = FIRST_CAPACITY if self.max_memory_frames is None else self.max_memory_frames + 1
@@ -316,14 +318,14 @@ class Segmenter:
             kept -= 1
         if kept == bank.capacity:
             full, bank = bank, compiled.grow(bank)
-            if donate:  # now, not at the end of the step: programs for the larger bank are compiled in between
+            if donate:  # now rather than at the end of the step, because programs for the larger bank are compiled in between
                 for buffer in (full.key_s16, full.value_s16, full.centres):
-                    if isinstance(buffer, jax.Array):  # those of a state that was saved may be NumPy's
+                    if isinstance(buffer, jax.Array):  # a saved state may contain NumPy arrays
                         buffer.delete()
         return group.replace(bank=bank, kept=kept), self._room(bank.capacity, kept + 1, drop), kept
 
     def _room(self, capacity: int, count: int, drop: bool = False) -> compiled.Room:
-        # Few different numbers of turns, as each compiles once more.
+        # Few different numbers of turns, because each one compiles again.
         most = capacity - 2
         turns = next(turns for turns in (0, min(2, most), most) if turns >= count - 2) if self.known_lengths else None
         return compiled.Room(capacity, drop, turns)

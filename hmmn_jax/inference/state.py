@@ -21,10 +21,10 @@ class ObjectGroup(struct.PyTreeNode):
 
 
 class State(struct.PyTreeNode):
-    """The state of a video between two steps: everything that the next step needs.
+    """The state of a video between two steps.
 
-    A pytree whose counters are plain integers. It can be kept, copied and pickled. Arrays are on the device; a state that was
-    saved may hold NumPy arrays instead.
+    A pytree whose counters are plain integers. It can be kept, copied and pickled. Arrays are on the device; a saved state may
+    contain NumPy arrays instead.
 
     Attributes:
         index: number of the last frame.
@@ -49,7 +49,7 @@ class Result(NamedTuple):
     Attributes:
         mask: ids as in the caller's masks, uint8 `[H,W]`; uint16 if an id is above 255. For independent objects bool `[K,H,W]`,
             in the order of `ids[1:]`.
-        probs: probabilities of background and objects, `[K+1,H,W]`. On a frame with given masks they include those masks.
+        probs: probabilities of background and objects, `[K+1,H,W]`. On a frame with given masks, they include these masks.
         logits: output of the network, `[K+1,H,W]`; -inf for objects that were first given on this frame. For independent
             objects the logits of the sigmoid, and 0 for the background.
         ids: the id of each channel, `[K+1]`.

@@ -1,1 +1,1 @@
-"""Files, images, masks, video: reading and writing."""
+"""Reading and writing of files, images, masks and video."""

@@ -1,8 +1,8 @@
 """Paths in buckets, such as `gs://bucket/run`: recognises them and checks that they can be read.
 
 Local paths are `pathlib.Path`: `epath.Path` hides local files whose names end in `~` and supports neither `**` nor links.
-Paths in buckets are `epath.Path`, which reads, lists and writes by fsspec and is no `pathlib.Path`. Types show which paths a
-function accepts: `Path` means local paths only, `AnyPath` means both; `str | os.PathLike` is checked.
+Paths in buckets are `epath.Path`, which reads, lists and writes through fsspec and is not a `pathlib.Path`. Types show which
+paths a function accepts: `Path` means local paths only, `AnyPath` means both; `str | os.PathLike` is checked.
 """
 
 import os
@@ -21,17 +21,21 @@ os.environ.setdefault("EPATH_USE_TF", "false")
 
 AnyPath: TypeAlias = Path | epath.Path
 
-PACKAGES = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs", "hf": "huggingface_hub"}  # by scheme, what fsspec needs
+PACKAGES = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs", "hf": "huggingface_hub"}  # the package that fsspec needs, by scheme
+# Clients would list a folder once and remember it, but other processes and TensorStore write to it as well.
+for _scheme in ("gs", "s3"):
+    fsspec.config.conf.setdefault(_scheme, {}).setdefault("use_listings_cache", False)
+
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)  # two letters at least: C: is a drive
 _LOST_SLASH = re.compile(rf"({'|'.join(PACKAGES)}):/(?!/)(.+)", re.DOTALL)
 _SERVED = f"expected a local path, or one that begins with {', '.join(f'{scheme}://' for scheme in PACKAGES)}"
 
 
 def as_path(text: str | os.PathLike) -> AnyPath:
-    """The path that a text names, local or in a bucket. Names with a colon, such as `a:b.mp4`, are local.
+    """Converts text to a path, local or in a bucket. Names with a colon, such as `a:b.mp4`, are local.
 
     Raises:
-        DataError: a URL that cannot be served, and is not the name of a local file either.
+        DataError: a URL with an unsupported scheme that is not the name of a local file.
     """
     text = os.fspath(text)
     if url := _URL.fullmatch(text):
@@ -40,34 +44,37 @@ def as_path(text: str | os.PathLike) -> AnyPath:
                 raise DataError(f"{text}: no bucket in it; expected {url[1]}://BUCKET/PATH")
             return epath.Path(text)
         if not os.path.lexists(text):
-            way_out = f"give the path alone: {url[2]}" if url[1].lower() == "file" else "download it, and give the local path"
-            raise DataError(f"{text}: {url[1]}:// is not served; {_SERVED}; {way_out}")
+            way_out = f"give only the path: {url[2]}" if url[1].lower() == "file" else "download it, and give the local path"
+            raise DataError(f"{text}: {url[1]}:// is not supported; {_SERVED}; {way_out}")
     elif (lost := _LOST_SLASH.fullmatch(text)) and not os.path.lexists(text):
         raise DataError(f"{text}: no such local file, or a URL with one slash, as pathlib makes it; give {lost[1]}://{lost[2]}")
     return Path(text)
 
 
 def is_bucket(path: AnyPath) -> bool:
-    """Whether a path lies in a bucket."""
+    """Whether a path is in a bucket."""
     return isinstance(path, epath.Path)
 
 
 def absolute(path: AnyPath) -> AnyPath:
-    """Returns the absolute path. `epath` would put the working directory before `gs://`."""
+    """Returns the absolute path. `epath` would prepend the working directory to `gs://`."""
     return path if is_bucket(path) else path.absolute()
 
 
+def file_system(path: epath.Path) -> fsspec.AbstractFileSystem:
+    """The client of a path in a bucket; one for all paths of a scheme."""
+    return fsspec.filesystem(str(path).partition(":")[0])
+
+
 def package_of(path: epath.Path) -> str:
-    """The package that serves a path in a bucket."""
+    """The package that gives access to a path in a bucket."""
     return PACKAGES[str(path).partition(":")[0]]
 
 
 def require_client(path: epath.Path) -> None:
-    """Raises DataError if the package is missing that serves a path in a bucket."""
+    """Raises DataError if the package for a path in a bucket is not installed."""
     scheme, package = str(path).partition(":")[0], package_of(path)
     try:
         fsspec.get_filesystem_class(scheme)
     except ImportError as error:
-        raise DataError(
-            f"{path}: {scheme}:// is served by {package}, which cannot be imported; pip install {package}"
-        ) from error
+        raise DataError(f"{path}: {scheme}:// needs {package}, which cannot be imported; pip install {package}") from error

@@ -8,5 +8,5 @@ DEMO_CLIP = _HOME / "demo_clip"  # 40 frames of two koi, in the layout of DAVIS-
 
 # The models of the package, by the name that `load_checkpoint` takes; hmmn_jax/weights/LICENSE.md has their terms.
 WEIGHTS = {"lite": _HOME / "weights" / "lite.safetensors"}
-DEFAULT_WEIGHTS = "lite"  # of commands without --checkpoint
+DEFAULT_WEIGHTS = "lite"  # for commands without --checkpoint
 TERMS = "for research only: some of their training data are under CC BY-NC or without a licence (hmmn_jax/weights/LICENSE.md)"

@@ -1,4 +1,4 @@
-"""Files, local or in a bucket, atomic writing, and errors of other libraries in one line."""
+"""Files, local or in a bucket; atomic writing; errors of other libraries as one line."""
 
 import contextlib
 import errno
@@ -37,13 +37,13 @@ def user_path(text: str | os.PathLike, *, buckets: bool = False) -> AnyPath:
 
     Args:
         text: the path, or the URL of something in a bucket.
-        buckets: whether the caller can work on a bucket. Locks, links, renamed folders and video files are local only.
+        buckets: whether the caller supports buckets. Locks, links, renamed folders and video files are local only.
 
     Returns:
         A `pathlib.Path`, or an `epath.Path` for a path in a bucket.
 
     Raises:
-        DataError: the home of an unknown user; a URL that cannot be served; a path in a bucket where it has to be local.
+        DataError: the home of an unknown user; a URL with an unsupported scheme; a path in a bucket if `buckets` is False.
     """
     path = as_path(text) if buckets else local_path(text)
     if is_bucket(path):
@@ -56,19 +56,22 @@ def user_path(text: str | os.PathLike, *, buckets: bool = False) -> AnyPath:
 
 
 def local_path(text: str | os.PathLike) -> Path:
-    """The path that a text names, unchanged. Raises DataError for a URL that cannot be served, or a path in a bucket."""
+    """Converts text to a path, without changes.
+
+    Raises DataError for a URL with an unsupported scheme, or a path in a bucket.
+    """
     path = as_path(text)
     if is_bucket(path):
-        raise DataError(f"{path}: in a bucket, which cannot serve here; give a local path, such as one in a mounted bucket")
+        raise DataError(f"{path}: in a bucket, which is not supported here; give a local path, for example in a mounted bucket")
     return path
 
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """Gives a local temporary path for the body to write to; what it wrote becomes the file `path` when it succeeds.
+    """Yields a local temporary path to write to; it becomes the file `path` if the body succeeds.
 
-    Makes the folder if it is missing. After any error no new file is left, and an older file at `path` is unchanged.
-    Raises DataError if the body, which should do nothing but write, meets an OSError.
+    Creates the folder if it does not exist. After any error no new file is left, and an older file at `path` is unchanged.
+    Raises DataError if the body, which should only write, raises an OSError.
     """
     target = as_path(path)
     with writing_errors(path):
@@ -78,7 +81,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
                 temporary = Path(folder) / target.name
                 yield temporary
                 with bucket_errors(target):
-                    target.write_bytes(temporary.read_bytes())  # an object appears whole, in place of an older one
+                    target.write_bytes(temporary.read_bytes())  # uploads are atomic and replace an older object
             return
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = part_path(target)
@@ -90,13 +93,13 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def write_file(path: str | os.PathLike, content: bytes | str) -> None:
-    """Writes a file, whole or not at all, in place of an older one; text as UTF-8. Raises DataError."""
+    """Writes a file atomically, replacing an older one; text as UTF-8. Raises DataError."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def open_log(path: Path) -> IO[bytes]:
-    """Opens a local file to append to, without a buffer: what is written is in the file at once."""
+    """Opens a local file for unbuffered appending."""
     return path.open("ab", buffering=0)
 
 
@@ -117,8 +120,8 @@ def is_link(path: AnyPath) -> bool:
     return not is_bucket(path) and path.is_symlink()
 
 
-def part_path(path: Path) -> Path:
-    """Names a hidden temporary file beside `path`, with its suffix."""
+def part_path(path: AnyPath) -> AnyPath:
+    """Returns the name of a hidden temporary file next to `path`, with its suffix."""
     return path.with_name(f".{uuid.uuid4().hex[:12]}.part{path.suffix}")
 
 
@@ -135,12 +138,12 @@ def discard_empty(folder: Path) -> None:
 
 
 def free_bytes(folder: AnyPath) -> int | None:
-    """The bytes that can still be written to a folder that exists; None for a bucket, which has no such bound."""
+    """The bytes that can still be written to an existing folder; None for a bucket, which has no such limit."""
     return None if is_bucket(folder) else shutil.disk_usage(folder).free
 
 
 def require_space(folder: AnyPath, needed: int) -> None:
-    """Raises OSError if too few bytes are free: Orbax would print pages from its threads before it fails."""
+    """Raises OSError if too few bytes are free: otherwise Orbax prints long tracebacks from its threads before it fails."""
     free = free_bytes(folder)
     if free is not None and free < needed:
         raise OSError(errno.ENOSPC, f"it takes {needed:,} bytes, {free:,} are free")
@@ -148,21 +151,21 @@ def require_space(folder: AnyPath, needed: int) -> None:
 
 @contextlib.contextmanager
 def bucket_errors(path: AnyPath) -> Iterator[None]:
-    """Turns what the client of a bucket raises into the OSError of a local file; does nothing for a local path."""
+    """Converts exceptions of a bucket's client to the OSError of a local file; does nothing for a local path."""
     if not is_bucket(path):
         yield
         return
     logger = logging.getLogger(package_of(path))
     level = logger.level
-    logger.setLevel(logging.CRITICAL)  # it would print tracebacks of what it also raises
+    logger.setLevel(logging.CRITICAL)  # it would also print tracebacks of exceptions that it raises
     try:
         yield
     except HMMNError:
         raise
-    except Exception as error:  # each client raises its own kinds
-        if isinstance(error, FileNotFoundError):  # whose text is but the path
+    except Exception as error:  # each client raises its own exception types
+        if isinstance(error, FileNotFoundError):  # whose text is only the path; also for a missing bucket
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from error
-        if isinstance(error, OSError) and type(error).__module__ == "builtins":  # others are of the network
+        if isinstance(error, OSError) and type(error).__module__ == "builtins":  # others are network errors
             raise
         found = f"the bucket cannot be reached ({type(error).__name__}: {reason(error)})"
         raise OSError(errno.EIO, f"{found}; check its name, your credentials and the network", str(path)) from error
@@ -172,11 +175,11 @@ def bucket_errors(path: AnyPath) -> Iterator[None]:
 
 @contextlib.contextmanager
 def writing_errors(path: str | os.PathLike) -> Iterator[None]:
-    """Turns an OSError met while writing `path` into a DataError."""
+    """Converts an OSError raised while writing `path` to a DataError."""
     try:
         yield
     except OSError as error:
-        way_out = _WAYS_OUT.get(error.errno or 0, "choose a place that can be written to")
+        way_out = _WAYS_OUT.get(error.errno or 0, "choose a writable location")
         raise DataError(f"{path}: cannot be written: {reason(error)}; {way_out}") from error
 
 
@@ -185,7 +188,7 @@ def check_name(name: str, source: str | os.PathLike) -> str:
 
     Raises:
         DataError: the name is empty, "." or "..", absolute, holds a separator or a control character, or has more than 240
-            bytes. `source` is named as the place where it was found.
+            bytes. `source` is the location to show in the error.
     """
     if name in ("", ".", "..") or not {"/", "\\"}.isdisjoint(name) or any(ord(c) < 32 or ord(c) == 127 for c in name):
         raise DataError(f"{source}: {name[:80]!r} cannot name a sequence: expected a name without separators; rename it")
@@ -200,7 +203,7 @@ def reason(error: BaseException, line: int = -1) -> str:
 
     Args:
         error: the error.
-        line: which line of its text; most end with the gist, those of Orbax and TensorStore begin with it: 0.
+        line: the line to use; by default the last, 0 for Orbax and TensorStore, whose first line is the most useful.
     """
     text = getattr(error, "strerror", None) or str(error)
     lines = [part.strip() for part in text.splitlines() if part.strip()] or [type(error).__name__]
@@ -225,11 +228,11 @@ def contents(folder: Path) -> str:
 
 
 def shortlist(names: list[str]) -> str:
-    """Gives the first eight names and the number of the others."""
+    """Returns the first eight names and the number of the others."""
     more = f" and {len(names) - 8} more" if len(names) > 8 else ""
     return ", ".join(names[:8]) + more if names else "nothing"
 
 
 def same_name(text: str) -> str:
-    """The form in which names of files are compared: composed (NFC), which macOS and others store decomposed."""
+    """The form in which file names are compared: composed (NFC); macOS, for example, stores them decomposed."""
     return unicodedata.normalize("NFC", text)

@@ -1,4 +1,4 @@
-"""Films decoded by PyAV, which holds FFmpeg: frames from the start or from a key frame on, and their conversion to RGB."""
+"""Video files decoded by PyAV, which includes FFmpeg: sequential and seeking, with conversion to RGB."""
 
 import contextlib
 import os
@@ -23,14 +23,14 @@ class FilmDecoder:
 
     Attributes:
         fps: mean frames per second, 0 if unknown.
-        frame_count: about how many frames there are, by duration and rate; 0 if unknown.
+        frame_count: approximate number of frames, from duration and rate; 0 if unknown.
     """
 
     def __init__(self, path: Path):
-        """Opens the file and reads its header. Raises PyAV's errors; DataError where the file has no video stream."""
+        """Opens the file and reads its header. Raises PyAV's errors; DataError if the file has no video stream."""
         av = import_av()
         self._errors = av.FFmpegError
-        name = str(path.absolute())  # an absolute path, which FFmpeg cannot take for a protocol such as "pipe:1.mp4"
+        name = str(path.absolute())  # an absolute path, which FFmpeg cannot mistake for a protocol, unlike "pipe:1.mp4"
         try:
             self._container = av.open(name)
         except UnicodeDecodeError:  # a title that is not UTF-8, in PyAV 18
@@ -38,7 +38,7 @@ class FilmDecoder:
         self._stream = self._container.streams.best("video")
         if self._stream is None:
             self.close()
-            raise DataError(f"{path}: no video stream in it; give a file with pictures")
+            raise DataError(f"{path}: no video stream in it; give a video file")
         # With several threads, the replacement of damaged parts would depend on their number, and sometimes on timing.
         self._stream.codec_context.thread_count = 1
         self.fps = float(self._stream.average_rate or self._stream.guessed_rate or 0)
@@ -48,17 +48,18 @@ class FilmDecoder:
         self.frame_count = round(duration / av.time_base * self.fps)
 
     def frames(self) -> Iterator["av.VideoFrame"]:
-        """Decodes from where the file was opened or sought to. As ffmpeg does, passes over packets that cannot be decoded."""
+        """Decodes from the start or from the position of the last seek. Like ffmpeg, skips packets that cannot be decoded."""
         for packet in self._packets():
             with contextlib.suppress(self._errors):
                 yield from self._stream.decode(packet)
 
     def _packets(self) -> Iterator["av.Packet | None"]:
-        # A file that was cut off ends with an error.
+        # A truncated file ends with an error.
         with contextlib.suppress(self._errors):
-            # An empty packet would tell the decoder that no more come: PyAV ends with one, and AVI has some for dropped frames.
+            # An empty packet would signal the end of the stream to the decoder: PyAV ends with one, and AVI has some for
+            # dropped frames.
             yield from (packet for packet in self._container.demux(self._stream) if packet.size)
-        yield None  # now no more come, and the decoder gives the frames that it holds
+        yield None  # end of the stream: the decoder returns its remaining frames
 
     def seek(self, stamp: int) -> bool:
         """Seeks to the key frame at the timestamp or near it; accuracy depends on the format.
@@ -77,10 +78,10 @@ class FilmDecoder:
 
 
 class RgbConverter:
-    """Decoded frames to RGB by the filters, and so with the colours and the orientation, of the program ffmpeg."""
+    """Converts decoded frames to RGB with FFmpeg's filters, so that colours and orientation are those of the ffmpeg program."""
 
     def __init__(self, orientation: list[str]):
-        """`orientation` has the filters that turn frames upright, see `upright_filters`."""
+        """`orientation` contains the filters that rotate frames upright, see `upright_filters`."""
         self._orientation = orientation
         self._kind: tuple[int, int, str] | None = None
 
@@ -95,7 +96,10 @@ class RgbConverter:
 
 
 def upright_filters(frame: "av.VideoFrame") -> list[str]:
-    """The filters that turn a frame upright as its display matrix says, by quarter turns and flips; others are ignored."""
+    """The filters that rotate a frame upright according to its display matrix (quarter turns and flips).
+
+    Other matrices are ignored.
+    """
     matrix: Any = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return []
@@ -110,12 +114,12 @@ def upright_filters(frame: "av.VideoFrame") -> list[str]:
 
 @contextlib.contextmanager
 def decoding_errors(path: Path) -> Iterator[None]:
-    """Turns any error of a damaged film into a DataError."""
+    """Converts any error of a damaged video file to a DataError."""
     try:
         yield
     except HMMNError:
         raise
-    except Exception as error:  # a header that cannot be parsed raises any kind
+    except Exception as error:  # an invalid header can raise any exception
         empty = path.is_file() and os.path.getsize(path) == 0
         found = "an empty file" if empty else f"no video that can be decoded ({reason(error)})"
         raise DataError(f"{path}: {found}; copy it again, or convert it, for instance to H.264 in .mp4") from error
@@ -132,9 +136,9 @@ def import_av() -> ModuleType:
 
 
 def filter_graph(width: int, height: int, pixel_format: str, filters: list[str]) -> "av.filter.Graph":
-    """Makes a chain of FFmpeg's filters, such as "scale=flags=bicubic", to `push` frames into and `pull` them from."""
+    """Creates a chain of FFmpeg filters, such as "scale=flags=bicubic", with the methods `push` and `pull`."""
     graph = import_av().filter.Graph()
-    time_base = Fraction(1, 1000)  # any: no filter used here looks at the time
+    time_base = Fraction(1, 1000)  # arbitrary: no filter used here depends on the time
     nodes = [graph.add_buffer(width=width, height=height, format=pixel_format, time_base=time_base)]
     for name, _, arguments in (text.partition("=") for text in filters):
         nodes.append(graph.add(name, arguments or None))

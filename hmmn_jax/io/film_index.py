@@ -1,4 +1,4 @@
-"""Access to the frames of a film by index: records one sequential decode, and finds recorded frames again from key frames."""
+"""Random access to the frames of a video file: records one sequential decode, then seeks to the recorded frames."""
 
 import bisect
 import collections
@@ -16,9 +16,9 @@ from hmmn_jax.io.film_decoder import FilmDecoder, RgbConverter
 if TYPE_CHECKING:
     import av
 
-_FRAMES_KEPT = 8  # the last decoded ones, so that stepping back does not decode them again
-_KEY_FRAMES_TRIED = 2  # where timestamps of packets and frames differ, the nearest one may be sought too late
-_PATIENCE = 16  # frames later than the wanted one after which it has been missed; no codec reorders more
+_FRAMES_KEPT = 8  # the last decoded frames, so that stepping back does not decode them again
+_KEY_FRAMES_TRIED = 2  # if timestamps of packets and frames differ, the nearest seek may be too late
+_PATIENCE = 16  # number of later frames after which the requested one has been missed; no codec reorders more
 
 
 class _Record(NamedTuple):
@@ -30,27 +30,27 @@ class FilmIndex:
     """Timestamps and checksums of the frames of one sequential decode. They identify frames that are decoded again.
 
     To read a frame, decoding starts at the key frame before it. A frame is accepted only if its timestamp and checksum are the
-    recorded ones; otherwise the film is decoded from its start. Open groups of pictures, edit lists, timestamps that are
+    recorded ones; otherwise the file is decoded from its start. Open groups of pictures, edit lists, timestamps that are
     missing or repeat, and damaged
-    parts therefore cost time, but never give another frame.
+    parts therefore cost time, but never return a wrong frame.
     """
 
     def __init__(self, path: Path, orientation: list[str]):
         """`orientation` as of `RgbConverter`. Opens no file yet."""
         self._path, self._orientation, self._to_rgb = path, orientation, RgbConverter(orientation)
         self._records: list[_Record] = []
-        self._key_frames: list[int] = []  # indices; those without timestamp, which cannot be sought, are left out
+        self._key_frames: list[int] = []  # indices, without frames that have no timestamp and cannot be sought
         self._recent: collections.deque[av.VideoFrame] = collections.deque(maxlen=_FRAMES_KEPT)
         self._decoder: FilmDecoder | None = None
         self._coming: Iterator[av.VideoFrame] = iter(())
-        self._next = math.inf  # index of the frame that comes next
+        self._next = math.inf  # index of the next frame
 
     def __len__(self) -> int:
         """The number of frames recorded."""
         return len(self._records)
 
     def second_reader(self) -> "FilmIndex":
-        """An index of the same records with a decoder of its own."""
+        """An index of the same records with its own decoder."""
         other = FilmIndex(self._path, self._orientation)
         other._records, other._key_frames = self._records, self._key_frames
         return other
@@ -63,11 +63,11 @@ class FilmIndex:
         self._records.append(record)
 
     def keep(self, frame: "av.VideoFrame") -> None:
-        """Keeps a frame that was decoded in order, as it may be read soon."""
+        """Keeps a frame that was decoded in order, because it may be read soon."""
         self._recent.append(frame)
 
     def find(self, index: int) -> UInt8[np.ndarray, "h w 3"] | None:
-        """Gives a frame that is recorded; None if decoding the film again gives other frames. Raises PyAV's errors."""
+        """Returns a recorded frame; None if decoding the file again gives other frames. Raises PyAV's errors."""
         wanted = self._records[index]
         for frame in reversed(self._recent):
             if (rgb := self._match(frame, wanted)) is not None:
@@ -79,14 +79,17 @@ class FilmIndex:
         return None
 
     def close(self) -> None:
-        """Closes the file and drops the frames kept, but not the records."""
+        """Closes the file and drops the cached frames, but not the records."""
         if self._decoder is not None:
             self._decoder.close()
         self._decoder, self._coming, self._next = None, iter(()), math.inf
         self._recent.clear()
 
     def _starts(self, index: int) -> Iterator[int | float]:
-        """Seeks to positions before the frame, the nearest first. Yields for each how many later frames to search."""
+        """Seeks to positions before the frame, the nearest first.
+
+        For each position, yields how many frames to search from there.
+        """
         before = bisect.bisect_right(self._key_frames, index)
         key_frames = self._key_frames[max(0, before - _KEY_FRAMES_TRIED) : before]
         if (key_frames[-1] if key_frames else 0) <= self._next <= index:
@@ -119,7 +122,7 @@ class FilmIndex:
 
     def _seek(self, key_frame: int) -> bool:
         decoder, stamp = self._decoder or self._reopen(), self._records[key_frame].stamp
-        assert stamp is not None  # key frames without one are left out
+        assert stamp is not None  # key frames without a timestamp are skipped
         found = decoder.seek(stamp)
         self._coming, self._next = decoder.frames(), key_frame
         return found

@@ -1,13 +1,14 @@
-"""A guard on a folder that is written to: one process has the folder at a time.
+"""A lock on an output folder: one process holds the folder at a time.
 
 Used for workdirs of training, projects of `hmmn-jax paint`, outputs of evaluations and builds of data sets. The files are:
 
 LOCK          empty; locked by the operating system, which releases the lock when the process ends, however it ends
-.LOCK.json    the owner: host, boot id, process id. Its time is the owner's last sign of life, renewed every five seconds
+.LOCK.json    the owner: host, boot id, process id. Its modification time is the owner's last heartbeat, renewed every five
+seconds
 
-On one machine the lock decides. Network file systems may not lock between machines, and buckets never do. The signs of life
-decide in these cases. A folder is taken over at once from a dead process of this machine, and from another machine when the
-last sign of life is older than `DEAD_AFTER`. A former owner that is alive finds the new owner, and stops writing.
+On one machine the lock decides. Network file systems may not lock between machines, and buckets never do. Heartbeats decide
+in these cases. A folder is taken over immediately from a dead process of this machine, and from another machine if the
+last heartbeat is older than `DEAD_AFTER`. A former owner that is still alive detects the new owner and stops writing.
 """
 
 import contextlib
@@ -33,18 +34,18 @@ except ModuleNotFoundError:  # Windows
     fcntl = None  # type: ignore[assignment]  # mypy takes the name for a module
     import msvcrt
 
-BEAT, DEAD_AFTER = 5.0, 60.0  # seconds between two signs of life, and after which an owner elsewhere is considered dead
+BEAT, DEAD_AFTER = 5.0, 60.0  # seconds between two heartbeats, and after which an owner on another machine is considered dead
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_UNLOCKABLE = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}  # of file systems without locks
+_UNLOCKABLE = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}  # errors errors of file systems without locks
 WAY_OUT = "wait for it, choose another folder, or give --takeover if that process has ended"
 
 
 class Guard:
-    """What `hold_folder` gives: the folder is this process's until it is lost.
+    """Returned by `hold_folder`: this process holds the folder until the hold is lost.
 
     Attributes:
         folder: the folder.
-        owner: what the owner's file says.
+        owner: the content of the owner's file.
     """
 
     def __init__(self, folder: AnyPath, path: AnyPath):
@@ -59,7 +60,7 @@ class Guard:
             raise ConfigError(f"{self.folder}: was taken over by {_name(self._lost)}; this process writes nothing more")
 
     def begin(self) -> None:
-        """Writes the owner's file, and keeps it alive until `end`."""
+        """Writes the owner's file, and renews it until `end`."""
         self._write()
         threading.Thread(target=self._beat, name="guard", daemon=True).start()
 
@@ -74,7 +75,7 @@ class Guard:
 
     def _beat(self) -> None:
         while not self._ended.wait(BEAT):
-            with contextlib.suppress(OSError, DataError):  # of a network that is away for a moment
+            with contextlib.suppress(OSError, DataError):  # errors of a network that is temporarily unavailable
                 if not self._is_own():
                     return
                 if is_bucket(self._path):
@@ -91,17 +92,18 @@ class Guard:
 
 @contextlib.contextmanager
 def hold_folder(folder: AnyPath, lock: AnyPath, takeover: bool = False, way_out: str = WAY_OUT) -> Iterator[Guard]:
-    """Has a folder for this process while the block runs.
+    """Holds a folder for this process while the block runs.
 
     Args:
         folder: the folder, for messages.
-        lock: path of the lock file. It is made where it is missing, and not removed.
-        takeover: take the folder from a process that seems alive.
+        lock: path of the lock file. It is created if missing, and not removed.
+        takeover: take over the folder from a process that appears to be alive.
         way_out: end of the message when the folder is in use.
 
     Raises:
         ConfigError: another process has it.
-        DataError: the folder cannot be written to, or has a file of the owner's name that this program did not write.
+        DataError: the folder cannot be written to, or contains a file with the owner file's name that this program did not
+            write.
     """
     path, locks = owner_path(lock), False
     with contextlib.ExitStack() as held:
@@ -129,7 +131,7 @@ def hold_folder(folder: AnyPath, lock: AnyPath, takeover: bool = False, way_out:
 
 
 def require_unheld(folder: AnyPath, lock: AnyPath, way_out: str = WAY_OUT) -> None:
-    """Raises ConfigError if a process has the folder. Changes nothing there."""
+    """Raises ConfigError if a process holds the folder. Changes nothing there."""
     path, locks = owner_path(lock), False
     if not is_bucket(lock):
         with contextlib.suppress(OSError), lock.open("r+b") as file:
@@ -148,7 +150,7 @@ def owner_path(lock: AnyPath) -> AnyPath:
 
 
 def read_owner(path: AnyPath) -> dict[str, Any] | None:
-    """What an owner wrote; None without one, or for a file that says nothing."""
+    """The content of an owner's file; None if the file is missing or invalid."""
     try:
         with bucket_errors(path):
             found = json.loads(path.read_bytes().decode())
@@ -159,7 +161,7 @@ def read_owner(path: AnyPath) -> dict[str, Any] | None:
 
 
 def same_machine(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two owners are of one machine since it was started: by the boot id, else by the name of the host."""
+    """Whether two owners belong to the same machine since its last boot: by boot id if known, otherwise by host name."""
     return one["boot"] == other["boot"] and (bool(one["boot"]) or one["host"] == other["host"])
 
 
@@ -179,13 +181,13 @@ def _in_use(folder: AnyPath, path: AnyPath, way_out: str) -> ConfigError:
     by = _name(owner) if owner else "another process"
     if owner and not same_machine(owner, _here()):
         by += (
-            f", which gave a sign of life {max(_age(owner, path), 0):.0f} s ago and is considered dead after {DEAD_AFTER:.0f} s"
+            f", whose last heartbeat was {max(_age(owner, path), 0):.0f} s ago and is considered dead after {DEAD_AFTER:.0f} s"
         )
     return ConfigError(f"{folder}: is in use by {by}; {way_out}")
 
 
 def _require_ours(path: AnyPath) -> dict[str, Any] | None:
-    """The owner that the file names, if there is one. Raises DataError for a user's file."""
+    """The owner in the file, if there is one. Raises DataError for a user's file."""
     found = read_owner(path)
     if found is None and lies_there(path) and (not path.is_file() or path.read_bytes().strip(b"\0 \n")):
         raise DataError(f"{path}: not a file of this program; move it away, or choose another folder")
@@ -196,9 +198,9 @@ def _may_live(owner: dict[str, Any], path: AnyPath, locks: bool) -> bool:
     """Whether an owner may be alive.
 
     Args:
-        owner: who was the last to have the folder.
-        path: of the owner's file.
-        locks: whether this process could lock the folder; an owner on this machine is dead then.
+        owner: the last owner of the folder.
+        path: path of the owner's file.
+        locks: whether this process could lock the folder; then an owner on this machine is dead.
     """
     here = _here()
     if same_machine(owner, here) and (locks or owner["pid"] == here["pid"] or not _is_running(owner["pid"])):
@@ -207,14 +209,14 @@ def _may_live(owner: dict[str, Any], path: AnyPath, locks: bool) -> bool:
 
 
 def _age(owner: dict[str, Any], path: AnyPath) -> float:
-    """Seconds since the last sign of life: by the clock of the file system; in a bucket by those of the two machines."""
+    """Seconds since the last heartbeat, by the file system's clock; in a bucket, by the clocks of the two machines."""
     if is_bucket(path):
         return time.time() - owner["time"]
     probe = part_path(path)
     try:
         probe.touch()
         return probe.stat().st_mtime - path.stat().st_mtime
-    except FileNotFoundError:  # it has just ended
+    except FileNotFoundError:  # the process has just ended
         return DEAD_AFTER
     except OSError:  # nothing can be written there
         return time.time() - owner["time"]
@@ -235,15 +237,20 @@ def _is_running(pid: int) -> bool:
 
 
 def _locked(lock: Path) -> tuple[IO[bytes], bool] | None:
-    """The lock file, open, and whether it is locked, as not all file systems can; None if another process has the lock."""
+    """The open lock file, and whether it is locked, because some file systems do not support locks.
+
+    None if another process has the lock.
+    """
     for last in (False, True):
         file = lock.open("ab")
         held = _try_lock(file)
-        if held is not False and os.path.samestat(os.fstat(file.fileno()), os.stat(lock)):  # else replaced by a takeover
+        if held is not False and os.path.samestat(
+            os.fstat(file.fileno()), os.stat(lock)
+        ):  # otherwise it was replaced by a takeover
             return file, held is True
         file.close()
         if not last:
-            time.sleep(0.2)  # another process may only have looked
+            time.sleep(0.2)  # another process may only have checked the lock
     return None
 
 
@@ -258,7 +265,7 @@ def _fresh(lock: Path) -> Path:
 
 
 def _try_lock(file: IO[bytes]) -> bool | None:
-    """Locks a file: True if that worked, False if another process has the lock, None if the file system has no locks."""
+    """Locks a file. Returns False if another process holds the lock, None if the file system does not support locks."""
     try:
         if fcntl is not None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""The memory of this machine: how much is free, and how much this process has held."""
+"""Memory of this machine: the free memory, and the peak memory of this process."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ except ModuleNotFoundError:  # Windows
     resource = None  # type: ignore[assignment]  # mypy takes the name for a module
 
 _MEMINFO = Path("/proc/meminfo")
-# Limits of a container: what it may hold, and what it holds. (cgroup v2, v1)
+# Memory limit of a container, and its current use. (cgroup v2, v1)
 _CGROUPS = (
     (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
     (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
@@ -18,7 +18,7 @@ _CGROUPS = (
 
 
 def peak_megabytes() -> float | None:
-    """The most resident memory that this process has had, in units of 2**20 bytes; None where the system does not say."""
+    """Peak resident memory of this process, in units of 2**20 bytes; None if the system does not report it."""
     if resource is None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -26,7 +26,7 @@ def peak_megabytes() -> float | None:
 
 
 def free_host_bytes() -> int | None:
-    """The bytes that processes can still take without swapping, within the limits of a container; None if unknown."""
+    """The bytes that processes can still allocate without swapping, within the limits of a container; None if unknown."""
     found = [_available(), *(_left(limit, used) for limit, used in _CGROUPS)]
     return min((count for count in found if count is not None), default=None)
 
@@ -38,7 +38,7 @@ def _available() -> int | None:
                 return int(line.split()[1]) * 2**10
     except (OSError, ValueError, IndexError):
         pass
-    try:  # macOS reports free memory only through its own tools: half of the memory
+    try:  # macOS reports free memory only through its own tools: assume half of the memory
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
     except (AttributeError, OSError, ValueError):
         return None

@@ -19,12 +19,11 @@ from hmmn_jax.io.video import Video
 class ImageVideo(Video):
     """Image files, or the pages of one file, as frames. EXIF orientation is applied. No frame is kept in memory.
 
-    Grey images of 16 bits are scaled by the range of values in use in the whole video, which is found when the first of them
-    is read.
+    16-bit grey images are scaled by the range of values in the whole video, which is determined when the first one is read.
     """
 
     def __init__(self, paths: Iterable[Path], name: str | None = None, fps: float | int = 0.0):
-        """Takes at least one file; the default name is that of its folder. Reads nothing. Raises ValueError."""
+        """Needs at least one file; the default name is that of its folder. Reads nothing. Raises ValueError."""
         self._sources: tuple[tuple[Path, int | None], ...] = tuple((path, None) for path in paths)
         if not self._sources:
             raise ValueError(f"{name or 'images'}: no files, expected at least one")
@@ -32,7 +31,7 @@ class ImageVideo(Video):
         self.fps = fps
         self.frame_names = tuple(path.stem for path, _ in self._sources)
         self.file_names = tuple(path.name for path, _ in self._sources)
-        self._first: tuple[Path, tuple[int, int]] | None = None  # the frame whose size the others must have
+        self._first: tuple[Path, tuple[int, int]] | None = None  # the frame that determines the size
 
     @classmethod
     def of_pages(cls, path: Path) -> "ImageVideo":
@@ -46,7 +45,7 @@ class ImageVideo(Video):
 
     @functools.cached_property
     def size(self) -> tuple[int, int]:  # type: ignore[override]  # it can be set, which mypy does not know
-        """Height and width, upright, as the header of the first frame says. Raises DataError."""
+        """Height and width of the upright frames, from the header of the first frame. Raises DataError."""
         width, height = read_header(*self._sources[0]).size
         return height, width
 
@@ -68,7 +67,7 @@ class ImageVideo(Video):
 
     @property
     def range_in_use(self) -> tuple[int, int] | None:
-        """The least and the greatest value of grey images of 16 bits, which become 0 and 255; None without such images."""
+        """The smallest and the largest value of 16-bit grey images, which become 0 and 255; None without such images."""
         return self._ranges.get(2)
 
     def inspect(self, notes: Notes | None = None) -> FrameFacts:
@@ -88,7 +87,7 @@ class ImageVideo(Video):
 
     @functools.cached_property
     def _ranges(self) -> dict[int, tuple[int, int]]:
-        """The range of the images of 16 bits, by the dimensions of their pixels: 2 for grey, 3 for colour."""
+        """The range of the 16-bit images, by the number of dimensions of their pixel arrays: 2 for grey, 3 for colour."""
         ranges: dict[int, tuple[int, int]] = {}
         for path, page in self._sources:
             with open_image(path, page) as image:

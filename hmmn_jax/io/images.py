@@ -18,19 +18,19 @@ from hmmn_jax.io.pixels import decode, open_image, reading_errors, to_rgb
 
 VOID = 255
 MASK_VALUES = ("ids", "threshold")
-_THRESHOLD = 128  # the least grey level that is object
+_THRESHOLD = 128  # the smallest grey level that is object
 _TOLD_BY = 4  # first colours by which the palette of DAVIS is recognised, some of whose colours are grey
-_PNG_BITS = 24  # where a PNG says the bits of a value
+_PNG_BITS = 24  # position of the bit depth in a PNG
 
 
 def read_image(path: str | os.PathLike) -> UInt8[np.ndarray, "h w 3"]:
     """Reads a JPEG, PNG or any other format and mode that Pillow supports, as RGB. EXIF orientation is applied.
 
-    Grey images of 16 bits are scaled by their own range; `ImageVideo` scales those of a video alike.
+    16-bit grey images are scaled by their own range; `ImageVideo` scales all frames of a video by the same range.
 
     Raises:
-        DataError: a file that is missing, empty, truncated, not an image, or has 32 bits a pixel; a colour image of 16 bits
-            that uses a small part of its range.
+        DataError: a file that is missing, empty, truncated, not an image, or has 32 bits a pixel; a 16-bit colour image that
+            uses a small part of its range.
     """
     with open_image(path) as image:
         pixels = decode(image, path)
@@ -38,14 +38,14 @@ def read_image(path: str | os.PathLike) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def read_mask(path: str | os.PathLike, values: str = "", check_levels: bool = False) -> UInt8[np.ndarray, "h w"]:
-    """Reads a PNG as object ids, 0 being background: `read_ids`, settled as `settle_ids` does."""
+    """Reads a PNG as object ids, 0 being background: `read_ids`, followed by `settle_ids`."""
     return settle_ids(read_ids(path, values, check_levels))
 
 
 def read_ids(
     path: str | os.PathLike, values: str = "", check_levels: bool = False, most: int = 255
 ) -> Integer[np.ndarray, "h w"]:
-    """Reads a PNG as object ids, 0 being background, with 255 as it is; arguments and errors as of `decode_mask`."""
+    """Reads a PNG as object ids, 0 being background, with 255 unchanged; arguments and errors as in `decode_mask`."""
     with reading_errors(path):
         return decode_mask(local_path(path).read_bytes(), path, values=values, check_levels=check_levels, most=most)
 
@@ -53,19 +53,19 @@ def read_ids(
 def decode_mask(
     png: bytes, source: str | os.PathLike, soft: bool = False, values: str = "", check_levels: bool = False, most: int = 255
 ) -> Integer[np.ndarray, "h w"]:
-    """Decodes the bytes of a PNG to the values that it holds, with 255 as it is.
+    """Decodes the bytes of a PNG to its values, with 255 unchanged.
 
-    Indexed, grey and one-bit files hold ids as they are; 16-bit ones too if none exceeds `most`. In colour files every pixel
-    must be black, white or a colour of the DAVIS palette, also in indexed files whose first colour is not black while another
-    is.
+    The values of indexed, grey and one-bit files are ids; also those of 16-bit files if none exceeds `most`. In colour files
+    every pixel must be black, white or a colour of the DAVIS palette, also in indexed files whose first colour is not black
+    while another is.
 
     Args:
         png: the content of the file.
-        source: the file to name.
-        soft: give grey levels from 0 to 255, for any colours and bits, instead of ids.
-        values: "ids": the file holds ids as they are; "threshold": a grey file, or an indexed one of which all colours in use
-            are grey, holds levels, of which those from 128 on are object 1; "": ids.
-        check_levels: with `values` "", refuse such a file if it looks like levels.
+        source: the file name to show in errors.
+        soft: return grey levels from 0 to 255, for any colours and bit depth, instead of ids.
+        values: "ids": the values are ids; "threshold": the values of a grey file, or of an indexed one whose used
+            colours are all grey, are levels; levels of 128 and above are object 1; "": ids.
+        check_levels: with `values` "", reject such a file if it looks like grey levels.
         most: the greatest allowed id.
 
     Returns:
@@ -73,14 +73,14 @@ def decode_mask(
 
     Raises:
         ConfigError: `values` is unknown.
-        DataError: not a PNG; transparent pixels; a colour or value that is not an id; levels, if they are checked; a file in
-            colour, not indexed, to be thresholded.
+        DataError: not a PNG; transparent pixels; a colour or value that is not an id; levels, if they are checked; a
+            non-indexed colour file with "threshold".
     """
     if values not in ("", *MASK_VALUES):
         raise ConfigError(f"mask_values is {values!r}, expected {' or '.join(MASK_VALUES)}, or nothing")
     with reading_errors(source), Image.open(io.BytesIO(png)) as image:
         if image.format != "PNG":
-            raise DataError(f"{source}: a mask in {image.format} format; only PNG is sure to keep ids: save the mask as PNG")
+            raise DataError(f"{source}: a mask in {image.format} format; only PNG reliably keeps ids: save the mask as PNG")
         pixels = np.asarray(image)
         if image.mode in ("LA", "RGBA"):
             if (pixels[..., -1] != 255).any():
@@ -88,14 +88,14 @@ def decode_mask(
             pixels = pixels[..., 0] if image.mode == "LA" else pixels[..., :3]
         if soft:
             wide = image.mode.startswith("I")
-            image.info.pop("transparency", None)  # Pillow warns of it, though levels have none
+            image.info.pop("transparency", None)  # Pillow warns about transparency, which levels do not have
             return (pixels >> 8).astype(np.uint8) if wide else np.array(image.convert("L"))
         levels = _levels_of_palette(pixels, image) if image.mode == "P" else None
         if values == "threshold" and (image.mode != "P" or levels is not None):
             return _threshold(pixels, image.mode, source) if levels is None else _threshold(levels, "L", source)
         if check_levels and not values and levels is not None:
             _require_no_levels(levels, source)
-        if image.mode == "L" and (bits := png[_PNG_BITS]) < 8:  # which Pillow stretches to 255
+        if image.mode == "L" and (bits := png[_PNG_BITS]) < 8:  # which Pillow scales to 255
             pixels = pixels // (255 // (2**bits - 1))
         if image.mode == "P" and values != "ids" and _is_drawn_in_colour(pixels, image):
             pixels = np.asarray(image.convert("RGB"))
@@ -113,11 +113,11 @@ def decode_mask(
 def settle_ids(ids: Integer[np.ndarray, "h w"], binary: bool | None = None) -> Integer[np.ndarray, "h w"]:
     """Resolves the value 255: it becomes 1 if it is the only object (DAVIS-2016), else it is void and becomes 0.
 
-    In uint16, which only masks with greater ids have, it is an id.
+    In uint16, which only masks with larger ids use, it is an id.
 
     Args:
-        ids: of one mask.
-        binary: whether 255 is the one object of the video, see `is_binary`; None: it is, if this mask has no other id.
+        ids: the ids of one mask.
+        binary: whether 255 is the only object of the video, see `is_binary`; None: if this mask has no other id.
     """
     if ids.dtype != np.uint8:
         return ids
@@ -133,45 +133,48 @@ def is_binary(masks: Iterable[UInt8[np.ndarray, "h w"]]) -> bool:
 
 
 def read_mask_size(path: str | os.PathLike) -> tuple[int, int]:
-    """Height and width of a mask, by its header. Raises DataError for a file that is not an image."""
+    """Height and width of a mask, from its header. Raises DataError for a file that is not an image."""
     with reading_errors(path), Image.open(path) as image:
         return image.height, image.width
 
 
 def is_wide(path: str | os.PathLike) -> bool:
-    """Whether a PNG has 16 bits a value, by its header; no file that cannot be read has."""
+    """Whether a PNG has 16 bits per value, from its header; False for a file that cannot be read."""
     with contextlib.suppress(DataError), reading_errors(path), Image.open(path) as image:
         return image.mode.startswith("I")
     return False
 
 
 def require_fit(size: tuple[int, ...], height: int, width: int, source: str | os.PathLike, exif: bool = False) -> str:
-    """Raises DataError for a mask of another size than its frame, as `fit_mask` does; says the sizes if they are close."""
+    """Raises DataError for a mask of another size than its frame, as `fit_mask` does.
+
+    Returns a description of the sizes if they are close.
+    """
     sizes = f"{source}: the mask has {size[1]}x{size[0]} pixels, its frame {width}x{height}"
     if max(abs(size[0] - height), abs(size[1] - width)) <= 1:
         return sizes
     if exif and max(abs(size[1] - height), abs(size[0] - width)) <= 1:
         sizes += " once it is turned upright by its EXIF orientation"
-        raise DataError(f"{sizes}; draw the mask on the upright picture, or turn the frames and remove their EXIF data")
-    raise DataError(f"{sizes}; give a mask made for this frame, of its size")
+        raise DataError(f"{sizes}; draw the mask on the upright frame, or rotate the frames and remove their EXIF data")
+    raise DataError(f"{sizes}; give a mask with the size of its frame")
 
 
 def fit_mask(
     mask: Integer[np.ndarray, "h1 w1"], height: int, width: int, source: str | os.PathLike, exif: bool = False
 ) -> Integer[np.ndarray, "h w"]:
-    """Gives a mask of the size of its frame.
+    """Returns a mask of the size of its frame.
 
-    A mask one pixel larger or smaller, which real data sets have, is resized to the nearest pixel with a warning.
+    A mask that is one pixel larger or smaller, as in some real data sets, is resized (nearest neighbour) with a warning.
 
     Args:
         mask: the ids.
-        height: of the frame, in pixels.
-        width: of the frame, in pixels.
-        source: the file to name.
-        exif: the frame was turned by its EXIF orientation.
+        height: height of the frame, in pixels.
+        width: width of the frame, in pixels.
+        source: the file name to show in errors.
+        exif: whether the frame was rotated by its EXIF orientation.
 
     Raises:
-        DataError: the sizes differ by more.
+        DataError: the sizes differ by more than one pixel.
     """
     if mask.shape == (height, width):
         return mask
@@ -181,9 +184,9 @@ def fit_mask(
 
 
 def write_mask(path: str | os.PathLike, ids: Integer[np.ndarray, "h w"]) -> None:
-    """Writes ids as a PNG, whole or not at all: uint8 indexed with the DAVIS palette, uint16 grey with 16 bits.
+    """Writes ids as a PNG atomically: uint8 as an indexed PNG with the DAVIS palette, uint16 as a 16-bit grey PNG.
 
-    Raises DataError if that fails.
+    Raises DataError on failure.
     """
     image = Image.fromarray(ids)
     if ids.dtype == np.uint8:
@@ -242,7 +245,9 @@ def _palette_of(image: Image.Image) -> UInt8[np.ndarray, "n 3"]:
 def _require_no_levels(values: UInt8[np.ndarray, "h w"], source: str | os.PathLike) -> None:
     if looks_like_levels(values):
         found = f"{len(np.unique(values))} grey values that look like smooth edges, not like ids of objects"
-        way_out = "mask_values=threshold takes levels from 128 on for one object, mask_values=ids takes each for an object"
+        way_out = (
+            "mask_values=threshold treats levels of 128 and above as one object, mask_values=ids treats each value as an object"
+        )
         raise DataError(f"{source}: a mask with {found}; save ids without smoothing, or set how it is read: {way_out}")
 
 

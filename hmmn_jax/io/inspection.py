@@ -9,18 +9,18 @@ from hmmn_jax.io.notes import Notes
 from hmmn_jax.io.pixels import has_16_bits, open_image, orientation, require_known_white, upright_size
 from hmmn_jax.io.stray_masks import require_no_masks
 
-PAGED = ("GIF", "PNG", "TIFF", "WEBP")  # of other formats, as a JPEG of a phone, pages beyond the first are not pictures
-TURNED = "frames are turned upright by their EXIF orientation, masks taken as drawn on the upright picture"
+PAGED = ("GIF", "PNG", "TIFF", "WEBP")  # in other formats, such as a phone's JPEG, later pages are not frames
+TURNED = "frames are rotated upright by their EXIF orientation; masks are assumed to be drawn on the upright frame"
 
 
 @dataclass(frozen=True)
 class FrameFacts:
-    """Facts on the frames of a video.
+    """Properties of the frames of a video.
 
     Attributes:
         width, height: pixels of each frame, upright.
-        turned: how many have an EXIF orientation other than 1.
-        sixteen: how many are grey with 16 bits a pixel.
+        turned: number of frames with an EXIF orientation other than 1.
+        sixteen: number of 16-bit grey frames.
     """
 
     width: int
@@ -31,7 +31,7 @@ class FrameFacts:
 
 @dataclass(frozen=True)
 class Header:
-    """Facts from the header of one image; `size` is upright."""
+    """Properties from the header of one image; `size` is upright."""
 
     path: Path
     format: str
@@ -46,11 +46,11 @@ def inspect_frames(paths: Iterable[Path], notes: Notes | None = None) -> FrameFa
 
     Args:
         paths: at least one file.
-        notes: get the frames with an EXIF orientation, and those named unlike the others.
+        notes: receive the frames with an EXIF orientation, and those with unusual names.
 
     Raises:
         DataError: a file that is not an image, has several pages, 32 bits a pixel or another size than the first; a mask among
-            the frames; grey frames of 8 and of 16 bits.
+            the frames; a mix of 8-bit and 16-bit grey frames.
     """
     headers = [read_header(path) for path in paths]
     facts = check_headers(headers, notes)
@@ -86,12 +86,12 @@ def check_headers(headers: list[Header], notes: Notes | None) -> FrameFacts:
 
 
 def require_one_depth(headers: list[Header]) -> None:
-    """Raises DataError if grey images of 16 bits, which are scaled by their range, are mixed with those of 8 bits."""
+    """Raises DataError if grey images of 16 bits, which are scaled by their range, are mixed with 8-bit ones."""
     wide = [header for header in headers if header.sixteen]
     narrow = [header for header in headers if header.mode in ("L", "LA")]
     if wide and narrow:
         count = f"{len(wide)} and {len(narrow)} of {len(headers)} frames"
-        found = f"grey with 16 bits a pixel, where {narrow[0].path.name} has 8 ({count}), so that their scales differ"
+        found = f"grey with 16 bits a pixel, where {narrow[0].path.name} has 8 ({count}), so their scales differ"
         raise DataError(f"{wide[0].path}: {found}; save all with the same bits")
 
 

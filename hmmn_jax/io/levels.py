@@ -13,7 +13,7 @@ _TINY_PIECE = 8  # pixels of a piece on average, of a scattered value that is no
 def looks_like_levels(values: UInt8[np.ndarray, "h w"]) -> bool:
     """Whether at least half of the values between the extremes are steps of smooth edges, or noise; ids are neither.
 
-    Each value is judged by its own pixels, so that a large object does not hide the rim of another. A value is a step if most
+    Each value is judged by its own pixels, so that a large object does not hide the edge of another. A value is a step if most
     of its pixels lie in smooth edges, and noise if it is scattered over many small pieces or most of its pixels have only
     neighbours of different other values.
     """
@@ -64,7 +64,7 @@ class _Runs:
         return np.repeat(step & (self.lengths <= longest), self.lengths).reshape(self.values.shape)
 
     def count_pieces(self) -> Int[np.ndarray, "256"]:
-        """Estimates the connected pieces of each value: counts its runs that do not touch the value in the row above."""
+        """Estimates the connected pieces of each value: counts its runs that do not touch the same value in the row above."""
         padded = np.pad(self.values[:-1].astype(np.int16), ((1, 0), (1, 1)), constant_values=-1)
         width = self.values.shape[1]
         continues = np.zeros(self.values.shape, bool)
@@ -75,7 +75,7 @@ class _Runs:
 
 
 def _lonely(values: UInt8[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-    """The pixels whose four neighbours all differ from them, and not all are equal."""
+    """The pixels whose four neighbours all have other values, which are not all equal."""
     padded = np.pad(values, 1, mode="edge")
     up, down, left, right = padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]
     alone = (up != values) & (down != values) & (left != values) & (right != values)

@@ -7,14 +7,15 @@ from pathlib import Path
 
 from hmmn_jax.io.buckets import AnyPath, is_bucket
 from hmmn_jax.io.files import bucket_errors
+from hmmn_jax.io.objects import download, objects
 
 
 @contextlib.contextmanager
 def local_copy(path: AnyPath) -> Iterator[Path]:
-    """Gives `path` itself if it is local, else a temporary copy, which is removed in the end.
+    """Yields `path` itself if it is local, otherwise a temporary copy, which is removed on exit.
 
-    The copy of a folder has all its contents, except names that end in `~`, which epath hides. Raises OSError if the
-    bucket cannot be read, or the disk is full.
+    The copy of a folder has all its files, and no empty folders. Raises OSError if the bucket cannot be read, or the disk is
+    full.
     """
     if not is_bucket(path):
         yield path
@@ -22,15 +23,9 @@ def local_copy(path: AnyPath) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / path.name
         with bucket_errors(path):
-            _download(path, copy)
+            if path.is_dir():
+                copy.mkdir()
+                download(path, objects(path), copy)
+            else:
+                copy.write_bytes(path.read_bytes())
         yield copy
-
-
-def _download(path: AnyPath, copy: Path) -> None:
-    if not path.is_dir():
-        copy.write_bytes(path.read_bytes())
-        return
-    copy.mkdir()
-    for entry in path.iterdir():
-        if entry != path:  # stores that mark a folder by an object of its name also list this object
-            _download(entry, copy / entry.name)

@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 GIF_SIDE = 480
 GIF_PALETTE_FRAMES = 16
-_LARGEST_DENOMINATOR = 100_000  # of a rate; such as 30000/1001 come back exactly from a float
+_LARGEST_DENOMINATOR = 100_000  # of a rate; rates such as 30000/1001 are recovered exactly from a float
 _BT709 = 1  # as FFmpeg numbers colour matrices, primaries and transfers alike
 
 
 class MovieWriter:
-    """Writes frames, as they come, to an .mp4 (H.264, which browsers play) or a .gif of at most 480 pixels a side.
+    """Writes a stream of frames to an .mp4 (H.264, which browsers play) or a .gif of at most 480 pixels per side.
 
-    A context manager: the file appears when the block ends without error; otherwise nothing is left. Raises DataError for
-    another suffix, for a movie without frames, where writing fails, and for .mp4 without PyAV.
+    A context manager: the file is published when the block ends without error; otherwise nothing remains. Raises DataError for
+    another suffix, for a movie without frames, if writing fails, and for .mp4 without PyAV.
     """
 
     def __init__(self, path: str | os.PathLike, fps: float | int):
-        """`fps` is frames per second; a GIF rounds it to hundredths of a second a frame, of which viewers want at least two."""
+        """`fps` is frames per second; a GIF rounds the frame time to hundredths of a second, and viewers need at least two."""
         self.path = local_path(path)
         self.fps = fps
         if self.path.suffix.lower() not in _ENCODERS:
@@ -51,7 +51,7 @@ class MovieWriter:
         return self
 
     def write(self, frame: UInt8[np.ndarray, "h w 3"]) -> None:
-        """Appends a frame, of the size of the first."""
+        """Appends a frame, which must have the size of the first."""
         if self._size is not None and frame.shape != self._size:
             sizes = f"{frame.shape[1]}x{frame.shape[0]} after frames of {self._size[1]}x{self._size[0]}"
             raise DataError(f"{self.path}: a frame of {sizes}; all frames of a movie must have one size")
@@ -90,7 +90,7 @@ class _Mp4:
 
     def write(self, frame: np.ndarray) -> None:
         height, width, _ = frame.shape
-        frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")  # halved chroma needs even sizes
+        frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")  # chroma subsampling needs even sizes
         with self._encoding_errors():
             if self.container is None:
                 self.container = self._start(*frame.shape[:2])
@@ -108,7 +108,7 @@ class _Mp4:
 
     def stop(self) -> None:
         if self.container is not None:
-            with contextlib.suppress(self.av.FFmpegError):  # of a movie that is given up
+            with contextlib.suppress(self.av.FFmpegError):  # of an aborted movie
                 self.container.close()
 
     def _start(self, height: int, width: int) -> "av.container.OutputContainer":
@@ -134,11 +134,14 @@ class _Mp4:
 
 
 class _Gif:
-    """A GIF by Pillow. Small frames wait on disk, so that one palette can be made from frames of the whole movie."""
+    """A GIF by Pillow.
+
+    Scaled-down frames are stored on disk, so that one palette can be made from frames of the whole movie.
+    """
 
     def __init__(self, path: Path, fps: float | int):
         self.path = path
-        self.duration = 10 * max(2, round(100 / fps))  # milliseconds; viewers slow down what is faster
+        self.duration = 10 * max(2, round(100 / fps))  # milliseconds; viewers slow down shorter frame times
         self.frames = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115, closed by stop()
         self.size = (0, 0)
         self.count = 0

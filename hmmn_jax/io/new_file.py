@@ -7,15 +7,15 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from hmmn_jax.io.buckets import AnyPath, is_bucket
+from hmmn_jax.io.buckets import AnyPath, file_system, is_bucket
 from hmmn_jax.io.files import discard, lies_there, part_path, write_file
 
-EXISTS = "exists already; remove it or choose another name"
+EXISTS = "already exists; remove it or choose another name"
 
 
 @contextlib.contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """Gives a temporary path beside `path`, which takes that name when the body succeeds.
+    """Yields a temporary path next to `path`, which is renamed to `path` if the body succeeds.
 
     Raises:
         FileExistsError: the file exists when the body ends; it is unchanged.
@@ -32,7 +32,7 @@ def write_new_file(path: AnyPath, content: bytes) -> None:
     """Writes a file that does not exist yet, atomically. In a bucket, the check and the writing are two requests.
 
     Raises:
-        FileExistsError: there is one.
+        FileExistsError: the file exists.
         DataError, OSError: it cannot be written.
     """
     if is_bucket(path):
@@ -46,10 +46,10 @@ def write_new_file(path: AnyPath, content: bytes) -> None:
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Gives a new empty folder beside `path`, which takes that name when the body succeeds, and else is removed.
+    """Yields a new empty folder next to `path`, which is renamed to `path` if the body succeeds, and removed otherwise.
 
     Raises:
-        FileExistsError: the path exists already.
+        FileExistsError: the path already exists.
     """
     if lies_there(path):
         raise FileExistsError(errno.EEXIST, EXISTS, str(path))
@@ -62,14 +62,21 @@ def new_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def move_into(path: Path, folder: Path) -> None:
-    """Moves a file or folder into a folder, which is made where it is missing; it gets another name if its own is taken."""
-    folder.mkdir(exist_ok=True)
-    path.rename(free_path(folder / path.name))
+def move_into(path: AnyPath, folder: AnyPath) -> None:
+    """Moves a file or folder into a folder, which is created if missing; it is renamed if its name is taken.
+
+    In a bucket, all objects are copied and then removed. Raises any kind of error there.
+    """
+    target = free_path(folder / path.name)
+    if is_bucket(path):
+        file_system(path).mv(str(path), str(target), recursive=True)
+    else:
+        folder.mkdir(exist_ok=True)
+        path.rename(target)
 
 
 def publish_new(temporary: Path, path: Path) -> None:
-    """Gives a file its name, unless that is taken. Raises FileExistsError."""
+    """Renames a file, unless the name is taken. Raises FileExistsError."""
     try:
         os.link(temporary, path)
     except FileExistsError:
@@ -80,10 +87,10 @@ def publish_new(temporary: Path, path: Path) -> None:
         os.rename(temporary, path)
 
 
-def free_path(path: Path) -> Path:
+def free_path(path: AnyPath) -> AnyPath:
     """`path` if it does not exist, else with -1, -2, ... before its suffix."""
     found, number = path, 0
-    while os.path.lexists(found):
+    while lies_there(found):
         number += 1
-        found = path.with_stem(f"{path.stem}-{number}")
+        found = path.with_name(f"{path.stem}-{number}{path.suffix}")
     return found

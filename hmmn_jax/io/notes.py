@@ -13,15 +13,15 @@ class Notes:
     topics: dict[str, dict[str, list[str]]] = field(default_factory=dict)
 
     def add(self, topic: str, kind: str, example: str) -> None:
-        """Counts one thing under a topic. `kind` is in the plural: "files left out", "hidden files", "cat/.DS_Store"."""
+        """Counts one item under a topic. `kind` is in the plural: "files skipped", "hidden files", "cat/.DS_Store"."""
         self.topics.setdefault(topic, {}).setdefault(kind, []).append(example)
 
     def say(self, text: str) -> None:
-        """Adds a line of its own, once."""
+        """Adds a separate line, once."""
         self.topics.setdefault(text, {})
 
     def lines(self) -> list[str]:
-        """One line a topic."""
+        """One line per topic."""
         return [
             ": ".join([topic, *([", ".join(_count(*item) for item in kinds.items())] if kinds else [])])
             for topic, kinds in self.topics.items()
@@ -36,5 +36,5 @@ def _count(kind: str, examples: list[str]) -> str:
 
 
 def note(text: str) -> None:
-    """Prints something that a user should know."""
+    """Prints a note for the user."""
     print(f"NOTE: {one_line(text)}", file=sys.stderr)

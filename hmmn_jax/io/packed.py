@@ -17,12 +17,12 @@ BUDGET = 1 << 29  # bytes; about 5,000 frames with the probabilities of one obje
 
 
 class PackedArray:
-    """A compressed array that does not change. Its memory or file is released with the last reference to it.
+    """An immutable compressed array. Its memory or file is released with the last reference to it.
 
     Attributes:
-        shape: of the array.
-        dtype: of the array.
-        digest: the SHA-256 of type, shape and values, in hexadecimal.
+        shape: shape of the array.
+        dtype: dtype of the array.
+        digest: the SHA-256 of dtype, shape and values, in hexadecimal.
     """
 
     def __init__(self, array: np.ndarray, content: bytes | Path, pool: "ArrayPool"):
@@ -51,7 +51,7 @@ class ArrayPool:
         self._folder: Path | None = None
 
     def pack(self, array: np.ndarray) -> PackedArray:
-        """Compresses an array. Raises DataError where the temporary folder cannot be written to."""
+        """Compresses an array. Raises DataError if the temporary folder is not writable."""
         content = zlib.compress(np.ascontiguousarray(array).data, 1)
         with self._lock:
             fits = self.used + len(content) <= self.budget
@@ -81,7 +81,7 @@ class ArrayPool:
 
 
 def digest_of(array: np.ndarray) -> str:
-    """The SHA-256 of an array's type, shape and values, in hexadecimal."""
+    """The SHA-256 of an array's dtype, shape and values, in hexadecimal."""
     array = np.ascontiguousarray(array)
     digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
     digest.update(array.data)

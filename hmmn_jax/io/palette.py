@@ -1,11 +1,11 @@
-"""The palette of DAVIS and PASCAL VOC, by which masks are shown."""
+"""The palette of DAVIS and PASCAL VOC, with which masks are shown."""
 
 import numpy as np
 from jaxtyping import Integer, UInt8
 
 
 def davis_palette() -> UInt8[np.ndarray, "256 3"]:
-    """Gives the RGB colour of every object id; id 0, the background, is black.
+    """Returns the RGB colour of every object id; id 0, the background, is black.
 
     Bits 0, 3, 6 of an id are the highest three bits of red, bits 1, 4, 7 those of green, bits 2, 5 those of blue, lowest first,
     so that small ids are far apart.
@@ -17,5 +17,5 @@ def davis_palette() -> UInt8[np.ndarray, "256 3"]:
 
 
 def palette_index(ids: Integer[np.ndarray, "*s"]) -> UInt8[np.ndarray, "*s"]:
-    """Returns the palette index of each id: the id itself up to 255; greater ids repeat the indices 1 to 255."""
+    """Returns the palette index of each id: the id itself up to 255; larger ids repeat the indices 1 to 255."""
     return ids if ids.dtype == np.uint8 else np.where(ids == 0, 0, (ids.astype(np.int64) - 1) % 255 + 1).astype(np.uint8)

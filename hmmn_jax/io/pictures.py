@@ -16,10 +16,10 @@ def overlay(
     opacity: float | int = 0.5,
     palette: UInt8[np.ndarray, "256 3"] | None = None,
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Lays each object's colour over an RGB frame, and along its inner edge a line of that colour at full brightness.
+    """Overlays each object's colour on an RGB frame, with a line of the same colour at full brightness along its inner edge.
 
-    `opacity` runs from 0 (the frame alone, and the lines) to 1. The line is one pixel wide per 320 of the frame's shorter
-    side. Background pixels stay as they are.
+    `opacity` is between 0 (only the frame and the lines) and 1. The line is one pixel wide for each 320 pixels of the
+    frame's shorter side. Background pixels are unchanged.
     """
     palette = davis_palette() if palette is None else palette
     colours, bright, index = palette.astype(np.float32), brightened(palette), palette_index(ids)
@@ -41,7 +41,7 @@ def outline(picture: UInt8[np.ndarray, "h w 3"], ids: Integer[np.ndarray, "h w"]
 
 
 def bright_palette() -> UInt8[np.ndarray, "256 3"]:
-    """Gives the colour of every object id at full brightness: scaled until its strongest channel is 255."""
+    """Returns the colour of every object id at full brightness: scaled until its strongest channel is 255."""
     return brightened(davis_palette())
 
 
@@ -52,7 +52,7 @@ def brightened(palette: UInt8[np.ndarray, "n 3"]) -> UInt8[np.ndarray, "n 3"]:
 
 
 def write_image(path: str | os.PathLike, rgb: UInt8[np.ndarray, "h w c"]) -> None:
-    """Writes RGB, or RGB and opacity, as a PNG, whole or not at all. Raises DataError if that fails."""
+    """Writes RGB, or RGB and opacity, as a PNG atomically. Raises DataError on failure."""
     image = Image.fromarray(rgb)
     with atomic_path(path) as temporary:
         image.save(temporary, format="PNG")

@@ -1,4 +1,4 @@
-"""Image files to pixels: RGB, or the values of a grey image of 16 bits, upright as the EXIF data say."""
+"""Image files to pixels: RGB, or the values of a 16-bit grey image, rotated upright by the EXIF data."""
 
 import contextlib
 import os
@@ -19,14 +19,14 @@ _LEAST_LEVELS = 32  # of a 16-bit colour image, of whose values the upper 8 bits
 
 
 class Pixels(NamedTuple):
-    """Decoded pixels: `uint8 [h,w,3]`, or `int32 [h,w]` of a 16-bit grey image; `sixteen` says if the file has 16 bits."""
+    """Decoded pixels: `uint8 [h,w,3]`, or `int32 [h,w]` of a 16-bit grey image; `sixteen`: whether the file has 16 bits."""
 
     values: UInt8[np.ndarray, "h w 3"] | Int[np.ndarray, "h w"]
     sixteen: bool
 
     @property
     def range(self) -> tuple[int, int]:
-        """The least and the greatest value."""
+        """The smallest and the largest value."""
         return int(self.values.min()), int(self.values.max())
 
 
@@ -40,7 +40,7 @@ def open_image(path: str | os.PathLike, page: int | None = None) -> Iterator[Ima
 
 
 def decode(image: ImageFile, path: str | os.PathLike) -> Pixels:
-    """Decodes an open image of any mode. Raises DataError for 32 bits a pixel; `path` is the file to name."""
+    """Decodes an open image of any mode. Raises DataError for 32 bits a pixel; `path` is shown in errors."""
     require_known_white(image, path)
     sixteen = has_16_bits(image)
     upright = ImageOps.exif_transpose(image)
@@ -53,13 +53,13 @@ def to_rgb(pixels: Pixels, value_range: tuple[int, int], path: str | os.PathLike
     """Converts 16 bits to 8.
 
     Args:
-        pixels: of one image; those of 8 bits are returned as they are.
+        pixels: pixels of one image; 8-bit pixels are returned unchanged.
         value_range: the values to become 0 and 255, for a grey image. For a colour image, of which only the upper 8 bits are
-            known, the least and the greatest of these in the whole sequence.
-        path: the file to name.
+            known, their minimum and maximum over the whole sequence.
+        path: the file name to show in errors.
 
     Raises:
-        DataError: fewer than 32 levels of a colour image are left.
+        DataError: fewer than 32 levels of a colour image would remain.
     """
     if not pixels.sixteen:
         return pixels.values
@@ -68,7 +68,7 @@ def to_rgb(pixels: Pixels, value_range: tuple[int, int], path: str | os.PathLike
         scaled = (np.clip(pixels.values, low, high) - low) * (255 / max(high - low, 1))
         return np.repeat(np.rint(scaled).astype(np.uint8)[..., None], 3, axis=2)
     if (levels := high - low + 1) < _LEAST_LEVELS:
-        found = f"a colour image of 16 bits a channel, of which {levels} of 256 levels would be left"
+        found = f"a colour image of 16 bits a channel, of which {levels} of 256 levels would remain"
         raise DataError(f"{path}: {found}; save the images with 8 bits a channel, scaled to their range")
     return pixels.values
 
@@ -84,12 +84,12 @@ def has_16_bits(image: ImageFile) -> bool:
 def require_known_white(image: ImageFile, path: str | os.PathLike) -> None:
     """Raises DataError for an open image of 32 bits a pixel."""
     if image.mode == "F" or (image.mode == "I" and not has_16_bits(image)):
-        raise DataError(f"{path}: pixels of 32 bits, whose white is unknown; save the image with 8 bits a channel")
+        raise DataError(f"{path}: 32-bit pixels, whose white level is unknown; save the image with 8 bits a channel")
 
 
 def orientation(image: Image.Image, path: str | os.PathLike) -> int:
     """The EXIF orientation of an open image, 1 to 8, without decoding it."""
-    # Pillow decodes a PNG to look for EXIF data behind the pixels.
+    # Pillow decodes a PNG to search for EXIF data after the pixels.
     lazy = image.format == "PNG" and not _has_late_exif(path)
     found = (Image.Image.getexif(image) if lazy else image.getexif()).get(ORIENTATION, 1)
     return found if found in range(1, 9) else 1
@@ -113,17 +113,17 @@ def _has_late_exif(path: str | os.PathLike) -> bool:
 
 @contextlib.contextmanager
 def reading_errors(path: str | os.PathLike) -> Iterator[None]:
-    """Turns any error of a missing or damaged image into a DataError."""
+    """Converts any error of a missing or damaged image to a DataError."""
     try:
         yield
     except HMMNError:
         raise
     except UnidentifiedImageError as error:
-        found = "an empty file" if not os.path.isfile(path) or os.path.getsize(path) == 0 else "not an image of a known kind"
+        found = "an empty file" if not os.path.isfile(path) or os.path.getsize(path) == 0 else "not an image in a known format"
         raise DataError(f"{path}: {found}; expected a JPEG or PNG") from error
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise DataError(f"{path}: cannot be read: {reason(error)}; check the path") from error
     except Image.DecompressionBombError as error:
         raise DataError(f"{path}: cannot be read: too many pixels ({reason(error)}); give a smaller image") from error
-    except Exception as error:  # each decoder raises its own kinds
+    except Exception as error:  # each decoder raises its own exception types
         raise DataError(f"{path}: a damaged image ({reason(error)}); copy or export it again") from error

@@ -1,8 +1,8 @@
-"""Records of the files that this package wrote, by which a later run distinguishes them from a user's.
+"""Records of the files that this package wrote, so that a later run can distinguish them from a user's files.
 
-A record is a JSON file that names each file of one result with its SHA-256. It is written before the files are published,
-so that after a crash every published file is in a record. A file is replaced or deleted only if its bytes are those that a
-record names; any other file is the user's.
+A record is a JSON file with the name and SHA-256 of each file of a result. It is written before the files are published,
+so that after a crash every published file is in a record. A file is replaced or deleted only if its SHA-256 is in a record;
+any other file belongs to the user.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,8 +20,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hmmn_jax.errors import DataError
-from hmmn_jax.io.buckets import AnyPath
-from hmmn_jax.io.files import discard, discard_empty, part_path, reason, write_file, writing_errors
+from hmmn_jax.io.buckets import AnyPath, is_bucket
+from hmmn_jax.io.files import bucket_errors, discard, discard_empty, part_path, reason, write_file, writing_errors
+from hmmn_jax.io.objects import at_once, digests, objects, objects_in, remove, upload
 
 FORMAT = 1
 _CHUNK = 1 << 20  # bytes
@@ -28,14 +30,14 @@ _CHUNK = 1 << 20  # bytes
 
 @dataclass
 class Record:
-    """The files of one result under `root`. Its record can be read from a bucket; files are looked at and written locally.
+    """The files of one result under `root`, local or in a bucket.
 
     Attributes:
         root: the folder that holds the files.
-        path: of the record itself.
+        path: path of the record itself.
         files: for each file, by its path relative to `root`, the SHA-256 that it may have. There are two while a newer
-            version of the file is being published.
-        about: what the files were made from; the record is whole only with it.
+            version of the file is being published. In a bucket, the MD5 that the store lists is among them.
+        about: the inputs and settings of the files; a record without it is incomplete.
     """
 
     root: AnyPath
@@ -46,8 +48,9 @@ class Record:
     @classmethod
     def load(cls, root: AnyPath, path: AnyPath) -> "Record":
         """Reads a record; an empty one if the file is missing. Raises DataError for a file that is not a record."""
-        if not path.is_file():
-            return cls(root, path)
+        with bucket_errors(path):
+            if not path.is_file():
+                return cls(root, path)
         try:
             found = json.loads(path.read_bytes().decode())
             if found["format"] != FORMAT:
@@ -61,14 +64,37 @@ class Record:
             raise DataError(f"{path}: not a record of this program ({found}); choose another output folder") from error
 
     def owns(self, name: str) -> bool:
-        """Whether the file `name` has bytes that this record names."""
+        """Whether the content of the file `name` is in this record."""
+        if is_bucket(self.root):
+            return bool(self.owned([name]))
         path = self.root / name
         linked = any(map(Path.is_symlink, [path, *self._folders(name)]))  # its target does not belong to this run
         return name in self.files and path.is_file() and not linked and sha256(path) in self.files[name]
 
-    def foreign(self, names: Iterable[str]) -> list[Path]:
+    def owned(self, names: Iterable[str]) -> set[str]:
+        """Returns those of some files whose content is in this record."""
+        if is_bucket(self.root):
+            return {name for name, digest in self._listed(names).items() if digest in self.files.get(name, ())}
+        return set(filter(self.owns, names))
+
+    def _listed(self, names: Iterable[str]) -> dict[str, str]:
+        """The digests of those of some files that exist in a bucket. Each folder is listed once."""
+        names = set(names)
+        folders = sorted({str(PurePosixPath(name).parent) for name in names})
+        with bucket_errors(self.root):
+            found = at_once(lambda folder: objects_in(self.root / folder if folder != "." else self.root), folders)
+        every = {
+            str(PurePosixPath(folder) / name): stored.digest
+            for folder, there in zip(folders, found, strict=True)
+            for name, stored in there.items()
+        }
+        return {name: digest for name, digest in every.items() if name in names}
+
+    def foreign(self, names: Iterable[str]) -> list[AnyPath]:
         """The files to be written that exist and are not in this record."""
-        foreign: dict[Path, None] = {}  # a folder that is a file or a link is in the way of many
+        if is_bucket(self.root):
+            return [self.root / name for name, digest in self._listed(names).items() if digest not in self.files.get(name, ())]
+        foreign: dict[AnyPath, None] = {}  # a file or link in place of a folder blocks many files
         for name in names:
             path = self.root / name
             folders = filter(os.path.lexists, self._folders(name))
@@ -79,54 +105,70 @@ class Record:
 
     def is_whole(self, about: Mapping[str, Any]) -> bool:
         """Whether all files exist, are unchanged, and were made from `about`."""
-        return self.about == json.loads(json.dumps(about)) and all(map(self.owns, self.files))
+        return self.about == json.loads(json.dumps(about)) and self.owned(self.files) == self.files.keys()
 
-    def changed(self) -> list[Path]:
-        """The files that have other bytes than this record names."""
+    def changed(self) -> list[AnyPath]:
+        """The files whose content differs from this record."""
         return self.foreign(self.files)
 
     def discard(self) -> None:
-        """Deletes the files that are this record's, then the record. Files that were changed stay."""
-        with writing_errors(self.path):
-            for name in self.files:
-                self._delete(name)
+        """Deletes the files in this record, then the record. Modified files are kept."""
+        with writing_errors(self.path), bucket_errors(self.path):
+            self._delete(self.files)
             self.path.unlink(missing_ok=True)
         self.files, self.about = {}, None
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Deletes those of some files that are in this record, and removes all of them from it. Modified files are kept."""
+        names = set(names)
+        with writing_errors(self.path):
+            self._delete(names)
+        self.files = {name: digests for name, digests in self.files.items() if name not in names}
+        self._save(self.about)
 
     def publish(self, staged: Path, about: Mapping[str, Any], keep: bool = False) -> None:
         """Moves every file under `staged` to the same relative path under `root`, and records it.
 
         Args:
             staged: the folder with the files.
-            about: what they were made from.
-            keep: keep files of an earlier version of the result that are not among them; otherwise they are deleted.
+            about: the inputs and settings of the files.
+            keep: keep files of an earlier version of the result that are not replaced; otherwise they are deleted.
 
         Raises:
-            DataError: a file exists that is not in this record, or writing fails. The record stays valid.
+            DataError: a file exists that is not in this record, or writing fails. The record remains valid.
         """
         names = sorted(path.relative_to(staged).as_posix() for path in staged.rglob("*") if path.is_file())
         require_free(self, names)
-        new = {name: [sha256(staged / name)] for name in names}
+        new = {name: digests(staged / name) if is_bucket(self.root) else [sha256(staged / name)] for name in names}
         old = self.files
         if keep:
             new |= {name: digests for name, digests in old.items() if name not in new}
         self.files = {name: sorted({*old.get(name, ()), *new.get(name, ())}) for name in old | new}
         self._save(None)
-        for name in names:
-            target = self.root / name
-            with writing_errors(target):
-                target.parent.mkdir(parents=True, exist_ok=True)
-                move(staged / name, target)
+        if is_bucket(self.root):
+            with writing_errors(self.root), bucket_errors(self.root):
+                upload({self.root / name: staged / name for name in names})
+        else:
+            for name in names:
+                target = self.root / name
+                with writing_errors(target):
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    move(staged / name, target)
         with writing_errors(self.path):
-            for name in old.keys() - new.keys():
-                self._delete(name)
+            self._delete(old.keys() - new.keys())
         self.files = new
         self._save(about)
 
     def adopt(self, names: Iterable[str], about: Mapping[str, Any] | None) -> None:
-        """Records files that were written in place under `root`. Without names, it announces that files will be written."""
+        """Records files that were written in place under `root`. Without names, it records that files will be written."""
         with writing_errors(self.path):
-            self.files = {name: [sha256(self.root / name)] for name in names}
+            names = list(names)
+            if is_bucket(self.root):
+                with bucket_errors(self.root):
+                    there = objects(self.root) if names else {}
+                self.files = {name: [there[name].digest] for name in names}
+            else:
+                self.files = {name: [sha256(self.root / name)] for name in names}
         self._save(about)
 
     def _folders(self, name: str) -> Iterator[Path]:
@@ -138,14 +180,20 @@ class Record:
         write_file(self.path, text + "\n")
         self.about = None if about is None else json.loads(json.dumps(about))
 
-    def _delete(self, name: str) -> None:
-        """Deletes a file if it is this record's, and then its folder if that is empty."""
-        if self.owns(name):
-            (self.root / name).unlink(missing_ok=True)
-        for folder in self._folders(name):
-            if folder.is_symlink() or not folder.is_dir() or any(folder.iterdir()):
-                break
-            folder.rmdir()
+    def _delete(self, names: Iterable[str]) -> None:
+        """Deletes those of some files that are in this record, and then their folders if they are empty."""
+        if is_bucket(self.root):
+            owned = self.owned(names)
+            with bucket_errors(self.root):
+                remove(self.root / name for name in owned)
+            return
+        for name in names:
+            if self.owns(name):
+                (self.root / name).unlink(missing_ok=True)
+            for folder in self._folders(name):
+                if folder.is_symlink() or not folder.is_dir() or any(folder.iterdir()):
+                    break
+                folder.rmdir()
 
 
 def require_free(record: Record, names: Iterable[str]) -> None:
@@ -158,8 +206,12 @@ def require_free(record: Record, names: Iterable[str]) -> None:
 
 
 @contextlib.contextmanager
-def staging_folder(parent: Path) -> Iterator[Path]:
-    """Gives a new empty folder in `parent`, and removes it in the end."""
+def staging_folder(parent: AnyPath) -> Iterator[Path]:
+    """Gives a new empty local folder, in `parent` unless that is in a bucket, and removes it in the end."""
+    if is_bucket(parent):
+        with tempfile.TemporaryDirectory() as temporary:
+            yield Path(temporary)
+        return
     folder = parent / uuid.uuid4().hex
     with writing_errors(folder):
         folder.mkdir(parents=True)
@@ -170,8 +222,10 @@ def staging_folder(parent: Path) -> Iterator[Path]:
         discard_empty(parent)
 
 
-def remove_leftovers(parent: Path) -> None:
+def remove_leftovers(parent: AnyPath) -> None:
     """Removes the folders that `staging_folder` made in `parent` for a process that was killed."""
+    if is_bucket(parent):
+        return
     for folder in parent.glob("*") if parent.is_dir() else ():
         if len(folder.name) == 32 and set(folder.name) <= set("0123456789abcdef"):
             shutil.rmtree(folder, ignore_errors=True)
@@ -179,9 +233,9 @@ def remove_leftovers(parent: Path) -> None:
 
 @contextlib.contextmanager
 def replace_own(path: Path) -> Iterator[Path]:
-    """Gives a temporary path to write one file to, which then takes the name `path`.
+    """Yields a temporary path for one file, which is then renamed to `path`.
 
-    A hidden record beside `path` says that this program wrote it, so that a later run can replace it.
+    A hidden record next to `path` marks the file as written by this program, so that a later run can replace it.
 
     Raises:
         DataError: `path` is a folder or a file that this program did not write, or writing fails.
@@ -199,7 +253,7 @@ def replace_own(path: Path) -> Iterator[Path]:
 
 
 def move(source: Path, target: Path) -> None:
-    """Moves a file into place in one step, also between file systems."""
+    """Moves a file into place atomically, also between file systems."""
     try:
         os.replace(source, target)
     except OSError as error:

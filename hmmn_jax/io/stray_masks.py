@@ -1,4 +1,4 @@
-"""Masks among the frames of a folder, under any name, which would be segmented as frames."""
+"""Detects masks among the frames of a folder, which would be segmented as frames."""
 
 import collections
 import re
@@ -30,21 +30,21 @@ _TOLD = 4  # frames of a folder whose unusual names are reported
 def require_no_masks(frames: list[tuple[Path, str, str]], notes: Notes | None = None) -> None:
     """Raises DataError if some of the frames are masks.
 
-    An indexed or one-bit image among images of other kinds is taken for a mask. A grey image among images in colour is taken
-    for one if its name is not like those of the others, or if it has few colours. Any other image is taken for one if it has
-    few colours, unlike the others, and another kind of name or a far smaller file. An image of one colour is a black or white
-    frame.
+    An indexed or one-bit image among images of other modes is considered a mask. A grey image among colour images is considered
+    a mask if its name has another pattern than the others, or if it has few colours. Any other image is considered a mask if it
+    has few colours, unlike the others, and another name pattern or a much smaller file. An image of a single colour is
+    considered a frame.
 
     Args:
-        frames: for each its path, the format of the file and the mode of its pixels.
-        notes: get the frames that are named unlike more than half of them.
+        frames: path, file format and pixel mode of each frame.
+        notes: receive the frames whose name pattern differs from that of more than half of them.
     """
     patterns = [_pattern(path) for path, _, _ in frames]
     usual_mode, usual_name = _usual([mode for _, _, mode in frames]), _usual(patterns)
     if notes is not None and usual_name is not None and len(frames) >= _TOLD:
         for (path, _, _), pattern in zip(frames, patterns, strict=True):
             if pattern != usual_name:
-                notes.add("frames named unlike the others", "frames", str(path))
+                notes.add("frames with unusual names", "frames", str(path))
     if all(mode in _INDEXED for _, _, mode in frames):
         return
     usual = [frame for frame, name in zip(frames, patterns, strict=True) if frame[2] == usual_mode]
@@ -72,7 +72,7 @@ def require_no_masks(frames: list[tuple[Path, str, str]], notes: Notes | None = 
             suspicious = path in small and mode in _COLOUR and 1 < len(_colours(path)) <= _FEW
         found += [path] if suspicious else []
     if found:
-        way_out = "move masks out of the folder of frames; if it is a frame, save it in colour"
+        way_out = "move masks out of the folder of frames; if it is a frame, save it as a colour image"
         raise DataError(f"{found[0]}: looks like a mask among the frames ({len(found)} of {len(frames)} files); {way_out}")
 
 
@@ -83,12 +83,12 @@ def _usual(values: list[str]) -> str | None:
 
 
 def _pattern(path: Path) -> str:
-    """The name without suffix, with the same sign for every number."""
+    """The name without suffix, with every number replaced by the same sign."""
     return re.sub(r"\d+", "#", same_name(path.stem).casefold())
 
 
 def _small_files(paths: list[Path]) -> set[Path]:
-    """The files that are far smaller than most."""
+    """The files that are much smaller than most."""
     sizes = {path: path.stat().st_size for path in paths}
     return {path for path, size in sizes.items() if _SMALL * size < statistics.median(sizes.values())} if sizes else set()
 
@@ -110,7 +110,7 @@ def _colours(path: Path) -> list[float]:
 
 
 def _is_flat_if_rounded(path: Path) -> bool:
-    """Whether a few different colours cover most of an image. Values that are close to each other count as one."""
+    """Whether a few different colours cover most of an image. Similar values are treated as one."""
     with open_image(path) as image:
         rounded = (np.asarray(image.convert("RGB")).astype(np.uint32) + _ROUNDED // 2) // _ROUNDED
     counts = np.bincount((rounded @ np.array([1 << 10, 1 << 5, 1], np.uint32)).ravel())

@@ -1,4 +1,4 @@
-"""Identity of files, by which a process recognises files that it wrote or read."""
+"""Identity of files, so that a process recognises files that it wrote or read."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -8,7 +8,7 @@ class Trace(NamedTuple):
     """The state of a file at one time; equal as long as the file is not written to or replaced. -1: there is no file.
 
     Attributes:
-        number: of the file in its file system.
+        number: inode number of the file.
         size: bytes.
         changed: nanoseconds.
     """

@@ -20,9 +20,9 @@ class Video(abc.ABC):
     iterators may be open at the same time.
 
     Attributes:
-        name: of the folder or file, without suffix. Results have this name.
+        name: name of the folder or file, without suffix. Results have this name.
         size: height and width of the upright frames.
-        fps: frames per second; 0 if unknown, the mean if the rate varies.
+        fps: frames per second, the mean if the rate varies; 0 if unknown.
         frame_names: file names of the frames without suffix; None if frames have only numbers.
         file_names: the same with suffix.
     """
@@ -46,11 +46,14 @@ class Video(abc.ABC):
         return (self[index] for index in range(len(self)))
 
     def backwards(self, start: int, stop: int) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-        """Reads frames stop - 1, stop - 2, ..., start. Raises DataError if that fails, IndexError if a frame does not exist."""
+        """Reads frames stop - 1, stop - 2, ..., start. Raises DataError on failure, IndexError if a frame does not exist."""
         return (self[index] for index in reversed(range(start, stop)))
 
     def __bool__(self) -> bool:
-        """Returns True: a video has at least one frame. The default would call `len`, which may decode a file."""
+        """Returns True: a video has at least one frame.
+
+        The default implementation would call `len`, which may decode a file.
+        """
         return True
 
     @property
@@ -59,7 +62,7 @@ class Video(abc.ABC):
         return len(self)
 
     def second_reader(self) -> "Video":
-        """A reader of the same frames that can be used at the same time without delaying this one."""
+        """A reader of the same frames that can be used concurrently without delaying this one."""
         return self
 
     def inspect(self, notes: Notes | None = None) -> FrameFacts:
@@ -72,10 +75,10 @@ class Video(abc.ABC):
 
 
 class ArrayVideo(Video):
-    """Frames in memory; they are not copied."""
+    """A video of frames in memory, which are not copied."""
 
     def __init__(self, frames: np.ndarray | Sequence, name: str = "array", fps: float | int = 0.0):
-        """Takes `uint8 [t,h,w,3]`, or a list of `uint8 [h,w,3]`, of at least one frame.
+        """Accepts `uint8 [t,h,w,3]`, or a list of `uint8 [h,w,3]`, with at least one frame.
 
         Raises:
             ValueError: no frame, or a frame that is not `uint8 [h,w,3]` or has another size than the first.

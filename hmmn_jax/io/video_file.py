@@ -1,4 +1,4 @@
-"""Video files as videos: films of any format that FFmpeg knows, and files of several pages."""
+"""Video files as videos: any format that FFmpeg supports, and multi-page images."""
 
 import contextlib
 import copy
@@ -23,7 +23,7 @@ from hmmn_jax.io.video import Video
 if TYPE_CHECKING:
     import av
 
-_BACKWARDS_BYTES = 1 << 26  # of the frames that reading backwards holds: 54 at 480p, 10 at 1080p
+_BACKWARDS_BYTES = 1 << 26  # bytes of frames that are held while reading backwards: 54 frames at 480p, 10 at 1080p
 PAGED_SUFFIXES = (".tif", ".tiff", ".webp")  # read by Pillow
 
 
@@ -46,7 +46,7 @@ class VideoFile(Video):
         """Reads the header and the first frame.
 
         Raises:
-            DataError: a file that is missing or not a video, or whose name cannot name a sequence; PyAV is missing.
+            DataError: a file that is missing or not a video, or whose name is not a valid sequence name; PyAV is missing.
         """
         self.path = _check_file(path)
         self.name = self.path.stem
@@ -67,7 +67,7 @@ class VideoFile(Video):
 
     @property
     def length_hint(self) -> int:
-        """About how many frames there are, by duration and rate; 0 if unknown. Exact once the film has been decoded."""
+        """Approximate number of frames, from duration and rate; 0 if unknown. Exact once the file has been decoded."""
         return len(self._index) if self._is_complete else self._frame_count
 
     def __len__(self) -> int:
@@ -77,7 +77,7 @@ class VideoFile(Video):
             return len(self._index)
 
     def __iter__(self) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-        """Decodes the frames in order. Raises DataError if that fails; warns if the film ends far too early."""
+        """Decodes the frames in order. Raises DataError on failure; warns if the file ends far too early."""
         return (rgb for _, _, rgb in self._decode())
 
     def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "h w 3"]:
@@ -98,9 +98,9 @@ class VideoFile(Video):
             return rgb
 
     def backwards(self, start: int, stop: int) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-        """As `Video.backwards`, by chunks of frames that are decoded in order.
+        """As `Video.backwards`, in chunks of frames that are decoded in order.
 
-        Memory is bounded by the chunk. Each chunk costs its own frames and those from the key frame before it.
+        Memory is bounded by the chunk. For each chunk, decoding starts at the key frame before it.
         """
         height, width = self.size
         length = max(_BACKWARDS_BYTES // (3 * height * width), 1)
@@ -110,7 +110,7 @@ class VideoFile(Video):
                 yield chunk.pop()
 
     def second_reader(self) -> "VideoFile":
-        """As `Video.second_reader`: with decoders of its own. After one decode, the index of the frames is shared."""
+        """As `Video.second_reader`, with separate decoders. After one full decode, the frame index is shared."""
         len(self)
         other = copy.copy(self)
         other._lock = threading.RLock()
@@ -138,7 +138,7 @@ class VideoFile(Video):
                 rgb = to_rgb(frame)
                 if rgb.shape[:2] != self.size:
                     sizes = f"frame {index} has {rgb.shape[1]}x{rgb.shape[0]} pixels, the first {self.size[1]}x{self.size[0]}"
-                    raise DataError(f"{self.path}: {sizes}; one size is expected: convert the video")
+                    raise DataError(f"{self.path}: {sizes}; one size is expected; convert the video")
                 with self._lock:
                     if index == len(self._index):
                         self._index.record(frame, rgb)
@@ -150,7 +150,10 @@ class VideoFile(Video):
             warnings.warn(f"{self.path}: {found}", stacklevel=3)
 
     def _decode_next(self) -> tuple[int, UInt8[np.ndarray, "h w 3"]] | None:
-        """Decodes the next frame, for reading by index: index and frame, None at the end. After an error, it starts again."""
+        """Decodes the next frame, for reading by index: index and frame, None at the end.
+
+        After an error, it starts from the beginning.
+        """
         try:
             reached = next(self._in_order, None)
         except BaseException:
@@ -164,7 +167,7 @@ class VideoFile(Video):
 
 
 def _check_file(path: str | os.PathLike) -> Path:
-    """Gives the path of a file whose name can name a sequence. Raises DataError."""
+    """Returns the path of a file whose name is a valid sequence name. Raises DataError."""
     file = user_path(path)
     if not file.is_file():
         found = "a folder" if file.is_dir() else "no such file"

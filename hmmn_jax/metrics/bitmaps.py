@@ -1,8 +1,8 @@
-"""Masks as packed bits, and what scores need of them: counts, boundaries, and dilation by disks.
+"""Masks as packed bits, with the operations for scores: counts, boundaries, and dilation by disks.
 
-An operation on one word treats 64 pixels: `uint64 [..., words, h]`, where pixel x is bit x % 64, counted from the lowest, of
-word x // 64, and bits beyond the width are 0. Rows come last, so that both a shift by rows and the carry of bits to the next
-word are slices along whole runs of memory.
+An operation on one word processes 64 pixels: `uint64 [..., words, h]`, where pixel x is bit x % 64, counted from the lowest, of
+word x // 64, and bits beyond the width are 0. Rows are the last axis, so that a shift by rows and the carry of bits to the
+next word are both slices of contiguous memory.
 """
 
 import functools
@@ -21,9 +21,9 @@ def pack_masks(masks: Bool[np.ndarray, "n h w"]) -> UInt64[np.ndarray, "n words 
 
 
 def pack_objects(ids: Integer[np.ndarray, "n h w"], objects: int) -> Iterator[UInt64[np.ndarray, "n words h"]]:
-    """Gives the masks of ids 1 to `objects` in turn; greater ids are background.
+    """Yields the masks of ids 1 to `objects`; larger ids are background.
 
-    The binary digits of all ids are packed once, and every object is a combination of those few planes.
+    The binary digits of all ids are packed once, and every object is a combination of these few bit planes.
     """
     n, height, width = ids.shape
     padded = np.zeros((n, height, -(-width // 64) * 64), ids.dtype)
@@ -33,7 +33,7 @@ def pack_objects(ids: Integer[np.ndarray, "n h w"], objects: int) -> Iterator[UI
         plane = padded & (1 << digit)
         planes.append(_pack(plane if ids.dtype == np.uint8 else plane != 0))
     for k in range(1, objects + 1):
-        mask = planes[k.bit_length() - 1].copy()  # its highest digit; with it the padding stays 0
+        mask = planes[k.bit_length() - 1].copy()  # its highest bit; keeps the padding at 0
         for digit, plane in enumerate(planes):
             mask &= plane if k >> digit & 1 else ~plane
         yield mask
@@ -45,9 +45,9 @@ def _pack(padded: np.ndarray) -> UInt64[np.ndarray, "n words h"]:
 
 
 def crop(masks: UInt64[np.ndarray, "n words h"]) -> UInt64[np.ndarray, "n words1 h1"]:
-    """Cuts off the words and rows that no mask needs, so that cost follows the size of the objects.
+    """Crops the words and rows that no mask uses, so that the cost depends on the size of the objects.
 
-    A margin of one stays where there is one: beyond it lies what the edge of the frame, if anything, decides.
+    A margin of one word or row is kept if there is one, because boundaries depend on neighbouring pixels.
     """
     words = np.flatnonzero(np.bitwise_or.reduce(masks, axis=(0, 2)))
     rows = np.flatnonzero(np.bitwise_or.reduce(masks, axis=(0, 1)))
@@ -62,7 +62,7 @@ def count(mask: UInt64[np.ndarray, "words h"]) -> int:
 
 
 def boundaries(masks: UInt64[np.ndarray, "n words h"], width: int) -> UInt64[np.ndarray, "n words h"]:
-    """Marks pixels that differ from the one to the right, below, or diagonally below; pixels outside equal the edge."""
+    """Marks pixels that differ from the one to the right, below, or diagonally below; edge values are repeated outside."""
     right = masks >> 1
     right[:, :-1] |= masks[:, 1:] << 63
     right[:, -1] |= masks[:, -1] & np.uint64(1 << (width - 1) % 64)
@@ -74,15 +74,15 @@ def boundaries(masks: UInt64[np.ndarray, "n words h"], width: int) -> UInt64[np.
 def dilate(masks: UInt64[np.ndarray, "n words h"], radius: float | int) -> UInt64[np.ndarray, "n words h"]:
     """Marks pixels that a disk around a marked one covers, as one run of pixels for each row of the disk.
 
-    The disk is that of scikit-image applied by OpenCV, which for fractional radii is lopsided, see `_disk`. Works on flat
-    arrays, with zeros between columns of words and between masks: a move by rows or words is a single slice.
+    The disk is that of scikit-image applied by OpenCV, which is asymmetric for fractional radii, see `_disk`. Works on flat
+    arrays, with zeros between columns of words and between masks: a shift by rows or words is a single slice.
     """
     disk = _disk(radius)
     n, words, height = masks.shape
     column = height + max(abs(down) for down, _, _ in disk)
     padded = np.zeros((n, words + max(right for _, _, right in disk) // 64 + 1, column), np.uint64)
     padded[:, :words, :height] = masks
-    runs, reach = padded.ravel(), (0, 0)  # every marked pixel made a run, `reach` to the left and to the right
+    runs, reach = padded.ravel(), (0, 0)  # every marked pixel becomes a run, with `reach` pixels to the left and right
     near = np.zeros_like(runs)
     for down, left, right in disk:
         if left < 0:  # the next pixel alone
@@ -102,9 +102,9 @@ def dilate(masks: UInt64[np.ndarray, "n words h"], radius: float | int) -> UInt6
 def _disk(radius: float | int) -> tuple[tuple[int, int, int], ...]:
     """The rows of a disk, the narrowest first: by how many rows down, and columns left and right, a marked pixel spreads.
 
-    The disk has n = ceil(2 radius + 1) taps an axis, at the distances -radius, 1 - radius, ... Tap i looks at the pixel
-    i - n // 2 away. For whole radii this is a usual disk. For others a row may have a single tap that is not in the column of
-    the pixel: left is -1 then.
+    The disk has n = ceil(2 radius + 1) taps an axis, at the distances -radius, 1 - radius, ... Tap i reads the pixel at
+    offset i - n // 2. For integer radii this is an ordinary disk. For other radii, a row may have a single tap that is not
+    in the column of the pixel; then left is -1.
     """
     distances = np.arange(-radius, radius + 1)
     inside = distances[:, None] ** 2 + distances**2 <= radius**2
@@ -120,10 +120,10 @@ def _disk(radius: float | int) -> tuple[tuple[int, int, int], ...]:
 def _widen(
     runs: UInt64[np.ndarray, " m"], reach: tuple[int, int], target: tuple[int, int], word: int
 ) -> tuple[UInt64[np.ndarray, " m"], tuple[int, int]]:
-    """Widens runs from `reach` to `target` columns to the left and right; the next word to the right is `word` places on."""
+    """Widens runs from `reach` to `target` columns to the left and right; the next word to the right is at offset `word`."""
     left, right = reach
     while left < target[0] or right < target[1]:
-        # A greater step would leave gaps in runs that the frame's edge has cut to one side, or leap a word.
+        # A larger step would leave gaps in runs that are cut by the frame's edge, or skip a word.
         to_left, to_right = min(target[0] - left, left + 1, 63), min(target[1] - right, right + 1, 63)
         wide = runs.copy()
         if to_right:

@@ -12,7 +12,7 @@ from hmmn_jax.io.images import settle_ids
 from hmmn_jax.metrics.jf import frame_scores, number_ids
 
 Scores = TypeVar("Scores", bound="SequenceScores")
-# Index, name, predicted ids, annotated ids, and what to call the prediction in errors.
+# Index, name, predicted ids, annotated ids, and the name of the prediction in errors.
 ScoredFrame = tuple[int, str, np.ndarray, np.ndarray, str]
 
 
@@ -35,15 +35,15 @@ class Statistics:
 class SequenceScores:
     """J and F, in [0, 1], of the objects of a sequence on its scored frames.
 
-    A benchmark that has more figures adds them in a class of its own: arrays with an entry an object, or an object and frame.
+    A benchmark with more scores adds them in a subclass: arrays with one entry per object, or per object and frame.
 
     Attributes:
-        name: of the sequence.
-        frame_names: of the scored frames.
-        j: J of each object on each frame; NaN on frames on which the object is not scored.
-        f: F, likewise; NaN where the benchmark has none.
-        ids: of the objects; by default 1, 2, ...
-        indices: of the scored frames in the video, in order; by default 1, 2, ...
+        name: name of the sequence.
+        frame_names: names of the scored frames.
+        j: J of each object on each frame; NaN for frames where the object is not scored.
+        f: F, likewise; NaN if the benchmark has none.
+        ids: ids of the objects; by default 1, 2, ...
+        indices: indices of the scored frames in the video, in order; by default 1, 2, ...
     """
 
     name: str
@@ -58,7 +58,7 @@ class SequenceScores:
         object.__setattr__(self, "indices", self.indices or tuple(range(1, len(self.frame_names) + 1)))
 
     def of_object(self: Scores, object_id: int) -> Scores:
-        """Gives the scores of one object alone, on the frames on which it is scored."""
+        """Returns the scores of one object, on the frames where it is scored."""
         row = self.ids.index(object_id)
         scored = np.flatnonzero(~np.isnan(self.j[row]))
         names, indices = tuple(self.frame_names[t] for t in scored), tuple(self.indices[t] for t in scored)
@@ -85,12 +85,12 @@ class Summary:
 
     @property
     def jf_mean(self) -> float:
-        """J&F, the mean of the two means; J where there is no F."""
+        """J&F, the mean of the two means; J if there is no F."""
         return (self.j.mean + self.f.mean) / 2 if self.has_f else self.j.mean
 
     @property
     def has_f(self) -> bool:
-        """Whether there is an F."""
+        """Whether F is available."""
         return not np.isnan(self.f.mean)
 
     @property
@@ -111,15 +111,15 @@ def score_sequence(
 
     Args:
         pred: predicted ids of all frames, `[t,h,w]`.
-        truth: annotated ids of all frames, `[t,h,w]`. The objects are 1 to the greatest id of `truth[0]`, including ids that it
+        truth: annotated ids of all frames, `[t,h,w]`. The objects are 1 to the largest id of `truth[0]`, including ids that it
             does not contain. 255 is void and treated as background in both arrays.
-        single_object: the rule of DAVIS-2016: all ids are one object, and so is 255 if it is the only id.
-        name: of the sequence, for errors and tables.
-        void_in_result: whether 255 is void in `pred`, too; MOSE v1 takes it for an id, which no object has.
+        single_object: use the rule of DAVIS-2016: all ids are one object, including 255 if it is the only id.
+        name: name of the sequence, for errors and tables.
+        void_in_result: whether 255 is void in `pred`, too; MOSE v1 treats it as an id that no object has.
 
     Raises:
-        DataError: arrays of different shapes, fewer than three frames, no object in `truth[0]`, or a predicted id beyond its
-            objects.
+        DataError: arrays of different shapes, fewer than three frames, no object in `truth[0]`, or a predicted id that is not
+            one of its objects.
     """
     require_same_shape(pred, truth, name)
     scored = scored_frames(len(truth), name)
@@ -128,7 +128,7 @@ def score_sequence(
 
 
 def require_same_shape(pred: np.ndarray, truth: np.ndarray, name: str) -> None:
-    """Raises DataError unless there is a predicted mask for every annotated one, of its size."""
+    """Raises DataError unless every annotated mask has a predicted mask of the same size."""
     if pred.shape != truth.shape:
         raise DataError(f"{name}: predicted masks {pred.shape} for annotated ones {truth.shape}; give one for every frame")
 
@@ -140,27 +140,27 @@ def score_frames(
     name: str,
     void_in_result: bool = True,
 ) -> SequenceScores:
-    """Scores frames as they come; see `score_sequence`.
+    """Scores a stream of frames; see `score_sequence`.
 
     Args:
         first: the annotation of the sequence's first frame, which defines the objects.
         frames: the frames to score.
         single_object: as for `score_sequence`.
-        name: of the sequence.
+        name: name of the sequence.
         void_in_result: as for `score_sequence`.
     """
     if not (objects := int(scored_ids(first, single_object).max(initial=0))):
         raise DataError(f"{name}: no object in the first annotation (255 is void unless single_object); nothing to score")
     names, indices, j, f = [], [], [], []
     for index, frame_name, pred, truth, source in frames:
-        # A prediction has no void: of one object every value but 0 is the object.
+        # A prediction has no void; for a single object, every value except 0 is the object.
         if single_object:
             pred = (pred > 0).astype(np.uint8)
         elif void_in_result:
             pred = scored_ids(pred, False)
         truth = scored_ids(truth, single_object)
         if (greatest := int(pred.max(initial=0))) > objects:
-            raise DataError(f"{source}: the id {greatest}; the first annotation has ids up to {objects}: keep the ids given")
+            raise DataError(f"{source}: the id {greatest}; the first annotation has ids up to {objects}; use the given ids")
         frame_j, frame_f = frame_scores(pred, truth, objects)
         names.append(frame_name)
         indices.append(index)
@@ -171,20 +171,20 @@ def score_frames(
 
 
 def over_time(frames: Sequence[np.ndarray], objects: int) -> np.ndarray:
-    """Gives the values of all objects on one frame after the other, perhaps none, as an array `[objects, frames]`."""
+    """Stacks the values of all objects on each frame (possibly no frames) as an array `[objects, frames]`."""
     return np.array(frames).reshape(len(frames), objects).T
 
 
 def score_annotated(
     frames: Iterable[ScoredFrame], first: Mapping[int, int], name: str, others: Collection[int] = ()
 ) -> SequenceScores:
-    """Scores the annotated frames of a user's video as they come. Each object is scored after the first frame that contains it.
+    """Scores a stream of annotated frames of a user's video. Each object is scored after the first frame that contains it.
 
     Args:
-        frames: index, name, predicted ids, annotated ids, and what to call the prediction in errors, of every annotated
+        frames: index, name, predicted ids, annotated ids, and the name of the prediction in errors, of every annotated
             frame that comes after the first one of some object.
         first: the index of the first annotated frame of each object, by id. It is not scored.
-        name: of the video.
+        name: name of the video.
         others: ids of objects that cannot be scored, but may be predicted.
 
     Raises:
@@ -195,7 +195,7 @@ def score_annotated(
     for index, frame_name, pred, truth, source in frames:
         if len(unknown := np.setdiff1d(pred, [0, *ids, *others])):
             known = ", ".join(map(str, sorted({*ids, *others})))
-            raise DataError(f"{source}: the id {unknown[0]}; the annotations have {known}: keep the ids given")
+            raise DataError(f"{source}: the id {unknown[0]}; the annotations have {known}; use the given ids")
         counts = np.array([index > first[i] for i in ids])
         frame_j, frame_f = frame_scores(number_ids(pred, ids), number_ids(truth, ids), len(ids))
         names.append(frame_name)
@@ -206,14 +206,17 @@ def score_annotated(
 
 
 def scored_frames(length: int, name: str) -> range:
-    """Gives the frames of a sequence that are scored: all but the first and the last. Raises DataError if none is left."""
+    """Returns the frames of a sequence that are scored: all but the first and the last. Raises DataError if none is left."""
     if length < 3:
         raise DataError(f"{name}: {length} frames, of which the first and the last are not scored; give three or more")
     return range(1, length - 1)
 
 
 def statistics(values: Float64[np.ndarray, " t"]) -> Statistics:
-    """Gives mean, recall and decay of J or F over the scored frames of one object; NaN is not scored, and what none gives."""
+    """Returns mean, recall and decay of J or F over the scored frames of one object; NaN values are ignored.
+
+    The result is NaN if there are no values.
+    """
     values = values[~np.isnan(values)]
     if not len(values):
         return Statistics(np.nan, np.nan, np.nan)
@@ -236,7 +239,10 @@ def _mean(objects: list[Statistics]) -> Statistics:
 
 
 def scored_ids(ids: Integer[np.ndarray, "h w"], single_object: bool) -> Integer[np.ndarray, "h w"]:
-    """Gives the ids as they are scored: void is background; if `single_object`, all ids are one object, and so is 255 alone."""
+    """Returns the ids as they are scored: void is background.
+
+    If `single_object`, all ids are one object, including 255 if it is the only id.
+    """
     if single_object:
         return (settle_ids(ids) > 0).astype(np.uint8)
     return settle_ids(ids, False)

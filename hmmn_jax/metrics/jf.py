@@ -16,30 +16,30 @@ TOLERANCE = 0.008  # of the diagonal
 
 
 def jaccard(pred: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> float:
-    """Gives J of one object, in [0, 1]; 1 where both masks are empty."""
+    """Returns J of one object, in [0, 1]; 1 if both masks are empty."""
     return mask_scores(pred, truth)[0]
 
 
 def boundary_f(pred: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> float:
-    """Gives F of one object, in [0, 1]; 1 where neither mask has a boundary, 0 where one alone has one."""
+    """Returns F of one object, in [0, 1]; 1 if neither mask has a boundary, 0 if only one has."""
     return mask_scores(pred, truth)[1]
 
 
 def mask_scores(pred: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> tuple[float, float]:
-    """Gives J and F of one object."""
+    """Returns J and F of one object."""
     masks = crop(pack_masks(np.stack([pred, truth])))
     return _jaccard(masks), f_within(boundaries(masks, truth.shape[1]), boundary_radius(*truth.shape))
 
 
 def boundary_radius(height: int, width: int) -> int:
-    """Gives the distance in pixels within which boundaries match: 8 at 480x854."""
+    """Returns the distance in pixels within which boundaries match: 8 at 480x854."""
     return math.ceil(TOLERANCE * math.sqrt(height * height + width * width))
 
 
 def frame_scores(
     pred: Integer[np.ndarray, "h w"], truth: Integer[np.ndarray, "h w"], objects: int
 ) -> tuple[Float64[np.ndarray, " objects"], Float64[np.ndarray, " objects"]]:
-    """Gives J and F of every object, ids 1 to `objects`; greater ids are background."""
+    """Returns J and F of every object, ids 1 to `objects`; larger ids are background."""
     height, width = truth.shape
     radius = boundary_radius(height, width)
     j, f = np.empty(objects), np.empty(objects)
@@ -52,26 +52,26 @@ def frame_scores(
 def frame_overlaps(
     pred: Integer[np.ndarray, "h w"], truth: Integer[np.ndarray, "h w"], objects: int
 ) -> Float64[np.ndarray, " objects"]:
-    """Gives J of every object, as `frame_scores` does."""
+    """Returns J of every object, as in `frame_scores`."""
     return np.array([_jaccard(masks) for masks in object_masks(pred, truth, objects)])
 
 
 def object_masks(
     pred: Integer[np.ndarray, "h w"], truth: Integer[np.ndarray, "h w"], objects: int
 ) -> Iterator[UInt64[np.ndarray, "2 words h1"]]:
-    """Gives of the objects in turn the predicted and the true mask, packed and cropped."""
+    """Yields the predicted and the true mask of each object, packed and cropped."""
     return map(crop, pack_objects(np.stack([pred, truth]), objects))
 
 
 def number_ids(ids: Integer[np.ndarray, "h w"], wanted: Sequence[int]) -> Integer[np.ndarray, "h w"]:
-    """Gives `wanted` ids the numbers 1, 2, ... in their order, and all others 0."""
+    """Renumbers the `wanted` ids as 1, 2, ... in their order, and all others as 0."""
     table = np.zeros(max(int(ids.max(initial=0)), *wanted, 0) + 1, np.uint8 if len(wanted) < 256 else np.uint16)
     table[list(wanted)] = np.arange(1, len(wanted) + 1)
     return table[ids]
 
 
 def f_within(edges: UInt64[np.ndarray, "2 words h"], radius: float | int) -> float:
-    """Gives F of a predicted and a true boundary that match within `radius` pixels, see `dilate`."""
+    """Returns F of a predicted and a true boundary that match within `radius` pixels, see `dilate`."""
     pred, truth = edges
     if not (pred.any() and truth.any()):
         return float(pred.any() == truth.any())

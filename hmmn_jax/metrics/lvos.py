@@ -1,4 +1,4 @@
-"""Scores of LVOS: J, F and their variability V of objects with frame ranges of their own, seen and unseen classes apart."""
+"""Scores of LVOS: J, F and variability V of objects with their own frame ranges, for seen and unseen classes."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -22,8 +22,8 @@ class FrameRange:
 
     Attributes:
         start: number of its first frame, in which it is given.
-        end: number behind its last frame, which is not among them.
-        frame_nums: how many frames it has; the first and the last of that many are not scored.
+        end: number after its last frame (exclusive).
+        frame_nums: number of its frames; the first and the last are not scored.
     """
 
     start: int
@@ -52,8 +52,8 @@ class LvosScores(SequenceScores):
     """Scores of a video of LVOS.
 
     Attributes:
-        slots: of each object the number of values that are averaged. Where it has fewer scored frames the others are 0.
-        unseen: whether the video shows a class that training videos do not.
+        slots: number of values that are averaged, for each object. If it has fewer scored frames, the other values are 0.
+        unseen: whether the video shows a class that is not in the training videos.
     """
 
     slots: Integer[np.ndarray, " o"]
@@ -71,10 +71,10 @@ def score_video(
 
     Args:
         pred: predicted ids by frame name, a number of eight digits.
-        truth: annotated ids, likewise.
-        ranges: by id the frames of each object. 255 is an id like any other; other ids are ignored.
+        truth: annotated ids by frame name.
+        ranges: the frames of each object, by id. 255 is an id like any other; other ids are ignored.
         unseen: whether the video shows an unseen class.
-        name: of the video, for errors.
+        name: name of the video, for errors.
 
     Raises:
         DataError: a mask is missing or has another size.
@@ -92,7 +92,7 @@ def score_video(
 
 
 def score_frames(frames: Iterable[ScoredFrame], ranges: Mapping[int, FrameRange], unseen: bool, name: str) -> LvosScores:
-    """Scores frames as they come, whose names are their numbers; see `score_video`."""
+    """Scores a stream of frames whose names are their numbers; see `score_video`."""
     ids = tuple(ranges)
     scored = [frozenset(object_range.scored) for object_range in ranges.values()]
     names, indices, j, f = [], [], [], []
@@ -109,19 +109,19 @@ def score_frames(frames: Iterable[ScoredFrame], ranges: Mapping[int, FrameRange]
 
 
 def slot_values(values: Float64[np.ndarray, " t"], slots: int) -> Float64[np.ndarray, " slots"]:
-    """Gives the values of an object that are averaged: of its scored frames, and 0 for each that is missing."""
+    """Returns the values of an object that are averaged: those of its scored frames, and 0 for each missing frame."""
     values = values[~np.isnan(values)]
     return np.concatenate([values, np.zeros(slots - len(values))])
 
 
 def variability(j: Float64[np.ndarray, " slots"], f: Float64[np.ndarray, " slots"]) -> float:
-    """Gives V of an object, the standard deviation of J&F over time; the variance is rounded to four digits first."""
+    """Returns V of an object, the standard deviation of J&F over time; the variance is rounded to four digits first."""
     both = (j + f) / 2
     return float(np.sqrt(np.round(np.mean((both - both.mean()) ** 2), 4))) if len(both) else math.nan
 
 
 def object_figures(scores: LvosScores) -> Float64[np.ndarray, "o 3"]:
-    """Gives J, F and V of each object; NaN for one of two frames, of which none is scored."""
+    """Returns J, F and V of each object; NaN for an object with only two frames, of which none is scored."""
     figures = []
     for j, f, slots in zip(scores.j, scores.f, scores.slots.tolist(), strict=True):
         j, f = slot_values(j, slots), slot_values(f, slots)
@@ -130,7 +130,7 @@ def object_figures(scores: LvosScores) -> Float64[np.ndarray, "o 3"]:
 
 
 def group_total(scores: Iterable[LvosScores]) -> dict[str, float]:
-    """Gives J&F, J, F and V of a group of videos, in [0, 1]: means over objects, NaN without objects."""
+    """Returns J&F, J, F and V of a group of videos, in [0, 1]: means over objects, NaN without objects."""
     figures = np.concatenate([np.empty((0, 3)), *(object_figures(video) for video in scores)])
     j, f, v = figures.mean(axis=0).tolist() if len(figures) else [math.nan] * 3
     return {"J&F": (j + f) / 2, "J": j, "F": f, "V": v}
@@ -139,7 +139,7 @@ def group_total(scores: Iterable[LvosScores]) -> dict[str, float]:
 def total(scores: Iterable[LvosScores]) -> dict[str, float]:
     """Returns the figures of the benchmark, in [0, 1]: the means of the groups seen and unseen, and the mean of these two.
 
-    NaN for a group without objects, and what needs it.
+    NaN for a group without objects, and for means that include it.
     """
     videos = list(scores)
     seen, unseen = (group_total(video for video in videos if video.unseen == unseen) for unseen in (False, True))

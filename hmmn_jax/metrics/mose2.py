@@ -1,4 +1,4 @@
-"""Scores of MOSE v2: J and F with an adaptive tolerance, and both apart where objects disappear and reappear.
+"""Scores of MOSE v2: J, and F with an adaptive tolerance; both also separately where objects disappear and reappear.
 
 J is (I + 1) / (U + 1). The tolerance of F is 0.8 % of the diagonal, not rounded; that of the adaptive F also shrinks with the
 object (Ding et al., MOSEv2, 2025). Every object that the benchmark lists has the same weight.
@@ -42,14 +42,14 @@ def score_video(
     """Scores a video as the server does.
 
     Args:
-        pred: predicted ids by frame name, a number such as "00012". No frame at all is a video that the result lacks: each
-            figure is 0. Where a frame is missing the server scores other frames than meant, see `server_frames`.
+        pred: predicted ids by frame name, a number such as "00012". If there are no frames, the video is missing from the
+            result, and each figure is 0. If a frame is missing, the server scores the wrong frames, see `server_frames`.
         truth: annotated ids of every frame, by name.
-        ids: of the objects. 255 is an id like any other; other ids are ignored.
-        name: of the video, for errors.
+        ids: ids of the objects. 255 is an id like any other; other ids are ignored.
+        name: name of the video, for errors.
 
     Raises:
-        DataError: the server would stop: masks are missing or have another size.
+        DataError: the server would reject the result, because masks are missing or have another size.
     """
     scored = server_frames(pred, len(truth), name) if pred else []
     for frame in scored:
@@ -63,10 +63,10 @@ def score_video(
 
 
 def server_frames(names: Iterable[str], length: int, video: str) -> list[str]:
-    """Gives the names of the frames that the server scores, of a result with frames of these names.
+    """Returns the names of the frames that the server scores, for a result with frames of these names.
 
-    The server counts places in the sorted result, 1 to length - 2: if a frame is missing, all after it shift. Raises DataError
-    if the result is too short, or a name is no number.
+    The server uses positions 1 to length - 2 in the sorted result: if a frame is missing, all later ones shift. Raises
+    DataError if the result is too short, or a name is not a number.
     """
     if bad := [name for name in names if not name.isdecimal()]:
         raise DataError(f"{video}: a mask {bad[0]}.png; names are numbers, such as 00012.png")
@@ -77,7 +77,7 @@ def server_frames(names: Iterable[str], length: int, video: str) -> list[str]:
 
 
 def score_frames(frames: Iterable[ScoredFrame], ids: Sequence[int], name: str) -> Mose2Scores:
-    """Scores frames as they come; see `score_video`. Videos of two frames have none, and figures of 0."""
+    """Scores a stream of frames; see `score_video`. Videos with two frames have no scored frames, and figures of 0."""
     names, indices, columns = [], [], []
     for index, frame_name, pred, truth, _ in frames:
         columns.append(frame_scores(number_ids(pred, ids), number_ids(truth, ids), len(ids)))
@@ -91,7 +91,7 @@ def score_frames(frames: Iterable[ScoredFrame], ids: Sequence[int], name: str) -
 def frame_scores(
     pred: Integer[np.ndarray, "h w"], truth: Integer[np.ndarray, "h w"], objects: int
 ) -> tuple[Float64[np.ndarray, " o"], Float64[np.ndarray, " o"], Float64[np.ndarray, " o"], Bool[np.ndarray, " o"]]:
-    """Gives of every object, ids 1 to `objects`, J, F, the adaptive F, and whether the annotation is empty."""
+    """Returns J, F, the adaptive F, and whether the annotation is empty, of every object (ids 1 to `objects`)."""
     height, width = truth.shape
     diagonal = TOLERANCE * math.sqrt(height * height + width * width)
     j, f, adaptive_f, empty = np.empty(objects), np.empty(objects), np.empty(objects), np.empty(objects, bool)
@@ -109,19 +109,19 @@ def frame_scores(
 
 
 def disappearances(empty: Bool[np.ndarray, " t"]) -> list[slice]:
-    """Gives the runs of frames without the object, but one that starts at the first scored frame."""
+    """Returns the runs of frames without the object, except one that starts at the first scored frame."""
     return [run for run in runs(empty) if run.start > 0]
 
 
 def reappearances(empty: Bool[np.ndarray, " t"]) -> list[slice]:
-    """Gives the runs of frames with the object that follow a run without."""
+    """Returns the runs of frames with the object that follow a run without it."""
     return [run for run in runs(~empty) if run.start > 0]
 
 
 def object_figures(scores: Mose2Scores) -> Float64[np.ndarray, "o 7"]:
-    """Gives of each object J, adaptive F and F, in [0, 1], then J and adaptive F of its disappearances and its reappearances.
+    """Returns J, adaptive F and F of each object, in [0, 1], then J and adaptive F of its disappearances and reappearances.
 
-    NaN for an object that has none of those. Of a video without scored frames J and both F are 0.
+    NaN for an object that has none. For a video without scored frames, J and both F are 0.
     """
     figures = []
     for j, f, adaptive_f, empty in zip(scores.j, scores.f, scores.adaptive_f, scores.empty, strict=True):
@@ -132,7 +132,10 @@ def object_figures(scores: Mose2Scores) -> Float64[np.ndarray, "o 7"]:
 
 
 def total(scores: Iterable[Mose2Scores]) -> dict[str, float]:
-    """Gives the figures of the benchmark, in percent: means over all objects, of the last ones over those that have some."""
+    """Returns the figures of the benchmark, in percent: means over all objects.
+
+    For disappearances and reappearances, over the objects that have some.
+    """
     figures = [object_figures(video) for video in scores]
     j, adaptive_f, f, *parts = (_mean(column[~np.isnan(column)]) for column in np.concatenate(figures).T)
     gone, back = (parts[0] + parts[1]) / 2, (parts[2] + parts[3]) / 2

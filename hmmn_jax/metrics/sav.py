@@ -1,4 +1,4 @@
-"""Scores of SA-V: J and F of objects that may overlap, each on its annotated frames from the one on that first shows it."""
+"""Scores of SA-V: J and F of objects that may overlap, each on its annotated frames from the first that shows it."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -17,9 +17,9 @@ COLUMNS = ("J&F", "J", "F")  # in percent
 def score_object(
     pred: Bool[np.ndarray, "t1 h1 w1"], truth: Bool[np.ndarray, "t h w"], name: str = "object"
 ) -> tuple[Float64[np.ndarray, " t2"], Float64[np.ndarray, " t2"]]:
-    """Gives J and F of one object on its annotated frames but the first and the last.
+    """Returns J and F of one object on its annotated frames except the first and the last.
 
-    NaN on frames before the first in which annotation or prediction shows the object: they do not count.
+    NaN for frames before the first in which annotation or prediction shows the object: they are not scored.
 
     Raises:
         DataError: arrays of different shapes, fewer than three frames, or no scored annotation that shows the object.
@@ -36,7 +36,7 @@ def score_ids(
 ) -> SequenceScores:
     """Scores masks of ids by the same rules.
 
-    The objects are the ids in the scored annotations, which are all but the first and the last. 255 is an id like any other.
+    The objects are the ids in the scored annotations, which are all except the first and the last. 255 is an id like any other.
     Other ids are ignored. Raises DataError as `score_object` does.
     """
     require_same_shape(pred, truth, name)
@@ -48,12 +48,12 @@ def score_ids(
 
 
 def score_frames(frames: Iterable[ScoredFrame], scored: Mapping[int, frozenset[int]], name: str) -> SequenceScores:
-    """Scores frames as they come.
+    """Scores a stream of frames.
 
     Args:
         frames: in order, with predictions and annotations as bool `[objects,h,w]`.
         scored: the indices of the scored frames of each object, by id.
-        name: of the video.
+        name: name of the video.
 
     Raises:
         DataError: no scored annotation shows an object.
@@ -79,12 +79,12 @@ def score_frames(frames: Iterable[ScoredFrame], scored: Mapping[int, frozenset[i
 
 
 def object_figures(scores: SequenceScores) -> Float64[np.ndarray, "o 2"]:
-    """Gives J and F of each object, in percent: means over the frames that count."""
+    """Returns J and F of each object, in percent: means over the scored frames."""
     return 100 * np.stack([np.nanmean(scores.j, axis=1), np.nanmean(scores.f, axis=1)], axis=1)
 
 
 def total(scores: Iterable[SequenceScores]) -> dict[str, float]:
-    """Gives the figures of the benchmark, in percent: means over all objects."""
+    """Returns the figures of the benchmark, in percent: means over all objects."""
     figures = np.concatenate([np.empty((0, 2)), *(object_figures(video) for video in scores)])
     j, f = figures.mean(axis=0).tolist() if len(figures) else (math.nan, math.nan)
     return dict(zip(COLUMNS, ((j + f) / 2, j, f), strict=True))

@@ -28,10 +28,10 @@ def score_sequence(
     """Scores the predicted masks of the annotated frames of a sequence, of which the first and the last are not scored.
 
     Args:
-        pred: predicted ids, `[t,h,w]`; ids of no object are ignored.
-        truth: annotated ids, `[t,h,w]`. The objects are 1 to the greatest id of `truth[0]`; none is no error. 255 is
-            background: an object that is predicted there is wrong.
-        name: of the sequence.
+        pred: predicted ids, `[t,h,w]`; other ids are ignored.
+        truth: annotated ids, `[t,h,w]`. The objects are 1 to the largest id of `truth[0]`; there may be none. 255 is
+            background: an object predicted there is an error.
+        name: name of the sequence.
 
     Raises:
         DataError: arrays of different shapes, or fewer than three frames.
@@ -42,7 +42,7 @@ def score_sequence(
 
 
 def score_frames(first: Integer[np.ndarray, "h w"], frames: Iterable[ScoredFrame], name: str) -> SequenceScores:
-    """Scores frames as they come; `first` is the annotation of the first frame. F is NaN."""
+    """Scores a stream of frames; `first` is the annotation of the first frame. F is NaN."""
     objects = int(scored_ids(first, False).max(initial=0))
     names, indices, j = [], [], []
     for index, frame_name, pred, truth, _ in frames:
@@ -56,18 +56,18 @@ def score_frames(first: Integer[np.ndarray, "h w"], frames: Iterable[ScoredFrame
 
 
 def transformed(values: Float64[np.ndarray, " t"]) -> Float64[np.ndarray, " t1"]:
-    """Gives the last quarter of the scored frames, over which J_tr is the mean."""
+    """Returns the last quarter of the scored frames, over which J_tr is averaged."""
     return values[math.floor(0.75 * len(values)) :]
 
 
 def object_figures(scores: SequenceScores) -> Float64[np.ndarray, "o 6"]:
-    """Gives of each object mean, recall and decay of J, then of J_tr, whose recall and decay are those of its own frames."""
+    """Returns mean, recall and decay of J, then of J_tr (over its own frames), for each object."""
     parts = [(statistics(j), statistics(transformed(j))) for j in scores.j]
     return np.array([[*_row(whole), *_row(end)] for whole, end in parts], float).reshape(len(scores.j), 6)
 
 
 def total(scores: Iterable[SequenceScores]) -> dict[str, float]:
-    """Gives the figures of the benchmark, in [0, 1]: means over all objects."""
+    """Returns the figures of the benchmark, in [0, 1]: means over all objects."""
     figures = np.concatenate([object_figures(video) for video in scores])
     means = figures.mean(axis=0) if len(figures) else np.full(6, math.nan)
     return dict(zip(COLUMNS, means.tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""`HMMNConfig`: every size and switch of the network, frozen and hashable, so that it can be a static argument of `jax.jit`."""
+"""`HMMNConfig`: every size and option of the network, frozen and hashable, so that it can be a static argument of `jax.jit`."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ _OF_RESNET = {field.name for field in dataclasses.fields(ResNet)}  # fields of `
 
 @dataclasses.dataclass(frozen=True)
 class HMMNConfig:
-    """Sizes and switches of HMMN. The defaults are those of the released model.
+    """Sizes and options of HMMN. The defaults are those of the released model.
 
     Attributes:
         backbone: computes features at strides 4, 8 and 16. The memory and the query encoder have one each.
@@ -26,15 +26,16 @@ class HMMNConfig:
         decoder_dim: channels of the decoder.
         use_kernel: weight the stride-16 read by the kernel.
         window: side of the window of the kernel's arg-max, in cells; odd.
-        sigma: deviation of the kernel of the previous frame, in cells.
-        sigma_growth: growth of the deviation: it is `sigma * (sigma_growth * age + 1)` for a slot `age` places older.
+        sigma: standard deviation of the kernel for the previous frame, in cells.
+        sigma_growth: growth of the standard deviation, which is `sigma * (sigma_growth * age + 1)` for a slot `age` places
+            older.
         kernel_in_training: use the kernel in training too, for training from scratch. Its arg-max has no gradient. It restricts
             matching to nearby cells while features are not yet distinctive.
         use_topk_read: read the memory at strides 8 and 4.
         k_s8: number of coarse cells that each query cell reads in detail at stride 8.
         k_s4: the same at stride 4.
         dtype: compute dtype: "bfloat16", "float32" or "float64". None: the dtype of the variables.
-        winograd: compute 3x3 convolutions in float32 by Winograd's algorithm: faster on a CPU, at most 1e-4 from exact. For
+        winograd: compute 3x3 convolutions in float32 by Winograd's algorithm: faster on a CPU, with errors up to 1e-4. For
             inference.
         remat: in the backward pass, recompute each block of backbones and decoder instead of storing its activations.
 
@@ -76,11 +77,11 @@ class HMMNConfig:
             self._require(isinstance(getattr(self, name), bool), name, "True or False")
         dims = (f"{kind}_dim_s{stride}" for kind in ("key", "value") for stride in (16, 8, 4))
         for name in (*dims, "decoder_dim"):
-            self._require(is_size(getattr(self, name)), name, f"a whole number from 1 to {WIDEST}")
+            self._require(is_size(getattr(self, name)), name, f"an integer from 1 to {WIDEST}")
         self._require(is_size(self.window) and self.window % 2 == 1, "window", f"an odd number of cells up to {WIDEST}")
         self._require(is_finite(self.sigma) and self.sigma > 0, "sigma", "more than 0 cells")
         self._require(is_finite(self.sigma_growth) and self.sigma_growth >= 0, "sigma_growth", "0 or more")
-        self._require(is_size(self.k_s8), "k_s8", f"a whole number from 1 to {WIDEST}")
+        self._require(is_size(self.k_s8), "k_s8", f"an integer from 1 to {WIDEST}")
         self._require(is_size(self.k_s4, self.k_s8), "k_s4", f"1 to k_s8 = {self.k_s8} (the best of the stride-8 cells)")
 
     def _require(self, condition: bool, name: str, expected: str) -> None:
@@ -95,7 +96,7 @@ class HMMNConfig:
     def from_dict(cls, fields: Mapping[str, Any]) -> "HMMNConfig":
         """Inverts `to_dict`. Missing fields get their defaults.
 
-        Sizes of a ResNet may be given beside the other fields, as version 0.1 wrote them.
+        Sizes of a ResNet may be given at the top level, as in version 0.1.
 
         Raises:
             ValueError: an unknown field, or a value that no network can have.
@@ -112,7 +113,7 @@ class HMMNConfig:
 
     @property
     def compute(self) -> Compute:
-        """Compute dtype and switches of layers."""
+        """Compute dtype and options of layers."""
         return Compute(self.dtype, self.winograd, self.remat)
 
     def replace(self, **changes: Any) -> "HMMNConfig":

@@ -1,4 +1,4 @@
-"""The decoder: computes each object's probability from the readouts, and aggregates objects softly."""
+"""The decoder: computes each object's probability from the readouts, and computes the soft aggregation of the objects."""
 
 import functools
 from collections.abc import Callable
@@ -20,7 +20,7 @@ PROBABILITY_MARGIN = 1e-7
 
 
 class Query(struct.PyTreeNode):
-    """Arrays computed from the current frame once for all objects, `[b,h,w,c]`: keys, and its part of the decoder's layers."""
+    """Arrays computed from the current frame once for all objects, `[b,h,w,c]`: keys and its contributions to the decoder."""
 
     key_s16: Float[Array, "b h16 w16 k16"]
     key_s8: Float[Array, "b h8 w8 k8"] | None
@@ -48,7 +48,7 @@ class ResBlock(nn.Module):
         """Keeps the shape."""
         features = x.shape[-1]
         y = Conv(features, self.config.compute, name="conv1")(nn.relu(x))
-        # The branch starts at zero. There is no normalisation here, so five such sums in a row would grow.
+        # The branch starts at zero. There is no normalisation here, so activations would grow over five consecutive sums.
         return x + Conv(features, self.config.compute, kernel_init=nn.initializers.zeros, name="conv2")(nn.relu(y))
 
 
@@ -57,9 +57,9 @@ def _res_block(config: HMMNConfig) -> nn.Module:
 
 
 class ReadoutConv(nn.Module):
-    """convFM of the paper's figure: a 3x3 convolution of [readout, query value], split where one ends and the other begins.
+    """convFM of the paper's figure: a 3x3 convolution of the concatenation [readout, query value], split into its two parts.
 
-    Convolution is linear, so the part of the query value is computed once for all objects. It includes the bias.
+    Convolution is linear, so the contribution of the query value is computed once for all objects. It includes the bias.
     """
 
     config: HMMNConfig
@@ -70,11 +70,11 @@ class ReadoutConv(nn.Module):
         self.bias = self.param("bias", nn.initializers.zeros, (dim,))
 
     def query(self, value: Float[Array, "b h w v"]) -> Float[Array, "b h w c"]:
-        """The share of the query value."""
+        """The contribution of the query value."""
         return self._share(value, slice(value.shape[-1], None)) + self.bias.astype(self.config.compute.dtype_of(self.bias))
 
     def __call__(self, readout: Float[Array, "b h w v"]) -> Float[Array, "b h w c"]:
-        """The share of the readout."""
+        """The contribution of the readout."""
         return self._share(readout, slice(readout.shape[-1]))
 
     def _share(self, x: jax.Array, channels: slice) -> jax.Array:
@@ -83,7 +83,7 @@ class ReadoutConv(nn.Module):
 
 
 class Refine(nn.Module):
-    """Doubles the resolution, with the query's features and the fine memory's readout of the new stride."""
+    """Doubles the resolution, using the query's features and the fine memory's readout at the new stride."""
 
     config: HMMNConfig
 
@@ -101,7 +101,10 @@ class Refine(nn.Module):
         readout: Float[Array, "b o h2 w2 v"] | None,
         keep: Bool[Array, " b"] | None,
     ) -> Float[Array, "b o h2 w2 c"]:
-        """`skip`: what `conv_skip` gives; `readout` None: no fine memory; `keep`: which samples keep theirs (None: all)."""
+        """`skip`: the output of `conv_skip`; `readout` None: no fine memory.
+
+        `keep`: which samples use their fine memory (None: all).
+        """
         s = skip[:, None]
         if readout is not None:
             m = _per_object(self.conv_memory, readout)
@@ -111,7 +114,7 @@ class Refine(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Decodes each object by itself, coarse to fine."""
+    """Decodes each object separately, coarse to fine."""
 
     config: HMMNConfig
 
@@ -119,7 +122,7 @@ class Decoder(nn.Module):
         self.conv_readout = ReadoutConv(self.config)
         self.res_s16 = _res_block(self.config)
         self.refine_s8, self.refine_s4 = Refine(self.config), Refine(self.config)
-        # Small, so that training starts from even odds: probabilities near 0 and 1 have next to no gradient.
+        # Small, so that training starts near p = 0.5: probabilities near 0 and 1 have almost no gradient.
         self.conv_predict = Conv(2, self.config.compute, kernel_init=nn.initializers.variance_scaling(0.01, "fan_in", "normal"))
 
     def share(self, features: QueryFeatures) -> Query:
@@ -134,7 +137,10 @@ class Decoder(nn.Module):
         )
 
     def __call__(self, query: Query, readout: Readout, keep: Bool[Array, "b 2"] | None = None) -> Float[Array, "b o H W"]:
-        """Probability of each object by itself, at least float32; `keep`: the coins of strides 8 and 4 (None: all)."""
+        """Probability of each object separately, at least float32.
+
+        `keep`: which samples use the fine memory at strides 8 and 4 (None: all).
+        """
         keep_s8, keep_s4 = (None, None) if keep is None else (keep[:, 0], keep[:, 1])
         x = _per_object(self.conv_readout, readout.s16) + query.shared_s16[:, None]
         x = _per_object(self.res_s16, x)
@@ -154,7 +160,7 @@ def _per_object(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax
 def soft_aggregation(p: Float[Array, "b o h w"], valid: Bool[Array, "b o"] | None = None) -> Float[Array, "b o1 h w"]:
     """Each object's own probability -> logits of background (channel 0) and objects, whose softmax sums to 1.
 
-    The background is the product of the objects' complements. Objects that are not `valid` (padding) take no part: their logits
+    The background is the product of the objects' complements. Objects that are not `valid` (padding) are excluded: their logits
     are -inf.
     """
     if valid is not None:

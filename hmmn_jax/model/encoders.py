@@ -59,7 +59,7 @@ class MemoryEncoder(nn.Module):
             self.key_s4, self.value_s4 = key(config.key_dim_s4), Conv(config.value_dim_s4, compute)
 
     def stem(self, frame: Float[Array, "b H W 3"]) -> Float[Array, "b h2 w2 c"]:
-        """The frame's share of the first layer, once for all objects; RGB in [0, 1], sides multiples of 16."""
+        """The frame's contribution to the first layer, once for all objects; RGB in [0, 1], sides multiples of 16."""
         return self.backbone.frame(frame)
 
     def __call__(
@@ -67,7 +67,7 @@ class MemoryEncoder(nn.Module):
     ) -> Memory:
         """The frame's `stem` and, for each object, its own and the others' probabilities -> a `Memory` of one frame."""
         b, o = mask.shape[:2]
-        masks = jnp.stack([mask, others], axis=-1).astype(jnp.float32)  # rounded, as the published code does
+        masks = jnp.stack([mask, others], axis=-1).astype(jnp.float32)  # rounded, as in the published code
         x = self.backbone.masks(masks.reshape(b * o, *masks.shape[2:]))
         x = x.reshape(b, o, *x.shape[1:]) + stem[:, None]
         features = self.backbone(x.reshape(b * o, *x.shape[2:]))

@@ -15,8 +15,8 @@ _LOW = np.float32(1 / 255 - float(_HIGH))
 def to_unit_range(frame: Num[Array, "*b h w 3"]) -> Float[Array, "*b h w 3"]:
     """Divides 8-bit RGB by 255 in float32, correctly rounded. Floats, already in [0, 1], are returned unchanged.
 
-    Under jit XLA turns x / 255 into x * (1 / 255), one ulp off for half of all values, which moves logits by 3e-6. The sum
-    below gives the true quotient for each of the 256 values and, unlike a table, is no gather on an accelerator.
+    Under jit XLA turns x / 255 into x * (1 / 255), one ulp off for half of all values, which changes logits by 3e-6. The sum
+    below gives the exact quotient for each of the 256 values and, unlike a table, needs no gather on an accelerator.
     """
     if jnp.issubdtype(frame.dtype, jnp.floating):
         return frame

@@ -1,4 +1,4 @@
-"""HMMN: memorise frames with their masks, segment the next frame from what is remembered."""
+"""HMMN: memorises frames with their masks, and segments the next frame by reading this memory."""
 
 from typing import Any, NamedTuple
 
@@ -48,7 +48,7 @@ class HMMN(nn.Module):
     def init_variables(self, key: jax.Array) -> dict[str, Any]:
         """Initialises random variables. Their shapes do not depend on the size of frames.
 
-        Both encoders get the same values in all layers that both have, as with ImageNet weights in the paper. Keys of similar
+        Both encoders get the same values in all layers that they share, as with ImageNet weights in the paper. Keys of similar
         patches therefore match from the first step. With two different random encoders they would not.
 
         Args:
@@ -126,7 +126,7 @@ class HMMN(nn.Module):
         valid: Bool[Array, "b o"] | None = None,
         keep: Bool[Array, "b t 2"] | None = None,
     ) -> Float[Array, "b t o1 H W"]:
-        """Training form: logits of all frames but the first, t = T - 1, each segmented from all frames before it.
+        """Training form: logits of all frames except the first, t = T - 1, each segmented from all frames before it.
 
         The memory is that of inference: the first and the previous frame at all strides, those in between at stride 16. The
         soft prediction of each frame is memorised, and the gradient flows through it. The kernel is off, as its arg-max has
@@ -136,7 +136,7 @@ class HMMN(nn.Module):
           frames: RGB, uint8 or float in [0, 1]; T is 2 or more, 3 in the paper.
           first_mask: frame 0, one-hot with the background first; padded objects are 0 everywhere.
           valid: which objects exist.
-          keep: coins per sample, frame (1, 2, ...) and stride (8, 4): False drops that memory branch, without rescaling.
+          keep: flags per sample, frame (1, 2, ...) and stride (8, 4): False drops that memory branch, without rescaling.
         """
         use_kernel = self.config.use_kernel and self.config.kernel_in_training
         bank = bank_of(self.memorize(frames[:, 0], first_mask))
@@ -160,7 +160,7 @@ def abstract_variables(config: HMMNConfig) -> dict[str, Any]:
 def fold_batch_norm(variables: dict[str, Any], config: HMMNConfig) -> tuple[dict[str, Any], HMMNConfig]:
     """Variables and config of the same function with BatchNorm folded into the backbones' convolutions.
 
-    Backbones that cannot do that stay as they are.
+    Backbones that cannot be folded are unchanged.
     """
     flat, backbone = flax.traverse_util.flatten_dict(variables), config.backbone
     folded = {path: leaf for path, leaf in flat.items() if path[2] != "backbone"}

@@ -1,4 +1,4 @@
-"""Convolution and normalisation: thin modules of parameters."""
+"""Convolution and normalisation: thin modules that hold parameters."""
 
 import dataclasses
 from typing import NamedTuple
@@ -22,12 +22,12 @@ KEY_SHARPNESS = 16.0  # score of two parallel normalised keys before training
 
 @dataclasses.dataclass(frozen=True)
 class Compute:
-    """Compute dtype and switches of layers, independent of their parameters.
+    """Compute dtype and options of layers, independent of their parameters.
 
     Attributes:
       dtype: of the computation, such as "bfloat16"; None: that of the parameters.
       winograd: allow Winograd's algorithm in 3x3 convolutions.
-      remat: let the backward pass compute blocks of layers again instead of holding their activations.
+      remat: recompute blocks of layers in the backward pass instead of storing their activations.
     """
 
     dtype: str | None = None
@@ -53,8 +53,8 @@ class Affine(NamedTuple):
 class Conv(nn.Module):
     """A square convolution in the compute dtype, `[b,h,w,c] -> [b,h/stride,w/stride,features]`.
 
-    `same`: with TensorFlow's padding "SAME" rather than PyTorch's. `depthwise`: each channel by itself; there are
-    as many features as inputs.
+    `same`: with TensorFlow's padding "SAME" rather than PyTorch's. `depthwise`: convolve each channel separately;
+    `features` equals the number of input channels.
     """
 
     features: int
@@ -78,10 +78,10 @@ class Conv(nn.Module):
 
     @nn.compact
     def weights(self, inputs: int, norm: Affine | None = None) -> Weights:
-        """Kernel and bias in the compute dtype, for so many input channels.
+        """Kernel and bias in the compute dtype, for this number of input channels.
 
-        A `norm` of the output scales the kernel and gives the bias, of a convolution that has none: the same as applied to the
-        map, but with one pass over it and, in training, nothing to hold for its gradient.
+        A `norm` of the output is folded into the kernel and bias of a convolution without bias: the result is the same, but it
+        needs only one pass over the feature map and, in training, stores nothing for its gradient.
         """
         shape = (self.kernel_size, self.kernel_size, 1 if self.depthwise else inputs, self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
@@ -93,7 +93,7 @@ class Conv(nn.Module):
 
 
 class Key(Conv):
-    """The convolution that gives keys, as they are or normalised."""
+    """The convolution that computes keys, optionally normalised."""
 
     normalise: bool = False
 
@@ -128,7 +128,7 @@ class Kernel(nn.Module):
 class FrozenBatchNorm(nn.Module):
     """BatchNorm by its stored statistics, in training too; scale and bias are trained.
 
-    The counter is PyTorch's `num_batches_tracked`: unused, carried along so that a checkpoint survives the round trip.
+    The counter is PyTorch's `num_batches_tracked`: unused, but kept so that a checkpoint can be converted back without loss.
     """
 
     epsilon: float = NORM_EPSILON

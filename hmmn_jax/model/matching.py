@@ -20,10 +20,10 @@ from hmmn_jax.ops.precision import at_least_float32, exact_einsum, fast_values_e
 from hmmn_jax.ops.selection import top_k
 
 # Candidates of the top-k read held at once, in bytes.
-CHUNK_BYTES = 16 * 2**20  # about what a CPU's cache or a TPU's vector memory holds
-GPU_CHUNK_BYTES = 256 * 2**20  # so much that starting its kernels takes little of a turn's time
+CHUNK_BYTES = 16 * 2**20  # about the size of a CPU's cache or a TPU's vector memory
+GPU_CHUNK_BYTES = 256 * 2**20  # large enough that kernel launches take a small part of an iteration
 
-_Sums = tuple[Array, Array, Array]  # of a softmax in progress: the maximum, the sum of weights, the weighted values
+_Sums = tuple[Array, Array, Array]  # state of a running softmax: the maximum, the sum of weights, the weighted values
 _Loop = tuple[_Sums, Array, Array | None]  # with the centres, and the affinity if it is requested
 
 
@@ -50,7 +50,7 @@ def scaled_affinity(key: Float[Array, "b o m c"], query: Float[Array, "b q c"]) 
 
 
 def windowed_argmax(affinity: Float[Array, "b o q m"], height: int, width: int, window: int) -> Int[Array, "b o m"]:
-    """Finds for each memory cell the best query cell inside the `window` x `window` cells around its own position.
+    """Finds the best query cell for each memory cell, among the `window` x `window` cells around its position.
 
     Query and memory are one frame each, of `height` x `width` cells. The window is cropped at the border. On a CPU only the
     cells of the window are compared, if it is small. On GPUs and TPUs, where gathering is slow, all cells are compared.
@@ -83,7 +83,10 @@ def _argmax_of_gathered(affinity: Float[Array, "b o q m"], height: int, width: i
 def log_kernel(
     centres: Int[Array, "b o m"], sigma: float | Float[Array, ""], height: int, width: int, dtype: jnp.dtype
 ) -> Float[Array, "b o q m"]:
-    """Logarithm of a Gaussian around the centre of each memory cell, on the query grid; `sigma` is its deviation in cells."""
+    """Logarithm of a Gaussian around the centre of each memory cell, on the query grid.
+
+    `sigma` is its standard deviation in cells.
+    """
 
     # The exponent is a sum of one term in y and one in x.
     def along(size: int, centre: Array) -> Array:  # [b,o,m] -> [b,o,size,m]
@@ -118,17 +121,17 @@ def kernel_guided_read(
     Args:
         keys: keys of the t slots. Slot 0 is the first frame, the last filled slot the previous frame.
         values: values of the t slots.
-        query_key: of the frame to be segmented.
+        query_key: key of the frame to segment.
         centres: tracked positions of the memory cells after the previous frame; the entry of the previous frame is not read.
             None: a new video.
         count: number of filled slots. None: all.
         use_kernel: False reads without kernel.
         window: side of the window of the arg-max, in cells.
-        sigma: deviation of the kernel of the previous frame, in cells.
-        sigma_growth: growth of the deviation for each slot further back.
-        turns: passes of the loop over the frames between the first and the previous, at least `count - 2`; those beyond are
-            computed and ignored. None: exactly as many as needed. A GPU waits for the host in each pass of a loop whose length
-            is traced, and in none of a loop whose length is known.
+        sigma: standard deviation of the kernel for the previous frame, in cells.
+        sigma_growth: growth of the standard deviation for each older slot.
+        turns: number of loop iterations over the frames between the first and the previous, at least `count - 2`; additional
+            iterations are computed and ignored. None: exactly as many as needed. A GPU waits for the host in each iteration
+            of a loop with a traced length, but not in a loop with a known length.
         return_affinity: also return the normalised affinity.
     """
     b, o, slots, height, width, _ = keys.shape
@@ -155,13 +158,13 @@ def kernel_guided_read(
         return jnp.take_along_axis(best, cells, axis=2, mode="clip")
 
     def to_older(slot: int | Array, centres: Array) -> tuple[Array, Array]:
-        """Log-affinity to a slot before the previous one; all centres, its own moved on by one frame."""
+        """Log-affinity to a slot before the previous one, and all centres, with those of this slot advanced by one frame."""
         log_affinity = scaled_affinity(at(keys, slot), query)
         if use_kernel:
             moved = follow(at(centres, slot))
             centres = jax.lax.dynamic_update_index_in_dim(centres, moved, slot, 2)
             deviation = sigma * (sigma_growth * (previous - slot) + 1)
-            # The published code looks the kernel up once more at the cell already moved to: one hop further than tracking.
+            # The published code looks up the kernel again at the new cell, one step further than tracking.
             log_affinity += log_kernel(follow(moved), deviation, height, width, dtype)
         return log_affinity, centres
 
@@ -279,7 +282,7 @@ def read_in_chunks(
     chunk_bytes: int,
     read_values: Callable[[str, Array, Array], Array],
 ) -> Float[Array, "b o q p v"]:
-    """The form of `topk_guided_read` whose candidates take at most `chunk_bytes` at once; one query cell at least.
+    """`topk_guided_read` with at most `chunk_bytes` of candidates at once, and at least one query cell.
 
     `read_values` is the einsum of weights and values. The backward pass holds about twice as much as the forward pass.
     """
@@ -291,7 +294,7 @@ def read_in_chunks(
     chunks = _smallest_divisor(q, at_least=math.ceil(candidate_bytes / chunk_bytes))
 
     def gather(blocks: Array, cells: Array) -> Array:  # [b,o,m,p,c], [b,o,r,k] -> [b,o,r,k*p,c]
-        # Whole blocks, without take_along_axis, which would spell out an index for each of their numbers.
+        # Whole blocks, without take_along_axis, which would need an index for each element.
         found = jax.vmap(jax.vmap(lambda x, i: x.at[i].get(mode="promise_in_bounds")))(blocks, cells)
         return found.reshape(b, o, cells.shape[2], k * p, -1)
 
@@ -303,7 +306,7 @@ def read_in_chunks(
         weights = jax.nn.softmax(affinity.astype(dtype), axis=-1)
         return read_values("borpj,borjv->borpv", weights, gather(values, cells))
 
-    def split(x: Array, axis: int) -> Array:  # the query axis, cut into chunks that lead
+    def split(x: Array, axis: int) -> Array:  # the query axis, split into chunks as the leading axis
         return jnp.moveaxis(x.reshape(*x.shape[:axis], chunks, q // chunks, *x.shape[axis + 1 :]), axis, 0)
 
     readout = jax.lax.map(read, (split(query_key, 1), split(indices, 2), split(present, 2)))

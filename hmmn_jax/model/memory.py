@@ -16,7 +16,7 @@ from hmmn_jax.model.matching import to_blocks
 class FineMemory(struct.PyTreeNode):
     """Strides 8 and 4 of the first and the previous frame, cut into the p cells under each stride-16 cell.
 
-    There are m = 2 * n blocks of n stride-16 cells; m = n where one frame is both.
+    There are m = 2 * n blocks of n stride-16 cells; m = n if one frame is both.
     """
 
     key_s8: Float[Array | np.ndarray, "b o m 4 c8"]
@@ -87,7 +87,7 @@ def write_previous(bank: MemoryBank, memory: Memory, slot: int | Int[Array, ""])
 
 
 def append_previous(bank: MemoryBank, memory: Memory) -> MemoryBank:
-    """The bank with one slot more, which holds `memory`, of one frame, as the previous frame.
+    """The bank with an additional slot that contains `memory`, of one frame, as the previous frame.
 
     For training, where all slots are filled.
     """
@@ -111,7 +111,7 @@ def grow(bank: MemoryBank) -> MemoryBank:
 
 
 def drop_oldest(bank: MemoryBank) -> MemoryBank:
-    """The bank without slot 1, the oldest frame but the first; later slots move up by one."""
+    """The bank without slot 1, the oldest frame other than the first; later slots are shifted by one."""
 
     def shift(x: Array | np.ndarray) -> Array:
         return jnp.concatenate([x[:, :, :1], x[:, :, 2:], x[:, :, :1]], axis=2)

@@ -1,4 +1,4 @@
-"""Checks of numbers in configs, which a damaged file may give any value."""
+"""Checks of numbers in configs, which may have any value in a damaged file."""
 
 import math
 from typing import Any
@@ -7,7 +7,7 @@ WIDEST, DEEPEST = 16384, 50  # channels of a layer, blocks of a stage
 
 
 def is_size(value: Any, most: int = WIDEST) -> bool:
-    """Whether this is a whole number from 1 to `most`."""
+    """Whether this is an integer from 1 to `most`."""
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
 
 

@@ -1,6 +1,6 @@
 """The paper's step on arrays: reads the memory for a query. `HMMN.decode` uses the result.
 
-`match` is all that touches the whole memory; `read_fine` needs the two frames at strides 8 and 4 only. Neither has parameters.
+Only `match` uses the whole memory; `read_fine` only needs the two frames at strides 8 and 4. Neither has parameters.
 """
 
 import math
@@ -20,7 +20,7 @@ from hmmn_jax.model.memory import FineMemory, MemoryBank
 class Match(struct.PyTreeNode):
     """The result of `match`.
 
-    readout: what is read at stride 16.
+    readout: values read at stride 16.
     indices: the selected memory cells of each stride-16 query cell, best first, flat in the first and the previous frame; None
       without the top-k read.
     present: which of these exist; empty slots do not.
@@ -47,7 +47,7 @@ def match(
     """The kernel-guided read of the first `count` slots of a bank (None: all), and the cells to be read in detail.
 
     `use_kernel` overrides the switch of the config; `turns` is that of `kernel_guided_read`. Also returns the bank's
-    centres, moved on by a frame.
+    centres, advanced by one frame.
     """
     read = kernel_guided_read(
         jnp.asarray(bank.key_s16),
@@ -68,7 +68,7 @@ def match(
 
 @jax.named_scope("read_fine")
 def read_fine(config: HMMNConfig, fine: FineMemory | None, query: Query, found: Match) -> Readout:
-    """The top-k guided reads, of what `match` selected; the readouts of all strides."""
+    """The top-k guided reads of the cells that `match` selected; returns the readouts of all strides."""
     if not config.use_topk_read:
         return Readout(found.readout)
     indices, present = found.indices, found.present

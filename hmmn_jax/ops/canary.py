@@ -29,7 +29,7 @@ def reductions_are_sound() -> bool:
 
 
 def warn_if_cpu_is_unsound() -> None:
-    """Warns a user of an affected jaxlib, if the CPU computes."""
+    """Warns users of an affected jaxlib if JAX runs on the CPU."""
     if jax.default_backend() == "cpu" and not reductions_are_sound():
         version = importlib.metadata.version("jaxlib")
         warnings.warn(

@@ -13,10 +13,10 @@ from hmmn_jax.ops.winograd import winograd_conv3x3
 FEW_CHANNELS = 4  # most outputs for which a direct convolution was measured to be wasteful
 
 
-WINOGRAD_CHANNELS = 64  # fewest channels, in and out, with which Winograd was measured to win
+WINOGRAD_CHANNELS = 64  # minimum number of input and output channels for which Winograd was measured to be faster
 
 
-KERNELS_PER_CELL = 400  # with more, transforming kernels was measured to cost more than it saves
+KERNELS_PER_CELL = 400  # above this, transforming kernels was measured to cost more than it saves
 
 
 def conv2d(
@@ -29,7 +29,7 @@ def conv2d(
     """Cross-correlation with k // 2 zeros on every side, as in PyTorch; odd k.
 
     `winograd` allows Winograd's algorithm where it was measured to be faster. `same`: TensorFlow's padding "SAME", which pads
-    a strided layer otherwise.
+    strided layers differently.
     """
     size, _, inputs, outputs = kernel.shape
     if outputs <= FEW_CHANNELS and stride == 1:

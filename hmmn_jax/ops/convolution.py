@@ -1,7 +1,7 @@
-"""Convolution and broadcast with gradients that suit a CPU as well.
+"""Convolution and broadcast with gradients that are also fast on a CPU.
 
-On a CPU, XLA computes two gradients slowly: that of a convolution's kernel, and that of values broadcast over all pixels. There
-they are matrix products; everywhere else they are XLA's own.
+On a CPU, XLA computes two gradients slowly: that of a convolution's kernel, and that of values broadcast over all pixels. On a
+CPU they are replaced by matrix products; on other devices XLA's own gradients are used.
 """
 
 import functools
@@ -17,7 +17,7 @@ BAND_BYTES = 4 * 2**20  # of a convolution's input and output processed at once:
 
 
 def zeros_around(side: int, size: int, stride: int, same: bool) -> tuple[int, int]:
-    """The numbers of zeros before and after a side that a kernel of `size` needs for ceil(side / stride) outputs.
+    """The padding before and after a side that a kernel of `size` needs for ceil(side / stride) outputs.
 
     PyTorch's layers have size // 2 on both sides. TensorFlow's padding "SAME" has as few as there can be, the larger half
     behind: with a 3x3 kernel at stride 2 none before and one behind an even side. At stride 1 the two agree for odd sizes.
@@ -102,7 +102,7 @@ def at_all_pixels(values: Float[Array, " c"], shape: tuple[int, ...]) -> Float[A
 
 
 def _at_all_pixels_backward(shape: tuple[int, ...], _: None, gradient: Array | np.ndarray) -> tuple[Array]:
-    def on_cpu(gradient: Array) -> Array:  # XLA computes the sum over rows column by column, which is slow
+    def on_cpu(gradient: Array) -> Array:  # XLA computes the sum over rows in column-major order, which is slow
         rows = _keep_layout(gradient.reshape(-1, shape[-1]))
         return exact_einsum("n,nc->c", jnp.ones(len(rows), gradient.dtype), rows).astype(gradient.dtype)
 
@@ -113,5 +113,5 @@ at_all_pixels.defvjp(lambda values, shape: (at_all_pixels(values, shape), None),
 
 
 def _keep_layout(rows: Array) -> Array:
-    """Keeps XLA from writing the operand of a matrix product column by column, which takes longer than the product."""
+    """Prevents XLA from writing the operand of a matrix product in column-major order, which takes longer than the product."""
     return jax.lax.optimization_barrier(rows)

@@ -1,4 +1,4 @@
-"""Depthwise convolution: each channel by a kernel of its own.
+"""Depthwise convolution: each channel has its own kernel.
 
 On accelerators, XLA's grouped convolution is fast. On a CPU it takes several times as long as PyTorch's, and so do its
 gradients; there, the convolution is the sum of the map shifted by each tap of the kernel, and so are both gradients.
@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from hmmn_jax.ops.convolution import zeros_around
 from hmmn_jax.ops.precision import at_least_float32
 
-ADDENDS = 16  # parts that a row is divided into, at most
+ADDENDS = 16  # maximum number of parts of a row
 
 Padding = tuple[tuple[int, int], tuple[int, int]]  # zeros above and below, left and right
 
@@ -27,7 +27,7 @@ def depthwise_conv2d(
 ) -> Float[Array, "b h2 w2 c"]:
     """Cross-correlation of each channel with k // 2 zeros on every side, as in PyTorch; odd k.
 
-    `same`: TensorFlow's padding "SAME", which pads a strided layer otherwise. Taps are added up in at least float32.
+    `same`: TensorFlow's padding "SAME", which pads strided layers differently. Taps are added up in at least float32.
     """
     above, left = (zeros_around(side, len(kernel), stride, same) for side in x.shape[1:3])
     return depthwise_padded(x, kernel, stride, (above, left))
@@ -105,8 +105,8 @@ def _kernel_gradient(x: Array, kernel: Array, gradient: Array, stride: int, padd
     """For each tap the product of the shifted map and the gradient, summed over pixels.
 
     Row by row, which stays in the cache for all taps: measured 4 to 10 times faster than one sum over the map for each tap.
-    Parts of a row, `ADDENDS` at most, are added up there, and what is left at the end: XLA was measured to take up to twice as
-    long for the sum of a whole row.
+    Parts of a row, `ADDENDS` at most, are added up there, and what is left at the end: summing a whole row at once was measured
+    to take up to twice as long in XLA.
     """
     size, wide = len(kernel), at_least_float32(x, gradient)
     b, h, w, c = gradient.shape

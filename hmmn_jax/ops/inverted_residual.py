@@ -30,7 +30,7 @@ class Weights(NamedTuple):
 def inverted_residual(
     x: Float[Array, "b h w c"], expand: Weights | None, depthwise: Weights, project: Weights, stride: int
 ) -> Float[Array, "b h2 w2 o"]:
-    """The layers without the shortcut: ReLU6 behind the first two, TensorFlow's padding "SAME"; expand may be missing."""
+    """The layers without the shortcut: ReLU6 after the first two, TensorFlow's padding "SAME"; expand may be missing."""
     size, wide = len(depthwise.kernel), depthwise.kernel.shape[-1]
     above, left = (zeros_around(side, size, stride, True) for side in x.shape[1:3])
     height = -(-x.shape[1] // stride)

@@ -1,4 +1,4 @@
-"""One function in several forms; the form is chosen by the platform for which a program is lowered."""
+"""One function with several implementations, chosen by the platform for which a program is lowered."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,18 +8,18 @@ import jax.numpy as jnp
 
 
 def by_platform(*arrays: Any, default: Callable[..., Any], **forms: Callable[..., Any]) -> Any:
-    """`jax.lax.platform_dependent` whose gradient keeps nothing but the arrays.
+    """`jax.lax.platform_dependent` with a gradient that stores only the arrays.
 
     `platform_dependent` alone differentiates as a `switch`: the forward pass of each platform then also returns, as zeros, what
     the other forms would have kept. Here the backward pass starts from the arrays, so each form decides what it recomputes.
 
     Args:
-        *arrays: positional arguments of the forms. Gradients reach those of a floating-point dtype.
-        default: the form of platforms that are not named.
+        *arrays: positional arguments of the implementations. Gradients reach those of a floating-point dtype.
+        default: the implementation for all other platforms.
         **forms: by platform: `cpu`, `cuda`, `rocm`, `tpu`.
 
     Returns:
-        An array: what the form of the platform returns.
+        The array that the platform's implementation returns.
     """
     forms = {**forms, "default": default}
     floats = [i for i, x in enumerate(arrays) if jnp.issubdtype(jnp.result_type(x), jnp.floating)]
@@ -42,7 +42,9 @@ def by_platform(*arrays: Any, default: Callable[..., Any], **forms: Callable[...
         return call(*arrays), arrays
 
     def call_backward(arrays: tuple[Any, ...], gradient: Any) -> tuple[Any, ...]:
-        backwards = {form: backward_of(form) for form in set(forms.values())}  # platforms that share a form share this one
+        backwards = {
+            form: backward_of(form) for form in set(forms.values())
+        }  # platforms with the same implementation share this one
         found = jax.lax.platform_dependent(gradient, *arrays, **{name: backwards[form] for name, form in forms.items()})
         gradients = dict(zip(floats, found, strict=True))
         return tuple(gradients.get(i) for i in range(len(arrays)))

@@ -7,7 +7,10 @@ from jaxtyping import Array, Float
 
 
 def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
-    """The maximum of 3x3 windows at stride 2, one pixel of zeros around; an even number of rows and columns, none negative."""
+    """The maximum of 3x3 windows at stride 2, one pixel of zeros around.
+
+    Even numbers of rows and columns, no negative values.
+    """
     return jax.lax.platform_dependent(x, cpu=_max_of_slices, default=_max_of_windows)
 
 

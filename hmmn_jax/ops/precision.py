@@ -17,7 +17,7 @@ from hmmn_jax.ops.platform import by_platform
 
 
 def at_least_float32(*arrays: jax.Array | np.ndarray) -> jnp.dtype:
-    """The dtype in which numbers are compared and added up: that of the arrays, or float32 if theirs is narrower."""
+    """The dtype of comparisons and sums: that of the arrays, or float32 if theirs is narrower."""
     return jnp.promote_types(jnp.result_type(*arrays), jnp.float32)
 
 

@@ -1,4 +1,4 @@
-"""The greatest numbers of each row: `jax.lax.top_k`, without its full sort on GPUs."""
+"""The largest numbers of each row: `jax.lax.top_k`, without its full sort on GPUs."""
 
 import functools
 import operator
@@ -13,7 +13,7 @@ ROUND, SHORTEST = 16, 1024
 
 
 def top_k(x: Float[Array, "*b m"], k: int) -> tuple[Float[Array, "*b k"], Int[Array, "*b k"]]:
-    """Selects the `k` greatest numbers of each row, greatest first. Equal numbers are ordered by index.
+    """Selects the `k` largest numbers of each row, in descending order. Equal numbers are ordered by index.
 
     On CPUs and TPUs this is `jax.lax.top_k`. For float32, GPUs run it in rounds of 16 numbers. Numbers that were selected are
     masked between rounds. The result is the same for all numbers, infinities and ties, with two exceptions. The least finite
@@ -35,7 +35,7 @@ def _whole(x: Array, k: int) -> tuple[Array, Array]:
 def top_k_in_rounds(x: Float[Array, "*b m"], k: int) -> tuple[Float[Array, "*b k"], Int[Array, "*b k"]]:
     """The form of `top_k` for GPUs: exact for any order that `jax.lax.top_k` has."""
     least = jnp.finfo(x.dtype).min
-    rest = jnp.maximum(x, least).reshape(-1, x.shape[-1])  # two axes, as XLA's kernel needs; -inf now marks what is taken
+    rest = jnp.maximum(x, least).reshape(-1, x.shape[-1])  # two axes, as XLA's kernel needs; -inf now marks selected numbers
     cells = jnp.arange(x.shape[-1])
     rounds: list[tuple[Array, Array]] = []
     for start in range(0, k, ROUND):

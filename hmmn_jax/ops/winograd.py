@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-OUT, IN = 4, 6  # sides of a tile's outputs and inputs
+OUT, IN = 4, 6  # size of a tile's outputs and inputs
 BAND_BYTES = 16 * 2**20  # of transformed inputs and products held at once: about what a CPU's cache holds
 
 
@@ -48,11 +48,11 @@ def winograd_conv3x3(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c o"]
     b, h, w, c = x.shape
     o = kernel.shape[-1]
     # One of two equal matrices, chosen by x: XLA would otherwise transform all kernels of a network at its start, and hold them
-    # (an optimization_barrier does not keep it from that on a CPU).
+    # (an optimization_barrier does not prevent this on a CPU).
     matrix = jnp.asarray(np.stack([np.kron(_KERNEL, _KERNEL)] * 2))[jnp.isnan(x[0, 0, 0, 0]).astype(int)]
     transformed = _dot(matrix, kernel.reshape(9, c * o)).reshape(IN * IN, c, o)
     bands, band_rows, tile_columns = _bands(h, w, c + o)
-    height = min(band_rows * OUT, h)  # of a band's output; the last band overlaps the one before rather than be smaller
+    height = min(band_rows * OUT, h)  # of a band's output; the last band overlaps the previous one instead of being smaller
 
     def band(i: int | Array, output: Array) -> Array:
         image, top = i // bands, jnp.minimum(i % bands * height, h - height)
@@ -98,7 +98,7 @@ def _kernel_gradient(x: Float[Array, "b h w c"], gradient: Float[Array, "b h w o
         inputs = _transform_inputs(jax.lax.dynamic_slice(x, start, (1, height + OUT, width + OUT, c))[0])
         tiles = jax.lax.dynamic_slice(gradient, start, (1, height, width, o)).reshape(band_rows, OUT, tile_columns, OUT, o)
         outputs = _dot(np.kron(_OUTPUT, _OUTPUT).T, tiles.transpose(1, 3, 0, 2, 4).reshape(OUT * OUT, -1, o))
-        inputs, outputs = jax.lax.optimization_barrier((inputs, outputs))  # otherwise XLA writes them column by column
+        inputs, outputs = jax.lax.optimization_barrier((inputs, outputs))  # otherwise XLA writes them in column-major order
         return total + jax.lax.dot_general(inputs, outputs, (((1,), (1,)), ((0,), (0,))), jax.lax.Precision.HIGHEST)
 
     total = jax.lax.fori_loop(0, b * bands, band, jnp.zeros((IN * IN, c, o), x.dtype))
@@ -106,7 +106,7 @@ def _kernel_gradient(x: Float[Array, "b h w c"], gradient: Float[Array, "b h w o
 
 
 def _bands(height: int, width: int, channels: int) -> tuple[int, int, int]:
-    """Bands of a map, tile rows of a band, and tile columns; `channels` are those that are held at once."""
+    """Bands of a map, tile rows of a band, and tile columns; `channels`: number of channels that are held at once."""
     tile_rows, tile_columns = -(-height // OUT), -(-width // OUT)
     rows_at_once = max(1, BAND_BYTES // (4 * IN * IN * channels * tile_columns))
     bands = -(-tile_rows // rows_at_once)

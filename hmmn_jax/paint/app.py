@@ -1,4 +1,4 @@
-"""The calls of the page, as an ASGI application. It answers errors as JSON: `{"error": "one sentence"}`."""
+"""The HTTP API of the page, as an ASGI application. Errors are returned as JSON: `{"error": "one sentence"}`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +32,7 @@ _TYPES = {
 
 
 class Calls:
-    """The calls on one project. Work that takes time runs in threads, so that events flow on."""
+    """The API of one project. Slow work runs in threads, so that events are not delayed."""
 
     def __init__(self, project: Project, worker: Worker, pictures: FramePictures, exports: Exports, model: str):
         """`model` is the name that the page shows."""
@@ -51,11 +51,11 @@ class Calls:
         return JSONResponse(await run_in_threadpool(self._project.timeline))
 
     async def next(self, request: Request) -> Response:
-        """The frame that is worth annotating next."""
+        """The frame to annotate next."""
         return JSONResponse({"next": await run_in_threadpool(self._project.next_to_annotate)})
 
     async def frame(self, request: Request) -> Response:
-        """A frame as JPEG, its browser's copy for ever where the address has the version of the video."""
+        """A frame as JPEG, cached permanently by the browser if the address includes the version of the video."""
         version = self._project.version
         headers = {"ETag": f'"{version}"', "Cache-Control": "private, no-cache"}
         if request.query_params.get("v") == version:
@@ -82,7 +82,7 @@ class Calls:
         return Response(content, 200, headers, "application/octet-stream")
 
     async def events(self, request: Request) -> Response:
-        """What happens from now on, or after an event that the page knows."""
+        """A stream of events, from now on or after an event that the page knows."""
         known = request.headers.get("last-event-id") or request.query_params.get("after")
         if known is not None and not (known.isascii() and known.isdigit() and len(known) < 18):
             raise ValueError("after is the number of an event")
@@ -105,7 +105,7 @@ class Calls:
         return self._changed(204, etag=await run_in_threadpool(annotate))
 
     async def delete_mask(self, request: Request) -> Response:
-        """Takes the annotation of a frame away."""
+        """Removes the annotation of a frame."""
         t, expected = request.path_params["t"], expected_revision(request)
         return self._changed(204, etag=await run_in_threadpool(self._project.unannotate, t, expected))
 
@@ -129,19 +129,19 @@ class Calls:
         return self._changed(200, {})
 
     async def merge(self, request: Request) -> Response:
-        """Makes one object of two."""
+        """Merges two objects."""
         given = await read_json(request, "into", "from")
         into, other = integers(given, "into", "from")
         await run_in_threadpool(self._project.merge_objects, into, other, project_revision(request))
         return self._changed(200, {})
 
     async def undo(self, request: Request) -> Response:
-        """Takes back the last annotation, removal or merger."""
+        """Undoes the last annotation, removal or merge."""
         undone = await run_in_threadpool(self._project.undo, project_revision(request))
         return self._changed(200, {"undone": undone})
 
     async def change_project(self, request: Request) -> Response:
-        """Keeps the in and out points."""
+        """Saves the in and out points."""
         given = await read_json(request, "range")
         found = given.get("range")
         if not isinstance(found, list) or len(found) != 2:
@@ -160,7 +160,7 @@ class Calls:
         return JSONResponse({"job": job}, 202)
 
     async def stop_job(self, request: Request) -> Response:
-        """Stops within a frame."""
+        """Stops after at most one more frame."""
         if not self._worker.stop():
             raise HTTPException(404, "no job is running")
         return JSONResponse({"job": self._worker.job}, 202)
@@ -231,7 +231,7 @@ def make_app(calls: Calls) -> Starlette:
 
 
 async def _static(request: Request) -> Response:
-    """A file of the page: names are looked up, not used as paths."""
+    """A static file of the page; names are looked up, not used as paths."""
     name = request.path_params.get("name", "index.html")
     for path in STATIC.iterdir():
         if path.name == name and path.suffix in _TYPES:

@@ -1,4 +1,4 @@
-"""What happens in a project, as numbered events, for any number of pages that listen."""
+"""Numbered events of a project, for any number of connected pages."""
 
 import asyncio
 import collections
@@ -8,16 +8,16 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-KEPT = 1000  # events that a page which lost its connection can catch up with
-PING_SECONDS = 15.0  # a line without meaning, by which a connection that broke is noticed
+KEPT = 1000  # number of events that a reconnecting page can catch up with
+PING_SECONDS = 15.0  # an empty comment, which detects a broken connection
 GONE = "event: gone\ndata: {}\n\n"
 
 
 class EventLog:
-    """The last events, as text of the server-sent kind. `publish` is safe in threads; `stream` runs in an event loop."""
+    """The last events, as server-sent events. `publish` is thread-safe; `stream` runs in an event loop."""
 
     def __init__(self, first: int = 0):
-        """Numbers the events from `first` + 1 on."""
+        """Numbers the events from `first` + 1."""
         self._lock = threading.Lock()
         self._events: collections.deque[tuple[int, str]] = collections.deque(maxlen=KEPT)
         self._last = first
@@ -75,7 +75,7 @@ class EventLog:
             self._listeners.discard(wake)
 
     def _after(self, known: int) -> list[tuple[int, str]] | None:
-        """The events after a number; None if some of them are not kept, or it lies in the future."""
+        """The events after a number; None if some of them are no longer kept, or if the number is in the future."""
         with self._lock:
             oldest = self._events[0][0] if self._events else self._last + 1
             if not oldest - 1 <= known <= self._last:

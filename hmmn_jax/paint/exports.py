@@ -1,4 +1,4 @@
-"""Exports of a project: made one after the other in a thread of their own, kept in its folder."""
+"""Exports of a project: created one after the other in a separate thread, and kept in its folder."""
 
 import queue
 import threading
@@ -33,15 +33,15 @@ class Export:
 
 
 class Exports:
-    """The exports of one project. Names are made here; those that a page gives are only looked up."""
+    """The exports of one project. Names are generated here; names from a page are only looked up."""
 
     def __init__(self, project: Project, video: Video, folder: Path):
-        """Starts the thread, which waits.
+        """Starts the thread, which waits for exports.
 
         Args:
             project: the project.
             video: its frames, read by this thread.
-            folder: made when it is needed. What an earlier process exported to it is listed.
+            folder: created when it is needed. Exports of earlier processes in this folder are listed.
         """
         self._project, self._video, self._folder = project, video, folder
         self._lock = threading.Lock()
@@ -51,12 +51,12 @@ class Exports:
         threading.Thread(target=self._run, name="exports", daemon=True).start()
 
     def listing(self) -> list[dict[str, Any]]:
-        """All exports, the newest first."""
+        """All exports, newest first."""
         with self._lock:
             return [asdict(found) for found in reversed(self._exports.values())]
 
     def start(self, kind: str, start: int, stop: int) -> str:
-        """Starts an export of the masks as they are now, and gives its name. Raises ValueError."""
+        """Starts an export of the current masks, and returns its name. Raises ValueError."""
         if kind not in KINDS:
             raise ValueError(f"an export of kind {kind[:80]!r}; expected {', '.join(KINDS)}")
         count = len(self._project.session)
@@ -81,12 +81,12 @@ class Exports:
         return self._folder / found.name
 
     def close(self) -> None:
-        """Ends the export that is running, of which nothing stays, and the thread."""
+        """Cancels the running export, deletes its files, and stops the thread."""
         self._is_closed = True
         self._waiting.put(None)
 
     def _earlier(self) -> list[Export]:
-        """The files of earlier processes, the oldest first."""
+        """The files of earlier processes, oldest first."""
         found = []
         for path in self._folder.iterdir() if self._folder.is_dir() else ():
             kinds = [kind for kind in KINDS if f"-{kind}-" in path.name and path.suffix == (KINDS[kind].suffix or ARCHIVE)]

@@ -1,4 +1,4 @@
-"""The segmenter for a video of any length: its memory frames are bounded by the free memory."""
+"""The segmenter for a video of any length: the free memory limits the number of memory frames."""
 
 import math
 from typing import Any
@@ -11,17 +11,17 @@ from hmmn_jax.io.video import Video
 from hmmn_jax.model import HMMNConfig
 from hmmn_jax.model.frames import STRIDE
 
-OBJECTS = 4  # for which there is to be memory; how many will be painted is not known
+OBJECTS = 4  # number of objects to reserve memory for; the actual number is unknown
 MEM_EVERY = 5
 
 
 def fitted_segmenter(variables: dict[str, Any], config: HMMNConfig, video: Video) -> Segmenter:
-    """A segmenter that keeps as many memory frames of a video as the free memory allows, and no more than the video needs.
+    """Creates a segmenter with as many memory frames as the free memory allows, but not more than the video needs.
 
-    Frames are segmented at their full size. A note reports if that is large.
+    Frames are segmented at their full size. A note is printed if the size is large.
 
     Args:
-        variables: of the model.
+        variables: variables of the model.
         config: of the model.
         video: the frames.
 

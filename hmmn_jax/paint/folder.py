@@ -1,4 +1,4 @@
-"""The folder of a project: which video it is of, its objects, its session, its exports, and who has it open."""
+"""The folder of a project: its video, objects, session, exports, and the process that has it open."""
 
 import contextlib
 import hashlib
@@ -17,7 +17,7 @@ from hmmn_jax.paint.objects import ObjectTable
 FORMAT = 1
 SUFFIX = ".hmmn"
 PROJECT, SESSION, EXPORTS, LOCK = "project.json", "session", "exports", "lock"
-_CHUNK = 1 << 20  # bytes that are read of a film at three places
+_CHUNK = 1 << 20  # bytes that are read at each of three places of a video file
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Saved:
 
     Attributes:
         video: the path of a video file or a folder of frames.
-        fingerprint: of that video.
+        fingerprint: fingerprint of that video.
         objects: the objects.
         frames: the range that the page works on, start and stop; None: all frames.
     """
@@ -38,16 +38,16 @@ class Saved:
 
 
 class ProjectFolder:
-    """A folder that this process has for itself."""
+    """A folder held by this process."""
 
     def __init__(self, path: Path, guard: Guard):
-        """`path` as of `open_folder`, `guard` of that folder."""
+        """`path` as in `open_folder`; `guard` is the hold on that folder."""
         self.path, self.require_own = path, guard.require
         self.session, self.exports = path / SESSION, path / EXPORTS
         self._file = path / PROJECT
 
     def read(self) -> Saved | None:
-        """What `write` wrote, None in a new folder. Raises DataError."""
+        """The content that `write` wrote; None in a new folder. Raises DataError."""
         if not self._file.is_file():
             return None
         try:
@@ -81,10 +81,10 @@ class ProjectFolder:
 
 @contextlib.contextmanager
 def open_folder(path: Path, takeover: bool = False) -> Iterator[ProjectFolder]:
-    """Makes the folder of a project, or takes one that is there, for this process alone; with `takeover` from a live process.
+    """Creates or opens the folder of a project and holds it for this process; `takeover` takes it over from a live process.
 
     Raises:
-        DataError: the folder has files and is not of a project, or it cannot be written to.
+        DataError: the folder contains files but no project, or is not writable.
         ConfigError: another process has it open.
     """
     if path.exists() and not path.is_dir():
@@ -100,7 +100,7 @@ def open_folder(path: Path, takeover: bool = False) -> Iterator[ProjectFolder]:
 
 
 def fingerprint(video: Path) -> str:
-    """Identifies the content of a video without reading it whole: sizes, names of frames, and some of the bytes."""
+    """Identifies the content of a video without reading all of it: sizes, names of frames, and some of the bytes."""
     digest = hashlib.sha256()
     if video.is_dir():
         paths = list_frames(video)

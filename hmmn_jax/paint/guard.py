@@ -1,4 +1,4 @@
-"""Who may talk to the server: the browser that was given the token, on a page of this server, under a name of this machine."""
+"""Access control of the server: only a browser with the token, on a page of this server, under a name of this machine."""
 
 import hashlib
 import hmac
@@ -37,11 +37,11 @@ def new_token() -> str:
 
 
 class Guard:
-    """Wraps an application. What is not allowed gets 403 and does not reach it; every answer has the headers for safety.
+    """Wraps an application. Rejected requests get 403 and do not reach it; every response has the security headers.
 
-    - Host has to name this machine: a page elsewhere could let its own name point to 127.0.0.1.
-    - Origin, where there is one, has to be that of this server, as has what a browser says of where a request comes from.
-    - `/?token=TOKEN` gives a cookie, and everything else asks for it. It is HttpOnly and SameSite=Strict.
+    - Host must name this machine, because another site could let its own name resolve to 127.0.0.1 (DNS rebinding).
+    - Origin and Sec-Fetch-Site, if present, must be those of this server.
+    - `/?token=TOKEN` sets a cookie, which all other requests need. It is HttpOnly and SameSite=Strict.
 
     Attributes:
         once: works once, for a minute, in place of the token: for the command line of a browser, which other users can read.
@@ -52,7 +52,7 @@ class Guard:
         self._app, self._token = app, token
         self.once = new_token()
         self._once_until = time.monotonic() + ONCE_SECONDS
-        # Cookies are shared by all ports of a host: each server has a name of its own.
+        # Cookies are shared by all ports of a host, so each server uses its own cookie name.
         self._cookie = "hmmn_" + hashlib.sha256(token.encode()).hexdigest()[:12]
         self._names = {*_LOOPBACK, host.lower()}
         self._is_open = not _is_loopback(host)
@@ -77,7 +77,7 @@ class Guard:
         await (self._app if answer is None else answer)(scope, receive, send_safely)
 
     def _answer(self, scope: Scope) -> Response | None:
-        """What to answer in place of the application; None: ask that."""
+        """The response to send instead of the application's; None: ask that."""
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if not self._is_ours(host):
@@ -101,7 +101,7 @@ class Guard:
         return None
 
     def _is_token(self, given: str) -> bool:
-        """Whether it gives access; a code that works once has been used then."""
+        """Whether it gives access; a one-time code is used up by this."""
         if self._once_until > time.monotonic() and hmac.compare_digest(given.encode(), self.once.encode()):
             self._once_until = -math.inf
             return True
@@ -118,7 +118,7 @@ class Guard:
         return ""
 
     def _is_ours(self, host: str) -> bool:
-        """Whether a Host is a name of this machine. Any port will do: it may be forwarded."""
+        """Whether a Host is a name of this machine. Any port is accepted, because it may be forwarded."""
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
         name = name.strip("[]").lower()
         return name in self._names or (self._is_open and _is_address(name))

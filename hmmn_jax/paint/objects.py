@@ -1,4 +1,4 @@
-"""The objects of a project as people see them: name, colour, whether visible and locked."""
+"""The display properties of a project's objects: name, colour, visible, locked."""
 
 import dataclasses
 import re
@@ -23,12 +23,12 @@ class PaintObject:
 
     @classmethod
     def make(cls, k: int, given: Mapping[str, Any]) -> "PaintObject":
-        """The object `k` with what was given of it, the rest by default. Raises ValueError, as `changed`."""
+        """The object `k`, with defaults for fields that are not given. Raises ValueError, as `changed`."""
         rgb = davis_palette()[(k - 1) % 255 + 1].tolist()
         return cls(k, f"Object {k}", "#" + bytes(rgb).hex()).changed(given)
 
     def changed(self, given: Mapping[str, Any]) -> "PaintObject":
-        """The object with other values of some fields. Raises ValueError for unknown fields and values that cannot be."""
+        """The object with some fields changed. Raises ValueError for unknown fields and invalid values."""
         for name, value in given.items():
             if name not in ("name", "colour", "visible", "locked"):
                 raise ValueError(f"{name!r} is not a field of an object; expected name, colour, visible or locked")
@@ -49,11 +49,11 @@ class PaintObject:
 
 @dataclasses.dataclass(frozen=True)
 class ObjectTable:
-    """All objects of a project, as a value: each change gives a new one.
+    """All objects of a project; immutable: each change returns a new table.
 
     Attributes:
-        known: by id, in ascending order.
-        used: ids that were given once, those of deleted objects too; they are not given again.
+        known: objects by id, in ascending order.
+        used: all ids ever assigned, including those of deleted objects; they are not reused.
     """
 
     known: Mapping[int, PaintObject] = dataclasses.field(default_factory=dict)
@@ -61,12 +61,15 @@ class ObjectTable:
 
     @property
     def as_json(self) -> list[dict[str, Any]]:
-        """The objects as the page gets them."""
+        """The objects in the form that the page receives."""
         return [dataclasses.asdict(found) for found in self.known.values()]
 
     @classmethod
     def from_json(cls, objects: Iterable[Mapping[str, Any]], used: Iterable[int]) -> "ObjectTable":
-        """What `as_json` and `used` gave. Raises ValueError, TypeError, KeyError or AttributeError for anything else."""
+        """Reads the output of `as_json` and `used`.
+
+        Raises ValueError, TypeError, KeyError or AttributeError for anything else.
+        """
         made = {}
         for given in objects:
             k = int(given["id"])
@@ -77,21 +80,21 @@ class ObjectTable:
         return cls(dict(sorted(made.items())), ids)
 
     def with_ids(self, ids: Collection[int]) -> "ObjectTable":
-        """The table in which all of these ids are known: those of a session that was painted elsewhere."""
+        """The table with all of these ids added, for a session that was created elsewhere."""
         table = self
         for k in sorted(set(ids) - self.known.keys()):
             table = table._with(PaintObject.make(k, {}))
         return table
 
     def added(self, given: Mapping[str, Any]) -> tuple["ObjectTable", int]:
-        """The table with a new object, and its id: one more than the greatest that was ever given. Raises ValueError."""
+        """The table with a new object, and its id: one more than the largest id ever assigned. Raises ValueError."""
         k = max(self.used, default=0) + 1
         if len(self.known) >= MOST or k >= 2**16:
             raise ValueError(f"a project has at most {MOST} objects, whose ids are at most 65535")
         return self._with(PaintObject.make(k, given)), k
 
     def changed(self, k: int, given: Mapping[str, Any]) -> "ObjectTable":
-        """The table with other values of an object. Raises KeyError for an unknown one, ValueError for values."""
+        """The table with some fields of an object changed. Raises KeyError for an unknown one, ValueError for values."""
         return self._with(self.known[k].changed(given))
 
     def without(self, k: int) -> "ObjectTable":
@@ -101,7 +104,7 @@ class ObjectTable:
         return ObjectTable({i: found for i, found in self.known.items() if i != k}, self.used)
 
     def restored(self, objects: Iterable[PaintObject]) -> "ObjectTable":
-        """The table with objects that were deleted."""
+        """The table with deleted objects restored."""
         table = self
         for found in objects:
             table = table._with(found)

@@ -1,4 +1,4 @@
-"""Opens the project of a video: a new one, or one that is continued."""
+"""Opens a new or existing project of a video."""
 
 import contextlib
 import time
@@ -25,7 +25,7 @@ def default_folder(video: Path) -> Path:
 
 
 def first_number() -> int:
-    """The first number of revisions and events: greater than any of an earlier server, whose pages may still be open."""
+    """The first number of revisions and events: larger than those of any earlier server, whose pages may still be open."""
     return time.time_ns() // 1_000_000
 
 
@@ -33,16 +33,16 @@ def first_number() -> int:
 def open_project(
     path: Path, video: Path | None, make_segmenter: Callable[[Video], Segmenter], takeover: bool = False
 ) -> Iterator[Project]:
-    """Opens a project for this process alone.
+    """Opens a project and holds it for this process.
 
     Args:
         path: the folder of the project.
-        video: a video file or a folder of frames; None: that of the project.
-        make_segmenter: gives the model for a video; called once all else is in order.
-        takeover: take the project from a process that seems alive.
+        video: a video file or a folder of frames; None: the video of the project.
+        make_segmenter: returns the segmenter for a video; called after all other checks.
+        takeover: take over the project from a process that appears to be alive.
 
     Raises:
-        DataError: files that cannot be read; a folder of something else; a video other than that of the project.
+        DataError: files that cannot be read; a folder that is not a project; a video that is not the project's.
         ConfigError: another process has the project open.
     """
     if video is None and not (path / PROJECT).is_file():
@@ -50,7 +50,7 @@ def open_project(
     with open_folder(path, takeover) as folder:
         saved = folder.read()
         video = saved.video if video is None and saved is not None else video
-        assert video is not None  # else there is a project, which was read
+        assert video is not None  # otherwise there is a project, which was read
         if not video.exists():
             raise DataError(f"{video}: no such file or folder; if it was moved, give the new place: hmmn-jax paint VIDEO")
         found = fingerprint(video)

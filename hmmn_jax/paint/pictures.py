@@ -10,13 +10,13 @@ from PIL import Image
 
 from hmmn_jax.io.video import Video
 
-BUDGET = 1 << 27  # bytes of JPEGs that are kept
+BUDGET = 1 << 27  # budget for cached JPEGs, in bytes
 HEIGHTS = (48, 96, 192, 384, 768)  # of thumbnails; few, so that they are found again
 QUALITY = 92
 
 
 class FramePictures:
-    """JPEGs of one video, within a budget of memory. Safe in threads."""
+    """JPEGs of one video, cached within a memory budget. Safe in threads."""
 
     def __init__(self, video: Video, budget: int = BUDGET):
         """`budget` is in bytes."""
@@ -30,11 +30,11 @@ class FramePictures:
 
         Args:
             t: its index.
-            height: that is wanted at least, where the video has it; None: that of the video.
+            height: minimum height, limited to that of the video; None: the height of the video.
 
         Raises:
             IndexError: there is no such frame.
-            DataError: it cannot be read.
+            DataError: the frame cannot be read.
         """
         key = t, self._height(height)
         with self._lock:

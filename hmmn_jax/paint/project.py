@@ -1,6 +1,6 @@
 """A project: the session of one video with its objects. Each change is saved at once, and published.
 
-Methods are for any thread. An edit says which state it is an edit of; if another edit came between, it is refused.
+Methods are thread-safe. An edit names the revision that it applies to; if another edit was made in between, it is rejected.
 """
 
 import threading
@@ -23,21 +23,21 @@ from hmmn_jax.session.timeline import MISSING, Timeline
 
 
 class Stale(Exception):
-    """An edit of a state that is no longer the present one, whose revision is in `revision`."""
+    """An edit of an outdated revision; `revision` is the current one."""
 
     def __init__(self, found: str, revision: str):
-        super().__init__(f"{found} was changed meanwhile, in another window perhaps; look at it again")
+        super().__init__(f"{found} was changed in the meantime, perhaps in another window; check it again")
         self.revision = revision
 
 
 @dataclass
 class _Shown:
-    """A frame as pages know it."""
+    """The state of a frame as sent to pages."""
 
     state: str = MISSING
     picture: Picture | None = None
     edits: int = 0  # by people
-    versions: int = 0  # that were computed since
+    versions: int = 0  # frames computed since the last save
 
     @property
     def revision(self) -> str:
@@ -46,23 +46,23 @@ class _Shown:
 
 @dataclass(frozen=True)
 class _Undoable:
-    """An edit that can be taken back: whether the session has it, and the objects that come back with it."""
+    """An edit that can be undone: whether it is an edit of the session, and the objects that are restored."""
 
     in_session: bool
     objects: tuple[PaintObject, ...] = ()
 
 
 class Project:
-    """One video, as it is being painted.
+    """One video and its masks.
 
     Attributes:
         session: masks and annotations.
         log: the events for pages.
-        revision: of the edits by people.
+        revision: revision of the user's edits.
     """
 
     def __init__(self, session: Session, folder: ProjectFolder, saved: Saved, log: EventLog, first: int = 0):
-        """Takes a session as it is; `saved` is what its folder says of it. Revisions begin with `first`."""
+        """Starts from the current state of a session; `saved` is the content of its folder. Revisions begin with `first`."""
         self.session, self.log = session, log
         self._folder = folder
         self._saved = replace(saved, objects=saved.objects.with_ids(session.objects))
@@ -110,11 +110,11 @@ class Project:
             return {"revision": self.revision, "event": self.log.last, "frames": frames, "next": self.next_to_annotate()}
 
     def next_to_annotate(self) -> int | None:
-        """The frame that is worth annotating next."""
+        """The frame to annotate next."""
         return self.session.next_to_annotate()
 
     def picture(self, t: int) -> tuple[Picture | None, str]:
-        """What is known of a frame, None where it is missing, and its revision. Raises IndexError."""
+        """The result of a frame (None if missing) and its revision. Raises IndexError."""
         with self._lock:
             self._publish()
             shown = self._frame(t)
@@ -134,28 +134,28 @@ class Project:
         Args:
             t: the frame.
             mask: the ids, complete.
-            unknown: pixels that are left to the model.
-            expected: the revision of the frame that was edited; None: one that is not annotated.
+            unknown: pixels whose ids the model decides.
+            expected: the revision of the frame that was edited; None: the frame was not annotated.
 
         Returns:
             The new revision.
 
         Raises:
-            Stale: the frame was edited meanwhile.
+            Stale: the frame was edited in the meantime.
             IndexError: there is no such frame.
-            ValueError: a mask of another size, or with an id that is not of an object.
-            DataError: it cannot be saved.
+            ValueError: a mask of another size, or with an id of no known object.
+            DataError: the project cannot be saved.
         """
         with self._lock:
             self._require(t, expected)
             if unknown_ids := set(ids_of(mask)) - self._saved.objects.known.keys() - {0}:
-                raise ValueError(f"the mask has the id {min(unknown_ids)}, which is not of an object")
+                raise ValueError(f"the mask has the id {min(unknown_ids)}, which is not the id of an object")
             self.session.annotate(t, mask, unknown)
             self._edited(_Undoable(True), [t])
             return self._shown[t].revision
 
     def unannotate(self, t: int, expected: str | None) -> str:
-        """Takes the annotation of a frame away, and saves. As `annotate`; ValueError for a frame that is not annotated."""
+        """Removes the annotation of a frame, and saves. As `annotate`; ValueError for a frame that is not annotated."""
         with self._lock:
             self._require(t, expected)
             self.session.unannotate(t)
@@ -165,7 +165,7 @@ class Project:
     # Edits of objects; each says of which revision of the project, and raises Stale
 
     def add_object(self, given: Mapping[str, Any], revision: int) -> PaintObject:
-        """Adds an object. Raises ValueError for fields that cannot be."""
+        """Adds an object. Raises ValueError for invalid fields."""
         with self._lock:
             self._require_revision(revision)
             table, k = self._saved.objects.added(given)
@@ -188,7 +188,10 @@ class Project:
             self._rename(lambda: self.session.remove(k), k, replace(self._saved, objects=table))
 
     def merge_objects(self, into: int, other: int, revision: int) -> None:
-        """Makes object `other` part of object `into`. Raises KeyError for an unknown one, ValueError for one and the same."""
+        """Makes object `other` part of object `into`.
+
+        Raises KeyError for an unknown object, ValueError if both are the same.
+        """
         with self._lock:
             self._require_revision(revision)
             if into == other:
@@ -200,7 +203,10 @@ class Project:
             self._rename(lambda: self.session.merge(into, other), other, replace(self._saved, objects=table))
 
     def undo(self, revision: int) -> bool:
-        """Takes back the last annotation, given or taken away, removal or merger. Says whether there was one."""
+        """Undoes the last edit: an annotation, its removal, or the removal or merge of an object.
+
+        Returns whether there was one.
+        """
         with self._lock:
             self._require_revision(revision)
             if not self._history:
@@ -213,31 +219,31 @@ class Project:
             return True
 
     def set_range(self, start: int, stop: int) -> None:
-        """Keeps the frames that a page works on. Raises ValueError."""
+        """Saves the range of frames that a page works on. Raises ValueError."""
         with self._lock:
             if not 0 <= start < stop <= len(self._shown):
                 raise ValueError(f"the range is {start} to {stop}, expected 0 <= start < stop <= {len(self._shown)}")
             self._write(replace(self._saved, frames=(start, stop)))
             self.log.publish("project", self.describe())
 
-    # What the worker does
+    # Called by the worker
 
     def computed(self) -> None:
-        """Saves what was computed since, and publishes it. Raises DataError."""
+        """Saves and publishes newly computed frames. Raises DataError."""
         with self._lock:
             if not self._is_closed:
                 self._save_session()
                 self._publish()
 
     def close(self) -> None:
-        """Ends all writing: another process may have the folder now."""
+        """Stops all writing, because another process may hold the folder now."""
         with self._lock:
             self._is_closed = True
 
-    # Inside, with the lock held
+    # Internal; the lock is held
 
     def _rename(self, edit: Callable[[], None], k: int, saved: Saved) -> None:
-        """Removes object `k` by an edit of the session, which does not know objects without a pixel."""
+        """Removes object `k` with an edit of the session, unless it has no pixels."""
         gone = (self._saved.objects.known[k],)
         painted = k in self.session.objects
         if painted:
@@ -252,13 +258,13 @@ class Project:
         for t in frames:
             shown = self._shown[t]
             if timeline.picture(t) is not shown.picture:
-                shown.edits, shown.versions = shown.edits + 1, -1  # -1: publishing it counts one more
+                shown.edits, shown.versions = shown.edits + 1, -1  # -1, because publishing increments it
         self.revision += 1
         try:
             self._save_session()
             if saved is not None and saved != self._saved:
                 self._write(saved)
-        finally:  # also where the disk refuses: pages show what is in memory, and the next edit tries again
+        finally:  # also if the disk is full: pages show the state in memory, and the next edit tries again
             self._saved = saved or self._saved
             self._publish()
             self.log.publish("project", self.describe())
@@ -277,7 +283,7 @@ class Project:
             self.log.publish("frames", [self._entry(t, timeline) for t in changed])
 
     def _look(self, timeline: Timeline) -> list[int]:
-        """Takes note of frames that changed, and returns them."""
+        """Records the frames that changed, and returns them."""
         changed, known, self._seen = [], self._seen, timeline
         has_its_anchors = timeline.stamps == known.stamps
         for t, shown in enumerate(self._shown):

@@ -1,4 +1,4 @@
-"""What requests of the page say: bodies within bounds, fields of JSON, and the state that is edited."""
+"""Parsing of the page's requests: bodies of limited size, JSON fields, and the edited revision."""
 
 import contextlib
 import json
@@ -11,7 +11,7 @@ MOST_JSON = 1 << 16  # bytes
 
 
 async def read_body(request: Request, most: int) -> bytes:
-    """The body, of which no more than `most` bytes are taken."""
+    """The request body, at most `most` bytes."""
     parts, count = [], 0
     with contextlib.suppress(ClientDisconnect):
         async for part in request.stream():
@@ -24,20 +24,20 @@ async def read_body(request: Request, most: int) -> bytes:
 
 
 async def read_json(request: Request, *fields: str) -> dict[str, Any]:
-    """The body as an object of JSON with no other fields than these."""
+    """The request body as a JSON object that may contain only these fields."""
     try:
         found = json.loads(await read_body(request, MOST_JSON) or b"{}")
     except (ValueError, RecursionError) as error:
         raise HTTPException(400, "the request is not JSON") from error
     if not isinstance(found, dict):
-        raise ValueError("an object of JSON is expected")
+        raise ValueError("expected a JSON object")
     if wrong := found.keys() - set(fields):
         raise ValueError(f"unknown field {min(wrong)[:80]!r}, expected {', '.join(fields)}")
     return found
 
 
 def integers(given: dict[Any, Any], *names: Any) -> list[int]:
-    """The values of some fields. Raises ValueError for one that is missing or not an integer."""
+    """The values of some fields. Raises ValueError for a field that is missing or not an integer."""
     for name in names:
         if type(given.get(name)) is not int:
             raise ValueError(f"{name} is {str(given.get(name))[:80]}, expected an integer")
@@ -45,14 +45,14 @@ def integers(given: dict[Any, Any], *names: Any) -> list[int]:
 
 
 def expected_revision(request: Request) -> str | None:
-    """The revision of the frame that was edited; None for one without annotation."""
+    """The revision of the frame that was edited; None for a frame without annotation."""
     if request.headers.get("if-none-match") == "*":
         return None
     return _if_match(request)
 
 
 def project_revision(request: Request) -> int:
-    """The revision of the project that was edited; -1, which none has, for anything that is no number."""
+    """The revision of the project that was edited; -1, which is never valid, if it is not a number."""
     found = _if_match(request)
     return int(found) if found.isascii() and found.isdigit() and len(found) < 18 else -1
 
@@ -60,5 +60,5 @@ def project_revision(request: Request) -> int:
 def _if_match(request: Request) -> str:
     found = request.headers.get("if-match")
     if found is None:
-        raise HTTPException(428, "the request has to say which state it is an edit of: If-Match is missing")
+        raise HTTPException(428, "the request must name the revision that it edits: If-Match is missing")
     return found.removeprefix("W/").strip('"')

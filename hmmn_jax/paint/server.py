@@ -22,20 +22,20 @@ from hmmn_jax.paint.opening import open_project
 from hmmn_jax.paint.pictures import FramePictures
 from hmmn_jax.paint.worker import Worker
 
-LAST_FRAME_SECONDS = 2.0  # that the end waits for the frame that is being computed
-_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # addresses that stand for all of a machine, and one to open
+LAST_FRAME_SECONDS = 2.0  # seconds to wait at exit for the current frame
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # wildcard addresses, and a corresponding one to open
 
 
 class Server(uvicorn.Server):
-    """A server that listens already.
+    """A listening server.
 
     Attributes:
         url: the address to open, with the token.
-        url_once: another one, which works once, for a minute.
+        url_once: a one-time address, valid for a minute.
     """
 
     def __init__(self, guard: Guard, sock: socket.socket, token: str, log: EventLog):
-        """`log` has the events, whose streams end with the server."""
+        """`log` contains the events; its streams end with the server."""
         super().__init__(
             uvicorn.Config(
                 guard,
@@ -56,11 +56,11 @@ class Server(uvicorn.Server):
         self.url, self.url_once = base + token, base + guard.once
 
     def serve_page(self) -> None:
-        """Serves until `stop`; in the main thread also until Ctrl-C or SIGTERM, which are raised again then."""
+        """Serves until `stop` or, in the main thread, until Ctrl-C or SIGTERM, which are then raised again."""
         self.run([self._sock])
 
     def stop(self) -> None:
-        """Ends `serve_page`; for other threads."""
+        """Stops `serve_page`; for use by other threads."""
         self._log.close()
         self.should_exit = True
 
@@ -80,25 +80,25 @@ def open_page(
     port: int,
     takeover: bool = False,
 ) -> Iterator[Server]:
-    """Opens a project and gives the server of its page. In the end the job is stopped after its frame.
+    """Opens a project and returns the server of its page. On exit, the job is stopped after its current frame.
 
     Args:
-        folder: of the project.
-        video: a video file or a folder of frames; None: that of the project.
-        make_segmenter: gives the model for a video.
+        folder: the project folder.
+        video: a video file or a folder of frames; None: the video of the project.
+        make_segmenter: returns the segmenter for a video.
         model: the name of the model, for the page.
         host: the address to listen on.
-        port: 0: any that is free.
-        takeover: take the project from a process that seems alive.
+        port: the port; 0: any free port.
+        takeover: take over the project from a process that appears to be alive.
 
     Raises:
         DataError: as `open_project`.
-        ConfigError: as `open_project`; or the address cannot be listened on.
+        ConfigError: as `open_project`; or the server cannot listen on the address.
     """
     with _listen(host, port) as sock, open_project(folder, video, make_segmenter, takeover) as project:
         token = new_token()
         worker = Worker(project)
-        reader = project.session.video.second_reader()  # the worker does not wait for what pages look at
+        reader = project.session.video.second_reader()  # the worker does not wait for frames that pages show
         exports = Exports(project, reader, folder / EXPORTS)
         calls = Calls(project, worker, FramePictures(reader), exports, model)
         try:
@@ -119,9 +119,9 @@ def paint(
     browser: bool = False,
     takeover: bool = False,
 ) -> None:
-    """Serves the page of a project until the process is interrupted. Arguments and errors as of `open_page`.
+    """Serves the page of a project until the process is interrupted. Arguments and errors as in `open_page`.
 
-    Prints where the project is and which address to open; `browser`: opens it, too.
+    Prints the project folder and the address to open; `browser`: also opens the address.
     """
     with open_page(folder, video, make_segmenter, model, host, port, takeover) as server:
         print(f"project: {folder}; everything is saved at once; Ctrl-C ends", flush=True)
@@ -133,15 +133,18 @@ def paint(
 
 @contextlib.contextmanager
 def _listen(host: str, port: int) -> Iterator[socket.socket]:
-    """Gives a socket that listens on an address. Raises ConfigError where it is taken, or not of this machine."""
+    """Returns a socket that listens on an address.
+
+    Raises ConfigError if the address is in use or does not belong to this machine.
+    """
     with contextlib.ExitStack() as opened:
         try:
             family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
             sock = opened.enter_context(socket.socket(family, socket.SOCK_STREAM))
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind((host, port))
-            sock.listen()  # a browser that comes before the server has started waits
+            sock.listen()  # a browser that connects before the server has started waits
         except (OSError, OverflowError, UnicodeError) as error:
             way_out = "choose another --host or --port"
-            raise ConfigError(f"{host}:{port}: cannot be listened on: {reason(error)}; {way_out}") from error
+            raise ConfigError(f"{host}:{port}: cannot listen on this address: {reason(error)}; {way_out}") from error
         yield sock

@@ -1,4 +1,4 @@
-"""Masks between server and page: gzip of ids, row by row."""
+"""The format of masks between server and page: gzip of ids in row-major order."""
 
 import gzip
 import zlib
@@ -8,13 +8,13 @@ from jaxtyping import Bool, Integer
 
 
 def most_bytes(size: tuple[int, int]) -> int:
-    """The most bytes of a compressed mask that are accepted: what cannot be compressed, and something for the wrapping."""
+    """Maximum size of a compressed mask in bytes: incompressible data plus overhead."""
     height, width = size
     return 3 * height * width + height * width // 512 + 4096
 
 
 def encode(mask: Integer[np.ndarray, "H W"]) -> tuple[bytes, str]:
-    """Compresses a mask; gives the bytes and the name of their type, "uint8" or "uint16", little end first."""
+    """Compresses a mask; returns the bytes and the dtype, "uint8" or "uint16" (little-endian)."""
     name = "uint8" if mask.dtype == np.uint8 else "uint16"
     return gzip.compress(np.ascontiguousarray(mask, np.dtype(name).newbyteorder("<")).tobytes(), 1, mtime=0), name
 
@@ -22,18 +22,18 @@ def encode(mask: Integer[np.ndarray, "H W"]) -> tuple[bytes, str]:
 def decode(
     body: bytes, size: tuple[int, int], with_unknown: bool
 ) -> tuple[Integer[np.ndarray, "H W"], Bool[np.ndarray, "H W"] | None]:
-    """Reads what a page sent, and expands no more of it than a mask has.
+    """Decodes a mask from a page, without decompressing more bytes than a mask has.
 
     Args:
-        body: gzip of ids, uint8 or uint16 by their number of bytes.
+        body: gzip of ids, uint8 or uint16 depending on the number of bytes.
         size: height and width.
-        with_unknown: whether H*W bytes follow the ids, not 0 for pixels that are left to the model.
+        with_unknown: whether H*W bytes follow the ids, nonzero for pixels whose ids the model decides.
 
     Returns:
-        The ids, and the pixels that are left to the model.
+        The ids, and the pixels whose ids the model decides.
 
     Raises:
-        ValueError: not gzip, or of another size.
+        ValueError: not gzip, or the wrong size.
     """
     pixels = size[0] * size[1]
     extra = pixels if with_unknown else 0

@@ -14,11 +14,11 @@ from hmmn_jax.paint.project import Project
 from hmmn_jax.session.timeline import Stamp
 
 IDLE = {"state": "idle"}
-_RATE_FRAMES = 10  # the last frames, by whose times the rest is estimated
+_RATE_FRAMES = 10  # recent frames, whose times give the estimate of the remaining time
 
 
 class Busy(Exception):
-    """There is a job already."""
+    """A job is already running."""
 
 
 @dataclass
@@ -26,7 +26,7 @@ class Job:
     """A call of `propagate`, as a page requested it.
 
     Attributes:
-        state: "compiling" until the first frame, where that includes compilation; "running"; "stopped", "done" or "failed".
+        state: "compiling" until the first frame, if it includes compilation; "running"; "stopped", "done" or "failed".
         done: frames computed so far.
         left: frames still to compute.
     """
@@ -44,7 +44,7 @@ class Job:
     stamps: list[Stamp] = field(default_factory=list)  # the anchors for which `left` was counted
 
     def as_json(self) -> dict[str, Any]:
-        """The job as pages get it."""
+        """The job in the form that pages receive."""
         rate = None
         if len(self.times) > 1 and self.times[-1] > self.times[0]:
             rate = (len(self.times) - 1) / (self.times[-1] - self.times[0])
@@ -64,10 +64,10 @@ class Job:
 
 
 class Worker:
-    """Runs jobs in one thread, which alone computes on the device."""
+    """Runs jobs in one thread, the only one that computes on the device."""
 
     def __init__(self, project: Project):
-        """Starts the thread, which waits."""
+        """Starts the thread, which waits for exports."""
         self._project = project
         self._lock = threading.Lock()
         self._job: Job | None = None
@@ -79,7 +79,7 @@ class Worker:
 
     @property
     def job(self) -> dict[str, Any]:
-        """The present or last job, as JSON."""
+        """The current or last job, as JSON."""
         job = self._job
         return IDLE if job is None else job.as_json()
 
@@ -92,8 +92,8 @@ class Worker:
             direction: "forward", "backward" or "both".
 
         Raises:
-            Busy: there is one.
-            ValueError: no frame is annotated, or the range or direction is none.
+            Busy: a job is already running.
+            ValueError: no frame is annotated, or the range or direction is invalid.
         """
         with self._lock:
             if self._job is not None and self._job.state in ("compiling", "running"):
@@ -110,7 +110,7 @@ class Worker:
             return self._job.as_json()
 
     def stop(self) -> bool:
-        """Stops the job after the frame that it is at. Says whether there is one."""
+        """Stops the job after its current frame. Returns whether there is one."""
         with self._lock:
             job = self._job
             if job is None or job.state not in ("compiling", "running"):
@@ -120,7 +120,10 @@ class Worker:
             return True
 
     def close(self, seconds: float) -> bool:
-        """Stops, and ends the thread. Says whether it ended within the given time: a frame or a compilation may take longer."""
+        """Stops the job and the thread. Returns whether it ended within the given time.
+
+        A frame or a compilation may take longer.
+        """
         self.stop()
         self._jobs.put(None)
         self._thread.join(seconds)

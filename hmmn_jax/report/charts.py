@@ -14,11 +14,11 @@ from hmmn_jax.io.pictures import bright_palette
 from hmmn_jax.metrics.davis import SequenceScores, Summary, summarize
 from hmmn_jax.metrics.mose2 import Mose2Scores, disappearances, reappearances, runs
 
-MAX_POINTS = 300  # of a line; longer lines keep the lowest and the highest point of each stretch
+MAX_POINTS = 300  # maximum points of a line; longer lines keep the minimum and maximum of each section
 
 
 def sequence_bars(rows: list[tuple[SequenceScores, Summary]], mean: float, link: Callable[[int], str]) -> str:
-    """A bar of J and one of F for each sequence, in the order given; dots are J&F of single objects, the line is the mean."""
+    """A bar for J and one for F of each sequence, in the given order; dots are J&F of single objects, the line is the mean."""
     items = []
     for i, (scores, row) in enumerate(rows):
         name = escape(scores.name)
@@ -43,16 +43,16 @@ def sequence_bars(rows: list[tuple[SequenceScores, Summary]], mean: float, link:
 
 
 def means(row: Summary) -> str:
-    """The means of J and, where there is one, F."""
+    """The means of J and, if available, F."""
     f = f' <span class="tf">F {row.f.mean:.3f}</span>' if row.has_f else ""
     return f'<span class="tj">J {row.j.mean:.3f}</span>{f}'
 
 
 def time_chart(scores: SequenceScores, object_id: int, pins: dict[int, int]) -> str:
-    """J and F of one object over its scored frames; `pins` gives by index of a frame the number shown above it.
+    """J and F of one object over its scored frames; `pins` maps the index of a frame to the number shown above it.
 
-    Where a benchmark scores disappearance and reappearance, the background is grey while the annotation does not show the
-    object, and a bar below marks the frames after it returned.
+    If the benchmark scores disappearance and reappearance, the background is grey where the annotation does not show the object.
+    A bar at the bottom marks the frames after it returned.
     """
     one = scores.of_object(object_id)
     pins = {one.indices.index(t): number for t, number in pins.items() if t in one.indices}
@@ -106,7 +106,7 @@ def gauge(value: float, marks: dict[str, float]) -> str:
 
 
 def percent(value: float) -> str:
-    """A share of 1 in percent for CSS, at most 100 %."""
+    """A number in [0, 1] as a CSS percentage."""
     return f"{100 * min(max(value, 0.0), 1.0):.1f}%"
 
 
@@ -117,7 +117,7 @@ def _spans(spans: Sequence[slice], last: int, top: int = 0) -> str:
 
 
 def _line(values: Float64[np.ndarray, " t"]) -> str:
-    """The path of a line over 1000 by 100 units, of which y points down."""
+    """The SVG path of a line over 1000 by 100 units; y points down."""
     last = max(len(values) - 1, 1)
     if len(values) > MAX_POINTS:
         stretches = np.array_split(np.arange(len(values)), MAX_POINTS // 2)

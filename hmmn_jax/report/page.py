@@ -1,6 +1,6 @@
-"""The report of an evaluation: one HTML page that needs no server, network or script, and shows where a model fails.
+"""The report of an evaluation: one HTML page without server, network or scripts that shows where a model fails.
 
-`page.html` beside this file has the layout and the style. External text, such as names, is escaped.
+`page.html` in the same folder contains the layout and the style. External text, such as names, is escaped.
 """
 
 import datetime
@@ -49,21 +49,21 @@ def write_report(
     paper: Mapping[str, Any] | None = None,
     missing: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes `folder/report.html`, whole or not at all.
+    """Writes `folder/report.html` atomically.
 
-    A frame or mask that cannot be read is named in its place.
+    A frame or mask that cannot be read is replaced by an error message.
 
     Args:
-        folder: of the run.
-        protocol: says how `scores` are made, and how masks are shown.
-        clips: what was segmented.
+        folder: the run folder.
+        protocol: defines how `scores` are computed and how masks are shown.
+        clips: the segmented clips.
         masks: the folder of the masks SEQUENCE/FRAME.png that are shown.
-        about: facts on the run by name; an entry `config` is shown as separate settings.
-        scores: of the clips that have some, in any order; the others are shown in pictures.
+        about: properties of the run by name; an entry `config` is shown as separate settings.
+        scores: scores of the clips that have some, in any order; the others are shown only as pictures.
         cost: time and memory of segmenting; None if it was not done in this run.
-        paper: figures of the paper for this benchmark: `benchmark`, its name; `sequences`, their number; `figures`, J&F and the
-            like by name, in [0, 1]; perhaps `seconds_per_frame`. None or empty without figures.
-        missing: by name of the videos that failed or are not scored the reason.
+        paper: the paper's results on this benchmark: `benchmark`, its name; `sequences`, their number; `figures`, J&F and the
+            like by name, in [0, 1]; perhaps `seconds_per_frame`. None or empty if there are none.
+        missing: the reason for each video that failed or is not scored, by name.
 
     Raises:
         DataError: the page cannot be written.
@@ -106,11 +106,11 @@ def write_report(
 
 
 def _headline(scores: Sequence[SequenceScores], paper: Mapping[str, Any], protocol: Protocol) -> str:
-    """The figures that the benchmark reports; those of DAVIS are J&F beside the paper's, and the means, recalls and decays."""
+    """The figures that the benchmark reports; for DAVIS, J&F next to the paper's, and means, recalls and decays."""
     rule, own = protocol.rule, protocol.figures
     if scores and own:
         entries = {name: shown(x, own.unit) for name, x in own.total(scores).items()}
-        note = _in_unit(own) + (rule or "By the rules of the benchmark.")
+        note = _in_unit(own) + (rule or "Scored by the rules of the benchmark.")
         if published := dict(paper.get("figures") or {}):
             note += " Paper: " + ", ".join(f"{name} {value:.3f}" for name, value in published.items()) + "."
         return _card("Figures of the benchmark", _entries(entries), note)
@@ -122,12 +122,14 @@ def _headline(scores: Sequence[SequenceScores], paper: Mapping[str, Any], protoc
     ours = {"J&F": everything.jf_mean, "J": everything.j.mean, "F": everything.f.mean}
     note = rule
     if published and (total := paper.get("sequences")) and len(scores) != total:
-        note = f"The paper's are means over {total} sequences, of which this run has {len(scores)}: not the same measurement."
+        note = f"The paper's are means over {total} sequences, of which this run has {len(scores)}: not comparable."
     marks = {label: mark for label, mark in published.items() if label.startswith("J&F")}
     listed = _paper_list(published, ours if not note else {})
     main = f'<p class="big">{everything.jf_mean:.3f}</p>{gauge(everything.jf_mean, marks)}{listed}'
     table = statistics_table({"J": everything.j, "F": everything.f}, published)
-    meaning = "J: overlap of the masks. F: accuracy of their borders. Recall: frames above 0.5. Decay: first quarter less last."
+    meaning = (
+        "J: overlap of the masks. F: accuracy of their borders. Recall: frames above 0.5. Decay: first quarter minus last."
+    )
     return _card("J&F, mean over objects", main, note) + _card("Region and border", table, meaning)
 
 
@@ -146,7 +148,7 @@ def _in_unit(figures: Figures) -> str:
 
 
 def _paper_list(published: Mapping[str, float], ours: Mapping[str, float]) -> str:
-    """The paper's figures, with the difference to ours where both are the same measurement."""
+    """The paper's figures, with the difference from ours if both measure the same."""
     items = []
     for label, value in published.items():
         difference = f' <span class="muted">this run {ours[label] - value:+.3f}</span>' if label in ours else ""
@@ -155,7 +157,7 @@ def _paper_list(published: Mapping[str, float], ours: Mapping[str, float]) -> st
 
 
 def _speed(cost: Cost | None, paper: Mapping[str, Any]) -> str:
-    if cost is None or not cost.frames:  # an earlier run may have done it all
+    if cost is None or not cost.frames:  # an earlier run may have segmented everything
         return ""
     devices = jax.local_devices()
     device = devices[0]
@@ -170,7 +172,7 @@ def _speed(cost: Cost | None, paper: Mapping[str, Any]) -> str:
     if cost.peak_device_megabytes is not None:
         entries["peak memory of a device"] = f"{cost.peak_device_megabytes:.0f} MB"
     seconds = paper.get("seconds_per_frame")
-    note = f"Paper: {seconds:.2f} s a frame, on a GPU it does not name." if seconds else ""
+    note = f"Paper: {seconds:.2f} s per frame, on an unspecified GPU." if seconds else ""
     return _card("Speed and memory", _entries(entries), note)
 
 
@@ -203,7 +205,7 @@ def _details(scores: Sequence[SequenceScores], clips: Mapping[str, Clip], masks:
     explained = f"{few}Filled: the masks scored here, in the colours of their ids. White outline: the annotation."
     if any(isinstance(s, Mose2Scores) for s in scores):
         explained += " Grey: the annotation does not show the object. Bar below: the object after it returned."
-    return _section("J and F over time, and what it looks like", "".join(cards), _legend(explained, "dashed"))
+    return _section("J and F over time, and example frames", "".join(cards), _legend(explained, "dashed"))
 
 
 def _pictures(clips: Sequence[Clip], masks: Path, protocol: Protocol) -> str:

@@ -1,4 +1,4 @@
-"""Thumbnails for the report: which frames of a sequence tell most, and small pictures of them with masks and annotations."""
+"""Thumbnails for the report: small pictures of the most informative frames of a sequence, with masks and annotations."""
 
 import base64
 import io
@@ -61,7 +61,7 @@ def telling_frames(scores: SequenceScores) -> dict[int, str]:
 
 
 def spread_frames(clip: Clip, masks: Path, mask_files: MaskFiles, count: int = 5) -> dict[int, str]:
-    """Chooses up to `count` frames, spread evenly over those that `masks` has a mask of. Gives indices with empty labels."""
+    """Chooses up to `count` frames, spread evenly over the frames with a mask in `masks`. Returns indices with empty labels."""
     names = mask_files.frames(masks, clip.name)
     if clip.frame_names is None:
         there = sorted(int(name) for name in names if name.isdecimal())
@@ -73,7 +73,7 @@ def spread_frames(clip: Clip, masks: Path, mask_files: MaskFiles, count: int = 5
 def make_thumbnails(clip: Clip, masks: Path, chosen: dict[int, str], protocol: Protocol) -> list[Thumbnail]:
     """Makes pictures of the chosen frames: masks as colours, and where there is an annotation its outline in white.
 
-    Of the given frame the annotation itself is the mask. Raises DataError for a file that cannot be read.
+    For the given frame, the annotation is shown as the mask. Raises DataError for a file that cannot be read.
     """
     thumbnails = []
     for index, frame in _read_frames(clip, chosen):
@@ -94,7 +94,7 @@ def make_thumbnails(clip: Clip, masks: Path, chosen: dict[int, str], protocol: P
 
 
 def frame_quality(scores: SequenceScores) -> np.ndarray:
-    """Gives J&F of every scored frame, the mean over the objects scored there: `float64 [t]`. J where there is no F."""
+    """Returns J&F of every scored frame, the mean over the objects scored there: `float64 [t]`. J if there is no F."""
     return np.mean([np.nanmean(values, axis=0) for values in (scores.j, scores.f) if not np.isnan(values).all()], axis=0)
 
 

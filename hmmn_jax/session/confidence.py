@@ -1,7 +1,7 @@
-"""How much a mask can be trusted, from its probabilities and from how well the two directions agree; which frame to annotate.
+"""Confidence of masks, from their probabilities and the agreement of the two directions; selects the frame to annotate next.
 
-No figure here was fitted. The confidence of an object in a frame is the J (intersection over union) that its own probabilities
-let expect, lowered where the two directions disagree.
+No constant here was fitted to data. The confidence of an object in a frame is the expected J (intersection over union) given
+its own probabilities, reduced where the two directions disagree.
 """
 
 import math
@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float, Integer
 
-ABSENT = 0.5  # what an object counts that was annotated nearby and has no pixel: it is hidden, or it was lost
+ABSENT = 0.5  # confidence of an object that is annotated nearby but has no pixel: it is hidden, or it was lost
 
 
 def expected_j(mask: Integer[np.ndarray, "H W"], ids: Sequence[int], p: Float[np.ndarray, "k H W"]) -> dict[int, float]:
-    """The J of each object that its probabilities let expect: sum of p inside, by the pixels inside and the sum of p outside.
+    """The expected J of each object given its probabilities: sum of p inside / (pixels inside + sum of p outside).
 
     Args:
         mask: the ids.
@@ -22,7 +22,7 @@ def expected_j(mask: Integer[np.ndarray, "H W"], ids: Sequence[int], p: Float[np
         p: the probability of each.
 
     Returns:
-        By id a number in [0, 1]; objects without a pixel are left out.
+        The confidence in [0, 1] by id, without objects that have no pixels.
     """
     found = {}
     for k, p_k in zip(ids, p, strict=True):
@@ -34,14 +34,15 @@ def expected_j(mask: Integer[np.ndarray, "H W"], ids: Sequence[int], p: Float[np
 
 
 def agreement(u: float, forward: Float[np.ndarray, "H W"], backward: Float[np.ndarray, "H W"]) -> float:
-    """How well two passes agree on one object: 1 - 2 min(u, 1 - u) (1 - J), J = sum of minima by sum of maxima.
+    """How well two passes agree on one object: 1 - 2 min(u, 1 - u) (1 - J), J = sum of minima / sum of maxima.
 
-    Disagreement counts in full in the middle between the annotated frames, and not near them, where one pass has little weight.
+    Disagreement has full weight midway between the annotated frames, and no weight near them, where one pass contributes
+    little.
 
     Args:
-        u: where the frame is between the annotated ones, from 0 to 1.
+        u: relative position of the frame between the annotated ones, from 0 to 1.
         forward: probabilities of the object in one pass.
-        backward: those in the other.
+        backward: probabilities in the other pass.
     """
     union = float(np.maximum(forward, backward).sum(dtype=np.float64))
     j = float(np.minimum(forward, backward).sum(dtype=np.float64)) / union if union else 1.0
@@ -49,16 +50,17 @@ def agreement(u: float, forward: Float[np.ndarray, "H W"], backward: Float[np.nd
 
 
 def most_doubtful(confidence: Mapping[int, Sequence[float]], anchors: Sequence[int], frames: int) -> int | None:
-    """The frame whose annotation promises most.
+    """The frame whose annotation should help most.
 
     Args:
-        confidence: of the frames that are up to date, of each object that is annotated nearby; NaN where it is absent.
+        confidence: confidence of each object that is annotated nearby, for the frames that are up to date; NaN if it is absent.
         anchors: the annotated frames, ascending.
-        frames: how many the video has.
+        frames: number of frames of the video.
 
     Returns:
-        The frame of the least mean confidence; of several, the one farthest from an annotated frame, then the first. Without
-        any such frame, the frame that is farthest from an annotated one. None where all frames are annotated.
+        The frame with the lowest mean confidence; ties are resolved by the largest distance from an annotated frame, then by
+        the lowest index. If there is no such frame, the frame that is farthest from an annotated one. None if all frames are
+        annotated.
     """
 
     def distance(t: int) -> int | float:

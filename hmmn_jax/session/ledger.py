@@ -1,19 +1,19 @@
-"""The present timeline of a session and the earlier ones, behind one lock: edits, undo, and what a pass has found."""
+"""The current and earlier timelines of a session, protected by one lock: edits, undo, and results of passes."""
 
 import threading
 from collections.abc import Callable
 
 from hmmn_jax.session.timeline import Basis, Prediction, Timeline
 
-MOST_UNDONE = 32  # edits that can be taken back
+MOST_UNDONE = 32  # number of edits that can be undone
 
 
 class Ledger:
-    """Holds one timeline, which edits and passes of several threads replace.
+    """Holds one timeline, which is replaced by edits and passes of several threads.
 
     Attributes:
-        timeline: the present one.
-        edits: how many edits were made or taken back.
+        timeline: the current timeline.
+        edits: number of edits and undos so far.
     """
 
     def __init__(self, timeline: Timeline | None = None):
@@ -23,7 +23,7 @@ class Ledger:
         self._lock = threading.RLock()
 
     def edit(self, change: Callable[[Timeline], Timeline]) -> None:
-        """Replaces the timeline by what `change` makes of it. Where that raises an error, nothing changes."""
+        """Replaces the timeline by the result of `change`. If that raises an error, nothing changes."""
         with self._lock:
             changed = change(self.timeline)
             self._history = [*self._history, self.timeline][-MOST_UNDONE:]
@@ -31,7 +31,7 @@ class Ledger:
             self.edits += 1
 
     def undo(self) -> bool:
-        """Takes back the last edit. Says whether there was one."""
+        """Undoes the last edit. Returns whether there was one."""
         with self._lock:
             if not self._history:
                 return False
@@ -40,15 +40,15 @@ class Ledger:
             return True
 
     def record(self, basis: Basis, t: int, predict: Callable[[Prediction | None], Prediction]) -> bool:
-        """Adds what a pass has found of a frame.
+        """Adds a pass's result for a frame.
 
         Args:
             basis: the anchors that the frame depended on when the pass started.
             t: the frame.
-            predict: makes a prediction of the present one, which is None if that is stale or missing.
+            predict: makes the new prediction from the current one, which is None if stale or missing.
 
         Returns:
-            Whether the frame still depends on these anchors; else nothing is added.
+            Whether the frame still depends on these anchors; otherwise nothing is added.
         """
         with self._lock:
             timeline = self.timeline

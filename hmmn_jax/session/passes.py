@@ -1,4 +1,4 @@
-"""One pass: from an annotated frame on, forwards or backwards, the segmenter's own algorithm."""
+"""One pass: runs the segmenter from an annotated frame, forwards or backwards."""
 
 from collections.abc import Iterator
 
@@ -18,13 +18,13 @@ from hmmn_jax.session.timeline import BACKWARD, FORWARD, Basis, Prediction
 def run_pass(
     segmenter: Segmenter, video: Video, anchor: int, picture: Picture, last: int, pool: ArrayPool, queries: Queries
 ) -> Iterator[tuple[int, Picture]]:
-    """Segments the frames from next to an anchor up to `last`; backwards where `last` lies before the anchor.
+    """Segments the frames after an anchor up to `last`; backwards if `last` is before the anchor.
 
-    The segmenter restarts with the anchor's mask, as with the first frame of a video; where the anchor has pixels of
-    uncertain ids, with their probabilities. While the device computes a frame, the next one is read.
+    The segmenter restarts with the anchor's mask, as with the first frame of a video; pixels with uncertain ids keep
+    their probabilities. While the device computes a frame, the next one is read.
 
     Yields:
-        The frame's index, and what the segmenter gives.
+        The frame's index, and the segmenter's result.
     """
     step = 1 if last > anchor else -1
     order = range(anchor + step, last + step, step)
@@ -32,7 +32,7 @@ def run_pass(
     state = _start(segmenter, video[anchor], picture)
     upcoming = next(frames)
     for t in order:
-        query = queries.of(t, upcoming) if picture.ids else None  # without objects nothing is encoded
+        query = queries.of(t, upcoming) if picture.ids else None  # nothing is encoded if there are no objects
         state, result = segmenter.step(state, upcoming, donate=True, query=query)
         if t != last:
             upcoming = next(frames)
@@ -53,18 +53,18 @@ def _start(segmenter: Segmenter, frame: np.ndarray, picture: Picture) -> State:
 def merge_pass(
     basis: Basis, t: int, current: Prediction | None, direction: str, picture: Picture, pool: ArrayPool
 ) -> Prediction:
-    """What is known of a frame once a pass has reached it.
+    """The prediction of a frame after a pass has reached it.
 
     Args:
         basis: the anchors of the frame.
         t: the frame.
-        current: its prediction, if that is not stale.
+        current: its prediction, if it is not stale.
         direction: of the pass, "forward" or "backward".
-        picture: what the pass gives.
-        pool: keeps the arrays.
+        picture: the result of the pass.
+        pool: stores the arrays.
 
     Returns:
-        `current` if it has this pass already; the two passes blended if it has the other one; else this pass alone.
+        `current` if it already contains this pass; the blend of both passes if it contains the other one; otherwise this pass.
     """
     if current is not None and direction in current.passes:
         return current

@@ -1,4 +1,4 @@
-"""What is known of one frame: ids and probabilities, packed; renaming of objects and blending of two passes."""
+"""Packed ids and probabilities of one frame; renaming of objects and blending of two passes."""
 
 import dataclasses
 import functools
@@ -15,12 +15,12 @@ LEVELS = 255  # steps of a stored probability, which is therefore within 1/510 o
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Picture:
-    """The mask of a frame and the probabilities of its objects, which do not change.
+    """The mask of a frame and the probabilities of its objects; immutable.
 
-    Each channel has a name: the id that its object has now. Renaming therefore costs nothing, for any size of the frame.
+    Each channel has a name, the current id of its object. Renaming therefore costs nothing, for any size of the frame.
 
     Attributes:
-        names: the id of each stored channel; 0: the object was removed. Two channels of one name are one object.
+        names: the id of each stored channel; 0: the object was removed. Two channels with the same name are one object.
         channel: [H,W], the channel of each pixel, counted from 1; 0 is background.
         levels: uint8 [K,H,W], probability of each channel in steps of 1/255.
     """
@@ -40,8 +40,8 @@ class Picture:
         """Packs a mask and the probabilities of objects.
 
         Args:
-            pool: keeps the arrays.
-            ids: of the objects, each above 0, at most once.
+            pool: stores the arrays.
+            ids: ids of the objects, positive and unique.
             mask: the id of each pixel, 0 or one of `ids`.
             p: probability of each object, in the order of `ids`; bool: 0 or 1.
         """
@@ -79,17 +79,17 @@ class Picture:
 
     @property
     def is_certain(self) -> bool:
-        """Whether every pixel is of one object, or of the background, with probability 1."""
+        """Whether every pixel belongs to one object or the background with probability 1."""
         ids = np.array(self.ids, np.uint16)[:, None, None]
         return bool((self.objects() == (self.mask == ids)).all())
 
     def renamed(self, old: int, new: int) -> "Picture":
-        """The picture in which object `old` has the id `new`; 0: is background."""
+        """The picture with object `old` renamed to `new`; 0: background."""
         return dataclasses.replace(self, names=tuple(new if name == old else name for name in self.names))
 
     @functools.cached_property
     def digest(self) -> str:
-        """Identifies the content: equal for equal masks and probabilities under equal ids, however they are stored."""
+        """Identifies the content: equal for equal masks and probabilities with equal ids, independent of the storage."""
         levels = np.rint(self.objects() * LEVELS).astype(np.uint8)
         digest = hashlib.sha256(f"{self.ids} {self.size} ".encode())
         digest.update(np.ascontiguousarray(self.mask, np.dtype("<u2")).data)
@@ -98,7 +98,7 @@ class Picture:
 
     @functools.cached_property
     def content(self) -> str:
-        """Identifies what is stored, independent of the present names of the objects."""
+        """Identifies the stored arrays, independent of the current names of the objects."""
         return hashlib.sha256(f"{self.channel.digest}{self.levels.digest}".encode()).hexdigest()
 
 
@@ -108,7 +108,7 @@ def ids_of(mask: Integer[np.ndarray, "..."]) -> list[int]:
 
 
 def with_background(p: Float[np.ndarray, "k H W"]) -> Float[np.ndarray, "k1 H W"]:
-    """Probabilities of objects -> of background and objects: background = max(0, 1 - sum p), then all divided by their sum."""
+    """Adds the probability of the background to those of objects: background = max(0, 1 - sum p), then normalised."""
     total = p.sum(axis=0)
     background = np.maximum(1 - total, 0)
     return np.concatenate([background[None], p]) / (background + total)
@@ -120,13 +120,13 @@ def blend(
     """Blends the passes of a frame between two annotated ones.
 
     Args:
-        u: where the frame is between them, from 0 at the one before to 1 at the one after.
+        u: relative position of the frame, from 0 at the annotated frame before to 1 at the one after.
         forward: ids and probabilities `[k,H,W]` of the objects of the annotated frame before.
         backward: those of the annotated frame after.
 
     Returns:
-        The ids of both, ascending, and the probabilities of background and objects. An object that both passes know has
-        (1 - u) forward + u backward, one that one pass knows the probability of that pass.
+        The ids of both, ascending, and the probabilities of background and objects. An object in both passes gets (1 - u)
+        forward + u backward; an object in only one pass gets that pass's probability.
     """
     passes = [dict(zip(ids, p, strict=True)) for ids, p in (forward, backward)]
     ids = tuple(sorted(passes[0].keys() | passes[1].keys()))
@@ -140,7 +140,7 @@ def blend(
 
 
 def winners(ids: Sequence[int], probs: Float[np.ndarray, "k1 H W"]) -> Integer[np.ndarray, "H W"]:
-    """The id of the greatest probability of each pixel, background first; uint8, or uint16 where an id is above 255."""
+    """The most probable id of each pixel, background first; uint8, or uint16 if an id is above 255."""
     table = np.array((0, *ids), np.uint8 if max(ids, default=0) < 256 else np.uint16)
     return table[np.argmax(probs, axis=0)]
 
@@ -154,14 +154,15 @@ def complete(
     """The content of an annotated frame.
 
     Args:
-        pool: keeps the arrays.
+        pool: stores the arrays.
         mask: the ids.
-        unknown: pixels whose ids in `mask` do not count: they take the probabilities of `present`, else are background.
-        present: what is known of the frame so far.
+        unknown: pixels whose ids in `mask` are ignored: they take the probabilities of `present`, or become background if
+            there are none.
+        present: the current result of the frame.
 
     Returns:
-        A picture whose objects are those that have a pixel in the completed mask. Other objects of `present` are left out,
-        and the probabilities of the unknown pixels divided by the sum of those that stay.
+        A picture whose objects are those that have a pixel in the completed mask. Other objects of `present` are dropped,
+        and the probabilities of the unknown pixels are renormalised.
     """
     found = mask
     if unknown is not None:

@@ -21,7 +21,7 @@ _FAST = 1  # level of compression: the file of a frame at 480p is written in a f
 
 
 class PictureFiles:
-    """The folder of pictures of one session. A file that this process left is known by its trace, and not read again."""
+    """The folder of pictures of one session. A file that this process wrote is recognised by its trace, and not read again."""
 
     def __init__(self, folder: Path):
         """Touches nothing."""
@@ -29,11 +29,11 @@ class PictureFiles:
         self._traces: dict[str, Trace] = {}
 
     def names(self) -> set[str]:
-        """The names of all files that can be pictures."""
+        """The names of all files that may be pictures."""
         return {path.stem for path in self.folder.glob("*.npz") if _NAME.fullmatch(path.stem)}
 
     def write(self, picture: Picture) -> str:
-        """Writes a picture, unless it is there whole, and gives its name. Raises DataError."""
+        """Writes a picture, unless it already exists, and returns its name. Raises DataError."""
         name = picture.content
         path = self._path(name)
         if self._is_left(name) or (path.is_file() and self._holds(name)):
@@ -62,28 +62,31 @@ class PictureFiles:
                 raise ValueError(f"levels {levels.dtype} {list(levels.shape)}, expected uint8 {[len(ids), *size]}")
             picture = Picture(ids, pool.pack(channel), pool.pack(levels))
             if picture.content != name:
-                raise ValueError("its content is not that of its name")
+                raise ValueError("its content does not match its name")
             self._traces[name] = Trace.of(path)
             return picture
 
     def delete(self, name: str) -> None:
-        """Deletes a picture, unless the file has another content than its name says."""
+        """Deletes a picture, unless the file's content does not match its name."""
         if self._is_left(name) or self._holds(name):
             discard(self._path(name))
         self._traces.pop(name, None)
 
     def _path(self, name: str) -> Path:
-        """Where a picture is. Raises ValueError for a name that is none: it comes from a file, and must not lead elsewhere."""
+        """The path of a picture.
+
+        Raises ValueError for an invalid name: it comes from a file, and must not point outside of the folder.
+        """
         if not _NAME.fullmatch(name):
             raise ValueError(f"a picture with the name {name!r}")
         return self.folder / f"{name}.npz"
 
     def _is_left(self, name: str) -> bool:
-        """Whether the file is as this process left it."""
+        """Whether the file is unchanged since this process wrote it."""
         return name in self._traces and self._traces[name] == Trace.of(self._path(name))
 
     def _holds(self, name: str) -> bool:
-        """Whether the file has the content of its name."""
+        """Whether the file's content matches its name."""
         pool = ArrayPool()
         with contextlib.suppress(DataError), reading(path := self._path(name)):
             channel, levels = _read_arrays(path)

@@ -17,7 +17,7 @@ DIRECTIONS = {"forward": (FORWARD,), "backward": (BACKWARD,), "both": (FORWARD, 
 
 
 class Propagation:
-    """Runs passes on one video and records in a ledger what they find."""
+    """Runs passes on one video and records their results in a ledger."""
 
     def __init__(self, segmenter: Segmenter, video: Video, ledger: Ledger, pool: ArrayPool, queries: Queries):
         self.segmenter, self.video, self.ledger, self.pool, self.queries = segmenter, video, ledger, pool, queries
@@ -30,13 +30,13 @@ class Propagation:
         is_stopped: Callable[[], bool],
         on_frame: Callable[[int], None] | None = None,
     ) -> Generator[tuple[int, FrameResult], None, None]:
-        """Computes what is not up to date of the frames start <= t < stop, and yields all of them, as `Session.propagate` says.
+        """Computes the frames start <= t < stop that are not up to date, and yields all of them, as in `Session.propagate`.
 
         Args:
             start: the first frame.
             stop: the frame after the last.
             direction: a key of `DIRECTIONS`.
-            is_stopped: asked before each frame.
+            is_stopped: called before each frame.
             on_frame: called with each frame that was computed.
         """
         sent: dict[int, Prediction] = {}
@@ -55,7 +55,7 @@ class Propagation:
                 edits, todo = self._plan(start, stop, direction)
 
     def count(self, start: int, stop: int, direction: str) -> int:
-        """How many frames `run` would compute, if no edit came between."""
+        """Number of frames that `run` would compute if there are no further edits."""
         timeline, total = self.ledger.timeline, 0
         for segment in segments(timeline.stamps, start, stop):
             for way in DIRECTIONS[direction]:
@@ -66,15 +66,15 @@ class Propagation:
         return total
 
     def _plan(self, start: int, stop: int, direction: str) -> tuple[int, list[tuple[Segment, str]]]:
-        """After how many edits the plan is made, and the passes that the range needs, in order."""
-        edits = self.ledger.edits  # first: an edit right after it only makes for another plan
+        """The number of edits before the plan, and the passes that the range needs, in order."""
+        edits = self.ledger.edits  # first, so that a later edit only causes a new plan
         found = segments(self.ledger.timeline.stamps, start, stop)
         return edits, [(segment, way) for segment in found for way in DIRECTIONS[direction]]
 
     def _pass(self, segment: Segment, way: str, on_frame: Callable[[int], None] | None) -> Iterator[int]:
         """Runs one pass of a segment as far as needed, and continues over the rest. Yields each frame once it is done.
 
-        Ends early where the anchors are no longer those of the segment.
+        Ends early if the anchors of the segment have changed.
         """
         basis, timeline = segment.basis, self.ledger.timeline
         anchor = segment.anchor(way)

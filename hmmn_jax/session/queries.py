@@ -1,4 +1,4 @@
-"""Encoded frames, kept while memory allows, so that a second pass over a frame does not encode it again."""
+"""A cache of encoded frames, so that a second pass over a frame does not encode it again."""
 
 import collections
 from collections.abc import Callable
@@ -15,13 +15,13 @@ SHARE = 0.25  # of the free memory
 
 
 def default_budget() -> int:
-    """The bytes that encoded frames may take: a quarter of the free memory, and 1 GiB at most."""
+    """The memory budget for encoded frames: a quarter of the free memory, at most 1 GiB."""
     free = free_bytes()
     return MOST if free is None else min(MOST, int(SHARE * free))
 
 
 class Queries:
-    """What a segmenter has encoded of the frames of one video; those that were not used for longest are dropped."""
+    """The encoded frames of one video; the least recently used ones are dropped."""
 
     def __init__(self, encode: Callable[[UInt8[np.ndarray, "H W 3"]], Any], budget: int):
         """`encode` is that of the segmenter; `budget` is in bytes."""

@@ -1,4 +1,4 @@
-"""What a session shows of its frames: masks, probabilities, confidence. Packed inside, unpacked on demand."""
+"""The results of a session: masks, probabilities, confidence. Stored packed, unpacked on demand."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -13,11 +13,11 @@ from hmmn_jax.session.timeline import Timeline
 
 @dataclass(frozen=True, eq=False)
 class FrameResult:
-    """What a session knows of one frame. Arrays are unpacked at each access.
+    """The result of a session for one frame. Arrays are unpacked at each access.
 
     Attributes:
-        state: "annotated", "final", "provisional" (a pass is still to come), "stale".
-        confidence: of each object that has a pixel, from 0 to 1.
+        state: "annotated", "final", "provisional" (a further pass is needed), "stale".
+        confidence: confidence of each object that has a pixel, from 0 to 1.
     """
 
     state: str
@@ -26,7 +26,7 @@ class FrameResult:
 
     @property
     def final(self) -> bool:
-        """Whether no pass is still to come."""
+        """Whether no further pass is needed."""
         return self.state in ("annotated", "final")
 
     @property
@@ -75,7 +75,7 @@ class Confidence:
 
 
 def frame_result(timeline: Timeline, t: int) -> FrameResult:
-    """All that is known of a frame. Raises KeyError for a missing one."""
+    """The result of a frame. Raises KeyError for a missing frame."""
     if (picture := timeline.picture(t)) is None:
         raise KeyError(t)
     return FrameResult(timeline.state(t), confidence_of(timeline, t), picture)

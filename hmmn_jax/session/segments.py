@@ -1,4 +1,4 @@
-"""What a call of `propagate` has to do: stretches of frames between neighbouring anchors, and how far passes have to go."""
+"""The work of a call of `propagate`: ranges of frames between neighbouring anchors, and how far passes must go."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -33,7 +33,7 @@ def segments(stamps: Sequence[Stamp], start: int, stop: int) -> list[Segment]:
 
 
 def reach(timeline: Timeline, segment: Segment, direction: str) -> int | None:
-    """The frame up to which a pass has to go from its anchor: the farthest that lacks it. None where no frame does."""
+    """The last frame of a pass from its anchor: the farthest frame that needs the pass. None if no frame needs it."""
     lacking = []
     for t in segment.frames:
         current = timeline.current(t)

@@ -1,4 +1,4 @@
-"""`Session`: the loop of annotating some frames of a video, propagating, looking, correcting and propagating again."""
+"""`Session`: annotate some frames of a video, propagate, check, correct, and propagate again."""
 
 import math
 import operator
@@ -38,8 +38,8 @@ class Session:
         session.annotate(session.next_to_annotate(), corrected)  # then propagate again
 
     An annotated frame is an anchor: the segmenter restarts with its complete mask. Any other frame depends on the nearest
-    anchor before it and the nearest after it. A frame is stale when these, or what they hold, are no longer those that it was
-    computed with; its mask stays visible until it is computed again.
+    anchor before it and the nearest after it. A frame is stale if these anchors or their masks have changed since it was
+    computed; its mask stays visible until it is recomputed.
 
     Methods may be called from other threads while one thread propagates.
     """
@@ -55,9 +55,9 @@ class Session:
         """Starts a session without any annotation.
 
         Args:
-            segmenter: of objects that exclude each other.
+            segmenter: a segmenter for non-overlapping objects.
             video: a `Video`, a folder of images, a video file, uint8 [T,H,W,3] or a list of uint8 [H,W,3].
-            memory: bytes for masks and probabilities, which are kept compressed; those beyond it go to temporary files.
+            memory: bytes for compressed masks and probabilities; the rest is stored in temporary files.
             encoded: bytes for encoded frames, so that a second pass over a frame does not encode it again. None: a quarter of
                 the free memory, 1 GiB at most. 0: none is kept.
 
@@ -66,7 +66,7 @@ class Session:
             ValueError: arrays that are not frames of one size; a segmenter of independent objects.
         """
         if segmenter.independent:
-            raise ValueError("the segmenter has independent=True; a session needs objects that exclude each other")
+            raise ValueError("the segmenter has independent=True; a session needs non-overlapping objects")
         self.segmenter, self.video = segmenter, as_video(video)
         self._pool = ArrayPool(memory)
         self._ledger = Ledger()
@@ -77,7 +77,7 @@ class Session:
         self._folder: SessionFolder | None = None
 
     def __len__(self) -> int:
-        """The number of frames. A film that was never decoded to its end is decoded once for it."""
+        """The number of frames. A video file that was never decoded to its end is decoded once."""
         if self._count is None:
             self._count = len(self.video)
         return self._count
@@ -86,7 +86,7 @@ class Session:
 
     @property
     def timeline(self) -> Timeline:
-        """All that is known at this moment, as a value that does not change when the session does."""
+        """An immutable snapshot of all results at this moment."""
         return self._ledger.timeline
 
     @property
@@ -96,41 +96,41 @@ class Session:
 
     @property
     def objects(self) -> tuple[int, ...]:
-        """The ids of all objects that any frame has, ascending."""
+        """The ids of all objects in any frame, ascending."""
         return self._ledger.timeline.objects
 
     @property
     def masks(self) -> Mapping[int, Integer[np.ndarray, "H W"]]:
-        """By frame the ids [H,W] of all frames that are annotated or were computed, stale ones too."""
+        """The ids [H,W] of all annotated or computed frames, including stale ones, by frame."""
         return Masks(self._ledger.timeline)
 
     @property
     def confidence(self) -> Confidence:
-        """`confidence[t, object]`, from 0 to 1; NaN where the object has no pixel, 1 where the frame is annotated.
+        """`confidence[t, object]`, from 0 to 1; NaN if the object has no pixel, 1 if the frame is annotated.
 
-        See `hmmn_jax.session.confidence` for what is measured.
+        See `hmmn_jax.session.confidence` for the definition.
         """
         return Confidence(self._ledger.timeline)
 
     def state(self, t: int) -> str:
-        """How a frame is: "annotated", "final", "provisional" (a pass is still to come), "stale" or "missing"."""
+        """The state of a frame: "annotated", "final", "provisional" (a further pass is needed), "stale" or "missing"."""
         return self._ledger.timeline.state(t)
 
     def result(self, t: int) -> FrameResult:
-        """All that is known of a frame. Raises KeyError for a missing one."""
+        """The result of a frame. Raises KeyError for a missing frame."""
         return frame_result(self._ledger.timeline, t)
 
     def find(self, t: int) -> FrameResult | None:
-        """All that is known of a frame; None for a missing one. `hmmn_jax.exports.export` takes this."""
+        """The result of a frame; None for a missing frame. `hmmn_jax.exports.export` takes this."""
         try:
             return self.result(t)
         except KeyError:
             return None
 
     def next_to_annotate(self) -> int | None:
-        """The frame that is worth annotating next: the most doubtful of those that are up to date.
+        """The frame to annotate next: the one with the lowest confidence among those that are up to date.
 
-        Without any, the frame that is farthest from an annotated one. None where all frames are annotated.
+        If there are none, the frame that is farthest from an annotated one. None if all frames are annotated.
         """
         timeline = self._ledger.timeline
         found = {}
@@ -142,15 +142,15 @@ class Session:
     # Edits
 
     def annotate(self, t: int, mask: Mask, unknown: Bool[Array | np.ndarray, "H W"] | None = None) -> None:
-        """Gives the complete mask of a frame. What was known of the frame is replaced.
+        """Annotates a frame with its complete mask. An earlier result of the frame is replaced.
 
         The frames between the neighbouring anchors become stale, unless the frame was annotated with the same mask before.
 
         Args:
             t: the frame.
-            mask: ids [H,W], uint8 or uint16; bool is object 1. 0 is background, and erases.
-            unknown: pixels that are left to the model, for any value of `mask`: they take the session's present
-                probabilities of the frame, else are background.
+            mask: ids [H,W], uint8 or uint16; bool is object 1; 0 is background and erases.
+            unknown: pixels whose ids the model decides, for any value of `mask`: they take the session's current
+                probabilities of the frame, or become background if there are none.
 
         Raises:
             IndexError: there is no such frame.
@@ -176,32 +176,34 @@ class Session:
         self._ledger.edit(change)
 
     def unannotate(self, t: int) -> None:
-        """Takes the annotation of a frame away: the frame is missing then, and those that depended on it become stale.
+        """Removes the annotation of a frame: the frame becomes missing, and frames that depended on it become stale.
 
-        `undo` takes it back. Raises ValueError for a frame that is not annotated.
+        `undo` reverts this. Raises ValueError for a frame that is not annotated.
         """
         self._ledger.edit(lambda timeline: timeline.unannotated(t))
 
     def remove(self, k: int) -> None:
         """Makes object `k` background in all frames, at once. Its id cannot be used again.
 
-        Frames computed with the object become stale. `undo` takes it back. Raises ValueError for an unknown object.
+        Frames computed with the object become stale. `undo` reverts this. Raises ValueError for an unknown object.
         """
         self._ledger.edit(lambda timeline: _require(timeline, k).renamed(k, 0))
 
     def merge(self, a: int, b: int) -> None:
         """Makes object `b` part of object `a` in all frames, at once. The id `b` cannot be used again.
 
-        Frames computed with object `b` become stale. `undo` takes it back. Raises ValueError for unknown or equal objects.
+        Frames computed with object `b` become stale. `undo` reverts this. Raises ValueError for unknown or equal objects.
         """
         if a == b:
             raise ValueError(f"object {a} cannot be merged with itself")
         self._ledger.edit(lambda timeline: _require(timeline, a, b).renamed(b, a))
 
     def undo(self) -> bool:
-        """Takes back the last edit: an annotation given or taken away, a removal, a merger. Says whether there was one.
+        """Undoes the last edit: an annotation, its removal, or the removal or merge of an object.
 
-        The last 32 edits can be taken back, those of a session that was loaded not.
+        Returns whether there was one.
+
+        The last 32 edits can be undone, except those made before the session was loaded.
         """
         return self._ledger.undo()
 
@@ -217,19 +219,19 @@ class Session:
     ) -> Generator[tuple[int, FrameResult], None, None]:
         """Segments the frames start <= t < stop that are not annotated. A generator: each frame is computed on demand.
 
-        Passes start at the nearest anchors, also outside of the range; frames between are computed and kept, but not yielded.
-        What is up to date is not computed again. Closing the generator keeps what came. Edits meanwhile are safe: the rest
-        follows the new anchors.
+        Passes start at the nearest anchors, which may be outside of the range; frames in between are computed and kept, but
+        not yielded. Frames that are up to date are not computed again. Closing the generator keeps the results so far. Edits
+        during propagation are safe: the remaining frames use the new anchors.
 
         Args:
             start: the first frame.
             stop: the frame after the last; None: the end of the video.
             direction: "forward": passes from the anchors before; "backward": from those after; "both".
-            on_frame: called with each frame that was computed, also with those outside of the range.
+            on_frame: called with each computed frame, including those outside of the range.
 
         Yields:
-            Frame and result. A frame between two anchors comes twice: first provisional, from one pass, then final, blended.
-            One that is final already comes once.
+            Frame and result. A frame between two anchors is yielded twice: first provisional, from one pass, then final,
+            blended. A frame that is already final is yielded once.
 
         Raises:
             ValueError: no frame is annotated; a range without frames of the video; an unknown direction.
@@ -242,22 +244,25 @@ class Session:
         return self._propagation.run(start, end, direction, lambda: self._stops != stops, on_frame)
 
     def frames_to_compute(self, start: int = 0, stop: int | None = None, direction: str = "both") -> int:
-        """How many frames `propagate` would compute now; one that both passes reach counts twice. Raises ValueError."""
+        """Number of frames that `propagate` would compute now; a frame that both passes reach is counted twice.
+
+        Raises ValueError.
+        """
         return self._propagation.count(*self._range(start, stop, direction), direction)
 
     def stop(self) -> None:
-        """Ends all generators of `propagate` after the frame that they are at; for other threads."""
+        """Stops all generators of `propagate` after their current frame; for use by other threads."""
         self._stops += 1
 
     # Files
 
     def save(self, folder: str | os.PathLike) -> None:
-        """Writes annotations, masks, probabilities and states to a folder, whole or not at all; of later calls, what is new.
+        """Writes annotations, masks, probabilities and states to a folder atomically; later calls write only the changes.
 
-        The video, the segmenter and what `undo` could take back are not saved.
+        The video, the segmenter and the undo history are not saved.
 
         Raises:
-            DataError: the folder has something else, or cannot be written to.
+            DataError: the folder contains other files, or is not writable.
         """
         path = user_path(folder)
         if self._folder is None or self._folder.path != path:
@@ -274,16 +279,16 @@ class Session:
         *,
         memory: int = BUDGET,
     ) -> "Session":
-        """Reads a saved session, which continues like the original. Executes nothing from files.
+        """Reads a saved session, which continues like the original. No code in the files is executed.
 
         Args:
-            folder: as of `save`.
-            segmenter: as of a new session.
-            video: as of a new session; it has to be the same.
-            memory: as of a new session.
+            folder: as in `save`.
+            segmenter: as for a new session.
+            video: as for a new session; must be the same video.
+            memory: as for a new session.
 
         Raises:
-            DataError: not a session, damaged, or of frames of another size.
+            DataError: not a session, damaged, or the frames have another size.
         """
         session = cls(segmenter, video, memory=memory)
         height, width = session.video.size
@@ -301,7 +306,7 @@ class Session:
         return start, end
 
     def _index(self, t: int) -> int:
-        """A frame's index, checked without decoding a film to its end."""
+        """A frame's index, checked without decoding the video to its end."""
         t = operator.index(t)
         if t < 0:
             raise IndexError(f"frame {t}, expected 0 or more")
@@ -322,7 +327,7 @@ def _require(timeline: Timeline, *ids: int) -> Timeline:
 
 
 def as_video(video: Video | np.ndarray | Sequence | str | os.PathLike) -> Video:
-    """The frames that a session takes. Raises DataError or ValueError."""
+    """The frames of a session. Raises DataError or ValueError."""
     if isinstance(video, Video):
         return video
     if isinstance(video, str | os.PathLike):

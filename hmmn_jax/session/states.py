@@ -1,4 +1,4 @@
-"""A timeline as JSON, whose pictures are named: whole, and as the difference of two."""
+"""A timeline as JSON with named pictures: complete, or as the difference of two."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -21,7 +21,7 @@ def as_state(timeline: Timeline) -> State:
 
 
 def difference(old: Timeline, new: Timeline) -> State:
-    """What `update` needs to make the state of `new` of that of `old`."""
+    """The difference that `update` needs to turn the state of `old` into that of `new`."""
     return {
         "gone": _changed(old.gone, new.gone, lambda into: into),
         "anchors": _changed(old.anchors, new.anchors, _saved),
@@ -30,7 +30,7 @@ def difference(old: Timeline, new: Timeline) -> State:
 
 
 def update(state: State, change: Mapping[str, Any]) -> None:
-    """Applies a difference to a state. Raises KeyError or AttributeError for one that is damaged."""
+    """Applies a difference to a state. Raises KeyError or AttributeError for a damaged difference."""
     for key in KEYS:
         for name, found in change[key].items():
             if found is None:
@@ -43,8 +43,8 @@ def from_state(state: State, read: Callable[[str, list[int]], Picture]) -> Timel
     """The timeline of a state.
 
     Args:
-        state: as of `as_state`; from a file, it may be damaged.
-        read: gives the picture of a name and of the ids of its channels.
+        state: as in `as_state`; may be damaged if it is from a file.
+        read: returns the picture, given its name and the ids of its channels.
 
     Raises:
         ValueError, TypeError, KeyError, AttributeError: a state that is damaged.
@@ -72,7 +72,7 @@ def _frames(known: Mapping[int, Any], among: Mapping[str, Any] | None) -> Iterab
 
 
 def _changed(old: Mapping[int, Any], new: Mapping[int, Any], save: Callable[[Any], Any]) -> dict[str, Any]:
-    """What differs: pictures and predictions do not change, so that it is enough to compare which they are."""
+    """The differences; pictures and predictions are immutable, so comparing identities is enough."""
     keys = [key for key in {**old, **new} if old.get(key) is not new.get(key)]
     return {str(key): save(new[key]) if key in new else None for key in sorted(keys)}
 

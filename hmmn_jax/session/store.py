@@ -1,8 +1,8 @@
 """A session on disk: `session.json`, what has changed since in `changes.jsonl`, and a file for the picture of each frame.
 
-Pictures are written before what names them, and deleted when nothing names them. `session.json` is replaced in one
-step, and a line of `changes.jsonl` counts once it has its end. A process that is killed therefore leaves the old session or the
-new one.
+Pictures are written before the files that refer to them, and deleted when nothing refers to them. `session.json` is replaced
+in one step, and a line of `changes.jsonl` is valid once it ends with a newline. A killed process therefore leaves either the
+old or the new session.
 """
 
 import hashlib
@@ -28,21 +28,21 @@ MOST_CHANGES = 1 << 22  # bytes of changes, beyond which `session.json` is repla
 
 
 class SessionFolder:
-    """The folder of one session. Where it is as this process left it, `save` writes only what has changed since."""
+    """The folder of one session. If the folder is unchanged since this process wrote it, `save` writes only the changes."""
 
     def __init__(self, path: Path, size: tuple[int, int]):
         """`size` is height and width of the frames. Touches nothing."""
         self.path, self._size = path, size
         self._file, self._changes = path / SESSION, path / CHANGES
         self._pictures = PictureFiles(path / PICTURES)
-        self._timeline: Timeline | None = None  # what the folder has, if this process knows it
-        self._left: tuple[Trace, Trace] | None = None  # its two files, as this process left them
+        self._timeline: Timeline | None = None  # the content of the folder, if this process knows it
+        self._left: tuple[Trace, Trace] | None = None  # the traces of its two files as this process wrote them
 
     def save(self, timeline: Timeline) -> None:
-        """Writes a timeline, whole or not at all.
+        """Writes a timeline atomically.
 
         Raises:
-            DataError: the folder has files of something else, or the disk refuses.
+            DataError: the folder contains other files, or writing fails.
         """
         old = self._timeline if self._left == self._look() else None
         self._timeline = None  # until all is written
@@ -67,9 +67,9 @@ class SessionFolder:
             is_new = not self._file.is_file() and self.path.is_dir()
             foreign = [path for path in self.path.iterdir() if _is_foreign(path)] if is_new else []
         if foreign:
-            raise DataError(f"{foreign[0]}: not of a session; give an empty or new folder, or that of a session")
+            raise DataError(f"{foreign[0]}: not a file of a session; give a new or empty folder, or the folder of a session")
         if self._file.is_file():
-            self._read()  # what cannot be read is not replaced
+            self._read()  # unreadable files are not replaced
         new = {self._pictures.write(picture) for picture in pictures(timeline)}
         text = json.dumps({"format": FORMAT, "size": self._size, **as_state(timeline)}, indent=1) + "\n"
         with replace_own(self._file) as temporary:
@@ -79,7 +79,7 @@ class SessionFolder:
             self._pictures.delete(name)
 
     def _append(self, old: Timeline, new: Timeline) -> None:
-        """Writes what has changed."""
+        """Writes the changes."""
         change = difference(old, new)
         if not any(change.values()):
             return
@@ -91,7 +91,7 @@ class SessionFolder:
                 self._pictures.delete(name)
 
     def _read(self) -> tuple[State, tuple[int, int]]:
-        """What the two files say, and the size of the frames. Raises DataError."""
+        """The content of the two files, and the size of the frames. Raises DataError."""
         with reading(self._file):
             content = self._file.read_bytes()
             found = json.loads(content.decode())
@@ -106,7 +106,7 @@ class SessionFolder:
             lines = self._changes.read_bytes() if self._changes.is_file() else b""
             if lines and not lines.startswith(_START):
                 raise ValueError("not of changes")
-            if lines.startswith(header):  # else they are of an older `session.json`
+            if lines.startswith(header):  # otherwise they belong to an older `session.json`
                 whole, _, _ = lines[len(header) :].rpartition(b"\n")  # the last line of a process that was killed has no end
                 for line in whole.splitlines():
                     update(state, json.loads(line))
@@ -117,18 +117,18 @@ class SessionFolder:
 
 
 def _header(content: bytes) -> bytes:
-    """The first line of the changes, which says of which `session.json` they are."""
+    """The first line of the changes, which identifies their `session.json`."""
     return _START + hashlib.sha256(content).hexdigest().encode() + b'"}\n'
 
 
 def _append_line(path: Path, found: Any) -> None:
-    """Appends a line, whole or not at all. Raises DataError."""
+    """Appends a line atomically. Raises DataError."""
     line = json.dumps(found, separators=(",", ":")).encode() + b"\n"
     with writing_errors(path), path.open("r+b", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)
         try:
             if file.write(line) != len(line):
-                raise OSError("the disk took only a part")
+                raise OSError("only a part was written")
         except BaseException:
             file.truncate(size)
             raise

@@ -1,6 +1,8 @@
-"""The annotated and predicted frames of a video, as a value: each edit gives a new one. Which frames are stale follows from it.
+"""The annotated and predicted frames of a video; immutable: each edit returns a new timeline.
 
-An anchor is an annotated frame. Each frame depends on the nearest anchor before it and the nearest after it, and on no other.
+Which frames are stale follows from it.
+
+An anchor is an annotated frame. Each frame depends on the nearest anchor before it and the nearest after it, and on no others.
 """
 
 import bisect
@@ -16,14 +18,14 @@ ANNOTATED, FINAL, PROVISIONAL, STALE, MISSING = "annotated", "final", "provision
 
 
 class Stamp(NamedTuple):
-    """An anchor: which frame, and the digest of its content."""
+    """An anchor: the frame and the digest of its content."""
 
     frame: int
     digest: str
 
 
 class Basis(NamedTuple):
-    """The anchors that a frame depends on; None without an anchor on that side."""
+    """The anchors that a frame depends on; None if there is no anchor on that side."""
 
     before: Stamp | None
     after: Stamp | None
@@ -35,7 +37,10 @@ class Basis(NamedTuple):
         return frozenset(name for name, stamp in found if stamp is not None)
 
     def position(self, t: int) -> float:
-        """Where a frame between both anchors is, from 0 at the one before to 1 at the one after. Raises ValueError."""
+        """Relative position of a frame between both anchors, from 0 at the one before to 1 at the one after.
+
+        Raises ValueError.
+        """
         if self.before is None or self.after is None:
             raise ValueError(f"frame {t} has no annotated frame on one side")
         return (t - self.before.frame) / (self.after.frame - self.before.frame)
@@ -43,13 +48,13 @@ class Basis(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """A frame as it was computed.
+    """The prediction of a frame.
 
     Attributes:
-        basis: the anchors at that time; None: an object of it was removed or merged since.
-        passes: those that are in it, "forward", "backward" or both.
-        picture: mask and probabilities, of the one pass or blended.
-        confidence: of each object that has a pixel.
+        basis: the anchors at that time; None: one of its objects was since removed or merged.
+        passes: the passes that it contains, "forward", "backward" or both.
+        picture: mask and probabilities, from one pass or blended.
+        confidence: confidence of each object that has a pixel.
     """
 
     basis: Basis | None
@@ -59,11 +64,11 @@ class Prediction:
 
     @property
     def is_final(self) -> bool:
-        """Whether all passes are in it that its anchors allow."""
+        """Whether it contains all passes that its anchors allow."""
         return self.basis is not None and self.passes == self.basis.passes
 
     def renamed(self, old: int, new: int) -> "Prediction":
-        """The prediction after a removal (`new` is 0) or a merger: of a merged object, the lower confidence stays."""
+        """The prediction after a removal (`new` is 0) or a merge; a merged object keeps the lower confidence."""
         if old not in self.picture.names:
             return self
         confidence = {k: c for k, c in self.confidence.items() if k != old}
@@ -74,11 +79,11 @@ class Prediction:
 
 @dataclass(frozen=True, eq=False)
 class Timeline:
-    """All that is known of the frames of one video. Nothing in it changes; mappings are not to be written to.
+    """All annotations and predictions of one video. Immutable; do not modify its mappings.
 
     Attributes:
         anchors: by frame.
-        predictions: by frame, of frames that are not annotated.
+        predictions: predictions of the frames that are not annotated, by frame.
         gone: the ids that are no longer used, with the id that they were merged into, or 0 for those removed.
     """
 
@@ -93,7 +98,7 @@ class Timeline:
 
     @functools.cached_property
     def objects(self) -> tuple[int, ...]:
-        """The ids of all objects that any frame has, ascending."""
+        """The ids of all objects in any frame, ascending."""
         pictures = [*self.anchors.values(), *(prediction.picture for prediction in self.predictions.values())]
         return tuple(sorted(set().union(*(picture.names for picture in pictures)) - {0}))
 
@@ -108,7 +113,7 @@ class Timeline:
         return found if found is not None and found.basis == self.basis(t) else None
 
     def state(self, t: int) -> str:
-        """How a frame is: "annotated", "final", "provisional" (a pass is still to come), "stale" or "missing"."""
+        """The state of a frame: "annotated", "final", "provisional" (a further pass is needed), "stale" or "missing"."""
         if t in self.anchors:
             return ANNOTATED
         if t not in self.predictions:
@@ -117,14 +122,14 @@ class Timeline:
         return STALE if current is None else FINAL if current.is_final else PROVISIONAL
 
     def picture(self, t: int) -> Picture | None:
-        """What is known of a frame: as it was annotated, else as it was predicted, stale or not."""
+        """The picture of a frame: its annotation, otherwise its prediction, stale or not."""
         if t in self.anchors:
             return self.anchors[t]
         found = self.predictions.get(t)
         return None if found is None else found.picture
 
     def annotated(self, t: int, picture: Picture) -> "Timeline":
-        """The timeline with an anchor at `t`, in place of all earlier knowledge of the frame."""
+        """The timeline with an anchor at `t`, which replaces any earlier result of the frame."""
         predictions = {s: prediction for s, prediction in self.predictions.items() if s != t}
         return replace(self, anchors={**self.anchors, t: picture}, predictions=predictions)
 
@@ -135,20 +140,20 @@ class Timeline:
         return replace(self, anchors={s: picture for s, picture in self.anchors.items() if s != t})
 
     def predicted(self, t: int, prediction: Prediction) -> "Timeline":
-        """The timeline with a prediction, which has to be of a frame that is not annotated."""
+        """The timeline with a prediction of a frame that is not annotated."""
         return replace(self, predictions={**self.predictions, t: prediction})
 
     def renamed(self, old: int, new: int) -> "Timeline":
-        """The timeline in which object `old` is `new` everywhere, or background for 0, and its id is removed."""
+        """The timeline with object `old` replaced by `new` everywhere (0: background), and the id `old` removed."""
         anchors = {t: picture.renamed(old, new) if old in picture.names else picture for t, picture in self.anchors.items()}
         predictions = {t: prediction.renamed(old, new) for t, prediction in self.predictions.items()}
         return Timeline(anchors, predictions, {**self.gone, old: new})
 
     def taken_back(self, before: "Timeline") -> "Timeline":
-        """The timeline `before` an edit, with what was computed since where that serves.
+        """The timeline `before` an edit, with the predictions computed since that are still valid.
 
-        A frame gets the prediction that is not stale then; of two, the one with more passes. Without any, it gets the one that
-        it had, else the one that it has.
+        A frame gets the prediction that is not stale; of two, the one with more passes. If both are stale, it gets the
+        earlier one, if any, otherwise the current one.
         """
         predictions = {}
         for t in (before.predictions.keys() | self.predictions.keys()) - before.anchors.keys():

@@ -4,27 +4,28 @@ import contextlib
 import time
 import uuid
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
+from hmmn_jax.io.buckets import AnyPath, is_bucket
 from hmmn_jax.io.files import writing_errors
+from hmmn_jax.io.uploads import UploadedFolder
+
+_LARGEST_UPLOAD = 8 << 20  # bytes of an event file in a bucket, which is uploaded as a whole; then the next one begins
 
 
 class Board:
-    """One new event file in a folder. Its methods raise DataError if writing fails."""
+    """One new event file in a folder; several in a bucket. Its methods raise DataError if writing fails."""
 
-    def __init__(self, folder: Path, purge_step: int):
+    def __init__(self, folder: AnyPath, purge_step: int):
         """Opens the file; TensorBoard hides what older files say of `purge_step` and later steps."""
-        from tensorboardX import event_file_writer
         from tensorboardX.proto.event_pb2 import SessionLog
 
         self.folder = folder
-        with writing_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            self._file = event_file_writer.EventsWriter(str(folder / "events"), f".{uuid.uuid4().hex[:12]}")
+        self._uploads = UploadedFolder(folder)
+        self._open()
         self._write(purge_step, session_log=SessionLog(status=SessionLog.START))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
@@ -39,18 +40,37 @@ class Board:
 
         self._write(step, summary=image(name, rgb, dataformats="HWC"))
 
+    def flush(self) -> None:
+        """Uploads what is new to a folder in a bucket, where it else appears after 30 seconds at most."""
+        self._uploads.flush()
+
     def close(self) -> None:
         """Closes the file."""
         with writing_errors(self.folder):
             self._file.close()
+        self._uploads.close()
+
+    def _open(self) -> None:
+        from tensorboardX import event_file_writer
+
+        with writing_errors(self.folder):
+            self._file = event_file_writer.EventsWriter(str(self._uploads.local / "events"), f".{uuid.uuid4().hex[:12]}")
+        self._bytes = 0
 
     def _write(self, step: int, **content: Any) -> None:
         from tensorboardX.proto.event_pb2 import Event
 
+        event = Event(wall_time=time.time(), step=step, **content)
+        if is_bucket(self.folder) and self._bytes > _LARGEST_UPLOAD:
+            with writing_errors(self.folder):
+                self._file.close()
+            self._open()
+        self._bytes += event.ByteSize()
         try:
             with writing_errors(self.folder):
-                self._file.write_event(Event(wall_time=time.time(), step=step, **content))
+                self._file.write_event(event)
                 self._file.flush()
+            self._uploads.changed()
         except Exception:
             with contextlib.suppress(OSError):
                 self._file.close()

@@ -17,14 +17,15 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
 
-from hmmn_jax.checkpoints.steps import RECORDS, STEPS, VARIABLES, finished_steps, ranked_steps, step_record
+from hmmn_jax.checkpoints.steps import RECORDS, STEPS, VARIABLES, finished_steps, is_finalized, ranked_steps, step_record
 from hmmn_jax.checkpoints.store import quiet_orbax
 from hmmn_jax.errors import CheckpointError
-from hmmn_jax.io.buckets import AnyPath
-from hmmn_jax.io.files import discard, discard_empty, reason, require_space, shortlist, writing_errors
+from hmmn_jax.io.buckets import AnyPath, is_bucket
+from hmmn_jax.io.files import bucket_errors, discard, discard_empty, reason, require_space, shortlist, writing_errors
 from hmmn_jax.io.local_copy import local_copy
 from hmmn_jax.io.new_file import move_into
 from hmmn_jax.io.notes import note
+from hmmn_jax.io.objects import objects, remove
 from hmmn_jax.training.train_state import TrainState
 
 TRAINING = "training"
@@ -39,7 +40,7 @@ class Checkpoints:
     A folder in `WORKDIR/checkpoints` that the run did not record is a user's: it is left as it is, and does not count.
     """
 
-    def __init__(self, workdir: Path, keep: int, keep_best: int):
+    def __init__(self, workdir: AnyPath, keep: int, keep_best: int):
         """Makes the folder, and clears away what a killed process left half-written.
 
         Args:
@@ -50,7 +51,7 @@ class Checkpoints:
         self.workdir, self.folder, self.keep, self.keep_best = workdir, workdir / STEPS, keep, keep_best
         self._writing: tuple[int, dict[str, float] | None] | None = None  # the step that is being written, and its scores
         options = ocp.CheckpointManagerOptions(preservation_policy=policies.PreserveAll())
-        with writing_errors(self.folder):
+        with writing_errors(self.folder), bucket_errors(self.folder):
             for folder in (self.folder, workdir / RECORDS):
                 folder.mkdir(parents=True, exist_ok=True)
             self._clear_away()
@@ -118,7 +119,8 @@ class Checkpoints:
         for step in set(steps) - set(steps[-self.keep :]) - set(best[len(best) - self.keep_best :] if self.keep_best else ()):
             folder = self.folder / str(step)
             step_record(self.workdir, step).discard()
-            _remove_empty(folder)
+            if not is_bucket(folder):
+                _remove_empty(folder)
             if folder.exists():
                 note(f"{folder}: holds files that this run did not write, or that were changed since; they stay")
 
@@ -130,16 +132,16 @@ class Checkpoints:
             if not re.fullmatch("0|[1-9][0-9]{0,19}", path.stem):
                 continue  # a user's
             step = int(path.stem)
-            whole = step_record(self.workdir, step).about is not None
-            if (self.folder / str(step)).is_dir():
+            whole, folder = step_record(self.workdir, step).about is not None, self.folder / str(step)
+            if folder.is_dir() and is_finalized(folder):
                 if not whole:
                     record_step(self.workdir, step, None)
                 continue
-            for half in self.folder.glob(f"{step}{_TEMPORARY}*"):
-                for file in _written(half):
-                    if not file.is_dir():
-                        discard(file)
-                _remove_empty(half)
+            if whole and folder.is_dir():
+                continue  # in a bucket, somebody removed the mark that it is finished
+            halves = [folder] if is_bucket(folder) else self.folder.glob(f"{step}{_TEMPORARY}*")
+            for half in halves:
+                _discard_written(half)
             path.unlink()
 
     @contextlib.contextmanager
@@ -158,13 +160,16 @@ class Checkpoints:
         return f"{self.folder}: the checkpoint of step {step} cannot be written ({why}); {last}; {fix}"
 
 
-def foreign_steps(workdir: Path) -> set[int]:
+def foreign_steps(workdir: AnyPath) -> set[int]:
     """Steps whose path in a workdir's checkpoints exists but was not written by the run."""
-    names = (re.fullmatch(rf"([0-9]{{1,20}})({re.escape(_TEMPORARY)}.*)?", path.name) for path in (workdir / STEPS).glob("*"))
-    return {int(name[1]) for name in names if name} - set(finished_steps(workdir))
+    with bucket_errors(workdir):
+        there = [path.name for path in (workdir / STEPS).glob("*")]
+        recorded = {path.stem for path in (workdir / RECORDS).glob("*.json")}  # also of one whose writing was cut off
+    names = (re.fullmatch(rf"([0-9]{{1,20}})({re.escape(_TEMPORARY)}.*)?", name) for name in there)
+    return {int(name[1]) for name in names if name and name[1] not in recorded} - set(finished_steps(workdir))
 
 
-def require_free_step(workdir: Path, step: int) -> None:
+def require_free_step(workdir: AnyPath, step: int) -> None:
     """Raises CheckpointError if the path of a step's checkpoint exists and is not the run's."""
     if step in foreign_steps(workdir):
         raise CheckpointError(
@@ -172,11 +177,29 @@ def require_free_step(workdir: Path, step: int) -> None:
         )
 
 
-def record_step(workdir: Path, step: int, scores: dict[str, float] | None) -> None:
+def record_step(workdir: AnyPath, step: int, scores: dict[str, float] | None) -> None:
     """Records the files of a checkpoint that was just written."""
     record = step_record(workdir, step)
-    names = [path.relative_to(record.root).as_posix() for path in _written(record.root) if path.is_file()]
-    record.adopt(sorted(names), {"scores": scores})
+    record.adopt(_written_files(record.root), {"scores": scores})
+
+
+def _written_files(folder: AnyPath) -> list[str]:
+    """The files in a step's folder that have names of Orbax's, relative to it, sorted."""
+    if is_bucket(folder):
+        with bucket_errors(folder):
+            return [name for name in objects(folder) if name.partition("/")[0] in _WRITTEN]
+    return sorted(path.relative_to(folder).as_posix() for path in _written(folder) if path.is_file())
+
+
+def _discard_written(folder: AnyPath) -> None:
+    """Removes from a half-written step what has names of Orbax's."""
+    if is_bucket(folder):
+        remove(folder / name for name in _written_files(folder))
+        return
+    for file in _written(folder):
+        if not file.is_dir():
+            discard(file)
+    _remove_empty(folder)
 
 
 def _written(folder: Path) -> list[Path]:
@@ -191,7 +214,7 @@ def _remove_empty(folder: Path) -> None:
         discard_empty(place)
 
 
-def restore_latest(workdir: Path, like: TrainState) -> TrainState | None:
+def restore_latest(workdir: AnyPath, like: TrainState) -> TrainState | None:
     """The latest checkpoint of a workdir that is whole, as NumPy arrays, or None if there is no checkpoint.
 
     Later ones that cannot be read cause a warning and are moved to `WORKDIR/damaged`. Folders that
@@ -255,9 +278,9 @@ def _require_shape(like: Any, found: np.ndarray) -> None:
         raise ValueError(f"a tensor is {found.dtype} {found.shape}, expected {like.dtype} {like.shape}")
 
 
-def _move_away(workdir: Path, step: int) -> None:
+def _move_away(workdir: AnyPath, step: int) -> None:
     if jax.process_index() == 0:
-        with writing_errors(workdir / DAMAGED):
+        with writing_errors(workdir / DAMAGED), bucket_errors(workdir / DAMAGED):
             move_into(workdir / STEPS / str(step), workdir / DAMAGED)
             (workdir / RECORDS / f"{step}.json").unlink(missing_ok=True)
     if jax.process_count() > 1:

@@ -66,7 +66,7 @@ def validation() -> ConfigDict:
     config.split = "val"
     config.resolution = ""  # "": 480p, or the only one there is
     config.annotations = "Annotations"
-    config.sequences = ()  # of the list; (): all of them
+    config.sequences = ()  # of the list; (): all sequences
     config.late_objects = False  # with custom: masks of later frames start the objects that join there
     config.order = ""  # of frames: natural, decimal, signed or name; "": natural, refused where that is ambiguous
     config.mask_values = ""  # of your own grey masks: ids or threshold; "": ids, levels are refused

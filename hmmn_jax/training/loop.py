@@ -1,9 +1,9 @@
 """The whole of training, from a config to trained variables; read from top to bottom."""
 
 import contextlib
+import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from hmmn_jax.checkpoints.steps import finished_steps
 from hmmn_jax.errors import ConfigError
 from hmmn_jax.evaluation.plans import Plan
 from hmmn_jax.inference import Segmenter
+from hmmn_jax.io.buckets import absolute
 from hmmn_jax.io.files import user_path
 from hmmn_jax.model import HMMNConfig
 from hmmn_jax.ops.canary import warn_if_cpu_is_unsound
@@ -27,6 +28,7 @@ from hmmn_jax.training.losses import Loss, frame_cross_entropy
 from hmmn_jax.training.monitor import Monitor
 from hmmn_jax.training.optimizer import make_optimizer
 from hmmn_jax.training.parallel import AXIS, Parallel, some_devices
+from hmmn_jax.training.profile import Profile
 from hmmn_jax.training.schedules import (
     Schedule,
     at_sample,
@@ -64,7 +66,7 @@ class RunResult(NamedTuple):
 
 def train_and_evaluate(
     config: ConfigDict,
-    workdir: str | Path,
+    workdir: str | os.PathLike,
     batches: Callable[[int], Iterator[Batch]],
     validation: Sequence[Plan] = (),
     logged: Mapping[str, Schedule] = MappingProxyType({}),
@@ -79,8 +81,8 @@ def train_and_evaluate(
 
     Args:
       config: `hmmn_jax/training/defaults.py` names and explains the fields.
-      workdir: of this run; made where it is missing. Holds `config.json`, `checkpoints`, `metrics.jsonl`, `tensorboard`,
-        `pictures`.
+      workdir: of this run, local or in a bucket; made where it is missing. Holds `config.json`, `checkpoints`,
+        `metrics.jsonl`, `tensorboard`, `pictures`.
       batches: given a step, the batches of this process from there on: dicts of NumPy arrays, see `train_step`.
       validation: annotated videos for J&F in between, as `find_validation` gives them; none: no validation.
       logged: schedules of the data by name, whose values are written with the numbers of each step.
@@ -99,7 +101,7 @@ def train_and_evaluate(
       CheckpointError: nothing to start from, or a checkpoint that cannot be written.
       DivergedError: the loss is not finite, or far too high.
     """
-    workdir = user_path(workdir).absolute()
+    workdir = absolute(user_path(workdir, buckets=True))
 
     # --- The config: mistakes are reported before anything is written. ---
     require_settings(config)
@@ -142,13 +144,14 @@ def train_and_evaluate(
         interruption = stack.enter_context(Interruption())
         checkpoints = stack.enter_context(Checkpoints(workdir, config.checkpoint.keep, config.checkpoint.keep_best))
         writer = stack.enter_context(Writer(workdir, first, hooks))
+        trace = stack.enter_context(Profile(workdir / "profile"))
         monitor = Monitor(writer, first, total, config.batch, config.log_every, config.stop_above)
         stack.enter_context(monitor)
         for step in range(first + 1, total + 1):
             # --- The step. It is only started here: its numbers are fetched when the next one runs. ---
             if traced and step == traced[0]:
                 monitor.flush()
-                jax.profiler.start_trace(workdir / "profile")
+                trace.start()
             with monitor.waiting_for_input():
                 batch = next(data)
             state, metrics = train_step(state, parallel.shard({name: batch[name] for name in STEP_INPUTS}))
@@ -156,7 +159,7 @@ def train_and_evaluate(
             monitor.after(step, batch, metrics, **{name: at_sample(schedule, sample) for name, schedule in logged.items()})
             if traced and step == traced[1]:
                 monitor.flush()
-                jax.profiler.stop_trace()
+                trace.stop()
             if step == first + 1:
                 monitor.flush()
                 monitor.restart_clock()  # compilation does not count
@@ -168,6 +171,7 @@ def train_and_evaluate(
             validating = bool(validation) and (last or is_due(step, config.batch, config.validation.every)) and not interrupted
             if last or interrupted or validating or is_due(step, config.batch, config.checkpoint.every):
                 monitor.flush()  # no state is kept whose loss is not finite
+                writer.flush()  # a restart goes back to this step, and does not repeat its numbers
                 with monitor.apart():
                     if validating:
                         scores = judge(state, step, model, validation, config.validation, writer)
@@ -189,6 +193,7 @@ def judge(
     writer.scalars(step, {f"validation/{name}": value for name, value in (result.scores | result.sequences).items()})
     if result.sheet is not None:
         writer.picture(step, "validation", result.sheet)
+    writer.flush()
     return result.scores
 
 

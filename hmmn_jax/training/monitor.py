@@ -1,6 +1,7 @@
 """Monitors a run step by step: passes metrics to the writer, prints progress, and stops a run that diverged."""
 
 import contextlib
+import io
 import math
 import time
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from tqdm import tqdm
 
 from hmmn_jax.errors import DivergedError
 from hmmn_jax.io.files import writing_errors
-from hmmn_jax.io.new_file import free_path, new_file
+from hmmn_jax.io.new_file import free_path, write_new_file
 from hmmn_jax.training.schedules import is_due
 from hmmn_jax.training.train_step import Batch, Metrics
 from hmmn_jax.training.writer import Writer
@@ -117,8 +118,10 @@ class Monitor:
     def _stop(self, step: int, batch: Batch, why: str) -> None:
         process = f"_process_{jax.process_index()}" if jax.process_count() > 1 else ""
         path = free_path(self.writer.workdir / f"bad_batch_{step}{process}.npz")
-        with writing_errors(path), new_file(path) as temporary:
-            np.savez(temporary, **batch)
+        content = io.BytesIO()
+        np.savez(content, **batch)
+        with writing_errors(path):
+            write_new_file(path, content.getvalue())
         raise DivergedError(
             f"step {step}: {why}; its batch is in {path}; inspect it, or start from an earlier checkpoint with another config"
         )

@@ -18,7 +18,7 @@ from hmmn_jax.training.schedules import SCHEDULES
 
 _HUGE = 2**31  # of a count
 
-PATHS = {"init": True, "resume": True, "validation.data": False, "data.data_dir": False}  # whether it can be in a bucket
+PATHS = ("init", "resume", "validation.data", "data.data_dir")  # local or in a bucket
 
 Rule = tuple[Callable[[Any], bool], str]  # a check of a value, and what it expects in words
 
@@ -183,9 +183,9 @@ def require_settings(config: ConfigDict) -> None:
     for name, value, (fits, expected) in _fields(config, RULES, "config."):
         if not fits(value):
             raise ConfigError(f"{name} is {value!r}, expected {expected}")
-    for name, buckets in PATHS.items():
+    for name in PATHS:
         try:
-            user_path(functools.reduce(getattr, name.split("."), config), buckets=buckets)
+            user_path(functools.reduce(getattr, name.split("."), config), buckets=True)
         except DataError as error:
             raise ConfigError(f"config.{name}: {error}") from error
     if config.model.get("dtype") == "float64" and not has_float64():

@@ -2,7 +2,6 @@
 
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -22,7 +21,7 @@ from hmmn_jax.checkpoints.store import (
 )
 from hmmn_jax.checkpoints.torch_file import read_torch_file
 from hmmn_jax.errors import CheckpointError, ConfigError
-from hmmn_jax.io.buckets import absolute
+from hmmn_jax.io.buckets import AnyPath, absolute
 from hmmn_jax.io.files import bucket_errors, user_path, write_file
 from hmmn_jax.model import HMMN, HMMNConfig
 from hmmn_jax.model.hmmn import abstract_variables
@@ -37,7 +36,7 @@ FREE_SECTIONS = ("checkpoint.", "validation.")
 
 
 def starting_state(
-    config: ConfigDict, model: HMMNConfig, optimizer: optax.GradientTransformation, workdir: Path
+    config: ConfigDict, model: HMMNConfig, optimizer: optax.GradientTransformation, workdir: AnyPath
 ) -> tuple[TrainState, str]:
     """The state to start from, on the host, and where it comes from.
 
@@ -69,7 +68,7 @@ def starting_state(
     return _fresh(model, optimizer, config), f"random variables, seed {config.seed}"
 
 
-def write_config(workdir: Path, model: HMMNConfig, config: ConfigDict) -> None:
+def write_config(workdir: AnyPath, model: HMMNConfig, config: ConfigDict) -> None:
     """Writes the resolved config as `config.json`: the model for `load_checkpoint`, the whole under "experiment".
 
     Raises:
@@ -80,11 +79,13 @@ def write_config(workdir: Path, model: HMMNConfig, config: ConfigDict) -> None:
         write_file(path, json.dumps(text, indent=2) + "\n")
 
 
-def require_same_config(workdir: Path, config: ConfigDict) -> None:
+def require_same_config(workdir: AnyPath, config: ConfigDict) -> None:
     """Raises ConfigError, which lists the fields, if the run to be resumed was started with another config."""
     path = workdir / CONFIG_FILE
     try:
-        saved = flatten_dict(dict(json.loads(path.read_text(encoding="utf-8"))["experiment"]), sep=".")
+        with bucket_errors(path):
+            text = path.read_bytes().decode()
+        saved = flatten_dict(dict(json.loads(text)["experiment"]), sep=".")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path}: not the config of a training run; choose another workdir") from error
     given = flatten_dict(json.loads(json.dumps(config.to_dict())), sep=".")

@@ -19,6 +19,7 @@ from hmmn_jax.inference.augmentation import Augmentation, Given, segment_augment
 from hmmn_jax.io.files import user_path
 from hmmn_jax.io.notes import note
 from hmmn_jax.io.pictures import overlay
+from hmmn_jax.io.stage import Stage
 from hmmn_jax.metrics.davis import ScoredFrame, SequenceScores, statistics
 
 SHEET_SEQUENCES, SHEET_FRAMES, SHEET_SIZE = 8, 4, (180, 320)  # of the picture: rows, columns, height and width of each
@@ -37,14 +38,17 @@ class Validation(NamedTuple):
     sheet: UInt8[np.ndarray, "h w 3"] | None
 
 
-def find_validation(settings: ConfigDict) -> list[Plan]:
+def find_validation(settings: ConfigDict, stage: Stage | None = None) -> list[Plan]:
     """Lists the videos of a validation section with the plans of their scores; empty if the section has no data.
+
+    Data in a bucket is copied to `stage`, as each validation reads it; without a stage, the data is local.
 
     Raises DataError for a video that cannot be segmented or scored, so that this is known before training starts.
     """
     if not settings.data:
         return []
-    task = make_protocol(settings).read(user_path(settings.data))
+    data = user_path(settings.data) if stage is None else stage.fetch(user_path(settings.data, buckets=True))
+    task = make_protocol(settings).read(data)
     plans, unscored = task.plan(task.clips)
     if wrong := [*task.failures.values(), *unscored.values()]:
         raise DataError(f"{settings.data}: {len(wrong)} videos cannot serve for validation", wrong)

@@ -13,7 +13,8 @@ import jax
 from hmmn_jax.checkpoints.steps import STEPS
 from hmmn_jax.checkpoints.store import CONFIG_FILE
 from hmmn_jax.errors import ConfigError, DataError
-from hmmn_jax.io.files import lies_there, part_path, writing_errors
+from hmmn_jax.io.buckets import AnyPath
+from hmmn_jax.io.files import bucket_errors, lies_there, part_path, writing_errors
 from hmmn_jax.io.guard import Guard, hold_folder, require_unheld
 from hmmn_jax.io.record import Record, require_free, staging_folder
 
@@ -23,20 +24,21 @@ _LOCK = "lock"
 _NAMES = (CONFIG_FILE, STEPS, "metrics.jsonl", "tensorboard", "pictures", "profile", "damaged")
 
 
-def is_begun(workdir: Path) -> bool:
+def is_begun(workdir: AnyPath) -> bool:
     """Whether a run of this program has written to a workdir.
 
     Raises:
       DataError: a file that a run would write exists without its record; or the workdir is a file.
     """
-    if lies_there(workdir) and not workdir.is_dir():
-        raise DataError(f"{workdir}: not a folder; choose another workdir")
-    if (workdir / RECORD / RUN_RECORD).is_file():
-        Record.load(workdir, workdir / RECORD / RUN_RECORD)
-        return True
-    foreign = [name for name in _NAMES if lies_there(workdir / name)]
-    foreign += sorted(path.name for path in workdir.glob("bad_batch_*"))
-    foreign += [RECORD for path in [workdir / RECORD] if lies_there(path) and not _only_a_lock(path)]
+    with _missing_bucket(workdir), bucket_errors(workdir):
+        if lies_there(workdir) and not workdir.is_dir():
+            raise DataError(f"{workdir}: not a folder; choose another workdir")
+        if (workdir / RECORD / RUN_RECORD).is_file():
+            Record.load(workdir, workdir / RECORD / RUN_RECORD)
+            return True
+        foreign = [name for name in _NAMES if lies_there(workdir / name)]
+        foreign += sorted(path.name for path in workdir.glob("bad_batch_*"))
+        foreign += [RECORD for path in [workdir / RECORD] if lies_there(path) and not _only_a_lock(path)]
     if foreign:
         more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
         way_out = "choose another workdir"
@@ -47,7 +49,7 @@ def is_begun(workdir: Path) -> bool:
 
 
 @contextlib.contextmanager
-def hold(workdir: Path, begun: bool, takeover: bool = False) -> Iterator[Guard | None]:
+def hold(workdir: AnyPath, begun: bool, takeover: bool = False) -> Iterator[Guard | None]:
     """Creates a workdir and has it for this run. Of several processes, only the first does this; the others get None.
 
     Args:
@@ -68,13 +70,13 @@ def hold(workdir: Path, begun: bool, takeover: bool = False) -> Iterator[Guard |
         yield guard
 
 
-def require_no_run(workdir: Path) -> None:
+def require_no_run(workdir: AnyPath) -> None:
     """Raises ConfigError if a run is writing to a workdir. Changes nothing."""
     require_unheld(workdir, workdir / RECORD / _LOCK)
 
 
 @contextlib.contextmanager
-def publish(workdir: Path, name: str, record: str) -> Iterator[Path]:
+def publish(workdir: AnyPath, name: str, record: str) -> Iterator[Path]:
     """Gives a temporary path to write a file to, which then becomes `WORKDIR/NAME`.
 
     Args:
@@ -95,5 +97,14 @@ def publish(workdir: Path, name: str, record: str) -> Iterator[Path]:
         owned.publish(staged, {})
 
 
-def _only_a_lock(folder: Path) -> bool:
+@contextlib.contextmanager
+def _missing_bucket(workdir: AnyPath) -> Iterator[None]:
+    """A missing folder has no files, but a missing bucket is an error."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DataError(f"{workdir}: no such bucket; create it, or check its name and your credentials") from error
+
+
+def _only_a_lock(folder: AnyPath) -> bool:
     return folder.is_dir() and all(path.name == _LOCK or path.name.startswith(".") for path in folder.iterdir())

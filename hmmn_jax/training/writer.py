@@ -4,7 +4,6 @@ import contextlib
 import importlib.util
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,9 +11,11 @@ import numpy as np
 from jaxtyping import UInt8
 
 from hmmn_jax.errors import DataError
+from hmmn_jax.io.buckets import AnyPath
 from hmmn_jax.io.files import open_log, write_file, writing_errors
 from hmmn_jax.io.notes import note
 from hmmn_jax.io.pictures import write_image
+from hmmn_jax.io.uploads import UploadedFolder
 from hmmn_jax.training.board import Board
 from hmmn_jax.training.hooks import Hook
 from hmmn_jax.training.metrics import METRICS_FILE, parse_line, read_lines
@@ -29,10 +30,10 @@ if importlib.util.find_spec("tensorboardX") is None:
 class Writer:
     """Writes `metrics.jsonl`, `tensorboard/` and `pictures/` in a workdir and calls hooks; only the first process does.
 
-    A context manager. Raises DataError if writing fails.
+    A context manager. Raises DataError if writing fails. In a bucket, numbers appear every 30 seconds and by `flush`.
     """
 
-    def __init__(self, workdir: Path, first_step: int, hooks: Sequence[Hook] = ()):
+    def __init__(self, workdir: AnyPath, first_step: int, hooks: Sequence[Hook] = ()):
         """Opens the files. Entries of a killed run for steps after `first_step`, which are repeated, are dropped.
 
         Lines of `metrics.jsonl` that the program cannot have written stay.
@@ -40,8 +41,11 @@ class Writer:
         self.workdir, self._hooks, self._active = workdir, hooks, jax.process_index() == 0
         if self._active:
             with writing_errors(workdir / METRICS_FILE):
-                _drop_later(workdir, first_step)
-                self._lines = open_log(workdir / METRICS_FILE)
+                kept = _drop_later(workdir, first_step)
+                self._folder = UploadedFolder(workdir)
+                self._lines = open_log(self._folder.local / METRICS_FILE)
+                if self._folder.local != workdir:
+                    self._lines.write(kept)
             self._board = Board(workdir / "tensorboard", first_step + 1)
 
     def __enter__(self) -> "Writer":
@@ -50,8 +54,15 @@ class Writer:
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
         if self._active:
             self._lines.close()
-            with contextlib.suppress(*([DataError] if kind else [])):  # the first error is reported
-                self._board.close()
+            for file in (self._folder, self._board):
+                with contextlib.suppress(*([DataError] if kind else [])):  # the first error is reported
+                    file.close()
+
+    def flush(self) -> None:
+        """Uploads the numbers to a workdir in a bucket: to be called before a checkpoint, which a restart goes back to."""
+        if self._active:
+            self._folder.flush()
+            self._board.flush()
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """One line of JSON, `{"step": step, **values}`, and a point in each of TensorBoard's curves."""
@@ -59,6 +70,7 @@ class Writer:
             return
         with writing_errors(self.workdir / METRICS_FILE):
             self._lines.write(json.dumps({"step": step, **values}).encode() + b"\n")
+            self._folder.changed()
         self._board.scalars(step, values)
         for hook in self._hooks:
             hook.scalars(step, values)
@@ -71,7 +83,7 @@ class Writer:
                 with publish(self.workdir, file, f"{file}.json") as path:
                     write_image(path, rgb)
             except DataError as error:  # a picture that fails must not stop the run
-                note(f"{error}; the picture is left out")
+                note(f"{error}; the picture is skipped")
             self._board.picture(step, name, rgb)
             for hook in self._hooks:
                 hook.picture(step, name, rgb)
@@ -83,14 +95,18 @@ class Writer:
                 hook.saved(state)
 
 
-def _drop_later(workdir: Path, first_step: int) -> None:
-    """Drops a run's lines of steps after `first_step`. Other lines are unchanged; a truncated last line gets its newline."""
+def _drop_later(workdir: AnyPath, first_step: int) -> bytes:
+    """Drops a run's lines of steps after `first_step`. Other lines are unchanged; a truncated last line gets its newline.
+
+    Returns the lines that stay.
+    """
     lines = read_lines(workdir)
     kept = [line for line in lines if not _comes_again(line, first_step)]
     if kept and not kept[-1].endswith(b"\n"):
         kept[-1] += b"\n"
     if kept != lines:
         write_file(workdir / METRICS_FILE, b"".join(kept))
+    return b"".join(kept)
 
 
 def _comes_again(line: bytes, first_step: int) -> bool:

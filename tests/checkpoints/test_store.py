@@ -169,7 +169,7 @@ def test_no_step_is_the_best_where_none_was_validated(tmp_path, run):
 
 
 def test_a_step_of_what_has_none(saved, run):
-    with pytest.raises(CheckpointError, match=r"OUT: a single checkpoint, without steps; leave out the step"):
+    with pytest.raises(CheckpointError, match=r"OUT: a single checkpoint, without steps; omit the step"):
         load_checkpoint(saved, 2)
     with untyped(), pytest.raises(ValueError, match="step is 'last', expected an integer, 'best' or None"):
         load_checkpoint(run, "last")
@@ -339,7 +339,7 @@ def test_what_is_wrong_in_a_bucket_is_told_by_its_path(saved, tmp_path, bucket, 
     bucket.pipe("gs://b/w.pth", b"no weights")
     assert "neither a torch.save nor a safetensors file" in refusal("gs://b/w.pth")
     bucket.put(str(saved / CONFIG_FILE), f"gs://b/OUT/{CONFIG_FILE}")
-    assert "was the writing cut off?" in refusal("gs://b/OUT")
+    assert "was the write interrupted?" in refusal("gs://b/OUT")
     bucket.pipe(f"gs://b/OUT/{VARIABLES}/x", b"")
     assert "not readable as an Orbax checkpoint" in refusal("gs://b/OUT")
     monkeypatch.chdir(tmp_path)

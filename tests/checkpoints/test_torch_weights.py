@@ -100,7 +100,10 @@ def test_a_checkpoint_of_another_network_is_told_in_a_few_lines():
         from_torch(tensors, SMALL, "stcn.pth")
     lines = str(caught.value).splitlines()
     count = len(torch_shapes(SMALL)) + 300
-    assert lines[0] == f"stcn.pth: {count} tensors are not those of the model; it has none of them, so it is of another network"
+    assert (
+        lines[0]
+        == f"stcn.pth: {count} tensors are not those of the model; it has none of them, so it belongs to another network"
+    )
     assert len(lines) == 12 and lines[2] == "  surplus key_encoder.conv0.weight (2, 2)"
     assert lines[-1] == f"  ... and {count - 10} more"
 

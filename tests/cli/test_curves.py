@@ -30,7 +30,7 @@ def test_a_picture_with_and_without_validation(tmp_path):
 
 def test_a_folder_without_numbers(tmp_path, capsys):
     assert main([str(tmp_path), "--out", str(tmp_path / "out.png")]) == 2
-    assert "no numbers in it" in capsys.readouterr().err
+    assert "contains no metrics" in capsys.readouterr().err
     assert not (tmp_path / "out.png").exists()
 
 

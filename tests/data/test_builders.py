@@ -147,7 +147,7 @@ def test_videos_of_ones_own_without_lists(tmp_path):
     report = run(tmp_path, "davis", root, "folder", splits=("val",))["val"]
     assert (report.videos, report.frames, report.annotated, report.objects) == (2, 6, 4, 3)
     assert run(tmp_path, "davis", root, "folder", overwrite=True)["train"].problems == [
-        f"{root}/JPEGImages/b: b has 1 frames with masks, fewer than 3; video left out"
+        f"{root}/JPEGImages/b: b has 1 frames with masks, fewer than 3; video skipped"
     ]
 
 
@@ -219,11 +219,11 @@ def test_bad_images_and_masks_are_named_and_left_out(tmp_path):
     report = run(tmp_path, "image_masks", root)["train"]
     assert (report.videos, report.objects) == (2, 1)  # f shows no object
     found = [line.removeprefix(f"{root}/") for line in report.problems]
-    assert found[0] == f"e.jpg: no mask {root}/e.png; image left out"
+    assert found[0] == f"e.jpg: no mask {root}/e.png; image skipped"
     assert found[1].startswith("b.jpg: no JPEG that can be decoded (") and found[1].endswith("; frame left out")
-    assert found[3].startswith("c.png: a mask in JPEG format") and found[3].endswith("; mask left out")
-    assert found[5] == "d.png: the mask has 32x20 pixels, its frame 32x24; mask left out"
-    assert found[2::2] == [f"{root}: {name} has 0 frames with masks, fewer than 1; video left out" for name in "bcd"]
+    assert found[3].startswith("c.png: a mask in JPEG format") and found[3].endswith("; mask skipped")
+    assert found[5] == "d.png: the mask has 32x20 pixels, its frame 32x24; mask skipped"
+    assert found[2::2] == [f"{root}: {name} has 0 frames with masks, fewer than 1; video skipped" for name in "bcd"]
 
 
 def test_bad_frames_are_named_and_the_rest_kept(tmp_path):
@@ -241,11 +241,11 @@ def test_bad_frames_are_named_and_the_rest_kept(tmp_path):
     lines = [line.removeprefix(f"{root}/") for line in report.problems]
     assert lines[0].startswith("JPEGImages/480p/v/00001.jpg: no JPEG that can be decoded (image file is truncated")
     assert lines[1] == "JPEGImages/480p/v/00002.jpg: no JPEG that can be decoded (an empty file); frame left out"
-    assert lines[2].startswith("Annotations/480p/v/00004.png: not an image") and lines[2].endswith("mask left out")
+    assert lines[2].startswith("Annotations/480p/v/00004.png: not an image") and lines[2].endswith("mask skipped")
     assert lines[3].endswith("v/00005.png: the mask has 31x24 pixels, its frame 32x24; mask kept")
-    assert lines[4].endswith("v/00006.png: the mask has 30x24 pixels, its frame 32x24; mask left out")
+    assert lines[4].endswith("v/00006.png: the mask has 30x24 pixels, its frame 32x24; mask skipped")
     assert lines[5] == "JPEGImages/480p/v/00003: no mask; frame kept"
-    assert lines[6] == "JPEGImages/480p/w: w has 2 frames with masks, fewer than 3; video left out"
+    assert lines[6] == "JPEGImages/480p/w: w has 2 frames with masks, fewer than 3; video skipped"
     assert len(lines) == 7
     index = open_source("davis/2017", tmp_path / "built").index
     assert index.numbers.tolist() == [0, 3, 4, 5, 6, 7] and index.annotated.tolist() == [1, 0, 0, 1, 0, 1]
@@ -257,13 +257,13 @@ def test_short_videos_and_those_without_an_object(tmp_path):
     report = run(tmp_path, "davis", root)["train"]
     assert (report.videos, report.frames) == (1, 3)
     assert [line.split(": ")[1] for line in report.problems] == [
-        "one has 1 frames with masks, fewer than 3; video left out",
-        "two has 2 frames with masks, fewer than 3; video left out",
-        "empty has no object in any mask; video left out",
+        "one has 1 frames with masks, fewer than 3; video skipped",
+        "two has 2 frames with masks, fewer than 3; video skipped",
+        "empty has no object in any mask; video skipped",
     ]
     assert report.summary(shown=1).splitlines() == [
         "1 videos, 3 frames, 3 with masks, 1 objects",
-        "  3 x video left out",
+        "  3 x video skipped",
         f"  {report.problems[0]}",
         "  ... 2 more",
     ]
@@ -310,7 +310,7 @@ def test_frames_are_stored_as_they_are_and_compared_upright(tmp_path):
     report = run(tmp_path, "davis", root, "folder")["train"]
     assert report.problems == [
         f"{root}/Annotations/v/00003.png: the mask has 24x32 pixels, its frame 32x24 when turned upright by its EXIF "
-        "orientation 8; draw masks on the upright frame; mask left out"
+        "orientation 8; draw masks on the upright frame; mask skipped"
     ]
     (line,) = report.notes.lines()
     assert "EXIF" in line and line.endswith(f"(such as {root}/JPEGImages/v/00001.jpg, orientation 6)")

@@ -30,7 +30,7 @@ def config_with(still=False, **changes):
 @pytest.fixture(autouse=True)
 def source(monkeypatch):
     there = made.MadeSource(videos=4, frames=8, size=(192, 256))
-    monkeypatch.setattr(pipeline, "open_source", lambda name, data_dir, split: there)
+    monkeypatch.setattr(pipeline, "open_source", lambda name, data_dir, split, stage=None: there)
     return there
 
 

@@ -28,7 +28,7 @@ def make_sources():
 @pytest.fixture(autouse=True)
 def sources(monkeypatch):
     there = make_sources()
-    monkeypatch.setattr(pipeline, "open_source", lambda name, data_dir, split: there[name])
+    monkeypatch.setattr(pipeline, "open_source", lambda name, data_dir, split, stage=None: there[name])
     return there
 
 
@@ -57,7 +57,7 @@ def digests_at_1000():
 def print_digests_at_1000():
     """For a process of its own."""
     there = make_sources()
-    pipeline.open_source = lambda name, data_dir, split: there[name]
+    pipeline.open_source = lambda name, data_dir, split, stage=None: there[name]
     print(json.dumps(digests_at_1000()))
 
 

@@ -143,7 +143,10 @@ class TestReadSequence:
         read_sequence(davis, "bear", "480p", notes=notes)
         (line,) = notes.lines()
         folder = davis / "Annotations/480p/bear"
-        assert f"1 file other than PNGs ({folder}/00001.json), 1 mask that no frame is named as ({folder}/00009.png)" in line
+        assert (
+            f"1 file other than PNGs ({folder}/00001.json), 1 mask without a frame of the same name ({folder}/00009.png)"
+            in line
+        )
 
     def test_names_composed_and_decomposed(self, davis):
         make(davis, "JPEGImages/480p/cow/e\u03010.jpg", "Annotations/480p/cow/\u00e90.png")
@@ -162,7 +165,7 @@ class TestReadSequence:
     def test_masks_of_other_names(self, davis):
         make_sequence(davis, "cow", range(2), [])
         make(davis, "Annotations/480p/cow/mask.png")
-        with raises("no PNG is named as a frame is", r"holds mask\.png", r"00000\.png"):
+        with raises("no PNG has the name of a frame", r"holds mask\.png", r"00000\.png"):
             read_sequence(davis, "cow", "480p")
 
 
@@ -198,7 +201,7 @@ class TestFindUnlisted:
         notes = Notes()
         readers = find_unlisted(mine, notes=notes)
         assert list(readers) == ["a", "b", "gone", "moved", "phone"]
-        assert notes.lines() == [f"folders left out: 2 without images and masks (such as {mine}/JPEGImages/@eaDir)"]
+        assert notes.lines() == [f"folders skipped: 2 without images and masks (such as {mine}/JPEGImages/@eaDir)"]
         for name, found in (("gone", "no images"), ("moved", "a link to nowhere"), ("phone", r"found 1 \.heic")):
             with raises(f"JPEGImages/{name}: ", found):
                 readers[name]()

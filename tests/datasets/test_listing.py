@@ -46,13 +46,13 @@ class TestListFrames:
         (line,) = notes.lines()
         parts = [
             f"2 hidden (such as {tmp_path}/.DS_Store)",
-            f"2 pictures of a kind that is not read (such as {tmp_path}/2.heic)",
+            f"2 images in an unsupported format (such as {tmp_path}/2.heic)",
             f"1 folder ({tmp_path}/4.png)",
             f"1 pipe and such ({tmp_path}/5.jpg)",
             f"1 file other than images ({tmp_path}/notes.txt)",
             f"1 link without a target ({tmp_path}/old)",
         ]
-        assert line == f"files left out: {', '.join(parts)}"
+        assert line == f"files skipped: {', '.join(parts)}"
 
     def test_links(self, tmp_path):
         touch(tmp_path / "store", "0.jpg", "1.jpg")
@@ -69,7 +69,7 @@ class TestListFrames:
 
     def test_only_pictures_of_other_kinds(self, tmp_path):
         touch(tmp_path, "1.heic", "2.heic", "3.gif", "notes.txt")
-        with pytest.raises(DataError, match=r"no images of a kind that is read, found 2 \.heic, 1 \.gif; convert"):
+        with pytest.raises(DataError, match=r"no images in a supported format, found 2 \.heic, 1 \.gif; convert"):
             list_frames(tmp_path)
 
     def test_the_mask_under_every_name(self, tmp_path, monkeypatch):
@@ -82,7 +82,7 @@ class TestListFrames:
         for mask in ("m.png", "../clip/m.png", tmp_path / "link" / "m.png", "n.png", "m copy.png"):
             notes = Notes()
             assert [path.name for path in list_frames(tmp_path / "clip", mask, notes=notes)] == ["1.jpg", "2.jpg"]
-            assert sum(len(examples) for examples in notes.topics["files left out"].values()) == 3
+            assert sum(len(examples) for examples in notes.topics["files skipped"].values()) == 3
 
     def test_a_name_composed_and_decomposed(self, tmp_path):
         touch(tmp_path, "e\u0301.jpg", "\u00e9.png")

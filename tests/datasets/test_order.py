@@ -99,5 +99,6 @@ def test_the_order_is_told_where_plain_sorting_differs(tmp_path):
         list_frames(tmp_path / name, notes=notes)
     (line,) = notes.lines()
     assert line == (
-        f"order of frames: 2 folders in natural order, unlike plain sorting (such as {tmp_path}/b: 9.jpg before 10.jpg)"
+        f"order of frames: 2 folders in natural order, which differs from plain sorting (such as {tmp_path}/b: 9.jpg "
+        f"before 10.jpg)"
     )

@@ -64,7 +64,7 @@ def test_pictures_of_other_formats_are_noted(tmp_path):
     touch(tmp_path, "JPEGImages/a.jpg", "JPEGImages/b.png", "Annotations/a.png", "Annotations/b.jpg", "JPEGImages/notes.txt")
     read_stills(tmp_path, notes=(notes := Notes()))
     assert notes.lines() == [
-        f"files left out: 1 image in other formats than JPEG ({tmp_path}/JPEGImages/b.png), "
+        f"files skipped: 1 image in other formats than JPEG ({tmp_path}/JPEGImages/b.png), "
         f"1 mask in other formats than PNG ({tmp_path}/Annotations/b.jpg)"
     ]
     (tmp_path / "Annotations/a.png").unlink()
@@ -76,7 +76,7 @@ def test_links(tmp_path):
     touch(tmp_path, "set/a.jpg", "set/a.png", "more/b.jpg")
     (tmp_path / "set" / "more").symlink_to("../more")
     _, problems = read_stills(tmp_path / "set")
-    assert problems[0] == f"{tmp_path}/set/more: a link to a folder; left out"
+    assert problems[0] == f"{tmp_path}/set/more: a link to a folder; skipped"
     (tmp_path / "set" / "c.jpg").symlink_to("gone.jpg")
     with pytest.raises(DataError, match=r"c\.jpg: a link to gone\.jpg, which does not exist"):
         read_stills(tmp_path / "set")

@@ -53,15 +53,15 @@ def test_videos_left_out_by_name(root):
     assert [video.name for video in videos] == ["b"]
     assert len(problems) == 4
     assert problems[0].startswith(f"{root}/train/JPEGImages/a: not in meta.json")
-    assert problems[1].endswith("b/00099.png: a mask without a frame; mask left out")
-    assert "/empty: no images" in problems[2] and problems[2].endswith("video left out")
+    assert problems[1].endswith("b/00099.png: a mask without a frame; mask skipped")
+    assert "/empty: no images" in problems[2] and problems[2].endswith("video skipped")
     assert "/gone: no such folder" in problems[3]
 
 
 def test_no_masks_leave_no_video(root):
     shutil.rmtree(root / "train" / "Annotations")
     (root / "train" / "Annotations").mkdir()
-    with pytest.raises(DataError, match=r"no video that has frames and masks, such as: .*Annotations/a: no PNG is named"):
+    with pytest.raises(DataError, match=r"no video that has frames and masks, such as: .*Annotations/a: no PNG has the name"):
         read_youtube_vos(root, "train")
 
 

@@ -119,7 +119,7 @@ def test_memory_frames_by_free_memory(make_clip, monkeypatch, free, length, boun
     monkeypatch.setattr(fit, "free_bytes", lambda: free)
     config, lines = fit.fit_settings(benchmark_settings("custom"), {"max_memory_frames"}, make_clip(length, 32, 48), SMALL)
     assert config.max_memory_frames == bound and config.size == 0
-    assert lines == [f"memory frames: {said}; --max-memory-frames N sets another bound (0: none)"]
+    assert lines == [f"memory frames: {said}; --max-memory-frames N sets another limit (0: none)"]
 
 
 def test_the_bound_of_an_earlier_run_is_kept(make_clip, monkeypatch):

@@ -104,7 +104,7 @@ def test_sequences_that_cannot_be_opened_are_named_and_the_others_are_there(tmp_
     root = youtube_vos(tmp_path / "youtube", {"a": [[1], None], "b": [[1]]}, split="valid")
     (root / "valid/Annotations/a/00000.png").unlink()
     task = read_task(youtube_vos_2018.get_config(), root)
-    assert [clip.name for clip in task.clips] == ["b"] and "a: no PNG is named" in task.failures["a"]
+    assert [clip.name for clip in task.clips] == ["b"] and "a: no PNG has the name" in task.failures["a"]
 
 
 def test_own_folders_and_video_files(tmp_path):

@@ -111,7 +111,7 @@ class TestOutputs:
     def test_results_never_go_where_inputs_are_looked_for(self, own, inside):
         before = contents(own)
         done = run_evaluate(data=own, output=own / inside)
-        assert done.code == 2 and "where inputs are looked for" in done.err and contents(own) == before
+        assert done.code == 2 and "which is searched for inputs" in done.err and contents(own) == before
 
     def test_an_output_that_is_an_input_by_a_link(self, own, tmp_path):
         run_evaluate(data=own, output=tmp_path / "run")
@@ -119,7 +119,7 @@ class TestOutputs:
         os.remove(own / "Annotations/a/00000.png")
         os.link(ours, own / "Annotations/a/00000.png")
         done = run_evaluate(data=own, output=tmp_path / "run")
-        assert done.code == 2 and f"{ours}: would be replaced or deleted, and is read as well" in done.err
+        assert done.code == 2 and f"{ours}: would be replaced or deleted, but is also an input" in done.err
 
     @pytest.mark.parametrize("read", ["mask", "frames"])
     def test_overwrite_never_deletes_what_is_read(self, tmp_path, read):
@@ -133,7 +133,7 @@ class TestOutputs:
         save_frames(tmp_path / "g", frames)
         own = own if read == "frames" else own | {"frames": tmp_path / "g"}
         done = run_evaluate(**own, output=tmp_path / "run", overwrite=True)
-        assert done.code == 2 and "would be replaced or deleted, and is read as well" in done.err
+        assert done.code == 2 and "would be replaced or deleted, but is also an input" in done.err
         assert contents(tmp_path / "run") == before
 
     def test_nothing_is_deleted_or_written_through_a_linked_folder(self, own, tmp_path):
@@ -241,7 +241,10 @@ class TestScores:
         root = davis_folder(tmp_path, {"v": [[1, 4]] * 4}, split="val")
         shutil.copytree(root / "Annotations/480p", tmp_path / "pred")
         done = run_evaluate(config=davis(), data=root, score=tmp_path / "pred")
-        assert done.code == 0 and "official rule flatters here: 2 ids that are not in the first annotation" in done.err
+        assert (
+            done.code == 0
+            and "official rule overestimates the score here: 2 ids that are not in the first annotation" in done.err
+        )
         assert "v                        4  1.000" in done.out  # four objects, as the toolkit has it
 
     def test_a_void_that_stays_when_its_object_is_gone_is_no_object(self, tmp_path):
@@ -250,7 +253,7 @@ class TestScores:
         masks[2:][masks[2:] == 1] = 0
         save_video(tmp_path / "in", "v", frames, masks)
         done = run_evaluate(fields={"late_objects": True}, data=tmp_path / "in", output=tmp_path / "run")
-        assert "255 beside other ids is taken for void, background: 1 video (v, 1,280 pixels)" in done.err
+        assert "255 next to other ids is treated as void (background): 1 video (v, 1,280 pixels)" in done.err
         assert set(np.unique(read_ids(tmp_path / "run/masks/v/00004.png"))) == {0, 1}
         assert set(i for _, i, _ in self.figures(tmp_path / "run")) == {"1"}
 
@@ -259,7 +262,7 @@ class TestScores:
         masks[1:, :4] = 255
         save_video(tmp_path / "in", "v", frames, masks)
         done = run_evaluate(data=tmp_path / "in", score=tmp_path / "in/Annotations")
-        assert done.code == 2 and "255 beside other ids is taken for void" in done.err  # predictions have no void
+        assert done.code == 2 and "255 next to other ids is treated as void" in done.err  # predictions have no void
         save_video(
             tmp_path / "two", "v", frames, [(mask == 1).astype(np.uint8) * (255 if t else 1) for t, mask in enumerate(masks)]
         )
@@ -297,7 +300,7 @@ class TestScores:
         assert "a/00003.png" in json.loads((tmp_path / "run/summary.json").read_text())["not_scored"]["a"]
         save_ids(tmp_path / "pred/b/00002.png", np.full((48, 64), 9, np.uint8))
         done = run_evaluate(data=own, score=tmp_path / "pred")
-        assert done.code == 2 and "b/00002.png: the id 9; the annotations have 1, 2: keep the ids given" in done.err
+        assert done.code == 2 and "b/00002.png: the id 9; the annotations have 1, 2; use the given ids" in done.err
 
     def test_soft_predictions_of_one_object_are_refused_or_thresholded(self, tmp_path):
         frames, masks = discs()
@@ -446,9 +449,9 @@ def test_masks_that_belong_to_nothing_are_told(own, tmp_path):
         save_ids(tmp_path / f"pred/{name}/{t:05d}.png", masks[min(t, 4)])
     done = run_evaluate(data=own, score=tmp_path / "pred")
     assert done.code == 0, done.err
-    assert f"masks left out: 1 folder of no video ({own}/Annotations/c)" in done.err
+    assert f"masks skipped: 1 folder of no video ({own}/Annotations/c)" in done.err
     assert f"1 folder of no video ({tmp_path}/pred/d)" in done.err
-    assert f"1 mask of no frame of their video ({tmp_path}/pred/a/00009.png)" in done.err
+    assert f"1 mask without a frame in their video ({tmp_path}/pred/a/00009.png)" in done.err
 
 
 def test_memory_and_disk_errors_are_one_line_each(own, tmp_path):
@@ -506,7 +509,7 @@ def test_a_config_of_something_else_and_fields_of_other_types(tmp_path):
     assert done.code == 2 and done.err == "evaluate.py: config.size is '480', expected int\n"
     del config.size
     done = run_evaluate(config=config, data=tmp_path, output=tmp_path / "run")
-    assert done.code == 2 and "config.size is missing; begin with the config of an evaluation" in done.err
+    assert done.code == 2 and "config.size is missing; start from an evaluation config" in done.err
 
 
 @pytest.mark.parametrize(
@@ -515,14 +518,14 @@ def test_a_config_of_something_else_and_fields_of_other_types(tmp_path):
         ({}, "either --data ROOT"),
         ({"data": "x", "frames": "y"}, "either --data ROOT"),
         ({"frames": "x", "output": "r"}, "--frames needs --mask"),
-        ({"data": "x", "mask": "m", "output": "r"}, "--mask goes with --frames"),
+        ({"data": "x", "mask": "m", "output": "r"}, "--mask needs --frames"),
         ({"data": "x", "output": "r", "checkpoint": None}, "--checkpoint is missing"),
         ({"data": "x"}, "--output is missing"),
         ({"data": "x", "output": "gs:/b/run"}, "give gs://b/run"),  # pathlib's form of it, once a local folder
         ({"data": "x", "score": "nowhere"}, "nowhere: no such folder"),
         ({"frames": "x", "mask": "m", "score": "p"}, "--score takes existing masks"),
-        ({"data": "x", "score": ".", "step": "best"}, "--step goes with --checkpoint"),
-        ({"data": "x", "score": ".", "movie": "gif"}, "go with segmenting, not with --score"),
+        ({"data": "x", "score": ".", "step": "best"}, "--step needs --checkpoint"),
+        ({"data": "x", "score": ".", "movie": "gif"}, "cannot be combined with --score"),
     ],
 )
 def test_flags_that_do_not_go_together(tmp_path, monkeypatch, request_, said):
@@ -572,7 +575,7 @@ class TestSegment:
 
     def test_benchmarks_choose_nothing(self, own, tmp_path):
         done = run_evaluate(data=own, output=tmp_path / "run", fit=self.FIT)
-        assert done.code == 2 and "settings are chosen by one video" in done.err
+        assert done.code == 2 and "settings can be chosen only for a single video" in done.err
         done = run_evaluate(data=own, output=tmp_path / "run")
         assert done.code == 0 and "network input" not in done.out and "memory frames" not in done.out
 
@@ -580,4 +583,4 @@ class TestSegment:
         frames, masks = (stack[:, :45] for stack in discs(3))
         save_video(tmp_path / "in", "odd", frames, masks[:1])
         done = run_evaluate(data=tmp_path / "in", output=tmp_path / "run", movie="mp4")
-        assert done.code == 0 and "as their sides are even: 1 video (odd, 64x45)" in done.err
+        assert done.code == 0 and "as H.264 needs even sides: 1 video (odd, 64x45)" in done.err

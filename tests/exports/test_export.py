@@ -91,7 +91,7 @@ def test_layers(tmp_path, video):
     remarks = export("rgba", tmp_path / "out", video, lambda t: find(t, soft=(1,)), labels={2: Label()})
     assert remarks == [
         f"{MISSING}: left out",
-        "2 of 4 frames have hard edges: their masks are annotated, or have no probabilities",
+        "2 of 4 frames have hard edges: their masks are annotations or have no probabilities",
     ]
     for t, opacity in ((0, (MASKS[0] == 2) * 1.0), (1, SOFT), (3, (MASKS[3] == 2) * 1.0)):
         with Image.open(tmp_path / f"out/koi/002/{t:05d}.png") as image:
@@ -228,7 +228,7 @@ def test_archives_are_equal_for_equal_masks(tmp_path, video):
     [
         ("avi", "out.avi", "an export of kind 'avi'; choose davis, binary"),
         ("coco", "out", "kind coco is a file .json"),
-        ("rgba", "out.json", "kind rgba is many files; give a folder, or the name of an archive .zip"),
+        ("rgba", "out.json", "kind rgba consists of many files; give a folder, or the name of an archive .zip"),
     ],
 )
 def test_wrong_paths(tmp_path, video, kind, name, message):

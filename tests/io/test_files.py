@@ -43,7 +43,10 @@ def test_a_replacement_that_fails_leaves_nothing(tmp_path, monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(os, "replace", refuse)
-    with pytest.raises(DataError, match="Permission denied; choose a place"), atomic_path(tmp_path / "notes.txt") as temporary:
+    with (
+        pytest.raises(DataError, match="Permission denied; choose a writable location"),
+        atomic_path(tmp_path / "notes.txt") as temporary,
+    ):
         temporary.write_text("whole")
     assert os.listdir(tmp_path) == []
 

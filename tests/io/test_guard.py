@@ -79,7 +79,7 @@ def test_a_dead_owner_is_taken_over_at_once(tmp_path, monkeypatch, dead):
 def test_an_owner_that_lives_on_another_machine_is_respected(tmp_path, living):
     """Two machines may have one name: the boot id decides."""
     leave(tmp_path, 10.0, **living)
-    message = r"process 4711 on .*, which gave a sign of life 1\d s ago and is considered dead after 60 s"
+    message = r"process 4711 on .*, whose last heartbeat was 1\d s ago and is considered dead after 60 s"
     with pytest.raises(ConfigError, match=message):
         require_unheld(tmp_path, tmp_path / "lock")
     with pytest.raises(ConfigError, match=message), hold(tmp_path):

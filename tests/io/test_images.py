@@ -79,7 +79,7 @@ class TestReadImage:
             read_image(path)
 
     def test_empty_text_missing_and_folder(self, tmp_path):
-        for content, found in ((b"", "an empty file"), (b"hello", "not an image of a known kind")):
+        for content, found in ((b"", "an empty file"), (b"hello", "not an image in a known format")):
             (tmp_path / "a.jpg").write_bytes(content)
             with pytest.raises(DataError) as caught:
                 read_image(tmp_path / "a.jpg")
@@ -308,9 +308,9 @@ class TestFitMask:
     def test_swapped_sides_of_a_turned_frame(self):
         with pytest.raises(DataError) as caught:
             fit_mask(np.zeros((8, 12), np.uint8), 12, 8, "m.png", exif=True)
-        one_line_error(caught, "12x8", "8x12", "EXIF", "draw the mask on the upright picture")
+        one_line_error(caught, "12x8", "8x12", "EXIF", "draw the mask on the upright frame")
         for size, exif in (((12, 8), False), ((20, 30), True)):
-            with pytest.raises(DataError, match="give a mask made for this frame"):
+            with pytest.raises(DataError, match="give a mask with the size of its frame"):
                 fit_mask(np.zeros((8, 12), np.uint8), *size, "m.png", exif=exif)
 
 

@@ -189,7 +189,7 @@ def test_pixels_left_to_the_model(page):
         (gzip.compress(bytes(10_000_000)), 413, "more than"),
         (gzip.compress(bytes(1_000_000)), 422, "for 30x20 pixels"),
         (bytes(10_000), 413, "more than"),
-        (gzip.compress(bytes([7]) * HEIGHT * WIDTH), 422, "id 7, which is not of an object"),
+        (gzip.compress(bytes([7]) * HEIGHT * WIDTH), 422, "id 7, which is not the id of an object"),
     ],
     ids=["no gzip", "a pixel too few", "a pixel too many", "cut off", "a bomb", "more pixels", "many bytes", "no object"],
 )
@@ -516,7 +516,7 @@ def test_a_server_for_a_network_takes_addresses_and_its_name(tmp_path, frames):
 
 def test_an_address_that_is_taken(tmp_path, frames, shared):
     port = shared.http.base_url.port
-    with pytest.raises(ConfigError, match=f"127.0.0.1:{port}: cannot be listened on"):
+    with pytest.raises(ConfigError, match=f"127.0.0.1:{port}: cannot listen on this address"):
         open_again(tmp_path / "project", frames, port)
     assert not (tmp_path / "project").exists()
 

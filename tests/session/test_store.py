@@ -258,7 +258,7 @@ def test_files_of_others_are_not_touched(tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     (other / "session.json").write_text("{}")
-    with pytest.raises(DataError, match="not of a session, or damaged"):
+    with pytest.raises(DataError, match="not a file of a session, or damaged"):
         session.save(other)
     assert (other / "session.json").read_text() == "{}"
     session.save(tmp_path / "third")
@@ -345,7 +345,7 @@ def test_damaged_sessions_are_named(tmp_path, damage):
     run(session, 0, 3)
     session.save(tmp_path)
     damage(tmp_path)
-    with pytest.raises(DataError, match="not of a session, or damaged") as error:
+    with pytest.raises(DataError, match="not a file of a session, or damaged") as error:
         Session.load(tmp_path, Stub(), FRAMES)
     assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
 

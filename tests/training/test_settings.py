@@ -73,16 +73,10 @@ def test_a_field_that_is_missing():
         require_settings(ConfigDict())
 
 
-@pytest.mark.parametrize("name", ["validation.data", "data.data_dir"])
-def test_data_is_local(name):
-    with pytest.raises(ConfigError, match=rf"config\.{name}: gs://b/x: in a bucket, .*; give a local path"):
-        require_settings(changed(**{name: "gs://b/x"}))
-
-
-@pytest.mark.parametrize("name", ["init", "resume"])
-def test_a_run_can_start_from_a_bucket(name, bucket):
+@pytest.mark.parametrize("name", ["init", "resume", "validation.data", "data.data_dir"])
+def test_paths_in_buckets(name, bucket):
     require_settings(changed(**{name: "gs://b/x"}))
-    with pytest.raises(ConfigError, match=rf"config\.{name}: http://h/x: http:// is not served"):
+    with pytest.raises(ConfigError, match=rf"config\.{name}: http://h/x: http:// is not supported"):
         require_settings(changed(**{name: "http://h/x"}))
 
 

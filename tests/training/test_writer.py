@@ -92,7 +92,7 @@ def test_a_picture_of_a_user_stays_and_the_run_goes_on(tmp_path, capsys):
         writer.picture(2, "masks", np.zeros((8, 12, 3), np.uint8))
     assert mine.read_text() == "mine"
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"NOTE: {mine}: not written by this program") and line.endswith("the picture is left out")
+    assert line.startswith(f"NOTE: {mine}: not written by this program") and line.endswith("the picture is skipped")
 
 
 def test_a_full_disk_is_told_at_once(tmp_path):

@@ -3,12 +3,12 @@
 import argparse
 from typing import Any
 
-from hmmn_jax.cli.arguments import anywhere, local, parse_list, parse_step
+from hmmn_jax.cli.arguments import anywhere, parse_list, parse_step
 from hmmn_jax.io.bundled import DEFAULT_WEIGHTS, WEIGHTS
 
 
 def add_weights(parser: argparse.ArgumentParser) -> None:
-    """Options that say which model segments."""
+    """Options that select the model."""
     group = parser.add_argument_group("model")
     names = ", ".join(WEIGHTS)
     add = group.add_argument
@@ -23,10 +23,10 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
 
 
 def add_outputs(parser: argparse.ArgumentParser) -> Any:
-    """Options that say what is written beside the masks; gives their group."""
+    """Options for outputs other than masks; returns their argument group."""
     group = parser.add_argument_group("output")
     add = group.add_argument
-    add("--output", type=local, metavar="DIR", required=True, help="folder to write to")
+    add("--output", type=anywhere, metavar="DIR", required=True, help="folder to write to")
     add("--overlays", action="store_true", help="also write each frame with its masks as a PNG")
     add("--overwrite", action="store_true", help="first delete what earlier runs wrote to --output; other files stay")
     add_takeover(group)
@@ -34,13 +34,15 @@ def add_outputs(parser: argparse.ArgumentParser) -> Any:
 
 
 def add_takeover(group: Any) -> None:
-    """The option for a folder that another process may have."""
-    group.add_argument("--takeover", action="store_true", help="take the folder from a process that seems to be using it")
+    """The option for a folder that another process may hold."""
+    group.add_argument(
+        "--takeover", action="store_true", help="take over the folder from a process that appears to be using it"
+    )
 
 
 def add_exports(group: Any) -> None:
     """The option for other formats of masks."""
-    text = "also write the masks as davis, binary, rgba, coco, ytvis, mp4, gif (see 'hmmn-jax export'); several with commas"
+    text = "also write the masks as davis, binary, rgba, coco, ytvis, mp4, gif (see 'hmmn-jax export'), separated by commas"
     group.add_argument("--export", type=parse_list, default=(), metavar="KINDS", help=text)
 
 
@@ -52,13 +54,13 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
         default=[],
         dest="assignments",
         metavar="NAME=VALUE",
-        help="change a setting, such as mem_every=3; may be repeated. A NAME that does not exist lists those that do",
+        help="change a setting, such as mem_every=3; may be repeated. An unknown NAME lists the valid ones",
     )
 
 
 def add_cache(parser: argparse.ArgumentParser) -> None:
-    """The option about compiled programs."""
-    text = "keep compiled programs here for the next run; off: nowhere (default: in your cache folder)"
+    """The option for the compilation cache."""
+    text = "cache compiled programs here for the next run; off: nowhere (default: in your cache folder)"
     parser.add_argument("--compilation-cache", "--compilation_cache", metavar="DIR", help=text)
 
 
@@ -67,8 +69,8 @@ def add_hosts(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("several hosts").add_argument
     add("--distributed", action="store_true", help="they find each other: TPU pods, Slurm")
     add("--coordinator", metavar="HOST:PORT", help="the first of them")
-    add("--processes", type=int, metavar="N", help="with --coordinator: how many processes there are")
-    add("--process", type=int, metavar="I", help="with --coordinator: which of them this is, from 0")
+    add("--processes", type=int, metavar="N", help="with --coordinator: number of processes")
+    add("--process", type=int, metavar="I", help="with --coordinator: index of this process, from 0")
 
 
 def weights(options: argparse.Namespace) -> dict[str, Any]:

@@ -1,11 +1,11 @@
-"""Converts checkpoints: the released PyTorch weights, weights of ImageNet to start a training from, and back to PyTorch.
+"""Converts checkpoints: the released PyTorch weights, ImageNet weights to start training from, and back to PyTorch.
 
   hmmn-jax convert from-torch HMMN_weights.pth OUT       # or .safetensors
   hmmn-jax convert to-torch OUT weights.safetensors      # or .pth, with PyTorch installed; --half: in float16
   hmmn-jax convert imagenet resnet50.pth OUT             # torchvision's, or an EfficientNet-Lite: to start from
   hmmn-jax convert inspect FILE                          # or OUT, or lite
 
-A .pth file is read without PyTorch, and nothing in it is executed. A file or folder that exists is never replaced.
+A .pth file is read without PyTorch, and nothing in it is executed. Existing files and folders are never replaced.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from hmmn_jax.cli.arguments import anywhere, local
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> Callable[..., argparse.ArgumentParser]:
-    """Arguments of the command; gives the function that adds one more kind of conversion."""
+    """Adds the arguments of the command; returns the function that adds one more kind of conversion."""
     kinds = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
 
     def command(name: str, text: str, convert: Callable | str, *positional: str) -> argparse.ArgumentParser:
@@ -30,8 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> Callable[..., argparse.Arg
     command("from-torch", "Converts a PyTorch checkpoint to a checkpoint folder.", "convert_from_torch", "file", "out")
     text = "Writes a checkpoint folder as a PyTorch checkpoint. A .safetensors file has the config in its metadata."
     add = command("to-torch", text, "convert_to_torch", "checkpoint", "file").add_argument
-    add("--half", action="store_true", help="floats in float16: half the size, half a thousandth from exact")
-    text = "Writes starting weights: both backbones from a network trained on ImageNet, the new layers by the seed."
+    add("--half", action="store_true", help="store floats as float16: half the size, relative error up to 0.0005")
+    text = (
+        "Writes starting weights: both backbones from a network trained on ImageNet, the new layers initialised from the seed."
+    )
     add = command("imagenet", text, "convert_imagenet", "file", "out").add_argument
     add("--seed", type=int, default=0, help="of the new layers")
     sizes = "checkpoint folder or workdir with the config of the model (default: the released sizes, the backbone of the file)"

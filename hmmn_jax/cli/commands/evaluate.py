@@ -6,12 +6,12 @@
   hmmn-jax evaluate --benchmark custom --data ROOT --output RUN --set late_objects=true
 
 Writes RUN/masks/SEQUENCE/FRAME.png, RUN/report.html, and the scores as summary.json, per_sequence.csv and per_frame.csv. For a
-server that scores, RUN/submission.zip. The same command again resumes with the videos that are missing.
+benchmark with a scoring server, also writes RUN/submission.zip. Rerunning the command resumes with the missing videos.
 """
 
 import argparse
 
-from hmmn_jax.cli.arguments import local, override
+from hmmn_jax.cli.arguments import anywhere, local, override
 from hmmn_jax.cli.commands.common import (
     add_cache,
     add_exports,
@@ -37,11 +37,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_benchmark(parser: argparse.ArgumentParser) -> None:
-    """Arguments for the data to segment or to score."""
+    """Arguments that select the data to segment or score."""
     from hmmn_jax.evaluation.benchmarks import BENCHMARKS
 
     parser.add_argument("--benchmark", choices=BENCHMARKS, required=True, metavar="NAME", help="one of those listed below")
-    parser.add_argument("--data", type=local, required=True, metavar="ROOT", help="root of its data, such as the DAVIS folder")
+    parser.add_argument(
+        "--data", type=anywhere, required=True, metavar="ROOT", help="root of its data, such as the DAVIS folder"
+    )
+    text = "local folder to which data in a bucket is copied, for later runs too (default: a temporary one)"
+    parser.add_argument("--stage", type=local, metavar="DIR", help=text)
     lines = (f"  {name:<18} {(make.__doc__ or '').strip()}" for name, make in BENCHMARKS.items())
     parser.epilog = "\n".join(["benchmarks:", *lines])
 
@@ -62,6 +66,7 @@ def run(options: argparse.Namespace) -> None:
             config,
             data=options.data,
             output=options.output,
+            stage=options.stage,
             overlays=options.overlays,
             movie=options.movie,
             exports=options.export,

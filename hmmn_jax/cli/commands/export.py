@@ -1,7 +1,7 @@
-"""Writes masks that are on disk in the format of other programs.
+"""Converts masks on disk to the formats of other programs.
 
-MASKS has a PNG for each frame of VIDEO with a mask, named as the frame is, or 00012.png for frame 12 of a video file: a folder
-RUN/masks/NAME of 'hmmn-jax segment', or masks of any method.
+MASKS contains a PNG for each annotated frame of VIDEO, with the name of the frame, or 00012.png for frame 12 of a video
+file: a folder RUN/masks/NAME of 'hmmn-jax segment', or masks of any method.
 
   hmmn-jax export RUN/masks/clip --video clip.mp4 --kind coco --output clip.json
   hmmn-jax export RUN/masks/clip --video clip.mp4 --kind rgba --output layers.zip --probabilities RUN/probabilities/clip
@@ -15,7 +15,7 @@ ytvis   one video, run-length encoded                   .json
 mp4     all frames with coloured objects                .mp4
 gif     the same, at most 480 pixels a side             .gif
 
-Edges of rgba are soft with --probabilities, which 'hmmn-jax segment --set save_probabilities=true' writes.
+With --probabilities, edges of rgba are soft; which 'hmmn-jax segment --set save_probabilities=true' writes.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Opens a page in the browser to paint objects, propagate them through a video, correct and export.
 
 VIDEO is a video file or a folder of images; without it, the clip that comes with the package. The page is served by this
-machine, and for this machine alone. Changes are saved at once in a project folder, by default VIDEO.hmmn in the working
+machine, and only to this machine. Changes are saved at once in a project folder, by default VIDEO.hmmn in the working
 directory.
 
   hmmn-jax paint
@@ -9,7 +9,7 @@ directory.
   hmmn-jax paint clip.mp4 --project WORK --checkpoint HMMN_weights.pth
   hmmn-jax paint --project WORK                       # continue
 
-The same command again continues. End it with Ctrl-C. Needs pip install 'hmmn-jax[paint]', and for video files
+The same command again continues. Stop it with Ctrl-C. Needs pip install 'hmmn-jax[paint]', and for video files
 'hmmn-jax[video]'.
 """
 
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="address to listen on (default: %(default)s, this machine alone); any other lets machines of the network try the "
         "token, and sends everything unencrypted",
     )
-    add("--port", type=int, default=0, metavar="N", help="port to listen on (default: any that is free)")
+    add("--port", type=int, default=0, metavar="N", help="port to listen on (default: any free port)")
     add("--no-browser", action="store_true", help="open no browser, only print the address")
     add_weights(parser)
     add_cache(parser)

@@ -1,11 +1,11 @@
-"""Scores masks that are on disk, by the rule of a benchmark: J and F as the official DAVIS toolkit computes them.
+"""Scores masks on disk by the rules of a benchmark: J and F as the official DAVIS toolkit computes them.
 
   hmmn-jax score PRED --benchmark davis2017_val --data DAVIS
   hmmn-jax score PRED --benchmark davis2016_val --data DAVIS --output RUN
   hmmn-jax score PRED --benchmark custom --data ROOT
 
-PRED has the masks of any method as SEQUENCE/FRAME.png. Prints a table. With --output, RUN gets all figures (summary.json,
-per_sequence.csv, per_frame.csv) and report.html.
+PRED contains masks of any method as SEQUENCE/FRAME.png. Prints a table. With --output, writes all scores (summary.json,
+per_sequence.csv, per_frame.csv) and report.html to RUN.
 """
 
 import argparse
@@ -19,7 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("masks", type=local, metavar="PRED", help="folder with the masks SEQUENCE/FRAME.png")
     add_benchmark(parser)
-    parser.add_argument("--output", type=local, metavar="DIR", help="folder for figures and report (default: the table alone)")
+    parser.add_argument(
+        "--output", type=local, metavar="DIR", help="folder for scores and report (default: only print the table)"
+    )
     add_takeover(parser)
     add_overrides(parser)
 

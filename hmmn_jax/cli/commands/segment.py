@@ -1,9 +1,10 @@
 """Segments one video: finds the objects of one or several annotated frames in all the others.
 
-VIDEO is a video file or a folder of images. The mask is a PNG of the size of the first frame, in which each object has an id
-of its own, 1, 2, ..., and the background is 0; any paint program can draw an indexed PNG. A mask of 0 and 255 is one object.
-A folder with such masks annotates several frames: files are named as frames are, or 00012.png for frame 12 of a video file,
-counted from 0. Each mask is complete; frames between two of them are segmented from both. 'hmmn-jax paint VIDEO' draws masks.
+VIDEO is a video file or a folder of images. The mask is a PNG of the size of the first frame, in which each object has its own
+id, 1, 2, ..., and the background is 0; many paint programs can save an indexed PNG. A mask of 0 and 255 is one object.
+A folder with such masks annotates several frames: files have the names of the frames, or 00012.png for frame 12 of a video
+file, counted from 0. Each mask is complete; frames between two of them are segmented from both. 'hmmn-jax paint VIDEO' draws
+masks.
 
   hmmn-jax segment clip.mp4 --mask first.png --output OUT
   hmmn-jax segment FRAMES --mask FRAMES_MASKS/00000.png --output OUT --movie gif
@@ -12,7 +13,7 @@ counted from 0. Each mask is complete; frames between two of them are segmented 
   hmmn-jax segment clip.mp4 --mask first.png --output OUT --checkpoint HMMN_weights.pth
 
 Writes OUT/masks/NAME/FRAME.png with the given ids, and OUT/report.html. A video file also gives OUT/movies/NAME.mp4, at the
-size and rate of VIDEO. The same command again resumes what was interrupted. Video files need PyAV:
+size and rate of VIDEO. Rerunning the command resumes an interrupted run. Video files need PyAV:
 pip install 'hmmn-jax[video]'.
 """
 
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("video", type=local, metavar="VIDEO", help="video file, or folder of images")
     text = "the objects in the first frame, by id; or a folder with the masks of some frames"
     parser.add_argument("--mask", type=local, metavar="PNG", help=text)
-    text = "way from the masks of a folder to the other frames (default: both)"
+    text = "direction of propagation from the masks of a folder (default: both)"
     parser.add_argument("--direction", choices=("both", "forward", "backward"), help=text)
     output = add_outputs(parser)
     output.add_argument("--movie", choices=MOVIES, help="movie of frames with masks (default: mp4 for a video file, else none)")
@@ -43,8 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="shorter side of the network's input in pixels; 0: full size (default: at most 480)",
     )
-    add("--mem-every", type=int, metavar="N", help="remember every N-th frame (default: 5)")
-    add("--max-memory-frames", type=int, metavar="N", help="remember at most N frames; 0: no bound (default: by free memory)")
+    add("--mem-every", type=int, metavar="N", help="add every N-th frame to the memory (default: 5)")
+    add(
+        "--max-memory-frames",
+        type=int,
+        metavar="N",
+        help="keep at most N memory frames; 0: no limit (default: depends on free memory)",
+    )
     add_weights(parser)
     add_overrides(parser)
     add_cache(parser)
@@ -89,7 +95,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _movie(options: argparse.Namespace) -> str | None:
-    """The kind of movie: of a file that PyAV reads it also writes one."""
+    """The kind of movie: mp4 for a video file, because PyAV is then installed."""
     from hmmn_jax.io.video_file import PAGED_SUFFIXES
 
     if options.movie is None:

@@ -45,7 +45,10 @@ class Task:
     inputs: tuple[Path, ...] = ()
 
     def plan(self, clips: Iterable[Clip]) -> tuple[list[Plan], dict[str, str]]:
-        """Plans the scores of some videos. Returns a plan for each video that can be scored, and the reasons of the others."""
+        """Plans the scores of some videos.
+
+        Returns a plan for each video that can be scored, and for each other video the reason.
+        """
         plans, reasons = [], {}
         for clip in clips:
             try:
@@ -59,7 +62,7 @@ class Protocol(abc.ABC):
     """A benchmark with the settings of an evaluation: a config of `configs/evaluate`, or the validation of a training.
 
     Attributes:
-        name: its name in configs; set by `register`.
+        name: name in configs; set by `register`.
         mask_files: the files of masks, and whether objects may overlap.
         rule: a sentence about the scores for the report, if they do not follow the rule of a published benchmark.
         figures: what the benchmark reports; None: the figures of DAVIS.
@@ -101,7 +104,7 @@ class Protocol(abc.ABC):
 
     @property
     def submission(self) -> str:
-        """Names of masks in the archive for a server, such as "{sequence}/{frame}.png"; "": no archive."""
+        """Names of masks in the submission archive, such as "{sequence}/{frame}.png"; "": no archive."""
         return self.settings.get("submission", "")
 
     @property
@@ -117,7 +120,7 @@ class Protocol(abc.ABC):
         return f"{len(write_zip(path, masks, clips, self.submission, self.mask_files))} masks"
 
     def refuse_submission(self, clips: Sequence[Clip]) -> str:
-        """Returns why the server would not score an archive of these videos; "": it would."""
+        """Returns the reason why the server would reject an archive of these videos; "": it would."""
         return ""
 
     def shown_truth(self, clip: Clip, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
@@ -129,7 +132,7 @@ class Protocol(abc.ABC):
         return ids
 
     def read(self, root: Path) -> Task:
-        """Finds and opens the videos that the settings ask for. Raises DataError, ConfigError."""
+        """Finds and opens the videos that the settings select. Raises DataError, ConfigError."""
         task = Task(self, inputs=self.inputs(root))
         openers = self.find(root, task.notes)
         for name, opens in _choose(openers, tuple(self.settings.sequences), root).items():

@@ -19,26 +19,26 @@ from hmmn_jax.io.images import settle_ids
 from hmmn_jax.io.notes import Notes
 from hmmn_jax.metrics.davis import scored_ids
 
-# Suffixes of files that are taken for videos; one of another kind is, too, if there is a mask for it.
+# Suffixes of video files; a file with another suffix is treated as a video if it has a mask.
 _VIDEO = re.compile(r"\.(3gp|apng|avi|flv|gif|m2ts|m4v|mkv|mov|mp4|mpe?g|mts|ogv|tiff?|ts|webm|webp|wmv)", re.IGNORECASE)
 
 
 @register("custom")
 class Custom(Protocol):
-    """Each folder and video file in `JPEGImages`. 255 is the one object of a video that has no other id, else void."""
+    """Each folder and video file in `JPEGImages`. 255 is the only object of a video without other ids; otherwise it is void."""
 
     rule = OWN_RULE
 
     def find(self, root: Path, notes: Notes) -> dict[str, Opener]:
-        """Folders of images as in DAVIS, without lists; and video files beside them, with masks by number of the frame."""
+        """Folders of images as in DAVIS, without lists, and video files next to them, with masks named by frame number."""
         settings = self.settings
         home, annotations = self.inputs(root)
         files = sorted(path for path in home.glob("*") if not path.is_dir()) if home.is_dir() else []
         videos = [path for path in files if not path.name.startswith(".") and _is_video(path, annotations)]
         for path in files:
             if path not in videos:
-                kind = "hidden files" if path.name.startswith(".") else "files that are no videos"
-                notes.add("files left out", kind, str(path))
+                kind = "hidden files" if path.name.startswith(".") else "files that are not videos"
+                notes.add("files skipped", kind, str(path))
         folders = [path for path in home.glob("*") if path.is_dir() and not path.name.startswith((".", "@"))]
         openers: dict[str, Opener] = {}
         if folders or not videos:
@@ -54,7 +54,7 @@ class Custom(Protocol):
         if annotations.is_dir() and not settings.resolution:
             for path in sorted(annotations.iterdir()):
                 if not path.name.startswith(".") and (path.stem if path.is_file() else path.name) not in openers:
-                    notes.add("masks left out", f"{'folders' if path.is_dir() else 'files'} of no video", str(path))
+                    notes.add("masks skipped", f"{'folders' if path.is_dir() else 'files'} of no video", str(path))
         return openers
 
     def inputs(self, root: Path) -> tuple[Path, ...]:
@@ -62,9 +62,9 @@ class Custom(Protocol):
         return root / "JPEGImages", root / self.settings.annotations
 
     def read_one(self, frames: Path, mask: Path) -> Task:
-        """One folder of images or video file, with the mask of its first frame or a folder of masks of some. Raises DataError.
+        """One folder of images or video file, with the mask of its first frame, or a folder of masks. Raises DataError.
 
-        From the masks of a folder the session propagates in both directions unless the settings say otherwise.
+        Masks of a folder are propagated in both directions unless the settings specify another.
         """
         task = Task(self)
         several = mask.is_dir()
@@ -88,7 +88,7 @@ class Custom(Protocol):
         return plan_annotated(clip, self.settings.single_object, self.settings.mask_values, notes)
 
     def shown_truth(self, clip: Clip, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
-        """The annotation, in which 255 may be the one object."""
+        """The annotation, in which 255 may be the only object."""
         ids = clip.read_truth(index, height, width)
         return settle_ids(ids, True) if clip.binary else self.shown(ids)
 
@@ -109,7 +109,7 @@ class Custom(Protocol):
 
     @property
     def _direction(self) -> str:
-        """The setting; "" where masks are for scores, which is so in the validation of a training."""
+        """The setting; "" if masks are only for scores, as in the validation during training."""
         return self.settings.get("direction", "")
 
 

@@ -18,7 +18,7 @@ from hmmn_jax.metrics.davis import scored_ids
 
 @register("davis")
 class Davis(Protocol):
-    """Sequences of a list; the first mask is given. 255 is void, unless it is the one object of DAVIS-2016."""
+    """Sequences of a list; the first mask is given. 255 is void, unless it is the only object of DAVIS-2016."""
 
     def find(self, root: Path, notes: Notes) -> dict[str, Opener]:
         """The sequences of the list `ImageSets/YEAR/SPLIT.txt`."""
@@ -43,7 +43,7 @@ class Davis(Protocol):
         return root / "JPEGImages", root / self.settings.annotations
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
-        """The official rule: all frames but the first and the last, ids 1 to the greatest of the first annotation."""
+        """The official rule: all frames except the first and the last, ids 1 to the largest of the first annotation."""
         return plan_davis(clip, self.settings.single_object, self.settings.mask_values, notes)
 
     def shown(self, ids: Integer[np.ndarray, "h w"]) -> Integer[np.ndarray, "h w"]:

@@ -1,4 +1,4 @@
-"""Long-time Video: few annotated frames in videos of thousands, scored as DAVIS is on a copy that has only those."""
+"""Long-time Video: videos with thousands of frames, few of them annotated; scored like DAVIS on the annotated frames."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from hmmn_jax.metrics.davis import ScoredFrame, SequenceScores, score_frames
 
 @dataclass(frozen=True)
 class LongVideoPlan(BenchmarkPlan):
-    """The annotated frames but the first and the last, ids 1 to the greatest of the first."""
+    """The annotated frames except the first and the last, ids 1 to the largest of the first annotation."""
 
     def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
         """As DAVIS."""
@@ -28,8 +28,8 @@ class LongVideo(VideoFolders):
     """The videos of `SPLIT.txt`; 255 is background in annotations and results."""
 
     rule = (
-        "J and F of DAVIS on the annotated frames but the first and the last, as the DAVIS toolkit gives them on a copy of "
-        "these frames. The scorer of the data set leaves out the first alone."
+        "J and F of DAVIS on the annotated frames except the first and the last, as the DAVIS toolkit gives them on a copy of "
+        "these frames. The data set's own scorer excludes only the first."
     )
     annotated_only = True
 

@@ -1,4 +1,4 @@
-"""LVOS v1 and v2: long videos whose objects start late and have frame ranges of their own; seen and unseen classes apart."""
+"""LVOS v1 and v2: long videos whose objects start late and have their own frame ranges; seen and unseen classes separately."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ UNSEEN = "unseen_videos.txt"
 
 @dataclass(frozen=True)
 class _Facts:
-    """What the benchmark says of a video: the frames of each object, as texts or numbers, and its group; None if unknown."""
+    """The benchmark's metadata of a video: the frames of each object, as strings or numbers, and its group; None if unknown."""
 
     ranges: dict[int, Any]
     unseen: bool | None
@@ -32,25 +32,25 @@ class _Facts:
 
 @dataclass(frozen=True)
 class LvosPlan(BenchmarkPlan):
-    """The frames of each object, but its first and last."""
+    """The frames of each object except its first and last."""
 
     ranges: dict[int, lvos.FrameRange]
     unseen: bool
 
     def score(self, frames: Iterable[ScoredFrame]) -> lvos.LvosScores:
-        """J, F and what V needs."""
+        """J, F and the inputs of V."""
         return lvos.score_frames(frames, self.ranges, self.unseen, self.clip.name)
 
 
 @register("lvos")
 class Lvos(VideoFolders):
-    """The videos of `SPLIT_meta.json`; given is each object's mask in the first frame that shows it. 255 is an id."""
+    """The videos of `SPLIT_meta.json`; each object is given in the first frame that shows it. 255 is an id."""
 
     value_255 = "id"
     figures = lvos.FIGURES
 
     def listed(self, root: Path) -> dict[str, Any] | None:
-        """By video the objects of the meta file, and whether the list of unseen videos has it. Raises DataError."""
+        """For each video, the objects in the meta file, and whether it is in the list of unseen videos. Raises DataError."""
         path = root / f"{self.settings.split}_meta.json"
         unseen = read_list(root / UNSEEN).keys() if (root / UNSEEN).is_file() else None
         meta = read_meta(path)
@@ -64,7 +64,7 @@ class Lvos(VideoFolders):
         return {video: _Facts(ranges, None if unseen is None else video in unseen) for video, ranges in objects.items()}
 
     def given(self, clip: Clip, notes: Notes) -> Clip:
-        """Keeps of the masks those that show an object first: validation data have the masks of all frames."""
+        """Keeps the masks that are the first of an object; validation data contain the masks of all frames."""
         wanted, first = set(clip.about.ranges), {}
         for t in sorted(clip.masks):
             if new := wanted.intersection(np.unique(clip.read_annotation(t)).tolist()):

@@ -15,10 +15,10 @@ from hmmn_jax.metrics.davis import ScoredFrame, SequenceScores, score_frames, sc
 
 @dataclass(frozen=True)
 class Mose1Plan(BenchmarkPlan):
-    """All frames but the first and the last, ids 1 to the greatest of the first; a greater one in a result is an error."""
+    """All frames except the first and the last, ids 1 to the greatest of the first; a larger id in a result is an error."""
 
     def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
-        """As DAVIS, but 255 is an id in results."""
+        """Like DAVIS, but 255 is an id in results."""
         return score_frames(self.clip.read_annotation(0), frames, False, self.clip.name, void_in_result=False)
 
 

@@ -27,12 +27,12 @@ _MODES = ("P", "L", "I;16", "I")  # of Pillow, for PNGs that hold ids
 
 @dataclass(frozen=True)
 class Mose2Plan(BenchmarkPlan):
-    """All frames but the first and the last; `ids` of the objects, 255 being one like any other."""
+    """All frames except the first and the last; `ids` of the objects; 255 is an id like any other."""
 
     ids: tuple[int, ...]
 
     def read_prediction(self, folder: Path, index: int) -> Integer[np.ndarray, "h w"]:
-        """Ids as they are. Raises DataError for what the server turns into other ids: colours, and one bit a pixel."""
+        """Ids as they are. Raises DataError for PNGs that the server converts to other ids: colour and one-bit PNGs."""
         (path,) = self.files(folder, index)
         with reading_errors(path), Image.open(path) as image:
             if image.mode not in _MODES:
@@ -45,7 +45,7 @@ class Mose2Plan(BenchmarkPlan):
         return mose2.score_frames(frames, self.ids, self.clip.name)
 
     def score_folder(self, folder: Path) -> SequenceScores:
-        """Scores masks on disk. Raises DataError also where the server would not stop, but score other frames than meant."""
+        """Scores masks on disk. Also raises DataError if the server would silently score the wrong frames."""
         scores = super().score_folder(folder)
         served = mose2.server_frames(OnePng().frames(folder, self.clip.name), len(self.clip), self.clip.name)
         if shifted := [(a, b) for a, b in zip(scores.frame_names, served, strict=True) if a != b]:
@@ -59,7 +59,7 @@ class Mose2Plan(BenchmarkPlan):
 
 @register("mose2")
 class Mose2(VideoFolders):
-    """Every folder of `JPEGImages`. The objects are those of meta.json where there is one, else those of the first mask."""
+    """Every folder of `JPEGImages`. The objects are those in meta.json if it exists, otherwise those of the first mask."""
 
     value_255 = "id"
     figures = mose2.FIGURES
@@ -87,13 +87,13 @@ class Mose2(VideoFolders):
         return Mose2Plan(clip, scored, clip.about.objects)
 
     def refuse_submission(self, clips: Sequence[Clip]) -> str:
-        """The server takes a single folder for one around all videos."""
+        """The server treats a single folder as the parent of all videos."""
         return "the server scores an archive of a single video as 0; segment all videos" if len(clips) == 1 else ""
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """What meta.json says of a video."""
+    """The entry of a video in meta.json."""
 
     length: int
     objects: tuple[int, ...]

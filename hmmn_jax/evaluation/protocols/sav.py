@@ -1,4 +1,4 @@
-"""SA-V: objects that may overlap, each with a folder of binary masks; run at 24 frames a second, annotated at 6."""
+"""SA-V: objects that may overlap, each with a folder of binary masks; segmented at 24 frames per second, annotated at 6."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ FOLDERS = FolderPerObject(first=0)
 
 @dataclass(frozen=True)
 class SavPlan(Plan):
-    """Each object on its own annotated frames but the first and the last; `scored` are their indices by id."""
+    """Each object on its own annotated frames except the first and the last; `scored` are their indices by id."""
 
     clip: Clip
     frames: tuple[int, ...]
@@ -50,7 +50,7 @@ class SavPlan(Plan):
         return self._stack({i: files[i] for i in self._ids(index)})
 
     def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
-        """Each object from the first scored frame on that shows it."""
+        """Each object, starting with the first scored frame that shows it."""
         return sav.score_frames(frames, self.scored, self.clip.name)
 
     def _ids(self, index: int) -> list[int]:
@@ -72,7 +72,7 @@ class SavPlan(Plan):
 
 @register("sav")
 class Sav(Protocol):
-    """The videos of `sav_SPLIT.txt`; given is the first mask of each object. Folder 000 is object 1."""
+    """The videos of `sav_SPLIT.txt`; the first mask of each object is given. Folder 000 is object 1."""
 
     mask_files = FOLDERS
     figures = sav.FIGURES
@@ -94,7 +94,7 @@ class Sav(Protocol):
         return SavPlan(clip, tuple(sorted(frozenset().union(*scored.values()))), scored)
 
     def shown_truth(self, clip: Clip, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
-        """The objects one over the other."""
+        """The objects, later ones on top."""
         files = files_of_objects(clip.annotations[index])
         return flatten({i: read_ids(path) > 0 for i, path in files.items()}, (height, width))
 
@@ -123,13 +123,13 @@ class Sav(Protocol):
             given.setdefault(min(own), {})[i] = annotations[min(own)][i]
             if min(own):
                 start = f"{name}/{FOLDERS.folder_of(i)}, frame {frames[min(own)].stem}"
-                notes.add("objects without a mask of the first frame start at their first one", "objects", start)
+                notes.add("objects without a mask in the first frame start at their first mask", "objects", start)
         masks_given = tuple(path for files in given.values() for path in files.values())
         return Clip(name, video, given, clip.requested, (*frames, *masks_given), clip.annotations)
 
 
 def _frames_of_objects(clip: Clip) -> dict[int, set[int]]:
-    """By id the indices of the frames with an annotation of the object."""
+    """For each id, the indices of the frames with an annotation of the object."""
     found: dict[int, set[int]] = {}
     for t, files in clip.annotations.items():
         for i in files_of_objects(files):

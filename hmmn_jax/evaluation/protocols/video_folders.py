@@ -1,4 +1,4 @@
-"""What the benchmarks after YouTube-VOS have in common: a folder of frames and a folder of masks of ids for each video."""
+"""The common part of the benchmarks with YouTube-VOS's layout: for each video, a folder of frames and a folder of masks."""
 
 import abc
 import dataclasses
@@ -22,7 +22,7 @@ class VideoFolders(Protocol):
     """Videos `JPEGImages/VIDEO/FRAME.jpg` with masks `Annotations/VIDEO/FRAME.png`. The first mask is given.
 
     Attributes:
-        value_255: what 255 is in annotations, see `Clip`.
+        value_255: meaning of 255 in annotations, see `Clip`.
         annotated_only: whether only the masks of annotated frames are written.
     """
 
@@ -35,14 +35,14 @@ class VideoFolders(Protocol):
 
     @abc.abstractmethod
     def listed(self, root: Path) -> dict[str, Any] | None:
-        """What the benchmark says of each video, by name, for `Clip.about`; None: it has no list. Raises DataError."""
+        """The benchmark's metadata of each video, by name, for `Clip.about`; None: it has no list. Raises DataError."""
 
     def given(self, clip: Clip, notes: Notes) -> Clip:
-        """The video with the masks that are given; by default the first one, with `late_objects` all."""
+        """The video with its given masks: the first one by default, all with `late_objects`."""
         return clip
 
     def find(self, root: Path, notes: Notes) -> dict[str, Opener]:
-        """The videos of the list; without a list all folders."""
+        """The videos in the list; all folders if there is no list."""
         listed, settings = self.listed(root), self.settings
         found = find_unlisted(
             root,
@@ -56,7 +56,7 @@ class VideoFolders(Protocol):
         if listed is not None:
             for path in sorted((root / self.images(root)).iterdir()):
                 if path.is_dir() and path.name not in listed and not path.name.startswith("."):
-                    notes.add("videos left out", "not in the list of the benchmark", str(path))
+                    notes.add("videos skipped", "not in the list of the benchmark", str(path))
         about = listed or {}
         return {name: partial(self._open, root, name, read, about.get(name), notes) for name, read in found.items()}
 

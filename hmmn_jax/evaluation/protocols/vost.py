@@ -1,4 +1,4 @@
-"""VOST: objects that change their form. Run at 10 frames a second, scored by J at 5."""
+"""VOST: objects that change their shape. Segmented at 10 frames per second, scored by J at 5."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ FAST = "JPEGImages_10fps"
 
 @dataclass(frozen=True)
 class VostPlan(BenchmarkPlan):
-    """The annotated frames but the first and the last, ids 1 to the greatest of the first."""
+    """The annotated frames except the first and the last, ids 1 to the largest of the first annotation."""
 
     def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
         """J alone."""
@@ -29,13 +29,13 @@ class VostPlan(BenchmarkPlan):
 
 @register("vost")
 class Vost(VideoFolders):
-    """The videos of `ImageSets/SPLIT.txt`, with the frames of `JPEGImages_10fps` where there are some. 255 is background."""
+    """The videos of `ImageSets/SPLIT.txt`, with the frames of `JPEGImages_10fps` if they exist. 255 is background."""
 
     figures = vost.FIGURES
     annotated_only = True
 
     def images(self, root: Path) -> str:
-        """The frames of 10 a second, else those of 5."""
+        """The frames at 10 per second if they exist, otherwise at 5."""
         return FAST if (root / FAST).is_dir() else super().images(root)
 
     def listed(self, root: Path) -> dict[str, Any] | None:

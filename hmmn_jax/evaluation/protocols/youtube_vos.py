@@ -35,7 +35,9 @@ class YouTubePlan(AnnotatedPlan):
 
 @register("youtube_vos")
 class YouTubeVOS(Protocol):
-    """Videos of `meta.json`, whose objects start in different frames. All frames are run, those listed there are submitted.
+    """Videos of `meta.json`, whose objects start in different frames.
+
+    All frames are segmented; the listed ones are submitted.
 
     If `unseen_categories.txt` lists categories of meta.json, one a line, scores of seen and unseen categories are apart.
     """
@@ -68,7 +70,7 @@ class YouTubeVOS(Protocol):
         return tuple(home / kind for home in homes for kind in ("JPEGImages", "Annotations"))
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
-        """The annotated frames after each object's first: the truth of the benchmark's own rule is not public."""
+        """The annotated frames after each object's first: the annotations for the benchmark's own rule are not public."""
         plan = plan_annotated(clip, self.settings.single_object, self.settings.mask_values, notes)
         if clip.about is None:
             topic = f"seen and unseen categories are not told apart: no {UNSEEN} in the folder of the data"

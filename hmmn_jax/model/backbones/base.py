@@ -1,7 +1,7 @@
 """The interface of backbones: `Backbone` and `BackboneModule`.
 
-A backbone consists of a frozen dataclass of its sizes, which derives from `Backbone` and is registered under a name, and of the
-Linen module that this dataclass makes. Encoders, BatchNorm folding and checkpoints use only this interface. An example is in
+A backbone consists of a frozen dataclass with its sizes, which derives from `Backbone` and is registered under a name, and the
+Linen module that this dataclass creates. Encoders, BatchNorm folding and checkpoints use only this interface. An example is in
 `docs/extend.md`.
 """
 
@@ -48,10 +48,10 @@ class Features(NamedTuple):
 
 
 class BackboneModule(nn.Module):
-    """The network of a backbone. Its first layer is linear: the part of a frame is computed once for all objects."""
+    """The network of a backbone. Its first layer is linear: the contribution of the frame is computed once for all objects."""
 
     def frame(self, frame: Float[Array, "b H W 3"]) -> Float[Array, "b h w c"]:
-        """Computes the frame's part of the first layer.
+        """Computes the frame's contribution to the first layer.
 
         Args:
             frame: RGB in [0, 1], not normalised. Its sides are multiples of 16, zero-padded.
@@ -59,7 +59,7 @@ class BackboneModule(nn.Module):
         raise NotImplementedError
 
     def masks(self, masks: Float[Array, "b H W 2"]) -> Float[Array, "b h w c"]:
-        """Computes the part of the first layer that belongs to masks. The sum of both parts is the first layer's output.
+        """Computes the masks' contribution to the first layer. The sum of both parts is the first layer's output.
 
         Args:
             masks: probabilities of an object, and of all other objects together.
@@ -82,7 +82,7 @@ class Backbone(abc.ABC):
         """Makes the module.
 
         Args:
-            compute: compute dtype and switches of its layers.
+            compute: compute dtype and options of its layers.
             with_masks: the module is for the memory encoder, which calls `masks`.
             name: of the module.
         """
@@ -98,7 +98,7 @@ class Backbone(abc.ABC):
         The default returns both unchanged. `hmmn_jax.model.folding.fold_norms` does the arithmetic.
 
         Args:
-            variables: of one module.
+            variables: variables of one module.
 
         Returns:
             The folded variables, and the backbone that they belong to.
@@ -108,12 +108,12 @@ class Backbone(abc.ABC):
     def torch_names(self, with_masks: bool) -> dict[str, Path]:
         """Maps names in PyTorch files to variables of a module: `conv1.weight` -> `("params", "conv1", "kernel")`.
 
-        The default name is the path with dots; the last part is PyTorch's word. Kernels `[k,k,c,o]` are transposed to OIHW.
+        The default name is the dotted path; the last part is PyTorch's name. Kernels `[k,k,c,o]` are transposed to OIHW.
         """
         return {".".join((*path[1:-1], _TORCH_LEAVES.get(path[-1], path[-1]))): path for path in self.shapes(with_masks)}
 
     def pretrained_names(self) -> dict[str, str]:
-        """Maps names of `torch_names` to names in files of ImageNet weights. Variables that such files lack are left out."""
+        """Maps names of `torch_names` to names in files of ImageNet weights. Variables that such files lack are omitted."""
         return {}
 
     def pretrained_ignores(self, name: str) -> bool:
@@ -192,7 +192,7 @@ def backbone_from_dict(fields: Mapping[str, Any]) -> Backbone:
 
 
 class Normalise(nn.Module):
-    """Subtracts ImageNet's mean and divides by its deviation; both are constants that travel with a checkpoint."""
+    """Subtracts ImageNet's mean and divides by its standard deviation; both are constants that are stored in a checkpoint."""
 
     @nn.compact
     def __call__(self, frame: Float[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite, cut behind stride 16: a backbone for CPUs (4 GFLOP for a frame of 480x864, ResNet-50 has 54).
+"""EfficientNet-Lite, truncated after stride 16: a backbone for CPUs (4 GFLOP for a frame of 480x864, ResNet-50 has 54).
 
 Inverted residuals (1x1 expand, depthwise, 1x1 project without activation), ReLU6, no squeeze-and-excitation, TensorFlow's
 padding.
@@ -21,7 +21,7 @@ from hmmn_jax.ops.conv2d import conv2d
 from hmmn_jax.ops.inverted_residual import Weights, inverted_residual, relu6
 
 NORM_EPSILON = 1e-3
-STRIDES = (1, 2, 2, 2, 1)  # of the first block of each stage; the stem has 2
+STRIDES = (1, 2, 2, 2, 1)  # strides strides of the first block of each stage; the stem has 2
 MOST_EXPANSION, KERNEL_SIZES = 16, (3, 5, 7)
 # Layers and leaves in files of the PyTorch port, which calls blocks `_blocks.N`.
 _PRETRAINED = {
@@ -48,7 +48,7 @@ class EfficientNetLite(Backbone):
         blocks: number of blocks of each stage.
         widths: channels of each stage.
         expansions: factor by which the blocks of each stage widen their input. 1: no expansion layer.
-        kernel_sizes: of the depthwise convolutions of each stage.
+        kernel_sizes: kernel sizes of the depthwise convolutions of each stage.
         norm: "batch", "group", "layer" or "none", as in `ResNet`. BatchNorm has epsilon 1e-3, as in the original networks.
         norm_groups: groups of GroupNorm.
 
@@ -67,14 +67,14 @@ class EfficientNetLite(Backbone):
     def __post_init__(self) -> None:
         self.require(self.norm in NORMS, "norm", f"one of {', '.join(NORMS)}")
         for name in ("stem_width", "norm_groups"):
-            self.require(is_size(getattr(self, name)), name, f"a whole number from 1 to {WIDEST}")
+            self.require(is_size(getattr(self, name)), name, f"an integer from 1 to {WIDEST}")
         for name, most in (("blocks", DEEPEST), ("widths", WIDEST), ("expansions", MOST_EXPANSION), ("kernel_sizes", 7)):
             value = getattr(self, name)
             fits = isinstance(value, tuple) and len(value) == len(STRIDES) and all(is_size(one, most) for one in value)
             self.require(fits, name, f"{len(STRIDES)} positive numbers up to {most}, one for each stage")
         odd = all(size in KERNEL_SIZES for size in self.kernel_sizes)
         self.require(odd, "kernel_sizes", f"sizes of {', '.join(map(str, KERNEL_SIZES))}")
-        self.require_groups(self.norm, self.norm_groups, (self.stem_width, *self.widths))  # others are multiples of these
+        self.require_groups(self.norm, self.norm_groups, (self.stem_width, *self.widths))  # others must be multiples of these
 
     def make(self, compute: Compute, with_masks: bool, name: str | None = None) -> "EfficientNetLiteModule":
         """The module."""
@@ -86,7 +86,7 @@ class EfficientNetLite(Backbone):
         return self.norm != "none"
 
     def fold(self, variables: Variables) -> tuple[Variables, "EfficientNetLite"]:
-        """BatchNorm scales the kernels and becomes a bias; the other norms depend on their input and stay."""
+        """BatchNorm is folded into the kernels and a bias; the other norms depend on their input and remain."""
         if self.norm != "batch":
             return variables, self
         # The stem's convolutions are summed before their norm.
@@ -107,13 +107,13 @@ class EfficientNetLite(Backbone):
         return names
 
     def pretrained_ignores(self, name: str) -> bool:
-        """The blocks behind stride 16 and the classifier."""
+        """The blocks after stride 16 and the classifier."""
         block = re.match(r"_blocks\.(\d+)\.", name)
         return int(block[1]) >= sum(self.blocks) if block else name.startswith(("_conv_head.", "_bn1.", "_fc."))
 
     @classmethod
     def recognises(cls, names: Collection[str]) -> bool:
-        """Whether the PyTorch port has such names; those of EfficientNets that are not Lite squeeze and excite as well."""
+        """Whether the PyTorch port has such names; EfficientNets that are not Lite also have squeeze-and-excitation layers."""
         return any("._depthwise_conv." in name for name in names) and not any("._se_reduce." in name for name in names)
 
 
@@ -142,11 +142,11 @@ class EfficientNetLiteModule(BackboneModule):
         self.stages = stages
 
     def frame(self, frame: Float[Array, "b H W 3"]) -> Float[Array, "b h2 w2 c"]:
-        """The frame's share of the first layer, of RGB from -1 to 1 as these networks expect it."""
+        """The frame's contribution to the first layer; RGB is scaled to [-1, 1], as these networks expect."""
         return self.conv_frame((frame * 255 - 127) / 128)
 
     def masks(self, masks: Float[Array, "b H W 2"]) -> Float[Array, "b h2 w2 c"]:
-        """Two convolutions and their sum are one, of both masks."""
+        """Computes the sum of the two mask convolutions as one convolution of both masks."""
         kernel = jnp.concatenate([self.conv_mask(), self.conv_others()], axis=2)
         kernel = kernel.astype(self.compute.dtype_of(kernel))
         return conv2d(masks.astype(kernel.dtype), kernel, 2, same=True)
@@ -162,7 +162,7 @@ class EfficientNetLiteModule(BackboneModule):
 
 
 class InvertedResidual(nn.Module):
-    """1x1 expand, depthwise, 1x1 project; a shortcut where stride is 1 and channels agree."""
+    """1x1 expand, depthwise, 1x1 project; a shortcut if the stride is 1 and the channels match."""
 
     sizes: EfficientNetLite
     compute: Compute

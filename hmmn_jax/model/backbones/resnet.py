@@ -1,4 +1,4 @@
-"""ResNet-50 v1.5 (stride on the 3x3), cut after the third stage: the paper's backbone."""
+"""ResNet-50 v1.5 (stride on the 3x3), truncated after the third stage: the paper's backbone."""
 
 import dataclasses
 from collections.abc import Collection
@@ -53,7 +53,7 @@ class ResNet(Backbone):
     def __post_init__(self) -> None:
         self.require(self.norm in NORMS, "norm", f"one of {', '.join(NORMS)}")
         for name in ("stem_width", "norm_groups"):
-            self.require(is_size(getattr(self, name)), name, f"a whole number from 1 to {WIDEST}")
+            self.require(is_size(getattr(self, name)), name, f"an integer from 1 to {WIDEST}")
         for name, most in (("blocks", DEEPEST), ("widths", WIDEST)):
             value = getattr(self, name)
             fits = isinstance(value, tuple) and len(value) == 3 and all(is_size(one, most) for one in value)
@@ -72,7 +72,7 @@ class ResNet(Backbone):
         return self.norm != "none"
 
     def fold(self, variables: Variables) -> tuple[Variables, "ResNet"]:
-        """BatchNorm scales the kernels and becomes a bias; the other norms depend on their input and stay."""
+        """BatchNorm is folded into the kernels and a bias; the other norms depend on their input and remain."""
         if self.norm != "batch":
             return variables, self
         convs: dict[Path, list[Path]] = {}
@@ -146,7 +146,7 @@ class ResNetModule(BackboneModule):
         self.conv_frame = Conv(sizes.stem_width, compute, 7, 2, use_bias=folded)
         if self.with_masks:
             self.conv_mask = Kernel((7, 7, 1, sizes.stem_width))
-            # Zero, so that a model that has only been shown one object at a time takes no notice of others.
+            # Zero, so that a model trained on one object at a time ignores other objects.
             self.conv_others = Kernel((7, 7, 1, sizes.stem_width), nn.initializers.zeros)
         if not folded:
             self.norm1 = make_norm(sizes.norm, sizes.norm_groups, compute, "norm1")
@@ -159,11 +159,11 @@ class ResNetModule(BackboneModule):
         self.stages = stages
 
     def frame(self, frame: Float[Array, "b H W 3"]) -> Float[Array, "b h2 w2 c"]:
-        """The frame's share of the first layer."""
+        """The frame's contribution to the first layer."""
         return self.conv_frame(self.normalise(frame))
 
     def masks(self, masks: Float[Array, "b H W 2"]) -> Float[Array, "b h2 w2 c"]:
-        """Two convolutions and their sum are one, of both masks."""
+        """Computes the sum of the two mask convolutions as one convolution of both masks."""
         kernel = jnp.concatenate([self.conv_mask(), self.conv_others()], axis=2)
         kernel = kernel.astype(self.compute.dtype_of(kernel))
         return conv2d(masks.astype(kernel.dtype), kernel, 2)

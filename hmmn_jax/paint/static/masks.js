@@ -64,7 +64,7 @@ export class Masks {
     this.#touch(t);
   }
 
-  /** Takes the last change of frame t back, or makes it again. Says whether there was one. */
+  /** Takes the last change of frame t back, or makes it again. Returns whether there was one. */
   undo(t) {
     return this.#travel(t, "undo");
   }

@@ -128,7 +128,7 @@ export class Tools {
     return some;
   }
 
-  /** Takes the last corner of the polygon away. Says whether there was one. */
+  /** Takes the last corner of the polygon away. Returns whether there was one. */
   dropCorner() {
     const { corners } = this.view;
     this.#setCorners(corners.slice(0, -1));

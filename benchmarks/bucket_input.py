@@ -1,0 +1,111 @@
+"""Training clips a second from a bucket whose answers take 40 ms: one record after another, and as `data` reads them.
+
+    python benchmarks/bucket_input.py
+
+Starts an emulator of Cloud Storage on loopback, and a proxy before it that delays each request. Builds a small set, and reads
+clips in turns: with as many workers as cores, each of which reads its records one after another, and by `make_batches`. Prints
+the clips a second of each turn, the medians and their ratio as JSON.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from unittest import mock
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import numpy as np
+from ml_collections import ConfigDict
+from PIL import Image
+
+from configs.train import data as configs
+from data import source
+from data.build import build, make_config
+from data.clips import make_batches
+from hmmn_jax.io.buckets import as_path
+from hmmn_jax.io.objects import upload
+from hmmn_jax.io.palette import davis_palette
+from tools.cloud_storage import BUCKET, delayed, emulator
+
+BATCH = 8
+VIDEOS, FRAMES, SIDES = 12, 12, (96, 128)
+
+
+def draw(root: Path) -> Path:
+    """A folder laid out as DAVIS, with noise and one square that moves."""
+    names = [f"video{v:02d}" for v in range(VIDEOS)]
+    for folder in ("ImageSets/2017", *(f"{kind}/480p/{name}" for kind in ("JPEGImages", "Annotations") for name in names)):
+        (root / folder).mkdir(parents=True)
+    (root / "ImageSets/2017/train.txt").write_text("".join(f"{name}\n" for name in names))
+    rng = np.random.default_rng(0)
+    for name in names:
+        for t in range(FRAMES):
+            mask = np.zeros(SIDES, np.uint8)
+            mask[20:60, 10 + 3 * t : 50 + 3 * t] = 1
+            picture = rng.integers(0, 256, (*SIDES, 3), np.uint8) // (1 + mask[..., None])
+            Image.fromarray(picture).save(root / f"JPEGImages/480p/{name}/{t:05d}.jpg")
+            ids = Image.fromarray(mask)
+            ids.putpalette(davis_palette().tobytes())
+            ids.save(root / f"Annotations/480p/{name}/{t:05d}.png")
+    return root
+
+
+def settings(data_dir: str) -> ConfigDict:
+    """The recipe of videos at 64x64, so that pixels cost little beside requests."""
+    config = configs.videos({"set": configs.source("davis/2017", still=False)}, ((0, 5),))
+    config.size, config.resize, config.min_area, config.data_dir = (64, 64), 64, 16, data_dir
+    return config
+
+
+class OneByOne(source.RecordSource):
+    """Reads records one after another, as from a disk; the number of workers is then that of the cores."""
+
+    def __init__(self, name: str, directory: object, split: str):
+        super().__init__(name, directory, split)
+        self.in_bucket, self._reads = False, None
+
+
+def clips_per_second(config: ConfigDict, kind: type[source.RecordSource], clips: int) -> float:
+    """After a warm-up, which also empties what is read ahead."""
+    with mock.patch.object(source, "RecordSource", kind):
+        batches = make_batches(config, batch=BATCH, first_step=0)
+    next(batches)
+    for _ in range(source.READS // BATCH if kind is source.RecordSource else 1):
+        next(batches)
+    start = time.perf_counter()
+    for _ in range(clips // BATCH):
+        next(batches)
+    seconds = time.perf_counter() - start
+    batches.close()
+    return clips // BATCH * BATCH / seconds
+
+
+def main() -> None:
+    """Prints a line a turn, and the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--delay", type=float, default=0.04, help="of each request, in seconds")
+    parser.add_argument("--turns", type=int, default=3)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, emulator() as url:
+        built, remote = Path(folder) / "built", as_path(f"gs://{BUCKET}/built")
+        build("davis", make_config("davis", "2017", None, []), draw(Path(folder) / "in"), built)
+        upload({remote / path.relative_to(built).as_posix(): path for path in built.rglob("*") if path.is_file()})
+        found: dict[str, list[float]] = {"one_by_one": [], "at_once": []}
+        with delayed(url, args.delay):
+            for turn in range(args.turns):
+                for name, kind, clips in (("one_by_one", OneByOne, 80), ("at_once", source.RecordSource, 800)):
+                    found[name].append(clips_per_second(settings(str(remote)), kind, clips))
+                    print(f"turn {turn + 1}, {name}: {found[name][-1]:.1f} clips/s", flush=True)
+    medians = {name: statistics.median(values) for name, values in found.items()}
+    about = {"cores": os.cpu_count(), "delay": args.delay, "clips_per_second": medians}
+    print(json.dumps(about | {"ratio": medians["at_once"] / medians["one_by_one"]}))
+
+
+if __name__ == "__main__":
+    main()

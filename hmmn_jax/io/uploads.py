@@ -1,0 +1,56 @@
+"""Folders that other libraries write to locally, whose files are uploaded where the folder is in a bucket."""
+
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hmmn_jax.io.buckets import AnyPath, is_bucket
+from hmmn_jax.io.files import bucket_errors, writing_errors
+from hmmn_jax.io.objects import upload
+
+UPLOAD_SECONDS = 30.0  # between two uploads of files that grow
+
+
+class UploadedFolder:
+    """A folder for files that grow or that other libraries write; a temporary one, with uploads, for a folder in a bucket.
+
+    An object cannot be appended to, so a file that grows is uploaded as a whole: at most every 30 seconds, and by `flush`.
+
+    Attributes:
+        local: the folder to write to.
+    """
+
+    def __init__(self, folder: AnyPath):
+        """Makes the local folder."""
+        self._folder, self._temporary = folder, TemporaryDirectory() if is_bucket(folder) else None
+        self.local: Path = folder if self._temporary is None else Path(self._temporary.name)
+        self._uploaded: dict[str, int] = {}  # sizes
+        self._time = time.monotonic()
+        with writing_errors(folder):
+            self.local.mkdir(parents=True, exist_ok=True)
+
+    def changed(self) -> None:
+        """Says that a file has grown. Raises DataError if it is uploaded and that fails."""
+        if self._temporary is not None and time.monotonic() - self._time >= UPLOAD_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Uploads the files that are new or have grown. Raises DataError if that fails."""
+        if self._temporary is None:
+            return
+        sizes = {path.relative_to(self.local).as_posix(): path.stat().st_size for path in self._files()}
+        names = [name for name, size in sizes.items() if self._uploaded.get(name) != size]
+        with writing_errors(self._folder), bucket_errors(self._folder):
+            upload({self._folder / name: self.local / name for name in names})
+        self._uploaded, self._time = sizes, time.monotonic()
+
+    def close(self) -> None:
+        """Uploads what is left and removes the temporary folder, also if the upload fails, which raises DataError."""
+        try:
+            self.flush()
+        finally:
+            if self._temporary is not None:
+                self._temporary.cleanup()
+
+    def _files(self) -> list[Path]:
+        return [path for path in self.local.rglob("*") if path.is_file()]

@@ -1,0 +1,34 @@
+"""Traces of JAX's profiler in a workdir."""
+
+import contextlib
+from typing import Any
+
+import jax
+
+from hmmn_jax.io.buckets import AnyPath
+from hmmn_jax.io.uploads import UploadedFolder
+
+
+class Profile:
+    """Traces some steps to a folder, local or in a bucket; a context manager, which ends a trace that is still running."""
+
+    def __init__(self, folder: AnyPath):
+        self.folder = folder
+        self._running = contextlib.ExitStack()
+
+    def __enter__(self) -> "Profile":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Starts the trace."""
+        folder = UploadedFolder(self.folder)  # the profiler writes to local files only
+        self._running.callback(folder.close)
+        jax.profiler.start_trace(folder.local)
+        self._running.callback(jax.profiler.stop_trace)
+
+    def stop(self) -> None:
+        """Stops the trace if it runs, and writes it. Raises DataError if it cannot be uploaded."""
+        self._running.close()
