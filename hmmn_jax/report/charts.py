@@ -51,8 +51,8 @@ def means(row: Summary) -> str:
 def time_chart(scores: SequenceScores, object_id: int, pins: dict[int, int]) -> str:
     """J and F of one object over its scored frames; `pins` maps the index of a frame to the number shown above it.
 
-    If the benchmark scores disappearance and reappearance, the background is grey where the annotation does not show the object.
-    A bar at the bottom marks the frames after it returned.
+    If the benchmark scores disappearance and reappearance, the background is grey where the annotation does not show the
+    object, and a bar at the bottom marks the frames after it returned.
     """
     one = scores.of_object(object_id)
     pins = {one.indices.index(t): number for t, number in pins.items() if t in one.indices}
