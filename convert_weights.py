@@ -1,4 +1,4 @@
-"""Checkpoints in and out: the released PyTorch weights, trunks from ImageNet, and a comparison with the published code.
+"""Checkpoints in and out: the released PyTorch weights, backbones from ImageNet, and a comparison with the published code.
 
     python convert_weights.py from-torch HMMN_weights.pth OUT           # or .safetensors
     python convert_weights.py to-torch OUT weights.safetensors          # or .pth, with PyTorch installed; --half: in float16
@@ -42,7 +42,7 @@ def add_verify(command: Callable[..., argparse.ArgumentParser]) -> None:
     add("--mask", type=local, required=True, help="PNG with the ids of the objects in the first frame")
     add("--max-frames", type=int, default=3, help="how many frames, the first included (%(default)s)")
     add("--size", type=int, default=128, help="shorter side they are resized to, pixels (%(default)s)")
-    add("--order", choices=ORDERS, default="", help="how names of frames are read, where more than one way applies")
+    add("--order", choices=ORDERS, default="", help="how frame names are interpreted, if they are ambiguous")
     add("--tolerance", type=float, default=2e-6, help="largest difference of a logit (%(default)s)")
 
 

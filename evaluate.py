@@ -7,10 +7,10 @@
 
 Writes RUN/masks/SEQUENCE/FRAME.png with the DAVIS palette and the given ids, and the archive for the benchmark's server as
 RUN/submission.zip. Where videos have annotations, and with --score, prints J and F and writes RUN/summary.json,
-per_sequence.csv and per_frame.csv. RUN/report.html, to be opened in a browser, shows it all.
+per_sequence.csv and per_frame.csv. RUN/report.html, for a browser, shows all results.
 
-MASKS is a folder with masks of some frames, each of which is complete; --direction says which way the others are segmented
-from them.
+MASKS is a folder with masks of some frames, each of which is complete; --direction sets the direction in which the others
+are segmented.
 
 Run the same command again to resume with the missing videos. RUN/record says which files a run wrote; no other file is changed
 or deleted. Fields of the config are overridden like this: --config.mem_every=3. Several hosts: the same command on each, with
@@ -36,23 +36,23 @@ DATA = flags.DEFINE_string("data", None, "Root of the benchmark: the folder with
 FRAMES = flags.DEFINE_string("frames", None, "Instead of --data: a folder of images, or a video file.")
 MASK = flags.DEFINE_string("mask", None, "With --frames: an indexed PNG, with ids, of the first frame; or a folder of masks.")
 DIRECTION = flags.DEFINE_enum(
-    "direction", None, ["both", "forward", "backward"], "Way from complete masks of some frames to the other frames."
+    "direction", None, ["both", "forward", "backward"], "Direction from complete masks of some frames to the other frames."
 )
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Output of convert_weights.py, a training workdir, one file, or lite.")
 STEP = flags.DEFINE_string("step", None, "With a training workdir as --checkpoint: a step, or best (by J&F); else the latest.")
 SCORE = flags.DEFINE_string("score", None, "Instead of segmenting: a folder of masks SEQUENCE/FRAME.png to be scored.")
-OUTPUT = flags.DEFINE_string("output", None, "Folder to write to; only with --score it can be left out.")
+OUTPUT = flags.DEFINE_string("output", None, "Folder to write to; optional only with --score.")
 STAGE = flags.DEFINE_string("stage", None, "Local folder to which inputs in a bucket are copied, for this run and later ones.")
 OVERLAYS = flags.DEFINE_bool("overlays", False, "Also write a picture of every frame with its masks.")
-MOVIE = flags.DEFINE_enum("movie", None, ["mp4", "gif"], "Also write one movie of overlays a video.")
+MOVIE = flags.DEFINE_enum("movie", None, ["mp4", "gif"], "Also write one movie of overlays per video.")
 EXPORT = flags.DEFINE_list("export", [], "Also write the masks as davis, binary, rgba, coco, ytvis, mp4 or gif.")
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "First delete what earlier runs wrote to --output, by their record.")
-TAKEOVER = flags.DEFINE_bool("takeover", False, "Take --output from a process that seems to be using it.")
+TAKEOVER = flags.DEFINE_bool("takeover", False, "Take over --output from a process that appears to be using it.")
 define_launch_flags()
 
 
 def run() -> None:
-    """Does what the flags say."""
+    """Evaluates as the flags specify."""
     # Imported here: they take seconds, in which Ctrl-C must also end in one line.
     from hmmn_jax.cli.evaluate import Request, evaluate
     from hmmn_jax.inference.host_memory import keep_host_memory_small
@@ -71,7 +71,7 @@ def run() -> None:
 
 
 def main(_: list[str]) -> None:
-    """Runs, and exits with the code that says how it went."""
+    """Runs training, and exits with its exit code."""
     logging.set_verbosity(logging.ERROR)  # Orbax logs every thread
     leave(run_program(PROGRAM, run, "run the same command to resume with the missing videos"))
 

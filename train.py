@@ -38,7 +38,7 @@ def check() -> None:
 
 
 def run() -> int:
-    """Does what the flags say; gives the exit code."""
+    """Trains as the flags specify; returns the exit code."""
     # Imported here: they take seconds, in which Ctrl-C must also end in one line.
     import jax
 
@@ -47,7 +47,7 @@ def run() -> int:
         from hmmn_jax.training.settings import require_settings
         from hmmn_jax.training.validation import find_validation
     except ImportError as missing:
-        raise ConfigError(f"{reason(missing)}; install what training needs: pip install '.[train,data]'") from missing
+        raise ConfigError(f"{reason(missing)}; install the packages for training: pip install '.[train,data]'") from missing
     logging.set_verbosity(logging.ERROR)  # Orbax logs every thread, and warns of every checkpoint without a score
     config = CONFIG.value
     require_settings(config)
@@ -59,7 +59,7 @@ def run() -> int:
         try:
             from data.clips import make_batches  # TensorFlow takes seconds to start; most mistakes are reported before
         except ImportError as error:
-            raise ConfigError(f"{reason(error)}; install what reads data sets: pip install '.[train,data]'") from error
+            raise ConfigError(f"{reason(error)}; install the packages for data sets: pip install '.[train,data]'") from error
         host, hosts = jax.process_index(), jax.process_count()
         options = {"host": host, "hosts": hosts, "stage": stage if STAGE.value else None}
         return make_batches(config.data, batch=config.batch, first_step=first_step, **options)
@@ -76,7 +76,7 @@ def run() -> int:
 
 @contextlib.contextmanager
 def memory_errors() -> Iterator[None]:
-    """Turns an exhausted memory, of a device or of the host, into a ConfigError."""
+    """Converts out-of-memory errors of a device or the host to a ConfigError."""
     import jax
 
     try:
@@ -89,7 +89,7 @@ def memory_errors() -> Iterator[None]:
 
 
 def main(_: list[str]) -> None:
-    """Runs, and exits with the code that says how it went."""
+    """Runs training, and exits with its exit code."""
     leave(run_program("train.py", run, RESUME))
 
 

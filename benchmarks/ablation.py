@@ -3,7 +3,8 @@
     python benchmarks/ablation.py --checkpoint lite --data DAVIS
 
 Prints J&F, J and F of the sequences' first masks taken as one object (DAVIS-2016), at the size of their frames. The weights are
-the same in each row: a model trained here has met each fine memory both there and away. The last row is no model at all.
+the same in each row: a model trained here has seen inputs with and without each fine memory. The last row is a baseline
+    without a model.
 """
 
 import argparse

@@ -16,8 +16,8 @@ where flax, optax, Orbax and Pillow are installed, PACKAGES are `jaxtyping wadle
 
 Each case is written to the output as a line of JSON as soon as it is measured; the table is printed at the end. Each step has a
 share of the time. A step that exceeds its share stops between two cases; one that hangs within a case is ended, and the next
-step starts in a new process. What was measured until then stays. `--quick` runs all steps with tiny models in tiny shapes to
-try the script, also on a CPU; its figures mean nothing. benchmarks/accelerator_steps.py has the steps.
+step starts in a new process. Earlier measurements are kept. `--quick` runs all steps with tiny models in tiny shapes to
+try the script, also on a CPU; its numbers are meaningless. benchmarks/accelerator_steps.py has the steps.
 """
 
 import argparse

@@ -49,13 +49,13 @@ class Sizes:
     frames: tuple[tuple[str, int], ...] = (  # dtype and objects
         *(("bfloat16", 1), ("bfloat16", 3), ("float32", 1), ("bfloat16", 10), ("float32", 3), ("float32", 10)),
     )
-    clips: tuple[tuple[str, int], ...] = (  # dtype and clips a step
+    clips: tuple[tuple[str, int], ...] = (  # dtype and clips per step
         *(("bfloat16", 1), ("bfloat16", 4), ("float32", 1), ("bfloat16", 8), ("float32", 4), ("float32", 8)),
     )
     chunks: tuple[int, ...] = (16, 256, 64, 1024, 128, 512)  # MiB
     memory: tuple[int, ...] = (2, 20)  # memory frames
     runs: int = 20
-    clip_frames: int = 40  # of the clip of the package
+    clip_frames: int = 40  # of the bundled clip
 
 
 RELEASED = Sizes()
@@ -201,7 +201,7 @@ def single_programs(sizes: Sizes) -> Iterator[Figures]:
 
 
 def quality(sizes: Sizes) -> Iterator[Figures]:
-    """J&F of the clip of the package with its small model, and what differs from the masks of this machine's CPU."""
+    """J&F of the bundled clip with its small model, and the difference from the masks computed on this machine's CPU."""
     names = (DEMO_CLIP / "ImageSets/2017/val.txt").read_text().split()
     frames, truth = (
         np.stack([np.asarray(Image.open(path)) for path in sorted((DEMO_CLIP / folder / "240p" / names[0]).iterdir())])
@@ -230,7 +230,7 @@ def quality(sizes: Sizes) -> Iterator[Figures]:
 def training(
     sizes: Sizes, cases: tuple[tuple[str, int], ...] | None = None, options: dict[str, Any] | None = None
 ) -> Iterator[Figures]:
-    """Steps of training with three objects: clips a second, memory, and whether the same five steps give the same bits."""
+    """Training steps with three objects: clips per second, memory, and whether the same five steps give the same bits."""
     from hmmn_jax.training.optimizer import make_optimizer
     from hmmn_jax.training.schedules import learning_rate_schedule
     from hmmn_jax.training.train_state import TrainState

@@ -48,7 +48,7 @@ def memory(compiled: jax.stages.Compiled) -> Figures:
 
 
 def peak_gib() -> float | None:
-    """The most memory that this process used on the device so far, if it is known."""
+    """Peak device memory of this process so far, if known."""
     peak = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
     return None if peak is None else peak / 2**30
 

@@ -3,19 +3,19 @@
     python benchmarks/annotator.py --out runs/annotator --data DAVIS bear camel [--data OTHER bus]
     python benchmarks/annotator.py --out runs/annotator --data DAVIS bear camel --size 240 --policies worst next random
 
-The first frame is annotated with the truth and propagated. Then, in each of five rounds, the truth of one more frame is given
-and propagated in both directions. A policy says which frame: `worst` of all by J&F, which needs the truth; `next`, by
-`Session.next_to_annotate`; `random`, with five seeds. The clip of the package is always among the sequences.
+The first frame is annotated with the ground truth and propagated. Then, in each of five rounds, the ground truth of one more
+frame is given and propagated in both directions. A policy selects the frame: `worst` of all by J&F, which needs the ground
+truth; `next`, by `Session.next_to_annotate`; `random`, with five seeds. The bundled clip is always among the sequences.
 
-Beside `worst`, two others get the same corrections: `first` keeps what the first frame alone gives, `forward` restarts at each
-annotated frame and goes forwards only. With --permanent, the policies but `random` run once more with the other annotated
-frames in the memory of each pass.
+In addition to `worst`, two others get the same corrections: `first` keeps the result of only the first frame, `forward`
+restarts at each annotated frame and goes forwards only. With --permanent, the policies but `random` run once more with the
+other annotated frames in the memory of each pass.
 
 Scores are J&F, averaged over frames and objects: over all frames, and over the frames that are annotated in no round (the same
-frames in all rounds). The tables have both, and how well the confidence orders frames. A sequence that falls by more than 0.01
-from one round to the next is named, and OUT gets a picture of the frame that lost most.
+frames in all rounds). The tables have both, and how well the confidence orders frames. A sequence whose J&F falls by more than
+0.01 from one round to the next is listed, and a picture of the frame with the largest loss is written to OUT.
 
-OUT/rows.jsonl gets a line for each finished sequence and policy; the same command resumes with those that are missing.
+A line for each finished sequence and policy is written to OUT/rows.jsonl; rerunning the command resumes with the missing ones.
 """
 
 import argparse
@@ -81,12 +81,12 @@ def play(segmenter: Segmenter, frames: Sequence, truth: Sequence, rounds: int, c
 def play_forward(
     segmenter: Segmenter, frames: Sequence, truth: Sequence, corrections: Sequence[int]
 ) -> Iterator[dict[str, Any]]:
-    """As `play`, but with given corrections, and each frame segmented from the annotated frame before it."""
+    """Like `play`, but with given corrections, and each frame segmented from the annotated frame before it."""
     session = Session(segmenter, frames)
     for t in corrections:
         session.annotate(t, truth[t])
         stop = min((a for a in session.annotated if a > t), default=len(frames))
-        if t + 1 < stop:  # the frames before t stay as they are
+        if t + 1 < stop:  # the frames before t are unchanged
             for _ in session.propagate(t + 1, stop, "forward"):
                 pass
         j, f = scores([session.masks[s] for s in range(len(frames))], truth)

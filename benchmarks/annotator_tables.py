@@ -50,7 +50,7 @@ def spearman(x: Sequence[float], y: Sequence[float]) -> float:
 
 
 def confidence_pairs(row: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Confidence and J of objects in predicted frames of all rounds; those without a pixel, which have none, are left out."""
+    """Confidence and J of objects in predicted frames of all rounds; objects without pixels are excluded."""
     confidence, j = [], []
     for played in row["rounds"]:
         predicted = np.setdiff1d(np.arange(len(played["j"])), played["annotated"])

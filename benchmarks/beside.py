@@ -1,11 +1,11 @@
-"""Frames a second of evaluate.py, beside another checkout of the project with a model of its own.
+"""Frames per second of evaluate.py, compared with another checkout of the project and its model.
 
     git worktree add OTHER COMMIT
     python benchmarks/beside.py --frames DIR --mask FIRST.png --checkpoint lite --other OTHER --other_checkpoint OTHER/MODEL
 
 Both evaluate.py run as whole processes, one after the other, several times, on the same frames; what is compared is the frames
-a second that they print, compilation not counted. Prints all figures, their medians and the ratio. Run it with nothing else on
-the machine; the load before the first process is printed too.
+per second that they print, compilation not counted. Prints all figures, their medians and the ratio. Run it on an otherwise
+idle machine; the load before the first process is printed too.
 """
 
 import argparse

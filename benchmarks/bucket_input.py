@@ -1,10 +1,10 @@
-"""Training clips a second from a bucket whose answers take 40 ms: one record after another, and as `data` reads them.
+"""Training clips per second from a bucket whose answers take 40 ms: one record after another, and as `data` reads them.
 
     python benchmarks/bucket_input.py
 
 Starts an emulator of Cloud Storage on loopback, and a proxy before it that delays each request. Builds a small set, and reads
 clips in turns: with as many workers as cores, each of which reads its records one after another, and by `make_batches`. Prints
-the clips a second of each turn, the medians and their ratio as JSON.
+the clips per second of each turn, the medians and their ratio as JSON.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def draw(root: Path) -> Path:
 
 
 def settings(data_dir: str) -> ConfigDict:
-    """The recipe of videos at 64x64, so that pixels cost little beside requests."""
+    """The recipe of videos at 64x64, so that pixels cost little compared with requests."""
     config = configs.videos({"set": configs.source("davis/2017", still=False)}, ((0, 5),))
     config.size, config.resize, config.min_area, config.data_dir = (64, 64), 64, 16, data_dir
     return config

@@ -1,4 +1,4 @@
-"""Seconds of EfficientNet-Lite0 up to stride 16, forward and backward, beside the same network in PyTorch.
+"""Seconds of EfficientNet-Lite0 up to stride 16, forward and backward, compared with the same network in PyTorch.
 
     python benchmarks/depthwise.py
 
@@ -6,7 +6,7 @@ It is made of depthwise convolutions, which XLA by itself computes slowly on a C
 frame of 480x864 with BatchNorm folded, as in inference, and not folded; forward and backward of six images of 192x192, with
 gradients of all parameters, BatchNorm by stored statistics. Each round starts a fresh process for this project and then one
 for PyTorch, with its default memory format and with channels last. Prints the medians over the rounds, and the ratios of this
-project's to each. Run it with nothing else on the machine; the load before the first process is printed too.
+project's to each. Run it on an otherwise idle machine; the load before the first process is printed too.
 """
 
 import argparse
@@ -46,7 +46,7 @@ def measure_ours(runs: int) -> dict[str, float]:
             return sizes.make(Compute(), False).apply({"params": params, **rest}, frame, method=see)
 
         features, backward = jax.vjp(found, params)
-        return backward(features)  # any gradient will do, so that no loss is measured
+        return backward(features)  # any gradient is sufficient, so that no loss is measured
 
     sizes, (frame, images) = EfficientNetLite(), (jax.numpy.asarray(draw(shape)) for shape in (FRAME, IMAGES))
     values = jax.jit(lambda: sizes.make(Compute(), False).init(jax.random.key(0), images, method=see))()

@@ -1,12 +1,12 @@
-"""Seconds a frame and peak memory of inference, side by side with another implementation.
+"""Seconds per frame and peak memory of inference, compared with another implementation.
 
     python benchmarks/inference.py --memory 2 20 --peer "python PEER.py time --memory 2 20"
     python benchmarks/inference.py --objects 3 --memory 2 --peer "python PEER.py time --objects 3 --memory 2"
 
-Each round starts a fresh process for this project and then one for the peer, so that both meet the same state of the
-machine and peak memory is measured for each alone. A peer prints a JSON line for each memory size with `memory_frames`,
-`seconds_per_frame` and `peak_mb`. Prints the medians over the rounds, and their ratios. Run it with nothing else on
-the machine.
+Each round starts a fresh process for this project and then one for the peer, so that both see the same state of the
+machine and peak memory is measured separately. A peer prints a JSON line for each memory size with `memory_frames`,
+`seconds_per_frame` and `peak_mb`. Prints the medians over the rounds, and their ratios. Run it on an otherwise idle
+machine.
 """
 
 import argparse
@@ -91,7 +91,7 @@ def main() -> None:
         rounds.append((run(ours), run(shlex.split(args.peer)) if args.peer else None))
         print(f"round {index + 1} of {args.rounds} done", file=sys.stderr)
     print(f"{args.height}x{args.width}, {args.objects} objects, medians of {args.rounds} processes of {args.runs} frames")
-    print("memory |   s a frame   peer  ratio |  peak MB   peer  ratio")
+    print("memory |   s per frame   peer  ratio |  peak MB   peer  ratio")
     for frames in sorted(args.memory):
         row = f"{frames:6} |"
         for key, form in (("seconds_per_frame", "11.3f"), ("peak_mb", "8.0f")):

@@ -1,11 +1,11 @@
-"""Training clips a second on one core, beside the same recipe in Pillow and Python as PyTorch code bases write it.
+"""Training clips per second on one core, compared with the same recipe in Pillow and Python, as in PyTorch code bases.
 
     python benchmarks/input_pipeline.py --data_dir DATA --stills image_masks/ccp image_masks/human image_masks/camvid
     python benchmarks/input_pipeline.py --data_dir DATA --videos davis/2016_480p:val
 
 Each round starts a fresh process for each of the two, held to one core, and times it after a warm-up. Prints the medians over
 the rounds, their ratio, and for this project the shares of reading, decoding and transforming, and the time to the first batch
-at step 0 and at step 100,000. Run it with nothing else on the machine.
+at step 0 and at step 100,000. Run it on an otherwise idle machine.
 """
 
 import argparse
@@ -46,7 +46,7 @@ def timed(step, warm_up: int, count: int) -> float:
 
 
 def measure_ours(args: argparse.Namespace) -> dict[str, float]:
-    """Seconds a clip by `make_batches`, and the seconds to a first batch."""
+    """Seconds per clip by `make_batches`, and the seconds to a first batch."""
     from data.clips import make_batches
 
     config, seconds = make_config(args), {}
@@ -62,7 +62,7 @@ def measure_ours(args: argparse.Namespace) -> dict[str, float]:
 
 
 def measure_parts(args: argparse.Namespace) -> dict[str, float]:
-    """Seconds a clip of reading, decoding and all, each run alone on the same samples."""
+    """Seconds per clip of reading, decoding and all, each run alone on the same samples."""
     import tensorflow as tf
 
     from data.clips import clip, decode, pipeline, plan
@@ -98,7 +98,7 @@ def measure_parts(args: argparse.Namespace) -> dict[str, float]:
 
 
 def measure_peer(args: argparse.Namespace) -> dict[str, float]:
-    """Seconds a clip of the recipe in Pillow."""
+    """Seconds per clip of the recipe in Pillow."""
     from benchmarks.pil_clips import PilClips
     from data.clips import pipeline
 

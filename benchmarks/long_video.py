@@ -5,7 +5,8 @@
 Runs `evaluate.py --config configs/evaluate/custom.py` on a folder of rendered frames at 480x854, in two processes at once: one
 with `--config.max_memory_frames`, one without. Their resident memory (VmRSS) is read every second, with the number of masks
 written so far; of each frame the highest counts. Prints a table. The plot has the curves, and what is predicted without
-bound: what the bounded process holds beside its bank, and a bank whose slots take the keys, values and centres of a frame at
+bound: what the bounded process holds in addition to its bank, and a bank whose slots take the keys, values and centres of a
+    frame at
 stride 16 each and double when they are full. The network is small and its weights random: its masks mean nothing, its
 memory is real. Takes hours, nearly all for the process without bound, which reads more with every frame; interrupted (Ctrl-C),
 it prints the figures so far.
@@ -59,7 +60,7 @@ def make_inputs(folder: Path, frames: int) -> None:
 
 
 def start(folder: Path, bound: int) -> subprocess.Popen:
-    """Segments the frames in a process of its own, which writes to folder/run{bound}."""
+    """Segments the frames in a separate process, which writes to folder/run{bound}."""
     command = [sys.executable, "evaluate.py", "--config", "configs/evaluate/custom.py", f"--config.mem_every={MEM_EVERY}"]
     command += [f"--config.max_memory_frames={bound}", "--checkpoint", folder / "model", "--output", folder / f"run{bound}"]
     command += ["--frames", folder / "frames", "--mask", folder / "first.png"]

@@ -5,8 +5,8 @@
     python benchmarks/metrics.py --scale 0.1  # small objects, which have an F of their own tolerance
 
 The masks are ellipses with wavy, textured rims, speckle, and holes; the prediction is the truth moved and with another rim.
-Prints the median over rounds on one core, of the arithmetic alone (masks in memory) and including reading the two PNGs. The
-official DAVIS toolkit took 6.9 ms at 480x854 where it was measured. Run it with nothing else on the machine.
+Prints the median over rounds on one core, of only the arithmetic (masks in memory) and including reading the two PNGs. The
+official DAVIS toolkit took 6.9 ms at 480x854 where it was measured. Run it on an otherwise idle machine.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def main() -> None:
         os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
     rng = np.random.default_rng(0)
     print(f"{args.height}x{args.width}, one core, median of {args.rounds} rounds of {args.frames} frames")
-    print("objects | ms a frame | MOSE v2 | with PNGs read | mean J, F")
+    print("objects | ms per frame | MOSE v2 | with PNGs read | mean J, F")
     for objects in args.objects:
         pred, truth = make_masks(rng, args.frames, args.height, args.width, objects, args.scale)
         with tempfile.TemporaryDirectory() as folder:

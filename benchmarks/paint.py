@@ -1,11 +1,11 @@
-"""Latency, speed and memory of `hmmn-jax paint`, as a page meets them: over HTTP, with the server in a process of its own.
+"""Latency, speed and memory of `hmmn-jax paint`, as a page meets them: over HTTP, with the server in a separate process.
 
     python benchmarks/paint.py latency                    # the bundled model at 480x864
     python benchmarks/paint.py memory --frames 2000       # a film, with a segmenter that computes nothing
 
 `latency` prints, in milliseconds and in times of a frame: from the end of a stroke (the request that has the mask) to the
 answer, after which the annotation is saved; from "forward" to the first new mask in the page, in a new process (with
-compilation) and in one that has compiled; and the frames a second of a job, beside those of `Segmenter.run` in a process
+compilation) and in one that has compiled; and the frames per second of a job, beside those of `Segmenter.run` in a process
 without a server. It needs a machine with nothing else on it.
 
 `memory` propagates through a film while a page looks at frames, thumbnails and masks, and prints the resident memory of the
@@ -59,7 +59,7 @@ def latency(folder: Path, options: argparse.Namespace) -> None:
         frame = Image.fromarray(read_image(sorted((DEMO_CLIP / "JPEGImages/240p/koi").iterdir())[t % 40]))
         frame.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC).save(video / f"{t:05d}.jpg", quality=90)
     seconds = in_process(run_segmenter, video, mask)
-    print(f"Segmenter.run: {1 / seconds:.2f} frames/s, {1000 * seconds:.0f} ms a frame")
+    print(f"Segmenter.run: {1 / seconds:.2f} frames/s, {1000 * seconds:.0f} ms per frame")
     with served(folder / "project", video, "lite") as page:
         page.add_object(), page.add_object()
         page.put(0, mask)
@@ -85,7 +85,7 @@ def latency(folder: Path, options: argparse.Namespace) -> None:
 
 
 def memory(folder: Path, options: argparse.Namespace) -> None:
-    """Resident memory of the server over a long film."""
+    """Resident memory of the server over a long video."""
     from hmmn_jax.io.movies import MovieWriter
 
     film, rng = folder / "film.mp4", np.random.default_rng(0)
@@ -181,7 +181,7 @@ class Page:
 
 @contextlib.contextmanager
 def served(project: Path, video: Path, model: str) -> Iterator[Page]:
-    """Serves a project in a process of its own."""
+    """Serves a project in a separate process."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(False)
     process = context.Process(target=serve, args=(project, video, model, sender), daemon=True)
@@ -250,7 +250,7 @@ def run_segmenter(video: Path, mask: np.ndarray, sender: Any) -> None:
 
 
 def in_process(work: Any, *args: Any) -> Any:
-    """What a function sends from a process of its own."""
+    """What a function sends from a separate process."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(False)
     process = context.Process(target=work, args=(*args, sender))

@@ -2,7 +2,7 @@
 
     python benchmarks/scaling.py
 
-Reads the lines that `benchmarks/tpu_train.py` printed; measures nothing. The document says what is assumed. MB and GB are
+Reads the lines that `benchmarks/tpu_train.py` printed; measures nothing. docs/scaling.md lists the assumptions. MB and GB are
 powers of ten.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 HOP = 2e-6  # seconds for a message to the next chip; assumed
 DATA_CENTRE = 100e-6  # seconds for a message to another pod; assumed
-INPUT = {"stills": 75.8, "480p videos": 70.1}  # clips a second of one core, docs/results.md
+INPUT = {"stills": 75.8, "480p videos": 70.1}  # clips per second of one core, docs/results.md
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +70,7 @@ def bounds(chip: Chip, record: dict) -> dict[str, float]:
 
 
 def fast_and_slow(chip: Chip, record: dict) -> tuple[float, float]:
-    """Seconds of a step's computation: as if only HBM cost time beside arithmetic, and as if every access did."""
+    """Seconds of a step's computation: as if only HBM cost time in addition to arithmetic, and as if every access did."""
     limits = bounds(chip, record)
     return max(limits["arithmetic"], limits["HBM"]), max(limits.values())
 

@@ -166,7 +166,7 @@ class Program:
 
 
 def parameter_uses(fused: dict[str, Instruction], index: int) -> Iterator[tuple[Instruction, int]]:
-    """Who uses a parameter inside a fusion, and as which operand, looking through bitcasts."""
+    """The uses of a parameter inside a fusion, with operand positions; bitcasts are skipped."""
     names = {x.name for x in fused.values() if x.opcode == "parameter" and x.text.startswith(f"{index})")}
     for op in fused.values():
         for position, operand in enumerate(op.operands):
@@ -177,7 +177,7 @@ def parameter_uses(fused: dict[str, Instruction], index: int) -> Iterator[tuple[
 
 
 def matrix_flops(op: Instruction, scope: dict[str, Instruction]) -> int:
-    """Two for each product of a convolution, padding and holes left out.
+    """Two for each product of a convolution, excluding padding and holes.
 
     A TPU states matrix products as convolutions too, with batch axes as space, strided and dilated to stay apart.
     """

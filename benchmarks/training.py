@@ -4,9 +4,9 @@
     python benchmarks/training.py --remat
 
 The released model, the loss of training, gradients of all parameters, no update. Each round starts a fresh process for this
-project and then one for the peer, so that both meet the same state of the machine and peak memory is measured for each alone
+project and then one for the peer, so that both see the same state of the machine and peak memory is measured separately
 (with compilation; what XLA holds at once is printed too). A peer prints a JSON line with `seconds_per_clip_forward_backward`
-and `peak_mb`. Printed are the medians over the rounds, and their ratios. Run it with nothing else on the machine.
+and `peak_mb`. Printed are the medians over the rounds, and their ratios. Run it on an otherwise idle machine.
 """
 
 import argparse
@@ -95,7 +95,7 @@ def main() -> None:
         print(f"round {index + 1} of {args.rounds} done: {rounds[-1]}", file=sys.stderr)
     print(f"{args.height}x{args.width}, {args.objects} objects, medians of {args.rounds} processes of {args.runs} clips")
     print("                |   ours   peer  ratio")
-    for name, key, form in (("s a clip", SECONDS, "6.2f"), ("peak MB", PEAK, "6.0f")):
+    for name, key, form in (("s per clip", SECONDS, "6.2f"), ("peak MB", PEAK, "6.0f")):
         here = statistics.median(ours[key] for ours, _ in rounds)
         row = f"{name:15} | {here:{form}}"
         if args.peer:

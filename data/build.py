@@ -61,7 +61,9 @@ def build(
         chosen = splits or builder.list_splits(source)
         require_replaceable(record, _files_of(name, chosen, version), overwrite)
         if dropped := sorted({*(record.about or {}).get("splits", ())}.difference(chosen)):
-            note(f"{version}: split {', '.join(dropped)} of the earlier build goes; this one has {', '.join(chosen)}")
+            note(
+                f"{version}: split {', '.join(dropped)} of the earlier build would be deleted; this one has {', '.join(chosen)}"
+            )
         download = tfds.download.DownloadConfig(manual_dir=source, compute_stats=tfds.download.ComputeStatsMode.SKIP)
         with contextlib.redirect_stdout(None):  # TFDS prints "downloading" here
             builder.download_and_prepare(download_config=download)
@@ -79,7 +81,7 @@ def _require_apart(data_dir: Path, source: Path) -> None:
     for kind in _INPUTS:
         for folder in (source / kind, *source.glob(f"*/{kind}")):
             if folder.is_dir() and data_dir.resolve().is_relative_to(folder.resolve()):
-                raise DataError(f"{data_dir}: lies in {folder}, which is read; choose a --data_dir outside of it")
+                raise DataError(f"{data_dir}: is in {folder}, which is an input; choose a --data_dir outside of it")
 
 
 def _files_of(name: str, splits: Iterable[str], version: Path) -> Iterator[str]:
@@ -123,7 +125,7 @@ def make_config(name: str, config_name: str, new_name: str | None, fields: list[
 
 
 def _fields(config: tfds.core.BuilderConfig) -> dict[str, type]:
-    """Gives the type of each field that a builder's own configs have."""
+    """Returns the type of each field of a builder's configs."""
     return {key: field.type for key, field in type(config).__dataclass_fields__.items() if key in type(config).__annotations__}
 
 
@@ -147,20 +149,18 @@ def _storing_errors(target: Path, source: Path) -> Iterator[None]:
 
 
 def _run() -> None:
-    """Does what the flags say."""
+    """Runs the build described by the flags."""
     parser = argparse.ArgumentParser(
         prog="python -m data.build", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("builder", choices=BUILDERS)
     parser.add_argument("--config", help="one of the builder's configs; the first where it is not given")
     parser.add_argument("--as", dest="new_name", metavar="NAME", help="name of the result; the config's name if not given")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="FIELD=VALUE", help="another value for a field of the config"
-    )
-    parser.add_argument("--split", action="append", default=[], help="build this split only; may be given again")
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="override a field of the config")
+    parser.add_argument("--split", action="append", default=[], help="build only this split; may be repeated")
     parser.add_argument("--source", type=user_path, required=True, help="the folder that was downloaded")
     parser.add_argument("--data_dir", type=user_path, required=True, help="where built data sets are kept")
-    parser.add_argument("--overwrite", action="store_true", help="replace what was built before")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier build")
     args = parser.parse_args()
     tfds.disable_progress_bar()  # of TFDS, which does not know the number of frames
     logging.set_verbosity(logging.ERROR)

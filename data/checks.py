@@ -26,7 +26,7 @@ class Report:
 
     Attributes:
         videos, frames, annotated, objects: counts.
-        problems: one line for each, which ends with what was done: "FILE: PROBLEM; DONE".
+        problems: one line for each, which ends with the action taken: "FILE: PROBLEM; DONE".
         notes: remarks that are not problems.
     """
 
@@ -38,11 +38,11 @@ class Report:
     notes: Notes = field(default_factory=Notes)
 
     def lines(self) -> list[str]:
-        """Gives all notes and problems, one line each."""
+        """Returns all notes and problems, one line each."""
         return [one_line(line) for line in (*(f"NOTE: {line}" for line in self.notes.lines()), *self.problems)]
 
     def summary(self, shown: int) -> str:
-        """Formats it in lines: the counts, the number of problems by outcome, and the first `shown` of them."""
+        """Formats the report as lines: the counts, the number of problems by outcome, and the first `shown` of them."""
         lines = [f"{self.videos} videos, {self.frames} frames, {self.annotated} with masks, {self.objects} objects"]
         kinds = collections.Counter(problem.rsplit("; ", 1)[-1] for problem in self.problems)
         lines += [f"  {count} x {kind}" for kind, count in kinds.items()]
@@ -75,18 +75,18 @@ def read_frame(image: Path, mask: Path | None, soft: bool, check_levels: bool) -
     """Reads a frame and decodes it to check that it is complete; `soft` is that of `Index`, `check_levels` of `decode_mask`."""
     frame = Frame(image, mask)
     if not is_utf8(frame.name):
-        frame.problem = f"{image}: a name that is not UTF-8; rename the file; frame left out"
+        frame.problem = f"{image}: a name that is not UTF-8; rename the file; frame skipped"
         return frame
     try:
         jpeg = _read(image)
         with Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as picture:
             width, height = picture.size
             frame.orientation = _orientation(picture)
-            picture.draft("RGB", (max(width // 8, 1), max(height // 8, 1)))  # still reads the whole file, but with less work
+            picture.draft("RGB", (max(width // 8, 1), max(height // 8, 1)))  # still reads the whole file, but is faster
             picture.load()
     except Exception as error:  # each decoder raises its own exception types
         found = _kind(jpeg) if isinstance(error, UnidentifiedImageError) else reason(error)
-        frame.problem = f"{image}: no JPEG that can be decoded ({found}); frame left out"
+        frame.problem = f"{image}: no JPEG that can be decoded ({found}); frame skipped"
         return frame
     frame.jpeg, frame.size = jpeg, (width, height) if frame.orientation >= _TRANSPOSED else (height, width)
     if mask is None:
@@ -131,7 +131,7 @@ def _kind(data: bytes) -> str:
         return "an empty file"
     try:
         with Image.open(io.BytesIO(data)) as picture:
-            way_out = "convert them, as by mogrify -path NEW_FOLDER -format jpg -quality 95 *"
+            way_out = "convert them, for example with mogrify -path NEW_FOLDER -format jpg -quality 95 *"
             return f"its format is {picture.format}, but frames have to be JPEG: {way_out}"
     except Exception:  # each decoder raises its own exception types
         return "not an image in a known format"
@@ -146,12 +146,12 @@ def _sizes(mask: tuple[int, int], frame: Frame) -> str:
 
 
 def _nearly(first: tuple[int, int], second: tuple[int, int]) -> bool:
-    """Whether two sizes differ by one pixel at most."""
+    """Whether two sizes differ by at most one pixel."""
     return max(abs(a - b) for a, b in zip(first, second, strict=True)) <= 1
 
 
 class IndexRows:
-    """The index of a split while its videos come in one by one."""
+    """Builds the index of a split from its videos, one by one."""
 
     def __init__(
         self,
@@ -168,10 +168,10 @@ class IndexRows:
         Args:
             id_map: `Index.id_map`.
             soft: `Index.soft`.
-            fewest_masks: how many frames with masks a video needs.
-            needs_object: whether a video needs an object.
-            all_labelled: whether a frame without a mask is worth a line in the report.
-            has_rules: whether the data set has rules for values in masks, so that 255 beside other ids is not worth a line.
+            fewest_masks: minimum number of frames with masks in a video.
+            needs_object: whether a video must contain an object.
+            all_labelled: whether to report frames without a mask.
+            has_rules: whether the data set has rules for values in masks, so that 255 next to other ids is not reported.
             report: is filled.
         """
         self.id_map, self.soft, self.report = id_map, soft, report
@@ -183,7 +183,7 @@ class IndexRows:
         self._objects: list[tuple[int, int, int]] = []
 
     def add(self, sequence: VideoFiles, video: list[Frame]) -> list[Frame]:
-        """Adds the video of a sequence and gives the frames that are kept: none where it is left out."""
+        """Adds the video of a sequence and returns the frames that are kept: none if the video is skipped."""
         report, home = self.report, sequence.frames[0].parent
         report.problems += [frame.problem for frame in video if frame.problem]
         frames = [frame for frame in video if frame.jpeg]
@@ -226,11 +226,11 @@ class IndexRows:
         return frames
 
     def index(self) -> Index:
-        """Gives the index of what was added, and completes the report."""
+        """Returns the index of the added videos, and completes the report."""
         if self._void:
             pixels, masks = zip(*self._void, strict=True)
-            count = f"{sum(pixels)} pixels in {len(masks)} of {sum(self._annotated)} masks (as {masks[0]})"
-            self.report.notes.say(f"255 beside other ids is void, not an object: {count}")
+            count = f"{sum(pixels)} pixels in {len(masks)} of {sum(self._annotated)} masks (such as {masks[0]})"
+            self.report.notes.say(f"255 next to other ids is void, not an object: {count}")
         objects = np.array(self._objects, np.int32).reshape(-1, 3)
         return Index(
             videos=np.array(self._videos, str),
@@ -256,7 +256,7 @@ class IndexRows:
 
 
 def _areas(counts: np.ndarray, table: np.ndarray) -> dict[int, int]:
-    """Sums the pixels of each object that has some."""
+    """Sums the pixels of each object that has any."""
     areas = np.bincount(table, weights=counts, minlength=256).astype(int)
     return {int(i): int(areas[i]) for i in np.flatnonzero(areas) if i}
 

@@ -1,4 +1,4 @@
-"""Base of the builders: checks and indexes videos, and stores one frame a record with unchanged bytes."""
+"""Base of the builders: checks and indexes videos, and stores one frame per record with unchanged bytes."""
 
 import collections
 import itertools
@@ -41,7 +41,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     STILLS = False
 
     def __init__(self, *, splits: tuple[str, ...] = (), **kwargs):
-        """Takes the splits to build, () for all, and the arguments of a builder of TFDS."""
+        """Needs the splits to build (() for all) and the arguments of a TFDS builder."""
         super().__init__(**kwargs)
         self._wanted = splits
         self.reports: dict[str, Report] = {}
@@ -49,7 +49,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     @classmethod
     def find_config(cls, name: str) -> tfds.core.BuilderConfig:
-        """Gives the config of a name. Raises DataError for an unknown name."""
+        """Returns the config with a name. Raises DataError for an unknown name."""
         configs = {config.name: config for config in cls.BUILDER_CONFIGS}
         if name not in configs:
             raise DataError(f"{cls.name}: no config {name!r}; there is {', '.join(configs)}")
@@ -85,11 +85,11 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return False
 
     def has_rules(self) -> bool:
-        """Returns whether the data set has rules for values in masks, so that 255 beside other ids is not reported."""
+        """Returns whether the data set has rules for values in masks, so that 255 next to other ids is not reported."""
         return True
 
     def checks_levels(self) -> bool:
-        """Returns whether masks that look like grey levels are left out."""
+        """Returns whether masks that look like grey levels are skipped."""
         return False
 
     def all_labelled(self, split: str) -> bool:
@@ -143,7 +143,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _download_and_prepare(self, dl_manager, download_config) -> None:
         super()._download_and_prepare(dl_manager, download_config)
-        for split, index in self._indices.items():  # into the folder that gets its name when the build is complete
+        for split, index in self._indices.items():  # into a folder that is renamed when the build is complete
             index.save(index_path(Path(self.data_dir), split))
 
 

@@ -16,9 +16,9 @@ from hmmn_jax.io.images import VOID, decode_mask
 
 @dataclass(frozen=True)
 class Index:
-    """A split of v videos with n frames, one record a frame; the frames of a video are consecutive and in order.
+    """A split of v videos with n frames, one record per frame; the frames of a video are consecutive and in order.
 
-    There are m pairs of an annotated frame and an object that is seen in it, sorted by record, then id.
+    There are m pairs of an annotated frame and an object that is visible in it, sorted by record, then id.
 
     Attributes:
         videos: str [v], their names.
@@ -32,7 +32,7 @@ class Index:
         object_id: uint8 [m], id of the object, from 1; ids may have gaps.
         object_area: int32 [m], its pixels in the mask.
         binary: bool [v], whether the one object of the video is written as 255 (as in DAVIS-2016).
-        id_map: uint8 [256], object id by value in the PNG, 0 for background and void. Does not count for binary videos.
+        id_map: uint8 [256], object id by value in the PNG, 0 for background and void. Not used for binary videos.
         soft: bool [], whether masks are grey levels (a colour PNG counts by its brightness, not by a palette).
         orientation: uint8 [n], EXIF orientation of the frames, from 1 to 8; masks are those of the upright frames. None gives
             1 to all, as to sets built before there was this field, whose masks fit the pixels as they are stored.
@@ -57,11 +57,11 @@ class Index:
             object.__setattr__(self, "orientation", np.ones(len(self.names), np.uint8))
 
     def table(self, video: int) -> np.ndarray:
-        """Gives the object id, uint8 [256], that each value in the PNG masks of a video stands for; 0: none."""
+        """Returns the object id of each value in the PNG masks of a video, uint8 [256]; 0: none."""
         return binary_table() if self.binary[video] else self.id_map
 
     def decode(self, video: int, mask: bytes) -> np.ndarray:
-        """Decodes any PNG mask of a video to object ids, uint8 [h,w]. Slow, and the last word. Raises DataError."""
+        """Decodes any PNG mask of a video to object ids, uint8 [h,w]. Slow; the reference implementation. Raises DataError."""
         return self.table(video)[decode_mask(mask, f"a mask of {self.videos[video]}", soft=bool(self.soft))]
 
     def video_of(self, record: int) -> int:
@@ -74,7 +74,7 @@ class Index:
         return dict(zip(self.object_id[rows].tolist(), self.object_area[rows].tolist(), strict=True))
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes the index as `.npz`, whole or not at all. Raises DataError."""
+        """Writes the index as `.npz` atomically. Raises DataError."""
         arrays = {name: getattr(self, name) for name in _FIELDS}
         with atomic_path(path) as temporary:
             np.savez_compressed(temporary, **arrays)
@@ -95,7 +95,7 @@ def load(path: str | os.PathLike) -> Index:
 
 
 def identity_map() -> np.ndarray:
-    """Gives the id_map of DAVIS and YouTube-VOS, uint8 [256]: ids as they are, 255 is void."""
+    """Returns the id_map of DAVIS and YouTube-VOS, uint8 [256]: ids unchanged, 255 is void."""
     return np.where(np.arange(256) == VOID, 0, np.arange(256)).astype(np.uint8)
 
 
@@ -105,5 +105,5 @@ def level_map() -> np.ndarray:
 
 
 def binary_table() -> np.ndarray:
-    """Gives the table of masks that write their one object as 255."""
+    """Returns the table for masks that store their only object as 255."""
     return (np.arange(256) == VOID).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Videos that need no files: textured objects move, turn, grow and pass in front of each other over a moving background.
+"""Rendered videos without files: textured objects move, rotate, grow and occlude each other over a moving background.
 
 Clip i is a pure function of (seed, i), its masks are exact.
 """
@@ -32,7 +32,7 @@ class Shape:
     depth: float  # of the lobes, as a share of the radius
 
     def pose(self, time: float | np.ndarray) -> tuple:
-        """Gives the centre's y and x, the radius and the angle."""
+        """Returns the centre's y and x, the radius and the angle."""
         sway = self.swing[0] * np.sin(4 * time + self.swing[1])
         y = self.centre[0] + self.velocity[0] * (time - 0.5) + sway
         x = self.centre[1] + self.velocity[1] * (time - 0.5) + sway
@@ -41,7 +41,7 @@ class Shape:
     def locate(
         self, time: float | np.ndarray, rows: np.ndarray, columns: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Gives the shape's own coordinates v, u of points of the picture, its radius being 1, and whether it covers them."""
+        """Returns the coordinates v, u of points relative to the shape (radius 1), and whether it covers them."""
         y, x, radius, angle = self.pose(time)
         dy, dx = (rows - y) / radius, (columns - x) / radius
         v, u = dy * np.cos(angle) - dx * np.sin(angle), dy * np.sin(angle) + dx * np.cos(angle)
@@ -95,12 +95,12 @@ class MovingShapes:
         )
 
     def fetch(self, records: np.ndarray) -> tuple[list[bytes], list[bytes]]:
-        """Renders frames, gives JPEGs and PNG masks. Thread-safe."""
+        """Renders frames; returns JPEGs and PNG masks. Thread-safe."""
         pairs = [self.render(*divmod(int(record), self._frames)) for record in records]
         return [_encode(frame, "JPEG", quality=92, subsampling=0) for frame, _ in pairs], [_encode(m, "PNG") for _, m in pairs]
 
     def render(self, clip: int, frame: int) -> tuple[np.ndarray, np.ndarray]:
-        """Gives a frame, uint8 [h,w,3], and its object ids, uint8 [h,w]."""
+        """Returns a frame, uint8 [h,w,3], and its object ids, uint8 [h,w]."""
         height, width = self._size
         plan, (background, *textures) = self._clips[clip], self._textures(clip)
         time = frame / max(self._frames - 1, 1)
@@ -161,7 +161,7 @@ class MovingShapes:
         return Clip(tuple(shapes), (rng.uniform(-0.2, 0.2), rng.uniform(-0.2, 0.2)), attempt)
 
     def _make_textures(self, clip: int) -> list[np.ndarray]:
-        """Gives the background, larger than the picture by the pan, and the texture of each shape, uint8 [h,w,3]."""
+        """Returns the background, larger than the picture by the pan, and the texture of each shape, uint8 [h,w,3]."""
         height, width = self._size
         plan = self._clips[clip]
         rng = np.random.default_rng([self._seed, clip, plan.number, 1])
@@ -171,7 +171,7 @@ class MovingShapes:
 
 
 def _noise(rng: np.random.Generator, height: int, width: int, cells: int) -> np.ndarray:
-    """Makes a smooth random texture, uint8 [height,width,3]: octaves of random colours about a common one, interpolated."""
+    """Creates a smooth random texture, uint8 [height,width,3]: octaves of random colours about a common one, interpolated."""
     base, contrast = rng.uniform(50, 205, 3), rng.uniform(30, 90)
     total = np.zeros((height, width, 3), np.float32)
     for octave in range(4):

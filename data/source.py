@@ -23,7 +23,7 @@ from hmmn_jax.io.stage import Stage
 with contextlib.suppress(RuntimeError):  # where TensorFlow has started, it is too late
     tf.config.set_visible_devices([], "GPU")  # which are JAX's
 
-READS = 64  # from a bucket at once: each waits about 40 ms, and uses no core meanwhile
+READS = 64  # from a bucket at once: each waits about 40 ms, and uses no core in the meantime
 _HOW_TO_BUILD = "build it with python -m data.build"
 
 
@@ -34,7 +34,7 @@ class Source(Protocol):
     index: Index
 
     def fetch(self, records: np.ndarray) -> tuple[list[bytes], list[bytes]]:
-        """Gives JPEGs and PNG masks (b"" without a mask) of some records, int [r]. Thread-safe."""
+        """Returns JPEGs and PNG masks (b"" without a mask) of some records, int [r]. Thread-safe."""
 
 
 class RecordSource:
@@ -62,7 +62,7 @@ class RecordSource:
         self._process = os.getpid()
 
     def fetch(self, records: np.ndarray) -> tuple[list[bytes], list[bytes]]:
-        """Gives JPEGs and masks. Raises DataError if a file is damaged, IndexError for a record that does not exist."""
+        """Returns JPEGs and masks. Raises DataError if a file is damaged, IndexError for a record that does not exist."""
         if self._process != os.getpid():  # array_record would crash: its threads do not survive a fork
             raise DataError(f"{self.name}: opened before a fork; start processes by spawn, or open it in each of them")
         fetch = map if self._reads is None else self._reads.map
@@ -75,7 +75,7 @@ class RecordSource:
         try:
             feature = tf.train.Example.FromString(self._records[record]).features.feature
             return feature["image"].bytes_list.value[0], feature["mask"].bytes_list.value[0]
-        except Exception as error:  # array_record raises any kind
+        except Exception as error:  # array_record can raise any exception
             way_out = "check the network" if self.in_bucket else f"{_HOW_TO_BUILD} --overwrite"
             text = f"{self._directory}: record {record} of {self._split} cannot be read: {reason(error)}"
             raise DataError(f"{text}; {way_out}") from error
@@ -85,7 +85,7 @@ class RecordSource:
 
 
 def _count(path: os.PathLike) -> int:
-    """Counts the records in a file, independent of dataset_info.json. Raises any kind of error."""
+    """Counts the records in a file, independent of dataset_info.json. Can raise any exception."""
     reader = ArrayRecordReader(os.fspath(path), options="readahead_buffer_size:0")
     try:
         return reader.num_records()
@@ -135,12 +135,12 @@ def _newest(name: str, data_dir: AnyPath, split: str) -> AnyPath:
     versions = [path for path in home.glob("*.*.*") if path.is_dir() and path.name.replace(".", "").isdigit()]
     if not versions:
         if unfinished_path(data_dir, name).is_dir():
-            raise DataError(f"{home}: a build that was cut off midway, or still runs; {_HOW_TO_BUILD} again")
+            raise DataError(f"{home}: a build that was interrupted, or is still running; {_HOW_TO_BUILD} again")
         there = sorted(f"{path.parent.parent.name}/{path.parent.name}" for path in data_dir.glob("*/*/*.*.*"))
         raise DataError(f"{home}: not built; {data_dir} holds {shortlist(there)}; {_HOW_TO_BUILD}")
     directory = max(versions, key=lambda path: [int(part) for part in path.name.split(".")])
     if was_cut_off(load_record(directory)):
-        raise DataError(f"{directory}: a build that replaced an earlier one was cut off midway; {_HOW_TO_BUILD} again")
+        raise DataError(f"{directory}: a build that replaced an earlier one was interrupted; {_HOW_TO_BUILD} again")
     if not index_path(directory, split).is_file():
         splits = sorted(path.stem.removeprefix("index-") for path in directory.glob("index-*.npz"))
         raise DataError(f"{directory}: no split {split!r}; there is {shortlist(splits)}; {_HOW_TO_BUILD} --overwrite")

@@ -1,7 +1,7 @@
-"""The folder of a built version: what a build may replace in it, and how it appears.
+"""The folder of a built version: which files a build may replace, and how it is published.
 
-A record in the folder names the files of the build with their SHA-256. Other files, and files that were changed, are the
-user's. The first build appears in one step. While a later build replaces it file by file, its record marks it as incomplete.
+A record in the folder names the files of the build with their SHA-256. Other files, and modified files, belong to the
+user. The first build is published atomically. While a later build replaces it file by file, its record marks it as incomplete.
 """
 
 import contextlib
@@ -54,7 +54,7 @@ def require_replaceable(record: Record, names: Iterable[str], overwrite: bool) -
             "build under another name with --as, or remove the folder yourself"
         )
     if record.about is not None and not overwrite:
-        raise DataError(f"{version}: exists already; --overwrite builds it again")
+        raise DataError(f"{version}: already exists; --overwrite rebuilds it")
     require_free(record, {*record.files, *names})
 
 
@@ -73,7 +73,7 @@ def publish(record: Record, built: Path, about: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def work_folder(path: Path) -> Iterator[Path]:
-    """Gives an empty folder to build in, and removes it in the end; so does the next build after a crash.
+    """Yields an empty folder to build in, and removes it on exit; after a crash, the next build removes it.
 
     Raises:
         DataError: something else exists there, or it cannot be made.

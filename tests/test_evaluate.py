@@ -75,7 +75,7 @@ def test_a_benchmark_from_lists_to_masks(world, whole, tmp_path):
     # It is annotated throughout, so scored, too; the masks alone score the same.
     summary = json.loads((run / "summary.json").read_text())
     page = (run / "report.html").read_text()
-    assert f"{summary['J&F']:.3f}" in page and "0.908" in page and "frames a second" in page and "DAVIS-2016 val" in page
+    assert f"{summary['J&F']:.3f}" in page and "0.908" in page and "frames per second" in page and "DAVIS-2016 val" in page
     assert summary["objects"] == 2 and summary["about"]["checkpoint"] == str(world / "out")
     again = evaluate("--data", world / "davis", "--score", run / "masks", "--output", tmp_path / "again")
     assert again.returncode == 0, again.stderr

@@ -1,1 +1,1 @@
-"""For developers, not in the wheel: the demo clip, the published code beside ours."""
+"""For developers, not in the wheel: the demo clip, and a comparison with the published code."""

@@ -25,7 +25,7 @@ BUCKET = "hmmn-jax"
 
 @contextlib.contextmanager
 def emulator() -> Iterator[str]:
-    """Gives the URL of a server with one empty bucket, `BUCKET`, which clients of this process and its children use."""
+    """Yields the URL of a server with one empty bucket, `BUCKET`, which clients of this process and its children use."""
     server = FakeGCSServer()
     server.start()
     log = server._process.stderr  # the server waits when this pipe is full
@@ -69,7 +69,7 @@ def talking_to(url: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def delayed(url: str, seconds: float) -> Iterator[str]:
-    """Gives the URL of a proxy, in a process of its own, that forwards each request after a delay; clients use it."""
+    """Yields the URL of a proxy, in a separate process, that forwards each request after a delay; clients use it."""
     command = [sys.executable, "-m", "tools.cloud_storage", url, str(seconds)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:

@@ -1,8 +1,8 @@
-"""The house: its rooms, their sizes, and who imports whom, read from the syntax trees of a checkout.
+"""Import graph of the folders, with their sizes, read from the syntax trees of a checkout.
 
     python -m tools.house [--root CHECKOUT] [--picture docs/house.svg]
 
-Prints folders, files, median and longest file, lines of code, and the circles among folders; --picture draws the folders in
+Prints folders, files, median and longest file, lines of code, and import cycles among folders; --picture draws the folders in
 layers, with an arrow from each to those that it imports.
 """
 
@@ -22,7 +22,7 @@ Graph = dict[str, set[str]]
 
 
 def rooms(root: Path) -> dict[str, list[Path]]:
-    """The files of each room: a folder or loose module of a package, with all below it, or "scripts", those at the root."""
+    """The files of each room: a folder or module of a package with everything below it, or "scripts" (at the root)."""
     found: dict[str, list[Path]] = collections.defaultdict(list)
     for package in PACKAGES:
         for path in sorted((root / package).rglob("*.py")):
@@ -60,14 +60,14 @@ def imported(path: Path) -> set[str]:
 
 
 def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
-    """The groups of rooms that import each other, directly or by way of others."""
+    """The groups of rooms that import each other, directly or indirectly."""
     reach = {room: _reachable(graph, room) for room in graph}
     groups = {tuple(sorted({room, *(other for other in reach[room] if room in reach[other])})) for room in graph}
     return [list(group) for group in sorted(groups) if len(group) > 1]
 
 
 def layers(graph: Mapping[str, set[str]]) -> list[list[str]]:
-    """The rooms from top to bottom, each above all that it imports. Rooms of a circle share a layer."""
+    """The rooms from top to bottom, each above all that it imports. Rooms of a cycle share a layer."""
     reach = {room: _reachable(graph, room) for room in graph}
     depth: dict[str, int] = {}
     for room in sorted(graph, key=lambda room: len(reach[room])):
@@ -79,7 +79,7 @@ def layers(graph: Mapping[str, set[str]]) -> list[list[str]]:
 def picture(graph: Mapping[str, set[str]], sizes: Mapping[str, int]) -> str:
     """The rooms in layers as SVG.
 
-    Left out are arrows to what is reached by way of another room, and rooms that import nothing and are one file, or are alone.
+    Omitted are arrows that follow from others, and rooms that import nothing and are a single file, or have no arrows.
     """
     used = set().union(*graph.values())
     shown = {room for room, others in graph.items() if others or (room in used and sizes[room] > 1)}
@@ -121,7 +121,7 @@ def picture(graph: Mapping[str, set[str]], sizes: Mapping[str, int]) -> str:
 
 
 def report(root: Path) -> str:
-    """Figures of the tree."""
+    """Statistics of the tree."""
     graph, lines = imports(root), []
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for paths in rooms(root).values() for path in paths}
     for room, paths in rooms(root).items():
@@ -132,7 +132,7 @@ def report(root: Path) -> str:
     arrows = sum(map(len, graph.values()))
     median = statistics.median(lengths.values())
     lines += [
-        f"{len(graph)} rooms, {len(lengths)} files, {sum(lengths.values())} lines; median file {median:.0f}",
+        f"{len(graph)} folders, {len(lengths)} files, {sum(lengths.values())} lines; median file {median:.0f}",
         "longest: " + ", ".join(f"{path.relative_to(root)} ({lengths[path]})" for path in longest),
         f"{arrows} arrows among folders, circles: {'; '.join(' <-> '.join(group) for group in circles(graph)) or 'none'}",
     ]
@@ -140,7 +140,7 @@ def report(root: Path) -> str:
 
 
 def main() -> None:
-    """Prints, and draws if asked to."""
+    """Prints the statistics, and draws the picture on request."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, default=Path(__file__).parents[1])
     parser.add_argument("--picture", type=Path)

@@ -1,10 +1,10 @@
-"""Makes objects for training out of any pictures: regions of one colour or texture.
+"""Creates training objects from any pictures: regions of one colour or texture.
 
     pip install scikit-image
     python -m tools.make_parts OUTPUT FOLDER [FOLDER ...]
 
-OUTPUT gets `JPEGImages` and `Annotations`, as `python -m data.build image_masks --config ids` reads them. A training that sees
-such objects learns to follow what the mask shows, where people and cars alone would teach it to follow people and cars.
+OUTPUT gets `JPEGImages` and `Annotations`, as `python -m data.build image_masks --config ids` reads them. Training on such
+objects teaches the model to follow the given mask, rather than only people and cars.
 """
 
 import argparse

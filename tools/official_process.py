@@ -1,4 +1,4 @@
-"""Runs a checkout of the published PyTorch code on one clip, in float64, in a process of its own: see `verify`.
+"""Runs a checkout of the published PyTorch code on one clip, in float64, in a separate process: see `verify`.
 
     python official_process.py CHECKOUT FOLDER
 
@@ -20,7 +20,7 @@ STAND_INS = ("torchvision", "torchvision.models", "torchvision.transforms", "cv2
 
 
 class StandIn(types.ModuleType):
-    """A module from which anything can be imported, read and called, without effect."""
+    """A stub module: any name can be imported, read and called, without effect."""
 
     def __getattr__(self, name: str) -> "StandIn":
         if name.startswith("__"):
@@ -108,7 +108,7 @@ def load_network(checkout: Path, weights: dict[str, np.ndarray]) -> nn.Module:
 def segment(net: Callable, frames: np.ndarray, mask: np.ndarray, mem_every: int) -> np.ndarray:
     """Logits `[T-1,K+1,H,W]` of the frames after the first, by the published calling convention.
 
-    Memories `[K,C,T,h,w]` grow on axis 2: stride 16 keeps every `mem_every`-th frame, strides 8 and 4 the first alone; the
+    Memories `[K,C,T,h,w]` grow on axis 2: stride 16 keeps every `mem_every`-th frame, strides 8 and 4 only the first; the
     previous frame comes last.
     """
     objects = int(mask.max())

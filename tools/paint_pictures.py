@@ -1,8 +1,8 @@
-"""Takes the screenshots for docs/paint.md: `hmmn-jax paint` with the clip and the model of the package, in Chromium.
+"""Takes the screenshots for docs/paint.md: `hmmn-jax paint` with the clip and the bundled model, in Chromium.
 
     python -m tools.paint_pictures [FOLDER]
 
-Takes a minute or two on two CPU cores, of which compilation is the most. Needs `pip install '.[dev]'` and Chromium.
+Takes one or two minutes on two CPU cores, mostly compilation. Needs `pip install '.[dev]'` and Chromium.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ def main(folder: Path) -> None:
 
 @contextlib.contextmanager
 def serving(folder: Path) -> Iterator[str]:
-    """Serves a project of the clip with the model of the package; gives the address."""
+    """Serves a project of the clip with the bundled model; gives the address."""
     with open_page(folder, FRAMES, lambda _: Segmenter(*load_checkpoint("lite")), "lite", "127.0.0.1", 0) as server:
         thread = threading.Thread(target=server.serve_page)
         thread.start()

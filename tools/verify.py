@@ -39,10 +39,10 @@ def verify(
     size: int = 128,
     order: str = "",
 ) -> list[tuple[str, float]]:
-    """Runs a user's checkout of the published code beside this model.
+    """Runs a user's checkout of the published code and this model on the same frames.
 
     Args:
-      official: the checkout, with `model.py` in it; it runs on the CPU, in a process of its own.
+      official: the checkout, with `model.py` in it; it runs on the CPU, in a separate process.
       checkpoint: anything that `load_checkpoint` reads.
       frames: a folder of images.
       mask: of the first of them.
@@ -54,7 +54,7 @@ def verify(
       For each frame after the first its name and the largest absolute difference of a logit; nan if either is not a number.
 
     Raises:
-      HMMNError: torch is missing, an input is not what it should be, or the published code fails.
+      HMMNError: torch is missing, an input is invalid, or the published code fails.
     """
     if importlib.util.find_spec("torch") is None:
         raise HMMNError("verify runs the published code, which needs PyTorch: pip install torch")

@@ -1,4 +1,4 @@
-"""Videos of users: folders of images, or video files.
+"""Your own videos: folders of images, or video files.
 
     python evaluate.py --config configs/evaluate/custom.py --data ROOT --checkpoint OUT --output RUN
     python evaluate.py --config configs/evaluate/custom.py --frames DIR|FILE.mp4 --mask FILE.png --checkpoint OUT --output RUN

@@ -12,5 +12,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """As DAVIS-2017 validation, with the other list and a zip."""
+    """Like DAVIS-2017 validation, with another list and a zip."""
     return benchmark_settings("davis2017_testdev")

@@ -11,5 +11,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """Every object counts the same."""
+    """Every object has the same weight."""
     return benchmark_settings("davis2017_val")

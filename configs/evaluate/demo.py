@@ -15,5 +15,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """As DAVIS-2017."""
+    """Like DAVIS-2017."""
     return benchmark_settings("demo")

@@ -4,8 +4,8 @@
     python evaluate.py --config configs/evaluate/long_video.py --data LONG --score PRED
 
 LONG has JPEGImages/VIDEO/FRAME.jpg, Annotations/VIDEO/FRAME.png of some frames, the first included, and val.txt. Reports J and
-F of DAVIS on the annotated frames except the first and the last, as later papers do; the scorer of the data set drops the first
-alone. The memory is bounded, to 50 frames (max_memory_frames).
+F of DAVIS on the annotated frames except the first and the last, as later papers do; the data set's own scorer excludes only
+the first. The memory is bounded, to 50 frames (max_memory_frames).
 """
 
 from ml_collections import ConfigDict

@@ -4,7 +4,7 @@
     python evaluate.py --config configs/evaluate/lvos_val.py --data LVOS --score PRED
 
 LVOS has JPEGImages/VIDEO/FRAME.jpg, Annotations/VIDEO/FRAME.png, valid_meta.json and, for scores, unseen_videos.txt of the
-toolkit of LVOS. Given is each object's mask in the first frame that shows it. Reports J, F and V, the standard deviation of
+toolkit of LVOS. Each object's mask in the first frame that shows it is given. Reports J, F and V, the standard deviation of
 J&F over time, for seen and unseen classes and their mean. The memory is bounded, to 50 frames (max_memory_frames).
 """
 

@@ -4,7 +4,7 @@
     python evaluate.py --config configs/evaluate/mose1_val.py --data MOSE --score PRED
 
 MOSE has JPEGImages/VIDEO/FRAME.jpg and Annotations/VIDEO/FRAME.png, as MOSE/valid has. Writes RUN/masks and
-RUN/submission.zip, in which VIDEO/FRAME.png of every frame lie at the root. Videos with all annotations, such as the training
+RUN/submission.zip, with VIDEO/FRAME.png of every frame at the root. Videos with all annotations, such as the training
 set, are scored by `--score`: J and F of DAVIS, of which 255 in a result is an error.
 """
 
@@ -14,5 +14,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """The zip of the server."""
+    """The zip for the server."""
     return benchmark_settings("mose1_val")

@@ -4,7 +4,7 @@
     python evaluate.py --config configs/evaluate/sav_val.py --data SAV --score PRED
 
 SAV has sav_val.txt, JPEGImages_24fps/VIDEO/FRAME.jpg and Annotations_6fps/VIDEO/OBJECT/FRAME.png, with the folders 000, 001,
-... of objects. Every frame is segmented, each object as if it were alone. RUN/masks/VIDEO/OBJECT/FRAME.png are of the
+... of objects. Every frame is segmented, each object separately. RUN/masks/VIDEO/OBJECT/FRAME.png are of the
 annotated frames. Reports J&F, J and F in percent.
 """
 

@@ -3,8 +3,8 @@
     python evaluate.py --config configs/evaluate/vost_val.py --data VOST --checkpoint OUT --output RUN
     python evaluate.py --config configs/evaluate/vost_val.py --data VOST --score PRED
 
-VOST has ImageSets/val.txt, Annotations/VIDEO/FRAME.png (5 frames a second) and JPEGImages_10fps/VIDEO/FRAME.jpg, which are
-segmented; without them those of JPEGImages are. Masks of annotated frames are written. Reports J and J_tr, J over the last
+VOST has ImageSets/val.txt, Annotations/VIDEO/FRAME.png (5 frames per second) and JPEGImages_10fps/VIDEO/FRAME.jpg, which are
+segmented; without them, those of JPEGImages. Masks of annotated frames are written. Reports J and J_tr, J over the last
 quarter of the frames, with recall and decay; there is no F.
 """
 

@@ -1,4 +1,4 @@
-"""YouTube-VOS 2019 validation: 507 videos, otherwise as 2018.
+"""YouTube-VOS 2019 validation: 507 videos, otherwise like 2018.
 
     python evaluate.py --config configs/evaluate/youtube_vos_2019.py --data YOUTUBE_VOS --checkpoint OUT --output RUN
 
@@ -12,5 +12,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """As 2018."""
+    """Like 2018."""
     return benchmark_settings("youtube_vos_2019")

@@ -1,4 +1,4 @@
-"""Defaults of all training experiments, which `hmmn_jax.training.defaults` explains, and the model of the package."""
+"""Defaults of all training experiments, which `hmmn_jax.training.defaults` explains, and the bundled model."""
 
 from ml_collections import ConfigDict, config_dict
 

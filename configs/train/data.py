@@ -1,7 +1,7 @@
-"""The data sections of experiments: functions that give them, for the config files to compose.
+"""Functions that return the data sections of experiments, for use in config files.
 
 Stills make clips of three transforms of one image, videos clips of three frames. Schedules are ((first sample, value), ...),
-in samples, so that neither the batch nor the number of devices moves them.
+in samples, so that they do not depend on the batch size and the number of devices.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ MAIN_EPOCH = YOUTUBE_VOS_2019_VIDEOS + DAVIS_REPEAT * DAVIS_2017_VIDEOS  # 3771 
 
 
 def stills(sets: dict[str, ConfigDict]) -> ConfigDict:
-    """Pre-training on images: each frame is a transform of its own, objects of other images are pasted in."""
+    """Pre-training on images: each frame is a separate transform, with objects of other images pasted in."""
     config = clips()
     config.sets = ConfigDict(sets)
     config.affine.frame = affine(20.0, 10.0, 0.1)
@@ -52,7 +52,7 @@ def stcn_curriculum(
 
 
 def paper_stills() -> ConfigDict:
-    """Pre-training on the sets of permissive code bases; a small set of very large images counts five times."""
+    """Pre-training on the sets of permissive code bases; a small set of very large images has five times the weight."""
     repeats = {"duts": 1, "ecssd": 1, "fss1000": 1, "big": 5, "hrsod": 5}
     return stills({name: source(f"image_masks/{name}", still=True, repeat=repeat) for name, repeat in repeats.items()})
 

@@ -1,4 +1,4 @@
-"""Main training on DAVIS-2017 alone, for those without YouTube-VOS.
+"""Main training on DAVIS-2017 only, without YouTube-VOS.
 
     python train.py --config configs/train/davis_only.py --workdir RUN2 --config.init=RUN1 \
       --config.data.data_dir=DATA --config.validation.data=DAVIS
@@ -19,7 +19,7 @@ SAMPLES = 240_000
 
 
 def get_config() -> ConfigDict:
-    """As `main`, with one set and a shorter run."""
+    """Like `main`, with one data set and a shorter run."""
     config = training.base()
     config.data = data.videos({"davis": data.source("davis/2017_480p", still=False)}, data.stcn_curriculum(SAMPLES))
     config.samples = SAMPLES

@@ -1,13 +1,13 @@
-"""Fine-tuning on videos of your own, in the layout of DAVIS: JPEGImages/RESOLUTION/VIDEO/*.jpg, Annotations the same with PNGs.
+"""Fine-tuning on your own videos, in the layout of DAVIS: JPEGImages/RESOLUTION/VIDEO/*.jpg, Annotations the same with PNGs.
 
     python -m data.build davis --config folder --as mine --source FOLDER --data_dir DATA
     python train.py --config configs/train/finetune.py --workdir RUN --config.init=OUT --config.data.data_dir=DATA
 
 OUT is what `convert_weights.py` wrote, the workdir of another run, or a `.pth` of the released weights. `data/davis/README.md`
-describes lists and other resolutions. With annotated sequences put aside, --config.validation.data=FOLDER
-and --config.validation.split=LIST show J&F in between.
+describes lists and other resolutions. With held-out annotated sequences, --config.validation.data=FOLDER
+and --config.validation.split=LIST validate J&F during training.
 
-Expected: not measured; with few videos, watch the validation, the best checkpoint is kept.
+Expected: not measured; with few videos, watch the validation scores; the best checkpoint is kept.
 Cost: 5,000 steps of four clips of 384x384; time not measured.
 """
 

@@ -1,4 +1,4 @@
-"""hmmn-lite, first stage: training from an EfficientNet-Lite0 pretrained on ImageNet, with one object a clip.
+"""hmmn-lite, first stage: training from an EfficientNet-Lite0 pretrained on ImageNet, with one object per clip.
 
     python train.py --config configs/train/lite.py --workdir RUN --config.init=efficientnet-lite0-57934424.pth \
       --config.data.data_dir=DATA --config.validation.data=DAVIS
@@ -9,7 +9,7 @@ all training sequences of DAVIS-2016. The four that are not in train26 are used 
 
 Expected (one run, stopped at step 1130 of 2000): J&F on bus, dance-jump, horsejump-low and rhino is 0.73 at step 500 and 0.72
 at step 1000 at 240 pixels, and 0.77 at the end at 360 pixels. The loss falls from 1.2 to 0.13, then rises: only the hardest
-pixels count. Cost: 1.3 seconds a step on two idle cores. Set XLA_FLAGS as in docs/install.md; without it the backbone takes
+pixels count. Cost: 1.3 seconds per step on two idle cores. Set XLA_FLAGS as in docs/install.md; without it the backbone takes
 more than twice the time. docs/lite.md has all runs.
 """
 
@@ -22,7 +22,7 @@ LEFT_OUT = ("bus", "dance-jump", "horsejump-low", "rhino")
 
 
 def get_config() -> ConfigDict:
-    """Clips of three frames of 176x176, half of them of videos, with objects of other pictures pasted in."""
+    """Clips of three frames of 176x176, half of them of videos, with objects of other images pasted in."""
     config = training.base()
     config.model = training.lite_model()
     config.data = data.lite()

@@ -4,11 +4,11 @@
       --config.data.data_dir=DATA --config.validation.data=DAVIS
 
 RUN2 is the workdir of `configs/train/lite_main.py`, or `lite` for the file of the package; DATA and DAVIS as in
-`configs/train/lite.py`. Another stretch begins with other clips: --config.data.seed=3.
+`configs/train/lite.py`. To continue with other clips, set --config.data.seed=3.
 
 Expected (one run, from version 1 of `lite`, which has 0.789): J&F on the four sequences, frames as they are, is 0.795 at step
-300, 0.790 at 600 and 0.785 at 900. The weights of the package are not from this stage. Cost: 6 to 8 seconds a step on two cores
-that were shared with other work. docs/lite.md has all runs.
+300, 0.790 at 600 and 0.785 at 900. The bundled weights are not from this stage. Cost: 6 to 8 seconds per step on two
+cores that were shared with other work. docs/lite.md has all runs.
 """
 
 from ml_collections import ConfigDict
@@ -17,7 +17,7 @@ from configs.train import lite_main
 
 
 def get_config() -> ConfigDict:
-    """As `configs/train/lite_main.py`, but with crops of 320x320 and four frames."""
+    """Like `configs/train/lite_main.py`, but with crops of 320x320 and four frames."""
     config = lite_main.get_config()
     config.unlock()
     config.data.frames = 4

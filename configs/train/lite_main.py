@@ -4,10 +4,10 @@
       --config.data.data_dir=DATA --config.validation.data=DAVIS
 
 RUN1 is the workdir of `configs/train/lite.py`, or a checkpoint of an earlier stretch of this stage; DATA and DAVIS as there.
-Another stretch begins with other clips: --config.data.seed=2.
+To continue with other clips, set --config.data.seed=2.
 
 Expected (one run, --config.samples=3600): J&F on the four sequences at 240 pixels is 0.74 at step 250, 0.76 at step 500 and
-0.765 at step 900, the end; at 360 pixels 0.79. Cost: 65 minutes on two busy cores; 2.7 seconds a step on nearly idle ones, at
+0.765 at step 900, the end; at 360 pixels 0.79. Cost: 65 minutes on two busy cores; 2.7 seconds per step on nearly idle ones, at
 least 2 minutes of compilation. docs/lite.md has all runs.
 """
 
@@ -19,7 +19,7 @@ DAVIS_SHARE, STILLS = 0.7, 1980  # share of the clips; still images, with their 
 
 
 def get_config() -> ConfigDict:
-    """As `configs/train/lite.py`, but with longer and larger clips. Pasted objects from videos move as in their video."""
+    """Like `configs/train/lite.py`, but with longer and larger clips. Pasted objects from videos move as in their video."""
     config = lite.get_config()
     config.unlock()
     config.data.frames = 5

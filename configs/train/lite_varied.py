@@ -1,10 +1,10 @@
-"""hmmn-lite, a stage of more variety: fewer clips of the 26 videos, look-alikes pasted in, stills that move more.
+"""hmmn-lite, a stage with more variety: fewer clips of the 26 videos, look-alikes pasted in, stills that move more.
 
     python train.py --config configs/train/lite_varied.py --workdir RUN4 --config.init=RUN2 \
       --config.data.data_dir=DATA --config.validation.data=DAVIS
 
 RUN2 is the workdir of `configs/train/lite_main.py`, or `lite` for the file of the package; DATA and DAVIS as in
-`configs/train/lite.py`, and `image_masks/parts` beside the others (docs/lite.md).
+`configs/train/lite.py`, and `image_masks/parts` next to the others (docs/lite.md).
 """
 
 from ml_collections import ConfigDict
@@ -15,7 +15,7 @@ DAVIS_SHARE, STILLS = 0.5, 2900  # share of the clips; still images, with their 
 
 
 def get_config() -> ConfigDict:
-    """As `configs/train/lite_main.py`, but with crops of 272x272 and four frames."""
+    """Like `configs/train/lite_main.py`, but with crops of 272x272 and four frames."""
     config = lite_main.get_config()
     config.unlock()
     config.data.frames = 4

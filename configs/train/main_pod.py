@@ -1,4 +1,4 @@
-"""Main training on many devices: as `configs/train/main.py`, in bfloat16, with 64 clips a step.
+"""Main training on many devices: as `configs/train/main.py`, in bfloat16, with 64 clips per step.
 
     python train.py --config configs/train/main_pod.py --workdir RUN2 --config.init=RUN1 --distributed \
       --config.data.data_dir=DATA --config.validation.data=DAVIS

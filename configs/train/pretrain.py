@@ -3,8 +3,8 @@
     python train.py --config configs/train/pretrain.py --workdir RUN1 --config.init=resnet50.pth \
       --config.data.data_dir=DATA --config.validation.data=DAVIS
 
-resnet50.pth is torchvision's; DATA is where `python -m data.build` put image_masks/{duts,ecssd,fss1000,big,hrsod}; a set that
-you lack is left out by, for example, --config.data.sets.big.repeat="((0, 0.0),)". DAVIS is the folder of DAVIS-2017.
+resnet50.pth is torchvision's; DATA is where `python -m data.build` put image_masks/{duts,ecssd,fss1000,big,hrsod}; to skip a
+set that you do not have, use for example --config.data.sets.big.repeat="((0, 0.0),)". DAVIS is the folder of DAVIS-2017.
 
 Expected (quoted for STM, not measured here): about 60 J&F on DAVIS-2017 val, with pasted objects 69.5.
 Cost: 500,000 steps of four clips of 384x384, one on each of four GPUs in the original; time not measured here.

@@ -1,4 +1,4 @@
-"""Makes a sample from its number: draws until an object is visible, then renders."""
+"""Creates a sample from its number: draws until an object is visible, then renders."""
 
 from typing import NamedTuple
 
@@ -28,7 +28,7 @@ class Sketch(NamedTuple):
         sources: int32 [t,1+d], the source of each frame, and those of its donors.
         maps: float32 [t,1+d,2,3], from output to image and donors.
         shrink: float32 [s], how many pixels of each source become one.
-        seen: uint8 [t,H,W], ids that are seen, 0 where a donor is.
+        seen: uint8 [t,H,W], visible ids, 0 where a donor is.
         donors: uint8 [t,H,W], 1 + d where donor d is.
         areas: int32 [256+d], pixels of each id, then of each donor, in the first frame; 0 if too few for an object.
     """
@@ -47,7 +47,7 @@ class Sketch(NamedTuple):
 
 
 def make_clip(config: ConfigDict, fetcher: Fetcher, sample: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Makes sample number `sample`, an int64 scalar, a function of it and of `config.seed` alone.
+    """Creates sample number `sample` (int64 scalar), a function of only this number and `config.seed`.
 
     Returns frames uint8 [t,H,W,3], masks uint8 [t,H,W], valid bool [o], sample int64 [], rows and numbers int32 [t].
     """
@@ -141,7 +141,7 @@ def _windows(maps: tf.Tensor, slot: tf.Tensor, size: tuple[int, int]) -> tf.Tens
     """The part of the sources in the output: left, top, right, bottom, float32 [t,4]; `maps` are those of the frames."""
     places = corners(maps, *size)  # [t,4,2]
     first, last = tf.reduce_min(places, 1), tf.reduce_max(places, 1)
-    # A still image, slot 0, is seen by all frames.
+    # A still image, slot 0, is used by all frames.
     first = tf.math.unsorted_segment_min(first, slot, maps.shape[0])
     last = tf.math.unsorted_segment_max(last, slot, maps.shape[0])
     return tf.concat([first, last], 1)
@@ -168,7 +168,7 @@ def _mean_colour(rgb: tf.Tensor) -> tf.Tensor:
 def _colours(config: ConfigDict, means: tf.Tensor, draws: Draws) -> tf.Tensor:
     """Draws the change of colour of each frame: first the clip's, then the frame's own.
 
-    Takes the mean colour of each, float32 [t,3]. Returns matrices and offsets, float32 [t,3,4].
+    `means`: the mean colour of each frame, float32 [t,3]. Returns matrices and offsets, float32 [t,3,4].
     """
     uniform = draws.uniform(Topic.COLOUR, 1 + 4 * (config.frames + 1))
     numbers = tf.reshape(uniform[1:], [config.frames + 1, 4])

@@ -1,4 +1,4 @@
-"""Colour jitter as one affine map of RGB values a frame: colour -> matrix @ colour + offset, in [0, 255]."""
+"""Colour jitter as one affine map of RGB values per frame: colour -> matrix @ colour + offset, in [0, 255]."""
 
 import math
 

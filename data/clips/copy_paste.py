@@ -1,4 +1,4 @@
-"""Objects of other images pasted into a clip, each on a path of its own."""
+"""Pastes objects of other images into a clip, each with its own path."""
 
 import cv2
 import numpy as np

@@ -57,7 +57,7 @@ class Fetcher:
 
 
 def readable_mask(source: Source, record: int, png: bytes) -> tuple[bytes, np.ndarray]:
-    """Gives a PNG whose values TensorFlow decodes as they are, and the object id of each value, uint8 [256].
+    """Returns a PNG whose values TensorFlow decodes unchanged, and the object id of each value, uint8 [256].
 
     TensorFlow turns indexed files into colours, and libpng stretches values of 1, 2 and 4 bits to 255. So an indexed file is
     declared grey, and the stretching is undone in the table. Files of other kinds are decoded and encoded again, and indexed
@@ -100,7 +100,7 @@ def _find_chunk(png: bytes, kind: bytes) -> int:
 
 @tf.function(autograph=False)  # so that it is traced once, not for each source
 def decode_mask(png: tf.Tensor) -> tf.Tensor:
-    """Decodes a PNG, b"" as nothing, to values, uint8 [h,w]."""
+    """Decodes a PNG to values, uint8 [h,w]; b"" gives an empty array."""
     return tf.cond(png == b"", lambda: tf.zeros([0, 0], tf.uint8), lambda: tf.io.decode_png(png, channels=1)[..., 0])
 
 
@@ -123,7 +123,7 @@ class Decoded(NamedTuple):
 def decode_image(
     jpeg: tf.Tensor, size: tf.Tensor, window: tf.Tensor, shrink: tf.Tensor, orientation: tf.Tensor | int = 1
 ) -> Decoded:
-    """Decodes the part of a JPEG in a window, upright; b"" as nothing.
+    """Decodes the part of a JPEG in a window, upright; b"" gives an empty array.
 
     An upright image is the stored one, transposed for orientations from 5 on, then flipped along x, y or both.
 

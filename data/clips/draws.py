@@ -12,7 +12,7 @@ ATTEMPTS = 100  # how often a clip without objects is drawn again
 class Topic(enum.IntEnum):
     """Topics of random numbers.
 
-    Each topic has its own numbers, so that changing one does not change others. Append new topics.
+    Each topic has its own numbers, so that changing one does not change the others. Append new topics.
     """
 
     SET = 0

@@ -60,7 +60,7 @@ def geometry_numbers(frames: int) -> int:
 
 
 def find_anchor(mask: tf.Tensor, ids: tf.Tensor, draws: Draws) -> tf.Tensor:
-    """Draws an object of a mask, all alike, then a place in it; the centre without objects.
+    """Draws an object of a mask, each with the same probability, then a position in it; the centre if there is no object.
 
     Takes raw values uint8 [h,w] and the id of each value, uint8 [256]. Returns the position (x, y), float32 [2].
     """

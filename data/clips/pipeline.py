@@ -32,7 +32,7 @@ def make_batches(
     """Yields this host's part of the batches, starting at a step.
 
     Batch number `step` holds the samples from step * batch on, of which host h of H has the h-th of H equal parts. A sample
-    is a function of its number and of `config.seed`, so hosts, restarts and the number of threads change nothing.
+    is a function of its number and of `config.seed`, so it does not depend on hosts, restarts and the number of threads.
 
     Args:
         config: the `data` section of an experiment, see `configs/train/data.py`.
@@ -117,5 +117,5 @@ def _explain(error: tf.errors.OpError, fetcher: Fetcher) -> str:
             for (file,) in files:
                 Image.open(io.BytesIO(file)).load()
         except Exception as damage:  # each decoder raises its own exception types
-            return f"{fetcher.name(row)}: a damaged image or mask ({reason(damage)}); mend the file and build the set again"
+            return f"{fetcher.name(row)}: a damaged image or mask ({reason(damage)}); fix the file and rebuild the data set"
     return f"no clip could be made: {reason(RuntimeError(error.message))}"

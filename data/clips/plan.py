@@ -101,11 +101,14 @@ def _choose_set(
 
 
 def _row_of(bounds: np.ndarray, chosen: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
-    """Draws a row of each chosen set, all alike."""
+    """Draws a row of each chosen set, each with the same probability."""
     first = tf.gather(bounds, chosen)
     return first + below(bits, tf.gather(bounds, chosen + 1) - first)
 
 
 def set_names(config: ConfigDict) -> list[str]:
-    """The sets of a mixture in the order in which they are numbered. One that never counts is left out, and need not exist."""
+    """The sets of a mixture in the order in which they are numbered.
+
+    A set that is never used is skipped, and does not need to exist.
+    """
     return sorted(name for name, setting in config.sets.items() if any(value > 0 for _, value in setting.repeat))

@@ -47,7 +47,7 @@ class Tables:
 def join(sources: Sequence[Source], settings: Sequence[ConfigDict], donor_share: tuple[float, float], frames: int) -> Tables:
     """Joins the indexes of all sets, in the order given.
 
-    Videos with fewer annotated frames than the `frames` of a clip and images without an object are left out, with a warning
+    Videos with fewer annotated frames than the `frames` of a clip and images without an object are skipped, with a warning
     that counts them.
     `donor_share` is the least and the greatest part of its image that a donor object covers.
     Raises DataError for a set of which nothing is left.
@@ -95,9 +95,9 @@ def _one(source: Source, setting: ConfigDict, donor_share: tuple[float, float], 
         step = np.array([np.median(np.diff(numbers)) for numbers in jumps if len(numbers)], int)
         found, wanted = len(count), f"videos with {frames} annotated frames and an object"
     if len(length) == 0:
-        raise DataError(f"{source.name}: of {found} there are no {wanted}; build the set from other data, or leave it out")
+        raise DataError(f"{source.name}: of {found} there are no {wanted}; build the set from other data, or remove it")
     if len(length) < found:
-        warnings.warn(f"{source.name}: {len(length)} of {found} are {wanted}; the others are left out", stacklevel=3)
+        warnings.warn(f"{source.name}: {len(length)} of {found} are {wanted}; the others are skipped", stacklevel=3)
     frame = np.searchsorted(records, index.object_record)
     inside = (frame < len(records)) & (records[np.minimum(frame, len(records) - 1)] == index.object_record)
     share = index.object_area / index.sizes[index.object_record].prod(axis=1)

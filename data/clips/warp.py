@@ -1,7 +1,7 @@
 """Warps by OpenCV: images bilinear, masks by the nearest pixel, donors over both.
 
 A clip has s sources: its t frames, then its donors; those of size 0 are absent. Maps go from output positions to positions
-in a source, as in `affine.py`. All functions are of NumPy arrays, and OpenCV leaves the interpreter free while it works.
+in a source, as in `affine.py`. All functions are of NumPy arrays, and OpenCV releases the GIL.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ cv2.setNumThreads(0)  # clips are already made in parallel
 def warp_masks(
     masks: Sequence[np.ndarray], ids: np.ndarray, sources: np.ndarray, maps: np.ndarray, size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Warps masks and lays donors over them, the last on top.
+    """Warps masks and overlays donors, the last one on top.
 
     Args:
         masks: uint8 [h,w] for each of s sources: values of the frames' masks, and 1 where a donor's object is.
@@ -25,7 +25,7 @@ def warp_masks(
         size: height and width of the output.
 
     Returns:
-        The ids that are seen, 0 in the background and under donors, uint8 [t,H,W]; the donors, 1 + d for donor d, else 0,
+        The visible ids, 0 in the background and under donors, uint8 [t,H,W]; the donors, 1 + d for donor d, else 0,
         uint8 [t,H,W]; and how many pixels of the first frame each id, then each donor has, int32 [256+d].
     """
     seen, donors = np.empty((len(sources), *size), np.uint8), np.zeros((len(sources), *size), np.uint8)
@@ -42,7 +42,7 @@ def warp_masks(
 
 
 def relabel(seen: np.ndarray, donors: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Gives ids and donors, uint8 [t,H,W], their ids in the output; `labels` is uint8 [256+d], 0 for id 0."""
+    """Renumbers ids and donors, uint8 [t,H,W], to their ids in the output; `labels` is uint8 [256+d], 0 for id 0."""
     masks = np.stack([cv2.LUT(ids, labels[:256]) for ids in seen])
     for donor, label in enumerate(labels[256:], start=1):
         masks[donors == donor] = label
@@ -67,7 +67,7 @@ def render(
         donors: uint8 [t,H,W] of `warp_masks`.
         colours: float32 [t,3,4], the change of colour of each frame: matrix and offset.
         hidden: bool [t,H,W].
-        fill: colour outside of the image, and of what is hidden.
+        fill: colour outside of the image, and of hidden cells.
     """
     size = donors.shape[1:]
     frames = np.empty((*donors.shape, 3), np.uint8)

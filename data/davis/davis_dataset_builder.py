@@ -27,10 +27,10 @@ class DavisConfig(tfds.core.BuilderConfig):
 
     Attributes:
         year, resolution, annotations: as in `read_davis`; without a year, all sequences of a folder that has no lists.
-        sequences: of the list, or of the folder, these only, as "bear,camel".
+        sequences: only these sequences of the list or folder, such as "bear,camel".
         order: how frames are sorted by name: "natural", "decimal", "signed", "name"; "": natural, if that is not ambiguous.
-        mask_values: "ids", or "threshold": masks are grey levels, and what is 128 or more is the one object. "": ids, but in
-            sets of users, masks that look like levels are left out.
+        mask_values: "ids", or "threshold": masks are grey levels; values of 128 and above are the only object. "": ids, but
+            masks that look like levels are skipped in your own data sets.
     """
 
     year: str = ""
@@ -42,7 +42,7 @@ class DavisConfig(tfds.core.BuilderConfig):
 
 
 class Builder(FramesBuilder, skip_registration=True):  # TFDS has a builder of this name
-    """The builder; each of its configs is also there for one resolution, such as 2017_480p."""
+    """The builder; each of its configs is also available for one resolution, such as 2017_480p."""
 
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "The folder that holds JPEGImages, Annotations and ImageSets, from https://davischallenge.org."
@@ -54,14 +54,14 @@ class Builder(FramesBuilder, skip_registration=True):  # TFDS has a builder of t
 
     @classmethod
     def find_config(cls, name: str) -> DavisConfig:
-        """Gives a config by its name, or by NAME_RESOLUTION."""
+        """Returns a config by its name, or by NAME_RESOLUTION."""
         base, _, resolution = name.partition("_")
         config = super().find_config(base)
         return replace(config, name=name, resolution=resolution) if resolution else config
 
     @classmethod
     def check_config(cls, config: DavisConfig, given: Collection[str]) -> None:
-        """Checks the fields that are a choice, and that `sequences` names some."""
+        """Checks the fields with fixed choices, and that `sequences` is not empty."""
         check_choice("order", config.order, ORDERS)
         check_choice("mask_values", config.mask_values, MASK_VALUES)
         if "sequences" in given and not _names(config):

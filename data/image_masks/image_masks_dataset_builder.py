@@ -24,11 +24,11 @@ class ImageMasksConfig(tfds.core.BuilderConfig):
 
     Attributes:
         objects: the values in the masks that make objects 1, 2, ...: "," parts objects, "+" joins values to one, "-" is a
-            range, as in "1+2,7" or "1-255". All others are background. "": each value is an object, but 255, which is void
-            where there are others.
-        soft: masks are grey levels; what is 128 or more is the one object.
+            range, as in "1+2,7" or "1-255". All others are background. "": each value is an object, except 255, which is
+            void if there are others.
+        soft: masks are grey levels; values of 128 and above are the only object.
         mask_values: "ids", or "threshold", which is the same as `soft`. "": ids, but where `objects` does not say what the
-            values are, masks that look like levels are left out.
+            values are, masks that look like levels are skipped.
         images, masks, image_end, mask_end: as in `read_stills`.
     """
 
@@ -45,10 +45,10 @@ class Builder(FramesBuilder):
     """The builder; its one split is "train"."""
 
     STILLS = True
-    MANUAL_DOWNLOAD_INSTRUCTIONS = "A folder of images with masks, as README.md says."
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "A folder of images with masks, as described in README.md."
     BUILDER_CONFIGS: ClassVar = [
         ImageMasksConfig(name="ids", description="Each value in a mask is an object."),
-        ImageMasksConfig(name="one_object", description="All that is not 0 is one object.", objects="1-255"),
+        ImageMasksConfig(name="one_object", description="All values other than 0 are one object.", objects="1-255"),
         ImageMasksConfig(name="salient", description="Grey levels; 128 and more is the one object.", soft=True),
         ImageMasksConfig(name="ccp", description="Clothing Co-Parsing: clothes, skin and hair make a person.", objects="1-255"),
         ImageMasksConfig(name="human", description="Pictures of one person.", objects="1-255"),
@@ -59,16 +59,18 @@ class Builder(FramesBuilder):
 
     @classmethod
     def check_config(cls, config: ImageMasksConfig, given: Collection[str]) -> None:
-        """Checks that fields agree, and that each that was given does something."""
+        """Checks that fields are compatible, and that each given field has an effect."""
         check_choice("mask_values", config.mask_values, MASK_VALUES)
         soft = config.soft or config.mask_values == "threshold"
         if soft and "objects" in given:
-            raise DataError(f"--set objects={config.objects}: does nothing where masks are grey levels; leave it out")
+            raise DataError(f"--set objects={config.objects}: has no effect if masks are grey levels; omit it")
         if "mask_values" in given and (config.objects or config.soft):
             other = "soft=true" if config.soft else f"objects={config.objects}"
-            raise DataError(f"--set mask_values={config.mask_values}: does nothing beside {other}; choose another --config")
+            raise DataError(
+                f"--set mask_values={config.mask_values}: has no effect together with {other}; choose another --config"
+            )
         if config.masks and not config.images:
-            raise DataError(f"--set masks={config.masks}: does nothing without images; give both folders")
+            raise DataError(f"--set masks={config.masks}: has no effect without images; give both folders")
 
     def list_splits(self, root: Path) -> list[str]:
         """Names the one split."""
@@ -80,7 +82,7 @@ class Builder(FramesBuilder):
         return read_stills(root, config.images, config.masks, config.image_end, config.mask_end, notes=notes)
 
     def id_map(self) -> np.ndarray:
-        """Gives the object by value."""
+        """Returns the object of each value."""
         config = self.builder_config
         if self.is_soft():
             return level_map()

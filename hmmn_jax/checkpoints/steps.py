@@ -23,7 +23,7 @@ def find_step(workdir: AnyPath, step: int | Literal["best"] | None = None) -> in
     """Resolves the step of a checkpoint.
 
     Args:
-      workdir: of a training run.
+      workdir: the workdir of a training run.
       step: a number; "best": of the steps that the run kept, the one with the highest J&F in its validation; None: the latest.
 
     Raises:
@@ -47,7 +47,7 @@ def find_step(workdir: AnyPath, step: int | Literal["best"] | None = None) -> in
 def finished_steps(workdir: AnyPath) -> list[int]:
     """The steps of which a training workdir has checkpoints, in order.
 
-    Only those that its run recorded: a user may have put others beside them. Runs of older versions have no record. Only those
+    Only those that its run recorded: a user may have added others. Runs of older versions have no record. Only those
     that Orbax calls finalized: in a bucket, the folder of a step has its final name while it is written.
     """
     with bucket_errors(workdir):
@@ -65,7 +65,7 @@ def is_finalized(folder: AnyPath) -> bool:
 
 
 def step_folders(workdir: AnyPath) -> list[int]:
-    """The folders in a workdir's checkpoints whose names are steps, in order, including folders of users."""
+    """The folders in a workdir's checkpoints whose names are steps, in order, including the user's own folders."""
     names = [path.name for path in (workdir / STEPS).glob("*") if path.is_dir() and not is_link(path)]
     return sorted(int(name) for name in names if name.isascii() and name.isdigit() and str(int(name[:20])) == name)
 

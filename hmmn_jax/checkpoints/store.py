@@ -1,4 +1,4 @@
-"""Checkpoints on disk: an Orbax folder with the model's config beside it."""
+"""Checkpoints on disk: an Orbax folder with the model's config."""
 
 import contextlib
 import functools
@@ -131,7 +131,7 @@ def save_checkpoint(path: str | os.PathLike, variables: dict[str, Any], config: 
             write_file(partial / CONFIG_FILE, config_to_json(config) + "\n")
             with ocp.StandardCheckpointer() as checkpointer:
                 checkpointer.save(partial / VARIABLES, variables)
-    except Exception as error:  # Orbax and TensorStore raise many types besides OSError
+    except Exception as error:  # Orbax and TensorStore raise many types other than OSError
         raise CheckpointError(f"{path}: cannot be written ({reason(error, line=0)})") from error
 
 

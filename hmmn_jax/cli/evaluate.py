@@ -92,7 +92,7 @@ def evaluate_inputs(request: Request, local: Request, make: MakeSegmenters) -> N
         if request.movie == "mp4":
             note_odd_sizes(clips, task.notes)
     submits = task.protocol.submits and request.score is None
-    alone = request.frames is not None  # with the mask that is given, and no other
+    alone = request.frames is not None  # with only the given mask
     plans, unscored = ([], {}) if submits or alone else task.plan(clips)
     if local.score is not None:
         note_surplus(local.score, clips, task.notes)

@@ -1,7 +1,7 @@
 """Video object segmentation with HMMN: tracks the objects of a video's first frame through all frames.
 
   hmmn-jax demo                                                          try it, in half a minute
-  hmmn-jax segment clip.mp4 --mask first.png --output OUT                a video of your own
+  hmmn-jax segment clip.mp4 --mask first.png --output OUT                your own video
   hmmn-jax evaluate --benchmark davis2017_val --data DAVIS --output RUN  a benchmark, with scores
 
 'hmmn-jax COMMAND --help' explains a command, with examples.

@@ -45,7 +45,7 @@ def keep_programs(given: str | None, alone: bool) -> None:
 def own_folder() -> Path | None:
     """The folder for programs of these versions and this processor, in the user's cache folder.
 
-    A compiled program is executed, so the folder has to belong to the user alone. A note is printed if it does not.
+    A compiled program is executed, so the folder must belong only to the user. A note is printed if it does not.
 
     Returns:
         The folder, or None.

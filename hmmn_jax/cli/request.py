@@ -61,7 +61,7 @@ def check_request(request: Request) -> None:
         if is_bucket(path) and f"{request.output}/".startswith(f"{path}/"):
             raise ConfigError(f"{request.output}: lies in {path}, which is read; give an --output outside of it")
     if (request.data is None) == (request.frames is None):
-        raise ConfigError("give either --data ROOT (a benchmark) or --frames DIR|FILE --mask FILE (a video of your own)")
+        raise ConfigError("give either --data ROOT (a benchmark) or --frames DIR|FILE --mask FILE (your own video)")
     if request.frames is not None and request.mask is None:
         raise ConfigError(
             "--frames needs --mask: an indexed PNG with the ids of the objects in the first frame, or a folder of such "

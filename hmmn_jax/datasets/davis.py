@@ -57,7 +57,7 @@ def find_davis(
     order: str = "",
     notes: Notes | None = None,
 ) -> dict[str, Callable[[], VideoFiles]]:
-    """As `read_davis`, but returns a function for each sequence, by name, so that one can fail without the others."""
+    """Like `read_davis`, but returns a function for each sequence, by name, so that one can fail without the others."""
     root = user_path(root)
     resolution = resolution or choose_resolution(root)
     list_path = _find_list(root, str(year), split, resolution)

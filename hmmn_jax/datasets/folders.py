@@ -145,7 +145,7 @@ def find_unlisted(
     notes: Notes | None = None,
     images: str = "JPEGImages",
 ) -> dict[str, Callable[[], VideoFiles]]:
-    """As `read_unlisted`, but returns a function for each sequence, by name, so that one can fail without the others.
+    """Like `read_unlisted`, but returns a function for each sequence, by name, so that one can fail without the others.
 
     `images` is the folder of the frames inside `root`.
 

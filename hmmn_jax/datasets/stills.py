@@ -87,7 +87,7 @@ def _by_name(home: Path, suffixes: frozenset[str], end: str) -> tuple[dict[str, 
                 raise DataError(f"{path}: {describe_missing(path)}; restore its target, or remove it")
             name = same_name(path.relative_to(home).with_suffix("").as_posix().removesuffix(end))
             if (other := files.setdefault(name, path)) != path:
-                problems.append(f"{path}: beside {other.name}; file skipped")
+                problems.append(f"{path}: duplicate of {other.name}; file skipped")
     return dict(sorted(files.items(), key=lambda item: natural_key(item[0]))), problems
 
 

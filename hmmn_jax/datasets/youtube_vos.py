@@ -70,7 +70,7 @@ def read_youtube_vos(
 def find_youtube_vos(
     root: str | os.PathLike, split: str, all_frames: bool | None, *, order: str = "", notes: Notes | None = None
 ) -> tuple[dict[str, Callable[[], YouTubeVideo]], list[str]]:
-    """As `read_youtube_vos`, but returns a function for each video, by name, so that one can fail without the others.
+    """Like `read_youtube_vos`, but returns a function for each video, by name, so that one can fail without the others.
 
     `all_frames` None: every frame if their folder exists; otherwise those of the split's folder.
     """

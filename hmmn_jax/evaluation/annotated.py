@@ -15,7 +15,7 @@ from hmmn_jax.session.timeline import BACKWARD, FORWARD
 
 
 def count_steps(clip: Clip) -> int:
-    """How many frames the passes of a clip compute: a frame between two masks is computed once in each direction."""
+    """Number of frames that the passes of a clip compute: a frame between two masks is computed once in each direction."""
     first, last = min(clip.masks), max(clip.masks)
     others = [t for t in range(len(clip)) if t not in clip.masks]
     forward = sum(t > first for t in others) if clip.direction != BACKWARD else 0

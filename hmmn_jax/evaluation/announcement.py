@@ -95,7 +95,7 @@ def describe_all(clips: Sequence[Clip], notes: Notes) -> tuple[list[Clip], list[
 
 
 def note_void(clip: Clip, notes: Notes) -> None:
-    """Notes 255 beside other ids in the masks of a user's video, with its pixels."""
+    """Notes 255 next to other ids in the masks of a user's video, with its pixels."""
     if clip.hand_made and not clip.binary:
         pixels = sum(int((clip.read_annotation(t) == VOID).sum()) for t, held in clip.values.items() if clip.void & held)
         if pixels:

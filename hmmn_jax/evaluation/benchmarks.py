@@ -173,7 +173,7 @@ def burst_test() -> ConfigDict:
 
 
 def custom() -> ConfigDict:
-    """Videos of your own: folders of images and video files, scored on the annotated frames."""
+    """Your own videos: folders of images and video files, scored on the annotated frames."""
     config = base()
     config.protocol = "custom"
     config.year = ""

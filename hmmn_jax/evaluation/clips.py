@@ -125,7 +125,7 @@ class Clip:
 
     @property
     def values(self) -> dict[int, frozenset[int]]:
-        """The values in each annotation by index of the frame, with 255 unchanged. Unreadable annotations are left out."""
+        """The values in each annotation by index of the frame, with 255 unchanged. Unreadable annotations are skipped."""
         return {t: held for t, held in self._held.items() if not isinstance(held, str)}
 
     @property

@@ -79,9 +79,9 @@ class Outputs:
         for source in clip.sources:
             digest.update(f"{source.name}\0{sha256(source)}\0".encode(errors="surrogateescape"))
         kinds = {MASKS: True, OVERLAYS: self.overlays, PROBABILITIES: self.save_probabilities}
-        movie = {f"{MOVIES}.{self.movie}": f"{self.fps_of(clip)} frames a second"} if self.movie else {}
+        movie = {f"{MOVIES}.{self.movie}": f"{self.fps_of(clip)} frames per second"} if self.movie else {}
         wanted = {kind: "" for kind, is_wanted in kinds.items() if is_wanted}
-        exports = {f"{EXPORTS}.{kind}": f"{self.fps_of(clip)} frames a second" for kind in self.exports}
+        exports = {f"{EXPORTS}.{kind}": f"{self.fps_of(clip)} frames per second" for kind in self.exports}
         return {"run": self.run.digest, "inputs": digest.hexdigest(), "kinds": wanted | movie | exports}
 
     def are_there(self, clip: Clip, made_from: dict[str, Any]) -> bool:

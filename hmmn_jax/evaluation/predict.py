@@ -91,7 +91,7 @@ def predict(
 
     Args:
       segmenters: as `make_segmenters` returns them, the i-th on the i-th device of this process.
-      clips: with different names.
+      clips: the clips, with unique names.
       outputs: what to write and where; its folder is claimed.
       augmentation: the views to segment; None: the frames as they are.
 

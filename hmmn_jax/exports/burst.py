@@ -77,7 +77,7 @@ def write_burst(path: Path, given: Path, results: Mapping[tuple[str, str], Seque
     Args:
         path: the new file.
         given: the file that says what is given.
-        results: the masks of each annotated frame, by `BurstSequence.key`. Empty masks are left out. In the frame where a track
+        results: the masks of each annotated frame, by `BurstSequence.key`. Empty masks are omitted. In the frame where a track
             is given, its given mask is written.
 
     Raises:

@@ -191,7 +191,7 @@ def check_name(name: str, source: str | os.PathLike) -> str:
             bytes. `source` is the location to show in the error.
     """
     if name in ("", ".", "..") or not {"/", "\\"}.isdisjoint(name) or any(ord(c) < 32 or ord(c) == 127 for c in name):
-        raise DataError(f"{source}: {name[:80]!r} cannot name a sequence: expected a name without separators; rename it")
+        raise DataError(f"{source}: {name[:80]!r} is not a valid sequence name: expected a name without separators; rename it")
     if (length := len(name.encode("utf-8", "replace"))) > _LONGEST_NAME:
         found = f"{name[:80]!r}... has {length} bytes, too many for files named after it"
         raise DataError(f"{str(source)[:200]}: {found}: expected at most {_LONGEST_NAME}; rename it")

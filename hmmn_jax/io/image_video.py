@@ -71,7 +71,7 @@ class ImageVideo(Video):
         return self._ranges.get(2)
 
     def inspect(self, notes: Notes | None = None) -> FrameFacts:
-        """As `inspect_frames`; also notes the range of 16-bit images, for which these are decoded. Raises DataError."""
+        """Like `inspect_frames`; also notes the range of 16-bit images, for which these are decoded. Raises DataError."""
         if self._sources[0][1] is None:
             facts = inspect_frames((path for path, _ in self._sources), notes)
         else:

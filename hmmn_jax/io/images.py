@@ -29,7 +29,7 @@ def read_image(path: str | os.PathLike) -> UInt8[np.ndarray, "h w 3"]:
     16-bit grey images are scaled by their own range; `ImageVideo` scales all frames of a video by the same range.
 
     Raises:
-        DataError: a file that is missing, empty, truncated, not an image, or has 32 bits a pixel; a 16-bit colour image that
+        DataError: a file that is missing, empty, truncated, not an image, or has 32 bits per pixel; a 16-bit colour image that
             uses a small part of its range.
     """
     with open_image(path) as image:
@@ -214,7 +214,7 @@ def _ids_of_colours(rgb: UInt8[np.ndarray, "h w 3"], path: str | os.PathLike) ->
     if unknown := [colour for colour in found if colour not in ids]:
         count = f"{len(unknown)} colours" if len(unknown) > 1 else "a colour"
         raise DataError(
-            f"{path}: a mask with {count} outside the DAVIS palette, as {unknown[0]}; save ids in an indexed or grey PNG"
+            f"{path}: a mask with {count} outside the DAVIS palette, such as {unknown[0]}; save ids in an indexed or grey PNG"
         )
     return np.array([ids[colour] for colour in found])[index].reshape(rgb.shape[:2])
 

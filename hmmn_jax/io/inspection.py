@@ -49,8 +49,8 @@ def inspect_frames(paths: Iterable[Path], notes: Notes | None = None) -> FrameFa
         notes: receive the frames with an EXIF orientation, and those with unusual names.
 
     Raises:
-        DataError: a file that is not an image, has several pages, 32 bits a pixel or another size than the first; a mask among
-            the frames; a mix of 8-bit and 16-bit grey frames.
+        DataError: a file that is not an image, has several pages, 32 bits per pixel or another size than the first; a mask
+            among the frames; a mix of 8-bit and 16-bit grey frames.
     """
     headers = [read_header(path) for path in paths]
     facts = check_headers(headers, notes)
@@ -91,7 +91,7 @@ def require_one_depth(headers: list[Header]) -> None:
     narrow = [header for header in headers if header.mode in ("L", "LA")]
     if wide and narrow:
         count = f"{len(wide)} and {len(narrow)} of {len(headers)} frames"
-        found = f"grey with 16 bits a pixel, where {narrow[0].path.name} has 8 ({count}), so their scales differ"
+        found = f"grey with 16 bits per pixel, where {narrow[0].path.name} has 8 ({count}), so their scales differ"
         raise DataError(f"{wide[0].path}: {found}; save all with the same bits")
 
 

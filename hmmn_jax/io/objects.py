@@ -34,13 +34,13 @@ class Stored(NamedTuple):
 
 
 def objects(folder: epath.Path) -> dict[str, Stored]:
-    """All objects below a folder by their path relative to it, sorted. Raises any kind of error."""
+    """All objects below a folder by their path relative to it, sorted. Can raise any exception."""
     found = file_system(folder).find(str(folder), detail=True)
     return _stored(folder, {name: about for name, about in found.items() if about["type"] == "file"})
 
 
 def objects_in(folder: epath.Path) -> dict[str, Stored]:
-    """The objects in a folder by name, without those of the folders in it. Raises any kind of error."""
+    """The objects in a folder by name, without those of the folders in it. Can raise any exception."""
     try:
         found = file_system(folder).ls(str(folder), detail=True)
     except FileNotFoundError:
@@ -59,12 +59,12 @@ def digests(path: Path) -> list[str]:
 
 
 def upload(files: Mapping[epath.Path, Path]) -> None:
-    """Writes local files to a bucket; each appears whole, in place of an older one. Raises any kind of error."""
+    """Writes local files to a bucket; each appears whole, in place of an older one. Can raise any exception."""
     at_once(lambda target: file_system(target).put_file(str(files[target]), str(target)), files)
 
 
 def download(folder: epath.Path, names: Iterable[str], copy: Path) -> None:
-    """Copies objects below a folder to the same paths below a local one. Raises any kind of error."""
+    """Copies objects below a folder to the same paths below a local one. Can raise any exception."""
     names = list(names)
     for place in {(copy / name).parent for name in names}:
         place.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ def download(folder: epath.Path, names: Iterable[str], copy: Path) -> None:
 
 
 def remove(paths: Iterable[epath.Path]) -> None:
-    """Deletes objects; those that do not exist are ignored. Raises any kind of error."""
+    """Deletes objects; those that do not exist are ignored. Can raise any exception."""
 
     def unlink(path: epath.Path) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -88,7 +88,7 @@ def at_once(function: Callable[[_A], _B], arguments: Iterable[_A]) -> list[_B]:
 
 
 def _stored(folder: epath.Path, found: Mapping[str, Mapping[str, Any]]) -> dict[str, Stored]:
-    """What a client lists below a folder. Some stores mark a folder by an empty object of its name, which is left out."""
+    """What a client lists below a folder. Some stores mark a folder by an empty object of its name, which is skipped."""
     home = file_system(folder)._strip_protocol(str(folder)).rstrip("/") + "/"
     named = {name.removeprefix(home): about for name, about in found.items() if name.startswith(home)}
     named = {name: about for name, about in sorted(named.items()) if name and not name.endswith("/")}

@@ -40,7 +40,7 @@ def open_image(path: str | os.PathLike, page: int | None = None) -> Iterator[Ima
 
 
 def decode(image: ImageFile, path: str | os.PathLike) -> Pixels:
-    """Decodes an open image of any mode. Raises DataError for 32 bits a pixel; `path` is shown in errors."""
+    """Decodes an open image of any mode. Raises DataError for 32 bits per pixel; `path` is shown in errors."""
     require_known_white(image, path)
     sixteen = has_16_bits(image)
     upright = ImageOps.exif_transpose(image)
@@ -68,13 +68,13 @@ def to_rgb(pixels: Pixels, value_range: tuple[int, int], path: str | os.PathLike
         scaled = (np.clip(pixels.values, low, high) - low) * (255 / max(high - low, 1))
         return np.repeat(np.rint(scaled).astype(np.uint8)[..., None], 3, axis=2)
     if (levels := high - low + 1) < _LEAST_LEVELS:
-        found = f"a colour image of 16 bits a channel, of which {levels} of 256 levels would remain"
-        raise DataError(f"{path}: {found}; save the images with 8 bits a channel, scaled to their range")
+        found = f"a colour image of 16 bits per channel, of which {levels} of 256 levels would remain"
+        raise DataError(f"{path}: {found}; save the images with 8 bits per channel, scaled to their range")
     return pixels.values
 
 
 def has_16_bits(image: ImageFile) -> bool:
-    """Whether an open image that is not decoded yet has 16 bits a channel."""
+    """Whether an open image that is not decoded yet has 16 bits per channel."""
     arguments = image.tile[0].args if image.tile else ()
     kind, *rest = (arguments if isinstance(arguments, tuple) else (arguments,)) or ("",)
     greatest = max((value for value in rest if isinstance(value, int)), default=0) if image.format == "PPM" else 0
@@ -82,9 +82,9 @@ def has_16_bits(image: ImageFile) -> bool:
 
 
 def require_known_white(image: ImageFile, path: str | os.PathLike) -> None:
-    """Raises DataError for an open image of 32 bits a pixel."""
+    """Raises DataError for an open image of 32 bits per pixel."""
     if image.mode == "F" or (image.mode == "I" and not has_16_bits(image)):
-        raise DataError(f"{path}: 32-bit pixels, whose white level is unknown; save the image with 8 bits a channel")
+        raise DataError(f"{path}: 32-bit pixels, whose white level is unknown; save the image with 8 bits per channel")
 
 
 def orientation(image: Image.Image, path: str | os.PathLike) -> int:

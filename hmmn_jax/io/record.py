@@ -207,7 +207,7 @@ def require_free(record: Record, names: Iterable[str]) -> None:
 
 @contextlib.contextmanager
 def staging_folder(parent: AnyPath) -> Iterator[Path]:
-    """Gives a new empty local folder, in `parent` unless that is in a bucket, and removes it in the end."""
+    """Yields a new empty local folder, in `parent` unless that is in a bucket, and removes it on exit."""
     if is_bucket(parent):
         with tempfile.TemporaryDirectory() as temporary:
             yield Path(temporary)

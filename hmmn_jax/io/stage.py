@@ -21,9 +21,9 @@ _PART = 1 << 28  # bytes that are copied before they are recorded, so that a run
 class Stage:
     """Copies folders and files of buckets to local ones; a context manager.
 
-    `FOLDER/SCHEME/BUCKET/PATH` is the copy, and a hidden record beside it says which files this program copied, and from which
-    state of the bucket. A later run copies what has changed and checks the SHA-256 of the rest. Without a folder, copies are
-    temporary and removed at the end.
+    `FOLDER/SCHEME/BUCKET/PATH` is the copy, and a hidden record next to it lists the files that this program copied, and
+    from which state of the bucket. A later run copies what has changed and checks the SHA-256 of the rest. Without a folder,
+    copies are temporary and removed at the end.
     """
 
     def __init__(self, folder: Path | None = None):

@@ -98,7 +98,7 @@ class VideoFile(Video):
             return rgb
 
     def backwards(self, start: int, stop: int) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-        """As `Video.backwards`, in chunks of frames that are decoded in order.
+        """Like `Video.backwards`, in chunks of frames that are decoded in order.
 
         Memory is bounded by the chunk. For each chunk, decoding starts at the key frame before it.
         """
@@ -110,7 +110,7 @@ class VideoFile(Video):
                 yield chunk.pop()
 
     def second_reader(self) -> "VideoFile":
-        """As `Video.second_reader`, with separate decoders. After one full decode, the frame index is shared."""
+        """Like `Video.second_reader`, with separate decoders. After one full decode, the frame index is shared."""
         len(self)
         other = copy.copy(self)
         other._lock = threading.RLock()

@@ -206,7 +206,7 @@ def score_annotated(
 
 
 def scored_frames(length: int, name: str) -> range:
-    """Returns the frames of a sequence that are scored: all but the first and the last. Raises DataError if none is left."""
+    """Returns the frames of a sequence that are scored: all except the first and the last. Raises DataError if none is left."""
     if length < 3:
         raise DataError(f"{name}: {length} frames, of which the first and the last are not scored; give three or more")
     return range(1, length - 1)

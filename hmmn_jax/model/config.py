@@ -17,7 +17,7 @@ class HMMNConfig:
     """Sizes and options of HMMN. The defaults are those of the released model.
 
     Attributes:
-        backbone: computes features at strides 4, 8 and 16. The memory and the query encoder have one each.
+        backbone: computes features at strides 4, 8 and 16. The memory and the query encoder each have their own.
         normalise_keys: subtract from keys their mean over the frame and scale them to a learned length, for training from
             scratch. Not in the paper. Cells then match similar cells from the first step, and affinities stay in the range of
             a softmax.
@@ -40,7 +40,7 @@ class HMMNConfig:
         remat: in the backward pass, recompute each block of backbones and decoder instead of storing its activations.
 
     Raises:
-        ValueError: a value that no network can have; the message has the field and the expected values.
+        ValueError: an invalid value; the message has the field and the expected values.
     """
 
     backbone: Backbone = ResNet()  # noqa: RUF009, frozen
@@ -99,7 +99,7 @@ class HMMNConfig:
         Sizes of a ResNet may be given at the top level, as in version 0.1.
 
         Raises:
-            ValueError: an unknown field, or a value that no network can have.
+            ValueError: an unknown field, or an invalid value.
         """
         fields = dict(fields)
         if "backbone" not in fields:

@@ -88,7 +88,7 @@ class MemoryEncoder(nn.Module):
 
 
 class QueryEncoder(nn.Module):
-    """Encodes the frame to be segmented, from RGB alone."""
+    """Encodes the frame to segment, from only RGB."""
 
     config: HMMNConfig
 

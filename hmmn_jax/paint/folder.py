@@ -100,7 +100,7 @@ def open_folder(path: Path, takeover: bool = False) -> Iterator[ProjectFolder]:
 
 
 def fingerprint(video: Path) -> str:
-    """Identifies the content of a video without reading all of it: sizes, names of frames, and some of the bytes."""
+    """Identifies the content of a video without reading the whole file: sizes, names of frames, and some of the bytes."""
     digest = hashlib.sha256()
     if video.is_dir():
         paths = list_frames(video)

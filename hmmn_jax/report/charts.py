@@ -1,6 +1,6 @@
 """Charts of scores as HTML and inline SVG, which any browser shows without scripts. Names are escaped here.
 
-Lines are drawn in a square that the browser stretches, and texts are HTML beside it: letters keep their size on a phone.
+Lines are drawn in a square that the browser stretches, and texts are separate HTML: letters keep their size on a phone.
 """
 
 from collections.abc import Callable, Sequence

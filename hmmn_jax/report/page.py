@@ -62,7 +62,7 @@ def write_report(
         scores: scores of the clips that have some, in any order; the others are shown only as pictures.
         cost: time and memory of segmenting; None if it was not done in this run.
         paper: the paper's results on this benchmark: `benchmark`, its name; `sequences`, their number; `figures`, J&F and the
-            like by name, in [0, 1]; perhaps `seconds_per_frame`. None or empty if there are none.
+            like by name, in [0, 1]; perhaps `seconds_per_frame`. None or empty: no paper results.
         missing: the reason for each video that failed or is not scored, by name.
 
     Raises:
@@ -162,8 +162,8 @@ def _speed(cost: Cost | None, paper: Mapping[str, Any]) -> str:
     devices = jax.local_devices()
     device = devices[0]
     entries = {
-        "seconds a frame": f"{cost.seconds / cost.frames:.3f}",
-        "frames a second": f"{cost.frames_per_second:.2f}",
+        "seconds per frame": f"{cost.seconds / cost.frames:.3f}",
+        "frames per second": f"{cost.frames_per_second:.2f}",
         "frames": f"{cost.frames}",
         "compilation, apart": f"{cost.compile_seconds:.1f} s",
         "peak memory": "unknown" if cost.peak_megabytes is None else f"{cost.peak_megabytes:.0f} MB",

@@ -156,8 +156,8 @@ def complete(
     Args:
         pool: stores the arrays.
         mask: the ids.
-        unknown: pixels whose ids in `mask` are ignored: they take the probabilities of `present`, or become background if
-            there are none.
+        unknown: pixels whose ids in `mask` are ignored: they take the probabilities of `present`, or otherwise become
+            background.
         present: the current result of the frame.
 
     Returns:

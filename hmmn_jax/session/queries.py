@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 
 from hmmn_jax.inference.free_memory import free_bytes
 
-MOST = 1 << 30  # bytes; 113 frames at 480p with the model of the package
+MOST = 1 << 30  # bytes; 113 frames at 480p with the bundled model
 SHARE = 0.25  # of the free memory
 
 

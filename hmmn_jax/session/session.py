@@ -130,7 +130,7 @@ class Session:
     def next_to_annotate(self) -> int | None:
         """The frame to annotate next: the one with the lowest confidence among those that are up to date.
 
-        If there are none, the frame that is farthest from an annotated one. None if all frames are annotated.
+        Otherwise, the frame that is farthest from an annotated one. None if all frames are annotated.
         """
         timeline = self._ledger.timeline
         found = {}
@@ -150,7 +150,7 @@ class Session:
             t: the frame.
             mask: ids [H,W], uint8 or uint16; bool is object 1; 0 is background and erases.
             unknown: pixels whose ids the model decides, for any value of `mask`: they take the session's current
-                probabilities of the frame, or become background if there are none.
+                probabilities of the frame, or otherwise become background.
 
         Raises:
             IndexError: there is no such frame.

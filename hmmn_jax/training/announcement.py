@@ -21,7 +21,7 @@ def describe(state: TrainState, origin: str, parallel: Parallel, total_steps: in
     lines += [f"  {'all':{width}} {sum(modules.values()):>12,}"]
     devices = parallel.devices
     lines.append(
-        f"batch: {parallel.batch_size} clips a step on {len(devices)} x {devices[0].device_kind} ({parallel.kind}, "
+        f"batch: {parallel.batch_size} clips per step on {len(devices)} x {devices[0].device_kind} ({parallel.kind}, "
         f"{jax.process_count()} processes); steps {int(state.step)} to {total_steps}"
     )
     sizes = {"parameters": state.params, "optimizer": state.opt_state, "moving average": state.ema}
@@ -31,7 +31,7 @@ def describe(state: TrainState, origin: str, parallel: Parallel, total_steps: in
 
 
 def peak_memory() -> str:
-    """The most memory that this process and its first device have held so far."""
+    """Peak memory of this process and of its first device so far."""
     host = peak_megabytes()
     device = (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")  # unknown on a CPU
     parts = [f"{host:,.0f} MB of the host"] if host is not None else []

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: written in the background, whole or not at all, the latest and the best kept.
+"""Checkpoints of a run: written atomically in the background; the latest and the best are kept.
 
 A step's folder, `WORKDIR/checkpoints/STEP`, holds `variables`, which `hmmn_jax.load_checkpoint(WORKDIR)` reads, and `training`,
 the rest of the state. A copy on the host is written, so checkpoints do not depend on the number of devices and processes.
@@ -37,16 +37,16 @@ DAMAGED = "damaged"  # folder of the workdir where checkpoints go that cannot be
 class Checkpoints:
     """Writes the checkpoints of one workdir; a context manager, which waits for the last one.
 
-    A folder in `WORKDIR/checkpoints` that the run did not record is a user's: it is left as it is, and does not count.
+    A folder in `WORKDIR/checkpoints` that the run did not record is a user's: it is not changed, and ignored.
     """
 
     def __init__(self, workdir: AnyPath, keep: int, keep_best: int):
-        """Makes the folder, and clears away what a killed process left half-written.
+        """Creates the folder, and removes incomplete files of a killed process.
 
         Args:
           workdir: absolute.
-          keep: how many of the latest are kept, at least 1.
-          keep_best: how many of those with the highest J&F are kept besides.
+          keep: number of latest checkpoints to keep, at least 1.
+          keep_best: number of checkpoints with the highest J&F to keep in addition.
         """
         self.workdir, self.folder, self.keep, self.keep_best = workdir, workdir / STEPS, keep, keep_best
         self._writing: tuple[int, dict[str, float] | None] | None = None  # the step that is being written, and its scores
@@ -82,7 +82,7 @@ class Checkpoints:
           False if it is not saved because a user's folder has its name.
 
         Raises:
-          CheckpointError: this one or the one before cannot be written. Those that are whole stay as they are.
+          CheckpointError: this one or the one before cannot be written. Complete ones are not changed.
         """
         self.wait()
         step = int(state.step)
@@ -103,7 +103,7 @@ class Checkpoints:
         return True
 
     def wait(self) -> None:
-        """Waits until nothing is being written, then deletes what is not kept. Raises CheckpointError if that failed."""
+        """Waits for pending writes, then deletes the checkpoints that are not kept. Raises CheckpointError if that failed."""
         if self._writing is None:
             return
         (step, scores), self._writing = self._writing, None
@@ -218,14 +218,14 @@ def restore_latest(workdir: AnyPath, like: TrainState) -> TrainState | None:
     """The latest checkpoint of a workdir that is whole, as NumPy arrays, or None if there is no checkpoint.
 
     Later ones that cannot be read cause a warning and are moved to `WORKDIR/damaged`. Folders that
-    the run did not record do not count.
+    the run did not record are ignored.
 
     Args:
       workdir: absolute.
       like: a state of the same structure, shapes and dtypes.
 
     Raises:
-      CheckpointError: there are checkpoints, and none can be read. All stay where they are.
+      CheckpointError: there are checkpoints, and none can be read. None is moved.
     """
     damaged = {}
     for step in reversed(finished_steps(workdir)):

@@ -1,7 +1,7 @@
-"""Defaults of a training config, its fields explained. The files in `configs/train` start from them, and so can yours.
+"""Defaults of a training config, its fields explained. The files in `configs/train` start from them; your own config can, too.
 
-All lengths and intervals are in samples (clips seen), so that neither the batch nor the number of devices moves them. Something
-that is due after some samples happens at the end of the step that has them.
+All lengths and intervals are in samples (clips seen), so that they do not depend on the batch size and the number of
+devices. Something that is due after some samples happens at the end of the step that has them.
 """
 
 from ml_collections import ConfigDict, config_dict
@@ -11,7 +11,7 @@ from hmmn_jax.training.schedules import Schedule
 
 
 def base() -> ConfigDict:
-    """The recipe of the STM family, without data sets: Adam, 1e-5, four clips a step, all pixels have the same weight."""
+    """The recipe of the STM family, without data sets: Adam, 1e-5, four clips per step, all pixels have the same weight."""
     config = ConfigDict()
     config.model = ConfigDict(HMMNConfig().to_dict())
     config.model.dtype = config_dict.placeholder(str)  # None: float32
@@ -22,7 +22,7 @@ def base() -> ConfigDict:
     config.micro_batches = 1  # number of parts in which a device processes its share
     config.parallel = "pmap"  # or "jit"; "": pmap in one process, jit in several
     config.devices = 0  # number of devices, over all processes; 0: all
-    # Numbers of objects for which a step is compiled. A device computes the smallest that its clips fit in. (): max_objects.
+    # Numbers of objects for which a step is compiled. A device uses the smallest number that fits its clips. (): max_objects.
     config.slots = ()
     config.deterministic = False  # whether sums on a GPU have a fixed order: the same bits in each run, but slower
 
@@ -87,8 +87,8 @@ def clips() -> ConfigDict:
     config.frames = 3  # of a clip
     config.size = (384, 384)  # height, width
     config.max_objects = 5  # of a clip; if there are more, some are drawn
-    config.min_area = 350  # pixels in the first frame, below which an object is left out
-    config.max_skip = ((0, 0),)  # frames of the original video that may be left out between neighbours
+    config.min_area = 350  # pixels in the first frame, below which an object is ignored
+    config.max_skip = ((0, 0),)  # frames of the original video that may be skipped between neighbours
     config.resize = 384  # the short side is resized to a random length between this and its own
     config.wander = 1.0  # how far the crop of a still moves between frames, as a share of the possible distance
     config.reverse = 0.0  # probability of going backwards in time

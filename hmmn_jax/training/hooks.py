@@ -1,4 +1,4 @@
-"""What a program of your own can do in the course of `train_and_evaluate`."""
+"""Hooks for your own code in `train_and_evaluate`."""
 
 import numpy as np
 from jaxtyping import UInt8
@@ -7,7 +7,7 @@ from hmmn_jax.training.train_state import TrainState
 
 
 class Hook:
-    """Is called by the first process, in the order of steps; each method does nothing unless a subclass defines it.
+    """Called by the first process, in the order of steps; each method does nothing unless overridden.
 
     An exception ends the run, which can be resumed. A resumed run repeats the steps after its last checkpoint. A method must
     not start a computation over several processes: the others do not take part.
@@ -20,4 +20,4 @@ class Hook:
         """Receives each picture, such as the predictions of a validation."""
 
     def saved(self, state: TrainState) -> None:
-        """Receives each state of which a checkpoint was written. Its arrays are on the devices, and valid only in the call."""
+        """Receives each state for which a checkpoint was written. Its arrays are on the devices, and valid only in the call."""

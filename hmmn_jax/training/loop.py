@@ -1,4 +1,4 @@
-"""The whole of training, from a config to trained variables; read from top to bottom."""
+"""A complete training, from a config to trained variables; read from top to bottom."""
 
 import contextlib
 import os
@@ -55,7 +55,7 @@ class RunResult(NamedTuple):
     origin: where it started from.
     metrics: the last line of numbers written, without those of a validation.
     scores: of the last validation in this run, or None.
-    interrupted: whether it stopped early, saved, because it was asked to.
+    interrupted: whether it was stopped early by a signal, after saving.
     """
 
     origin: str
@@ -77,19 +77,20 @@ def train_and_evaluate(
 ) -> tuple[TrainState, RunResult]:
     """Trains until `config.samples` clips were used. Resumes an interrupted run.
 
-    Everything is a function of the config and the step, so a run that is killed and started again ends as if it never was.
+    Everything is a function of the config and the step, so a run that is killed and restarted gives the same result as an
+    uninterrupted one.
 
     Args:
       config: `hmmn_jax/training/defaults.py` names and explains the fields.
       workdir: of this run, local or in a bucket; made where it is missing. Holds `config.json`, `checkpoints`,
         `metrics.jsonl`, `tensorboard`, `pictures`.
       batches: given a step, the batches of this process from there on: dicts of NumPy arrays, see `train_step`.
-      validation: annotated videos for J&F in between, as `find_validation` gives them; none: no validation.
+      validation: annotated videos for J&F in between, as returned by `find_validation`; none: no validation.
       logged: schedules of the data by name, whose values are written with the numbers of each step.
       loss: of each frame, in place of cross-entropy.
       optimizer: makes the optimizer from the learning rate by step, in place of the one that `config.optimizer` describes.
         A resumed run needs the same loss and optimizer; only a state of another structure is detected.
-      hooks: are called in the course of the run.
+      hooks: called during the run.
 
     Returns:
       The last state, on the devices, and how the run went.
@@ -162,7 +163,7 @@ def train_and_evaluate(
                 trace.stop()
             if step == first + 1:
                 monitor.flush()
-                monitor.restart_clock()  # compilation does not count
+                monitor.restart_clock()  # compilation is excluded
                 monitor.say(peak_memory())
 
             # --- Now and then: validation, a checkpoint. ---
@@ -170,7 +171,7 @@ def train_and_evaluate(
             interrupted = (interrupted or interruption.reached(step)) and not last
             validating = bool(validation) and (last or is_due(step, config.batch, config.validation.every)) and not interrupted
             if last or interrupted or validating or is_due(step, config.batch, config.checkpoint.every):
-                monitor.flush()  # no state is kept whose loss is not finite
+                monitor.flush()  # states with a non-finite loss are not kept
                 writer.flush()  # a restart goes back to this step, and does not repeat its numbers
                 with monitor.apart():
                     if validating:
@@ -198,7 +199,7 @@ def judge(
 
 
 def model_config(config: ConfigDict) -> HMMNConfig:
-    """The model of a config. Raises ConfigError for one that no network can have."""
+    """The model of a config. Raises ConfigError for invalid values."""
     try:
         return HMMNConfig.from_dict(config.model.to_dict())
     except ValueError as error:

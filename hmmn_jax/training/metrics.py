@@ -11,7 +11,7 @@ METRICS_FILE = "metrics.jsonl"
 
 
 def read_metrics(workdir: AnyPath) -> list[dict[str, Any]]:
-    """The lines of a run, in order. Invalid lines, such as a truncated last one, are left out."""
+    """The lines of a run, in order. Invalid lines, such as a truncated last one, are skipped."""
     return [line for line in map(parse_line, read_lines(workdir)) if line is not None]
 
 

@@ -30,7 +30,7 @@ def make_optimizer(
     Args:
       name: one of `OPTIMIZERS`.
       learning_rate: a schedule, or a constant.
-      clip_norm: gradients of a greater norm, over all parameters, are scaled down to it; 0 leaves them alone.
+      clip_norm: gradients with a larger global norm are scaled down to it; 0: no clipping.
       weight_decay: of "adamw", decoupled; kernels only, never biases and norms.
       b1: decay of the gradient's mean.
       b2: decay of the gradient's square.
@@ -38,7 +38,7 @@ def make_optimizer(
       parts: factors on the learning rate, and so on the weight decay, by part of the network; 0 freezes a part, which then
         counts in no norm and takes no memory here. A part is one or more consecutive names in the path of a parameter, such as
         "backbone" (of both encoders), "query_encoder/backbone", "backbone/conv_mask", "key_s16" or "decoder". If several parts
-        match a parameter, the one that reaches deepest in the path applies, or the longer one of equally deep parts. Without a
+        match a parameter, the one that ends deepest in the path applies; ties are resolved by length. Without a
         match, the factor is 1.
 
     Raises:

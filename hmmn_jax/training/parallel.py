@@ -1,7 +1,7 @@
 """One step on all devices of all processes: by `jax.pmap`, or by `jax.jit` over a mesh. Both run the same pure step.
 
 The batch is global: each process brings its equal share, each device works on an equal share of that, and the step averages
-over the axis `AXIS`. The state is whole on every device.
+over the axis `AXIS`. The state is replicated on every device.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ class Parallel:
     kind: "pmap"; or "jit", which on pods avoids the round trip to the host that pmap makes with several processes; or "",
       which stands for pmap in one process and jit in several.
     batch_size: clips of a step, over all processes.
-    devices: all there are, unless given: a part of them, or those of a topology to compile for (under jit).
+    devices: all devices, unless given: a part of them, or those of a topology to compile for (under jit).
     state_sharding: the sharding that `replicate` uses, so that a checkpoint can be restored with it directly.
     """
 

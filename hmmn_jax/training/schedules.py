@@ -47,7 +47,7 @@ def learning_rate_schedule(
       name: "constant"; "poly": (1 - progress)^power; "step": times `factor` at each of `boundaries`; "cosine".
       peak: the learning rate after the warm-up.
       total_steps: those of the whole run, warm-up included.
-      warmup_steps: step i of these has (i + 1) / (warmup_steps + 1) of `peak`, so that no step is without effect.
+      warmup_steps: step i of these has (i + 1) / (warmup_steps + 1) of `peak`, so that the learning rate is never 0.
       power: of "poly".
       boundaries: of "step", as shares of `total_steps`, rising.
       factor: of "step".

@@ -178,7 +178,7 @@ def require_settings(config: ConfigDict) -> None:
     """Checks each field separately. Combinations of fields are checked where they are used.
 
     Raises:
-      ConfigError: a field is missing or has a value that cannot work. The first such field is named.
+      ConfigError: a field is missing or has an invalid value. The error names the first such field.
     """
     for name, value, (fits, expected) in _fields(config, RULES, "config."):
         if not fits(value):

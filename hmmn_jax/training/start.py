@@ -99,12 +99,12 @@ def require_same_config(workdir: AnyPath, config: ConfigDict) -> None:
     if differences:
         raise ConfigError(
             f"{workdir}: its run was started with another config: {'; '.join(differences)}; "
-            f"put them back, or continue in another workdir with --config.resume={workdir}"
+            f"restore them, or continue in another workdir with --config.resume={workdir}"
         )
 
 
 def _later_fields(given: dict[str, Any]) -> dict[str, Any]:
-    """Fields that runs of earlier releases do not have, with the value that leaves everything as it was."""
+    """Fields that runs of earlier releases do not have, with the value that keeps the earlier behaviour."""
     donors = {name: 1.0 for name in given if name.startswith("data.sets.") and name.endswith(".donors")}
     return donors | {"slots": [], "learning_rate.for_batch": 0, "data.copy_paste.twins": 0.0}
 

@@ -43,15 +43,15 @@ def make_train_step(
       config: the model's; its `dtype` is that of the computation, its `remat` trades time for memory.
       optimizer: `make_optimizer`; the average over devices comes before it, so clipping sees the whole batch.
       learning_rate: the schedule that the optimizer was made with, for the metrics.
-      seed: of the coins.
+      seed: seed of the dropout of memory branches.
       dropout: the probability that the fine memory is dropped, drawn for each sample, frame and Refine block.
       hardest_share: `hardest_share_schedule`; None: all pixels.
       micro_batches: number of equal parts in which a device processes its batch, with the memory of one part.
       ema_decay: of the moving average of the parameters, for a state that has one.
       axis_name: the axis over which devices are averaged; None: there is one device.
       loss: of each frame, from logits, masks and the share of hardest pixels.
-      slots: numbers of objects for which gradients are compiled, each a branch of the one program. Each device takes the
-        smallest that its clips fit in, so padding up to the o objects of a batch costs nothing; devices with fewer objects
+      slots: numbers of objects for which gradients are compiled, each a branch of the one program. Each device uses the
+        smallest number that fits its clips, so padding up to the o objects of a batch costs nothing; devices with fewer objects
         wait for the others. (): o.
 
     Returns:
@@ -111,12 +111,14 @@ def clip_loss(
 
 
 def memory_coins(seed: int, sample: Integer[Array, " b"], dropout: float, frames: int = 2) -> Bool[Array, "b {frames} 2"]:
-    """Draws which fine memories are read: a coin for each sample, frame (1, 2, ...) and stride (8, 4).
+    """Draws which fine memories are read, for each sample, frame (1, 2, ...) and stride (8, 4).
 
-    True with probability 1 - dropout. Keyed by sample, frame and stride alone, so a sample's coins are the same in any batch,
-    on any device and after any restart.
+    True with probability 1 - dropout. Keyed only by sample, frame and stride, so a sample's draws are the same in any batch, on
+    any device and after any restart.
     """
-    root = jax.random.key(seed, impl="threefry2x32")  # not the default: others depend on the layout of a batch
+    root = jax.random.key(
+        seed, impl="threefry2x32"
+    )  # not the default, because other implementations depend on the layout of a batch
 
     def coin(sample: jax.Array, frame: jax.Array, scale: jax.Array) -> jax.Array:
         key = root
@@ -130,7 +132,7 @@ def memory_coins(seed: int, sample: Integer[Array, " b"], dropout: float, frames
 
 
 def _in_slots(function: Callable[[Batch], Any], batch: Batch, slots: Sequence[int]) -> Any:
-    """`function` of a batch whose `valid` is cut to the smallest of `slots` that holds all its objects."""
+    """`function` of a batch whose `valid` is truncated to the smallest of `slots` that fits all its objects."""
     if not slots:
         return function(batch)
     most = batch["valid"].shape[1]
@@ -146,7 +148,7 @@ def _mean_over_parts(function: Callable[[Batch], Any], batch: Batch, parts: int)
         return function(batch)
     size = batch["sample"].shape[0]
     if size % parts:
-        raise ConfigError(f"a device's batch of {size} clips cannot be cut into {parts} equal micro-batches")
+        raise ConfigError(f"a device's batch of {size} clips cannot be split into {parts} equal micro-batches")
     split = jax.tree.map(lambda x: x.reshape(parts, size // parts, *x.shape[1:]), batch)
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(function, jax.tree.map(lambda x: x[0], split)))
     total, _ = jax.lax.scan(lambda total, part: (jax.tree.map(jnp.add, total, function(part)), None), zeros, split)

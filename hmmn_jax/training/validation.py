@@ -22,15 +22,19 @@ from hmmn_jax.io.pictures import overlay
 from hmmn_jax.io.stage import Stage
 from hmmn_jax.metrics.davis import ScoredFrame, SequenceScores, statistics
 
-SHEET_SEQUENCES, SHEET_FRAMES, SHEET_SIZE = 8, 4, (180, 320)  # of the picture: rows, columns, height and width of each
+SHEET_SEQUENCES, SHEET_FRAMES, SHEET_SIZE = (
+    8,
+    4,
+    (180, 320),
+)  # layout of the picture: rows, columns, height and width of each cell
 
 
 class Validation(NamedTuple):
     """The results of a validation.
 
     scores: `jf`, `j` and `f`, means over all objects in [0, 1].
-    sequences: J&F of each sequence by name; of several processes, those that this one had.
-    sheet: predictions, a row a sequence, RGB `[H,W,3]`; None if this process had no sequence.
+    sequences: J&F of each sequence by name; with several processes, only those of this process.
+    sheet: predictions, one row per sequence, RGB `[H,W,3]`; None if this process had no sequence.
     """
 
     scores: dict[str, float]
@@ -43,7 +47,7 @@ def find_validation(settings: ConfigDict, stage: Stage | None = None) -> list[Pl
 
     Data in a bucket is copied to `stage`, as each validation reads it; without a stage, the data is local.
 
-    Raises DataError for a video that cannot be segmented or scored, so that this is known before training starts.
+    Raises DataError for a video that cannot be segmented or scored, so that errors are found before training starts.
     """
     if not settings.data:
         return []
@@ -51,18 +55,18 @@ def find_validation(settings: ConfigDict, stage: Stage | None = None) -> list[Pl
     task = make_protocol(settings).read(data)
     plans, unscored = task.plan(task.clips)
     if wrong := [*task.failures.values(), *unscored.values()]:
-        raise DataError(f"{settings.data}: {len(wrong)} videos cannot serve for validation", wrong)
+        raise DataError(f"{settings.data}: {len(wrong)} videos cannot be used for validation", wrong)
     for line in task.notes.lines():
         note(line)
     return plans
 
 
 def validate(segmenter: Segmenter, plans: Sequence[Plan], size: int = 0) -> Validation:
-    """Segments videos and scores them; of several processes, each takes its share, and all get the same scores.
+    """Segments and scores videos. With several processes, each one handles a part, and all return the same scores.
 
     Args:
-      segmenter: has the variables to validate.
-      plans: the videos, as `find_validation` gives them.
+      segmenter: a segmenter with the variables to validate.
+      plans: the videos, as returned by `find_validation`.
       size: shorter side to which frames are scaled, 0 for none; probabilities are scaled back, scores are at full size.
     """
     own = plans[jax.process_index() :: jax.process_count()]

@@ -1,7 +1,7 @@
 """Records of the files that a run wrote to its workdir. Only those may be replaced or deleted.
 
 `WORKDIR/record` holds the guard (`hmmn_jax.io.guard`) and the records of what the run wrote: `run.json` of `config.json`,
-`checkpoints/STEP.json` of each checkpoint, `pictures/...` of each picture. Nothing else is written before `run.json` is.
+`checkpoints/STEP.json` of each checkpoint, `pictures/...` of each picture. `run.json` is written first.
 """
 
 import contextlib
@@ -50,15 +50,15 @@ def is_begun(workdir: AnyPath) -> bool:
 
 @contextlib.contextmanager
 def hold(workdir: AnyPath, begun: bool, takeover: bool = False) -> Iterator[Guard | None]:
-    """Creates a workdir and has it for this run. Of several processes, only the first does this; the others get None.
+    """Creates a workdir and holds it for this run. With several processes, only the first does this; the others get None.
 
     Args:
-      workdir: of the run.
+      workdir: workdir of the run.
       begun: the earlier result of `is_begun`.
-      takeover: take the workdir from a process that seems alive.
+      takeover: take over the workdir from a process that appears to be alive.
 
     Raises:
-      ConfigError: another run is writing to it, or has begun there meanwhile.
+      ConfigError: another run is writing to it, or has started there in the meantime.
       DataError: it cannot be written to.
     """
     if jax.process_index() > 0:
@@ -66,7 +66,7 @@ def hold(workdir: AnyPath, begun: bool, takeover: bool = False) -> Iterator[Guar
         return
     with hold_folder(workdir, workdir / RECORD / _LOCK, takeover) as guard:
         if is_begun(workdir) != begun:
-            raise ConfigError(f"{workdir}: another run has begun there meanwhile; choose another workdir")
+            raise ConfigError(f"{workdir}: another run has started there in the meantime; choose another workdir")
         yield guard
 
 
@@ -77,10 +77,10 @@ def require_no_run(workdir: AnyPath) -> None:
 
 @contextlib.contextmanager
 def publish(workdir: AnyPath, name: str, record: str) -> Iterator[Path]:
-    """Gives a temporary path to write a file to, which then becomes `WORKDIR/NAME`.
+    """Yields a temporary path for a file, which then becomes `WORKDIR/NAME`.
 
     Args:
-      workdir: of the run.
+      workdir: workdir of the run.
       name: relative path of the file.
       record: relative path of its record in `WORKDIR/record`.
 

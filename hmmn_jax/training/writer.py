@@ -36,7 +36,7 @@ class Writer:
     def __init__(self, workdir: AnyPath, first_step: int, hooks: Sequence[Hook] = ()):
         """Opens the files. Entries of a killed run for steps after `first_step`, which are repeated, are dropped.
 
-        Lines of `metrics.jsonl` that the program cannot have written stay.
+        Lines of `metrics.jsonl` that the program cannot have written are kept.
         """
         self.workdir, self._hooks, self._active = workdir, hooks, jax.process_index() == 0
         if self._active:
@@ -65,7 +65,7 @@ class Writer:
             self._board.flush()
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        """One line of JSON, `{"step": step, **values}`, and a point in each of TensorBoard's curves."""
+        """Writes one line of JSON, `{"step": step, **values}`, and a point in each of TensorBoard's curves."""
         if not self._active:
             return
         with writing_errors(self.workdir / METRICS_FILE):
@@ -82,7 +82,7 @@ class Writer:
             try:
                 with publish(self.workdir, file, f"{file}.json") as path:
                     write_image(path, rgb)
-            except DataError as error:  # a picture that fails must not stop the run
+            except DataError as error:  # an error in a picture must not stop the run
                 note(f"{error}; the picture is skipped")
             self._board.picture(step, name, rgb)
             for hook in self._hooks:

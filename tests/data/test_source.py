@@ -85,7 +85,7 @@ def test_damage_on_disk(copy):
 
 def test_a_second_build_asks_and_a_failed_one_leaves_the_first(built, copy, tmp_path, monkeypatch):
     config = make_config("davis", "2017", None, [])
-    with pytest.raises(DataError, match="exists already; --overwrite builds it again"):
+    with pytest.raises(DataError, match="already exists; --overwrite rebuilds it"):
         build("davis", config, built / "in", tmp_path)
     before = {path.name: path.read_bytes() for path in copy.iterdir()}
     monkeypatch.setattr("data.index.Index.save", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
@@ -121,7 +121,7 @@ def test_a_killed_build_never_looks_whole_and_can_be_started_again(built, tmp_pa
     killed.kill()
     killed.wait()
     killed.stderr.close()
-    with pytest.raises(DataError, match="2017: a build that was cut off midway"):
+    with pytest.raises(DataError, match="2017: a build that was interrupted"):
         open_source("davis/2017", tmp_path)
     build("davis", config, built / "in", tmp_path)
     assert len(open_source("davis/2017", tmp_path).index.names) == 9
@@ -182,7 +182,7 @@ def test_an_overwriting_build_that_was_cut_off(built, copy, tmp_path, monkeypatc
     with pytest.raises(KeyboardInterrupt):
         rebuild(built, tmp_path, overwrite=True)
     monkeypatch.undo()
-    with pytest.raises(DataError, match=r"1\.0\.0: a build that replaced an earlier one was cut off midway"):
+    with pytest.raises(DataError, match=r"1\.0\.0: a build that replaced an earlier one was interrupted"):
         open_source("davis/2017", tmp_path)
     rebuild(built, tmp_path)
     assert len(open_source("davis/2017", tmp_path).index.names) == 9

@@ -38,6 +38,6 @@ def test_a_build_is_not_written_into_what_it_reads(tmp_path, place):
         (source / folder).mkdir(parents=True)
     (source / "link").symlink_to(source / "Annotations")
     before = sorted(source.rglob("*"))
-    with pytest.raises(DataError, match="which is read; choose a --data_dir outside"):
+    with pytest.raises(DataError, match="which is an input; choose a --data_dir outside"):
         build("davis", make_config("davis", "2017", None, []), source, source / place)
     assert sorted(source.rglob("*")) == before

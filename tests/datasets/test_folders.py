@@ -228,7 +228,7 @@ class TestFindUnlisted:
 
     def test_a_folder_whose_name_cannot_be(self, mine):
         make(mine, "JPEGImages/c\\d/0.jpg", "Annotations/c\\d/0.png")
-        with raises("cannot name a sequence"):
+        with raises("is not a valid sequence name"):
             find_unlisted(mine)["c\\d"]()
 
 
@@ -262,7 +262,7 @@ class TestReadFolder:
 
     def test_the_root_has_no_name(self, tmp_path):
         make(tmp_path, "m.png")
-        with raises("'' cannot name a sequence"):
+        with raises("'' is not a valid sequence name"):
             read_folder("/", tmp_path / "m.png")
 
     def test_order_and_notes(self, tmp_path):

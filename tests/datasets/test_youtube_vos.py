@@ -89,9 +89,9 @@ def meta(objects, name="a"):
         ('{"videos": {"a": {"objects": {"1": {"frames": []}, "1": {"frames": []}}}}}', "the entry '1' twice"),
         (meta({"1": {"frames": [0, 5]}}), "the frames of object 1 are not a list of names"),
         (meta({"1": {"frames": "00000"}}), "the frames of object 1 are not a list of names"),
-        (meta({"1": {"frames": ["0\0"]}}), "cannot name a sequence"),
-        (meta({}, "../a"), "'../a' cannot name a sequence"),
-        (meta({}, "a\0"), "cannot name a sequence"),
+        (meta({"1": {"frames": ["0\0"]}}), "is not a valid sequence name"),
+        (meta({}, "../a"), "'../a' is not a valid sequence name"),
+        (meta({}, "a\0"), "is not a valid sequence name"),
         ("[" * 100_000, "cannot be read: maximum recursion depth"),
     ],
 )

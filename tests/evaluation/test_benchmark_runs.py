@@ -124,7 +124,7 @@ def test_lvos(roots, tmp_path):
 
 
 def test_vost(roots, tmp_path):
-    """Run at 10 frames a second, written at 5, no F anywhere."""
+    """Run at 10 frames per second, written at 5, no F anywhere."""
     done = run(roots, tmp_path, "vost_val", Keeping())
     assert done.code == 0, done.err
     assert "cut: 13 frames" in done.out and written(tmp_path / "run") == [f"cut/{n:05d}.png" for n in range(12, 85, 12)]

@@ -184,7 +184,7 @@ class TestOutputs:
     @pytest.mark.parametrize("sequences", [("..",), ("",), ("a/../b",), ("/a",), (".",), ("a\\b",)])
     def test_names_that_lead_elsewhere(self, own, tmp_path, sequences):
         done = run_evaluate(fields={"sequences": sequences}, data=own, output=tmp_path / "run")
-        assert done.code == 2 and "cannot name a sequence" in done.err and not (tmp_path / "run").exists()
+        assert done.code == 2 and "is not a valid sequence name" in done.err and not (tmp_path / "run").exists()
 
     def test_an_interruption_leaves_nothing_half_written(self, own, tmp_path):
         class Interrupted(Repeating):
@@ -523,7 +523,7 @@ def test_a_config_of_something_else_and_fields_of_other_types(tmp_path):
         ({"data": "x"}, "--output is missing"),
         ({"data": "x", "output": "gs:/b/run"}, "give gs://b/run"),  # pathlib's form of it, once a local folder
         ({"data": "x", "score": "nowhere"}, "nowhere: no such folder"),
-        ({"frames": "x", "mask": "m", "score": "p"}, "--score takes existing masks"),
+        ({"frames": "x", "mask": "m", "score": "p"}, "--score reads existing masks"),
         ({"data": "x", "score": ".", "step": "best"}, "--step needs --checkpoint"),
         ({"data": "x", "score": ".", "movie": "gif"}, "cannot be combined with --score"),
     ],

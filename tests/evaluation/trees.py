@@ -97,7 +97,7 @@ def lvos(root):
 
 
 def vost(root):
-    """Ten frames a second, every second one annotated; part of the truth is 255, ignored."""
+    """Ten frames per second, every second one annotated; part of the truth is 255, ignored."""
     masks = boxes(7, {1: "1111111", 3: "1111101"})
     masks[:, -3:] = 255
     annotated = named(masks, 12, 12)

@@ -97,7 +97,7 @@ class TestSixteenBits:
 
         dark, light = png("dark.png", 4095), png("light.png", 65535)
         for read in (lambda: read_image(dark), lambda: ImageVideo([dark])[0]):
-            with pytest.raises(DataError, match=r"dark\.png: .* 16 of 256 levels would remain; save .* 8 bits a channel"):
+            with pytest.raises(DataError, match=r"dark\.png: .* 16 of 256 levels would remain; save .* 8 bits per channel"):
                 read()
         assert ImageVideo([dark, light])[0].max() == 15 and read_image(light).max() == 255
 

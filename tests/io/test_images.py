@@ -136,7 +136,7 @@ class TestReadMask:
     @pytest.mark.parametrize(
         ("pixels", "found"),
         [
-            (np.array([[[0, 0, 0], [127, 0, 0]]], np.uint8), "a colour outside the DAVIS palette, as (127, 0, 0)"),
+            (np.array([[[0, 0, 0], [127, 0, 0]]], np.uint8), "a colour outside the DAVIS palette, such as (127, 0, 0)"),
             (np.array([[0, 300]], np.uint16), "the value 300"),
             (np.array([[[0, 0, 0, 255], [128, 0, 0, 60]]], np.uint8), "transparent"),
         ],

@@ -122,7 +122,7 @@ def test_grey_frames_of_8_and_16_bits(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (16, 24))
     for i, kind in enumerate((np.uint8, np.uint16, np.uint16)):
         Image.fromarray(noise.astype(kind)).save(tmp_path / f"{i}.png")
-    with pytest.raises(DataError, match=r"1\.png: grey with 16 bits a pixel, where 0\.png has 8 \(2 and 1 of 3 frames\)"):
+    with pytest.raises(DataError, match=r"1\.png: grey with 16 bits per pixel, where 0\.png has 8 \(2 and 1 of 3 frames\)"):
         inspect_frames([tmp_path / f"{i}.png" for i in range(3)])
     assert inspect_frames([tmp_path / "1.png", tmp_path / "2.png"]) == FrameFacts(24, 16, sixteen=2)
 

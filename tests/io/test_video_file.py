@@ -281,7 +281,7 @@ class TestVideoFile:
 
     def test_a_name_that_cannot_name_a_sequence(self, tmp_path):
         (tmp_path / "..mp4").write_bytes(b"any")
-        with pytest.raises(DataError, match=r"\.\.mp4: '\.' cannot name a sequence"):
+        with pytest.raises(DataError, match=r"\.\.mp4: '\.' is not a valid sequence name"):
             VideoFile(tmp_path / "..mp4")
 
     def test_a_name_that_is_no_text(self, tmp_path):

@@ -120,7 +120,7 @@ def test_every_figure_is_on_the_page_and_the_worst_comes_first(world):
     for s in scores:
         for k in range(2):
             assert f"object {k + 1} J {s.j[k].mean():.3f} F {s.f[k].mean():.3f}" in page.words
-    assert "seconds a frame 2.000" in page.words and "4.2 s" in page.words and "512 MB" in page.words
+    assert "seconds per frame 2.000" in page.words and "4.2 s" in page.words and "512 MB" in page.words
     assert "mem_every 5" in page.words and "deep.er x" in page.words and "ROOT" in page.words
     assert "benchmark" not in page.words and "None" not in page.words
     assert page.all("h1") and "Boxes" in page.words and "3 sequences" in page.words and "12 scored frames" in page.words

@@ -252,7 +252,7 @@ def test_a_process_that_dies_leaves_the_old_session_or_the_new(tmp_path, monkeyp
 def test_files_of_others_are_not_touched(tmp_path):
     session = make({0: box(1)})
     (tmp_path / "photo.jpg").write_bytes(b"mine")
-    with pytest.raises(DataError, match=r"photo\.jpg: not of a session; give an empty or new folder"):
+    with pytest.raises(DataError, match=r"photo\.jpg: not a file of a session; give a new or empty folder"):
         session.save(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["photo.jpg"]
     other = tmp_path / "other"
@@ -269,7 +269,7 @@ def test_files_of_others_are_not_touched(tmp_path):
     session.save(tmp_path / "fourth")
     changed = tmp_path / "fourth" / "changes.jsonl"
     changed.write_text("mine")
-    with pytest.raises(DataError, match=r"changes\.jsonl: not of a session"):
+    with pytest.raises(DataError, match=r"changes\.jsonl: not a file of a session"):
         session.save(tmp_path / "fourth")
     assert changed.read_text() == "mine"
     with pytest.raises(DataError, match=r"photo\.jpg"):

@@ -207,7 +207,7 @@ def test_another_config_is_refused(train, undisturbed):
     with pytest.raises(ConfigError) as caught:
         train(workdir, config)
     message = str(caught.value)
-    assert "dropout is 0.25, was 0.5; learning_rate.peak is 0.002, was 0.001; put them back" in message
+    assert "dropout is 0.25, was 0.5; learning_rate.peak is 0.002, was 0.001; restore them" in message
     assert f"--config.resume={workdir}" in message
 
 

@@ -97,5 +97,5 @@ def test_fewer_slots_give_the_same_step(x64):
 
 def test_a_batch_that_cannot_be_cut_is_told():
     step = make_train_step(SMALL, optax.identity(), optax.constant_schedule(0.0), micro_batches=2)
-    with pytest.raises(ConfigError, match="3 clips cannot be cut into 2"):
+    with pytest.raises(ConfigError, match="3 clips cannot be split into 2"):
         step(TrainState(jnp.int32(0), {}, {}, ()), {"sample": np.arange(3)})

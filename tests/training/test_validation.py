@@ -99,7 +99,7 @@ def test_what_cannot_serve_is_told_before(tmp_path):
     config.data = str(tmp_path)
     assert [plan.clip.name for plan in find_validation(config)] == ["cat"]
     (tmp_path / "Annotations/480p/cat/00002.png").unlink()
-    with pytest.raises(DataError, match=r"1 videos cannot serve for validation\n  cat: no annotation of frame 00002"):
+    with pytest.raises(DataError, match=r"1 videos cannot be used for validation\n  cat: no annotation of frame 00002"):
         find_validation(config)
 
 

@@ -52,7 +52,7 @@ def test_a_second_run_is_refused(tmp_path):
             pass
         with publish(tmp_path, "config.json", "run.json") as path:
             path.write_text("{}")
-    with pytest.raises(ConfigError, match="another run has begun there meanwhile"), hold(tmp_path, False):
+    with pytest.raises(ConfigError, match="another run has started there in the meantime"), hold(tmp_path, False):
         pass
     with hold(tmp_path, True):
         pass

@@ -9,7 +9,7 @@ directory.
   hmmn-jax paint clip.mp4 --project WORK --checkpoint HMMN_weights.pth
   hmmn-jax paint --project WORK                       # continue
 
-The same command again continues. Stop it with Ctrl-C. Needs pip install 'hmmn-jax[paint]', and for video files
+Running the same command again continues. Stop it with Ctrl-C. Needs pip install 'hmmn-jax[paint]', and for video files
 'hmmn-jax[video]'.
 """
 
@@ -39,8 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--host",
         default="127.0.0.1",
-        help="address to listen on (default: %(default)s, this machine alone); any other lets machines of the network try the "
-        "token, and sends everything unencrypted",
+        help="address to listen on (default: %(default)s, this machine only); otherwise, other machines can try the "
+        "token, and the connection is not encrypted",
     )
     add("--port", type=int, default=0, metavar="N", help="port to listen on (default: any free port)")
     add("--no-browser", action="store_true", help="open no browser, only print the address")

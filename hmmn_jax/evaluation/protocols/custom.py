@@ -1,4 +1,4 @@
-"""Videos of users: folders of images or video files, with masks of any frames."""
+"""Your own videos: folders of images or video files, with masks of any frames."""
 
 import re
 from collections.abc import Callable

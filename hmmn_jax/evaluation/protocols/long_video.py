@@ -19,7 +19,7 @@ class LongVideoPlan(BenchmarkPlan):
     """The annotated frames except the first and the last, ids 1 to the largest of the first annotation."""
 
     def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
-        """As DAVIS."""
+        """Like DAVIS."""
         return score_frames(self.clip.read_annotation(min(self.clip.annotations)), frames, False, self.clip.name)
 
 

@@ -83,7 +83,7 @@ class Lvos(VideoFolders):
         facts = clip.about
         if facts.unseen is None:
             raise DataError(
-                f"{clip.name}: no {UNSEEN} beside {self.settings.split}_meta.json; copy it from the toolkit of LVOS"
+                f"{clip.name}: no {UNSEEN} next to {self.settings.split}_meta.json; copy it from the toolkit of LVOS"
             )
         ranges = {i: _frame_range(entry, f"{clip.name}, object {i}") for i, entry in facts.ranges.items()}
         places = {clip.frame_name(t): t for t in range(len(clip))}

@@ -23,7 +23,7 @@ class VostPlan(BenchmarkPlan):
     """The annotated frames except the first and the last, ids 1 to the largest of the first annotation."""
 
     def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
-        """J alone."""
+        """Only J."""
         return vost.score_frames(self.clip.read_annotation(min(self.clip.annotations)), frames, self.clip.name)
 
 

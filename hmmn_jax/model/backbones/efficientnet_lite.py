@@ -53,7 +53,7 @@ class EfficientNetLite(Backbone):
         norm_groups: groups of GroupNorm.
 
     Raises:
-        ValueError: a value that no network can have; the message has the field and the expected values.
+        ValueError: an invalid value; the message has the field and the expected values.
     """
 
     stem_width: int = 32

@@ -41,7 +41,7 @@ class ResNet(Backbone):
         norm_groups: groups of GroupNorm.
 
     Raises:
-        ValueError: a value that no network can have; the message has the field and the expected values.
+        ValueError: an invalid value; the message has the field and the expected values.
     """
 
     stem_width: int = 64

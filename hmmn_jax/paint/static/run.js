@@ -72,7 +72,7 @@ export class Run {
 function describe(job) {
   if (job.state === "compiling") return "Compiling for this frame size, once. You can go on painting.";
   const parts = [`${job.done} of ${job.total} frames`];
-  if (job.frames_per_second) parts.push(`${job.frames_per_second.toPrecision(2)} frames a second`);
+  if (job.frames_per_second) parts.push(`${job.frames_per_second.toPrecision(2)} frames per second`);
   if (job.seconds_left !== null && job.seconds_left !== undefined) parts.push(`${clock(job.seconds_left)} left`);
   return parts.join(" · ");
 }
