@@ -142,7 +142,7 @@ def test_long_video(roots, tmp_path):
     assert done.code == 0, done.err
     assert written(tmp_path / "run") == [f"rat/{t:05d}.png" for t in (0, 3, 6, 9, 11)]
     page = (tmp_path / "run/report.html").read_text()
-    assert "The data set's own scorer excludes only the first." in page
+    assert "own scorer excludes only the first." in page
 
 
 def test_sav(roots, tmp_path):
