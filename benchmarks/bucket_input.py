@@ -99,7 +99,7 @@ def main() -> None:
         found: dict[str, list[float]] = {"one_by_one": [], "at_once": []}
         with delayed(url, args.delay):
             for turn in range(args.turns):
-                for name, kind, clips in (("one_by_one", OneByOne, 80), ("at_once", source.RecordSource, 800)):
+                for name, kind, clips in (("one_by_one", OneByOne, 48), ("at_once", source.RecordSource, 320)):
                     found[name].append(clips_per_second(settings(str(remote)), kind, clips))
                     print(f"turn {turn + 1}, {name}: {found[name][-1]:.1f} clips/s", flush=True)
     medians = {name: statistics.median(values) for name, values in found.items()}

@@ -79,7 +79,7 @@ def tensors(workdir):
 
 
 def evaluation(where, run, out, *arguments):
-    config = ("--config.split=train", "--overlays", "--compilation_cache", f"{where}/cache")
+    config = ("--config.split=train", "--overlays")
     data = ("--config", ROOT / "configs/evaluate/davis2017_val.py", "--data", f"{where}/DAVIS")
     return ("evaluate.py", *data, "--checkpoint", run, "--output", out, *config, *arguments)
 
@@ -99,10 +99,10 @@ def test_training_is_killed_and_resumed_and_evaluated(home, tmp_path):
     remote, runs = f"gs://{BUCKET}", {"local": home / "RUN", "bucket": as_path(f"gs://{BUCKET}/RUN")}
     finish(start(training(home, runs["local"]), tmp_path))
 
-    command = training(remote, runs["bucket"], "--compilation_cache", f"{remote}/cache")
+    command = training(remote, runs["bucket"])
     process = start(command, tmp_path)
     while process.poll() is None and not finished_steps(runs["bucket"]):
-        time.sleep(0.05)
+        time.sleep(0.5)  # looking costs requests
     process.send_signal(signal.SIGKILL)
     process.communicate()
     print(f"killed; finished steps: {finished_steps(runs['bucket'])}")
@@ -124,7 +124,7 @@ def test_training_is_killed_and_resumed_and_evaluated(home, tmp_path):
 
     outs = {"local": home / "OUT", "bucket": as_path(f"{remote}/OUT")}
     finish(start(evaluation(home, runs["local"], outs["local"]), tmp_path))
-    staged = ("--stage", tmp_path / "stage")
+    staged = ("--stage", tmp_path / "stage", "--compilation_cache", f"{remote}/cache")
     finish(start(evaluation(remote, runs["bucket"], outs["bucket"], *staged), tmp_path))
     assert contents(outs["local"]) == contents(outs["bucket"])
     again = start(evaluation(remote, runs["bucket"], outs["bucket"], *staged), tmp_path)

@@ -10,6 +10,8 @@ import pytest
 
 from hmmn_jax.errors import DataError
 from hmmn_jax.io import record as module
+from hmmn_jax.io.buckets import as_path
+from hmmn_jax.io.objects import objects
 from hmmn_jax.io.record import Record, remove_leftovers, replace_own, staging_folder
 
 
@@ -51,6 +53,41 @@ def test_a_newer_version_replaces_and_deletes_its_own(tmp_path):
     assert not (tmp_path / "movies").exists()
     load(tmp_path).discard()
     assert not any(tmp_path.iterdir())
+
+
+def test_the_same_in_a_bucket(bucket):
+    root = as_path("gs://b/run")
+    publish(root, {"inputs": "x"}, masks__a="1", movies__b="2", c="3")
+    assert load(root).is_whole({"inputs": "x"}) and not load(root).is_whole({"inputs": "y"})
+    md5 = f"md5:{hashlib.md5(b'1').hexdigest()}"  # what Cloud Storage lists
+    assert load(root).files["masks/a"] == [hashlib.sha256(b"1").hexdigest(), md5]
+    publish(root, masks__a="new", c="3")
+    assert sorted(objects(root)) == ["c", "masks/a", "record.json"] and (root / "masks/a").read_text() == "new"
+
+    (root / "c").write_text("the user's")
+    (root / "masks/z").write_text("the user's")
+    record = load(root)
+    assert record.changed() == [root / "c"] and not record.owns("c") and record.owns("masks/a")
+    assert set(record.foreign(["c", "masks/a", "masks/z", "masks/new"])) == {root / "c", root / "masks/z"}
+    record.discard()
+    assert sorted(objects(root)) == ["c", "masks/z"]
+
+
+def test_a_killed_upload_leaves_no_file_of_unknown_origin(bucket, monkeypatch):
+    root = as_path("gs://b/run")
+
+    def cut_off(files):
+        for target in list(files)[:1]:
+            target.write_bytes(files[target].read_bytes())
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(module, "upload", cut_off)
+        publish(root, masks__a="1", masks__b="2")
+    assert sorted(objects(root)) == ["masks/a", "record.json"]
+    assert load(root).about is None and load(root).foreign(["masks/a", "masks/b"]) == []
+    publish(root, masks__a="1", masks__b="2")
+    assert load(root).is_whole({})
 
 
 @pytest.mark.parametrize("user", ["masks/a", "masks/z", "c"])
