@@ -226,9 +226,12 @@ def _predict_clip(
     count = 0
     with write, _finishing(pending):
         found = segment_augmented(segmenter, remembered(itertools.chain([first], frames)), given, augmentation)
-        for count, segmented in enumerate(found, 1):
+        for segmented in found:
+            count += 1
             if count == 1:
                 pending.append(writer.submit(write.given, 0, seen.popleft(), given[0]))
+            if not write.needs_probs:  # of many objects they are large, and some frames wait to be written
+                segmented = segmented.without_probs()
             pending.append(writer.submit(write.later, count, seen.popleft(), segmented))
             bar.update()
             while len(pending) > WRITES_IN_FLIGHT:

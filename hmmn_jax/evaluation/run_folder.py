@@ -26,7 +26,7 @@ from hmmn_jax.io.record import FORMAT, Record, remove_leftovers, staging_folder
 # Outputs of an evaluation. A folder that contains any of them without a record belongs to a user or an older version.
 OUTPUTS = (
     *("masks", "overlays", "movies", "probabilities", "exports", "summary.json", "per_sequence.csv", "per_frame.csv"),
-    *("report.html", "submission.zip"),
+    *("report.html", "submission.zip", "submission.json"),
     *("run.json", "scores"),  # of older versions
 )
 RECORD = "record"
