@@ -186,17 +186,10 @@ def terminated() -> bool:
     return _watch is not None and _watch.terminated.is_set()
 
 
-@contextlib.contextmanager
-def saving() -> Iterator[None]:
-    """A block in which a SIGTERM does not end this process: it saves, and ends by itself."""
-    if _watch is None:
-        yield
-        return
-    _watch.saves = True
-    try:
-        yield
-    finally:
-        _watch.saves = False
+def save_on_termination() -> None:
+    """From now on a SIGTERM does not end this process: it saves, and ends by itself."""
+    if _watch is not None:
+        _watch.saves = True
 
 
 def _client() -> Any:

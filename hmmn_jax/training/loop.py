@@ -183,7 +183,7 @@ def train_and_evaluate(
                 monitor.flush()
                 monitor.restart_clock()  # compilation is excluded
                 monitor.say(peak_memory())
-                stack.enter_context(peers.saving())  # before, there is nothing to save
+                peers.save_on_termination()  # before, there is nothing to save
 
             # --- Now and then: a checkpoint, then validation. ---
             last = step == total

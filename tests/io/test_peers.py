@@ -84,8 +84,8 @@ def test_all_get_the_values_of_all(store):
 def test_one_process_agrees_with_itself():
     assert peers.from_first("d", lambda: 3) == 3 and peers.from_all("d", 4) == [4]
     assert peers.watch(lambda end: 4, lambda: None) is None and not peers.terminated()
-    with peers.saving():
-        peers.begun()
+    peers.save_on_termination()
+    peers.begun()
 
 
 @pytest.fixture
