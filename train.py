@@ -16,17 +16,28 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 import hmmn_jax
-from hmmn_jax.cli.launch import define_launch_flags, flags_parser, launch_by_flags
-from hmmn_jax.cli.program import TERMINATED, leave, run_program
+from hmmn_jax.cli.launch import define_launch_flags, flags_parser, launch_by_flags, run_by_flags, value_of
+from hmmn_jax.cli.program import TERMINATED, leave
 from hmmn_jax.errors import ConfigError
+from hmmn_jax.io.buckets import absolute
 from hmmn_jax.io.files import reason, shorten, user_path
+from hmmn_jax.io.guard import RUN_LOCK, require_unheld
 from hmmn_jax.io.stage import Stage
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file in configs/train/.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Run directory. If it already contains a run, training resumes.")
+TAKEOVER = flags.DEFINE_bool("takeover", False, "Take the workdir from a process that seems to be using it.")
 STAGE = flags.DEFINE_string("stage", None, "Local folder to which data in a bucket is copied, for this run and later ones.")
 define_launch_flags()
 RESUME = "run the same command to resume from the last checkpoint"
+
+
+def require_unused(arguments: list[str]) -> None:
+    """Raises ConfigError if another run is writing to the workdir, before the config file imports JAX, which takes seconds."""
+    workdir = value_of("workdir", arguments)
+    if workdir and value_of("takeover", arguments) is None:
+        path = user_path(workdir, buckets=True)
+        require_unheld(path, path / RUN_LOCK)
 
 
 def check() -> None:
@@ -67,7 +78,7 @@ def run() -> int:
     with Stage(user_path(STAGE.value) if STAGE.value else None) as stage, memory_errors():
         validation = find_validation(config.validation, stage)
         logged = {"max_skip": config.data.max_skip}
-        state, result = train_and_evaluate(config, WORKDIR.value, batches, validation, logged)
+        state, result = train_and_evaluate(config, WORKDIR.value, batches, validation, logged, takeover=TAKEOVER.value)
     if jax.process_index() == 0:
         done = f"terminated, saved; {RESUME}" if result.interrupted else "done"
         print(f"step {int(state.step)}: {done}; {WORKDIR.value} (hmmn-jax {hmmn_jax.__version__})")
@@ -89,9 +100,11 @@ def memory_errors() -> Iterator[None]:
 
 
 def main(_: list[str]) -> None:
-    """Runs training, and exits with its exit code."""
-    leave(run_program("train.py", run, RESUME))
+    """Runs, and exits with the code that says how it went."""
+    leave(run_by_flags("train.py", run, RESUME, absolute(user_path(WORKDIR.value, buckets=True))))
 
+
+PARSE = flags_parser("train.py", CONFIG, check, first=require_unused)
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=flags_parser("train.py", CONFIG, check))
+    app.run(main, flags_parser=PARSE)

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md"), *ROOT.glob("data/*/README.md")])
 OF_SCRIPTS = {
     "evaluate.py": ("config", "data", "frames", "mask", "checkpoint", "step", "score", "output", "overlays", "movie"),
-    "train.py": ("config", "workdir", "distributed", "coordinator", "processes", "process", "compilation_cache"),
+    "train.py": ("config", "workdir", "distributed", "coordinator", "processes", "process", "compilation_cache", "takeover"),
     "data.preview": ("config", "clips", "first", "out"),
 }
 

@@ -35,7 +35,6 @@ from hmmn_jax.evaluation.score_files import (
     write_scores,
 )
 from hmmn_jax.evaluation.settings import check_settings
-from hmmn_jax.evaluation.submission import SUBMISSION, write_submission
 from hmmn_jax.inference import Segmenter
 from hmmn_jax.inference.augmentation import Augmentation
 from hmmn_jax.io.buckets import absolute
@@ -92,7 +91,7 @@ def evaluate_inputs(request: Request, local: Request, make: MakeSegmenters) -> N
         failures = failures | wrong
         if request.movie == "mp4":
             note_odd_sizes(clips, task.notes)
-    submits = bool(task.protocol.submission) and request.score is None
+    submits = task.protocol.submits and request.score is None
     alone = request.frames is not None  # with only the given mask
     plans, unscored = ([], {}) if submits or alone else task.plan(clips)
     if local.score is not None:
@@ -112,7 +111,7 @@ def evaluate_inputs(request: Request, local: Request, make: MakeSegmenters) -> N
     if local.score is not None:
         with outputs.run.locked(request.takeover) if outputs else contextlib.nullcontext():
             if outputs:
-                claim(outputs, None)
+                claim(outputs, None, task.protocol.archive)
             scored, wrong = score(plans, unscored, local.score, task.protocol.figures)
             if outputs:
                 write_results(request, outputs, task, clips, local.score, scored, unscored | failures | wrong, None)
@@ -132,7 +131,7 @@ def evaluate_inputs(request: Request, local: Request, make: MakeSegmenters) -> N
         outputs.run.require_same(made_with)
     with outputs.run.locked(request.takeover) if jax.process_index() == 0 else contextlib.nullcontext():
         if jax.process_index() == 0:
-            claim(outputs, made_with, request.overwrite)
+            claim(outputs, made_with, task.protocol.archive, request.overwrite)
         synchronize("the folder is claimed")
         outputs.run.digest = digest_of(made_with)
         segmenters = make(variables, model, config, len(clips))
@@ -217,7 +216,7 @@ def describe_masks(request: Request, variables: dict[str, Any], model: HMMNConfi
     return {"settings": mask_settings(request.config)} | inputs | weights
 
 
-def claim(outputs: Outputs, made_with: dict[str, Any] | None, overwrite: bool = False) -> None:
+def claim(outputs: Outputs, made_with: dict[str, Any] | None, archive: str, overwrite: bool = False) -> None:
     """Claims the folder for this run, and deletes scores and archive of earlier masks.
 
     They could be mistaken for those of the new masks.
@@ -234,7 +233,7 @@ def claim(outputs: Outputs, made_with: dict[str, Any] | None, overwrite: bool = 
             f"{outputs.folder}: changed since a run wrote them: {names}; move them away, or give another --output"
         )
     require_free(run.scores, (SUMMARY, PER_SEQUENCE, PER_FRAME, REPORT))
-    require_free(run.submission, (SUBMISSION,) if made_with else ())
+    require_free(run.submission, (archive,) if made_with else ())
     for record in records:
         record.discard()
     run.claim(made_with)
@@ -280,17 +279,18 @@ def write_results(
             write_scores(staged, scores, about, missing, task.protocol.figures)
         write_report(staged, task.protocol, clips, masks, about, scores, cost, paper, missing)
         run.scores.publish(staged, {})
-    if task.protocol.submission and request.score is None:
+    if task.protocol.submits and request.score is None:
+        archive = task.protocol.archive
         if missing:
-            note(f"no {SUBMISSION}: {len(missing)} videos failed")
+            note(f"no {archive}: {len(missing)} videos failed")
             return
         if refused := task.protocol.refuse_submission(clips):
-            note(f"no {SUBMISSION}: {refused}")
+            note(f"no {archive}: {refused}")
             return
         with run.staging() as staged:
-            members = write_submission(staged / SUBMISSION, masks, clips, task.protocol)
+            packed = task.protocol.write_submission(staged / archive, masks, clips)
             run.submission.publish(staged, {})
-        print(f"{len(members)} masks for the server in {outputs.folder / SUBMISSION}")
+        print(f"{packed} for the server in {outputs.folder / archive}")
 
 
 def raise_failures(failures: dict[str, str], done: int) -> None:

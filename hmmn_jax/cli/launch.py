@@ -8,12 +8,18 @@ from typing import Any
 
 from absl import flags
 
+from hmmn_jax.cli.clusters import name_of_process, require_together, slurm_devices
 from hmmn_jax.cli.program import INTERRUPTED, leave, tell
 from hmmn_jax.cli.program_cache import keep_programs
+from hmmn_jax.cli.together import together
 from hmmn_jax.errors import ConfigError, HMMNError
+from hmmn_jax.io import peers
+from hmmn_jax.io.buckets import AnyPath
 from hmmn_jax.io.files import local_path, shorten
 from hmmn_jax.io.notes import note
 
+HOSTS = ("distributed", "coordinator", "processes", "process", "initialization_timeout", "heartbeat_timeout")
+OPTIONS = (*HOSTS, "compilation_cache")
 CONFIG_FOLDERS = ("train", "evaluate")  # into which the files of `configs` were sorted
 
 
@@ -24,14 +30,30 @@ def define_launch_flags() -> None:
     flags.DEFINE_string("coordinator", None, "Several hosts: HOST:PORT of the first process.")
     flags.DEFINE_integer("processes", None, "With --coordinator: number of processes.")
     flags.DEFINE_integer("process", None, "With --coordinator: index of this process, from 0.")
+    flags.DEFINE_integer("initialization_timeout", 300, "Several hosts: seconds to wait for all processes at the start.")
+    flags.DEFINE_integer("heartbeat_timeout", 100, "Several hosts: seconds without a heartbeat after which one is lost.")
     flags.DEFINE_string("compilation_cache", None, "Folder that keeps compiled programs; off: none.")
 
 
 def launch_by_flags() -> None:
     """`launch` with the flags of `define_launch_flags`."""
-    names = ("distributed", "coordinator", "processes", "process", "compilation_cache")
-    given: dict[str, Any] = {name: flags.FLAGS[name].value for name in names}
+    given: dict[str, Any] = {name: flags.FLAGS[name].value for name in OPTIONS}
     launch(**given)
+
+
+def run_by_flags(program: str, run: Callable[[], int | None], resume: str, folder: AnyPath | None = None) -> int:
+    """`run_program`; in several processes, as the flags of `define_launch_flags` say, an error in one ends all.
+
+    Args:
+        program: name of the program.
+        run: the body of the program, which calls `launch_by_flags`.
+        resume: what to do after an interruption.
+        folder: for `error-PROCESS.txt`, the reason for the end of each of several processes.
+    """
+    given = flags.FLAGS
+    several = given.distributed or given.coordinator is not None
+    process = name_of_process(given.process, os.environ) if several else None
+    return together(program, resume, folder, process).run(run)
 
 
 def launch(
@@ -39,24 +61,35 @@ def launch(
     coordinator: str | None = None,
     processes: int | None = None,
     process: int | None = None,
+    initialization_timeout: int = 300,
+    heartbeat_timeout: int = 100,
     compilation_cache: str | None = None,
 ) -> None:
     """Connects to the other hosts and sets the compilation cache. To be called before anything is computed.
 
     Raises:
-        ConfigError: the hosts cannot connect.
+        ConfigError: the hosts cannot connect, or each would run alone.
     """
     import jax  # takes a second; mistakes in flags are reported before
 
-    if distributed or coordinator is not None:
+    together = distributed or coordinator is not None
+    require_together(together, os.environ)
+    if together:
         try:
-            jax.distributed.initialize(coordinator, processes, process)
+            jax.distributed.initialize(
+                coordinator,
+                processes,
+                process,
+                slurm_devices(os.environ),
+                initialization_timeout=initialization_timeout,
+                heartbeat_timeout_seconds=heartbeat_timeout,
+            )
         except (ValueError, RuntimeError) as error:
             raise ConfigError(
                 f"the hosts cannot connect ({shorten(error)}); outside of TPU pods and Slurm give each --coordinator "
-                f"HOST:PORT, "
-                "--processes and --process"
+                "HOST:PORT, --processes and --process"
             ) from error
+        peers.met()
     keep_programs(compilation_cache, alone=not distributed and coordinator is None)
 
 
@@ -69,7 +102,11 @@ def switch_off_unsound_fusion() -> None:
 
 
 def flags_parser(
-    name: str, config: flags.FlagHolder, check: Callable[[], None] | None = None, default: str = ""
+    name: str,
+    config: flags.FlagHolder,
+    check: Callable[[], None] | None = None,
+    default: str = "",
+    first: Callable[[list[str]], None] | None = None,
 ) -> Callable[[list[str]], list[str]]:
     """A parser of flags for `app.run` that reports a mistake in one line and exits with 2.
 
@@ -79,10 +116,13 @@ def flags_parser(
         check: called after the flags are parsed; raises ConfigError if required flags are missing.
         default: the config file if none is given. (A default of the flag itself would be read when the flag is defined, where
             mistakes are not reported in one line.)
+        first: called with the arguments before they are parsed.
     """
 
     def parse(arguments: list[str]) -> list[str]:
         try:
+            if first is not None:
+                first(arguments[1:])
             given = {argument.lstrip("-").partition("=")[0] for argument in arguments[1:]}
             if default and config.name not in given:  # first, because this defines the flags of its fields
                 arguments = [arguments[0], f"--{config.name}={default}", *arguments[1:]]
@@ -104,6 +144,16 @@ def flags_parser(
         return rest
 
     return parse
+
+
+def value_of(flag: str, arguments: list[str]) -> str | None:
+    """The value that arguments give to a flag, before they are parsed; "" without a value, None without the flag."""
+    value = None
+    for argument, following in zip(arguments, [*arguments[1:], "-"], strict=True):
+        option, equals, given = argument.partition("=")
+        if option in (f"-{flag}", f"--{flag}"):
+            value = given if equals else "" if following.startswith("-") else following
+    return value
 
 
 def _with_moved_config(arguments: list[str], flag: str) -> list[str]:

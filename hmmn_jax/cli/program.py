@@ -6,6 +6,8 @@
 | 1 | some videos failed, the others are done; of `convert_weights.py verify`, logits that differ from the published code's |
 | 2 | a mistake or a refusal; flags, files and tensors that do not match among them |
 | 3 | training diverged |
+| 4 | of several processes: another one failed, or was lost |
+| 5 | of several processes: they did not meet |
 | 130, 143 | interrupted by Ctrl-C or by SIGTERM |
 """
 
@@ -29,13 +31,21 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM, which is handled like Ctrl-C."""
 
 
-def run_program(name: str, run: Callable[[], int | None], resume: str = "") -> int:
+def tell(name: str, error: HMMNError) -> None:
+    """Prints an error."""
+    print(f"{name}: {error}", file=sys.stderr)
+
+
+def run_program(
+    name: str, run: Callable[[], int | None], resume: str = "", tell: Callable[[str, HMMNError], None] = tell
+) -> int:
     """Runs the body of a command and returns its exit code.
 
     Args:
         name: name of the command; its errors begin with it.
         run: returns an exit code, None for 0.
         resume: what to do after an interruption, such as "run the same command to resume".
+        tell: reports an error of the command of this name.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -76,11 +86,6 @@ def leave(code: int) -> NoReturn:
                 stream.flush()
         os._exit(code)
     sys.exit(code)
-
-
-def tell(name: str, error: HMMNError) -> None:
-    """Prints an error."""
-    print(f"{name}: {error}", file=sys.stderr)
 
 
 def _show_warning(show: Callable[..., None], message: Warning, category: type[Warning], *place: Any) -> None:

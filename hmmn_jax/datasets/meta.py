@@ -1,4 +1,4 @@
-"""JSON files that describe a data set."""
+"""JSON files and lists that describe a data set."""
 
 import json
 from pathlib import Path
@@ -16,6 +16,15 @@ def read_meta(path: Path) -> Any:
         raise DataError(f"{path}: {error}; copy the file again") from error
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read: {reason(error)}; copy the file again") from error
+
+
+def read_lines(path: Path) -> list[str]:
+    """Reads a text with a name in each line, without empty lines and spaces around. Raises DataError."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read: {reason(error)}; expected a text with one name in each line") from error
+    return [name for line in lines if (name := line.strip())]
 
 
 class _Twice(ValueError):

@@ -103,6 +103,14 @@ def _read_meta(path: Path) -> dict[str, dict[int, tuple[str, ...]]]:
         ) from error
 
 
+def read_categories(path: Path) -> dict[str, dict[int, str]]:
+    """Reads a meta.json that `find_youtube_vos` accepts. Gives by video and object id the category, where there is one."""
+    return {
+        video: {int(i): entry["category"] for i, entry in about["objects"].items() if isinstance(entry.get("category"), str)}
+        for video, about in read_meta(path)["videos"].items()
+    }
+
+
 def _read_objects(objects: dict[str, Any], path: Path) -> dict[int, tuple[str, ...]]:
     """Returns the names of the frames by id. Raises ValueError, or DataError for an invalid name."""
     read: dict[int, tuple[str, ...]] = {}

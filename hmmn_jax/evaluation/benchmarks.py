@@ -156,6 +156,22 @@ def sav_test() -> ConfigDict:
     return config
 
 
+def burst_val() -> ConfigDict:
+    """BURST validation, exemplar-guided with masks: writes the JSON that its evaluator reads."""
+    config = base()
+    config.protocol = "burst"
+    config.year = ""
+    config.annotations = "annotations"
+    return config
+
+
+def burst_test() -> ConfigDict:
+    """BURST test, otherwise as validation."""
+    config = burst_val()
+    config.split = "test"
+    return config
+
+
 def custom() -> ConfigDict:
     """Your own videos: folders of images and video files, scored on the annotated frames."""
     config = base()
@@ -186,6 +202,8 @@ _ALL = (
     long_video,
     sav_val,
     sav_test,
+    burst_val,
+    burst_test,
     custom,
     demo,
 )

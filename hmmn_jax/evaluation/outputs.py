@@ -145,19 +145,24 @@ class ClipWriter:
         pairs = zip(self.outputs.exports, self.exporters, strict=True)
         return [f"{self.clip.name}, export {kind}: {remark}" for kind, exporter in pairs for remark in exporter.remarks]
 
+    @property
+    def needs_probs(self) -> bool:
+        """Whether an output needs probabilities."""
+        return self.outputs.save_probabilities or any(exporter.needs_probs for exporter in self.exporters)
+
     def given(self, index: int, frame: UInt8[np.ndarray, "h w 3"], given: Given) -> None:
         """Writes a frame whose ids are all given."""
         if isinstance(given, Mapping):
             mask = np.array([*given.values()], bool).reshape(-1, *frame.shape[:2])
-            self._write(index, frame, mask, np.array([0, *given]), np.concatenate([~mask.any(0, keepdims=True), mask]))
+            probs = np.concatenate([~mask.any(0, keepdims=True), mask]) if self.needs_probs else None
+            self._write(index, frame, mask, np.array([0, *given]), probs)
         else:
             ids = np.unique(np.append(given, given.dtype.type(0)))
-            self._write(index, frame, given, ids, given == ids[:, None, None])
+            self._write(index, frame, given, ids, given == ids[:, None, None] if self.needs_probs else None)
 
     def later(self, index: int, frame: UInt8[np.ndarray, "h w 3"], found: Segmented) -> None:
         """Writes another frame, after fetching its results from the device."""
-        needed = self.outputs.save_probabilities or any(exporter.needs_probs for exporter in self.exporters)
-        probs = found.probs if needed else None
+        probs = found.probs if self.needs_probs else None
         self._write(index, frame, found.mask, found.ids, probs)
 
     def _write(self, index: int, frame: np.ndarray, mask: np.ndarray, ids: np.ndarray, probs: np.ndarray | None) -> None:

@@ -142,7 +142,7 @@ def predict(
     remarks: list[str] = []
     start = time.perf_counter()
     with _compile_seconds() as compiled, _Bar(compiled, len(segmenters), total=total, unit="frame") as bar:
-        _run_each(work, list(zip(segmenters, jax.local_devices(), strict=False)), stop)
+        run_each(work, list(zip(segmenters, jax.local_devices(), strict=False)), stop.set)
     for remark in remarks:
         note(remark)
     cost.frames, cost.compile_seconds = sum(frames), compiled[0]
@@ -185,8 +185,8 @@ def _duration(seconds: float) -> str:
     return f"{seconds // 3600} h {seconds % 3600 // 60} min"
 
 
-def _run_each(work: Callable[..., None], arguments: list[tuple], stop: threading.Event) -> None:
-    """Calls `work` with each of the arguments, in threads if there are several; an error in one stops all."""
+def run_each(work: Callable[..., None], arguments: list[tuple], stop: Callable[[], None]) -> None:
+    """Calls `work` with each of the arguments, in threads if there are several, and then `stop`, also after an error."""
     if len(arguments) == 1:
         return work(*arguments[0])
     with ThreadPoolExecutor(len(arguments)) as pool:
@@ -195,7 +195,7 @@ def _run_each(work: Callable[..., None], arguments: list[tuple], stop: threading
             for future in futures:
                 future.result()
         finally:
-            stop.set()
+            stop()
     return None
 
 
@@ -226,9 +226,12 @@ def _predict_clip(
     count = 0
     with write, _finishing(pending):
         found = segment_augmented(segmenter, remembered(itertools.chain([first], frames)), given, augmentation)
-        for count, segmented in enumerate(found, 1):
+        for segmented in found:
+            count += 1
             if count == 1:
                 pending.append(writer.submit(write.given, 0, seen.popleft(), given[0]))
+            if not write.needs_probs:  # of many objects they are large, and some frames wait to be written
+                segmented = segmented.without_probs()
             pending.append(writer.submit(write.later, count, seen.popleft(), segmented))
             bar.update()
             while len(pending) > WRITES_IN_FLIGHT:

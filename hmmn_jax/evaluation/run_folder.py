@@ -20,13 +20,13 @@ from ml_collections import ConfigDict
 from hmmn_jax.errors import ConfigError, DataError
 from hmmn_jax.io.buckets import AnyPath, is_bucket
 from hmmn_jax.io.files import bucket_errors, discard_empty, lies_there, reason, shortlist, write_file
-from hmmn_jax.io.guard import Guard, hold_folder, owner_path
+from hmmn_jax.io.guard import RUN_LOCK, Guard, hold_folder, owner_path
 from hmmn_jax.io.record import FORMAT, Record, remove_leftovers, staging_folder
 
 # Outputs of an evaluation. A folder that contains any of them without a record belongs to a user or an older version.
 OUTPUTS = (
     *("masks", "overlays", "movies", "probabilities", "exports", "summary.json", "per_sequence.csv", "per_frame.csv"),
-    *("report.html", "submission.zip"),
+    *("report.html", "submission.zip", "submission.json"),
     *("run.json", "scores"),  # of older versions
 )
 RECORD = "record"
@@ -154,7 +154,7 @@ class RunFolder:
 
     @property
     def _lock(self) -> AnyPath:
-        return self.folder / RECORD / "lock"
+        return self.folder / RUN_LOCK
 
 
 def digest_of(made_with: Mapping[str, Any]) -> str:

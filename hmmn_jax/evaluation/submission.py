@@ -6,24 +6,24 @@ from pathlib import Path
 
 from hmmn_jax.errors import DataError
 from hmmn_jax.evaluation.clips import Clip
-from hmmn_jax.evaluation.protocols import Protocol
+from hmmn_jax.evaluation.mask_files import MaskFiles
 from hmmn_jax.io.files import atomic_path
 
 SUBMISSION = "submission.zip"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can store
 
 
-def write_submission(path: Path, masks: Path, clips: Iterable[Clip], protocol: Protocol) -> list[str]:
+def write_zip(path: Path, masks: Path, clips: Iterable[Clip], pattern: str, mask_files: MaskFiles) -> list[str]:
     """Writes the masks of the requested frames to the zip `path`.
 
-    The same masks give the same bytes. The protocol's `submission` is the pattern of the names in the archive, such as
+    The same masks give the same bytes. `pattern` is that of the names in the archive, such as
     "Annotations/{sequence}/{frame}.png". Returns these names, in order. Raises DataError if a mask is missing.
     """
     files = {
-        protocol.submission.format(**file.fields): masks / file.name
+        pattern.format(**file.fields): masks / file.name
         for clip in clips
         for t in clip.requested_frames
-        for file in protocol.mask_files.of_frame(clip.name, clip.frame_name(t), clip.ids_at(t))
+        for file in mask_files.of_frame(clip.name, clip.frame_name(t), clip.ids_at(t))
     }
     if missing := [file for file in files.values() if not file.is_file()]:
         count = f"{len(missing)} of {len(files)} masks are missing"

@@ -3,6 +3,7 @@
 A result is a copy of the given file with other masks; names, sizes and categories are unchanged.
 """
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,12 @@ class BurstSequence:
     annotated: tuple[str, ...]
     encoded: tuple[Mapping[int, str], ...]
 
+    @functools.cached_property
+    def places(self) -> tuple[int, ...]:
+        """The index in `frames` of each annotated frame."""
+        index = {frame: t for t, frame in enumerate(self.frames)}
+        return tuple(index[frame] for frame in self.annotated)
+
     def masks(self, place: int) -> dict[int, Bool[np.ndarray, "h w"]]:
         """Decodes the masks of an annotated frame, by track. Raises DataError."""
         try:
@@ -48,10 +55,10 @@ class BurstSequence:
         """The tracks that start on each frame, by index, as `Segmenter.run` expects; frame 0 always has an entry."""
         given: dict[int, dict[int, Bool[np.ndarray, "h w"]]] = {0: {}}
         known: set[int] = set()
-        for place, name in enumerate(self.annotated):
+        for place, index in enumerate(self.places):
             if self.encoded[place].keys() - known:
                 masks = self.masks(place)
-                given.setdefault(self.frames.index(name), {}).update({k: m for k, m in masks.items() if k not in known})
+                given.setdefault(index, {}).update({k: m for k, m in masks.items() if k not in known})
                 known |= masks.keys()
         return given
 
@@ -88,13 +95,13 @@ def write_burst(path: Path, given: Path, results: Mapping[tuple[str, str], Seque
         first = sequence.given()
         tracks = {track for masks in first.values() for track in masks}
         entry["segmentations"] = []
-        for frame, masks in zip(sequence.annotated, frames, strict=True):
+        for frame, index, masks in zip(sequence.annotated, sequence.places, frames, strict=True):
             if unknown := sorted(masks.keys() - tracks):
                 raise DataError(f"{name}/{frame}: the track {unknown[0]}, expected those that are given: {sorted(tracks)}")
             if wrong := [track for track, mask in masks.items() if mask.shape != sequence.size]:
                 found = masks[wrong[0]].shape
                 raise DataError(f"{name}/{frame}: a mask {found} of track {wrong[0]}, expected {sequence.size}")
-            own = first.get(sequence.frames.index(frame), {})
+            own = first.get(index, {})
             entry["segmentations"].append(
                 {
                     str(track): {"rle": compress(run_lengths(mask)), "is_gt": track in own, "score": 1.0}

@@ -72,6 +72,13 @@ class View:
 
 
 @dataclasses.dataclass(frozen=True)
+class _MaskOnly:
+    """A result of which only the mask is kept."""
+
+    mask: Any
+
+
+@dataclasses.dataclass(frozen=True)
 class Segmented:
     """One frame's results from all views. They are computed on demand, so that another thread can compute them.
 
@@ -108,6 +115,12 @@ class Segmented:
             total = np.where(self.given == 0, total, self.given == self.ids[:, None, None]).astype(np.float32)
         return total
 
+    def without_probs(self) -> "Segmented":
+        """The same frame for a caller that reads the mask alone: lets go of the probabilities, unless the mask needs them."""
+        if self.views != [View(self.height, self.width, False)]:
+            return self
+        return dataclasses.replace(self, results=(_MaskOnly(self.results[0].mask),))
+
     @functools.cached_property
     def mask(self) -> Integer[np.ndarray, "H W"] | Bool[np.ndarray, "k H W"]:
         """The most probable id of each pixel. For independent objects, the pixels where each has probability above 0.5."""
@@ -143,11 +156,16 @@ def segment_augmented(
     # The views advance in step, so that each frame is read once and kept only briefly.
     runs = [run(view, copy) for view, copy in zip(views, itertools.tee(frames, len(views)), strict=True)]
     ids = join_ids(np.zeros(1, np.uint8), _ids_of(given[0]))
-    for t, results in enumerate(zip(*runs, strict=True), 1):
+    for t in itertools.count(1):
+        found: list[Any] = [next(run, None) for run in runs]
+        if (results := tuple(result._replace(logits=None) for result in found if result is not None)) == ():
+            return
         if t in given:
             ids = join_ids(ids, _ids_of(given[t]))
-        results = tuple(result._replace(logits=None) for result in results)  # not needed here
-        yield Segmented(results, views, ids, given.get(t), height, width)
+        segmented = Segmented(results, views, ids, given.get(t), height, width)
+        del found, results
+        yield segmented
+        del segmented  # of many objects it is large, and the next frame needs the memory
 
 
 def _ids_of(given: Given) -> Integer[np.ndarray, " k"]:

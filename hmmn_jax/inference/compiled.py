@@ -122,7 +122,8 @@ def impose_each(probs: jax.Array, given: jax.Array) -> jax.Array:
     return jnp.concatenate([jnp.prod(1 - objects, axis=1, keepdims=True), objects], axis=1)
 
 
-split_objects = jax.jit(encoders.split_objects)
+sum_objects = jax.jit(encoders.sum_objects)
+split_range = jax.jit(encoders.split_range, static_argnums=3)
 match = jax.jit(step.match, static_argnums=0, static_argnames="turns")
 open_bank = jax.jit(banks.open_bank, static_argnums=1)
 grow = jax.jit(banks.grow)
@@ -138,13 +139,11 @@ def memories(
     objects: Sequence[tuple[int, int]],
     independent: bool,
 ) -> Iterator[Memory]:
-    """Encodes a frame into memory, for one range of objects after the other."""
-    stem = memory_stem(config, variables, frame)
-    mask, others = split_objects(probs)
-    if independent:
-        others = jnp.zeros_like(others)
+    """Encodes a frame into memory, for one range of objects after the other. Masks are split for one range at a time."""
+    stem, union = memory_stem(config, variables, frame), sum_objects(probs)
     for start, stop in objects:
-        yield memorize(config, variables, stem, mask[:, start:stop], others[:, start:stop])
+        mask, others = split_range(probs, union, start, stop - start)
+        yield memorize(config, variables, stem, mask, jnp.zeros_like(others) if independent else others)
 
 
 def remember(

@@ -17,7 +17,7 @@ from hmmn_jax.model.decoder import Query
 from hmmn_jax.ops.canary import warn_if_cpu_is_unsound
 from hmmn_jax.ops.precision import at_least_float32
 
-FIRST_CAPACITY = 8  # slots of a new bank, which doubles when it is full
+FIRST_CAPACITY = 8  # slots of a new bank, unless `max_memory_frames` needs fewer; it doubles when it is full
 
 
 class Segmenter:
@@ -141,7 +141,7 @@ class Segmenter:
         if state.groups:
             groups, probs, (labels, shown, logits) = self._segment(state, frame, donate, query)
         else:
-            nothing = compiled.combine([jnp.zeros((1, 0, *frame.shape[1:3]), self.dtype)], self.independent)
+            nothing = [jnp.zeros((1, 0, *frame.shape[1:3]), self.dtype)]
             groups, (probs, (labels, shown, logits)) = (), self._decide(nothing, state.ids)
         known = len(state.ids)
         state = State(int(state.index) + 1, frame, probs, state.ids, groups)
@@ -192,6 +192,7 @@ class Segmenter:
             state, result = self.step(state, upcoming, later.get(int(state.index) + 1), donate=True)
             upcoming = next(frames, None)
             yield result
+            del result  # of many objects it is large, and the next frame needs the memory
         if beyond := [int(t) for t in later if t > int(state.index)]:
             raise ValueError(f"later has masks of frames {sorted(beyond)}, but the last frame is {int(state.index)}")
 
@@ -282,26 +283,35 @@ class Segmenter:
         else:
             memories = compiled.memories(config, variables, state.frame, state.probs, objects, self.independent)
             new = [compiled.remember(*each, donate) for each in zip(rooms, old, memories, slots, strict=True)]
+            if donate and state.ids.ndim == 1 and isinstance(state.probs, jax.Array):  # else the last result has it, too
+                state.probs.delete()  # of many objects it is large; the banks hold what later frames need
             query = compiled.encode_query(config, variables, frame) if query is None else query
             p = []
             for i, (room, slot) in enumerate(zip(rooms, slots, strict=True)):
                 found, centres = compiled.match(config, new[i], query, slot + 1, turns=room.turns)
                 p.append(compiled.decode(config, variables, query, found, new[i].fine, size))
                 new[i] = new[i].replace(centres=centres)
-            probs, shown = self._decide(compiled.combine(p, self.independent), state.ids)
+            probs, shown = self._decide(p, state.ids)
         kept = (group.kept + ((int(state.index) - int(group.start)) % self.mem_every == 0) for group in groups)
         groups = tuple(group.replace(bank=bank, kept=k) for group, bank, k in zip(groups, new, kept, strict=True))
         return groups, probs, shown
 
-    def _decide(self, logits: jax.Array, ids: np.ndarray) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
+    def _decide(self, p: list[jax.Array], ids: np.ndarray) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
+        """Probabilities, and labels, probabilities and logits of a result, from the objects' own ones, which are let go of."""
+        logits = compiled.combine(p, self.independent)
+        p.clear()  # of many objects as large as the logits
         probs, labels = compiled.decide(logits, ids, self.independent)
-        return probs, (labels, probs, logits) if ids.ndim > 1 else (labels[0], probs[0], logits[0])
+        if ids.ndim > 1:
+            return probs, (labels, probs, logits)
+        logits = logits[0]
+        return probs, (labels[0], probs[0], logits)
 
     def _make_room(self, group: ObjectGroup, donate: bool) -> tuple[ObjectGroup, compiled.Room, int]:
         """The group with a bank that has a free slot for the previous frame, and where to write that frame."""
         bank, kept = group.bank, int(group.kept)
         if bank is None:
-            return group, self._room(FIRST_CAPACITY, 1), 0
+            most = FIRST_CAPACITY if self.max_memory_frames is None else self.max_memory_frames + 1
+            return group, self._room(min(FIRST_CAPACITY, most), 1), 0
         drop = False
         if self.max_memory_frames is not None and kept > self.max_memory_frames:
             drop = kept > 2  # of slots 0, 1, 2, ...; with two slots, the previous frame overwrites slot 1 anyway
@@ -316,5 +326,6 @@ class Segmenter:
 
     def _room(self, capacity: int, count: int, drop: bool = False) -> compiled.Room:
         # Few different numbers of turns, because each one compiles again.
-        turns = next(turns for turns in (0, 2, capacity - 2) if turns >= count - 2) if self.known_lengths else None
+        most = capacity - 2
+        turns = next(turns for turns in (0, min(2, most), most) if turns >= count - 2) if self.known_lengths else None
         return compiled.Room(capacity, drop, turns)

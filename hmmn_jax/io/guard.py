@@ -35,8 +35,9 @@ except ModuleNotFoundError:  # Windows
     import msvcrt
 
 BEAT, DEAD_AFTER = 5.0, 60.0  # seconds between two heartbeats, and after which an owner on another machine is considered dead
+RUN_LOCK = "record/lock"  # of the folders that runs of training and evaluations write to
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_UNLOCKABLE = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}  # errors errors of file systems without locks
+_UNLOCKABLE = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}  # errors of file systems without locks
 WAY_OUT = "wait for it, choose another folder, or give --takeover if that process has ended"
 
 
@@ -50,7 +51,7 @@ class Guard:
 
     def __init__(self, folder: AnyPath, path: AnyPath):
         self.folder, self._path = folder, path
-        self.owner: dict[str, Any] = {**_here(), "id": uuid.uuid4().hex}
+        self.owner: dict[str, Any] = {**this_machine(), "id": uuid.uuid4().hex}
         self._lost: dict[str, Any] | None = None
         self._ended = threading.Event()
 
@@ -62,13 +63,16 @@ class Guard:
     def begin(self) -> None:
         """Writes the owner's file, and renews it until `end`."""
         self._write()
+        _held.append(self)
         threading.Thread(target=self._beat, name="guard", daemon=True).start()
 
     def end(self) -> None:
         """Removes the owner's file, if it is still this owner's."""
         self._ended.set()
-        if self._is_own():
-            discard(self._path)
+        if self in _held:
+            _held.remove(self)
+            if self._is_own():
+                discard(self._path)
 
     def _write(self) -> None:
         write_file(self._path, json.dumps(self.owner | {"time": time.time()}) + "\n")
@@ -88,6 +92,22 @@ class Guard:
         if found is not None and found["id"] != self.owner["id"]:
             self._lost = found
         return found is not None and self._lost is None
+
+
+_held: list[Guard] = []  # of this process
+
+
+def release_all() -> None:
+    """Gives all folders of this process back. To be called before `os._exit`, which runs no block to its end."""
+    for guard in list(_held):
+        guard.end()
+
+
+def release_of(lock: AnyPath, pid: int) -> None:
+    """Gives the folder of a lock back, if its owner was a process of this machine that has ended, of this number."""
+    owner = read_owner(owner_path(lock))
+    if owner is not None and owner["pid"] == pid and same_machine(owner, this_machine()):
+        discard(owner_path(lock))
 
 
 @contextlib.contextmanager
@@ -165,7 +185,8 @@ def same_machine(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return one["boot"] == other["boot"] and (bool(one["boot"]) or one["host"] == other["host"])
 
 
-def _here() -> dict[str, Any]:
+def this_machine() -> dict[str, Any]:
+    """Host, boot id and process id of this process, as an owner has them."""
     boot = ""
     with contextlib.suppress(OSError):
         boot = _BOOT_ID.read_text(encoding="ascii").strip()
@@ -179,10 +200,8 @@ def _name(owner: dict[str, Any]) -> str:
 def _in_use(folder: AnyPath, path: AnyPath, way_out: str) -> ConfigError:
     owner = read_owner(path)
     by = _name(owner) if owner else "another process"
-    if owner and not same_machine(owner, _here()):
-        by += (
-            f", whose last heartbeat was {max(_age(owner, path), 0):.0f} s ago and is considered dead after {DEAD_AFTER:.0f} s"
-        )
+    if owner and not same_machine(owner, this_machine()):
+        by += f", whose last heartbeat was {max(_age(owner, path), 0):.0f} s ago (considered dead after {DEAD_AFTER:.0f} s)"
     return ConfigError(f"{folder}: is in use by {by}; {way_out}")
 
 
@@ -202,7 +221,7 @@ def _may_live(owner: dict[str, Any], path: AnyPath, locks: bool) -> bool:
         path: path of the owner's file.
         locks: whether this process could lock the folder; then an owner on this machine is dead.
     """
-    here = _here()
+    here = this_machine()
     if same_machine(owner, here) and (locks or owner["pid"] == here["pid"] or not _is_running(owner["pid"])):
         return False
     return _age(owner, path) < DEAD_AFTER

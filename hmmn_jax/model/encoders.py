@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from hmmn_jax.model.backbones import Features
 from hmmn_jax.model.config import HMMNConfig
@@ -117,6 +117,17 @@ def split_objects(probs: Float[Array, "b o1 h w"]) -> tuple[Float[Array, "b o h 
 
     Absent (padded) objects have probability 0, so they do not contribute.
     """
-    mask = probs[:, 1:]
-    others = jnp.clip(mask.sum(1, keepdims=True) - mask, 0, 1)
-    return mask, others
+    return split_range(probs, sum_objects(probs), 0, probs.shape[1] - 1)
+
+
+def sum_objects(probs: Float[Array, "b o1 h w"]) -> Float[Array, "b 1 h w"]:
+    """The sum of all objects' probabilities, for `split_range`."""
+    return probs[:, 1:].sum(1, keepdims=True)
+
+
+def split_range(
+    probs: Float[Array, "b o1 h w"], union: Float[Array, "b 1 h w"], start: int | Int[Array, ""], size: int
+) -> tuple[Float[Array, "b o h w"], Float[Array, "b o h w"]]:
+    """As `split_objects`, for `size` objects from the one with index `start` on; `union` is what `sum_objects` gives."""
+    mask = jax.lax.dynamic_slice_in_dim(probs, start + 1, size, axis=1)
+    return mask, jnp.clip(union - mask, 0, 1)

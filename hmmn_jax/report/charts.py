@@ -3,16 +3,16 @@
 Lines are drawn in a square that the browser stretches, and texts are separate HTML: letters keep their size on a phone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html import escape
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Float64
 
 from hmmn_jax.io.palette import palette_index
 from hmmn_jax.io.pictures import bright_palette
 from hmmn_jax.metrics.davis import SequenceScores, Summary, summarize
-from hmmn_jax.metrics.mose2 import Mose2Scores, runs
+from hmmn_jax.metrics.mose2 import Mose2Scores, disappearances, reappearances, runs
 
 MAX_POINTS = 300  # maximum points of a line; longer lines keep the minimum and maximum of each section
 
@@ -51,7 +51,8 @@ def means(row: Summary) -> str:
 def time_chart(scores: SequenceScores, object_id: int, pins: dict[int, int]) -> str:
     """J and F of one object over its scored frames; `pins` maps the index of a frame to the number shown above it.
 
-    The background is grey where the annotation does not show the object.
+    If the benchmark scores disappearance and reappearance, the background is grey where the annotation does not show the
+    object, and a bar at the bottom marks the frames after it returned.
     """
     one = scores.of_object(object_id)
     pins = {one.indices.index(t): number for t, number in pins.items() if t in one.indices}
@@ -68,10 +69,14 @@ def time_chart(scores: SequenceScores, object_id: int, pins: dict[int, int]) -> 
             f"{one.frame_names[lowest]}, J {one.j[0, lowest]:.3f}."
         )
     last = max(len(one.frame_names) - 1, 1)
-    away = ""
+    away = back = ""
     if isinstance(one, Mose2Scores) and one.empty.any():
-        away = _spans(one.empty[0], last)
+        away = _spans(runs(one.empty[0]), last)
+        back = _spans(reappearances(one.empty[0]), last, 94)
         said += f" The annotation does not show it on {int(one.empty.sum())} frames."
+        for what, spans in (("It disappears at frame", disappearances), ("It returns at frame", reappearances)):
+            if starts := [one.frame_names[run.start] for run in spans(one.empty[0])]:
+                said += f" {what} {', '.join(starts)}."
     marks = "".join(f"M{1000 * t / last:.1f} 0V100" for t in pins)
     j = _line(one.j[0])
     line_f = f'<path class="f" d="{_line(one.f[0])}"/>' if row.has_f else ""
@@ -84,7 +89,8 @@ def time_chart(scores: SequenceScores, object_id: int, pins: dict[int, int]) -> 
         '</figcaption><div class="plot"><div class="ys" aria-hidden="true"><i>1</i><i>0.5</i><i>0</i></div><div class="area">'
         f'<svg viewBox="0 0 1000 100" preserveAspectRatio="none" role="img"><title>{escape(said)}</title>'
         f'<path class="grid" d="M0 0H1000M0 25H1000M0 50H1000M0 75H1000M0 100H1000"/><path class="mark" d="{marks}"/>'
-        f'<path class="away" d="{away}"/><path class="fill" d="{j}V100H0Z"/>{line_f}<path class="j" d="{j}"/></svg>'
+        f'<path class="away" d="{away}"/><path class="back" d="{back}"/>'
+        f'<path class="fill" d="{j}V100H0Z"/>{line_f}<path class="j" d="{j}"/></svg>'
         + "".join(f'<b class="pin" style="left:{100 * t / last:.1f}%">{number}</b>' for t, number in pins.items())
         + f'</div></div><div class="xs" aria-hidden="true">{labels}</div></figure>'
     )
@@ -104,10 +110,10 @@ def percent(value: float) -> str:
     return f"{100 * min(max(value, 0.0), 1.0):.1f}%"
 
 
-def _spans(flags: Bool[np.ndarray, " t"], last: int) -> str:
-    """The path of boxes over the marked frames, each half a frame wider on both sides."""
-    boxes = ((1000 * (run.start - 0.5) / last, 1000 * (run.stop - 0.5) / last) for run in runs(flags))
-    return "".join(f"M{max(a, 0):.1f} 0H{min(b, 1000):.1f}V100H{max(a, 0):.1f}Z" for a, b in boxes)
+def _spans(spans: Sequence[slice], last: int, top: int = 0) -> str:
+    """The path of boxes over runs of frames, each half a frame wider on both sides."""
+    boxes = ((1000 * (run.start - 0.5) / last, 1000 * (run.stop - 0.5) / last) for run in spans)
+    return "".join(f"M{max(a, 0):.1f} {top}H{min(b, 1000):.1f}V100H{max(a, 0):.1f}Z" for a, b in boxes)
 
 
 def _line(values: Float64[np.ndarray, " t"]) -> str:

@@ -24,14 +24,18 @@ from hmmn_jax.evaluation.predict import Cost
 from hmmn_jax.evaluation.protocols import Protocol
 from hmmn_jax.evaluation.score_files import REPORT
 from hmmn_jax.io.files import write_file
-from hmmn_jax.metrics.davis import SequenceScores, Statistics, summarize
+from hmmn_jax.metrics.davis import SequenceScores, summarize
+from hmmn_jax.metrics.figures import Figures
+from hmmn_jax.metrics.mose2 import Mose2Scores
 from hmmn_jax.report.charts import gauge, means, sequence_bars, time_chart
+from hmmn_jax.report.tables import figures_table, shown, statistics_table
 from hmmn_jax.report.thumbnails import Thumbnail, frame_quality, make_thumbnails, spread_frames, telling_frames
 from hmmn_jax.version import __version__
 
 WORST, BEST = 20, 3  # sequences with pictures
 MAX_CHARTS = 12  # objects with a chart in one sequence, the worst ones
 MAX_ALL_CHARTS = 600  # in the page
+MOST_ROWS = 200  # videos in the table of the benchmark's own columns
 
 
 def write_report(
@@ -78,6 +82,7 @@ def write_report(
         bars = sequence_bars(rows, everything.jf_mean, _anchor)
         sections = [
             _section("Sequences, the worst first", bars, _legend(dots + "The line is the mean over all objects.", "")),
+            *_own_figures([s for s, _ in rows], protocol),
             _details([s for s, _ in rows], {clip.name: clip for clip in clips}, masks, protocol),
         ]
         frames = sum(len(s.frame_names) for s in scores)
@@ -104,10 +109,11 @@ def _headline(scores: Sequence[SequenceScores], paper: Mapping[str, Any], protoc
     """The figures that the benchmark reports; for DAVIS, J&F next to the paper's, and means, recalls and decays."""
     rule, own = protocol.rule, protocol.figures
     if scores and own:
-        digits = 1 if own.unit == "percent" else 3
-        shown = {name: "-" if np.isnan(x) else f"{x:.{digits}f}" for name, x in own.total(scores).items()}
-        unit = "In percent. " if own.unit == "percent" else ""
-        return _card("Figures of the benchmark", _entries(shown), unit + (rule or "Scored by the rules of the benchmark."))
+        entries = {name: shown(x, own.unit) for name, x in own.total(scores).items()}
+        note = _in_unit(own) + (rule or "Scored by the rules of the benchmark.")
+        if published := dict(paper.get("figures") or {}):
+            note += " Paper: " + ", ".join(f"{name} {value:.3f}" for name, value in published.items()) + "."
+        return _card("Figures of the benchmark", _entries(entries), note)
     published = dict(paper.get("figures") or {})
     if not scores:
         figures = _entries({label: f"{value:.3f}" for label, value in published.items()})
@@ -120,24 +126,25 @@ def _headline(scores: Sequence[SequenceScores], paper: Mapping[str, Any], protoc
     marks = {label: mark for label, mark in published.items() if label.startswith("J&F")}
     listed = _paper_list(published, ours if not note else {})
     main = f'<p class="big">{everything.jf_mean:.3f}</p>{gauge(everything.jf_mean, marks)}{listed}'
-    table = _statistics({"J": everything.j, "F": everything.f}, published)
+    table = statistics_table({"J": everything.j, "F": everything.f}, published)
     meaning = (
         "J: overlap of the masks. F: accuracy of their borders. Recall: frames above 0.5. Decay: first quarter minus last."
     )
     return _card("J&F, mean over objects", main, note) + _card("Region and border", table, meaning)
 
 
-def _statistics(rows: Mapping[str, Statistics], published: Mapping[str, float]) -> str:
-    heads = ["mean", "recall", "decay", *(["paper"] if rows.keys() & published.keys() else [])]
-    lines = []
-    for name, row in rows.items():
-        cells = [f"{value:.3f}" for value in (row.mean, row.recall, row.decay)]
-        if len(heads) == 4:
-            cells.append(f"{published[name]:.3f}" if name in published else "")
-        head = f'<th scope="row" class="t{name.lower()}">{name}</th>'
-        lines.append(f"<tr>{head}{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
-    head = "".join(f'<th scope="col">{head}</th>' for head in heads)
-    return f'<table class="stats"><thead><tr><td></td>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
+def _own_figures(scores: Sequence[SequenceScores], protocol: Protocol) -> list[str]:
+    """The section with the benchmark's own columns, of every video and object; none for a benchmark with those of DAVIS."""
+    if (own := protocol.figures) is None:
+        return []
+    few = scores[:MOST_ROWS]
+    rest = f" The {len(few)} worst of {len(scores)} videos; per_sequence.csv has all." if len(few) < len(scores) else ""
+    intro = f"<p>{_in_unit(own)}A dash: there is nothing to average.{rest}</p>"
+    return [_section("Figures of the benchmark, by video", figures_table(few, own), intro)]
+
+
+def _in_unit(figures: Figures) -> str:
+    return "In percent. " if figures.unit == "percent" else ""
 
 
 def _paper_list(published: Mapping[str, float], ours: Mapping[str, float]) -> str:
@@ -196,6 +203,8 @@ def _details(scores: Sequence[SequenceScores], clips: Mapping[str, Clip], masks:
         )
     few = f"Pictures of the {WORST} worst and the {BEST} best sequences. " if len(pictured) < len(scores) else ""
     explained = f"{few}Filled: the masks scored here, in the colours of their ids. White outline: the annotation."
+    if any(isinstance(s, Mose2Scores) for s in scores):
+        explained += " Grey: the annotation does not show the object. Bar below: the object after it returned."
     return _section("J and F over time, and example frames", "".join(cards), _legend(explained, "dashed"))
 
 

@@ -14,12 +14,12 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
 
 from hmmn_jax.checkpoints.steps import RECORDS, STEPS, VARIABLES, finished_steps, is_finalized, ranked_steps, step_record
 from hmmn_jax.checkpoints.store import quiet_orbax
 from hmmn_jax.errors import CheckpointError
+from hmmn_jax.io import peers
 from hmmn_jax.io.buckets import AnyPath, is_bucket
 from hmmn_jax.io.files import bucket_errors, discard, discard_empty, reason, require_space, shortlist, writing_errors
 from hmmn_jax.io.local_copy import local_copy
@@ -55,7 +55,7 @@ class Checkpoints:
             for folder in (self.folder, workdir / RECORDS):
                 folder.mkdir(parents=True, exist_ok=True)
             self._clear_away()
-            self._foreign = foreign_steps(workdir)
+            self._foreign = set(peers.from_first("foreign", lambda: sorted(foreign_steps(workdir))))
             self._manager = ocp.CheckpointManager(self.folder, options=options)
         if self._foreign and jax.process_index() == 0:
             note(f"{self.folder}: {shortlist(sorted(map(str, self._foreign)))}: not written by this run, left as they are")
@@ -76,7 +76,7 @@ class Checkpoints:
 
         Args:
           state: on the devices.
-          scores: of its validation, if there was one; `scores["jf"]` ranks it.
+          scores: of its validation, if it is known already; `scores["jf"]` ranks it.
 
         Returns:
           False if it is not saved because a user's folder has its name.
@@ -101,6 +101,14 @@ class Checkpoints:
             self._writing = step, scores
             self._manager.save(step, args=args, force=True)
         return True
+
+    def score(self, step: int, scores: dict[str, float]) -> None:
+        """Adds the scores of a validation to the checkpoint of a step that was saved, if it is kept. Raises CheckpointError."""
+        if self._writing is not None and self._writing[0] == step:
+            self._writing = step, scores
+        if self._writing is None and jax.process_index() == 0 and step in finished_steps(self.workdir):
+            with self._told_in_one_line(step):
+                record_step(self.workdir, step, scores)
 
     def wait(self) -> None:
         """Waits for pending writes, then deletes the checkpoints that are not kept. Raises CheckpointError if that failed."""
@@ -177,6 +185,11 @@ def require_free_step(workdir: AnyPath, step: int) -> None:
         )
 
 
+def is_validated(workdir: AnyPath, step: int) -> bool:
+    """Whether the checkpoint of a step has scores. A missing checkpoint needs none."""
+    return step not in finished_steps(workdir) or (step_record(workdir, step).about or {}).get("scores") is not None
+
+
 def record_step(workdir: AnyPath, step: int, scores: dict[str, float] | None) -> None:
     """Records the files of a checkpoint that was just written."""
     record = step_record(workdir, step)
@@ -217,32 +230,50 @@ def _remove_empty(folder: Path) -> None:
 def restore_latest(workdir: AnyPath, like: TrainState) -> TrainState | None:
     """The latest checkpoint of a workdir that is whole, as NumPy arrays, or None if there is no checkpoint.
 
-    Later ones that cannot be read cause a warning and are moved to `WORKDIR/damaged`. Folders that
-    the run did not record are ignored.
+    Later ones that cannot be read cause a warning and are moved to `WORKDIR/damaged`. Folders that the run did not record are
+    ignored. Of several processes the first one decides; nothing is moved before all others have read the same step.
 
     Args:
       workdir: absolute.
       like: a state of the same structure, shapes and dtypes.
 
     Raises:
-      CheckpointError: there are checkpoints, and none can be read. None is moved.
+      CheckpointError: there are checkpoints, and none can be read, or not by all processes. All stay where they are.
     """
-    damaged = {}
-    for step in reversed(finished_steps(workdir)):
+    state: TrainState | None = None
+    damaged: dict[int, CheckpointError] = {}
+
+    def find() -> int | None:
+        nonlocal state
+        for step in reversed(finished_steps(workdir)):
+            try:
+                state = read_step(workdir, step, like)
+                return step
+            except CheckpointError as error:
+                damaged[step] = error
+        if damaged:
+            raise CheckpointError(
+                f"none of {len(damaged)} checkpoints could be read: {damaged[max(damaged)]}; all stay; begin in another workdir"
+            )
+        return None
+
+    step = peers.from_first("step", find)
+    if step is None:
+        return None
+    failure = ""
+    if state is None:
         try:
             state = read_step(workdir, step, like)
         except CheckpointError as error:
-            damaged[step] = error
-            continue
-        for later, damage in damaged.items():
-            warnings.warn(f"{damage}; moved to {workdir / DAMAGED}, going back to the one before", stacklevel=2)
-            _move_away(workdir, later)
-        return state
-    if damaged:
-        raise CheckpointError(
-            f"none of {len(damaged)} checkpoints could be read: {damaged[max(damaged)]}; all stay; begin in another workdir"
-        )
-    return None
+            failure = str(error)
+    failures = peers.from_all("restored", failure)
+    if wrong := [f"process {i}: {found}" for i, found in enumerate(failures) if found]:
+        raise CheckpointError(f"step {step} was read by process 0, but not by {wrong[0]}; all checkpoints stay")
+    for later, damage in damaged.items():
+        warnings.warn(f"{damage}; moved to {workdir / DAMAGED}, going back to the one before", stacklevel=2)
+        _move_away(workdir, later)
+    peers.from_first("moved", lambda: None)
+    return state
 
 
 def read_step(workdir: AnyPath, step: int, like: TrainState) -> TrainState:
@@ -267,7 +298,10 @@ def _rest(state: TrainState) -> dict[str, Any]:
 
 def _read_tree(folder: Path, like: Any) -> Any:
     restore_args = jax.tree.map(lambda x: ocp.RestoreArgs(restore_type=np.ndarray), like)
-    with ocp.PyTreeCheckpointer() as checkpointer:
+    alone = {"primary_host": jax.process_index(), "active_processes": {jax.process_index()}}
+    options = ocp.options.MultiprocessingOptions(**alone, barrier_sync_key_prefix=f"process{jax.process_index()}")
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=options)
+    with ocp.Checkpointer(handler, multiprocessing_options=options) as checkpointer:  # waits for no other process
         found = checkpointer.restore(folder, args=ocp.args.PyTreeRestore(item=like, restore_args=restore_args))
     jax.tree.map(_require_shape, like, found)
     return found
@@ -279,9 +313,6 @@ def _require_shape(like: Any, found: np.ndarray) -> None:
 
 
 def _move_away(workdir: AnyPath, step: int) -> None:
-    if jax.process_index() == 0:
-        with writing_errors(workdir / DAMAGED), bucket_errors(workdir / DAMAGED):
-            move_into(workdir / STEPS / str(step), workdir / DAMAGED)
-            (workdir / RECORDS / f"{step}.json").unlink(missing_ok=True)
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(f"moved step {step} away")
+    with writing_errors(workdir / DAMAGED), bucket_errors(workdir / DAMAGED):
+        move_into(workdir / STEPS / str(step), workdir / DAMAGED)
+        (workdir / RECORDS / f"{step}.json").unlink(missing_ok=True)

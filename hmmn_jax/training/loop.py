@@ -2,28 +2,26 @@
 
 import contextlib
 import os
-import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 import optax
-from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from hmmn_jax.checkpoints.steps import finished_steps
 from hmmn_jax.errors import ConfigError
 from hmmn_jax.evaluation.plans import Plan
-from hmmn_jax.inference import Segmenter
+from hmmn_jax.io import peers
 from hmmn_jax.io.buckets import absolute
 from hmmn_jax.io.files import user_path
 from hmmn_jax.model import HMMNConfig
 from hmmn_jax.ops.canary import warn_if_cpu_is_unsound
 from hmmn_jax.training.announcement import describe, peak_memory
-from hmmn_jax.training.checkpoint import Checkpoints, require_free_step
+from hmmn_jax.training.checkpoint import Checkpoints, is_validated
 from hmmn_jax.training.hooks import Hook
+from hmmn_jax.training.interruption import Interruption, require_connected
 from hmmn_jax.training.losses import Loss, frame_cross_entropy
 from hmmn_jax.training.monitor import Monitor
 from hmmn_jax.training.optimizer import make_optimizer
@@ -38,11 +36,11 @@ from hmmn_jax.training.schedules import (
     scaled_for_batch,
 )
 from hmmn_jax.training.settings import require_settings
-from hmmn_jax.training.start import require_same_config, starting_state, write_config
+from hmmn_jax.training.start import inspect_workdir, starting_state, write_config
 from hmmn_jax.training.train_state import TrainState
 from hmmn_jax.training.train_step import Batch, TrainStep, make_train_step
-from hmmn_jax.training.validation import validate
-from hmmn_jax.training.workdir import hold, is_begun
+from hmmn_jax.training.validation import make_segmenters, validate
+from hmmn_jax.training.workdir import hold, require_shared
 from hmmn_jax.training.writer import Writer
 
 OptimizerMaker = Callable[[optax.Schedule], optax.GradientTransformation]
@@ -74,6 +72,7 @@ def train_and_evaluate(
     loss: Loss = frame_cross_entropy,
     optimizer: OptimizerMaker | None = None,
     hooks: Sequence[Hook] = (),
+    takeover: bool = False,
 ) -> tuple[TrainState, RunResult]:
     """Trains until `config.samples` clips were used. Resumes an interrupted run.
 
@@ -90,7 +89,8 @@ def train_and_evaluate(
       loss: of each frame, in place of cross-entropy.
       optimizer: makes the optimizer from the learning rate by step, in place of the one that `config.optimizer` describes.
         A resumed run needs the same loss and optimizer; only a state of another structure is detected.
-      hooks: called during the run.
+      hooks: are called in the course of the run.
+      takeover: take the workdir from a process that may still be running.
 
     Returns:
       The last state, on the devices, and how the run went.
@@ -114,31 +114,30 @@ def train_and_evaluate(
     parallel = Parallel(config.parallel, config.batch, config.micro_batches, some_devices(config.devices))
     learning_rate, update = make_optimization(config, total, optimizer)
     train_step = parallel.compile(make_step(config, model, update, learning_rate, loss))
-    require_free_step(workdir, total)
-    begun = is_begun(workdir)
-    if begun and finished_steps(workdir):
-        require_same_config(workdir, config)
+    require_connected()
+    begun, resumed = peers.from_first("begun", lambda: inspect_workdir(workdir, config, total))
 
     warn_if_cpu_is_unsound()
 
     scores, interrupted = None, False
     with contextlib.ExitStack() as stack:
+        guard = stack.enter_context(hold(workdir, begun, takeover)) if begun else None
         if begun:
-            stack.enter_context(hold(workdir, begun))
+            require_shared(workdir, guard)
 
         # --- Where to start: in this workdir, in another run, from variables made elsewhere, or from nothing. ---
-        new = not config.resume and not (begun and finished_steps(workdir))
+        new = not config.resume and not resumed
         data = batches(0) if new else None  # first, so that missing data is reported before anything is compiled
         state, origin = starting_state(config, model, update, workdir)
         first = int(state.step)
         data = data or batches(first)  # the data's position is the step
         if not begun:
-            stack.enter_context(hold(workdir, begun))
+            guard = stack.enter_context(hold(workdir, begun, takeover))
+            require_shared(workdir, guard)
+        peers.begun()
+        peers.from_first("configured", lambda: write_config(workdir, model, config))
         if jax.process_index() == 0:
-            write_config(workdir, model, config)
             print(describe(state, origin, parallel, total), flush=True)
-        if jax.process_count() > 1:
-            multihost_utils.sync_global_devices("the workdir is begun")
         state = parallel.replicate(state)
         traced = profile if profile is not None and profile[0] > first else None
 
@@ -148,7 +147,26 @@ def train_and_evaluate(
         trace = stack.enter_context(Profile(workdir / "profile"))
         monitor = Monitor(writer, first, total, config.batch, config.log_every, config.stop_above)
         stack.enter_context(monitor)
-        for step in range(first + 1, total + 1):
+
+        def judged(step: int) -> bool:
+            """Validates the state after a step, whose checkpoint is saved. Returns whether it was interrupted."""
+            nonlocal scores
+            found = judge(state, step, model, validation, config.validation, writer, interruption.is_asked)
+            if found is None:
+                return True
+            scores = found
+            checkpoints.score(step, scores)
+            monitor.say(f"step {step}: " + ", ".join(f"{name} {value:.3f}" for name, value in scores.items()))
+            return False
+
+        # --- A run that ended between a checkpoint and its validation. ---
+        due = bool(validation and first) and (first == total or is_due(first, config.batch, config.validation.every))
+        if due and not peers.from_first("validated", lambda: is_validated(workdir, first)):
+            with monitor.apart():
+                interrupted = judged(first)
+        for step in () if interrupted else range(first + 1, total + 1):
+            if guard is not None:
+                guard.require()
             # --- The step. It is only started here: its numbers are fetched when the next one runs. ---
             if traced and step == traced[0]:
                 monitor.flush()
@@ -165,8 +183,9 @@ def train_and_evaluate(
                 monitor.flush()
                 monitor.restart_clock()  # compilation is excluded
                 monitor.say(peak_memory())
+                stack.enter_context(peers.saving())  # before, there is nothing to save
 
-            # --- Now and then: validation, a checkpoint. ---
+            # --- Now and then: a checkpoint, then validation. ---
             last = step == total
             interrupted = (interrupted or interruption.reached(step)) and not last
             validating = bool(validation) and (last or is_due(step, config.batch, config.validation.every)) and not interrupted
@@ -174,23 +193,32 @@ def train_and_evaluate(
                 monitor.flush()  # states with a non-finite loss are not kept
                 writer.flush()  # a restart goes back to this step, and does not repeat its numbers
                 with monitor.apart():
-                    if validating:
-                        scores = judge(state, step, model, validation, config.validation, writer)
-                        monitor.say(f"step {step}: " + ", ".join(f"{name} {value:.3f}" for name, value in scores.items()))
-                    saved = checkpoints.save(state, scores if validating else None)
+                    saved = checkpoints.save(state)
                     if saved:
                         writer.saved(state)
+                    if validating:
+                        checkpoints.wait()  # the validation may be interrupted, also by a kill
+                        interrupted = judged(step)
                 if interrupted and saved:
                     break
     return state, RunResult(origin, monitor.last, scores, interrupted)
 
 
 def judge(
-    state: TrainState, step: int, model: HMMNConfig, validation: Sequence[Plan], settings: ConfigDict, writer: Writer
-) -> dict[str, float]:
-    """Validates a state, writes the results, and returns the scores."""
+    state: TrainState,
+    step: int,
+    model: HMMNConfig,
+    validation: Sequence[Plan],
+    settings: ConfigDict,
+    writer: Writer,
+    stop: Callable[[], bool] = lambda: False,
+) -> dict[str, float] | None:
+    """Validates a state on all devices, writes the results, and returns the scores; None if `stop` said so."""
     variables = jax.tree.map(np.asarray, state.ema_variables)
-    result = validate(Segmenter(variables, model, mem_every=settings.mem_every), validation, settings.size)
+    segmenters = make_segmenters(variables, model, settings.mem_every, len(validation))
+    result = validate(segmenters, validation, settings.size, stop)
+    if result is None:
+        return None
     writer.scalars(step, {f"validation/{name}": value for name, value in (result.scores | result.sequences).items()})
     if result.sheet is not None:
         writer.picture(step, "validation", result.sheet)
@@ -258,26 +286,3 @@ def profile_range(text: str) -> tuple[int, int] | None:
     if not (start.isdigit() and stop.isdigit() and 1 <= int(start) <= int(stop)):
         raise ConfigError(f"profile is {text!r}, expected START:STOP, two steps in order, such as 10:15")
     return int(start), int(stop)
-
-
-class Interruption:
-    """Detects SIGTERM, on any host, so that the run can be saved; a context manager."""
-
-    def __init__(self) -> None:
-        self._asked = False
-
-    def __enter__(self) -> "Interruption":
-        if jax.process_count() == 1:  # else JAX listens itself, and agrees on a step
-            self._before = signal.signal(signal.SIGTERM, self._ask)
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        if jax.process_count() == 1:
-            signal.signal(signal.SIGTERM, self._before)
-
-    def reached(self, step: int) -> bool:
-        """Whether to stop after this step; to be called at every step by every process."""
-        return self._asked or multihost_utils.reached_preemption_sync_point(step)
-
-    def _ask(self, *_: Any) -> None:
-        self._asked = True

@@ -25,14 +25,27 @@ from hmmn_jax.io.buckets import AnyPath, absolute
 from hmmn_jax.io.files import bucket_errors, user_path, write_file
 from hmmn_jax.model import HMMN, HMMNConfig
 from hmmn_jax.model.hmmn import abstract_variables
-from hmmn_jax.training.checkpoint import read_step, restore_latest
+from hmmn_jax.training.checkpoint import read_step, require_free_step, restore_latest
 from hmmn_jax.training.train_state import TrainState
-from hmmn_jax.training.workdir import RUN_RECORD, publish
+from hmmn_jax.training.workdir import RUN_RECORD, is_begun, publish
 
 # Fields that may differ when a run resumes: they set where and how, not what is computed.
 FREE_FIELDS = {"init", "resume", "parallel", "micro_batches", "log_every", "stop_above", "profile", "model.remat"}
 FREE_FIELDS |= {"data.data_dir", "data.workers", "devices", "deterministic"}
 FREE_SECTIONS = ("checkpoint.", "validation.")
+
+
+def inspect_workdir(workdir: AnyPath, config: ConfigDict, total: int) -> tuple[bool, bool]:
+    """Whether a run has begun in a workdir, and whether it has a checkpoint to resume from.
+
+    Raises CheckpointError, ConfigError or DataError if this run cannot use the workdir.
+    """
+    require_free_step(workdir, total)
+    begun = is_begun(workdir)
+    resumed = begun and bool(finished_steps(workdir))
+    if resumed:
+        require_same_config(workdir, config)
+    return begun, resumed
 
 
 def starting_state(

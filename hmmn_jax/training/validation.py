@@ -1,7 +1,8 @@
 """Validates a model in training: J&F on annotated sequences, segmented by `Segmenter` at a given size."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+import collections
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 from hmmn_jax.errors import DataError
 from hmmn_jax.evaluation.mask_files import flatten
 from hmmn_jax.evaluation.plans import Plan
+from hmmn_jax.evaluation.predict import run_each
 from hmmn_jax.evaluation.protocols import make_protocol
 from hmmn_jax.inference import Segmenter
 from hmmn_jax.inference.augmentation import Augmentation, Given, segment_augmented
@@ -21,12 +23,9 @@ from hmmn_jax.io.notes import note
 from hmmn_jax.io.pictures import overlay
 from hmmn_jax.io.stage import Stage
 from hmmn_jax.metrics.davis import ScoredFrame, SequenceScores, statistics
+from hmmn_jax.model import HMMNConfig
 
-SHEET_SEQUENCES, SHEET_FRAMES, SHEET_SIZE = (
-    8,
-    4,
-    (180, 320),
-)  # layout of the picture: rows, columns, height and width of each cell
+SHEET_SEQUENCES, SHEET_FRAMES, SHEET_SIZE = 8, 4, (180, 320)  # of the picture: rows, columns, height and width of a cell
 
 
 class Validation(NamedTuple):
@@ -61,31 +60,72 @@ def find_validation(settings: ConfigDict, stage: Stage | None = None) -> list[Pl
     return plans
 
 
-def validate(segmenter: Segmenter, plans: Sequence[Plan], size: int = 0) -> Validation:
-    """Segments and scores videos. With several processes, each one handles a part, and all return the same scores.
+def make_segmenters(variables: dict[str, Any], model: HMMNConfig, mem_every: int, count: int) -> list[Segmenter]:
+    """One segmenter on each device of this process, at most as many as this process has of `count` videos."""
+    own = -(-count // jax.process_count())
+    made = []
+    for device in jax.local_devices()[:own]:
+        with jax.default_device(device):
+            made.append(Segmenter(variables, model, mem_every=mem_every))
+    return made
+
+
+def validate(
+    segmenters: Sequence[Segmenter], plans: Sequence[Plan], size: int = 0, stop: Callable[[], bool] = lambda: False
+) -> Validation | None:
+    """Segments videos and scores them; of several processes, each takes its share, and all get the same scores.
 
     Args:
-      segmenter: a segmenter with the variables to validate.
-      plans: the videos, as returned by `find_validation`.
+      segmenters: have the variables to validate, the i-th on the i-th device of this process. Each takes the next video when it
+        is free.
+      plans: the videos, as `find_validation` gives them.
       size: shorter side to which frames are scaled, 0 for none; probabilities are scaled back, scores are at full size.
+      stop: is asked after each frame whether to stop.
+
+    Returns:
+      The results; None in all processes if one of them was stopped.
     """
     own = plans[jax.process_index() :: jax.process_count()]
-    sums, by_name, rows = np.zeros(3), {}, []
-    for plan in own:
-        scores, row = _score(segmenter, plan, size)
-        for j, f in zip(scores.j, scores.f, strict=True):
-            sums += statistics(j).mean, statistics(f).mean, 1
-        by_name[plan.clip.name] = float(np.nanmean(scores.j) + np.nanmean(scores.f)) / 2
-        rows.append(row)
+    waiting = collections.deque(range(len(own)))
+    found: dict[int, tuple[SequenceScores, np.ndarray]] = {}
+
+    def work(segmenter: Segmenter, device: jax.Device) -> None:
+        with jax.default_device(device):
+            while waiting:
+                try:
+                    i = waiting.popleft()
+                except IndexError:  # another thread was faster
+                    return
+                found[i] = _score(segmenter, own[i], size, stop)
+
+    stopped = False
+    try:
+        run_each(work, list(zip(segmenters, jax.local_devices(), strict=False)), waiting.clear)
+    except _Stopped:
+        stopped = True
+    sums = np.zeros(4)  # J, F, objects, stopped processes
+    sums[3] = stopped
+    if not stopped:
+        for scores, _ in found.values():
+            for j, f in zip(scores.j, scores.f, strict=True):
+                sums[:3] += statistics(j).mean, statistics(f).mean, 1
     if jax.process_count() > 1:
         sums = multihost_utils.process_allgather(sums).sum(0)
+    if sums[3]:
+        return None
     j, f = float(sums[0] / sums[2]), float(sums[1] / sums[2])
-    sheet = np.concatenate(rows[:SHEET_SEQUENCES]) if rows else None
+    in_order = [(plan.clip.name, *found[i]) for i, plan in enumerate(own)]
+    by_name = {name: float(np.nanmean(scores.j) + np.nanmean(scores.f)) / 2 for name, scores, _ in in_order}
+    sheet = np.concatenate([row for *_, row in in_order[:SHEET_SEQUENCES]]) if in_order else None
     return Validation({"jf": (j + f) / 2, "j": j, "f": f}, by_name, sheet)
 
 
-def _score(segmenter: Segmenter, plan: Plan, size: int) -> tuple[SequenceScores, np.ndarray]:
-    """Scores of one video, and some of its frames with their predictions side by side."""
+class _Stopped(Exception):
+    """The validation was asked to stop."""
+
+
+def _score(segmenter: Segmenter, plan: Plan, size: int, stop: Callable[[], bool]) -> tuple[SequenceScores, np.ndarray]:
+    """Scores of one video, and some of its frames with their predictions side by side. Raises _Stopped."""
     clip = plan.clip
 
     def frames() -> Iterator[np.ndarray]:
@@ -95,6 +135,8 @@ def _score(segmenter: Segmenter, plan: Plan, size: int) -> tuple[SequenceScores,
 
     def predictions() -> Iterator[ScoredFrame]:
         for t, found in enumerate(segment_augmented(segmenter, frames(), given, Augmentation(size)), 1):
+            if stop():
+                raise _Stopped
             picture, shown[t] = shown[t], None
             if t in pictured:
                 ids = Image.fromarray(found.mask).resize(SHEET_SIZE[::-1], Image.Resampling.NEAREST)

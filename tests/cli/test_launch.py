@@ -106,5 +106,21 @@ def test_flags_of_a_script_are_those_of_a_launch(monkeypatch):
     monkeypatch.setattr(launch, "launch", lambda **options: found.append(options))
     launch.launch_by_flags()
     assert found == [
-        {"distributed": True, "coordinator": None, "processes": 2, "process": None, "compilation_cache": "c"},
+        {"distributed": True, "coordinator": None, "processes": 2, "process": None}
+        | {"initialization_timeout": 300, "heartbeat_timeout": 100, "compilation_cache": "c"},
     ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--workdir", "RUN"], "RUN"),
+        (["--workdir=RUN", "--config", "workdir"], "RUN"),
+        (["-workdir=A", "-workdir", "B"], "B"),
+        (["--workdir", "--takeover"], ""),
+        (["--workdir"], ""),
+        (["--workdirs=RUN", "workdir"], None),
+    ],
+)
+def test_a_flag_before_flags_are_parsed(arguments, expected):
+    assert launch.value_of("workdir", arguments) == expected

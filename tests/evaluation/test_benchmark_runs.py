@@ -7,12 +7,15 @@ import zipfile
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools import mask as coco
 
 from hmmn_jax.evaluation.benchmarks import benchmark_settings
 from hmmn_jax.inference import Result
 from tests.evaluation import trees
 from tests.evaluation.harness import Repeating, run_evaluate
 from tests.evaluation.test_new_protocol import Still
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
 
 
 class Keeping(Repeating):
@@ -90,7 +93,11 @@ def test_figures_of_mose2_in_tables_files_and_report(roots, tmp_path):
     assert rows[0].keys() == {"sequence", "object", "frame", "J", "F", "dotF"} and len(rows) == 3 * 4 + 3
     page = (out / "report.html").read_text()
     assert "Figures of the benchmark" in page and "In percent" in page and page.count('class="away" d="M') == 2
-    assert "The annotation does not show it on 2 frames." in page
+    assert "The annotation does not show it on 2 frames. It disappears at frame 00002. It returns at frame 00004." in page
+    # Object 7 is away on the first scored frame, which counts as no disappearance, and back from the second on.
+    assert "The annotation does not show it on 1 frames. It returns at frame 00002." in page
+    assert page.count('class="back" d="M') == 2 and "Bar below: the object after it returned." in page
+    assert "Figures of the benchmark, by video" in page and page.count("J&amp;dotF_d") >= 2
 
 
 def test_lvos(roots, tmp_path):
@@ -135,7 +142,7 @@ def test_long_video(roots, tmp_path):
     assert done.code == 0, done.err
     assert written(tmp_path / "run") == [f"rat/{t:05d}.png" for t in (0, 3, 6, 9, 11)]
     page = (tmp_path / "run/report.html").read_text()
-    assert "The data set's own scorer excludes only the first." in page
+    assert "own scorer excludes only the first." in page
 
 
 def test_sav(roots, tmp_path):
@@ -160,6 +167,105 @@ def test_sav(roots, tmp_path):
     assert "object 1 is the folder 000" in (tmp_path / "run/report.html").read_text()
     again = run_evaluate(config=benchmark_settings("sav_val"), data=roots / "sav_val", score=tmp_path / "run/masks")
     assert again.code == 0 and again.out.splitlines()[-1].split() == [f"{summary[n]:.1f}" for n in ("J&F", "J", "F")]
+
+
+def test_youtube_vos(roots, tmp_path):
+    """A zip of the listed frames. With the masks of a training set seen and unseen categories are apart."""
+    root, config = roots / "youtube_vos_2019", benchmark_settings("youtube_vos_2019")
+    sent = run(roots, tmp_path, "youtube_vos_2019", Keeping())
+    assert sent.code == 0, sent.err
+    listed = [f"park/{t:05d}.png" for t in range(0, 21, 5)] + [f"sea/{t:05d}.png" for t in range(0, 11, 5)]
+    assert written(tmp_path / "run") == listed and archived(tmp_path / "run") == [f"Annotations/{name}" for name in listed]
+    scored = run_evaluate(config=config, data=root, score=root / "valid/Annotations", output=tmp_path / "scored")
+    assert scored.code == 0, scored.err
+    names, values = (line.split() for line in scored.out.splitlines()[-2:])
+    assert names == ["overall", "J_seen", "J_unseen", "F_seen", "F_unseen", "J&F", "J", "F"] and set(values) == {"1.000"}
+    page = (tmp_path / "scored/report.html").read_text()
+    assert "Figures of the benchmark, by video" in page and "overall 0.825" in page
+    # The stub repeats the first masks: it is wrong about the kite, the one unseen object, while that is away.
+    wrong = run_evaluate(config=config, data=root, score=tmp_path / "run/masks", output=tmp_path / "wrong")
+    assert wrong.code == 0, wrong.err
+    summary = json.loads((tmp_path / "wrong/summary.json").read_text())
+    assert summary["J_unseen"] < summary["J_seen"] < 1
+    four = [summary[name] for name in ("J_seen", "J_unseen", "F_seen", "F_unseen")]
+    assert summary["overall"] == pytest.approx(np.mean(four), abs=1e-12)
+
+
+def test_categories_of_youtube_vos(tmp_path):
+    trees.youtube_vos(tmp_path / "in")
+    pred, listed = tmp_path / "in/valid/Annotations", tmp_path / "in/unseen_categories.txt"
+
+    def score():
+        return run_evaluate(config=benchmark_settings("youtube_vos_2019"), data=tmp_path / "in", score=pred)
+
+    listed.write_text("kite\n\ncow\n")
+    assert "no object in" in score().err and "has the category 'cow'; it has dog, kite" in score().err
+    listed.unlink()
+    done = score()
+    assert done.code == 0 and "seen and unseen categories are not told apart: no unseen_categories.txt" in done.err
+    assert done.out.splitlines()[-1].split() == ["-"] * 5 + ["1.000"] * 3
+    meta = tmp_path / "in/valid/meta.json"
+    content = json.loads(meta.read_text())
+    del content["videos"]["park"]["objects"]["2"]["category"]
+    meta.write_text(json.dumps(content))
+    listed.write_text("kite\n")
+    done = score()
+    assert done.code == 0 and "not scored: park: meta.json has no category of object 2; add it" in done.err
+
+
+def test_burst(roots, tmp_path):
+    """Tracks that overlap and start late, from JSON to JSON; pycocotools reads the masks that were written as PNGs."""
+    done = run(roots, tmp_path, "burst_val", Still())
+    assert done.code == 0 and "2 sequences for the server in" in done.out, done.err
+    keys = ("AVA.clip_0", "YFCC100M.v_1")
+    assert written(tmp_path / "run") == [
+        f"{key}/{track}/frame{t:04d}.png"
+        for key in keys
+        for track, start in (("007", 1), ("300", 3))
+        for t in range(start, 8, 2)
+    ]
+    result = json.loads((tmp_path / "run/submission.json").read_text())
+    given = json.loads((roots / "burst_val/annotations/val/first_frame_annotations.json").read_text())
+    for new, old in zip(result["sequences"], given["sequences"], strict=True):
+        masks = new.pop("segmentations")
+        assert [sorted(frame, key=int) for frame in masks] == [["7"], ["7", "300"], ["7", "300"], ["7", "300"]]
+        folder = tmp_path / f"run/masks/{old['dataset']}.{old['seq_name']}"
+        for frame, name in zip(masks, old["annotated_image_paths"], strict=True):
+            for track, entry in frame.items():
+                found = coco.decode({"size": [old["height"], old["width"]], "counts": entry["rle"]})
+                with Image.open(folder / f"{int(track):03d}" / f"{name[:-4]}.png") as image:
+                    np.testing.assert_array_equal(found > 0, np.asarray(image) > 0)
+        first = {track: entry["rle"] for frame in old.pop("segmentations") for track, entry in frame.items()}
+        assert {track: masks[place][track]["rle"] for track, place in (("7", 0), ("300", 1))} == first
+        assert new == old
+    part = run_evaluate(
+        Still(),
+        config=benchmark_settings("burst_val"),
+        fields={"sequences": ("AVA.clip_0",)},
+        data=roots / "burst_val",
+        output=tmp_path / "part",
+    )
+    assert part.code == 0 and "no submission.json: 1 of 2 sequences are missing" in part.err
+    scored = run_evaluate(config=benchmark_settings("burst_val"), data=roots / "burst_val", score=tmp_path / "run/masks")
+    assert scored.code == 2 and "scores of BURST (HOTA) are not computed here" in scored.err
+
+
+def test_data_of_burst_that_cannot_be_used(tmp_path):
+    trees.burst(tmp_path / "in")
+    config, path = benchmark_settings("burst_val"), tmp_path / "in/annotations/val/first_frame_annotations.json"
+    (tmp_path / "in/images/val/AVA/clip_0/frame0002.jpg").unlink()
+    content = json.loads(path.read_text())
+    content["sequences"][0]["width"] = 61
+    content["sequences"][0]["segmentations"] = [{}] * 4
+    path.write_text(json.dumps(content))
+    done = run_evaluate(Still(), config=config, data=tmp_path / "in", output=tmp_path / "run")
+    assert "frame0002.jpg: does not exist (1 of 8 images are missing)" in done.err and done.code == 2
+    assert "YFCC100M.v_1: first_frame_annotations.json has masks of 61x40 pixels; its frames have 60x40" in done.err
+    content["sequences"][1] |= {"dataset": "YFCC100M", "seq_name": "v.1"}
+    content["sequences"][0] |= {"seq_name": "v/1"}
+    path.write_text(json.dumps(content))
+    done = run_evaluate(Still(), config=config, data=tmp_path / "in", output=tmp_path / "run")
+    assert done.code == 2 and "two sequences would have the folder YFCC100M.v.1" in done.err
 
 
 def test_300_objects_in_one_video(tmp_path):

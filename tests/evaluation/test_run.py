@@ -476,7 +476,7 @@ def test_a_folder_that_cannot_be_made(own, tmp_path):
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
-        ("protocol", "davies", "expected one of custom, davis"),
+        ("protocol", "davies", "expected one of burst, custom, davis"),
         ("dtype", "half", "expected bfloat16, float32, float64"),
         ("mem_every", 0, "expected 1 or more"),
         ("max_memory_frames", -1, "expected 0 for the default, or 1 or more"),

@@ -2,7 +2,7 @@
 
     python -m tests.evaluation.trees DIR  # a small tree of each layout, in DIR/NAME
 
-Frames are blank: what is tested is which masks are given, written and scored.
+Objects are boxes in the colours of their ids on a grey ground.
 """
 
 import json
@@ -12,14 +12,19 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from hmmn_jax.exports.rle import encode
 from hmmn_jax.io.images import write_mask
 
 
-def save_frames(folder, names, size):
-    """Blank JPEGs of `size`, height and width."""
+def save_frames(folder, names, size, masks=None):
+    """JPEGs of `size`, height and width. Each shows its ids in `masks` in colours, or those of the frame before."""
     folder.mkdir(parents=True)
+    picture = np.full((*size, 3), 90, np.uint8)
     for name in names:
-        Image.new("L", size[::-1], 90).convert("RGB").save(folder / f"{name}.jpg")
+        if masks and name in masks:
+            ids = masks[name][..., None].astype(int)
+            picture = np.where(ids > 0, (ids * (67, 131, 29) + (200, 40, 120)) % 256, 90).astype(np.uint8)
+        Image.fromarray(picture).save(folder / f"{name}.jpg", quality=95)
 
 
 def save_ids(folder, masks):
@@ -31,7 +36,7 @@ def save_ids(folder, masks):
 def save_video(root, video, masks, frames=None, images="JPEGImages"):
     """`IMAGES/VIDEO` and `Annotations/VIDEO`; `frames` names those that exist, by default those with masks."""
     size = next(iter(masks.values())).shape
-    save_frames(root / images / video, frames or masks, size)
+    save_frames(root / images / video, frames or masks, size, masks)
     save_ids(root / "Annotations" / video, masks)
 
 
@@ -96,8 +101,8 @@ def vost(root):
     masks = boxes(7, {1: "1111111", 3: "1111101"})
     masks[:, -3:] = 255
     annotated = named(masks, 12, 12)
-    save_frames(root / "JPEGImages_10fps" / "cut", named(range(13), 6, 12), masks.shape[1:])
-    save_frames(root / "JPEGImages" / "cut", annotated, masks.shape[1:])
+    save_frames(root / "JPEGImages_10fps" / "cut", named(range(13), 6, 12), masks.shape[1:], annotated)
+    save_frames(root / "JPEGImages" / "cut", annotated, masks.shape[1:], annotated)
     save_ids(root / "Annotations" / "cut", annotated)
     (root / "ImageSets").mkdir()
     (root / "ImageSets" / "val.txt").write_text("cut\n")
@@ -112,17 +117,87 @@ def long_video(root):
 
 def sav(root):
     """Objects that overlap; one has fewer annotations, another is hidden in some frames."""
-    frames = named(range(17))
-    save_frames(root / "JPEGImages_24fps" / "dance", frames, (40, 60))
     one, other, hidden = np.zeros((3, 5, 40, 60), bool)
     one[:, 4:24, 4:34], other[:, 14:34, 14:54], hidden[[0, 2, 3, 4], 30:, 40:] = True, True, True
+    ids = np.maximum.reduce([one * 1, other * 2, hidden * 3])
+    save_frames(root / "JPEGImages_24fps" / "dance", named(range(17)), (40, 60), named(ids, 4))
     objects = {"000": named(one, 4), "001": named(other, 4), "002": named(hidden, 4)}
     objects["001"] = {name: mask for name, mask in objects["001"].items() if name != "00000"}
     save_objects(root / "Annotations_6fps" / "dance", objects)
     (root / "sav_val.txt").write_text("dance\n")
 
 
-LAYOUTS = {"mose1_val": mose, "mose2_val": mose, "lvos_val": lvos, "vost_val": vost, "long_video": long_video, "sav_val": sav}
+def youtube_vos(root):
+    """Every fifth frame annotated, ids with a gap; object 7 of `park` starts late, vanishes and returns."""
+    objects = {"park": {2: "1" * 21, 7: "0" * 5 + "1" * 5 + "0" * 5 + "1" * 6}, "sea": {1: "1" * 11}}
+    categories, meta = {"park": {2: "dog", 7: "kite"}, "sea": {1: "dog"}}, {}
+    for video, seen in objects.items():
+        masks = named(boxes(len(next(iter(seen.values()))), seen))
+        annotated = {name: ids for name, ids in masks.items() if int(name) % 5 == 0}
+        size = next(iter(masks.values())).shape
+        save_frames(root / "valid_all_frames/JPEGImages" / video, masks, size, masks)
+        save_video(root / "valid", video, annotated)
+        listed = {i: [name for name, ids in annotated.items() if (ids == i).any()] for i in seen}
+        meta[video] = {"objects": {str(i): {"category": categories[video][i], "frames": names} for i, names in listed.items()}}
+    save_json(root / "valid/meta.json", {"videos": meta})
+    (root / "unseen_categories.txt").write_text("kite\n")
+
+
+def burst(root):
+    """Two sequences; track 300 starts late, overlaps track 7, and vanishes; every second frame is annotated."""
+    sequences = []
+    for number, key in enumerate((("YFCC100M", "v_1"), ("AVA", "clip_0"))):
+        one, other = np.zeros((2, 8, 40, 60), bool)
+        one[:, 4:24, 4:34], other[3:7, 14:34, 14:54] = True, True
+        names = [f"frame{t:04d}" for t in range(8)]
+        ids = np.where(one, 7, np.where(other, 300, 0))
+        save_frames(root / "images/val" / "/".join(key), names, (40, 60), dict(zip(names, ids, strict=True)))
+        first, late = (
+            {str(i): {"rle": encode(mask)["counts"], "is_gt": True, "score": 1.0}} for i, mask in ((7, one[1]), (300, other[3]))
+        )
+        sequences.append(
+            {
+                "id": number,
+                "width": 60,
+                "height": 40,
+                "seq_name": key[1],
+                "dataset": key[0],
+                "fps": 30,
+                "all_image_paths": [f"{name}.jpg" for name in names],
+                "annotated_image_paths": [f"{name}.jpg" for name in names[1::2]],
+                "neg_category_ids": [],
+                "not_exhaustive_category_ids": [],
+                "track_category_ids": {"7": 1, "300": 1},
+                "segmentations": [first, late, {}, {}],
+            }
+        )
+    (root / "annotations/val").mkdir(parents=True)
+    content = {"sequences": sequences, "categories": [{"id": 1, "name": "cat"}], "split": "val"}
+    save_json(root / "annotations/val/first_frame_annotations.json", content)
+
+
+def flock(root, objects=300, height=120, width=160, frames=3):
+    """A video of many objects whose ids have gaps: 1, 3, 5, ..."""
+    columns = 20
+    side = min(width // columns, height * columns // max(objects, columns))
+    places = np.arange(objects)
+    ids = np.zeros((frames, height, width), np.uint16)
+    for place, y, x in zip(places, places // columns * side, places % columns * side, strict=True):
+        ids[:, y : y + side - 2, x : x + side - 2] = 2 * place + 1
+    save_video(root, "flock", named(ids))
+
+
+LAYOUTS = {
+    "mose1_val": mose,
+    "mose2_val": mose,
+    "lvos_val": lvos,
+    "vost_val": vost,
+    "long_video": long_video,
+    "sav_val": sav,
+    "youtube_vos_2019": youtube_vos,
+    "burst_val": burst,
+    "custom": flock,
+}
 
 if __name__ == "__main__":
     for layout, write in LAYOUTS.items():

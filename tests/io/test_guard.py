@@ -31,8 +31,9 @@ def hold(folder, **options):
 def leave(folder, age=0.0, **changes):
     """What an owner left, `age` seconds after its last sign of life."""
     path = owner_path(folder / "lock")
-    path.write_text(json.dumps({**guard._here(), "pid": 4711, "id": "other", "time": time.time() - age} | changes))
+    path.write_text(json.dumps({**guard.this_machine(), "pid": 4711, "id": "other", "time": time.time() - age} | changes))
     if isinstance(folder, type(as_path("/"))):
+        (folder / "lock").touch()
         os.utime(path, (time.time() - age,) * 2)
 
 
@@ -68,7 +69,7 @@ def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path):
     ],
 )
 def test_a_dead_owner_is_taken_over_at_once(tmp_path, monkeypatch, dead):
-    monkeypatch.setattr(guard, "_here", lambda: HERE)
+    monkeypatch.setattr(guard, "this_machine", lambda: HERE)
     leave(tmp_path, **dead)
     require_unheld(tmp_path, tmp_path / "lock")
     with hold(tmp_path):
@@ -79,7 +80,7 @@ def test_a_dead_owner_is_taken_over_at_once(tmp_path, monkeypatch, dead):
 def test_an_owner_that_lives_on_another_machine_is_respected(tmp_path, living):
     """Two machines may have one name: the boot id decides."""
     leave(tmp_path, 10.0, **living)
-    message = r"process 4711 on .*, whose last heartbeat was 1\d s ago and is considered dead after 60 s"
+    message = r"process 4711 on .*, whose last heartbeat was 1\d s ago \(considered dead after 60 s\)"
     with pytest.raises(ConfigError, match=message):
         require_unheld(tmp_path, tmp_path / "lock")
     with pytest.raises(ConfigError, match=message), hold(tmp_path):
@@ -172,3 +173,16 @@ def test_a_folder_in_a_bucket(bucket, monkeypatch):
     with hold(folder):
         pass
     assert not owner_path(folder / "lock").exists()
+
+
+def test_a_folder_is_given_back_before_the_process_is_ended(tmp_path):
+    path = owner_path(tmp_path / "lock")
+    with hold(tmp_path):
+        guard.release_all()
+        assert not path.exists()
+        leave(tmp_path)  # another process is faster than the end of the block
+    assert read_owner(path)["id"] == "other"
+    guard.release_of(tmp_path / "lock", 4712)
+    assert path.exists()
+    guard.release_of(tmp_path / "lock", 4711)
+    assert not path.exists()

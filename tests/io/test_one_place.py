@@ -12,6 +12,22 @@ METHODS = {"hardlink_to", "open", "rename", "rmdir", "rmtree", "symlink_to", "to
 CALLS = {"open", "Path", "PosixPath"}  # Path("gs://b/x") is the local folder gs:/b/x
 EXCEPTIONS = {
     "hmmn_jax/cli/program.py": {"os._exit", "os.devnull", "os.dup2", "os.open", "os.O_WRONLY"},  # output after `| head`
+    "hmmn_jax/cli/supervisor.py": {  # processes, and the pipe between them
+        *(
+            "os._exit",
+            "os.close",
+            "os.dup2",
+            "os.fdopen",
+            "os.fork",
+            "os.kill",
+            "os.pipe",
+            "os.read",
+            "os.setpgid",
+            "os.waitpid",
+        ),
+        *("os.waitstatus_to_exitcode", "os.write", "os.WNOHANG", ".write_bytes"),
+    },
+    "hmmn_jax/cli/together.py": {"os._exit"},
     "hmmn_jax/evaluation/protocols/mose2.py": {".open"},  # of Pillow
     "hmmn_jax/session/pictures.py": {".open"},  # of an archive
     # Sessions and projects are in local folders.

@@ -17,7 +17,7 @@ from hmmn_jax.checkpoints.steps import finished_steps, step_record
 from hmmn_jax.errors import CheckpointError
 from hmmn_jax.io.buckets import as_path
 from hmmn_jax.training import checkpoint
-from hmmn_jax.training.checkpoint import Checkpoints, require_free_step, restore_latest
+from hmmn_jax.training.checkpoint import Checkpoints, is_validated, require_free_step, restore_latest
 from hmmn_jax.training.optimizer import make_optimizer
 from hmmn_jax.training.train_state import TrainState
 
@@ -99,6 +99,21 @@ def test_the_latest_and_the_best_are_kept(tmp_path):
             for step in steps:
                 checkpoints.save(state_at(step), scores[step] and {"jf": scores[step]})
     assert finished_steps(tmp_path) == [4, 8, 10]
+
+
+def test_scores_come_after_the_checkpoint(tmp_path):
+    """Before it is recorded, and after that; those of a step that is not kept are dropped."""
+    with Checkpoints(tmp_path, keep=1, keep_best=1) as checkpoints:
+        checkpoints.save(state_at(2))
+        checkpoints.score(2, {"jf": 0.9})
+        checkpoints.save(state_at(4))
+        checkpoints.wait()
+        assert is_validated(tmp_path, 2) and not is_validated(tmp_path, 4)
+        checkpoints.score(4, {"jf": 0.5})
+        checkpoints.score(3, {"jf": 0.99})
+        checkpoints.save(state_at(6))
+    assert finished_steps(tmp_path) == [2, 6]
+    assert is_validated(tmp_path, 2) and is_validated(tmp_path, 5) and not is_validated(tmp_path, 6)
 
 
 @pytest.mark.parametrize("item", ["variables", "training"])

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import jax
 import numpy as np
@@ -25,12 +26,15 @@ from hmmn_jax.checkpoints.store import save_checkpoint
 from hmmn_jax.checkpoints.torch_weights import torch_shapes
 from hmmn_jax.datasets.folders import read_sequence
 from hmmn_jax.errors import CheckpointError, ConfigError, DataError, DivergedError
+from hmmn_jax.evaluation.plans import Plan
 from hmmn_jax.training import loop
+from hmmn_jax.training.checkpoint import is_validated
 from hmmn_jax.training.hooks import Hook
 from hmmn_jax.training.loop import make_optimization, train_and_evaluate
 from hmmn_jax.training.metrics import read_metrics
 from hmmn_jax.training.parallel import Parallel
 from hmmn_jax.training.start import require_same_config, starting_state
+from hmmn_jax.training.validation import Validation
 from tests.evaluation.plans import plans
 from tests.small import SMALL, untyped, variables, with_backbone
 from tests.training.tiny_run import MODEL, tiny_batch, tiny_config, use_cache
@@ -310,6 +314,33 @@ def test_validation_and_its_best_checkpoint(train, tmp_path):
     assert [path.name for path in sorted((workdir / "pictures/validation").iterdir())] == ["0000004.png", "0000008.png"]
     best = max(lines, key=lambda step: (lines[step]["validation/jf"], step))
     assert_same(load_checkpoint(workdir, "best")[0], load_checkpoint(workdir, best)[0])
+
+
+def test_a_checkpoint_is_saved_before_its_validation_which_sigterm_interrupts(train, undisturbed, tmp_path, monkeypatch):
+    """The first run is terminated in the first validation, the second fails in the last one; each is made up for."""
+    validated = []
+
+    def validate(segmenters, plans, size, stop):
+        validated.append(finished_steps(tmp_path)[-1])
+        if len(validated) == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+            return None if stop() else pytest.fail("not asked to stop")
+        if len(validated) == 3:
+            raise RuntimeError("killed")
+        return Validation({"jf": 0.5, "j": 0.5, "f": 0.5}, {}, None)
+
+    monkeypatch.setattr(loop, "validate", validate)
+    monkeypatch.setattr(loop, "make_segmenters", lambda *_: [])
+    with tiny_config(STEPS).unlocked() as config:
+        config.validation.every = 8  # samples, four steps
+    _, result = train(tmp_path, config, validation=[Mock(spec=Plan)])
+    assert result.interrupted and validated == [4] and not is_validated(tmp_path, 4)
+    with pytest.raises(RuntimeError, match="killed"):
+        train(tmp_path, config, validation=[Mock(spec=Plan)])
+    assert validated == [4, 4, 8] and is_validated(tmp_path, 4) and not is_validated(tmp_path, 8)
+    state, result = train(tmp_path, config, validation=[Mock(spec=Plan)])
+    assert validated == [4, 4, 8, 8] and is_validated(tmp_path, 8) and result.scores["jf"] == 0.5
+    assert_same(state, undisturbed[1])
 
 
 class Log(Hook):

@@ -1,5 +1,8 @@
 """J&F in the course of training, with predictions that are known."""
 
+import threading
+
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -46,7 +49,7 @@ def square(top, left, size=16, k=1):
 
 
 def validated(segmenter, sequences, single_object=False, **options):
-    return validate(segmenter, plans(sequences, single_object), **options)
+    return validate([segmenter], plans(sequences, single_object), **options)
 
 
 def test_what_stands_still_is_found_by_repeating(tmp_path):
@@ -111,8 +114,41 @@ def test_own_videos_are_scored_by_their_own_rule(tmp_path):
     config.data, config.protocol, config.resolution = str(tmp_path), "custom", "480p"
     (plan,) = find_validation(config)
     assert plan.first == {3: 0, 9: 2} and plan.frames == (1, 2, 3, 4)
-    result = validate(Repeating(), [plan])
+    result = validate([Repeating()], [plan])
     assert result.scores["j"] == pytest.approx(((1 + 0 + 0 + 0) / 4 + 0) / 2)
     config.late_objects = True
     (plan,) = find_validation(config)
     assert plan.clip.masks.keys() == {0, 1, 2, 3, 4}
+
+
+def test_a_validation_is_stopped_after_a_frame(tmp_path):
+    segmenter = Repeating()
+    asked = iter([False, False, True])
+    sequences = [write_sequence(tmp_path, name, [square(8, 8)] * FRAMES) for name in ("a", "b")]
+    assert validated(segmenter, sequences, stop=lambda: next(asked)) is None
+    assert len(segmenter.sizes) == 4  # frames 0 to 3 of the first video
+
+
+def test_each_device_takes_the_next_video(tmp_path, monkeypatch):
+    """Two devices and three videos; the results are in the order of the videos."""
+    device = jax.local_devices()[0]
+    monkeypatch.setattr(jax, "local_devices", lambda: [device, device])
+    segmenters = [Repeating(), Repeating()]
+    both = threading.Barrier(2, timeout=20)  # broken if one segmenter waits for the end of the other
+
+    def meeting(segmenter):
+        def run(*arguments):
+            if not segmenter.sizes:
+                both.wait()
+            yield from Repeating.run(segmenter, *arguments)
+
+        return run
+
+    for segmenter in segmenters:
+        segmenter.run = meeting(segmenter)
+    masks = {"a": [square(8, 8)] * FRAMES, "b": [square(8, 8), *[square(8, 16)] * 4], "c": [square(8, 8)] * FRAMES}
+    sequences = [write_sequence(tmp_path, name, ids) for name, ids in masks.items()]
+    result = validate(segmenters, plans(sequences, False))
+    assert list(result.sequences) == ["a", "b", "c"] and result.sequences["a"] == result.sequences["c"] == 1
+    assert result.scores["j"] == pytest.approx((1 + 1 / 3 + 1) / 3)
+    assert sum(len(segmenter.sizes) for segmenter in segmenters) == 3 * FRAMES

@@ -71,6 +71,10 @@ def add_hosts(parser: argparse.ArgumentParser) -> None:
     add("--coordinator", metavar="HOST:PORT", help="the first of them")
     add("--processes", type=int, metavar="N", help="with --coordinator: number of processes")
     add("--process", type=int, metavar="I", help="with --coordinator: index of this process, from 0")
+    text = "seconds to wait for all processes at the start (default: %(default)s)"
+    add("--initialization-timeout", type=int, default=300, metavar="S", help=text)
+    text = "seconds without a heartbeat after which a process is lost (default: %(default)s)"
+    add("--heartbeat-timeout", type=int, default=100, metavar="S", help=text)
 
 
 def weights(options: argparse.Namespace) -> dict[str, Any]:
@@ -85,12 +89,11 @@ def start(options: argparse.Namespace | None = None) -> None:
     """Prepares JAX, whose import takes a second."""
     from absl import logging
 
-    from hmmn_jax.cli.launch import launch, switch_off_unsound_fusion
+    from hmmn_jax.cli.launch import OPTIONS, launch, switch_off_unsound_fusion
 
     switch_off_unsound_fusion()
     from hmmn_jax.inference.host_memory import keep_host_memory_small
 
     logging.set_verbosity(logging.ERROR)  # Orbax logs every thread
     keep_host_memory_small()
-    names = ("distributed", "coordinator", "processes", "process", "compilation_cache")
-    launch(**{name: getattr(options, name) for name in names if hasattr(options, name)})
+    launch(**{name: getattr(options, name) for name in OPTIONS if hasattr(options, name)})

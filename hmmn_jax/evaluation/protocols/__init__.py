@@ -1,6 +1,7 @@
 """The benchmarks, one module each. Importing this registers them."""
 
 from hmmn_jax.evaluation.protocols.base import Protocol, Task, make_protocol, register, registered
+from hmmn_jax.evaluation.protocols.burst import Burst
 from hmmn_jax.evaluation.protocols.custom import Custom
 from hmmn_jax.evaluation.protocols.davis import Davis
 from hmmn_jax.evaluation.protocols.long_video import LongVideo
@@ -12,6 +13,7 @@ from hmmn_jax.evaluation.protocols.vost import Vost
 from hmmn_jax.evaluation.protocols.youtube_vos import YouTubeVOS
 
 __all__ = [
+    "Burst",
     "Custom",
     "Davis",
     "LongVideo",

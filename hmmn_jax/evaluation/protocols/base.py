@@ -18,6 +18,7 @@ from hmmn_jax.errors import ConfigError, DataError
 from hmmn_jax.evaluation.clips import Clip
 from hmmn_jax.evaluation.mask_files import MaskFiles, OnePng
 from hmmn_jax.evaluation.plans import Plan
+from hmmn_jax.evaluation.submission import SUBMISSION, write_zip
 from hmmn_jax.io.files import contents, shortlist
 from hmmn_jax.io.notes import Notes
 from hmmn_jax.metrics.figures import Figures
@@ -65,12 +66,14 @@ class Protocol(abc.ABC):
         mask_files: the files of masks, and whether objects may overlap.
         rule: a sentence about the scores for the report, if they do not follow the rule of a published benchmark.
         figures: what the benchmark reports; None: the figures of DAVIS.
+        archive: the name of the file for a server.
     """
 
     name: ClassVar[str]
     mask_files: ClassVar[MaskFiles] = OnePng()
     rule: ClassVar[str] = ""
     figures: ClassVar[Figures | None] = None
+    archive: ClassVar[str] = SUBMISSION
 
     def __init__(self, settings: ConfigDict):
         self.settings = settings
@@ -104,6 +107,18 @@ class Protocol(abc.ABC):
         """Names of masks in the submission archive, such as "{sequence}/{frame}.png"; "": no archive."""
         return self.settings.get("submission", "")
 
+    @property
+    def submits(self) -> bool:
+        """Whether results are sent to a server, so that they are packed and not scored."""
+        return bool(self.submission)
+
+    def write_submission(self, path: Path, masks: Path, clips: Sequence[Clip]) -> str:
+        """Writes the file for the server from the folder of all masks.
+
+        Returns what it holds, such as "12 masks". Raises DataError if a mask is missing.
+        """
+        return f"{len(write_zip(path, masks, clips, self.submission, self.mask_files))} masks"
+
     def refuse_submission(self, clips: Sequence[Clip]) -> str:
         """Returns the reason why the server would reject an archive of these videos; "": it would."""
         return ""
@@ -123,7 +138,7 @@ class Protocol(abc.ABC):
         for name, opens in _choose(openers, tuple(self.settings.sequences), root).items():
             try:
                 clip = opens()
-                if self.submission:
+                if self.submits:
                     _require_text(clip)
                 task.clips.append(clip)
             except (DataError, OSError) as error:

@@ -1,18 +1,36 @@
-"""YouTube-VOS 2018 and 2019."""
+"""YouTube-VOS 2018 and 2019. The masks of the training set are public, those of the validation set are not."""
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Integer
 
-from hmmn_jax.datasets.youtube_vos import YouTubeVideo, find_youtube_vos
+from hmmn_jax.datasets.meta import read_lines
+from hmmn_jax.datasets.youtube_vos import YouTubeVideo, find_youtube_vos, read_categories
+from hmmn_jax.errors import DataError
 from hmmn_jax.evaluation.clips import Clip, open_sequence
-from hmmn_jax.evaluation.plans import OWN_RULE, Plan, plan_annotated
+from hmmn_jax.evaluation.plans import OWN_RULE, AnnotatedPlan, Plan, plan_annotated
 from hmmn_jax.evaluation.protocols.base import Opener, Protocol, register
 from hmmn_jax.io.notes import Notes
-from hmmn_jax.metrics.davis import scored_ids
+from hmmn_jax.metrics import youtube_vos
+from hmmn_jax.metrics.davis import ScoredFrame, scored_ids
+
+UNSEEN = "unseen_categories.txt"
+
+
+@dataclass(frozen=True)
+class YouTubePlan(AnnotatedPlan):
+    """The annotated frames after each object's first; `unseen` says by id whether the object's category is unseen."""
+
+    unseen: Mapping[int, bool] = field(default_factory=dict)
+
+    def score(self, frames: Iterable[ScoredFrame]) -> youtube_vos.YouTubeScores:
+        """J and F, and the group of each object."""
+        return youtube_vos.with_groups(super().score(frames), self.unseen)
 
 
 @register("youtube_vos")
@@ -20,8 +38,11 @@ class YouTubeVOS(Protocol):
     """Videos of `meta.json`, whose objects start in different frames.
 
     All frames are segmented; the listed ones are submitted.
+
+    If `unseen_categories.txt` lists categories of meta.json, one a line, scores of seen and unseen categories are apart.
     """
 
+    figures = youtube_vos.FIGURES
     rule = OWN_RULE
 
     def find(self, root: Path, notes: Notes) -> dict[str, Opener]:
@@ -32,13 +53,16 @@ class YouTubeVOS(Protocol):
             notes.say(problem)
         if not every.is_dir():
             notes.say(f"no {every}: only the frames in {split} are segmented")
-        return {name: partial(self._open, read, notes) for name, read in found.items()}
+        groups = _groups(root, split)
+        return {
+            name: partial(self._open, read, None if groups is None else groups[name], notes) for name, read in found.items()
+        }
 
-    def _open(self, read: Callable[[], YouTubeVideo], notes: Notes) -> Clip:
+    def _open(self, read: Callable[[], YouTubeVideo], groups: dict[int, bool] | None, notes: Notes) -> Clip:
         video = read()
         for problem in video.problems:
             notes.say(problem)
-        return open_sequence(video, self.settings.late_objects, notes)
+        return dataclasses.replace(open_sequence(video, self.settings.late_objects, notes), about=groups)
 
     def inputs(self, root: Path) -> tuple[Path, ...]:
         """Frames and annotations, of the split and of all frames."""
@@ -47,8 +71,28 @@ class YouTubeVOS(Protocol):
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
         """The annotated frames after each object's first: the annotations for the benchmark's own rule are not public."""
-        return plan_annotated(clip, self.settings.single_object, self.settings.mask_values, notes)
+        plan = plan_annotated(clip, self.settings.single_object, self.settings.mask_values, notes)
+        if clip.about is None:
+            topic = f"seen and unseen categories are not told apart: no {UNSEEN} in the folder of the data"
+            notes.add(topic, "videos", clip.name)
+        elif unknown := sorted(plan.first.keys() - clip.about.keys()):
+            raise DataError(f"{clip.name}: meta.json has no category of object {unknown[0]}; add it, or remove {UNSEEN}")
+        return YouTubePlan(**vars(plan), unseen=clip.about or {})
 
     def shown(self, ids: Integer[np.ndarray, "h w"]) -> Integer[np.ndarray, "h w"]:
         """Ids without void."""
         return scored_ids(ids, self.settings.single_object)
+
+
+def _groups(root: Path, split: str) -> dict[str, dict[int, bool]] | None:
+    """By video and id whether the category is in the list of unseen ones; None without a list."""
+    if not (path := root / UNSEEN).is_file():
+        return None
+    unseen, meta = set(read_lines(path)), root / split / "meta.json"
+    categories = read_categories(meta)
+    known = {category for objects in categories.values() for category in objects.values()}
+    if wrong := sorted(unseen - known):
+        raise DataError(
+            f"{path}: no object in {meta} has the category {wrong[0]!r}; it has {', '.join(sorted(known)) or 'none'}"
+        )
+    return {video: {i: category in unseen for i, category in objects.items()} for video, objects in categories.items()}

@@ -1,0 +1,60 @@
+"""What the environment says about the processes of a run: which this is, its GPUs, and whether it would run alone."""
+
+import platform
+from collections.abc import Mapping
+
+from hmmn_jax.errors import ConfigError
+from hmmn_jax.io.notes import note
+
+_RANKS = ("SLURM_PROCID", "TPU_WORKER_ID", "OMPI_COMM_WORLD_RANK")
+
+
+def name_of_process(process: int | None, environ: Mapping[str, str]) -> str:
+    """The number of this process, for the name of a file; the host's name where the environment does not have the number."""
+    if process is not None:
+        return str(process)
+    return next((environ[name] for name in _RANKS if environ.get(name, "").isdigit()), platform.node())
+
+
+def require_together(together: bool, environ: Mapping[str, str]) -> None:
+    """Raises ConfigError if the cluster started several processes and this one would run alone.
+
+    Args:
+        together: whether it will meet others.
+        environ: the environment.
+    """
+    if together:
+        return
+    if "SLURM_PROCID" in environ and (tasks := _number(environ, "SLURM_STEP_NUM_TASKS")) > 1:
+        raise ConfigError(f"Slurm started {tasks} tasks, and each would run alone; give --distributed, or srun --ntasks=1")
+    names = environ.get("TPU_PROCESS_ADDRESSES") or environ.get("TPU_WORKER_HOSTNAMES") or ""
+    if (hosts := len([name for name in names.split(",") if name])) > 1:
+        raise ConfigError(f"this is one of {hosts} hosts of a TPU slice; give --distributed on each")
+
+
+def slurm_devices(environ: Mapping[str, str]) -> list[int] | None:
+    """The `local_device_ids` for JAX under Slurm: [] for all visible ones; None leaves the choice to JAX.
+
+    JAX gives each task of a node one GPU, by its number on the node. With one task a node it would use the first GPU alone.
+    With GPUs that Slurm has bound to tasks, that number may not exist.
+    """
+    if "SLURM_PROCID" not in environ or "JAX_LOCAL_DEVICE_IDS" in environ:
+        return None
+    tasks, nodes = _number(environ, "SLURM_STEP_NUM_TASKS"), _number(environ, "SLURM_STEP_NUM_NODES")
+    if not tasks or not nodes:
+        return None
+    if tasks <= nodes:
+        return []
+    on_node = -(-tasks // nodes)
+    visible = environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    count = len(visible) if visible != [""] else _number(environ, "SLURM_GPUS_ON_NODE")
+    if 0 < count < on_node or "SLURM_GPUS_PER_TASK" in environ:
+        return []
+    if count > on_node:
+        note(f"{on_node} of {count} GPUs of this node are used, one a task; start one task a node, or {count}")
+    return None
+
+
+def _number(environ: Mapping[str, str], name: str) -> int:
+    text = environ.get(name, "")
+    return int(text) if text.isdigit() else 0

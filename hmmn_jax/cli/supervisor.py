@@ -1,0 +1,206 @@
+"""A parent for each of several processes: it reports how the process ended, also if it was killed.
+
+When a process is lost or does not start, JAX aborts the others in C++, with pages of output, and Python cannot handle that.
+So the program forks before JAX is imported. The child does the work. The parent passes its errors on and waits for it. If it
+was aborted or killed, the parent prints the reason as the last line on stderr and writes it to `FOLDER/error-PROCESS.txt`.
+"""
+
+import contextlib
+import datetime
+import os
+import platform
+import re
+import select
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+
+from hmmn_jax.cli.program import INTERRUPTED, TERMINATED
+from hmmn_jax.errors import DataError, HMMNError, one_line
+from hmmn_jax.io.buckets import AnyPath, is_bucket
+from hmmn_jax.io.files import bucket_errors, lies_there, read_start, shorten, write_file
+from hmmn_jax.io.guard import RUN_LOCK, release_all, release_of, require_unheld
+from hmmn_jax.io.peers import LOST, NOT_MET
+from hmmn_jax.io.record import replace_own
+
+TAIL_BYTES = 1 << 16  # of the last output that are searched for a reason
+_BEGUN = b"B"  # of the child: the folder is this run's
+_REPORTED = b"R"  # of the child: it has reported; the exit code follows
+_SIGTERM = b"T"  # of the parent: it got SIGTERM
+_NOT_MET = (
+    "the processes did not meet within --initialization_timeout; check that all were started, their --coordinator and ports"
+)
+_REASONS = (  # in what JAX prints before it aborts
+    (r"RegisterTask", NOT_MET, _NOT_MET),
+    (r"Failed to send RPC to coordination service", LOST, "lost process 0, which was killed, or is not reached by the network"),
+    (
+        r"unhealthy \(stopped sending heartbeats\):\s*([\d, \n]+)",
+        LOST,
+        "lost process {0}: no heartbeat within --heartbeat_timeout",
+    ),
+    (r"absl::Status: ([^\n]+)", LOST, "JAX ended this process: {0}"),
+)
+
+
+class Supervised:
+    """The side of the child.
+
+    Attributes:
+        folder: for `error-PROCESS.txt`, None for no file.
+        process: number or name of this process.
+    """
+
+    def __init__(self, program: str, folder: AnyPath | None, process: str, parent: socket.socket | None = None):
+        self.program, self.folder, self.process, self._parent = program, folder, process, parent
+        self._begun = False
+
+    def listen(self, on_termination: Callable[[], None]) -> None:
+        """Calls a function when the parent gets SIGTERM. Ends this process when the parent is killed."""
+        if self._parent is not None:
+            threading.Thread(target=self._listen, args=(on_termination,), name="parent", daemon=True).start()
+
+    def begun(self) -> None:
+        """The folder is this run's from now on."""
+        self._begun = True
+        if self._parent is not None:
+            self._parent.sendall(_BEGUN)
+
+    def report(self, reason: str, code: int) -> None:
+        """Gives folders back, prints the reason for an end as the last line, and writes the file. Then the process must end."""
+        release_all()
+        report(self.program, self.folder, self.process, reason, code, self._begun)
+        if self._parent is not None:
+            with contextlib.suppress(OSError):
+                self._parent.sendall(_REPORTED + bytes([code]))
+
+    def _listen(self, on_termination: Callable[[], None]) -> None:
+        assert self._parent is not None
+        with contextlib.suppress(ConnectionResetError):  # what this process sent was not read
+            while received := self._parent.recv(1):
+                if received == _SIGTERM:
+                    on_termination()
+        os._exit(128 + signal.SIGKILL)
+
+
+def supervise(program: str, folder: AnyPath | None, process: str) -> Supervised:
+    """Forks, where the system can; returns in the child only. To be called before JAX is imported.
+
+    Args:
+        program: name of the program, with which its errors begin.
+        folder: for `error-PROCESS.txt`.
+        process: number or name of this process.
+    """
+    if not hasattr(os, "fork"):
+        return Supervised(program, folder, process)
+    ours, theirs = socket.socketpair()
+    read, write = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    signals = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # until the parent can pass them on
+    if (child := os.fork()) == 0:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+        ours.close()
+        os.close(read)
+        os.dup2(write, 2)
+        os.close(write)
+        sys.stderr = os.fdopen(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+        os.setpgid(0, 0)  # Ctrl-C comes from the parent, and not twice
+        return Supervised(program, folder, process, theirs)
+    theirs.close()
+    os.close(write)
+    for number in signals:
+        signal.signal(number, lambda number, _: _pass_on(number, child, ours))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+    code, tail = _wait(child, read)
+    if code < 0:  # by a signal, also its own
+        received = _received(ours)
+        if folder is not None:
+            release_of(folder / RUN_LOCK, child)
+        if _REPORTED in received:  # and JAX aborted it when it was about to end
+            os._exit(received[received.index(_REPORTED) + 1])
+        reason, code = explain(tail, -code)
+        report(program, folder, process, reason, code, _BEGUN in received)
+    os._exit(code)
+
+
+def explain(tail: str, number: int) -> tuple[str, int]:
+    """The reason why a process ended by a signal, and the exit code.
+
+    Args:
+        tail: the last output of the process.
+        number: of the signal.
+    """
+    if number == signal.SIGABRT:
+        for pattern, code, reason in _REASONS:
+            if found := re.search(pattern, tail):
+                return reason.format(*(" ".join(group.split()) for group in found.groups())), code
+    name = signal.Signals(number).name
+    hint = "; the system kills processes when memory is short" if number == signal.SIGKILL else ""
+    return f"ended by {name}{hint}", 128 + number
+
+
+def report(program: str, folder: AnyPath | None, process: str, reason: str, code: int, begun: bool) -> None:
+    """Prints the reason for an end, as the last line, and writes it to `error-PROCESS.txt`.
+
+    Mistakes and interruptions are not written to a folder that is not this run's yet, and nothing to one that another run has.
+    """
+    line = f"{program}: {one_line(reason)}"
+    if folder is not None and (begun or code not in (1, 2, INTERRUPTED, TERMINATED)):
+        try:
+            if not begun:
+                require_unheld(folder, folder / RUN_LOCK)
+            now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+            about = f"{now} process {process} on {platform.node()}, exit code {code}"
+            _write(folder / f"error-{process}.txt", f"{about}\n{line}\n".encode())
+        except (HMMNError, OSError) as error:
+            print(f"{program}: error-{process}.txt is not written: {shorten(error)}", file=sys.stderr)
+    sys.stdout.flush()
+    start = "\n" if begun else ""  # there may be a line of progress
+    print(f"{start}{line}", file=sys.stderr, flush=True)
+
+
+def _write(path: AnyPath, content: bytes) -> None:
+    """Writes the file of a reason. Raises DataError for a file of that name that this program did not write."""
+    if not is_bucket(path):
+        with replace_own(path) as temporary:
+            temporary.write_bytes(content)
+        return
+    with bucket_errors(path):
+        if lies_there(path) and b" process " not in read_start(path, 50):
+            raise DataError(f"{path}: not a file of this program")
+    write_file(path, content)
+
+
+def _pass_on(number: int, child: int, control: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        if number == signal.SIGTERM:
+            control.sendall(_SIGTERM)
+        os.kill(child, number)
+
+
+def _received(control: socket.socket) -> bytes:
+    """What the child sent."""
+    control.settimeout(0)
+    with contextlib.suppress(OSError):
+        return control.recv(16)
+    return b""
+
+
+def _wait(child: int, errors: int) -> tuple[int, str]:
+    """Passes on what the child writes to stderr until it ends. Returns its exit code, minus the signal, and its last output."""
+    tail, code = b"", None
+    while True:
+        ready = select.select([errors], [], [], 0.1)[0]
+        if ready and (found := os.read(errors, 1 << 16)):
+            with contextlib.suppress(OSError):
+                os.write(2, found)
+            tail = (tail + found)[-TAIL_BYTES:]
+            continue
+        if code is not None:
+            return code, tail.decode(errors="replace")
+        ended, status = os.waitpid(child, os.WNOHANG if not ready else 0)
+        if ended:
+            code = os.waitstatus_to_exitcode(status)

@@ -1,0 +1,107 @@
+"""A program in several processes: an error or a SIGTERM in one of them ends all, each with the reason as its last line."""
+
+import os
+import re
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+
+from hmmn_jax.cli.program import TERMINATED, run_program
+from hmmn_jax.cli.supervisor import Supervised, supervise
+from hmmn_jax.errors import HMMNError
+from hmmn_jax.io import peers
+from hmmn_jax.io.buckets import AnyPath
+from hmmn_jax.io.files import shorten
+
+# In errors of a computation when a process with which it exchanges data has ended.
+_LOST = re.compile(r"gloo|nccl|socket|connection (closed|reset)|broken pipe|UNAVAILABLE|heartbeat|barrier|coordination", re.I)
+
+
+class Together:
+    """The processes of a program; does nothing where there is one process."""
+
+    def __init__(self, program: str, resume: str = "", supervised: Supervised | None = None):
+        self._program, self._resume, self._supervised = program, resume, supervised
+        self._watch: peers.Watch | None = None
+        self._reason: str | None = None
+        self._reporting = threading.Lock()
+
+    def run(self, run: Callable[[], int | None]) -> int:
+        """`run_program`, after which all processes end. Returns the exit code."""
+        if self._supervised is None:
+            return run_program(self._program, run, self._resume)
+        self._supervised.listen(self._terminate)
+        peers.when_met(self._start_watch)
+        try:
+            code = run_program(self._program, run, self._resume, self._keep)
+        except BaseException as error:
+            traceback.print_exc()
+            lost = type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError") and _LOST.search(str(error))
+            code = peers.LOST if lost else 1
+            what = "lost another process, or the network" if lost else type(error).__name__
+            self._reason = f"{what}: {shorten(error)}"
+        return self._conclude(code)
+
+    def _start_watch(self) -> None:
+        assert self._supervised is not None
+        self._watch = peers.watch(self._tell, self._supervised.begun)
+
+    def _conclude(self, code: int) -> int:
+        assert self._supervised is not None
+        if self._reason is None:  # all processes come here
+            if self._watch is not None:
+                import jax
+
+                self._watch.close()
+                jax.distributed.shutdown()
+            return code
+        if self._watch is not None:
+            end = self._watch.announce(code, self._reason)
+            if end.reason != self._reason:  # the first error is the cause of the others
+                code = self._tell(end)
+                self._watch.hear()
+                os._exit(code)
+        self._reporting.acquire()
+        self._supervised.report(self._reason, code)
+        if self._watch is not None:
+            self._watch.hear()
+        os._exit(code)  # at the end of Python JAX would wait for the others
+
+    def _keep(self, _: str, error: HMMNError) -> None:
+        self._reason = str(error)
+
+    def _tell(self, end: peers.End) -> int:
+        """Reports how another process ended; returns the exit code of this one."""
+        assert self._supervised is not None
+        self._reporting.acquire()  # not released: the process ends
+        code = TERMINATED if end.code == TERMINATED else peers.LOST
+        self._supervised.report(f"process {end.process} ended: {end.reason}", code)
+        return code
+
+    def _terminate(self) -> None:
+        """Called when the parent got SIGTERM."""
+        assert self._supervised is not None
+        time.sleep(1)  # while the processes meet, Python cannot handle the signal
+        if self._watch is not None:
+            self._watch.announce_termination()
+            return
+        self._reporting.acquire()
+        self._supervised.report(f"terminated; {self._resume}", TERMINATED)
+        os._exit(TERMINATED)
+
+
+def together(program: str, resume: str, folder: AnyPath | None, process: str | None) -> Together:
+    """Prepares a program for several processes. To be called before JAX is imported.
+
+    Args:
+        program: its name, with which its errors begin.
+        resume: what to do after an interruption.
+        folder: for `error-PROCESS.txt`.
+        process: number or name of this process; None: there is one.
+    """
+    if process is None:
+        return Together(program)
+    sys.stdout.flush()
+    return Together(program, resume, supervise(program, folder, process))

@@ -1,0 +1,246 @@
+"""The other processes of a run: values on which they agree, and an end that comes to all of them.
+
+They use the key-value store of JAX's coordination service, which `jax.distributed.initialize` starts. In a run of one process
+there is no service, and the functions return the process's own values.
+"""
+
+import contextlib
+import functools
+import itertools
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from hmmn_jax.errors import HMMNError
+
+LOST, NOT_MET = 4, 5  # exit codes: another process failed or was lost; the processes did not meet
+POLL_SECONDS = 20  # of one request for a key that may come at any time
+AFTER_HEARD_SECONDS = 0.3  # for the others to end; JAX aborts a process whose service has ended
+GRACE_SECONDS = 1.0  # for this process to meet the same error as another one
+HEARD_SECONDS = 5.0  # for which the first process, which serves the others, waits for them before it ends
+_PREFIX = "hmmn_jax"
+_ENDED, _TERMINATED = f"{_PREFIX}/ended", f"{_PREFIX}/terminated"
+_numbers: dict[str, Iterator[int]] = {}
+_watch: "Watch | None" = None
+_when_met: Callable[[], None] | None = None
+
+
+class End(NamedTuple):
+    """How a process ended.
+
+    process: its index.
+    code: its exit code.
+    reason: one line.
+    """
+
+    process: int
+    code: int
+    reason: str
+
+
+def from_first(name: str, make: Callable[[], Any]) -> Any:
+    """A value, of JSON, that the first process makes, in all processes. Every process has to call this.
+
+    Raises HMMNError in all processes if `make` raises it.
+    """
+    if (client := _client()) is None:
+        return make()
+    key = f"{_PREFIX}/{name}/{_number(name)}"
+    if _index() > 0:
+        found = json.loads(_wait_for(client, key))
+        if "error" in found:
+            raise _error_of(found["error"])
+        return found["value"]
+    try:
+        value = make()
+    except HMMNError as error:
+        client.key_value_set(key, json.dumps({"error": [type(error).__name__, str(error)]}))
+        raise
+    client.key_value_set(key, json.dumps({"value": value}))
+    return value
+
+
+def from_all(name: str, value: Any) -> list[Any]:
+    """The values, of JSON, of all processes in their order. Every process has to call this."""
+    if (client := _client()) is None:
+        return [value]
+    prefix = f"{_PREFIX}/{name}/each/{_number(f'{name}/each')}"
+    client.key_value_set(f"{prefix}/{_index()}", json.dumps(value))
+    return from_first(name, lambda: [json.loads(_wait_for(client, f"{prefix}/{i}")) for i in range(_count())])
+
+
+class Watch:
+    """Ends this process when another one ended with an error, or when one got SIGTERM and there is nothing to save.
+
+    Attributes:
+        terminated: whether one of the processes got SIGTERM.
+        saves: whether the process saves its work after a SIGTERM, and is not to be ended by it.
+    """
+
+    def __init__(self, tell: Callable[[End], int], begun: Callable[[], None]):
+        """Starts two threads, each of which waits for a key.
+
+        Args:
+            tell: called before this process ends, with how another one did; returns the exit code.
+            begun: called when the folder of the run is this run's.
+        """
+        self._tell, self.begun, self._closed = tell, begun, threading.Event()
+        self._client = _client()
+        self.terminated, self.saves = threading.Event(), False
+        for key, act in ((_ENDED, self._end), (_TERMINATED, self._terminate)):
+            threading.Thread(target=self._wait, args=(key, act), name=f"watch {key}", daemon=True).start()
+
+    def announce(self, code: int, reason: str) -> End:
+        """Makes all other processes end. Returns the end that came first, which may be another process's."""
+        self._closed.set()
+        own = End(_index(), code, reason)
+        try:
+            self._client.key_value_set(_ENDED, json.dumps(own))
+        except Exception:  # another process was faster, or the first process is lost
+            with contextlib.suppress(Exception):
+                return End(*json.loads(self._client.blocking_key_value_get(_ENDED, 1000)))
+            return own
+        if own.process == 0:
+            deadline = time.monotonic() + HEARD_SECONDS
+            for i in range(1, _count()):
+                with contextlib.suppress(Exception):
+                    left = deadline - time.monotonic()
+                    self._client.blocking_key_value_get(f"{_ENDED}/{i}", max(1, int(1000 * left)))
+            time.sleep(AFTER_HEARD_SECONDS)
+        return own
+
+    def hear(self) -> None:
+        """Lets the first process end, for which it waits. To be called at last."""
+        with contextlib.suppress(Exception):
+            self._client.key_value_set(f"{_ENDED}/{_index()}", "heard")
+
+    def announce_termination(self) -> None:
+        """Lets all processes know that this one got SIGTERM."""
+        with contextlib.suppress(Exception):  # another one did, too
+            self._client.key_value_set(_TERMINATED, str(_index()))
+
+    def close(self) -> None:
+        """Stops watching: this process is about to end by itself."""
+        self._closed.set()
+
+    def _wait(self, key: str, act: Callable[[str], None]) -> None:
+        while not self._closed.is_set():
+            try:
+                found = self._client.blocking_key_value_get(key, 1000 * POLL_SECONDS)
+            except Exception as error:
+                if "DEADLINE_EXCEEDED" not in str(error):
+                    self._closed.wait(1)  # the service is lost; JAX ends this process soon
+                continue
+            return act(found)
+
+    def _end(self, text: str) -> None:
+        end = End(*json.loads(text))
+        if end.process == _index() or self._closed.wait(GRACE_SECONDS):
+            return
+        code = self._tell(end)
+        self.hear()
+        os._exit(code)
+
+    def _terminate(self, text: str) -> None:
+        self.terminated.set()
+        if self.saves or self._closed.is_set():
+            return
+        code = self._tell(End(int(text), 143, "got SIGTERM before there was anything to save"))
+        if _index() == 0:
+            time.sleep(GRACE_SECONDS)  # the others have yet to read the key
+        os._exit(code)
+
+
+def when_met(act: Callable[[], None]) -> None:
+    """Sets what `met` calls."""
+    global _when_met
+    _when_met = act
+
+
+def met() -> None:
+    """To be called when the processes have met, after `jax.distributed.initialize`."""
+    if _when_met is not None:
+        _when_met()
+
+
+def watch(tell: Callable[[End], int], begun: Callable[[], None]) -> Watch | None:
+    """Starts the watch of this process, with the arguments of `Watch`; None in a run of one process."""
+    global _watch
+    if _client() is None:
+        return None
+    _watch = Watch(tell, begun)
+    return _watch
+
+
+def begun() -> None:
+    """To be called when the folder of the run is this run's."""
+    if _watch is not None:
+        _watch.begun()
+
+
+def terminated() -> bool:
+    """Whether one of several processes got SIGTERM, as far as this one knows."""
+    return _watch is not None and _watch.terminated.is_set()
+
+
+@contextlib.contextmanager
+def saving() -> Iterator[None]:
+    """A block in which a SIGTERM does not end this process: it saves, and ends by itself."""
+    if _watch is None:
+        yield
+        return
+    _watch.saves = True
+    try:
+        yield
+    finally:
+        _watch.saves = False
+
+
+def _client() -> Any:
+    """The client of the coordination service, None in a run of one process."""
+    from jax._src import distributed  # JAX has no public access to the store; Orbax takes this way, too
+
+    return distributed.global_state.client
+
+
+def _index() -> int:
+    from jax._src import distributed
+
+    return distributed.global_state.process_id
+
+
+def _count() -> int:
+    from jax._src import distributed
+
+    return distributed.global_state.num_processes
+
+
+def _number(name: str) -> int:
+    """How often this was called with a name: the same in all processes."""
+    return next(_numbers.setdefault(name, itertools.count()))
+
+
+def _wait_for(client: Any, key: str) -> str:
+    """The value of a key, which a process that lives will set. If it is lost, JAX or the watch ends this one."""
+    while True:
+        try:
+            return client.blocking_key_value_get(key, 1000 * POLL_SECONDS)
+        except Exception as error:
+            if "DEADLINE_EXCEEDED" not in str(error):
+                raise
+
+
+@functools.cache
+def _kinds() -> dict[str, type[HMMNError]]:
+    from hmmn_jax import errors
+
+    return {name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, HMMNError)}
+
+
+def _error_of(found: list[str]) -> HMMNError:
+    name, text = found
+    first, *details = text.split("\n  ")
+    return _kinds().get(name, HMMNError)(first, details)

@@ -1,0 +1,66 @@
+"""Scores of YouTube-VOS: J and F of objects of seen and of unseen categories, and the mean of these four.
+
+The server's code is not public. Here every object has the same weight within its group.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+
+import numpy as np
+from jaxtyping import Float64
+
+from hmmn_jax.metrics.davis import SequenceScores, statistics
+from hmmn_jax.metrics.figures import Figures
+
+COLUMNS = ("overall", "J_seen", "J_unseen", "F_seen", "F_unseen", "J&F", "J", "F")
+
+
+@dataclass(frozen=True, kw_only=True)
+class YouTubeScores(SequenceScores):
+    """Scores of a video of YouTube-VOS.
+
+    Attributes:
+        unseen: of each object 1 if its category is not in the training data, 0 if it is, NaN if that is unknown.
+    """
+
+    unseen: Float64[np.ndarray, " o"]
+
+
+def with_groups(scores: SequenceScores, unseen: Mapping[int, bool]) -> YouTubeScores:
+    """Adds to the scores of a video whether the category of each object is unseen, by id; ids without an entry are unknown."""
+    groups = np.array([float(unseen[i]) if i in unseen else math.nan for i in scores.ids], float)
+    return YouTubeScores(**{field.name: getattr(scores, field.name) for field in fields(SequenceScores)}, unseen=groups)
+
+
+def object_figures(scores: YouTubeScores) -> Float64[np.ndarray, "o 2"]:
+    """Gives J and F of each object, in [0, 1]: means over its scored frames."""
+    rows = [(statistics(j).mean, statistics(f).mean) for j, f in zip(scores.j, scores.f, strict=True)]
+    return np.array(rows, float).reshape(len(scores.ids), 2)
+
+
+def part(scores: Iterable[YouTubeScores]) -> dict[str, float]:
+    """Gives J&F, J and F over all objects of some videos, in [0, 1]."""
+    j, f = _mean(np.concatenate([np.empty((0, 2)), *map(object_figures, scores)]))
+    return {"J&F": (j + f) / 2, "J": j, "F": f}
+
+
+def total(scores: Iterable[YouTubeScores]) -> dict[str, float]:
+    """Gives the figures of the benchmark, in [0, 1], and J&F, J and F over all objects.
+
+    The overall score is the mean of J and F of both groups. NaN for a group without objects, and for what needs it.
+    """
+    videos = list(scores)
+    figures = np.concatenate([np.empty((0, 2)), *map(object_figures, videos)])
+    unseen = np.concatenate([np.empty(0), *(video.unseen for video in videos)])
+    (j, f), (j1, f1) = _mean(figures[unseen == 0]), _mean(figures[unseen == 1])
+    values = (j + j1 + f + f1) / 4, j, j1, f, f1, *part(videos).values()
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+FIGURES = Figures(total, part)
+
+
+def _mean(figures: Float64[np.ndarray, "o 2"]) -> tuple[float, float]:
+    j, f = figures.mean(axis=0).tolist() if len(figures) else (math.nan, math.nan)
+    return j, f

@@ -1,0 +1,46 @@
+"""SIGTERM in the course of a run, in one process or in several that have to agree on a step."""
+
+import signal
+from typing import Any
+
+import jax
+from jax.experimental import multihost_utils
+
+from hmmn_jax.errors import ConfigError
+from hmmn_jax.io import peers
+
+
+class Interruption:
+    """Detects SIGTERM, on any host, so that the run can be saved; a context manager."""
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def __enter__(self) -> "Interruption":
+        if jax.process_count() == 1:  # else JAX listens itself, and agrees on a step
+            self._before = signal.signal(signal.SIGTERM, self._ask)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if jax.process_count() == 1:
+            signal.signal(signal.SIGTERM, self._before)
+
+    def is_asked(self) -> bool:
+        """Whether this process, or as far as it knows another one, got SIGTERM."""
+        return self._asked or peers.terminated()
+
+    def reached(self, step: int) -> bool:
+        """Whether to stop after this step; to be called at every step by every process."""
+        return self._asked or multihost_utils.reached_preemption_sync_point(step)
+
+    def _ask(self, *_: Any) -> None:
+        self._asked = True
+
+
+def require_connected() -> None:
+    """Raises ConfigError for several processes that JAX did not connect, such as those of a TPU slice by themselves."""
+    if jax.process_count() > 1 and not jax.distributed.is_initialized():
+        raise ConfigError(
+            f"{jax.process_count()} processes share these devices, but jax.distributed is not initialized: SIGTERM and errors "
+            "of one would not reach the others; give --distributed, or call jax.distributed.initialize() first"
+        )
