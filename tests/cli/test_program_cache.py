@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
-from hmmn_jax.cli import program_cache
-from hmmn_jax.cli.program_cache import keep_programs, own_folder
+from hmmn_jax.cli.program_cache import keep_programs
+from hmmn_jax.io import program_folder
+from hmmn_jax.io.program_folder import own_folder
 
 NAMES = ("jax_compilation_cache_dir", "jax_compilation_cache_max_size", "jax_persistent_cache_min_compile_time_secs")
 
@@ -106,10 +107,10 @@ def test_other_choices(home, tmp_path, monkeypatch):
 def test_the_folder_depends_on_versions_and_processor(monkeypatch):
     before = own_folder()
     assert own_folder() == before
-    monkeypatch.setattr(program_cache.importlib.metadata, "version", lambda name: "99")
+    monkeypatch.setattr(program_folder.importlib.metadata, "version", lambda name: "99")
     other = own_folder()
     assert other != before
-    monkeypatch.setattr(program_cache.platform, "machine", lambda: "abacus")
+    monkeypatch.setattr(program_folder.platform, "machine", lambda: "abacus")
     assert own_folder() not in (before, other)
 
 

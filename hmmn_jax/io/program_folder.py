@@ -1,0 +1,71 @@
+"""The folder of compiled programs in the user's cache folder."""
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import shutil
+import time
+from pathlib import Path
+
+import platformdirs
+
+from hmmn_jax.io.notes import note
+
+UNUSED_DAYS = 30  # after which programs of another version or processor are deleted
+
+
+def own_folder() -> Path | None:
+    """The folder for programs of these versions and this processor, in the user's cache folder.
+
+    A compiled program is executed, so the folder must belong only to the user. A note is printed if it does not.
+
+    Returns:
+        The folder, or None.
+    """
+    programs = platformdirs.user_cache_path("hmmn-jax", appauthor=False) / "programs"
+    folder = programs / _key()
+    try:
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for path in (programs.parent, programs, folder):
+            if reason := _unsafe(path):
+                note(f"{path}: {reason}; compiled programs are not kept. --compilation_cache DIR uses another folder")
+                return None
+        os.utime(folder)
+        _delete_unused(programs)
+    except OSError as error:
+        note(f"{folder}: {error.strerror}; compiled programs are not kept. --compilation_cache DIR uses another folder")
+        return None
+    return folder
+
+
+def _key() -> str:
+    """A name for what compiled programs depend on: versions of JAX, and the instructions that the processor has."""
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in ("jax", "jaxlib")]
+    processor = [platform.system(), platform.machine(), platform.processor()]
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        processor += sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))})
+    except OSError:
+        pass  # not Linux
+    return hashlib.sha256("\n".join(versions + processor).encode()).hexdigest()[:16]
+
+
+def _unsafe(folder: Path) -> str:
+    """Why programs in a folder cannot be trusted, or ""."""
+    if not hasattr(os, "getuid"):  # Windows: the folder is in the user's profile
+        return ""
+    found = folder.stat()
+    if found.st_uid != os.getuid():
+        return f"belongs to user {found.st_uid}, not to user {os.getuid()}"
+    if found.st_mode & 0o022:
+        return f"other users can write to it (mode {found.st_mode & 0o777:o}); chmod go-w changes that"
+    return ""
+
+
+def _delete_unused(programs: Path) -> None:
+    oldest = time.time() - UNUSED_DAYS * 24 * 3600
+    for folder in programs.iterdir():
+        if len(folder.name) == 16 and folder.is_dir() and not folder.is_symlink() and folder.stat().st_mtime < oldest:
+            shutil.rmtree(folder, ignore_errors=True)
