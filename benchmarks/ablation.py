@@ -72,7 +72,7 @@ def main() -> None:
     for name, (changes, remembering) in tqdm(chosen.items(), unit="row"):
         model = config.replace(**changes)
         segmenter = Segmenter(those_of(model, variables), model, **remembering)
-        result = validate(segmenter, plans, args.size)
+        result = validate([segmenter], plans, args.size)
         figures = [result.scores[key] for key in ("jf", "j", "f")] + [result.sequences[sequence] for sequence in names]
         rows.append([name, *(f"{figure:.3f}" for figure in figures)])
     if not args.only:

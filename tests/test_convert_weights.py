@@ -277,10 +277,10 @@ def test_a_checkpoint_of_another_model(tmp_path, capsys):
 def test_what_exists_is_not_overwritten(small_file, tmp_path, capsys):
     out = tmp_path / "OUT"
     out.mkdir()
-    assert "exists already" in failure(capsys, 2, "from-torch", small_file, out)
+    assert "already exists" in failure(capsys, 2, "from-torch", small_file, out)
     assert not list(out.iterdir())
     before = small_file.read_bytes()
-    assert "exists already" in failure(capsys, 2, "to-torch", small_file, small_file)
+    assert "already exists" in failure(capsys, 2, "to-torch", small_file, small_file)
     assert small_file.read_bytes() == before
     assert {path.name for path in tmp_path.iterdir()} == {"OUT", "small.safetensors"}
 
@@ -292,7 +292,7 @@ def test_files_in_a_bucket(small_file, tmp_path, capsys, bucket):
     assert (one == other).all()
     assert run("to-torch", "gs://b/w.safetensors", "gs://b/new.safetensors") == 0
     capsys.readouterr()
-    assert "exists already" in failure(capsys, 2, "to-torch", small_file, "gs://b/new.safetensors")
+    assert "already exists" in failure(capsys, 2, "to-torch", small_file, "gs://b/new.safetensors")
     assert "gs://b/OUT: in a bucket" in failure(capsys, 2, "from-torch", small_file, "gs://b/OUT")
     assert sorted(bucket.store) == ["/b/new.safetensors", "/b/w.safetensors"]
 

@@ -16,6 +16,7 @@ from hmmn_jax.io.buckets import AnyPath
 from hmmn_jax.io.files import shorten
 
 # In errors of a computation when a process with which it exchanges data has ended.
+_NETWORK = re.compile(r"^UNKNOWN: Gloo|gloo/transport", re.I)  # a ValueError under pmap
 _LOST = re.compile(r"gloo|nccl|socket|connection (closed|reset)|broken pipe|UNAVAILABLE|heartbeat|barrier|coordination", re.I)
 
 
@@ -38,7 +39,8 @@ class Together:
             code = run_program(self._program, run, self._resume, self._keep)
         except BaseException as error:
             traceback.print_exc()
-            lost = type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError") and _LOST.search(str(error))
+            of_jax = type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError")
+            lost = _LOST.search(str(error)) if of_jax else isinstance(error, ValueError) and _NETWORK.search(str(error))
             code = peers.LOST if lost else 1
             what = "lost another process, or the network" if lost else type(error).__name__
             self._reason = f"{what}: {shorten(error)}"

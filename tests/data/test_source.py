@@ -135,7 +135,7 @@ def test_the_command(built, tmp_path, monkeypatch, capsys):
         "davis/2017 train: 2 videos, 9 frames, 9 with masks, 3 objects",
         f"written to {tmp_path}/davis/2017/1.0.0; problems-SPLIT.txt there has all lines",
     ]
-    assert main() == 2 and capsys.readouterr().err.startswith(f"data.build: {tmp_path}/davis/2017/1.0.0: exists")
+    assert main() == 2 and capsys.readouterr().err.startswith(f"data.build: {tmp_path}/davis/2017/1.0.0: already exists")
     monkeypatch.setattr(sys, "argv", [*command[:2], "--source", "~nobody-of-this-name/in", "--data_dir", str(tmp_path)])
     assert main() == 2 and capsys.readouterr().err.startswith("data.build: ~nobody-of-this-name/in: ")
 

@@ -219,7 +219,7 @@ class TestFindUnlisted:
     def test_the_order_and_notes_reach_the_frames(self, mine):
         notes = Notes()
         (only,), problems = read_unlisted(mine, notes=notes)
-        assert only.frame_names == ("9", "10") and len(problems) == 1 and "different orders" in problems[0]
+        assert only.frame_names == ("9", "10") and len(problems) == 1 and "is ambiguous" in problems[0]
         assert notes.lines()[0].startswith("order of frames: 1 folder in natural order")
         sequences, problems = read_unlisted(mine, order="decimal")
         assert [s.frame_names for s in sequences] == [("9", "10"), ("0.25", "0.5")] and problems == []

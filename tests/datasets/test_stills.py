@@ -57,7 +57,7 @@ def test_what_is_left_out_is_named(tmp_path):
     sequences, problems = read_stills(tmp_path)
     assert len(sequences) == 1
     assert sorted(problem.removeprefix(f"{tmp_path}/").split(": ")[0] for problem in problems)[1:] == ["b.jpg", "c.png"]
-    assert any("beside a.jp" in problem for problem in problems)
+    assert any("duplicate of a.jp" in problem for problem in problems)
 
 
 def test_pictures_of_other_formats_are_noted(tmp_path):

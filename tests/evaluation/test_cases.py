@@ -139,7 +139,7 @@ def test_16_frames_that_exif_turns(root, orientation, turn):
     save_frames(root / "turned", FRAMES, exif=exif)
     save_ids(root / "m.png", np.ascontiguousarray(turn(ONE[0])))
     done = own(root, frames=root / "turned")
-    assert done.code == 0 and "turned upright by their EXIF orientation" in done.err and "6 frames" in done.err
+    assert done.code == 0 and "rotated upright by their EXIF orientation" in done.err and "6 frames" in done.err
     save_ids(root / "m.png", ONE[0])
     done = own(root, frames=root / "turned", output=root / "stored")
     if orientation == 6:  # upside down, the sizes agree
@@ -167,7 +167,7 @@ def test_22_a_sequence_that_cannot_be_scored_does_not_stop_the_others(tmp_path):
         line.split()[0]: line.split()[1] for line in done.out.splitlines() if line.split()[0] in ("good", "two", "gap", "bare")
     }
     assert scored == {"good": "2", "two": "2", "gap": "2", "bare": "not"}
-    assert "bare: no annotated frame after the first of an object" in done.err
+    assert "bare: no annotated frame after an object's first frame" in done.err
     assert (
         "videos with frames without annotation" in done.err
         or "video with frames without annotation (gap, 2 frames)" in done.err
@@ -209,7 +209,7 @@ def test_24_later_masks_of_a_video_file(film):
 
 def test_28_video_files_only(film):
     done = run_evaluate(data=film / "in", output=film / "out")
-    assert done.code == 0 and "not scored: clip: no annotated frame after the first" in done.err
+    assert done.code == 0 and "not scored: clip: no annotated frame after an object's first frame" in done.err
     assert (film / "out/report.html").is_file()
     done = run_evaluate(data=film / "in", score=film / "out/masks")
     assert done.code == 2 and len([line for line in done.err.splitlines() if "NOTE" not in line]) == 2

@@ -110,9 +110,9 @@ def test_frames_are_scaled_down_and_never_up(make_clip, height, width, size, lin
     ("free", "length", "bound", "said"),
     [
         (10**12, 101, 31, "at most 31, enough for the whole video"),
-        (40_000, 101, 15, "at most 15 of 20, as 0.0 GB are free and each takes 0.0 MB"),
+        (40_000, 101, 15, "at most 15 of 20, because 0.0 GB are free and each takes 0.0 MB"),
         (None, 101, 31, "at most 31, enough for the whole video"),
-        (None, 1001, 63, "at most 63, as the free memory is unknown"),
+        (None, 1001, 63, "at most 63, because the free memory is unknown"),
     ],
 )
 def test_memory_frames_by_free_memory(make_clip, monkeypatch, free, length, bound, said):

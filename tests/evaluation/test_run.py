@@ -571,7 +571,7 @@ class TestSegment:
         assert done.code == 0 and "at most 15, as in the earlier run" in done.out
         assert "1 of 1 videos are complete already" in done.err
         done = run_evaluate(fields=dict(fields), **film, overwrite=True)
-        assert done.code == 0 and "at most 7 of 9, as 0.0 GB are free" in done.out
+        assert done.code == 0 and "at most 7 of 9, because 0.0 GB are free" in done.out
 
     def test_benchmarks_choose_nothing(self, own, tmp_path):
         done = run_evaluate(data=own, output=tmp_path / "run", fit=self.FIT)

@@ -81,7 +81,7 @@ class TestSixteenBits:
         content = b"II*\0" + struct.pack("<IH", 8, len(entries)) + directory + b"\0" * 4
         path.write_bytes(content.ljust(122, b"\0") + struct.pack("<hh", -300, 700))
         np.testing.assert_array_equal(read_image(path)[..., 0], [[0, 255]])
-        with pytest.raises(DataError, match="32 bits"):
+        with pytest.raises(DataError, match="32-bit pixels"):
             read_image(save(tmp_path / "b.tif", np.zeros((2, 2), np.int32)))
 
     def test_colour_of_which_little_would_be_left(self, tmp_path):

@@ -114,7 +114,7 @@ def test_files_that_are_no_images(tmp_path):
     with pytest.raises(DataError, match=r"a\.jpg: an empty file"):
         inspect_frames([tmp_path / "a.jpg"])
     Image.fromarray(np.zeros((8, 8), np.float32)).save(tmp_path / "f.tif")
-    with pytest.raises(DataError, match=r"f\.tif: pixels of 32 bits"):
+    with pytest.raises(DataError, match=r"f\.tif: 32-bit pixels"):
         inspect_frames([tmp_path / "f.tif"])
 
 

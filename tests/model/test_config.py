@@ -64,7 +64,7 @@ def test_an_unknown_field_is_named():
         ({"blocks": (3, 0, 4)}, "blocks"),
         ({"widths": (256, 512, 1024, 2048)}, "widths"),
         ({"widths": (256, 510, 1024)}, "widths .* multiples of 4"),
-        ({"stem_width": 0}, "stem_width is 0, expected a whole number from 1 to 16384"),
+        ({"stem_width": 0}, "stem_width is 0, expected an integer from 1 to 16384"),
         ({"key_dim_s8": -1}, "key_dim_s8 is -1"),
         ({"decoder_dim": 10**9}, "decoder_dim is 1000000000"),
         ({"value_dim_s4": 64.0}, "value_dim_s4 is 64.0"),

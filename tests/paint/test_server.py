@@ -135,7 +135,7 @@ def test_two_tabs(page, served):
     page.add("koi")
     assert page.put(3, box(1)).status_code == 204
     found = other.put(3, box())
-    assert "changed meanwhile" in error(found, 412) and found.json()["revision"] == "1.0"
+    assert "changed in the meantime" in error(found, 412) and found.json()["revision"] == "1.0"
     assert found.headers["etag"] == '"1.0"'
     assert other.put(3, box(1, top=4), '"1.0"').status_code == 204
     error(page.put(3, box(1), '"1.0"'), 412)

@@ -82,7 +82,8 @@ def test_evaluate(requests):
     assert request.config.to_dict() == expected.to_dict() and request.fit == frozenset()
     assert (request.data, request.output, request.movie, request.overlays) == (Path("DAVIS"), Path("RUN"), None, True)
     hosts = {"distributed": False, "coordinator": "a:1", "processes": 2, "process": 1}
-    assert launched == hosts | {"compilation_cache": None}
+    timeouts = {"heartbeat_timeout": 100, "initialization_timeout": 300}
+    assert launched == hosts | timeouts | {"compilation_cache": None}
 
 
 def test_score(requests):
