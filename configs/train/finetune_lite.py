@@ -6,7 +6,8 @@
 
 FOLDER holds JPEGImages/VIDEO/*.jpg, all frames, and Annotations/VIDEO/*.png, masks of at least three of them.
 
-Expected: not measured. Cost: 100 steps of four clips of 256x256; time not measured.
+Expected (one run, five of 60 frames of DAVIS-2016's dance-jump): J&F of the other frames rises from 0.668 to 0.736. Cost: 5
+minutes on two CPU cores, of which 1.2 are compilation.
 """
 
 from ml_collections import ConfigDict
