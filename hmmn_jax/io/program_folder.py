@@ -4,12 +4,13 @@ import hashlib
 import importlib.metadata
 import os
 import platform
-import shutil
+import re
 import time
 from pathlib import Path
 
 import platformdirs
 
+from hmmn_jax.io.files import discard, discard_empty
 from hmmn_jax.io.notes import note
 
 UNUSED_DAYS = 30  # after which programs of another version or processor are deleted
@@ -65,7 +66,12 @@ def _unsafe(folder: Path) -> str:
 
 
 def _delete_unused(programs: Path) -> None:
+    """Deletes programs of other versions and processors. Files whose names JAX's cache does not use stay."""
     oldest = time.time() - UNUSED_DAYS * 24 * 3600
     for folder in programs.iterdir():
-        if len(folder.name) == 16 and folder.is_dir() and not folder.is_symlink() and folder.stat().st_mtime < oldest:
-            shutil.rmtree(folder, ignore_errors=True)
+        ours = re.fullmatch("[0-9a-f]{16}", folder.name) and folder.is_dir() and not folder.is_symlink()
+        if ours and folder.stat().st_mtime < oldest:
+            for file in folder.iterdir():
+                if file.name == ".lockfile" or file.name.endswith(("-cache", "-atime")):
+                    discard(file)
+            discard_empty(folder)

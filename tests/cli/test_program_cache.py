@@ -116,12 +116,16 @@ def test_the_folder_depends_on_versions_and_processor(monkeypatch):
 
 def test_programs_of_other_versions_are_deleted_when_they_are_not_used(home):
     folder = own_folder()
-    old, recent, foreign = (folder.parent / name for name in ("0" * 16, "1" * 16, "notes"))
-    for path in (old, recent, foreign):
+    old, mixed, recent, foreign = (folder.parent / name for name in ("0" * 16, "2" * 16, "1" * 16, "my-old-backup-01"))
+    for path in (old, mixed, recent, foreign):
         path.mkdir()
-        (path / "program-cache").touch()
+        for name in ("program-cache", "program-atime", ".lockfile"):
+            (path / name).touch()
+    (mixed / "notes.txt").write_text("a user's")
     month_ago = time.time() - 31 * 24 * 3600
-    os.utime(old, (month_ago, month_ago))
-    os.utime(foreign, (month_ago, month_ago))
+    for path in (old, mixed, foreign):
+        os.utime(path, (month_ago, month_ago))
     own_folder()
-    assert not old.exists() and recent.exists() and foreign.exists() and folder.exists()
+    assert not old.exists() and recent.exists() and folder.exists()
+    assert [path.name for path in mixed.iterdir()] == ["notes.txt"]
+    assert len(list(foreign.iterdir())) == 3
