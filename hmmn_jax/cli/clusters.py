@@ -35,7 +35,7 @@ def require_together(together: bool, environ: Mapping[str, str]) -> None:
 def slurm_devices(environ: Mapping[str, str]) -> list[int] | None:
     """The `local_device_ids` for JAX under Slurm: [] for all visible ones; None leaves the choice to JAX.
 
-    JAX gives each task of a node one GPU, by its number on the node. With one task a node it would use the first GPU alone.
+    JAX gives each task of a node one GPU, by its number on the node. With one task per node it would use only the first GPU.
     With GPUs that Slurm has bound to tasks, that number may not exist.
     """
     if "SLURM_PROCID" not in environ or "JAX_LOCAL_DEVICE_IDS" in environ:
@@ -51,7 +51,7 @@ def slurm_devices(environ: Mapping[str, str]) -> list[int] | None:
     if 0 < count < on_node or "SLURM_GPUS_PER_TASK" in environ:
         return []
     if count > on_node:
-        note(f"{on_node} of {count} GPUs of this node are used, one a task; start one task a node, or {count}")
+        note(f"{on_node} of {count} GPUs of this node are used, one per task; start one task per node, or {count}")
     return None
 
 

@@ -46,7 +46,7 @@ def test_one_process_may_run_alone(environ):
 @pytest.mark.parametrize(
     ("changes", "expected", "said"),
     [
-        ({}, [], ""),  # one task a node: all GPUs
+        ({}, [], ""),  # one task per node: all GPUs
         ({"SLURM_STEP_NUM_TASKS": "16", "SLURM_GPUS_ON_NODE": "8"}, None, ""),  # a GPU each, as JAX chooses them
         ({"SLURM_STEP_NUM_TASKS": "16", "CUDA_VISIBLE_DEVICES": "3"}, [], ""),  # bound by Slurm
         ({"SLURM_STEP_NUM_TASKS": "16", "SLURM_GPUS_PER_TASK": "1", "CUDA_VISIBLE_DEVICES": "0,1,2,3,4,5,6,7"}, [], ""),
