@@ -1,4 +1,4 @@
-"""Checkpoints in and out: the released PyTorch weights, backbones from ImageNet, and a comparison with the published code.
+"""Converts checkpoints from and to PyTorch, makes initial weights from ImageNet, and compares with the published code.
 
     python convert_weights.py from-torch HMMN_weights.pth OUT           # or .safetensors
     python convert_weights.py to-torch OUT weights.safetensors          # or .pth, with PyTorch installed; --half: in float16
@@ -6,7 +6,7 @@
     python convert_weights.py inspect FILE                              # or OUT
     python convert_weights.py verify --official CHECKOUT --checkpoint HMMN_weights.pth --frames JPEGS --mask 00000.png
 
-Exit code: 0 done; 1 with verify, logits that differ; 2 a mistake or a refusal, such as tensors that are not the model's.
+Exit codes: 0: complete. 1: verify found different logits. 2: invalid arguments or files, such as tensors that do not match.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from tools.verify import verify
 
 
 def run_verify(options: argparse.Namespace) -> int:
-    """Prints each frame's largest difference to the published code; 1 if any is beyond the tolerance."""
+    """Prints the largest difference to the published code for each frame. Returns 1 if one exceeds the tolerance."""
     if not options.tolerance >= 0:
         raise ConfigError(f"--tolerance is {options.tolerance}, expected 0 or more")
     inputs = options.official, options.checkpoint, options.frames, options.mask
@@ -34,7 +34,7 @@ def run_verify(options: argparse.Namespace) -> int:
 
 
 def add_verify(command: Callable[..., argparse.ArgumentParser]) -> None:
-    """Adds the comparison with the published code, which is in a checkout only."""
+    """Adds the comparison with the published code, which exists only in a checkout."""
     add = command("verify", run_verify.__doc__, run_verify).add_argument
     add("--official", type=local, required=True, help="checkout of the published code, with its model.py")
     add("--checkpoint", type=local, required=True, help="its weights, .pth or .safetensors, or a folder made of them")
@@ -47,7 +47,7 @@ def add_verify(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; gives the exit code."""
+    """Runs one command; returns the exit code."""
 
     def run() -> int | None:
         parser = ArgumentParser(description=__doc__, prog="convert_weights.py")
@@ -58,6 +58,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    if hasattr(signal, "SIGPIPE"):  # `inspect FILE | head` ends quietly
+    if hasattr(signal, "SIGPIPE"):  # `inspect FILE | head` ends without an error
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     leave(main())

@@ -1,22 +1,23 @@
-"""Segments videos: a benchmark's sequences, any folder of images, or a video file. Scores masks, these or any others.
+"""Segments the sequences of a benchmark, a folder of images, or a video file. Scores the result, or other masks.
 
     python evaluate.py --config configs/evaluate/davis2016_val.py --data ROOT --checkpoint OUT --output RUN
     python evaluate.py --config configs/evaluate/custom.py --frames DIR|FILE.mp4 --mask FILE.png --checkpoint OUT --output RUN
     python evaluate.py --config configs/evaluate/custom.py --frames DIR|FILE.mp4 --mask MASKS --checkpoint OUT --output RUN
     python evaluate.py --config configs/evaluate/davis2016_val.py --data ROOT --score PRED [--output RUN]
 
-Writes RUN/masks/SEQUENCE/FRAME.png with the DAVIS palette and the given ids, and the archive for the benchmark's server as
-RUN/submission.zip. Where videos have annotations, and with --score, prints J and F and writes RUN/summary.json,
+Writes RUN/masks/SEQUENCE/FRAME.png with the DAVIS palette and the given ids. If a server scores the benchmark, writes the
+archive for it as RUN/submission.zip. If videos have annotations, or with --score, prints J and F and writes RUN/summary.json,
 per_sequence.csv and per_frame.csv. RUN/report.html, for a browser, shows all results.
 
-MASKS is a folder with masks of some frames, each of which is complete; --direction sets the direction in which the others
-are segmented.
+MASKS is a folder with masks of some frames. Each mask annotates its whole frame. --direction sets the direction in which the
+other frames are segmented.
 
-Run the same command again to resume with the missing videos. RUN/record says which files a run wrote; no other file is changed
-or deleted. Fields of the config are overridden like this: --config.mem_every=3. Several hosts: the same command on each, with
---distributed, and one RUN for all.
+Run the same command again to resume with the missing videos. RUN/record lists the files that a run wrote; no other file is
+changed or deleted. Change fields of the config like this: --config.mem_every=3. On several hosts, run the same command on each,
+with --distributed and the same RUN.
 
-Exit code: 0 all done; 1 some videos failed, the others are done; 2 a mistake; 130, 143 interrupted.
+Exit codes: 0: complete. 1: some videos failed, the others are complete. 2: invalid flags, files or settings. 130, 143:
+interrupted.
 """
 
 from pathlib import Path
@@ -53,7 +54,7 @@ define_launch_flags()
 
 def run() -> None:
     """Evaluates as the flags specify."""
-    # Imported here: they take seconds, in which Ctrl-C must also end in one line.
+    # Imported here because the imports take seconds. During this time, Ctrl-C must also end the program without a traceback.
     from hmmn_jax.cli.evaluate import Request, evaluate
     from hmmn_jax.inference.host_memory import keep_host_memory_small
 
@@ -71,8 +72,8 @@ def run() -> None:
 
 
 def main(_: list[str]) -> None:
-    """Runs training, and exits with its exit code."""
-    logging.set_verbosity(logging.ERROR)  # Orbax logs every thread
+    """Runs the evaluation, and exits with its exit code."""
+    logging.set_verbosity(logging.ERROR)  # Orbax logs a line for every thread
     leave(run_program(PROGRAM, run, "run the same command to resume with the missing videos"))
 
 

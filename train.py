@@ -3,8 +3,8 @@
     python train.py --config configs/train/smoke.py --workdir RUN
     python train.py --config configs/train/main.py --config.init=RUN1 --workdir RUN2
 
-Fields of the config are overridden like this: --config.batch=8. Several hosts: the same command on each, with --distributed
-where the cluster connects them (TPU pods, Slurm), else with --coordinator, --processes and --process.
+Change fields of the config like this: --config.batch=8. On several hosts, run the same command on each: on TPU pods and under
+Slurm with --distributed, elsewhere with --coordinator, --processes and --process.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ RESUME = "run the same command to resume from the last checkpoint"
 
 
 def require_unused(arguments: list[str]) -> None:
-    """Raises ConfigError if another run is writing to the workdir, before the config file imports JAX, which takes seconds."""
+    """Raises ConfigError if another run is writing to the workdir, before the config file imports JAX for seconds."""
     workdir = value_of("workdir", arguments)
     if workdir and value_of("takeover", arguments) is None:
         path = user_path(workdir, buckets=True)
@@ -41,7 +41,7 @@ def require_unused(arguments: list[str]) -> None:
 
 
 def check() -> None:
-    """Raises ConfigError if a flag is missing, DataError for a workdir that cannot be served."""
+    """Raises ConfigError if a flag is missing, and DataError if the scheme of the workdir is not supported."""
     if CONFIG.value is None or not WORKDIR.value:
         raise ConfigError("give --config FILE, such as configs/train/smoke.py, and --workdir DIR")
     user_path(WORKDIR.value, buckets=True)
@@ -50,7 +50,7 @@ def check() -> None:
 
 def run() -> int:
     """Trains as the flags specify; returns the exit code."""
-    # Imported here: they take seconds, in which Ctrl-C must also end in one line.
+    # Imported here because the imports take seconds. During this time, Ctrl-C must also end the program without a traceback.
     import jax
 
     try:
@@ -59,16 +59,16 @@ def run() -> int:
         from hmmn_jax.training.validation import find_validation
     except ImportError as missing:
         raise ConfigError(f"{reason(missing)}; install the packages for training: pip install '.[train,data]'") from missing
-    logging.set_verbosity(logging.ERROR)  # Orbax logs every thread, and warns of every checkpoint without a score
+    logging.set_verbosity(logging.ERROR)  # Orbax logs every thread, and warns about every checkpoint without a score
     config = CONFIG.value
     require_settings(config)
-    if config.deterministic:  # read when JAX starts its backend
+    if config.deterministic:  # JAX reads this variable when it starts its backend
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true"
     launch_by_flags()
 
     def batches(first_step: int) -> Iterator[dict[str, Any]]:
         try:
-            from data.clips import make_batches  # TensorFlow takes seconds to start; most mistakes are reported before
+            from data.clips import make_batches  # TensorFlow takes seconds to start; most errors are reported before
         except ImportError as error:
             raise ConfigError(f"{reason(error)}; install the packages for data sets: pip install '.[train,data]'") from error
         host, hosts = jax.process_index(), jax.process_count()
@@ -100,7 +100,7 @@ def memory_errors() -> Iterator[None]:
 
 
 def main(_: list[str]) -> None:
-    """Runs, and exits with the code that says how it went."""
+    """Runs training, and exits with its exit code."""
     leave(run_by_flags("train.py", run, RESUME, absolute(user_path(WORKDIR.value, buckets=True))))
 
 

@@ -1,10 +1,9 @@
-"""Contribution of each part of the memory: scores of one checkpoint with parts of the memory switched off.
+"""Scores of one checkpoint without some parts of the memory, which show what each part contributes.
 
     python benchmarks/ablation.py --checkpoint lite --data DAVIS
 
-Prints J&F, J and F of the sequences' first masks taken as one object (DAVIS-2016), at the size of their frames. The weights are
-the same in each row: a model trained here has seen inputs with and without each fine memory. The last row is a baseline
-    without a model.
+Prints J&F, J and F for DAVIS-2016, where all objects of the first mask are one object, at the size of the frames. The weights
+are the same in each row: training drops each fine memory at random. The last row is a baseline without a model.
 """
 
 import argparse
@@ -40,14 +39,14 @@ VARIANTS: dict[str, tuple[dict, dict]] = {
 
 
 def those_of(config: HMMNConfig, variables: dict) -> dict:
-    """The variables of a model that the same model has with parts switched off."""
+    """Selects the variables that the model without some parts needs."""
     wanted = flax.traverse_util.flatten_dict(abstract_variables(config))
     found = flax.traverse_util.flatten_dict(variables)
     return flax.traverse_util.unflatten_dict({path: found[path] for path in wanted})
 
 
 def repeat_first_mask(sequence: VideoFiles) -> SequenceScores:
-    """Scores of a method that gives the first mask for every frame."""
+    """Scores of a method that repeats the first mask in every frame."""
     masks = np.stack([read_mask(sequence.masks[t]) for t in range(len(sequence.frames))])
     return score_sequence(np.broadcast_to(masks[:1], masks.shape), masks, single_object=True, name=sequence.name)
 

@@ -1,23 +1,23 @@
-"""Speed and memory of the released model on a GPU or TPU.
+"""Speed and memory of the published network on a GPU or TPU.
 
-One run of ten minutes gives all figures, comparable between machines.
+One run takes ten minutes. Its figures can be compared between machines.
 
     PYTHONPATH=. python benchmarks/accelerator.py --output accelerator.jsonl
     PYTHONPATH=. python benchmarks/accelerator.py --table OTHER.jsonl accelerator.jsonl
 
-Needs JAX for the device, what the package depends on, and optax; no TensorFlow, no data, no network. For a machine without a
-network that lacks some packages, fetch wheels for its platform elsewhere, unpack them, and take the folder along:
+The script needs JAX for the device, the dependencies of the package, and optax. It needs no TensorFlow, data or network. If the
+machine has no network and lacks some packages, download wheels for its platform elsewhere, unpack them, and copy the folder:
 
     pip download --no-deps -d wheels --only-binary :all: --python-version 3.12 --platform manylinux2014_x86_64 PACKAGES
     for wheel in wheels/*.whl; do python -m zipfile -e $wheel site; done
     PYTHONPATH=.:site python benchmarks/accelerator.py --minutes 9 --output $OUT/accelerator.jsonl
 
-where flax, optax, Orbax and Pillow are installed, PACKAGES are `jaxtyping wadler-lindig safetensors absl-py`.
+If flax, optax, Orbax and Pillow are installed, PACKAGES are `jaxtyping wadler-lindig safetensors absl-py`.
 
-Each case is written to the output as a line of JSON as soon as it is measured; the table is printed at the end. Each step has a
-share of the time. A step that exceeds its share stops between two cases; one that hangs within a case is ended, and the next
-step starts in a new process. Earlier measurements are kept. `--quick` runs all steps with tiny models in tiny shapes to
-try the script, also on a CPU; its numbers are meaningless. benchmarks/accelerator_steps.py has the steps.
+Each case is written to the output as a line of JSON as soon as it is measured; the table is printed at the end. Each step may
+use part of the time. A step that takes longer stops after the current case. If a case hangs, its process is killed, and the
+next step starts in a new process. Earlier measurements are kept. `--quick` runs all steps with tiny models and shapes to test
+the script, also on a CPU. Its figures are meaningless. The steps are in benchmarks/accelerator_steps.py.
 """
 
 import argparse
@@ -30,7 +30,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-# Seconds of each step if there are ten minutes in all. In the order in which they run: the most informative first.
+# Seconds of each step in a run of ten minutes. The steps run in this order: the most informative ones come first.
 STEPS = {
     "device": 20,
     "selection": 40,
@@ -42,7 +42,7 @@ STEPS = {
     "deterministic": 40,
     "single programs": 50,
 }
-GRACE, MOST_GRACE = 1.25, 30.0  # a step is ended when it exceeds its share by this factor, but by no more seconds than this
+GRACE, MOST_GRACE = 1.25, 30.0  # a step is killed when its time exceeds the plan by this factor, or by this number of seconds
 
 
 class Output:
@@ -59,17 +59,17 @@ class Output:
         print(line, flush=True)
 
     def started(self) -> set[str]:
-        """The steps that were started so far."""
+        """The steps that have been started."""
         return {record["step"] for record in read(self.path) if record.get("started")}
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The lines of a file of results; none of a file that does not exist."""
+    """Reads the lines of a file of results; a missing file has none."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def work(names: list[str], seconds: dict[str, float], quick: bool, output: Output) -> None:
-    """Runs steps in this process, one after the other. Ends the process if one hangs."""
+    """Runs steps in this process, one after the other. Kills the process if one hangs."""
     from accelerator_steps import FUNCTIONS, QUICK, RELEASED  # imports JAX
 
     for name in names:
@@ -89,14 +89,14 @@ def work(names: list[str], seconds: dict[str, float], quick: bool, output: Outpu
                 if time.monotonic() - begin > seconds[name]:
                     output.write(name, error=f"stopped after {seconds[name]:.0f} s: later cases were not measured")
                     break
-        except Exception as error:  # such as too little memory: the other steps may still run
+        except Exception as error:  # for example, too little memory; the other steps may still run
             output.write(name, error=f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}")
         watch.cancel()
         output.write(name, took_s=round(time.monotonic() - begin, 1))
 
 
 def table(paths: list[Path]) -> str:
-    """A Markdown table of the figures of one or several machines, a column each."""
+    """Makes a Markdown table with one column of figures per machine."""
     columns = []
     for path in paths:
         cells: dict[tuple[str, str, str], str] = {}
@@ -113,7 +113,7 @@ def table(paths: list[Path]) -> str:
 
 
 def main() -> None:
-    """Runs the steps, in a new process after each that had to be ended, and prints the table."""
+    """Runs the steps and prints the table. When a step is killed, a new process runs the remaining ones."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("accelerator.jsonl"), help="a new file")
     parser.add_argument("--minutes", type=float, default=10.0, help="in all; the share of each step grows and shrinks with it")

@@ -1,6 +1,6 @@
-"""The steps of benchmarks/accelerator.py: functions of the sizes that yield the figures of one case after the other.
+"""The steps of benchmarks/accelerator.py: each is a function of the sizes that yields the figures of its cases.
 
-Times are those of a call in a row of calls that are not waited for (`ms`), unless stated otherwise.
+The time `ms` is the mean over several calls that are started without waiting for the previous one, unless stated otherwise.
 """
 
 import dataclasses
@@ -41,7 +41,7 @@ from hmmn_jax.ops.selection import top_k, top_k_in_rounds
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """The model, the sizes of frames and training clips, and the cases of the longer steps."""
+    """The model, the sizes of frames and training clips, and the cases of some steps."""
 
     config: HMMNConfig = HMMNConfig()  # noqa: RUF009, frozen
     frame: tuple[int, int] = (480, 864)
@@ -92,7 +92,7 @@ def device(sizes: Sizes) -> Iterator[Figures]:
 
 
 def selection(sizes: Sizes) -> Iterator[Figures]:
-    """Forms of the selection of 32 cells for three objects, and whether the one for GPUs is exact."""
+    """Several implementations of the selection of 32 cells for three objects, and whether the one for GPUs is exact."""
     cells = (sizes.frame[0] // 16) * (sizes.frame[1] // 16)
     rng = np.random.default_rng(0)
     x = rng.normal(size=(1, 3, cells, 2 * cells)).astype(np.float32)
@@ -105,7 +105,7 @@ def selection(sizes: Sizes) -> Iterator[Figures]:
         "lax.approx_max_k of 32": functools.partial(jax.lax.approx_max_k, k=k),
         "full sort of values": functools.partial(jnp.sort, axis=-1),
     }
-    ties = np.round(x[:, :1], 1) + 0.0  # without -0.0, which top_k may put behind 0.0
+    ties = np.round(x[:, :1], 1) + 0.0  # without -0.0, which top_k may sort after 0.0
     ties[..., : cells // 2] = -np.inf
     wanted = np.argsort(-ties, axis=-1, kind="stable")[..., :k]
     for name in ("as shipped", "lax.top_k of 32", "rounds of 16"):
@@ -117,7 +117,7 @@ def selection(sizes: Sizes) -> Iterator[Figures]:
 
 
 def values(sizes: Sizes) -> Iterator[Figures]:
-    """The value product of one object and slot, exact and fast; the read of a bank, with loops of traced and known length."""
+    """The product with values, exact and fast, and the read of a bank, with loops of traced and static length."""
     config, (h, w) = sizes.config, (sizes.frame[0] // 16, sizes.frame[1] // 16)
     for dtype in ("bfloat16", "float32"):
         weights, bank = noise((1, 1, h * w, h * w)), noise((1, 1, h * w, config.value_dim_s16), dtype)
@@ -135,7 +135,7 @@ def values(sizes: Sizes) -> Iterator[Figures]:
 
 
 def fine_read(sizes: Sizes) -> Iterator[Figures]:
-    """The read at stride 8 with several bounds on candidates: of a frame, and forward and backward of a clip's frame."""
+    """The read at stride 8 with several limits on candidates: for a frame, and forward and backward for a frame of a clip."""
     config, k = sizes.config, sizes.config.k_s8
     frame, clip = (sizes.frame[0] // 16) * (sizes.frame[1] // 16), (sizes.side // 16) ** 2
     for bound in sizes.chunks:
@@ -159,7 +159,7 @@ def fine_read(sizes: Sizes) -> Iterator[Figures]:
 
 
 def frame(sizes: Sizes, cases: tuple[tuple[str, int], ...] | None = None, fused: bool | None = None) -> Iterator[Figures]:
-    """A frame of `Segmenter`: latency, time in a row, the host's share, compilation, memory."""
+    """A frame of `Segmenter`: latency, throughput, time on the host, compilation time, memory."""
     for dtype, objects in cases or sizes.frames:
         compiling = Compiling()
         config = sizes.config.replace(dtype=dtype)
@@ -168,7 +168,7 @@ def frame(sizes: Sizes, cases: tuple[tuple[str, int], ...] | None = None, fused:
         state = segmenter.init(picture, mask)
         for count in sizes.memory:
             state = remembering(segmenter, state, picture, count)
-            segmenter.mem_every = sys.maxsize  # nothing more is kept
+            segmenter.mem_every = sys.maxsize  # no further frame is kept in memory
             for _ in range(2):
                 state, result = segmenter.step(state, picture, donate=True)
             jax.block_until_ready(result.mask)
@@ -196,12 +196,12 @@ def frame(sizes: Sizes, cases: tuple[tuple[str, int], ...] | None = None, fused:
 
 
 def single_programs(sizes: Sizes) -> Iterator[Figures]:
-    """The same frame by the programs of each batch of objects, as on a CPU."""
+    """The same frame with separate programs for each batch of objects, as on a CPU."""
     yield from frame(dataclasses.replace(sizes, memory=sizes.memory[:1]), sizes.frames[:2], fused=False)
 
 
 def quality(sizes: Sizes) -> Iterator[Figures]:
-    """J&F of the bundled clip with its small model, and the difference from the masks computed on this machine's CPU."""
+    """J&F of the bundled model on the bundled clip, and the difference from masks computed on the CPU of this machine."""
     names = (DEMO_CLIP / "ImageSets/2017/val.txt").read_text().split()
     frames, truth = (
         np.stack([np.asarray(Image.open(path)) for path in sorted((DEMO_CLIP / folder / "240p" / names[0]).iterdir())])
@@ -230,7 +230,7 @@ def quality(sizes: Sizes) -> Iterator[Figures]:
 def training(
     sizes: Sizes, cases: tuple[tuple[str, int], ...] | None = None, options: dict[str, Any] | None = None
 ) -> Iterator[Figures]:
-    """Training steps with three objects: clips per second, memory, and whether the same five steps give the same bits."""
+    """Training steps with three objects: speed, memory, and whether five steps give bit-identical results when repeated."""
     from hmmn_jax.training.optimizer import make_optimizer
     from hmmn_jax.training.schedules import learning_rate_schedule
     from hmmn_jax.training.train_state import TrainState
@@ -272,7 +272,7 @@ def training(
 
 
 def deterministic(sizes: Sizes) -> Iterator[Figures]:
-    """The first case of training with XLA's deterministic operations, on GPUs."""
+    """The first case of training with XLA's deterministic operations, on GPUs only."""
     if jax.default_backend() == "gpu":
         yield from training(sizes, sizes.clips[:1], {"xla_gpu_deterministic_ops": True})
 

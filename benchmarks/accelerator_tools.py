@@ -1,4 +1,4 @@
-"""Tools of the steps of benchmarks/accelerator.py: timing, memory, random models and pictures."""
+"""Helpers for the steps of benchmarks/accelerator.py: timing, memory, random models and pictures."""
 
 import time
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Figures = dict[str, Any]
 
 
 class Compiling:
-    """Sums up the seconds that XLA compiles, from now on."""
+    """Measures how many seconds XLA spends compiling, starting now."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -29,7 +29,7 @@ class Compiling:
 
 
 def timed(function: Callable[..., Any], *arguments: Any, runs: int) -> Figures:
-    """Compiles a function, and times calls in a row."""
+    """Compiles a function, and times consecutive calls."""
     start = time.perf_counter()
     compiled = jax.jit(function).lower(*arguments).compile()
     compile_s = time.perf_counter() - start
@@ -59,7 +59,7 @@ def noise(shape: tuple[int, ...], dtype: str = "float32") -> jax.Array:
 
 
 def random_variables(config: HMMNConfig) -> Any:
-    """Variables that keep activations in range."""
+    """Random variables with which activations stay in range."""
     rng = np.random.default_rng(0)
 
     def draw(leaf: Any) -> np.ndarray:
@@ -81,7 +81,7 @@ def picture_and_mask(size: tuple[int, int], objects: int, seed: int = 0) -> tupl
 
 
 def capacity(count: int) -> int:
-    """Slots of a bank that has grown to hold `count` memory frames."""
+    """Number of slots of a bank that has grown to `count` memory frames."""
     slots = 8
     while slots < count:
         slots *= 2
@@ -89,7 +89,7 @@ def capacity(count: int) -> int:
 
 
 def remembering(segmenter: Segmenter, state: State, picture: np.ndarray, count: int) -> State:
-    """The state with `count` memory frames, the previous one included, in a bank as large as it would have grown."""
+    """The state with `count` memory frames, including the previous one, and a bank that has grown to this number."""
     while state.groups[0].bank is None or int(state.groups[0].kept) < 1:
         state, _ = segmenter.step(state, picture, donate=True)
     groups = []

@@ -4,16 +4,18 @@
     python benchmarks/annotator.py --out runs/annotator --data DAVIS bear camel --size 240 --policies worst next random
 
 The first frame is annotated with the ground truth and propagated. Then, in each of five rounds, the ground truth of one more
-frame is given and propagated in both directions. A policy selects the frame: `worst` of all by J&F, which needs the ground
-truth; `next`, by `Session.next_to_annotate`; `random`, with five seeds. The bundled clip is always among the sequences.
+frame is given and propagated in both directions. A policy selects the frame: `worst` takes the frame with the lowest J&F, which
+needs the ground truth; `next` takes that of `Session.next_to_annotate`; `random` has five seeds. The bundled clip is always one
+of the sequences.
 
-In addition to `worst`, two others get the same corrections: `first` keeps the result of only the first frame, `forward`
-restarts at each annotated frame and goes forwards only. With --permanent, the policies but `random` run once more with the
+Two more methods get the same corrections as `worst`: `first` only uses the annotation of the first frame, and `forward`
+restarts at each annotated frame and only propagates forwards. With --permanent, all policies except `random` run again with the
 other annotated frames in the memory of each pass.
 
-Scores are J&F, averaged over frames and objects: over all frames, and over the frames that are annotated in no round (the same
-frames in all rounds). The tables have both, and how well the confidence orders frames. A sequence whose J&F falls by more than
-0.01 from one round to the next is listed, and a picture of the frame with the largest loss is written to OUT.
+Scores are the mean J&F over frames and objects: over all frames, and over the frames that are not annotated in any round (the
+same frames in all rounds). The tables contain both scores, and the rank correlation of confidence and J. If J&F of a sequence
+falls by more than 0.01 from one round to the next, the sequence is listed, and a picture of the frame with the largest loss is
+written to OUT.
 
 A line for each finished sequence and policy is written to OUT/rows.jsonl; rerunning the command resumes with the missing ones.
 """
@@ -46,11 +48,11 @@ from hmmn_jax.model.memory import MemoryBank
 POLICIES = ("worst", "next", "random")
 SEEDS = range(5)
 
-Choose = Callable[[Session, np.ndarray], int]  # of a session and J&F of its frames, the next frame to annotate
+Choose = Callable[[Session, np.ndarray], int]  # takes a session and J&F of its frames; returns the next frame to annotate
 
 
 def read(root: Path, name: str, size: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Frames and true ids of a sequence, all of whose frames are annotated; of shorter side `size`, if that is not 0."""
+    """Frames and true ids of a fully annotated sequence; scaled to a shorter side of `size` unless that is 0."""
     files = read_sequence(root, name, choose_resolution(root))
     found = [read_ids(files.masks[t]) for t in range(len(files.frames))]
     binary = is_binary(found)
@@ -59,7 +61,7 @@ def read(root: Path, name: str, size: int) -> tuple[list[np.ndarray], list[np.nd
 
 
 def play(segmenter: Segmenter, frames: Sequence, truth: Sequence, rounds: int, choose: Choose) -> Iterator[dict[str, Any]]:
-    """Yields for each round the annotated frames, the masks, J and F [T,K] and the confidence [T,K] (NaN: absent)."""
+    """For each round, yields the annotated frames, the masks, J and F [T,K] and the confidence [T,K] (NaN: no such object)."""
     session = Session(segmenter, frames)
     if isinstance(segmenter, Permanent):
         segmenter.session = session
@@ -94,7 +96,7 @@ def play_forward(
 
 
 def scores(masks: Sequence, truth: Sequence) -> tuple[np.ndarray, np.ndarray]:
-    """J and F [T,K] of all frames and objects; 1 where an object is in neither mask."""
+    """J and F [T,K] of all frames and objects; 1 if an object is in neither mask."""
     objects = max(int(ids.max()) for ids in truth)
     pairs = [frame_scores(mask, ids, objects) for mask, ids in zip(masks, truth, strict=True)]
     j, f = (np.stack(each) for each in zip(*pairs, strict=True))
@@ -102,33 +104,33 @@ def scores(masks: Sequence, truth: Sequence) -> tuple[np.ndarray, np.ndarray]:
 
 
 def worst(session: Session, jf: np.ndarray) -> int:
-    """The frame with the least J&F of those that are not annotated."""
+    """Returns the frame with the lowest J&F that is not annotated."""
     return min((t for t in range(len(session)) if t not in session.annotated), key=lambda t: (jf[t], t))
 
 
 def proposed(session: Session, _: np.ndarray) -> int:
-    """The frame that the session proposes."""
+    """Returns the frame that the session proposes."""
     t = session.next_to_annotate()
-    assert t is not None  # frames are left
+    assert t is not None  # some frames are not annotated
     return t
 
 
 def at_random(seed: int) -> Choose:
-    """Chooses any frame that is not annotated."""
+    """Returns a random frame that is not annotated."""
     rng = np.random.default_rng(seed)
     return lambda session, _: int(rng.choice([t for t in range(len(session)) if t not in session.annotated]))
 
 
 class Permanent(Segmenter):
-    """Starts each pass with the other annotated frames in its memory, after that of the pass, which stays the first.
+    """Adds all annotated frames to the memory of each pass. The frame where the pass starts is the first memory frame.
 
-    The kernels of their cells begin at the most similar cell of the frame of the pass: they may be far away in time.
+    For the other annotated frames, which may be far away in time, kernels are centred on the most similar cell of that frame.
     """
 
     session: Session
 
     def init(self, frame: Any, mask: Any) -> State:
-        """Memorises the frame of the pass and the other annotated frames, and returns to the former."""
+        """Encodes the frame where the pass starts and the other annotated frames; the state returned is at the former."""
         session, state = self.session, super().init(frame, mask)
         others = []
         for t in session.annotated:
@@ -138,15 +140,15 @@ class Permanent(Segmenter):
         if not state.groups or not others:
             return state
         for image, known in [*others, (frame, mask)]:
-            state, _ = super().step(state.replace(index=0), image, known)  # index 0: the last frame is kept
+            state, _ = super().step(state.replace(index=0), image, known)  # with index 0, the last frame is kept
             state = state.replace(probs=(known == state.ids[:, None, None])[None].astype(state.probs.dtype))
         query = self.encode(frame).key_s16
         groups = tuple(group.replace(bank=_with_centres(group.bank, query, len(others))) for group in state.groups)
-        return state.replace(index=1, groups=groups)  # not 0: the frame of the pass is kept already
+        return state.replace(index=1, groups=groups)  # not 0: the frame where the pass starts is already kept
 
 
 def _with_centres(bank: MemoryBank, query: jax.Array, others: int) -> MemoryBank:
-    """The bank with its kernels at the most similar cells of the frame of the pass, which is that of slot 0 itself."""
+    """Centres the kernels of a bank on the most similar cells of the frame where the pass starts, which is in slot 0."""
     cells = query.reshape(*query.shape[:1], -1, query.shape[-1])
     centres = bank.centres.at[:, :, 0].set(np.arange(cells.shape[1]))
     for slot in range(1, others + 1):
@@ -156,7 +158,7 @@ def _with_centres(bank: MemoryBank, query: jax.Array, others: int) -> MemoryBank
 
 
 def annotate(args: argparse.Namespace, root: Path, name: str, done: set[tuple]) -> Iterator[dict[str, Any]]:
-    """Plays one sequence by all policies. Yields rows that are not done yet."""
+    """Runs all policies on one sequence. Yields the rows that are not in the file yet."""
     plans: list[tuple[str, int, Choose]] = []
     for policy in args.policies:
         choices = {"worst": [worst], "next": [proposed], "random": map(at_random, SEEDS)}[policy]
@@ -186,7 +188,7 @@ def annotate(args: argparse.Namespace, root: Path, name: str, done: set[tuple]) 
 
 
 def _numbers(played: dict[str, Any]) -> dict[str, Any]:
-    """The values of a round in a row; NaN becomes null."""
+    """Converts the values of a round to a row of JSON; NaN becomes null."""
     found = {"annotated": played["annotated"]}
     for name in ("j", "f", "confidence"):
         if name in played:
@@ -195,7 +197,7 @@ def _numbers(played: dict[str, Any]) -> dict[str, Any]:
 
 
 def _before_and_after(frame: np.ndarray, truth: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Both masks side by side, with the outline of the truth."""
+    """Draws both masks side by side, with the outline of the ground truth."""
     return np.concatenate([outline(overlay(frame, ids), truth) for ids in (before, after)], axis=1)
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-FALL = 0.01  # of J&F from one round to the next, beyond which a sequence is named
-LOST = 0.5  # J below which an object is lost
+FALL = 0.01  # decrease of J&F from one round to the next above which a sequence is listed
+LOST = 0.5  # an object with a lower J is lost
 
 
 def jf(played: dict[str, Any]) -> np.ndarray:
@@ -15,14 +15,14 @@ def jf(played: dict[str, Any]) -> np.ndarray:
 
 
 def never_annotated(row: dict[str, Any]) -> np.ndarray:
-    """Whether a frame [T] is annotated in no round."""
+    """Whether each frame [T] is never annotated."""
     free = np.ones(len(row["rounds"][0]["j"]), bool)
     free[row["rounds"][-1]["annotated"]] = False
     return free
 
 
 def curves(row: dict[str, Any]) -> dict[str, tuple[list[float], list[float]]]:
-    """J&F of each round by policy: over all frames, and over the frames that are annotated in no round."""
+    """J&F of each round by policy: over all frames, and over the frames that are never annotated."""
     free = never_annotated(row)
     ways = {row["policy"]: row["rounds"]}
     if "forward" in row:
@@ -31,7 +31,7 @@ def curves(row: dict[str, Any]) -> dict[str, tuple[list[float], list[float]]]:
 
 
 def falls(row: dict[str, Any]) -> list[tuple[int, int]]:
-    """The rounds in which J&F over the frames that are never annotated falls by more than `FALL`; the frame that lost most."""
+    """Rounds in which J&F of frames that are never annotated falls by more than `FALL`, with the frame that lost most."""
     free, found = never_annotated(row), []
     for r in range(1, len(row["rounds"])):
         change = np.where(free, jf(row["rounds"][r]) - jf(row["rounds"][r - 1]), 0)
@@ -41,7 +41,7 @@ def falls(row: dict[str, Any]) -> list[tuple[int, int]]:
 
 
 def spearman(x: Sequence[float], y: Sequence[float]) -> float:
-    """Spearman's rho: the correlation of the ranks; equal values share the mean of theirs."""
+    """Spearman's rho: the correlation of ranks. Equal values have the mean of their ranks."""
     ranks = []
     for values in (np.asarray(x), np.asarray(y)):
         _, index, count = np.unique(values, return_inverse=True, return_counts=True)
@@ -70,7 +70,7 @@ def tables(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _by_way(rows: Sequence[dict[str, Any]], which: int, title: str) -> str:
-    """The mean over sequences for each way; for those with several seeds, also the range of the mean over seeds."""
+    """The mean over sequences for each policy; if it has several seeds, also the range of the mean over seeds."""
     ways: dict[str, dict[int, list[list[float]]]] = {}
     for row in rows:
         for way, both in curves(row).items():
@@ -98,7 +98,7 @@ def _by_sequence(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _confidence(rows: Sequence[dict[str, Any]]) -> str:
-    """Over all objects in all predicted frames of the first policy that a sequence has."""
+    """How well the confidence orders objects, over all predicted frames of the first policy of a sequence."""
     first = {row["sequence"]: row for row in reversed(rows)}.values()
     pairs = {row["sequence"]: confidence_pairs(row) for row in first}
     if len(pairs) > 1:

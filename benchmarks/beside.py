@@ -3,9 +3,9 @@
     git worktree add OTHER COMMIT
     python benchmarks/beside.py --frames DIR --mask FIRST.png --checkpoint lite --other OTHER --other_checkpoint OTHER/MODEL
 
-Both evaluate.py run as whole processes, one after the other, several times, on the same frames; what is compared is the frames
-per second that they print, compilation not counted. Prints all figures, their medians and the ratio. Run it on an otherwise
-idle machine; the load before the first process is printed too.
+Runs evaluate.py of both checkouts alternately, several times, on the same frames, and compares the frames per second that they
+print, which exclude compilation. Prints all figures, their medians and the ratio. Run it on an otherwise idle machine; the load
+before the first process is printed, too.
 """
 
 import argparse
@@ -18,12 +18,12 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-CONFIGS = ("configs/evaluate/custom.py", "configs/custom.py")  # today's place, and that of version 0.1
+CONFIGS = ("configs/evaluate/custom.py", "configs/custom.py")  # the path now, and in version 0.1
 WAY_OUT = "--xla_cpu_experimental_ynn_fusion_type="  # see hmmn_jax/ops/canary.py
 
 
 def frames_per_second(checkout: Path, checkpoint: Path | str, frames: Path, mask: Path) -> float:
-    """The text that one run of a checkout's evaluate.py prints; its files are discarded."""
+    """Returns the output of evaluate.py of a checkout; its files are discarded."""
     config = next(place for place in CONFIGS if (checkout / place).exists())
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "evaluate.py", "--config", config, "--frames", frames, "--mask", mask]
@@ -41,7 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("frames", "mask", "other"):
         parser.add_argument(f"--{name}", type=lambda path: Path(path).absolute(), required=True)
-    for name in ("checkpoint", "other_checkpoint"):  # paths, or names of models of the package
+    for name in ("checkpoint", "other_checkpoint"):  # paths, or names of bundled models
         parser.add_argument(
             f"--{name}", type=lambda text: Path(text).absolute() if Path(text).exists() else text, required=True
         )

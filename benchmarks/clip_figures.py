@@ -1,8 +1,8 @@
-"""Statistics of a mixture of training clips: shares of the sets, skips between frames, objects in a clip.
+"""Statistics of a mixture of training clips: the fraction of each data set, skips between frames, objects in a clip.
 
     python benchmarks/clip_figures.py --config configs/train/main.py --config.data.data_dir=DATA --first 0,200000,400000
 
-Draws as many clips from each sample named by `--first` on, and counts. Stops with exit code 1 at a clip without an object.
+Draws clips starting at each sample of `--first`, and counts. A clip without an object ends the program with exit code 1.
 """
 
 import collections
@@ -24,7 +24,7 @@ BATCH = 8
 
 
 def count(first: int) -> None:
-    """Draws clips from a sample on and prints their figures."""
+    """Draws clips starting at a sample, and prints their figures."""
     sets, skips, objects = collections.Counter(), collections.defaultdict(list), collections.Counter()
     area = []
     steps = -(-CLIPS.value // BATCH)

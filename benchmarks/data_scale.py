@@ -3,8 +3,8 @@
     python benchmarks/data_scale.py --folder SCRATCH
     python benchmarks/data_scale.py --folder SCRATCH --padding 60000  # records of a real set's size: 6 GB
 
-Prints seconds and peak memory of the build, run as the command that users run, and of a process that opens the result and reads
-random clips from it. Takes some minutes.
+Prints seconds and peak memory of the build command, and of a process that opens the result and reads random clips from it.
+Takes some minutes.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def encode(pixels: np.ndarray, kind: str) -> bytes:
 
 
 def generate(root: Path, padding: int) -> None:
-    """Writes the folder of the split, of links to a few files, the JPEGs of which have `padding` bytes of comment."""
+    """Writes the folder of the split as links to a few files. The JPEGs have comments of `padding` bytes."""
     rng = np.random.default_rng(0)
     comment = b"\xff\xfe" + (padding + 2).to_bytes(2, "big") + bytes(padding)
     files = {".jpg": [], ".png": []}

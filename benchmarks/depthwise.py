@@ -2,11 +2,11 @@
 
     python benchmarks/depthwise.py
 
-It is made of depthwise convolutions, which XLA by itself computes slowly on a CPU. Random weights, float32; forward of one
-frame of 480x864 with BatchNorm folded, as in inference, and not folded; forward and backward of six images of 192x192, with
-gradients of all parameters, BatchNorm by stored statistics. Each round starts a fresh process for this project and then one
-for PyTorch, with its default memory format and with channels last. Prints the medians over the rounds, and the ratios of this
-project's to each. Run it on an otherwise idle machine; the load before the first process is printed too.
+The network mostly consists of depthwise convolutions, which are slow in XLA on a CPU. The weights are random and in float32. It
+measures the forward pass of one frame of 480x864, with BatchNorm folded (as in inference) and not folded, and the forward and
+backward pass of six images of 192x192 with gradients of all parameters and stored statistics of BatchNorm. Each round starts a
+new process for this project, and then one for PyTorch with its default memory format and with channels last. Prints the medians
+over the rounds, and their ratios. Run it on an otherwise idle machine; the load before the first process is printed, too.
 """
 
 import argparse
@@ -46,7 +46,7 @@ def measure_ours(runs: int) -> dict[str, float]:
             return sizes.make(Compute(), False).apply({"params": params, **rest}, frame, method=see)
 
         features, backward = jax.vjp(found, params)
-        return backward(features)  # any gradient is sufficient, so that no loss is measured
+        return backward(features)  # any cotangent will do, so that no loss is measured
 
     sizes, (frame, images) = EfficientNetLite(), (jax.numpy.asarray(draw(shape)) for shape in (FRAME, IMAGES))
     values = jax.jit(lambda: sizes.make(Compute(), False).init(jax.random.key(0), images, method=see))()
@@ -62,12 +62,12 @@ def measure_ours(runs: int) -> dict[str, float]:
 
 
 def measure_torch(runs: int) -> dict[str, list[float]]:
-    """The same in PyTorch, of each row with its default memory format and with channels last."""
+    """Seconds of each row in PyTorch, with its default memory format and with channels last."""
     import torch
     from torch import nn
 
     class Padded(nn.Module):
-        """A convolution with TensorFlow's padding, for sides that the stride divides, and its norm."""
+        """A convolution with TensorFlow's padding, for sides that are multiples of the stride, and its norm."""
 
         def __init__(self, inputs, features, size, stride=1, groups=1, active=True):
             super().__init__()
@@ -156,7 +156,7 @@ def seconds(call: Callable[[], object], runs: int) -> float:
 
 
 def main() -> None:
-    """Alternates the two, prints a table."""
+    """Runs both alternately, and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=10, help="timed in each process, after two to warm up")
     parser.add_argument("--rounds", type=int, default=5)

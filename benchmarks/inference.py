@@ -3,10 +3,9 @@
     python benchmarks/inference.py --memory 2 20 --peer "python PEER.py time --memory 2 20"
     python benchmarks/inference.py --objects 3 --memory 2 --peer "python PEER.py time --objects 3 --memory 2"
 
-Each round starts a fresh process for this project and then one for the peer, so that both see the same state of the
-machine and peak memory is measured separately. A peer prints a JSON line for each memory size with `memory_frames`,
-`seconds_per_frame` and `peak_mb`. Prints the medians over the rounds, and their ratios. Run it on an otherwise idle
-machine.
+Each round starts a new process for this project and then one for the other implementation (peer), so that both run under the
+same conditions and peak memory is measured separately. For each memory size, the peer prints a JSON line with `memory_frames`,
+`seconds_per_frame` and `peak_mb`. Prints the medians over the rounds, and their ratios. Run it on an otherwise idle machine.
 """
 
 import argparse
@@ -50,7 +49,7 @@ def measure(height: int, width: int, objects: int, memory: list[int], runs: int)
         segmenter.mem_every = 1
         while not (state.groups[0].bank is not None and state.groups[0].kept == frames - 1):
             state, result = segmenter.step(state, frame, donate=True)
-        segmenter.mem_every = sys.maxsize  # from here on nothing more is kept
+        segmenter.mem_every = sys.maxsize  # from here on, no further frame is kept in memory
         times = []
         for _ in range(runs + 1):
             start = time.perf_counter()
@@ -70,7 +69,7 @@ def run(command: list[str]) -> dict[int, dict[str, float]]:
 
 
 def main() -> None:
-    """Alternates the two, prints a table."""
+    """Runs both alternately, and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--height", type=int, default=480)
     parser.add_argument("--width", type=int, default=864)

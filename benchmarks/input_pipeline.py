@@ -1,11 +1,11 @@
-"""Training clips per second on one core, compared with the same recipe in Pillow and Python, as in PyTorch code bases.
+"""Training clips per second on one core, compared with the same augmentations in Pillow and Python, as in PyTorch code.
 
     python benchmarks/input_pipeline.py --data_dir DATA --stills image_masks/ccp image_masks/human image_masks/camvid
     python benchmarks/input_pipeline.py --data_dir DATA --videos davis/2016_480p:val
 
-Each round starts a fresh process for each of the two, held to one core, and times it after a warm-up. Prints the medians over
-the rounds, their ratio, and for this project the shares of reading, decoding and transforming, and the time to the first batch
-at step 0 and at step 100,000. Run it on an otherwise idle machine.
+Each round starts a new process on one core for each of the two, and measures it after a warm-up. Prints the medians over the
+rounds and their ratio. For this project, it also prints the time for reading, decoding and transforming, and the time to the
+first batch at step 0 and at step 100,000. Run it on an otherwise idle machine.
 """
 
 import argparse
@@ -22,7 +22,7 @@ SIZE = 384
 
 
 def make_config(args: argparse.Namespace):
-    """The full recipe of the stage, at 384x384, on the sets that are named."""
+    """All augmentations of the stage, at 384x384, for the given data sets."""
     from configs.train import data
 
     names = args.stills or args.videos
@@ -36,7 +36,7 @@ def make_config(args: argparse.Namespace):
 
 
 def timed(step, warm_up: int, count: int) -> float:
-    """Seconds of one of `count` calls, after some to warm up."""
+    """Mean seconds of `count` calls, after a warm-up."""
     for _ in range(warm_up):
         step()
     start = time.perf_counter()
@@ -46,7 +46,7 @@ def timed(step, warm_up: int, count: int) -> float:
 
 
 def measure_ours(args: argparse.Namespace) -> dict[str, float]:
-    """Seconds per clip by `make_batches`, and the seconds to a first batch."""
+    """Seconds per clip with `make_batches`, and the seconds to a first batch."""
     from data.clips import make_batches
 
     config, seconds = make_config(args), {}
@@ -62,7 +62,7 @@ def measure_ours(args: argparse.Namespace) -> dict[str, float]:
 
 
 def measure_parts(args: argparse.Namespace) -> dict[str, float]:
-    """Seconds per clip of reading, decoding and all, each run alone on the same samples."""
+    """Seconds per clip for reading, for decoding and for everything, each measured separately on the same samples."""
     import tensorflow as tf
 
     from data.clips import clip, decode, pipeline, plan
@@ -98,7 +98,7 @@ def measure_parts(args: argparse.Namespace) -> dict[str, float]:
 
 
 def measure_peer(args: argparse.Namespace) -> dict[str, float]:
-    """Seconds per clip of the recipe in Pillow."""
+    """Seconds per clip in Pillow."""
     from benchmarks.pil_clips import PilClips
     from data.clips import pipeline
 
@@ -119,7 +119,7 @@ def run(worker: str) -> dict[str, float]:
 
 
 def main() -> None:
-    """Alternates the two, prints what came out."""
+    """Runs both alternately, and prints the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data_dir", required=True)
     stage = parser.add_mutually_exclusive_group(required=True)

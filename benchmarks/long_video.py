@@ -1,15 +1,14 @@
-"""Resident memory of a long video, with the memory of the network bounded and not.
+"""Resident memory while segmenting a long video, with and without a limit on memory frames.
 
     python benchmarks/long_video.py --out docs/long_video.png
 
 Runs `evaluate.py --config configs/evaluate/custom.py` on a folder of rendered frames at 480x854, in two processes at once: one
 with `--config.max_memory_frames`, one without. Their resident memory (VmRSS) is read every second, with the number of masks
-written so far; of each frame the highest counts. Prints a table. The plot has the curves, and what is predicted without
-bound: what the bounded process holds in addition to its bank, and a bank whose slots take the keys, values and centres of a
-    frame at
-stride 16 each and double when they are full. The network is small and its weights random: its masks mean nothing, its
-memory is real. Takes hours, nearly all for the process without bound, which reads more with every frame; interrupted (Ctrl-C),
-it prints the figures so far.
+written so far; the maximum for each frame is used. Prints a table. The plot has the measured curves, and a prediction without
+the limit: the memory of the limited process without its bank, plus a bank with keys, values and centres at stride 16 in each
+slot, whose number of slots doubles when all are used. The network is small and its weights are random, so its masks are
+meaningless. Takes hours, mostly for the process without a limit, which reads more memory in every frame. If it is interrupted
+(Ctrl-C), it prints the figures so far.
 """
 
 import argparse
@@ -25,7 +24,7 @@ from pathlib import Path
 import jax
 import matplotlib
 
-matplotlib.use("agg")  # no window
+matplotlib.use("agg")  # draws without a display
 from matplotlib import pyplot as plt
 
 sys.path.insert(0, str(ROOT := Path(__file__).parents[1]))
@@ -36,7 +35,7 @@ from hmmn_jax.inference.segmenter import FIRST_CAPACITY
 from hmmn_jax.model.backbones import ResNet
 
 HEIGHT, WIDTH, MEM_EVERY = 480, 854, 5
-SCENE = 40  # frames rendered, shown forth and back
+SCENE = 40  # frames that are rendered; the video plays them forwards and backwards
 MARKS = (100, 200, 300, 500, 1000, 1500, 2000)  # frames of the table
 BACKBONE = ResNet(stem_width=8, blocks=(1, 1, 1), widths=(16, 16, 16), norm="none")
 KEYS = {"key_dim_s16": 32, "key_dim_s8": 8, "key_dim_s4": 8}
@@ -60,7 +59,7 @@ def make_inputs(folder: Path, frames: int) -> None:
 
 
 def start(folder: Path, bound: int) -> subprocess.Popen:
-    """Segments the frames in a separate process, which writes to folder/run{bound}."""
+    """Starts a process that segments the frames and writes to folder/run{bound}."""
     command = [sys.executable, "evaluate.py", "--config", "configs/evaluate/custom.py", f"--config.mem_every={MEM_EVERY}"]
     command += [f"--config.max_memory_frames={bound}", "--checkpoint", folder / "model", "--output", folder / f"run{bound}"]
     command += ["--frames", folder / "frames", "--mask", folder / "first.png"]
@@ -69,7 +68,7 @@ def start(folder: Path, bound: int) -> subprocess.Popen:
 
 
 def sample(process: subprocess.Popen, run: Path) -> tuple[int, float] | None:
-    """Masks written and resident MB; None before the first mask and after the last."""
+    """Returns the number of masks written and the resident MB; None before the first mask and after the last."""
     done = len(list(run.glob("record/unfinished/*/masks/frames/*.png")))
     with contextlib.suppress(OSError, StopIteration):
         status = Path(f"/proc/{process.pid}/status").read_text().splitlines() if done else []
@@ -78,14 +77,14 @@ def sample(process: subprocess.Popen, run: Path) -> tuple[int, float] | None:
 
 
 def slots(frame: int, bound: int = 0) -> int:
-    """Capacity of the bank when a frame is segmented: slots for the kept frames and the previous one, doubled as needed."""
+    """Slots of the bank when a frame is segmented: for kept frames and the previous one, doubled as needed."""
     kept = math.ceil((frame - 1) / MEM_EVERY)
     filled = (min(kept, bound) if bound else kept) + 1
     return FIRST_CAPACITY * 2 ** max(0, math.ceil(math.log2(filled / FIRST_CAPACITY)))
 
 
 def report(curves: dict[str, dict[int, float]], bound: int, out: Path) -> None:
-    """Prints the table, writes the plot."""
+    """Prints the table and writes the plot."""
     rest = {frame: resident - SLOT * slots(frame, bound) for frame, resident in next(iter(curves.values())).items()}
     curves = curves | {"without, predicted": {frame: rest[frame] + SLOT * slots(frame) for frame in rest}}
     print(f"MB resident; a slot takes {SLOT:.3f}\n| frame | {' | '.join(curves)} |\n|{'---|' * (1 + len(curves))}")
@@ -103,7 +102,7 @@ def report(curves: dict[str, dict[int, float]], bound: int, out: Path) -> None:
 
 
 def main() -> None:
-    """Runs both, samples, reports."""
+    """Runs both processes, measures them, and prints the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=2000)
     parser.add_argument("--bound", type=int, default=6, help="max_memory_frames of one of the two")

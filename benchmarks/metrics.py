@@ -1,12 +1,12 @@
-"""Milliseconds a frame a core of J and F, and of those of MOSE v2 with its adaptive F, on masks made here.
+"""Milliseconds per frame on one core for J and F, and for those of MOSE v2 with adaptive F, on generated masks.
 
     python benchmarks/metrics.py
     python benchmarks/metrics.py --objects 1 --height 1080 --width 1920
-    python benchmarks/metrics.py --scale 0.1  # small objects, which have an F of their own tolerance
+    python benchmarks/metrics.py --scale 0.1  # small objects, for which the tolerance of F is different
 
-The masks are ellipses with wavy, textured rims, speckle, and holes; the prediction is the truth moved and with another rim.
-Prints the median over rounds on one core, of only the arithmetic (masks in memory) and including reading the two PNGs. The
-official DAVIS toolkit took 6.9 ms at 480x854 where it was measured. Run it on an otherwise idle machine.
+The masks are ellipses with wavy, textured boundaries, small spots and holes. The prediction is the ground truth, moved and with
+another boundary. Prints the median over rounds on one core, once for masks in memory and once including reading the two PNGs.
+The official DAVIS toolkit took 6.9 ms at 480x854. Run it on an otherwise idle machine.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def make_masks(rng: np.random.Generator, frames: int, height: int, width: int, o
 
 
 def milliseconds(score: Callable[[int], object], frames: int, rounds: int) -> float:
-    """The median over rounds of the mean over frames."""
+    """Returns the median over rounds of the mean over frames."""
     times = []
     for _ in range(rounds):
         start = time.perf_counter()

@@ -1,15 +1,15 @@
-"""Latency, speed and memory of `hmmn-jax paint`, as a page meets them: over HTTP, with the server in a separate process.
+"""Latency, speed and memory of `hmmn-jax paint`, measured over HTTP with the server in a separate process.
 
     python benchmarks/paint.py latency                    # the bundled model at 480x864
-    python benchmarks/paint.py memory --frames 2000       # a film, with a segmenter that computes nothing
+    python benchmarks/paint.py memory --frames 2000       # a long video, with a segmenter that computes nothing
 
-`latency` prints, in milliseconds and in times of a frame: from the end of a stroke (the request that has the mask) to the
-answer, after which the annotation is saved; from "forward" to the first new mask in the page, in a new process (with
-compilation) and in one that has compiled; and the frames per second of a job, beside those of `Segmenter.run` in a process
-without a server. It needs a machine with nothing else on it.
+`latency` prints these times in milliseconds, and relative to the time of a frame: from the end of a stroke (the request with
+the mask) to the response, which is sent when the annotation is saved; and from "forward" to the first new mask in the page, in
+a new process (with compilation) and after compilation. It also prints the frames per second of a job, and those of
+`Segmenter.run` in a process without a server. Run it on an otherwise idle machine.
 
-`memory` propagates through a film while a page looks at frames, thumbnails and masks, and prints the resident memory of the
-server every hundred frames. The segmenter gives the mask of the frame before, moved by one pixel, with soft edges.
+`memory` propagates through a long video while a client requests frames, thumbnails and masks. It prints the resident memory of
+the server every hundred frames. The segmenter returns the mask of the previous frame, moved by one pixel, with soft edges.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from hmmn_jax.io.bundled import DEMO_CLIP
 from hmmn_jax.io.images import read_image, read_mask
 
 HEIGHT, WIDTH = 480, 864
-SHIFT = 1  # pixels that the mask of `memory` moves in a frame
+SHIFT = 1  # motion of the mask of `memory` in pixels per frame
 
 
 def main() -> None:
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def latency(folder: Path, options: argparse.Namespace) -> None:
-    """Times of strokes and jobs with the bundled model."""
+    """Measures strokes and jobs with the bundled model."""
     video, mask = folder / "koi", make_mask()
     video.mkdir()
     from PIL import Image
@@ -85,7 +85,7 @@ def latency(folder: Path, options: argparse.Namespace) -> None:
 
 
 def memory(folder: Path, options: argparse.Namespace) -> None:
-    """Resident memory of the server over a long video."""
+    """Measures the resident memory of the server over a long video."""
     from hmmn_jax.io.movies import MovieWriter
 
     film, rng = folder / "film.mp4", np.random.default_rng(0)
@@ -112,10 +112,10 @@ def memory(folder: Path, options: argparse.Namespace) -> None:
 
 
 class Page:
-    """What the page asks of the server."""
+    """A client that sends the requests of the page."""
 
     def __init__(self, url: str, number: int):
-        """`number` is that of the server's process."""
+        """`number` is the process id of the server."""
         base, _, token = url.partition("/?token=")
         self._http, self._number = httpx.Client(base_url=base, timeout=600), number
         self._http.get("/", params={"token": token})
@@ -127,7 +127,7 @@ class Page:
         return pages * resource.getpagesize() / 2**20
 
     def get(self, path: str) -> Any:
-        """The JSON of a call."""
+        """Sends a request, and returns its JSON."""
         return self._http.get(path).raise_for_status().json()
 
     def add_object(self) -> None:
@@ -136,7 +136,7 @@ class Page:
         self._http.post("/api/objects", json={}, headers={"If-Match": f'"{revision}"'}).raise_for_status()
 
     def put(self, t: int, mask: np.ndarray) -> float:
-        """Annotates a frame; the seconds from the request to its answer. The page has compressed the mask before."""
+        """Annotates a frame. Returns the seconds from the request to its response; compressing the mask is not included."""
         body, tag = gzip.compress(mask.tobytes(), 6), self._http.get(f"/api/masks/{t}").headers["ETag"]
         start = time.perf_counter()
         self._http.put(f"/api/masks/{t}", content=body, headers={"If-Match": tag}).raise_for_status()
@@ -148,7 +148,7 @@ class Page:
         self._http.post("/api/jobs", json=content).raise_for_status()
 
     def first_mask(self) -> float:
-        """The seconds from "forward" until the page has a new mask; the job is stopped then."""
+        """Returns the seconds from "forward" until the page has a new mask, and stops the job."""
         after = self.get("/api/timeline")["event"]
         start = time.perf_counter()
         self.start(stop=3)
@@ -210,7 +210,7 @@ def serve(project: Path, video: Path, model: str, sender: Any) -> None:
 
 
 def moved_segmenter(_: Any) -> Any:
-    """A segmenter that moves masks, and computes nothing."""
+    """A segmenter that only moves masks."""
     from hmmn_jax.inference import Result, Segmenter, State
 
     class Moved(Segmenter):
@@ -234,7 +234,7 @@ def moved_segmenter(_: Any) -> Any:
 
 
 def run_segmenter(video: Path, mask: np.ndarray, sender: Any) -> None:
-    """Sends the seconds that a frame takes without a server, after compilation."""
+    """Sends the seconds per frame without a server, after compilation."""
     switch_off_unsound_fusion()
     from hmmn_jax.inference.host_memory import keep_host_memory_small
 
@@ -245,12 +245,12 @@ def run_segmenter(video: Path, mask: np.ndarray, sender: Any) -> None:
     for result in segmenter.run((read_image(path) for path in sorted(video.iterdir())), mask):
         np.asarray(result.mask)
         times.append(time.perf_counter())
-    half = len(times) // 3  # what compiles comes before
+    half = len(times) // 3  # the first frames include compilation
     sender.send((times[-1] - times[half]) / (len(times) - 1 - half))
 
 
 def in_process(work: Any, *args: Any) -> Any:
-    """What a function sends from a separate process."""
+    """Runs a function in a separate process, and returns what it sends."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(False)
     process = context.Process(target=work, args=(*args, sender))

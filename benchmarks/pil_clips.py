@@ -1,8 +1,8 @@
-"""The recipe of `data/clips` as PyTorch code bases of this field write it: Pillow and Python, one sample at a time.
+"""The augmentations of `data/clips` as in PyTorch code of this field: Pillow and Python, one sample at a time.
 
-The reference of `input_pipeline.py`. It draws from the same ranges, of the same files, but other numbers. Where code bases
-differ, what costs least is done here: colours are changed after the crop, hue only where the config asks for it, and objects
-to paste are cut out before they are turned.
+This is the reference of `input_pipeline.py`. It reads the same files and draws other random numbers from the same ranges. Where
+implementations differ, this one is the fastest: colours are changed after the crop, hue only if the config sets it, and pasted
+objects are cut out before they are rotated.
 """
 
 import io
@@ -20,7 +20,7 @@ BILINEAR, NEAREST = Image.Resampling.BILINEAR, Image.Resampling.NEAREST
 
 
 class PilClips:
-    """A map-style dataset; `clip()` draws one."""
+    """A map-style dataset. `clip()` draws a clip."""
 
     def __init__(self, config: ConfigDict, sources: list[tuple[Source, bool]], seed: int = 0):
         """`sources` are sets, and whether each is of stills."""
@@ -31,7 +31,7 @@ class PilClips:
         ]
 
     def clip(self) -> tuple[np.ndarray, np.ndarray]:
-        """Frames uint8 [3,H,W,3] and masks uint8 [3,H,W]; draws again while no object is large enough."""
+        """Returns frames uint8 [3,H,W,3] and masks uint8 [3,H,W]; draws again until an object is large enough."""
         while True:
             frames, masks = self._attempt()
             ids, areas = np.unique(masks[0], return_counts=True)
@@ -99,7 +99,7 @@ class PilClips:
         return [start, start + gaps[0], start + sum(gaps)]
 
     def _affine(self, ranges: ConfigDict, x: float, y: float) -> tuple[float, ...]:
-        """Pillow's six numbers, from output to input, about (x, y)."""
+        """The six coefficients of Pillow for an affine map from output to input, about (x, y)."""
         angle = math.radians(self.random.uniform(-ranges.rotation, ranges.rotation))
         slant = math.tan(math.radians(self.random.uniform(-ranges.shear, ranges.shear)))
         zoom = np.diag([self.random.uniform(*ranges.zoom), self.random.uniform(*ranges.zoom)])
@@ -109,7 +109,7 @@ class PilClips:
         return (*back[0], offset[0], *back[1], offset[1])
 
     def _corner(self, mask: np.ndarray) -> tuple[int, int]:
-        """Left and top of a crop that holds some pixel of an object."""
+        """Left and top of a crop that contains a pixel of an object."""
         rows, columns = np.nonzero(mask)
         place = self.random.randrange(len(rows)) if len(rows) else None
         corner = []

@@ -1,13 +1,14 @@
 """Cost of one frame on a TPU according to the TPU compiler; no TPU is needed.
 
-    pip install libtpu==0.0.42.1  # holds the compiler; goes with jax 0.10.2
+    pip install libtpu==0.0.42.1  # contains the compiler; for jax 0.10.2
     python benchmarks/tpu_compile.py
     python benchmarks/tpu_compile.py --topology v5e:16x16 --objects 1 --memory 20 --dump hlo
 
-Compiles one step of inference as one program for one chip: memorise the previous frame, write it to the bank, read for the next
-frame at three strides, decode, aggregate, label; the released model as `Segmenter` holds it, the bank's buffers donated. Takes
-minutes a program. Figures are the compiler's own, derived (loops in full, whose bodies it counts once), or counted over the
-optimised HLO text; docs/tpu.md has the method and the results. MB and GB are powers of ten.
+Compiles one step of inference as one program for one chip. The step encodes the previous frame, writes it to the bank, reads
+the memory for the next frame at three strides, decodes, aggregates and takes the arg-max. The model is the published network as
+`Segmenter` uses it, and the buffers of the bank are donated. Each program takes minutes. Figures are those of the compiler, or
+derived from them (the compiler counts loop bodies once), or counted in the optimised HLO text. docs/tpu.md describes the method
+and the results. MB and GB are powers of ten.
 """
 
 import argparse
@@ -38,7 +39,7 @@ from hmmn_jax.model import memory as banks
 
 CHIPS = {"v5e": (197e12, 819e9, 16e9), "v4": (275e12, 1228e9, 32e9)}  # public: bfloat16 flop/s, HBM bytes/s, HBM bytes
 FREE = {"parameter", "constant", "bitcast", "tuple", "get-tuple-element", "after-all"}
-KINDS = ("sort", "scatter", "gather", "convolution", "reduce-window", "reduce")  # a fusion is called after the first it has
+KINDS = ("sort", "scatter", "gather", "convolution", "reduce-window", "reduce")  # fusions are named after their first one
 PARTS = {
     r"decoder\.share": "decoder, query's share",
     r"encode_query|variables.*query_encoder": "query encoder",
@@ -54,7 +55,7 @@ PARTS = {
 
 
 def compile_step(config: HMMNConfig, topology: str, objects: int, memory: int, height: int, width: int) -> jax.stages.Compiled:
-    """One step of inference with `memory` frames in the bank, the previous one included, for the first chip of a topology."""
+    """Lowers a step of inference for the first chip of a topology, with `memory` frames (including the previous one)."""
     ones = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), abstract_variables(config))
     segmenter = Segmenter(ones, config, winograd=False)
     variables, config = segmenter.variables, segmenter.config
@@ -78,23 +79,23 @@ def compile_step(config: HMMNConfig, topology: str, objects: int, memory: int, h
 
 
 class Instruction:
-    """A line of HLO text: its name, the shape of its results, its opcode, and all that follows."""
+    """A line of HLO text: its name, the shape of its results, its opcode, and the rest of the line."""
 
     def __init__(self, name: str, shape: str, opcode: str, text: str):
         self.name, self.opcode, self.text = name, opcode, text
         self.operands = re.findall(r"%([\w.\-]+)", re.split(r"\)(?:, |$)", self.text)[0])
-        self.source = self.find(r'op_name="([^"]*)"')  # the JAX operation it comes from; '' if the compiler introduced it
+        self.source = self.find(r'op_name="([^"]*)"')  # the JAX operation that it belongs to; '' if the compiler introduced it
         self.dims = [int(size) for size in re.search(r"\[([\d,]*)\]|$", shape)[0].strip("[]").split(",") if size]
         self.size, self.hbm = map(sum, zip((0, 0), *array_sizes(shape), strict=True))
 
     def find(self, pattern: str) -> str:
-        """The text that the group of a pattern matches in the attributes, or ''."""
+        """Returns what the group of a pattern matches in the attributes, or ''."""
         found = re.search(pattern, self.text)
         return found[1] if found else ""
 
 
 def array_sizes(shape: str) -> Iterator[tuple[int, int]]:
-    """Bytes of each array in a shape, padded to whole tiles as its layout says: anywhere, and in HBM."""
+    """Yields the bytes of each array in a shape, padded to whole tiles according to its layout: in any memory, and in HBM."""
     array = r"([a-z]+)(\d*)\w*\[([\d,]*)\](?:\{([\d,]*)(?::(?:T\(([\d,]+)\)[()\d,]*)?(S\(\d+\))?)?[^}]*\})?"
     for _, bits, dims, order, tile, space in re.findall(array, shape):
         sizes = [int(size) for size in dims.split(",") if size]
@@ -108,7 +109,7 @@ def array_sizes(shape: str) -> Iterator[tuple[int, int]]:
 class Program:
     """The computations of an optimised HLO text, each a dict of instructions by name."""
 
-    def __init__(self, text: str, middle: int):  # middle: passes through a loop of unknown length
+    def __init__(self, text: str, middle: int):  # middle: number of iterations of a loop of unknown length
         self.middle, self.entry, self.computations = middle, "", {}
         for line in text.splitlines():
             if header := re.match(r"(ENTRY )?%([\w.\-]+) \(.*\{$", line):
@@ -118,9 +119,9 @@ class Program:
                 current[match[1]] = Instruction(*match.groups())
 
     def costs(self, name: str = "", passes: int = 1, source: str = "") -> Iterator[tuple[str, str, int, np.ndarray]]:
-        """Of each instruction in a computation ('': the entry) and its loops: source, kind, passes, and what one pass costs.
+        """Yields source, kind, iterations and cost of each instruction in a computation ('': the entry) and its loops.
 
-        A cost is [1, bytes accessed, those in HBM, cycles, flops of matrix products].
+        A cost is that of one iteration: [1, bytes accessed, bytes in HBM, cycles, flops of matrix products].
         """
         body, origins = self.computations[name or self.entry], {}
         for op in body.values():
@@ -140,14 +141,14 @@ class Program:
                 yield origin, kind, passes, np.array([1, *traffic, cycles, flops])
 
     def inside(self, op: Instruction, scope: dict[str, Instruction]) -> list[tuple[Instruction, dict[str, Instruction]]]:
-        """The instructions that a fusion is made of, each with its computation; else the instruction itself."""
+        """Yields the instructions of a fusion, each with its computation; for other instructions, the instruction itself."""
         if op.opcode != "fusion":
             return [(op, scope)]
         fused = self.computations[op.find(r"calls=%([\w.\-]+)")]
         return [pair for inner in fused.values() for pair in self.inside(inner, fused)]
 
     def traffic(self, op: Instruction, body: dict[str, Instruction], where: str) -> int:
-        """Bytes that an instruction reads and writes, all or in HBM; an asynchronous copy is counted where it is done."""
+        """Bytes that an instruction reads and writes, all or in HBM. An asynchronous copy is counted at its end."""
         if op.opcode.endswith("-start"):
             return 0
         if op.opcode in ("copy-done", "slice-done"):
@@ -166,7 +167,7 @@ class Program:
 
 
 def parameter_uses(fused: dict[str, Instruction], index: int) -> Iterator[tuple[Instruction, int]]:
-    """The uses of a parameter inside a fusion, with operand positions; bitcasts are skipped."""
+    """Yields the uses of a parameter inside a fusion, with operand positions; bitcasts are skipped."""
     names = {x.name for x in fused.values() if x.opcode == "parameter" and x.text.startswith(f"{index})")}
     for op in fused.values():
         for position, operand in enumerate(op.operands):
@@ -177,9 +178,9 @@ def parameter_uses(fused: dict[str, Instruction], index: int) -> Iterator[tuple[
 
 
 def matrix_flops(op: Instruction, scope: dict[str, Instruction]) -> int:
-    """Two for each product of a convolution, excluding padding and holes.
+    """Counts two flops for each product of a convolution, excluding padding and dilation.
 
-    A TPU states matrix products as convolutions too, with batch axes as space, strided and dilated to stay apart.
+    On a TPU, matrix products are convolutions, too. Their batch axes are spatial axes with stride and dilation.
     """
     if op.opcode != "convolution":
         return 0

@@ -1,12 +1,12 @@
-"""Memory, work and collectives of a training step on TPUs, by the TPU compiler that `libtpu` brings along; no TPU is needed.
+"""Memory, work and collectives of a training step on TPUs, according to the TPU compiler in `libtpu`; no TPU is needed.
 
     python benchmarks/tpu_train.py --topology v5e:4x4 --clips 1 --remat >> docs/tpu_train.jsonl
 
-Compiles the released model's step (Adam, clipping, `parallel = "jit"`) for all chips of a topology, up to the optimised program
-with its memory laid out; generating code would take many times as long. Takes minutes a program. Printed is one line of JSON,
-for one chip: memory by the compiler; work as `benchmarks/tpu_compile.py` counts it over the optimised program, loops in full;
-and the MB of each collective. A program that does not fit is a result too: the memory needed and available. MB and GB are
-powers of ten, TFLOP those of matrix products.
+Compiles the training step of the published network (Adam, clipping, `parallel = "jit"`) for all chips of a topology. It stops
+after the optimised program and its memory layout, because generating code would take many times as long. Each program takes
+minutes. Prints one line of JSON for one chip: memory according to the compiler, work as `benchmarks/tpu_compile.py` counts it,
+with all iterations of loops, and the MB of each collective. For a program that does not fit, it prints the memory needed and
+available. MB and GB are powers of ten, TFLOP those of matrix products.
 """
 
 import argparse
@@ -40,7 +40,7 @@ OVERFLOW = r"(?:Used |temporaries \()([\d.]+)G\)? (?:of|exceeds available HBM) \
 
 def lower_step(config: HMMNConfig, topology: str, clips: int, objects: int, side: int) -> jax.stages.Lowered:
     """The step with `clips` clips of `side` x `side` pixels on each chip."""
-    cores = {"chip_config_name": "megacore"} if topology.startswith("v4:") else {}  # the two of a v4 chip as one device
+    cores = {"chip_config_name": "megacore"} if topology.startswith("v4:") else {}  # the two cores of a v4 chip are one device
     devices = topologies.get_topology_desc(platform="tpu", topology_name=topology, **cores).devices
     parallel = Parallel("jit", clips * len(devices), devices=devices)
     schedule = learning_rate_schedule("poly", 1e-5, 1000)
@@ -67,7 +67,7 @@ def collective_sizes(hlo: str) -> dict[str, list[float]]:
 
 def figures(hlo: str, allocations: str, usage: str) -> dict:
     """Figures of a program from its optimised text, the compiler's list of allocations, and its summary of memory."""
-    space = r"^allocation \d+: size (\d+), "  # a memory other than HBM comes with a colour
+    space = r"^allocation \d+: size (\d+), "  # allocations in other memories than HBM have a colour
     sizes = {
         "argument": sum(map(int, re.findall(rf"{space}.*?parameter \d+, ", allocations, re.M))),
         "temp": sum(map(int, re.findall(rf"{space}preallocated-temp", allocations, re.M))),
@@ -80,7 +80,7 @@ def figures(hlo: str, allocations: str, usage: str) -> dict:
 
 
 def optimised(lowered: jax.stages.Lowered, folder: Path) -> list[str]:
-    """Reads the input of `figures` from files that the compiler writes before it generates code, which would take long."""
+    """Reads the input of `figures` from files that the compiler writes before it generates code."""
     errors = []
 
     def work():
@@ -94,7 +94,7 @@ def optimised(lowered: jax.stages.Lowered, folder: Path) -> list[str]:
     size = -1
     while thread.is_alive():
         thread.join(2)
-        found = sorted(folder.glob("*after_buffer_assignment.txt"))  # the last to be written
+        found = sorted(folder.glob("*after_buffer_assignment.txt"))  # the compiler writes this file last
         if found and size == (size := found[0].stat().st_size):
             break
     if errors:
@@ -104,7 +104,7 @@ def optimised(lowered: jax.stages.Lowered, folder: Path) -> list[str]:
 
 
 def main() -> None:
-    """Compiles once and prints."""
+    """Compiles a program and prints its figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--topology", default="v5e:4x4")
     parser.add_argument("--clips", type=int, default=1, help="on each chip")
@@ -124,7 +124,7 @@ def main() -> None:
             wanted, room = (round(float(size) * 2**30 / 1e6, 3) for size in overflow.groups())
             found = {"out_of_memory": True, "wanted_mb": wanted, "room_mb": room}
     print(json.dumps(vars(args) | found), flush=True)
-    os._exit(0)  # without waiting for the code
+    os._exit(0)  # does not wait for code generation
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
-"""Seconds and peak memory of forward and backward of one three-frame clip, side by side with another implementation.
+"""Seconds and peak memory of the forward and backward pass of one three-frame clip, compared with another implementation.
 
     python benchmarks/training.py --peer "python PEER.py train-time --height 384 --width 384 --objects 1"
     python benchmarks/training.py --remat
 
-The released model, the loss of training, gradients of all parameters, no update. Each round starts a fresh process for this
-project and then one for the peer, so that both see the same state of the machine and peak memory is measured separately
-(with compilation; what XLA holds at once is printed too). A peer prints a JSON line with `seconds_per_clip_forward_backward`
-and `peak_mb`. Printed are the medians over the rounds, and their ratios. Run it on an otherwise idle machine.
+Computes the training loss of the published network and the gradients of all parameters, without an update. Each round starts a
+new process for this project and then one for the other implementation (peer), so that both run under the same conditions and
+peak memory is measured separately. Peak memory includes compilation; the size of XLA's buffers is printed, too. The peer prints
+a JSON line with `seconds_per_clip_forward_backward` and `peak_mb`. Prints the medians over the rounds, and their ratios. Run it
+on an otherwise idle machine.
 """
 
 import argparse
@@ -72,7 +73,7 @@ def run(command: list[str]) -> dict[str, float]:
 
 
 def main() -> None:
-    """Alternates the two, prints a table."""
+    """Runs both alternately, and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--height", type=int, default=384)
     parser.add_argument("--width", type=int, default=384)

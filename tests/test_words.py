@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/*.md", "data/*/README.md", "hmmn_jax/weights/*.md", ".github/**/*.md")
+PAGES = ("*.md", "docs/*.md", "data/*/README.md", "hmmn_jax/weights/*.md", ".github/**/*.md")
 PROGRAMS = (
     "*.py",
     "benchmarks/**/*.py",

@@ -1,1 +1,1 @@
-"""For developers, not in the wheel: the demo clip, and a comparison with the published code."""
+"""Tools for developers, which are not in the wheel."""

@@ -1,4 +1,4 @@
-"""Cloud Storage on loopback: an emulator of its API that all clients talk to, those of JAX's, TensorFlow's and Orbax's too.
+"""An emulator of Cloud Storage on this machine, for all clients that JAX, TensorFlow and Orbax use.
 
 with emulator():                                        # gs://hmmn-jax
     with delayed(os.environ["STORAGE_EMULATOR_HOST"], 0.04):  # each request now takes 40 ms longer
@@ -28,7 +28,7 @@ def emulator() -> Iterator[str]:
     """Yields the URL of a server with one empty bucket, `BUCKET`, which clients of this process and its children use."""
     server = FakeGCSServer()
     server.start()
-    log = server._process.stderr  # the server waits when this pipe is full
+    log = server._process.stderr  # read continuously, because the server blocks when this pipe is full
     reader = threading.Thread(target=lambda: collections.deque(log, maxlen=0))
     reader.start()
     try:
@@ -45,13 +45,13 @@ def emulator() -> Iterator[str]:
 
 @contextlib.contextmanager
 def talking_to(url: str) -> Iterator[None]:
-    """Lets gcsfs, TensorStore and array_record take the server at a URL for Cloud Storage."""
+    """Makes gcsfs, TensorStore and array_record use the server at a URL as Cloud Storage."""
     variables = {
         "STORAGE_EMULATOR_HOST": url,
         "TENSORSTORE_GCS_HTTP_URL": url,
         "CLOUD_STORAGE_EMULATOR_ENDPOINT": url,
-        "GOOGLE_AUTH_TOKEN_FOR_TESTING": "none",  # else TensorStore searches for credentials
-        "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",  # else gcsfs does
+        "GOOGLE_AUTH_TOKEN_FOR_TESTING": "none",  # otherwise TensorStore searches for credentials
+        "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",  # otherwise gcsfs searches for credentials
     }
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
@@ -82,7 +82,7 @@ def delayed(url: str, seconds: float) -> Iterator[str]:
 
 
 def _forget_clients() -> None:
-    """Clients keep the URL that they have found."""
+    """Resets the clients, because they cache the URL."""
     type(backend.fsspec_backend)._get_filesystem.cache_clear()
     fsspec.get_filesystem_class("gs").clear_instance_cache()
 

@@ -1,9 +1,9 @@
-"""Import graph of the folders, with their sizes, read from the syntax trees of a checkout.
+"""Import graph of the folders of a checkout, with their sizes.
 
     python -m tools.house [--root CHECKOUT] [--picture docs/house.svg]
 
-Prints folders, files, median and longest file, lines of code, and import cycles among folders; --picture draws the folders in
-layers, with an arrow from each to those that it imports.
+Prints folders, files, the median and the longest file, lines of code, and import cycles between folders. --picture draws the
+folders in layers, with an arrow from each folder to those that it imports.
 """
 
 import argparse
@@ -16,13 +16,13 @@ from pathlib import Path
 
 PACKAGES = ("hmmn_jax", "data", "configs", "tools", "benchmarks")
 SCRIPTS = ("train.py", "evaluate.py", "convert_weights.py")
-ROW, GAP, HEIGHT, LETTER = 92, 22, 34, 7.6  # pixels of the picture: between rows, between boxes, of a box, of a letter
+ROW, GAP, HEIGHT, LETTER = 92, 22, 34, 7.6  # in pixels: distance of rows, distance of boxes, height of a box, width of a letter
 
 Graph = dict[str, set[str]]
 
 
 def rooms(root: Path) -> dict[str, list[Path]]:
-    """The files of each room: a folder or module of a package with everything below it, or "scripts" (at the root)."""
+    """The files of each part: a folder or module of a package with everything below it, or "scripts" (at the root)."""
     found: dict[str, list[Path]] = collections.defaultdict(list)
     for package in PACKAGES:
         for path in sorted((root / package).rglob("*.py")):
@@ -34,7 +34,7 @@ def rooms(root: Path) -> dict[str, list[Path]]:
 
 
 def imports(root: Path) -> Graph:
-    """For each folder, the other folders that its files import, at any place in the file and for type checkers too."""
+    """For each folder, the other folders that its files import, anywhere in the file and also for type checkers."""
     of_file = {path.relative_to(root).with_suffix(""): room for room, paths in rooms(root).items() for path in paths}
     graph: Graph = {room: set() for room in of_file.values()}
     for path, room in of_file.items():
@@ -60,14 +60,14 @@ def imported(path: Path) -> set[str]:
 
 
 def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
-    """The groups of rooms that import each other, directly or indirectly."""
+    """The groups of folders that import each other, directly or indirectly."""
     reach = {room: _reachable(graph, room) for room in graph}
     groups = {tuple(sorted({room, *(other for other in reach[room] if room in reach[other])})) for room in graph}
     return [list(group) for group in sorted(groups) if len(group) > 1]
 
 
 def layers(graph: Mapping[str, set[str]]) -> list[list[str]]:
-    """The rooms from top to bottom, each above all that it imports. Rooms of a cycle share a layer."""
+    """The folders from top to bottom, each above all folders that it imports. Folders of a cycle share a layer."""
     reach = {room: _reachable(graph, room) for room in graph}
     depth: dict[str, int] = {}
     for room in sorted(graph, key=lambda room: len(reach[room])):
@@ -77,9 +77,9 @@ def layers(graph: Mapping[str, set[str]]) -> list[list[str]]:
 
 
 def picture(graph: Mapping[str, set[str]], sizes: Mapping[str, int]) -> str:
-    """The rooms in layers as SVG.
+    """Draws the folders in layers as SVG.
 
-    Omitted are arrows that follow from others, and rooms that import nothing and are a single file, or have no arrows.
+    Omits arrows that follow from others, folders without arrows, and single files that import nothing.
     """
     used = set().union(*graph.values())
     shown = {room for room, others in graph.items() if others or (room in used and sizes[room] > 1)}
@@ -121,7 +121,7 @@ def picture(graph: Mapping[str, set[str]], sizes: Mapping[str, int]) -> str:
 
 
 def report(root: Path) -> str:
-    """Statistics of the tree."""
+    """Formats the statistics of the tree."""
     graph, lines = imports(root), []
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for paths in rooms(root).values() for path in paths}
     for room, paths in rooms(root).items():

@@ -1,10 +1,10 @@
-"""Creates training objects from any pictures: regions of one colour or texture.
+"""Creates training objects from pictures without masks. The objects are regions of one colour or texture.
 
     pip install scikit-image
     python -m tools.make_parts OUTPUT FOLDER [FOLDER ...]
 
-OUTPUT gets `JPEGImages` and `Annotations`, as `python -m data.build image_masks --config ids` reads them. Training on such
-objects teaches the model to follow the given mask, rather than only people and cars.
+Writes `JPEGImages` and `Annotations` to OUTPUT, for `python -m data.build image_masks --config ids`. With such objects, the
+model learns to follow any given mask, not only people and cars.
 """
 
 import argparse
@@ -22,7 +22,7 @@ MOST = 250  # regions of a picture
 
 
 def regions(image: np.ndarray, scale: float) -> np.ndarray:
-    """Ids of the regions of an image `uint8 [h,w,3]`, `uint8 [h,w]`, 0 where a region is too small or too large.
+    """Returns the ids of the regions of an image `uint8 [h,w,3]` as `uint8 [h,w]`; 0 if a region is too small or too large.
 
     Regions are those of Felzenszwalb and Huttenlocher, Efficient Graph-Based Image Segmentation, IJCV 2004.
     """

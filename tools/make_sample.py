@@ -2,8 +2,8 @@
 
     python -m tools.make_sample OUTPUT
 
-Everything is drawn here and in `tools/pond.py`, so the clip carries this project's licence. The folder has DAVIS's layout. No
-file is replaced: if one of the clip's files exists already, nothing is written.
+Everything is drawn by this script and `tools/pond.py`, so the clip has the licence of this project. The folder has the layout
+of DAVIS. If one of the files exists already, nothing is written.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from hmmn_jax.io.record import move, staging_folder
 from tools.pond import FINE, GOLD, HEIGHT, WIDTH, bend_koi, blur, columns, lily_pad, mix, paint_koi, pebbles, rows, sunlight
 
 NAME, RESOLUTION, FRAMES = "koi", "240p", 40
-PAN = np.array([46.0, 10.0])  # how far the camera moves over the pond, pixels in x and y
+PAN = np.array([46.0, 10.0])  # motion of the camera over the pond, pixels in x and y
 LIGHT = np.array([5.0, 8.0])  # offset of the shadow of an object one unit higher
 RED, WATER = np.array([[0.93, 0.27, 0.08], [0.10, 0.42, 0.40]])
 
@@ -34,7 +34,7 @@ def curve(*points: tuple[float, float]) -> np.ndarray:
 
 
 def render(indices: Iterable[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Draws some of the frames, uint8 `[H,W,3]`, with ids, uint8 `[H,W]`; 1 passes over 2, the lily pads over both."""
+    """Draws frames, uint8 `[H,W,3]`, with ids, uint8 `[H,W]`. Object 1 is above object 2, and the lily pads are above both."""
     rng = np.random.default_rng(7)
     ground = pebbles(rng, *((np.array([HEIGHT, WIDTH]) + PAN[::-1] + 2) * FINE).astype(int))
     red, gold = paint_koi(rng, RED, 0.1), paint_koi(rng, GOLD, 9)
@@ -42,9 +42,9 @@ def render(indices: Iterable[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for index in indices:
         t = index / (FRAMES - 1)
         left, top = (PAN * t * FINE).round().astype(int)
-        x, y = columns + left / FINE, rows + top / FINE  # in the pond
-        ax, ay = 1.25 * PAN * t  # what is nearer to the camera moves more
-        layers = (  # from below: id, height above the ground, picture
+        x, y = columns + left / FINE, rows + top / FINE  # position in the pond
+        ax, ay = 1.25 * PAN * t  # nearer objects move more
+        layers = (  # from bottom to top: id, height above the ground, picture
             (2, 1.0, bend_koi(gold, gold_way, t, 3.6 * t, 138 - 16 * t)),
             (1, 1.8, bend_koi(red, red_way, t, 3.1 * t, 128 + 58 * t**1.5)),
             (0, 2.2, lily_pad(140 - ax, 172 - ay, 56, 0.5 + 0.3 * t, flower=True)),
@@ -61,14 +61,14 @@ def render(indices: Iterable[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
             if object_id:  # under water
                 colour = mix(colour, WATER, 0.1) * sunlight(x - 8, y - 12, t)[..., None]
             frame = mix(frame, colour, alpha)
-            mask[alpha.reshape(HEIGHT, FINE, WIDTH, FINE).mean((1, 3)) >= 0.45] = object_id  # fins let 0.15 through
+            mask[alpha.reshape(HEIGHT, FINE, WIDTH, FINE).mean((1, 3)) >= 0.45] = object_id  # fins have a transparency of 0.15
         frame = frame.reshape(HEIGHT, FINE, WIDTH, FINE, 3).mean((1, 3))
         frame += np.random.default_rng(index).normal(0, 0.008, frame.shape)
         yield (np.clip(frame, 0, 1) * 255).round().astype(np.uint8), mask
 
 
 def write_clip(root: Path, frames: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
-    """Writes frames and masks as JPEGs and indexed PNGs, all or nothing. Raises DataError if a file exists already."""
+    """Writes frames and masks as JPEGs and indexed PNGs. Raises DataError before writing if a file exists already."""
     images, annotations = (f"{kind}/{RESOLUTION}/{NAME}" for kind in ("JPEGImages", "Annotations"))
     names = [f"{folder}/{i:05d}{suffix}" for folder, suffix in ((images, ".jpg"), (annotations, ".png")) for i in range(FRAMES)]
     names.append("ImageSets/2017/val.txt")

@@ -2,8 +2,8 @@
 
     python official_process.py CHECKOUT FOLDER
 
-FOLDER holds `weights.npz` (official names without `module.`) and `clip.npz` (`frames` uint8 `[T,H,W,3]`; `mask` uint8 `[H,W]`,
-ids 1..K; `mem_every`); `logits.npy`, float64 `[T-1,K+1,H,W]`, is written to it. Needs torch and NumPy; never JAX.
+FOLDER contains `weights.npz` (official names without `module.`) and `clip.npz` (`frames` uint8 `[T,H,W,3]`; `mask` uint8
+`[H,W]`, ids 1..K; `mem_every`). Writes `logits.npy`, float64 `[T-1,K+1,H,W]`, to FOLDER. Needs torch and NumPy, but not JAX.
 """
 
 import importlib
@@ -20,7 +20,7 @@ STAND_INS = ("torchvision", "torchvision.models", "torchvision.transforms", "cv2
 
 
 class StandIn(types.ModuleType):
-    """A stub module: any name can be imported, read and called, without effect."""
+    """A stub of a module: any attribute can be imported, read and called without effect."""
 
     def __getattr__(self, name: str) -> "StandIn":
         if name.startswith("__"):
@@ -28,12 +28,12 @@ class StandIn(types.ModuleType):
         return StandIn(f"{self.__name__}.{name}")
 
     def __call__(self, *_args, **_kwargs) -> "StandIn":
-        """Gives itself."""
+        """Returns itself."""
         return self
 
 
 class Bottleneck(nn.Module):
-    """torchvision's, v1.5 (the stride is on the 3x3): `[b,inputs,h,w] -> [b,4*width,h/stride,w/stride]`."""
+    """The bottleneck of torchvision's ResNet v1.5 (stride in the 3x3): `[b,inputs,h,w] -> [b,4*width,h/stride,w/stride]`."""
 
     def __init__(self, inputs: int, width: int, stride: int, project: bool):
         super().__init__()
@@ -54,7 +54,7 @@ class Bottleneck(nn.Module):
 
 
 def resnet50(*_args, **_kwargs) -> nn.Module:
-    """The ResNet-50 of torchvision, with its names, without `layer4` and `fc`, always untrained."""
+    """The ResNet-50 of torchvision with the same names, without `layer4` and `fc`, and with random weights."""
     net = nn.Module()
     net.conv1, net.bn1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64)
     net.relu, net.maxpool = nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)
@@ -69,9 +69,9 @@ def resnet50(*_args, **_kwargs) -> nn.Module:
 
 
 def supply_stand_ins() -> None:
-    """Puts stand-ins where the checkout's imports are missing or broken, and keeps `resnet50` from downloading weights.
+    """Replaces missing or broken imports of the checkout by stubs, and prevents `resnet50` from downloading weights.
 
-    The weights are overwritten anyway; nothing of cv2 and matplotlib takes part in the network.
+    The weights are overwritten anyway, and the network does not use cv2 and matplotlib.
     """
     for name in STAND_INS:
         parent, _, child = name.rpartition(".")
@@ -90,7 +90,7 @@ def supply_stand_ins() -> None:
 
 
 def load_network(checkout: Path, weights: dict[str, np.ndarray]) -> nn.Module:
-    """The checkout's `HMMN` with these weights, in float64 and evaluation mode."""
+    """Creates `HMMN` of the checkout with these weights, in float64 and evaluation mode."""
     if not (checkout / "model.py").is_file():
         raise SystemExit("no model.py in it")
     sys.path.insert(0, str(checkout))
@@ -106,7 +106,7 @@ def load_network(checkout: Path, weights: dict[str, np.ndarray]) -> nn.Module:
 
 
 def segment(net: Callable, frames: np.ndarray, mask: np.ndarray, mem_every: int) -> np.ndarray:
-    """Logits `[T-1,K+1,H,W]` of the frames after the first, by the published calling convention.
+    """Computes logits `[T-1,K+1,H,W]` of the frames after the first, with the calls of the published code.
 
     Memories `[K,C,T,h,w]` grow on axis 2: stride 16 keeps every `mem_every`-th frame, strides 8 and 4 only the first; the
     previous frame comes last.
@@ -130,7 +130,7 @@ def segment(net: Callable, frames: np.ndarray, mask: np.ndarray, mem_every: int)
 
 @torch.no_grad()
 def main(checkout: Path, folder: Path) -> None:
-    """Reads FOLDER's weights and clip, writes its logits."""
+    """Reads weights and clip from FOLDER, and writes the logits."""
     torch.set_default_dtype(torch.float64)
     supply_stand_ins()
     with np.load(folder / "weights.npz") as weights, np.load(folder / "clip.npz") as clip:

@@ -41,7 +41,7 @@ def main(folder: Path) -> None:
 
 @contextlib.contextmanager
 def serving(folder: Path) -> Iterator[str]:
-    """Serves a project of the clip with the bundled model; gives the address."""
+    """Serves a project of the clip with the bundled model. Yields the address."""
     with open_page(folder, FRAMES, lambda _: Segmenter(*load_checkpoint("lite")), "lite", "127.0.0.1", 0) as server:
         thread = threading.Thread(target=server.serve_page)
         thread.start()
@@ -61,7 +61,7 @@ def take(browser: Browser, url: str, folder: Path) -> None:
     page.wait_for_selector("#progress:not([hidden])")
     page.wait_for_selector("#progress", state="hidden", timeout=600_000)
     show(page, 12)
-    page.mouse.move(470, 230)  # the brush over the frame
+    page.mouse.move(470, 230)  # so that the brush is visible over the frame
     save(page, folder / "paint_editor.png")
 
     page.keyboard.press("s")
@@ -83,7 +83,7 @@ def take(browser: Browser, url: str, folder: Path) -> None:
 
 
 def opened(context: BrowserContext, url: str) -> Page:
-    """The page, loaded, with the canvas in focus."""
+    """Opens the page and focuses the canvas."""
     page = context.new_page()
     page.goto(url)
     page.wait_for_selector("body[data-ready]")
@@ -92,7 +92,7 @@ def opened(context: BrowserContext, url: str) -> Page:
 
 
 def annotate(page: Page, context: BrowserContext) -> None:
-    """Names two objects and gives the true mask of one frame, as the page would."""
+    """Names two objects and sends the true mask of one frame, as the page does."""
     server = page.evaluate("location.origin")
     page.keyboard.press("a")
     for k, name in enumerate(NAMES, 1):
@@ -109,7 +109,7 @@ def annotate(page: Page, context: BrowserContext) -> None:
 
 
 def show(page: Page, t: int) -> None:
-    """Goes to a frame by the keys, and waits for its picture and the thumbnails."""
+    """Shows a frame with the keys, and waits for its picture and the thumbnails."""
     page.keyboard.press("Home")
     for _ in range(t):
         page.keyboard.press("ArrowRight")
@@ -117,7 +117,7 @@ def show(page: Page, t: int) -> None:
 
 
 def save(page: Page, path: Path, box: dict | None = None) -> None:
-    """Writes what is visible with as many colours as the size allows."""
+    """Writes a screenshot with as many colours as the file size allows."""
     picture = Image.open(io.BytesIO(page.screenshot(clip=box))).convert("RGB")
     for colours in (256, 192, 128, 96, 64, 48, 32):
         content = io.BytesIO()

@@ -1,14 +1,14 @@
-"""Draws the bundled clip: the ground of a pond, koi, lily pads, sunlight. `tools.make_sample` makes a scene of it.
+"""Draws the parts of the bundled clip: the ground of a pond, koi, lily pads, sunlight. `tools.make_sample` combines them.
 
-A koi is painted once, straight, on a strip; in every frame the strip is bent along the way that the koi swims. Colours are in
-[0, 1]; lengths are in pixels of the clip, `[HEIGHT, WIDTH]`, and pictures are `FINE` times as large, `[H,W]`.
+A straight koi is painted once on a strip. In every frame, the strip is bent along the path of the koi. Colours are in [0, 1].
+Lengths are in pixels of the clip, `[HEIGHT, WIDTH]`; pictures are `FINE` times as large, `[H,W]`.
 """
 
 import numpy as np
 from PIL import Image, ImageFilter
 
 HEIGHT, WIDTH = 240, 426
-FINE = 2  # everything is drawn so much larger and then averaged, for soft edges
+FINE = 2  # everything is drawn larger by this factor and then averaged, for soft edges
 STRIP = 640  # pixels for the length of a koi
 WHITE, GOLD = np.array([[1.0, 0.97, 0.92], [1.0, 0.70, 0.13]])
 
@@ -16,12 +16,12 @@ rows, columns = np.mgrid[: HEIGHT * FINE, : WIDTH * FINE].astype(np.float32) / F
 
 
 def mix(below: np.ndarray, above: np.ndarray, share: np.ndarray | float) -> np.ndarray:
-    """Colours `[...,3]` of `above` over `below`, the share of it in [0, 1] being `[...]`."""
+    """Blends colours `[...,3]`: `above` over `below` with an opacity `[...]` in [0, 1]."""
     return below + (above - below) * np.asarray(share)[..., None]
 
 
 def step(distance: np.ndarray, softness: float) -> np.ndarray:
-    """1 where `distance` is positive, 0 where it is negative, a smooth passage between."""
+    """A smooth step: 1 where `distance` is positive, 0 where it is negative."""
     return np.clip(distance / softness + 0.5, 0, 1)
 
 
@@ -61,7 +61,7 @@ def pebbles(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 def paint_koi(rng: np.random.Generator, colour: np.ndarray, patches: float) -> np.ndarray:
     """A straight koi seen from above, RGBA on a strip: nose to tail from 0 to 1.25 of its length, -0.3 to 0.3 across.
 
-    It is white with patches of `colour`; `patches` says how much they cover, in deviations of noise.
+    It is white with patches of `colour`; `patches` sets how much they cover, in standard deviations of noise.
     """
     s = np.arange(0, 1.25, 1 / STRIP)[None].astype(np.float32)
     n = np.arange(-0.3, 0.3, 1 / STRIP)[:, None].astype(np.float32)
@@ -76,7 +76,7 @@ def paint_koi(rng: np.random.Generator, colour: np.ndarray, patches: float) -> n
     skin = mix(mix(skin, 0.6 * colour, 0.55 * ridge), 1.0, 0.28 * shine)
     skin = mix(skin, 0.04, step(0.014 - np.hypot(s - 0.075, np.abs(n) - 0.058), soft))  # two eyes
     fins, rays = np.zeros(shape), np.zeros(shape)
-    # At the breast, at the belly, and the tail: where they begin, where they point, how long and how wide they are.
+    # Fins at the breast and at the belly, and the tail: start, direction, length and width.
     for base, side, turn, length, spread in (
         (0.25, 0.085, 0.85, 0.20, 0.62),
         (0.58, 0.065, 0.55, 0.11, 0.50),
@@ -92,14 +92,14 @@ def paint_koi(rng: np.random.Generator, colour: np.ndarray, patches: float) -> n
 
 
 def bend_koi(strip: np.ndarray, way: np.ndarray, t: float, beats: float, length: float) -> np.ndarray:
-    """RGBA `[H,W,4]` of a koi `length` pixels long, at `t` in [0, 1] of its way, points `[p,2]`, after so many tail beats."""
+    """RGBA `[H,W,4]` of a koi `length` pixels long, at `t` in [0, 1] of its path `[p,2]`, after a number of tail beats."""
     covered = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(way, axis=0).T))])
     s = np.linspace(0, 1.25, 90)
     behind = 1.25 * length + t * (covered[-1] - 1.25 * length) - s * length
     straight = np.stack([np.interp(behind, covered, way[:, i]) for i in (0, 1)], -1)
     swing = length * (0.012 + 0.075 * s**2) * np.sin(2 * np.pi * (0.9 * s - beats))  # a wave that grows towards the tail
     spine = straight + swing[:, None] * forward(straight)[:, ::-1] * (-1, 1)
-    # Each pixel near the koi: the nearest point of the spine, and from it how far along and how far aside.
+    # For each pixel near the koi: the nearest point of the spine, and the distances along and across it.
     near = np.hypot(columns - spine[36, 0], rows - spine[36, 1]) < 0.95 * length
     offsets = np.stack([columns[near], rows[near]], -1)[:, None] - spine
     best = np.argmin((offsets**2).sum(-1), axis=1)
@@ -142,7 +142,7 @@ def lily_pad(x: float, y: float, radius: float, turn: float, flower: bool) -> np
 
 
 def sunlight(x: np.ndarray, y: np.ndarray, t: float) -> np.ndarray:
-    """Brightness of sunlight through the moving surface, at points of the pond: a net of bright lines on a base of 1."""
+    """Brightness of sunlight through the moving surface, at points of the pond: bright lines on a base of 1."""
     x, y = x + 9 * np.sin(y / 31 + 5 * t), y + 9 * np.sin(x / 27 - 4 * t)
     waves = sum(
         np.sin((x * np.cos(a) + y * np.sin(a)) / scale + speed * t + a)

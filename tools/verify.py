@@ -1,4 +1,4 @@
-"""The published PyTorch code and this model on the same frames, both in float64, compared number for number."""
+"""Compares the logits of the published PyTorch code and of this model on the same frames, in float64."""
 
 import importlib.util
 import os
@@ -45,13 +45,13 @@ def verify(
       official: the checkout, with `model.py` in it; it runs on the CPU, in a separate process.
       checkpoint: anything that `load_checkpoint` reads.
       frames: a folder of images.
-      mask: of the first of them.
-      max_frames: how many frames to take, the first included.
+      mask: the mask of the first frame.
+      max_frames: number of frames, including the first.
       size: the shorter side to which they are resized, in pixels.
-      order: how names of frames are read, as `read_folder` takes it.
+      order: how frames are sorted by name, see `read_folder`.
 
     Returns:
-      For each frame after the first its name and the largest absolute difference of a logit; nan if either is not a number.
+      For each frame after the first, its name and the largest absolute difference of a logit; NaN if a logit is NaN.
 
     Raises:
       HMMNError: torch is missing, an input is invalid, or the published code fails.
@@ -110,7 +110,7 @@ def run_official(
     """Logits of the published code, `[T-1,K+1,H,W]`, given official tensors and a mask with ids 1..K.
 
     Raises:
-      HMMNError: it fails. The message has its last line of output.
+      HMMNError: the code fails. The message has its last line of output.
     """
     with tempfile.TemporaryDirectory(prefix="hmmn-verify-") as folder:
         np.savez(Path(folder, "weights.npz"), **tensors)
