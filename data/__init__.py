@@ -1,4 +1,4 @@
-"""The TensorFlow side: builders of data sets, random access to their frames, clips for training."""
+"""Training data with TensorFlow: builders of data sets, random access to their frames, training clips."""
 
 import os
 

@@ -1,13 +1,13 @@
-"""Builds a data set from the folder that was downloaded.
+"""Builds a data set from a downloaded folder.
 
     python -m data.build davis --config 2017_480p --source DAVIS --data_dir DATA
     python -m data.build youtube_vos --config 2019 --split train --source YouTubeVOS --data_dir DATA
     python -m data.build image_masks --config camvid --source CamVid --data_dir DATA
     python -m data.build image_masks --config ids --as birds --set objects=1+2,7 --source birds --data_dir DATA
 
---set changes fields of a config, --as names the result: DATA/BUILDER/NAME/VERSION, in an experiment's config "BUILDER/NAME".
-The folder appears only when the build is complete. --overwrite replaces only unchanged files of an earlier build.
-data/*/README.md say what the builders expect, and what they do about bad files.
+--set changes fields of a config. --as sets NAME in the result DATA/BUILDER/NAME/VERSION; configs of experiments refer to it as
+"BUILDER/NAME". The folder appears only when the build is complete. --overwrite only replaces unchanged files of an earlier
+build. data/*/README.md describe what the builders read, and how they treat invalid files.
 """
 
 import argparse
@@ -69,7 +69,7 @@ def build(
             builder.download_and_prepare(download_config=download)
         built = Path(builder.data_dir)
         for split, report in builder.reports.items():
-            RecordSource(f"{name}/{config.name}", built, split)  # raises where less was stored than was written
+            RecordSource(f"{name}/{config.name}", built, split)  # raises an error if records are missing
             (built / _problems(split)).write_text("".join(f"{line}\n" for line in report.lines()), encoding="utf-8")
         fields = {key: getattr(config, key) for key in _fields(config)}
         publish(record, built, {"builder": name, "config": fields, "source": str(source), "splits": list(builder.reports)})
@@ -85,7 +85,7 @@ def _require_apart(data_dir: Path, source: Path) -> None:
 
 
 def _files_of(name: str, splits: Iterable[str], version: Path) -> Iterator[str]:
-    """Names the files that a build will write, as far as they are known in advance."""
+    """Names the files that a build will write, as far as they can be known."""
     yield from ("dataset_info.json", "features.json")
     for split in splits:
         yield from (index_path(version, split).name, _problems(split))
@@ -135,7 +135,7 @@ def _builder_class(name: str) -> type[FramesBuilder]:
 
 @contextlib.contextmanager
 def _storing_errors(target: Path, source: Path) -> Iterator[None]:
-    """Reports in one line what stopped TFDS, such as a full disk or an unreadable folder of the source."""
+    """Converts errors of TFDS to a DataError, such as a full disk or an unreadable folder."""
     try:
         with writing_errors(target):
             try:
@@ -162,7 +162,7 @@ def _run() -> None:
     parser.add_argument("--data_dir", type=user_path, required=True, help="where built data sets are kept")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier build")
     args = parser.parse_args()
-    tfds.disable_progress_bar()  # of TFDS, which does not know the number of frames
+    tfds.disable_progress_bar()  # TFDS does not know the number of frames
     logging.set_verbosity(logging.ERROR)
     name = _builder_class(args.builder).BUILDER_CONFIGS[0].name if args.config is None else args.config
     config = make_config(args.builder, name, args.new_name, args.set)

@@ -17,7 +17,7 @@ from hmmn_jax.io.images import VOID, decode_mask
 from hmmn_jax.io.notes import Notes
 
 _UPRIGHT = "frames are turned upright as their EXIF orientation says, and masks are taken as drawn on the upright frames"
-_TRANSPOSED = 5  # the first EXIF orientation whose stored height is the upright width
+_TRANSPOSED = 5  # from this EXIF orientation on, height and width are swapped
 
 
 @dataclass
@@ -26,7 +26,7 @@ class Report:
 
     Attributes:
         videos, frames, annotated, objects: counts.
-        problems: one line for each, which ends with the action taken: "FILE: PROBLEM; DONE".
+        problems: one line for each, with the action taken: "FILE: PROBLEM; ACTION".
         notes: remarks that are not problems.
     """
 
@@ -82,7 +82,7 @@ def read_frame(image: Path, mask: Path | None, soft: bool, check_levels: bool) -
         with Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as picture:
             width, height = picture.size
             frame.orientation = _orientation(picture)
-            picture.draft("RGB", (max(width // 8, 1), max(height // 8, 1)))  # still reads the whole file, but is faster
+            picture.draft("RGB", (max(width // 8, 1), max(height // 8, 1)))  # reads the whole file, but decodes faster
             picture.load()
     except Exception as error:  # each decoder raises its own exception types
         found = _kind(jpeg) if isinstance(error, UnidentifiedImageError) else reason(error)
@@ -114,7 +114,7 @@ def is_utf8(name: str) -> bool:
 
 
 def _read(path: Path) -> bytes:
-    """Reads a file. Raises OSError, also for a pipe, because reading it might never end."""
+    """Reads a file. Raises OSError, also for a pipe, because reading a pipe may block forever."""
     if path.exists() and not path.is_file():
         raise OSError("not a regular file")
     return path.read_bytes()
@@ -256,7 +256,7 @@ class IndexRows:
 
 
 def _areas(counts: np.ndarray, table: np.ndarray) -> dict[int, int]:
-    """Sums the pixels of each object that has any."""
+    """Sums the pixels of each object that is visible."""
     areas = np.bincount(table, weights=counts, minlength=256).astype(int)
     return {int(i): int(areas[i]) for i in np.flatnonzero(areas) if i}
 

@@ -21,19 +21,19 @@ from hmmn_jax.io.notes import Notes
 T = TypeVar("T")
 R = TypeVar("R")
 
-CLIP_FRAMES = 3  # of a video, for training
+CLIP_FRAMES = 3  # minimum number of frames with masks in a training video
 _THREADS = 8
 _AHEAD = 64  # frames read ahead
-_KEYS = 2**128  # of the Shuffler of TFDS, which sorts by key: bucket by bucket, each in memory
+_KEYS = 2**128  # number of buckets of the TFDS Shuffler, which sorts one bucket at a time in memory
 
 
 class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """A builder of videos with masks; a single image is a video of one frame.
+    """A builder for videos with masks. A single image is a video with one frame.
 
     A subclass lists the sequences of its splits. `data.source.open_source` reads what was built.
 
     Attributes:
-        STILLS: whether videos are single images, of which clips can be made with one mask or no object.
+        STILLS: whether videos are single images, which can be used with one mask and without objects.
         reports: results by split, after a build.
     """
 
@@ -41,7 +41,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     STILLS = False
 
     def __init__(self, *, splits: tuple[str, ...] = (), **kwargs):
-        """Needs the splits to build (() for all) and the arguments of a TFDS builder."""
+        """Takes the splits to build (() for all) and the arguments of a TFDS builder."""
         super().__init__(**kwargs)
         self._wanted = splits
         self.reports: dict[str, Report] = {}
@@ -66,22 +66,22 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     @classmethod
     def check_config(cls, config: tfds.core.BuilderConfig, given: Collection[str]) -> None:
-        """Checks a config of which the fields `given` were set by a user. Raises DataError, also for those that do nothing."""
+        """Checks a config whose fields `given` were set by a user. Raises DataError for fields that have no effect, too."""
 
     def list_splits(self, root: Path) -> list[str]:
         """Returns the names of the splits in a folder."""
         raise NotImplementedError
 
     def list_sequences(self, root: Path, split: str, notes: Notes) -> tuple[list[VideoFiles], list[str]]:
-        """Lists the sequences of a split, and what is wrong with them, one line each. Raises DataError."""
+        """Lists the sequences of a split, and their problems, one line each. Raises DataError."""
         raise NotImplementedError
 
     def id_map(self) -> np.ndarray:
-        """Gives `Index.id_map`."""
+        """Returns `Index.id_map`."""
         return identity_map()
 
     def is_soft(self) -> bool:
-        """Gives `Index.soft`."""
+        """Returns `Index.soft`."""
         return False
 
     def has_rules(self) -> bool:
@@ -93,7 +93,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return False
 
     def all_labelled(self, split: str) -> bool:
-        """Returns whether every frame should have a mask, so that others are reported."""
+        """Returns whether frames without a mask are reported."""
         return split == "train"
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -124,7 +124,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             report=report,
         )
         total = sum(len(sequence.frames) for sequence in sequences)
-        spacing = _KEYS // max(total, 1)  # small keys would all fall into one bucket
+        spacing = _KEYS // max(total, 1)  # all small keys would be in one bucket
         paths = ((path, sequence.masks.get(i)) for sequence in sequences for i, path in enumerate(sequence.frames))
         record = 0
         with ThreadPoolExecutor(_THREADS) as pool, tqdm(total=total, desc=f"{self.name} {split}", unit="frame") as bar:
@@ -143,7 +143,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _download_and_prepare(self, dl_manager, download_config) -> None:
         super()._download_and_prepare(dl_manager, download_config)
-        for split, index in self._indices.items():  # into a folder that is renamed when the build is complete
+        for split, index in self._indices.items():  # this folder is renamed when the build is complete
             index.save(index_path(Path(self.data_dir), split))
 
 
@@ -154,7 +154,7 @@ def check_choice(field: str, value: str, choices: Collection[str]) -> None:
 
 
 def _map_in_order(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """Maps in parallel and in order, a bounded number of items ahead."""
+    """Maps a function in parallel and in order, with a limited number of items in progress."""
     items = iter(items)
     waiting = collections.deque(pool.submit(function, item) for item in itertools.islice(items, _AHEAD))
     while waiting:

@@ -18,14 +18,14 @@ from hmmn_jax.io.images import VOID, decode_mask
 class Index:
     """A split of v videos with n frames, one record per frame; the frames of a video are consecutive and in order.
 
-    There are m pairs of an annotated frame and an object that is visible in it, sorted by record, then id.
+    It lists m pairs of an annotated frame and an object that is visible in it, sorted by record, then by id.
 
     Attributes:
         videos: str [v], their names.
         starts: int64 [v+1]; records starts[i]:starts[i+1] are the frames of video i.
         names: str [n], the frames' file names without suffix.
-        numbers: int32 [n], the frames' numbers in the original video: the integer that the name is, where all names of a video
-            are integers; else the position.
+        numbers: int32 [n], the frames' numbers in the original video: their names if all names of a video are integers, else
+            their positions.
         sizes: int32 [n,2], height and width of the frames, upright. A mask can be one pixel larger or smaller.
         annotated: bool [n], whether the frame has a mask. A mask may be empty.
         object_record: int32 [m], record.
@@ -33,9 +33,9 @@ class Index:
         object_area: int32 [m], its pixels in the mask.
         binary: bool [v], whether the one object of the video is written as 255 (as in DAVIS-2016).
         id_map: uint8 [256], object id by value in the PNG, 0 for background and void. Not used for binary videos.
-        soft: bool [], whether masks are grey levels (a colour PNG counts by its brightness, not by a palette).
-        orientation: uint8 [n], EXIF orientation of the frames, from 1 to 8; masks are those of the upright frames. None gives
-            1 to all, as to sets built before there was this field, whose masks fit the pixels as they are stored.
+        soft: bool [], whether masks are grey levels (colours are converted to their brightness, not looked up in a palette).
+        orientation: uint8 [n], EXIF orientation of the frames, from 1 to 8; masks match the upright frames. None: all 1, as in
+            data sets of earlier versions, whose masks match the stored pixels.
     """
 
     videos: np.ndarray

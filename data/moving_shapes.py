@@ -1,6 +1,6 @@
 """Rendered videos without files: textured objects move, rotate, grow and occlude each other over a moving background.
 
-Clip i is a pure function of (seed, i), its masks are exact.
+Clip i is a pure function of (seed, i). Its masks are exact.
 """
 
 import functools
@@ -12,14 +12,14 @@ from PIL import Image
 
 from data.index import Index, identity_map
 
-_TEXTURE = 128  # pixels of a texture a side
+_TEXTURE = 128  # side of a texture in pixels
 _GRID = 24  # rows of the grid on which areas are estimated
-_VISIBLE = 0.002  # share of the picture that each object covers at least
+_VISIBLE = 0.002  # minimum fraction of the picture that each object covers
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A rounded star and its path. Lengths are shares of the picture's height, angles radians, time runs from 0 to 1."""
+    """A rounded star and its path. Lengths are fractions of the picture's height, angles are in radians, time is in [0, 1]."""
 
     centre: tuple[float, float]
     velocity: tuple[float, float]
@@ -54,7 +54,7 @@ class Clip:
 
     shapes: tuple[Shape, ...]
     pan: tuple[float, float]  # how far the background moves, as a share of the height
-    number: int  # of the accepted attempt
+    number: int  # the attempt that was accepted
 
 
 class MovingShapes:
@@ -62,7 +62,7 @@ class MovingShapes:
 
     Attributes:
         name: "moving_shapes".
-        index: as of any data set, but areas are estimates from a coarse grid.
+        index: the index; areas are estimates from a coarse grid.
     """
 
     name = "moving_shapes"
@@ -127,7 +127,7 @@ class MovingShapes:
         return type(self), self._arguments
 
     def _plan(self, clip: int) -> tuple[Clip, np.ndarray]:
-        """Draws clips until one shows all its objects in all its frames; also gives the objects' areas, pixels [t,o]."""
+        """Draws clips until one shows all its objects in all frames. Also returns the areas of the objects, pixels [t,o]."""
         height, width = self._size
         rows = (np.arange(_GRID)[:, None] + 0.5) / _GRID
         columns = (np.arange(round(_GRID * width / height))[None] + 0.5) / _GRID
@@ -161,7 +161,7 @@ class MovingShapes:
         return Clip(tuple(shapes), (rng.uniform(-0.2, 0.2), rng.uniform(-0.2, 0.2)), attempt)
 
     def _make_textures(self, clip: int) -> list[np.ndarray]:
-        """Returns the background, larger than the picture by the pan, and the texture of each shape, uint8 [h,w,3]."""
+        """Returns the background, which exceeds the picture by the pan, and the texture of each shape, uint8 [h,w,3]."""
         height, width = self._size
         plan = self._clips[clip]
         rng = np.random.default_rng([self._seed, clip, plan.number, 1])
@@ -171,7 +171,7 @@ class MovingShapes:
 
 
 def _noise(rng: np.random.Generator, height: int, width: int, cells: int) -> np.ndarray:
-    """Creates a smooth random texture, uint8 [height,width,3]: octaves of random colours about a common one, interpolated."""
+    """Creates a smooth random texture, uint8 [height,width,3]: interpolated octaves of random colours about a common colour."""
     base, contrast = rng.uniform(50, 205, 3), rng.uniform(30, 90)
     total = np.zeros((height, width, 3), np.float32)
     for octave in range(4):

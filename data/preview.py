@@ -1,4 +1,4 @@
-"""Draws a contact sheet of training clips: each row per clip, its frames, then the same with masks.
+"""Draws training clips into one picture: each row has the frames of a clip, then the same frames with masks.
 
     python -m data.preview --config configs/train/pretrain.py --config.data.data_dir=DATA --out preview.png
 
@@ -48,7 +48,7 @@ def check_flags() -> None:
 
 
 def draw() -> None:
-    """Draws the sheet described by the flags."""
+    """Draws the picture described by the flags."""
     logging.set_verbosity(logging.ERROR)  # TFDS logs every set that it opens
     require_settings(CONFIG.value)
     out = user_path(OUT.value)

@@ -1,4 +1,4 @@
-"""One built data set as a sampler sees it: its index, and any of its frames as the encoded bytes on disk."""
+"""A built data set for sampling: its index, and the encoded bytes of any frame."""
 
 import contextlib
 import os
@@ -20,10 +20,10 @@ from hmmn_jax.io.buckets import AnyPath, is_bucket
 from hmmn_jax.io.files import bucket_errors, reason, shortlist, user_path
 from hmmn_jax.io.stage import Stage
 
-with contextlib.suppress(RuntimeError):  # where TensorFlow has started, it is too late
-    tf.config.set_visible_devices([], "GPU")  # which are JAX's
+with contextlib.suppress(RuntimeError):  # the setting has no effect after TensorFlow has started
+    tf.config.set_visible_devices([], "GPU")  # the defaults of JAX
 
-READS = 64  # from a bucket at once: each waits about 40 ms, and uses no core in the meantime
+READS = 64  # parallel reads from a bucket; each waits about 40 ms without using a core
 _HOW_TO_BUILD = "build it with python -m data.build"
 
 
@@ -50,7 +50,7 @@ class RecordSource:
         self.index = load(index_path(directory, split))
         self._directory, self._split = directory, split
         self.in_bucket = is_bucket(directory)
-        self._reads = ThreadPoolExecutor(READS, "records") if self.in_bucket else None  # threads start when needed
+        self._reads = ThreadPoolExecutor(READS, "records") if self.in_bucket else None  # threads are started on demand
         try:
             info = tfds.builder_from_directory(directory).info.splits[split]
             self._records = ArrayRecordDataSource(info.file_instructions)
@@ -85,7 +85,7 @@ class RecordSource:
 
 
 def _count(path: os.PathLike) -> int:
-    """Counts the records in a file, independent of dataset_info.json. Can raise any exception."""
+    """Counts the records in a file, independently of dataset_info.json. Can raise any exception."""
     reader = ArrayRecordReader(os.fspath(path), options="readahead_buffer_size:0")
     try:
         return reader.num_records()
@@ -104,14 +104,14 @@ def unfinished_path(data_dir: AnyPath, name: str) -> AnyPath:
 
 
 def open_source(name: str, data_dir: str | os.PathLike, split: str = "train", stage: Stage | None = None) -> Source:
-    """Opens what `python -m data.build` made.
+    """Opens a data set that `python -m data.build` built.
 
     Args:
-        name: builder and config, such as "davis/2017" or "image_masks/ccp", of which the newest version is taken; or
-            "moving_shapes", which needs no files and has other clips in each split.
+        name: builder and config, such as "davis/2017" or "image_masks/ccp" (the newest version is used), or "moving_shapes",
+            which needs no files and has different clips in each split.
         data_dir: the folder that was given to the build, or a copy of it in a bucket; "~" is expanded.
         split: such as "train".
-        stage: where a split in a bucket is copied to. None: its records are read from the bucket.
+        stage: folder to which a split in a bucket is copied. None: its records are read from the bucket.
 
     Raises:
         DataError: the set was never built, its build did not finish, or it has no such split.

@@ -1,7 +1,8 @@
-"""The folder of a built version: which files a build may replace, and how it is published.
+"""The folder of a built version, and the rules for replacing its files.
 
-A record in the folder names the files of the build with their SHA-256. Other files, and modified files, belong to the
-user. The first build is published atomically. While a later build replaces it file by file, its record marks it as incomplete.
+A record in the folder lists the files of the build with their SHA-256. Other files and modified files belong to the user. The
+folder of a first build appears atomically. A later build replaces it file by file; in the meantime, its record marks it as
+incomplete.
 """
 
 import contextlib
@@ -20,9 +21,9 @@ _RECORD, _MARK = "record.json", ".unfinished-build"
 
 
 def load_record(version: AnyPath) -> Record:
-    """Reads the record of a built version; an empty one if it is missing. Raises DataError, also if it is of no build."""
+    """Reads the record of a built version; empty if missing. Raises DataError if it is not the record of a build."""
     record = Record.load(version, version / _RECORD)
-    about: Any = {} if record.about is None else record.about  # any content of the file
+    about: Any = {} if record.about is None else record.about  # the file can have any content
     splits = about.get("splits", []) if isinstance(about, dict) else None
     if not isinstance(splits, list) or not all(isinstance(split, str) for split in splits):
         raise DataError(
@@ -32,7 +33,7 @@ def load_record(version: AnyPath) -> Record:
 
 
 def was_cut_off(record: Record) -> bool:
-    """Whether a build was stopped while it replaced an earlier one."""
+    """Whether a build was interrupted while it replaced an earlier one."""
     return record.path.is_file() and record.about is None
 
 
@@ -76,7 +77,7 @@ def work_folder(path: Path) -> Iterator[Path]:
     """Yields an empty folder to build in, and removes it on exit; after a crash, the next build removes it.
 
     Raises:
-        DataError: something else exists there, or it cannot be made.
+        DataError: another file or folder exists there, or it cannot be created.
     """
     _remove(path)
     with writing_errors(path):
@@ -104,5 +105,5 @@ def _remove(path: Path) -> None:
                 shutil.rmtree(entry)
             elif entry.name != _MARK:
                 entry.unlink()
-        (path / _MARK).unlink(missing_ok=True)  # last, so that a crash leaves a folder with the mark
+        (path / _MARK).unlink(missing_ok=True)  # removed last, so that after a crash the folder still has the mark
         path.rmdir()

@@ -1,3 +1,3 @@
-"""The version, which `pyproject.toml` reads here."""
+"""The version, which `pyproject.toml` reads from this file."""
 
 __version__ = "0.1.0"

@@ -1,1 +1,1 @@
-"""Evaluations: one file a benchmark; `base` has the fields that all of them share."""
+"""Evaluations: one file per benchmark. `base` has the fields that all of them share."""

@@ -1,4 +1,4 @@
-"""BURST test, otherwise as validation.
+"""BURST test: like validation, with other sequences.
 
     python evaluate.py --config configs/evaluate/burst_test.py --data BURST --checkpoint OUT --output RUN
 

@@ -2,9 +2,10 @@
 
     python evaluate.py --config configs/evaluate/burst_val.py --data BURST --checkpoint OUT --output RUN
 
-BURST has annotations/val/first_frame_annotations.json and images/val/DATASET/SEQUENCE/IMAGE. Given is each track's mask in the
-first frame that shows it. Every image is segmented, each track as if it were alone. RUN/masks/DATASET.SEQUENCE/TRACK/IMAGE.png
-are of the annotated frames, and so is RUN/submission.json, which the evaluator of BURST reads. Scores (HOTA) are not computed.
+BURST has annotations/val/first_frame_annotations.json and images/val/DATASET/SEQUENCE/IMAGE. For each track, the mask in the
+first frame that shows it is given. Every image is segmented, each track as if it were alone.
+RUN/masks/DATASET.SEQUENCE/TRACK/IMAGE.png and RUN/submission.json contain the annotated frames. The evaluator of BURST reads
+the latter. Scores (HOTA) are not computed.
 """
 
 from ml_collections import ConfigDict

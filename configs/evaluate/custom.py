@@ -3,16 +3,16 @@
     python evaluate.py --config configs/evaluate/custom.py --data ROOT --checkpoint OUT --output RUN
     python evaluate.py --config configs/evaluate/custom.py --frames DIR|FILE.mp4 --mask FILE.png --checkpoint OUT --output RUN
 
-ROOT has JPEGImages/NAME/*.jpg (or .png, ...) with the masks Annotations/NAME/FRAME.png, of which the first frame needs one. A
+ROOT has JPEGImages/NAME/*.jpg (or .png, ...) with the masks Annotations/NAME/FRAME.png. The first frame needs a mask. A
 video file JPEGImages/NAME.mp4 has the mask of its first frame in Annotations/NAME.png, and masks of later frames in
 Annotations/NAME/NUMBER.png.
 
-Masks of later frames serve for scores: each object is scored on the annotated frames after its first one. With
---config.late_objects=True they also start the objects that appear there. With --config.direction=both, forward or backward each
-is a complete annotation, from which the other frames are segmented; nothing is scored then.
+Masks of later frames are used for scores: each object is scored on the annotated frames after its first one. With
+--config.late_objects=True they also start new objects. With --config.direction=both, forward or backward, each mask annotates
+its whole frame, and the other frames are segmented from all masks. There are no scores then.
 
-Long videos: --config.max_memory_frames=50 bounds the memory. Large videos: --config.size=480 sets the network's input; the
-masks have the size of the frames.
+For long videos, --config.max_memory_frames=50 limits the memory. For large videos, --config.size=480 sets the shorter side of
+the network's input; the masks have the size of the frames.
 """
 
 from ml_collections import ConfigDict

@@ -1,4 +1,4 @@
-"""DAVIS-2017 test-dev: 30 sequences, of which only the first masks are public; the server scores a zip.
+"""DAVIS-2017 test-dev: 30 sequences. Only the first masks are public; the server scores a zip.
 
     python evaluate.py --config configs/evaluate/davis2017_testdev.py --data DAVIS --checkpoint OUT --output RUN
 

@@ -1,4 +1,4 @@
-"""The bundled clip, 40 frames of 426x240 in which two koi swim in a pond; what `make demo` runs.
+"""The bundled clip: 40 frames of 426x240 with two koi in a pond.
 
     python evaluate.py --config configs/evaluate/demo.py --data hmmn_jax/demo_clip --checkpoint lite --output RUN \
       --overlays --movie gif
@@ -6,7 +6,7 @@
 `make demo` and `hmmn-jax demo` do the same. "lite" is a small model that comes with the code.
 
 Expected (measured): J&F 0.857. See docs/lite.md.
-Cost: 15 seconds on two cores, half of it compilation.
+Cost: 15 seconds on two cores; half of the time is compilation.
 """
 
 from ml_collections import ConfigDict

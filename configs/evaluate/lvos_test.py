@@ -3,7 +3,7 @@
     python evaluate.py --config configs/evaluate/lvos_test.py --data LVOS --checkpoint OUT --output RUN
     python evaluate.py --config configs/evaluate/lvos_test.py --data LVOS --score PRED
 
-LVOS is laid out as in configs/evaluate/lvos_val.py, with test_meta.json. RUN/submission.zip has Annotations/VIDEO/FRAME.png of
+LVOS has the layout of configs/evaluate/lvos_val.py, with test_meta.json. RUN/submission.zip has Annotations/VIDEO/FRAME.png for
 every frame.
 """
 

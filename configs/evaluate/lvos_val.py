@@ -1,11 +1,11 @@
-"""LVOS v1 and v2 validation: videos of a minute and more, objects that join later; the masks are public.
+"""LVOS v1 and v2 validation: videos longer than a minute, whose objects may start on later frames. Masks are public.
 
     python evaluate.py --config configs/evaluate/lvos_val.py --data LVOS --checkpoint OUT --output RUN
     python evaluate.py --config configs/evaluate/lvos_val.py --data LVOS --score PRED
 
 LVOS has JPEGImages/VIDEO/FRAME.jpg, Annotations/VIDEO/FRAME.png, valid_meta.json and, for scores, unseen_videos.txt of the
-toolkit of LVOS. Each object's mask in the first frame that shows it is given. Reports J, F and V, the standard deviation of
-J&F over time, for seen and unseen classes and their mean. The memory is bounded, to 50 frames (max_memory_frames).
+toolkit of LVOS. Each object's mask in the first frame that shows it is given. Reports J, F and V (the standard deviation of J&F
+over time) for seen classes, for unseen classes, and their mean. The memory is limited to 50 frames (max_memory_frames).
 """
 
 from ml_collections import ConfigDict

@@ -1,4 +1,4 @@
-"""SA-V test: 150 videos, otherwise like validation.
+"""SA-V test: like validation, with 150 other videos.
 
     python evaluate.py --config configs/evaluate/sav_test.py --data SAV --checkpoint OUT --output RUN
     python evaluate.py --config configs/evaluate/sav_test.py --data SAV --score PRED

@@ -1,4 +1,4 @@
-"""YouTube-VOS 2019 validation: 507 videos, otherwise like 2018.
+"""YouTube-VOS 2019 validation: like 2018, with 507 videos.
 
     python evaluate.py --config configs/evaluate/youtube_vos_2019.py --data YOUTUBE_VOS --checkpoint OUT --output RUN
 

@@ -1,1 +1,1 @@
-"""Experiments: one file each; `base` has the fields that all of them share."""
+"""Training experiments, one file each. `base` has the fields that all of them share."""

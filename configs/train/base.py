@@ -1,4 +1,4 @@
-"""Defaults of all training experiments, which `hmmn_jax.training.defaults` explains, and the bundled model."""
+"""Defaults of all training experiments, explained in `hmmn_jax.training.defaults`, and settings of the bundled model."""
 
 from ml_collections import ConfigDict, config_dict
 

@@ -1,7 +1,7 @@
-"""Functions that return the data sections of experiments, for use in config files.
+"""Functions for config files, which return the data section of an experiment.
 
-Stills make clips of three transforms of one image, videos clips of three frames. Schedules are ((first sample, value), ...),
-in samples, so that they do not depend on the batch size and the number of devices.
+A clip of a still image has three transforms of this image; a clip of a video has three frames. Schedules are ((first sample,
+value), ...), in samples, so that they do not depend on the batch size and the number of devices.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ MAIN_EPOCH = YOUTUBE_VOS_2019_VIDEOS + DAVIS_REPEAT * DAVIS_2017_VIDEOS  # 3771 
 
 
 def stills(sets: dict[str, ConfigDict]) -> ConfigDict:
-    """Pre-training on images: each frame is a separate transform, with objects of other images pasted in."""
+    """Pre-training on images: each frame is another transform of the image, with pasted objects of other images."""
     config = clips()
     config.sets = ConfigDict(sets)
     config.affine.frame = affine(20.0, 10.0, 0.1)
@@ -28,7 +28,7 @@ def stills(sets: dict[str, ConfigDict]) -> ConfigDict:
 
 
 def videos(sets: dict[str, ConfigDict], max_skip: Schedule) -> ConfigDict:
-    """Main training on videos: three frames in time order, cropped around an object."""
+    """Main training on videos: three frames in order of time, cropped around an object."""
     config = clips()
     config.sets = ConfigDict(sets)
     config.max_skip = max_skip
@@ -40,25 +40,25 @@ def videos(sets: dict[str, ConfigDict], max_skip: Schedule) -> ConfigDict:
 
 
 def stm_curriculum(samples_per_epoch: int, *, every: int = 20, by: int = 5, most: int = 25) -> Schedule:
-    """STM: skips grow from 0 to `most`, `by` at a time, every so many epochs."""
+    """As in STM: skips grow from 0 to `most` in steps of `by`, every so many epochs."""
     return tuple((step * every * samples_per_epoch, step * by) for step in range(most // by + 1))
 
 
 def stcn_curriculum(
     samples: int, skips: Sequence[int] = (5, 10, 15, 20, 25, 5), shares: Sequence[float] = (0, 0.1, 0.2, 0.3, 0.4, 0.9)
 ) -> Schedule:
-    """STCN: each skip applies from its share of all samples on."""
+    """As in STCN: each skip applies from a fraction of all samples on."""
     return tuple((round(share * samples), skip) for share, skip in zip(shares, skips, strict=True))
 
 
 def paper_stills() -> ConfigDict:
-    """Pre-training on the sets of permissive code bases; a small set of very large images has five times the weight."""
+    """Pre-training on five image sets. The weight of BIG, a small set of very large images, is five times as high."""
     repeats = {"duts": 1, "ecssd": 1, "fss1000": 1, "big": 5, "hrsod": 5}
     return stills({name: source(f"image_masks/{name}", still=True, repeat=repeat) for name, repeat in repeats.items()})
 
 
 def paper_videos() -> ConfigDict:
-    """Main training: YouTube-VOS 2019 and five times DAVIS-2017, skips as in STM."""
+    """Main training: YouTube-VOS 2019 and DAVIS-2017 (repeated five times), with skips as in STM."""
     sets = {
         "davis": source("davis/2017_480p", still=False, repeat=DAVIS_REPEAT),
         "youtube_vos": source("youtube_vos/2019", still=False),
@@ -67,12 +67,12 @@ def paper_videos() -> ConfigDict:
 
 
 def moving_shapes() -> ConfigDict:
-    """Rendered clips, for which no files are needed."""
+    """Rendered clips, which need no files."""
     return videos({"shapes": source("moving_shapes", still=False)}, ((0, 2),))
 
 
 def lite() -> ConfigDict:
-    """Stage one of hmmn-lite: three small sets of stills, of one also the parts, and half of the clips of 26 videos."""
+    """First stage of hmmn-lite: half of the clips are from 26 videos, the others from small sets of still images."""
     stills = {"ccp": 0.6, "clothes": 0.6, "human": 1.0, "street": 0.7}
     sets = {name: source(f"image_masks/{name}", still=True, repeat=repeat) for name, repeat in stills.items()}
     sets["davis"] = source("davis/train26", still=False, repeat=76.0)

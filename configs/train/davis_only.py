@@ -3,11 +3,11 @@
     python train.py --config configs/train/davis_only.py --workdir RUN2 --config.init=RUN1 \
       --config.data.data_dir=DATA --config.validation.data=DAVIS
 
-RUN1 is the workdir of `configs/train/pretrain.py`; DATA is where `python -m data.build` put davis/2017_480p; DAVIS is its
-folder.
+RUN1 is the workdir of `configs/train/pretrain.py`. DATA contains davis/2017_480p, built by `python -m data.build`. DAVIS is the
+folder of DAVIS-2017.
 
 Expected (quoted from the paper, not measured here): 80.4 J&F on DAVIS-2017 val, 89.4 on DAVIS-2016 val.
-Cost: 60,000 steps of four clips of 384x384 (a length of our choice: the paper gives none); time not measured here.
+Cost: 60,000 steps of four clips of 384x384. The paper does not give the number of steps. The time was not measured here.
 """
 
 from ml_collections import ConfigDict

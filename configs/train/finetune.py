@@ -3,11 +3,11 @@
     python -m data.build davis --config folder --as mine --source FOLDER --data_dir DATA
     python train.py --config configs/train/finetune.py --workdir RUN --config.init=OUT --config.data.data_dir=DATA
 
-OUT is what `convert_weights.py` wrote, the workdir of another run, or a `.pth` of the released weights. `data/davis/README.md`
-describes lists and other resolutions. With held-out annotated sequences, --config.validation.data=FOLDER
-and --config.validation.split=LIST validate J&F during training.
+OUT is an output of `convert_weights.py`, the workdir of another run, or a `.pth` file of the released weights.
+`data/davis/README.md` describes lists and other resolutions. If you have annotated sequences for validation,
+--config.validation.data=FOLDER and --config.validation.split=LIST compute their J&F during training.
 
-Expected: not measured; with few videos, watch the validation scores; the best checkpoint is kept.
+Expected: not measured. With few videos, watch the validation scores; the best checkpoint is kept.
 Cost: 5,000 steps of four clips of 384x384; time not measured.
 """
 
@@ -18,7 +18,7 @@ from configs.train import data
 
 
 def get_config() -> ConfigDict:
-    """Short, from trained variables, with a moving average."""
+    """A short training from trained variables, with a moving average."""
     config = training.base()
     config.data = data.videos({"mine": data.source("davis/mine", still=False)}, ((0, 5),))
     config.samples = 20_000

@@ -4,10 +4,10 @@
     python train.py --config configs/train/finetune_lite.py --workdir RUN --config.init=lite --config.data.data_dir=DATA
     python evaluate.py --config configs/evaluate/custom.py --data FOLDER --checkpoint RUN --output OUT
 
-FOLDER holds JPEGImages/VIDEO/*.jpg, all frames, and Annotations/VIDEO/*.png, masks of at least three of them.
+FOLDER contains all frames as JPEGImages/VIDEO/*.jpg, and masks of at least three of them as Annotations/VIDEO/*.png.
 
 Expected (one run, five of 60 frames of DAVIS-2016's dance-jump): J&F of the other frames rises from 0.668 to 0.736. Cost: 5
-minutes on two CPU cores, of which 1.2 are compilation.
+minutes on two CPU cores, including 1.2 minutes of compilation.
 """
 
 from ml_collections import ConfigDict

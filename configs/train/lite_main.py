@@ -1,14 +1,14 @@
-"""hmmn-lite, main stage: five frames and two objects a clip, to train on the model's own errors and to distinguish objects.
+"""hmmn-lite, main stage: clips have five frames and two objects.
 
     python train.py --config configs/train/lite_main.py --workdir RUN2 --config.init=RUN1 \
       --config.data.data_dir=DATA --config.validation.data=DAVIS
 
-RUN1 is the workdir of `configs/train/lite.py`, or a checkpoint of an earlier stretch of this stage; DATA and DAVIS as there.
-To continue with other clips, set --config.data.seed=2.
+RUN1 is the workdir of `configs/train/lite.py`, or a checkpoint of an earlier run of this stage. DATA and DAVIS are as in
+`configs/train/lite.py`. To continue with other clips, set --config.data.seed=2.
 
 Expected (one run, --config.samples=3600): J&F on the four sequences at 240 pixels is 0.74 at step 250, 0.76 at step 500 and
-0.765 at step 900, the end; at 360 pixels 0.79. Cost: 65 minutes on two busy cores; 2.7 seconds per step on nearly idle ones, at
-least 2 minutes of compilation. docs/lite.md has all runs.
+0.765 at step 900, the end; at 360 pixels 0.79. Cost: 65 minutes on two busy cores. On nearly idle cores, 2.7 seconds per step
+and at least 2 minutes of compilation. docs/lite.md has all runs.
 """
 
 from ml_collections import ConfigDict

@@ -1,10 +1,10 @@
-"""hmmn-lite, a stage with more variety: fewer clips of the 26 videos, look-alikes pasted in, stills that move more.
+"""hmmn-lite, a stage with more variety: fewer clips of the 26 videos, pasted copies of objects, more motion of still images.
 
     python train.py --config configs/train/lite_varied.py --workdir RUN4 --config.init=RUN2 \
       --config.data.data_dir=DATA --config.validation.data=DAVIS
 
-RUN2 is the workdir of `configs/train/lite_main.py`, or `lite` for the file of the package; DATA and DAVIS as in
-`configs/train/lite.py`, and `image_masks/parts` next to the others (docs/lite.md).
+RUN2 is the workdir of `configs/train/lite_main.py`, or `lite` for the bundled weights. DATA and DAVIS are as in
+`configs/train/lite.py`; DATA also contains `image_masks/parts` (docs/lite.md).
 
 Expected (one run from version 1 of `lite`, which has 0.789; resumed twice with fewer samples, 2,800 in the end): J&F on the
 four sequences is 0.785 at step 450 and 0.795 at step 700, the end. Cost: 5 to 8 seconds per step on two cores that were

@@ -1,13 +1,13 @@
-"""Main training on videos: YouTube-VOS 2019 and DAVIS-2017 (x5), 3771 clips an epoch, skips growing from 0 to 25 frames.
+"""Main training on videos: YouTube-VOS 2019 and DAVIS-2017 (x5), 3771 clips per epoch, skips that grow from 0 to 25 frames.
 
     python train.py --config configs/train/main.py --workdir RUN2 --config.init=RUN1 \
       --config.data.data_dir=DATA --config.validation.data=DAVIS
 
-RUN1 is the workdir of `configs/train/pretrain.py`; DATA is where `python -m data.build` put youtube_vos/2019 and
-davis/2017_480p; DAVIS is the folder of DAVIS-2017.
+RUN1 is the workdir of `configs/train/pretrain.py`. DATA contains youtube_vos/2019 and davis/2017_480p, built by `python -m
+data.build`. DAVIS is the folder of DAVIS-2017.
 
 Expected (quoted from the paper, not measured here): 84.7 J&F on DAVIS-2017 val, 90.8 on DAVIS-2016 val.
-Cost: 245,000 steps of four clips of 384x384, one on each of four GPUs in the original; time not measured here.
+Cost: 245,000 steps of four clips of 384x384. The authors used four GPUs with one clip each. The time was not measured here.
 """
 
 from ml_collections import ConfigDict

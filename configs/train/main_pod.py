@@ -3,11 +3,12 @@
     python train.py --config configs/train/main_pod.py --workdir RUN2 --config.init=RUN1 --distributed \
       --config.data.data_dir=DATA --config.validation.data=DAVIS
 
-RUN1, DATA and DAVIS as in `configs/train/main.py`; all processes have to see them. 64 clips need 8, 16, 32 or 64 devices:
-set --config.batch for other numbers. docs/clusters.md has the commands for Slurm, TPU pods and Kubernetes.
+RUN1, DATA and DAVIS are as in `configs/train/main.py`; all processes must be able to read them. A batch of 64 clips needs 8,
+16, 32 or 64 devices; for other numbers, set --config.batch. docs/clusters.md has the commands for Slurm, TPU pods and
+Kubernetes.
 
 Expected: not measured. The learning rate follows the rule in docs/clusters.md, which was not measured with this model.
-Cost: docs/scaling.md has what the TPU compiler predicts.
+Cost: docs/scaling.md has predictions by the TPU compiler.
 """
 
 from ml_collections import ConfigDict
@@ -16,7 +17,7 @@ from configs.train import main
 
 
 def get_config() -> ConfigDict:
-    """The second stage of the paper, for a pod."""
+    """The second stage of the paper, for many devices."""
     config = main.get_config()
     config.unlock()
     config.model.dtype = "bfloat16"

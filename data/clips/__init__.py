@@ -1,4 +1,4 @@
-"""Training clips: everything between (seed, i) and a batch."""
+"""Training clips: from a seed and a sample number to a batch."""
 
 from data.clips.pipeline import make_batches
 

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from data.clips.draws import between
 
-AFFINE_NUMBERS = 4  # that `random_affine` needs for one matrix
+AFFINE_NUMBERS = 4  # numbers that `random_affine` needs for one matrix
 
 
 def product(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
@@ -24,7 +24,7 @@ def applied(matrix: tf.Tensor, vector: tf.Tensor) -> tf.Tensor:
 
 
 def affine(rotation: tf.Tensor, shear: tf.Tensor, zoom_x: tf.Tensor, zoom_y: tf.Tensor) -> tf.Tensor:
-    """Zooms each axis, then shears x by y, then turns clockwise: float32 [...,2,2]. Angles in degrees."""
+    """Returns matrices, float32 [...,2,2], that zoom each axis, shear x by y, then rotate clockwise (in degrees)."""
     turn, slant = rotation * (math.pi / 180), tf.tan(shear * (math.pi / 180))
     cosine, sine = tf.cos(turn), tf.sin(turn)
     rows = [
@@ -37,7 +37,7 @@ def affine(rotation: tf.Tensor, shear: tf.Tensor, zoom_x: tf.Tensor, zoom_y: tf.
 def random_affine(ranges: ConfigDict, uniform: tf.Tensor) -> tf.Tensor:
     """Draws matrices [...,2,2] from numbers in [0, 1), [...,4].
 
-    `ranges` has the greatest `rotation` and `shear` to either side, in degrees, and the range of `zoom` of each axis.
+    `ranges` has the maximum `rotation` and `shear` in both directions, in degrees, and the range of `zoom` of each axis.
     """
     rotation, shear, zoom_x, zoom_y = tf.unstack(uniform, axis=-1)
     return affine(
@@ -58,7 +58,7 @@ def inverse(matrix: tf.Tensor) -> tf.Tensor:
 def pull(matrix: tf.Tensor, source: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     """The map from output to source, float32 [...,2,3], of the transform out = matrix (src - source) + target.
 
-    Warps need this direction: for each pixel of the output, where in the source its colour is.
+    Warping needs this direction: it looks up the colour of each output pixel in the source.
     """
     back = inverse(matrix)
     offset = source - applied(back, target)
@@ -72,5 +72,5 @@ def corners(maps: tf.Tensor, height: int, width: int) -> tf.Tensor:
 
 
 def shifted(maps: tf.Tensor, by: tf.Tensor) -> tf.Tensor:
-    """Moves the source of maps [...,2,3] by (x, y), [...,2]."""
+    """Shifts the source of maps [...,2,3] by (x, y), [...,2]."""
     return tf.concat([maps[..., :2], maps[..., 2:] + by[..., None]], -1)

@@ -1,4 +1,4 @@
-"""Creates a sample from its number: draws until an object is visible, then renders."""
+"""Makes a sample from its number: draws random clips until one shows an object, then renders it."""
 
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from data.clips.plan import Plan, make_plan, set_names
 
 
 class Sketch(NamedTuple):
-    """A clip whose masks are computed, with everything needed to render its frames.
+    """A clip with its masks, and everything that is needed to render its frames.
 
     Attributes:
         plan: its frames.
@@ -27,7 +27,7 @@ class Sketch(NamedTuple):
         windows: float32 [s,4], the visible part of each source: left, top, right, bottom.
         sources: int32 [t,1+d], the source of each frame, and those of its donors.
         maps: float32 [t,1+d,2,3], from output to image and donors.
-        shrink: float32 [s], how many pixels of each source become one.
+        shrink: float32 [s], the factor by which each source is reduced.
         seen: uint8 [t,H,W], visible ids, 0 where a donor is.
         donors: uint8 [t,H,W], 1 + d where donor d is.
         areas: int32 [256+d], pixels of each id, then of each donor, in the first frame; 0 if too few for an object.
@@ -79,7 +79,7 @@ def sketch_clip(config: ConfigDict, fetcher: Fetcher, sample: tf.Tensor, draws: 
     rows = tf.maximum(plan.frames, 0)
     sizes = tf.cast(tf.gather(tables.size, rows), tf.float32)
     mask_sizes = tf.cast(tf.stack([tf.shape(mask) for mask in masks]), tf.float32)
-    ratio = (mask_sizes / sizes)[:, ::-1]  # of a mask to its image, in x and y; 1 except for rounding to whole pixels
+    ratio = (mask_sizes / sizes)[:, ::-1]  # size of a mask relative to its image, in x and y; about 1
 
     anchor = find_anchor(masks[0], ids[0], draws) / ratio[0]
     still = tf.gather(tables.still, plan.set)
@@ -88,12 +88,12 @@ def sketch_clip(config: ConfigDict, fetcher: Fetcher, sample: tf.Tensor, draws: 
     windows = _windows(frame_maps, plan.slot, config.size)
     mask_maps = maps * tf.gather(ratio, plan.slot)[:, None, :, None]
     if donors:
-        each = pasted // donors  # slots of a donor
+        each = pasted // donors  # number of slots of each donor
         boxes, *masks[t:] = tf.numpy_function(
             cut_out, [ids[t:], tf.repeat(plan.donor_id, each), *masks[t:]], (tf.float32, *[tf.uint8] * pasted), stateful=False
         )
         boxes = tf.ensure_shape(boxes, [pasted, 4])
-        ratio = tf.maximum(ratio[t:], 1e-3)  # 0 where a donor is absent
+        ratio = tf.maximum(ratio[t:], 1e-3)  # 0 if there is no donor
         windows = tf.concat([windows, boxes / tf.tile(ratio, [1, 2])], 0)
         donor_maps, donor_shrink = paste_maps(config, windows[t::each], draws.uniform(Topic.PASTE, donors, paste_numbers(t)))
         maps, shrinks = tf.concat([maps, donor_maps], 1), tf.concat([shrinks, tf.repeat(donor_shrink, each)], 0)
@@ -161,12 +161,12 @@ def _label(config: ConfigDict, areas: tf.Tensor, draws: Draws) -> tuple[tf.Tenso
 
 def _mean_colour(rgb: tf.Tensor) -> tf.Tensor:
     """The mean over every 16th row of an image [h,w,3], float32 [3]; zeros for none."""
-    some = tf.reshape(tf.cast(rgb[::16], tf.int32), [-1, 3])  # the sum of integers is the same in any order
+    some = tf.reshape(tf.cast(rgb[::16], tf.int32), [-1, 3])  # sums of integers do not depend on their order
     return tf.cast(tf.reduce_sum(some, 0), tf.float32) / tf.cast(tf.maximum(tf.shape(some)[0], 1), tf.float32)
 
 
 def _colours(config: ConfigDict, means: tf.Tensor, draws: Draws) -> tf.Tensor:
-    """Draws the change of colour of each frame: first the clip's, then the frame's own.
+    """Draws the change of colour of each frame: one for the clip, then one for the frame.
 
     `means`: the mean colour of each frame, float32 [t,3]. Returns matrices and offsets, float32 [t,3,4].
     """

@@ -11,7 +11,7 @@ from data.clips.affine import applied, product
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]], np.float64)
 _FROM_YIQ = np.linalg.inv(_TO_YIQ)
-# A turn in the plane of the two colour axes is the first, plus its cosine times the second, plus its sine times the third.
+# A rotation of the hue is the first matrix, plus its cosine times the second, plus its sine times the third.
 _TURN = (np.diag([1.0, 0, 0]), np.diag([0, 1.0, 1.0]), np.array([[0, 0, 0], [0, 0, -1.0], [0, 1.0, 0]]))
 _TURN_RGB = tuple((_FROM_YIQ @ part @ _TO_YIQ).astype(np.float32) for part in _TURN)
 
@@ -19,13 +19,13 @@ _TURN_RGB = tuple((_FROM_YIQ @ part @ _TO_YIQ).astype(np.float32) for part in _T
 def jitter(
     brightness: tf.Tensor, contrast: tf.Tensor, saturation: tf.Tensor, hue: tf.Tensor, mean: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The map that changes, in this order, brightness, contrast about the mean colour's luma, saturation and hue.
+    """The map that changes brightness, contrast (about the luma of the mean colour), saturation and hue, in this order.
 
     Args:
         brightness: factor [...]; 1 changes nothing.
         contrast: factor [...]; 1 changes nothing.
         saturation: factor [...]; 1 changes nothing, 0 gives grey.
-        hue: turn of the colour circle [...], in turns.
+        hue: rotation of the hue [...], in turns.
         mean: mean colour of the frame, [...,3].
 
     Returns:
@@ -37,13 +37,13 @@ def jitter(
     turned = constant + cosine[..., None, None] * along + sine[..., None, None] * across
     saturated = saturation[..., None, None] * eye + (1 - saturation)[..., None, None] * grey
     matrix = product(turned, saturated) * (brightness * contrast)[..., None, None]
-    # Grey stays grey under saturation and hue, so the offset is the same for all channels.
+    # Saturation and hue do not change grey, so the offset is the same for all channels.
     pivot = applied(grey, mean) * (brightness * (1 - contrast))[..., None]
     return matrix, pivot
 
 
 def random_jitter(ranges: ConfigDict, uniform: tf.Tensor, mean: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Draws maps from numbers in [0, 1), [...,4]; `ranges` has the greatest change of each factor, and of hue in turns."""
+    """Draws maps from numbers in [0, 1), [...,4]; `ranges` has the maximum change of each factor, and of the hue in turns."""
     signed = uniform * 2 - 1
     names = ("brightness", "contrast", "saturation", "hue")
     brightness, contrast, saturation, hue = (signed[..., place] * ranges[name] for place, name in enumerate(names))

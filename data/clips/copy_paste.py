@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from data.clips.affine import AFFINE_NUMBERS, product, pull, random_affine
 from data.clips.draws import between
 
-_FARTHEST = 20_000  # pixels of a donor that the output spans at most, as positions must not overflow
+_FARTHEST = 20_000  # maximum extent of the output in pixels of a donor, so that positions do not overflow
 
 
 def _numbers(frames: int) -> tuple[int, ...]:
@@ -23,10 +23,10 @@ def paste_numbers(frames: int) -> int:
 def paste_maps(config: ConfigDict, box: tf.Tensor, uniform: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Draws the maps from output to donor of the t frames, for each donor.
 
-    The object is resized so that the longer side of its box is a share `size` of the output's shorter side, but by no more
-    than `zoom_limit`; turned, sheared and zoomed about the middle of the box; put anywhere; and moved on from frame to frame
-    by up to `drift` of the output's sides. A donor from a video moves as in its video, so all its frames have the map of the
-    first.
+    The object is resized so that the longer side of its box is a fraction `size` of the output's shorter side, but at most by
+    `zoom_limit`. It is rotated, sheared and zoomed about the centre of the box, and placed at a random position. From frame to
+    frame, it moves by at most `drift` of the output's sides. A donor from a video moves as in its video, so all its frames have
+    the map of the first.
 
     Args:
         config: the data config.
@@ -34,7 +34,7 @@ def paste_maps(config: ConfigDict, box: tf.Tensor, uniform: tf.Tensor) -> tuple[
         uniform: float32 [d,`paste_numbers(t)`], in [0, 1).
 
     Returns:
-        The maps, float32 [t,d,2,3], and how many pixels of the donor become one, float32 [d].
+        The maps, float32 [t,d,2,3], and the factor by which each donor is reduced, float32 [d].
     """
     paste, frames = config.copy_paste, config.frames
     size, flip, place, drift, per_clip, per_frame = tf.split(uniform, _numbers(frames), axis=1)
@@ -52,11 +52,11 @@ def paste_maps(config: ConfigDict, box: tf.Tensor, uniform: tf.Tensor) -> tuple[
 
 
 def cut_out(ids: np.ndarray, object_ids: np.ndarray, *masks: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Cuts the box around an object out of each of d masks.
+    """Crops each of d masks to the box around an object.
 
     Takes the id of each value of a mask, uint8 [d,256], ids of objects, int32 [d], and raw values, uint8 [h,w] each. Returns
-    boxes: left, top, right, bottom, float32 [d,4]; then what is in them, uint8 [h1,w1] each, 1 in the object. Both are empty
-    where the object is not seen.
+    boxes (left, top, right, bottom), float32 [d,4], and the cropped masks, uint8 [h1,w1] each, which are 1 in the object. If
+    the object is not visible, both are empty.
     """
     boxes, parts = np.zeros((len(masks), 4), np.float32), []
     for place, mask in enumerate(masks):

@@ -1,4 +1,4 @@
-"""From rows of the tables to decoded pixels: encoded bytes by one call into Python, JPEG and PNG by TensorFlow."""
+"""Reads and decodes the images of rows of the tables. Python reads the bytes, and TensorFlow decodes JPEG and PNG."""
 
 import io
 import struct
@@ -15,16 +15,16 @@ from data.clips.tables import Tables
 from data.source import Source
 
 _MARGIN = 2  # pixels around a window, for interpolation
-_SIGNATURE, _GREY, _INDEXED = 8, 0, 3  # bytes of a PNG's signature; its colour types
+_SIGNATURE, _GREY, _INDEXED = 8, 0, 3  # signature of a PNG; its colour types
 _FLIPPED, _TRANSPOSED = ((2, 3, 6, 7), (3, 4, 7, 8)), 5  # EXIF orientations flipped along x and y; the first transposed
 
 
 class Fetcher:
-    """Encoded images and masks of some rows of the tables. The only code that runs in Python for each clip."""
+    """Encoded images and masks of some rows of the tables. Only this code runs in Python for each clip."""
 
     def __init__(self, sources: Sequence[Source], tables: Tables):
         self.sources, self.tables = sources, tables
-        self.recent: deque[int] = deque(maxlen=1024)  # rows, for a message that names the damaged file
+        self.recent: deque[int] = deque(maxlen=1024)  # recent rows, for an error message with the damaged file
 
     def __call__(self, frames: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Fetches rows, int32 [s]; -1 gives empty strings.
@@ -59,9 +59,9 @@ class Fetcher:
 def readable_mask(source: Source, record: int, png: bytes) -> tuple[bytes, np.ndarray]:
     """Returns a PNG whose values TensorFlow decodes unchanged, and the object id of each value, uint8 [256].
 
-    TensorFlow turns indexed files into colours, and libpng stretches values of 1, 2 and 4 bits to 255. So an indexed file is
-    declared grey, and the stretching is undone in the table. Files of other kinds are decoded and encoded again, and indexed
-    ones whose first colour is not black, which may have ids by their colours.
+    TensorFlow converts indexed files to colours, and libpng scales values of 1, 2 and 4 bits to 255. Therefore, the header of
+    an indexed file is changed to grey, and the table reverts the scaling. All other files are decoded and encoded again, as are
+    indexed files whose first colour is not black, because their ids may be given by colours.
     """
     index = source.index
     video = index.video_of(record)
@@ -98,7 +98,7 @@ def _find_chunk(png: bytes, kind: bytes) -> int:
     return at
 
 
-@tf.function(autograph=False)  # so that it is traced once, not for each source
+@tf.function(autograph=False)  # traced once, not for each source
 def decode_mask(png: tf.Tensor) -> tf.Tensor:
     """Decodes a PNG to values, uint8 [h,w]; b"" gives an empty array."""
     return tf.cond(png == b"", lambda: tf.zeros([0, 0], tf.uint8), lambda: tf.io.decode_png(png, channels=1)[..., 0])
@@ -109,9 +109,8 @@ class Decoded(NamedTuple):
 
     Attributes:
         rgb: uint8 [h,w,3], upright.
-        divisor: float32 []. A position in the upright image, in pixels, divided by it, less the corner, is one in `rgb`:
-            JPEG shrinks in place, block by block.
-        corner: float32 [2], x and y; not whole where a flipped side is no multiple of the divisor.
+        divisor: float32 []. A position p in the upright image, in pixels, is at p / divisor - corner in `rgb`.
+        corner: float32 [2], x and y; not an integer if a flipped side is not a multiple of the divisor.
     """
 
     rgb: tf.Tensor
@@ -131,7 +130,7 @@ def decode_image(
         jpeg: bytes.
         size: float32 [2], height and width of the upright image.
         window: float32 [4], left, top, right, bottom in pixels of the upright image; may reach beyond it.
-        shrink: how many of its pixels will become one; at least 0.9 of those decoded will.
+        shrink: the factor by which the image will be reduced; the decoded image is reduced by 0.9 or more.
         orientation: int [], of its EXIF data, from 1 to 8.
     """
     orientation, sides = tf.convert_to_tensor(orientation), size[::-1]

@@ -1,4 +1,4 @@
-"""Random numbers as functions of (seed, sample, attempt, topic); nothing here has a state."""
+"""Random numbers as functions of (seed, sample, attempt, topic), without any state."""
 
 import enum
 
@@ -6,13 +6,13 @@ import tensorflow as tf
 
 from hmmn_jax.errors import DataError
 
-ATTEMPTS = 100  # how often a clip without objects is drawn again
+ATTEMPTS = 100  # maximum number of draws until a clip has an object
 
 
 class Topic(enum.IntEnum):
     """Topics of random numbers.
 
-    Each topic has its own numbers, so that changing one does not change the others. Append new topics.
+    Each topic has its own random numbers, so that changes of one topic do not affect the others. Append new topics.
     """
 
     SET = 0
@@ -30,7 +30,7 @@ class Draws:
     """The random numbers of one attempt at one sample."""
 
     def __init__(self, seed: tf.Tensor, sample: tf.Tensor, attempt: tf.Tensor):
-        """All are int64 scalars. The set does not depend on `attempt`: sets that often fail keep their share."""
+        """All are int64 scalars. The data set does not depend on `attempt`, so sets that often fail keep their weight."""
         keys = _bits([ATTEMPTS, len(Topic), 2], tf.stack([seed, sample]))
         self._keys = keys[attempt]
         self._set_key = keys[0, Topic.SET]
@@ -39,11 +39,11 @@ class Draws:
         return self._set_key if topic is Topic.SET else self._keys[topic]
 
     def uniform(self, topic: Topic, *shape: int) -> tf.Tensor:
-        """Float32 in [0, 1). A topic's numbers are drawn once, all together: a second draw would repeat them."""
+        """Float32 in [0, 1). Draw all numbers of a topic in one call: a second call would repeat them."""
         return tf.random.stateless_uniform(shape, self._key(topic), alg="philox")
 
     def bits(self, topic: Topic, count: int) -> tf.Tensor:
-        """Int64 [count], non-negative, for `below` and `fraction`; drawn once, as those of `uniform`."""
+        """Int64 [count], non-negative, for `below` and `fraction`. Draw them in one call, as for `uniform`."""
         return _bits([count], self._key(topic)) & (2**62 - 1)
 
 

@@ -1,4 +1,4 @@
-"""Geometry of a clip: resize, affine maps per clip and frame, crop around an object, and flip, combined in one map a frame."""
+"""Geometry of a clip: resize, affine maps per clip and frame, crop around an object, and flip, in one map per frame."""
 
 import tensorflow as tf
 from ml_collections import ConfigDict
@@ -14,8 +14,8 @@ def clip_maps(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Draws the maps from output to image of the t frames.
 
-    The image is resized so that its short side is anything from `resize` up to what it is, turned, sheared and zoomed about
-    its centre (once for the clip, then for each frame), cropped so that the anchor stays inside, flipped.
+    The image is resized so that its short side has a random length between `resize` and its own length. It is rotated, sheared
+    and zoomed about its centre (once for the clip, then for each frame), cropped so that the anchor stays inside, and flipped.
 
     Args:
         config: the data config.
@@ -25,7 +25,7 @@ def clip_maps(
         uniform: float32 [`geometry_numbers(t)`], in [0, 1).
 
     Returns:
-        The maps, float32 [t,2,3], and how many pixels of the image become one, float32 [].
+        The maps, float32 [t,2,3], and the factor by which the image is reduced, float32 [].
     """
     (height, width), frames = config.size, config.frames
     resize, flip, place, per_clip, per_frame = tf.split(uniform, _numbers(frames))
@@ -55,12 +55,12 @@ def _numbers(frames: int) -> tuple[int, ...]:
 
 
 def geometry_numbers(frames: int) -> int:
-    """How many random numbers `clip_maps` needs for a clip of so many frames."""
+    """The number of random numbers that `clip_maps` needs for a clip of `frames` frames."""
     return sum(_numbers(frames))
 
 
 def find_anchor(mask: tf.Tensor, ids: tf.Tensor, draws: Draws) -> tf.Tensor:
-    """Draws an object of a mask, each with the same probability, then a position in it; the centre if there is no object.
+    """Draws an object of a mask with equal probabilities, then a position in it; the centre of the mask if it has no object.
 
     Takes raw values uint8 [h,w] and the id of each value, uint8 [256]. Returns the position (x, y), float32 [2].
     """

@@ -1,4 +1,4 @@
-"""Hide-and-Seek (KMN): cells of a grid over the image are hidden at random; masks stay as they are."""
+"""Hide-and-Seek (KMN): hides random cells of a grid over the image. Masks do not change."""
 
 import tensorflow as tf
 from ml_collections import ConfigDict

@@ -1,4 +1,4 @@
-"""Batches of clips by tf.data, in parallel and always in the same order."""
+"""Batches of clips with tf.data, computed in parallel and always in the same order."""
 
 import io
 import re
@@ -31,7 +31,7 @@ def make_batches(
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yields this host's part of the batches, starting at a step.
 
-    Batch number `step` holds the samples from step * batch on, of which host h of H has the h-th of H equal parts. A sample
+    Batch number `step` has the samples from step * batch on. Host h of H gets the h-th of H equal parts. A sample
     is a function of its number and of `config.seed`, so it does not depend on hosts, restarts and the number of threads.
 
     Args:
@@ -40,8 +40,8 @@ def make_batches(
         first_step: number of the first batch.
         host: index of this host, from 0.
         hosts: number of hosts.
-        steps: how many batches to give; None: no end.
-        stage: where sets in a bucket are copied to. None: their records are read from the bucket, many at a time.
+        steps: number of batches; None: unlimited.
+        stage: folder to which data sets in a bucket are copied. None: records are read from the bucket, many in parallel.
 
     Yields:
         Dicts of arrays: `frames` uint8 [b,t,H,W,3], RGB; `masks` uint8 [b,t,H,W], ids from 1 to o, 0 background; `valid`
@@ -82,7 +82,7 @@ def clips(
         return {**make_clip(config, fetcher, drawn), "sample": sample}
 
     waits = any(isinstance(source, RecordSource) and source.in_bucket for source in fetcher.sources)
-    workers = config.workers or (READS if waits else tf.data.AUTOTUNE)  # which stops at the number of cores
+    workers = config.workers or (READS if waits else tf.data.AUTOTUNE)  # AUTOTUNE uses at most one worker per core
     options = tf.data.Options()
     if waits:
         options.threading.private_threadpool_size = workers
@@ -92,7 +92,7 @@ def clips(
 
 
 def _batches(dataset: tf.data.Dataset, fetcher: Fetcher) -> Iterator[dict[str, np.ndarray]]:
-    failure = tf.errors.OpError  # a name of this function's, as a generator may outlive the module
+    failure = tf.errors.OpError  # a local name, because a generator may outlive the module
     try:
         for clip in dataset.as_numpy_iterator():
             rows = clip.pop("rows")
@@ -107,10 +107,10 @@ def _name(fetcher: Fetcher, rows: np.ndarray) -> bytes:
 
 
 def _explain(error: tf.errors.OpError, fetcher: Fetcher) -> str:
-    """The error message for a clip, with the file that caused it if it is found."""
+    """The error message for a clip, with the file that caused it if known."""
     if assertion := re.search(r"assertion failed: \[([^\]]*)\] \[([^\]]*)\]", error.message):
         return f"set {assertion[2]}: {assertion[1]}"
-    for row in reversed(list(fetcher.recent)):  # a copy: other threads still fetch
+    for row in reversed(list(fetcher.recent)):  # a copy, because other threads still fetch
         which = int(np.searchsorted(fetcher.tables.set_frame, row, side="right")) - 1
         try:
             files = fetcher.sources[which].fetch(fetcher.tables.record[[row]])

@@ -13,10 +13,10 @@ from data.clips.tables import Tables
 class Plan(NamedTuple):
     """The slots of a sample: t for its frames, then m for each of d donors of objects to paste; s = t + d * m in all.
 
-    m is t where donors of videos move, else 1. A still fills only the first of its slots.
+    m is t if donors from videos move, else 1. A still image only uses the first of its slots.
 
     Attributes:
-        set: int32 [], place of its set in the mixture.
+        set: int32 [], index of its data set in the mixture.
         frames: int32 [s], row in `Tables`; -1: an empty slot.
         slot: int32 [t], the slot that each frame of the clip is taken from.
         numbers: int32 [t], frame numbers in the original video.
@@ -43,7 +43,7 @@ def make_plan(config: ConfigDict, tables: Tables, sample: tf.Tensor, draws: Draw
 
     length = tf.gather(tables.unit_frame, unit + 1) - start
     skip = piecewise(config.max_skip, sample, tf.int32) // tf.gather(tables.unit_step, unit)
-    skip = tf.maximum(tf.minimum(skip, (length - 1) // (t - 1) - 1), 0)  # such gaps fit into the video
+    skip = tf.maximum(tf.minimum(skip, (length - 1) // (t - 1) - 1), 0)  # so that the gaps fit into the video
     gaps = 1 + below(bits[1:t], skip + 1)
     begin = below(bits[t], tf.maximum(length - tf.reduce_sum(gaps), 1))
     places = begin + tf.cumsum(tf.concat([[0], gaps], 0))
@@ -74,7 +74,7 @@ def _donors(
     row = _row_of(tables.set_donor, chosen, bits[2 + most : 2 + 2 * most])
     row = tf.where(twins & (tf.range(most) == 1), row[0], row)
     frame = tf.gather(tables.donor_frame, row)
-    other = tf.reduce_all(frame[:, None] != frames, axis=1)  # an object of the clip's own image would occur twice
+    other = tf.reduce_all(frame[:, None] != frames, axis=1)  # an object of the clip's own image would appear twice
     donor_id, there = tf.gather(tables.donor_id, row), (tf.range(most) < count) & other
     if not paste.moving:
         return tf.where(there, frame, -1), tf.tile(t + tf.range(most)[None], [t, 1]), donor_id
@@ -84,7 +84,7 @@ def _donors(
     skip = piecewise(config.max_skip, sample, tf.int32) // tf.gather(tables.unit_step, unit)
     gaps = 1 + below(tf.reshape(bits[2 + 2 * most : -1], [most, t - 1]), skip[:, None] + 1)
     places = frame[:, None] + tf.cumsum(tf.pad(gaps, [[0, 0], [1, 0]]), axis=1)
-    places = tf.maximum(last[:, None] - tf.abs(last[:, None] - places), first[:, None])  # back again from the video's end
+    places = tf.maximum(last[:, None] - tf.abs(last[:, None] - places), first[:, None])  # reversed at the end
     moving = last > first
     frames = tf.where(there[:, None] & (moving[:, None] | (tf.range(t) == 0)), places, -1)
     slot = t + t * tf.range(most) + tf.where(moving, tf.range(t)[:, None], 0)
@@ -94,21 +94,21 @@ def _donors(
 def _choose_set(
     config: ConfigDict, bounds: np.ndarray, sample: tf.Tensor, bits: tf.Tensor, weights: np.ndarray | float = 1.0
 ) -> tf.Tensor:
-    """Draws sets, int32, each in proportion to its weight times `repeat` times the rows it has in a table."""
+    """Draws data sets, int32, with probabilities proportional to weight, `repeat` and the number of rows in a table."""
     repeats = tf.stack([piecewise(config.sets[name].repeat, sample, tf.float32) for name in set_names(config)])
     sums = tf.cumsum(repeats * weights * np.diff(bounds).astype(np.float32))
     return tf.minimum(tf.searchsorted(sums, fraction(bits) * sums[-1], side="right"), len(bounds) - 2)
 
 
 def _row_of(bounds: np.ndarray, chosen: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
-    """Draws a row of each chosen set, each with the same probability."""
+    """Draws a row of each chosen data set, with equal probabilities."""
     first = tf.gather(bounds, chosen)
     return first + below(bits, tf.gather(bounds, chosen + 1) - first)
 
 
 def set_names(config: ConfigDict) -> list[str]:
-    """The sets of a mixture in the order in which they are numbered.
+    """The data sets of a mixture in the order of their numbers.
 
-    A set that is never used is skipped, and does not need to exist.
+    A data set that is never used is skipped, and does not need to exist.
     """
     return sorted(name for name, setting in config.sets.items() if any(value > 0 for _, value in setting.repeat))

@@ -13,13 +13,13 @@ from hmmn_jax.errors import DataError
 
 @dataclass(frozen=True)
 class Tables:
-    """The s sets of a mixture: u units (a unit is a video, or a still image) and their n annotated frames.
+    """The s data sets of a mixture, with u units (videos or still images) and their n annotated frames.
 
     Attributes:
         still: bool [s], whether the units of the set are still images.
         set_unit: int32 [s+1]; units set_unit[j]:set_unit[j+1] belong to set j.
         unit_frame: int32 [u+1]; frames unit_frame[k]:unit_frame[k+1] belong to unit k.
-        unit_step: int32 [u], distance between annotated frames, in frames of the original video.
+        unit_step: int32 [u], distance of annotated frames, in frames of the original video.
         set_frame: int32 [s+1]; frames set_frame[j]:set_frame[j+1] belong to set j.
         record: int64 [n], the frame's record in its own set.
         number: int32 [n], its number in the original video.
@@ -49,8 +49,8 @@ def join(sources: Sequence[Source], settings: Sequence[ConfigDict], donor_share:
 
     Videos with fewer annotated frames than the `frames` of a clip and images without an object are skipped, with a warning
     that counts them.
-    `donor_share` is the least and the greatest part of its image that a donor object covers.
-    Raises DataError for a set of which nothing is left.
+    `donor_share` is the minimum and maximum fraction of its image that a donor object covers.
+    Raises DataError for a data set without usable units.
     """
     parts = [_one(source, setting, donor_share, frames) for source, setting in zip(sources, settings, strict=True)]
 

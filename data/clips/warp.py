@@ -1,7 +1,7 @@
-"""Warps by OpenCV: images bilinear, masks by the nearest pixel, donors over both.
+"""Warps with OpenCV: bilinear for images, nearest pixel for masks. Donors are drawn over both.
 
-A clip has s sources: its t frames, then its donors; those of size 0 are absent. Maps go from output positions to positions
-in a source, as in `affine.py`. All functions are of NumPy arrays, and OpenCV releases the GIL.
+A clip has s sources: its t frames, then its donors. A source of size 0 does not exist. Maps take output positions to positions
+in a source, as in `affine.py`. All functions use NumPy arrays, and OpenCV releases the GIL.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-cv2.setNumThreads(0)  # clips are already made in parallel
+cv2.setNumThreads(0)  # the pipeline already makes clips in parallel
 
 
 def warp_masks(
@@ -19,14 +19,14 @@ def warp_masks(
 
     Args:
         masks: uint8 [h,w] for each of s sources: values of the frames' masks, and 1 where a donor's object is.
-        ids: uint8 [s,256], object id of each value.
+        ids: uint8 [s,256], the object id of each value.
         sources: int32 [t,1+d], for each frame its own source, then those of its donors.
         maps: float32 [t,1+d,2,3], their maps.
         size: height and width of the output.
 
     Returns:
-        The visible ids, 0 in the background and under donors, uint8 [t,H,W]; the donors, 1 + d for donor d, else 0,
-        uint8 [t,H,W]; and how many pixels of the first frame each id, then each donor has, int32 [256+d].
+        The visible ids, 0 in the background and under donors, uint8 [t,H,W]; the donors, 1 + d for donor d, else 0, uint8
+        [t,H,W]; and the number of pixels in the first frame of each id, then of each donor, int32 [256+d].
     """
     seen, donors = np.empty((len(sources), *size), np.uint8), np.zeros((len(sources), *size), np.uint8)
     named = {source: cv2.LUT(masks[source], ids[source]) for source in set(sources[:, 0].tolist())}
@@ -88,8 +88,8 @@ def render(
 
 
 def _warp_colours(image, colour, position_map, size, fill, out=None) -> np.ndarray:
-    """Changes colours first, so that the fill keeps its own."""
-    changed = cv2.cvtColor(cv2.transform(image, colour), cv2.COLOR_RGB2RGBA)  # four channels are warped faster than three
+    """Changes colours before warping, so that the fill colour does not change."""
+    changed = cv2.cvtColor(cv2.transform(image, colour), cv2.COLOR_RGB2RGBA)  # warping four channels is faster than three
     warped = _warp(changed, position_map, size, cv2.INTER_LINEAR, (*map(int, fill), 0))
     return cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB, dst=out)
 
@@ -98,7 +98,7 @@ def _warp(
     source: np.ndarray, position_map: np.ndarray, size: tuple[int, int], flags: int, fill: tuple[int, ...] = (0,)
 ) -> np.ndarray:
     """Warps one image to a size (height, width)."""
-    on_pixels = position_map.astype(np.float64)  # OpenCV counts from the centre of the first pixel
+    on_pixels = position_map.astype(np.float64)  # in OpenCV, (0, 0) is the centre of the first pixel
     on_pixels[:, 2] += on_pixels[:, :2].sum(axis=1) / 2 - 0.5
     flags |= cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(source, on_pixels, size[::-1], flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=fill)

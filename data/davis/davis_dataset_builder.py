@@ -26,9 +26,9 @@ class DavisConfig(tfds.core.BuilderConfig):
     """What to read.
 
     Attributes:
-        year, resolution, annotations: as in `read_davis`; without a year, all sequences of a folder that has no lists.
+        year, resolution, annotations: as in `read_davis`. Without a year: all sequences of a folder without lists.
         sequences: only these sequences of the list or folder, such as "bear,camel".
-        order: how frames are sorted by name: "natural", "decimal", "signed", "name"; "": natural, if that is not ambiguous.
+        order: how frames are sorted by name: "natural", "decimal", "signed", "name"; "": natural, an error if ambiguous.
         mask_values: "ids", or "threshold": masks are grey levels; values of 128 and above are the only object. "": ids, but
             masks that look like levels are skipped in your own data sets.
     """
@@ -42,7 +42,7 @@ class DavisConfig(tfds.core.BuilderConfig):
 
 
 class Builder(FramesBuilder, skip_registration=True):  # TFDS has a builder of this name
-    """The builder; each of its configs is also available for one resolution, such as 2017_480p."""
+    """The builder. Each config also exists for single resolutions, such as 2017_480p."""
 
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "The folder that holds JPEGImages, Annotations and ImageSets, from https://davischallenge.org."
@@ -68,7 +68,7 @@ class Builder(FramesBuilder, skip_registration=True):  # TFDS has a builder of t
             raise DataError("--set sequences=: names no sequence; expected such as bear,camel")
 
     def list_splits(self, root: Path) -> list[str]:
-        """Names the splits that have a list; without lists the one split is "train"."""
+        """Names the splits that have a list. Without lists, the only split is "train"."""
         config = self.builder_config
         if not config.year:
             return ["train"]
@@ -88,7 +88,7 @@ class Builder(FramesBuilder, skip_registration=True):  # TFDS has a builder of t
         return sequences, []
 
     def id_map(self) -> np.ndarray:
-        """Gives `Index.id_map`."""
+        """Returns `Index.id_map`."""
         return level_map() if self.is_soft() else identity_map()
 
     def is_soft(self) -> bool:
@@ -96,14 +96,14 @@ class Builder(FramesBuilder, skip_registration=True):  # TFDS has a builder of t
         return self.builder_config.mask_values == "threshold"
 
     def has_rules(self) -> bool:
-        """Returns True for DAVIS, false for sets of users."""
+        """Returns whether this is DAVIS, not a data set of users."""
         return self.builder_config.year in _OFFICIAL
 
     def checks_levels(self) -> bool:
-        """Returns True for sets of users."""
+        """Returns whether this is a data set of users."""
         return not (self.has_rules() or self.builder_config.mask_values)
 
 
 def _names(config: DavisConfig) -> list[str] | None:
-    """The sequences that are chosen; None for all."""
+    """The chosen sequences; None for all."""
     return [name.strip() for name in config.sequences.split(",") if name.strip()] or None

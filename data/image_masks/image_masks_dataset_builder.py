@@ -1,4 +1,4 @@
-"""Any folder of single images with masks; a config says what in the masks is an object."""
+"""Any folder of single images with masks. A config defines which values in the masks are objects."""
 
 import contextlib
 from collections.abc import Collection
@@ -23,12 +23,12 @@ class ImageMasksConfig(tfds.core.BuilderConfig):
     """The layout of a set.
 
     Attributes:
-        objects: the values in the masks that make objects 1, 2, ...: "," parts objects, "+" joins values to one, "-" is a
-            range, as in "1+2,7" or "1-255". All others are background. "": each value is an object, except 255, which is
-            void if there are others.
+        objects: the values in the masks of objects 1, 2, ...: "," separates objects, "+" joins values to one object, "-" is a
+            range, as in "1+2,7" or "1-255". All other values are background. "": each value is an object, except 255, which is
+            void if there are other values.
         soft: masks are grey levels; values of 128 and above are the only object.
-        mask_values: "ids", or "threshold", which is the same as `soft`. "": ids, but where `objects` does not say what the
-            values are, masks that look like levels are skipped.
+        mask_values: "ids", or "threshold", which is the same as `soft`. "": ids; if `objects` is not set, masks that look like
+            grey levels are skipped.
         images, masks, image_end, mask_end: as in `read_stills`.
     """
 
@@ -42,7 +42,7 @@ class ImageMasksConfig(tfds.core.BuilderConfig):
 
 
 class Builder(FramesBuilder):
-    """The builder; its one split is "train"."""
+    """The builder. Its only split is "train"."""
 
     STILLS = True
     MANUAL_DOWNLOAD_INSTRUCTIONS = "A folder of images with masks, as described in README.md."
@@ -73,7 +73,7 @@ class Builder(FramesBuilder):
             raise DataError(f"--set masks={config.masks}: has no effect without images; give both folders")
 
     def list_splits(self, root: Path) -> list[str]:
-        """Names the one split."""
+        """Names the only split."""
         return ["train"]
 
     def list_sequences(self, root: Path, split: str, notes: Notes) -> tuple[list[VideoFiles], list[str]]:
@@ -82,7 +82,7 @@ class Builder(FramesBuilder):
         return read_stills(root, config.images, config.masks, config.image_end, config.mask_end, notes=notes)
 
     def id_map(self) -> np.ndarray:
-        """Returns the object of each value."""
+        """Returns the object id of each value."""
         config = self.builder_config
         if self.is_soft():
             return level_map()

@@ -22,8 +22,8 @@ class YouTubeVosConfig(tfds.core.BuilderConfig):
     """What to read.
 
     Attributes:
-        all_frames: whether to take every frame, or every fifth, which are those that have masks in train.
-        order: how frames are sorted by name: "natural", "decimal", "signed", "name"; "": natural, if that is not ambiguous.
+        all_frames: whether to take every frame, or only every fifth. In train, every fifth frame has a mask.
+        order: how frames are sorted by name: "natural", "decimal", "signed", "name"; "": natural, an error if ambiguous.
     """
 
     all_frames: bool = False
@@ -31,7 +31,7 @@ class YouTubeVosConfig(tfds.core.BuilderConfig):
 
 
 class Builder(FramesBuilder):
-    """The builder. The years have the same layout and differ in their videos and masks."""
+    """The builder. Both years have the same layout, but different videos and masks."""
 
     MANUAL_DOWNLOAD_INSTRUCTIONS = "The folder that holds train, valid, from https://youtube-vos.org."
     BUILDER_CONFIGS: ClassVar = [
@@ -42,7 +42,7 @@ class Builder(FramesBuilder):
 
     @classmethod
     def check_config(cls, config: YouTubeVosConfig, given: Collection[str]) -> None:
-        """Checks the field that is a choice."""
+        """Checks the field `order`."""
         check_choice("order", config.order, ORDERS)
 
     def list_splits(self, root: Path) -> list[str]:
@@ -52,7 +52,7 @@ class Builder(FramesBuilder):
         return splits
 
     def list_sequences(self, root: Path, split: str, notes: Notes) -> tuple[list[YouTubeVideo], list[str]]:
-        """Lists what meta.json names."""
+        """Lists the sequences of meta.json."""
         config = self.builder_config
         return read_youtube_vos(root, split, config.all_frames, order=config.order, notes=notes)
 

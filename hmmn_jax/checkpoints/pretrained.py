@@ -1,4 +1,4 @@
-"""Starting weights: both backbones from a network trained on ImageNet, the new layers drawn at random."""
+"""Initial weights: both backbones from a network trained on ImageNet, all other layers random."""
 
 import functools
 from collections.abc import Mapping
@@ -18,18 +18,17 @@ ENCODERS = ("Encoder_M", "Encoder_Q")
 def from_pretrained(
     tensors: Mapping[str, np.ndarray], config: HMMNConfig, seed: int = 0, source: str = "checkpoint"
 ) -> dict[str, Any]:
-    """A network for images, such as torchvision's ResNet-50 -> variables of `HMMN(config)`, as `from_torch` gives them.
+    """Converts a network for images, such as torchvision's ResNet-50, to variables of `HMMN(config)`.
 
     Args:
-      tensors: by the names that the backbone's `pretrained_names` says, all of which may have a prefix such as `module.`.
-        Tensors behind the used stages are ignored, and the counters `num_batches_tracked`, which older files lack,
-        are 0 where missing.
-      config: of the model, with BatchNorm.
-      seed: of the mask's convolutions, the heads and the decoder.
+      tensors: by the names of the backbone's `pretrained_names`; all may have a prefix such as `module.`. Tensors of later
+        stages are ignored. Missing counters `num_batches_tracked`, which older files do not have, are 0.
+      config: the config of the model, which must have BatchNorm.
+      seed: seed of the convolutions of masks, the heads and the decoder.
       source: the file to name in errors.
 
     Raises:
-      MismatchError: another kind of network than the backbone; missing, surplus and misshapen tensors, ten of which are listed.
+      MismatchError: the network is not that of the backbone, or tensors are missing, unknown or have the wrong shape.
     """
     backbone, kind = config.backbone, recognise(tensors)
     if not backbone.pretrained_names() or (kind is not None and not isinstance(backbone, kind)):
@@ -48,7 +47,7 @@ def from_pretrained(
 
 
 def recognise(tensors: Mapping[str, np.ndarray]) -> type[Backbone] | None:
-    """The registered backbone whose names these are; None for other files, such as those of an HMMN."""
+    """The registered backbone with these names; None for other files, such as those of an HMMN."""
     return next((kind for kind in registered().values() if kind.recognises(tensors.keys())), None)
 
 

@@ -1,6 +1,6 @@
-"""The checkpoints of a training workdir: which steps there are, and how each did in validation.
+"""The checkpoints of a training workdir, with their validation scores.
 
-A run writes each as `WORKDIR/checkpoints/STEP`, and records its files and its scores in `WORKDIR/record/checkpoints/STEP.json`.
+A run writes `WORKDIR/checkpoints/STEP`, and records its files and scores in `WORKDIR/record/checkpoints/STEP.json`.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ def find_step(workdir: AnyPath, step: int | Literal["best"] | None = None) -> in
 
     Args:
       workdir: the workdir of a training run.
-      step: a number; "best": of the steps that the run kept, the one with the highest J&F in its validation; None: the latest.
+      step: a number; "best": the kept step with the highest J&F in validation; None: the latest.
 
     Raises:
       CheckpointError: the step does not exist; the message lists the existing ones.
@@ -45,10 +45,10 @@ def find_step(workdir: AnyPath, step: int | Literal["best"] | None = None) -> in
 
 
 def finished_steps(workdir: AnyPath) -> list[int]:
-    """The steps of which a training workdir has checkpoints, in order.
+    """Lists the steps that have a checkpoint in a training workdir.
 
-    Only those that its run recorded: a user may have added others. Runs of older versions have no record. Only those
-    that Orbax calls finalized: in a bucket, the folder of a step has its final name while it is written.
+    Only lists steps that the run recorded, because a user may have added others. Runs of older versions have no record. Only
+    lists steps that Orbax finalized, because in a bucket the folder of an incomplete step has its final name.
     """
     with bucket_errors(workdir):
         recorded = workdir / RECORDS
@@ -60,7 +60,7 @@ def finished_steps(workdir: AnyPath) -> list[int]:
 
 
 def is_finalized(folder: AnyPath) -> bool:
-    """Whether Orbax wrote all of a checkpoint."""
+    """Whether Orbax finished writing a checkpoint."""
     return ocp.path.step.is_checkpoint_finalized(folder)
 
 
@@ -94,7 +94,7 @@ def step_record(workdir: AnyPath, step: int) -> Record:
 
 
 def _is_of_a_checkpoint(about: Any) -> bool:
-    """Whether it is None, {"scores": None} or {"scores": {"jf": number, ...}}."""
+    """Whether a value is None, {"scores": None} or {"scores": {"jf": number, ...}}."""
     if about is None:
         return True
     if not isinstance(about, dict) or "scores" not in about:

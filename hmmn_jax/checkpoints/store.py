@@ -38,10 +38,11 @@ def load_checkpoint(path: str | os.PathLike, step: int | Literal["best"] | None 
 
     Args:
         path: an output of `hmmn-jax convert` or `convert_weights.py`, a training workdir, or one `.safetensors` or `.pth` file
-            with official names (the released model, unless its metadata has a config). The path is local or in a bucket
-            (`gs://...`). It may also be the name of a model of the package, "lite", if no file or folder has that name; the
-            terms of its weights are printed once.
-        step: for a training workdir: a number; "best", the kept step with the highest J&F in validation; or None, the latest.
+            with official names (for the published network, unless its metadata has a config). The path is local or in a bucket
+            (`gs://...`). If no file or folder "lite" exists, "lite" is the bundled model; the terms of its weights are printed
+            once.
+        step: for a training workdir: a number; "best" for the kept step with the highest J&F in validation; None for the
+            latest.
 
     Returns:
         The variables as NumPy arrays on the host, and the config. To use the variables more than once, put them on the device
@@ -84,7 +85,7 @@ def find_checkpoint(path: str | os.PathLike) -> AnyPath:
     return absolute(found) if bundled is None or lies_there(found) else bundled
 
 
-@functools.cache  # once a process
+@functools.cache  # once per process
 def _tell_terms() -> None:
     note(f"the weights of the package are {TERMS}")
 
@@ -189,7 +190,7 @@ def _restore_local(folder: Path, config: HMMNConfig, source: str) -> dict[str, A
         leaves = flax.traverse_util.flatten_dict(metadata.tree).items()
         shapes = {"/".join(path): tuple(leaf.shape) for path, leaf in leaves}
     shapes = {_current_name(path): shape for path, shape in shapes.items()}
-    check_shapes(shapes, expected, source)  # before memory is allocated for tensors of any size
+    check_shapes(shapes, expected, source)  # before memory is allocated for the tensors
     with _unreadable(source), ocp.PyTreeCheckpointer() as checkpointer:
         variables = flax.traverse_util.flatten_dict(checkpointer.restore(folder), sep="/")
         named = {_current_name(path): _number(leaf) for path, leaf in variables.items()}
@@ -197,7 +198,7 @@ def _restore_local(folder: Path, config: HMMNConfig, source: str) -> dict[str, A
 
 
 def _current_name(path: str) -> str:
-    """The path of a variable; until version 0.1, ResNet layers were stored in the encoders and in `trunk`."""
+    """The path of a variable. In version 0.1, ResNet layers were stored in the encoders and in `trunk`."""
     return re.sub(r"^(\w+/\w+_encoder)/(trunk/|(?=conv_|normalise/))", r"\1/backbone/", path)
 
 
@@ -213,10 +214,10 @@ def _unreadable(source: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet_orbax() -> Iterator[None]:
-    """Hides what Orbax prints about a damaged folder: the error reports it in one line.
+    """Hides what Orbax prints about a damaged folder, because the error already reports it.
 
-    After a first error TensorStore reads on, and reports to an event loop that is closed by then, or to a task that is not
-    awaited, with a traceback for each tensor. These reports can arrive at any time, so the filters stay active if the block
+    After an error, TensorStore continues reading. It reports further errors to a closed event loop or to a task that is not
+    awaited, with a traceback for each tensor. These reports can come at any time, so the filters stay active if the block
     fails.
     """
     logger, hook = logging.getLogger("absl"), sys.unraisablehook

@@ -1,11 +1,11 @@
 """Reads and writes PyTorch checkpoint files without PyTorch, and without executing code from them.
 
-The content decides how a file is read, never its suffix:
+The format is detected from the content of a file, not from its suffix:
 
 - a safetensors file is read by the `safetensors` library;
-- a zip as `torch.save` writes it is read by `torch_zip`;
+- a zip written by `torch.save` is read by `torch_zip`;
 - the older, non-zip format of `torch.save` is read by `torch.load(..., weights_only=True)`;
-- a bare pickle, and anything else, is refused.
+- all other files, such as plain pickles, are rejected.
 """
 
 import contextlib
@@ -66,9 +66,8 @@ def write_torch_file(
 ) -> None:
     """Write `tensors` to a new `.safetensors` file, or with PyTorch to a new `.pth` or `.pt` file.
 
-    The file is written atomically. Only safetensors keeps `metadata`. Raises CheckpointError
-    for a file that exists, for another suffix, where PyTorch is needed and absent, and where the
-    file cannot be written.
+    The file is written atomically. Only safetensors files store `metadata`. Raises CheckpointError if the file exists, has
+    another suffix or cannot be written, or if PyTorch is needed and not installed.
     """
     path = user_path(path, buckets=True)
     with _one_line_errors(path, "cannot be written", "expected arrays of numbers"):
@@ -101,7 +100,7 @@ def _one_line_errors(path: str | os.PathLike, verb: str, expected: str) -> Itera
 
 
 def _kind(path: Path) -> str:
-    if path.exists() and not path.is_file() and not path.is_dir():  # a pipe or a device may have no end
+    if path.exists() and not path.is_file() and not path.is_dir():  # reading a pipe or a device may block forever
         raise Refused("neither a file nor a folder")
     head = read_start(path, 64)
     if head.startswith(b"PK\x03\x04"):
@@ -133,7 +132,7 @@ def _read_legacy(path: Path) -> dict[str, np.ndarray]:
         raise Refused(f"{found}, unsafe in PyTorch {torch.__version__}", _INSTALL)
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:  # PyTorch wraps the name of the refused object in a page of advice
+    except pickle.UnpicklingError as error:  # PyTorch's message has the name of the rejected object and a page of advice
         refused = re.search(r"GLOBAL [\w.]+|Unsupported operand \d+", str(error))
         why = refused[0] if refused else shorten(error)
         raise Refused(f"{found}, which PyTorch rejects ({why})") from error
@@ -148,7 +147,7 @@ def _read_legacy(path: Path) -> dict[str, np.ndarray]:
 
 
 def _refuse(path: Path) -> dict[str, np.ndarray]:
-    """Rejects files in other formats; for a bare pickle, the error names the function that it would have called."""
+    """Rejects files in other formats. For a plain pickle, the error names the function that it would have called."""
     content = read_start(path, _MOST_PICKLE)
     found = "neither a torch.save nor a safetensors file" if content else "an empty file"
     if content.startswith(b"\x80"):

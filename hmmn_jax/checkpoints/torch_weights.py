@@ -20,7 +20,7 @@ _HEADS = (("KV_M_r4", "s16"), ("KV_M_r3", "s8"), ("KV_M_r2", "s4"))
 
 
 def name_table(config: HMMNConfig) -> dict[str, Path]:
-    """Official name (without `module.`) -> path in the variables, collection first, for every tensor of the model.
+    """Maps official names (without `module.`) to paths in the variables, collection first, for every tensor of the model.
 
     The order is that of the official state dict. Models of other sizes use the names that the official code would use.
     """
@@ -67,13 +67,13 @@ def name_table(config: HMMNConfig) -> dict[str, Path]:
 
 
 def from_torch(tensors: Mapping[str, np.ndarray], config: HMMNConfig, source: str = "checkpoint") -> Variables:
-    """Official tensors -> the variables of `HMMN(config)`, as NumPy arrays.
+    """Converts official tensors to the variables of `HMMN(config)`, as NumPy arrays.
 
-    Kernels go from OIHW to HWIO; floating point becomes float32, which is exact for float16 and bfloat16. A prefix that all
-    names share is dropped, see `without_prefix`.
+    Kernels are transposed from OIHW to HWIO. Floats are converted to float32, which is exact for float16 and bfloat16. A common
+    prefix of all names is removed, see `without_prefix`.
 
     Raises:
-      MismatchError: missing, surplus and misshapen tensors; ten of them are listed.
+      MismatchError: tensors are missing, unknown or have the wrong shape; ten of them are listed.
     """
     tensors = without_prefix(tensors, torch_shapes(config), source)
     check_shapes({name: tensor.shape for name, tensor in tensors.items()}, torch_shapes(config), source)
@@ -82,16 +82,16 @@ def from_torch(tensors: Mapping[str, np.ndarray], config: HMMNConfig, source: st
 
 
 def to_torch(variables: Variables, config: HMMNConfig) -> dict[str, np.ndarray]:
-    """The inverse of `from_torch`: official names without `module.`, official order, torch's layout."""
+    """The inverse of `from_torch`, with official names without `module.`, in the official order and torch's layout."""
     flat = flax.traverse_util.flatten_dict(variables)
     return {name: _to_torch(np.asarray(flat[path]), path) for name, path in name_table(config).items()}
 
 
 def in_float16(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Floats rounded to float16, which `from_torch` reads as well; counters are unchanged.
+    """Rounds floats to float16, which `from_torch` can read, too. Counters are unchanged.
 
     Raises:
-      MismatchError: a number that float16 cannot hold.
+      MismatchError: a number is too large for float16.
     """
     with np.errstate(over="ignore"):
         halves = {name: tensor.astype(np.float16) if tensor.dtype.kind == "f" else tensor for name, tensor in tensors.items()}
@@ -105,11 +105,11 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def without_prefix(tensors: Mapping[str, Tensor], expected: Container[str], source: str) -> dict[str, Tensor]:
-    """Removes prefixes that wrappers add to every name, such as `module.`, `_orig_mod.` and `model.`, as often as they occur.
+    """Removes prefixes that wrappers add to every name, such as `module.`, `_orig_mod.` and `model.`, also repeated ones.
 
     Args:
       tensors: by name.
-      expected: the names that the model has; if removing a prefix gives none of them, the names are unchanged.
+      expected: the names of the model; if removing a prefix gives none of them, the names are unchanged.
       source: the file, for the NOTE about any prefix other than `module.`, which the released checkpoint has.
     """
     first, prefix = next(iter(tensors), ""), ""
@@ -123,7 +123,7 @@ def without_prefix(tensors: Mapping[str, Tensor], expected: Container[str], sour
 
 
 def check_shapes(found: Shapes, expected: Shapes, source: str) -> None:
-    """Raises MismatchError, with ten of the missing, surplus and misshapen tensors of `source`, if there is any."""
+    """Raises MismatchError if tensors of `source` are missing, unknown or have the wrong shape; lists ten of them."""
     missing = [f"missing {name} {shape}" for name, shape in expected.items() if name not in found]
     surplus = [f"surplus {name} {shape}" for name, shape in found.items() if name not in expected]
     misshapen = [
@@ -137,7 +137,7 @@ def check_shapes(found: Shapes, expected: Shapes, source: str) -> None:
 
 
 def torch_shapes(config: HMMNConfig) -> dict[str, tuple[int, ...]]:
-    """Official name -> shape in torch's layout."""
+    """Maps official names to shapes in torch's layout."""
     flat = flax.traverse_util.flatten_dict(abstract_variables(config))
     return {name: _torch_shape(flat[path].shape, path) for name, path in name_table(config).items()}
 

@@ -1,7 +1,7 @@
-"""Reads the tensors of PyTorch's zip format; its pickle can only name them, and is never executed.
+"""Reads the tensors of PyTorch's zip format without executing code from its pickle.
 
-The unpickler accepts only the few names that rebuild tensors, and returns the position of each tensor in the file. The arrays
-are then made from these positions, inside the bounds of their storages.
+The unpickler only accepts the few names that rebuild tensors, and returns the position of each tensor in the file. The arrays
+are then made from these positions, with bounds checks.
 """
 
 import io
@@ -117,7 +117,7 @@ def _make_tensor(
 
 
 _GLOBALS: dict[str, object] = {
-    "collections.OrderedDict": _Callable(lambda: _StateDict()),  # as torch writes it: no arguments
+    "collections.OrderedDict": _Callable(lambda: _StateDict()),  # torch writes it without arguments
     "torch._utils._rebuild_tensor_v2": _Callable(_make_tensor),
     "torch._utils._rebuild_parameter": _Callable(lambda data, _grad, _hooks: data),
     **{f"torch.{name}Storage": _StorageType(dtype) for name, dtype in _TORCH_DTYPES.items()},
@@ -141,8 +141,7 @@ def unpickle(data: bytes) -> object:
     """Loads a pickle with `_Tensor`s in place of tensors. Raises Refused for a name that does not rebuild tensors."""
     tuples = 0
     for opcode, argument, _ in pickletools.genops(data):  # raises an error if a length is wrong
-        # The unpickler would allocate a memo of any size, and hashing a tuple nested 100 000 deep
-        # overflows the C stack.
+        # The unpickler would allocate a memo of any size, and hashing a tuple with 100,000 levels would overflow the C stack.
         if opcode.name.endswith("PUT") and int(argument or 0) > len(data):
             raise Refused(f"the pickle has the invalid memo index {argument}")
         tuples += "TUPLE" in opcode.name

@@ -1,6 +1,6 @@
-"""Argument parser that reports mistakes in one line, as all commands of this project do.
+"""An argument parser that reports invalid arguments in one line.
 
-This module imports only fast modules: `--help` and mistakes need neither JAX nor NumPy.
+This module does not import JAX or NumPy, so that `--help` and errors in arguments are fast.
 """
 
 import argparse
@@ -16,7 +16,7 @@ OVERRIDE, OVERRIDE_OF_SCRIPTS = "--set", "--config."
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """Raises ConfigError for a mistake; to be called inside of `run_program`."""
+    """Raises ConfigError for invalid arguments. Call it inside `run_program`."""
 
     def __init__(self, **options: Any):
         super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter, **options})
@@ -82,7 +82,7 @@ def as_overrides(arguments: Sequence[str]) -> list[str]:
 
 
 def _value(text: str, current: Any) -> Any:
-    """The text converted to the type of the current value, if possible; otherwise to the type that it looks like."""
+    """Converts a text to the type of the current value if possible, otherwise to the type that it looks like."""
     if isinstance(current, str):
         return text
     try:

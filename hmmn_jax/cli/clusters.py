@@ -1,4 +1,4 @@
-"""What the environment says about the processes of a run: which this is, its GPUs, and whether it would run alone."""
+"""Reads the environment of clusters: the number of this process, its GPUs, and whether it would run alone."""
 
 import platform
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ _RANKS = ("SLURM_PROCID", "TPU_WORKER_ID", "OMPI_COMM_WORLD_RANK")
 
 
 def name_of_process(process: int | None, environ: Mapping[str, str]) -> str:
-    """The number of this process, for the name of a file; the host's name where the environment does not have the number."""
+    """The number of this process, for a file name; the name of the host if the number is unknown."""
     if process is not None:
         return str(process)
     return next((environ[name] for name in _RANKS if environ.get(name, "").isdigit()), platform.node())
@@ -20,7 +20,7 @@ def require_together(together: bool, environ: Mapping[str, str]) -> None:
     """Raises ConfigError if the cluster started several processes and this one would run alone.
 
     Args:
-        together: whether it will meet others.
+        together: whether the process will connect to others.
         environ: the environment.
     """
     if together:
@@ -35,8 +35,8 @@ def require_together(together: bool, environ: Mapping[str, str]) -> None:
 def slurm_devices(environ: Mapping[str, str]) -> list[int] | None:
     """The `local_device_ids` for JAX under Slurm: [] for all visible ones; None leaves the choice to JAX.
 
-    JAX gives each task of a node one GPU, by its number on the node. With one task per node it would use only the first GPU.
-    With GPUs that Slurm has bound to tasks, that number may not exist.
+    JAX gives task N of a node its GPU N. With one task per node, it would use only the first GPU. If Slurm has bound GPUs to
+    tasks, this number may not exist.
     """
     if "SLURM_PROCID" not in environ or "JAX_LOCAL_DEVICE_IDS" in environ:
         return None

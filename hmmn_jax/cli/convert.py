@@ -1,4 +1,4 @@
-"""Checkpoints in and out: the implementation of `convert_weights.py` and `hmmn-jax convert`."""
+"""Converts checkpoints: the implementation of `convert_weights.py` and `hmmn-jax convert`."""
 
 import argparse
 
@@ -65,6 +65,6 @@ def inspect_checkpoint(options: argparse.Namespace) -> None:
 
 
 def count(tensors: dict[str, np.ndarray]) -> str:
-    """Counts tensors and parameters; parameters are what PyTorch calls weights and biases."""
+    """Counts tensors and parameters. Parameters are those of PyTorch: weights and biases."""
     parameters = sum(t.size for name, t in tensors.items() if name.endswith((".weight", ".bias", ".scale")))
     return f"{len(tensors)} tensors, {parameters:,} parameters, {sum(t.nbytes for t in tensors.values()):,} bytes"

@@ -2,7 +2,7 @@
 
     python -m hmmn_jax.cli.curves RUN [RUN ...] --out curves.png
 
-Above, the loss; below, J&F of each validation, for runs that have some. Numbers are those of `RUN/metrics.jsonl`.
+The upper plot has the loss, the lower plot J&F of each validation, if runs have any. The data is in `RUN/metrics.jsonl`.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from hmmn_jax.io.record import replace_own
 from hmmn_jax.training.metrics import METRICS_FILE, read_metrics
 
 SCORE = "validation/jf"
-_LAST_STEP = 10**15  # no run has more steps; a damaged file may contain numbers that cannot be plotted
+_LAST_STEP = 10**15  # no run has more steps; a damaged file may contain larger numbers, which cannot be plotted
 
 
 def draw_curves(workdirs: Sequence[AnyPath], out: Path) -> None:
@@ -25,12 +25,12 @@ def draw_curves(workdirs: Sequence[AnyPath], out: Path) -> None:
 
     Raises:
       ConfigError: matplotlib is missing.
-      DataError: a folder without numbers; or a file `out` that this program did not write.
+      DataError: a folder has no metrics, or this program did not write the existing file `out`.
     """
     try:
         import matplotlib
 
-        matplotlib.use("agg")  # no window
+        matplotlib.use("agg")  # draws without a display
         from matplotlib import pyplot as plt
     except ImportError as error:
         raise ConfigError(f"{reason(error)}; install matplotlib: pip install 'hmmn-jax[train]'") from error
@@ -52,7 +52,7 @@ def draw_curves(workdirs: Sequence[AnyPath], out: Path) -> None:
         axes.set_ylabel(named[key])
         axes.grid(alpha=0.3)
     legend = all_axes[0, 0].legend(all_axes[0, 0].get_lines(), ["?"] * len(runs))
-    for text, name in zip(legend.get_texts(), runs, strict=True):  # unparsed: $ and a leading _ are special
+    for text, name in zip(legend.get_texts(), runs, strict=True):  # not parsed: $ and a leading _ are special
         text.set_parse_math(False)
         text.set_text("".join(c if c.isprintable() else "?" for c in name))
     all_axes[-1, 0].set_xlabel("step")

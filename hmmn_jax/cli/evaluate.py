@@ -1,4 +1,4 @@
-"""A complete evaluation, from a request to masks, scores and a report; read from top to bottom."""
+"""A complete evaluation, from a request to masks, scores and a report."""
 
 import contextlib
 import dataclasses
@@ -55,8 +55,8 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
     """Runs the request and prints its results.
 
     Raises:
-        HMMNError: a mistake; nothing was written.
-        PartialFailure: some videos failed, the others are done.
+        HMMNError: invalid input; nothing was written.
+        PartialFailure: some videos failed, the others are complete.
     """
     check_request(request)
     check_settings(request.config)
@@ -65,8 +65,8 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
 
 
 def evaluate_inputs(request: Request, local: Request, make: MakeSegmenters) -> None:
-    """Runs the request, whose inputs are those of `local`."""
-    # --- The output: mistakes are reported before anything is read. ---
+    """Runs the request with the local inputs `local`."""
+    # --- The output: errors are reported before anything is read. ---
     config = request.config
     outputs = None
     if request.output is not None:
@@ -92,7 +92,7 @@ def evaluate_inputs(request: Request, local: Request, make: MakeSegmenters) -> N
         if request.movie == "mp4":
             note_odd_sizes(clips, task.notes)
     submits = task.protocol.submits and request.score is None
-    alone = request.frames is not None  # with only the given mask
+    alone = request.frames is not None  # only the given mask is shown
     plans, unscored = ([], {}) if submits or alone else task.plan(clips)
     if local.score is not None:
         note_surplus(local.score, clips, task.notes)
@@ -120,7 +120,7 @@ def evaluate_inputs(request: Request, local: Request, make: MakeSegmenters) -> N
         return raise_failures(failures | wrong, len(scored))
 
     # --- Segment; then scores, archive and report, also after failures. ---
-    assert outputs is not None  # --output was checked
+    assert outputs is not None  # check_request requires --output
     print(announce(lines, clips), flush=True)
     variables, model = load_model(request)
     request = fit(request, clips[0], model, outputs)
@@ -135,7 +135,7 @@ def evaluate_inputs(request: Request, local: Request, make: MakeSegmenters) -> N
         synchronize("the folder is claimed")
         outputs.run.digest = digest_of(made_with)
         segmenters = make(variables, model, config, len(clips))
-        del variables  # each segmenter has its own copy, folded
+        del variables  # each segmenter has its own folded copy
         cost, failed = predict(segmenters, clips, outputs, augmentation)
         print(cost)
         synchronize("all masks are written")
@@ -173,7 +173,7 @@ def note_odd_sizes(clips: Sequence[Clip], notes: Notes) -> None:
 
 
 def note_surplus(masks: Path, clips: Sequence[Clip], notes: Notes) -> None:
-    """Notes files among the masks to be scored that belong to no video, or to no frame of it."""
+    """Adds a note about scored files that do not belong to a video or frame."""
     known = {clip.name: clip for clip in clips}
     for path in sorted(masks.iterdir()):
         if path.name.startswith("."):
@@ -217,9 +217,9 @@ def describe_masks(request: Request, variables: dict[str, Any], model: HMMNConfi
 
 
 def claim(outputs: Outputs, made_with: dict[str, Any] | None, archive: str, overwrite: bool = False) -> None:
-    """Claims the folder for this run, and deletes scores and archive of earlier masks.
+    """Takes the guard of the folder, and deletes scores and archive of earlier masks.
 
-    They could be mistaken for those of the new masks.
+    Otherwise, they could be mistaken for those of the new masks.
 
     Raises ConfigError, and deletes nothing, if a file to be deleted was changed since a run wrote it.
     """

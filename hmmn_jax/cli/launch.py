@@ -1,4 +1,4 @@
-"""Set-up of the scripts: their flags, several hosts, and the cache of compiled programs."""
+"""Common set-up of the scripts: flags, several hosts, and the cache of compiled programs."""
 
 import importlib.metadata
 import os
@@ -20,7 +20,7 @@ from hmmn_jax.io.notes import note
 
 HOSTS = ("distributed", "coordinator", "processes", "process", "initialization_timeout", "heartbeat_timeout")
 OPTIONS = (*HOSTS, "compilation_cache")
-CONFIG_FOLDERS = ("train", "evaluate")  # into which the files of `configs` were sorted
+CONFIG_FOLDERS = ("train", "evaluate")  # the subfolders of `configs` since version 0.2
 
 
 def define_launch_flags() -> None:
@@ -36,19 +36,19 @@ def define_launch_flags() -> None:
 
 
 def launch_by_flags() -> None:
-    """`launch` with the flags of `define_launch_flags`."""
+    """Calls `launch` with the flags of `define_launch_flags`."""
     given: dict[str, Any] = {name: flags.FLAGS[name].value for name in OPTIONS}
     launch(**given)
 
 
 def run_by_flags(program: str, run: Callable[[], int | None], resume: str, folder: AnyPath | None = None) -> int:
-    """`run_program`; in several processes, as the flags of `define_launch_flags` say, an error in one ends all.
+    """Calls `run_program`. With several processes (see `define_launch_flags`), an error in one process ends all.
 
     Args:
         program: name of the program.
         run: the body of the program, which calls `launch_by_flags`.
         resume: what to do after an interruption.
-        folder: for `error-PROCESS.txt`, the reason for the end of each of several processes.
+        folder: with several processes, the folder for `error-PROCESS.txt`, which has the reason why a process ended.
     """
     given = flags.FLAGS
     several = given.distributed or given.coordinator is not None
@@ -65,12 +65,12 @@ def launch(
     heartbeat_timeout: int = 100,
     compilation_cache: str | None = None,
 ) -> None:
-    """Connects to the other hosts and sets the compilation cache. To be called before anything is computed.
+    """Connects to the other hosts and sets the compilation cache. Call it before the first computation.
 
     Raises:
         ConfigError: the hosts cannot connect, or each would run alone.
     """
-    import jax  # takes a second; mistakes in flags are reported before
+    import jax  # importing takes a second; errors in flags are reported before
 
     together = distributed or coordinator is not None
     require_together(together, os.environ)
@@ -94,7 +94,7 @@ def launch(
 
 
 def switch_off_unsound_fusion() -> None:
-    """Keeps jaxlib 0.10.2 from computing wrong results on CPUs (`hmmn_jax.ops.canary`). To be called before JAX is imported."""
+    """Prevents jaxlib 0.10.2 from computing wrong results on CPUs (`hmmn_jax.ops.canary`). Call it before importing JAX."""
     flag = "--xla_cpu_experimental_ynn_fusion_type="
     given = os.environ.get("XLA_FLAGS", "")
     if importlib.metadata.version("jaxlib") == "0.10.2" and flag not in given:  # other releases may reject an unknown flag
@@ -108,14 +108,14 @@ def flags_parser(
     default: str = "",
     first: Callable[[list[str]], None] | None = None,
 ) -> Callable[[list[str]], list[str]]:
-    """A parser of flags for `app.run` that reports a mistake in one line and exits with 2.
+    """A parser of flags for `app.run` that reports an error in one line and exits with 2.
 
     Args:
         name: name of the program.
         config: the flag for its config file.
         check: called after the flags are parsed; raises ConfigError if required flags are missing.
-        default: the config file if none is given. (A default of the flag itself would be read when the flag is defined, where
-            mistakes are not reported in one line.)
+        default: the config file if none is given. (A default of the flag itself would be read when the flag is defined, and
+            errors would have a traceback.)
         first: called with the arguments before they are parsed.
     """
 
@@ -124,16 +124,16 @@ def flags_parser(
             if first is not None:
                 first(arguments[1:])
             given = {argument.lstrip("-").partition("=")[0] for argument in arguments[1:]}
-            if default and config.name not in given:  # first, because this defines the flags of its fields
+            if default and config.name not in given:  # first, because parsing it defines the flags of its fields
                 arguments = [arguments[0], f"--{config.name}={default}", *arguments[1:]]
             rest = flags.FLAGS(_with_moved_config(arguments, config.name))
             if surplus := rest[1:]:
                 raise ConfigError(f"unexpected argument {surplus[0]!r}; flags begin with --")
-            if config.value is not None and not hasattr(config.value, "lock"):  # which raises the errors of the file
+            if config.value is not None and not hasattr(config.value, "lock"):  # reading it raises the errors of the file
                 raise ConfigError(f"get_config of the config file gives {type(config.value).__name__}, expected a ConfigDict")
             if check is not None:
                 check()
-        except Exception as error:  # a config file can raise anything, for example for a missing field
+        except Exception as error:  # a config file can raise any error, for example for a missing field
             told = f"the config has no field {error}" if isinstance(error, KeyError) else " ".join(f"{error}".split())
             mistake = error if isinstance(error, HMMNError) else ConfigError(told or type(error).__name__)
             tell(name, mistake)
@@ -147,7 +147,7 @@ def flags_parser(
 
 
 def value_of(flag: str, arguments: list[str]) -> str | None:
-    """The value that arguments give to a flag, before they are parsed; "" without a value, None without the flag."""
+    """The value of a flag in arguments that are not parsed yet; "" without a value, None without the flag."""
     value = None
     for argument, following in zip(arguments, [*arguments[1:], "-"], strict=True):
         option, equals, given = argument.partition("=")
@@ -157,7 +157,7 @@ def value_of(flag: str, arguments: list[str]) -> str | None:
 
 
 def _with_moved_config(arguments: list[str], flag: str) -> list[str]:
-    """The arguments, with the config file's path updated; see `_moved`."""
+    """The arguments with the current path of the config file, see `_moved`."""
     arguments = list(arguments)
     for i, argument in enumerate(arguments):
         option, equals, value = argument.partition("=")

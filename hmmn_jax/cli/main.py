@@ -5,7 +5,7 @@
   hmmn-jax evaluate --benchmark davis2017_val --data DAVIS --output RUN  a benchmark, with scores
 
 'hmmn-jax COMMAND --help' explains a command, with examples.
-Exit code: 0 all done; 1 some videos failed, the others are done; 2 a mistake; 130, 143 interrupted.
+Exit codes: 0: complete. 1: some videos failed, the others are complete. 2: invalid arguments or files. 130, 143: interrupted.
 """
 
 import importlib
@@ -26,7 +26,7 @@ RESUME = {
 
 
 def make_parser(command: str) -> ArgumentParser:
-    """The parser, with the arguments of one command only; those of the others would require more imports."""
+    """The parser with the arguments of one command. Those of the others would require more imports."""
     parser = ArgumentParser(prog=PROGRAM, description=__doc__)
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def script() -> NoReturn:
-    """Runs the program that is installed."""
+    """Runs the command `hmmn-jax`."""
     leave(main())
 
 

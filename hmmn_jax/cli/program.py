@@ -1,13 +1,13 @@
-"""Exit of all commands: exit codes, errors in one line, interruptions without a traceback.
+"""Common exit of all commands: exit codes, errors in one line, interruptions without a traceback.
 
 | exit code | meaning |
 |---|---|
-| 0 | all done |
-| 1 | some videos failed, the others are done; of `convert_weights.py verify`, logits that differ from the published code's |
-| 2 | a mistake or a refusal; flags, files and tensors that do not match among them |
+| 0 | complete |
+| 1 | some videos failed, the others are complete; for `convert_weights.py verify`: logits differ |
+| 2 | invalid flags, files or settings, or tensors that do not match |
 | 3 | training diverged |
-| 4 | of several processes: another one failed, or was lost |
-| 5 | of several processes: they did not meet |
+| 4 | with several processes: another process failed or was lost |
+| 5 | with several processes: not all processes connected |
 | 130, 143 | interrupted by Ctrl-C or by SIGTERM |
 """
 
@@ -45,12 +45,12 @@ def run_program(
         name: name of the command; its errors begin with it.
         run: returns an exit code, None for 0.
         resume: what to do after an interruption, such as "run the same command to resume".
-        tell: reports an error of the command of this name.
+        tell: prints an error of the command with this name.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # file names may contain bytes that are not valid text
-    with contextlib.suppress(ValueError):  # outside of the main thread
+            stream.reconfigure(errors="backslashreplace")  # file names may contain bytes that are not valid UTF-8
+    with contextlib.suppress(ValueError):  # not in the main thread
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _interrupt)
     try:
@@ -64,7 +64,7 @@ def run_program(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return TERMINATED
     except OSError as error:
-        from hmmn_jax.io.files import reason  # not at the top of the file: its imports take longer than --help
+        from hmmn_jax.io.files import reason  # not at the top of the file, because its imports take longer than --help
 
         where = f"{error.filename}: " if error.filename else ""
         tell(name, HMMNError(f"{where}{reason(error)}"))
@@ -78,7 +78,7 @@ def run_program(
 def leave(code: int) -> NoReturn:
     """Ends the process with an exit code.
 
-    After an interruption, exits immediately: JAX may still compute, and crashes while Python shuts down.
+    After an interruption, exits immediately, because JAX may still compute and would crash while Python shuts down.
     """
     if code in (INTERRUPTED, TERMINATED):
         for stream in (sys.stdout, sys.stderr):
@@ -89,7 +89,7 @@ def leave(code: int) -> NoReturn:
 
 
 def _show_warning(show: Callable[..., None], message: Warning, category: type[Warning], *place: Any) -> None:
-    """Prints a warning for users in one line. Warnings for programmers, such as deprecations, are unchanged."""
+    """Prints warnings for users in one line. Other warnings, such as deprecations, are unchanged."""
     if category is UserWarning:
         note(str(message))
     else:
@@ -97,9 +97,9 @@ def _show_warning(show: Callable[..., None], message: Warning, category: type[Wa
 
 
 def _interrupt(interruption: int, _: FrameType | None) -> None:
-    """Raises an exception for the first signal.
+    """Raises an exception for the first signal. Later signals end the process.
 
-    A second one ends the process immediately, because it may arrive while the first is being handled.
+    A second signal may arrive while the first is handled, so it ends the process immediately.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: os._exit(TERMINATED if number == signal.SIGTERM else INTERRUPTED))

@@ -1,4 +1,4 @@
-"""Compiled programs are kept from one run of a command to the next, in the user's cache folder."""
+"""Keeps compiled programs in the user's cache folder for later runs."""
 
 import os
 
@@ -7,17 +7,17 @@ from hmmn_jax.io.files import user_path
 from hmmn_jax.io.program_folder import own_folder
 
 OFF = "off"
-MOST_BYTES = 2**30  # of the programs; the least recently used are deleted
+MOST_BYTES = 2**30  # maximum size of all programs; the least recently used ones are deleted
 
 
 def keep_programs(given: str | None, alone: bool) -> None:
     """Sets JAX's persistent compilation cache.
 
     Args:
-        given: a folder; "off" for no cache; or None for a folder of the user's own, unless JAX_COMPILATION_CACHE_DIR is set.
+        given: a folder; "off" for no cache; None for the user's cache folder, unless JAX_COMPILATION_CACHE_DIR is set.
         alone: whether this is the only process. Several processes have no cache unless a folder is given.
     """
-    import jax  # takes a second; mistakes in flags are reported before
+    import jax  # importing takes a second; errors in flags are reported before
 
     if given == OFF:
         jax.config.update("jax_compilation_cache_dir", None)

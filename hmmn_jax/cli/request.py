@@ -1,4 +1,4 @@
-"""The request of a command to an evaluation."""
+"""The options of an evaluation."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -19,15 +19,15 @@ class Request:
     """What to evaluate.
 
     Attributes:
-        config: as returned by the files in `configs`.
+        config: the config, as returned by the files in `configs`.
         data: root of a benchmark; None with `frames`.
         frames: a folder of images or a video file; None with `data`.
         mask: with `frames`, the ids of the objects in the first frame, or a folder with masks of some frames.
         checkpoint: what `load_checkpoint` reads.
-        step: of a training workdir as the checkpoint, a number or "best"; None: the latest.
+        step: if the checkpoint is a training workdir: a number, or "best"; None: the latest.
         score: instead of segmenting, a folder of masks SEQUENCE/FRAME.png to be scored.
         output: folder to write to; required except with `score`.
-        stage: where inputs in a bucket are copied to, for this run and later ones; None: to a temporary folder.
+        stage: folder to which inputs in a bucket are copied, for this run and later ones; None: a temporary folder.
         overlays: also write a picture of each frame.
         movie: also write a movie of each video, "mp4" or "gif".
         exports: also write the masks in these formats, keys of `hmmn_jax.exports.KINDS`.
@@ -54,7 +54,7 @@ class Request:
 
 
 def check_request(request: Request) -> None:
-    """Raises ConfigError for incompatible flags, DataError for a URL that cannot be served."""
+    """Raises ConfigError for incompatible flags, and DataError for a URL with an unsupported scheme."""
     for path in filter(None, (request.data, request.frames, request.mask, request.score, request.output)):
         as_path(path)
     for path in filter(None, (request.data, request.frames, request.mask, request.score)):
@@ -92,7 +92,7 @@ def check_request(request: Request) -> None:
 
 
 def fetch_inputs(request: Request, stage: Stage) -> Request:
-    """The request with local copies of inputs in a bucket, other than the checkpoint. Raises DataError."""
+    """The request with local copies of inputs in a bucket, except the checkpoint. Raises DataError."""
     paths = {name: getattr(request, name) for name in ("data", "frames", "mask", "score")}
     copies: dict[str, Any] = {name: stage.fetch(path) for name, path in paths.items() if path is not None}
     return dataclasses.replace(request, **copies)

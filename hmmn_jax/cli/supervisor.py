@@ -1,8 +1,9 @@
-"""A parent for each of several processes: it reports how the process ended, also if it was killed.
+"""A parent process for each of several processes, which reports why its child ended, also if it was killed.
 
-When a process is lost or does not start, JAX aborts the others in C++, with pages of output, and Python cannot handle that.
-So the program forks before JAX is imported. The child does the work. The parent passes its errors on and waits for it. If it
-was aborted or killed, the parent prints the reason as the last line on stderr and writes it to `FOLDER/error-PROCESS.txt`.
+When a process is lost or does not start, JAX aborts the others in C++ and prints much text. Python cannot handle this.
+Therefore, the program forks before JAX is imported. The child does the work. The parent prints the child's errors and waits. If
+the child was aborted or killed, the parent prints the reason as the last line on stderr and writes it to
+`FOLDER/error-PROCESS.txt`.
 """
 
 import contextlib
@@ -25,14 +26,14 @@ from hmmn_jax.io.guard import RUN_LOCK, release_all, release_of, require_unheld
 from hmmn_jax.io.peers import LOST, NOT_MET
 from hmmn_jax.io.record import replace_own
 
-TAIL_BYTES = 1 << 16  # of the last output that are searched for a reason
-_BEGUN = b"B"  # of the child: the folder is this run's
-_REPORTED = b"R"  # of the child: it has reported; the exit code follows
-_SIGTERM = b"T"  # of the parent: it got SIGTERM
+TAIL_BYTES = 1 << 16  # number of last bytes of output that are searched for a reason
+_BEGUN = b"B"  # the child reports that the folder belongs to this run
+_REPORTED = b"R"  # the child has printed the reason; its exit code follows
+_SIGTERM = b"T"  # the parent received SIGTERM
 _NOT_MET = (
     "the processes did not meet within --initialization_timeout; check that all were started, their --coordinator and ports"
 )
-_REASONS = (  # in what JAX prints before it aborts
+_REASONS = (  # patterns in the output of JAX before it aborts
     (r"RegisterTask", NOT_MET, _NOT_MET),
     (r"Failed to send RPC to coordination service", LOST, "lost process 0, which was killed, or is not reached by the network"),
     (
@@ -45,10 +46,10 @@ _REASONS = (  # in what JAX prints before it aborts
 
 
 class Supervised:
-    """The side of the child.
+    """The connection of the child to its parent.
 
     Attributes:
-        folder: for `error-PROCESS.txt`, None for no file.
+        folder: the folder for `error-PROCESS.txt`; None for no file.
         process: number or name of this process.
     """
 
@@ -57,18 +58,18 @@ class Supervised:
         self._begun = False
 
     def listen(self, on_termination: Callable[[], None]) -> None:
-        """Calls a function when the parent gets SIGTERM. Ends this process when the parent is killed."""
+        """Calls a function when the parent receives SIGTERM. Ends this process when the parent is killed."""
         if self._parent is not None:
             threading.Thread(target=self._listen, args=(on_termination,), name="parent", daemon=True).start()
 
     def begun(self) -> None:
-        """The folder is this run's from now on."""
+        """Reports that the folder belongs to this run."""
         self._begun = True
         if self._parent is not None:
             self._parent.sendall(_BEGUN)
 
     def report(self, reason: str, code: int) -> None:
-        """Gives folders back, prints the reason for an end as the last line, and writes the file. Then the process must end."""
+        """Releases folders, prints the reason as the last line, and writes the file. The process must end afterwards."""
         release_all()
         report(self.program, self.folder, self.process, reason, code, self._begun)
         if self._parent is not None:
@@ -77,7 +78,7 @@ class Supervised:
 
     def _listen(self, on_termination: Callable[[], None]) -> None:
         assert self._parent is not None
-        with contextlib.suppress(ConnectionResetError):  # what this process sent was not read
+        with contextlib.suppress(ConnectionResetError):  # the parent did not read what this process sent
             while received := self._parent.recv(1):
                 if received == _SIGTERM:
                     on_termination()
@@ -85,11 +86,11 @@ class Supervised:
 
 
 def supervise(program: str, folder: AnyPath | None, process: str) -> Supervised:
-    """Forks, where the system can; returns in the child only. To be called before JAX is imported.
+    """Forks if the system supports it, and returns only in the child. Call it before importing JAX.
 
     Args:
         program: name of the program, with which its errors begin.
-        folder: for `error-PROCESS.txt`.
+        folder: the folder for `error-PROCESS.txt`.
         process: number or name of this process.
     """
     if not hasattr(os, "fork"):
@@ -99,7 +100,7 @@ def supervise(program: str, folder: AnyPath | None, process: str) -> Supervised:
     sys.stdout.flush()
     sys.stderr.flush()
     signals = {signal.SIGINT, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # until the parent can pass them on
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # until the parent can forward signals
     if (child := os.fork()) == 0:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
         ours.close()
@@ -107,7 +108,7 @@ def supervise(program: str, folder: AnyPath | None, process: str) -> Supervised:
         os.dup2(write, 2)
         os.close(write)
         sys.stderr = os.fdopen(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
-        os.setpgid(0, 0)  # Ctrl-C comes from the parent, and not twice
+        os.setpgid(0, 0)  # the parent forwards Ctrl-C, so the child ignores its own signal
         return Supervised(program, folder, process, theirs)
     theirs.close()
     os.close(write)
@@ -115,11 +116,11 @@ def supervise(program: str, folder: AnyPath | None, process: str) -> Supervised:
         signal.signal(number, lambda number, _: _pass_on(number, child, ours))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
     code, tail = _wait(child, read)
-    if code < 0:  # by a signal, also its own
+    if code < 0:  # ended by a signal
         received = _received(ours)
         if folder is not None:
             release_of(folder / RUN_LOCK, child)
-        if _REPORTED in received:  # and JAX aborted it when it was about to end
+        if _REPORTED in received:  # and JAX aborted it while it was ending
             os._exit(received[received.index(_REPORTED) + 1])
         reason, code = explain(tail, -code)
         report(program, folder, process, reason, code, _BEGUN in received)
@@ -127,7 +128,7 @@ def supervise(program: str, folder: AnyPath | None, process: str) -> Supervised:
 
 
 def explain(tail: str, number: int) -> tuple[str, int]:
-    """The reason why a process ended by a signal, and the exit code.
+    """The reason why a signal ended a process, and the exit code.
 
     Args:
         tail: the last output of the process.
@@ -143,9 +144,10 @@ def explain(tail: str, number: int) -> tuple[str, int]:
 
 
 def report(program: str, folder: AnyPath | None, process: str, reason: str, code: int, begun: bool) -> None:
-    """Prints the reason for an end, as the last line, and writes it to `error-PROCESS.txt`.
+    """Prints why a process ended as the last line, and writes it to `error-PROCESS.txt`.
 
-    Mistakes and interruptions are not written to a folder that is not this run's yet, and nothing to one that another run has.
+    Invalid arguments and interruptions are not written to a folder that does not belong to this run yet. Nothing is written to
+    a folder of another run.
     """
     line = f"{program}: {one_line(reason)}"
     if folder is not None and (begun or code not in (1, 2, INTERRUPTED, TERMINATED)):
@@ -158,12 +160,12 @@ def report(program: str, folder: AnyPath | None, process: str, reason: str, code
         except (HMMNError, OSError) as error:
             print(f"{program}: error-{process}.txt is not written: {shorten(error)}", file=sys.stderr)
     sys.stdout.flush()
-    start = "\n" if begun else ""  # there may be a line of progress
+    start = "\n" if begun else ""  # a progress bar may be on this line
     print(f"{start}{line}", file=sys.stderr, flush=True)
 
 
 def _write(path: AnyPath, content: bytes) -> None:
-    """Writes the file of a reason. Raises DataError for a file of that name that this program did not write."""
+    """Writes the file with the reason. Raises DataError if this program did not write the existing file."""
     if not is_bucket(path):
         with replace_own(path) as temporary:
             temporary.write_bytes(content)
@@ -182,7 +184,7 @@ def _pass_on(number: int, child: int, control: socket.socket) -> None:
 
 
 def _received(control: socket.socket) -> bytes:
-    """What the child sent."""
+    """Reads what the child sent."""
     control.settimeout(0)
     with contextlib.suppress(OSError):
         return control.recv(16)
@@ -190,7 +192,7 @@ def _received(control: socket.socket) -> bytes:
 
 
 def _wait(child: int, errors: int) -> tuple[int, str]:
-    """Passes on what the child writes to stderr until it ends. Returns its exit code, minus the signal, and its last output."""
+    """Forwards stderr of the child until it ends. Returns its exit code (minus the signal) and its last output."""
     tail, code = b"", None
     while True:
         ready = select.select([errors], [], [], 0.1)[0]

@@ -1,4 +1,4 @@
-"""A program in several processes: an error or a SIGTERM in one of them ends all, each with the reason as its last line."""
+"""Runs a program in several processes. An error or a SIGTERM in one ends all, and each prints the reason as its last line."""
 
 import os
 import re
@@ -15,13 +15,13 @@ from hmmn_jax.io import peers
 from hmmn_jax.io.buckets import AnyPath
 from hmmn_jax.io.files import shorten
 
-# In errors of a computation when a process with which it exchanges data has ended.
-_NETWORK = re.compile(r"^UNKNOWN: Gloo|gloo/transport", re.I)  # a ValueError under pmap
+# Patterns in errors of a computation when another process has ended.
+_NETWORK = re.compile(r"^UNKNOWN: Gloo|gloo/transport", re.I)  # pmap raises a ValueError
 _LOST = re.compile(r"gloo|nccl|socket|connection (closed|reset)|broken pipe|UNAVAILABLE|heartbeat|barrier|coordination", re.I)
 
 
 class Together:
-    """The processes of a program; does nothing where there is one process."""
+    """The processes of a program. With one process, it does nothing."""
 
     def __init__(self, program: str, resume: str = "", supervised: Supervised | None = None):
         self._program, self._resume, self._supervised = program, resume, supervised
@@ -30,7 +30,7 @@ class Together:
         self._reporting = threading.Lock()
 
     def run(self, run: Callable[[], int | None]) -> int:
-        """`run_program`, after which all processes end. Returns the exit code."""
+        """Calls `run_program`, and ends all processes afterwards. Returns the exit code."""
         if self._supervised is None:
             return run_program(self._program, run, self._resume)
         self._supervised.listen(self._terminate)
@@ -52,7 +52,7 @@ class Together:
 
     def _conclude(self, code: int) -> int:
         assert self._supervised is not None
-        if self._reason is None:  # all processes come here
+        if self._reason is None:  # all processes reach this point
             if self._watch is not None:
                 import jax
 
@@ -69,23 +69,23 @@ class Together:
         self._supervised.report(self._reason, code)
         if self._watch is not None:
             self._watch.hear()
-        os._exit(code)  # at the end of Python JAX would wait for the others
+        os._exit(code)  # otherwise, JAX would wait for the others when Python ends
 
     def _keep(self, _: str, error: HMMNError) -> None:
         self._reason = str(error)
 
     def _tell(self, end: peers.End) -> int:
-        """Reports how another process ended; returns the exit code of this one."""
+        """Reports why another process ended. Returns the exit code of this process."""
         assert self._supervised is not None
-        self._reporting.acquire()  # not released: the process ends
+        self._reporting.acquire()  # not released, because the process ends
         code = TERMINATED if end.code == TERMINATED else peers.LOST
         self._supervised.report(f"process {end.process} ended: {end.reason}", code)
         return code
 
     def _terminate(self) -> None:
-        """Called when the parent got SIGTERM."""
+        """Called when the parent received SIGTERM."""
         assert self._supervised is not None
-        time.sleep(1)  # while the processes meet, Python cannot handle the signal
+        time.sleep(1)  # while the processes connect, Python cannot handle the signal
         if self._watch is not None:
             self._watch.announce_termination()
             return
@@ -95,13 +95,13 @@ class Together:
 
 
 def together(program: str, resume: str, folder: AnyPath | None, process: str | None) -> Together:
-    """Prepares a program for several processes. To be called before JAX is imported.
+    """Prepares a program for several processes. Call it before importing JAX.
 
     Args:
-        program: its name, with which its errors begin.
+        program: its name; errors begin with it.
         resume: what to do after an interruption.
         folder: for `error-PROCESS.txt`.
-        process: number or name of this process; None: there is one.
+        process: number or name of this process; None if it is the only one.
     """
     if process is None:
         return Together(program)

@@ -45,14 +45,14 @@ def segment_annotated(
 ) -> Iterator[tuple[UInt8[np.ndarray, "H W 3"], Integer[np.ndarray, "H W"] | Segmented]]:
     """Propagates from all masks of a clip in its direction, then yields all frames in order.
 
-    Each frame comes with its result or, where these are known, with its ids: given masks, and background where no pass arrives
-    (before the first mask if the direction is forward, after the last if it is backward).
+    Each frame comes with its result or, if they are known, with its ids: given masks, and background for frames before the
+    first mask (direction forward) or after the last mask (direction backward).
 
     Args:
         segmenter: a segmenter for non-overlapping objects.
         clip: a clip whose masks are complete annotations.
         augmentation: must have a single view.
-        advance: called after each computed frame; an error that it raises stops the segmentation.
+        advance: called after each computed frame. If it raises an error, the segmentation stops.
 
     Raises:
         DataError: a frame or mask cannot be read.

@@ -12,11 +12,11 @@ from hmmn_jax.io.images import VOID
 from hmmn_jax.io.notes import Notes
 from hmmn_jax.session.timeline import BACKWARD, FORWARD
 
-SHOWN = 10  # maximum number of videos with their own line, and of objects in a line
+SHOWN = 10  # maximum number of videos that are listed, and of objects in a line
 
 
 def describe(clip: Clip, notes: Notes) -> str:
-    """One line on a video: its frames, their size, and the objects with their pixels where they start.
+    """Describes a video in one line: its frames, their size, and the objects with their pixels in the frames where they start.
 
     Adds to `notes` which masks are not used. Raises DataError for a mask that cannot be used.
     """
@@ -46,7 +46,7 @@ def _line(clip: Clip, objects: Sequence[str]) -> str:
 
 
 def _describe_annotated(clip: Clip, notes: Notes) -> str:
-    """One line on a video whose masks are all annotations, with the number of masks for each object."""
+    """Describes a video whose masks are all annotations, with the number of masks for each object."""
     counts: collections.Counter[int] = collections.Counter()
     for mask in clip.read_complete(*clip.size).values():
         counts.update(_pixels(mask).keys())
@@ -68,7 +68,7 @@ def _describe_annotated(clip: Clip, notes: Notes) -> str:
 
 
 def _pixels(given: Given) -> dict[int, int]:
-    """The pixels of each object."""
+    """Counts the pixels of each object."""
     if isinstance(given, Mapping):
         return {i: int(mask.sum()) for i, mask in given.items()}
     return dict(zip(*(x.tolist() for x in np.unique(given[given > 0], return_counts=True)), strict=True))
@@ -95,7 +95,7 @@ def describe_all(clips: Sequence[Clip], notes: Notes) -> tuple[list[Clip], list[
 
 
 def note_void(clip: Clip, notes: Notes) -> None:
-    """Notes 255 next to other ids in the masks of a user's video, with its pixels."""
+    """Adds a note if masks of a user's video have 255 next to other ids."""
     if clip.hand_made and not clip.binary:
         pixels = sum(int((clip.read_annotation(t) == VOID).sum()) for t, held in clip.values.items() if clip.void & held)
         if pixels:

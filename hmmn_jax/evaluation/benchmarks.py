@@ -1,6 +1,6 @@
-"""The settings of each benchmark, by name; the files in `configs/evaluate` and `hmmn-jax evaluate --benchmark` start from them.
+"""The settings of each benchmark. The files in `configs/evaluate` and `hmmn-jax evaluate --benchmark` start from them.
 
-Numbers from the paper are used only in the report.
+Figures of the paper are only used in the report.
 """
 
 from collections.abc import Callable
@@ -11,30 +11,30 @@ from hmmn_jax.errors import ConfigError
 
 
 def base() -> ConfigDict:
-    """DAVIS-2017 validation at its own size, without figures of the paper."""
+    """DAVIS-2017 validation at full size, without figures of the paper."""
     config = ConfigDict()
-    config.protocol = "davis"  # how the folder is laid out and scored, a name of hmmn_jax.evaluation.protocols
+    config.protocol = "davis"  # layout and rules: the name of a protocol in hmmn_jax.evaluation.protocols
     config.year = "2017"
     config.split = "val"
-    config.resolution = ""  # "": 480p, or the only one there is
+    config.resolution = ""  # "": 480p, or the only resolution
     config.annotations = "Annotations"
-    config.sequences = ()  # of the list; (): all sequences
-    config.late_objects = False  # masks of later frames name objects that join there
-    config.direction = ""  # forward, backward or both: all masks are annotations to propagate from; "": as the benchmark says
-    config.order = ""  # of frames: natural, decimal, signed or name; "": natural, refused where that is ambiguous
-    config.mask_values = ""  # of grey masks of users: ids or threshold (128 and more); "": ids, levels are refused
-    config.single_object = False  # all ids are scored as one object, as DAVIS-2016 does
-    config.submission = ""  # names in a zip for the server, such as "{sequence}/{frame}.png"; "": no zip
+    config.sequences = ()  # some sequences of the list; (): all sequences
+    config.late_objects = False  # masks of later frames start new objects
+    config.direction = ""  # forward, backward or both: propagate from all masks; "": as the benchmark defines
+    config.order = ""  # of frame names: natural, decimal, signed or name; "": natural, an error if ambiguous
+    config.mask_values = ""  # of grey masks of users: ids or threshold (128 and more); "": ids, an error for grey levels
+    config.single_object = False  # True: all ids are scored as one object, as in DAVIS-2016
+    config.submission = ""  # names in the zip for the server, such as "{sequence}/{frame}.png"; "": no zip
 
     config.mem_every = 5
-    config.max_memory_frames = 0  # 0: no bound
+    config.max_memory_frames = 0  # 0: no limit
     config.size = 0  # shorter side of the network's input, in pixels; 0: size of the frames
-    config.scales = (1.0,)  # factors on that; of several, probabilities are averaged at the size of the frames
-    config.flip = False  # average with the mirrored frames, too
-    config.objects_per_batch = 0  # 0: 1 on a CPU, else 4
+    config.scales = (1.0,)  # factors of this size; with several, probabilities are averaged at the size of the frames
+    config.flip = False  # True: also segment mirrored frames, and average
+    config.objects_per_batch = 0  # 0: 1 on a CPU, 4 elsewhere
     config.dtype = ""  # compute dtype; "": that of the checkpoint
     config.save_probabilities = False  # also write probabilities/SEQUENCE/FRAME.npz: probs, float16 [K+1,H,W], and ids, [K+1]
-    config.fps = 0.0  # of the movies; 0: that of the video, 10 for folders
+    config.fps = 0.0  # of movies; 0: the rate of the video, 10 for folders
     config.paper = ConfigDict()
     return config
 
@@ -61,7 +61,7 @@ def davis2017_val() -> ConfigDict:
 
 
 def davis2017_testdev() -> ConfigDict:
-    """30 sequences whose masks are not public; writes a zip for the server."""
+    """30 sequences; masks are not public; writes a zip for the server."""
     config = base()
     config.split = "test-dev"
     config.submission = "{sequence}/{frame}.png"
@@ -70,7 +70,7 @@ def davis2017_testdev() -> ConfigDict:
 
 
 def youtube_vos_2018() -> ConfigDict:
-    """474 videos, objects that join later; writes a zip for the server."""
+    """474 videos; objects may start on later frames; writes a zip for the server."""
     config = base()
     config.protocol = "youtube_vos"
     config.year = "2018"
@@ -82,7 +82,7 @@ def youtube_vos_2018() -> ConfigDict:
 
 
 def youtube_vos_2019() -> ConfigDict:
-    """507 videos, otherwise like 2018; writes a zip for the server."""
+    """Like 2018, with 507 videos; writes a zip for the server."""
     config = youtube_vos_2018()
     config.year = "2019"
     config.paper = paper("YouTube-VOS 2019 valid", 507, {"overall": 0.825, "J seen": 0.817, "J unseen": 0.773})
@@ -90,7 +90,7 @@ def youtube_vos_2019() -> ConfigDict:
 
 
 def mose1_val() -> ConfigDict:
-    """MOSE v1: of every video only the first mask is public; writes a zip for the server."""
+    """MOSE v1: only first masks are public; writes a zip for the server."""
     config = base()
     config.protocol = "mose1"
     config.year = ""
@@ -99,14 +99,14 @@ def mose1_val() -> ConfigDict:
 
 
 def mose2_val() -> ConfigDict:
-    """MOSE v2: objects that disappear and reappear; only first masks are public; writes a zip for the server."""
+    """MOSE v2: objects disappear and reappear; only first masks are public; writes a zip for the server."""
     config = mose1_val()
     config.protocol = "mose2"
     return config
 
 
 def lvos_val() -> ConfigDict:
-    """LVOS v1 and v2: long videos, objects that join later; scored here, seen and unseen classes separately."""
+    """LVOS v1 and v2: long videos; objects may start on later frames; scores for seen and unseen classes."""
     config = base()
     config.protocol = "lvos"
     config.year = ""
@@ -125,7 +125,7 @@ def lvos_test() -> ConfigDict:
 
 
 def vost_val() -> ConfigDict:
-    """VOST: objects that change their shape; scored by J only."""
+    """VOST: objects change their shape; scored by J only."""
     config = base()
     config.protocol = "vost"
     config.year = ""
@@ -133,7 +133,7 @@ def vost_val() -> ConfigDict:
 
 
 def long_video() -> ConfigDict:
-    """Long-time Video: thousands of frames, few of them annotated; scored like DAVIS."""
+    """Long-time Video: thousands of frames, some of them annotated; scored like DAVIS."""
     config = base()
     config.protocol = "long_video"
     config.year = ""
@@ -142,7 +142,7 @@ def long_video() -> ConfigDict:
 
 
 def sav_val() -> ConfigDict:
-    """SA-V validation: objects may overlap; each has its own folder; scored here."""
+    """SA-V validation: objects may overlap; each has its own folder."""
     config = base()
     config.protocol = "sav"
     config.year = ""
@@ -150,14 +150,14 @@ def sav_val() -> ConfigDict:
 
 
 def sav_test() -> ConfigDict:
-    """SA-V test, otherwise like validation."""
+    """SA-V test: like validation."""
     config = sav_val()
     config.split = "test"
     return config
 
 
 def burst_val() -> ConfigDict:
-    """BURST validation, exemplar-guided with masks: writes the JSON that its evaluator reads."""
+    """BURST validation, exemplar-guided with masks; writes the JSON for its evaluator."""
     config = base()
     config.protocol = "burst"
     config.year = ""
@@ -166,7 +166,7 @@ def burst_val() -> ConfigDict:
 
 
 def burst_test() -> ConfigDict:
-    """BURST test, otherwise as validation."""
+    """BURST test: like validation."""
     config = burst_val()
     config.split = "test"
     return config
@@ -182,7 +182,7 @@ def custom() -> ConfigDict:
 
 
 def demo() -> ConfigDict:
-    """The clip that comes with the package, 40 frames of two koi."""
+    """The bundled clip, 40 frames of two koi."""
     config = base()
     config.mem_every = 1  # the clip is short and changes quickly
     return config

@@ -1,4 +1,4 @@
-"""Videos to segment: frames that are read one by one, and the masks that say what to segment."""
+"""Videos to segment: frames, which are read one by one, and masks of the objects to segment."""
 
 import contextlib
 import functools
@@ -19,8 +19,8 @@ from hmmn_jax.io.notes import Notes
 from hmmn_jax.io.video import Video
 from hmmn_jax.io.video_file import open_video
 
-MOST = 2**16 - 1  # the greatest id
-MaskFile = Path | Mapping[int, Path]  # of a frame: ids in one file, or a file for each object, by id
+MOST = 2**16 - 1  # the largest id
+MaskFile = Path | Mapping[int, Path]  # masks of a frame: one file with ids, or one file for each object, by id
 
 
 def _one_file(file: MaskFile) -> Path:
@@ -30,7 +30,7 @@ def _one_file(file: MaskFile) -> Path:
 
 
 def files_of_objects(file: MaskFile) -> Mapping[int, Path]:
-    """The mask files of a frame by id, of a video that has a file for each object."""
+    """The mask files of a frame by id, for a video with one file for each object."""
     if not isinstance(file, Mapping):
         raise TypeError(f"{file}: one file for a frame, expected one for each object, as for other frames")
     return file
@@ -41,20 +41,20 @@ class Clip:
     """A video to segment.
 
     Attributes:
-        name: of its folder of masks.
+        name: name of the video, and of its folder of masks.
         video: its frames, read on demand.
         masks: the masks of the objects that start on a frame, by index of the frame; frame 0 may have none.
-        requested: names of the frames whose masks are required; None: of all.
-        sources: all files that it is read from.
+        requested: names of the frames whose masks are required; None: all frames.
+        sources: all files from which the video is read.
         annotations: all masks, by index of the frame, for scores.
         turned: whether the frames have an EXIF rotation.
-        hand_made: whether masks come from a user: grey ones may hold levels, 255 may be the only object, and unused
+        hand_made: whether a user made the masks. Grey masks may then contain levels, 255 may be the only object, and unused
             masks are reported.
         mask_values: meaning of the values of grey masks, see `read_ids`.
         value_255: meaning of 255 in masks: "void"; "id", like any other; "": void, or the only object if there is no other id.
-        about: the benchmark's metadata of the video, for its plan.
-        direction: "forward", "backward" or "both": `masks` are complete annotations, from which a session propagates;
-            "": they start objects.
+        about: metadata of the benchmark about the video, for its plan.
+        direction: "forward", "backward" or "both": each of `masks` annotates its whole frame, and a session propagates them;
+            "": masks start objects.
     """
 
     name: str
@@ -79,7 +79,7 @@ class Clip:
 
     @property
     def frame_names(self) -> tuple[str, ...] | None:
-        """None if frames have no names; they are numbered then."""
+        """None if frames have no names but only numbers."""
         return self.video.frame_names
 
     @property
@@ -98,7 +98,7 @@ class Clip:
 
     @property
     def files(self) -> Iterator[Path]:
-        """All its files, including annotations."""
+        """All files of the video, including annotations."""
         yield from self.sources
         for file in self.annotations.values():
             yield from file.values() if isinstance(file, Mapping) else (file,)
@@ -135,19 +135,19 @@ class Clip:
 
     @property
     def binary(self) -> bool:
-        """Whether 255 is the one object of all annotations."""
+        """Whether 255 is the only object of all annotations."""
         return not self.wide and set().union(*self.values.values()) - {0} == {VOID}
 
     def annotation(self, index: int) -> Path:
-        """The mask file of a frame, of a video that has all ids of a frame in one file."""
+        """The mask file of a frame, for a video with all ids of a frame in one file."""
         return _one_file(self.annotations[index])
 
     def read_annotation(self, index: int) -> Integer[np.ndarray, "h w"]:
-        """Reads the mask file of a frame as ids, 255 as it is. Raises DataError."""
+        """Reads the mask file of a frame as ids, with 255 unchanged. Raises DataError."""
         return self._read(self.annotation(index))
 
     def read_truth(self, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
-        """Reads the mask file of a frame as ids of the frame's size, 255 as it is. Raises DataError."""
+        """Reads the mask file of a frame as ids of the frame's size, with 255 unchanged. Raises DataError."""
         return fit_mask(self.read_annotation(index), height, width, self.annotation(index), self.turned)
 
     def read_given(self, height: int, width: int) -> dict[int, Given]:
@@ -170,7 +170,7 @@ class Clip:
         return given
 
     def read_complete(self, height: int, width: int) -> dict[int, Integer[np.ndarray, "h w"]]:
-        """The ids in `masks` by index of the frame, for a video that has all ids of a frame in one file.
+        """The ids in `masks` by index of the frame, for a video with all ids of a frame in one file.
 
         Raises DataError for a mask that cannot be read or has another size.
         """
@@ -191,14 +191,14 @@ class Clip:
             return True
         wide = (path for path in self.annotations.values() if not isinstance(path, Mapping) and is_wide(path))
         for path in wide:
-            with contextlib.suppress(DataError):  # reported when it is read
+            with contextlib.suppress(DataError):  # an error is reported when the mask is read
                 if read_ids(path, most=MOST).max() > VOID:
                     return True
         return False
 
     @property
     def void(self) -> frozenset[int]:
-        """The value that is void in masks of ids, if there is one."""
+        """The value that is void in masks of ids, if any."""
         return frozenset() if self.wide else frozenset((VOID,))
 
 
@@ -210,11 +210,10 @@ def open_sequence(
     mask_values: str = "",
     direction: str = "",
 ) -> Clip:
-    """A sequence of image files as a clip; looks at the header of every frame.
+    """Opens a sequence of image files as a clip, and reads the header of every frame.
 
-    With `late_objects`, each mask is read for the objects that no earlier mask has. With `direction` (see `Clip`), it is read
-    for all objects. The
-    first frame may then have none.
+    With `late_objects`, each mask starts the objects that no earlier mask has. With `direction` (see `Clip`), each mask is read
+    for all objects, and the first frame needs no mask.
 
     Raises:
         DataError: the first mask is missing, or frames differ in size or have several pages.
@@ -251,7 +250,7 @@ def open_film(
     mask_values: str = "",
     direction: str = "",
 ) -> Clip:
-    """A video file as a clip; frames are named by number, and masks are found by this number. Otherwise as `open_sequence`."""
+    """Opens a video file as a clip, like `open_sequence`. Frames are named by number, and masks have this number as name."""
     every = late_objects or bool(direction)
     for mask in masks.values():
         if not mask.is_file():

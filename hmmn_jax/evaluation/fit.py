@@ -16,8 +16,8 @@ from hmmn_jax.model.frames import STRIDE
 
 SIZE, BOUND = "size", "max_memory_frames"  # the fields that can be chosen
 SIDE = 480  # largest shorter side of the network's input, pixels; videos of DAVIS are evaluated at this size
-SHARE = 0.5  # share of the free memory that memory frames may use
-CAPACITY_IF_UNKNOWN = 64  # slots, where the system does not say how much memory is free
+SHARE = 0.5  # fraction of the free memory that memory frames may use
+CAPACITY_IF_UNKNOWN = 64  # slots if the free memory is unknown
 
 
 def fit_settings(
@@ -30,7 +30,7 @@ def fit_settings(
         chosen: the fields to choose, of `SIZE` and `BOUND`.
         clip: the video.
         model: the model that segments it.
-        earlier: `max_memory_frames` of an earlier run whose results are to be resumed; it is kept. None for a new run.
+        earlier: `max_memory_frames` of the earlier run that is resumed, which is kept. None for a new run.
 
     Returns:
         A copy of the config, and a line for each chosen field: what was chosen and which flag changes it.
@@ -60,12 +60,12 @@ def largest_bound(slot: int, needed: int | None, free: int | None) -> int:
         free: free bytes; None if unknown.
 
     Returns:
-        One less than the capacity of a bank, which doubles when it is full: in addition to the memory frames, it holds the
-        previous frame.
+        One less than the capacity of a bank, which also contains the previous frame. The capacity doubles when the bank is
+        full.
     """
     if free is None:
         most = CAPACITY_IF_UNKNOWN
-    else:  # while a bank grows, the old one of half its size is also in memory
+    else:  # while a bank grows, the old bank of half the size is also in memory
         slots = SHARE * free / (1.5 * slot)
         most = FIRST_CAPACITY * 2 ** max(math.floor(math.log2(max(slots, 1) / FIRST_CAPACITY)), 0)
     if needed is not None:
@@ -74,7 +74,7 @@ def largest_bound(slot: int, needed: int | None, free: int | None) -> int:
 
 
 def slot_bytes(config: ConfigDict, model: HMMNConfig, clip: Clip) -> int:
-    """The bytes that one memory frame takes, for all objects of a video and all views of it."""
+    """The bytes that one memory frame takes, for all objects and all views of a video."""
     views = Augmentation(config.size, tuple(config.scales), config.flip).views(*clip.size)
     cells = sum(-(-view.height // STRIDE) * -(-view.width // STRIDE) for view in views)
     if clip.direction:  # each pass segments the objects of one mask
@@ -85,7 +85,7 @@ def slot_bytes(config: ConfigDict, model: HMMNConfig, clip: Clip) -> int:
 
 
 def cell_bytes(model: HMMNConfig, dtype: str | None = None) -> int:
-    """The bytes that a memory frame takes for one object, in each cell of stride 16. `dtype` replaces that of the model."""
+    """The bytes that a memory frame takes for one object per cell of stride 16. `dtype` replaces that of the model."""
     number = jnp.dtype(dtype or model.dtype or jnp.float32).itemsize
     centre = jnp.dtype(jnp.int32).itemsize
     return (model.key_dim_s16 + model.value_dim_s16) * number + centre

@@ -12,12 +12,12 @@ from hmmn_jax.errors import DataError
 from hmmn_jax.evaluation.clips import MOST
 from hmmn_jax.io.images import read_ids, write_mask
 
-Mask = Shaped[np.ndarray, "..."]  # ids `[h,w]`; of objects that may overlap bool `[k,h,w]`
+Mask = Shaped[np.ndarray, "..."]  # ids `[h,w]`; if objects may overlap, bool `[k,h,w]`
 
 
 @dataclass(frozen=True)
 class MaskFile:
-    """A mask file: its path below the folder of all masks, and the fields of its name in a submission."""
+    """A mask file: its path inside the folder of all masks, and the fields of its name in a submission."""
 
     name: str
     fields: Mapping[str, str]
@@ -38,13 +38,13 @@ class MaskFiles(abc.ABC):
 
     @abc.abstractmethod
     def write(self, folder: Path, sequence: str, frame: str, mask: Mask, ids: Integer[np.ndarray, " o1"]) -> None:
-        """Writes the masks of a frame; `ids` of all channels, with the background's 0 first. Raises DataError."""
+        """Writes the masks of a frame. `ids` has the id of each channel, 0 (background) first. Raises DataError."""
 
     @abc.abstractmethod
     def read(self, folder: Path, sequence: str, frame: str) -> Integer[np.ndarray, "h w"]:
         """Reads the masks of a frame as ids, for pictures.
 
-        Where objects overlap, the largest id is shown. Raises DataError.
+        If objects overlap, the largest id is shown. Raises DataError.
         """
 
     @abc.abstractmethod
@@ -62,7 +62,7 @@ class OnePng(MaskFiles):
         return [MaskFile(f"{sequence}/{frame}.png", {"sequence": sequence, "frame": frame})]
 
     def write(self, folder: Path, sequence: str, frame: str, mask: Mask, ids: Integer[np.ndarray, " o1"]) -> None:
-        """Writes the ids, with 16 bits if an object's is above 255."""
+        """Writes the ids, with 16 bits if an id is above 255."""
         write_mask(folder / sequence / f"{frame}.png", mask if ids.max() > 255 else mask.astype(np.uint8, copy=False))
 
     def read(self, folder: Path, sequence: str, frame: str) -> Integer[np.ndarray, "h w"]:
@@ -79,7 +79,7 @@ class FolderPerObject(MaskFiles):
     """`SEQUENCE/OBJECT/FRAME.png`, 255 for pixels of the object.
 
     Attributes:
-        first: folder number of id 1. Names are numbers of three digits: with 0, id 1 has the folder 000.
+        first: folder number of id 1. Names are numbers with three digits: if `first` is 0, id 1 has the folder 000.
     """
 
     first: int = 1
@@ -102,7 +102,7 @@ class FolderPerObject(MaskFiles):
             write_mask(folder / sequence / self.folder_of(i) / f"{frame}.png", np.where(one, np.uint8(255), np.uint8(0)))
 
     def read(self, folder: Path, sequence: str, frame: str) -> Integer[np.ndarray, "h w"]:
-        """The objects, later ones on top."""
+        """Reads the objects; later ones are on top."""
         paths = {int(path.parent.name) + 1 - self.first: path for path in (folder / sequence).glob(f"*/{frame}.png")}
         if not paths:
             raise DataError(f"{folder / sequence}: no mask OBJECT/{frame}.png")

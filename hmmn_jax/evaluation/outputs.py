@@ -1,4 +1,4 @@
-"""Outputs of a run for each clip. They appear when the clip is complete."""
+"""Output files of a run for each clip. They appear when the clip is complete."""
 
 import contextlib
 import hashlib
@@ -27,12 +27,13 @@ MASKS, OVERLAYS, MOVIES, PROBABILITIES, EXPORTS = "masks", "overlays", "movies",
 
 @dataclass(frozen=True)
 class Outputs:
-    """Selects what to write into `folder`: masks always, the rest on request.
+    """Selects what to write to `folder`: always masks, other outputs on request.
 
-    `masks/CLIP/FRAME.png` are of the requested frames, `overlays/CLIP/FRAME.png` of all, `movies/CLIP.mp4` (or gif) has all at
-    `fps` frames per second; 0: the video's own rate (10 for a folder). `probabilities/CLIP/FRAME.npz` are of the requested
-    frames, compressed: `probs`, float16 `[K+1,H,W]` at the size of the video, and `ids`, uint8 `[K+1]`, of each channel,
-    background (0) first. `exports/KIND` has all frames as `hmmn_jax.exports` writes them, each kind in `exports`.
+    `masks/CLIP/FRAME.png` are written for the requested frames, and `overlays/CLIP/FRAME.png` for all frames. `movies/CLIP.mp4`
+    (or gif) has all frames at `fps` frames per second; 0: the rate of the video (10 for a folder).
+    `probabilities/CLIP/FRAME.npz` are written for the requested frames: `probs`, float16 `[K+1,H,W]` at the size of the video,
+    and `ids`, uint8 `[K+1]`, the id of each channel, background (0) first. `exports/KIND` has all frames, written by
+    `hmmn_jax.exports`, for each kind in `exports`.
     """
 
     folder: AnyPath
@@ -74,7 +75,7 @@ class Outputs:
         return places
 
     def made_from(self, clip: Clip) -> dict[str, Any]:
-        """Inputs of a clip's results: settings and weights of the run, input files, and requested outputs."""
+        """What the results of a clip depend on: settings and weights of the run, input files, and requested outputs."""
         digest = hashlib.sha256()
         for source in clip.sources:
             digest.update(f"{source.name}\0{sha256(source)}\0".encode(errors="surrogateescape"))
@@ -85,7 +86,7 @@ class Outputs:
         return {"run": self.run.digest, "inputs": digest.hexdigest(), "kinds": wanted | movie | exports}
 
     def are_there(self, clip: Clip, made_from: dict[str, Any]) -> bool:
-        """Whether an earlier run made all files from the same inputs, and they have not changed since."""
+        """Whether an earlier run made all files from the same inputs, and they are unchanged."""
         record = self.run.clip(clip.name)
         kinds = _kinds(record)
         return made_from["kinds"].items() <= kinds.items() and record.is_whole(made_from | {"kinds": kinds})
@@ -96,7 +97,7 @@ class Outputs:
 
 
 class ClipWriter:
-    """Writes one clip. A context manager: the files are published on exit; after an error, none are.
+    """Writes one clip. A context manager: the files appear on exit; after an error, no files appear.
 
     Raises DataError, before anything is written, if a file exists that this program did not write.
     """
@@ -170,7 +171,7 @@ class ClipWriter:
         try:
             self._write_files(index, frame, mask, ids, probs)
         except DataError:
-            self.outputs.run.require_present()  # which gives the reason if the folder does not exist
+            self.outputs.run.require_present()  # raises an error with the reason if the folder does not exist
             raise
 
     def _write_files(self, index: int, frame: np.ndarray, mask: np.ndarray, ids: np.ndarray, probs: np.ndarray | None) -> None:
@@ -178,7 +179,7 @@ class ClipWriter:
         if self.clip.requested is None or name in self.clip.requested:
             self.outputs.mask_files.write(self.staged / MASKS, self.clip.name, name, mask, ids)
             if self.outputs.save_probabilities:
-                assert probs is not None  # `given` and `later` give them then
+                assert probs is not None  # `given` and `later` write them
                 with atomic_path(self.staged / PROBABILITIES / self.clip.name / f"{name}.npz") as temporary:
                     np.savez_compressed(temporary, probs=probs.astype(np.float16), ids=ids)
         for exporter in self.exporters:
@@ -196,7 +197,7 @@ class ClipWriter:
 
 
 def _kinds(record: Record) -> dict[str, str]:
-    """The results of an earlier run for a clip, and how they were made."""
+    """The results of an earlier run for a clip, and what they depend on."""
     kinds = (record.about or {}).get("kinds")
     return kinds if isinstance(kinds, dict) else {}
 
@@ -204,12 +205,12 @@ def _kinds(record: Record) -> dict[str, str]:
 def require_apart(
     folder: AnyPath, clips: Sequence[Clip], outputs: Outputs, lists: Sequence[Path], doomed: Sequence[AnyPath] = ()
 ) -> None:
-    """Raises ConfigError if an output would be an input of this run or, in a searched folder, of the next run.
+    """Raises ConfigError if an output would be an input of this run, or of the next run because it is in a searched folder.
 
     Args:
         folder: the output folder.
         clips: the inputs.
-        outputs: what will be written.
+        outputs: files that will be written.
         lists: folders that are searched for sequences or masks.
         doomed: files that will be deleted.
     """

@@ -1,4 +1,4 @@
-"""Decides which frames and objects of a video are scored, from its annotations, before anything is segmented."""
+"""Decides from the annotations of a video which frames and objects are scored, before anything is segmented."""
 
 import abc
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ from hmmn_jax.metrics.davis import (
     scored_ids,
 )
 
-MOST_IDS = 32  # in a prediction of one object; more values are treated as grey levels
+MOST_IDS = 32  # maximum number of values in a prediction of one object; more values are treated as grey levels
 OWN_RULE = (
     "Not comparable to DAVIS: every object of the annotations counts, on the annotated frames after its first, the last frame "
     "of the video included."
@@ -81,7 +81,7 @@ class Plan(abc.ABC):
 
 @dataclass(frozen=True)
 class _PlanOfIds(Plan):
-    """A plan for masks `SEQUENCE/FRAME.png` that hold ids. For `mask_values` see `read_ids`."""
+    """A plan for masks `SEQUENCE/FRAME.png` with ids. For `mask_values` see `read_ids`."""
 
     clip: Clip
     frames: tuple[int, ...]
@@ -116,7 +116,7 @@ class BenchmarkPlan(Plan):
         return [folder / self.clip.name / f"{self.clip.frame_name(index)}.png"]
 
     def read_truth(self, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
-        """Ids as they are. Raises DataError for another size, as evaluators do."""
+        """Reads ids unchanged. Raises DataError for another size, as evaluators do."""
         path = self.clip.annotation(index)
         ids = read_ids(path, values="ids", most=MOST)
         if ids.shape != (height, width):
@@ -124,7 +124,7 @@ class BenchmarkPlan(Plan):
         return ids
 
     def read_prediction(self, folder: Path, index: int) -> Integer[np.ndarray, "h w"]:
-        """Ids as they are."""
+        """Reads ids unchanged."""
         return read_ids(self.files(folder, index)[0], values="ids", most=MOST)
 
 
@@ -139,7 +139,7 @@ class DavisPlan(_PlanOfIds):
         return self.clip.read_truth(index, height, width)
 
     def read_prediction(self, folder: Path, index: int) -> Integer[np.ndarray, "h w"]:
-        """Ids, 255 as it is."""
+        """Reads ids, with 255 unchanged."""
         (path,) = self.files(folder, index)
         pred = self._read_ids(path, self.objects)
         if not self.single_object and set(np.unique(pred).tolist()) - {0} == {VOID}:
@@ -147,14 +147,14 @@ class DavisPlan(_PlanOfIds):
         return pred
 
     def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
-        """All objects from 1 to the greatest id of the first annotation, including ids that it does not contain."""
+        """Scores ids 1 to the largest id of the first annotation, including ids that it does not contain."""
         first = self.clip.read_annotation(0)
         return score_frames(first, frames, self.single_object, self.clip.name)
 
 
 @dataclass(frozen=True)
 class AnnotatedPlan(_PlanOfIds):
-    """The annotated frames after each object's first.
+    """A plan that scores each object on the annotated frames after its first.
 
     Attributes:
         first: the index of the first annotated frame of each object, by id.
@@ -167,7 +167,7 @@ class AnnotatedPlan(_PlanOfIds):
     binary: bool = False
 
     def read_truth(self, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
-        """Ids as they are scored; 255 is the object only if it is so in all annotations."""
+        """Ids for scoring; 255 is an object only if it is one in all annotations."""
         ids = self.clip.read_truth(index, height, width)
         if self.binary:
             return (ids > 0).astype(np.uint8)
@@ -175,7 +175,7 @@ class AnnotatedPlan(_PlanOfIds):
         return (ids > 0).astype(np.uint8) if self.single_object else ids
 
     def read_prediction(self, folder: Path, index: int) -> Integer[np.ndarray, "h w"]:
-        """Ids as they are scored."""
+        """Ids for scoring."""
         (path,) = self.files(folder, index)
         pred = self._read_ids(path, len(self.first) + len(self.others))
         one = self.single_object or (set(self.first) == {1} and set(np.unique(pred).tolist()) <= {0, VOID})
@@ -200,7 +200,7 @@ def inner_annotations(clip: Clip) -> tuple[int, ...]:
 
 
 def plan_davis(clip: Clip, single_object: bool, mask_values: str, notes: Notes) -> DavisPlan:
-    """All frames except the first and the last; all must be annotated. Raises DataError if that cannot be scored."""
+    """Plans all frames except the first and the last. Raises DataError if a frame is not annotated or nothing can be scored."""
     scored = scored_frames(len(clip), clip.name)
     require_annotations(clip)
     first = scored_ids(clip.read_annotation(0), single_object)
@@ -215,7 +215,7 @@ def plan_davis(clip: Clip, single_object: bool, mask_values: str, notes: Notes) 
 
 
 def plan_annotated(clip: Clip, single_object: bool, mask_values: str, notes: Notes) -> AnnotatedPlan:
-    """Each object on the annotated frames after its first. Raises DataError if nothing can be scored."""
+    """Plans each object on the annotated frames after its first. Raises DataError if nothing can be scored."""
     if clip.unreadable:
         raise DataError(clip.unreadable[0])
     held = clip.values
@@ -257,7 +257,7 @@ def plan_annotated(clip: Clip, single_object: bool, mask_values: str, notes: Not
 
 
 def _checked(plan: Kind) -> Kind:
-    """The plan, after checking that all annotations have the size of the frames. Raises DataError."""
+    """Returns the plan, after checking that all annotations have the size of the frames. Raises DataError."""
     clip = plan.clip
     for t in plan.frames:
         require_fit(read_mask_size(clip.annotation(t)), *clip.size, clip.annotation(t), clip.turned)

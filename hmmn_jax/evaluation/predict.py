@@ -1,4 +1,4 @@
-"""Segments clips to masks on disk: distributes them over hosts and devices, resumes runs, measures time and memory."""
+"""Segments clips and writes masks: distributes clips over hosts and devices, resumes runs, measures time and memory."""
 
 import collections
 import contextlib
@@ -29,7 +29,7 @@ from hmmn_jax.io.host_memory import peak_megabytes
 from hmmn_jax.io.notes import note
 from hmmn_jax.model import HMMNConfig
 
-WRITES_IN_FLIGHT = 4  # frames of a clip that wait to be written, at most
+WRITES_IN_FLIGHT = 4  # maximum number of frames of a clip that wait to be written
 TELL_AFTER = 10  # frames after which the remaining time is printed
 
 
@@ -66,7 +66,7 @@ class Cost:
 
 
 def make_segmenters(variables: dict[str, Any], model_config: HMMNConfig, settings: ConfigDict, count: int) -> list[Segmenter]:
-    """At most `count` segmenters, one on each device of this process, with the settings of an evaluation.
+    """Makes at most `count` segmenters, one on each device of this process, with the settings of an evaluation.
 
     Raises ConfigError for invalid settings.
     """
@@ -86,14 +86,14 @@ def predict(
 ) -> tuple[Cost, dict[str, str]]:
     """Segments clips and writes the requested outputs. Given masks are written unchanged, with the caller's ids.
 
-    Clips are divided among processes. Within a process, each idle segmenter takes the next clip. Clips
-    with complete outputs are skipped. A clip that fails leaves no files, and the others continue.
+    Clips are divided among processes. Within a process, each idle segmenter takes the next clip. Clips with complete outputs
+    are skipped. If a clip fails, it leaves no files, and the others continue.
 
     Args:
       segmenters: as `make_segmenters` returns them, the i-th on the i-th device of this process.
       clips: the clips, with unique names.
-      outputs: what to write and where; its folder is claimed.
-      augmentation: the views to segment; None: the frames as they are.
+      outputs: the outputs; this run holds the guard of their folder.
+      augmentation: the views to segment; None: unchanged frames.
 
     Returns:
       The cost in this process, and a one-line error for each failed clip, by name.
@@ -111,16 +111,15 @@ def predict(
             failures[clip.name] = _one_line(clip, error)
     if there := len(own) - len(waiting) - len(failures):
         print(f"{there} of {len(own)} videos are complete already", file=sys.stderr)
-    total = (
-        sum(count_steps(clip) if clip.direction else max(len(clip) - 1, 0) for clip, _ in waiting) or None
-    )  # unknown if the video's header does not contain it
+    # Unknown if the video's header does not contain it.
+    total = sum(count_steps(clip) if clip.direction else max(len(clip) - 1, 0) for clip, _ in waiting) or None
 
     def work(segmenter: Segmenter, device: jax.Device) -> None:
         with jax.default_device(device), ThreadPoolExecutor(1) as writer:
             while waiting and not stop.is_set():
                 try:
                     clip, made_from = waiting.popleft()
-                except IndexError:  # another thread was faster
+                except IndexError:  # another thread took the last one
                     return
                 bar.set_description(one_line(clip.name))
                 try:
@@ -230,7 +229,7 @@ def _predict_clip(
             count += 1
             if count == 1:
                 pending.append(writer.submit(write.given, 0, seen.popleft(), given[0]))
-            if not write.needs_probs:  # of many objects they are large, and some frames wait to be written
+            if not write.needs_probs:  # with many objects they are large, and some frames wait to be written
                 segmented = segmented.without_probs()
             pending.append(writer.submit(write.later, count, seen.popleft(), segmented))
             bar.update()
@@ -267,7 +266,7 @@ def _predict_annotated(
 
 @contextlib.contextmanager
 def _finishing(pending: collections.deque[Future]) -> Iterator[None]:
-    """Waits at the end for all pending work, also after an error, so that nothing is written afterwards."""
+    """Waits on exit for all pending work, also after an error, so that nothing is written later."""
     try:
         yield
         for future in pending:
@@ -290,7 +289,7 @@ def _size(frame: np.ndarray) -> str:
 
 @contextlib.contextmanager
 def _compile_seconds() -> Iterator[list[float]]:
-    """A list of one number: the seconds spent compiling since the block began, summed over all threads."""
+    """Yields a list with one number: the seconds of compilation since the start of the block, in all threads."""
     seconds = [0.0]
 
     def listen(event: str, duration_secs: float, **_: Any) -> None:

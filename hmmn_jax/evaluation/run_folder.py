@@ -1,9 +1,9 @@
 """The output folder of an evaluation: records of its inputs and files, and a lock that allows one run at a time.
 
 RUN/record/run.json          settings, inputs, weights and model of the masks in RUN
-RUN/record/clips/CLIP.json   files of one video with their SHA-256, and digests of what they were made from
-RUN/record/scores.json       the same of scores and report; submission.json of the archive
-RUN/record/lock, .lock.json  of the process that writes (`hmmn_jax.io.guard`)
+RUN/record/clips/CLIP.json   files of one video with their SHA-256, and digests of their inputs
+RUN/record/scores.json       the same for scores and report; submission.json for the archive
+RUN/record/lock, .lock.json  guard of the process that writes (`hmmn_jax.io.guard`)
 """
 
 import contextlib
@@ -23,11 +23,11 @@ from hmmn_jax.io.files import bucket_errors, discard_empty, lies_there, reason, 
 from hmmn_jax.io.guard import RUN_LOCK, Guard, hold_folder, owner_path
 from hmmn_jax.io.record import FORMAT, Record, remove_leftovers, staging_folder
 
-# Outputs of an evaluation. A folder that contains any of them without a record belongs to a user or an older version.
+# Outputs of an evaluation. If a folder contains some of them without a record, a user or an older version wrote them.
 OUTPUTS = (
     *("masks", "overlays", "movies", "probabilities", "exports", "summary.json", "per_sequence.csv", "per_frame.csv"),
     *("report.html", "submission.zip", "submission.json"),
-    *("run.json", "scores"),  # of older versions
+    *("run.json", "scores"),  # written by older versions
 )
 RECORD = "record"
 _WAY_OUT = "give another --output, or move it away"
@@ -46,7 +46,7 @@ class RunFolder:
     def __init__(self, folder: AnyPath):
         self.folder = folder
         self.digest = ""
-        self._guard: Guard | None = None  # of the process that holds the folder
+        self._guard: Guard | None = None  # the guard, if this process holds the folder
 
     def require_usable(self) -> None:
         """Raises ConfigError, before anything is written, for a folder whose contents have no record."""
@@ -64,7 +64,7 @@ class RunFolder:
             raise ConfigError(f"{self.folder}: holds {shortlist(found)} without a record of a run; {_WAY_OUT}")
 
     def require_same(self, made_with: Mapping[str, Any]) -> None:
-        """Raises ConfigError if the masks in the folder were made with anything else; `made_with` is JSON."""
+        """Raises ConfigError if the masks in the folder have other settings or inputs than `made_with`, which is JSON."""
         if (found := self.made_with()) is None:
             return
         before, now = (flatten_dict(made, sep=".") for made in (found, json.loads(json.dumps(made_with))))
@@ -130,14 +130,14 @@ class RunFolder:
                 yield folder
         finally:
             removed = not is_bucket(self._run) and not self._run.is_file()
-            if removed:  # in the meantime; a write may have created empty folders again
+            if removed:  # a write in the meantime may have created empty folders again
                 for place in (self.folder / RECORD, self.folder):
                     discard_empty(place)
 
     def require_present(self) -> None:
-        """Raises DataError if the folder was removed in the meantime, ConfigError if another process took it over.
+        """Raises DataError if the folder was removed, and ConfigError if another process took it over.
 
-        In a bucket, there is no folder that could be removed.
+        Buckets have no folders that could be removed.
         """
         if self._guard is not None:
             self._guard.require()

@@ -1,4 +1,4 @@
-"""Masks on disk, with probabilities if they were saved, by frame of their video."""
+"""Masks on disk by frame of their video, with probabilities if they were saved."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -34,7 +34,7 @@ class SavedMasks:
     """
 
     def __init__(self, video: Path, masks: Path, probabilities: Path | None = None):
-        """Finds the files.
+        """Opens the folders.
 
         Args:
             video: a video file or a folder of images.
@@ -42,7 +42,7 @@ class SavedMasks:
             probabilities: the folder of `FRAME.npz`, as an evaluation writes them.
 
         Raises:
-            DataError: no video, no mask or no probabilities.
+            DataError: there is no video, no mask or no file of probabilities.
         """
         for folder in filter(None, (masks, probabilities)):
             if not folder.is_dir():

@@ -1,4 +1,4 @@
-"""Scores of masks on disk: of every video that has a plan, as a table and as files.
+"""Scores masks on disk for all videos with a plan, and writes the scores as a table and as files.
 
 JSON and CSV files contain full precision. Videos that cannot be scored are listed with the reason.
 """
@@ -26,8 +26,8 @@ from hmmn_jax.metrics.figures import Figures
 
 SUMMARY, PER_SEQUENCE, PER_FRAME = "summary.json", "per_sequence.csv", "per_frame.csv"
 REPORT = "report.html"
-MORE_FIGURES = (("dotF", "adaptive_f"),)  # of frames: column, and attribute of the scores that have it
-FRAMES_WORTH_A_PROCESS = 400  # a process takes about two seconds to start, in which another scores that many
+MORE_FIGURES = (("dotF", "adaptive_f"),)  # columns of frames, and the attributes of the scores with their values
+FRAMES_WORTH_A_PROCESS = 400  # a process takes about two seconds to start; in this time, another scores so many frames
 
 
 def score_folder(folder: Path, plans: Sequence[Plan], processes: int = 1) -> tuple[list[SequenceScores], dict[str, str]]:
@@ -36,11 +36,11 @@ def score_folder(folder: Path, plans: Sequence[Plan], processes: int = 1) -> tup
     `processes` is the maximum number of processes; with more than one, the main script needs its `if __name__ == "__main__"`.
 
     Returns:
-        The scores, and the errors of failed videos by name: a mask that is missing, cannot be read, has another size than the
-        frames, or an id that the annotations do not have.
+        The scores, and errors of failed videos by name: a mask is missing, cannot be read, has another size than the frames, or
+        has an id that the annotations do not have.
 
     Raises:
-        HMMNError: a process died.
+        HMMNError: a process was killed.
     """
     lengths = [len(plan.frames) for plan in plans]
     processes = min(processes, len(plans), 1 + sum(lengths) // FRAMES_WORTH_A_PROCESS)
@@ -59,7 +59,7 @@ def score_folder(folder: Path, plans: Sequence[Plan], processes: int = 1) -> tup
 
 
 def score_table(scores: Sequence[SequenceScores], unscored: Mapping[str, str] | None = None) -> str:
-    """A table for the terminal, with three digits: every sequence, scored or not, and the mean over all objects."""
+    """Formats a table for the terminal, with three digits: every sequence, scored or not, and the mean over all objects."""
     unscored = unscored or {}
     width = max(map(len, ["mean over objects", *unscored, *(s.name for s in scores)]))
     head = f"{'':{width}}  objects    J&F  |  J mean  recall   decay  |  F mean  recall   decay"
@@ -74,7 +74,7 @@ def score_table(scores: Sequence[SequenceScores], unscored: Mapping[str, str] | 
 
 
 def figures_table(scores: Sequence[SequenceScores], figures: Figures, unscored: Mapping[str, str] | None = None) -> str:
-    """A table for the terminal of the figures that a benchmark reports: every sequence, then the totals over all videos."""
+    """Formats a table with the metrics of a benchmark: every sequence, then the totals over all videos."""
     unscored, rows = unscored or {}, [(s.name, len(s.ids), figures.part([s])) for s in scores]
     columns = list(rows[0][2])
     width = max(map(len, ["of all videos", *unscored, *(name for name, *_ in rows)]))
@@ -105,7 +105,7 @@ def write_scores(
     """Writes all scores with full precision: `summary.json`, `per_sequence.csv` and `per_frame.csv`, each atomically.
 
     Args:
-        folder: where to write.
+        folder: the folder to write to.
         scores: scores of the videos.
         about: what was scored, for `summary.json`.
         unscored: the reason for each video without scores, by name, for `summary.json`.
@@ -160,7 +160,7 @@ def _score(folder: Path, plan: Plan) -> SequenceScores | str:
 
 
 def _pool(processes: int) -> AbstractContextManager[Executor | None]:
-    """Processes that, unlike forks, inherit neither the threads nor the devices of JAX; None for one."""
+    """Starts processes that do not inherit the threads and devices of JAX, unlike forks; None for one process."""
     if processes <= 1:
         return nullcontext()
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"

@@ -1,4 +1,4 @@
-"""Rules for the fields of an evaluation's config, checked before anything is read or written."""
+"""Checks the fields of an evaluation's config before anything is read or written."""
 
 import math
 
@@ -28,7 +28,7 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
 
 
 def check_settings(config: ConfigDict) -> None:
-    """Raises ConfigError, which names the field, what was found and what is expected."""
+    """Raises ConfigError with the field, the value found and the expected values."""
     for name, kind in _FIELDS.items():
         if name not in config:
             raise ConfigError(f"config.{name} is missing; start from an evaluation config, such as configs/evaluate/custom.py")

@@ -1,4 +1,4 @@
-"""The JSON of BURST: sequences with the mask of each object in its first frame, and results of the same form.
+"""The JSON of BURST: sequences with the mask of each object in its first frame, and results in the same format.
 
 A result is a copy of the given file with other masks; names, sizes and categories are unchanged.
 """
@@ -17,7 +17,7 @@ from hmmn_jax.errors import DataError
 from hmmn_jax.exports.rle import compress, decode, run_lengths
 from hmmn_jax.io.files import reason, write_file
 
-Masks = Mapping[int, Bool[np.ndarray, "h w"]]  # of a frame, by track
+Masks = Mapping[int, Bool[np.ndarray, "h w"]]  # masks of a frame, by track
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def write_burst(path: Path, given: Path, results: Mapping[tuple[str, str], Seque
 
     Args:
         path: the new file.
-        given: the file that says what is given.
+        given: the file with the given masks.
         results: the masks of each annotated frame, by `BurstSequence.key`. Empty masks are omitted. In the frame where a track
             is given, its given mask is written.
 

@@ -34,7 +34,7 @@ class _Json(Exporter):
 class Coco(_Json):
     """`VIDEO.json` in the format of COCO's instances: images with a mask, and an annotation for each object in each of them.
 
-    `id` of an image is the frame's number plus 1, `track_id` of an annotation the object's id.
+    The `id` of an image is the number of the frame plus 1. The `track_id` of an annotation is the id of the object.
     """
 
     def __init__(self, folder: Path, facts: VideoFacts):
@@ -67,7 +67,7 @@ class YouTubeVis(_Json):
     def __init__(self, folder: Path, facts: VideoFacts):
         super().__init__(folder, facts)
         self._file_names: list[str] = []
-        self._tracks: dict[int, dict[int, dict[str, Any]]] = {}  # by object and place in the list
+        self._tracks: dict[int, dict[int, dict[str, Any]]] = {}  # by object and index in the list
 
     def add(self, frame: MaskedFrame) -> None:
         """Encodes the objects of a frame."""

@@ -11,7 +11,7 @@ from jaxtyping import Float, Integer, UInt8
 
 from hmmn_jax.io.palette import davis_palette
 
-UNKNOWN_FPS = 10.0  # of movies of a folder of images
+UNKNOWN_FPS = 10.0  # frame rate of movies of a folder of images
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class VideoFacts:
         name: name of the video; files are named after it.
         size: height and width.
         fps: frames per second; 0 if unknown.
-        labels: of the objects, by id.
+        labels: labels of the objects, by id.
     """
 
     name: str

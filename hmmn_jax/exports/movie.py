@@ -29,7 +29,7 @@ class Mp4(Exporter):
 
     def add(self, frame: MaskedFrame) -> None:
         """Appends a frame."""
-        assert frame.image is not None  # as needs_image says
+        assert frame.image is not None  # because needs_image is True
         self._movie.write(frame.image if frame.mask is None else overlay(frame.image, frame.mask, palette=self._palette))
 
 

@@ -10,7 +10,7 @@ from hmmn_jax.io.pictures import write_image
 
 
 class IndexedPngs(Exporter):
-    """`VIDEO/FRAME.png` with the ids and the palette of DAVIS; grey with 16 bits where an id is above 255."""
+    """`VIDEO/FRAME.png` with the ids and the palette of DAVIS; grey with 16 bits if an id is above 255."""
 
     def add(self, frame: MaskedFrame) -> None:
         """Writes the ids."""
@@ -21,8 +21,8 @@ class IndexedPngs(Exporter):
 class _ObjectPngs(Exporter):
     """A folder `VIDEO/OBJECT` for each object.
 
-    It contains a file for each frame with a mask, even if the object is absent: from the first frame for labelled objects,
-    otherwise from the object's first frame.
+    It contains a file for each frame with a mask, also if the object is absent. For labelled objects it starts at the first
+    frame, for others at the object's first frame.
     """
 
     def __init__(self, folder: Path, facts: VideoFacts):
@@ -48,7 +48,7 @@ class BinaryPngs(_ObjectPngs):
 class RgbaPngs(_ObjectPngs):
     """`VIDEO/OBJECT/FRAME.png`: the frame, with the probability of the object as opacity.
 
-    The mask if probabilities are missing.
+    Without probabilities, the opacity is the mask.
 
     Pixels of opacity 0 are black. Colours are not premultiplied.
     """
@@ -63,7 +63,7 @@ class RgbaPngs(_ObjectPngs):
         """Writes a layer for each object."""
         if frame.mask is None:
             return
-        assert frame.image is not None  # as needs_image says
+        assert frame.image is not None  # because needs_image is True
         soft = False
         for k, path in self._files(frame):
             p = (frame.mask == k) if frame.probs is None else frame.probs.get(k, np.zeros(frame.mask.shape, np.float32))

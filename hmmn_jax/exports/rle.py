@@ -3,9 +3,9 @@
 import numpy as np
 from jaxtyping import Bool, Int
 
-_BITS = 5  # of a number in each character
-_LONGEST = 8  # index of the last character that a number may have
-_SIGN, _MORE, _FIRST = 0x10, 0x20, 48  # of a character: the sign of the number, whether another follows, the code of 0
+_BITS = 5  # bits of a number in each character
+_LONGEST = 8  # maximum index of a character in a number
+_SIGN, _MORE, _FIRST = 0x10, 0x20, 48  # bits of a character: sign, continuation; the code of 0
 
 
 def encode(mask: Bool[np.ndarray, "h w"]) -> dict[str, object]:
@@ -17,12 +17,12 @@ def run_lengths(mask: Bool[np.ndarray, "h w"]) -> Int[np.ndarray, " n"]:
     """Lengths of the runs of equal pixels, in column-major order. The first run is background, and may have length 0."""
     flat = mask.ravel(order="F")
     starts = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    first = [0, 0] if flat[0] else [0]  # the empty run of background
+    first = [0, 0] if flat[0] else [0]  # an empty run of background
     return np.diff(np.concatenate([first, starts, [flat.size]]))
 
 
 def compress(lengths: Int[np.ndarray, " n"]) -> str:
-    """Encodes run lengths as text: from the fourth on, the difference from the run two places before.
+    """Encodes run lengths as text. From the fourth on, the difference from the run two places before is encoded.
 
     5 bits per character, lowest bits first.
     """
@@ -59,7 +59,7 @@ def decode(counts: str, height: int, width: int) -> Bool[np.ndarray, "h w"]:
         raise ValueError(f"the counts {counts[:20]!r} contain a number that is too large")
     lengths = np.add.reduceat((codes & (2**_BITS - 1)) << (_BITS * place), starts)
     lengths -= np.where(codes[ends] & _SIGN, 1 << (_BITS * (place[ends] + 1)), 0)
-    for first in (1, 2):  # from the fourth on, a number is the difference from the one two places before
+    for first in (1, 2):  # from the fourth number on, differences from the number two places before
         lengths[first::2] = np.cumsum(lengths[first::2])
     if lengths.min() < 0 or lengths.sum() != height * width:
         raise ValueError(f"runs of {lengths.sum()} pixels, expected {height}x{width}")

@@ -1,4 +1,4 @@
-"""Test-time augmentation: segments scaled and mirrored views of a video, and averages the results at the video's size."""
+"""Test-time augmentation: segments scaled and mirrored views of a video, and averages the results."""
 
 import dataclasses
 import functools
@@ -14,7 +14,7 @@ from hmmn_jax.errors import ConfigError
 from hmmn_jax.inference import Result, Segmenter
 from hmmn_jax.inference.inputs import join_ids
 
-Given = Integer[np.ndarray, "H W"] | Mapping[int, Bool[np.ndarray, "H W"]]  # ids, or independent objects by id
+Given = Integer[np.ndarray, "H W"] | Mapping[int, Bool[np.ndarray, "H W"]]  # ids, or masks of independent objects by id
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Augmentation:
     """The views of a video to segment. Each view is a separate run; probabilities are averaged over views.
 
     size: shorter side of the network's input, in pixels; 0: the video's own size.
-    scales: factors on that, one view each.
+    scales: factors of this size, one view each.
     flip: also segment each view mirrored left to right.
     """
 
@@ -73,7 +73,7 @@ class View:
 
 @dataclasses.dataclass(frozen=True)
 class _MaskOnly:
-    """A result of which only the mask is kept."""
+    """A result with only the mask."""
 
     mask: Any
 
@@ -104,7 +104,7 @@ class Segmented:
         channel = {int(k): i for i, k in enumerate(self.ids)}
         total = np.zeros((len(self.ids), self.height, self.width), np.float32)
         for result, view in zip(self.results, self.views, strict=True):
-            # By id, because a view may lack an object that is too small for it.
+            # By id, because a view may not have an object that is too small.
             rows = [channel[int(k)] for k in result.ids]
             total[rows] += view.restore(np.asarray(result.probs, np.float32), self.height, self.width)
         total /= len(self.views)
@@ -116,14 +116,14 @@ class Segmented:
         return total
 
     def without_probs(self) -> "Segmented":
-        """The same frame for a caller that reads the mask alone: lets go of the probabilities, unless the mask needs them."""
+        """The same frame for a caller that only reads the mask. Drops the probabilities, unless the mask needs them."""
         if self.views != [View(self.height, self.width, False)]:
             return self
         return dataclasses.replace(self, results=(_MaskOnly(self.results[0].mask),))
 
     @functools.cached_property
     def mask(self) -> Integer[np.ndarray, "H W"] | Bool[np.ndarray, "k H W"]:
-        """The most probable id of each pixel. For independent objects, the pixels where each has probability above 0.5."""
+        """The most probable id of each pixel. For independent objects, the pixels with a probability above 0.5."""
         own = self.results[0].mask
         if self.views == [View(self.height, self.width, False)]:
             return np.asarray(own)
@@ -153,7 +153,7 @@ def segment_augmented(
         masks = {t: view.show_mask(mask) for t, mask in given.items()}
         return segmenter.run(map(view.show_frame, frames), masks.pop(0), masks)
 
-    # The views advance in step, so that each frame is read once and kept only briefly.
+    # All views process a frame before the next, so that each frame is read once and released soon.
     runs = [run(view, copy) for view, copy in zip(views, itertools.tee(frames, len(views)), strict=True)]
     ids = join_ids(np.zeros(1, np.uint8), _ids_of(given[0]))
     for t in itertools.count(1):
@@ -165,7 +165,7 @@ def segment_augmented(
         segmented = Segmented(results, views, ids, given.get(t), height, width)
         del found, results
         yield segmented
-        del segmented  # of many objects it is large, and the next frame needs the memory
+        del segmented  # with many objects it is large, and the next frame needs the memory
 
 
 def _ids_of(given: Given) -> Integer[np.ndarray, " k"]:

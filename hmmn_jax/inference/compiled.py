@@ -1,6 +1,6 @@
 """The programs that `Segmenter` compiles, once per frame size (and batch of objects).
 
-All segmenters of a config share them.
+All segmenters with the same config share them.
 
 Only programs that use the whole bank (`match`, `write_previous`, ...) depend on its capacity. They have no parameters. The
 last three programs are the ones that a fused segmenter runs for each frame. They combine the others.
@@ -49,7 +49,7 @@ def encode_query(config: HMMNConfig, variables: dict[str, Any], frame: jax.Array
 
 @functools.partial(jax.jit, static_argnums=0)
 def memory_stem(config: HMMNConfig, variables: dict[str, Any], frame: jax.Array) -> jax.Array:
-    """The part of the memory encoder's first layer that depends on the frame only, once for all objects."""
+    """The part of the memory encoder's first layer that only depends on the frame, computed once for all objects."""
     return _apply(config, "memory_stem", variables, frame)
 
 
@@ -80,7 +80,7 @@ def aggregate(p: list[jax.Array]) -> jax.Array:
 
 @jax.jit
 def aggregate_each(p: list[jax.Array]) -> jax.Array:
-    """Equivalent to soft aggregation of each object with the background only, whose logit is the negative of the object's."""
+    """Equals soft aggregation of each object with the background, whose logit is the negative of the object's."""
     probs = jnp.clip(jnp.concatenate(p, axis=1), PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
     return jnp.pad(2 * jnp.log(probs / (1 - probs)), ((0, 0), (1, 0), (0, 0), (0, 0)))
 
@@ -97,7 +97,7 @@ def labels(probs: jax.Array, ids: jax.Array, independent: bool = False) -> jax.A
 
 @functools.partial(jax.jit, static_argnames="independent")
 def decide(logits: jax.Array, ids: jax.Array, independent: bool = False) -> tuple[jax.Array, jax.Array]:
-    """Logits `[1,o+1,H,W]` and the id of each channel -> probabilities, and labels `[1,H,W]`, or bool `[1,o,H,W]`."""
+    """Takes logits `[1,o+1,H,W]` and channel ids. Returns probabilities, and labels `[1,H,W]` or bool `[1,o,H,W]`."""
     if independent:
         objects = jax.nn.sigmoid(logits[:, 1:])
         probs = jnp.concatenate([jnp.prod(1 - objects, axis=1, keepdims=True), objects], axis=1)
@@ -139,7 +139,7 @@ def memories(
     objects: Sequence[tuple[int, int]],
     independent: bool,
 ) -> Iterator[Memory]:
-    """Encodes a frame into memory, for one range of objects after the other. Masks are split for one range at a time."""
+    """Encodes a frame into memory for one range of objects after the other. Masks are split for one range at a time."""
     stem, union = memory_stem(config, variables, frame), sum_objects(probs)
     for start, stop in objects:
         mask, others = split_range(probs, union, start, stop - start)
@@ -172,7 +172,7 @@ def encode_all(
     objects: tuple[tuple[int, int], ...],
     independent: bool,
 ) -> tuple[list[Memory], Query | None]:
-    """Fused, first of three: encodes the previous frame into memory and, if there is one, the frame to be segmented."""
+    """First fused program: encodes the previous frame into memory and, if given, the frame to be segmented."""
     remembered = list(memories(config, variables, previous, probs, objects, independent))
     return remembered, None if frame is None else encode_query(config, variables, frame)
 
@@ -185,7 +185,7 @@ def _match_all(
     slots: list[int | jax.Array],
     query: Query,
 ) -> tuple[list[banks.MemoryBank], list[Match]]:
-    """Fused, second of three: writes to the banks and reads from them. Holds no parameters."""
+    """Second fused program: writes to the banks and reads from them. It has no parameters."""
     new, found = [], []
     for room, bank, memory, slot in zip(rooms, old, memories, slots, strict=True):
         bank = remember(room, bank, memory, slot, donate=False)
@@ -211,9 +211,9 @@ def decode_all(
     independent: bool,
     together: bool,
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
-    """Fused, third of three: the probabilities `[V,o+1,H,W]`; and labels, probabilities and logits.
+    """Third fused program: computes the probabilities `[V,o+1,H,W]`, and labels, probabilities and logits.
 
-    The last three are without the first axis unless several videos are segmented `together`.
+    The last three have no first axis unless several videos are segmented `together`.
     """
     p = [decode(config, variables, query, *one, size) for one in zip(found, fine, strict=True)]
     logits = combine(p, independent)

@@ -1,4 +1,4 @@
-"""The memory that is free for a model."""
+"""Free memory for a model."""
 
 import jax
 

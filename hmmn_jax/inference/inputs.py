@@ -14,7 +14,7 @@ Ids = UInt8[Array | np.ndarray, "H W"] | UInt16[Array | np.ndarray, "H W"]
 Mask = Ids | Bool[Array | np.ndarray, "H W"] | Mapping[int, Bool[Array | np.ndarray, "H W"]]
 
 
-RANGE_SLACK = 1e-3  # by how much frames may exceed [0, 1], for example after interpolation
+RANGE_SLACK = 1e-3  # frames may exceed [0, 1] by this much, for example after interpolation
 
 
 def as_frame(frame: Num[Array | np.ndarray, "H W 3"]) -> Num[Array, "1 H W 3"]:
@@ -49,7 +49,7 @@ def as_mask(mask: Mask, size: tuple[int, int]) -> np.ndarray:
 
 
 def as_masks(masks: Mask, size: tuple[int, int]) -> dict[int, np.ndarray]:
-    """Masks of independent objects on the host. Raises ValueError for anything but `{id: bool [H,W]}`."""
+    """Masks of independent objects on the host. Raises ValueError unless they are `{id: bool [H,W]}`."""
     if not isinstance(masks, Mapping):
         raise ValueError(f"the masks are {type(masks).__name__}, expected {{id: bool [H, W]}}, as objects are independent")
     found = {}
@@ -63,12 +63,12 @@ def as_masks(masks: Mask, size: tuple[int, int]) -> dict[int, np.ndarray]:
 
 
 def join_ids(ids: Integer[np.ndarray, " o1"], given: Integer[np.ndarray, " k"]) -> Integer[np.ndarray, " o2"]:
-    """The ids including the new ones; uint8, or uint16 if one does not fit."""
+    """The ids including the new ones; uint8, or uint16 if an id is above 255."""
     return narrow(np.concatenate([ids, np.setdiff1d(given, ids)]))
 
 
 def narrow(ids: Integer[np.ndarray, "*shape"]) -> Integer[np.ndarray, "*shape"]:
-    """The ids as uint8, or as uint16 where one does not fit."""
+    """The ids as uint8, or as uint16 if an id is above 255."""
     return ids.astype(np.uint8 if ids.max() <= np.iinfo(np.uint8).max else np.uint16)
 
 

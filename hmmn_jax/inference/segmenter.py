@@ -21,7 +21,7 @@ FIRST_CAPACITY = 8  # slots of a new bank, unless `max_memory_frames` needs fewe
 
 
 class Segmenter:
-    """Segments videos with one set of variables. Holds no state of a video; `State` does.
+    """Segments videos with one set of variables. The state of a video is in `State`.
 
     ::
 
@@ -52,19 +52,19 @@ class Segmenter:
         """Puts the variables on the device, with BatchNorm folded.
 
         Args:
-            variables: of `HMMN(config)`, as `load_checkpoint` returns them.
-            config: of the model.
+            variables: variables of `HMMN(config)`, as `load_checkpoint` returns them.
+            config: config of the model.
             mem_every: interval in frames at which a frame is added to the memory, counted from the first frame of an object.
             max_memory_frames: maximum number of memory frames, excluding the previous frame. When it is exceeded, the oldest
                 frame other than the first is dropped. None: no maximum. 1: only the first frame is kept.
             objects_per_batch: maximum number of objects computed at once. None: 4, or 1 on a CPU, where a larger number only
                 needs more memory.
             winograd: compute 3x3 convolutions with Winograd's algorithm, which differs from the exact result by about 1e-4.
-                None: only in float32 on a CPU, where it was measured to be faster.
+                None: only in float32 on a CPU, where it is faster.
             independent: segment each object as if it were the only one, so that objects may overlap. The frame is encoded once.
-            fused: run three programs per frame for any number of objects, instead of five plus four for each batch of
-                objects. An accelerator waits less for the host. The programs then compile for each number of objects.
-                None: except on a CPU.
+            fused: run three programs per frame for any number of objects, instead of five, plus four for each batch of objects.
+                An accelerator then waits less for the host, but the programs compile for each number of objects. None: True
+                except on a CPU.
         """
         for name, value in (
             ("mem_every", mem_every),
@@ -86,9 +86,8 @@ class Segmenter:
         self.objects_per_batch = objects_per_batch or (1 if on_cpu else 4)
         self.independent = independent
         self.fused = not on_cpu if fused is None else fused
-        self.known_lengths = (
-            jax.default_backend() == "gpu"
-        )  # of loops, see `kernel_guided_read`; TPUs do not need the host for them
+        # Loops of known length, see `kernel_guided_read`; TPUs do not need the host for loops.
+        self.known_lengths = jax.default_backend() == "gpu"
 
     def init(self, frame: Num[Array | np.ndarray, "H W 3"], mask: Mask | None) -> State:
         """Starts a video.
@@ -123,8 +122,8 @@ class Segmenter:
         Args:
             state: returned for the previous frame.
             frame: the frame, of the same size as the previous one.
-            mask: ids of objects that are given on this frame. New ids join. Given pixels replace the prediction, also for known
-                ids; other pixels keep the prediction.
+            mask: ids of objects that are given on this frame. New ids start new objects. Given pixels replace the prediction,
+                also for known ids; other pixels keep the prediction.
             donate: reuse the buffers of `state`, which is then invalid.
             query: what `encode` returned for `frame`. None: the frame is encoded here.
 
@@ -192,27 +191,27 @@ class Segmenter:
             state, result = self.step(state, upcoming, later.get(int(state.index) + 1), donate=True)
             upcoming = next(frames, None)
             yield result
-            del result  # of many objects it is large, and the next frame needs the memory
+            del result  # with many objects it is large, and the next frame needs the memory
         if beyond := [int(t) for t in later if t > int(state.index)]:
             raise ValueError(f"later has masks of frames {sorted(beyond)}, but the last frame is {int(state.index)}")
 
     def run_together(
         self, videos: Sequence[Iterable[Num[Array | np.ndarray, "_ _ 3"]]], masks: Sequence[Mask]
     ) -> Iterator[Result]:
-        """Segments V videos at once, as one batch. An accelerator that one video does not fill is used better.
+        """Segments V videos at once, as one batch, which uses accelerators better than one video.
 
-        The videos have frames of one size and the same number of objects, all given on the first frame.
+        All videos must have frames of the same size and the same number of objects, all given on the first frame.
 
         Args:
             videos: the frames of each, `[H,W,3]`.
             masks: ids of the objects in the first frame of each, `[H,W]`. The ids may differ between videos.
 
         Yields:
-            A result for each frame after the first, whose arrays have a first axis of V videos. It ends with the longest video.
-            Rows of a video that ended before have no meaning.
+            A result for each frame after the first, until the longest video ends. The first axis of its arrays is the video.
+            Rows of videos that have ended are undefined.
 
         Raises:
-            ValueError: a shape, type or value other than described, or a video without frames.
+            ValueError: a shape, type or value that differs from the description, or a video without frames.
         """
         streams = [iter(video) for video in videos]
         frames = [as_frame(first) for stream in streams for first in itertools.islice(stream, 1)]
@@ -261,7 +260,7 @@ class Segmenter:
     def _segment(
         self, state: State, frame: jax.Array, donate: bool, query: Query | None
     ) -> tuple[tuple[ObjectGroup, ...], jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
-        """Memorises the last frame, then reads the memory for this one.
+        """Encodes the last frame into memory, then reads the memory for this frame.
 
         Returns the groups after it, the probabilities `[V,K+1,H,W]`, and the labels, probabilities and logits of a result.
         """
@@ -283,8 +282,8 @@ class Segmenter:
         else:
             memories = compiled.memories(config, variables, state.frame, state.probs, objects, self.independent)
             new = [compiled.remember(*each, donate) for each in zip(rooms, old, memories, slots, strict=True)]
-            if donate and state.ids.ndim == 1 and isinstance(state.probs, jax.Array):  # else the last result has it, too
-                state.probs.delete()  # of many objects it is large; the banks hold what later frames need
+            if donate and state.ids.ndim == 1 and isinstance(state.probs, jax.Array):  # otherwise the last result has it, too
+                state.probs.delete()  # with many objects it is large, and later frames only need the banks
             query = compiled.encode_query(config, variables, frame) if query is None else query
             p = []
             for i, (room, slot) in enumerate(zip(rooms, slots, strict=True)):
@@ -297,9 +296,9 @@ class Segmenter:
         return groups, probs, shown
 
     def _decide(self, p: list[jax.Array], ids: np.ndarray) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
-        """Probabilities, and labels, probabilities and logits of a result, from the objects' own ones, which are let go of."""
+        """Combines and frees the probabilities of objects. Also returns labels, probabilities and logits of a result."""
         logits = compiled.combine(p, self.independent)
-        p.clear()  # of many objects as large as the logits
+        p.clear()  # with many objects as large as the logits
         probs, labels = compiled.decide(logits, ids, self.independent)
         if ids.ndim > 1:
             return probs, (labels, probs, logits)
@@ -314,18 +313,18 @@ class Segmenter:
             return group, self._room(min(FIRST_CAPACITY, most), 1), 0
         drop = False
         if self.max_memory_frames is not None and kept > self.max_memory_frames:
-            drop = kept > 2  # of slots 0, 1, 2, ...; with two slots, the previous frame overwrites slot 1 anyway
+            drop = kept > 2  # of the slots 0, 1, 2, ...; with two slots, the previous frame overwrites slot 1 anyway
             kept -= 1
         if kept == bank.capacity:
             full, bank = bank, compiled.grow(bank)
-            if donate:  # now rather than at the end of the step, because programs for the larger bank are compiled in between
+            if donate:  # before programs for the larger bank are compiled
                 for buffer in (full.key_s16, full.value_s16, full.centres):
                     if isinstance(buffer, jax.Array):  # a saved state may contain NumPy arrays
                         buffer.delete()
         return group.replace(bank=bank, kept=kept), self._room(bank.capacity, kept + 1, drop), kept
 
     def _room(self, capacity: int, count: int, drop: bool = False) -> compiled.Room:
-        # Few different numbers of turns, because each one compiles again.
+        # Rounded, because each number of iterations compiles again.
         most = capacity - 2
         turns = next(turns for turns in (0, min(2, most), most) if turns >= count - 2) if self.known_lengths else None
         return compiled.Room(capacity, drop, turns)

@@ -1,8 +1,9 @@
 """Paths in buckets, such as `gs://bucket/run`: recognises them and checks that they can be read.
 
 Local paths are `pathlib.Path`: `epath.Path` hides local files whose names end in `~` and supports neither `**` nor links.
-Paths in buckets are `epath.Path`, which reads, lists and writes through fsspec and is not a `pathlib.Path`. Types show which
-paths a function accepts: `Path` means local paths only, `AnyPath` means both; `str | os.PathLike` is checked.
+Paths in buckets are `epath.Path`, which reads, lists and writes through fsspec and is not a `pathlib.Path`. Type annotations
+show which paths a function accepts: `Path` means local paths only, `AnyPath` means both. A function that takes `str |
+os.PathLike` checks it.
 """
 
 import os
@@ -21,12 +22,12 @@ os.environ.setdefault("EPATH_USE_TF", "false")
 
 AnyPath: TypeAlias = Path | epath.Path
 
-PACKAGES = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs", "hf": "huggingface_hub"}  # the package that fsspec needs, by scheme
-# Clients would list a folder once and remember it, but other processes and TensorStore write to it as well.
+PACKAGES = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs", "hf": "huggingface_hub"}  # by scheme, the package that fsspec needs
+# Clients cache lists of folders by default. This is switched off because other processes and TensorStore also write to them.
 for _scheme in ("gs", "s3"):
     fsspec.config.conf.setdefault(_scheme, {}).setdefault("use_listings_cache", False)
 
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)  # two letters at least: C: is a drive
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)  # two letters or more, because C: is a drive
 _LOST_SLASH = re.compile(rf"({'|'.join(PACKAGES)}):/(?!/)(.+)", re.DOTALL)
 _SERVED = f"expected a local path, or one that begins with {', '.join(f'{scheme}://' for scheme in PACKAGES)}"
 
@@ -62,7 +63,7 @@ def absolute(path: AnyPath) -> AnyPath:
 
 
 def file_system(path: epath.Path) -> fsspec.AbstractFileSystem:
-    """The client of a path in a bucket; one for all paths of a scheme."""
+    """The client of a path in a bucket. All paths of a scheme have the same client."""
     return fsspec.filesystem(str(path).partition(":")[0])
 
 

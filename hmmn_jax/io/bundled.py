@@ -1,4 +1,4 @@
-"""Files that come with the package."""
+"""Files in the package."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ _HOME = Path(__file__).parents[1]
 
 DEMO_CLIP = _HOME / "demo_clip"  # 40 frames of two koi, in the layout of DAVIS-2017
 
-# The models of the package, by the name that `load_checkpoint` takes; hmmn_jax/weights/LICENSE.md has their terms.
+# The bundled models, by their names for `load_checkpoint`; hmmn_jax/weights/LICENSE.md has their terms.
 WEIGHTS = {"lite": _HOME / "weights" / "lite.safetensors"}
-DEFAULT_WEIGHTS = "lite"  # for commands without --checkpoint
+DEFAULT_WEIGHTS = "lite"  # the default of --checkpoint
 TERMS = "for research only: some of their training data are under CC BY-NC or without a licence (hmmn_jax/weights/LICENSE.md)"

@@ -1,4 +1,4 @@
-"""Files, local or in a bucket; atomic writing; errors of other libraries as one line."""
+"""Local files and files in buckets, atomic writing, and errors of other libraries in one line."""
 
 import contextlib
 import errno
@@ -15,7 +15,7 @@ from typing import IO, Literal, overload
 from hmmn_jax.errors import DataError, HMMNError
 from hmmn_jax.io.buckets import AnyPath, as_path, is_bucket, package_of, require_client
 
-_LONGEST_NAME = 240  # bytes of a name, so that suffixes fit into the 255 that file systems allow
+_LONGEST_NAME = 240  # bytes of a name; with suffixes, at most the 255 bytes that file systems allow
 _WAYS_OUT = {
     errno.ENOSPC: "free some space, or write elsewhere",
     errno.EDQUOT: "free some space, or write elsewhere",
@@ -33,17 +33,17 @@ def user_path(text: str | os.PathLike, *, buckets: bool) -> AnyPath: ...
 
 
 def user_path(text: str | os.PathLike, *, buckets: bool = False) -> AnyPath:
-    """Converts a path given by a user and expands `~`. All flags, config fields and arguments of the Python API use it.
+    """Converts a path given by a user and expands `~`. Used for all flags, config fields and arguments of the Python API.
 
     Args:
-        text: the path, or the URL of something in a bucket.
+        text: the path, or a URL in a bucket.
         buckets: whether the caller supports buckets. Locks, links, renamed folders and video files are local only.
 
     Returns:
         A `pathlib.Path`, or an `epath.Path` for a path in a bucket.
 
     Raises:
-        DataError: the home of an unknown user; a URL with an unsupported scheme; a path in a bucket if `buckets` is False.
+        DataError: `~` has an unknown user, a URL has an unsupported scheme, or a path is in a bucket and `buckets` is False.
     """
     path = as_path(text) if buckets else local_path(text)
     if is_bucket(path):
@@ -68,9 +68,9 @@ def local_path(text: str | os.PathLike) -> Path:
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """Yields a local temporary path to write to; it becomes the file `path` if the body succeeds.
+    """Yields a local temporary path to write to. If the body succeeds, the file is renamed to `path`.
 
-    Creates the folder if it does not exist. After any error no new file is left, and an older file at `path` is unchanged.
+    Creates the folder if it does not exist. After an error no new file is left, and an older file at `path` is unchanged.
     Raises DataError if the body, which should only write, raises an OSError.
     """
     target = as_path(path)
@@ -104,13 +104,13 @@ def open_log(path: Path) -> IO[bytes]:
 
 
 def read_start(path: AnyPath, count: int) -> bytes:
-    """The first `count` bytes of a file, or all if it has fewer."""
+    """Reads the first `count` bytes of a file, or all if it has fewer."""
     with path.open("rb") as file:
         return file.read(count)
 
 
 def lies_there(path: AnyPath) -> bool:
-    """Whether a path exists, as a file, a folder or a link. Broken links count."""
+    """Whether a path exists as a file, a folder or a link, including broken links."""
     with bucket_errors(path):
         return path.exists() if is_bucket(path) else os.path.lexists(path)
 
@@ -157,15 +157,15 @@ def bucket_errors(path: AnyPath) -> Iterator[None]:
         return
     logger = logging.getLogger(package_of(path))
     level = logger.level
-    logger.setLevel(logging.CRITICAL)  # it would also print tracebacks of exceptions that it raises
+    logger.setLevel(logging.CRITICAL)  # otherwise it would also print tracebacks of the exceptions
     try:
         yield
     except HMMNError:
         raise
     except Exception as error:  # each client raises its own exception types
-        if isinstance(error, FileNotFoundError):  # whose text is only the path; also for a missing bucket
+        if isinstance(error, FileNotFoundError):  # its message is only the path; also raised for a missing bucket
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from error
-        if isinstance(error, OSError) and type(error).__module__ == "builtins":  # others are network errors
+        if isinstance(error, OSError) and type(error).__module__ == "builtins":  # other exceptions are network errors
             raise
         found = f"the bucket cannot be reached ({type(error).__name__}: {reason(error)})"
         raise OSError(errno.EIO, f"{found}; check its name, your credentials and the network", str(path)) from error
@@ -184,7 +184,7 @@ def writing_errors(path: str | os.PathLike) -> Iterator[None]:
 
 
 def check_name(name: str, source: str | os.PathLike) -> str:
-    """Returns the name of a sequence if it is valid as the name of a file or folder in an output folder.
+    """Returns the name of a sequence if it is a valid name of a file or folder.
 
     Raises:
         DataError: the name is empty, "." or "..", absolute, holds a separator or a control character, or has more than 240
@@ -203,7 +203,7 @@ def reason(error: BaseException, line: int = -1) -> str:
 
     Args:
         error: the error.
-        line: the line to use; by default the last, 0 for Orbax and TensorStore, whose first line is the most useful.
+        line: the line to use; by default the last. For Orbax and TensorStore use 0: their first line is the most useful.
     """
     text = getattr(error, "strerror", None) or str(error)
     lines = [part.strip() for part in text.splitlines() if part.strip()] or [type(error).__name__]
@@ -234,5 +234,5 @@ def shortlist(names: list[str]) -> str:
 
 
 def same_name(text: str) -> str:
-    """The form in which file names are compared: composed (NFC); macOS, for example, stores them decomposed."""
+    """The form in which file names are compared: composed (NFC). macOS, for example, stores decomposed names."""
     return unicodedata.normalize("NFC", text)

@@ -43,21 +43,21 @@ class FilmDecoder:
         self._stream.codec_context.thread_count = 1
         self.fps = float(self._stream.average_rate or self._stream.guessed_rate or 0)
         duration = self._container.duration or 0
-        if "matroska" in self._container.format.name:  # which counts it from zero, not from the first frame
+        if "matroska" in self._container.format.name:  # FFmpeg measures it from zero, not from the first frame
             duration -= self._container.start_time or 0
         self.frame_count = round(duration / av.time_base * self.fps)
 
     def frames(self) -> Iterator["av.VideoFrame"]:
-        """Decodes from the start or from the position of the last seek. Like ffmpeg, skips packets that cannot be decoded."""
+        """Decodes from the start or from the last seek. Skips packets that cannot be decoded, like ffmpeg."""
         for packet in self._packets():
             with contextlib.suppress(self._errors):
                 yield from self._stream.decode(packet)
 
     def _packets(self) -> Iterator["av.Packet | None"]:
-        # A truncated file ends with an error.
+        # The end of a truncated file is an error.
         with contextlib.suppress(self._errors):
-            # An empty packet would signal the end of the stream to the decoder: PyAV ends with one, and AVI has some for
-            # dropped frames.
+            # Skipped, because an empty packet signals the end of the stream. PyAV ends with one, and AVI has some for dropped
+            # frames.
             yield from (packet for packet in self._container.demux(self._stream) if packet.size)
         yield None  # end of the stream: the decoder returns its remaining frames
 
@@ -78,7 +78,7 @@ class FilmDecoder:
 
 
 class RgbConverter:
-    """Converts decoded frames to RGB with FFmpeg's filters, so that colours and orientation are those of the ffmpeg program."""
+    """Converts decoded frames to RGB with FFmpeg's filters, so that colours and orientation are the same as with ffmpeg."""
 
     def __init__(self, orientation: list[str]):
         """`orientation` contains the filters that rotate frames upright, see `upright_filters`."""

@@ -16,9 +16,10 @@ from hmmn_jax.io.film_decoder import FilmDecoder, RgbConverter
 if TYPE_CHECKING:
     import av
 
-_FRAMES_KEPT = 8  # the last decoded frames, so that stepping back does not decode them again
-_KEY_FRAMES_TRIED = 2  # if timestamps of packets and frames differ, the nearest seek may be too late
-_PATIENCE = 16  # number of later frames after which the requested one has been missed; no codec reorders more
+_FRAMES_KEPT = 8  # number of decoded frames that are cached, for steps backwards
+# Number of seek positions to try: if timestamps of packets and frames differ, the nearest may be too late.
+_KEY_FRAMES_TRIED = 2
+_PATIENCE = 16  # after so many later frames, the requested frame was missed; no codec reorders more frames
 
 
 class _Record(NamedTuple):
@@ -27,7 +28,7 @@ class _Record(NamedTuple):
 
 
 class FilmIndex:
-    """Timestamps and checksums of the frames of one sequential decode. They identify frames that are decoded again.
+    """Timestamps and checksums of the frames of one sequential decode, which identify frames that are decoded again.
 
     To read a frame, decoding starts at the key frame before it. A frame is accepted only if its timestamp and checksum are the
     recorded ones; otherwise the file is decoded from its start. Open groups of pictures, edit lists, timestamps that are
@@ -36,10 +37,10 @@ class FilmIndex:
     """
 
     def __init__(self, path: Path, orientation: list[str]):
-        """`orientation` as of `RgbConverter`. Opens no file yet."""
+        """`orientation` is that of `RgbConverter`. The file is not opened yet."""
         self._path, self._orientation, self._to_rgb = path, orientation, RgbConverter(orientation)
         self._records: list[_Record] = []
-        self._key_frames: list[int] = []  # indices, without frames that have no timestamp and cannot be sought
+        self._key_frames: list[int] = []  # indices of frames with a timestamp; a seek to others is impossible
         self._recent: collections.deque[av.VideoFrame] = collections.deque(maxlen=_FRAMES_KEPT)
         self._decoder: FilmDecoder | None = None
         self._coming: Iterator[av.VideoFrame] = iter(())
@@ -50,7 +51,7 @@ class FilmIndex:
         return len(self._records)
 
     def second_reader(self) -> "FilmIndex":
-        """An index of the same records with its own decoder."""
+        """An index with the same records and its own decoder."""
         other = FilmIndex(self._path, self._orientation)
         other._records, other._key_frames = self._records, self._key_frames
         return other
@@ -93,12 +94,12 @@ class FilmIndex:
         before = bisect.bisect_right(self._key_frames, index)
         key_frames = self._key_frames[max(0, before - _KEY_FRAMES_TRIED) : before]
         if (key_frames[-1] if key_frames else 0) <= self._next <= index:
-            yield _PATIENCE  # it comes anyway
+            yield _PATIENCE  # the decoder reaches this frame next
         for key_frame in reversed(key_frames):
             if self._seek(key_frame):
                 yield _PATIENCE
         self._reopen()
-        yield math.inf  # for any timestamps
+        yield math.inf  # works for any timestamps
 
     def _search(self, wanted: _Record, patience: int | float) -> UInt8[np.ndarray, "h w 3"] | None:
         late = 0

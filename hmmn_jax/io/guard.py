@@ -1,14 +1,13 @@
-"""A lock on an output folder: one process holds the folder at a time.
+"""A guard of an output folder: only one process holds the folder at a time.
 
 Used for workdirs of training, projects of `hmmn-jax paint`, outputs of evaluations and builds of data sets. The files are:
 
-LOCK          empty; locked by the operating system, which releases the lock when the process ends, however it ends
-.LOCK.json    the owner: host, boot id, process id. Its modification time is the owner's last heartbeat, renewed every five
-seconds
+LOCK          empty; locked by the operating system, which releases the lock whenever the process ends
+.LOCK.json the owner: host, boot id, process id. Its modification time is the owner's last heartbeat, every five seconds
 
-On one machine the lock decides. Network file systems may not lock between machines, and buckets never do. Heartbeats decide
-in these cases. A folder is taken over immediately from a dead process of this machine, and from another machine if the
-last heartbeat is older than `DEAD_AFTER`. A former owner that is still alive detects the new owner and stops writing.
+On one machine, the lock is used. Some network file systems do not lock between machines, and buckets never do; then heartbeats
+are used. A folder is taken over immediately from a process of this machine that has ended, and from another machine if the last
+heartbeat is older than `DEAD_AFTER`. A former owner that is alive detects the new owner and stops writing.
 """
 
 import contextlib
@@ -35,14 +34,14 @@ except ModuleNotFoundError:  # Windows
     import msvcrt
 
 BEAT, DEAD_AFTER = 5.0, 60.0  # seconds between two heartbeats, and after which an owner on another machine is considered dead
-RUN_LOCK = "record/lock"  # of the folders that runs of training and evaluations write to
+RUN_LOCK = "record/lock"  # name of the lock in workdirs and in outputs of evaluations
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_UNLOCKABLE = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}  # errors of file systems without locks
+_UNLOCKABLE = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}  # errors on file systems without locks
 WAY_OUT = "wait for it, choose another folder, or give --takeover if that process has ended"
 
 
 class Guard:
-    """Returned by `hold_folder`: this process holds the folder until the hold is lost.
+    """Returned by `hold_folder`. This process holds the folder until it ends the hold or loses it.
 
     Attributes:
         folder: the folder.
@@ -56,12 +55,12 @@ class Guard:
         self._ended = threading.Event()
 
     def require(self) -> None:
-        """Raises ConfigError if another process took the folder over. To be called before something is written."""
+        """Raises ConfigError if another process took the folder over. Call it before writing."""
         if self._lost is not None:
             raise ConfigError(f"{self.folder}: was taken over by {_name(self._lost)}; this process writes nothing more")
 
     def begin(self) -> None:
-        """Writes the owner's file, and renews it until `end`."""
+        """Writes the owner's file, and updates it until `end`."""
         self._write()
         _held.append(self)
         threading.Thread(target=self._beat, name="guard", daemon=True).start()
@@ -79,7 +78,7 @@ class Guard:
 
     def _beat(self) -> None:
         while not self._ended.wait(BEAT):
-            with contextlib.suppress(OSError, DataError):  # errors of a network that is temporarily unavailable
+            with contextlib.suppress(OSError, DataError):  # for example, the network is temporarily unavailable
                 if not self._is_own():
                     return
                 if is_bucket(self._path):
@@ -94,17 +93,17 @@ class Guard:
         return found is not None and self._lost is None
 
 
-_held: list[Guard] = []  # of this process
+_held: list[Guard] = []  # the holds of this process
 
 
 def release_all() -> None:
-    """Gives all folders of this process back. To be called before `os._exit`, which runs no block to its end."""
+    """Releases all folders of this process. Call it before `os._exit`, which skips the exits of `with` blocks."""
     for guard in list(_held):
         guard.end()
 
 
 def release_of(lock: AnyPath, pid: int) -> None:
-    """Gives the folder of a lock back, if its owner was a process of this machine that has ended, of this number."""
+    """Releases the folder of a lock if its owner was the process `number` of this machine, which has ended."""
     owner = read_owner(owner_path(lock))
     if owner is not None and owner["pid"] == pid and same_machine(owner, this_machine()):
         discard(owner_path(lock))
@@ -118,12 +117,11 @@ def hold_folder(folder: AnyPath, lock: AnyPath, takeover: bool = False, way_out:
         folder: the folder, for messages.
         lock: path of the lock file. It is created if missing, and not removed.
         takeover: take over the folder from a process that appears to be alive.
-        way_out: end of the message when the folder is in use.
+        way_out: end of the error message if the folder is in use.
 
     Raises:
-        ConfigError: another process has it.
-        DataError: the folder cannot be written to, or contains a file with the owner file's name that this program did not
-            write.
+        ConfigError: another process holds it.
+        DataError: the folder is not writable, or this program did not write the existing owner's file.
     """
     path, locks = owner_path(lock), False
     with contextlib.ExitStack() as held:
@@ -151,7 +149,7 @@ def hold_folder(folder: AnyPath, lock: AnyPath, takeover: bool = False, way_out:
 
 
 def require_unheld(folder: AnyPath, lock: AnyPath, way_out: str = WAY_OUT) -> None:
-    """Raises ConfigError if a process holds the folder. Changes nothing there."""
+    """Raises ConfigError if a process holds the folder. Does not change the folder."""
     path, locks = owner_path(lock), False
     if not is_bucket(lock):
         with contextlib.suppress(OSError), lock.open("r+b") as file:
@@ -181,12 +179,12 @@ def read_owner(path: AnyPath) -> dict[str, Any] | None:
 
 
 def same_machine(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two owners belong to the same machine since its last boot: by boot id if known, otherwise by host name."""
+    """Whether two owners ran on the same machine since its last boot: by boot id if known, otherwise by host name."""
     return one["boot"] == other["boot"] and (bool(one["boot"]) or one["host"] == other["host"])
 
 
 def this_machine() -> dict[str, Any]:
-    """Host, boot id and process id of this process, as an owner has them."""
+    """Host, boot id and process id of this process, in the form of an owner."""
     boot = ""
     with contextlib.suppress(OSError):
         boot = _BOOT_ID.read_text(encoding="ascii").strip()
@@ -206,7 +204,7 @@ def _in_use(folder: AnyPath, path: AnyPath, way_out: str) -> ConfigError:
 
 
 def _require_ours(path: AnyPath) -> dict[str, Any] | None:
-    """The owner in the file, if there is one. Raises DataError for a user's file."""
+    """Reads the owner in the file, if any. Raises DataError for a file of a user."""
     found = read_owner(path)
     if found is None and lies_there(path) and (not path.is_file() or path.read_bytes().strip(b"\0 \n")):
         raise DataError(f"{path}: not a file of this program; move it away, or choose another folder")
@@ -219,7 +217,7 @@ def _may_live(owner: dict[str, Any], path: AnyPath, locks: bool) -> bool:
     Args:
         owner: the last owner of the folder.
         path: path of the owner's file.
-        locks: whether this process could lock the folder; then an owner on this machine is dead.
+        locks: whether this process has locked the folder. Then an owner on this machine has ended.
     """
     here = this_machine()
     if same_machine(owner, here) and (locks or owner["pid"] == here["pid"] or not _is_running(owner["pid"])):
@@ -228,7 +226,7 @@ def _may_live(owner: dict[str, Any], path: AnyPath, locks: bool) -> bool:
 
 
 def _age(owner: dict[str, Any], path: AnyPath) -> float:
-    """Seconds since the last heartbeat, by the file system's clock; in a bucket, by the clocks of the two machines."""
+    """Seconds since the last heartbeat by the clock of the file system; in a bucket, by the clocks of the two machines."""
     if is_bucket(path):
         return time.time() - owner["time"]
     probe = part_path(path)
@@ -237,7 +235,7 @@ def _age(owner: dict[str, Any], path: AnyPath) -> float:
         return probe.stat().st_mtime - path.stat().st_mtime
     except FileNotFoundError:  # the process has just ended
         return DEAD_AFTER
-    except OSError:  # nothing can be written there
+    except OSError:  # the folder is not writable
         return time.time() - owner["time"]
     finally:
         discard(probe)
@@ -256,7 +254,7 @@ def _is_running(pid: int) -> bool:
 
 
 def _locked(lock: Path) -> tuple[IO[bytes], bool] | None:
-    """The open lock file, and whether it is locked, because some file systems do not support locks.
+    """Opens the lock file. Also returns whether it is locked, because some file systems do not support locks.
 
     None if another process has the lock.
     """
@@ -269,12 +267,12 @@ def _locked(lock: Path) -> tuple[IO[bytes], bool] | None:
             return file, held is True
         file.close()
         if not last:
-            time.sleep(0.2)  # another process may only have checked the lock
+            time.sleep(0.2)  # another process may have locked it for a check only
     return None
 
 
 def _fresh(lock: Path) -> Path:
-    """Replaces the lock file of a process that does not release it. Raises DataError for a file that is not a lock."""
+    """Replaces a lock file that another process does not release. Raises DataError for a file that is not a lock."""
     if lock.stat().st_size:
         raise DataError(f"{lock}: not a file of this program; move it away, or choose another folder")
     new = part_path(lock)

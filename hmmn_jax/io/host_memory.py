@@ -1,4 +1,4 @@
-"""Memory of this machine: the free memory, and the peak memory of this process."""
+"""The free memory of this machine, and the peak memory of this process."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ except ModuleNotFoundError:  # Windows
     resource = None  # type: ignore[assignment]  # mypy takes the name for a module
 
 _MEMINFO = Path("/proc/meminfo")
-# Memory limit of a container, and its current use. (cgroup v2, v1)
+# Files with the memory limit of a container and its current use, for cgroup v2 and v1.
 _CGROUPS = (
     (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
     (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
@@ -22,7 +22,7 @@ def peak_megabytes() -> float | None:
     if resource is None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes there, KiB elsewhere
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes on macOS, KiB elsewhere
 
 
 def free_host_bytes() -> int | None:
@@ -47,5 +47,5 @@ def _available() -> int | None:
 def _left(limit: Path, used: Path) -> int | None:
     try:
         return max(int(limit.read_text(encoding="ascii")) - int(used.read_text(encoding="ascii")), 0)
-    except (OSError, ValueError):  # no such group, or "max"
+    except (OSError, ValueError):  # no such file, or "max"
         return None

@@ -19,11 +19,11 @@ from hmmn_jax.io.video import Video
 class ImageVideo(Video):
     """Image files, or the pages of one file, as frames. EXIF orientation is applied. No frame is kept in memory.
 
-    16-bit grey images are scaled by the range of values in the whole video, which is determined when the first one is read.
+    16-bit grey images are scaled by the range of values in the whole video. It is computed when the first frame is read.
     """
 
     def __init__(self, paths: Iterable[Path], name: str | None = None, fps: float | int = 0.0):
-        """Needs at least one file; the default name is that of its folder. Reads nothing. Raises ValueError."""
+        """Takes at least one file; the default name is that of its folder. Does not read files. Raises ValueError."""
         self._sources: tuple[tuple[Path, int | None], ...] = tuple((path, None) for path in paths)
         if not self._sources:
             raise ValueError(f"{name or 'images'}: no files, expected at least one")
@@ -67,11 +67,11 @@ class ImageVideo(Video):
 
     @property
     def range_in_use(self) -> tuple[int, int] | None:
-        """The smallest and the largest value of 16-bit grey images, which become 0 and 255; None without such images."""
+        """The minimum and maximum of 16-bit grey images, which are scaled to 0 and 255; None without such images."""
         return self._ranges.get(2)
 
     def inspect(self, notes: Notes | None = None) -> FrameFacts:
-        """Like `inspect_frames`; also notes the range of 16-bit images, for which these are decoded. Raises DataError."""
+        """Like `inspect_frames`; also decodes 16-bit images and adds a note with their range. Raises DataError."""
         if self._sources[0][1] is None:
             facts = inspect_frames((path for path, _ in self._sources), notes)
         else:

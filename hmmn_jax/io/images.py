@@ -1,4 +1,4 @@
-"""Images and masks on disk: frames as RGB, masks as object ids, from any format."""
+"""Reads images as RGB and masks as object ids, and writes masks."""
 
 import contextlib
 import io
@@ -18,8 +18,8 @@ from hmmn_jax.io.pixels import decode, open_image, reading_errors, to_rgb
 
 VOID = 255
 MASK_VALUES = ("ids", "threshold")
-_THRESHOLD = 128  # the smallest grey level that is object
-_TOLD_BY = 4  # first colours by which the palette of DAVIS is recognised, some of whose colours are grey
+_THRESHOLD = 128  # minimum grey level of an object
+_TOLD_BY = 4  # number of first colours that identify the palette of DAVIS, which has some grey colours
 _PNG_BITS = 24  # position of the bit depth in a PNG
 
 
@@ -38,14 +38,14 @@ def read_image(path: str | os.PathLike) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def read_mask(path: str | os.PathLike, values: str = "", check_levels: bool = False) -> UInt8[np.ndarray, "h w"]:
-    """Reads a PNG as object ids, 0 being background: `read_ids`, followed by `settle_ids`."""
+    """Reads a PNG as object ids; 0 is background. Calls `read_ids`, then `settle_ids`."""
     return settle_ids(read_ids(path, values, check_levels))
 
 
 def read_ids(
     path: str | os.PathLike, values: str = "", check_levels: bool = False, most: int = 255
 ) -> Integer[np.ndarray, "h w"]:
-    """Reads a PNG as object ids, 0 being background, with 255 unchanged; arguments and errors as in `decode_mask`."""
+    """Reads a PNG as object ids with 255 unchanged; 0 is background. Arguments and errors are those of `decode_mask`."""
     with reading_errors(path):
         return decode_mask(local_path(path).read_bytes(), path, values=values, check_levels=check_levels, most=most)
 
@@ -55,9 +55,9 @@ def decode_mask(
 ) -> Integer[np.ndarray, "h w"]:
     """Decodes the bytes of a PNG to its values, with 255 unchanged.
 
-    The values of indexed, grey and one-bit files are ids; also those of 16-bit files if none exceeds `most`. In colour files
-    every pixel must be black, white or a colour of the DAVIS palette, also in indexed files whose first colour is not black
-    while another is.
+    The values of indexed, grey and one-bit files are ids, as are those of 16-bit files if none exceeds `most`. In colour files
+    every pixel must be black, white or a colour of the DAVIS palette. Indexed files are read as colour files if their first
+    colour is not black but another one is.
 
     Args:
         png: the content of the file.
@@ -66,7 +66,7 @@ def decode_mask(
         values: "ids": the values are ids; "threshold": the values of a grey file, or of an indexed one whose used
             colours are all grey, are levels; levels of 128 and above are object 1; "": ids.
         check_levels: with `values` "", reject such a file if it looks like grey levels.
-        most: the greatest allowed id.
+        most: the largest allowed id.
 
     Returns:
         uint8; uint16 if an id is above 255.
@@ -88,14 +88,14 @@ def decode_mask(
             pixels = pixels[..., 0] if image.mode == "LA" else pixels[..., :3]
         if soft:
             wide = image.mode.startswith("I")
-            image.info.pop("transparency", None)  # Pillow warns about transparency, which levels do not have
+            image.info.pop("transparency", None)  # Pillow warns about transparency, which is not used for levels
             return (pixels >> 8).astype(np.uint8) if wide else np.array(image.convert("L"))
         levels = _levels_of_palette(pixels, image) if image.mode == "P" else None
         if values == "threshold" and (image.mode != "P" or levels is not None):
             return _threshold(pixels, image.mode, source) if levels is None else _threshold(levels, "L", source)
         if check_levels and not values and levels is not None:
             _require_no_levels(levels, source)
-        if image.mode == "L" and (bits := png[_PNG_BITS]) < 8:  # which Pillow scales to 255
+        if image.mode == "L" and (bits := png[_PNG_BITS]) < 8:  # Pillow scales one-bit values to 255
             pixels = pixels // (255 // (2**bits - 1))
         if image.mode == "P" and values != "ids" and _is_drawn_in_colour(pixels, image):
             pixels = np.asarray(image.convert("RGB"))
@@ -111,13 +111,13 @@ def decode_mask(
 
 
 def settle_ids(ids: Integer[np.ndarray, "h w"], binary: bool | None = None) -> Integer[np.ndarray, "h w"]:
-    """Resolves the value 255: it becomes 1 if it is the only object (DAVIS-2016), else it is void and becomes 0.
+    """Replaces the value 255 by 1 if it is the only object (DAVIS-2016), otherwise by 0, because it is void.
 
-    In uint16, which only masks with larger ids use, it is an id.
+    In uint16 masks, which have larger ids, 255 is an id.
 
     Args:
         ids: the ids of one mask.
-        binary: whether 255 is the only object of the video, see `is_binary`; None: if this mask has no other id.
+        binary: whether 255 is the only object of the video, see `is_binary`; None: True if this mask has no other id.
     """
     if ids.dtype != np.uint8:
         return ids
@@ -202,7 +202,7 @@ def _nearest(length: int, stored: int) -> Integer[np.ndarray, " length"]:
 def _ids_of_colours(rgb: UInt8[np.ndarray, "h w 3"], path: str | os.PathLike) -> Integer[np.ndarray, "h w"]:
     """Finds each pixel's id by its colour: black is 0, white is 255, other colours are looked up in the palette."""
     palette = davis_palette().astype(int)
-    # The files of DAVIS-2017 have 191 where the rule gives 192.
+    # The palette of DAVIS-2017 has 191 in place of 192.
     ids = {
         tuple(colour): i
         for table in (palette, np.where(palette == 192, 191, palette))

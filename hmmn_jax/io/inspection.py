@@ -9,7 +9,7 @@ from hmmn_jax.io.notes import Notes
 from hmmn_jax.io.pixels import has_16_bits, open_image, orientation, require_known_white, upright_size
 from hmmn_jax.io.stray_masks import require_no_masks
 
-PAGED = ("GIF", "PNG", "TIFF", "WEBP")  # in other formats, such as a phone's JPEG, later pages are not frames
+PAGED = ("GIF", "PNG", "TIFF", "WEBP")  # in other formats, such as JPEGs of phones, later pages are not frames
 TURNED = "frames are rotated upright by their EXIF orientation; masks are assumed to be drawn on the upright frame"
 
 
@@ -46,7 +46,7 @@ def inspect_frames(paths: Iterable[Path], notes: Notes | None = None) -> FrameFa
 
     Args:
         paths: at least one file.
-        notes: receive the frames with an EXIF orientation, and those with unusual names.
+        notes: receives the frames with an EXIF orientation, and those with unusual names.
 
     Raises:
         DataError: a file that is not an image, has several pages, 32 bits per pixel or another size than the first; a mask
@@ -86,7 +86,7 @@ def check_headers(headers: list[Header], notes: Notes | None) -> FrameFacts:
 
 
 def require_one_depth(headers: list[Header]) -> None:
-    """Raises DataError if grey images of 16 bits, which are scaled by their range, are mixed with 8-bit ones."""
+    """Raises DataError if 16-bit grey images, which are scaled by their range, are mixed with 8-bit ones."""
     wide = [header for header in headers if header.sixteen]
     narrow = [header for header in headers if header.mode in ("L", "LA")]
     if wide and narrow:

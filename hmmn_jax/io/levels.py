@@ -3,19 +3,19 @@
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
-_SHORT = 3  # pixels of a run that can be a step of an edge; longer runs are plateaus
-_DOT = 1  # pixels of an object too small to be a plateau
-_PIECES = 3  # a value that lies in fewer pieces is not scattered
-_SMALL_PIECE = 16  # pixels of a piece on average, of a scattered value whose runs of several pixels may be steps
-_TINY_PIECE = 8  # pixels of a piece on average, of a scattered value that is noise
+_SHORT = 3  # maximum length of a run that can be a step of an edge; longer runs are plateaus
+_DOT = 1  # maximum pixels of an object that is too small to be a plateau
+_PIECES = 3  # a value with fewer pieces is not scattered
+_SMALL_PIECE = 16  # mean pixels per piece of a scattered value; below it, runs of several pixels may be steps
+_TINY_PIECE = 8  # mean pixels per piece of a scattered value; below it, the value is noise
 
 
 def looks_like_levels(values: UInt8[np.ndarray, "h w"]) -> bool:
-    """Whether at least half of the values between the extremes are steps of smooth edges, or noise; ids are neither.
+    """Whether at least half of the values between the extremes are steps of smooth edges or noise, unlike ids.
 
-    Each value is judged by its own pixels, so that a large object does not hide the edge of another. A value is a step if most
-    of its pixels lie in smooth edges, and noise if it is scattered over many small pieces or most of its pixels have only
-    neighbours of different other values.
+    Each value is tested with its own pixels, so that a large object does not hide the edge of another. A value is a step if
+    most of its pixels are in smooth edges. It is noise if it is scattered over many small pieces, or if most of its pixels only
+    have neighbours of different other values.
     """
     present = np.bincount(values.ravel(), minlength=256)
     between = np.flatnonzero(present)[1:-1]

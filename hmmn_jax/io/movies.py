@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 GIF_SIDE = 480
 GIF_PALETTE_FRAMES = 16
-_LARGEST_DENOMINATOR = 100_000  # of a rate; rates such as 30000/1001 are recovered exactly from a float
-_BT709 = 1  # as FFmpeg numbers colour matrices, primaries and transfers alike
+_LARGEST_DENOMINATOR = 100_000  # maximum denominator of a rate; rates such as 30000/1001 are recovered exactly from a float
+_BT709 = 1  # number in FFmpeg of the colour matrix, primaries and transfer of this standard
 
 
 class MovieWriter:
     """Writes a stream of frames to an .mp4 (H.264, which browsers play) or a .gif of at most 480 pixels per side.
 
-    A context manager: the file is published when the block ends without error; otherwise nothing remains. Raises DataError for
-    another suffix, for a movie without frames, if writing fails, and for .mp4 without PyAV.
+    A context manager: the file appears when the block ends without an error; otherwise nothing is left. Raises DataError for
+    another suffix, for a movie without frames, for .mp4 without PyAV, and if writing fails.
     """
 
     def __init__(self, path: str | os.PathLike, fps: float | int):
-        """`fps` is frames per second; a GIF rounds the frame time to hundredths of a second, and viewers need at least two."""
+        """`fps` is frames per second. A GIF rounds the time of a frame to hundredths of a second; the minimum is two."""
         self.path = local_path(path)
         self.fps = fps
         if self.path.suffix.lower() not in _ENCODERS:
@@ -80,7 +80,7 @@ class _Encoder(Protocol):
 
 
 class _Mp4:
-    """H.264 by PyAV."""
+    """Writes H.264 with PyAV."""
 
     def __init__(self, path: Path, fps: float | int):
         self.path = path
@@ -108,17 +108,18 @@ class _Mp4:
 
     def stop(self) -> None:
         if self.container is not None:
-            with contextlib.suppress(self.av.FFmpegError):  # of an aborted movie
+            with contextlib.suppress(self.av.FFmpegError):  # the movie was aborted
                 self.container.close()
 
     def _start(self, height: int, width: int) -> "av.container.OutputContainer":
-        # The index comes first, so that browsers start at once.
+        # The index is at the start of the file, so that browsers can play it at once.
         path = str(self.path.absolute())
         self.container = container = self.av.open(path, "w", format="mp4", container_options={"movflags": "+faststart"})
         self.stream = container.add_stream("libx264", rate=self.rate, options={"crf": "20"})
         codec = self.stream.codec_context
         codec.width, codec.height, codec.pix_fmt = width, height, "yuv420p"
-        # Convert to this standard and also declare it; otherwise players assume another standard and colours change.
+        # Frames are converted to this standard, and the file declares it. Otherwise, players assume another standard and
+        # colours change.
         codec.colorspace = codec.color_primaries = codec.color_trc = _BT709
         codec.time_base = 1 / self.rate
         self.graph = filter_graph(width, height, "rgb24", ["scale=out_color_matrix=bt709", "format=yuv420p"])
@@ -134,7 +135,7 @@ class _Mp4:
 
 
 class _Gif:
-    """A GIF by Pillow.
+    """Writes a GIF with Pillow.
 
     Scaled-down frames are stored on disk, so that one palette can be made from frames of the whole movie.
     """
@@ -156,7 +157,7 @@ class _Gif:
     def finish(self) -> None:
         sample = np.unique(np.linspace(0, self.count - 1, GIF_PALETTE_FRAMES).astype(int))
         colours = Image.fromarray(np.concatenate([self._frame(i) for i in sample.tolist()]))
-        palette = colours.quantize(256, method=Image.Quantize.FASTOCTREE)  # a median cut would lose colours of small things
+        palette = colours.quantize(256, method=Image.Quantize.FASTOCTREE)  # median cut would lose colours of small objects
         first, *rest = self._indexed(palette)
         first.save(self.path, format="GIF", save_all=True, append_images=rest, duration=self.duration, loop=0)
 

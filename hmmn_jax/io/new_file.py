@@ -65,7 +65,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 def move_into(path: AnyPath, folder: AnyPath) -> None:
     """Moves a file or folder into a folder, which is created if missing; it is renamed if its name is taken.
 
-    In a bucket, all objects are copied and then removed. Raises any kind of error there.
+    In a bucket, all objects are copied and then removed, and any kind of error can be raised.
     """
     target = free_path(folder / path.name)
     if is_bucket(path):
@@ -88,7 +88,7 @@ def publish_new(temporary: Path, path: Path) -> None:
 
 
 def free_path(path: AnyPath) -> AnyPath:
-    """`path` if it does not exist, else with -1, -2, ... before its suffix."""
+    """Returns `path` if it does not exist, otherwise the path with -1, -2, ... before its suffix."""
     found, number = path, 0
     while lies_there(found):
         number += 1

@@ -1,4 +1,4 @@
-"""Remarks on the data for the user, collected while it is read and printed before a run starts."""
+"""Remarks about the data for the user, which are collected while reading and printed before a run starts."""
 
 import sys
 from dataclasses import dataclass, field

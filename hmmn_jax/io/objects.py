@@ -1,6 +1,6 @@
-"""The objects of a bucket: listed with their digests in one request, and sent and fetched several at a time.
+"""The objects of a bucket: lists them with their digests in one request, and sends and fetches several in parallel.
 
-A request to a bucket takes about 40 ms, also for a small file. So these functions make many requests at a time.
+A request to a bucket takes about 40 ms, also for a small file. Therefore, these functions send many requests in parallel.
 """
 
 import base64
@@ -15,7 +15,7 @@ from etils import epath
 
 from hmmn_jax.io.buckets import file_system
 
-REQUESTS = 32  # at a time
+REQUESTS = 32  # parallel requests
 _CHUNK = 1 << 20  # bytes
 _A = TypeVar("_A")
 _B = TypeVar("_B")
@@ -26,7 +26,7 @@ class Stored(NamedTuple):
 
     Attributes:
         size: bytes.
-        digest: of its content, as one of `digests`, or a checksum of the store if that is all it knows.
+        digest: digest of its content, one of `digests`, or another checksum if the store has no such digest.
     """
 
     size: int
@@ -40,7 +40,7 @@ def objects(folder: epath.Path) -> dict[str, Stored]:
 
 
 def objects_in(folder: epath.Path) -> dict[str, Stored]:
-    """The objects in a folder by name, without those of the folders in it. Can raise any exception."""
+    """The objects in a folder by name, without those in its subfolders. Can raise any exception."""
     try:
         found = file_system(folder).ls(str(folder), detail=True)
     except FileNotFoundError:
@@ -49,7 +49,7 @@ def objects_in(folder: epath.Path) -> dict[str, Stored]:
 
 
 def digests(path: Path) -> list[str]:
-    """The digests by which a store may name the content of a local file: SHA-256, in hexadecimal, and MD5."""
+    """The digests of a local file that a store may list: SHA-256 (hexadecimal) and MD5."""
     both = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
@@ -59,12 +59,12 @@ def digests(path: Path) -> list[str]:
 
 
 def upload(files: Mapping[epath.Path, Path]) -> None:
-    """Writes local files to a bucket; each appears whole, in place of an older one. Can raise any exception."""
+    """Writes local files to a bucket, each atomically; older objects are replaced. Can raise any exception."""
     at_once(lambda target: file_system(target).put_file(str(files[target]), str(target)), files)
 
 
 def download(folder: epath.Path, names: Iterable[str], copy: Path) -> None:
-    """Copies objects below a folder to the same paths below a local one. Can raise any exception."""
+    """Copies objects in a folder to the same paths in a local folder. Can raise any exception."""
     names = list(names)
     for place in {(copy / name).parent for name in names}:
         place.mkdir(parents=True, exist_ok=True)
@@ -82,13 +82,13 @@ def remove(paths: Iterable[epath.Path]) -> None:
 
 
 def at_once(function: Callable[[_A], _B], arguments: Iterable[_A]) -> list[_B]:
-    """The results of a function that waits for a bucket, for some arguments, in order. The first error is raised."""
+    """Calls a function that waits for a bucket, in parallel. Returns the results in order, or raises the first error."""
     with ThreadPoolExecutor(REQUESTS, "bucket") as pool:
         return list(pool.map(function, arguments))
 
 
 def _stored(folder: epath.Path, found: Mapping[str, Mapping[str, Any]]) -> dict[str, Stored]:
-    """What a client lists below a folder. Some stores mark a folder by an empty object of its name, which is skipped."""
+    """Lists what is in a folder. Some stores mark a folder by an empty object with its name, which is skipped."""
     home = file_system(folder)._strip_protocol(str(folder)).rstrip("/") + "/"
     named = {name.removeprefix(home): about for name, about in found.items() if name.startswith(home)}
     named = {name: about for name, about in sorted(named.items()) if name and not name.endswith("/")}
@@ -97,10 +97,10 @@ def _stored(folder: epath.Path, found: Mapping[str, Mapping[str, Any]]) -> dict[
 
 
 def _digest(path: epath.Path, about: Mapping[str, Any]) -> str:
-    """The digest of an object; Cloud Storage lists it, other stores have to be read."""
+    """The digest of an object. Cloud Storage lists it; from other stores, the object is read."""
     if md5 := about.get("md5Hash"):
         return f"md5:{base64.b64decode(md5).hex()}"
-    if checksum := about.get("crc32c"):  # of an object that was composed of others
+    if checksum := about.get("crc32c"):  # for an object that was composed of others
         return f"crc32c:{checksum}:{about['size']}"
     digest = hashlib.sha256()
     with path.open("rb") as file:

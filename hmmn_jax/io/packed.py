@@ -1,4 +1,4 @@
-"""Compressed arrays, held in memory up to a budget and beyond it in temporary files."""
+"""Compressed arrays in memory, up to a budget, and in temporary files."""
 
 import hashlib
 import itertools
@@ -13,7 +13,7 @@ import numpy as np
 
 from hmmn_jax.io.files import discard, writing_errors
 
-BUDGET = 1 << 29  # bytes; about 5,000 frames with the probabilities of one object at 480p, by those of a clip at 240p
+BUDGET = 1 << 29  # bytes; about 5,000 frames with probabilities of one object at 480p, estimated from a clip at 240p
 
 
 class PackedArray:
@@ -37,13 +37,13 @@ class PackedArray:
 
 
 class ArrayPool:
-    """Packs arrays. Those beyond the budget go to a temporary folder, which is removed with the pool or at exit.
+    """Packs arrays. Arrays beyond the budget are in a temporary folder, which is removed with the pool or at exit.
 
-    Safe in threads.
+    Thread-safe.
     """
 
     def __init__(self, budget: int = BUDGET):
-        """`budget` is in bytes of compressed arrays in memory."""
+        """`budget` is the maximum number of bytes of compressed arrays in memory."""
         self.budget = budget
         self.used = 0  # bytes in memory
         self._lock = threading.RLock()  # the garbage collector may release an array while another is packed

@@ -1,7 +1,7 @@
-"""The other processes of a run: values on which they agree, and an end that comes to all of them.
+"""Communication between the processes of a run: common values, and the end of all processes together.
 
-They use the key-value store of JAX's coordination service, which `jax.distributed.initialize` starts. In a run of one process
-there is no service, and the functions return the process's own values.
+Uses the key-value store of JAX's coordination service, which `jax.distributed.initialize` starts. With one process there is no
+service, and the functions return the values of this process.
 """
 
 import contextlib
@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 
 from hmmn_jax.errors import HMMNError
 
-LOST, NOT_MET = 4, 5  # exit codes: another process failed or was lost; the processes did not meet
-POLL_SECONDS = 20  # of one request for a key that may come at any time
-AFTER_HEARD_SECONDS = 0.3  # for the others to end; JAX aborts a process whose service has ended
-GRACE_SECONDS = 1.0  # for this process to meet the same error as another one
-HEARD_SECONDS = 5.0  # for which the first process, which serves the others, waits for them before it ends
+LOST, NOT_MET = 4, 5  # exit codes: another process failed or was lost; not all processes connected
+POLL_SECONDS = 20  # seconds of one request for a key that may be set at any time
+AFTER_HEARD_SECONDS = 0.3  # seconds for the others to end; JAX aborts a process when the service has ended
+GRACE_SECONDS = 1.0  # seconds for this process to detect the same error as another one
+HEARD_SECONDS = 5.0  # seconds for which the first process, which hosts the service, waits for the others before it ends
 _PREFIX = "hmmn_jax"
 _ENDED, _TERMINATED = f"{_PREFIX}/ended", f"{_PREFIX}/terminated"
 _numbers: dict[str, Iterator[int]] = {}
@@ -42,7 +42,7 @@ class End(NamedTuple):
 
 
 def from_first(name: str, make: Callable[[], Any]) -> Any:
-    """A value, of JSON, that the first process makes, in all processes. Every process has to call this.
+    """Returns in all processes a JSON value that the first process makes. Every process must call this.
 
     Raises HMMNError in all processes if `make` raises it.
     """
@@ -64,7 +64,7 @@ def from_first(name: str, make: Callable[[], Any]) -> Any:
 
 
 def from_all(name: str, value: Any) -> list[Any]:
-    """The values, of JSON, of all processes in their order. Every process has to call this."""
+    """Returns the JSON values of all processes in order. Every process must call this."""
     if (client := _client()) is None:
         return [value]
     prefix = f"{_PREFIX}/{name}/each/{_number(f'{name}/each')}"
@@ -73,19 +73,19 @@ def from_all(name: str, value: Any) -> list[Any]:
 
 
 class Watch:
-    """Ends this process when another one ended with an error, or when one got SIGTERM and there is nothing to save.
+    """Ends this process if another one has ended with an error, or if one received SIGTERM and has nothing to save.
 
     Attributes:
-        terminated: whether one of the processes got SIGTERM.
-        saves: whether the process saves its work after a SIGTERM, and is not to be ended by it.
+        terminated: whether one of the processes received SIGTERM.
+        saves: whether the process saves its work after a SIGTERM and ends by itself.
     """
 
     def __init__(self, tell: Callable[[End], int], begun: Callable[[], None]):
         """Starts two threads, each of which waits for a key.
 
         Args:
-            tell: called before this process ends, with how another one did; returns the exit code.
-            begun: called when the folder of the run is this run's.
+            tell: called before this process ends, with the end of another process; returns the exit code.
+            begun: called when the folder belongs to this run.
         """
         self._tell, self.begun, self._closed = tell, begun, threading.Event()
         self._client = _client()
@@ -94,12 +94,12 @@ class Watch:
             threading.Thread(target=self._wait, args=(key, act), name=f"watch {key}", daemon=True).start()
 
     def announce(self, code: int, reason: str) -> End:
-        """Makes all other processes end. Returns the end that came first, which may be another process's."""
+        """Ends all other processes. Returns the first end, which may be that of another process."""
         self._closed.set()
         own = End(_index(), code, reason)
         try:
             self._client.key_value_set(_ENDED, json.dumps(own))
-        except Exception:  # another process was faster, or the first process is lost
+        except Exception:  # another process was first, or the first process is lost
             with contextlib.suppress(Exception):
                 return End(*json.loads(self._client.blocking_key_value_get(_ENDED, 1000)))
             return own
@@ -113,17 +113,17 @@ class Watch:
         return own
 
     def hear(self) -> None:
-        """Lets the first process end, for which it waits. To be called at last."""
+        """Reports to the first process, which waits for this, that this process ends. Call it last."""
         with contextlib.suppress(Exception):
             self._client.key_value_set(f"{_ENDED}/{_index()}", "heard")
 
     def announce_termination(self) -> None:
-        """Lets all processes know that this one got SIGTERM."""
-        with contextlib.suppress(Exception):  # another one did, too
+        """Reports to all processes that this one received SIGTERM."""
+        with contextlib.suppress(Exception):  # another process also received it
             self._client.key_value_set(_TERMINATED, str(_index()))
 
     def close(self) -> None:
-        """Stops watching: this process is about to end by itself."""
+        """Stops watching, because this process ends by itself."""
         self._closed.set()
 
     def _wait(self, key: str, act: Callable[[str], None]) -> None:
@@ -150,7 +150,7 @@ class Watch:
             return
         code = self._tell(End(int(text), 143, "got SIGTERM before there was anything to save"))
         if _index() == 0:
-            time.sleep(GRACE_SECONDS)  # the others have yet to read the key
+            time.sleep(GRACE_SECONDS)  # the others have not read the key yet
         os._exit(code)
 
 
@@ -161,13 +161,13 @@ def when_met(act: Callable[[], None]) -> None:
 
 
 def met() -> None:
-    """To be called when the processes have met, after `jax.distributed.initialize`."""
+    """Call it when all processes have connected, after `jax.distributed.initialize`."""
     if _when_met is not None:
         _when_met()
 
 
 def watch(tell: Callable[[End], int], begun: Callable[[], None]) -> Watch | None:
-    """Starts the watch of this process, with the arguments of `Watch`; None in a run of one process."""
+    """Starts the watch of this process, with the arguments of `Watch`; None with one process."""
     global _watch
     if _client() is None:
         return None
@@ -176,25 +176,25 @@ def watch(tell: Callable[[End], int], begun: Callable[[], None]) -> Watch | None
 
 
 def begun() -> None:
-    """To be called when the folder of the run is this run's."""
+    """Call it when the folder belongs to this run."""
     if _watch is not None:
         _watch.begun()
 
 
 def terminated() -> bool:
-    """Whether one of several processes got SIGTERM, as far as this one knows."""
+    """Whether one of several processes received SIGTERM, as far as this process knows."""
     return _watch is not None and _watch.terminated.is_set()
 
 
 def save_on_termination() -> None:
-    """From now on a SIGTERM does not end this process: it saves, and ends by itself."""
+    """From now on, SIGTERM does not end this process: it saves and ends by itself."""
     if _watch is not None:
         _watch.saves = True
 
 
 def _client() -> Any:
-    """The client of the coordination service, None in a run of one process."""
-    from jax._src import distributed  # JAX has no public access to the store; Orbax takes this way, too
+    """The client of the coordination service; None with one process."""
+    from jax._src import distributed  # JAX has no public API for the store; Orbax does the same
 
     return distributed.global_state.client
 
@@ -212,12 +212,12 @@ def _count() -> int:
 
 
 def _number(name: str) -> int:
-    """How often this was called with a name: the same in all processes."""
+    """The number of calls with this name, which is the same in all processes."""
     return next(_numbers.setdefault(name, itertools.count()))
 
 
 def _wait_for(client: Any, key: str) -> str:
-    """The value of a key, which a process that lives will set. If it is lost, JAX or the watch ends this one."""
+    """Waits for the value of a key. If the process that sets it is lost, JAX or the watch ends this process."""
     while True:
         try:
             return client.blocking_key_value_get(key, 1000 * POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""Image files to pixels: RGB, or the values of a 16-bit grey image, rotated upright by the EXIF data."""
+"""Decodes image files to RGB, or to the values of a 16-bit grey image, rotated upright according to EXIF."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ from hmmn_jax.io.files import local_path, reason
 
 ORIENTATION = 274  # the tag of EXIF data
 _SWAPPING = (5, 6, 7, 8)  # orientations that swap height and width
-_LEAST_LEVELS = 32  # of a 16-bit colour image, of whose values the upper 8 bits are kept
+_LEAST_LEVELS = 32  # minimum number of levels of a 16-bit colour image, of which only the upper 8 bits are read
 
 
 class Pixels(NamedTuple):
@@ -54,8 +54,8 @@ def to_rgb(pixels: Pixels, value_range: tuple[int, int], path: str | os.PathLike
 
     Args:
         pixels: pixels of one image; 8-bit pixels are returned unchanged.
-        value_range: the values to become 0 and 255, for a grey image. For a colour image, of which only the upper 8 bits are
-            known, their minimum and maximum over the whole sequence.
+        value_range: for a grey image, the values that become 0 and 255. For a colour image, of which only the upper 8 bits are
+            known, their minimum and maximum in the whole sequence.
         path: the file name to show in errors.
 
     Raises:
@@ -96,7 +96,7 @@ def orientation(image: Image.Image, path: str | os.PathLike) -> int:
 
 
 def upright_size(image: Image.Image, turned: int) -> tuple[int, int]:
-    """Width and height of an open image of orientation `turned` once it is upright."""
+    """Width and height of an open image after rotation by the orientation `turned`."""
     width, height = image.size  # for a TIFF, it is already that of the upright image
     return (height, width) if turned in _SWAPPING and image.format != "TIFF" else (width, height)
 

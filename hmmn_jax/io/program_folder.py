@@ -13,13 +13,13 @@ import platformdirs
 from hmmn_jax.io.files import discard, discard_empty
 from hmmn_jax.io.notes import note
 
-UNUSED_DAYS = 30  # after which programs of another version or processor are deleted
+UNUSED_DAYS = 30  # seconds without use after which programs of other versions or processors are deleted
 
 
 def own_folder() -> Path | None:
     """The folder for programs of these versions and this processor, in the user's cache folder.
 
-    A compiled program is executed, so the folder must belong only to the user. A note is printed if it does not.
+    Compiled programs are executable code, so only the user may write to the folder. Otherwise a note is printed.
 
     Returns:
         The folder, or None.
@@ -42,7 +42,7 @@ def own_folder() -> Path | None:
 
 
 def _key() -> str:
-    """A name for what compiled programs depend on: versions of JAX, and the instructions that the processor has."""
+    """A name for what compiled programs depend on: versions of JAX, and instruction sets of the processor."""
     versions = [f"{name} {importlib.metadata.version(name)}" for name in ("jax", "jaxlib")]
     processor = [platform.system(), platform.machine(), platform.processor()]
     try:
@@ -55,7 +55,7 @@ def _key() -> str:
 
 def _unsafe(folder: Path) -> str:
     """Why programs in a folder cannot be trusted, or ""."""
-    if not hasattr(os, "getuid"):  # Windows: the folder is in the user's profile
+    if not hasattr(os, "getuid"):  # on Windows, the folder is in the user's profile
         return ""
     found = folder.stat()
     if found.st_uid != os.getuid():
@@ -66,7 +66,7 @@ def _unsafe(folder: Path) -> str:
 
 
 def _delete_unused(programs: Path) -> None:
-    """Deletes programs of other versions and processors. Files whose names JAX's cache does not use stay."""
+    """Deletes programs of other versions and processors. Files with names that JAX's cache does not use are kept."""
     oldest = time.time() - UNUSED_DAYS * 24 * 3600
     for folder in programs.iterdir():
         ours = re.fullmatch("[0-9a-f]{16}", folder.name) and folder.is_dir() and not folder.is_symlink()

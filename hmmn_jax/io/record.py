@@ -33,10 +33,10 @@ class Record:
     """The files of one result under `root`, local or in a bucket.
 
     Attributes:
-        root: the folder that holds the files.
+        root: the folder with the files.
         path: path of the record itself.
-        files: for each file, by its path relative to `root`, the SHA-256 that it may have. There are two while a newer
-            version of the file is being published. In a bucket, the MD5 that the store lists is among them.
+        files: the possible SHA-256 of each file, by its path relative to `root`. There are two while a newer version of the
+            file is being published. In a bucket, they include the MD5 that the store lists.
         about: the inputs and settings of the files; a record without it is incomplete.
     """
 
@@ -68,7 +68,7 @@ class Record:
         if is_bucket(self.root):
             return bool(self.owned([name]))
         path = self.root / name
-        linked = any(map(Path.is_symlink, [path, *self._folders(name)]))  # its target does not belong to this run
+        linked = any(map(Path.is_symlink, [path, *self._folders(name)]))  # the target of a link does not belong to this run
         return name in self.files and path.is_file() and not linked and sha256(path) in self.files[name]
 
     def owned(self, names: Iterable[str]) -> set[str]:
@@ -78,7 +78,7 @@ class Record:
         return set(filter(self.owns, names))
 
     def _listed(self, names: Iterable[str]) -> dict[str, str]:
-        """The digests of those of some files that exist in a bucket. Each folder is listed once."""
+        """The digests of some files, if they exist in a bucket. Each folder is listed once."""
         names = set(names)
         folders = sorted({str(PurePosixPath(name).parent) for name in names})
         with bucket_errors(self.root):
@@ -91,10 +91,10 @@ class Record:
         return {name: digest for name, digest in every.items() if name in names}
 
     def foreign(self, names: Iterable[str]) -> list[AnyPath]:
-        """The files to be written that exist and are not in this record."""
+        """Which of the files to be written exist without being in this record."""
         if is_bucket(self.root):
             return [self.root / name for name, digest in self._listed(names).items() if digest not in self.files.get(name, ())]
-        foreign: dict[AnyPath, None] = {}  # a file or link in place of a folder blocks many files
+        foreign: dict[AnyPath, None] = {}  # a file or link in place of a folder conflicts with many files
         for name in names:
             path = self.root / name
             folders = filter(os.path.lexists, self._folders(name))
@@ -119,7 +119,7 @@ class Record:
         self.files, self.about = {}, None
 
     def remove(self, names: Iterable[str]) -> None:
-        """Deletes those of some files that are in this record, and removes all of them from it. Modified files are kept."""
+        """Deletes some files if they are in this record, and removes them from it. Modified files are kept."""
         names = set(names)
         with writing_errors(self.path):
             self._delete(names)
@@ -181,7 +181,7 @@ class Record:
         self.about = None if about is None else json.loads(json.dumps(about))
 
     def _delete(self, names: Iterable[str]) -> None:
-        """Deletes those of some files that are in this record, and then their folders if they are empty."""
+        """Deletes some files if they are in this record, and then their folders if these are empty."""
         if is_bucket(self.root):
             owned = self.owned(names)
             with bucket_errors(self.root):
@@ -207,7 +207,7 @@ def require_free(record: Record, names: Iterable[str]) -> None:
 
 @contextlib.contextmanager
 def staging_folder(parent: AnyPath) -> Iterator[Path]:
-    """Yields a new empty local folder, in `parent` unless that is in a bucket, and removes it on exit."""
+    """Yields a new empty local folder, inside `parent` unless that is in a bucket, and removes it on exit."""
     if is_bucket(parent):
         with tempfile.TemporaryDirectory() as temporary:
             yield Path(temporary)
@@ -268,7 +268,7 @@ def move(source: Path, target: Path) -> None:
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
+    """The SHA-256 of a file (hexadecimal)."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
@@ -277,7 +277,7 @@ def sha256(path: Path) -> str:
 
 
 def _inside(name: str) -> str:
-    """A relative path that stays in its folder. Raises ValueError for any other."""
+    """Checks that a path is relative and stays in its folder. Raises ValueError."""
     parts = PurePosixPath(name).parts
     if not parts or name.startswith("/") or ".." in parts or "\0" in name:
         raise ValueError(f"the path {name!r} leaves the folder")

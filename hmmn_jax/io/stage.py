@@ -1,4 +1,4 @@
-"""Copies on a local disk of what is read from buckets, which later runs use again."""
+"""Local copies of inputs in buckets, which later runs use again."""
 
 import contextlib
 import time
@@ -15,15 +15,15 @@ from hmmn_jax.io.notes import note
 from hmmn_jax.io.objects import Stored, download, objects, objects_in
 from hmmn_jax.io.record import Record, remove_leftovers, require_free, staging_folder
 
-_PART = 1 << 28  # bytes that are copied before they are recorded, so that a run that was killed need not copy them again
+_PART = 1 << 28  # bytes after which copied files are recorded, so that they are not copied again if the run is killed
 
 
 class Stage:
     """Copies folders and files of buckets to local ones; a context manager.
 
-    `FOLDER/SCHEME/BUCKET/PATH` is the copy, and a hidden record next to it lists the files that this program copied, and
-    from which state of the bucket. A later run copies what has changed and checks the SHA-256 of the rest. Without a folder,
-    copies are temporary and removed at the end.
+    `FOLDER/SCHEME/BUCKET/PATH` is the copy. A hidden record next to it lists the files that this program copied, with the
+    digests in the bucket. A later run copies changed files and checks the SHA-256 of the others. Without a folder, copies are
+    temporary and removed at the end.
     """
 
     def __init__(self, folder: Path | None = None):
@@ -37,7 +37,7 @@ class Stage:
         self._temporary.close()
 
     def fetch(self, path: AnyPath, wanted: Callable[[str], bool] = lambda name: True) -> Path:
-        """The local copy of a path in a bucket; a local path itself.
+        """Returns the local copy of a path in a bucket, and local paths unchanged.
 
         Args:
             path: a file, or a folder.
@@ -67,7 +67,7 @@ class Stage:
 
 
 def _update(source: AnyPath, copy: Path, there: Mapping[str, Stored], wanted: set[str], single: bool) -> None:
-    """Copies what is new or changed, and removes what is no longer in the bucket."""
+    """Copies new and changed files, and removes files that are no longer in the bucket."""
     unfinished = copy.with_name(f".{copy.name}.unfinished")
     remove_leftovers(unfinished)
     record = Record.load(copy, copy.with_name(f".{copy.name}.record.json"))
@@ -109,7 +109,7 @@ def _parts(names: list[str], there: Mapping[str, Stored]) -> Iterator[list[str]]
 
 @contextlib.contextmanager
 def _alone(copy: Path) -> Iterator[None]:
-    """Waits until no other process copies to the same folder, as those of one host do."""
+    """Waits until no other process of this host copies to the same folder."""
     told = False
     with contextlib.ExitStack() as stack:
         while True:

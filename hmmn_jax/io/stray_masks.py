@@ -16,15 +16,15 @@ _INDEXED = ("1", "P", "PA")
 _GREY = ("L", "LA")
 _COLOUR = ("RGB", "RGBA")
 _LOSSY = ("JPEG", "MPO", "WEBP")
-_FEW, _MOST = 8, 0.9  # a mask has few colours that cover most of it
-_COUNTED = 1 << 16  # colours of an image, at most
-_ROUNDED = 16  # levels that are treated as one because compression changes values
+_FEW, _MOST = 8, 0.9  # fraction of a mask that its most frequent colours cover
+_COUNTED = 1 << 16  # maximum number of colours of an image that may be a mask
+_ROUNDED = 16  # levels that are treated as equal, because compression changes values
 _LARGE, _CONTRAST = 0.01, 4  # part of a colour, and steps of rounding between some of them, unlike in a dark frame
-_ENDS, _END_PART = 24, 0.001  # levels near black and white, and the least part of a mask that each covers
-_SMALL = 8  # times smaller a file is than most, before its pixels are looked at
-_LOOKED_AT = 16  # files of one unusual kind of name whose pixels are looked at
-_KINDS = 4  # from this many kinds of names on, no kind needs to be that of most files
-_TOLD = 4  # frames of a folder whose unusual names are reported
+_ENDS, _END_PART = 24, 0.001  # levels near black and white, and the minimum fraction of a mask that each covers
+_SMALL = 8  # files that are smaller than most by this factor are decoded
+_LOOKED_AT = 16  # number of files with one unusual name pattern that are decoded
+_KINDS = 4  # with so many name patterns, no pattern needs to be that of most files
+_TOLD = 4  # minimum number of frames of a folder for reports of unusual names
 
 
 def require_no_masks(frames: list[tuple[Path, str, str]], notes: Notes | None = None) -> None:
@@ -52,7 +52,7 @@ def require_no_masks(frames: list[tuple[Path, str, str]], notes: Notes | None = 
         usual = [frame for frame in usual if _pattern(frame[0]) == usual_name]
     largest = max(usual, key=lambda frame: frame[0].stat().st_size, default=None)
     compared = None if largest is None else _pattern(largest[0])  # of the frames if they are half of the files, masks the rest
-    detailed = largest is not None and not _is_flat(largest[0], largest[1])  # else drawings, which look like masks
+    detailed = largest is not None and not _is_flat(largest[0], largest[1])  # otherwise drawings, which look like masks
     small = _small_files([path for path, kind, _ in frames if kind not in _LOSSY]) if detailed else set()
     looked_at: collections.Counter[str] = collections.Counter()
     found = []
@@ -83,7 +83,7 @@ def _usual(values: list[str]) -> str | None:
 
 
 def _pattern(path: Path) -> str:
-    """The name without suffix, with every number replaced by the same sign."""
+    """The name without suffix, with every number replaced by the same character."""
     return re.sub(r"\d+", "#", same_name(path.stem).casefold())
 
 
@@ -101,7 +101,7 @@ def _is_flat(path: Path, kind: str) -> bool:
 
 
 def _colours(path: Path) -> list[float]:
-    """The share of the image that each colour covers, largest first; empty if there are too many colours."""
+    """The fraction of the image that each colour covers, largest first; empty for too many colours."""
     with open_image(path) as image:
         if image.mode not in (*_INDEXED, *_GREY, *_COLOUR):
             return []

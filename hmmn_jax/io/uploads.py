@@ -1,4 +1,4 @@
-"""Folders that other libraries write to locally, whose files are uploaded where the folder is in a bucket."""
+"""Local folders for libraries that cannot write to buckets. Their files are uploaded to the bucket."""
 
 import time
 from pathlib import Path
@@ -8,13 +8,13 @@ from hmmn_jax.io.buckets import AnyPath, is_bucket
 from hmmn_jax.io.files import bucket_errors, writing_errors
 from hmmn_jax.io.objects import upload
 
-UPLOAD_SECONDS = 30.0  # between two uploads of files that grow
+UPLOAD_SECONDS = 30.0  # seconds between two uploads of files that grow
 
 
 class UploadedFolder:
-    """A folder for files that grow or that other libraries write; a temporary one, with uploads, for a folder in a bucket.
+    """A folder for files that grow or that libraries write. For a bucket, it is a temporary folder with uploads.
 
-    An object cannot be appended to, so a file that grows is uploaded as a whole: at most every 30 seconds, and by `flush`.
+    Buckets cannot append to objects, so a file that grows is uploaded as a whole: at most every 30 seconds, and by `flush`.
 
     Attributes:
         local: the folder to write to.
@@ -30,12 +30,12 @@ class UploadedFolder:
             self.local.mkdir(parents=True, exist_ok=True)
 
     def changed(self) -> None:
-        """Says that a file has grown. Raises DataError if it is uploaded and that fails."""
+        """Reports that a file has grown. Raises DataError if an upload fails."""
         if self._temporary is not None and time.monotonic() - self._time >= UPLOAD_SECONDS:
             self.flush()
 
     def flush(self) -> None:
-        """Uploads the files that are new or have grown. Raises DataError if that fails."""
+        """Uploads new files and files that have grown. Raises DataError on failure."""
         if self._temporary is None:
             return
         sizes = {path.relative_to(self.local).as_posix(): path.stat().st_size for path in self._files()}
@@ -45,7 +45,7 @@ class UploadedFolder:
         self._uploaded, self._time = sizes, time.monotonic()
 
     def close(self) -> None:
-        """Uploads what is left and removes the temporary folder, also if the upload fails, which raises DataError."""
+        """Uploads the remaining files and removes the temporary folder. Raises DataError if an upload fails."""
         try:
             self.flush()
         finally:

@@ -15,14 +15,14 @@ from hmmn_jax.io.notes import Notes
 class Video(abc.ABC):
     """A sequence of RGB frames `uint8 [h,w,3]` of one size.
 
-    `video[i]` equals frame i of a sequential decode, byte for byte, independent of earlier reads. Negative indices count from
-    the end. An index beyond the end raises IndexError. Iteration decodes in order and keeps few frames in memory. Several
-    iterators may be open at the same time.
+    `video[i]` equals frame i of a sequential decode, byte for byte, independently of earlier reads. Negative indices are
+    relative to the end. An index beyond the end raises IndexError. Iteration decodes in order and keeps few frames in memory.
+    Several iterators may be open at the same time.
 
     Attributes:
         name: name of the folder or file, without suffix. Results have this name.
         size: height and width of the upright frames.
-        fps: frames per second, the mean if the rate varies; 0 if unknown.
+        fps: frames per second (the mean if the rate varies); 0 if unknown.
         frame_names: file names of the frames without suffix; None if frames have only numbers.
         file_names: the same with suffix.
     """
@@ -62,7 +62,7 @@ class Video(abc.ABC):
         return len(self)
 
     def second_reader(self) -> "Video":
-        """A reader of the same frames that can be used concurrently without delaying this one."""
+        """A reader of the same frames for concurrent use."""
         return self
 
     def inspect(self, notes: Notes | None = None) -> FrameFacts:

@@ -1,4 +1,4 @@
-"""Video files as videos: any format that FFmpeg supports, and multi-page images."""
+"""Opens video files in any format that FFmpeg supports, and multi-page images."""
 
 import contextlib
 import copy
@@ -23,7 +23,7 @@ from hmmn_jax.io.video import Video
 if TYPE_CHECKING:
     import av
 
-_BACKWARDS_BYTES = 1 << 26  # bytes of frames that are held while reading backwards: 54 frames at 480p, 10 at 1080p
+_BACKWARDS_BYTES = 1 << 26  # bytes of frames in memory while reading backwards: 54 frames at 480p, 10 at 1080p
 PAGED_SUFFIXES = (".tif", ".tiff", ".webp")  # read by Pillow
 
 
@@ -34,10 +34,10 @@ def open_video(path: str | os.PathLike) -> Video:
 
 
 class VideoFile(Video):
-    """A video file, read by PyAV: each decoded frame once, upright according to the metadata, not resized.
+    """A video file, read by PyAV: each decoded frame once, rotated according to the metadata, not resized.
 
     The first decode in order builds an index of the frames (`FilmIndex`): by iteration, by reading a later frame, or by `len`.
-    After that, reading by index seeks. Reading forward decodes each frame once; a jump decodes the frames since the last key
+    After that, reading by index seeks. Reading forward decodes each frame once. A jump decodes all frames since the last key
     frame. `list(v)` calls `len` first and so decodes a new file twice; `list(iter(v))` decodes it once. Iterators are
     independent of each other. Reading by index is thread-safe; a lock serialises it.
     """
@@ -46,7 +46,7 @@ class VideoFile(Video):
         """Reads the header and the first frame.
 
         Raises:
-            DataError: a file that is missing or not a video, or whose name is not a valid sequence name; PyAV is missing.
+            DataError: the file is missing or not a video, its name is not a valid sequence name, or PyAV is missing.
         """
         self.path = _check_file(path)
         self.name = self.path.stem
@@ -130,7 +130,7 @@ class VideoFile(Video):
             yield decoder
 
     def _decode(self) -> Iterator[tuple[int, "av.VideoFrame", UInt8[np.ndarray, "h w 3"]]]:
-        """Decodes from the start and records the frames that are new. Yields index, frame as decoded, frame as RGB."""
+        """Decodes from the start and records new frames. Yields the index, the decoded frame and the RGB frame."""
         to_rgb = RgbConverter(self._orientation)
         count = 0
         with self._open() as decoder:

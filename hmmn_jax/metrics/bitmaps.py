@@ -1,8 +1,8 @@
 """Masks as packed bits, with the operations for scores: counts, boundaries, and dilation by disks.
 
-An operation on one word processes 64 pixels: `uint64 [..., words, h]`, where pixel x is bit x % 64, counted from the lowest, of
-word x // 64, and bits beyond the width are 0. Rows are the last axis, so that a shift by rows and the carry of bits to the
-next word are both slices of contiguous memory.
+Masks are `uint64 [..., words, h]`: pixel x is bit x % 64 (from the lowest) of word x // 64, and bits beyond the width are 0. An
+operation on one word processes 64 pixels. Rows are the last axis, so that a shift by rows and the carry of bits to the next
+word are slices of contiguous memory.
 """
 
 import functools
@@ -62,7 +62,7 @@ def count(mask: UInt64[np.ndarray, "words h"]) -> int:
 
 
 def boundaries(masks: UInt64[np.ndarray, "n words h"], width: int) -> UInt64[np.ndarray, "n words h"]:
-    """Marks pixels that differ from the one to the right, below, or diagonally below; edge values are repeated outside."""
+    """Marks pixels that differ from the pixel to the right, below, or diagonally below; edge values are repeated outside."""
     right = masks >> 1
     right[:, :-1] |= masks[:, 1:] << 63
     right[:, -1] |= masks[:, -1] & np.uint64(1 << (width - 1) % 64)
@@ -72,10 +72,10 @@ def boundaries(masks: UInt64[np.ndarray, "n words h"], width: int) -> UInt64[np.
 
 
 def dilate(masks: UInt64[np.ndarray, "n words h"], radius: float | int) -> UInt64[np.ndarray, "n words h"]:
-    """Marks pixels that a disk around a marked one covers, as one run of pixels for each row of the disk.
+    """Dilates marked pixels by a disk, with one run of pixels for each row of the disk.
 
     The disk is that of scikit-image applied by OpenCV, which is asymmetric for fractional radii, see `_disk`. Works on flat
-    arrays, with zeros between columns of words and between masks: a shift by rows or words is a single slice.
+    arrays with zeros between columns of words and between masks, so that a shift by rows or words is one slice.
     """
     disk = _disk(radius)
     n, words, height = masks.shape
@@ -85,7 +85,7 @@ def dilate(masks: UInt64[np.ndarray, "n words h"], radius: float | int) -> UInt6
     runs, reach = padded.ravel(), (0, 0)  # every marked pixel becomes a run, with `reach` pixels to the left and right
     near = np.zeros_like(runs)
     for down, left, right in disk:
-        if left < 0:  # the next pixel alone
+        if left < 0:  # only the next pixel
             row = _moved_right(runs, right, column)
         else:
             row, reach = runs, reach = _widen(runs, reach, (left, right), column)
@@ -100,15 +100,15 @@ def dilate(masks: UInt64[np.ndarray, "n words h"], radius: float | int) -> UInt6
 
 @functools.lru_cache(maxsize=256)
 def _disk(radius: float | int) -> tuple[tuple[int, int, int], ...]:
-    """The rows of a disk, the narrowest first: by how many rows down, and columns left and right, a marked pixel spreads.
+    """The rows of a disk, the narrowest first: number of rows down, and of columns left and right of a marked pixel.
 
-    The disk has n = ceil(2 radius + 1) taps an axis, at the distances -radius, 1 - radius, ... Tap i reads the pixel at
-    offset i - n // 2. For integer radii this is an ordinary disk. For other radii, a row may have a single tap that is not
-    in the column of the pixel; then left is -1.
+    The disk has n = ceil(2 radius + 1) taps per axis, at distances -radius, 1 - radius, ... Tap i reads the pixel at offset i -
+    n // 2. For integer radii this is an ordinary disk. For other radii, a row may have a single tap that is not in the column
+    of the pixel; then left is -1.
     """
     distances = np.arange(-radius, radius + 1)
     inside = distances[:, None] ** 2 + distances**2 <= radius**2
-    if not inside.any():  # a radius below 0.586; OpenCV takes the first tap of an empty kernel
+    if not inside.any():  # for a radius below 0.586, OpenCV uses the first tap of the empty kernel
         inside[0, 0] = True
     middle, rows = len(distances) // 2, []
     for i in np.flatnonzero(inside.any(axis=1)).tolist():
@@ -120,10 +120,10 @@ def _disk(radius: float | int) -> tuple[tuple[int, int, int], ...]:
 def _widen(
     runs: UInt64[np.ndarray, " m"], reach: tuple[int, int], target: tuple[int, int], word: int
 ) -> tuple[UInt64[np.ndarray, " m"], tuple[int, int]]:
-    """Widens runs from `reach` to `target` columns to the left and right; the next word to the right is at offset `word`."""
+    """Extends runs from `reach` to `target` columns to the left and right; the next word to the right is at offset `word`."""
     left, right = reach
     while left < target[0] or right < target[1]:
-        # A larger step would leave gaps in runs that are cut by the frame's edge, or skip a word.
+        # A larger step would leave gaps in runs at the edge of the frame, or skip a word.
         to_left, to_right = min(target[0] - left, left + 1, 63), min(target[1] - right, right + 1, 63)
         wide = runs.copy()
         if to_right:

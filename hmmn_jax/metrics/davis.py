@@ -1,4 +1,4 @@
-"""J and F of sequences in memory, and their means, recalls and decays over objects, as the DAVIS benchmark reports them."""
+"""J and F of sequences in memory, with mean, recall and decay over objects, as in the DAVIS benchmark."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -21,8 +21,8 @@ class Statistics:
     """Statistics of J or F over time.
 
     Attributes:
-        mean: over the scored frames.
-        recall: share of the frames with a value above 0.5.
+        mean: mean over the scored frames.
+        recall: fraction of the frames with a value above 0.5.
         decay: mean of the first quarter of the frames minus mean of the last.
     """
 
@@ -115,7 +115,7 @@ def score_sequence(
             does not contain. 255 is void and treated as background in both arrays.
         single_object: use the rule of DAVIS-2016: all ids are one object, including 255 if it is the only id.
         name: name of the sequence, for errors and tables.
-        void_in_result: whether 255 is void in `pred`, too; MOSE v1 treats it as an id that no object has.
+        void_in_result: whether 255 is also void in `pred`. In MOSE v1, it is an invalid id.
 
     Raises:
         DataError: arrays of different shapes, fewer than three frames, no object in `truth[0]`, or a predicted id that is not
@@ -153,7 +153,7 @@ def score_frames(
         raise DataError(f"{name}: no object in the first annotation (255 is void unless single_object); nothing to score")
     names, indices, j, f = [], [], [], []
     for index, frame_name, pred, truth, source in frames:
-        # A prediction has no void; for a single object, every value except 0 is the object.
+        # Predictions have no void; for a single object, every value except 0 is the object.
         if single_object:
             pred = (pred > 0).astype(np.uint8)
         elif void_in_result:
@@ -221,12 +221,12 @@ def statistics(values: Float64[np.ndarray, " t"]) -> Statistics:
     if not len(values):
         return Statistics(np.nan, np.nan, np.nan)
     edges = np.round(np.linspace(1, len(values), 5) + 1e-10).astype(int) - 1
-    first, last = values[edges[0] : edges[1] + 1], values[edges[3] : edges[4] + 1]  # neighbours share a frame
+    first, last = values[edges[0] : edges[1] + 1], values[edges[3] : edges[4] + 1]  # neighbouring quarters share a frame
     return Statistics(float(values.mean()), float((values > 0.5).mean()), float(first.mean() - last.mean()))
 
 
 def summarize(sequences: Iterable[SequenceScores]) -> Summary:
-    """Averages over all objects of the sequences, which may be one or a whole benchmark."""
+    """Averages over all objects of one or more sequences."""
     j, f = [], []
     for sequence in sequences:
         j += [statistics(values) for values in sequence.j]
@@ -239,7 +239,7 @@ def _mean(objects: list[Statistics]) -> Statistics:
 
 
 def scored_ids(ids: Integer[np.ndarray, "h w"], single_object: bool) -> Integer[np.ndarray, "h w"]:
-    """Returns the ids as they are scored: void is background.
+    """Returns ids for scoring: void is background.
 
     If `single_object`, all ids are one object, including 255 if it is the only id.
     """

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float64, Integer, UInt64
 
 from hmmn_jax.metrics.bitmaps import boundaries, count, crop, dilate, pack_masks, pack_objects
 
-TOLERANCE = 0.008  # of the diagonal
+TOLERANCE = 0.008  # fraction of the diagonal
 
 
 def jaccard(pred: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> float:

@@ -13,7 +13,7 @@ from hmmn_jax.metrics.figures import Figures
 from hmmn_jax.metrics.jf import frame_scores, number_ids
 
 COLUMNS = ("J&F", "J", "J_seen", "J_unseen", "F", "F_seen", "F_unseen", "V", "V_seen", "V_unseen")
-STEP = 5  # between the numbers of frames
+STEP = 5  # distance between the numbers of annotated frames
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class FrameRange:
     """The frames of an object, as the benchmark lists them.
 
     Attributes:
-        start: number of its first frame, in which it is given.
+        start: number of its first frame, whose mask is given.
         end: number after its last frame (exclusive).
         frame_nums: number of its frames; the first and the last are not scored.
     """
@@ -38,7 +38,7 @@ class FrameRange:
 
     @property
     def slots(self) -> int:
-        """The number of values that are averaged; those without a frame are 0."""
+        """The number of values that are averaged. Values without a frame are 0."""
         return self.frame_nums - 2
 
     @property

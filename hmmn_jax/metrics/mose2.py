@@ -1,7 +1,7 @@
 """Scores of MOSE v2: J, and F with an adaptive tolerance; both also separately where objects disappear and reappear.
 
-J is (I + 1) / (U + 1). The tolerance of F is 0.8 % of the diagonal, not rounded; that of the adaptive F also shrinks with the
-object (Ding et al., MOSEv2, 2025). Every object that the benchmark lists has the same weight.
+J is (I + 1) / (U + 1). The tolerance of F is 0.8 % of the diagonal, not rounded. The tolerance of the adaptive F is smaller for
+small objects (Ding et al., MOSEv2, 2025). All listed objects have the same weight.
 """
 
 import math
@@ -17,7 +17,7 @@ from hmmn_jax.metrics.davis import ScoredFrame, SequenceScores, over_time
 from hmmn_jax.metrics.figures import Figures
 from hmmn_jax.metrics.jf import TOLERANCE, f_within, number_ids, object_masks
 
-COLUMNS = ("J&dotF", "J", "dotF", "J&dotF_d", "J&dotF_r", "F", "J&F")  # in percent; dotF: adaptive F
+COLUMNS = ("J&dotF", "J", "dotF", "J&dotF_d", "J&dotF_r", "F", "J&F")  # in percent; dotF is the adaptive F
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class Mose2Scores(SequenceScores):
 
     Attributes:
         adaptive_f: F with the adaptive tolerance.
-        empty: whether the annotation does not show the object.
+        empty: whether the object is not in the annotation.
     """
 
     adaptive_f: Float64[np.ndarray, "o t"]
@@ -45,7 +45,7 @@ def score_video(
         pred: predicted ids by frame name, a number such as "00012". If there are no frames, the video is missing from the
             result, and each figure is 0. If a frame is missing, the server scores the wrong frames, see `server_frames`.
         truth: annotated ids of every frame, by name.
-        ids: ids of the objects. 255 is an id like any other; other ids are ignored.
+        ids: ids of the objects. 255 is a normal id; other ids are ignored.
         name: name of the video, for errors.
 
     Raises:
@@ -134,7 +134,7 @@ def object_figures(scores: Mose2Scores) -> Float64[np.ndarray, "o 7"]:
 def total(scores: Iterable[Mose2Scores]) -> dict[str, float]:
     """Returns the figures of the benchmark, in percent: means over all objects.
 
-    For disappearances and reappearances, over the objects that have some.
+    Means for disappearances and reappearances are over the objects that have some.
     """
     figures = [object_figures(video) for video in scores]
     j, adaptive_f, f, *parts = (_mean(column[~np.isnan(column)]) for column in np.concatenate(figures).T)

@@ -1,4 +1,4 @@
-"""Scores of SA-V: J and F of objects that may overlap, each on its annotated frames from the first that shows it."""
+"""Scores of SA-V: J and F of objects that may overlap, each on its annotated frames."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -19,7 +19,7 @@ def score_object(
 ) -> tuple[Float64[np.ndarray, " t2"], Float64[np.ndarray, " t2"]]:
     """Returns J and F of one object on its annotated frames except the first and the last.
 
-    NaN for frames before the first in which annotation or prediction shows the object: they are not scored.
+    Frames before the first one in which the annotation or the prediction shows the object are not scored: they are NaN.
 
     Raises:
         DataError: arrays of different shapes, fewer than three frames, or no scored annotation that shows the object.
@@ -36,8 +36,8 @@ def score_ids(
 ) -> SequenceScores:
     """Scores masks of ids by the same rules.
 
-    The objects are the ids in the scored annotations, which are all except the first and the last. 255 is an id like any other.
-    Other ids are ignored. Raises DataError as `score_object` does.
+    The objects are the ids in the scored annotations: all except the first and the last. 255 is a normal id. Other ids are
+    ignored. Raises DataError as `score_object` does.
     """
     require_same_shape(pred, truth, name)
     scored = scored_frames(len(truth), name)

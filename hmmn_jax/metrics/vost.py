@@ -25,12 +25,12 @@ COLUMNS = ("J mean", "J recall", "J decay", "J_tr mean", "J_tr recall", "J_tr de
 def score_sequence(
     pred: Integer[np.ndarray, "t1 h1 w1"], truth: Integer[np.ndarray, "t h w"], name: str = "sequence"
 ) -> SequenceScores:
-    """Scores the predicted masks of the annotated frames of a sequence, of which the first and the last are not scored.
+    """Scores the predicted masks of a sequence on its annotated frames, except the first and the last.
 
     Args:
         pred: predicted ids, `[t,h,w]`; other ids are ignored.
-        truth: annotated ids, `[t,h,w]`. The objects are 1 to the largest id of `truth[0]`; there may be none. 255 is
-            background: an object predicted there is an error.
+        truth: annotated ids, `[t,h,w]`. The objects are 1 to the largest id of `truth[0]`, if any. 255 is background, so an
+            object that is predicted there is wrong.
         name: name of the sequence.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Scores of YouTube-VOS: J and F of objects of seen and of unseen categories, and the mean of these four.
+"""Scores of YouTube-VOS: J and F for seen and for unseen categories, and the mean of these four.
 
 The server's code is not public. Here every object has the same weight within its group.
 """
@@ -21,34 +21,34 @@ class YouTubeScores(SequenceScores):
     """Scores of a video of YouTube-VOS.
 
     Attributes:
-        unseen: of each object 1 if its category is not in the training data, 0 if it is, NaN if that is unknown.
+        unseen: for each object, 1 if its category is not in the training data, 0 if it is, NaN if unknown.
     """
 
     unseen: Float64[np.ndarray, " o"]
 
 
 def with_groups(scores: SequenceScores, unseen: Mapping[int, bool]) -> YouTubeScores:
-    """Adds to the scores of a video whether the category of each object is unseen, by id; ids without an entry are unknown."""
+    """Adds to the scores of a video whether the category of each object (by id) is unseen; missing ids are unknown."""
     groups = np.array([float(unseen[i]) if i in unseen else math.nan for i in scores.ids], float)
     return YouTubeScores(**{field.name: getattr(scores, field.name) for field in fields(SequenceScores)}, unseen=groups)
 
 
 def object_figures(scores: YouTubeScores) -> Float64[np.ndarray, "o 2"]:
-    """Gives J and F of each object, in [0, 1]: means over its scored frames."""
+    """Returns J and F of each object, in [0, 1]: means over its scored frames."""
     rows = [(statistics(j).mean, statistics(f).mean) for j, f in zip(scores.j, scores.f, strict=True)]
     return np.array(rows, float).reshape(len(scores.ids), 2)
 
 
 def part(scores: Iterable[YouTubeScores]) -> dict[str, float]:
-    """Gives J&F, J and F over all objects of some videos, in [0, 1]."""
+    """Returns J&F, J and F over all objects of some videos, in [0, 1]."""
     j, f = _mean(np.concatenate([np.empty((0, 2)), *map(object_figures, scores)]))
     return {"J&F": (j + f) / 2, "J": j, "F": f}
 
 
 def total(scores: Iterable[YouTubeScores]) -> dict[str, float]:
-    """Gives the figures of the benchmark, in [0, 1], and J&F, J and F over all objects.
+    """Returns the metrics of the benchmark, in [0, 1], and J&F, J and F over all objects.
 
-    The overall score is the mean of J and F of both groups. NaN for a group without objects, and for what needs it.
+    The overall score is the mean of J and F of both groups. It is NaN if a group has no objects.
     """
     videos = list(scores)
     figures = np.concatenate([np.empty((0, 2)), *map(object_figures, videos)])

@@ -24,10 +24,10 @@ class HMMNConfig:
         key_dim_s16: channels of keys at stride 16, of memory and query; likewise `key_dim_s8` and `key_dim_s4`.
         value_dim_s16: channels of values at stride 16, of memory and query; likewise `value_dim_s8` and `value_dim_s4`.
         decoder_dim: channels of the decoder.
-        use_kernel: weight the stride-16 read by the kernel.
+        use_kernel: weight the stride-16 read with the kernel.
         window: side of the window of the kernel's arg-max, in cells; odd.
         sigma: standard deviation of the kernel for the previous frame, in cells.
-        sigma_growth: growth of the standard deviation, which is `sigma * (sigma_growth * age + 1)` for a slot `age` places
+        sigma_growth: growth of the standard deviation. It is `sigma * (sigma_growth * age + 1)` for a slot that is `age` slots
             older.
         kernel_in_training: use the kernel in training too, for training from scratch. Its arg-max has no gradient. It restricts
             matching to nearby cells while features are not yet distinctive.

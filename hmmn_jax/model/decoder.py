@@ -1,4 +1,4 @@
-"""The decoder: computes each object's probability from the readouts, and computes the soft aggregation of the objects."""
+"""The decoder: computes the probability of each object from the readouts, and the soft aggregation of all objects."""
 
 import functools
 from collections.abc import Callable
@@ -20,7 +20,7 @@ PROBABILITY_MARGIN = 1e-7
 
 
 class Query(struct.PyTreeNode):
-    """Arrays computed from the current frame once for all objects, `[b,h,w,c]`: keys and its contributions to the decoder."""
+    """Arrays of the current frame for all objects, `[b,h,w,c]`: keys, and contributions of the frame to the decoder."""
 
     key_s16: Float[Array, "b h16 w16 k16"]
     key_s8: Float[Array, "b h8 w8 k8"] | None
@@ -39,16 +39,16 @@ class Readout(struct.PyTreeNode):
 
 
 class ResBlock(nn.Module):
-    """x + conv(relu(conv(relu(x))))."""
+    """Computes x + conv(relu(conv(relu(x))))."""
 
     config: HMMNConfig
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        """Keeps the shape."""
+        """Does not change the shape."""
         features = x.shape[-1]
         y = Conv(features, self.config.compute, name="conv1")(nn.relu(x))
-        # The branch starts at zero. There is no normalisation here, so activations would grow over five consecutive sums.
+        # The branch starts at zero. Without normalisation, activations would otherwise grow over five consecutive sums.
         return x + Conv(features, self.config.compute, kernel_init=nn.initializers.zeros, name="conv2")(nn.relu(y))
 
 
@@ -83,7 +83,7 @@ class ReadoutConv(nn.Module):
 
 
 class Refine(nn.Module):
-    """Doubles the resolution, using the query's features and the fine memory's readout at the new stride."""
+    """Doubles the resolution, with the query's features and the readout of the fine memory at the new stride."""
 
     config: HMMNConfig
 
@@ -122,11 +122,11 @@ class Decoder(nn.Module):
         self.conv_readout = ReadoutConv(self.config)
         self.res_s16 = _res_block(self.config)
         self.refine_s8, self.refine_s4 = Refine(self.config), Refine(self.config)
-        # Small, so that training starts near p = 0.5: probabilities near 0 and 1 have almost no gradient.
+        # Small, so that training starts near p = 0.5, because probabilities near 0 and 1 have almost no gradient.
         self.conv_predict = Conv(2, self.config.compute, kernel_init=nn.initializers.variance_scaling(0.01, "fan_in", "normal"))
 
     def share(self, features: QueryFeatures) -> Query:
-        """The part that all objects share: the contribution of the query to the decoder's convolutions, with their biases."""
+        """Computes the contribution of the query to the convolutions of the decoder, once for all objects, including biases."""
         return Query(
             key_s16=features.key_s16,
             key_s8=features.key_s8,
@@ -137,7 +137,7 @@ class Decoder(nn.Module):
         )
 
     def __call__(self, query: Query, readout: Readout, keep: Bool[Array, "b 2"] | None = None) -> Float[Array, "b o H W"]:
-        """Probability of each object separately, at least float32.
+        """Computes the probability of each object separately, in at least float32.
 
         `keep`: which samples use the fine memory at strides 8 and 4 (None: all).
         """
@@ -158,10 +158,10 @@ def _per_object(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax
 
 
 def soft_aggregation(p: Float[Array, "b o h w"], valid: Bool[Array, "b o"] | None = None) -> Float[Array, "b o1 h w"]:
-    """Each object's own probability -> logits of background (channel 0) and objects, whose softmax sums to 1.
+    """Converts the probability of each object to logits of background (channel 0) and objects, whose softmax sums to 1.
 
-    The background is the product of the objects' complements. Objects that are not `valid` (padding) are excluded: their logits
-    are -inf.
+    The probability of the background is the product of all 1 - p. Objects that are not `valid` (padding) are excluded: their
+    logits are -inf.
     """
     if valid is not None:
         valid = valid[:, :, None, None]

@@ -18,9 +18,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Memory(struct.PyTreeNode):
-    """Keys and values of t memory frames for o objects, each `[b,o,t,h,w,c]`; h, w are those of its stride.
+    """Keys and values of t memory frames for o objects, each `[b,o,t,h,w,c]`, with h and w at its stride.
 
-    A model without the top-k read has None at strides 8 and 4.
+    At strides 8 and 4, they are None in a model without the top-k read.
     """
 
     key_s16: Float[Array, "b o t h16 w16 k16"]
@@ -34,7 +34,7 @@ class Memory(struct.PyTreeNode):
 class QueryFeatures(NamedTuple):
     """Output of the query encoder for a frame, `[b,h,w,c]`: keys, the stride-16 value, and the backbone's features.
 
-    The keys of strides 8 and 4 are None in a model without the top-k read.
+    The keys at strides 8 and 4 are None in a model without the top-k read.
     """
 
     key_s16: jax.Array
@@ -45,7 +45,7 @@ class QueryFeatures(NamedTuple):
 
 
 class MemoryEncoder(nn.Module):
-    """Encodes a frame together with one object's mask and the union of the others'; one batch entry per object."""
+    """Encodes a frame with the mask of one object and the union of the other masks. Each object is a batch entry."""
 
     config: HMMNConfig
 
@@ -59,15 +59,15 @@ class MemoryEncoder(nn.Module):
             self.key_s4, self.value_s4 = key(config.key_dim_s4), Conv(config.value_dim_s4, compute)
 
     def stem(self, frame: Float[Array, "b H W 3"]) -> Float[Array, "b h2 w2 c"]:
-        """The frame's contribution to the first layer, once for all objects; RGB in [0, 1], sides multiples of 16."""
+        """The frame's contribution to the first layer, once for all objects. RGB in [0, 1]; sides are multiples of 16."""
         return self.backbone.frame(frame)
 
     def __call__(
         self, stem: Float[Array, "b h2 w2 c"], mask: Float[Array, "b o H W"], others: Float[Array, "b o H W"]
     ) -> Memory:
-        """The frame's `stem` and, for each object, its own and the others' probabilities -> a `Memory` of one frame."""
+        """Computes a `Memory` of one frame from its `stem` and, for each object, the probabilities of it and of the others."""
         b, o = mask.shape[:2]
-        masks = jnp.stack([mask, others], axis=-1).astype(jnp.float32)  # rounded, as in the published code
+        masks = jnp.stack([mask, others], axis=-1).astype(jnp.float32)  # masks are rounded, as in the published code
         x = self.backbone.masks(masks.reshape(b * o, *masks.shape[2:]))
         x = x.reshape(b, o, *x.shape[1:]) + stem[:, None]
         features = self.backbone(x.reshape(b * o, *x.shape[2:]))
@@ -88,13 +88,13 @@ class MemoryEncoder(nn.Module):
 
 
 class QueryEncoder(nn.Module):
-    """Encodes the frame to segment, from only RGB."""
+    """Encodes the frame to be segmented, from RGB only."""
 
     config: HMMNConfig
 
     @nn.compact
     def __call__(self, frame: Float[Array, "b H W 3"]) -> QueryFeatures:
-        """RGB in [0, 1], sides multiples of 16."""
+        """RGB in [0, 1]; sides are multiples of 16."""
         config, compute = self.config, self.config.compute
         backbone = config.backbone.make(compute, with_masks=False, name="backbone")
         features = backbone(backbone.frame(frame))
@@ -113,7 +113,7 @@ class QueryEncoder(nn.Module):
 
 
 def split_objects(probs: Float[Array, "b o1 h w"]) -> tuple[Float[Array, "b o h w"], Float[Array, "b o h w"]]:
-    """Probabilities of background and objects -> each object's mask, and the clipped sum of the other objects'.
+    """Returns for each object its probabilities, and the clipped sum of those of the other objects.
 
     Absent (padded) objects have probability 0, so they do not contribute.
     """
@@ -128,6 +128,6 @@ def sum_objects(probs: Float[Array, "b o1 h w"]) -> Float[Array, "b 1 h w"]:
 def split_range(
     probs: Float[Array, "b o1 h w"], union: Float[Array, "b 1 h w"], start: int | Int[Array, ""], size: int
 ) -> tuple[Float[Array, "b o h w"], Float[Array, "b o h w"]]:
-    """As `split_objects`, for `size` objects from the one with index `start` on; `union` is what `sum_objects` gives."""
+    """Like `split_objects`, for `size` objects from index `start` on; `union` is the result of `sum_objects`."""
     mask = jax.lax.dynamic_slice_in_dim(probs, start + 1, size, axis=1)
     return mask, jnp.clip(union - mask, 0, 1)

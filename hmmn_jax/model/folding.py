@@ -1,4 +1,4 @@
-"""BatchNorm folded into the convolutions before it: the same function with fewer passes over memory, for inference."""
+"""Folds BatchNorm into the convolutions before it: for inference, the same function with less memory traffic."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,13 +14,13 @@ Path = tuple[str, ...]
 def fold_norms(
     variables: dict[str, Any], convolutions: Mapping[Path, Sequence[Path]], epsilon: float = NORM_EPSILON
 ) -> dict[str, Any]:
-    """Folds norms by stored statistics, each of which is an affine map of the channels.
+    """Folds norms with stored statistics, which are affine maps of the channels.
 
     Args:
-      variables: of a module, by collection.
-      convolutions: by path of each norm the paths of the convolutions whose sum it normalises. Their kernels are scaled, and
-        the first of them gets a bias.
-      epsilon: of the norms.
+      variables: variables of a module, by collection.
+      convolutions: for the path of each norm, the paths of the convolutions whose sum it normalises. Their kernels are scaled,
+        and the first one gets a bias.
+      epsilon: epsilon of the norms.
 
     Returns:
       The variables without these norms, as NumPy arrays of the same dtype; all others are unchanged.

@@ -15,8 +15,9 @@ _LOW = np.float32(1 / 255 - float(_HIGH))
 def to_unit_range(frame: Num[Array, "*b h w 3"]) -> Float[Array, "*b h w 3"]:
     """Divides 8-bit RGB by 255 in float32, correctly rounded. Floats, already in [0, 1], are returned unchanged.
 
-    Under jit XLA turns x / 255 into x * (1 / 255), one ulp off for half of all values, which changes logits by 3e-6. The sum
-    below gives the exact quotient for each of the 256 values and, unlike a table, needs no gather on an accelerator.
+    Under jit, XLA replaces x / 255 by x * (1 / 255), which differs by one ulp for half of all values and changes logits by
+    3e-6. The sum below gives the exact quotient for each of the 256 values. Unlike a table, it needs no gather on an
+    accelerator.
     """
     if jnp.issubdtype(frame.dtype, jnp.floating):
         return frame
@@ -25,13 +26,13 @@ def to_unit_range(frame: Num[Array, "*b h w 3"]) -> Float[Array, "*b h w 3"]:
 
 
 def stride_padding(height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Zeros to add (top, bottom), (left, right) so that both sides are multiples of 16: centred, the smaller half first."""
+    """Padding (top, bottom), (left, right) to sides that are multiples of 16: centred, the smaller half first."""
     more_rows, more_columns = -height % STRIDE, -width % STRIDE
     return (more_rows // 2, more_rows - more_rows // 2), (more_columns // 2, more_columns - more_columns // 2)
 
 
 def pad_to_stride(x: jax.Array, axes: tuple[int, int]) -> jax.Array:
-    """`x` with zeros around the two spatial `axes`, to multiples of 16."""
+    """Pads the two spatial `axes` of `x` with zeros to multiples of 16."""
     widths = [(0, 0)] * x.ndim
     for axis, width in zip(axes, stride_padding(x.shape[axes[0]], x.shape[axes[1]]), strict=True):
         widths[axis] = width

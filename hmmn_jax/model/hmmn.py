@@ -1,4 +1,4 @@
-"""HMMN: memorises frames with their masks, and segments the next frame by reading this memory."""
+"""HMMN: encodes frames with their masks as memory, and segments the next frame by reading this memory."""
 
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ class Segmentation(NamedTuple):
     Attributes:
         logits: soft-aggregated logits at the size of the frame, `[b,o+1,H,W]`, background first.
         match: the stride-16 read and the cells that it selected.
-        centres: the tracked position of each memory cell after this frame, `[b,o,T,n]`.
+        centres: the centre of the kernel of each memory cell after this frame, `[b,o,T,n]`.
     """
 
     logits: jax.Array
@@ -48,11 +48,11 @@ class HMMN(nn.Module):
     def init_variables(self, key: jax.Array) -> dict[str, Any]:
         """Initialises random variables. Their shapes do not depend on the size of frames.
 
-        Both encoders get the same values in all layers that they share, as with ImageNet weights in the paper. Keys of similar
-        patches therefore match from the first step. With two different random encoders they would not.
+        Both encoders get the same values in all common layers, as with ImageNet weights in the paper. Keys of similar patches
+        therefore match from the first step, unlike with two different random encoders.
 
         Args:
-            key: of `jax.random`.
+            key: a key of `jax.random`.
         """
         variables = self.init(key, jnp.zeros((1, 3, STRIDE, STRIDE, 3)), jnp.zeros((1, 2, STRIDE, STRIDE)))
         params = flax.traverse_util.flatten_dict(variables["params"])
@@ -65,7 +65,7 @@ class HMMN(nn.Module):
         return self.memorize_objects(self.memory_stem(frame), *split_objects(probs))
 
     def memory_stem(self, frame: Num[Array, "b H W 3"]) -> Float[Array, "b h2 w2 c"]:
-        """Computes the part of the memory encoder's first layer that depends on the frame only, once for all objects."""
+        """Computes the part of the memory encoder's first layer that only depends on the frame, once for all objects."""
         return self.memory_encoder.stem(pad_to_stride(to_unit_range(frame), (1, 2)))
 
     def memorize_objects(
@@ -86,7 +86,7 @@ class HMMN(nn.Module):
         size: tuple[int, int],
         keep: Bool[Array, "b 2"] | None = None,
     ) -> Float[Array, "b o H W"]:
-        """Runs the top-k reads and the decoder: each object's probability, at the frame's `size`; `keep` as in `segment`."""
+        """Runs the top-k reads and the decoder. Returns the probability of each object at `size`; `keep` is as in `segment`."""
         p = self.decoder(query, read_fine(self.config, fine, query, found), keep)
         return crop_from_stride(p, *size)
 
@@ -101,7 +101,7 @@ class HMMN(nn.Module):
         use_kernel: bool | None = None,
         return_affinity: bool = False,
     ) -> Segmentation:
-        """Segments a frame, given a memory bank whose last frame is the previous frame. One step of the paper.
+        """Segments a frame, given a memory bank whose last frame is the previous frame. This is one step of the paper.
 
         Args:
             frame: RGB, uint8, or float in [0, 1].
@@ -109,7 +109,7 @@ class HMMN(nn.Module):
             count: number of filled slots. None: all.
             valid: which objects exist; the others are padding and are ignored.
             keep: for training, per sample, for strides 8 and 4: False drops that memory branch.
-            use_kernel: overrides the switch of the config.
+            use_kernel: overrides the option of the config.
             return_affinity: also return the normalised stride-16 affinity, `[b,o,q,T,n]`.
         """
         query = self.encode_query(frame)
@@ -126,11 +126,11 @@ class HMMN(nn.Module):
         valid: Bool[Array, "b o"] | None = None,
         keep: Bool[Array, "b t 2"] | None = None,
     ) -> Float[Array, "b t o1 H W"]:
-        """Training form: logits of all frames except the first, t = T - 1, each segmented from all frames before it.
+        """Computes logits for training: of all t = T - 1 frames except the first, each segmented from all frames before it.
 
-        The memory is that of inference: the first and the previous frame at all strides, those in between at stride 16. The
-        soft prediction of each frame is memorised, and the gradient flows through it. The kernel is off, as its arg-max has
-        no gradient and the frames are not adjacent, unless the config's `kernel_in_training` says otherwise.
+        The memory is as in inference: the first and the previous frame at all strides, those in between at stride 16. The soft
+        prediction of each frame is encoded into memory, and gradients flow through it. The kernel is not used, unless
+        `kernel_in_training` is set, because its arg-max has no gradient and the frames are not adjacent.
 
         Args:
           frames: RGB, uint8 or float in [0, 1]; T is 2 or more, 3 in the paper.
@@ -153,12 +153,12 @@ class HMMN(nn.Module):
 
 
 def abstract_variables(config: HMMNConfig) -> dict[str, Any]:
-    """Shapes and dtypes of the variables of `HMMN(config)`, without computing any."""
+    """Returns shapes and dtypes of the variables of `HMMN(config)`, without computing them."""
     return jax.eval_shape(HMMN(config).init_variables, jax.random.key(0))
 
 
 def fold_batch_norm(variables: dict[str, Any], config: HMMNConfig) -> tuple[dict[str, Any], HMMNConfig]:
-    """Variables and config of the same function with BatchNorm folded into the backbones' convolutions.
+    """Returns variables and config of the same function with BatchNorm folded into the convolutions of the backbones.
 
     Backbones that cannot be folded are unchanged.
     """

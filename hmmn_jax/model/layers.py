@@ -1,4 +1,4 @@
-"""Convolution and normalisation: thin modules that hold parameters."""
+"""Modules with parameters for convolution and normalisation."""
 
 import dataclasses
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from hmmn_jax.ops.precision import at_least_float32
 
 NORMS = ("batch", "group", "layer", "none")
 NORM_EPSILON = 1e-5
-KEY_SHARPNESS = 16.0  # score of two parallel normalised keys before training
+KEY_SHARPNESS = 16.0  # initial affinity of two parallel normalised keys
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Compute:
     """Compute dtype and options of layers, independent of their parameters.
 
     Attributes:
-      dtype: of the computation, such as "bfloat16"; None: that of the parameters.
+      dtype: compute dtype, such as "bfloat16"; None: the dtype of the parameters.
       winograd: allow Winograd's algorithm in 3x3 convolutions.
       remat: recompute blocks of layers in the backward pass instead of storing their activations.
     """
@@ -39,7 +39,7 @@ class Compute:
         return jnp.dtype(self.dtype or parameter.dtype)
 
     def block(self, module: type[nn.Module]) -> type[nn.Module]:
-        """A module whose activations the backward pass recomputes, if `remat` is set."""
+        """A module whose activations are recomputed in the backward pass if `remat` is set."""
         return nn.remat(module) if self.remat else module
 
 
@@ -67,7 +67,7 @@ class Conv(nn.Module):
     depthwise: bool = False
 
     def __call__(self, x: Float[Array, "b h w c"], norm: Affine | None = None) -> Float[Array, "b h2 w2 o"]:
-        """Convolves and adds the bias, if there is one; `norm` as in `weights`."""
+        """Convolves and adds the bias, if any; `norm` is as in `weights`."""
         kernel, bias = self.weights(x.shape[-1], norm)
         x = x.astype(kernel.dtype)
         if self.depthwise:
@@ -99,9 +99,9 @@ class Key(Conv):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], norm: Affine | None = None) -> Float[Array, "b h w k"]:
-        """Keys of all cells.
+        """Computes keys of all cells.
 
-        With `normalise`, their mean over the frame is subtracted and their length is the learned `scale`.
+        With `normalise`, the mean of the keys over the frame is subtracted, and they are scaled to the learned length `scale`.
         """
         key = super().__call__(x, norm)
         if not self.normalise:
@@ -126,9 +126,9 @@ class Kernel(nn.Module):
 
 
 class FrozenBatchNorm(nn.Module):
-    """BatchNorm by its stored statistics, in training too; scale and bias are trained.
+    """BatchNorm with stored statistics, also in training; scale and bias are trained.
 
-    The counter is PyTorch's `num_batches_tracked`: unused, but kept so that a checkpoint can be converted back without loss.
+    The counter is PyTorch's `num_batches_tracked`. It is not used, but kept for lossless conversion back to PyTorch.
     """
 
     epsilon: float = NORM_EPSILON
@@ -154,7 +154,7 @@ class FrozenBatchNorm(nn.Module):
 def make_norm(
     norm: str, groups: int, compute: Compute, name: str, epsilon: float = NORM_EPSILON
 ) -> FrozenBatchNorm | nn.GroupNorm | nn.LayerNorm:
-    """The normalisation layer of a name: "batch", "group" or "layer"."""
+    """The normalisation layer with the name "batch", "group" or "layer"."""
     if norm == "group":
         return nn.GroupNorm(groups, epsilon=epsilon, dtype=compute.dtype, name=name)
     if norm == "layer":

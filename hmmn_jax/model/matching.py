@@ -19,12 +19,12 @@ from hmmn_jax.ops.platform import by_platform
 from hmmn_jax.ops.precision import at_least_float32, exact_einsum, fast_values_einsum, values_einsum
 from hmmn_jax.ops.selection import top_k
 
-# Candidates of the top-k read held at once, in bytes.
+# Maximum bytes of candidates of the top-k read at once.
 CHUNK_BYTES = 16 * 2**20  # about the size of a CPU's cache or a TPU's vector memory
 GPU_CHUNK_BYTES = 256 * 2**20  # large enough that kernel launches take a small part of an iteration
 
-_Sums = tuple[Array, Array, Array]  # state of a running softmax: the maximum, the sum of weights, the weighted values
-_Loop = tuple[_Sums, Array, Array | None]  # with the centres, and the affinity if it is requested
+_Sums = tuple[Array, Array, Array]  # state of a running softmax: maximum, sum of weights, weighted values
+_Loop = tuple[_Sums, Array, Array | None]  # readout, centres, and the affinity if requested
 
 
 class KernelRead(NamedTuple):
@@ -33,8 +33,8 @@ class KernelRead(NamedTuple):
     Attributes:
         readout: values read, `[b,o,h,w,v]`.
         log_affinity: logarithm of the affinity to the first and the previous frame, with kernel, not normalised: `[b,o,q,2*n]`,
-            or `[b,o,q,n]` if there is only one slot; -inf for a frame that does not exist. The top-k read ranks by it.
-        centres: the tracked position of each memory cell as a flat query cell, int32 `[b,o,t,n]`; undefined in empty slots.
+            or `[b,o,q,n]` if there is only one slot; -inf for a frame that does not exist. The top-k selection uses it.
+        centres: the centre of the kernel of each memory cell as a flat query cell, int32 `[b,o,t,n]`; undefined in empty slots.
         affinity: normalised affinity to each memory cell, `[b,o,q,t,n]`, 0 in empty slots; None unless requested.
     """
 
@@ -83,7 +83,7 @@ def _argmax_of_gathered(affinity: Float[Array, "b o q m"], height: int, width: i
 def log_kernel(
     centres: Int[Array, "b o m"], sigma: float | Float[Array, ""], height: int, width: int, dtype: jnp.dtype
 ) -> Float[Array, "b o q m"]:
-    """Logarithm of a Gaussian around the centre of each memory cell, on the query grid.
+    """Logarithm of a Gaussian kernel around the centre of each memory cell, on the query grid.
 
     `sigma` is its standard deviation in cells.
     """
@@ -112,17 +112,17 @@ def kernel_guided_read(
     turns: int | None = None,
     return_affinity: bool = False,
 ) -> KernelRead:
-    """Reads the stride-16 memory (paper, section 3.2): a softmax over all memory cells, weighted by a kernel around each.
+    """Reads the stride-16 memory (paper, section 3.2): a softmax over all memory cells, each weighted by a kernel.
 
-    The frames between the first and the previous are processed one by one with a running maximum. No array therefore has the
-    size of the whole memory, and a traced `count` costs only its own slots. Reverse-mode gradients need a `count` that is
-    not traced, as in training.
+    The frames between the first and the previous are processed one by one with a running softmax. Therefore, no array has the
+    size of the whole memory, and a traced `count` only computes filled slots. Reverse-mode gradients need a `count` that is not
+    traced, as in training.
 
     Args:
         keys: keys of the t slots. Slot 0 is the first frame, the last filled slot the previous frame.
         values: values of the t slots.
         query_key: key of the frame to segment.
-        centres: tracked positions of the memory cells after the previous frame; the entry of the previous frame is not read.
+        centres: centres of the memory cells after the previous frame; the entry of the previous frame is not read.
             None: a new video.
         count: number of filled slots. None: all.
         use_kernel: False reads without kernel.
@@ -147,24 +147,24 @@ def kernel_guided_read(
     def at(bank: Array, slot: int | Array) -> Array:  # [b,o,t,...] -> [b,o,...]
         return jax.lax.dynamic_index_in_dim(bank, slot, 2, keepdims=False)
 
-    # Log-affinities of the query, `[b,o,q,n]`: to the previous frame here, to the first and to older ones below.
+    # Log-affinities of the query to the previous frame, `[b,o,q,n]`; those to other frames are computed below.
     to_previous = scaled_affinity(at(keys, previous), query)
     best = windowed_argmax(jax.lax.stop_gradient(to_previous), height, width, window) if use_kernel else at(centres, previous)
     centres = jax.lax.dynamic_update_index_in_dim(centres, best, previous, 2)
     if use_kernel:
         to_previous += log_kernel(best, sigma, height, width, dtype)
 
-    def follow(cells: Array) -> Array:  # tracked positions of the cells of the previous frame's grid
+    def follow(cells: Array) -> Array:  # best matches of the cells of the previous frame
         return jnp.take_along_axis(best, cells, axis=2, mode="clip")
 
     def to_older(slot: int | Array, centres: Array) -> tuple[Array, Array]:
-        """Log-affinity to a slot before the previous one, and all centres, with those of this slot advanced by one frame."""
+        """Log-affinity to an older slot, and all centres, where those of this slot are advanced by one frame."""
         log_affinity = scaled_affinity(at(keys, slot), query)
         if use_kernel:
             moved = follow(at(centres, slot))
             centres = jax.lax.dynamic_update_index_in_dim(centres, moved, slot, 2)
             deviation = sigma * (sigma_growth * (previous - slot) + 1)
-            # The published code looks up the kernel again at the new cell, one step further than tracking.
+            # The published code looks up the kernel at the new cell, one step further than tracking would.
             log_affinity += log_kernel(follow(moved), deviation, height, width, dtype)
         return log_affinity, centres
 
@@ -205,7 +205,7 @@ def kernel_guided_read(
 
         def middle_or_nothing(slot: int | Array, state: _Loop) -> _Loop:
             needed = slot < previous
-            found = middle(jnp.where(needed, slot, 0), state)  # never an empty slot
+            found = middle(jnp.where(needed, slot, 0), state)  # not an empty slot
             return jax.tree.map(functools.partial(jnp.where, needed), found, state)
 
         state = carry, centres, kept
@@ -232,7 +232,7 @@ def select_topk(log_affinity: Float[Array, "b o q m"], k: int) -> tuple[Int[Arra
 
 
 def to_blocks(x: Float[Array, "*b h w c"], size: int) -> Float[Array, "*b n p c"]:
-    """Cuts a map into blocks of `size` x `size` cells, row by row: n blocks of p = size * size cells."""
+    """Splits a map into blocks of `size` x `size` cells, row by row: n blocks of p = size * size cells."""
     *lead, h, w, c = x.shape
     x = x.reshape(*lead, h // size, size, w // size, size, c).swapaxes(-4, -3)
     return x.reshape(*lead, h * w // size**2, size**2, c)
@@ -255,10 +255,10 @@ def topk_guided_read(
 ) -> Float[Array, "b o q p v"]:
     """Reads a fine memory only in the blocks that the stride-16 read selected (paper, section 3.3).
 
-    The memory is cut into blocks, one under each coarse cell. The p fine cells under a query cell share their candidates: the
-    k * p fine cells of the k selected blocks. The read is a softmax over the candidates and the weighted sum of their values.
-    Queries are processed in chunks to limit the number of candidates in memory, forward and backward. GPUs get larger chunks,
-    and on GPUs and TPUs values are read at the precision of `values_einsum`.
+    The memory is split into blocks, one for each coarse cell. The p fine cells of a query cell have the same candidates: the k
+    * p fine cells of the k selected blocks. The read is a softmax over the candidates and the weighted sum of their values.
+    Queries are processed in chunks to limit the number of candidates in memory, forward and backward. Chunks are larger on
+    GPUs. On GPUs and TPUs, products with values have the precision of `values_einsum`.
     """
     on_cpu, on_gpu, elsewhere = (
         functools.partial(read_in_chunks, chunk_bytes=chunk_bytes, read_values=read_values)
@@ -284,7 +284,7 @@ def read_in_chunks(
 ) -> Float[Array, "b o q p v"]:
     """`topk_guided_read` with at most `chunk_bytes` of candidates at once, and at least one query cell.
 
-    `read_values` is the einsum of weights and values. The backward pass holds about twice as much as the forward pass.
+    `read_values` is the einsum of weights and values. The backward pass needs about twice as much memory as the forward pass.
     """
     b, o, q, k = indices.shape
     p, c = keys.shape[3:]
@@ -306,7 +306,7 @@ def read_in_chunks(
         weights = jax.nn.softmax(affinity.astype(dtype), axis=-1)
         return read_values("borpj,borjv->borpv", weights, gather(values, cells))
 
-    def split(x: Array, axis: int) -> Array:  # the query axis, split into chunks as the leading axis
+    def split(x: Array, axis: int) -> Array:  # splits the query axis into chunks, which are the leading axis
         return jnp.moveaxis(x.reshape(*x.shape[:axis], chunks, q // chunks, *x.shape[axis + 1 :]), axis, 0)
 
     readout = jax.lax.map(read, (split(query_key, 1), split(indices, 2), split(present, 2)))

@@ -1,4 +1,4 @@
-"""The memory bank: memory of objects that started on the same frame, in buffers of fixed capacity."""
+"""The memory bank of objects that started on the same frame, in buffers of fixed capacity."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,9 +14,9 @@ from hmmn_jax.model.matching import to_blocks
 
 
 class FineMemory(struct.PyTreeNode):
-    """Strides 8 and 4 of the first and the previous frame, cut into the p cells under each stride-16 cell.
+    """Strides 8 and 4 of the first and the previous frame, split into the p cells of each stride-16 cell.
 
-    There are m = 2 * n blocks of n stride-16 cells; m = n if one frame is both.
+    There are m = 2 * n blocks for n stride-16 cells; m = n if one frame is both.
     """
 
     key_s8: Float[Array | np.ndarray, "b o m 4 c8"]
@@ -26,10 +26,10 @@ class FineMemory(struct.PyTreeNode):
 
 
 class MemoryBank(struct.PyTreeNode):
-    """Memory of o objects. The caller knows how many slots are filled; the contents of the others are never read.
+    """Memory of o objects. The caller stores the number of filled slots; the others are never read.
 
-    key_s16, value_s16: T slots, in order of time: slot 0 is the first frame, the last filled one the previous frame.
-    centres: where each cell was last seen, see `kernel_guided_read`.
+    key_s16, value_s16: T slots in order of time. Slot 0 is the first frame, the last filled slot the previous frame.
+    centres: the centre of the kernel of each cell, see `kernel_guided_read`.
     fine: None in a model without the top-k read.
     """
 
@@ -45,7 +45,7 @@ class MemoryBank(struct.PyTreeNode):
 
 
 def bank_of(memory: Memory, centres: Int[Array, "b o t n"] | None = None) -> MemoryBank:
-    """A bank that `memory`, of t frames, fills; `centres` of the last read (None: a new video)."""
+    """Makes a bank that is filled by the t frames of `memory`; `centres` are those of the last read (None: a new video)."""
     b, o, t, h, w, _ = memory.key_s16.shape
     if centres is None:
         centres = jnp.zeros((b, o, t, h * w), jnp.int32)
@@ -58,7 +58,7 @@ def bank_of(memory: Memory, centres: Int[Array, "b o t n"] | None = None) -> Mem
 
 
 def open_bank(memory: Memory, capacity: int) -> MemoryBank:
-    """A bank whose slot 0 is `memory`, of one frame: it is both the first and the previous frame."""
+    """Makes a bank with the single frame of `memory` in slot 0: it is both the first and the previous frame."""
 
     def slots(x: Array | np.ndarray) -> Array:
         return jnp.pad(x, [(0, capacity - 1 if axis == 2 else 0) for axis in range(x.ndim)])
@@ -73,7 +73,7 @@ def open_bank(memory: Memory, capacity: int) -> MemoryBank:
 
 
 def write_previous(bank: MemoryBank, memory: Memory, slot: int | Int[Array, ""]) -> MemoryBank:
-    """The bank with `memory`, of one frame, in `slot` > 0 as the previous frame."""
+    """Writes the single frame of `memory` to `slot` > 0 as the previous frame."""
 
     def put(buffer: Array | np.ndarray, value: Array | np.ndarray, index: int | Array) -> Array:
         return jax.lax.dynamic_update_slice_in_dim(buffer, value.astype(buffer.dtype), index, axis=2)
@@ -87,7 +87,7 @@ def write_previous(bank: MemoryBank, memory: Memory, slot: int | Int[Array, ""])
 
 
 def append_previous(bank: MemoryBank, memory: Memory) -> MemoryBank:
-    """The bank with an additional slot that contains `memory`, of one frame, as the previous frame.
+    """Adds a slot with the single frame of `memory` as the previous frame.
 
     For training, where all slots are filled.
     """
@@ -102,7 +102,7 @@ def append_previous(bank: MemoryBank, memory: Memory) -> MemoryBank:
 
 
 def grow(bank: MemoryBank) -> MemoryBank:
-    """The bank with twice the slots."""
+    """Doubles the number of slots."""
 
     def double(x: Array | np.ndarray) -> Array:
         return jnp.concatenate([x, jnp.zeros_like(x)], axis=2)
@@ -111,7 +111,7 @@ def grow(bank: MemoryBank) -> MemoryBank:
 
 
 def drop_oldest(bank: MemoryBank) -> MemoryBank:
-    """The bank without slot 1, the oldest frame other than the first; later slots are shifted by one."""
+    """Drops slot 1, the oldest frame other than the first; later slots are shifted by one."""
 
     def shift(x: Array | np.ndarray) -> Array:
         return jnp.concatenate([x[:, :, :1], x[:, :, 2:], x[:, :, :1]], axis=2)

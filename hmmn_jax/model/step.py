@@ -1,6 +1,6 @@
-"""The paper's step on arrays: reads the memory for a query. `HMMN.decode` uses the result.
+"""The step of the paper as functions of arrays: reads the memory for a query. `HMMN.decode` uses the result.
 
-Only `match` uses the whole memory; `read_fine` only needs the two frames at strides 8 and 4. Neither has parameters.
+`match` uses the whole memory, `read_fine` only the two frames at strides 8 and 4. Neither has parameters.
 """
 
 import math
@@ -21,9 +21,9 @@ class Match(struct.PyTreeNode):
     """The result of `match`.
 
     readout: values read at stride 16.
-    indices: the selected memory cells of each stride-16 query cell, best first, flat in the first and the previous frame; None
-      without the top-k read.
-    present: which of these exist; empty slots do not.
+    indices: the selected memory cells of each stride-16 query cell, best first, as flat indices into the first and the previous
+      frame; None without the top-k read.
+    present: which of these exist; cells of empty slots do not.
     affinity: normalised affinity to each memory cell; None unless requested.
     """
 
@@ -44,10 +44,10 @@ def match(
     turns: int | None = None,
     return_affinity: bool = False,
 ) -> tuple[Match, Int[Array, "b o T n"]]:
-    """The kernel-guided read of the first `count` slots of a bank (None: all), and the cells to be read in detail.
+    """Runs the kernel-guided read of the first `count` slots of a bank (None: all), and selects cells for the top-k reads.
 
-    `use_kernel` overrides the switch of the config; `turns` is that of `kernel_guided_read`. Also returns the bank's
-    centres, advanced by one frame.
+    `use_kernel` overrides the config; `turns` is that of `kernel_guided_read`. Also returns the centres of the bank after this
+    frame.
     """
     read = kernel_guided_read(
         jnp.asarray(bank.key_s16),
@@ -68,14 +68,14 @@ def match(
 
 @jax.named_scope("read_fine")
 def read_fine(config: HMMNConfig, fine: FineMemory | None, query: Query, found: Match) -> Readout:
-    """The top-k guided reads of the cells that `match` selected; returns the readouts of all strides."""
+    """Runs the top-k guided reads of the cells that `match` selected. Returns the readouts of all strides."""
     if not config.use_topk_read:
         return Readout(found.readout)
     indices, present = found.indices, found.present
-    assert fine is not None and indices is not None and present is not None  # as the config says
+    assert fine is not None and indices is not None and present is not None  # use_topk_read is set
 
     def read(key: Array | np.ndarray, value: Array | np.ndarray, query_key: Array | None, k: int) -> Array:
-        assert query_key is not None  # as the config says
+        assert query_key is not None  # use_topk_read is set
         key, value = jnp.asarray(key), jnp.asarray(value)
         blocks = to_blocks(query_key, math.isqrt(key.shape[3]))
         readout = topk_guided_read(key, value, blocks, indices[..., :k], present[..., :k])

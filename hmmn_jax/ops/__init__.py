@@ -1,1 +1,1 @@
-"""Arrays in, arrays out, no parameters: convolution, resizing, pooling, the precision policy."""
+"""Functions of arrays without parameters: convolution, resizing, pooling, the precision policy."""

@@ -1,4 +1,4 @@
-"""Checks whether XLA computes correctly on this machine's CPU: some releases of jaxlib silently do not."""
+"""Checks whether XLA computes correct results on the CPU of this machine. With some releases of jaxlib it does not."""
 
 import functools
 import importlib.metadata
@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-ROWS = 40_000  # the reports start at 32,769
+ROWS = 40_000  # errors occur from 32,769 on
 WAY_OUT = "--xla_cpu_experimental_ynn_fusion_type="
 
 
@@ -16,7 +16,7 @@ WAY_OUT = "--xla_cpu_experimental_ynn_fusion_type="
 def reductions_are_sound() -> bool:
     """Returns False if a reduction over a long batch is wrong under jit (jax issue 39103, seen with jaxlib 0.10.2 on a CPU).
 
-    Takes a fraction of a second, once.
+    Takes a fraction of a second; the result is cached.
     """
     matrix = jnp.eye(3)
 

@@ -1,4 +1,4 @@
-"""Cross-correlation with PyTorch's or TensorFlow's padding, by the algorithm that was measured to be fastest."""
+"""Cross-correlation with PyTorch's or TensorFlow's padding. The fastest algorithm is selected according to measurements."""
 
 import functools
 import operator
@@ -10,13 +10,13 @@ from hmmn_jax.ops.convolution import convolve, pad
 from hmmn_jax.ops.precision import at_least_float32
 from hmmn_jax.ops.winograd import winograd_conv3x3
 
-FEW_CHANNELS = 4  # most outputs for which a direct convolution was measured to be wasteful
+FEW_CHANNELS = 4  # maximum number of outputs for which a direct convolution was measured to be slower
 
 
 WINOGRAD_CHANNELS = 64  # minimum number of input and output channels for which Winograd was measured to be faster
 
 
-KERNELS_PER_CELL = 400  # above this, transforming kernels was measured to cost more than it saves
+KERNELS_PER_CELL = 400  # above this, transforming kernels was measured to be slower
 
 
 def conv2d(
@@ -45,7 +45,7 @@ def conv2d(
 def _conv_by_rows(
     x: Float[Array, "b h w c"], kernel: Float[Array, "k k c o"], stride: int, same: bool
 ) -> Float[Array, "b h2 w2 o"]:
-    """A sum of matrix products, one for each row of the kernel: XLA's float64 convolution takes ten times as long on a CPU."""
+    """A sum of matrix products for each row of the kernel. XLA's float64 convolution takes ten times as long on a CPU."""
     size = kernel.shape[0]
     h, w = (-(-side // stride) for side in x.shape[1:3])
     x = pad(x, size, stride, same)
@@ -58,7 +58,7 @@ def _conv_by_rows(
 def _conv_few_outputs(x: Float[Array, "b h w c"], kernel: Float[Array, "k k c o"]) -> Float[Array, "b h w o"]:
     """Computes the products of all taps as one matrix product, then sums the shifted results, which have few channels.
 
-    Taps are added up in at least float32, as a convolution does inside.
+    Taps are summed in at least float32, as in a convolution.
     """
     size, _, inputs, outputs = kernel.shape
     by_tap = kernel.transpose(2, 0, 1, 3).reshape(inputs, -1)

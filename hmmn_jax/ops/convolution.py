@@ -1,4 +1,4 @@
-"""Convolution and broadcast with gradients that are also fast on a CPU.
+"""Convolution and broadcast with gradients that are fast on a CPU.
 
 On a CPU, XLA computes two gradients slowly: that of a convolution's kernel, and that of values broadcast over all pixels. On a
 CPU they are replaced by matrix products; on other devices XLA's own gradients are used.
@@ -13,14 +13,15 @@ from jaxtyping import Array, Float
 
 from hmmn_jax.ops.precision import exact_einsum
 
-BAND_BYTES = 4 * 2**20  # of a convolution's input and output processed at once: about the size of a CPU's cache
+BAND_BYTES = 4 * 2**20  # bytes of input and output of a convolution that are processed at once: about the size of a CPU's cache
 
 
 def zeros_around(side: int, size: int, stride: int, same: bool) -> tuple[int, int]:
     """The padding before and after a side that a kernel of `size` needs for ceil(side / stride) outputs.
 
-    PyTorch's layers have size // 2 on both sides. TensorFlow's padding "SAME" has as few as there can be, the larger half
-    behind: with a 3x3 kernel at stride 2 none before and one behind an even side. At stride 1 the two agree for odd sizes.
+    PyTorch's layers have size // 2 on both sides. TensorFlow's padding "SAME" is as small as possible, with the larger half at
+    the end: a 3x3 kernel at stride 2 pads an even side with none before and one after. At stride 1 both are equal for odd
+    sizes.
     """
     if not same:
         return size // 2, size // 2
@@ -29,7 +30,7 @@ def zeros_around(side: int, size: int, stride: int, same: bool) -> tuple[int, in
 
 
 def pad(x: Float[Array, "b h w c"], size: int, stride: int, same: bool) -> Float[Array, "b h2 w2 c"]:
-    """The map with `zeros_around` it."""
+    """Pads the map with `zeros_around`."""
     return jnp.pad(x, ((0, 0), *(zeros_around(side, size, stride, same) for side in x.shape[1:3]), (0, 0)))
 
 
@@ -37,9 +38,9 @@ def pad(x: Float[Array, "b h w c"], size: int, stride: int, same: bool) -> Float
 def convolve(
     x: Float[Array, "b h w c"], kernel: Float[Array, "k k c o"], stride: int, same: bool = False
 ) -> Float[Array, "b h2 w2 o"]:
-    """Cross-correlation with `zeros_around` the map."""
+    """Cross-correlation with padding `zeros_around`."""
     size = kernel.shape[0]
-    if size == 1:  # a matrix product, which XLA runs slightly faster than a convolution
+    if size == 1:  # a matrix product, which is slightly faster in XLA than a convolution
         return jnp.tensordot(x[:, ::stride, ::stride], kernel[0, 0], 1)
     padding = [zeros_around(side, size, stride, same) for side in x.shape[1:3]]
     return jax.lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
@@ -70,7 +71,8 @@ def kernel_gradient(
 ) -> Float[Array, "k k c o"]:
     """The gradient of `convolve` with respect to the kernel, as a matrix product for each tap; at least float32.
 
-    XLA turns it into a convolution with a kernel as large as the map, after transposing both: half as fast or worse.
+    XLA would compute a convolution with a kernel as large as the map, after transposing both, which takes at least twice as
+    long.
     """
     b, h, w, c = gradient.shape[0], *gradient.shape[1:3], x.shape[-1]
     x = pad(x, size, stride, same)
@@ -97,7 +99,7 @@ def kernel_gradient(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def at_all_pixels(values: Float[Array, " c"], shape: tuple[int, ...]) -> Float[Array, "b h w c"]:
-    """Values of channels, broadcast to the shape of a map."""
+    """Broadcasts values of channels to the shape of a map."""
     return jnp.broadcast_to(values, shape)
 
 

@@ -1,7 +1,7 @@
 """Depthwise convolution: each channel has its own kernel.
 
-On accelerators, XLA's grouped convolution is fast. On a CPU it takes several times as long as PyTorch's, and so do its
-gradients; there, the convolution is the sum of the map shifted by each tap of the kernel, and so are both gradients.
+On accelerators, XLA's grouped convolution is fast. On a CPU, it and its gradients take several times as long as in PyTorch.
+There, the convolution is a sum over the taps of the kernel of shifted maps, and both gradients are, too.
 """
 
 import functools
@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from hmmn_jax.ops.convolution import zeros_around
 from hmmn_jax.ops.precision import at_least_float32
 
-ADDENDS = 16  # maximum number of parts of a row
+ADDENDS = 16  # maximum number of parts of a row that are summed at once
 
 Padding = tuple[tuple[int, int], tuple[int, int]]  # zeros above and below, left and right
 
@@ -27,7 +27,7 @@ def depthwise_conv2d(
 ) -> Float[Array, "b h2 w2 c"]:
     """Cross-correlation of each channel with k // 2 zeros on every side, as in PyTorch; odd k.
 
-    `same`: TensorFlow's padding "SAME", which pads strided layers differently. Taps are added up in at least float32.
+    `same`: TensorFlow's padding "SAME", which pads strided layers differently. Taps are summed in at least float32.
     """
     above, left = (zeros_around(side, len(kernel), stride, same) for side in x.shape[1:3])
     return depthwise_padded(x, kernel, stride, (above, left))
@@ -74,10 +74,10 @@ def _shifted(x: Array, kernel: Array, stride: int, padding: Padding) -> Array:
 
 
 def _input_gradient(x: Array, kernel: Array, gradient: Array, stride: int, padding: Padding) -> Array:
-    """The sum of the gradient shifted by each tap the other way.
+    """The gradient of the input: a sum over the taps of the gradient, shifted in the other direction.
 
-    At stride s only every s-th tap meets an input pixel. Pixels that meet the same taps are computed together, so that nothing
-    is multiplied by the zeros of a gradient spread out to the size of the input.
+    At stride s, an input pixel contributes to every s-th tap only. Pixels with the same taps are computed together, to avoid
+    multiplications with the zeros of a gradient that is dilated to the size of the input.
     """
     size, wide = len(kernel), at_least_float32(kernel, gradient)
     b, height, width, c = x.shape
@@ -102,11 +102,11 @@ def _input_gradient(x: Array, kernel: Array, gradient: Array, stride: int, paddi
 
 
 def _kernel_gradient(x: Array, kernel: Array, gradient: Array, stride: int, padding: Padding) -> Array:
-    """For each tap the product of the shifted map and the gradient, summed over pixels.
+    """The gradient of the kernel: for each tap, the product of the shifted map and the gradient, summed over pixels.
 
-    Row by row, which stays in the cache for all taps: measured 4 to 10 times faster than one sum over the map for each tap.
-    Parts of a row, `ADDENDS` at most, are added up there, and what is left at the end: summing a whole row at once was measured
-    to take up to twice as long in XLA.
+    Rows are processed one by one, so that a row stays in the cache for all taps. This was measured to be 4 to 10 times faster
+    than one sum over the map for each tap. At most `ADDENDS` parts of a row are summed for each row, and the partial sums at
+    the end, because summing a whole row at once was measured to take up to twice as long in XLA.
     """
     size, wide = len(kernel), at_least_float32(x, gradient)
     b, h, w, c = gradient.shape
@@ -129,7 +129,7 @@ def _pad(x: Array, padding: Padding) -> Array:
 
 
 def _strided(x: Array, first: tuple[int, int], count: tuple[int, int], stride: int) -> Array:
-    """`count` rows and columns, `stride` apart, from `first` on."""
+    """Selects `count` rows and columns at distance `stride`, from `first` on."""
     (i, j), (h, w) = first, count
     return x[:, i : i + (h - 1) * stride + 1 : stride, j : j + (w - 1) * stride + 1 : stride]
 

@@ -1,8 +1,8 @@
 """The inverted residual of MobileNet and EfficientNet: 1x1 expand, depthwise, 1x1 project, all with biases.
 
-The expanded map is several times as large as input and output. On a CPU a large one is never held whole: bands of rows, small
-enough for the cache, go through all three layers, and through their gradients. Measured on two cores, forward and backward
-of the two largest blocks of EfficientNet-Lite0 for six images of 192x192: 14 ms instead of 33 ms, and 12 ms instead of 25 ms.
+The expanded map is several times as large as input and output. On a CPU, large maps are processed in bands of rows that fit
+into the cache, through all three layers and their gradients. For six images of 192x192 on two cores, the two largest blocks of
+EfficientNet-Lite0, forward and backward, were measured to take 14 ms instead of 33 ms, and 12 ms instead of 25 ms.
 """
 
 import functools
@@ -16,8 +16,8 @@ from jaxtyping import Array, Float
 from hmmn_jax.ops.convolution import at_all_pixels, convolve, zeros_around
 from hmmn_jax.ops.depthwise import Padding, depthwise_padded
 
-BAND_BYTES = 5 * 2**19  # of the expanded map held at once: about what a CPU's cache holds
-FEWEST_BANDS = 4  # with fewer, whole maps were measured to be as fast
+BAND_BYTES = 5 * 2**19  # bytes of the expanded map that are processed at once: about the size of a CPU's cache
+FEWEST_BANDS = 4  # below this number of pixels, whole maps were measured to be as fast
 
 
 class Weights(NamedTuple):
@@ -44,7 +44,7 @@ def inverted_residual(
 
 
 def relu6(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Clipped to 0 and 6; no gradient at either, as in PyTorch."""
+    """Clips to [0, 6]. The gradient is 0 at both limits, as in PyTorch."""
     return jax.lax.clamp(jnp.zeros((), x.dtype), x, jnp.full((), 6, x.dtype))
 
 
@@ -60,7 +60,7 @@ def _in_bands(
     (above, _), sides = padding
     height, size = x.shape[1], len(depthwise.kernel)
     outputs = -(-height // stride)
-    count, reach = -(-outputs // rows), (rows - 1) * stride + size  # bands; rows of the map that one takes
+    count, reach = -(-outputs // rows), (rows - 1) * stride + size  # number of bands; rows of the map per band
     starts = [band * rows * stride for band in range(count)]
     x = jnp.pad(x, ((0, 0), (above, starts[-1] + reach - height - above), (0, 0), (0, 0)))
     parts = jnp.stack([x[:, start : start + reach] for start in starts])
@@ -69,9 +69,10 @@ def _in_bands(
     def band(part: tuple[Array, Array]) -> Array:
         x, start = part
         row = start - above + jnp.arange(reach)
-        x = jnp.where(((row >= 0) & (row < height))[:, None, None], _expanded(x, expand), 0)  # padding is not expanded
+        x = jnp.where(((row >= 0) & (row < height))[:, None, None], _expanded(x, expand), 0)  # the padding is not expanded
         if stride == 1:
-            # Else XLA recomputes each expanded pixel for each tap: twice as slow. At stride 2 taps have less in common.
+            # Otherwise, XLA recomputes each expanded pixel for each tap and takes twice as long. At stride 2, taps have fewer
+            # common pixels.
             x = jax.lax.optimization_barrier(x)
         return _behind_expansion(x, depthwise, project, stride, ((0, 0), sides))
 

@@ -8,18 +8,19 @@ import jax.numpy as jnp
 
 
 def by_platform(*arrays: Any, default: Callable[..., Any], **forms: Callable[..., Any]) -> Any:
-    """`jax.lax.platform_dependent` with a gradient that stores only the arrays.
+    """`jax.lax.platform_dependent` with a gradient that only stores the arguments.
 
-    `platform_dependent` alone differentiates as a `switch`: the forward pass of each platform then also returns, as zeros, what
-    the other forms would have kept. Here the backward pass starts from the arrays, so each form decides what it recomputes.
+    `platform_dependent` itself is differentiated like `switch`: the forward pass of each platform also returns zeros for the
+    residuals of the other implementations. Here, the backward pass starts from the arguments, so each implementation decides
+    what it recomputes.
 
     Args:
-        *arrays: positional arguments of the implementations. Gradients reach those of a floating-point dtype.
+        *arrays: positional arguments of the implementations. Those with a floating-point dtype get gradients.
         default: the implementation for all other platforms.
-        **forms: by platform: `cpu`, `cuda`, `rocm`, `tpu`.
+        **forms: implementations by platform: `cpu`, `cuda`, `rocm`, `tpu`.
 
     Returns:
-        The array that the platform's implementation returns.
+        The result of the implementation for the platform.
     """
     forms = {**forms, "default": default}
     floats = [i for i, x in enumerate(arrays) if jnp.issubdtype(jnp.result_type(x), jnp.floating)]

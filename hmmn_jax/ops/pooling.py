@@ -7,19 +7,19 @@ from jaxtyping import Array, Float
 
 
 def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
-    """The maximum of 3x3 windows at stride 2, one pixel of zeros around.
+    """The maximum of 3x3 windows at stride 2, with one pixel of zero padding.
 
-    Even numbers of rows and columns, no negative values.
+    The numbers of rows and columns must be even, and values must not be negative.
     """
     return jax.lax.platform_dependent(x, cpu=_max_of_slices, default=_max_of_windows)
 
 
 def _max_of_windows(x: jax.Array) -> jax.Array:
-    return nn.max_pool(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), (3, 3), (2, 2))  # zeros never win
+    return nn.max_pool(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), (3, 3), (2, 2))  # zeros are never above the maximum
 
 
 def _max_of_slices(x: jax.Array) -> jax.Array:
-    """One axis after the other. The gradient of windows takes ten times as long on a CPU; on a TPU, they take less memory."""
+    """Pools one axis after the other. With 3x3 windows, the gradient takes ten times as long on a CPU. TPUs use windows."""
     x = jnp.pad(x, ((0, 0), (1, 0), (1, 0), (0, 0)))  # the last window ends at the border
     for axis in (1, 2):
         reach = x.shape[axis] - 2

@@ -1,10 +1,10 @@
 """The precision policy, in one place.
 
 Parameters are float32. Convolutions compute in `HMMNConfig.dtype` (None: the dtype of the variables, so float64 variables
-compute in float64 throughout). Affinities, softmax, soft aggregation and losses are at least float32, and so are their
-products: a "float32" product is bfloat16 on a TPU and TF32 on a GPU unless it is asked to be exact. The exception is the
-products that read values from the memory, `values_einsum`: on GPUs and TPUs they are as precise as convolutions. Readouts are
-averages, which rounding changes little. Affinities select cells, and rounding would select other cells.
+compute in float64 throughout). Affinities, softmax, soft aggregation and losses are at least float32, as are their products. By
+default, a float32 product is computed in bfloat16 on a TPU and in TF32 on a GPU. The exception is `values_einsum`, the products
+that read values from the memory: on GPUs and TPUs they have the precision of convolutions. Readouts are averages, which
+rounding changes little. Affinities select cells, and rounding would select other cells.
 """
 
 import functools
@@ -17,7 +17,7 @@ from hmmn_jax.ops.platform import by_platform
 
 
 def at_least_float32(*arrays: jax.Array | np.ndarray) -> jnp.dtype:
-    """The dtype of comparisons and sums: that of the arrays, or float32 if theirs is narrower."""
+    """The dtype of comparisons and sums: the dtype of the arrays, but at least float32."""
     return jnp.promote_types(jnp.result_type(*arrays), jnp.float32)
 
 
@@ -36,15 +36,15 @@ def exact_einsum(subscripts: str, *operands: jax.Array) -> jax.Array:
 def values_einsum(subscripts: str, weights: jax.Array, values: jax.Array) -> jax.Array:
     """An einsum of softmax weights and values, summed in at least float32.
 
-    On a CPU it is `exact_einsum`. Elsewhere the weights take the dtype of the values, and products are those of JAX's default
-    precision: bfloat16 values in bfloat16; float32 values in TF32 on GPUs and in bfloat16 on TPUs, unless
-    `jax.default_matmul_precision` says otherwise; float64 values in float64.
+    On a CPU, this is `exact_einsum`. Elsewhere, weights are cast to the dtype of the values, and products have JAX's default
+    precision: bfloat16 values in bfloat16; float64 values in float64; float32 values in TF32 on GPUs and in bfloat16 on TPUs,
+    unless `jax.default_matmul_precision` is set.
     """
     exact = functools.partial(exact_einsum, subscripts)
     return by_platform(weights, values, cpu=exact, default=functools.partial(fast_values_einsum, subscripts))
 
 
 def fast_values_einsum(subscripts: str, weights: jax.Array, values: jax.Array) -> jax.Array:
-    """The form of `values_einsum` for GPUs and TPUs."""
+    """The implementation of `values_einsum` for GPUs and TPUs."""
     wide = at_least_float32(weights, values)
     return jnp.einsum(subscripts, weights.astype(values.dtype), values, preferred_element_type=wide)

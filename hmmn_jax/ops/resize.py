@@ -10,13 +10,13 @@ from jaxtyping import Array, Float
 def upsample(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b h2 w2 c"]:
     """Bilinear, half-pixel centres, no antialias: `F.interpolate(mode="bilinear", align_corners=False)`; an even `factor`.
 
-    As sums of neighbours: `jax.image.resize` multiplies by matrices of the size of the map, ten times slower on a CPU.
+    Computed as sums of neighbours. `jax.image.resize` multiplies by matrices and takes ten times as long on a CPU.
     """
     return _upsample_axis(_upsample_axis(x, factor, 1), factor, 2)
 
 
 def _upsample_axis(x: jax.Array, factor: int, axis: int) -> jax.Array:
-    """Output i of the `factor` outputs of a cell lies (i + 1/2) / factor - 1/2 cells from the centre of the cell."""
+    """Output i of the `factor` outputs of a cell is at (i + 1/2) / factor - 1/2 cells from the centre of the cell."""
     size = x.shape[axis]
     part = functools.partial(jax.lax.slice_in_dim, x, axis=axis)
     before = jnp.concatenate([part(0, 1), part(0, size - 1)], axis)

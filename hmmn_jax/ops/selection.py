@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-# Limits of XLA's selection kernel for GPUs: greatest number of selected values, and smallest length of rows. Else it sorts
-# whole rows.
+# Limits of XLA's top-k kernel for GPUs: maximum number of values, and minimum length of rows. Otherwise, XLA sorts whole rows.
 ROUND, SHORTEST = 16, 1024
 
 
@@ -16,10 +15,9 @@ def top_k(x: Float[Array, "*b m"], k: int) -> tuple[Float[Array, "*b k"], Int[Ar
     """Selects the `k` largest numbers of each row, in descending order. Equal numbers are ordered by index.
 
     On CPUs and TPUs this is `jax.lax.top_k`. For float32, GPUs run it in rounds of 16 numbers. Numbers that were selected are
-    masked between rounds. The result is the same for all numbers, infinities and ties, with two exceptions. The least finite
-    number is treated
-    as -inf. On GPUs the order of 0.0 and -0.0, and that of NaN, are those of XLA's kernel, which compares numbers instead of
-    their bits: 0.0 and -0.0 are a tie there, and rows with NaN are undefined.
+    masked between rounds. The result is the same for all numbers, infinities and ties, with two exceptions. The smallest finite
+    number is treated as -inf. On GPUs, XLA's kernel compares numbers instead of their bits, so 0.0 and -0.0 are equal, and rows
+    with NaN are undefined.
     """
     whole, rounds = functools.partial(_whole, k=k), functools.partial(top_k_in_rounds, k=k)
     if k <= ROUND or x.shape[-1] < SHORTEST or x.dtype != jnp.float32:
@@ -33,15 +31,15 @@ def _whole(x: Array, k: int) -> tuple[Array, Array]:
 
 
 def top_k_in_rounds(x: Float[Array, "*b m"], k: int) -> tuple[Float[Array, "*b k"], Int[Array, "*b k"]]:
-    """The form of `top_k` for GPUs: exact for any order that `jax.lax.top_k` has."""
+    """The implementation of `top_k` for GPUs. It is exact for any order of `jax.lax.top_k`."""
     least = jnp.finfo(x.dtype).min
-    rest = jnp.maximum(x, least).reshape(-1, x.shape[-1])  # two axes, as XLA's kernel needs; -inf now marks selected numbers
+    rest = jnp.maximum(x, least).reshape(-1, x.shape[-1])  # XLA's kernel needs two axes; -inf marks selected numbers
     cells = jnp.arange(x.shape[-1])
     rounds: list[tuple[Array, Array]] = []
     for start in range(0, k, ROUND):
         if rounds:
             _, taken = rounds[-1]
-            # One comparison for each number taken, all fused into a single pass; a scatter would need another one.
+            # One comparison for each selected number, fused into one pass; a scatter would need another pass.
             masks = (cells == taken[:, i : i + 1] for i in range(taken.shape[1]))
             rest = jnp.where(functools.reduce(operator.or_, masks), -jnp.inf, rest)
         rounds.append(_whole(rest, min(ROUND, k - start)))

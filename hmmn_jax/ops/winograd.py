@@ -1,7 +1,7 @@
 """Winograd's minimal filtering F(4x4, 3x3): a 3x3 convolution with a quarter of the multiplications.
 
-On a CPU 83 % of a frame's arithmetic are such convolutions, and XLA's matrix products run at the same rate as its direct
-convolution: measured 1.8 to 3.5 times faster on every layer with 64 channels or more, with errors of 3e-6 of the largest
+On a CPU, such convolutions are 83 % of the arithmetic of a frame, and XLA's matrix products have the same rate as its direct
+convolution. Layers with 64 channels or more were measured to be 1.8 to 3.5 times as fast, with errors of 3e-6 of the largest
 output. Y = A^T [(G k G^T) * (B^T x B)] A, in tiles of 4x4 outputs that need 6x6 inputs (Lavin and Gray, CVPR 2016).
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 OUT, IN = 4, 6  # size of a tile's outputs and inputs
-BAND_BYTES = 16 * 2**20  # of transformed inputs and products held at once: about what a CPU's cache holds
+BAND_BYTES = 16 * 2**20  # bytes of transformed inputs and products at once: about the size of a CPU's cache
 
 
 def _transforms(points: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -28,7 +28,7 @@ def _transforms(points: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, np.n
         inputs[j, :-1] = np.poly(others)[::-1]
     output[-1, -1] = kernel[-1, -1] = 1
     inputs[-1] = np.poly(p)[::-1]
-    # Rows can be scaled if their product is unchanged; rows of similar size lose less precision.
+    # Rows can be scaled if the product does not change; rows of similar size lose less precision.
     x, y = np.linalg.norm(inputs, axis=1, keepdims=True), np.linalg.norm(output, axis=0)
     return output / y, kernel * x * y[:, None], inputs / x
 
@@ -42,17 +42,18 @@ _OUTPUT, _KERNEL, _INPUT = (matrix.astype(np.float32) for matrix in _transforms(
 def winograd_conv3x3(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c o"]) -> Float[Array, "b h w o"]:
     """3x3 cross-correlation of stride 1 with one zero around, float32.
 
-    Processes each image in bands of tile rows, so that little memory beyond input and output is used. (An infinity or
-    NaN in the input spreads over its tile.)
+    Each image is processed in bands of tile rows, which needs little memory besides input and output. (An infinity or NaN in
+    the input affects its whole tile.)
     """
     b, h, w, c = x.shape
     o = kernel.shape[-1]
-    # One of two equal matrices, chosen by x: XLA would otherwise transform all kernels of a network at its start, and hold them
-    # (an optimization_barrier does not prevent this on a CPU).
+    # Selects one of two equal matrices by x. Otherwise, XLA would transform all kernels of a network at its start, and keep
+    # them (an optimization_barrier does not prevent this on a CPU).
     matrix = jnp.asarray(np.stack([np.kron(_KERNEL, _KERNEL)] * 2))[jnp.isnan(x[0, 0, 0, 0]).astype(int)]
     transformed = _dot(matrix, kernel.reshape(9, c * o)).reshape(IN * IN, c, o)
     bands, band_rows, tile_columns = _bands(h, w, c + o)
-    height = min(band_rows * OUT, h)  # of a band's output; the last band overlaps the previous one instead of being smaller
+    # Rows of output per band; the last band overlaps the previous one instead of being smaller.
+    height = min(band_rows * OUT, h)
 
     def band(i: int | Array, output: Array) -> Array:
         image, top = i // bands, jnp.minimum(i % bands * height, h - height)
@@ -67,7 +68,7 @@ def winograd_conv3x3(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c o"]
         result = _convolve_tiles(window, transformed)[None, :height, :w]
         return jax.lax.dynamic_update_slice(output, result, (image, top, 0, 0))
 
-    # The buffer that the loop writes to. Made from x rather than zeros: XLA would make all of a network's zeros at its start.
+    # The buffer that the loop writes to. It is made from x, because XLA would allocate the zeros of all layers at the start.
     blank = jnp.broadcast_to(x[0, 0, 0, 0], (b, h, w, o))
     return jax.lax.fori_loop(0, b * bands, band, blank)
 
@@ -85,7 +86,7 @@ winograd_conv3x3.defvjp(_convolve_forward, _convolve_backward)
 
 
 def _kernel_gradient(x: Float[Array, "b h w c"], gradient: Float[Array, "b h w o"]) -> Float[Array, "3 3 c o"]:
-    """The transpose of the above as a function of the kernel: G^T [(B^T x B) * (A y A^T)] G, summed over the tiles."""
+    """The transpose of the convolution as a function of the kernel: G^T [(B^T x B) * (A y A^T)] G, summed over tiles."""
     b, h, w, c = x.shape
     o = gradient.shape[-1]
     bands, band_rows, tile_columns = _bands(h, w, c + o)
@@ -106,7 +107,7 @@ def _kernel_gradient(x: Float[Array, "b h w c"], gradient: Float[Array, "b h w o
 
 
 def _bands(height: int, width: int, channels: int) -> tuple[int, int, int]:
-    """Bands of a map, tile rows of a band, and tile columns; `channels`: number of channels that are held at once."""
+    """Bands of a map, tile rows of a band, and tile columns. `channels` is the number of channels in memory at once."""
     tile_rows, tile_columns = -(-height // OUT), -(-width // OUT)
     rows_at_once = max(1, BAND_BYTES // (4 * IN * IN * channels * tile_columns))
     bands = -(-tile_rows // rows_at_once)
@@ -114,25 +115,25 @@ def _bands(height: int, width: int, channels: int) -> tuple[int, int, int]:
 
 
 def _transform_inputs(x: Float[Array, "y x c"]) -> Float[Array, "36 n c"]:
-    """B^T x B of all n tiles. x: the inputs of whole tiles, with 4 rows and columns more than outputs.
+    """B^T x B of all n tiles. x has the inputs of whole tiles, with 4 rows and columns more than outputs.
 
-    Of those, only the first 2 are inputs; the others make shapes even.
+    Of these, only the first 2 are inputs; the others make the shapes uniform.
     """
     rows, columns, c = x.shape[0] // OUT - 1, x.shape[1] // OUT - 1, x.shape[2]
     # B^T x: the 6 input rows of a tile row are 4 of its own and the first 2 of the next.
     own = x.reshape(rows + 1, OUT, -1, c).swapaxes(0, 1)
     overlapping = jnp.concatenate([own[:, :rows], own[: IN - OUT, 1:]])  # [6,rows,..,c]
     z = _dot(_INPUT, overlapping).reshape(IN, rows, columns + 1, OUT, c)
-    # (B^T x) B, as a sum over the 6 input columns: slices and products that fuse into one loop, without a copy of each tile.
+    # (B^T x) B as a sum over the 6 input columns: slices and products are fused into one loop, without copies of tiles.
     terms = (z[:, None, :, s // OUT : s // OUT + columns, s % OUT] * _INPUT[:, s].reshape(1, IN, 1, 1, 1) for s in range(IN))
     return functools.reduce(operator.add, terms).reshape(IN * IN, rows * columns, c)
 
 
 def _convolve_tiles(x: Float[Array, "y x c"], transformed: Float[Array, "36 c o"]) -> Float[Array, "y2 x2 o"]:
-    """x: as in `_transform_inputs`; the outputs of all tiles, as a map."""
+    """Computes the outputs of all tiles as a map; `x` is as in `_transform_inputs`."""
     rows, columns = x.shape[0] // OUT - 1, x.shape[1] // OUT - 1
     products = jax.lax.batch_matmul(_transform_inputs(x), transformed, jax.lax.Precision.HIGHEST)
-    # A^T [..] A, both sides at once, as one dense product: it keeps XLA from merging the steps and computing them twice.
+    # A^T [..] A as one dense product, so that XLA does not merge the steps and compute them twice.
     y = _dot(np.kron(_OUTPUT, _OUTPUT), products).reshape(OUT, OUT, rows, columns, -1)
     return y.transpose(2, 0, 3, 1, 4).reshape(rows * OUT, columns * OUT, -1)
 

@@ -1,1 +1,1 @@
-"""The server of `hmmn-jax paint`: masks of one video are painted, propagated, corrected and exported in a browser."""
+"""The server of `hmmn-jax paint`, with which the masks of one video are painted and corrected in a browser."""

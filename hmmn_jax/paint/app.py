@@ -1,4 +1,4 @@
-"""The HTTP API of the page, as an ASGI application. Errors are returned as JSON: `{"error": "one sentence"}`."""
+"""The HTTP API of the page as an ASGI application. Errors are returned as JSON: `{"error": "one sentence"}`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -42,20 +42,20 @@ class Calls:
     # Reading
 
     async def project(self, request: Request) -> Response:
-        """Video, objects and revision."""
+        """Returns video, objects and revision."""
         found = await run_in_threadpool(self._project.describe)
         return JSONResponse({**found, "model": self._model, "job": self._worker.job, "export_kinds": list(KINDS)})
 
     async def timeline(self, request: Request) -> Response:
-        """The state of each frame."""
+        """Returns the state of each frame."""
         return JSONResponse(await run_in_threadpool(self._project.timeline))
 
     async def next(self, request: Request) -> Response:
-        """The frame to annotate next."""
+        """Returns the frame to annotate next."""
         return JSONResponse({"next": await run_in_threadpool(self._project.next_to_annotate)})
 
     async def frame(self, request: Request) -> Response:
-        """A frame as JPEG, cached permanently by the browser if the address includes the version of the video."""
+        """Returns a frame as JPEG. The browser caches it permanently if the address includes the version of the video."""
         version = self._project.version
         headers = {"ETag": f'"{version}"', "Cache-Control": "private, no-cache"}
         if request.query_params.get("v") == version:
@@ -70,7 +70,7 @@ class Calls:
         return Response(content, 200, headers, "image/jpeg")
 
     async def mask(self, request: Request) -> Response:
-        """The ids of a frame."""
+        """Returns the ids of a frame."""
         picture, revision = await run_in_threadpool(self._project.picture, request.path_params["t"])
         headers = {"ETag": f'"{revision}"', "Cache-Control": "private, no-cache"}
         if picture is None:
@@ -82,7 +82,7 @@ class Calls:
         return Response(content, 200, headers, "application/octet-stream")
 
     async def events(self, request: Request) -> Response:
-        """A stream of events, from now on or after an event that the page knows."""
+        """Streams events, starting now or after an event that the page knows."""
         known = request.headers.get("last-event-id") or request.query_params.get("after")
         if known is not None and not (known.isascii() and known.isdigit() and len(known) < 18):
             raise ValueError("after is the number of an event")
@@ -166,7 +166,7 @@ class Calls:
         return JSONResponse({"job": self._worker.job}, 202)
 
     async def exports(self, request: Request) -> Response:
-        """What was exported."""
+        """Lists the exports."""
         return JSONResponse(self._exports.listing())
 
     async def start_export(self, request: Request) -> Response:
@@ -177,7 +177,7 @@ class Calls:
         return JSONResponse({"name": name}, 202)
 
     async def export(self, request: Request) -> Response:
-        """A finished export, as a download."""
+        """Sends a finished export as a download."""
         path = self._exports.find(request.path_params["name"])
         return FileResponse(path, filename=path.name)
 
@@ -192,7 +192,7 @@ class Calls:
 
 
 def make_app(calls: Calls) -> Starlette:
-    """The application, without the guard."""
+    """Builds the application, without access control."""
     routes = [
         Route("/api/project", calls.project),
         Route("/api/project", calls.change_project, methods=["PATCH"]),
@@ -231,7 +231,7 @@ def make_app(calls: Calls) -> Starlette:
 
 
 async def _static(request: Request) -> Response:
-    """A static file of the page; names are looked up, not used as paths."""
+    """Returns a static file of the page. Names are looked up, not used as paths."""
     name = request.path_params.get("name", "index.html")
     for path in STATIC.iterdir():
         if path.name == name and path.suffix in _TYPES:

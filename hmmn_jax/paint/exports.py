@@ -15,8 +15,8 @@ from hmmn_jax.paint.project import Project
 from hmmn_jax.session.results import FrameResult, frame_result
 from hmmn_jax.session.timeline import Timeline
 
-ARCHIVE = ".zip"  # of the kinds that are many files
-_REPORT_SECONDS = 0.5  # between two reports of progress
+ARCHIVE = ".zip"  # suffix of the kinds that consist of many files
+_REPORT_SECONDS = 0.5  # seconds between two reports of progress
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Export:
 
 
 class Exports:
-    """The exports of one project. Names are generated here; names from a page are only looked up."""
+    """The exports of one project. This class generates their names, and only looks up names from a page."""
 
     def __init__(self, project: Project, video: Video, folder: Path):
         """Starts the thread, which waits for exports.
@@ -41,7 +41,7 @@ class Exports:
         Args:
             project: the project.
             video: its frames, read by this thread.
-            folder: created when it is needed. Exports of earlier processes in this folder are listed.
+            folder: folder of the exports, which is created on demand. Exports of earlier processes are listed.
         """
         self._project, self._video, self._folder = project, video, folder
         self._lock = threading.Lock()
@@ -138,4 +138,4 @@ class Exports:
 
 
 class _Closed(Exception):
-    """The server ends."""
+    """The server is ending."""

@@ -41,7 +41,7 @@ class ProjectFolder:
     """A folder held by this process."""
 
     def __init__(self, path: Path, guard: Guard):
-        """`path` as in `open_folder`; `guard` is the hold on that folder."""
+        """`path` is as in `open_folder`; `guard` is the guard of that folder."""
         self.path, self.require_own = path, guard.require
         self.session, self.exports = path / SESSION, path / EXPORTS
         self._file = path / PROJECT

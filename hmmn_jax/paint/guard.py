@@ -1,4 +1,4 @@
-"""Access control of the server: only a browser with the token, on a page of this server, under a name of this machine."""
+"""Access control: a request must have the token, come from a page of this server, and use a name of this machine."""
 
 import hashlib
 import hmac
@@ -44,7 +44,8 @@ class Guard:
     - `/?token=TOKEN` sets a cookie, which all other requests need. It is HttpOnly and SameSite=Strict.
 
     Attributes:
-        once: works once, for a minute, in place of the token: for the command line of a browser, which other users can read.
+        once: one-time code in place of the token, valid for a minute. It is for the command line of a browser, which other
+            users can read.
     """
 
     def __init__(self, app: ASGIApp, token: str, host: str):
@@ -60,7 +61,7 @@ class Guard:
             self._names |= {socket.gethostname().lower(), socket.getfqdn().lower()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handles one request."""
+        """Handles a request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -77,7 +78,7 @@ class Guard:
         await (self._app if answer is None else answer)(scope, receive, send_safely)
 
     def _answer(self, scope: Scope) -> Response | None:
-        """The response to send instead of the application's; None: ask that."""
+        """The response to send instead of calling the application; None: call the application."""
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if not self._is_ours(host):
@@ -90,7 +91,8 @@ class Guard:
         if scope["path"] == "/" and scope["method"] in _READING and given:
             if not self._is_token(given):
                 return _refusal("the token is of another server, or was used; open the address that hmmn-jax paint printed")
-            # After a link on another page, the browser attributes a redirection to that page, and sends no strict cookie.
+            # Not a redirection: after a link on another page, the browser attributes it to that page, and sends no strict
+            # cookie.
             answer = RedirectResponse("/", 303) if is_own else HTMLResponse(_GO_ON)
             answer.set_cookie(self._cookie, self._token, httponly=True, samesite="strict")
             return answer
@@ -101,7 +103,7 @@ class Guard:
         return None
 
     def _is_token(self, given: str) -> bool:
-        """Whether it gives access; a one-time code is used up by this."""
+        """Whether a token or code gives access. A one-time code is invalid afterwards."""
         if self._once_until > time.monotonic() and hmac.compare_digest(given.encode(), self.once.encode()):
             self._once_until = -math.inf
             return True

@@ -7,7 +7,7 @@ from typing import Any
 
 from hmmn_jax.io.palette import davis_palette
 
-MOST, MOST_LETTERS = 1000, 80  # objects of a project, letters of a name
+MOST, MOST_LETTERS = 1000, 80  # maximum number of objects of a project, and of letters of a name
 _COLOUR = re.compile(r"#[0-9a-f]{6}")
 
 
@@ -23,7 +23,7 @@ class PaintObject:
 
     @classmethod
     def make(cls, k: int, given: Mapping[str, Any]) -> "PaintObject":
-        """The object `k`, with defaults for fields that are not given. Raises ValueError, as `changed`."""
+        """Makes object `k`, with defaults for missing fields. Raises ValueError, as `changed` does."""
         rgb = davis_palette()[(k - 1) % 255 + 1].tolist()
         return cls(k, f"Object {k}", "#" + bytes(rgb).hex()).changed(given)
 
@@ -80,31 +80,31 @@ class ObjectTable:
         return cls(dict(sorted(made.items())), ids)
 
     def with_ids(self, ids: Collection[int]) -> "ObjectTable":
-        """The table with all of these ids added, for a session that was created elsewhere."""
+        """Adds ids to the table, for a session that was created elsewhere."""
         table = self
         for k in sorted(set(ids) - self.known.keys()):
             table = table._with(PaintObject.make(k, {}))
         return table
 
     def added(self, given: Mapping[str, Any]) -> tuple["ObjectTable", int]:
-        """The table with a new object, and its id: one more than the largest id ever assigned. Raises ValueError."""
+        """Adds an object. Returns the table and the id: one more than the largest id ever assigned. Raises ValueError."""
         k = max(self.used, default=0) + 1
         if len(self.known) >= MOST or k >= 2**16:
             raise ValueError(f"a project has at most {MOST} objects, whose ids are at most 65535")
         return self._with(PaintObject.make(k, given)), k
 
     def changed(self, k: int, given: Mapping[str, Any]) -> "ObjectTable":
-        """The table with some fields of an object changed. Raises KeyError for an unknown one, ValueError for values."""
+        """Changes fields of an object. Raises KeyError for an unknown object, ValueError for invalid values."""
         return self._with(self.known[k].changed(given))
 
     def without(self, k: int) -> "ObjectTable":
-        """The table without an object. Raises KeyError for an unknown one."""
+        """Removes an object. Raises KeyError for an unknown object."""
         if k not in self.known:
             raise KeyError(k)
         return ObjectTable({i: found for i, found in self.known.items() if i != k}, self.used)
 
     def restored(self, objects: Iterable[PaintObject]) -> "ObjectTable":
-        """The table with deleted objects restored."""
+        """Restores deleted objects."""
         table = self
         for found in objects:
             table = table._with(found)

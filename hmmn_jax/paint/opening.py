@@ -25,7 +25,7 @@ def default_folder(video: Path) -> Path:
 
 
 def first_number() -> int:
-    """The first number of revisions and events: larger than those of any earlier server, whose pages may still be open."""
+    """The first number of revisions and events. It is larger than those of earlier servers, whose pages may still be open."""
     return time.time_ns() // 1_000_000
 
 
@@ -42,7 +42,7 @@ def open_project(
         takeover: take over the project from a process that appears to be alive.
 
     Raises:
-        DataError: files that cannot be read; a folder that is not a project; a video that is not the project's.
+        DataError: a file cannot be read, the folder is not a project, or the video is not that of the project.
         ConfigError: another process has the project open.
     """
     if video is None and not (path / PROJECT).is_file():
@@ -50,7 +50,7 @@ def open_project(
     with open_folder(path, takeover) as folder:
         saved = folder.read()
         video = saved.video if video is None and saved is not None else video
-        assert video is not None  # otherwise there is a project, which was read
+        assert video is not None  # otherwise, the path of the project's video was read
         if not video.exists():
             raise DataError(f"{video}: no such file or folder; if it was moved, give the new place: hmmn-jax paint VIDEO")
         found = fingerprint(video)

@@ -1,4 +1,4 @@
-"""Frames as JPEGs, decoded on demand; the last ones are kept."""
+"""Frames as JPEGs, decoded on demand and cached."""
 
 import collections
 import io
@@ -11,12 +11,12 @@ from PIL import Image
 from hmmn_jax.io.video import Video
 
 BUDGET = 1 << 27  # budget for cached JPEGs, in bytes
-HEIGHTS = (48, 96, 192, 384, 768)  # of thumbnails; few, so that they are found again
+HEIGHTS = (48, 96, 192, 384, 768)  # heights of thumbnails; there are few, so that cached ones are reused
 QUALITY = 92
 
 
 class FramePictures:
-    """JPEGs of one video, cached within a memory budget. Safe in threads."""
+    """JPEGs of one video, cached within a memory budget. Thread-safe."""
 
     def __init__(self, video: Video, budget: int = BUDGET):
         """`budget` is in bytes."""
@@ -26,7 +26,7 @@ class FramePictures:
         self._lock = threading.Lock()
 
     def jpeg(self, t: int, height: int | None = None) -> bytes:
-        """A frame.
+        """Returns a frame.
 
         Args:
             t: its index.
@@ -63,5 +63,6 @@ def _encode(frame: UInt8[np.ndarray, "h w 3"], height: int) -> bytes:
         width = max(round(image.width * height / image.height), 1)
         image = image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
     content = io.BytesIO()
-    image.save(content, "JPEG", quality=QUALITY, subsampling=0)  # colours of single pixels are compared
+    # Full chroma resolution, because fill compares colours of single pixels.
+    image.save(content, "JPEG", quality=QUALITY, subsampling=0)
     return content.getvalue()

@@ -1,6 +1,6 @@
-"""A project: the session of one video with its objects. Each change is saved at once, and published.
+"""A project: the session of one video with its objects. Each change is saved at once, and sent to all pages.
 
-Methods are thread-safe. An edit names the revision that it applies to; if another edit was made in between, it is rejected.
+Methods are thread-safe. An edit has the revision that it applies to. If another edit was made in between, it is rejected.
 """
 
 import threading
@@ -36,7 +36,7 @@ class _Shown:
 
     state: str = MISSING
     picture: Picture | None = None
-    edits: int = 0  # by people
+    edits: int = 0  # number of edits by users
     versions: int = 0  # frames computed since the last save
 
     @property
@@ -133,7 +133,7 @@ class Project:
 
         Args:
             t: the frame.
-            mask: the ids, complete.
+            mask: the ids of the whole frame.
             unknown: pixels whose ids the model decides.
             expected: the revision of the frame that was edited; None: the frame was not annotated.
 
@@ -155,14 +155,14 @@ class Project:
             return self._shown[t].revision
 
     def unannotate(self, t: int, expected: str | None) -> str:
-        """Removes the annotation of a frame, and saves. As `annotate`; ValueError for a frame that is not annotated."""
+        """Removes the annotation of a frame, and saves. Errors are those of `annotate`; ValueError if it is not annotated."""
         with self._lock:
             self._require(t, expected)
             self.session.unannotate(t)
             self._edited(_Undoable(True), [t])
             return self._shown[t].revision
 
-    # Edits of objects; each says of which revision of the project, and raises Stale
+    # Edits of objects; each has the revision of the project, and raises Stale
 
     def add_object(self, given: Mapping[str, Any], revision: int) -> PaintObject:
         """Adds an object. Raises ValueError for invalid fields."""
@@ -181,7 +181,7 @@ class Project:
             return table.known[k]
 
     def remove_object(self, k: int, revision: int) -> None:
-        """Removes an object from all frames. Raises KeyError for an unknown one."""
+        """Removes an object from all frames. Raises KeyError for an unknown object."""
         with self._lock:
             self._require_revision(revision)
             table = self._saved.objects.without(k)
@@ -236,7 +236,7 @@ class Project:
                 self._publish()
 
     def close(self) -> None:
-        """Stops all writing, because another process may hold the folder now."""
+        """Stops writing, because another process may now hold the folder."""
         with self._lock:
             self._is_closed = True
 
@@ -258,13 +258,13 @@ class Project:
         for t in frames:
             shown = self._shown[t]
             if timeline.picture(t) is not shown.picture:
-                shown.edits, shown.versions = shown.edits + 1, -1  # -1, because publishing increments it
+                shown.edits, shown.versions = shown.edits + 1, -1  # minus 1, because publishing increments it
         self.revision += 1
         try:
             self._save_session()
             if saved is not None and saved != self._saved:
                 self._write(saved)
-        finally:  # also if the disk is full: pages show the state in memory, and the next edit tries again
+        finally:  # also if the disk is full: pages show the state in memory, and the next edit saves again
             self._saved = saved or self._saved
             self._publish()
             self.log.publish("project", self.describe())

@@ -35,7 +35,7 @@ class Server(uvicorn.Server):
     """
 
     def __init__(self, guard: Guard, sock: socket.socket, token: str, log: EventLog):
-        """`log` contains the events; its streams end with the server."""
+        """`log` contains the events. Its streams end with the server."""
         super().__init__(
             uvicorn.Config(
                 guard,
@@ -56,11 +56,11 @@ class Server(uvicorn.Server):
         self.url, self.url_once = base + token, base + guard.once
 
     def serve_page(self) -> None:
-        """Serves until `stop` or, in the main thread, until Ctrl-C or SIGTERM, which are then raised again."""
+        """Serves until `stop` or, in the main thread, until Ctrl-C or SIGTERM, and raises the signal again."""
         self.run([self._sock])
 
     def stop(self) -> None:
-        """Stops `serve_page`; for use by other threads."""
+        """Stops `serve_page`. Call it from another thread."""
         self._log.close()
         self.should_exit = True
 
@@ -98,7 +98,8 @@ def open_page(
     with _listen(host, port) as sock, open_project(folder, video, make_segmenter, takeover) as project:
         token = new_token()
         worker = Worker(project)
-        reader = project.session.video.second_reader()  # the worker does not wait for frames that pages show
+        # A second reader, so that the worker does not wait for frames that pages request.
+        reader = project.session.video.second_reader()
         exports = Exports(project, reader, folder / EXPORTS)
         calls = Calls(project, worker, FramePictures(reader), exports, model)
         try:
@@ -143,7 +144,7 @@ def _listen(host: str, port: int) -> Iterator[socket.socket]:
             sock = opened.enter_context(socket.socket(family, socket.SOCK_STREAM))
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind((host, port))
-            sock.listen()  # a browser that connects before the server has started waits
+            sock.listen()  # listen now, so that a browser that connects before the server has started waits
         except (OSError, OverflowError, UnicodeError) as error:
             way_out = "choose another --host or --port"
             raise ConfigError(f"{host}:{port}: cannot listen on this address: {reason(error)}; {way_out}") from error

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Integer
 
 
 def most_bytes(size: tuple[int, int]) -> int:
-    """Maximum size of a compressed mask in bytes: incompressible data plus overhead."""
+    """Maximum size of a compressed mask in bytes, if it is not compressible."""
     height, width = size
     return 3 * height * width + height * width // 512 + 4096
 
@@ -27,7 +27,7 @@ def decode(
     Args:
         body: gzip of ids, uint8 or uint16 depending on the number of bytes.
         size: height and width.
-        with_unknown: whether H*W bytes follow the ids, nonzero for pixels whose ids the model decides.
+        with_unknown: whether H*W bytes follow the ids; they are nonzero for pixels whose ids the model decides.
 
     Returns:
         The ids, and the pixels whose ids the model decides.

@@ -1,4 +1,4 @@
-"""The worker: one thread that propagates, one job at a time. A job belongs to the project, not to the page that started it."""
+"""The worker: one thread that propagates, one job at a time. A job does not depend on the page that started it."""
 
 import itertools
 import queue
@@ -14,7 +14,7 @@ from hmmn_jax.paint.project import Project
 from hmmn_jax.session.timeline import Stamp
 
 IDLE = {"state": "idle"}
-_RATE_FRAMES = 10  # recent frames, whose times give the estimate of the remaining time
+_RATE_FRAMES = 10  # number of recent frames for the estimate of the remaining time
 
 
 class Busy(Exception):
@@ -41,7 +41,7 @@ class Job:
     message: str = ""
     is_stopping: bool = False
     times: deque[float] = field(default_factory=lambda: deque(maxlen=_RATE_FRAMES + 1))
-    stamps: list[Stamp] = field(default_factory=list)  # the anchors for which `left` was counted
+    stamps: list[Stamp] = field(default_factory=list)  # the anchors for which `left` was computed
 
     def as_json(self) -> dict[str, Any]:
         """The job in the form that pages receive."""
@@ -67,12 +67,12 @@ class Worker:
     """Runs jobs in one thread, the only one that computes on the device."""
 
     def __init__(self, project: Project):
-        """Starts the thread, which waits for exports."""
+        """Starts the thread, which waits for jobs."""
         self._project = project
         self._lock = threading.Lock()
         self._job: Job | None = None
         self._numbers = itertools.count(1)
-        self._compiled: set[int] = set()  # numbers of objects that this process has compiled for
+        self._compiled: set[int] = set()  # numbers of objects for which this process has compiled
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
         self._thread.start()
@@ -156,7 +156,7 @@ class Worker:
                 job.stamps, job.left = stamps, session.frames_to_compute(job.start, job.stop, job.direction)
             self._project.computed()
             self._publish(job)
-            if job.is_stopping:  # requested before `propagate` began
+            if job.is_stopping:  # requested before `propagate` started
                 session.stop()
 
         for _ in session.propagate(job.start, job.stop, job.direction, on_frame=on_frame):

@@ -1,6 +1,6 @@
-"""Charts of scores as HTML and inline SVG, which any browser shows without scripts. Names are escaped here.
+"""Charts of scores as HTML and inline SVG, without scripts. This module escapes names.
 
-Lines are drawn in a square that the browser stretches, and texts are separate HTML: letters keep their size on a phone.
+The browser stretches the lines to the width of the page. Text is separate HTML, so that it keeps its size on a phone.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ MAX_POINTS = 300  # maximum points of a line; longer lines keep the minimum and 
 
 
 def sequence_bars(rows: list[tuple[SequenceScores, Summary]], mean: float, link: Callable[[int], str]) -> str:
-    """A bar for J and one for F of each sequence, in the given order; dots are J&F of single objects, the line is the mean."""
+    """Draws bars for J and F of each sequence, in the given order. Dots are J&F of single objects, the line is the mean."""
     items = []
     for i, (scores, row) in enumerate(rows):
         name = escape(scores.name)
@@ -49,10 +49,10 @@ def means(row: Summary) -> str:
 
 
 def time_chart(scores: SequenceScores, object_id: int, pins: dict[int, int]) -> str:
-    """J and F of one object over its scored frames; `pins` maps the index of a frame to the number shown above it.
+    """Draws J and F of one object over its scored frames. `pins` maps the index of a frame to the number above it.
 
-    If the benchmark scores disappearance and reappearance, the background is grey where the annotation does not show the
-    object, and a bar at the bottom marks the frames after it returned.
+    If the benchmark scores disappearance and reappearance, the background is grey on frames without the object in the
+    annotation. A bar at the bottom marks the frames after the object returns.
     """
     one = scores.of_object(object_id)
     pins = {one.indices.index(t): number for t, number in pins.items() if t in one.indices}
@@ -97,7 +97,7 @@ def time_chart(scores: SequenceScores, object_id: int, pins: dict[int, int]) -> 
 
 
 def gauge(value: float, marks: dict[str, float]) -> str:
-    """A track from 0 to 1, filled up to `value`, with a tick at each of the marks."""
+    """Draws a bar from 0 to 1, filled up to `value`, with a tick at each of the marks."""
     ticks = "".join(
         f'<i class="tick" style="left:{percent(mark)}" title="{escape(label)}: {mark:.3f}"></i>'
         for label, mark in marks.items()
@@ -111,7 +111,7 @@ def percent(value: float) -> str:
 
 
 def _spans(spans: Sequence[slice], last: int, top: int = 0) -> str:
-    """The path of boxes over runs of frames, each half a frame wider on both sides."""
+    """The SVG path of boxes over runs of frames, each half a frame wider on both sides."""
     boxes = ((1000 * (run.start - 0.5) / last, 1000 * (run.stop - 0.5) / last) for run in spans)
     return "".join(f"M{max(a, 0):.1f} {top}H{min(b, 1000):.1f}V100H{max(a, 0):.1f}Z" for a, b in boxes)
 

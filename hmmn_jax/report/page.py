@@ -1,4 +1,4 @@
-"""The report of an evaluation: one HTML page without server, network or scripts that shows where a model fails.
+"""The report of an evaluation: one HTML page without server, network or scripts.
 
 `page.html` in the same folder contains the layout and the style. External text, such as names, is escaped.
 """
@@ -32,10 +32,10 @@ from hmmn_jax.report.tables import figures_table, shown, statistics_table
 from hmmn_jax.report.thumbnails import Thumbnail, frame_quality, make_thumbnails, spread_frames, telling_frames
 from hmmn_jax.version import __version__
 
-WORST, BEST = 20, 3  # sequences with pictures
-MAX_CHARTS = 12  # objects with a chart in one sequence, the worst ones
-MAX_ALL_CHARTS = 600  # in the page
-MOST_ROWS = 200  # videos in the table of the benchmark's own columns
+WORST, BEST = 20, 3  # maximum number of sequences with pictures
+MAX_CHARTS = 12  # maximum number of objects with a chart in one sequence; the worst are shown
+MAX_ALL_CHARTS = 600  # maximum number of charts in the page
+MOST_ROWS = 200  # maximum number of videos in the table of the benchmark's metrics
 
 
 def write_report(
@@ -55,14 +55,14 @@ def write_report(
 
     Args:
         folder: the run folder.
-        protocol: defines how `scores` are computed and how masks are shown.
+        protocol: the benchmark, which defines how `scores` are computed and how masks are shown.
         clips: the segmented clips.
         masks: the folder of the masks SEQUENCE/FRAME.png that are shown.
         about: properties of the run by name; an entry `config` is shown as separate settings.
         scores: scores of the clips that have some, in any order; the others are shown only as pictures.
         cost: time and memory of segmenting; None if it was not done in this run.
-        paper: the paper's results on this benchmark: `benchmark`, its name; `sequences`, their number; `figures`, J&F and the
-            like by name, in [0, 1]; perhaps `seconds_per_frame`. None or empty: no paper results.
+        paper: the results of the paper on this benchmark: `benchmark`, its name; `sequences`, their number; `figures`, such as
+            J&F, by name, in [0, 1]; optionally `seconds_per_frame`. None or empty: no results of the paper.
         missing: the reason for each video that failed or is not scored, by name.
 
     Raises:
@@ -102,11 +102,12 @@ def write_report(
         settings=_settings(about),
         version=escape(__version__),
     )
-    write_file(folder / REPORT, page.encode("utf-8", "replace"))  # a file's name may hold bytes that are no text
+    # The name of a file may contain bytes that are not valid UTF-8.
+    write_file(folder / REPORT, page.encode("utf-8", "replace"))
 
 
 def _headline(scores: Sequence[SequenceScores], paper: Mapping[str, Any], protocol: Protocol) -> str:
-    """The figures that the benchmark reports; for DAVIS, J&F next to the paper's, and means, recalls and decays."""
+    """The metrics of the benchmark. For DAVIS, J&F next to that of the paper, and mean, recall and decay."""
     rule, own = protocol.rule, protocol.figures
     if scores and own:
         entries = {name: shown(x, own.unit) for name, x in own.total(scores).items()}
@@ -134,7 +135,7 @@ def _headline(scores: Sequence[SequenceScores], paper: Mapping[str, Any], protoc
 
 
 def _own_figures(scores: Sequence[SequenceScores], protocol: Protocol) -> list[str]:
-    """The section with the benchmark's own columns, of every video and object; none for a benchmark with those of DAVIS."""
+    """The section with metrics by video and object, if the benchmark has other metrics than DAVIS."""
     if (own := protocol.figures) is None:
         return []
     few = scores[:MOST_ROWS]
@@ -148,7 +149,7 @@ def _in_unit(figures: Figures) -> str:
 
 
 def _paper_list(published: Mapping[str, float], ours: Mapping[str, float]) -> str:
-    """The paper's figures, with the difference from ours if both measure the same."""
+    """The figures of the paper, with the difference of this run if both are comparable."""
     items = []
     for label, value in published.items():
         difference = f' <span class="muted">this run {ours[label] - value:+.3f}</span>' if label in ours else ""
@@ -157,7 +158,7 @@ def _paper_list(published: Mapping[str, float], ours: Mapping[str, float]) -> st
 
 
 def _speed(cost: Cost | None, paper: Mapping[str, Any]) -> str:
-    if cost is None or not cost.frames:  # an earlier run may have segmented everything
+    if cost is None or not cost.frames:  # an earlier run may have segmented all videos
         return ""
     devices = jax.local_devices()
     device = devices[0]

@@ -1,4 +1,4 @@
-"""Tables of the report as HTML. Names are escaped here."""
+"""Tables of the report as HTML. This module escapes names."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -10,7 +10,7 @@ from hmmn_jax.metrics.figures import Figures
 
 
 def statistics_table(rows: Mapping[str, Statistics], published: Mapping[str, float]) -> str:
-    """Mean, recall and decay of J and F; the means of the paper where it has some."""
+    """Mean, recall and decay of J and F, and means of the paper if available."""
     heads = ["mean", "recall", "decay", *(["paper"] if rows.keys() & published.keys() else [])]
     lines = []
     for name, row in rows.items():
@@ -22,7 +22,7 @@ def statistics_table(rows: Mapping[str, Statistics], published: Mapping[str, flo
 
 
 def figures_table(scores: Sequence[SequenceScores], figures: Figures) -> str:
-    """The columns that a benchmark reports: a row for each video in the order given, below it its objects if it has several."""
+    """The metrics of a benchmark: a row for each video in the given order, followed by its objects if it has several."""
     rows = []
     for s in scores:
         values = figures.part([s])
@@ -34,7 +34,7 @@ def figures_table(scores: Sequence[SequenceScores], figures: Figures) -> str:
 
 
 def shown(value: float, unit: str) -> str:
-    """A figure to three digits, or one in percent; a dash where there is nothing to average."""
+    """Formats a number with three digits, or with one digit in percent; a dash if there is nothing to average."""
     return "-" if np.isnan(value) else f"{value:.{1 if unit == 'percent' else 3}f}"
 
 

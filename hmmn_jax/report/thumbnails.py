@@ -16,8 +16,8 @@ from hmmn_jax.evaluation.protocols import Protocol
 from hmmn_jax.io.pictures import outline, overlay
 from hmmn_jax.metrics.davis import SequenceScores
 
-SIDE = 400  # of a thumbnail, in pixels, at most
-THUMBNAIL_BYTES = 24_000  # of its JPEG, unless even the lowest quality needs more
+SIDE = 400  # maximum side of a thumbnail in pixels
+THUMBNAIL_BYTES = 24_000  # maximum bytes of its JPEG, unless the lowest quality needs more
 GIVEN = "given"
 
 
@@ -37,7 +37,7 @@ def telling_frames(scores: SequenceScores) -> dict[int, str]:
     """Chooses frames of a sequence to show.
 
     These are the given frame, the worst, the best, the next worst, and the first whose quality is below 0.5. The last two are
-    chosen only if they are well apart from the others.
+    only chosen if they are far enough from the others.
 
     Returns:
         The label of each chosen frame by its index, in order of time.
@@ -71,7 +71,7 @@ def spread_frames(clip: Clip, masks: Path, mask_files: MaskFiles, count: int = 5
 
 
 def make_thumbnails(clip: Clip, masks: Path, chosen: dict[int, str], protocol: Protocol) -> list[Thumbnail]:
-    """Makes pictures of the chosen frames: masks as colours, and where there is an annotation its outline in white.
+    """Makes pictures of the chosen frames: masks as colours, annotations as white outlines.
 
     For the given frame, the annotation is shown as the mask. Raises DataError for a file that cannot be read.
     """
@@ -102,7 +102,7 @@ def _read_frames(clip: Clip, chosen: dict[int, str]) -> Iterator[tuple[int, UInt
     try:
         for index in sorted(chosen):
             yield index, clip.video[index]
-    except IndexError:  # masks of an earlier, longer film may still be there
+    except IndexError:  # masks of an earlier, longer video may still exist
         return
     finally:
         clip.video.close()
@@ -115,7 +115,7 @@ def _resize(ids: Integer[np.ndarray, "h w"], size: tuple[int, int]) -> Integer[n
 def _data_uri(picture: UInt8[np.ndarray, "h w 3"]) -> str:
     for quality in (80, 65, 50, 35):
         buffer = io.BytesIO()
-        # Full colour resolution: thin red lines would bleed.
+        # Full colour resolution, because thin red lines would be blurred otherwise.
         Image.fromarray(picture).save(buffer, format="JPEG", quality=quality, subsampling=0, optimize=True)
         if buffer.tell() <= THUMBNAIL_BYTES:
             break

@@ -1,4 +1,4 @@
-"""Annotate any frames of a video, propagate in both directions, correct, and continue."""
+"""Sessions: annotated frames of a video, propagation in both directions, and corrections."""
 
 from hmmn_jax.session.results import FrameResult
 from hmmn_jax.session.session import Session

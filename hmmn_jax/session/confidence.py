@@ -1,7 +1,7 @@
-"""Confidence of masks, from their probabilities and the agreement of the two directions; selects the frame to annotate next.
+"""Confidence of masks, from probabilities and the agreement of both directions. Selects the frame to annotate next.
 
-No constant here was fitted to data. The confidence of an object in a frame is the expected J (intersection over union) given
-its own probabilities, reduced where the two directions disagree.
+No constant was fitted to data. The confidence of an object in a frame is the expected J (intersection over union) given its
+probabilities, reduced where the two directions disagree.
 """
 
 import math
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float, Integer
 
-ABSENT = 0.5  # confidence of an object that is annotated nearby but has no pixel: it is hidden, or it was lost
+ABSENT = 0.5  # confidence of an object that is annotated nearby but has no pixel: it may be hidden, or lost
 
 
 def expected_j(mask: Integer[np.ndarray, "H W"], ids: Sequence[int], p: Float[np.ndarray, "k H W"]) -> dict[int, float]:
@@ -18,8 +18,8 @@ def expected_j(mask: Integer[np.ndarray, "H W"], ids: Sequence[int], p: Float[np
 
     Args:
         mask: the ids.
-        ids: of the objects.
-        p: the probability of each.
+        ids: the ids of the objects.
+        p: the probabilities of each object.
 
     Returns:
         The confidence in [0, 1] by id, without objects that have no pixels.
@@ -34,10 +34,9 @@ def expected_j(mask: Integer[np.ndarray, "H W"], ids: Sequence[int], p: Float[np
 
 
 def agreement(u: float, forward: Float[np.ndarray, "H W"], backward: Float[np.ndarray, "H W"]) -> float:
-    """How well two passes agree on one object: 1 - 2 min(u, 1 - u) (1 - J), J = sum of minima / sum of maxima.
+    """Agreement of two passes on one object: 1 - 2 min(u, 1 - u) (1 - J), J = sum of minima / sum of maxima.
 
-    Disagreement has full weight midway between the annotated frames, and no weight near them, where one pass contributes
-    little.
+    Disagreement has full weight midway between the annotated frames, and no weight at them.
 
     Args:
         u: relative position of the frame between the annotated ones, from 0 to 1.
@@ -50,7 +49,7 @@ def agreement(u: float, forward: Float[np.ndarray, "H W"], backward: Float[np.nd
 
 
 def most_doubtful(confidence: Mapping[int, Sequence[float]], anchors: Sequence[int], frames: int) -> int | None:
-    """The frame whose annotation should help most.
+    """Selects the frame to annotate next.
 
     Args:
         confidence: confidence of each object that is annotated nearby, for the frames that are up to date; NaN if it is absent.

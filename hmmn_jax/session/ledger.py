@@ -9,7 +9,7 @@ MOST_UNDONE = 32  # number of edits that can be undone
 
 
 class Ledger:
-    """Holds one timeline, which is replaced by edits and passes of several threads.
+    """Holds one timeline, which edits and passes of several threads replace.
 
     Attributes:
         timeline: the current timeline.
@@ -43,7 +43,7 @@ class Ledger:
         """Adds a pass's result for a frame.
 
         Args:
-            basis: the anchors that the frame depended on when the pass started.
+            basis: the anchors of the frame when the pass started.
             t: the frame.
             predict: makes the new prediction from the current one, which is None if stale or missing.
 

@@ -18,10 +18,10 @@ from hmmn_jax.session.timeline import BACKWARD, FORWARD, Basis, Prediction
 def run_pass(
     segmenter: Segmenter, video: Video, anchor: int, picture: Picture, last: int, pool: ArrayPool, queries: Queries
 ) -> Iterator[tuple[int, Picture]]:
-    """Segments the frames after an anchor up to `last`; backwards if `last` is before the anchor.
+    """Segments the frames after an anchor up to `last`, backwards if `last` is before the anchor.
 
-    The segmenter restarts with the anchor's mask, as with the first frame of a video; pixels with uncertain ids keep
-    their probabilities. While the device computes a frame, the next one is read.
+    The segmenter restarts with the mask of the anchor, as with the first frame of a video. Pixels with uncertain ids keep their
+    probabilities. While the device computes a frame, the next one is read.
 
     Yields:
         The frame's index, and the segmenter's result.
@@ -32,11 +32,11 @@ def run_pass(
     state = _start(segmenter, video[anchor], picture)
     upcoming = next(frames)
     for t in order:
-        query = queries.of(t, upcoming) if picture.ids else None  # nothing is encoded if there are no objects
+        query = queries.of(t, upcoming) if picture.ids else None  # without objects, nothing is encoded
         state, result = segmenter.step(state, upcoming, donate=True, query=query)
         if t != last:
             upcoming = next(frames)
-        objects = np.argsort(result.ids)[1:]  # background, 0, comes first
+        objects = np.argsort(result.ids)[1:]  # the background, 0, is first
         probs = np.asarray(result.probs)[objects]
         yield t, Picture.pack(pool, result.ids[objects].tolist(), np.asarray(result.mask), probs)
 
@@ -59,12 +59,13 @@ def merge_pass(
         basis: the anchors of the frame.
         t: the frame.
         current: its prediction, if it is not stale.
-        direction: of the pass, "forward" or "backward".
+        direction: direction of the pass, "forward" or "backward".
         picture: the result of the pass.
         pool: stores the arrays.
 
     Returns:
-        `current` if it already contains this pass; the blend of both passes if it contains the other one; otherwise this pass.
+        `current` if it already contains this pass; the combination of both passes if it contains the other one; otherwise this
+        pass.
     """
     if current is not None and direction in current.passes:
         return current

@@ -1,4 +1,4 @@
-"""Packed ids and probabilities of one frame; renaming of objects and blending of two passes."""
+"""Packed ids and probabilities of one frame, with renaming of objects and combination of two passes."""
 
 import dataclasses
 import functools
@@ -10,14 +10,14 @@ from jaxtyping import Bool, Float, Float32, Integer
 
 from hmmn_jax.io.packed import ArrayPool, PackedArray
 
-LEVELS = 255  # steps of a stored probability, which is therefore within 1/510 of the exact one
+LEVELS = 255  # steps of a stored probability; its error is at most 1/510
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Picture:
     """The mask of a frame and the probabilities of its objects; immutable.
 
-    Each channel has a name, the current id of its object. Renaming therefore costs nothing, for any size of the frame.
+    Each channel has a name, the current id of its object. Renaming therefore does not change the arrays.
 
     Attributes:
         names: the id of each stored channel; 0: the object was removed. Two channels with the same name are one object.
@@ -63,7 +63,7 @@ class Picture:
 
     @property
     def mask(self) -> Integer[np.ndarray, "H W"]:
-        """The id of each pixel; uint8, or uint16 where one is above 255."""
+        """The id of each pixel; uint8, or uint16 if an id is above 255."""
         table = np.array((0, *self.names), np.uint8 if max(self.names, default=0) < 256 else np.uint16)
         return table[self.channel.unpack()]
 
@@ -89,7 +89,7 @@ class Picture:
 
     @functools.cached_property
     def digest(self) -> str:
-        """Identifies the content: equal for equal masks and probabilities with equal ids, independent of the storage."""
+        """A digest of the content: equal for equal masks, probabilities and ids, independently of the storage."""
         levels = np.rint(self.objects() * LEVELS).astype(np.uint8)
         digest = hashlib.sha256(f"{self.ids} {self.size} ".encode())
         digest.update(np.ascontiguousarray(self.mask, np.dtype("<u2")).data)
@@ -98,12 +98,12 @@ class Picture:
 
     @functools.cached_property
     def content(self) -> str:
-        """Identifies the stored arrays, independent of the current names of the objects."""
+        """A digest of the stored arrays, independent of the current names of the objects."""
         return hashlib.sha256(f"{self.channel.digest}{self.levels.digest}".encode()).hexdigest()
 
 
 def ids_of(mask: Integer[np.ndarray, "..."]) -> list[int]:
-    """The values of a mask, uint8 or uint16, ascending; several times as fast as `np.unique`."""
+    """The values of a mask (uint8 or uint16), ascending. Several times as fast as `np.unique`."""
     return np.flatnonzero(np.bincount(mask.ravel())).tolist()
 
 
@@ -117,16 +117,16 @@ def with_background(p: Float[np.ndarray, "k H W"]) -> Float[np.ndarray, "k1 H W"
 def blend(
     u: float, forward: tuple[Sequence[int], np.ndarray], backward: tuple[Sequence[int], np.ndarray]
 ) -> tuple[tuple[int, ...], Float[np.ndarray, "k1 H W"]]:
-    """Blends the passes of a frame between two annotated ones.
+    """Combines the two passes of a frame between two annotated frames.
 
     Args:
-        u: relative position of the frame, from 0 at the annotated frame before to 1 at the one after.
-        forward: ids and probabilities `[k,H,W]` of the objects of the annotated frame before.
-        backward: those of the annotated frame after.
+        u: relative position of the frame, from 0 at the previous annotated frame to 1 at the next.
+        forward: ids and probabilities `[k,H,W]` of the objects of the previous annotated frame.
+        backward: those of the next annotated frame.
 
     Returns:
         The ids of both, ascending, and the probabilities of background and objects. An object in both passes gets (1 - u)
-        forward + u backward; an object in only one pass gets that pass's probability.
+        forward + u backward; an object in only one pass gets the probability of that pass.
     """
     passes = [dict(zip(ids, p, strict=True)) for ids, p in (forward, backward)]
     ids = tuple(sorted(passes[0].keys() | passes[1].keys()))
@@ -156,7 +156,7 @@ def complete(
     Args:
         pool: stores the arrays.
         mask: the ids.
-        unknown: pixels whose ids in `mask` are ignored: they take the probabilities of `present`, or otherwise become
+        unknown: pixels whose ids in `mask` are ignored. They get the probabilities of `present`; without `present`, they are
             background.
         present: the current result of the frame.
 

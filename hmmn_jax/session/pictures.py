@@ -1,4 +1,4 @@
-"""The files of a saved session that hold masks and probabilities, one for each picture, named after their content."""
+"""The files with masks and probabilities of a saved session, one for each picture, named after their content."""
 
 import contextlib
 import io
@@ -17,14 +17,14 @@ from hmmn_jax.session.damage import as_id, reading
 from hmmn_jax.session.picture import Picture
 
 _NAME = re.compile(r"[0-9a-f]{64}")
-_FAST = 1  # level of compression: the file of a frame at 480p is written in a few milliseconds
+_FAST = 1  # level of compression, which takes a few milliseconds for a frame at 480p
 
 
 class PictureFiles:
-    """The folder of pictures of one session. A file that this process wrote is recognised by its trace, and not read again."""
+    """The folder of pictures of one session. Files that this process wrote are recognised by their trace, not read again."""
 
     def __init__(self, folder: Path):
-        """Touches nothing."""
+        """Does not access the folder."""
         self.folder = folder
         self._traces: dict[str, Trace] = {}
 
@@ -75,7 +75,7 @@ class PictureFiles:
     def _path(self, name: str) -> Path:
         """The path of a picture.
 
-        Raises ValueError for an invalid name: it comes from a file, and must not point outside of the folder.
+        Raises ValueError for an invalid name. Names are read from files, and must not point outside of the folder.
         """
         if not _NAME.fullmatch(name):
             raise ValueError(f"a picture with the name {name!r}")

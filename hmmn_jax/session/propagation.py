@@ -1,4 +1,4 @@
-"""The passes over a range of frames, one after the other, with edits in between."""
+"""Runs the passes over a range of frames one after the other, and allows edits in between."""
 
 import functools
 from collections.abc import Callable, Generator, Iterator
@@ -51,7 +51,7 @@ class Propagation:
                     yield t, frame_result(timeline, t)
                 if is_stopped():
                     return
-            if self.ledger.edits != edits:  # what is up to date takes no time
+            if self.ledger.edits != edits:  # frames that are up to date are not computed
                 edits, todo = self._plan(start, stop, direction)
 
     def count(self, start: int, stop: int, direction: str) -> int:
@@ -66,13 +66,13 @@ class Propagation:
         return total
 
     def _plan(self, start: int, stop: int, direction: str) -> tuple[int, list[tuple[Segment, str]]]:
-        """The number of edits before the plan, and the passes that the range needs, in order."""
-        edits = self.ledger.edits  # first, so that a later edit only causes a new plan
+        """Returns the number of edits before the plan, and the passes that the range needs, in order."""
+        edits = self.ledger.edits  # read first, so that a later edit causes a new plan
         found = segments(self.ledger.timeline.stamps, start, stop)
         return edits, [(segment, way) for segment in found for way in DIRECTIONS[direction]]
 
     def _pass(self, segment: Segment, way: str, on_frame: Callable[[int], None] | None) -> Iterator[int]:
-        """Runs one pass of a segment as far as needed, and continues over the rest. Yields each frame once it is done.
+        """Runs one pass of a segment as far as needed, and yields each computed frame.
 
         Ends early if the anchors of the segment have changed.
         """

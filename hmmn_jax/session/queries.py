@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from hmmn_jax.inference.free_memory import free_bytes
 
 MOST = 1 << 30  # bytes; 113 frames at 480p with the bundled model
-SHARE = 0.25  # of the free memory
+SHARE = 0.25  # fraction of the free memory
 
 
 def default_budget() -> int:
@@ -24,13 +24,13 @@ class Queries:
     """The encoded frames of one video; the least recently used ones are dropped."""
 
     def __init__(self, encode: Callable[[UInt8[np.ndarray, "H W 3"]], Any], budget: int):
-        """`encode` is that of the segmenter; `budget` is in bytes."""
+        """`encode` is `Segmenter.encode`; `budget` is in bytes."""
         self.encode, self.budget = encode, budget
         self.used = 0  # bytes
         self._kept: collections.OrderedDict[int, tuple[Any, int]] = collections.OrderedDict()
 
     def of(self, t: int, frame: UInt8[np.ndarray, "H W 3"]) -> Any:
-        """Frame `t`, encoded."""
+        """Returns the encoded frame `t`."""
         if t in self._kept:
             self._kept.move_to_end(t)
             return self._kept[t][0]

@@ -1,4 +1,4 @@
-"""The results of a session: masks, probabilities, confidence. Stored packed, unpacked on demand."""
+"""The results of a session: masks, probabilities and confidence. They are stored packed and unpacked on demand."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -36,7 +36,7 @@ class FrameResult:
 
     @property
     def mask(self) -> Integer[np.ndarray, "H W"]:
-        """The ids; uint8, or uint16 where one is above 255."""
+        """The ids; uint8, or uint16 if an id is above 255."""
         return self._picture.mask
 
     @property
@@ -82,7 +82,7 @@ def frame_result(timeline: Timeline, t: int) -> FrameResult:
 
 
 def confidence_of(timeline: Timeline, t: int) -> Mapping[int, float]:
-    """The confidence of each object that has a pixel in a frame: 1 where it is annotated."""
+    """The confidence of each object that has a pixel in a frame: 1 if the frame is annotated."""
     if t in timeline.anchors:
         return dict.fromkeys(timeline.anchors[t].ids, 1.0)
     found = timeline.predictions.get(t)

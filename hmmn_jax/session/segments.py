@@ -1,4 +1,4 @@
-"""The work of a call of `propagate`: ranges of frames between neighbouring anchors, and how far passes must go."""
+"""The frames that a call of `propagate` computes: ranges between neighbouring anchors, and the extent of passes."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,17 +7,17 @@ from hmmn_jax.session.timeline import FORWARD, Basis, Stamp, Timeline
 
 
 class Segment(NamedTuple):
-    """The frames of a range between two neighbouring anchors, before the first or after the last.
+    """The frames of a range that are between two neighbouring anchors, before the first or after the last anchor.
 
     frames: not empty, ascending.
-    basis: the anchors that each of them depends on.
+    basis: the anchors on which these frames depend.
     """
 
     frames: range
     basis: Basis
 
     def anchor(self, direction: str) -> Stamp | None:
-        """The anchor from which the pass of a direction starts, if there is one."""
+        """The anchor from which the pass of a direction starts, if any."""
         return self.basis.before if direction == FORWARD else self.basis.after
 
 

@@ -1,4 +1,4 @@
-"""`Session`: annotate some frames of a video, propagate, check, correct, and propagate again."""
+"""`Session`: propagates annotated frames of a video, and recomputes frames after corrections."""
 
 import math
 import operator
@@ -37,9 +37,9 @@ class Session:
             show(t, result.mask)
         session.annotate(session.next_to_annotate(), corrected)  # then propagate again
 
-    An annotated frame is an anchor: the segmenter restarts with its complete mask. Any other frame depends on the nearest
-    anchor before it and the nearest after it. A frame is stale if these anchors or their masks have changed since it was
-    computed; its mask stays visible until it is recomputed.
+    An annotated frame is an anchor: the segmenter restarts with its complete mask. Each other frame depends on the nearest
+    anchor before and after it. A frame is stale if these anchors or their masks have changed since it was computed; its mask
+    stays visible until it is recomputed.
 
     Methods may be called from other threads while one thread propagates.
     """
@@ -57,13 +57,13 @@ class Session:
         Args:
             segmenter: a segmenter for non-overlapping objects.
             video: a `Video`, a folder of images, a video file, uint8 [T,H,W,3] or a list of uint8 [H,W,3].
-            memory: bytes for compressed masks and probabilities; the rest is stored in temporary files.
-            encoded: bytes for encoded frames, so that a second pass over a frame does not encode it again. None: a quarter of
-                the free memory, 1 GiB at most. 0: none is kept.
+            memory: maximum bytes of compressed masks and probabilities in memory; the rest is stored in temporary files.
+            encoded: maximum bytes of encoded frames, which are kept for a second pass. None: a quarter of the free memory, 1
+                GiB at most. 0: none are kept.
 
         Raises:
-            DataError: files that cannot be read.
-            ValueError: arrays that are not frames of one size; a segmenter of independent objects.
+            DataError: a file cannot be read.
+            ValueError: arrays are not frames of one size, or the segmenter is for independent objects.
         """
         if segmenter.independent:
             raise ValueError("the segmenter has independent=True; a session needs non-overlapping objects")
@@ -86,7 +86,7 @@ class Session:
 
     @property
     def timeline(self) -> Timeline:
-        """An immutable snapshot of all results at this moment."""
+        """An immutable snapshot of all current results."""
         return self._ledger.timeline
 
     @property
@@ -121,7 +121,7 @@ class Session:
         return frame_result(self._ledger.timeline, t)
 
     def find(self, t: int) -> FrameResult | None:
-        """The result of a frame; None for a missing frame. `hmmn_jax.exports.export` takes this."""
+        """The result of a frame; None for a missing frame. Use it as an argument of `hmmn_jax.exports.export`."""
         try:
             return self.result(t)
         except KeyError:
@@ -149,12 +149,12 @@ class Session:
         Args:
             t: the frame.
             mask: ids [H,W], uint8 or uint16; bool is object 1; 0 is background and erases.
-            unknown: pixels whose ids the model decides, for any value of `mask`: they take the session's current
-                probabilities of the frame, or otherwise become background.
+            unknown: pixels whose ids the model decides, for any value of `mask`. They get the current probabilities of the
+                frame; without these, they are background.
 
         Raises:
             IndexError: there is no such frame.
-            ValueError: a mask of another type or size; an id that was removed, or merged into another.
+            ValueError: the mask has another type or size, or an id that was removed or merged into another.
         """
         t = self._index(t)
         height, width = self.video.size
@@ -230,8 +230,8 @@ class Session:
             on_frame: called with each computed frame, including those outside of the range.
 
         Yields:
-            Frame and result. A frame between two anchors is yielded twice: first provisional, from one pass, then final,
-            blended. A frame that is already final is yielded once.
+            Frame and result. A frame between two anchors is yielded twice: first provisional, from one pass, then final, from
+            both. A frame that is already final is yielded once.
 
         Raises:
             ValueError: no frame is annotated; a range without frames of the video; an unknown direction.
@@ -244,20 +244,20 @@ class Session:
         return self._propagation.run(start, end, direction, lambda: self._stops != stops, on_frame)
 
     def frames_to_compute(self, start: int = 0, stop: int | None = None, direction: str = "both") -> int:
-        """Number of frames that `propagate` would compute now; a frame that both passes reach is counted twice.
+        """Number of frames that `propagate` would compute now. A frame that two passes compute is counted twice.
 
         Raises ValueError.
         """
         return self._propagation.count(*self._range(start, stop, direction), direction)
 
     def stop(self) -> None:
-        """Stops all generators of `propagate` after their current frame; for use by other threads."""
+        """Stops all generators of `propagate` after their current frame. Call it from another thread."""
         self._stops += 1
 
     # Files
 
     def save(self, folder: str | os.PathLike) -> None:
-        """Writes annotations, masks, probabilities and states to a folder atomically; later calls write only the changes.
+        """Writes annotations, masks, probabilities and states to a folder atomically. Later calls only write the changes.
 
         The video, the segmenter and the undo history are not saved.
 
@@ -279,7 +279,7 @@ class Session:
         *,
         memory: int = BUDGET,
     ) -> "Session":
-        """Reads a saved session, which continues like the original. No code in the files is executed.
+        """Reads a saved session. No code in the files is executed.
 
         Args:
             folder: as in `save`.
@@ -288,7 +288,7 @@ class Session:
             memory: as for a new session.
 
         Raises:
-            DataError: not a session, damaged, or the frames have another size.
+            DataError: the folder is not a session or is damaged, or the frames have another size.
         """
         session = cls(segmenter, video, memory=memory)
         height, width = session.video.size
@@ -296,7 +296,7 @@ class Session:
         return session
 
     def _range(self, start: int, stop: int | None, direction: str) -> tuple[int, int]:
-        """The range as integers. Raises ValueError."""
+        """Converts the range to integers. Raises ValueError."""
         if direction not in DIRECTIONS:
             raise ValueError(f"direction is {direction!r}, expected forward, backward or both")
         count = len(self)
@@ -306,7 +306,7 @@ class Session:
         return start, end
 
     def _index(self, t: int) -> int:
-        """A frame's index, checked without decoding the video to its end."""
+        """Checks the index of a frame without decoding the video to its end."""
         t = operator.index(t)
         if t < 0:
             raise IndexError(f"frame {t}, expected 0 or more")
@@ -318,7 +318,7 @@ class Session:
 
 
 def _require(timeline: Timeline, *ids: int) -> Timeline:
-    """The timeline if it has all of these objects. Raises ValueError."""
+    """Returns the timeline if it has all of these objects. Raises ValueError."""
     for k in ids:
         if k not in timeline.objects:
             known = ", ".join(map(str, timeline.objects)) or "none"
@@ -327,7 +327,7 @@ def _require(timeline: Timeline, *ids: int) -> Timeline:
 
 
 def as_video(video: Video | np.ndarray | Sequence | str | os.PathLike) -> Video:
-    """The frames of a session. Raises DataError or ValueError."""
+    """Opens the frames of a session. Raises DataError or ValueError."""
     if isinstance(video, Video):
         return video
     if isinstance(video, str | os.PathLike):

@@ -8,7 +8,7 @@ from hmmn_jax.session.picture import Picture
 from hmmn_jax.session.timeline import BACKWARD, FORWARD, Basis, Prediction, Stamp, Timeline
 
 KEYS = ("gone", "anchors", "predictions")
-State = dict[str, dict[str, Any]]  # by key of `KEYS` the entries, by id or frame; in a difference None: no longer
+State = dict[str, dict[str, Any]]  # for each key of `KEYS`, entries by id or frame; in a difference, None means removed
 
 
 def as_state(timeline: Timeline) -> State:
@@ -47,7 +47,7 @@ def from_state(state: State, read: Callable[[str, list[int]], Picture]) -> Timel
         read: returns the picture, given its name and the ids of its channels.
 
     Raises:
-        ValueError, TypeError, KeyError, AttributeError: a state that is damaged.
+        ValueError, TypeError, KeyError, AttributeError: the state is damaged.
     """
 
     def picture(saved: Mapping[str, Any]) -> Picture:
@@ -61,7 +61,7 @@ def from_state(state: State, read: Callable[[str, list[int]], Picture]) -> Timel
 
 
 def pictures(timeline: Timeline, among: State | None = None) -> Iterator[Picture]:
-    """The pictures of a timeline, or of the frames that a difference has."""
+    """The pictures of a timeline, or of the frames in a difference."""
     anchors, predictions = timeline.anchors, timeline.predictions
     yield from (anchors[t] for t in _frames(anchors, among and among["anchors"]))
     yield from (predictions[t].picture for t in _frames(predictions, among and among["predictions"]))
@@ -72,7 +72,7 @@ def _frames(known: Mapping[int, Any], among: Mapping[str, Any] | None) -> Iterab
 
 
 def _changed(old: Mapping[int, Any], new: Mapping[int, Any], save: Callable[[Any], Any]) -> dict[str, Any]:
-    """The differences; pictures and predictions are immutable, so comparing identities is enough."""
+    """The differences. Pictures and predictions are immutable, so comparing identities is sufficient."""
     keys = [key for key in {**old, **new} if old.get(key) is not new.get(key)]
     return {str(key): save(new[key]) if key in new else None for key in sorted(keys)}
 

@@ -1,8 +1,8 @@
-"""A session on disk: `session.json`, what has changed since in `changes.jsonl`, and a file for the picture of each frame.
+"""A session on disk: `session.json`, later changes in `changes.jsonl`, and a file for the picture of each frame.
 
 Pictures are written before the files that refer to them, and deleted when nothing refers to them. `session.json` is replaced
-in one step, and a line of `changes.jsonl` is valid once it ends with a newline. A killed process therefore leaves either the
-old or the new session.
+atomically, and a line of `changes.jsonl` is valid if it ends with a newline. If a process is killed, the folder therefore
+contains either the old or the new session.
 """
 
 import hashlib
@@ -24,19 +24,19 @@ from hmmn_jax.session.timeline import Timeline
 FORMAT = 1
 SESSION, CHANGES, PICTURES = "session.json", "changes.jsonl", "pictures"
 _START = f'{{"format": {FORMAT}, "changes_of": "'.encode()
-MOST_CHANGES = 1 << 22  # bytes of changes, beyond which `session.json` is replaced
+MOST_CHANGES = 1 << 22  # maximum bytes of changes; then `session.json` is replaced
 
 
 class SessionFolder:
     """The folder of one session. If the folder is unchanged since this process wrote it, `save` writes only the changes."""
 
     def __init__(self, path: Path, size: tuple[int, int]):
-        """`size` is height and width of the frames. Touches nothing."""
+        """`size` is height and width of the frames. Does not access the folder."""
         self.path, self._size = path, size
         self._file, self._changes = path / SESSION, path / CHANGES
         self._pictures = PictureFiles(path / PICTURES)
         self._timeline: Timeline | None = None  # the content of the folder, if this process knows it
-        self._left: tuple[Trace, Trace] | None = None  # the traces of its two files as this process wrote them
+        self._left: tuple[Trace, Trace] | None = None  # the traces of both files when this process wrote them
 
     def save(self, timeline: Timeline) -> None:
         """Writes a timeline atomically.
@@ -45,7 +45,7 @@ class SessionFolder:
             DataError: the folder contains other files, or writing fails.
         """
         old = self._timeline if self._left == self._look() else None
-        self._timeline = None  # until all is written
+        self._timeline = None  # unknown until everything is written
         if old is None or self._look()[1].size > MOST_CHANGES:
             self._write(timeline)
         else:
@@ -106,8 +106,8 @@ class SessionFolder:
             lines = self._changes.read_bytes() if self._changes.is_file() else b""
             if lines and not lines.startswith(_START):
                 raise ValueError("not of changes")
-            if lines.startswith(header):  # otherwise they belong to an older `session.json`
-                whole, _, _ = lines[len(header) :].rpartition(b"\n")  # the last line of a process that was killed has no end
+            if lines.startswith(header):  # otherwise the changes belong to an older `session.json`
+                whole, _, _ = lines[len(header) :].rpartition(b"\n")  # a process was killed while writing the last line
                 for line in whole.splitlines():
                     update(state, json.loads(line))
         return state, (height, width)

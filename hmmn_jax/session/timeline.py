@@ -1,8 +1,8 @@
-"""The annotated and predicted frames of a video; immutable: each edit returns a new timeline.
+"""The annotated and predicted frames of a video. A timeline is immutable: each edit returns a new one.
 
-Which frames are stale follows from it.
+It determines which frames are stale.
 
-An anchor is an annotated frame. Each frame depends on the nearest anchor before it and the nearest after it, and on no others.
+An anchor is an annotated frame. Each frame only depends on the nearest anchor before it and the nearest anchor after it.
 """
 
 import bisect
@@ -32,12 +32,12 @@ class Basis(NamedTuple):
 
     @property
     def passes(self) -> frozenset[str]:
-        """The passes that lead from these anchors to the frame."""
+        """The passes from these anchors to the frame."""
         found = ((FORWARD, self.before), (BACKWARD, self.after))
         return frozenset(name for name, stamp in found if stamp is not None)
 
     def position(self, t: int) -> float:
-        """Relative position of a frame between both anchors, from 0 at the one before to 1 at the one after.
+        """Relative position of a frame between both anchors, from 0 at the previous to 1 at the next.
 
         Raises ValueError.
         """
@@ -51,9 +51,9 @@ class Prediction:
     """The prediction of a frame.
 
     Attributes:
-        basis: the anchors at that time; None: one of its objects was since removed or merged.
+        basis: the anchors when it was computed; None: one of its objects was removed or merged later.
         passes: the passes that it contains, "forward", "backward" or both.
-        picture: mask and probabilities, from one pass or blended.
+        picture: mask and probabilities, from one pass or from both.
         confidence: confidence of each object that has a pixel.
     """
 
@@ -82,9 +82,9 @@ class Timeline:
     """All annotations and predictions of one video. Immutable; do not modify its mappings.
 
     Attributes:
-        anchors: by frame.
+        anchors: annotations by frame.
         predictions: predictions of the frames that are not annotated, by frame.
-        gone: the ids that are no longer used, with the id that they were merged into, or 0 for those removed.
+        gone: ids that are no longer used, with the id into which they were merged, or 0 if they were removed.
     """
 
     anchors: Mapping[int, Picture] = field(default_factory=dict)
@@ -103,7 +103,7 @@ class Timeline:
         return tuple(sorted(set().union(*(picture.names for picture in pictures)) - {0}))
 
     def basis(self, t: int) -> Basis:
-        """The anchors that frame `t`, which is not annotated, depends on."""
+        """The anchors on which frame `t` depends; `t` is not annotated."""
         after = bisect.bisect(self.stamps, (t,))
         return Basis(self.stamps[after - 1] if after else None, self.stamps[after] if after < len(self.stamps) else None)
 
@@ -122,38 +122,38 @@ class Timeline:
         return STALE if current is None else FINAL if current.is_final else PROVISIONAL
 
     def picture(self, t: int) -> Picture | None:
-        """The picture of a frame: its annotation, otherwise its prediction, stale or not."""
+        """The picture of a frame: its annotation, otherwise its prediction, even if stale."""
         if t in self.anchors:
             return self.anchors[t]
         found = self.predictions.get(t)
         return None if found is None else found.picture
 
     def annotated(self, t: int, picture: Picture) -> "Timeline":
-        """The timeline with an anchor at `t`, which replaces any earlier result of the frame."""
+        """Adds an anchor at `t`, which replaces any earlier result of the frame."""
         predictions = {s: prediction for s, prediction in self.predictions.items() if s != t}
         return replace(self, anchors={**self.anchors, t: picture}, predictions=predictions)
 
     def unannotated(self, t: int) -> "Timeline":
-        """The timeline without the anchor at `t`. Raises ValueError if the frame is not annotated."""
+        """Removes the anchor at `t`. Raises ValueError if the frame is not annotated."""
         if t not in self.anchors:
             raise ValueError(f"frame {t} is not annotated")
         return replace(self, anchors={s: picture for s, picture in self.anchors.items() if s != t})
 
     def predicted(self, t: int, prediction: Prediction) -> "Timeline":
-        """The timeline with a prediction of a frame that is not annotated."""
+        """Adds the prediction of a frame that is not annotated."""
         return replace(self, predictions={**self.predictions, t: prediction})
 
     def renamed(self, old: int, new: int) -> "Timeline":
-        """The timeline with object `old` replaced by `new` everywhere (0: background), and the id `old` removed."""
+        """Replaces object `old` by `new` everywhere (0: background), and removes the id `old`."""
         anchors = {t: picture.renamed(old, new) if old in picture.names else picture for t, picture in self.anchors.items()}
         predictions = {t: prediction.renamed(old, new) for t, prediction in self.predictions.items()}
         return Timeline(anchors, predictions, {**self.gone, old: new})
 
     def taken_back(self, before: "Timeline") -> "Timeline":
-        """The timeline `before` an edit, with the predictions computed since that are still valid.
+        """Returns the timeline `before` an edit, with later predictions that are still valid.
 
-        A frame gets the prediction that is not stale; of two, the one with more passes. If both are stale, it gets the
-        earlier one, if any, otherwise the current one.
+        A frame gets the prediction that is not stale; if neither is stale, the one with more passes. If both are stale, it gets
+        the earlier one, if any, otherwise the current one.
         """
         predictions = {}
         for t in (before.predictions.keys() | self.predictions.keys()) - before.anchors.keys():

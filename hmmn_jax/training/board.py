@@ -1,4 +1,4 @@
-"""Event files of TensorBoard, written in the thread of training: the one of `SummaryWriter` hangs when the disk is full."""
+"""Event files of TensorBoard, written in the training thread. The thread of `SummaryWriter` hangs if the disk is full."""
 
 import contextlib
 import time
@@ -13,14 +13,14 @@ from hmmn_jax.io.buckets import AnyPath, is_bucket
 from hmmn_jax.io.files import writing_errors
 from hmmn_jax.io.uploads import UploadedFolder
 
-_LARGEST_UPLOAD = 8 << 20  # bytes of an event file in a bucket, which is uploaded as a whole; then the next one begins
+_LARGEST_UPLOAD = 8 << 20  # maximum bytes of an event file in a bucket, because it is uploaded as a whole
 
 
 class Board:
     """One new event file in a folder; several in a bucket. Its methods raise DataError if writing fails."""
 
     def __init__(self, folder: AnyPath, purge_step: int):
-        """Opens the file; TensorBoard hides what older files say of `purge_step` and later steps."""
+        """Opens the file. TensorBoard hides entries of older files for `purge_step` and later steps."""
         from tensorboardX.proto.event_pb2 import SessionLog
 
         self.folder = folder
@@ -29,19 +29,19 @@ class Board:
         self._write(purge_step, session_log=SessionLog(status=SessionLog.START))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """A point in each of these curves."""
+        """Writes a point of each curve."""
         from tensorboardX.summary import Summary, scalar
 
         self._write(step, summary=Summary(value=[value for item in values.items() for value in scalar(*item).value]))
 
     def picture(self, step: int, name: str, rgb: UInt8[np.ndarray, "h w 3"]) -> None:
-        """A picture."""
+        """Writes a picture."""
         from tensorboardX.summary import image
 
         self._write(step, summary=image(name, rgb, dataformats="HWC"))
 
     def flush(self) -> None:
-        """Uploads what is new to a folder in a bucket, where it else appears after 30 seconds at most."""
+        """Uploads new entries if the folder is in a bucket. Otherwise, they are uploaded after at most 30 seconds."""
         self._uploads.flush()
 
     def close(self) -> None:

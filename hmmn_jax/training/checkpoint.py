@@ -1,7 +1,8 @@
-"""Checkpoints of a run: written atomically in the background; the latest and the best are kept.
+"""Checkpoints of a run. They are written atomically in the background, and the latest and the best are kept.
 
-A step's folder, `WORKDIR/checkpoints/STEP`, holds `variables`, which `hmmn_jax.load_checkpoint(WORKDIR)` reads, and `training`,
-the rest of the state. A copy on the host is written, so checkpoints do not depend on the number of devices and processes.
+The folder of a step, `WORKDIR/checkpoints/STEP`, contains `variables`, which `hmmn_jax.load_checkpoint(WORKDIR)` reads, and
+`training`, the rest of the state. A copy on the host is written, so checkpoints do not depend on the number of devices and
+processes.
 """
 
 import contextlib
@@ -29,27 +30,27 @@ from hmmn_jax.io.objects import objects, remove
 from hmmn_jax.training.train_state import TrainState
 
 TRAINING = "training"
-_TEMPORARY = ".orbax-checkpoint-tmp"  # what Orbax appends to the name of a folder that it writes
-_WRITTEN = {VARIABLES, TRAINING, "_CHECKPOINT_METADATA", "commit_success.txt"}  # what Orbax puts into a step's folder
-DAMAGED = "damaged"  # folder of the workdir where checkpoints go that cannot be read
+_TEMPORARY = ".orbax-checkpoint-tmp"  # suffix of Orbax for an incomplete folder
+_WRITTEN = {VARIABLES, TRAINING, "_CHECKPOINT_METADATA", "commit_success.txt"}  # names that Orbax uses in the folder of a step
+DAMAGED = "damaged"  # folder of the workdir for checkpoints that cannot be read
 
 
 class Checkpoints:
-    """Writes the checkpoints of one workdir; a context manager, which waits for the last one.
+    """Writes the checkpoints of one workdir. A context manager, which waits for the last one on exit.
 
-    A folder in `WORKDIR/checkpoints` that the run did not record is a user's: it is not changed, and ignored.
+    A folder in `WORKDIR/checkpoints` that the run did not record belongs to a user: it is ignored and not changed.
     """
 
     def __init__(self, workdir: AnyPath, keep: int, keep_best: int):
         """Creates the folder, and removes incomplete files of a killed process.
 
         Args:
-          workdir: absolute.
+          workdir: absolute path.
           keep: number of latest checkpoints to keep, at least 1.
           keep_best: number of checkpoints with the highest J&F to keep in addition.
         """
         self.workdir, self.folder, self.keep, self.keep_best = workdir, workdir / STEPS, keep, keep_best
-        self._writing: tuple[int, dict[str, float] | None] | None = None  # the step that is being written, and its scores
+        self._writing: tuple[int, dict[str, float] | None] | None = None  # the step that is currently written, and its scores
         options = ocp.CheckpointManagerOptions(preservation_policy=policies.PreserveAll())
         with writing_errors(self.folder), bucket_errors(self.folder):
             for folder in (self.folder, workdir / RECORDS):
@@ -75,14 +76,14 @@ class Checkpoints:
         """Copies a state to the host, and writes it in the background.
 
         Args:
-          state: on the devices.
-          scores: of its validation, if it is known already; `scores["jf"]` ranks it.
+          state: the state on the devices.
+          scores: its validation scores, if they are known already; `scores["jf"]` ranks checkpoints.
 
         Returns:
-          False if it is not saved because a user's folder has its name.
+          False if it is not saved because a folder of a user has its name.
 
         Raises:
-          CheckpointError: this one or the one before cannot be written. Complete ones are not changed.
+          CheckpointError: this checkpoint or the previous one cannot be written. Complete checkpoints are not changed.
         """
         self.wait()
         step = int(state.step)
@@ -103,7 +104,7 @@ class Checkpoints:
         return True
 
     def score(self, step: int, scores: dict[str, float]) -> None:
-        """Adds the scores of a validation to the checkpoint of a step that was saved, if it is kept. Raises CheckpointError."""
+        """Adds validation scores to the saved checkpoint of a step, if it is kept. Raises CheckpointError."""
         if self._writing is not None and self._writing[0] == step:
             self._writing = step, scores
         if self._writing is None and jax.process_index() == 0 and step in finished_steps(self.workdir):
@@ -111,7 +112,7 @@ class Checkpoints:
                 record_step(self.workdir, step, scores)
 
     def wait(self) -> None:
-        """Waits for pending writes, then deletes the checkpoints that are not kept. Raises CheckpointError if that failed."""
+        """Waits for pending writes, then deletes the checkpoints that are not kept. Raises CheckpointError on failure."""
         if self._writing is None:
             return
         (step, scores), self._writing = self._writing, None
@@ -133,12 +134,12 @@ class Checkpoints:
                 note(f"{folder}: holds files that this run did not write, or that were changed since; they stay")
 
     def _clear_away(self) -> None:
-        """Removes what was half-written when the process was killed, and records what was written but not recorded."""
+        """Removes incomplete files of a killed process, and records complete checkpoints that were not recorded."""
         if jax.process_index() > 0:
             return
         for path in (self.workdir / RECORDS).glob("[0-9]*.json"):
             if not re.fullmatch("0|[1-9][0-9]{0,19}", path.stem):
-                continue  # a user's
+                continue  # belongs to a user
             step = int(path.stem)
             whole, folder = step_record(self.workdir, step).about is not None, self.folder / str(step)
             if folder.is_dir() and is_finalized(folder):
@@ -146,7 +147,7 @@ class Checkpoints:
                     record_step(self.workdir, step, None)
                 continue
             if whole and folder.is_dir():
-                continue  # in a bucket, somebody removed the mark that it is finished
+                continue  # in a bucket, someone removed the file that marks it as complete
             halves = [folder] if is_bucket(folder) else self.folder.glob(f"{step}{_TEMPORARY}*")
             for half in halves:
                 _discard_written(half)
@@ -156,7 +157,7 @@ class Checkpoints:
     def _told_in_one_line(self, step: int | None) -> Iterator[None]:
         try:
             yield
-        except CheckpointError:  # reported already: a file that is not a record
+        except CheckpointError:  # already reported: the file is not a record
             raise
         except Exception as error:  # Orbax and TensorStore raise many types
             raise CheckpointError(self._failed(step, reason(error))) from error
@@ -172,13 +173,13 @@ def foreign_steps(workdir: AnyPath) -> set[int]:
     """Steps whose path in a workdir's checkpoints exists but was not written by the run."""
     with bucket_errors(workdir):
         there = [path.name for path in (workdir / STEPS).glob("*")]
-        recorded = {path.stem for path in (workdir / RECORDS).glob("*.json")}  # also of one whose writing was cut off
+        recorded = {path.stem for path in (workdir / RECORDS).glob("*.json")}  # including records of incomplete checkpoints
     names = (re.fullmatch(rf"([0-9]{{1,20}})({re.escape(_TEMPORARY)}.*)?", name) for name in there)
     return {int(name[1]) for name in names if name and name[1] not in recorded} - set(finished_steps(workdir))
 
 
 def require_free_step(workdir: AnyPath, step: int) -> None:
-    """Raises CheckpointError if the path of a step's checkpoint exists and is not the run's."""
+    """Raises CheckpointError if the path of a checkpoint exists and was not written by the run."""
     if step in foreign_steps(workdir):
         raise CheckpointError(
             f"{workdir / STEPS / str(step)}: not written by this run, and in the way of its last checkpoint; move it away"
@@ -197,7 +198,7 @@ def record_step(workdir: AnyPath, step: int, scores: dict[str, float] | None) ->
 
 
 def _written_files(folder: AnyPath) -> list[str]:
-    """The files in a step's folder that have names of Orbax's, relative to it, sorted."""
+    """The files in the folder of a step with names that Orbax uses, relative to it, sorted."""
     if is_bucket(folder):
         with bucket_errors(folder):
             return [name for name in objects(folder) if name.partition("/")[0] in _WRITTEN]
@@ -205,7 +206,7 @@ def _written_files(folder: AnyPath) -> list[str]:
 
 
 def _discard_written(folder: AnyPath) -> None:
-    """Removes from a half-written step what has names of Orbax's."""
+    """Removes files of Orbax from an incomplete step."""
     if is_bucket(folder):
         remove(folder / name for name in _written_files(folder))
         return
@@ -216,29 +217,29 @@ def _discard_written(folder: AnyPath) -> None:
 
 
 def _written(folder: Path) -> list[Path]:
-    """The files and folders in a step's folder, whole or half-written, that have names of Orbax's; any other is a user's."""
+    """The files and folders in the folder of a step, complete or not, with names that Orbax uses. Others belong to a user."""
     tops = [path for path in folder.glob("*") if path.name.partition(_TEMPORARY)[0] in _WRITTEN]
     return [*tops, *(path for top in tops if not top.is_symlink() for path in top.rglob("*"))]
 
 
 def _remove_empty(folder: Path) -> None:
-    """Removes the empty folders that Orbax made for a step, then the step's own folder if it is empty."""
+    """Removes the empty folders that Orbax made for a step, then the folder of the step if it is empty."""
     for place in [*sorted((path for path in _written(folder) if path.is_dir()), reverse=True), folder]:
         discard_empty(place)
 
 
 def restore_latest(workdir: AnyPath, like: TrainState) -> TrainState | None:
-    """The latest checkpoint of a workdir that is whole, as NumPy arrays, or None if there is no checkpoint.
+    """Reads the latest complete checkpoint of a workdir as NumPy arrays. Returns None if it has no checkpoint.
 
-    Later ones that cannot be read cause a warning and are moved to `WORKDIR/damaged`. Folders that the run did not record are
-    ignored. Of several processes the first one decides; nothing is moved before all others have read the same step.
+    Later checkpoints that cannot be read are moved to `WORKDIR/damaged` with a warning. Folders that the run did not record are
+    ignored. With several processes, the first one decides, and nothing is moved before all others have read the same step.
 
     Args:
-      workdir: absolute.
-      like: a state of the same structure, shapes and dtypes.
+      workdir: absolute path.
+      like: a state with the same structure, shapes and dtypes.
 
     Raises:
-      CheckpointError: there are checkpoints, and none can be read, or not by all processes. All stay where they are.
+      CheckpointError: checkpoints exist, but none can be read by all processes. They are not moved.
     """
     state: TrainState | None = None
     damaged: dict[int, CheckpointError] = {}
@@ -277,7 +278,7 @@ def restore_latest(workdir: AnyPath, like: TrainState) -> TrainState | None:
 
 
 def read_step(workdir: AnyPath, step: int, like: TrainState) -> TrainState:
-    """The state after a step, as NumPy arrays. Raises CheckpointError if it is damaged, or not `like` that state."""
+    """Reads the state after a step as NumPy arrays. Raises CheckpointError if it is damaged or differs from `like`."""
     folder = workdir / STEPS / str(step)
     try:
         with quiet_orbax(), local_copy(folder) as local:
@@ -291,7 +292,7 @@ def read_step(workdir: AnyPath, step: int, like: TrainState) -> TrainState:
 
 
 def _rest(state: TrainState) -> dict[str, Any]:
-    """The parts of a state other than its `ema_variables`."""
+    """The parts of a state except its `ema_variables`."""
     rest = {"step": state.step, "opt_state": state.opt_state}
     return rest if state.ema is None else rest | {"params": state.params}
 
@@ -301,7 +302,7 @@ def _read_tree(folder: Path, like: Any) -> Any:
     alone = {"primary_host": jax.process_index(), "active_processes": {jax.process_index()}}
     options = ocp.options.MultiprocessingOptions(**alone, barrier_sync_key_prefix=f"process{jax.process_index()}")
     handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=options)
-    with ocp.Checkpointer(handler, multiprocessing_options=options) as checkpointer:  # waits for no other process
+    with ocp.Checkpointer(handler, multiprocessing_options=options) as checkpointer:  # does not wait for other processes
         found = checkpointer.restore(folder, args=ocp.args.PyTreeRestore(item=like, restore_args=restore_args))
     jax.tree.map(_require_shape, like, found)
     return found

@@ -7,17 +7,17 @@ from hmmn_jax.training.train_state import TrainState
 
 
 class Hook:
-    """Called by the first process, in the order of steps; each method does nothing unless overridden.
+    """Methods are called in the first process, in the order of steps. By default, they do nothing.
 
     An exception ends the run, which can be resumed. A resumed run repeats the steps after its last checkpoint. A method must
-    not start a computation over several processes: the others do not take part.
+    not start a computation on several processes, because only the first process calls it.
     """
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Receives each line of numbers: those of training every `config.log_every` samples, and those of a validation."""
+        """Receives metrics: those of training every `config.log_every` samples, and those of each validation."""
 
     def picture(self, step: int, name: str, rgb: UInt8[np.ndarray, "h w 3"]) -> None:
         """Receives each picture, such as the predictions of a validation."""
 
     def saved(self, state: TrainState) -> None:
-        """Receives each state for which a checkpoint was written. Its arrays are on the devices, and valid only in the call."""
+        """Receives each state that was saved as a checkpoint. Its arrays are on the devices, and only valid during the call."""

@@ -1,4 +1,4 @@
-"""SIGTERM in the course of a run, in one process or in several that have to agree on a step."""
+"""SIGTERM during a run, in one process or in several processes, which must agree on a step."""
 
 import signal
 from typing import Any
@@ -11,13 +11,13 @@ from hmmn_jax.io import peers
 
 
 class Interruption:
-    """Detects SIGTERM, on any host, so that the run can be saved; a context manager."""
+    """Detects SIGTERM on any host, so that the run can be saved. A context manager."""
 
     def __init__(self) -> None:
         self._asked = False
 
     def __enter__(self) -> "Interruption":
-        if jax.process_count() == 1:  # else JAX listens itself, and agrees on a step
+        if jax.process_count() == 1:  # with several processes, JAX detects SIGTERM and agrees on a step
             self._before = signal.signal(signal.SIGTERM, self._ask)
         return self
 
@@ -26,11 +26,11 @@ class Interruption:
             signal.signal(signal.SIGTERM, self._before)
 
     def is_asked(self) -> bool:
-        """Whether this process, or as far as it knows another one, got SIGTERM."""
+        """Whether this process or, as far as it knows, another one received SIGTERM."""
         return self._asked or peers.terminated()
 
     def reached(self, step: int) -> bool:
-        """Whether to stop after this step; to be called at every step by every process."""
+        """Whether to stop after this step. Every process must call it at every step."""
         return self._asked or multihost_utils.reached_preemption_sync_point(step)
 
     def _ask(self, *_: Any) -> None:
@@ -38,7 +38,7 @@ class Interruption:
 
 
 def require_connected() -> None:
-    """Raises ConfigError for several processes that JAX did not connect, such as those of a TPU slice by themselves."""
+    """Raises ConfigError if JAX has several processes that are not connected, such as on a TPU slice."""
     if jax.process_count() > 1 and not jax.distributed.is_initialized():
         raise ConfigError(
             f"{jax.process_count()} processes share these devices, but jax.distributed is not initialized: SIGTERM and errors "

@@ -1,4 +1,4 @@
-"""A complete training, from a config to trained variables; read from top to bottom."""
+"""A complete training, from a config to trained variables."""
 
 import contextlib
 import os
@@ -44,16 +44,16 @@ from hmmn_jax.training.workdir import hold, require_shared
 from hmmn_jax.training.writer import Writer
 
 OptimizerMaker = Callable[[optax.Schedule], optax.GradientTransformation]
-STEP_INPUTS = ("frames", "masks", "valid", "sample")  # of a batch; the other entries are for display
+STEP_INPUTS = ("frames", "masks", "valid", "sample")  # entries of a batch that the step needs; the others are for display
 
 
 class RunResult(NamedTuple):
     """The outcome of a run.
 
-    origin: where it started from.
-    metrics: the last line of numbers written, without those of a validation.
-    scores: of the last validation in this run, or None.
-    interrupted: whether it was stopped early by a signal, after saving.
+    origin: where the run started.
+    metrics: the last metrics of training that were written.
+    scores: scores of the last validation in this run, or None.
+    interrupted: whether a signal stopped the run early, after saving.
     """
 
     origin: str
@@ -76,35 +76,34 @@ def train_and_evaluate(
 ) -> tuple[TrainState, RunResult]:
     """Trains until `config.samples` clips were used. Resumes an interrupted run.
 
-    Everything is a function of the config and the step, so a run that is killed and restarted gives the same result as an
-    uninterrupted one.
+    Everything is a function of the config and the step, so a resumed run gives the same result as an uninterrupted one.
 
     Args:
-      config: `hmmn_jax/training/defaults.py` names and explains the fields.
-      workdir: of this run, local or in a bucket; made where it is missing. Holds `config.json`, `checkpoints`,
-        `metrics.jsonl`, `tensorboard`, `pictures`.
-      batches: given a step, the batches of this process from there on: dicts of NumPy arrays, see `train_step`.
-      validation: annotated videos for J&F in between, as returned by `find_validation`; none: no validation.
-      logged: schedules of the data by name, whose values are written with the numbers of each step.
-      loss: of each frame, in place of cross-entropy.
-      optimizer: makes the optimizer from the learning rate by step, in place of the one that `config.optimizer` describes.
-        A resumed run needs the same loss and optimizer; only a state of another structure is detected.
-      hooks: are called in the course of the run.
+      config: the config; `hmmn_jax/training/defaults.py` explains the fields.
+      workdir: run directory, local or in a bucket, which is created if missing. It contains `config.json`, `checkpoints`,
+        `metrics.jsonl`, `tensorboard` and `pictures`.
+      batches: takes a step and yields the batches of this process from this step on: dicts of NumPy arrays, see `train_step`.
+      validation: annotated videos for validation, as returned by `find_validation`; empty: no validation.
+      logged: schedules of the data by name, whose values are written with the metrics of each step.
+      loss: loss of each frame; the default is cross-entropy.
+      optimizer: makes the optimizer from the schedule of the learning rate, in place of `config.optimizer`. A resumed run needs
+        the same loss and optimizer; another optimizer is only detected if its state has another structure.
+      hooks: called during the run.
       takeover: take the workdir from a process that may still be running.
 
     Returns:
-      The last state, on the devices, and how the run went.
+      The last state, on the devices, and the outcome of the run.
 
     Raises:
-      ConfigError: the config is invalid or differs from the one that the run was started with, or another run is writing to the
-        workdir. Nothing was written.
-      DataError: the workdir holds files that no run of this program recorded, or cannot be written to.
-      CheckpointError: nothing to start from, or a checkpoint that cannot be written.
-      DivergedError: the loss is not finite, or far too high.
+      ConfigError: the config is invalid or differs from that of the resumed run, or another run is writing to the workdir.
+        Nothing was written.
+      DataError: the workdir contains files that no run of this program recorded, or is not writable.
+      CheckpointError: the initial checkpoint does not exist, or a checkpoint cannot be written.
+      DivergedError: the loss is not finite, or above `stop_above`.
     """
     workdir = absolute(user_path(workdir, buckets=True))
 
-    # --- The config: mistakes are reported before anything is written. ---
+    # --- The config: errors are reported before anything is written. ---
     require_settings(config)
     model = model_config(config)
     total = config.samples // config.batch
@@ -125,12 +124,12 @@ def train_and_evaluate(
         if begun:
             require_shared(workdir, guard)
 
-        # --- Where to start: in this workdir, in another run, from variables made elsewhere, or from nothing. ---
+        # --- Where to start: in this workdir, in another run, from given variables, or from random variables. ---
         new = not config.resume and not resumed
         data = batches(0) if new else None  # first, so that missing data is reported before anything is compiled
         state, origin = starting_state(config, model, update, workdir)
         first = int(state.step)
-        data = data or batches(first)  # the data's position is the step
+        data = data or batches(first)  # the step determines the position in the data
         if not begun:
             guard = stack.enter_context(hold(workdir, begun, takeover))
             require_shared(workdir, guard)
@@ -149,7 +148,7 @@ def train_and_evaluate(
         stack.enter_context(monitor)
 
         def judged(step: int) -> bool:
-            """Validates the state after a step, whose checkpoint is saved. Returns whether it was interrupted."""
+            """Validates the state after a step; its checkpoint is already saved. Returns whether it was interrupted."""
             nonlocal scores
             found = judge(state, step, model, validation, config.validation, writer, interruption.is_asked)
             if found is None:
@@ -167,7 +166,7 @@ def train_and_evaluate(
         for step in () if interrupted else range(first + 1, total + 1):
             if guard is not None:
                 guard.require()
-            # --- The step. It is only started here: its numbers are fetched when the next one runs. ---
+            # --- The step. It is only started here; its metrics are fetched while the next one runs. ---
             if traced and step == traced[0]:
                 monitor.flush()
                 trace.start()
@@ -183,21 +182,21 @@ def train_and_evaluate(
                 monitor.flush()
                 monitor.restart_clock()  # compilation is excluded
                 monitor.say(peak_memory())
-                peers.save_on_termination()  # before, there is nothing to save
+                peers.save_on_termination()  # before the first step, there is nothing to save
 
-            # --- Now and then: a checkpoint, then validation. ---
+            # --- At intervals: a checkpoint, then validation. ---
             last = step == total
             interrupted = (interrupted or interruption.reached(step)) and not last
             validating = bool(validation) and (last or is_due(step, config.batch, config.validation.every)) and not interrupted
             if last or interrupted or validating or is_due(step, config.batch, config.checkpoint.every):
-                monitor.flush()  # states with a non-finite loss are not kept
-                writer.flush()  # a restart goes back to this step, and does not repeat its numbers
+                monitor.flush()  # states with a non-finite loss are not saved
+                writer.flush()  # a resumed run starts after this step and does not write its metrics again
                 with monitor.apart():
                     saved = checkpoints.save(state)
                     if saved:
                         writer.saved(state)
                     if validating:
-                        checkpoints.wait()  # the validation may be interrupted, also by a kill
+                        checkpoints.wait()  # the validation may be interrupted, or the process killed
                         interrupted = judged(step)
                 if interrupted and saved:
                     break
@@ -213,7 +212,7 @@ def judge(
     writer: Writer,
     stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, float] | None:
-    """Validates a state on all devices, writes the results, and returns the scores; None if `stop` said so."""
+    """Validates a state on all devices, writes the results, and returns the scores; None if `stop` returned True."""
     variables = jax.tree.map(np.asarray, state.ema_variables)
     segmenters = make_segmenters(variables, model, settings.mem_every, len(validation))
     result = validate(segmenters, validation, settings.size, stop)
@@ -237,7 +236,7 @@ def model_config(config: ConfigDict) -> HMMNConfig:
 def make_optimization(
     config: ConfigDict, total: int, maker: OptimizerMaker | None = None
 ) -> tuple[optax.Schedule, optax.GradientTransformation]:
-    """The learning rate by step, and the optimizer that follows it: that of the config, unless `maker` makes another."""
+    """The schedule of the learning rate, and the optimizer: that of the config, unless `maker` makes another."""
     rate = config.learning_rate
     learning_rate = learning_rate_schedule(
         rate.schedule,
@@ -261,7 +260,7 @@ def make_step(
     learning_rate: optax.Schedule,
     loss: Loss = frame_cross_entropy,
 ) -> TrainStep:
-    """The pure step that a config describes, for `Parallel.compile`."""
+    """The step of a config as a pure function, for `Parallel.compile`."""
     hardest = config.hardest
     return make_train_step(
         model,
@@ -279,7 +278,7 @@ def make_step(
 
 
 def profile_range(text: str) -> tuple[int, int] | None:
-    """`START:STOP` -> first and last step of the trace. Raises ConfigError for anything else but ""."""
+    """Parses `START:STOP`, the first and the last step of the trace, or "". Raises ConfigError."""
     if not text:
         return None
     start, _, stop = text.partition(":")

@@ -1,4 +1,4 @@
-"""The loss of the STM family: cross-entropy on soft-aggregated logits."""
+"""The loss of STM: cross-entropy of soft-aggregated logits."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int, Integer, UInt
 
 from hmmn_jax.ops.precision import at_least_float32
 
-# Of logits, masks and the share of the hardest pixels, as `frame_cross_entropy`.
+# Takes logits, masks and the fraction of hardest pixels, like `frame_cross_entropy`.
 Loss = Callable[[Any, Any, Any], jax.Array]
 
 
@@ -18,17 +18,17 @@ def frame_cross_entropy(
     masks: Integer[Array, "b t h w"],
     hardest_share: float | Float[Array, ""] | None = None,
 ) -> Float[Array, "b t"]:
-    """Cross-entropy of each frame: the mean over its pixels, or over its hardest share.
+    """Cross-entropy of each frame: the mean over its pixels, or over its hardest pixels.
 
     Args:
-      logits: background first, -inf for objects that are padding.
+      logits: logits with background first, -inf for objects that are padding.
       masks: ids 0..o, of objects that are not padding.
-      hardest_share: (0, 1]: only that share of a frame's pixels, those with the greatest loss, counts (bootstrapping); taken
-        within each frame, so that nothing depends on what else is in the batch. None: all pixels, without sorting.
+      hardest_share: in (0, 1]: the fraction of each frame's pixels, those with the largest loss, over which the mean is
+        computed (bootstrapping). None: all pixels, without selection.
     """
     logits = logits.astype(at_least_float32(logits))
     channels = jnp.arange(logits.shape[2], dtype=masks.dtype)[:, None, None]
-    chosen = jnp.where(masks[:, :, None] == channels, logits, 0).sum(2)  # a gather over so few channels is slow on a TPU
+    chosen = jnp.where(masks[:, :, None] == channels, logits, 0).sum(2)  # a gather over a few channels is slow on a TPU
     losses = jax.nn.logsumexp(logits, axis=2) - chosen
     if hardest_share is None:
         return losses.mean((2, 3))
@@ -36,7 +36,7 @@ def frame_cross_entropy(
 
 
 def _hardest_mean(losses: Float[Array, "b t n"], share: float | Float[Array, ""]) -> Float[Array, "b t"]:
-    """Mean of the ceil(share * n) greatest; equal losses at the threshold count equally."""
+    """Mean of the ceil(share * n) largest values; equal values at the threshold have equal weights."""
     n = losses.shape[-1]
     count = jnp.clip(jnp.ceil(jnp.asarray(share) * n).astype(jnp.int32), 1, n)
     keys = _sort_keys(jax.lax.stop_gradient(losses))
@@ -47,7 +47,7 @@ def _hardest_mean(losses: Float[Array, "b t n"], share: float | Float[Array, ""]
 
 
 def _sort_keys(x: Float[Array, "*shape"]) -> UInt[Array, "*shape"]:
-    """Unsigned integers in the order of the floating-point numbers."""
+    """Maps floating-point numbers to unsigned integers with the same order."""
     unsigned = jnp.dtype(f"uint{8 * x.dtype.itemsize}")
     sign = unsigned.type(1 << (8 * x.dtype.itemsize - 1))
     bits = jax.lax.bitcast_convert_type(x, unsigned)
@@ -55,7 +55,7 @@ def _sort_keys(x: Float[Array, "*shape"]) -> UInt[Array, "*shape"]:
 
 
 def _kth_greatest(keys: UInt[Array, "b t n"], k: Int[Array, ""]) -> UInt[Array, "b t 1"]:
-    """The k-th greatest of each row, bit by bit: measured on a CPU, 36 times as fast as sorting."""
+    """The k-th largest value of each row, computed bit by bit: on a CPU, measured to be 36 times as fast as sorting."""
     bits = 8 * keys.dtype.itemsize
 
     def set_bit(i: Array, found: Array) -> Array:

@@ -1,4 +1,4 @@
-"""The numbers of a run on disk: `WORKDIR/metrics.jsonl`, a line of JSON for each step that is reported."""
+"""The metrics of a run on disk: `WORKDIR/metrics.jsonl`, a line of JSON for each reported step."""
 
 import io
 import json
@@ -11,12 +11,12 @@ METRICS_FILE = "metrics.jsonl"
 
 
 def read_metrics(workdir: AnyPath) -> list[dict[str, Any]]:
-    """The lines of a run, in order. Invalid lines, such as a truncated last one, are skipped."""
+    """Reads the metrics of a run, in order. Invalid lines, such as a truncated last one, are skipped."""
     return [line for line in map(parse_line, read_lines(workdir)) if line is not None]
 
 
 def read_lines(workdir: AnyPath) -> list[bytes]:
-    """The lines of a run as they are, each with its end, which is a newline and nothing else."""
+    """Reads the unparsed lines of a run, each with its newline. Only newlines end lines."""
     path = workdir / METRICS_FILE
     with bucket_errors(path):
         return list(io.BytesIO(path.read_bytes())) if path.exists() else []

@@ -1,4 +1,4 @@
-"""Monitors a run step by step: passes metrics to the writer, prints progress, and stops a run that diverged."""
+"""Monitors a run: passes metrics to the writer, prints progress, and stops a run that diverged."""
 
 import contextlib
 import io
@@ -18,11 +18,11 @@ from hmmn_jax.training.schedules import is_due
 from hmmn_jax.training.train_step import Batch, Metrics
 from hmmn_jax.training.writer import Writer
 
-MEANS = ("loss", "gradient_norm")  # and `loss_frame_1` and so on: over the steps of an interval; of the others, the last
+MEANS = ("loss", "gradient_norm")  # these and `loss_frame_1`, ... are averaged over an interval; others have the last value
 
 
 class Monitor:
-    """Fetches the metrics of each step one step late, when they are computed and the device already runs the next step.
+    """Fetches the metrics of each step one step later, while the device runs the next step.
 
     A context manager, which ends the progress line.
     """
@@ -32,14 +32,14 @@ class Monitor:
 
         Args:
           writer: writes the metrics. The batch of a step without a finite loss is saved in its workdir.
-          first: steps done.
-          total: steps in all.
-          batch: clips of a step.
-          every: samples from one line of numbers to the next.
+          first: number of completed steps.
+          total: number of all steps.
+          batch: clips per step.
+          every: samples between two lines of metrics.
           stop_above: mean loss over these samples above which training has diverged.
         """
         self.writer, self.batch, self.every, self.stop_above = writer, batch, every, stop_above
-        self.last: dict[str, float] = {}  # the last line written
+        self.last: dict[str, float] = {}  # the last line that was written
         self._pending: tuple[int, Batch, Metrics, dict[str, float]] | None = None
         self._interval: list[dict[str, float]] = []
         self.restart_clock()
@@ -66,23 +66,23 @@ class Monitor:
         self._since += time.perf_counter() - start
 
     def after(self, step: int, batch: Batch, metrics: Metrics, **about: float) -> None:
-        """Registers a step that was just started, with its batch and metrics, and checks the step before.
+        """Registers a step that was just started, with its batch and metrics, and checks the previous step.
 
         Raises:
-          DivergedError: the step before has no finite loss.
+          DivergedError: the loss of the previous step is not finite.
         """
         before, self._pending = self._pending, (step, batch, metrics, about)
         if before is not None:
             self._take(*before)
 
     def flush(self) -> None:
-        """Checks the last step, too. Raises DivergedError."""
+        """Checks the last step. Raises DivergedError."""
         before, self._pending = self._pending, None
         if before is not None:
             self._take(*before)
 
     def restart_clock(self) -> None:
-        """Discards the time since the last line, for example compilation."""
+        """Excludes the time since the last line, for example compilation."""
         self._timed_steps, self._waited, self._since = 0, 0.0, time.perf_counter()
 
     def say(self, text: str) -> None:

@@ -1,4 +1,4 @@
-"""The optimizer: clipping by global norm, then Adam or AdamW, with learning rates by part of the network."""
+"""The optimizer: clipping by global norm, then Adam or AdamW, with separate learning rates for parts of the network."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,27 +23,27 @@ def make_optimizer(
     eps: float = 1e-8,
     parts: Mapping[str, float] | None = None,
 ) -> optax.GradientTransformation:
-    """Adam or AdamW of the collection "params".
+    """Makes Adam or AdamW for the collection "params".
 
-    Statistics of BatchNorm and the frames' mean and deviation lie in other collections, so they are never trained.
+    Statistics of BatchNorm, and mean and deviation of frames, are in other collections and are not trained.
 
     Args:
       name: one of `OPTIMIZERS`.
       learning_rate: a schedule, or a constant.
       clip_norm: gradients with a larger global norm are scaled down to it; 0: no clipping.
-      weight_decay: of "adamw", decoupled; kernels only, never biases and norms.
-      b1: decay of the gradient's mean.
-      b2: decay of the gradient's square.
+      weight_decay: decoupled weight decay of "adamw", for kernels but not for biases and norms.
+      b1: decay of the mean of gradients.
+      b2: decay of the mean of squared gradients.
       eps: added to the root of the latter.
-      parts: factors on the learning rate, and so on the weight decay, by part of the network; 0 freezes a part, which then
-        counts in no norm and takes no memory here. A part is one or more consecutive names in the path of a parameter, such as
-        "backbone" (of both encoders), "query_encoder/backbone", "backbone/conv_mask", "key_s16" or "decoder". If several parts
-        match a parameter, the one that ends deepest in the path applies; ties are resolved by length. Without a
-        match, the factor is 1.
+      parts: factors of the learning rate, which also apply to the weight decay, by part of the network. 0 freezes a part: it is
+        excluded from norms and has no optimizer state. A part is one or more consecutive names in the path of a parameter, such
+        as "backbone" (of both encoders), "query_encoder/backbone", "backbone/conv_mask", "key_s16" or "decoder". If several
+        parts match a parameter, the one that ends deepest in the path applies; among these, the longest. Without a match, the
+        factor is 1.
 
     Raises:
-      ConfigError: an unknown name, or a weight decay that has no effect; when the state is created, a part that matches no
-        parameter, or no parameter left to train.
+      ConfigError: the name is unknown, or the weight decay has no effect. When the state is created: a part matches no
+        parameter, or all parameters are frozen.
     """
     if name not in OPTIMIZERS:
         raise ConfigError(f"optimizer is {name!r}, expected one of {', '.join(OPTIMIZERS)}")
@@ -69,7 +69,7 @@ def make_optimizer(
 
 
 def part_factors(params: Any, parts: Mapping[str, float]) -> Any:
-    """The factor on the learning rate of each parameter, see `make_optimizer`."""
+    """The factor of the learning rate of each parameter, see `make_optimizer`."""
 
     def factor(path: tuple[Any, ...], _: Any) -> float:
         matching = {reach: part for part in parts if (reach := _reach(_text(path), part))}
@@ -79,7 +79,7 @@ def part_factors(params: Any, parts: Mapping[str, float]) -> Any:
 
 
 def _reach(path: str, part: str) -> tuple[int, int] | None:
-    """The depth in a path that a part reaches, and the length of the part in characters; None if it is not in the path."""
+    """The depth in a path where a part ends, and the length of the part in characters; None if it is not in the path."""
     start = f"/{path}/".rfind(f"/{part}/")
     return None if start < 0 else (start + len(part), len(part))
 

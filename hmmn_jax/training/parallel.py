@@ -1,7 +1,7 @@
-"""One step on all devices of all processes: by `jax.pmap`, or by `jax.jit` over a mesh. Both run the same pure step.
+"""Runs a step on all devices of all processes, with `jax.pmap`, or with `jax.jit` and a mesh.
 
-The batch is global: each process brings its equal share, each device works on an equal share of that, and the step averages
-over the axis `AXIS`. The state is replicated on every device.
+The batch is global: each process provides an equal part, each device computes an equal part of that, and the step averages over
+the axis `AXIS`. The state is replicated on every device.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ def some_devices(count: int) -> list[jax.Device]:
     """The first devices of each process, `count` in all; 0: all devices.
 
     Raises:
-      ConfigError: there are fewer, or they are not the same number in each process.
+      ConfigError: there are fewer devices, or the number per process would differ.
     """
     if not count:
         return jax.devices()
@@ -35,15 +35,15 @@ def some_devices(count: int) -> list[jax.Device]:
 
 
 class Parallel:
-    """How steps run: `step = parallel.compile(make_train_step(..., axis_name=AXIS))`.
+    """Runs steps on devices: `step = parallel.compile(make_train_step(..., axis_name=AXIS))`.
 
     Then `state = parallel.replicate(state)`, and for each batch `state, metrics = step(state, parallel.shard(batch))`. The old
     state is donated: its buffers are invalid afterwards.
 
-    kind: "pmap"; or "jit", which on pods avoids the round trip to the host that pmap makes with several processes; or "",
-      which stands for pmap in one process and jit in several.
-    batch_size: clips of a step, over all processes.
-    devices: all devices, unless given: a part of them, or those of a topology to compile for (under jit).
+    kind: "pmap"; "jit", which avoids a round trip to the host that pmap makes with several processes; or "", which selects pmap
+      in one process and jit in several.
+    batch_size: clips per step, in all processes together.
+    devices: the devices: some of all devices, or those of a topology to compile for (with jit). Default: all devices.
     state_sharding: the sharding that `replicate` uses, so that a checkpoint can be restored with it directly.
     """
 
@@ -63,29 +63,29 @@ class Parallel:
         self.local_batch_size = batch_size // jax.process_count()
         mesh = jax.make_mesh((count,), (AXIS,), axis_types=(AxisType.Auto,), devices=self.devices)
         self.batch_sharding = NamedSharding(mesh, PartitionSpec(AXIS))
-        if kind == "pmap":  # each process sees its own devices only
+        if kind == "pmap":  # each process only uses its own devices
             self.local = [device for device in self.devices if device.process_index == jax.process_index()]
             mesh = Mesh(np.array(self.local), (AXIS,), axis_types=(AxisType.Auto,))
         self.state_sharding = NamedSharding(mesh, PartitionSpec())
 
     def replicate(self, tree: Any) -> Any:
-        """A tree of arrays that are the same in every process, copied to all devices; the originals survive donation."""
+        """Copies arrays, which are the same in every process, to all devices. Donation does not affect the originals."""
         return jax.tree.map(lambda x: jax.make_array_from_process_local_data(self.state_sharding, np.array(x)), tree)
 
     def shard(self, batch: Batch) -> Batch:
-        """This process's share of a batch, `[local_batch_size, ...]` on the host, as input of `compile`'s step."""
+        """Converts this process's part of a batch, `[local_batch_size, ...]` on the host, to an input of the compiled step."""
         if self.kind == "pmap":
             return jax.tree.map(lambda x: x.reshape(len(self.local), -1, *x.shape[1:]), batch)
         return jax.tree.map(lambda x: jax.make_array_from_process_local_data(self.batch_sharding, x), batch)
 
     def compile(self, step: TrainStep) -> TrainStep:
-        """The step over all devices."""
+        """Compiles a step for all devices."""
         if self.kind == "pmap":
             devices = self.devices if len(self.devices) < jax.device_count() else None
             return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=(None, None), donate_argnums=0, devices=devices)
         whole, split = PartitionSpec(), PartitionSpec(AXIS)
         mesh = self.batch_sharding.mesh
-        # Unchecked, as in pmap: the check would add a sum over devices for each use of a parameter instead of a single one.
+        # Without check_vma, as in pmap. Otherwise, there would be a sum over devices for each use of a parameter.
         mapped = jax.shard_map(step, mesh=mesh, in_specs=(whole, split), out_specs=whole, check_vma=False)
         shardings = (self.state_sharding, self.batch_sharding)
         return jax.jit(mapped, in_shardings=shardings, out_shardings=self.state_sharding, donate_argnums=0)

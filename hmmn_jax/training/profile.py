@@ -10,7 +10,7 @@ from hmmn_jax.io.uploads import UploadedFolder
 
 
 class Profile:
-    """Traces some steps to a folder, local or in a bucket; a context manager, which ends a trace that is still running."""
+    """Traces some steps to a folder, local or in a bucket. A context manager, which ends a running trace on exit."""
 
     def __init__(self, folder: AnyPath):
         self.folder = folder
@@ -24,11 +24,11 @@ class Profile:
 
     def start(self) -> None:
         """Starts the trace."""
-        folder = UploadedFolder(self.folder)  # the profiler writes to local files only
+        folder = UploadedFolder(self.folder)  # the profiler only writes local files
         self._running.callback(folder.close)
         jax.profiler.start_trace(folder.local)
         self._running.callback(jax.profiler.stop_trace)
 
     def stop(self) -> None:
-        """Stops the trace if it runs, and writes it. Raises DataError if it cannot be uploaded."""
+        """Stops a running trace, and writes it. Raises DataError if it cannot be uploaded."""
         self._running.close()

@@ -1,4 +1,4 @@
-"""Schedules of a run: the learning rate and the share of pixels in the loss."""
+"""Schedules of a run: the learning rate and the fraction of pixels in the loss."""
 
 import math
 from collections.abc import Sequence
@@ -17,15 +17,15 @@ def at_sample(schedule: Schedule, sample: int) -> float:
 
 
 def is_due(step: int, batch: int, every: int) -> bool:
-    """Whether something that is due after `every` samples is due at the end of a step, the first being step 1."""
+    """Whether an action with an interval of `every` samples is due at the end of a step. The first step is 1."""
     return step * batch // every > (step - 1) * batch // every
 
 
 def scaled_for_batch(batch: int, for_batch: int) -> float:
-    """The factor on a learning rate that was chosen for batches of `for_batch` clips, if a batch has `batch` clips.
+    """The factor of a learning rate for batches of `for_batch` clips, if the batch has `batch` clips.
 
-    The square root of their ratio: the rule for Adam of Malladi et al., On the SDEs and Scaling Rules for Adaptive Gradient
-    Algorithms, NeurIPS 2022, without its change of Adam's decays. The rule was not measured at the size of the paper's model.
+    It is the square root of their ratio, the rule for Adam of Malladi et al., On the SDEs and Scaling Rules for Adaptive
+    Gradient Algorithms, NeurIPS 2022, without changes of Adam's decays. It was not measured with the model of the paper.
     """
     return math.sqrt(batch / for_batch)
 
@@ -41,20 +41,20 @@ def learning_rate_schedule(
     factor: float = 0.1,
     end: float = 0.0,
 ) -> optax.Schedule:
-    """Linear warm-up to `peak`, then one of `SCHEDULES` over the steps that remain; a function of the step, from 0 on.
+    """A function of the step (from 0): linear warm-up to `peak`, then one of `SCHEDULES` over the remaining steps.
 
     Args:
       name: "constant"; "poly": (1 - progress)^power; "step": times `factor` at each of `boundaries`; "cosine".
       peak: the learning rate after the warm-up.
-      total_steps: those of the whole run, warm-up included.
-      warmup_steps: step i of these has (i + 1) / (warmup_steps + 1) of `peak`, so that the learning rate is never 0.
-      power: of "poly".
-      boundaries: of "step", as shares of `total_steps`, rising.
-      factor: of "step".
-      end: where "poly" and "cosine" end, as a share of `peak`.
+      total_steps: steps of the whole run, including warm-up.
+      warmup_steps: step i of the warm-up has (i + 1) / (warmup_steps + 1) of `peak`, so the learning rate is never 0.
+      power: exponent of "poly".
+      boundaries: steps of "step" as fractions of `total_steps`, ascending.
+      factor: factor of "step" at each boundary.
+      end: final value of "poly" and "cosine" as a fraction of `peak`.
 
     Raises:
-      ConfigError: an unknown name, or invalid numbers.
+      ConfigError: the name is unknown, or a number is invalid.
     """
     if name not in SCHEDULES:
         raise ConfigError(f"learning rate schedule is {name!r}, expected one of {', '.join(SCHEDULES)}")
@@ -79,12 +79,12 @@ def learning_rate_schedule(
 
 
 def hardest_share_schedule(share: float, start: int, end: int) -> optax.Schedule | None:
-    """The share of each frame's pixels that the loss counts: all until step `start`, then linearly down to `share` at `end`.
+    """The fraction of each frame's pixels in the loss: 1 until step `start`, then linear to `share` at step `end`.
 
-    STCN uses a share of 0.15, a start at 20,000 and an end at 70,000. None, meaning all pixels, if `share` is 1.
+    STCN uses a share of 0.15, a start at 20,000 and an end at 70,000. Returns None, which means all pixels, if `share` is 1.
 
     Raises:
-      ConfigError: a share outside (0, 1], or an end that is not after the start.
+      ConfigError: the share is outside (0, 1], or the end is not after the start.
     """
     if not 0 < share <= 1:
         raise ConfigError(f"hardest share is {share}, expected more than 0 and at most 1")

@@ -16,11 +16,11 @@ from hmmn_jax.training.optimizer import OPTIMIZERS
 from hmmn_jax.training.parallel import KINDS
 from hmmn_jax.training.schedules import SCHEDULES
 
-_HUGE = 2**31  # of a count
+_HUGE = 2**31  # maximum of a count
 
 PATHS = ("init", "resume", "validation.data", "data.data_dir")  # local or in a bucket
 
-Rule = tuple[Callable[[Any], bool], str]  # a check of a value, and what it expects in words
+Rule = tuple[Callable[[Any], bool], str]  # a check of a value, and a description of valid values
 
 
 def _number(low: float | int, high: float | int = math.inf, *, above: bool = False, below: bool = False) -> Rule:
@@ -37,7 +37,7 @@ def _number(low: float | int, high: float | int = math.inf, *, above: bool = Fal
 
 
 def _whole(low: int, high: int = _HUGE) -> Rule:
-    """A whole number from `low` to `high`."""
+    """An integer from `low` to `high`."""
     words = f"a whole number from {low} " + (f"to {high}" if high < _HUGE else "on")
     return lambda value: type(value) is int and low <= value <= high, words
 
@@ -136,7 +136,7 @@ RULES: dict[str, Any] = {
         "mem_every": _whole(1),
     },
     "profile": _TEXT,
-    "model": {},  # `HMMNConfig` checks its fields itself
+    "model": {},  # `HMMNConfig` checks its own fields
     "data": {
         "sets": {
             "*": {"name": _TEXT, "split": _TEXT, "still": _SWITCH, "repeat": _schedule(_number(0)), "?donors": _number(0)}
@@ -193,7 +193,7 @@ def require_settings(config: ConfigDict) -> None:
 
 
 def _fields(config: Any, rules: dict[str, Any], path: str) -> Iterator[tuple[str, Any, Rule]]:
-    """Each field with its rule; names that begin with "?" may be missing, "*" is any name. Raises ConfigError."""
+    """Yields each field with its rule. Names that begin with "?" may be missing; "*" is any name. Raises ConfigError."""
     if not isinstance(config, ConfigDict):
         raise ConfigError(f"{path[:-1]} is {config!r}, expected a section with fields")
     if path == "config.optimizer." and (surplus := sorted(set(config) - {name.removeprefix("?") for name in rules})):

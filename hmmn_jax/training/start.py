@@ -1,4 +1,4 @@
-"""Finds the state that a run starts from, and checks that a resumed run has the same config."""
+"""Finds the initial state of a run, and checks that a resumed run has the same config."""
 
 import json
 import os
@@ -29,14 +29,14 @@ from hmmn_jax.training.checkpoint import read_step, require_free_step, restore_l
 from hmmn_jax.training.train_state import TrainState
 from hmmn_jax.training.workdir import RUN_RECORD, is_begun, publish
 
-# Fields that may differ when a run resumes: they set where and how, not what is computed.
+# Fields that may differ when a run resumes, because they do not change the results.
 FREE_FIELDS = {"init", "resume", "parallel", "micro_batches", "log_every", "stop_above", "profile", "model.remat"}
 FREE_FIELDS |= {"data.data_dir", "data.workers", "devices", "deterministic"}
 FREE_SECTIONS = ("checkpoint.", "validation.")
 
 
 def inspect_workdir(workdir: AnyPath, config: ConfigDict, total: int) -> tuple[bool, bool]:
-    """Whether a run has begun in a workdir, and whether it has a checkpoint to resume from.
+    """Whether a run was started in a workdir, and whether it has a checkpoint to resume from.
 
     Raises CheckpointError, ConfigError or DataError if this run cannot use the workdir.
     """
@@ -51,18 +51,18 @@ def inspect_workdir(workdir: AnyPath, config: ConfigDict, total: int) -> tuple[b
 def starting_state(
     config: ConfigDict, model: HMMNConfig, optimizer: optax.GradientTransformation, workdir: AnyPath
 ) -> tuple[TrainState, str]:
-    """The state to start from, on the host, and where it comes from.
+    """Returns the initial state, on the host, and a description of its origin.
 
     Raises:
-      CheckpointError: a checkpoint that does not exist, cannot be read or is of another model.
+      CheckpointError: a checkpoint does not exist, cannot be read, or is of another model.
     """
     like = jax.eval_shape(lambda: _fresh(model, optimizer, config))
 
-    # 1. The run's own workdir: it was interrupted, or is done.
+    # 1. The workdir of this run, if it was interrupted or is complete.
     if (state := restore_latest(workdir, like)) is not None:
         return state, f"step {int(state.step)} of this workdir"
 
-    # 2. The run of another workdir continues here, with this config.
+    # 2. The run of another workdir, which continues in this one with this config.
     if config.resume:
         other = absolute(user_path(config.resume, buckets=True))
         _require_same_model(other, load_config(other), model)
@@ -72,20 +72,20 @@ def starting_state(
             raise CheckpointError(f"{config.resume}: no checkpoint in it; expected the workdir of a run")
         return read_step(other, steps[-1], like), f"step {steps[-1]} of {config.resume}, continued here"
 
-    # 3. Variables made elsewhere.
+    # 3. Given variables.
     if config.init:
         variables, kind = _read_variables(config.init, model, config.seed)
         return TrainState.create(variables, optimizer, config.ema_decay > 0), f"{kind} {config.init}"
 
-    # 4. Nothing.
+    # 4. Random variables.
     return _fresh(model, optimizer, config), f"random variables, seed {config.seed}"
 
 
 def write_config(workdir: AnyPath, model: HMMNConfig, config: ConfigDict) -> None:
-    """Writes the resolved config as `config.json`: the model for `load_checkpoint`, the whole under "experiment".
+    """Writes the resolved config as `config.json`: the model for `load_checkpoint`, and the whole config as "experiment".
 
     Raises:
-      DataError: the file exists and is not the run's, or was changed since.
+      DataError: the file exists and was not written by the run, or was changed since.
     """
     text = json.loads(config_to_json(model)) | {"experiment": config.to_dict()}
     with publish(workdir, CONFIG_FILE, RUN_RECORD) as path:
@@ -93,7 +93,7 @@ def write_config(workdir: AnyPath, model: HMMNConfig, config: ConfigDict) -> Non
 
 
 def require_same_config(workdir: AnyPath, config: ConfigDict) -> None:
-    """Raises ConfigError, which lists the fields, if the run to be resumed was started with another config."""
+    """Raises ConfigError if the run was started with another config; it lists the fields."""
     path = workdir / CONFIG_FILE
     try:
         with bucket_errors(path):
@@ -117,7 +117,7 @@ def require_same_config(workdir: AnyPath, config: ConfigDict) -> None:
 
 
 def _later_fields(given: dict[str, Any]) -> dict[str, Any]:
-    """Fields that runs of earlier releases do not have, with the value that keeps the earlier behaviour."""
+    """Fields that runs of earlier releases do not have, with values that keep the earlier behaviour."""
     donors = {name: 1.0 for name in given if name.startswith("data.sets.") and name.endswith(".donors")}
     return donors | {"slots": [], "learning_rate.for_batch": 0, "data.copy_paste.twins": 0.0}
 
@@ -128,7 +128,7 @@ def _fresh(model: HMMNConfig, optimizer: optax.GradientTransformation, config: C
 
 
 def _read_variables(path: str, model: HMMNConfig, seed: int) -> tuple[dict[str, Any], str]:
-    """Variables for `model`, and a description of their origin."""
+    """Returns variables for `model`, and a description of their origin."""
     if is_checkpoint_file(find_checkpoint(path)):
         tensors = read_torch_file(find_checkpoint(path))
         if kind := recognise(tensors):
@@ -139,7 +139,7 @@ def _read_variables(path: str, model: HMMNConfig, seed: int) -> tuple[dict[str, 
 
 
 def _require_same_model(path: str | os.PathLike, found: HMMNConfig, model: HMMNConfig) -> None:
-    """Raises CheckpointError if two models differ in their tensors, or in their norms, which can have the same tensors."""
+    """Raises CheckpointError if two models differ in their tensors or norms. Different norms can have the same tensors."""
     shapes = [jax.tree.map(_shape, abstract_variables(config)) for config in (found, model)]
     if shapes[0] == shapes[1] and found.backbone == model.backbone:
         return

@@ -9,12 +9,12 @@ from flax import struct
 
 
 class TrainState(struct.PyTreeNode):
-    """A pytree; every leaf is the same on all devices.
+    """A pytree. Every leaf is the same on all devices.
 
-    step: steps done, int32.
-    params: what is trained.
-    constants: the other collections of the model ("batch_stats", "constants"), never changed.
-    opt_state: of the optimizer.
+    step: number of completed steps, int32.
+    params: trained parameters.
+    constants: the other collections of the model ("batch_stats", "constants"), which do not change.
+    opt_state: state of the optimizer.
     ema: a moving average of `params`, or None.
     """
 
@@ -30,10 +30,10 @@ class TrainState(struct.PyTreeNode):
         variables = jax.tree.map(jnp.asarray, variables)
         constants = {name: collection for name, collection in variables.items() if name != "params"}
         params = variables["params"]
-        average = jax.tree.map(jnp.copy, params) if ema else None  # a copy: a donated buffer may occur only once
+        average = jax.tree.map(jnp.copy, params) if ema else None  # a copy, because a donated buffer may occur only once
         return cls(jnp.zeros((), jnp.int32), params, constants, optimizer.init(params), average)
 
     @property
     def ema_variables(self) -> dict[str, Any]:
-        """Variables to validate and to publish: with the moving average in place of `params`, if there is one."""
+        """Variables for validation and `load_checkpoint`: with the moving average in place of `params`, if any."""
         return {"params": self.params if self.ema is None else self.ema, **self.constants}

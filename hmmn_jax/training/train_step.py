@@ -1,8 +1,8 @@
 """One step of training, a pure function of the state and the batch.
 
-A batch is a dict of clips of T frames: `frames` uint8 RGB `[b,T,H,W,3]`; `masks` uint8 ids `[b,T,H,W]`, 0 the background;
+A batch is a dict of clips of T frames: `frames` uint8 RGB `[b,T,H,W,3]`; `masks` uint8 ids `[b,T,H,W]`, where 0 is background;
 `valid` bool `[b,o]`, which of the ids 1..o are objects and not padding; `sample` integer `[b]`, the number of each sample in
-the order of the whole run, by which its randomness is keyed.
+the whole run, which is the key of its random numbers.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,26 +37,26 @@ def make_train_step(
     loss: Loss = frame_cross_entropy,
     slots: Sequence[int] = (),
 ) -> TrainStep:
-    """The step: gradients of the mean loss over the whole batch, the average over devices, clipping, the update.
+    """Makes the step: gradients of the mean loss over the whole batch, mean over devices, clipping, update.
 
     Args:
-      config: the model's; its `dtype` is that of the computation, its `remat` trades time for memory.
-      optimizer: `make_optimizer`; the average over devices comes before it, so clipping sees the whole batch.
-      learning_rate: the schedule that the optimizer was made with, for the metrics.
+      config: config of the model. `dtype` is the compute dtype; `remat` saves memory but takes more time.
+      optimizer: as from `make_optimizer`. It gets the mean over devices, so clipping applies to the whole batch.
+      learning_rate: the schedule of the optimizer, for the metrics.
       seed: seed of the dropout of memory branches.
-      dropout: the probability that the fine memory is dropped, drawn for each sample, frame and Refine block.
+      dropout: the probability that the fine memory is not read, for each sample, frame and Refine block.
       hardest_share: `hardest_share_schedule`; None: all pixels.
-      micro_batches: number of equal parts in which a device processes its batch, with the memory of one part.
-      ema_decay: of the moving average of the parameters, for a state that has one.
-      axis_name: the axis over which devices are averaged; None: there is one device.
-      loss: of each frame, from logits, masks and the share of hardest pixels.
-      slots: numbers of objects for which gradients are compiled, each a branch of the one program. Each device uses the
-        smallest number that fits its clips, so padding up to the o objects of a batch costs nothing; devices with fewer objects
-        wait for the others. (): o.
+      micro_batches: number of equal parts into which a device splits its batch; it needs the memory of one part.
+      ema_decay: decay of the moving average of the parameters, if the state has one.
+      axis_name: the axis of the mean over devices; None: one device.
+      loss: loss of each frame, a function of logits, masks and the fraction of hardest pixels.
+      slots: numbers of objects for which gradients are compiled, as branches of one program. Each device uses the smallest
+        number that fits its clips, so padding to the o objects of a batch costs nothing. Devices with fewer objects wait for
+        the others. (): only o.
 
     Returns:
-      `step(state, batch) -> (state, metrics)`. Metrics, averages over the whole batch: `loss`, its parts `loss_frame_1`,
-      `loss_frame_2` and so on, `gradient_norm` before clipping, `parameter_norm` and `learning_rate` of this step's update.
+      `step(state, batch) -> (state, metrics)`. The metrics are means over the whole batch: `loss`, its parts `loss_frame_1`,
+      `loss_frame_2` and so on, `gradient_norm` before clipping, `parameter_norm`, and the `learning_rate` of this step.
     """
 
     def gradients_of(params: Any, constants: Any, batch: Batch, share: Any) -> tuple[Any, jax.Array]:
@@ -101,7 +101,7 @@ def clip_loss(
     hardest_share: float | Float[Array, ""] | None = None,
     loss: Loss = frame_cross_entropy,
 ) -> tuple[Float[Array, ""], Float[Array, " t"], Float[Array, "b t o1 H W"]]:
-    """The loss of a batch: of frames 1 to t, the sum of the means over clips; these means; and the logits of these frames."""
+    """The loss of a batch: the sum over frames 1 to t of the means over clips; these means; and the logits of these frames."""
     masks, valid = batch["masks"], batch["valid"]
     ids = jnp.arange(valid.shape[1] + 1, dtype=masks.dtype)
     first = (masks[:, 0, None] == ids[:, None, None]).astype(jnp.float32)
@@ -113,12 +113,11 @@ def clip_loss(
 def memory_coins(seed: int, sample: Integer[Array, " b"], dropout: float, frames: int = 2) -> Bool[Array, "b {frames} 2"]:
     """Draws which fine memories are read, for each sample, frame (1, 2, ...) and stride (8, 4).
 
-    True with probability 1 - dropout. Keyed only by sample, frame and stride, so a sample's draws are the same in any batch, on
-    any device and after any restart.
+    True with probability 1 - dropout. The key only depends on sample, frame and stride, so the result is the same in any batch,
+    on any device and after a restart.
     """
-    root = jax.random.key(
-        seed, impl="threefry2x32"
-    )  # not the default, because other implementations depend on the layout of a batch
+    # Set explicitly, because random numbers of other implementations depend on the shape of a batch.
+    root = jax.random.key(seed, impl="threefry2x32")
 
     def coin(sample: jax.Array, frame: jax.Array, scale: jax.Array) -> jax.Array:
         key = root
@@ -132,7 +131,7 @@ def memory_coins(seed: int, sample: Integer[Array, " b"], dropout: float, frames
 
 
 def _in_slots(function: Callable[[Batch], Any], batch: Batch, slots: Sequence[int]) -> Any:
-    """`function` of a batch whose `valid` is truncated to the smallest of `slots` that fits all its objects."""
+    """Calls `function` with `valid` truncated to the smallest of `slots` that fits all objects of the batch."""
     if not slots:
         return function(batch)
     most = batch["valid"].shape[1]
@@ -143,7 +142,7 @@ def _in_slots(function: Callable[[Batch], Any], batch: Batch, slots: Sequence[in
 
 
 def _mean_over_parts(function: Callable[[Batch], Any], batch: Batch, parts: int) -> Any:
-    """The mean of `function` over equal parts of a batch, one after the other."""
+    """The mean of `function` over equal parts of a batch, computed one after the other."""
     if parts == 1:
         return function(batch)
     size = batch["sample"].shape[0]

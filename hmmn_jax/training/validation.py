@@ -1,4 +1,4 @@
-"""Validates a model in training: J&F on annotated sequences, segmented by `Segmenter` at a given size."""
+"""Validates a model during training: J&F on annotated sequences, segmented by `Segmenter` at a given size."""
 
 import collections
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ from hmmn_jax.io.stage import Stage
 from hmmn_jax.metrics.davis import ScoredFrame, SequenceScores, statistics
 from hmmn_jax.model import HMMNConfig
 
-SHEET_SEQUENCES, SHEET_FRAMES, SHEET_SIZE = 8, 4, (180, 320)  # of the picture: rows, columns, height and width of a cell
+SHEET_SEQUENCES, SHEET_FRAMES, SHEET_SIZE = 8, 4, (180, 320)  # rows and columns of the picture, and height and width of a cell
 
 
 class Validation(NamedTuple):
@@ -42,9 +42,9 @@ class Validation(NamedTuple):
 
 
 def find_validation(settings: ConfigDict, stage: Stage | None = None) -> list[Plan]:
-    """Lists the videos of a validation section with the plans of their scores; empty if the section has no data.
+    """Lists the videos of a validation section with plans for their scores; empty if the section has no data.
 
-    Data in a bucket is copied to `stage`, as each validation reads it; without a stage, the data is local.
+    Data in a bucket is copied to `stage`, because each validation reads it. Without a stage, the data must be local.
 
     Raises DataError for a video that cannot be segmented or scored, so that errors are found before training starts.
     """
@@ -61,7 +61,7 @@ def find_validation(settings: ConfigDict, stage: Stage | None = None) -> list[Pl
 
 
 def make_segmenters(variables: dict[str, Any], model: HMMNConfig, mem_every: int, count: int) -> list[Segmenter]:
-    """One segmenter on each device of this process, at most as many as this process has of `count` videos."""
+    """Makes segmenters on the devices of this process, at most one for each video of this process."""
     own = -(-count // jax.process_count())
     made = []
     for device in jax.local_devices()[:own]:
@@ -73,14 +73,14 @@ def make_segmenters(variables: dict[str, Any], model: HMMNConfig, mem_every: int
 def validate(
     segmenters: Sequence[Segmenter], plans: Sequence[Plan], size: int = 0, stop: Callable[[], bool] = lambda: False
 ) -> Validation | None:
-    """Segments videos and scores them; of several processes, each takes its share, and all get the same scores.
+    """Segments videos and scores them. With several processes, each takes part of the videos, and all get the same scores.
 
     Args:
-      segmenters: have the variables to validate, the i-th on the i-th device of this process. Each takes the next video when it
-        is free.
-      plans: the videos, as `find_validation` gives them.
+      segmenters: segmenters with the variables to validate, the i-th on the i-th device of this process. Each takes the next
+        video when it is free.
+      plans: the videos, as returned by `find_validation`.
       size: shorter side to which frames are scaled, 0 for none; probabilities are scaled back, scores are at full size.
-      stop: is asked after each frame whether to stop.
+      stop: called after each frame; returns whether to stop.
 
     Returns:
       The results; None in all processes if one of them was stopped.
@@ -94,7 +94,7 @@ def validate(
             while waiting:
                 try:
                     i = waiting.popleft()
-                except IndexError:  # another thread was faster
+                except IndexError:  # another thread took the last one
                     return
                 found[i] = _score(segmenter, own[i], size, stop)
 
@@ -121,11 +121,11 @@ def validate(
 
 
 class _Stopped(Exception):
-    """The validation was asked to stop."""
+    """The validation is stopped."""
 
 
 def _score(segmenter: Segmenter, plan: Plan, size: int, stop: Callable[[], bool]) -> tuple[SequenceScores, np.ndarray]:
-    """Scores of one video, and some of its frames with their predictions side by side. Raises _Stopped."""
+    """Scores one video. Also returns some of its frames next to their predictions. Raises _Stopped."""
     clip = plan.clip
 
     def frames() -> Iterator[np.ndarray]:
@@ -155,5 +155,5 @@ def _score(segmenter: Segmenter, plan: Plan, size: int, stop: Callable[[], bool]
 
 
 def _as_ids(given: Given, size: tuple[int, int]) -> np.ndarray:
-    """Masks that are given as ids."""
+    """Masks with ids."""
     return flatten(given, size) if isinstance(given, Mapping) else given

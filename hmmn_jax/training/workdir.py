@@ -1,7 +1,7 @@
 """Records of the files that a run wrote to its workdir. Only those may be replaced or deleted.
 
-`WORKDIR/record` holds the guard (`hmmn_jax.io.guard`) and the records of what the run wrote: `run.json` of `config.json`,
-`checkpoints/STEP.json` of each checkpoint, `pictures/...` of each picture. `run.json` is written first.
+`WORKDIR/record` contains the guard (`hmmn_jax.io.guard`) and the records of files that the run wrote: `run.json` for
+`config.json`, `checkpoints/STEP.json` for each checkpoint, `pictures/...` for each picture. `run.json` is written first.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from hmmn_jax.io.record import Record, require_free, staging_folder
 
 RECORD = "record"
 RUN_RECORD = "run.json"
-_SEEN_SECONDS = 40.0  # until a file is seen on other machines: network drives remember for 30 s that it was missing
+_SEEN_SECONDS = 40.0  # seconds until other machines see a new file: network drives cache for 30 s that it is missing
 _NAMES = (CONFIG_FILE, STEPS, "metrics.jsonl", "tensorboard", "pictures", "profile", "damaged")
 
 
@@ -30,7 +30,7 @@ def is_begun(workdir: AnyPath) -> bool:
     """Whether a run of this program has written to a workdir.
 
     Raises:
-      DataError: a file that a run would write exists without its record; or the workdir is a file.
+      DataError: a file that a run would write exists without a record, or the workdir is a file.
     """
     with _missing_bucket(workdir), bucket_errors(workdir):
         if lies_there(workdir) and not workdir.is_dir():
@@ -61,7 +61,7 @@ def hold(workdir: AnyPath, begun: bool, takeover: bool = False) -> Iterator[Guar
 
     Raises:
       ConfigError: another run is writing to it, or has started there in the meantime.
-      DataError: it cannot be written to.
+      DataError: the workdir is not writable.
     """
     if jax.process_index() > 0:
         yield None
@@ -73,11 +73,11 @@ def hold(workdir: AnyPath, begun: bool, takeover: bool = False) -> Iterator[Guar
 
 
 def require_shared(workdir: AnyPath, guard: Guard | None) -> None:
-    """Raises ConfigError in all processes if one of them does not see the workdir of the first. All call it.
+    """Raises ConfigError in all processes if the workdir of one of them is not that of the first. All must call it.
 
     Args:
       workdir: as this process sees it.
-      guard: of the first process, None in the others.
+      guard: guard of the first process; None in the others.
     """
     owner = peers.from_first("owner", lambda: guard and guard.owner)
     here = guard.owner if guard else this_machine()
@@ -93,11 +93,11 @@ def require_shared(workdir: AnyPath, guard: Guard | None) -> None:
                 "give a --workdir that all processes share, such as one on a network drive"
             )
 
-    peers.from_first("shared", check)  # which raises the same error in all
+    peers.from_first("shared", check)  # raises the same error in all processes
 
 
 def _sees(workdir: AnyPath, owner: str, wait: float) -> bool:
-    """Whether the workdir has the guard of this owner, at the latest after so many seconds."""
+    """Whether the workdir has the guard of this owner. Waits for it for at most some seconds."""
     deadline = time.monotonic() + wait
     while True:
         found = read_owner(owner_path(workdir / RUN_LOCK))
@@ -110,7 +110,7 @@ def _sees(workdir: AnyPath, owner: str, wait: float) -> bool:
 
 @contextlib.contextmanager
 def publish(workdir: AnyPath, name: str, record: str) -> Iterator[Path]:
-    """Yields a temporary path for a file, which then becomes `WORKDIR/NAME`.
+    """Yields a temporary path for a file, which is then renamed to `WORKDIR/NAME`.
 
     Args:
       workdir: workdir of the run.
@@ -118,7 +118,7 @@ def publish(workdir: AnyPath, name: str, record: str) -> Iterator[Path]:
       record: relative path of its record in `WORKDIR/record`.
 
     Raises:
-      DataError: a file of that name was not written by the run, or was changed since; or writing fails.
+      DataError: a file with this name was not written by the run, or was changed since, or writing fails.
     """
     owned = Record.load(workdir, workdir / RECORD / record)
     require_free(owned, [name])
@@ -132,7 +132,7 @@ def publish(workdir: AnyPath, name: str, record: str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _missing_bucket(workdir: AnyPath) -> Iterator[None]:
-    """A missing folder has no files, but a missing bucket is an error."""
+    """Lists files; a missing folder has none, but a missing bucket is an error."""
     try:
         yield
     except FileNotFoundError as error:

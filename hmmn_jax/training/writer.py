@@ -1,4 +1,4 @@
-"""Output of a run: numbers as lines of JSON and in TensorBoard, pictures in TensorBoard and as PNG files."""
+"""Output of a run: metrics as lines of JSON and for TensorBoard, pictures for TensorBoard and as PNG files."""
 
 import contextlib
 import importlib.util
@@ -22,19 +22,19 @@ from hmmn_jax.training.metrics import METRICS_FILE, parse_line, read_lines
 from hmmn_jax.training.train_state import TrainState
 from hmmn_jax.training.workdir import publish
 
-# Imported when a run opens its files, after mistakes were reported: it imports PyTorch if installed, which takes seconds.
+# Imported when a run opens its files, after errors were reported. It imports PyTorch if installed, which takes seconds.
 if importlib.util.find_spec("tensorboardX") is None:
     raise ModuleNotFoundError("No module named 'tensorboardX'", name="tensorboardX")
 
 
 class Writer:
-    """Writes `metrics.jsonl`, `tensorboard/` and `pictures/` in a workdir and calls hooks; only the first process does.
+    """Writes `metrics.jsonl`, `tensorboard/` and `pictures/` in a workdir and calls hooks, in the first process only.
 
-    A context manager. Raises DataError if writing fails. In a bucket, numbers appear every 30 seconds and by `flush`.
+    A context manager. Raises DataError if writing fails. In a bucket, metrics are uploaded every 30 seconds and by `flush`.
     """
 
     def __init__(self, workdir: AnyPath, first_step: int, hooks: Sequence[Hook] = ()):
-        """Opens the files. Entries of a killed run for steps after `first_step`, which are repeated, are dropped.
+        """Opens the files. Drops entries of a killed run for steps after `first_step`, because these steps are repeated.
 
         Lines of `metrics.jsonl` that the program cannot have written are kept.
         """
@@ -59,13 +59,13 @@ class Writer:
                     file.close()
 
     def flush(self) -> None:
-        """Uploads the numbers to a workdir in a bucket: to be called before a checkpoint, which a restart goes back to."""
+        """Uploads metrics to a workdir in a bucket. Call it before saving a checkpoint."""
         if self._active:
             self._folder.flush()
             self._board.flush()
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Writes one line of JSON, `{"step": step, **values}`, and a point in each of TensorBoard's curves."""
+        """Writes one line of JSON, `{"step": step, **values}`, and a point of each curve for TensorBoard."""
         if not self._active:
             return
         with writing_errors(self.workdir / METRICS_FILE):
@@ -76,7 +76,7 @@ class Writer:
             hook.scalars(step, values)
 
     def picture(self, step: int, name: str, rgb: UInt8[np.ndarray, "h w 3"]) -> None:
-        """An RGB picture: `pictures/NAME/STEP.png`, and in TensorBoard."""
+        """Writes an RGB picture as `pictures/NAME/STEP.png` and for TensorBoard."""
         if self._active:
             file = f"pictures/{name}/{step:07d}.png"
             try:
@@ -89,16 +89,16 @@ class Writer:
                 hook.picture(step, name, rgb)
 
     def saved(self, state: TrainState) -> None:
-        """Calls hooks after a checkpoint of this state was written."""
+        """Calls hooks after a checkpoint of this state was saved."""
         if self._active:
             for hook in self._hooks:
                 hook.saved(state)
 
 
 def _drop_later(workdir: AnyPath, first_step: int) -> bytes:
-    """Drops a run's lines of steps after `first_step`. Other lines are unchanged; a truncated last line gets its newline.
+    """Drops lines of steps after `first_step`. Other lines are unchanged; a truncated last line gets a newline.
 
-    Returns the lines that stay.
+    Returns the remaining lines.
     """
     lines = read_lines(workdir)
     kept = [line for line in lines if not _comes_again(line, first_step)]
@@ -110,6 +110,6 @@ def _drop_later(workdir: AnyPath, first_step: int) -> bytes:
 
 
 def _comes_again(line: bytes, first_step: int) -> bool:
-    """Whether a line is one that `scalars` writes, a step and numbers, of a step after `first_step`."""
+    """Whether a line has the format of `scalars` and a step after `first_step`."""
     found = parse_line(line)
     return found is not None and found["step"] > first_step and all(type(value) in (int, float) for value in found.values())

@@ -1,4 +1,4 @@
-"""Options that several commands share, and the set-up of commands that compute."""
+"""Options that several commands share, and initialisation of JAX."""
 
 import argparse
 from typing import Any
@@ -65,7 +65,7 @@ def add_cache(parser: argparse.ArgumentParser) -> None:
 
 
 def add_hosts(parser: argparse.ArgumentParser) -> None:
-    """Options for several hosts, on each of which the same command is started."""
+    """Options for several hosts. The same command is started on each host."""
     add = parser.add_argument_group("several hosts").add_argument
     add("--distributed", action="store_true", help="they find each other: TPU pods, Slurm")
     add("--coordinator", metavar="HOST:PORT", help="the first of them")
@@ -86,7 +86,7 @@ def weights(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def start(options: argparse.Namespace | None = None) -> None:
-    """Prepares JAX, whose import takes a second."""
+    """Initialises JAX, whose import takes a second."""
     from absl import logging
 
     from hmmn_jax.cli.launch import OPTIONS, launch, switch_off_unsound_fusion
@@ -94,6 +94,6 @@ def start(options: argparse.Namespace | None = None) -> None:
     switch_off_unsound_fusion()
     from hmmn_jax.inference.host_memory import keep_host_memory_small
 
-    logging.set_verbosity(logging.ERROR)  # Orbax logs every thread
+    logging.set_verbosity(logging.ERROR)  # Orbax logs a line for every thread
     keep_host_memory_small()
     launch(**{name: getattr(options, name) for name in OPTIONS if hasattr(options, name)})

@@ -1,4 +1,4 @@
-"""Converts checkpoints: the released PyTorch weights, ImageNet weights to start training from, and back to PyTorch.
+"""Converts checkpoints from PyTorch and back, and makes initial weights for training from ImageNet weights.
 
   hmmn-jax convert from-torch HMMN_weights.pth OUT       # or .safetensors
   hmmn-jax convert to-torch OUT weights.safetensors      # or .pth, with PyTorch installed; --half: in float16
@@ -16,7 +16,7 @@ from hmmn_jax.cli.arguments import anywhere, local
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> Callable[..., argparse.ArgumentParser]:
-    """Adds the arguments of the command; returns the function that adds one more kind of conversion."""
+    """Adds the arguments of the command. Returns a function that adds another kind of conversion."""
     kinds = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
 
     def command(name: str, text: str, convert: Callable | str, *positional: str) -> argparse.ArgumentParser:
@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int | None:
     """Runs the command."""
     import jax
 
-    jax.config.update("jax_platforms", "cpu")  # an accelerator may be busy, and float64 needs the CPU
+    jax.config.update("jax_platforms", "cpu")  # accelerators may be busy and do not support float64
     return options.convert(options)
 
 

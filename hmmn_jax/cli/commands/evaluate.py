@@ -1,4 +1,4 @@
-"""Segments the videos of a benchmark, writes the masks, and scores them (J and F) where the benchmark has annotations.
+"""Segments the videos of a benchmark, writes the masks, and scores them (J and F) if annotations are available.
 
   hmmn-jax evaluate --benchmark davis2017_val --data DAVIS --output RUN
   hmmn-jax evaluate --benchmark davis2016_val --data DAVIS --output RUN --checkpoint HMMN_weights.pth --set mem_every=3

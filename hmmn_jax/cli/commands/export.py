@@ -1,7 +1,7 @@
 """Converts masks on disk to the formats of other programs.
 
-MASKS contains a PNG for each annotated frame of VIDEO, with the name of the frame, or 00012.png for frame 12 of a video
-file: a folder RUN/masks/NAME of 'hmmn-jax segment', or masks of any method.
+MASKS is a folder with PNGs that have the names of frames of VIDEO, or 00012.png for frame 12 of a video file. It may be a
+folder RUN/masks/NAME of 'hmmn-jax segment', or have masks of any method.
 
   hmmn-jax export RUN/masks/clip --video clip.mp4 --kind coco --output clip.json
   hmmn-jax export RUN/masks/clip --video clip.mp4 --kind rgba --output layers.zip --probabilities RUN/probabilities/clip
@@ -15,7 +15,7 @@ ytvis   one video, run-length encoded                   .json
 mp4     all frames with coloured objects                .mp4
 gif     the same, at most 480 pixels a side             .gif
 
-With --probabilities, edges of rgba are soft; which 'hmmn-jax segment --set save_probabilities=true' writes.
+With --probabilities, edges of rgba are soft. 'hmmn-jax segment --set save_probabilities=true' writes these files.
 """
 
 import argparse

@@ -1,15 +1,14 @@
-"""Opens a page in the browser to paint objects, propagate them through a video, correct and export.
+"""Opens a page in the browser to paint objects, propagate them through a video, and correct and export the masks.
 
-VIDEO is a video file or a folder of images; without it, the clip that comes with the package. The page is served by this
-machine, and only to this machine. Changes are saved at once in a project folder, by default VIDEO.hmmn in the working
-directory.
+VIDEO is a video file or a folder of images; the default is the bundled clip. This machine serves the page, and only this
+machine can open it. Changes are saved at once in a project folder, by default VIDEO.hmmn in the working directory.
 
   hmmn-jax paint
   hmmn-jax paint clip.mp4
   hmmn-jax paint clip.mp4 --project WORK --checkpoint HMMN_weights.pth
   hmmn-jax paint --project WORK                       # continue
 
-Running the same command again continues. Stop it with Ctrl-C. Needs pip install 'hmmn-jax[paint]', and for video files
+Stop the command with Ctrl-C. To continue, run the same command again. Needs pip install 'hmmn-jax[paint]', and for video files
 'hmmn-jax[video]'.
 """
 

@@ -1,10 +1,10 @@
-"""Segments one video: finds the objects of one or several annotated frames in all the others.
+"""Segments the objects of one or several annotated frames in all other frames of a video.
 
 VIDEO is a video file or a folder of images. The mask is a PNG of the size of the first frame, in which each object has its own
 id, 1, 2, ..., and the background is 0; many paint programs can save an indexed PNG. A mask of 0 and 255 is one object.
-A folder with such masks annotates several frames: files have the names of the frames, or 00012.png for frame 12 of a video
-file, counted from 0. Each mask is complete; frames between two of them are segmented from both. 'hmmn-jax paint VIDEO' draws
-masks.
+If --mask is a folder, it contains masks of several frames. Masks have the names of frames, or 00012.png for frame 12 of a video
+file, counted from 0. Each mask annotates its whole frame; frames between two masks are segmented from both. 'hmmn-jax paint
+VIDEO' draws masks.
 
   hmmn-jax segment clip.mp4 --mask first.png --output OUT
   hmmn-jax segment FRAMES --mask FRAMES_MASKS/00000.png --output OUT --movie gif
@@ -12,9 +12,9 @@ masks.
   hmmn-jax segment clip.mp4 --mask first.png --output OUT --size 720 --max-memory-frames 20
   hmmn-jax segment clip.mp4 --mask first.png --output OUT --checkpoint HMMN_weights.pth
 
-Writes OUT/masks/NAME/FRAME.png with the given ids, and OUT/report.html. A video file also gives OUT/movies/NAME.mp4, at the
-size and rate of VIDEO. Rerunning the command resumes an interrupted run. Video files need PyAV:
-pip install 'hmmn-jax[video]'.
+Writes OUT/masks/NAME/FRAME.png with the given ids, and OUT/report.html. For a video file, also writes OUT/movies/NAME.mp4 with
+the size and rate of VIDEO. Rerunning the command resumes an interrupted run. Video files need PyAV: pip install
+'hmmn-jax[video]'.
 """
 
 import argparse

@@ -59,13 +59,13 @@ class Task:
 
 
 class Protocol(abc.ABC):
-    """A benchmark with the settings of an evaluation: a config of `configs/evaluate`, or the validation of a training.
+    """A benchmark with the settings of an evaluation, or of the validation during training.
 
     Attributes:
         name: name in configs; set by `register`.
         mask_files: the files of masks, and whether objects may overlap.
         rule: a sentence about the scores for the report, if they do not follow the rule of a published benchmark.
-        figures: what the benchmark reports; None: the figures of DAVIS.
+        figures: the metrics of the benchmark; None: those of DAVIS.
         archive: the name of the file for a server.
     """
 
@@ -90,8 +90,8 @@ class Protocol(abc.ABC):
             A function for each video that opens it, by name.
 
         Raises:
-            DataError: no video.
-            ConfigError: a setting that does not fit the folder.
+            DataError: no video was found.
+            ConfigError: a setting does not match the folder.
         """
 
     @abc.abstractmethod
@@ -115,12 +115,12 @@ class Protocol(abc.ABC):
     def write_submission(self, path: Path, masks: Path, clips: Sequence[Clip]) -> str:
         """Writes the file for the server from the folder of all masks.
 
-        Returns what it holds, such as "12 masks". Raises DataError if a mask is missing.
+        Returns a description of its content, such as "12 masks". Raises DataError if a mask is missing.
         """
         return f"{len(write_zip(path, masks, clips, self.submission, self.mask_files))} masks"
 
     def refuse_submission(self, clips: Sequence[Clip]) -> str:
-        """Returns the reason why the server would reject an archive of these videos; "": it would."""
+        """Returns the reason why the server would reject an archive of these videos; "" if it would accept it."""
         return ""
 
     def shown_truth(self, clip: Clip, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
@@ -181,7 +181,7 @@ def _choose(openers: dict[str, Opener], names: tuple[str, ...], root: Path) -> d
 
 
 def _require_text(clip: Clip) -> None:
-    """Raises DataError for names that an archive cannot hold."""
+    """Raises DataError for names that an archive cannot contain."""
     for name in (clip.name, *(clip.frame_names or ())):
         try:
             name.encode()

@@ -1,4 +1,4 @@
-"""BURST, the task with given masks: videos of several data sets whose objects start late. Given and sent are JSON files."""
+"""BURST, the task with given masks: videos of several data sets, with JSON files for given masks and submissions."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class BurstClip(Clip):
 class Burst(Protocol):
     """The sequences of `annotations/SPLIT/first_frame_annotations.json`, images in `images/SPLIT/DATASET/SEQUENCE`.
 
-    Tracks may overlap, so each is segmented by itself. The result is `submission.json`. Scores (HOTA) are not computed.
+    Tracks may overlap, so each is segmented separately. The result is `submission.json`. Scores (HOTA) are not computed.
     """
 
     mask_files = FOLDERS
@@ -58,7 +58,7 @@ class Burst(Protocol):
     submits = True
 
     def find(self, root: Path, notes: Notes) -> dict[str, Opener]:
-        """The sequences of the JSON file, named DATASET.SEQUENCE."""
+        """Finds the sequences of the JSON file, named DATASET.SEQUENCE."""
         path = self._given_file(root)
         openers: dict[str, Opener] = {}
         for sequence in read_burst(path):
@@ -75,11 +75,11 @@ class Burst(Protocol):
         return root / "images" / self.settings.split, root / self.settings.annotations / self.settings.split
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
-        """Raises DataError: there is no plan."""
+        """Raises DataError, because scores are not computed."""
         raise DataError(f"{clip.name}: scores of BURST (HOTA) are not computed here; give {self.archive} to its evaluator")
 
     def refuse_submission(self, clips: Sequence[Clip]) -> str:
-        """A result has all sequences of the given file."""
+        """A result must have all sequences of the given file."""
         listed = {sequence.key for clip in clips[:1] for sequence in read_burst(_burst(clip).given_file)}
         missing = len(listed - {_burst(clip).sequence.key for clip in clips})
         return f"{missing} of {len(listed)} sequences are missing, and a result has all; segment them, too" if missing else ""

@@ -1,4 +1,4 @@
-"""Your own videos: folders of images or video files, with masks of any frames."""
+"""Your own videos: folders of images or video files, with masks of some frames."""
 
 import re
 from collections.abc import Callable
@@ -25,7 +25,7 @@ _VIDEO = re.compile(r"\.(3gp|apng|avi|flv|gif|m2ts|m4v|mkv|mov|mp4|mpe?g|mts|ogv
 
 @register("custom")
 class Custom(Protocol):
-    """Each folder and video file in `JPEGImages`. 255 is the only object of a video without other ids; otherwise it is void."""
+    """Each folder and video file in `JPEGImages`. 255 is an object if a video has no other ids; otherwise it is void."""
 
     rule = OWN_RULE
 
@@ -62,9 +62,9 @@ class Custom(Protocol):
         return root / "JPEGImages", root / self.settings.annotations
 
     def read_one(self, frames: Path, mask: Path) -> Task:
-        """One folder of images or video file, with the mask of its first frame, or a folder of masks. Raises DataError.
+        """Opens a folder of images or a video file, with the mask of the first frame or a folder of masks. Raises DataError.
 
-        Masks of a folder are propagated in both directions unless the settings specify another.
+        Masks in a folder are propagated in both directions, unless the settings specify one.
         """
         task = Task(self)
         several = mask.is_dir()
@@ -80,7 +80,7 @@ class Custom(Protocol):
         return task
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
-        """The annotated frames after each object's first. Raises DataError if all of them are given."""
+        """Plans the annotated frames after each object's first. Raises DataError if all masks are given."""
         if clip.direction:
             raise DataError(
                 f"{clip.name}: all its masks are given (config.direction is {clip.direction}), so none can be scored"
@@ -88,7 +88,7 @@ class Custom(Protocol):
         return plan_annotated(clip, self.settings.single_object, self.settings.mask_values, notes)
 
     def shown_truth(self, clip: Clip, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
-        """The annotation, in which 255 may be the only object."""
+        """Reads the annotation; 255 may be the only object."""
         ids = clip.read_truth(index, height, width)
         return settle_ids(ids, True) if clip.binary else self.shown(ids)
 
@@ -109,7 +109,7 @@ class Custom(Protocol):
 
     @property
     def _direction(self) -> str:
-        """The setting; "" if masks are only for scores, as in the validation during training."""
+        """The direction; "" if masks are only used for scores, as in the validation during training."""
         return self.settings.get("direction", "")
 
 

@@ -1,4 +1,4 @@
-"""DAVIS-2016 and 2017, test-dev included."""
+"""DAVIS-2016 and 2017, including test-dev."""
 
 from collections.abc import Callable
 from functools import partial
@@ -18,10 +18,10 @@ from hmmn_jax.metrics.davis import scored_ids
 
 @register("davis")
 class Davis(Protocol):
-    """Sequences of a list; the first mask is given. 255 is void, unless it is the only object of DAVIS-2016."""
+    """The sequences of a list. The first mask is given. 255 is void, unless it is the only object (DAVIS-2016)."""
 
     def find(self, root: Path, notes: Notes) -> dict[str, Opener]:
-        """The sequences of the list `ImageSets/YEAR/SPLIT.txt`."""
+        """Finds the sequences of the list `ImageSets/YEAR/SPLIT.txt`."""
         settings = self.settings
         found = find_davis(
             root,
@@ -47,5 +47,5 @@ class Davis(Protocol):
         return plan_davis(clip, self.settings.single_object, self.settings.mask_values, notes)
 
     def shown(self, ids: Integer[np.ndarray, "h w"]) -> Integer[np.ndarray, "h w"]:
-        """Ids as they are scored."""
+        """Ids for scoring."""
         return scored_ids(ids, self.settings.single_object)

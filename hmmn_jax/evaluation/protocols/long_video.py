@@ -1,4 +1,4 @@
-"""Long-time Video: videos with thousands of frames, few of them annotated; scored like DAVIS on the annotated frames."""
+"""Long-time Video: videos with thousands of frames. The annotated frames are scored like DAVIS."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -38,5 +38,5 @@ class LongVideo(VideoFolders):
         return read_list(root / f"{self.settings.split}.txt")
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
-        """Raises DataError without three annotations."""
+        """Plans the annotated frames. Raises DataError if there are fewer than three."""
         return LongVideoPlan(clip, inner_annotations(clip))

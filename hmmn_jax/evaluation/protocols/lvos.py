@@ -1,4 +1,4 @@
-"""LVOS v1 and v2: long videos whose objects start late and have their own frame ranges; seen and unseen classes separately."""
+"""LVOS v1 and v2: long videos. Objects have their own ranges of frames; seen and unseen classes are scored separately."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ UNSEEN = "unseen_videos.txt"
 
 @dataclass(frozen=True)
 class _Facts:
-    """The benchmark's metadata of a video: the frames of each object, as strings or numbers, and its group; None if unknown."""
+    """Metadata of a video: the frames of each object, as strings or numbers, and its group; None if unknown."""
 
     ranges: dict[int, Any]
     unseen: bool | None
@@ -32,13 +32,13 @@ class _Facts:
 
 @dataclass(frozen=True)
 class LvosPlan(BenchmarkPlan):
-    """The frames of each object except its first and last."""
+    """Scores the frames of each object except its first and last."""
 
     ranges: dict[int, lvos.FrameRange]
     unseen: bool
 
     def score(self, frames: Iterable[ScoredFrame]) -> lvos.LvosScores:
-        """J, F and the inputs of V."""
+        """Computes J, F and the inputs of V."""
         return lvos.score_frames(frames, self.ranges, self.unseen, self.clip.name)
 
 
@@ -50,7 +50,7 @@ class Lvos(VideoFolders):
     figures = lvos.FIGURES
 
     def listed(self, root: Path) -> dict[str, Any] | None:
-        """For each video, the objects in the meta file, and whether it is in the list of unseen videos. Raises DataError."""
+        """Reads the objects of each video, and whether it is in the list of unseen videos. Raises DataError."""
         path = root / f"{self.settings.split}_meta.json"
         unseen = read_list(root / UNSEEN).keys() if (root / UNSEEN).is_file() else None
         meta = read_meta(path)

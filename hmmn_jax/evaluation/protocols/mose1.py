@@ -1,4 +1,4 @@
-"""MOSE v1: the rule of DAVIS on videos of which only the first mask is public."""
+"""MOSE v1: scored like DAVIS. Only first masks are public."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from hmmn_jax.metrics.davis import ScoredFrame, SequenceScores, score_frames, sc
 
 @dataclass(frozen=True)
 class Mose1Plan(BenchmarkPlan):
-    """All frames except the first and the last, ids 1 to the greatest of the first; a larger id in a result is an error."""
+    """Scores all frames except the first and the last, ids 1 to the largest of the first. Larger ids in a result are errors."""
 
     def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
         """Like DAVIS, but 255 is an id in results."""
@@ -27,10 +27,10 @@ class Mose1(VideoFolders):
     """Every folder of `JPEGImages`; 255 in annotations is background."""
 
     def listed(self, root: Path) -> dict[str, Any] | None:
-        """There is no list."""
+        """Returns None: MOSE has no list."""
         return None
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
-        """Needs the annotations of all frames. Raises DataError."""
+        """Plans all frames. Raises DataError if a frame is not annotated."""
         require_annotations(clip)
         return Mose1Plan(clip, tuple(scored_frames(len(clip), clip.name)))

@@ -1,4 +1,4 @@
-"""MOSE v2: adaptive F, and figures of disappearance and reappearance; of the validation set only first masks are public."""
+"""MOSE v2: adaptive F, and scores of disappearance and reappearance. Only first masks of the validation set are public."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,17 +22,17 @@ from hmmn_jax.metrics import mose2
 from hmmn_jax.metrics.davis import ScoredFrame, SequenceScores, scored_frames
 
 META = "meta.json"
-_MODES = ("P", "L", "I;16", "I")  # of Pillow, for PNGs that hold ids
+_MODES = ("P", "L", "I;16", "I")  # modes of Pillow for PNGs with ids
 
 
 @dataclass(frozen=True)
 class Mose2Plan(BenchmarkPlan):
-    """All frames except the first and the last; `ids` of the objects; 255 is an id like any other."""
+    """Scores all frames except the first and the last, for the objects `ids`. 255 is an id like any other."""
 
     ids: tuple[int, ...]
 
     def read_prediction(self, folder: Path, index: int) -> Integer[np.ndarray, "h w"]:
-        """Ids as they are. Raises DataError for PNGs that the server converts to other ids: colour and one-bit PNGs."""
+        """Reads ids unchanged. Raises DataError for PNGs that the server converts to other ids: colour and one-bit PNGs."""
         (path,) = self.files(folder, index)
         with reading_errors(path), Image.open(path) as image:
             if image.mode not in _MODES:
@@ -41,7 +41,7 @@ class Mose2Plan(BenchmarkPlan):
         return super().read_prediction(folder, index)
 
     def score(self, frames: Iterable[ScoredFrame]) -> mose2.Mose2Scores:
-        """Scores by the rule of the server."""
+        """Scores like the server."""
         return mose2.score_frames(frames, self.ids, self.clip.name)
 
     def score_folder(self, folder: Path) -> SequenceScores:
@@ -65,7 +65,7 @@ class Mose2(VideoFolders):
     figures = mose2.FIGURES
 
     def listed(self, root: Path) -> dict[str, Any] | None:
-        """The entry of meta.json by video; None without that file."""
+        """Reads the entries of meta.json by video; None without that file."""
         path = root / META
         if not path.is_file():
             return None
@@ -77,7 +77,7 @@ class Mose2(VideoFolders):
             raise DataError(f"{path}: not a meta.json of MOSE ({type(error).__name__}: {error}); {expected}") from error
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
-        """Needs the annotations of all frames. Raises DataError."""
+        """Plans all frames. Raises DataError if a frame is not annotated."""
         require_annotations(clip)
         scored = tuple(scored_frames(len(clip), clip.name))
         if clip.about is None:
@@ -87,7 +87,7 @@ class Mose2(VideoFolders):
         return Mose2Plan(clip, scored, clip.about.objects)
 
     def refuse_submission(self, clips: Sequence[Clip]) -> str:
-        """The server treats a single folder as the parent of all videos."""
+        """Rejects a single video, because the server treats a single folder as the parent of all videos."""
         return "the server scores an archive of a single video as 0; segment all videos" if len(clips) == 1 else ""
 
 
@@ -100,7 +100,7 @@ class _Entry:
 
     @classmethod
     def read(cls, about: Any) -> "_Entry":
-        """Ids are numbers or texts, in a list or as keys. Raises ValueError, TypeError, KeyError."""
+        """Ids may be numbers or strings, in a list or as keys. Raises ValueError, TypeError, KeyError."""
         objects = tuple(int(i) for i in about["objects"])
         if not objects or min(objects) < 1 or len(set(objects)) < len(objects):
             raise ValueError(f"the ids {objects}")

@@ -1,4 +1,4 @@
-"""SA-V: objects that may overlap, each with a folder of binary masks; segmented at 24 frames per second, annotated at 6."""
+"""SA-V: objects may overlap, and each has a folder of binary masks. Videos have 24 frames per second, annotations 6."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ FOLDERS = FolderPerObject(first=0)
 
 @dataclass(frozen=True)
 class SavPlan(Plan):
-    """Each object on its own annotated frames except the first and the last; `scored` are their indices by id."""
+    """Scores each object on its annotated frames except the first and the last; `scored` has their indices by id."""
 
     clip: Clip
     frames: tuple[int, ...]
@@ -50,7 +50,7 @@ class SavPlan(Plan):
         return self._stack({i: files[i] for i in self._ids(index)})
 
     def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
-        """Each object, starting with the first scored frame that shows it."""
+        """Scores each object from the first scored frame that shows it."""
         return sav.score_frames(frames, self.scored, self.clip.name)
 
     def _ids(self, index: int) -> list[int]:
@@ -94,7 +94,7 @@ class Sav(Protocol):
         return SavPlan(clip, tuple(sorted(frozenset().union(*scored.values()))), scored)
 
     def shown_truth(self, clip: Clip, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
-        """The objects, later ones on top."""
+        """The ids for pictures; later objects are on top."""
         files = files_of_objects(clip.annotations[index])
         return flatten({i: read_ids(path) > 0 for i, path in files.items()}, (height, width))
 

@@ -1,4 +1,4 @@
-"""The common part of the benchmarks with YouTube-VOS's layout: for each video, a folder of frames and a folder of masks."""
+"""Base class of benchmarks with the layout of YouTube-VOS: for each video, a folder of frames and a folder of masks."""
 
 import abc
 import dataclasses
@@ -35,14 +35,14 @@ class VideoFolders(Protocol):
 
     @abc.abstractmethod
     def listed(self, root: Path) -> dict[str, Any] | None:
-        """The benchmark's metadata of each video, by name, for `Clip.about`; None: it has no list. Raises DataError."""
+        """Reads the metadata of each video, by name, for `Clip.about`; None if there is no list. Raises DataError."""
 
     def given(self, clip: Clip, notes: Notes) -> Clip:
-        """The video with its given masks: the first one by default, all with `late_objects`."""
+        """Selects the given masks of a video: the first one by default, all with `late_objects`."""
         return clip
 
     def find(self, root: Path, notes: Notes) -> dict[str, Opener]:
-        """The videos in the list; all folders if there is no list."""
+        """Finds the videos in the list; all folders if there is no list."""
         listed, settings = self.listed(root), self.settings
         found = find_unlisted(
             root,

@@ -1,4 +1,4 @@
-"""VOST: objects that change their shape. Segmented at 10 frames per second, scored by J at 5."""
+"""VOST: objects change their shape. Videos are segmented at 10 frames per second, and scored by J at 5."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ FAST = "JPEGImages_10fps"
 
 @dataclass(frozen=True)
 class VostPlan(BenchmarkPlan):
-    """The annotated frames except the first and the last, ids 1 to the largest of the first annotation."""
+    """Scores the annotated frames except the first and the last, ids 1 to the largest of the first annotation."""
 
     def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
         """Only J."""
@@ -43,7 +43,7 @@ class Vost(VideoFolders):
         return read_list(root / "ImageSets" / f"{self.settings.split}.txt")
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
-        """Raises DataError without three annotations and an object in the first."""
+        """Plans the annotated frames. Raises DataError for fewer than three, or if the first has no object."""
         frames = inner_annotations(clip)
         if not scored_ids(clip.read_annotation(min(clip.annotations)), False).any():
             raise DataError(f"{clip.name}: no object in the first annotation, so nothing to score")

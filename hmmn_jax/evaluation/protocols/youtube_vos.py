@@ -24,22 +24,22 @@ UNSEEN = "unseen_categories.txt"
 
 @dataclass(frozen=True)
 class YouTubePlan(AnnotatedPlan):
-    """The annotated frames after each object's first; `unseen` says by id whether the object's category is unseen."""
+    """Scores annotated frames after each object's first; `unseen` has by id whether the category is unseen."""
 
     unseen: Mapping[int, bool] = field(default_factory=dict)
 
     def score(self, frames: Iterable[ScoredFrame]) -> youtube_vos.YouTubeScores:
-        """J and F, and the group of each object."""
+        """Computes J and F, and adds the group of each object."""
         return youtube_vos.with_groups(super().score(frames), self.unseen)
 
 
 @register("youtube_vos")
 class YouTubeVOS(Protocol):
-    """Videos of `meta.json`, whose objects start in different frames.
+    """The videos of `meta.json`. Objects may start on different frames.
 
     All frames are segmented; the listed ones are submitted.
 
-    If `unseen_categories.txt` lists categories of meta.json, one a line, scores of seen and unseen categories are apart.
+    If `unseen_categories.txt` lists categories of meta.json, one per line, seen and unseen categories are scored separately.
     """
 
     figures = youtube_vos.FIGURES
@@ -70,7 +70,7 @@ class YouTubeVOS(Protocol):
         return tuple(home / kind for home in homes for kind in ("JPEGImages", "Annotations"))
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
-        """The annotated frames after each object's first: the annotations for the benchmark's own rule are not public."""
+        """Plans the annotated frames after each object's first, because the annotations of the server are not public."""
         plan = plan_annotated(clip, self.settings.single_object, self.settings.mask_values, notes)
         if clip.about is None:
             topic = f"seen and unseen categories are not told apart: no {UNSEEN} in the folder of the data"
@@ -85,7 +85,7 @@ class YouTubeVOS(Protocol):
 
 
 def _groups(root: Path, split: str) -> dict[str, dict[int, bool]] | None:
-    """By video and id whether the category is in the list of unseen ones; None without a list."""
+    """Whether each category is in the list of unseen ones, by video and id; None without a list."""
     if not (path := root / UNSEEN).is_file():
         return None
     unseen, meta = set(read_lines(path)), root / split / "meta.json"

@@ -1,6 +1,6 @@
-"""Backbones: networks that turn a frame, with or without masks, into features at strides 4, 8 and 16.
+"""Backbones: networks that compute features at strides 4, 8 and 16 from a frame, with or without masks.
 
-Importing it registers them.
+Importing this package registers them.
 """
 
 from hmmn_jax.model.backbones.base import (

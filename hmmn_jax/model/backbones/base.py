@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 from hmmn_jax.model.layers import Compute
 
 Variables = dict[str, Any]  # trees of arrays by collection ("params", "batch_stats", "constants")
-Path = tuple[str, ...]  # of a leaf in them, collection first
+Path = tuple[str, ...]  # path of a leaf in the variables, collection first
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -54,7 +54,7 @@ class BackboneModule(nn.Module):
         """Computes the frame's contribution to the first layer.
 
         Args:
-            frame: RGB in [0, 1], not normalised. Its sides are multiples of 16, zero-padded.
+            frame: RGB in [0, 1], not normalised, zero-padded to sides that are multiples of 16.
         """
         raise NotImplementedError
 
@@ -75,7 +75,7 @@ class BackboneModule(nn.Module):
 class Backbone(abc.ABC):
     """The sizes of a backbone; base class of a frozen dataclass. Hashable, and written to JSON as name and fields."""
 
-    name: ClassVar[str]  # given by `register`
+    name: ClassVar[str]  # set by `register`
 
     @abc.abstractmethod
     def make(self, compute: Compute, with_masks: bool, name: str | None = None) -> BackboneModule:
@@ -84,7 +84,7 @@ class Backbone(abc.ABC):
         Args:
             compute: compute dtype and options of its layers.
             with_masks: the module is for the memory encoder, which calls `masks`.
-            name: of the module.
+            name: name of the module.
         """
 
     @property
@@ -126,7 +126,7 @@ class Backbone(abc.ABC):
         return False
 
     def shapes(self, with_masks: bool) -> dict[Path, tuple[int, ...]]:
-        """Returns path and shape of each variable of a module."""
+        """Returns the path and shape of each variable of a module."""
         return dict(_shapes(self, with_masks))
 
     def to_dict(self) -> dict[str, Any]:
@@ -145,7 +145,7 @@ class Backbone(abc.ABC):
             raise ValueError(f"{type(self).__name__}.{field} is {getattr(self, field)!r}, expected {expected}")
 
 
-@functools.cache  # tracing a deep network is slow, and its names are requested often
+@functools.cache  # cached, because tracing a deep network is slow
 def _shapes(backbone: Backbone, with_masks: bool) -> dict[Path, tuple[int, ...]]:
     def init(key: jax.Array) -> Any:
         return backbone.make(Compute(), with_masks).init(key, jnp.zeros((1, 16, 16, 3)), with_masks, method=_run)

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite, truncated after stride 16: a backbone for CPUs (4 GFLOP for a frame of 480x864, ResNet-50 has 54).
+"""EfficientNet-Lite, truncated after stride 16: a backbone for CPUs (4 GFLOP per frame of 480x864; ResNet-50 has 54).
 
 Inverted residuals (1x1 expand, depthwise, 1x1 project without activation), ReLU6, no squeeze-and-excitation, TensorFlow's
 padding.
@@ -21,9 +21,9 @@ from hmmn_jax.ops.conv2d import conv2d
 from hmmn_jax.ops.inverted_residual import Weights, inverted_residual, relu6
 
 NORM_EPSILON = 1e-3
-STRIDES = (1, 2, 2, 2, 1)  # strides strides of the first block of each stage; the stem has 2
+STRIDES = (1, 2, 2, 2, 1)  # stride of the first block of each stage; the stem has stride 2
 MOST_EXPANSION, KERNEL_SIZES = 16, (3, 5, 7)
-# Layers and leaves in files of the PyTorch port, which calls blocks `_blocks.N`.
+# Names of layers and leaves in files of the PyTorch port, which names blocks `_blocks.N`.
 _PRETRAINED = {
     "conv_frame": "_conv_stem",
     "norm_frame": "_bn0",
@@ -74,7 +74,8 @@ class EfficientNetLite(Backbone):
             self.require(fits, name, f"{len(STRIDES)} positive numbers up to {most}, one for each stage")
         odd = all(size in KERNEL_SIZES for size in self.kernel_sizes)
         self.require(odd, "kernel_sizes", f"sizes of {', '.join(map(str, KERNEL_SIZES))}")
-        self.require_groups(self.norm, self.norm_groups, (self.stem_width, *self.widths))  # others must be multiples of these
+        # Other values must be multiples of these.
+        self.require_groups(self.norm, self.norm_groups, (self.stem_width, *self.widths))
 
     def make(self, compute: Compute, with_masks: bool, name: str | None = None) -> "EfficientNetLiteModule":
         """The module."""
@@ -86,7 +87,7 @@ class EfficientNetLite(Backbone):
         return self.norm != "none"
 
     def fold(self, variables: Variables) -> tuple[Variables, "EfficientNetLite"]:
-        """BatchNorm is folded into the kernels and a bias; the other norms depend on their input and remain."""
+        """Folds BatchNorm into the kernels and a bias. Other norms depend on their input and are kept."""
         if self.norm != "batch":
             return variables, self
         # The stem's convolutions are summed before their norm.
@@ -113,7 +114,7 @@ class EfficientNetLite(Backbone):
 
     @classmethod
     def recognises(cls, names: Collection[str]) -> bool:
-        """Whether the PyTorch port has such names; EfficientNets that are not Lite also have squeeze-and-excitation layers."""
+        """Whether the PyTorch port has such names. EfficientNets that are not Lite also have squeeze-and-excitation layers."""
         return any("._depthwise_conv." in name for name in names) and not any("._se_reduce." in name for name in names)
 
 
@@ -185,7 +186,7 @@ class InvertedResidual(nn.Module):
         expand = conv("expand", wide, kernel_size=1) if wide > inputs else None
         depthwise = conv("depthwise", wide, kernel_size=kernel_size, stride=self.stride, depthwise=True)
         project = conv("project", features, kernel_size=1)
-        if sizes.norm in ("none", "batch"):  # part of the convolutions
+        if sizes.norm in ("none", "batch"):  # the norm is part of the convolutions
 
             def weights(layer: str, conv: Conv, inputs: int) -> Weights:
                 affine = norm(layer).affine(conv.features) if sizes.norm == "batch" else None

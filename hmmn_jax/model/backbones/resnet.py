@@ -1,4 +1,4 @@
-"""ResNet-50 v1.5 (stride on the 3x3), truncated after the third stage: the paper's backbone."""
+"""ResNet-50 v1.5 (stride in the 3x3), truncated after the third stage: the backbone of the paper."""
 
 import dataclasses
 from collections.abc import Collection
@@ -23,7 +23,7 @@ _NORM_LEAVES = (
     ("batch_stats", "count", "num_batches_tracked"),
 )
 _PRETRAINED_STAGES = {"res2": "layer1", "res3": "layer2", "res4": "layer3"}
-_NEW = ("mean", "std", "conv1_m", "conv1_o")  # layers that a ResNet for images does not have
+_NEW = ("mean", "std", "conv1_m", "conv1_o")  # layers that an image ResNet does not have
 
 
 @register("resnet")
@@ -72,7 +72,7 @@ class ResNet(Backbone):
         return self.norm != "none"
 
     def fold(self, variables: Variables) -> tuple[Variables, "ResNet"]:
-        """BatchNorm is folded into the kernels and a bias; the other norms depend on their input and remain."""
+        """Folds BatchNorm into the kernels and a bias. Other norms depend on their input and are kept."""
         if self.norm != "batch":
             return variables, self
         convs: dict[Path, list[Path]] = {}
