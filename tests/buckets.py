@@ -1,4 +1,4 @@
-"""A bucket in memory, `gs://...` for as long as a test runs: no network, no gcsfs."""
+"""An in-memory bucket, `gs://...` during a test, without network and gcsfs."""
 
 import contextlib
 import logging
@@ -9,7 +9,7 @@ from fsspec.registry import _registry
 
 
 class MemoryBucket(MemoryFileSystem):
-    """Objects by their paths, as a bucket keeps them; folders are what their names begin with."""
+    """Objects by path, as in a bucket. Folders are prefixes of their names."""
 
     protocol = ("gs", "gcs")
     store = {}  # noqa: RUF012 (as of the class above, of which this is to be apart)
@@ -21,7 +21,7 @@ class MemoryBucket(MemoryFileSystem):
 
 
 class UnreachableBucket(MemoryBucket):
-    """Fails as clients do: with errors of their own."""
+    """Fails like clients, with other types of errors."""
 
     def info(self, path, **_):
         logging.getLogger("gcsfs").error("out of retries")
@@ -34,7 +34,7 @@ class UnreachableBucket(MemoryBucket):
 
 @contextlib.contextmanager
 def serving(monkeypatch, kind=MemoryBucket):
-    """Gives the file system that serves `gs://` in the block."""
+    """Yields the file system of `gs://` in the block."""
     cached = type(backend.fsspec_backend)._get_filesystem
     for scheme in kind.protocol:
         monkeypatch.setitem(_registry, scheme, kind)

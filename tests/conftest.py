@@ -1,15 +1,15 @@
-"""Set-up shared by all tests: the CPU, without a fusion of jaxlib that is known to go wrong, and shapes checked at run time."""
+"""Set-up of all tests: the CPU, without a fusion of jaxlib that is known to be wrong, and run-time checks of shapes."""
 
 import os
 import tempfile
 
-# jax issues 39103 and 39257; test_canary.py watches what this switches off.
+# See jax issues 39103 and 39257. test_canary.py tests what this switches off.
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_experimental_ynn_fusion_type="
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Compilation is most of the time of the tests, and takes half of it without optimisations. The fixture `optimised` has them.
+# Tests mostly compile. Without optimisations, this takes half the time. The fixture `optimised` switches them on.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
 
-# Commands that are tested keep their compiled programs elsewhere than those of the user.
+# Tested commands use another cache of compiled programs than the user.
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="hmmn-jax-tests-")
 
 import jax
@@ -19,12 +19,12 @@ from jaxtyping import install_import_hook
 install_import_hook("hmmn_jax", "beartype.beartype")
 
 
-# Longest first, so that no core waits for another at the end (`--dist loadfile --no-loadscope-reorder`).
+# The slowest files run first, so that no core is idle at the end (`--dist loadfile --no-loadscope-reorder`).
 LONG = ("test_parallel", "test_train", "test_loop", "test_parity", "test_segmenter", "test_evaluate", "test_hmmn")
 
 
 def pytest_collection_modifyitems(items):
-    """Puts the files that take long before the others."""
+    """Sorts slow files before the others."""
     items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
 
 
@@ -37,7 +37,7 @@ def x64():
 
 @pytest.fixture
 def optimised():
-    """Programs compiled as users have them, for one test."""
+    """Programs compiled with all optimisations, for one test."""
     before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", False)
     yield
@@ -46,7 +46,7 @@ def optimised():
 
 @pytest.fixture
 def bucket(monkeypatch):
-    """The file system that serves `gs://` for one test, in memory."""
+    """An in-memory file system for `gs://`, for one test."""
     from tests.buckets import serving
 
     with serving(monkeypatch) as files:

@@ -1,4 +1,4 @@
-"""What a function becomes on a platform that need not be here: its StableHLO. Nothing is compiled."""
+"""Lowers functions for a platform that does not need to be available: their StableHLO. Nothing is compiled."""
 
 import re
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 
 def lower(function, *arguments, platform="cuda"):
-    """The text of a function of arrays, or shapes, of any trees."""
+    """The StableHLO of a function of trees of arrays or shapes."""
     return jax.jit(function).trace(*arguments).lower(lowering_platforms=(platform,)).as_text()
 
 
@@ -16,7 +16,7 @@ def shape(*dims, dtype=jnp.float32):
 
 
 def turns(text):
-    """The passes of each loop whose length is known; None for the others."""
+    """The number of iterations of each loop; None if it is not known."""
     bounds = re.findall(r"cond \{\s+(?:%\S+ = stablehlo.constant dense<(\d+)> : tensor<i32>\s+)?%\S+ = stablehlo.compare", text)
     assert len(bounds) == text.count("stablehlo.while")
     return [int(bound) if bound else None for bound in bounds]

@@ -1,4 +1,4 @@
-"""The method in NumPy, loop by loop, written from its description: slow, float64, one sample and one object at a time."""
+"""The method in NumPy with loops, written from the paper: slow, float64, one sample and one object at a time."""
 
 import math
 
@@ -11,7 +11,7 @@ def softmax(x):
 
 
 def conv(x, kernel, stride=1):
-    """Map `[h,w,c]` by `[k,k,c,o]`, with k // 2 zeros on each side."""
+    """Convolves a map `[h,w,c]` with `[k,k,c,o]`, with k // 2 zeros on each side."""
     k = kernel.shape[0]
     h, w = ((size + 2 * (k // 2) - k) // stride + 1 for size in x.shape[:2])
     padded = np.pad(x, ((k // 2, k // 2), (k // 2, k // 2), (0, 0)))
@@ -25,7 +25,7 @@ def conv(x, kernel, stride=1):
 
 
 def bilinear(x, factor):
-    """Map `[h,w,c]` enlarged: half-pixel centres, the border continued."""
+    """Enlarges a map `[h,w,c]`: half-pixel centres, edge values are repeated."""
     h, w, c = x.shape
     out = np.zeros((h * factor, w * factor, c))
     for i in range(h * factor):
@@ -40,7 +40,7 @@ def bilinear(x, factor):
 
 
 def best_in_window(s, height, width, window):
-    """Affinity `s[m][q]` of a frame against the query -> for each memory cell the best query cell near its own position."""
+    """For each memory cell, the best query cell near its position, from the affinity `s[m][q]`."""
     best = []
     for m in range(height * width):
         y, x = divmod(m, width)
@@ -57,19 +57,19 @@ def best_in_window(s, height, width, window):
 class CoarseMemory:
     """The stride-16 memory of one object through a video.
 
-    `extra_hop=False` places the kernels where tracking alone would: what the method does *not* do.
+    `extra_hop=False` places the kernels at the tracked positions, which the method does *not* do.
     """
 
     def __init__(self, height, width, window=7, sigma=3.0, growth=0.5, use_kernel=True, extra_hop=True):
         self.height, self.width, self.window, self.sigma, self.growth = height, width, window, sigma, growth
         self.use_kernel, self.extra_hop = use_kernel, extra_hop
-        self.older = []  # of each kept frame before the previous one: keys [n,c], values [n,v], centres [n]
+        self.older = []  # for each kept frame before the previous one: keys [n,c], values [n,v], centres [n]
 
     def step(self, key, value, query, keep, compute=True):
-        """Reads for `query` with (key, value), all `[n,.]`, as the previous frame, which then is kept or not.
+        """Reads for `query`, with (key, value), all `[n,.]`, as the previous frame, which may be kept afterwards.
 
-        Gives the readout `[n,v]`, the normalised affinity `p[q,t,m]`, its logarithm before
-        normalising, and the centres `[t,m]`.
+        Returns the readout `[n,v]`, the normalised affinity `p[q,t,m]`, its logarithm before normalisation, and the centres
+        `[t,m]`.
         """
         n = self.height * self.width
         best = best_in_window(self._affinity(key, query), self.height, self.width, self.window)
@@ -109,7 +109,7 @@ class CoarseMemory:
 
 
 def select(log, k):
-    """Log-affinity `[q,t,m]` -> for each query cell the k best cells (t, m) of the first and the previous frame, best first."""
+    """The k best cells (t, m) of the first and the previous frame for each query cell, best first, from `[q,t,m]`."""
     ends = [0] if log.shape[1] == 1 else [0, log.shape[1] - 1]
     chosen = []
     for row in log:
@@ -119,7 +119,7 @@ def select(log, k):
 
 
 def fine_read(keys, values, query, cells, size):
-    """Maps `keys[frame]`, `values[frame]`, `query`; for each coarse query cell its coarse cells (frame, y, x) -> a map."""
+    """Reads maps `keys[frame]`, `values[frame]` for `query`, given the coarse cells (frame, y, x) of each query cell."""
     height, width = query.shape[0] // size, query.shape[1] // size
     out = np.zeros((*query.shape[:2], values[0].shape[-1]))
     for cell in range(height * width):
@@ -133,7 +133,7 @@ def fine_read(keys, values, query, cells, size):
 
 
 def aggregate(p):
-    """Probabilities `[o,h,w]` of the objects by themselves -> logits `[o+1,h,w]`."""
+    """Logits `[o+1,h,w]` from probabilities `[o,h,w]` of separate objects."""
     logits = np.zeros((len(p) + 1, *p.shape[1:]))
     for i in range(p.shape[1]):
         for j in range(p.shape[2]):
@@ -147,10 +147,10 @@ def aggregate(p):
 
 
 def pixel_cross_entropy(frame, mask):
-    """Logits `[o+1,h,w]` and ids `[h,w]` of a frame -> the loss of each pixel."""
+    """The loss of each pixel, from logits `[o+1,h,w]` and ids `[h,w]` of a frame."""
     return [-math.log(softmax(frame[:, i, j])[mask[i, j]]) for i, j in np.ndindex(mask.shape)]
 
 
 def cross_entropy(logits, masks):
-    """Logits `[t,o+1,h,w]` and ids `[t,h,w]` of one clip -> mean over pixels, summed over frames."""
+    """The sum over frames of the mean over pixels, from logits `[t,o+1,h,w]` and ids `[t,h,w]` of a clip."""
     return sum(np.mean(pixel_cross_entropy(frame, mask)) for frame, mask in zip(logits, masks, strict=True))

@@ -1,4 +1,4 @@
-"""The scripts in processes of their own, which start fast: they are forks of one process that has imported what they need."""
+"""Runs scripts in separate processes, which start fast: they are forks of one process with all imports."""
 
 import multiprocessing
 import os
@@ -14,7 +14,7 @@ FORKS.set_forkserver_preload(["hmmn_jax.cli.evaluate", "hmmn_jax.training.loop",
 
 
 def run_script(script, *arguments, cwd=ROOT, **environment):
-    """Runs `python SCRIPT ARGUMENTS` to its end; as `subprocess.run` with captured text."""
+    """Runs `python SCRIPT ARGUMENTS`, like `subprocess.run` with captured text."""
     command = [sys.executable, str(ROOT / script), *map(str, arguments)]
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / name for name in ("stdout", "stderr")]

@@ -1,4 +1,4 @@
-"""A model a hundredth of the released one's size with random variables, and small videos for it."""
+"""A small model with random variables, a hundredth of the size of the published network, and small videos for it."""
 
 import contextlib
 import dataclasses
@@ -25,7 +25,7 @@ SMALL = HMMNConfig(
     k_s8=8,
     k_s4=4,
 )
-# As little as compiles fast.
+# Small, so that it compiles fast.
 TINY = SMALL.replace(
     backbone=ResNet(stem_width=8, blocks=(1, 1, 1), widths=(8, 8, 8), norm="none"),
     key_dim_s16=8,
@@ -39,13 +39,13 @@ TINY = SMALL.replace(
 
 
 def with_backbone(config, **changes):
-    """The config with other sizes of its backbone."""
+    """The config with another size of its backbone."""
     return config.replace(backbone=dataclasses.replace(config.backbone, **changes))
 
 
 @contextlib.contextmanager
 def untyped():
-    """The package as users meet it, whose mistakes are told by itself and not by the type checks of the tests."""
+    """Without the type checks of the tests, so that the package itself reports errors."""
     jaxtyping.config.update("jaxtyping_disable", True)
     try:
         yield
@@ -70,7 +70,7 @@ def variables(config=SMALL, dtype="float32", seed=0):
         if path[0] == "constants":
             return np.array(IMAGENET_MEAN if path[-1] == "mean" else IMAGENET_STD)
         if path[-1] == "kernel":
-            gain = 0.05 if path[-2] == "conv_predict" else 2  # so that probabilities are not all 0 or 1
+            gain = 0.05 if path[-2] == "conv_predict" else 2  # so that some probabilities are not 0 or 1
             return rng.normal(0, np.sqrt(gain / np.prod(shape[:-1])), shape)
         if path[-1] in ("scale", "var"):
             return rng.uniform(0.5, 1.5, shape)
@@ -81,7 +81,7 @@ def variables(config=SMALL, dtype="float32", seed=0):
 
 
 def video(length, height=90, width=100, seed=0):
-    """Noise in uint8 that drifts, `[T,H,W,3]`."""
+    """Moving noise in uint8, `[T,H,W,3]`."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (height // 8 + length + 1, width // 8 + length + 1, 3), np.uint8)
     big = coarse.repeat(8, 0).repeat(8, 1)
@@ -99,5 +99,5 @@ def rectangles(ids, height=90, width=100):
 
 
 def one_hot(mask, ids):
-    """Mask -> `[1,o+1,H,W]` in float64, background first."""
+    """Converts a mask to `[1,o+1,H,W]` in float64, background first."""
     return np.stack([mask == k for k in (0, *ids)])[None].astype(np.float64)

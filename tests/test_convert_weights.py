@@ -1,4 +1,4 @@
-"""The command line of the converter: what it writes, what it prints, how it fails."""
+"""The command line of the converter: files, output and errors."""
 
 import errno
 import functools
@@ -42,7 +42,7 @@ def small_tensors():
 
 @pytest.fixture
 def small_file(tmp_path):
-    """Official tensors of the small model in a file that says so."""
+    """Official tensors of the small model in a file with its config."""
     path = tmp_path / "small.safetensors"
     save_file(small_tensors(), path, METADATA)
     return path
@@ -53,7 +53,7 @@ def run(*arguments):
 
 
 def failure(capsys, code, *arguments):
-    """What a command that fails with this code says; it prints nothing else."""
+    """The error message of a command that fails with a code; it must print nothing else."""
     assert run(*arguments) == code
     out, err = capsys.readouterr()
     assert out == ""
@@ -71,7 +71,7 @@ def assert_same(found, expected):
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory):
-    """A stand-in for the released checkpoint, of its size, and what became of it: tensors, folder of ours."""
+    """A substitute for the released checkpoint of the same size, and its conversion: tensors and folder."""
     folder = tmp_path_factory.mktemp("released")
     layout = json.loads((GOLDEN / "state_dict_layout.json").read_text())
     tensors = {f"module.{name}": seeded_tensor(name, tuple(shape)) for name, shape, _ in layout}
@@ -92,7 +92,7 @@ def test_the_released_model_there_and_back_bit_for_bit(released, tmp_path, capsy
     assert_same(found, {name.removeprefix("module."): tensor for name, tensor in tensors.items()})
     assert found["Encoder_M.bn1.num_batches_tracked"].shape == ()
     assert found["Encoder_Q.std"].shape == (1, 3, 1, 1)
-    if suffix == ".pth":  # safetensors sorts by itself
+    if suffix == ".pth":  # safetensors sorts tensors
         assert [f"module.{name}" for name in found] == list(tensors)
     else:
         assert run("from-torch", back, tmp_path / "OUT") == 0
@@ -158,7 +158,7 @@ def test_imagenet(tmp_path, capsys, monkeypatch, form):
 
 
 def test_imagenet_for_another_model(tmp_path, capsys):
-    """Any model whose backbone fits: its config is that of a folder."""
+    """Any model with a matching backbone; its config is read from a folder."""
     (tmp_path / "like").mkdir()
     (tmp_path / "like" / "config.json").write_text(config_to_json(LITE))
     save_file(draw(file_of(LITE.backbone)), tmp_path / "lite.safetensors")
@@ -217,7 +217,7 @@ def write_hostile(path, form, content):
 def test_a_hostile_file_makes_no_file(tmp_path, capsys, form):
     target, path = tmp_path / "made", tmp_path / "hostile.pth"
     pickle.loads(pickle.dumps(Hostile(target), 2)).close()
-    assert target.exists()  # so this would be seen
+    assert target.exists()  # so the test would detect it
     target.unlink()
     write_hostile(path, form, pickle.dumps({"a": Hostile(target)}, 2))
     message = failure(capsys, 2, "from-torch", path, tmp_path / "OUT")
@@ -326,7 +326,7 @@ def test_exit_codes_of_the_script_itself(small_file, tmp_path):
         command = [sys.executable, str(ROOT / "convert_weights.py"), *map(str, arguments)]
         return subprocess.run(command, capture_output=True, text=True)
 
-    save_file(small_tensors(), tmp_path / "w.safetensors")  # without its config: not the released model
+    save_file(small_tensors(), tmp_path / "w.safetensors")  # without its config, which is not that of the published network
     for code, file in ((0, small_file), (2, tmp_path / "w.safetensors")):
         done = script("from-torch", file, tmp_path / f"OUT{code}")
         assert done.returncode == code, done.stderr

@@ -1,4 +1,4 @@
-"""What the pages show is real: commands with their flags and settings, files, links."""
+"""Commands with flags and settings, files and links in the documentation exist."""
 
 import importlib
 import re

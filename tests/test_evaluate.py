@@ -1,4 +1,4 @@
-"""evaluate.py as a user runs it: in a process of its own, on a tiny benchmark and a small model made here."""
+"""evaluate.py in a separate process, with a tiny generated benchmark and a small model."""
 
 import json
 import os
@@ -52,7 +52,7 @@ def segment(world, output, *arguments, data="davis", devices=1):
 
 @pytest.fixture(scope="module")
 def whole(world):
-    """A run that nothing disturbs, on one device, with all that can be written."""
+    """A run without interruptions, on one device, with all outputs."""
     done = segment(world, world / "whole", "--overlays", "--movie", "gif")
     assert done.returncode == 0, done.stderr
     return done
@@ -72,7 +72,7 @@ def test_a_benchmark_from_lists_to_masks(world, whole, tmp_path):
         assert np.unique(first).tolist() == [0, 1] and first[10:30, 20:40].all()
         assert len(list((run / "overlays" / name).iterdir())) == 3
         assert (run / "movies" / f"{name}.gif").is_file()
-    # It is annotated throughout, so scored, too; the masks alone score the same.
+    # All frames are annotated, so it is scored. Scoring only the masks gives the same result.
     summary = json.loads((run / "summary.json").read_text())
     page = (run / "report.html").read_text()
     assert f"{summary['J&F']:.3f}" in page and "0.908" in page and "frames per second" in page and "DAVIS-2016 val" in page

@@ -1,10 +1,10 @@
-"""Generated folders, masks, lists, settings, checkpoints and output folders: whatever they hold, commands end well.
+"""Commands with generated folders, masks, lists, settings, checkpoints and output folders.
 
     EXAMPLES=1000 python -m pytest tests/test_hostile_inputs.py                 # many more
     EXAMPLES=25 PROCESSES=1 python -m pytest tests/test_hostile_inputs.py       # each as a process of its own
 
-Invariants: the exit code is 0, 1 or 2; nothing is raised; an error names a file, field or flag in one line each; every file
-that was there before is byte for byte what it was, but those that the run's record names; nothing is left half-written.
+Invariants: the exit code is 0, 1 or 2; no exception is raised; each error is one line with a file, field or flag; existing
+files do not change, except those in the record of the run; no incomplete files are left.
 """
 
 import io
@@ -39,7 +39,7 @@ FRAMES, MASKS = discs(4, 32, 48, 2)
 campaign = settings(
     max_examples=EXAMPLES,
     deadline=None,
-    derandomize=EXAMPLES < 100,  # in CI the same every time
+    derandomize=EXAMPLES < 100,  # the same examples in each CI run
     suppress_health_check=list(HealthCheck),
     database=None,
 )
@@ -102,7 +102,7 @@ def masks(draw) -> bytes:
 
 @st.composite
 def damage(draw, data: bytes, often: bool = False) -> bytes:
-    """Cut, with flipped bytes, empty, or something else altogether; mostly none, unless it is to be often."""
+    """Truncated, with flipped bytes, empty, or other content; mostly undamaged, unless `often` is set."""
     how = draw(st.sampled_from(["none"] * (1 if often else 12) + ["cut", "flip", "empty", "text"]))
     if how == "cut":
         return data[: draw(st.integers(0, len(data)))]
@@ -246,13 +246,13 @@ def run(output: Path, config, fields: dict | None = None, **request) -> Outcome:
     given = [f"--config=configs/evaluate/{name}.py", f"--output={output}", f"--checkpoint={checkpoint}"]
     done = run_script("evaluate.py", *given, *flags, *overrides)
     lines = done.stderr.replace("\r", "\n").splitlines()
-    said = [line for line in lines if line.strip() and not ("frame" in line and line.endswith("]"))]  # no progress
+    said = [line for line in lines if line.strip() and not ("frame" in line and line.endswith("]"))]  # no progress bar
     return Outcome(done.returncode, done.stdout, "".join(f"{line}\n" for line in said))
 
 
 @pytest.fixture
 def world():
-    """Gives new empty folders; names are of no length that matters."""
+    """Yields new empty folders with short names."""
     made = []
 
     def new():
@@ -280,7 +280,7 @@ def test_a_folder_and_a_mask(world, entries, mask, output, inside, fields):
         given_mask.write_bytes(mask)
     make_output(root / "out", output)
     before = snapshot(root)
-    for _ in range(2):  # the second finds what the first left
+    for _ in range(2):  # the second run starts with the output of the first
         done = run(root / "out", custom.get_config(), fields, frames=root / "clip", mask=given_mask)
         check(done, before, root, root / "out")
 
@@ -333,7 +333,7 @@ META = st.one_of(
 
 
 def benchmark(root: Path) -> None:
-    """One good sequence, `a`, in the layouts of DAVIS and YouTube-VOS."""
+    """One valid sequence, `a`, in the layouts of DAVIS and YouTube-VOS."""
     for frames, annotations in (("JPEGImages/480p", "Annotations/480p"), ("valid/JPEGImages", "valid/Annotations")):
         make(
             root / frames / "a",
@@ -395,7 +395,7 @@ def test_settings(world, fields):
     check(run_evaluate(fields=fields, data=root / "in", output=root / "out"), before, root, root / "out")
 
 
-# --- Checkpoints: read or refused in one line. ---
+# --- Checkpoints: they are read, or rejected in one line. ---
 
 
 @pytest.fixture(scope="module")
@@ -427,7 +427,7 @@ def test_checkpoint_files(world, checkpoint_files, data):
 @settings(campaign, max_examples=max(EXAMPLES // 6, 1))  # each takes a second
 @given(data=st.data())
 def test_checkpoint_folders(world, checkpoint_files, data):
-    """A file of the folder is damaged, or another takes its place."""
+    """A file of the folder is damaged or replaced."""
     root = world()
     shutil.copytree(checkpoint_files / "folder", root / "folder")
     members = sorted(path for path in (root / "folder").rglob("*") if path.is_file())

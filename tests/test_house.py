@@ -1,4 +1,4 @@
-"""Who may import whom, and that the package stands alone."""
+"""Allowed imports between folders, and independence of the package."""
 
 import email
 import importlib.metadata
@@ -16,7 +16,7 @@ from hmmn_jax.version import __version__
 from tools import house
 
 ROOT = Path(__file__).parents[1]
-# From the bottom to the top; a room imports only what stands further down.
+# From bottom to top; a folder only imports folders below it.
 ORDER = (
     ("hmmn_jax/errors", "hmmn_jax/version"),
     ("hmmn_jax/io", "hmmn_jax/ops"),
@@ -43,7 +43,7 @@ def test_imports_go_one_way():
 
 
 def test_every_file_has_a_room():
-    """Tests and the configuration of the documentation are outside: nothing imports them."""
+    """Tests and the configuration of the documentation are excluded: nothing imports them."""
     assert {path.parent.name for path in ROOT.glob("[!.]*/*.py")} - {"docs", "tests"} == set(house.PACKAGES)
     assert {path.name for path in ROOT.glob("*.py")} == set(house.SCRIPTS)
     for paths in house.rooms(ROOT).values():
@@ -51,7 +51,7 @@ def test_every_file_has_a_room():
 
 
 def test_no_framework_but_jax():
-    """PyTorch alone may write its own files; matplotlib and TensorBoard come with extras, and are imported where needed."""
+    """Only PyTorch can write its files. matplotlib and TensorBoard are in extras, and imported where needed."""
     found = {}
     for path in (ROOT / "hmmn_jax").rglob("*.py"):
         for name in house.imported(path):
@@ -61,7 +61,7 @@ def test_no_framework_but_jax():
 
 
 def test_every_imported_package_is_declared():
-    """What the package needs is a dependency; what an extra brings is imported where it is needed."""
+    """Imports at the top of files are dependencies; packages of extras are imported where needed."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = {"av": "video", "matplotlib": "train", "optax": "train", "tensorboardX": "train", "torch": "torch"}
     extras |= {"starlette": "paint", "uvicorn": "paint"}
@@ -70,14 +70,14 @@ def test_every_imported_package_is_declared():
     assert extras.keys() <= found
     homes = importlib.metadata.packages_distributions()
     needed = {_normal(homes[name][0]) for name in found - extras.keys()}
-    needed |= {"filelock"}  # which JAX imports, if there is one, to bound the size of its cache
+    needed |= {"filelock"}  # JAX imports it, if available, to limit the size of its cache
     assert needed == {_normal(requirement) for requirement in project["dependencies"]}
     for name, extra in extras.items():
         assert _normal(name) in map(_normal, project["optional-dependencies"][extra])
 
 
 def _normal(requirement):
-    """The name in a requirement, as package indices compare it."""
+    """The normalised name in a requirement."""
     return re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", requirement)[0]).lower()
 
 
@@ -91,12 +91,12 @@ def test_circles_and_layers_of_a_small_graph():
     assert house.circles(graph) == [["b", "c"]]
     assert house.layers(graph) == [["a"], ["b", "c", "d"]]
     page = house.picture(graph, {"a": 3, "b": 2, "c": 2, "d": 1})
-    assert page.count("<rect") == 3 and page.count('class="arrow"') >= 2  # d, one file that imports nothing, is left out
+    assert page.count("<rect") == 3 and page.count('class="arrow"') >= 2  # d, a single file without imports, is omitted
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """What is installed, unpacked."""
+    """The unpacked wheel."""
     folder = tmp_path_factory.mktemp("wheel")
     subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder], cwd=ROOT, check=True)
     (path,) = folder.glob("*.whl")
@@ -125,7 +125,7 @@ def test_the_metadata_says_what_the_weights_are_under(wheel):
 
 
 def test_the_wheel_works_without_tensorflow_and_pytorch_and_the_checkout(wheel, tmp_path):
-    """Every module can be imported, and a video is segmented."""
+    """Every module can be imported, and a video can be segmented."""
     program = f"""{WITHOUT}
 import importlib, pathlib, numpy as np
 import hmmn_jax

@@ -1,6 +1,6 @@
-"""The published PyTorch code's own figures, in float64, through a checkpoint file, the converter and the public interface.
+"""Output of the published PyTorch code in float64, against this package with a converted checkpoint file.
 
-The goldens were made by the published code on seeded weights (`golden/seeded.py`). They are float32, which is 1e-6 of the bar.
+The published code computed the golden files with seeded weights (`golden/seeded.py`). They are in float32.
 """
 
 import json
@@ -24,7 +24,7 @@ BAR = 2e-6
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory):
-    """Variables (as float64) and config of the seeded stand-in for the released checkpoint, by way of files."""
+    """Variables (in float64) and config of the seeded checkpoint, converted with files."""
     folder = tmp_path_factory.mktemp("released")
     layout = json.loads((GOLDEN / "state_dict_layout.json").read_text())
     save_file({f"module.{name}": seeded_tensor(name, tuple(shape)) for name, shape, _ in layout}, folder / "w.safetensors")
@@ -38,7 +38,7 @@ def load(name):
 
 
 def run(released, clip):
-    """Largest difference of the logits, frame by frame, through `Segmenter.run` on uint8 frames."""
+    """Largest difference of the logits for each frame, with `Segmenter.run` on uint8 frames."""
     segmenter = hmmn_jax.Segmenter(*released, mem_every=int(clip["mem_every"]))
     results = segmenter.run(clip["video"], clip["labels"][0])
     return [np.abs(result.logits - golden).max() for result, golden in zip(results, clip["logits"], strict=True)]
@@ -72,7 +72,7 @@ def test_keys_and_values_of_the_padded_clip(released, x64):
     segmenter = hmmn_jax.Segmenter(variables, config, mem_every=int(clip["mem_every"]))
     state = segmenter.init(clip["video"][0], clip["labels"][0])
     for t in (1, 2, 3):
-        memory = memorize(variables, state.frame, state.probs)  # what step t of the published code memorises: frame t - 1
+        memory = memorize(variables, state.frame, state.probs)  # step t of the published code encodes frame t - 1 into memory
         state, _ = segmenter.step(state, clip["video"][t])
         if t == 2:
             continue

@@ -1,4 +1,4 @@
-"""The notebook, run from top to bottom as a reader would, on fewer frames."""
+"""Runs the whole notebook, on fewer frames."""
 
 import os
 import re

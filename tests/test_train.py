@@ -1,4 +1,4 @@
-"""train.py as a user runs it: mistakes, and a run of a handful of steps on rendered clips."""
+"""train.py in a separate process: errors, and a run of a few steps on rendered clips."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from tests.small import SMALL, variables
 
 SMOKE = ("--config", "configs/train/smoke.py")
 SMALLER = ("use_topk_read=False", "value_dim_s16=8", "decoder_dim=8")
-# Of the config smoke: a model that compiles fast.
+# Changes of the config smoke, so that the model compiles fast.
 TINY = [
     f"--config.model.{field}" for field in ("backbone.norm=none", "backbone.widths=(8,8,8)", "backbone.stem_width=8", *SMALLER)
 ]

@@ -1,4 +1,4 @@
-"""Plain words: no phrase of `words.txt` in the documentation, in docstrings, comments or messages."""
+"""No phrase of `words.txt` occurs in the documentation, in docstrings, comments or messages."""
 
 import re
 from pathlib import Path
@@ -15,11 +15,11 @@ PROGRAMS = (
     "tools/**/*.py",
 )
 PAGE = ("hmmn_jax/paint/static/*",)
-_BREAK = re.compile(r"[ \"']*\n[ #>|fr\"']*")  # a line break in text, with the marks of comments and strings around it
+_BREAK = re.compile(r"[ \"']*\n[ #>|fr\"']*")  # a line break in text, with the characters of comments and strings around it
 
 
 def found_in(text, phrases):
-    """Each hit with its surroundings; a phrase may be spread over lines."""
+    """Returns each hit with its context. A phrase may continue on the next line."""
     line = re.sub(r"\s+", " ", _BREAK.sub(" ", text)).lower()
     likely = [re.escape(phrase) for phrase in phrases if phrase in line]
     hits = [hit for phrase in likely for hit in re.finditer(rf"(?<!\w){phrase}(?!\w)", line)]

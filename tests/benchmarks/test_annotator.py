@@ -1,4 +1,4 @@
-"""The simulated annotator on a stub, and its tables on rows by hand."""
+"""The simulated annotator with a stub, and its tables with rows written by hand."""
 
 import itertools
 import json
@@ -16,7 +16,7 @@ FRAMES, TRUTH = discs(6, objects=2)
 
 
 def row_of(*rounds, forward=None):
-    """A row of one object whose J is F; `rounds` are annotated frames and J of all frames."""
+    """A row for one object with J = F; `rounds` has annotated frames and J of all frames."""
     found = [{"annotated": a, "j": [[x] for x in j], "f": [[x] for x in j], "confidence": [[x] for x in j]} for a, j in rounds]
     row = {"sequence": "pond", "size": 0, "policy": "worst", "seed": 0, "rounds": found}
     return row if forward is None else row | {"forward": [{"j": [[x] for x in j], "f": [[x] for x in j]} for j in forward]}
@@ -40,7 +40,7 @@ def test_falls_are_named_with_the_frame_that_lost_most():
 
 
 def test_spearman_of_literal_ranks():
-    """1, 2.5, 2.5, 4 beside 2, 1, 3, 4."""
+    """The ranks are 1, 2.5, 2.5, 4 and 2, 1, 3, 4."""
     expected = np.corrcoef([1, 2.5, 2.5, 4], [2, 1, 3, 4])[0, 1]
     assert spearman([0.1, 0.2, 0.2, 0.9], [5, 4, 6, 7]) == pytest.approx(expected)
 
@@ -65,7 +65,7 @@ def test_the_worst_frame_is_given_until_the_rounds_are_over():
 
 
 def test_forwards_only_is_a_restart_at_each_correction():
-    """Frames before a correction stay; those after it are those of a session that knows no other."""
+    """Frames before a correction do not change; later frames equal those of a session with only this annotation."""
     found = list(annotator.play_forward(Stub(), list(FRAMES), list(TRUTH), [0, 3]))
     alone = next(annotator.play(Stub(), list(FRAMES[3:]), list(TRUTH[3:]), 0, annotator.worst))
     np.testing.assert_array_equal(found[1]["j"][:3], found[0]["j"][:3])
@@ -82,7 +82,7 @@ def test_the_command_resumes(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(annotator, "DEMO_CLIP", root)
     monkeypatch.setattr(annotator, "load_checkpoint", lambda name: ())
     monkeypatch.setattr(annotator, "Segmenter", lambda **_: made.append(1) or Stub())
-    monkeypatch.setattr(annotator_tables, "FALL", -1)  # each round is a fall, with its picture
+    monkeypatch.setattr(annotator_tables, "FALL", -1)  # J&F falls in each round, and each fall has a picture
     command = ["annotator.py", "--out", str(tmp_path / "out"), "--rounds", "1", "--size", "32"]
     for more, count in (([], 1), (["--data", str(root), "pond", "--policies", "worst", "random"], 2 * 6)):
         monkeypatch.setattr(sys, "argv", [*command, *more])

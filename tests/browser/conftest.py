@@ -1,4 +1,4 @@
-"""One Chromium for all tests of the page. A tab that logs an error, or asks another host, fails its test."""
+"""One Chromium for all tests of the page. A test fails if its tab logs an error or sends a request to another host."""
 
 import contextlib
 import shutil
@@ -31,7 +31,7 @@ def chromium():
 
 @pytest.fixture
 def visit(chromium):
-    """Opens an address in a new window and gives its `Driver`; `scale` is the device pixel ratio."""
+    """Opens an address in a new window and returns its `Driver`; `scale` is the device pixel ratio."""
     complaints, contexts = [], []
 
     def watch(page, host):
@@ -63,13 +63,13 @@ def visit(chromium):
 
 @pytest.fixture
 def segmenter():
-    """What computes the masks; the test may hold it up."""
+    """The segmenter, which the test can block."""
     return PatientStub()
 
 
 @pytest.fixture
 def serve(tmp_path, segmenter):
-    """Serves a new project of a new film of the given shape, and gives the address."""
+    """Serves a new project of a new video of the given shape, and returns the address."""
     with contextlib.ExitStack() as stack:
 
         def start(**shape):
@@ -81,7 +81,7 @@ def serve(tmp_path, segmenter):
 
 @pytest.fixture
 def open_film(serve, visit):
-    """A tab with a new project, and no frame annotated."""
+    """A tab with a new project without annotated frames."""
 
     def start(shape=None, **options):
         return visit(serve(**(shape or {})), **options)

@@ -1,4 +1,4 @@
-"""What a test does with a page: points of the frame become points of the window, masks are read from the server."""
+"""Controls a page: converts points of the frame to points of the window, and reads masks from the server."""
 
 import io
 import math
@@ -14,7 +14,7 @@ class Driver:
     """A tab with the page. Points are `(x, y)` in pixels of the frame."""
 
     def __init__(self, page, complaints):
-        """`complaints` is the list of what the page complained of."""
+        """`complaints` is the list of errors of the page."""
         self.page, self.complaints = page, complaints
         self.ready()
 
@@ -37,7 +37,7 @@ class Driver:
 
     def wait(self, condition, argument=None):
         """Waits until a condition in JavaScript holds."""
-        # Not `wait_for_function`, which needs eval, which the page's policy forbids.
+        # Not `wait_for_function`, which needs eval. The policy of the page forbids eval.
         end = time.monotonic() + PATIENCE
         while not self.page.evaluate(condition, argument):
             assert time.monotonic() < end, f"not within {PATIENCE} seconds: {condition}"
@@ -52,11 +52,11 @@ class Driver:
         return "".join(entry["state"][0] for entry in self.timeline()["frames"])
 
     def timeline(self):
-        """As the server has it."""
+        """The project on the server."""
         return self.page.context.request.get(self.address("api/timeline")).json()
 
     def mask(self, t):
-        """The ids `[h,w]` that the server has of a frame; None if it is missing."""
+        """The ids `[h,w]` of a frame on the server; None if they are missing."""
         answer = self.page.context.request.get(self.address(f"api/masks/{t}"))
         if answer.status == 404:
             return None
@@ -64,18 +64,18 @@ class Driver:
         return np.frombuffer(answer.body(), dtype).reshape(self.project["height"], self.project["width"])
 
     def own_mask(self, t):
-        """The ids `[h,w]` that the page has of a frame."""
+        """The ids `[h,w]` of a frame in the page."""
         ids = self.page.evaluate("t => [...app.masks.at(t).ids]", t)
         return np.array(ids).reshape(self.project["height"], self.project["width"])
 
     def pixel(self, x, y):
-        """The colour on the screen of the middle of a pixel of the frame."""
+        """The colour on the screen at the centre of a pixel of the frame."""
         (left, top), _ = self.place((x + 0.5, y + 0.5))
         picture = Image.open(io.BytesIO(self.page.screenshot())).convert("RGB")
         return np.array(picture.getpixel((left, top)), int)
 
     def address(self, path):
-        """An address of the server."""
+        """Requests a path of the server."""
         return self.page.evaluate("location.origin") + "/" + path
 
     # Actions
@@ -87,11 +87,11 @@ class Driver:
             self.page.keyboard.press(key)
 
     def zoom(self, scale):
-        """Shows the frame with so many CSS pixels for each of its own, in the middle."""
+        """Shows the frame in the centre, with a number of CSS pixels for each pixel."""
         self.page.evaluate("scale => app.view.zoom(scale)", scale)
 
     def place(self, point):
-        """The place of a point in the window, and exactly which point of the frame is there: a mouse is at whole CSS pixels."""
+        """The position of a point in the window, and the point of the frame there: a mouse has integer CSS pixels."""
         left, top, x, y, scale = self.page.evaluate(
             "(() => { const { left, top } = app.view.canvas.getBoundingClientRect();"
             "return [left, top, ...app.view.origin, app.view.scale]; })()"
@@ -100,7 +100,7 @@ class Driver:
         return place, ((place[0] - left - x) / scale, (place[1] - top - y) / scale)
 
     def stroke(self, *points, button="left", lift=True):
-        """Draws from point to point with the mouse. Gives the points as the page gets them."""
+        """Draws from point to point with the mouse. Returns the points that the page receives."""
         places, exact = zip(*(self.place(point) for point in points), strict=True)
         self.page.mouse.move(*places[0])
         self.page.mouse.down(button=button)
@@ -115,7 +115,7 @@ class Driver:
         return self.stroke(point)
 
     def run(self, key):
-        """Starts a job by its key and waits for its end."""
+        """Starts a job with its key and waits for its end."""
         before = self.page.evaluate("app.model.job.id ?? 0")
         self.press(key)
         self.wait("before => (app.model.job.id ?? 0) > before && !app.model.running", before)

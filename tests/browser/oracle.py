@@ -1,4 +1,4 @@
-"""What painting gives, pixel by pixel and in fractions: slow, and written without a look at the page's code."""
+"""The expected result of painting, pixel by pixel with fractions. Slow, and independent of the code of the page."""
 
 import itertools
 import math
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def disc_at(point, size):
-    """The pixels (x, y) of a disc: the square of size * size pixels nearest to the point, without its corners."""
+    """The pixels (x, y) of a disc: the nearest square of size * size pixels, without its corners."""
     left, top = (math.floor(Fraction(value) - Fraction(size, 2) + Fraction(1, 2)) for value in point)
     middle = Fraction(size, 2)
     inside = [
@@ -52,13 +52,13 @@ def paint_stroke(mask, points, size, value, locked=()):
 
 
 def set_pixel(mask, x, y, value, locked=()):
-    """Sets one pixel, if it is in the picture and its object is not locked."""
+    """Sets a pixel if it is in the picture and its object is not locked."""
     if 0 <= y < mask.shape[0] and 0 <= x < mask.shape[1] and mask[y, x] not in locked:
         mask[y, x] = value
 
 
 def paint_polygon(mask, corners, value):
-    """The mask after a polygon: a pixel is inside where a ray from its centre to the left meets an odd number of edges."""
+    """The mask after a polygon: a pixel is inside if a ray from its centre to the left crosses an odd number of edges."""
     mask = mask.copy()
     for y, x in np.ndindex(mask.shape):
         row, column, odd = y + Fraction(1, 2), x + Fraction(1, 2), False

@@ -1,4 +1,4 @@
-"""Projects on small films, served by threads of the test's process."""
+"""Projects of small videos, served by threads of the test process."""
 
 import contextlib
 import threading
@@ -11,7 +11,7 @@ from tests.session.stub import Stub
 
 
 def film(folder, count=8, height=48, width=64, seed=0):
-    """A folder of frames, and the frames `uint8 [t,h,w,3]`: a smooth background that drifts, with some noise."""
+    """A folder of frames, and the frames `uint8 [t,h,w,3]`: a smooth moving background with some noise."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:height, :width]
     frames = []
@@ -24,18 +24,18 @@ def film(folder, count=8, height=48, width=64, seed=0):
 
 
 class PatientStub(Stub):
-    """Computes as many frames as the test allows; any number at first."""
+    """Computes as many frames as the test allows; unlimited at first."""
 
     def __init__(self):
         super().__init__()
         self._allowed = threading.Semaphore(10**6)
 
     def only(self, count):
-        """Lets no more than `count` frames be computed from now on."""
+        """Allows `count` more frames."""
         self._allowed = threading.Semaphore(count)
 
     def step(self, *args, **options):
-        # Looks at the present semaphore again and again: `only` puts another in its place.
+        # Reads the semaphore repeatedly, because `only` replaces it.
         while not self._allowed.acquire(timeout=0.02):
             pass
         return super().step(*args, **options)
@@ -43,7 +43,7 @@ class PatientStub(Stub):
 
 @contextlib.contextmanager
 def served(folder, video, segmenter):
-    """Serves a project; gives the address to open."""
+    """Serves a project; yields the address to open."""
     with serving(folder, video, segmenter) as server:
         try:
             yield server.url

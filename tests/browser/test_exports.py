@@ -1,4 +1,4 @@
-"""Every export of the dialog, downloaded with the browser and read back by other programs."""
+"""Every export of the dialog, downloaded with the browser and read by other programs."""
 
 import io
 import json
@@ -16,7 +16,7 @@ COUNT = 4
 
 
 def download(tab, kind):
-    """Makes an export with the dialog and downloads it; the first entry of the list is the newest."""
+    """Makes an export with the dialog and downloads it. The first entry of the list is the newest."""
     before = len(tab.model("exports"))
     tab.page.check(f"#exporting input[value={kind}]")
     tab.page.click("#export-form button")
@@ -28,14 +28,14 @@ def download(tab, kind):
 
 
 def pictures(path):
-    """The pictures in an archive, by name without suffix; in the order of their names."""
+    """The pictures in an archive, by name without suffix, sorted by name."""
     with zipfile.ZipFile(path) as archive:
         names = sorted(name for name in archive.namelist() if name.endswith(".png"))
         return {name.removesuffix(".png"): Image.open(io.BytesIO(archive.read(name))) for name in names}
 
 
 def decode(segmentation):
-    """A mask from its run-length encoding, by the tools of COCO."""
+    """Decodes a run-length encoded mask with the tools of COCO."""
     return coco_mask.decode({**segmentation, "counts": segmentation["counts"].encode()}).astype(bool)
 
 

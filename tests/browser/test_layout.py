@@ -1,4 +1,4 @@
-"""The page for people without a mouse, with a phone, in the dark; timeline, dialogs and help."""
+"""The page with the keyboard, on a phone and in dark colours; timeline, dialogs and help."""
 
 import io
 
@@ -25,7 +25,7 @@ TEXTS = """() => [...document.querySelectorAll("body *")].filter((node) => node.
 
 
 def contrast(one, two):
-    """The ratio of WCAG."""
+    """The contrast ratio of WCAG."""
 
     def light(colour):
         values = np.array(colour) / 255
@@ -38,7 +38,7 @@ def contrast(one, two):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("size", [(390, 844), (1360, 860)], ids=["phone", "desk"])
 def test_readable(open_film, size, theme):
-    """No text is small, pale or cut off; nothing is wider than the window; controls are large enough for fingers."""
+    """Text is large enough, has contrast and is not cut off; nothing is wider than the window; controls are large enough."""
     phone = size[0] < 500
     tab = open_film(size=size, color_scheme=theme, has_touch=phone)
     tab.stroke((10, 10), (30, 30))
@@ -70,7 +70,7 @@ def test_the_keyboard_alone(open_film):
     """From an empty project to an export dialog: object, stroke, polygon, run, correction."""
     tab = open_film(shape={"count": 4})
     keys = tab.page.keyboard
-    keys.press("Tab")  # the link to the canvas comes first
+    keys.press("Tab")  # the first link leads to the canvas
     keys.press("Enter")
     assert tab.page.evaluate("document.activeElement.id") == "canvas"
     keys.press("k")
@@ -133,7 +133,7 @@ def test_every_key_of_the_sheet_is_there_once(open_film):
 
 
 def test_timeline(open_film):
-    """Frames are chosen with the mouse and the keys, in and out points bound a run, and the strips show the states."""
+    """Frames are selected with mouse and keys, in and out points limit a run, and the timeline shows the states."""
     tab = open_film()
     box = tab.page.locator("#track").bounding_box()
     step = box["width"] / 8
@@ -175,7 +175,7 @@ def test_the_most_doubtful_frame(open_film):
 
 
 def test_fingers(open_film):
-    """One finger paints; two move and enlarge, and what the first had begun is not kept."""
+    """One finger paints. Two fingers move and zoom, and cancel the stroke of the first."""
     tab = open_film(size=(390, 844), has_touch=True)
     session = tab.page.context.new_cdp_session(tab.page)
 

@@ -45,7 +45,7 @@ def test_delete_merge_and_undo(open_film):
     tab.wait("app.masks.at(0) && !app.masks.at(0).ids.includes(2)")
     tab.stroke((30, 30))
     tab.saved()
-    assert tab.page.locator(".notice button").count() == 0  # the offer to undo ended with the stroke
+    assert tab.page.locator(".notice button").count() == 0  # after the stroke, undo is no longer offered
     assert 2 not in np.unique(tab.mask(0))
 
 
@@ -61,7 +61,7 @@ def test_name_colour_and_the_next_id(open_film):
     tab.wait("app.model.objects[1].colour === '#123456'")
     tab.page.click("button[aria-label='Delete koi <b>']")
     tab.wait("app.model.objects.length === 1")
-    add(tab, 3)  # ids are not given again
+    add(tab, 3)  # ids are not reused
     tab.page.reload()
     tab.ready()
     assert [found["id"] for found in tab.model("objects")] == [1, 3]
@@ -97,23 +97,23 @@ def test_a_computed_mask_is_accepted(open_film):
 
 
 def test_two_tabs(serve, visit):
-    """A change of one appears in the other; a stroke on an older state is refused, and the user chooses."""
+    """A change in one tab appears in the other. A stroke on an older state is rejected, and the user decides."""
     url = serve()
     one = visit(url)
     two = visit(url.partition("?")[0], context=one.page.context)
     one.stroke((10, 10), (30, 10))
     one.saved()
-    two.wait("app.masks.at(0).ids.includes(1)")  # it came by itself
+    two.wait("app.masks.at(0).ids.includes(1)")  # without a reload
     np.testing.assert_array_equal(two.own_mask(0), one.mask(0))
 
     for answer in ("theirs", "mine"):
-        two.page.evaluate("app.masks.announced = () => {}")  # as if the news were late
+        two.page.evaluate("app.masks.announced = () => {}")  # as if the event were late
         one.stroke((40, 40 if answer == "mine" else 30))
         one.saved()
         others = one.mask(0)
         two.stroke((5, 40 if answer == "mine" else 45))
         two.page.wait_for_selector("#question[open]")
-        np.testing.assert_array_equal(one.mask(0), others)  # nothing was merged in silence
+        np.testing.assert_array_equal(one.mask(0), others)  # nothing was merged silently
         assert "changed elsewhere" in two.page.text_content("#question")
         two.page.click(f"#question button[value={answer}]")
         two.saved()
@@ -125,14 +125,14 @@ def test_two_tabs(serve, visit):
             np.testing.assert_array_equal(one.mask(0), two.own_mask(0))
             assert not np.array_equal(one.mask(0), others)
     assert any("412" in text for text in one.complaints)
-    one.complaints.clear()  # browsers report each answer above 400
+    one.complaints.clear()  # browsers log each response above 400
 
 
 def test_objects_changed_in_two_tabs(serve, visit):
     url = serve()
     one = visit(url)
     two = visit(url.partition("?")[0], context=one.page.context)
-    two.page.evaluate("app.model.takeProject = () => {}")  # the news are late
+    two.page.evaluate("app.model.takeProject = () => {}")  # the event is late
     add(one, 2)
     two.page.click("#add")
     two.page.wait_for_selector(".notice.error")

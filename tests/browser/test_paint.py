@@ -1,4 +1,4 @@
-"""Painting on the canvas: the ids that the server has in the end, to the pixel."""
+"""Painting on the canvas: the exact ids on the server."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_videos_of_other_shapes(open_film, shape):
 
 
 def test_undo_restores_the_bytes(open_film):
-    """Also after other frames were visited; all the way back, the frame has no mask, as before."""
+    """Undo also works after visiting other frames. After undoing everything, the frame has no mask, as before."""
     tab = open_film()
     tab.page.evaluate("app.model.set({ size: 9 })")
     states = []
@@ -78,7 +78,7 @@ def test_the_right_button_erases(open_film):
 
 @pytest.mark.parametrize("change", ["tool", "frame", "object"])
 def test_a_change_in_mid_stroke_ends_it(open_film, change):
-    """What was painted stays, on the frame where it was; the rest of the movement paints nothing."""
+    """What was painted stays on its frame; the rest of the movement does not paint."""
     tab = open_film()
     tab.page.evaluate("app.objects.add()")
     tab.wait("app.model.object === 2")
@@ -95,7 +95,7 @@ def test_a_change_in_mid_stroke_ends_it(open_film, change):
 
 
 def test_polygon_and_fill(open_film):
-    """A polygon by clicks, closed at its first corner; then a fill inside of an outline, bounded by the mask alone."""
+    """A polygon by clicks, closed at its first corner; then a fill inside an outline, limited only by the mask."""
     tab = open_film()
     tab.press("l")
     corners = [(5, 5), (40, 8), (50, 40), (10, 30)]
@@ -150,7 +150,7 @@ def test_locked_and_hidden_objects_keep_their_pixels(open_film):
 
 
 def test_moving_and_enlarging_does_not_paint(open_film):
-    """The wheel, the middle button and the tool for moving; the point under the pointer stays when the wheel turns."""
+    """The wheel, the middle button and the move tool. Zooming with the wheel keeps the point under the pointer."""
     tab = open_film()
     place, before = tab.place((20, 15))
     tab.page.mouse.move(*place)
@@ -169,7 +169,7 @@ def test_moving_and_enlarging_does_not_paint(open_film):
 
 
 def test_the_canvas_shows_the_object_in_its_colour(open_film):
-    """A pixel of the screen: half frame, half colour; the outline is opaque; nothing where masks are hidden."""
+    """A pixel on the screen is half frame and half colour. Outlines are opaque, and hidden masks are not drawn."""
     tab = open_film()
     tab.zoom(4)
     tab.page.evaluate("app.model.set({ size: 21 })")

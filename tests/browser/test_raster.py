@@ -1,4 +1,4 @@
-"""The page's painting in integers, against pixels and fractions."""
+"""The integer arithmetic of painting in the page, against the oracle."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ PROGRAM = """async ([kind, mask, width, value, locked, options]) => {
 
 @pytest.fixture(scope="module")
 def page(chromium, tmp_path_factory):
-    """A page of the server, for its modules."""
+    """A page of the server, to import its modules."""
     folder = tmp_path_factory.mktemp("raster")
     film(folder / "film", count=1)
     with served(folder / "project", folder / "film", PatientStub()) as url:
@@ -42,7 +42,7 @@ def page(chromium, tmp_path_factory):
 
 
 def paint(page, kind, mask, value, locked=(), **options):
-    """The mask after it was painted; undoing and redoing the patch must give both masks to the byte."""
+    """The mask after painting. Undoing and redoing the patch must restore both masks exactly."""
     given = [kind, mask.ravel().tolist(), mask.shape[1], value, list(locked), options]
     painted, back, again, patch = page.evaluate(PROGRAM, given)
     assert back == mask.ravel().tolist() and again == painted
@@ -61,7 +61,7 @@ def masks(rng, ids=4):
 
 
 def test_discs(page):
-    """The smallest ones as pictures, and all sizes against distances."""
+    """The smallest discs as pictures, and all sizes against distances."""
     found = page.evaluate("import('/static/raster.js').then(({ disc }) => [1, 2, 3, 4, 5].map(disc))")
     assert found[:3] == [[[0, 1]], [[0, 2], [0, 2]], [[0, 3], [0, 3], [0, 3]]]
     assert found[3] == [[1, 3], [0, 4], [0, 4], [1, 3]]

@@ -1,4 +1,4 @@
-"""Computing masks while the user paints, and what is left after reloads and killed servers."""
+"""Computing masks while the user paints, and the state after reloads and killed servers."""
 
 import re
 import signal
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def masks_of(folder, annotations, **options):
-    """What a session in Python computes from annotations by frame."""
+    """Computes the masks with a session in Python, from annotations by frame."""
     session = Session(Stub(), folder)
     for t, mask in annotations.items():
         session.annotate(t, mask)
@@ -59,7 +59,7 @@ def test_forward_backward_and_between_two_annotated_frames(open_film, tmp_path):
 
 
 def test_stop_correct_and_continue(open_film, segmenter, tmp_path):
-    """Masks appear while the job runs and painting continues; a stroke in mid-job counts for the rest."""
+    """Masks appear while the job runs and the user paints. A stroke during the job affects the remaining frames."""
     tab = open_film(shape={"count": 12})
     tab.stroke((10, 10), (30, 30))
     segmenter.only(2)
@@ -80,7 +80,7 @@ def test_stop_correct_and_continue(open_film, segmenter, tmp_path):
     segmenter.only(1)
     tab.shown(4)
     before = tab.mask(4)
-    tab.stroke((40, 5), (60, 5))  # in mid-job, on a mask that was just computed
+    tab.stroke((40, 5), (60, 5))  # during the job, on a mask that was just computed
     tab.saved()
     assert tab.states()[4] == "a" and not np.array_equal(tab.mask(4), before)
     segmenter.only(1000)
@@ -110,7 +110,7 @@ def test_a_reload_in_mid_job_shows_the_job(open_film, segmenter):
 
 
 def start(folder, port):
-    """A server in a process of its own, and the address that it prints."""
+    """A server in a separate process, and the address that it prints."""
     command = [sys.executable, "-m", "tests.paint.stub_app", folder / "film", folder / "project", f"--port={port}"]
     process = subprocess.Popen(
         [*map(str, command), "--seconds-per-frame=0.5"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -122,14 +122,14 @@ def start(folder, port):
 
 
 def end(process):
-    """Kills a server that cannot prepare for it."""
+    """Kills a server with SIGKILL."""
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
 
 
 def test_kill_in_mid_job(visit, tmp_path):
-    """A killed server loses nothing that the page called saved; strokes made meanwhile are kept."""
+    """A killed server loses nothing that the page showed as saved. Strokes in the meantime are kept."""
     film(tmp_path / "film", count=10)
     process, url = start(tmp_path, 0)
     try:
@@ -150,7 +150,7 @@ def test_kill_in_mid_job(visit, tmp_path):
         other = visit(url, context=tab.page.context)
         np.testing.assert_array_equal(other.own_mask(0), painted)
         assert re.fullmatch("aff*m+", other.states())
-        # The first tab has access again. What it holds is of a server that is no more: it asks.
+        # The first tab has access again. Its state is from the killed server, so it asks the user.
         tab.page.wait_for_selector("#question[open]")
         tab.page.click("#question button[value=mine]")
         tab.saved()

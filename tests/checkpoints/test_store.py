@@ -1,4 +1,4 @@
-"""Checkpoint folders: what is saved is loaded, and what is wrong is told in one line."""
+"""Checkpoint folders: saved variables are loaded, and errors are reported in one line."""
 
 import contextlib
 import errno
@@ -40,7 +40,7 @@ OLDER = Path(__file__).parents[1] / "golden" / "checkpoints_0.1"
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """A checkpoint folder; copy it before doing harm to it."""
+    """A checkpoint folder. Copy it before changing it."""
     path = tmp_path_factory.mktemp("saved") / "OUT"
     save_checkpoint(path, variables(), SMALL)
     return path
@@ -51,7 +51,7 @@ def copy(saved, tmp_path):
 
 
 def refusal(path, kind=CheckpointError):
-    """The message with which a checkpoint is refused; it names the path."""
+    """The error message for a checkpoint, which must name the path."""
     with pytest.raises(kind) as caught:
         load_checkpoint(path)
     assert str(path) in str(caught.value)
@@ -74,7 +74,7 @@ def test_what_is_saved_is_loaded(saved):
 
 @pytest.mark.parametrize("name", ["OUT", "weights.safetensors"])
 def test_files_of_version_0_1(name):
-    """Made by commit 3699c8c of the same variables: sizes of the ResNet lay beside the other fields, its layers in `trunk`."""
+    """Made by commit 3699c8c: sizes of the ResNet were next to the other fields, and its layers in `trunk`."""
     found, config = load_checkpoint(OLDER / name)
     assert config == HMMNConfig(
         backbone=ResNet(stem_width=4, blocks=(1, 1, 1), widths=(8, 8, 12)),
@@ -114,7 +114,7 @@ def test_the_config_travels_in_the_metadata_of_one_file(tmp_path):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, saved):
-    """A training workdir, of an older version without records; the numbers in a checkpoint are its step."""
+    """A training workdir of an older version, without records. The values in a checkpoint are its step."""
     work = tmp_path_factory.mktemp("run") / "work"
     for step in (2, 10):
         tree = jax.tree.map(lambda x, step=step: np.full_like(x, step), variables())
@@ -203,9 +203,9 @@ def test_a_folder_whose_writing_was_cut_off(tmp_path, saved):
 
 
 def test_a_damaged_folder_is_told_without_tracebacks_of_other_threads(tmp_path, saved, capfd):
-    """TensorStore reads on after a first error, and each tensor then reports to an event loop that is closed.
+    """After an error, TensorStore continues reading, and each tensor reports to a closed event loop.
 
-    The filters are not removed in the end: reports arrive during the tests that follow.
+    The filters are not removed, because reports arrive during later tests.
     """
     path = copy(saved, tmp_path)
     largest = max((path / "variables").rglob("*/d/*"), key=lambda file: file.stat().st_size)
@@ -258,7 +258,7 @@ def test_numbers_that_are_not_finite_are_told(tmp_path, capsys):
 
 def test_steps_that_a_run_did_not_record_do_not_count(tmp_path):
     for name in ("2", "10", "007", "²", "9" * 5000):
-        with contextlib.suppress(OSError):  # the last is too long for a name
+        with contextlib.suppress(OSError):  # the last one is too long for a file name
             (tmp_path / "checkpoints" / name).mkdir(parents=True)
     assert finished_steps(tmp_path) == [2, 10]
     (tmp_path / "record/checkpoints").mkdir(parents=True)
@@ -267,7 +267,7 @@ def test_steps_that_a_run_did_not_record_do_not_count(tmp_path):
 
 
 def failure(path):
-    """The message with which saving fails."""
+    """The error message of saving."""
     with pytest.raises(CheckpointError) as caught:
         save_checkpoint(path, variables(), SMALL)
     message = str(caught.value)
@@ -319,7 +319,7 @@ def test_checkpoints_in_a_bucket(saved, tmp_path, bucket):
     write_torch_file(tmp_path / "w.safetensors", to_torch(variables(), SMALL), {METADATA_KEY: config_to_json(SMALL)})
     bucket.put(str(saved), "gs://b/OUT", recursive=True)
     bucket.put(str(tmp_path / "w.safetensors"), "gs://b/w.safetensors")
-    for step, jf in ((2, 0.9), (4, 0.8), (6, None), (8, 0.7)):  # of these 6 is not recorded, and 8 not finished
+    for step, jf in ((2, 0.9), (4, 0.8), (6, None), (8, 0.7)):  # 6 is not recorded, and 8 is not finished
         bucket.put(str(saved / VARIABLES), f"gs://b/run/{STEPS}/{step}/{VARIABLES}", recursive=True)
         if step < 8:
             bucket.pipe(f"gs://b/run/{STEPS}/{step}/commit_success.txt", b"")
@@ -361,7 +361,7 @@ def test_weights_are_written_to_a_bucket_once(bucket):
 
 
 def test_a_model_of_the_package_by_name(saved, tmp_path, monkeypatch, capsys):
-    """A path that exists wins. (The models themselves are read by the notebook and by the wheel's test.)"""
+    """An existing path has priority. (Tests of the notebook and of the wheel load the models themselves.)"""
     assert DEFAULT_WEIGHTS in WEIGHTS and all(file.is_file() for file in WEIGHTS.values())
     monkeypatch.setitem(WEIGHTS, "lite", saved)
     monkeypatch.chdir(tmp_path)

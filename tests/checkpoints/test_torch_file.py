@@ -1,4 +1,4 @@
-"""Reading and writing checkpoints: equal to what PyTorch reads, and nothing hostile runs."""
+"""Reading and writing checkpoints: the result equals that of PyTorch, and no malicious code runs."""
 
 import builtins
 import errno
@@ -21,22 +21,22 @@ VALUES = np.arange(6, dtype=np.float32)
 
 
 class Call:
-    """Pickles to a call of the global `name` with `args`, which need not exist here."""
+    """Pickles to a call of the global `name` with `args`, which does not need to exist."""
 
     def __init__(self, name, *args):
         self.name, self.args = name, args
 
 
 class Persistent(tuple):
-    """Pickles to the persistent id that this tuple is."""
+    """Pickles to this tuple as a persistent id."""
 
 
 class Name(str):
-    """Pickles to the global of this name."""
+    """Pickles to the global with this name."""
 
 
 def dumps(value, protocol=2):
-    """Pickle `value` by hand: str, int, bool, None, tuple, dict and the three classes above."""
+    """Pickles `value` by hand: str, int, bool, None, tuple, dict and the three classes above."""
     match value:
         case Name():
             module, _, name = value.rpartition(".")
@@ -45,7 +45,7 @@ def dumps(value, protocol=2):
             return dumps(Name(value.name)) + dumps(value.args) + b"R"
         case Persistent():
             return dumps(tuple(value)) + b"Q"
-        case bytes():  # opcodes, as they are
+        case bytes():  # opcodes, unchanged
             return value
         case tuple():
             return b"(" + b"".join(map(dumps, value)) + b"t"
@@ -64,7 +64,7 @@ def tensor(key="0", count=6, offset=0, size=(2, 3), stride=(3, 1), kind="torch.F
 
 
 def write_zip(path, top, records=None, compression=zipfile.ZIP_STORED, prefix="archive/"):
-    """Write a torch.save zip whose pickle is `top`: opcodes, or a value for `dumps`."""
+    """Writes a zip like torch.save, with the pickle `top`: opcodes, or a value for `dumps`."""
     body = b"\x80\x02" + dumps(top) + b"."
     records = {"data/0": VALUES.tobytes(), **(records or {})}
     with zipfile.ZipFile(path, "w", compression) as archive:
@@ -76,7 +76,7 @@ def write_zip(path, top, records=None, compression=zipfile.ZIP_STORED, prefix="a
 
 
 def refusal(path):
-    """Give the message of the refusal of `path`, one line that names the file."""
+    """Returns the error message for `path`, which must be one line that names the file."""
     with pytest.raises(CheckpointError) as caught:
         read_torch_file(path)
     message = str(caught.value)
@@ -102,7 +102,7 @@ def assert_same(found, expected):
         np.testing.assert_array_equal(found[name], array)
 
 
-# What is read
+# Files that are read
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_a_module_state_dict_of_torch_is_read(tmp_path):
     assert_same(read_torch_file(tmp_path / "model.pth"), expected)
 
 
-# What is hostile
+# Malicious files
 
 
 def hostile_calls(target):
@@ -330,7 +330,7 @@ def test_a_tensor_out_of_bounds_is_refused(tmp_path, wrong):
     refusal(write_zip(tmp_path / "model.pth", {"x": tensor(**wrong)}))
 
 
-# What is damaged, or something else
+# Damaged files, and other formats
 
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
@@ -440,7 +440,7 @@ def test_the_legacy_form_is_refused_to_an_unsafe_torch(tmp_path, monkeypatch):
     assert "unsafe in PyTorch 2.5.1" in refusal(tmp_path / "a.pth")
 
 
-# What is written
+# Writing
 
 
 def to_write():
@@ -503,7 +503,7 @@ def test_a_full_disk_leaves_no_file(tmp_path, monkeypatch, step):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(*(("pathlib.Path.write_bytes", full) if step == "write_bytes" else (os, "rename", full)))
-    if step == "link":  # which file systems without hard links refuse
+    if step == "link":  # fails on file systems without hard links
         monkeypatch.setattr(os, "link", full)
     with pytest.raises(CheckpointError, match="No space left"):
         write_torch_file(tmp_path / "a.safetensors", {"x": VALUES})

@@ -1,4 +1,4 @@
-"""Official names, shapes and layouts, in both directions."""
+"""Conversion of official names, shapes and layouts, in both directions."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""The program that is installed: what it says of itself, and how mistakes end."""
+"""The command `hmmn-jax`: its help, its version, and its errors."""
 
 import re
 import subprocess
@@ -36,7 +36,7 @@ def help_of(capsys, *arguments):
     ],
 )
 def test_help_is_there_at_once(arguments, may):
-    """What takes long is not imported: `hmmn-jax --help` may take 0.3 s, and takes 0.06 s of a core."""
+    """Slow modules are not imported: `hmmn-jax --help` may take 0.3 s, and takes 0.06 s on one core."""
     code = f"""
 import sys
 from hmmn_jax.cli.main import main
@@ -50,7 +50,7 @@ except SystemExit:
     assert done.stdout
 
 
-# -S and the paths by hand: files that other packages leave in site-packages for each start import things of their own.
+# With -S and explicit paths, because .pth files of other packages in site-packages import further modules.
 SITE = f"import sys; sys.path[:0] = {[str(ROOT), *(path for path in sys.path if 'packages' in path)]}\n"
 
 
@@ -108,7 +108,7 @@ def test_a_mistake_is_one_line(capsys, tmp_path, monkeypatch, arguments, said):
 
 
 def test_a_file_that_is_not_there(capsys, tmp_path, monkeypatch):
-    """Told by what does the work, in the same form."""
+    """Errors of the conversion itself have the same format."""
     monkeypatch.chdir(tmp_path)
     assert main(["convert", "inspect", "x.pth"]) == 2
     assert capsys.readouterr().err.startswith("hmmn-jax convert: ") and not any(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""How commands end."""
+"""Exit codes and last lines of commands."""
 
 import signal
 import sys

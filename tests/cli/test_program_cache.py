@@ -1,4 +1,4 @@
-"""Where compiled programs are kept, and that nobody else's are executed."""
+"""The folder of compiled programs, and that programs of other users are not executed."""
 
 import os
 import time
@@ -18,7 +18,7 @@ NAMES = ("jax_compilation_cache_dir", "jax_compilation_cache_max_size", "jax_per
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    """A cache folder of a user's own, and JAX without one."""
+    """A cache folder of the user, and JAX without a cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     before = {name: getattr(jax.config, name) for name in NAMES}
@@ -35,7 +35,7 @@ def programs(folder):
 
 
 def compile_once():
-    """Compiles a program, or takes it from the cache; gives a number that it computes."""
+    """Compiles a program, or reads it from the cache. Returns a number that it computes."""
     jax.clear_caches()
     compilation_cache.reset_cache()
     return float(jax.jit(lambda x: (3 * x + 1).sum())(jnp.arange(5.0)))
@@ -94,7 +94,7 @@ def test_other_choices(home, tmp_path, monkeypatch):
     keep_programs(None, alone=False)  # several processes
     assert jax.config.jax_compilation_cache_dir is None
     with monkeypatch.context() as patch:
-        patch.setenv("JAX_COMPILATION_CACHE_DIR", "chosen")  # which JAX reads itself
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", "chosen")  # JAX reads this variable itself
         keep_programs(None, alone=True)
     assert jax.config.jax_compilation_cache_dir is None
     keep_programs(str(tmp_path / "other"), alone=False)

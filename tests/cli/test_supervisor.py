@@ -1,4 +1,4 @@
-"""The last line and the exit code of a process that ends in any way."""
+"""The last line and the exit code of a process for all kinds of ends."""
 
 import signal
 import subprocess
@@ -95,7 +95,7 @@ def test_a_killed_parent_takes_the_child_along(tmp_path):
 
 
 def is_running(pid):
-    """Whether a process has not ended; one that ended may stay in the table, if nothing waits for it."""
+    """Whether a process is running. A process that has ended may still be in the table if no parent waits for it."""
     try:
         return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -103,7 +103,7 @@ def is_running(pid):
 
 
 def test_what_a_process_may_write(tmp_path, capsys):
-    """Mistakes are not written to a folder that is not this run's, and nothing to one that another run has."""
+    """Invalid arguments are not written to a folder that does not belong to this run, nothing to a folder of another run."""
     report("prog", tmp_path, "0", "a\nmistake", 2, begun=False)
     assert not list(tmp_path.iterdir()) and capsys.readouterr().err == "prog: a\\nmistake\n"
     lock = tmp_path / RUN_LOCK

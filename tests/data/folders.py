@@ -1,4 +1,4 @@
-"""Small folders laid out as the data sets are, drawn here: grey-green frames, masks with squares."""
+"""Small folders in the layouts of the data sets, with grey-green frames and masks of squares."""
 
 import json
 
@@ -33,7 +33,7 @@ def png(path, mask, palette=True):
 
 
 def davis(root, sequences, year="2017", split="train", resolution="480p"):
-    """Makes sequences, each a list with the ids of each frame, None for a frame without mask."""
+    """Makes sequences from lists with the ids of each frame; None for a frame without mask."""
     lists = root / "ImageSets" / year / f"{split}.txt"
     lists.parent.mkdir(parents=True, exist_ok=True)
     lists.write_text("".join(f"{name}\n" for name in sequences))
@@ -46,7 +46,7 @@ def davis(root, sequences, year="2017", split="train", resolution="480p"):
 
 
 def youtube_vos(root, videos, split="train", step=5, all_frames=False):
-    """Makes videos, each a list with the ids of each annotated frame; meta.json lists an object where its id is."""
+    """Makes videos from lists with the ids of each annotated frame. meta.json lists objects in the frames with their id."""
     meta = {"videos": {}}
     for name, frames in videos.items():
         objects = {}

@@ -1,4 +1,4 @@
-"""Data sets made in memory for the tests of clips, and a small config for them."""
+"""In-memory data sets for the tests of clips, and a small config for them."""
 
 import io
 
@@ -15,7 +15,7 @@ _TURNS += (Transpose.TRANSPOSE, Transpose.ROTATE_90, Transpose.TRANSVERSE, Trans
 
 
 def jpeg(rgb: np.ndarray, orientation: int = 1) -> bytes:
-    """Stores an upright picture as a camera does that was held in another way."""
+    """Stores an upright picture like a rotated camera."""
     image, exif = Image.fromarray(rgb), Image.Exif()
     if orientation != 1:
         image, exif[ExifTags.Base.Orientation] = image.transpose(_TURNS[orientation - 1]), orientation
@@ -33,7 +33,7 @@ def indexed_png(ids: np.ndarray) -> bytes:
 
 
 def colour_of(ids: np.ndarray) -> np.ndarray:
-    """A colour for every id, far from those of the others: the mask drawn into its own image."""
+    """Draws a mask into its own image, with very different colours of the ids."""
     table = np.array([[20, 20, 20], [250, 20, 20], [20, 250, 20], [20, 20, 250], [250, 250, 20]], np.uint8)
     return table[ids]
 
@@ -50,7 +50,7 @@ def discs(video: int, frame: int, height: int, width: int, objects: int) -> np.n
 
 
 class MadeSource:
-    """Videos of discs whose colour tells their id."""
+    """Videos of discs whose colour shows their id."""
 
     def __init__(self, name="made", videos=4, frames=12, size=(96, 128), objects=2, step=1, empty=(), orientations=(1,)):
         self.name, self.size = name, size

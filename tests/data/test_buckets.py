@@ -1,4 +1,4 @@
-"""Data sets in a bucket, with an emulator of Cloud Storage: clips are those of the same set on disk."""
+"""Data sets in a bucket, with an emulator of Cloud Storage: clips equal those of the same set on disk."""
 
 import numpy as np
 import pytest

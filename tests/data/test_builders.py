@@ -1,4 +1,4 @@
-"""The builders as TFDS tests them, and through `build`: counts, bytes, index, order, bad files."""
+"""The builders, with the tests of TFDS and with `build`: counts, bytes, index, order, invalid files."""
 
 import json
 import os
@@ -29,9 +29,9 @@ THREE = [[1], [1], [1]]
 
 
 class BuilderCase(tfds.testing.DatasetBuilderTestCase):
-    """What TFDS asks of a builder, on a folder that is drawn first."""
+    """The tests of TFDS for a builder, with a generated folder."""
 
-    EXAMPLE_DIR = tempfile.gettempdir()  # TFDS wants one that exists
+    EXAMPLE_DIR = tempfile.gettempdir()  # TFDS needs an existing folder
     SKIP_CHECKSUMS = True
 
     def __init_subclass__(cls):
@@ -48,12 +48,12 @@ class BuilderCase(tfds.testing.DatasetBuilderTestCase):
         shutil.rmtree(cls.EXAMPLE_DIR)
         super().tearDownClass()
 
-    def test_session(self, *args, **options):  # of TensorFlow, and no test
+    def test_session(self, *args, **options):  # a test class of TensorFlow, without tests
         return super().test_session(*args, **options)
 
     test_session.__test__ = False
 
-    def test_registered(self):  # importing all of TFDS's builders takes longer than all else here
+    def test_registered(self):  # importing all builders of TFDS takes longer than all tests of this file
         assert self.builder.name == type(self).__name__.removeprefix("Test").lower()
 
 
@@ -212,7 +212,7 @@ def test_bad_images_and_masks_are_named_and_left_out(tmp_path):
     for name in "abcdef":
         still(root, name, folders.squares(*([1] if name != "f" else [])))
     (root / "b.jpg").write_bytes(b"no image")
-    os.replace(root / "c.jpg", root / "c.png")  # a JPEG by the name of a mask
+    os.replace(root / "c.jpg", root / "c.png")  # a JPEG with the name of a mask
     folders.jpeg(root / "c.jpg")
     folders.png(root / "d.png", folders.squares(1, size=(20, 32)))
     (root / "e.png").unlink()
@@ -276,7 +276,7 @@ def test_nothing_good_leaves_nothing(tmp_path):
     assert not (tmp_path / "built/davis").exists()
     (root / "JPEGImages/480p/empty").mkdir()
     (root / "ImageSets/2017/train.txt").write_text("v\nempty\n")
-    with pytest.raises(DataError, match=r"480p/empty: no images"):  # what a list names has to be there
+    with pytest.raises(DataError, match=r"480p/empty: no images"):  # files of a list must exist
         run(tmp_path, "davis", root)
 
 
@@ -290,7 +290,7 @@ def test_order_holds_where_records_go_through_buckets(tmp_path, monkeypatch):
     for record in range(60):
         path = root / "JPEGImages/480p" / "ab"[record // 30] / f"{record % 30:05d}.jpg"
         assert source.fetch([record])[0][0] == path.read_bytes()
-    assert len(used) > 50  # each is sorted in memory: one for all records would hold the data set
+    assert len(used) > 50  # each is sorted in memory, so a single one would contain the whole data set
 
 
 def own_set(root, names="v", frames=3):

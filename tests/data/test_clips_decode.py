@@ -15,7 +15,7 @@ IDS = np.arange(35, dtype=np.uint8).reshape(5, 7)
 
 
 def raw_png(values, bits, colour, palette=b"", interlaced=False):
-    """A PNG written by hand: `values` [h,w] of so many bits, rows without filters."""
+    """A PNG written by hand: `values` [h,w] with some number of bits, rows without filters."""
 
     def chunk(kind, body):
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -29,7 +29,7 @@ def raw_png(values, bits, colour, palette=b"", interlaced=False):
 
 
 def ids_of(png, **changes):
-    """What the pipeline makes of a mask."""
+    """The ids that the pipeline reads from a mask."""
     source = MadeSource(videos=1, frames=1)
     source.index = replace(source.index, **changes)
     readable, table = readable_mask(source, 0, png)
@@ -71,7 +71,7 @@ def test_masks_of_other_kinds_go_by_way_of_pillow(mode):
 
 @pytest.mark.parametrize("colour", [0, 3])
 def test_soft_masks(colour):
-    """Grey levels count by their brightness, in a palette by the colour that it gives."""
+    """Grey levels are read by brightness; with a palette, by the brightness of the colour."""
     table = (np.arange(256) >= 128).astype(np.uint8)
     levels = IDS * 7
     palette = np.repeat(np.arange(256, dtype=np.uint8)[::-1], 3).tobytes() if colour == 3 else b""
@@ -81,7 +81,7 @@ def test_soft_masks(colour):
 
 @pytest.mark.parametrize(("shrink", "divisor"), [(1.7, 1), (1.81, 2), (3.7, 4), (100.0, 8)])
 def test_images_are_decoded_in_place_at_the_size_that_is_needed(shrink, divisor):
-    """Colours of a ramp tell which position a decoded pixel stands for."""
+    """The colours of a ramp show the position of a decoded pixel."""
     height, width = 163, 241
     rows, columns = np.mgrid[:height, :width]
     ramp = np.stack([columns, rows, np.full_like(rows, 128)], -1).astype(np.uint8)
@@ -103,7 +103,7 @@ def test_images_are_decoded_in_place_at_the_size_that_is_needed(shrink, divisor)
 
 @pytest.mark.parametrize("divisor", [1, 2, 8])
 def test_windows_of_images_of_all_orientations_are_upright(divisor):
-    """They are cut from the whole stored image, shrunk, then turned by Pillow: the same bytes, at the same places."""
+    """The expected parts are cropped from the stored image, reduced and rotated by Pillow: equal bytes and positions."""
     rng = np.random.default_rng(divisor)
     for orientation in (*range(1, 9), *range(1, 9)):
         height, width = rng.integers(9, 70, 2).tolist()
@@ -117,7 +117,7 @@ def test_windows_of_images_of_all_orientations_are_upright(divisor):
         size, window = tf.constant([height, width], tf.float32), tf.constant([left, top, right, bottom], tf.float32)
         found = decode_image(tf.constant(stored), size, window, tf.constant(0.95 * divisor), tf.constant(orientation))
         rgb, (x, y) = found.rgb.numpy(), found.corner.numpy()
-        # The stored image shrinks from its own corner: where that is on the right or below, its last block is the first.
+        # The stored image is reduced from its own corner. If that is on the right or below, its last block is the first.
         over = np.array(upright.shape[1::-1]) - np.array([width, height]) / divisor
         column, row = x + over[0] * (orientation in (2, 3, 6, 7)), y + over[1] * (orientation in (3, 4, 7, 8))
         assert (column, row) == (int(column), int(row))

@@ -16,7 +16,7 @@ BATCH = 8
 
 
 def make_sources():
-    """Sets made in memory, by name."""
+    """In-memory data sets by name."""
     return {
         "videos": made.MadeSource("videos", videos=5, frames=12, step=5),
         "stills": made.MadeSource("stills", videos=6, frames=1, size=(80, 96)),
@@ -41,7 +41,7 @@ def mixture():
 
 
 def digests(batches):
-    """A digest of each array of each sample, so that a difference is named."""
+    """A digest of each array of each sample, so that errors name the difference."""
     return {
         f"{sample} {key}": hashlib.sha256(np.ascontiguousarray(value[place]).tobytes()).hexdigest()
         for batch in batches
@@ -55,7 +55,7 @@ def digests_at_1000():
 
 
 def print_digests_at_1000():
-    """For a process of its own."""
+    """Runs in a separate process."""
     there = make_sources()
     pipeline.open_source = lambda name, data_dir, split, stage=None: there[name]
     print(json.dumps(digests_at_1000()))
@@ -81,7 +81,7 @@ def test_a_sample_is_a_function_of_its_number_alone():
 def test_samples_are_the_same_in_other_processes():
     expected = digests_at_1000()
     code = "from tests.data import test_clips_pipeline; test_clips_pipeline.print_digests_at_1000()"
-    for onednn in "01":  # this one runs with or without, as the tests before it had it
+    for onednn in "01":  # this process runs with or without it, like earlier tests
         environment = {**os.environ, "PYTHONPATH": ".", "TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": onednn}
         said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment).stdout
         assert json.loads(said.splitlines()[-1]) == expected
@@ -91,7 +91,7 @@ def test_so_many_distinct_clips_come_again_and_again():
     config = mixture()
     config.distinct = 3
     first, second = make_batches(config, batch=3, first_step=0, steps=2)
-    assert [*first["sample"], *second["sample"]] == list(range(6))  # still numbered through
+    assert [*first["sample"], *second["sample"]] == list(range(6))  # numbers continue
     for key in first.keys() - {"sample"}:
         np.testing.assert_array_equal(first[key], second[key])
 
@@ -121,7 +121,7 @@ def test_another_seed_gives_other_clips():
 def test_clips_without_objects_are_drawn_again():
     sets = {"a": data.source("mostly_empty", still=False)}
     config = made.small(data.videos(sets, ((0, 0),)))
-    config.min_area = 150  # many objects are too small at first, too
+    config.min_area = 150  # many objects are too small in the first draw, too
     with pytest.warns(UserWarning, match="mostly_empty: 2 of 8 are videos with 3 annotated frames and an object"):
         batches = list(make_batches(config, batch=40, first_step=0, steps=2))
     for batch in batches:

@@ -37,7 +37,7 @@ def assert_uniform(values, choices):
 @pytest.mark.parametrize(("first", "skips"), [(0, [0]), (9_000, [0]), (10_000, [0, 3, 6]), (19_000, [0, 3, 6]),
                                               (50_000, [0, 3, 6, 9, 12])])  # fmt: skip
 def test_skips_are_uniform_within_the_curriculum(first, skips):
-    """Of a set that keeps every third frame: gaps of 1 + {0..skip // 3} kept frames."""
+    """For a data set with every third frame: gaps of 1 + {0..skip // 3} stored frames."""
     config = video_config(made=data.source("made", still=False))
     config.max_skip = ((0, 0), (10_000, 8), (20_000, 14))
     found, _ = plans(config, [MadeSource(videos=3, frames=40, step=3)], first, 1000)
@@ -72,7 +72,7 @@ def test_backwards_clips():
 
 
 def test_videos_are_drawn_in_proportion_to_their_repeats():
-    """3 stills twice each, and 4 videos that count 0.5, from sample 1000 on 3: shares of 6 : 2 and 6 : 12."""
+    """3 stills with weight 2, and 4 videos with weight 0.5, from sample 1000 on 3: ratios of 6 : 2 and 6 : 12."""
     sets = {
         "a": data.source("a", still=True, repeat=2),
         "b": data.source("b", still=False, repeat=((0, 0.5), (1000, 3.0))),
@@ -100,7 +100,7 @@ def test_donors_come_from_all_sets_but_not_from_the_clip():
     assert not (donors == found.frames[:, :1]).any()
     assert_uniform(donors[donors >= 0], range(8))
     assert_uniform(found.donor_id[donors >= 0], [1, 2])
-    assert abs((count > 0).mean() - 0.75) < 0.08  # some would be the clip's own
+    assert abs((count > 0).mean() - 0.75) < 0.08  # some would be objects of the clip itself
 
 
 def test_sets_are_weighted_as_donors():
@@ -125,13 +125,13 @@ def test_twins_are_one_object_pasted_twice():
     twins = same & (first[0] >= 0)
     assert abs(twins.mean() - 0.5) < 0.08
     assert (np.all(np.equal(first, third), axis=0) & twins).mean() < 0.05
-    np.testing.assert_array_equal(found.frames[~same], alone.frames[~same])  # what else is drawn stays
+    np.testing.assert_array_equal(found.frames[~same], alone.frames[~same])  # other draws do not change
     count = (alone.frames[twins, 3:] >= 0).sum(axis=1)
     assert {1, 2, 3} <= set(count)  # with one object to paste, too
 
 
 def test_longer_clips():
-    """Five frames: four gaps of their own, videos that are too short are left out, a still stands for all frames."""
+    """Five frames: four separate gaps; short videos are skipped; a still is used for all frames."""
     config = video_config(a=data.source("a", still=True), b=data.source("b", still=False))
     config.frames, config.max_skip = 5, ((0, 2),)
     sources = [MadeSource("a", videos=3, frames=1), MadeSource("b", videos=4, frames=20)]

@@ -1,4 +1,4 @@
-"""The index of a split: look-ups against what was written into it, and files that are no index."""
+"""The index of a split: look-ups against its content, and invalid files."""
 
 import io
 from dataclasses import fields, replace
@@ -12,7 +12,7 @@ from hmmn_jax.errors import DataError
 
 
 def small_index() -> Index:
-    """Video a: 3 frames, object 2 joins on the second; video b: 2 frames, a mask of 0/255 and none."""
+    """Video a: 3 frames, object 2 starts on the second. Video b: 2 frames, one mask of 0/255."""
     return Index(
         videos=np.array(["a", "b"]),
         starts=np.array([0, 3, 5]),

@@ -1,4 +1,4 @@
-"""Rendered clips: a function of (seed, i), with masks that are exact."""
+"""Rendered clips: a function of (seed, i), with exact masks."""
 
 import io
 import pickle
@@ -24,7 +24,7 @@ def test_a_clip_depends_on_seed_and_number_alone(shapes):
 
 
 def test_the_mask_is_where_the_shapes_are(shapes):
-    """Each pixel of every mask against the star's equation, computed point by point."""
+    """Each pixel of every mask against the equation of the star, computed point by point."""
     for clip, frame in ((0, 0), (5, 2), (11, 4)):
         mask = shapes.render(clip, frame)[1]
         poses = [(*shape.pose(frame / 4), shape) for shape in shapes._clips[clip].shapes]
@@ -59,7 +59,7 @@ def test_every_object_is_seen_in_every_frame_with_about_its_area(shapes):
 
 
 def test_images_show_the_same_objects_as_masks(shapes):
-    """Where an object is, its texture has other colours than the background that the next frames show there."""
+    """The texture of an object differs from the background at the same place in the next frames."""
     image, mask = shapes.render(2, 0)
     jpeg, png = shapes.fetch([10])
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png[0]))), mask)

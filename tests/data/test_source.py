@@ -1,4 +1,4 @@
-"""Random access to what was built, and builds that are not whole."""
+"""Random access to built data sets, and incomplete builds."""
 
 import os
 import pickle

@@ -1,4 +1,4 @@
-"""What is in the way of a build is told before it starts."""
+"""Conflicts of a build are reported before it starts."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""DAVIS folders of every vintage, made of empty files: nothing here opens an image."""
+"""DAVIS folders of all layouts, with empty files: no test opens an image."""
 
 import os
 

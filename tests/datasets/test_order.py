@@ -1,4 +1,4 @@
-"""The order of frames by the names of their files."""
+"""The order of frames by file name."""
 
 import random
 

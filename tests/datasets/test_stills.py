@@ -1,4 +1,4 @@
-"""Folders of images with masks, in the layouts they come in."""
+"""Folders of images with masks in common layouts."""
 
 import pytest
 

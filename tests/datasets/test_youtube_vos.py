@@ -1,4 +1,4 @@
-"""YouTube-VOS folders: objects that start late, ids with gaps, and what can be missing."""
+"""YouTube-VOS folders: objects that start on later frames, ids with gaps, and missing files."""
 
 import json
 import shutil

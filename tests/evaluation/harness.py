@@ -1,4 +1,4 @@
-"""`evaluate` in this process, with a segmenter that repeats what it was given; and synthetic videos for it."""
+"""Runs `evaluate` in this process, with a segmenter that repeats given masks, on synthetic videos."""
 
 import contextlib
 import io
@@ -19,7 +19,7 @@ from tests.small import SMALL
 
 
 class Repeating(Segmenter):
-    """Finds every object where it was given, for ever; keeps what it was given by index of the frame."""
+    """Repeats given masks in all later frames. Stores the given masks by index of the frame."""
 
     def __init__(self):
         self.given = []
@@ -36,7 +36,7 @@ class Repeating(Segmenter):
 
 
 class Outcome(NamedTuple):
-    """What a command came to."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -44,7 +44,7 @@ class Outcome(NamedTuple):
 
 
 def run_evaluate(segmenter=None, fields=None, config=None, **request):
-    """Runs a request as the command does; `fields` changes the config, which is that of one's own videos by default."""
+    """Runs a request like the command. `fields` changes the config, which is `custom` by default."""
     config = config or custom.get_config()
     config.update(fields or {})
     if "score" not in request:
@@ -57,7 +57,7 @@ def run_evaluate(segmenter=None, fields=None, config=None, **request):
     load, module.load_checkpoint = module.load_checkpoint, lambda path, step: (weights, SMALL)
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():
-            warnings.simplefilter("always", UserWarning)  # which a command tells
+            warnings.simplefilter("always", UserWarning)  # reported by the command
             code = run_program("evaluate.py", lambda: module.evaluate(request, lambda *_: [segmenter or Repeating()]))
     finally:
         module.load_checkpoint = load
@@ -74,7 +74,7 @@ def davis(year="2017"):
 
 
 def discs(frames=5, height=48, width=64, objects=1, step=2):
-    """A video of discs that move to the right over a textured ground: frames `[T,H,W,3]`, ids 1, 2, ... `[T,H,W]`."""
+    """A video of discs that move to the right over a texture: frames `[T,H,W,3]`, ids 1, 2, ... `[T,H,W]`."""
     rng = np.random.default_rng(0)
     ground = rng.integers(60, 130, (height // 8, width // 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
     rows, columns = np.mgrid[:height, :width]
@@ -106,7 +106,7 @@ def save_ids(path, ids):
 
 
 def save_video(root, name, frames, masks, ids=None):
-    """A folder of frames with masks by index, in the layout of one's own sets."""
+    """A folder of frames with masks by index, in the layout of `custom`."""
     save_frames(root / "JPEGImages" / name, frames)
     for t, mask in masks.items() if isinstance(masks, dict) else enumerate(masks):
         save_ids(root / "Annotations" / name / f"{t:05d}.png", mask)
@@ -118,6 +118,6 @@ def read_ids(path):
 
 
 def contents(root):
-    """Every file by relative path with its bytes, but the record of the run."""
+    """Every file by relative path with its bytes, except the record of the run."""
     files = (path for path in root.rglob("*") if path.is_file())
     return {str(path.relative_to(root)): path.read_bytes() for path in files if "record" not in path.relative_to(root).parts}

@@ -1,4 +1,4 @@
-"""Sequences scored by DAVIS's rule, as the tests of several modules need it."""
+"""Scores sequences like DAVIS, for the tests of several modules."""
 
 from hmmn_jax.evaluation.clips import Clip, open_sequence
 from hmmn_jax.evaluation.plans import plan_davis
@@ -7,13 +7,13 @@ from hmmn_jax.io.notes import Notes
 
 
 def plans(videos, single_object=False):
-    """Of sequences or clips."""
+    """Plans of sequences or clips."""
     clips = [video if isinstance(video, Clip) else open_sequence(video) for video in videos]
     return [plan_davis(clip, single_object, "", Notes()) for clip in clips]
 
 
 def scored(folder, videos, single_object=False, processes=1):
-    """The scores, with no failure."""
+    """The scores; fails if there are errors."""
     scores, failures = score_folder(folder, plans(videos, single_object), processes)
     assert failures == {}
     return scores

@@ -1,4 +1,4 @@
-"""An evaluation with a segmenter that takes its time, as a program to be interrupted or killed.
+"""An evaluation with a slow segmenter, as a program that tests interrupt or kill.
 
 python -m tests.evaluation.slow_run DATA RUN
 """

@@ -1,4 +1,4 @@
-"""Complete masks of several frames, on the stub of the session tests; exports of a run."""
+"""Complete masks of several frames, with the stub of the session tests; exports of a run."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 
 def masks_of(*frames):
-    """Object 1 in all of them; 2 in the last alone. The second mask corrects the first."""
+    """Object 1 is in all masks, object 2 only in the last. The second mask corrects the first."""
     masks = {t: np.zeros(SIZE, np.uint8) for t in frames}
     for t, mask in masks.items():
         mask[4:12, 3 + t : 12 + t] = 1
@@ -48,7 +48,7 @@ def segment(root, segmenter=None, **request):
 
 
 def expected(masks, direction):
-    """What the oracle of the session shows of each frame; background where nothing arrives."""
+    """The masks of the oracle for each frame; background if no pass reaches it."""
     oracle = Oracle(FRAMES)
     for t, mask in masks.items():
         oracle.annotate(t, mask, None)
@@ -79,7 +79,7 @@ def test_a_folder_of_masks_is_propagated_both_ways(given):
 
 
 def test_a_video_file_has_masks_by_number(tmp_path):
-    """Numbers count from 0; what is no number is left out, and said."""
+    """Frames are numbered from 0. Other names are skipped with a note."""
     Image.fromarray(FRAMES[0]).save(
         tmp_path / "pond.webp", save_all=True, append_images=[Image.fromarray(f) for f in FRAMES[1:]], lossless=True
     )
@@ -149,7 +149,7 @@ def test_the_steps_that_the_bar_counts():
 
 class TestExports:
     def test_beside_the_masks_with_probabilities(self, given):
-        """Layers are soft where the passes are; the record owns all files, so that --overwrite removes them."""
+        """Layers are soft in computed frames. The record lists all files, so that --overwrite removes them."""
         root, _ = given
         done = segment(root, exports=("rgba", "coco", "gif"), fields={"save_probabilities": True})
         run = root / "run"

@@ -1,4 +1,4 @@
-"""What the official scripts demand of an archive, and what they score without a message, which is an error here."""
+"""Requirements of official scripts on archives, and mistakes that they score without a message."""
 
 import io
 import shutil
@@ -33,7 +33,7 @@ ARCHIVES = {  # by benchmark: the tree, fields of the config, and the names that
 
 @pytest.mark.parametrize("name", ARCHIVES)
 def test_an_archive_has_the_names_and_the_pngs_that_the_server_reads(tmp_path, name):
-    """All names and no others, no folder around them; indexed PNGs of 8 bits, as large as the frames."""
+    """Exactly the expected names, without a common folder; indexed 8-bit PNGs of the size of the frames."""
     tree, fields, names = ARCHIVES[name]
     trees.LAYOUTS[tree](tmp_path / "in")
     done = run_evaluate(
@@ -57,7 +57,7 @@ def lose_video(path):
     shutil.rmtree(path.parent)
 
 
-# Tree, file of the result, what happens to it, and what is said; the exit status is never 0.
+# Tree, file of the result, change of it, and expected message. The exit status is never 0.
 SILENT = {
     "MOSE v2, a missing mask": ("mose2_val", "crowd/00000.png", lose, "takes 00002.png for 00001.png"),
     "MOSE v2, a missing video": ("mose2_val", "street/00000.png", lose_video, "street/00001.png: does not exist"),
@@ -86,7 +86,7 @@ def test_a_video_of_sav_that_the_result_lacks_is_an_error(tmp_path):
 
 
 def test_what_has_no_frame_to_score_is_told_and_the_means_stay_numbers(tmp_path):
-    """A video of two frames of MOSE v2, which the server scores 0; an object of two frames of LVOS, of which means are NaN."""
+    """A MOSE v2 video of two frames, which the server scores as 0; an LVOS object of two frames, with NaN means."""
     trees.mose(tmp_path / "mose")
     trees.save_video(tmp_path / "mose", "short", trees.named(trees.boxes(2, {1: "11"})))
     trees.lvos(tmp_path / "lvos")
@@ -104,7 +104,7 @@ def test_what_has_no_frame_to_score_is_told_and_the_means_stay_numbers(tmp_path)
 
 def test_ids_that_stop_the_evaluator_of_mose1_are_errors(tmp_path):
     trees.mose(tmp_path / "in")
-    for path in (tmp_path / "in/Annotations").rglob("*.png"):  # its truth has no 255 in it
+    for path in (tmp_path / "in/Annotations").rglob("*.png"):  # its annotations have no 255
         with Image.open(path) as image:
             ids = np.array(image)
         write_mask(tmp_path / "pred" / path.parent.name / path.name, np.where(ids == 255, 9, ids).astype(np.uint8))

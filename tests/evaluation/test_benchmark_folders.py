@@ -1,4 +1,4 @@
-"""From folders in the layouts of the newer benchmarks to the figures of their evaluators, and what is wrong with results."""
+"""Folders in the layouts of the newer benchmarks, the figures of their evaluators, and errors in results."""
 
 import shutil
 from pathlib import Path
@@ -25,7 +25,7 @@ def load(name):
 
 
 def read(benchmark, root):
-    """The videos, their plans, and what is wrong with others."""
+    """The videos, their plans, and errors of other videos."""
     task = make_protocol(benchmark_settings(benchmark)).read(root)
     assert not task.failures
     plans, reasons = task.plan(task.clips)
@@ -58,7 +58,7 @@ def test_mose2(tmp_path):
         same(mose2.object_figures(found), golden[f"{v}_scores"])
     calm = golden["calm"].tolist()
     same([*mose2.total([scores[v] for v in calm]).values()], golden["total_calm"])
-    # What the server scores without a word.
+    # Mistakes that the server scores without a message.
     assert set(videos) - scores.keys() == wrong.keys() == {"shifted", "absent", "two"}
     lost = set(golden["shifted_names"]) - set(golden["shifted_pred_names"])
     assert lost == {"00005"} and "shifted: the server counts masks and takes 00015.png for 00010.png" in wrong["shifted"]
@@ -143,7 +143,7 @@ def first_of(task):
 
 
 def test_what_is_given(tmp_path):
-    """Of the truth of LVOS the first mask of each object; of SA-V those of each folder; of others the first mask."""
+    """The given masks: in LVOS the first of each object, in SA-V those of each folder, in others the first."""
     for name, write in trees.LAYOUTS.items():
         write(tmp_path / name)
     walk = first_of(read("lvos_val", tmp_path / "lvos_val")[0])["walk"]
@@ -233,7 +233,7 @@ def test_wrong_results_of_mose2(tmp_path, harm, said):
 def test_wrong_results_of_others(tmp_path):
     trees.mose(tmp_path / "mose")
     shutil.copytree(tmp_path / "mose/Annotations", tmp_path / "pred")
-    _, wrong = score("mose1_val", tmp_path / "mose", tmp_path / "pred")  # its truth has 255 as background
+    _, wrong = score("mose1_val", tmp_path / "mose", tmp_path / "pred")  # 255 is background in its annotations
     assert "crowd/00001.png: the id 255; the first annotation has ids up to 7" in wrong["crowd"]
     trees.sav(tmp_path / "sav")
     shutil.copytree(tmp_path / "sav/Annotations_6fps", tmp_path / "objects")

@@ -1,4 +1,4 @@
-"""The newer benchmarks end to end with a stub: what is written, archived, printed and reported."""
+"""The newer benchmarks end to end with a stub: files, archives, output and reports."""
 
 import csv
 import json
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 
 class Keeping(Repeating):
-    """Finds every object where it was given, ids of 16 bits included."""
+    """Repeats given masks, including ids of 16 bits."""
 
     def run(self, frames, mask, later=None):
         for result in super().run(frames, mask, later):
@@ -50,7 +50,7 @@ def written(folder):
 
 @pytest.mark.parametrize("name", ["mose1_val", "mose2_val"])
 def test_mose(roots, tmp_path, name):
-    """Every frame, the first and the last included, video folders at the root, indexed PNGs; not a score."""
+    """Every frame, including the first and the last, video folders at the root, indexed PNGs; no score."""
     done = run(roots, tmp_path, name, Keeping())
     assert done.code == 0, done.err
     frames = [f"{video}/{t:05d}.png" for video, length in (("crowd", 6), ("street", 5)) for t in range(length)]
@@ -60,7 +60,7 @@ def test_mose(roots, tmp_path, name):
     assert not (tmp_path / "run/summary.json").exists()
     # Annotations of all frames, which the training set has, are scored on request.
     scored = run_evaluate(config=benchmark_settings(name), data=roots / name, score=roots / name / "Annotations")
-    if name == "mose1_val":  # its truth has 255 as background, its result as an id
+    if name == "mose1_val":  # 255 is background in annotations, and an id in results
         assert scored.code == 1 and "the id 255" in scored.err
     else:
         assert scored.code == 0 and scored.out.splitlines()[-1].split() == ["100.0"] * 7, scored.err
@@ -73,7 +73,7 @@ def test_no_archive_of_a_single_video_of_mose2(roots, tmp_path):
 
 
 def test_figures_of_mose2_in_tables_files_and_report(roots, tmp_path):
-    """Object 2 of the crowd is hidden on frames 2 and 3, object 7 on 1 and 5; a stub that repeats the first mask is wrong."""
+    """Object 2 of `crowd` is hidden on frames 2 and 3, object 7 on 1 and 5, where the stub is wrong."""
     run(roots, tmp_path, "mose2_val", Keeping())
     out = tmp_path / "scored"
     done = run_evaluate(
@@ -94,14 +94,14 @@ def test_figures_of_mose2_in_tables_files_and_report(roots, tmp_path):
     page = (out / "report.html").read_text()
     assert "Figures of the benchmark" in page and "In percent" in page and page.count('class="away" d="M') == 2
     assert "The annotation does not show it on 2 frames. It disappears at frame 00002. It returns at frame 00004." in page
-    # Object 7 is away on the first scored frame, which counts as no disappearance, and back from the second on.
+    # Object 7 is hidden on the first scored frame, which is not a disappearance, and visible from the second on.
     assert "The annotation does not show it on 1 frames. It returns at frame 00002." in page
     assert page.count('class="back" d="M') == 2 and "Bar below: the object after it returned." in page
     assert "Figures of the benchmark, by video" in page and page.count("J&amp;dotF_d") >= 2
 
 
 def test_lvos(roots, tmp_path):
-    """Objects join where their id first shows; every frame is written; groups are apart."""
+    """Objects start at their first mask; every frame is written; groups are scored separately."""
     segmenter = Keeping()
     done = run(roots, tmp_path, "lvos_val", segmenter)
     assert done.code == 0, done.err
@@ -124,7 +124,7 @@ def test_lvos(roots, tmp_path):
 
 
 def test_vost(roots, tmp_path):
-    """Run at 10 frames per second, written at 5, no F anywhere."""
+    """Segmented at 10 frames per second, written at 5; F does not occur."""
     done = run(roots, tmp_path, "vost_val", Keeping())
     assert done.code == 0, done.err
     assert "cut: 13 frames" in done.out and written(tmp_path / "run") == [f"cut/{n:05d}.png" for n in range(12, 85, 12)]
@@ -146,7 +146,7 @@ def test_long_video(roots, tmp_path):
 
 
 def test_sav(roots, tmp_path):
-    """Binary masks in folders by the names given, of annotated frames, that overlap; and they are scored as they lie."""
+    """Binary masks of annotated frames in the given folders, which may overlap and are scored."""
     done = run(roots, tmp_path, "sav_val", Still())
     assert done.code == 0, done.err
     assert written(tmp_path / "run") == [
@@ -161,7 +161,7 @@ def test_sav(roots, tmp_path):
     assert (both[0] & both[1]).sum() == 200
     summary = json.loads((tmp_path / "run/summary.json").read_text())
     objects = summary["per_sequence"]["dance"]["per_object"]
-    # Object 3 is hidden on frame 4, where the stub shows it: one of three frames is 0.
+    # Object 3 is hidden on frame 4, but the stub shows it: one of three frames is 0.
     assert [round(objects[i]["J"], 6) for i in "123"] == [100, 100, round(200 / 3, 6)]
     assert summary["J&F"] == pytest.approx((summary["J"] + summary["F"]) / 2)
     assert "object 1 is the folder 000" in (tmp_path / "run/report.html").read_text()
@@ -170,7 +170,7 @@ def test_sav(roots, tmp_path):
 
 
 def test_youtube_vos(roots, tmp_path):
-    """A zip of the listed frames. With the masks of a training set seen and unseen categories are apart."""
+    """A zip of the listed frames. With masks of a training set, seen and unseen categories are scored separately."""
     root, config = roots / "youtube_vos_2019", benchmark_settings("youtube_vos_2019")
     sent = run(roots, tmp_path, "youtube_vos_2019", Keeping())
     assert sent.code == 0, sent.err
@@ -182,7 +182,7 @@ def test_youtube_vos(roots, tmp_path):
     assert names == ["overall", "J_seen", "J_unseen", "F_seen", "F_unseen", "J&F", "J", "F"] and set(values) == {"1.000"}
     page = (tmp_path / "scored/report.html").read_text()
     assert "Figures of the benchmark, by video" in page and "overall 0.825" in page
-    # The stub repeats the first masks: it is wrong about the kite, the one unseen object, while that is away.
+    # The stub repeats the first masks, so it is wrong while the kite, the only unseen object, is hidden.
     wrong = run_evaluate(config=config, data=root, score=tmp_path / "run/masks", output=tmp_path / "wrong")
     assert wrong.code == 0, wrong.err
     summary = json.loads((tmp_path / "wrong/summary.json").read_text())
@@ -214,7 +214,7 @@ def test_categories_of_youtube_vos(tmp_path):
 
 
 def test_burst(roots, tmp_path):
-    """Tracks that overlap and start late, from JSON to JSON; pycocotools reads the masks that were written as PNGs."""
+    """Overlapping tracks that start late, from JSON to JSON. pycocotools reads the masks that were written as PNGs."""
     done = run(roots, tmp_path, "burst_val", Still())
     assert done.code == 0 and "2 sequences for the server in" in done.out, done.err
     keys = ("AVA.clip_0", "YFCC100M.v_1")
@@ -283,7 +283,7 @@ def test_300_objects_in_one_video(tmp_path):
 
 
 class Wide(Repeating):
-    """As `Repeating`, without probabilities of 300 objects."""
+    """Like `Repeating`, without probabilities of 300 objects."""
 
     def run(self, frames, mask, later=None):
         ids = np.unique(np.append(mask, np.uint16(0)))

@@ -1,4 +1,4 @@
-"""Settings by name, which the files in `configs/evaluate` start from."""
+"""Settings of benchmarks by name. The files in `configs/evaluate` start from them."""
 
 import importlib
 from pathlib import Path

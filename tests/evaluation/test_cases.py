@@ -1,4 +1,4 @@
-"""Situations from bug reports of this field, rebuilt with synthetic videos; the numbers are those of the collection.
+"""Cases from bug reports of this field, with synthetic videos. The numbers are those of the collection.
 
 Those of training sets (21) are in `tests/data`, of checkpoints (20) in `tests/test_convert_weights.py`, of arrays (19) in
 `tests/inference`, of interruptions (25) in `test_kill.py`, of `~` (06) in `tests/test_evaluate.py`.
@@ -142,7 +142,7 @@ def test_16_frames_that_exif_turns(root, orientation, turn):
     assert done.code == 0 and "rotated upright by their EXIF orientation" in done.err and "6 frames" in done.err
     save_ids(root / "m.png", ONE[0])
     done = own(root, frames=root / "turned", output=root / "stored")
-    if orientation == 6:  # upside down, the sizes agree
+    if orientation == 6:  # if upside down, the sizes are equal
         assert done.code == 2 and "EXIF" in done.err and "upright" in done.err
 
 
@@ -186,7 +186,7 @@ def test_23_names_in_any_script_composed_or_not(tmp_path):
 
 @pytest.fixture
 def film(tmp_path):
-    """JPEGImages/clip.mp4 and the first mask beside, in the layout of one's own sets."""
+    """JPEGImages/clip.mp4 and its first mask, in the layout of `custom`."""
     pytest.importorskip("av")
     (tmp_path / "in/JPEGImages").mkdir(parents=True)
     with MovieWriter(tmp_path / "in/JPEGImages/clip.mp4", 10) as movie:

@@ -1,4 +1,4 @@
-"""What is chosen by the video and the machine."""
+"""Settings that are chosen from the video and the machine."""
 
 import dataclasses
 
@@ -18,7 +18,7 @@ from tests.small import SMALL, shapes
 
 
 def peak_slots(kept):
-    """Slots held at once when a bank has grown to hold `kept` frames and the previous one, step by step."""
+    """Slots in memory when a bank has grown to `kept` frames and the previous one, computed step by step."""
     capacity = peak = FIRST_CAPACITY
     while capacity < kept + 1:
         peak, capacity = 3 * capacity, 2 * capacity
@@ -48,7 +48,7 @@ def test_the_bound_is_the_greatest_that_fits(free, slot):
 
 @pytest.mark.parametrize("needed", [0, 1, 7, 8, 15, 16, 100])
 def test_the_bound_is_no_more_than_the_video_needs(needed):
-    """So that it is the same on the next day, with other memory free."""
+    """A resumed run keeps the value, also if another amount of memory is free."""
     bound = fit.largest_bound(1, needed, 10**15)
     assert needed <= bound <= max(2 * needed, FIRST_CAPACITY)
     assert fit.largest_bound(1, needed, None) == min(bound, fit.CAPACITY_IF_UNKNOWN - 1)
@@ -70,7 +70,7 @@ def test_bytes_of_a_memory_frame_are_those_of_the_bank(make_clip, height, width,
 
 
 def test_a_pass_has_the_objects_of_one_mask(make_clip, tmp_path):
-    """With complete masks of two frames, memory is needed for the larger one."""
+    """With complete masks of two frames, the larger one determines the memory."""
     clip, config = make_clip(4, 64, 80, 2), benchmark_settings("custom")
     save_ids(tmp_path / "later.png", np.full((64, 80), 7, np.uint8))
     masks = {**clip.masks, 2: tmp_path / "later.png"}

@@ -1,4 +1,4 @@
-"""Every layout end to end with the model of the package: `python -m tests.evaluation.trees DIR` makes the same folders."""
+"""Every layout end to end with the bundled model. `python -m tests.evaluation.trees DIR` makes the same folders."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""A protocol that is defined here alone: objects overlap, have folders of their own, and start when they like."""
+"""A protocol that is defined in this test only: objects overlap, have one folder each, and start on any frame."""
 
 import csv
 import zipfile
@@ -61,7 +61,7 @@ class OverlapPlan(Plan):
 
 @register("overlapping")
 class Overlapping(Protocol):
-    """`frames/VIDEO/FRAME.jpg` and `objects/VIDEO/OBJECT/FRAME.png`; each object is given where it is first."""
+    """`frames/VIDEO/FRAME.jpg` and `objects/VIDEO/OBJECT/FRAME.png`; the first mask of each object is given."""
 
     mask_files = FolderPerObject()
     rule = "Objects overlap."
@@ -98,7 +98,7 @@ class Overlapping(Protocol):
 
 
 class Still(Segmenter):
-    """Finds each object where it was given, whatever lies over it."""
+    """Repeats the given mask of each object, also if others overlap it."""
 
     def __init__(self):
         pass
@@ -122,7 +122,7 @@ ONE[10:30, 10:40], OTHER[20:40, 20:60] = True, True
 
 @pytest.fixture
 def root(tmp_path):
-    """Object 3 from the first frame on; object 300, which lies over a part of it, from the third."""
+    """Object 3 starts on the first frame. Object 300, which overlaps part of it, starts on the third."""
     frames, _ = discs(5, HEIGHT, WIDTH)
     save_frames(tmp_path / "in/frames/v", frames)
     for i, mask, start in ((3, ONE, 0), (300, OTHER, 2)):
@@ -175,7 +175,7 @@ def test_masks_that_are_missing_are_told(root, tmp_path):
 
 
 def test_independent_objects_are_what_each_is_alone():
-    """Of a model that does take notice of others; ids beyond 255."""
+    """With a model whose result for an object depends on others, and ids above 255."""
     frames, _ = discs(4, HEIGHT, WIDTH)
     together = Segmenter(variables(), SMALL, winograd=False, independent=True)
     found = list(together.run(frames, {3: ONE}, {1: {300: OTHER}}))
@@ -202,7 +202,7 @@ def test_ids_beyond_255():
 
 
 def test_255_is_an_id_beside_greater_ones(tmp_path):
-    """From 16-bit PNGs to scores, pictures and 16-bit PNGs, although two frames hold no id above 255."""
+    """From 16-bit PNGs to scores, pictures and 16-bit PNGs, although two frames have no id above 255."""
     frames, _ = discs(4, HEIGHT, WIDTH)
     save_frames(tmp_path / "in/JPEGImages/v", frames)
     (tmp_path / "in/Annotations/v").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Masks on disk, by `predict`, on tiny clips made here; the segmenter itself is tested elsewhere."""
+"""Masks written by `predict` for tiny generated clips. Other tests check the segmenter."""
 
 import dataclasses
 import errno
@@ -25,7 +25,7 @@ HEIGHT, WIDTH, FRAMES = 32, 48, 5
 
 
 class Parrot(Segmenter):
-    """Stands in for a segmenter: gives masks known beforehand, so that what is written can be told from what was found."""
+    """A stub of a segmenter that returns known masks, so that written masks can be compared with them."""
 
     def __init__(self, masks):
         self.masks, self.runs = masks, 0
@@ -40,21 +40,21 @@ class Parrot(Segmenter):
 
 
 def attempt(segmenter, clips, outputs):
-    """By one segmenter, into a folder that is this run's own."""
+    """Runs `predict` with one segmenter, in a folder of this run."""
     with outputs.run.locked():
         outputs.run.claim({})
         return module.predict([segmenter], clips, outputs)
 
 
 def predict(segmenter, clips, outputs):
-    """With no failure."""
+    """Runs `predict`; fails if there are errors."""
     cost, failures = attempt(segmenter, clips, outputs)
     assert failures == {}
     return cost
 
 
 def failure(segmenter, clip, outputs):
-    """What went wrong with the only clip."""
+    """The error of the only clip."""
     _, failures = attempt(segmenter, [clip], outputs)
     assert list(failures) == [clip.name]
     return failures[clip.name]
@@ -62,7 +62,7 @@ def failure(segmenter, clip, outputs):
 
 @pytest.fixture
 def clip(tmp_path):
-    """Frames with names that start at 3, masks with ids 2 and 9, in a folder."""
+    """A folder of frames with names from 3 on, and masks with ids 2 and 9."""
     rng = np.random.default_rng(0)
     masks = np.zeros((FRAMES, HEIGHT, WIDTH), np.uint8)
     folder = tmp_path / "JPEGImages" / "cat"
@@ -76,7 +76,7 @@ def clip(tmp_path):
 
 
 def files(folder: Path):
-    """All files but the record of the run."""
+    """All files except the record of the run."""
     names = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     return sorted(str(name) for name in names if name.parts[0] != "record")
 
@@ -94,7 +94,7 @@ def test_masks_keep_names_ids_and_palette(clip, tmp_path):
 
 
 def test_overlays_lie_on_their_own_frames(clip, tmp_path):
-    """Outside of objects an overlay is its frame, pixel for pixel: a shift in time or space would show."""
+    """Outside of objects, an overlay equals its frame exactly, so shifts in time or space would be detected."""
     sequence, masks = clip
     predict(Parrot(masks), [open_sequence(sequence)], Outputs(tmp_path / "run", overlays=True, movie="gif"))
     for t, frame in enumerate(sequence.frames):
@@ -123,7 +123,7 @@ def test_a_frame_of_another_size_is_named_before_anything_is_segmented(clip, tmp
     Image.new("RGB", (WIDTH + 2, HEIGHT)).save(sequence.frames[2])
     with pytest.raises(DataError, match=r"00005.jpg.*50x32"):
         open_sequence(sequence)
-    assert "00005.jpg" in failure(Parrot(masks), opened, Outputs(tmp_path / "run"))  # it changed since
+    assert "00005.jpg" in failure(Parrot(masks), opened, Outputs(tmp_path / "run"))  # the file was changed
 
 
 def test_a_video_of_one_frame_has_nothing_to_segment(clip, tmp_path):
@@ -164,7 +164,8 @@ def test_a_full_disk_is_told_and_the_others_go_on(clip, tmp_path, monkeypatch):
     replace = os.replace
 
     def full(source, target):
-        if {"bee", "masks"} <= set(Path(target).parts):  # whole parts: names of temporary folders hold any letters
+        # Compares path components, because names of temporary folders may contain any letters.
+        if {"bee", "masks"} <= set(Path(target).parts):
             raise OSError(errno.ENOSPC, "No space left on device")
         return replace(source, target)
 
@@ -175,7 +176,7 @@ def test_a_full_disk_is_told_and_the_others_go_on(clip, tmp_path, monkeypatch):
     assert sorted(path.name for path in (tmp_path / "run" / "masks").iterdir()) == ["ant", "cow"]
     monkeypatch.undo()
     parrot = Parrot(masks)
-    predict(parrot, clips, Outputs(tmp_path / "run"))  # again, with space: the missing one alone
+    predict(parrot, clips, Outputs(tmp_path / "run"))  # again, with free space: only the missing one
     assert parrot.runs == 1 and len(files(tmp_path / "run")) == 3 * FRAMES
 
 
@@ -189,7 +190,7 @@ def test_memory_that_runs_out_is_a_failure_of_its_clip(clip, tmp_path):
 
 
 def test_what_is_there_is_left_alone_until_its_files_change_or_more_is_wanted(clip, tmp_path):
-    """Digests decide, never times."""
+    """Digests are compared, not modification times."""
     sequence, masks = clip
     parrot, outputs = Parrot(masks), Outputs(tmp_path / "run")
 
@@ -199,7 +200,7 @@ def test_what_is_there_is_left_alone_until_its_files_change_or_more_is_wanted(cl
 
     assert [runs(), runs()] == [1, 1]
     assert [runs(dataclasses.replace(outputs, overlays=True)) for _ in range(2)] == [2, 2]
-    assert runs() == 2  # overlays are more than is wanted
+    assert runs() == 2  # overlays were not requested
     os.utime(sequence.masks[0], (0, 2**31))
     assert runs() == 2
     (outputs.folder / "masks" / "cat" / "00005.png").unlink()
@@ -287,7 +288,7 @@ def test_a_movie_has_the_rate_of_its_video(clip, tmp_path):
 
 
 def test_compilation_is_counted_apart(clip, tmp_path):
-    """What compiles inside a run is seen: a program never met before takes time, and the second run has none to compile."""
+    """Compilation during a run is measured: a new program takes time, and the second run compiles nothing."""
     sequence, masks = clip
     program = jax.jit(lambda x: sum(jax.numpy.sin(x * k) for k in range(50)))
 
@@ -307,7 +308,7 @@ def test_length_of_a_clip():
 
 @pytest.mark.parametrize(("frames", "told"), [(21, 1), (20, 0)])
 def test_the_remaining_time_is_told_after_ten_frames(tmp_path, capsys, frames, told):
-    """Once, if at least ten more follow."""
+    """The remaining time is printed once, if at least ten frames are left."""
     masks = np.zeros((frames, 16, 16), np.uint8)
     masks[:, 4:8, 4:8] = 1
     Image.fromarray(masks[0]).save(tmp_path / "first.png")

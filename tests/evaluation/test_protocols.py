@@ -1,4 +1,4 @@
-"""From a benchmark's folder to the files that its server wants, with predictions that are known."""
+"""From the folder of a benchmark to the files for its server, with known predictions."""
 
 import json
 import zipfile
@@ -22,14 +22,14 @@ def read_task(config, root):
 
 
 def segment(segmenter, clips, run):
-    """Writes the masks; gives the failures."""
+    """Writes the masks. Returns the errors."""
     outputs = Outputs(run)
     outputs.run.claim({})
     return predict([segmenter], clips, outputs)[1]
 
 
 def evaluate(config, data, run):
-    """What evaluate.py does with masks: the names in the zip, the failures, what the segmenter was given."""
+    """Runs an evaluation. Returns the names in the zip, the errors, and the masks given to the segmenter."""
     task, segmenter = read_task(config, data), Repeating()
     failures = segment(segmenter, task.clips, run)
     task.protocol.write_submission(run / "submission.zip", run / "masks", task.clips)
@@ -54,7 +54,7 @@ def test_davis_testdev(tmp_path):
 
 @pytest.mark.parametrize("all_frames", [True, False])
 def test_youtube_vos(tmp_path, all_frames):
-    """Ids 2 and 7; 7 joins with the second annotation, in which 2, known by then, says nothing. Only listed frames come out."""
+    """Ids 2 and 7. 7 starts with the second annotation, in which 2 is ignored. Only listed frames are written."""
     root = youtube_vos(tmp_path, {"v": [[2], [2, 7], None], "u": [[5], None]}, split="valid", all_frames=all_frames)
     names, failures, given = evaluate(youtube_vos_2019.get_config(), root, tmp_path / "run")
     assert names == ["Annotations/u/00000.png", "Annotations/v/00000.png", "Annotations/v/00005.png"] and failures == {}

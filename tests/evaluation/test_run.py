@@ -1,4 +1,4 @@
-"""An evaluation from request to report, with a segmenter that repeats the first mask: what is refused, told, kept, scored."""
+"""Evaluations from request to report, with a segmenter that repeats the first mask."""
 
 import csv
 import json
@@ -55,7 +55,7 @@ def test_beyond_ten_videos_the_others_are_counted(tmp_path):
 
 
 class TestOutputs:
-    """A user's files stay byte for byte."""
+    """Files of a user do not change."""
 
     def test_the_same_command_finds_all_there(self, own, tmp_path):
         segmenter = Repeating()
@@ -203,7 +203,7 @@ class TestOutputs:
 
 
 class TestScores:
-    """Own videos: the ids of the annotations, each from the frame after its first to the last."""
+    """Videos of users: each id of the annotations is scored from the frame after its first to the last."""
 
     def figures(self, run):
         with open(run / "per_frame.csv", newline="") as file:
@@ -245,7 +245,7 @@ class TestScores:
             done.code == 0
             and "official rule overestimates the score here: 2 ids that are not in the first annotation" in done.err
         )
-        assert "v                        4  1.000" in done.out  # four objects, as the toolkit has it
+        assert "v                        4  1.000" in done.out  # four objects, as in the toolkit
 
     def test_a_void_that_stays_when_its_object_is_gone_is_no_object(self, tmp_path):
         frames, masks = discs()
@@ -262,7 +262,7 @@ class TestScores:
         masks[1:, :4] = 255
         save_video(tmp_path / "in", "v", frames, masks)
         done = run_evaluate(data=tmp_path / "in", score=tmp_path / "in/Annotations")
-        assert done.code == 2 and "255 next to other ids is treated as void" in done.err  # predictions have no void
+        assert done.code == 2 and "255 next to other ids is treated as void" in done.err  # no void in predictions
         save_video(
             tmp_path / "two", "v", frames, [(mask == 1).astype(np.uint8) * (255 if t else 1) for t, mask in enumerate(masks)]
         )
@@ -521,7 +521,7 @@ def test_a_config_of_something_else_and_fields_of_other_types(tmp_path):
         ({"data": "x", "mask": "m", "output": "r"}, "--mask needs --frames"),
         ({"data": "x", "output": "r", "checkpoint": None}, "--checkpoint is missing"),
         ({"data": "x"}, "--output is missing"),
-        ({"data": "x", "output": "gs:/b/run"}, "give gs://b/run"),  # pathlib's form of it, once a local folder
+        ({"data": "x", "output": "gs:/b/run"}, "give gs://b/run"),  # as pathlib writes it; formerly a local folder
         ({"data": "x", "score": "nowhere"}, "nowhere: no such folder"),
         ({"frames": "x", "mask": "m", "score": "p"}, "--score reads existing masks"),
         ({"data": "x", "score": ".", "step": "best"}, "--step needs --checkpoint"),
@@ -535,7 +535,7 @@ def test_flags_that_do_not_go_together(tmp_path, monkeypatch, request_, said):
 
 
 class TestSegment:
-    """One video whose settings are chosen by itself and by the machine."""
+    """One video whose settings are chosen from the video and the machine."""
 
     FIT = frozenset(("size", "max_memory_frames"))
 

@@ -1,4 +1,4 @@
-"""An output folder belongs to one model and one set of settings; what a user has in it is left alone."""
+"""An output folder belongs to one model and one set of settings. Files of a user in it do not change."""
 
 import json
 
@@ -19,7 +19,7 @@ def test_the_same_may_go_on_and_nothing_else(tmp_path):
     run.require_usable()
     run.require_same(made_with)
     assert json.loads((tmp_path / "record/run.json").read_text())["made_with"]["weights"] == "abc"
-    config.fps, config.sequences, config.save_probabilities = 25.0, ("bear",), True  # which masks do not depend on
+    config.fps, config.sequences, config.save_probabilities = 25.0, ("bear",), True  # masks do not depend on it
     run.require_same(made_with | {"settings": mask_settings(config)})
     config.mem_every = 3
     with pytest.raises(ConfigError, match=r"run.json: .* made with settings.mem_every 5, now it is 3; give another --output"):
@@ -35,7 +35,7 @@ def test_the_same_may_go_on_and_nothing_else(tmp_path):
              "submission.zip", "run.json", "record/", "record"],
 )  # fmt: skip
 def test_results_without_a_record_are_left_alone(tmp_path, name):
-    """Those of older versions have `run.json`."""
+    """Folders of older versions have `run.json`."""
     path = tmp_path / name
     if name.endswith("/"):
         path.mkdir()
@@ -62,7 +62,7 @@ def test_other_files_do_not_matter_and_a_lock_that_was_left_neither(tmp_path):
 def test_scores_alone_keep_what_masks_were_made_with(tmp_path):
     run = RunFolder(tmp_path)
     run.claim(None)
-    run.require_same({"weights": "abc"})  # there are no masks yet
+    run.require_same({"weights": "abc"})  # no masks exist yet
     run.claim({"weights": "abc"})
     run.claim(None)
     with pytest.raises(ConfigError, match="made with weights abc"):

@@ -1,4 +1,4 @@
-"""Masks on disk against annotations on disk: figures, files, and every mistake named."""
+"""Scores of masks on disk: figures, files and error messages."""
 
 import csv
 import json
@@ -24,7 +24,7 @@ LENGTHS = {"cat": 5, "dog": 4}
 
 
 def masks(rng, frames):
-    """Two boxes that jitter."""
+    """Two boxes that move randomly."""
     ids = np.zeros((frames, HEIGHT, WIDTH), np.uint8)
     for t in range(frames):
         for k in (1, 2):

@@ -2,7 +2,7 @@
 
     python -m tests.evaluation.trees DIR  # a small tree of each layout, in DIR/NAME
 
-Objects are boxes in the colours of their ids on a grey ground.
+Objects are boxes in the colours of their ids on a grey background.
 """
 
 import json
@@ -17,7 +17,7 @@ from hmmn_jax.io.images import write_mask
 
 
 def save_frames(folder, names, size, masks=None):
-    """JPEGs of `size`, height and width. Each shows its ids in `masks` in colours, or those of the frame before."""
+    """JPEGs of `size` (height and width). Each shows its ids in `masks` in colours, or those of the previous frame."""
     folder.mkdir(parents=True)
     picture = np.full((*size, 3), 90, np.uint8)
     for name in names:
@@ -46,7 +46,7 @@ def save_json(path, content):
 
 
 def lvos_meta(videos):
-    """The content of valid_meta.json: of each video the objects, by id start, end and frame_nums; values are texts."""
+    """The content of valid_meta.json: for each object of a video start, end and frame_nums as strings."""
 
     def entry(start, end, frame_nums):
         return {"frame_range": {"start": str(start), "end": str(end), "frame_nums": str(frame_nums)}}
@@ -66,7 +66,7 @@ def save_objects(folder, masks):
 
 
 def boxes(frames, objects, height=60, width=80):
-    """Ids `[T,H,W]` of boxes that move: `objects` has by id the frames that show it, such as "110011"."""
+    """Ids `[T,H,W]` of moving boxes. `objects` has for each id the frames that show it, such as "110011"."""
     ids = np.zeros((frames, height, width), np.uint8 if max(objects) < 256 else np.uint16)
     for place, (i, seen) in enumerate(objects.items()):
         top, left = 8 * (place % 4) + 2, 12 * (place // 4) + 2
@@ -82,13 +82,13 @@ def named(masks, step=1, start=0, digits=5):
 
 
 def mose(root):
-    """Two videos with gaps in the ids, 255, and an object that vanishes and returns; annotated throughout."""
+    """Two videos with gaps in the ids, 255, and an object that disappears and returns. All frames are annotated."""
     save_video(root, "crowd", named(boxes(6, {2: "110011", 255: "111111", 7: "101110"})))
     save_video(root, "street", named(boxes(5, {1: "11111"})))
 
 
 def lvos(root):
-    """Names in steps of 5 from 1; object 9 starts late, 4 is in no list."""
+    """Names in steps of 5 from 1. Object 9 starts late; object 4 is not in the list."""
     masks = named(boxes(8, {3: "11111111", 9: "00111011", 4: "11111111"}), 5, 1, 8)
     save_video(root, "walk", masks)
     save_video(root, "zoo", named(boxes(5, {255: "11111"}), 5, 1, 8))
@@ -97,7 +97,7 @@ def lvos(root):
 
 
 def vost(root):
-    """Ten frames per second, every second one annotated; part of the truth is 255, ignored."""
+    """Ten frames per second; every second frame is annotated. 255 in annotations is ignored."""
     masks = boxes(7, {1: "1111111", 3: "1111101"})
     masks[:, -3:] = 255
     annotated = named(masks, 12, 12)
@@ -128,7 +128,7 @@ def sav(root):
 
 
 def youtube_vos(root):
-    """Every fifth frame annotated, ids with a gap; object 7 of `park` starts late, vanishes and returns."""
+    """Every fifth frame is annotated, ids have a gap. Object 7 of `park` starts late, disappears and returns."""
     objects = {"park": {2: "1" * 21, 7: "0" * 5 + "1" * 5 + "0" * 5 + "1" * 6}, "sea": {1: "1" * 11}}
     categories, meta = {"park": {2: "dog", 7: "kite"}, "sea": {1: "dog"}}, {}
     for video, seen in objects.items():
@@ -144,7 +144,7 @@ def youtube_vos(root):
 
 
 def burst(root):
-    """Two sequences; track 300 starts late, overlaps track 7, and vanishes; every second frame is annotated."""
+    """Two sequences. Track 300 starts late, overlaps track 7 and disappears. Every second frame is annotated."""
     sequences = []
     for number, key in enumerate((("YFCC100M", "v_1"), ("AVA", "clip_0"))):
         one, other = np.zeros((2, 8, 40, 60), bool)

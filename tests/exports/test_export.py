@@ -1,4 +1,4 @@
-"""Exports of a small video, read back by other programs: Pillow, pycocotools, PyAV, and this package's own readers."""
+"""Exports of a small video, read by Pillow, pycocotools, PyAV and this package."""
 
 import io
 import json
@@ -29,7 +29,7 @@ IMAGES = RNG.integers(0, 256, (FRAMES, *SIZE, 3), dtype=np.uint8)
 
 
 def masks_of_the_clip():
-    """Object 2 in all frames, object 7 in frame 1 alone; frame 2 has no mask."""
+    """Object 2 is in all frames, object 7 only in frame 1. Frame 2 has no mask."""
     masks = {t: np.zeros(SIZE, np.uint8) for t in (0, 1, 3)}
     for t, mask in masks.items():
         mask[2:9, 3 + t : 12] = 2
@@ -42,7 +42,7 @@ SOFT = np.clip(np.linspace(-0.2, 1.2, WIDTH, dtype=np.float32), 0, 1) * np.ones(
 
 
 def find(t, soft=()):
-    """What is known of a frame; with probabilities of object 2 in some frames, of object 7 none."""
+    """The result of a frame, with probabilities of object 2 in some frames, but not of object 7."""
     if t not in MASKS:
         return None
     probs = np.stack([1 - SOFT, SOFT]) if t in soft else None
@@ -153,7 +153,7 @@ def test_names_of_image_files(tmp_path):
 
 
 def test_mp4_has_all_frames_at_the_rate_of_the_video(tmp_path, video, monkeypatch):
-    """Frames without mask are in it, as they are; objects have the colours that their labels say."""
+    """Frames without mask are unchanged. Objects have the colours of their labels."""
     from hmmn_jax.exports import movie
 
     shown = []

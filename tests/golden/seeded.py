@@ -1,7 +1,7 @@
-"""Deterministic stand-in for the released checkpoint: every tensor is a pure function of its name and shape.
+"""A deterministic substitute for the released checkpoint: every tensor is a pure function of its name and shape.
 
-No weights travel; whoever knows the names and shapes of the official state dict can rebuild the same numbers
-with NumPy alone.  Tensors are returned in the official (PyTorch, OIHW) layout as float32.
+No weights are needed: the names and shapes of the official state dict determine all values. Tensors are in the official
+(PyTorch, OIHW) layout, in float32.
 """
 
 import math

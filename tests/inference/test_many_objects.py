@@ -1,4 +1,4 @@
-"""Memory of many objects: what is computed at once depends on the batch, what grows with the objects is stated."""
+"""Memory of many objects: programs process one batch at a time, and only documented arrays grow with the objects."""
 
 import jax
 import numpy as np
@@ -8,11 +8,11 @@ from hmmn_jax.inference import Segmenter, compiled
 from tests.small import TINY, variables
 
 HEIGHT, WIDTH, BATCH = 64, 96, 2
-PLANES = 6  # float32 images for each object, at most, that exist at once beside the banks
+PLANES = 6  # maximum number of float32 images for each object that exist besides the banks
 
 
 class Watched:
-    """Live bytes on the device at their peak, and how many objects the programs took at once."""
+    """Records the peak of live bytes on the device, and the number of objects per program."""
 
     def __init__(self, monkeypatch):
         self.most, self.sizes = 0, {"memorize": set(), "match": set(), "decode": set()}
@@ -31,7 +31,7 @@ class Watched:
 
 
 def masks_of(objects):
-    """Ids with gaps, each a stripe."""
+    """Stripes of ids with gaps."""
     ids = np.zeros((HEIGHT, WIDTH), np.uint16)
     for k in range(objects):
         ids[:, 4 * k : 4 * k + 3] = 3 * k + 1
@@ -61,5 +61,5 @@ def test_programs_take_a_batch_of_objects_and_what_grows_is_banks_and_few_images
     assert sizes == sizes2 == {"memorize": {BATCH}, "match": {BATCH}, "decode": {BATCH}}
     bank, image = (banks2 - banks) / (many - few), 4 * HEIGHT * WIDTH
     assert (most2 - most) / (many - few) <= bank + PLANES * image
-    # A bound on memory frames bounds the banks from the start.
+    # A limit on memory frames limits the banks from the start.
     assert peak(few, monkeypatch, max_memory_frames=1)[1] < banks

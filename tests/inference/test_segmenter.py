@@ -1,4 +1,4 @@
-"""`Segmenter` against a literal loop over `HMMN.memorize` and `HMMN.segment`, and against itself."""
+"""`Segmenter` against a loop over `HMMN.memorize` and `HMMN.segment`, and with other settings or inputs."""
 
 import functools
 import importlib.util
@@ -22,7 +22,7 @@ MASK = rectangles(IDS)
 LENGTH = 7
 
 
-# The literal loop: every object by itself, memories joined by hand, decisions in NumPy. Float64.
+# The loop: every object separately, memories joined explicitly, masks computed in NumPy. Float64.
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -31,14 +31,14 @@ def apply(method, values, *args):
 
 
 def memorize(values, frame, probs, channel):
-    """The memory of one object; the others, as one: the clipped sum of their probabilities."""
+    """The memory of one object. The others are one object: the clipped sum of their probabilities."""
     others = np.clip(np.delete(probs[1:], channel - 1, axis=0).sum(0), 0, 1)
     three = np.stack([probs[0], probs[channel], others])[None]
     return jax.tree.map(lambda x: x[:, :1], apply("memorize", values, frame[None], jnp.asarray(three)))
 
 
 def give(probs, ids, mask):
-    """Given pixels are one-hot; elsewhere what was predicted stands."""
+    """Given pixels are one-hot; other pixels keep the prediction."""
     new = [k for k in np.unique(mask) if k != 0 and k not in ids]
     ids = [*ids, *new]
     probs = np.concatenate([probs, np.zeros((len(new), *mask.shape))]) * (mask == 0)
@@ -61,7 +61,7 @@ def literal(frames, masks, mem_every, max_memory_frames=None):
             previous = memorize(values, frames[t - 1], probs, channel)
             memory = jax.tree.map(lambda *xs: jnp.concatenate(xs, axis=2), *one["kept"], previous)
             centres = one["centres"]
-            if centres is not None:  # the previous frame's own are not read
+            if centres is not None:  # those of the previous frame are not read
                 centres = jnp.concatenate([centres, jnp.zeros_like(centres[:, :, :1])], axis=2)
             out = apply("segment", values, frames[t][None], bank_of(memory, centres))
             p.append(jax.nn.sigmoid(out.logits[0, 1]))
@@ -88,8 +88,9 @@ def soft_aggregation(p):
     return np.log(p / (1 - p))
 
 
-# Masks are rounded to float32 on their way into the network: where two programs differ in the last bit of float64, one of
-# a million values is rounded the other way, and frame by frame that grows. A mistake in the method shows a thousand times more.
+# Masks are rounded to float32 in the network. If two programs differ in the last bit of float64, one of a million values is
+# rounded differently, and the difference grows with each frame. An error in the method gives differences that are a thousand
+# times larger.
 TOLERANCE = 2e-6
 
 
@@ -121,7 +122,7 @@ def assert_same(found, expected, atol=0.0):
         np.testing.assert_allclose(one.logits, other.logits, rtol=0, atol=atol)
 
 
-# Against the literal loop
+# Against the loop
 
 
 def test_the_literal_aggregation_is_that_of_the_loops():
@@ -180,12 +181,12 @@ def test_a_bounded_memory_stays_as_large_as_it_is(monkeypatch):
     assert {group.bank.capacity for group in state.groups} == {4}
 
 
-# Against itself
+# Other settings and inputs
 
 
 @functools.cache
 def plain():
-    """Two videos in float32, and what `step` says of them."""
+    """Two videos in float32, and their results with `step`."""
     videos = [(video(6, seed=seed), mask) for seed, mask in ((1, MASK), (2, np.roll(MASK, 7, axis=0)))]
     return [(frames, mask, steps(make(), frames, {0: mask})) for frames, mask in videos]
 
@@ -202,7 +203,7 @@ def test_two_videos_can_be_interleaved():
 @pytest.mark.parametrize("after", [0, 1, 3])
 def test_a_state_can_be_saved_and_taken_up_again(after):
     (frames, mask, expected), _ = plain()
-    with untyped():  # a saved state holds NumPy arrays
+    with untyped():  # a saved state has NumPy arrays
         state = make().init(frames[0], mask)
         for t in range(1, after + 1):
             state, _ = make().step(state, frames[t])
@@ -225,12 +226,12 @@ def test_a_step_leaves_its_state_usable_unless_told_to_donate():
     _, result = segmenter.step(again, frames[4], donate=True)
     assert_same([result], [expected[3]])
     assert all(buffer.is_deleted() for buffer in buffers)
-    _, result = segmenter.step(state, frames[4])  # reached by other buffers
+    _, result = segmenter.step(state, frames[4])  # from other buffers
     assert_same([result], [expected[3]])
 
 
 def test_a_frame_may_be_encoded_before(monkeypatch):
-    """Bit for bit; and a session encodes each frame once for both directions."""
+    """Results are bit-identical, and a session encodes each frame once for both directions."""
     (frames, mask, expected), _ = plain()
     segmenter = make()
     state = segmenter.init(frames[0], mask)
@@ -252,7 +253,7 @@ def test_a_frame_may_be_encoded_before(monkeypatch):
 
 
 def test_the_passes_of_a_session_are_its_runs():
-    """Forwards, and on the reversed video backwards; with an annotation in whose unknown pixels probabilities stand."""
+    """Forwards, and backwards on the reversed video, with an annotation whose unknown pixels have probabilities."""
     (frames, mask, expected), _ = plain()
     forward, backward = Session(make(), frames), Session(make(), list(frames[::-1]))
     forward.annotate(0, mask)
@@ -350,7 +351,7 @@ def test_a_video_of_one_frame_has_no_results(length):
 
 
 def test_run_streams():
-    """At most two frames are fetched ahead of the result that is handed out, and nothing before it is asked for."""
+    """At most two frames are read ahead of the yielded result, and none before the first request."""
     fetched, frames = [], video(6)
 
     def stream():
@@ -365,7 +366,7 @@ def test_run_streams():
     assert len(fetched) == 6
 
 
-# Mistakes
+# Invalid arguments
 
 
 @pytest.mark.parametrize(
@@ -438,7 +439,7 @@ def test_a_later_mask_beyond_the_end_is_told_when_all_frames_are_done():
         next(results)
 
 
-# What is compiled
+# Compilation
 
 
 def test_a_clip_of_30_frames_compiles_when_it_starts_and_when_its_bank_doubles():
@@ -458,9 +459,9 @@ def test_a_clip_of_30_frames_compiles_when_it_starts_and_when_its_bank_doubles()
     matches, encodings = programs.match._cache_size(), programs.encode_query._cache_size()
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
-        size = 70, 64  # met in no other test
+        size = 70, 64  # not used in another test
         state = watch(video(30, *size), rectangles((1, 2), *size))
-        # Frames 0, 3, ..., 27 are kept; 0 to 21 fill the eight slots of the first bank, and frame 22 comes after them.
+        # Frames 0, 3, ..., 27 are kept. Frames 0 to 21 fill the eight slots of the first bank, so it grows on frame 22.
         assert state.groups[0].bank.capacity == 16 and int(state.groups[0].kept) == 10
         assert set(compiled) == {0, 1, 2, 23}, compiled
         assert programs.match._cache_size() - matches == 2 and programs.encode_query._cache_size() - encodings == 1

@@ -1,4 +1,4 @@
-"""A fused segmenter, as on accelerators: three programs a frame, several videos at once, and the same results."""
+"""A fused segmenter, as on accelerators: three programs per frame, several videos at once, equal results."""
 
 import jax
 import numpy as np
@@ -17,9 +17,9 @@ def make(config=PLAIN, dtype="float32", **options):
 
 
 def trace(segmenter, state, frame):
-    """The names of the programs that a step starts, in order, and what it returns; nothing runs.
+    """The names of the programs that a step starts, in order, and its result. Nothing is computed.
 
-    An operation outside of a program counts as one.
+    An operation outside of a program is listed as a program.
     """
     leaves, tree = jax.tree.flatten(state)
     places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, jax.Array)]
@@ -57,7 +57,7 @@ def test_by_default_all_but_a_cpu_is_fused():
 
 
 def test_results_are_those_of_single_programs(x64, monkeypatch):
-    """An object, one that joins, banks that grow from 2 slots to 4 and are then full, loops of known length."""
+    """An object, another that starts later, banks that grow from 2 to 4 slots and are then full, loops of known length."""
     monkeypatch.setattr(module, "FIRST_CAPACITY", 2)
     frames, mask, masks = video(5, *SIZE), rectangles((3,), *SIZE), {2: rectangles((0, 7), *SIZE)}
     options = {"config": TINY, "dtype": "float64", "max_memory_frames": 2}
@@ -85,7 +85,7 @@ def test_results_are_those_of_single_programs(x64, monkeypatch):
     ],
 )
 def test_videos_together_equal_each_alone(x64, monkeypatch, masks, fused):
-    """Ids that differ, and a video that ends before the others. With one object, the programs for one video are those above."""
+    """Different ids, and a video that ends before the others. With one object, one video uses the programs above."""
     monkeypatch.setattr(module, "FIRST_CAPACITY", 2)
     segmenter = make(TINY, "float64", fused=fused)
     videos = [video(length, *SIZE, seed) for seed, length in enumerate((3, 2, 3))]

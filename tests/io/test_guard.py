@@ -1,4 +1,4 @@
-"""One process has a folder: on one machine by a lock, between machines by signs of life."""
+"""One process holds a folder: on one machine with a lock, between machines with heartbeats."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def hold(folder, **options):
 
 
 def leave(folder, age=0.0, **changes):
-    """What an owner left, `age` seconds after its last sign of life."""
+    """The files of an owner, `age` seconds after its last heartbeat."""
     path = owner_path(folder / "lock")
     path.write_text(json.dumps({**guard.this_machine(), "pid": 4711, "id": "other", "time": time.time() - age} | changes))
     if isinstance(folder, type(as_path("/"))):
@@ -78,7 +78,7 @@ def test_a_dead_owner_is_taken_over_at_once(tmp_path, monkeypatch, dead):
 
 @pytest.mark.parametrize("living", [{"host": "elsewhere", "boot": "other"}, {"boot": "other"}])
 def test_an_owner_that_lives_on_another_machine_is_respected(tmp_path, living):
-    """Two machines may have one name: the boot id decides."""
+    """Two machines may have the same name, so the boot id is compared."""
     leave(tmp_path, 10.0, **living)
     message = r"process 4711 on .*, whose last heartbeat was 1\d s ago \(considered dead after 60 s\)"
     with pytest.raises(ConfigError, match=message):
@@ -145,7 +145,7 @@ def test_a_file_of_the_lock_s_name_keeps_its_bytes(tmp_path):
 
 @pytest.mark.parametrize(("pid", "refused"), [(os.getppid(), True), (2**22 + 1, False)])
 def test_a_file_system_without_locks(tmp_path, monkeypatch, pid, refused):
-    """There the process id decides, and for a number that was given again the signs of life."""
+    """Without locks, the process id is compared, and for a reused process id the heartbeat."""
     monkeypatch.setattr(guard, "_try_lock", lambda file: None)
     leave(tmp_path, 10.0, pid=pid)
     if refused:
@@ -180,7 +180,7 @@ def test_a_folder_is_given_back_before_the_process_is_ended(tmp_path):
     with hold(tmp_path):
         guard.release_all()
         assert not path.exists()
-        leave(tmp_path)  # another process is faster than the end of the block
+        leave(tmp_path)  # another process takes the lock before the block ends
     assert read_owner(path)["id"] == "other"
     guard.release_of(tmp_path / "lock", 4712)
     assert path.exists()

@@ -1,4 +1,4 @@
-"""What a machine says of its memory."""
+"""Free memory and peak memory of a machine."""
 
 import importlib.util
 import sys
@@ -15,12 +15,12 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_peak_is_what_was_held():
     before = host_memory.peak_megabytes()
-    held = np.ones(2**28, np.uint8)  # touched: 256 MB
+    held = np.ones(2**28, np.uint8)  # 256 MB that are written
     assert host_memory.peak_megabytes() >= 256 and held[0] and 10 < before < 10**6
 
 
 def test_without_the_module_resource_as_on_windows(monkeypatch):
-    monkeypatch.setitem(sys.modules, "resource", None)  # to import it raises
+    monkeypatch.setitem(sys.modules, "resource", None)  # importing it raises an error
     spec = importlib.util.spec_from_file_location("host_memory_elsewhere", host_memory.__file__)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -28,7 +28,7 @@ def test_without_the_module_resource_as_on_windows(monkeypatch):
 
 
 def test_no_other_module_imports_resource():
-    """(That all modules can be imported without it is seen in tests/test_house.py.)"""
+    """(tests/test_house.py tests that all modules can be imported without it.)"""
     paths = [*(ROOT / "hmmn_jax").rglob("*.py"), *ROOT.glob("*.py")]
     found = {path.relative_to(ROOT).as_posix() for path in paths if "resource" in imported(path)}
     assert found == {"hmmn_jax/io/host_memory.py"}

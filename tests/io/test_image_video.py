@@ -1,4 +1,4 @@
-"""Image files as frames: by index, and of 16 bits."""
+"""Image files as frames: reading by index, and 16-bit images."""
 
 import pickle
 import struct

@@ -1,4 +1,4 @@
-"""Images and masks of every kind that users have, written by Pillow and read back."""
+"""Images and masks of many kinds, written by Pillow and read."""
 
 import errno
 import os
@@ -55,7 +55,7 @@ class TestReadImage:
 
     def test_exif_turns_it_upright(self, tmp_path):
         exif = Image.Exif()
-        exif[0x0112] = 6  # the camera was turned: row 0 is the right side
+        exif[0x0112] = 6  # the camera was rotated: row 0 is the right side
         path = save(tmp_path / "a.png", COLOURS, exif=exif)
         np.testing.assert_array_equal(read_image(path), np.rot90(COLOURS, -1))
 
@@ -103,7 +103,7 @@ class TestReadImage:
 class TestReadMask:
     def test_indexed_grey_and_sixteen_bit_hold_ids(self, tmp_path):
         indexed = Image.fromarray(IDS)
-        indexed.putpalette([9, 9, 9, 8, 8, 8, 7, 7, 7])  # any palette: the index counts, not the colour
+        indexed.putpalette([9, 9, 9, 8, 8, 8, 7, 7, 7])  # for any palette, the index is the id, not the colour
         for name, image in (("p", indexed), ("p2", indexed), ("l", IDS), ("i", IDS.astype(np.uint16))):
             mask = read_mask(save(tmp_path / f"{name}.png", image, **({"bits": 2} if name == "p2" else {})))
             assert mask.dtype == np.uint8
@@ -242,7 +242,7 @@ def test_settle_ids(ids, settled):
 
 def test_255_is_settled_for_a_whole_video():
     empty, only, void = (np.array([[0, value]], np.uint8) for value in (0, 255, 3))
-    gone = np.array([[0, 255]], np.uint8)  # the object left, its void stayed
+    gone = np.array([[0, 255]], np.uint8)  # the object has disappeared, but void remains
     assert is_binary([only, empty]) and not is_binary([void, gone])
     np.testing.assert_array_equal(settle_ids(gone, binary=False), [[0, 0]])
     np.testing.assert_array_equal(settle_ids(only, binary=True), [[0, 1]])

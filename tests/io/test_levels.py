@@ -1,4 +1,4 @@
-"""Smoothed masks are told from masks of ids: each kind drawn here, whatever the code looks at."""
+"""Smoothed masks are distinguished from masks of ids, with generated masks of each kind."""
 
 import io
 
@@ -73,7 +73,7 @@ def lines(width):
 
 
 def ringed(ids):
-    """Ids with a ring of void, one pixel wide."""
+    """Ids with a border of void, one pixel wide."""
     padded = np.pad(ids > 0, 1)
     near = padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:]
     return np.where(near & (ids == 0), np.uint8(255), ids)

@@ -1,4 +1,4 @@
-"""Overlays by literal pixels; movies by reading them back with Pillow and PyAV."""
+"""Overlays against literal pixels, and movies, which are read with Pillow and PyAV."""
 
 import errno
 import os
@@ -176,7 +176,7 @@ class TestMp4:
         av = pytest.importorskip("av")
 
         def refuse(*_, **__):
-            raise av.error.EncoderNotFoundError(1, "Encoder not found")  # no OSError
+            raise av.error.EncoderNotFoundError(1, "Encoder not found")  # not an OSError
 
         monkeypatch.setattr(pictures, "filter_graph", refuse)
         with pytest.raises(DataError, match="cannot be written: Encoder not found"):

@@ -1,13 +1,13 @@
-"""Files are opened, written, moved and deleted in `hmmn_jax/io` only, where paths in buckets are thought of."""
+"""Files are only opened, written, moved and deleted in `hmmn_jax/io`, which handles paths in buckets."""
 
 import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-# Has calls of its own: `os.path` says no where `Path` raises. Its functions take local paths only, `user_path` refuses others.
+# Calls functions of `os.path` that return False instead of raising an error. They only take local paths.
 NOT_YET = ("datasets",)
 MODULES = {"fcntl", "glob", "msvcrt", "shutil", "tempfile"}
-OF_OS = {"PathLike", "cpu_count", "environ", "fspath", "getpid"}  # what others may use of it
+OF_OS = {"PathLike", "cpu_count", "environ", "fspath", "getpid"}  # names that other modules may use
 METHODS = {"hardlink_to", "open", "rename", "rmdir", "rmtree", "symlink_to", "touch", "write_bytes", "write_text"}
 CALLS = {"open", "Path", "PosixPath"}  # Path("gs://b/x") is the local folder gs:/b/x
 EXCEPTIONS = {
@@ -40,7 +40,7 @@ EXCEPTIONS = {
 
 
 def found_in(source: str) -> set[str]:
-    """What a module uses that has its place in io."""
+    """Finds calls in a module that belong into io."""
     found = set()
     for node in ast.walk(ast.parse(source)):
         match node:

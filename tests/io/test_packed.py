@@ -1,4 +1,4 @@
-"""Packed arrays: come back as they were, from memory or from files, which go with the last reference."""
+"""Packed arrays are unpacked unchanged, from memory or from files. Files are removed with the last reference."""
 
 import gc
 

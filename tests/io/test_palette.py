@@ -1,4 +1,4 @@
-"""The palette against entries known from PASCAL VOC and DAVIS."""
+"""The palette, against known entries of PASCAL VOC and DAVIS."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Values on which processes agree, with threads in place of processes and a dict in place of the coordination service."""
+"""Common values of processes, with threads as processes and a dict as coordination service."""
 
 import json
 import threading
@@ -14,7 +14,7 @@ COUNT = 3
 
 
 class Store:
-    """A key-value store as that of JAX's coordination service."""
+    """A key-value store like that of JAX's coordination service."""
 
     def __init__(self):
         self.values, self.changed = {}, threading.Condition()
@@ -45,7 +45,7 @@ def store(monkeypatch):
 
 
 def each(call):
-    """What `call` gives or raises in each process."""
+    """The result or the error of `call` in each process."""
     found = {}
 
     def run(index):
@@ -62,7 +62,7 @@ def each(call):
 
 def test_all_get_what_the_first_makes(store):
     def make():
-        time.sleep(0.2)  # longer than a request waits
+        time.sleep(0.2)  # longer than the timeout of a request
         return {"step": 7}
 
     assert each(lambda i: peers.from_first("a", make)) == [{"step": 7}] * COUNT
@@ -90,7 +90,7 @@ def test_one_process_agrees_with_itself():
 
 @pytest.fixture
 def watched(store, monkeypatch):
-    """The watch of process 1, what it told and with which codes it ended."""
+    """The watch of process 1, its reports and its exit codes."""
     monkeypatch.setattr(peers, "_index", lambda: 1)
     told, codes = [], []
     monkeypatch.setattr(peers.os, "_exit", codes.append)

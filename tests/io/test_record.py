@@ -1,4 +1,4 @@
-"""Records: what was written by a run is replaced and deleted, and nothing else, wherever a process is killed."""
+"""Records: only files that a run wrote are replaced and deleted, even if a process is killed at any point."""
 
 import errno
 import hashlib
@@ -59,7 +59,7 @@ def test_the_same_in_a_bucket(bucket):
     root = as_path("gs://b/run")
     publish(root, {"inputs": "x"}, masks__a="1", movies__b="2", c="3")
     assert load(root).is_whole({"inputs": "x"}) and not load(root).is_whole({"inputs": "y"})
-    md5 = f"md5:{hashlib.md5(b'1').hexdigest()}"  # what Cloud Storage lists
+    md5 = f"md5:{hashlib.md5(b'1').hexdigest()}"  # the digest that Cloud Storage lists
     assert load(root).files["masks/a"] == [hashlib.sha256(b"1").hexdigest(), md5]
     publish(root, masks__a="new", c="3")
     assert sorted(objects(root)) == ["c", "masks/a", "record.json"] and (root / "masks/a").read_text() == "new"
@@ -122,7 +122,7 @@ def test_a_file_in_place_of_a_folder_and_a_link_are_in_the_way(tmp_path):
 
 @pytest.mark.parametrize("step", range(6))
 def test_wherever_it_stops_the_next_run_owns_what_is_there(tmp_path, monkeypatch, step):
-    """Of a replacement by two files and a deletion each step in turn fails; then all is done again."""
+    """A replacement of two files and a deletion fails at each step in turn, and is then repeated."""
     publish(tmp_path, a="old", b="old", c="old")
     (tmp_path / "notes").write_text("the user's")
     done = []

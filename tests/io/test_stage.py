@@ -1,4 +1,4 @@
-"""Local copies of what is read from buckets: whole, used again, and never in place of a user's files."""
+"""Local copies of inputs in buckets: complete, reused, and never in place of files of a user."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Masks among frames, of each format and under each kind of name, and frames that are like masks but are none."""
+"""Masks among frames in each format and with different names, and frames that look like masks."""
 
 import numpy as np
 import pytest
@@ -99,7 +99,7 @@ def test_names_unlike_the_others_are_told(tmp_path):
     assert notes.lines() == [f"frames with unusual names: 1 frame ({cover})"]
     other = tmp_path / "a.jpg"
     other.write_bytes(paths[3].read_bytes())
-    for few in ([cover, *paths[1:3]], [cover, other, *paths[1:3]]):  # three, or no kind of name that most have
+    for few in ([cover, *paths[1:3]], [cover, other, *paths[1:3]]):  # three, or no name pattern of most files
         notes = Notes()
         inspect_frames(few, notes)
         assert notes.lines() == []

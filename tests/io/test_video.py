@@ -1,4 +1,4 @@
-"""What holds of every video: frames by index, in any order, equal those of one iteration."""
+"""All kinds of videos: frames read by index, in any order, equal those of one iteration."""
 
 import pickle
 

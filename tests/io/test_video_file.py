@@ -1,4 +1,4 @@
-"""Films, made here with PyAV: each frame by index against the frame of the same number of another decode in order."""
+"""Video files made with PyAV: each frame read by index, against the same frame of a sequential decode."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ OPEN = H264 | {"x264-params": "scenecut=0:b-adapt=0:open-gop=1"}
 
 
 def greys(count=COUNT, height=32, width=48):
-    """Frames of one level each, which rises, under a darker column, which moves to the right."""
+    """Frames with a grey level that increases, and a darker column that moves to the right."""
     frames = np.empty((count, height, width, 3), np.uint8)
     frames[:] = np.linspace(60, 240, count).astype(np.uint8)[:, None, None, None]
     for i, frame in enumerate(frames):
@@ -139,7 +139,7 @@ class TestSeeking:
         for i in (20, 9, 10, 12, 2, 17):
             video[i]
         assert len(opened) == 1 and len(decoded) <= 5 + 2 + 1 + 2 + 3 + 2
-        video[16], video[15]  # those that were just decoded
+        video[16], video[15]  # frames that were just decoded
         assert len(opened) == 1 and len(decoded) <= 15 + 8
 
     @pytest.mark.parametrize("length", [1, 6, 10, 100])
@@ -255,7 +255,7 @@ class TestVideoFile:
     def test_what_cannot_be_decoded(self, tmp_path, content):
         path = write_film(tmp_path / "a.mp4", greys(5))
         whole = path.read_bytes()
-        path.write_bytes(whole[: len(whole) // 2] if content is None else content)  # an MP4's index comes last
+        path.write_bytes(whole[: len(whole) // 2] if content is None else content)  # the index of an MP4 is at the end
         with pytest.raises(DataError) as caught:
             VideoFile(path)
         assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
@@ -286,7 +286,7 @@ class TestVideoFile:
 
     def test_a_name_that_is_no_text(self, tmp_path):
         path = write_film(tmp_path / "a.mp4", greys(3))
-        with contextlib.suppress(OSError):  # file systems that take text only
+        with contextlib.suppress(OSError):  # file systems that only accept text
             os.rename(path, strange := os.fsencode(tmp_path) + b"/\xff.mp4")
             assert len(VideoFile(os.fsdecode(strange))) == 3
 

@@ -1,4 +1,4 @@
-"""Scores of sequences in memory: which frames and ids count, and what is made of their values."""
+"""Scores of sequences in memory: which frames and ids are scored, and statistics of their values."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def test_statistics_of_the_official_toolkit(case):
 
 
 def test_decay_beyond_255_frames():
-    """The official tool keeps the bins' edges in 8 bits. Bins of 1001 frames: 0..250 and 750..1000."""
+    """The official tool stores the edges of bins in 8 bits. Bins of 1001 frames are 0..250 and 750..1000."""
     assert statistics(np.linspace(1, 0, 1001)).decay == pytest.approx(0.875 - 0.125, abs=1e-12)
 
 
@@ -29,7 +29,7 @@ def test_decay_beyond_255_frames():
     [
         ([0.3], 0),
         ([0.9, 0.1], 0.9 - 0.1),
-        ([0.9, 0.5, 0.1], (0.9 + 0.5) / 2 - 0.1),  # a half is rounded up: the last bin starts at the last frame
+        ([0.9, 0.5, 0.1], (0.9 + 0.5) / 2 - 0.1),  # halves are rounded up: the last bin starts at the last frame
         ([1, 0.5, 0.4, 0], (1 + 0.5) / 2 - (0.4 + 0) / 2),
         ([0, 0, 0.5, 1, 1], -1),
     ],
@@ -62,15 +62,15 @@ def test_first_and_last_frame_are_left_out():
 
 def test_objects_are_those_of_the_first_annotation():
     truth = boxes()
-    truth[0][truth[0] == 1] = 0  # ids 1 to 2 all the same, as the official tool has it
-    truth[2:, 0, 0] = 3  # comes later, so does not count
+    truth[0][truth[0] == 1] = 0  # ids 1 to 2 nevertheless, as in the official tool
+    truth[2:, 0, 0] = 3  # starts later, so it is not scored
     scores = score_sequence(boxes(), truth)
     assert scores.j.tolist() == [[1, 1, 1], [1, 1, 1]]
 
 
 def test_void_is_background_on_both_sides():
     truth, pred = boxes(), boxes()
-    truth[:, 2:5, 2:8] = 255  # half of object 1, so half of what is predicted is wrong
+    truth[:, 2:5, 2:8] = 255  # half of object 1, so half of the prediction is wrong
     pred[:, 12:16, 10:30] = 255
     assert score_sequence(pred, truth).j.tolist() == [[0.5] * 3, [0.5] * 3]
 

@@ -1,4 +1,4 @@
-"""J and F of single frames: figures of the official toolkit, and loops over pixels written from its rules."""
+"""J and F of single frames, against figures of the official toolkit and against loops over pixels."""
 
 import itertools
 from pathlib import Path
@@ -44,7 +44,7 @@ def boundary_by_loops(mask):
 
 
 def share_found(boundary, other, radius):
-    """The share of boundary pixels with one of the other's inside the disk."""
+    """The fraction of boundary pixels with a pixel of the other boundary inside the disk."""
     distances = np.hypot(*(np.array(boundary)[:, None] - np.array(other)).transpose(2, 0, 1))
     return (distances <= radius).any(axis=1).mean()
 
@@ -89,7 +89,7 @@ def test_loops_agree(height, width):
 
 @pytest.mark.parametrize("radius", [2, 5, 8, 9, 11, 12, 13, 18])
 def test_loops_agree_along_the_edges_of_the_frame(radius):
-    """Few pixels on the edge, whose disks it cuts, against many near it that tell every hole in them."""
+    """Few pixels at the edge, whose disks are cropped, against many pixels nearby, which detect holes in the disks."""
     rng = np.random.default_rng(radius)
     height, width = 2 * radius, radius * 125 - 5
     few, many = np.zeros((2, height, width), bool)
@@ -105,7 +105,7 @@ def test_loops_agree_along_the_edges_of_the_frame(radius):
 @pytest.mark.parametrize("height", [2, 6])
 def test_loops_agree_where_the_tolerance_exceeds_a_word(height):
     pred, truth = np.zeros((2, height, 9000), bool)
-    pred[0, [1000, 3000, 5000]] = truth[-1, [1072, 3073, 4990]] = True  # 72 and 73 apart
+    pred[0, [1000, 3000, 5000]] = truth[-1, [1072, 3073, 4990]] = True  # distances of 72 and 73
     assert boundary_radius(height, 9000) == 73
     assert boundary_f(pred, truth) == pytest.approx(f_by_loops(pred, truth, 73), abs=1e-12)
     assert 0 < boundary_f(pred, truth) <= 1
@@ -134,14 +134,14 @@ def test_empty_and_full_frames():
     some[10:20, 10:20] = True
     assert jaccard(empty, empty) == 1 and boundary_f(empty, empty) == 1
     assert jaccard(empty, some) == 0 and boundary_f(empty, some) == 0 and boundary_f(some, empty) == 0
-    # A full frame has no boundary: as good as an empty one by F, and as bad beside one that has.
+    # A full frame has no boundary, so F is the same as for an empty mask.
     assert jaccard(full, full) == 1 and boundary_f(full, full) == 1
     assert jaccard(full, empty) == 0 and boundary_f(full, empty) == 1
     assert jaccard(full, some) == 100 / 2800 and boundary_f(full, some) == 0
 
 
 def test_the_last_row_and_column():
-    """On them only the neighbour along the border counts, so a lone last pixel is seen from its neighbours alone."""
+    """There, only the neighbour along the border is compared, so a single last pixel is only marked at its neighbours."""
     corner, above = np.zeros((2, 48, 64), bool)
     corner[-1, -1] = True  # boundary: left of it, above it, and diagonally above
     above[-2, -2] = True  # boundary: itself, left, above, and diagonally above
@@ -149,7 +149,7 @@ def test_the_last_row_and_column():
     assert boundary_f(corner, above) == pytest.approx(f_by_loops(corner, above, 1), abs=1e-12)
     assert boundary_f(corner, above) < 1
     row, column = np.zeros((2, 48, 64), bool)
-    row[-1] = True  # a full last row differs from above only
+    row[-1] = True  # a full last row only differs from above
     column[:, -1] = True
     assert boundary_f(row, column) == pytest.approx(f_by_loops(row, column, 1), abs=1e-12)
 

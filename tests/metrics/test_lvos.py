@@ -1,4 +1,4 @@
-"""LVOS: figures of the official evaluator, and cases worked by hand."""
+"""LVOS: figures of the official evaluator, and cases computed by hand."""
 
 import math
 from pathlib import Path
@@ -38,7 +38,7 @@ def test_figures_of_the_official_evaluator():
     ("object_range", "scored", "slots"),
     [
         (FrameRange(1, 21, 4), [6, 11], 2),  # the last of 1, 6, 11, 16 by its position
-        (FrameRange(1, 16, 4), [6, 11], 2),  # of 1, 6, 11: the last annotated frame, 16, is out by the range
+        (FrameRange(1, 16, 4), [6, 11], 2),  # of 1, 6, 11: the last annotated frame, 16, is outside of the range
         (FrameRange(1, 12, 3), [6], 1),
         (FrameRange(31, 46, 6), [36, 41], 4),  # two slots without a frame
         (FrameRange(1, 7, 2), [], 0),
@@ -63,13 +63,13 @@ def video(frames=6):
             y, x = rng.integers(0, 10, 2)
             masks[y : y + 9, x : x + 9] = 7
             masks[y + 4 : y + 12, 18:29] = 255
-            masks[-1, -3:] = 3  # never asked for
+            masks[-1, -3:] = 3  # never requested
     names = [f"{5 * t + 1:08d}" for t in range(frames)]
     return tuple(dict(zip(names, masks, strict=True)) for masks in ids)
 
 
 def test_each_object_has_its_own_frames():
-    """255 is an id, other ids are ignored, a missing frame counts as 0, and the order is that of the list."""
+    """255 is an id, other ids are ignored, missing frames are 0, and the order is that of the list."""
     pred, truth = video()
     scores = lvos.score_video(pred, truth, {255: FrameRange(6, 27, 5), 7: FrameRange(1, 16, 6)}, True, "v")
     assert scores.ids == (255, 7) and scores.frame_names == ("00000006", "00000011", "00000016", "00000021")

@@ -1,4 +1,4 @@
-"""MOSE v2: figures of the official evaluator, and loops over pixels written from its rules."""
+"""MOSE v2: figures of the official evaluator, and loops over pixels."""
 
 import itertools
 import math
@@ -45,14 +45,14 @@ def test_figures_of_the_official_evaluator(golden):
 
 
 def near_by_loops(marked, radius):
-    """Pixels of which a tap of the kernel looks at a marked pixel."""
+    """Pixels for which a tap of the kernel reads a marked pixel."""
     (height, width), near = marked.shape, np.zeros_like(marked)
     taps = math.ceil(2 * radius + 1)
     members = [
         (i, j) for i, j in itertools.product(range(taps), repeat=2) if (i - radius) ** 2 + (j - radius) ** 2 <= radius**2
     ]
-    marked = np.pad(marked, taps)  # outside the image nothing is marked
-    for i, j in members or [(0, 0)]:  # OpenCV's way with an empty kernel, tried with 5.0
+    marked = np.pad(marked, taps)  # pixels outside of the image are not marked
+    for i, j in members or [(0, 0)]:  # as in OpenCV with an empty kernel, tested with version 5.0
         top, left = taps + i - taps // 2, taps + j - taps // 2
         near |= marked[top : top + height, left : left + width]
     return near
@@ -76,7 +76,7 @@ def f_by_loops(pred, truth, radius):
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
-# Tolerances 0.46 and 0.57 (empty kernels), 0.70, 1.01, 1.20, 1.68, 2.10 and 3.5 pixels, of both halves between whole ones.
+# Tolerances of 0.46 and 0.57 (empty kernels), 0.70, 1.01, 1.20, 1.68, 2.10 and 3.5 pixels.
 @pytest.mark.parametrize(
     ("height", "width"), [(40, 42), (50, 51), (61, 64), (23, 124), (150, 5), (65, 200), (130, 228), (70, 435)]
 )
@@ -100,7 +100,7 @@ def test_loops_agree(height, width):
 
 @pytest.mark.parametrize("radius", [0.3, 0.5, 0.58, 0.6, 1.2, 1.5, 1.8, 2.3, 2.9, 4, 7.837, 11.749, 70.4])
 def test_disks_of_any_radius(radius):
-    """Pixels on all edges and over the ends of words, whose disks must not leak into the next word, row or mask."""
+    """Pixels at all edges and at the ends of words. Their disks must not reach the next word, row or mask."""
     height, width = 13, 150
     masks = np.zeros((2, height, width), bool)
     for y, x in ((0, 0), (0, 149), (12, 0), (12, 149), (6, 63), (6, 64), (3, 128)):
@@ -126,7 +126,7 @@ def test_a_full_frame_has_no_boundary():
     [
         ("11111", [], []),
         ("11011", [(2, 3)], [(3, 5)]),
-        ("01100", [(3, 5)], [(1, 3)]),  # hidden from the first scored frame on: no disappearance
+        ("01100", [(3, 5)], [(1, 3)]),  # hidden from the first scored frame on, which is not a disappearance
         ("00000", [], []),
         ("10101", [(1, 2), (3, 4)], [(2, 3), (4, 5)]),
         ("", [], []),
@@ -174,7 +174,8 @@ def test_where_the_server_stops(frames, said):
 def test_ids_with_gaps_and_255():
     truth, pred = np.zeros((2, 5, 30, 40), np.uint8)
     truth[:, 2:9, 2:9], truth[:, 12:20, 12:20] = 255, 7
-    pred[:, 2:9, 2:9], pred[:, 12:16, 12:20], pred[:, 16:20, 12:20] = 255, 7, 9  # 9 is ignored, its pixels are lost to 7
+    # 9 is ignored, and its pixels are missing from 7.
+    pred[:, 2:9, 2:9], pred[:, 12:16, 12:20], pred[:, 16:20, 12:20] = 255, 7, 9
     names = [f"{t:05d}" for t in range(5)]
     scores = mose2.score_video(dict(zip(names, pred, strict=True)), dict(zip(names, truth, strict=True)), [255, 7, 12], "v")
     assert scores.ids == (255, 7, 12) and scores.frame_names == ("00001", "00002", "00003")

@@ -1,4 +1,4 @@
-"""SA-V: figures of the official evaluator, and cases worked by hand."""
+"""SA-V: figures of the official evaluator, and cases computed by hand."""
 
 from pathlib import Path
 
@@ -57,9 +57,9 @@ def made(seen):
 @pytest.mark.parametrize(
     ("truth", "pred", "j"),
     [
-        ("0001110", "0001110", [None, None, 1, 1, 1]),  # frames before it shows are skipped
-        ("0001110", "0101110", [0, 1, 1, 1, 1]),  # a false alarm starts the count; empty on both sides is 1 then
-        ("0001110", "1001110", [None, None, 1, 1, 1]),  # not one on the first frame, which is not scored
+        ("0001110", "0001110", [None, None, 1, 1, 1]),  # frames before it is visible are not scored
+        ("0001110", "0101110", [0, 1, 1, 1, 1]),  # scored from the first false positive on; if both are empty, the score is 1
+        ("0001110", "1001110", [None, None, 1, 1, 1]),  # but not from the first frame, which is not scored
         ("1001110", "1001110", [None, None, 1, 1, 1]),
         ("1100111", "1100011", [1, 1, 1, 0, 1]),
         ("1100111", "1110111", [1, 0, 1, 1, 1]),

@@ -1,4 +1,4 @@
-"""VOST: figures of the official evaluator, and cases worked by hand."""
+"""VOST: figures of the official evaluator, and cases computed by hand."""
 
 from pathlib import Path
 
@@ -37,18 +37,18 @@ def made(frames=4):
 
 def test_objects_are_those_up_to_the_greatest_of_the_first_annotation():
     pred, truth = made()
-    truth[1:, 8:, :4] = 4  # comes later and lies above
-    pred[1:, 8:, :4] = 255  # no such object, which is harmless
+    truth[1:, 8:, :4] = 4  # starts later, and has a larger id
+    pred[1:, 8:, :4] = 255  # no such object, which has no effect
     assert vost.score_sequence(pred, truth).j.tolist() == [[1, 1]] * 3
     pred[2, 0, 0] = 2
     assert vost.score_sequence(pred, truth).j.tolist() == [[1, 1], [1, 0], [1, 1]]
-    pred[1, 2:4, 2:6] = 9  # is ignored, and its pixels are lost to the true object
+    pred[1, 2:4, 2:6] = 9  # ignored, and its pixels are missing from the true object
     assert vost.score_sequence(pred, truth).j[0].tolist() == [0.5, 1]
 
 
 def test_255_in_the_annotation_is_background():
     pred, truth = made()
-    truth[:, 4:6, 2:6] = 255  # what is predicted there counts as wrong
+    truth[:, 4:6, 2:6] = 255  # objects that are predicted there are wrong
     assert vost.score_sequence(pred, truth).j[0].tolist() == [0.5, 0.5]
 
 

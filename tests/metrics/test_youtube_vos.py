@@ -1,4 +1,4 @@
-"""Figures of YouTube-VOS, worked by hand."""
+"""Metrics of YouTube-VOS, computed by hand."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""A backbone that is defined here alone: all that a model is used for works with it."""
+"""A backbone that is defined in this test only. All uses of a model work with it."""
 
 import dataclasses
 
@@ -30,7 +30,7 @@ from tests.small import SMALL, rectangles, variables, video
 @register("toy")
 @dataclasses.dataclass(frozen=True)
 class Toy(Backbone):
-    """A 5x5 convolution at stride 4, then one 3x3 a stage, BatchNorm at stride 8."""
+    """A 5x5 convolution at stride 4, then one 3x3 per stage, BatchNorm at stride 8."""
 
     width: int = 6
     folded: bool = False

@@ -10,7 +10,7 @@ from tests import oracles
 
 
 def probabilities(objects, seed=0):
-    """Of the objects by themselves, `[2,o,6,7]`; certain ones among them."""
+    """Probabilities of separate objects, `[2,o,6,7]`; some are 0 or 1."""
     p = np.random.default_rng(seed).random((2, objects, 6, 7))
     p[p < 0.15], p[p > 0.85] = 0, 1
     return p

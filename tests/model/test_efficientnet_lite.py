@@ -1,4 +1,4 @@
-"""EfficientNet-Lite, against the network written in PyTorch, and in all that a model is used for."""
+"""EfficientNet-Lite, against the network in PyTorch, and in all uses of a model."""
 
 import functools
 import json
@@ -18,7 +18,7 @@ from hmmn_jax.model.layers import Compute
 from tests.small import SMALL, untyped, with_backbone
 
 LITE0 = EfficientNetLite()
-# Every kind of block: with and without expansion, at stride 1 and 2, with and without a shortcut, of 3x3 and 5x5.
+# Every kind of block: with and without expansion, stride 1 and 2, with and without a shortcut, 3x3 and 5x5.
 SMALL_LITE = EfficientNetLite(
     stem_width=8, blocks=(1, 1, 1, 1, 2), widths=(8, 8, 16, 16, 24), expansions=(1, 2, 2, 2, 3), kernel_sizes=(3, 3, 5, 5, 3)
 )
@@ -26,7 +26,7 @@ CONFIG = SMALL.replace(backbone=SMALL_LITE)
 
 
 def draw(shapes, dtype=np.float32, seed=0):
-    """Tensors by name, of a scale that keeps activations between the bounds of ReLU6."""
+    """Tensors by name, scaled so that activations are between the limits of ReLU6."""
     rng = np.random.default_rng(seed)
     values = {}
     for name, shape in shapes.items():
@@ -42,7 +42,7 @@ def draw(shapes, dtype=np.float32, seed=0):
 
 
 def file_of(sizes, beyond=True):
-    """Shapes in a file of the PyTorch port for such a network; `beyond`: with a further block, head and classifier."""
+    """Shapes in a file of the PyTorch port for such a network; `beyond`: with another block, head and classifier."""
     shapes = {"_conv_stem.weight": (sizes.stem_width, 3, 3, 3), **norm("_bn0", sizes.stem_width)}
     inputs, index = sizes.stem_width, 0
     stages = list(zip(sizes.blocks, sizes.widths, sizes.expansions, sizes.kernel_sizes, strict=True))
@@ -66,7 +66,7 @@ def norm(name, width):
 
 
 def in_pytorch(tensors, frame, strides, outputs, masks=None):
-    """Features behind the blocks `outputs`, whose `strides` are given, in PyTorch.
+    """Features after the blocks `outputs`, in PyTorch.
 
     Tensors by the names of the port, a frame `[b,H,W,3]` in [0, 1]; masks `[b,H,W,2]` are further inputs of the first layer.
     """
@@ -75,7 +75,7 @@ def in_pytorch(tensors, frame, strides, outputs, masks=None):
 
     def conv(name, x, stride=1, groups=1):
         kernel = tensors[f"{name}.weight"]
-        total = max(kernel.shape[-1] - stride, 0)  # "SAME" of sides that the stride divides
+        total = max(kernel.shape[-1] - stride, 0)  # "SAME" for sides that are multiples of the stride
         x = functional.pad(x, (total // 2, total - total // 2) * 2)
         return functional.conv2d(x, kernel, stride=stride, groups=groups)
 
@@ -132,7 +132,7 @@ def as_tensors(tensors):
 
 
 def small_tensors(inputs=3):
-    """Float64 tensors of the small network, whose first layer has so many inputs."""
+    """Float64 tensors of the small network, with a number of inputs of the first layer."""
     shapes = file_of(SMALL_LITE, beyond=False)
     return draw(shapes | {"_conv_stem.weight": (SMALL_LITE.stem_width, inputs, 3, 3)}, np.float64)
 
@@ -147,7 +147,7 @@ SMALL_STRIDES, SMALL_OUTPUTS = (1, 2, 2, 2, 1, 1), (1, 2, 5)
 def test_lite0_is_that_of_pytorch(x64):
     pytest.importorskip("torch")
     tensors, frame = draw(file_of(LITE0, beyond=False), np.float64), frame_of(32, 48)
-    # Eleven blocks up to stride 16; the features are what comes out of the third, the fifth and the last.
+    # Eleven blocks up to stride 16. The features are the outputs of the third, the fifth and the last block.
     expected = in_pytorch(as_tensors(tensors), frame, (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1), (2, 4, 10))
     found = features(LITE0, variables_of(LITE0, tensors), frame)
     for stride, one, other, width in zip((4, 8, 16), found, expected, (24, 40, 112), strict=True):
@@ -219,7 +219,7 @@ def test_no_notice_is_taken_of_others_before_training():
 
 def test_json():
     config = CONFIG.replace(backbone=SMALL_LITE)
-    with untyped():  # JSON has lists only
+    with untyped():  # JSON only has lists
         again = HMMNConfig.from_dict(json.loads(json.dumps(config.to_dict())))
     assert again == config and hash(again) == hash(config)
     assert LITE0.to_dict()["name"] == "efficientnet_lite"
@@ -265,5 +265,6 @@ def test_other_files_are_told():
     assert recognise(squeezing) is None  # an EfficientNet that is not Lite
     with pytest.raises(MismatchError, match="weights of 'efficientnet_lite', but the backbone of the model is 'resnet'"):
         from_pretrained(draw(file_of(SMALL_LITE)), SMALL)
-    with pytest.raises(MismatchError, match=r"_blocks\.2\._bn2\.running_mean is \(16,\), expected \(8,\)"):  # a shallower one
+    # A shallower network.
+    with pytest.raises(MismatchError, match=r"_blocks\.2\._bn2\.running_mean is \(16,\), expected \(8,\)"):
         from_pretrained(draw(file_of(SMALL_LITE)), with_backbone(CONFIG, blocks=(1, 2, 1, 1, 1)))

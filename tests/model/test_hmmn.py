@@ -1,4 +1,4 @@
-"""`HMMN` as a whole, in a small config: its switches, and its training form against memorising and segmenting by hand."""
+"""`HMMN` with a small config: its options, and `__call__` against calls of `memorize` and `segment`."""
 
 import functools
 
@@ -11,7 +11,7 @@ from hmmn_jax import HMMN, HMMNConfig, Segmenter
 from hmmn_jax.model.memory import bank_of
 from tests.small import SMALL, TINY, one_hot, rectangles, shapes, variables, video, with_backbone
 
-SIDE = 192  # 12 x 12 cells, of which k is less than a quarter
+SIDE = 192  # 12 x 12 cells; k is less than a quarter of them
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1), static_argnames=("use_kernel", "return_affinity"))
@@ -33,7 +33,7 @@ def remembered(config=SMALL):
 @functools.cache
 def segmented(config=SMALL):
     own = any(getattr(config, name) != getattr(SMALL, name) for name in ("backbone", "dtype", "use_topk_read"))
-    shared = config if own else SMALL  # whose variables and memory
+    shared = config if own else SMALL  # those of the variables and the memory
     memory, frame, centres = remembered(shared)
     return apply("segment", config, variables(shared), frame, bank_of(memory, centres))
 
@@ -47,7 +47,7 @@ def test_the_small_model_is_a_hundredth_of_the_released_one():
 
 
 def test_a_model_starts_with_keys_that_match():
-    """Of one frame with an empty mask, both encoders give the same keys; and the decoder's residual branches add nothing."""
+    """For a frame with an empty mask, both encoders give the same keys, and residual branches of the decoder are zero."""
     config = TINY.replace(normalise_keys=True)
     model = HMMN(config)
     start = jax.jit(model.init_variables)(jax.random.key(0))
@@ -105,11 +105,11 @@ def test_an_8_bit_frame_is_its_true_quotient():
         np.testing.assert_allclose(of_bytes, of_floats, rtol=0, atol=1e-6 * np.abs(of_floats).max())
 
 
-# The training form
+# Training
 
 
 def clips(objects=2, padded=0):
-    """Two clips of 50 x 60, that is 16 cells, with masks in float64; `padded` objects are absent."""
+    """Two clips of 50 x 60 (16 cells) with masks in float64; `padded` objects do not exist."""
     frames = jnp.asarray(np.stack([video(3, 50, 60, seed=seed) for seed in (0, 1)]))
     ids = tuple(range(1, objects + 1))
     mask = np.concatenate([one_hot(rectangles(ids, 50, 60), ids), one_hot(rectangles(ids[::-1], 50, 60), ids)])
@@ -132,7 +132,7 @@ def test_training_form_is_memorising_and_segmenting_by_hand(x64):
     assert (np.abs(always - found).max((2, 3, 4)) > 1e-3).tolist() == [
         [True, True],
         [False, True],
-    ]  # clip 1 lost none in frame 1
+    ]  # clip 1 drops no memory in frame 1
 
 
 def test_kernel_in_training_follows_each_cell_from_frame_to_frame(x64):
@@ -150,20 +150,20 @@ def test_kernel_in_training_follows_each_cell_from_frame_to_frame(x64):
 
 
 def test_a_longer_clip_remembers_as_inference_does(x64):
-    """Five frames with two objects: the probabilities of `Segmenter`, which keeps each frame, one object after the other."""
+    """Five frames with two objects, against `Segmenter`, which keeps each frame and computes one object at a time."""
     config, frames, ids = TINY.replace(kernel_in_training=True), video(5, 50, 60), (1, 2)
     mask, values = rectangles(ids, 50, 60), variables(TINY, "float64")
     results = list(Segmenter(values, config, mem_every=1).run(frames, mask))
     found = apply(None, config, values, jnp.asarray(frames[None]), jnp.asarray(one_hot(mask, ids)))
     assert found.shape == (1, 4, 3, 50, 60)
     expected = np.stack([result.probs for result in results])
-    # Probabilities are rounded to float32 on their way into the memory, see test_segmenter.py.
+    # Probabilities are rounded to float32 when they are written to memory, see test_segmenter.py.
     np.testing.assert_allclose(jax.nn.softmax(found[0], axis=1), expected, rtol=0, atol=2e-6)
 
 
 @pytest.mark.slow
 def test_the_gradient_of_a_longer_clip_is_that_of_its_finite_differences(x64):
-    """Through masks that are fed back, and the read of slots that are neither the first nor the last."""
+    """Gradients flow through predicted masks in memory, and through reads of slots between the first and the last."""
     frames, mask, values = jnp.asarray(video(4, 32, 48)[None]), rectangles((1,), 32, 48), variables(TINY, "float64")
     mask = jnp.asarray(one_hot(mask, (1,)))
 
@@ -176,7 +176,7 @@ def test_the_gradient_of_a_longer_clip_is_that_of_its_finite_differences(x64):
     rng = np.random.default_rng(0)
     direction = jax.tree.map(lambda x: rng.normal(size=x.shape) * np.abs(x).mean(), params)
     along = sum(jax.tree.leaves(jax.tree.map(lambda g, d: float((g * d).sum()), gradient, direction)))
-    # Masks are rounded to float32 in between: with smaller steps that shows.
+    # Masks are rounded to float32 in between, which smaller differences would show.
     behind, ahead = (value(jax.tree.map(lambda x, d, s=sign: x + s * 1e-4 * d, params, direction)) for sign in (-1, 1))
     assert abs(along) > 1e-4
     np.testing.assert_allclose((ahead - behind) / 2e-4, along, rtol=1e-2)

@@ -40,7 +40,7 @@ def test_normalised_keys_have_the_size_of_their_scale(x64):
 
 
 def test_normalised_keys_start_with_an_affinity_of_sixteen_for_what_is_alike(x64):
-    """At any width: an affinity is the inner product over the root of the width."""
+    """For any width: an affinity is the inner product divided by the root of the width."""
     for features in (16, 48):
         layer = Key(features, Compute(), normalise=True)
         key, _ = layer.init_with_output(jax.random.key(0), jnp.asarray(draw(1, 6, 8, 3)))
@@ -48,7 +48,7 @@ def test_normalised_keys_start_with_an_affinity_of_sixteen_for_what_is_alike(x64
 
 
 def test_max_pool_pads_one_on_each_side(x64):
-    """Through a backbone that passes its input: its output at stride 4 is every other maximum of 3x3, rectified."""
+    """With a backbone that returns its input: the output at stride 4 is every second maximum of 3x3, after ReLU."""
     module = ResNet(stem_width=16, blocks=(1, 1, 1), widths=(16, 32, 32), norm="none").make(Compute(), with_masks=False)
     stem = draw(1, 12, 16, 16)
     shapes = jax.eval_shape(module.init, jax.random.key(0), stem)

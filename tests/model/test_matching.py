@@ -1,4 +1,4 @@
-"""Both reads of the memory, against loops written from the text."""
+"""Both reads of the memory, against loops that follow the text of the paper."""
 
 import functools
 
@@ -31,12 +31,12 @@ def draw(seed, *shape, dtype=np.float64):
 
 
 def flat(x):
-    """Map `[h,w,c]` -> cells `[n,c]`, in float64."""
+    """Converts a map `[h,w,c]` to cells `[n,c]`, in float64."""
     return x.reshape(-1, x.shape[-1]).astype(np.float64)
 
 
 def frames(length, objects, grid, dtype=np.float64, seed=0):
-    """Keys `[t,o,h,w,c]` and values of each frame as memory, and its key as query `[t,h,w,c]`."""
+    """Keys `[t,o,h,w,c]` and values of each frame as memory, and keys as query `[t,h,w,c]`."""
     return (
         draw(seed, length, objects, *grid, KEY, dtype=dtype),
         draw(seed + 1, length, objects, *grid, VALUE, dtype=dtype),
@@ -72,7 +72,7 @@ def every(n):
     return lambda t: t % n == 0
 
 
-# Pieces
+# Parts of the reads
 
 
 @pytest.mark.parametrize("grid", [GRID, TINY, (1, 4)])
@@ -80,8 +80,8 @@ def every(n):
 def test_argmax_looks_inside_the_window(grid, window):
     n = grid[0] * grid[1]
     affinity = draw(3, 2, 3, n, n, dtype=np.float32)  # [b,o,q,m]
-    affinity[..., 1:3] = 0.5  # several are equally good: the first one counts
-    for form in (windowed_argmax, matching._argmax_of_masked):  # accelerators take the latter
+    affinity[..., 1:3] = 0.5  # several are equal: the first one is used
+    for form in (windowed_argmax, matching._argmax_of_masked):  # accelerators use the latter
         found = jax.jit(form, static_argnums=(1, 2, 3))(affinity, *grid, window)
         for b, o in np.ndindex(2, 3):
             np.testing.assert_array_equal(found[b, o], oracles.best_in_window(affinity[b, o].T, *grid, window))
@@ -90,7 +90,7 @@ def test_argmax_looks_inside_the_window(grid, window):
 
 
 def test_kernel_is_a_gaussian_around_the_centre(x64):
-    # Grid of 2 x 3; one memory cell, last seen in the second row, first column: squared distances by hand.
+    # A grid of 2 x 3 cells with a centre in the second row, first column; squared distances computed by hand.
     squared = [[1, 2, 5], [0, 1, 4]]
     found = log_kernel(jnp.array([[[3]]]), 1.5, 2, 3, jnp.dtype("float64"))
     np.testing.assert_allclose(found[0, 0, :, 0].reshape(2, 3), -np.array(squared) / (2 * 1.5**2), rtol=1e-14)
@@ -152,7 +152,7 @@ def test_kernel_of_an_older_frame_is_one_hop_ahead_of_its_centre(x64):
     arguments = keys[:, 0], values[:, 0], queries, every(1), (2,), GRID
     ((_, with_hop),) = expected(*arguments)
     ((_, without),) = expected(*arguments, extra_hop=False)
-    np.testing.assert_array_equal(with_hop[3], without[3])  # tracking itself is the same
+    np.testing.assert_array_equal(with_hop[3], without[3])  # the centres are the same
     np.testing.assert_allclose(flat(found), with_hop[0], rtol=0, atol=1e-12)
     assert np.abs(flat(found) - without[0]).max() > 0.05
 
@@ -182,7 +182,7 @@ def test_a_full_bank_reads_as_one_with_room(x64, count):
 
 @pytest.mark.parametrize(("dtype", "bound"), [(np.float32, 2e-6), (ml_dtypes.bfloat16, 2e-6)])
 def test_kernel_read_loses_little_to_rounding(dtype, bound):
-    """In float32, and for bfloat16 inputs too, which are rounded once and then computed with in float32."""
+    """In float32, also for bfloat16 inputs, which are computed in float32."""
     keys, values, queries = frames(5, 2, GRID, dtype)
     reads = list(walk(keys, values, queries, every(1), 8))
     assert reads[0].readout.dtype == reads[0].log_affinity.dtype == jnp.float32
@@ -254,7 +254,7 @@ def test_kernel_read_has_the_gradient_of_the_dense_form(x64, slots, use_kernel):
 def test_selects_the_best_cells_of_the_first_and_the_previous_frame(x64, grid, length, k, room):
     n, slots = grid[0] * grid[1], length + room
     keys, values, queries = frames(length, 2, grid, seed=7)
-    # So narrow a kernel that weights underflow: the order must not depend on them.
+    # The kernel is so narrow that weights underflow. The order must not depend on them.
     out = list(walk(keys, values, queries, every(1), slots, sigma=0.2, window=3))[-1]
     indices, present = map(np.asarray, select_topk(out.log_affinity, k))
     assert indices.shape == present.shape == (1, 2, n, min(k, n if slots == 1 else 2 * n))
@@ -263,14 +263,14 @@ def test_selects_the_best_cells_of_the_first_and_the_previous_frame(x64, grid, l
         for q, cells in enumerate(oracles.select(log, k)):
             there = present[0, o, q]
             assert there.sum() == len(cells) and there[: len(cells)].all()
-            # The previous frame's cells come after the first frame's, in a bank of one slot alone
+            # The cells of the previous frame come after those of the first frame, except in a bank with one slot
             offset = {length - 1: 0 if slots == 1 else n} | ({0: 0} if length > 1 else {})
             assert indices[0, o, q][there].tolist() == [offset[t] + m for t, m in cells]
 
 
 @functools.cache
 def fine_case(size, grid=GRID, dtype=np.float64, objects=2):
-    """Maps of two frames, a query, and k selected coarse cells, the last of them absent for some queries."""
+    """Maps of two frames, a query, and k selected coarse cells; for some queries, the last one does not exist."""
     n, k = grid[0] * grid[1], {2: 32, 4: 8}[size]
     k = min(k, 2 * n)
     shape = grid[0] * size, grid[1] * size
@@ -299,13 +299,13 @@ def fine_expected(size, grid=GRID, dtype=np.float64):
 
 @functools.partial(jax.jit, static_argnums=(0, 6))
 def fine_read(size, keys, values, query, indices, present, chunk_bytes=matching.CHUNK_BYTES):
-    """The read of maps; `chunk_bytes` only tells the cases of a patched CHUNK_BYTES apart."""
+    """The read of maps; `chunk_bytes` only distinguishes compiled programs for a patched CHUNK_BYTES."""
     keys, values = (to_blocks(x, size).reshape(1, x.shape[1], -1, size**2, x.shape[-1]) for x in (keys, values))
     return from_blocks(topk_guided_read(keys, values, to_blocks(query, size), indices, present), *query.shape[1:3])
 
 
 @pytest.mark.parametrize("size", [2, 4])
-@pytest.mark.parametrize("chunk_bytes", [1, 300_000, 2**40])  # a query at a time, some, all
+@pytest.mark.parametrize("chunk_bytes", [1, 300_000, 2**40])  # one query at a time, some, all
 def test_topk_read_equals_loops(x64, monkeypatch, size, chunk_bytes):
     monkeypatch.setattr(matching, "CHUNK_BYTES", chunk_bytes)
     found = fine_read(size, *fine_case(size), chunk_bytes)
@@ -326,7 +326,7 @@ def test_topk_read_loses_little_to_rounding(size, dtype):
 
 
 def test_topk_read_never_touches_what_is_absent():
-    """Another content of a frame that is not there changes nothing, whatever the indices of absent cells say."""
+    """The content of a frame that does not exist has no effect, for any indices of missing cells."""
     keys, values, query, _, _ = fine_case(2, GRID, np.float32)
     n = GRID[0] * GRID[1]
     affinity = np.concatenate([np.full((1, 2, n, n), -np.inf), draw(0, 1, 2, n, n)], axis=3).astype(np.float32)

@@ -1,4 +1,4 @@
-"""What both reads become on GPUs: the loops and products of their StableHLO, at the sizes of the released model."""
+"""Both reads on GPUs: the loops and products in their StableHLO, at the sizes of the published network."""
 
 import functools
 
@@ -49,7 +49,7 @@ def test_elsewhere_a_fine_read_takes_as_many_turns_as_before():
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_a_bfloat16_model_reads_fine_values_in_bfloat16(platform):
-    """Forward. Backward, gradients are float32, and products with them are of default precision; affinities are exact."""
+    """Forward. In the backward pass, gradients are float32, and products with them have default precision."""
     found = products(lower(topk_guided_read, *fine(1, INFERENCE, S8, jnp.bfloat16), platform=platform))
     (_, affinity), (_, value) = (((precision, left[1]), (precision, right[1])) for precision, left, right in found)
     assert affinity == ("HIGHEST", "bf16") and value == ("DEFAULT", "bf16")
@@ -79,7 +79,7 @@ def test_a_read_of_a_bank_waits_for_the_host_unless_its_turns_are_known():
     assert turns(lower(functools.partial(kernel_guided_read, turns=0), *arguments)) == []
 
 
-# The forms for GPUs, run on a CPU
+# The implementations for GPUs, run on a CPU
 
 
 def random(*shapes):
@@ -89,7 +89,7 @@ def random(*shapes):
 
 @functools.cache
 def banked():
-    """Keys, values, a query and centres of a bank of 6 slots of 4x5 cells, and how it is read with each count."""
+    """Keys, values, a query and centres of a bank with 6 slots of 4x5 cells, and its reads for each count."""
     arrays = random((1, 2, 6, 4, 5, 6), (1, 2, 6, 4, 5, 3), (1, 4, 5, 6))
     centres = jnp.asarray(np.random.default_rng(1).integers(0, 20, (1, 2, 6, 20)), jnp.int32)
     read = jax.jit(functools.partial(kernel_guided_read, return_affinity=True))
@@ -109,7 +109,7 @@ def test_turns_that_are_not_needed_change_nothing(turns_):
 
 
 def test_a_cpu_reads_as_its_form_alone_bit_for_bit(monkeypatch):
-    """With its gradients, which pass through the choice of the platform."""
+    """With gradients, which flow through `platform_dependent`."""
     monkeypatch.setattr(matching, "CHUNK_BYTES", 1000)
     keys, values, query, weights = random((1, 2, 12, 4, 6), (1, 2, 12, 4, 3), (1, 6, 4, 6), (1, 2, 6, 4, 3))
     indices = jnp.asarray(np.random.default_rng(2).permuted(np.tile(np.arange(12), (1, 2, 6, 1)), axis=3)[..., :5], jnp.int32)

@@ -1,4 +1,4 @@
-"""Whether XLA computes rightly here: jit against no jit, on what jaxlib is reported to get wrong on a CPU and on our reads."""
+"""Whether XLA computes correctly: jit against no jit, for reported errors of jaxlib on a CPU and for our reads."""
 
 import functools
 import os
@@ -63,7 +63,7 @@ def assert_close(found, expected):
 
 @pytest.mark.parametrize("slots", [1, 3])
 def test_the_kernel_guided_read_with_and_without_jit(slots):
-    """540 cells, as a 480p frame has a third of: 290,000 affinities in each slot."""
+    """540 cells, a third of those of a 480p frame: 290,000 affinities in each slot."""
     height, width = 18, 30
     keys, values = draw(0, 1, 2, slots, height, width, 16), draw(1, 1, 2, slots, height, width, 8)
     centres = jnp.asarray(np.random.default_rng(2).integers(0, 540, (1, 2, slots, 540)), jnp.int32)
@@ -89,7 +89,7 @@ def test_the_topk_guided_read_with_and_without_jit():
 
 
 def test_the_tests_run_on_sound_ground():
-    canary.reductions_are_sound.cache_clear()  # another test may have asked without optimisations
+    canary.reductions_are_sound.cache_clear()  # another test may have called it without optimisations
     assert canary.reductions_are_sound()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -103,7 +103,7 @@ def test_a_user_of_an_affected_jaxlib_is_told(monkeypatch):
 
 
 def test_the_canary_sings_without_the_flag_only_where_jaxlib_is_affected():
-    """In a process of its own, as a user's: sound, or told so."""
+    """In a separate process, as for users: results are correct, or a warning is printed."""
     program = "from hmmn_jax.ops import canary; canary.warn_if_cpu_is_unsound(); print(canary.reductions_are_sound())"
     environment = {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}
     environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "false"

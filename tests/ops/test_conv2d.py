@@ -1,4 +1,4 @@
-"""Convolution of any size and stride, against loops."""
+"""Convolutions with several sizes and strides, against loops."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""The gradients that are stated by hand, against loops over taps and pixels in float64."""
+"""Custom gradients, against loops over taps and pixels in float64."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from tests import oracles
 
 
 def gradients_by_loops(x, kernel, stride, gradient):
-    """Each output pixel is a sum of taps, so each tap hears of it."""
+    """Each output pixel is a sum over taps, so it contributes to the gradient of each tap."""
     size = kernel.shape[0]
     padding = [(0, 0), (size // 2, size // 2), (size // 2, size // 2), (0, 0)]
     x = np.pad(x, padding)

@@ -1,4 +1,4 @@
-"""Depthwise convolution and its gradients, on a CPU and as accelerators have it, against loops over taps and pixels."""
+"""Depthwise convolution and its gradients, for CPUs and for accelerators, against loops over taps and pixels."""
 
 import functools
 
@@ -10,7 +10,7 @@ import pytest
 from hmmn_jax.ops import depthwise
 from hmmn_jax.ops.depthwise import depthwise_conv2d, depthwise_padded
 
-# Side, size of the kernel, stride -> zeros before and behind it, by TensorFlow's rule.
+# Side, size of the kernel, stride, and the padding before and after in TensorFlow.
 SAME = {
     (6, 3, 1): (1, 1),
     (7, 3, 1): (1, 1),
@@ -24,7 +24,7 @@ SAME = {
 
 
 def by_loops(x, kernel, stride, padding, gradient=None):
-    """The convolution; given its gradient, those to the map and the kernel."""
+    """The convolution; with a gradient of its output, the gradients of the map and the kernel."""
     size = len(kernel)
     padded = np.pad(x, ((0, 0), *padding, (0, 0)))
     y = np.zeros((len(x), *((side - size) // stride + 1 for side in padded.shape[1:3]), x.shape[3]))
@@ -65,7 +65,7 @@ def test_it_and_its_gradients(x64, size, stride, padding):
     def padded(form):
         return lambda x, kernel: form(x, kernel, stride, zeros)
 
-    # The tests run on a CPU, which takes another form than `_grouped`.
+    # The tests run on a CPU, which uses another implementation than `_grouped`.
     for form in (padded(depthwise_padded), padded(depthwise._grouped), *([] if padding == "of columns" else [public])):
         for found, wanted in zip(run(form, x, kernel, gradient), expected, strict=True):
             np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-12)

@@ -1,4 +1,4 @@
-"""Bands of rows against whole maps, and those against loops. (With PyTorch's weights: test_efficientnet_lite.py.)"""
+"""Bands of rows against whole maps, and these against loops. (test_efficientnet_lite.py compares with PyTorch.)"""
 
 import functools
 
@@ -42,7 +42,7 @@ def test_without_expansion(x64):
 
 @pytest.mark.parametrize(("size", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2)])
 def test_bands_of_any_height_equal_whole_maps(x64, monkeypatch, size, stride):
-    """One and two rows at a time: the last band is not full, and reaches beyond the map."""
+    """One and two rows at a time: the last band is not full and extends beyond the map."""
     arguments = case(size)
     expected = literal(*arguments, stride)
     gradient = np.random.default_rng(1).normal(size=expected.shape)

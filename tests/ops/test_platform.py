@@ -1,4 +1,4 @@
-"""A function in several forms, each with the gradient of its own."""
+"""A function with several implementations, each with its own gradient."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""Which products are exact where."""
+"""Which products are exact on which platform."""
 
 import functools
 

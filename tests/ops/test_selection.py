@@ -1,4 +1,4 @@
-"""The selection for GPUs, against `jax.lax.top_k`, which is the definition."""
+"""The selection for GPUs, against `jax.lax.top_k`."""
 
 import re
 
@@ -12,7 +12,7 @@ from tests.lowered import lower, shape
 
 
 def rows():
-    """Rows of 1100 numbers: without ties, with many, with infinities, zeros of both signs, nothing but one number."""
+    """Rows of 1100 numbers: without ties, with many ties, with infinities, with zeros of both signs, all equal."""
     rng = np.random.default_rng(0)
     plain, few = rng.normal(size=(6, 1100)), rng.integers(-2, 3, (6, 1100))
     mostly_absent = np.where(np.arange(1100) % 51 == 7, plain, -np.inf)  # 21 numbers, fewer than 32
@@ -57,7 +57,7 @@ def test_the_least_number_counts_as_absent():
         ("cuda", "float32", 3240, 32, ["1620x3240x, 16"] * 2),
         ("rocm", "float32", 3240, 32, ["1620x3240x, 16"] * 2),
         ("cuda", "float32", 3240, 8, ["1x1x1620x3240x, 8"]),
-        ("cuda", "float32", 576, 32, ["1x1x1620x576x, 32"]),  # too short for the kernel: one sort, not two
+        ("cuda", "float32", 576, 32, ["1x1x1620x576x, 32"]),  # too short for the kernel: one sort instead of two
         ("cuda", "bfloat16", 3240, 32, ["1x1x1620x3240x, 32"]),
         ("cpu", "float32", 3240, 32, ["1x1x1620x3240x, 32"]),
         ("tpu", "float32", 3240, 32, ["1x1x1620x3240x, 32"]),

@@ -49,7 +49,7 @@ def test_gradients_equal_the_definition(shape, band_bytes, monkeypatch):
 
 
 def test_a_nan_in_the_corner_does_not_reach_the_other_tiles():
-    """The corner chooses between two equal matrices: whichever it is, the transform is the same."""
+    """The corner selects one of two equal matrices, so the transform is the same."""
     rng = np.random.default_rng(0)
     x, kernel = rng.standard_normal((1, 12, 12, 3), np.float32), rng.standard_normal((3, 3, 3, 4), np.float32)
     x[0, 0, 0, 0] = np.nan
@@ -61,4 +61,4 @@ def test_is_on_in_float32_on_a_cpu_and_off_in_float64(x64):
     assert Segmenter(variables(), SMALL).config.winograd
     assert not Segmenter(variables(dtype="float64"), SMALL).config.winograd
     assert not Segmenter(variables(), SMALL, winograd=False).config.winograd
-    assert not SMALL.winograd  # nor in the model by itself
+    assert not SMALL.winograd  # also not by default in the model

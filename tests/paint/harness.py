@@ -1,4 +1,4 @@
-"""A page's server in a thread of the test, and a client that speaks for a browser."""
+"""The server of a page in a thread of the test, and a client in place of a browser."""
 
 import contextlib
 import gzip
@@ -19,7 +19,7 @@ COUNT, HEIGHT, WIDTH = 9, 20, 30
 
 
 def make_frames(folder, count=COUNT, height=HEIGHT, width=WIDTH):
-    """A folder of noise as PNGs."""
+    """A folder with noise as PNGs."""
     folder.mkdir(parents=True)
     for t, frame in enumerate(clip(count, height, width)):
         Image.fromarray(frame).save(folder / f"{t:05d}.png")
@@ -35,7 +35,7 @@ def box(*ids, top=1):
 
 
 class Gated(Stub):
-    """A stub that computes a frame only when it is let."""
+    """A stub that computes a frame only when the test allows it."""
 
     def __init__(self):
         super().__init__()
@@ -47,14 +47,14 @@ class Gated(Stub):
         return super().step(*args, **options)
 
     def let(self, frames):
-        """Lets some frames pass, and waits until the next one is begun."""
+        """Allows some frames, and waits until the next one is started."""
         for _ in range(frames):
             self.gate.release()
             assert self.at.acquire(timeout=20)
 
 
 class Page:
-    """A tab: the calls of the page, with the revisions that it knows. It is closed with its server."""
+    """A tab: the requests of the page, with the revisions that it knows. It is closed with its server."""
 
     opened = []  # noqa: RUF012
 
@@ -83,7 +83,7 @@ class Page:
         return "".join(frame["state"][0] for frame in self.json("/api/timeline")["frames"])
 
     def edit(self, method, path, revision=None, **options):
-        """A call that edits the project, by default its present revision."""
+        """A request that edits the project, by default its current revision."""
         revision = self.json("/api/project")["revision"] if revision is None else revision
         return self.http.request(method, path, headers={"If-Match": f'"{revision}"'}, **options)
 
@@ -112,7 +112,7 @@ class Page:
         return self.http.post("/api/jobs", json={"start": start, "stop": stop, "direction": direction})
 
     def events(self, after=0, until=lambda name, data: False, headers=None):
-        """Name and data of the events after one, up to the one for which `until` holds. Also the numbers."""
+        """Name and data of the events after one, up to the one for which `until` is true. Also their numbers."""
         found = []
         with self.http.stream("GET", "/api/events", params={"after": after}, headers=headers) as answer:
             assert answer.headers["content-type"].startswith("text/event-stream")
@@ -135,7 +135,7 @@ class Page:
 
 @contextlib.contextmanager
 def serving(folder, video, segmenter=None, host="127.0.0.1", first=0):
-    """Serves a project whose revisions begin with a number; gives the server."""
+    """Serves a project whose revisions start at a number; yields the server."""
     with contextlib.ExitStack() as opened:
         with mock.patch.object(opening, "first_number", lambda: first):
             server = opened.enter_context(open_page(folder, video, lambda _: segmenter or Stub(), "stub", host, 0))

@@ -1,8 +1,8 @@
-"""Serves a project whose segmenter is a rule of whole numbers: for tests in a browser, without compilation.
+"""Serves a project whose segmenter is an integer rule, for tests in a browser without compilation.
 
     python -m tests.paint.stub_app VIDEO PROJECT [--port N] [--seconds-per-frame X]
 
-Prints the lines of `hmmn-jax paint`.
+Prints the same lines as `hmmn-jax paint`.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from tests.session.stub import Stub
 
 
 class SlowStub(Stub):
-    """A stub that takes a while for each frame."""
+    """A stub with a delay for each frame."""
 
     def __init__(self, seconds):
         super().__init__()

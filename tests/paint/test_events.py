@@ -9,7 +9,7 @@ from hmmn_jax.paint.events import EventLog
 
 
 async def take(log, after, count, then=lambda: None):
-    """The next texts of a stream, after the line that opens it."""
+    """The next messages of a stream, after its first line."""
     found, stream = [], log.stream(after)
     assert (await anext(stream)).startswith(":")
     then()

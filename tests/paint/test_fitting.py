@@ -1,4 +1,4 @@
-"""The segmenter for a video: its bound of memory frames, and the note on large frames."""
+"""The segmenter for a video: its limit of memory frames, and the note about large frames."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from hmmn_jax.paint.fitting import fitted_segmenter
 
 
 class Many(ArrayVideo):
-    """A video of as many frames as needed, all of them the same."""
+    """A video with a given number of equal frames."""
 
     def __init__(self, count, height, width):
         super().__init__(np.zeros((1, height, width, 3), np.uint8))

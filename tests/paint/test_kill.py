@@ -1,4 +1,4 @@
-"""A server whose process ends, by a signal that it cannot see or by Ctrl-C: what it had told is there again."""
+"""A server that ends by SIGKILL or Ctrl-C. All confirmed edits exist afterwards."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 @contextlib.contextmanager
 def started(*args, **options):
-    """A process, which is ended where the test fails."""
+    """A process that is ended if the test fails."""
     with subprocess.Popen(*args, **options) as process:
         try:
             yield process
@@ -46,7 +46,7 @@ def test_a_process_that_ends_in_the_middle_of_a_job(tmp_path, number, code):
             errors = process.stderr.read()
     assert ("interrupted" in errors and "Traceback" not in errors) if code > 0 else errors == ""
     assert {path.name for path in folder.iterdir() if path.name[0] != "."} == {"lock", "project.json", "session"}
-    with serving(folder, None) as server:  # at once, although its owner could not say good-bye
+    with serving(folder, None) as server:  # at once, although the owner did not release it
         again = Page(server.url)
         assert again.states[1:5] == "fffa" and "m" in again.states
         for t, mask in seen.items():

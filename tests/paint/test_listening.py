@@ -1,4 +1,4 @@
-"""The address that is printed is one that answers."""
+"""The printed address responds."""
 
 import socket
 from urllib.parse import urlsplit

@@ -1,4 +1,4 @@
-"""Frames as JPEGs: sizes, and what is kept."""
+"""Frames as JPEGs: sizes, and the cache."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""The calls of the page, over HTTP to a server on this machine."""
+"""The HTTP API of the page, with a server on this machine."""
 
 import contextlib
 import gzip
@@ -28,7 +28,7 @@ def frames(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory, frames):
-    """A tab of a project with one object, which tests leave as it is."""
+    """A tab of a project with one object, which tests must not change."""
     with serving(tmp_path_factory.mktemp("shared") / "project", frames) as server:
         page = Page(server.url)
         page.add("koi")
@@ -37,7 +37,7 @@ def shared(tmp_path_factory, frames):
 
 @pytest.fixture
 def served(tmp_path, frames):
-    """A new project whose frames are computed when they are let."""
+    """A new project whose frames are computed when the test allows it."""
     segmenter = Gated()
     with serving(tmp_path / "project", frames, segmenter) as server:
         server.segmenter, server.folder = segmenter, tmp_path / "project"
@@ -63,11 +63,11 @@ def open_again(folder, frames, port=0):
 
 
 def loaded(served, frames):
-    """What another process would find."""
+    """The session that another process would read."""
     return Session.load(served.folder / "session", Stub(), frames)
 
 
-# What is there
+# Reading
 
 
 def test_a_new_project(page):
@@ -219,7 +219,7 @@ def test_objects(page, served, frames):
     assert "id 2" in error(page.put(3, box(2), page.etag(3)), 422)
     page.add("new")
     assert [found["id"] for found in page.json("/api/project")["objects"]] == [3, 4]
-    page.edit("DELETE", "/api/objects/4")  # nobody painted it
+    page.edit("DELETE", "/api/objects/4")  # no pixel was painted
     for expected in ([3, 4], [2, 3, 4], [1, 2, 3, 4]):
         assert page.edit("POST", "/api/undo").json()["undone"]
         assert [found["id"] for found in page.json("/api/project")["objects"]] == expected
@@ -301,7 +301,7 @@ def test_stop_correct_and_go_on(page, served, frames):
     served.segmenter.let(2)
     assert "running" in error(page.start(), 409)
     assert page.http.delete("/api/jobs/current").status_code == 202
-    served.segmenter.gate.release()  # the frame that it is at
+    served.segmenter.gate.release()  # the current frame
     assert page.wait("stopped")[-1][2]["done"] == 3
     assert page.states == "afffmmmmm" and served.segmenter.steps == 3
     assert len(loaded(served, frames).masks) == 4
@@ -315,7 +315,7 @@ def test_stop_correct_and_go_on(page, served, frames):
 
 
 def test_painting_while_it_runs(page, served):
-    """No answer waits for the worker, and the rest follows the new annotation."""
+    """No response waits for the worker, and remaining frames use the new annotation."""
     page.add("koi", "other")
     page.put(0, box(1))
     page.start(direction="forward")
@@ -378,7 +378,7 @@ def test_an_export_is_made_listed_and_downloaded(page, served):
     error(page.get("/api/exports/other.zip"), 404)
 
 
-# Opened again
+# Reopening
 
 
 def test_opened_again_all_is_there(tmp_path, frames):
@@ -410,7 +410,7 @@ def test_opened_again_all_is_there(tmp_path, frames):
         (name,) = (one["name"] for one in page.json("/api/exports"))
         assert page.get(f"/api/exports/{name}").json()["categories"][0]["name"] == "koi"
         page.add("third")
-        assert page.json("/api/project")["objects"][-1]["id"] == 3  # 2 was deleted, and is not given again
+        assert page.json("/api/project")["objects"][-1]["id"] == 3  # 2 was deleted and is not reused
     with serving(folder, None) as server:
         assert Page(server.url).json("/api/project")["name"] == "moved"
     moved.rename(frames)
@@ -437,7 +437,7 @@ def test_folders_that_are_refused(tmp_path, frames):
             open_again(tmp_path / "project", frames)
 
 
-# Who may ask
+# Access control
 
 
 @pytest.mark.parametrize(
@@ -495,7 +495,7 @@ def test_a_code_works_once_in_place_of_the_token(tmp_path, frames, monkeypatch):
 
 
 def test_a_link_on_another_page_opens_this_one(shared):
-    """A redirection would have no cookie, as the browser counts it as the other page's."""
+    """A redirection would have no cookie, because the browser attributes it to the other page."""
     answer = httpx.get(f"{shared.http.base_url}/?token={shared.token}", headers={"Sec-Fetch-Site": "cross-site"})
     assert answer.status_code == 200 and 'content="0; url=/"' in answer.text and "HttpOnly" in answer.headers["set-cookie"]
 
@@ -522,7 +522,7 @@ def test_an_address_that_is_taken(tmp_path, frames, shared):
 
 
 def test_a_tab_of_an_earlier_server_is_refused(tmp_path, frames):
-    """Its browser has access again once the new address was opened."""
+    """The browser has access again after opening the new address."""
     first = opening.first_number()
     with serving(tmp_path / "project", frames) as server, contextlib.closing(Page(server.url)) as page:
         page.add("koi")

@@ -1,4 +1,4 @@
-"""Masks to bytes and back."""
+"""Masks as bytes, and decoding."""
 
 import gzip
 

@@ -1,4 +1,4 @@
-"""The report, read as a browser reads it: its figures, its order, that it needs nothing from outside, and hostile names."""
+"""The parsed report: figures, order, no external resources, and names with special characters."""
 
 import base64
 import errno
@@ -34,7 +34,7 @@ VOID_TAGS = {"meta", "img", "path", "br", "hr"}
 
 
 class Page(HTMLParser):
-    """Tags that are opened and closed in order, their attributes, and the text outside of styles."""
+    """Checks that tags are nested correctly, and collects attributes and text outside of styles."""
 
     def __init__(self, path: Path):
         super().__init__()
@@ -74,7 +74,7 @@ def box(y, x, value):
 
 
 def made(root, names):
-    """Videos of two boxes; of the first the prediction is perfect, of each further one it strays the more."""
+    """Videos of two boxes. The prediction of the first is perfect; the others have increasing errors."""
     sequences = []
     for place, name in enumerate(names):
         folder = root / "data" / f"{place}"
@@ -148,7 +148,7 @@ def test_nothing_comes_from_outside(world):
 
 
 def test_hostile_names_stay_text(tmp_path):
-    evil = EVIL.replace("/", "\u2215")  # a name of a folder has none
+    evil = EVIL.replace("/", "\u2215")  # folder names cannot have it
     sequences = made(tmp_path, (evil, "$title"))
     scores = scored(tmp_path / "pred", sequences)
     about = {EVIL: EVIL, "config": {EVIL: [EVIL]}}
@@ -159,7 +159,8 @@ def test_hostile_names_stay_text(tmp_path):
     assert all("<script" not in (value or "") or name in ("title", "alt", "aria-label")
                for _, found in page.tags for name, value in found.items())  # fmt: skip
     assert "\udcff" not in page.source
-    write_report(tmp_path, PROTOCOL, sequences, tmp_path / "pred", {"masks": "bytes \udcff"}, scores)  # a name that is no text
+    # A name that is not valid UTF-8.
+    write_report(tmp_path, PROTOCOL, sequences, tmp_path / "pred", {"masks": "bytes \udcff"}, scores)
     assert "bytes ?" in Page(tmp_path / "report.html").words
 
 
@@ -227,13 +228,13 @@ class TestFilm:
 
     def test_masks_are_filled_and_annotations_outlined(self, world):
         root, sequences, _ = world
-        (root / "pred/bad/00000.png").unlink()  # the given frame's mask is the annotation
+        (root / "pred/bad/00000.png").unlink()  # the mask of the given frame is the annotation
         thumbnails = make_thumbnails(sequences[2], root / "pred", {0: "given", 4: "worst"}, PROTOCOL)
         assert [(t.frame_name, t.label) for t in thumbnails] == [("00000", "given"), ("00004", "worst")]
         picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(thumbnails[1].uri.split(",")[1])))).astype(int)
-        assert (abs(picture[20, 29] - 160) < 4).all()  # annotated, lost: the frame itself
+        assert (abs(picture[20, 29] - 160) < 4).all()  # annotated, but not predicted: the frame
         assert (picture[15, 25:35] > 235).all() and (picture[14, 25:35] < 20).all()
-        red = picture[10, 17]  # predicted, strayed: at x = 4 + 2 * 4
+        red = picture[10, 17]  # predicted, with an offset: at x = 4 + 2 * 4
         assert red[0] > red[1] + 40 and red[0] > red[2] + 40
 
     def test_outline_literal(self):

@@ -1,6 +1,6 @@
-"""The rules of a session once more, written down frame by frame: nothing is kept that could be computed anew, all is compared.
+"""The rules of a session, frame by frame and without caches, for comparison.
 
-Frames are dictionaries: the mask, the probability of each object, and for computed frames the anchors then and the passes.
+Frames are dictionaries: the mask, the probability of each object, and for computed frames the anchors and the passes.
 """
 
 import copy
@@ -15,7 +15,7 @@ class Oracle:
         self.frames, self.count = frames, len(frames)
         self.anchors, self.computed, self.gone, self.past = {}, {}, {}, []
 
-    # Which anchors
+    # Anchors
 
     def around(self, t):
         before = next((a for a in range(t - 1, -1, -1) if a in self.anchors), None)
@@ -23,7 +23,7 @@ class Oracle:
         return before, after
 
     def needs(self, t):
-        """The anchors of a frame, and what they hold."""
+        """The anchors of a frame, and their content."""
         return [None if a is None else (a, self.content(a)) for a in self.around(t)]
 
     def content(self, a):
@@ -45,10 +45,10 @@ class Oracle:
     def shown(self, t):
         return self.anchors.get(t, self.computed.get(t))
 
-    # What the network says
+    # The network
 
     def run(self, a, t):
-        """The one pass from anchor `a` to frame `t`, from the start."""
+        """The pass from anchor `a` to frame `t`, computed from its start."""
         anchor = self.anchors[a]
         ids = sorted(anchor["p"])
         objects = [np.rint(anchor["p"][k] * LEVELS).astype(int) for k in ids]

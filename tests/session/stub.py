@@ -1,4 +1,4 @@
-"""A segmenter whose network is a rule of whole numbers: probabilities in steps of 1/255, which a session stores exactly."""
+"""A segmenter with an integer rule as network: probabilities are in steps of 1/255, which a session stores exactly."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ LEVELS = 255
 
 
 def advance(levels, frame):
-    """From one frame to the next: `int [k+1,h,w]`, background first. Each object drifts to the right into what is bright."""
+    """Computes the next frame: `int [k+1,h,w]`, background first. Each object moves to the right into bright pixels."""
     left, out = np.full(levels.shape[1:], LEVELS), []
     for i, level in enumerate(levels[1:]):
         mixed = (3 * np.roll(level, 1, axis=1) + frame[..., i % 3].astype(int)) // 4
@@ -18,7 +18,7 @@ def advance(levels, frame):
 
 
 class Stub(Segmenter):
-    """Counts its steps, and keeps the frames that it started with and encoded. An encoded frame is the frame itself."""
+    """Counts its steps, and stores the frames that were started and encoded. An encoded frame is the frame itself."""
 
     def __init__(self):
         self.independent, self.steps, self.starts, self.encoded = False, 0, [], []
@@ -48,7 +48,7 @@ def clip(count=7, height=5, width=6, seed=0):
 
 
 def blobs(rng, ids, height=5, width=6):
-    """A mask with some of the ids, rarely without any."""
+    """A mask with some of the ids, rarely with none."""
     mask = np.zeros((height, width), np.uint16 if max(ids, default=0) > 255 else np.uint8)
     for k in ids:
         top, left = rng.integers(0, height), rng.integers(0, width)

@@ -1,4 +1,4 @@
-"""Confidence and the next frame to annotate, by hand."""
+"""Confidence and the next frame to annotate, computed by hand."""
 
 import math
 
@@ -30,7 +30,7 @@ def test_disagreement_counts_most_in_the_middle(u, expected):
 
 def test_the_least_confidence_then_the_farthest_then_the_first():
     assert most_doubtful({3: [0.9, 0.2], 4: [0.5, 0.7]}, [0], 9) == 3
-    assert most_doubtful({3: [0.6], 4: [math.nan]}, [0], 9) == 4  # absent counts 0.5
+    assert most_doubtful({3: [0.6], 4: [math.nan]}, [0], 9) == 4  # an absent object has 0.5
     assert most_doubtful({3: [0.4], 4: [math.nan], 5: []}, [0], 9) == 3
     assert most_doubtful({t: [0.5] for t in (1, 2, 3, 4, 5)}, [0, 6], 7) == 3
     assert most_doubtful({}, [2], 6) == 5

@@ -1,4 +1,4 @@
-"""The blend as it is stored, against the exact formula on probabilities that are not in steps of 1/255."""
+"""The stored combination of two passes, against the exact formula with probabilities that are not in steps of 1/255."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ BASIS = Basis(Stamp(2, "a"), Stamp(10, "b"))
 
 @pytest.mark.parametrize("order", [("forward", "backward"), ("backward", "forward")])
 def test_a_blend_is_within_the_stated_bound_of_the_formula(order):
-    """Object 4 is in both anchors, 1 in the one before, 9 in the one after; t = 4 is a quarter of the way."""
+    """Object 4 is in both anchors, 1 only in the previous, 9 only in the next; t = 4 is at a quarter."""
     rng, pool = np.random.default_rng(0), ArrayPool()
     forward, backward = rng.dirichlet((0.4, 0.4, 0.4), (2, 40, 50)).transpose(0, 3, 1, 2)
     passes = {

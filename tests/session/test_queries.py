@@ -1,4 +1,4 @@
-"""Encoded frames: once a frame while memory allows. That results are equal is tested in inference/test_segmenter.py."""
+"""Each frame is encoded once while memory allows. inference/test_segmenter.py tests that results are equal."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def test_a_frame_is_encoded_once_for_all_passes_and_corrections():
 
 
 def test_those_that_were_not_used_for_longest_are_dropped():
-    """With room for three frames, the backward pass finds the last three of the forward pass."""
+    """With memory for three frames, the backward pass uses the last three of the forward pass."""
     session = session_of(encoded=3 * BYTES + 1)
     list(session.propagate())
     assert encoded(session) == [1, 2, 3, 4, 5, 6, 7, 4, 3, 2, 1]

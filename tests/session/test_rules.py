@@ -1,4 +1,4 @@
-"""The rules of a session on a segmenter whose answers are known: edits and propagations at random against an oracle."""
+"""The rules of a session with a stub: random edits and propagations, against an oracle."""
 
 import itertools
 
@@ -12,7 +12,7 @@ from tests.session.stub import LEVELS, Stub, blobs, clip
 COUNT = 7
 IDS = (1, 2, 3, 300)
 KINDS = ("annotate", "unknown", "propagate", "propagate", "propagate", "remove", "merge", "unannotate", "undo")
-TOLERANCE = 2 / LEVELS  # two roundings of half a step, and what dividing by the sum makes of them
+TOLERANCE = 2 / LEVELS  # two roundings of half a step, and the division by the sum
 
 
 def assert_same(session, oracle, seed):
@@ -34,14 +34,14 @@ def compare(result, expected, place):
     np.testing.assert_allclose(result.probs, probs / probs.sum(0), rtol=0, atol=TOLERANCE, err_msg=str(place))
     if len(probs) > 1:
         best = np.sort(probs, axis=0)
-        clear = best[-1] - best[-2] > 1e-5  # float32 may see a tie where float64 does not
+        clear = best[-1] - best[-2] > 1e-5  # float32 may have a tie where float64 does not
         assert np.array_equal(result.mask[clear], expected["mask"][clear]), place
     else:
         assert not result.mask.any()
 
 
 def adopt(session, oracle, t):
-    """An annotation with unknown pixels is rounded to steps of 1/255, and what follows from it must not be judged by that."""
+    """An annotation with unknown pixels is rounded to steps of 1/255. Comparisons of later frames must allow for that."""
     result = session.result(t)
     oracle.anchors[t]["mask"] = result.mask.astype(int)
     picture = session._ledger.timeline.anchors[t]

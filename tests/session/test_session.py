@@ -1,4 +1,4 @@
-"""`Session`: each rule by an example, on the stub; directions and kinds of videos."""
+"""`Session`: an example for each rule, with the stub; directions and kinds of videos."""
 
 import math
 import re
@@ -46,7 +46,7 @@ def run(session, *args, **options):
     return [(t, result.final) for t, result in session.propagate(*args, **options)]
 
 
-# Which frames, in which order
+# Frames and their order
 
 
 def test_frames_between_come_twice_and_the_others_once():
@@ -75,7 +75,7 @@ def test_what_lies_between_range_and_anchor_is_kept_and_not_yielded():
     assert states(session) == "appffpppa"  # forward passed 1 to 4, backward 7 to 3
     assert session.segmenter.steps == 4 + 5
     run(session, 5, 8)
-    assert states(session) == "appfffffa" and session.segmenter.steps == 4 + 5 + 7  # the backward pass was there
+    assert states(session) == "appfffffa" and session.segmenter.steps == 4 + 5 + 7  # the backward pass already reached it
 
 
 def test_what_is_up_to_date_is_not_computed_again():
@@ -109,7 +109,7 @@ def test_what_cannot_be():
     with pytest.raises(ValueError, match="expected forward, backward or both"):
         session.propagate(direction="up")
     for t in (-1, 9):
-        for one in (make({}), session):  # before and after the frames were counted
+        for one in (make({}), session):  # before and after counting frames
             with pytest.raises(IndexError):
                 one.annotate(t, box(1))
     with pytest.raises(ValueError, match="as its frame"):
@@ -148,7 +148,7 @@ def test_the_same_mask_again_makes_nothing_stale():
 
 
 def test_probabilities_of_unknown_pixels_are_content():
-    """Two annotations with one mask and other probabilities are not the same."""
+    """Two annotations with the same mask and different probabilities are different."""
     session, hard = make({0: box(1)}), make({0: box(1)})
     run(session, 0, 4)
     session.annotate(3, EMPTY, np.ones((5, 6), bool))
@@ -235,7 +235,7 @@ def test_remove_rewrites_at_once_and_can_be_undone():
     run(session)
     before = [session.masks[t] for t in range(9)]
     session.remove(2)
-    assert session.objects == (1,) and states(session) == "asssafaff"  # between 4 and 6 there never was an object 2
+    assert session.objects == (1,) and states(session) == "asssafaff"  # between 4 and 6, object 2 never existed
     for t in range(9):
         assert np.array_equal(session.masks[t], np.where(before[t] == 2, 0, before[t]))
     with pytest.raises(ValueError, match="object 2, which was removed"):
@@ -277,7 +277,7 @@ def test_undo_keeps_what_was_computed_since_where_it_serves():
     run(session)
     steps = session.segmenter.steps
     session.undo()
-    assert states(session) == "afffaffff"  # 1 to 3 as before, 5 to 8 as computed meanwhile
+    assert states(session) == "afffaffff"  # 1 to 3 as before, 5 to 8 as computed in the meantime
     run(session)
     assert session.segmenter.steps == steps
     assert session.undo() and session.undo() and not session.undo() and session.annotated == ()
@@ -364,7 +364,7 @@ def test_a_pass_ends_within_a_frame_of_an_edit_of_its_anchor():
     next(results)
     session.annotate(0, box(1, top=2))
     assert [t for t, _ in results] == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert session.segmenter.steps == 1 + 1 + 8  # one in vain
+    assert session.segmenter.steps == 1 + 1 + 8  # one is not used
 
 
 def test_edits_of_another_thread_while_it_runs():
@@ -485,7 +485,7 @@ def test_the_next_frame_to_annotate_is_the_most_doubtful():
 
 
 def test_the_example_of_the_documentation(tmp_path, monkeypatch, capsys):
-    """With the stub in place of the network, on the first frames of the clip in small."""
+    """With the stub in place of the network, on the first frames of the clip at reduced size."""
     code, *_ = re.findall(r"```python\n(.*?)```", (ROOT / "docs/session.md").read_text(encoding="utf-8"), re.DOTALL)
     for t in range(8):
         for name in (f"JPEGImages/240p/koi/{t:05d}.jpg", f"Annotations/240p/koi/{t:05d}.png"):

@@ -1,4 +1,4 @@
-"""Sessions on disk: what was saved goes on as what was not; nothing of a user's is touched; damaged files are named."""
+"""Sessions on disk: loaded sessions behave like the original; files of users do not change; errors name damaged files."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from tests.session.test_session import EMPTY, FRAMES, box, make, run, states
 
 
 def worked(anchors=None):
-    """A session with all that there can be: an unknown region, a pass that was stopped, a removed and a merged object."""
+    """A session with all features: an unknown region, a stopped pass, a removed and a merged object."""
     session = make(anchors or {0: box(1, 2, 300), 6: box(1, 2)})
     run(session, 0, 4)
     session.annotate(3, EMPTY, np.ones((5, 6), bool))
@@ -161,7 +161,7 @@ def test_a_disk_that_takes_a_part_of_a_line_keeps_none_of_it(tmp_path, monkeypat
 
 
 class Half:
-    """A file on a disk that is full in the middle of a line."""
+    """A file whose disk becomes full while writing a line."""
 
     def __init__(self, number):
         self.number = number
@@ -189,12 +189,12 @@ def test_changes_of_an_older_session_do_not_count(tmp_path):
     session.save(tmp_path)
     older = (tmp_path / "changes.jsonl").read_bytes()
     Session.load(tmp_path, Stub(), FRAMES).save(tmp_path)
-    (tmp_path / "changes.jsonl").write_bytes(older.replace(b'"3"', b'"4"'))  # as when the process ended between the two files
+    (tmp_path / "changes.jsonl").write_bytes(older.replace(b'"3"', b'"4"'))  # as if the process had ended between both files
     assert_same(Session.load(tmp_path, Stub(), FRAMES), session)
 
 
 def test_two_sessions_that_save_to_one_folder(tmp_path):
-    """The later one counts; it never adds to what the other wrote."""
+    """The later one is valid; it never appends to the file of the other."""
     one, two = make({0: box(1)}), make({4: box(2)})
     for session, t in ((one, 1), (two, 2), (one, 3), (two, 5), (two, 6)):
         session.annotate(t, box(1))

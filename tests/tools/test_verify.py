@@ -1,7 +1,7 @@
-"""`verify`: the clip that both sides get, the process that runs a checkout, and the verdict.
+"""`verify`: the clip for both programs, the process that runs a checkout, and the result.
 
-The checkouts here are small stand-ins whose logits follow by hand. With the environment variable HMMN_OFFICIAL set to a
-checkout of the published code, `test_the_published_code_itself` compares the model with the real thing (minutes on a CPU).
+The checkouts in these tests are small stubs whose logits are computed by hand. If the environment variable HMMN_OFFICIAL is the
+path of a checkout of the published code, `test_the_published_code_itself` compares the model with it (minutes on a CPU).
 """
 
 import importlib.util
@@ -29,9 +29,9 @@ from tools.verify import read_clip, run_official, verify
 
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="runs PyTorch")
 LAYOUT = json.loads((Path(__file__).parents[1] / "golden/state_dict_layout.json").read_text())
-BIAS = (0.25, -0.5)  # of the last layer, of background and object
+BIAS = (0.25, -0.5)  # biases of the last layer, for background and object
 
-# The calling convention of the published code; memories hold the number of their frame, and everything is noted down.
+# The calling convention of the published code. Memories contain the number of their frame, and all calls are recorded.
 MODEL = """
 import json
 import pathlib
@@ -88,14 +88,14 @@ class HMMN(nn.Module):
 
 
 def by_hand(objects):
-    """Logits of background and objects where the last layer's bias is all there is."""
+    """Logits of background and objects if only the bias of the last layer is not zero."""
     p = 1 / (1 + np.exp(BIAS[0] - BIAS[1]))
     probs = np.array([(1 - p) ** objects, *[p] * objects])
     return np.log(probs / (1 - probs))
 
 
 def zero_variables():
-    """The small model with all weights 0 but the last bias."""
+    """The small model with all weights 0 except the last bias."""
     flat = traverse_util.flatten_dict(variables())
     flat = {path: leaf if path[-1] in ("var", "mean", "std", "count") else np.zeros_like(leaf) for path, leaf in flat.items()}
     flat["params", "decoder", "conv_predict", "bias"] = np.array(BIAS, np.float32)
@@ -183,7 +183,7 @@ def test_the_calling_convention(tmp_path):
     np.testing.assert_allclose(logits, np.broadcast_to(expected[:, :, None, None], logits.shape), rtol=0, atol=1e-12)
 
     noted = json.loads((checkout / "noted.json").read_text())
-    middle = [[], [], [], [], [], [], [5], [5]]  # every fifth frame stays, besides the first and the previous
+    middle = [[], [], [], [], [], [], [5], [5]]  # every fifth frame is kept, in addition to the first and the previous
     for t, step in enumerate(noted["steps"]):
         assert step["coarse"] == sorted({0, *middle[t], t})
         assert step["fine"] == sorted({0, t})
@@ -318,7 +318,7 @@ def test_the_stand_in_resnet_is_the_backbone(x64):
 @needs_torch
 @pytest.mark.skipif("HMMN_OFFICIAL" not in os.environ, reason="HMMN_OFFICIAL names no checkout of the published code")
 def test_the_published_code_itself(tmp_path, inputs):
-    """On seeded weights and random frames; needs HMMN_OFFICIAL, a checkout with the published `model.py`."""
+    """With seeded weights and random frames. Needs HMMN_OFFICIAL, a checkout with the published `model.py`."""
     save_file({f"module.{n}": seeded_tensor(n, tuple(shape)) for n, shape, _ in LAYOUT}, tmp_path / "w.safetensors")
     differences = verify(os.environ["HMMN_OFFICIAL"], tmp_path / "w.safetensors", *inputs, size=96)
     assert max(value for _, value in differences) <= 2e-6

@@ -1,8 +1,8 @@
-"""Five steps of training in float64, the same whatever runs them; as a program, on simulated devices.
+"""Five steps of training in float64 on any devices; as a program, on simulated devices.
 
     python -m tests.training.five_steps OUT DEVICES KIND ... [--sparing] [--coordinator HOST:PORT --process I --processes N]
 
-writes to the folder OUT what each run has come to. `--sparing` saves memory: micro-batches, and activations computed again.
+writes the result of each run to the folder OUT. `--sparing` saves memory with micro-batches and rematerialisation.
 """
 
 import argparse
@@ -20,10 +20,10 @@ from hmmn_jax.training.train_state import TrainState
 from hmmn_jax.training.train_step import make_train_step
 from tests import small
 
-BATCH, STEPS, SIDE = 8, 5, 96  # 6 x 6 cells, of which few are selected
-FRAMES = 2  # of a clip: with three, a step takes twice as long to compile
+BATCH, STEPS, SIDE = 8, 5, 96  # 6 x 6 cells; few of them are selected
+FRAMES = 2  # frames of a clip; with three, a step takes twice as long to compile
 EMA_DECAY = 0.75
-CLIP_NORM = 0.25  # below all norms of gradients
+CLIP_NORM = 0.25  # less than all norms of gradients
 CONFIG = small.TINY
 
 
@@ -37,7 +37,7 @@ def batch(step):
 
 
 def make_run(config=CONFIG, **options):
-    """The first state, and the step that leads on from it."""
+    """The first state, and the compiled step."""
     schedule = learning_rate_schedule("poly", 1e-3, 100, warmup_steps=2)
     optimizer = optax.flatten(make_optimizer("adam", schedule, clip_norm=CLIP_NORM))  # one vector compiles faster
     step = make_train_step(config, optimizer, schedule, seed=3, ema_decay=EMA_DECAY, **options)
@@ -45,7 +45,7 @@ def make_run(config=CONFIG, **options):
 
 
 def flatten(state, metrics):
-    """All numbers of a state and of each step's metrics, by name."""
+    """All arrays of a state and metrics of each step, by name."""
     leaves = jax.tree_util.tree_leaves_with_path(state)
     numbers = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
     return numbers | {name: np.array([float(step[name]) for step in metrics]) for name in metrics[0]}

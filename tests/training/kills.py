@@ -1,9 +1,9 @@
-"""Kills a run ten times at random moments, and compares where it ends with a run that nothing happened to.
+"""Kills a run ten times at random moments, and compares its result with that of an uninterrupted run.
 
     python -m tests.training.kills --kills 10 --folder FOLDER
 
-A checkpoint after every step, so that many kills fall into the writing of one. Three in ten come while the process starts.
-The processes are on one device. Exit code 0 if all tensors of both last checkpoints are equal bit for bit.
+A checkpoint is written after every step, so that many kills happen while writing. Three of ten kills happen during the start.
+The processes use one device. The exit code is 0 if all tensors of both last checkpoints are bit-identical.
 """
 
 import argparse
@@ -24,7 +24,7 @@ STEPS = 120
 
 
 def start(folder, workdir):
-    """A run in a process of its own, which writes a checkpoint after every step."""
+    """A run in a separate process, which writes a checkpoint after every step."""
     command = [sys.executable, "-m", "tests.training.tiny_run", str(workdir), "", str(folder / "cache"), str(STEPS), "1"]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=(folder / "stderr.txt").open("a"))
 
@@ -35,7 +35,7 @@ def latest(workdir):
 
 
 def kill_at_random(process, workdir):
-    """Waits for a random moment, kills; returns what it hit."""
+    """Waits for a random moment and kills the process. Returns what it was doing."""
     begin, before = time.monotonic(), latest(workdir)
     if random.random() < 0.3:
         moment = random.uniform(0, 5)
@@ -54,7 +54,7 @@ def kill_at_random(process, workdir):
 
 
 def tensors(workdir):
-    """All that the last checkpoint holds."""
+    """All arrays of the last checkpoint."""
     step = workdir / "checkpoints" / str(latest(workdir))
     with ocp.PyTreeCheckpointer() as checkpointer:
         trees = [checkpointer.restore(step / name) for name in ("variables", "training")]
@@ -62,7 +62,7 @@ def tensors(workdir):
 
 
 def main():
-    """Does what the arguments say."""
+    """Runs the program with its arguments."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--folder", type=Path, required=True, help="for the runs; must not exist")

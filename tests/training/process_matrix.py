@@ -1,9 +1,9 @@
-"""What several processes do when something happens to one of them: real processes of `train.py`, with stub steps.
+"""Behaviour of several processes of `train.py` if one of them fails, with stub steps.
 
     python -m tests.training.process_matrix [--only CELL ...] [--folder FOLDER]
 
-A cell is CASE-PROCESS, such as step-1. Prints a table: seconds from the event until each process ended, exit codes, last lines.
-Exit code 1 if a cell is not as expected. Seconds depend on what else the machine does.
+A cell is CASE-PROCESS, such as step-1. Prints a table with the seconds until each process ended, exit codes and last lines. The
+exit code is 1 if a cell is not as expected. Seconds depend on the load of the machine.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from pathlib import Path
 from hmmn_jax.checkpoints.steps import finished_steps
 
 ROOT = Path(__file__).parents[2]
-HEARTBEAT, INITIALIZATION = 10, 45  # seconds; JAX's own are 100 and 300
+HEARTBEAT, INITIALIZATION = 10, 45  # seconds; the defaults of JAX are 100 and 300
 BOUND = 15.0  # seconds in which all processes end
 CASES = ("step", "data", "disk", "kill", "term", "local", "double", "missing")
 CELLS = [f"{case}-{process}" for case in CASES for process in (0, 1)]
@@ -34,7 +34,7 @@ SETTINGS += ("stop_above=1e9",)
 class Run:
     """Processes of one run.
 
-    folder: for what they print.
+    folder: folder for their output.
     """
 
     folder: Path
@@ -42,7 +42,7 @@ class Run:
     ended: dict[int, float] = field(default_factory=dict)
 
     def start(self, process: int, workdir: Path, port: int | None, fault: str = "none", settings=SETTINGS) -> None:
-        """Starts one process, alone without a port."""
+        """Starts one process; without a port, it is the only one."""
         hosts = [f"--coordinator=localhost:{port}", "--processes=2", f"--process={process}"] if port else []
         times = [f"--initialization_timeout={INITIALIZATION}", f"--heartbeat_timeout={HEARTBEAT}"]
         config = [f"--config.{setting}" for setting in settings]
@@ -54,11 +54,11 @@ class Run:
             self.processes[process] = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=errors)
 
     def errors(self, process: int) -> Path:
-        """The file of what a process printed to stderr."""
+        """The file with stderr of a process."""
         return self.folder / f"err{process}"
 
     def wait(self, seconds: float = 200) -> None:
-        """Waits until all have ended; kills them after so many seconds."""
+        """Waits until all have ended; kills them after a timeout."""
         deadline = time.monotonic() + seconds
         while len(self.ended) < len(self.processes):
             for i, process in self.processes.items():
@@ -88,7 +88,7 @@ class Run:
 
 @dataclass
 class Cell:
-    """What was seen of a cell: by process the seconds, codes and last lines, and what is wrong."""
+    """The result of a cell: seconds, codes and last lines by process, and differences from the expectation."""
 
     name: str
     seconds: dict[int, float]
@@ -108,9 +108,9 @@ def run_cell(name: str, folder: Path, prepared: Path | None = None) -> Cell:
     """Runs a cell.
 
     Args:
-        name: of `CELLS`.
-        folder: for workdir and output.
-        prepared: a workdir with checkpoints, for `local`.
+        name: name in `CELLS`.
+        folder: folder for workdir and output.
+        prepared: a workdir with checkpoints for the case `local`.
     """
     case, _, number = name.partition("-")
     target, other = int(number), 1 - int(number)
@@ -238,7 +238,7 @@ def _files(folder):
 
 
 def prepare(folder: Path) -> Path:
-    """A workdir with checkpoints, of a run of one process that was terminated."""
+    """A workdir with checkpoints of a terminated run with one process."""
     run, workdir = Run(folder / "run"), folder / "workdir"
     run.start(0, workdir, None)
     run.wait_for_steps(workdir)
@@ -248,7 +248,7 @@ def prepare(folder: Path) -> Path:
 
 
 def main() -> None:
-    """Does what the arguments say."""
+    """Runs the program with its arguments."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", nargs="*", default=CELLS, choices=CELLS)
     parser.add_argument("--folder", type=Path, help="for the runs; must not exist")

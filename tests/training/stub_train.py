@@ -1,9 +1,9 @@
-"""`train.py` with a step that only adds: for tests of what happens around steps, in several processes.
+"""`train.py` with a trivial step, for tests with several processes.
 
 python -m tests.training.stub_train FAULT --config configs/train/smoke.py --workdir RUN ...
 
-FAULT is none, step, data or disk: what fails in this process, at step `FAULT_STEP`. The loss is the mean number of the
-samples of a step.
+FAULT is none, step, data or disk, and fails in this process at step `FAULT_STEP`. The loss of a step is the mean of its sample
+numbers.
 """
 
 import errno
@@ -14,11 +14,11 @@ import types
 from pathlib import Path
 
 FAULT_STEP = 4
-SECONDS = 0.05  # a step takes
+SECONDS = 0.05  # seconds per step
 
 
 def fail_here(text):
-    """Writes the time to the file in FAULT_FILE, and raises."""
+    """Writes the time to the file in FAULT_FILE, and raises an error."""
     if "FAULT_FILE" in os.environ:
         Path(os.environ["FAULT_FILE"]).write_text(str(time.time()))
     raise RuntimeError(text)

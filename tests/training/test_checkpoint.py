@@ -1,4 +1,4 @@
-"""Checkpoints of a run: what is kept, what is passed over, what a full disk leaves."""
+"""Checkpoints of a run: which are kept, which are skipped, and a full disk."""
 
 import itertools
 import resource
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def state_at(step, ema=True, size=1000):
-    """A state all of whose leaves say which step it is of."""
+    """A state whose leaves all have the value of the step."""
     variables = {"params": {"a": {"kernel": np.zeros((size, 4), np.float32)}}, "constants": {"mean": np.zeros(3, np.float32)}}
     state = TrainState.create(variables, optax.adam(1e-3), ema)
     numbers = itertools.count()
@@ -94,7 +94,7 @@ def test_nothing_to_restore(tmp_path):
 
 def test_the_latest_and_the_best_are_kept(tmp_path):
     scores = {2: 0.5, 4: 0.9, 6: 0.7, 8: None, 10: 0.3}
-    for steps in ((2, 4, 6), (8, 10)):  # in two runs, the second of which reads the scores of the first
+    for steps in ((2, 4, 6), (8, 10)):  # in two runs; the second reads the scores of the first
         with Checkpoints(tmp_path, keep=2, keep_best=1) as checkpoints:
             for step in steps:
                 checkpoints.save(state_at(step), scores[step] and {"jf": scores[step]})
@@ -102,7 +102,7 @@ def test_the_latest_and_the_best_are_kept(tmp_path):
 
 
 def test_scores_come_after_the_checkpoint(tmp_path):
-    """Before it is recorded, and after that; those of a step that is not kept are dropped."""
+    """Before and after it is recorded. Scores of a step that is not kept are dropped."""
     with Checkpoints(tmp_path, keep=1, keep_best=1) as checkpoints:
         checkpoints.save(state_at(2))
         checkpoints.score(2, {"jf": 0.9})
@@ -130,13 +130,13 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, item, harm):
         found = restore_latest(tmp_path, state_at(0))
     assert_same(found, state_at(2))
     assert (tmp_path / "damaged/4").is_dir()
-    with Checkpoints(tmp_path, keep=3, keep_best=0) as checkpoints:  # the run comes to that step again
+    with Checkpoints(tmp_path, keep=3, keep_best=0) as checkpoints:  # the run reaches that step again
         checkpoints.save(state_at(4))
     assert_same(restore_latest(tmp_path, state_at(0)), state_at(4))
 
 
 def test_only_damaged_checkpoints(tmp_path):
-    """Nothing is moved, so that the same command tells the same again instead of beginning anew."""
+    """Nothing is moved, so that the same command reports the same error instead of starting from scratch."""
     with Checkpoints(tmp_path, keep=3, keep_best=0) as checkpoints:
         for step in (2, 4):
             checkpoints.save(state_at(step))
@@ -180,7 +180,7 @@ def test_files_of_a_user_among_the_records_stay(tmp_path):
     for name in ("12 notes.json", "007.json"):
         (folder / name).write_text("mine")
     Checkpoints(tmp_path, keep=1, keep_best=0)
-    (folder / "7.json").write_text("mine")  # of no checkpoint that is there
+    (folder / "7.json").write_text("mine")  # of a checkpoint that does not exist
     with pytest.raises(CheckpointError, match=r"checkpoints/7\.json: not a record"):
         Checkpoints(tmp_path, keep=1, keep_best=0)
     assert set(files(folder).values()) == {b"mine"} and len(files(folder)) == 3
@@ -202,7 +202,7 @@ def test_a_full_disk_is_seen_before_anything_is_written(tmp_path, monkeypatch):
 
 
 def test_a_disk_that_fills_up_leaves_the_last_checkpoint(tmp_path):
-    """Files can grow to 20 kB only: the large tensor does not fit."""
+    """Files can only grow to 20 kB, so the large tensor does not fit."""
     with Checkpoints(tmp_path, keep=1, keep_best=0) as checkpoints:
         checkpoints.save(state_at(2))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -222,7 +222,7 @@ def test_a_disk_that_fills_up_leaves_the_last_checkpoint(tmp_path):
 
 
 def test_what_was_half_written_is_cleared_away(tmp_path):
-    """A process was killed while it wrote step 6; the same name with another number is a user's."""
+    """A process was killed while it wrote step 6. The same name with another number belongs to a user."""
     for step in (6, 7):
         left = tmp_path / f"checkpoints/{step}.orbax-checkpoint-tmp"
         for item in ("variables.orbax-checkpoint-tmp/d", "training"):
@@ -249,7 +249,7 @@ def test_a_user_s_file_in_what_was_half_written_stays(tmp_path):
 def test_a_step_that_was_written_but_not_yet_recorded_counts(tmp_path):
     with Checkpoints(tmp_path, keep=3, keep_best=0) as checkpoints:
         checkpoints.save(state_at(2))
-    step_record(tmp_path, 2).adopt((), None)  # as it is until the step is whole
+    step_record(tmp_path, 2).adopt((), None)  # as it is until the step is complete
     with Checkpoints(tmp_path, keep=1, keep_best=0) as checkpoints:
         checkpoints.save(state_at(4))
     assert finished_steps(tmp_path) == [4]
@@ -260,7 +260,7 @@ def files(folder):
 
 
 def test_what_a_user_put_among_the_checkpoints_is_left_alone(tmp_path, capsys):
-    """A copy of a checkpoint, a folder of notes, and names that are nearly numbers; none is restored, moved or deleted."""
+    """A copy of a checkpoint, a folder of notes, and names similar to numbers are not restored, moved or deleted."""
     with Checkpoints(tmp_path, keep=2, keep_best=0) as checkpoints:
         checkpoints.save(state_at(2))
     folder = tmp_path / "checkpoints"
@@ -303,7 +303,7 @@ def test_what_a_user_put_into_a_checkpoint_before_it_was_recorded_is_left_alone(
         (folder / "mine/empty").mkdir(parents=True)
         for name in ("NOTES.txt", "mine/variables"):
             (folder / name).write_text("mine")
-        if killed:  # the next process finds the checkpoint without its record
+        if killed:  # the next process finds the checkpoint without a record
             checkpoints._writing = None
             checkpoints._manager.close()
             checkpoints = Checkpoints(tmp_path, keep=1, keep_best=0)

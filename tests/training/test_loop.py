@@ -1,4 +1,4 @@
-"""Whole runs of a tiny model: what they leave, and what they survive."""
+"""Whole runs of a tiny model: their files, and interruptions."""
 
 import functools
 import itertools
@@ -60,7 +60,7 @@ def batches(first_step):
 
 @pytest.fixture(scope="module", autouse=True)
 def one_step():
-    """One compiled step for all runs of a config: to trace it anew takes longer than a run."""
+    """One compiled step for all runs of a config, because tracing it again takes longer than a run."""
     with pytest.MonkeyPatch.context() as patch:
         made, steps, compiled = loop.make_step, {}, {}
 
@@ -80,7 +80,7 @@ def one_step():
 
 @pytest.fixture(scope="module")
 def train(tmp_path_factory):
-    """`train_and_evaluate` of a tiny run that starts from some variables: to draw them takes longer to compile."""
+    """`train_and_evaluate` of a tiny run with given variables, because compiling their initialisation takes longer."""
     init = tmp_path_factory.mktemp("init") / "OUT"
     save_checkpoint(init, variables(MODEL), MODEL)
 
@@ -95,7 +95,7 @@ def train(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory, train):
-    """The workdir of a run that nothing happened to, its state and its result."""
+    """The workdir, state and result of an uninterrupted run."""
     workdir = tmp_path_factory.mktemp("undisturbed")
     return workdir, *train(workdir)
 
@@ -173,14 +173,14 @@ def test_a_truncated_checkpoint_is_passed_over(train, undisturbed, tmp_path):
 
 
 def interrupt():
-    """The sixth batch, during which the process is asked to stop."""
+    """The batches; the process receives SIGTERM during the sixth."""
     os.kill(os.getpid(), signal.SIGTERM)
     yield tiny_batch(5)
 
 
 @pytest.mark.parametrize("bad_step", [3, 4])
 def test_a_loss_that_is_not_finite_stops_the_run_and_saves_the_batch(train, tmp_path, bad_step):
-    """Ids of objects that are padding have probability 0. Step 4 is one with a checkpoint, which is not written then."""
+    """Ids of objects that are padding have probability 0. The checkpoint of step 4 is not written then."""
 
     def poisoned(first_step):
         for step, batch in zip(itertools.count(first_step + 1), batches(first_step), strict=False):
@@ -206,7 +206,7 @@ def test_a_diverging_loss_stops_the_run(train, tmp_path):
 def test_another_config_is_refused(train, undisturbed):
     workdir = undisturbed[0]
     config = tiny_config(STEPS)
-    config.log_every, config.checkpoint.keep = 1, 5  # which may differ
+    config.log_every, config.checkpoint.keep = 1, 5  # these may differ
     config.learning_rate.peak, config.dropout = 2e-3, 0.25
     with pytest.raises(ConfigError) as caught:
         train(workdir, config)
@@ -285,11 +285,11 @@ def test_mistakes_are_told_before_anything_is_written(train, tmp_path):
     assert "/nowhere" in refusal(CheckpointError, resume="/nowhere")
     message = refusal(CheckpointError, init=str(tmp_path / "other"))
     assert "another model" in message and "widths is (16, 32, 32), not (8, 8, 8)" in message
-    group = with_backbone(MODEL, norm="group", norm_groups=2)  # whose tensors have the shapes of a LayerNorm's
+    group = with_backbone(MODEL, norm="group", norm_groups=2)  # its tensors have the same shapes as those of a LayerNorm
     save_checkpoint(tmp_path / "group", variables(group), group)
     message = refusal(CheckpointError, init=str(tmp_path / "group"), **{"model.backbone.norm": "layer"})
     assert "another model" in message and "norm is 'group', not 'layer'" in message
-    with pytest.MonkeyPatch.context() as patch:  # before variables are drawn, which compiles
+    with pytest.MonkeyPatch.context() as patch:  # before variables are initialised, which compiles
         patch.setattr(loop, "starting_state", None)
         assert refusal(DataError, no_data) == "no such set"
 
@@ -317,7 +317,7 @@ def test_validation_and_its_best_checkpoint(train, tmp_path):
 
 
 def test_a_checkpoint_is_saved_before_its_validation_which_sigterm_interrupts(train, undisturbed, tmp_path, monkeypatch):
-    """The first run is terminated in the first validation, the second fails in the last one; each is made up for."""
+    """The first run is terminated in the first validation, the second fails in the last. Both validations are repeated."""
     validated = []
 
     def validate(segmenters, plans, size, stop):
@@ -344,7 +344,7 @@ def test_a_checkpoint_is_saved_before_its_validation_which_sigterm_interrupts(tr
 
 
 class Log(Hook):
-    """What a logger such as that of Weights & Biases would send."""
+    """Records what a logger such as that of Weights & Biases would send."""
 
     def __init__(self):
         self.lines, self.steps = [], []
@@ -417,7 +417,7 @@ def test_a_trace_of_some_steps(train, tmp_path):
 
 
 def start(workdir, init, cache):
-    """A run in a process of its own."""
+    """A run in a separate process."""
     command = [sys.executable, "-m", "tests.training.tiny_run", str(workdir), str(init), str(cache), str(STEPS), "2"]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 

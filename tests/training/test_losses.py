@@ -21,7 +21,7 @@ def test_cross_entropy_equals_loops(x64):
 
 
 def test_cross_entropy_by_hand(x64):
-    """Two frames of two pixels, background against one object: even odds, then odds of three to one."""
+    """Two frames of two pixels, background and one object: equal odds, then odds of three to one."""
     logits = np.zeros((1, 2, 2, 1, 2))
     logits[0, 1, 1] = np.log(3)
     masks = np.array([[[[0, 1]], [[1, 0]]]], np.int32)
@@ -53,7 +53,7 @@ def test_cross_entropy_is_computed_in_float32_at_least(dtype, bound):
 
 
 def test_the_hardest_share_equals_a_sort(x64):
-    """Within each frame: a frame with small losses keeps as many pixels as one with great ones."""
+    """Within each frame: a frame with small losses has as many selected pixels as one with large losses."""
     logits, masks = case()
     logits[1] *= 10
     pixels = np.array([[oracles.pixel_cross_entropy(logits[b, t], masks[b, t]) for t in range(2)] for b in range(2)])
@@ -64,7 +64,7 @@ def test_the_hardest_share_equals_a_sort(x64):
 
 def test_only_the_hardest_share_has_gradients_and_ties_are_shared(x64):
     logits = np.zeros((1, 1, 2, 1, 6))
-    logits[0, 0, 1, 0] = [3, 1, 1, 1, -2, -3]  # against a mask of background: 3 is the worst, the three 1 are equal
+    logits[0, 0, 1, 0] = [3, 1, 1, 1, -2, -3]  # with a mask of background, 3 has the largest loss, the three 1 are equal
     masks = np.zeros((1, 1, 1, 6), np.uint8)
     gradient = jax.grad(lambda x: frame_cross_entropy(x, jnp.asarray(masks), jnp.asarray(0.5)).sum())(jnp.asarray(logits))
     wrong = 1 / (1 + np.exp(-np.array([3.0, 1, 1, 1, 0, 0])))

@@ -1,4 +1,4 @@
-"""Watching a run: means over steps, one step late, and the stop."""
+"""The monitor: means over steps, one step later, and the stop of diverged runs."""
 
 import time
 

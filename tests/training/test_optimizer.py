@@ -1,4 +1,4 @@
-"""The optimizer, against its formulas in NumPy."""
+"""The optimizer, against the formulas in NumPy."""
 
 import functools
 
@@ -27,7 +27,7 @@ def run(optimizer, gradients, params):
 
 
 def adam(gradients, params, rate, clip=np.inf, decay=0.0):
-    """Kingma and Ba's algorithm 1, with the norm over all leaves clipped first and Loshchilov and Hutter's decay of kernels."""
+    """Algorithm 1 of Kingma and Ba, after clipping by global norm, with the weight decay of Loshchilov and Hutter."""
     mean, square = (jax.tree.map(np.zeros_like, params) for _ in range(2))
     for t, gradient in enumerate(gradients, 1):
         norm = np.sqrt(sum((leaf**2).sum() for leaf in jax.tree.leaves(gradient)))
@@ -54,7 +54,7 @@ def test_equals_the_formulas(x64, name, clip, decay):
 
 
 def draw_network(seed, scale=1.0):
-    """Parameters with the paths of a model's, one layer a part."""
+    """Parameters with the paths of a model, one layer per part."""
     encoder = {"backbone": draw(seed, scale), "key_s16": draw(seed + 100, scale)}
     return {
         "memory_encoder": encoder,

@@ -1,4 +1,4 @@
-"""The same five steps on one device, on eight, and on two processes of two: to 1e-9, in float64."""
+"""The same five steps on one device, on eight, and in two processes with two each agree to 1e-9 in float64."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from hmmn_jax.errors import ConfigError
 from hmmn_jax.training.parallel import Parallel
 from tests.training import five_steps
 
-# Compiled in a third of the time; what is compared are sums in another order, whatever the compiler makes of them.
+# Compilation takes a third of the time. The tests compare sums in another order, which compilers do not affect.
 QUICK = {"xla_backend_optimization_level": 0}
 if jax.__version_info__ < (0, 11, 1):  # later versions do not know the option
     QUICK["xla_cpu_use_fusion_emitters"] = False
@@ -23,7 +23,7 @@ if jax.__version_info__ < (0, 11, 1):  # later versions do not know the option
 
 def start(folder, *arguments):
     number = len(list(folder.glob("log*")))
-    programs = "jit_(step|_fun)"  # the latter is what pmap calls it
+    programs = "jit_(step|_fun)"  # pmap uses the latter name
     dump = f"--xla_dump_to={folder / f'hlo{number}'} --xla_dump_hlo_as_text --xla_dump_hlo_module_re={programs}"
     quick = " ".join(f"--{name}={value}" for name, value in QUICK.items())
     environment = os.environ | {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {quick} {dump}", "JAX_PLATFORMS": "cpu"}
@@ -34,7 +34,7 @@ def start(folder, *arguments):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """What each process has written, by folder and name, and the numbers of one device."""
+    """The output of each process, by folder and name, and that of one device."""
     eight, hosts = tmp_path_factory.mktemp("eight"), tmp_path_factory.mktemp("hosts")
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -74,7 +74,7 @@ def test_metrics(runs):
     norm = np.sqrt(sum((leaf**2).sum() for leaf in map(np.asarray, jax.tree.leaves(states[-1].params))))
     np.testing.assert_allclose(alone["parameter_norm"][-1], norm, rtol=1e-12)
     assert np.isfinite(alone["loss"]).all()
-    assert (alone["gradient_norm"] > five_steps.CLIP_NORM).all()  # so that clipping, which comes after the average, matters
+    assert (alone["gradient_norm"] > five_steps.CLIP_NORM).all()  # so that clipping, after the mean, has an effect
     np.testing.assert_allclose(alone["learning_rate"][:3], [1e-3 / 3, 2e-3 / 3, 1e-3], rtol=1e-6)
 
 
@@ -90,7 +90,7 @@ def test_the_average_lags_behind_and_constants_stay(runs):
 
 @pytest.mark.parametrize("name", ALL)
 def test_equals_one_device(runs, name):
-    """The two hosts also accumulate over two micro-batches and compute activations again."""
+    """Both hosts also use two micro-batches and rematerialisation."""
     _, alone, numbers, *_ = runs
     assert numbers[name].keys() == alone.keys()
     for key, expected in alone.items():

@@ -1,4 +1,4 @@
-"""What several processes of `train.py` do when something happens to one of them; `process_matrix` has all cells."""
+"""Behaviour of several processes of `train.py` if one of them fails. `process_matrix` has all cells."""
 
 import signal
 
@@ -7,7 +7,7 @@ import pytest
 from hmmn_jax.training.metrics import read_metrics
 from tests.training.process_matrix import CELLS, SETTINGS, Run, free_port, prepare, run_cell
 
-NORMAL = ("disk-0", "data-1", "kill-1")  # and term-0, whose run is continued
+NORMAL = ("disk-0", "data-1", "kill-1")  # and term-0, whose run is resumed
 
 
 @pytest.mark.parametrize("name", [name if name in NORMAL else pytest.param(name, marks=pytest.mark.slow) for name in CELLS])
@@ -18,7 +18,7 @@ def test_a_cell(tmp_path, name):
 
 
 def test_a_terminated_run_continues_in_another_number_of_processes_with_the_same_samples(tmp_path):
-    """Two processes under pmap, then one. The loss of the stub is the mean number of the samples of a step."""
+    """Two processes with pmap, then one. The loss of the stub is the mean of the sample numbers of a step."""
     cell = run_cell("term-0", tmp_path / "cell")
     assert cell.wrong == [], cell
     workdir = tmp_path / "cell/workdir"

@@ -1,4 +1,4 @@
-"""Schedules, against the figures that they are meant to give."""
+"""Schedules, against expected values."""
 
 import numpy as np
 import pytest

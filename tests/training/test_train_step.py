@@ -1,4 +1,4 @@
-"""The coins of dropout. (What a step computes: `test_parallel.py`, and the training golden in `test_parity.py`.)"""
+"""Random numbers of dropout. (`test_parallel.py` and `test_parity.py` test what a step computes.)"""
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ def test_coins_belong_to_samples_and_not_to_places():
     coins = np.asarray(memory_coins(7, jnp.asarray(samples), 0.5))
     order = np.random.default_rng(0).permutation(64)
     np.testing.assert_array_equal(memory_coins(7, jnp.asarray(samples[order]), 0.5), coins[order])
-    for sample in (0, 31):  # alone, as on a device of its own, and in another type
+    for sample in (0, 31):  # one sample, as on a separate device, and in another type
         np.testing.assert_array_equal(memory_coins(7, jnp.asarray([sample], jnp.uint32), 0.5), coins[[sample]])
 
 
@@ -38,7 +38,7 @@ def test_the_seed_and_the_share_of_coins():
 
 
 def test_the_loss_of_a_step_is_the_sum_over_frames(monkeypatch):
-    """With a loss in the place of the model's: the sum over frames of clip means, whose gradient is known."""
+    """With a stub loss with known gradient: the sum over frames of means over clips."""
 
     def losses(config, variables, batch, keep, share, loss):
         frames = variables["params"]["w"] * jnp.arange(1.0, 3) * batch["sample"].mean()

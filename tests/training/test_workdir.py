@@ -1,4 +1,4 @@
-"""Workdirs: whose files are in them, and one run at a time."""
+"""Workdirs: files of users, and one run at a time."""
 
 import pytest
 
@@ -81,7 +81,7 @@ def test_a_record_that_is_none(tmp_path):
 
 @pytest.mark.parametrize("boot", ["same", "other"])
 def test_a_workdir_that_is_another_in_another_process(tmp_path, monkeypatch, boot):
-    """Process 1 has an empty folder of the name. On another machine it waits for the network drive first."""
+    """Process 1 has an empty folder with the same name. On another machine, it waits for the network drive first."""
     waited = []
     monkeypatch.setattr(module.time, "sleep", waited.append)
     monkeypatch.setattr(module, "_SEEN_SECONDS", 0.01)

@@ -1,4 +1,4 @@
-"""Numbers and pictures of a run on disk."""
+"""Metrics and pictures of a run on disk."""
 
 import json
 import resource
@@ -45,7 +45,7 @@ def test_a_line_is_there_at_once(tmp_path):
 
 
 def test_what_comes_again_is_dropped(tmp_path):
-    """A run killed after step 5, of which step 3 was the last that was saved, and which left half a line."""
+    """A run killed after step 5, whose last checkpoint was step 3, with an incomplete last line."""
     with Writer(tmp_path, 0) as writer:
         for step in range(1, 6):
             writer.scalars(step, {"loss": 1.0})
@@ -96,7 +96,7 @@ def test_a_picture_of_a_user_stays_and_the_run_goes_on(tmp_path, capsys):
 
 
 def test_a_full_disk_is_told_at_once(tmp_path):
-    """Files can grow to 2 kB only, and the run stops: it neither hangs nor goes on without a word."""
+    """Files can only grow to 2 kB, so the run stops with an error: it does not hang or continue."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     with pytest.raises(DataError, match=r"cannot be written: File too large"), Writer(tmp_path, 0) as writer:
         try:

@@ -1,4 +1,4 @@
-"""A run of a tiny model on made-up clips, in seconds; as a script, for tests that kill it or need several processes.
+"""A short run of a tiny model on generated clips; as a script, for tests that kill it or need several processes.
 
 python -m tests.training.tiny_run WORKDIR CACHE STEPS EVERY [PORT PROCESSES PROCESS]
 """
@@ -18,7 +18,7 @@ from tests import small
 
 MODEL = small.TINY.replace(use_topk_read=False)
 SIDE, OBJECTS = 32, 2
-FRAMES = 2  # of a clip: with three, a step takes twice as long to compile
+FRAMES = 2  # frames of a clip; with three, a step takes twice as long to compile
 
 
 def tiny_config(steps=8, batch=2):
@@ -38,7 +38,7 @@ def tiny_config(steps=8, batch=2):
 
 
 def tiny_batch(step, batch=2, process=0, processes=1):
-    """Batch number `step`: squares on noise, a function of the number of each sample."""
+    """Batch number `step`: squares on noise, as a function of the sample numbers."""
     clips = [_clip(step * batch + i) for i in range(batch)][process * batch // processes : (process + 1) * batch // processes]
     return {name: np.stack([clip[name] for clip in clips]) for name in clips[0]}
 
@@ -62,13 +62,13 @@ def _clip(sample):
 
 
 def use_cache(folder):
-    """Keeps compiled programs in a folder, for the next run of the same."""
+    """Caches compiled programs in a folder for the next run."""
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 def main(workdir, init, cache, steps, every, port=None, processes=1, process=0):
-    """Trains in a process of its own; each step takes 50 ms at least, so that there is time to be killed."""
+    """Trains in a separate process. Each step takes at least 50 ms, so that it can be killed."""
     use_cache(cache)
     processes, process = int(processes), int(process)
     config = tiny_config(int(steps))

@@ -1,6 +1,6 @@
 """One of two processes that save states together: python -m tests.training.two_processes WORKDIR PORT PROCESS.
 
-Step 3 as `config.parallel = "jit"` has it, one array over both processes, step 5 as "pmap" has it, an array in each.
+Step 3 is as with `config.parallel = "jit"` (one array for both processes), step 5 as with "pmap" (an array in each).
 """
 
 import sys
@@ -14,7 +14,7 @@ from tests.training.test_checkpoint import assert_same, state_at
 
 
 def main(workdir, port, process):
-    """Saves, and restores what both have saved."""
+    """Saves, and restores what both processes saved."""
     jax.distributed.initialize(f"localhost:{port}", 2, int(process), heartbeat_timeout_seconds=600)
     with Checkpoints(Path(workdir), keep=2, keep_best=1) as checkpoints:
         checkpoints.save(Parallel("jit", 2).replicate(state_at(3)), {"jf": 0.5})

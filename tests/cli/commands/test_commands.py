@@ -1,4 +1,4 @@
-"""What the commands ask for."""
+"""The requests that the commands make."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from hmmn_jax.io.bundled import DEMO_CLIP
 
 @pytest.fixture
 def requests(monkeypatch):
-    """The requests that commands make, none of which is done; and how they launch."""
+    """Records the requests of commands without running them, and how they launch."""
     found = []
     monkeypatch.setattr(evaluation, "evaluate", found.append)
     monkeypatch.setattr(logging, "set_verbosity", lambda level: None)

@@ -17,7 +17,7 @@ FRAMES, MASKS = discs(3)
 
 
 def test_the_kinds_of_the_help():
-    """They are written down there, so that --help imports nothing."""
+    """The kinds are repeated in the command, so that --help imports nothing."""
     assert tuple(ALL) == KINDS
 
 

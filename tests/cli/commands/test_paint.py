@@ -1,4 +1,4 @@
-"""`hmmn-jax paint`: what it opens, and what it says without its extra."""
+"""`hmmn-jax paint`: what it opens, and its error without the extra."""
 
 import importlib.util
 from pathlib import Path
@@ -19,7 +19,7 @@ from tests.session.stub import Stub
 
 @pytest.fixture
 def opened(monkeypatch):
-    """What would be served."""
+    """Records what would be served."""
     found = []
     monkeypatch.setattr(server, "paint", lambda *args: found.append(args))
     monkeypatch.setattr(logging, "set_verbosity", lambda level: None)
