@@ -20,7 +20,16 @@ install_import_hook("hmmn_jax", "beartype.beartype")
 
 
 # The slowest files run first, so that no core is idle at the end (`--dist loadfile --no-loadscope-reorder`).
-LONG = ("test_parallel", "test_train", "test_loop", "test_parity", "test_segmenter", "test_evaluate", "test_hmmn")
+LONG = (
+    "test_parallel",
+    "test_train",
+    "test_loop",
+    "test_parity",
+    "test_segmenter",
+    "test_segmenter_literal",
+    "test_evaluate",
+    "test_hmmn",
+)
 
 
 def pytest_collection_modifyitems(items):

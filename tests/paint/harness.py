@@ -11,6 +11,7 @@ import httpx
 import numpy as np
 from PIL import Image
 
+from hmmn_jax import Session
 from hmmn_jax.paint import opening
 from hmmn_jax.paint.server import open_page
 from tests.session.stub import Stub, clip
@@ -152,3 +153,21 @@ def serving(folder, video, segmenter=None, host="127.0.0.1", first=0):
                 page.close()
             thread.join(20)
             assert not thread.is_alive()
+
+
+def error(answer, status):
+    assert answer.status_code == status, answer.text
+    found = answer.json()["error"]
+    assert found and "\n" not in found
+    return found
+
+
+def open_again(folder, frames, port=0):
+    """Opens a page, and closes it."""
+    with open_page(folder, frames, lambda _: Stub(), "stub", "127.0.0.1", port):
+        pass
+
+
+def loaded(served, frames):
+    """The session that another process would read."""
+    return Session.load(served.folder / "session", Stub(), frames)

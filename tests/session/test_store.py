@@ -12,8 +12,8 @@ from hmmn_jax.errors import DataError
 from hmmn_jax.session import states as states_module
 from hmmn_jax.session import store
 from hmmn_jax.session.pictures import PictureFiles
+from tests.session.examples import EMPTY, FRAMES, box, make, run, states
 from tests.session.stub import Stub, clip
-from tests.session.test_session import EMPTY, FRAMES, box, make, run, states
 
 
 def worked(anchors=None):
