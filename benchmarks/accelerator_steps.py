@@ -45,7 +45,7 @@ class Sizes:
 
     config: HMMNConfig = HMMNConfig()  # noqa: RUF009, frozen
     frame: tuple[int, int] = (480, 864)
-    side: int = 384  # of training clips
+    side: int = 384  # height and width of training clips
     frames: tuple[tuple[str, int], ...] = (  # dtype and objects
         *(("bfloat16", 1), ("bfloat16", 3), ("float32", 1), ("bfloat16", 10), ("float32", 3), ("float32", 10)),
     )
@@ -55,7 +55,7 @@ class Sizes:
     chunks: tuple[int, ...] = (16, 256, 64, 1024, 128, 512)  # MiB
     memory: tuple[int, ...] = (2, 20)  # memory frames
     runs: int = 20
-    clip_frames: int = 40  # of the bundled clip
+    clip_frames: int = 40  # number of frames of the bundled clip to use
 
 
 RELEASED = Sizes()

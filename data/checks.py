@@ -61,7 +61,7 @@ class Frame:
     jpeg: bytes = b""
     png: bytes = b""
     size: tuple[int, int] = (0, 0)  # height and width, upright
-    orientation: int = 1  # of the EXIF data
+    orientation: int = 1  # EXIF orientation
     counts: np.ndarray | None = None  # number of pixels of each value in the PNG, int [256]
     problem: str = ""
 

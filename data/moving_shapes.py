@@ -29,7 +29,7 @@ class Shape:
     angle: float
     spin: float
     lobes: int
-    depth: float  # of the lobes, as a share of the radius
+    depth: float  # depth of the lobes, as a fraction of the radius
 
     def pose(self, time: float | np.ndarray) -> tuple:
         """Returns the centre's y and x, the radius and the angle."""
@@ -53,7 +53,7 @@ class Clip:
     """Object ids 1, 2, ... are the shapes in order; later ones are in front."""
 
     shapes: tuple[Shape, ...]
-    pan: tuple[float, float]  # how far the background moves, as a share of the height
+    pan: tuple[float, float]  # motion of the background, as a fraction of the height
     number: int  # the attempt that was accepted
 
 

@@ -17,7 +17,7 @@ from skimage.segmentation import felzenszwalb
 from tqdm import tqdm
 
 SHORT_SIDE = 288  # pixels
-SHARE = (0.01, 0.3)  # of the picture, that a region covers
+SHARE = (0.01, 0.3)  # range of the fraction of the picture that a region covers
 MOST = 250  # regions of a picture
 
 

@@ -130,7 +130,8 @@ def lily_pad(x: float, y: float, radius: float, turn: float, flower: bool) -> np
         mix(green, np.array([0.52, 0.72, 0.36]), 0.42 * veins), np.array([0.66, 0.72, 0.34]), 0.6 * step(reach - 0.95, 0.06)
     )
     for shade, size, petals in ((0.86, 0.66, 9), (0.94, 0.50, 8), (1.02, 0.34, 7)) if flower else ():
-        off = (np.mod(angle * petals / (2 * np.pi) + size * 3, 1) - 0.5) * 2 * np.pi / petals  # from the middle of a petal
+        # Angle from the middle of a petal.
+        off = (np.mod(angle * petals / (2 * np.pi) + size * 3, 1) - 0.5) * 2 * np.pi / petals
         along, across = reach * np.cos(off) / size, reach * np.abs(np.sin(off)) / size
         half = 0.24 * np.sin(np.pi * np.clip(along, 0, 1) ** 0.9)
         pink = mix(np.array([1.0, 0.93, 0.94]), np.array([0.94, 0.42, 0.60]), np.clip(along, 0, 1) ** 2)

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from configs.train import lite
 
-DAVIS_SHARE, STILLS = 0.7, 1980  # share of the clips; still images, with their number of repeats
+DAVIS_SHARE, STILLS = 0.7, 1980  # fraction of clips from DAVIS; number of still images, including repeats
 
 
 def get_config() -> ConfigDict:

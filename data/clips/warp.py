@@ -1,7 +1,7 @@
 """Warps with OpenCV: bilinear for images, nearest pixel for masks. Donors are drawn over both.
 
-A clip has s sources: its t frames, then its donors. A source of size 0 does not exist. Maps take output positions to positions
-in a source, as in `affine.py`. All functions use NumPy arrays, and OpenCV releases the GIL.
+A clip has s sources: its t frames, then its donors. A missing donor is a source of size 0. Maps take output positions to
+positions in a source, as in `affine.py`. All functions use NumPy arrays, and OpenCV releases the GIL.
 """
 
 from collections.abc import Sequence

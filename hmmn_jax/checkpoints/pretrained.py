@@ -21,7 +21,8 @@ def from_pretrained(
     """Converts a network for images, such as torchvision's ResNet-50, to variables of `HMMN(config)`.
 
     Args:
-      tensors: by the names of the backbone's `pretrained_names`; all may have a prefix such as `module.`. Tensors of later
+      tensors: tensors by the names of the backbone's `pretrained_names`; all names may have a prefix such as `module.`. Tensors
+          of later
         stages are ignored. Missing counters `num_batches_tracked`, which older files do not have, are 0.
       config: the config of the model, which must have BatchNorm.
       seed: seed of the convolutions of masks, the heads and the decoder.

@@ -97,7 +97,7 @@ def is_checkpoint_file(path: AnyPath) -> bool:
             return True
         if not path.is_dir():
             names = ", ".join(WEIGHTS)
-            raise CheckpointError(f"{path}: no such file or folder; expected a checkpoint, or a model of the package ({names})")
+            raise CheckpointError(f"{path}: no such file or folder; expected a checkpoint, or a bundled model ({names})")
         return False
 
 

@@ -108,7 +108,7 @@ def without_prefix(tensors: Mapping[str, Tensor], expected: Container[str], sour
     """Removes prefixes that wrappers add to every name, such as `module.`, `_orig_mod.` and `model.`, also repeated ones.
 
     Args:
-      tensors: by name.
+      tensors: tensors by name.
       expected: the names of the model; if removing a prefix gives none of them, the names are unchanged.
       source: the file, for the NOTE about any prefix other than `module.`, which the released checkpoint has.
     """

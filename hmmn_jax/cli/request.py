@@ -23,7 +23,7 @@ class Request:
         data: root of a benchmark; None with `frames`.
         frames: a folder of images or a video file; None with `data`.
         mask: with `frames`, the ids of the objects in the first frame, or a folder with masks of some frames.
-        checkpoint: what `load_checkpoint` reads.
+        checkpoint: a checkpoint that `load_checkpoint` can read.
         step: if the checkpoint is a training workdir: a number, or "best"; None: the latest.
         score: instead of segmenting, a folder of masks SEQUENCE/FRAME.png to be scored.
         output: folder to write to; required except with `score`.

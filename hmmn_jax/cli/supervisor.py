@@ -31,7 +31,7 @@ _BEGUN = b"B"  # the child reports that the folder belongs to this run
 _REPORTED = b"R"  # the child has printed the reason; its exit code follows
 _SIGTERM = b"T"  # the parent received SIGTERM
 _NOT_MET = (
-    "the processes did not meet within --initialization_timeout; check that all were started, their --coordinator and ports"
+    "not all processes connected within --initialization_timeout; check that all were started, their --coordinator and ports"
 )
 _REASONS = (  # patterns in the output of JAX before it aborts
     (r"RegisterTask", NOT_MET, _NOT_MET),
@@ -100,7 +100,7 @@ def supervise(program: str, folder: AnyPath | None, process: str) -> Supervised:
     sys.stdout.flush()
     sys.stderr.flush()
     signals = {signal.SIGINT, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # until the parent can forward signals
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # blocked until the parent can forward signals
     if (child := os.fork()) == 0:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
         ours.close()
@@ -120,7 +120,7 @@ def supervise(program: str, folder: AnyPath | None, process: str) -> Supervised:
         received = _received(ours)
         if folder is not None:
             release_of(folder / RUN_LOCK, child)
-        if _REPORTED in received:  # and JAX aborted it while it was ending
+        if _REPORTED in received:  # JAX aborted it while it was ending
             os._exit(received[received.index(_REPORTED) + 1])
         reason, code = explain(tail, -code)
         report(program, folder, process, reason, code, _BEGUN in received)
@@ -132,7 +132,7 @@ def explain(tail: str, number: int) -> tuple[str, int]:
 
     Args:
         tail: the last output of the process.
-        number: of the signal.
+        number: number of the signal.
     """
     if number == signal.SIGABRT:
         for pattern, code, reason in _REASONS:

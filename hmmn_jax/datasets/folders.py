@@ -21,7 +21,7 @@ _SYSTEM_FOLDERS = (
     "__MACOSX",
     "$RECYCLE.BIN",
     "lost+found",
-)  # of NAS systems and file managers, with thumbnails
+)  # folders of NAS systems and file managers
 
 
 @dataclass(frozen=True)

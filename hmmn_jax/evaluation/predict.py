@@ -90,7 +90,7 @@ def predict(
     are skipped. If a clip fails, it leaves no files, and the others continue.
 
     Args:
-      segmenters: as `make_segmenters` returns them, the i-th on the i-th device of this process.
+      segmenters: segmenters of `make_segmenters`, the i-th on the i-th device of this process.
       clips: the clips, with unique names.
       outputs: the outputs; this run holds the guard of their folder.
       augmentation: the views to segment; None: unchanged frames.

@@ -107,7 +107,7 @@ def write_scores(
     Args:
         folder: the folder to write to.
         scores: scores of the videos.
-        about: what was scored, for `summary.json`.
+        about: description of the scored masks, for `summary.json`.
         unscored: the reason for each video without scores, by name, for `summary.json`.
         figures: the figures of a benchmark that differ from DAVIS.
 

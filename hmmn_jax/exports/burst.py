@@ -28,7 +28,7 @@ class BurstSequence:
         key: data set and name, which are unique.
         size: height and width.
         frames: all image paths, relative to the folder of the sequence.
-        annotated: those that are scored.
+        annotated: the paths of scored images.
         encoded: for each annotated frame, the masks by track, as compressed RLE.
     """
 

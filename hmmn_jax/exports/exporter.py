@@ -90,7 +90,7 @@ class Exporter(abc.ABC):
         needs_image: whether the exporter needs the pixels of frames.
         needs_probs: whether the exporter uses probabilities.
         suffix: suffix of the single output file, `FOLDER/VIDEO + suffix`; "": a folder `FOLDER/VIDEO`.
-        without_mask: how a frame without a mask is handled, for the remark.
+        without_mask: description of how frames without a mask are handled.
     """
 
     needs_image = needs_probs = False

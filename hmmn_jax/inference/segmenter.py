@@ -125,7 +125,7 @@ class Segmenter:
             mask: ids of objects that are given on this frame. New ids start new objects. Given pixels replace the prediction,
                 also for known ids; other pixels keep the prediction.
             donate: reuse the buffers of `state`, which is then invalid.
-            query: what `encode` returned for `frame`. None: the frame is encoded here.
+            query: the result of `encode` for `frame`. None: `step` encodes the frame.
 
         Returns:
             The new state, and the result for this frame.
@@ -218,7 +218,7 @@ class Segmenter:
         if self.independent or not len(frames) == len(streams) == len(masks) > 0:
             raise ValueError("run_together takes videos with a frame at least, a mask for each, and no independent objects")
         given = [as_mask(mask, (frame.shape[1], frame.shape[2])) for mask, frame in zip(masks, frames, strict=True)]
-        ids = [np.union1d(mask, 0) for mask in given]  # of each channel
+        ids = [np.union1d(mask, 0) for mask in given]  # the id of each channel
         if len({(frame.shape, frame.dtype, len(found)) for frame, found in zip(frames, ids, strict=True)}) > 1:
             found = ", ".join(f"{list(frame.shape[1:])} with {len(i) - 1}" for frame, i in zip(frames, ids, strict=True))
             raise ValueError(f"the first frames and their objects are {found}; expected one size and one number of objects")
@@ -313,7 +313,7 @@ class Segmenter:
             return group, self._room(min(FIRST_CAPACITY, most), 1), 0
         drop = False
         if self.max_memory_frames is not None and kept > self.max_memory_frames:
-            drop = kept > 2  # of the slots 0, 1, 2, ...; with two slots, the previous frame overwrites slot 1 anyway
+            drop = kept > 2  # slots 0, 1, 2, ... are used; with two slots, the previous frame overwrites slot 1 anyway
             kept -= 1
         if kept == bank.capacity:
             full, bank = bank, compiled.grow(bank)

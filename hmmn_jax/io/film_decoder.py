@@ -33,7 +33,7 @@ class FilmDecoder:
         name = str(path.absolute())  # an absolute path, which FFmpeg cannot mistake for a protocol, unlike "pipe:1.mp4"
         try:
             self._container = av.open(name)
-        except UnicodeDecodeError:  # a title that is not UTF-8, in PyAV 18
+        except UnicodeDecodeError:  # raised by PyAV 18 for a title that is not UTF-8
             self._container = av.open(name, metadata_errors="replace")
         self._stream = self._container.streams.best("video")
         if self._stream is None:

@@ -51,7 +51,7 @@ def require_no_masks(frames: list[tuple[Path, str, str]], notes: Notes | None = 
     if usual_name is not None or len(set(patterns)) > _KINDS:
         usual = [frame for frame in usual if _pattern(frame[0]) == usual_name]
     largest = max(usual, key=lambda frame: frame[0].stat().st_size, default=None)
-    compared = None if largest is None else _pattern(largest[0])  # of the frames if they are half of the files, masks the rest
+    compared = None if largest is None else _pattern(largest[0])  # the pattern of frames if half of the files are masks
     detailed = largest is not None and not _is_flat(largest[0], largest[1])  # otherwise drawings, which look like masks
     small = _small_files([path for path, kind, _ in frames if kind not in _LOSSY]) if detailed else set()
     looked_at: collections.Counter[str] = collections.Counter()

@@ -51,7 +51,7 @@ def score_frames(frames: Iterable[ScoredFrame], scored: Mapping[int, frozenset[i
     """Scores a stream of frames.
 
     Args:
-        frames: in order, with predictions and annotations as bool `[objects,h,w]`.
+        frames: the frames in order, with predictions and annotations as bool `[objects,h,w]`.
         scored: the indices of the scored frames of each object, by id.
         name: name of the video.
 

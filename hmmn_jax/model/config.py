@@ -14,7 +14,7 @@ _OF_RESNET = {field.name for field in dataclasses.fields(ResNet)}  # fields of `
 
 @dataclasses.dataclass(frozen=True)
 class HMMNConfig:
-    """Sizes and options of HMMN. The defaults are those of the released model.
+    """Sizes and options of HMMN. The defaults are those of the published network.
 
     Attributes:
         backbone: computes features at strides 4, 8 and 16. The memory and the query encoder each have their own.

@@ -122,7 +122,7 @@ def blend(
     Args:
         u: relative position of the frame, from 0 at the previous annotated frame to 1 at the next.
         forward: ids and probabilities `[k,H,W]` of the objects of the previous annotated frame.
-        backward: those of the next annotated frame.
+        backward: ids and probabilities of the objects of the next annotated frame.
 
     Returns:
         The ids of both, ascending, and the probabilities of background and objects. An object in both passes gets (1 - u)

@@ -84,9 +84,9 @@ def clips() -> ConfigDict:
     config.distinct = 0  # number of clips, which are repeated; 0: all samples are different
     config.workers = 0  # threads that make clips; 0: chosen automatically
     config.sets = ConfigDict()
-    config.frames = 3  # of a clip
+    config.frames = 3  # frames of a clip
     config.size = (384, 384)  # height, width
-    config.max_objects = 5  # of a clip; if there are more objects, some are drawn at random
+    config.max_objects = 5  # objects of a clip; if there are more, some are drawn at random
     config.min_area = 350  # objects with fewer pixels in the first frame are ignored
     config.max_skip = ((0, 0),)  # maximum number of frames of the video between two frames of a clip
     config.resize = 384  # the short side is resized to a random length between this and its own
@@ -133,7 +133,7 @@ def source(
     Args:
         name: as in `python -m data.build`.
         still: whether frames are single images, not parts of videos.
-        split: of the set.
+        split: split of the data set.
         repeat: weight of each video or image, or a schedule of this weight.
         donors: weight of each of its objects for pasting, as a multiple of `repeat`.
     """

@@ -41,7 +41,7 @@ def make_train_step(
 
     Args:
       config: config of the model. `dtype` is the compute dtype; `remat` saves memory but takes more time.
-      optimizer: as from `make_optimizer`. It gets the mean over devices, so clipping applies to the whole batch.
+      optimizer: the optimizer, see `make_optimizer`. It gets the mean over devices, so clipping applies to the whole batch.
       learning_rate: the schedule of the optimizer, for the metrics.
       seed: seed of the dropout of memory branches.
       dropout: the probability that the fine memory is not read, for each sample, frame and Refine block.

@@ -76,7 +76,7 @@ def require_shared(workdir: AnyPath, guard: Guard | None) -> None:
     """Raises ConfigError in all processes if the workdir of one of them is not that of the first. All must call it.
 
     Args:
-      workdir: as this process sees it.
+      workdir: workdir of this process.
       guard: guard of the first process; None in the others.
     """
     owner = peers.from_first("owner", lambda: guard and guard.owner)

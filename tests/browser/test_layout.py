@@ -129,7 +129,7 @@ def test_every_key_of_the_sheet_is_there_once(open_film):
     assert {*"19delgh[]kzcanpjiofbrxtms? ", "Home", "End", "ArrowRight", "shift+ArrowRight"} <= set(keys)
     tab.press("?")
     sheet = tab.page.inner_text("#key-table")
-    assert all(text in sheet for text in ("Undo", "Shift Z", "Most doubtful frame", "Space"))
+    assert all(text in sheet for text in ("Undo", "Shift Z", "Frame with the lowest confidence", "Space"))
 
 
 def test_timeline(open_film):

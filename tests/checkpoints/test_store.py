@@ -373,4 +373,4 @@ def test_a_model_of_the_package_by_name(saved, tmp_path, monkeypatch, capsys):
     (tmp_path / "lite").mkdir()
     assert find_checkpoint("lite") == tmp_path / "lite"
     assert refusal("lite").startswith(f"{tmp_path / 'lite'}: no config.json in it")
-    assert refusal("huge").endswith("/huge: no such file or folder; expected a checkpoint, or a model of the package (lite)")
+    assert refusal("huge").endswith("/huge: no such file or folder; expected a checkpoint, or a bundled model (lite)")

@@ -13,7 +13,7 @@ from ml_collections import config_flags
 from hmmn_jax.cli import launch
 from hmmn_jax.ops.canary import WAY_OUT
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")  # of ml_collections
+pytestmark = pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")  # raised by ml_collections
 CONFIG_FILE = """
 from ml_collections import ConfigDict
 

@@ -32,7 +32,7 @@ def help_of(capsys, *arguments):
         (["segment", "--help"], ()),
         (["demo", "--help"], ()),
         (["convert", "--help"], ()),
-        (["evaluate", "--help"], ("ml_collections", "absl")),  # for the list of benchmarks
+        (["evaluate", "--help"], ("ml_collections", "absl")),  # the list of benchmarks needs it
     ],
 )
 def test_help_is_there_at_once(arguments, may):

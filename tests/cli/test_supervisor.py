@@ -31,7 +31,11 @@ exec(sys.argv[2])
 @pytest.mark.parametrize(
     ("status", "code", "reason"),
     [
-        ("DEADLINE_EXCEEDED: Deadline\n\nRPC: /xla.coordination.CoordinationService/RegisterTask", 5, "did not meet within"),
+        (
+            "DEADLINE_EXCEEDED: Deadline\n\nRPC: /xla.coordination.CoordinationService/RegisterTask",
+            5,
+            "not all processes connected within",
+        ),
         ("UNAVAILABLE: Failed to send RPC to coordination service. Either the leader", 4, "lost process 0, which was killed"),
         (
             "UNAVAILABLE: The following tasks are unhealthy (stopped sending heartbeats):\n1\nThe tasks have crashed.\n\nRPC: "

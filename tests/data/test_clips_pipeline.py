@@ -64,7 +64,7 @@ def print_digests_at_1000():
 def test_a_sample_is_a_function_of_its_number_alone():
     reference = list(make_batches(mixture(), batch=BATCH, first_step=999, steps=3))
     assert reference[1]["sample"].tolist() == list(range(8000, 8008))
-    assert {len(set(numbers)) for numbers in reference[1]["numbers"].tolist()} == {1, 3}  # of both sets
+    assert {len(set(numbers)) for numbers in reference[1]["numbers"].tolist()} == {1, 3}  # clips of both sets
 
     alone = mixture()
     alone.workers = 1

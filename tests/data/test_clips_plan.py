@@ -170,7 +170,7 @@ def test_donors_from_videos_go_on_in_their_video():
     steps = np.diff(moving, axis=1)
     begins = moving[:, 0] - tables.unit_frame[units[:, 0] - 1]
     assert set(steps[begins <= 5].ravel()) == {1, 2}  # forwards
-    assert set(np.abs(steps).ravel()) <= {0, 1, 2} and (steps < 0).any()  # and back from the end
+    assert set(np.abs(steps).ravel()) <= {0, 1, 2} and (steps < 0).any()  # in reverse order from the end
 
 
 def test_empty_frames_and_videos_count_as_they_should():

@@ -18,7 +18,7 @@ from tests.session.stub import Stub, blobs, clip
 
 COUNT, SIZE = 7, (20, 24)
 FRAMES = clip(COUNT, *SIZE)
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # raised by pycocotools
 
 
 def masks_of(*frames):

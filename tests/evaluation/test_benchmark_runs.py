@@ -15,7 +15,7 @@ from tests.evaluation import trees
 from tests.evaluation.harness import Repeating, run_evaluate
 from tests.evaluation.test_new_protocol import Still
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # raised by pycocotools
 
 
 class Keeping(Repeating):

@@ -9,7 +9,7 @@ from pycocotools import mask as coco
 from hmmn_jax.errors import DataError
 from hmmn_jax.exports.burst import read_burst, write_burst
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # raised by pycocotools
 HEIGHT, WIDTH = 30, 44
 KEY = ("YFCC100M", "v_a/b")
 

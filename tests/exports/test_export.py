@@ -20,7 +20,7 @@ from hmmn_jax.io.pictures import overlay
 from hmmn_jax.io.video import ArrayVideo
 from hmmn_jax.io.video_file import VideoFile
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # raised by pycocotools
 
 SIZE = HEIGHT, WIDTH = 14, 20
 FRAMES = 4

@@ -9,7 +9,7 @@ from pycocotools import mask as coco
 
 from hmmn_jax.exports.rle import bounding_box, compress, decode, encode, run_lengths
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # raised by pycocotools
 
 
 def test_literal_runs():

@@ -59,7 +59,7 @@ def test_a_step_leaves_its_state_usable_unless_told_to_donate():
     _, result = segmenter.step(again, frames[4], donate=True)
     assert_same([result], [expected[3]])
     assert all(buffer.is_deleted() for buffer in buffers)
-    _, result = segmenter.step(state, frames[4])  # from other buffers
+    _, result = segmenter.step(state, frames[4])  # recomputed with other buffers
     assert_same([result], [expected[3]])
 
 

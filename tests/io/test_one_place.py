@@ -28,14 +28,14 @@ EXCEPTIONS = {
         *("os.waitstatus_to_exitcode", "os.write", "os.WNOHANG", ".write_bytes"),
     },
     "hmmn_jax/cli/together.py": {"os._exit"},
-    "hmmn_jax/evaluation/protocols/mose2.py": {".open"},  # of Pillow
-    "hmmn_jax/session/pictures.py": {".open"},  # of an archive
+    "hmmn_jax/evaluation/protocols/mose2.py": {".open"},  # opens an image
+    "hmmn_jax/session/pictures.py": {".open"},  # opens an archive
     # Sessions and projects are in local folders.
     "hmmn_jax/session/store.py": {".open", "os.SEEK_END"},
     "hmmn_jax/paint/folder.py": {".open", "Path"},
     "hmmn_jax/paint/opening.py": {"Path"},
     "hmmn_jax/paint/app.py": {"Path"},  # files of the package
-    "hmmn_jax/paint/server.py": {".open"},  # of a browser
+    "hmmn_jax/paint/server.py": {".open"},  # opens a browser
 }
 
 

@@ -146,7 +146,7 @@ def test_frames_are_counted_by_place():
     assert mose2.server_frames(video(range(6)), 6, "v") == ["00001", "00002", "00003", "00004"]
     assert mose2.server_frames(video([0, 1, 3, 4, 5]), 6, "v") == ["00001", "00003", "00004", "00005"]
     assert mose2.server_frames(video(range(9)), 6, "v") == ["00001", "00002", "00003", "00004"]
-    assert mose2.server_frames(["10", "9", "8", "7"], 4, "v") == ["8", "9"]  # by number
+    assert mose2.server_frames(["10", "9", "8", "7"], 4, "v") == ["8", "9"]  # sorted by number
     assert mose2.server_frames([], 2, "v") == []
     with pytest.raises(DataError, match=r"v: a mask x\.png"):
         mose2.server_frames(["x"], 1, "v")

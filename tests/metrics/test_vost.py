@@ -31,7 +31,7 @@ def test_the_last_quarter(frames, kept):
 
 def made(frames=4):
     ids = np.zeros((2, frames, 12, 20), np.uint8)
-    ids[:, :, 2:6, 2:6], ids[:, :, 2:6, 10:14] = 1, 3  # an id without a pixel between them
+    ids[:, :, 2:6, 2:6], ids[:, :, 2:6, 10:14] = 1, 3  # the id between them has no pixel
     return ids
 
 

@@ -33,7 +33,7 @@ def remembered(config=SMALL):
 @functools.cache
 def segmented(config=SMALL):
     own = any(getattr(config, name) != getattr(SMALL, name) for name in ("backbone", "dtype", "use_topk_read"))
-    shared = config if own else SMALL  # those of the variables and the memory
+    shared = config if own else SMALL  # gradients of the variables and the memory
     memory, frame, centres = remembered(shared)
     return apply("segment", config, variables(shared), frame, bank_of(memory, centres))
 

@@ -46,7 +46,7 @@ def test_a_process_that_ends_in_the_middle_of_a_job(tmp_path, number, code):
             errors = process.stderr.read()
     assert ("interrupted" in errors and "Traceback" not in errors) if code > 0 else errors == ""
     assert {path.name for path in folder.iterdir() if path.name[0] != "."} == {"lock", "project.json", "session"}
-    with serving(folder, None) as server:  # at once, although the owner did not release it
+    with serving(folder, None) as server:  # the folder is taken over at once, although its owner did not release it
         again = Page(server.url)
         assert again.states[1:5] == "fffa" and "m" in again.states
         for t, mask in seen.items():

@@ -202,7 +202,7 @@ def _missing(name, target, other, workdir, run, port, prepared):
     event = time.time()
     run.start(other, workdir, port)
     run.wait()
-    return _judge(name, run, event, workdir, {other: (5, "did not meet")}, INITIALIZATION + 60)
+    return _judge(name, run, event, workdir, {other: (5, "not all processes connected")}, INITIALIZATION + 60)
 
 
 _CASES = {"step": _fault, "data": _fault, "disk": _fault, "kill": _kill, "term": _terminate}

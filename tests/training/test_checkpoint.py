@@ -180,7 +180,7 @@ def test_files_of_a_user_among_the_records_stay(tmp_path):
     for name in ("12 notes.json", "007.json"):
         (folder / name).write_text("mine")
     Checkpoints(tmp_path, keep=1, keep_best=0)
-    (folder / "7.json").write_text("mine")  # of a checkpoint that does not exist
+    (folder / "7.json").write_text("mine")  # scores of a checkpoint that does not exist
     with pytest.raises(CheckpointError, match=r"checkpoints/7\.json: not a record"):
         Checkpoints(tmp_path, keep=1, keep_best=0)
     assert set(files(folder).values()) == {b"mine"} and len(files(folder)) == 3

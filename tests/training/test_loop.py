@@ -332,7 +332,7 @@ def test_a_checkpoint_is_saved_before_its_validation_which_sigterm_interrupts(tr
     monkeypatch.setattr(loop, "validate", validate)
     monkeypatch.setattr(loop, "make_segmenters", lambda *_: [])
     with tiny_config(STEPS).unlocked() as config:
-        config.validation.every = 8  # samples, four steps
+        config.validation.every = 8  # in samples: four steps
     _, result = train(tmp_path, config, validation=[Mock(spec=Plan)])
     assert result.interrupted and validated == [4] and not is_validated(tmp_path, 4)
     with pytest.raises(RuntimeError, match="killed"):

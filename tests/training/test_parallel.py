@@ -15,7 +15,7 @@ from hmmn_jax.errors import ConfigError
 from hmmn_jax.training.parallel import Parallel
 from tests.training import five_steps
 
-# Compilation takes a third of the time. The tests compare sums in another order, which compilers do not affect.
+# Compilation takes a third of the time. The tests compare sums in different orders, for which compiler options do not matter.
 QUICK = {"xla_backend_optimization_level": 0}
 if jax.__version_info__ < (0, 11, 1):  # later versions do not know the option
     QUICK["xla_cpu_use_fusion_emitters"] = False

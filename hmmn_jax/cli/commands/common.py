@@ -16,7 +16,7 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
         "--checkpoint",
         type=anywhere,
         metavar="PATH",
-        help=f"a model of the package ({names}), an output of 'hmmn-jax convert', the workdir of a training run, or one "
+        help=f"a bundled model ({names}), an output of 'hmmn-jax convert', the workdir of a training run, or one "
         f".safetensors or .pth file; local or gs://... (default: {DEFAULT_WEIGHTS})",
     )
     add("--step", metavar="N", help="of a workdir: this step, or 'best', by J&F in validation (default: the latest)")

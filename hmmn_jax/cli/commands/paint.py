@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=local,
         metavar="VIDEO",
         nargs="?",
-        help="video file, or folder of images (default: a clip of the package)",
+        help="video file, or folder of images (default: the bundled clip)",
     )
     add("--project", type=local, metavar="DIR", help="folder of the project (default: VIDEO.hmmn in the working directory)")
     add_takeover(parser)

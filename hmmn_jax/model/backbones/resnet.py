@@ -29,7 +29,7 @@ _NEW = ("mean", "std", "conv1_m", "conv1_o")  # layers that an image ResNet does
 @register("resnet")
 @dataclasses.dataclass(frozen=True)
 class ResNet(Backbone):
-    """Sizes of a bottleneck ResNet. The defaults are those of the released model.
+    """Sizes of a bottleneck ResNet. The defaults are those of the published network.
 
     Attributes:
         stem_width: channels of the first layer.

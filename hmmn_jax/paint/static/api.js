@@ -1,7 +1,7 @@
-// Calls of the server, one function each. Failures are `ApiError`s with the server's sentence.
+// Requests to the server, one function each. Failures are `ApiError`s with the message of the server.
 
 export class ApiError extends Error {
-  /** @param {number} status of HTTP; 0 where there was no answer */
+  /** @param {number} HTTP status; 0 if there was no response */
   constructor(status, message, answer = {}) {
     super(message);
     this.status = status;
@@ -18,12 +18,12 @@ async function call(method, path, { json, body, headers = {} } = {}) {
   try {
     response = await fetch(`/api/${path}`, { method, headers, body });
   } catch {
-    throw new ApiError(0, "The server does not answer. Is `hmmn-jax paint` still running?");
+    throw new ApiError(0, "The server does not respond. Is `hmmn-jax paint` still running?");
   }
   if (response.ok) return response;
   const answer = await response.json().catch(() => ({}));
   if (response.status === 401 || response.status === 403) {
-    answer.error = "This page has no access any longer. Open the address that `hmmn-jax paint` printed.";
+    answer.error = "This page no longer has access. Open the address that `hmmn-jax paint` printed.";
   }
   throw new ApiError(response.status, answer.error ?? `The server answered ${response.status}.`, {
     ...answer,
@@ -33,7 +33,7 @@ async function call(method, path, { json, body, headers = {} } = {}) {
 
 const read = async (path) => (await call("GET", path)).json();
 
-/** A call that changes the project; returns the revision after it. */
+/** A request that changes the project. Returns the revision after it. */
 async function change(method, path, options) {
   const response = await call(method, path, options);
   const revision = Number(response.headers.get("X-Project-Revision"));
@@ -51,7 +51,7 @@ export function frameAddress(t, version, height) {
   return `/api/frames/${t}.jpg?v=${encodeURIComponent(version)}${height ? `&h=${height}` : ""}`;
 }
 
-/** The ids of a frame and the tag of their state; `ids` is null for a frame that has no mask yet. */
+/** The ids of a frame and the tag of their state; `ids` is null for a frame without a mask. */
 export async function mask(t) {
   try {
     const response = await call("GET", `masks/${t}`);
@@ -71,7 +71,7 @@ export async function saveMask(t, ids, tag) {
   return change("PUT", `masks/${t}`, { body, headers: matching(tag) });
 }
 
-/** Takes the annotation of frame t away. */
+/** Removes the annotation of frame t. */
 export const removeMask = (t, tag) => change("DELETE", `masks/${t}`, { headers: matching(tag) });
 
 const matching = (tag) => (tag ? { "If-Match": tag } : { "If-None-Match": "*" });
@@ -90,10 +90,10 @@ export const stopJob = () => change("DELETE", "jobs/current");
 export const startExport = (json) => change("POST", "exports", { json });
 
 /**
- * Listens to what happens on the server, from event `after` on; the browser connects again by itself.
+ * Receives events of the server, from event `after` on. The browser reconnects automatically.
  *
- * @param {string|number} after as of `project`
- * @param {Object<string, function>} handlers by the name of the event; `open` and `lost` are the connection's
+ * @param {string|number} after number of an event, as in `project`
+ * @param {Object<string, function>} handlers by the name of the event; `open` and `lost` are events of the connection
  */
 export function listen(after, handlers) {
   const source = new EventSource(`/api/events?after=${encodeURIComponent(after)}`);

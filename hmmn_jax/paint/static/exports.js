@@ -7,11 +7,11 @@ import { element } from "./objects.js";
 const KINDS = {
   davis: ["Indexed PNGs", "One picture for each frame; its values are the object ids, with a palette (DAVIS)."],
   binary: ["Black and white PNGs", "One picture for each object and frame."],
-  rgba: ["Cut-outs, RGBA PNGs", "Each object with a transparent background. Edges are soft where probabilities are stored, else hard."],
+  rgba: ["Cut-outs, RGBA PNGs", "Each object with a transparent background. Edges are soft if probabilities are stored, otherwise hard."],
   coco: ["COCO JSON", "Run-length encoded masks, each frame an image."],
   ytvis: ["YouTube-VIS JSON", "Run-length encoded masks, each object a track."],
-  mp4: ["Film with masks, MP4", "All frames at the rate of the film."],
-  gif: ["Film with masks, GIF", "For pages and messages."],
+  mp4: ["Video with masks, MP4", "All frames at the rate of the video."],
+  gif: ["Video with masks, GIF", "For pages and messages."],
 };
 
 const byId = (id) => document.getElementById(id);
@@ -38,7 +38,7 @@ export class Exports {
       }),
     );
     const [start, stop] = project.range;
-    byId("span-range").textContent = `From the in to the out point: ${start + 1} to ${stop}`;
+    byId("span-range").textContent = `From the in point to the out point: ${start + 1} to ${stop}`;
     byId("span-whole").textContent = `The whole video: 1 to ${project.frames}`;
     byId("span-range").closest("label").hidden = start === 0 && stop === project.frames;
     byId("export-form").elements.span.value = start === 0 && stop === project.frames ? "whole" : "range";

@@ -1,16 +1,16 @@
-// Undo and redo of the changes of masks, frame by frame, to the byte.
+// Exact undo and redo of changes of masks, separately for each frame.
 
 import { paste } from "./raster.js";
 
 export class History {
-  #changes = []; // {t, patch, undone}, the oldest first; of one frame, those undone are the last
+  #changes = []; // {t, patch, undone}, the oldest first; undone changes of a frame are the last
 
-  /** @param {number} limit bytes kept for all frames together; the oldest changes are dropped first */
+  /** @param {number} limit maximum bytes for all frames; the oldest changes are dropped first */
   constructor(limit = 64e6) {
     this.limit = limit;
   }
 
-  /** Remembers a patch of frame t, as of `Edit.patch`. What was undone before cannot be redone. */
+  /** Stores a patch of frame t, see `Edit.patch`. Changes that were undone can no longer be redone. */
   push(t, patch) {
     this.#changes = this.#changes.filter((change) => change.t !== t || !change.undone);
     this.#changes.push({ t, patch, undone: false });
@@ -24,26 +24,26 @@ export class History {
     }
   }
 
-  /** Takes the last change of frame t back in `ids`. Returns its box, or null where there is no change. */
+  /** Undoes the last change of frame t in `ids`. Returns its box, or null if there is none. */
   undo(t, ids, width) {
     const change = this.#changes.findLast((other) => other.t === t && !other.undone);
     return change ? move(change, ids, width, change.patch.before) : null;
   }
 
-  /** Makes the change of frame t that was undone last again. Returns its box, or null. */
+  /** Redoes the last undone change of frame t. Returns its box, or null if there is none. */
   redo(t, ids, width) {
     const change = this.#changes.find((other) => other.t === t && other.undone);
     return change ? move(change, ids, width, change.patch.after) : null;
   }
 
-  /** How many changes of frame t can be undone, and how many redone. */
+  /** The numbers of changes of frame t that can be undone and redone. */
   count(t) {
     const own = this.#changes.filter((change) => change.t === t);
     const undone = own.filter((change) => change.undone).length;
     return [own.length - undone, undone];
   }
 
-  /** Forgets the changes of frame t, or of all frames: something else changed the masks. */
+  /** Drops the changes of frame t, or of all frames, because something else changed the masks. */
   clear(t) {
     this.#changes = t === undefined ? [] : this.#changes.filter((change) => change.t !== t);
   }

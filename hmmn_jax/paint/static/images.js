@@ -1,8 +1,8 @@
-// The pictures of the frames, in full size and as thumbnails. Those used last are kept.
+// The pictures of the frames, in full size and as thumbnails. The most recently used are kept.
 
 import * as api from "./api.js";
 
-/** A map that drops what was not used for longest. */
+/** A map that drops the least recently used entries. */
 class Recent {
   #map = new Map();
 
@@ -29,7 +29,7 @@ class Recent {
 
 export class Images {
   /**
-   * @param {object} project as of the server
+   * @param {object} project the project, as sent by the server
    * @param {function()} arrived called when a thumbnail was loaded
    */
   constructor(project, arrived) {
@@ -43,7 +43,7 @@ export class Images {
   frame(t) {
     return this.frames.get(t, () => {
       const picture = this.#fetch(t);
-      picture.catch(() => this.frames.delete(t)); // asked again next time
+      picture.catch(() => this.frames.delete(t)); // requested again next time
       return picture;
     });
   }
@@ -51,11 +51,11 @@ export class Images {
   async #fetch(t) {
     const response = await fetch(api.frameAddress(t, this.project.version)).catch(() => null);
     if (!response?.ok) throw new api.ApiError(response?.status ?? 0, `Frame ${t + 1} could not be loaded.`);
-    // Colours as they are stored: the flood fill compares them.
+    // Without colour conversion, because the flood fill compares colours.
     return createImageBitmap(await response.blob(), { colorSpaceConversion: "none" });
   }
 
-  /** Loads the neighbours of frame t ahead. */
+  /** Preloads the neighbours of frame t. */
   prefetch(t) {
     for (const near of [t + 1, t - 1, t + 2]) {
       if (near >= 0 && near < this.project.frames) this.frame(near).catch(() => {});

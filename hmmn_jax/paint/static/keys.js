@@ -1,12 +1,12 @@
-// What the user can do, with its keys: the buttons, the keyboard and the help sheet are made from one list.
+// All actions and their keys. Buttons, keyboard shortcuts and the help are made from this list.
 
 import { element } from "./objects.js";
 import { TOOLS } from "./tools.js";
 
 /**
- * The actions: name, keys, words and function, by group.
+ * The actions by group: name, keys, description and function.
  *
- * A key is as of `KeyboardEvent.key`, with "shift+" and "ctrl+" (also the command key) before it.
+ * A key is that of `KeyboardEvent.key`, after "shift+" or "ctrl+" (also for the command key).
  */
 export function actions(app) {
   const { model, view, tools, masks, objects, run } = app;
@@ -39,7 +39,7 @@ export function actions(app) {
       corner: { keys: ["Backspace"], text: "Remove the last corner", run: () => tools.dropCorner() },
     },
     "Keyboard as pointer": {
-      keyboard: { keys: ["k"], text: "Arrows move a pointer on the frame, or again the frames", run: () => app.setKeyboard(!model.keyboard) },
+      keyboard: { keys: ["k"], text: "Arrows move a pointer on the frame, or change frames", run: () => app.setKeyboard(!model.keyboard) },
       press: { keys: ["Enter"], text: "Start or end a stroke, set a corner, fill", run: () => (model.keyboard ? tools.press() : tools.closePolygon()) },
       close: { keys: ["shift+Enter"], text: "Close the polygon", run: () => tools.closePolygon() },
     },
@@ -56,13 +56,13 @@ export function actions(app) {
     Frames: {
       next: { keys: ["ArrowRight"], text: "Next frame", run: by(1) },
       previous: { keys: ["ArrowLeft"], text: "Previous frame", run: by(-1) },
-      tenNext: { keys: ["shift+ArrowRight"], text: "Ten frames on", run: by(10) },
+      tenNext: { keys: ["shift+ArrowRight"], text: "Ten frames forward", run: by(10) },
       tenPrevious: { keys: ["shift+ArrowLeft"], text: "Ten frames back", run: by(-10) },
       home: { keys: ["Home"], text: "First frame", run: () => app.go(0) },
       end: { keys: ["End"], text: "Last frame", run: () => app.go(model.project.frames - 1) },
       nextAnnotated: { keys: ["n"], text: "Next annotated frame", run: () => app.goAnnotated(1) },
       previousAnnotated: { keys: ["p"], text: "Previous annotated frame", run: () => app.goAnnotated(-1) },
-      doubtful: { keys: ["j"], text: "Most doubtful frame", run: () => app.goDoubtful() },
+      doubtful: { keys: ["j"], text: "Frame with the lowest confidence", run: () => app.goDoubtful() },
       in: { keys: ["i"], text: "In point at this frame", run: () => app.setPoint("in") },
       out: { keys: ["o"], text: "Out point at this frame", run: () => app.setPoint("out") },
     },
@@ -70,15 +70,15 @@ export function actions(app) {
       forward: { keys: ["f"], text: "Forward from this frame", run: () => run.start("forward") },
       backward: { keys: ["b"], text: "Backward from this frame", run: () => run.start("backward") },
       both: { keys: ["r"], text: "All frames, from both sides", run: () => run.start("both") },
-      pause: { keys: [" "], text: "Stop, and start again", run: () => run.pause() },
+      pause: { keys: [" "], text: "Stop, or continue", run: () => run.pause() },
     },
     View: {
       hide: { keys: ["x"], text: "Hide all masks", run: toggle("hidden") },
       outlines: { keys: ["t"], text: "Outlines", run: toggle("outlines") },
       magnifier: { keys: ["m"], text: "Magnifier", run: toggle("magnifier") },
-      fainter: { keys: [","], text: "Masks less opaque", run: fade(-10) },
-      stronger: { keys: ["."], text: "Masks more opaque", run: fade(10) },
-      zoomIn: { keys: ["+", "="], text: "Larger (also the mouse wheel)", run: () => view.zoomIn() },
+      fainter: { keys: [","], text: "Decrease the opacity of masks", run: fade(-10) },
+      stronger: { keys: ["."], text: "Increase the opacity of masks", run: fade(10) },
+      zoomIn: { keys: ["+", "="], text: "Zoom in (also with the mouse wheel)", run: () => view.zoomIn() },
       zoomOut: { keys: ["-"], text: "Smaller", run: () => view.zoomOut() },
       fit: { keys: ["0"], text: "Whole frame", run: () => view.fit() },
     },
@@ -89,7 +89,7 @@ export function actions(app) {
   };
 }
 
-/** Connects the actions with the keyboard, with the buttons that name one in `data-key`, and with the help sheet. */
+/** Connects the actions with the keyboard, with buttons (by `data-key`), and with the help. */
 export function connect(groups, app) {
   const all = Object.assign({}, ...Object.values(groups));
   const byKey = new Map(Object.values(all).flatMap((action) => action.keys.map((key) => [key, action])));
@@ -121,7 +121,7 @@ export function connect(groups, app) {
     if (node.tagName !== "BUTTON") continue;
     node.addEventListener("click", (event) => {
       action.run();
-      // After a click of the mouse the keys belong to the canvas again.
+      // After a mouse click, the canvas has the keyboard focus again.
       if (event.detail > 0 && !document.querySelector("dialog[open]")) document.getElementById("canvas").focus({ preventScroll: true });
     });
   }
@@ -137,7 +137,7 @@ export function connect(groups, app) {
 
 function keyOf(event) {
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-  const letter = /^[a-z]$/.test(key) || key.length > 1; // other signs have their shift in them
+  const letter = /^[a-z]$/.test(key) || key.length > 1; // other characters already include shift
   return `${event.ctrlKey || event.metaKey ? "ctrl+" : ""}${event.shiftKey && letter ? "shift+" : ""}${key}`;
 }
 

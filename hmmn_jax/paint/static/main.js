@@ -1,4 +1,4 @@
-// The page of `hmmn-jax paint`: puts its parts together.
+// The page of `hmmn-jax paint`: connects its parts.
 
 import * as api from "./api.js";
 import { Exports } from "./exports.js";
@@ -25,7 +25,7 @@ const STATES = {
 
 class App {
   #loading = 0; // frames that are being fetched
-  #followed = null; // the newest frame of a job, shown as soon as the one before is
+  #followed = null; // the newest frame of a job, which is shown after the previous one
 
   async start() {
     const model = (this.model = new Model());
@@ -57,7 +57,7 @@ class App {
     document.body.dataset.ready = "";
   }
 
-  // What the actions do
+  // Actions
 
   /** Shows another frame, chosen by the user. */
   go(t) {
@@ -73,7 +73,7 @@ class App {
     notice(way > 0 ? "No annotated frame after this one." : "No annotated frame before this one.");
   }
 
-  /** Shows the frame that is most worth a correction. */
+  /** Shows the frame to correct next. */
   async goDoubtful() {
     await attempt(async () => this.#takeTimeline(await api.timeline()));
     if (this.model.next === null) notice("All frames are annotated.");
@@ -85,14 +85,14 @@ class App {
     if (!this.masks[way](this.model.current)) notice(`Nothing to ${way} in this frame.`);
   }
 
-  /** Annotates the frame with the mask that it has. */
+  /** Annotates the frame with its current mask. */
   accept() {
     this.tools.finish();
     const t = this.model.current;
     if (this.view.shown?.t === t) this.masks.accept(t);
   }
 
-  /** Sets the in point before the current frame, or the out point behind it; "whole" takes both away. */
+  /** Sets the in point before the current frame, or the out point after it; "whole" removes both. */
   async setPoint(which) {
     const { model } = this;
     const { current, project } = model;
@@ -103,7 +103,7 @@ class App {
     if ((await attempt(() => api.setRange(start, stop))) !== undefined) model.takeProject({ ...project, range: [start, stop] });
   }
 
-  /** Makes the keyboard the pointer on the frame, or not. */
+  /** Switches the keyboard pointer on or off. */
   setKeyboard(on) {
     const { view } = this;
     view.canvas.focus();
@@ -152,7 +152,7 @@ class App {
     if (this.view.shown?.t !== t) return;
     this.view.shown.ids = this.masks.at(t).ids;
     this.view.paint(box);
-    this.model.set({ frames: this.model.frames }); // what can be undone
+    this.model.set({ frames: this.model.frames }); // whether undo is possible
   }
 
   #reload() {
@@ -173,9 +173,9 @@ class App {
       open: () => model.connected || this.#resume(),
       lost: async (closed) => {
         model.set({ connected: false });
-        setBanner("The connection to the server is lost. Trying again. You can go on painting; it is saved when the server is back.");
+        setBanner("The connection to the server is lost. Trying again. You can continue painting; it is saved afterwards.");
         if (!closed) return;
-        // The server is there, but refuses: it was started again, and gave the browser no access yet.
+        // The server rejects the request: it was restarted, and the browser has no access yet.
         source.close();
         await new Promise((resolve) => setTimeout(resolve, RETRY));
         this.#listen(await this.#resume());
@@ -183,12 +183,12 @@ class App {
     });
   }
 
-  /** Fetches all that may have changed while there was no connection. Returns the number of the last event. */
+  /** Fetches everything that may have changed while disconnected. Returns the number of the last event. */
   async #resume() {
     for (;;) {
       try {
         const project = await api.project();
-        this.model.set({ project }); // also with a lower revision: the server may have been restarted
+        this.model.set({ project }); // even with a lower revision, because the server may have been restarted
         this.#takeTimeline(await api.timeline());
         this.model.set({ exports: await api.exportList() });
         this.masks.announced(this.model.frames);

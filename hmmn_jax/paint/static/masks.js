@@ -1,16 +1,16 @@
-// The masks of the frames: fetched when they are looked at, changed in place, and saved in the background.
+// The masks of the frames: fetched when they are shown, changed in place, and saved in the background.
 
 import * as api from "./api.js";
 import { History } from "./history.js";
 import { ask, notice, setBanner } from "./notices.js";
 
-const KEPT_BYTES = 96e6; // of masks that are saved; the frames looked at last stay
-const RETRY = 1500; // milliseconds between tries where the server does not answer
+const KEPT_BYTES = 96e6; // maximum number of saved masks in memory; recently shown frames are kept
+const RETRY = 1500; // milliseconds between tries if the server does not respond
 
 export class Masks {
   #entries = new Map(); // t -> {ids, tag, missing, changes, held, missed}, in the order of use
   #queue = new Set(); // frames to save
-  #saving = null; // the promise of the loop that saves
+  #saving = null; // the promise of the saving loop
 
   /**
    * @param {Model} model
@@ -20,7 +20,7 @@ export class Masks {
     Object.assign(this, { model, changed, history: new History() });
   }
 
-  /** The entry of frame t, whose `ids` are all background where the frame has no mask. */
+  /** The entry of frame t. Without a mask, its `ids` are all background. */
   async load(t) {
     const known = this.#entries.get(t);
     if (known) {
@@ -41,7 +41,7 @@ export class Masks {
     return this.#entries.get(t);
   }
 
-  /** Keeps what the server has of frame t from replacing the mask, from the first to the last point of a stroke. */
+  /** Prevents the server from replacing the mask of frame t during a stroke. */
   hold(t, held) {
     const entry = this.#entries.get(t);
     if (!entry) return;
@@ -49,22 +49,22 @@ export class Masks {
     if (!held && entry.missed && !this.#queue.has(t)) this.refresh(t);
   }
 
-  /** Makes room for ids above 255 in the mask of frame t. */
+  /** Converts the mask of frame t to 16 bits for ids above 255. */
   widen(t, id) {
     const entry = this.#entries.get(t);
     if (id > 255 && entry.ids.BYTES_PER_ELEMENT === 1) {
       entry.ids = Uint16Array.from(entry.ids);
-      this.history.clear(t); // its patches have eight bits
+      this.history.clear(t); // its patches have 8 bits
     }
   }
 
-  /** Remembers a change that was made to `ids`, and saves it. */
+  /** Stores a change of `ids` for undo, and saves it. */
   commit(t, patch) {
     this.history.push(t, patch);
     this.#touch(t);
   }
 
-  /** Takes the last change of frame t back, or makes it again. Returns whether there was one. */
+  /** Undoes or redoes a change of frame t. Returns whether there was one. */
   undo(t) {
     return this.#travel(t, "undo");
   }
@@ -73,12 +73,12 @@ export class Masks {
     return this.#travel(t, "redo");
   }
 
-  /** Annotates frame t with its mask as it is. */
+  /** Annotates frame t with its current mask. */
   accept(t) {
     this.#touch(t);
   }
 
-  /** Takes the annotation of frame t away, as far as the server has it. */
+  /** Removes the annotation of frame t on the server. */
   async unannotate(t) {
     await this.flush();
     const { tag, revision } = await api.removeMask(t, (await this.load(t)).tag);
@@ -92,13 +92,13 @@ export class Masks {
     while (this.#saving) await this.#saving;
   }
 
-  /** Forgets all masks and changes: the server rewrote them. The changes not yet saved are lost, so `flush` first. */
+  /** Drops all masks and changes, because the server rewrote them. Unsaved changes are lost: call `flush` first. */
   forget() {
     this.history.clear();
     this.#entries.clear();
   }
 
-  /** Compares the entries that the server announces with the masks here; fetches or forgets what differs. */
+  /** Compares entries from the server with the masks in the page; fetches or drops those that differ. */
   announced(entries) {
     for (const { t, revision } of entries) {
       const entry = this.#entries.get(t);
@@ -109,7 +109,7 @@ export class Masks {
     }
   }
 
-  /** Fetches the mask of frame t again, unless it is changed meanwhile. */
+  /** Fetches the mask of frame t again, unless it is changed in the meantime. */
   async refresh(t) {
     const entry = this.#entries.get(t);
     if (entry === undefined) return;
@@ -174,7 +174,7 @@ export class Masks {
   #pump() {
     this.#saving ??= this.#save().finally(() => {
       this.#saving = null;
-      if (this.#queue.size) this.#pump(); // a change that came as the loop ended
+      if (this.#queue.size) this.#pump(); // a change that was made while the loop ended
     });
   }
 
@@ -184,7 +184,7 @@ export class Masks {
       const entry = this.#entries.get(t);
       const { changes } = entry;
       try {
-        // A frame without a mask has none again where its first change was undone.
+        // After undoing the first change, a frame without a mask has no mask again.
         const [done, undone] = this.history.count(t);
         const bare = entry.missing && done === 0 && undone > 0 && entry.ids.every((id) => id === 0);
         const { tag, revision } = await (bare ? api.removeMask(t, entry.tag) : api.saveMask(t, entry.ids, entry.tag));

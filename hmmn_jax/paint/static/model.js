@@ -1,33 +1,33 @@
-// What the page shows: the project as the server knows it, and the user's choices.
+// The data of the page: the project on the server, and the user's choices.
 
-const KEPT = ["size", "tolerance", "opacity", "outlines", "magnifier"]; // choices kept for the next visit
+const KEPT = ["size", "tolerance", "opacity", "outlines", "magnifier"]; // choices that are stored for the next visit
 const STORE = "hmmn-jax paint";
 
 export class Model {
   #listeners = [];
 
   constructor() {
-    this.project = null; // as of GET /api/project
+    this.project = null; // the response of GET /api/project
     this.frames = []; // by frame: {t, state, revision, ids, confidence}
-    this.next = null; // the most doubtful frame
+    this.next = null; // the frame with the lowest confidence
     this.job = { state: "idle" };
     this.exports = [];
     this.current = 0; // the chosen frame
     this.tool = "brush";
-    this.object = null; // the id that is painted
+    this.object = null; // the id to paint
     this.hidden = false; // all masks
-    this.unsaved = 0; // frames with changes that the server does not have yet
+    this.unsaved = 0; // frames with unsaved changes
     this.connected = true;
     Object.assign(this, { size: 15, tolerance: 24, opacity: 50, outlines: true, magnifier: false, follow: true });
     try {
       const kept = JSON.parse(localStorage.getItem(STORE) ?? "{}");
       for (const name of KEPT) if (typeof kept[name] === typeof this[name]) this[name] = kept[name];
     } catch {
-      // Storage is off or damaged: the defaults stay.
+      // Storage is disabled or damaged: use the defaults.
     }
   }
 
-  /** Changes fields and calls the listeners of those. */
+  /** Changes fields and calls their listeners. */
   set(changes) {
     const names = Object.keys(changes);
     Object.assign(this, changes);
@@ -35,7 +35,7 @@ export class Model {
       try {
         localStorage.setItem(STORE, JSON.stringify(Object.fromEntries(KEPT.map((name) => [name, this[name]]))));
       } catch {
-        // Storage is off: the choice lasts as long as the page.
+        // Storage is disabled: the choice is kept until the page is closed.
       }
     }
     for (const [wanted, listener] of this.#listeners) if (wanted.some((name) => names.includes(name))) listener();
@@ -51,7 +51,7 @@ export class Model {
     return this.project?.objects ?? [];
   }
 
-  /** The object that is painted, or undefined. */
+  /** The object to paint, or undefined. */
   get chosen() {
     return this.objects.find(({ id }) => id === this.object);
   }
@@ -61,22 +61,22 @@ export class Model {
     return this.job.state === "compiling" || this.job.state === "running";
   }
 
-  /** Takes the project over, unless something newer is known. */
+  /** Stores the project, unless a newer one is known. */
   takeProject(project) {
     if (project.revision >= (this.project?.revision ?? 0)) this.set({ project: { ...this.project, ...project } });
   }
 
-  /** Takes frames over, as of the timeline. */
+  /** Stores the states of frames. */
   merge(entries) {
     for (const entry of entries) this.frames[entry.t] = entry;
     this.set({ frames: this.frames });
   }
 }
 
-/** Least confidence of an object in a frame that is not called doubtful. */
+/** Frames with an object of lower confidence are doubtful. */
 export const DOUBTFUL = 0.6;
 
-/** The least confidence of a frame's objects, or 1 where none has one. */
+/** The lowest confidence of the objects of a frame; 1 if there is none. */
 export function leastConfidence(entry) {
   return Math.min(1, ...Object.values(entry?.confidence ?? {}).filter((value) => value !== null));
 }

@@ -1,9 +1,9 @@
-// Short messages: notices that pass, a banner that stays, and questions.
+// Short messages: temporary notices, a permanent banner, and questions.
 
 const notices = document.getElementById("notices");
 const banner = document.getElementById("banner");
 
-/** Shows a message for some seconds, with at most one action `{label, run}`. Returns a function that takes it away. */
+/** Shows a message for some seconds, with at most one action `{label, run}`. Returns a function that removes it. */
 export function notice(text, { action, error = false } = {}) {
   const box = document.createElement("div");
   box.className = error ? "notice error" : "notice";
@@ -25,12 +25,12 @@ export function notice(text, { action, error = false } = {}) {
   return remove;
 }
 
-/** Runs something that calls the server, and shows what went wrong. */
+/** Runs a function that calls the server, and shows its error. */
 export async function attempt(run) {
   try {
     return await run();
   } catch (error) {
-    if (error.status === undefined) throw error; // a mistake in the page
+    if (error.status === undefined) throw error; // an error in the code of the page
     notice(error.message, { error: true });
     return undefined;
   }
@@ -47,8 +47,8 @@ export function setBanner(text) {
  *
  * @param {string} title
  * @param {string} text
- * @param {[string, string][]} answers value and label; the first is the one that the key Enter gives
- * @returns {Promise<string>} the value of the answer; "" where the dialog was closed
+ * @param {[string, string][]} answers value and label; Enter selects the first
+ * @returns {Promise<string>} the value of the answer; "" if the dialog was closed
  */
 export function ask(title, text, answers) {
   const dialog = document.getElementById("question");

@@ -1,9 +1,9 @@
-// The panel of objects: choose, name, colour, show, lock, merge, delete.
+// The panel of objects: select, name, colour, show, lock, merge, delete.
 
 import * as api from "./api.js";
 import { attempt, notice } from "./notices.js";
 
-// Bright colours, which stand out on films and from each other; objects get them in turn.
+// Bright colours with high contrast. Objects get them in this order.
 const COLOURS = ["#ff4d4d", "#2ec4ff", "#ffd23f", "#3ddc84", "#c77dff", "#ff8c42", "#00e0c6", "#ff66c4", "#9be564", "#6c8cff"];
 
 export class Objects {
@@ -11,15 +11,15 @@ export class Objects {
   constructor(model, masks, rewritten) {
     Object.assign(this, { model, masks, rewritten, list: document.getElementById("objects") });
     this.drawn = "";
-    this.withdraw = () => {}; // takes the offer to undo away
-    this.offered = null; // the revision for which it holds
+    this.withdraw = () => {}; // removes the offer to undo
+    this.offered = null; // the revision for which it is valid
     model.on(["project", "object"], () => this.#draw());
     model.on(["project", "unsaved"], () => {
       if (model.project.revision !== this.offered || model.unsaved > 0) this.withdraw();
     });
   }
 
-  /** Adds an object and chooses it. */
+  /** Adds an object and selects it. */
   async add() {
     const used = new Set(this.model.objects.map((object) => object.colour));
     const colour = COLOURS.find((other) => !used.has(other)) ?? COLOURS[this.model.objects.length % COLOURS.length];
@@ -35,7 +35,7 @@ export class Objects {
     this.#offerUndo(`${name} was deleted from all frames.`);
   }
 
-  /** Asks into which object another goes, and merges them. */
+  /** Asks for another object, and merges both. */
   async merge({ id, name }) {
     const others = this.model.objects.filter((other) => other.id !== id);
     if (others.length === 0) {
@@ -56,7 +56,7 @@ export class Objects {
     this.#offerUndo(`${name} is now part of ${this.model.chosen?.name ?? into}.`);
   }
 
-  /** Takes the annotation of the current frame away; a notice offers to undo it. */
+  /** Removes the annotation of the current frame; a notice offers to undo it. */
   async unannotate() {
     const t = this.model.current;
     if (this.model.frames[t]?.state !== "annotated" && this.model.unsaved === 0) {
@@ -64,7 +64,7 @@ export class Objects {
       return;
     }
     if ((await attempt(async () => (await this.masks.unannotate(t)) ?? true)) === undefined) return;
-    this.#offerUndo(`Frame ${t + 1} is not annotated any longer.`);
+    this.#offerUndo(`Frame ${t + 1} is no longer annotated.`);
   }
 
   // The server undoes its last edit, so the offer ends with the next edit.
@@ -72,7 +72,7 @@ export class Objects {
     const { revision } = this.model.project;
     const run = async () => {
       if (this.model.project.revision !== revision || this.model.unsaved > 0) {
-        notice("Something else was changed since; this cannot be undone now.", { error: true });
+        notice("The project has changed since, so this can no longer be undone.", { error: true });
         return;
       }
       if ((await this.#edit((now) => api.undo(now), true)) !== undefined) notice("Undone.");
@@ -81,14 +81,14 @@ export class Objects {
     this.offered = revision;
   }
 
-  /** Changes the project once all strokes are saved. Returns the answer, or undefined where it failed, which is shown. */
+  /** Changes the project after saving all strokes. Returns the response; shows errors and returns undefined. */
   async #edit(run, rewrites = false) {
     await this.masks.flush();
     const answer = await attempt(async () => {
       try {
         return await run(this.model.project.revision);
       } catch (error) {
-        if (error.status === 412) error.message = "Another tab changed the project. Here is its present state; try again.";
+        if (error.status === 412) error.message = "Another tab changed the project. This is its current state; try again.";
         throw error;
       }
     });
@@ -103,7 +103,7 @@ export class Objects {
     const wanted = JSON.stringify(model.objects);
     if (wanted !== this.drawn) {
       this.drawn = wanted;
-      const { id, part } = document.activeElement?.dataset ?? {}; // keeps the focus where it was
+      const { id, part } = document.activeElement?.dataset ?? {}; // keeps the keyboard focus
       list.replaceChildren(...model.objects.map((object) => this.#row(object)));
       if (model.objects.length === 0) {
         const empty = document.createElement("li");

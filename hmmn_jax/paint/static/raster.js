@@ -1,22 +1,22 @@
-// Painting on object ids, in integers. The shapes of a canvas have soft edges, which would invent ids.
+// Painting of object ids with integers. Shapes of a canvas have soft edges, which would make wrong ids.
 //
 // A mask is a Uint8Array or Uint16Array of height * width ids, row by row; 0 is the background. Pixel (x, y) covers the
 // square from (x, y) to (x + 1, y + 1).
 
-/** One change of a mask, from its first to its last pixel, with what undoing it needs. */
+/** One change of a mask, with the data to undo it. */
 export class Edit {
   /**
    * @param {Uint8Array|Uint16Array} ids the mask, which is changed in place
    * @param {number} width of the mask in pixels
    * @param {number} value the id to paint; 0 erases
-   * @param {Set<number>} locked ids whose pixels stay as they are
+   * @param {Set<number>} locked ids whose pixels do not change
    */
   constructor(ids, width, value, locked = new Set()) {
     Object.assign(this, { ids, width, height: ids.length / width, value, locked, before: ids.slice() });
-    this.box = null; // [left, top, right, bottom) of what was painted
+    this.box = null; // [left, top, right, bottom) of the painted pixels
   }
 
-  /** Paints the pixels left <= x < right of row y, as far as they are in the picture. */
+  /** Paints the pixels left <= x < right of row y that are in the picture. */
   span(y, left, right) {
     left = Math.max(left, 0);
     right = Math.min(right, this.width);
@@ -33,7 +33,7 @@ export class Edit {
       : [left, y, right, y + 1];
   }
 
-  /** The patch from the mask before to the mask now, or null where no pixel changed. */
+  /** The patch between the old and the new mask, or null if no pixel changed. */
   patch() {
     if (this.box === null) return null;
     const before = cut(this.before, this.width, this.box);
@@ -59,7 +59,7 @@ export function paste(ids, width, [left, top, right, bottom], piece) {
 }
 
 /**
- * The rows of a disc: `[left, right)` of each of its `size` rows. A pixel belongs to the disc where its centre is nearer to
+ * The rows of a disc: `[left, right)` of each of its `size` rows. A pixel belongs to the disc if its centre is nearer to
  * the centre of the size * size square than size / 2; in doubled coordinates these are integers.
  */
 export function disc(size) {
@@ -72,7 +72,7 @@ export function disc(size) {
   return rows;
 }
 
-/** The top left pixel of a disc around a point of the picture, which is in pixels and may have a fraction. */
+/** The top left pixel of a disc around a point of the picture, in pixels with fractions. */
 export function discAt(point, size) {
   return point.map((value) => Math.round(value - size / 2));
 }
@@ -87,7 +87,7 @@ export function stroke(edit, rows, from, to) {
   for (const at of line(from, to)) stamp(edit, rows, at);
 }
 
-/** The pixels of a line by Bresenham's algorithm, both ends included. */
+/** The pixels of a line by Bresenham's algorithm, including both ends. */
 export function* line([x, y], [toX, toY]) {
   const dx = Math.abs(toX - x);
   const dy = -Math.abs(toY - y);
@@ -158,7 +158,7 @@ export function flood(edit, [x, y], colours, tolerance) {
     edit.span(row / width, left - row, right - row);
     for (const next of [row - width, row + width]) {
       if (next < 0 || next >= width * height) continue;
-      // One place for each run of fitting pixels in the row above or below.
+      // One start for each run of matching pixels in the row above or below.
       for (let i = left; i < right; i++) {
         const other = next + i - row;
         if (fits(other) && (i === left || !fits(other - 1))) queue.push(other);

@@ -1,6 +1,6 @@
-// Drawing at the rate of the screen.
+// Drawing at the refresh rate of the screen.
 
-/** Gives a function that calls `render` before the next picture of the screen, once however often it is called until then. */
+/** Returns a function that calls `render` once before the next refresh of the screen. */
 export function redrawer(render) {
   let pending = false;
   return () => {

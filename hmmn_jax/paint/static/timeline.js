@@ -1,4 +1,4 @@
-// The timeline: thumbnails, and a strip for each object with what is annotated, computed, stale or doubtful.
+// The timeline: thumbnails, and a strip for each object with annotated, computed, stale and doubtful frames.
 
 import { element } from "./objects.js";
 import { DOUBTFUL } from "./model.js";
@@ -7,14 +7,14 @@ import { redrawer } from "./redraw.js";
 const RULER = 20; // heights in CSS pixels
 const THUMB = 46;
 const ROW = 16;
-const NARROWEST = 5; // width of a frame, from which on the timeline scrolls
+const NARROWEST = 5; // minimum width of a frame; below it, the timeline scrolls
 
 export class Timeline {
-  /** Draws the timeline at the next occasion. */
+  /** Draws the timeline at the next refresh. */
   draw = redrawer(() => this.#render());
   #scrubbing = false;
 
-  /** @param {Model} model, @param {Images} images, @param {function(number)} go called with the frame that the user chooses */
+  /** @param {Model} model, @param {Images} images, @param {function(number)} go called with the frame that the user selects */
   constructor(model, images, go) {
     const byId = (id) => document.getElementById(id);
     Object.assign(this, { model, images, go, track: byId("track"), canvas: byId("timeline"), labels: byId("labels") });
@@ -89,7 +89,7 @@ export class Timeline {
     objects.forEach((object, i) => this.#strip(object, RULER + THUMB + i * ROW, first, last, ink));
     this.#ruler(first, last, ink);
 
-    // What is outside of the in and out points is covered.
+    // Frames outside of the in and out points are covered.
     const [start, stop] = model.project.range;
     c.globalAlpha = 0.7;
     c.fillStyle = ink("card");
@@ -139,7 +139,7 @@ export class Timeline {
       const image = images.thumbnail(t, THUMB * 2);
       if (image === null) continue;
       const room = Math.min(every * step, (count - t) * step) - (step > 20 ? 1 : 0);
-      // The middle of the thumbnail, as large as the place for it.
+      // The centre of the thumbnail, cropped to the available size.
       const shown = Math.min(room, 1.4 * natural);
       const scale = Math.max(shown / image.naturalWidth, THUMB / image.naturalHeight);
       const [across, down] = [shown / scale, THUMB / scale];
@@ -162,7 +162,7 @@ export class Timeline {
       const { state } = entry;
       c.globalAlpha = (state === "annotated" ? 1 : 0.6) * (visible ? 1 : 0.35);
       c.fillStyle = state === "stale" ? this.#hatch(colour) : colour;
-      // The height of what is computed is its confidence.
+      // The height of a computed frame is its confidence.
       const tall = state === "annotated" ? room : Math.max(room * confidence, 2);
       c.fillRect(x, y + 2 + room - tall, width, state === "provisional" ? tall / 2 : tall);
       c.globalAlpha = 1;

@@ -1,4 +1,4 @@
-// The tools: what pointer and keyboard do on the canvas.
+// The tools: actions of pointer and keyboard on the canvas.
 
 import { notice } from "./notices.js";
 import { disc, discAt, Edit, flood, polygon, stamp, stroke } from "./raster.js";
@@ -12,10 +12,10 @@ export const TOOLS = {
   hand: "Move",
 };
 
-const CLOSE = 9; // CSS pixels to the first corner within which a click closes a polygon
+const CLOSE = 9; // distance from the first corner, in CSS pixels, within which a click closes a polygon
 
 export class Tools {
-  #stroke = null; // {t, edit, rows, at}: what is being painted
+  #stroke = null; // {t, edit, rows, at}: the current stroke
   #touches = new Map(); // fingers on the canvas
   #panned = null; // the last point of a pointer that moves the frame
 
@@ -31,7 +31,7 @@ export class Tools {
     canvas.addEventListener("contextmenu", (event) => event.preventDefault());
     canvas.addEventListener("dblclick", () => this.closePolygon());
     canvas.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
-    // A stroke ends where the tool, the object or the frame is changed: what was painted stays.
+    // Changing the tool, the object or the frame ends a stroke and keeps it.
     model.on(["tool", "object", "current", "hidden"], () => {
       this.finish();
       this.#setCorners([]);
@@ -39,7 +39,7 @@ export class Tools {
     });
   }
 
-  // Strokes, of the pointer and of the keyboard
+  // Strokes with the pointer and with the keyboard
 
   /** Whether a stroke is being painted. */
   get painting() {
@@ -120,7 +120,7 @@ export class Tools {
     this.view.paint(edit.box ?? [0, 0, 0, 0]);
   }
 
-  /** Gives up what is half done: the polygon or the stroke. Says whether there was something. */
+  /** Cancels the polygon or the stroke. Returns whether there was one. */
   cancel() {
     const some = this.painting || this.view.corners.length > 0;
     this.abandon();
@@ -128,16 +128,16 @@ export class Tools {
     return some;
   }
 
-  /** Takes the last corner of the polygon away. Returns whether there was one. */
+  /** Removes the last corner of the polygon. Returns whether there was one. */
   dropCorner() {
     const { corners } = this.view;
     this.#setCorners(corners.slice(0, -1));
     return corners.length > 0;
   }
 
-  // The keyboard as a pointer
+  // The keyboard pointer
 
-  /** Moves the keyboard's pointer by pixels of the frame. */
+  /** Moves the keyboard pointer by pixels of the frame. */
   step(dx, dy) {
     const { width, height } = this.model.project;
     const [x, y] = this.view.pointer ?? [width / 2, height / 2];
@@ -146,7 +146,7 @@ export class Tools {
     if (this.painting) this.extend(this.view.pointer);
   }
 
-  /** Does at the keyboard's pointer what a click does; with the brush it starts or ends a stroke. */
+  /** Acts like a click at the keyboard pointer; with the brush, it starts or ends a stroke. */
   press() {
     const point = this.view.pointer;
     if (point === null) return;
@@ -161,7 +161,7 @@ export class Tools {
     if (event.pointerType === "touch") this.#touches.set(event.pointerId, [event.clientX, event.clientY]);
     canvas.setPointerCapture(event.pointerId);
     if (this.#touches.size === 2) {
-      this.abandon(); // two fingers move and enlarge
+      this.abandon(); // two fingers move and zoom
       return;
     }
     if (this.painting || this.#touches.size > 1) return;
@@ -228,7 +228,7 @@ export class Tools {
 
   // Shared
 
-  /** Starts a change of the frame's mask; null where nothing can be painted, and a notice says why. */
+  /** Starts a change of the mask. Returns null and shows a notice if painting is not possible. */
   #edit(erase) {
     const { model, view } = this;
     const t = model.current;
@@ -243,7 +243,7 @@ export class Tools {
       this.masks.widen(t, chosen.id);
       view.shown.ids = entry.ids;
     }
-    // What is not visible cannot be painted over by mistake.
+    // Hidden objects cannot be painted over by mistake.
     const locked = model.objects.filter((object) => object.locked || !object.visible).map(({ id }) => id);
     return new Edit(entry.ids, model.project.width, erase ? 0 : chosen.id, new Set(locked));
   }

@@ -1,24 +1,24 @@
-// The canvas: a frame with its masks, moved and enlarged, and the marks of the tool at hand.
+// The canvas: a frame with its masks, moved and zoomed, and the marks of the current tool.
 
 import { disc, discAt } from "./raster.js";
 import { redrawer } from "./redraw.js";
 
-const STEP = 1.25; // of one zoom step
-const LENS = { radius: 78, zoom: 5 }; // the magnifier: CSS pixels, and how much larger than the view
+const STEP = 1.25; // factor of one zoom step
+const LENS = { radius: 78, zoom: 5 }; // the magnifier: size in CSS pixels, and zoom relative to the view
 
 export class View {
-  /** Draws the canvas at the next occasion. */
+  /** Draws the canvas at the next refresh. */
   draw = redrawer(() => this.#render());
 
   /** @param {Model} model, @param {HTMLCanvasElement} canvas */
   constructor(model, canvas) {
     Object.assign(this, { model, canvas, context: canvas.getContext("2d") });
-    this.scale = 1; // CSS pixels for one pixel of the frame
-    this.origin = [0, 0]; // CSS pixels from the canvas's corner to the frame's
+    this.scale = 1; // CSS pixels per pixel of the frame
+    this.origin = [0, 0]; // CSS pixels from the corner of the canvas to the corner of the frame
     this.fitted = true;
     this.shown = null; // the frame on the canvas: {t, image, ids}
     this.pointer = null; // in pixels of the frame
-    this.corners = []; // of the polygon being drawn
+    this.corners = []; // corners of the current polygon
     this.overlay = document.createElement("canvas");
     new ResizeObserver(() => this.#resize()).observe(canvas);
     model.on(["opacity", "outlines", "hidden", "project"], () => this.paint(null));
@@ -36,11 +36,11 @@ export class View {
     this.paint(null);
   }
 
-  /** Colours the ids in a box again, all of them where it is null. */
+  /** Updates the colours of the ids in a box; of all ids if it is null. */
   paint(box) {
     if (this.shown === null) return;
     const { width, height } = this.overlay;
-    // Outlines reach one pixel over the box.
+    // Outlines extend one pixel beyond the box.
     const [left, top, right, bottom] = box ?? [0, 0, width, height];
     const area = [Math.max(left - 1, 0), Math.max(top - 1, 0), Math.min(right + 1, width), Math.min(bottom + 1, height)];
     if (area[0] >= area[2] || area[1] >= area[3]) return;
@@ -61,9 +61,9 @@ export class View {
     return this.shown.colours;
   }
 
-  // Moving and enlarging
+  // Moving and zooming
 
-  /** The point of the frame under a point of the window, in pixels with fractions. */
+  /** The point of the frame at a point of the window, in pixels with fractions. */
   toFrame(clientX, clientY) {
     const { left, top } = this.canvas.getBoundingClientRect();
     return [(clientX - left - this.origin[0]) / this.scale, (clientY - top - this.origin[1]) / this.scale];
@@ -80,7 +80,7 @@ export class View {
     this.draw();
   }
 
-  /** Enlarges around a point of the canvas, in CSS pixels; its middle where none is given. */
+  /** Zooms around a point of the canvas, in CSS pixels; default: its centre. */
   zoom(scale, at = [this.canvas.clientWidth / 2, this.canvas.clientHeight / 2]) {
     scale = Math.min(Math.max(scale, 0.05), 64);
     this.origin = this.origin.map((value, i) => at[i] - ((at[i] - value) * scale) / this.scale);
@@ -106,7 +106,7 @@ export class View {
     this.draw();
   }
 
-  // A part of the frame stays visible.
+  // Part of the frame must stay visible.
   #contain() {
     if (this.shown === null) return;
     const sizes = [this.shown.image.width, this.shown.image.height];
@@ -220,7 +220,7 @@ export class View {
     c.stroke(path);
   }
 
-  // By id the colour [r, g, b, a] of its area, and of its outline.
+  // For each id, the colour [r, g, b, a] of its area and of its outline.
   #palette() {
     const alpha = Math.round(2.55 * this.model.opacity);
     const palette = new Map();

@@ -12,7 +12,7 @@ from hmmn_jax.cli.main import main
 from hmmn_jax.exports import KINDS as ALL
 from tests.evaluation.harness import discs, save_frames, save_ids
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # raised by pycocotools
 FRAMES, MASKS = discs(3)
 
 
