@@ -37,13 +37,13 @@ def add_verify(command: Callable[..., argparse.ArgumentParser]) -> None:
     """Adds the comparison with the published code, which exists only in a checkout."""
     add = command("verify", run_verify.__doc__, run_verify).add_argument
     add("--official", type=local, required=True, help="checkout of the published code, with its model.py")
-    add("--checkpoint", type=local, required=True, help="its weights, .pth or .safetensors, or a folder made of them")
+    add("--checkpoint", type=local, required=True, help="its weights, .pth or .safetensors, or a folder converted from them")
     add("--frames", type=local, required=True, help="folder of images")
     add("--mask", type=local, required=True, help="PNG with the ids of the objects in the first frame")
-    add("--max-frames", type=int, default=3, help="how many frames, the first included (%(default)s)")
-    add("--size", type=int, default=128, help="shorter side they are resized to, pixels (%(default)s)")
+    add("--max-frames", type=int, default=3, help="number of frames, including the first (%(default)s)")
+    add("--size", type=int, default=128, help="shorter side of the resized frames, in pixels (%(default)s)")
     add("--order", choices=ORDERS, default="", help="how frame names are interpreted, if they are ambiguous")
-    add("--tolerance", type=float, default=2e-6, help="largest difference of a logit (%(default)s)")
+    add("--tolerance", type=float, default=2e-6, help="largest accepted difference of a logit (%(default)s)")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -116,9 +116,9 @@ def main() -> None:
     """Runs the steps and prints the table. When a step is killed, a new process runs the remaining ones."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("accelerator.jsonl"), help="a new file")
-    parser.add_argument("--minutes", type=float, default=10.0, help="in all; the share of each step grows and shrinks with it")
-    parser.add_argument("--steps", default=",".join(STEPS), help="names, separated by commas (default: %(default)s)")
-    parser.add_argument("--quick", action="store_true", help="tiny models and shapes, to try the script")
+    parser.add_argument("--minutes", type=float, default=10.0, help="total time; the time of each step is proportional to it")
+    parser.add_argument("--steps", default=",".join(STEPS), help="names of steps, separated by commas (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="use tiny models and shapes, to test the script")
     parser.add_argument("--table", type=Path, nargs="+", metavar="FILE", help="only print the table of these files")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()

@@ -206,10 +206,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--out", type=Path, required=True, help="folder for rows and pictures")
-    add("--data", action="append", nargs="+", default=[], metavar=("ROOT", "SEQUENCE"), help="DAVIS root, and sequences of it")
-    add("--size", type=int, default=0, help="shorter side of frames and masks, pixels; 0: as they are")
+    add(
+        "--data",
+        action="append",
+        nargs="+",
+        default=[],
+        metavar=("ROOT", "SEQUENCE"),
+        help="root of DAVIS, then sequences",
+    )
+    add("--size", type=int, default=0, help="shorter side of frames and masks, pixels; 0: full size")
     add("--policies", nargs="+", choices=POLICIES, default=["worst"])
-    add("--permanent", action="store_true", help="also with all annotated frames in the memory")
+    add("--permanent", action="store_true", help="also run policies with all annotated frames in memory")
     add("--rounds", type=int, default=5)
     add("--checkpoint", default="lite")
     add("--mem_every", type=int, default=5)

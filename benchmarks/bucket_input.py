@@ -89,7 +89,7 @@ def clips_per_second(config: ConfigDict, kind: type[source.RecordSource], clips:
 def main() -> None:
     """Prints a line for each round, and the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--delay", type=float, default=0.04, help="of each request, in seconds")
+    parser.add_argument("--delay", type=float, default=0.04, help="delay of each request in seconds")
     parser.add_argument("--turns", type=int, default=3)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, emulator() as url:

@@ -72,10 +72,10 @@ def read(data_dir: Path, clips: int) -> None:
 def main() -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, required=True, help="scratch space; existing files are used again")
+    parser.add_argument("--folder", type=Path, required=True, help="folder for the data; existing files are reused")
     parser.add_argument("--padding", type=int, default=0, help="bytes to add to each JPEG, up to 65000")
     parser.add_argument("--clips", type=int, default=20000)
-    parser.add_argument("--read", action="store_true", help="only read, in this process")
+    parser.add_argument("--read", action="store_true", help="only measure reading, in this process")
     args = parser.parse_args()
     if args.read:
         return read(args.folder / "built", args.clips)

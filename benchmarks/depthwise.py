@@ -158,7 +158,7 @@ def seconds(call: Callable[[], object], runs: int) -> float:
 def main() -> None:
     """Runs both alternately, and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=10, help="timed in each process, after two to warm up")
+    parser.add_argument("--runs", type=int, default=10, help="measurements in each process, after two warm-up runs")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--worker", choices=("ours", "torch"), default=None, help=argparse.SUPPRESS)
     args = parser.parse_args()

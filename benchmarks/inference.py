@@ -75,9 +75,9 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=864)
     parser.add_argument("--objects", type=int, default=1)
     parser.add_argument(
-        "--memory", type=int, nargs="+", default=[2], help="memory frames, the previous one included (2 or more)"
+        "--memory", type=int, nargs="+", default=[2], help="number of memory frames, including the previous one (2 or more)"
     )
-    parser.add_argument("--runs", type=int, default=3, help="frames timed in each process, after one to warm up")
+    parser.add_argument("--runs", type=int, default=3, help="measured frames in each process, after one warm-up frame")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peer", default=None, help="command of the other implementation")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)

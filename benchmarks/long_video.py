@@ -105,7 +105,7 @@ def main() -> None:
     """Runs both processes, measures them, and prints the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=2000)
-    parser.add_argument("--bound", type=int, default=6, help="max_memory_frames of one of the two")
+    parser.add_argument("--bound", type=int, default=6, help="max_memory_frames of the limited process")
     parser.add_argument("--out", type=Path, required=True, help="PNG to write")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)

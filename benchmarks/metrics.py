@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--height", type=int, default=480)
     parser.add_argument("--width", type=int, default=854)
     parser.add_argument("--objects", type=int, nargs="+", default=[1, 3, 5, 10])
-    parser.add_argument("--scale", type=float, default=1.0, help="of the objects")
+    parser.add_argument("--scale", type=float, default=1.0, help="factor of the size of objects")
     parser.add_argument("--frames", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=15)
     args = parser.parse_args()

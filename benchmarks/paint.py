@@ -42,8 +42,8 @@ def main() -> None:
     """Runs one of the measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=("latency", "memory"))
-    parser.add_argument("--frames", type=int, default=40, help="of the video (default: %(default)s)")
-    parser.add_argument("--strokes", type=int, default=20, help="masks that are sent (default: %(default)s)")
+    parser.add_argument("--frames", type=int, default=40, help="number of frames of the video (default: %(default)s)")
+    parser.add_argument("--strokes", type=int, default=20, help="number of masks to send (default: %(default)s)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         {"latency": latency, "memory": memory}[options.kind](Path(folder), options)

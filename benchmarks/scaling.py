@@ -159,7 +159,7 @@ def main() -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     default = Path(__file__).parents[1] / "docs" / "tpu_train.jsonl"
-    parser.add_argument("--figures", type=Path, default=default, metavar="FILE", help="lines of benchmarks/tpu_train.py")
+    parser.add_argument("--figures", type=Path, default=default, metavar="FILE", help="output of benchmarks/tpu_train.py")
     records = [json.loads(line) for line in parser.parse_args().figures.read_text().splitlines()]
     fitting = [record for record in records if "out_of_memory" not in record]
     print("### Memory of a chip, GB\n")

@@ -237,14 +237,14 @@ def print_figures(compiled: jax.stages.Compiled, chip: str, middle: int, top: in
 def main() -> None:
     """Compiles for each topology and number of objects, prints their tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--topology", nargs="+", default=["v5e:16x16", "v4:4x4x4"], help="of v5e or v4; one chip is used")
+    parser.add_argument("--topology", nargs="+", default=["v5e:16x16", "v4:4x4x4"], help="v5e or v4; one chip is used")
     parser.add_argument("--objects", type=int, nargs="+", default=[1, 3])
     parser.add_argument("--height", type=int, default=480)
     parser.add_argument("--width", type=int, default=864)
-    parser.add_argument("--memory", type=int, default=2, help="memory frames, the previous one included (2 or more)")
+    parser.add_argument("--memory", type=int, default=2, help="number of memory frames, including the previous one (2 or more)")
     parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"], help="compute dtype")
-    parser.add_argument("--dump", type=Path, default=None, metavar="DIR", help="write the optimised HLO text here")
-    parser.add_argument("--top", type=int, default=20, help="rows of a table")
+    parser.add_argument("--dump", type=Path, default=None, metavar="DIR", help="folder for the optimised HLO text")
+    parser.add_argument("--top", type=int, default=20, help="number of rows of a table")
     args = parser.parse_args()
     for topology, objects in itertools.product(args.topology, args.objects):
         compiled = compile_step(HMMNConfig(dtype=args.dtype), topology, objects, args.memory, args.height, args.width)

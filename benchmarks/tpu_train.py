@@ -107,7 +107,7 @@ def main() -> None:
     """Compiles a program and prints its figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--topology", default="v5e:4x4")
-    parser.add_argument("--clips", type=int, default=1, help="on each chip")
+    parser.add_argument("--clips", type=int, default=1, help="clips per chip")
     parser.add_argument("--objects", type=int, default=3)
     parser.add_argument("--side", type=int, default=384)
     parser.add_argument("--remat", action="store_true")

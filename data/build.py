@@ -154,12 +154,12 @@ def _run() -> None:
         prog="python -m data.build", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("builder", choices=BUILDERS)
-    parser.add_argument("--config", help="one of the builder's configs; the first where it is not given")
-    parser.add_argument("--as", dest="new_name", metavar="NAME", help="name of the result; the config's name if not given")
+    parser.add_argument("--config", help="config of the builder (default: the first)")
+    parser.add_argument("--as", dest="new_name", metavar="NAME", help="name of the result (default: the name of the config)")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="override a field of the config")
     parser.add_argument("--split", action="append", default=[], help="build only this split; may be repeated")
-    parser.add_argument("--source", type=user_path, required=True, help="the folder that was downloaded")
-    parser.add_argument("--data_dir", type=user_path, required=True, help="where built data sets are kept")
+    parser.add_argument("--source", type=user_path, required=True, help="the downloaded folder")
+    parser.add_argument("--data_dir", type=user_path, required=True, help="folder of built data sets")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier build")
     args = parser.parse_args()
     tfds.disable_progress_bar()  # TFDS does not know the number of frames

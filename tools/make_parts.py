@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path, help="folder to write; it must not exist")
-    parser.add_argument("folders", type=Path, nargs="+", help="searched for .jpg files, folders in them too")
+    parser.add_argument("folders", type=Path, nargs="+", help="folders with .jpg files, also in subfolders")
     parser.add_argument("--every", type=int, default=1, help="take every n-th picture of a folder")
     options = parser.parse_args(arguments)
     for name in ("JPEGImages", "Annotations"):

@@ -216,7 +216,7 @@ class Segmenter:
         streams = [iter(video) for video in videos]
         frames = [as_frame(first) for stream in streams for first in itertools.islice(stream, 1)]
         if self.independent or not len(frames) == len(streams) == len(masks) > 0:
-            raise ValueError("run_together takes videos with a frame at least, a mask for each, and no independent objects")
+            raise ValueError("run_together needs videos with frames, a mask for each video, and no independent objects")
         given = [as_mask(mask, (frame.shape[1], frame.shape[2])) for mask, frame in zip(masks, frames, strict=True)]
         ids = [np.union1d(mask, 0) for mask in given]  # the id of each channel
         if len({(frame.shape, frame.dtype, len(found)) for frame, found in zip(frames, ids, strict=True)}) > 1:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_peak_is_what_was_held():
     before = host_memory.peak_megabytes()
-    held = np.ones(2**28, np.uint8)  # 256 MB that are written
+    held = np.ones(2**28, np.uint8)  # writes 256 MB
     assert host_memory.peak_megabytes() >= 256 and held[0] and 10 < before < 10**6
 
 

@@ -35,7 +35,7 @@ def test_one_direction_leaves_frames_between_provisional(direction, expected, st
 def test_what_lies_between_range_and_anchor_is_kept_and_not_yielded():
     session = make({0: box(1), 8: box(1)})
     assert run(session, 3, 5) == [(3, False), (4, False), (4, True), (3, True)]
-    assert states(session) == "appffpppa"  # forward passed 1 to 4, backward 7 to 3
+    assert states(session) == "appffpppa"  # the forward pass reached 1 to 4, the backward pass 7 to 3
     assert session.segmenter.steps == 4 + 5
     run(session, 5, 8)
     assert states(session) == "appfffffa" and session.segmenter.steps == 4 + 5 + 7  # the backward pass already reached it

@@ -1,4 +1,4 @@
-"""Behaviour of several processes of `train.py` if one of them fails. `process_matrix` has all cells."""
+"""Behaviour of several processes of `train.py` if one of them fails. `process_matrix` has all cases."""
 
 import signal
 
