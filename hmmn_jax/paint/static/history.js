@@ -24,13 +24,13 @@ export class History {
     }
   }
 
-  /** Undoes the last change of frame t in `ids`. Returns its box, or null if there is none. */
+  /** Undoes the last change of frame t in `ids`. Returns its box, or null without a change. */
   undo(t, ids, width) {
     const change = this.#changes.findLast((other) => other.t === t && !other.undone);
     return change ? move(change, ids, width, change.patch.before) : null;
   }
 
-  /** Redoes the last undone change of frame t. Returns its box, or null if there is none. */
+  /** Redoes the last undone change of frame t. Returns its box, or null without a change. */
   redo(t, ids, width) {
     const change = this.#changes.find((other) => other.t === t && other.undone);
     return change ? move(change, ids, width, change.patch.after) : null;

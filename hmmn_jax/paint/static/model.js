@@ -76,7 +76,7 @@ export class Model {
 /** Frames with an object of lower confidence are doubtful. */
 export const DOUBTFUL = 0.6;
 
-/** The lowest confidence of the objects of a frame; 1 if there is none. */
+/** The lowest confidence of the objects of a frame; 1 without objects. */
 export function leastConfidence(entry) {
   return Math.min(1, ...Object.values(entry?.confidence ?? {}).filter((value) => value !== null));
 }
