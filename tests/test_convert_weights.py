@@ -81,7 +81,7 @@ def released(tmp_path_factory):
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
-def test_the_released_model_there_and_back_bit_for_bit(released, tmp_path, capsys, suffix):
+def test_the_released_model_round_trip_bit_for_bit(released, tmp_path, capsys, suffix):
     if suffix == ".pth":
         pytest.importorskip("torch")
     tensors, out = released
@@ -124,7 +124,7 @@ def test_written_in_half_the_size(tmp_path, small_file):
     np.testing.assert_array_equal(kernel, halves["Decoder.pred2.weight"].transpose(2, 3, 1, 0))
 
 
-def test_what_float16_cannot_hold_is_told(tmp_path, capsys):
+def test_what_float16_cannot_hold_is_reported(tmp_path, capsys):
     large = small_tensors() | {"Decoder.pred2.bias": np.array([1.0, -7e4], np.float32)}
     save_file(large, tmp_path / "large.safetensors", METADATA)
     told = failure(capsys, 2, "to-torch", "--half", tmp_path / "large.safetensors", tmp_path / "half.safetensors")
@@ -214,7 +214,7 @@ def write_hostile(path, form, content):
 
 
 @pytest.mark.parametrize("form", ["zip", "older", "bare"])
-def test_a_hostile_file_makes_no_file(tmp_path, capsys, form):
+def test_a_malicious_file_makes_no_file(tmp_path, capsys, form):
     target, path = tmp_path / "made", tmp_path / "hostile.pth"
     pickle.loads(pickle.dumps(Hostile(target), 2)).close()
     assert target.exists()  # so the test would detect it
@@ -334,7 +334,7 @@ def test_exit_codes_of_the_script_itself(small_file, tmp_path):
         assert (tmp_path / f"OUT{code}").exists() == (code == 0)
 
 
-def test_a_mistake_in_the_command_line_is_one_line(small_file, tmp_path, capsys):
+def test_a_error_in_the_command_line_is_one_line(small_file, tmp_path, capsys):
     assert "required: checkpoint, file" in failure(capsys, 2, "to-torch")
     assert "invalid choice: 'frobnicate'" in failure(capsys, 2, "frobnicate")
     assert "--seed is -1, expected 0 to" in failure(capsys, 2, "imagenet", small_file, tmp_path / "OUT", "--seed", "-1")

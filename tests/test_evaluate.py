@@ -90,7 +90,7 @@ def test_four_devices_give_the_masks_of_one(world, whole, tmp_path):
     assert masks_of(tmp_path) == masks_of(world / "whole") and len(masks_of(tmp_path)) == 6
 
 
-def test_a_run_with_a_damaged_frame_goes_on_when_it_is_mended(world, whole, tmp_path):
+def test_a_run_with_a_damaged_frame_continues_when_it_is_mended(world, whole, tmp_path):
     shutil.copytree(world / "davis", world / "damaged")
     frame = world / "damaged/JPEGImages/480p/cat/00001.jpg"
     frame.write_bytes(frame.read_bytes()[:-300])
@@ -128,7 +128,7 @@ def test_a_folder_of_images(world, tmp_path):
         (["davis"], "unexpected argument 'davis'"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(world, tmp_path, arguments, said):
+def test_a_error_is_one_line_and_exit_code_2(world, tmp_path, arguments, said):
     done = evaluate(*arguments, "--output", tmp_path / "run", cwd=world)
     assert done.returncode == 2
     assert said in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr

@@ -47,7 +47,7 @@ def other(tmp_path_factory):
         pytest.param([*SMOKE, "--config.init=OTHER"], "a checkpoint of another model", marks=pytest.mark.slow),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(other, tmp_path, arguments, said):
+def test_a_error_is_one_line_and_exit_code_2(other, tmp_path, arguments, said):
     arguments = [argument.replace("OTHER", str(other)) for argument in arguments]
     done = run_script("train.py", "--workdir", tmp_path / "run", *arguments)
     assert done.returncode == 2, done.stderr
@@ -58,7 +58,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(other, tmp_path, arguments, said)
 
 
 @pytest.mark.slow
-def test_a_run_that_is_asked_to_stop_and_goes_on(tmp_path):
+def test_a_run_that_is_asked_to_stop_and_continues(tmp_path):
     arguments = (
         *SMOKE, "--workdir", tmp_path / "run", "--compilation_cache", tmp_path / "cache",
         "--config.samples=24", "--config.learning_rate.warmup=4", "--config.log_every=1", "--config.data.size=(32,32)",

@@ -69,7 +69,7 @@ def test_a_step_that_hangs_fails_crashes_or_is_slow_leaves_the_others_their_time
     assert again.returncode == 2 and "card.jsonl exists already" in again.stderr
 
 
-def test_a_step_with_an_unknown_name_is_refused(tmp_path):
+def test_a_step_with_an_unknown_name_is_rejected(tmp_path):
     done = run(ROOT / "benchmarks/accelerator.py", "--steps=device,speed", f"--output={tmp_path / 'x.jsonl'}")
     assert done.returncode == 2 and "--steps has 'speed', expected some of: device, selection" in done.stderr
 

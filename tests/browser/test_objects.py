@@ -67,7 +67,7 @@ def test_name_colour_and_the_next_id(open_film):
     assert [found["id"] for found in tab.model("objects")] == [1, 3]
 
 
-def test_annotation_taken_away_and_put_back(open_film):
+def test_annotation_removed_and_restored(open_film):
     tab = open_film()
     tab.stroke((10, 8), (50, 8))
     tab.saved()

@@ -77,7 +77,7 @@ def test_the_right_button_erases(open_film):
 
 
 @pytest.mark.parametrize("change", ["tool", "frame", "object"])
-def test_a_change_in_mid_stroke_ends_it(open_film, change):
+def test_a_change_during_a_stroke_ends_it(open_film, change):
     """What was painted stays on its frame; the rest of the movement does not paint."""
     tab = open_film()
     tab.page.evaluate("app.objects.add()")

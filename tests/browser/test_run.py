@@ -91,7 +91,7 @@ def test_stop_correct_and_continue(open_film, segmenter, tmp_path):
     assert_equal(tab, masks_of(tmp_path / "film", anchors), range(12))
 
 
-def test_a_reload_in_mid_job_shows_the_job(open_film, segmenter):
+def test_a_reload_during_a_job_shows_the_job(open_film, segmenter):
     tab = open_film(shape={"count": 10})
     tab.stroke((10, 10), (30, 30))
     tab.saved()
@@ -128,7 +128,7 @@ def end(process):
     process.stdout.close()
 
 
-def test_kill_in_mid_job(visit, tmp_path):
+def test_kill_during_a_job(visit, tmp_path):
     """A killed server loses nothing that the page showed as saved. Strokes in the meantime are kept."""
     film(tmp_path / "film", count=10)
     process, url = start(tmp_path, 0)

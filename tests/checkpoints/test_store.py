@@ -202,7 +202,7 @@ def test_a_folder_whose_writing_was_cut_off(tmp_path, saved):
     assert "was the write interrupted?" in refusal(path)
 
 
-def test_a_damaged_folder_is_told_without_tracebacks_of_other_threads(tmp_path, saved, capfd):
+def test_a_damaged_folder_is_reported_without_tracebacks_of_other_threads(tmp_path, saved, capfd):
     """After an error, TensorStore continues reading, and each tensor reports to a closed event loop.
 
     The filters are not removed, because reports arrive during later tests.
@@ -248,7 +248,7 @@ def test_a_config_that_is_no_text(tmp_path, saved):
     assert "not the config of a model" in refusal(path)
 
 
-def test_numbers_that_are_not_finite_are_told(tmp_path, capsys):
+def test_numbers_that_are_not_finite_are_reported(tmp_path, capsys):
     tensors = to_torch(variables(), SMALL) | {"Decoder.pred2.bias": np.array([np.nan, 1], np.float32)}
     save_file(tensors, tmp_path / "w.safetensors", {METADATA_KEY: config_to_json(SMALL)})
     load_checkpoint(tmp_path / "w.safetensors")
@@ -276,7 +276,7 @@ def failure(path):
     return message
 
 
-def test_what_exists_is_left_alone(tmp_path):
+def test_what_exists_does_not_change(tmp_path):
     path = tmp_path / "OUT"
     path.write_text("mine")
     assert "already exists" in failure(path)
@@ -289,7 +289,7 @@ def test_a_parent_that_is_a_file(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_the_partial_folder_of_another_is_left_alone(tmp_path):
+def test_the_partial_folder_of_another_does_not_change(tmp_path):
     mine = tmp_path / ".OUT.partial/mine"
     mine.parent.mkdir()
     mine.write_text("mine")
@@ -336,7 +336,7 @@ def test_checkpoints_in_a_bucket(saved, tmp_path, bucket):
     assert set(bucket.store) == before
 
 
-def test_what_is_wrong_in_a_bucket_is_told_by_its_path(saved, tmp_path, bucket, monkeypatch):
+def test_what_is_wrong_in_a_bucket_is_reported_by_its_path(saved, tmp_path, bucket, monkeypatch):
     assert "no such file or folder" in refusal("gs://b/OUT")
     bucket.pipe("gs://b/w.pth", b"no weights")
     assert "neither a torch.save nor a safetensors file" in refusal("gs://b/w.pth")

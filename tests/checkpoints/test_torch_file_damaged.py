@@ -14,7 +14,7 @@ from tests.checkpoints.pickles import MAGIC, VALUES, refusal, tensor, without_to
 
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
-def test_a_truncated_or_altered_file_is_refused_or_unharmed(tmp_path, suffix):
+def test_a_truncated_or_altered_file_is_rejected_or_unharmed(tmp_path, suffix):
     path, expected = tmp_path / "model", {"x": VALUES.reshape(2, 3)}
     write_zip(path, {"x": tensor()})
     if suffix == "safetensors":
@@ -54,7 +54,7 @@ def test_a_truncated_or_altered_file_is_refused_or_unharmed(tmp_path, suffix):
         ({"x" * 5000: 3}, {}, "holds int"),
     ],
 )
-def test_what_differs_is_told(tmp_path, top, options, told):
+def test_what_differs_is_reported(tmp_path, top, options, told):
     assert told in refusal(write_zip(tmp_path / "model.pth", top, **options))
 
 
@@ -72,19 +72,19 @@ def test_what_differs_is_told(tmp_path, top, options, told):
         (b"\xff\xff\xff\x7f\0\0\0\0{}", "damaged"),
     ],
 )
-def test_another_kind_of_file_is_refused(tmp_path, content, told):
+def test_another_kind_of_file_is_rejected(tmp_path, content, told):
     (tmp_path / "model.pth").write_bytes(content)
     assert told in refusal(tmp_path / "model.pth")
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_torchscript_archive_is_told(tmp_path):
+def test_a_torchscript_archive_is_reported(tmp_path):
     torch = pytest.importorskip("torch")
     torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.ones(1, 2)), tmp_path / "a.pth")
     assert "TorchScript" in refusal(tmp_path / "a.pth")
 
 
-def test_a_damaged_legacy_file_is_told(tmp_path):
+def test_a_damaged_legacy_file_is_reported(tmp_path):
     torch = pytest.importorskip("torch")
     path = tmp_path / "a.pth"
     torch.save({"x": torch.ones(3)}, path, _use_new_zipfile_serialization=False)
@@ -94,7 +94,7 @@ def test_a_damaged_legacy_file_is_told(tmp_path):
         assert "non-zip form" in refusal(path)
 
 
-def test_a_missing_file_and_a_folder_are_told(tmp_path):
+def test_a_missing_file_and_a_folder_are_reported(tmp_path):
     assert "No such file" in refusal(tmp_path / "absent.pth")
     assert "directory" in refusal(tmp_path)
     with pytest.raises(CheckpointError, match="No such file"):
@@ -113,7 +113,7 @@ def test_the_legacy_form_without_torch_says_what_to_install(tmp_path, monkeypatc
     assert "pip install torch" in refusal(tmp_path / "a.pth")
 
 
-def test_the_legacy_form_is_refused_to_an_unsafe_torch(tmp_path, monkeypatch):
+def test_the_legacy_form_is_rejected_to_an_unsafe_torch(tmp_path, monkeypatch):
     torch = pytest.importorskip("torch")
     (tmp_path / "a.pth").write_bytes(pickle.dumps(MAGIC, 2) + pickle.dumps(1001, 2))
     monkeypatch.setattr(torch, "__version__", "2.5.1+cpu")

@@ -43,7 +43,7 @@ CALLS = [name for name, _ in hostile_calls("")]
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("form", ["zip", "bare", "legacy", "legacy without torch"])
-def test_a_hostile_call_is_refused_by_name(tmp_path, monkeypatch, name, form):
+def test_a_malicious_call_is_rejected_by_name(tmp_path, monkeypatch, name, form):
     if form == "legacy without torch":
         without_torch(monkeypatch)
     target, path = tmp_path / "made", tmp_path / "model.pth"
@@ -61,7 +61,7 @@ def test_a_hostile_call_is_refused_by_name(tmp_path, monkeypatch, name, form):
 
 
 @pytest.mark.parametrize("new_form", [True, False])
-def test_a_hostile_file_of_torch_is_refused_by_name(tmp_path, new_form):
+def test_a_malicious_file_of_torch_is_rejected_by_name(tmp_path, new_form):
     torch = pytest.importorskip("torch")
 
     class Hostile:
@@ -121,7 +121,7 @@ def test_what_a_pickle_reaches_does_nothing_else(tmp_path, target, ending):
         (dumps(Persistent(("storage", Name("torch.FloatStorage"), "0", "cpu", -1))), "unknown way"),
     ],
 )
-def test_an_absurd_pickle_is_refused(tmp_path, opcodes, told):
+def test_an_absurd_pickle_is_rejected(tmp_path, opcodes, told):
     assert told in refusal(write_zip(tmp_path / "model.pth", opcodes))
 
 
@@ -147,5 +147,5 @@ def test_an_absurd_pickle_is_refused(tmp_path, opcodes, told):
         {"key": "a\nb\x1b[31m"},
     ],
 )
-def test_a_tensor_out_of_bounds_is_refused(tmp_path, wrong):
+def test_a_tensor_out_of_bounds_is_rejected(tmp_path, wrong):
     refusal(write_zip(tmp_path / "model.pth", {"x": tensor(**wrong)}))

@@ -58,7 +58,7 @@ def test_torch_loads_what_is_written(tmp_path):
         ("a.safetensors", {"x": np.array([None])}, "cannot be written"),
     ],
 )
-def test_what_cannot_be_written_is_told_and_leaves_nothing(tmp_path, name, tensors, told):
+def test_what_cannot_be_written_is_reported_and_leaves_nothing(tmp_path, name, tensors, told):
     with pytest.raises(CheckpointError) as caught:
         write_torch_file(tmp_path / name, tensors)
     assert told in str(caught.value) and str(caught.value).isprintable()
@@ -101,7 +101,7 @@ def test_a_file_that_exists_is_not_replaced(tmp_path, monkeypatch, when, links):
     assert os.listdir(tmp_path) == ["a.safetensors"] and path.read_text() == "mine"
 
 
-def test_a_pipe_and_a_folder_are_refused(tmp_path):
+def test_a_pipe_and_a_folder_are_rejected(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     assert "neither a file nor a folder" in refusal(tmp_path / "pipe")
     assert "Is a directory" in refusal(tmp_path)

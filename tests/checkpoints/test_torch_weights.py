@@ -65,7 +65,7 @@ def test_layouts_by_hand():
     assert (count.shape, count.dtype, int(count)) == ((), np.int64, 2**40)
 
 
-def test_there_and_back_bit_for_bit():
+def test_round_trip_bit_for_bit():
     tensors = official()
     tensors["Decoder.pred2.bias"] = np.array([np.nan, -0.0], np.float32)
     assert_same(to_torch(from_torch(tensors, SMALL), SMALL), tensors)
@@ -94,7 +94,7 @@ def test_a_prefix_that_leads_nowhere_is_kept(names):
     assert set(without_prefix(dict.fromkeys(names), {"Decoder.bias", "Decoder.weight"}, "w.pth")) == names
 
 
-def test_a_checkpoint_of_another_network_is_told_in_a_few_lines():
+def test_a_checkpoint_of_another_network_is_reported_in_a_few_lines():
     tensors = {f"key_encoder.conv{i}.weight": np.zeros((2, 2)) for i in range(300)}
     with pytest.raises(MismatchError) as caught:
         from_torch(tensors, SMALL, "stcn.pth")

@@ -42,7 +42,7 @@ def test_values_have_the_type_of_their_field(text, value):
         ("lock=1", "no setting 'lock'"),
     ],
 )
-def test_texts_that_set_nothing(text, said):
+def test_text_that_set_nothing(text, said):
     with pytest.raises(ConfigError, match=said):
         override(benchmark_settings("custom"), [text])
 
@@ -50,7 +50,7 @@ def test_texts_that_set_nothing(text, said):
 @pytest.mark.parametrize(
     "text", ["mem_every=often", "mem_every=1.5", "flip=1", "scales=big", "fps=[]", f"mem_every={'(' * 500}"]
 )
-def test_values_that_cannot_work_are_told_by_the_check_of_settings(text):
+def test_values_that_cannot_work_are_reported_by_the_check_of_settings(text):
     config = benchmark_settings("custom")
     override(config, [text])
     with pytest.raises(ConfigError, match=f"config.{text.partition('=')[0]} is "):

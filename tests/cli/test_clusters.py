@@ -24,7 +24,7 @@ def test_the_name_of_a_process():
         ({"TPU_WORKER_HOSTNAMES": "a,b,c,d"}, "one of 4 hosts of a TPU slice; give --distributed on each"),
     ],
 )
-def test_processes_that_would_run_alone_are_refused(environ, message):
+def test_processes_that_would_run_alone_are_rejected(environ, message):
     with pytest.raises(ConfigError, match=message):
         require_together(False, environ)
     require_together(True, environ)

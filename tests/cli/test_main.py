@@ -99,7 +99,7 @@ def test_help_lists_the_benchmarks(capsys, command):
         (["convert", "from-torch", "x.pth"], "hmmn-jax convert: the following arguments are required: out"),
     ],
 )
-def test_a_mistake_is_one_line(capsys, tmp_path, monkeypatch, arguments, said):
+def test_a_error_is_one_line(capsys, tmp_path, monkeypatch, arguments, said):
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2
     err = capsys.readouterr().err

@@ -57,7 +57,7 @@ def test_sigterm_ends_as_ctrl_c_does(capsys):
     assert capsys.readouterr().err == "prog: terminated\n"
 
 
-def test_a_mistake_of_the_program_itself_is_not_hidden():
+def test_a_error_of_the_program_itself_is_not_hidden():
     with pytest.raises(ZeroDivisionError):
         run_program("prog", lambda: 1 / 0)
 

@@ -65,7 +65,7 @@ def test_damaged_programs_are_compiled_again(damage):
 
 @pytest.mark.parametrize("place", ["hmmn-jax", "hmmn-jax/programs", "KEY"])
 @pytest.mark.parametrize("mode", [0o720, 0o702, 0o777])
-def test_a_folder_that_others_can_write_to_is_refused(home, capsys, place, mode):
+def test_a_folder_that_others_can_write_to_is_rejected(home, capsys, place, mode):
     folder = own_folder()
     folder = folder if place == "KEY" else home / place
     folder.chmod(mode)
@@ -75,7 +75,7 @@ def test_a_folder_that_others_can_write_to_is_refused(home, capsys, place, mode)
     assert said.startswith(f"NOTE: {folder}: other users can write to it (mode {mode:o})") and said.count("\n") == 1
 
 
-def test_a_folder_of_another_user_is_refused(home, capsys, monkeypatch):
+def test_a_folder_of_another_user_is_rejected(home, capsys, monkeypatch):
     own_folder()
     mine = os.getuid()
     monkeypatch.setattr(os, "getuid", lambda: mine + 1)

@@ -141,7 +141,7 @@ def test_davis_splits_years_and_resolutions(tmp_path):
         open_source("davis/2016_240p", tmp_path / "built", "val")
 
 
-def test_videos_of_ones_own_without_lists(tmp_path):
+def test_videos_of_users_without_lists(tmp_path):
     root = folders.davis(tmp_path / "in", {"a": THREE, "b": [[1, 2], None, None]}, resolution=".")
     shutil.rmtree(root / "ImageSets")
     report = run(tmp_path, "davis", root, "folder", splits=("val",))["val"]
@@ -383,7 +383,7 @@ def test_names_that_cannot_be_folders(tmp_path):
         run(tmp_path, "davis", tmp_path, "folder", splits=("..",))
 
 
-def test_fields_that_do_nothing_are_refused():
+def test_fields_that_do_nothing_are_rejected():
     for config, fields in (
         ("salient", ["objects=1"]),
         ("one_object", ["mask_values=ids"]),

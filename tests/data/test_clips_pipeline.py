@@ -87,7 +87,7 @@ def test_samples_are_the_same_in_other_processes():
         assert json.loads(said.splitlines()[-1]) == expected
 
 
-def test_so_many_distinct_clips_come_again_and_again():
+def test_so_many_distinct_clips_come_repeatedly():
     config = mixture()
     config.distinct = 3
     first, second = make_batches(config, batch=3, first_step=0, steps=2)

@@ -148,7 +148,7 @@ def test_longer_clips():
         plans(config, [sources[0], MadeSource("b", videos=4, frames=4)], 0, 1)
 
 
-def test_donors_from_videos_go_on_in_their_video():
+def test_donors_from_videos_continue_in_their_video():
     config = video_config(a=data.source("a", still=True), b=data.source("b", still=False))
     config.frames, config.max_skip = 4, ((0, 1),)
     config.copy_paste.update({"probability": 1.0, "objects": (2, 2), "moving": True})

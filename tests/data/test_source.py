@@ -45,7 +45,7 @@ def test_pickled(built):
     assert pickle.loads(pickle.dumps(source)).fetch([8])[0] == [expected[8]]
 
 
-def test_a_fork_is_refused_where_it_would_crash(built, monkeypatch):
+def test_a_fork_is_rejected_where_it_would_crash(built, monkeypatch):
     source = open_source("davis/2017", built / "built")
     monkeypatch.setattr(os, "getpid", lambda: -1)
     with pytest.raises(DataError, match="davis/2017: opened before a fork; start processes by spawn"):

@@ -137,7 +137,7 @@ class TestReadSequence:
         make(davis, "Annotations/480p/bear/00001.json", "Annotations/480p/bear/00009.png")
         assert list(read_sequence(davis, "bear", "480p").masks) == [0]
 
-    def test_other_masks_are_told(self, davis):
+    def test_other_masks_are_reported(self, davis):
         make(davis, "Annotations/480p/bear/00001.json", "Annotations/480p/bear/00009.png")
         notes = Notes()
         read_sequence(davis, "bear", "480p", notes=notes)
@@ -157,7 +157,7 @@ class TestReadSequence:
         with raises("both .* and", "keep one mask of a frame"):
             read_davis(davis, 2017, "cow")
 
-    def test_a_mask_that_is_a_link_to_nothing(self, davis):
+    def test_a_mask_that_is_a_broken_link(self, davis):
         os.symlink("gone.png", davis / "Annotations/480p/bear/00001.png")
         with raises(r"00001\.png: a link to gone\.png, which does not exist"):
             read_sequence(davis, "bear", "480p")
@@ -206,7 +206,7 @@ class TestFindUnlisted:
             with raises(f"JPEGImages/{name}: ", found):
                 readers[name]()
 
-    def test_beside_a_resolution(self, tmp_path):
+    def test_next_to_a_resolution(self, tmp_path):
         make(tmp_path, "JPEGImages/720p/a/0.jpg", "JPEGImages/@eaDir/a/0.jpg", "Annotations/720p/a/0.png")
         make(tmp_path, "JPEGImages/__MACOSX/a/._0.jpg", "JPEGImages/720p/._a.jpg")
         assert list(find_unlisted(tmp_path)) == ["a"]

@@ -36,7 +36,7 @@ class TestListFrames:
         (tmp_path / "3.png").mkdir()
         assert list_frames(tmp_path) == (tmp_path / "1.jpg",)
 
-    def test_what_is_left_out_is_told(self, tmp_path):
+    def test_what_is_left_out_is_reported(self, tmp_path):
         touch(tmp_path, "1.jpg", ".DS_Store", "._1.jpg", "notes.txt", "2.heic", "3.GIF")
         (tmp_path / "4.png").mkdir()
         os.mkfifo(tmp_path / "5.jpg")

@@ -90,7 +90,7 @@ def test_an_unknown_order(tmp_path):
         list_frames(tmp_path, order="time")
 
 
-def test_the_order_is_told_where_plain_sorting_differs(tmp_path):
+def test_the_order_is_reported_where_plain_sorting_differs(tmp_path):
     make(tmp_path / "a", "00", "01")
     make(tmp_path / "b", "9", "10")
     make(tmp_path / "c", "f", "f (1)")

@@ -148,7 +148,7 @@ def test_the_steps_that_the_bar_counts():
 
 
 class TestExports:
-    def test_beside_the_masks_with_probabilities(self, given):
+    def test_next_to_the_masks_with_probabilities(self, given):
         """Layers are soft in computed frames. The record lists all files, so that --overwrite removes them."""
         root, _ = given
         done = segment(root, exports=("rgba", "coco", "gif"), fields={"save_probabilities": True})

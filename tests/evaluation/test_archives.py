@@ -85,7 +85,7 @@ def test_a_video_of_sav_that_the_result_lacks_is_an_error(tmp_path):
     assert done.code == 2 and "dance/000/00004.png: does not exist (8 of 8 masks are missing)" in done.err
 
 
-def test_what_has_no_frame_to_score_is_told_and_the_means_stay_numbers(tmp_path):
+def test_what_has_no_frame_to_score_is_reported_and_the_means_stay_numbers(tmp_path):
     """A MOSE v2 video of two frames, which the server scores as 0; an LVOS object of two frames, with NaN means."""
     trees.mose(tmp_path / "mose")
     trees.save_video(tmp_path / "mose", "short", trees.named(trees.boxes(2, {1: "11"})))

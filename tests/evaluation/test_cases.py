@@ -64,7 +64,7 @@ def test_04_late_objects_are_scored(tmp_path):
 
 
 @pytest.mark.parametrize("dead", [{3, 4}, {0}, set(range(6))])
-def test_07_frames_that_are_links_to_nothing(root, dead):
+def test_07_frames_that_are_broken_links(root, dead):
     (root / "links").mkdir()
     for t in range(6):
         os.symlink(root / ("gone" if t in dead else "f") / f"{t:05d}.jpg", root / f"links/{t:05d}.jpg")
@@ -146,7 +146,7 @@ def test_16_frames_that_exif_turns(root, orientation, turn):
         assert done.code == 2 and "EXIF" in done.err and "upright" in done.err
 
 
-def test_18_a_movie_keeps_the_rate_of_its_film(root):
+def test_18_a_movie_keeps_the_rate_of_its_video_file(root):
     pytest.importorskip("av")
     with MovieWriter(root / "100% clip.mp4", 30) as movie:
         for frame in FRAMES:
@@ -215,7 +215,7 @@ def test_28_video_files_only(film):
     assert done.code == 2 and len([line for line in done.err.splitlines() if "NOTE" not in line]) == 2
 
 
-def test_26_a_film_where_the_movie_would_be_written(film, monkeypatch):
+def test_26_a_video_file_where_the_movie_would_be_written(film, monkeypatch):
     (film / "movies").mkdir()
     (film / "in/JPEGImages/clip.mp4").rename(film / "movies/clip.mp4")
     before = contents(film)

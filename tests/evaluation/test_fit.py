@@ -38,7 +38,7 @@ def make_clip(tmp_path):
 
 @pytest.mark.parametrize("free", [0, 999, 10_000, 123_456, 10**7, 10**12])
 @pytest.mark.parametrize("slot", [10, 4_000])
-def test_the_bound_is_the_greatest_that_fits(free, slot):
+def test_the_bound_is_the_largest_that_fits(free, slot):
     bound = fit.largest_bound(slot, None, free)
     assert bound + 1 >= FIRST_CAPACITY and (bound + 1) % FIRST_CAPACITY == 0  # whole banks
     if bound + 1 > FIRST_CAPACITY:

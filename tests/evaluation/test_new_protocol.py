@@ -167,7 +167,7 @@ def test_from_a_folder_to_scores_report_and_archive(root, tmp_path):
     assert again.code == 0 and "1.000" in again.out, again.err
 
 
-def test_masks_that_are_missing_are_told(root, tmp_path):
+def test_masks_that_are_missing_are_reported(root, tmp_path):
     run_evaluate(Still(), config=config(), data=root, output=tmp_path / "run")
     (tmp_path / "run/masks/v/300/00003.png").unlink()
     done = run_evaluate(Still(), config=config(), data=root, score=tmp_path / "run/masks")
@@ -201,7 +201,7 @@ def test_ids_beyond_255():
         np.testing.assert_array_equal(np.where(np.asarray(one.mask) == 7, np.uint16(300), one.mask), other.mask)
 
 
-def test_255_is_an_id_beside_greater_ones(tmp_path):
+def test_255_is_an_id_next_to_greater_ones(tmp_path):
     """From 16-bit PNGs to scores, pictures and 16-bit PNGs, although two frames have no id above 255."""
     frames, _ = discs(4, HEIGHT, WIDTH)
     save_frames(tmp_path / "in/JPEGImages/v", frames)

@@ -158,7 +158,7 @@ def test_a_missing_first_mask_is_named(clip):
         open_sequence(VideoFiles(sequence.name, sequence.frames, {}))
 
 
-def test_a_full_disk_is_told_and_the_others_go_on(clip, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_and_the_others_continue(clip, tmp_path, monkeypatch):
     sequence, masks = clip
     clips = [dataclasses.replace(open_sequence(sequence), name=name) for name in ("ant", "bee", "cow")]
     replace = os.replace
@@ -189,7 +189,7 @@ def test_memory_that_runs_out_is_a_failure_of_its_clip(clip, tmp_path):
     assert "max_memory_frames" in failure(Full(masks), open_sequence(sequence), Outputs(tmp_path / "run"))
 
 
-def test_what_is_there_is_left_alone_until_its_files_change_or_more_is_wanted(clip, tmp_path):
+def test_what_is_there_does_not_change_until_its_files_change_or_more_is_wanted(clip, tmp_path):
     """Digests are compared, not modification times."""
     sequence, masks = clip
     parrot, outputs = Parrot(masks), Outputs(tmp_path / "run")
@@ -228,7 +228,7 @@ def test_what_a_user_put_into_the_folder_stays(clip, tmp_path):
     assert parrot.runs == 1 and len(files(tmp_path / "run")) == FRAMES + 1
 
 
-def test_a_folder_that_is_removed_meanwhile_is_told_and_does_not_come_back(clip, tmp_path):
+def test_a_folder_that_is_removed_in_the_meantime_is_reported_and_does_not_come_back(clip, tmp_path):
     sequence, masks = clip
 
     class Removing(Parrot):
@@ -307,7 +307,7 @@ def test_length_of_a_clip():
 
 
 @pytest.mark.parametrize(("frames", "told"), [(21, 1), (20, 0)])
-def test_the_remaining_time_is_told_after_ten_frames(tmp_path, capsys, frames, told):
+def test_the_remaining_time_is_reported_after_ten_frames(tmp_path, capsys, frames, told):
     """The remaining time is printed once, if at least ten frames are left."""
     masks = np.zeros((frames, 16, 16), np.uint8)
     masks[:, 4:8, 4:8] = 1

@@ -17,7 +17,7 @@ from tests.evaluation.harness import (
 )
 
 
-def test_what_will_be_segmented_is_said_first(own, tmp_path):
+def test_what_will_be_segmented_is_printed_first(own, tmp_path):
     done = run_evaluate(data=own, output=tmp_path / "run")
     assert done.code == 0, done.err
     pixels = [int((discs(objects=2)[1][0] == i).sum()) for i in (1, 2)]
@@ -48,7 +48,7 @@ class TestOutputs:
             name: text for name, text in before.items() if "report" not in name and "summary" not in name
         }
 
-    def test_other_settings_are_refused_and_overwrite_replaces(self, own, tmp_path):
+    def test_other_settings_are_rejected_and_overwrite_replaces(self, own, tmp_path):
         run = {"data": own, "output": tmp_path / "run"}
         run_evaluate(**run)
         (tmp_path / "run" / "notes.txt").write_text("the user's")
@@ -126,7 +126,7 @@ class TestOutputs:
             assert done.code == (2 if overwrite else 1) and "masks/a" in done.err
             assert contents(tmp_path / "backup") == before
 
-    def test_what_is_asked_for_later_keeps_what_was_made_before(self, own, tmp_path):
+    def test_what_is_requested_later_keeps_what_was_made_before(self, own, tmp_path):
         run_evaluate(data=own, output=tmp_path / "run", movie="gif")
         run_evaluate(data=own, output=tmp_path / "run", overlays=True)
         assert {name.split("/")[0] for name in contents(tmp_path / "run")} >= {"movies", "overlays", "masks"}
@@ -142,7 +142,7 @@ class TestOutputs:
         done = run_evaluate(data=own, output=tmp_path / "run")
         assert done.code == (0 if about[0] in "{n" else 1) and ("a.json: not a record" in done.err) == (done.code == 1)
 
-    def test_a_file_in_the_way_is_told_before_anything_is_deleted(self, own, tmp_path):
+    def test_a_file_in_the_way_is_reported_before_anything_is_deleted(self, own, tmp_path):
         run_evaluate(data=own, output=tmp_path / "run")
         (tmp_path / "run/submission.zip").write_text("the user's")
         before = contents(tmp_path / "run")
@@ -151,7 +151,7 @@ class TestOutputs:
             assert done.code == 2 and "submission.zip: not written by this program" in done.err
             assert contents(tmp_path / "run") == before
 
-    def test_a_second_run_is_refused(self, own, tmp_path):
+    def test_a_second_run_is_rejected(self, own, tmp_path):
         class Impatient(Repeating):
             def run(self, frames, mask, later=None):
                 nested.append(run_evaluate(data=own, output=tmp_path / "run"))
@@ -166,7 +166,7 @@ class TestOutputs:
         done = run_evaluate(fields={"sequences": sequences}, data=own, output=tmp_path / "run")
         assert done.code == 2 and "is not a valid sequence name" in done.err and not (tmp_path / "run").exists()
 
-    def test_an_interruption_leaves_nothing_half_written(self, own, tmp_path):
+    def test_an_interruption_leaves_nothing_incomplete(self, own, tmp_path):
         class Interrupted(Repeating):
             def run(self, frames, mask, later=None):
                 for number, result in enumerate(super().run(frames, mask, later)):

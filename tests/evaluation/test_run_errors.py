@@ -49,7 +49,7 @@ def youtube_vos_folder(root, objects):
     return root
 
 
-def test_a_video_of_which_no_frame_is_asked_for(tmp_path):
+def test_a_video_of_which_no_frame_is_requested(tmp_path):
     root = youtube_vos_folder(tmp_path / "in", [])
     done = run_evaluate(config=youtube_vos_2019.get_config(), data=root, output=tmp_path / "run")
     assert done.code == 2 and "v: none of its frames is required" in done.err and not (tmp_path / "run/masks").exists()
@@ -81,7 +81,7 @@ def test_a_name_that_an_archive_cannot_hold(tmp_path):
     assert {path.name for path in (tmp_path / "run/masks").iterdir()} == {"v"}
 
 
-def test_a_later_annotation_that_cannot_be_read_beside_a_good_first_mask(tmp_path):
+def test_a_later_annotation_that_cannot_be_read_next_to_a_good_first_mask(tmp_path):
     frames, masks = discs(3)
     save_video(tmp_path / "in", "v", frames, masks)
     (tmp_path / "in/Annotations/v/00002.png").write_bytes(b"no picture")
@@ -90,7 +90,7 @@ def test_a_later_annotation_that_cannot_be_read_beside_a_good_first_mask(tmp_pat
     assert "1 mask that cannot be read" in done.err and "00002.png" in done.err
 
 
-def test_masks_that_belong_to_nothing_are_told(own, tmp_path):
+def test_masks_that_belong_to_nothing_are_reported(own, tmp_path):
     _, masks = discs(objects=2)
     for name in ("c/00000", "c/00001"):
         save_ids(own / f"Annotations/{name}.png", masks[0])

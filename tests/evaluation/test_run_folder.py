@@ -10,7 +10,7 @@ from hmmn_jax.errors import ConfigError
 from hmmn_jax.evaluation.run_folder import RunFolder, mask_settings, weights_digest
 
 
-def test_the_same_may_go_on_and_nothing_else(tmp_path):
+def test_the_same_may_continue_and_nothing_else(tmp_path):
     config = davis2016_val.get_config()
     made_with = {"settings": mask_settings(config), "weights": "abc", "model": {"widths": (1, 2)}}
     run = RunFolder(tmp_path)
@@ -34,7 +34,7 @@ def test_the_same_may_go_on_and_nothing_else(tmp_path):
     "name", ["masks/", "overlays/", "movies/", "probabilities/", "scores/", "summary.json", "per_frame.csv", "report.html",
              "submission.zip", "run.json", "record/", "record"],
 )  # fmt: skip
-def test_results_without_a_record_are_left_alone(tmp_path, name):
+def test_results_without_a_record_do_not_change(tmp_path, name):
     """Folders of older versions have `run.json`."""
     path = tmp_path / name
     if name.endswith("/"):

@@ -44,7 +44,7 @@ class TestScores:
         summary = json.loads((tmp_path / "run/summary.json").read_text())
         assert list(summary["per_sequence"]["v"]["per_object"]) == ["1", "38"]
 
-    def test_objects_that_come_later_count_from_then_on(self, tmp_path):
+    def test_objects_that_come_later_count_afterwards(self, tmp_path):
         frames, masks = discs(6, objects=2)
         masks[:2][masks[:2] == 2] = 0
         save_video(tmp_path / "in", "v", frames, masks)
@@ -58,7 +58,7 @@ class TestScores:
         assert all(j > 0 for (_, i, _), j in self.figures(tmp_path / "late").items() if i == "2")
         assert run_evaluate(data=tmp_path / "in", score=tmp_path / "in/Annotations").code == 0
 
-    def test_the_official_rule_stays_and_is_told_where_it_flatters(self, tmp_path):
+    def test_the_official_rule_stays_and_is_reported_where_it_overestimates(self, tmp_path):
         root = davis_folder(tmp_path, {"v": [[1, 4]] * 4}, split="val")
         shutil.copytree(root / "Annotations/480p", tmp_path / "pred")
         done = run_evaluate(config=davis(), data=root, score=tmp_path / "pred")
@@ -68,7 +68,7 @@ class TestScores:
         )
         assert "v                        4  1.000" in done.out  # four objects, as in the toolkit
 
-    def test_a_void_that_stays_when_its_object_is_gone_is_no_object(self, tmp_path):
+    def test_a_void_that_stays_when_its_object_has_disappeared_is_no_object(self, tmp_path):
         frames, masks = discs()
         masks[:, :4] = 255
         masks[2:][masks[2:] == 1] = 0
@@ -78,7 +78,7 @@ class TestScores:
         assert set(np.unique(read_ids(tmp_path / "run/masks/v/00004.png"))) == {0, 1}
         assert set(i for _, i, _ in self.figures(tmp_path / "run")) == {"1"}
 
-    def test_255_is_told_when_masks_are_scored_too(self, tmp_path):
+    def test_255_is_reported_when_masks_are_scored_too(self, tmp_path):
         frames, masks = discs(objects=2)
         masks[1:, :4] = 255
         save_video(tmp_path / "in", "v", frames, masks)
@@ -123,7 +123,7 @@ class TestScores:
         done = run_evaluate(data=own, score=tmp_path / "pred")
         assert done.code == 2 and "b/00002.png: the id 9; the annotations have 1, 2; use the given ids" in done.err
 
-    def test_soft_predictions_of_one_object_are_refused_or_thresholded(self, tmp_path):
+    def test_soft_predictions_of_one_object_are_rejected_or_thresholded(self, tmp_path):
         frames, masks = discs()
         save_video(tmp_path / "in", "v", frames, masks)
         for t, mask in enumerate(masks):
@@ -136,7 +136,7 @@ class TestScores:
         assert done.code == 0
         assert float(done.out.splitlines()[-1].split()[4]) > 0.95
 
-    def test_an_annotation_of_another_size_is_told_before_anything_is_segmented(self, own, tmp_path):
+    def test_an_annotation_of_another_size_is_reported_before_anything_is_segmented(self, own, tmp_path):
         save_ids(own / "Annotations/a/00003.png", np.ones((64, 48), np.uint8))
         segmenter = Repeating()
         done = run_evaluate(segmenter, data=own, output=tmp_path / "run")

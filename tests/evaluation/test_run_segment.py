@@ -30,7 +30,7 @@ class TestSegment:
         save_ids(tmp_path / "first.png", masks[0])
         return {"frames": tmp_path / "film.mp4", "mask": tmp_path / "first.png", "output": tmp_path / "run", "fit": self.FIT}
 
-    def test_outputs_have_the_size_and_rate_of_the_film(self, film, tmp_path):
+    def test_outputs_have_the_size_and_rate_of_the_video_file(self, film, tmp_path):
         segmenter = Repeating()
         done = run_evaluate(segmenter, movie="mp4", **film)
         assert (done.code, done.err) == (0, "")

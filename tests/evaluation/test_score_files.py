@@ -64,7 +64,7 @@ def test_files_score_as_arrays_do(world, single_object):
         assert 0 < scores.j.mean() < 1 and scores.j.shape[0] == (1 if single_object else 2)
 
 
-def test_several_processes_score_alike_and_name_mistakes(world, monkeypatch):
+def test_several_processes_score_alike_and_name_errors(world, monkeypatch):
     folder, sequences, _ = world
     monkeypatch.setattr(module, "FRAMES_WORTH_A_PROCESS", 1)
     assert all(map(same, scored(folder, sequences, processes=2), scored(folder, sequences)))
@@ -130,7 +130,7 @@ def _too_short(folder, sequences):
         (_too_short, "dog: 2 frames"),
     ],
 )
-def test_mistakes_name_the_file(world, harm, said):
+def test_errors_name_the_file(world, harm, said):
     folder, sequences, _ = world
     """And the others are scored."""
     harm(folder, sequences)

@@ -75,7 +75,7 @@ def test_scales_are_averaged_at_the_size_of_the_video():
     assert found[0].probs.shape == (2, HEIGHT, WIDTH) and np.allclose(found[0].probs[1], 0.6) and (found[0].mask == 1).all()
 
 
-def test_probabilities_are_scaled_before_the_greatest_wins():
+def test_probabilities_are_scaled_before_the_largest_wins():
     """A row 1, 0 at half the width becomes 1, 3/4, 1/4, 0: sample centres are shifted by a quarter of a pixel."""
     segmenter = Known(lambda frame, k: np.array([[1.0, 0.0]] * 2))
     found = next(

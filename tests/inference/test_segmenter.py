@@ -46,7 +46,7 @@ def test_a_state_can_be_saved_and_taken_up_again(after):
             assert_same([result], [expected[t - 1]])
 
 
-def test_a_step_leaves_its_state_usable_unless_told_to_donate():
+def test_a_step_leaves_its_state_usable_unless_reported_to_donate():
     (frames, mask, expected), _ = plain()
     segmenter = make()
     state = segmenter.init(frames[0], mask)
@@ -115,7 +115,7 @@ def test_a_bank_that_grows_is_one_that_was_large(x64, monkeypatch):
     assert_same(found[2], found[8], atol=TOLERANCE)
 
 
-def test_a_bank_that_grows_lets_go_of_the_one_that_was_full(monkeypatch):
+def test_a_bank_that_grows_frees_the_one_that_was_full(monkeypatch):
     monkeypatch.setattr(module, "FIRST_CAPACITY", 2)
     frames, segmenter = video(4), make(mem_every=1)
     state = segmenter.init(frames[0], MASK)

@@ -26,7 +26,7 @@ from tests.small import untyped, video
         (jnp.full((90, 100, 3), jnp.nan), "values that are not finite"),
     ],
 )
-def test_what_is_no_frame_is_refused(frame, told):
+def test_what_is_no_frame_is_rejected(frame, told):
     with untyped():
         with pytest.raises(ValueError, match=told):
             make().init(frame, None)
@@ -34,7 +34,7 @@ def test_what_is_no_frame_is_refused(frame, told):
             make().step(make().init(video(1)[0], MASK), frame)
 
 
-def test_a_frame_of_another_size_is_refused():
+def test_a_frame_of_another_size_is_rejected():
     with pytest.raises(ValueError, match=r"the frame is \[90, 101, 3\], expected \[90, 100, 3\]"):
         make().step(make().init(video(1)[0], MASK), video(1, 90, 101)[0])
 
@@ -49,7 +49,7 @@ def test_a_frame_of_another_size_is_refused():
         (MASK.astype(np.float32), r"float32 \[90, 100\]"),
     ],
 )
-def test_what_is_no_mask_of_its_frame_is_refused(mask, told):
+def test_what_is_no_mask_of_its_frame_is_rejected(mask, told):
     frames = video(2)
     with untyped():
         with pytest.raises(ValueError, match=told):
@@ -71,7 +71,7 @@ def test_later_masks_of_what_is_no_later_frame(key):
         next(make().run(video(2), MASK, {key: MASK}))
 
 
-def test_a_later_mask_beyond_the_end_is_told_when_all_frames_are_done():
+def test_a_later_mask_beyond_the_end_is_reported_when_all_frames_are_done():
     results = make().run(video(3), MASK, {2: MASK, 7: MASK})
     assert len([next(results), next(results)]) == 2
     with pytest.raises(ValueError, match=r"later has masks of frames \[7\], but the last frame is 2"):

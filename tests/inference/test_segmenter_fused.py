@@ -104,7 +104,7 @@ def test_videos_together_equal_each_alone(x64, monkeypatch, masks, fused):
                 np.testing.assert_allclose(found.logits[v], wanted[t].logits, rtol=0, atol=1e-9)
 
 
-def test_what_cannot_be_one_batch_is_told():
+def test_what_cannot_be_one_batch_is_reported():
     segmenter = make()
     frames, mask = video(2, *SIZE), rectangles((1,), *SIZE)
 

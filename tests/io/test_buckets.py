@@ -60,7 +60,7 @@ def test_names_with_a_colon_are_local(name):
         (Path("s3://b/x"), ("one slash", "give s3://b/x")),
     ],
 )
-def test_what_cannot_be_served_is_refused(tmp_path, monkeypatch, text, told):
+def test_what_cannot_be_served_is_rejected(tmp_path, monkeypatch, text, told):
     monkeypatch.chdir(tmp_path)
     for buckets in (False, True):
         message = refusal(text, buckets=buckets)

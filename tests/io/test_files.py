@@ -27,7 +27,7 @@ def test_a_failing_body_leaves_the_older_file_alone(tmp_path, error):
     assert path.read_text() == "older" and os.listdir(tmp_path) == ["notes.txt"]
 
 
-def test_a_full_disk_is_told_in_one_line(tmp_path):
+def test_a_full_disk_is_reported_in_one_line(tmp_path):
     with pytest.raises(DataError) as caught, atomic_path(tmp_path / "notes.txt") as temporary:
         temporary.write_text("half")
         raise OSError(errno.ENOSPC, "No space left on device")

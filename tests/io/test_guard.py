@@ -41,7 +41,7 @@ def files(folder):
     return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
 
 
-def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path):
+def test_a_second_process_is_rejected_until_the_first_is_killed(tmp_path):
     lock = tmp_path / "record" / "lock"
     command = [sys.executable, "-c", HOLD, str(lock)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -108,7 +108,7 @@ def test_a_takeover_ends_the_writing_of_the_former_owner(tmp_path, monkeypatch, 
     assert not owner_path(tmp_path / "lock").exists()
 
 
-def test_an_owner_gives_signs_of_life(tmp_path, monkeypatch):
+def test_an_owner_gives_heartbeats(tmp_path, monkeypatch):
     monkeypatch.setattr(guard, "BEAT", 0.01)
     path = owner_path(tmp_path / "lock")
     with hold(tmp_path):

@@ -118,7 +118,7 @@ class TestReadMask:
         for name, pixels in (("l", grey), ("rgb", np.stack([grey] * 3, -1))):
             np.testing.assert_array_equal(read_mask(save(tmp_path / f"{name}.png", pixels)), [[0, 1], [1, 0]])
 
-    def test_void_is_background_beside_ids(self, tmp_path):
+    def test_void_is_background_next_to_ids(self, tmp_path):
         path = save(tmp_path / "a.png", np.array([[0, 255, 3]], np.uint8))
         np.testing.assert_array_equal(read_mask(path), [[0, 0, 3]])
 
@@ -180,7 +180,7 @@ class TestValuesOfAMask:
         fine = Image.fromarray(np.kron(disc, np.ones((4, 4))).astype(np.uint8) * 255)
         return save(tmp_path / "smooth.png", fine.resize((48, 32), Image.Resampling.BILINEAR))
 
-    def test_levels_are_refused_where_they_are_looked_for(self, smooth):
+    def test_levels_are_rejected_where_they_are_looked_for(self, smooth):
         levels = np.asarray(Image.open(smooth))
         np.testing.assert_array_equal(read_ids(smooth), levels)
         np.testing.assert_array_equal(read_ids(smooth, "ids", check_levels=True), levels)
@@ -300,7 +300,7 @@ class TestFitMask:
             )
 
     @pytest.mark.parametrize("size", [(4, 3), (2, 5), (3, 1)])
-    def test_two_pixels_are_refused(self, size):
+    def test_two_pixels_are_rejected(self, size):
         with pytest.raises(DataError) as caught:
             fit_mask(IDS, *size, "m.png")
         one_line_error(caught, "m.png", "3x2", f"{size[1]}x{size[0]}")

@@ -159,7 +159,7 @@ class TestMp4:
         assert os.listdir(tmp_path) == []
 
     @pytest.mark.parametrize("room", [100, 40_000], ids=["for the header", "for some frames"])
-    def test_a_disk_that_takes_no_more_is_told_and_leaves_nothing(self, tmp_path, room):
+    def test_a_disk_that_takes_no_more_is_reported_and_leaves_nothing(self, tmp_path, room):
         pytest.importorskip("av")
         noise = np.random.default_rng(0).integers(0, 256, (20, 64, 96, 3), dtype=np.uint8)
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -172,7 +172,7 @@ class TestMp4:
         assert "\n" not in str(caught.value)
         assert os.listdir(tmp_path / "out") == []
 
-    def test_an_encoder_that_refuses(self, tmp_path, monkeypatch):
+    def test_an_encoder_that_rejects(self, tmp_path, monkeypatch):
         av = pytest.importorskip("av")
 
         def refuse(*_, **__):

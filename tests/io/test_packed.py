@@ -49,7 +49,7 @@ def test_the_budget_holds_and_what_is_not_used_makes_room(folder):
     assert list(folder.iterdir()) == []
 
 
-def test_a_folder_that_is_gone_is_named(folder):
+def test_a_folder_that_has_disappeared_is_named(folder):
     pool = ArrayPool(0)
     keep = pool.pack(ARRAYS[0])
     (place,) = folder.iterdir()

@@ -121,7 +121,7 @@ def test_a_file_in_place_of_a_folder_and_a_link_are_in_the_way(tmp_path):
 
 
 @pytest.mark.parametrize("step", range(6))
-def test_wherever_it_stops_the_next_run_owns_what_is_there(tmp_path, monkeypatch, step):
+def test_at_every_stop_the_next_run_owns_what_is_there(tmp_path, monkeypatch, step):
     """A replacement of two files and a deletion fails at each step in turn, and is then repeated."""
     publish(tmp_path, a="old", b="old", c="old")
     (tmp_path / "notes").write_text("the user's")
@@ -154,7 +154,7 @@ def test_wherever_it_stops_the_next_run_owns_what_is_there(tmp_path, monkeypatch
     ["", "[]", "{", "null", '{"format": 2, "about": {}, "files": {}}', '{"format": 1, "about": {}, "files": {"../x": []}}',
      '{"format": 1, "about": {}, "files": {"/etc/x": []}}', '{"format": 1, "about": {}, "files": {"a": 1}}', "[" * 5000],
 )  # fmt: skip
-def test_what_is_no_record_is_refused(tmp_path, text):
+def test_what_is_no_record_is_rejected(tmp_path, text):
     (tmp_path / "record.json").write_text(text)
     with pytest.raises(DataError, match=r"record.json: not a record of this program") as error:
         load(tmp_path)

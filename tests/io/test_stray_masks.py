@@ -52,7 +52,7 @@ def test_masks(tmp_path, name, mode, suffix, options):
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
-def test_a_mask_beside_each_frame(tmp_path, suffix):
+def test_a_mask_next_to_each_frame(tmp_path, suffix):
     masks = [mask(tmp_path / f"{i:05d}_mask{suffix}") for i in range(6)]
     with pytest.raises(DataError, match=r"00000_mask\..* \(6 of 12 files\)"):
         inspect_frames([*masks, *photos(tmp_path, suffix)])
@@ -91,7 +91,7 @@ def test_drawings_among_drawings(tmp_path, suffix):
     inspect_frames([mask(tmp_path / f"{name}{suffix}") for name in ("00000", "00001", "00002", "cover")])
 
 
-def test_names_unlike_the_others_are_told(tmp_path):
+def test_names_unlike_the_others_are_reported(tmp_path):
     paths = photos(tmp_path, ".jpg", 4)
     cover = paths[0].rename(tmp_path / "cover.jpg")
     notes = Notes()

@@ -216,7 +216,7 @@ class TestVideoFile:
             assert all(frame.shape == (32, 48, 3) and frame.dtype == np.uint8 for frame in frames)
             np.testing.assert_allclose(np.mean(frames, (1, 2, 3)), greys(20).mean((1, 2, 3)), atol=4)
 
-    def test_colours_are_of_the_standard_that_the_film_names(self, tmp_path):
+    def test_colours_are_of_the_standard_that_the_video_file_names(self, tmp_path):
         """Of pure blue in yuv420p with the weights of BT.601; read as BT.709, as tagged, it is another colour."""
         frames = np.full((3, 32, 48, 3), (0, 0, 255), np.uint8)
         plain = VideoFile(write_film(tmp_path / "a.mp4", frames))[1]
@@ -230,7 +230,7 @@ class TestVideoFile:
             assert frame.shape == (32, 48, 3)
             break
 
-    def test_iterating_decodes_no_more_than_is_asked_for(self, tmp_path, monkeypatch):
+    def test_iterating_decodes_no_more_than_is_requested(self, tmp_path, monkeypatch):
         path, decoded, frames = write_film(tmp_path / "a.mp4", greys(), options=H264), [], FilmDecoder.frames
         monkeypatch.setattr(FilmDecoder, "frames", lambda self: (decoded.append(1) or frame for frame in frames(self)))
         for _ in zip(range(3), VideoFile(path), strict=False):

@@ -110,7 +110,7 @@ def test_every_object_counts_the_same():
         (boxes(3), boxes(3) * 0, True, "cat: no object"),
     ],
 )
-def test_mistakes_are_named(pred, truth, single_object, said):
+def test_errors_are_named(pred, truth, single_object, said):
     with pytest.raises(DataError) as error:
         score_sequence(pred, truth, single_object, name="cat")
     assert said in str(error.value)

@@ -50,7 +50,7 @@ def test_frames_of_an_object(object_range, scored, slots):
 
 
 @pytest.mark.parametrize(("start", "end", "frame_nums"), [(1, 22, 4), (1, 3, 1), (1, 3, 0), (1, 12, 2)])
-def test_too_few_frames_are_refused(start, end, frame_nums):
+def test_too_few_frames_are_rejected(start, end, frame_nums):
     with pytest.raises(DataError, match=f"frame_nums {frame_nums} for the"):
         FrameRange(start, end, frame_nums)
 

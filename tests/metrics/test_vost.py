@@ -35,7 +35,7 @@ def made(frames=4):
     return ids
 
 
-def test_objects_are_those_up_to_the_greatest_of_the_first_annotation():
+def test_objects_are_those_up_to_the_largest_of_the_first_annotation():
     pred, truth = made()
     truth[1:, 8:, :4] = 4  # starts later, and has a larger id
     pred[1:, 8:, :4] = 255  # no such object, which has no effect

@@ -129,7 +129,7 @@ def test_it_goes_to_torch_and_back(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, again, jax.tree.map(np.asarray, variables(CONFIG)))
 
 
-def test_weights_of_another_network_are_refused(tmp_path, capsys):
+def test_weights_of_another_network_are_rejected(tmp_path, capsys):
 
     with pytest.raises(MismatchError, match="weights of 'resnet', but the backbone of the model is 'toy'"):
         from_pretrained(resnet(), CONFIG)

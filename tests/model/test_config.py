@@ -29,12 +29,12 @@ def test_survives_json():
     assert HMMNConfig.from_dict({}) == HMMNConfig()
 
 
-def test_sizes_of_a_resnet_beside_the_other_fields_as_older_files_have_them():
+def test_sizes_of_a_resnet_next_to_the_other_fields_as_older_files_have_them():
     fields = {"widths": [16, 32, 64], "stem_width": 8, "norm": "group", "norm_groups": 4, "sigma": 2.5, "dtype": "bfloat16"}
     assert HMMNConfig.from_dict(fields) == HMMNConfig(backbone=GROUP, sigma=2.5, dtype="bfloat16")
 
 
-def test_an_unknown_backbone_is_told_with_those_that_are_known():
+def test_an_unknown_backbone_is_reported_with_those_that_are_known():
     with pytest.raises(ValueError, match=r"unknown backbone 'vgg'; known are .*resnet"):
         HMMNConfig.from_dict({"backbone": {"name": "vgg"}})
     with pytest.raises(ValueError, match="unknown backbone None"):
@@ -83,7 +83,7 @@ def test_an_unknown_field_is_named():
         ({"norm": "group", "stem_width": 12}, "norm_groups is 8"),
     ],
 )
-def test_what_no_network_can_have_is_refused(fields, told):
+def test_what_no_network_can_have_is_rejected(fields, told):
     kind = ResNet if fields.keys() <= {field.name for field in dataclasses.fields(ResNet)} else HMMNConfig
     with untyped(), pytest.raises(ValueError, match=f"{kind.__name__}.{told}"):
         kind(**fields)

@@ -45,7 +45,7 @@ def test_padded_objects_take_no_part(x64):
     np.testing.assert_allclose(probs[:, :3], jax.nn.softmax(plain, axis=1), rtol=1e-14)
 
 
-def test_padding_is_told_for_each_sample(x64):
+def test_padding_is_reported_for_each_sample(x64):
     p = probabilities(3)
     valid = jnp.array([[True, True, True], [False, True, False]])
     logits = soft_aggregation(jnp.asarray(p), valid)

@@ -236,7 +236,7 @@ def test_json():
         ({"depth": 3}, "EfficientNetLite has no field depth"),
     ],
 )
-def test_what_cannot_be_is_told(changes, message):
+def test_invalid_values_are_reported(changes, message):
     with untyped(), pytest.raises(ValueError, match=message):
         backbone_from_dict({"name": "efficientnet_lite"} | changes)
 
@@ -260,7 +260,7 @@ def test_both_encoders_start_from_a_file_of_pretrained_weights():
     jax.tree.map(np.testing.assert_array_equal, from_torch(official, CONFIG), values)
 
 
-def test_other_files_are_told():
+def test_other_files_are_reported():
     squeezing = draw(file_of(SMALL_LITE)) | {"_blocks.0._se_reduce.weight": np.zeros((4, 8, 1, 1), np.float32)}
     assert recognise(squeezing) is None  # an EfficientNet that is not Lite
     with pytest.raises(MismatchError, match="weights of 'efficientnet_lite', but the backbone of the model is 'resnet'"):

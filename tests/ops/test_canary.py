@@ -96,13 +96,13 @@ def test_the_tests_run_on_sound_ground():
         canary.warn_if_cpu_is_unsound()
 
 
-def test_a_user_of_an_affected_jaxlib_is_told(monkeypatch):
+def test_a_user_of_an_affected_jaxlib_is_reported(monkeypatch):
     monkeypatch.setattr(canary, "reductions_are_sound", lambda: False)
     with pytest.warns(UserWarning, match=f"issue 39103.*XLA_FLAGS={canary.WAY_OUT}"):
         canary.warn_if_cpu_is_unsound()
 
 
-def test_the_canary_sings_without_the_flag_only_where_jaxlib_is_affected():
+def test_the_canary_warns_without_the_flag_only_where_jaxlib_is_affected():
     """In a separate process, as for users: results are correct, or a warning is printed."""
     program = "from hmmn_jax.ops import canary; canary.warn_if_cpu_is_unsound(); print(canary.reductions_are_sound())"
     environment = {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -46,7 +46,7 @@ def test_without_a_number_it_starts_now():
     assert numbers(asyncio.run(take(log, None, 1, lambda: log.publish("x", 1)))) == [2]
 
 
-def test_what_is_no_longer_kept_is_gone(monkeypatch):
+def test_what_is_no_longer_kept_has_disappeared(monkeypatch):
     monkeypatch.setattr(events, "KEPT", 3)
     log = EventLog()
     for i in range(5):

@@ -89,7 +89,7 @@ def test_two_tabs(page, served):
     error(page.edit("POST", "/api/undo", revision="x"), 412)
 
 
-def test_what_the_worker_finds_does_not_refuse_a_stroke(page, served):
+def test_what_the_worker_finds_does_not_reject_a_stroke(page, served):
     page.add("koi")
     page.put(0, box(1))
     seen = page.etag(2)
@@ -101,7 +101,7 @@ def test_what_the_worker_finds_does_not_refuse_a_stroke(page, served):
     assert np.array_equal(page.mask(2), box(1, top=5)) and page.states == "asa" + "s" + "mmmmm"
 
 
-def test_an_annotation_taken_away_and_back(page, served, frames):
+def test_an_annotation_removed_and_back(page, served, frames):
     page.add("koi")
     page.put(3, box(1))
     assert page.http.delete("/api/masks/3", headers={"If-Match": page.etag(3)}).status_code == 204
@@ -135,7 +135,7 @@ def test_pixels_left_to_the_model(page):
     ],
     ids=["no gzip", "a pixel too few", "a pixel too many", "cut off", "a bomb", "more pixels", "many bytes", "no object"],
 )
-def test_masks_that_are_refused(shared, body, status, expected):
+def test_masks_that_are_rejected(shared, body, status, expected):
     answer = shared.http.put("/api/masks/3", content=body, headers={"If-None-Match": "*"})
     assert expected in error(answer, status)
     assert shared.states == "m" * COUNT
@@ -200,7 +200,7 @@ def test_objects(page, served, frames):
         ("GET", "/app.py", {}, 404),
     ],
 )
-def test_requests_that_are_refused(shared, method, path, content, status):
+def test_requests_that_are_rejected(shared, method, path, content, status):
     error(shared.edit(method, path, json=content), status)
     assert shared.json("/api/project")["revision"] == 2
 

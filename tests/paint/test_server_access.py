@@ -34,7 +34,7 @@ from tests.paint.harness import Page, box, error, open_again, serving
         ({"Cookie": ""}, 403),
     ],
 )
-def test_who_may_ask(shared, headers, status):
+def test_access_control(shared, headers, status):
     for path in ("/api/project", "/"):
         answer = shared.get(path, headers=headers)
         assert answer.status_code == status
@@ -92,7 +92,7 @@ def test_an_address_that_is_taken(tmp_path, frames, shared):
     assert not (tmp_path / "project").exists()
 
 
-def test_a_tab_of_an_earlier_server_is_refused(tmp_path, frames):
+def test_a_tab_of_an_earlier_server_is_rejected(tmp_path, frames):
     """The browser has access again after opening the new address."""
     first = opening.first_number()
     with serving(tmp_path / "project", frames) as server, contextlib.closing(Page(server.url)) as page:

@@ -9,7 +9,7 @@ from hmmn_jax.errors import ConfigError, DataError
 from tests.paint.harness import COUNT, Page, box, make_frames, open_again, serving
 
 
-def test_opened_again_all_is_there(tmp_path, frames):
+def test_a_reopened_project_is_complete(tmp_path, frames):
     folder = tmp_path / "project"
     with serving(folder, frames) as server:
         page = Page(server.url)
@@ -44,7 +44,7 @@ def test_opened_again_all_is_there(tmp_path, frames):
     moved.rename(frames)
 
 
-def test_folders_that_are_refused(tmp_path, frames):
+def test_folders_that_are_rejected(tmp_path, frames):
     other = make_frames(tmp_path / "other", 3)
     with serving(tmp_path / "project", frames):
         pass

@@ -15,7 +15,7 @@ MASKS = {
 
 
 @pytest.mark.parametrize("dtype", MASKS)
-def test_a_mask_there_and_back(dtype):
+def test_a_mask_round_trip(dtype):
     body, found = encode(MASKS[dtype])
     little = gzip.decompress(body)
     assert found == dtype and little == bytes(MASKS[dtype].astype("<u2" if dtype == "uint16" else np.uint8))

@@ -147,7 +147,7 @@ def test_nothing_comes_from_outside(world):
         assert image.size == (WIDTH, HEIGHT)
 
 
-def test_hostile_names_stay_text(tmp_path):
+def test_malicious_names_stay_text(tmp_path):
     evil = EVIL.replace("/", "\u2215")  # folder names cannot have it
     sequences = made(tmp_path, (evil, "$title"))
     scores = scored(tmp_path / "pred", sequences)

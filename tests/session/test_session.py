@@ -52,7 +52,7 @@ def test_what_is_up_to_date_is_not_computed_again():
     assert session.segmenter.steps == steps + 1 + 1 + 2  # 5 from both sides, then 7 and 8
 
 
-def test_an_anchor_starts_anew_with_its_frame_and_mask():
+def test_an_anchor_starts_again_with_its_frame_and_mask():
     session = make({0: box(1), 4: box(2)})
     run(session, direction="forward")
     assert [start.tolist() for start in session.segmenter.starts] == [FRAMES[0].tolist(), FRAMES[4].tolist()]
@@ -129,7 +129,7 @@ def test_a_prediction_that_was_renamed_is_never_current_again():
     assert session._ledger.timeline.predicted(2, renamed).state(2) == "stale"
 
 
-def test_an_annotation_taken_away():
+def test_an_annotation_removed():
     session = make({0: box(1), 3: box(1), 7: box(1)})
     run(session)
     session.unannotate(3)

@@ -119,7 +119,7 @@ def test_another_thread_can_stop_it_where_nothing_is_yielded():
     assert list(results) == []
 
 
-def test_an_edit_while_it_runs_counts_from_then_on():
+def test_an_edit_while_it_runs_counts_afterwards():
     session, expected = make({0: box(1, 2)}), make({0: box(1), 6: box(1), 3: box(1, top=2)})
     results, seen = session.propagate(), []
     for i, (t, result) in enumerate(results):

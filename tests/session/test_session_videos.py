@@ -26,7 +26,7 @@ def assert_reversed(session, other):
         assert np.array_equal(session.result(t).probs, other.result(count - 1 - t).probs)
 
 
-def test_backwards_on_a_film_is_forwards_on_the_reversed_film(tmp_path, monkeypatch):
+def test_backwards_on_a_video_file_is_forwards_on_the_reversed_video_file(tmp_path, monkeypatch):
     pytest.importorskip("av")
     from tests.io.test_video_file import H264, greys, write_film
 

@@ -48,7 +48,7 @@ def go_on(session):
     return found, session.next_to_annotate()
 
 
-def test_a_session_saved_and_loaded_goes_on_equally(tmp_path):
+def test_a_session_saved_and_loaded_continues_equally(tmp_path):
     session = worked()
     session.save(tmp_path / "saved")
     loaded = Session.load(tmp_path / "saved", Stub(), FRAMES)
@@ -100,7 +100,7 @@ def test_one_annotation_writes_one_picture_and_one_line(tmp_path):
     assert_same(Session.load(tmp_path, Stub(), FRAMES), session)
 
 
-def test_many_changes_are_written_anew(tmp_path, monkeypatch):
+def test_many_changes_are_written_again(tmp_path, monkeypatch):
     session = make({0: box(1)})
     session.save(tmp_path)
     monkeypatch.setattr(store, "MOST_CHANGES", 600)
@@ -350,7 +350,7 @@ def test_damaged_sessions_are_named(tmp_path, damage):
     assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
 
 
-def test_another_video_is_refused(tmp_path):
+def test_another_video_is_rejected(tmp_path):
     make({0: box(1)}).save(tmp_path)
     with pytest.raises(DataError, match="a session of frames of 6x5 pixels, the video has 8x4; give the video"):
         Session.load(tmp_path, Stub(), clip(9, 4, 8))

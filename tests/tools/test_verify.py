@@ -144,7 +144,7 @@ def test_the_clip_keeps_its_aspect_and_numbers_its_objects(inputs):
     assert ids[15, 20] == 1 and ids[7, 5] == 2  # 3 and 7, in this order
 
 
-def test_a_clip_of_the_size_asked_for_is_left_as_it_is(inputs):
+def test_a_clip_of_the_size_requested_is_left_as_it_is(inputs):
     _, frames, ids = read_clip(*inputs, 3, 48)
     for frame, name in zip(frames, (9, 10, 11), strict=True):
         np.testing.assert_array_equal(frame, np.asarray(Image.open(inputs[0] / f"{name}.png")))
@@ -241,7 +241,7 @@ def test_not_a_number_is_no_agreement(tmp_path, checkpoint, inputs, capsys):
         ),
     ],
 )
-def test_a_checkout_that_fails_is_told_in_one_line(tmp_path, checkpoint, inputs, capsys, change, told):
+def test_a_checkout_that_fails_is_reported_in_one_line(tmp_path, checkpoint, inputs, capsys, change, told):
     checkout = make_checkout(tmp_path / "official")
     change(checkout)
     assert command(checkout, checkpoint, inputs) == 2

@@ -76,7 +76,7 @@ def test_a_damaged_checkpoint_is_moved_away(server):
     assert names(workdir / "damaged/2") == before and finished_steps(workdir) == [1]
 
 
-def test_numbers_and_pictures(server, monkeypatch):
+def test_metrics_and_pictures(server, monkeypatch):
     workdir = as_path(f"gs://{BUCKET}/numbers")
     assert not is_begun(workdir)
     with publish(workdir, "config.json", "run.json") as path:

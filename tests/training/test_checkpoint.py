@@ -221,7 +221,7 @@ def test_a_disk_that_fills_up_leaves_the_last_checkpoint(tmp_path):
     assert_same(restore_latest(tmp_path, state_at(0)), state_at(2))
 
 
-def test_what_was_half_written_is_cleared_away(tmp_path):
+def test_what_was_incomplete_is_cleared_away(tmp_path):
     """A process was killed while it wrote step 6. The same name with another number belongs to a user."""
     for step in (6, 7):
         left = tmp_path / f"checkpoints/{step}.orbax-checkpoint-tmp"
@@ -235,7 +235,7 @@ def test_what_was_half_written_is_cleared_away(tmp_path):
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["6", "7.orbax-checkpoint-tmp"]
 
 
-def test_a_user_s_file_in_what_was_half_written_stays(tmp_path):
+def test_a_user_s_file_in_what_was_incomplete_stays(tmp_path):
     left = tmp_path / "checkpoints/6.orbax-checkpoint-tmp"
     (left / "variables").mkdir(parents=True)
     (left / "variables/half").write_bytes(b"half")
@@ -259,7 +259,7 @@ def files(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_what_a_user_put_among_the_checkpoints_is_left_alone(tmp_path, capsys):
+def test_what_a_user_put_among_the_checkpoints_does_not_change(tmp_path, capsys):
     """A copy of a checkpoint, a folder of notes, and names similar to numbers are not restored, moved or deleted."""
     with Checkpoints(tmp_path, keep=2, keep_best=0) as checkpoints:
         checkpoints.save(state_at(2))
@@ -283,7 +283,7 @@ def test_what_a_user_put_among_the_checkpoints_is_left_alone(tmp_path, capsys):
         require_free_step(tmp_path, 90)
 
 
-def test_what_a_user_put_into_a_checkpoint_is_left_alone(tmp_path, capsys):
+def test_what_a_user_put_into_a_checkpoint_does_not_change(tmp_path, capsys):
     with Checkpoints(tmp_path, keep=1, keep_best=0) as checkpoints:
         checkpoints.save(state_at(2))
         checkpoints.wait()
@@ -295,7 +295,7 @@ def test_what_a_user_put_into_a_checkpoint_is_left_alone(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("killed", [False, True])
-def test_what_a_user_put_into_a_checkpoint_before_it_was_recorded_is_left_alone(tmp_path, killed):
+def test_what_a_user_put_into_a_checkpoint_before_it_was_recorded_does_not_change(tmp_path, killed):
     folder = tmp_path / "checkpoints/1"
     with Checkpoints(tmp_path, keep=1, keep_best=0) as checkpoints:
         checkpoints.save(state_at(1))
@@ -329,7 +329,7 @@ def test_a_damaged_checkpoint_is_moved_to_a_free_place(tmp_path):
     assert files(tmp_path / "damaged/4") == files(tmp_path / "damaged/4-1") == {Path("notes.txt"): b"mine"}
 
 
-def test_a_workdir_that_is_removed_meanwhile_is_told_in_one_line(tmp_path):
+def test_a_workdir_that_is_removed_in_the_meantime_is_reported_in_one_line(tmp_path):
     with pytest.raises(CheckpointError) as caught, Checkpoints(tmp_path / "run", keep=1, keep_best=0) as checkpoints:
         shutil.rmtree(tmp_path / "run")
         checkpoints.save(state_at(2))

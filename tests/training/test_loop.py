@@ -142,7 +142,7 @@ def test_a_finished_run_is_left_as_it_is(train, undisturbed):
     assert (workdir / "metrics.jsonl").read_text() == before
 
 
-def test_sigterm_saves_and_the_run_goes_on(train, undisturbed, tmp_path):
+def test_sigterm_saves_and_the_run_continues(train, undisturbed, tmp_path):
     def terminated(first_step):
         for step, batch in zip(itertools.count(first_step), batches(first_step), strict=False):
             if step == 4:
@@ -203,7 +203,7 @@ def test_a_diverging_loss_stops_the_run(train, tmp_path):
     assert (tmp_path / "bad_batch_2.npz").exists()
 
 
-def test_another_config_is_refused(train, undisturbed):
+def test_another_config_is_rejected(train, undisturbed):
     workdir = undisturbed[0]
     config = tiny_config(STEPS)
     config.log_every, config.checkpoint.keep = 1, 5  # these may differ
@@ -259,7 +259,7 @@ def test_an_own_checkpoint_comes_before_resume_and_init(train, undisturbed):
     assert train(undisturbed[0], config)[1].origin == f"step {STEPS} of this workdir"
 
 
-def test_mistakes_are_told_before_anything_is_written(train, tmp_path):
+def test_errors_are_reported_before_anything_is_written(train, tmp_path):
     save_checkpoint(tmp_path / "other", variables(), SMALL)
     workdir = tmp_path / "run"
 
@@ -422,7 +422,7 @@ def start(workdir, init, cache):
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def test_a_killed_run_goes_on_to_the_same_end(train, undisturbed, tmp_path, cache):
+def test_a_killed_run_continues_to_the_same_end(train, undisturbed, tmp_path, cache):
     process = start(tmp_path, train.init, cache)
     while process.poll() is None and not finished_steps(tmp_path):
         time.sleep(0.01)

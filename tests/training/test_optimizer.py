@@ -112,7 +112,7 @@ def test_the_deepest_name_counts():
         ({"conv": 0.0}, "freezes all parameters"),
     ],
 )
-def test_parts_that_cannot_be_are_told(parts, message):
+def test_parts_that_cannot_be_are_reported(parts, message):
     with pytest.raises(ConfigError, match=message):
         make_optimizer("adam", 0.1, parts=parts).init(draw_network(0))
 
@@ -125,6 +125,6 @@ def test_parts_that_cannot_be_are_told(parts, message):
         ({"name": "adamw", "clip_norm": -1.0}, "clip_norm is -1.0"),
     ],
 )
-def test_what_cannot_be_is_told(arguments, message):
+def test_invalid_values_are_reported(arguments, message):
     with pytest.raises(ConfigError, match=message):
         make_optimizer(learning_rate=0.1, **arguments)

@@ -121,6 +121,6 @@ def test_one_all_reduce_a_step(runs):
         (("pmap", 3, 2), "batch size is 3, expected a multiple of 2"),
     ],
 )
-def test_what_cannot_be_divided_is_told(arguments, message):
+def test_what_cannot_be_divided_is_reported(arguments, message):
     with pytest.raises(ConfigError, match=message):
         Parallel(*arguments)

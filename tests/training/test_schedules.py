@@ -59,7 +59,7 @@ def test_the_hardest_share_falls_as_in_stcn():
         (lambda: hardest_share_schedule(0.5, 7, 7), "from step 7 to step 7"),
     ],
 )
-def test_what_makes_no_schedule_is_told(call, message):
+def test_what_makes_no_schedule_is_reported(call, message):
     with pytest.raises(ConfigError, match=message):
         call()
 

@@ -57,7 +57,7 @@ def changed(**fields):
         *[("model.dtype", "float64"), ("data", 3), ("learning_rate", None)],
     ],
 )
-def test_what_cannot_work_is_refused_by_name(name, value):
+def test_what_cannot_work_is_rejected_by_name(name, value):
     with pytest.raises(ConfigError) as caught:
         require_settings(changed(**{name: value}))
     told = str(caught.value)

@@ -95,7 +95,7 @@ def test_fewer_slots_give_the_same_step(x64):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12, err_msg=jax.tree_util.keystr(path))
 
 
-def test_a_batch_that_cannot_be_cut_is_told():
+def test_a_batch_that_cannot_be_cut_is_reported():
     step = make_train_step(SMALL, optax.identity(), optax.constant_schedule(0.0), micro_batches=2)
     with pytest.raises(ConfigError, match="3 clips cannot be split into 2"):
         step(TrainState(jnp.int32(0), {}, {}, ()), {"sample": np.arange(3)})

@@ -93,7 +93,7 @@ def test_frames_are_scaled_and_scores_are_at_full_size(tmp_path):
     assert result.scores["j"] == 1  # 8 to 24 is a multiple of the larger pixels, and the edge is half-way between
 
 
-def test_what_cannot_serve_is_told_before(tmp_path):
+def test_what_cannot_serve_is_reported_before(tmp_path):
     write_sequence(tmp_path, "cat", [square(8, 8)] * FRAMES)
     (tmp_path / "ImageSets/2017").mkdir(parents=True)
     (tmp_path / "ImageSets/2017/val.txt").write_text("cat\n")

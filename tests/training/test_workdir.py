@@ -15,7 +15,7 @@ from hmmn_jax.training.workdir import hold, is_begun, publish, require_shared
         *("tensorboard/x", "profile/x", "damaged/7/x", "record/of/my/voice.wav"),
     ],
 )
-def test_what_a_run_would_write_is_refused_where_it_is_there_without_a_record(tmp_path, name):
+def test_what_a_run_would_write_is_rejected_where_it_is_there_without_a_record(tmp_path, name):
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).write_text("mine")
     with pytest.raises(DataError) as caught:
@@ -24,7 +24,7 @@ def test_what_a_run_would_write_is_refused_where_it_is_there_without_a_record(tm
     assert (tmp_path / name).read_text() == "mine"
 
 
-def test_a_run_of_an_older_version_can_go_on_elsewhere(tmp_path):
+def test_a_run_of_an_older_version_can_continue_elsewhere(tmp_path):
     (tmp_path / "checkpoints/4").mkdir(parents=True)
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(DataError, match=f"older version there, give --config.resume={tmp_path}"):
@@ -48,7 +48,7 @@ def test_a_workdir_that_is_no_folder(tmp_path):
         pass
 
 
-def test_a_second_run_is_refused(tmp_path):
+def test_a_second_run_is_rejected(tmp_path):
     with hold(tmp_path, False):
         with pytest.raises(ConfigError, match="is in use by process"), hold(tmp_path, False):
             pass

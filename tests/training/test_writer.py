@@ -84,7 +84,7 @@ def test_only_what_the_program_writes_of_later_steps_is_dropped(tmp_path, found,
     assert (tmp_path / "metrics.jsonl").read_bytes() == left
 
 
-def test_a_picture_of_a_user_stays_and_the_run_goes_on(tmp_path, capsys):
+def test_a_picture_of_a_user_stays_and_the_run_continues(tmp_path, capsys):
     mine = tmp_path / "pictures/masks/0000002.png"
     mine.parent.mkdir(parents=True)
     mine.write_text("mine")
@@ -95,7 +95,7 @@ def test_a_picture_of_a_user_stays_and_the_run_goes_on(tmp_path, capsys):
     assert line.startswith(f"NOTE: {mine}: not written by this program") and line.endswith("the picture is skipped")
 
 
-def test_a_full_disk_is_told_at_once(tmp_path):
+def test_a_full_disk_is_reported_at_once(tmp_path):
     """Files can only grow to 2 kB, so the run stops with an error: it does not hang or continue."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     with pytest.raises(DataError, match=r"cannot be written: File too large"), Writer(tmp_path, 0) as writer:

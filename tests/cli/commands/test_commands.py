@@ -63,7 +63,7 @@ def test_several_masks_and_other_formats(requests):
     assert request.config.direction == "both" and request.exports == ("gif",)
 
 
-def test_a_movie_of_a_film_and_not_of_images(requests, tmp_path):
+def test_a_movie_of_a_video_file_and_not_of_images(requests, tmp_path):
     film, pages, folder = tmp_path / "clip.MOV", tmp_path / "clip.tiff", tmp_path / "frames"
     film.touch(), pages.touch(), folder.mkdir()
 

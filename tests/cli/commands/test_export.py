@@ -80,7 +80,7 @@ def test_a_video_file_has_masks_by_number(saved):
         ("avi", "out", (), "invalid choice: 'avi'"),
     ],
 )
-def test_mistakes(saved, capsys, kind, output, more, said):
+def test_errors(saved, capsys, kind, output, more, said):
     assert export(saved, kind, output, *more) == 2
     assert said in capsys.readouterr().err and not (saved / output).exists()
 
