@@ -20,7 +20,7 @@ def base() -> ConfigDict:
     config.samples = 2_000_000
     config.batch = 4  # clips of a step, over all devices
     config.micro_batches = 1  # number of parts in which a device processes its share
-    config.parallel = "pmap"  # or "jit"; "": pmap in one process, jit in several
+    config.parallel = ""  # pmap or jit; "": pmap in one process, jit in several
     config.devices = 0  # number of devices, over all processes; 0: all
     # Numbers of objects for which a step is compiled. A device uses the smallest number that fits its clips. (): max_objects.
     config.slots = ()
