@@ -26,11 +26,13 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from hmmn_jax.cli.arguments import parse_list, parse_step
-from hmmn_jax.cli.launch import define_launch_flags, flags_parser, launch_by_flags
-from hmmn_jax.cli.program import leave, run_program
+from hmmn_jax.cli.launch import define_launch_flags, flags_parser, launch_by_flags, run_by_flags
+from hmmn_jax.cli.program import leave
+from hmmn_jax.io.buckets import AnyPath, absolute
 from hmmn_jax.io.files import user_path
 
 PROGRAM = "evaluate.py"
+RESUME = "run the same command to resume with the missing videos"
 DEFAULT = Path(__file__).parent / "configs" / "evaluate" / "davis2016_val.py"
 CONFIG = config_flags.DEFINE_config_file("config", None, "What to evaluate; if not given, configs/evaluate/davis2016_val.py.")
 DATA = flags.DEFINE_string("data", None, "Root of the benchmark: the folder with JPEGImages, Annotations, ImageSets.")
@@ -71,11 +73,23 @@ def run() -> None:
     evaluate(Request(config, **paths, step=step, **written, **folder))
 
 
-def main(_: list[str]) -> None:
-    """Runs the evaluation, and exits with its exit code."""
-    logging.set_verbosity(logging.ERROR)  # Orbax logs a line for every thread
-    leave(run_program(PROGRAM, run, "run the same command to resume with the missing videos"))
+def output_folder() -> AnyPath | None:
+    """The folder to write to, if there is one. Raises DataError for a path that cannot be served."""
+    return absolute(user_path(OUTPUT.value, buckets=True)) if OUTPUT.value else None
 
+
+def check() -> None:
+    """Raises DataError for an output folder that cannot be served."""
+    output_folder()
+
+
+def main(_: list[str]) -> None:
+    """Runs, and exits with the code that says how it went."""
+    logging.set_verbosity(logging.ERROR)  # Orbax logs every thread
+    leave(run_by_flags(PROGRAM, run, RESUME, output_folder(), f"got SIGTERM; {RESUME}"))
+
+
+PARSE = flags_parser(PROGRAM, CONFIG, check, default=str(DEFAULT))
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=flags_parser(PROGRAM, CONFIG, default=str(DEFAULT)))
+    app.run(main, flags_parser=PARSE)

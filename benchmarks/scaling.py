@@ -14,64 +14,54 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 HOP = 2e-6  # seconds for a message to the next chip; assumed
-DATA_CENTRE = 100e-6  # seconds for a message to another pod; assumed
 INPUT = {"stills": 75.8, "480p videos": 70.1}  # clips per second of one core, docs/results.md
+SHARES = (0.005, 0.01, 0.02, 0.05, 0.1)  # of clips with more objects than the smaller branches have slots for
+SAMPLES = 260 * 3771  # of configs/train/main.py
 
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-    """Public figures of a kind of TPU, and its slices.
+    """Public figures of a kind of TPU.
 
-    peak: flop/s in bfloat16. bandwidth, memory: of HBM, bytes/s and bytes. egress: bytes/s that a chip can send to its
-    neighbours, all links together. wraps: an axis of a multiple of this length is a ring. host: chips. pod: chips.
-    network: bytes/s that a pod can send over the data centre network.
+    peak: flop/s in bfloat16. bandwidth: of HBM, bytes/s. egress: bytes/s that a chip can send to its neighbours, all links
+    together. wraps: an axis of a multiple of this length is a ring.
     """
 
     peak: float
     bandwidth: float
-    memory: float
     egress: float
     wraps: int
-    host: int
-    vcpus: int
-    pod: int
-    network: float
-    slices: tuple[tuple[int, ...], ...]
 
 
-CHIPS = {
-    "v5e": Chip(197e12, 819e9, 16e9, 200e9, 16, 8, 224, 256, 6.4e12 / 8, ((2, 4), (4, 4), (8, 8), (16, 16), (4, 16, 16))),
-    "v4": Chip(
-        275e12, 1228e9, 32e9, 1.1e15 / 4096, 4, 4, 240, 4096, math.inf, ((2, 2, 2), (2, 2, 4), (4, 4, 4), (4, 8, 8), (8, 8, 16))
-    ),
-}
+CHIPS = {"v5e": Chip(197e12, 819e9, 200e9, 16), "v4": Chip(275e12, 1228e9, 1.1e15 / 4096, 4)}
 
 
-def all_reduce_seconds(chip: Chip, slice_: Sequence[int], sizes: Sequence[float]) -> float:
-    """To sum arrays of these bytes over all chips, one after the other.
+def all_reduce_seconds(record: dict) -> float:
+    """To sum the gradients of a record over all chips, one collective after the other.
 
-    All links are busy, half of them where the slice has edges. Pods sum among themselves what each has summed.
+    All links are busy, half of them where the slice has edges.
     """
-    pods, axes = (slice_[0], slice_[1:]) if math.prod(slice_) > chip.pod else (1, slice_)
-    count, rings = math.prod(axes), all(axis % chip.wraps == 0 for axis in axes)
-    inside = 2 * (count - 1) / count * sum(sizes) / (chip.egress if rings else chip.egress / 2)
-    between = 2 * (pods - 1) / pods * sum(sizes) / chip.network
+    chip, count = kind(record), record["chips"]
+    axes = [int(axis) for axis in record["topology"].partition(":")[2].split("x")]
+    sizes = [1e6 * size for size in record["collectives_mb"]["all-reduce"]]
+    rings = all(axis % chip.wraps == 0 for axis in axes)
+    sending = 2 * (count - 1) / count * sum(sizes) / (chip.egress if rings else chip.egress / 2)
     hops = 2 * sum(axis // 2 if rings else axis - 1 for axis in axes)
-    return inside + between + len(sizes) * (hops * HOP + 2 * (pods - 1) * DATA_CENTRE)
+    return sending + len(sizes) * hops * HOP
 
 
-def bounds(chip: Chip, record: dict) -> dict[str, float]:
-    """Lower bounds in seconds for the step of a record on one chip, by each count."""
+def bounds(chip: Chip, work: dict) -> dict[str, float]:
+    """Lower bounds in seconds for the work of a step on one chip, by each count."""
     return {
-        "arithmetic": record["tflop"] * 1e12 / chip.peak,
-        "HBM": record["gb_hbm"] * 1e9 / chip.bandwidth,
-        "accessed": record["gb_accessed"] * 1e9 / chip.bandwidth,
+        "arithmetic": work["tflop"] * 1e12 / chip.peak,
+        "HBM": work["gb_hbm"] * 1e9 / chip.bandwidth,
+        "accessed": work["gb_accessed"] * 1e9 / chip.bandwidth,
     }
 
 
-def fast_and_slow(chip: Chip, record: dict) -> tuple[float, float]:
+def fast_and_slow(chip: Chip, work: dict) -> tuple[float, float]:
     """Seconds of a step's computation: as if only HBM cost time in addition to arithmetic, and as if every access did."""
-    limits = bounds(chip, record)
+    limits = bounds(chip, work)
     return max(limits["arithmetic"], limits["HBM"]), max(limits.values())
 
 
@@ -83,7 +73,8 @@ def table(header: Sequence[str], rows: Iterator[Sequence]) -> str:
 
 def name(record: dict) -> str:
     """The name of a record's program in tables."""
-    return f"{record['topology']}, {record['clips']}{', remat' if record['remat'] else ''}"
+    other = "" if record["dtype"] == "bfloat16" else f", {record['dtype']}"
+    return f"{record['topology']}, {record['clips']}{other}{', remat' if record['remat'] else ''}"
 
 
 def kind(record: dict) -> Chip:
@@ -91,68 +82,54 @@ def kind(record: dict) -> Chip:
     return CHIPS[record["topology"].split(":")[0]]
 
 
-def scaled(records: list[dict]) -> list[dict]:
-    """The programs with the fewest and the most clips, not rematerialised, of each kind of chip on its first topology."""
-    chosen = []
-    for chip in CHIPS:
-        found = [record for record in records if record["topology"].startswith(f"{chip}:") and not record["remat"]]
-        found = sorted((record for record in found if record["topology"] == found[0]["topology"]), key=lambda x: x["clips"])
-        chosen += found[:1] + found[1:][-1:]
-    return chosen
-
-
 def memory_rows(records: list[dict]) -> Iterator[Sequence]:
-    """Memory of one chip."""
+    """Shape of each program, and memory of one chip."""
     for record in records:
-        room = f"{kind(record).memory / 1e9:.0f}"
+        shape = (name(record), record["chips"], record["processes"], record["clips"] * record["chips"])
         if "out_of_memory" in record:
-            yield name(record), "", "", f"**{record['wanted_mb'] / 1e3:.2f}**: does not fit", room
+            wanted, room = (f"{record[f'{part}_mb'] / 1e3:.2f}" for part in ("wanted", "room"))
+            yield *shape, "", "", f"**{wanted}**: does not fit in {room}"
         else:
-            yield name(record), *(f"{record[f'{part}_mb'] / 1e3:.2f}" for part in ("argument", "temp", "total")), room
+            yield *shape, *(f"{record[f'{part}_mb'] / 1e3:.2f}" for part in ("argument", "temp", "total"))
 
 
 def work_rows(records: list[dict]) -> Iterator[Sequence]:
-    """Work of one chip, and the times that follow."""
+    """Work of one chip by the number of object slots, and the times that follow."""
     for record in records:
-        work = (f"{record['tflop']:.2f}", *(f"{record[key]:.1f}" for key in ("gb_accessed", "gb_hbm")))
-        yield name(record), *work, *(f"{1e3 * seconds:.1f}" for seconds in bounds(kind(record), record).values())
+        for slots, work in record["work"].items():
+            counts = (f"{work['tflop']:.2f}", *(f"{work[key]:.1f}" for key in ("gb_hbm", "gb_accessed")))
+            times = bounds(kind(record), work)
+            yield name(record), slots, *counts, *(f"{1e3 * times[part]:.1f}" for part in ("arithmetic", "HBM", "accessed"))
 
 
-def collective_rows(records: list[dict]) -> Iterator[Sequence]:
-    """Collectives of each program."""
+def step_rows(records: list[dict]) -> Iterator[Sequence]:
+    """Predicted steps by both bounds, all-reduces not overlapped, and days of the whole main training."""
     for record in records:
-        for kind, sizes in record["collectives_mb"].items():
-            yield (
-                name(record),
-                kind,
-                len(sizes),
-                ", ".join(f"{size:.3g}" for size in sorted(sizes, reverse=True)),
-                f"{sum(sizes):.1f}",
-            )
+        reduce = all_reduce_seconds(record)
+        for slots, work in record["work"].items():
+            row = [name(record), slots, f"{1e3 * reduce:.2f}"]
+            for compute in fast_and_slow(kind(record), work):
+                rate = record["chips"] * record["clips"] / (compute + reduce)
+                row += [f"{1e3 * (compute + reduce):.1f}", f"{rate:.0f}", f"{SAMPLES / rate / 3600:.2f}"]
+            yield row
 
 
-def scaling_rows(record: dict) -> Iterator[Sequence]:
-    """Predicted steps from 8 to 1024 chips, by both bounds, all-reduces not overlapped."""
-    chip = kind(record)
-    for slice_ in chip.slices:
-        count = math.prod(slice_)
-        reduce = all_reduce_seconds(chip, slice_, [1e6 * size for size in record["collectives_mb"]["all-reduce"]])
-        row = [count, "x".join(map(str, slice_)), f"{1e3 * reduce:.2f}"]
-        for compute in fast_and_slow(chip, record):
-            step = compute + reduce
-            row += [f"{1e3 * step:.1f}", f"{count * record['clips'] / step:.0f}", f"{100 * compute / step:.1f} %"]
-        yield row
+def mixture_rows(records: list[dict]) -> Iterator[Sequence]:
+    """Probability that a step has a clip of the given shares."""
+    for batch in sorted({record["clips"] * record["chips"] for record in records}):
+        yield batch, *(f"{100 * (1 - (1 - share) ** batch):.1f} %" for share in SHARES)
 
 
 def input_rows(records: list[dict]) -> Iterator[Sequence]:
-    """The input that a host must deliver."""
+    """The input that a process must deliver for its chips, if all clips have the fewest objects or the most."""
     for record in records:
-        chip = kind(record)
-        for bound, seconds in zip(("fast", "slow"), fast_and_slow(chip, record), strict=True):
-            rate = chip.host * record["clips"] / seconds
-            megabytes = 3 * record["side"] ** 2 * (3 + 1) / 1e6
-            cores = [f"{rate / speed:.1f}" for speed in INPUT.values()]
-            yield name(record), bound, f"{rate:.0f}", *cores, chip.vcpus, f"{rate * megabytes / 1e3:.2f}"
+        for slots in (min(record["work"], key=int), max(record["work"], key=int)):
+            for bound, seconds in zip(("fast", "slow"), fast_and_slow(kind(record), record["work"][slots]), strict=True):
+                chips = record["chips"] // record["processes"]
+                rate = chips * record["clips"] / (seconds + all_reduce_seconds(record))
+                megabytes = 3 * math.prod(record["size"]) * (3 + 1) / 1e6
+                cores = [f"{rate / speed:.1f}" for speed in INPUT.values()]
+                yield name(record), chips, slots, bound, f"{rate:.0f}", *cores, f"{rate * megabytes / 1e3:.2f}"
 
 
 def main() -> None:
@@ -163,21 +140,21 @@ def main() -> None:
     records = [json.loads(line) for line in parser.parse_args().figures.read_text().splitlines()]
     fitting = [record for record in records if "out_of_memory" not in record]
     print("### Memory of a chip, GB\n")
-    print(table(["program", "arguments", "temporaries", "total", "memory of a chip"], memory_rows(records)))
+    columns = ["program", "chips", "processes", "clips a step", "arguments", "temporaries", "total"]
+    print(table(columns, memory_rows(records)))
     print("### Work of a chip and step\n")
-    columns = ["program", "TFLOP", "GB accessed", "GB in HBM", "arithmetic, ms", "HBM, ms", "accessed, ms"]
+    columns = ["program", "slots", "TFLOP", "GB in HBM", "GB accessed", "arithmetic, ms", "HBM, ms", "accessed, ms"]
     print(table(columns, work_rows(fitting)))
-    print("### Collectives of a step\n")
-    print(table(["program", "kind", "number", "MB each", "MB"], collective_rows(fitting)))
-    for record in scaled(fitting):
-        print(f"### Scaling: {name(record)}\n")
-        columns = ["chips", "slice", "all-reduce, ms"]
-        for bound in ("fast", "slow"):
-            columns += [f"{bound}: step, ms", "clips/s", "efficiency"]
-        print(table(columns, scaling_rows(record)))
-    print("### Input of a host\n")
-    columns = ["program", "bound", "clips/s", *(f"cores, {source}" for source in INPUT), "vCPUs", "GB/s to the chips"]
-    print(table(columns, input_rows(scaled(fitting))))
+    print("### Time\n")
+    columns = ["program", "slots", "all-reduce, ms"]
+    for bound in ("fast", "slow"):
+        columns += [f"{bound}: step, ms", "clips/s", "hours"]
+    print(table(columns, step_rows(fitting)))
+    print("### Share of steps with such a clip\n")
+    print(table(["clips a step", *(f"{100 * share:g} % of clips" for share in SHARES)], mixture_rows(records)))
+    print("### Input of a process\n")
+    columns = ["program", "chips", "slots", "bound", "clips/s", *(f"cores, {source}" for source in INPUT), "GB/s to the chips"]
+    print(table(columns, input_rows(fitting)))
 
 
 if __name__ == "__main__":

@@ -107,10 +107,14 @@ def array_sizes(shape: str) -> Iterator[tuple[int, int]]:
 
 
 class Program:
-    """The computations of an optimised HLO text, each a dict of instructions by name."""
+    """The computations of an optimised HLO text, each a dict of instructions by name.
 
-    def __init__(self, text: str, middle: int):  # middle: number of iterations of a loop of unknown length
-        self.middle, self.entry, self.computations = middle, "", {}
+    middle: passes through a loop of unknown length.
+    branch: the branch of a conditional that is counted.
+    """
+
+    def __init__(self, text: str, middle: int, branch: int = 0):
+        self.middle, self.branch, self.entry, self.computations = middle, branch, "", {}
         for line in text.splitlines():
             if header := re.match(r"(ENTRY )?%([\w.\-]+) \(.*\{$", line):
                 self.computations[header[2]] = current = {}
@@ -132,6 +136,9 @@ class Program:
                 bound = condition[list(condition.values())[-1].operands[-1]]
                 trips = int(bound.text.split(")")[0]) if bound.opcode == "constant" else self.middle
                 yield from self.costs(op.find(r"body=%([\w.\-]+)"), passes * trips, origin)
+            elif op.opcode == "conditional":
+                branches = re.findall(r"%([\w.\-]+)", op.find(r"branch_computations={([^}]*)}"))
+                yield from self.costs(branches[self.branch], passes, origin)
             elif op.opcode not in FREE:
                 inner = self.inside(op, body)
                 fallback = "copy" if op.opcode.startswith(("copy", "slice-")) else "elementwise"

@@ -1,20 +1,24 @@
 """Memory, work and collectives of a training step on TPUs, according to the TPU compiler in `libtpu`; no TPU is needed.
 
-    python benchmarks/tpu_train.py --topology v5e:4x4 --clips 1 --remat >> docs/tpu_train.jsonl
+    python benchmarks/tpu_train.py --topology v5e:8x8 >> docs/tpu_train.jsonl
+    python benchmarks/tpu_train.py --topology v5e:4x4 --remat
+    python benchmarks/tpu_train.py --config configs/train/main.py --clips 1 --slots 5
 
-Compiles the training step of the published network (Adam, clipping, `parallel = "jit"`) for all chips of a topology. It stops
-after the optimised program and its memory layout, because generating code would take many times as long. Each program takes
-minutes. Prints one line of JSON for one chip: memory according to the compiler, work as `benchmarks/tpu_compile.py` counts it,
-with all iterations of loops, and the MB of each collective. For a program that does not fit, it prints the memory needed and
-available. MB and GB are powers of ten, TFLOP those of matrix products.
+Compiles the step of a training config for all chips of a topology, up to the optimised program with its memory laid out;
+generating code would take many times as long. Takes minutes a program. Printed is one line of JSON, for one chip: memory by the
+compiler; work as `benchmarks/tpu_compile.py` counts it over the optimised program, loops in full, for each number of object
+slots that the program has a branch for; and the MB of each collective. A program that does not fit is a result too: the memory
+needed and available. MB and GB are powers of ten, TFLOP those of matrix products.
 """
 
 import argparse
 import collections
+import importlib.util
 import json
 import math
 import os
 import re
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -24,34 +28,48 @@ from tpu_compile import Program  # isort: skip  (first: it finds libtpu and sets
 import jax
 import jax.numpy as jnp
 from jax.experimental import topologies
+from ml_collections import ConfigDict
 
-from hmmn_jax import HMMNConfig
 from hmmn_jax.model.hmmn import abstract_variables
-from hmmn_jax.training.optimizer import make_optimizer
-from hmmn_jax.training.parallel import AXIS, Parallel
-from hmmn_jax.training.schedules import learning_rate_schedule
+from hmmn_jax.training.loop import STEP_INPUTS, make_optimization, make_step, model_config
+from hmmn_jax.training.parallel import Parallel
 from hmmn_jax.training.train_state import TrainState
-from hmmn_jax.training.train_step import make_train_step
 
+ROOT = Path(__file__).parents[1]
 BYTES = {"f32": 4, "bf16": 2, "s32": 4, "u32": 4, "pred": 1}
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "collective-permute", "all-to-all")
 OVERFLOW = r"(?:Used |temporaries \()([\d.]+)G\)? (?:of|exceeds available HBM) \(?([\d.]+)G"  # GiB
 
 
-def lower_step(config: HMMNConfig, topology: str, clips: int, objects: int, side: int) -> jax.stages.Lowered:
-    """The step with `clips` clips of `side` x `side` pixels on each chip."""
-    cores = {"chip_config_name": "megacore"} if topology.startswith("v4:") else {}  # the two cores of a v4 chip are one device
-    devices = topologies.get_topology_desc(platform="tpu", topology_name=topology, **cores).devices
-    parallel = Parallel("jit", clips * len(devices), devices=devices)
-    schedule = learning_rate_schedule("poly", 1e-5, 1000)
-    optimizer = make_optimizer("adam", schedule, clip_norm=1.0)
-    step = parallel.compile(make_train_step(config, optimizer, schedule, axis_name=AXIS))
-    shapes = {"frames": ((3, side, side, 3), "uint8"), "masks": ((3, side, side), "uint8")}
-    shapes |= {"valid": ((objects,), "bool"), "sample": ((), "int32")}
+def read_config(path: Path) -> ConfigDict:
+    """The config of a file in `configs/train`."""
+    sys.path.insert(0, str(ROOT))  # for what the file imports
+    spec = importlib.util.spec_from_file_location("config_of_step", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config().unlock()
+
+
+def slots_of(config: ConfigDict) -> list[int]:
+    """The numbers of object slots for which the step has a branch."""
+    most = config.data.max_objects
+    return sorted({*(slots for slots in config.slots if slots < most), most})
+
+
+def lower_step(config: ConfigDict, devices: list[jax.Device]) -> jax.stages.Lowered:
+    """The step of a config on these devices, under `parallel = "jit"`."""
+    parallel = Parallel("jit", config.batch, config.micro_batches, devices)
+    model = model_config(config)
+    learning_rate, optimizer = make_optimization(config, config.samples // config.batch)
+    step = parallel.compile(make_step(config, model, optimizer, learning_rate))
+    frames, size = config.data.frames, tuple(config.data.size)
+    shapes = {"frames": ((frames, *size, 3), "uint8"), "masks": ((frames, *size), "uint8")}
+    shapes |= {"valid": ((config.data.max_objects,), "bool"), "sample": ((), "int32")}
     struct = jax.ShapeDtypeStruct
-    batch = {name: struct((parallel.batch_size, *shape), dtype) for name, (shape, dtype) in shapes.items()}
-    variables = jax.tree.map(lambda leaf: struct(leaf.shape, jnp.float32), abstract_variables(config))
-    state = jax.eval_shape(lambda variables: TrainState.create(variables, optimizer), variables)
+    batch = {name: struct((config.batch, *shapes[name][0]), shapes[name][1]) for name in STEP_INPUTS}
+    variables = jax.tree.map(lambda leaf: struct(leaf.shape, jnp.float32), abstract_variables(model))
+    state = jax.eval_shape(lambda variables: TrainState.create(variables, optimizer, config.ema_decay > 0), variables)
     return step.lower(state, batch)
 
 
@@ -65,7 +83,7 @@ def collective_sizes(hlo: str) -> dict[str, list[float]]:
     return dict(found)
 
 
-def figures(hlo: str, allocations: str, usage: str) -> dict:
+def figures(hlo: str, allocations: str, usage: str, slots: list[int]) -> dict:
     """Figures of a program from its optimised text, the compiler's list of allocations, and its summary of memory."""
     space = r"^allocation \d+: size (\d+), "  # allocations in other memories than HBM have a colour
     sizes = {
@@ -73,10 +91,14 @@ def figures(hlo: str, allocations: str, usage: str) -> dict:
         "temp": sum(map(int, re.findall(rf"{space}preallocated-temp", allocations, re.M))),
         "total": int(re.search(r"\(color=0\)\s+Total bytes: (\d+)", usage)[1]),
     }
-    _, accessed, hbm, _, flops = sum(passes * values for *_, passes, values in Program(hlo, middle=0).costs())
-    found = {f"{name}_mb": size / 1e6 for name, size in sizes.items()}
-    found |= {"tflop": flops / 1e12, "gb_accessed": accessed / 1e9, "gb_hbm": hbm / 1e9}
-    return {name: round(float(value), 3) for name, value in found.items()} | {"collectives_mb": collective_sizes(hlo)}
+    work = {}
+    for branch, objects in enumerate(slots):
+        program = Program(hlo, middle=0, branch=branch)
+        _, accessed, hbm, _, flops = sum(passes * values for *_, passes, values in program.costs())
+        counted = {"tflop": flops / 1e12, "gb_accessed": accessed / 1e9, "gb_hbm": hbm / 1e9}
+        work[objects] = {name: round(float(value), 3) for name, value in counted.items()}
+    found = {f"{name}_mb": round(size / 1e6, 3) for name, size in sizes.items()}
+    return found | {"work": work, "collectives_mb": collective_sizes(hlo)}
 
 
 def optimised(lowered: jax.stages.Lowered, folder: Path) -> list[str]:
@@ -106,25 +128,47 @@ def optimised(lowered: jax.stages.Lowered, folder: Path) -> list[str]:
 def main() -> None:
     """Compiles a program and prints its figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--topology", default="v5e:4x4")
-    parser.add_argument("--clips", type=int, default=1, help="clips per chip")
-    parser.add_argument("--objects", type=int, default=3)
-    parser.add_argument("--side", type=int, default=384)
-    parser.add_argument("--remat", action="store_true")
-    parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"], help="compute dtype")
+    parser.add_argument("--topology", default="v5e:8x8", help="such as v5e:4x4 or v4:2x2x4; its chips share the batch")
+    parser.add_argument("--config", type=Path, default=ROOT / "configs/train/main_pod.py", help="a file in configs/train")
+    parser.add_argument("--clips", type=int, help="on each chip, instead of the batch of the config")
+    parser.add_argument("--slots", type=int, nargs="+", help="object slots, instead of those of the config")
+    parser.add_argument("--remat", action="store_true", help="with config.model.remat")
+    parser.add_argument("--dtype", choices=["bfloat16", "float32"], help="compute dtype, instead of that of the config")
+    parser.add_argument("--dump", type=Path, metavar="FILE", help="write the optimised program here")
     args = parser.parse_args()
-    lowered = lower_step(HMMNConfig(dtype=args.dtype, remat=args.remat), args.topology, args.clips, args.objects, args.side)
+    config = read_config(args.config)
+    cores = {"chip_config_name": "megacore"} if args.topology.startswith("v4:") else {}  # the two of a v4 chip as one device
+    devices = list(topologies.get_topology_desc(platform="tpu", topology_name=args.topology, **cores).devices)
+    config.batch = args.clips * len(devices) if args.clips else config.batch
+    config.model.remat = args.remat or config.model.remat
+    config.model.dtype = args.dtype or config.model.dtype
+    if args.slots:
+        config.slots, config.data.max_objects = tuple(args.slots), max(args.slots)
+    about = {
+        "topology": args.topology,
+        "chips": len(devices),
+        "processes": len({device.process_index for device in devices}),
+        "config": args.config.stem,
+        "clips": config.batch // len(devices),
+        "size": list(config.data.size),
+        "remat": config.model.remat,
+        "dtype": config.model.dtype or "float32",
+    }
+    lowered = lower_step(config, devices)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            found = figures(*optimised(lowered, Path(folder)))
+            texts = optimised(lowered, Path(folder))
+            if args.dump:
+                args.dump.write_text(texts[0])
+            found = figures(*texts, slots_of(config))
         except jax.errors.JaxRuntimeError as error:
             overflow = re.search(OVERFLOW, str(error))
             if not overflow:
                 raise
             wanted, room = (round(float(size) * 2**30 / 1e6, 3) for size in overflow.groups())
             found = {"out_of_memory": True, "wanted_mb": wanted, "room_mb": room}
-    print(json.dumps(vars(args) | found), flush=True)
-    os._exit(0)  # does not wait for code generation
+    print(json.dumps(about | found), flush=True)
+    os._exit(0)  # without waiting for the code
 
 
 if __name__ == "__main__":

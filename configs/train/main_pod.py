@@ -1,4 +1,4 @@
-"""Main training on many devices: as `configs/train/main.py`, in bfloat16, with 64 clips per step.
+"""Main training on many devices: as `configs/train/main.py`, in bfloat16 and under jit, with 64 clips per step.
 
     python train.py --config configs/train/main_pod.py --workdir RUN2 --config.init=RUN1 --distributed \
       --config.data.data_dir=DATA --config.validation.data=DAVIS
@@ -21,6 +21,7 @@ def get_config() -> ConfigDict:
     config = main.get_config()
     config.unlock()
     config.model.dtype = "bfloat16"
+    config.parallel = "jit"
     config.batch = 64
     config.slots = (1, 2, 3)
     config.learning_rate.for_batch = 4

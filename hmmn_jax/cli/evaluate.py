@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from hmmn_jax.checkpoints.store import load_checkpoint
@@ -37,11 +35,14 @@ from hmmn_jax.evaluation.score_files import (
 from hmmn_jax.evaluation.settings import check_settings
 from hmmn_jax.inference import Segmenter
 from hmmn_jax.inference.augmentation import Augmentation
+from hmmn_jax.io import peers
 from hmmn_jax.io.buckets import absolute
 from hmmn_jax.io.files import same_name, shortlist
+from hmmn_jax.io.guard import Guard
 from hmmn_jax.io.local_copy import local_copy
 from hmmn_jax.io.notes import Notes, note
 from hmmn_jax.io.record import require_free
+from hmmn_jax.io.shared_folder import require_shared
 from hmmn_jax.io.stage import Stage
 from hmmn_jax.metrics.davis import SequenceScores
 from hmmn_jax.metrics.figures import Figures
@@ -109,15 +110,20 @@ def evaluate_inputs(request: Request, local: Request, make: MakeSegmenters) -> N
 
     # --- Existing masks are only scored. ---
     if local.score is not None:
-        with outputs.run.locked(request.takeover) if outputs else contextlib.nullcontext():
-            if outputs:
-                claim(outputs, None, task.protocol.archive)
-            scored, wrong = score(plans, unscored, local.score, task.protocol.figures)
-            if outputs:
-                write_results(request, outputs, task, clips, local.score, scored, unscored | failures | wrong, None)
-        if not plans:
-            raise HMMNError("nothing can be scored", [*unscored.values(), *failures.values()])
-        return raise_failures(failures | wrong, len(scored))
+        masks = local.score
+
+        def score_only() -> None:
+            with outputs.run.locked(request.takeover) if outputs else contextlib.nullcontext():
+                if outputs:
+                    claim(outputs, None, task.protocol.archive)
+                scored, wrong = score(plans, unscored, masks, task.protocol.figures)
+                if outputs:
+                    write_results(request, outputs, task, clips, masks, scored, unscored | failures | wrong, None)
+            if not plans:
+                raise HMMNError("nothing can be scored", [*unscored.values(), *failures.values()])
+            raise_failures(failures | wrong, len(scored))
+
+        return peers.from_first("scored", score_only)
 
     # --- Segment; then scores, archive and report, also after failures. ---
     assert outputs is not None  # check_request requires --output
@@ -129,27 +135,39 @@ def evaluate_inputs(request: Request, local: Request, make: MakeSegmenters) -> N
     made_with = describe_masks(request, variables, model)
     if not request.overwrite:
         outputs.run.require_same(made_with)
-    with outputs.run.locked(request.takeover) if jax.process_index() == 0 else contextlib.nullcontext():
-        if jax.process_index() == 0:
+    run = outputs.run
+    with contextlib.ExitStack() as stack:
+        guards: list[Guard] = []  # of the first process
+
+        def hold() -> None:
+            guards.append(stack.enter_context(run.locked(request.takeover)))
             claim(outputs, made_with, task.protocol.archive, request.overwrite)
-        synchronize("the folder is claimed")
-        outputs.run.digest = digest_of(made_with)
+
+        peers.from_first("claimed", hold)
+        require_shared(outputs.folder, guards[0] if guards else None, "--output")
+        peers.begun()
+        run.digest = digest_of(made_with)
         segmenters = make(variables, model, config, len(clips))
         del variables  # each segmenter has its own folded copy
         cost, failed = predict(segmenters, clips, outputs, augmentation)
         print(cost)
-        synchronize("all masks are written")
-        failures |= failed
-        done = [clip for clip in clips if clip.name not in failed]
-        if jax.process_index() == 0 and done:
-            scorable = [plan for plan in plans if plan.clip.name not in failed]
-            with local_copy(outputs.folder / MASKS) as masks:
-                scored, wrong = score(scorable, unscored, masks, task.protocol.figures)
-                failures |= wrong
-                write_results(request, outputs, task, done, masks, scored, unscored | failures, cost)
-            for kind, place in (outputs.places_of(done) | {"report": outputs.folder / REPORT}).items():
-                print(f"{kind + ':':<9} {place}")
-    return raise_failures(failures, len([clip for clip in done if clip.name not in failures]))
+        for each in peers.from_all("segmented", failed):
+            failures |= each
+        done = [clip for clip in clips if clip.name not in failures]
+
+        def conclude() -> None:
+            wrong: dict[str, str] = {}
+            if done:
+                scorable = [plan for plan in plans if plan.clip.name not in failures]
+                with local_copy(outputs.folder / MASKS) as masks:
+                    scored, wrong = score(scorable, unscored, masks, task.protocol.figures)
+                    write_results(request, outputs, task, done, masks, scored, unscored | failures | wrong, cost)
+                for kind, place in (outputs.places_of(done) | {"report": outputs.folder / REPORT}).items():
+                    print(f"{kind + ':':<9} {place}")
+            raise_failures(failures | wrong, len([clip for clip in done if clip.name not in wrong]))
+
+        peers.from_first("scored", conclude)
+    return None
 
 
 def read_inputs(request: Request) -> Task:
@@ -299,9 +317,3 @@ def raise_failures(failures: dict[str, str], done: int) -> None:
         kind = PartialFailure if done else HMMNError
         rest = f"the other {done} are done" if done else "none is done"
         raise kind(f"videos that failed: {len(failures)}, {rest}; fix them and run the command again", [*failures.values()])
-
-
-def synchronize(name: str) -> None:
-    """Waits for the other processes, if there are any."""
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)

@@ -3,7 +3,7 @@
 import importlib.metadata
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from absl import flags
@@ -41,19 +41,35 @@ def launch_by_flags() -> None:
     launch(**given)
 
 
-def run_by_flags(program: str, run: Callable[[], int | None], resume: str, folder: AnyPath | None = None) -> int:
-    """Calls `run_program`. With several processes (see `define_launch_flags`), an error in one process ends all.
+def run_by_flags(
+    program: str, run: Callable[[], int | None], resume: str, folder: AnyPath | None = None, terminated: str = ""
+) -> int:
+    """`run_in_processes` with the flags of `define_launch_flags`."""
+    given: dict[str, Any] = {name: flags.FLAGS[name].value for name in HOSTS}
+    return run_in_processes(program, run, resume, folder, given, terminated)
+
+
+def run_in_processes(
+    program: str,
+    run: Callable[[], int | None],
+    resume: str,
+    folder: AnyPath | None,
+    given: Mapping[str, Any],
+    terminated: str = "",
+) -> int:
+    """`run_program`; in several processes an error in one ends all.
 
     Args:
         program: name of the program.
-        run: the body of the program, which calls `launch_by_flags`.
+        run: the body of the program, which calls `launch`.
         resume: what to do after an interruption.
-        folder: with several processes, the folder for `error-PROCESS.txt`, which has the reason why a process ended.
+        folder: for `error-PROCESS.txt`, the reason for the end of each of several processes.
+        given: the flags of `HOSTS`.
+        terminated: the reason for the end of a process that got SIGTERM and has nothing to save.
     """
-    given = flags.FLAGS
-    several = given.distributed or given.coordinator is not None
-    process = name_of_process(given.process, os.environ) if several else None
-    return together(program, resume, folder, process).run(run)
+    several = given["distributed"] or given["coordinator"] is not None
+    process = name_of_process(given["process"], os.environ) if several else None
+    return together(program, resume, folder, process, terminated).run(run)
 
 
 def launch(

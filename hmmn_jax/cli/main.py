@@ -8,6 +8,7 @@
 Exit codes: 0: complete. 1: some videos failed, the others are complete. 2: invalid arguments or files. 130, 143: interrupted.
 """
 
+import argparse
 import importlib
 import sys
 from collections.abc import Sequence
@@ -47,7 +48,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def run() -> int | None:
         options = make_parser(command).parse_args(as_overrides(arguments))
+        if getattr(options, "distributed", False) or getattr(options, "coordinator", None):
+            return run_in_processes(options)
         return options.run(options)
+
+    def run_in_processes(options: argparse.Namespace) -> int:
+        from hmmn_jax.cli import launch  # not at the top of the file: its imports take longer than --help
+        from hmmn_jax.io.buckets import absolute
+
+        given = {name: getattr(options, name) for name in launch.HOSTS}
+        folder, resume = absolute(options.output), RESUME[command]
+        return launch.run_in_processes(
+            f"{PROGRAM} {command}", lambda: options.run(options), resume, folder, given, f"got SIGTERM; {resume}"
+        )
 
     return run_program(f"{PROGRAM} {command}".rstrip(), run, RESUME.get(command, ""))
 

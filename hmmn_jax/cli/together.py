@@ -23,8 +23,8 @@ _LOST = re.compile(r"gloo|nccl|socket|connection (closed|reset)|broken pipe|UNAV
 class Together:
     """The processes of a program. With one process, it does nothing."""
 
-    def __init__(self, program: str, resume: str = "", supervised: Supervised | None = None):
-        self._program, self._resume, self._supervised = program, resume, supervised
+    def __init__(self, program: str, resume: str = "", supervised: Supervised | None = None, terminated: str = ""):
+        self._program, self._resume, self._supervised, self._sigterm_reason = program, resume, supervised, terminated
         self._watch: peers.Watch | None = None
         self._reason: str | None = None
         self._reporting = threading.Lock()
@@ -48,7 +48,7 @@ class Together:
 
     def _start_watch(self) -> None:
         assert self._supervised is not None
-        self._watch = peers.watch(self._tell, self._supervised.begun)
+        self._watch = peers.watch(self._tell, self._supervised.begun, self._sigterm_reason)
 
     def _conclude(self, code: int) -> int:
         assert self._supervised is not None
@@ -58,6 +58,10 @@ class Together:
 
                 self._watch.close()
                 jax.distributed.shutdown()
+                if not self._watch.has_stopped():
+                    sys.stdout.flush()
+                    sys.stderr.flush()
+                    os._exit(code)
             return code
         if self._watch is not None:
             end = self._watch.announce(code, self._reason)
@@ -94,16 +98,17 @@ class Together:
         os._exit(TERMINATED)
 
 
-def together(program: str, resume: str, folder: AnyPath | None, process: str | None) -> Together:
-    """Prepares a program for several processes. Call it before importing JAX.
+def together(program: str, resume: str, folder: AnyPath | None, process: str | None, terminated: str = "") -> Together:
+    """Prepares a program for several processes. To be called before JAX is imported.
 
     Args:
         program: its name; errors begin with it.
         resume: what to do after an interruption.
         folder: for `error-PROCESS.txt`.
-        process: number or name of this process; None if it is the only one.
+        process: number or name of this process; None: there is one.
+        terminated: the reason for the end of a process that got SIGTERM and has nothing to save.
     """
     if process is None:
         return Together(program)
     sys.stdout.flush()
-    return Together(program, resume, supervise(program, folder, process))
+    return Together(program, resume, supervise(program, folder, process), terminated)

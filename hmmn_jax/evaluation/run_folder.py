@@ -81,15 +81,16 @@ class RunFolder:
             return _read_run(self._run) if self._run.is_file() else None
 
     @contextlib.contextmanager
-    def locked(self, takeover: bool = False) -> Iterator[None]:
+    def locked(self, takeover: bool = False) -> Iterator[Guard]:
         """Holds the folder for this process while the block runs, and removes unfinished files of a killed run.
 
         Args:
             takeover: take over the folder from a process that appears to be alive.
         """
-        with hold_folder(self.folder, self._lock, takeover) as self._guard:
+        with hold_folder(self.folder, self._lock, takeover) as guard:
+            self._guard = guard
             remove_leftovers(self._unfinished)
-            yield
+            yield guard
 
     def claim(self, made_with: Mapping[str, Any] | None) -> None:
         """Records the settings and inputs of the masks; None keeps the record, for example if masks are only scored."""

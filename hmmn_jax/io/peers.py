@@ -1,7 +1,7 @@
 """Communication between the processes of a run: common values, and the end of all processes together.
 
-Uses the key-value store of JAX's coordination service, which `jax.distributed.initialize` starts. With one process there is no
-service, and the functions return the values of this process.
+They use the key-value store of JAX's coordination service (`key_value`), which `jax.distributed.initialize` starts. In a run of
+one process there is no service, and the functions return the process's own values.
 """
 
 import contextlib
@@ -15,12 +15,17 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from hmmn_jax.errors import HMMNError
+from hmmn_jax.io.key_value import client as _client
+from hmmn_jax.io.key_value import count as _count
+from hmmn_jax.io.key_value import index as _index
 
-LOST, NOT_MET = 4, 5  # exit codes: another process failed or was lost; not all processes connected
-POLL_SECONDS = 20  # seconds of one request for a key that may be set at any time
-AFTER_HEARD_SECONDS = 0.3  # seconds for the others to end; JAX aborts a process when the service has ended
-GRACE_SECONDS = 1.0  # seconds for this process to detect the same error as another one
-HEARD_SECONDS = 5.0  # seconds for which the first process, which hosts the service, waits for the others before it ends
+LOST, NOT_MET = 4, 5  # exit codes: another process failed or was lost; the processes did not meet
+POLL_SECONDS = 20  # of one request for a key that may come at any time
+AFTER_HEARD_SECONDS = 0.3  # for the others to end; JAX aborts a process whose service has ended
+GRACE_SECONDS = 1.0  # for this process to meet the same error as another one
+NOTHING_SAVED = "got SIGTERM before there was anything to save"
+STOP_SECONDS = 2.0  # for a request to end after the service
+HEARD_SECONDS = 5.0  # for which the first process, which serves the others, waits for them before it ends
 _PREFIX = "hmmn_jax"
 _ENDED, _TERMINATED = f"{_PREFIX}/ended", f"{_PREFIX}/terminated"
 _numbers: dict[str, Iterator[int]] = {}
@@ -80,18 +85,24 @@ class Watch:
         saves: whether the process saves its work after a SIGTERM and ends by itself.
     """
 
-    def __init__(self, tell: Callable[[End], int], begun: Callable[[], None]):
+    def __init__(self, tell: Callable[[End], int], begun: Callable[[], None], terminated: str = ""):
         """Starts two threads, each of which waits for a key.
 
         Args:
-            tell: called before this process ends, with the end of another process; returns the exit code.
-            begun: called when the folder belongs to this run.
+            tell: called before this process ends, with how another one did; returns the exit code.
+            begun: called when the folder of the run is this run's.
+            terminated: the reason for the end of a process that got SIGTERM and has nothing to save.
         """
         self._tell, self.begun, self._closed = tell, begun, threading.Event()
+        self._sigterm_reason = terminated or NOTHING_SAVED
         self._client = _client()
         self.terminated, self.saves = threading.Event(), False
-        for key, act in ((_ENDED, self._end), (_TERMINATED, self._terminate)):
-            threading.Thread(target=self._wait, args=(key, act), name=f"watch {key}", daemon=True).start()
+        actions = ((_ENDED, self._end), (_TERMINATED, self._terminate))
+        self._threads = [
+            threading.Thread(target=self._wait, args=pair, name=f"watch {pair[0]}", daemon=True) for pair in actions
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def announce(self, code: int, reason: str) -> End:
         """Ends all other processes. Returns the first end, which may be that of another process."""
@@ -126,6 +137,12 @@ class Watch:
         """Stops watching, because this process ends by itself."""
         self._closed.set()
 
+    def has_stopped(self) -> bool:
+        """Whether no request to the service is left, after its end. Python must not end before: it aborts such a thread."""
+        for thread in self._threads:
+            thread.join(STOP_SECONDS)
+        return not any(thread.is_alive() for thread in self._threads)
+
     def _wait(self, key: str, act: Callable[[str], None]) -> None:
         while not self._closed.is_set():
             try:
@@ -148,10 +165,9 @@ class Watch:
         self.terminated.set()
         if self.saves or self._closed.is_set():
             return
-        code = self._tell(End(int(text), 143, "got SIGTERM before there was anything to save"))
         if _index() == 0:
-            time.sleep(GRACE_SECONDS)  # the others have not read the key yet
-        os._exit(code)
+            time.sleep(GRACE_SECONDS)  # the others have yet to read the key
+        os._exit(self._tell(End(int(text), 143, self._sigterm_reason)))  # at once: nothing is printed after the reason
 
 
 def when_met(act: Callable[[], None]) -> None:
@@ -166,12 +182,12 @@ def met() -> None:
         _when_met()
 
 
-def watch(tell: Callable[[End], int], begun: Callable[[], None]) -> Watch | None:
-    """Starts the watch of this process, with the arguments of `Watch`; None with one process."""
+def watch(tell: Callable[[End], int], begun: Callable[[], None], terminated: str = "") -> Watch | None:
+    """Starts the watch of this process, with the arguments of `Watch`; None in a run of one process."""
     global _watch
     if _client() is None:
         return None
-    _watch = Watch(tell, begun)
+    _watch = Watch(tell, begun, terminated)
     return _watch
 
 
@@ -190,25 +206,6 @@ def save_on_termination() -> None:
     """From now on, SIGTERM does not end this process: it saves and ends by itself."""
     if _watch is not None:
         _watch.saves = True
-
-
-def _client() -> Any:
-    """The client of the coordination service; None with one process."""
-    from jax._src import distributed  # JAX has no public API for the store; Orbax does the same
-
-    return distributed.global_state.client
-
-
-def _index() -> int:
-    from jax._src import distributed
-
-    return distributed.global_state.process_id
-
-
-def _count() -> int:
-    from jax._src import distributed
-
-    return distributed.global_state.num_processes
 
 
 def _number(name: str) -> int:

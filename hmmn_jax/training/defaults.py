@@ -18,10 +18,10 @@ def base() -> ConfigDict:
     config.data = clips()
     config.seed = 0  # seed of the initial variables and of the dropout of memory branches
     config.samples = 2_000_000
-    config.batch = 4  # clips per step, on all devices together
-    config.micro_batches = 1  # number of parts into which a device splits its clips
-    config.parallel = "pmap"  # "pmap" or "jit"; "": pmap in one process, jit in several
-    config.devices = 0  # number of devices in all processes; 0: all devices
+    config.batch = 4  # clips of a step, over all devices
+    config.micro_batches = 1  # number of parts in which a device processes its share
+    config.parallel = ""  # pmap or jit; "": pmap in one process, jit in several
+    config.devices = 0  # number of devices, over all processes; 0: all
     # Numbers of objects for which a step is compiled. A device uses the smallest number that fits its clips. (): max_objects.
     config.slots = ()
     config.deterministic = False  # True: sums on a GPU have a fixed order, so runs are bit-identical, but slower

@@ -16,6 +16,7 @@ from hmmn_jax.evaluation.plans import Plan
 from hmmn_jax.io import peers
 from hmmn_jax.io.buckets import absolute
 from hmmn_jax.io.files import user_path
+from hmmn_jax.io.shared_folder import require_shared
 from hmmn_jax.model import HMMNConfig
 from hmmn_jax.ops.canary import warn_if_cpu_is_unsound
 from hmmn_jax.training.announcement import describe, peak_memory
@@ -40,7 +41,7 @@ from hmmn_jax.training.start import inspect_workdir, starting_state, write_confi
 from hmmn_jax.training.train_state import TrainState
 from hmmn_jax.training.train_step import Batch, TrainStep, make_train_step
 from hmmn_jax.training.validation import make_segmenters, validate
-from hmmn_jax.training.workdir import hold, require_shared
+from hmmn_jax.training.workdir import hold
 from hmmn_jax.training.writer import Writer
 
 OptimizerMaker = Callable[[optax.Schedule], optax.GradientTransformation]
@@ -122,7 +123,7 @@ def train_and_evaluate(
     with contextlib.ExitStack() as stack:
         guard = stack.enter_context(hold(workdir, begun, takeover)) if begun else None
         if begun:
-            require_shared(workdir, guard)
+            require_shared(workdir, guard, "--workdir")
 
         # --- Where to start: in this workdir, in another run, from given variables, or from random variables. ---
         new = not config.resume and not resumed
@@ -132,7 +133,7 @@ def train_and_evaluate(
         data = data or batches(first)  # the step determines the position in the data
         if not begun:
             guard = stack.enter_context(hold(workdir, begun, takeover))
-            require_shared(workdir, guard)
+            require_shared(workdir, guard, "--workdir")
         peers.begun()
         peers.from_first("configured", lambda: write_config(workdir, model, config))
         if jax.process_index() == 0:

@@ -5,7 +5,6 @@
 """
 
 import contextlib
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,15 +13,13 @@ import jax
 from hmmn_jax.checkpoints.steps import STEPS
 from hmmn_jax.checkpoints.store import CONFIG_FILE
 from hmmn_jax.errors import ConfigError, DataError
-from hmmn_jax.io import peers
 from hmmn_jax.io.buckets import AnyPath
 from hmmn_jax.io.files import bucket_errors, lies_there, part_path, writing_errors
-from hmmn_jax.io.guard import RUN_LOCK, Guard, hold_folder, owner_path, read_owner, same_machine, this_machine
+from hmmn_jax.io.guard import RUN_LOCK, Guard, hold_folder
 from hmmn_jax.io.record import Record, require_free, staging_folder
 
 RECORD = "record"
 RUN_RECORD = "run.json"
-_SEEN_SECONDS = 40.0  # seconds until other machines see a new file: network drives cache for 30 s that it is missing
 _NAMES = (CONFIG_FILE, STEPS, "metrics.jsonl", "tensorboard", "pictures", "profile", "damaged")
 
 
@@ -70,42 +67,6 @@ def hold(workdir: AnyPath, begun: bool, takeover: bool = False) -> Iterator[Guar
         if is_begun(workdir) != begun:
             raise ConfigError(f"{workdir}: another run has started there in the meantime; choose another workdir")
         yield guard
-
-
-def require_shared(workdir: AnyPath, guard: Guard | None) -> None:
-    """Raises ConfigError in all processes if the workdir of one of them is not that of the first. All must call it.
-
-    Args:
-      workdir: workdir of this process.
-      guard: guard of the first process; None in the others.
-    """
-    owner = peers.from_first("owner", lambda: guard and guard.owner)
-    here = guard.owner if guard else this_machine()
-    wait = 0.0 if owner is None or same_machine(owner, here) else _SEEN_SECONDS
-    seen = peers.from_all("workdir", [owner is None or _sees(workdir, owner["id"], wait), here["host"]])
-
-    def check() -> None:
-        blind = [(process, host) for process, (sees, host) in enumerate(seen) if not sees]
-        if blind:
-            others = ", ".join(f"{process} on {host}" for process, host in blind[:8])
-            raise ConfigError(
-                f"{workdir}: process 0 on {seen[0][1]} has another folder of this name than process {others}; "
-                "give a --workdir that all processes share, such as one on a network drive"
-            )
-
-    peers.from_first("shared", check)  # raises the same error in all processes
-
-
-def _sees(workdir: AnyPath, owner: str, wait: float) -> bool:
-    """Whether the workdir has the guard of this owner. Waits for it for at most some seconds."""
-    deadline = time.monotonic() + wait
-    while True:
-        found = read_owner(owner_path(workdir / RUN_LOCK))
-        if found is not None and found["id"] == owner:
-            return True
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(0.5)
 
 
 @contextlib.contextmanager

@@ -3,9 +3,7 @@
 import pytest
 
 from hmmn_jax.errors import ConfigError, DataError
-from hmmn_jax.io import peers
-from hmmn_jax.training import workdir as module
-from hmmn_jax.training.workdir import hold, is_begun, publish, require_shared
+from hmmn_jax.training.workdir import hold, is_begun, publish
 
 
 @pytest.mark.parametrize(
@@ -77,20 +75,3 @@ def test_a_record_that_is_none(tmp_path):
     (tmp_path / "record/run.json").write_text("mine")
     with pytest.raises(DataError, match=r"run.json: not a record of this program"):
         is_begun(tmp_path)
-
-
-@pytest.mark.parametrize("boot", ["same", "other"])
-def test_a_workdir_that_is_another_in_another_process(tmp_path, monkeypatch, boot):
-    """Process 1 has an empty folder with the same name. On another machine, it waits for the network drive first."""
-    waited = []
-    monkeypatch.setattr(module.time, "sleep", waited.append)
-    monkeypatch.setattr(module, "_SEEN_SECONDS", 0.01)
-    with hold(tmp_path / "a", False) as guard:
-        owner = guard.owner | ({"boot": "other", "host": "elsewhere"} if boot == "other" else {})
-        monkeypatch.setattr(peers, "from_first", lambda name, make: owner if name == "owner" else make())
-        monkeypatch.setattr(peers, "from_all", lambda name, value: [[True, "one"], value])
-        require_shared(tmp_path / "a", None)
-        with pytest.raises(ConfigError, match=r"b: process 0 on one has another folder of this name than process 1 on "):
-            require_shared(tmp_path / "b", None)
-    assert bool(waited) == (boot == "other")
-    assert not (tmp_path / "b").exists()

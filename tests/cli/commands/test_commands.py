@@ -74,7 +74,13 @@ def test_a_movie_of_a_video_file_and_not_of_images(requests, tmp_path):
     assert movie(film, "--movie", "none") is None and movie(folder, "--movie", "gif") == "gif"
 
 
-def test_evaluate(requests):
+def test_evaluate(requests, monkeypatch):
+    def in_processes(program, run, resume, folder, given, terminated):
+        assert (program, folder, given["process"]) == ("hmmn-jax evaluate", Path("RUN").absolute(), 1)
+        assert terminated == f"got SIGTERM; {resume}"
+        return run() or 0
+
+    monkeypatch.setattr(launch, "run_in_processes", in_processes)
     arguments = ("--benchmark", "davis2017_val", "--data", "DAVIS", "--output", "RUN", "--set", "mem_every=3", "--overlays")
     request, launched = ask(requests, "evaluate", *arguments, "--coordinator", "a:1", "--processes=2", "--process", "1")
     expected = benchmark_settings("davis2017_val")

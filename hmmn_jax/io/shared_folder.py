@@ -1,0 +1,47 @@
+"""Whether all processes of a run see one folder, and not each a folder of the same name."""
+
+import time
+
+from hmmn_jax.errors import ConfigError
+from hmmn_jax.io import peers
+from hmmn_jax.io.buckets import AnyPath
+from hmmn_jax.io.guard import RUN_LOCK, Guard, owner_path, read_owner, same_machine, this_machine
+
+_SEEN_SECONDS = 40.0  # until a file is seen on other machines: network drives remember for 30 s that it was missing
+
+
+def require_shared(folder: AnyPath, guard: Guard | None, flag: str) -> None:
+    """Raises ConfigError in all processes if one of them does not see the folder of the first. All call it.
+
+    Args:
+      folder: as this process sees it.
+      guard: of the first process, None in the others.
+      flag: by which the user gives the folder.
+    """
+    owner = peers.from_first("owner", lambda: guard and guard.owner)
+    here = guard.owner if guard else this_machine()
+    wait = 0.0 if owner is None or same_machine(owner, here) else _SEEN_SECONDS
+    seen = peers.from_all("folder", [owner is None or _sees(folder, owner["id"], wait), here["host"]])
+
+    def check() -> None:
+        blind = [(process, host) for process, (sees, host) in enumerate(seen) if not sees]
+        if blind:
+            others = ", ".join(f"{process} on {host}" for process, host in blind[:8])
+            raise ConfigError(
+                f"{folder}: process 0 on {seen[0][1]} has another folder of this name than process {others}; "
+                f"give a {flag} that all processes share, such as one on a network drive"
+            )
+
+    peers.from_first("shared", check)  # which raises the same error in all
+
+
+def _sees(folder: AnyPath, owner: str, wait: float) -> bool:
+    """Whether the folder has the guard of this owner, at the latest after so many seconds."""
+    deadline = time.monotonic() + wait
+    while True:
+        found = read_owner(owner_path(folder / RUN_LOCK))
+        if found is not None and found["id"] == owner:
+            return True
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.5)
