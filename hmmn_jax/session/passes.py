@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from hmmn_jax.inference import Segmenter, State
+from hmmn_jax.inference.augmentation import View
 from hmmn_jax.io.packed import ArrayPool
 from hmmn_jax.io.video import Video
 from hmmn_jax.session.confidence import agreement, expected_j
@@ -16,12 +17,29 @@ from hmmn_jax.session.timeline import BACKWARD, FORWARD, Basis, Prediction
 
 
 def run_pass(
-    segmenter: Segmenter, video: Video, anchor: int, picture: Picture, last: int, pool: ArrayPool, queries: Queries
+    segmenter: Segmenter,
+    video: Video,
+    anchor: int,
+    picture: Picture,
+    last: int,
+    pool: ArrayPool,
+    queries: Queries,
+    view: View | None = None,
 ) -> Iterator[tuple[int, Picture]]:
     """Segments the frames after an anchor up to `last`; backwards if `last` is before the anchor.
 
     The segmenter restarts with the anchor's mask, as with the first frame of a video; pixels with uncertain ids keep
     their probabilities. While the device computes a frame, the next one is read.
+
+    Args:
+        segmenter: of the session.
+        video: the frames.
+        anchor: the annotated frame.
+        picture: its mask.
+        last: the last frame to segment.
+        pool: stores the arrays.
+        queries: the encoded frames.
+        view: the network's input, if its size differs from that of the frames. Results have the size of the frames.
 
     Yields:
         The frame's index, and the segmenter's result.
@@ -29,7 +47,8 @@ def run_pass(
     step = 1 if last > anchor else -1
     order = range(anchor + step, last + step, step)
     frames = (video[t] for t in order) if step == 1 else video.backwards(last, anchor)
-    state = _start(segmenter, video[anchor], picture)
+    frames = frames if view is None else map(view.show_frame, frames)
+    state = _start(segmenter, video[anchor], picture, view)
     upcoming = next(frames)
     for t in order:
         query = queries.of(t, upcoming) if picture.ids else None  # nothing is encoded if there are no objects
@@ -37,16 +56,26 @@ def run_pass(
         if t != last:
             upcoming = next(frames)
         objects = np.argsort(result.ids)[1:]  # background, 0, comes first
-        probs = np.asarray(result.probs)[objects]
-        yield t, Picture.pack(pool, result.ids[objects].tolist(), np.asarray(result.mask), probs)
+        if view is None:
+            mask, probs = np.asarray(result.mask), np.asarray(result.probs)
+        else:
+            probs = view.restore(np.asarray(result.probs, np.float32), *video.size)
+            mask = result.ids[np.argmax(probs, axis=0)]
+        yield t, Picture.pack(pool, result.ids[objects].tolist(), mask, probs[objects])
 
 
-def _start(segmenter: Segmenter, frame: np.ndarray, picture: Picture) -> State:
-    state = segmenter.init(frame, picture.mask)
+def _start(segmenter: Segmenter, frame: np.ndarray, picture: Picture, view: View | None) -> State:
+    if view is None:
+        state = segmenter.init(frame, picture.mask)
+    else:
+        state = segmenter.init(view.show_frame(frame), view.show_mask(picture.mask))
     if picture.is_certain:
         return state
     order = [(0, *picture.ids).index(k) for k in state.ids.tolist()]
     probs = with_background(picture.objects())[order]
+    if view is not None:
+        probs = view.restore(probs, view.height, view.width)
+        probs /= probs.sum(axis=0)  # an object may be too small for the view
     return state.replace(probs=jnp.asarray(probs, state.probs.dtype)[None])
 
 

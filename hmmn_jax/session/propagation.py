@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Generator, Iterator
 
 from hmmn_jax.inference import Segmenter
+from hmmn_jax.inference.augmentation import Augmentation
 from hmmn_jax.io.packed import ArrayPool
 from hmmn_jax.io.video import Video
 from hmmn_jax.session.ledger import Ledger
@@ -19,7 +20,10 @@ DIRECTIONS = {"forward": (FORWARD,), "backward": (BACKWARD,), "both": (FORWARD, 
 class Propagation:
     """Runs passes on one video and records their results in a ledger."""
 
-    def __init__(self, segmenter: Segmenter, video: Video, ledger: Ledger, pool: ArrayPool, queries: Queries):
+    def __init__(self, segmenter: Segmenter, video: Video, ledger: Ledger, pool: ArrayPool, queries: Queries, size: int = 0):
+        """`size` is the shorter side of the network's input, in pixels; 0: that of the frames."""
+        (view,) = Augmentation(size).views(*video.size)
+        self.view = None if (view.height, view.width) == tuple(video.size) else view
         self.segmenter, self.video, self.ledger, self.pool, self.queries = segmenter, video, ledger, pool, queries
 
     def run(
@@ -84,7 +88,8 @@ class Propagation:
             if anchor not in timeline.stamps:
                 return
             picture = timeline.anchors[anchor.frame]
-            for t, found in run_pass(self.segmenter, self.video, anchor.frame, picture, last, self.pool, self.queries):
+            order = anchor.frame, picture, last
+            for t, found in run_pass(self.segmenter, self.video, *order, self.pool, self.queries, self.view):
                 predict = functools.partial(merge_pass, basis, t, direction=way, picture=found, pool=self.pool)
                 if not self.ledger.record(basis, t, predict):
                     return

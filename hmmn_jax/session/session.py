@@ -49,6 +49,7 @@ class Session:
         segmenter: Segmenter,
         video: Video | np.ndarray | Sequence | str | os.PathLike,
         *,
+        size: int = 0,
         memory: int = BUDGET,
         encoded: int | None = None,
     ):
@@ -57,12 +58,15 @@ class Session:
         Args:
             segmenter: a segmenter for non-overlapping objects.
             video: a `Video`, a folder of images, a video file, uint8 [T,H,W,3] or a list of uint8 [H,W,3].
+            size: shorter side of the network's input, in pixels; 0: that of the frames. Masks always have the size of the
+                frames; probabilities are scaled.
             memory: bytes for compressed masks and probabilities; the rest is stored in temporary files.
             encoded: bytes for encoded frames, so that a second pass over a frame does not encode it again. None: a quarter of
                 the free memory, 1 GiB at most. 0: none is kept.
 
         Raises:
             DataError: files that cannot be read.
+            ConfigError: a negative size.
             ValueError: arrays that are not frames of one size; a segmenter of independent objects.
         """
         if segmenter.independent:
@@ -71,7 +75,7 @@ class Session:
         self._pool = ArrayPool(memory)
         self._ledger = Ledger()
         queries = Queries(segmenter.encode, default_budget() if encoded is None else encoded)
-        self._propagation = Propagation(self.segmenter, self.video, self._ledger, self._pool, queries)
+        self._propagation = Propagation(self.segmenter, self.video, self._ledger, self._pool, queries, size)
         self._stops = 0
         self._count: int | None = None
         self._folder: SessionFolder | None = None
@@ -277,6 +281,7 @@ class Session:
         segmenter: Segmenter,
         video: Video | np.ndarray | Sequence | str | os.PathLike,
         *,
+        size: int = 0,
         memory: int = BUDGET,
     ) -> "Session":
         """Reads a saved session, which continues like the original. No code in the files is executed.
@@ -285,12 +290,13 @@ class Session:
             folder: as in `save`.
             segmenter: as for a new session.
             video: as for a new session; must be the same video.
+            size: as for a new session. Masks that are up to date are not computed again at another size.
             memory: as for a new session.
 
         Raises:
             DataError: not a session, damaged, or the frames have another size.
         """
-        session = cls(segmenter, video, memory=memory)
+        session = cls(segmenter, video, size=size, memory=memory)
         height, width = session.video.size
         session._ledger.timeline = SessionFolder(user_path(folder), (height, width)).load(session._pool)
         return session
