@@ -4,14 +4,13 @@ from collections.abc import Iterator
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float32
 
 from hmmn_jax.inference import Segmenter, State
 from hmmn_jax.inference.augmentation import View
 from hmmn_jax.io.packed import ArrayPool
 from hmmn_jax.io.video import Video
 from hmmn_jax.session.confidence import agreement, expected_j
-from hmmn_jax.session.picture import Picture, blend, winners, with_background
+from hmmn_jax.session.picture import Pass, Picture, blend, winners, with_background
 from hmmn_jax.session.queries import Queries
 from hmmn_jax.session.timeline import BACKWARD, FORWARD, Basis, Prediction
 
@@ -98,24 +97,19 @@ def merge_pass(
     if current is not None and direction in current.passes:
         return current
     p = picture.objects()
+    confidence = expected_j(picture.mask, picture.ids, p)
     if current is None or not current.passes:
-        return Prediction(basis, frozenset((direction,)), picture, expected_j(picture.mask, picture.ids, p))
-    pair = {direction: (picture.ids, p)}
+        return Prediction(basis, frozenset((direction,)), picture, confidence)
+    pair = {direction: Pass(picture.ids, p, confidence)}
     (other,) = current.passes
-    pair[other] = (current.picture.ids, current.picture.objects())
+    pair[other] = Pass(current.picture.ids, current.picture.objects(), current.confidence)
     return _blended(basis, basis.position(t), pair[FORWARD], pair[BACKWARD], pool)
 
 
-def _blended(
-    basis: Basis,
-    u: float,
-    forward: tuple[tuple[int, ...], Float32[np.ndarray, "k1 H W"]],
-    backward: tuple[tuple[int, ...], Float32[np.ndarray, "k2 H W"]],
-    pool: ArrayPool,
-) -> Prediction:
+def _blended(basis: Basis, u: float, forward: Pass, backward: Pass, pool: ArrayPool) -> Prediction:
     ids, probs = blend(u, forward, backward)
     mask = winners(ids, probs)
     confidence = expected_j(mask, ids, probs[1:])
-    for k in confidence.keys() & set(forward[0]) & set(backward[0]):
-        confidence[k] *= agreement(u, forward[1][forward[0].index(k)], backward[1][backward[0].index(k)])
+    for k in confidence.keys() & set(forward.ids) & set(backward.ids):
+        confidence[k] *= agreement(u, forward.p[forward.ids.index(k)], backward.p[backward.ids.index(k)])
     return Prediction(basis, frozenset((FORWARD, BACKWARD)), Picture.pack(pool, ids, mask, probs[1:]), confidence)

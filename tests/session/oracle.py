@@ -10,6 +10,11 @@ import numpy as np
 from tests.session.stub import LEVELS, advance
 
 
+def expected_j(inside, p):
+    """Of one object; 0 if it has no pixel."""
+    return p[inside].sum() / np.where(inside, 1, p).sum() if inside.any() else 0.0
+
+
 class Oracle:
     def __init__(self, frames):
         self.frames, self.count = frames, len(frames)
@@ -60,11 +65,13 @@ class Oracle:
     def blend(self, t):
         a, b = self.around(t)
         u = (t - a) / (b - a)
-        (_, forward), (_, backward) = self.run(a, t), self.run(b, t)
+        (before, forward), (after, backward) = self.run(a, t), self.run(b, t)
         p = {}
         for k in forward.keys() | backward.keys():
             if k in forward and k in backward:
-                p[k] = (1 - u) * forward[k] + u * backward[k]
+                x, y = (1 - u) * expected_j(before == k, forward[k]), u * expected_j(after == k, backward[k])
+                x, y = (x, y) if x + y > 0 else (1 - u, u)
+                p[k] = (x * forward[k] + y * backward[k]) / (x + y)
             else:
                 p[k] = forward[k] if k in forward else backward[k]
         background = np.maximum(0, 1 - sum(p.values(), np.zeros(self.frames.shape[1:3])))
