@@ -62,7 +62,7 @@ def read(root: Path, name: str, size: int) -> tuple[list[np.ndarray], list[np.nd
 
 def play(segmenter: Segmenter, frames: Sequence, truth: Sequence, rounds: int, choose: Choose) -> Iterator[dict[str, Any]]:
     """For each round, yields the annotated frames, the masks, J and F [T,K] and the confidence [T,K] (NaN: no such object)."""
-    session = Session(segmenter, frames)
+    session = Session(segmenter, frames, weigh_by_confidence=True)
     if isinstance(segmenter, Permanent):
         segmenter.session = session
     objects = max(int(ids.max()) for ids in truth)
@@ -84,7 +84,7 @@ def play_forward(
     segmenter: Segmenter, frames: Sequence, truth: Sequence, corrections: Sequence[int]
 ) -> Iterator[dict[str, Any]]:
     """Like `play`, but with given corrections, and each frame segmented from the annotated frame before it."""
-    session = Session(segmenter, frames)
+    session = Session(segmenter, frames, weigh_by_confidence=True)
     for t in corrections:
         session.annotate(t, truth[t])
         stop = min((a for a in session.annotated if a > t), default=len(frames))

@@ -3,10 +3,11 @@
     python benchmarks/paint.py latency                    # the bundled model at 480x864
     python benchmarks/paint.py memory --frames 2000       # a long video, with a segmenter that computes nothing
 
-`latency` prints these times in milliseconds, and relative to the time of a frame: from the end of a stroke (the request with
-the mask) to the response, which is sent when the annotation is saved; and from "forward" to the first new mask in the page, in
-a new process (with compilation) and after compilation. It also prints the frames per second of a job, and those of
-`Segmenter.run` in a process without a server. Run it on an otherwise idle machine.
+`latency` prints, in milliseconds and in times of a frame of `Segmenter.run` in a process without a server: from the end of a
+stroke (the request that has the mask) to the answer, after which the annotation is saved; from "forward" to the first new mask
+in the page, in a new process (with compilation), in one that has compiled, and after a correction, when the frame is encoded
+already; and the frames per second of a job, beside those of `evaluate.py` on the same frames. It needs a machine with nothing
+else on it.
 
 `memory` propagates through a long video while a client requests frames, thumbnails and masks. It prints the resident memory of
 the server every hundred frames. The segmenter returns the mask of the previous frame, moved by one pixel, with soft edges.
@@ -29,13 +30,15 @@ from typing import Any
 import httpx
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(ROOT := Path(__file__).parents[1]))
+from benchmarks.beside import frames_per_second
 from hmmn_jax.cli.launch import switch_off_unsound_fusion
 from hmmn_jax.io.bundled import DEMO_CLIP
 from hmmn_jax.io.images import read_image, read_mask
 
 HEIGHT, WIDTH = 480, 864
-SHIFT = 1  # motion of the mask of `memory` in pixels per frame
+STARTS = 4  # of jobs that `latency` stops at their first mask
+SHIFT = 1  # pixels that the mask of `memory` moves in a frame
 
 
 def main() -> None:
@@ -50,36 +53,45 @@ def main() -> None:
 
 
 def latency(folder: Path, options: argparse.Namespace) -> None:
-    """Measures strokes and jobs with the bundled model."""
-    video, mask = folder / "koi", make_mask()
-    video.mkdir()
+    """Times of strokes and jobs with the bundled model."""
+    video, clip, mask, count = folder / "koi", folder / "clip", make_mask(), options.frames
     from PIL import Image
 
-    for t in range(options.frames):
-        frame = Image.fromarray(read_image(sorted((DEMO_CLIP / "JPEGImages/240p/koi").iterdir())[t % 40]))
-        frame.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC).save(video / f"{t:05d}.jpg", quality=90)
-    seconds = in_process(run_segmenter, video, mask)
-    print(f"Segmenter.run: {1 / seconds:.2f} frames/s, {1000 * seconds:.0f} ms per frame")
+    koi = sorted((DEMO_CLIP / "JPEGImages/240p/koi").iterdir())
+    for path, frames in ((video, 2 * count + 10 * STARTS), (clip, count)):
+        path.mkdir()
+        for t in range(frames):
+            frame = Image.fromarray(read_image(koi[t % count % len(koi)]))
+            frame.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC).save(path / f"{t:05d}.jpg", quality=90)
+    Image.fromarray(mask).save(folder / "first.png")
+    seconds = in_process(run_segmenter, clip, mask)
+    print(f"Segmenter.run: {1 / seconds:.2f} frames/s, {1000 * seconds:.0f} ms per frame", flush=True)
+    alone = frames_per_second(ROOT, "lite", clip, folder / "first.png")
+    print(f"evaluate.py: {alone:.2f} frames/s", flush=True)
     with served(folder / "project", video, "lite") as page:
         page.add_object(), page.add_object()
         page.put(0, mask)
-        told("from 'forward' to the first new mask, cold", [page.first_mask()], seconds)
+        told("from 'forward' to the first new mask, cold", [page.first_mask(0)], seconds)
         page.wait("done", "stopped")
-        warm = []
-        for t in range(3):
-            page.put(0, np.roll(mask, t + 1, axis=1))
-            warm.append(page.first_mask())
-            page.wait("done", "stopped")
-        told("from 'forward' to the first new mask, compiled", warm, seconds)
-        page.put(0, mask)
-        start = time.perf_counter()
-        page.start(stop=options.frames)
+        page.start(0, count)  # compiles what a longer job needs
         page.wait("done")
-        rate = (options.frames - 1) / (time.perf_counter() - start)
-        print(f"a job: {rate:.2f} frames/s, {rate * seconds:.2f} of Segmenter.run")
+        for what, shift in (("compiled", 0), ("after a correction", 1)):
+            times = []
+            for t in range(2 * count, 2 * count + 10 * STARTS, 10):
+                page.put(t, np.roll(mask, shift, axis=1))
+                times.append(page.first_mask(t))
+                page.wait("done", "stopped")
+            told(f"from 'forward' to the first new mask, {what}", times, seconds)
+        for what, shift in (("a job", 0), ("a job after a correction", 1)):
+            page.put(count, np.roll(mask, shift, axis=1))
+            start = time.perf_counter()
+            page.start(count, 2 * count)
+            page.wait("done")
+            rate = (count - 1) / (time.perf_counter() - start)
+            print(f"{what}: {rate:.2f} frames/s, {rate / alone:.2f} of evaluate.py", flush=True)
         strokes = [page.put(5, np.roll(mask, i, axis=0)) for i in range(options.strokes)]
         told("from the end of a stroke to the saved annotation", strokes, seconds)
-        page.start(stop=options.frames)
+        page.start(0, count)
         strokes = [page.put(5, np.roll(mask, i, axis=1)) for i in range(options.strokes)]
         told("the same while a job runs", strokes, seconds)
 
@@ -99,7 +111,7 @@ def memory(folder: Path, options: argparse.Namespace) -> None:
         page.add_object(), page.add_object()
         page.put(0, make_mask())
         start = time.perf_counter()
-        page.start(stop=options.frames)
+        page.start(0, options.frames)
         for done in range(100, options.frames, 100):
             page.wait_for(done)
             page.look((*range(0, options.frames, 40), *range(max(done - 60, 0), done)))
@@ -142,21 +154,21 @@ class Page:
         self._http.put(f"/api/masks/{t}", content=body, headers={"If-Match": tag}).raise_for_status()
         return time.perf_counter() - start
 
-    def start(self, stop: int) -> None:
-        """Starts a job forward from frame 0."""
-        content = {"start": 0, "stop": stop, "direction": "forward"}
+    def start(self, start: int, stop: int) -> None:
+        """Starts a job forward from a frame."""
+        content = {"start": start, "stop": stop, "direction": "forward"}
         self._http.post("/api/jobs", json=content).raise_for_status()
 
-    def first_mask(self) -> float:
-        """Returns the seconds from "forward" until the page has a new mask, and stops the job."""
+    def first_mask(self, t: int) -> float:
+        """The seconds from "forward" at a frame until the page has a new mask; two frames are computed."""
         after = self.get("/api/timeline")["event"]
         start = time.perf_counter()
-        self.start(stop=3)
+        self.start(t, t + 3)
         with self._http.stream("GET", "/api/events", params={"after": after}) as events:
             for line in events.iter_lines():
                 if line == "event: frames":
                     break
-        self._http.get("/api/masks/1").raise_for_status()
+        self._http.get(f"/api/masks/{t + 1}").raise_for_status()
         return time.perf_counter() - start
 
     def wait(self, *states: str) -> None:

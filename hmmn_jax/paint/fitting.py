@@ -1,40 +1,50 @@
-"""The segmenter for a video of any length: the free memory limits the number of memory frames."""
+"""The segmenter for a video of any size and length: the network's input is limited, and so are the memory frames."""
 
 import math
 from typing import Any
 
 from hmmn_jax.evaluation.fit import SIDE, cell_bytes, largest_bound
 from hmmn_jax.inference import Segmenter
+from hmmn_jax.inference.augmentation import Augmentation
 from hmmn_jax.inference.free_memory import free_bytes
 from hmmn_jax.io.notes import note
 from hmmn_jax.io.video import Video
 from hmmn_jax.model import HMMNConfig
 from hmmn_jax.model.frames import STRIDE
 
-OBJECTS = 4  # assumed number of objects, because the actual number is unknown
+OBJECTS = 4  # number of objects to reserve memory for; the actual number is unknown
 MEM_EVERY = 5
 
 
-def fitted_segmenter(variables: dict[str, Any], config: HMMNConfig, video: Video) -> Segmenter:
+def fitted_size(size: int | None, video: Video) -> int:
+    """The shorter side of the network's input for a video, in pixels; 0: that of its frames.
+
+    `size` is the choice of the user. None: 480 for larger frames, as in `hmmn-jax segment`.
+    """
+    return (SIDE if min(video.size) > SIDE else 0) if size is None else size
+
+
+def fitted_segmenter(variables: dict[str, Any], config: HMMNConfig, video: Video, size: int | None = None) -> Segmenter:
     """Creates a segmenter with as many memory frames as the free memory allows, but not more than the video needs.
 
-    Frames are segmented at their full size. A note is printed if the size is large.
+    A note is printed if the network's input is scaled down, or if it is large.
 
     Args:
         variables: variables of the model.
-        config: config of the model.
+        config: of the model.
         video: the frames.
+        size: of the network's input, see `fitted_size`.
 
     Raises:
         DataError: the frames cannot be counted.
     """
-    height, width = video.size
-    if min(height, width) > SIDE:
-        times = height * width / (SIDE * SIDE * 16 / 9)
-        found = (
-            f"frames of {width}x{height} pixels are segmented at full size, which takes about {times:.0f} times as long as 480p"
-        )
-        note(f"{found}; if that is too slow, scale the video down before")
-    slot = OBJECTS * -(-height // STRIDE) * -(-width // STRIDE) * cell_bytes(config)
+    (view,) = Augmentation(fitted_size(size, video)).views(*video.size)
+    found = f"frames of {video.size[1]}x{video.size[0]} pixels are segmented at {view.width}x{view.height}"
+    if min(view.height, view.width) > SIDE:
+        times = view.height * view.width / (SIDE * SIDE * 16 / 9)
+        note(f"{found}, which takes at least {times:.0f} times as long as 480p, and much memory; --size 480 is faster")
+    elif view.height < video.size[0]:
+        note(f"{found}, and masks are scaled up; --size N sets the shorter side in pixels (0: full size)")
+    slot = OBJECTS * -(-view.height // STRIDE) * -(-view.width // STRIDE) * cell_bytes(config)
     bound = largest_bound(slot, math.ceil((len(video) - 1) / MEM_EVERY), free_bytes())
     return Segmenter(variables, config, mem_every=MEM_EVERY, max_memory_frames=bound)

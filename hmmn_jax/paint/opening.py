@@ -5,23 +5,48 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from hmmn_jax.errors import DataError
 from hmmn_jax.inference import Segmenter
 from hmmn_jax.io.files import check_name
+from hmmn_jax.io.notes import note
 from hmmn_jax.io.video import Video
 from hmmn_jax.paint.events import EventLog
+from hmmn_jax.paint.fitting import fitted_size
 from hmmn_jax.paint.folder import PROJECT, SUFFIX, Saved, fingerprint, open_folder
 from hmmn_jax.paint.project import Project
 from hmmn_jax.session import Session
 from hmmn_jax.session.session import as_video
 from hmmn_jax.session.store import SESSION
 
+SAMPLE = 50  # frames that are decoded to estimate how long all take
+PATIENCE = 5.0  # seconds, above which a note is printed
+
 
 def default_folder(video: Path) -> Path:
     """The folder of the project of a video, in the working directory."""
     path = video.absolute()
     return Path(check_name((path.name if path.is_dir() else path.stem) + SUFFIX, video))
+
+
+def count_frames(video: Video) -> int:
+    """The number of frames. Prints a note if a video file is so long that decoding it once takes a while.
+
+    Raises DataError if a frame cannot be read.
+    """
+    about, start = video.length_hint, time.monotonic()
+    if about > SAMPLE:
+        try:
+            video[SAMPLE - 1]
+        except IndexError:  # the estimate was wrong, and the end is reached
+            return len(video)
+        seconds = (time.monotonic() - start) * (about / SAMPLE - 1)
+        if seconds > PATIENCE:
+            note(
+                f"{video.name}: about {about} frames are decoded once before the page opens, which takes about {seconds:.0f} s"
+            )
+    return len(video)
 
 
 def first_number() -> int:
@@ -31,7 +56,11 @@ def first_number() -> int:
 
 @contextlib.contextmanager
 def open_project(
-    path: Path, video: Path | None, make_segmenter: Callable[[Video], Segmenter], takeover: bool = False
+    path: Path,
+    video: Path | None,
+    make_segmenter: Callable[[Video], Segmenter],
+    takeover: bool = False,
+    size: int | None = None,
 ) -> Iterator[Project]:
     """Opens a project and holds it for this process.
 
@@ -40,6 +69,8 @@ def open_project(
         video: a video file or a folder of frames; None: the video of the project.
         make_segmenter: returns the segmenter for a video; called after all other checks.
         takeover: take over the project from a process that appears to be alive.
+        size: shorter side of the network's input, in pixels; 0: that of the frames; None: that of the frames, or 480 if that
+            is less.
 
     Raises:
         DataError: a file cannot be read, the folder is not a project, or the video is not that of the project.
@@ -58,11 +89,13 @@ def open_project(
             raise DataError(f"{path}: a project of another video, {saved.video}; give that, or another folder with --project")
         new = Saved(video.absolute(), found) if saved is None else replace(saved, video=video.absolute())
         frames = as_video(video)
+        count_frames(frames)
         segmenter = make_segmenter(frames)
+        options: dict[str, Any] = {"size": fitted_size(size, frames), "weigh_by_confidence": True}
         if (folder.session / SESSION).is_file():
-            session = Session.load(folder.session, segmenter, frames)
+            session = Session.load(folder.session, segmenter, frames, **options)
         else:
-            session = Session(segmenter, frames)
+            session = Session(segmenter, frames, **options)
         if saved != new:
             folder.write(new)
         first = first_number()

@@ -79,6 +79,7 @@ def open_page(
     host: str,
     port: int,
     takeover: bool = False,
+    size: int | None = None,
 ) -> Iterator[Server]:
     """Opens a project and returns the server of its page. On exit, the job is stopped after its current frame.
 
@@ -90,12 +91,13 @@ def open_page(
         host: the address to listen on.
         port: the port; 0: any free port.
         takeover: take over the project from a process that appears to be alive.
+        size: of the network's input, as of `open_project`.
 
     Raises:
         DataError: as `open_project`.
         ConfigError: as `open_project`; or the server cannot listen on the address.
     """
-    with _listen(host, port) as sock, open_project(folder, video, make_segmenter, takeover) as project:
+    with _listen(host, port) as sock, open_project(folder, video, make_segmenter, takeover, size) as project:
         token = new_token()
         worker = Worker(project)
         # A second reader, so that the worker does not wait for frames that pages request.
@@ -119,12 +121,13 @@ def paint(
     port: int = 0,
     browser: bool = False,
     takeover: bool = False,
+    size: int | None = None,
 ) -> None:
     """Serves the page of a project until the process is interrupted. Arguments and errors as in `open_page`.
 
     Prints the project folder and the address to open; `browser`: also opens the address.
     """
-    with open_page(folder, video, make_segmenter, model, host, port, takeover) as server:
+    with open_page(folder, video, make_segmenter, model, host, port, takeover, size) as server:
         print(f"project: {folder}; everything is saved at once; Ctrl-C ends", flush=True)
         print(f"open {server.url}", flush=True)
         if browser:

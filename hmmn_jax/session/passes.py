@@ -4,24 +4,42 @@ from collections.abc import Iterator
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float32
 
 from hmmn_jax.inference import Segmenter, State
+from hmmn_jax.inference.augmentation import View
 from hmmn_jax.io.packed import ArrayPool
 from hmmn_jax.io.video import Video
 from hmmn_jax.session.confidence import agreement, expected_j
-from hmmn_jax.session.picture import Picture, blend, winners, with_background
+from hmmn_jax.session.picture import Pass, Picture, blend, winners, with_background
 from hmmn_jax.session.queries import Queries
 from hmmn_jax.session.timeline import BACKWARD, FORWARD, Basis, Prediction
 
 
 def run_pass(
-    segmenter: Segmenter, video: Video, anchor: int, picture: Picture, last: int, pool: ArrayPool, queries: Queries
+    segmenter: Segmenter,
+    video: Video,
+    anchor: int,
+    picture: Picture,
+    last: int,
+    pool: ArrayPool,
+    queries: Queries,
+    view: View | None = None,
 ) -> Iterator[tuple[int, Picture]]:
     """Segments the frames after an anchor up to `last`, backwards if `last` is before the anchor.
 
     The segmenter restarts with the mask of the anchor, as with the first frame of a video. Pixels with uncertain ids keep their
     probabilities. While the device computes a frame, the next one is read.
+
+    Args:
+        segmenter: of the session.
+        video: the frames.
+        anchor: the annotated frame.
+        picture: its mask.
+        last: the last frame to segment.
+        pool: stores the arrays.
+        by_confidence: weight both passes by their confidence, too.
+        queries: the encoded frames.
+        view: the network's input, if its size differs from that of the frames. Results have the size of the frames.
 
     Yields:
         The frame's index, and the segmenter's result.
@@ -29,29 +47,46 @@ def run_pass(
     step = 1 if last > anchor else -1
     order = range(anchor + step, last + step, step)
     frames = (video[t] for t in order) if step == 1 else video.backwards(last, anchor)
-    state = _start(segmenter, video[anchor], picture)
+    frames = frames if view is None else map(view.show_frame, frames)
+    state = _start(segmenter, video[anchor], picture, view)
     upcoming = next(frames)
     for t in order:
         query = queries.of(t, upcoming) if picture.ids else None  # without objects, nothing is encoded
         state, result = segmenter.step(state, upcoming, donate=True, query=query)
         if t != last:
             upcoming = next(frames)
-        objects = np.argsort(result.ids)[1:]  # the background, 0, is first
-        probs = np.asarray(result.probs)[objects]
-        yield t, Picture.pack(pool, result.ids[objects].tolist(), np.asarray(result.mask), probs)
+        objects = np.argsort(result.ids)[1:]  # background, 0, comes first
+        if view is None:
+            mask, probs = np.asarray(result.mask), np.asarray(result.probs)
+        else:
+            probs = view.restore(np.asarray(result.probs, np.float32), *video.size)
+            mask = result.ids[np.argmax(probs, axis=0)]
+        yield t, Picture.pack(pool, result.ids[objects].tolist(), mask, probs[objects])
 
 
-def _start(segmenter: Segmenter, frame: np.ndarray, picture: Picture) -> State:
-    state = segmenter.init(frame, picture.mask)
+def _start(segmenter: Segmenter, frame: np.ndarray, picture: Picture, view: View | None) -> State:
+    if view is None:
+        state = segmenter.init(frame, picture.mask)
+    else:
+        state = segmenter.init(view.show_frame(frame), view.show_mask(picture.mask))
     if picture.is_certain:
         return state
     order = [(0, *picture.ids).index(k) for k in state.ids.tolist()]
     probs = with_background(picture.objects())[order]
+    if view is not None:
+        probs = view.restore(probs, view.height, view.width)
+        probs /= probs.sum(axis=0)  # an object may be too small for the view
     return state.replace(probs=jnp.asarray(probs, state.probs.dtype)[None])
 
 
 def merge_pass(
-    basis: Basis, t: int, current: Prediction | None, direction: str, picture: Picture, pool: ArrayPool
+    basis: Basis,
+    t: int,
+    current: Prediction | None,
+    direction: str,
+    picture: Picture,
+    pool: ArrayPool,
+    by_confidence: bool = False,
 ) -> Prediction:
     """The prediction of a frame after a pass has reached it.
 
@@ -62,6 +97,7 @@ def merge_pass(
         direction: direction of the pass, "forward" or "backward".
         picture: the result of the pass.
         pool: stores the arrays.
+        by_confidence: weight both passes by their confidence, too.
 
     Returns:
         `current` if it already contains this pass; the combination of both passes if it contains the other one; otherwise this
@@ -69,25 +105,21 @@ def merge_pass(
     """
     if current is not None and direction in current.passes:
         return current
-    p = picture.objects()
+    confidence = expected_j(picture.mask, picture.ids, picture.objects())
     if current is None or not current.passes:
-        return Prediction(basis, frozenset((direction,)), picture, expected_j(picture.mask, picture.ids, p))
-    pair = {direction: (picture.ids, p)}
+        return Prediction(basis, frozenset((direction,)), picture, confidence)
     (other,) = current.passes
-    pair[other] = (current.picture.ids, current.picture.objects())
+    pair = {
+        way: Pass(one.ids, one.objects(), weights if by_confidence else dict.fromkeys(one.ids, 1.0))
+        for way, one, weights in ((direction, picture, confidence), (other, current.picture, current.confidence))
+    }
     return _blended(basis, basis.position(t), pair[FORWARD], pair[BACKWARD], pool)
 
 
-def _blended(
-    basis: Basis,
-    u: float,
-    forward: tuple[tuple[int, ...], Float32[np.ndarray, "k1 H W"]],
-    backward: tuple[tuple[int, ...], Float32[np.ndarray, "k2 H W"]],
-    pool: ArrayPool,
-) -> Prediction:
+def _blended(basis: Basis, u: float, forward: Pass, backward: Pass, pool: ArrayPool) -> Prediction:
     ids, probs = blend(u, forward, backward)
     mask = winners(ids, probs)
     confidence = expected_j(mask, ids, probs[1:])
-    for k in confidence.keys() & set(forward[0]) & set(backward[0]):
-        confidence[k] *= agreement(u, forward[1][forward[0].index(k)], backward[1][backward[0].index(k)])
+    for k in confidence.keys() & set(forward.ids) & set(backward.ids):
+        confidence[k] *= agreement(u, forward.p[forward.ids.index(k)], backward.p[backward.ids.index(k)])
     return Prediction(basis, frozenset((FORWARD, BACKWARD)), Picture.pack(pool, ids, mask, probs[1:]), confidence)

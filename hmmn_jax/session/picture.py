@@ -3,7 +3,8 @@
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Integer
@@ -114,28 +115,45 @@ def with_background(p: Float[np.ndarray, "k H W"]) -> Float[np.ndarray, "k1 H W"
     return np.concatenate([background[None], p]) / (background + total)
 
 
-def blend(
-    u: float, forward: tuple[Sequence[int], np.ndarray], backward: tuple[Sequence[int], np.ndarray]
-) -> tuple[tuple[int, ...], Float[np.ndarray, "k1 H W"]]:
-    """Combines the two passes of a frame between two annotated frames.
+class Pass(NamedTuple):
+    """The result of one pass in one frame.
+
+    Attributes:
+        ids: the objects of the annotated frame.
+        p: the probability of each.
+        weights: of the objects in the blend, by id; 0 for those that are missing.
+    """
+
+    ids: tuple[int, ...]
+    p: Float[np.ndarray, "k H W"]
+    weights: Mapping[int, float]
+
+
+def blend(u: float, forward: Pass, backward: Pass) -> tuple[tuple[int, ...], Float[np.ndarray, "k1 H W"]]:
+    """Blends the passes of a frame between two annotated ones.
 
     Args:
-        u: relative position of the frame, from 0 at the previous annotated frame to 1 at the next.
-        forward: ids and probabilities `[k,H,W]` of the objects of the previous annotated frame.
-        backward: ids and probabilities of the objects of the next annotated frame.
+        u: relative position of the frame, from 0 at the annotated frame before to 1 at the one after.
+        forward: the pass from the annotated frame before.
+        backward: the pass from the annotated frame after.
 
     Returns:
-        The ids of both, ascending, and the probabilities of background and objects. An object in both passes gets (1 - u)
-        forward + u backward; an object in only one pass gets the probability of that pass.
+        The ids of both, ascending, and the probabilities of background and objects. An object in both passes gets their mean
+        with the weights (1 - u) c and u c, where c is its weight in a pass. If both are 0, the weights are 1 - u and u. An object
+        in only one pass gets that pass's probability.
     """
-    passes = [dict(zip(ids, p, strict=True)) for ids, p in (forward, backward)]
-    ids = tuple(sorted(passes[0].keys() | passes[1].keys()))
-    p = np.zeros((len(ids), *forward[1].shape[1:]), np.float32)
+    ids = tuple(sorted({*forward.ids, *backward.ids}))
+    p = np.zeros((len(ids), *forward.p.shape[1:]), np.float32)
     for i, k in enumerate(ids):
-        if k in passes[0] and k in passes[1]:
-            p[i] = np.float32(1 - u) * passes[0][k] + np.float32(u) * passes[1][k]
+        if k in forward.ids and k in backward.ids:
+            before, after = ((1 - u) * forward.weights.get(k, 0.0), u * backward.weights.get(k, 0.0))
+            share = after / (before + after) if before + after > 0 else u
+            p[i] = (
+                np.float32(1 - share) * forward.p[forward.ids.index(k)] + np.float32(share) * backward.p[backward.ids.index(k)]
+            )
         else:
-            p[i] = passes[0][k] if k in passes[0] else passes[1][k]
+            of = forward if k in forward.ids else backward
+            p[i] = of.p[of.ids.index(k)]
     return ids, with_background(p)
 
 

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Generator, Iterator
 
 from hmmn_jax.inference import Segmenter
+from hmmn_jax.inference.augmentation import Augmentation
 from hmmn_jax.io.packed import ArrayPool
 from hmmn_jax.io.video import Video
 from hmmn_jax.session.ledger import Ledger
@@ -19,8 +20,21 @@ DIRECTIONS = {"forward": (FORWARD,), "backward": (BACKWARD,), "both": (FORWARD, 
 class Propagation:
     """Runs passes on one video and records their results in a ledger."""
 
-    def __init__(self, segmenter: Segmenter, video: Video, ledger: Ledger, pool: ArrayPool, queries: Queries):
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        video: Video,
+        ledger: Ledger,
+        pool: ArrayPool,
+        queries: Queries,
+        size: int = 0,
+        by_confidence: bool = False,
+    ):
+        """`size` and `by_confidence` as in `Session`."""
+        (view,) = Augmentation(size).views(*video.size)
+        self.view = None if (view.height, view.width) == tuple(video.size) else view
         self.segmenter, self.video, self.ledger, self.pool, self.queries = segmenter, video, ledger, pool, queries
+        self.by_confidence = by_confidence
 
     def run(
         self,
@@ -84,8 +98,11 @@ class Propagation:
             if anchor not in timeline.stamps:
                 return
             picture = timeline.anchors[anchor.frame]
-            for t, found in run_pass(self.segmenter, self.video, anchor.frame, picture, last, self.pool, self.queries):
-                predict = functools.partial(merge_pass, basis, t, direction=way, picture=found, pool=self.pool)
+            order = anchor.frame, picture, last
+            for t, found in run_pass(self.segmenter, self.video, *order, self.pool, self.queries, self.view):
+                predict = functools.partial(
+                    merge_pass, basis, t, direction=way, picture=found, pool=self.pool, by_confidence=self.by_confidence
+                )
                 if not self.ledger.record(basis, t, predict):
                     return
                 if on_frame is not None:

@@ -49,6 +49,8 @@ class Session:
         segmenter: Segmenter,
         video: Video | np.ndarray | Sequence | str | os.PathLike,
         *,
+        size: int = 0,
+        weigh_by_confidence: bool = False,
         memory: int = BUDGET,
         encoded: int | None = None,
     ):
@@ -57,13 +59,18 @@ class Session:
         Args:
             segmenter: a segmenter for non-overlapping objects.
             video: a `Video`, a folder of images, a video file, uint8 [T,H,W,3] or a list of uint8 [H,W,3].
-            memory: maximum bytes of compressed masks and probabilities in memory; the rest is stored in temporary files.
-            encoded: maximum bytes of encoded frames, which are kept for a second pass. None: a quarter of the free memory, 1
-                GiB at most. 0: none are kept.
+            size: shorter side of the network's input, in pixels; 0: that of the frames. Masks always have the size of the
+                frames; probabilities are scaled.
+            weigh_by_confidence: weight the two passes of a frame between annotated frames by the confidence of each object, too,
+                so that a pass that has lost an object has no weight. False: by the position of the frame only.
+            memory: bytes for compressed masks and probabilities; the rest is stored in temporary files.
+            encoded: bytes for encoded frames, so that a second pass over a frame does not encode it again. None: a quarter of
+                the free memory, 1 GiB at most. 0: none is kept.
 
         Raises:
-            DataError: a file cannot be read.
-            ValueError: arrays are not frames of one size, or the segmenter is for independent objects.
+            DataError: files that cannot be read.
+            ConfigError: a negative size.
+            ValueError: arrays that are not frames of one size; a segmenter of independent objects.
         """
         if segmenter.independent:
             raise ValueError("the segmenter has independent=True; a session needs non-overlapping objects")
@@ -71,7 +78,9 @@ class Session:
         self._pool = ArrayPool(memory)
         self._ledger = Ledger()
         queries = Queries(segmenter.encode, default_budget() if encoded is None else encoded)
-        self._propagation = Propagation(self.segmenter, self.video, self._ledger, self._pool, queries)
+        self._propagation = Propagation(
+            self.segmenter, self.video, self._ledger, self._pool, queries, size, weigh_by_confidence
+        )
         self._stops = 0
         self._count: int | None = None
         self._folder: SessionFolder | None = None
@@ -277,6 +286,8 @@ class Session:
         segmenter: Segmenter,
         video: Video | np.ndarray | Sequence | str | os.PathLike,
         *,
+        size: int = 0,
+        weigh_by_confidence: bool = False,
         memory: int = BUDGET,
     ) -> "Session":
         """Reads a saved session. No code in the files is executed.
@@ -285,12 +296,14 @@ class Session:
             folder: as in `save`.
             segmenter: as for a new session.
             video: as for a new session; must be the same video.
+            size: as for a new session. Masks that are up to date are not computed again at another size.
+            weigh_by_confidence: as for a new session.
             memory: as for a new session.
 
         Raises:
             DataError: the folder is not a session or is damaged, or the frames have another size.
         """
-        session = cls(segmenter, video, memory=memory)
+        session = cls(segmenter, video, size=size, weigh_by_confidence=weigh_by_confidence, memory=memory)
         height, width = session.video.size
         session._ledger.timeline = SessionFolder(user_path(folder), (height, width)).load(session._pool)
         return session

@@ -7,7 +7,7 @@ from hmmn_jax import HMMNConfig
 from hmmn_jax.inference import Segmenter
 from hmmn_jax.io.video import ArrayVideo
 from hmmn_jax.paint import fitting
-from hmmn_jax.paint.fitting import fitted_segmenter
+from hmmn_jax.paint.fitting import fitted_segmenter, fitted_size
 
 
 class Many(ArrayVideo):
@@ -46,7 +46,22 @@ def test_memory_frames_are_bounded(monkeypatch, capsys, count, free, bound):
     assert capsys.readouterr().err == ""
 
 
-def test_a_note_on_large_frames(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("chosen", "height", "width", "size", "note"),
+    [
+        (None, 480, 864, 0, ""),
+        (None, 1920, 1080, 480, "1080x1920 pixels are segmented at 480x853, and masks are scaled up"),
+        (0, 1080, 1920, 0, "1920x1080 pixels are segmented at 1920x1080, which takes at least 5 times as long"),
+        (720, 1080, 1920, 720, "segmented at 1280x720, which takes at least 2 times as long"),
+        (240, 480, 864, 240, "864x480 pixels are segmented at 432x240, and masks are scaled up"),
+    ],
+)
+def test_the_size_of_the_input(monkeypatch, capsys, chosen, height, width, size, note):
     monkeypatch.setattr(fitting, "Segmenter", Made)
-    fitted_segmenter({}, CONFIG, Many(3, 1080, 1920))
-    assert "1920x1080 pixels are segmented at full size, which takes about 5 times as long" in capsys.readouterr().err
+    monkeypatch.setattr(fitting, "free_bytes", lambda: 4 * 30 * 54 * 260 * 3 * 100)  # 100 slots of 480x864
+    video = Many(2000, height, width)
+    assert fitted_size(chosen, video) == size
+    made = fitted_segmenter({}, CONFIG, video, chosen)
+    told = capsys.readouterr().err
+    assert note in told if note else told == ""
+    assert made.options["max_memory_frames"] == {0: 63 if height == 480 else 15, 480: 63, 720: 31, 240: 255}[size]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from hmmn_jax.io.packed import ArrayPool
+from hmmn_jax.session.confidence import expected_j
 from hmmn_jax.session.passes import merge_pass
 from hmmn_jax.session.picture import Picture
 from hmmn_jax.session.timeline import Basis, Stamp
@@ -11,8 +12,9 @@ from hmmn_jax.session.timeline import Basis, Stamp
 BASIS = Basis(Stamp(2, "a"), Stamp(10, "b"))
 
 
+@pytest.mark.parametrize("by_confidence", [False, True])
 @pytest.mark.parametrize("order", [("forward", "backward"), ("backward", "forward")])
-def test_a_blend_is_within_the_stated_bound_of_the_formula(order):
+def test_a_blend_is_within_the_stated_bound_of_the_formula(order, by_confidence):
     """Object 4 is in both anchors, 1 only in the previous, 9 only in the next; t = 4 is at a quarter."""
     rng, pool = np.random.default_rng(0), ArrayPool()
     forward, backward = rng.dirichlet((0.4, 0.4, 0.4), (2, 40, 50)).transpose(0, 3, 1, 2)
@@ -21,12 +23,16 @@ def test_a_blend_is_within_the_stated_bound_of_the_formula(order):
         "backward": Picture.pack(pool, (4, 9), np.array([0, 4, 9], np.uint8)[backward.argmax(0)], backward[1:]),
     }
     found = None
+    share = 0.25
+    if by_confidence:
+        before, after = (expected_j(one.mask, one.ids, one.objects())[4] for one in passes.values())
+        share = 0.25 * after / (0.75 * before + 0.25 * after)
     for way in order:
-        found = merge_pass(BASIS, 4, found, way, passes[way], pool)
-        assert merge_pass(BASIS, 4, found, way, passes[way], pool) is found
+        found = merge_pass(BASIS, 4, found, way, passes[way], pool, by_confidence)
+        assert merge_pass(BASIS, 4, found, way, passes[way], pool, by_confidence) is found
     assert found.is_final and found.picture.ids == (1, 4, 9)
 
-    p = np.stack([forward[1], 0.75 * forward[2] + 0.25 * backward[1], backward[2]])
+    p = np.stack([forward[1], (1 - share) * forward[2] + share * backward[1], backward[2]])
     total = np.maximum(0, 1 - p.sum(0)) + p.sum(0)
     error = np.abs(found.picture.objects() - p / total)
     assert 0.2 < (p.sum(0) > 1).mean() < 0.8
@@ -35,3 +41,21 @@ def test_a_blend_is_within_the_stated_bound_of_the_formula(order):
     clear = probs[-1] - probs[-2] > 4 / 255
     exact = np.array([0, 1, 4, 9])[np.concatenate([np.maximum(0, 1 - p.sum(0))[None], p]).argmax(0)]
     assert np.array_equal(found.picture.mask[clear], exact[clear]) and clear.mean() > 0.9
+
+
+def test_a_pass_that_lost_an_object_has_no_weight():
+    """Object 1 has pixels in both passes, 2 only in the backward one, 3 in neither."""
+    pool, quarters = ArrayPool(), np.zeros((3, 4, 4), np.float32)
+    quarters[0, :2, :2] = 1
+    lost, found = quarters.copy(), quarters.copy()
+    lost[1] = lost[2] = found[2] = 0.2
+    found[1, 2:, 2:] = 0.8
+    forward = Picture.pack(pool, (1, 2, 3), (lost[0] > 0.5).astype(np.uint8), lost)
+    backward = Picture.pack(pool, (1, 2, 3), (found[0] > 0.5) + np.uint8(2) * (found[1] > 0.5), found)
+    first = merge_pass(BASIS, 4, None, "forward", forward, pool, by_confidence=True)
+    blended = merge_pass(BASIS, 4, first, "backward", backward, pool, by_confidence=True)
+    p = blended.picture.objects()
+    assert p[1, 3, 3] > 0.75 and np.array_equal(blended.picture.mask == 2, found[1] > 0.5)
+    assert blended.picture.mask[0, 0] == 1 and blended.confidence.keys() == {1, 2}
+    assert blended.confidence[2] < expected_j(backward.mask, (1, 2, 3), backward.objects())[2]  # the passes disagree
+    np.testing.assert_allclose(p[2, 3, 0], 0.2, atol=2 / 255)

@@ -175,7 +175,9 @@ def test_blending_by_the_formula():
         u = t / 4
         forward, backward, found = first.result(t), last.result(t), session.result(t)
         assert (forward.ids, backward.ids, found.ids) == ((0, 1, 2), (0, 2, 3), (0, 1, 2, 3))
-        p = np.stack([forward.probs[1], (1 - u) * forward.probs[2] + u * backward.probs[1], backward.probs[2]])
+        x, y = (1 - u) * forward.confidence.get(2, 0), u * backward.confidence.get(2, 0)
+        x, y = (x / (x + y), y / (x + y)) if x + y else (1 - u, u)
+        p = np.stack([forward.probs[1], x * forward.probs[2] + y * backward.probs[1], backward.probs[2]])
         expected = np.concatenate([np.maximum(0, 1 - p.sum(0))[None], p])
         expected /= expected.sum(0)
         np.testing.assert_allclose(found.probs, expected, rtol=0, atol=1.5 / LEVELS)

@@ -32,6 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="video file, or folder of images (default: the bundled clip)",
     )
     add("--project", type=local, metavar="DIR", help="folder of the project (default: VIDEO.hmmn in the working directory)")
+    add(
+        "--size",
+        type=int,
+        metavar="N",
+        help="shorter side of the network's input in pixels; 0: full size (default: at most 480); masks keep the video's size",
+    )
     add_takeover(parser)
     group = parser.add_argument_group("server")
     add = group.add_argument
@@ -69,8 +75,8 @@ def run(options: argparse.Namespace) -> None:
     from hmmn_jax.paint.server import paint
 
     def make_segmenter(video: Video) -> Segmenter:
-        return fitted_segmenter(*load_checkpoint(model["checkpoint"], model["step"]), video)
+        return fitted_segmenter(*load_checkpoint(model["checkpoint"], model["step"]), video, options.size)
 
     folder = options.project or default_folder(video)
-    served = options.host, options.port, not options.no_browser, options.takeover
+    served = options.host, options.port, not options.no_browser, options.takeover, options.size
     paint(folder, video, make_segmenter, str(model["checkpoint"]), *served)

@@ -33,13 +33,13 @@ def test_what_is_opened(opened, tmp_path, monkeypatch):
     (tmp_path / "frames.v2").mkdir()
     koi = DEMO_CLIP / "JPEGImages/240p/koi"
     for arguments, expected in (
-        ((), (Path("koi.hmmn"), koi, "lite", "127.0.0.1", 0, True, False)),
-        (("a/clip.mp4",), (Path("clip.hmmn"), Path("a/clip.mp4"), "lite", "127.0.0.1", 0, True, False)),
-        (("frames.v2",), (Path("frames.v2.hmmn"), Path("frames.v2"), "lite", "127.0.0.1", 0, True, False)),
-        (("--project", "P", "--no-browser"), (Path("P"), None, "lite", "127.0.0.1", 0, False, False)),
+        ((), (Path("koi.hmmn"), koi, "lite", "127.0.0.1", 0, True, False, None)),
+        (("a/clip.mp4",), (Path("clip.hmmn"), Path("a/clip.mp4"), "lite", "127.0.0.1", 0, True, False, None)),
+        (("frames.v2",), (Path("frames.v2.hmmn"), Path("frames.v2"), "lite", "127.0.0.1", 0, True, False, None)),
+        (("--project", "P", "--no-browser"), (Path("P"), None, "lite", "127.0.0.1", 0, False, False, None)),
         (
-            ("x.mov", "--project=P", "--host=::", "--port=80", "--checkpoint=w.pth"),
-            (Path("P"), Path("x.mov"), "w.pth", "::", 80, True, False),
+            ("x.mov", "--project=P", "--host=::", "--port=80", "--checkpoint=w.pth", "--size=0"),
+            (Path("P"), Path("x.mov"), "w.pth", "::", 80, True, False, 0),
         ),
     ):
         assert main(["paint", *arguments]) == 0
@@ -52,10 +52,10 @@ def test_which_model(opened, monkeypatch):
     monkeypatch.setattr(store, "load_checkpoint", lambda path, step=None: (str(path), step))
     video, fitted = ArrayVideo(np.zeros((1, 2, 2, 3), np.uint8)), []
     monkeypatch.setattr(fitting, "fitted_segmenter", lambda *args: fitted.append(args) or Stub())
-    for arguments, expected in (((), ("lite", None)), (("--checkpoint=RUN", "--step=best"), ("RUN", "best"))):
+    for arguments, expected in (((), ("lite", None)), (("--checkpoint=RUN", "--step=best", "--size=720"), ("RUN", "best"))):
         assert main(["paint", *arguments]) == 0
         opened.pop()[2](video)
-        assert fitted.pop() == (*expected, video)
+        assert fitted.pop() == (*expected, video, 720 if arguments else None)
 
 
 def test_without_the_extra(opened, monkeypatch, capsys):
