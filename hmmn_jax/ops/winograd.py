@@ -18,7 +18,7 @@ from hmmn_jax.ops.convolution import sum_pixels
 
 OUT, IN = 4, 6  # size of a tile's outputs and inputs
 KERNEL_BYTES = 24 * 2**20  # of transformed kernels held at once: about what a CPU's cache holds
-BAND_BYTES = 12 * 2**20  # of transformed inputs and products held at once: about what a CPU's cache holds
+BAND_BYTES = 16 * 2**20  # of transformed inputs and products held at once: about what a CPU's cache holds
 
 
 def _transforms(points: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
