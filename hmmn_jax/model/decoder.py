@@ -47,9 +47,9 @@ class ResBlock(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Does not change the shape."""
         features = x.shape[-1]
-        y = Conv(features, self.config.compute, name="conv1")(nn.relu(x))
+        y = Conv(features, self.config.compute, name="conv1")(x, relu=True)
         # The branch starts at zero. Without normalisation, activations would otherwise grow over five consecutive sums.
-        return x + Conv(features, self.config.compute, kernel_init=nn.initializers.zeros, name="conv2")(nn.relu(y))
+        return Conv(features, self.config.compute, kernel_init=nn.initializers.zeros, name="conv2")(y, add=x, relu=True)
 
 
 def _res_block(config: HMMNConfig) -> nn.Module:

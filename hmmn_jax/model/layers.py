@@ -66,15 +66,24 @@ class Conv(nn.Module):
     same: bool = False
     depthwise: bool = False
 
-    def __call__(self, x: Float[Array, "b h w c"], norm: Affine | None = None) -> Float[Array, "b h2 w2 o"]:
-        """Convolves and adds the bias, if any; `norm` is as in `weights`."""
+    def __call__(
+        self,
+        x: Float[Array, "b h w c"],
+        norm: Affine | None = None,
+        *,
+        add: Float[Array, "b h2 w2 o"] | None = None,
+        relu: bool = False,
+    ) -> Float[Array, "b h2 w2 o"]:
+        """Convolves `x`, or its positive part if `relu` is set, and adds the bias, if any, and the map `add`.
+
+        `norm` is as in `weights`. A depthwise convolution has neither `add` nor `relu`.
+        """
         kernel, bias = self.weights(x.shape[-1], norm)
         x = x.astype(kernel.dtype)
         if self.depthwise:
             y = depthwise_conv2d(x, kernel, self.stride, self.same)
-        else:
-            y = conv2d(x, kernel, self.stride, self.compute.winograd, self.same)
-        return y if bias is None else y + at_all_pixels(bias, y.shape)
+            return y if bias is None else y + at_all_pixels(bias, y.shape)
+        return conv2d(x, kernel, self.stride, self.compute.winograd, self.same, bias, add, relu)
 
     @nn.compact
     def weights(self, inputs: int, norm: Affine | None = None) -> Weights:

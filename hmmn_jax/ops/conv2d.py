@@ -4,9 +4,10 @@ import functools
 import operator
 
 import jax.numpy as jnp
+from flax import linen as nn
 from jaxtyping import Array, Float
 
-from hmmn_jax.ops.convolution import convolve, pad
+from hmmn_jax.ops.convolution import at_all_pixels, convolve, pad
 from hmmn_jax.ops.precision import at_least_float32
 from hmmn_jax.ops.winograd import winograd_conv3x3
 
@@ -25,21 +26,35 @@ def conv2d(
     stride: int = 1,
     winograd: bool = False,
     same: bool = False,
+    bias: Float[Array, " o"] | None = None,
+    add: Float[Array, "b h2 w2 o"] | None = None,
+    relu: bool = False,
 ) -> Float[Array, "b h2 w2 o"]:
     """Cross-correlation with k // 2 zeros on every side, as in PyTorch; odd k.
 
-    `winograd` allows Winograd's algorithm where it was measured to be faster. `same`: TensorFlow's padding "SAME", which pads
-    strided layers differently.
+    Args:
+        x: the map.
+        kernel: of the convolution.
+        stride: of the convolution.
+        winograd: allow Winograd's algorithm where it was measured to be faster.
+        same: TensorFlow's padding "SAME", which pads strided layers differently.
+        bias: is added to each pixel of the output.
+        add: a map that is added to the output.
+        relu: convolve the positive part of `x`.
     """
     size, _, inputs, outputs = kernel.shape
-    if outputs <= FEW_CHANNELS and stride == 1:
-        return _conv_few_outputs(x, kernel)
     few_kernels = inputs * outputs <= KERNELS_PER_CELL * x[..., 0].size
     if winograd and size == 3 and stride == 1 and min(inputs, outputs) >= WINOGRAD_CHANNELS and few_kernels:
-        return winograd_conv3x3(x, kernel)
-    if x.dtype == jnp.float64:
-        return _conv_by_rows(x, kernel, stride, same)
-    return convolve(x, kernel, stride, same)
+        return winograd_conv3x3(x, kernel, bias, add, relu)
+    x = nn.relu(x) if relu else x
+    if outputs <= FEW_CHANNELS and stride == 1:
+        y = _conv_few_outputs(x, kernel)
+    elif x.dtype == jnp.float64:
+        y = _conv_by_rows(x, kernel, stride, same)
+    else:
+        y = convolve(x, kernel, stride, same)
+    y = y if bias is None else y + at_all_pixels(bias, y.shape)
+    return y if add is None else add + y
 
 
 def _conv_by_rows(

@@ -13,7 +13,8 @@ from jaxtyping import Array, Float
 
 from hmmn_jax.ops.precision import exact_einsum
 
-BAND_BYTES = 4 * 2**20  # bytes of input and output of a convolution that are processed at once: about the size of a CPU's cache
+FEW_CHANNELS = 4  # input channels of a network's first layer, at most
+BAND_BYTES = 8 * 2**20  # bytes of input and output that are processed at once: about the size of a CPU's cache
 
 
 def zeros_around(side: int, size: int, stride: int, same: bool) -> tuple[int, int]:
@@ -74,7 +75,10 @@ def kernel_gradient(
     XLA would compute a convolution with a kernel as large as the map, after transposing both, which takes at least twice as
     long.
     """
-    b, h, w, c = gradient.shape[0], *gradient.shape[1:3], x.shape[-1]
+    b, h, w, c, o = *gradient.shape[:3], x.shape[-1], gradient.shape[-1]
+    if size == 1:
+        x = _keep_layout(x[:, ::stride, ::stride]) if stride > 1 else x
+        return _product_of_rows(x.reshape(-1, c), gradient.reshape(-1, o))[None, None]
     x = pad(x, size, stride, same)
     most = max(1, BAND_BYTES // (x[0, 0].size * stride + gradient[0, 0].size) // x.dtype.itemsize)
     rows = next(rows for rows in range(min(most, h), 0, -1) if h % rows == 0)
@@ -83,18 +87,31 @@ def kernel_gradient(
         image, top = jnp.divmod(index, h // rows)
         reach = (rows - 1) * stride + size
         part = jax.lax.dynamic_slice(x, (image, top * rows * stride, 0, 0), (1, reach, x.shape[2], c))[0]
-        g = jax.lax.dynamic_slice(gradient, (image, top * rows, 0, 0), (1, rows, *gradient.shape[2:]))[0]
-        g = _keep_layout(g.reshape(rows * w, -1))
+        g = jax.lax.dynamic_slice(gradient, (image, top * rows, 0, 0), (1, rows, w, o))[0]
+        g = _keep_layout(g.reshape(rows * w, o).T)
 
-        def tap(index: Array) -> Array:
+        def tap(index: int | Array) -> Array:
             reach = (rows - 1) * stride + 1, (w - 1) * stride + 1, c
-            tap = jax.lax.dynamic_slice(part, (index // size, index % size, 0), reach)[::stride, ::stride]
-            return exact_einsum("nc,no->co", _keep_layout(tap.reshape(rows * w, c)), g)
+            return jax.lax.dynamic_slice(part, (index // size, index % size, 0), reach)[::stride, ::stride].reshape(rows * w, c)
 
-        return total + jax.lax.map(tap, jnp.arange(size * size))
+        def product(taps: Array) -> Array:
+            return exact_einsum("on,nc->oc", g, _keep_layout(taps))
 
-    zeros = jnp.zeros((size * size, c, gradient.shape[-1]), exact_einsum("c,o->co", x[0, 0, 0], gradient[0, 0, 0]).dtype)
-    return jax.lax.fori_loop(0, b * (h // rows), band, zeros).reshape(size, size, c, -1)
+        if c <= FEW_CHANNELS:  # one product, as those of single taps would be too narrow
+            taps = jnp.concatenate([tap(i) for i in range(size * size)], axis=1)
+            return total + product(taps).reshape(o, size * size, c).swapaxes(0, 1)
+        return total + jax.lax.map(lambda index: product(tap(index)), jnp.arange(size * size))
+
+    zeros = jnp.zeros((size * size, o, c), exact_einsum("c,o->oc", x[0, 0, 0], gradient[0, 0, 0]).dtype)
+    total = jax.lax.fori_loop(0, b * (h // rows), band, zeros)
+    return total.swapaxes(1, 2).reshape(size, size, c, o)
+
+
+def _product_of_rows(x: Float[Array, "n c"], y: Float[Array, "n o"]) -> Float[Array, "c o"]:
+    """x^T y. The narrower matrix is transposed first: XLA's product of rows takes up to twice as long."""
+    if x.shape[1] <= y.shape[1]:
+        return exact_einsum("cn,no->co", _keep_layout(x.T), _keep_layout(y))
+    return exact_einsum("on,nc->oc", _keep_layout(y.T), _keep_layout(x)).T
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -103,17 +120,21 @@ def at_all_pixels(values: Float[Array, " c"], shape: tuple[int, ...]) -> Float[A
     return jnp.broadcast_to(values, shape)
 
 
-def _at_all_pixels_backward(shape: tuple[int, ...], _: None, gradient: Array | np.ndarray) -> tuple[Array]:
-    def on_cpu(gradient: Array) -> Array:  # XLA computes the sum over rows in column-major order, which is slow
-        rows = _keep_layout(gradient.reshape(-1, shape[-1]))
-        return exact_einsum("n,nc->c", jnp.ones(len(rows), gradient.dtype), rows).astype(gradient.dtype)
+def sum_pixels(x: Float[Array | np.ndarray, "b h w c"]) -> Float[Array, " c"]:
+    """The sum over all pixels, which is the gradient of `at_all_pixels`."""
 
-    return (jax.lax.platform_dependent(gradient, cpu=on_cpu, default=lambda gradient: gradient.sum((0, 1, 2))),)
+    def on_cpu(x: Array) -> Array:  # XLA computes the sum over rows in column-major order, which is slow
+        rows = _keep_layout(x.reshape(-1, x.shape[-1]))
+        return exact_einsum("n,nc->c", jnp.ones(len(rows), x.dtype), rows).astype(x.dtype)
+
+    return jax.lax.platform_dependent(x, cpu=on_cpu, default=lambda x: x.sum((0, 1, 2)))
 
 
-at_all_pixels.defvjp(lambda values, shape: (at_all_pixels(values, shape), None), _at_all_pixels_backward)
+at_all_pixels.defvjp(
+    lambda values, shape: (at_all_pixels(values, shape), None), lambda _, __, gradient: (sum_pixels(gradient),)
+)
 
 
 def _keep_layout(rows: Array) -> Array:
-    """Prevents XLA from writing the operand of a matrix product in column-major order, which takes longer than the product."""
+    """Prevents XLA from writing the operand of a matrix product in another order, which takes longer than the product."""
     return jax.lax.optimization_barrier(rows)

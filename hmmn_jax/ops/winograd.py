@@ -7,13 +7,17 @@ output. Y = A^T [(G k G^T) * (B^T x B)] A, in tiles of 4x4 outputs that need 6x6
 
 import functools
 import operator
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
+
+from hmmn_jax.ops.convolution import sum_pixels
 
 OUT, IN = 4, 6  # size of a tile's outputs and inputs
+KERNEL_BYTES = 24 * 2**20  # bytes of transformed kernels at once: about the size of a CPU's cache
 BAND_BYTES = 16 * 2**20  # bytes of transformed inputs and products at once: about the size of a CPU's cache
 
 
@@ -38,80 +42,153 @@ def _transforms(points: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, np.n
 _OUTPUT, _KERNEL, _INPUT = (matrix.astype(np.float32) for matrix in _transforms((0.0, 3 / 4, -3 / 4, 3 / 2, -3 / 2)))
 
 
-@jax.custom_vjp
-def winograd_conv3x3(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c o"]) -> Float[Array, "b h w o"]:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def winograd_conv3x3(
+    x: Float[Array, "b h w c"],
+    kernel: Float[Array, "3 3 c o"],
+    bias: Float[Array, " o"] | None = None,
+    add: Float[Array, "b h w o"] | None = None,
+    relu: bool = False,
+) -> Float[Array, "b h w o"]:
     """3x3 cross-correlation of stride 1 with one zero around, float32.
 
-    Each image is processed in bands of tile rows, which needs little memory besides input and output. (An infinity or NaN in
-    the input affects its whole tile.)
+    Each image is processed in bands of tile rows, which needs little memory besides input and output. Layers with many input
+    channels are processed in groups of channels, whose transformed kernels fit into a CPU's cache. An infinity or NaN in the
+    input affects its whole tile.
+
+    Args:
+        x: the map.
+        kernel: of the convolution.
+        bias: is added to each pixel of the output. None: 0.
+        add: a map that is added to the output. None: 0.
+        relu: convolve the positive part of `x`. It is computed band by band, as are both sums.
     """
     b, h, w, c = x.shape
     o = kernel.shape[-1]
-    # Selects one of two equal matrices by x. Otherwise, XLA would transform all kernels of a network at its start, and keep
-    # them (an optimization_barrier does not prevent this on a CPU).
-    matrix = jnp.asarray(np.stack([np.kron(_KERNEL, _KERNEL)] * 2))[jnp.isnan(x[0, 0, 0, 0]).astype(int)]
-    transformed = _dot(matrix, kernel.reshape(9, c * o)).reshape(IN * IN, c, o)
-    bands, band_rows, tile_columns = _bands(h, w, c + o)
-    # Rows of output per band; the last band overlaps the previous one instead of being smaller.
-    height = min(band_rows * OUT, h)
+    groups = next(n for n in range(min(c, -(-4 * IN * IN * c * o // KERNEL_BYTES)), c + 1) if c % n == 0)
+    channels = c // groups
+    bands = _Bands.of(x, channels + o)
 
-    def band(i: int | Array, output: Array) -> Array:
-        image, top = i // bands, jnp.minimum(i % bands * height, h - height)
+    def group(i: int | Array, output: Array) -> Array:
+        first = i * channels
+        transformed = _transform_kernel(jax.lax.dynamic_slice_in_dim(kernel, first, channels, 2), x)
 
-        def rows(first: int | Array, count: int) -> Array:
-            return jax.lax.dynamic_slice(x, (image, first, 0, 0), (1, count, w, c))[0]
+        def band(i: int | Array, output: Array) -> Array:
+            image, top, is_new = bands.rows(i)
+            result = _convolve_tiles(bands.inputs(x, image, top, first, channels, relu), transformed)[: bands.height, :w]
+            old = jax.lax.dynamic_slice(output, (image, top, 0, 0), (1, bands.height, w, o))
+            return jax.lax.dynamic_update_slice(output, old + jnp.where(is_new, result, 0), (image, top, 0, 0))
+
+        return jax.lax.fori_loop(0, b * bands.count, band, output)
+
+    start = _late(jnp.zeros(o, x.dtype) if bias is None else bias, x)
+    start = jnp.broadcast_to(start, (b, h, w, o)) if add is None else add if bias is None else add + bias
+    return jax.lax.fori_loop(0, groups, group, start)
+
+
+class _Bands(NamedTuple):
+    """Bands of tile rows of a map. The last band of an image overlaps the previous one instead of being smaller.
+
+    Attributes:
+        count: of an image.
+        tile_rows: of a band.
+        tile_columns: of a band.
+        size: height and width of the map.
+    """
+
+    count: int
+    tile_rows: int
+    tile_columns: int
+    size: tuple[int, int]
+
+    @classmethod
+    def of(cls, x: Float[Array, "b h w c"], channels: int) -> "_Bands":
+        """Bands for a map; `channels`: number of channels of tiles that are held at once."""
+        tile_rows, tile_columns = (-(-side // OUT) for side in x.shape[1:3])
+        rows_at_once = max(1, BAND_BYTES // (4 * IN * IN * channels * tile_columns))
+        count = -(-tile_rows // rows_at_once)
+        return cls(count, -(-tile_rows // count), tile_columns, x.shape[1:3])
+
+    @property
+    def height(self) -> int:
+        """The number of rows of pixels of a band."""
+        return min(self.tile_rows * OUT, self.size[0])
+
+    def rows(self, i: int | Array) -> tuple[int | Array, Array, Bool[Array, "y 1 1"]]:
+        """The image of band `i`, its top row, and which of its rows are in no earlier band."""
+        image, begin = i // self.count, i % self.count * self.height
+        top = jnp.minimum(begin, self.size[0] - self.height)
+        return image, top, (top + jnp.arange(self.height) >= begin)[:, None, None]
+
+    def inputs(
+        self, x: Float[Array, "b h w c"], image: int | Array, top: Array, first: int | Array, channels: int, relu: bool
+    ) -> Float[Array, "y x c2"]:
+        """The band of some channels of a map, with zeros around the map, in whole tiles, for `_transform_inputs`."""
+        h, w = self.size
+
+        def rows(row: Array, count: int) -> Array:
+            return jax.lax.dynamic_slice(x, (image, row, 0, first), (1, count, w, channels))[0]
 
         above = jnp.where(top > 0, rows(top - 1, 1), 0)
-        below = jnp.where(top + height < h, rows(top + height, 1), 0)
-        window = jnp.concatenate([above, rows(top, height), below])
-        window = jnp.pad(window, ((0, (band_rows + 1) * OUT - height - 2), (1, (tile_columns + 1) * OUT - w - 1), (0, 0)))
-        result = _convolve_tiles(window, transformed)[None, :height, :w]
-        return jax.lax.dynamic_update_slice(output, result, (image, top, 0, 0))
-
-    # The buffer that the loop writes to. It is made from x, because XLA would allocate the zeros of all layers at the start.
-    blank = jnp.broadcast_to(x[0, 0, 0, 0], (b, h, w, o))
-    return jax.lax.fori_loop(0, b * bands, band, blank)
+        below = jnp.where(top + self.height < h, rows(top + self.height, 1), 0)
+        band = jnp.concatenate([above, rows(top, self.height), below])
+        band = jnp.maximum(band, 0) if relu else band
+        after = (self.tile_rows + 1) * OUT - self.height - 2, (self.tile_columns + 1) * OUT - w - 1
+        return jnp.pad(band, ((0, after[0]), (1, after[1]), (0, 0)))
 
 
-def _convolve_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return winograd_conv3x3(x, kernel), (x, kernel)
+def _late(values: Array | np.ndarray, x: Float[Array, "b h w c"]) -> Array:
+    """Returns `values`, computed from `x` as far as XLA can tell.
+
+    Otherwise, XLA would compute arrays that depend only on parameters for all layers of a network at its start, and keep them.
+    (An optimization_barrier does not prevent this on a CPU.)
+    """
+    difference = x[0, 0, 0, 0] - x[0, 0, 0, 0]  # 0 or NaN
+    return values + jnp.where(jnp.isnan(difference), 0, difference)
 
 
-def _convolve_backward(inputs: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
-    x, kernel = inputs
-    return winograd_conv3x3(gradient, jnp.flip(kernel, (0, 1)).swapaxes(2, 3)), _kernel_gradient(x, gradient)
+def _transform_kernel(kernel: Float[Array, "3 3 c o"], x: Float[Array, "b h w c2"]) -> Float[Array, "36 c o"]:
+    """G k G^T."""
+    return _dot(_late(np.kron(_KERNEL, _KERNEL), x), kernel.reshape(9, -1)).reshape(IN * IN, *kernel.shape[2:])
+
+
+def _convolve_forward(
+    x: Array, kernel: Array, bias: Array | None, add: Array | None, relu: bool
+) -> tuple[Array, tuple[Any, ...]]:
+    has_bias, has_add = (None if array is None else () for array in (bias, add))
+    return winograd_conv3x3(x, kernel, bias, add, relu), (x, kernel, has_bias, has_add)
+
+
+def _convolve_backward(relu: bool, inputs: tuple[Any, ...], gradient: Array) -> tuple[Array, Array, Array | None, Array | None]:
+    x, kernel, has_bias, has_add = inputs
+    to_x = winograd_conv3x3(gradient, jnp.flip(kernel, (0, 1)).swapaxes(2, 3))
+    to_x = jnp.where(x > 0, to_x, 0) if relu else to_x
+    to_kernel = _kernel_gradient(x, gradient, relu)
+    return to_x, to_kernel, None if has_bias is None else sum_pixels(gradient), None if has_add is None else gradient
 
 
 winograd_conv3x3.defvjp(_convolve_forward, _convolve_backward)
 
 
-def _kernel_gradient(x: Float[Array, "b h w c"], gradient: Float[Array, "b h w o"]) -> Float[Array, "3 3 c o"]:
+def _kernel_gradient(x: Float[Array, "b h w c"], gradient: Float[Array, "b h w o"], relu: bool) -> Float[Array, "3 3 c o"]:
     """The transpose of the convolution as a function of the kernel: G^T [(B^T x B) * (A y A^T)] G, summed over tiles."""
     b, h, w, c = x.shape
     o = gradient.shape[-1]
-    bands, band_rows, tile_columns = _bands(h, w, c + o)
-    height, width = band_rows * OUT, tile_columns * OUT
-    x = jnp.pad(x, ((0, 0), (1, bands * height + OUT - h - 1), (1, width + OUT - w - 1), (0, 0)))
-    gradient = jnp.pad(gradient, ((0, 0), (0, bands * height - h), (0, width - w), (0, 0)))
+    bands = _Bands.of(x, c + o)
+    rows, columns = bands.tile_rows, bands.tile_columns
 
     def band(i: int | Array, total: Array) -> Array:
-        start = i // bands, i % bands * height, 0, 0
-        inputs = _transform_inputs(jax.lax.dynamic_slice(x, start, (1, height + OUT, width + OUT, c))[0])
-        tiles = jax.lax.dynamic_slice(gradient, start, (1, height, width, o)).reshape(band_rows, OUT, tile_columns, OUT, o)
-        outputs = _dot(np.kron(_OUTPUT, _OUTPUT).T, tiles.transpose(1, 3, 0, 2, 4).reshape(OUT * OUT, -1, o))
+        image, top, is_new = bands.rows(i)
+        inputs = _transform_inputs(bands.inputs(x, image, top, 0, c, relu))
+        tiles = jnp.where(is_new, jax.lax.dynamic_slice(gradient, (image, top, 0, 0), (1, bands.height, w, o))[0], 0)
+        tiles = jnp.pad(tiles, ((0, rows * OUT - bands.height), (0, columns * OUT - w), (0, 0)))
+        tiles = tiles.reshape(rows, OUT, columns, OUT, o).transpose(1, 3, 0, 2, 4).reshape(OUT * OUT, -1, o)
+        outputs = _dot(np.kron(_OUTPUT, _OUTPUT).T, tiles)
         inputs, outputs = jax.lax.optimization_barrier((inputs, outputs))  # otherwise XLA writes them in column-major order
         return total + jax.lax.dot_general(inputs, outputs, (((1,), (1,)), ((0,), (0,))), jax.lax.Precision.HIGHEST)
 
-    total = jax.lax.fori_loop(0, b * bands, band, jnp.zeros((IN * IN, c, o), x.dtype))
+    total = jax.lax.fori_loop(0, b * bands.count, band, jnp.zeros((IN * IN, c, o), x.dtype))
     return _dot(np.kron(_KERNEL, _KERNEL).T, total.reshape(IN * IN, -1)).reshape(3, 3, c, o)
-
-
-def _bands(height: int, width: int, channels: int) -> tuple[int, int, int]:
-    """Bands of a map, tile rows of a band, and tile columns. `channels` is the number of channels in memory at once."""
-    tile_rows, tile_columns = -(-height // OUT), -(-width // OUT)
-    rows_at_once = max(1, BAND_BYTES // (4 * IN * IN * channels * tile_columns))
-    bands = -(-tile_rows // rows_at_once)
-    return bands, -(-tile_rows // bands), tile_columns
 
 
 def _transform_inputs(x: Float[Array, "y x c"]) -> Float[Array, "36 n c"]:

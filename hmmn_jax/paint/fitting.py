@@ -12,7 +12,7 @@ from hmmn_jax.io.video import Video
 from hmmn_jax.model import HMMNConfig
 from hmmn_jax.model.frames import STRIDE
 
-OBJECTS = 4  # number of objects to reserve memory for; the actual number is unknown
+OBJECTS = 4  # assumed number of objects, because the actual number is unknown
 MEM_EVERY = 5
 
 
@@ -31,7 +31,7 @@ def fitted_segmenter(variables: dict[str, Any], config: HMMNConfig, video: Video
 
     Args:
         variables: variables of the model.
-        config: of the model.
+        config: config of the model.
         video: the frames.
         size: of the network's input, see `fitted_size`.
 

@@ -214,4 +214,4 @@ def test_variants_of_the_model_run(change):
     assert memory.key_s16.dtype == change.get("dtype", "float32")
     assert logits.dtype == jnp.float32 and np.isfinite(logits).all() and np.ptp(logits) > 0.1
     if "dtype" in change:
-        assert 0 < np.abs(jax.nn.softmax(logits, axis=1) - jax.nn.softmax(segmented().logits, axis=1)).mean() < 0.05
+        assert 0 < np.abs(jax.nn.softmax(logits, axis=1) - jax.nn.softmax(segmented().logits, axis=1)).mean() < 0.08

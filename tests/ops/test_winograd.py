@@ -1,6 +1,7 @@
 """Winograd's algorithm against the definition of a convolution, summed in float64 by NumPy."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -46,6 +47,33 @@ def test_gradients_equal_the_definition(shape, band_bytes, monkeypatch):
     padded = np.pad(x.astype(np.float64), ((0, 0), (1, 1), (1, 1), (0, 0)))
     taps = [[np.tensordot(padded[:, i : i + h, j : j + w], gradient, ((0, 1, 2),) * 2) for j in range(3)] for i in range(3)]
     assert np.abs(to_kernel - np.array(taps)).max() <= 1e-5 * np.abs(taps).max()
+
+
+@pytest.mark.parametrize("kernel_bytes", [1, 2**11, 2**24], ids=["a group a channel", "some groups", "one group"])
+@pytest.mark.parametrize("band_bytes", [1, 2**24], ids=["a band a tile row", "one band"])
+def test_sums_and_relu(band_bytes, kernel_bytes, monkeypatch):
+    """With a bias, a map that is added, and the positive part of the input; all four gradients."""
+    monkeypatch.setattr(winograd, "BAND_BYTES", band_bytes)
+    monkeypatch.setattr(winograd, "KERNEL_BYTES", kernel_bytes)
+    b, h, w, c, o = 2, 13, 10, 6, 5
+    rng = np.random.default_rng(0)
+    x, add, gradient = (rng.standard_normal((b, h, w, n), np.float32) for n in (c, o, o))
+    kernel, bias = rng.standard_normal((3, 3, c, o), np.float32) * np.float32(0.2), rng.standard_normal(o, np.float32)
+
+    def run(*arrays):
+        y, backward = jax.vjp(lambda *xs: winograd.winograd_conv3x3(*xs, True), *arrays)
+        return y, *backward(jnp.asarray(gradient))
+
+    y, to_x, to_kernel, to_bias, to_add = jax.jit(lambda *xs: run(*xs))(x, kernel, bias, add)
+    expected = convolve(np.maximum(x, 0), kernel) + bias + add
+    assert np.abs(y - expected).max() <= 1e-5 * np.abs(expected).max()
+    expected = np.where(x > 0, convolve(gradient, kernel[::-1, ::-1].swapaxes(2, 3)), 0)
+    assert np.abs(to_x - expected).max() <= 1e-5 * np.abs(expected).max()
+    padded = np.pad(np.maximum(x, 0).astype(np.float64), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    taps = [[np.tensordot(padded[:, i : i + h, j : j + w], gradient, ((0, 1, 2),) * 2) for j in range(3)] for i in range(3)]
+    assert np.abs(to_kernel - np.array(taps)).max() <= 1e-5 * np.abs(taps).max()
+    np.testing.assert_allclose(to_bias, gradient.sum((0, 1, 2), dtype=np.float64), rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(to_add, gradient)
 
 
 def test_a_nan_in_the_corner_does_not_reach_the_other_tiles():

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from hmmn_jax.model.backbones.base import Backbone, BackboneModule, Features, Normalise, Path, Variables, register
 from hmmn_jax.model.folding import fold_norms
-from hmmn_jax.model.layers import NORMS, Compute, Conv, Kernel, make_norm
+from hmmn_jax.model.layers import NORMS, Compute, Conv, FrozenBatchNorm, Kernel, make_norm
 from hmmn_jax.model.sizes import DEEPEST, WIDEST, is_size
 from hmmn_jax.ops.conv2d import conv2d
 from hmmn_jax.ops.pooling import max_pool
@@ -191,15 +191,28 @@ class Bottleneck(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 o"]:
         """`[b,h,w,c] -> [b,h/stride,w/stride,features]`."""
-        folded = self.sizes.norm == "none"
+        sizes, compute = self.sizes, self.compute
 
-        def conv_norm(x: Array, suffix: str, features: int, kernel_size: int, stride: int = 1) -> Array:
-            x = Conv(features, self.compute, kernel_size, stride, folded, name=f"conv{suffix}")(x)
-            return x if folded else make_norm(self.sizes.norm, self.sizes.norm_groups, self.compute, f"norm{suffix}")(x)
+        def conv_norm(
+            x: Array,
+            suffix: str,
+            features: int,
+            kernel_size: int,
+            stride: int = 1,
+            relu: bool = False,
+            add: Array | None = None,
+        ) -> Array:
+            conv = Conv(features, compute, kernel_size, stride, sizes.norm == "none", name=f"conv{suffix}")
+            if sizes.norm == "none":
+                return conv(x, add=add, relu=relu)
+            norm = make_norm(sizes.norm, sizes.norm_groups, compute, f"norm{suffix}")
+            if isinstance(norm, FrozenBatchNorm):
+                return conv(x, norm.affine(features), add=add, relu=relu)
+            y = norm(conv(x, relu=relu))
+            return y if add is None else y + add
 
         width = self.features // 4
-        y = nn.relu(conv_norm(x, "1", width, 1))
-        y = nn.relu(conv_norm(y, "2", width, 3, self.stride))
-        y = conv_norm(y, "3", self.features, 1)
+        y = conv_norm(x, "1", width, 1)
+        y = conv_norm(y, "2", width, 3, self.stride, relu=True)
         shortcut = conv_norm(x, "_project", self.features, 1, self.stride) if self.project else x
-        return nn.relu(y + shortcut)
+        return nn.relu(conv_norm(y, "3", self.features, 1, relu=True, add=shortcut))

@@ -6,7 +6,7 @@ import { attempt, notice } from "./notices.js";
 const byId = (id) => document.getElementById(id);
 
 export class Run {
-  #direction = "both"; // of the last job
+  #direction = "both"; // direction of the last job
 
   /** @param {Model} model, @param {Masks} masks */
   constructor(model, masks) {
@@ -20,36 +20,36 @@ export class Run {
   async start(direction) {
     const { model } = this;
     if (model.running) {
-      notice("Masks are being computed. Stop that first.");
+      notice("Masks are being computed. Stop the computation first.");
       return;
     }
     this.#direction = direction;
     let [start, stop] = model.project.range;
     if (direction === "forward" && model.current < stop) start = Math.max(start, model.current);
     if (direction === "backward" && model.current >= start) stop = Math.min(stop, model.current + 1);
-    await this.masks.flush(); // the last stroke counts
+    await this.masks.flush(); // so that the last stroke is used
     model.set({ follow: true }); // before the first mask can arrive
     await attempt(() => api.startJob({ start, stop, direction }));
   }
 
-  /** Stops after the frame that is being computed. */
+  /** Stops after the current frame. */
   async stop() {
     if (this.model.running) await attempt(api.stopJob);
   }
 
-  /** Stops, or starts again in the direction of the last time. */
+  /** Stops, or starts again in the last direction. */
   pause() {
     return this.model.running ? this.stop() : this.start(this.#direction);
   }
 
-  /** Takes over the state of the job as the server sends it. */
+  /** Stores the state of the job from the server. */
   announced(job) {
     const before = this.model.job;
     this.model.set({ job: job ?? { state: "idle" } });
     if (before.id !== job?.id || before.state === job?.state) return;
     if (job.state === "failed") notice(`Computing failed: ${job.message}`, { error: true });
     if (job.state === "done") notice(job.total === 0 ? "All masks are up to date." : "All masks are computed.");
-    if (job.state === "stopped") notice("Stopped. What was computed is kept.");
+    if (job.state === "stopped") notice("Stopped. Computed masks are kept.");
   }
 
   #draw() {
@@ -70,7 +70,7 @@ export class Run {
 }
 
 function describe(job) {
-  if (job.state === "compiling") return "Compiling for this frame size, once. You can go on painting.";
+  if (job.state === "compiling") return "Compiling for this frame size, once. You can continue painting.";
   const parts = [`${job.done} of ${job.total} frames`];
   if (job.frames_per_second) parts.push(`${job.frames_per_second.toPrecision(2)} frames per second`);
   if (job.seconds_left !== null && job.seconds_left !== undefined) parts.push(`${clock(job.seconds_left)} left`);
