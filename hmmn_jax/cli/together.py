@@ -99,7 +99,7 @@ class Together:
 
 
 def together(program: str, resume: str, folder: AnyPath | None, process: str | None, terminated: str = "") -> Together:
-    """Prepares a program for several processes. To be called before JAX is imported.
+    """Prepares a program for several processes. Call it before JAX is imported.
 
     Args:
         program: its name; errors begin with it.

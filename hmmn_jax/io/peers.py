@@ -19,7 +19,7 @@ from hmmn_jax.io.key_value import client as _client
 from hmmn_jax.io.key_value import count as _count
 from hmmn_jax.io.key_value import index as _index
 
-LOST, NOT_MET = 4, 5  # exit codes: another process failed or was lost; the processes did not meet
+LOST, NOT_MET = 4, 5  # exit codes: another process failed or was lost; not all processes connected
 POLL_SECONDS = 20  # of one request for a key that may come at any time
 AFTER_HEARD_SECONDS = 0.3  # for the others to end; JAX aborts a process whose service has ended
 GRACE_SECONDS = 1.0  # for this process to meet the same error as another one

@@ -107,12 +107,19 @@ class Key(Conv):
     normalise: bool = False
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], norm: Affine | None = None) -> Float[Array, "b h w k"]:
+    def __call__(
+        self,
+        x: Float[Array, "b h w c"],
+        norm: Affine | None = None,
+        *,
+        add: Float[Array, "b h w k"] | None = None,
+        relu: bool = False,
+    ) -> Float[Array, "b h w k"]:
         """Computes keys of all cells.
 
         With `normalise`, the mean of the keys over the frame is subtracted, and they are scaled to the learned length `scale`.
         """
-        key = super().__call__(x, norm)
+        key = super().__call__(x, norm, add=add, relu=relu)
         if not self.normalise:
             return key
         scale = self.param("scale", nn.initializers.constant((KEY_SHARPNESS**2 / self.features) ** 0.25), (self.features,))

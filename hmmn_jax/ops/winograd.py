@@ -79,7 +79,7 @@ def winograd_conv3x3(
             old = jax.lax.dynamic_slice(output, (image, top, 0, 0), (1, bands.height, w, o))
             return jax.lax.dynamic_update_slice(output, old + jnp.where(is_new, result, 0), (image, top, 0, 0))
 
-        return jax.lax.fori_loop(0, b * bands.count, band, output)
+        return jax.lax.fori_loop(0, b * bands.number, band, output)
 
     start = _late(jnp.zeros(o, x.dtype) if bias is None else bias, x)
     start = jnp.broadcast_to(start, (b, h, w, o)) if add is None else add if bias is None else add + bias
@@ -90,13 +90,13 @@ class _Bands(NamedTuple):
     """Bands of tile rows of a map. The last band of an image overlaps the previous one instead of being smaller.
 
     Attributes:
-        count: of an image.
-        tile_rows: of a band.
-        tile_columns: of a band.
+        number: number of bands of an image.
+        tile_rows: number of tile rows of a band.
+        tile_columns: number of tile columns of a band.
         size: height and width of the map.
     """
 
-    count: int
+    number: int
     tile_rows: int
     tile_columns: int
     size: tuple[int, int]
@@ -107,7 +107,7 @@ class _Bands(NamedTuple):
         tile_rows, tile_columns = (-(-side // OUT) for side in x.shape[1:3])
         rows_at_once = max(1, BAND_BYTES // (4 * IN * IN * channels * tile_columns))
         count = -(-tile_rows // rows_at_once)
-        return cls(count, -(-tile_rows // count), tile_columns, x.shape[1:3])
+        return cls(count, -(-tile_rows // count), tile_columns, (x.shape[1], x.shape[2]))
 
     @property
     def height(self) -> int:
@@ -116,7 +116,7 @@ class _Bands(NamedTuple):
 
     def rows(self, i: int | Array) -> tuple[int | Array, Array, Bool[Array, "y 1 1"]]:
         """The image of band `i`, its top row, and which of its rows are in no earlier band."""
-        image, begin = i // self.count, i % self.count * self.height
+        image, begin = i // self.number, i % self.number * self.height
         top = jnp.minimum(begin, self.size[0] - self.height)
         return image, top, (top + jnp.arange(self.height) >= begin)[:, None, None]
 
@@ -144,7 +144,7 @@ def _late(values: Array | np.ndarray, x: Float[Array, "b h w c"]) -> Array:
     (An optimization_barrier does not prevent this on a CPU.)
     """
     difference = x[0, 0, 0, 0] - x[0, 0, 0, 0]  # 0 or NaN
-    return values + jnp.where(jnp.isnan(difference), 0, difference)
+    return jnp.asarray(values) + jnp.where(jnp.isnan(difference), 0, difference)
 
 
 def _transform_kernel(kernel: Float[Array, "3 3 c o"], x: Float[Array, "b h w c2"]) -> Float[Array, "36 c o"]:
@@ -172,8 +172,7 @@ winograd_conv3x3.defvjp(_convolve_forward, _convolve_backward)
 
 def _kernel_gradient(x: Float[Array, "b h w c"], gradient: Float[Array, "b h w o"], relu: bool) -> Float[Array, "3 3 c o"]:
     """The transpose of the convolution as a function of the kernel: G^T [(B^T x B) * (A y A^T)] G, summed over tiles."""
-    b, h, w, c = x.shape
-    o = gradient.shape[-1]
+    (b, _, w, c), o = x.shape, gradient.shape[-1]
     bands = _Bands.of(x, c + o)
     rows, columns = bands.tile_rows, bands.tile_columns
 
@@ -187,7 +186,7 @@ def _kernel_gradient(x: Float[Array, "b h w c"], gradient: Float[Array, "b h w o
         inputs, outputs = jax.lax.optimization_barrier((inputs, outputs))  # otherwise XLA writes them in column-major order
         return total + jax.lax.dot_general(inputs, outputs, (((1,), (1,)), ((0,), (0,))), jax.lax.Precision.HIGHEST)
 
-    total = jax.lax.fori_loop(0, b * bands.count, band, jnp.zeros((IN * IN, c, o), x.dtype))
+    total = jax.lax.fori_loop(0, b * bands.number, band, jnp.zeros((IN * IN, c, o), x.dtype))
     return _dot(np.kron(_KERNEL, _KERNEL).T, total.reshape(IN * IN, -1)).reshape(3, 3, c, o)
 
 

@@ -139,8 +139,8 @@ def blend(u: float, forward: Pass, backward: Pass) -> tuple[tuple[int, ...], Flo
 
     Returns:
         The ids of both, ascending, and the probabilities of background and objects. An object in both passes gets their mean
-        with the weights (1 - u) c and u c, where c is its weight in a pass. If both are 0, the weights are 1 - u and u. An object
-        in only one pass gets that pass's probability.
+        with the weights (1 - u) c and u c, where c is its weight in a pass. If both are 0, the weights are 1 - u and u. An
+        object in only one pass gets that pass's probability.
     """
     ids = tuple(sorted({*forward.ids, *backward.ids}))
     p = np.zeros((len(ids), *forward.p.shape[1:]), np.float32)

@@ -61,8 +61,8 @@ class Session:
             video: a `Video`, a folder of images, a video file, uint8 [T,H,W,3] or a list of uint8 [H,W,3].
             size: shorter side of the network's input, in pixels; 0: that of the frames. Masks always have the size of the
                 frames; probabilities are scaled.
-            weigh_by_confidence: weight the two passes of a frame between annotated frames by the confidence of each object, too,
-                so that a pass that has lost an object has no weight. False: by the position of the frame only.
+            weigh_by_confidence: between annotated frames, weight both passes by the confidence of each object, too, so that a
+                pass that has lost an object has no weight. False: by the position of the frame only.
             memory: bytes for compressed masks and probabilities; the rest is stored in temporary files.
             encoded: bytes for encoded frames, so that a second pass over a frame does not encode it again. None: a quarter of
                 the free memory, 1 GiB at most. 0: none is kept.

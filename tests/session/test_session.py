@@ -166,8 +166,9 @@ def test_unknown_pixels_of_a_frame_never_computed_are_background():
     assert session.objects == (2,)
 
 
-def test_blending_by_the_formula():
-    session = make({0: box(1, 2), 4: box(2, 3)})
+@pytest.mark.parametrize("by_confidence", [False, True])
+def test_blending_by_the_formula(by_confidence):
+    session = make({0: box(1, 2), 4: box(2, 3)}, weigh_by_confidence=by_confidence)
     first, last = make({0: box(1, 2)}), make({4: box(2, 3)})
     for one in (session, first, last):
         run(one)
@@ -175,8 +176,10 @@ def test_blending_by_the_formula():
         u = t / 4
         forward, backward, found = first.result(t), last.result(t), session.result(t)
         assert (forward.ids, backward.ids, found.ids) == ((0, 1, 2), (0, 2, 3), (0, 1, 2, 3))
-        x, y = (1 - u) * forward.confidence.get(2, 0), u * backward.confidence.get(2, 0)
-        x, y = (x / (x + y), y / (x + y)) if x + y else (1 - u, u)
+        x, y = 1 - u, u
+        if by_confidence:
+            x, y = x * forward.confidence.get(2, 0), y * backward.confidence.get(2, 0)
+            x, y = (x / (x + y), y / (x + y)) if x + y else (1 - u, u)
         p = np.stack([forward.probs[1], x * forward.probs[2] + y * backward.probs[1], backward.probs[2]])
         expected = np.concatenate([np.maximum(0, 1 - p.sum(0))[None], p])
         expected /= expected.sum(0)
