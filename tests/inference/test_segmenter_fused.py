@@ -114,6 +114,6 @@ def test_what_cannot_be_one_batch_is_reported():
         return str(caught.value)
 
     assert "a mask for each" in refusal([frames, frames], [mask])
-    assert "a frame at least" in refusal([frames, []], [mask, mask])
+    assert "videos with frames" in refusal([frames, []], [mask, mask])
     message = refusal([frames, frames], [mask, rectangles((1, 2), *SIZE)])
     assert "[32, 48, 3] with 1, [32, 48, 3] with 2; expected one size and one number of objects" in message
