@@ -26,8 +26,8 @@ def top_k(x: Float[Array, "*b m"], k: int) -> tuple[Float[Array, "*b k"], Int[Ar
 
 
 def _whole(x: Array, k: int) -> tuple[Array, Array]:
-    # Without barriers, users of the first few numbers get their own slices of a sort, and XLA then sorts whole rows. There is one
-    # for each result, because XLA's partitioner crashes on a barrier of both.
+    # Without barriers, users of the first few numbers get their own slices of a sort, and XLA then sorts whole rows. Both
+    # results have their own barrier, because XLA's partitioner crashes on a barrier of both.
     best, indices = (jax.lax.optimization_barrier(found) for found in jax.lax.top_k(x, k))
     return best, indices
 
