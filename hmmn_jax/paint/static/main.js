@@ -54,6 +54,7 @@ class App {
     await this.#show(model.current);
     const isNew = model.objects.length === 0 && model.frames.every(({ state }) => state === "missing");
     if (isNew) await this.objects.add(); // ready for the first stroke
+    startFocusAtTop();
     document.body.dataset.ready = "";
   }
 
@@ -306,6 +307,15 @@ function describe(entry, objects) {
 function middle(canvas) {
   const { left, top, width, height } = canvas.getBoundingClientRect();
   return [left + width / 2, top + height / 2];
+}
+
+/** Makes the first Tab reach the first link. Chromium would continue behind the row of objects that was scrolled into view. */
+function startFocusAtTop() {
+  const { body } = document;
+  if (document.activeElement !== body) return;
+  body.tabIndex = -1;
+  body.focus({ preventScroll: true });
+  body.removeAttribute("tabindex");
 }
 
 export const app = new App();
