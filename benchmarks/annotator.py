@@ -60,9 +60,16 @@ def read(root: Path, name: str, size: int) -> tuple[list[np.ndarray], list[np.nd
     return [view.show_frame(frame) for frame in files.images], [view.show_mask(settle_ids(ids, binary)) for ids in found]
 
 
-def play(segmenter: Segmenter, frames: Sequence, truth: Sequence, rounds: int, choose: Choose) -> Iterator[dict[str, Any]]:
+def play(
+    segmenter: Segmenter,
+    frames: Sequence,
+    truth: Sequence,
+    rounds: int,
+    choose: Choose,
+    weigh_by_confidence: bool = True,
+) -> Iterator[dict[str, Any]]:
     """For each round, yields the annotated frames, the masks, J and F [T,K] and the confidence [T,K] (NaN: no such object)."""
-    session = Session(segmenter, frames, weigh_by_confidence=True)
+    session = Session(segmenter, frames, weigh_by_confidence=weigh_by_confidence)
     if isinstance(segmenter, Permanent):
         segmenter.session = session
     objects = max(int(ids.max()) for ids in truth)
@@ -84,7 +91,7 @@ def play_forward(
     segmenter: Segmenter, frames: Sequence, truth: Sequence, corrections: Sequence[int]
 ) -> Iterator[dict[str, Any]]:
     """Like `play`, but with given corrections, and each frame segmented from the annotated frame before it."""
-    session = Session(segmenter, frames, weigh_by_confidence=True)
+    session = Session(segmenter, frames)
     for t in corrections:
         session.annotate(t, truth[t])
         stop = min((a for a in session.annotated if a > t), default=len(frames))
@@ -173,7 +180,7 @@ def annotate(args: argparse.Namespace, root: Path, name: str, done: set[tuple]) 
         start = time.perf_counter()
         kind = Permanent if "permanent" in policy else Segmenter
         segmenter = kind(*args.model, mem_every=args.mem_every)
-        played = list(play(segmenter, frames, truth, args.rounds, choose))
+        played = list(play(segmenter, frames, truth, args.rounds, choose, not args.by_position))
         row = {"sequence": name, "size": args.size, "policy": policy, "seed": seed, "checkpoint": str(args.checkpoint)}
         row["rounds"] = [_numbers(one) for one in played]
         if policy == "worst":
@@ -216,6 +223,7 @@ def main() -> None:
     )
     add("--size", type=int, default=0, help="shorter side of frames and masks, pixels; 0: full size")
     add("--policies", nargs="+", choices=POLICIES, default=["worst"])
+    add("--by_position", action="store_true", help="weight passes by position alone, not by confidence (another --out)")
     add("--permanent", action="store_true", help="also run policies with all annotated frames in memory")
     add("--rounds", type=int, default=5)
     add("--checkpoint", default="lite")

@@ -37,7 +37,6 @@ def run_pass(
         picture: its mask.
         last: the last frame to segment.
         pool: stores the arrays.
-        by_confidence: weight both passes by their confidence, too.
         queries: the encoded frames.
         view: the network's input, if its size differs from that of the frames. Results have the size of the frames.
 

@@ -195,7 +195,7 @@ def test_a_second_run_on_the_folder_changes_nothing(data, tmp_path, run):
 def test_a_process_that_is_not_started(data, tmp_path, run, missing):
     run.begin(1 - missing, data / "in", tmp_path / "run", free_port())
     run.wait()
-    assert run.code(1 - missing) == 5 and "did not meet within" in run.last_line(1 - missing), run.said()
+    assert run.code(1 - missing) == 5 and "not all processes connected within" in run.last_line(1 - missing), run.said()
     assert not (tmp_path / "run/masks").exists()
 
 

@@ -213,5 +213,7 @@ def test_variants_of_the_model_run(change):
     logits = segmented(config).logits
     assert memory.key_s16.dtype == change.get("dtype", "float32")
     assert logits.dtype == jnp.float32 and np.isfinite(logits).all() and np.ptp(logits) > 0.1
-    if "dtype" in change:
+    if "dtype" in change:  # with 24 other seeds, the differences are at most 0.02 of the values, and 0.07 in probabilities
+        value = np.asarray(remembered()[0].value_s16)
+        assert 0 < np.linalg.norm(np.asarray(memory.value_s16, np.float32) - value) < 0.03 * np.linalg.norm(value)
         assert 0 < np.abs(jax.nn.softmax(logits, axis=1) - jax.nn.softmax(segmented().logits, axis=1)).mean() < 0.08
