@@ -177,7 +177,7 @@ class Page:
             time.sleep(0.05)
 
     def wait_for(self, done: int) -> None:
-        """Waits until the job has computed so many frames."""
+        """Waits until the job has computed the given number of frames."""
         while self.get("/api/project")["job"]["done"] < done:
             time.sleep(0.2)
 

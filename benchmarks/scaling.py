@@ -140,7 +140,7 @@ def main() -> None:
     records = [json.loads(line) for line in parser.parse_args().figures.read_text().splitlines()]
     fitting = [record for record in records if "out_of_memory" not in record]
     print("### Memory of a chip, GB\n")
-    columns = ["program", "chips", "processes", "clips a step", "arguments", "temporaries", "total"]
+    columns = ["program", "chips", "processes", "clips per step", "arguments", "temporaries", "total"]
     print(table(columns, memory_rows(records)))
     print("### Work of a chip and step\n")
     columns = ["program", "slots", "TFLOP", "GB in HBM", "GB accessed", "arithmetic, ms", "HBM, ms", "accessed, ms"]
@@ -151,7 +151,7 @@ def main() -> None:
         columns += [f"{bound}: step, ms", "clips/s", "hours"]
     print(table(columns, step_rows(fitting)))
     print("### Share of steps with such a clip\n")
-    print(table(["clips a step", *(f"{100 * share:g} % of clips" for share in SHARES)], mixture_rows(records)))
+    print(table(["clips per step", *(f"{100 * share:g} % of clips" for share in SHARES)], mixture_rows(records)))
     print("### Input of a process\n")
     columns = ["program", "chips", "slots", "bound", "clips/s", *(f"cores, {source}" for source in INPUT), "GB/s to the chips"]
     print(table(columns, input_rows(fitting)))

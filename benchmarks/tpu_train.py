@@ -85,7 +85,7 @@ def collective_sizes(hlo: str) -> dict[str, list[float]]:
 
 def figures(hlo: str, allocations: str, usage: str, slots: list[int]) -> dict:
     """Figures of a program from its optimised text, the compiler's list of allocations, and its summary of memory."""
-    space = r"^allocation \d+: size (\d+), "  # allocations in other memories than HBM have a colour
+    space = r"^allocation \d+: size (\d+), "  # allocations in memories other than HBM have a colour
     sizes = {
         "argument": sum(map(int, re.findall(rf"{space}.*?parameter \d+, ", allocations, re.M))),
         "temp": sum(map(int, re.findall(rf"{space}preallocated-temp", allocations, re.M))),

@@ -114,7 +114,7 @@ def is_utf8(name: str) -> bool:
 
 
 def _read(path: Path) -> bytes:
-    """Reads a file. Raises OSError, also for a pipe, because reading a pipe may block forever."""
+    """Reads a file. Raises OSError, including for a pipe, because reading a pipe may block forever."""
     if path.exists() and not path.is_file():
         raise OSError("not a regular file")
     return path.read_bytes()

@@ -9,7 +9,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Tests mostly compile. Without optimisations, this takes half the time. The fixture `optimised` switches them on.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
 
-# Tested commands use another cache of compiled programs than the user.
+# Tested commands use a different program cache from the user's.
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="hmmn-jax-tests-")
 
 import jax

@@ -44,7 +44,7 @@ def other(tmp_path_factory):
         ),
         ([*SMOKE, "--config.validation.data=/nowhere"], "/nowhere"),
         ([*SMOKE, "--workdir=gs:/b/run"], "give gs://b/run"),
-        pytest.param([*SMOKE, "--config.init=OTHER"], "a checkpoint of another model", marks=pytest.mark.slow),
+        pytest.param([*SMOKE, "--config.init=OTHER"], "a checkpoint of a different model", marks=pytest.mark.slow),
     ],
 )
 def test_a_error_is_one_line_and_exit_code_2(other, tmp_path, arguments, said):

@@ -40,7 +40,7 @@ def videos(sets: dict[str, ConfigDict], max_skip: Schedule) -> ConfigDict:
 
 
 def stm_curriculum(samples_per_epoch: int, *, every: int = 20, by: int = 5, most: int = 25) -> Schedule:
-    """As in STM: skips grow from 0 to `most` in steps of `by`, every so many epochs."""
+    """As in STM: skips grow from 0 to `most` in steps of `by`, every given number of epochs."""
     return tuple((step * every * samples_per_epoch, step * by) for step in range(most // by + 1))
 
 

@@ -125,7 +125,7 @@ def evaluate_inputs(request: Request, local: Request, make: MakeSegmenters) -> N
 
         return peers.from_first("scored", score_only)
 
-    # --- Segment; then scores, archive and report, also after failures. ---
+    # --- Segment; then scores, archive and report, even after failures. ---
     assert outputs is not None  # check_request requires --output
     print(announce(lines, clips), flush=True)
     variables, model = load_model(request)

@@ -1,6 +1,6 @@
-"""A parent process for each of several processes, which reports why its child ended, also if it was killed.
+"""A parent process for each process of a run, which reports why its child ended, even if it was killed.
 
-When a process is lost or does not start, JAX aborts the others in C++ and prints much text. Python cannot handle this.
+When a process is lost or does not start, JAX aborts the others in C++ and prints a long report. Python cannot handle this.
 Therefore, the program forks before JAX is imported. The child does the work. The parent prints the child's errors and waits. If
 the child was aborted or killed, the parent prints the reason as the last line on stderr and writes it to
 `FOLDER/error-PROCESS.txt`.
@@ -35,7 +35,11 @@ _NOT_MET = (
 )
 _REASONS = (  # patterns in the output of JAX before it aborts
     (r"RegisterTask", NOT_MET, _NOT_MET),
-    (r"Failed to send RPC to coordination service", LOST, "lost process 0, which was killed, or is not reached by the network"),
+    (
+        r"Failed to send RPC to coordination service",
+        LOST,
+        "lost process 0, which was killed or cannot be reached over the network",
+    ),
     (
         r"unhealthy \(stopped sending heartbeats\):\s*([\d, \n]+)",
         LOST,

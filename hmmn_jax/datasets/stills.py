@@ -54,9 +54,9 @@ def read_stills(
     jpegs, problems = _by_name(homes[0], _JPEG, image_end)
     pngs, more = _by_name(homes[1], _PNG, mask_end)
     problems += more
-    _tell_others(homes[0], _JPEG | _PNG if together else _JPEG, "images in other formats than JPEG", notes)
+    _tell_others(homes[0], _JPEG | _PNG if together else _JPEG, "images in formats other than JPEG", notes)
     if not together:
-        _tell_others(homes[1], _PNG, "masks in other formats than PNG", notes)
+        _tell_others(homes[1], _PNG, "masks in formats other than PNG", notes)
     problems += [
         f"{path}: no mask {homes[1] / name}{mask_end}.png; image skipped" for name, path in jpegs.items() if name not in pngs
     ]

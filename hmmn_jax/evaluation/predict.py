@@ -185,7 +185,7 @@ def _duration(seconds: float) -> str:
 
 
 def run_each(work: Callable[..., None], arguments: list[tuple], stop: Callable[[], None]) -> None:
-    """Calls `work` with each of the arguments, in threads if there are several, and then `stop`, also after an error."""
+    """Calls `work` with each of the arguments, in threads if there are several, and then `stop`, even after an error."""
     if len(arguments) == 1:
         return work(*arguments[0])
     with ThreadPoolExecutor(len(arguments)) as pool:
@@ -266,7 +266,7 @@ def _predict_annotated(
 
 @contextlib.contextmanager
 def _finishing(pending: collections.deque[Future]) -> Iterator[None]:
-    """Waits on exit for all pending work, also after an error, so that nothing is written later."""
+    """Waits on exit for all pending work, even after an error, so that nothing is written later."""
     try:
         yield
         for future in pending:

@@ -64,7 +64,7 @@ class RunFolder:
             raise ConfigError(f"{self.folder}: holds {shortlist(found)} without a record of a run; {_WAY_OUT}")
 
     def require_same(self, made_with: Mapping[str, Any]) -> None:
-        """Raises ConfigError if the masks in the folder have other settings or inputs than `made_with`, which is JSON."""
+        """Raises ConfigError unless the masks in the folder were made with these settings and inputs (JSON values)."""
         if (found := self.made_with()) is None:
             return
         before, now = (flatten_dict(made, sep=".") for made in (found, json.loads(json.dumps(made_with))))

@@ -27,7 +27,7 @@ from hmmn_jax.metrics.figures import Figures
 SUMMARY, PER_SEQUENCE, PER_FRAME = "summary.json", "per_sequence.csv", "per_frame.csv"
 REPORT = "report.html"
 MORE_FIGURES = (("dotF", "adaptive_f"),)  # columns of frames, and the attributes of the scores with their values
-FRAMES_WORTH_A_PROCESS = 400  # a process takes about two seconds to start; in this time, another scores so many frames
+FRAMES_WORTH_A_PROCESS = 400  # a process takes about two seconds to start; in this time, a running one scores this many frames
 
 
 def score_folder(folder: Path, plans: Sequence[Plan], processes: int = 1) -> tuple[list[SequenceScores], dict[str, str]]:
@@ -36,8 +36,8 @@ def score_folder(folder: Path, plans: Sequence[Plan], processes: int = 1) -> tup
     `processes` is the maximum number of processes; with more than one, the main script needs its `if __name__ == "__main__"`.
 
     Returns:
-        The scores, and errors of failed videos by name: a mask is missing, cannot be read, has another size than the frames, or
-        has an id that the annotations do not have.
+        The scores, and errors of failed videos by name: a mask is missing, cannot be read, has a different size from
+        the frames, or has an id that the annotations do not have.
 
     Raises:
         HMMNError: a process was killed.

@@ -21,7 +21,7 @@ class IndexedPngs(Exporter):
 class _ObjectPngs(Exporter):
     """A folder `VIDEO/OBJECT` for each object.
 
-    It contains a file for each frame with a mask, also if the object is absent. For labelled objects it starts at the first
+    It contains a file for each frame with a mask, even if the object is absent. For labelled objects it starts at the first
     frame, for others at the object's first frame.
     """
 

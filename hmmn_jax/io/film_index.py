@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _FRAMES_KEPT = 8  # number of decoded frames that are cached, for steps backwards
 # Number of seek positions to try: if timestamps of packets and frames differ, the nearest may be too late.
 _KEY_FRAMES_TRIED = 2
-_PATIENCE = 16  # after so many later frames, the requested frame was missed; no codec reorders more frames
+_PATIENCE = 16  # after this many later frames, the requested frame was missed; no codec reorders more frames
 
 
 class _Record(NamedTuple):

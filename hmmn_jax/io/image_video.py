@@ -53,7 +53,7 @@ class ImageVideo(Video):
         return len(self._sources)
 
     def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "h w 3"]:
-        """Reads a frame. Raises DataError for a file that cannot be read or has another size than the one read first."""
+        """Reads a frame. Raises DataError for a file that cannot be read or has a different size from the one read first."""
         path, page = self._sources[operator.index(index)]
         with open_image(path, page) as image:
             pixels = decode(image, path)

@@ -146,7 +146,7 @@ def is_wide(path: str | os.PathLike) -> bool:
 
 
 def require_fit(size: tuple[int, ...], height: int, width: int, source: str | os.PathLike, exif: bool = False) -> str:
-    """Raises DataError for a mask of another size than its frame, as `fit_mask` does.
+    """Raises DataError for a mask whose size differs from that of its frame, as `fit_mask` does.
 
     Returns a description of the sizes if they are close.
     """

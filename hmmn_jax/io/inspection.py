@@ -49,7 +49,7 @@ def inspect_frames(paths: Iterable[Path], notes: Notes | None = None) -> FrameFa
         notes: receives the frames with an EXIF orientation, and those with unusual names.
 
     Raises:
-        DataError: a file that is not an image, has several pages, 32 bits per pixel or another size than the first; a mask
+        DataError: a file that is not an image, has several pages, 32 bits per pixel or a different size from the first; a mask
             among the frames; a mix of 8-bit and 16-bit grey frames.
     """
     headers = [read_header(path) for path in paths]
@@ -60,7 +60,7 @@ def inspect_frames(paths: Iterable[Path], notes: Notes | None = None) -> FrameFa
 
 
 def read_header(path: Path, page: int | None = None) -> Header:
-    """Reads the header of an image, or of one of its pages. Raises DataError, also for several pages if `page` is not given."""
+    """Reads the header of an image, or of one of its pages. Raises DataError, including for several pages without `page`."""
     with open_image(path, page) as image:
         pages = getattr(image, "n_frames", 1) if image.format in PAGED and page is None else 1
         if pages > 1:

@@ -1,6 +1,6 @@
 """The objects of a bucket: lists them with their digests in one request, and sends and fetches several in parallel.
 
-A request to a bucket takes about 40 ms, also for a small file. Therefore, these functions send many requests in parallel.
+A request to a bucket takes about 40 ms, even for a small file. Therefore, these functions send many requests in parallel.
 """
 
 import base64

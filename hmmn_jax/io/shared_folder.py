@@ -28,7 +28,7 @@ def require_shared(folder: AnyPath, guard: Guard | None, flag: str) -> None:
         if blind:
             others = ", ".join(f"{process} on {host}" for process, host in blind[:8])
             raise ConfigError(
-                f"{folder}: process 0 on {seen[0][1]} has another folder of this name than process {others}; "
+                f"{folder}: process 0 on {seen[0][1]} sees a different folder of this name from process {others}; "
                 f"give a {flag} that all processes share, such as one on a network drive"
             )
 
@@ -36,7 +36,7 @@ def require_shared(folder: AnyPath, guard: Guard | None, flag: str) -> None:
 
 
 def _sees(folder: AnyPath, owner: str, wait: float) -> bool:
-    """Whether the folder has the guard of this owner, at the latest after so many seconds."""
+    """Whether the folder shows the guard of this owner within the given number of seconds."""
     deadline = time.monotonic() + wait
     while True:
         found = read_owner(owner_path(folder / RUN_LOCK))

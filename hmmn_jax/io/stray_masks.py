@@ -19,11 +19,12 @@ _LOSSY = ("JPEG", "MPO", "WEBP")
 _FEW, _MOST = 8, 0.9  # fraction of a mask that its most frequent colours cover
 _COUNTED = 1 << 16  # maximum number of colours of an image that may be a mask
 _ROUNDED = 16  # levels that are treated as equal, because compression changes values
-_LARGE, _CONTRAST = 0.01, 4  # part of a colour, and steps of rounding between some of them, unlike in a dark frame
+# minimum fraction of a large colour; minimum range of a channel over large colours, in rounded levels (a dark frame has less)
+_LARGE, _CONTRAST = 0.01, 4
 _ENDS, _END_PART = 24, 0.001  # levels near black and white, and the minimum fraction of a mask that each covers
 _SMALL = 8  # files that are smaller than most by this factor are decoded
 _LOOKED_AT = 16  # number of files with one unusual name pattern that are decoded
-_KINDS = 4  # with so many name patterns, no pattern needs to be that of most files
+_KINDS = 4  # with this many name patterns, no pattern needs to be shared by most files
 _TOLD = 4  # minimum number of frames of a folder for reports of unusual names
 
 
@@ -31,8 +32,8 @@ def require_no_masks(frames: list[tuple[Path, str, str]], notes: Notes | None = 
     """Raises DataError if some of the frames are masks.
 
     An indexed or one-bit image among images of other modes is considered a mask. A grey image among colour images is considered
-    a mask if its name has another pattern than the others, or if it has few colours. Any other image is considered a mask if it
-    has few colours, unlike the others, and another name pattern or a much smaller file. An image of a single colour is
+    a mask if the pattern of its name differs from the others, or if it has few colours. Any other image is considered a mask if
+    it has few colours, unlike the others, and a different name pattern or a much smaller file. An image of a single colour is
     considered a frame.
 
     Args:

@@ -81,7 +81,7 @@ class ArrayVideo(Video):
         """Accepts `uint8 [t,h,w,3]`, or a list of `uint8 [h,w,3]`, with at least one frame.
 
         Raises:
-            ValueError: no frame, or a frame that is not `uint8 [h,w,3]` or has another size than the first.
+            ValueError: no frame, or a frame that is not `uint8 [h,w,3]` or has a different size from the first.
         """
         if len(frames) == 0:
             raise ValueError(f"{name}: no frames, expected at least one")

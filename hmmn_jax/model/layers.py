@@ -142,7 +142,7 @@ class Kernel(nn.Module):
 
 
 class FrozenBatchNorm(nn.Module):
-    """BatchNorm with stored statistics, also in training; scale and bias are trained.
+    """BatchNorm with stored statistics, even in training; scale and bias are trained.
 
     The counter is PyTorch's `num_batches_tracked`. It is not used, but kept for lossless conversion back to PyTorch.
     """

@@ -264,7 +264,7 @@ class Project:
             self._save_session()
             if saved is not None and saved != self._saved:
                 self._write(saved)
-        finally:  # also if the disk is full: pages show the state in memory, and the next edit saves again
+        finally:  # even if the disk is full: pages show the state in memory, and the next edit saves again
             self._saved = saved or self._saved
             self._publish()
             self.log.publish("project", self.describe())

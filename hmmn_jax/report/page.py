@@ -135,7 +135,7 @@ def _headline(scores: Sequence[SequenceScores], paper: Mapping[str, Any], protoc
 
 
 def _own_figures(scores: Sequence[SequenceScores], protocol: Protocol) -> list[str]:
-    """The section with metrics by video and object, if the benchmark has other metrics than DAVIS."""
+    """The section with metrics by video and object, if the benchmark has metrics other than those of DAVIS."""
     if (own := protocol.figures) is None:
         return []
     few = scores[:MOST_ROWS]

@@ -54,7 +54,7 @@ def starting_state(
     """Returns the initial state, on the host, and a description of its origin.
 
     Raises:
-      CheckpointError: a checkpoint does not exist, cannot be read, or is of another model.
+      CheckpointError: a checkpoint does not exist, cannot be read, or is of a different model.
     """
     like = jax.eval_shape(lambda: _fresh(model, optimizer, config))
 
@@ -93,7 +93,7 @@ def write_config(workdir: AnyPath, model: HMMNConfig, config: ConfigDict) -> Non
 
 
 def require_same_config(workdir: AnyPath, config: ConfigDict) -> None:
-    """Raises ConfigError if the run was started with another config; it lists the fields."""
+    """Raises ConfigError if the run was started with a different config; it lists the fields."""
     path = workdir / CONFIG_FILE
     try:
         with bucket_errors(path):
@@ -111,7 +111,7 @@ def require_same_config(workdir: AnyPath, config: ConfigDict) -> None:
     ]
     if differences:
         raise ConfigError(
-            f"{workdir}: its run was started with another config: {'; '.join(differences)}; "
+            f"{workdir}: its run was started with a different config: {'; '.join(differences)}; "
             f"restore them, or continue in another workdir with --config.resume={workdir}"
         )
 
@@ -149,7 +149,7 @@ def _require_same_model(path: str | os.PathLike, found: HMMNConfig, model: HMMNC
         for name in there | here
         if there.get(name) != here.get(name)
     ]
-    message = f"{path}: a checkpoint of another model: {'; '.join(differences)}"
+    message = f"{path}: a checkpoint of a different model: {'; '.join(differences)}"
     raise CheckpointError(f"{message}; change config.model to match, or choose another checkpoint")
 
 

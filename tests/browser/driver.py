@@ -19,7 +19,7 @@ class Driver:
         self.ready()
 
     def ready(self):
-        """Waits until the page has started, also after a reload."""
+        """Waits until the page has started, including after a reload."""
         self.page.wait_for_selector("body[data-ready]")
         self.page.evaluate("import('/static/main.js').then(({ app }) => { window.app = app; })")
         self.project = self.page.evaluate("app.model.project")

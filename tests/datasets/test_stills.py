@@ -64,11 +64,11 @@ def test_pictures_of_other_formats_are_noted(tmp_path):
     touch(tmp_path, "JPEGImages/a.jpg", "JPEGImages/b.png", "Annotations/a.png", "Annotations/b.jpg", "JPEGImages/notes.txt")
     read_stills(tmp_path, notes=(notes := Notes()))
     assert notes.lines() == [
-        f"files skipped: 1 image in other formats than JPEG ({tmp_path}/JPEGImages/b.png), "
-        f"1 mask in other formats than PNG ({tmp_path}/Annotations/b.jpg)"
+        f"files skipped: 1 image in formats other than JPEG ({tmp_path}/JPEGImages/b.png), "
+        f"1 mask in formats other than PNG ({tmp_path}/Annotations/b.jpg)"
     ]
     (tmp_path / "Annotations/a.png").unlink()
-    with pytest.raises(DataError, match=r"(?s)no image with a mask; .*in other formats than PNG"):
+    with pytest.raises(DataError, match=r"(?s)no image with a mask; .*in formats other than PNG"):
         read_stills(tmp_path)
 
 

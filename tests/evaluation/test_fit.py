@@ -48,7 +48,7 @@ def test_the_bound_is_the_largest_that_fits(free, slot):
 
 @pytest.mark.parametrize("needed", [0, 1, 7, 8, 15, 16, 100])
 def test_the_bound_is_no_more_than_the_video_needs(needed):
-    """A resumed run keeps the value, also if another amount of memory is free."""
+    """A resumed run keeps the value, even if the amount of free memory has changed."""
     bound = fit.largest_bound(1, needed, 10**15)
     assert needed <= bound <= max(2 * needed, FIRST_CAPACITY)
     assert fit.largest_bound(1, needed, None) == min(bound, fit.CAPACITY_IF_UNKNOWN - 1)

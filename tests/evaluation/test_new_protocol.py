@@ -98,7 +98,7 @@ class Overlapping(Protocol):
 
 
 class Still(Segmenter):
-    """Repeats the given mask of each object, also if others overlap it."""
+    """Repeats the given mask of each object, even if others overlap it."""
 
     def __init__(self):
         pass

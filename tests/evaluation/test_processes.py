@@ -21,7 +21,7 @@ class EvaluationRun(Run):
     """Processes of one evaluation."""
 
     def begin(self, process, data, output, port, fault="none", seconds=0.1):
-        """Starts one process of two, in which a frame takes so many seconds."""
+        """Starts one process of two, in which a frame takes the given number of seconds."""
         command = [sys.executable, "-m", "tests.evaluation.stub_evaluate", fault, "--config=configs/evaluate/custom.py"]
         command += [f"--data={data}", f"--output={output}", "--checkpoint=weights", f"--coordinator=localhost:{port}"]
         command += ["--processes=2", f"--process={process}"]
@@ -38,7 +38,7 @@ class EvaluationRun(Run):
             self.begin(i, data, output, port, fault if i == target else "none", seconds)
 
     def wait_for_videos(self, output, count=2):
-        """Waits until so many videos are complete, or a process has ended."""
+        """Waits until the given number of videos are complete, or a process has ended."""
         while len(list(output.glob("record/clips/*.json"))) < count:
             if any(process.poll() is not None for process in self.processes.values()):
                 return
@@ -169,7 +169,9 @@ def test_folders_of_one_name_that_are_not_shared(data, tmp_path, run):
         run.begin(i, data / "in", tmp_path / f"run{i}", port)
     run.wait()
     for code, line in run.said().values():
-        assert code == 2 and "process 0 on " in line and "has another folder of this name than process 1" in line, run.said()
+        assert code == 2 and "process 0 on " in line and "sees a different folder of this name from process 1" in line, (
+            run.said()
+        )
         assert line.endswith("give a --output that all processes share, such as one on a network drive")
     assert not (tmp_path / "run1").exists() and not masks_in(tmp_path / "run0")
 

@@ -65,7 +65,7 @@ def test_it_and_its_gradients(x64, size, stride, padding):
     def padded(form):
         return lambda x, kernel: form(x, kernel, stride, zeros)
 
-    # The tests run on a CPU, which uses another implementation than `_grouped`.
+    # The tests run on a CPU, which uses a different implementation from `_grouped`.
     for form in (padded(depthwise_padded), padded(depthwise._grouped), *([] if padding == "of columns" else [public])):
         for found, wanted in zip(run(form, x, kernel, gradient), expected, strict=True):
             np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-12)

@@ -4,7 +4,7 @@
   hmmn-jax score PRED --benchmark davis2016_val --data DAVIS --output RUN
   hmmn-jax score PRED --benchmark custom --data ROOT
 
-PRED contains masks of any method as SEQUENCE/FRAME.png. Prints a table. With --output, writes all scores (summary.json,
+PRED contains masks from any method as SEQUENCE/FRAME.png. Prints a table. With --output, writes all scores (summary.json,
 per_sequence.csv, per_frame.csv) and report.html to RUN.
 """
 

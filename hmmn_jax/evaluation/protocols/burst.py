@@ -33,7 +33,7 @@ class BurstClip(Clip):
     given_file: Path
 
     def read_given(self, height: int, width: int) -> dict[int, Given]:
-        """The tracks that start on each frame, by index. Raises DataError for masks of another size than the frames."""
+        """The tracks that start on each frame, by index. Raises DataError for masks of a different size from the frames."""
         if (height, width) != self.sequence.size:
             found = f"masks of {self.sequence.size[1]}x{self.sequence.size[0]} pixels"
             raise DataError(f"{self.name}: {self.given_file.name} has {found}; its frames have {width}x{height}")

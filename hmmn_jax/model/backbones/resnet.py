@@ -35,7 +35,7 @@ class ResNet(Backbone):
         stem_width: channels of the first layer.
         blocks: number of blocks of the stages res2, res3 and res4, at strides 4, 8 and 16.
         widths: channels of these stages.
-        norm: "batch": BatchNorm with stored statistics, also in training. For training from scratch: "group", GroupNorm, or
+        norm: "batch": BatchNorm with stored statistics, even in training. For training from scratch: "group", GroupNorm, or
             "layer", LayerNorm over the channels of each cell, independent of other cells and of the size of the frame. "none":
             convolutions with a bias and no normalisation, made by `fold` for inference.
         norm_groups: groups of GroupNorm.
