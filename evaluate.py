@@ -86,7 +86,7 @@ def check() -> None:
 def main(_: list[str]) -> None:
     """Runs, and exits with the code that says how it went."""
     logging.set_verbosity(logging.ERROR)  # Orbax logs every thread
-    leave(run_by_flags(PROGRAM, run, RESUME, output_folder(), f"got SIGTERM; {RESUME}"))
+    leave(run_by_flags(PROGRAM, run, RESUME, output_folder(), f"received SIGTERM; {RESUME}"))
 
 
 PARSE = flags_parser(PROGRAM, CONFIG, check, default=str(DEFAULT))

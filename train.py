@@ -43,7 +43,7 @@ def require_unused(arguments: list[str]) -> None:
 def check() -> None:
     """Raises ConfigError if a flag is missing, and DataError if the scheme of the workdir is not supported."""
     if CONFIG.value is None or not WORKDIR.value:
-        raise ConfigError("give --config FILE, such as configs/train/smoke.py, and --workdir DIR")
+        raise ConfigError("pass --config FILE, such as configs/train/smoke.py, and --workdir DIR")
     user_path(WORKDIR.value, buckets=True)
     CONFIG.value.lock()
 

@@ -133,7 +133,7 @@ def main() -> None:
         work(names, {name: STEPS[name] * given.minutes / 10 for name in names}, given.quick, output)
         return
     if given.output.exists():
-        parser.error(f"{given.output} exists already: give another --output, or remove it")
+        parser.error(f"{given.output} exists already: choose another --output, or remove it")
     deadline = time.monotonic() + 60 * given.minutes
     while names and (left := deadline - time.monotonic()) > 0:
         command = [sys.executable, __file__, "--worker", f"--steps={','.join(names)}", f"--minutes={given.minutes}"]

@@ -47,7 +47,7 @@ def build(
 ) -> tuple[Path, dict[str, Report]]:
     """Builds a data set atomically. Returns its folder and the results by split. Raises DataError."""
     if not source.is_dir():
-        raise DataError(f"{source}: no such folder; give the one that was downloaded")
+        raise DataError(f"{source}: no such folder; pass the one that was downloaded")
     for split in splits:
         if not re.fullmatch(r"\w[\w-]*", split):
             raise DataError(f"--split {split!r}: expected a name of letters, digits, _ and -")
@@ -107,7 +107,7 @@ def make_config(name: str, config_name: str, new_name: str | None, fields: list[
         if not equals or key not in kinds:
             raise DataError(f"--set {text}: expected FIELD=VALUE, with a field of {', '.join(kinds)}")
         if key in changes:
-            raise DataError(f"--set {text}: {key} is set twice; give it once")
+            raise DataError(f"--set {text}: {key} is set twice; set it only once")
         if kinds[key] is bool and value not in ("true", "false"):
             raise DataError(f"--set {text}: expected true or false")
         value = str(user_path(value)) if value.startswith("~") else value

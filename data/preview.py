@@ -44,7 +44,7 @@ def draw_clip(clip: dict[str, np.ndarray]) -> np.ndarray:
 def check_flags() -> None:
     """Raises ConfigError for flags that are missing."""
     if CONFIG.value is None or OUT.value is None:
-        raise ConfigError("give --config FILE, such as configs/train/lite.py, and --out FILE, the PNG to write")
+        raise ConfigError("pass --config FILE, such as configs/train/lite.py, and --out FILE, the PNG to write")
 
 
 def draw() -> None:

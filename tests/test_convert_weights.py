@@ -348,4 +348,4 @@ def test_paths_may_begin_with_the_home_folder(small_file, tmp_path, capsys, monk
     assert run("from-torch", "~/small.safetensors", "~/OUT") == run("to-torch", "~/OUT", "~/back.safetensors") == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["OUT", "back.safetensors", "small.safetensors"]
     capsys.readouterr()
-    assert "give the whole path" in failure(capsys, 2, "inspect", "~nobody-of-this-name/w.pth")
+    assert "pass the full path" in failure(capsys, 2, "inspect", "~nobody-of-this-name/w.pth")

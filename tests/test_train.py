@@ -23,7 +23,7 @@ TINY = [
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory):
-    """A checkpoint of another model."""
+    """A checkpoint of a different model."""
     path = tmp_path_factory.mktemp("other") / "OUT"
     save_checkpoint(path, variables(), SMALL)
     return path
@@ -32,7 +32,7 @@ def other(tmp_path_factory):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "give --config FILE"),
+        ([], "pass --config FILE"),
         ([*SMOKE, "--config.batch_size=3"], "batch_size"),
         ([*SMOKE, "--config.batch=many"], "batch"),
         (["--config", "configs/nothing.py"], "nothing.py"),
@@ -43,7 +43,7 @@ def other(tmp_path_factory):
             marks=pytest.mark.slow,
         ),
         ([*SMOKE, "--config.validation.data=/nowhere"], "/nowhere"),
-        ([*SMOKE, "--workdir=gs:/b/run"], "give gs://b/run"),
+        ([*SMOKE, "--workdir=gs:/b/run"], "pass gs://b/run"),
         pytest.param([*SMOKE, "--config.init=OTHER"], "a checkpoint of a different model", marks=pytest.mark.slow),
     ],
 )

@@ -70,7 +70,7 @@ class Builder(FramesBuilder):
                 f"--set mask_values={config.mask_values}: has no effect together with {other}; choose another --config"
             )
         if config.masks and not config.images:
-            raise DataError(f"--set masks={config.masks}: has no effect without images; give both folders")
+            raise DataError(f"--set masks={config.masks}: has no effect without images; pass both folders")
 
     def list_splits(self, root: Path) -> list[str]:
         """Names the only split."""

@@ -48,7 +48,7 @@ class Builder(FramesBuilder):
     def list_splits(self, root: Path) -> list[str]:
         """Names the splits that have a folder."""
         if not (splits := [split for split in _SPLITS if (root / split).is_dir()]):
-            raise DataError(f"{root}: no folder of {', '.join(_SPLITS)}; {contents(root)}; give the folder that holds them")
+            raise DataError(f"{root}: no folder of {', '.join(_SPLITS)}; {contents(root)}; pass the folder that holds them")
         return splits
 
     def list_sequences(self, root: Path, split: str, notes: Notes) -> tuple[list[YouTubeVideo], list[str]]:

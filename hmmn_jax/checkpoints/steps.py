@@ -37,10 +37,10 @@ def find_step(workdir: AnyPath, step: int | Literal["best"] | None = None) -> in
     known = shortlist([str(found) for found in reversed(steps)])
     if step == BEST:
         if not (ranked := ranked_steps(workdir, steps)):
-            raise CheckpointError(f"{workdir}: no checkpoint was validated, so none is best; give one of its steps: {known}")
+            raise CheckpointError(f"{workdir}: no checkpoint was validated, so none is best; pass one of its steps: {known}")
         return ranked[-1]
     if step not in steps:
-        raise CheckpointError(f"{workdir}: no checkpoint of step {step}; give one of its steps: {known}")
+        raise CheckpointError(f"{workdir}: no checkpoint of step {step}; pass one of its steps: {known}")
     return int(step)
 
 

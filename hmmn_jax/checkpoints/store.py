@@ -63,7 +63,7 @@ def load_checkpoint(path: str | os.PathLike, step: int | Literal["best"] | None 
     with _one_line_errors(path):
         is_single = is_file or (path / VARIABLES).is_dir()
     if step is not None and is_single:
-        raise CheckpointError(f"{path}: a single checkpoint, without steps; omit the step, or give the workdir of a run")
+        raise CheckpointError(f"{path}: a single checkpoint, without steps; omit the step, or pass the workdir of a run")
     if is_file:
         tensors, metadata = read_with_metadata(path)
         config = _parse_config(metadata[METADATA_KEY], path) if METADATA_KEY in metadata else HMMNConfig()

@@ -26,10 +26,10 @@ def require_together(together: bool, environ: Mapping[str, str]) -> None:
     if together:
         return
     if "SLURM_PROCID" in environ and (tasks := _number(environ, "SLURM_STEP_NUM_TASKS")) > 1:
-        raise ConfigError(f"Slurm started {tasks} tasks, and each would run alone; give --distributed, or srun --ntasks=1")
+        raise ConfigError(f"Slurm started {tasks} tasks, and each would run alone; pass --distributed, or srun --ntasks=1")
     names = environ.get("TPU_PROCESS_ADDRESSES") or environ.get("TPU_WORKER_HOSTNAMES") or ""
     if (hosts := len([name for name in names.split(",") if name])) > 1:
-        raise ConfigError(f"this is one of {hosts} hosts of a TPU slice; give --distributed on each")
+        raise ConfigError(f"this is one of {hosts} hosts of a TPU slice; pass --distributed on each")
 
 
 def slurm_devices(environ: Mapping[str, str]) -> list[int] | None:

@@ -248,7 +248,7 @@ def claim(outputs: Outputs, made_with: dict[str, Any] | None, archive: str, over
     if changed := [path for record in records for path in record.changed()]:
         names = shortlist([str(path.relative_to(outputs.folder)) for path in changed])
         raise ConfigError(
-            f"{outputs.folder}: changed since a run wrote them: {names}; move them away, or give another --output"
+            f"{outputs.folder}: changed since a run wrote them: {names}; move them away, or choose another --output"
         )
     require_free(run.scores, (SUMMARY, PER_SEQUENCE, PER_FRAME, REPORT))
     require_free(run.submission, (archive,) if made_with else ())

@@ -1,4 +1,4 @@
-"""Common set-up of the scripts: flags, several hosts, and the cache of compiled programs."""
+"""Common set-up of the scripts: flags, connection of several hosts, and the cache of compiled programs."""
 
 import importlib.metadata
 import os
@@ -20,7 +20,7 @@ from hmmn_jax.io.notes import note
 
 HOSTS = ("distributed", "coordinator", "processes", "process", "initialization_timeout", "heartbeat_timeout")
 OPTIONS = (*HOSTS, "compilation_cache")
-CONFIG_FOLDERS = ("train", "evaluate")  # the subfolders of `configs` since version 0.2
+CONFIG_FOLDERS = ("train", "evaluate")  # subfolders of `configs` since version 0.2
 
 
 def define_launch_flags() -> None:
@@ -31,8 +31,10 @@ def define_launch_flags() -> None:
     flags.DEFINE_integer("processes", None, "With --coordinator: number of processes.")
     flags.DEFINE_integer("process", None, "With --coordinator: index of this process, from 0.")
     flags.DEFINE_integer("initialization_timeout", 300, "Several hosts: seconds to wait for all processes at the start.")
-    flags.DEFINE_integer("heartbeat_timeout", 100, "Several hosts: seconds without a heartbeat after which one is lost.")
-    flags.DEFINE_string("compilation_cache", None, "Folder that keeps compiled programs; off: none.")
+    flags.DEFINE_integer(
+        "heartbeat_timeout", 100, "Several hosts: seconds without a heartbeat after which a process is considered lost."
+    )
+    flags.DEFINE_string("compilation_cache", None, "Folder in which compiled programs are cached; off: no cache.")
 
 
 def launch_by_flags() -> None:
@@ -57,15 +59,15 @@ def run_in_processes(
     given: Mapping[str, Any],
     terminated: str = "",
 ) -> int:
-    """`run_program`; in several processes an error in one ends all.
+    """Calls `run_program`. With several processes, an error in one of them ends all.
 
     Args:
         program: name of the program.
         run: the body of the program, which calls `launch`.
         resume: what to do after an interruption.
-        folder: for `error-PROCESS.txt`, the reason for the end of each of several processes.
+        folder: folder for `error-PROCESS.txt`, which contains the reason why a process ended, if there are several processes.
         given: the flags of `HOSTS`.
-        terminated: the reason for the end of a process that got SIGTERM and has nothing to save.
+        terminated: the reason to report if the process receives SIGTERM and has nothing to save.
     """
     several = given["distributed"] or given["coordinator"] is not None
     process = name_of_process(given["process"], os.environ) if several else None
@@ -86,7 +88,7 @@ def launch(
     Raises:
         ConfigError: the hosts cannot connect, or each would run alone.
     """
-    import jax  # importing takes a second; errors in flags are reported before
+    import jax  # the import takes a second, and flag errors should be reported before it
 
     together = distributed or coordinator is not None
     require_together(together, os.environ)
@@ -102,8 +104,8 @@ def launch(
             )
         except (ValueError, RuntimeError) as error:
             raise ConfigError(
-                f"the hosts cannot connect ({shorten(error)}); outside of TPU pods and Slurm give each --coordinator "
-                "HOST:PORT, --processes and --process"
+                f"the hosts cannot connect ({shorten(error)}); outside of TPU pods and Slurm, pass --coordinator "
+                "HOST:PORT, --processes and --process to each process"
             ) from error
         peers.met()
     keep_programs(compilation_cache, alone=not distributed and coordinator is None)
@@ -130,8 +132,8 @@ def flags_parser(
         name: name of the program.
         config: the flag for its config file.
         check: called after the flags are parsed; raises ConfigError if required flags are missing.
-        default: the config file if none is given. (A default of the flag itself would be read when the flag is defined, and
-            errors would have a traceback.)
+        default: the config file to use if none is specified. (A default of the flag itself would be read when the flag is
+            defined, and errors would have a traceback.)
         first: called with the arguments before they are parsed.
     """
 
@@ -145,8 +147,8 @@ def flags_parser(
             rest = flags.FLAGS(_with_moved_config(arguments, config.name))
             if surplus := rest[1:]:
                 raise ConfigError(f"unexpected argument {surplus[0]!r}; flags begin with --")
-            if config.value is not None and not hasattr(config.value, "lock"):  # reading it raises the errors of the file
-                raise ConfigError(f"get_config of the config file gives {type(config.value).__name__}, expected a ConfigDict")
+            if config.value is not None and not hasattr(config.value, "lock"):  # raises any errors in the config file
+                raise ConfigError(f"get_config of the config file returns {type(config.value).__name__}, expected a ConfigDict")
             if check is not None:
                 check()
         except Exception as error:  # a config file can raise any error, for example for a missing field
@@ -163,7 +165,7 @@ def flags_parser(
 
 
 def value_of(flag: str, arguments: list[str]) -> str | None:
-    """The value of a flag in arguments that are not parsed yet; "" without a value, None without the flag."""
+    """The value of a flag in unparsed arguments; "" if the flag has no value, None if it is absent."""
     value = None
     for argument, following in zip(arguments, [*arguments[1:], "-"], strict=True):
         option, equals, given = argument.partition("=")
@@ -173,7 +175,7 @@ def value_of(flag: str, arguments: list[str]) -> str | None:
 
 
 def _with_moved_config(arguments: list[str], flag: str) -> list[str]:
-    """The arguments with the current path of the config file, see `_moved`."""
+    """The arguments with the current path of the config file; see `_moved`."""
     arguments = list(arguments)
     for i, argument in enumerate(arguments):
         option, equals, value = argument.partition("=")
@@ -191,7 +193,7 @@ def _moved(config: str) -> str:
     file, colon, parameter = config.partition(":")
     path = local_path(file)
     found = [place for folder in CONFIG_FOLDERS if (place := path.parent / folder / path.name).is_file()]
-    if path.exists() or len(found) != 1:  # a file in both is ambiguous
+    if path.exists() or len(found) != 1:  # ambiguous if both folders have such a file
         return config
     note(f"{path}: no such file; using {found[0]}")
     return f"{found[0]}{colon}{parameter}"

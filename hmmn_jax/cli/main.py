@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given = {name: getattr(options, name) for name in launch.HOSTS}
         folder, resume = absolute(options.output), RESUME[command]
         return launch.run_in_processes(
-            f"{PROGRAM} {command}", lambda: options.run(options), resume, folder, given, f"got SIGTERM; {resume}"
+            f"{PROGRAM} {command}", lambda: options.run(options), resume, folder, given, f"received SIGTERM; {resume}"
         )
 
     return run_program(f"{PROGRAM} {command}".rstrip(), run, RESUME.get(command, ""))

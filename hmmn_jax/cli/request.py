@@ -59,9 +59,9 @@ def check_request(request: Request) -> None:
         as_path(path)
     for path in filter(None, (request.data, request.frames, request.mask, request.score)):
         if is_bucket(path) and f"{request.output}/".startswith(f"{path}/"):
-            raise ConfigError(f"{request.output}: lies in {path}, which is read; give an --output outside of it")
+            raise ConfigError(f"{request.output}: lies in {path}, which is read; pass an --output outside of it")
     if (request.data is None) == (request.frames is None):
-        raise ConfigError("give either --data ROOT (a benchmark) or --frames DIR|FILE --mask FILE (your own video)")
+        raise ConfigError("pass either --data ROOT (a benchmark) or --frames DIR|FILE --mask FILE (your own video)")
     if request.frames is not None and request.mask is None:
         raise ConfigError(
             "--frames needs --mask: an indexed PNG with the ids of the objects in the first frame, or a folder of such "
@@ -82,7 +82,7 @@ def check_request(request: Request) -> None:
     if request.frames is not None and (request.config.get("sequences") or request.config.get("late_objects")):
         raise ConfigError("--config.sequences and --config.late_objects need --data; --frames is one video with one mask")
     if request.score is not None and not is_bucket(request.score) and not request.score.is_dir():
-        raise ConfigError(f"{request.score}: no such folder; give one with masks SEQUENCE/FRAME.png")
+        raise ConfigError(f"{request.score}: no such folder; pass one with masks SEQUENCE/FRAME.png")
     if request.score is None and request.output is None:
         raise ConfigError("--output is missing: the folder to write to")
     if request.score is None and request.checkpoint is None:

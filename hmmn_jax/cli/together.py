@@ -106,7 +106,7 @@ def together(program: str, resume: str, folder: AnyPath | None, process: str | N
         resume: what to do after an interruption.
         folder: for `error-PROCESS.txt`.
         process: number or name of this process; None: there is one.
-        terminated: the reason for the end of a process that got SIGTERM and has nothing to save.
+        terminated: the reason to report if the process receives SIGTERM and there is nothing to save.
     """
     if process is None:
         return Together(program)

@@ -102,7 +102,7 @@ def list_entries(folder: Path, suffixes: frozenset[str], others: str) -> Entries
         DataError: there is no such folder; it cannot be listed; a file to read is a broken link or cannot be accessed.
     """
     if not os.path.isdir(folder):
-        raise DataError(f"{folder}: {_no_folder(folder)}; give a folder of images")
+        raise DataError(f"{folder}: {_no_folder(folder)}; pass a folder of images")
     try:
         paths = sorted(folder.iterdir())
     except OSError as error:

@@ -68,7 +68,7 @@ def read_folder(
     """
     frames_dir, mask_path = user_path(frames_dir), user_path(mask_path)
     if not os.path.isfile(mask_path):
-        raise DataError(f"{mask_path}: no such file; {contents(mask_path.parent)}; give the mask of the first frame, a PNG")
+        raise DataError(f"{mask_path}: no such file; {contents(mask_path.parent)}; pass the mask of the first frame, a PNG")
     return VideoFiles(_name_of(frames_dir), list_frames(frames_dir, mask_path, order, notes), {0: mask_path})
 
 
@@ -153,7 +153,7 @@ def find_unlisted(
         DataError: no video can be read, or one of `names` is missing.
     """
     root = user_path(root)
-    home = _existing(root / images, "folder; give the folder that holds it")
+    home = _existing(root / images, "folder; pass the folder that holds it")
     if not resolution:
         resolution = "." if any(map(_is_picture, home.glob("*/*"))) else choose_resolution(root)
     folder = _existing(home / resolution, "folder of sequences")
@@ -253,7 +253,7 @@ def _existing(path: Path, what: str) -> Path:
 
 def choose_resolution(root: Path) -> str:
     """The only folder of sequences in `JPEGImages`, or 480p. Raises DataError if neither exists."""
-    folder = _existing(root / "JPEGImages", "folder; give the root of DAVIS, which holds it")
+    folder = _existing(root / "JPEGImages", "folder; pass the root of DAVIS, which holds it")
     there = [path for path in _visible(folder) if path.is_dir() and path.name not in _SYSTEM_FOLDERS]
     found = [path.name for path in there if any(map(_is_picture, path.glob("*/*")))] or [path.name for path in there]
     if len(found) == 1 or "480p" in found:

@@ -48,7 +48,7 @@ def read_stills(
     homes = [root / name for name in pair]
     for home in homes:
         if not home.is_dir():
-            raise DataError(f"{home}: no such folder; {contents(home)}; give the folder that holds the images and their masks")
+            raise DataError(f"{home}: no such folder; {contents(home)}; pass the folder that holds the images and their masks")
     notes = Notes() if notes is None else notes
     together = homes[0] == homes[1]
     jpegs, problems = _by_name(homes[0], _JPEG, image_end)

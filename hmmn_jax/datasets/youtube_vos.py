@@ -81,7 +81,7 @@ def find_youtube_vos(
     images, masks = (more if all_frames else home) / "JPEGImages", home / "Annotations"
     for folder in (images, masks):
         if not folder.is_dir():
-            raise DataError(f"{folder}: no such folder; {contents(folder)}; give the folder that holds {split}/JPEGImages")
+            raise DataError(f"{folder}: no such folder; {contents(folder)}; pass the folder that holds {split}/JPEGImages")
     listed = _read_meta(home / "meta.json")
     surplus = sorted(entry.name for entry in images.iterdir() if entry.is_dir() and entry.name not in listed)
     problems = [f"{images / name}: not in meta.json; video skipped" for name in surplus]

@@ -254,7 +254,7 @@ def open_film(
     every = late_objects or bool(direction)
     for mask in masks.values():
         if not mask.is_file():
-            raise DataError(f"{mask}: no such file; {contents(mask.parent)}; give the mask of the first frame, a PNG")
+            raise DataError(f"{mask}: no such file; {contents(mask.parent)}; pass the mask of the first frame, a PNG")
     if 0 not in masks and not (masks and every):
         later = f", the first is of frame {min(masks)}: --config.late_objects=True starts there" if masks else ""
         raise DataError(f"{video.stem}: no mask of the first frame, which has the number 0{later}")
@@ -297,7 +297,7 @@ def find_masks_of_video(annotations: Path, name: str, notes: Notes) -> dict[int,
     if (annotations / name).is_dir():
         _add_numbered(found, annotations / name, notes)
     if not found:
-        raise DataError(f"{first}: no such file; {contents(annotations)}; give the mask of the first frame, a PNG")
+        raise DataError(f"{first}: no such file; {contents(annotations)}; pass the mask of the first frame, a PNG")
     return dict(sorted(found.items()))
 
 

@@ -30,7 +30,7 @@ OUTPUTS = (
     *("run.json", "scores"),  # written by older versions
 )
 RECORD = "record"
-_WAY_OUT = "give another --output, or move it away"
+_WAY_OUT = "choose another --output, or move it away"
 # Settings of an evaluation that do not change the masks of a sequence.
 _FREE = frozenset(("sequences", "single_object", "submission", "objects_per_batch", "save_probabilities", "fps", "paper"))
 
@@ -52,7 +52,7 @@ class RunFolder:
         """Raises ConfigError, before anything is written, for a folder whose contents have no record."""
         with bucket_errors(self.folder):
             if self.folder.exists() and not self.folder.is_dir():
-                raise ConfigError(f"{self.folder}: a file; give a folder to write to")
+                raise ConfigError(f"{self.folder}: a file; pass a folder to write to")
             if self._run.is_file():
                 _read_run(self._run)
                 return
@@ -72,7 +72,7 @@ class RunFolder:
             key = changed[0]
             raise ConfigError(
                 f"{self._run}: the masks there were made with {key} {before.get(key)}, now it is {now.get(key)}; "
-                "give another --output, or --overwrite to replace what that run wrote"
+                "choose another --output, or --overwrite to replace what that run wrote"
             )
 
     def made_with(self) -> dict[str, Any] | None:

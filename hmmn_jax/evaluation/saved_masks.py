@@ -46,7 +46,7 @@ class SavedMasks:
         """
         for folder in filter(None, (masks, probabilities)):
             if not folder.is_dir():
-                raise DataError(f"{folder}: no such folder; give one with a file for each frame")
+                raise DataError(f"{folder}: no such folder; pass one with a file for each frame")
         notes = Notes()
         if video.is_dir():
             frames = list_frames(video, notes=notes)

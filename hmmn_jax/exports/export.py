@@ -106,10 +106,10 @@ def _exporter(kind: str, path: Path) -> type[Exporter]:
     exporter = KINDS[kind]
     suffix = path.suffix.lower()
     if exporter.suffix and suffix != exporter.suffix:
-        raise ConfigError(f"{path}: an export of kind {kind} is a file {exporter.suffix}; give a name with this suffix")
+        raise ConfigError(f"{path}: an export of kind {kind} is a file {exporter.suffix}; pass a name with this suffix")
     if not exporter.suffix and suffix in {other.suffix for other in KINDS.values()} - {""}:
         raise ConfigError(
-            f"{path}: an export of kind {kind} consists of many files; give a folder, or the name of an archive {ARCHIVE}"
+            f"{path}: an export of kind {kind} consists of many files; pass a folder, or the name of an archive {ARCHIVE}"
         )
     return exporter
 

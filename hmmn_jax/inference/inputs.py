@@ -39,7 +39,7 @@ def as_mask(mask: Mask, size: tuple[int, int]) -> np.ndarray:
     """The mask as ids on the host. Raises ValueError for a mask of another size or type."""
     if isinstance(mask, Mapping):
         raise ValueError(
-            "the masks are a dict of overlapping objects: give ids [H, W], or create the Segmenter with independent=True"
+            "the masks are a dict of overlapping objects: pass ids [H, W], or create the Segmenter with independent=True"
         )
     mask = np.asarray(_as_array(mask, "the mask"))
     if mask.shape != size or mask.dtype not in (np.uint8, np.uint16, np.bool_):

@@ -45,10 +45,10 @@ def as_path(text: str | os.PathLike) -> AnyPath:
                 raise DataError(f"{text}: no bucket in it; expected {url[1]}://BUCKET/PATH")
             return epath.Path(text)
         if not os.path.lexists(text):
-            way_out = f"give only the path: {url[2]}" if url[1].lower() == "file" else "download it, and give the local path"
+            way_out = f"pass only the path: {url[2]}" if url[1].lower() == "file" else "download it, and pass the local path"
             raise DataError(f"{text}: {url[1]}:// is not supported; {_SERVED}; {way_out}")
     elif (lost := _LOST_SLASH.fullmatch(text)) and not os.path.lexists(text):
-        raise DataError(f"{text}: no such local file, or a URL with one slash, as pathlib makes it; give {lost[1]}://{lost[2]}")
+        raise DataError(f"{text}: no such local file, or a URL with one slash, as pathlib makes it; pass {lost[1]}://{lost[2]}")
     return Path(text)
 
 

@@ -52,7 +52,7 @@ def user_path(text: str | os.PathLike, *, buckets: bool = False) -> AnyPath:
     try:
         return path.expanduser()
     except RuntimeError as error:
-        raise DataError(f"{text}: {reason(error)}; give the whole path") from error
+        raise DataError(f"{text}: {reason(error)}; pass the full path") from error
 
 
 def local_path(text: str | os.PathLike) -> Path:
@@ -62,7 +62,7 @@ def local_path(text: str | os.PathLike) -> Path:
     """
     path = as_path(text)
     if is_bucket(path):
-        raise DataError(f"{path}: in a bucket, which is not supported here; give a local path, for example in a mounted bucket")
+        raise DataError(f"{path}: in a bucket, which is not supported here; pass a local path, for example in a mounted bucket")
     return path
 
 

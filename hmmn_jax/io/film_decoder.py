@@ -38,7 +38,7 @@ class FilmDecoder:
         self._stream = self._container.streams.best("video")
         if self._stream is None:
             self.close()
-            raise DataError(f"{path}: no video stream in it; give a video file")
+            raise DataError(f"{path}: no video stream in it; pass a video file")
         # With several threads, the replacement of damaged parts would depend on their number, and sometimes on timing.
         self._stream.codec_context.thread_count = 1
         self.fps = float(self._stream.average_rate or self._stream.guessed_rate or 0)

@@ -37,7 +37,7 @@ BEAT, DEAD_AFTER = 5.0, 60.0  # seconds between two heartbeats, and after which 
 RUN_LOCK = "record/lock"  # name of the lock in workdirs and in outputs of evaluations
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _UNLOCKABLE = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}  # errors on file systems without locks
-WAY_OUT = "wait for it, choose another folder, or give --takeover if that process has ended"
+WAY_OUT = "wait for it, choose another folder, or pass --takeover if that process has ended"
 
 
 class Guard:

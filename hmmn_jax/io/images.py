@@ -156,7 +156,7 @@ def require_fit(size: tuple[int, ...], height: int, width: int, source: str | os
     if exif and max(abs(size[1] - height), abs(size[0] - width)) <= 1:
         sizes += " once it is turned upright by its EXIF orientation"
         raise DataError(f"{sizes}; draw the mask on the upright frame, or rotate the frames and remove their EXIF data")
-    raise DataError(f"{sizes}; give a mask with the size of its frame")
+    raise DataError(f"{sizes}; pass a mask with the size of its frame")
 
 
 def fit_mask(

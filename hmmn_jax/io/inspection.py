@@ -64,7 +64,7 @@ def read_header(path: Path, page: int | None = None) -> Header:
     with open_image(path, page) as image:
         pages = getattr(image, "n_frames", 1) if image.format in PAGED and page is None else 1
         if pages > 1:
-            way_out = "give it as the video itself, or save each as a file"
+            way_out = "pass it as the video itself, or save each as a file"
             raise DataError(f"{path}: an image of {pages} pages where one frame is expected; {way_out}")
         require_known_white(image, path)
         sixteen = has_16_bits(image) and image.mode.startswith("I")

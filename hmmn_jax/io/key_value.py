@@ -16,7 +16,7 @@ METHODS = ("key_value_set", "blocking_key_value_get")  # of the client
 
 
 def client() -> Any:
-    """The client of the store; None in a run of one process.
+    """The client of the store; None in a single-process run.
 
     Raises HMMNError if processes are connected and this release of JAX has no such store.
     """

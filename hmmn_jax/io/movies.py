@@ -64,7 +64,7 @@ class MovieWriter:
             if kind is not None:
                 return
             if self._size is None:
-                raise DataError(f"{self.path}: a movie without frames is not written; give at least one")
+                raise DataError(f"{self.path}: a movie without frames is not written; provide at least one")
             with writing_errors(self.path):
                 self._encoder.finish()
                 os.replace(self._temporary, self.path)

@@ -1,7 +1,7 @@
-"""Communication between the processes of a run: common values, and the end of all processes together.
+"""Communication between the processes of a run: shared values, and ending all processes together.
 
-They use the key-value store of JAX's coordination service (`key_value`), which `jax.distributed.initialize` starts. In a run of
-one process there is no service, and the functions return the process's own values.
+They use the key-value store of JAX's coordination service (`key_value`), which `jax.distributed.initialize` starts. In a
+single-process run there is no service, and the functions return the process's own values.
 """
 
 import contextlib
@@ -20,12 +20,12 @@ from hmmn_jax.io.key_value import count as _count
 from hmmn_jax.io.key_value import index as _index
 
 LOST, NOT_MET = 4, 5  # exit codes: another process failed or was lost; not all processes connected
-POLL_SECONDS = 20  # of one request for a key that may come at any time
-AFTER_HEARD_SECONDS = 0.3  # for the others to end; JAX aborts a process whose service has ended
-GRACE_SECONDS = 1.0  # for this process to meet the same error as another one
-NOTHING_SAVED = "got SIGTERM before there was anything to save"
-STOP_SECONDS = 2.0  # for a request to end after the service
-HEARD_SECONDS = 5.0  # for which the first process, which serves the others, waits for them before it ends
+POLL_SECONDS = 20  # timeout of a single request for a key that may be set at any time
+AFTER_HEARD_SECONDS = 0.3  # time for the others to end; JAX aborts a process whose service has ended
+GRACE_SECONDS = 1.0  # time for this process to encounter the same error as another one
+NOTHING_SAVED = "received SIGTERM before there was anything to save"
+STOP_SECONDS = 2.0  # time for a request to end after the service has ended
+HEARD_SECONDS = 5.0  # how long the first process, which runs the service, waits for the others before it ends
 _PREFIX = "hmmn_jax"
 _ENDED, _TERMINATED = f"{_PREFIX}/ended", f"{_PREFIX}/terminated"
 _numbers: dict[str, Iterator[int]] = {}
@@ -47,7 +47,7 @@ class End(NamedTuple):
 
 
 def from_first(name: str, make: Callable[[], Any]) -> Any:
-    """Returns in all processes a JSON value that the first process makes. Every process must call this.
+    """Returns, in all processes, the JSON value that `make` returns in the first process. Every process must call this.
 
     Raises HMMNError in all processes if `make` raises it.
     """
@@ -69,7 +69,7 @@ def from_first(name: str, make: Callable[[], Any]) -> Any:
 
 
 def from_all(name: str, value: Any) -> list[Any]:
-    """Returns the JSON values of all processes in order. Every process must call this."""
+    """Returns the JSON values of all processes, in order. Every process must call this."""
     if (client := _client()) is None:
         return [value]
     prefix = f"{_PREFIX}/{name}/each/{_number(f'{name}/each')}"
@@ -78,20 +78,20 @@ def from_all(name: str, value: Any) -> list[Any]:
 
 
 class Watch:
-    """Ends this process if another one has ended with an error, or if one received SIGTERM and has nothing to save.
+    """Ends this process when another one fails, or when any process receives SIGTERM and there is nothing to save.
 
     Attributes:
         terminated: whether one of the processes received SIGTERM.
-        saves: whether the process saves its work after a SIGTERM and ends by itself.
+        saves: whether the process saves its work after SIGTERM and then ends on its own.
     """
 
     def __init__(self, tell: Callable[[End], int], begun: Callable[[], None], terminated: str = ""):
         """Starts two threads, each of which waits for a key.
 
         Args:
-            tell: called before this process ends, with how another one did; returns the exit code.
-            begun: called when the folder of the run is this run's.
-            terminated: the reason for the end of a process that got SIGTERM and has nothing to save.
+            tell: called with the end of another process before this one ends; returns the exit code.
+            begun: called when the folder belongs to this run.
+            terminated: the reason to report if a process receives SIGTERM and there is nothing to save.
         """
         self._tell, self.begun, self._closed = tell, begun, threading.Event()
         self._sigterm_reason = terminated or NOTHING_SAVED
@@ -105,12 +105,12 @@ class Watch:
             thread.start()
 
     def announce(self, code: int, reason: str) -> End:
-        """Ends all other processes. Returns the first end, which may be that of another process."""
+        """Ends all other processes. Returns the end that was announced first, which may be that of another process."""
         self._closed.set()
         own = End(_index(), code, reason)
         try:
             self._client.key_value_set(_ENDED, json.dumps(own))
-        except Exception:  # another process was first, or the first process is lost
+        except Exception:  # another process announced its end first, or the first process is lost
             with contextlib.suppress(Exception):
                 return End(*json.loads(self._client.blocking_key_value_get(_ENDED, 1000)))
             return own
@@ -124,7 +124,7 @@ class Watch:
         return own
 
     def hear(self) -> None:
-        """Reports to the first process, which waits for this, that this process ends. Call it last."""
+        """Notifies the first process, which waits for this, that this process is about to end. Call it last."""
         with contextlib.suppress(Exception):
             self._client.key_value_set(f"{_ENDED}/{_index()}", "heard")
 
@@ -134,11 +134,14 @@ class Watch:
             self._client.key_value_set(_TERMINATED, str(_index()))
 
     def close(self) -> None:
-        """Stops watching, because this process ends by itself."""
+        """Stops watching, because this process ends on its own."""
         self._closed.set()
 
     def has_stopped(self) -> bool:
-        """Whether no request to the service is left, after its end. Python must not end before: it aborts such a thread."""
+        """Waits for the pending requests to the ended service, and returns whether they have ended.
+
+        Python must not exit before: it would abort the process in such a request.
+        """
         for thread in self._threads:
             thread.join(STOP_SECONDS)
         return not any(thread.is_alive() for thread in self._threads)
@@ -149,7 +152,7 @@ class Watch:
                 found = self._client.blocking_key_value_get(key, 1000 * POLL_SECONDS)
             except Exception as error:
                 if "DEADLINE_EXCEEDED" not in str(error):
-                    self._closed.wait(1)  # the service is lost; JAX ends this process soon
+                    self._closed.wait(1)  # the service is lost; JAX will end this process soon
                 continue
             return act(found)
 
@@ -166,8 +169,10 @@ class Watch:
         if self.saves or self._closed.is_set():
             return
         if _index() == 0:
-            time.sleep(GRACE_SECONDS)  # the others have yet to read the key
-        os._exit(self._tell(End(int(text), 143, self._sigterm_reason)))  # at once: nothing is printed after the reason
+            time.sleep(GRACE_SECONDS)  # gives the others time to read the key
+        os._exit(
+            self._tell(End(int(text), 143, self._sigterm_reason))
+        )  # exits immediately, so that nothing is printed after the reason
 
 
 def when_met(act: Callable[[], None]) -> None:
@@ -183,7 +188,7 @@ def met() -> None:
 
 
 def watch(tell: Callable[[End], int], begun: Callable[[], None], terminated: str = "") -> Watch | None:
-    """Starts the watch of this process, with the arguments of `Watch`; None in a run of one process."""
+    """Starts the watch of this process, with the arguments of `Watch`. Returns None in a single-process run."""
     global _watch
     if _client() is None:
         return None
@@ -203,13 +208,13 @@ def terminated() -> bool:
 
 
 def save_on_termination() -> None:
-    """From now on, SIGTERM does not end this process: it saves and ends by itself."""
+    """From now on, SIGTERM does not end this process directly: the process saves its work and ends on its own."""
     if _watch is not None:
         _watch.saves = True
 
 
 def _number(name: str) -> int:
-    """The number of calls with this name, which is the same in all processes."""
+    """The number of earlier calls with this name, which is the same in all processes."""
     return next(_numbers.setdefault(name, itertools.count()))
 
 

@@ -124,6 +124,6 @@ def reading_errors(path: str | os.PathLike) -> Iterator[None]:
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise DataError(f"{path}: cannot be read: {reason(error)}; check the path") from error
     except Image.DecompressionBombError as error:
-        raise DataError(f"{path}: cannot be read: too many pixels ({reason(error)}); give a smaller image") from error
+        raise DataError(f"{path}: cannot be read: too many pixels ({reason(error)}); pass a smaller image") from error
     except Exception as error:  # each decoder raises its own exception types
         raise DataError(f"{path}: a damaged image ({reason(error)}); copy or export it again") from error

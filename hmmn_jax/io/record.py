@@ -241,7 +241,7 @@ def replace_own(path: Path) -> Iterator[Path]:
         DataError: `path` is a folder or a file that this program did not write, or writing fails.
     """
     if (path := path.absolute()).name in ("", ".."):
-        raise DataError(f"{path}: a folder; give the name of a file")
+        raise DataError(f"{path}: a folder; pass the name of a file")
     record = Record.load(path.parent, path.with_name(f".{path.name}.record.json"))
     require_free(record, [path.name])
     with writing_errors(path):

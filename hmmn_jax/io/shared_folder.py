@@ -29,7 +29,7 @@ def require_shared(folder: AnyPath, guard: Guard | None, flag: str) -> None:
             others = ", ".join(f"{process} on {host}" for process, host in blind[:8])
             raise ConfigError(
                 f"{folder}: process 0 on {seen[0][1]} sees a different folder of this name from process {others}; "
-                f"give a {flag} that all processes share, such as one on a network drive"
+                f"pass a {flag} that all processes share, such as one on a network drive"
             )
 
     peers.from_first("shared", check)  # which raises the same error in all

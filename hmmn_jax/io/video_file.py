@@ -171,6 +171,6 @@ def _check_file(path: str | os.PathLike) -> Path:
     file = user_path(path)
     if not file.is_file():
         found = "a folder" if file.is_dir() else "no such file"
-        raise DataError(f"{path}: {found}; give a video file")
+        raise DataError(f"{path}: {found}; pass a video file")
     check_name(file.stem, file)
     return file

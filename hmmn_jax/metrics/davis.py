@@ -130,7 +130,7 @@ def score_sequence(
 def require_same_shape(pred: np.ndarray, truth: np.ndarray, name: str) -> None:
     """Raises DataError unless every annotated mask has a predicted mask of the same size."""
     if pred.shape != truth.shape:
-        raise DataError(f"{name}: predicted masks {pred.shape} for annotated ones {truth.shape}; give one for every frame")
+        raise DataError(f"{name}: predicted masks {pred.shape} for annotated ones {truth.shape}; provide one for every frame")
 
 
 def score_frames(
@@ -208,7 +208,7 @@ def score_annotated(
 def scored_frames(length: int, name: str) -> range:
     """Returns the frames of a sequence that are scored: all except the first and the last. Raises DataError if none is left."""
     if length < 3:
-        raise DataError(f"{name}: {length} frames, of which the first and the last are not scored; give three or more")
+        raise DataError(f"{name}: {length} frames, of which the first and the last are not scored; at least three are needed")
     return range(1, length - 1)
 
 

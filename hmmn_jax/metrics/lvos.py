@@ -84,7 +84,7 @@ def score_video(
     for t in wanted:
         frame = f"{t:08d}"
         if frame not in truth or frame not in pred:
-            raise DataError(f"{name}, frame {frame}: no {'annotation' if frame not in truth else 'mask'}; give one")
+            raise DataError(f"{name}, frame {frame}: no {'annotation' if frame not in truth else 'mask'}; add it")
         if pred[frame].shape != truth[frame].shape:
             raise DataError(f"{name}, frame {frame}: a mask {pred[frame].shape}, the annotation is {truth[frame].shape}")
         frames.append((t, frame, pred[frame], truth[frame], f"{name}, frame {frame}"))

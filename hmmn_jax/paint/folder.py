@@ -62,7 +62,9 @@ class ProjectFolder:
             return Saved(Path(str(found["video"])), str(found["fingerprint"]), table, frames)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             found = f"{type(error).__name__}: {reason(error)}"
-            raise DataError(f"{self._file}: not of a project, or damaged ({found}); choose another --project") from error
+            raise DataError(
+                f"{self._file}: not the file of a project, or damaged ({found}); choose another --project"
+            ) from error
 
     def write(self, saved: Saved) -> None:
         """Replaces `project.json`. Raises DataError; ConfigError if another process took the folder over."""
@@ -88,13 +90,13 @@ def open_folder(path: Path, takeover: bool = False) -> Iterator[ProjectFolder]:
         ConfigError: another process has it open.
     """
     if path.exists() and not path.is_dir():
-        raise DataError(f"{path}: a file; a project is a folder: give another name with --project")
+        raise DataError(f"{path}: is a file, but a project is a folder; choose another name with --project")
     with writing_errors(path):
         path.mkdir(parents=True, exist_ok=True)
         others = [entry for entry in path.iterdir() if not entry.name.startswith(".") and entry.name != LOCK]
     if others and not (path / PROJECT).is_file():
-        raise DataError(f"{path}: has files, such as {others[0].name}, and is not a project; give another name with --project")
-    way_out = "close that, choose another folder with --project, or give --takeover if that process has ended"
+        raise DataError(f"{path}: contains files, such as {others[0].name}, but no project; choose another name with --project")
+    way_out = "close it, choose another folder with --project, or pass --takeover if that process has ended"
     with hold_folder(path, path / LOCK, takeover, way_out) as guard:
         yield ProjectFolder(path, guard)
 

@@ -77,16 +77,16 @@ def open_project(
         ConfigError: another process has the project open.
     """
     if video is None and not (path / PROJECT).is_file():
-        raise DataError(f"{path}: there is no project; give its VIDEO, too")
+        raise DataError(f"{path}: there is no project; to create one, pass VIDEO, too")
     with open_folder(path, takeover) as folder:
         saved = folder.read()
         video = saved.video if video is None and saved is not None else video
         assert video is not None  # otherwise, the path of the project's video was read
         if not video.exists():
-            raise DataError(f"{video}: no such file or folder; if it was moved, give the new place: hmmn-jax paint VIDEO")
+            raise DataError(f"{video}: no such file or folder; if it was moved, pass the new path: hmmn-jax paint VIDEO")
         found = fingerprint(video)
         if saved is not None and saved.fingerprint != found:
-            raise DataError(f"{path}: a project of another video, {saved.video}; give that, or another folder with --project")
+            raise DataError(f"{path}: a project of another video, {saved.video}; pass that one, or choose another --project")
         new = Saved(video.absolute(), found) if saved is None else replace(saved, video=video.absolute())
         frames = as_video(video)
         count_frames(frames)

@@ -18,7 +18,7 @@ def reading(path: Path) -> Iterator[None]:
         raise
     except Exception as error:  # damaged zip files, arrays and JSON raise many types of error
         found = f"{type(error).__name__}: {reason(error)}"
-        raise DataError(f"{path}: not a file of a session, or damaged ({found}); give a folder that `save` wrote") from error
+        raise DataError(f"{path}: not a file of a session, or damaged ({found}); pass a folder that `save` wrote") from error
 
 
 def as_id(found: Any, least: int = 1) -> int:

@@ -37,8 +37,8 @@ class Session:
             show(t, result.mask)
         session.annotate(session.next_to_annotate(), corrected)  # then propagate again
 
-    An annotated frame is an anchor: the segmenter restarts with its complete mask. Each other frame depends on the nearest
-    anchor before and after it. A frame is stale if these anchors or their masks have changed since it was computed; its mask
+    An annotated frame is an anchor: the segmenter restarts with its complete mask. Every other frame depends on the nearest
+    anchors before and after it. A frame is stale if these anchors or their masks have changed since it was computed; its mask
     stays visible until it is recomputed.
 
     Methods may be called from other threads while one thread propagates.
@@ -61,16 +61,17 @@ class Session:
             video: a `Video`, a folder of images, a video file, uint8 [T,H,W,3] or a list of uint8 [H,W,3].
             size: shorter side of the network's input, in pixels; 0: that of the frames. Masks always have the size of the
                 frames; probabilities are scaled.
-            weigh_by_confidence: between annotated frames, weight both passes by the confidence of each object, too, so that a
-                pass that has lost an object has no weight. False: by the position of the frame only.
-            memory: bytes for compressed masks and probabilities; the rest is stored in temporary files.
-            encoded: bytes for encoded frames, so that a second pass over a frame does not encode it again. None: a quarter of
-                the free memory, 1 GiB at most. 0: none is kept.
+            weigh_by_confidence: between annotated frames, also weight both passes by the confidence of each object, so that a
+                pass that has lost an object has no weight. False: weight them by the position of the frame only.
+            memory: bytes of memory for compressed masks and probabilities; the rest is stored in temporary files.
+            encoded: bytes for cached encoded frames, so that a second pass over a frame does not encode it again. None: a
+                quarter of
+                the free memory, but at most 1 GiB. 0: no cache.
 
         Raises:
-            DataError: files that cannot be read.
-            ConfigError: a negative size.
-            ValueError: arrays that are not frames of one size; a segmenter of independent objects.
+            DataError: a file cannot be read.
+            ConfigError: the size is negative.
+            ValueError: the arrays are not frames of one size, or the segmenter has independent objects.
         """
         if segmenter.independent:
             raise ValueError("the segmenter has independent=True; a session needs non-overlapping objects")
@@ -86,12 +87,12 @@ class Session:
         self._folder: SessionFolder | None = None
 
     def __len__(self) -> int:
-        """The number of frames. A video file that was never decoded to its end is decoded once."""
+        """The number of frames. This decodes a video file to its end if that has not been done yet."""
         if self._count is None:
             self._count = len(self.video)
         return self._count
 
-    # What is known
+    # Current state
 
     @property
     def timeline(self) -> Timeline:
@@ -153,7 +154,7 @@ class Session:
     def annotate(self, t: int, mask: Mask, unknown: Bool[Array | np.ndarray, "H W"] | None = None) -> None:
         """Annotates a frame with its complete mask. An earlier result of the frame is replaced.
 
-        The frames between the neighbouring anchors become stale, unless the frame was annotated with the same mask before.
+        The frames up to the neighbouring anchors become stale, unless the frame already had the same annotation.
 
         Args:
             t: the frame.
@@ -162,8 +163,8 @@ class Session:
                 frame; without these, they are background.
 
         Raises:
-            IndexError: there is no such frame.
-            ValueError: the mask has another type or size, or an id that was removed or merged into another.
+            IndexError: the frame does not exist.
+            ValueError: the mask has the wrong type or size, or contains an id that was removed or merged into another.
         """
         t = self._index(t)
         height, width = self.video.size
@@ -179,7 +180,7 @@ class Session:
                 if k in timeline.gone:
                     into = timeline.gone[k]
                     found = f"was merged into {into}" if into else "was removed"
-                    raise ValueError(f"the mask has object {k}, which {found}; give it another id, or undo that")
+                    raise ValueError(f"the mask has object {k}, which {found}; use another id, or undo that edit")
             return timeline.annotated(t, complete(self._pool, mask, unknown, timeline.picture(t)))
 
         self._ledger.edit(change)
@@ -192,16 +193,17 @@ class Session:
         self._ledger.edit(lambda timeline: timeline.unannotated(t))
 
     def remove(self, k: int) -> None:
-        """Makes object `k` background in all frames, at once. Its id cannot be used again.
+        """Turns object `k` into background in all frames, immediately. Its id cannot be used again.
 
         Frames computed with the object become stale. `undo` reverts this. Raises ValueError for an unknown object.
         """
         self._ledger.edit(lambda timeline: _require(timeline, k).renamed(k, 0))
 
     def merge(self, a: int, b: int) -> None:
-        """Makes object `b` part of object `a` in all frames, at once. The id `b` cannot be used again.
+        """Makes object `b` part of object `a` in all frames, immediately. The id `b` cannot be used again.
 
-        Frames computed with object `b` become stale. `undo` reverts this. Raises ValueError for unknown or equal objects.
+        Frames computed with object `b` become stale. `undo` reverts this. Raises ValueError if an object is unknown or both are
+        the same.
         """
         if a == b:
             raise ValueError(f"object {a} cannot be merged with itself")
@@ -210,7 +212,7 @@ class Session:
     def undo(self) -> bool:
         """Undoes the last edit: an annotation, its removal, or the removal or merge of an object.
 
-        Returns whether there was one.
+        Returns whether there was an edit to undo.
 
         The last 32 edits can be undone, except those made before the session was loaded.
         """
@@ -226,24 +228,24 @@ class Session:
         *,
         on_frame: Callable[[int], None] | None = None,
     ) -> Generator[tuple[int, FrameResult], None, None]:
-        """Segments the frames start <= t < stop that are not annotated. A generator: each frame is computed on demand.
+        """Yields the results of the frames start <= t < stop that are not annotated. Each frame is computed on demand.
 
-        Passes start at the nearest anchors, which may be outside of the range; frames in between are computed and kept, but
-        not yielded. Frames that are up to date are not computed again. Closing the generator keeps the results so far. Edits
-        during propagation are safe: the remaining frames use the new anchors.
+        Passes start at the nearest anchors, which may be outside the range; frames in between are computed and kept, but not
+        yielded. Frames that are up to date are not computed again. Closing the generator keeps the results so far. Edits during
+        propagation are safe: the remaining frames use the new anchors.
 
         Args:
             start: the first frame.
             stop: the frame after the last; None: the end of the video.
-            direction: "forward": passes from the anchors before; "backward": from those after; "both".
-            on_frame: called with each computed frame, including those outside of the range.
+            direction: "forward": from the previous anchors; "backward": from the next anchors; "both".
+            on_frame: called with each computed frame, including those outside the range.
 
         Yields:
             Frame and result. A frame between two anchors is yielded twice: first provisional, from one pass, then final, from
             both. A frame that is already final is yielded once.
 
         Raises:
-            ValueError: no frame is annotated; a range without frames of the video; an unknown direction.
+            ValueError: no frame is annotated, the range contains no frames of the video, or the direction is unknown.
             DataError: a frame cannot be read.
         """
         start, end = self._range(start, stop, direction)
@@ -253,14 +255,14 @@ class Session:
         return self._propagation.run(start, end, direction, lambda: self._stops != stops, on_frame)
 
     def frames_to_compute(self, start: int = 0, stop: int | None = None, direction: str = "both") -> int:
-        """Number of frames that `propagate` would compute now. A frame that two passes compute is counted twice.
+        """The number of frames that `propagate` would compute now. A frame that needs two passes is counted twice.
 
         Raises ValueError.
         """
         return self._propagation.count(*self._range(start, stop, direction), direction)
 
     def stop(self) -> None:
-        """Stops all generators of `propagate` after their current frame. Call it from another thread."""
+        """Stops all running generators of `propagate` after their current frame. Call this from another thread."""
         self._stops += 1
 
     # Files
@@ -296,12 +298,12 @@ class Session:
             folder: as in `save`.
             segmenter: as for a new session.
             video: as for a new session; must be the same video.
-            size: as for a new session. Masks that are up to date are not computed again at another size.
+            size: as for a new session. Masks that are up to date are not recomputed if the size differs.
             weigh_by_confidence: as for a new session.
             memory: as for a new session.
 
         Raises:
-            DataError: the folder is not a session or is damaged, or the frames have another size.
+            DataError: the folder does not contain a session or is damaged, or the frames have a different size.
         """
         session = cls(segmenter, video, size=size, weigh_by_confidence=weigh_by_confidence, memory=memory)
         height, width = session.video.size
@@ -331,11 +333,11 @@ class Session:
 
 
 def _require(timeline: Timeline, *ids: int) -> Timeline:
-    """Returns the timeline if it has all of these objects. Raises ValueError."""
+    """Returns the timeline if it has all of these objects, otherwise raises ValueError."""
     for k in ids:
         if k not in timeline.objects:
             known = ", ".join(map(str, timeline.objects)) or "none"
-            raise ValueError(f"object {k}: there is no such object; known: {known}")
+            raise ValueError(f"there is no object {k}; the objects are: {known}")
     return timeline
 
 

@@ -56,7 +56,7 @@ class SessionFolder:
         """Reads the timeline. Raises DataError."""
         state, size = self._read()
         if size != self._size:
-            expected = f"the video has {self._size[1]}x{self._size[0]}; give the video that the session was made with"
+            expected = f"the video has {self._size[1]}x{self._size[0]}; pass the video that the session was made with"
             raise DataError(f"{self._file}: a session of frames of {size[1]}x{size[0]} pixels, {expected}")
         with reading(self._file):
             return from_state(state, lambda name, ids: self._pictures.read(name, ids, pool, size))
@@ -67,7 +67,7 @@ class SessionFolder:
             is_new = not self._file.is_file() and self.path.is_dir()
             foreign = [path for path in self.path.iterdir() if _is_foreign(path)] if is_new else []
         if foreign:
-            raise DataError(f"{foreign[0]}: not a file of a session; give a new or empty folder, or the folder of a session")
+            raise DataError(f"{foreign[0]}: not a file of a session; pass a new or empty folder, or the folder of a session")
         if self._file.is_file():
             self._read()  # unreadable files are not replaced
         new = {self._pictures.write(picture) for picture in pictures(timeline)}

@@ -42,5 +42,5 @@ def require_connected() -> None:
     if jax.process_count() > 1 and not jax.distributed.is_initialized():
         raise ConfigError(
             f"{jax.process_count()} processes share these devices, but jax.distributed is not initialized: SIGTERM and errors "
-            "of one would not reach the others; give --distributed, or call jax.distributed.initialize() first"
+            "of one would not reach the others; pass --distributed, or call jax.distributed.initialize() first"
         )

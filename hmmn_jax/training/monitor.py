@@ -123,5 +123,6 @@ class Monitor:
         with writing_errors(path):
             write_new_file(path, content.getvalue())
         raise DivergedError(
-            f"step {step}: {why}; its batch is in {path}; inspect it, or start from an earlier checkpoint with another config"
+            f"step {step}: {why}; its batch is in {path}; inspect it, or restart from an "
+            "earlier checkpoint with a different config"
         )

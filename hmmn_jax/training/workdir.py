@@ -42,7 +42,7 @@ def is_begun(workdir: AnyPath) -> bool:
         more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
         way_out = "choose another workdir"
         if STEPS in foreign and CONFIG_FILE in foreign:
-            way_out += f"; to continue a run of an older version there, give --config.resume={workdir}"
+            way_out += f"; to continue a run of an older version there, pass --config.resume={workdir}"
         raise DataError(f"{workdir}: holds {foreign[0]}{more}, which no run of this program recorded; {way_out}")
     return False
 

@@ -147,7 +147,7 @@ def test_the_latest_finished_step_of_a_training_workdir(run):
 
 def test_any_step_of_a_training_workdir(run):
     assert step_of(load_checkpoint(run, 2)) == 2
-    with pytest.raises(CheckpointError, match=r"work: no checkpoint of step 30; give one of its steps: 10, 2$"):
+    with pytest.raises(CheckpointError, match=r"work: no checkpoint of step 30; pass one of its steps: 10, 2$"):
         load_checkpoint(run, step=30)
 
 
@@ -160,7 +160,7 @@ def test_the_best_step_of_a_training_workdir(tmp_path, run, scores, best):
 
 
 def test_no_step_is_the_best_where_none_was_validated(tmp_path, run):
-    message = r"work: no checkpoint was validated, so none is best; give one of its steps: 10, 2$"
+    message = r"work: no checkpoint was validated, so none is best; pass one of its steps: 10, 2$"
     with pytest.raises(CheckpointError, match=message):
         load_checkpoint(run, "best")
     run = record(shutil.copytree(run, tmp_path / "work"), step_2=None, step_10=None)
@@ -345,7 +345,7 @@ def test_what_is_wrong_in_a_bucket_is_reported_by_its_path(saved, tmp_path, buck
     bucket.pipe(f"gs://b/OUT/{VARIABLES}/x", b"")
     assert "not readable as an Orbax checkpoint" in refusal("gs://b/OUT")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match=r"gs://b/NEW: in a bucket, .*; give a local path"):
+    with pytest.raises(DataError, match=r"gs://b/NEW: in a bucket, .*; pass a local path"):
         save_checkpoint("gs://b/NEW", variables(), SMALL)
     assert not list(tmp_path.iterdir())
     with serving(monkeypatch, UnreachableBucket):

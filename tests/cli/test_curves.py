@@ -70,7 +70,7 @@ def test_a_picture_needs_a_name(tmp_path, capsys, out):
     run = write_run(tmp_path / "run", [{"step": 1, "loss": 0.5}])
     assert main([run, "--out", out]) == 2
     err = capsys.readouterr().err
-    assert err.endswith(": a folder; give the name of a file\n") and err.count("\n") == 1
+    assert err.endswith(": a folder; pass the name of a file\n") and err.count("\n") == 1
 
 
 def test_a_picture_is_replaced_only_if_it_is_one_of_these(tmp_path, capsys):

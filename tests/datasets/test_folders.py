@@ -99,7 +99,7 @@ class TestReadDavis:
             read_davis(tmp_path, 2017, "val")
 
     def test_what_can_be_missing(self, davis):
-        with raises("nowhere/JPEGImages: no such folder", "give the root"):
+        with raises("nowhere/JPEGImages: no such folder", "pass the root"):
             read_davis(davis / "nowhere", 2017, "val")
         write_list(davis, "2017/more.txt", "swan", "cow")
         with raises("480p/cow: no such folder", "holds bear, swan"):

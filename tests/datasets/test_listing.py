@@ -106,7 +106,7 @@ class TestListFrames:
         touch(tmp_path / "seq", "notes.txt")
         with pytest.raises(DataError, match=r"no images; .* holds notes\.txt; expected"):
             list_frames(tmp_path / "seq")
-        with pytest.raises(DataError, match=r"no such folder; .* holds seq; give"):
+        with pytest.raises(DataError, match=r"no such folder; .* holds seq; pass"):
             list_frames(tmp_path / "sequence")
         with pytest.raises(DataError, match="a file, not a folder"):
             list_frames(tmp_path / "seq" / "notes.txt")

@@ -131,7 +131,7 @@ def test_sigterm_in_one_process_ends_both(data, tmp_path, run, target):
     run.wait()
     assert run.seconds(event) < BOUND
     for code, line in run.said().values():
-        assert code == 143 and re.match(r"evaluate\.py: .*(got SIGTERM|terminated); ", line) and line.endswith(RESUME), (
+        assert code == 143 and re.match(r"evaluate\.py: .*(received SIGTERM|terminated); ", line) and line.endswith(RESUME), (
             run.said()
         )
     assert_whole_after_resuming(data, tmp_path / "run")
@@ -172,7 +172,7 @@ def test_folders_of_one_name_that_are_not_shared(data, tmp_path, run):
         assert code == 2 and "process 0 on " in line and "sees a different folder of this name from process 1" in line, (
             run.said()
         )
-        assert line.endswith("give a --output that all processes share, such as one on a network drive")
+        assert line.endswith("pass a --output that all processes share, such as one on a network drive")
     assert not (tmp_path / "run1").exists() and not masks_in(tmp_path / "run0")
 
 

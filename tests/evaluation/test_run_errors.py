@@ -119,7 +119,7 @@ def test_a_folder_that_cannot_be_made(own, tmp_path):
     done = run_evaluate(data=own, output=tmp_path / "file" / "run")
     assert done.code == 2 and "cannot be written" in done.err and done.err.count("\n") == 1
     done = run_evaluate(data=own, output=tmp_path / "file")
-    assert done.code == 2 and "a file; give a folder" in done.err
+    assert done.code == 2 and "a file; pass a folder" in done.err
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_a_config_of_something_else_and_fields_of_other_types(tmp_path):
         ({"data": "x", "mask": "m", "output": "r"}, "--mask needs --frames"),
         ({"data": "x", "output": "r", "checkpoint": None}, "--checkpoint is missing"),
         ({"data": "x"}, "--output is missing"),
-        ({"data": "x", "output": "gs:/b/run"}, "give gs://b/run"),  # as pathlib writes it; formerly a local folder
+        ({"data": "x", "output": "gs:/b/run"}, "pass gs://b/run"),  # as pathlib writes it; formerly a local folder
         ({"data": "x", "score": "nowhere"}, "nowhere: no such folder"),
         ({"frames": "x", "mask": "m", "score": "p"}, "--score reads existing masks"),
         ({"data": "x", "score": ".", "step": "best"}, "--step needs --checkpoint"),

@@ -228,7 +228,7 @@ def test_archives_are_equal_for_equal_masks(tmp_path, video):
     [
         ("avi", "out.avi", "an export of kind 'avi'; choose davis, binary"),
         ("coco", "out", "kind coco is a file .json"),
-        ("rgba", "out.json", "kind rgba consists of many files; give a folder, or the name of an archive .zip"),
+        ("rgba", "out.json", "kind rgba consists of many files; pass a folder, or the name of an archive .zip"),
     ],
 )
 def test_wrong_paths(tmp_path, video, kind, name, message):

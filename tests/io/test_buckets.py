@@ -51,13 +51,13 @@ def test_names_with_a_colon_are_local(name):
     ("text", "told"),
     [
         ("http://host/w.pth", ("http:// is not supported", "gs://, s3://", "download it")),
-        ("file:///data/x", ("file:// is not supported", "give only the path: /data/x")),
+        ("file:///data/x", ("file:// is not supported", "pass only the path: /data/x")),
         ("GS://b/x", ("GS:// is not supported", "gs://")),
         ("gcs://b/x", ("gcs:// is not supported", "gs://")),
         ("gs://", ("no bucket in it", "gs://BUCKET/PATH")),
         ("gs:///x", ("no bucket in it",)),
-        ("gs:/b/x", ("one slash", "give gs://b/x")),
-        (Path("s3://b/x"), ("one slash", "give s3://b/x")),
+        ("gs:/b/x", ("one slash", "pass gs://b/x")),
+        (Path("s3://b/x"), ("one slash", "pass s3://b/x")),
     ],
 )
 def test_what_cannot_be_served_is_rejected(tmp_path, monkeypatch, text, told):
@@ -111,7 +111,7 @@ def test_a_path_in_a_bucket(bucket):
 )
 def test_what_works_on_local_paths_only_says_so(tmp_path, monkeypatch, use):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match=r"^gs://b/x(\.gif)?: in a bucket, .*; give a local path"):
+    with pytest.raises(DataError, match=r"^gs://b/x(\.gif)?: in a bucket, .*; pass a local path"):
         use("gs://b/x")
     assert os.listdir(tmp_path) == []
 

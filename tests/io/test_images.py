@@ -310,7 +310,7 @@ class TestFitMask:
             fit_mask(np.zeros((8, 12), np.uint8), 12, 8, "m.png", exif=True)
         one_line_error(caught, "12x8", "8x12", "EXIF", "draw the mask on the upright frame")
         for size, exif in (((12, 8), False), ((20, 30), True)):
-            with pytest.raises(DataError, match="give a mask with the size of its frame"):
+            with pytest.raises(DataError, match="pass a mask with the size of its frame"):
                 fit_mask(np.zeros((8, 12), np.uint8), *size, "m.png", exif=exif)
 
 

@@ -193,7 +193,7 @@ def test_a_single_file_is_replaced_only_by_the_program_that_wrote_it(tmp_path):
 
 @pytest.mark.parametrize("path", ["/", "/a/.."])
 def test_a_single_file_needs_a_name(path):
-    with pytest.raises(DataError, match="give the name of a file"), replace_own(Path(path)):
+    with pytest.raises(DataError, match="pass the name of a file"), replace_own(Path(path)):
         pass
 
 

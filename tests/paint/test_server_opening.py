@@ -50,16 +50,16 @@ def test_folders_that_are_rejected(tmp_path, frames):
         pass
     with pytest.raises(DataError, match=r"a project of another video, .*pond"), serving(tmp_path / "project", other):
         pass
-    with pytest.raises(DataError, match=r"has files, such as 0000.*is not a project"), serving(other, frames):
+    with pytest.raises(DataError, match=r"contains files, such as 0000.*but no project"), serving(other, frames):
         pass
     assert len(list(other.iterdir())) == 3
-    with pytest.raises(DataError, match="a file; a project is a folder"), serving(other / "00000.png", frames):
+    with pytest.raises(DataError, match="a file, but a project is a folder"), serving(other / "00000.png", frames):
         pass
-    with pytest.raises(DataError, match="there is no project; give its VIDEO"), serving(tmp_path / "nothing", None):
+    with pytest.raises(DataError, match="there is no project; to create one, pass VIDEO"), serving(tmp_path / "nothing", None):
         pass
     assert not (tmp_path / "nothing").exists()
     path = tmp_path / "project" / "project.json"
     for text in ("{", json.dumps({**json.loads(path.read_text()), "format": 2})):
         path.write_text(text)
-        with pytest.raises(DataError, match=r"project\.json: not of a project, or damaged"):
+        with pytest.raises(DataError, match=r"project\.json: not the file of a project, or damaged"):
             open_again(tmp_path / "project", frames)

@@ -252,7 +252,7 @@ def test_a_process_that_dies_leaves_the_old_session_or_the_new(tmp_path, monkeyp
 def test_files_of_others_are_not_touched(tmp_path):
     session = make({0: box(1)})
     (tmp_path / "photo.jpg").write_bytes(b"mine")
-    with pytest.raises(DataError, match=r"photo\.jpg: not a file of a session; give a new or empty folder"):
+    with pytest.raises(DataError, match=r"photo\.jpg: not a file of a session; pass a new or empty folder"):
         session.save(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["photo.jpg"]
     other = tmp_path / "other"
@@ -352,5 +352,5 @@ def test_damaged_sessions_are_named(tmp_path, damage):
 
 def test_another_video_is_rejected(tmp_path):
     make({0: box(1)}).save(tmp_path)
-    with pytest.raises(DataError, match="a session of frames of 6x5 pixels, the video has 8x4; give the video"):
+    with pytest.raises(DataError, match="a session of frames of 6x5 pixels, the video has 8x4; pass the video"):
         Session.load(tmp_path, Stub(), clip(9, 4, 8))

@@ -284,11 +284,11 @@ def test_errors_are_reported_before_anything_is_written(train, tmp_path):
     assert "no such file or folder" in refusal(CheckpointError, init="/nowhere")
     assert "/nowhere" in refusal(CheckpointError, resume="/nowhere")
     message = refusal(CheckpointError, init=str(tmp_path / "other"))
-    assert "another model" in message and "widths is (16, 32, 32), not (8, 8, 8)" in message
+    assert "a different model" in message and "widths is (16, 32, 32), not (8, 8, 8)" in message
     group = with_backbone(MODEL, norm="group", norm_groups=2)  # its tensors have the same shapes as those of a LayerNorm
     save_checkpoint(tmp_path / "group", variables(group), group)
     message = refusal(CheckpointError, init=str(tmp_path / "group"), **{"model.backbone.norm": "layer"})
-    assert "another model" in message and "norm is 'group', not 'layer'" in message
+    assert "a different model" in message and "norm is 'group', not 'layer'" in message
     with pytest.MonkeyPatch.context() as patch:  # before variables are initialised, which compiles
         patch.setattr(loop, "starting_state", None)
         assert refusal(DataError, no_data) == "no such set"

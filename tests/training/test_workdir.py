@@ -25,7 +25,7 @@ def test_what_a_run_would_write_is_rejected_where_it_is_there_without_a_record(t
 def test_a_run_of_an_older_version_can_continue_elsewhere(tmp_path):
     (tmp_path / "checkpoints/4").mkdir(parents=True)
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(DataError, match=f"older version there, give --config.resume={tmp_path}"):
+    with pytest.raises(DataError, match=f"older version there, pass --config.resume={tmp_path}"):
         is_begun(tmp_path)
 
 

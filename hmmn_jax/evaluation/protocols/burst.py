@@ -76,7 +76,7 @@ class Burst(Protocol):
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
         """Raises DataError, because scores are not computed."""
-        raise DataError(f"{clip.name}: scores of BURST (HOTA) are not computed here; give {self.archive} to its evaluator")
+        raise DataError(f"{clip.name}: scores of BURST (HOTA) are not computed here; pass {self.archive} to its evaluator")
 
     def refuse_submission(self, clips: Sequence[Clip]) -> str:
         """A result must have all sequences of the given file."""

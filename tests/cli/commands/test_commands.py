@@ -77,7 +77,7 @@ def test_a_movie_of_a_video_file_and_not_of_images(requests, tmp_path):
 def test_evaluate(requests, monkeypatch):
     def in_processes(program, run, resume, folder, given, terminated):
         assert (program, folder, given["process"]) == ("hmmn-jax evaluate", Path("RUN").absolute(), 1)
-        assert terminated == f"got SIGTERM; {resume}"
+        assert terminated == f"received SIGTERM; {resume}"
         return run() or 0
 
     monkeypatch.setattr(launch, "run_in_processes", in_processes)
