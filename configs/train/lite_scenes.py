@@ -1,0 +1,38 @@
+"""hmmn-lite, a stage with rendered videos, in which objects turn and hide each other.
+
+    python train.py --config configs/train/lite_scenes.py --workdir RUN5 --config.init=lite \
+      --config.data.data_dir=DATA --config.validation.data=DAVIS
+
+DATA and DAVIS are as in `configs/train/lite_varied.py`; DATA also contains `davis/sprites` and `davis/scenes` (docs/lite.md).
+"""
+
+from ml_collections import ConfigDict
+
+from configs.train import data, lite_varied
+
+DAVIS_SHARE, RENDERED_SHARE, STILLS = 0.42, 0.4, 2900  # fractions of clips; number of still images, including repeats
+VIDEOS, SCENES, SPRITES = 26, 2436, 3150
+
+
+def get_config() -> ConfigDict:
+    """Like `configs/train/lite_varied.py`, but with five frames of 224x224, and two sets of rendered videos."""
+    config = lite_varied.get_config()
+    config.unlock()
+    clips = STILLS / (1 - DAVIS_SHARE - RENDERED_SHARE)
+    config.data.frames = 5
+    config.data.size = (224, 224)
+    config.data.resize = 208
+    config.data.min_area = 150
+    config.data.max_skip = ((0, 5),)
+    config.data.copy_paste.probability = 0.6
+    config.data.sets.davis.repeat = ((0, DAVIS_SHARE * clips / VIDEOS),)
+    for name, videos in (("scenes", SCENES), ("sprites", SPRITES)):
+        config.data.sets[name] = data.source(
+            f"davis/{name}", still=False, repeat=0.5 * RENDERED_SHARE * clips / videos, donors=0.2
+        )
+    config.data.seed = 4
+    config.samples = 6400
+    config.learning_rate.peak = 4e-4
+    config.validation.every = 1600
+    config.validation.size = 240
+    return config.lock()
