@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from configs.train import data, lite_varied
 
 DAVIS_SHARE, RENDERED_SHARE, STILLS = 0.42, 0.4, 2900  # fractions of clips; number of still images, including repeats
-VIDEOS, SCENES, SPRITES = 26, 2436, 3150
+VIDEOS, SCENES, SPRITES = 26, 174, 225
 
 
 def get_config() -> ConfigDict:
