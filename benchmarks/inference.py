@@ -2,10 +2,12 @@
 
     python benchmarks/inference.py --memory 2 20 --peer "python PEER.py time --memory 2 20"
     python benchmarks/inference.py --objects 3 --memory 2 --peer "python PEER.py time --objects 3 --memory 2"
+    python benchmarks/inference.py --checkpoint lite
 
 Each round starts a new process for this project and then one for the other implementation (peer), so that both run under the
 same conditions and peak memory is measured separately. For each memory size, the peer prints a JSON line with `memory_frames`,
-`seconds_per_frame` and `peak_mb`. Prints the medians over the rounds, and their ratios. Run it on an otherwise idle machine.
+`seconds_per_frame` and `peak_mb`. Without --checkpoint, the network is the published one with random weights. Prints medians
+over the rounds, and ratios. Run it on an otherwise idle machine.
 """
 
 import argparse
@@ -21,11 +23,11 @@ import time
 import numpy as np
 
 
-def measure(height: int, width: int, objects: int, memory: list[int], runs: int) -> None:
+def measure(height: int, width: int, objects: int, memory: list[int], runs: int, checkpoint: str | None = None) -> None:
     """Prints a JSON line for each memory size: the median of `runs` frames with that many memory frames."""
     import jax
 
-    from hmmn_jax import HMMNConfig, Segmenter
+    from hmmn_jax import HMMNConfig, Segmenter, load_checkpoint
     from hmmn_jax.inference.host_memory import keep_host_memory_small
     from hmmn_jax.model.hmmn import abstract_variables
 
@@ -37,8 +39,12 @@ def measure(height: int, width: int, objects: int, memory: list[int], runs: int)
             return rng.standard_normal(leaf.shape, np.float32) * np.float32(np.sqrt(2 / np.prod(leaf.shape[:3])))
         return np.ones(leaf.shape, leaf.dtype)
 
-    config = HMMNConfig()
-    segmenter = Segmenter(jax.tree.map(random_leaf, abstract_variables(config)), config, mem_every=1)
+    if checkpoint:
+        variables, config = load_checkpoint(checkpoint)
+    else:
+        config = HMMNConfig()
+        variables = jax.tree.map(random_leaf, abstract_variables(config))
+    segmenter = Segmenter(variables, config, mem_every=1)
     frame = rng.integers(0, 256, (height, width, 3), np.uint8)
     mask = np.zeros((height, width), np.uint8)
     for k in range(objects):
@@ -80,10 +86,11 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3, help="measured frames in each process, after one warm-up frame")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peer", default=None, help="command of the other implementation")
+    parser.add_argument("--checkpoint", default=None, help="path, or name of a bundled model")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
-        return measure(args.height, args.width, args.objects, args.memory, args.runs)
+        return measure(args.height, args.width, args.objects, args.memory, args.runs, args.checkpoint)
     ours = [sys.executable, os.path.abspath(__file__), *sys.argv[1:], "--worker"]
     rounds = []
     for index in range(args.rounds):

@@ -1,0 +1,138 @@
+"""Seconds per frame and peak memory as functions of memory frames, objects, pixels and the length of a film.
+
+    python benchmarks/growth.py --points growth.jsonl --out docs/growth.png
+
+The model is hmmn-lite. Each point is measured by a new process; one process measures all memory sizes. Points are appended to
+the file as they are measured, and those in the file are not measured again, so the command can be interrupted. Points that need
+more than --limit GiB of memory are predicted from the two largest points of their axis, and so are those that are not measured
+after --minutes. Prints a table with the local exponent of each curve: 1 is linear. Run it on an otherwise idle machine.
+"""
+
+import argparse
+import itertools
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from inference import run
+
+HEIGHT, WIDTH, OBJECTS, MEMORY = 480, 864, 1, 2
+AXES = {
+    "memory": (2, 5, 10, 20, 50, 100, 200),  # frames
+    "objects": (1, 2, 3, 5, 10, 20, 50),
+    "pixels": (240, 360, 480, 720, 1080, 1440, 2160),  # height of a frame of 16:9
+}
+LABELS = {"memory": "memory frames", "objects": "objects", "pixels": "pixels, in millions"}
+RUNS = 2  # measured frames of a point
+
+
+def amount(axis: str, value: int) -> float:
+    """Returns the quantity that a curve grows with: the value, or the millions of pixels of a frame of this height."""
+    return value * width_of(value) / 1e6 if axis == "pixels" else value
+
+
+def width_of(height: int) -> int:
+    """Returns the width of a frame of 16:9, as a multiple of 16."""
+    return round(height * 16 / 9 / 16) * 16
+
+
+def measure(axis: str, values: list[int]) -> Iterator[dict]:
+    """Yields a point for each value; all values of the memory axis are measured in one process."""
+    height = values[0] if axis == "pixels" else HEIGHT
+    width = width_of(height) if axis == "pixels" else WIDTH
+    memory = values if axis == "memory" else [MEMORY]
+    command = [sys.executable, str(Path(__file__).with_name("inference.py")), "--worker", "--checkpoint", "lite"]
+    command += ["--height", str(height), "--width", str(width), "--runs", str(RUNS), "--memory", *map(str, memory)]
+    command += ["--objects", str(values[0] if axis == "objects" else OBJECTS)]
+    for frames, line in run(command).items():
+        value = frames if axis == "memory" else values[0]
+        yield {"axis": axis, "value": value, "seconds": line["seconds_per_frame"], "mb": line["peak_mb"], "measured": True}
+
+
+def predict(axis: str, value: int, points: list[dict]) -> dict:
+    """Continues the line through the two largest measured points in logarithmic scale for time, in linear scale for memory."""
+    first, last = sorted((p for p in points if p["axis"] == axis and p["measured"]), key=lambda point: point["value"])[-2:]
+    x, a, b = (amount(axis, v) for v in (value, first["value"], last["value"]))
+    exponent = math.log(last["seconds"] / first["seconds"]) / math.log(b / a)
+    mb = last["mb"] + (last["mb"] - first["mb"]) * (x - b) / (b - a)
+    return {"axis": axis, "value": value, "seconds": last["seconds"] * (x / b) ** exponent, "mb": mb, "measured": False}
+
+
+def collect(file: Path, limit: float, minutes: float) -> list[dict]:
+    """Measures what is not in the file, and returns all points, some of them predicted."""
+    points = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    end = time.monotonic() + 60 * minutes
+    for axis, values in AXES.items():
+        known = {point["value"] for point in points if point["axis"] == axis}
+        missing = [value for value in values if value not in known]
+        for group in [missing] if axis == "memory" and missing else [[value] for value in missing]:
+            enough = sum(point["axis"] == axis and point["measured"] for point in points) >= 2
+            guess = predict(axis, group[-1], points) if enough else None
+            if guess and (guess["mb"] > 1024 * limit or time.monotonic() > end):
+                points += [predict(axis, value, points) for value in group]
+                continue
+            print(f"{axis} {group}", file=sys.stderr, flush=True)
+            for point in measure(axis, group):
+                points.append(point)
+                with open(file, "a", encoding="utf-8") as lines:
+                    lines.write(json.dumps(point) + "\n")
+    return points
+
+
+def table(points: list[dict]) -> str:
+    """Returns a Markdown table with the exponents between neighbouring points."""
+    lines = ["| axis | value | s per frame | exponent | peak MB | exponent |", "|---|---|---|---|---|---|"]
+    for axis in AXES:
+        curve = sorted((point for point in points if point["axis"] == axis), key=lambda point: point["value"])
+        for before, point in itertools.pairwise([None, *curve]):
+            cells = []
+            for key, form in (("seconds", ".2f"), ("mb", ".0f")):
+                cells.append(f"{point[key]:{form}}")
+                step = math.log(amount(axis, point["value"]) / amount(axis, before["value"])) if before else 0
+                cells.append(f"{math.log(point[key] / before[key]) / step:.2f}" if before else "")
+            note = "" if point["measured"] else " (predicted)"
+            lines.append(f"| {axis} | {point['value']}{'p' * (axis == 'pixels')}{note} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def plot(points: list[dict], out: Path) -> None:
+    """Draws a row of time and a row of memory, with a dashed line of exponent 1 through the first point of each curve."""
+    import matplotlib
+
+    matplotlib.use("agg")  # draws without a display
+    from matplotlib import pyplot as plt
+
+    figure, rows = plt.subplots(2, len(AXES), figsize=(10, 6), layout="constrained", sharex="col")
+    for row, (key, label) in zip(rows, (("seconds", "seconds per frame"), ("mb", "peak memory, MB")), strict=True):
+        for axes, axis in zip(row, AXES, strict=True):
+            curve = sorted((point for point in points if point["axis"] == axis), key=lambda point: point["value"])
+            x, y = [amount(axis, point["value"]) for point in curve], [point[key] for point in curve]
+            axes.loglog(x, y, "-", color="tab:blue")
+            for measured, marker in ((True, "o"), (False, "x")):
+                chosen = [i for i, point in enumerate(curve) if point["measured"] == measured]
+                axes.plot([x[i] for i in chosen], [y[i] for i in chosen], marker, color="tab:blue" if measured else "tab:red")
+            axes.plot([x[0], x[-1]], [y[0], y[0] * x[-1] / x[0]], "k:", lw=1)
+            axes.grid(alpha=0.3)
+            axes.set_ylabel(label if axis == "memory" else "")
+            axes.set_xlabel(LABELS[axis] if key == "mb" else "")
+    figure.savefig(out, dpi=100)
+
+
+def main() -> None:
+    """Measures, and writes the table and the plot."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--points", type=Path, required=True, help="file of measured points, JSON lines; created or continued")
+    parser.add_argument("--out", type=Path, required=True, help="PNG to write")
+    parser.add_argument("--limit", type=float, default=20.0, help="GiB")
+    parser.add_argument("--minutes", type=float, default=60.0, help="time after which no further process is started")
+    given = parser.parse_args()
+    points = collect(given.points, given.limit, given.minutes)
+    print(table(points))
+    plot(points, given.out)
+
+
+if __name__ == "__main__":
+    main()
