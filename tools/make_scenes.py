@@ -36,11 +36,14 @@ TWINS, CAMOUFLAGE, TURNS, BACKDROP = 0.35, 0.2, 0.35, 0.75  # probabilities
 class Scene:
     """Parts of a MuJoCo model.
 
+    rng: random numbers.
+    photos, meshes: files to choose from.
     assets, bodies: XML of the model.
-    textures: PNG files by name.
-    swings: for each joint, amplitude (rad), frequency (cycles per frame) and phase (rad).
-    labels: for each body, the object's id; 0: not labelled.
-    backdrop: photo behind the objects in place of ground and wall; None: ground and wall are seen.
+    files: contents of textures and meshes by name.
+    swings: for each joint, amplitude (rad; infinite for a wheel), frequency (cycles per frame; rad per frame for a wheel) and
+        phase (rad).
+    labels: for each body, the object's id; 0: no label.
+    backdrop: photo that replaces ground and wall; None: they are visible.
     """
 
     rng: np.random.Generator
@@ -54,7 +57,7 @@ class Scene:
     backdrop: Image.Image | None = None
 
     def add_material(self, source: Image.Image | None = None) -> str:
-        """Adds a material with a part of a photo, of any colour cast, and returns its name."""
+        """Adds a material and returns its name. Its texture is `source`, or a part of a random photo."""
         rng, number = self.rng, len(self.files)
         image = source or crop(open_photo(self.photos, rng), rng, TEXTURE)
         if source is None and rng.random() < 0.3:  # one colour, with little texture
@@ -71,7 +74,7 @@ class Scene:
         return f"m{number}"
 
     def joint(self, axis: str, amplitude: float, frequency: float, phase: float) -> str:
-        """Returns the XML of a hinge that swings."""
+        """Returns the XML of a hinge, whose angle oscillates."""
         self.swings.append((amplitude, frequency, phase))
         return f'<joint type="hinge" axis="{axis}"/>'
 
@@ -215,7 +218,7 @@ def build(rng: np.random.Generator, photos: list[Path], meshes: list[Path]) -> t
         last = kind, materials
         scene.bodies.append(f'<body mocap="true" name="o{number}">{kind(scene, materials)}</body>')
         scene.labels.append(number + 1 if number < labelled else 0)
-    if rng.random() < 0.4:  # poles and branches before the objects
+    if rng.random() < 0.4:  # poles in front of the objects
         for _ in range(rng.integers(1, 6)):
             x, y, lean = rng.uniform(-2, 2), rng.uniform(-2.2, -1), rng.normal(0, 0.4, 2)
             pole = capsule(scene.add_material(), (x, y, 0), (x + lean[0], y + lean[1], 3), rng.uniform(0.01, 0.09))
@@ -236,55 +239,96 @@ def build(rng: np.random.Generator, photos: list[Path], meshes: list[Path]) -> t
     return mujoco.MjModel.from_xml_string(xml, scene.files), scene
 
 
+@dataclass
+class Paths:
+    """How the objects and the camera of a scene move. Arrays have one row for each of n objects; times are frames.
+
+    start, speed: position and its change per frame `[n,3]`.
+    sway, beat, phase: amplitude, frequency (cycles per frame) and phase (rad) of an oscillation around it `[n,3]`.
+    yaw, turn: rotation about the vertical axis and its change per frame, rad `[n]`.
+    lean: tilt of the vertical axis, rad `[n,2]`.
+    tumbles: whether the object jumps and tumbles `[n]`.
+    view, drift: azimuth, elevation (degrees) and distance of the camera, and their change per frame.
+    look: change per frame of the point that the camera looks at.
+    """
+
+    start: np.ndarray
+    speed: np.ndarray
+    sway: np.ndarray
+    beat: np.ndarray
+    phase: np.ndarray
+    yaw: np.ndarray
+    turn: np.ndarray
+    lean: np.ndarray
+    tumbles: np.ndarray
+    view: np.ndarray
+    drift: np.ndarray
+    look: np.ndarray
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, n: int) -> "Paths":
+        """Draws random paths. A third of the objects turn fast."""
+        start = np.stack([rng.uniform(-1.6, 1.6, n), rng.uniform(-1.2, 1.8, n), np.zeros(n)], 1)
+        speed = rng.normal(0, 0.07, (n, 3)) * (1, 0.6, 0)
+        sway, beat, phase = rng.uniform(0, 0.3, (n, 3)), rng.uniform(0.02, 0.1, (n, 3)), rng.uniform(0, 6.3, (n, 3))
+        yaw, turn = rng.uniform(0, 2 * np.pi, n), rng.normal(0, 0.05, n)
+        turn = np.where(rng.random(n) < TURNS, rng.normal(0, 0.3, n), turn)
+        lean, tumbles = rng.normal(0, 0.1, (n, 2)), rng.random(n) < 0.25
+        view = rng.uniform((60, -35, 2.2), (120, -5, 4.8))
+        drift, look = rng.normal(0, (0.8, 0.3, 0.04)), rng.normal(0, 0.03, 3)
+        return cls(start, speed, sway, beat, phase, yaw, turn, lean, tumbles, view, drift, look)
+
+    def pose(self, model: mujoco.MjModel, data: mujoco.MjData, swings: Sequence[tuple[float, float, float]], time: int) -> None:
+        """Sets the positions, rotations and joints of a frame."""
+        position = self.start + self.speed * time + self.sway * np.sin(2 * np.pi * self.beat * time + self.phase) * (1, 1, 0.5)
+        jump = np.abs(np.sin(0.25 * time + self.phase[:, 0])) * 0.3 * self.tumbles
+        data.mocap_pos[:] = position + np.array([0, 0, 1.0]) * jump[:, None]
+        for n, yaw in enumerate(self.yaw + self.turn * time):
+            lean = self.lean[n] * (1 + 8 * self.tumbles[n] * np.sin(0.2 * time + self.phase[n, 0]))
+            mujoco.mju_euler2Quat(data.mocap_quat[n], np.array([*lean, yaw]), "xyz")
+        for joint, (size, frequency, offset) in enumerate(swings):
+            wheel = np.isinf(size)
+            data.qpos[joint] = frequency * time if wheel else size * np.sin(2 * np.pi * frequency * time + offset)
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_comPos(model, data)
+        mujoco.mj_camlight(model, data)
+
+    def camera(self, time: int) -> mujoco.MjvCamera:
+        """Returns the camera of a frame."""
+        camera = mujoco.MjvCamera()
+        camera.azimuth, camera.elevation, camera.distance = self.view + self.drift * time
+        camera.lookat[:] = np.array([0, 0.2, 0.7]) + self.look * time
+        return camera
+
+
+def take(renderer: mujoco.Renderer, data: mujoco.MjData, camera: mujoco.MjvCamera) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the picture `uint8 [h,w,3]` and the geom of each pixel `int [h,w]`, -1 where there is none."""
+    renderer.update_scene(data, camera)
+    frame = renderer.render()
+    renderer.enable_segmentation_rendering()
+    renderer.update_scene(data, camera)
+    hits = renderer.render()
+    renderer.disable_segmentation_rendering()
+    return frame, np.where(hits[..., 1] == int(mujoco.mjtObj.mjOBJ_GEOM), hits[..., 0], -1)
+
+
 def film(rng: np.random.Generator, photos: list[Path], meshes: list[Path]) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Returns frames `uint8 [h,w,3]` and masks `uint8 [h,w]` of a random scene."""
     model, scene = build(rng, photos, meshes)
-    data, count = mujoco.MjData(model), len(scene.labels)
-    ids = np.zeros(model.ngeom + 1, np.uint8)  # the last one: no geom
-    behind = np.isin(np.arange(model.ngeom + 1), [0, 1, model.ngeom])  # ground, wall, no geom
+    data, paths = mujoco.MjData(model), Paths.draw(rng, len(scene.labels))
     roots = {model.body(f"o{number}").id: label for number, label in enumerate(scene.labels)}
-    for geom in range(model.ngeom):
-        ids[geom] = roots.get(int(model.body_rootid[model.geom_bodyid[geom]]), 0)
-    start = np.stack([rng.uniform(-1.6, 1.6, count), rng.uniform(-1.2, 1.8, count), np.zeros(count)], 1)
-    speed = rng.normal(0, 0.07, (count, 3)) * (1, 0.6, 0)
-    sway, beat, phase = rng.uniform(0, 0.3, (count, 3)), rng.uniform(0.02, 0.1, (count, 3)), rng.uniform(0, 6.3, (count, 3))
-    yaw, turn = rng.uniform(0, 2 * np.pi, count), rng.normal(0, 0.05, count)
-    turn = np.where(rng.random(count) < TURNS, rng.normal(0, 0.3, count), turn)
-    tilt, free = rng.normal(0, 0.1, (count, 2)), rng.random(count) < 0.25  # some objects tumble
-    camera = mujoco.MjvCamera()
-    view = rng.uniform((60, -35, 2.2), (120, -5, 4.8))
-    drift, look = rng.normal(0, (0.8, 0.3, 0.04)), rng.normal(0, 0.03, 3)
-    place = np.array([rng.uniform(0.3, 0.7), rng.uniform(0.3, 0.7), rng.uniform(0.5, 0.9)])
+    ids = [roots.get(int(model.body_rootid[body]), 0) for body in model.geom_bodyid]
+    ids = np.array([*ids, 0], np.uint8)  # the last one: no geom
+    place = rng.uniform((0.3, 0.3, 0.5), (0.7, 0.7, 0.9))
     pan = rng.normal(0, (0.008, 0.004, 0.004))
     gamma, frames, masks = rng.uniform(0.75, 1.35), [], []
     with mujoco.Renderer(model, HEIGHT, WIDTH) as renderer:
         for time in range(FRAMES):
-            position = start + speed * time + sway * np.sin(2 * np.pi * beat * time + phase) * (1, 1, 0.5)
-            data.mocap_pos[:] = position + np.array([0, 0, 1.0]) * (
-                np.abs(np.sin(0.25 * time + phase[:, :1])) * 0.3 * free[:, None]
-            )
-            for number in range(count):
-                lean = tilt[number] * (1 + 8 * free[number] * np.sin(0.2 * time + phase[number, 0]))
-                mujoco.mju_euler2Quat(data.mocap_quat[number], np.array([*lean, yaw[number] + turn[number] * time]), "xyz")
-            for joint, (size, frequency, offset) in enumerate(scene.swings):
-                whole = np.isinf(size)
-                data.qpos[joint] = frequency * time if whole else size * np.sin(2 * np.pi * frequency * time + offset)
-            mujoco.mj_kinematics(model, data)
-            mujoco.mj_comPos(model, data)
-            mujoco.mj_camlight(model, data)
-            camera.azimuth, camera.elevation, camera.distance = view + drift * time
-            camera.lookat[:] = np.array([0, 0.2, 0.7]) + look * time
-            renderer.update_scene(data, camera)
-            frame = renderer.render()
-            renderer.enable_segmentation_rendering()
-            renderer.update_scene(data, camera)
-            hits = renderer.render()
-            renderer.disable_segmentation_rendering()
-            geoms = np.where(hits[..., 1] == int(mujoco.mjtObj.mjOBJ_GEOM), hits[..., 0], model.ngeom)
-            geoms = np.clip(geoms, 0, model.ngeom)
+            paths.pose(model, data, scene.swings, time)
+            frame, geoms = take(renderer, data, paths.camera(time))
             if scene.backdrop is not None:
-                back = window(scene.backdrop, (WIDTH, HEIGHT), place + pan * time)
-                frame = np.where(behind[geoms][..., None], back, frame)
+                behind = geoms < 2  # ground, wall, no geom
+                frame = np.where(behind[..., None], window(scene.backdrop, (WIDTH, HEIGHT), place + pan * time), frame)
             frame = 255 * (frame / 255.0) ** gamma
             frames.append(np.clip(frame + rng.normal(0, 3, frame.shape), 0, 255).astype(np.uint8))
             masks.append(ids[geoms])
