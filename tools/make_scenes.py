@@ -249,7 +249,7 @@ class Paths:
     lean: tilt of the vertical axis, rad `[n,2]`.
     tumbles: whether the object jumps and tumbles `[n]`.
     view, drift: azimuth, elevation (degrees) and distance of the camera, and their change per frame.
-    look: change per frame of the point that the camera looks at.
+    look: change per frame of the target of the camera.
     """
 
     start: np.ndarray
@@ -302,7 +302,7 @@ class Paths:
 
 
 def take(renderer: mujoco.Renderer, data: mujoco.MjData, camera: mujoco.MjvCamera) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the picture `uint8 [h,w,3]` and the geom of each pixel `int [h,w]`, -1 where there is none."""
+    """Returns the picture `uint8 [h,w,3]` and the geom of each pixel `int [h,w]`; -1 means that there is none."""
     renderer.update_scene(data, camera)
     frame = renderer.render()
     renderer.enable_segmentation_rendering()
