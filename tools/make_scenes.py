@@ -302,7 +302,7 @@ class Paths:
 
 
 def take(renderer: mujoco.Renderer, data: mujoco.MjData, camera: mujoco.MjvCamera) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the picture `uint8 [h,w,3]` and the geom of each pixel `int [h,w]`; -1 means that there is none."""
+    """Returns the picture `uint8 [h,w,3]` and the geom of each pixel `int [h,w]`, or -1."""
     renderer.update_scene(data, camera)
     frame = renderer.render()
     renderer.enable_segmentation_rendering()
