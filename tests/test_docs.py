@@ -123,3 +123,20 @@ def test_targets_of_make():
 
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_rows_of_tables_are_complete(page):
+    """Markdown ends a table at a line that does not start with |, so a wrapped row breaks it."""
+    code, cells, before = False, 0, ""
+    for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
+        code ^= line.strip().startswith("```")
+        row = not code and line.lstrip().startswith("|")
+        bars = len(re.findall(r"(?<!\\)\|", line))
+        if row:
+            cells = cells or bars
+            assert bars == cells, (number, line)
+        else:
+            assert not cells or not line.strip(), (number, before, line)
+            cells = 0
+        before = line
