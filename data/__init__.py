@@ -1,7 +1,7 @@
-"""Training data with TensorFlow: builders of data sets, random access to their frames, training clips."""
+"""Training data with TensorFlow: builders of data sets, random access to their frames, and training clips."""
 
 import os
 
-# TensorFlow only reads and transforms data here; these settings silence its start-up messages.
+# TensorFlow only reads and transforms data here. These settings silence its start-up messages.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")

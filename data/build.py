@@ -77,7 +77,7 @@ def build(
 
 
 def _require_apart(data_dir: Path, source: Path) -> None:
-    """Raises DataError if a build would be written among the files that it reads."""
+    """Raises DataError if the output of a build would be inside its input."""
     for kind in _INPUTS:
         for folder in (source / kind, *source.glob(f"*/{kind}")):
             if folder.is_dir() and data_dir.resolve().is_relative_to(folder.resolve()):
@@ -85,7 +85,7 @@ def _require_apart(data_dir: Path, source: Path) -> None:
 
 
 def _files_of(name: str, splits: Iterable[str], version: Path) -> Iterator[str]:
-    """Names the files that a build will write, as far as they can be known."""
+    """Lists the files that a build will write, as far as this is known."""
     yield from ("dataset_info.json", "features.json")
     for split in splits:
         yield from (index_path(version, split).name, _problems(split))
@@ -97,7 +97,7 @@ def _problems(split: str) -> str:
 
 
 def make_config(name: str, config_name: str, new_name: str | None, fields: list[str]) -> tfds.core.BuilderConfig:
-    """Finds a config of a builder and changes fields of it, each given as FIELD=VALUE. Raises DataError."""
+    """Finds a config of a builder and changes some of its fields, each specified as FIELD=VALUE. Raises DataError."""
     builder = _builder_class(name)
     config = builder.find_config(check_name(config_name, "--config"))
     kinds = _fields(config)
@@ -117,7 +117,7 @@ def make_config(name: str, config_name: str, new_name: str | None, fields: list[
     new_name = check_name(config.name if new_name is None else new_name, "--as")
     if builder.has_config(new_name):
         raise DataError(
-            f"--set and --as make a config of its own: name it by --as, other than {', '.join(builder.builder_configs)}"
+            f"--set and --as define a new config: name it with --as, and do not use {', '.join(builder.builder_configs)}"
         )
     config = dataclasses.replace(config, name=new_name, **changes)
     builder.check_config(config, changes)
@@ -172,7 +172,7 @@ def _run() -> None:
         print(f"{args.builder}/{config.name} {split}: {report.summary(_SHOWN)}")
         for line in report.notes.lines():
             note(f"{args.builder}/{config.name} {split}: {line}")
-    print(f"written to {directory}; problems-SPLIT.txt there has all lines")
+    print(f"written to {directory}; problems-SPLIT.txt in it lists all problems")
 
 
 def main() -> int:

@@ -16,7 +16,7 @@ from hmmn_jax.io.files import reason
 from hmmn_jax.io.images import VOID, decode_mask
 from hmmn_jax.io.notes import Notes
 
-_UPRIGHT = "frames are turned upright as their EXIF orientation says, and masks are taken as drawn on the upright frames"
+_UPRIGHT = "frames are rotated upright according to their EXIF orientation; masks are assumed to be drawn on the upright frames"
 _TRANSPOSED = 5  # from this EXIF orientation on, height and width are swapped
 
 
@@ -42,7 +42,7 @@ class Report:
         return [one_line(line) for line in (*(f"NOTE: {line}" for line in self.notes.lines()), *self.problems)]
 
     def summary(self, shown: int) -> str:
-        """Formats the report as lines: the counts, the number of problems by outcome, and the first `shown` of them."""
+        """Formats the report as lines: the counts, the number of problems by outcome, and the first `shown` problems."""
         lines = [f"{self.videos} videos, {self.frames} frames, {self.annotated} with masks, {self.objects} objects"]
         kinds = collections.Counter(problem.rsplit("; ", 1)[-1] for problem in self.problems)
         lines += [f"  {count} x {kind}" for kind, count in kinds.items()]
@@ -54,7 +54,7 @@ class Report:
 
 @dataclass
 class Frame:
-    """A frame as it was read. `jpeg` is empty if the image is unusable, `png` if the mask is missing or unusable."""
+    """A frame that was read. `jpeg` is empty if the image is unusable, and `png` if the mask is missing or unusable."""
 
     image: Path
     mask: Path | None = None
@@ -132,7 +132,7 @@ def _kind(data: bytes) -> str:
     try:
         with Image.open(io.BytesIO(data)) as picture:
             way_out = "convert them, for example with mogrify -path NEW_FOLDER -format jpg -quality 95 *"
-            return f"its format is {picture.format}, but frames have to be JPEG: {way_out}"
+            return f"its format is {picture.format}, but frames must be JPEGs: {way_out}"
     except Exception:  # each decoder raises its own exception types
         return "not an image in a known format"
 
@@ -141,7 +141,7 @@ def _sizes(mask: tuple[int, int], frame: Frame) -> str:
     height, width = frame.size
     text = f"the mask has {mask[1]}x{mask[0]} pixels, its frame {width}x{height}"
     if frame.orientation >= _TRANSPOSED and not _nearly(mask, frame.size) and _nearly(mask, (width, height)):
-        text += f" when turned upright by its EXIF orientation {frame.orientation}; draw masks on the upright frame"
+        text += f" when rotated upright according to its EXIF orientation {frame.orientation}; draw masks on the upright frame"
     return text
 
 
@@ -171,8 +171,8 @@ class IndexRows:
             fewest_masks: minimum number of frames with masks in a video.
             needs_object: whether a video must contain an object.
             all_labelled: whether to report frames without a mask.
-            has_rules: whether the data set has rules for values in masks, so that 255 next to other ids is not reported.
-            report: is filled.
+            has_rules: whether the data set defines the values in masks, so that 255 next to other ids is not reported.
+            report: the report to fill.
         """
         self.id_map, self.soft, self.report = id_map, soft, report
         self._fewest_masks, self._needs_object, self._all_labelled = fewest_masks, needs_object, all_labelled
@@ -249,7 +249,7 @@ class IndexRows:
         )
 
     def _fault(self, masks: int, objects: int) -> str:
-        """Returns the reason if a video cannot be used, else ""."""
+        """Returns the reason why a video cannot be used, or ""."""
         if masks < self._fewest_masks:
             return f"{masks} frames with masks, fewer than {self._fewest_masks}"
         return "no object in any mask" if self._needs_object and not objects else ""
@@ -262,7 +262,7 @@ def _areas(counts: np.ndarray, table: np.ndarray) -> dict[int, int]:
 
 
 def _numbers(listed: tuple[str, ...], frames: list[Frame]) -> list[int]:
-    """Numbers the kept frames by the numbers in their names if these increase, else by their position in the list."""
+    """Numbers the kept frames according to their names if those numbers increase, otherwise by their position in the list."""
     if all(name.isdecimal() and len(name) < 20 and int(name) < 2**31 for name in listed):
         numbers = [int(name) for name in listed]
         if all(first < second for first, second in itertools.pairwise(numbers)):

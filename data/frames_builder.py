@@ -1,4 +1,4 @@
-"""Base of the builders: checks and indexes videos, and stores one frame per record with unchanged bytes."""
+"""Base class of the builders: checks and indexes videos, and stores one frame per record, with its bytes unchanged."""
 
 import collections
 import itertools
@@ -33,7 +33,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     A subclass lists the sequences of its splits. `data.source.open_source` reads what was built.
 
     Attributes:
-        STILLS: whether videos are single images, which can be used with one mask and without objects.
+        STILLS: whether videos are single images, which are accepted with a single mask and without objects.
         reports: results by split, after a build.
     """
 
@@ -41,7 +41,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     STILLS = False
 
     def __init__(self, *, splits: tuple[str, ...] = (), **kwargs):
-        """Takes the splits to build (() for all) and the arguments of a TFDS builder."""
+        """Takes the splits to build (() for all), and the arguments of a TFDS builder."""
         super().__init__(**kwargs)
         self._wanted = splits
         self.reports: dict[str, Report] = {}
@@ -52,7 +52,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """Returns the config with a name. Raises DataError for an unknown name."""
         configs = {config.name: config for config in cls.BUILDER_CONFIGS}
         if name not in configs:
-            raise DataError(f"{cls.name}: no config {name!r}; there is {', '.join(configs)}")
+            raise DataError(f"{cls.name}: no config {name!r}; choose one of {', '.join(configs)}")
         return configs[name]
 
     @classmethod
@@ -85,7 +85,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return False
 
     def has_rules(self) -> bool:
-        """Returns whether the data set has rules for values in masks, so that 255 next to other ids is not reported."""
+        """Returns whether the data set defines the values in masks, so that 255 next to other ids is not reported."""
         return True
 
     def checks_levels(self) -> bool:
@@ -124,7 +124,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             report=report,
         )
         total = sum(len(sequence.frames) for sequence in sequences)
-        spacing = _KEYS // max(total, 1)  # all small keys would be in one bucket
+        spacing = _KEYS // max(total, 1)  # otherwise, all small keys would be in one bucket
         paths = ((path, sequence.masks.get(i)) for sequence in sequences for i, path in enumerate(sequence.frames))
         record = 0
         with ThreadPoolExecutor(_THREADS) as pool, tqdm(total=total, desc=f"{self.name} {split}", unit="frame") as bar:
@@ -138,7 +138,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                     record += 1
                 bar.update(len(sequence.frames))
         if not record:
-            raise DataError(f"{split}: nothing is left to build: {report.problems[0]}", report.problems[1:])
+            raise DataError(f"{split}: there are no videos left to build: {report.problems[0]}", report.problems[1:])
         self.reports[split], self._indices[split] = report, rows.index()
 
     def _download_and_prepare(self, dl_manager, download_config) -> None:

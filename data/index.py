@@ -1,4 +1,4 @@
-"""The index of a built split for sampling, small enough to stay in memory: videos, frames, sizes, objects."""
+"""The index of a built split, for sampling: videos, frames, sizes and objects. It is small enough to stay in memory."""
 
 import dataclasses
 import io
@@ -91,7 +91,7 @@ def load(path: str | os.PathLike) -> Index:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             return Index(**{name: arrays[name] for name in _FIELDS if name in arrays or name != "orientation"})
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: cannot be read as an index: {reason(error)}; build the data set again") from error
+        raise DataError(f"{path}: not a readable index: {reason(error)}; build the data set again") from error
 
 
 def identity_map() -> np.ndarray:

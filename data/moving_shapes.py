@@ -1,4 +1,4 @@
-"""Rendered videos without files: textured objects move, rotate, grow and occlude each other over a moving background.
+"""Rendered videos that need no files: textured objects move, rotate, grow and occlude each other over a moving background.
 
 Clip i is a pure function of (seed, i). Its masks are exact.
 """
@@ -23,7 +23,7 @@ class Shape:
 
     centre: tuple[float, float]
     velocity: tuple[float, float]
-    swing: tuple[float, float]  # amplitude and phase of a sway across the path
+    swing: tuple[float, float]  # amplitude and phase of an oscillation perpendicular to the path
     radius: float
     growth: float
     angle: float
@@ -41,7 +41,7 @@ class Shape:
     def locate(
         self, time: float | np.ndarray, rows: np.ndarray, columns: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns the coordinates v, u of points relative to the shape (radius 1), and whether it covers them."""
+        """Returns the coordinates v, u of points relative to the shape (of radius 1), and whether the shape covers them."""
         y, x, radius, angle = self.pose(time)
         dy, dx = (rows - y) / radius, (columns - x) / radius
         v, u = dy * np.cos(angle) - dx * np.sin(angle), dy * np.sin(angle) + dx * np.cos(angle)
@@ -127,7 +127,7 @@ class MovingShapes:
         return type(self), self._arguments
 
     def _plan(self, clip: int) -> tuple[Clip, np.ndarray]:
-        """Draws clips until one shows all its objects in all frames. Also returns the areas of the objects, pixels [t,o]."""
+        """Draws clips until one shows all its objects in all frames. Also returns the areas of the objects in pixels, [t,o]."""
         height, width = self._size
         rows = (np.arange(_GRID)[:, None] + 0.5) / _GRID
         columns = (np.arange(round(_GRID * width / height))[None] + 0.5) / _GRID
@@ -161,7 +161,7 @@ class MovingShapes:
         return Clip(tuple(shapes), (rng.uniform(-0.2, 0.2), rng.uniform(-0.2, 0.2)), attempt)
 
     def _make_textures(self, clip: int) -> list[np.ndarray]:
-        """Returns the background, which exceeds the picture by the pan, and the texture of each shape, uint8 [h,w,3]."""
+        """Returns the background, which is larger than the picture by the pan, and each shape's texture, uint8 [h,w,3]."""
         height, width = self._size
         plan = self._clips[clip]
         rng = np.random.default_rng([self._seed, clip, plan.number, 1])
@@ -171,7 +171,7 @@ class MovingShapes:
 
 
 def _noise(rng: np.random.Generator, height: int, width: int, cells: int) -> np.ndarray:
-    """Creates a smooth random texture, uint8 [height,width,3]: interpolated octaves of random colours about a common colour."""
+    """Creates a smooth random texture, uint8 [height,width,3]: interpolated octaves of colours around a common colour."""
     base, contrast = rng.uniform(50, 205, 3), rng.uniform(30, 90)
     total = np.zeros((height, width, 3), np.float32)
     for octave in range(4):

@@ -1,8 +1,9 @@
-"""Draws training clips into one picture: each row has the frames of a clip, then the same frames with masks.
+"""Draws training clips into one picture. Each row shows the frames of a clip, then the same frames with masks.
 
     python -m data.preview --config configs/train/pretrain.py --config.data.data_dir=DATA --out preview.png
 
-Above each row are the sample's number, its set, video and frames, and the skips between them in frames of the original video.
+Above each row are the sample number, the data set, the video and the frames, and the skips between them in frames of the
+original video.
 """
 
 import numpy as np
@@ -20,7 +21,7 @@ from hmmn_jax.io.record import replace_own
 from hmmn_jax.training.settings import require_settings
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment; its data section is drawn.")
-OUT = flags.DEFINE_string("out", None, "PNG to write. An earlier preview there is replaced, no other file.")
+OUT = flags.DEFINE_string("out", None, "PNG to write. Replaces only an earlier preview.")
 CLIPS = flags.DEFINE_integer("clips", 8, "How many clips.", lower_bound=1)
 FIRST = flags.DEFINE_integer("first", 0, "Number of the first sample.", lower_bound=0)
 
@@ -28,7 +29,7 @@ CAPTION = 14  # pixels
 
 
 def draw_clip(clip: dict[str, np.ndarray]) -> np.ndarray:
-    """One row: frames and overlays under a caption, uint8 [h,w,3]; `clip` is one of a batch."""
+    """One row: frames and overlays below a caption, uint8 [h,w,3]; `clip` is one clip of a batch."""
     marked = [overlay(frame, mask) for frame, mask in zip(clip["frames"], clip["masks"], strict=True)]
     picture = np.concatenate([*clip["frames"], *marked], axis=1)
     gaps = np.abs(np.diff(clip["numbers"]))

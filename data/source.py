@@ -23,7 +23,7 @@ from hmmn_jax.io.stage import Stage
 with contextlib.suppress(RuntimeError):  # the setting has no effect after TensorFlow has started
     tf.config.set_visible_devices([], "GPU")  # the defaults of JAX
 
-READS = 64  # parallel reads from a bucket; each waits about 40 ms without using a core
+READS = 64  # number of parallel reads from a bucket, each of which waits about 40 ms without using a core
 _HOW_TO_BUILD = "build it with python -m data.build"
 
 
@@ -58,7 +58,9 @@ class RecordSource:
         except Exception as error:  # any error of a damaged dataset_info.json or record file
             raise DataError(f"{directory}: cannot be opened: {reason(error)}; {_HOW_TO_BUILD} --overwrite") from error
         if found != len(self.index.names):
-            raise DataError(f"{directory}: {found} records, the index has {len(self.index.names)}; {_HOW_TO_BUILD} --overwrite")
+            raise DataError(
+                f"{directory}: has {found} records, but the index lists {len(self.index.names)}; {_HOW_TO_BUILD} --overwrite"
+            )
         self._process = os.getpid()
 
     def fetch(self, records: np.ndarray) -> tuple[list[bytes], list[bytes]]:
@@ -137,11 +139,11 @@ def _newest(name: str, data_dir: AnyPath, split: str) -> AnyPath:
         if unfinished_path(data_dir, name).is_dir():
             raise DataError(f"{home}: a build that was interrupted, or is still running; {_HOW_TO_BUILD} again")
         there = sorted(f"{path.parent.parent.name}/{path.parent.name}" for path in data_dir.glob("*/*/*.*.*"))
-        raise DataError(f"{home}: not built; {data_dir} holds {shortlist(there)}; {_HOW_TO_BUILD}")
+        raise DataError(f"{home}: not built; {data_dir} contains {shortlist(there)}; {_HOW_TO_BUILD}")
     directory = max(versions, key=lambda path: [int(part) for part in path.name.split(".")])
     if was_cut_off(load_record(directory)):
         raise DataError(f"{directory}: a build that replaced an earlier one was interrupted; {_HOW_TO_BUILD} again")
     if not index_path(directory, split).is_file():
         splits = sorted(path.stem.removeprefix("index-") for path in directory.glob("index-*.npz"))
-        raise DataError(f"{directory}: no split {split!r}; there is {shortlist(splits)}; {_HOW_TO_BUILD} --overwrite")
+        raise DataError(f"{directory}: no split {split!r}; available: {shortlist(splits)}; {_HOW_TO_BUILD} --overwrite")
     return directory

@@ -38,7 +38,7 @@ def was_cut_off(record: Record) -> bool:
 
 
 def require_replaceable(record: Record, names: Iterable[str], overwrite: bool) -> None:
-    """Checks that a build may write the files `names`, and others, into the folder of a record.
+    """Checks that a build may write the files `names` and possibly others into the folder of a record.
 
     Raises:
         DataError: a finished build exists and must not be overwritten, the folder has files but no record, or the path of an
@@ -46,9 +46,9 @@ def require_replaceable(record: Record, names: Iterable[str], overwrite: bool) -
     """
     version = record.root
     if os.path.lexists(version) and not version.is_dir():
-        raise DataError(f"{version}: a file, where the folder of a data set is to be; move it away")
+        raise DataError(f"{version}: is a file, but must be the folder of a data set; move it away")
     if version.is_symlink() and not _has_files(version):
-        raise DataError(f"{version}: a link to an empty folder, where the folder of a data set is to be; remove the link")
+        raise DataError(f"{version}: is a link to an empty folder, but must be the folder of a data set; remove the link")
     if _has_files(version) and not record.path.is_file():
         raise DataError(
             f"{version}: holds files, but no {_RECORD} that says what this program built (older versions wrote none); "
@@ -98,7 +98,7 @@ def _remove(path: Path) -> None:
     if not os.path.lexists(path):
         return
     if path.is_symlink() or not path.is_dir() or (_has_files(path) and not (path / _MARK).is_file()):
-        raise DataError(f"{path}: in the way of the build, and without the mark of an unfinished build; move it away")
+        raise DataError(f"{path}: the build needs this path, which does not have the mark of an unfinished build; move it away")
     with writing_errors(path):
         for entry in path.iterdir():
             if entry.is_dir() and not entry.is_symlink():

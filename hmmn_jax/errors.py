@@ -1,12 +1,12 @@
-"""Errors for users: one line with the file, what was found, what was expected, and how to fix it."""
+"""Errors for users: one line that states the file, what was found, what was expected, and how to fix it."""
 
 from collections.abc import Sequence
 
-SHOWN = 10  # number of number of details of an error that are listed; the others are counted
+SHOWN = 10  # number of maximum number of details of an error that are listed; the others are counted
 
 
 class HMMNError(Exception):
-    """Base class of errors that a user can fix. Programs print the message and exit with `exit_code`.
+    """Base class for errors that a user can fix. Programs print the message and exit with `exit_code`.
 
     Args:
         message: one line.
@@ -41,7 +41,7 @@ class DataError(HMMNError):
 
 
 class ConfigError(HMMNError):
-    """A setting that is invalid, alone or in combination with others."""
+    """A setting that is invalid on its own or in combination with others."""
 
 
 class DivergedError(HMMNError):

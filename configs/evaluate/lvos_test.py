@@ -1,4 +1,4 @@
-"""LVOS v1 test: only first masks are public; the server scores a zip.
+"""LVOS v1 test: only the first masks are public; the server scores a zip.
 
     python evaluate.py --config configs/evaluate/lvos_test.py --data LVOS --checkpoint OUT --output RUN
     python evaluate.py --config configs/evaluate/lvos_test.py --data LVOS --score PRED

@@ -1,4 +1,4 @@
-"""Affine maps of the plane. Positions are (x, y) in pixels, x to the right, y down; a pixel's centre is at (+0.5, +0.5)."""
+"""Affine maps of the plane. Positions are (x, y) in pixels, x to the right, y down. Pixel centres are at (+0.5, +0.5)."""
 
 import math
 
@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from data.clips.draws import between
 
-AFFINE_NUMBERS = 4  # numbers that `random_affine` needs for one matrix
+AFFINE_NUMBERS = 4  # number of random numbers that `random_affine` needs for a matrix
 
 
 def product(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
@@ -24,7 +24,7 @@ def applied(matrix: tf.Tensor, vector: tf.Tensor) -> tf.Tensor:
 
 
 def affine(rotation: tf.Tensor, shear: tf.Tensor, zoom_x: tf.Tensor, zoom_y: tf.Tensor) -> tf.Tensor:
-    """Returns matrices, float32 [...,2,2], that zoom each axis, shear x by y, then rotate clockwise (in degrees)."""
+    """Returns matrices, float32 [...,2,2], that first zoom each axis, then shear x by y, then rotate clockwise (in degrees)."""
     turn, slant = rotation * (math.pi / 180), tf.tan(shear * (math.pi / 180))
     cosine, sine = tf.cos(turn), tf.sin(turn)
     rows = [
@@ -35,7 +35,7 @@ def affine(rotation: tf.Tensor, shear: tf.Tensor, zoom_x: tf.Tensor, zoom_y: tf.
 
 
 def random_affine(ranges: ConfigDict, uniform: tf.Tensor) -> tf.Tensor:
-    """Draws matrices [...,2,2] from numbers in [0, 1), [...,4].
+    """Computes random matrices [...,2,2] from uniform numbers in [0, 1), [...,4].
 
     `ranges` has the maximum `rotation` and `shear` in both directions, in degrees, and the range of `zoom` of each axis.
     """

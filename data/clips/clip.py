@@ -1,4 +1,4 @@
-"""Makes a sample from its number: draws random clips until one shows an object, then renders it."""
+"""Creates a sample from its number: draws random clips until one contains an object, then renders it."""
 
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from data.clips.plan import Plan, make_plan, set_names
 
 
 class Sketch(NamedTuple):
-    """A clip with its masks, and everything that is needed to render its frames.
+    """A clip with its masks, and all data that is needed to render its frames.
 
     Attributes:
         plan: its frames.
@@ -25,7 +25,7 @@ class Sketch(NamedTuple):
         sizes: float32 [s,2], height and width of each source, upright.
         orientations: int32 [s], EXIF orientation of each source.
         windows: float32 [s,4], the visible part of each source: left, top, right, bottom.
-        sources: int32 [t,1+d], the source of each frame, and those of its donors.
+        sources: int32 [t,1+d], the source of each frame, followed by those of its donors.
         maps: float32 [t,1+d,2,3], from output to image and donors.
         shrink: float32 [s], the factor by which each source is reduced.
         seen: uint8 [t,H,W], visible ids, 0 where a donor is.
@@ -63,7 +63,7 @@ def make_clip(config: ConfigDict, fetcher: Fetcher, sample: tf.Tensor) -> dict[s
     first = attempt_at(tf.constant(0))
     attempt, sketch = tf.while_loop(fails, lambda attempt, _: (attempt + 1, attempt_at(attempt + 1)), (tf.constant(0), first))
     name = tf.gather(tf.constant(set_names(config)), sketch.plan.set)
-    failure = f"{ATTEMPTS} draws of a clip gave no object of {config.min_area} pixels; lower min_area, or leave the set out"
+    failure = f"{ATTEMPTS} random clips contained no object of {config.min_area} pixels; lower min_area, or remove the data set"
     with tf.control_dependencies([tf.debugging.Assert(tf.reduce_max(sketch.areas) > 0, [failure, name])]):
         attempt = tf.identity(attempt)
     return finish_clip(config, sample, sketch, Draws(seed, sample, attempt))
@@ -161,7 +161,7 @@ def _label(config: ConfigDict, areas: tf.Tensor, draws: Draws) -> tuple[tf.Tenso
 
 def _mean_colour(rgb: tf.Tensor) -> tf.Tensor:
     """The mean over every 16th row of an image [h,w,3], float32 [3]; zeros for none."""
-    some = tf.reshape(tf.cast(rgb[::16], tf.int32), [-1, 3])  # sums of integers do not depend on their order
+    some = tf.reshape(tf.cast(rgb[::16], tf.int32), [-1, 3])  # sums of integers do not depend on the order of summation
     return tf.cast(tf.reduce_sum(some, 0), tf.float32) / tf.cast(tf.maximum(tf.shape(some)[0], 1), tf.float32)
 
 

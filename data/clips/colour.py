@@ -19,7 +19,7 @@ _TURN_RGB = tuple((_FROM_YIQ @ part @ _TO_YIQ).astype(np.float32) for part in _T
 def jitter(
     brightness: tf.Tensor, contrast: tf.Tensor, saturation: tf.Tensor, hue: tf.Tensor, mean: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The map that changes brightness, contrast (about the luma of the mean colour), saturation and hue, in this order.
+    """Returns the map that changes brightness, contrast (about the luma of the mean colour), saturation, then hue.
 
     Args:
         brightness: factor [...]; 1 changes nothing.
@@ -43,7 +43,10 @@ def jitter(
 
 
 def random_jitter(ranges: ConfigDict, uniform: tf.Tensor, mean: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Draws maps from numbers in [0, 1), [...,4]; `ranges` has the maximum change of each factor, and of the hue in turns."""
+    """Computes random maps from uniform numbers in [0, 1), [...,4].
+
+    `ranges` contains the maximum change of each factor, and of the hue in turns.
+    """
     signed = uniform * 2 - 1
     names = ("brightness", "contrast", "saturation", "hue")
     brightness, contrast, saturation, hue = (signed[..., place] * ranges[name] for place, name in enumerate(names))

@@ -1,4 +1,4 @@
-"""Pastes objects of other images into a clip, each with its own path."""
+"""Pastes objects from other images into a clip; each moves along its own path."""
 
 import cv2
 import numpy as np
@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from data.clips.affine import AFFINE_NUMBERS, product, pull, random_affine
 from data.clips.draws import between
 
-_FARTHEST = 20_000  # maximum extent of the output in pixels of a donor, so that positions do not overflow
+_FARTHEST = 20_000  # maximum extent of the output, in pixels of a donor, so that positions do not overflow
 
 
 def _numbers(frames: int) -> tuple[int, ...]:
@@ -23,10 +23,10 @@ def paste_numbers(frames: int) -> int:
 def paste_maps(config: ConfigDict, box: tf.Tensor, uniform: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Draws the maps from output to donor of the t frames, for each donor.
 
-    The object is resized so that the longer side of its box is a fraction `size` of the output's shorter side, but at most by
-    `zoom_limit`. It is rotated, sheared and zoomed about the centre of the box, and placed at a random position. From frame to
-    frame, it moves by at most `drift` of the output's sides. A donor from a video moves as in its video, so all its frames have
-    the map of the first.
+    The object is resized, at most by a factor of `zoom_limit`, so that the longer side of its box is a fraction `size` of the
+    output's shorter side. It is rotated, sheared and zoomed about the centre of the box, and placed at a random position.
+    Between frames, it moves by at most a fraction `drift` of the output's sides. A donor from a video moves as it does in its
+    video, so all of its frames use the map of the first frame.
 
     Args:
         config: the data config.
@@ -52,7 +52,7 @@ def paste_maps(config: ConfigDict, box: tf.Tensor, uniform: tf.Tensor) -> tuple[
 
 
 def cut_out(ids: np.ndarray, object_ids: np.ndarray, *masks: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Crops each of d masks to the box around an object.
+    """Crops each of the d masks to the bounding box of an object.
 
     Takes the id of each value of a mask, uint8 [d,256], ids of objects, int32 [d], and raw values, uint8 [h,w] each. Returns
     boxes (left, top, right, bottom), float32 [d,4], and the cropped masks, uint8 [h1,w1] each, which are 1 in the object. If

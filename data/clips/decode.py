@@ -1,4 +1,4 @@
-"""Reads and decodes the images of rows of the tables. Python reads the bytes, and TensorFlow decodes JPEG and PNG."""
+"""Reads and decodes the images of rows of the tables. Python reads the bytes, and TensorFlow decodes JPEGs and PNGs."""
 
 import io
 import struct
@@ -24,7 +24,7 @@ class Fetcher:
 
     def __init__(self, sources: Sequence[Source], tables: Tables):
         self.sources, self.tables = sources, tables
-        self.recent: deque[int] = deque(maxlen=1024)  # recent rows, for an error message with the damaged file
+        self.recent: deque[int] = deque(maxlen=1024)  # recent rows, so that an error message can name the damaged file
 
     def __call__(self, frames: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Fetches rows, int32 [s]; -1 gives empty strings.
@@ -60,8 +60,8 @@ def readable_mask(source: Source, record: int, png: bytes) -> tuple[bytes, np.nd
     """Returns a PNG whose values TensorFlow decodes unchanged, and the object id of each value, uint8 [256].
 
     TensorFlow converts indexed files to colours, and libpng scales values of 1, 2 and 4 bits to 255. Therefore, the header of
-    an indexed file is changed to grey, and the table reverts the scaling. All other files are decoded and encoded again, as are
-    indexed files whose first colour is not black, because their ids may be given by colours.
+    an indexed file is changed to that of a grey file, and the table reverts the scaling. All other files are decoded and
+    re-encoded, as are indexed files whose first colour is not black, because their colours may define the ids.
     """
     index = source.index
     video = index.video_of(record)
@@ -98,7 +98,7 @@ def _find_chunk(png: bytes, kind: bytes) -> int:
     return at
 
 
-@tf.function(autograph=False)  # traced once, not for each source
+@tf.function(autograph=False)  # traced once instead of once per source
 def decode_mask(png: tf.Tensor) -> tf.Tensor:
     """Decodes a PNG to values, uint8 [h,w]; b"" gives an empty array."""
     return tf.cond(png == b"", lambda: tf.zeros([0, 0], tf.uint8), lambda: tf.io.decode_png(png, channels=1)[..., 0])

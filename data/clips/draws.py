@@ -1,4 +1,4 @@
-"""Random numbers as functions of (seed, sample, attempt, topic), without any state."""
+"""Random numbers as functions of (seed, sample, attempt, topic), without state."""
 
 import enum
 
@@ -10,9 +10,9 @@ ATTEMPTS = 100  # maximum number of draws until a clip has an object
 
 
 class Topic(enum.IntEnum):
-    """Topics of random numbers.
+    """Topics of random numbers. Append new topics at the end.
 
-    Each topic has its own random numbers, so that changes of one topic do not affect the others. Append new topics.
+    Each topic has its own random numbers, so that changes to one topic do not affect the others.
     """
 
     SET = 0
@@ -39,7 +39,7 @@ class Draws:
         return self._set_key if topic is Topic.SET else self._keys[topic]
 
     def uniform(self, topic: Topic, *shape: int) -> tf.Tensor:
-        """Float32 in [0, 1). Draw all numbers of a topic in one call: a second call would repeat them."""
+        """Float32 in [0, 1). Draw all numbers of a topic in a single call, because a second call would repeat them."""
         return tf.random.stateless_uniform(shape, self._key(topic), alg="philox")
 
     def bits(self, topic: Topic, count: int) -> tf.Tensor:
@@ -66,7 +66,7 @@ def piecewise(points: tuple[tuple[int, float], ...], sample: tf.Tensor, dtype: t
     """The value, at a sample, of a schedule ((first sample, value), ...). Raises DataError unless it starts at sample 0."""
     starts, values = zip(*points, strict=True)
     if starts[0] != 0 or list(starts) != sorted(starts):
-        raise DataError(f"schedule {tuple(points)}: expected ((first sample, value), ...) in order, the first sample being 0")
+        raise DataError(f"schedule {tuple(points)}: expected ((first sample, value), ...) in order, starting at sample 0")
     place = tf.searchsorted(tf.constant(starts, tf.int64), sample[None], side="right")[0] - 1
     return tf.constant(values, dtype)[place]
 

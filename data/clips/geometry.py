@@ -1,4 +1,4 @@
-"""Geometry of a clip: resize, affine maps per clip and frame, crop around an object, and flip, in one map per frame."""
+"""Geometry of a clip: resize, affine maps per clip and frame, crop around an object, and flip, as one map per frame."""
 
 import tensorflow as tf
 from ml_collections import ConfigDict
@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 from data.clips.affine import AFFINE_NUMBERS, applied, product, pull, random_affine
 from data.clips.draws import Draws, Topic, between
 
-_STRIDE = 4  # every fourth row and column is enough to find a place in an object
+_STRIDE = 4  # every fourth row and column is sufficient to find a position in an object
 
 
 def clip_maps(
@@ -60,7 +60,7 @@ def geometry_numbers(frames: int) -> int:
 
 
 def find_anchor(mask: tf.Tensor, ids: tf.Tensor, draws: Draws) -> tf.Tensor:
-    """Draws an object of a mask with equal probabilities, then a position in it; the centre of the mask if it has no object.
+    """Chooses a random object of a mask, then a random position in it; the centre of the mask if it has no object.
 
     Takes raw values uint8 [h,w] and the id of each value, uint8 [256]. Returns the position (x, y), float32 [2].
     """

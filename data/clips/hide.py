@@ -7,7 +7,7 @@ from data.clips.draws import Draws, Topic
 
 
 def hidden_pixels(config: ConfigDict, draws: Draws) -> tf.Tensor:
-    """Draws which pixels of the t frames are hidden, bool [t,H,W]: each cell with `probability`, for each frame separately."""
+    """Draws which pixels of the t frames are hidden, bool [t,H,W]. In each frame, a cell is hidden with `probability`."""
     (height, width), (rows, columns) = config.size, config.hide.grid
     if not config.hide.probability:
         return tf.zeros([config.frames, height, width], tf.bool)

@@ -31,8 +31,8 @@ def make_batches(
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yields this host's part of the batches, starting at a step.
 
-    Batch number `step` has the samples from step * batch on. Host h of H gets the h-th of H equal parts. A sample
-    is a function of its number and of `config.seed`, so it does not depend on hosts, restarts and the number of threads.
+    Batch number `step` contains the samples from step * batch on. Host h of H gets the h-th of H equal parts. A sample
+    is a function of its number and of `config.seed`, so it does not depend on hosts, restarts or the number of threads.
 
     Args:
         config: the `data` section of an experiment, see `configs/train/data.py`.
@@ -49,7 +49,7 @@ def make_batches(
         `names` bytes [b], "SET/VIDEO/FRAME FRAME ...".
 
     Raises:
-        DataError: a set cannot be opened, a file is damaged, or a set never gives an object.
+        DataError: a data set cannot be opened, a file is damaged, or a data set never yields an object.
     """
     if batch % hosts:
         raise DataError(f"a batch of {batch} clips on {hosts} hosts; choose a multiple of {hosts}")
@@ -61,7 +61,7 @@ def open_fetcher(config: ConfigDict, stage: Stage | None = None) -> Fetcher:
     """Opens the sets of a mixture. Raises DataError."""
     names = set_names(config)
     if not names:
-        raise DataError("the config names no data set; add one to data.sets")
+        raise DataError("the config contains no data set; add one to data.sets")
     settings = [config.sets[name] for name in names]
     sources = [open_source(setting.name, config.data_dir, setting.split, stage) for setting in settings]
     return Fetcher(sources, join(sources, settings, config.copy_paste.donor_share, config.frames))
@@ -70,7 +70,7 @@ def open_fetcher(config: ConfigDict, stage: Stage | None = None) -> Fetcher:
 def clips(
     config: ConfigDict, fetcher: Fetcher, batch: int, first_step: int, host: int, hosts: int, steps: int | None
 ) -> tf.data.Dataset:
-    """The batches of `make_batches` as a dataset; `rows` stand for the names."""
+    """The batches of `make_batches` as a dataset, with `rows` in place of the names."""
     share = batch // hosts
     stop = np.iinfo(np.int64).max if steps is None else (first_step + steps) * share
     places = tf.data.Dataset.range(first_step * share, stop)

@@ -18,10 +18,10 @@ class Plan(NamedTuple):
     Attributes:
         set: int32 [], index of its data set in the mixture.
         frames: int32 [s], row in `Tables`; -1: an empty slot.
-        slot: int32 [t], the slot that each frame of the clip is taken from.
+        slot: int32 [t], the slot from which each frame of the clip is taken.
         numbers: int32 [t], frame numbers in the original video.
-        donor_slot: int32 [t,d], the slot that each donor is taken from in each frame.
-        donor_id: int32 [d], which object of its images is pasted.
+        donor_slot: int32 [t,d], the slot from which each donor is taken in each frame.
+        donor_id: int32 [d], the id of the object that is pasted from each donor.
     """
 
     set: tf.Tensor
@@ -33,7 +33,7 @@ class Plan(NamedTuple):
 
 
 def make_plan(config: ConfigDict, tables: Tables, sample: tf.Tensor, draws: Draws) -> Plan:
-    """Draws the frames of a sample, an int64 scalar. The schedules of the config are functions of the sample's number."""
+    """Draws the frames of a sample, an int64 scalar. The schedules of the config are functions of the sample number."""
     chosen = _choose_set(config, tables.set_unit, sample, draws.bits(Topic.SET, 1))[0]
     t = config.frames
     bits = draws.bits(Topic.FRAMES, t + 2)

@@ -1,4 +1,4 @@
-"""Tables for drawing samples: the indices of all sets of a mixture, joined into a few small arrays."""
+"""Tables for drawing samples: the indexes of all data sets of a mixture, joined into a few small arrays."""
 
 import warnings
 from collections.abc import Sequence
@@ -47,9 +47,8 @@ class Tables:
 def join(sources: Sequence[Source], settings: Sequence[ConfigDict], donor_share: tuple[float, float], frames: int) -> Tables:
     """Joins the indexes of all sets, in the order given.
 
-    Videos with fewer annotated frames than the `frames` of a clip and images without an object are skipped, with a warning
-    that counts them.
-    `donor_share` is the minimum and maximum fraction of its image that a donor object covers.
+    Videos with fewer annotated frames than the `frames` of a clip, and images without an object, are skipped, with a warning
+    that reports how many. `donor_share` is the minimum and maximum fraction of its image that a donor object covers.
     Raises DataError for a data set without usable units.
     """
     parts = [_one(source, setting, donor_share, frames) for source, setting in zip(sources, settings, strict=True)]
@@ -95,9 +94,9 @@ def _one(source: Source, setting: ConfigDict, donor_share: tuple[float, float], 
         step = np.array([np.median(np.diff(numbers)) for numbers in jumps if len(numbers)], int)
         found, wanted = len(count), f"videos with {frames} annotated frames and an object"
     if len(length) == 0:
-        raise DataError(f"{source.name}: of {found} there are no {wanted}; build the set from other data, or remove it")
+        raise DataError(f"{source.name}: none of {found} are {wanted}; build the data set from other data, or remove it")
     if len(length) < found:
-        warnings.warn(f"{source.name}: {len(length)} of {found} are {wanted}; the others are skipped", stacklevel=3)
+        warnings.warn(f"{source.name}: only {len(length)} of {found} are {wanted}; the others are skipped", stacklevel=3)
     frame = np.searchsorted(records, index.object_record)
     inside = (frame < len(records)) & (records[np.minimum(frame, len(records) - 1)] == index.object_record)
     share = index.object_area / index.sizes[index.object_record].prod(axis=1)

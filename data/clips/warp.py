@@ -1,6 +1,6 @@
-"""Warps with OpenCV: bilinear for images, nearest pixel for masks. Donors are drawn over both.
+"""Warps with OpenCV: bilinear for images, nearest neighbour for masks. Donors are drawn on top.
 
-A clip has s sources: its t frames, then its donors. A missing donor is a source of size 0. Maps take output positions to
+A clip has s sources: its t frames, then its donors. A missing donor is a source of size 0. Maps convert output positions to
 positions in a source, as in `affine.py`. All functions use NumPy arrays, and OpenCV releases the GIL.
 """
 
@@ -18,7 +18,7 @@ def warp_masks(
     """Warps masks and overlays donors, the last one on top.
 
     Args:
-        masks: uint8 [h,w] for each of s sources: values of the frames' masks, and 1 where a donor's object is.
+        masks: uint8 [h,w] for each of the s sources: the values of a frame's mask, or 1 in the object of a donor.
         ids: uint8 [s,256], the object id of each value.
         sources: int32 [t,1+d], for each frame its own source, then those of its donors.
         maps: float32 [t,1+d,2,3], their maps.
@@ -65,9 +65,9 @@ def render(
         sources: as in `warp_masks`, indices into `images`.
         maps: as in `warp_masks`.
         donors: uint8 [t,H,W] of `warp_masks`.
-        colours: float32 [t,3,4], the change of colour of each frame: matrix and offset.
+        colours: float32 [t,3,4], the colour transform of each frame: matrix and offset.
         hidden: bool [t,H,W].
-        fill: colour outside of the image, and of hidden cells.
+        fill: the colour outside the image and in hidden cells.
     """
     size = donors.shape[1:]
     frames = np.empty((*donors.shape, 3), np.uint8)
@@ -88,8 +88,10 @@ def render(
 
 
 def _warp_colours(image, colour, position_map, size, fill, out=None) -> np.ndarray:
-    """Changes colours before warping, so that the fill colour does not change."""
-    changed = cv2.cvtColor(cv2.transform(image, colour), cv2.COLOR_RGB2RGBA)  # warping four channels is faster than three
+    """Colours are changed before warping, so that the fill colour is not affected."""
+    changed = cv2.cvtColor(
+        cv2.transform(image, colour), cv2.COLOR_RGB2RGBA
+    )  # warping four channels is faster than warping three
     warped = _warp(changed, position_map, size, cv2.INTER_LINEAR, (*map(int, fill), 0))
     return cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB, dst=out)
 

@@ -41,11 +41,11 @@ class DavisConfig(tfds.core.BuilderConfig):
     mask_values: str = ""
 
 
-class Builder(FramesBuilder, skip_registration=True):  # TFDS has a builder of this name
+class Builder(FramesBuilder, skip_registration=True):  # TFDS also has a builder with this name
     """The builder. Each config also exists for single resolutions, such as 2017_480p."""
 
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "The folder that holds JPEGImages, Annotations and ImageSets, from https://davischallenge.org."
+        "The folder that contains JPEGImages, Annotations and ImageSets, from https://davischallenge.org."
     )
     BUILDER_CONFIGS: ClassVar = [
         *(DavisConfig(name=year, year=year) for year in ("2017", "2016")),
@@ -65,7 +65,7 @@ class Builder(FramesBuilder, skip_registration=True):  # TFDS has a builder of t
         check_choice("order", config.order, ORDERS)
         check_choice("mask_values", config.mask_values, MASK_VALUES)
         if "sequences" in given and not _names(config):
-            raise DataError("--set sequences=: names no sequence; expected such as bear,camel")
+            raise DataError("--set sequences=: expected at least one sequence, such as bear,camel")
 
     def list_splits(self, root: Path) -> list[str]:
         """Names the splits that have a list. Without lists, the only split is "train"."""
@@ -96,11 +96,11 @@ class Builder(FramesBuilder, skip_registration=True):  # TFDS has a builder of t
         return self.builder_config.mask_values == "threshold"
 
     def has_rules(self) -> bool:
-        """Returns whether this is DAVIS, not a data set of users."""
+        """Returns whether this is DAVIS instead of a user's data set."""
         return self.builder_config.year in _OFFICIAL
 
     def checks_levels(self) -> bool:
-        """Returns whether this is a data set of users."""
+        """Returns whether this is a user's data set."""
         return not (self.has_rules() or self.builder_config.mask_values)
 
 

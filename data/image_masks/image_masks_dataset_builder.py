@@ -1,4 +1,4 @@
-"""Any folder of single images with masks. A config defines which values in the masks are objects."""
+"""Any folder of single images with masks. The config defines which values in the masks are objects."""
 
 import contextlib
 from collections.abc import Collection
@@ -23,9 +23,9 @@ class ImageMasksConfig(tfds.core.BuilderConfig):
     """The layout of a set.
 
     Attributes:
-        objects: the values in the masks of objects 1, 2, ...: "," separates objects, "+" joins values to one object, "-" is a
-            range, as in "1+2,7" or "1-255". All other values are background. "": each value is an object, except 255, which is
-            void if there are other values.
+        objects: the values in the masks of objects 1, 2, ...: "," separates objects, "+" merges values into one object, and "-"
+            is a range, as in "1+2,7" or "1-255". All other values are background. "": each value is an object, except 255,
+            which is void if there are other values.
         soft: masks are grey levels; values of 128 and above are the only object.
         mask_values: "ids", or "threshold", which is the same as `soft`. "": ids; if `objects` is not set, masks that look like
             grey levels are skipped.
@@ -49,8 +49,10 @@ class Builder(FramesBuilder):
     BUILDER_CONFIGS: ClassVar = [
         ImageMasksConfig(name="ids", description="Each value in a mask is an object."),
         ImageMasksConfig(name="one_object", description="All values other than 0 are one object.", objects="1-255"),
-        ImageMasksConfig(name="salient", description="Grey levels; 128 and more is the one object.", soft=True),
-        ImageMasksConfig(name="ccp", description="Clothing Co-Parsing: clothes, skin and hair make a person.", objects="1-255"),
+        ImageMasksConfig(name="salient", description="Grey levels: 128 and above is the only object.", soft=True),
+        ImageMasksConfig(
+            name="ccp", description="Clothing Co-Parsing: clothes, skin and hair form one person.", objects="1-255"
+        ),
         ImageMasksConfig(name="human", description="Pictures of one person.", objects="1-255"),
         ImageMasksConfig(name="camvid", description="CamVid: cars, pedestrians, bicyclists.", objects="9,10,11"),
         *(ImageMasksConfig(name=name, soft=True) for name in ("duts", "ecssd", "hrsod", "fss1000")),
@@ -112,4 +114,4 @@ def _values(part: str, objects: str) -> slice:
     with contextlib.suppress(ValueError):
         if 1 <= int(first) <= int(last or first) <= 255:
             return slice(int(first), int(last or first) + 1)
-    raise DataError(f"objects={objects}: {part!r} is no value or range from 1 to 255; expected such as 1+2,7 or 1-255")
+    raise DataError(f"objects={objects}: {part!r} is not a value or range from 1 to 255; expected for example 1+2,7 or 1-255")

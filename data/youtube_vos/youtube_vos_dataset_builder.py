@@ -22,7 +22,7 @@ class YouTubeVosConfig(tfds.core.BuilderConfig):
     """What to read.
 
     Attributes:
-        all_frames: whether to take every frame, or only every fifth. In train, every fifth frame has a mask.
+        all_frames: whether to use every frame, or only every fifth. In train, every fifth frame has a mask.
         order: how frames are sorted by name: "natural", "decimal", "signed", "name"; "": natural, an error if ambiguous.
     """
 
@@ -33,7 +33,7 @@ class YouTubeVosConfig(tfds.core.BuilderConfig):
 class Builder(FramesBuilder):
     """The builder. Both years have the same layout, but different videos and masks."""
 
-    MANUAL_DOWNLOAD_INSTRUCTIONS = "The folder that holds train, valid, from https://youtube-vos.org."
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "The folder that contains train and valid, from https://youtube-vos.org."
     BUILDER_CONFIGS: ClassVar = [
         YouTubeVosConfig(name=year + suffix, all_frames=bool(suffix))
         for year in ("2019", "2018")
@@ -48,7 +48,9 @@ class Builder(FramesBuilder):
     def list_splits(self, root: Path) -> list[str]:
         """Names the splits that have a folder."""
         if not (splits := [split for split in _SPLITS if (root / split).is_dir()]):
-            raise DataError(f"{root}: no folder of {', '.join(_SPLITS)}; {contents(root)}; pass the folder that holds them")
+            raise DataError(
+                f"{root}: contains none of the folders {', '.join(_SPLITS)}; {contents(root)}; pass the folder that holds them"
+            )
         return splits
 
     def list_sequences(self, root: Path, split: str, notes: Notes) -> tuple[list[YouTubeVideo], list[str]]:
@@ -57,5 +59,5 @@ class Builder(FramesBuilder):
         return read_youtube_vos(root, split, config.all_frames, order=config.order, notes=notes)
 
     def all_labelled(self, split: str) -> bool:
-        """Returns True for train with every fifth frame: all of them have masks."""
+        """Returns True for train with every fifth frame, because all of these have masks."""
         return split == "train" and not self.builder_config.all_frames

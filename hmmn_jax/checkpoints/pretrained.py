@@ -1,4 +1,4 @@
-"""Initial weights: both backbones from a network trained on ImageNet, all other layers random."""
+"""Initial weights: both backbones come from a network trained on ImageNet, and all other layers are random."""
 
 import functools
 from collections.abc import Mapping
@@ -18,18 +18,18 @@ ENCODERS = ("Encoder_M", "Encoder_Q")
 def from_pretrained(
     tensors: Mapping[str, np.ndarray], config: HMMNConfig, seed: int = 0, source: str = "checkpoint"
 ) -> dict[str, Any]:
-    """Converts a network for images, such as torchvision's ResNet-50, to variables of `HMMN(config)`.
+    """Converts an image classifier, such as torchvision's ResNet-50, to variables of `HMMN(config)`.
 
     Args:
       tensors: tensors by the names of the backbone's `pretrained_names`; all names may have a prefix such as `module.`. Tensors
           of later
-        stages are ignored. Missing counters `num_batches_tracked`, which older files do not have, are 0.
+        stages are ignored. The counters `num_batches_tracked`, which older files lack, default to 0.
       config: the config of the model, which must have BatchNorm.
-      seed: seed of the convolutions of masks, the heads and the decoder.
+      seed: seed for the mask convolutions, the heads and the decoder.
       source: the file to name in errors.
 
     Raises:
-      MismatchError: the network is not that of the backbone, or tensors are missing, unknown or have the wrong shape.
+      MismatchError: the network does not match the backbone, or tensors are missing, unknown or have the wrong shape.
     """
     backbone, kind = config.backbone, recognise(tensors)
     if not backbone.pretrained_names() or (kind is not None and not isinstance(backbone, kind)):

@@ -37,7 +37,9 @@ def find_step(workdir: AnyPath, step: int | Literal["best"] | None = None) -> in
     known = shortlist([str(found) for found in reversed(steps)])
     if step == BEST:
         if not (ranked := ranked_steps(workdir, steps)):
-            raise CheckpointError(f"{workdir}: no checkpoint was validated, so none is best; pass one of its steps: {known}")
+            raise CheckpointError(
+                f"{workdir}: no checkpoint was validated, so none is the best; pass one of its steps: {known}"
+            )
         return ranked[-1]
     if step not in steps:
         raise CheckpointError(f"{workdir}: no checkpoint of step {step}; pass one of its steps: {known}")
@@ -47,8 +49,8 @@ def find_step(workdir: AnyPath, step: int | Literal["best"] | None = None) -> in
 def finished_steps(workdir: AnyPath) -> list[int]:
     """Lists the steps that have a checkpoint in a training workdir.
 
-    Only lists steps that the run recorded, because a user may have added others. Runs of older versions have no record. Only
-    lists steps that Orbax finalized, because in a bucket the folder of an incomplete step has its final name.
+    Only lists steps that the run recorded, because a user may have added other folders. Runs of older versions have no record.
+    Only lists steps that Orbax finalized, because in a bucket the folder of an incomplete step has its final name.
     """
     with bucket_errors(workdir):
         recorded = workdir / RECORDS
@@ -65,13 +67,13 @@ def is_finalized(folder: AnyPath) -> bool:
 
 
 def step_folders(workdir: AnyPath) -> list[int]:
-    """The folders in a workdir's checkpoints whose names are steps, in order, including the user's own folders."""
+    """The checkpoint folders of a workdir that are named after steps, in order, including folders that a user added."""
     names = [path.name for path in (workdir / STEPS).glob("*") if path.is_dir() and not is_link(path)]
     return sorted(int(name) for name in names if name.isascii() and name.isdigit() and str(int(name[:20])) == name)
 
 
 def ranked_steps(workdir: AnyPath, steps: Sequence[int]) -> list[int]:
-    """The validated steps, sorted by ascending J&F; ties are sorted by step."""
+    """The validated steps, sorted by J&F in ascending order; ties are sorted by step."""
     scores = {step: (step_record(workdir, step).about or {}).get("scores") for step in steps}
     jf = {step: found["jf"] for step, found in scores.items() if found}
     return sorted(jf, key=lambda step: (jf[step], step))
@@ -87,9 +89,9 @@ def step_record(workdir: AnyPath, step: int) -> Record:
     try:
         record = Record.load(workdir / STEPS / str(step), path)
         if not _is_of_a_checkpoint(record.about):
-            raise DataError(f"{path}: a record of something else")
+            raise DataError(f"{path}: not the record of a checkpoint")
     except DataError as error:
-        raise CheckpointError(f"{path}: not a record of this program; move it away; its checkpoint is then kept") from error
+        raise CheckpointError(f"{path}: not a record of this program; if you move it away, its checkpoint is kept") from error
     return record
 
 

@@ -87,7 +87,7 @@ def find_checkpoint(path: str | os.PathLike) -> AnyPath:
 
 @functools.cache  # once per process
 def _tell_terms() -> None:
-    note(f"the weights of the package are {TERMS}")
+    note(f"the bundled weights are {TERMS}")
 
 
 def is_checkpoint_file(path: AnyPath) -> bool:
@@ -132,7 +132,7 @@ def save_checkpoint(path: str | os.PathLike, variables: dict[str, Any], config: 
             write_file(partial / CONFIG_FILE, config_to_json(config) + "\n")
             with ocp.StandardCheckpointer() as checkpointer:
                 checkpointer.save(partial / VARIABLES, variables)
-    except Exception as error:  # Orbax and TensorStore raise many types other than OSError
+    except Exception as error:  # Orbax and TensorStore raise many exception types other than OSError
         raise CheckpointError(f"{path}: cannot be written ({reason(error, line=0)})") from error
 
 
@@ -155,7 +155,7 @@ def _finite(variables: dict[str, Any], source: AnyPath) -> dict[str, Any]:
     leaves = flax.traverse_util.flatten_dict(variables).items()
     wrong = ["/".join(path) for path, leaf in leaves if leaf.dtype.kind == "f" and not np.isfinite(leaf).all()]
     if wrong:
-        note(f"{source}: {len(wrong)} tensors hold numbers that are not finite, such as {wrong[0]}; results will be useless")
+        note(f"{source}: {len(wrong)} tensors contain NaN or infinity, such as {wrong[0]}; results will be meaningless")
     return variables
 
 
@@ -172,7 +172,7 @@ def _one_line_errors(path: AnyPath) -> Iterator[None]:
 def _restore(folder: AnyPath, config: HMMNConfig) -> dict[str, Any]:
     """Variables from an Orbax folder.
 
-    A folder in a bucket is copied first, because Orbax supports only some kinds of bucket.
+    A folder in a bucket is copied first, because Orbax supports only some storage services.
     """
     with contextlib.ExitStack() as stack:
         with _one_line_errors(folder):
@@ -190,7 +190,7 @@ def _restore_local(folder: Path, config: HMMNConfig, source: str) -> dict[str, A
         leaves = flax.traverse_util.flatten_dict(metadata.tree).items()
         shapes = {"/".join(path): tuple(leaf.shape) for path, leaf in leaves}
     shapes = {_current_name(path): shape for path, shape in shapes.items()}
-    check_shapes(shapes, expected, source)  # before memory is allocated for the tensors
+    check_shapes(shapes, expected, source)  # checked before memory is allocated for the tensors
     with _unreadable(source), ocp.PyTreeCheckpointer() as checkpointer:
         variables = flax.traverse_util.flatten_dict(checkpointer.restore(folder), sep="/")
         named = {_current_name(path): _number(leaf) for path, leaf in variables.items()}
@@ -207,17 +207,17 @@ def _unreadable(source: str) -> Iterator[None]:
     try:
         with quiet_orbax():
             yield
-    except Exception as error:  # Orbax and TensorStore raise many types for a damaged folder
+    except Exception as error:  # Orbax and TensorStore raise many exception types for a damaged folder
         found = f"{type(error).__name__}: {reason(error, line=0)}"
         raise CheckpointError(f"{source}: not readable as an Orbax checkpoint ({found})") from error
 
 
 @contextlib.contextmanager
 def quiet_orbax() -> Iterator[None]:
-    """Hides what Orbax prints about a damaged folder, because the error already reports it.
+    """Suppresses Orbax's messages about a damaged folder, because the error already reports the damage.
 
     After an error, TensorStore continues reading. It reports further errors to a closed event loop or to a task that is not
-    awaited, with a traceback for each tensor. These reports can come at any time, so the filters stay active if the block
+    awaited, with a traceback for each tensor. These reports can appear at any time, so the filters stay active if the block
     fails.
     """
     logger, hook = logging.getLogger("absl"), sys.unraisablehook

@@ -22,7 +22,7 @@ _HEADS = (("KV_M_r4", "s16"), ("KV_M_r3", "s8"), ("KV_M_r2", "s4"))
 def name_table(config: HMMNConfig) -> dict[str, Path]:
     """Maps official names (without `module.`) to paths in the variables, collection first, for every tensor of the model.
 
-    The order is that of the official state dict. Models of other sizes use the names that the official code would use.
+    The order is that of the official state dict. Models with other sizes use the names that the official code would give them.
     """
     table: dict[str, Path] = {}
 
@@ -70,7 +70,7 @@ def from_torch(tensors: Mapping[str, np.ndarray], config: HMMNConfig, source: st
     """Converts official tensors to the variables of `HMMN(config)`, as NumPy arrays.
 
     Kernels are transposed from OIHW to HWIO. Floats are converted to float32, which is exact for float16 and bfloat16. A common
-    prefix of all names is removed, see `without_prefix`.
+    prefix of all names is removed; see `without_prefix`.
 
     Raises:
       MismatchError: tensors are missing, unknown or have the wrong shape; ten of them are listed.
@@ -88,7 +88,7 @@ def to_torch(variables: Variables, config: HMMNConfig) -> dict[str, np.ndarray]:
 
 
 def in_float16(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Rounds floats to float16, which `from_torch` can read, too. Counters are unchanged.
+    """Rounds floats to float16, which `from_torch` can also read. Counters are unchanged.
 
     Raises:
       MismatchError: a number is too large for float16.
@@ -116,7 +116,7 @@ def without_prefix(tensors: Mapping[str, Tensor], expected: Container[str], sour
     while all(name.startswith(prefix) for name in tensors) and len(prefix) < len(first):
         if any(name.removeprefix(prefix) in expected for name in tensors):
             if prefix not in ("", "module."):
-                note(f"{source}: every name begins with {prefix!r}, which is dropped")
+                note(f"{source}: every name begins with {prefix!r}, which is removed")
             return {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
         prefix += first.removeprefix(prefix).partition(".")[0] + "."
     return dict(tensors)
@@ -132,7 +132,7 @@ def check_shapes(found: Shapes, expected: Shapes, source: str) -> None:
         if name in found and found[name] != shape
     ]
     if problems := [problem for trio in zip_longest(missing, surplus, misshapen) for problem in trio if problem]:
-        another = "; it has none of them, so it belongs to another network" if len(missing) == len(expected) else ""
+        another = "; it contains none of them, so it belongs to a different network" if len(missing) == len(expected) else ""
         raise MismatchError(f"{source}: {len(problems)} tensors are not those of the model{another}", problems)
 
 

@@ -32,11 +32,11 @@ SAVE_ANEW = (
     "safetensors file: download it again, or save it again in that way"
 )
 _JIT = "save its weights: torch.save(torch.jit.load(path, 'cpu').state_dict(), new_path)"
-_MAX_TUPLES = 20_000  # torch writes four to six for each tensor
+_MAX_TUPLES = 20_000  # torch writes four to six tuples for each tensor
 
 
 class Refused(Exception):
-    """Why a file is rejected, and how the user can fix it."""
+    """The reason why a file is rejected, and how to fix it."""
 
     def __init__(self, found: str, way_out: str = SAVE_ANEW):
         super().__init__(f"{found}; {way_out}")
@@ -90,7 +90,7 @@ class _Tensor(NamedTuple):
 
 
 class _StateDict(dict):
-    """An OrderedDict without attributes, so that a pickle cannot set any."""
+    """An OrderedDict without attributes, so that a pickle cannot set attributes."""
 
     __slots__ = ()
 
@@ -117,7 +117,7 @@ def _make_tensor(
 
 
 _GLOBALS: dict[str, object] = {
-    "collections.OrderedDict": _Callable(lambda: _StateDict()),  # torch writes it without arguments
+    "collections.OrderedDict": _Callable(lambda: _StateDict()),  # torch calls it without arguments
     "torch._utils._rebuild_tensor_v2": _Callable(_make_tensor),
     "torch._utils._rebuild_parameter": _Callable(lambda data, _grad, _hooks: data),
     **{f"torch.{name}Storage": _StorageType(dtype) for name, dtype in _TORCH_DTYPES.items()},
@@ -138,7 +138,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def unpickle(data: bytes) -> object:
-    """Loads a pickle with `_Tensor`s in place of tensors. Raises Refused for a name that does not rebuild tensors."""
+    """Loads a pickle, with `_Tensor` objects in place of tensors. Raises Refused for a name that does not rebuild tensors."""
     tuples = 0
     for opcode, argument, _ in pickletools.genops(data):  # raises an error if a length is wrong
         # The unpickler would allocate a memo of any size, and hashing a tuple with 100,000 levels would overflow the C stack.
@@ -188,7 +188,7 @@ def flat_tensors(loaded: object, tensor_type: type) -> dict[str, Any]:
             part = f"torch.load(path, weights_only=True)[{shorten(repr(key))}]"
             raise Refused(
                 f"the tensors are nested one level down, under {shorten(repr(key))}",
-                f"save that part alone: torch.save({part}, new_path)",
+                f"save only that part: torch.save({part}, new_path)",
             )
     for key, value in loaded.items():
         if not isinstance(key, str) or not isinstance(value, tensor_type):

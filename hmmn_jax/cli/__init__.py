@@ -1,1 +1,1 @@
-"""Shared parts of all commands: flags, errors in one line, exit codes."""
+"""Shared parts of all commands: flags, one-line error messages, exit codes."""

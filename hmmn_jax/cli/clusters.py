@@ -1,4 +1,4 @@
-"""Reads the environment of clusters: the number of this process, its GPUs, and whether it would run alone."""
+"""Reads the environment variables of clusters: the number of this process, its GPUs, and whether it would run alone."""
 
 import platform
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ def require_together(together: bool, environ: Mapping[str, str]) -> None:
     if together:
         return
     if "SLURM_PROCID" in environ and (tasks := _number(environ, "SLURM_STEP_NUM_TASKS")) > 1:
-        raise ConfigError(f"Slurm started {tasks} tasks, and each would run alone; pass --distributed, or srun --ntasks=1")
+        raise ConfigError(f"Slurm started {tasks} tasks, and each would run alone; pass --distributed, or use srun --ntasks=1")
     names = environ.get("TPU_PROCESS_ADDRESSES") or environ.get("TPU_WORKER_HOSTNAMES") or ""
     if (hosts := len([name for name in names.split(",") if name])) > 1:
         raise ConfigError(f"this is one of {hosts} hosts of a TPU slice; pass --distributed on each")
@@ -35,8 +35,8 @@ def require_together(together: bool, environ: Mapping[str, str]) -> None:
 def slurm_devices(environ: Mapping[str, str]) -> list[int] | None:
     """The `local_device_ids` for JAX under Slurm: [] for all visible ones; None leaves the choice to JAX.
 
-    JAX gives task N of a node its GPU N. With one task per node, it would use only the first GPU. If Slurm has bound GPUs to
-    tasks, this number may not exist.
+    JAX assigns GPU N of a node to task N of that node. With one task per node, it would use only the first GPU. If Slurm has
+    bound GPUs to tasks, this number may not exist.
     """
     if "SLURM_PROCID" not in environ or "JAX_LOCAL_DEVICE_IDS" in environ:
         return None

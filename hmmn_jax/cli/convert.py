@@ -29,7 +29,7 @@ def convert_from_torch(options: argparse.Namespace) -> None:
 
 
 def convert_to_torch(options: argparse.Namespace) -> None:
-    """Writes a checkpoint folder as a PyTorch checkpoint. A .safetensors file has the config in its metadata."""
+    """Writes a checkpoint folder as a PyTorch checkpoint. The metadata of a .safetensors file contains the config."""
     if lies_there(options.file):
         raise CheckpointError(f"{options.file}: {EXISTS}")
     variables, config = load_checkpoint(options.checkpoint)
@@ -41,7 +41,7 @@ def convert_to_torch(options: argparse.Namespace) -> None:
 
 
 def convert_imagenet(options: argparse.Namespace) -> None:
-    """Writes starting weights: both backbones from a network trained on ImageNet, the new layers initialised from the seed."""
+    """Writes initial weights: both backbones from a network trained on ImageNet, other layers initialised from the seed."""
     if not 0 <= options.seed < 2**32:
         raise ConfigError(f"--seed is {options.seed}, expected 0 to {2**32 - 1}")
     tensors = read_torch_file(options.file)

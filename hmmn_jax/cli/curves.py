@@ -1,8 +1,9 @@
-"""Plots one or several training runs, without TensorBoard.
+"""Plots the curves of one or more training runs, without TensorBoard.
 
     python -m hmmn_jax.cli.curves RUN [RUN ...] --out curves.png
 
-The upper plot has the loss, the lower plot J&F of each validation, if runs have any. The data is in `RUN/metrics.jsonl`.
+The upper plot shows the loss. The lower plot shows J&F of each validation, if there are validations. The data is read from
+`RUN/metrics.jsonl`.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from hmmn_jax.io.record import replace_own
 from hmmn_jax.training.metrics import METRICS_FILE, read_metrics
 
 SCORE = "validation/jf"
-_LAST_STEP = 10**15  # no run has more steps; a damaged file may contain larger numbers, which cannot be plotted
+_LAST_STEP = 10**15  # more than any run has; a damaged file may contain larger numbers, which cannot be plotted
 
 
 def draw_curves(workdirs: Sequence[AnyPath], out: Path) -> None:
@@ -34,7 +35,7 @@ def draw_curves(workdirs: Sequence[AnyPath], out: Path) -> None:
         from matplotlib import pyplot as plt
     except ImportError as error:
         raise ConfigError(f"{reason(error)}; install matplotlib: pip install 'hmmn-jax[train]'") from error
-    named = {"loss": "loss, sum over frames", SCORE: "J&F"}
+    named = {"loss": "loss, summed over frames", SCORE: "J&F"}
     runs = {}
     distinct = len({workdir.name for workdir in workdirs}) == len(workdirs)
     for workdir in workdirs:

@@ -56,8 +56,8 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
     """Runs the request and prints its results.
 
     Raises:
-        HMMNError: invalid input; nothing was written.
-        PartialFailure: some videos failed, the others are complete.
+        HMMNError: the input is invalid; nothing was written.
+        PartialFailure: some videos failed, but the others are complete.
     """
     check_request(request)
     check_settings(request.config)
@@ -67,7 +67,7 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
 
 def evaluate_inputs(request: Request, local: Request, make: MakeSegmenters) -> None:
     """Runs the request with the local inputs `local`."""
-    # --- The output: errors are reported before anything is read. ---
+    # --- The output folder: errors are reported before anything is read. ---
     config = request.config
     outputs = None
     if request.output is not None:
@@ -103,7 +103,7 @@ def evaluate_inputs(request: Request, local: Request, make: MakeSegmenters) -> N
         note(line)
     if not clips:
         raise_failures(failures, 0)
-        raise HMMNError(f"{request.data}: no video to segment; its lists are empty")
+        raise HMMNError(f"{request.data}: no videos to segment; its lists are empty")
     if outputs is not None:
         doomed = outputs.run.own_files(request.overwrite)
         require_apart(outputs.folder, clips, outputs, task.inputs, doomed)
@@ -179,7 +179,7 @@ def read_inputs(request: Request) -> Task:
 
 
 def note_odd_sizes(clips: Sequence[Clip], notes: Notes) -> None:
-    """Notes the videos whose H.264 movies will have an extra row or column."""
+    """Adds a note about the videos whose H.264 movies will have an extra row or column."""
     for clip in clips:
         height, width = clip.size
         if height % 2 or width % 2:
@@ -191,13 +191,13 @@ def note_odd_sizes(clips: Sequence[Clip], notes: Notes) -> None:
 
 
 def note_surplus(masks: Path, clips: Sequence[Clip], notes: Notes) -> None:
-    """Adds a note about scored files that do not belong to a video or frame."""
+    """Adds a note about scored files without a video or frame."""
     known = {clip.name: clip for clip in clips}
     for path in sorted(masks.iterdir()):
         if path.name.startswith("."):
             continue
         if (clip := known.get(path.name)) is None:
-            notes.add("not scored", f"{'folders' if path.is_dir() else 'files'} of no video", str(path))
+            notes.add("not scored", f"{'folders' if path.is_dir() else 'files'} without a video", str(path))
         elif clip.frame_names:
             frames = {same_name(name) for name in clip.frame_names}
             for mask in sorted(path.glob("*.png")):
@@ -215,7 +215,7 @@ def load_model(request: Request) -> tuple[dict[str, Any], HMMNConfig]:
 
 
 def fit(request: Request, clip: Clip, model: HMMNConfig, outputs: Outputs) -> Request:
-    """The request with the settings that `fit_settings` chooses. They are printed."""
+    """Returns the request with the settings that `fit_settings` chooses, and prints them."""
     if not request.fit:
         return request
     recorded = None if request.overwrite else outputs.run.made_with()
@@ -227,7 +227,7 @@ def fit(request: Request, clip: Clip, model: HMMNConfig, outputs: Outputs) -> Re
 
 
 def describe_masks(request: Request, variables: dict[str, Any], model: HMMNConfig) -> dict[str, Any]:
-    """Everything that masks depend on, as JSON values."""
+    """Everything that the masks depend on, as JSON values."""
     paths = {name: getattr(request, name) for name in ("data", "frames", "mask")}
     inputs = {name: str(absolute(path)) for name, path in paths.items() if path is not None}
     weights = {"weights": weights_digest(variables), "model": model.to_dict()}
@@ -235,7 +235,7 @@ def describe_masks(request: Request, variables: dict[str, Any], model: HMMNConfi
 
 
 def claim(outputs: Outputs, made_with: dict[str, Any] | None, archive: str, overwrite: bool = False) -> None:
-    """Takes the guard of the folder, and deletes scores and archive of earlier masks.
+    """Takes the guard of the folder, and deletes the scores and the archive of earlier masks.
 
     Otherwise, they could be mistaken for those of the new masks.
 
@@ -243,7 +243,7 @@ def claim(outputs: Outputs, made_with: dict[str, Any] | None, archive: str, over
     """
     run = outputs.run
     if made_with and not overwrite:
-        run.require_same(made_with)  # checked again, because another run may have started there
+        run.require_same(made_with)  # checked again, because another run may have started in this folder
     records = run.all() if overwrite else [run.scores, *([run.submission] if made_with else [])]
     if changed := [path for record in records for path in record.changed()]:
         names = shortlist([str(path.relative_to(outputs.folder)) for path in changed])
@@ -315,5 +315,5 @@ def raise_failures(failures: dict[str, str], done: int) -> None:
     """Raises HMMNError if there are failures: PartialFailure if at least one video succeeded."""
     if failures:
         kind = PartialFailure if done else HMMNError
-        rest = f"the other {done} are done" if done else "none is done"
+        rest = f"the other {done} are complete" if done else "none is done"
         raise kind(f"videos that failed: {len(failures)}, {rest}; fix them and run the command again", [*failures.values()])

@@ -27,7 +27,7 @@ RESUME = {
 
 
 def make_parser(command: str) -> ArgumentParser:
-    """The parser with the arguments of one command. Those of the others would require more imports."""
+    """The parser with the arguments of one command. The arguments of the other commands would require more imports."""
     parser = ArgumentParser(prog=PROGRAM, description=__doc__)
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return options.run(options)
 
     def run_in_processes(options: argparse.Namespace) -> int:
-        from hmmn_jax.cli import launch  # not at the top of the file: its imports take longer than --help
+        from hmmn_jax.cli import launch  # not imported at the top of the file, because its imports take longer than --help
         from hmmn_jax.io.buckets import absolute
 
         given = {name: getattr(options, name) for name in launch.HOSTS}

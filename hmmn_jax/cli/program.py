@@ -1,4 +1,4 @@
-"""Common exit of all commands: exit codes, errors in one line, interruptions without a traceback.
+"""Common exit handling of all commands: exit codes, one-line error messages, interruptions without a traceback.
 
 | exit code | meaning |
 |---|---|
@@ -64,7 +64,7 @@ def run_program(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return TERMINATED
     except OSError as error:
-        from hmmn_jax.io.files import reason  # not at the top of the file, because its imports take longer than --help
+        from hmmn_jax.io.files import reason  # not imported at the top of the file, because its imports take longer than --help
 
         where = f"{error.filename}: " if error.filename else ""
         tell(name, HMMNError(f"{where}{reason(error)}"))
@@ -78,7 +78,7 @@ def run_program(
 def leave(code: int) -> NoReturn:
     """Ends the process with an exit code.
 
-    After an interruption, exits immediately, because JAX may still compute and would crash while Python shuts down.
+    After an interruption, it exits immediately: JAX may still be computing, and would crash while Python shuts down.
     """
     if code in (INTERRUPTED, TERMINATED):
         for stream in (sys.stdout, sys.stderr):
@@ -89,7 +89,7 @@ def leave(code: int) -> NoReturn:
 
 
 def _show_warning(show: Callable[..., None], message: Warning, category: type[Warning], *place: Any) -> None:
-    """Prints warnings for users in one line. Other warnings, such as deprecations, are unchanged."""
+    """Prints each warning for users on one line. Other warnings, such as deprecations, are unchanged."""
     if category is UserWarning:
         note(str(message))
     else:

@@ -59,7 +59,7 @@ def check_request(request: Request) -> None:
         as_path(path)
     for path in filter(None, (request.data, request.frames, request.mask, request.score)):
         if is_bucket(path) and f"{request.output}/".startswith(f"{path}/"):
-            raise ConfigError(f"{request.output}: lies in {path}, which is read; pass an --output outside of it")
+            raise ConfigError(f"{request.output}: is inside the input {path}; pass an --output outside of it")
     if (request.data is None) == (request.frames is None):
         raise ConfigError("pass either --data ROOT (a benchmark) or --frames DIR|FILE --mask FILE (your own video)")
     if request.frames is not None and request.mask is None:
@@ -70,13 +70,13 @@ def check_request(request: Request) -> None:
     if request.mask is not None and request.frames is None:
         raise ConfigError("--mask needs --frames; with --data, masks are read from its annotations folder")
     if request.score is not None and (request.frames or request.checkpoint):
-        raise ConfigError("--score reads existing masks: it needs --data, and excludes --frames and --checkpoint")
+        raise ConfigError("--score reads existing masks: it needs --data and cannot be combined with --frames or --checkpoint")
     if request.score is not None and (request.overlays or request.movie or request.exports or request.overwrite):
         raise ConfigError("--overlays, --movie, --export and --overwrite cannot be combined with --score")
     if unknown := [kind for kind in request.exports if kind not in KINDS]:
-        raise ConfigError(f"--export has {unknown[0]!r}, expected some of {', '.join(KINDS)}, separated by commas")
+        raise ConfigError(f"--export contains {unknown[0]!r}, expected some of {', '.join(KINDS)}, separated by commas")
     if request.exports and registered()[request.config.protocol].mask_files.overlapping:
-        raise ConfigError("--export does not support overlapping objects, which this benchmark has")
+        raise ConfigError("--export does not support overlapping objects, but those of this benchmark may overlap")
     if request.fit and request.frames is None:
         raise ConfigError("settings can be chosen only for a single video; with --data, the benchmark's settings are used")
     if request.frames is not None and (request.config.get("sequences") or request.config.get("late_objects")):
@@ -84,9 +84,9 @@ def check_request(request: Request) -> None:
     if request.score is not None and not is_bucket(request.score) and not request.score.is_dir():
         raise ConfigError(f"{request.score}: no such folder; pass one with masks SEQUENCE/FRAME.png")
     if request.score is None and request.output is None:
-        raise ConfigError("--output is missing: the folder to write to")
+        raise ConfigError("--output, the folder to write to, is missing")
     if request.score is None and request.checkpoint is None:
-        raise ConfigError("--checkpoint is missing: lite, a folder that convert_weights.py or train.py wrote, or one file")
+        raise ConfigError("--checkpoint is missing: pass lite, an output of convert_weights.py or train.py, or a single file")
     if request.step is not None and request.checkpoint is None:
         raise ConfigError("--step needs --checkpoint RUN, the workdir of a training run")
 

@@ -26,14 +26,14 @@ from hmmn_jax.io.guard import RUN_LOCK, release_all, release_of, require_unheld
 from hmmn_jax.io.peers import LOST, NOT_MET
 from hmmn_jax.io.record import replace_own
 
-TAIL_BYTES = 1 << 16  # number of last bytes of output that are searched for a reason
+TAIL_BYTES = 1 << 16  # number of bytes at the end of the output that are searched for a reason
 _BEGUN = b"B"  # the child reports that the folder belongs to this run
 _REPORTED = b"R"  # the child has printed the reason; its exit code follows
 _SIGTERM = b"T"  # the parent received SIGTERM
 _NOT_MET = (
     "not all processes connected within --initialization_timeout; check that all were started, their --coordinator and ports"
 )
-_REASONS = (  # patterns in the output of JAX before it aborts
+_REASONS = (  # patterns in the output that JAX prints before it aborts
     (r"RegisterTask", NOT_MET, _NOT_MET),
     (
         r"Failed to send RPC to coordination service",
@@ -82,7 +82,7 @@ class Supervised:
 
     def _listen(self, on_termination: Callable[[], None]) -> None:
         assert self._parent is not None
-        with contextlib.suppress(ConnectionResetError):  # the parent did not read what this process sent
+        with contextlib.suppress(ConnectionResetError):  # the parent did not read the messages of this process
             while received := self._parent.recv(1):
                 if received == _SIGTERM:
                     on_termination()
@@ -112,7 +112,7 @@ def supervise(program: str, folder: AnyPath | None, process: str) -> Supervised:
         os.dup2(write, 2)
         os.close(write)
         sys.stderr = os.fdopen(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
-        os.setpgid(0, 0)  # the parent forwards Ctrl-C, so the child ignores its own signal
+        os.setpgid(0, 0)  # the parent forwards Ctrl-C, so the child ignores the signal that it receives directly
         return Supervised(program, folder, process, theirs)
     theirs.close()
     os.close(write)
@@ -132,7 +132,7 @@ def supervise(program: str, folder: AnyPath | None, process: str) -> Supervised:
 
 
 def explain(tail: str, number: int) -> tuple[str, int]:
-    """The reason why a signal ended a process, and the exit code.
+    """The reason why a process was killed by a signal, and the exit code.
 
     Args:
         tail: the last output of the process.
@@ -143,12 +143,12 @@ def explain(tail: str, number: int) -> tuple[str, int]:
             if found := re.search(pattern, tail):
                 return reason.format(*(" ".join(group.split()) for group in found.groups())), code
     name = signal.Signals(number).name
-    hint = "; the system kills processes when memory is short" if number == signal.SIGKILL else ""
+    hint = "; the system kills processes when it is out of memory" if number == signal.SIGKILL else ""
     return f"ended by {name}{hint}", 128 + number
 
 
 def report(program: str, folder: AnyPath | None, process: str, reason: str, code: int, begun: bool) -> None:
-    """Prints why a process ended as the last line, and writes it to `error-PROCESS.txt`.
+    """Prints the reason why a process ended as the last line, and writes it to `error-PROCESS.txt`.
 
     Invalid arguments and interruptions are not written to a folder that does not belong to this run yet. Nothing is written to
     a folder of another run.
@@ -176,7 +176,7 @@ def _write(path: AnyPath, content: bytes) -> None:
         return
     with bucket_errors(path):
         if lies_there(path) and b" process " not in read_start(path, 50):
-            raise DataError(f"{path}: not a file of this program")
+            raise DataError(f"{path}: not written by this program")
     write_file(path, content)
 
 
@@ -188,7 +188,7 @@ def _pass_on(number: int, child: int, control: socket.socket) -> None:
 
 
 def _received(control: socket.socket) -> bytes:
-    """Reads what the child sent."""
+    """Reads the messages of the child."""
     control.settimeout(0)
     with contextlib.suppress(OSError):
         return control.recv(16)

@@ -15,13 +15,13 @@ from hmmn_jax.io import peers
 from hmmn_jax.io.buckets import AnyPath
 from hmmn_jax.io.files import shorten
 
-# Patterns in errors of a computation when another process has ended.
+# Patterns in the errors of a computation that fails because another process has ended.
 _NETWORK = re.compile(r"^UNKNOWN: Gloo|gloo/transport", re.I)  # pmap raises a ValueError
 _LOST = re.compile(r"gloo|nccl|socket|connection (closed|reset)|broken pipe|UNAVAILABLE|heartbeat|barrier|coordination", re.I)
 
 
 class Together:
-    """The processes of a program. With one process, it does nothing."""
+    """The processes of a program. With a single process, this does nothing."""
 
     def __init__(self, program: str, resume: str = "", supervised: Supervised | None = None, terminated: str = ""):
         self._program, self._resume, self._supervised, self._sigterm_reason = program, resume, supervised, terminated
@@ -42,7 +42,7 @@ class Together:
             of_jax = type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError")
             lost = _LOST.search(str(error)) if of_jax else isinstance(error, ValueError) and _NETWORK.search(str(error))
             code = peers.LOST if lost else 1
-            what = "lost another process, or the network" if lost else type(error).__name__
+            what = "lost the connection to another process" if lost else type(error).__name__
             self._reason = f"{what}: {shorten(error)}"
         return self._conclude(code)
 
@@ -73,7 +73,7 @@ class Together:
         self._supervised.report(self._reason, code)
         if self._watch is not None:
             self._watch.hear()
-        os._exit(code)  # otherwise, JAX would wait for the others when Python ends
+        os._exit(code)  # otherwise, JAX would wait for the others when Python exits
 
     def _keep(self, _: str, error: HMMNError) -> None:
         self._reason = str(error)

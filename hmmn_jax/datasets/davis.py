@@ -32,9 +32,9 @@ def read_davis(
         root: the folder that contains `JPEGImages`, `Annotations` and `ImageSets`.
         year: 2016 or 2017, the folder of the list.
         split: such as "train", "val" or "test-dev".
-        resolution: such as "480p"; None: the only one that exists, or "480p".
-        annotations: the folder of the masks, of which frames may have none.
-        names: take these sequences of the list only.
+        resolution: such as "480p"; None: the only existing one, or "480p" if there are several.
+        annotations: the folder of the masks; frames may lack a mask.
+        names: read only these sequences of the list.
         order: as in `list_frames`.
         notes: as in `list_frames`.
 
@@ -57,7 +57,7 @@ def find_davis(
     order: str = "",
     notes: Notes | None = None,
 ) -> dict[str, Callable[[], VideoFiles]]:
-    """Like `read_davis`, but returns a function for each sequence, by name, so that one can fail without the others."""
+    """Like `read_davis`, but returns a function for each sequence, by name, so that errors in one do not affect the others."""
     root = user_path(root)
     resolution = resolution or choose_resolution(root)
     list_path = _find_list(root, str(year), split, resolution)
@@ -88,7 +88,7 @@ def _find_list(root: Path, year: str, split: str, resolution: str) -> Path:
     folder = root / "ImageSets"
     there = sorted(str(path.relative_to(folder)) for path in folder.glob("*/*.txt"))
     raise DataError(
-        f"{' or '.join(map(str, paths))}: no such list; {folder} has {shortlist(there)}; name a year and split of these"
+        f"{' or '.join(map(str, paths))}: no such list; {folder} has {shortlist(there)}; choose a year and split from these"
     )
 
 
@@ -100,12 +100,12 @@ def _list_places(year: str, resolution: str) -> list[str]:
 def read_list(path: Path) -> dict[str, list[str] | None]:
     """Reads a list of sequences.
 
-    Returns by name None, or the stems of the frames if the list contains frames. Raises DataError.
+    Returns a dict by name; its values are the stems of the frames if the list contains frames, else None. Raises DataError.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read: {reason(error)}; expected a text of sequence names") from error
+        raise DataError(f"{path}: cannot be read: {reason(error)}; expected a text file of sequence names") from error
     listed: dict[str, list[str] | None] = {}
     for number, line in enumerate(lines, start=1):
         if not (entry := line.strip()):
@@ -132,7 +132,7 @@ def _select_frames(sequence: VideoFiles, stems: list[str] | None, list_path: Pat
     if missing := sorted(listed.difference(names)):
         folder = sequence.frames[0].parent
         raise DataError(
-            f"{list_path}: lists {len(missing)} frames that {folder} lacks, as {missing[0]}; copy the sequence again"
+            f"{list_path}: lists {len(missing)} frames that {folder} lacks, such as {missing[0]}; copy the sequence again"
         )
     kept = [i for i, name in enumerate(names) if name in listed]
     masks = {new: sequence.masks[old] for new, old in enumerate(kept) if old in sequence.masks}

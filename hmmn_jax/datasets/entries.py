@@ -1,4 +1,4 @@
-"""The contents of a folder: the files to read, and for each other entry the reason why it is skipped."""
+"""The contents of a folder: the files to read, and the reason why each other entry is skipped."""
 
 import os
 import stat
@@ -11,7 +11,7 @@ from hmmn_jax.io.notes import Notes
 
 LEFT_OUT = "files skipped"
 UNREAD = "images in an unsupported format"
-# Suffixes of image formats that are not read, although a user may expect them to be.
+# Suffixes of unsupported image formats that a user may expect to be supported.
 UNREAD_SUFFIXES = frozenset(
     (
         ".apng",
@@ -79,7 +79,7 @@ class Entries:
             self.left_out.setdefault(reason, []).extend(paths)
 
     def tell(self, notes: Notes) -> None:
-        """Notes what is skipped."""
+        """Adds notes about skipped entries."""
         for kind, paths in self.left_out.items():
             for path in paths:
                 notes.add(LEFT_OUT, kind, str(path))
@@ -96,7 +96,7 @@ def list_entries(folder: Path, suffixes: frozenset[str], others: str) -> Entries
     Args:
         folder: the folder.
         suffixes: suffixes of the files to read, in lower case.
-        others: the reason to skip files with other suffixes, such as "files other than images".
+        others: the reason for skipping files with other suffixes, such as "files other than images".
 
     Raises:
         DataError: there is no such folder; it cannot be listed; a file to read is a broken link or cannot be accessed.

@@ -55,7 +55,7 @@ class VideoFiles:
 def read_folder(
     frames_dir: str | os.PathLike, mask_path: str | os.PathLike, *, order: str = "", notes: Notes | None = None
 ) -> VideoFiles:
-    """Takes any folder of images, and the mask of the first frame, which may be in the same folder.
+    """Reads any folder of images, with the mask of the first frame, which may be in the same folder.
 
     Args:
         frames_dir: the folder. Its name becomes the name of the sequence.
@@ -75,7 +75,7 @@ def read_folder(
 def read_folder_with_masks(
     frames_dir: str | os.PathLike, masks_dir: str | os.PathLike, *, order: str = "", notes: Notes | None = None
 ) -> VideoFiles:
-    """Takes any folder of images, and another folder with masks of some of them under the same names.
+    """Reads any folder of images, with another folder that contains masks of some of them under the same names.
 
     Args:
         frames_dir: as in `read_folder`.
@@ -113,16 +113,16 @@ def read_unlisted(
         root: the folder that contains `JPEGImages` and `Annotations`.
         resolution: as in `read_davis`.
         annotations: the folder of the masks.
-        names: take these sequences only; None or empty: all.
+        names: read only these sequences; None or empty: all.
         order: as in `list_frames`.
         notes: as in `list_frames`; also lists the folders that have neither images nor masks.
 
     Returns:
-        The sequences, and those that were skipped, one line each.
+        The sequences, and one line for each that was skipped.
 
     Raises:
         ConfigError: `order` is unknown.
-        DataError: no sequence is left; one of `names` is missing.
+        DataError: no sequence is left, or one of `names` is missing.
     """
     sequences, problems = [], []
     for read in find_unlisted(root, resolution, annotations, names=names, order=order, notes=notes).values():
@@ -145,7 +145,7 @@ def find_unlisted(
     notes: Notes | None = None,
     images: str = "JPEGImages",
 ) -> dict[str, Callable[[], VideoFiles]]:
-    """Like `read_unlisted`, but returns a function for each sequence, by name, so that one can fail without the others.
+    """Like `read_unlisted`, but returns a function for each sequence, by name, so that errors in one do not affect the others.
 
     `images` is the folder of the frames inside `root`.
 
@@ -216,10 +216,10 @@ def match_masks(folder: Path, frames: tuple[Path, ...], notes: Notes | None = No
     entries.leave_out(surplus, "masks without a frame of the same name")
     for path in entries.files:
         if (other := masks.setdefault(index[same_name(path.stem)], path)) != path:
-            raise DataError(f"{folder}: both {other.name} and {path.name}; keep one mask of a frame")
+            raise DataError(f"{folder}: both {other.name} and {path.name}; keep only one mask per frame")
     if not masks:
         raise DataError(
-            f"{folder}: no PNG has the name of a frame; {contents(folder)}; masks have to be PNG, such as {frames[0].stem}.png"
+            f"{folder}: no PNG has the name of a frame; {contents(folder)}; masks must be PNGs, such as {frames[0].stem}.png"
         )
     if notes is not None:
         entries.tell(notes)
@@ -239,7 +239,7 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _is_bare(images: Path, masks: Path) -> bool:
-    """Whether a folder holds no images and has no folder of masks."""
+    """Whether a folder contains no images and has no folder of masks."""
     if images.name in _SYSTEM_FOLDERS:
         return True
     return images.is_dir() and not any(map(_is_picture, images.glob("*"))) and not any(masks.glob("*.png"))
@@ -259,5 +259,5 @@ def choose_resolution(root: Path) -> str:
     if len(found) == 1 or "480p" in found:
         return found[0] if len(found) == 1 else "480p"
     raise DataError(
-        f"{folder}: expected a folder 480p or exactly one other resolution, found {shortlist(found)}; name a resolution"
+        f"{folder}: expected a folder 480p or exactly one other resolution, found {shortlist(found)}; specify a resolution"
     )

@@ -19,11 +19,11 @@ def read_meta(path: Path) -> Any:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Reads a text with a name in each line, without empty lines and spaces around. Raises DataError."""
+    """Reads a text file with one name per line; strips spaces and skips empty lines. Raises DataError."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read: {reason(error)}; expected a text with one name in each line") from error
+        raise DataError(f"{path}: cannot be read: {reason(error)}; expected a text file with one name per line") from error
     return [name for line in lines if (name := line.strip())]
 
 
@@ -35,6 +35,6 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise _Twice(f"the entry {key[:80]!r} twice")
+            raise _Twice(f"a duplicate of the entry {key[:80]!r}")
         found[key] = value
     return found

@@ -12,10 +12,10 @@ from hmmn_jax.io.notes import Notes
 ORDERS = ("natural", "decimal", "signed", "name")
 _INTEGER = re.compile(r"(\d+)")
 _DECIMAL = re.compile(r"(\d+(?:\.\d+)?)")
-_FLOAT = re.compile(r"[+\-\u2212]?\d+(?:\.\d+)?(e[+\-\u2212]?\d{1,3})?", re.IGNORECASE)  # as str formats small floats
+_FLOAT = re.compile(r"[+\-\u2212]?\d+(?:\.\d+)?(e[+\-\u2212]?\d{1,3})?", re.IGNORECASE)  # the format of small floats in Python
 _VERSION = re.compile(r"\d\.\d+\.\d")
 _SIGN = re.compile(r"[+\-\u2212](?=\d)")  # U+2212 is the typographic minus sign
-_SHOWN = 3  # names of each order in an error
+_SHOWN = 3  # number of names that an error shows for each order
 
 Key = Callable[[str], tuple]
 
@@ -46,7 +46,7 @@ def sort_frames(folder: Path, paths: list[Path], order: str, notes: Notes) -> tu
         DataError: possible interpretations give different orders.
     """
     if order not in ("", *ORDERS):
-        raise ConfigError(f"order is {order!r}, expected {', '.join(ORDERS)}, or nothing")
+        raise ConfigError(f"order is {order!r}, expected {', '.join(ORDERS)}, or ''")
     stems = [path.stem for path in paths]
     readings = (
         {order: _keys(stems)[order]} if order else {name: key for name, key in _keys(stems).items() if _applies(name, stems)}

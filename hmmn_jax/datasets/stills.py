@@ -65,14 +65,14 @@ def read_stills(
     if not paired:
         raise DataError(
             f"{root}: no image with a mask; {contents(homes[0])}; expected JPEGImages/x.jpg and Annotations/x.png, or x.jpg "
-            "beside x.png",
+            "next to x.png",
             [*notes.lines(), *problems],
         )
     return [VideoFiles(name, (jpegs[name],), {0: pngs[name]}) for name in paired], problems
 
 
 def _by_name(home: Path, suffixes: frozenset[str], end: str) -> tuple[dict[str, Path], list[str]]:
-    """Finds the files, by their path inside `home` without suffix and `end`, and the skipped ones."""
+    """Finds the files, and the skipped ones, by their path inside `home` without suffix and `end`."""
     files: dict[str, Path] = {}
     problems: list[str] = []
     for folder, inner, names in os.walk(home, onerror=_refuse):

@@ -21,7 +21,7 @@ class YouTubeVideo(VideoFiles):
 
     Attributes:
         objects: for each id, the names of the frames that meta.json lists, in order. Ids have gaps.
-        problems: entries of meta.json or of a mask that do not exist, one line each.
+        problems: missing frames and objects that meta.json lists, one line each.
     """
 
     objects: dict[int, tuple[str, ...]]
@@ -40,12 +40,13 @@ def read_youtube_vos(
     """Lists the videos of a split, 2018 or 2019, in the order of their names, and their problems, one line each.
 
     Reads `ROOT/SPLIT/meta.json`, `.../JPEGImages/VIDEO/*.jpg` and `.../Annotations/VIDEO/*.png`. Masks are the files with the
-    names of frames. Videos without frames or masks, and entries of meta.json that do not exist, are skipped.
+    names of frames. Videos without frames or masks, and entries of meta.json without a frame or object, are skipped.
 
     Args:
         root: the folder that contains the split folders.
         split: "train" or "valid".
-        all_frames: take every frame, from `ROOT/SPLIT_all_frames/JPEGImages`; else those of the split's folder, every fifth.
+        all_frames: use every frame, from `ROOT/SPLIT_all_frames/JPEGImages`; otherwise those in the split's folder, which are
+            every fifth.
         order: as in `list_frames`.
         notes: as in `list_frames`.
 
@@ -70,7 +71,7 @@ def read_youtube_vos(
 def find_youtube_vos(
     root: str | os.PathLike, split: str, all_frames: bool | None, *, order: str = "", notes: Notes | None = None
 ) -> tuple[dict[str, Callable[[], YouTubeVideo]], list[str]]:
-    """Like `read_youtube_vos`, but returns a function for each video, by name, so that one can fail without the others.
+    """Like `read_youtube_vos`, but returns a function for each video, by name, so that errors in one do not affect the others.
 
     `all_frames` None: every frame if their folder exists; otherwise those of the split's folder.
     """
@@ -104,7 +105,7 @@ def _read_meta(path: Path) -> dict[str, dict[int, tuple[str, ...]]]:
 
 
 def read_categories(path: Path) -> dict[str, dict[int, str]]:
-    """Reads a meta.json that `find_youtube_vos` accepts. Gives by video and object id the category, where there is one."""
+    """Reads the categories of objects, by video and id, from a meta.json that `find_youtube_vos` accepts. Some have none."""
     return {
         video: {int(i): entry["category"] for i, entry in about["objects"].items() if isinstance(entry.get("category"), str)}
         for video, about in read_meta(path)["videos"].items()
@@ -118,7 +119,7 @@ def _read_objects(objects: dict[str, Any], path: Path) -> dict[int, tuple[str, .
         if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= 255):
             raise ValueError(f"the id {text[:80]!r}, expected a number from 1 to 255")
         if int(text) in read:
-            raise ValueError(f"the id {int(text)} twice")
+            raise ValueError(f"a duplicate of the id {int(text)}")
         frames = about["frames"]
         if not isinstance(frames, list) or not all(isinstance(frame, str) for frame in frames):
             raise ValueError(f"the frames of object {text} are not a list of names")

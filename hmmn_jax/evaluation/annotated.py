@@ -15,7 +15,7 @@ from hmmn_jax.session.timeline import BACKWARD, FORWARD
 
 
 def count_steps(clip: Clip) -> int:
-    """Number of frames that the passes of a clip compute: a frame between two masks is computed once in each direction."""
+    """Number of frames that the passes over a clip compute: a frame between two masks is computed once in each direction."""
     first, last = min(clip.masks), max(clip.masks)
     others = [t for t in range(len(clip)) if t not in clip.masks]
     forward = sum(t > first for t in others) if clip.direction != BACKWARD else 0
@@ -24,7 +24,7 @@ def count_steps(clip: Clip) -> int:
 
 
 class _Shown(Video):
-    """A video as input of the network, in one view."""
+    """A video as the network's input, in one view."""
 
     def __init__(self, video: Video, view: View):
         self.video, self.view = video, view
@@ -43,16 +43,16 @@ class _Shown(Video):
 def segment_annotated(
     segmenter: Segmenter, clip: Clip, augmentation: Augmentation, advance: Callable[[], None]
 ) -> Iterator[tuple[UInt8[np.ndarray, "H W 3"], Integer[np.ndarray, "H W"] | Segmented]]:
-    """Propagates from all masks of a clip in its direction, then yields all frames in order.
+    """Propagates all masks of a clip in its direction, then yields all frames in order.
 
-    Each frame comes with its result or, if they are known, with its ids: given masks, and background for frames before the
-    first mask (direction forward) or after the last mask (direction backward).
+    Each frame is yielded with its result or, if its mask is known, with its ids. Known masks are the given ones, and background
+    before the first mask (direction forward) or after the last mask (direction backward).
 
     Args:
         segmenter: a segmenter for non-overlapping objects.
         clip: a clip whose masks are complete annotations.
         augmentation: must have a single view.
-        advance: called after each computed frame. If it raises an error, the segmentation stops.
+        advance: called after each computed frame. An error that it raises stops the segmentation.
 
     Raises:
         DataError: a frame or mask cannot be read.

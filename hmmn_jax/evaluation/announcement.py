@@ -1,4 +1,4 @@
-"""Announcement of the videos of a run, printed before it starts."""
+"""The list of the videos of a run, printed before it starts."""
 
 import collections
 from collections.abc import Collection, Mapping, Sequence
@@ -16,7 +16,7 @@ SHOWN = 10  # maximum number of videos that are listed, and of objects in a line
 
 
 def describe(clip: Clip, notes: Notes) -> str:
-    """Describes a video in one line: its frames, their size, and the objects with their pixels in the frames where they start.
+    """Describes a video in one line: number and size of its frames, and pixel counts of the objects where they start.
 
     Adds to `notes` which masks are not used. Raises DataError for a mask that cannot be used.
     """
@@ -46,7 +46,7 @@ def _line(clip: Clip, objects: Sequence[str]) -> str:
 
 
 def _describe_annotated(clip: Clip, notes: Notes) -> str:
-    """Describes a video whose masks are all annotations, with the number of masks for each object."""
+    """Describes a video whose masks are all annotations, with the number of masks that contain each object."""
     counts: collections.Counter[int] = collections.Counter()
     for mask in clip.read_complete(*clip.size).values():
         counts.update(_pixels(mask).keys())
@@ -75,7 +75,7 @@ def _pixels(given: Given) -> dict[int, int]:
 
 
 def announce(lines: Sequence[str], clips: Sequence[Clip]) -> str:
-    """The lines of all videos; after ten, only a count."""
+    """The lines of the first ten videos, and a count of the others."""
     if len(lines) <= SHOWN:
         return "\n".join(lines)
     frames = sum(map(len, clips[SHOWN:]))
@@ -107,7 +107,7 @@ def _note_what_is_not_used(clip: Clip, started: Mapping[int, Collection[int]], n
         notes.add("masks skipped", "masks that cannot be read", reason)
     values = {1} if clip.binary else set().union(*clip.values.values()) - {0} - clip.void
     if late := sorted(values.difference(*started.values())):
-        topic = "later masks hold objects that are not segmented; --config.late_objects=True starts them there"
+        topic = "later masks contain objects that are not segmented; --config.late_objects=True starts them there"
         notes.add(topic, "videos", f"{clip.name}, object {late[0]}")
     sparse = 0 < len(clip.annotations) < len(clip)
     known = {0, *clip.void, *late}

@@ -1,6 +1,6 @@
 """The settings of each benchmark. The files in `configs/evaluate` and `hmmn-jax evaluate --benchmark` start from them.
 
-Figures of the paper are only used in the report.
+The paper's results are only used in the report.
 """
 
 from collections.abc import Callable
@@ -11,36 +11,36 @@ from hmmn_jax.errors import ConfigError
 
 
 def base() -> ConfigDict:
-    """DAVIS-2017 validation at full size, without figures of the paper."""
+    """DAVIS-2017 validation at full size, without the paper's results."""
     config = ConfigDict()
     config.protocol = "davis"  # layout and rules: the name of a protocol in hmmn_jax.evaluation.protocols
     config.year = "2017"
     config.split = "val"
     config.resolution = ""  # "": 480p, or the only resolution
     config.annotations = "Annotations"
-    config.sequences = ()  # some sequences of the list; (): all sequences
+    config.sequences = ()  # names of sequences in the list; (): all sequences
     config.late_objects = False  # masks of later frames start new objects
     config.direction = ""  # forward, backward or both: propagate from all masks; "": as the benchmark defines
-    config.order = ""  # of frame names: natural, decimal, signed or name; "": natural, an error if ambiguous
-    config.mask_values = ""  # of grey masks of users: ids or threshold (128 and more); "": ids, an error for grey levels
+    config.order = ""  # order of frame names: natural, decimal, signed or name; "": natural, an error if ambiguous
+    config.mask_values = ""  # meaning of users' grey masks: ids or threshold (128 and above); "": ids, an error for grey levels
     config.single_object = False  # True: all ids are scored as one object, as in DAVIS-2016
     config.submission = ""  # names in the zip for the server, such as "{sequence}/{frame}.png"; "": no zip
 
     config.mem_every = 5
     config.max_memory_frames = 0  # 0: no limit
     config.size = 0  # shorter side of the network's input, in pixels; 0: size of the frames
-    config.scales = (1.0,)  # factors of this size; with several, probabilities are averaged at the size of the frames
-    config.flip = False  # True: also segment mirrored frames, and average
+    config.scales = (1.0,)  # multiples of this size; with several, probabilities are averaged at the size of the frames
+    config.flip = False  # True: also segment mirrored frames, and average the probabilities
     config.objects_per_batch = 0  # 0: 1 on a CPU, 4 elsewhere
-    config.dtype = ""  # compute dtype; "": that of the checkpoint
+    config.dtype = ""  # compute dtype; "": the dtype of the checkpoint
     config.save_probabilities = False  # also write probabilities/SEQUENCE/FRAME.npz: probs, float16 [K+1,H,W], and ids, [K+1]
-    config.fps = 0.0  # of movies; 0: the rate of the video, 10 for folders
+    config.fps = 0.0  # frame rate of movies; 0: the rate of the video, or 10 for folders
     config.paper = ConfigDict()
     return config
 
 
 def paper(benchmark: str, sequences: int, figures: dict[str, float], **more: float) -> ConfigDict:
-    """The paper's results on a benchmark. Only the report uses them: it shows them next to the measured ones."""
+    """The paper's results on a benchmark. Only the report uses them: it shows them next to the measured results."""
     return ConfigDict({"benchmark": benchmark, "sequences": sequences, "figures": figures, **more})
 
 
@@ -90,7 +90,7 @@ def youtube_vos_2019() -> ConfigDict:
 
 
 def mose1_val() -> ConfigDict:
-    """MOSE v1: only first masks are public; writes a zip for the server."""
+    """MOSE v1: only the first masks are public; writes a zip for the server."""
     config = base()
     config.protocol = "mose1"
     config.year = ""
@@ -99,7 +99,7 @@ def mose1_val() -> ConfigDict:
 
 
 def mose2_val() -> ConfigDict:
-    """MOSE v2: objects disappear and reappear; only first masks are public; writes a zip for the server."""
+    """MOSE v2: objects disappear and reappear; only the first masks are public; writes a zip for the server."""
     config = mose1_val()
     config.protocol = "mose2"
     return config

@@ -1,4 +1,4 @@
-"""Videos to segment: frames, which are read one by one, and masks of the objects to segment."""
+"""Videos to segment: frames, which are read on demand, and masks of the objects to segment."""
 
 import contextlib
 import functools
@@ -30,7 +30,7 @@ def _one_file(file: MaskFile) -> Path:
 
 
 def files_of_objects(file: MaskFile) -> Mapping[int, Path]:
-    """The mask files of a frame by id, for a video with one file for each object."""
+    """The mask files of a frame by object id, for a video with a separate file for each object."""
     if not isinstance(file, Mapping):
         raise TypeError(f"{file}: one file for a frame, expected one for each object, as for other frames")
     return file
@@ -47,8 +47,8 @@ class Clip:
         requested: names of the frames whose masks are required; None: all frames.
         sources: all files from which the video is read.
         annotations: all masks, by index of the frame, for scores.
-        turned: whether the frames have an EXIF rotation.
-        hand_made: whether a user made the masks. Grey masks may then contain levels, 255 may be the only object, and unused
+        turned: whether the frames have an EXIF orientation.
+        hand_made: whether a user made the masks. If so, grey masks may contain levels, 255 may be the only object, and unused
             masks are reported.
         mask_values: meaning of the values of grey masks, see `read_ids`.
         value_255: meaning of 255 in masks: "void"; "id", like any other; "": void, or the only object if there is no other id.
@@ -79,7 +79,7 @@ class Clip:
 
     @property
     def frame_names(self) -> tuple[str, ...] | None:
-        """None if frames have no names but only numbers."""
+        """The names of the frames; None if frames only have numbers."""
         return self.video.frame_names
 
     @property
@@ -93,7 +93,7 @@ class Clip:
 
     @property
     def requested_frames(self) -> list[int]:
-        """The indices of the frames whose masks are required; for a video file, by the number of frames in its header."""
+        """The indices of the frames whose masks are required; for a video file, based on the number of frames in its header."""
         return [t for t in range(len(self)) if self.requested is None or self.frame_name(t) in self.requested]
 
     @property
@@ -104,7 +104,7 @@ class Clip:
             yield from file.values() if isinstance(file, Mapping) else (file,)
 
     def ids_at(self, index: int) -> list[int]:
-        """The objects that have started by a given frame if each object has its own files; otherwise none."""
+        """The objects that have started by a given frame, if each object has its own files; otherwise an empty result."""
         started = [files for t, files in sorted(self.masks.items()) if t <= index and isinstance(files, Mapping)]
         return sorted(set().union(*started))
 
@@ -125,21 +125,21 @@ class Clip:
 
     @property
     def values(self) -> dict[int, frozenset[int]]:
-        """The values in each annotation by index of the frame, with 255 unchanged. Unreadable annotations are skipped."""
+        """The values in each annotation, by frame index, with 255 unchanged. Unreadable annotations are skipped."""
         return {t: held for t, held in self._held.items() if not isinstance(held, str)}
 
     @property
     def unreadable(self) -> list[str]:
-        """The errors of annotations that cannot be read."""
+        """The errors of unreadable annotations."""
         return [held for held in self._held.values() if isinstance(held, str)]
 
     @property
     def binary(self) -> bool:
-        """Whether 255 is the only object of all annotations."""
+        """Whether 255 is the only object in all annotations."""
         return not self.wide and set().union(*self.values.values()) - {0} == {VOID}
 
     def annotation(self, index: int) -> Path:
-        """The mask file of a frame, for a video with all ids of a frame in one file."""
+        """The mask file of a frame, for a video with one file for all ids of a frame."""
         return _one_file(self.annotations[index])
 
     def read_annotation(self, index: int) -> Integer[np.ndarray, "h w"]:
@@ -151,9 +151,9 @@ class Clip:
         return fit_mask(self.read_annotation(index), height, width, self.annotation(index), self.turned)
 
     def read_given(self, height: int, width: int) -> dict[int, Given]:
-        """The objects that start on each frame, by index; frame 0 always has an entry. Other ids are 0, "no label".
+        """The objects that start on each frame, by index; frame 0 always has an entry. Other pixels are 0 ("no label").
 
-        Raises DataError for a mask that cannot be read or has another size.
+        Raises DataError for a mask that cannot be read or has the wrong size.
         """
         given: dict[int, Given] = {0: np.zeros((height, width), np.uint8)}
         if any(isinstance(file, Mapping) for file in self.masks.values()):
@@ -170,9 +170,9 @@ class Clip:
         return given
 
     def read_complete(self, height: int, width: int) -> dict[int, Integer[np.ndarray, "h w"]]:
-        """The ids in `masks` by index of the frame, for a video with all ids of a frame in one file.
+        """The ids in `masks` by index of the frame, for a video with one file for all ids of a frame.
 
-        Raises DataError for a mask that cannot be read or has another size.
+        Raises DataError for a mask that cannot be read or has the wrong size.
         """
         files = {t: _one_file(file) for t, file in sorted(self.masks.items())}
         found = {t: self._read(path) for t, path in files.items()}
@@ -186,7 +186,7 @@ class Clip:
 
     @functools.cached_property
     def wide(self) -> bool:
-        """Whether ids are uint16, in which 255 is an id: an id is above 255, or `value_255` is "id"."""
+        """Whether ids are uint16 and 255 is an id: if an id is above 255, or `value_255` is "id"."""
         if self.value_255 == "id":
             return True
         wide = (path for path in self.annotations.values() if not isinstance(path, Mapping) and is_wide(path))
@@ -226,7 +226,7 @@ def open_sequence(
             later = f"; its first mask is that of {first}: --config.late_objects=True starts there"
         raise DataError(f"{sequence.name}: no mask of the first frame, {sequence.frames[0].name}{later}")
     if not sequence.requested_frames:
-        raise DataError(f"{sequence.name}: none of its frames is required, so there is nothing to segment")
+        raise DataError(f"{sequence.name}: no mask of its frames is requested, so there is nothing to segment")
     facts = sequence.images.inspect(notes)
     return Clip(
         sequence.name,
@@ -250,7 +250,7 @@ def open_film(
     mask_values: str = "",
     direction: str = "",
 ) -> Clip:
-    """Opens a video file as a clip, like `open_sequence`. Frames are named by number, and masks have this number as name."""
+    """Opens a video file as a clip, like `open_sequence`. Frames are named by their numbers, and masks have the same names."""
     every = late_objects or bool(direction)
     for mask in masks.values():
         if not mask.is_file():
@@ -286,7 +286,7 @@ def open_film(
 
 
 def find_masks_of_video(annotations: Path, name: str, notes: Notes) -> dict[int, Path]:
-    """The masks of a video file by number of the frame: `NAME.png` of the first, or `NAME/NUMBER.png` of any.
+    """The masks of a video file, by frame number: `NAME.png` of the first, or `NAME/NUMBER.png` of any.
 
     Raises DataError if no mask is found, or two for one frame.
     """
@@ -302,7 +302,7 @@ def find_masks_of_video(annotations: Path, name: str, notes: Notes) -> dict[int,
 
 
 def find_numbered_masks(folder: Path, notes: Notes) -> dict[int, Path]:
-    """The masks `NUMBER.png` of a folder by number of the frame. Raises DataError if there is no mask, or a frame has two."""
+    """The masks `NUMBER.png` of a folder, by frame number. Raises DataError if there is no mask, or if a frame has two."""
     found: dict[int, Path] = {}
     _add_numbered(found, folder, notes)
     if not found:
@@ -311,7 +311,7 @@ def find_numbered_masks(folder: Path, notes: Notes) -> dict[int, Path]:
 
 
 def _add_numbered(found: dict[int, Path], folder: Path, notes: Notes) -> None:
-    """Adds the masks `NUMBER.png` of a folder by number of the frame. Raises DataError if a frame has two."""
+    """Adds the masks `NUMBER.png` of a folder, by frame number. Raises DataError if a frame has two."""
     for path in sorted(folder.glob("*")):
         if path.suffix.lower() != ".png" or not path.stem.isdecimal():
             notes.add("files skipped", "files that are not masks such as 00000.png", str(path))

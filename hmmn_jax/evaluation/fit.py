@@ -15,25 +15,25 @@ from hmmn_jax.model import HMMNConfig
 from hmmn_jax.model.frames import STRIDE
 
 SIZE, BOUND = "size", "max_memory_frames"  # the fields that can be chosen
-SIDE = 480  # largest shorter side of the network's input, pixels; videos of DAVIS are evaluated at this size
+SIDE = 480  # maximum shorter side of the network's input, in pixels; DAVIS videos are evaluated at this size
 SHARE = 0.5  # fraction of the free memory that memory frames may use
-CAPACITY_IF_UNKNOWN = 64  # slots if the free memory is unknown
+CAPACITY_IF_UNKNOWN = 64  # number of slots if the free memory is unknown
 
 
 def fit_settings(
     config: ConfigDict, chosen: Collection[str], clip: Clip, model: HMMNConfig, earlier: int | None = None
 ) -> tuple[ConfigDict, list[str]]:
-    """Chooses settings for one video.
+    """Chooses settings for a video.
 
     Args:
         config: settings of the evaluation.
-        chosen: the fields to choose, of `SIZE` and `BOUND`.
+        chosen: the fields to choose, a subset of `SIZE` and `BOUND`.
         clip: the video.
-        model: the model that segments it.
-        earlier: `max_memory_frames` of the earlier run that is resumed, which is kept. None for a new run.
+        model: the config of the model that segments the video.
+        earlier: `max_memory_frames` of the run that is resumed; this value is kept. None for a new run.
 
     Returns:
-        A copy of the config, and a line for each chosen field: what was chosen and which flag changes it.
+        A copy of the config, and a line for each chosen field that states the choice and the flag that changes it.
     """
     config, lines = config.copy_and_resolve_references(), []
     height, width = clip.size
@@ -60,12 +60,12 @@ def largest_bound(slot: int, needed: int | None, free: int | None) -> int:
         free: free bytes; None if unknown.
 
     Returns:
-        One less than the capacity of a bank, which also contains the previous frame. The capacity doubles when the bank is
-        full.
+        It is one less than the capacity of a bank, which also contains the previous frame. The capacity doubles when the bank
+        is full.
     """
     if free is None:
         most = CAPACITY_IF_UNKNOWN
-    else:  # while a bank grows, the old bank of half the size is also in memory
+    else:  # while a bank grows, the old bank, which has half the size, is also in memory
         slots = SHARE * free / (1.5 * slot)
         most = FIRST_CAPACITY * 2 ** max(math.floor(math.log2(max(slots, 1) / FIRST_CAPACITY)), 0)
     if needed is not None:
@@ -74,7 +74,7 @@ def largest_bound(slot: int, needed: int | None, free: int | None) -> int:
 
 
 def slot_bytes(config: ConfigDict, model: HMMNConfig, clip: Clip) -> int:
-    """The bytes that one memory frame takes, for all objects and all views of a video."""
+    """The bytes that one memory frame needs, for all objects and all views of a video."""
     views = Augmentation(config.size, tuple(config.scales), config.flip).views(*clip.size)
     cells = sum(-(-view.height // STRIDE) * -(-view.width // STRIDE) for view in views)
     if clip.direction:  # each pass segments the objects of one mask
@@ -85,7 +85,7 @@ def slot_bytes(config: ConfigDict, model: HMMNConfig, clip: Clip) -> int:
 
 
 def cell_bytes(model: HMMNConfig, dtype: str | None = None) -> int:
-    """The bytes that a memory frame takes for one object per cell of stride 16. `dtype` replaces that of the model."""
+    """The bytes that a memory frame needs per object and per stride-16 cell. `dtype` replaces that of the model."""
     number = jnp.dtype(dtype or model.dtype or jnp.float32).itemsize
     centre = jnp.dtype(jnp.int32).itemsize
     return (model.key_dim_s16 + model.value_dim_s16) * number + centre

@@ -17,14 +17,14 @@ Mask = Shaped[np.ndarray, "..."]  # ids `[h,w]`; if objects may overlap, bool `[
 
 @dataclass(frozen=True)
 class MaskFile:
-    """A mask file: its path inside the folder of all masks, and the fields of its name in a submission."""
+    """A mask file: its path inside the folder of masks, and the fields of its name in a submission."""
 
     name: str
     fields: Mapping[str, str]
 
 
 class MaskFiles(abc.ABC):
-    """Names, writing and reading of the masks of a frame.
+    """How the masks of a frame are named, written and read.
 
     Attributes:
         overlapping: whether objects may overlap, so that each is segmented as if it were alone.
@@ -38,7 +38,7 @@ class MaskFiles(abc.ABC):
 
     @abc.abstractmethod
     def write(self, folder: Path, sequence: str, frame: str, mask: Mask, ids: Integer[np.ndarray, " o1"]) -> None:
-        """Writes the masks of a frame. `ids` has the id of each channel, 0 (background) first. Raises DataError."""
+        """Writes the masks of a frame. `ids` contains the id of each channel, background (0) first. Raises DataError."""
 
     @abc.abstractmethod
     def read(self, folder: Path, sequence: str, frame: str) -> Integer[np.ndarray, "h w"]:
@@ -79,7 +79,7 @@ class FolderPerObject(MaskFiles):
     """`SEQUENCE/OBJECT/FRAME.png`, 255 for pixels of the object.
 
     Attributes:
-        first: folder number of id 1. Names are numbers with three digits: if `first` is 0, id 1 has the folder 000.
+        first: folder number of id 1. Folder names have three digits: if `first` is 0, id 1 has the folder 000.
     """
 
     first: int = 1

@@ -1,4 +1,4 @@
-"""Output files of a run for each clip. They appear when the clip is complete."""
+"""Output files of a run. Those of a clip appear when the clip is complete."""
 
 import contextlib
 import hashlib
@@ -49,7 +49,7 @@ class Outputs:
         object.__setattr__(self, "run", RunFolder(self.folder))
 
     def names(self, clip: Clip) -> list[str]:
-        """The files of a clip's results, relative to `folder`; for a video file, by the number of frames in its header."""
+        """The files of a clip's results, relative to `folder`; for a video file, the header gives the number of frames."""
         frames = [clip.frame_name(t) for t in range(len(clip))]
         requested = [frames[t] for t in clip.requested_frames]
         names = []
@@ -62,7 +62,7 @@ class Outputs:
         return names + ([f"{MOVIES}/{clip.name}.{self.movie}"] if self.movie else [])
 
     def places_of(self, clips: Sequence[Clip]) -> dict[str, AnyPath]:
-        """The result folders by kind, of all clips or of a single clip."""
+        """The result folders of all clips or of a single clip, by kind."""
         kinds = {OVERLAYS: self.overlays, PROBABILITIES: self.save_probabilities, MASKS: True}
         folders = [self.folder / kind for kind, wanted in kinds.items() if wanted]
         places = {folder.name: folder / clips[0].name if len(clips) == 1 else folder for folder in folders}
@@ -86,7 +86,7 @@ class Outputs:
         return {"run": self.run.digest, "inputs": digest.hexdigest(), "kinds": wanted | movie | exports}
 
     def are_there(self, clip: Clip, made_from: dict[str, Any]) -> bool:
-        """Whether an earlier run made all files from the same inputs, and they are unchanged."""
+        """Whether an earlier run made all files from the same inputs and the files are unchanged."""
         record = self.run.clip(clip.name)
         kinds = _kinds(record)
         return made_from["kinds"].items() <= kinds.items() and record.is_whole(made_from | {"kinds": kinds})
@@ -142,7 +142,7 @@ class ClipWriter:
 
     @property
     def remarks(self) -> list[str]:
-        """Remarks on the exports for the user, available after they are written."""
+        """Remarks for the user about the exports, available after the exports are written."""
         pairs = zip(self.outputs.exports, self.exporters, strict=True)
         return [f"{self.clip.name}, export {kind}: {remark}" for kind, exporter in pairs for remark in exporter.remarks]
 
@@ -152,7 +152,7 @@ class ClipWriter:
         return self.outputs.save_probabilities or any(exporter.needs_probs for exporter in self.exporters)
 
     def given(self, index: int, frame: UInt8[np.ndarray, "h w 3"], given: Given) -> None:
-        """Writes a frame whose ids are all given."""
+        """Writes a frame whose mask is completely given."""
         if isinstance(given, Mapping):
             mask = np.array([*given.values()], bool).reshape(-1, *frame.shape[:2])
             probs = np.concatenate([~mask.any(0, keepdims=True), mask]) if self.needs_probs else None
@@ -171,7 +171,7 @@ class ClipWriter:
         try:
             self._write_files(index, frame, mask, ids, probs)
         except DataError:
-            self.outputs.run.require_present()  # raises an error with the reason if the folder does not exist
+            self.outputs.run.require_present()  # raises an error that explains why, if the folder does not exist
             raise
 
     def _write_files(self, index: int, frame: np.ndarray, mask: np.ndarray, ids: np.ndarray, probs: np.ndarray | None) -> None:
@@ -205,7 +205,7 @@ def _kinds(record: Record) -> dict[str, str]:
 def require_apart(
     folder: AnyPath, clips: Sequence[Clip], outputs: Outputs, lists: Sequence[Path], doomed: Sequence[AnyPath] = ()
 ) -> None:
-    """Raises ConfigError if an output would be an input of this run, or of the next run because it is in a searched folder.
+    """Raises ConfigError if an output would be an input of this run or, because its folder is searched, of the next run.
 
     Args:
         folder: the output folder.

@@ -1,4 +1,4 @@
-"""Decides from the annotations of a video which frames and objects are scored, before anything is segmented."""
+"""Decides which frames and objects of a video are scored, based on its annotations, before anything is segmented."""
 
 import abc
 from collections.abc import Iterable
@@ -75,7 +75,7 @@ class Plan(abc.ABC):
         height, width = self.clip.size
         source, pred = self.files(folder, t)[0], self.read_prediction(folder, t)
         if (size := pred.shape[-2:]) != (height, width):
-            raise DataError(f"{source}: {size[1]}x{size[0]} pixels; its frame has {width}x{height}: write that size")
+            raise DataError(f"{source}: {size[1]}x{size[0]} pixels; its frame has {width}x{height}; write masks of that size")
         return t, self.clip.frame_name(t), pred, self.read_truth(t, height, width), str(source)
 
 
@@ -93,19 +93,19 @@ class _PlanOfIds(Plan):
         return [folder / self.clip.name / f"{self.clip.frame_name(index)}.png"]
 
     def _read_ids(self, path: Path, objects: int) -> Integer[np.ndarray, "h w"]:
-        """Reads ids; rejects grey levels if a single object is scored."""
+        """Reads ids. Rejects grey levels if only a single object is scored."""
         single = self.single_object or objects == 1
         pred = read_ids(path, values=self.mask_values, check_levels=single, most=MOST)
         if single and not self.mask_values and (values := len(np.unique(pred))) > MOST_IDS:
             way_out = "write ids, or set mask_values=threshold for levels, mask_values=ids for ids"
-            found = f"a mask with {values} values where one object is scored, as soft predictions have"
+            found = f"a mask with {values} values, although one object is scored; is it a soft prediction?"
             raise DataError(f"{path}: {found}; {way_out}")
         return pred.astype(np.uint16) if self.clip.wide else pred
 
 
 @dataclass(frozen=True)
 class BenchmarkPlan(Plan):
-    """For masks `SEQUENCE/FRAME.png` whose values are ids, including 255. A benchmark adds `score`."""
+    """For masks `SEQUENCE/FRAME.png` whose values are ids, including 255. A benchmark implements `score`."""
 
     clip: Clip
     frames: tuple[int, ...]
@@ -116,7 +116,7 @@ class BenchmarkPlan(Plan):
         return [folder / self.clip.name / f"{self.clip.frame_name(index)}.png"]
 
     def read_truth(self, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
-        """Reads ids unchanged. Raises DataError for another size, as evaluators do."""
+        """Reads ids unchanged. Raises DataError for the wrong size, as the official evaluators do."""
         path = self.clip.annotation(index)
         ids = read_ids(path, values="ids", most=MOST)
         if ids.shape != (height, width):
@@ -130,7 +130,7 @@ class BenchmarkPlan(Plan):
 
 @dataclass(frozen=True)
 class DavisPlan(_PlanOfIds):
-    """The rule of DAVIS; `objects`: the largest id of the first annotation."""
+    """The rule of DAVIS; `objects` is the largest id in the first annotation."""
 
     objects: int
 
@@ -143,11 +143,11 @@ class DavisPlan(_PlanOfIds):
         (path,) = self.files(folder, index)
         pred = self._read_ids(path, self.objects)
         if not self.single_object and set(np.unique(pred).tolist()) - {0} == {VOID}:
-            raise DataError(f"{path}: its only value is 255, which is void by this rule; use the given ids")
+            raise DataError(f"{path}: its only value is 255, which this benchmark treats as void; use the given ids")
         return pred
 
     def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
-        """Scores ids 1 to the largest id of the first annotation, including ids that it does not contain."""
+        """Scores the ids from 1 to the largest id in the first annotation, including ids that do not occur in it."""
         first = self.clip.read_annotation(0)
         return score_frames(first, frames, self.single_object, self.clip.name)
 
@@ -167,7 +167,7 @@ class AnnotatedPlan(_PlanOfIds):
     binary: bool = False
 
     def read_truth(self, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
-        """Ids for scoring; 255 is an object only if it is one in all annotations."""
+        """Ids for scoring; 255 is an object only if it is the only object in all annotations."""
         ids = self.clip.read_truth(index, height, width)
         if self.binary:
             return (ids > 0).astype(np.uint8)
@@ -208,7 +208,7 @@ def plan_davis(clip: Clip, single_object: bool, mask_values: str, notes: Notes) 
     if not ids:
         raise DataError(f"{clip.name}: no object in the first annotation (255 is void unless single_object)")
     if absent := max(ids) - len(ids):
-        kind = "ids that are not in the first annotation, scored nevertheless, as 1.0 where no mask contains them"
+        kind = "ids that are not in the first annotation but are scored, as 1.0 where no mask contains them"
         for _ in range(absent):
             notes.add("the official rule overestimates the score here", kind, clip.name)
     return _checked(DavisPlan(clip, tuple(scored), single_object, mask_values, max(ids)))
@@ -228,7 +228,7 @@ def plan_annotated(clip: Clip, single_object: bool, mask_values: str, notes: Not
         and not any({1, VOID} <= values for values in held.values())
     ):
         names = clip.frame_name(one[0]), clip.frame_name(other[0])
-        raise DataError(f"{clip.name}: one object is written as 1 on frame {names[0]} and as 255 on {names[1]}; write one id")
+        raise DataError(f"{clip.name}: the object is written as 1 on frame {names[0]} and as 255 on {names[1]}; use one id")
     if not held:
         raise DataError(f"{clip.name}: no annotations")
     binary = clip.binary
@@ -252,7 +252,7 @@ def plan_annotated(clip: Clip, single_object: bool, mask_values: str, notes: Not
     if not frames:
         raise DataError(f"{clip.name}: no annotation of a required frame after the first of an object")
     if (unannotated := len(clip) - 1 - start - len(frames)) > 0:
-        notes.add("not scored", "videos with frames without annotation", f"{clip.name}, {unannotated} frames")
+        notes.add("not scored", "videos with unannotated frames", f"{clip.name}, {unannotated} frames")
     return _checked(AnnotatedPlan(clip, frames, single_object, mask_values, counted, others, binary))
 
 

@@ -66,7 +66,7 @@ class Cost:
 
 
 def make_segmenters(variables: dict[str, Any], model_config: HMMNConfig, settings: ConfigDict, count: int) -> list[Segmenter]:
-    """Makes at most `count` segmenters, one on each device of this process, with the settings of an evaluation.
+    """Creates at most `count` segmenters, one per device of this process, with the settings of an evaluation.
 
     Raises ConfigError for invalid settings.
     """
@@ -84,16 +84,16 @@ def make_segmenters(variables: dict[str, Any], model_config: HMMNConfig, setting
 def predict(
     segmenters: Sequence[Segmenter], clips: Sequence[Clip], outputs: Outputs, augmentation: Augmentation | None = None
 ) -> tuple[Cost, dict[str, str]]:
-    """Segments clips and writes the requested outputs. Given masks are written unchanged, with the caller's ids.
+    """Segments clips and writes the requested outputs. Given masks are written unchanged.
 
     Clips are divided among processes. Within a process, each idle segmenter takes the next clip. Clips with complete outputs
-    are skipped. If a clip fails, it leaves no files, and the others continue.
+    are skipped. If a clip fails, no files are written for it, and the others continue.
 
     Args:
       segmenters: segmenters of `make_segmenters`, the i-th on the i-th device of this process.
       clips: the clips, with unique names.
-      outputs: the outputs; this run holds the guard of their folder.
-      augmentation: the views to segment; None: unchanged frames.
+      outputs: the outputs; this run must hold the guard of their folder.
+      augmentation: the views to segment; None: the unchanged frames only.
 
     Returns:
       The cost in this process, and a one-line error for each failed clip, by name.
@@ -110,7 +110,7 @@ def predict(
         except (DataError, OSError) as error:
             failures[clip.name] = _one_line(clip, error)
     if there := len(own) - len(waiting) - len(failures):
-        print(f"{there} of {len(own)} videos are complete already", file=sys.stderr)
+        print(f"{there} of {len(own)} videos are already complete", file=sys.stderr)
     # Unknown if the video's header does not contain it.
     total = sum(count_steps(clip) if clip.direction else max(len(clip) - 1, 0) for clip, _ in waiting) or None
 
@@ -156,7 +156,7 @@ def predict(
 class _Bar(tqdm):
     """A progress bar that prints the remaining time once: after ten frames, if at least ten are left.
 
-    `compiled` is the list of `_compile_seconds`; `threads` is the number of threads that compile at once.
+    `compiled` is the list that `_compile_seconds` yields; `threads` is the number of threads that compile at the same time.
     """
 
     def __init__(self, compiled: list[float], threads: int, **options: Any):
@@ -175,7 +175,7 @@ class _Bar(tqdm):
 
 
 def _duration(seconds: float) -> str:
-    """Such as 12 s, 3 min 20 s, 2 h 5 min."""
+    """Formats a duration, for example 12 s, 3 min 20 s, or 2 h 5 min."""
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds} s"
@@ -185,7 +185,7 @@ def _duration(seconds: float) -> str:
 
 
 def run_each(work: Callable[..., None], arguments: list[tuple], stop: Callable[[], None]) -> None:
-    """Calls `work` with each of the arguments, in threads if there are several, and then `stop`, even after an error."""
+    """Calls `work` with each of the arguments, in threads if there are several. Finally calls `stop`, even after an error."""
     if len(arguments) == 1:
         return work(*arguments[0])
     with ThreadPoolExecutor(len(arguments)) as pool:
@@ -229,7 +229,7 @@ def _predict_clip(
             count += 1
             if count == 1:
                 pending.append(writer.submit(write.given, 0, seen.popleft(), given[0]))
-            if not write.needs_probs:  # with many objects they are large, and some frames wait to be written
+            if not write.needs_probs:  # with many objects they are large, and several frames may be waiting to be written
                 segmented = segmented.without_probs()
             pending.append(writer.submit(write.later, count, seen.popleft(), segmented))
             bar.update()
@@ -289,7 +289,7 @@ def _size(frame: np.ndarray) -> str:
 
 @contextlib.contextmanager
 def _compile_seconds() -> Iterator[list[float]]:
-    """Yields a list with one number: the seconds of compilation since the start of the block, in all threads."""
+    """Yields a list with one number: the seconds spent compiling in all threads since the start of the block."""
     seconds = [0.0]
 
     def listen(event: str, duration_secs: float, **_: Any) -> None:

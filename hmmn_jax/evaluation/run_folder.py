@@ -23,7 +23,7 @@ from hmmn_jax.io.files import bucket_errors, discard_empty, lies_there, reason, 
 from hmmn_jax.io.guard import RUN_LOCK, Guard, hold_folder, owner_path
 from hmmn_jax.io.record import FORMAT, Record, remove_leftovers, staging_folder
 
-# Outputs of an evaluation. If a folder contains some of them without a record, a user or an older version wrote them.
+# Outputs of an evaluation. If they exist in a folder without a record, a user or an older version wrote them.
 OUTPUTS = (
     *("masks", "overlays", "movies", "probabilities", "exports", "summary.json", "per_sequence.csv", "per_frame.csv"),
     *("report.html", "submission.zip", "submission.json"),
@@ -49,7 +49,7 @@ class RunFolder:
         self._guard: Guard | None = None  # the guard, if this process holds the folder
 
     def require_usable(self) -> None:
-        """Raises ConfigError, before anything is written, for a folder whose contents have no record."""
+        """Raises ConfigError, before anything is written, if the folder contains results without a record."""
         with bucket_errors(self.folder):
             if self.folder.exists() and not self.folder.is_dir():
                 raise ConfigError(f"{self.folder}: a file; pass a folder to write to")
@@ -61,7 +61,7 @@ class RunFolder:
             if lies_there(record) and (not record.is_dir() or set(record.iterdir()) - {self._lock, owner_path(self._lock)}):
                 found.append(RECORD)
         if found:
-            raise ConfigError(f"{self.folder}: holds {shortlist(found)} without a record of a run; {_WAY_OUT}")
+            raise ConfigError(f"{self.folder}: contains {shortlist(found)} without a record of a run; {_WAY_OUT}")
 
     def require_same(self, made_with: Mapping[str, Any]) -> None:
         """Raises ConfigError unless the masks in the folder were made with these settings and inputs (JSON values)."""
@@ -82,7 +82,7 @@ class RunFolder:
 
     @contextlib.contextmanager
     def locked(self, takeover: bool = False) -> Iterator[Guard]:
-        """Holds the folder for this process while the block runs, and removes unfinished files of a killed run.
+        """Holds the folder for this process while the block runs, and removes unfinished files of killed runs.
 
         Args:
             takeover: take over the folder from a process that appears to be alive.
@@ -104,7 +104,7 @@ class RunFolder:
         return [*(Record.load(self.folder, path) for path in clips), self.scores, self.submission]
 
     def own_files(self, all_of_it: bool) -> list[AnyPath]:
-        """The files that a run will delete first: scores and archive, or all."""
+        """The files that a run deletes first: scores and archive, or all files."""
         records = self.all() if all_of_it else [self.scores, self.submission]
         return [self.folder / name for record in records for name in record.files]
 
@@ -124,14 +124,14 @@ class RunFolder:
 
     @contextlib.contextmanager
     def staging(self) -> Iterator[Path]:
-        """Creates a folder for results that are not published yet."""
+        """Creates a folder for results that are not yet in place."""
         self.require_present()
         try:
             with staging_folder(self._unfinished) as folder:
                 yield folder
         finally:
             removed = not is_bucket(self._run) and not self._run.is_file()
-            if removed:  # a write in the meantime may have created empty folders again
+            if removed:  # another process may have recreated empty folders in the meantime
                 for place in (self.folder / RECORD, self.folder):
                     discard_empty(place)
 
@@ -169,7 +169,7 @@ def mask_settings(config: ConfigDict) -> dict[str, Any]:
 
 
 def weights_digest(variables: dict[str, Any]) -> str:
-    """SHA-256 of names, dtypes and values of all variables, independent of the file format."""
+    """SHA-256 of the names, dtypes and values of all variables, independent of the file format."""
     digest = hashlib.sha256()
     for path, leaf in sorted(flatten_dict(variables).items()):
         array = np.ascontiguousarray(leaf)

@@ -1,4 +1,4 @@
-"""Masks on disk by frame of their video, with probabilities if they were saved."""
+"""Masks on disk, by frame of their video, with probabilities if they were saved."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -74,7 +74,7 @@ class SavedMasks:
                 ids, probs = saved["ids"], saved["probs"].astype(np.float32)
             if probs.shape != (len(ids), height, width):
                 raise ValueError(f"probabilities {list(probs.shape)}, expected {[len(ids), height, width]}")
-        except Exception as error:  # damaged zip files and arrays raise many types of error
+        except Exception as error:  # damaged zip files and arrays raise many exception types
             raise DataError(f"{path}: not probabilities of this frame ({reason(error)}); segment the video again") from error
         return Saved(mask, ids, probs)
 

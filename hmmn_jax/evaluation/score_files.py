@@ -1,6 +1,6 @@
-"""Scores masks on disk for all videos with a plan, and writes the scores as a table and as files.
+"""Scores the masks on disk of all videos that have a plan, and writes the scores as a table and to files.
 
-JSON and CSV files contain full precision. Videos that cannot be scored are listed with the reason.
+JSON and CSV files contain the full precision. Videos that cannot be scored are listed with the reason.
 """
 
 import csv
@@ -26,8 +26,10 @@ from hmmn_jax.metrics.figures import Figures
 
 SUMMARY, PER_SEQUENCE, PER_FRAME = "summary.json", "per_sequence.csv", "per_frame.csv"
 REPORT = "report.html"
-MORE_FIGURES = (("dotF", "adaptive_f"),)  # columns of frames, and the attributes of the scores with their values
-FRAMES_WORTH_A_PROCESS = 400  # a process takes about two seconds to start; in this time, a running one scores this many frames
+MORE_FIGURES = (
+    ("dotF", "adaptive_f"),
+)  # columns of the per-frame table, and the attributes of the scores that contain their values
+FRAMES_WORTH_A_PROCESS = 400  # starting a process takes about two seconds, in which a running one scores this many frames
 
 
 def score_folder(folder: Path, plans: Sequence[Plan], processes: int = 1) -> tuple[list[SequenceScores], dict[str, str]]:
@@ -59,7 +61,7 @@ def score_folder(folder: Path, plans: Sequence[Plan], processes: int = 1) -> tup
 
 
 def score_table(scores: Sequence[SequenceScores], unscored: Mapping[str, str] | None = None) -> str:
-    """Formats a table for the terminal, with three digits: every sequence, scored or not, and the mean over all objects."""
+    """Formats a table for the terminal, with three decimals: every sequence, scored or not, and the mean over all objects."""
     unscored = unscored or {}
     width = max(map(len, ["mean over objects", *unscored, *(s.name for s in scores)]))
     head = f"{'':{width}}  objects    J&F  |  J mean  recall   decay  |  F mean  recall   decay"
@@ -108,8 +110,8 @@ def write_scores(
         folder: the folder to write to.
         scores: scores of the videos.
         about: description of the scored masks, for `summary.json`.
-        unscored: the reason for each video without scores, by name, for `summary.json`.
-        figures: the figures of a benchmark that differ from DAVIS.
+        unscored: the reason why each unscored video has no scores, by name, for `summary.json`.
+        figures: the metrics of a benchmark, if they differ from those of DAVIS.
 
     Raises:
         DataError: a file cannot be written.

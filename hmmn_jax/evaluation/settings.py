@@ -1,4 +1,4 @@
-"""Checks the fields of an evaluation's config before anything is read or written."""
+"""Validates the fields of an evaluation's config before anything is read or written."""
 
 import math
 
@@ -43,7 +43,7 @@ def check_settings(config: ConfigDict) -> None:
     require(config.protocol in registered(), "protocol", f"one of {', '.join(registered())}")
     require(config.dtype in DTYPES, "dtype", 'bfloat16, float32, float64 or "" for that of the checkpoint')
     x64 = config.dtype != "float64" or has_float64()
-    require(x64, "dtype", "another; JAX computes in float64 only if JAX_ENABLE_X64=1 is set")
+    require(x64, "dtype", "another dtype; JAX only supports float64 if JAX_ENABLE_X64=1 is set")
     require(config.order in ("", *ORDERS), "order", f"one of {', '.join(ORDERS)}")
     require(config.mask_values in ("", *MASK_VALUES), "mask_values", f"one of {', '.join(MASK_VALUES)}")
     require(config.direction in ("", *DIRECTIONS), "direction", f"one of {', '.join(DIRECTIONS)}")
@@ -72,7 +72,7 @@ def check_settings(config: ConfigDict) -> None:
 
 
 def _check_member(config: ConfigDict) -> None:
-    """The names in the archive must be unique and relative."""
+    """The names in the archive must be unique, relative paths."""
     member = config.submission
     if not member:
         return

@@ -81,7 +81,7 @@ def write_burst(path: Path, given: Path, results: Mapping[tuple[str, str], Seque
             is given, its given mask is written.
 
     Raises:
-        DataError: a sequence is missing, or has another number of frames, an unknown track, or a mask of another size.
+        DataError: a sequence is missing, or has the wrong number of frames, an unknown track, or a mask of the wrong size.
     """
     content = _load(given)
     for entry in content["sequences"]:
@@ -133,7 +133,7 @@ def _sequence(entry: Any, path: Path) -> BurstSequence:
             encoded,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{path}: a sequence that is not one of BURST ({type(error).__name__}: {error})") from error
+        raise DataError(f"{path}: contains an invalid BURST sequence ({type(error).__name__}: {error})") from error
     name = "/".join(sequence.key)
     if len(encoded) != len(sequence.annotated):
         raise DataError(f"{path}: {name} has masks of {len(encoded)} frames and {len(sequence.annotated)} annotated frames")

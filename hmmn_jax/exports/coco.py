@@ -1,4 +1,4 @@
-"""Exports as JSON with run-length encoded masks, in the formats of COCO (each frame an image) and of YouTube-VIS."""
+"""Exports as JSON with run-length encoded masks, in the formats of COCO (each frame is an image) and of YouTube-VIS."""
 
 import json
 from pathlib import Path
@@ -32,7 +32,7 @@ class _Json(Exporter):
 
 
 class Coco(_Json):
-    """`VIDEO.json` in the format of COCO's instances: images with a mask, and an annotation for each object in each of them.
+    """`VIDEO.json` in the format of COCO's instances: images with a mask, and one annotation per object in each image.
 
     The `id` of an image is the number of the frame plus 1. The `track_id` of an annotation is the id of the object.
     """

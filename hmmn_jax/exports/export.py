@@ -31,7 +31,7 @@ KINDS: dict[str, type[Exporter]] = {
 }
 ARCHIVE = ".zip"
 RECORD = ".export.json"
-_DATE = (1980, 1, 1, 0, 0, 0)  # fixed time of files in an archive, so that it depends on the masks only
+_DATE = (1980, 1, 1, 0, 0, 0)  # fixed time stamp of files in an archive, so that the archive only depends on the masks
 
 
 def export(
@@ -49,15 +49,15 @@ def export(
 
     Args:
         kind: a key of `KINDS`.
-        path: for "davis", "binary" and "rgba" a folder, or an archive .zip; for "coco" and "ytvis" a file .json; for the others
-            .mp4 or .gif. Files that this function wrote are replaced, and no others.
+        path: for "davis", "binary" and "rgba", a folder or a .zip file; for "coco" and "ytvis", a .json file; for the others,
+            an .mp4 or .gif file. Only files that this function wrote are replaced.
         video: the frames.
         find: returns the result of a frame, given its number: a `Result` of a segmenter, a `FrameResult` of a session, or
             any object with the same fields `mask`, `ids` and `probs` (`probs` may be None); None if the frame has no mask.
         start: the first frame.
         stop: the frame after the last; None: the end of the video.
         labels: names and colours of objects, by id.
-        report: called after each frame with the number of finished frames and of all frames. An error that it raises stops
+        report: called after each frame with the number of finished frames and the total number. An error that it raises stops
             the export.
 
     Returns:
@@ -65,7 +65,7 @@ def export(
 
     Raises:
         ConfigError: an unknown kind, or a path with the wrong suffix.
-        ValueError: a range without frames of the video.
+        ValueError: the range contains no frames of the video.
         DataError: the path exists and was not written by this function, a frame cannot be read, or writing fails.
     """
     target, exporter = user_path(path), _exporter(kind, user_path(path))
@@ -93,7 +93,7 @@ def masked_frame(
     mask: Integer[np.ndarray, "h w"] | None,
     probs: Mapping[int, Float[np.ndarray, "h w"]] | None,
 ) -> MaskedFrame:
-    """Frame `t` of a video in the form that exporters expect, with its names."""
+    """Frame `t` of a video, with its names, in the form that exporters expect."""
     name = video.frame_names[t] if video.frame_names else f"{t:05d}"
     file_name = video.file_names[t] if video.file_names else f"{name}.jpg"
     return MaskedFrame(t, name, file_name, image, mask, probs)
@@ -102,7 +102,7 @@ def masked_frame(
 def _exporter(kind: str, path: Path) -> type[Exporter]:
     """The exporter of a kind. Raises ConfigError for an unknown kind, or a path that the kind does not support."""
     if kind not in KINDS:
-        raise ConfigError(f"an export of kind {kind!r}; choose {', '.join(KINDS)}")
+        raise ConfigError(f"unknown kind of export: {kind!r}; choose {', '.join(KINDS)}")
     exporter = KINDS[kind]
     suffix = path.suffix.lower()
     if exporter.suffix and suffix != exporter.suffix:

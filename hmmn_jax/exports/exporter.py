@@ -64,7 +64,7 @@ class MaskedFrame:
     Attributes:
         index: index in the video, from 0.
         name: name of its files, without suffix.
-        file_name: file name of the image, or the name that it would have if the video were a folder of images.
+        file_name: file name of the image, or the name that it would have in a folder of images.
         image: its pixels; None if the exporter does not need them.
         mask: the id of each pixel; None if the frame has no mask.
         probs: the probability of each object; None if they are unknown, or the exporter does not need them.
@@ -90,7 +90,7 @@ class Exporter(abc.ABC):
         needs_image: whether the exporter needs the pixels of frames.
         needs_probs: whether the exporter uses probabilities.
         suffix: suffix of the single output file, `FOLDER/VIDEO + suffix`; "": a folder `FOLDER/VIDEO`.
-        without_mask: description of how frames without a mask are handled.
+        without_mask: how frames without a mask are handled, as a phrase.
     """
 
     needs_image = needs_probs = False

@@ -3,9 +3,9 @@
 import numpy as np
 from jaxtyping import Bool, Int
 
-_BITS = 5  # bits of a number in each character
+_BITS = 5  # number of value bits per character
 _LONGEST = 8  # maximum index of a character in a number
-_SIGN, _MORE, _FIRST = 0x10, 0x20, 48  # bits of a character: sign, continuation; the code of 0
+_SIGN, _MORE, _FIRST = 0x10, 0x20, 48  # bits of a character: sign, continuation; character code of 0
 
 
 def encode(mask: Bool[np.ndarray, "h w"]) -> dict[str, object]:
@@ -22,7 +22,7 @@ def run_lengths(mask: Bool[np.ndarray, "h w"]) -> Int[np.ndarray, " n"]:
 
 
 def compress(lengths: Int[np.ndarray, " n"]) -> str:
-    """Encodes run lengths as text. From the fourth on, the difference from the run two places before is encoded.
+    """Encodes run lengths as text. From the fourth run on, the difference from the length two runs earlier is encoded.
 
     5 bits per character, lowest bits first.
     """
@@ -32,7 +32,7 @@ def compress(lengths: Int[np.ndarray, " n"]) -> str:
     active = np.ones(len(rest), bool)
     while active.any():
         bits = rest & (2**_BITS - 1)
-        rest = rest >> _BITS  # negative numbers keep their sign
+        rest = rest >> _BITS  # sign extension of negative numbers
         more = rest != np.where(bits & _SIGN, -1, 0)
         characters.append(bits + np.where(more, _MORE, 0) + _FIRST)
         used.append(active)
@@ -59,7 +59,7 @@ def decode(counts: str, height: int, width: int) -> Bool[np.ndarray, "h w"]:
         raise ValueError(f"the counts {counts[:20]!r} contain a number that is too large")
     lengths = np.add.reduceat((codes & (2**_BITS - 1)) << (_BITS * place), starts)
     lengths -= np.where(codes[ends] & _SIGN, 1 << (_BITS * (place[ends] + 1)), 0)
-    for first in (1, 2):  # from the fourth number on, differences from the number two places before
+    for first in (1, 2):  # from the fourth number on, differences from the number two positions earlier
         lengths[first::2] = np.cumsum(lengths[first::2])
     if lengths.min() < 0 or lengths.sum() != height * width:
         raise ValueError(f"runs of {lengths.sum()} pixels, expected {height}x{width}")

@@ -55,7 +55,7 @@ class View:
         return self._mirror(_resize(frame, self.height, self.width, Image.Resampling.BILINEAR))
 
     def show_mask(self, given: Given) -> Integer[np.ndarray, "h w"] | Mapping[int, Bool[np.ndarray, "h w"]]:
-        """The mask as input of the network. Objects smaller than one pixel at this size disappear."""
+        """The mask as input of the network. Objects that are smaller than one pixel at this size disappear."""
         if isinstance(given, Mapping):
             return {i: self._show_ids(mask.astype(np.uint8)) > 0 for i, mask in given.items()}
         return self._show_ids(given)
@@ -73,7 +73,7 @@ class View:
 
 @dataclasses.dataclass(frozen=True)
 class _MaskOnly:
-    """A result with only the mask."""
+    """A result that only contains the mask."""
 
     mask: Any
 
@@ -82,8 +82,8 @@ class _MaskOnly:
 class Segmented:
     """One frame's results from all views. They are computed on demand, so that another thread can compute them.
 
-    results, views: of equal length. Logits of the results are not used, so results of a session are accepted.
-    ids: 0 for the background, then the ids of all objects given so far, in the order given.
+    results, views: of equal length. The logits of the results are not used, so results of a session are also accepted.
+    ids: 0 for the background, then the ids of all objects so far, in the order in which they were given.
     given: the mask given on this frame, which replaces the prediction. None: no mask.
     height, width: size of the video.
     """
@@ -104,7 +104,7 @@ class Segmented:
         channel = {int(k): i for i, k in enumerate(self.ids)}
         total = np.zeros((len(self.ids), self.height, self.width), np.float32)
         for result, view in zip(self.results, self.views, strict=True):
-            # By id, because a view may not have an object that is too small.
+            # By id, because a view may lack an object that is too small.
             rows = [channel[int(k)] for k in result.ids]
             total[rows] += view.restore(np.asarray(result.probs, np.float32), self.height, self.width)
         total /= len(self.views)
@@ -116,7 +116,7 @@ class Segmented:
         return total
 
     def without_probs(self) -> "Segmented":
-        """The same frame for a caller that only reads the mask. Drops the probabilities, unless the mask needs them."""
+        """The same frame for a caller that only reads the mask: drops the probabilities, unless the mask needs them."""
         if self.views != [View(self.height, self.width, False)]:
             return self
         return dataclasses.replace(self, results=(_MaskOnly(self.results[0].mask),))
@@ -153,7 +153,7 @@ def segment_augmented(
         masks = {t: view.show_mask(mask) for t, mask in given.items()}
         return segmenter.run(map(view.show_frame, frames), masks.pop(0), masks)
 
-    # All views process a frame before the next, so that each frame is read once and released soon.
+    # All views process a frame before the next frame is read, so that each frame is read once and released early.
     runs = [run(view, copy) for view, copy in zip(views, itertools.tee(frames, len(views)), strict=True)]
     ids = join_ids(np.zeros(1, np.uint8), _ids_of(given[0]))
     for t in itertools.count(1):
@@ -165,7 +165,7 @@ def segment_augmented(
         segmented = Segmented(results, views, ids, given.get(t), height, width)
         del found, results
         yield segmented
-        del segmented  # with many objects it is large, and the next frame needs the memory
+        del segmented  # with many objects this array is large, and the next frame needs the memory
 
 
 def _ids_of(given: Given) -> Integer[np.ndarray, " k"]:

@@ -26,7 +26,7 @@ class Room(NamedTuple):
     """Where to write a frame in the bank of a batch of objects.
 
     Attributes:
-        capacity: slots of the bank.
+        capacity: number of slots of the bank.
         drop: whether the oldest frame other than the first is dropped first.
         turns: as in `kernel_guided_read`.
     """
@@ -37,7 +37,7 @@ class Room(NamedTuple):
 
 
 def _apply(config: HMMNConfig, method: str, variables: dict[str, Any], *args: Any) -> Any:
-    """The output of a method of the network."""
+    """Applies a method of the network."""
     return HMMN(config).apply(variables, *args, method=method)
 
 
@@ -139,7 +139,7 @@ def memories(
     objects: Sequence[tuple[int, int]],
     independent: bool,
 ) -> Iterator[Memory]:
-    """Encodes a frame into memory for one range of objects after the other. Masks are split for one range at a time."""
+    """Encodes a frame into memory for each range of objects, one after the other. Masks are split for one range at a time."""
     stem, union = memory_stem(config, variables, frame), sum_objects(probs)
     for start, stop in objects:
         mask, others = split_range(probs, union, start, stop - start)
@@ -158,7 +158,7 @@ def remember(
 
 
 def combine(p: list[jax.Array], independent: bool) -> jax.Array:
-    """The logits `[1,o+1,H,W]` of all objects, from the probabilities of each batch of them."""
+    """The logits `[1,o+1,H,W]` of all objects, from the probabilities of each batch of objects."""
     return (aggregate_each if independent else aggregate)(p)
 
 

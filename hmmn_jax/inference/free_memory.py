@@ -6,7 +6,7 @@ from hmmn_jax.io.host_memory import free_host_bytes
 
 
 def free_bytes() -> int | None:
-    """Free memory where the model runs: on the first device, or on the host if that is a CPU. None if unknown."""
+    """Free memory on the first device, or on the host if that device is a CPU. None if unknown."""
     device = jax.local_devices()[0]
     if device.platform == "cpu":
         return free_host_bytes()

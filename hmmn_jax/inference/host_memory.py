@@ -1,4 +1,4 @@
-"""Settings of malloc for processes on a CPU. For scripts only; a library should not change them."""
+"""Settings of malloc for processes that run on a CPU. For scripts only: a library should not change them."""
 
 import ctypes
 import sys
@@ -15,12 +15,12 @@ _SETTINGS = (
 
 
 def keep_host_memory_small() -> None:
-    """Changes glibc's malloc so that it returns unused memory to the system and reuses other buffers, until the process ends.
+    """Configures glibc's malloc, for the rest of the process, to return unused memory to the system and to reuse buffers.
 
-    Without glibc, does nothing.
+    Without glibc, it does nothing.
 
-    Memory of compilation is returned to the system at once. On a CPU at 480x864, this saves a quarter of the peak memory, and
-    0.3 s of system time per frame for allocating pages. Call it before other threads start.
+    Memory that compilation used is returned to the system at once. On a CPU at 480x864, this saves a quarter of the peak
+    memory, and 0.3 s of system time per frame for allocating pages. Call it before other threads start.
     """
     if sys.platform == "win32":  # on Windows, CDLL(None) raises an error
         return

@@ -1,4 +1,4 @@
-"""Inputs of a `Segmenter`: converts and checks frames and masks of any library."""
+"""Inputs of a `Segmenter`: converts and checks frames and masks from any library."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +18,7 @@ RANGE_SLACK = 1e-3  # frames may exceed [0, 1] by this much, for example after i
 
 
 def as_frame(frame: Num[Array | np.ndarray, "H W 3"]) -> Num[Array, "1 H W 3"]:
-    """The frame on the device. Raises ValueError for a frame that is not as described in `Segmenter`."""
+    """The frame on the device. Raises ValueError for a frame that does not match the description in `Segmenter`."""
     frame = _as_array(frame, "a frame")
     is_float = jnp.issubdtype(frame.dtype, jnp.floating)
     if frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape or not (is_float or frame.dtype == np.uint8):
@@ -36,14 +36,14 @@ def as_frame(frame: Num[Array | np.ndarray, "H W 3"]) -> Num[Array, "1 H W 3"]:
 
 
 def as_mask(mask: Mask, size: tuple[int, int]) -> np.ndarray:
-    """The mask as ids on the host. Raises ValueError for a mask of another size or type."""
+    """The mask as ids on the host. Raises ValueError for a mask of the wrong size or type."""
     if isinstance(mask, Mapping):
         raise ValueError(
             "the masks are a dict of overlapping objects: pass ids [H, W], or create the Segmenter with independent=True"
         )
     mask = np.asarray(_as_array(mask, "the mask"))
     if mask.shape != size or mask.dtype not in (np.uint8, np.uint16, np.bool_):
-        expected = f"uint8 or uint16 (ids) or bool (object 1) {list(size)}, as its frame"
+        expected = f"uint8 or uint16 (ids) or bool (object 1) {list(size)}, like its frame"
         raise ValueError(f"the mask is {_describe(mask)}, expected {expected}")
     return mask.astype(np.uint8, copy=False) if mask.dtype == np.bool_ else mask
 
@@ -51,19 +51,19 @@ def as_mask(mask: Mask, size: tuple[int, int]) -> np.ndarray:
 def as_masks(masks: Mask, size: tuple[int, int]) -> dict[int, np.ndarray]:
     """Masks of independent objects on the host. Raises ValueError unless they are `{id: bool [H,W]}`."""
     if not isinstance(masks, Mapping):
-        raise ValueError(f"the masks are {type(masks).__name__}, expected {{id: bool [H, W]}}, as objects are independent")
+        raise ValueError(f"the masks are {type(masks).__name__}, expected {{id: bool [H, W]}}, because objects are independent")
     found = {}
     for i, mask in masks.items():
         mask = np.asarray(_as_array(mask, f"the mask of object {i}"))
         if not (isinstance(i, int | np.integer) and 0 < i < 2**16) or mask.shape != size or mask.dtype != np.bool_:
-            expected = f"an id from 1 to {2**16 - 1}, and bool {list(size)}, as its frame"
+            expected = f"an id from 1 to {2**16 - 1}, and bool {list(size)}, like its frame"
             raise ValueError(f"the mask of object {i!r} is {_describe(mask)}, expected {expected}")
         found[int(i)] = mask
     return found
 
 
 def join_ids(ids: Integer[np.ndarray, " o1"], given: Integer[np.ndarray, " k"]) -> Integer[np.ndarray, " o2"]:
-    """The ids including the new ones; uint8, or uint16 if an id is above 255."""
+    """The ids including the new ones, as uint8, or as uint16 if an id is above 255."""
     return narrow(np.concatenate([ids, np.setdiff1d(given, ids)]))
 
 

@@ -21,7 +21,7 @@ FIRST_CAPACITY = 8  # slots of a new bank, unless `max_memory_frames` needs fewe
 
 
 class Segmenter:
-    """Segments videos with one set of variables. The state of a video is in `State`.
+    """Segments videos with one set of variables. The state of each video is a `State`.
 
     ::
 
@@ -30,7 +30,7 @@ class Segmenter:
         state, result = segmenter.step(state, next_frame)
 
     Frames are RGB `[H,W,3]`, uint8, or float in [0, 1] (checked). Masks are ids `[H,W]`, uint8 or uint16, where 0 is the
-    background; a bool mask is object 1. Masks of independent objects are `{id: bool [H,W]}` and may overlap. Both are JAX or
+    background; a bool mask is object 1. Masks of independent objects are `{id: bool [H,W]}` and may overlap. Both can be JAX or
     NumPy arrays, or anything that NumPy can read, such as PIL images or PyTorch tensors on the host.
 
     Objects are computed in batches whose sizes are powers of two (5 objects: 4 + 1). Each frame size compiles once for each
@@ -58,13 +58,13 @@ class Segmenter:
             max_memory_frames: maximum number of memory frames, excluding the previous frame. When it is exceeded, the oldest
                 frame other than the first is dropped. None: no maximum. 1: only the first frame is kept.
             objects_per_batch: maximum number of objects computed at once. None: 4, or 1 on a CPU, where a larger number only
-                needs more memory.
+                increases memory use.
             winograd: compute 3x3 convolutions with Winograd's algorithm, which differs from the exact result by about 1e-4.
                 None: only in float32 on a CPU, where it is faster.
             independent: segment each object as if it were the only one, so that objects may overlap. The frame is encoded once.
-            fused: run three programs per frame for any number of objects, instead of five, plus four for each batch of objects.
-                An accelerator then waits less for the host, but the programs compile for each number of objects. None: True
-                except on a CPU.
+            fused: run three programs per frame, regardless of the number of objects, instead of five plus four for each batch
+                of objects. An accelerator then waits less for the host, but the programs are compiled for each number of
+                    objects. None: True except on a CPU.
         """
         for name, value in (
             ("mem_every", mem_every),
@@ -79,7 +79,7 @@ class Segmenter:
         dtype = jnp.dtype(config.dtype or jnp.result_type(*jax.tree.leaves(variables["params"])))
         self.config = config.replace(winograd=on_cpu and dtype == jnp.float32 if winograd is None else winograd)
         self.dtype = at_least_float32(*jax.tree.leaves(variables["params"]))
-        if not config.backbone.has_norm:  # only convolutions, which would otherwise cast their parameters for each frame
+        if not config.backbone.has_norm:  # only convolutions, which would otherwise cast their parameters on each frame
             variables = variables | {"params": jax.tree.map(lambda x: np.asarray(x).astype(dtype), variables["params"])}
         self.variables = jax.device_put(variables)
         self.mem_every, self.max_memory_frames = mem_every, max_memory_frames
@@ -123,7 +123,7 @@ class Segmenter:
             state: returned for the previous frame.
             frame: the frame, of the same size as the previous one.
             mask: ids of objects that are given on this frame. New ids start new objects. Given pixels replace the prediction,
-                also for known ids; other pixels keep the prediction.
+                even for known ids; other pixels keep the prediction.
             donate: reuse the buffers of `state`, which is then invalid.
             query: the result of `encode` for `frame`. None: `step` encodes the frame.
 
@@ -131,12 +131,12 @@ class Segmenter:
             The new state, and the result for this frame.
 
         Raises:
-            ValueError: a shape, type or value that differs from the class description, or a frame of another size.
+            ValueError: a shape, type or value that differs from the class description, or a frame of a different size.
         """
         frame = as_frame(frame)
         if frame.shape != state.frame.shape:
             shapes = [list(shape[1:]) for shape in (frame.shape, state.frame.shape)]
-            raise ValueError(f"the frame is {shapes[0]}, expected {shapes[1]}, as the frames before")
+            raise ValueError(f"the frame is {shapes[0]}, expected {shapes[1]}, like the frames before")
         if state.groups:
             groups, probs, (labels, shown, logits) = self._segment(state, frame, donate, query)
         else:
@@ -176,7 +176,7 @@ class Segmenter:
 
         Raises:
             ValueError: as for `init` and `step`; or a key of `later` is not the index of a frame after the first. An index
-                after the last frame is reported once all frames are segmented.
+                after the last frame is only reported when all frames have been segmented.
         """
         later = later or {}
         if wrong := [t for t in later if not (isinstance(t, int | np.integer) and t >= 1)]:
@@ -191,7 +191,7 @@ class Segmenter:
             state, result = self.step(state, upcoming, later.get(int(state.index) + 1), donate=True)
             upcoming = next(frames, None)
             yield result
-            del result  # with many objects it is large, and the next frame needs the memory
+            del result  # with many objects this array is large, and the next frame needs the memory
         if beyond := [int(t) for t in later if t > int(state.index)]:
             raise ValueError(f"later has masks of frames {sorted(beyond)}, but the last frame is {int(state.index)}")
 
@@ -200,7 +200,7 @@ class Segmenter:
     ) -> Iterator[Result]:
         """Segments V videos at once, as one batch, which uses accelerators better than one video.
 
-        All videos must have frames of the same size and the same number of objects, all given on the first frame.
+        All videos must have the same frame size and the same number of objects, all of which are given on the first frame.
 
         Args:
             videos: the frames of each, `[H,W,3]`.
@@ -282,8 +282,10 @@ class Segmenter:
         else:
             memories = compiled.memories(config, variables, state.frame, state.probs, objects, self.independent)
             new = [compiled.remember(*each, donate) for each in zip(rooms, old, memories, slots, strict=True)]
-            if donate and state.ids.ndim == 1 and isinstance(state.probs, jax.Array):  # otherwise the last result has it, too
-                state.probs.delete()  # with many objects it is large, and later frames only need the banks
+            if (
+                donate and state.ids.ndim == 1 and isinstance(state.probs, jax.Array)
+            ):  # otherwise, the last result also refers to it
+                state.probs.delete()  # with many objects this array is large, and later frames only need the banks
             query = compiled.encode_query(config, variables, frame) if query is None else query
             p = []
             for i, (room, slot) in enumerate(zip(rooms, slots, strict=True)):
@@ -298,7 +300,7 @@ class Segmenter:
     def _decide(self, p: list[jax.Array], ids: np.ndarray) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
         """Combines and frees the probabilities of objects. Also returns labels, probabilities and logits of a result."""
         logits = compiled.combine(p, self.independent)
-        p.clear()  # with many objects as large as the logits
+        p.clear()  # with many objects, this array is as large as the logits
         probs, labels = compiled.decide(logits, ids, self.independent)
         if ids.ndim > 1:
             return probs, (labels, probs, logits)
@@ -324,7 +326,7 @@ class Segmenter:
         return group.replace(bank=bank, kept=kept), self._room(bank.capacity, kept + 1, drop), kept
 
     def _room(self, capacity: int, count: int, drop: bool = False) -> compiled.Room:
-        # Rounded, because each number of iterations compiles again.
+        # Rounded, because each number of iterations requires a compilation.
         most = capacity - 2
         turns = next(turns for turns in (0, min(2, most), most) if turns >= count - 2) if self.known_lengths else None
         return compiled.Room(capacity, drop, turns)

@@ -17,7 +17,7 @@ class ObjectGroup(struct.PyTreeNode):
     first: int  # channel of the first object; the background is channel 0
     size: int  # number of objects
     kept: int  # number of memory frames kept so far
-    bank: MemoryBank | None  # None until the frame after `start`
+    bank: MemoryBank | None  # None until the frame after `start` is segmented
 
 
 class State(struct.PyTreeNode):

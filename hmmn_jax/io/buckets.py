@@ -1,9 +1,9 @@
-"""Paths in buckets, such as `gs://bucket/run`: recognises them and checks that they can be read.
+"""Paths in buckets, such as `gs://bucket/run`: detects them and checks that the required packages are installed.
 
 Local paths are `pathlib.Path`: `epath.Path` hides local files whose names end in `~` and supports neither `**` nor links.
 Paths in buckets are `epath.Path`, which reads, lists and writes through fsspec and is not a `pathlib.Path`. Type annotations
-show which paths a function accepts: `Path` means local paths only, `AnyPath` means both. A function that takes `str |
-os.PathLike` checks it.
+show which paths a function accepts: `Path` means local paths only, `AnyPath` means both. A function that takes
+`str | os.PathLike` checks the path itself.
 """
 
 import os
@@ -23,7 +23,8 @@ os.environ.setdefault("EPATH_USE_TF", "false")
 AnyPath: TypeAlias = Path | epath.Path
 
 PACKAGES = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs", "hf": "huggingface_hub"}  # by scheme, the package that fsspec needs
-# Clients cache lists of folders by default. This is switched off because other processes and TensorStore also write to them.
+# Clients cache folder listings by default. This is switched off, because other processes and TensorStore also write to the
+# folders.
 for _scheme in ("gs", "s3"):
     fsspec.config.conf.setdefault(_scheme, {}).setdefault("use_listings_cache", False)
 
@@ -63,7 +64,7 @@ def absolute(path: AnyPath) -> AnyPath:
 
 
 def file_system(path: epath.Path) -> fsspec.AbstractFileSystem:
-    """The client of a path in a bucket. All paths of a scheme have the same client."""
+    """The client for a path in a bucket. All paths with the same scheme share a client."""
     return fsspec.filesystem(str(path).partition(":")[0])
 
 

@@ -9,4 +9,6 @@ DEMO_CLIP = _HOME / "demo_clip"  # 40 frames of two koi, in the layout of DAVIS-
 # The bundled models, by their names for `load_checkpoint`; hmmn_jax/weights/LICENSE.md has their terms.
 WEIGHTS = {"lite": _HOME / "weights" / "lite.safetensors"}
 DEFAULT_WEIGHTS = "lite"  # the default of --checkpoint
-TERMS = "for research only: some of their training data are under CC BY-NC or without a licence (hmmn_jax/weights/LICENSE.md)"
+TERMS = (
+    "for research only: some of their training data is under CC BY-NC or has no stated licence (hmmn_jax/weights/LICENSE.md)"
+)

@@ -1,4 +1,4 @@
-"""Local files and files in buckets, atomic writing, and errors of other libraries in one line."""
+"""Local files and files in buckets, atomic writing, and one-line messages for errors of other libraries."""
 
 import contextlib
 import errno
@@ -15,7 +15,7 @@ from typing import IO, Literal, overload
 from hmmn_jax.errors import DataError, HMMNError
 from hmmn_jax.io.buckets import AnyPath, as_path, is_bucket, package_of, require_client
 
-_LONGEST_NAME = 240  # bytes of a name; with suffixes, at most the 255 bytes that file systems allow
+_LONGEST_NAME = 240  # maximum bytes of a name; with suffixes, it must not exceed the 255 bytes that file systems allow
 _WAYS_OUT = {
     errno.ENOSPC: "free some space, or write elsewhere",
     errno.EDQUOT: "free some space, or write elsewhere",
@@ -33,11 +33,13 @@ def user_path(text: str | os.PathLike, *, buckets: bool) -> AnyPath: ...
 
 
 def user_path(text: str | os.PathLike, *, buckets: bool = False) -> AnyPath:
-    """Converts a path given by a user and expands `~`. Used for all flags, config fields and arguments of the Python API.
+    """Converts a path given by a user and expands `~`.
+
+    Used for the paths in all flags, config fields and arguments of the Python API.
 
     Args:
         text: the path, or a URL in a bucket.
-        buckets: whether the caller supports buckets. Locks, links, renamed folders and video files are local only.
+        buckets: whether the caller supports buckets. Locks, links, renaming of folders and video files require local paths.
 
     Returns:
         A `pathlib.Path`, or an `epath.Path` for a path in a bucket.
@@ -110,7 +112,7 @@ def read_start(path: AnyPath, count: int) -> bytes:
 
 
 def lies_there(path: AnyPath) -> bool:
-    """Whether a path exists as a file, a folder or a link, including broken links."""
+    """Whether a path exists, as a file, a folder or a link (even if broken)."""
     with bucket_errors(path):
         return path.exists() if is_bucket(path) else os.path.lexists(path)
 
@@ -138,12 +140,12 @@ def discard_empty(folder: Path) -> None:
 
 
 def free_bytes(folder: AnyPath) -> int | None:
-    """The bytes that can still be written to an existing folder; None for a bucket, which has no such limit."""
+    """The free bytes on the disk of an existing folder; None for a bucket, which has no limit."""
     return None if is_bucket(folder) else shutil.disk_usage(folder).free
 
 
 def require_space(folder: AnyPath, needed: int) -> None:
-    """Raises OSError if too few bytes are free: otherwise Orbax prints long tracebacks from its threads before it fails."""
+    """Raises OSError if the disk has too little space. Orbax would print long tracebacks from its threads before it fails."""
     free = free_bytes(folder)
     if free is not None and free < needed:
         raise OSError(errno.ENOSPC, f"it takes {needed:,} bytes, {free:,} are free")
@@ -157,7 +159,7 @@ def bucket_errors(path: AnyPath) -> Iterator[None]:
         return
     logger = logging.getLogger(package_of(path))
     level = logger.level
-    logger.setLevel(logging.CRITICAL)  # otherwise it would also print tracebacks of the exceptions
+    logger.setLevel(logging.CRITICAL)  # otherwise, it would also print tracebacks of the exceptions
     try:
         yield
     except HMMNError:
@@ -218,7 +220,7 @@ def shorten(found: object) -> str:
 
 
 def contents(folder: Path) -> str:
-    """Describes briefly the contents of the nearest folder at or above `folder` that exists, for error messages."""
+    """Briefly describes the contents of the nearest existing folder at or above `folder`, for error messages."""
     nearest = next((place for place in (folder, *folder.absolute().parents) if os.path.isdir(place)), Path("/"))
     try:
         names = sorted(entry.name for entry in nearest.iterdir() if not entry.name.startswith("."))
@@ -228,7 +230,7 @@ def contents(folder: Path) -> str:
 
 
 def shortlist(names: list[str]) -> str:
-    """Returns the first eight names and the number of the others."""
+    """Formats the first eight names and the number of the others."""
     more = f" and {len(names) - 8} more" if len(names) > 8 else ""
     return ", ".join(names[:8]) + more if names else "nothing"
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class FilmDecoder:
-    """The video stream of one file, decoded once from the start, or from a key frame after each `seek`.
+    """The video stream of a file, decoded once from the start, or from a key frame after each `seek`.
 
     Attributes:
         fps: mean frames per second, 0 if unknown.
@@ -30,7 +30,7 @@ class FilmDecoder:
         """Opens the file and reads its header. Raises PyAV's errors; DataError if the file has no video stream."""
         av = import_av()
         self._errors = av.FFmpegError
-        name = str(path.absolute())  # an absolute path, which FFmpeg cannot mistake for a protocol, unlike "pipe:1.mp4"
+        name = str(path.absolute())  # an absolute path, because FFmpeg would mistake a name such as "pipe:1.mp4" for a protocol
         try:
             self._container = av.open(name)
         except UnicodeDecodeError:  # raised by PyAV 18 for a title that is not UTF-8
@@ -56,13 +56,13 @@ class FilmDecoder:
     def _packets(self) -> Iterator["av.Packet | None"]:
         # The end of a truncated file is an error.
         with contextlib.suppress(self._errors):
-            # Skipped, because an empty packet signals the end of the stream. PyAV ends with one, and AVI has some for dropped
-            # frames.
+            # Skipped, because an empty packet signals the end of the stream. PyAV's last packet is empty, and AVI has empty
+            # packets for dropped frames.
             yield from (packet for packet in self._container.demux(self._stream) if packet.size)
         yield None  # end of the stream: the decoder returns its remaining frames
 
     def seek(self, stamp: int) -> bool:
-        """Seeks to the key frame at the timestamp or near it; accuracy depends on the format.
+        """Seeks to the key frame at or near the timestamp; the accuracy depends on the format.
 
         Returns whether this succeeded.
         """
@@ -78,7 +78,7 @@ class FilmDecoder:
 
 
 class RgbConverter:
-    """Converts decoded frames to RGB with FFmpeg's filters, so that colours and orientation are the same as with ffmpeg."""
+    """Converts decoded frames to RGB with FFmpeg's filters, so that colours and orientation match those of ffmpeg."""
 
     def __init__(self, orientation: list[str]):
         """`orientation` contains the filters that rotate frames upright, see `upright_filters`."""
@@ -136,7 +136,7 @@ def import_av() -> ModuleType:
 
 
 def filter_graph(width: int, height: int, pixel_format: str, filters: list[str]) -> "av.filter.Graph":
-    """Creates a chain of FFmpeg filters, such as "scale=flags=bicubic", with the methods `push` and `pull`."""
+    """Creates a chain of FFmpeg filters, such as "scale=flags=bicubic"; it has the methods `push` and `pull`."""
     graph = import_av().filter.Graph()
     time_base = Fraction(1, 1000)  # arbitrary: no filter used here depends on the time
     nodes = [graph.add_buffer(width=width, height=height, format=pixel_format, time_base=time_base)]

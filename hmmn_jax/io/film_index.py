@@ -16,7 +16,7 @@ from hmmn_jax.io.film_decoder import FilmDecoder, RgbConverter
 if TYPE_CHECKING:
     import av
 
-_FRAMES_KEPT = 8  # number of decoded frames that are cached, for steps backwards
+_FRAMES_KEPT = 8  # number of decoded frames that are cached, for reading backwards
 # Number of seek positions to try: if timestamps of packets and frames differ, the nearest may be too late.
 _KEY_FRAMES_TRIED = 2
 _PATIENCE = 16  # after this many later frames, the requested frame was missed; no codec reorders more frames
@@ -30,10 +30,9 @@ class _Record(NamedTuple):
 class FilmIndex:
     """Timestamps and checksums of the frames of one sequential decode, which identify frames that are decoded again.
 
-    To read a frame, decoding starts at the key frame before it. A frame is accepted only if its timestamp and checksum are the
-    recorded ones; otherwise the file is decoded from its start. Open groups of pictures, edit lists, timestamps that are
-    missing or repeat, and damaged
-    parts therefore cost time, but never return a wrong frame.
+    To read a frame, decoding starts at the preceding key frame. A frame is accepted only if its timestamp and checksum are the
+    recorded ones; otherwise the file is decoded from its start. Open groups of pictures, edit lists, missing or repeated
+    timestamps, and damaged parts therefore only cost time: they never cause a wrong frame to be returned.
     """
 
     def __init__(self, path: Path, orientation: list[str]):
@@ -51,7 +50,7 @@ class FilmIndex:
         return len(self._records)
 
     def second_reader(self) -> "FilmIndex":
-        """An index with the same records and its own decoder."""
+        """A copy with the same records and a separate decoder."""
         other = FilmIndex(self._path, self._orientation)
         other._records, other._key_frames = self._records, self._key_frames
         return other
@@ -64,11 +63,11 @@ class FilmIndex:
         self._records.append(record)
 
     def keep(self, frame: "av.VideoFrame") -> None:
-        """Keeps a frame that was decoded in order, because it may be read soon."""
+        """Caches a frame that was decoded in order, because it may be read soon."""
         self._recent.append(frame)
 
     def find(self, index: int) -> UInt8[np.ndarray, "h w 3"] | None:
-        """Returns a recorded frame; None if decoding the file again gives other frames. Raises PyAV's errors."""
+        """Returns a recorded frame; None if decoding the file again produces different frames. Raises PyAV's errors."""
         wanted = self._records[index]
         for frame in reversed(self._recent):
             if (rgb := self._match(frame, wanted)) is not None:
@@ -94,7 +93,7 @@ class FilmIndex:
         before = bisect.bisect_right(self._key_frames, index)
         key_frames = self._key_frames[max(0, before - _KEY_FRAMES_TRIED) : before]
         if (key_frames[-1] if key_frames else 0) <= self._next <= index:
-            yield _PATIENCE  # the decoder reaches this frame next
+            yield _PATIENCE  # the decoder is about to decode this frame
         for key_frame in reversed(key_frames):
             if self._seek(key_frame):
                 yield _PATIENCE

@@ -1,4 +1,4 @@
-"""A guard of an output folder: only one process holds the folder at a time.
+"""A guard for an output folder: only one process holds the folder at a time.
 
 Used for workdirs of training, projects of `hmmn-jax paint`, outputs of evaluations and builds of data sets. The files are:
 
@@ -33,15 +33,18 @@ except ModuleNotFoundError:  # Windows
     fcntl = None  # type: ignore[assignment]  # mypy takes the name for a module
     import msvcrt
 
-BEAT, DEAD_AFTER = 5.0, 60.0  # seconds between two heartbeats, and after which an owner on another machine is considered dead
+BEAT, DEAD_AFTER = (
+    5.0,
+    60.0,
+)  # seconds between two heartbeats, and seconds without one after which an owner on another machine is considered dead
 RUN_LOCK = "record/lock"  # name of the lock in workdirs and in outputs of evaluations
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_UNLOCKABLE = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}  # errors on file systems without locks
+_UNLOCKABLE = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}  # errors that file systems without locks raise
 WAY_OUT = "wait for it, choose another folder, or pass --takeover if that process has ended"
 
 
 class Guard:
-    """Returned by `hold_folder`. This process holds the folder until it ends the hold or loses it.
+    """Returned by `hold_folder`. This process holds the folder until it calls `end` or another process takes the folder over.
 
     Attributes:
         folder: the folder.
@@ -57,7 +60,9 @@ class Guard:
     def require(self) -> None:
         """Raises ConfigError if another process took the folder over. Call it before writing."""
         if self._lost is not None:
-            raise ConfigError(f"{self.folder}: was taken over by {_name(self._lost)}; this process writes nothing more")
+            raise ConfigError(
+                f"{self.folder}: was taken over by {_name(self._lost)}; this process will not write to it any further"
+            )
 
     def begin(self) -> None:
         """Writes the owner's file, and updates it until `end`."""
@@ -66,7 +71,7 @@ class Guard:
         threading.Thread(target=self._beat, name="guard", daemon=True).start()
 
     def end(self) -> None:
-        """Removes the owner's file, if it is still this owner's."""
+        """Removes the owner's file, if it still belongs to this owner."""
         self._ended.set()
         if self in _held:
             _held.remove(self)
@@ -97,13 +102,13 @@ _held: list[Guard] = []  # the holds of this process
 
 
 def release_all() -> None:
-    """Releases all folders of this process. Call it before `os._exit`, which skips the exits of `with` blocks."""
+    """Releases all folders of this process. Call it before `os._exit`, which does not run the exits of `with` blocks."""
     for guard in list(_held):
         guard.end()
 
 
 def release_of(lock: AnyPath, pid: int) -> None:
-    """Releases the folder of a lock if its owner was the process `number` of this machine, which has ended."""
+    """Releases the folder of a lock if its owner was process `number` of this machine, which has ended."""
     owner = read_owner(owner_path(lock))
     if owner is not None and owner["pid"] == pid and same_machine(owner, this_machine()):
         discard(owner_path(lock))
@@ -204,10 +209,10 @@ def _in_use(folder: AnyPath, path: AnyPath, way_out: str) -> ConfigError:
 
 
 def _require_ours(path: AnyPath) -> dict[str, Any] | None:
-    """Reads the owner in the file, if any. Raises DataError for a file of a user."""
+    """Reads the owner in the file, if any. Raises DataError for a file that this program did not write."""
     found = read_owner(path)
     if found is None and lies_there(path) and (not path.is_file() or path.read_bytes().strip(b"\0 \n")):
-        raise DataError(f"{path}: not a file of this program; move it away, or choose another folder")
+        raise DataError(f"{path}: not written by this program; move it away, or choose another folder")
     return found
 
 
@@ -217,7 +222,7 @@ def _may_live(owner: dict[str, Any], path: AnyPath, locks: bool) -> bool:
     Args:
         owner: the last owner of the folder.
         path: path of the owner's file.
-        locks: whether this process has locked the folder. Then an owner on this machine has ended.
+        locks: whether this process has locked the folder. If so, an owner on this machine has ended.
     """
     here = this_machine()
     if same_machine(owner, here) and (locks or owner["pid"] == here["pid"] or not _is_running(owner["pid"])):
@@ -267,14 +272,14 @@ def _locked(lock: Path) -> tuple[IO[bytes], bool] | None:
             return file, held is True
         file.close()
         if not last:
-            time.sleep(0.2)  # another process may have locked it for a check only
+            time.sleep(0.2)  # another process may have locked it only to check it
     return None
 
 
 def _fresh(lock: Path) -> Path:
     """Replaces a lock file that another process does not release. Raises DataError for a file that is not a lock."""
     if lock.stat().st_size:
-        raise DataError(f"{lock}: not a file of this program; move it away, or choose another folder")
+        raise DataError(f"{lock}: not written by this program; move it away, or choose another folder")
     new = part_path(lock)
     new.touch()
     os.replace(new, lock)

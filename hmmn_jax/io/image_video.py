@@ -23,7 +23,7 @@ class ImageVideo(Video):
     """
 
     def __init__(self, paths: Iterable[Path], name: str | None = None, fps: float | int = 0.0):
-        """Takes at least one file; the default name is that of its folder. Does not read files. Raises ValueError."""
+        """Takes at least one file; the name defaults to that of its folder. Does not read the files. Raises ValueError."""
         self._sources: tuple[tuple[Path, int | None], ...] = tuple((path, None) for path in paths)
         if not self._sources:
             raise ValueError(f"{name or 'images'}: no files, expected at least one")
@@ -53,7 +53,7 @@ class ImageVideo(Video):
         return len(self._sources)
 
     def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "h w 3"]:
-        """Reads a frame. Raises DataError for a file that cannot be read or has a different size from the one read first."""
+        """Reads a frame. Raises DataError for a file that cannot be read or differs in size from the first one read."""
         path, page = self._sources[operator.index(index)]
         with open_image(path, page) as image:
             pixels = decode(image, path)
@@ -87,7 +87,7 @@ class ImageVideo(Video):
 
     @functools.cached_property
     def _ranges(self) -> dict[int, tuple[int, int]]:
-        """The range of the 16-bit images, by the number of dimensions of their pixel arrays: 2 for grey, 3 for colour."""
+        """The range of values in the 16-bit images, by number of dimensions of the pixel arrays: 2 for grey, 3 for colour."""
         ranges: dict[int, tuple[int, int]] = {}
         for path, page in self._sources:
             with open_image(path, page) as image:

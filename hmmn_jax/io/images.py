@@ -20,17 +20,17 @@ VOID = 255
 MASK_VALUES = ("ids", "threshold")
 _THRESHOLD = 128  # minimum grey level of an object
 _TOLD_BY = 4  # number of first colours that identify the palette of DAVIS, which has some grey colours
-_PNG_BITS = 24  # position of the bit depth in a PNG
+_PNG_BITS = 24  # byte offset of the bit depth in a PNG
 
 
 def read_image(path: str | os.PathLike) -> UInt8[np.ndarray, "h w 3"]:
     """Reads a JPEG, PNG or any other format and mode that Pillow supports, as RGB. EXIF orientation is applied.
 
-    16-bit grey images are scaled by their own range; `ImageVideo` scales all frames of a video by the same range.
+    16-bit grey images are scaled by their own range; `ImageVideo` scales all frames of a video by a common range.
 
     Raises:
         DataError: a file that is missing, empty, truncated, not an image, or has 32 bits per pixel; a 16-bit colour image that
-            uses a small part of its range.
+            uses only a small part of the range.
     """
     with open_image(path) as image:
         pixels = decode(image, path)
@@ -200,7 +200,7 @@ def _nearest(length: int, stored: int) -> Integer[np.ndarray, " length"]:
 
 
 def _ids_of_colours(rgb: UInt8[np.ndarray, "h w 3"], path: str | os.PathLike) -> Integer[np.ndarray, "h w"]:
-    """Finds each pixel's id by its colour: black is 0, white is 255, other colours are looked up in the palette."""
+    """Determines the id of each pixel from its colour: black is 0, white is 255, and the palette has the other colours."""
     palette = davis_palette().astype(int)
     # The palette of DAVIS-2017 has 191 in place of 192.
     ids = {
@@ -221,7 +221,7 @@ def _ids_of_colours(rgb: UInt8[np.ndarray, "h w 3"], path: str | os.PathLike) ->
 
 def _threshold(pixels: np.ndarray, mode: str, source: str | os.PathLike) -> UInt8[np.ndarray, "h w"]:
     if mode not in ("1", "L", "LA") and not mode.startswith("I"):
-        raise DataError(f"{source}: mask_values=threshold is for grey masks, this one is in colour; save it in grey")
+        raise DataError(f"{source}: mask_values=threshold is for grey masks, but this one is in colour; save it in grey")
     if mode.startswith("I") and pixels.max() > 255:
         raise DataError(f"{source}: a mask with the value {pixels.max()}; expected levels from 0 to 255, in an 8-bit PNG")
     return (pixels if mode == "1" else pixels >= _THRESHOLD).astype(np.uint8)
@@ -252,7 +252,7 @@ def _require_no_levels(values: UInt8[np.ndarray, "h w"], source: str | os.PathLi
 
 
 def _is_drawn_in_colour(pixels: UInt8[np.ndarray, "h w"], image: Image.Image) -> bool:
-    """Whether the background is black but black is not the first colour of the palette."""
+    """Whether black is the background without being the first colour of the palette."""
     palette = _palette_of(image)
     used = np.unique(pixels)
     used = used[used < len(palette)]

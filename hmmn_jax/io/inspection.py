@@ -96,6 +96,6 @@ def require_one_depth(headers: list[Header]) -> None:
 
 
 def other_size(path: Path, size: tuple[int, int], first: Path, first_size: tuple[int, int]) -> str:
-    """The message for a frame of another size, given as (width, height)."""
+    """The error message for a frame of a different size; sizes are (width, height)."""
     sizes = f"a frame of {size[0]}x{size[1]} pixels, where {first.name} has {first_size[0]}x{first_size[1]}"
     return f"{path}: {sizes}; one size is expected: resize it, or move it away"

@@ -1,9 +1,9 @@
-"""The key-value store of JAX's coordination service, by which the processes of a run exchange small texts.
+"""The key-value store of JAX's coordination service, through which the processes of a run exchange short strings.
 
-This is the only file that uses a private module of JAX. `jax.distributed` gives `initialize`, `is_initialized` and `shutdown`,
-`jax.experimental.multihost_utils` computations in which all processes take part at once; a process that waits for a text that
-may never come, such as the error of another one, needs the store itself. Orbax and JAX's own `multihost_utils` reach it in the
-same way.
+This is the only file that uses a private module of JAX. The public API is not sufficient: `jax.distributed` only has
+`initialize`, `is_initialized` and `shutdown`, and `jax.experimental.multihost_utils` only has computations in which all
+processes take part. A process that waits for a string that may never be sent, such as the error of another process, needs
+direct access to the store. Orbax and JAX's own `multihost_utils` access it in the same way.
 """
 
 import importlib
@@ -18,9 +18,9 @@ METHODS = ("key_value_set", "blocking_key_value_get")  # of the client
 def client() -> Any:
     """The client of the store; None in a single-process run.
 
-    Raises HMMNError if processes are connected and this release of JAX has no such store.
+    Raises HMMNError if processes are connected but this release of JAX does not have the store.
     """
-    import jax  # takes a second; mistakes in flags are reported before
+    import jax  # importing it takes a second, and flag errors should be reported before that
 
     return _state().client if jax.distributed.is_initialized() else None
 
@@ -45,7 +45,7 @@ def _state() -> Any:
     missing = [name for name in ATTRIBUTES if not hasattr(state, name)]
     if missing:
         raise HMMNError(
-            f"JAX {jax.__version__} has no {MODULE}.global_state.{missing[0]}, which runs in several processes need; "
+            f"JAX {jax.__version__} has no {MODULE}.global_state.{missing[0]}, which runs in several processes require; "
             "use an earlier release of JAX, or one process"
         )
     return state

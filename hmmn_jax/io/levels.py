@@ -6,14 +6,16 @@ from jaxtyping import Bool, Int, UInt8
 _SHORT = 3  # maximum length of a run that can be a step of an edge; longer runs are plateaus
 _DOT = 1  # maximum pixels of an object that is too small to be a plateau
 _PIECES = 3  # a value with fewer pieces is not scattered
-_SMALL_PIECE = 16  # mean pixels per piece of a scattered value; below it, runs of several pixels may be steps
-_TINY_PIECE = 8  # mean pixels per piece of a scattered value; below it, the value is noise
+_SMALL_PIECE = (
+    16  # threshold on the mean pixels per piece of a scattered value, below which runs of several pixels may be steps
+)
+_TINY_PIECE = 8  # threshold on the mean pixels per piece of a scattered value, below which the value is noise
 
 
 def looks_like_levels(values: UInt8[np.ndarray, "h w"]) -> bool:
     """Whether at least half of the values between the extremes are steps of smooth edges or noise, unlike ids.
 
-    Each value is tested with its own pixels, so that a large object does not hide the edge of another. A value is a step if
+    Each value is tested using its own pixels, so that a large object does not mask the edge of another. A value is a step if
     most of its pixels are in smooth edges. It is noise if it is scattered over many small pieces, or if most of its pixels only
     have neighbours of different other values.
     """
@@ -50,7 +52,7 @@ class _Runs:
         """The pixels of runs of at most `longest` that are steps of an edge.
 
         An edge is a sequence of short runs between two different plateaus; its steps have values between those of the plateaus.
-        A plateau is a long run or one of the extreme values. Runs at the border of the image are neither.
+        A plateau is a long run or one of the extreme values. Runs at the border of the image are neither steps nor plateaus.
         """
         first = self.starts % self.values.shape[1] == 0
         at_border = first | np.append(first[1:], True)

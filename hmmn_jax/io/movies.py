@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 GIF_SIDE = 480
 GIF_PALETTE_FRAMES = 16
 _LARGEST_DENOMINATOR = 100_000  # maximum denominator of a rate; rates such as 30000/1001 are recovered exactly from a float
-_BT709 = 1  # number in FFmpeg of the colour matrix, primaries and transfer of this standard
+_BT709 = 1  # FFmpeg's number for the colour matrix, primaries and transfer of this standard
 
 
 class MovieWriter:
     """Writes a stream of frames to an .mp4 (H.264, which browsers play) or a .gif of at most 480 pixels per side.
 
     A context manager: the file appears when the block ends without an error; otherwise nothing is left. Raises DataError for
-    another suffix, for a movie without frames, for .mp4 without PyAV, and if writing fails.
+    any other suffix, for a movie without frames, for .mp4 without PyAV, and if writing fails.
     """
 
     def __init__(self, path: str | os.PathLike, fps: float | int):
@@ -38,7 +38,7 @@ class MovieWriter:
         self.path = local_path(path)
         self.fps = fps
         if self.path.suffix.lower() not in _ENCODERS:
-            raise DataError(f"{path}: a movie of unknown kind {self.path.suffix!r}; choose .mp4 or .gif")
+            raise DataError(f"{path}: unknown kind of movie: {self.path.suffix!r}; choose .mp4 or .gif")
         if not 0 < fps <= 1000:
             raise DataError(f"{path}: a movie of {fps:g} frames per second; expected a rate above 0 and at most 1000")
         self._size: tuple[int, ...] | None = None
@@ -142,7 +142,7 @@ class _Gif:
 
     def __init__(self, path: Path, fps: float | int):
         self.path = path
-        self.duration = 10 * max(2, round(100 / fps))  # milliseconds; viewers slow down shorter frame times
+        self.duration = 10 * max(2, round(100 / fps))  # milliseconds; viewers play frames with shorter durations more slowly
         self.frames = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115, closed by stop()
         self.size = (0, 0)
         self.count = 0
@@ -157,7 +157,7 @@ class _Gif:
     def finish(self) -> None:
         sample = np.unique(np.linspace(0, self.count - 1, GIF_PALETTE_FRAMES).astype(int))
         colours = Image.fromarray(np.concatenate([self._frame(i) for i in sample.tolist()]))
-        palette = colours.quantize(256, method=Image.Quantize.FASTOCTREE)  # median cut would lose colours of small objects
+        palette = colours.quantize(256, method=Image.Quantize.FASTOCTREE)  # median cut would lose the colours of small objects
         first, *rest = self._indexed(palette)
         first.save(self.path, format="GIF", save_all=True, append_images=rest, duration=self.duration, loop=0)
 

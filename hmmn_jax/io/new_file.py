@@ -1,4 +1,4 @@
-"""Creates new files and folders atomically and never replaces existing ones."""
+"""Creates new files and folders atomically, without replacing existing ones."""
 
 import contextlib
 import errno
@@ -29,7 +29,7 @@ def new_file(path: Path) -> Iterator[Path]:
 
 
 def write_new_file(path: AnyPath, content: bytes) -> None:
-    """Writes a file that does not exist yet, atomically. In a bucket, the check and the writing are two requests.
+    """Writes a file that does not exist yet, atomically. In a bucket, checking and writing are two separate requests.
 
     Raises:
         FileExistsError: the file exists.
@@ -65,7 +65,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 def move_into(path: AnyPath, folder: AnyPath) -> None:
     """Moves a file or folder into a folder, which is created if missing; it is renamed if its name is taken.
 
-    In a bucket, all objects are copied and then removed, and any kind of error can be raised.
+    In a bucket, all objects are copied and then removed, and any exception may be raised.
     """
     target = free_path(folder / path.name)
     if is_bucket(path):

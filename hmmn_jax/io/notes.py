@@ -1,4 +1,4 @@
-"""Remarks about the data for the user, which are collected while reading and printed before a run starts."""
+"""Remarks for the user about the data, which are collected while reading and printed before a run starts."""
 
 import sys
 from dataclasses import dataclass, field
@@ -13,11 +13,11 @@ class Notes:
     topics: dict[str, dict[str, list[str]]] = field(default_factory=dict)
 
     def add(self, topic: str, kind: str, example: str) -> None:
-        """Counts one item under a topic. `kind` is in the plural: "files skipped", "hidden files", "cat/.DS_Store"."""
+        """Counts one item under a topic. `kind` is a plural noun: "files skipped", "hidden files", "cat/.DS_Store"."""
         self.topics.setdefault(topic, {}).setdefault(kind, []).append(example)
 
     def say(self, text: str) -> None:
-        """Adds a separate line, once."""
+        """Adds a separate line, unless it was already added."""
         self.topics.setdefault(text, {})
 
     def lines(self) -> list[str]:

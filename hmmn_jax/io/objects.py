@@ -1,4 +1,4 @@
-"""The objects of a bucket: lists them with their digests in one request, and sends and fetches several in parallel.
+"""The objects of a bucket: lists them with their digests in one request, and uploads and downloads several in parallel.
 
 A request to a bucket takes about 40 ms, even for a small file. Therefore, these functions send many requests in parallel.
 """
@@ -82,13 +82,13 @@ def remove(paths: Iterable[epath.Path]) -> None:
 
 
 def at_once(function: Callable[[_A], _B], arguments: Iterable[_A]) -> list[_B]:
-    """Calls a function that waits for a bucket, in parallel. Returns the results in order, or raises the first error."""
+    """Calls a function that waits for a bucket in parallel threads. Returns the results in order, or raises the first error."""
     with ThreadPoolExecutor(REQUESTS, "bucket") as pool:
         return list(pool.map(function, arguments))
 
 
 def _stored(folder: epath.Path, found: Mapping[str, Mapping[str, Any]]) -> dict[str, Stored]:
-    """Lists what is in a folder. Some stores mark a folder by an empty object with its name, which is skipped."""
+    """Lists the contents of a folder. Some stores mark a folder with an empty object of the same name, which is skipped."""
     home = file_system(folder)._strip_protocol(str(folder)).rstrip("/") + "/"
     named = {name.removeprefix(home): about for name, about in found.items() if name.startswith(home)}
     named = {name: about for name, about in sorted(named.items()) if name and not name.endswith("/")}
@@ -100,7 +100,7 @@ def _digest(path: epath.Path, about: Mapping[str, Any]) -> str:
     """The digest of an object. Cloud Storage lists it; from other stores, the object is read."""
     if md5 := about.get("md5Hash"):
         return f"md5:{base64.b64decode(md5).hex()}"
-    if checksum := about.get("crc32c"):  # for an object that was composed of others
+    if checksum := about.get("crc32c"):  # missing for an object that was composed of others
         return f"crc32c:{checksum}:{about['size']}"
     digest = hashlib.sha256()
     with path.open("rb") as file:

@@ -17,7 +17,7 @@ BUDGET = 1 << 29  # bytes; about 5,000 frames with probabilities of one object a
 
 
 class PackedArray:
-    """An immutable compressed array. Its memory or file is released with the last reference to it.
+    """An immutable compressed array. Its memory or file is released together with the last reference to it.
 
     Attributes:
         shape: shape of the array.

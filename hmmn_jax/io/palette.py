@@ -1,4 +1,4 @@
-"""The palette of DAVIS and PASCAL VOC for masks."""
+"""The palette that DAVIS and PASCAL VOC use for masks."""
 
 import numpy as np
 from jaxtyping import Integer, UInt8

@@ -16,7 +16,7 @@ def overlay(
     opacity: float | int = 0.5,
     palette: UInt8[np.ndarray, "256 3"] | None = None,
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Overlays each object's colour on an RGB frame, with a line of the same colour at full brightness along its inner edge.
+    """Overlays the colour of each object on an RGB frame, and a line at full brightness along the object's inner edge.
 
     `opacity` is between 0 (only the frame and the lines) and 1. The line is one pixel wide for each 320 pixels of the
     frame's shorter side. Background pixels are unchanged.
@@ -32,7 +32,7 @@ def overlay(
 
 
 def outline(picture: UInt8[np.ndarray, "h w 3"], ids: Integer[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
-    """Draws the border of every object with one white pixel inside and one black pixel outside, visible on any background."""
+    """Draws the border of every object as a white pixel inside and a black one outside, which is visible on any background."""
     picture = picture.copy()
     edges = _edges(ids, width=1)
     picture[edges & (ids == 0)] = 0
@@ -59,7 +59,7 @@ def write_image(path: str | os.PathLike, rgb: UInt8[np.ndarray, "h w c"]) -> Non
 
 
 def _edges(ids: Integer[np.ndarray, "h w"], width: int) -> Bool[np.ndarray, "h w"]:
-    """Finds pixels that have another id within `width` steps up, down, left or right.
+    """Finds pixels that have a different id within `width` pixels above, below, left or right.
 
     The border of the frame is not an edge.
     """

@@ -54,12 +54,12 @@ def to_rgb(pixels: Pixels, value_range: tuple[int, int], path: str | os.PathLike
 
     Args:
         pixels: pixels of one image; 8-bit pixels are returned unchanged.
-        value_range: for a grey image, the values that become 0 and 255. For a colour image, of which only the upper 8 bits are
-            known, their minimum and maximum in the whole sequence.
+        value_range: for a grey image, the values that are mapped to 0 and 255. For a colour image, of which only the upper 8
+            bits are known, the minimum and maximum in the whole sequence.
         path: the file name to show in errors.
 
     Raises:
-        DataError: fewer than 32 levels of a colour image would remain.
+        DataError: fewer than 32 levels of a colour image would be left.
     """
     if not pixels.sixteen:
         return pixels.values
@@ -68,7 +68,7 @@ def to_rgb(pixels: Pixels, value_range: tuple[int, int], path: str | os.PathLike
         scaled = (np.clip(pixels.values, low, high) - low) * (255 / max(high - low, 1))
         return np.repeat(np.rint(scaled).astype(np.uint8)[..., None], 3, axis=2)
     if (levels := high - low + 1) < _LEAST_LEVELS:
-        found = f"a colour image of 16 bits per channel, of which {levels} of 256 levels would remain"
+        found = f"a colour image with 16 bits per channel, of which {levels} of 256 levels would remain"
         raise DataError(f"{path}: {found}; save the images with 8 bits per channel, scaled to their range")
     return pixels.values
 
@@ -82,7 +82,7 @@ def has_16_bits(image: ImageFile) -> bool:
 
 
 def require_known_white(image: ImageFile, path: str | os.PathLike) -> None:
-    """Raises DataError for an open image of 32 bits per pixel."""
+    """Raises DataError for an open image with 32 bits per pixel."""
     if image.mode == "F" or (image.mode == "I" and not has_16_bits(image)):
         raise DataError(f"{path}: 32-bit pixels, whose white level is unknown; save the image with 8 bits per channel")
 
@@ -96,8 +96,8 @@ def orientation(image: Image.Image, path: str | os.PathLike) -> int:
 
 
 def upright_size(image: Image.Image, turned: int) -> tuple[int, int]:
-    """Width and height of an open image after rotation by the orientation `turned`."""
-    width, height = image.size  # for a TIFF, it is already that of the upright image
+    """Width and height of an open image after applying the orientation `turned`."""
+    width, height = image.size  # for a TIFF, this is already the size of the upright image
     return (height, width) if turned in _SWAPPING and image.format != "TIFF" else (width, height)
 
 

@@ -13,7 +13,7 @@ import platformdirs
 from hmmn_jax.io.files import discard, discard_empty
 from hmmn_jax.io.notes import note
 
-UNUSED_DAYS = 30  # seconds without use after which programs of other versions or processors are deleted
+UNUSED_DAYS = 30  # programs of other versions or processors are deleted after this many seconds without use
 
 
 def own_folder() -> Path | None:
@@ -31,18 +31,18 @@ def own_folder() -> Path | None:
         folder.mkdir(mode=0o700, exist_ok=True)
         for path in (programs.parent, programs, folder):
             if reason := _unsafe(path):
-                note(f"{path}: {reason}; compiled programs are not kept. --compilation_cache DIR uses another folder")
+                note(f"{path}: {reason}; compiled programs are not cached; to use another folder, set --compilation_cache")
                 return None
         os.utime(folder)
         _delete_unused(programs)
     except OSError as error:
-        note(f"{folder}: {error.strerror}; compiled programs are not kept. --compilation_cache DIR uses another folder")
+        note(f"{folder}: {error.strerror}; compiled programs are not cached; to use another folder, set --compilation_cache")
         return None
     return folder
 
 
 def _key() -> str:
-    """A name for what compiled programs depend on: versions of JAX, and instruction sets of the processor."""
+    """A name for what compiled programs depend on: the versions of JAX and the instruction sets of the processor."""
     versions = [f"{name} {importlib.metadata.version(name)}" for name in ("jax", "jaxlib")]
     processor = [platform.system(), platform.machine(), platform.processor()]
     try:
@@ -54,7 +54,7 @@ def _key() -> str:
 
 
 def _unsafe(folder: Path) -> str:
-    """Why programs in a folder cannot be trusted, or ""."""
+    """The reason why programs in a folder cannot be trusted, or ""."""
     if not hasattr(os, "getuid"):  # on Windows, the folder is in the user's profile
         return ""
     found = folder.stat()

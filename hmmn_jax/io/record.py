@@ -35,8 +35,8 @@ class Record:
     Attributes:
         root: the folder with the files.
         path: path of the record itself.
-        files: the possible SHA-256 of each file, by its path relative to `root`. There are two while a newer version of the
-            file is being published. In a bucket, they include the MD5 that the store lists.
+        files: the possible SHA-256 digests of each file, by its path relative to `root`. There are two while a newer version of
+            the file is being put in place. In a bucket, they include the MD5 that the store lists.
         about: the inputs and settings of the files; a record without it is incomplete.
     """
 
@@ -72,13 +72,13 @@ class Record:
         return name in self.files and path.is_file() and not linked and sha256(path) in self.files[name]
 
     def owned(self, names: Iterable[str]) -> set[str]:
-        """Returns those of some files whose content is in this record."""
+        """Returns the files among `names` whose content is in this record."""
         if is_bucket(self.root):
             return {name for name, digest in self._listed(names).items() if digest in self.files.get(name, ())}
         return set(filter(self.owns, names))
 
     def _listed(self, names: Iterable[str]) -> dict[str, str]:
-        """The digests of some files, if they exist in a bucket. Each folder is listed once."""
+        """The digests of the given files that exist in a bucket. Each folder is listed once."""
         names = set(names)
         folders = sorted({str(PurePosixPath(name).parent) for name in names})
         with bucket_errors(self.root):
@@ -91,10 +91,10 @@ class Record:
         return {name: digest for name, digest in every.items() if name in names}
 
     def foreign(self, names: Iterable[str]) -> list[AnyPath]:
-        """Which of the files to be written exist without being in this record."""
+        """Returns the files to be written that exist without being in this record."""
         if is_bucket(self.root):
             return [self.root / name for name, digest in self._listed(names).items() if digest not in self.files.get(name, ())]
-        foreign: dict[AnyPath, None] = {}  # a file or link in place of a folder conflicts with many files
+        foreign: dict[AnyPath, None] = {}  # a file or link in the place of a folder conflicts with many files
         for name in names:
             path = self.root / name
             folders = filter(os.path.lexists, self._folders(name))
@@ -119,7 +119,7 @@ class Record:
         self.files, self.about = {}, None
 
     def remove(self, names: Iterable[str]) -> None:
-        """Deletes some files if they are in this record, and removes them from it. Modified files are kept."""
+        """Deletes the given files if they are in this record, and removes them from it. Modified files are kept."""
         names = set(names)
         with writing_errors(self.path):
             self._delete(names)
@@ -160,7 +160,7 @@ class Record:
         self._save(about)
 
     def adopt(self, names: Iterable[str], about: Mapping[str, Any] | None) -> None:
-        """Records files that were written in place under `root`. Without names, it records that files will be written."""
+        """Records files that were written directly under `root`. Without names, it records that files will be written."""
         with writing_errors(self.path):
             names = list(names)
             if is_bucket(self.root):
@@ -181,7 +181,7 @@ class Record:
         self.about = None if about is None else json.loads(json.dumps(about))
 
     def _delete(self, names: Iterable[str]) -> None:
-        """Deletes some files if they are in this record, and then their folders if these are empty."""
+        """Deletes the given files if they are in this record, and then their folders if these are empty."""
         if is_bucket(self.root):
             owned = self.owned(names)
             with bucket_errors(self.root):
@@ -280,5 +280,5 @@ def _inside(name: str) -> str:
     """Checks that a path is relative and stays in its folder. Raises ValueError."""
     parts = PurePosixPath(name).parts
     if not parts or name.startswith("/") or ".." in parts or "\0" in name:
-        raise ValueError(f"the path {name!r} leaves the folder")
+        raise ValueError(f"the path {name!r} points outside the folder")
     return name

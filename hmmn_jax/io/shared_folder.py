@@ -1,4 +1,4 @@
-"""Whether all processes of a run see one folder, and not each a folder of the same name."""
+"""Checks that all processes of a run share a folder, instead of each having a folder of the same name."""
 
 import time
 
@@ -7,16 +7,18 @@ from hmmn_jax.io import peers
 from hmmn_jax.io.buckets import AnyPath
 from hmmn_jax.io.guard import RUN_LOCK, Guard, owner_path, read_owner, same_machine, this_machine
 
-_SEEN_SECONDS = 40.0  # until a file is seen on other machines: network drives remember for 30 s that it was missing
+_SEEN_SECONDS = (
+    40.0  # maximum seconds until other machines see a new file: network drives may cache for 30 s that it is missing
+)
 
 
 def require_shared(folder: AnyPath, guard: Guard | None, flag: str) -> None:
-    """Raises ConfigError in all processes if one of them does not see the folder of the first. All call it.
+    """Raises ConfigError in all processes if one of them does not see the folder of the first. Every process must call this.
 
     Args:
-      folder: as this process sees it.
-      guard: of the first process, None in the others.
-      flag: by which the user gives the folder.
+      folder: the folder, as this process sees it.
+      guard: the guard that the first process holds; None in the other processes.
+      flag: the flag with which the user specifies the folder.
     """
     owner = peers.from_first("owner", lambda: guard and guard.owner)
     here = guard.owner if guard else this_machine()
@@ -32,7 +34,7 @@ def require_shared(folder: AnyPath, guard: Guard | None, flag: str) -> None:
                 f"pass a {flag} that all processes share, such as one on a network drive"
             )
 
-    peers.from_first("shared", check)  # which raises the same error in all
+    peers.from_first("shared", check)  # raises the same error in all processes
 
 
 def _sees(folder: AnyPath, owner: str, wait: float) -> bool:

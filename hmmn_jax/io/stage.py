@@ -1,4 +1,4 @@
-"""Local copies of inputs in buckets, which later runs use again."""
+"""Local copies of inputs in buckets, which later runs can reuse."""
 
 import contextlib
 import time
@@ -19,7 +19,7 @@ _PART = 1 << 28  # bytes after which copied files are recorded, so that they are
 
 
 class Stage:
-    """Copies folders and files of buckets to local ones; a context manager.
+    """Copies files and folders from buckets to local disk. A context manager.
 
     `FOLDER/SCHEME/BUCKET/PATH` is the copy. A hidden record next to it lists the files that this program copied, with the
     digests in the bucket. A later run copies changed files and checks the SHA-256 of the others. Without a folder, copies are
@@ -41,7 +41,7 @@ class Stage:
 
         Args:
             path: a file, or a folder.
-            wanted: whether to copy a file of the folder, by its relative path.
+            wanted: takes the relative path of a file in the folder; returns whether to copy the file.
 
         Raises:
             DataError: there is no such file or folder, the bucket cannot be reached, or the copy cannot be written.
@@ -109,7 +109,7 @@ def _parts(names: list[str], there: Mapping[str, Stored]) -> Iterator[list[str]]
 
 @contextlib.contextmanager
 def _alone(copy: Path) -> Iterator[None]:
-    """Waits until no other process of this host copies to the same folder."""
+    """Waits until no other process on this host is copying to the same folder."""
     told = False
     with contextlib.ExitStack() as stack:
         while True:
@@ -118,7 +118,7 @@ def _alone(copy: Path) -> Iterator[None]:
                 break
             except ConfigError:
                 if not told:
-                    note(f"{copy}: waiting for another process that copies to it")
+                    note(f"{copy}: waiting for another process that is copying to it")
                 told = True
                 time.sleep(1)
         yield

@@ -22,10 +22,10 @@ _ROUNDED = 16  # levels that are treated as equal, because compression changes v
 # minimum fraction of a large colour; minimum range of a channel over large colours, in rounded levels (a dark frame has less)
 _LARGE, _CONTRAST = 0.01, 4
 _ENDS, _END_PART = 24, 0.001  # levels near black and white, and the minimum fraction of a mask that each covers
-_SMALL = 8  # files that are smaller than most by this factor are decoded
+_SMALL = 8  # files that are smaller than most files by this factor are decoded
 _LOOKED_AT = 16  # number of files with one unusual name pattern that are decoded
 _KINDS = 4  # with this many name patterns, no pattern needs to be shared by most files
-_TOLD = 4  # minimum number of frames of a folder for reports of unusual names
+_TOLD = 4  # minimum number of frames in a folder for unusual names to be reported
 
 
 def require_no_masks(frames: list[tuple[Path, str, str]], notes: Notes | None = None) -> None:
@@ -53,7 +53,9 @@ def require_no_masks(frames: list[tuple[Path, str, str]], notes: Notes | None = 
         usual = [frame for frame in usual if _pattern(frame[0]) == usual_name]
     largest = max(usual, key=lambda frame: frame[0].stat().st_size, default=None)
     compared = None if largest is None else _pattern(largest[0])  # the pattern of frames if half of the files are masks
-    detailed = largest is not None and not _is_flat(largest[0], largest[1])  # otherwise drawings, which look like masks
+    detailed = largest is not None and not _is_flat(
+        largest[0], largest[1]
+    )  # otherwise, the frames are drawings, which look like masks
     small = _small_files([path for path, kind, _ in frames if kind not in _LOSSY]) if detailed else set()
     looked_at: collections.Counter[str] = collections.Counter()
     found = []
@@ -89,7 +91,7 @@ def _pattern(path: Path) -> str:
 
 
 def _small_files(paths: list[Path]) -> set[Path]:
-    """The files that are much smaller than most."""
+    """The files that are much smaller than most others."""
     sizes = {path: path.stat().st_size for path in paths}
     return {path for path, size in sizes.items() if _SMALL * size < statistics.median(sizes.values())} if sizes else set()
 
@@ -102,7 +104,7 @@ def _is_flat(path: Path, kind: str) -> bool:
 
 
 def _colours(path: Path) -> list[float]:
-    """The fraction of the image that each colour covers, largest first; empty for too many colours."""
+    """The fraction of the image that each colour covers, in descending order; empty if there are too many colours."""
     with open_image(path) as image:
         if image.mode not in (*_INDEXED, *_GREY, *_COLOUR):
             return []

@@ -1,11 +1,11 @@
-"""Identity of files, by which a process recognises files that it wrote or read."""
+"""Identity of files, which lets a process recognise files that it wrote or read."""
 
 from pathlib import Path
 from typing import NamedTuple
 
 
 class Trace(NamedTuple):
-    """The state of a file at one time, which is equal until the file is written or replaced. -1: no file.
+    """The state of a file at one time. States compare equal until the file is written or replaced. -1: no file.
 
     Attributes:
         number: inode number of the file.

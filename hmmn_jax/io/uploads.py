@@ -12,7 +12,7 @@ UPLOAD_SECONDS = 30.0  # seconds between two uploads of files that grow
 
 
 class UploadedFolder:
-    """A folder for files that grow or that libraries write. For a bucket, it is a temporary folder with uploads.
+    """A folder for files that grow, or that are written by libraries. For a bucket, it is a temporary folder with uploads.
 
     Buckets cannot append to objects, so a file that grows is uploaded as a whole: at most every 30 seconds, and by `flush`.
 
@@ -30,7 +30,7 @@ class UploadedFolder:
             self.local.mkdir(parents=True, exist_ok=True)
 
     def changed(self) -> None:
-        """Reports that a file has grown. Raises DataError if an upload fails."""
+        """Call it after a file has grown. Raises DataError if an upload fails."""
         if self._temporary is not None and time.monotonic() - self._time >= UPLOAD_SECONDS:
             self.flush()
 

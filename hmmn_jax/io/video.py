@@ -15,7 +15,7 @@ from hmmn_jax.io.notes import Notes
 class Video(abc.ABC):
     """A sequence of RGB frames `uint8 [h,w,3]` of one size.
 
-    `video[i]` equals frame i of a sequential decode, byte for byte, independently of earlier reads. Negative indices are
+    `video[i]` equals frame i of a sequential decode, byte for byte, regardless of earlier reads. Negative indices are
     relative to the end. An index beyond the end raises IndexError. Iteration decodes in order and keeps few frames in memory.
     Several iterators may be open at the same time.
 
@@ -23,7 +23,7 @@ class Video(abc.ABC):
         name: name of the folder or file, without suffix. Results have this name.
         size: height and width of the upright frames.
         fps: frames per second (the mean if the rate varies); 0 if unknown.
-        frame_names: file names of the frames without suffix; None if frames have only numbers.
+        frame_names: file names of the frames without suffix; None if frames only have numbers.
         file_names: the same with suffix.
     """
 
@@ -52,7 +52,7 @@ class Video(abc.ABC):
     def __bool__(self) -> bool:
         """Returns True: a video has at least one frame.
 
-        The default implementation would call `len`, which may decode a file.
+        The default implementation of `bool` would call `len`, which may decode a file.
         """
         return True
 
@@ -62,7 +62,7 @@ class Video(abc.ABC):
         return len(self)
 
     def second_reader(self) -> "Video":
-        """A reader of the same frames for concurrent use."""
+        """Returns a second reader of the same frames, for concurrent use."""
         return self
 
     def inspect(self, notes: Notes | None = None) -> FrameFacts:
@@ -71,7 +71,7 @@ class Video(abc.ABC):
         return FrameFacts(width, height)
 
     def close(self) -> None:  # noqa: B027, for most kinds there is nothing to do
-        """Closes the files that reading by index keeps open. A later read opens them again."""
+        """Closes the files that reading by index keeps open. A later read reopens them."""
 
 
 class ArrayVideo(Video):

@@ -34,12 +34,12 @@ def open_video(path: str | os.PathLike) -> Video:
 
 
 class VideoFile(Video):
-    """A video file, read by PyAV: each decoded frame once, rotated according to the metadata, not resized.
+    """A video file, read by PyAV. Yields each decoded frame once, rotated according to the metadata and not resized.
 
-    The first decode in order builds an index of the frames (`FilmIndex`): by iteration, by reading a later frame, or by `len`.
-    After that, reading by index seeks. Reading forward decodes each frame once. A jump decodes all frames since the last key
-    frame. `list(v)` calls `len` first and so decodes a new file twice; `list(iter(v))` decodes it once. Iterators are
-    independent of each other. Reading by index is thread-safe; a lock serialises it.
+    The first sequential decode (iterating, reading a later frame, or calling `len`) builds an index of the frames
+    (`FilmIndex`). After that, reading by index seeks. Reading forwards decodes each frame once. Jumping to a frame decodes all
+    frames since the preceding key frame. `list(v)` calls `len` first, and therefore decodes a new file twice; `list(iter(v))`
+    decodes it once. Iterators are independent of each other. Reading by index is thread-safe; a lock serialises it.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -150,9 +150,9 @@ class VideoFile(Video):
             warnings.warn(f"{self.path}: {found}", stacklevel=3)
 
     def _decode_next(self) -> tuple[int, UInt8[np.ndarray, "h w 3"]] | None:
-        """Decodes the next frame, for reading by index: index and frame, None at the end.
+        """Decodes the next frame when reading by index. Returns the index and the frame, or None at the end.
 
-        After an error, it starts from the beginning.
+        After an error, it restarts from the beginning.
         """
         try:
             reached = next(self._in_order, None)

@@ -1,8 +1,8 @@
-"""Masks as packed bits, with the operations for scores: counts, boundaries, and dilation by disks.
+"""Masks as packed bits, with the operations that scores need: counts, boundaries, and dilation by disks.
 
 Masks are `uint64 [..., words, h]`: pixel x is bit x % 64 (from the lowest) of word x // 64, and bits beyond the width are 0. An
-operation on one word processes 64 pixels. Rows are the last axis, so that a shift by rows and the carry of bits to the next
-word are slices of contiguous memory.
+operation on one word processes 64 pixels. Rows are the last axis, so that shifting by rows and carrying bits to the next word
+are slices of contiguous memory.
 """
 
 import functools
@@ -23,7 +23,7 @@ def pack_masks(masks: Bool[np.ndarray, "n h w"]) -> UInt64[np.ndarray, "n words 
 def pack_objects(ids: Integer[np.ndarray, "n h w"], objects: int) -> Iterator[UInt64[np.ndarray, "n words h"]]:
     """Yields the masks of ids 1 to `objects`; larger ids are background.
 
-    The binary digits of all ids are packed once, and every object is a combination of these few bit planes.
+    The binary digits of all ids are packed once, and each object is a combination of these few bit planes.
     """
     n, height, width = ids.shape
     padded = np.zeros((n, height, -(-width // 64) * 64), ids.dtype)
@@ -33,7 +33,7 @@ def pack_objects(ids: Integer[np.ndarray, "n h w"], objects: int) -> Iterator[UI
         plane = padded & (1 << digit)
         planes.append(_pack(plane if ids.dtype == np.uint8 else plane != 0))
     for k in range(1, objects + 1):
-        mask = planes[k.bit_length() - 1].copy()  # its highest bit; keeps the padding at 0
+        mask = planes[k.bit_length() - 1].copy()  # the highest bit of a word; keeps the padding at 0
         for digit, plane in enumerate(planes):
             mask &= plane if k >> digit & 1 else ~plane
         yield mask
@@ -47,7 +47,7 @@ def _pack(padded: np.ndarray) -> UInt64[np.ndarray, "n words h"]:
 def crop(masks: UInt64[np.ndarray, "n words h"]) -> UInt64[np.ndarray, "n words1 h1"]:
     """Crops the words and rows that no mask uses, so that the cost depends on the size of the objects.
 
-    A margin of one word or row is kept if there is one, because boundaries depend on neighbouring pixels.
+    A margin of one word or row is kept where possible, because boundaries depend on neighbouring pixels.
     """
     words = np.flatnonzero(np.bitwise_or.reduce(masks, axis=(0, 2)))
     rows = np.flatnonzero(np.bitwise_or.reduce(masks, axis=(0, 1)))
@@ -62,7 +62,7 @@ def count(mask: UInt64[np.ndarray, "words h"]) -> int:
 
 
 def boundaries(masks: UInt64[np.ndarray, "n words h"], width: int) -> UInt64[np.ndarray, "n words h"]:
-    """Marks pixels that differ from the pixel to the right, below, or diagonally below; edge values are repeated outside."""
+    """Marks pixels that differ from the pixel to the right, below, or diagonally below; values at the edge are repeated."""
     right = masks >> 1
     right[:, :-1] |= masks[:, 1:] << 63
     right[:, -1] |= masks[:, -1] & np.uint64(1 << (width - 1) % 64)
@@ -75,7 +75,7 @@ def dilate(masks: UInt64[np.ndarray, "n words h"], radius: float | int) -> UInt6
     """Dilates marked pixels by a disk, with one run of pixels for each row of the disk.
 
     The disk is that of scikit-image applied by OpenCV, which is asymmetric for fractional radii, see `_disk`. Works on flat
-    arrays with zeros between columns of words and between masks, so that a shift by rows or words is one slice.
+    arrays with zeros between columns of words and between masks, so that shifting by rows or words is a single slice.
     """
     disk = _disk(radius)
     n, words, height = masks.shape
@@ -85,7 +85,7 @@ def dilate(masks: UInt64[np.ndarray, "n words h"], radius: float | int) -> UInt6
     runs, reach = padded.ravel(), (0, 0)  # every marked pixel becomes a run, with `reach` pixels to the left and right
     near = np.zeros_like(runs)
     for down, left, right in disk:
-        if left < 0:  # only the next pixel
+        if left < 0:  # shifts by one pixel only
             row = _moved_right(runs, right, column)
         else:
             row, reach = runs, reach = _widen(runs, reach, (left, right), column)
@@ -100,7 +100,7 @@ def dilate(masks: UInt64[np.ndarray, "n words h"], radius: float | int) -> UInt6
 
 @functools.lru_cache(maxsize=256)
 def _disk(radius: float | int) -> tuple[tuple[int, int, int], ...]:
-    """The rows of a disk, the narrowest first: number of rows down, and of columns left and right of a marked pixel.
+    """The rows of a disk, narrowest first: rows down, and columns to the left and right of a marked pixel.
 
     The disk has n = ceil(2 radius + 1) taps per axis, at distances -radius, 1 - radius, ... Tap i reads the pixel at offset i -
     n // 2. For integer radii this is an ordinary disk. For other radii, a row may have a single tap that is not in the column

@@ -35,13 +35,13 @@ class Statistics:
 class SequenceScores:
     """J and F, in [0, 1], of the objects of a sequence on its scored frames.
 
-    A benchmark with more scores adds them in a subclass: arrays with one entry per object, or per object and frame.
+    A benchmark with additional scores defines a subclass, whose arrays have one entry per object, or per object and frame.
 
     Attributes:
         name: name of the sequence.
         frame_names: names of the scored frames.
         j: J of each object on each frame; NaN for frames where the object is not scored.
-        f: F, likewise; NaN if the benchmark has none.
+        f: F of each object on each frame; NaN if the benchmark does not define F.
         ids: ids of the objects; by default 1, 2, ...
         indices: indices of the scored frames in the video, in order; by default 1, 2, ...
     """
@@ -85,7 +85,7 @@ class Summary:
 
     @property
     def jf_mean(self) -> float:
-        """J&F, the mean of the two means; J if there is no F."""
+        """J&F, the mean of mean J and mean F; J if there is no F."""
         return (self.j.mean + self.f.mean) / 2 if self.has_f else self.j.mean
 
     @property
@@ -107,12 +107,12 @@ def score_sequence(
     name: str = "sequence",
     void_in_result: bool = True,
 ) -> SequenceScores:
-    """Scores the predicted masks of a sequence by the rule of DAVIS: the first and the last frame are not scored.
+    """Scores the predicted masks of a sequence according to the rule of DAVIS: the first and the last frame are not scored.
 
     Args:
         pred: predicted ids of all frames, `[t,h,w]`.
-        truth: annotated ids of all frames, `[t,h,w]`. The objects are 1 to the largest id of `truth[0]`, including ids that it
-            does not contain. 255 is void and treated as background in both arrays.
+        truth: annotated ids of all frames, `[t,h,w]`. The objects are 1 to the largest id in `truth[0]`, including ids that do
+            not occur in it. 255 is void and treated as background in both arrays.
         single_object: use the rule of DAVIS-2016: all ids are one object, including 255 if it is the only id.
         name: name of the sequence, for errors and tables.
         void_in_result: whether 255 is also void in `pred`. In MOSE v1, it is an invalid id.
@@ -130,7 +130,9 @@ def score_sequence(
 def require_same_shape(pred: np.ndarray, truth: np.ndarray, name: str) -> None:
     """Raises DataError unless every annotated mask has a predicted mask of the same size."""
     if pred.shape != truth.shape:
-        raise DataError(f"{name}: predicted masks {pred.shape} for annotated ones {truth.shape}; provide one for every frame")
+        raise DataError(
+            f"{name}: predictions have the shape {pred.shape}, annotations {truth.shape}; provide one for every frame"
+        )
 
 
 def score_frames(
@@ -153,7 +155,7 @@ def score_frames(
         raise DataError(f"{name}: no object in the first annotation (255 is void unless single_object); nothing to score")
     names, indices, j, f = [], [], [], []
     for index, frame_name, pred, truth, source in frames:
-        # Predictions have no void; for a single object, every value except 0 is the object.
+        # Predictions contain no void; for a single object, every nonzero value is the object.
         if single_object:
             pred = (pred > 0).astype(np.uint8)
         elif void_in_result:
@@ -181,8 +183,8 @@ def score_annotated(
     """Scores a stream of annotated frames of a user's video. Each object is scored after the first frame that contains it.
 
     Args:
-        frames: index, name, predicted ids, annotated ids, and the name of the prediction in errors, of every annotated
-            frame that comes after the first one of some object.
+        frames: for every annotated frame after the first frame of any object: index, name, predicted ids, annotated ids, and
+            the name of the prediction in errors.
         first: the index of the first annotated frame of each object, by id. It is not scored.
         name: name of the video.
         others: ids of objects that cannot be scored, but may be predicted.
@@ -221,7 +223,7 @@ def statistics(values: Float64[np.ndarray, " t"]) -> Statistics:
     if not len(values):
         return Statistics(np.nan, np.nan, np.nan)
     edges = np.round(np.linspace(1, len(values), 5) + 1e-10).astype(int) - 1
-    first, last = values[edges[0] : edges[1] + 1], values[edges[3] : edges[4] + 1]  # neighbouring quarters share a frame
+    first, last = values[edges[0] : edges[1] + 1], values[edges[3] : edges[4] + 1]  # adjacent quarters share a frame
     return Statistics(float(values.mean()), float((values > 0.5).mean()), float(first.mean() - last.mean()))
 
 

@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-FiguresOf = Callable[[Sequence[Any]], dict[str, float]]  # takes the scores of some videos; NaN if there is nothing to average
+FiguresOf = Callable[
+    [Sequence[Any]], dict[str, float]
+]  # takes the scores of several videos; returns NaN if there is nothing to average
 
 
 @dataclass(frozen=True)
@@ -12,7 +14,7 @@ class Figures:
     """The metrics of a benchmark that differ from those of DAVIS.
 
     Attributes:
-        total: metrics over all videos, with the names and the scale of the official tool.
+        total: metrics over all videos, with the names and the scale that the official tool uses.
         part: metrics of some videos or a single object, for tables.
         unit: unit of all metrics: "percent", or "" for values in [0, 1].
     """

@@ -23,7 +23,7 @@ class FrameRange:
     Attributes:
         start: number of its first frame, whose mask is given.
         end: number after its last frame (exclusive).
-        frame_nums: number of its frames; the first and the last are not scored.
+        frame_nums: number of its frames, of which the first and the last are not scored.
     """
 
     start: int

@@ -1,4 +1,4 @@
-"""Scores of MOSE v2: J, and F with an adaptive tolerance; both also separately where objects disappear and reappear.
+"""Scores of MOSE v2: J, and F with an adaptive tolerance, over all frames and separately where objects disappear and reappear.
 
 J is (I + 1) / (U + 1). The tolerance of F is 0.8 % of the diagonal, not rounded. The tolerance of the adaptive F is smaller for
 small objects (Ding et al., MOSEv2, 2025). All listed objects have the same weight.
@@ -43,7 +43,8 @@ def score_video(
 
     Args:
         pred: predicted ids by frame name, a number such as "00012". If there are no frames, the video is missing from the
-            result, and each figure is 0. If a frame is missing, the server scores the wrong frames, see `server_frames`.
+            result, and all of its metrics are 0. If a frame is missing, the server scores the wrong frames; see
+            `server_frames`.
         truth: annotated ids of every frame, by name.
         ids: ids of the objects. 255 is a normal id; other ids are ignored.
         name: name of the video, for errors.
@@ -65,11 +66,11 @@ def score_video(
 def server_frames(names: Iterable[str], length: int, video: str) -> list[str]:
     """Returns the names of the frames that the server scores, for a result with frames of these names.
 
-    The server uses positions 1 to length - 2 in the sorted result: if a frame is missing, all later ones shift. Raises
-    DataError if the result is too short, or a name is not a number.
+    The server scores positions 1 to length - 2 of the sorted result: if a frame is missing, all later frames are shifted.
+    Raises DataError if the result is too short, or a name is not a number.
     """
     if bad := [name for name in names if not name.isdecimal()]:
-        raise DataError(f"{video}: a mask {bad[0]}.png; names are numbers, such as 00012.png")
+        raise DataError(f"{video}: a mask is named {bad[0]}.png; names must be numbers, such as 00012.png")
     found = sorted(names, key=lambda name: (int(name), name))
     if length > 2 and len(found) < length - 1:
         raise DataError(f"{video}: {len(found)} masks of {length} frames; write one for every frame")
@@ -77,7 +78,7 @@ def server_frames(names: Iterable[str], length: int, video: str) -> list[str]:
 
 
 def score_frames(frames: Iterable[ScoredFrame], ids: Sequence[int], name: str) -> Mose2Scores:
-    """Scores a stream of frames; see `score_video`. Videos with two frames have no scored frames, and figures of 0."""
+    """Scores a stream of frames; see `score_video`. Videos with two frames have no scored frames, and their metrics are 0."""
     names, indices, columns = [], [], []
     for index, frame_name, pred, truth, _ in frames:
         columns.append(frame_scores(number_ids(pred, ids), number_ids(truth, ids), len(ids)))
@@ -134,7 +135,7 @@ def object_figures(scores: Mose2Scores) -> Float64[np.ndarray, "o 7"]:
 def total(scores: Iterable[Mose2Scores]) -> dict[str, float]:
     """Returns the figures of the benchmark, in percent: means over all objects.
 
-    Means for disappearances and reappearances are over the objects that have some.
+    Means for disappearances and reappearances are taken over the objects that have any.
     """
     figures = [object_figures(video) for video in scores]
     j, adaptive_f, f, *parts = (_mean(column[~np.isnan(column)]) for column in np.concatenate(figures).T)

@@ -9,7 +9,7 @@ from hmmn_jax.model.layers import Compute
 from hmmn_jax.model.sizes import WIDEST, is_finite, is_size
 
 DTYPES = ("bfloat16", "float32", "float64")
-_OF_RESNET = {field.name for field in dataclasses.fields(ResNet)}  # fields of `HMMNConfig` itself until version 0.1
+_OF_RESNET = {field.name for field in dataclasses.fields(ResNet)}  # fields of `HMMNConfig` itself in version 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,30 +17,30 @@ class HMMNConfig:
     """Sizes and options of HMMN. The defaults are those of the published network.
 
     Attributes:
-        backbone: computes features at strides 4, 8 and 16. The memory and the query encoder each have their own.
-        normalise_keys: subtract from keys their mean over the frame and scale them to a learned length, for training from
-            scratch. Not in the paper. Cells then match similar cells from the first step, and affinities stay in the range of
-            a softmax.
-        key_dim_s16: channels of keys at stride 16, of memory and query; likewise `key_dim_s8` and `key_dim_s4`.
-        value_dim_s16: channels of values at stride 16, of memory and query; likewise `value_dim_s8` and `value_dim_s4`.
+        backbone: computes features at strides 4, 8 and 16. The memory encoder and the query encoder have separate backbones.
+        normalise_keys: subtract the mean over the frame from the keys, and scale them to a learned length, for training from
+            scratch. Not in the paper. Cells then match similar cells from the first step, and affinities stay in the range of a
+            softmax.
+        key_dim_s16: channels of the memory and query keys at stride 16; likewise `key_dim_s8` and `key_dim_s4`.
+        value_dim_s16: channels of the memory and query values at stride 16; likewise `value_dim_s8` and `value_dim_s4`.
         decoder_dim: channels of the decoder.
-        use_kernel: weight the stride-16 read with the kernel.
-        window: side of the window of the kernel's arg-max, in cells; odd.
+        use_kernel: weight the stride-16 read by the kernel.
+        window: side length of the window in which the arg-max of the kernel is searched, in cells; odd.
         sigma: standard deviation of the kernel for the previous frame, in cells.
         sigma_growth: growth of the standard deviation. It is `sigma * (sigma_growth * age + 1)` for a slot that is `age` slots
             older.
-        kernel_in_training: use the kernel in training too, for training from scratch. Its arg-max has no gradient. It restricts
-            matching to nearby cells while features are not yet distinctive.
+        kernel_in_training: also use the kernel in training, for training from scratch. Its arg-max has no gradient. It
+            restricts matching to nearby cells while features are not yet distinctive.
         use_topk_read: read the memory at strides 8 and 4.
         k_s8: number of coarse cells that each query cell reads in detail at stride 8.
         k_s4: the same at stride 4.
         dtype: compute dtype: "bfloat16", "float32" or "float64". None: the dtype of the variables.
-        winograd: compute 3x3 convolutions in float32 by Winograd's algorithm: faster on a CPU, with errors up to 1e-4. For
+        winograd: compute 3x3 convolutions in float32 with Winograd's algorithm: faster on a CPU, with errors up to 1e-4. For
             inference.
         remat: in the backward pass, recompute each block of backbones and decoder instead of storing its activations.
 
     Raises:
-        ValueError: an invalid value; the message has the field and the expected values.
+        ValueError: a value is invalid; the message states the field and the expected values.
     """
 
     backbone: Backbone = ResNet()  # noqa: RUF009, frozen

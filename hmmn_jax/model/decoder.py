@@ -20,7 +20,7 @@ PROBABILITY_MARGIN = 1e-7
 
 
 class Query(struct.PyTreeNode):
-    """Arrays of the current frame for all objects, `[b,h,w,c]`: keys, and contributions of the frame to the decoder."""
+    """Arrays of the current frame, shared by all objects, `[b,h,w,c]`: keys, and the frame's contributions to the decoder."""
 
     key_s16: Float[Array, "b h16 w16 k16"]
     key_s8: Float[Array, "b h8 w8 k8"] | None
@@ -48,7 +48,7 @@ class ResBlock(nn.Module):
         """Does not change the shape."""
         features = x.shape[-1]
         y = Conv(features, self.config.compute, name="conv1")(x, relu=True)
-        # The branch starts at zero. Without normalisation, activations would otherwise grow over five consecutive sums.
+        # The branch starts at zero. Otherwise, without normalisation, activations would grow over five consecutive sums.
         return Conv(features, self.config.compute, kernel_init=nn.initializers.zeros, name="conv2")(y, add=x, relu=True)
 
 
@@ -57,7 +57,7 @@ def _res_block(config: HMMNConfig) -> nn.Module:
 
 
 class ReadoutConv(nn.Module):
-    """convFM of the paper's figure: a 3x3 convolution of the concatenation [readout, query value], split into its two parts.
+    """The convFM of the paper's figure: a 3x3 convolution of the concatenation [readout, query value], split into two parts.
 
     Convolution is linear, so the contribution of the query value is computed once for all objects. It includes the bias.
     """
@@ -83,7 +83,7 @@ class ReadoutConv(nn.Module):
 
 
 class Refine(nn.Module):
-    """Doubles the resolution, with the query's features and the readout of the fine memory at the new stride."""
+    """Doubles the resolution, and adds the query's features and the readout of the fine memory at the new stride."""
 
     config: HMMNConfig
 

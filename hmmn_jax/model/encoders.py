@@ -113,7 +113,7 @@ class QueryEncoder(nn.Module):
 
 
 def split_objects(probs: Float[Array, "b o1 h w"]) -> tuple[Float[Array, "b o h w"], Float[Array, "b o h w"]]:
-    """Returns for each object its probabilities, and the clipped sum of those of the other objects.
+    """Returns the probabilities of each object, and the clipped sum of the probabilities of all other objects.
 
     Absent (padded) objects have probability 0, so they do not contribute.
     """

@@ -14,12 +14,12 @@ Path = tuple[str, ...]
 def fold_norms(
     variables: dict[str, Any], convolutions: Mapping[Path, Sequence[Path]], epsilon: float = NORM_EPSILON
 ) -> dict[str, Any]:
-    """Folds norms with stored statistics, which are affine maps of the channels.
+    """Folds norms with stored statistics, which are affine maps of each channel.
 
     Args:
       variables: variables of a module, by collection.
-      convolutions: for the path of each norm, the paths of the convolutions whose sum it normalises. Their kernels are scaled,
-        and the first one gets a bias.
+      convolutions: maps the path of each norm to the paths of the convolutions whose sum it normalises. Their kernels are
+          scaled, and a bias is added to the first.
       epsilon: epsilon of the norms.
 
     Returns:

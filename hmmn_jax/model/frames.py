@@ -1,4 +1,4 @@
-"""Frames as input of the network: values in [0, 1], sides a multiple of 16."""
+"""Frames as input of the network: values in [0, 1], and sides that are multiples of 16."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,8 @@ from jaxtyping import Array, Float, Num
 
 STRIDE = 16
 
-# 1/255 as a sum: 16 significant bits, so that their product with 8 bits is exact in float32, and the rest.
+# 1/255 as a sum: 1/255 as the sum of a number with 16 significant bits, whose product with 8 bits is exact in float32, and the
+# rest.
 _HIGH = np.float32(np.round(2.0**23 / 255) / 2.0**23)
 _LOW = np.float32(1 / 255 - float(_HIGH))
 
@@ -26,7 +27,7 @@ def to_unit_range(frame: Num[Array, "*b h w 3"]) -> Float[Array, "*b h w 3"]:
 
 
 def stride_padding(height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Padding (top, bottom), (left, right) to sides that are multiples of 16: centred, the smaller half first."""
+    """The padding ((top, bottom), (left, right)) to sides that are multiples of 16: centred, with the smaller half first."""
     more_rows, more_columns = -height % STRIDE, -width % STRIDE
     return (more_rows // 2, more_rows - more_rows // 2), (more_columns // 2, more_columns - more_columns // 2)
 

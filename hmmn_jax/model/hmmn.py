@@ -48,8 +48,8 @@ class HMMN(nn.Module):
     def init_variables(self, key: jax.Array) -> dict[str, Any]:
         """Initialises random variables. Their shapes do not depend on the size of frames.
 
-        Both encoders get the same values in all common layers, as with ImageNet weights in the paper. Keys of similar patches
-        therefore match from the first step, unlike with two different random encoders.
+        Both encoders get the same values in all layers that they have in common, as with ImageNet weights in the paper. Keys of
+        similar patches therefore match from the first step on, which they would not with two different random encoders.
 
         Args:
             key: a key of `jax.random`.
@@ -71,7 +71,7 @@ class HMMN(nn.Module):
     def memorize_objects(
         self, stem: Float[Array, "b h2 w2 c"], mask: Float[Array, "b o H W"], others: Float[Array, "b o H W"]
     ) -> Memory:
-        """Does the same as `memorize` for some objects, given the frame's `memory_stem` and their `split_objects`."""
+        """Equals `memorize` for some of the objects, given the frame's `memory_stem` and their `split_objects`."""
         return self.memory_encoder(stem, pad_to_stride(mask, (2, 3)), pad_to_stride(others, (2, 3)))
 
     def encode_query(self, frame: Num[Array, "b H W 3"]) -> Query:
@@ -108,7 +108,7 @@ class HMMN(nn.Module):
             bank: the memory bank, such as `bank_of(memory)`.
             count: number of filled slots. None: all.
             valid: which objects exist; the others are padding and are ignored.
-            keep: for training, per sample, for strides 8 and 4: False drops that memory branch.
+            keep: in training, whether each sample uses its memory branch at strides 8 and 4.
             use_kernel: overrides the option of the config.
             return_affinity: also return the normalised stride-16 affinity, `[b,o,q,T,n]`.
         """
@@ -126,7 +126,7 @@ class HMMN(nn.Module):
         valid: Bool[Array, "b o"] | None = None,
         keep: Bool[Array, "b t 2"] | None = None,
     ) -> Float[Array, "b t o1 H W"]:
-        """Computes logits for training: of all t = T - 1 frames except the first, each segmented from all frames before it.
+        """Computes logits in training: each of the t = T - 1 frames after the first is segmented from all frames before it.
 
         The memory is as in inference: the first and the previous frame at all strides, those in between at stride 16. The soft
         prediction of each frame is encoded into memory, and gradients flow through it. The kernel is not used, unless
@@ -153,12 +153,12 @@ class HMMN(nn.Module):
 
 
 def abstract_variables(config: HMMNConfig) -> dict[str, Any]:
-    """Returns shapes and dtypes of the variables of `HMMN(config)`, without computing them."""
+    """Returns the shapes and dtypes of the variables of `HMMN(config)` without computing the variables."""
     return jax.eval_shape(HMMN(config).init_variables, jax.random.key(0))
 
 
 def fold_batch_norm(variables: dict[str, Any], config: HMMNConfig) -> tuple[dict[str, Any], HMMNConfig]:
-    """Returns variables and config of the same function with BatchNorm folded into the convolutions of the backbones.
+    """Returns the variables and the config of an equivalent model with BatchNorm folded into the convolutions of the backbones.
 
     Backbones that cannot be folded are unchanged.
     """

@@ -53,7 +53,7 @@ class Affine(NamedTuple):
 class Conv(nn.Module):
     """A square convolution in the compute dtype, `[b,h,w,c] -> [b,h/stride,w/stride,features]`.
 
-    `same`: with TensorFlow's padding "SAME" rather than PyTorch's. `depthwise`: convolve each channel separately;
+    `same`: use TensorFlow's padding "SAME" instead of PyTorch's. `depthwise`: convolve each channel separately;
     `features` equals the number of input channels.
     """
 
@@ -76,7 +76,7 @@ class Conv(nn.Module):
     ) -> Float[Array, "b h2 w2 o"]:
         """Convolves `x`, or its positive part if `relu` is set, and adds the bias, if any, and the map `add`.
 
-        `norm` is as in `weights`. A depthwise convolution has neither `add` nor `relu`.
+        `norm` is as in `weights`. A depthwise convolution supports neither `add` nor `relu`.
         """
         kernel, bias = self.weights(x.shape[-1], norm)
         x = x.astype(kernel.dtype)
@@ -102,7 +102,7 @@ class Conv(nn.Module):
 
 
 class Key(Conv):
-    """The convolution that computes keys, optionally normalised."""
+    """The convolution that computes keys, which are optionally normalised."""
 
     normalise: bool = False
 
@@ -124,7 +124,7 @@ class Key(Conv):
             return key
         scale = self.param("scale", nn.initializers.constant((KEY_SHARPNESS**2 / self.features) ** 0.25), (self.features,))
         wide = key.astype(at_least_float32(key))
-        wide = wide - wide.mean((1, 2), keepdims=True)  # the mean over all cells does not distinguish them
+        wide = wide - wide.mean((1, 2), keepdims=True)  # the mean over all cells does not help to distinguish them
         size = jnp.sqrt(jnp.mean(wide**2, axis=-1, keepdims=True) + NORM_EPSILON)
         return (wide / size * at_all_pixels(scale, key.shape)).astype(key.dtype)
 
@@ -150,7 +150,7 @@ class FrozenBatchNorm(nn.Module):
     epsilon: float = NORM_EPSILON
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        """Normalises each channel; computed in at least float32, returned in the dtype of `x`."""
+        """Normalises each channel. Computes in at least float32, and returns the dtype of `x`."""
         factor, shift = self.affine(x.shape[-1])
         return (x * at_all_pixels(factor, x.shape) + at_all_pixels(shift, x.shape)).astype(x.dtype)
 
@@ -170,7 +170,7 @@ class FrozenBatchNorm(nn.Module):
 def make_norm(
     norm: str, groups: int, compute: Compute, name: str, epsilon: float = NORM_EPSILON
 ) -> FrozenBatchNorm | nn.GroupNorm | nn.LayerNorm:
-    """The normalisation layer with the name "batch", "group" or "layer"."""
+    """Returns the normalisation layer named "batch", "group" or "layer"."""
     if norm == "group":
         return nn.GroupNorm(groups, epsilon=epsilon, dtype=compute.dtype, name=name)
     if norm == "layer":

@@ -19,7 +19,7 @@ from hmmn_jax.ops.platform import by_platform
 from hmmn_jax.ops.precision import at_least_float32, exact_einsum, fast_values_einsum, values_einsum
 from hmmn_jax.ops.selection import top_k
 
-# Maximum bytes of candidates of the top-k read at once.
+# Maximum bytes of candidates that the top-k read processes at once.
 CHUNK_BYTES = 16 * 2**20  # about the size of a CPU's cache or a TPU's vector memory
 GPU_CHUNK_BYTES = 256 * 2**20  # large enough that kernel launches take a small part of an iteration
 
@@ -32,8 +32,9 @@ class KernelRead(NamedTuple):
 
     Attributes:
         readout: values read, `[b,o,h,w,v]`.
-        log_affinity: logarithm of the affinity to the first and the previous frame, with kernel, not normalised: `[b,o,q,2*n]`,
-            or `[b,o,q,n]` if there is only one slot; -inf for a frame that does not exist. The top-k selection uses it.
+        log_affinity: logarithm of the unnormalised affinity to the first and the previous frame, including the kernel:
+            `[b,o,q,2*n]`, or `[b,o,q,n]` if there is only one slot; -inf for a frame that does not exist. The top-k selection
+            uses it.
         centres: the centre of the kernel of each memory cell as a flat query cell, int32 `[b,o,t,n]`; undefined in empty slots.
         affinity: normalised affinity to each memory cell, `[b,o,q,t,n]`, 0 in empty slots; None unless requested.
     """
@@ -88,7 +89,7 @@ def log_kernel(
     `sigma` is its standard deviation in cells.
     """
 
-    # The exponent is a sum of one term in y and one in x.
+    # The exponent is the sum of a term in y and a term in x.
     def along(size: int, centre: Array) -> Array:  # [b,o,m] -> [b,o,size,m]
         distance = jnp.arange(size)[:, None] - centre[:, :, None]
         return distance.astype(dtype) ** 2 / (-2 * jnp.asarray(sigma, dtype) ** 2)
@@ -112,26 +113,26 @@ def kernel_guided_read(
     turns: int | None = None,
     return_affinity: bool = False,
 ) -> KernelRead:
-    """Reads the stride-16 memory (paper, section 3.2): a softmax over all memory cells, each weighted by a kernel.
+    """Reads the stride-16 memory (paper, section 3.2) with a softmax over all memory cells, each weighted by a kernel.
 
     The frames between the first and the previous are processed one by one with a running softmax. Therefore, no array has the
-    size of the whole memory, and a traced `count` only computes filled slots. Reverse-mode gradients need a `count` that is not
-    traced, as in training.
+    size of the whole memory, and with a traced `count`, only filled slots are computed. Reverse-mode gradients need a `count`
+    that is not traced, as in training.
 
     Args:
         keys: keys of the t slots. Slot 0 is the first frame, the last filled slot the previous frame.
         values: values of the t slots.
         query_key: key of the frame to segment.
-        centres: centres of the memory cells after the previous frame; the entry of the previous frame is not read.
+        centres: centres of the memory cells after the previous frame; the entry for the previous frame is not used.
             None: a new video.
         count: number of filled slots. None: all.
-        use_kernel: False reads without kernel.
+        use_kernel: whether to use the kernel.
         window: side of the window of the arg-max, in cells.
         sigma: standard deviation of the kernel for the previous frame, in cells.
         sigma_growth: growth of the standard deviation for each older slot.
-        turns: number of loop iterations over the frames between the first and the previous, at least `count - 2`; additional
-            iterations are computed and ignored. None: exactly as many as needed. A GPU waits for the host in each iteration
-            of a loop with a traced length, but not in a loop with a known length.
+        turns: number of loop iterations over the frames between the first and the previous one, at least `count - 2`; the
+            results of surplus iterations are ignored. None: exactly as many as needed. A GPU waits for the host in each
+                iteration of a loop with a traced length, but not in a loop with a known length.
         return_affinity: also return the normalised affinity.
     """
     b, o, slots, height, width, _ = keys.shape
@@ -158,7 +159,7 @@ def kernel_guided_read(
         return jnp.take_along_axis(best, cells, axis=2, mode="clip")
 
     def to_older(slot: int | Array, centres: Array) -> tuple[Array, Array]:
-        """Log-affinity to an older slot, and all centres, where those of this slot are advanced by one frame."""
+        """Returns the log-affinity to an older slot, and all centres, with those of this slot advanced by one frame."""
         log_affinity = scaled_affinity(at(keys, slot), query)
         if use_kernel:
             moved = follow(at(centres, slot))
@@ -205,7 +206,7 @@ def kernel_guided_read(
 
         def middle_or_nothing(slot: int | Array, state: _Loop) -> _Loop:
             needed = slot < previous
-            found = middle(jnp.where(needed, slot, 0), state)  # not an empty slot
+            found = middle(jnp.where(needed, slot, 0), state)  # excludes empty slots
             return jax.tree.map(functools.partial(jnp.where, needed), found, state)
 
         state = carry, centres, kept
@@ -223,7 +224,7 @@ def kernel_guided_read(
 
 
 def select_topk(log_affinity: Float[Array, "b o q m"], k: int) -> tuple[Int[Array, "b o q k"], Bool[Array, "b o q k"]]:
-    """Selects the `k` best memory cells of each query cell, best first; also returns which of them exist.
+    """Selects the `k` best memory cells of each query cell, in descending order. Also returns which of them exist.
 
     `k` is limited to the number of cells. Cells of empty slots have -inf and are marked as absent.
     """
@@ -232,7 +233,7 @@ def select_topk(log_affinity: Float[Array, "b o q m"], k: int) -> tuple[Int[Arra
 
 
 def to_blocks(x: Float[Array, "*b h w c"], size: int) -> Float[Array, "*b n p c"]:
-    """Splits a map into blocks of `size` x `size` cells, row by row: n blocks of p = size * size cells."""
+    """Splits a map into n blocks of p = size * size cells, row by row."""
     *lead, h, w, c = x.shape
     x = x.reshape(*lead, h // size, size, w // size, size, c).swapaxes(-4, -3)
     return x.reshape(*lead, h * w // size**2, size**2, c)
@@ -253,12 +254,12 @@ def topk_guided_read(
     indices: Int[Array, "b o q k"],
     present: Bool[Array, "b o q k"],
 ) -> Float[Array, "b o q p v"]:
-    """Reads a fine memory only in the blocks that the stride-16 read selected (paper, section 3.3).
+    """Reads a fine memory, but only in the blocks that the stride-16 read selected (paper, section 3.3).
 
     The memory is split into blocks, one for each coarse cell. The p fine cells of a query cell have the same candidates: the k
     * p fine cells of the k selected blocks. The read is a softmax over the candidates and the weighted sum of their values.
-    Queries are processed in chunks to limit the number of candidates in memory, forward and backward. Chunks are larger on
-    GPUs. On GPUs and TPUs, products with values have the precision of `values_einsum`.
+    Queries are processed in chunks, in the forward and the backward pass, to limit the number of candidates in memory. Chunks
+    are larger on GPUs. On GPUs and TPUs, products with values have the precision of `values_einsum`.
     """
     on_cpu, on_gpu, elsewhere = (
         functools.partial(read_in_chunks, chunk_bytes=chunk_bytes, read_values=read_values)

@@ -16,7 +16,7 @@ from hmmn_jax.model.matching import to_blocks
 class FineMemory(struct.PyTreeNode):
     """Strides 8 and 4 of the first and the previous frame, split into the p cells of each stride-16 cell.
 
-    There are m = 2 * n blocks for n stride-16 cells; m = n if one frame is both.
+    There are m = 2 * n blocks for n stride-16 cells, or m = n if the first frame is also the previous one.
     """
 
     key_s8: Float[Array | np.ndarray, "b o m 4 c8"]
@@ -45,7 +45,7 @@ class MemoryBank(struct.PyTreeNode):
 
 
 def bank_of(memory: Memory, centres: Int[Array, "b o t n"] | None = None) -> MemoryBank:
-    """Makes a bank that is filled by the t frames of `memory`; `centres` are those of the last read (None: a new video)."""
+    """Makes a bank whose slots are the t frames of `memory`; `centres` are those after the last read (None: a new video)."""
     b, o, t, h, w, _ = memory.key_s16.shape
     if centres is None:
         centres = jnp.zeros((b, o, t, h * w), jnp.int32)

@@ -1,4 +1,4 @@
-"""Checks of numbers in configs, which may have any value in a damaged file."""
+"""Checks of numbers in configs, because a damaged file may contain any value."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""Checks whether XLA computes correct results on the CPU of this machine. With some releases of jaxlib it does not."""
+"""Checks whether XLA computes correct results on the CPU of this machine, which some releases of jaxlib do not."""
 
 import functools
 import importlib.metadata
@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-ROWS = 40_000  # errors occur from 32,769 on
+ROWS = 40_000  # errors occur from length 32,769 on
 WAY_OUT = "--xla_cpu_experimental_ynn_fusion_type="
 
 
@@ -34,6 +34,6 @@ def warn_if_cpu_is_unsound() -> None:
         version = importlib.metadata.version("jaxlib")
         warnings.warn(
             f"jaxlib {version} computes wrong results on this CPU (jax issue 39103): results may be wrong without any error. "
-            f"Set XLA_FLAGS={WAY_OUT} in the environment before Python starts, or install another jaxlib",
+            f"Set XLA_FLAGS={WAY_OUT} in the environment before Python starts, or install a different jaxlib",
             stacklevel=3,
         )

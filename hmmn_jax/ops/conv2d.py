@@ -1,4 +1,4 @@
-"""Cross-correlation with PyTorch's or TensorFlow's padding. The fastest algorithm is selected according to measurements."""
+"""Cross-correlation with PyTorch's or TensorFlow's padding. The algorithm is chosen by shape, based on measurements."""
 
 import functools
 import operator
@@ -34,8 +34,8 @@ def conv2d(
 
     Args:
         x: the map.
-        kernel: of the convolution.
-        stride: of the convolution.
+        kernel: the kernel.
+        stride: the stride.
         winograd: allow Winograd's algorithm where it was measured to be faster.
         same: TensorFlow's padding "SAME", which pads strided layers differently.
         bias: is added to each pixel of the output.

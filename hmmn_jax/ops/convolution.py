@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from hmmn_jax.ops.precision import exact_einsum
 
-FEW_CHANNELS = 4  # input channels of a network's first layer, at most
+FEW_CHANNELS = 4  # maximum number of input channels of a network's first layer
 BAND_BYTES = 8 * 2**20  # bytes of input and output that are processed at once: about the size of a CPU's cache
 
 
@@ -97,7 +97,7 @@ def kernel_gradient(
         def product(taps: Array) -> Array:
             return exact_einsum("on,nc->oc", g, _keep_layout(taps))
 
-        if c <= FEW_CHANNELS:  # one product, as those of single taps would be too narrow
+        if c <= FEW_CHANNELS:  # a single product, because the products of individual taps would be too narrow
             taps = jnp.concatenate([tap(i) for i in range(size * size)], axis=1)
             return total + product(taps).reshape(o, size * size, c).swapaxes(0, 1)
         return total + jax.lax.map(lambda index: product(tap(index)), jnp.arange(size * size))
@@ -136,5 +136,5 @@ at_all_pixels.defvjp(
 
 
 def _keep_layout(rows: Array) -> Array:
-    """Prevents XLA from writing the operand of a matrix product in another order, which takes longer than the product."""
+    """Prevents XLA from rewriting the operand of a matrix product in a different order, which takes longer than the product."""
     return jax.lax.optimization_barrier(rows)

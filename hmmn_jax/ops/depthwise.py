@@ -1,7 +1,7 @@
 """Depthwise convolution: each channel has its own kernel.
 
-On accelerators, XLA's grouped convolution is fast. On a CPU, it and its gradients take several times as long as in PyTorch.
-There, the convolution is a sum over the taps of the kernel of shifted maps, and both gradients are, too.
+On accelerators, XLA's grouped convolution is fast. On a CPU, it and its gradients take several times as long as in PyTorch. On
+a CPU, the convolution and both gradients are therefore computed as sums of shifted maps over the taps of the kernel.
 """
 
 import functools
@@ -105,8 +105,8 @@ def _kernel_gradient(x: Array, kernel: Array, gradient: Array, stride: int, padd
     """The gradient of the kernel: for each tap, the product of the shifted map and the gradient, summed over pixels.
 
     Rows are processed one by one, so that a row stays in the cache for all taps. This was measured to be 4 to 10 times faster
-    than one sum over the map for each tap. At most `ADDENDS` parts of a row are summed for each row, and the partial sums at
-    the end, because summing a whole row at once was measured to take up to twice as long in XLA.
+    than one sum over the map for each tap. At most `ADDENDS` parts of a row are summed per row, and the partial sums are summed
+    at the end: summing a whole row at once was measured to take up to twice as long in XLA.
     """
     size, wide = len(kernel), at_least_float32(x, gradient)
     b, h, w, c = gradient.shape
@@ -129,7 +129,7 @@ def _pad(x: Array, padding: Padding) -> Array:
 
 
 def _strided(x: Array, first: tuple[int, int], count: tuple[int, int], stride: int) -> Array:
-    """Selects `count` rows and columns at distance `stride`, from `first` on."""
+    """Selects `count` rows and columns, starting at `first`, with stride `stride`."""
     (i, j), (h, w) = first, count
     return x[:, i : i + (h - 1) * stride + 1 : stride, j : j + (w - 1) * stride + 1 : stride]
 

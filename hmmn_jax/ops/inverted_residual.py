@@ -17,7 +17,7 @@ from hmmn_jax.ops.convolution import at_all_pixels, convolve, zeros_around
 from hmmn_jax.ops.depthwise import Padding, depthwise_padded
 
 BAND_BYTES = 5 * 2**19  # bytes of the expanded map that are processed at once: about the size of a CPU's cache
-FEWEST_BANDS = 4  # below this number of pixels, whole maps were measured to be as fast
+FEWEST_BANDS = 4  # below this number of pixels, processing whole maps was measured to be as fast
 
 
 class Weights(NamedTuple):
@@ -44,7 +44,7 @@ def inverted_residual(
 
 
 def relu6(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Clips to [0, 6]. The gradient is 0 at both limits, as in PyTorch."""
+    """Clips to [0, 6]. The gradient of ReLU6 is 0 at both limits, as in PyTorch."""
     return jax.lax.clamp(jnp.zeros((), x.dtype), x, jnp.full((), 6, x.dtype))
 
 
@@ -72,7 +72,7 @@ def _in_bands(
         x = jnp.where(((row >= 0) & (row < height))[:, None, None], _expanded(x, expand), 0)  # the padding is not expanded
         if stride == 1:
             # Otherwise, XLA recomputes each expanded pixel for each tap and takes twice as long. At stride 2, taps have fewer
-            # common pixels.
+            # pixels in common.
             x = jax.lax.optimization_barrier(x)
         return _behind_expansion(x, depthwise, project, stride, ((0, 0), sides))
 

@@ -45,7 +45,7 @@ def by_platform(*arrays: Any, default: Callable[..., Any], **forms: Callable[...
     def call_backward(arrays: tuple[Any, ...], gradient: Any) -> tuple[Any, ...]:
         backwards = {
             form: backward_of(form) for form in set(forms.values())
-        }  # platforms with the same implementation share this one
+        }  # platforms with the same implementation share one branch
         found = jax.lax.platform_dependent(gradient, *arrays, **{name: backwards[form] for name, form in forms.items()})
         gradients = dict(zip(floats, found, strict=True))
         return tuple(gradients.get(i) for i in range(len(arrays)))

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 
 def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
-    """The maximum of 3x3 windows at stride 2, with one pixel of zero padding.
+    """Max-pooling with 3x3 windows at stride 2 and one pixel of zero padding.
 
     The numbers of rows and columns must be even, and values must not be negative.
     """
@@ -19,7 +19,7 @@ def _max_of_windows(x: jax.Array) -> jax.Array:
 
 
 def _max_of_slices(x: jax.Array) -> jax.Array:
-    """Pools one axis after the other. With 3x3 windows, the gradient takes ten times as long on a CPU. TPUs use windows."""
+    """Pools one axis after the other: gradients of 3x3 windows take ten times as long on a CPU. TPUs use 3x3 windows."""
     x = jnp.pad(x, ((0, 0), (1, 0), (1, 0), (0, 0)))  # the last window ends at the border
     for axis in (1, 2):
         reach = x.shape[axis] - 2

@@ -3,8 +3,8 @@
 Parameters are float32. Convolutions compute in `HMMNConfig.dtype` (None: the dtype of the variables, so float64 variables
 compute in float64 throughout). Affinities, softmax, soft aggregation and losses are at least float32, as are their products. By
 default, a float32 product is computed in bfloat16 on a TPU and in TF32 on a GPU. The exception is `values_einsum`, the products
-that read values from the memory: on GPUs and TPUs they have the precision of convolutions. Readouts are averages, which
-rounding changes little. Affinities select cells, and rounding would select other cells.
+that read values from the memory: on GPUs and TPUs they have the precision of convolutions. Readouts are averages, which are not
+sensitive to rounding. Affinities select cells, and rounding them would select different cells.
 """
 
 import functools
@@ -22,7 +22,7 @@ def at_least_float32(*arrays: jax.Array | np.ndarray) -> jnp.dtype:
 
 
 def has_float64() -> bool:
-    """Whether float64 is enabled in JAX, for example by JAX_ENABLE_X64=1."""
+    """Whether float64 is enabled in JAX, for example with JAX_ENABLE_X64=1."""
     return jax.dtypes.canonicalize_dtype(np.float64) == np.float64
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 
 def upsample(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b h2 w2 c"]:
-    """Bilinear, half-pixel centres, no antialias: `F.interpolate(mode="bilinear", align_corners=False)`; an even `factor`.
+    """Bilinear upsampling by an even `factor`, like `F.interpolate(mode="bilinear", align_corners=False)`.
 
     Computed as sums of neighbours. `jax.image.resize` multiplies by matrices and takes ten times as long on a CPU.
     """

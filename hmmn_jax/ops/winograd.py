@@ -32,13 +32,13 @@ def _transforms(points: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, np.n
         inputs[j, :-1] = np.poly(others)[::-1]
     output[-1, -1] = kernel[-1, -1] = 1
     inputs[-1] = np.poly(p)[::-1]
-    # Rows can be scaled if the product does not change; rows of similar size lose less precision.
+    # Rows can be scaled as long as the product does not change; rows of similar size reduce the rounding error.
     x, y = np.linalg.norm(inputs, axis=1, keepdims=True), np.linalg.norm(output, axis=0)
     return output / y, kernel * x * y[:, None], inputs / x
 
 
-# The transforms are dense products here, so points need not be integers. These points lose several times less precision than 0,
-# 1, -1, 2, -2.
+# The transforms are dense products here, so points need not be integers. The rounding error with these points is several times
+# smaller than with 0, 1, -1, 2, -2.
 _OUTPUT, _KERNEL, _INPUT = (matrix.astype(np.float32) for matrix in _transforms((0.0, 3 / 4, -3 / 4, 3 / 2, -3 / 2)))
 
 
@@ -52,16 +52,16 @@ def winograd_conv3x3(
 ) -> Float[Array, "b h w o"]:
     """3x3 cross-correlation of stride 1 with one zero around, float32.
 
-    Each image is processed in bands of tile rows, which needs little memory besides input and output. Layers with many input
-    channels are processed in groups of channels, whose transformed kernels fit into a CPU's cache. An infinity or NaN in the
-    input affects its whole tile.
+    Each image is processed in bands of tile rows, which needs little memory in addition to the input and the output. Layers
+    with many input channels are processed in groups of channels, whose transformed kernels fit into a CPU's cache. An infinity
+    or NaN in the input affects its whole tile.
 
     Args:
         x: the map.
-        kernel: of the convolution.
+        kernel: the kernel.
         bias: is added to each pixel of the output. None: 0.
         add: a map that is added to the output. None: 0.
-        relu: convolve the positive part of `x`. It is computed band by band, as are both sums.
+        relu: convolve the positive part of `x`. It is computed band by band, like both sums.
     """
     b, h, w, c = x.shape
     o = kernel.shape[-1]
@@ -123,7 +123,7 @@ class _Bands(NamedTuple):
     def inputs(
         self, x: Float[Array, "b h w c"], image: int | Array, top: Array, first: int | Array, channels: int, relu: bool
     ) -> Float[Array, "y x c2"]:
-        """The band of some channels of a map, with zeros around the map, in whole tiles, for `_transform_inputs`."""
+        """The band of the selected channels of a map, zero-padded and rounded up to whole tiles, for `_transform_inputs`."""
         h, w = self.size
 
         def rows(row: Array, count: int) -> Array:
@@ -138,7 +138,7 @@ class _Bands(NamedTuple):
 
 
 def _late(values: Array | np.ndarray, x: Float[Array, "b h w c"]) -> Array:
-    """Returns `values`, computed from `x` as far as XLA can tell.
+    """Returns `values` in a way that makes XLA believe that they are computed from `x`.
 
     Otherwise, XLA would compute arrays that depend only on parameters for all layers of a network at its start, and keep them.
     (An optimization_barrier does not prevent this on a CPU.)
@@ -196,7 +196,7 @@ def _transform_inputs(x: Float[Array, "y x c"]) -> Float[Array, "36 n c"]:
     Of these, only the first 2 are inputs; the others make the shapes uniform.
     """
     rows, columns, c = x.shape[0] // OUT - 1, x.shape[1] // OUT - 1, x.shape[2]
-    # B^T x: the 6 input rows of a tile row are 4 of its own and the first 2 of the next.
+    # B^T x: the 6 input rows of a tile row are its own 4 rows and the first 2 rows of the next.
     own = x.reshape(rows + 1, OUT, -1, c).swapaxes(0, 1)
     overlapping = jnp.concatenate([own[:, :rows], own[: IN - OUT, 1:]])  # [6,rows,..,c]
     z = _dot(_INPUT, overlapping).reshape(IN, rows, columns + 1, OUT, c)

@@ -1,1 +1,1 @@
-"""The server of `hmmn-jax paint`, with which the masks of one video are painted and corrected in a browser."""
+"""The server of `hmmn-jax paint`, for painting and correcting the masks of a video in a browser."""

@@ -32,17 +32,17 @@ _TYPES = {
 
 
 class Calls:
-    """The API of one project. Slow work runs in threads, so that events are not delayed."""
+    """The API of one project. Slow operations run in threads, so that they do not delay events."""
 
     def __init__(self, project: Project, worker: Worker, pictures: FramePictures, exports: Exports, model: str):
-        """`model` is the name that the page shows."""
+        """`model` is the model name that the page shows."""
         self._project, self._worker, self._pictures, self._exports = project, worker, pictures, exports
         self._model = model
 
     # Reading
 
     async def project(self, request: Request) -> Response:
-        """Returns video, objects and revision."""
+        """Returns the video, the objects and the revision."""
         found = await run_in_threadpool(self._project.describe)
         return JSONResponse({**found, "model": self._model, "job": self._worker.job, "export_kinds": list(KINDS)})
 
@@ -82,7 +82,7 @@ class Calls:
         return Response(content, 200, headers, "application/octet-stream")
 
     async def events(self, request: Request) -> Response:
-        """Streams events, starting now or after an event that the page knows."""
+        """Streams events, starting now or after the last event that the page has received."""
         known = request.headers.get("last-event-id") or request.query_params.get("after")
         if known is not None and not (known.isascii() and known.isdigit() and len(known) < 18):
             raise ValueError("after is the number of an event")
@@ -118,7 +118,7 @@ class Calls:
         return self._changed(201, {"id": found.id, "name": found.name, "colour": found.colour})
 
     async def change_object(self, request: Request) -> Response:
-        """Changes name, colour, visible or locked."""
+        """Changes the name, colour, visibility or lock of an object."""
         given = await read_json(request, "name", "colour", "visible", "locked")
         await run_in_threadpool(self._project.change_object, request.path_params["k"], given, project_revision(request))
         return self._changed(200, {})
@@ -160,7 +160,7 @@ class Calls:
         return JSONResponse({"job": job}, 202)
 
     async def stop_job(self, request: Request) -> Response:
-        """Stops after at most one more frame."""
+        """Stops after the current frame."""
         if not self._worker.stop():
             raise HTTPException(404, "no job is running")
         return JSONResponse({"job": self._worker.job}, 202)
@@ -231,7 +231,7 @@ def make_app(calls: Calls) -> Starlette:
 
 
 async def _static(request: Request) -> Response:
-    """Returns a static file of the page. Names are looked up, not used as paths."""
+    """Returns a static file of the page. Names are looked up in a table, and never used as paths."""
     name = request.path_params.get("name", "index.html")
     for path in STATIC.iterdir():
         if path.name == name and path.suffix in _TYPES:

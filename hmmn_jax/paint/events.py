@@ -8,7 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-KEPT = 1000  # number of events that a reconnecting page can catch up with
+KEPT = 1000  # number of past events that a reconnecting page can receive
 PING_SECONDS = 15.0  # an empty comment, which detects a broken connection
 GONE = "event: gone\ndata: {}\n\n"
 
@@ -17,7 +17,7 @@ class EventLog:
     """The last events, as server-sent events. `publish` is thread-safe; `stream` runs in an event loop."""
 
     def __init__(self, first: int = 0):
-        """Numbers the events from `first` + 1."""
+        """Numbers events starting from `first` + 1."""
         self._lock = threading.Lock()
         self._events: collections.deque[tuple[int, str]] = collections.deque(maxlen=KEPT)
         self._last = first
@@ -46,8 +46,8 @@ class EventLog:
         """Yields the events after one number and all that follow, until the log is closed.
 
         Args:
-            after: the number of an event that the page knows. None: begins with the next event. If events after it are no
-                longer kept, or it was never given, the first event is "gone".
+            after: the number of the last event that the page has received. None: start with the next event. If later events
+                are no longer stored, or the number was never assigned, the first event is "gone".
         """
         loop, news = asyncio.get_running_loop(), asyncio.Event()
 
@@ -75,7 +75,7 @@ class EventLog:
             self._listeners.discard(wake)
 
     def _after(self, known: int) -> list[tuple[int, str]] | None:
-        """The events after a number; None if some of them are no longer kept, or if the number is in the future."""
+        """The events after a number; None if some of them are no longer stored, or if the number has not been assigned yet."""
         with self._lock:
             oldest = self._events[0][0] if self._events else self._last + 1
             if not oldest - 1 <= known <= self._last:

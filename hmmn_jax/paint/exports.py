@@ -15,7 +15,7 @@ from hmmn_jax.paint.project import Project
 from hmmn_jax.session.results import FrameResult, frame_result
 from hmmn_jax.session.timeline import Timeline
 
-ARCHIVE = ".zip"  # suffix of the kinds that consist of many files
+ARCHIVE = ".zip"  # file suffix of exports that consist of many files
 _REPORT_SECONDS = 0.5  # seconds between two reports of progress
 
 
@@ -33,15 +33,15 @@ class Export:
 
 
 class Exports:
-    """The exports of one project. This class generates their names, and only looks up names from a page."""
+    """The exports of one project. This class generates file names; names that a page sends are only looked up."""
 
     def __init__(self, project: Project, video: Video, folder: Path):
         """Starts the thread, which waits for exports.
 
         Args:
             project: the project.
-            video: its frames, read by this thread.
-            folder: folder of the exports, which is created on demand. Exports of earlier processes are listed.
+            video: its frames, which only this thread reads.
+            folder: folder of the exports, which is created on demand. Exports of earlier processes are also listed.
         """
         self._project, self._video, self._folder = project, video, folder
         self._lock = threading.Lock()
@@ -106,7 +106,7 @@ class Exports:
                 return
             except HMMNError as error:
                 found.state, found.message = "failed", str(error)
-            except Exception as error:  # an export that fails must not end the thread
+            except Exception as error:  # a failed export must not end the thread
                 traceback.print_exc()
                 found.state, found.message = "failed", f"{type(error).__name__}: {error}"
             self._publish()
@@ -138,4 +138,4 @@ class Exports:
 
 
 class _Closed(Exception):
-    """The server is ending."""
+    """The server is shutting down."""

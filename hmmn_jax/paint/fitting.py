@@ -1,4 +1,4 @@
-"""The segmenter for a video of any size and length: the network's input is limited, and so are the memory frames."""
+"""Creates segmenters for any video, by limiting the size of the network's input and the number of memory frames."""
 
 import math
 from typing import Any
@@ -19,7 +19,7 @@ MEM_EVERY = 5
 def fitted_size(size: int | None, video: Video) -> int:
     """The shorter side of the network's input for a video, in pixels; 0: that of its frames.
 
-    `size` is the choice of the user. None: 480 for larger frames, as in `hmmn-jax segment`.
+    `size` is the user's choice. None: 480 for larger frames, as in `hmmn-jax segment`.
     """
     return (SIDE if min(video.size) > SIDE else 0) if size is None else size
 
@@ -33,7 +33,7 @@ def fitted_segmenter(variables: dict[str, Any], config: HMMNConfig, video: Video
         variables: variables of the model.
         config: config of the model.
         video: the frames.
-        size: of the network's input, see `fitted_size`.
+        size: size of the network's input; see `fitted_size`.
 
     Raises:
         DataError: the frames cannot be counted.

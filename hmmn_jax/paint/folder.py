@@ -1,4 +1,4 @@
-"""The folder of a project: its video, objects, session, exports, and the process that has it open."""
+"""The folder of a project: its video, objects, session and exports, and a lock for the process that has it open."""
 
 import contextlib
 import hashlib
@@ -17,7 +17,7 @@ from hmmn_jax.paint.objects import ObjectTable
 FORMAT = 1
 SUFFIX = ".hmmn"
 PROJECT, SESSION, EXPORTS, LOCK = "project.json", "session", "exports", "lock"
-_CHUNK = 1 << 20  # bytes that are read at each of three places of a video file
+_CHUNK = 1 << 20  # bytes that are read at each of three positions in a video file
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Saved:
 
 
 class ProjectFolder:
-    """A folder held by this process."""
+    """A project folder that this process holds."""
 
     def __init__(self, path: Path, guard: Guard):
         """`path` is as in `open_folder`; `guard` is the guard of that folder."""
@@ -102,7 +102,7 @@ def open_folder(path: Path, takeover: bool = False) -> Iterator[ProjectFolder]:
 
 
 def fingerprint(video: Path) -> str:
-    """Identifies the content of a video without reading the whole file: sizes, names of frames, and some of the bytes."""
+    """Identifies the content of a video without reading the whole file, by sizes, frame names, and some of the bytes."""
     digest = hashlib.sha256()
     if video.is_dir():
         paths = list_frames(video)

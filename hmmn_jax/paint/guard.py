@@ -37,15 +37,17 @@ def new_token() -> str:
 
 
 class Guard:
-    """Wraps an application. Rejected requests get 403 and do not reach it; every response has the security headers.
+    """Wraps an application.
+
+    Rejected requests get status 403 and do not reach the application. Every response has the security headers.
 
     - Host must name this machine, because another site could let its own name resolve to 127.0.0.1 (DNS rebinding).
     - Origin and Sec-Fetch-Site, if present, must be those of this server.
     - `/?token=TOKEN` sets a cookie, which all other requests need. It is HttpOnly and SameSite=Strict.
 
     Attributes:
-        once: one-time code in place of the token, valid for a minute. It is for the command line of a browser, which other
-            users can read.
+        once: one-time code that can be used instead of the token, valid for a minute. It is for the command line of a browser,
+            which other users can read.
     """
 
     def __init__(self, app: ASGIApp, token: str, host: str):
@@ -90,9 +92,11 @@ class Guard:
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
         if scope["path"] == "/" and scope["method"] in _READING and given:
             if not self._is_token(given):
-                return _refusal("the token is of another server, or was used; open the address that hmmn-jax paint printed")
-            # Not a redirection: after a link on another page, the browser attributes it to that page, and sends no strict
-            # cookie.
+                return _refusal(
+                    "the token is not valid for this server, or was already used; open the address that hmmn-jax paint printed"
+                )
+            # Not a redirect: if the user followed a link on another page, the browser attributes a redirect to that page, and
+            # does not send strict cookies.
             answer = RedirectResponse("/", 303) if is_own else HTMLResponse(_GO_ON)
             answer.set_cookie(self._cookie, self._token, httponly=True, samesite="strict")
             return answer

@@ -7,7 +7,7 @@ from typing import Any
 
 from hmmn_jax.io.palette import davis_palette
 
-MOST, MOST_LETTERS = 1000, 80  # maximum number of objects of a project, and of letters of a name
+MOST, MOST_LETTERS = 1000, 80  # maximum number of objects in a project, and of characters in a name
 _COLOUR = re.compile(r"#[0-9a-f]{6}")
 
 
@@ -40,7 +40,7 @@ class PaintObject:
         found = dataclasses.replace(self, **given)
         name = " ".join(found.name.split())
         if not (0 < len(name) <= MOST_LETTERS and name.isprintable()):
-            raise ValueError(f"a name has 1 to {MOST_LETTERS} printable letters")
+            raise ValueError(f"a name has 1 to {MOST_LETTERS} printable characters")
         colour = found.colour.lower()
         if not _COLOUR.fullmatch(colour):
             raise ValueError(f"colour is {found.colour[:80]!r}, expected #rrggbb")
@@ -61,12 +61,12 @@ class ObjectTable:
 
     @property
     def as_json(self) -> list[dict[str, Any]]:
-        """The objects in the form that the page receives."""
+        """The objects, in the form in which they are sent to the page."""
         return [dataclasses.asdict(found) for found in self.known.values()]
 
     @classmethod
     def from_json(cls, objects: Iterable[Mapping[str, Any]], used: Iterable[int]) -> "ObjectTable":
-        """Reads the output of `as_json` and `used`.
+        """Restores the table from the output of `as_json` and from `used`.
 
         Raises ValueError, TypeError, KeyError or AttributeError for anything else.
         """
@@ -76,11 +76,11 @@ class ObjectTable:
             made[k] = PaintObject.make(k, {name: value for name, value in given.items() if name != "id"})
         ids = frozenset([*map(int, used), *made])
         if not all(0 < k < 2**16 for k in ids):
-            raise ValueError("ids of objects are from 1 to 65535")
+            raise ValueError("object ids must be from 1 to 65535")
         return cls(dict(sorted(made.items())), ids)
 
     def with_ids(self, ids: Collection[int]) -> "ObjectTable":
-        """Adds ids to the table, for a session that was created elsewhere."""
+        """Adds missing ids to the table, for a session that was created elsewhere."""
         table = self
         for k in sorted(set(ids) - self.known.keys()):
             table = table._with(PaintObject.make(k, {}))

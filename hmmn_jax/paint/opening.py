@@ -1,4 +1,4 @@
-"""Opens a new or existing project of a video."""
+"""Opens a new or existing project for a video."""
 
 import contextlib
 import time
@@ -21,11 +21,11 @@ from hmmn_jax.session.session import as_video
 from hmmn_jax.session.store import SESSION
 
 SAMPLE = 50  # frames that are decoded to estimate how long all take
-PATIENCE = 5.0  # seconds, above which a note is printed
+PATIENCE = 5.0  # a note is printed if decoding takes longer than this many seconds
 
 
 def default_folder(video: Path) -> Path:
-    """The folder of the project of a video, in the working directory."""
+    """The default project folder for a video, in the working directory."""
     path = video.absolute()
     return Path(check_name((path.name if path.is_dir() else path.stem) + SUFFIX, video))
 
@@ -39,7 +39,7 @@ def count_frames(video: Video) -> int:
     if about > SAMPLE:
         try:
             video[SAMPLE - 1]
-        except IndexError:  # the estimate was wrong, and the end is reached
+        except IndexError:  # the estimate was too high: the end was reached
             return len(video)
         seconds = (time.monotonic() - start) * (about / SAMPLE - 1)
         if seconds > PATIENCE:
@@ -81,7 +81,7 @@ def open_project(
     with open_folder(path, takeover) as folder:
         saved = folder.read()
         video = saved.video if video is None and saved is not None else video
-        assert video is not None  # otherwise, the path of the project's video was read
+        assert video is not None  # otherwise, the path was read from the project
         if not video.exists():
             raise DataError(f"{video}: no such file or folder; if it was moved, pass the new path: hmmn-jax paint VIDEO")
         found = fingerprint(video)

@@ -1,6 +1,7 @@
 """A project: the session of one video with its objects. Each change is saved at once, and sent to all pages.
 
-Methods are thread-safe. An edit has the revision that it applies to. If another edit was made in between, it is rejected.
+Methods are thread-safe. Each edit contains the revision that it applies to, and is rejected if another edit was made in the
+meantime.
 """
 
 import threading
@@ -23,7 +24,7 @@ from hmmn_jax.session.timeline import MISSING, Timeline
 
 
 class Stale(Exception):
-    """An edit of an outdated revision; `revision` is the current one."""
+    """Raised for an edit of an outdated revision; `revision` is the current one."""
 
     def __init__(self, found: str, revision: str):
         super().__init__(f"{found} was changed in the meantime, perhaps in another window; check it again")
@@ -58,7 +59,7 @@ class Project:
     Attributes:
         session: masks and annotations.
         log: the events for pages.
-        revision: revision of the user's edits.
+        revision: the current revision, which each edit by a user increments.
     """
 
     def __init__(self, session: Session, folder: ProjectFolder, saved: Saved, log: EventLog, first: int = 0):
@@ -143,7 +144,7 @@ class Project:
         Raises:
             Stale: the frame was edited in the meantime.
             IndexError: there is no such frame.
-            ValueError: a mask of another size, or with an id of no known object.
+            ValueError: the mask has the wrong size, or contains an id that is not an object.
             DataError: the project cannot be saved.
         """
         with self._lock:
@@ -173,7 +174,7 @@ class Project:
             return table.known[k]
 
     def change_object(self, k: int, given: Mapping[str, Any], revision: int) -> PaintObject:
-        """Changes name, colour, visible or locked. Raises KeyError for an unknown object, ValueError for values."""
+        """Changes fields of an object. Raises KeyError for an unknown object, and ValueError for invalid values."""
         with self._lock:
             self._require_revision(revision)
             table = self._saved.objects.changed(k, given)
@@ -306,7 +307,7 @@ class Project:
 
     def _frame(self, t: int) -> _Shown:
         if not 0 <= t < len(self._shown):
-            raise IndexError(f"frame {t}: the video has {len(self._shown)} frames, from 0")
+            raise IndexError(f"there is no frame {t}: the video has {len(self._shown)} frames, numbered from 0")
         return self._shown[t]
 
     def _require(self, t: int, expected: str | None) -> None:

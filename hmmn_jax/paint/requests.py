@@ -1,4 +1,4 @@
-"""Parsing of the page's requests: bodies of limited size, JSON fields, and the edited revision."""
+"""Parses the page's requests: bodies of limited size, JSON fields, and the edited revision."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ async def read_body(request: Request, most: int) -> bytes:
                 raise HTTPException(413, f"the request has more than {most} bytes")
             parts.append(part)
         return b"".join(parts)
-    raise HTTPException(400, "the request was cut off")
+    raise HTTPException(400, "the request body is incomplete")
 
 
 async def read_json(request: Request, *fields: str) -> dict[str, Any]:

@@ -91,11 +91,11 @@ def open_page(
         host: the address to listen on.
         port: the port; 0: any free port.
         takeover: take over the project from a process that appears to be alive.
-        size: of the network's input, as of `open_project`.
+        size: size of the network's input, as for `open_project`.
 
     Raises:
-        DataError: as `open_project`.
-        ConfigError: as `open_project`; or the server cannot listen on the address.
+        DataError: as for `open_project`.
+        ConfigError: as for `open_project`; or the server cannot listen on the address.
     """
     with _listen(host, port) as sock, open_project(folder, video, make_segmenter, takeover, size) as project:
         token = new_token()
@@ -128,7 +128,7 @@ def paint(
     Prints the project folder and the address to open; `browser`: also opens the address.
     """
     with open_page(folder, video, make_segmenter, model, host, port, takeover, size) as server:
-        print(f"project: {folder}; everything is saved at once; Ctrl-C ends", flush=True)
+        print(f"project: {folder}; all changes are saved immediately; press Ctrl-C to stop", flush=True)
         print(f"open {server.url}", flush=True)
         if browser:
             webbrowser.open(server.url_once)
@@ -147,7 +147,7 @@ def _listen(host: str, port: int) -> Iterator[socket.socket]:
             sock = opened.enter_context(socket.socket(family, socket.SOCK_STREAM))
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind((host, port))
-            sock.listen()  # listen now, so that a browser that connects before the server has started waits
+            sock.listen()  # listens now, so that a browser that connects before the server has started waits instead of failing
         except (OSError, OverflowError, UnicodeError) as error:
             way_out = "choose another --host or --port"
             raise ConfigError(f"{host}:{port}: cannot listen on this address: {reason(error)}; {way_out}") from error

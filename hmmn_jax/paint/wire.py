@@ -1,4 +1,4 @@
-"""The format of masks between server and page: gzip of ids in row-major order."""
+"""The format in which server and page exchange masks: gzip of ids in row-major order."""
 
 import gzip
 import zlib
@@ -8,7 +8,7 @@ from jaxtyping import Bool, Integer
 
 
 def most_bytes(size: tuple[int, int]) -> int:
-    """Maximum size of a compressed mask in bytes, if it is not compressible."""
+    """Maximum size in bytes of a compressed mask, for incompressible data."""
     height, width = size
     return 3 * height * width + height * width // 512 + 4096
 
@@ -44,7 +44,7 @@ def decode(
         raise ValueError("the mask is not a gzip file") from error
     if len(raw) not in (pixels + extra, 2 * pixels + extra) or not reader.eof:
         expected = f"{pixels + extra} or {2 * pixels + extra}, for {size[1]}x{size[0]} pixels"
-        raise ValueError(f"the mask has {len(raw)} bytes or more, or is cut off; expected {expected}")
+        raise ValueError(f"the mask has {len(raw)} bytes or more, or is truncated; expected {expected}")
     wide = len(raw) > pixels + extra
     mask = np.frombuffer(raw, "<u2" if wide else np.uint8, pixels).reshape(size)
     if wide:

@@ -23,7 +23,7 @@ class Busy(Exception):
 
 @dataclass
 class Job:
-    """A call of `propagate`, as a page requested it.
+    """A call of `propagate` that a page requested.
 
     Attributes:
         state: "compiling" until the first frame, if it includes compilation; "running"; "stopped", "done" or "failed".
@@ -136,7 +136,7 @@ class Worker:
                 job.state = "stopped" if job.is_stopping else "done"
             except HMMNError as error:
                 job.state, job.message = "failed", str(error)
-            except Exception as error:  # a job that fails must not end the server
+            except Exception as error:  # a failed job must not end the server
                 traceback.print_exc()
                 job.state, job.message = "failed", f"{type(error).__name__}: {error}"
             job.left = 0 if job.state == "done" else job.left

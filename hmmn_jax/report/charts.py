@@ -1,4 +1,4 @@
-"""Charts of scores as HTML and inline SVG, without scripts. This module escapes names.
+"""Charts of scores as HTML and inline SVG, without scripts. Names are escaped here.
 
 The browser stretches the lines to the width of the page. Text is separate HTML, so that it keeps its size on a phone.
 """
@@ -14,7 +14,7 @@ from hmmn_jax.io.pictures import bright_palette
 from hmmn_jax.metrics.davis import SequenceScores, Summary, summarize
 from hmmn_jax.metrics.mose2 import Mose2Scores, disappearances, reappearances, runs
 
-MAX_POINTS = 300  # maximum points of a line; longer lines keep the minimum and maximum of each section
+MAX_POINTS = 300  # maximum number of points of a line; longer lines keep the minimum and the maximum of each section
 
 
 def sequence_bars(rows: list[tuple[SequenceScores, Summary]], mean: float, link: Callable[[int], str]) -> str:
@@ -49,7 +49,7 @@ def means(row: Summary) -> str:
 
 
 def time_chart(scores: SequenceScores, object_id: int, pins: dict[int, int]) -> str:
-    """Draws J and F of one object over its scored frames. `pins` maps the index of a frame to the number above it.
+    """Draws J and F of one object over its scored frames. `pins` maps frame indices to the numbers that are shown above them.
 
     If the benchmark scores disappearance and reappearance, the background is grey on frames without the object in the
     annotation. A bar at the bottom marks the frames after the object returns.
@@ -73,7 +73,7 @@ def time_chart(scores: SequenceScores, object_id: int, pins: dict[int, int]) -> 
     if isinstance(one, Mose2Scores) and one.empty.any():
         away = _spans(runs(one.empty[0]), last)
         back = _spans(reappearances(one.empty[0]), last, 94)
-        said += f" The annotation does not show it on {int(one.empty.sum())} frames."
+        said += f" It is not in the annotation on {int(one.empty.sum())} frames."
         for what, spans in (("It disappears at frame", disappearances), ("It returns at frame", reappearances)):
             if starts := [one.frame_names[run.start] for run in spans(one.empty[0])]:
                 said += f" {what} {', '.join(starts)}."

@@ -1,4 +1,4 @@
-"""The report of an evaluation: one HTML page without server, network or scripts.
+"""The report of an evaluation: a single HTML page that needs no server, network or scripts.
 
 `page.html` in the same folder contains the layout and the style. External text, such as names, is escaped.
 """
@@ -34,7 +34,7 @@ from hmmn_jax.version import __version__
 
 WORST, BEST = 20, 3  # maximum number of sequences with pictures
 MAX_CHARTS = 12  # maximum number of objects with a chart in one sequence; the worst are shown
-MAX_ALL_CHARTS = 600  # maximum number of charts in the page
+MAX_ALL_CHARTS = 600  # maximum number of charts on the page
 MOST_ROWS = 200  # maximum number of videos in the table of the benchmark's metrics
 
 
@@ -107,7 +107,7 @@ def write_report(
 
 
 def _headline(scores: Sequence[SequenceScores], paper: Mapping[str, Any], protocol: Protocol) -> str:
-    """The metrics of the benchmark. For DAVIS, J&F next to that of the paper, and mean, recall and decay."""
+    """The metrics of the benchmark. For DAVIS: J&F next to the paper's J&F, and mean, recall and decay."""
     rule, own = protocol.rule, protocol.figures
     if scores and own:
         entries = {name: shown(x, own.unit) for name, x in own.total(scores).items()}
@@ -123,7 +123,7 @@ def _headline(scores: Sequence[SequenceScores], paper: Mapping[str, Any], protoc
     ours = {"J&F": everything.jf_mean, "J": everything.j.mean, "F": everything.f.mean}
     note = rule
     if published and (total := paper.get("sequences")) and len(scores) != total:
-        note = f"The paper's are means over {total} sequences, of which this run has {len(scores)}: not comparable."
+        note = f"The paper's results are means over {total} sequences, of which this run has {len(scores)}: not comparable."
     marks = {label: mark for label, mark in published.items() if label.startswith("J&F")}
     listed = _paper_list(published, ours if not note else {})
     main = f'<p class="big">{everything.jf_mean:.3f}</p>{gauge(everything.jf_mean, marks)}{listed}'
@@ -149,7 +149,7 @@ def _in_unit(figures: Figures) -> str:
 
 
 def _paper_list(published: Mapping[str, float], ours: Mapping[str, float]) -> str:
-    """The figures of the paper, with the difference of this run if both are comparable."""
+    """The paper's results, with the difference from this run if both are comparable."""
     items = []
     for label, value in published.items():
         difference = f' <span class="muted">this run {ours[label] - value:+.3f}</span>' if label in ours else ""
@@ -205,12 +205,12 @@ def _details(scores: Sequence[SequenceScores], clips: Mapping[str, Clip], masks:
     few = f"Pictures of the {WORST} worst and the {BEST} best sequences. " if len(pictured) < len(scores) else ""
     explained = f"{few}Filled: the masks scored here, in the colours of their ids. White outline: the annotation."
     if any(isinstance(s, Mose2Scores) for s in scores):
-        explained += " Grey: the annotation does not show the object. Bar below: the object after it returned."
+        explained += " Grey: the object is not in the annotation. Bar below: the object after it returned."
     return _section("J and F over time, and example frames", "".join(cards), _legend(explained, "dashed"))
 
 
 def _pictures(clips: Sequence[Clip], masks: Path, protocol: Protocol) -> str:
-    """Pictures of frames spread over each video without scores."""
+    """Pictures of frames that are spread over each video, for videos without scores."""
     cards = []
     shown = clips[: WORST + BEST]
     for clip in tqdm(shown, unit="sequence", desc="report"):
@@ -225,7 +225,7 @@ def _pictures(clips: Sequence[Clip], masks: Path, protocol: Protocol) -> str:
 
 
 def _thumbnails(clip: Clip, masks: Path, chosen: dict[int, str], protocol: Protocol) -> tuple[list[Thumbnail], str]:
-    """The pictures of a video, or why they are missing."""
+    """The pictures of a video, or the reason why they are missing."""
     try:
         return make_thumbnails(clip, masks, chosen, protocol), ""
     except DataError as error:

@@ -17,7 +17,7 @@ from hmmn_jax.io.pictures import outline, overlay
 from hmmn_jax.metrics.davis import SequenceScores
 
 SIDE = 400  # maximum side of a thumbnail in pixels
-THUMBNAIL_BYTES = 24_000  # maximum bytes of its JPEG, unless the lowest quality needs more
+THUMBNAIL_BYTES = 24_000  # maximum bytes of a thumbnail's JPEG, unless even the lowest quality needs more
 GIVEN = "given"
 
 
@@ -37,10 +37,10 @@ def telling_frames(scores: SequenceScores) -> dict[int, str]:
     """Chooses frames of a sequence to show.
 
     These are the given frame, the worst, the best, the next worst, and the first whose quality is below 0.5. The last two are
-    only chosen if they are far enough from the others.
+    only chosen if they are far enough from the others in time.
 
     Returns:
-        The label of each chosen frame by its index, in order of time.
+        The label of each chosen frame by its index, in temporal order.
     """
     quality = frame_quality(scores)
     gap = max(1, len(quality) // 10)
@@ -71,7 +71,7 @@ def spread_frames(clip: Clip, masks: Path, mask_files: MaskFiles, count: int = 5
 
 
 def make_thumbnails(clip: Clip, masks: Path, chosen: dict[int, str], protocol: Protocol) -> list[Thumbnail]:
-    """Makes pictures of the chosen frames: masks as colours, annotations as white outlines.
+    """Makes pictures of the chosen frames: masks are coloured, annotations are white outlines.
 
     For the given frame, the annotation is shown as the mask. Raises DataError for a file that cannot be read.
     """

@@ -1,4 +1,4 @@
-"""Confidence of masks, from probabilities and the agreement of both directions. Selects the frame to annotate next.
+"""Confidence of masks, from probabilities and the agreement of both directions. Chooses the next frame to annotate.
 
 No constant was fitted to data. The confidence of an object in a frame is the expected J (intersection over union) given its
 probabilities, reduced where the two directions disagree.
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float, Integer
 
-ABSENT = 0.5  # confidence of an object that is annotated nearby but has no pixel: it may be hidden, or lost
+ABSENT = 0.5  # confidence of an object in the neighbouring annotations that has no pixels: it may be hidden, or lost
 
 
 def expected_j(mask: Integer[np.ndarray, "H W"], ids: Sequence[int], p: Float[np.ndarray, "k H W"]) -> dict[int, float]:
@@ -22,7 +22,7 @@ def expected_j(mask: Integer[np.ndarray, "H W"], ids: Sequence[int], p: Float[np
         p: the probabilities of each object.
 
     Returns:
-        The confidence in [0, 1] by id, without objects that have no pixels.
+        The confidence in [0, 1] of each object that has pixels, by id.
     """
     found = {}
     for k, p_k in zip(ids, p, strict=True):
@@ -36,7 +36,7 @@ def expected_j(mask: Integer[np.ndarray, "H W"], ids: Sequence[int], p: Float[np
 def agreement(u: float, forward: Float[np.ndarray, "H W"], backward: Float[np.ndarray, "H W"]) -> float:
     """Agreement of two passes on one object: 1 - 2 min(u, 1 - u) (1 - J), J = sum of minima / sum of maxima.
 
-    Disagreement has full weight midway between the annotated frames, and no weight at them.
+    Disagreement has full weight midway between two annotated frames, and no weight at the annotated frames themselves.
 
     Args:
         u: relative position of the frame between the annotated ones, from 0 to 1.
@@ -52,7 +52,8 @@ def most_doubtful(confidence: Mapping[int, Sequence[float]], anchors: Sequence[i
     """Selects the frame to annotate next.
 
     Args:
-        confidence: confidence of each object that is annotated nearby, for the frames that are up to date; NaN if it is absent.
+        confidence: for each frame that is up to date, the confidence of each object in the neighbouring annotations; NaN if the
+            object is absent.
         anchors: the annotated frames, ascending.
         frames: number of frames of the video.
 

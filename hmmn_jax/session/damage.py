@@ -1,4 +1,4 @@
-"""Errors of the files of a saved session, which may be damaged in any way."""
+"""Errors in the files of a saved session, which may be damaged in any way."""
 
 import contextlib
 from collections.abc import Iterator
@@ -16,13 +16,13 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except HMMNError:
         raise
-    except Exception as error:  # damaged zip files, arrays and JSON raise many types of error
+    except Exception as error:  # damaged zip files, arrays and JSON raise many exception types
         found = f"{type(error).__name__}: {reason(error)}"
         raise DataError(f"{path}: not a file of a session, or damaged ({found}); pass a folder that `save` wrote") from error
 
 
 def as_id(found: Any, least: int = 1) -> int:
-    """A saved object id. Raises ValueError for an invalid id."""
+    """Returns a saved object id. Raises ValueError if it is invalid."""
     if not least <= (k := int(found)) < 2**16:
         raise ValueError(f"the id {k}, expected one from {least} to {2**16 - 1}")
     return k

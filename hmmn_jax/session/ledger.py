@@ -1,4 +1,4 @@
-"""The current and earlier timelines of a session, protected by one lock: edits, undo, and results of passes."""
+"""The current and earlier timelines of a session, protected by a lock, with edits, undo, and adding the results of passes."""
 
 import threading
 from collections.abc import Callable
@@ -9,7 +9,7 @@ MOST_UNDONE = 32  # number of edits that can be undone
 
 
 class Ledger:
-    """Holds one timeline, which edits and passes of several threads replace.
+    """Holds the current timeline, which edits and passes in several threads replace.
 
     Attributes:
         timeline: the current timeline.
@@ -23,7 +23,7 @@ class Ledger:
         self._lock = threading.RLock()
 
     def edit(self, change: Callable[[Timeline], Timeline]) -> None:
-        """Replaces the timeline by the result of `change`. If that raises an error, nothing changes."""
+        """Replaces the timeline with the result of `change`. If `change` raises an error, nothing changes."""
         with self._lock:
             changed = change(self.timeline)
             self._history = [*self._history, self.timeline][-MOST_UNDONE:]
@@ -48,7 +48,7 @@ class Ledger:
             predict: makes the new prediction from the current one, which is None if stale or missing.
 
         Returns:
-            Whether the frame still depends on these anchors; otherwise nothing is added.
+            Whether the frame still depends on these anchors. If not, nothing is added.
         """
         with self._lock:
             timeline = self.timeline

@@ -1,4 +1,4 @@
-"""One pass: runs the segmenter from an annotated frame, forwards or backwards."""
+"""A pass: runs the segmenter from an annotated frame, forwards or backwards."""
 
 from collections.abc import Iterator
 
@@ -27,17 +27,17 @@ def run_pass(
 ) -> Iterator[tuple[int, Picture]]:
     """Segments the frames after an anchor up to `last`, backwards if `last` is before the anchor.
 
-    The segmenter restarts with the mask of the anchor, as with the first frame of a video. Pixels with uncertain ids keep their
-    probabilities. While the device computes a frame, the next one is read.
+    The segmenter restarts with the mask of the anchor, as if it were the first frame of a video. Pixels with uncertain ids keep
+    their probabilities. While the device computes a frame, the next one is read.
 
     Args:
-        segmenter: of the session.
+        segmenter: the segmenter of the session.
         video: the frames.
         anchor: the annotated frame.
-        picture: its mask.
+        picture: the mask of the anchor.
         last: the last frame to segment.
         pool: stores the arrays.
-        queries: the encoded frames.
+        queries: the cache of encoded frames.
         view: the network's input, if its size differs from that of the frames. Results have the size of the frames.
 
     Yields:

@@ -1,4 +1,4 @@
-"""Packed ids and probabilities of one frame, with renaming of objects and combination of two passes."""
+"""Packed ids and probabilities of a frame. Supports renaming objects and combining two passes."""
 
 import dataclasses
 import functools
@@ -18,7 +18,7 @@ LEVELS = 255  # steps of a stored probability; its error is at most 1/510
 class Picture:
     """The mask of a frame and the probabilities of its objects; immutable.
 
-    Each channel has a name, the current id of its object. Renaming therefore does not change the arrays.
+    Each channel has a name: the current id of its object. Renaming an object therefore does not change the arrays.
 
     Attributes:
         names: the id of each stored channel; 0: the object was removed. Two channels with the same name are one object.
@@ -90,7 +90,7 @@ class Picture:
 
     @functools.cached_property
     def digest(self) -> str:
-        """A digest of the content: equal for equal masks, probabilities and ids, independently of the storage."""
+        """A digest of the mask, the probabilities and the ids, which does not depend on how they are stored."""
         levels = np.rint(self.objects() * LEVELS).astype(np.uint8)
         digest = hashlib.sha256(f"{self.ids} {self.size} ".encode())
         digest.update(np.ascontiguousarray(self.mask, np.dtype("<u2")).data)
@@ -104,7 +104,7 @@ class Picture:
 
 
 def ids_of(mask: Integer[np.ndarray, "..."]) -> list[int]:
-    """The values of a mask (uint8 or uint16), ascending. Several times as fast as `np.unique`."""
+    """The distinct values of a mask (uint8 or uint16), in ascending order. Several times as fast as `np.unique`."""
     return np.flatnonzero(np.bincount(mask.ravel())).tolist()
 
 
@@ -116,12 +116,12 @@ def with_background(p: Float[np.ndarray, "k H W"]) -> Float[np.ndarray, "k1 H W"
 
 
 class Pass(NamedTuple):
-    """The result of one pass in one frame.
+    """The result of a pass for a frame.
 
     Attributes:
         ids: the objects of the annotated frame.
-        p: the probability of each.
-        weights: of the objects in the blend, by id; 0 for those that are missing.
+        p: the probability of each object.
+        weights: the weights of the objects in the blend, by id; missing objects have weight 0.
     """
 
     ids: tuple[int, ...]
@@ -130,17 +130,17 @@ class Pass(NamedTuple):
 
 
 def blend(u: float, forward: Pass, backward: Pass) -> tuple[tuple[int, ...], Float[np.ndarray, "k1 H W"]]:
-    """Blends the passes of a frame between two annotated ones.
+    """Blends the two passes for a frame that is between two annotated frames.
 
     Args:
-        u: relative position of the frame, from 0 at the annotated frame before to 1 at the one after.
-        forward: the pass from the annotated frame before.
-        backward: the pass from the annotated frame after.
+        u: relative position of the frame, from 0 at the previous annotated frame to 1 at the next one.
+        forward: the pass from the previous annotated frame.
+        backward: the pass from the next annotated frame.
 
     Returns:
-        The ids of both, ascending, and the probabilities of background and objects. An object in both passes gets their mean
-        with the weights (1 - u) c and u c, where c is its weight in a pass. If both are 0, the weights are 1 - u and u. An
-        object in only one pass gets that pass's probability.
+        The ids of the objects in either pass, in ascending order, and the probabilities of the background and the objects. An
+        object in both passes gets their mean with the weights (1 - u) c and u c, where c is its weight in a pass. If both are
+        0, the weights are 1 - u and u. An object in only one pass gets that pass's probability.
     """
     ids = tuple(sorted({*forward.ids, *backward.ids}))
     p = np.zeros((len(ids), *forward.p.shape[1:]), np.float32)
@@ -158,7 +158,7 @@ def blend(u: float, forward: Pass, backward: Pass) -> tuple[tuple[int, ...], Flo
 
 
 def winners(ids: Sequence[int], probs: Float[np.ndarray, "k1 H W"]) -> Integer[np.ndarray, "H W"]:
-    """The most probable id of each pixel, background first; uint8, or uint16 if an id is above 255."""
+    """The most probable id of each pixel; uint8, or uint16 if an id is above 255. The background is the first channel."""
     table = np.array((0, *ids), np.uint8 if max(ids, default=0) < 256 else np.uint16)
     return table[np.argmax(probs, axis=0)]
 

@@ -1,4 +1,4 @@
-"""The files with masks and probabilities of a saved session, one for each picture, named after their content."""
+"""The files with the masks and probabilities of a saved session: one file per picture, named after a digest of its content."""
 
 import contextlib
 import io
@@ -17,11 +17,11 @@ from hmmn_jax.session.damage import as_id, reading
 from hmmn_jax.session.picture import Picture
 
 _NAME = re.compile(r"[0-9a-f]{64}")
-_FAST = 1  # level of compression, which takes a few milliseconds for a frame at 480p
+_FAST = 1  # compression level; compressing a frame at 480p takes a few milliseconds
 
 
 class PictureFiles:
-    """The folder of pictures of one session. Files that this process wrote are recognised by their trace, not read again."""
+    """The folder of pictures of one session. Files that this process wrote are recognised by their trace and not read again."""
 
     def __init__(self, folder: Path):
         """Does not access the folder."""
@@ -75,7 +75,7 @@ class PictureFiles:
     def _path(self, name: str) -> Path:
         """The path of a picture.
 
-        Raises ValueError for an invalid name. Names are read from files, and must not point outside of the folder.
+        Raises ValueError for an invalid name. Names are read from files, so they must be checked to stay inside the folder.
         """
         if not _NAME.fullmatch(name):
             raise ValueError(f"a picture with the name {name!r}")

@@ -1,4 +1,4 @@
-"""Runs the passes over a range of frames one after the other, and allows edits in between."""
+"""Runs the passes over a range of frames one after the other, and allows edits in the meantime."""
 
 import functools
 from collections.abc import Callable, Generator, Iterator
@@ -44,7 +44,7 @@ class Propagation:
         is_stopped: Callable[[], bool],
         on_frame: Callable[[int], None] | None = None,
     ) -> Generator[tuple[int, FrameResult], None, None]:
-        """Computes the frames start <= t < stop that are not up to date, and yields all of them, as in `Session.propagate`.
+        """Computes the frames start <= t < stop that are not up to date. Yields all of the range, as `Session.propagate`.
 
         Args:
             start: the first frame.
@@ -80,8 +80,8 @@ class Propagation:
         return total
 
     def _plan(self, start: int, stop: int, direction: str) -> tuple[int, list[tuple[Segment, str]]]:
-        """Returns the number of edits before the plan, and the passes that the range needs, in order."""
-        edits = self.ledger.edits  # read first, so that a later edit causes a new plan
+        """Returns the number of edits that the plan is based on, and the passes that the range needs, in order."""
+        edits = self.ledger.edits  # read before planning, so that a later edit causes a new plan
         found = segments(self.ledger.timeline.stamps, start, stop)
         return edits, [(segment, way) for segment in found for way in DIRECTIONS[direction]]
 

@@ -7,10 +7,9 @@ from hmmn_jax.session.timeline import FORWARD, Basis, Stamp, Timeline
 
 
 class Segment(NamedTuple):
-    """The frames of a range that are between two neighbouring anchors, before the first or after the last anchor.
+    """Frames of a range that lie between two neighbouring anchors, before the first anchor, or after the last anchor.
 
-    frames: not empty, ascending.
-    basis: the anchors on which these frames depend.
+    frames: the frames, in ascending order; at least one. basis: the anchors on which these frames depend.
     """
 
     frames: range

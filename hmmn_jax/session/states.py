@@ -1,4 +1,4 @@
-"""A timeline as JSON with named pictures: complete, or as the difference of two."""
+"""Conversion of timelines to JSON with named pictures: complete, or as the difference between two timelines."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -72,7 +72,7 @@ def _frames(known: Mapping[int, Any], among: Mapping[str, Any] | None) -> Iterab
 
 
 def _changed(old: Mapping[int, Any], new: Mapping[int, Any], save: Callable[[Any], Any]) -> dict[str, Any]:
-    """The differences. Pictures and predictions are immutable, so comparing identities is sufficient."""
+    """The differences. Pictures and predictions are immutable, so comparing object identity is sufficient."""
     keys = [key for key in {**old, **new} if old.get(key) is not new.get(key)]
     return {str(key): save(new[key]) if key in new else None for key in sorted(keys)}
 

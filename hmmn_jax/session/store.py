@@ -1,4 +1,4 @@
-"""A session on disk: `session.json`, later changes in `changes.jsonl`, and a file for the picture of each frame.
+"""A session on disk: `session.json`, later changes in `changes.jsonl`, and one file for the picture of each frame.
 
 Pictures are written before the files that refer to them, and deleted when nothing refers to them. `session.json` is replaced
 atomically, and a line of `changes.jsonl` is valid if it ends with a newline. If a process is killed, the folder therefore
@@ -24,7 +24,7 @@ from hmmn_jax.session.timeline import Timeline
 FORMAT = 1
 SESSION, CHANGES, PICTURES = "session.json", "changes.jsonl", "pictures"
 _START = f'{{"format": {FORMAT}, "changes_of": "'.encode()
-MOST_CHANGES = 1 << 22  # maximum bytes of changes; then `session.json` is replaced
+MOST_CHANGES = 1 << 22  # maximum bytes of changes, above which `session.json` is replaced
 
 
 class SessionFolder:
@@ -45,7 +45,7 @@ class SessionFolder:
             DataError: the folder contains other files, or writing fails.
         """
         old = self._timeline if self._left == self._look() else None
-        self._timeline = None  # unknown until everything is written
+        self._timeline = None  # unknown until everything has been written
         if old is None or self._look()[1].size > MOST_CHANGES:
             self._write(timeline)
         else:
@@ -117,7 +117,7 @@ class SessionFolder:
 
 
 def _header(content: bytes) -> bytes:
-    """The first line of the changes, which identifies their `session.json`."""
+    """The first line of `changes.jsonl`, which identifies the `session.json` that the changes apply to."""
     return _START + hashlib.sha256(content).hexdigest().encode() + b'"}\n'
 
 
@@ -128,7 +128,7 @@ def _append_line(path: Path, found: Any) -> None:
         size = file.seek(0, os.SEEK_END)
         try:
             if file.write(line) != len(line):
-                raise OSError("only a part was written")
+                raise OSError("only part of the line was written")
         except BaseException:
             file.truncate(size)
             raise

@@ -51,7 +51,7 @@ class Prediction:
     """The prediction of a frame.
 
     Attributes:
-        basis: the anchors when it was computed; None: one of its objects was removed or merged later.
+        basis: the anchors at the time when it was computed; None: one of its objects was removed or merged later.
         passes: the passes that it contains, "forward", "backward" or both.
         picture: mask and probabilities, from one pass or from both.
         confidence: confidence of each object that has a pixel.
@@ -64,7 +64,7 @@ class Prediction:
 
     @property
     def is_final(self) -> bool:
-        """Whether it contains all passes that its anchors allow."""
+        """Whether the prediction contains all passes that its anchors allow."""
         return self.basis is not None and self.passes == self.basis.passes
 
     def renamed(self, old: int, new: int) -> "Prediction":
@@ -79,7 +79,7 @@ class Prediction:
 
 @dataclass(frozen=True, eq=False)
 class Timeline:
-    """All annotations and predictions of one video. Immutable; do not modify its mappings.
+    """All annotations and predictions of one video. Immutable: its mappings must not be modified.
 
     Attributes:
         anchors: annotations by frame.
@@ -152,8 +152,8 @@ class Timeline:
     def taken_back(self, before: "Timeline") -> "Timeline":
         """Returns the timeline `before` an edit, with later predictions that are still valid.
 
-        A frame gets the prediction that is not stale; if neither is stale, the one with more passes. If both are stale, it gets
-        the earlier one, if any, otherwise the current one.
+        Each frame gets the prediction that is not stale. If neither is stale, it gets the one with more passes. If both are
+        stale, it gets the earlier one if there is one, otherwise the current one.
         """
         predictions = {}
         for t in (before.predictions.keys() | self.predictions.keys()) - before.anchors.keys():

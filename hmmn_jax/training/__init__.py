@@ -1,1 +1,1 @@
-"""Training: schedules, optimizer, the step, and how it runs on many devices."""
+"""Training: schedules, the optimizer, the training step, and running it on many devices."""

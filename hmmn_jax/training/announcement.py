@@ -26,7 +26,7 @@ def describe(state: TrainState, origin: str, parallel: Parallel, total_steps: in
     )
     sizes = {"parameters": state.params, "optimizer": state.opt_state, "moving average": state.ema}
     parts = ", ".join(f"{name} {_megabytes(tree):.1f} MB" for name, tree in sizes.items() if tree is not None)
-    lines.append(f"memory a device: {_megabytes(state):.1f} MB of state ({parts}), activations apart")
+    lines.append(f"memory per device: {_megabytes(state):.1f} MB of state ({parts}), excluding activations")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""Event files of TensorBoard, written in the training thread. The thread of `SummaryWriter` hangs if the disk is full."""
+"""TensorBoard event files, written in the training thread, because the thread of `SummaryWriter` hangs if the disk is full."""
 
 import contextlib
 import time
@@ -17,10 +17,10 @@ _LARGEST_UPLOAD = 8 << 20  # maximum bytes of an event file in a bucket, because
 
 
 class Board:
-    """One new event file in a folder; several in a bucket. Its methods raise DataError if writing fails."""
+    """A new event file in a folder, or several files in a bucket. Methods raise DataError if writing fails."""
 
     def __init__(self, folder: AnyPath, purge_step: int):
-        """Opens the file. TensorBoard hides entries of older files for `purge_step` and later steps."""
+        """Opens the file. TensorBoard will hide the entries of older files from `purge_step` on."""
         from tensorboardX.proto.event_pb2 import SessionLog
 
         self.folder = folder

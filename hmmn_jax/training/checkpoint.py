@@ -1,8 +1,8 @@
-"""Checkpoints of a run. They are written atomically in the background, and the latest and the best are kept.
+"""Checkpoints of a run. They are written atomically in the background; the latest and the best checkpoints are kept.
 
 The folder of a step, `WORKDIR/checkpoints/STEP`, contains `variables`, which `hmmn_jax.load_checkpoint(WORKDIR)` reads, and
-`training`, the rest of the state. A copy on the host is written, so checkpoints do not depend on the number of devices and
-processes.
+`training`, the rest of the state. Checkpoints are written from a copy on the host, so they do not depend on the number of
+devices and processes.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ DAMAGED = "damaged"  # folder of the workdir for checkpoints that cannot be read
 
 
 class Checkpoints:
-    """Writes the checkpoints of one workdir. A context manager, which waits for the last one on exit.
+    """Writes the checkpoints of a workdir. A context manager that waits for pending writes on exit.
 
     A folder in `WORKDIR/checkpoints` that the run did not record belongs to a user: it is ignored and not changed.
     """
@@ -47,10 +47,12 @@ class Checkpoints:
         Args:
           workdir: absolute path.
           keep: number of latest checkpoints to keep, at least 1.
-          keep_best: number of checkpoints with the highest J&F to keep in addition.
+          keep_best: number of checkpoints with the highest J&F that are also kept.
         """
         self.workdir, self.folder, self.keep, self.keep_best = workdir, workdir / STEPS, keep, keep_best
-        self._writing: tuple[int, dict[str, float] | None] | None = None  # the step that is currently written, and its scores
+        self._writing: tuple[int, dict[str, float] | None] | None = (
+            None  # the step that is currently being written, and its scores
+        )
         options = ocp.CheckpointManagerOptions(preservation_policy=policies.PreserveAll())
         with writing_errors(self.folder), bucket_errors(self.folder):
             for folder in (self.folder, workdir / RECORDS):
@@ -59,7 +61,7 @@ class Checkpoints:
             self._foreign = set(peers.from_first("foreign", lambda: sorted(foreign_steps(workdir))))
             self._manager = ocp.CheckpointManager(self.folder, options=options)
         if self._foreign and jax.process_index() == 0:
-            note(f"{self.folder}: {shortlist(sorted(map(str, self._foreign)))}: not written by this run, left as they are")
+            note(f"{self.folder}: {shortlist(sorted(map(str, self._foreign)))}: not written by this run, and left unchanged")
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -73,14 +75,14 @@ class Checkpoints:
                 raise
 
     def save(self, state: TrainState, scores: dict[str, float] | None = None) -> bool:
-        """Copies a state to the host, and writes it in the background.
+        """Copies a state to the host and writes it in the background.
 
         Args:
           state: the state on the devices.
           scores: its validation scores, if they are known already; `scores["jf"]` ranks checkpoints.
 
         Returns:
-          False if it is not saved because a folder of a user has its name.
+          False if it is not saved because a user's folder has the same name.
 
         Raises:
           CheckpointError: this checkpoint or the previous one cannot be written. Complete checkpoints are not changed.
@@ -91,7 +93,7 @@ class Checkpoints:
             if jax.process_index() == 0:
                 note(f"step {step} is not saved: {self.folder / str(step)} was not written by this run")
             return False
-        state = jax.tree.map(lambda x: np.array(x), state)  # a copy: a view would share a buffer that is donated
+        state = jax.tree.map(lambda x: np.array(x), state)  # a copy, because a view would share a buffer that is donated later
         trees = {VARIABLES: state.ema_variables, TRAINING: _rest(state)}
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(trees))
         args = ocp.args.Composite(**{name: ocp.args.StandardSave(tree) for name, tree in trees.items()})
@@ -131,7 +133,7 @@ class Checkpoints:
             if not is_bucket(folder):
                 _remove_empty(folder)
             if folder.exists():
-                note(f"{folder}: holds files that this run did not write, or that were changed since; they stay")
+                note(f"{folder}: contains files that this run did not write, or that were changed since; they are kept")
 
     def _clear_away(self) -> None:
         """Removes incomplete files of a killed process, and records complete checkpoints that were not recorded."""
@@ -147,7 +149,7 @@ class Checkpoints:
                     record_step(self.workdir, step, None)
                 continue
             if whole and folder.is_dir():
-                continue  # in a bucket, someone removed the file that marks it as complete
+                continue  # in a bucket, a user removed the file that marks the checkpoint as complete
             halves = [folder] if is_bucket(folder) else self.folder.glob(f"{step}{_TEMPORARY}*")
             for half in halves:
                 _discard_written(half)
@@ -159,12 +161,12 @@ class Checkpoints:
             yield
         except CheckpointError:  # already reported: the file is not a record
             raise
-        except Exception as error:  # Orbax and TensorStore raise many types
+        except Exception as error:  # Orbax and TensorStore raise many exception types
             raise CheckpointError(self._failed(step, reason(error))) from error
 
     def _failed(self, step: int | None, why: str) -> str:
         whole = finished_steps(self.folder.parent)
-        last = f"the last whole one is of step {whole[-1]}" if whole else "no earlier one exists"
+        last = f"the last complete checkpoint is that of step {whole[-1]}" if whole else "there is no earlier checkpoint"
         fix = "free some space, then run the command again"
         return f"{self.folder}: the checkpoint of step {step} cannot be written ({why}); {last}; {fix}"
 
@@ -182,12 +184,12 @@ def require_free_step(workdir: AnyPath, step: int) -> None:
     """Raises CheckpointError if the path of a checkpoint exists and was not written by the run."""
     if step in foreign_steps(workdir):
         raise CheckpointError(
-            f"{workdir / STEPS / str(step)}: not written by this run, and in the way of its last checkpoint; move it away"
+            f"{workdir / STEPS / str(step)}: not written by this run, but its last checkpoint needs this path; move it away"
         )
 
 
 def is_validated(workdir: AnyPath, step: int) -> bool:
-    """Whether the checkpoint of a step has scores. A missing checkpoint needs none."""
+    """Whether the checkpoint of a step has scores. A missing checkpoint needs no scores, so the result is True."""
     return step not in finished_steps(workdir) or (step_record(workdir, step).about or {}).get("scores") is not None
 
 
@@ -223,7 +225,7 @@ def _written(folder: Path) -> list[Path]:
 
 
 def _remove_empty(folder: Path) -> None:
-    """Removes the empty folders that Orbax made for a step, then the folder of the step if it is empty."""
+    """Removes the empty folders that Orbax created for a step, and then the folder of the step if it is empty."""
     for place in [*sorted((path for path in _written(folder) if path.is_dir()), reverse=True), folder]:
         discard_empty(place)
 
@@ -232,7 +234,7 @@ def restore_latest(workdir: AnyPath, like: TrainState) -> TrainState | None:
     """Reads the latest complete checkpoint of a workdir as NumPy arrays. Returns None if it has no checkpoint.
 
     Later checkpoints that cannot be read are moved to `WORKDIR/damaged` with a warning. Folders that the run did not record are
-    ignored. With several processes, the first one decides, and nothing is moved before all others have read the same step.
+    ignored. With several processes, the first one decides, and nothing is moved until all others have read the same step.
 
     Args:
       workdir: absolute path.
@@ -254,7 +256,7 @@ def restore_latest(workdir: AnyPath, like: TrainState) -> TrainState | None:
                 damaged[step] = error
         if damaged:
             raise CheckpointError(
-                f"none of {len(damaged)} checkpoints could be read: {damaged[max(damaged)]}; all stay; begin in another workdir"
+                f"none of {len(damaged)} checkpoints could be read: {damaged[max(damaged)]}; none moved; use another workdir"
             )
         return None
 
@@ -269,9 +271,9 @@ def restore_latest(workdir: AnyPath, like: TrainState) -> TrainState | None:
             failure = str(error)
     failures = peers.from_all("restored", failure)
     if wrong := [f"process {i}: {found}" for i, found in enumerate(failures) if found]:
-        raise CheckpointError(f"step {step} was read by process 0, but not by {wrong[0]}; all checkpoints stay")
+        raise CheckpointError(f"step {step} was read by process 0, but not by {wrong[0]}; no checkpoint was moved")
     for later, damage in damaged.items():
-        warnings.warn(f"{damage}; moved to {workdir / DAMAGED}, going back to the one before", stacklevel=2)
+        warnings.warn(f"{damage}; it was moved to {workdir / DAMAGED}, and the previous checkpoint is used", stacklevel=2)
         _move_away(workdir, later)
     peers.from_first("moved", lambda: None)
     return state
@@ -284,7 +286,7 @@ def read_step(workdir: AnyPath, step: int, like: TrainState) -> TrainState:
         with quiet_orbax(), local_copy(folder) as local:
             variables = _read_tree(local / VARIABLES, like.ema_variables)
             rest = _read_tree(local / TRAINING, _rest(like))
-    except Exception as error:  # Orbax and TensorStore raise many types for a damaged folder
+    except Exception as error:  # Orbax and TensorStore raise many exception types for a damaged folder
         raise CheckpointError(f"{folder}: not readable as a checkpoint ({reason(error)})") from error
     constants = {name: collection for name, collection in variables.items() if name != "params"}
     params, average = (variables["params"], None) if like.ema is None else (rest["params"], variables["params"])
@@ -302,7 +304,7 @@ def _read_tree(folder: Path, like: Any) -> Any:
     alone = {"primary_host": jax.process_index(), "active_processes": {jax.process_index()}}
     options = ocp.options.MultiprocessingOptions(**alone, barrier_sync_key_prefix=f"process{jax.process_index()}")
     handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=options)
-    with ocp.Checkpointer(handler, multiprocessing_options=options) as checkpointer:  # does not wait for other processes
+    with ocp.Checkpointer(handler, multiprocessing_options=options) as checkpointer:  # without waiting for other processes
         found = checkpointer.restore(folder, args=ocp.args.PyTreeRestore(item=like, restore_args=restore_args))
     jax.tree.map(_require_shape, like, found)
     return found

@@ -14,7 +14,7 @@ class Hook:
     """
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Receives metrics: those of training every `config.log_every` samples, and those of each validation."""
+        """Receives the metrics of training every `config.log_every` samples, and the metrics of each validation."""
 
     def picture(self, step: int, name: str, rgb: UInt8[np.ndarray, "h w 3"]) -> None:
         """Receives each picture, such as the predictions of a validation."""

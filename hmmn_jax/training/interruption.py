@@ -1,4 +1,4 @@
-"""SIGTERM during a run, in one process or in several processes, which must agree on a step."""
+"""Handles SIGTERM during a run. Several processes must agree on the step at which to stop."""
 
 import signal
 from typing import Any
@@ -41,6 +41,6 @@ def require_connected() -> None:
     """Raises ConfigError if JAX has several processes that are not connected, such as on a TPU slice."""
     if jax.process_count() > 1 and not jax.distributed.is_initialized():
         raise ConfigError(
-            f"{jax.process_count()} processes share these devices, but jax.distributed is not initialized: SIGTERM and errors "
-            "of one would not reach the others; pass --distributed, or call jax.distributed.initialize() first"
+            f"{jax.process_count()} processes share these devices, but jax.distributed is not initialized: SIGTERM to one, or "
+            "its errors, would not reach the others; pass --distributed, or call jax.distributed.initialize() first"
         )

@@ -1,4 +1,4 @@
-"""A complete training, from a config to trained variables."""
+"""A complete training run, from a config to trained variables."""
 
 import contextlib
 import os
@@ -75,7 +75,7 @@ def train_and_evaluate(
     hooks: Sequence[Hook] = (),
     takeover: bool = False,
 ) -> tuple[TrainState, RunResult]:
-    """Trains until `config.samples` clips were used. Resumes an interrupted run.
+    """Trains until `config.samples` clips have been used. Resumes an interrupted run.
 
     Everything is a function of the config and the step, so a resumed run gives the same result as an uninterrupted one.
 
@@ -85,12 +85,12 @@ def train_and_evaluate(
         `metrics.jsonl`, `tensorboard` and `pictures`.
       batches: takes a step and yields the batches of this process from this step on: dicts of NumPy arrays, see `train_step`.
       validation: annotated videos for validation, as returned by `find_validation`; empty: no validation.
-      logged: schedules of the data by name, whose values are written with the metrics of each step.
+      logged: schedules of the data by name; their values are written with the metrics of each step.
       loss: loss of each frame; the default is cross-entropy.
       optimizer: makes the optimizer from the schedule of the learning rate, in place of `config.optimizer`. A resumed run needs
-        the same loss and optimizer; another optimizer is only detected if its state has another structure.
+          the same loss and optimizer; a different optimizer is only detected if the structure of its state differs.
       hooks: called during the run.
-      takeover: take the workdir from a process that may still be running.
+      takeover: take over the workdir from a process that may still be running.
 
     Returns:
       The last state, on the devices, and the outcome of the run.
@@ -227,7 +227,7 @@ def judge(
 
 
 def model_config(config: ConfigDict) -> HMMNConfig:
-    """The model of a config. Raises ConfigError for invalid values."""
+    """Creates the model of a config. Raises ConfigError for invalid values."""
     try:
         return HMMNConfig.from_dict(config.model.to_dict())
     except ValueError as error:
@@ -237,7 +237,7 @@ def model_config(config: ConfigDict) -> HMMNConfig:
 def make_optimization(
     config: ConfigDict, total: int, maker: OptimizerMaker | None = None
 ) -> tuple[optax.Schedule, optax.GradientTransformation]:
-    """The schedule of the learning rate, and the optimizer: that of the config, unless `maker` makes another."""
+    """The learning rate schedule and the optimizer. `maker` replaces the optimizer of the config."""
     rate = config.learning_rate
     learning_rate = learning_rate_schedule(
         rate.schedule,

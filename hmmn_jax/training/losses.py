@@ -23,8 +23,8 @@ def frame_cross_entropy(
     Args:
       logits: logits with background first, -inf for objects that are padding.
       masks: ids 0..o, of objects that are not padding.
-      hardest_share: in (0, 1]: the fraction of each frame's pixels, those with the largest loss, over which the mean is
-        computed (bootstrapping). None: all pixels, without selection.
+      hardest_share: in (0, 1]: the fraction of each frame's pixels over which the mean is computed: those with the largest loss
+          (bootstrapping). None: all pixels.
     """
     logits = logits.astype(at_least_float32(logits))
     channels = jnp.arange(logits.shape[2], dtype=masks.dtype)[:, None, None]
@@ -36,7 +36,7 @@ def frame_cross_entropy(
 
 
 def _hardest_mean(losses: Float[Array, "b t n"], share: float | Float[Array, ""]) -> Float[Array, "b t"]:
-    """Mean of the ceil(share * n) largest values; equal values at the threshold have equal weights."""
+    """Mean of the ceil(share * n) largest values. Equal values at the threshold have equal weights."""
     n = losses.shape[-1]
     count = jnp.clip(jnp.ceil(jnp.asarray(share) * n).astype(jnp.int32), 1, n)
     keys = _sort_keys(jax.lax.stop_gradient(losses))

@@ -11,12 +11,12 @@ METRICS_FILE = "metrics.jsonl"
 
 
 def read_metrics(workdir: AnyPath) -> list[dict[str, Any]]:
-    """Reads the metrics of a run, in order. Invalid lines, such as a truncated last one, are skipped."""
+    """Reads the metrics of a run, in order. Invalid lines, such as a truncated last line, are skipped."""
     return [line for line in map(parse_line, read_lines(workdir)) if line is not None]
 
 
 def read_lines(workdir: AnyPath) -> list[bytes]:
-    """Reads the unparsed lines of a run, each with its newline. Only newlines end lines."""
+    """Reads the unparsed lines of a run, each with its newline. Only newlines separate lines."""
     path = workdir / METRICS_FILE
     with bucket_errors(path):
         return list(io.BytesIO(path.read_bytes())) if path.exists() else []

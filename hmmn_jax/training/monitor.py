@@ -18,7 +18,10 @@ from hmmn_jax.training.schedules import is_due
 from hmmn_jax.training.train_step import Batch, Metrics
 from hmmn_jax.training.writer import Writer
 
-MEANS = ("loss", "gradient_norm")  # these and `loss_frame_1`, ... are averaged over an interval; others have the last value
+MEANS = (
+    "loss",
+    "gradient_norm",
+)  # these and `loss_frame_1`, ... are averaged over an interval; for others, the last value is used
 
 
 class Monitor:
@@ -31,7 +34,7 @@ class Monitor:
         """Starts the clock.
 
         Args:
-          writer: writes the metrics. The batch of a step without a finite loss is saved in its workdir.
+          writer: writes the metrics. If the loss of a step is not finite, its batch is saved in the writer's workdir.
           first: number of completed steps.
           total: number of all steps.
           batch: clips per step.
@@ -53,14 +56,14 @@ class Monitor:
 
     @contextlib.contextmanager
     def waiting_for_input(self) -> Iterator[None]:
-        """Records the time of the block as waiting for data."""
+        """Records the duration of the block as time spent waiting for data."""
         start = time.perf_counter()
         yield
         self._waited += time.perf_counter() - start
 
     @contextlib.contextmanager
     def apart(self) -> Iterator[None]:
-        """Excludes the time of the block from the clips per second."""
+        """Excludes the duration of the block from the clips per second."""
         start = time.perf_counter()
         yield
         self._since += time.perf_counter() - start

@@ -25,7 +25,7 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
     """Makes Adam or AdamW for the collection "params".
 
-    Statistics of BatchNorm, and mean and deviation of frames, are in other collections and are not trained.
+    The statistics of BatchNorm, and the mean and standard deviation of frames, are in other collections and are not trained.
 
     Args:
       name: one of `OPTIMIZERS`.
@@ -34,7 +34,7 @@ def make_optimizer(
       weight_decay: decoupled weight decay of "adamw", for kernels but not for biases and norms.
       b1: decay of the mean of gradients.
       b2: decay of the mean of squared gradients.
-      eps: added to the root of the latter.
+      eps: added to the square root of the latter.
       parts: factors of the learning rate, which also apply to the weight decay, by part of the network. 0 freezes a part: it is
         excluded from norms and has no optimizer state. A part is one or more consecutive names in the path of a parameter, such
         as "backbone" (of both encoders), "query_encoder/backbone", "backbone/conv_mask", "key_s16" or "decoder". If several
@@ -79,7 +79,7 @@ def part_factors(params: Any, parts: Mapping[str, float]) -> Any:
 
 
 def _reach(path: str, part: str) -> tuple[int, int] | None:
-    """The depth in a path where a part ends, and the length of the part in characters; None if it is not in the path."""
+    """The depth in a path at which a part ends, and the length of the part in characters; None if it is not in the path."""
     start = f"/{path}/".rfind(f"/{part}/")
     return None if start < 0 else (start + len(part), len(part))
 
@@ -94,10 +94,10 @@ def _require_sound(params: Any, factors: Any, parts: Mapping[str, float]) -> Non
         if not any(_reach(path, part) for path in paths):
             known = ", ".join(sorted({name for path in paths for name in path.split("/")[:2]}))
             raise ConfigError(
-                f"optimizer.parts has {part!r}, which no parameter is in; expected names in their paths, such as {known}"
+                f"optimizer.parts contains {part!r}, which matches no parameter; expected names in their paths, such as {known}"
             )
     if not any(jax.tree.leaves(factors)):
-        raise ConfigError("optimizer.parts freezes all parameters; leave one part out, or give it a factor above 0")
+        raise ConfigError("optimizer.parts freezes all parameters; remove a part, or set its factor above 0")
 
 
 def _is_kernel(params: Any) -> Any:

@@ -19,7 +19,7 @@ KINDS = ("pmap", "jit")
 
 
 def some_devices(count: int) -> list[jax.Device]:
-    """The first devices of each process, `count` in all; 0: all devices.
+    """The first devices of each process, `count` in total; 0: all devices.
 
     Raises:
       ConfigError: there are fewer devices, or the number per process would differ.
@@ -30,7 +30,7 @@ def some_devices(count: int) -> list[jax.Device]:
     mine = [[device for device in jax.devices() if device.process_index == process] for process in range(processes)]
     if count % processes or count // processes > min(map(len, mine)):
         each = f", the same number in each of {processes} processes" if processes > 1 else ""
-        raise ConfigError(f"devices is {count}, expected 0, for all, or up to {jax.device_count()}{each}")
+        raise ConfigError(f"devices is {count}, expected 0 (all) or up to {jax.device_count()}{each}")
     return [device for devices in mine for device in devices[: count // processes]]
 
 

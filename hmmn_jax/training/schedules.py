@@ -12,7 +12,7 @@ Schedule = Sequence[tuple[int, float | int]]  # ((first sample, value), ...), in
 
 
 def at_sample(schedule: Schedule, sample: int) -> float:
-    """The value at a sample of ((first sample, value), ...)."""
+    """The value of the schedule ((first sample, value), ...) at a sample."""
     return float(next(value for first, value in reversed(schedule) if first <= sample))
 
 
@@ -22,7 +22,7 @@ def is_due(step: int, batch: int, every: int) -> bool:
 
 
 def scaled_for_batch(batch: int, for_batch: int) -> float:
-    """The factor of a learning rate for batches of `for_batch` clips, if the batch has `batch` clips.
+    """The factor by which a learning rate for batches of `for_batch` clips is multiplied if the batch has `batch` clips.
 
     It is the square root of their ratio, the rule for Adam of Malladi et al., On the SDEs and Scaling Rules for Adaptive
     Gradient Algorithms, NeurIPS 2022, without changes of Adam's decays. It was not measured with the model of the paper.
@@ -59,9 +59,11 @@ def learning_rate_schedule(
     if name not in SCHEDULES:
         raise ConfigError(f"learning rate schedule is {name!r}, expected one of {', '.join(SCHEDULES)}")
     if not 0 <= warmup_steps < total_steps:
-        raise ConfigError(f"warm-up takes {warmup_steps} of {total_steps} steps, expected 0 or more and less than all")
+        raise ConfigError(f"warm-up takes {warmup_steps} of {total_steps} steps, expected at least 0 and fewer than all")
     if list(boundaries) != sorted(boundaries) or not all(0 < boundary < 1 for boundary in boundaries):
-        raise ConfigError(f"boundaries of the step schedule are {tuple(boundaries)}, expected rising shares between 0 and 1")
+        raise ConfigError(
+            f"boundaries of the step schedule are {tuple(boundaries)}, expected increasing fractions between 0 and 1"
+        )
     rest = total_steps - warmup_steps
     if name == "constant":
         schedule = optax.constant_schedule(peak)
@@ -91,5 +93,5 @@ def hardest_share_schedule(share: float, start: int, end: int) -> optax.Schedule
     if share == 1:
         return None
     if not 0 <= start < end:
-        raise ConfigError(f"hardest share falls from step {start} to step {end}, expected a later end")
+        raise ConfigError(f"hardest share is reduced from step {start} to step {end}, but the end must be after the start")
     return optax.linear_schedule(1.0, share, end - start, start)

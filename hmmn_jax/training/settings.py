@@ -74,7 +74,7 @@ def _schedule(rule: Rule) -> Rule:
         counts = all(map(_whole(0, 2**62)[0], samples))
         return counts and samples[0] == 0 and samples == sorted(samples) and all(rule[0](entry) for _, entry in value)
 
-    return fits, f"((first sample, value), ...), from sample 0 on and rising, each value {rule[1]}"
+    return fits, f"((first sample, value), ...), increasing from sample 0 on, each value {rule[1]}"
 
 
 _TEXT: Rule = (lambda value: isinstance(value, str) and "\0" not in value, "a text")
@@ -189,7 +189,7 @@ def require_settings(config: ConfigDict) -> None:
         except DataError as error:
             raise ConfigError(f"config.{name}: {error}") from error
     if config.model.get("dtype") == "float64" and not has_float64():
-        raise ConfigError("config.model.dtype is 'float64', which JAX computes in only with JAX_ENABLE_X64=1 set")
+        raise ConfigError("config.model.dtype is 'float64', which JAX only supports if JAX_ENABLE_X64=1 is set")
 
 
 def _fields(config: Any, rules: dict[str, Any], path: str) -> Iterator[tuple[str, Any, Rule]]:
@@ -197,7 +197,7 @@ def _fields(config: Any, rules: dict[str, Any], path: str) -> Iterator[tuple[str
     if not isinstance(config, ConfigDict):
         raise ConfigError(f"{path[:-1]} is {config!r}, expected a section with fields")
     if path == "config.optimizer." and (surplus := sorted(set(config) - {name.removeprefix("?") for name in rules})):
-        raise ConfigError(f"{path}{surplus[0]} is unknown, expected some of {', '.join(rules).replace('?', '')}")
+        raise ConfigError(f"{path}{surplus[0]} is unknown, expected one of {', '.join(rules).replace('?', '')}")
     for name in config.keys() if "*" in rules else [name.removeprefix("?") for name in rules]:
         rule: Any = rules.get(name, rules.get(f"?{name}", rules.get("*")))
         if name in config and isinstance(rule, dict):
@@ -205,4 +205,4 @@ def _fields(config: Any, rules: dict[str, Any], path: str) -> Iterator[tuple[str
         elif name in config:
             yield f"{path}{name}", config[name], rule
         elif name in rules:
-            raise ConfigError(f"{path}{name} is missing; begin a config with configs.train.base.base()")
+            raise ConfigError(f"{path}{name} is missing; start your config from configs.train.base.base()")

@@ -117,7 +117,7 @@ def require_same_config(workdir: AnyPath, config: ConfigDict) -> None:
 
 
 def _later_fields(given: dict[str, Any]) -> dict[str, Any]:
-    """Fields that runs of earlier releases do not have, with values that keep the earlier behaviour."""
+    """Fields that runs of earlier releases lack, with values that preserve the earlier behaviour."""
     donors = {name: 1.0 for name in given if name.startswith("data.sets.") and name.endswith(".donors")}
     return donors | {"slots": [], "learning_rate.for_batch": 0, "data.copy_paste.twins": 0.0}
 

@@ -30,7 +30,7 @@ class TrainState(struct.PyTreeNode):
         variables = jax.tree.map(jnp.asarray, variables)
         constants = {name: collection for name, collection in variables.items() if name != "params"}
         params = variables["params"]
-        average = jax.tree.map(jnp.copy, params) if ema else None  # a copy, because a donated buffer may occur only once
+        average = jax.tree.map(jnp.copy, params) if ema else None  # a copy, because a donated buffer may only be passed once
         return cls(jnp.zeros((), jnp.int32), params, constants, optimizer.init(params), average)
 
     @property

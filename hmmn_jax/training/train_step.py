@@ -2,7 +2,7 @@
 
 A batch is a dict of clips of T frames: `frames` uint8 RGB `[b,T,H,W,3]`; `masks` uint8 ids `[b,T,H,W]`, where 0 is background;
 `valid` bool `[b,o]`, which of the ids 1..o are objects and not padding; `sample` integer `[b]`, the number of each sample in
-the whole run, which is the key of its random numbers.
+the whole run, from which its random numbers are derived.
 """
 
 from collections.abc import Callable, Sequence
@@ -46,7 +46,7 @@ def make_train_step(
       seed: seed of the dropout of memory branches.
       dropout: the probability that the fine memory is not read, for each sample, frame and Refine block.
       hardest_share: `hardest_share_schedule`; None: all pixels.
-      micro_batches: number of equal parts into which a device splits its batch; it needs the memory of one part.
+      micro_batches: number of equal parts into which a device splits its batch; only the memory for one part is needed.
       ema_decay: decay of the moving average of the parameters, if the state has one.
       axis_name: the axis of the mean over devices; None: one device.
       loss: loss of each frame, a function of logits, masks and the fraction of hardest pixels.
@@ -111,7 +111,7 @@ def clip_loss(
 
 
 def memory_coins(seed: int, sample: Integer[Array, " b"], dropout: float, frames: int = 2) -> Bool[Array, "b {frames} 2"]:
-    """Draws which fine memories are read, for each sample, frame (1, 2, ...) and stride (8, 4).
+    """Draws at random which fine memories are read, for each sample, frame (1, 2, ...) and stride (8, 4).
 
     True with probability 1 - dropout. The key only depends on sample, frame and stride, so the result is the same in any batch,
     on any device and after a restart.

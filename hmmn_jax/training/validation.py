@@ -77,7 +77,7 @@ def validate(
 
     Args:
       segmenters: segmenters with the variables to validate, the i-th on the i-th device of this process. Each takes the next
-        video when it is free.
+          video when it is idle.
       plans: the videos, as returned by `find_validation`.
       size: shorter side to which frames are scaled, 0 for none; probabilities are scaled back, scores are at full size.
       stop: called after each frame; returns whether to stop.
@@ -121,11 +121,11 @@ def validate(
 
 
 class _Stopped(Exception):
-    """The validation is stopped."""
+    """Raised when the validation is stopped."""
 
 
 def _score(segmenter: Segmenter, plan: Plan, size: int, stop: Callable[[], bool]) -> tuple[SequenceScores, np.ndarray]:
-    """Scores one video. Also returns some of its frames next to their predictions. Raises _Stopped."""
+    """Scores one video. Also returns some of its frames side by side with their predictions. Raises _Stopped."""
     clip = plan.clip
 
     def frames() -> Iterator[np.ndarray]:

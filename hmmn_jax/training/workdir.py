@@ -43,7 +43,7 @@ def is_begun(workdir: AnyPath) -> bool:
         way_out = "choose another workdir"
         if STEPS in foreign and CONFIG_FILE in foreign:
             way_out += f"; to continue a run of an older version there, pass --config.resume={workdir}"
-        raise DataError(f"{workdir}: holds {foreign[0]}{more}, which no run of this program recorded; {way_out}")
+        raise DataError(f"{workdir}: contains {foreign[0]}{more}, which no run of this program recorded; {way_out}")
     return False
 
 

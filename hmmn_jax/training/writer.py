@@ -1,4 +1,4 @@
-"""Output of a run: metrics as lines of JSON and for TensorBoard, pictures for TensorBoard and as PNG files."""
+"""Output of a run: metrics as JSON lines and for TensorBoard, and pictures as PNG files and for TensorBoard."""
 
 import contextlib
 import importlib.util
@@ -22,7 +22,8 @@ from hmmn_jax.training.metrics import METRICS_FILE, parse_line, read_lines
 from hmmn_jax.training.train_state import TrainState
 from hmmn_jax.training.workdir import publish
 
-# Imported when a run opens its files, after errors were reported. It imports PyTorch if installed, which takes seconds.
+# Imported when a run opens its files, after errors have been reported, because it imports PyTorch if installed, which takes
+# seconds.
 if importlib.util.find_spec("tensorboardX") is None:
     raise ModuleNotFoundError("No module named 'tensorboardX'", name="tensorboardX")
 

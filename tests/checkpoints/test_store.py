@@ -160,7 +160,7 @@ def test_the_best_step_of_a_training_workdir(tmp_path, run, scores, best):
 
 
 def test_no_step_is_the_best_where_none_was_validated(tmp_path, run):
-    message = r"work: no checkpoint was validated, so none is best; pass one of its steps: 10, 2$"
+    message = r"work: no checkpoint was validated, so none is the best; pass one of its steps: 10, 2$"
     with pytest.raises(CheckpointError, match=message):
         load_checkpoint(run, "best")
     run = record(shutil.copytree(run, tmp_path / "work"), step_2=None, step_10=None)
@@ -253,7 +253,7 @@ def test_numbers_that_are_not_finite_are_reported(tmp_path, capsys):
     save_file(tensors, tmp_path / "w.safetensors", {METADATA_KEY: config_to_json(SMALL)})
     load_checkpoint(tmp_path / "w.safetensors")
     (line,) = capsys.readouterr().err.splitlines()
-    assert "1 tensors hold numbers that are not finite, such as params/decoder/conv_predict/bias" in line
+    assert "1 tensors contain NaN or infinity, such as params/decoder/conv_predict/bias" in line
 
 
 def test_steps_that_a_run_did_not_record_do_not_count(tmp_path):
@@ -369,7 +369,7 @@ def test_a_model_of_the_package_by_name(saved, tmp_path, monkeypatch, capsys):
     store._tell_terms.cache_clear()
     for _ in range(2):
         assert_equal(load_checkpoint("lite")[0], variables())
-    assert capsys.readouterr().err.count("NOTE: the weights of the package are for research only") == 1
+    assert capsys.readouterr().err.count("NOTE: the bundled weights are for research only") == 1
     (tmp_path / "lite").mkdir()
     assert find_checkpoint("lite") == tmp_path / "lite"
     assert refusal("lite").startswith(f"{tmp_path / 'lite'}: no config.json in it")

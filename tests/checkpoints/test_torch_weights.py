@@ -85,7 +85,7 @@ def test_a_common_prefix_and_the_order_do_not_matter(prefix, capsys):
     tensors = official()
     shuffled = {f"{prefix}{name}": tensors[name] for name in sorted(tensors, reverse=True)}
     assert_same(to_torch(from_torch(shuffled, SMALL, "w.pth"), SMALL), tensors)
-    told = f"NOTE: w.pth: every name begins with '{prefix}', which is dropped\n"
+    told = f"NOTE: w.pth: every name begins with '{prefix}', which is removed\n"
     assert capsys.readouterr().err == ("" if prefix in ("", "module.") else told)
 
 
@@ -101,8 +101,8 @@ def test_a_checkpoint_of_another_network_is_reported_in_a_few_lines():
     lines = str(caught.value).splitlines()
     count = len(torch_shapes(SMALL)) + 300
     assert (
-        lines[0]
-        == f"stcn.pth: {count} tensors are not those of the model; it has none of them, so it belongs to another network"
+        lines[0] == f"stcn.pth: {count} tensors are not those of the model; it contains none of them, "
+        "so it belongs to a different network"
     )
     assert len(lines) == 12 and lines[2] == "  surplus key_encoder.conv0.weight (2, 2)"
     assert lines[-1] == f"  ... and {count - 10} more"

@@ -20,7 +20,7 @@ def test_the_name_of_a_process():
 @pytest.mark.parametrize(
     ("environ", "message"),
     [
-        (SLURM, r"Slurm started 2 tasks, and each would run alone; pass --distributed, or srun --ntasks=1"),
+        (SLURM, r"Slurm started 2 tasks, and each would run alone; pass --distributed, or use srun --ntasks=1"),
         ({"TPU_WORKER_HOSTNAMES": "a,b,c,d"}, "one of 4 hosts of a TPU slice; pass --distributed on each"),
     ],
 )

@@ -80,8 +80,14 @@ def test_help_lists_the_benchmarks(capsys, command):
         ([], "hmmn-jax: the following arguments are required: COMMAND; hmmn-jax --help lists the options"),
         (["frobnicate"], "invalid choice: 'frobnicate'"),
         (["segment", "clip.mp4"], "hmmn-jax segment: the following arguments are required: --output"),
-        (["segment", "clip.mp4", "--output", "r"], "--mask is missing: a PNG with the objects of the first frame, or a folder"),
-        (["segment", "clip.mp4", "--output", "r"], "'hmmn-jax paint clip.mp4' draws masks in the browser"),
+        (
+            ["segment", "clip.mp4", "--output", "r"],
+            "--mask is missing: pass a PNG with the objects of the first frame, or a folder",
+        ),
+        (
+            ["segment", "clip.mp4", "--output", "r"],
+            "to draw masks in the browser and segment the video, use 'hmmn-jax paint clip.mp4'",
+        ),
         (
             ["segment", "x.mp4", "--mask", "x.png", "--output", "r", "--size", "big"],
             "argument --size: invalid int value: 'big'",

@@ -53,7 +53,7 @@ def test_why_jax_aborted(status, code, reason):
 
 def test_signals():
     assert explain("", signal.SIGSEGV) == ("ended by SIGSEGV", 139)
-    assert explain("", signal.SIGKILL) == ("ended by SIGKILL; the system kills processes when memory is short", 137)
+    assert explain("", signal.SIGKILL) == ("ended by SIGKILL; the system kills processes when it is out of memory", 137)
     assert explain("", signal.SIGABRT) == ("ended by SIGABRT", 134)
 
 

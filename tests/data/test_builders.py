@@ -131,7 +131,7 @@ def test_davis_masks_of_0_255_and_void(tmp_path):
 def test_davis_splits_years_and_resolutions(tmp_path):
     root = folders.davis(tmp_path / "in", {"a": THREE}, year="2016", resolution="240p")
     folders.davis(root, {"b": THREE}, year="2016", resolution="1080p", split="val")
-    with pytest.raises(DataError, match="name a resolution"):
+    with pytest.raises(DataError, match="specify a resolution"):
         run(tmp_path, "davis", root, "2016")
     with pytest.raises(DataError, match=r"2017: no list of any split"):
         run(tmp_path, "davis", root, "2017_240p")
@@ -191,7 +191,7 @@ def test_which_values_are_objects(tmp_path):
         index = open_source(f"image_masks/{name}", tmp_path / "built").index
         assert index.objects(0) == found and index.videos.tolist() == ["a", "b"]
     for wrong in ("objects=0", "objects=5-3", "objects=a", "objects=256", "objects=1,,2"):
-        with pytest.raises(DataError, match="is no value or range from 1 to 255"):
+        with pytest.raises(DataError, match="is not a value or range from 1 to 255"):
             run(tmp_path, "image_masks", tmp_path / "in", new_name="wrong", fields=[wrong])
 
 
@@ -271,7 +271,7 @@ def test_short_videos_and_those_without_an_object(tmp_path):
 
 def test_nothing_good_leaves_nothing(tmp_path):
     root = folders.davis(tmp_path / "in", {"v": [[1], [1]]})
-    with pytest.raises(DataError, match=r"train: nothing is left to build: .*v has 2 frames with masks"):
+    with pytest.raises(DataError, match=r"train: there are no videos left to build: .*v has 2 frames with masks"):
         run(tmp_path, "davis", root)
     assert not (tmp_path / "built/davis").exists()
     (root / "JPEGImages/480p/empty").mkdir()
@@ -309,8 +309,8 @@ def test_frames_are_stored_as_they_are_and_compared_upright(tmp_path):
     folders.png(root / "Annotations/v/00003.png", folders.squares(1, size=folders.SIZE[::-1]))
     report = run(tmp_path, "davis", root, "folder")["train"]
     assert report.problems == [
-        f"{root}/Annotations/v/00003.png: the mask has 24x32 pixels, its frame 32x24 when turned upright by its EXIF "
-        "orientation 8; draw masks on the upright frame; mask skipped"
+        f"{root}/Annotations/v/00003.png: the mask has 24x32 pixels, its frame 32x24 when rotated upright "
+        "according to its EXIF orientation 8; draw masks on the upright frame; mask skipped"
     ]
     (line,) = report.notes.lines()
     assert "EXIF" in line and line.endswith(f"(such as {root}/JPEGImages/v/00001.jpg, orientation 6)")
@@ -363,13 +363,13 @@ def test_formats_that_cannot_be_built_are_named(tmp_path):
     for path in (root / "JPEGImages/v").iterdir():
         Image.open(path).save(path.with_suffix(".png"))
         path.unlink()
-    with pytest.raises(DataError, match=r"00000\.png: .*its format is PNG, but frames have to be JPEG: convert") as told:
+    with pytest.raises(DataError, match=r"00000\.png: .*its format is PNG, but frames must be JPEGs: convert") as told:
         run(tmp_path, "davis", root, "folder")
     assert " at 0x" not in f"{told.value}"
     root = own_set(tmp_path / "masks")
     for path in (root / "Annotations/v").iterdir():
         path.rename(path.with_suffix(".jpg"))
-    with pytest.raises(DataError, match=r"Annotations/v: .*masks have to be PNG"):
+    with pytest.raises(DataError, match=r"Annotations/v: .*masks must be PNGs"):
         run(tmp_path, "davis", root, "folder")
 
 
@@ -397,9 +397,9 @@ def test_fields_that_do_nothing_are_rejected():
 
 def test_names_that_are_not_there(tmp_path):
     for config, name, fields, text in (
-        ("2018", None, [], r"no config '2018'; there is 2017, 2016, folder"),
-        ("2017", None, ["year=2016"], "name it by --as"),
-        ("2017", "2016", ["year=2016"], "name it by --as, other than 2017, 2016"),
+        ("2018", None, [], r"no config '2018'; choose one of 2017, 2016, folder"),
+        ("2017", None, ["year=2016"], "name it with --as"),
+        ("2017", "2016", ["year=2016"], "name it with --as, and do not use 2017, 2016"),
         ("2017", "x", ["yaer=2016"], "--set yaer=2016: expected FIELD=VALUE, with a field of year, resolution"),
         ("2017", "x", ["year"], "--set year: expected"),
     ):

@@ -133,12 +133,12 @@ def test_a_set_that_never_gives_an_object_is_named():
     config = mixture()
     config.copy_paste.probability = 0.0
     config.min_area = 64 * 80 + 1
-    with pytest.raises(DataError, match=r"set [ab]: 100 draws of a clip gave no object of 5121 pixels"):
+    with pytest.raises(DataError, match=r"set [ab]: 100 random clips contained no object of 5121 pixels"):
         next(make_batches(config, batch=2, first_step=0))
 
 
 def test_videos_too_short_for_a_clip_are_left_out():
-    with pytest.raises(DataError, match="short: of 3 there are no videos with 3 annotated frames"):
+    with pytest.raises(DataError, match="short: none of 3 are videos with 3 annotated frames"):
         next(make_batches(made.video_config(a=data.source("short", still=False)), batch=2, first_step=0))
 
 

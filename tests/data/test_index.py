@@ -73,17 +73,17 @@ def test_an_index_of_an_earlier_version_has_frames_as_they_are_stored(tmp_path):
 
 def test_what_is_no_index(tmp_path):
     path = tmp_path / "index.npz"
-    with pytest.raises(DataError, match=r"index\.npz: cannot be read as an index: No such file.*; build"):
+    with pytest.raises(DataError, match=r"index\.npz: not a readable index: No such file.*; build"):
         load(path)
     small_index().save(path)
     whole = path.read_bytes()
     for broken in (b"", b"text", whole[: len(whole) // 2]):
         path.write_bytes(broken)
-        with pytest.raises(DataError, match="cannot be read as an index"):
+        with pytest.raises(DataError, match="not a readable index"):
             load(path)
     np.savez(path, videos=np.array(["a"]))
     with pytest.raises(DataError, match="starts"):
         load(path)
     np.savez(path, **{field.name: np.array([object()]) for field in fields(Index)})
-    with pytest.raises(DataError, match="cannot be read as an index"):
+    with pytest.raises(DataError, match="not a readable index"):
         load(path)

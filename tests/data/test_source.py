@@ -53,9 +53,9 @@ def test_a_fork_is_rejected_where_it_would_crash(built, monkeypatch):
 
 
 def test_what_was_never_built(built, tmp_path):
-    with pytest.raises(DataError, match=r"davis/2016: not built; .* holds davis/2017; build it with python -m data\.build"):
+    with pytest.raises(DataError, match=r"davis/2016: not built; .* contains davis/2017; build it with python -m data\.build"):
         open_source("davis/2016", built / "built")
-    with pytest.raises(DataError, match=r"not built; .* holds nothing"):
+    with pytest.raises(DataError, match=r"not built; .* contains nothing"):
         open_source("davis/2017", tmp_path / "none")
 
 
@@ -133,7 +133,7 @@ def test_the_command(built, tmp_path, monkeypatch, capsys):
     assert main() == 0
     assert capsys.readouterr().out.splitlines() == [
         "davis/2017 train: 2 videos, 9 frames, 9 with masks, 3 objects",
-        f"written to {tmp_path}/davis/2017/1.0.0; problems-SPLIT.txt there has all lines",
+        f"written to {tmp_path}/davis/2017/1.0.0; problems-SPLIT.txt in it lists all problems",
     ]
     assert main() == 2 and capsys.readouterr().err.startswith(f"data.build: {tmp_path}/davis/2017/1.0.0: already exists")
     monkeypatch.setattr(sys, "argv", [*command[:2], "--source", "~nobody-of-this-name/in", "--data_dir", str(tmp_path)])
@@ -192,7 +192,7 @@ def test_only_a_folder_with_the_mark_of_a_build_is_removed(built, tmp_path):
     unfinished = tmp_path / ".unfinished/davis-2017.build"
     unfinished.mkdir(parents=True)
     (unfinished / "mine.txt").write_text("mine")
-    with pytest.raises(DataError, match=r"davis-2017\.build: in the way of the build"):
+    with pytest.raises(DataError, match=r"davis-2017\.build: the build needs this path"):
         rebuild(built, tmp_path)
     assert (unfinished / "mine.txt").read_text() == "mine"
     (unfinished / ".unfinished-build").touch()

@@ -95,7 +95,7 @@ class TestReadDavis:
         write_list(tmp_path, "2017/val.txt", "swan")
         assert "288p" in read_davis(tmp_path, 2017, "val")[0].frames[0].parts
         make_sequence(tmp_path, "swan", [0], [0], resolution="1080p")
-        with raises("found 1080p, 288p", "name a resolution"):
+        with raises("found 1080p, 288p", "specify a resolution"):
             read_davis(tmp_path, 2017, "val")
 
     def test_what_can_be_missing(self, davis):
@@ -105,7 +105,7 @@ class TestReadDavis:
         with raises("480p/cow: no such folder", "holds bear, swan"):
             read_davis(davis, 2017, "more")
         write_list(davis, "2017/pairs.txt", pair("swan", 0), pair("swan", 7))
-        with raises(r"pairs\.txt: lists 1 frames that", "swan lacks, as 00007"):
+        with raises(r"pairs\.txt: lists 1 frames that", "swan lacks, such as 00007"):
             read_davis(davis, 2017, "pairs")
         (davis / "JPEGImages/480p/empty").mkdir()
         write_list(davis, "2017/empties.txt", "empty")
@@ -154,7 +154,7 @@ class TestReadSequence:
         (cow,) = read_davis(davis, 2017, "cow")
         assert cow.frame_names == ("e\u03010",) and [path.name for path in cow.masks.values()] == ["\u00e90.png"]
         make(davis, "Annotations/480p/cow/e\u03010.png")
-        with raises("both .* and", "keep one mask of a frame"):
+        with raises("both .* and", "keep only one mask per frame"):
             read_davis(davis, 2017, "cow")
 
     def test_a_mask_that_is_a_broken_link(self, davis):

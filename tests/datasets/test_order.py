@@ -86,7 +86,7 @@ def test_a_sign_is_one_only_where_every_name_begins_with_its_number(tmp_path):
 
 def test_an_unknown_order(tmp_path):
     make(tmp_path, "1")
-    with pytest.raises(ConfigError, match="order is 'time', expected natural, decimal, signed, name, or nothing"):
+    with pytest.raises(ConfigError, match="order is 'time', expected natural, decimal, signed, name, or ''"):
         list_frames(tmp_path, order="time")
 
 

@@ -180,4 +180,4 @@ class TestExports:
         root, _ = given
         request = {"frames": root / "pond", "mask": root / "masks", "output": root / "run"}
         done = run_evaluate(Stub(), exports=("avi",), **request)
-        assert done.code == 2 and "--export has 'avi', expected some of davis, binary" in done.err
+        assert done.code == 2 and "--export contains 'avi', expected some of davis, binary" in done.err

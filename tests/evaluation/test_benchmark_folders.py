@@ -61,7 +61,7 @@ def test_mose2(tmp_path):
     # Mistakes that the server scores without a message.
     assert set(videos) - scores.keys() == wrong.keys() == {"shifted", "absent", "two"}
     lost = set(golden["shifted_names"]) - set(golden["shifted_pred_names"])
-    assert lost == {"00005"} and "shifted: the server counts masks and takes 00015.png for 00010.png" in wrong["shifted"]
+    assert lost == {"00005"} and "shifted: the server counts masks and would use 00015.png as 00010.png" in wrong["shifted"]
     assert "absent/00001.png: does not exist" in wrong["absent"] and "two: 2 frames" in wrong["two"]
 
 
@@ -210,13 +210,13 @@ def harm_truth(root, pred):
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
-        (harm_shift, "pred/crowd: the server counts masks and takes 00002.png for 00001.png"),
-        (harm_extra, "pred/crowd: the server counts masks and takes 00000.png for 00001.png"),
+        (harm_shift, "pred/crowd: the server counts masks and would use 00002.png as 00001.png"),
+        (harm_extra, "pred/crowd: the server counts masks and would use 00000.png as 00001.png"),
         (harm_size, "crowd/00002.png: 81x60 pixels; its frame has 80x60"),
         (harm_missing, "crowd/00001.png: does not exist (4 of 4 masks are missing)"),
-        (harm_name, "crowd: a mask last.png; names are numbers"),
-        (harm_bits, "crowd/00002.png: a PNG of mode 1, whose values the server changes"),
-        (harm_colours, "crowd/00002.png: a PNG of mode RGB, whose values the server changes"),
+        (harm_name, "crowd: a mask is named last.png; names must be numbers"),
+        (harm_bits, "crowd/00002.png: a PNG of mode 1, whose values the server would change"),
+        (harm_colours, "crowd/00002.png: a PNG of mode RGB, whose values the server would change"),
         (harm_length, "crowd: meta.json has 5 frames, the folders 6"),
         (harm_truth, "crowd: no annotation of frame 00003 (1 of 6 frames lack one)"),
     ],
@@ -242,7 +242,7 @@ def test_wrong_results_of_others(tmp_path):
     three[:9], three[9:20] = 1, 2
     write_mask(tmp_path / "objects/dance/001/00008.png", three)
     _, wrong = score("sav_val", tmp_path / "sav", tmp_path / "objects")
-    assert "dance/001/00008.png: 3 values; a mask of one object has two" in wrong["dance"]
+    assert "dance/001/00008.png: 3 values; a mask of one object must have only 0 and 255" in wrong["dance"]
     shutil.rmtree(tmp_path / "objects/dance/002")
     _, wrong = score("sav_val", tmp_path / "sav", tmp_path / "objects")
     assert "dance/002/00004.png: does not exist (3 of 8 masks are missing)" in wrong["dance"]

@@ -93,9 +93,9 @@ def test_figures_of_mose2_in_tables_files_and_report(roots, tmp_path):
     assert rows[0].keys() == {"sequence", "object", "frame", "J", "F", "dotF"} and len(rows) == 3 * 4 + 3
     page = (out / "report.html").read_text()
     assert "Figures of the benchmark" in page and "In percent" in page and page.count('class="away" d="M') == 2
-    assert "The annotation does not show it on 2 frames. It disappears at frame 00002. It returns at frame 00004." in page
+    assert "It is not in the annotation on 2 frames. It disappears at frame 00002. It returns at frame 00004." in page
     # Object 7 is hidden on the first scored frame, which is not a disappearance, and visible from the second on.
-    assert "The annotation does not show it on 1 frames. It returns at frame 00002." in page
+    assert "It is not in the annotation on 1 frames. It returns at frame 00002." in page
     assert page.count('class="back" d="M') == 2 and "Bar below: the object after it returned." in page
     assert "Figures of the benchmark, by video" in page and page.count("J&amp;dotF_d") >= 2
 
@@ -202,7 +202,7 @@ def test_categories_of_youtube_vos(tmp_path):
     assert "no object in" in score().err and "has the category 'cow'; it has dog, kite" in score().err
     listed.unlink()
     done = score()
-    assert done.code == 0 and "seen and unseen categories are not told apart: no unseen_categories.txt" in done.err
+    assert done.code == 0 and "seen and unseen categories are not distinguished: no unseen_categories.txt" in done.err
     assert done.out.splitlines()[-1].split() == ["-"] * 5 + ["1.000"] * 3
     meta = tmp_path / "in/valid/meta.json"
     content = json.loads(meta.read_text())

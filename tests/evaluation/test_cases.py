@@ -168,10 +168,7 @@ def test_22_a_sequence_that_cannot_be_scored_does_not_stop_the_others(tmp_path):
     }
     assert scored == {"good": "2", "two": "2", "gap": "2", "bare": "not"}
     assert "bare: no annotated frame after an object's first frame" in done.err
-    assert (
-        "videos with frames without annotation" in done.err
-        or "video with frames without annotation (gap, 2 frames)" in done.err
-    )
+    assert "videos with unannotated frames" in done.err or "video with unannotated frames (gap, 2 frames)" in done.err
 
 
 def test_23_names_in_any_script_composed_or_not(tmp_path):

@@ -97,7 +97,7 @@ def test_two_processes_share_the_videos_and_one_fails(data, tmp_path, run):
     """The second video of process 1 is d. Both processes say so; all others are scored."""
     run.begin_both(data / "in", tmp_path / "run", 1, "clip")
     run.wait()
-    text = "videos that failed: 1, the other 7 are done; fix them and run the command again"
+    text = "videos that failed: 1, the other 7 are complete; fix them and run the command again"
     for code, line in run.said().values():
         assert code == 1 and line.startswith(f"evaluate.py: {text}") and "this video cannot be read" in line, run.said()
     assert {name.split("/")[1] for name in masks_in(tmp_path / "run")} == set(NAMES) - {"d"}

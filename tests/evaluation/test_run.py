@@ -42,7 +42,7 @@ class TestOutputs:
         run_evaluate(segmenter, data=own, output=tmp_path / "run", overlays=True, movie="gif")
         before = contents(tmp_path / "run")
         done = run_evaluate(segmenter, data=own, output=tmp_path / "run", overlays=True, movie="gif")
-        assert done.code == 0 and "2 of 2 videos are complete already" in done.err and len(segmenter.given) == 2
+        assert done.code == 0 and "2 of 2 videos are already complete" in done.err and len(segmenter.given) == 2
         after = contents(tmp_path / "run")
         assert {name: text for name, text in after.items() if "report" not in name and "summary" not in name} == {
             name: text for name, text in before.items() if "report" not in name and "summary" not in name
@@ -131,7 +131,7 @@ class TestOutputs:
         run_evaluate(data=own, output=tmp_path / "run", overlays=True)
         assert {name.split("/")[0] for name in contents(tmp_path / "run")} >= {"movies", "overlays", "masks"}
         done = run_evaluate(data=own, output=tmp_path / "run", overlays=True, movie="gif")
-        assert "2 of 2 videos are complete already" in done.err
+        assert "2 of 2 videos are already complete" in done.err
 
     @pytest.mark.parametrize("about", ['{"run": 1}', "[1]", '"x"', "5", '{"kinds": 3}', "null"])
     def test_a_record_that_was_edited(self, own, tmp_path, about):

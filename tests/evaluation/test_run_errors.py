@@ -38,7 +38,7 @@ def test_no_video_at_all(tmp_path):
         (tmp_path / "valid" / folder).mkdir(parents=True)
     (tmp_path / "valid/meta.json").write_text('{"videos": {}}')
     done = run_evaluate(config=youtube_vos_2019.get_config(), data=tmp_path, output=tmp_path / "run")
-    assert done.code == 2 and "no video to segment" in done.err and not (tmp_path / "run").exists()
+    assert done.code == 2 and "no videos to segment" in done.err and not (tmp_path / "run").exists()
 
 
 def youtube_vos_folder(root, objects):
@@ -52,7 +52,7 @@ def youtube_vos_folder(root, objects):
 def test_a_video_of_which_no_frame_is_requested(tmp_path):
     root = youtube_vos_folder(tmp_path / "in", [])
     done = run_evaluate(config=youtube_vos_2019.get_config(), data=root, output=tmp_path / "run")
-    assert done.code == 2 and "v: none of its frames is required" in done.err and not (tmp_path / "run/masks").exists()
+    assert done.code == 2 and "v: no mask of its frames is requested" in done.err and not (tmp_path / "run/masks").exists()
 
 
 def test_masks_of_youtube_vos_cannot_be_scored(tmp_path):
@@ -68,7 +68,7 @@ def test_a_folder_and_a_video_of_one_name(tmp_path):
     save_video(tmp_path / "in", "w", frames, masks)
     (tmp_path / "in/JPEGImages/v.mp4").write_bytes(b"")
     done = run_evaluate(data=tmp_path / "in", output=tmp_path / "run")
-    assert done.code == 1 and "v.mp4: another video is called v, too; rename one" in done.err
+    assert done.code == 1 and "v.mp4: another video also has the name v; rename one" in done.err
     assert {path.name for path in (tmp_path / "run/masks").iterdir()} == {"w"}
 
 
@@ -77,7 +77,7 @@ def test_a_name_that_an_archive_cannot_hold(tmp_path):
     frame = root / "JPEGImages/480p/w/00001.jpg"
     os.rename(frame, os.fsencode(frame.parent) + b"/\xff1.jpg")
     done = run_evaluate(config=davis2017_testdev.get_config(), data=root, output=tmp_path / "run")
-    assert done.code == 1 and "not a name in UTF-8, which an archive cannot hold; rename it" in done.err
+    assert done.code == 1 and "a name that is not UTF-8, which an archive cannot contain; rename it" in done.err
     assert {path.name for path in (tmp_path / "run/masks").iterdir()} == {"v"}
 
 
@@ -98,8 +98,8 @@ def test_masks_that_belong_to_nothing_are_reported(own, tmp_path):
         save_ids(tmp_path / f"pred/{name}/{t:05d}.png", masks[min(t, 4)])
     done = run_evaluate(data=own, score=tmp_path / "pred")
     assert done.code == 0, done.err
-    assert f"masks skipped: 1 folder of no video ({own}/Annotations/c)" in done.err
-    assert f"1 folder of no video ({tmp_path}/pred/d)" in done.err
+    assert f"masks skipped: 1 folder without a video ({own}/Annotations/c)" in done.err
+    assert f"1 folder without a video ({tmp_path}/pred/d)" in done.err
     assert f"1 mask without a frame in their video ({tmp_path}/pred/a/00009.png)" in done.err
 
 

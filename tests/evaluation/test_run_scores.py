@@ -49,7 +49,7 @@ class TestScores:
         masks[:2][masks[:2] == 2] = 0
         save_video(tmp_path / "in", "v", frames, masks)
         done = run_evaluate(data=tmp_path / "in", output=tmp_path / "run")
-        assert "later masks hold objects that are not segmented; --config.late_objects=True" in done.err
+        assert "later masks contain objects that are not segmented; --config.late_objects=True" in done.err
         found = self.figures(tmp_path / "run")
         assert {frame for _, i, frame in found if i == "2"} == {"00003", "00004", "00005"}
         assert all(j == 0 for (_, i, _), j in found.items() if i == "2")
@@ -88,7 +88,7 @@ class TestScores:
             tmp_path / "two", "v", frames, [(mask == 1).astype(np.uint8) * (255 if t else 1) for t, mask in enumerate(masks)]
         )
         done = run_evaluate(data=tmp_path / "two", score=tmp_path / "two/Annotations")
-        assert done.code == 2 and "one object is written as 1 on frame 00000 and as 255 on 00001; write one id" in done.err
+        assert done.code == 2 and "the object is written as 1 on frame 00000 and as 255 on 00001; use one id" in done.err
 
     def test_a_void_on_the_first_frame_alone_is_no_object(self, tmp_path):
         frames, masks = discs(objects=2)
@@ -107,7 +107,7 @@ class TestScores:
             ids[np.nonzero(ids)[0][0], np.nonzero(ids)[1][0]] = 127
             save_ids(tmp_path / f"stray/v/{t:05d}.png", ids)
         done = run_evaluate(config=davis(), data=root, score=tmp_path / "pred")
-        assert done.code == 2 and "v/00001.png: its only value is 255, which is void by this rule" in done.err
+        assert done.code == 2 and "v/00001.png: its only value is 255, which this benchmark treats as void" in done.err
         for pred in ("pred", "stray"):
             done = run_evaluate(config=davis(), fields={"single_object": True}, data=root, score=tmp_path / pred)
             assert done.code == 0 and "1.000" in done.out.splitlines()[-1]
@@ -172,7 +172,7 @@ def test_no_archive_and_a_report_where_a_video_failed(tmp_path):
     assert {name.split("/")[0] for name in contents(tmp_path / "run")} == {"masks", "report.html"}
     frame.write_bytes(good)
     done = run_evaluate(config=config, data=root, output=tmp_path / "run")
-    assert done.code == 0 and "1 of 2 videos are complete already" in done.err and "6 masks for the server" in done.out
+    assert done.code == 0 and "1 of 2 videos are already complete" in done.err and "6 masks for the server" in done.out
 
 
 def test_video_files_are_scored_too(tmp_path):
@@ -186,6 +186,6 @@ def test_video_files_are_scored_too(tmp_path):
     for t in (2, 4):
         save_ids(tmp_path / f"in/Annotations/v/{t:05d}.png", masks[t])
     done = run_evaluate(data=tmp_path / "in", output=tmp_path / "run")
-    assert done.code == 0 and "not scored: 1 video with frames without annotation (v, 2 frames)" in done.err, done.err
+    assert done.code == 0 and "not scored: 1 video with unannotated frames (v, 2 frames)" in done.err, done.err
     rows = (tmp_path / "run/per_frame.csv").read_text().splitlines()
     assert [row.split(",")[2] for row in rows[1:]] == ["00002", "00004"]

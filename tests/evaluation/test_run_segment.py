@@ -50,7 +50,7 @@ class TestSegment:
         monkeypatch.setattr(fit, "free_bytes", lambda: 0)
         done = run_evaluate(fields=dict(fields), **film)
         assert done.code == 0 and "at most 15, as in the earlier run" in done.out
-        assert "1 of 1 videos are complete already" in done.err
+        assert "1 of 1 videos are already complete" in done.err
         done = run_evaluate(fields=dict(fields), **film, overwrite=True)
         assert done.code == 0 and "at most 7 of 9, because 0.0 GB are free" in done.out
 

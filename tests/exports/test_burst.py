@@ -104,8 +104,8 @@ def change(path, **fields):
     [
         ({"segmentations": [{}]}, "has masks of 1 frames and 4 annotated frames"),
         ({"annotated_image_paths": ["x.jpg"] * 4}, "has the annotated frame x.jpg, which is not among its images"),
-        ({"width": None}, "not one of BURST"),
-        ({"segmentations": [{"a": {"rle": "1"}}, {}, {}, {}]}, "not one of BURST"),
+        ({"width": None}, "contains an invalid BURST sequence"),
+        ({"segmentations": [{"a": {"rle": "1"}}, {}, {}, {}]}, "contains an invalid BURST sequence"),
     ],
 )
 def test_wrong_files(given, fields, said):

@@ -226,7 +226,7 @@ def test_archives_are_equal_for_equal_masks(tmp_path, video):
 @pytest.mark.parametrize(
     ("kind", "name", "message"),
     [
-        ("avi", "out.avi", "an export of kind 'avi'; choose davis, binary"),
+        ("avi", "out.avi", "unknown kind of export: 'avi'; choose davis, binary"),
         ("coco", "out", "kind coco is a file .json"),
         ("rgba", "out.json", "kind rgba consists of many files; pass a folder, or the name of an archive .zip"),
     ],

@@ -98,7 +98,9 @@ def test_a_takeover_ends_the_writing_of_the_former_owner(tmp_path, monkeypatch, 
             deadline = time.monotonic() + 20
             while first._lost is None and time.monotonic() < deadline:
                 time.sleep(0.01)
-            with pytest.raises(ConfigError, match=r"was taken over by process .*; this process writes nothing more"):
+            with pytest.raises(
+                ConfigError, match=r"was taken over by process .*; this process will not write to it any further"
+            ):
                 first.require()
             second.require()
             with pytest.raises(ConfigError, match="is in use"), hold(tmp_path):
@@ -129,14 +131,14 @@ def test_an_empty_file_as_a_power_failure_leaves_it(tmp_path):
 def test_a_file_of_something_else_stays(tmp_path, content):
     owner_path(tmp_path / "lock").write_bytes(content)
     for takeover in (False, True):
-        with pytest.raises(DataError, match="not a file of this program; move it away"), hold(tmp_path, takeover=takeover):
+        with pytest.raises(DataError, match="not written by this program; move it away"), hold(tmp_path, takeover=takeover):
             pass
     assert owner_path(tmp_path / "lock").read_bytes() == content
 
 
 def test_a_file_of_the_lock_s_name_keeps_its_bytes(tmp_path):
     (tmp_path / "lock").write_text("the user's")
-    with hold(tmp_path), pytest.raises(DataError, match="lock: not a file of this program"), hold(tmp_path, takeover=True):
+    with hold(tmp_path), pytest.raises(DataError, match="lock: not written by this program"), hold(tmp_path, takeover=True):
         pass
     assert (tmp_path / "lock").read_text() == "the user's"
     with pytest.raises(DataError, match="cannot be written"), hold(tmp_path / "lock"):

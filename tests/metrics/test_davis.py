@@ -102,7 +102,7 @@ def test_every_object_counts_the_same():
 @pytest.mark.parametrize(
     ("pred", "truth", "single_object", "said"),
     [
-        (boxes(4), boxes(5), False, "cat: predicted masks (4, 24, 32) for annotated ones (5, 24, 32)"),
+        (boxes(4), boxes(5), False, "cat: predictions have the shape (4, 24, 32), annotations (5, 24, 32)"),
         (boxes(2), boxes(2), False, "cat: 2 frames"),
         (boxes(3) * 2, boxes(3), False, "cat, frame 1: the id 4"),
         (boxes(3), boxes(3) * 0, False, "cat: no object"),

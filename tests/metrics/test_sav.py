@@ -75,7 +75,7 @@ def test_no_annotation_that_counts_shows_the_object():
         sav.score_object(made("1011101"), made("1000001"), "cup")
     with pytest.raises(DataError, match="cup: 2 frames"):
         sav.score_object(made("11"), made("11"), "cup")
-    with pytest.raises(DataError, match="cup: predicted masks"):
+    with pytest.raises(DataError, match="cup: predictions have the shape"):
         sav.score_object(made("11111"), made("1111"), "cup")
 
 

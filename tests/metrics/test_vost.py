@@ -61,5 +61,5 @@ def test_no_object_and_few_frames():
     assert vost.total(both)["J mean"] == 1
     with pytest.raises(DataError, match="cup: 2 frames"):
         vost.score_sequence(pred[:2], truth[:2], "cup")
-    with pytest.raises(DataError, match="cup: predicted masks"):
+    with pytest.raises(DataError, match="cup: predictions have the shape"):
         vost.score_sequence(pred[:3], truth, "cup")

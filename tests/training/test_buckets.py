@@ -107,7 +107,7 @@ def test_metrics_and_pictures(server, monkeypatch):
 def test_a_workdir_of_someone_else(server):
     workdir = as_path(f"gs://{BUCKET}/other")
     (workdir / "metrics.jsonl").write_text("mine")
-    with pytest.raises(DataError, match=r"holds metrics.jsonl, which no run of this program recorded"):
+    with pytest.raises(DataError, match=r"contains metrics.jsonl, which no run of this program recorded"):
         is_begun(workdir)
 
 

@@ -197,7 +197,9 @@ def test_a_full_disk_is_seen_before_anything_is_written(tmp_path, monkeypatch):
     with Checkpoints(tmp_path, keep=3, keep_best=0) as checkpoints:
         checkpoints.save(state_at(2))
         monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))
-        with pytest.raises(CheckpointError, match=r"step 4 .* 10 are free.* last whole one is of step 2; free some space"):
+        with pytest.raises(
+            CheckpointError, match=r"step 4 .* 10 are free.* last complete checkpoint is that of step 2; free some space"
+        ):
             checkpoints.save(state_at(4))
 
 
@@ -217,7 +219,11 @@ def test_a_disk_that_fills_up_leaves_the_last_checkpoint(tmp_path):
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     message = str(caught.value)
-    assert "step 4 cannot be written" in message and "last whole one is of step 2" in message and "\n" not in message
+    assert (
+        "step 4 cannot be written" in message
+        and "last complete checkpoint is that of step 2" in message
+        and "\n" not in message
+    )
     assert_same(restore_latest(tmp_path, state_at(0)), state_at(2))
 
 
@@ -279,7 +285,7 @@ def test_what_a_user_put_among_the_checkpoints_does_not_change(tmp_path, capsys)
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 2 and said[1].startswith("NOTE: step 6 is not saved")
     assert "1, 6, 7, 90: not written by this run" in said[0]
-    with pytest.raises(CheckpointError, match="checkpoints/90: not written by this run, and in the way of its last"):
+    with pytest.raises(CheckpointError, match="checkpoints/90: not written by this run, but its last checkpoint needs"):
         require_free_step(tmp_path, 90)
 
 
@@ -290,7 +296,7 @@ def test_what_a_user_put_into_a_checkpoint_does_not_change(tmp_path, capsys):
         (tmp_path / "checkpoints/2/notes.txt").write_text("mine")
         checkpoints.save(state_at(4))
     assert files(tmp_path / "checkpoints/2") == {Path("notes.txt"): b"mine"}
-    assert "checkpoints/2: holds files that this run did not write" in capsys.readouterr().err
+    assert "checkpoints/2: contains files that this run did not write" in capsys.readouterr().err
     assert finished_steps(tmp_path) == [4]
 
 

@@ -165,7 +165,7 @@ def test_a_truncated_checkpoint_is_passed_over(train, undisturbed, tmp_path):
     for file in (tmp_path / "checkpoints/6/variables").rglob("*"):
         if file.is_file():
             os.truncate(file, file.stat().st_size // 2)
-    with pytest.warns(UserWarning, match="going back to the one before"):
+    with pytest.warns(UserWarning, match="the previous checkpoint is used"):
         state, result = train(tmp_path)
     assert result.origin == "step 4 of this workdir"
     assert_same(state, undisturbed[1])

@@ -107,7 +107,7 @@ def test_the_deepest_name_counts():
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        ({"bone": 0.1}, "'bone', which no parameter is in; expected names in their paths, such as backbone, conv, decoder"),
+        ({"bone": 0.1}, "'bone', which matches no parameter; expected names in their paths, such as backbone, conv, decoder"),
         ({"backbone/key_s16": 0.1}, "'backbone/key_s16', which"),
         ({"conv": 0.0}, "freezes all parameters"),
     ],

@@ -54,7 +54,7 @@ def test_the_hardest_share_falls_as_in_stcn():
     [
         (lambda: learning_rate_schedule("linear", 1.0, 10), "'linear', expected one of constant, poly, step, cosine"),
         (lambda: learning_rate_schedule("poly", 1.0, 10, 10), "warm-up takes 10 of 10 steps"),
-        (lambda: learning_rate_schedule("step", 1.0, 10, boundaries=(0.8, 0.5)), "rising shares"),
+        (lambda: learning_rate_schedule("step", 1.0, 10, boundaries=(0.8, 0.5)), "increasing fractions"),
         (lambda: hardest_share_schedule(0.0, 0, 1), "hardest share is 0.0"),
         (lambda: hardest_share_schedule(0.5, 7, 7), "from step 7 to step 7"),
     ],

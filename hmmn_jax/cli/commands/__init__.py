@@ -10,6 +10,6 @@ COMMANDS = {
     "evaluate": "segment the videos of a benchmark, and score them where it has annotations",
     "score": "score masks on disk, made by any method",
     "export": "export masks on disk as layers, COCO or YouTube-VIS JSON, or a movie",
-    "convert": "convert PyTorch checkpoints to and from this package's own",
-    "demo": "segment the clip that comes with the package, and score it",
+    "convert": "convert PyTorch checkpoints to and from the format of this package",
+    "demo": "segment and score the bundled clip",
 }

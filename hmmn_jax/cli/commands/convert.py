@@ -16,7 +16,7 @@ from hmmn_jax.cli.arguments import anywhere, local
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> Callable[..., argparse.ArgumentParser]:
-    """Adds the arguments of the command. Returns a function that adds another kind of conversion."""
+    """Adds the arguments of the command. Returns a function that adds a subcommand for one kind of conversion."""
     kinds = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
 
     def command(name: str, text: str, convert: Callable | str, *positional: str) -> argparse.ArgumentParser:
@@ -28,15 +28,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> Callable[..., argparse.Arg
         return added
 
     command("from-torch", "Converts a PyTorch checkpoint to a checkpoint folder.", "convert_from_torch", "file", "out")
-    text = "Writes a checkpoint folder as a PyTorch checkpoint. A .safetensors file has the config in its metadata."
+    text = "Writes a checkpoint folder as a PyTorch checkpoint. The metadata of a .safetensors file contains the config."
     add = command("to-torch", text, "convert_to_torch", "checkpoint", "file").add_argument
     add("--half", action="store_true", help="store floats as float16: half the size, relative error up to 0.0005")
     text = (
-        "Writes starting weights: both backbones from a network trained on ImageNet, the new layers initialised from the seed."
+        "Writes initial weights: both backbones come from a network trained on ImageNet, and the other layers are initialised "
+        "from the seed."
     )
     add = command("imagenet", text, "convert_imagenet", "file", "out").add_argument
-    add("--seed", type=int, default=0, help="of the new layers")
-    sizes = "checkpoint folder or workdir with the config of the model (default: the released sizes, the backbone of the file)"
+    add("--seed", type=int, default=0, help="seed of the new layers")
+    sizes = "folder or workdir with the config of the model (default: the published sizes, with the backbone of the file)"
     add("--config", type=local, default=None, help=sizes)
     text = "Prints the tensors of any checkpoint file, or of a checkpoint folder by their official names."
     command("inspect", text, "inspect_checkpoint", "file")
@@ -47,7 +48,7 @@ def run(options: argparse.Namespace) -> int | None:
     """Runs the command."""
     import jax
 
-    jax.config.update("jax_platforms", "cpu")  # accelerators may be busy and do not support float64
+    jax.config.update("jax_platforms", "cpu")  # accelerators may be busy, and some do not support float64
     return options.convert(options)
 
 

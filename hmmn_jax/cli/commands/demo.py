@@ -1,9 +1,9 @@
-"""Segments the clip that comes with the package: 40 frames of two koi. One swims under the other.
+"""Segments the bundled clip: 40 frames of two koi. One swims under the other.
 
   hmmn-jax demo
   hmmn-jax demo --output OUT --checkpoint HMMN_weights.pth
 
-Writes masks, frames with masks, a GIF, scores and report.html to --output. Running it again segments the clip again.
+Writes masks, frames with masks, a GIF, scores and report.html to --output. Each run segments the clip again.
 """
 
 import argparse

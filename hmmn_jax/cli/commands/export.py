@@ -1,7 +1,7 @@
 """Converts masks on disk to the formats of other programs.
 
-MASKS is a folder with PNGs that have the names of frames of VIDEO, or 00012.png for frame 12 of a video file. It may be a
-folder RUN/masks/NAME of 'hmmn-jax segment', or have masks from any method.
+MASKS is a folder with PNGs that have the names of frames of VIDEO, or 00012.png for frame 12 of a video file. It can be a
+folder RUN/masks/NAME written by 'hmmn-jax segment', or contain masks from any other method.
 
   hmmn-jax export RUN/masks/clip --video clip.mp4 --kind coco --output clip.json
   hmmn-jax export RUN/masks/clip --video clip.mp4 --kind rgba --output layers.zip --probabilities RUN/probabilities/clip

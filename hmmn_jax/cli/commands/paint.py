@@ -44,11 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--host",
         default="127.0.0.1",
-        help="address to listen on (default: %(default)s, this machine only); otherwise, other machines can try the "
+        help="address to listen on (default: %(default)s, this machine only); otherwise, other machines can try to guess the "
         "token, and the connection is not encrypted",
     )
     add("--port", type=int, default=0, metavar="N", help="port to listen on (default: any free port)")
-    add("--no-browser", action="store_true", help="open no browser, only print the address")
+    add("--no-browser", action="store_true", help="do not open a browser, only print the address")
     add_weights(parser)
     add_cache(parser)
 
@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> None:
 
     for name in NEEDED:
         if importlib.util.find_spec(name) is None:
-            raise ConfigError(f"{name} is not installed, which paint needs; run: pip install 'hmmn-jax[paint]'")
+            raise ConfigError(f"paint needs {name}, which is not installed; run: pip install 'hmmn-jax[paint]'")
     from hmmn_jax.io.bundled import DEMO_CLIP
 
     video = options.video

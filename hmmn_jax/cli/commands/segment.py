@@ -29,7 +29,7 @@ MOVIES = ("mp4", "gif", "none")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("video", type=local, metavar="VIDEO", help="video file, or folder of images")
-    text = "the objects in the first frame, by id; or a folder with the masks of some frames"
+    text = "PNG with the ids of the objects in the first frame; or a folder with the masks of some frames"
     parser.add_argument("--mask", type=local, metavar="PNG", help=text)
     text = "direction of propagation from the masks of a folder (default: both)"
     parser.add_argument("--direction", choices=("both", "forward", "backward"), help=text)
@@ -62,8 +62,8 @@ def run(options: argparse.Namespace) -> None:
     from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
     if options.mask is None:
-        found = "--mask is missing: a PNG with the objects of the first frame, or a folder with the masks of some frames"
-        raise ConfigError(f"{found}; 'hmmn-jax paint {options.video}' draws masks in the browser, and segments")
+        found = "--mask is missing: pass a PNG with the objects of the first frame, or a folder with the masks of some frames"
+        raise ConfigError(f"{found}; to draw masks in the browser and segment the video, use 'hmmn-jax paint {options.video}'")
     config = benchmark_settings("custom")
     given = override(config, options.assignments)
     if options.direction is not None:

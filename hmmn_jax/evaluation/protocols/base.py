@@ -47,7 +47,7 @@ class Task:
     def plan(self, clips: Iterable[Clip]) -> tuple[list[Plan], dict[str, str]]:
         """Plans the scores of some videos.
 
-        Returns a plan for each video that can be scored, and for each other video the reason.
+        Returns a plan for each video that can be scored, and the reason for each other video.
         """
         plans, reasons = [], {}
         for clip in clips:
@@ -64,8 +64,8 @@ class Protocol(abc.ABC):
     Attributes:
         name: name in configs; set by `register`.
         mask_files: the files of masks, and whether objects may overlap.
-        rule: a sentence about the scores for the report, if they do not follow the rule of a published benchmark.
-        figures: the metrics of the benchmark; None: those of DAVIS.
+        rule: a sentence for the report about how scores are computed, if that is not the rule of a published benchmark.
+        figures: the metrics of the benchmark; None: the metrics of DAVIS.
         archive: the name of the file for a server.
     """
 
@@ -109,13 +109,13 @@ class Protocol(abc.ABC):
 
     @property
     def submits(self) -> bool:
-        """Whether results are sent to a server, so that they are packed and not scored."""
+        """Whether results are submitted to a server, and therefore packed instead of scored."""
         return bool(self.submission)
 
     def write_submission(self, path: Path, masks: Path, clips: Sequence[Clip]) -> str:
         """Writes the file for the server from the folder of all masks.
 
-        Returns a description of its content, such as "12 masks". Raises DataError if a mask is missing.
+        Returns a description of its contents, such as "12 masks". Raises DataError if a mask is missing.
         """
         return f"{len(write_zip(path, masks, clips, self.submission, self.mask_files))} masks"
 
@@ -132,7 +132,7 @@ class Protocol(abc.ABC):
         return ids
 
     def read(self, root: Path) -> Task:
-        """Finds and opens the videos that the settings select. Raises DataError, ConfigError."""
+        """Finds and opens the videos that the settings select. Raises DataError or ConfigError."""
         task = Task(self, inputs=self.inputs(root))
         openers = self.find(root, task.notes)
         for name, opens in _choose(openers, tuple(self.settings.sequences), root).items():
@@ -186,4 +186,6 @@ def _require_text(clip: Clip) -> None:
         try:
             name.encode()
         except UnicodeEncodeError as error:
-            raise DataError(f"{clip.name}/{name}: not a name in UTF-8, which an archive cannot hold; rename it") from error
+            raise DataError(
+                f"{clip.name}/{name}: a name that is not UTF-8, which an archive cannot contain; rename it"
+            ) from error

@@ -1,4 +1,4 @@
-"""BURST, the task with given masks: videos of several data sets, with JSON files for given masks and submissions."""
+"""BURST, the task in which masks are given: videos of several data sets, with JSON files for given masks and submissions."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -33,14 +33,14 @@ class BurstClip(Clip):
     given_file: Path
 
     def read_given(self, height: int, width: int) -> dict[int, Given]:
-        """The tracks that start on each frame, by index. Raises DataError for masks of a different size from the frames."""
+        """The tracks that start on each frame, by index. Raises DataError if the masks and the frames differ in size."""
         if (height, width) != self.sequence.size:
             found = f"masks of {self.sequence.size[1]}x{self.sequence.size[0]} pixels"
             raise DataError(f"{self.name}: {self.given_file.name} has {found}; its frames have {width}x{height}")
         return dict(self.sequence.given())
 
     def ids_at(self, index: int) -> list[int]:
-        """The tracks that have started by a frame."""
+        """The tracks that have started by a given frame."""
         places = self.sequence.places
         started = (masks for place, masks in enumerate(self.sequence.encoded) if places[place] <= index)
         return sorted(set().union(*started))
@@ -79,10 +79,10 @@ class Burst(Protocol):
         raise DataError(f"{clip.name}: scores of BURST (HOTA) are not computed here; pass {self.archive} to its evaluator")
 
     def refuse_submission(self, clips: Sequence[Clip]) -> str:
-        """A result must have all sequences of the given file."""
+        """A result must contain all sequences of the given file."""
         listed = {sequence.key for clip in clips[:1] for sequence in read_burst(_burst(clip).given_file)}
         missing = len(listed - {_burst(clip).sequence.key for clip in clips})
-        return f"{missing} of {len(listed)} sequences are missing, and a result has all; segment them, too" if missing else ""
+        return f"{missing} of {len(listed)} sequences are missing, but all are required; segment them, too" if missing else ""
 
     def write_submission(self, path: Path, masks: Path, clips: Sequence[Clip]) -> str:
         """Writes the masks of the annotated frames as JSON. Raises DataError if one is missing."""

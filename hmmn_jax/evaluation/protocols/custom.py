@@ -48,13 +48,13 @@ class Custom(Protocol):
         for video in videos:
             name = check_name(video.stem, video)
             if name in openers:
-                openers[name] = partial(_refuse, f"{video}: another video is called {name}, too; rename one")
+                openers[name] = partial(_refuse, f"{video}: another video also has the name {name}; rename one")
             else:
                 openers[name] = partial(self._open_film, video, annotations, notes)
         if annotations.is_dir() and not settings.resolution:
             for path in sorted(annotations.iterdir()):
                 if not path.name.startswith(".") and (path.stem if path.is_file() else path.name) not in openers:
-                    notes.add("masks skipped", f"{'folders' if path.is_dir() else 'files'} of no video", str(path))
+                    notes.add("masks skipped", f"{'folders' if path.is_dir() else 'files'} without a video", str(path))
         return openers
 
     def inputs(self, root: Path) -> tuple[Path, ...]:
@@ -80,7 +80,7 @@ class Custom(Protocol):
         return task
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
-        """Plans the annotated frames after each object's first. Raises DataError if all masks are given."""
+        """Plans to score each object on the annotated frames after its first. Raises DataError if all masks are given."""
         if clip.direction:
             raise DataError(
                 f"{clip.name}: all its masks are given (config.direction is {clip.direction}), so none can be scored"

@@ -43,7 +43,7 @@ class Davis(Protocol):
         return root / "JPEGImages", root / self.settings.annotations
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
-        """The official rule: all frames except the first and the last, ids 1 to the largest of the first annotation."""
+        """The official rule: all frames except the first and the last, for ids 1 to the largest id in the first annotation."""
         return plan_davis(clip, self.settings.single_object, self.settings.mask_values, notes)
 
     def shown(self, ids: Integer[np.ndarray, "h w"]) -> Integer[np.ndarray, "h w"]:

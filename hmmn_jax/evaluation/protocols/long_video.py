@@ -16,7 +16,7 @@ from hmmn_jax.metrics.davis import ScoredFrame, SequenceScores, score_frames
 
 @dataclass(frozen=True)
 class LongVideoPlan(BenchmarkPlan):
-    """The annotated frames except the first and the last, ids 1 to the largest of the first annotation."""
+    """The annotated frames except the first and the last, for ids 1 to the largest id in the first annotation."""
 
     def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
         """Like DAVIS."""

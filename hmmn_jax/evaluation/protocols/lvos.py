@@ -1,4 +1,4 @@
-"""LVOS v1 and v2: long videos. Objects have their own ranges of frames; seen and unseen classes are scored separately."""
+"""LVOS v1 and v2: long videos. Each object has its own range of frames; seen and unseen classes are scored separately."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -64,7 +64,7 @@ class Lvos(VideoFolders):
         return {video: _Facts(ranges, None if unseen is None else video in unseen) for video, ranges in objects.items()}
 
     def given(self, clip: Clip, notes: Notes) -> Clip:
-        """Keeps the masks that are the first of an object; validation data contain the masks of all frames."""
+        """Keeps the first mask of each object, because validation data contains the masks of all frames."""
         wanted, first = set(clip.about.ranges), {}
         for t in sorted(clip.masks):
             if new := wanted.intersection(np.unique(clip.read_annotation(t)).tolist()):
@@ -72,7 +72,7 @@ class Lvos(VideoFolders):
                 if not (wanted := wanted - new):
                     break
         for i in sorted(wanted):
-            notes.add("objects without a mask, never segmented", "objects", f"{i} of {clip.name}")
+            notes.add("objects without a mask, which are not segmented", "objects", f"{i} of {clip.name}")
         if not first:
             raise DataError(f"{clip.name}: no mask of its objects {', '.join(map(str, sorted(wanted)))}")
         frames = clip.sources[: len(clip)]

@@ -1,4 +1,4 @@
-"""MOSE v1: scored like DAVIS. Only first masks are public."""
+"""MOSE v1: scored like DAVIS. Only the first masks are public."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from hmmn_jax.metrics.davis import ScoredFrame, SequenceScores, score_frames, sc
 
 @dataclass(frozen=True)
 class Mose1Plan(BenchmarkPlan):
-    """Scores all frames except the first and the last, ids 1 to the largest of the first. Larger ids in a result are errors."""
+    """Scores all frames except the first and the last, ids 1 to the largest in the first. Larger ids in a result are errors."""
 
     def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
         """Like DAVIS, but 255 is an id in results."""

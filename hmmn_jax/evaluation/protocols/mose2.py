@@ -1,4 +1,4 @@
-"""MOSE v2: adaptive F, and scores of disappearance and reappearance. Only first masks of the validation set are public."""
+"""MOSE v2: adaptive F, and scores of disappearance and reappearance. Only the first masks of the validation set are public."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Mose2Plan(BenchmarkPlan):
         (path,) = self.files(folder, index)
         with reading_errors(path), Image.open(path) as image:
             if image.mode not in _MODES:
-                found = f"a PNG of mode {image.mode}, whose values the server changes"
+                found = f"a PNG of mode {image.mode}, whose values the server would change"
                 raise DataError(f"{path}: {found}; write an indexed PNG, or a grey one of 8 bits")
         return super().read_prediction(folder, index)
 
@@ -50,9 +50,9 @@ class Mose2Plan(BenchmarkPlan):
         served = mose2.server_frames(OnePng().frames(folder, self.clip.name), len(self.clip), self.clip.name)
         if shifted := [(a, b) for a, b in zip(scores.frame_names, served, strict=True) if a != b]:
             meant, found = shifted[0]
-            way_out = "write a mask for every frame, the first included, and no other"
+            way_out = "write exactly one mask for every frame, including the first"
             raise DataError(
-                f"{folder / self.clip.name}: the server counts masks and takes {found}.png for {meant}.png; {way_out}"
+                f"{folder / self.clip.name}: the server counts masks and would use {found}.png as {meant}.png; {way_out}"
             )
         return scores
 

@@ -65,7 +65,7 @@ class SavPlan(Plan):
             if values.shape != (height, width):
                 raise DataError(f"{path}: {values.shape[1]}x{values.shape[0]} pixels; its frame has {width}x{height}")
             if len(found := np.unique(values)) > 2:
-                raise DataError(f"{path}: {len(found)} values; a mask of one object has two: write 0 and 255")
+                raise DataError(f"{path}: {len(found)} values; a mask of one object must have only 0 and 255")
             masks[rows[i]] = values > 0
         return masks
 
@@ -90,7 +90,7 @@ class Sav(Protocol):
         """Raises DataError if an object has no frame to score."""
         scored = {i: frozenset(sorted(frames)[1:-1]) for i, frames in _frames_of_objects(clip).items()}
         if short := [i for i, frames in scored.items() if not frames]:
-            raise DataError(f"{clip.name}/{FOLDERS.folder_of(short[0])}: fewer than three annotations, so nothing to score")
+            raise DataError(f"{clip.name}/{FOLDERS.folder_of(short[0])}: fewer than three annotations; nothing to score")
         return SavPlan(clip, tuple(sorted(frozenset().union(*scored.values()))), scored)
 
     def shown_truth(self, clip: Clip, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:

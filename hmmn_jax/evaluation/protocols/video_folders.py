@@ -1,4 +1,4 @@
-"""Base class of benchmarks with the layout of YouTube-VOS: for each video, a folder of frames and a folder of masks."""
+"""Base class for benchmarks with the layout of YouTube-VOS: a folder of frames and a folder of masks for each video."""
 
 import abc
 import dataclasses
@@ -22,7 +22,7 @@ class VideoFolders(Protocol):
     """Videos `JPEGImages/VIDEO/FRAME.jpg` with masks `Annotations/VIDEO/FRAME.png`. The first mask is given.
 
     Attributes:
-        value_255: meaning of 255 in annotations, see `Clip`.
+        value_255: meaning of 255 in annotations; see `Clip`.
         annotated_only: whether only the masks of annotated frames are written.
     """
 
@@ -42,7 +42,7 @@ class VideoFolders(Protocol):
         return clip
 
     def find(self, root: Path, notes: Notes) -> dict[str, Opener]:
-        """Finds the videos in the list; all folders if there is no list."""
+        """Finds the videos in the list, or all folders if there is no list."""
         listed, settings = self.listed(root), self.settings
         found = find_unlisted(
             root,

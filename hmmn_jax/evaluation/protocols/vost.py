@@ -20,7 +20,7 @@ FAST = "JPEGImages_10fps"
 
 @dataclass(frozen=True)
 class VostPlan(BenchmarkPlan):
-    """Scores the annotated frames except the first and the last, ids 1 to the largest of the first annotation."""
+    """Scores the annotated frames except the first and the last, for ids 1 to the largest id in the first annotation."""
 
     def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
         """Only J."""
@@ -46,5 +46,5 @@ class Vost(VideoFolders):
         """Plans the annotated frames. Raises DataError for fewer than three, or if the first has no object."""
         frames = inner_annotations(clip)
         if not scored_ids(clip.read_annotation(min(clip.annotations)), False).any():
-            raise DataError(f"{clip.name}: no object in the first annotation, so nothing to score")
+            raise DataError(f"{clip.name}: no object in the first annotation, so there is nothing to score")
         return VostPlan(clip, frames)

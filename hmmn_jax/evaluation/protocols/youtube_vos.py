@@ -70,10 +70,10 @@ class YouTubeVOS(Protocol):
         return tuple(home / kind for home in homes for kind in ("JPEGImages", "Annotations"))
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
-        """Plans the annotated frames after each object's first, because the annotations of the server are not public."""
+        """Plans the annotated frames after each object's first, because the annotations that the server uses are not public."""
         plan = plan_annotated(clip, self.settings.single_object, self.settings.mask_values, notes)
         if clip.about is None:
-            topic = f"seen and unseen categories are not told apart: no {UNSEEN} in the folder of the data"
+            topic = f"seen and unseen categories are not distinguished: no {UNSEEN} in the data folder"
             notes.add(topic, "videos", clip.name)
         elif unknown := sorted(plan.first.keys() - clip.about.keys()):
             raise DataError(f"{clip.name}: meta.json has no category of object {unknown[0]}; add it, or remove {UNSEEN}")

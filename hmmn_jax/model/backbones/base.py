@@ -48,7 +48,7 @@ class Features(NamedTuple):
 
 
 class BackboneModule(nn.Module):
-    """The network of a backbone. Its first layer is linear: the contribution of the frame is computed once for all objects."""
+    """The network of a backbone. Its first layer is linear, so the part of the frame is computed once for all objects."""
 
     def frame(self, frame: Float[Array, "b H W 3"]) -> Float[Array, "b h w c"]:
         """Computes the frame's contribution to the first layer.
@@ -73,7 +73,7 @@ class BackboneModule(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Backbone(abc.ABC):
-    """The sizes of a backbone; base class of a frozen dataclass. Hashable, and written to JSON as name and fields."""
+    """The sizes of a backbone; base class of a frozen dataclass. Hashable; stored in JSON as its name and fields."""
 
     name: ClassVar[str]  # set by `register`
 
@@ -83,7 +83,7 @@ class Backbone(abc.ABC):
 
         Args:
             compute: compute dtype and options of its layers.
-            with_masks: the module is for the memory encoder, which calls `masks`.
+            with_masks: whether the module is for the memory encoder, which calls `masks`.
             name: name of the module.
         """
 
@@ -134,13 +134,13 @@ class Backbone(abc.ABC):
         return {"name": self.name, **dataclasses.asdict(self)}
 
     def require_groups(self, norm: str, norm_groups: int, widths: Iterable[int]) -> None:
-        """Raises ValueError, which names the field `norm_groups`, unless it divides all widths or `norm` is not "group"."""
+        """Raises ValueError with the name of the field, unless `norm_groups` divides all widths or `norm` is not "group"."""
         for width in widths if norm == "group" else ():
             expected = f"a divisor of every width; {width} is not a multiple"
             self.require(width % norm_groups == 0, "norm_groups", expected)
 
     def require(self, condition: bool, field: str, expected: str) -> None:
-        """Raises ValueError about a field, unless the condition holds."""
+        """Raises ValueError with the name of a field, unless the condition holds."""
         if not condition:
             raise ValueError(f"{type(self).__name__}.{field} is {getattr(self, field)!r}, expected {expected}")
 
@@ -196,7 +196,7 @@ class Normalise(nn.Module):
 
     @nn.compact
     def __call__(self, frame: Float[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
-        """RGB in [0, 1], zero-padded *before*, as the released weights expect."""
+        """RGB in [0, 1], zero-padded before the normalisation, as the released weights expect."""
         mean = self.variable("constants", "mean", jnp.array, IMAGENET_MEAN).value
         std = self.variable("constants", "std", jnp.array, IMAGENET_STD).value
         return (frame - mean) / std

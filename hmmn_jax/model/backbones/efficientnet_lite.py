@@ -23,7 +23,7 @@ from hmmn_jax.ops.inverted_residual import Weights, inverted_residual, relu6
 NORM_EPSILON = 1e-3
 STRIDES = (1, 2, 2, 2, 1)  # stride of the first block of each stage; the stem has stride 2
 MOST_EXPANSION, KERNEL_SIZES = 16, (3, 5, 7)
-# Names of layers and leaves in files of the PyTorch port, which names blocks `_blocks.N`.
+# Names of layers and leaves in files of the PyTorch port. The names of its blocks are `_blocks.N`.
 _PRETRAINED = {
     "conv_frame": "_conv_stem",
     "norm_frame": "_bn0",
@@ -41,19 +41,19 @@ _PRETRAINED = {
 class EfficientNetLite(Backbone):
     """Sizes of an EfficientNet-Lite. The defaults are those of Lite0.
 
-    Stages have strides 2, 4, 8, 16 and 16. The second, third and fifth give the features.
+    Stages have strides 2, 4, 8, 16 and 16. The features are the outputs of the second, third and fifth stage.
 
     Attributes:
         stem_width: channels of the first layer.
         blocks: number of blocks of each stage.
         widths: channels of each stage.
-        expansions: factor by which the blocks of each stage widen their input. 1: no expansion layer.
+        expansions: factor by which the blocks of each stage increase the number of channels. 1: no expansion layer.
         kernel_sizes: kernel sizes of the depthwise convolutions of each stage.
         norm: "batch", "group", "layer" or "none", as in `ResNet`. BatchNorm has epsilon 1e-3, as in the original networks.
         norm_groups: groups of GroupNorm.
 
     Raises:
-        ValueError: an invalid value; the message has the field and the expected values.
+        ValueError: a value is invalid; the message states the field and the expected values.
     """
 
     stem_width: int = 32
@@ -186,7 +186,7 @@ class InvertedResidual(nn.Module):
         expand = conv("expand", wide, kernel_size=1) if wide > inputs else None
         depthwise = conv("depthwise", wide, kernel_size=kernel_size, stride=self.stride, depthwise=True)
         project = conv("project", features, kernel_size=1)
-        if sizes.norm in ("none", "batch"):  # the norm is part of the convolutions
+        if sizes.norm in ("none", "batch"):  # the norm was folded into the convolutions
 
             def weights(layer: str, conv: Conv, inputs: int) -> Weights:
                 affine = norm(layer).affine(conv.features) if sizes.norm == "batch" else None

@@ -36,12 +36,12 @@ class ResNet(Backbone):
         blocks: number of blocks of the stages res2, res3 and res4, at strides 4, 8 and 16.
         widths: channels of these stages.
         norm: "batch": BatchNorm with stored statistics, even in training. For training from scratch: "group", GroupNorm, or
-            "layer", LayerNorm over the channels of each cell, independent of other cells and of the size of the frame. "none":
-            convolutions with a bias and no normalisation, made by `fold` for inference.
+            "layer", LayerNorm over the channels of each cell, which does not depend on other cells or on the size of the
+            frame. "none": convolutions with a bias and no normalisation, made by `fold` for inference.
         norm_groups: groups of GroupNorm.
 
     Raises:
-        ValueError: an invalid value; the message has the field and the expected values.
+        ValueError: a value is invalid; the message states the field and the expected values.
     """
 
     stem_width: int = 64
@@ -58,7 +58,9 @@ class ResNet(Backbone):
             value = getattr(self, name)
             fits = isinstance(value, tuple) and len(value) == 3 and all(is_size(one, most) for one in value)
             self.require(fits, name, f"three positive numbers up to {most}, for res2, res3 and res4")
-        self.require(all(width % 4 == 0 for width in self.widths), "widths", "multiples of 4 (bottlenecks are a quarter)")
+        self.require(
+            all(width % 4 == 0 for width in self.widths), "widths", "multiples of 4 (bottlenecks have a quarter of the width)"
+        )
         widths = (self.stem_width, *self.widths, *(width // 4 for width in self.widths))
         self.require_groups(self.norm, self.norm_groups, widths)
 

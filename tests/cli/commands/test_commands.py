@@ -42,7 +42,7 @@ def test_segment(requests, capsys):
     assert request.fit == {"size", "max_memory_frames"} and request.data is None
     assert str(request.checkpoint) == "lite" and request.step is None and not request.overwrite
     assert launched == {"compilation_cache": None}
-    said = "model: lite, which comes with the package; --checkpoint PATH uses another\n"
+    said = "model: lite (bundled); use --checkpoint PATH to choose another\n"
     assert capsys.readouterr().out == said
 
 
