@@ -1,9 +1,10 @@
-"""Scores of one checkpoint without some parts of the memory, which show what each part contributes.
+"""Scores of a checkpoint with parts of the memory disabled, which show the contribution of each part.
 
     python benchmarks/ablation.py --checkpoint lite --data DAVIS
 
-Prints J&F, J and F for DAVIS-2016, where all objects of the first mask are one object, at the size of the frames. The weights
-are the same in each row: training drops each fine memory at random. The last row is a baseline without a model.
+Prints J&F, J and F for DAVIS-2016, where all objects of the first mask are one object, at the size of the frames. All rows use
+the same weights, which is possible because training drops each fine memory at random. The last row is a baseline without a
+model.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from hmmn_jax.model.hmmn import abstract_variables
 from hmmn_jax.training.validation import validate
 
 FIRST_ONLY = {"max_memory_frames": 1}
-# Name -> changes of the model's config and of the Segmenter's memory settings.
+# Name -> changes to the model's config and to the memory settings of the `Segmenter`.
 VARIANTS: dict[str, tuple[dict, dict]] = {
     "as it is (every 5th frame)": ({}, {}),
     "no top-k reads (strides 8 and 4)": ({"use_topk_read": False}, {}),
@@ -39,7 +40,7 @@ VARIANTS: dict[str, tuple[dict, dict]] = {
 
 
 def those_of(config: HMMNConfig, variables: dict) -> dict:
-    """Selects the variables that the model without some parts needs."""
+    """Selects the variables that a model without some parts needs."""
     wanted = flax.traverse_util.flatten_dict(abstract_variables(config))
     found = flax.traverse_util.flatten_dict(variables)
     return flax.traverse_util.unflatten_dict({path: found[path] for path in wanted})

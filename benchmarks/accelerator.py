@@ -16,8 +16,8 @@ If flax, optax, Orbax and Pillow are installed, PACKAGES are `jaxtyping wadler-l
 
 Each case is written to the output as a line of JSON as soon as it is measured; the table is printed at the end. Each step may
 use part of the time. A step that takes longer stops after the current case. If a case hangs, its process is killed, and the
-next step starts in a new process. Earlier measurements are kept. `--quick` runs all steps with tiny models and shapes to test
-the script, also on a CPU. Its figures are meaningless. The steps are in benchmarks/accelerator_steps.py.
+next step starts in a new process. Earlier measurements are kept. `--quick` runs all steps with tiny models and shapes, to test
+the script. This also works on a CPU. Its figures are meaningless. The steps are in benchmarks/accelerator_steps.py.
 """
 
 import argparse
@@ -42,7 +42,7 @@ STEPS = {
     "deterministic": 40,
     "single programs": 50,
 }
-GRACE, MOST_GRACE = 1.25, 30.0  # a step is killed when its time exceeds the plan by this factor, or by this number of seconds
+GRACE, MOST_GRACE = 1.25, 30.0  # a step is killed when it exceeds its planned time by this factor, or by this number of seconds
 
 
 class Output:
@@ -69,7 +69,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def work(names: list[str], seconds: dict[str, float], quick: bool, output: Output) -> None:
-    """Runs steps in this process, one after the other. Kills the process if one hangs."""
+    """Runs steps in this process, one after the other. If a step hangs, the process is killed."""
     from accelerator_steps import FUNCTIONS, QUICK, RELEASED  # imports JAX
 
     for name in names:

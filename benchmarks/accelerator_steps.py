@@ -117,7 +117,7 @@ def selection(sizes: Sizes) -> Iterator[Figures]:
 
 
 def values(sizes: Sizes) -> Iterator[Figures]:
-    """The product with values, exact and fast, and the read of a bank, with loops of traced and static length."""
+    """The product with values, exact and fast, and the read of a bank, with loops of traced and of static length."""
     config, (h, w) = sizes.config, (sizes.frame[0] // 16, sizes.frame[1] // 16)
     for dtype in ("bfloat16", "float32"):
         weights, bank = noise((1, 1, h * w, h * w)), noise((1, 1, h * w, config.value_dim_s16), dtype)
@@ -168,7 +168,7 @@ def frame(sizes: Sizes, cases: tuple[tuple[str, int], ...] | None = None, fused:
         state = segmenter.init(picture, mask)
         for count in sizes.memory:
             state = remembering(segmenter, state, picture, count)
-            segmenter.mem_every = sys.maxsize  # no further frame is kept in memory
+            segmenter.mem_every = sys.maxsize  # no more frames are added to the memory
             for _ in range(2):
                 state, result = segmenter.step(state, picture, donate=True)
             jax.block_until_ready(result.mask)
@@ -196,7 +196,7 @@ def frame(sizes: Sizes, cases: tuple[tuple[str, int], ...] | None = None, fused:
 
 
 def single_programs(sizes: Sizes) -> Iterator[Figures]:
-    """The same frame with separate programs for each batch of objects, as on a CPU."""
+    """The same frame, with separate programs for each batch of objects as on a CPU."""
     yield from frame(dataclasses.replace(sizes, memory=sizes.memory[:1]), sizes.frames[:2], fused=False)
 
 
@@ -230,7 +230,7 @@ def quality(sizes: Sizes) -> Iterator[Figures]:
 def training(
     sizes: Sizes, cases: tuple[tuple[str, int], ...] | None = None, options: dict[str, Any] | None = None
 ) -> Iterator[Figures]:
-    """Training steps with three objects: speed, memory, and whether five steps give bit-identical results when repeated."""
+    """Training steps with three objects: speed, memory, and whether repeating five steps gives bit-identical results."""
     from hmmn_jax.training.optimizer import make_optimizer
     from hmmn_jax.training.schedules import learning_rate_schedule
     from hmmn_jax.training.train_state import TrainState

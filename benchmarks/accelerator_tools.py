@@ -42,7 +42,7 @@ def timed(function: Callable[..., Any], *arguments: Any, runs: int) -> Figures:
 
 
 def memory(compiled: jax.stages.Compiled) -> Figures:
-    """The memory that a program takes for its temporaries."""
+    """The memory that a program needs for temporaries."""
     found = compiled.memory_analysis()
     return {} if found is None else {"temporaries_mib": found.temp_size_in_bytes / MIB}
 
@@ -59,7 +59,7 @@ def noise(shape: tuple[int, ...], dtype: str = "float32") -> jax.Array:
 
 
 def random_variables(config: HMMNConfig) -> Any:
-    """Random variables with which activations stay in range."""
+    """Random variables, chosen so that activations stay in range."""
     rng = np.random.default_rng(0)
 
     def draw(leaf: Any) -> np.ndarray:

@@ -4,13 +4,13 @@
     python benchmarks/annotator.py --out runs/annotator --data DAVIS bear camel --size 240 --policies worst next random
 
 The first frame is annotated with the ground truth and propagated. Then, in each of five rounds, the ground truth of one more
-frame is given and propagated in both directions. A policy selects the frame: `worst` takes the frame with the lowest J&F, which
-needs the ground truth; `next` takes that of `Session.next_to_annotate`; `random` has five seeds. The bundled clip is always one
-of the sequences.
+frame is given and propagated in both directions. A policy selects the frame: `worst` selects the frame with the lowest J&F,
+which requires the ground truth; `next` selects the frame that `Session.next_to_annotate` returns; `random` uses five seeds. The
+bundled clip is always one of the sequences.
 
 Two more methods get the same corrections as `worst`: `first` only uses the annotation of the first frame, and `forward`
 restarts at each annotated frame and only propagates forwards. With --permanent, all policies except `random` run again with the
-other annotated frames in the memory of each pass.
+other annotated frames added to the memory of each pass.
 
 Scores are the mean J&F over frames and objects: over all frames, and over the frames that are not annotated in any round (the
 same frames in all rounds). The tables contain both scores, and the rank correlation of confidence and J. If J&F of a sequence
@@ -90,7 +90,7 @@ def play(
 def play_forward(
     segmenter: Segmenter, frames: Sequence, truth: Sequence, corrections: Sequence[int]
 ) -> Iterator[dict[str, Any]]:
-    """Like `play`, but with given corrections, and each frame segmented from the annotated frame before it."""
+    """Like `play`, but with given corrections; each frame is segmented from the previous annotated frame."""
     session = Session(segmenter, frames)
     for t in corrections:
         session.annotate(t, truth[t])
@@ -103,7 +103,7 @@ def play_forward(
 
 
 def scores(masks: Sequence, truth: Sequence) -> tuple[np.ndarray, np.ndarray]:
-    """J and F [T,K] of all frames and objects; 1 if an object is in neither mask."""
+    """J and F [T,K] of all frames and objects; 1 if neither mask contains the object."""
     objects = max(int(ids.max()) for ids in truth)
     pairs = [frame_scores(mask, ids, objects) for mask, ids in zip(masks, truth, strict=True)]
     j, f = (np.stack(each) for each in zip(*pairs, strict=True))
@@ -116,7 +116,7 @@ def worst(session: Session, jf: np.ndarray) -> int:
 
 
 def proposed(session: Session, _: np.ndarray) -> int:
-    """Returns the frame that the session proposes."""
+    """Returns the frame that the session suggests."""
     t = session.next_to_annotate()
     assert t is not None  # some frames are not annotated
     return t
@@ -129,7 +129,7 @@ def at_random(seed: int) -> Choose:
 
 
 class Permanent(Segmenter):
-    """Adds all annotated frames to the memory of each pass. The frame where the pass starts is the first memory frame.
+    """Adds all annotated frames to the memory of each pass. The frame at which the pass starts is the first memory frame.
 
     For the other annotated frames, which may be far away in time, kernels are centred on the most similar cell of that frame.
     """
@@ -195,7 +195,7 @@ def annotate(args: argparse.Namespace, root: Path, name: str, done: set[tuple]) 
 
 
 def _numbers(played: dict[str, Any]) -> dict[str, Any]:
-    """Converts the values of a round to a row of JSON; NaN becomes null."""
+    """Converts the values of a round to a JSON row; NaN becomes null."""
     found = {"annotated": played["annotated"]}
     for name in ("j", "f", "confidence"):
         if name in played:

@@ -41,7 +41,7 @@ def falls(row: dict[str, Any]) -> list[tuple[int, int]]:
 
 
 def spearman(x: Sequence[float], y: Sequence[float]) -> float:
-    """Spearman's rho: the correlation of ranks. Equal values have the mean of their ranks."""
+    """Spearman's rank correlation. Equal values get the mean of their ranks."""
     ranks = []
     for values in (np.asarray(x), np.asarray(y)):
         _, index, count = np.unique(values, return_inverse=True, return_counts=True)
@@ -98,7 +98,7 @@ def _by_sequence(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _confidence(rows: Sequence[dict[str, Any]]) -> str:
-    """How well the confidence orders objects, over all predicted frames of the first policy of a sequence."""
+    """The rank correlation of confidence and J over all predicted frames of the first policy of each sequence."""
     first = {row["sequence"]: row for row in reversed(rows)}.values()
     pairs = {row["sequence"]: confidence_pairs(row) for row in first}
     if len(pairs) > 1:

@@ -1,4 +1,4 @@
-"""Training clips per second from a bucket with a delay of 40 ms: one record after another, and as `data` reads them.
+"""Training clips per second from a bucket with a latency of 40 ms, reading records one after another and as in `data`.
 
     python benchmarks/bucket_input.py
 
@@ -57,7 +57,7 @@ def draw(root: Path) -> Path:
 
 
 def settings(data_dir: str) -> ConfigDict:
-    """The settings for videos at 64x64, so that computing takes little time compared with requests."""
+    """Settings for 64x64 videos, so that computation takes little time compared with requests."""
     config = configs.videos({"set": configs.source("davis/2017", still=False)}, ((0, 5),))
     config.size, config.resize, config.min_area, config.data_dir = (64, 64), 64, 16, data_dir
     return config

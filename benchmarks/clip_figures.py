@@ -1,4 +1,4 @@
-"""Statistics of a mixture of training clips: the fraction of each data set, skips between frames, objects in a clip.
+"""Statistics of a mixture of training clips: fraction of each data set, skips between frames, and objects per clip.
 
     python benchmarks/clip_figures.py --config configs/train/main.py --config.data.data_dir=DATA --first 0,200000,400000
 

@@ -1,4 +1,4 @@
-"""Builds and reads a set of YouTube-VOS's size: 3,471 generated videos of 27 frames of 64x36 pixels.
+"""Builds and reads a data set of the size of YouTube-VOS: 3,471 generated videos with 27 frames of 64x36 pixels.
 
     python benchmarks/data_scale.py --folder SCRATCH
     python benchmarks/data_scale.py --folder SCRATCH --padding 60000  # records of a real set's size: 6 GB

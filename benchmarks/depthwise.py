@@ -28,7 +28,7 @@ FEATURES = (2, 4, 10)  # blocks whose outputs are used
 
 
 def measure_ours(runs: int) -> dict[str, float]:
-    """Seconds of each row, the median of `runs`."""
+    """Seconds of each row: the median of `runs` calls."""
     import jax
 
     from hmmn_jax.model.backbones import EfficientNetLite
@@ -46,7 +46,7 @@ def measure_ours(runs: int) -> dict[str, float]:
             return sizes.make(Compute(), False).apply({"params": params, **rest}, frame, method=see)
 
         features, backward = jax.vjp(found, params)
-        return backward(features)  # any cotangent will do, so that no loss is measured
+        return backward(features)  # an arbitrary cotangent, so that no loss is included in the measurement
 
     sizes, (frame, images) = EfficientNetLite(), (jax.numpy.asarray(draw(shape)) for shape in (FRAME, IMAGES))
     values = jax.jit(lambda: sizes.make(Compute(), False).init(jax.random.key(0), images, method=see))()
@@ -146,7 +146,7 @@ def draw(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def seconds(call: Callable[[], object], runs: int) -> float:
-    """Median time of a call, after two to warm up."""
+    """Median time of a call, after two warm-up calls."""
     times = []
     for _ in range(runs + 2):
         start = time.perf_counter()

@@ -55,7 +55,7 @@ def measure(height: int, width: int, objects: int, memory: list[int], runs: int,
         segmenter.mem_every = 1
         while not (state.groups[0].bank is not None and state.groups[0].kept == frames - 1):
             state, result = segmenter.step(state, frame, donate=True)
-        segmenter.mem_every = sys.maxsize  # from here on, no further frame is kept in memory
+        segmenter.mem_every = sys.maxsize  # from here on, no more frames are added to the memory
         times = []
         for _ in range(runs + 1):
             start = time.perf_counter()

@@ -62,7 +62,7 @@ def measure_ours(args: argparse.Namespace) -> dict[str, float]:
 
 
 def measure_parts(args: argparse.Namespace) -> dict[str, float]:
-    """Seconds per clip for reading, for decoding and for everything, each measured separately on the same samples."""
+    """Seconds per clip for reading, for decoding, and in total, each measured separately on the same samples."""
     import tensorflow as tf
 
     from data.clips import clip, decode, pipeline, plan
@@ -111,7 +111,7 @@ WORKERS = {"ours": measure_ours, "parts": measure_parts, "peer": measure_peer}
 
 
 def run(worker: str) -> dict[str, float]:
-    """Measures in a fresh process."""
+    """Measures in a new process."""
     command = [sys.executable, os.path.abspath(__file__), *sys.argv[1:], "--worker", worker]
     environment = {**os.environ, "PYTHONPATH": os.getcwd(), "TF_CPP_MIN_LOG_LEVEL": "3"}
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout

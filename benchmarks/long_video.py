@@ -4,9 +4,9 @@
 
 Runs `evaluate.py --config configs/evaluate/custom.py` on a folder of rendered frames at 480x854, in two processes at once: one
 with `--config.max_memory_frames`, one without. Their resident memory (VmRSS) is read every second, with the number of masks
-written so far; the maximum for each frame is used. Prints a table. The plot has the measured curves, and a prediction without
-the limit: the memory of the limited process without its bank, plus a bank with keys, values and centres at stride 16 in each
-slot, whose number of slots doubles when all are used. The network is small and its weights are random, so its masks are
+written so far; the maximum for each frame is used. Prints a table. The plot shows the measured curves, and a prediction for the
+run without a limit: the memory of the limited process without its bank, plus a bank with keys, values and centres at stride 16
+in each slot, whose number of slots doubles when all are used. The network is small and its weights are random, so its masks are
 meaningless. Takes hours, mostly for the process without a limit, which reads more memory in every frame. If it is interrupted
 (Ctrl-C), it prints the figures so far.
 """

@@ -1,12 +1,12 @@
-"""Milliseconds per frame on one core for J and F, and for those of MOSE v2 with adaptive F, on generated masks.
+"""Milliseconds per frame on one core for J and F, and for the metrics of MOSE v2 (with adaptive F), on generated masks.
 
     python benchmarks/metrics.py
     python benchmarks/metrics.py --objects 1 --height 1080 --width 1920
     python benchmarks/metrics.py --scale 0.1  # small objects, for which the tolerance of F is different
 
 The masks are ellipses with wavy, textured boundaries, small spots and holes. The prediction is the ground truth, moved and with
-another boundary. Prints the median over rounds on one core, once for masks in memory and once including reading the two PNGs.
-The official DAVIS toolkit took 6.9 ms at 480x854. Run it on an otherwise idle machine.
+a different boundary. Prints the median over rounds on one core, once for masks in memory and once including reading the two
+PNGs. The official DAVIS toolkit took 6.9 ms at 480x854. Run it on an otherwise idle machine.
 """
 
 import argparse

@@ -6,8 +6,7 @@
 `latency` prints, in milliseconds and in times of a frame of `Segmenter.run` in a process without a server: from the end of a
 stroke (the request that has the mask) to the answer, after which the annotation is saved; from "forward" to the first new mask
 in the page, in a new process (with compilation), in one that has compiled, and after a correction, when the frame is encoded
-already; and the frames per second of a job, compared with `evaluate.py` on the same frames. It needs a machine with nothing
-else on it.
+already; and the frames per second of a job, compared with `evaluate.py` on the same frames. It needs an otherwise idle machine.
 
 `memory` propagates through a long video while a client requests frames, thumbnails and masks. It prints the resident memory of
 the server every hundred frames. The segmenter returns the mask of the previous frame, moved by one pixel, with soft edges.

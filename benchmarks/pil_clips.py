@@ -1,8 +1,8 @@
 """The augmentations of `data/clips` as in PyTorch code of this field: Pillow and Python, one sample at a time.
 
-This is the reference of `input_pipeline.py`. It reads the same files and draws other random numbers from the same ranges. Where
-implementations differ, this one is the fastest: colours are changed after the crop, hue only if the config sets it, and pasted
-objects are cut out before they are rotated.
+This is the reference of `input_pipeline.py`. It reads the same files, and draws different random numbers from the same ranges.
+Where common implementations differ, it uses the fastest one: colours are changed after the crop, hue only if the config sets
+it, and pasted objects are cut out before they are rotated.
 """
 
 import io
@@ -23,7 +23,7 @@ class PilClips:
     """A map-style dataset. `clip()` draws a clip."""
 
     def __init__(self, config: ConfigDict, sources: list[tuple[Source, bool]], seed: int = 0):
-        """`sources` are sets, and whether each is of stills."""
+        """`sources` are data sets, each with a flag that is true for stills."""
         self.config, self.sources, self.random = config, sources, random.Random(seed)
         self.annotated = [np.flatnonzero(source.index.annotated) for source, _ in sources]
         self.weights = [
@@ -99,7 +99,7 @@ class PilClips:
         return [start, start + gaps[0], start + sum(gaps)]
 
     def _affine(self, ranges: ConfigDict, x: float, y: float) -> tuple[float, ...]:
-        """The six coefficients of Pillow for an affine map from output to input, about (x, y)."""
+        """Pillow's six coefficients of an affine map from output to input that is centred at (x, y)."""
         angle = math.radians(self.random.uniform(-ranges.rotation, ranges.rotation))
         slant = math.tan(math.radians(self.random.uniform(-ranges.shear, ranges.shear)))
         zoom = np.diag([self.random.uniform(*ranges.zoom), self.random.uniform(*ranges.zoom)])
@@ -109,7 +109,7 @@ class PilClips:
         return (*back[0], offset[0], *back[1], offset[1])
 
     def _corner(self, mask: np.ndarray) -> tuple[int, int]:
-        """Left and top of a crop that contains a pixel of an object."""
+        """Left and top of a random crop that contains a pixel of an object."""
         rows, columns = np.nonzero(mask)
         place = self.random.randrange(len(rows)) if len(rows) else None
         corner = []

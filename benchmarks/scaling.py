@@ -1,9 +1,9 @@
-"""Tables of docs/scaling.md: what training the full model on TPU pods would take, from the compiler's figures and public peaks.
+"""Tables of docs/scaling.md: predicted cost of training the full model on TPU pods, from the compiler's figures and peak rates.
 
     python benchmarks/scaling.py
 
-Reads the lines that `benchmarks/tpu_train.py` printed; measures nothing. docs/scaling.md lists the assumptions. MB and GB are
-powers of ten.
+Reads the lines that `benchmarks/tpu_train.py` printed, and does not measure anything. docs/scaling.md lists the assumptions. MB
+and GB are powers of ten.
 """
 
 import argparse
@@ -13,18 +13,18 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-HOP = 2e-6  # seconds for a message to the next chip; assumed
-INPUT = {"stills": 75.8, "480p videos": 70.1}  # clips per second of one core, docs/results.md
-SHARES = (0.005, 0.01, 0.02, 0.05, 0.1)  # of clips with more objects than the smaller branches have slots for
+HOP = 2e-6  # seconds for a message to the next chip (assumed)
+INPUT = {"stills": 75.8, "480p videos": 70.1}  # clips per second on one core; see docs/results.md
+SHARES = (0.005, 0.01, 0.02, 0.05, 0.1)  # fractions of clips with more objects than the smaller branches have slots for
 SAMPLES = 260 * 3771  # of configs/train/main.py
 
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-    """Public figures of a kind of TPU.
+    """Published figures of a TPU type.
 
-    peak: flop/s in bfloat16. bandwidth: of HBM, bytes/s. egress: bytes/s that a chip can send to its neighbours, all links
-    together. wraps: an axis of a multiple of this length is a ring.
+    peak: flop/s in bfloat16. bandwidth: of HBM, bytes/s. egress: bytes/s that a chip can send to its neighbours over all links.
+    wraps: an axis of a multiple of this length is a ring.
     """
 
     peak: float
@@ -37,9 +37,9 @@ CHIPS = {"v5e": Chip(197e12, 819e9, 200e9, 16), "v4": Chip(275e12, 1228e9, 1.1e1
 
 
 def all_reduce_seconds(record: dict) -> float:
-    """To sum the gradients of a record over all chips, one collective after the other.
+    """Seconds to sum the gradients of a record over all chips, one collective after the other.
 
-    All links are busy, half of them where the slice has edges.
+    All links are busy, or half of them on slices with edges.
     """
     chip, count = kind(record), record["chips"]
     axes = [int(axis) for axis in record["topology"].partition(":")[2].split("x")]
@@ -51,7 +51,7 @@ def all_reduce_seconds(record: dict) -> float:
 
 
 def bounds(chip: Chip, work: dict) -> dict[str, float]:
-    """Lower bounds in seconds for the work of a step on one chip, by each count."""
+    """Lower bounds, in seconds, for the work of a step on one chip, one for each count."""
     return {
         "arithmetic": work["tflop"] * 1e12 / chip.peak,
         "HBM": work["gb_hbm"] * 1e9 / chip.bandwidth,
@@ -60,7 +60,7 @@ def bounds(chip: Chip, work: dict) -> dict[str, float]:
 
 
 def fast_and_slow(chip: Chip, work: dict) -> tuple[float, float]:
-    """Seconds of a step's computation: as if only HBM cost time in addition to arithmetic, and as if every access did."""
+    """Seconds of computation per step, assuming that only HBM accesses take time besides arithmetic, or that all do."""
     limits = bounds(chip, work)
     return max(limits["arithmetic"], limits["HBM"]), max(limits.values())
 
@@ -83,7 +83,7 @@ def kind(record: dict) -> Chip:
 
 
 def memory_rows(records: list[dict]) -> Iterator[Sequence]:
-    """Shape of each program, and memory of one chip."""
+    """The shape of each program, and the memory that it needs on one chip."""
     for record in records:
         shape = (name(record), record["chips"], record["processes"], record["clips"] * record["chips"])
         if "out_of_memory" in record:
@@ -94,7 +94,7 @@ def memory_rows(records: list[dict]) -> Iterator[Sequence]:
 
 
 def work_rows(records: list[dict]) -> Iterator[Sequence]:
-    """Work of one chip by the number of object slots, and the times that follow."""
+    """The work of one chip, by number of object slots, and the resulting times."""
     for record in records:
         for slots, work in record["work"].items():
             counts = (f"{work['tflop']:.2f}", *(f"{work[key]:.1f}" for key in ("gb_hbm", "gb_accessed")))
@@ -115,7 +115,7 @@ def step_rows(records: list[dict]) -> Iterator[Sequence]:
 
 
 def mixture_rows(records: list[dict]) -> Iterator[Sequence]:
-    """Probability that a step has a clip of the given shares."""
+    """Probability that a step contains at least one clip with many objects, for several fractions of such clips."""
     for batch in sorted({record["clips"] * record["chips"] for record in records}):
         yield batch, *(f"{100 * (1 - (1 - share) ** batch):.1f} %" for share in SHARES)
 

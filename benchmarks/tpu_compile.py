@@ -39,7 +39,7 @@ from hmmn_jax.model import memory as banks
 
 CHIPS = {"v5e": (197e12, 819e9, 16e9), "v4": (275e12, 1228e9, 32e9)}  # public: bfloat16 flop/s, HBM bytes/s, HBM bytes
 FREE = {"parameter", "constant", "bitcast", "tuple", "get-tuple-element", "after-all"}
-KINDS = ("sort", "scatter", "gather", "convolution", "reduce-window", "reduce")  # fusions are named after their first one
+KINDS = ("sort", "scatter", "gather", "convolution", "reduce-window", "reduce")  # fusions are named after their first operation
 PARTS = {
     r"decoder\.share": "decoder, query's share",
     r"encode_query|variables.*query_encoder": "query encoder",
@@ -84,7 +84,9 @@ class Instruction:
     def __init__(self, name: str, shape: str, opcode: str, text: str):
         self.name, self.opcode, self.text = name, opcode, text
         self.operands = re.findall(r"%([\w.\-]+)", re.split(r"\)(?:, |$)", self.text)[0])
-        self.source = self.find(r'op_name="([^"]*)"')  # the JAX operation that it belongs to; '' if the compiler introduced it
+        self.source = self.find(
+            r'op_name="([^"]*)"'
+        )  # the JAX operation that the instruction belongs to; '' if the compiler introduced it
         self.dims = [int(size) for size in re.search(r"\[([\d,]*)\]|$", shape)[0].strip("[]").split(",") if size]
         self.size, self.hbm = map(sum, zip((0, 0), *array_sizes(shape), strict=True))
 
@@ -95,7 +97,7 @@ class Instruction:
 
 
 def array_sizes(shape: str) -> Iterator[tuple[int, int]]:
-    """Yields the bytes of each array in a shape, padded to whole tiles according to its layout: in any memory, and in HBM."""
+    """Yields the bytes of each array in a shape, padded to whole tiles according to its layout: in total, and in HBM."""
     array = r"([a-z]+)(\d*)\w*\[([\d,]*)\](?:\{([\d,]*)(?::(?:T\(([\d,]+)\)[()\d,]*)?(S\(\d+\))?)?[^}]*\})?"
     for _, bits, dims, order, tile, space in re.findall(array, shape):
         sizes = [int(size) for size in dims.split(",") if size]
@@ -109,7 +111,7 @@ def array_sizes(shape: str) -> Iterator[tuple[int, int]]:
 class Program:
     """The computations of an optimised HLO text, each a dict of instructions by name.
 
-    middle: passes through a loop of unknown length.
+    middle: number of iterations of a loop of unknown length.
     branch: the branch of a conditional that is counted.
     """
 
@@ -155,7 +157,7 @@ class Program:
         return [pair for inner in fused.values() for pair in self.inside(inner, fused)]
 
     def traffic(self, op: Instruction, body: dict[str, Instruction], where: str) -> int:
-        """Bytes that an instruction reads and writes, all or in HBM. An asynchronous copy is counted at its end."""
+        """Bytes that an instruction reads and writes, in total or in HBM. An asynchronous copy is counted at its end."""
         if op.opcode.endswith("-start"):
             return 0
         if op.opcode in ("copy-done", "slice-done"):
@@ -187,7 +189,8 @@ def parameter_uses(fused: dict[str, Instruction], index: int) -> Iterator[tuple[
 def matrix_flops(op: Instruction, scope: dict[str, Instruction]) -> int:
     """Counts two flops for each product of a convolution, excluding padding and dilation.
 
-    On a TPU, matrix products are convolutions, too. Their batch axes are spatial axes with stride and dilation.
+    On a TPU, matrix products are also convolutions, whose spatial axes, with stride and dilation, are the batch axes of the
+    product.
     """
     if op.opcode != "convolution":
         return 0
@@ -242,7 +245,7 @@ def print_figures(compiled: jax.stages.Compiled, chip: str, middle: int, top: in
 
 
 def main() -> None:
-    """Compiles for each topology and number of objects, prints their tables."""
+    """Compiles a program for each topology and number of objects, and prints its tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--topology", nargs="+", default=["v5e:16x16", "v4:4x4x4"], help="v5e or v4; one chip is used")
     parser.add_argument("--objects", type=int, nargs="+", default=[1, 3])

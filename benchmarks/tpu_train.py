@@ -5,10 +5,10 @@
     python benchmarks/tpu_train.py --config configs/train/main.py --clips 1 --slots 5
 
 Compiles the step of a training config for all chips of a topology, up to the optimised program with its memory laid out;
-generating code would take many times as long. Takes minutes a program. Printed is one line of JSON, for one chip: memory by the
-compiler; work as `benchmarks/tpu_compile.py` counts it over the optimised program, loops in full, for each number of object
-slots that the program has a branch for; and the MB of each collective. A program that does not fit is a result too: the memory
-needed and available. MB and GB are powers of ten, TFLOP those of matrix products.
+generating code would take many times as long. Each program takes minutes. The output is one line of JSON with figures for one
+chip: the memory according to the compiler; the work, counted as in `benchmarks/tpu_compile.py` over the optimised program, with
+all loop iterations, for each branch (number of object slots); and the MB of each collective. For a program that does not fit,
+it reports the memory that is needed and available. MB and GB are powers of ten. TFLOP counts matrix products only.
 """
 
 import argparse
@@ -43,7 +43,7 @@ OVERFLOW = r"(?:Used |temporaries \()([\d.]+)G\)? (?:of|exceeds available HBM) \
 
 def read_config(path: Path) -> ConfigDict:
     """The config of a file in `configs/train`."""
-    sys.path.insert(0, str(ROOT))  # for what the file imports
+    sys.path.insert(0, str(ROOT))  # for the imports of that file
     spec = importlib.util.spec_from_file_location("config_of_step", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -84,7 +84,7 @@ def collective_sizes(hlo: str) -> dict[str, list[float]]:
 
 
 def figures(hlo: str, allocations: str, usage: str, slots: list[int]) -> dict:
-    """Figures of a program from its optimised text, the compiler's list of allocations, and its summary of memory."""
+    """The figures of a program, from its optimised HLO text, the compiler's list of allocations, and its memory summary."""
     space = r"^allocation \d+: size (\d+), "  # allocations in memories other than HBM have a colour
     sizes = {
         "argument": sum(map(int, re.findall(rf"{space}.*?parameter \d+, ", allocations, re.M))),
@@ -137,7 +137,9 @@ def main() -> None:
     parser.add_argument("--dump", type=Path, metavar="FILE", help="write the optimised program here")
     args = parser.parse_args()
     config = read_config(args.config)
-    cores = {"chip_config_name": "megacore"} if args.topology.startswith("v4:") else {}  # the two of a v4 chip as one device
+    cores = (
+        {"chip_config_name": "megacore"} if args.topology.startswith("v4:") else {}
+    )  # the two cores of a v4 chip form one device
     devices = list(topologies.get_topology_desc(platform="tpu", topology_name=args.topology, **cores).devices)
     config.batch = args.clips * len(devices) if args.clips else config.batch
     config.model.remat = args.remat or config.model.remat
@@ -168,7 +170,7 @@ def main() -> None:
             wanted, room = (round(float(size) * 2**30 / 1e6, 3) for size in overflow.groups())
             found = {"out_of_memory": True, "wanted_mb": wanted, "room_mb": room}
     print(json.dumps(about | found), flush=True)
-    os._exit(0)  # without waiting for the code
+    os._exit(0)  # without waiting for code generation
 
 
 if __name__ == "__main__":

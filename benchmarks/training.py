@@ -5,7 +5,7 @@
 
 Computes the training loss of the published network and the gradients of all parameters, without an update. Each round starts a
 new process for this project and then one for the other implementation (peer), so that both run under the same conditions and
-peak memory is measured separately. Peak memory includes compilation; the size of XLA's buffers is printed, too. The peer prints
+peak memory is measured separately. Peak memory includes compilation; the size of XLA's buffers is also printed. The peer prints
 a JSON line with `seconds_per_clip_forward_backward` and `peak_mb`. Prints the medians over the rounds, and their ratios. Run it
 on an otherwise idle machine.
 """
@@ -26,7 +26,7 @@ SECONDS, PEAK, BUFFERS = "seconds_per_clip_forward_backward", "peak_mb", "buffer
 
 
 def measure(height: int, width: int, objects: int, runs: int, **switches: str | bool) -> None:
-    """Prints a JSON line: the median of `runs` clips after one to warm up, the peak of this process and XLA's buffers."""
+    """Prints a JSON line: the median over `runs` clips after a warm-up, the peak memory of this process, and XLA's buffers."""
     import jax
     import jax.numpy as jnp
 

@@ -39,7 +39,7 @@ TINY = SMALL.replace(
 
 
 def with_backbone(config, **changes):
-    """The config with another size of its backbone."""
+    """The config with a different backbone size."""
     return config.replace(backbone=dataclasses.replace(config.backbone, **changes))
 
 

@@ -16,7 +16,12 @@ from pathlib import Path
 
 PACKAGES = ("hmmn_jax", "data", "configs", "tools", "benchmarks")
 SCRIPTS = ("train.py", "evaluate.py", "convert_weights.py")
-ROW, GAP, HEIGHT, LETTER = 92, 22, 34, 7.6  # in pixels: distance of rows, distance of boxes, height of a box, width of a letter
+ROW, GAP, HEIGHT, LETTER = (
+    92,
+    22,
+    34,
+    7.6,
+)  # in pixels: distance between rows, distance between boxes, height of a box, width of a letter
 
 Graph = dict[str, set[str]]
 

@@ -4,7 +4,7 @@
     python -m tools.make_parts OUTPUT FOLDER [FOLDER ...]
 
 Writes `JPEGImages` and `Annotations` to OUTPUT, for `python -m data.build image_masks --config ids`. With such objects, the
-model learns to follow any given mask, not only people and cars.
+model learns to track any given mask, not only people and cars.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
     python -m tools.make_sample OUTPUT
 
-Everything is drawn by this script and `tools/pond.py`, so the clip has the licence of this project. The folder has the layout
-of DAVIS. If one of the files exists already, nothing is written.
+Everything is drawn by this script and `tools/pond.py`, so the clip is under the licence of this project. The folder has the
+layout of DAVIS. If one of the files already exists, nothing is written.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from tools.pond import FINE, GOLD, HEIGHT, WIDTH, bend_koi, blur, columns, lily_
 
 NAME, RESOLUTION, FRAMES = "koi", "240p", 40
 PAN = np.array([46.0, 10.0])  # motion of the camera over the pond, pixels in x and y
-LIGHT = np.array([5.0, 8.0])  # offset of the shadow of an object one unit higher
+LIGHT = np.array([5.0, 8.0])  # offset of the shadow per unit of height
 RED, WATER = np.array([[0.93, 0.27, 0.08], [0.10, 0.42, 0.40]])
 
 
@@ -42,7 +42,7 @@ def render(indices: Iterable[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for index in indices:
         t = index / (FRAMES - 1)
         left, top = (PAN * t * FINE).round().astype(int)
-        x, y = columns + left / FINE, rows + top / FINE  # position in the pond
+        x, y = columns + left / FINE, rows + top / FINE  # depth in the pond
         ax, ay = 1.25 * PAN * t  # nearer objects move more
         layers = (  # from bottom to top: id, height above the ground, picture
             (2, 1.0, bend_koi(gold, gold_way, t, 3.6 * t, 138 - 16 * t)),

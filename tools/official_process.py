@@ -20,7 +20,7 @@ STAND_INS = ("torchvision", "torchvision.models", "torchvision.transforms", "cv2
 
 
 class StandIn(types.ModuleType):
-    """A stub of a module: any attribute can be imported, read and called without effect."""
+    """A stub module: any attribute can be imported, read and called without effect."""
 
     def __getattr__(self, name: str) -> "StandIn":
         if name.startswith("__"):
@@ -69,7 +69,7 @@ def resnet50(*_args, **_kwargs) -> nn.Module:
 
 
 def supply_stand_ins() -> None:
-    """Replaces missing or broken imports of the checkout by stubs, and prevents `resnet50` from downloading weights.
+    """Replaces missing or broken imports of the checkout with stubs, and prevents `resnet50` from downloading weights.
 
     The weights are overwritten anyway, and the network does not use cv2 and matplotlib.
     """

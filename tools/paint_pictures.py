@@ -109,7 +109,7 @@ def annotate(page: Page, context: BrowserContext) -> None:
 
 
 def show(page: Page, t: int) -> None:
-    """Shows a frame with the keys, and waits for its picture and the thumbnails."""
+    """Shows a frame using the keyboard, and waits for its picture and the thumbnails."""
     page.keyboard.press("Home")
     for _ in range(t):
         page.keyboard.press("ArrowRight")

@@ -76,7 +76,8 @@ def read_clip(
 
     Raises:
       ConfigError: `max_frames` not in 2 to 10,000, or `size` not in 16 to 4096.
-      DataError: fewer than two frames in the folder, frames of different sizes, a mask of another size or without an object.
+      DataError: fewer than two frames in the folder, frames of different sizes, a mask of a different size or without an
+          object.
     """
     for name, value, least, most in (("max_frames", max_frames, 2, 10_000), ("size", size, 16, 4096)):
         if not least <= value <= most:
@@ -110,7 +111,7 @@ def run_official(
     """Logits of the published code, `[T-1,K+1,H,W]`, given official tensors and a mask with ids 1..K.
 
     Raises:
-      HMMNError: the code fails. The message has its last line of output.
+      HMMNError: the code fails. The message contains the last line of its output.
     """
     with tempfile.TemporaryDirectory(prefix="hmmn-verify-") as folder:
         np.savez(Path(folder, "weights.npz"), **tensors)

@@ -1,7 +1,7 @@
 """Functions for config files, which return the data section of an experiment.
 
-A clip of a still image has three transforms of this image; a clip of a video has three frames. Schedules are ((first sample,
-value), ...), in samples, so that they do not depend on the batch size and the number of devices.
+A clip from a still image consists of three transforms of the image; a clip from a video consists of three frames. Schedules are
+((first sample, value), ...), in samples, so that they do not depend on the batch size and the number of devices.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ MAIN_EPOCH = YOUTUBE_VOS_2019_VIDEOS + DAVIS_REPEAT * DAVIS_2017_VIDEOS  # 3771 
 
 
 def stills(sets: dict[str, ConfigDict]) -> ConfigDict:
-    """Pre-training on images: each frame is another transform of the image, with pasted objects of other images."""
+    """Pre-training on images: each frame is a different transform of the image, with pasted objects from other images."""
     config = clips()
     config.sets = ConfigDict(sets)
     config.affine.frame = affine(20.0, 10.0, 0.1)
@@ -28,7 +28,7 @@ def stills(sets: dict[str, ConfigDict]) -> ConfigDict:
 
 
 def videos(sets: dict[str, ConfigDict], max_skip: Schedule) -> ConfigDict:
-    """Main training on videos: three frames in order of time, cropped around an object."""
+    """Main training on videos: three frames in temporal order, cropped around an object."""
     config = clips()
     config.sets = ConfigDict(sets)
     config.max_skip = max_skip
@@ -40,7 +40,7 @@ def videos(sets: dict[str, ConfigDict], max_skip: Schedule) -> ConfigDict:
 
 
 def stm_curriculum(samples_per_epoch: int, *, every: int = 20, by: int = 5, most: int = 25) -> Schedule:
-    """As in STM: skips grow from 0 to `most` in steps of `by`, every given number of epochs."""
+    """As in STM: every few epochs, the skip grows by `by`, from 0 to `most`."""
     return tuple((step * every * samples_per_epoch, step * by) for step in range(most // by + 1))
 
 
@@ -76,7 +76,8 @@ def lite() -> ConfigDict:
     stills = {"ccp": 0.6, "clothes": 0.6, "human": 1.0, "street": 0.7}
     sets = {name: source(f"image_masks/{name}", still=True, repeat=repeat) for name, repeat in stills.items()}
     sets["davis"] = source("davis/train26", still=False, repeat=76.0)
-    # Objects move little between two frames of a video. A model trained on large moves does not rely on the last mask.
+    # Objects move little between two frames of a video. With large motion in training, the model does not rely on the last
+    # mask.
     config = videos(sets, ((0, 6), (6000, 12)))
     config.size = (176, 176)
     config.resize = 176
@@ -87,7 +88,7 @@ def lite() -> ConfigDict:
     config.affine.clip = affine(10.0, 5.0, 0.25)
     config.affine.frame = affine(8.0, 4.0, 0.05)
     config.colour.clip = jitter(0.25, 0.05)
-    # Pasted objects can be the object to follow, so appearance alone does not identify it.
+    # Pasted objects can be the target object, so appearance alone does not identify the target.
     config.copy_paste.probability = 0.6
     config.copy_paste.size = (0.12, 0.8)
     config.copy_paste.drift = 0.05

@@ -7,7 +7,7 @@ RUN1 is the workdir of `configs/train/pretrain.py`. DATA contains davis/2017_480
 folder of DAVIS-2017.
 
 Expected (quoted from the paper, not measured here): 80.4 J&F on DAVIS-2017 val, 89.4 on DAVIS-2016 val.
-Cost: 60,000 steps of four clips of 384x384. The paper does not give the number of steps. The time was not measured here.
+Cost: 60,000 steps of four clips of 384x384. The paper does not state the number of steps. The time was not measured here.
 """
 
 from ml_collections import ConfigDict

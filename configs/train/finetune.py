@@ -1,4 +1,4 @@
-"""Fine-tuning on your own videos, in the layout of DAVIS: JPEGImages/RESOLUTION/VIDEO/*.jpg, Annotations the same with PNGs.
+"""Fine-tuning on your own videos, in the layout of DAVIS: JPEGImages/RESOLUTION/VIDEO/*.jpg, Annotations/RESOLUTION/VIDEO/*.png.
 
     python -m data.build davis --config folder --as mine --source FOLDER --data_dir DATA
     python train.py --config configs/train/finetune.py --workdir RUN --config.init=OUT --config.data.data_dir=DATA
@@ -18,7 +18,7 @@ from configs.train import data
 
 
 def get_config() -> ConfigDict:
-    """A short training from trained variables, with a moving average."""
+    """A short training run that starts from trained variables, with a moving average."""
     config = training.base()
     config.data = data.videos({"mine": data.source("davis/mine", still=False)}, ((0, 5),))
     config.samples = 20_000

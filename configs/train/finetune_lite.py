@@ -6,7 +6,7 @@
 
 FOLDER contains all frames as JPEGImages/VIDEO/*.jpg, and masks of at least three of them as Annotations/VIDEO/*.png.
 
-Expected (one run, five of 60 frames of DAVIS-2016's dance-jump): J&F of the other frames rises from 0.668 to 0.736. Cost: 5
+Expected (one run, five of 60 frames of DAVIS-2016's dance-jump): J&F of the other frames increases from 0.668 to 0.736. Cost: 5
 minutes on two CPU cores, including 1.2 minutes of compilation.
 """
 

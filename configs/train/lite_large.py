@@ -4,7 +4,7 @@
       --config.data.data_dir=DATA --config.validation.data=DAVIS
 
 RUN2 is the workdir of `configs/train/lite_main.py`, or `lite` for the bundled weights. DATA and DAVIS are as in
-`configs/train/lite.py`. To continue with other clips, set --config.data.seed=3.
+`configs/train/lite.py`. To continue with different clips, set --config.data.seed=3.
 
 Expected (one run, from version 1 of `lite`, which has 0.789): J&F on the four sequences at full size is 0.795 at step 300,
 0.790 at step 600 and 0.785 at step 900. The bundled weights are not from this stage. Cost: 6 to 8 seconds per step on two cores

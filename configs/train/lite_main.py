@@ -4,7 +4,7 @@
       --config.data.data_dir=DATA --config.validation.data=DAVIS
 
 RUN1 is the workdir of `configs/train/lite.py`, or a checkpoint of an earlier run of this stage. DATA and DAVIS are as in
-`configs/train/lite.py`. To continue with other clips, set --config.data.seed=2.
+`configs/train/lite.py`. To continue with different clips, set --config.data.seed=2.
 
 Expected (one run, --config.samples=3600): J&F on the four sequences at 240 pixels is 0.74 at step 250, 0.76 at step 500 and
 0.765 at step 900, the end; at 360 pixels 0.79. Cost: 65 minutes on two busy cores. On nearly idle cores, 2.7 seconds per step

@@ -1,4 +1,4 @@
-"""hmmn-lite, a stage with more variety: fewer clips of the 26 videos, pasted copies of objects, more motion of still images.
+"""hmmn-lite, a stage with more variety: fewer clips from the 26 videos, pasted copies of objects, more motion of stills.
 
     python train.py --config configs/train/lite_varied.py --workdir RUN4 --config.init=RUN2 \
       --config.data.data_dir=DATA --config.validation.data=DAVIS

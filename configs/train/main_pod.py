@@ -8,7 +8,7 @@ RUN1, DATA and DAVIS are as in `configs/train/main.py`; all processes must be ab
 Kubernetes.
 
 Expected: not measured. The learning rate follows the rule in docs/clusters.md, which was not measured with this model.
-Cost: docs/scaling.md has predictions by the TPU compiler.
+Cost: docs/scaling.md has predictions based on the TPU compiler.
 """
 
 from ml_collections import ConfigDict

@@ -15,7 +15,7 @@ from hmmn_jax.model.backbones import ResNet
 
 
 def small_model() -> HMMNConfig:
-    """A model that learns from random variables within a few steps."""
+    """A model that learns within a few steps from random initial values."""
     return HMMNConfig(
         backbone=ResNet(stem_width=16, blocks=(1, 1, 1), widths=(32, 64, 128), norm="layer"),
         normalise_keys=True,

@@ -1,4 +1,4 @@
-"""Every file in benchmarks/ can be imported with the package as it is, and explains itself."""
+"""Every file in benchmarks/ can be imported with the current package, and has a help text."""
 
 import json
 import subprocess
@@ -33,7 +33,7 @@ print(json.dumps(found))
 
 @pytest.mark.parametrize("tensorflow", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_each_benchmark_explains_itself(tmp_path, tensorflow):
-    """All in one process. A stub stands for the TPU compiler, which takes long to install."""
+    """All in one process. A stub replaces the TPU compiler, which takes a long time to install."""
     (tmp_path / "stub/libtpu").mkdir(parents=True)
     (tmp_path / "stub/libtpu/__init__.py").touch()
     files = [path for path in sorted((ROOT / "benchmarks").glob("*.py")) if (path.stem in NEED_TENSORFLOW) == tensorflow]

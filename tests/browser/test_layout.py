@@ -162,7 +162,7 @@ def test_timeline(open_film):
     red = (picture[..., 0] > picture[..., 1] + 60) & (picture[..., 0] > picture[..., 2] + 60)
     rows = [red[bottom - 16 : bottom, int(box["x"] + (t + 0.5) * step)].sum() for t in range(8)]
     assert rows[4] == 12 and rows[0] == rows[7] == 0  # annotated: the whole height; missing: nothing
-    assert all(0 < rows[t] <= 12 for t in (2, 3, 5, 6))  # computed: as high as its confidence
+    assert all(0 < rows[t] <= 12 for t in (2, 3, 5, 6))  # computed: the height is the confidence
 
 
 def test_the_most_doubtful_frame(open_film):
@@ -175,7 +175,7 @@ def test_the_most_doubtful_frame(open_film):
 
 
 def test_fingers(open_film):
-    """One finger paints. Two fingers move and zoom, and cancel the stroke of the first."""
+    """One finger paints. Two fingers pan and zoom, and cancel the stroke of the first finger."""
     tab = open_film(size=(390, 844), has_touch=True)
     session = tab.page.context.new_cdp_session(tab.page)
 

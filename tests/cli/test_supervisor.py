@@ -1,4 +1,4 @@
-"""The last line and the exit code of a process for all kinds of ends."""
+"""The last line and the exit code of a process, for every way in which it can end."""
 
 import signal
 import subprocess

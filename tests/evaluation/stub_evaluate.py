@@ -1,4 +1,4 @@
-"""`evaluate.py` with a segmenter that takes its time and needs no model: for tests of what several processes do.
+"""`evaluate.py` with a slow segmenter that needs no model, for tests with several processes.
 
 python -m tests.evaluation.stub_evaluate FAULT --config configs/evaluate/custom.py --data ROOT --output RUN ...
 

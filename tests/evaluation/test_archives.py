@@ -57,7 +57,7 @@ def lose_video(path):
     shutil.rmtree(path.parent)
 
 
-# Tree, file of the result, change of it, and expected message. The exit status is never 0.
+# Benchmark tree, file of the result, function that damages it, and expected message. The exit status is never 0.
 SILENT = {
     "MOSE v2, a missing mask": ("mose2_val", "crowd/00000.png", lose, "takes 00002.png for 00001.png"),
     "MOSE v2, a missing video": ("mose2_val", "street/00000.png", lose_video, "street/00001.png: does not exist"),

@@ -1,4 +1,4 @@
-"""What several processes of `evaluate.py` do when something happens to one of them: real processes, with a stub segmenter."""
+"""Behaviour of several processes of `evaluate.py` if one of them fails: real processes, with a stub segmenter."""
 
 import os
 import re
@@ -83,7 +83,7 @@ def scores_in(folder):
 
 
 def assert_whole_after_resuming(data, output):
-    """All videos that are there are complete; the same command, in one process, does the others."""
+    """All existing videos are complete; the same command, in one process, segments the others."""
     before = masks_in(output)
     assert before.items() <= masks_in(data / "whole").items()
     assert {len([name for name in before if name.startswith(f"masks/{video}/")]) for video in NAMES} <= {0, 6}
@@ -94,7 +94,7 @@ def assert_whole_after_resuming(data, output):
 
 
 def test_two_processes_share_the_videos_and_one_fails(data, tmp_path, run):
-    """The second video of process 1 is d. Both processes say so; all others are scored."""
+    """The second video of process 1 is d. Both processes report this; all other videos are scored."""
     run.begin_both(data / "in", tmp_path / "run", 1, "clip")
     run.wait()
     text = "videos that failed: 1, the other 7 are complete; fix them and run the command again"

@@ -1,4 +1,4 @@
-"""Common values of processes, with threads as processes and a dict as coordination service."""
+"""Shared values of processes, with threads as processes and a dict as the coordination service."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""A folder that all processes have to see."""
+"""A folder that all processes must share."""
 
 import pytest
 

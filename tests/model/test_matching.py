@@ -326,7 +326,7 @@ def test_topk_read_loses_little_to_rounding(size, dtype):
 
 
 def test_topk_read_never_touches_what_is_absent():
-    """The content of a frame that does not exist has no effect, for any indices of missing cells."""
+    """The content of a missing frame has no effect, for any indices of missing cells."""
     keys, values, query, _, _ = fine_case(2, GRID, np.float32)
     n = GRID[0] * GRID[1]
     affinity = np.concatenate([np.full((1, 2, n, n), -np.inf), draw(0, 1, 2, n, n)], axis=3).astype(np.float32)

@@ -55,7 +55,7 @@ class Gated(Stub):
 
 
 class Page:
-    """A tab: the requests of the page, with the revisions that it knows. It is closed with its server."""
+    """A tab: sends the requests of the page, with the revisions that it has received. It is closed with its server."""
 
     opened = []  # noqa: RUF012
 

@@ -1,4 +1,4 @@
-"""A server that ends by SIGKILL or Ctrl-C. All confirmed edits exist afterwards."""
+"""A server that is ended by SIGKILL or Ctrl-C. All confirmed edits exist afterwards."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""What opening a video says about its length."""
+"""The note about the length of a video when it is opened."""
 
 import itertools
 
@@ -25,7 +25,7 @@ class Film(ArrayVideo):
     [(300, 300, 20), (300, 240, 15), (300, 60, None), (300, 0, None), (20, 20, None), (20, 3000, None)],
 )
 def test_a_note_on_long_films(monkeypatch, capsys, count, about, seconds):
-    clock = itertools.count(0, 4)  # each look at the clock takes four seconds
+    clock = itertools.count(0, 4)  # each reading of the clock advances it by four seconds
     monkeypatch.setattr(opening.time, "monotonic", lambda: next(clock))
     assert count_frames(Film(count, about)) == count
     expected = f"film: about {about} frames are decoded once before the page opens, which takes about {seconds} s"

@@ -1,4 +1,4 @@
-"""`Session` with another size of the network's input than that of the frames."""
+"""`Session` when the network's input and the frames differ in size."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The bundled clip equals the output of its script, and has the situations that a test clip needs."""
+"""The bundled clip equals the output of its script, and contains the situations that a test clip needs."""
 
 import numpy as np
 import pytest

@@ -228,7 +228,7 @@ def test_a_disk_that_fills_up_leaves_the_last_checkpoint(tmp_path):
 
 
 def test_what_was_incomplete_is_cleared_away(tmp_path):
-    """A process was killed while it wrote step 6. The same name with another number belongs to a user."""
+    """A process was killed while it wrote step 6. The same name with a different number belongs to a user."""
     for step in (6, 7):
         left = tmp_path / f"checkpoints/{step}.orbax-checkpoint-tmp"
         for item in ("variables.orbax-checkpoint-tmp/d", "training"):
