@@ -86,7 +86,7 @@ def read_frame(image: Path, mask: Path | None, soft: bool, check_levels: bool) -
             picture.load()
     except Exception as error:  # each decoder raises its own exception types
         found = _kind(jpeg) if isinstance(error, UnidentifiedImageError) else reason(error)
-        frame.problem = f"{image}: no JPEG that can be decoded ({found}); frame skipped"
+        frame.problem = f"{image}: not a decodable JPEG ({found}); frame skipped"
         return frame
     frame.jpeg, frame.size = jpeg, (width, height) if frame.orientation >= _TRANSPOSED else (height, width)
     if mask is None:

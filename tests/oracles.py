@@ -66,7 +66,9 @@ class CoarseMemory:
         self.older = []  # for each kept frame before the previous one: keys [n,c], values [n,v], centres [n]
 
     def step(self, key, value, query, keep, compute=True):
-        """Reads for `query`, with (key, value), all `[n,.]`, as the previous frame, which may be kept afterwards.
+        """Reads the memory for `query`. `key` and `value` are those of the previous frame, and all are `[n,.]`.
+
+        If `keep` is set, the previous frame is kept afterwards.
 
         Returns the readout `[n,v]`, the normalised affinity `p[q,t,m]`, its logarithm before normalisation, and the centres
         `[t,m]`.

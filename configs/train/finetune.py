@@ -1,4 +1,4 @@
-"""Fine-tuning on your own videos, in the layout of DAVIS: JPEGImages/RESOLUTION/VIDEO/*.jpg, Annotations/RESOLUTION/VIDEO/*.png.
+"""Fine-tuning on your own videos in the layout of DAVIS: JPEGImages/RESOLUTION/VIDEO/*.jpg, Annotations/RESOLUTION/VIDEO/*.png.
 
     python -m data.build davis --config folder --as mine --source FOLDER --data_dir DATA
     python train.py --config configs/train/finetune.py --workdir RUN --config.init=OUT --config.data.data_dir=DATA

@@ -46,7 +46,7 @@ def parse_list(text: str) -> tuple[str, ...]:
 
 
 def parse_step(text: str | None) -> int | str | None:
-    """The step as `load_checkpoint` takes it. Raises ConfigError for text that is not a step."""
+    """Parses a step for `load_checkpoint`. Raises ConfigError for text that is not a step."""
     if text in (None, "best"):
         return text
     if not (text.isascii() and text.isdigit() and len(text) < 20):

@@ -93,7 +93,7 @@ def _find_list(root: Path, year: str, split: str, resolution: str) -> Path:
 
 
 def _list_places(year: str, resolution: str) -> list[str]:
-    # A list in a resolution folder belongs to 2016; for 2017 it would silently lack sequences.
+    # A list in a resolution folder belongs to 2016; for 2017, sequences would silently be missing.
     return [year, resolution] if year == "2016" else [year]
 
 

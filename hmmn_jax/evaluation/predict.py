@@ -210,7 +210,7 @@ def _predict_clip(
     """Segments one clip; results are fetched and written by another thread. Returns the number of segmented frames."""
     frames = iter(clip.video)
     if (first := next(frames, None)) is None:
-        raise DataError(f"{clip.name}: no frame; nothing to segment")
+        raise DataError(f"{clip.name}: contains no frames; nothing to segment")
     given = clip.read_given(*first.shape[:2])
     seen: collections.deque[np.ndarray] = collections.deque()
 

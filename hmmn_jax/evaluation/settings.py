@@ -81,6 +81,8 @@ def _check_member(config: ConfigDict) -> None:
     try:
         names = {member.format(**file.fields) for file in files}
     except (LookupError, ValueError, AttributeError) as error:
-        raise ConfigError(f"config.submission is {member!r} ({error}), expected such as {{sequence}}/{{frame}}.png") from error
+        raise ConfigError(
+            f"config.submission is {member!r} ({error}), expected a pattern such as {{sequence}}/{{frame}}.png"
+        ) from error
     if len(names) < len(files) or any(name.startswith("/") or ".." in name.split("/") for name in names):
-        raise ConfigError(f"config.submission is {member!r}, expected such as {{sequence}}/{{frame}}.png")
+        raise ConfigError(f"config.submission is {member!r}, expected a pattern such as {{sequence}}/{{frame}}.png")

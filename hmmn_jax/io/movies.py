@@ -34,7 +34,7 @@ class MovieWriter:
     """
 
     def __init__(self, path: str | os.PathLike, fps: float | int):
-        """`fps` is frames per second. A GIF rounds the time of a frame to hundredths of a second; the minimum is two."""
+        """`fps` is frames per second. A GIF rounds the time for a frame to hundredths of a second; the minimum is two."""
         self.path = local_path(path)
         self.fps = fps
         if self.path.suffix.lower() not in _ENCODERS:

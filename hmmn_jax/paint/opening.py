@@ -50,7 +50,7 @@ def count_frames(video: Video) -> int:
 
 
 def first_number() -> int:
-    """The first number of revisions and events. It is larger than those of earlier servers, whose pages may still be open."""
+    """The first number of revisions and events, above those of earlier servers, whose pages may still be open."""
     return time.time_ns() // 1_000_000
 
 

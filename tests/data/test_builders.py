@@ -220,7 +220,7 @@ def test_bad_images_and_masks_are_named_and_left_out(tmp_path):
     assert (report.videos, report.objects) == (2, 1)  # f shows no object
     found = [line.removeprefix(f"{root}/") for line in report.problems]
     assert found[0] == f"e.jpg: no mask {root}/e.png; image skipped"
-    assert found[1].startswith("b.jpg: no JPEG that can be decoded (") and found[1].endswith("; frame skipped")
+    assert found[1].startswith("b.jpg: not a decodable JPEG (") and found[1].endswith("; frame skipped")
     assert found[3].startswith("c.png: a mask in JPEG format") and found[3].endswith("; mask skipped")
     assert found[5] == "d.png: the mask has 32x20 pixels, its frame 32x24; mask skipped"
     assert found[2::2] == [f"{root}: {name} has 0 frames with masks, fewer than 1; video skipped" for name in "bcd"]
@@ -239,8 +239,8 @@ def test_bad_frames_are_named_and_the_rest_kept(tmp_path):
     report = run(tmp_path, "davis", root)["train"]
     assert (report.videos, report.frames, report.annotated, report.objects) == (1, 6, 3, 1)
     lines = [line.removeprefix(f"{root}/") for line in report.problems]
-    assert lines[0].startswith("JPEGImages/480p/v/00001.jpg: no JPEG that can be decoded (image file is truncated")
-    assert lines[1] == "JPEGImages/480p/v/00002.jpg: no JPEG that can be decoded (an empty file); frame skipped"
+    assert lines[0].startswith("JPEGImages/480p/v/00001.jpg: not a decodable JPEG (image file is truncated")
+    assert lines[1] == "JPEGImages/480p/v/00002.jpg: not a decodable JPEG (an empty file); frame skipped"
     assert lines[2].startswith("Annotations/480p/v/00004.png: not an image") and lines[2].endswith("mask skipped")
     assert lines[3].endswith("v/00005.png: the mask has 31x24 pixels, its frame 32x24; mask kept")
     assert lines[4].endswith("v/00006.png: the mask has 30x24 pixels, its frame 32x24; mask skipped")

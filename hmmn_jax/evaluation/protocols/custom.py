@@ -83,7 +83,7 @@ class Custom(Protocol):
         """Plans to score each object on the annotated frames after its first. Raises DataError if all masks are given."""
         if clip.direction:
             raise DataError(
-                f"{clip.name}: all its masks are given (config.direction is {clip.direction}), so none can be scored"
+                f"{clip.name}: all of its masks are given (config.direction is {clip.direction}), so none can be scored"
             )
         return plan_annotated(clip, self.settings.single_object, self.settings.mask_values, notes)
 
