@@ -265,7 +265,7 @@ def test_wrong_tensors_are_all_listed_and_nothing_is_written(tmp_path, capsys):
 def test_a_checkpoint_of_another_model(tmp_path, capsys):
     save_file(resnet(), tmp_path / "resnet.safetensors")
     message = failure(capsys, 2, "from-torch", tmp_path / "resnet.safetensors", tmp_path / "OUT")
-    assert f"{572 + len(resnet())} tensors are not those of the model; it has none of them" in message
+    assert f"{572 + len(resnet())} tensors are not those of the model; it contains none of them" in message
     assert message.count("\n  missing ") == message.count("\n  surplus ") == 5
     assert message.endswith(f"\n  ... and {572 + len(resnet()) - 10} more")
     save_file(small_tensors(), tmp_path / "hmmn.safetensors")

@@ -16,7 +16,10 @@ from data.source import Source
 
 _MARGIN = 2  # pixels around a window, for interpolation
 _SIGNATURE, _GREY, _INDEXED = 8, 0, 3  # signature of a PNG; its colour types
-_FLIPPED, _TRANSPOSED = ((2, 3, 6, 7), (3, 4, 7, 8)), 5  # EXIF orientations flipped along x and y; the first transposed
+_FLIPPED, _TRANSPOSED = (
+    ((2, 3, 6, 7), (3, 4, 7, 8)),
+    5,
+)  # EXIF orientations that are flipped along x and y; the first one that is transposed
 
 
 class Fetcher:

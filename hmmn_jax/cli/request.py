@@ -84,7 +84,7 @@ def check_request(request: Request) -> None:
     if request.score is not None and not is_bucket(request.score) and not request.score.is_dir():
         raise ConfigError(f"{request.score}: no such folder; pass one with masks SEQUENCE/FRAME.png")
     if request.score is None and request.output is None:
-        raise ConfigError("--output, the folder to write to, is missing")
+        raise ConfigError("--output is missing: pass the folder to write to")
     if request.score is None and request.checkpoint is None:
         raise ConfigError("--checkpoint is missing: pass lite, an output of convert_weights.py or train.py, or a single file")
     if request.step is not None and request.checkpoint is None:

@@ -13,7 +13,7 @@ from PIL.ImageFile import ImageFile
 from hmmn_jax.errors import DataError, HMMNError
 from hmmn_jax.io.files import local_path, reason
 
-ORIENTATION = 274  # the tag of EXIF data
+ORIENTATION = 274  # the tag of the orientation in EXIF data
 _SWAPPING = (5, 6, 7, 8)  # orientations that swap height and width
 _LEAST_LEVELS = 32  # minimum number of levels of a 16-bit colour image, of which only the upper 8 bits are read
 

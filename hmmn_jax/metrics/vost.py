@@ -29,8 +29,8 @@ def score_sequence(
 
     Args:
         pred: predicted ids, `[t,h,w]`; other ids are ignored.
-        truth: annotated ids, `[t,h,w]`. The objects are 1 to the largest id of `truth[0]`, if any. 255 is background, so an
-            object that is predicted there counts as an error.
+        truth: annotated ids, `[t,h,w]`. The objects are 1 to the largest id of `truth[0]`, if any. 255 is background, so it is
+            an error to predict an object there.
         name: name of the sequence.
 
     Raises:

@@ -218,7 +218,7 @@ def test_26_a_video_file_where_the_movie_would_be_written(film, monkeypatch):
     before = contents(film)
     monkeypatch.chdir(film)
     done = own(film, frames="movies/clip.mp4", mask=film / "in/Annotations/clip.png", output=".", movie="mp4")
-    assert done.code == 2 and "holds movies without a record of a run" in done.err and contents(film) == before
+    assert done.code == 2 and "contains movies without a record of a run" in done.err and contents(film) == before
 
 
 ORDERS = {

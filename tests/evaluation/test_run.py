@@ -79,7 +79,7 @@ class TestOutputs:
             (tmp_path / name).mkdir()
             (tmp_path / name / name).write_text("the user's")
             done = run_evaluate(data=own, score=tmp_path / "pred", output=tmp_path / name)
-            assert done.code == 2 and f"holds {name} without a record of a run" in done.err
+            assert done.code == 2 and f"contains {name} without a record of a run" in done.err
             assert contents(tmp_path / name) == {name: b"the user's"}
         for _ in range(2):
             done = run_evaluate(data=own, score=tmp_path / "pred", output=tmp_path / "run")

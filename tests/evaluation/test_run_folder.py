@@ -41,7 +41,7 @@ def test_results_without_a_record_do_not_change(tmp_path, name):
         path.mkdir()
         path = path / "precious"
     path.write_text("the user's")
-    with pytest.raises(ConfigError, match=rf"holds {name.strip('/')} without a record of a run; .*choose another --output"):
+    with pytest.raises(ConfigError, match=rf"contains {name.strip('/')} without a record of a run; .*choose another --output"):
         RunFolder(tmp_path).require_usable()
     assert path.read_text() == "the user's"
 
