@@ -77,7 +77,7 @@ def score_video(
         name: name of the video, for errors.
 
     Raises:
-        DataError: a mask is missing or has another size.
+        DataError: a mask is missing or has the wrong size.
     """
     wanted = sorted({t for object_range in ranges.values() for t in object_range.scored})
     frames = []

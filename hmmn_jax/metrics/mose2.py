@@ -50,7 +50,7 @@ def score_video(
         name: name of the video, for errors.
 
     Raises:
-        DataError: the server would reject the result, because masks are missing or have another size.
+        DataError: the server would reject the result, because masks are missing or have the wrong size.
     """
     scored = server_frames(pred, len(truth), name) if pred else []
     for frame in scored:

@@ -206,7 +206,7 @@ class Project:
     def undo(self, revision: int) -> bool:
         """Undoes the last edit: an annotation, its removal, or the removal or merge of an object.
 
-        Returns whether there was one.
+        Returns whether there was an edit to undo.
         """
         with self._lock:
             self._require_revision(revision)
