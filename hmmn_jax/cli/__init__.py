@@ -1,1 +1,1 @@
-"""Shared parts of all commands: flags, one-line error messages, exit codes."""
+"""The command line: the code that all commands share, such as flags, one-line error messages and exit codes."""

@@ -1,6 +1,6 @@
 """An argument parser that reports invalid arguments in one line.
 
-This module does not import JAX or NumPy, so that `--help` and errors in arguments are fast.
+This module does not import JAX or NumPy, so that `--help` and error messages appear quickly.
 """
 
 import argparse
@@ -16,7 +16,7 @@ OVERRIDE, OVERRIDE_OF_SCRIPTS = "--set", "--config."
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """Raises ConfigError for invalid arguments. Call it inside `run_program`."""
+    """A parser that raises ConfigError for invalid arguments. Call its methods inside `run_program`."""
 
     def __init__(self, **options: Any):
         super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter, **options})
@@ -27,26 +27,26 @@ class ArgumentParser(argparse.ArgumentParser):
 
 
 def local(text: str) -> Path:
-    """Type of an argument: a local path, `~` expanded."""
+    """The type of an argument that is a local path; expands `~`."""
     from hmmn_jax.io.files import user_path
 
     return user_path(text)
 
 
 def anywhere(text: str) -> os.PathLike[str]:
-    """Type of an argument: a path, local or in a bucket."""
+    """The type of an argument that is a path, either local or in a bucket."""
     from hmmn_jax.io.files import user_path
 
     return user_path(text, buckets=True)
 
 
 def parse_list(text: str) -> tuple[str, ...]:
-    """Comma-separated names, without duplicates."""
+    """Splits comma-separated names and removes duplicates."""
     return tuple(dict.fromkeys(name for part in text.split(",") if (name := part.strip())))
 
 
 def parse_step(text: str | None) -> int | str | None:
-    """Parses a step for `load_checkpoint`. Raises ConfigError for text that is not a step."""
+    """Parses a step for `load_checkpoint`. Raises ConfigError if the text is not a valid step."""
     if text in (None, "best"):
         return text
     if not (text.isascii() and text.isdigit() and len(text) < 20):
@@ -55,9 +55,9 @@ def parse_step(text: str | None) -> int | str | None:
 
 
 def override(config: Any, assignments: Sequence[str]) -> set[str]:
-    """Sets fields of a ConfigDict from strings NAME=VALUE; returns their names. Values are validated later.
+    """Sets fields of a ConfigDict from strings NAME=VALUE and returns the names. Values are validated later.
 
-    Raises ConfigError for a string of another form, or an unknown name.
+    Raises ConfigError if a string does not have this form or its name is unknown.
     """
     names = set()
     for text in assignments:
@@ -74,7 +74,7 @@ def override(config: Any, assignments: Sequence[str]) -> set[str]:
 
 
 def as_overrides(arguments: Sequence[str]) -> list[str]:
-    """Replaces `--config.NAME=VALUE`, which the scripts accept and messages mention, by `--set=NAME=VALUE`."""
+    """Replaces `--config.NAME=VALUE`, which the scripts accept and messages mention, with `--set=NAME=VALUE`."""
     return [
         f"{OVERRIDE}={argument.removeprefix(OVERRIDE_OF_SCRIPTS)}" if argument.startswith(OVERRIDE_OF_SCRIPTS) else argument
         for argument in arguments
@@ -82,7 +82,7 @@ def as_overrides(arguments: Sequence[str]) -> list[str]:
 
 
 def _value(text: str, current: Any) -> Any:
-    """Converts a text to the type of the current value if possible, otherwise to the type that it looks like."""
+    """Converts a string to the type of the current value if possible, and otherwise to the type that it looks like."""
     if isinstance(current, str):
         return text
     try:

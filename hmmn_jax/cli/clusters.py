@@ -1,4 +1,4 @@
-"""Reads the environment variables of clusters: the number of this process, its GPUs, and whether it would run alone."""
+"""Reads the environment variables that clusters set, to find this process's index, its GPUs, and whether there are others."""
 
 import platform
 from collections.abc import Mapping
@@ -10,18 +10,18 @@ _RANKS = ("SLURM_PROCID", "TPU_WORKER_ID", "OMPI_COMM_WORLD_RANK")
 
 
 def name_of_process(process: int | None, environ: Mapping[str, str]) -> str:
-    """The number of this process, for a file name; the name of the host if the number is unknown."""
+    """Returns the index of this process, or the host name if the index is unknown. The result is used in a file name."""
     if process is not None:
         return str(process)
     return next((environ[name] for name in _RANKS if environ.get(name, "").isdigit()), platform.node())
 
 
 def require_together(together: bool, environ: Mapping[str, str]) -> None:
-    """Raises ConfigError if the cluster started several processes and this one would run alone.
+    """Raises ConfigError if the cluster started several processes but this one will not connect to the others.
 
     Args:
-        together: whether the process will connect to others.
-        environ: the environment.
+        together: whether this process will connect to others.
+        environ: the environment variables.
     """
     if together:
         return
@@ -33,10 +33,10 @@ def require_together(together: bool, environ: Mapping[str, str]) -> None:
 
 
 def slurm_devices(environ: Mapping[str, str]) -> list[int] | None:
-    """The `local_device_ids` for JAX under Slurm: [] for all visible ones; None leaves the choice to JAX.
+    """Returns the `local_device_ids` for JAX under Slurm: [] selects all visible GPUs; with None, JAX chooses.
 
-    JAX assigns GPU N of a node to task N of that node. With one task per node, it would use only the first GPU. If Slurm has
-    bound GPUs to tasks, this number may not exist.
+    By default, JAX assigns GPU N of a node to task N of that node. With one task per node, JAX would use only the first GPU. If
+    Slurm has bound GPUs to tasks, GPU N may not be visible to task N.
     """
     if "SLURM_PROCID" not in environ or "JAX_LOCAL_DEVICE_IDS" in environ:
         return None

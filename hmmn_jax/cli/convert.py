@@ -1,4 +1,4 @@
-"""Converts checkpoints: the implementation of `convert_weights.py` and `hmmn-jax convert`."""
+"""Converts checkpoints. This module implements `convert_weights.py` and `hmmn-jax convert`."""
 
 import argparse
 
@@ -41,7 +41,7 @@ def convert_to_torch(options: argparse.Namespace) -> None:
 
 
 def convert_imagenet(options: argparse.Namespace) -> None:
-    """Writes initial weights: both backbones from a network trained on ImageNet, other layers initialised from the seed."""
+    """Writes initial weights. Both backbones come from an ImageNet classifier; the other layers are random, from the seed."""
     if not 0 <= options.seed < 2**32:
         raise ConfigError(f"--seed is {options.seed}, expected 0 to {2**32 - 1}")
     tensors = read_torch_file(options.file)
@@ -56,7 +56,7 @@ def convert_imagenet(options: argparse.Namespace) -> None:
 
 
 def inspect_checkpoint(options: argparse.Namespace) -> None:
-    """Prints the tensors of any checkpoint file, or of a checkpoint folder by their official names."""
+    """Lists the tensors in a checkpoint file, or those in a checkpoint folder under their official names."""
     path = find_checkpoint(options.file)
     tensors = to_torch(*load_checkpoint(path)) if path.is_dir() else read_torch_file(path)
     for name, tensor in tensors.items():
@@ -65,6 +65,6 @@ def inspect_checkpoint(options: argparse.Namespace) -> None:
 
 
 def count(tensors: dict[str, np.ndarray]) -> str:
-    """Counts tensors and parameters. Parameters are those of PyTorch: weights and biases."""
+    """Counts tensors and parameters. As in PyTorch, parameters are weights and biases."""
     parameters = sum(t.size for name, t in tensors.items() if name.endswith((".weight", ".bias", ".scale")))
     return f"{len(tensors)} tensors, {parameters:,} parameters, {sum(t.nbytes for t in tensors.values()):,} bytes"

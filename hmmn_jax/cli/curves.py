@@ -2,7 +2,7 @@
 
     python -m hmmn_jax.cli.curves RUN [RUN ...] --out curves.png
 
-The upper plot shows the loss. The lower plot shows J&F of each validation, if there are validations. The data is read from
+The upper plot shows the loss. The lower plot shows the J&F score of each validation, if there are any. The data is read from
 `RUN/metrics.jsonl`.
 """
 
@@ -18,15 +18,15 @@ from hmmn_jax.io.record import replace_own
 from hmmn_jax.training.metrics import METRICS_FILE, read_metrics
 
 SCORE = "validation/jf"
-_LAST_STEP = 10**15  # more than any run has; a damaged file may contain larger numbers, which cannot be plotted
+_LAST_STEP = 10**15  # more steps than any run has; a damaged file may contain larger numbers, which cannot be plotted
 
 
 def draw_curves(workdirs: Sequence[AnyPath], out: Path) -> None:
-    """Writes a PNG with the curves of these runs.
+    """Plots the curves of these runs to a PNG file.
 
     Raises:
       ConfigError: matplotlib is missing.
-      DataError: a folder has no metrics, or this program did not write the existing file `out`.
+      DataError: a folder has no metrics, or the existing file `out` was not written by this program.
     """
     try:
         import matplotlib
@@ -53,7 +53,7 @@ def draw_curves(workdirs: Sequence[AnyPath], out: Path) -> None:
         axes.set_ylabel(named[key])
         axes.grid(alpha=0.3)
     legend = all_axes[0, 0].legend(all_axes[0, 0].get_lines(), ["?"] * len(runs))
-    for text, name in zip(legend.get_texts(), runs, strict=True):  # not parsed: $ and a leading _ are special
+    for text, name in zip(legend.get_texts(), runs, strict=True):  # names are not parsed, because $ and a leading _ are special
         text.set_parse_math(False)
         text.set_text("".join(c if c.isprintable() else "?" for c in name))
     all_axes[-1, 0].set_xlabel("step")
@@ -69,12 +69,12 @@ def _is_number(value: object) -> bool:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns the exit code."""
+    """Runs the command and returns its exit code."""
 
     def run() -> None:
         parser = ArgumentParser(description=__doc__, prog="curves")
         parser.add_argument("workdirs", nargs="+", type=anywhere, metavar="RUN")
-        parser.add_argument("--out", type=local, required=True, help="PNG to write")
+        parser.add_argument("--out", type=local, required=True, help="PNG file to write")
         parsed = parser.parse_args(arguments)
         draw_curves(parsed.workdirs, parsed.out)
 

@@ -1,4 +1,4 @@
-"""A complete evaluation, from a request to masks, scores and a report."""
+"""Runs a complete evaluation, from a request to masks, scores and a report."""
 
 import contextlib
 import dataclasses
@@ -57,7 +57,7 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
 
     Raises:
         HMMNError: the input is invalid; nothing was written.
-        PartialFailure: some videos failed, but the others are complete.
+        PartialFailure: some videos failed, but the results of the others are complete.
     """
     check_request(request)
     check_settings(request.config)
@@ -66,8 +66,8 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
 
 
 def evaluate_inputs(request: Request, local: Request, make: MakeSegmenters) -> None:
-    """Runs the request with the local inputs `local`."""
-    # --- The output folder: errors are reported before anything is read. ---
+    """Runs the request; `local` is the same request with local copies of its inputs."""
+    # --- Check the output folder before reading any data. ---
     config = request.config
     outputs = None
     if request.output is not None:
@@ -83,7 +83,7 @@ def evaluate_inputs(request: Request, local: Request, make: MakeSegmenters) -> N
         )
         outputs.run.require_usable()
 
-    # --- The data: videos, masks, and which of them can be scored. ---
+    # --- Read videos and masks, and find out which of them can be scored. ---
     task = read_inputs(local)
     failures, clips = task.failures, task.clips
     lines: list[str] = []
@@ -93,7 +93,7 @@ def evaluate_inputs(request: Request, local: Request, make: MakeSegmenters) -> N
         if request.movie == "mp4":
             note_odd_sizes(clips, task.notes)
     submits = task.protocol.submits and request.score is None
-    alone = request.frames is not None  # only the given mask is shown
+    alone = request.frames is not None  # there are no annotations to score against
     plans, unscored = ([], {}) if submits or alone else task.plan(clips)
     if local.score is not None:
         note_surplus(local.score, clips, task.notes)
@@ -108,7 +108,7 @@ def evaluate_inputs(request: Request, local: Request, make: MakeSegmenters) -> N
         doomed = outputs.run.own_files(request.overwrite)
         require_apart(outputs.folder, clips, outputs, task.inputs, doomed)
 
-    # --- Existing masks are only scored. ---
+    # --- With --score, only score the existing masks. ---
     if local.score is not None:
         masks = local.score
 
@@ -125,7 +125,7 @@ def evaluate_inputs(request: Request, local: Request, make: MakeSegmenters) -> N
 
         return peers.from_first("scored", score_only)
 
-    # --- Segment; then scores, archive and report, even after failures. ---
+    # --- Segment the videos. Then write scores, archive and report, even if some videos failed. ---
     assert outputs is not None  # check_request requires --output
     print(announce(lines, clips), flush=True)
     variables, model = load_model(request)
@@ -137,7 +137,7 @@ def evaluate_inputs(request: Request, local: Request, make: MakeSegmenters) -> N
         outputs.run.require_same(made_with)
     run = outputs.run
     with contextlib.ExitStack() as stack:
-        guards: list[Guard] = []  # of the first process
+        guards: list[Guard] = []  # empty, except in the first process
 
         def hold() -> None:
             guards.append(stack.enter_context(run.locked(request.takeover)))
@@ -171,7 +171,7 @@ def evaluate_inputs(request: Request, local: Request, make: MakeSegmenters) -> N
 
 
 def read_inputs(request: Request) -> Task:
-    """The videos of the request."""
+    """Reads the videos of the request."""
     if request.frames is not None and request.mask is not None:
         return Custom(request.config).read_one(request.frames, request.mask)
     assert request.data is not None  # guaranteed by check_request
@@ -179,7 +179,7 @@ def read_inputs(request: Request) -> Task:
 
 
 def note_odd_sizes(clips: Sequence[Clip], notes: Notes) -> None:
-    """Adds a note about the videos whose H.264 movies will have an extra row or column."""
+    """Adds a note about videos of odd width or height, whose H.264 movies will have an extra column or row."""
     for clip in clips:
         height, width = clip.size
         if height % 2 or width % 2:
@@ -191,7 +191,7 @@ def note_odd_sizes(clips: Sequence[Clip], notes: Notes) -> None:
 
 
 def note_surplus(masks: Path, clips: Sequence[Clip], notes: Notes) -> None:
-    """Adds a note about scored files without a video or frame."""
+    """Adds a note about mask files that match no video or frame."""
     known = {clip.name: clip for clip in clips}
     for path in sorted(masks.iterdir()):
         if path.name.startswith("."):
@@ -206,7 +206,7 @@ def note_surplus(masks: Path, clips: Sequence[Clip], notes: Notes) -> None:
 
 
 def load_model(request: Request) -> tuple[dict[str, Any], HMMNConfig]:
-    """Variables and config of the model."""
+    """Loads the variables and the config of the model."""
     assert request.checkpoint is not None  # guaranteed by check_request
     variables, model = load_checkpoint(request.checkpoint, request.step)
     if request.config.dtype:
@@ -215,7 +215,7 @@ def load_model(request: Request) -> tuple[dict[str, Any], HMMNConfig]:
 
 
 def fit(request: Request, clip: Clip, model: HMMNConfig, outputs: Outputs) -> Request:
-    """Returns the request with the settings that `fit_settings` chooses, and prints them."""
+    """Prints the settings that `fit_settings` chooses, and returns a request that contains them."""
     if not request.fit:
         return request
     recorded = None if request.overwrite else outputs.run.made_with()
@@ -227,7 +227,7 @@ def fit(request: Request, clip: Clip, model: HMMNConfig, outputs: Outputs) -> Re
 
 
 def describe_masks(request: Request, variables: dict[str, Any], model: HMMNConfig) -> dict[str, Any]:
-    """Everything that the masks depend on, as JSON values."""
+    """Returns everything that the masks depend on, as JSON values."""
     paths = {name: getattr(request, name) for name in ("data", "frames", "mask")}
     inputs = {name: str(absolute(path)) for name, path in paths.items() if path is not None}
     weights = {"weights": weights_digest(variables), "model": model.to_dict()}
@@ -235,11 +235,11 @@ def describe_masks(request: Request, variables: dict[str, Any], model: HMMNConfi
 
 
 def claim(outputs: Outputs, made_with: dict[str, Any] | None, archive: str, overwrite: bool = False) -> None:
-    """Takes the guard of the folder, and deletes the scores and the archive of earlier masks.
+    """Claims the output folder for this run, and deletes the scores and the archive of earlier masks.
 
-    Otherwise, they could be mistaken for those of the new masks.
+    Otherwise, the old scores and archive could be mistaken for those of the new masks.
 
-    Raises ConfigError, and deletes nothing, if a file to be deleted was changed since a run wrote it.
+    Raises ConfigError and deletes nothing if a file to be deleted was modified after a run wrote it.
     """
     run = outputs.run
     if made_with and not overwrite:
@@ -260,7 +260,7 @@ def claim(outputs: Outputs, made_with: dict[str, Any] | None, archive: str, over
 def score(
     plans: Sequence[Plan], unscored: dict[str, str], masks: Path, figures: Figures | None
 ) -> tuple[list[SequenceScores], dict[str, str]]:
-    """Scores masks and prints the table. Returns the scores, and the errors of masks that cannot be scored, by name."""
+    """Scores masks and prints the table. Returns the scores, and a dict from video names to errors in scoring."""
     scores, wrong = score_folder(masks, plans, processes=os.cpu_count() or 1) if plans else ([], {})
     if scores:
         missing = unscored | wrong

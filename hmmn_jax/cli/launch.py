@@ -1,4 +1,4 @@
-"""Common set-up of the scripts: flags, connection of several hosts, and the cache of compiled programs."""
+"""Common set-up code for the scripts: flags, connections between hosts, and the cache of compiled programs."""
 
 import importlib.metadata
 import os
@@ -25,7 +25,7 @@ CONFIG_FOLDERS = ("train", "evaluate")  # subfolders of `configs` since version 
 
 def define_launch_flags() -> None:
     """Defines the flags that `launch_by_flags` reads, as flags of the calling script."""
-    flags.disclaim_key_flags()  # so that --help of the script lists them
+    flags.disclaim_key_flags()  # so that the script's --help lists the flags
     flags.DEFINE_bool("distributed", False, "Several hosts, which find each other automatically.")
     flags.DEFINE_string("coordinator", None, "Several hosts: HOST:PORT of the first process.")
     flags.DEFINE_integer("processes", None, "With --coordinator: number of processes.")
@@ -38,7 +38,7 @@ def define_launch_flags() -> None:
 
 
 def launch_by_flags() -> None:
-    """Calls `launch` with the flags of `define_launch_flags`."""
+    """Calls `launch` with the values of the flags that `define_launch_flags` defines."""
     given: dict[str, Any] = {name: flags.FLAGS[name].value for name in OPTIONS}
     launch(**given)
 
@@ -46,7 +46,7 @@ def launch_by_flags() -> None:
 def run_by_flags(
     program: str, run: Callable[[], int | None], resume: str, folder: AnyPath | None = None, terminated: str = ""
 ) -> int:
-    """`run_in_processes` with the flags of `define_launch_flags`."""
+    """Calls `run_in_processes` with the values of the flags that `define_launch_flags` defines."""
     given: dict[str, Any] = {name: flags.FLAGS[name].value for name in HOSTS}
     return run_in_processes(program, run, resume, folder, given, terminated)
 
@@ -59,14 +59,14 @@ def run_in_processes(
     given: Mapping[str, Any],
     terminated: str = "",
 ) -> int:
-    """Calls `run_program`. With several processes, an error in one of them ends all.
+    """Calls `run_program`. If there are several processes, an error in one of them ends all of them.
 
     Args:
         program: name of the program.
         run: the body of the program, which calls `launch`.
-        resume: what to do after an interruption.
-        folder: folder for `error-PROCESS.txt`, which contains the reason why a process ended, if there are several processes.
-        given: the flags of `HOSTS`.
+        resume: the instruction to print after an interruption.
+        folder: the folder to which each of several processes writes the reason why it ended, as `error-PROCESS.txt`.
+        given: the values of the flags in `HOSTS`.
         terminated: the reason to report if the process receives SIGTERM and has nothing to save.
     """
     several = given["distributed"] or given["coordinator"] is not None
@@ -83,12 +83,12 @@ def launch(
     heartbeat_timeout: int = 100,
     compilation_cache: str | None = None,
 ) -> None:
-    """Connects to the other hosts and sets the compilation cache. Call it before the first computation.
+    """Connects to the other hosts and sets up the compilation cache. Call this function before the first computation.
 
     Raises:
-        ConfigError: the hosts cannot connect, or each would run alone.
+        ConfigError: the hosts cannot connect, or they were started without the flags to connect them.
     """
-    import jax  # the import takes a second, and flag errors should be reported before it
+    import jax  # not imported earlier: the import takes a second, and invalid flags should be reported before that
 
     together = distributed or coordinator is not None
     require_together(together, os.environ)
@@ -112,7 +112,7 @@ def launch(
 
 
 def switch_off_unsound_fusion() -> None:
-    """Prevents jaxlib 0.10.2 from computing wrong results on CPUs (`hmmn_jax.ops.canary`). Call it before importing JAX."""
+    """Prevents jaxlib 0.10.2 from computing wrong results on CPUs; see `hmmn_jax.ops.canary`. Call it before importing JAX."""
     flag = "--xla_cpu_experimental_ynn_fusion_type="
     given = os.environ.get("XLA_FLAGS", "")
     if importlib.metadata.version("jaxlib") == "0.10.2" and flag not in given:  # other releases may reject an unknown flag
@@ -126,14 +126,14 @@ def flags_parser(
     default: str = "",
     first: Callable[[list[str]], None] | None = None,
 ) -> Callable[[list[str]], list[str]]:
-    """A parser of flags for `app.run` that reports an error in one line and exits with 2.
+    """Returns a flag parser for `app.run` that reports an error in one line and exits with code 2.
 
     Args:
         name: name of the program.
-        config: the flag for its config file.
+        config: the flag that selects the config file.
         check: called after the flags are parsed; raises ConfigError if required flags are missing.
-        default: the config file to use if none is specified. (A default of the flag itself would be read when the flag is
-            defined, and errors would have a traceback.)
+        default: the config file to use if none is specified. (If it were the default of the flag itself, it would be read when
+            the flag is defined, and errors in it would cause a traceback.)
         first: called with the arguments before they are parsed.
     """
 
@@ -142,12 +142,12 @@ def flags_parser(
             if first is not None:
                 first(arguments[1:])
             given = {argument.lstrip("-").partition("=")[0] for argument in arguments[1:]}
-            if default and config.name not in given:  # first, because parsing it defines the flags of its fields
+            if default and config.name not in given:  # inserted first, because parsing it defines the flags for its fields
                 arguments = [arguments[0], f"--{config.name}={default}", *arguments[1:]]
             rest = flags.FLAGS(_with_moved_config(arguments, config.name))
             if surplus := rest[1:]:
                 raise ConfigError(f"unexpected argument {surplus[0]!r}; flags begin with --")
-            if config.value is not None and not hasattr(config.value, "lock"):  # raises any errors in the config file
+            if config.value is not None and not hasattr(config.value, "lock"):  # accessing the value raises any error in the config file
                 raise ConfigError(f"get_config of the config file returns {type(config.value).__name__}, expected a ConfigDict")
             if check is not None:
                 check()
@@ -165,7 +165,7 @@ def flags_parser(
 
 
 def value_of(flag: str, arguments: list[str]) -> str | None:
-    """The value of a flag in unparsed arguments; "" if the flag has no value, None if it is absent."""
+    """Returns the value of a flag in unparsed arguments, "" if the flag has no value, or None if the flag is absent."""
     value = None
     for argument, following in zip(arguments, [*arguments[1:], "-"], strict=True):
         option, equals, given = argument.partition("=")
@@ -175,7 +175,7 @@ def value_of(flag: str, arguments: list[str]) -> str | None:
 
 
 def _with_moved_config(arguments: list[str], flag: str) -> list[str]:
-    """The arguments with the current path of the config file; see `_moved`."""
+    """Returns the arguments with the current path of the config file; see `_moved`."""
     arguments = list(arguments)
     for i, argument in enumerate(arguments):
         option, equals, value = argument.partition("=")
@@ -189,7 +189,7 @@ def _with_moved_config(arguments: list[str], flag: str) -> list[str]:
 
 
 def _moved(config: str) -> str:
-    """`FILE` or `FILE:PARAMETER`; a missing file is searched for in `CONFIG_FOLDERS` next to it, with a note."""
+    """Updates the path in `FILE` or `FILE:PARAMETER`, and prints a note, if the file has moved to one of `CONFIG_FOLDERS`."""
     file, colon, parameter = config.partition(":")
     path = local_path(file)
     found = [place for folder in CONFIG_FOLDERS if (place := path.parent / folder / path.name).is_file()]

@@ -1,10 +1,10 @@
 """Video object segmentation with HMMN: tracks the objects of a video's first frame through all frames.
 
-  hmmn-jax demo                                                          try it, in half a minute
-  hmmn-jax segment clip.mp4 --mask first.png --output OUT                your own video
-  hmmn-jax evaluate --benchmark davis2017_val --data DAVIS --output RUN  a benchmark, with scores
+  hmmn-jax demo                                                          try it out; takes half a minute
+  hmmn-jax segment clip.mp4 --mask first.png --output OUT                segment your own video
+  hmmn-jax evaluate --benchmark davis2017_val --data DAVIS --output RUN  run a benchmark and score it
 
-'hmmn-jax COMMAND --help' explains a command, with examples.
+'hmmn-jax COMMAND --help' explains a command and shows examples.
 Exit codes: 0: complete. 1: some videos failed, the others are complete. 2: invalid arguments or files. 130, 143: interrupted.
 """
 
@@ -27,7 +27,7 @@ RESUME = {
 
 
 def make_parser(command: str) -> ArgumentParser:
-    """The parser with the arguments of one command. The arguments of the other commands would require more imports."""
+    """Returns a parser with the arguments of one command only, because the other commands would require more imports."""
     parser = ArgumentParser(prog=PROGRAM, description=__doc__)
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
@@ -42,7 +42,7 @@ def make_parser(command: str) -> ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns the exit code."""
+    """Runs the command line and returns its exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     command = arguments[0] if arguments and arguments[0] in COMMANDS else ""
 
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return options.run(options)
 
     def run_in_processes(options: argparse.Namespace) -> int:
-        from hmmn_jax.cli import launch  # not imported at the top of the file, because its imports take longer than --help
+        from hmmn_jax.cli import launch  # imported only here, because this import takes longer than --help
         from hmmn_jax.io.buckets import absolute
 
         given = {name: getattr(options, name) for name in launch.HOSTS}

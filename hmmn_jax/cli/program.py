@@ -1,4 +1,4 @@
-"""Common exit handling of all commands: exit codes, one-line error messages, interruptions without a traceback.
+"""Exit handling that all commands share: exit codes, one-line error messages, and interruptions without a traceback.
 
 | exit code | meaning |
 |---|---|
@@ -28,11 +28,11 @@ INTERRUPTED, TERMINATED, MISTAKE = 130, 143, 2
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, which is handled like Ctrl-C."""
+    """Raised on SIGTERM, which is handled like Ctrl-C."""
 
 
 def tell(name: str, error: HMMNError) -> None:
-    """Prints an error."""
+    """Prints an error message to stderr."""
     print(f"{name}: {error}", file=sys.stderr)
 
 
@@ -42,15 +42,15 @@ def run_program(
     """Runs the body of a command and returns its exit code.
 
     Args:
-        name: name of the command; its errors begin with it.
-        run: returns an exit code, None for 0.
-        resume: what to do after an interruption, such as "run the same command to resume".
-        tell: prints an error of the command with this name.
+        name: name of the command; its error messages begin with this name.
+        run: the body; returns an exit code, or None for 0.
+        resume: the instruction to print after an interruption, such as "run the same command to resume".
+        tell: the function that prints errors; its arguments are the name of the command and the error.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # file names may contain bytes that are not valid UTF-8
-    with contextlib.suppress(ValueError):  # not in the main thread
+    with contextlib.suppress(ValueError):  # raised outside the main thread
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _interrupt)
     try:
@@ -60,11 +60,11 @@ def run_program(
     except HMMNError as error:
         tell(name, error)
         return error.exit_code
-    except BrokenPipeError:  # `command | head`
+    except BrokenPipeError:  # for example, in `command | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return TERMINATED
     except OSError as error:
-        from hmmn_jax.io.files import reason  # not imported at the top of the file, because its imports take longer than --help
+        from hmmn_jax.io.files import reason  # imported only here, because this import takes longer than --help
 
         where = f"{error.filename}: " if error.filename else ""
         tell(name, HMMNError(f"{where}{reason(error)}"))
@@ -78,7 +78,8 @@ def run_program(
 def leave(code: int) -> NoReturn:
     """Ends the process with an exit code.
 
-    After an interruption, it exits immediately: JAX may still be computing, and would crash while Python shuts down.
+    After an interruption, the process exits without Python's clean-up: JAX may still be computing, which would cause a crash
+    during the clean-up.
     """
     if code in (INTERRUPTED, TERMINATED):
         for stream in (sys.stdout, sys.stderr):
@@ -89,7 +90,7 @@ def leave(code: int) -> NoReturn:
 
 
 def _show_warning(show: Callable[..., None], message: Warning, category: type[Warning], *place: Any) -> None:
-    """Prints each warning for users on one line. Other warnings, such as deprecations, are unchanged."""
+    """Prints each user warning on one line. Other warnings, such as deprecation warnings, are shown as usual."""
     if category is UserWarning:
         note(str(message))
     else:
@@ -97,9 +98,9 @@ def _show_warning(show: Callable[..., None], message: Warning, category: type[Wa
 
 
 def _interrupt(interruption: int, _: FrameType | None) -> None:
-    """Raises an exception for the first signal. Later signals end the process.
+    """Raises an exception for the first signal. Later signals end the process immediately.
 
-    A second signal may arrive while the first is handled, so it ends the process immediately.
+    A second signal may arrive while the first is being handled.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: os._exit(TERMINATED if number == signal.SIGTERM else INTERRUPTED))

@@ -1,4 +1,4 @@
-"""Keeps compiled programs in the user's cache folder for later runs."""
+"""Caches compiled programs in the user's cache folder for later runs."""
 
 import os
 
@@ -7,17 +7,17 @@ from hmmn_jax.io.files import user_path
 from hmmn_jax.io.program_folder import own_folder
 
 OFF = "off"
-MOST_BYTES = 2**30  # maximum size of all programs; the least recently used ones are deleted
+MOST_BYTES = 2**30  # maximum total size; the least recently used programs are deleted
 
 
 def keep_programs(given: str | None, alone: bool) -> None:
-    """Sets JAX's persistent compilation cache.
+    """Sets up JAX's persistent compilation cache.
 
     Args:
-        given: a folder; "off" for no cache; None for the user's cache folder, unless JAX_COMPILATION_CACHE_DIR is set.
-        alone: whether this is the only process. Several processes have no cache unless a folder is given.
+        given: a folder; or "off" for no cache; or None for the user's cache folder, unless JAX_COMPILATION_CACHE_DIR is set.
+        alone: whether this is the only process. Several processes use a cache only if a folder is given.
     """
-    import jax  # importing takes a second; errors in flags are reported before
+    import jax  # not imported earlier: the import takes a second, and invalid flags should be reported before that
 
     if given == OFF:
         jax.config.update("jax_compilation_cache_dir", None)

@@ -1,4 +1,4 @@
-"""The options of an evaluation."""
+"""Defines the options of an evaluation."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -16,24 +16,24 @@ from hmmn_jax.io.stage import Stage
 
 @dataclass(frozen=True)
 class Request:
-    """What to evaluate.
+    """Specifies what to evaluate.
 
     Attributes:
         config: the config, as returned by the files in `configs`.
-        data: root of a benchmark; None with `frames`.
-        frames: a folder of images or a video file; None with `data`.
-        mask: with `frames`, the ids of the objects in the first frame, or a folder with masks of some frames.
+        data: root folder of a benchmark; None if `frames` is set.
+        frames: a folder of images or a video file; None if `data` is set.
+        mask: with `frames`, a PNG with the ids of the objects in the first frame, or a folder with masks of some frames.
         checkpoint: a checkpoint that `load_checkpoint` can read.
-        step: if the checkpoint is a training workdir: a number, or "best"; None: the latest.
-        score: instead of segmenting, a folder of masks SEQUENCE/FRAME.png to be scored.
-        output: folder to write to; required except with `score`.
-        stage: folder to which inputs in a bucket are copied, for this run and later ones; None: a temporary folder.
-        overlays: also write a picture of each frame.
-        movie: also write a movie of each video, "mp4" or "gif".
-        exports: also write the masks in these formats, keys of `hmmn_jax.exports.KINDS`.
-        overwrite: first delete what earlier runs wrote to `output`.
-        takeover: take over `output` from a process that appears to be alive.
-        fit: with `frames`, the fields of the config that `fit_settings` chooses from the video and the available memory.
+        step: if the checkpoint is a training workdir, the step to load: a number, "best", or None for the latest.
+        score: a folder with masks SEQUENCE/FRAME.png; if set, these masks are scored, and nothing is segmented.
+        output: the folder to write to; required unless `score` is set.
+        stage: the folder to which inputs in a bucket are copied and in which later runs find them; None: a temporary folder.
+        overlays: whether to also write each frame with coloured objects.
+        movie: the kind of movie to write for each video, "mp4" or "gif"; None: no movie.
+        exports: additional formats of the masks, each one a key of `hmmn_jax.exports.KINDS`.
+        overwrite: whether to first delete the files that earlier runs wrote to `output`.
+        takeover: whether to take over `output` from a process that appears to be running.
+        fit: with `frames`, the config fields that `fit_settings` chooses based on the video and the available memory.
     """
 
     config: ConfigDict
@@ -54,7 +54,7 @@ class Request:
 
 
 def check_request(request: Request) -> None:
-    """Raises ConfigError for incompatible flags, and DataError for a URL with an unsupported scheme."""
+    """Raises ConfigError if flags are incompatible, and DataError if the scheme of a URL is not supported."""
     for path in filter(None, (request.data, request.frames, request.mask, request.score, request.output)):
         as_path(path)
     for path in filter(None, (request.data, request.frames, request.mask, request.score)):
@@ -92,7 +92,7 @@ def check_request(request: Request) -> None:
 
 
 def fetch_inputs(request: Request, stage: Stage) -> Request:
-    """The request with local copies of inputs in a bucket, except the checkpoint. Raises DataError."""
+    """Copies inputs in a bucket, except the checkpoint, and returns a request with the local paths. May raise DataError."""
     paths = {name: getattr(request, name) for name in ("data", "frames", "mask", "score")}
     copies: dict[str, Any] = {name: stage.fetch(path) for name, path in paths.items() if path is not None}
     return dataclasses.replace(request, **copies)

@@ -1,8 +1,8 @@
-"""A parent process for each process of a run, which reports why its child ended, even if it was killed.
+"""Starts a parent for each process of a run. It reports why its child ended, even if the child was killed.
 
-When a process is lost or does not start, JAX aborts the others in C++ and prints a long report. Python cannot handle this.
-Therefore, the program forks before JAX is imported. The child does the work. The parent prints the child's errors and waits. If
-the child was aborted or killed, the parent prints the reason as the last line on stderr and writes it to
+When a process is lost or does not start, JAX aborts the others from C++ and prints a long message. Python code cannot catch
+this. Therefore, the program forks before JAX is imported. The child does the work. The parent forwards the child's stderr and
+waits. If the child was aborted or killed, the parent prints the reason as the last line on stderr and writes it to
 `FOLDER/error-PROCESS.txt`.
 """
 
@@ -28,12 +28,12 @@ from hmmn_jax.io.record import replace_own
 
 TAIL_BYTES = 1 << 16  # number of bytes at the end of the output that are searched for a reason
 _BEGUN = b"B"  # the child reports that the folder belongs to this run
-_REPORTED = b"R"  # the child has printed the reason; its exit code follows
+_REPORTED = b"R"  # the child has printed the reason; the next byte is its exit code
 _SIGTERM = b"T"  # the parent received SIGTERM
 _NOT_MET = (
     "not all processes connected within --initialization_timeout; check that all were started, their --coordinator and ports"
 )
-_REASONS = (  # patterns in the output that JAX prints before it aborts
+_REASONS = (  # patterns in the output of JAX before it aborts, with an exit code and the reason to report
     (r"RegisterTask", NOT_MET, _NOT_MET),
     (
         r"Failed to send RPC to coordination service",
@@ -50,11 +50,11 @@ _REASONS = (  # patterns in the output that JAX prints before it aborts
 
 
 class Supervised:
-    """The connection of the child to its parent.
+    """The child's connection to its parent.
 
     Attributes:
-        folder: the folder for `error-PROCESS.txt`; None for no file.
-        process: number or name of this process.
+        folder: the folder for `error-PROCESS.txt`; None: no file is written.
+        process: index or name of this process.
     """
 
     def __init__(self, program: str, folder: AnyPath | None, process: str, parent: socket.socket | None = None):
@@ -62,18 +62,18 @@ class Supervised:
         self._begun = False
 
     def listen(self, on_termination: Callable[[], None]) -> None:
-        """Calls a function when the parent receives SIGTERM. Ends this process when the parent is killed."""
+        """Calls `on_termination` when the parent receives SIGTERM. Ends this process when the parent is killed."""
         if self._parent is not None:
             threading.Thread(target=self._listen, args=(on_termination,), name="parent", daemon=True).start()
 
     def begun(self) -> None:
-        """Reports that the folder belongs to this run."""
+        """Notifies the parent that the folder belongs to this run."""
         self._begun = True
         if self._parent is not None:
             self._parent.sendall(_BEGUN)
 
     def report(self, reason: str, code: int) -> None:
-        """Releases folders, prints the reason as the last line, and writes the file. The process must end afterwards."""
+        """Releases folders, prints the reason as the last line, and writes it to the file. The process must then exit."""
         release_all()
         report(self.program, self.folder, self.process, reason, code, self._begun)
         if self._parent is not None:
@@ -82,7 +82,7 @@ class Supervised:
 
     def _listen(self, on_termination: Callable[[], None]) -> None:
         assert self._parent is not None
-        with contextlib.suppress(ConnectionResetError):  # the parent did not read the messages of this process
+        with contextlib.suppress(ConnectionResetError):  # raised if the parent ended before it read all messages of this process
             while received := self._parent.recv(1):
                 if received == _SIGTERM:
                     on_termination()
@@ -90,12 +90,12 @@ class Supervised:
 
 
 def supervise(program: str, folder: AnyPath | None, process: str) -> Supervised:
-    """Forks if the system supports it, and returns only in the child. Call it before importing JAX.
+    """Forks if the system supports it, and returns only in the child. Call this function before importing JAX.
 
     Args:
-        program: name of the program, with which its errors begin.
+        program: name of the program; its error messages begin with this name.
         folder: the folder for `error-PROCESS.txt`.
-        process: number or name of this process.
+        process: index or name of this process.
     """
     if not hasattr(os, "fork"):
         return Supervised(program, folder, process)
@@ -104,7 +104,7 @@ def supervise(program: str, folder: AnyPath | None, process: str) -> Supervised:
     sys.stdout.flush()
     sys.stderr.flush()
     signals = {signal.SIGINT, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # blocked until the parent can forward signals
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # block signals until the parent can forward them
     if (child := os.fork()) == 0:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
         ours.close()
@@ -112,7 +112,7 @@ def supervise(program: str, folder: AnyPath | None, process: str) -> Supervised:
         os.dup2(write, 2)
         os.close(write)
         sys.stderr = os.fdopen(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
-        os.setpgid(0, 0)  # the parent forwards Ctrl-C, so the child ignores the signal that it receives directly
+        os.setpgid(0, 0)  # a new process group: the child receives Ctrl-C only from the parent, which forwards it
         return Supervised(program, folder, process, theirs)
     theirs.close()
     os.close(write)
@@ -124,7 +124,7 @@ def supervise(program: str, folder: AnyPath | None, process: str) -> Supervised:
         received = _received(ours)
         if folder is not None:
             release_of(folder / RUN_LOCK, child)
-        if _REPORTED in received:  # JAX aborted it while it was ending
+        if _REPORTED in received:  # JAX aborted the child after it had reported its reason
             os._exit(received[received.index(_REPORTED) + 1])
         reason, code = explain(tail, -code)
         report(program, folder, process, reason, code, _BEGUN in received)
@@ -132,11 +132,11 @@ def supervise(program: str, folder: AnyPath | None, process: str) -> Supervised:
 
 
 def explain(tail: str, number: int) -> tuple[str, int]:
-    """The reason why a process was killed by a signal, and the exit code.
+    """Returns the reason why a signal ended a process, and the exit code.
 
     Args:
-        tail: the last output of the process.
-        number: number of the signal.
+        tail: the end of the output of the process.
+        number: the signal number.
     """
     if number == signal.SIGABRT:
         for pattern, code, reason in _REASONS:
@@ -150,8 +150,8 @@ def explain(tail: str, number: int) -> tuple[str, int]:
 def report(program: str, folder: AnyPath | None, process: str, reason: str, code: int, begun: bool) -> None:
     """Prints the reason why a process ended as the last line, and writes it to `error-PROCESS.txt`.
 
-    Invalid arguments and interruptions are not written to a folder that does not belong to this run yet. Nothing is written to
-    a folder of another run.
+    As long as the folder does not belong to this run, invalid arguments and interruptions are not written to it. Nothing is
+    written to a folder that another run is using.
     """
     line = f"{program}: {one_line(reason)}"
     if folder is not None and (begun or code not in (1, 2, INTERRUPTED, TERMINATED)):
@@ -169,7 +169,7 @@ def report(program: str, folder: AnyPath | None, process: str, reason: str, code
 
 
 def _write(path: AnyPath, content: bytes) -> None:
-    """Writes the file with the reason. Raises DataError if this program did not write the existing file."""
+    """Writes the file with the reason. Raises DataError if the file exists and was not written by this program."""
     if not is_bucket(path):
         with replace_own(path) as temporary:
             temporary.write_bytes(content)
@@ -188,7 +188,7 @@ def _pass_on(number: int, child: int, control: socket.socket) -> None:
 
 
 def _received(control: socket.socket) -> bytes:
-    """Reads the messages of the child."""
+    """Reads the messages that the child has sent."""
     control.settimeout(0)
     with contextlib.suppress(OSError):
         return control.recv(16)
@@ -196,7 +196,10 @@ def _received(control: socket.socket) -> bytes:
 
 
 def _wait(child: int, errors: int) -> tuple[int, str]:
-    """Forwards stderr of the child until it ends. Returns its exit code (minus the signal) and its last output."""
+    """Forwards the child's stderr until the child ends. Returns the exit code and the end of the output.
+
+    If a signal ended the child, the exit code is minus the signal number.
+    """
     tail, code = b"", None
     while True:
         ready = select.select([errors], [], [], 0.1)[0]

@@ -1,4 +1,4 @@
-"""Runs a program in several processes. An error or a SIGTERM in one ends all, and each prints the reason as its last line."""
+"""Runs a program in several processes. An error or SIGTERM in one ends all, and each prints the reason as its last line."""
 
 import os
 import re
@@ -15,13 +15,13 @@ from hmmn_jax.io import peers
 from hmmn_jax.io.buckets import AnyPath
 from hmmn_jax.io.files import shorten
 
-# Patterns in the errors of a computation that fails because another process has ended.
-_NETWORK = re.compile(r"^UNKNOWN: Gloo|gloo/transport", re.I)  # pmap raises a ValueError
+# Patterns in the messages of errors that occur in a computation because another process has ended.
+_NETWORK = re.compile(r"^UNKNOWN: Gloo|gloo/transport", re.I)  # pmap raises such an error as a ValueError
 _LOST = re.compile(r"gloo|nccl|socket|connection (closed|reset)|broken pipe|UNAVAILABLE|heartbeat|barrier|coordination", re.I)
 
 
 class Together:
-    """The processes of a program. With a single process, this does nothing."""
+    """The processes of a program. If there is only one process, this class just calls `run_program`."""
 
     def __init__(self, program: str, resume: str = "", supervised: Supervised | None = None, terminated: str = ""):
         self._program, self._resume, self._supervised, self._sigterm_reason = program, resume, supervised, terminated
@@ -30,7 +30,7 @@ class Together:
         self._reporting = threading.Lock()
 
     def run(self, run: Callable[[], int | None]) -> int:
-        """Calls `run_program`, and ends all processes afterwards. Returns the exit code."""
+        """Calls `run_program`. If it fails, ends all processes. Returns the exit code."""
         if self._supervised is None:
             return run_program(self._program, run, self._resume)
         self._supervised.listen(self._terminate)
@@ -52,7 +52,7 @@ class Together:
 
     def _conclude(self, code: int) -> int:
         assert self._supervised is not None
-        if self._reason is None:  # all processes reach this point
+        if self._reason is None:  # without an error, all processes reach this point
             if self._watch is not None:
                 import jax
 
@@ -65,7 +65,7 @@ class Together:
             return code
         if self._watch is not None:
             end = self._watch.announce(code, self._reason)
-            if end.reason != self._reason:  # the first error is the cause of the others
+            if end.reason != self._reason:  # report only the first error, which has caused the others
                 code = self._tell(end)
                 self._watch.hear()
                 os._exit(code)
@@ -79,17 +79,17 @@ class Together:
         self._reason = str(error)
 
     def _tell(self, end: peers.End) -> int:
-        """Reports why another process ended. Returns the exit code of this process."""
+        """Reports why another process ended, and returns the exit code for this process."""
         assert self._supervised is not None
-        self._reporting.acquire()  # not released, because the process ends
+        self._reporting.acquire()  # never released, because the process ends
         code = TERMINATED if end.code == TERMINATED else peers.LOST
         self._supervised.report(f"process {end.process} ended: {end.reason}", code)
         return code
 
     def _terminate(self) -> None:
-        """Called when the parent received SIGTERM."""
+        """Ends all processes after the parent has received SIGTERM."""
         assert self._supervised is not None
-        time.sleep(1)  # while the processes connect, Python cannot handle the signal
+        time.sleep(1)  # Python cannot handle the signal while the processes are connecting
         if self._watch is not None:
             self._watch.announce_termination()
             return
@@ -99,14 +99,14 @@ class Together:
 
 
 def together(program: str, resume: str, folder: AnyPath | None, process: str | None, terminated: str = "") -> Together:
-    """Prepares a program for several processes. Call it before JAX is imported.
+    """Prepares a program for several processes. Call this function before JAX is imported.
 
     Args:
-        program: its name; errors begin with it.
-        resume: what to do after an interruption.
-        folder: for `error-PROCESS.txt`.
-        process: number or name of this process; None: there is one.
-        terminated: the reason to report if the process receives SIGTERM and there is nothing to save.
+        program: name of the program; its error messages begin with this name.
+        resume: the instruction to print after an interruption.
+        folder: the folder for `error-PROCESS.txt`.
+        process: index or name of this process; None: there is only one process.
+        terminated: the reason to report if the process receives SIGTERM and has nothing to save.
     """
     if process is None:
         return Together(program)

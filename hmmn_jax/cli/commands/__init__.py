@@ -1,7 +1,7 @@
-"""The commands of `hmmn-jax`, one module each, with a one-line description.
+"""Lists the commands of `hmmn-jax`, each with a one-line description.
 
-A module contains its help text as its docstring, `add_arguments(parser)`, and `run(options)`, which imports JAX and other
-slow modules.
+Each command is a module. Its docstring is the help text. Its function `add_arguments(parser)` defines the arguments, and
+`run(options)` runs the command; JAX and other slow modules are imported only there.
 """
 
 COMMANDS = {

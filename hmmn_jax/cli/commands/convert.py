@@ -1,11 +1,11 @@
-"""Converts checkpoints from PyTorch and back, and makes initial weights for training from ImageNet weights.
+"""Converts checkpoints between PyTorch and JAX, and makes initial weights for training from ImageNet weights.
 
   hmmn-jax convert from-torch HMMN_weights.pth OUT       # or .safetensors
-  hmmn-jax convert to-torch OUT weights.safetensors      # or .pth, with PyTorch installed; --half: in float16
-  hmmn-jax convert imagenet resnet50.pth OUT             # torchvision's, or an EfficientNet-Lite: to start from
+  hmmn-jax convert to-torch OUT weights.safetensors      # or .pth if PyTorch is installed; --half: as float16
+  hmmn-jax convert imagenet resnet50.pth OUT             # a ResNet-50 from torchvision, or an EfficientNet-Lite
   hmmn-jax convert inspect FILE                          # or OUT, or lite
 
-A .pth file is read without PyTorch, and nothing in it is executed. Existing files and folders are never replaced.
+Reading a .pth file does not require PyTorch and executes no code in the file. Existing files and folders are never replaced.
 """
 
 import argparse
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> Callable[..., argparse.Arg
     kinds = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
 
     def command(name: str, text: str, convert: Callable | str, *positional: str) -> argparse.ArgumentParser:
-        """Adds a command. Its inputs and single output files can be in a bucket; output folders cannot."""
+        """Adds a subcommand. Its input and an output file can be in a bucket; an output folder must be local."""
         added = kinds.add_parser(name, help=text, description=text)
         added.set_defaults(convert=functools.partial(_convert, convert) if isinstance(convert, str) else convert)
         for argument in positional:
@@ -33,13 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> Callable[..., argparse.Arg
     add("--half", action="store_true", help="store floats as float16: half the size, relative error up to 0.0005")
     text = (
         "Writes initial weights: both backbones come from a network trained on ImageNet, and the other layers are initialised "
-        "from the seed."
+        "randomly from the seed."
     )
     add = command("imagenet", text, "convert_imagenet", "file", "out").add_argument
-    add("--seed", type=int, default=0, help="seed of the new layers")
-    sizes = "folder or workdir with the config of the model (default: the published sizes, with the backbone of the file)"
+    add("--seed", type=int, default=0, help="seed for the new layers")
+    sizes = "folder or workdir with the model's config (default: the published sizes, with the backbone in the file)"
     add("--config", type=local, default=None, help=sizes)
-    text = "Prints the tensors of any checkpoint file, or of a checkpoint folder by their official names."
+    text = "Lists the tensors in a checkpoint file, or those in a checkpoint folder under their official names."
     command("inspect", text, "inspect_checkpoint", "file")
     return command
 

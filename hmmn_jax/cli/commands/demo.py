@@ -1,9 +1,9 @@
-"""Segments the bundled clip: 40 frames of two koi. One swims under the other.
+"""Segments the bundled clip: 40 frames of two koi, one of which swims under the other.
 
   hmmn-jax demo
   hmmn-jax demo --output OUT --checkpoint HMMN_weights.pth
 
-Writes masks, frames with masks, a GIF, scores and report.html to --output. Each run segments the clip again.
+Writes masks, frames with coloured objects, a GIF, scores and report.html to --output. Each run segments the clip again.
 """
 
 import argparse
@@ -15,7 +15,7 @@ OUTPUT = "runs/demo"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
+    """Adds the arguments of the command."""
     parser.add_argument("--output", type=local, default=OUTPUT, metavar="DIR", help="folder to write to (default: %(default)s)")
     add_takeover(parser)
     add_weights(parser)

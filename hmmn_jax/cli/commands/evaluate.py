@@ -6,7 +6,7 @@
   hmmn-jax evaluate --benchmark custom --data ROOT --output RUN --set late_objects=true
 
 Writes RUN/masks/SEQUENCE/FRAME.png, RUN/report.html, and the scores as summary.json, per_sequence.csv and per_frame.csv. For a
-benchmark with a scoring server, also writes RUN/submission.zip. Rerunning the command resumes with the missing videos.
+benchmark with a scoring server, also writes RUN/submission.zip. To resume with the missing videos, rerun the command.
 """
 
 import argparse
@@ -25,10 +25,10 @@ from hmmn_jax.cli.commands.common import (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
+    """Adds the arguments of the command."""
     add_benchmark(parser)
     output = add_outputs(parser)
-    output.add_argument("--movie", choices=("mp4", "gif"), help="also write a movie of each video with its masks")
+    output.add_argument("--movie", choices=("mp4", "gif"), help="also write each video with coloured objects as a movie")
     add_exports(output)
     add_weights(parser)
     add_overrides(parser)
@@ -37,14 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_benchmark(parser: argparse.ArgumentParser) -> None:
-    """Arguments that select the data to segment or score."""
+    """Adds the arguments that select the data to segment or score."""
     from hmmn_jax.evaluation.benchmarks import BENCHMARKS
 
-    parser.add_argument("--benchmark", choices=BENCHMARKS, required=True, metavar="NAME", help="one of those listed below")
+    parser.add_argument("--benchmark", choices=BENCHMARKS, required=True, metavar="NAME", help="a benchmark from the list below")
     parser.add_argument(
-        "--data", type=anywhere, required=True, metavar="ROOT", help="root of its data, such as the DAVIS folder"
+        "--data", type=anywhere, required=True, metavar="ROOT", help="root folder of the benchmark's data, such as the DAVIS folder"
     )
-    text = "local folder to which data in a bucket is copied, for later runs too (default: a temporary one)"
+    text = "local folder to which data in a bucket is copied and where later runs find it (default: a temporary one)"
     parser.add_argument("--stage", type=local, metavar="DIR", help=text)
     lines = (f"  {name:<18} {(make.__doc__ or '').strip()}" for name, make in BENCHMARKS.items())
     parser.epilog = "\n".join(["benchmarks:", *lines])

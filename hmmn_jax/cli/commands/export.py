@@ -1,21 +1,22 @@
 """Converts masks on disk to the formats of other programs.
 
-MASKS is a folder with PNGs that have the names of frames of VIDEO, or 00012.png for frame 12 of a video file. It can be a
-folder RUN/masks/NAME written by 'hmmn-jax segment', or contain masks from any other method.
+MASKS is a folder of PNGs, each named after its frame in VIDEO: for frame 12 of a video file, 00012.png. 'hmmn-jax segment'
+writes such a folder, RUN/masks/NAME. The masks may also come from any other method.
 
   hmmn-jax export RUN/masks/clip --video clip.mp4 --kind coco --output clip.json
   hmmn-jax export RUN/masks/clip --video clip.mp4 --kind rgba --output layers.zip --probabilities RUN/probabilities/clip
   hmmn-jax export RUN/masks/FRAMES --video FRAMES --kind mp4 --output clip.mp4
 
 davis   indexed PNGs with the DAVIS palette             folder or .zip: NAME/FRAME.png
-binary  for each object PNGs of 0 and 255               folder or .zip: NAME/OBJECT/FRAME.png
-rgba    for each object the frames, the rest invisible  folder or .zip: NAME/OBJECT/FRAME.png
-coco    each frame an image, run-length encoded         .json
-ytvis   one video, run-length encoded                   .json
+binary  one PNG per object and frame, with 0 and 255    folder or .zip: NAME/OBJECT/FRAME.png
+rgba    each object cut out of each frame               folder or .zip: NAME/OBJECT/FRAME.png
+coco    run-length encoded; each frame is an image      .json
+ytvis   run-length encoded; one video                   .json
 mp4     all frames with coloured objects                .mp4
-gif     the same, at most 480 pixels a side             .gif
+gif     the same; longer side at most 480 pixels        .gif
 
-With --probabilities, edges of rgba are soft. 'hmmn-jax segment --set save_probabilities=true' writes these files.
+With --probabilities, objects in rgba have soft edges. 'hmmn-jax segment --set save_probabilities=true' writes the
+probabilities.
 """
 
 import argparse
@@ -26,13 +27,13 @@ KINDS = ("davis", "binary", "rgba", "coco", "ytvis", "mp4", "gif")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
+    """Adds the arguments of the command."""
     add = parser.add_argument
-    add("masks", type=local, metavar="MASKS", help="folder of the masks FRAME.png")
+    add("masks", type=local, metavar="MASKS", help="folder with the masks FRAME.png")
     add("--video", type=local, required=True, metavar="VIDEO", help="video file, or folder of images")
-    add("--kind", choices=KINDS, required=True, help="format, see above")
-    add("--output", type=local, required=True, metavar="PATH", help="file or folder to write, see above")
-    add("--probabilities", type=local, metavar="DIR", help="folder of probabilities FRAME.npz, for soft edges")
+    add("--kind", choices=KINDS, required=True, help="format (see above)")
+    add("--output", type=local, required=True, metavar="PATH", help="file or folder to write (see above)")
+    add("--probabilities", type=local, metavar="DIR", help="folder with the probabilities FRAME.npz, for soft edges")
 
 
 def run(options: argparse.Namespace) -> None:

@@ -1,15 +1,15 @@
 """Opens a page in the browser to paint objects, propagate them through a video, and correct and export the masks.
 
-VIDEO is a video file or a folder of images; the default is the bundled clip. This machine serves the page, and only this
-machine can open it. Changes are saved at once in a project folder, by default VIDEO.hmmn in the working directory.
+VIDEO is a video file or a folder of images; the default is the bundled clip. By default, the page is served only to this
+machine. Changes are saved immediately in a project folder, by default VIDEO.hmmn in the working directory.
 
   hmmn-jax paint
   hmmn-jax paint clip.mp4
   hmmn-jax paint clip.mp4 --project WORK --checkpoint HMMN_weights.pth
-  hmmn-jax paint --project WORK                       # continue
+  hmmn-jax paint --project WORK                       # resume
 
-Stop the command with Ctrl-C. To continue, run the same command again. Needs pip install 'hmmn-jax[paint]', and for video files
-'hmmn-jax[video]'.
+To stop the command, press Ctrl-C. To resume, run the same command again. Requires pip install 'hmmn-jax[paint]', and
+'hmmn-jax[video]' for video files.
 """
 
 import argparse
@@ -22,7 +22,7 @@ NEEDED = ("starlette", "uvicorn")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
+    """Adds the arguments of the command."""
     add = parser.add_argument
     add(
         "video",
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--size",
         type=int,
         metavar="N",
-        help="shorter side of the network's input in pixels; 0: full size (default: at most 480); masks keep the video's size",
+        help="shorter side of the network's input in pixels; 0: full size (default: at most 480); masks have the video's size",
     )
     add_takeover(parser)
     group = parser.add_argument_group("server")
@@ -44,11 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--host",
         default="127.0.0.1",
-        help="address to listen on (default: %(default)s, this machine only); otherwise, other machines can try to guess the "
-        "token, and the connection is not encrypted",
+        help="address to listen on (default: %(default)s, this machine only); with another address, other machines can try to "
+        "guess the token, and the connection is not encrypted",
     )
     add("--port", type=int, default=0, metavar="N", help="port to listen on (default: any free port)")
-    add("--no-browser", action="store_true", help="do not open a browser, only print the address")
+    add("--no-browser", action="store_true", help="print the address instead of opening a browser")
     add_weights(parser)
     add_cache(parser)
 

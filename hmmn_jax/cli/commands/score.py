@@ -4,7 +4,7 @@
   hmmn-jax score PRED --benchmark davis2016_val --data DAVIS --output RUN
   hmmn-jax score PRED --benchmark custom --data ROOT
 
-PRED contains masks from any method as SEQUENCE/FRAME.png. Prints a table. With --output, writes all scores (summary.json,
+PRED contains masks SEQUENCE/FRAME.png from any method. Prints a table. With --output, also writes all scores (summary.json,
 per_sequence.csv, per_frame.csv) and report.html to RUN.
 """
 
@@ -16,11 +16,11 @@ from hmmn_jax.cli.commands.evaluate import add_benchmark
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
+    """Adds the arguments of the command."""
     parser.add_argument("masks", type=local, metavar="PRED", help="folder with the masks SEQUENCE/FRAME.png")
     add_benchmark(parser)
     parser.add_argument(
-        "--output", type=local, metavar="DIR", help="folder for scores and report (default: only print the table)"
+        "--output", type=local, metavar="DIR", help="folder for the scores and the report (default: only print the table)"
     )
     add_takeover(parser)
     add_overrides(parser)

@@ -1,10 +1,10 @@
-"""Segments the objects of one or several annotated frames in all other frames of a video.
+"""Segments objects in all frames of a video, given their masks in one or several frames.
 
-VIDEO is a video file or a folder of images. The mask is a PNG of the size of the first frame, in which each object has its own
-id, 1, 2, ..., and the background is 0; many paint programs can save an indexed PNG. A mask of 0 and 255 is one object.
-If --mask is a folder, it contains masks of several frames. Masks have the names of frames, or 00012.png for frame 12 of a video
-file, counted from 0. Each mask annotates its whole frame; frames between two masks are segmented from both. 'hmmn-jax paint
-VIDEO' draws masks.
+VIDEO is a video file or a folder of images. The mask is a PNG of the same size as the first frame, in which each object has its
+own id, 1, 2, ..., and the background is 0; many paint programs can save an indexed PNG. A mask that contains only 0 and 255 is
+one object. To annotate several frames, pass a folder of masks as --mask. Each mask is named after its frame: for frame 12 of a
+video file, counted from 0, 00012.png. Each mask annotates its whole frame; frames between two masks are segmented from both. To
+draw masks, use 'hmmn-jax paint VIDEO'.
 
   hmmn-jax segment clip.mp4 --mask first.png --output OUT
   hmmn-jax segment FRAMES --mask FRAMES_MASKS/00000.png --output OUT --movie gif
@@ -13,7 +13,7 @@ VIDEO' draws masks.
   hmmn-jax segment clip.mp4 --mask first.png --output OUT --checkpoint HMMN_weights.pth
 
 Writes OUT/masks/NAME/FRAME.png with the given ids, and OUT/report.html. For a video file, also writes OUT/movies/NAME.mp4 with
-the size and rate of VIDEO. Rerunning the command resumes an interrupted run. Video files need PyAV: pip install
+the size and frame rate of VIDEO. To resume an interrupted run, rerun the command. Video files require PyAV: pip install
 'hmmn-jax[video]'.
 """
 
@@ -27,14 +27,14 @@ MOVIES = ("mp4", "gif", "none")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
+    """Adds the arguments of the command."""
     parser.add_argument("video", type=local, metavar="VIDEO", help="video file, or folder of images")
-    text = "PNG with the ids of the objects in the first frame; or a folder with the masks of some frames"
+    text = "PNG with the ids of the objects in the first frame, or a folder with masks of some frames"
     parser.add_argument("--mask", type=local, metavar="PNG", help=text)
-    text = "direction of propagation from the masks of a folder (default: both)"
+    text = "direction of propagation if --mask is a folder (default: both)"
     parser.add_argument("--direction", choices=("both", "forward", "backward"), help=text)
     output = add_outputs(parser)
-    output.add_argument("--movie", choices=MOVIES, help="movie of frames with masks (default: mp4 for a video file, else none)")
+    output.add_argument("--movie", choices=MOVIES, help="movie with coloured objects (default: mp4 for a video file, otherwise none)")
     add_exports(output)
     cost = parser.add_argument_group("accuracy, time and memory")
     add = cost.add_argument
@@ -95,7 +95,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _movie(options: argparse.Namespace) -> str | None:
-    """The kind of movie: mp4 for a video file, because PyAV is then installed."""
+    """Returns the kind of movie to write. The default for a video file is mp4, because PyAV must be installed to read it."""
     from hmmn_jax.io.video_file import PAGED_SUFFIXES
 
     if options.movie is None:
