@@ -41,7 +41,7 @@ def convert_to_torch(options: argparse.Namespace) -> None:
 
 
 def convert_imagenet(options: argparse.Namespace) -> None:
-    """Writes initial weights. Both backbones come from an ImageNet classifier; the other layers are random, from the seed."""
+    """Writes initial weights. Both backbones come from a network trained on ImageNet; the other layers are random."""
     if not 0 <= options.seed < 2**32:
         raise ConfigError(f"--seed is {options.seed}, expected 0 to {2**32 - 1}")
     tensors = read_torch_file(options.file)

@@ -147,7 +147,7 @@ def flags_parser(
             rest = flags.FLAGS(_with_moved_config(arguments, config.name))
             if surplus := rest[1:]:
                 raise ConfigError(f"unexpected argument {surplus[0]!r}; flags begin with --")
-            if config.value is not None and not hasattr(config.value, "lock"):  # accessing the value raises any error in the config file
+            if config.value is not None and not hasattr(config.value, "lock"):  # raises any errors in the config file
                 raise ConfigError(f"get_config of the config file returns {type(config.value).__name__}, expected a ConfigDict")
             if check is not None:
                 check()

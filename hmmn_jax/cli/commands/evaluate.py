@@ -40,9 +40,9 @@ def add_benchmark(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments that select the data to segment or score."""
     from hmmn_jax.evaluation.benchmarks import BENCHMARKS
 
-    parser.add_argument("--benchmark", choices=BENCHMARKS, required=True, metavar="NAME", help="a benchmark from the list below")
+    parser.add_argument("--benchmark", choices=BENCHMARKS, required=True, metavar="NAME", help="a benchmark listed below")
     parser.add_argument(
-        "--data", type=anywhere, required=True, metavar="ROOT", help="root folder of the benchmark's data, such as the DAVIS folder"
+        "--data", type=anywhere, required=True, metavar="ROOT", help="root folder of the data, such as the DAVIS folder"
     )
     text = "local folder to which data in a bucket is copied and where later runs find it (default: a temporary one)"
     parser.add_argument("--stage", type=local, metavar="DIR", help=text)

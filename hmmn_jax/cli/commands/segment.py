@@ -34,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "direction of propagation if --mask is a folder (default: both)"
     parser.add_argument("--direction", choices=("both", "forward", "backward"), help=text)
     output = add_outputs(parser)
-    output.add_argument("--movie", choices=MOVIES, help="movie with coloured objects (default: mp4 for a video file, otherwise none)")
+    output.add_argument(
+        "--movie", choices=MOVIES, help="movie with coloured objects (default: mp4 for a video file, else none)"
+    )
     add_exports(output)
     cost = parser.add_argument_group("accuracy, time and memory")
     add = cost.add_argument
