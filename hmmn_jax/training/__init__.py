@@ -1,1 +1,1 @@
-"""Training: schedules, the optimizer, the training step, and running it on many devices."""
+"""Training: schedules, the optimizer, the training step, and its execution on several devices."""

@@ -1,4 +1,4 @@
-"""Summary of a run, printed before it starts."""
+"""Makes the summary of a run that is printed before training starts."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from hmmn_jax.training.train_state import TrainState
 
 
 def describe(state: TrainState, origin: str, parallel: Parallel, total_steps: int) -> str:
-    """Describes where the run starts, parameters by module, the batch, devices and memory in a few lines."""
+    """Returns a few lines about the run: its starting point, parameters of each module, batch, devices and memory."""
     modules: dict[str, int] = {}
     for path, leaf in jax.tree.leaves_with_path(state.params):
         name = "/".join(key.key for key in path[:2])
@@ -31,9 +31,9 @@ def describe(state: TrainState, origin: str, parallel: Parallel, total_steps: in
 
 
 def peak_memory() -> str:
-    """Peak memory of this process and of its first device so far."""
+    """Returns the peak memory use of this process and its first device so far, as text."""
     host = peak_megabytes()
-    device = (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")  # not available on a CPU
+    device = (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")  # not available on CPUs
     parts = [f"{host:,.0f} MB of the host"] if host is not None else []
     parts += [f"{device / 2**20:,.0f} MB of a device"] if device else []
     return f"peak memory: {', '.join(parts) or 'unknown'}"

@@ -1,4 +1,4 @@
-"""TensorBoard event files, written in the training thread, because the thread of `SummaryWriter` hangs if the disk is full."""
+"""Writes TensorBoard event files in the training thread. (The thread of `SummaryWriter` hangs if the disk is full.)"""
 
 import contextlib
 import time
@@ -13,14 +13,14 @@ from hmmn_jax.io.buckets import AnyPath, is_bucket
 from hmmn_jax.io.files import writing_errors
 from hmmn_jax.io.uploads import UploadedFolder
 
-_LARGEST_UPLOAD = 8 << 20  # maximum bytes of an event file in a bucket, because it is uploaded as a whole
+_LARGEST_UPLOAD = 8 << 20  # maximum size of an event file in a bucket, because each upload copies the whole file
 
 
 class Board:
-    """A new event file in a folder, or several files in a bucket. Methods raise DataError if writing fails."""
+    """Writes a new event file in a local folder, or several files in a bucket. Methods raise DataError if writing fails."""
 
     def __init__(self, folder: AnyPath, purge_step: int):
-        """Opens the file. TensorBoard will hide the entries of older files from `purge_step` on."""
+        """Opens the file. In TensorBoard, it hides the entries of older files from `purge_step` on."""
         from tensorboardX.proto.event_pb2 import SessionLog
 
         self.folder = folder
@@ -29,7 +29,7 @@ class Board:
         self._write(purge_step, session_log=SessionLog(status=SessionLog.START))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Writes a point of each curve."""
+        """Writes one point for each curve."""
         from tensorboardX.summary import Summary, scalar
 
         self._write(step, summary=Summary(value=[value for item in values.items() for value in scalar(*item).value]))
@@ -41,7 +41,7 @@ class Board:
         self._write(step, summary=image(name, rgb, dataformats="HWC"))
 
     def flush(self) -> None:
-        """Uploads new entries if the folder is in a bucket. Otherwise, they are uploaded after at most 30 seconds."""
+        """If the folder is in a bucket, uploads new entries now. Without this call, they are uploaded within 30 seconds."""
         self._uploads.flush()
 
     def close(self) -> None:

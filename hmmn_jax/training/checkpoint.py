@@ -1,8 +1,9 @@
-"""Checkpoints of a run. They are written atomically in the background; the latest and the best checkpoints are kept.
+"""Writes and reads the checkpoints of a run.
 
-The folder of a step, `WORKDIR/checkpoints/STEP`, contains `variables`, which `hmmn_jax.load_checkpoint(WORKDIR)` reads, and
-`training`, the rest of the state. Checkpoints are written from a copy on the host, so they do not depend on the number of
-devices and processes.
+Checkpoints are written atomically in the background. The latest and the best ones are kept. Each checkpoint is a folder
+`WORKDIR/checkpoints/STEP`. Its subfolder `variables` is what `hmmn_jax.load_checkpoint(WORKDIR)` reads; `training` contains the
+rest of the state. Checkpoints are written from a copy on the host, so they do not depend on the number of devices and
+processes.
 """
 
 import contextlib
@@ -30,24 +31,24 @@ from hmmn_jax.io.objects import objects, remove
 from hmmn_jax.training.train_state import TrainState
 
 TRAINING = "training"
-_TEMPORARY = ".orbax-checkpoint-tmp"  # suffix of Orbax for an incomplete folder
-_WRITTEN = {VARIABLES, TRAINING, "_CHECKPOINT_METADATA", "commit_success.txt"}  # names that Orbax uses in the folder of a step
-DAMAGED = "damaged"  # folder of the workdir for checkpoints that cannot be read
+_TEMPORARY = ".orbax-checkpoint-tmp"  # the suffix that Orbax adds to the name of an incomplete folder
+_WRITTEN = {VARIABLES, TRAINING, "_CHECKPOINT_METADATA", "commit_success.txt"}  # names that Orbax uses in a checkpoint
+DAMAGED = "damaged"  # subfolder of the workdir for checkpoints that cannot be read
 
 
 class Checkpoints:
-    """Writes the checkpoints of a workdir. A context manager that waits for pending writes on exit.
+    """Writes the checkpoints of a workdir. As a context manager, it waits for pending writes on exit.
 
-    A folder in `WORKDIR/checkpoints` that the run did not record belongs to a user: it is ignored and not changed.
+    A folder in `WORKDIR/checkpoints` that is not recorded as written by the run is ignored and not changed.
     """
 
     def __init__(self, workdir: AnyPath, keep: int, keep_best: int):
-        """Creates the folder, and removes incomplete files of a killed process.
+        """Creates the folder, and removes incomplete files that a killed process left.
 
         Args:
-          workdir: absolute path.
+          workdir: absolute path of the workdir.
           keep: number of latest checkpoints to keep, at least 1.
-          keep_best: number of checkpoints with the highest J&F that are also kept.
+          keep_best: number of checkpoints with the highest J&F to keep in addition.
         """
         self.workdir, self.folder, self.keep, self.keep_best = workdir, workdir / STEPS, keep, keep_best
         self._writing: tuple[int, dict[str, float] | None] | None = (
@@ -79,10 +80,10 @@ class Checkpoints:
 
         Args:
           state: the state on the devices.
-          scores: its validation scores, if they are known already; `scores["jf"]` ranks checkpoints.
+          scores: the validation scores of this state, if available. Checkpoints are ranked by `scores["jf"]`.
 
         Returns:
-          False if it is not saved because a user's folder has the same name.
+          Whether the state is saved: False if the folder of this step exists and was not written by the run.
 
         Raises:
           CheckpointError: this checkpoint or the previous one cannot be written. Complete checkpoints are not changed.
@@ -106,7 +107,10 @@ class Checkpoints:
         return True
 
     def score(self, step: int, scores: dict[str, float]) -> None:
-        """Adds validation scores to the saved checkpoint of a step, if it is kept. Raises CheckpointError."""
+        """Adds validation scores to the saved checkpoint of a step, if this checkpoint still exists.
+
+        Raises CheckpointError if they cannot be written.
+        """
         if self._writing is not None and self._writing[0] == step:
             self._writing = step, scores
         if self._writing is None and jax.process_index() == 0 and step in finished_steps(self.workdir):
@@ -136,12 +140,12 @@ class Checkpoints:
                 note(f"{folder}: contains files that this run did not write, or that were changed since; they are kept")
 
     def _clear_away(self) -> None:
-        """Removes incomplete files of a killed process, and records complete checkpoints that were not recorded."""
+        """Removes incomplete files that a killed process left, and records complete checkpoints that it did not record."""
         if jax.process_index() > 0:
             return
         for path in (self.workdir / RECORDS).glob("[0-9]*.json"):
             if not re.fullmatch("0|[1-9][0-9]{0,19}", path.stem):
-                continue  # belongs to a user
+                continue  # not a file of this program
             step = int(path.stem)
             whole, folder = step_record(self.workdir, step).about is not None, self.folder / str(step)
             if folder.is_dir() and is_finalized(folder):
@@ -149,7 +153,7 @@ class Checkpoints:
                     record_step(self.workdir, step, None)
                 continue
             if whole and folder.is_dir():
-                continue  # in a bucket, a user removed the file that marks the checkpoint as complete
+                continue  # in a bucket, a user has removed the file that marks the checkpoint as complete
             halves = [folder] if is_bucket(folder) else self.folder.glob(f"{step}{_TEMPORARY}*")
             for half in halves:
                 _discard_written(half)
@@ -159,7 +163,7 @@ class Checkpoints:
     def _told_in_one_line(self, step: int | None) -> Iterator[None]:
         try:
             yield
-        except CheckpointError:  # already reported: the file is not a record
+        except CheckpointError:  # has a one-line message already
             raise
         except Exception as error:  # Orbax and TensorStore raise many exception types
             raise CheckpointError(self._failed(step, reason(error))) from error
@@ -172,7 +176,7 @@ class Checkpoints:
 
 
 def foreign_steps(workdir: AnyPath) -> set[int]:
-    """Steps whose path in a workdir's checkpoints exists but was not written by the run."""
+    """Returns the steps whose checkpoint path exists but was not written by the run."""
     with bucket_errors(workdir):
         there = [path.name for path in (workdir / STEPS).glob("*")]
         recorded = {path.stem for path in (workdir / RECORDS).glob("*.json")}  # including records of incomplete checkpoints
@@ -181,7 +185,7 @@ def foreign_steps(workdir: AnyPath) -> set[int]:
 
 
 def require_free_step(workdir: AnyPath, step: int) -> None:
-    """Raises CheckpointError if the path of a checkpoint exists and was not written by the run."""
+    """Raises CheckpointError if the checkpoint path of a step exists and was not written by the run."""
     if step in foreign_steps(workdir):
         raise CheckpointError(
             f"{workdir / STEPS / str(step)}: not written by this run, but its last checkpoint needs this path; move it away"
@@ -189,18 +193,18 @@ def require_free_step(workdir: AnyPath, step: int) -> None:
 
 
 def is_validated(workdir: AnyPath, step: int) -> bool:
-    """Whether the checkpoint of a step has scores. A missing checkpoint needs no scores, so the result is True."""
+    """Returns whether the checkpoint of a step has scores, or does not exist and therefore needs none."""
     return step not in finished_steps(workdir) or (step_record(workdir, step).about or {}).get("scores") is not None
 
 
 def record_step(workdir: AnyPath, step: int, scores: dict[str, float] | None) -> None:
-    """Records the files of a checkpoint that was just written."""
+    """Records the files and the scores of a complete checkpoint."""
     record = step_record(workdir, step)
     record.adopt(_written_files(record.root), {"scores": scores})
 
 
 def _written_files(folder: AnyPath) -> list[str]:
-    """The files in the folder of a step with names that Orbax uses, relative to it, sorted."""
+    """Returns the sorted paths of the files that Orbax wrote to the folder of a step, relative to this folder."""
     if is_bucket(folder):
         with bucket_errors(folder):
             return [name for name in objects(folder) if name.partition("/")[0] in _WRITTEN]
@@ -208,7 +212,7 @@ def _written_files(folder: AnyPath) -> list[str]:
 
 
 def _discard_written(folder: AnyPath) -> None:
-    """Removes files of Orbax from an incomplete step."""
+    """Removes the files that Orbax wrote from an incomplete checkpoint."""
     if is_bucket(folder):
         remove(folder / name for name in _written_files(folder))
         return
@@ -219,29 +223,31 @@ def _discard_written(folder: AnyPath) -> None:
 
 
 def _written(folder: Path) -> list[Path]:
-    """The files and folders in the folder of a step, complete or not, with names that Orbax uses. Others belong to a user."""
+    """Returns the files and folders that Orbax wrote to the folder of a step, recognised by their names."""
     tops = [path for path in folder.glob("*") if path.name.partition(_TEMPORARY)[0] in _WRITTEN]
     return [*tops, *(path for top in tops if not top.is_symlink() for path in top.rglob("*"))]
 
 
 def _remove_empty(folder: Path) -> None:
-    """Removes the empty folders that Orbax created for a step, and then the folder of the step if it is empty."""
+    """Removes the empty folders that Orbax created in the folder of a step, and then this folder itself if it is empty."""
     for place in [*sorted((path for path in _written(folder) if path.is_dir()), reverse=True), folder]:
         discard_empty(place)
 
 
 def restore_latest(workdir: AnyPath, like: TrainState) -> TrainState | None:
-    """Reads the latest complete checkpoint of a workdir as NumPy arrays. Returns None if it has no checkpoint.
+    """Reads the latest readable checkpoint of a workdir as NumPy arrays. Returns None if the workdir has no checkpoint.
 
     Later checkpoints that cannot be read are moved to `WORKDIR/damaged` with a warning. Folders that the run did not record are
-    ignored. With several processes, the first one decides, and nothing is moved until all others have read the same step.
+    ignored. With several processes, the first one chooses the step, and nothing is moved until all others have read the same
+    step.
 
     Args:
-      workdir: absolute path.
+      workdir: absolute path of the workdir.
       like: a state with the same structure, shapes and dtypes.
 
     Raises:
-      CheckpointError: checkpoints exist, but none can be read by all processes. They are not moved.
+      CheckpointError: there are checkpoints, but the first process can read none of them, or another process cannot read the
+        one that the first process chose. No checkpoint is moved.
     """
     state: TrainState | None = None
     damaged: dict[int, CheckpointError] = {}
@@ -280,7 +286,10 @@ def restore_latest(workdir: AnyPath, like: TrainState) -> TrainState | None:
 
 
 def read_step(workdir: AnyPath, step: int, like: TrainState) -> TrainState:
-    """Reads the state after a step as NumPy arrays. Raises CheckpointError if it is damaged or differs from `like`."""
+    """Reads the state after a step as NumPy arrays.
+
+    Raises CheckpointError if the checkpoint is damaged, or its structure, shapes or dtypes differ from those of `like`.
+    """
     folder = workdir / STEPS / str(step)
     try:
         with quiet_orbax(), local_copy(folder) as local:
@@ -294,7 +303,7 @@ def read_step(workdir: AnyPath, step: int, like: TrainState) -> TrainState:
 
 
 def _rest(state: TrainState) -> dict[str, Any]:
-    """The parts of a state except its `ema_variables`."""
+    """Returns the parts of a state that `ema_variables` does not contain."""
     rest = {"step": state.step, "opt_state": state.opt_state}
     return rest if state.ema is None else rest | {"params": state.params}
 
@@ -304,7 +313,7 @@ def _read_tree(folder: Path, like: Any) -> Any:
     alone = {"primary_host": jax.process_index(), "active_processes": {jax.process_index()}}
     options = ocp.options.MultiprocessingOptions(**alone, barrier_sync_key_prefix=f"process{jax.process_index()}")
     handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=options)
-    with ocp.Checkpointer(handler, multiprocessing_options=options) as checkpointer:  # without waiting for other processes
+    with ocp.Checkpointer(handler, multiprocessing_options=options) as checkpointer:  # does not wait for other processes
         found = checkpointer.restore(folder, args=ocp.args.PyTreeRestore(item=like, restore_args=restore_args))
     jax.tree.map(_require_shape, like, found)
     return found

@@ -1,4 +1,4 @@
-"""Hooks for your own code in `train_and_evaluate`."""
+"""Hooks that run your own code during `train_and_evaluate`."""
 
 import numpy as np
 from jaxtyping import UInt8
@@ -7,17 +7,17 @@ from hmmn_jax.training.train_state import TrainState
 
 
 class Hook:
-    """Methods are called in the first process, in the order of steps. By default, they do nothing.
+    """Base class of hooks. The methods are called in the first process, in the order of steps. By default, they do nothing.
 
-    An exception ends the run, which can be resumed. A resumed run repeats the steps after its last checkpoint. A method must
-    not start a computation on several processes, because only the first process calls it.
+    An exception in a method ends the run, which can be resumed. A resumed run repeats the steps after its last checkpoint. A
+    method must not start a computation on several processes, because only the first process calls it.
     """
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Receives the metrics of training every `config.log_every` samples, and the metrics of each validation."""
+        """Receives the training metrics every `config.log_every` samples, and the metrics of each validation."""
 
     def picture(self, step: int, name: str, rgb: UInt8[np.ndarray, "h w 3"]) -> None:
-        """Receives each picture, such as the predictions of a validation."""
+        """Receives each picture, such as one with the predictions of a validation."""
 
     def saved(self, state: TrainState) -> None:
-        """Receives each state that was saved as a checkpoint. Its arrays are on the devices, and only valid during the call."""
+        """Receives each state that was saved as a checkpoint. Its arrays are on the devices and valid only during the call."""

@@ -1,4 +1,4 @@
-"""Handles SIGTERM during a run. Several processes must agree on the step at which to stop."""
+"""Handles SIGTERM during a run. With several processes, all must stop at the same step."""
 
 import signal
 from typing import Any
@@ -11,13 +11,13 @@ from hmmn_jax.io import peers
 
 
 class Interruption:
-    """Detects SIGTERM on any host, so that the run can be saved. A context manager."""
+    """A context manager that detects SIGTERM on any host, so that the run can be saved."""
 
     def __init__(self) -> None:
         self._asked = False
 
     def __enter__(self) -> "Interruption":
-        if jax.process_count() == 1:  # with several processes, JAX detects SIGTERM and agrees on a step
+        if jax.process_count() == 1:  # with several processes, JAX detects SIGTERM and chooses the step
             self._before = signal.signal(signal.SIGTERM, self._ask)
         return self
 
@@ -26,11 +26,11 @@ class Interruption:
             signal.signal(signal.SIGTERM, self._before)
 
     def is_asked(self) -> bool:
-        """Whether this process or, as far as it knows, another one received SIGTERM."""
+        """Returns whether SIGTERM was received by this process, or by another one that has already announced it."""
         return self._asked or peers.terminated()
 
     def reached(self, step: int) -> bool:
-        """Whether to stop after this step. Every process must call it at every step."""
+        """Returns whether to stop after this step. Every process must call this method at every step."""
         return self._asked or multihost_utils.reached_preemption_sync_point(step)
 
     def _ask(self, *_: Any) -> None:

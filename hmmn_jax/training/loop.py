@@ -1,4 +1,4 @@
-"""A complete training run, from a config to trained variables."""
+"""Runs a complete training, from a config to trained variables."""
 
 import contextlib
 import os
@@ -45,16 +45,16 @@ from hmmn_jax.training.workdir import hold
 from hmmn_jax.training.writer import Writer
 
 OptimizerMaker = Callable[[optax.Schedule], optax.GradientTransformation]
-STEP_INPUTS = ("frames", "masks", "valid", "sample")  # entries of a batch that the step needs; the others are for display
+STEP_INPUTS = ("frames", "masks", "valid", "sample")  # the entries of a batch that the step uses; others are for display
 
 
 class RunResult(NamedTuple):
     """The outcome of a run.
 
     origin: where the run started.
-    metrics: the last metrics of training that were written.
-    scores: scores of the last validation in this run, or None.
-    interrupted: whether a signal stopped the run early, after saving.
+    metrics: the last training metrics that were written.
+    scores: scores of the last validation; None if there was no validation.
+    interrupted: whether a signal stopped the run early. In this case, the state was saved.
     """
 
     origin: str
@@ -75,36 +75,37 @@ def train_and_evaluate(
     hooks: Sequence[Hook] = (),
     takeover: bool = False,
 ) -> tuple[TrainState, RunResult]:
-    """Trains until `config.samples` clips have been used. Resumes an interrupted run.
+    """Trains until `config.samples` clips have been used. If the run was interrupted earlier, this function resumes it.
 
-    Everything is a function of the config and the step, so a resumed run gives the same result as an uninterrupted one.
+    All random choices depend only on the config and the step, so a resumed run gives the same result as an uninterrupted one.
 
     Args:
       config: the config; `hmmn_jax/training/defaults.py` explains the fields.
-      workdir: run directory, local or in a bucket, which is created if missing. It contains `config.json`, `checkpoints`,
+      workdir: folder of the run, local or in a bucket; it is created if missing. It will contain `config.json`, `checkpoints`,
         `metrics.jsonl`, `tensorboard` and `pictures`.
-      batches: takes a step and yields the batches of this process from this step on: dicts of NumPy arrays, see `train_step`.
+      batches: a function that takes a step and yields this process's batches from this step on. A batch is a dict of NumPy
+        arrays; see `train_step`.
       validation: annotated videos for validation, as returned by `find_validation`; empty: no validation.
-      logged: schedules of the data by name; their values are written with the metrics of each step.
+      logged: a dict from names to schedules of the data; their values are written with the metrics of each step.
       loss: loss of each frame; the default is cross-entropy.
-      optimizer: makes the optimizer from the schedule of the learning rate, in place of `config.optimizer`. A resumed run needs
-          the same loss and optimizer; a different optimizer is only detected if the structure of its state differs.
-      hooks: called during the run.
-      takeover: take over the workdir from a process that may still be running.
+      optimizer: a function that makes the optimizer from the learning rate schedule; it replaces `config.optimizer`. A resumed
+        run needs the same loss and optimizer; a different optimizer is detected only if the structure of its state differs.
+      hooks: hooks to call during the run.
+      takeover: whether to take over the workdir from a process that may still be running.
 
     Returns:
       The last state, on the devices, and the outcome of the run.
 
     Raises:
-      ConfigError: the config is invalid or differs from that of the resumed run, or another run is writing to the workdir.
-        Nothing was written.
+      ConfigError: the config is invalid or differs from the config of the resumed run, or another run is writing to the
+        workdir. Nothing was written.
       DataError: the workdir contains files that no run of this program recorded, or is not writable.
       CheckpointError: the initial checkpoint does not exist, or a checkpoint cannot be written.
-      DivergedError: the loss is not finite, or above `stop_above`.
+      DivergedError: the loss is not finite, or its mean over `log_every` samples exceeds `stop_above`.
     """
     workdir = absolute(user_path(workdir, buckets=True))
 
-    # --- The config: errors are reported before anything is written. ---
+    # --- Check the config before writing anything. ---
     require_settings(config)
     model = model_config(config)
     total = config.samples // config.batch
@@ -125,9 +126,9 @@ def train_and_evaluate(
         if begun:
             require_shared(workdir, guard, "--workdir")
 
-        # --- Where to start: in this workdir, in another run, from given variables, or from random variables. ---
+        # --- Find the initial state: from this workdir, from another run, from given variables, or from random variables. ---
         new = not config.resume and not resumed
-        data = batches(0) if new else None  # first, so that missing data is reported before anything is compiled
+        data = batches(0) if new else None  # opened first, so that missing data is reported before anything is compiled
         state, origin = starting_state(config, model, update, workdir)
         first = int(state.step)
         data = data or batches(first)  # the step determines the position in the data
@@ -149,7 +150,7 @@ def train_and_evaluate(
         stack.enter_context(monitor)
 
         def judged(step: int) -> bool:
-            """Validates the state after a step; its checkpoint is already saved. Returns whether it was interrupted."""
+            """Validates the state after a step, whose checkpoint was saved before. Returns whether this was interrupted."""
             nonlocal scores
             found = judge(state, step, model, validation, config.validation, writer, interruption.is_asked)
             if found is None:
@@ -159,7 +160,7 @@ def train_and_evaluate(
             monitor.say(f"step {step}: " + ", ".join(f"{name} {value:.3f}" for name, value in scores.items()))
             return False
 
-        # --- A run that ended between a checkpoint and its validation. ---
+        # --- Make up for a validation if an earlier run ended between a checkpoint and its validation. ---
         due = bool(validation and first) and (first == total or is_due(first, config.batch, config.validation.every))
         if due and not peers.from_first("validated", lambda: is_validated(workdir, first)):
             with monitor.apart():
@@ -167,7 +168,7 @@ def train_and_evaluate(
         for step in () if interrupted else range(first + 1, total + 1):
             if guard is not None:
                 guard.require()
-            # --- The step. It is only started here; its metrics are fetched while the next one runs. ---
+            # --- Start the step. Its metrics are fetched while the next step runs. ---
             if traced and step == traced[0]:
                 monitor.flush()
                 trace.start()
@@ -181,23 +182,23 @@ def train_and_evaluate(
                 trace.stop()
             if step == first + 1:
                 monitor.flush()
-                monitor.restart_clock()  # compilation is excluded
+                monitor.restart_clock()  # excludes compilation
                 monitor.say(peak_memory())
                 peers.save_on_termination()  # before the first step, there is nothing to save
 
-            # --- At intervals: a checkpoint, then validation. ---
+            # --- At intervals, save a checkpoint, then validate. ---
             last = step == total
             interrupted = (interrupted or interruption.reached(step)) and not last
             validating = bool(validation) and (last or is_due(step, config.batch, config.validation.every)) and not interrupted
             if last or interrupted or validating or is_due(step, config.batch, config.checkpoint.every):
                 monitor.flush()  # states with a non-finite loss are not saved
-                writer.flush()  # a resumed run starts after this step and does not write its metrics again
+                writer.flush()  # a resumed run starts after this step, so it does not write the metrics of this step again
                 with monitor.apart():
                     saved = checkpoints.save(state)
                     if saved:
                         writer.saved(state)
                     if validating:
-                        checkpoints.wait()  # the validation may be interrupted, or the process killed
+                        checkpoints.wait()  # because the process may be interrupted or killed during validation
                         interrupted = judged(step)
                 if interrupted and saved:
                     break
@@ -213,7 +214,7 @@ def judge(
     writer: Writer,
     stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, float] | None:
-    """Validates a state on all devices, writes the results, and returns the scores; None if `stop` returned True."""
+    """Validates a state on all devices, writes the results, and returns the scores, or None if `stop` returned True."""
     variables = jax.tree.map(np.asarray, state.ema_variables)
     segmenters = make_segmenters(variables, model, settings.mem_every, len(validation))
     result = validate(segmenters, validation, settings.size, stop)
@@ -227,7 +228,7 @@ def judge(
 
 
 def model_config(config: ConfigDict) -> HMMNConfig:
-    """Creates the model of a config. Raises ConfigError for invalid values."""
+    """Creates the model config from a training config. Raises ConfigError for invalid values."""
     try:
         return HMMNConfig.from_dict(config.model.to_dict())
     except ValueError as error:
@@ -237,7 +238,7 @@ def model_config(config: ConfigDict) -> HMMNConfig:
 def make_optimization(
     config: ConfigDict, total: int, maker: OptimizerMaker | None = None
 ) -> tuple[optax.Schedule, optax.GradientTransformation]:
-    """The learning rate schedule and the optimizer. `maker` replaces the optimizer of the config."""
+    """Returns the learning rate schedule and the optimizer. If `maker` is given, it makes the optimizer."""
     rate = config.learning_rate
     learning_rate = learning_rate_schedule(
         rate.schedule,
@@ -261,7 +262,7 @@ def make_step(
     learning_rate: optax.Schedule,
     loss: Loss = frame_cross_entropy,
 ) -> TrainStep:
-    """The step of a config as a pure function, for `Parallel.compile`."""
+    """Makes the training step for a config, as a pure function that can be passed to `Parallel.compile`."""
     hardest = config.hardest
     return make_train_step(
         model,
@@ -279,7 +280,7 @@ def make_step(
 
 
 def profile_range(text: str) -> tuple[int, int] | None:
-    """Parses `START:STOP`, the first and the last step of the trace, or "". Raises ConfigError."""
+    """Parses `START:STOP`, the first and the last step of the trace; returns None for "". Raises ConfigError if invalid."""
     if not text:
         return None
     start, _, stop = text.partition(":")

@@ -1,4 +1,4 @@
-"""The loss of STM: cross-entropy of soft-aggregated logits."""
+"""Computes the loss of STM, the cross-entropy of soft-aggregated logits."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int, Integer, UInt
 
 from hmmn_jax.ops.precision import at_least_float32
 
-# Takes logits, masks and the fraction of hardest pixels, like `frame_cross_entropy`.
+# A loss has the same arguments and result as `frame_cross_entropy`.
 Loss = Callable[[Any, Any, Any], jax.Array]
 
 
@@ -18,17 +18,17 @@ def frame_cross_entropy(
     masks: Integer[Array, "b t h w"],
     hardest_share: float | Float[Array, ""] | None = None,
 ) -> Float[Array, "b t"]:
-    """Cross-entropy of each frame: the mean over its pixels, or over its hardest pixels.
+    """Computes the cross-entropy of each frame: the mean over all pixels, or over the pixels with the largest loss.
 
     Args:
-      logits: logits with background first, -inf for objects that are padding.
-      masks: ids 0..o, of objects that are not padding.
-      hardest_share: in (0, 1]: the fraction of each frame's pixels over which the mean is computed: those with the largest loss
-          (bootstrapping). None: all pixels.
+      logits: logits, of which the first channel is the background; -inf for objects that are padding.
+      masks: ids 0..o, where 0 is the background; no pixel has the id of padding.
+      hardest_share: the fraction of each frame's pixels over which the mean is computed, in (0, 1]. The pixels with the largest
+        loss are chosen (bootstrapping). None: all pixels.
     """
     logits = logits.astype(at_least_float32(logits))
     channels = jnp.arange(logits.shape[2], dtype=masks.dtype)[:, None, None]
-    chosen = jnp.where(masks[:, :, None] == channels, logits, 0).sum(2)  # a gather over a few channels is slow on a TPU
+    chosen = jnp.where(masks[:, :, None] == channels, logits, 0).sum(2)  # on a TPU, a gather over a few channels is slow
     losses = jax.nn.logsumexp(logits, axis=2) - chosen
     if hardest_share is None:
         return losses.mean((2, 3))
@@ -36,7 +36,7 @@ def frame_cross_entropy(
 
 
 def _hardest_mean(losses: Float[Array, "b t n"], share: float | Float[Array, ""]) -> Float[Array, "b t"]:
-    """Mean of the ceil(share * n) largest values. Equal values at the threshold have equal weights."""
+    """Returns the mean of the ceil(share * n) largest values. Equal values at the threshold have equal weights."""
     n = losses.shape[-1]
     count = jnp.clip(jnp.ceil(jnp.asarray(share) * n).astype(jnp.int32), 1, n)
     keys = _sort_keys(jax.lax.stop_gradient(losses))
@@ -55,7 +55,7 @@ def _sort_keys(x: Float[Array, "*shape"]) -> UInt[Array, "*shape"]:
 
 
 def _kth_greatest(keys: UInt[Array, "b t n"], k: Int[Array, ""]) -> UInt[Array, "b t 1"]:
-    """The k-th largest value of each row, computed bit by bit: on a CPU, measured to be 36 times as fast as sorting."""
+    """Finds the k-th largest value of each row, bit by bit. On a CPU, this was measured to be 36 times as fast as sorting."""
     bits = 8 * keys.dtype.itemsize
 
     def set_bit(i: Array, found: Array) -> Array:

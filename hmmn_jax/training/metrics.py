@@ -1,4 +1,4 @@
-"""The metrics of a run on disk: `WORKDIR/metrics.jsonl`, a line of JSON for each reported step."""
+"""Reads the metrics of a run from `WORKDIR/metrics.jsonl`, which has one line of JSON for each reported step."""
 
 import io
 import json
@@ -11,19 +11,19 @@ METRICS_FILE = "metrics.jsonl"
 
 
 def read_metrics(workdir: AnyPath) -> list[dict[str, Any]]:
-    """Reads the metrics of a run, in order. Invalid lines, such as a truncated last line, are skipped."""
+    """Reads the metrics of a run in the order of the file. Invalid lines, such as a truncated last line, are skipped."""
     return [line for line in map(parse_line, read_lines(workdir)) if line is not None]
 
 
 def read_lines(workdir: AnyPath) -> list[bytes]:
-    """Reads the unparsed lines of a run, each with its newline. Only newlines separate lines."""
+    """Reads the lines of the file without parsing them. Each one ends with its newline; no other characters separate lines."""
     path = workdir / METRICS_FILE
     with bucket_errors(path):
         return list(io.BytesIO(path.read_bytes())) if path.exists() else []
 
 
 def parse_line(line: bytes) -> dict[str, Any] | None:
-    """Parses a line; None if it is not a JSON object with an integer "step"."""
+    """Parses a line. Returns None if it is not a JSON object with an integer "step"."""
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):

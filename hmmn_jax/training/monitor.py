@@ -1,4 +1,4 @@
-"""Monitors a run: passes metrics to the writer, prints progress, and stops a run that diverged."""
+"""Monitors a run: passes metrics to the writer, prints progress, and stops the run if it diverges."""
 
 import contextlib
 import io
@@ -21,25 +21,25 @@ from hmmn_jax.training.writer import Writer
 MEANS = (
     "loss",
     "gradient_norm",
-)  # these and `loss_frame_1`, ... are averaged over an interval; for others, the last value is used
+)  # these metrics and `loss_frame_1`, ... are averaged over an interval; for other metrics, the last value is used
 
 
 class Monitor:
     """Fetches the metrics of each step one step later, while the device runs the next step.
 
-    A context manager, which ends the progress line.
+    As a context manager, it closes the progress bar on exit.
     """
 
     def __init__(self, writer: Writer, first: int, total: int, batch: int, every: int, stop_above: float | int):
         """Starts the clock.
 
         Args:
-          writer: writes the metrics. If the loss of a step is not finite, its batch is saved in the writer's workdir.
+          writer: writes the metrics. If training diverges, the batch of that step is saved in the writer's workdir.
           first: number of completed steps.
-          total: number of all steps.
+          total: total number of steps.
           batch: clips per step.
-          every: samples between two lines of metrics.
-          stop_above: mean loss over these samples above which training has diverged.
+          every: number of samples between two lines of metrics.
+          stop_above: training is stopped as diverged if the mean loss over this interval is larger.
         """
         self.writer, self.batch, self.every, self.stop_above = writer, batch, every, stop_above
         self.last: dict[str, float] = {}  # the last line that was written
@@ -63,7 +63,7 @@ class Monitor:
 
     @contextlib.contextmanager
     def apart(self) -> Iterator[None]:
-        """Excludes the duration of the block from the clips per second."""
+        """Excludes the duration of the block from the clips per second that are reported."""
         start = time.perf_counter()
         yield
         self._since += time.perf_counter() - start
@@ -72,24 +72,24 @@ class Monitor:
         """Registers a step that was just started, with its batch and metrics, and checks the previous step.
 
         Raises:
-          DivergedError: the loss of the previous step is not finite.
+          DivergedError: training has diverged in the previous step.
         """
         before, self._pending = self._pending, (step, batch, metrics, about)
         if before is not None:
             self._take(*before)
 
     def flush(self) -> None:
-        """Checks the last step. Raises DivergedError."""
+        """Checks the last step. Raises DivergedError if training has diverged."""
         before, self._pending = self._pending, None
         if before is not None:
             self._take(*before)
 
     def restart_clock(self) -> None:
-        """Excludes the time since the last line, for example compilation."""
+        """Excludes the time since the last line, for example the time of compilation, from the clips per second."""
         self._timed_steps, self._waited, self._since = 0, 0.0, time.perf_counter()
 
     def say(self, text: str) -> None:
-        """Prints a line above the progress line."""
+        """Prints a line above the progress bar."""
         if jax.process_index() == 0:
             self._bar.write(text)
 

@@ -1,4 +1,4 @@
-"""The optimizer: clipping by global norm, then Adam or AdamW, with separate learning rates for parts of the network."""
+"""Makes the optimizer: clipping by global norm, then Adam or AdamW, with separate learning rates for parts of the network."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,25 +25,25 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
     """Makes Adam or AdamW for the collection "params".
 
-    The statistics of BatchNorm, and the mean and standard deviation of frames, are in other collections and are not trained.
+    The statistics of batch normalization and the constants that normalize frames are in other collections and are not trained.
 
     Args:
       name: one of `OPTIMIZERS`.
       learning_rate: a schedule, or a constant.
-      clip_norm: gradients with a larger global norm are scaled down to it; 0: no clipping.
-      weight_decay: decoupled weight decay of "adamw", for kernels but not for biases and norms.
+      clip_norm: maximum global norm of the gradients; larger gradients are scaled down to this norm; 0: no clipping.
+      weight_decay: decoupled weight decay of "adamw", which applies to kernels, but not to biases and normalization layers.
       b1: decay of the mean of gradients.
       b2: decay of the mean of squared gradients.
-      eps: added to the square root of the latter.
-      parts: factors of the learning rate, which also apply to the weight decay, by part of the network. 0 freezes a part: it is
-        excluded from norms and has no optimizer state. A part is one or more consecutive names in the path of a parameter, such
-        as "backbone" (of both encoders), "query_encoder/backbone", "backbone/conv_mask", "key_s16" or "decoder". If several
-        parts match a parameter, the one that ends deepest in the path applies; among these, the longest. Without a match, the
-        factor is 1.
+      eps: added to the square root of the mean of squared gradients.
+      parts: a dict from parts of the network to factors of their learning rate and weight decay. The factor 0 freezes a part:
+        it is excluded from the gradient norm and has no optimizer state. A part is one or more consecutive names in the path of
+        a parameter, such as "backbone" (in both encoders), "query_encoder/backbone", "backbone/conv_mask", "key_s16" or
+        "decoder". If several parts match a parameter, the one that ends deepest in the path applies; if several end at the same
+        depth, the longest of them applies. Parameters without a match have the factor 1.
 
     Raises:
-      ConfigError: the name is unknown, or the weight decay has no effect. When the state is created: a part matches no
-        parameter, or all parameters are frozen.
+      ConfigError: the name is unknown, or the weight decay has no effect. Also raised when the optimizer state is created: a
+        part matches no parameter, or all parameters are frozen.
     """
     if name not in OPTIMIZERS:
         raise ConfigError(f"optimizer is {name!r}, expected one of {', '.join(OPTIMIZERS)}")
@@ -69,7 +69,7 @@ def make_optimizer(
 
 
 def part_factors(params: Any, parts: Mapping[str, float]) -> Any:
-    """The factor of the learning rate of each parameter, see `make_optimizer`."""
+    """Returns the learning rate factor of each parameter; see `make_optimizer`."""
 
     def factor(path: tuple[Any, ...], _: Any) -> float:
         matching = {reach: part for part in parts if (reach := _reach(_text(path), part))}
@@ -79,7 +79,10 @@ def part_factors(params: Any, parts: Mapping[str, float]) -> Any:
 
 
 def _reach(path: str, part: str) -> tuple[int, int] | None:
-    """The depth in a path at which a part ends, and the length of the part in characters; None if it is not in the path."""
+    """Returns the position in a path where a part ends, and the length of the part, both in characters.
+
+    Returns None if the path does not contain the part.
+    """
     start = f"/{path}/".rfind(f"/{part}/")
     return None if start < 0 else (start + len(part), len(part))
 

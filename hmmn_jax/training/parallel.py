@@ -1,7 +1,7 @@
 """Runs a step on all devices of all processes, with `jax.pmap`, or with `jax.jit` and a mesh.
 
-The batch is global: each process provides an equal part, each device computes an equal part of that, and the step averages over
-the axis `AXIS`. The state is replicated on every device.
+The batch is global: each process provides an equal part of the batch and splits it equally among its devices. The step averages
+over devices along the axis `AXIS`. The state is replicated on every device.
 """
 
 from collections.abc import Sequence
@@ -19,10 +19,10 @@ KINDS = ("pmap", "jit")
 
 
 def some_devices(count: int) -> list[jax.Device]:
-    """The first devices of each process, `count` in total; 0: all devices.
+    """Returns the first devices of each process, `count` in total, or all devices if `count` is 0.
 
     Raises:
-      ConfigError: there are fewer devices, or the number per process would differ.
+      ConfigError: there are fewer devices, or `count` is not a multiple of the number of processes.
     """
     if not count:
         return jax.devices()
@@ -35,16 +35,17 @@ def some_devices(count: int) -> list[jax.Device]:
 
 
 class Parallel:
-    """Runs steps on devices: `step = parallel.compile(make_train_step(..., axis_name=AXIS))`.
+    """Runs steps on devices.
 
-    Then `state = parallel.replicate(state)`, and for each batch `state, metrics = step(state, parallel.shard(batch))`. The old
-    state is donated: its buffers are invalid afterwards.
+    First call `step = parallel.compile(make_train_step(..., axis_name=AXIS))` and `state = parallel.replicate(state)`. Then
+    call `state, metrics = step(state, parallel.shard(batch))` for each batch. The old state is donated: its buffers are invalid
+    afterwards.
 
-    kind: "pmap"; "jit", which avoids a round trip to the host that pmap makes with several processes; or "", which selects pmap
-      in one process and jit in several.
-    batch_size: clips per step, in all processes together.
-    devices: the devices: some of all devices, or those of a topology to compile for (with jit). Default: all devices.
-    state_sharding: the sharding that `replicate` uses, so that a checkpoint can be restored with it directly.
+    kind: "pmap"; or "jit", which avoids a round trip to the host that pmap makes with several processes; or "", which selects
+      pmap with one process and jit with several.
+    batch_size: clips per step, on all devices together.
+    devices: the devices to use, or (with jit) the devices of a topology to compile for. Default: all devices.
+    state_sharding: the sharding that `replicate` uses, with which a checkpoint can be restored directly.
     """
 
     def __init__(self, kind: str, batch_size: int, micro_batches: int = 1, devices: Sequence[jax.Device] | None = None):
@@ -63,17 +64,17 @@ class Parallel:
         self.local_batch_size = batch_size // jax.process_count()
         mesh = jax.make_mesh((count,), (AXIS,), axis_types=(AxisType.Auto,), devices=self.devices)
         self.batch_sharding = NamedSharding(mesh, PartitionSpec(AXIS))
-        if kind == "pmap":  # each process only uses its own devices
+        if kind == "pmap":  # in pmap, each process lists only its own devices
             self.local = [device for device in self.devices if device.process_index == jax.process_index()]
             mesh = Mesh(np.array(self.local), (AXIS,), axis_types=(AxisType.Auto,))
         self.state_sharding = NamedSharding(mesh, PartitionSpec())
 
     def replicate(self, tree: Any) -> Any:
-        """Copies arrays, which are the same in every process, to all devices. Donation does not affect the originals."""
+        """Copies arrays, which must be the same in every process, to all devices. The originals stay valid after donation."""
         return jax.tree.map(lambda x: jax.make_array_from_process_local_data(self.state_sharding, np.array(x)), tree)
 
     def shard(self, batch: Batch) -> Batch:
-        """Converts this process's part of a batch, `[local_batch_size, ...]` on the host, to an input of the compiled step."""
+        """Moves this process's part of a batch, `[local_batch_size, ...]` on the host, to its devices for the compiled step."""
         if self.kind == "pmap":
             return jax.tree.map(lambda x: x.reshape(len(self.local), -1, *x.shape[1:]), batch)
         return jax.tree.map(lambda x: jax.make_array_from_process_local_data(self.batch_sharding, x), batch)
@@ -85,7 +86,7 @@ class Parallel:
             return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=(None, None), donate_argnums=0, devices=devices)
         whole, split = PartitionSpec(), PartitionSpec(AXIS)
         mesh = self.batch_sharding.mesh
-        # Without check_vma, as in pmap. Otherwise, there would be a sum over devices for each use of a parameter.
+        # check_vma is off, as in pmap. Otherwise, there would be a sum over devices for each use of a parameter.
         mapped = jax.shard_map(step, mesh=mesh, in_specs=(whole, split), out_specs=whole, check_vma=False)
         shardings = (self.state_sharding, self.batch_sharding)
         return jax.jit(mapped, in_shardings=shardings, out_shardings=self.state_sharding, donate_argnums=0)

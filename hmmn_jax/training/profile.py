@@ -1,4 +1,4 @@
-"""Traces of JAX's profiler in a workdir."""
+"""Writes traces of JAX's profiler to a workdir."""
 
 import contextlib
 from typing import Any
@@ -10,7 +10,7 @@ from hmmn_jax.io.uploads import UploadedFolder
 
 
 class Profile:
-    """Traces some steps to a folder, local or in a bucket. A context manager, which ends a running trace on exit."""
+    """Traces some steps to a folder, local or in a bucket. As a context manager, it ends a running trace on exit."""
 
     def __init__(self, folder: AnyPath):
         self.folder = folder
@@ -24,11 +24,11 @@ class Profile:
 
     def start(self) -> None:
         """Starts the trace."""
-        folder = UploadedFolder(self.folder)  # the profiler only writes local files
+        folder = UploadedFolder(self.folder)  # the profiler can write only local files
         self._running.callback(folder.close)
         jax.profiler.start_trace(folder.local)
         self._running.callback(jax.profiler.stop_trace)
 
     def stop(self) -> None:
-        """Stops a running trace, and writes it. Raises DataError if it cannot be uploaded."""
+        """Stops a running trace and writes it. Raises DataError if the upload fails."""
         self._running.close()

@@ -1,4 +1,4 @@
-"""Schedules of a run: the learning rate and the fraction of pixels in the loss."""
+"""Schedules for the learning rate and for the fraction of pixels in the loss."""
 
 import math
 from collections.abc import Sequence
@@ -8,24 +8,25 @@ import optax
 from hmmn_jax.errors import ConfigError
 
 SCHEDULES = ("constant", "poly", "step", "cosine")
-Schedule = Sequence[tuple[int, float | int]]  # ((first sample, value), ...), in order, from sample 0 on
+Schedule = Sequence[tuple[int, float | int]]  # ((first sample, value), ...), sorted; the first pair starts at sample 0
 
 
 def at_sample(schedule: Schedule, sample: int) -> float:
-    """The value of the schedule ((first sample, value), ...) at a sample."""
+    """Returns the value of the schedule ((first sample, value), ...) at a sample."""
     return float(next(value for first, value in reversed(schedule) if first <= sample))
 
 
 def is_due(step: int, batch: int, every: int) -> bool:
-    """Whether an action with an interval of `every` samples is due at the end of a step. The first step is 1."""
+    """Returns whether an action with an interval of `every` samples is due at the end of a step. The first step is 1."""
     return step * batch // every > (step - 1) * batch // every
 
 
 def scaled_for_batch(batch: int, for_batch: int) -> float:
-    """The factor by which a learning rate for batches of `for_batch` clips is multiplied if the batch has `batch` clips.
+    """Returns a factor that adapts a learning rate chosen for `for_batch` clips per step to batches of `batch` clips.
 
-    It is the square root of their ratio, the rule for Adam of Malladi et al., On the SDEs and Scaling Rules for Adaptive
-    Gradient Algorithms, NeurIPS 2022, without changes of Adam's decays. It was not measured with the model of the paper.
+    The factor is the square root of batch / for_batch. This is the rule for Adam by Malladi et al., On the SDEs and Scaling
+    Rules for Adaptive Gradient Algorithms, NeurIPS 2022, but Adam's decays are not changed. The rule was not tested with the
+    model in the HMMN paper.
     """
     return math.sqrt(batch / for_batch)
 
@@ -41,17 +42,19 @@ def learning_rate_schedule(
     factor: float = 0.1,
     end: float = 0.0,
 ) -> optax.Schedule:
-    """A function of the step (from 0): linear warm-up to `peak`, then one of `SCHEDULES` over the remaining steps.
+    """Returns a function of the step (from 0): linear warm-up to `peak`, then one of `SCHEDULES` over the remaining steps.
 
     Args:
-      name: "constant"; "poly": (1 - progress)^power; "step": times `factor` at each of `boundaries`; "cosine".
+      name: "constant"; "poly", which is (1 - progress)^power; "step", which multiplies the learning rate by `factor` at each of
+        `boundaries`; or "cosine".
       peak: the learning rate after the warm-up.
-      total_steps: steps of the whole run, including warm-up.
-      warmup_steps: step i of the warm-up has (i + 1) / (warmup_steps + 1) of `peak`, so the learning rate is never 0.
+      total_steps: number of steps in the whole run, including the warm-up.
+      warmup_steps: number of warm-up steps. In step i of the warm-up, the learning rate is (i + 1) / (warmup_steps + 1) of
+        `peak`, so it is never 0.
       power: exponent of "poly".
-      boundaries: steps of "step" as fractions of `total_steps`, ascending.
-      factor: factor of "step" at each boundary.
-      end: final value of "poly" and "cosine" as a fraction of `peak`.
+      boundaries: for "step", where the learning rate changes, as ascending fractions of `total_steps`.
+      factor: for "step", the factor applied at each boundary.
+      end: for "poly" and "cosine", the final value as a fraction of `peak`.
 
     Raises:
       ConfigError: the name is unknown, or a number is invalid.
@@ -81,9 +84,10 @@ def learning_rate_schedule(
 
 
 def hardest_share_schedule(share: float, start: int, end: int) -> optax.Schedule | None:
-    """The fraction of each frame's pixels in the loss: 1 until step `start`, then linear to `share` at step `end`.
+    """Returns the schedule of the fraction of each frame's pixels in the loss.
 
-    STCN uses a share of 0.15, a start at 20,000 and an end at 70,000. Returns None, which means all pixels, if `share` is 1.
+    The fraction is 1 until step `start` and then decreases linearly to `share` at step `end`. If `share` is 1, returns None,
+    which means all pixels. STCN uses a share of 0.15, a start at step 20,000 and an end at step 70,000.
 
     Raises:
       ConfigError: the share is outside (0, 1], or the end is not after the start.

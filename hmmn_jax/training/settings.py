@@ -1,4 +1,4 @@
-"""Rules for the fields of a training config, checked before anything is written."""
+"""Rules for the fields of a training config. They are checked before anything is written."""
 
 import functools
 import math
@@ -16,15 +16,15 @@ from hmmn_jax.training.optimizer import OPTIMIZERS
 from hmmn_jax.training.parallel import KINDS
 from hmmn_jax.training.schedules import SCHEDULES
 
-_HUGE = 2**31  # maximum of a count
+_HUGE = 2**31  # upper bound of all counts
 
-PATHS = ("init", "resume", "validation.data", "data.data_dir")  # local or in a bucket
+PATHS = ("init", "resume", "validation.data", "data.data_dir")  # these paths can be local or in a bucket
 
 Rule = tuple[Callable[[Any], bool], str]  # a check of a value, and a description of valid values
 
 
 def _number(low: float | int, high: float | int = math.inf, *, above: bool = False, below: bool = False) -> Rule:
-    """A finite number from `low` to `high`, or strictly above or below them."""
+    """Returns the rule for a finite number from `low` to `high`. With `above` or `below`, that bound itself is excluded."""
     words = f"a number {'above' if above else 'from'} {low:g}" + (
         f" {'to less than' if below else 'to'} {high:g}" if high < math.inf else "" if above else " on"
     )
@@ -37,7 +37,7 @@ def _number(low: float | int, high: float | int = math.inf, *, above: bool = Fal
 
 
 def _whole(low: int, high: int = _HUGE) -> Rule:
-    """An integer from `low` to `high`."""
+    """Returns the rule for an integer from `low` to `high`."""
     words = f"a whole number from {low} " + (f"to {high}" if high < _HUGE else "on")
     return lambda value: type(value) is int and low <= value <= high, words
 
@@ -47,7 +47,7 @@ def _one_of(names: tuple[str, ...]) -> Rule:
 
 
 def _several(rule: Rule, count: int | None = None) -> Rule:
-    """A tuple or list of `count` such values; None: any number of them."""
+    """Returns the rule for a tuple or list of `count` values that satisfy `rule`. None: any number of values."""
     words = f"a tuple of {count} values, each {rule[1]}" if count else f"a tuple of values, each {rule[1]}"
 
     def fits(value: Any) -> bool:
@@ -57,13 +57,13 @@ def _several(rule: Rule, count: int | None = None) -> Rule:
 
 
 def _ordered(rule: Rule) -> Rule:
-    """A pair of such values, the second not below the first."""
+    """Returns the rule for a pair of values that satisfy `rule`, of which the second is at least as large as the first."""
     pair = _several(rule, 2)[0]
     return lambda value: pair(value) and value[0] <= value[1], f"a pair in order, each {rule[1]}"
 
 
 def _schedule(rule: Rule) -> Rule:
-    """((first sample, value), ...), from sample 0 on."""
+    """Returns the rule for a schedule ((first sample, value), ...) that starts at sample 0."""
 
     def fits(value: Any) -> bool:
         if not isinstance(value, tuple | list) or not value:
@@ -175,7 +175,7 @@ RULES: dict[str, Any] = {
 
 
 def require_settings(config: ConfigDict) -> None:
-    """Checks each field separately. Combinations of fields are checked where they are used.
+    """Checks each field separately. Combinations of fields are checked where the fields are used.
 
     Raises:
       ConfigError: a field is missing or has an invalid value. The error names the first such field.
@@ -193,7 +193,10 @@ def require_settings(config: ConfigDict) -> None:
 
 
 def _fields(config: Any, rules: dict[str, Any], path: str) -> Iterator[tuple[str, Any, Rule]]:
-    """Yields each field with its rule. Names that begin with "?" may be missing; "*" is any name. Raises ConfigError."""
+    """Yields each field with its name, value and rule. Raises ConfigError if a field is missing or unknown.
+
+    In `rules`, "?" before a name marks an optional field, and "*" matches any name.
+    """
     if not isinstance(config, ConfigDict):
         raise ConfigError(f"{path[:-1]} is {config!r}, expected a section with fields")
     if path == "config.optimizer." and (surplus := sorted(set(config) - {name.removeprefix("?") for name in rules})):

@@ -29,14 +29,14 @@ from hmmn_jax.training.checkpoint import read_step, require_free_step, restore_l
 from hmmn_jax.training.train_state import TrainState
 from hmmn_jax.training.workdir import RUN_RECORD, is_begun, publish
 
-# Fields that may differ when a run resumes, because they do not change the results.
+# Fields that may change when a run is resumed, because they do not change the results.
 FREE_FIELDS = {"init", "resume", "parallel", "micro_batches", "log_every", "stop_above", "profile", "model.remat"}
 FREE_FIELDS |= {"data.data_dir", "data.workers", "devices", "deterministic"}
 FREE_SECTIONS = ("checkpoint.", "validation.")
 
 
 def inspect_workdir(workdir: AnyPath, config: ConfigDict, total: int) -> tuple[bool, bool]:
-    """Whether a run was started in a workdir, and whether it has a checkpoint to resume from.
+    """Returns whether a run was started in a workdir, and whether there is a checkpoint to resume from.
 
     Raises CheckpointError, ConfigError or DataError if this run cannot use the workdir.
     """
@@ -54,15 +54,15 @@ def starting_state(
     """Returns the initial state, on the host, and a description of its origin.
 
     Raises:
-      CheckpointError: a checkpoint does not exist, cannot be read, or is of a different model.
+      CheckpointError: a checkpoint does not exist, cannot be read, or belongs to a different model.
     """
     like = jax.eval_shape(lambda: _fresh(model, optimizer, config))
 
-    # 1. The workdir of this run, if it was interrupted or is complete.
+    # 1. The latest checkpoint in the workdir, if there is one.
     if (state := restore_latest(workdir, like)) is not None:
         return state, f"step {int(state.step)} of this workdir"
 
-    # 2. The run of another workdir, which continues in this one with this config.
+    # 2. The last state of a run in another workdir, from which this run continues with its own config.
     if config.resume:
         other = absolute(user_path(config.resume, buckets=True))
         _require_same_model(other, load_config(other), model)
@@ -72,7 +72,7 @@ def starting_state(
             raise CheckpointError(f"{config.resume}: no checkpoint in it; expected the workdir of a run")
         return read_step(other, steps[-1], like), f"step {steps[-1]} of {config.resume}, continued here"
 
-    # 3. Given variables.
+    # 3. Variables from a checkpoint or a file.
     if config.init:
         variables, kind = _read_variables(config.init, model, config.seed)
         return TrainState.create(variables, optimizer, config.ema_decay > 0), f"{kind} {config.init}"
@@ -82,10 +82,10 @@ def starting_state(
 
 
 def write_config(workdir: AnyPath, model: HMMNConfig, config: ConfigDict) -> None:
-    """Writes the resolved config as `config.json`: the model for `load_checkpoint`, and the whole config as "experiment".
+    """Writes `config.json`: the model config, which `load_checkpoint` reads, and the whole config under "experiment".
 
     Raises:
-      DataError: the file exists and was not written by the run, or was changed since.
+      DataError: the file exists and was not written by the run, or was modified afterwards.
     """
     text = json.loads(config_to_json(model)) | {"experiment": config.to_dict()}
     with publish(workdir, CONFIG_FILE, RUN_RECORD) as path:
@@ -93,7 +93,7 @@ def write_config(workdir: AnyPath, model: HMMNConfig, config: ConfigDict) -> Non
 
 
 def require_same_config(workdir: AnyPath, config: ConfigDict) -> None:
-    """Raises ConfigError if the run was started with a different config; it lists the fields."""
+    """Raises ConfigError if the run was started with a different config. The error lists the fields that differ."""
     path = workdir / CONFIG_FILE
     try:
         with bucket_errors(path):
@@ -117,7 +117,7 @@ def require_same_config(workdir: AnyPath, config: ConfigDict) -> None:
 
 
 def _later_fields(given: dict[str, Any]) -> dict[str, Any]:
-    """Fields that runs of earlier releases lack, with values that preserve the earlier behaviour."""
+    """Returns the fields that configs of earlier releases lack, with values that preserve the earlier behaviour."""
     donors = {name: 1.0 for name in given if name.startswith("data.sets.") and name.endswith(".donors")}
     return donors | {"slots": [], "learning_rate.for_batch": 0, "data.copy_paste.twins": 0.0}
 
@@ -139,7 +139,10 @@ def _read_variables(path: str, model: HMMNConfig, seed: int) -> tuple[dict[str, 
 
 
 def _require_same_model(path: str | os.PathLike, found: HMMNConfig, model: HMMNConfig) -> None:
-    """Raises CheckpointError if two models differ in their tensors or norms. Different norms can have the same tensors."""
+    """Raises CheckpointError if two models differ in the shapes of their tensors or in their backbone config.
+
+    The backbone config is compared because different normalization layers can have tensors of the same shapes.
+    """
     shapes = [jax.tree.map(_shape, abstract_variables(config)) for config in (found, model)]
     if shapes[0] == shapes[1] and found.backbone == model.backbone:
         return

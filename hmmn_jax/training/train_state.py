@@ -1,4 +1,4 @@
-"""The state of training between steps, which is also the content of a checkpoint."""
+"""Defines the state of training between steps, which is also the content of a checkpoint."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ from flax import struct
 
 
 class TrainState(struct.PyTreeNode):
-    """A pytree. Every leaf is the same on all devices.
+    """The training state, a pytree. Every leaf is the same on all devices.
 
     step: number of completed steps, int32.
-    params: trained parameters.
+    params: the parameters that are trained.
     constants: the other collections of the model ("batch_stats", "constants"), which do not change.
     opt_state: state of the optimizer.
     ema: a moving average of `params`, or None.
@@ -26,14 +26,14 @@ class TrainState(struct.PyTreeNode):
 
     @classmethod
     def create(cls, variables: dict[str, Any], optimizer: optax.GradientTransformation, ema: bool = False) -> "TrainState":
-        """The state before the first step, from a model's variables."""
+        """Creates the state before the first step from a model's variables."""
         variables = jax.tree.map(jnp.asarray, variables)
         constants = {name: collection for name, collection in variables.items() if name != "params"}
         params = variables["params"]
-        average = jax.tree.map(jnp.copy, params) if ema else None  # a copy, because a donated buffer may only be passed once
+        average = jax.tree.map(jnp.copy, params) if ema else None  # a copy, because a donated buffer may be passed only once
         return cls(jnp.zeros((), jnp.int32), params, constants, optimizer.init(params), average)
 
     @property
     def ema_variables(self) -> dict[str, Any]:
-        """Variables for validation and `load_checkpoint`: with the moving average in place of `params`, if any."""
+        """The variables for validation and `load_checkpoint`. If there is a moving average, it replaces `params`."""
         return {"params": self.params if self.ema is None else self.ema, **self.constants}

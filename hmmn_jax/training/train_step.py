@@ -1,8 +1,10 @@
-"""One step of training, a pure function of the state and the batch.
+"""Makes the training step, a pure function of the state and the batch.
 
-A batch is a dict of clips of T frames: `frames` uint8 RGB `[b,T,H,W,3]`; `masks` uint8 ids `[b,T,H,W]`, where 0 is background;
-`valid` bool `[b,o]`, which of the ids 1..o are objects and not padding; `sample` integer `[b]`, the number of each sample in
-the whole run, from which its random numbers are derived.
+A batch is a dict that contains b clips of T frames:
+  frames: uint8 RGB `[b,T,H,W,3]`.
+  masks: uint8 ids `[b,T,H,W]`, where 0 is the background.
+  valid: bool `[b,o]`, whether each of the ids 1..o is an object (True) or padding (False).
+  sample: integer `[b]`, the index of each sample in the whole run. It seeds the random numbers of the sample.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,26 +39,29 @@ def make_train_step(
     loss: Loss = frame_cross_entropy,
     slots: Sequence[int] = (),
 ) -> TrainStep:
-    """Makes the step: gradients of the mean loss over the whole batch, mean over devices, clipping, update.
+    """Makes the step, which computes the gradients of the mean loss over the whole batch and updates the parameters.
 
     Args:
       config: config of the model. `dtype` is the compute dtype; `remat` saves memory but takes more time.
-      optimizer: the optimizer, see `make_optimizer`. It gets the mean over devices, so clipping applies to the whole batch.
-      learning_rate: the schedule of the optimizer, for the metrics.
-      seed: seed of the dropout of memory branches.
+      optimizer: the optimizer; see `make_optimizer`. It receives the mean gradients over devices, so clipping applies to the
+        gradients of the whole batch.
+      learning_rate: the schedule of the optimizer, used only for the metrics.
+      seed: seed for the dropout of fine memories.
       dropout: the probability that the fine memory is not read, for each sample, frame and Refine block.
-      hardest_share: `hardest_share_schedule`; None: all pixels.
-      micro_batches: number of equal parts into which a device splits its batch; only the memory for one part is needed.
+      hardest_share: a schedule from `hardest_share_schedule`; None: all pixels.
+      micro_batches: number of equal parts into which a device splits its batch. The parts are processed one after the other, so
+        memory is needed for only one of them.
       ema_decay: decay of the moving average of the parameters, if the state has one.
-      axis_name: the axis of the mean over devices; None: one device.
+      axis_name: name of the axis for means over devices; None: there is only one device.
       loss: loss of each frame, a function of logits, masks and the fraction of hardest pixels.
       slots: numbers of objects for which gradients are compiled, as branches of one program. Each device uses the smallest
-        number that fits its clips, so padding to the o objects of a batch costs nothing. Devices with fewer objects wait for
-        the others. (): only o.
+        number that is enough for its clips, so padding to the o objects of a batch costs nothing. Devices with fewer objects
+        wait for the others. (): only o.
 
     Returns:
-      `step(state, batch) -> (state, metrics)`. The metrics are means over the whole batch: `loss`, its parts `loss_frame_1`,
-      `loss_frame_2` and so on, `gradient_norm` before clipping, `parameter_norm`, and the `learning_rate` of this step.
+      `step(state, batch) -> (state, metrics)`. The metrics are `loss`, its parts `loss_frame_1`, `loss_frame_2`, ...,
+      `gradient_norm` before clipping, `parameter_norm`, and the `learning_rate` of this step. The losses are means over the
+      whole batch.
     """
 
     def gradients_of(params: Any, constants: Any, batch: Batch, share: Any) -> tuple[Any, jax.Array]:
@@ -101,7 +106,10 @@ def clip_loss(
     hardest_share: float | Float[Array, ""] | None = None,
     loss: Loss = frame_cross_entropy,
 ) -> tuple[Float[Array, ""], Float[Array, " t"], Float[Array, "b t o1 H W"]]:
-    """The loss of a batch: the sum over frames 1 to t of the means over clips; these means; and the logits of these frames."""
+    """Computes the loss of a batch.
+
+    Returns the loss, which is the sum over frames 1 to t of each frame's mean loss over clips; these means; and the logits.
+    """
     masks, valid = batch["masks"], batch["valid"]
     ids = jnp.arange(valid.shape[1] + 1, dtype=masks.dtype)
     first = (masks[:, 0, None] == ids[:, None, None]).astype(jnp.float32)
@@ -111,12 +119,12 @@ def clip_loss(
 
 
 def memory_coins(seed: int, sample: Integer[Array, " b"], dropout: float, frames: int = 2) -> Bool[Array, "b {frames} 2"]:
-    """Draws at random which fine memories are read, for each sample, frame (1, 2, ...) and stride (8, 4).
+    """Decides at random whether the fine memory is read, for each sample, frame (1, 2, ...) and stride (8, 4).
 
-    True with probability 1 - dropout. The key only depends on sample, frame and stride, so the result is the same in any batch,
-    on any device and after a restart.
+    A value is True with probability 1 - dropout. The key depends only on seed, sample, frame and stride, so the result is the
+    same in any batch, on any device and after a restart.
     """
-    # Set explicitly, because random numbers of other implementations depend on the shape of a batch.
+    # The implementation is set explicitly, because random numbers of other ones depend on the shape of the batch.
     root = jax.random.key(seed, impl="threefry2x32")
 
     def coin(sample: jax.Array, frame: jax.Array, scale: jax.Array) -> jax.Array:
@@ -131,7 +139,7 @@ def memory_coins(seed: int, sample: Integer[Array, " b"], dropout: float, frames
 
 
 def _in_slots(function: Callable[[Batch], Any], batch: Batch, slots: Sequence[int]) -> Any:
-    """Calls `function` with `valid` truncated to the smallest of `slots` that fits all objects of the batch."""
+    """Calls `function` with `valid` truncated to the smallest of `slots` that is enough for all objects of the batch."""
     if not slots:
         return function(batch)
     most = batch["valid"].shape[1]
@@ -142,7 +150,7 @@ def _in_slots(function: Callable[[Batch], Any], batch: Batch, slots: Sequence[in
 
 
 def _mean_over_parts(function: Callable[[Batch], Any], batch: Batch, parts: int) -> Any:
-    """The mean of `function` over equal parts of a batch, computed one after the other."""
+    """Returns the mean of `function` over equal parts of a batch, which are processed one after the other."""
     if parts == 1:
         return function(batch)
     size = batch["sample"].shape[0]

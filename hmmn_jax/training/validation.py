@@ -1,4 +1,4 @@
-"""Validates a model during training: J&F on annotated sequences, segmented by `Segmenter` at a given size."""
+"""Validates a model during training: segments annotated sequences with `Segmenter` at a given size, and computes J&F."""
 
 import collections
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,15 +25,15 @@ from hmmn_jax.io.stage import Stage
 from hmmn_jax.metrics.davis import ScoredFrame, SequenceScores, statistics
 from hmmn_jax.model import HMMNConfig
 
-SHEET_SEQUENCES, SHEET_FRAMES, SHEET_SIZE = 8, 4, (180, 320)  # rows and columns of the picture, and height and width of a cell
+SHEET_SEQUENCES, SHEET_FRAMES, SHEET_SIZE = 8, 4, (180, 320)  # rows, columns, and size of a cell
 
 
 class Validation(NamedTuple):
     """The results of a validation.
 
-    scores: `jf`, `j` and `f`, means over all objects in [0, 1].
-    sequences: J&F of each sequence by name; with several processes, only those of this process.
-    sheet: predictions, one row per sequence, RGB `[H,W,3]`; None if this process had no sequence.
+    scores: `jf`, `j` and `f` in [0, 1], as means over all objects.
+    sequences: J&F of each sequence by name; with several processes, only of the sequences of this process.
+    sheet: a picture of predictions, one row per sequence, RGB `[H,W,3]`; None if this process had no sequence.
     """
 
     scores: dict[str, float]
@@ -42,9 +42,10 @@ class Validation(NamedTuple):
 
 
 def find_validation(settings: ConfigDict, stage: Stage | None = None) -> list[Plan]:
-    """Lists the videos of a validation section with plans for their scores; empty if the section has no data.
+    """Returns a plan for each video of the config section `validation`; empty if the section has no data.
 
-    Data in a bucket is copied to `stage`, because each validation reads it. Without a stage, the data must be local.
+    Data in a bucket is copied to `stage`, because each validation reads the data again. If `stage` is None, the data must be
+    local.
 
     Raises DataError for a video that cannot be segmented or scored, so that errors are found before training starts.
     """
@@ -61,7 +62,7 @@ def find_validation(settings: ConfigDict, stage: Stage | None = None) -> list[Pl
 
 
 def make_segmenters(variables: dict[str, Any], model: HMMNConfig, mem_every: int, count: int) -> list[Segmenter]:
-    """Makes segmenters on the devices of this process, at most one for each video of this process."""
+    """Makes one segmenter for each device of this process, but not more than the process has videos."""
     own = -(-count // jax.process_count())
     made = []
     for device in jax.local_devices()[:own]:
@@ -73,17 +74,18 @@ def make_segmenters(variables: dict[str, Any], model: HMMNConfig, mem_every: int
 def validate(
     segmenters: Sequence[Segmenter], plans: Sequence[Plan], size: int = 0, stop: Callable[[], bool] = lambda: False
 ) -> Validation | None:
-    """Segments videos and scores them. With several processes, each takes part of the videos, and all get the same scores.
+    """Segments videos and scores them. With several processes, each segments part of the videos; all return the same scores.
 
     Args:
-      segmenters: segmenters with the variables to validate, the i-th on the i-th device of this process. Each takes the next
-          video when it is idle.
+      segmenters: segmenters with the variables to validate, the i-th one on the i-th device of this process. Each idle
+        segmenter takes the next video.
       plans: the videos, as returned by `find_validation`.
-      size: shorter side to which frames are scaled, 0 for none; probabilities are scaled back, scores are at full size.
+      size: length to which the shorter side of frames is scaled; 0: no scaling. Probabilities are scaled back, and scores are
+        computed at full size.
       stop: called after each frame; returns whether to stop.
 
     Returns:
-      The results; None in all processes if one of them was stopped.
+      The results, or None in all processes if one of them was stopped.
     """
     own = plans[jax.process_index() :: jax.process_count()]
     waiting = collections.deque(range(len(own)))
@@ -94,7 +96,7 @@ def validate(
             while waiting:
                 try:
                     i = waiting.popleft()
-                except IndexError:  # another thread took the last one
+                except IndexError:  # another thread took the last video
                     return
                 found[i] = _score(segmenter, own[i], size, stop)
 
@@ -103,7 +105,7 @@ def validate(
         run_each(work, list(zip(segmenters, jax.local_devices(), strict=False)), waiting.clear)
     except _Stopped:
         stopped = True
-    sums = np.zeros(4)  # J, F, objects, stopped processes
+    sums = np.zeros(4)  # J, F, number of objects, number of stopped processes
     sums[3] = stopped
     if not stopped:
         for scores, _ in found.values():
@@ -121,11 +123,11 @@ def validate(
 
 
 class _Stopped(Exception):
-    """Raised when the validation is stopped."""
+    """Raised when `stop` returns True."""
 
 
 def _score(segmenter: Segmenter, plan: Plan, size: int, stop: Callable[[], bool]) -> tuple[SequenceScores, np.ndarray]:
-    """Scores one video. Also returns some of its frames side by side with their predictions. Raises _Stopped."""
+    """Segments and scores one video. Also returns a picture of some frames with predictions. Raises _Stopped."""
     clip = plan.clip
 
     def frames() -> Iterator[np.ndarray]:
@@ -155,5 +157,5 @@ def _score(segmenter: Segmenter, plan: Plan, size: int, stop: Callable[[], bool]
 
 
 def _as_ids(given: Given, size: tuple[int, int]) -> np.ndarray:
-    """Masks with ids."""
+    """Converts a given mask of any kind to an array of ids."""
     return flatten(given, size) if isinstance(given, Mapping) else given

@@ -1,7 +1,7 @@
-"""Records of the files that a run wrote to its workdir. Only those may be replaced or deleted.
+"""Records which files a run wrote to its workdir. Only these files may be replaced or deleted.
 
 `WORKDIR/record` contains the guard (`hmmn_jax.io.guard`) and the records of files that the run wrote: `run.json` for
-`config.json`, `checkpoints/STEP.json` for each checkpoint, `pictures/...` for each picture. `run.json` is written first.
+`config.json`, `checkpoints/STEP.json` for each checkpoint, and `pictures/...` for each picture. `run.json` is written first.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ _NAMES = (CONFIG_FILE, STEPS, "metrics.jsonl", "tensorboard", "pictures", "profi
 
 
 def is_begun(workdir: AnyPath) -> bool:
-    """Whether a run of this program has written to a workdir.
+    """Returns whether a run of this program has written to a workdir.
 
     Raises:
       DataError: a file that a run would write exists without a record, or the workdir is a file.
@@ -49,15 +49,15 @@ def is_begun(workdir: AnyPath) -> bool:
 
 @contextlib.contextmanager
 def hold(workdir: AnyPath, begun: bool, takeover: bool = False) -> Iterator[Guard | None]:
-    """Creates a workdir and holds it for this run. With several processes, only the first does this; the others get None.
+    """Creates a workdir and locks it for this run. With several processes, only the first does this, and the others yield None.
 
     Args:
       workdir: workdir of the run.
       begun: the earlier result of `is_begun`.
-      takeover: take over the workdir from a process that appears to be alive.
+      takeover: whether to take over the workdir from a process that appears to be running.
 
     Raises:
-      ConfigError: another run is writing to it, or has started there in the meantime.
+      ConfigError: another run is writing to the workdir, or has started there in the meantime.
       DataError: the workdir is not writable.
     """
     if jax.process_index() > 0:
@@ -71,7 +71,7 @@ def hold(workdir: AnyPath, begun: bool, takeover: bool = False) -> Iterator[Guar
 
 @contextlib.contextmanager
 def publish(workdir: AnyPath, name: str, record: str) -> Iterator[Path]:
-    """Yields a temporary path for a file, which is then renamed to `WORKDIR/NAME`.
+    """Yields a temporary path to which the caller writes a file. The file is then renamed to `WORKDIR/NAME`.
 
     Args:
       workdir: workdir of the run.
@@ -79,7 +79,7 @@ def publish(workdir: AnyPath, name: str, record: str) -> Iterator[Path]:
       record: relative path of its record in `WORKDIR/record`.
 
     Raises:
-      DataError: a file with this name was not written by the run, or was changed since, or writing fails.
+      DataError: a file with this name exists and was not written by the run or was modified afterwards, or writing fails.
     """
     owned = Record.load(workdir, workdir / RECORD / record)
     require_free(owned, [name])
@@ -93,7 +93,7 @@ def publish(workdir: AnyPath, name: str, record: str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _missing_bucket(workdir: AnyPath) -> Iterator[None]:
-    """Lists files; a missing folder has none, but a missing bucket is an error."""
+    """Raises DataError if the bucket of a workdir does not exist. A missing folder in a bucket is not an error."""
     try:
         yield
     except FileNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Output of a run: metrics as JSON lines and for TensorBoard, and pictures as PNG files and for TensorBoard."""
+"""Writes the output of a run: metrics as lines of JSON, pictures as PNG files, and both for TensorBoard."""
 
 import contextlib
 import importlib.util
@@ -22,22 +22,23 @@ from hmmn_jax.training.metrics import METRICS_FILE, parse_line, read_lines
 from hmmn_jax.training.train_state import TrainState
 from hmmn_jax.training.workdir import publish
 
-# Imported when a run opens its files, after errors have been reported, because it imports PyTorch if installed, which takes
-# seconds.
+# `Board` is imported only when a run opens its files, after other errors have been reported. It imports tensorboardX, which
+# imports PyTorch if installed, and that takes seconds.
 if importlib.util.find_spec("tensorboardX") is None:
     raise ModuleNotFoundError("No module named 'tensorboardX'", name="tensorboardX")
 
 
 class Writer:
-    """Writes `metrics.jsonl`, `tensorboard/` and `pictures/` in a workdir and calls hooks, in the first process only.
+    """Writes `metrics.jsonl`, `tensorboard/` and `pictures/` to a workdir and calls hooks, in the first process only.
 
-    A context manager. Raises DataError if writing fails. In a bucket, metrics are uploaded every 30 seconds and by `flush`.
+    This is a context manager. It raises DataError if writing fails. If the workdir is in a bucket, metrics are uploaded every
+    30 seconds and by `flush`.
     """
 
     def __init__(self, workdir: AnyPath, first_step: int, hooks: Sequence[Hook] = ()):
-        """Opens the files. Drops entries of a killed run for steps after `first_step`, because these steps are repeated.
+        """Opens the files. Deletes entries of a killed run for steps after `first_step`, because these steps are repeated.
 
-        Lines of `metrics.jsonl` that the program cannot have written are kept.
+        Lines of `metrics.jsonl` that do not have the format of this program are kept.
         """
         self.workdir, self._hooks, self._active = workdir, hooks, jax.process_index() == 0
         if self._active:
@@ -56,17 +57,17 @@ class Writer:
         if self._active:
             self._lines.close()
             for file in (self._folder, self._board):
-                with contextlib.suppress(*([DataError] if kind else [])):  # the first error is reported
+                with contextlib.suppress(*([DataError] if kind else [])):  # only the first error is reported
                     file.close()
 
     def flush(self) -> None:
-        """Uploads metrics to a workdir in a bucket. Call it before saving a checkpoint."""
+        """If the workdir is in a bucket, uploads the metrics. Call this method before saving a checkpoint."""
         if self._active:
             self._folder.flush()
             self._board.flush()
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Writes one line of JSON, `{"step": step, **values}`, and a point of each curve for TensorBoard."""
+        """Writes one line of JSON, `{"step": step, **values}`, and a point for each curve in TensorBoard."""
         if not self._active:
             return
         with writing_errors(self.workdir / METRICS_FILE):
@@ -83,21 +84,21 @@ class Writer:
             try:
                 with publish(self.workdir, file, f"{file}.json") as path:
                     write_image(path, rgb)
-            except DataError as error:  # an error in a picture must not stop the run
+            except DataError as error:  # a picture that cannot be written must not stop the run
                 note(f"{error}; the picture is skipped")
             self._board.picture(step, name, rgb)
             for hook in self._hooks:
                 hook.picture(step, name, rgb)
 
     def saved(self, state: TrainState) -> None:
-        """Calls hooks after a checkpoint of this state was saved."""
+        """Calls the hooks after this state has been saved as a checkpoint."""
         if self._active:
             for hook in self._hooks:
                 hook.saved(state)
 
 
 def _drop_later(workdir: AnyPath, first_step: int) -> bytes:
-    """Drops lines of steps after `first_step`. Other lines are unchanged; a truncated last line gets a newline.
+    """Deletes the lines of steps after `first_step`, and adds a newline to a truncated last line. Other lines are unchanged.
 
     Returns the remaining lines.
     """
@@ -111,6 +112,6 @@ def _drop_later(workdir: AnyPath, first_step: int) -> bytes:
 
 
 def _comes_again(line: bytes, first_step: int) -> bool:
-    """Whether a line has the format of `scalars` and a step after `first_step`."""
+    """Returns whether a line has the format that `scalars` writes, and a step after `first_step`."""
     found = parse_line(line)
     return found is not None and found["step"] > first_step and all(type(value) in (int, float) for value in found.values())

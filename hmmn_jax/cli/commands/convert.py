@@ -32,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> Callable[..., argparse.Arg
     add = command("to-torch", text, "convert_to_torch", "checkpoint", "file").add_argument
     add("--half", action="store_true", help="store floats as float16: half the size, relative error up to 0.0005")
     text = (
-        "Writes initial weights: both backbones come from a network trained on ImageNet; the other layers are random and depend "
-        "on --seed."
+        "Writes initial weights: both backbones come from a network trained on ImageNet; the other layers are initialised "
+        "randomly with --seed."
     )
     add = command("imagenet", text, "convert_imagenet", "file", "out").add_argument
     add("--seed", type=int, default=0, help="seed for the new layers")
