@@ -1,4 +1,4 @@
-"""Writes TensorBoard event files in the training thread. (The thread of `SummaryWriter` hangs if the disk is full.)"""
+"""Writes TensorBoard event files in the training thread, because the thread of `SummaryWriter` hangs if the disk is full."""
 
 import contextlib
 import time
