@@ -1,4 +1,4 @@
-"""Training data with TensorFlow: builders of data sets, random access to their frames, and training clips."""
+"""Training data with TensorFlow: builders for data sets, random access to their frames, and training clips."""
 
 import os
 

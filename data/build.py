@@ -5,9 +5,10 @@
     python -m data.build image_masks --config camvid --source CamVid --data_dir DATA
     python -m data.build image_masks --config ids --as birds --set objects=1+2,7 --source birds --data_dir DATA
 
---set changes fields of a config. --as sets NAME in the result DATA/BUILDER/NAME/VERSION; configs of experiments refer to it as
-"BUILDER/NAME". The folder appears only when the build is complete. --overwrite only replaces unchanged files of an earlier
-build. data/*/README.md describe what the builders read, and how they treat invalid files.
+--set changes a field of the config. The result is the folder DATA/BUILDER/NAME/VERSION, where --as sets NAME. Experiment
+configs refer to the data set as "BUILDER/NAME". The folder is created only when the build is complete. --overwrite replaces
+only those files of an earlier build that have not been changed since. The files data/*/README.md describe what the builders
+read and how they treat invalid files.
 """
 
 import argparse
@@ -45,7 +46,7 @@ def build(
     splits: tuple[str, ...] = (),
     overwrite: bool = False,
 ) -> tuple[Path, dict[str, Report]]:
-    """Builds a data set atomically. Returns its folder and the results by split. Raises DataError."""
+    """Builds a data set atomically. Returns its folder and a report for each split. Raises DataError."""
     if not source.is_dir():
         raise DataError(f"{source}: no such folder; pass the one that was downloaded")
     for split in splits:
@@ -85,7 +86,7 @@ def _require_apart(data_dir: Path, source: Path) -> None:
 
 
 def _files_of(name: str, splits: Iterable[str], version: Path) -> Iterator[str]:
-    """Lists the files that a build will write, as far as this is known."""
+    """Lists the files that a build will write, as far as they are known in advance."""
     yield from ("dataset_info.json", "features.json")
     for split in splits:
         yield from (index_path(version, split).name, _problems(split))
@@ -135,7 +136,7 @@ def _builder_class(name: str) -> type[FramesBuilder]:
 
 @contextlib.contextmanager
 def _storing_errors(target: Path, source: Path) -> Iterator[None]:
-    """Converts errors of TFDS to a DataError, such as a full disk or an unreadable folder."""
+    """Converts errors raised by TFDS, for example because of a full disk or an unreadable folder, to a DataError."""
     try:
         with writing_errors(target):
             try:
@@ -154,12 +155,12 @@ def _run() -> None:
         prog="python -m data.build", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("builder", choices=BUILDERS)
-    parser.add_argument("--config", help="config of the builder (default: the first)")
+    parser.add_argument("--config", help="config of the builder (default: the first one)")
     parser.add_argument("--as", dest="new_name", metavar="NAME", help="name of the result (default: the name of the config)")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="override a field of the config")
     parser.add_argument("--split", action="append", default=[], help="build only this split; may be repeated")
     parser.add_argument("--source", type=user_path, required=True, help="the downloaded folder")
-    parser.add_argument("--data_dir", type=user_path, required=True, help="folder of built data sets")
+    parser.add_argument("--data_dir", type=user_path, required=True, help="folder for built data sets")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier build")
     args = parser.parse_args()
     tfds.disable_progress_bar()  # TFDS does not know the number of frames
@@ -176,7 +177,7 @@ def _run() -> None:
 
 
 def main() -> int:
-    """Runs the command, and returns its exit code."""
+    """Runs the command and returns its exit code."""
     return run_program("data.build", _run, resume="run the same command to build again")
 
 

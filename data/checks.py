@@ -25,8 +25,8 @@ class Report:
     """The result of building a split.
 
     Attributes:
-        videos, frames, annotated, objects: counts.
-        problems: one line for each, with the action taken: "FILE: PROBLEM; ACTION".
+        videos, frames, annotated, objects: the numbers of videos, frames, frames with masks, and objects.
+        problems: one line per problem, with the action taken, in the form "FILE: PROBLEM; ACTION".
         notes: remarks that are not problems.
     """
 
@@ -54,7 +54,7 @@ class Report:
 
 @dataclass
 class Frame:
-    """A frame that was read. `jpeg` is empty if the image is unusable, and `png` if the mask is missing or unusable."""
+    """A frame after reading. `jpeg` is empty if the image is unusable. `png` is empty if the mask is missing or unusable."""
 
     image: Path
     mask: Path | None = None
@@ -67,12 +67,15 @@ class Frame:
 
     @property
     def name(self) -> str:
-        """The file name without suffix."""
+        """The file name without its suffix."""
         return self.image.stem
 
 
 def read_frame(image: Path, mask: Path | None, soft: bool, check_levels: bool) -> Frame:
-    """Reads a frame and decodes it to check that it is complete; `soft` is that of `Index`, `check_levels` of `decode_mask`."""
+    """Reads a frame and decodes it to check that it is complete.
+
+    `soft` is as in `Index`, and `check_levels` is as in `decode_mask`.
+    """
     frame = Frame(image, mask)
     if not is_utf8(frame.name):
         frame.problem = f"{image}: a name that is not UTF-8; rename the file; frame skipped"
@@ -82,7 +85,7 @@ def read_frame(image: Path, mask: Path | None, soft: bool, check_levels: bool) -
         with Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as picture:
             width, height = picture.size
             frame.orientation = _orientation(picture)
-            picture.draft("RGB", (max(width // 8, 1), max(height // 8, 1)))  # reads the whole file, but decodes faster
+            picture.draft("RGB", (max(width // 8, 1), max(height // 8, 1)))  # still reads the whole file, but decodes faster
             picture.load()
     except Exception as error:  # each decoder raises its own exception types
         found = _kind(jpeg) if isinstance(error, UnidentifiedImageError) else reason(error)
@@ -109,12 +112,12 @@ def read_frame(image: Path, mask: Path | None, soft: bool, check_levels: bool) -
 
 
 def is_utf8(name: str) -> bool:
-    """Whether a file's name can be stored as text."""
+    """Whether a file name can be encoded as UTF-8."""
     return not any("\ud800" <= c <= "\udfff" for c in name)
 
 
 def _read(path: Path) -> bytes:
-    """Reads a file. Raises OSError, including for a pipe, because reading a pipe may block forever."""
+    """Reads a file. Also raises OSError for a pipe, because reading a pipe may block forever."""
     if path.exists() and not path.is_file():
         raise OSError("not a regular file")
     return path.read_bytes()
@@ -151,7 +154,7 @@ def _nearly(first: tuple[int, int], second: tuple[int, int]) -> bool:
 
 
 class IndexRows:
-    """Builds the index of a split from its videos, one by one."""
+    """Builds the index of a split by adding its videos one by one."""
 
     def __init__(
         self,
@@ -163,16 +166,17 @@ class IndexRows:
         has_rules: bool,
         report: Report,
     ):
-        """Starts empty.
+        """Starts with an empty index.
 
         Args:
-            id_map: `Index.id_map`.
-            soft: `Index.soft`.
+            id_map: as in `Index`.
+            soft: as in `Index`.
             fewest_masks: minimum number of frames with masks in a video.
             needs_object: whether a video must contain an object.
             all_labelled: whether to report frames without a mask.
-            has_rules: whether the data set defines the values in masks, so that 255 next to other ids is not reported.
-            report: the report to fill.
+            has_rules: whether the data set defines the meaning of mask values. If so, the value 255 next to other ids is not
+                reported.
+            report: the report to which counts and problems are added.
         """
         self.id_map, self.soft, self.report = id_map, soft, report
         self._fewest_masks, self._needs_object, self._all_labelled = fewest_masks, needs_object, all_labelled
@@ -183,7 +187,7 @@ class IndexRows:
         self._objects: list[tuple[int, int, int]] = []
 
     def add(self, sequence: VideoFiles, video: list[Frame]) -> list[Frame]:
-        """Adds the video of a sequence and returns the frames that are kept: none if the video is skipped."""
+        """Adds the video of a sequence. Returns the frames that are kept, or an empty list if the video is skipped."""
         report, home = self.report, sequence.frames[0].parent
         report.problems += [frame.problem for frame in video if frame.problem]
         frames = [frame for frame in video if frame.jpeg]
@@ -226,7 +230,7 @@ class IndexRows:
         return frames
 
     def index(self) -> Index:
-        """Returns the index of the added videos, and completes the report."""
+        """Returns the index of all added videos, and completes the report."""
         if self._void:
             pixels, masks = zip(*self._void, strict=True)
             count = f"{sum(pixels)} pixels in {len(masks)} of {sum(self._annotated)} masks (such as {masks[0]})"
@@ -249,20 +253,23 @@ class IndexRows:
         )
 
     def _fault(self, masks: int, objects: int) -> str:
-        """Returns the reason why a video cannot be used, or ""."""
+        """Returns the reason why a video cannot be used, or "" if it can be used."""
         if masks < self._fewest_masks:
             return f"{masks} frames with masks, fewer than {self._fewest_masks}"
         return "no object in any mask" if self._needs_object and not objects else ""
 
 
 def _areas(counts: np.ndarray, table: np.ndarray) -> dict[int, int]:
-    """Sums the pixels of each object that is visible."""
+    """Counts the pixels of each visible object."""
     areas = np.bincount(table, weights=counts, minlength=256).astype(int)
     return {int(i): int(areas[i]) for i in np.flatnonzero(areas) if i}
 
 
 def _numbers(listed: tuple[str, ...], frames: list[Frame]) -> list[int]:
-    """Numbers the kept frames according to their names if those numbers increase, otherwise by their position in the list."""
+    """Numbers the frames that are kept.
+
+    The numbers are the frame names if these are increasing integers, and otherwise the positions in the list of all frames.
+    """
     if all(name.isdecimal() and len(name) < 20 and int(name) < 2**31 for name in listed):
         numbers = [int(name) for name in listed]
         if all(first < second for first, second in itertools.pairwise(numbers)):

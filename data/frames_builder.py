@@ -1,4 +1,4 @@
-"""Base class of the builders: checks and indexes videos, and stores one frame per record, with its bytes unchanged."""
+"""Base class of the builders. It checks and indexes videos, and stores one frame per record without re-encoding it."""
 
 import collections
 import itertools
@@ -23,25 +23,25 @@ R = TypeVar("R")
 
 CLIP_FRAMES = 3  # minimum number of frames with masks in a training video
 _THREADS = 8
-_AHEAD = 64  # frames read ahead
+_AHEAD = 64  # number of frames that are read ahead
 _KEYS = 2**128  # number of buckets of the TFDS Shuffler, which sorts one bucket at a time in memory
 
 
 class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """A builder for videos with masks. A single image is a video with one frame.
 
-    A subclass lists the sequences of its splits. `data.source.open_source` reads what was built.
+    A subclass lists the sequences of its splits. `data.source.open_source` opens the built data set.
 
     Attributes:
-        STILLS: whether videos are single images, which are accepted with a single mask and without objects.
-        reports: results by split, after a build.
+        STILLS: whether the videos are single images. One mask per video is then sufficient, and it may contain no object.
+        reports: the report of each split, after a build.
     """
 
     VERSION = tfds.core.Version("1.0.0")
     STILLS = False
 
     def __init__(self, *, splits: tuple[str, ...] = (), **kwargs):
-        """Takes the splits to build (() for all), and the arguments of a TFDS builder."""
+        """`splits` are the splits to build, where () means all. `kwargs` are the arguments of a TFDS builder."""
         super().__init__(**kwargs)
         self._wanted = splits
         self.reports: dict[str, Report] = {}
@@ -49,7 +49,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     @classmethod
     def find_config(cls, name: str) -> tfds.core.BuilderConfig:
-        """Returns the config with a name. Raises DataError for an unknown name."""
+        """Returns the config with this name. Raises DataError for an unknown name."""
         configs = {config.name: config for config in cls.BUILDER_CONFIGS}
         if name not in configs:
             raise DataError(f"{cls.name}: no config {name!r}; choose one of {', '.join(configs)}")
@@ -57,7 +57,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     @classmethod
     def has_config(cls, name: str) -> bool:
-        """Returns whether `find_config` finds one."""
+        """Returns whether `find_config` finds a config with this name."""
         try:
             cls.find_config(name)
         except DataError:
@@ -66,26 +66,29 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     @classmethod
     def check_config(cls, config: tfds.core.BuilderConfig, given: Collection[str]) -> None:
-        """Checks a config whose fields `given` were set by a user. Raises DataError for fields that have no effect, too."""
+        """Checks a config whose fields `given` were set by a user.
+
+        Raises DataError for invalid values, and for fields that have no effect.
+        """
 
     def list_splits(self, root: Path) -> list[str]:
         """Returns the names of the splits in a folder."""
         raise NotImplementedError
 
     def list_sequences(self, root: Path, split: str, notes: Notes) -> tuple[list[VideoFiles], list[str]]:
-        """Lists the sequences of a split, and their problems, one line each. Raises DataError."""
+        """Returns the sequences of a split, and their problems with one line per problem. Raises DataError."""
         raise NotImplementedError
 
     def id_map(self) -> np.ndarray:
-        """Returns `Index.id_map`."""
+        """Returns the value for `Index.id_map`."""
         return identity_map()
 
     def is_soft(self) -> bool:
-        """Returns `Index.soft`."""
+        """Returns the value for `Index.soft`."""
         return False
 
     def has_rules(self) -> bool:
-        """Returns whether the data set defines the values in masks, so that 255 next to other ids is not reported."""
+        """Returns whether the data set defines the meaning of mask values. If so, 255 next to other ids is not reported."""
         return True
 
     def checks_levels(self) -> bool:
@@ -100,7 +103,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         text = tfds.features.Text()
         image = tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg")
         features = tfds.features.FeaturesDict({"image": image, "mask": text, "video": text, "frame": text})
-        # Records are in the order of the index.
+        # The records must be in the order of the index.
         return self.dataset_info_from_configs(features=features, disable_shuffling=True)
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator[tuple[int, dict]]]:
@@ -124,7 +127,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             report=report,
         )
         total = sum(len(sequence.frames) for sequence in sequences)
-        spacing = _KEYS // max(total, 1)  # otherwise, all small keys would be in one bucket
+        spacing = _KEYS // max(total, 1)  # spread the keys; otherwise, all of them would be in one bucket
         paths = ((path, sequence.masks.get(i)) for sequence in sequences for i, path in enumerate(sequence.frames))
         record = 0
         with ThreadPoolExecutor(_THREADS) as pool, tqdm(total=total, desc=f"{self.name} {split}", unit="frame") as bar:
@@ -143,7 +146,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _download_and_prepare(self, dl_manager, download_config) -> None:
         super()._download_and_prepare(dl_manager, download_config)
-        for split, index in self._indices.items():  # this folder is renamed when the build is complete
+        for split, index in self._indices.items():  # `data_dir` is a temporary folder here, and is renamed at the end
             index.save(index_path(Path(self.data_dir), split))
 
 
@@ -154,7 +157,7 @@ def check_choice(field: str, value: str, choices: Collection[str]) -> None:
 
 
 def _map_in_order(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """Maps a function in parallel and in order, with a limited number of items in progress."""
+    """Applies a function to items in parallel and yields the results in order. The number of items in progress is limited."""
     items = iter(items)
     waiting = collections.deque(pool.submit(function, item) for item in itertools.islice(items, _AHEAD))
     while waiting:

@@ -19,7 +19,10 @@ _VISIBLE = 0.002  # minimum fraction of the picture that each object covers
 
 @dataclass(frozen=True)
 class Shape:
-    """A rounded star and its path. Lengths are fractions of the picture's height, angles are in radians, time is in [0, 1]."""
+    """A rounded star and its path.
+
+    Lengths are fractions of the picture's height, angles are in radians, and time is in [0, 1].
+    """
 
     centre: tuple[float, float]
     velocity: tuple[float, float]
@@ -41,7 +44,7 @@ class Shape:
     def locate(
         self, time: float | np.ndarray, rows: np.ndarray, columns: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns the coordinates v, u of points relative to the shape (of radius 1), and whether the shape covers them."""
+        """Returns the coordinates v, u of points relative to the shape, whose radius is 1, and whether it covers the points."""
         y, x, radius, angle = self.pose(time)
         dy, dx = (rows - y) / radius, (columns - x) / radius
         v, u = dy * np.cos(angle) - dx * np.sin(angle), dy * np.sin(angle) + dx * np.cos(angle)
@@ -50,11 +53,11 @@ class Shape:
 
 @dataclass(frozen=True)
 class Clip:
-    """Object ids 1, 2, ... are the shapes in order; later ones are in front."""
+    """The plan of a clip. The shapes have the object ids 1, 2, ... in order. Later shapes are in front of earlier ones."""
 
     shapes: tuple[Shape, ...]
     pan: tuple[float, float]  # motion of the background, as a fraction of the height
-    number: int  # the attempt that was accepted
+    number: int  # the number of the accepted attempt
 
 
 class MovingShapes:
@@ -70,7 +73,7 @@ class MovingShapes:
     def __init__(
         self, seed: int = 0, clips: int = 1000, frames: int = 12, height: int = 256, width: int = 448, max_objects: int = 3
     ):
-        """Plans the clips, each of `frames` frames of `height` x `width` pixels with 1 to `max_objects` objects."""
+        """Plans the clips. Each has `frames` frames of `height` x `width` pixels, and 1 to `max_objects` objects."""
         self._arguments = (seed, clips, frames, height, width, max_objects)
         self._seed, self._frames, self._size, self._max_objects = seed, frames, (height, width), max_objects
         self._textures = functools.lru_cache(maxsize=8)(self._make_textures)
@@ -95,7 +98,7 @@ class MovingShapes:
         )
 
     def fetch(self, records: np.ndarray) -> tuple[list[bytes], list[bytes]]:
-        """Renders frames; returns JPEGs and PNG masks. Thread-safe."""
+        """Renders frames. Returns JPEGs and PNG masks. This method is thread-safe."""
         pairs = [self.render(*divmod(int(record), self._frames)) for record in records]
         return [_encode(frame, "JPEG", quality=92, subsampling=0) for frame, _ in pairs], [_encode(m, "PNG") for _, m in pairs]
 
@@ -127,7 +130,10 @@ class MovingShapes:
         return type(self), self._arguments
 
     def _plan(self, clip: int) -> tuple[Clip, np.ndarray]:
-        """Draws clips until one shows all its objects in all frames. Also returns the areas of the objects in pixels, [t,o]."""
+        """Draws random clips until all objects of one are visible in all frames.
+
+        Returns this clip and the areas of its objects in pixels, [t,o].
+        """
         height, width = self._size
         rows = (np.arange(_GRID)[:, None] + 0.5) / _GRID
         columns = (np.arange(round(_GRID * width / height))[None] + 0.5) / _GRID
@@ -161,7 +167,10 @@ class MovingShapes:
         return Clip(tuple(shapes), (rng.uniform(-0.2, 0.2), rng.uniform(-0.2, 0.2)), attempt)
 
     def _make_textures(self, clip: int) -> list[np.ndarray]:
-        """Returns the background, which is larger than the picture by the pan, and each shape's texture, uint8 [h,w,3]."""
+        """Returns the background and the texture of each shape, uint8 [h,w,3].
+
+        The background is larger than the picture by the distance that it moves.
+        """
         height, width = self._size
         plan = self._clips[clip]
         rng = np.random.default_rng([self._seed, clip, plan.number, 1])
@@ -171,7 +180,7 @@ class MovingShapes:
 
 
 def _noise(rng: np.random.Generator, height: int, width: int, cells: int) -> np.ndarray:
-    """Creates a smooth random texture, uint8 [height,width,3]: interpolated octaves of colours around a common colour."""
+    """Creates a smooth random texture, uint8 [height,width,3], from interpolated octaves of colours around a common colour."""
     base, contrast = rng.uniform(50, 205, 3), rng.uniform(30, 90)
     total = np.zeros((height, width, 3), np.float32)
     for octave in range(4):

@@ -2,8 +2,8 @@
 
     python -m data.preview --config configs/train/pretrain.py --config.data.data_dir=DATA --out preview.png
 
-Above each row are the sample number, the data set, the video and the frames, and the skips between them in frames of the
-original video.
+The caption above each row lists the sample number, the data set, the video, the frames, and the number of frames skipped
+between them in the original video.
 """
 
 import numpy as np
@@ -25,11 +25,14 @@ OUT = flags.DEFINE_string("out", None, "PNG to write. Replaces only an earlier p
 CLIPS = flags.DEFINE_integer("clips", 8, "How many clips.", lower_bound=1)
 FIRST = flags.DEFINE_integer("first", 0, "Number of the first sample.", lower_bound=0)
 
-CAPTION = 14  # pixels
+CAPTION = 14  # height of a caption in pixels
 
 
 def draw_clip(clip: dict[str, np.ndarray]) -> np.ndarray:
-    """One row: frames and overlays below a caption, uint8 [h,w,3]; `clip` is one clip of a batch."""
+    """Draws one row: a caption, and below it the frames and their overlays. `clip` is one clip of a batch.
+
+    Returns the row, uint8 [h,w,3].
+    """
     marked = [overlay(frame, mask) for frame, mask in zip(clip["frames"], clip["masks"], strict=True)]
     picture = np.concatenate([*clip["frames"], *marked], axis=1)
     gaps = np.abs(np.diff(clip["numbers"]))
@@ -43,14 +46,14 @@ def draw_clip(clip: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def check_flags() -> None:
-    """Raises ConfigError for flags that are missing."""
+    """Raises ConfigError for missing flags."""
     if CONFIG.value is None or OUT.value is None:
         raise ConfigError("pass --config FILE, such as configs/train/lite.py, and --out FILE, the PNG to write")
 
 
 def draw() -> None:
     """Draws the picture described by the flags."""
-    logging.set_verbosity(logging.ERROR)  # TFDS logs every set that it opens
+    logging.set_verbosity(logging.ERROR)  # otherwise, TFDS logs every data set that it opens
     require_settings(CONFIG.value)
     out = user_path(OUT.value)
     with replace_own(out) as path:
@@ -61,7 +64,7 @@ def draw() -> None:
 
 
 def main(_: list[str]) -> None:
-    """Runs the command, and exits with its code."""
+    """Runs the command and exits with its exit code."""
     leave(run_program("data.preview", draw))
 
 

@@ -1,4 +1,4 @@
-"""A built data set for sampling: its index, and the encoded bytes of any frame."""
+"""Access to a built data set: its index, and the encoded bytes of any frame."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ from hmmn_jax.io.files import bucket_errors, reason, shortlist, user_path
 from hmmn_jax.io.stage import Stage
 
 with contextlib.suppress(RuntimeError):  # the setting has no effect after TensorFlow has started
-    tf.config.set_visible_devices([], "GPU")  # the defaults of JAX
+    tf.config.set_visible_devices([], "GPU")  # leave the GPUs to JAX
 
 READS = 64  # number of parallel reads from a bucket, each of which waits about 40 ms without using a core
 _HOW_TO_BUILD = "build it with python -m data.build"
@@ -34,18 +34,18 @@ class Source(Protocol):
     index: Index
 
     def fetch(self, records: np.ndarray) -> tuple[list[bytes], list[bytes]]:
-        """Returns JPEGs and PNG masks (b"" without a mask) of some records, int [r]. Thread-safe."""
+        """Returns the JPEGs and PNG masks of some records, int [r]. A missing mask is b"". This method is thread-safe."""
 
 
 class RecordSource:
-    """A split on disk or in a bucket. Reads records on demand, keeps none, and reopens its files after pickling.
+    """A split on disk or in a bucket. Records are read on demand and not cached. Unpickling reopens the files.
 
     Attributes:
-        in_bucket: whether it reads from a bucket; then it reads several records at a time.
+        in_bucket: whether the records are in a bucket. If so, several records are read in parallel.
     """
 
     def __init__(self, name: str, directory: AnyPath, split: str):
-        """Opens a split in the directory of a version. Raises DataError if index and records are not of one build."""
+        """Opens a split in the directory of a version. Raises DataError if the index does not match the records."""
         self.name = name
         self.index = load(index_path(directory, split))
         self._directory, self._split = directory, split
@@ -64,8 +64,8 @@ class RecordSource:
         self._process = os.getpid()
 
     def fetch(self, records: np.ndarray) -> tuple[list[bytes], list[bytes]]:
-        """Returns JPEGs and masks. Raises DataError if a file is damaged, IndexError for a record that does not exist."""
-        if self._process != os.getpid():  # array_record would crash: its threads do not survive a fork
+        """Returns JPEGs and masks. Raises DataError if a file is damaged, and IndexError for a record that does not exist."""
+        if self._process != os.getpid():  # array_record would crash, because its threads do not exist after a fork
             raise DataError(f"{self.name}: opened before a fork; start processes by spawn, or open it in each of them")
         fetch = map if self._reads is None else self._reads.map
         pairs = list(fetch(self._read, np.asarray(records).tolist()))
@@ -87,7 +87,7 @@ class RecordSource:
 
 
 def _count(path: os.PathLike) -> int:
-    """Counts the records in a file, independently of dataset_info.json. Can raise any exception."""
+    """Counts the records in a file without reading dataset_info.json. Can raise any exception."""
     reader = ArrayRecordReader(os.fspath(path), options="readahead_buffer_size:0")
     try:
         return reader.num_records()
@@ -96,12 +96,12 @@ def _count(path: os.PathLike) -> int:
 
 
 def index_path(directory: AnyPath, split: str) -> AnyPath:
-    """Names the index of a split in the directory of a version."""
+    """Returns the path of a split's index in the directory of a version."""
     return directory / f"index-{split}.npz"
 
 
 def unfinished_path(data_dir: AnyPath, name: str) -> AnyPath:
-    """Names the folder that a data set is built in."""
+    """Returns the path of the folder in which a data set is built."""
     return data_dir / ".unfinished" / f"{name.replace('/', '-')}.build"
 
 
@@ -111,12 +111,12 @@ def open_source(name: str, data_dir: str | os.PathLike, split: str = "train", st
     Args:
         name: builder and config, such as "davis/2017" or "image_masks/ccp" (the newest version is used), or "moving_shapes",
             which needs no files and has different clips in each split.
-        data_dir: the folder that was given to the build, or a copy of it in a bucket; "~" is expanded.
-        split: such as "train".
-        stage: folder to which a split in a bucket is copied. None: its records are read from the bucket.
+        data_dir: the folder that was passed to the build as --data_dir, or a copy of it in a bucket; "~" is expanded.
+        split: the name of the split, such as "train".
+        stage: the local folder to which a split in a bucket is copied. None: records are read from the bucket.
 
     Raises:
-        DataError: the set was never built, its build did not finish, or it has no such split.
+        DataError: the data set was never built, its build did not finish, or it has no such split.
     """
     if name == MovingShapes.name:
         return MovingShapes(seed=zlib.crc32(split.encode()))
@@ -132,7 +132,7 @@ def open_source(name: str, data_dir: str | os.PathLike, split: str = "train", st
 
 
 def _newest(name: str, data_dir: AnyPath, split: str) -> AnyPath:
-    """The directory of the newest version of a set. Raises DataError if it cannot be used."""
+    """The directory of the newest version of a data set. Raises DataError if it cannot be used."""
     home = data_dir / name
     versions = [path for path in home.glob("*.*.*") if path.is_dir() and path.name.replace(".", "").isdigit()]
     if not versions:

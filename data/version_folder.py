@@ -1,8 +1,8 @@
 """The folder of a built version, and the rules for replacing its files.
 
-A record in the folder lists the files of the build with their SHA-256. Other files and modified files belong to the user. The
-folder of a first build appears atomically. A later build replaces it file by file; in the meantime, its record marks it as
-incomplete.
+A record in the folder lists the files of the build with their SHA-256 digests. Files that are not listed or were modified
+belong to the user. The first build creates the folder atomically. A later build replaces the files one by one; until it is
+finished, the record marks the folder as incomplete.
 """
 
 import contextlib
@@ -21,7 +21,10 @@ _RECORD, _MARK = "record.json", ".unfinished-build"
 
 
 def load_record(version: AnyPath) -> Record:
-    """Reads the record of a built version; empty if missing. Raises DataError if it is not the record of a build."""
+    """Reads the record of a built version, which is empty if the file is missing.
+
+    Raises DataError if the file is not the record of a build.
+    """
     record = Record.load(version, version / _RECORD)
     about: Any = {} if record.about is None else record.about  # the file can have any content
     splits = about.get("splits", []) if isinstance(about, dict) else None
@@ -33,7 +36,7 @@ def load_record(version: AnyPath) -> Record:
 
 
 def was_cut_off(record: Record) -> bool:
-    """Whether a build was interrupted while it replaced an earlier one."""
+    """Whether a build was interrupted while it was replacing an earlier one."""
     return record.path.is_file() and record.about is None
 
 
@@ -41,8 +44,8 @@ def require_replaceable(record: Record, names: Iterable[str], overwrite: bool) -
     """Checks that a build may write the files `names` and possibly others into the folder of a record.
 
     Raises:
-        DataError: a finished build exists and must not be overwritten, the folder has files but no record, or the path of an
-            output exists and is not in the record or is a link to an empty folder.
+        DataError: a finished build exists and `overwrite` is false, the folder has files but no record or is a link to an empty
+            folder, or an output would replace a file that is not in the record.
     """
     version = record.root
     if os.path.lexists(version) and not version.is_dir():
@@ -60,7 +63,7 @@ def require_replaceable(record: Record, names: Iterable[str], overwrite: bool) -
 
 
 def publish(record: Record, built: Path, about: Mapping[str, Any]) -> None:
-    """Moves a finished build into the folder of a record, and removes the files of an earlier one. Raises DataError."""
+    """Moves a finished build into the folder of a record, and removes the files of an earlier build. Raises DataError."""
     version = record.root
     if _has_files(version):
         record.publish(built, about)
@@ -74,10 +77,10 @@ def publish(record: Record, built: Path, about: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def work_folder(path: Path) -> Iterator[Path]:
-    """Yields an empty folder to build in, and removes it on exit; after a crash, the next build removes it.
+    """Yields an empty folder for a build, and removes it on exit. After a crash, the next build removes it.
 
     Raises:
-        DataError: another file or folder exists there, or it cannot be created.
+        DataError: another file or folder exists at this path, or the folder cannot be created.
     """
     _remove(path)
     with writing_errors(path):
@@ -105,5 +108,5 @@ def _remove(path: Path) -> None:
                 shutil.rmtree(entry)
             elif entry.name != _MARK:
                 entry.unlink()
-        (path / _MARK).unlink(missing_ok=True)  # removed last, so that after a crash the folder still has the mark
+        (path / _MARK).unlink(missing_ok=True)  # removed last, so that the folder still has the mark after a crash
         path.rmdir()

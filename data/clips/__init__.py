@@ -1,4 +1,4 @@
-"""Training clips: from a seed and a sample number to a batch."""
+"""Creates batches of training clips from a seed and sample numbers."""
 
 from data.clips.pipeline import make_batches
 

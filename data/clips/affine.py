@@ -1,4 +1,7 @@
-"""Affine maps of the plane. Positions are (x, y) in pixels, x to the right, y down. Pixel centres are at (+0.5, +0.5)."""
+"""Affine maps of the plane.
+
+Positions are (x, y) in pixels; x points to the right, and y points down. The centre of the first pixel is at (0.5, 0.5).
+"""
 
 import math
 
@@ -13,18 +16,21 @@ AFFINE_NUMBERS = 4  # number of random numbers that `random_affine` needs for a 
 def product(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     """Multiplies small matrices [...,i,j] and [...,j,k].
 
-    Used instead of `tf.matmul`, whose rounding depends on whether oneDNN is enabled in the process.
+    This function is used instead of `tf.matmul`, whose rounding depends on whether oneDNN is enabled in the process.
     """
     return tf.add_n([a[..., :, j, None] * b[..., None, j, :] for j in range(a.shape[-1])])
 
 
 def applied(matrix: tf.Tensor, vector: tf.Tensor) -> tf.Tensor:
-    """Applies matrices [...,i,j] to vectors [...,j], as `product` does."""
+    """Applies matrices [...,i,j] to vectors [...,j], with the same rounding as `product`."""
     return product(matrix, vector[..., None])[..., 0]
 
 
 def affine(rotation: tf.Tensor, shear: tf.Tensor, zoom_x: tf.Tensor, zoom_y: tf.Tensor) -> tf.Tensor:
-    """Returns matrices, float32 [...,2,2], that first zoom each axis, then shear x by y, then rotate clockwise (in degrees)."""
+    """Returns matrices, float32 [...,2,2], that first zoom each axis, then shear x in proportion to y, then rotate clockwise.
+
+    `rotation` and `shear` are in degrees.
+    """
     turn, slant = rotation * (math.pi / 180), tf.tan(shear * (math.pi / 180))
     cosine, sine = tf.cos(turn), tf.sin(turn)
     rows = [
@@ -35,9 +41,9 @@ def affine(rotation: tf.Tensor, shear: tf.Tensor, zoom_x: tf.Tensor, zoom_y: tf.
 
 
 def random_affine(ranges: ConfigDict, uniform: tf.Tensor) -> tf.Tensor:
-    """Computes random matrices [...,2,2] from uniform numbers in [0, 1), [...,4].
+    """Computes random matrices [...,2,2] from uniform random numbers in [0, 1), [...,4].
 
-    `ranges` has the maximum `rotation` and `shear` in both directions, in degrees, and the range of `zoom` of each axis.
+    `ranges` contains the maximum `rotation` and `shear` in either direction, in degrees, and the range of `zoom` for each axis.
     """
     rotation, shear, zoom_x, zoom_y = tf.unstack(uniform, axis=-1)
     return affine(
@@ -56,9 +62,9 @@ def inverse(matrix: tf.Tensor) -> tf.Tensor:
 
 
 def pull(matrix: tf.Tensor, source: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
-    """The map from output to source, float32 [...,2,3], of the transform out = matrix (src - source) + target.
+    """The maps from output to source, float32 [...,2,3], for the transform out = matrix (src - source) + target.
 
-    Warping needs this direction: it looks up the colour of each output pixel in the source.
+    Warping needs this direction, because it looks up the colour of each output pixel in the source.
     """
     back = inverse(matrix)
     offset = source - applied(back, target)
@@ -66,11 +72,11 @@ def pull(matrix: tf.Tensor, source: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
 
 
 def corners(maps: tf.Tensor, height: int, width: int) -> tf.Tensor:
-    """The positions in the source of the four corners of the output, (x, y), float32 [...,4,2]."""
+    """The positions (x, y) of the output's four corners in the source, float32 [...,4,2]."""
     places = tf.constant([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]], tf.float32)
     return applied(maps[..., None, :, :], places)
 
 
 def shifted(maps: tf.Tensor, by: tf.Tensor) -> tf.Tensor:
-    """Shifts the source of maps [...,2,3] by (x, y), [...,2]."""
+    """Shifts the source positions of maps [...,2,3] by (x, y), [...,2]."""
     return tf.concat([maps[..., :2], maps[..., 2:] + by[..., None]], -1)

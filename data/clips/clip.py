@@ -1,4 +1,4 @@
-"""Creates a sample from its number: draws random clips until one contains an object, then renders it."""
+"""Creates a sample from its number: draws random clips until one contains an object, then renders that clip."""
 
 from typing import NamedTuple
 
@@ -20,17 +20,18 @@ class Sketch(NamedTuple):
     """A clip with its masks, and all data that is needed to render its frames.
 
     Attributes:
-        plan: its frames.
-        jpegs: bytes [s].
-        sizes: float32 [s,2], height and width of each source, upright.
+        plan: the frames of the clip.
+        jpegs: bytes [s], the encoded image of each source.
+        sizes: float32 [s,2], height and width of each source when upright.
         orientations: int32 [s], EXIF orientation of each source.
         windows: float32 [s,4], the visible part of each source: left, top, right, bottom.
-        sources: int32 [t,1+d], the source of each frame, followed by those of its donors.
-        maps: float32 [t,1+d,2,3], from output to image and donors.
+        sources: int32 [t,1+d], the source of each frame, followed by the sources of its donors.
+        maps: float32 [t,1+d,2,3], the maps from the output to each of these sources.
         shrink: float32 [s], the factor by which each source is reduced.
-        seen: uint8 [t,H,W], visible ids, 0 where a donor is.
-        donors: uint8 [t,H,W], 1 + d where donor d is.
-        areas: int32 [256+d], pixels of each id, then of each donor, in the first frame; 0 if too few for an object.
+        seen: uint8 [t,H,W], the visible ids; 0 in pixels that a donor covers.
+        donors: uint8 [t,H,W], 1 + d in pixels that donor d covers, otherwise 0.
+        areas: int32 [256+d], the number of pixels of each id, then of each donor, in the first frame; 0 if there are too few
+            pixels for an object.
     """
 
     plan: Plan
@@ -47,9 +48,9 @@ class Sketch(NamedTuple):
 
 
 def make_clip(config: ConfigDict, fetcher: Fetcher, sample: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Creates sample number `sample` (int64 scalar), a function of only this number and `config.seed`.
+    """Creates sample number `sample` (int64 scalar), which depends only on this number and the config.
 
-    Returns frames uint8 [t,H,W,3], masks uint8 [t,H,W], valid bool [o], sample int64 [], rows and numbers int32 [t].
+    Returns a dict: frames uint8 [t,H,W,3], masks uint8 [t,H,W], valid bool [o], sample int64 [], rows and numbers int32 [t].
     """
     seed = tf.constant(config.seed, tf.int64)
 
@@ -70,7 +71,7 @@ def make_clip(config: ConfigDict, fetcher: Fetcher, sample: tf.Tensor) -> dict[s
 
 
 def sketch_clip(config: ConfigDict, fetcher: Fetcher, sample: tf.Tensor, draws: Draws) -> Sketch:
-    """Draws frames, objects and geometry of one attempt, and warps the masks."""
+    """Draws the frames, objects and geometry of one attempt, and warps the masks."""
     tables = fetcher.tables
     plan = make_plan(config, tables, sample, draws)
     t, donors, pasted = config.frames, plan.donor_id.shape[0], plan.frames.shape[0] - config.frames
@@ -88,7 +89,7 @@ def sketch_clip(config: ConfigDict, fetcher: Fetcher, sample: tf.Tensor, draws: 
     windows = _windows(frame_maps, plan.slot, config.size)
     mask_maps = maps * tf.gather(ratio, plan.slot)[:, None, :, None]
     if donors:
-        each = pasted // donors  # number of slots of each donor
+        each = pasted // donors  # number of slots per donor
         boxes, *masks[t:] = tf.numpy_function(
             cut_out, [ids[t:], tf.repeat(plan.donor_id, each), *masks[t:]], (tf.float32, *[tf.uint8] * pasted), stateful=False
         )
@@ -138,17 +139,23 @@ def finish_clip(config: ConfigDict, sample: tf.Tensor, sketch: Sketch, draws: Dr
 
 
 def _windows(maps: tf.Tensor, slot: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """The part of the sources in the output: left, top, right, bottom, float32 [t,4]; `maps` are those of the frames."""
+    """The part of each source that is visible in the output: left, top, right, bottom, float32 [t,4].
+
+    `maps` are the maps of the frames.
+    """
     places = corners(maps, *size)  # [t,4,2]
     first, last = tf.reduce_min(places, 1), tf.reduce_max(places, 1)
-    # A still image, slot 0, is used by all frames.
+    # All frames of a still image use slot 0.
     first = tf.math.unsorted_segment_min(first, slot, maps.shape[0])
     last = tf.math.unsorted_segment_max(last, slot, maps.shape[0])
     return tf.concat([first, last], 1)
 
 
 def _label(config: ConfigDict, areas: tf.Tensor, draws: Draws) -> tuple[tf.Tensor, tf.Tensor]:
-    """Draws up to `max_objects` of the keys that are objects. Returns labels uint8 [256+d] and valid bool [o]."""
+    """Chooses up to `max_objects` random ids and donors with an area above 0 as objects.
+
+    Returns the label of each id and donor, uint8 [256+d], and which labels are in use, bool [o].
+    """
     most = config.max_objects
     order = draws.bits(Topic.LABELS, areas.shape[0])
     order = tf.where(areas > 0, order, -1)
@@ -160,15 +167,15 @@ def _label(config: ConfigDict, areas: tf.Tensor, draws: Draws) -> tuple[tf.Tenso
 
 
 def _mean_colour(rgb: tf.Tensor) -> tf.Tensor:
-    """The mean over every 16th row of an image [h,w,3], float32 [3]; zeros for none."""
-    some = tf.reshape(tf.cast(rgb[::16], tf.int32), [-1, 3])  # sums of integers do not depend on the order of summation
+    """The mean colour of every 16th row of an image [h,w,3], float32 [3]; zeros for an empty image."""
+    some = tf.reshape(tf.cast(rgb[::16], tf.int32), [-1, 3])  # a sum of integers does not depend on the order of summation
     return tf.cast(tf.reduce_sum(some, 0), tf.float32) / tf.cast(tf.maximum(tf.shape(some)[0], 1), tf.float32)
 
 
 def _colours(config: ConfigDict, means: tf.Tensor, draws: Draws) -> tf.Tensor:
-    """Draws the change of colour of each frame: one for the clip, then one for the frame.
+    """Draws random colour changes. Each frame gets the change of the clip, followed by its own change.
 
-    `means`: the mean colour of each frame, float32 [t,3]. Returns matrices and offsets, float32 [t,3,4].
+    `means` is the mean colour of each frame, float32 [t,3]. Returns a matrix and an offset per frame, float32 [t,3,4].
     """
     uniform = draws.uniform(Topic.COLOUR, 1 + 4 * (config.frames + 1))
     numbers = tf.reshape(uniform[1:], [config.frames + 1, 4])

@@ -1,4 +1,4 @@
-"""Colour jitter as one affine map of RGB values per frame: colour -> matrix @ colour + offset, in [0, 255]."""
+"""Colour jitter as one affine map of RGB values in [0, 255] per frame: colour -> matrix @ colour + offset."""
 
 import math
 
@@ -11,7 +11,7 @@ from data.clips.affine import applied, product
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]], np.float64)
 _FROM_YIQ = np.linalg.inv(_TO_YIQ)
-# A rotation of the hue is the first matrix, plus its cosine times the second, plus its sine times the third.
+# The matrix of a hue rotation by an angle is the first matrix + cos(angle) * the second + sin(angle) * the third.
 _TURN = (np.diag([1.0, 0, 0]), np.diag([0, 1.0, 1.0]), np.array([[0, 0, 0], [0, 0, -1.0], [0, 1.0, 0]]))
 _TURN_RGB = tuple((_FROM_YIQ @ part @ _TO_YIQ).astype(np.float32) for part in _TURN)
 
@@ -19,13 +19,15 @@ _TURN_RGB = tuple((_FROM_YIQ @ part @ _TO_YIQ).astype(np.float32) for part in _T
 def jitter(
     brightness: tf.Tensor, contrast: tf.Tensor, saturation: tf.Tensor, hue: tf.Tensor, mean: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the map that changes brightness, contrast (about the luma of the mean colour), saturation, then hue.
+    """Returns the map that changes the brightness, the contrast, the saturation and the hue, in this order.
+
+    The contrast changes around the luma of the mean colour.
 
     Args:
-        brightness: factor [...]; 1 changes nothing.
-        contrast: factor [...]; 1 changes nothing.
-        saturation: factor [...]; 1 changes nothing, 0 gives grey.
-        hue: rotation of the hue [...], in turns.
+        brightness: factor [...]; 1 leaves the brightness unchanged.
+        contrast: factor [...]; 1 leaves the contrast unchanged.
+        saturation: factor [...]; 1 leaves the saturation unchanged, and 0 results in grey.
+        hue: rotation of the hue in turns, [...].
         mean: mean colour of the frame, [...,3].
 
     Returns:
@@ -43,9 +45,9 @@ def jitter(
 
 
 def random_jitter(ranges: ConfigDict, uniform: tf.Tensor, mean: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Computes random maps from uniform numbers in [0, 1), [...,4].
+    """Computes random maps from uniform random numbers in [0, 1), [...,4].
 
-    `ranges` contains the maximum change of each factor, and of the hue in turns.
+    `ranges` contains the maximum change of each factor, and that of the hue in turns.
     """
     signed = uniform * 2 - 1
     names = ("brightness", "contrast", "saturation", "hue")
@@ -59,5 +61,5 @@ def after(second: tuple[tf.Tensor, tf.Tensor], first: tuple[tf.Tensor, tf.Tensor
 
 
 def to_grey() -> tuple[tf.Tensor, tf.Tensor]:
-    """The map to luma."""
+    """The map that converts colours to their luma."""
     return tf.constant(np.tile(LUMA, (3, 1))), tf.zeros([3])

@@ -1,4 +1,4 @@
-"""Pastes objects from other images into a clip; each moves along its own path."""
+"""Pastes objects from other images into a clip. Each object moves along its own path."""
 
 import cv2
 import numpy as np
@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from data.clips.affine import AFFINE_NUMBERS, product, pull, random_affine
 from data.clips.draws import between
 
-_FARTHEST = 20_000  # maximum extent of the output, in pixels of a donor, so that positions do not overflow
+_FARTHEST = 20_000  # maximum extent of the output in pixels of a donor; larger positions would overflow
 
 
 def _numbers(frames: int) -> tuple[int, ...]:
@@ -21,16 +21,16 @@ def paste_numbers(frames: int) -> int:
 
 
 def paste_maps(config: ConfigDict, box: tf.Tensor, uniform: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Draws the maps from output to donor of the t frames, for each donor.
+    """Draws the maps from the output to each donor, for each of the t frames.
 
-    The object is resized, at most by a factor of `zoom_limit`, so that the longer side of its box is a fraction `size` of the
-    output's shorter side. It is rotated, sheared and zoomed about the centre of the box, and placed at a random position.
-    Between frames, it moves by at most a fraction `drift` of the output's sides. A donor from a video moves as it does in its
-    video, so all of its frames use the map of the first frame.
+    The object is resized so that the longer side of its box is a random fraction in the range `size` of the output's shorter
+    side. The factor is at most `zoom_limit`. The object is then rotated, sheared and zoomed about the centre of the box, and
+    placed at a random position. From one frame to the next, it moves by at most a fraction `drift` of the output's sides. All
+    frames of a donor use the box of its first image, so an object from a video also moves as it does in that video.
 
     Args:
         config: the data config.
-        box: float32 [d,4], left, top, right, bottom of the object in its (first) image.
+        box: float32 [d,4], left, top, right and bottom of the object in its first image.
         uniform: float32 [d,`paste_numbers(t)`], in [0, 1).
 
     Returns:
@@ -54,9 +54,14 @@ def paste_maps(config: ConfigDict, box: tf.Tensor, uniform: tf.Tensor) -> tuple[
 def cut_out(ids: np.ndarray, object_ids: np.ndarray, *masks: np.ndarray) -> tuple[np.ndarray, ...]:
     """Crops each of the d masks to the bounding box of an object.
 
-    Takes the id of each value of a mask, uint8 [d,256], ids of objects, int32 [d], and raw values, uint8 [h,w] each. Returns
-    boxes (left, top, right, bottom), float32 [d,4], and the cropped masks, uint8 [h1,w1] each, which are 1 in the object. If
-    the object is not visible, both are empty.
+    Args:
+        ids: uint8 [d,256], the object id of each value of a mask.
+        object_ids: int32 [d], the object to cut out of each mask.
+        *masks: uint8 [h,w] each, the raw values of the masks.
+
+    Returns:
+        The boxes (left, top, right, bottom), float32 [d,4], and the cropped masks, uint8 [h1,w1] each, which are 1 inside the
+        object. If an object is not visible, its box and mask are empty.
     """
     boxes, parts = np.zeros((len(masks), 4), np.float32), []
     for place, mask in enumerate(masks):

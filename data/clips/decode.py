@@ -1,4 +1,4 @@
-"""Reads and decodes the images of rows of the tables. Python reads the bytes, and TensorFlow decodes JPEGs and PNGs."""
+"""Reads and decodes the images and masks of table rows. Python reads the bytes, and TensorFlow decodes the JPEGs and PNGs."""
 
 import io
 import struct
@@ -14,26 +14,26 @@ from PIL import Image
 from data.clips.tables import Tables
 from data.source import Source
 
-_MARGIN = 2  # pixels around a window, for interpolation
-_SIGNATURE, _GREY, _INDEXED = 8, 0, 3  # signature of a PNG; its colour types
+_MARGIN = 2  # number of pixels around a window that interpolation needs
+_SIGNATURE, _GREY, _INDEXED = 8, 0, 3  # length of the PNG signature in bytes; two PNG colour types
 _FLIPPED, _TRANSPOSED = (
     ((2, 3, 6, 7), (3, 4, 7, 8)),
     5,
-)  # EXIF orientations that are flipped along x and y; the first one that is transposed
+)  # the EXIF orientations that are flipped along x and along y; the first orientation that is transposed
 
 
 class Fetcher:
-    """Encoded images and masks of some rows of the tables. Only this code runs in Python for each clip."""
+    """Reads the encoded images and masks of some rows of the tables. This code runs in Python for each clip."""
 
     def __init__(self, sources: Sequence[Source], tables: Tables):
         self.sources, self.tables = sources, tables
-        self.recent: deque[int] = deque(maxlen=1024)  # recent rows, so that an error message can name the damaged file
+        self.recent: deque[int] = deque(maxlen=1024)  # recently fetched rows, so that errors can name the damaged file
 
     def __call__(self, frames: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Fetches rows, int32 [s]; -1 gives empty strings.
+        """Fetches rows, int32 [s]. For a row of -1, the JPEG and the PNG are empty strings.
 
-        Returns JPEGs [s], PNGs [s] that TensorFlow decodes to raw values, and for each mask the object id of each such
-        value, uint8 [s,256].
+        Returns JPEGs [s], PNGs [s] that TensorFlow decodes to raw values, and the object ids of these values for each mask,
+        uint8 [s,256].
         """
         images, masks, ids = tf.numpy_function(self._fetch, [frames], (tf.string, tf.string, tf.uint8), stateful=False)
         slots = frames.shape[0]
@@ -53,18 +53,18 @@ class Fetcher:
         return images, masks, ids
 
     def name(self, frame: int) -> str:
-        """Names a row: set, video and frame."""
+        """Returns the name of a row, in the form SET/VIDEO/FRAME."""
         which = int(np.searchsorted(self.tables.set_frame, frame, side="right")) - 1
         index, record = self.sources[which].index, int(self.tables.record[frame])
         return f"{self.sources[which].name}/{index.videos[index.video_of(record)]}/{index.names[record]}"
 
 
 def readable_mask(source: Source, record: int, png: bytes) -> tuple[bytes, np.ndarray]:
-    """Returns a PNG whose values TensorFlow decodes unchanged, and the object id of each value, uint8 [256].
+    """Returns a PNG from which TensorFlow decodes raw values, and the object id of each value, uint8 [256].
 
-    TensorFlow converts indexed files to colours, and libpng scales values of 1, 2 and 4 bits to 255. Therefore, the header of
-    an indexed file is changed to that of a grey file, and the table reverts the scaling. All other files are decoded and
-    re-encoded, as are indexed files whose first colour is not black, because their colours may define the ids.
+    TensorFlow converts indexed files to colours, and libpng scales values of 1, 2 and 4 bits to the range up to 255. Therefore,
+    the header of an indexed file is changed to that of a greyscale file, and the table reverts the scaling. All other files are
+    decoded and re-encoded, as are indexed files whose first colour is not black, because their colours may define the ids.
     """
     index = source.index
     video = index.video_of(record)
@@ -81,7 +81,7 @@ def readable_mask(source: Source, record: int, png: bytes) -> tuple[bytes, np.nd
 
 
 def as_grey(png: bytes) -> bytes:
-    """Changes the header of an indexed PNG to grey and drops the palette, so that decoders return its indices."""
+    """Changes the header of an indexed PNG to greyscale and removes the palette, so that decoders return the indices."""
     header = png[_SIGNATURE + 4 : _SIGNATURE + 21]  # type and fields of IHDR
     header = header[:13] + bytes([_GREY]) + header[14:]
     at = _find_chunk(png, b"IDAT")
@@ -94,7 +94,7 @@ def _first_colour(png: bytes) -> bytes:
 
 
 def _find_chunk(png: bytes, kind: bytes) -> int:
-    """Finds the first chunk of a kind, or the end."""
+    """Returns the offset of the first chunk of this kind, or of the end of the file if there is none."""
     at = _SIGNATURE + 25
     while png[at + 4 : at + 8] not in (kind, b"IEND", b""):
         at += 12 + int.from_bytes(png[at : at + 4], "big")
@@ -103,7 +103,7 @@ def _find_chunk(png: bytes, kind: bytes) -> int:
 
 @tf.function(autograph=False)  # traced once instead of once per source
 def decode_mask(png: tf.Tensor) -> tf.Tensor:
-    """Decodes a PNG to values, uint8 [h,w]; b"" gives an empty array."""
+    """Decodes a PNG to values, uint8 [h,w]. The result is empty for b""."""
     return tf.cond(png == b"", lambda: tf.zeros([0, 0], tf.uint8), lambda: tf.io.decode_png(png, channels=1)[..., 0])
 
 
@@ -111,9 +111,10 @@ class Decoded(NamedTuple):
     """The part of an image that a clip needs, at 1, 1/2, 1/4 or 1/8 of its size.
 
     Attributes:
-        rgb: uint8 [h,w,3], upright.
+        rgb: uint8 [h,w,3], the upright part.
         divisor: float32 []. A position p in the upright image, in pixels, is at p / divisor - corner in `rgb`.
-        corner: float32 [2], x and y; not an integer if a flipped side is not a multiple of the divisor.
+        corner: float32 [2], x and y. The values are not integers if the length of a flipped side is not a multiple of the
+            divisor.
     """
 
     rgb: tf.Tensor
@@ -125,16 +126,18 @@ class Decoded(NamedTuple):
 def decode_image(
     jpeg: tf.Tensor, size: tf.Tensor, window: tf.Tensor, shrink: tf.Tensor, orientation: tf.Tensor | int = 1
 ) -> Decoded:
-    """Decodes the part of a JPEG in a window, upright; b"" gives an empty array.
+    """Decodes the part of a JPEG inside a window and rotates it upright. The result is empty for b"".
 
-    An upright image is the stored one, transposed for orientations from 5 on, then flipped along x, y or both.
+    To obtain the upright image, the stored image is transposed if its orientation is 5 or above, then flipped along x, y or
+    both.
 
     Args:
-        jpeg: bytes.
+        jpeg: the encoded image, as bytes.
         size: float32 [2], height and width of the upright image.
-        window: float32 [4], left, top, right, bottom in pixels of the upright image; may reach beyond it.
-        shrink: the factor by which the image will be reduced; the decoded image is reduced by 0.9 or more.
-        orientation: int [], of its EXIF data, from 1 to 8.
+        window: float32 [4], left, top, right and bottom in pixels of the upright image. The window may extend beyond the image.
+        shrink: the factor by which the image will be reduced. The divisor is chosen so that the decoded image will still be
+            reduced by a factor of 0.9 or more.
+        orientation: int [], the EXIF orientation, from 1 to 8.
     """
     orientation, sides = tf.convert_to_tensor(orientation), size[::-1]
     flipped = tf.stack([tf.reduce_any(tf.equal(orientation, values)) for values in _FLIPPED])

@@ -1,4 +1,4 @@
-"""Random numbers as functions of (seed, sample, attempt, topic), without state."""
+"""Stateless random numbers, which are functions of (seed, sample, attempt, topic)."""
 
 import enum
 
@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from hmmn_jax.errors import DataError
 
-ATTEMPTS = 100  # maximum number of draws until a clip has an object
+ATTEMPTS = 100  # maximum number of random clips that are drawn until one contains an object
 
 
 class Topic(enum.IntEnum):
@@ -30,7 +30,10 @@ class Draws:
     """The random numbers of one attempt at one sample."""
 
     def __init__(self, seed: tf.Tensor, sample: tf.Tensor, attempt: tf.Tensor):
-        """All are int64 scalars. The data set does not depend on `attempt`, so sets that often fail keep their weight."""
+        """All arguments are int64 scalars.
+
+        The choice of the data set does not depend on `attempt`, so data sets whose clips often fail keep their weight.
+        """
         keys = _bits([ATTEMPTS, len(Topic), 2], tf.stack([seed, sample]))
         self._keys = keys[attempt]
         self._set_key = keys[0, Topic.SET]
@@ -39,21 +42,27 @@ class Draws:
         return self._set_key if topic is Topic.SET else self._keys[topic]
 
     def uniform(self, topic: Topic, *shape: int) -> tf.Tensor:
-        """Float32 in [0, 1). Draw all numbers of a topic in a single call, because a second call would repeat them."""
+        """Random float32 numbers in [0, 1).
+
+        Draw all numbers of a topic in a single call, because a second call would return the same numbers.
+        """
         return tf.random.stateless_uniform(shape, self._key(topic), alg="philox")
 
     def bits(self, topic: Topic, count: int) -> tf.Tensor:
-        """Int64 [count], non-negative, for `below` and `fraction`. Draw them in one call, as for `uniform`."""
+        """Random non-negative integers, int64 [count], for `below` and `fraction`.
+
+        As with `uniform`, draw all numbers of a topic in a single call.
+        """
         return _bits([count], self._key(topic)) & (2**62 - 1)
 
 
 def below(bits: tf.Tensor, limit: tf.Tensor) -> tf.Tensor:
-    """A uniform integer in [0, limit), of `limit`'s type."""
+    """A uniform random integer in [0, limit), with the dtype of `limit`."""
     return tf.cast(bits % tf.cast(limit, tf.int64), limit.dtype)
 
 
 def fraction(bits: tf.Tensor) -> tf.Tensor:
-    """A uniform float32 in [0, 1)."""
+    """A uniform random float32 number in [0, 1)."""
     return tf.cast(bits % 2**24, tf.float32) / 2**24
 
 
@@ -63,7 +72,10 @@ def between(uniform: tf.Tensor, low: float | tf.Tensor, high: float | tf.Tensor)
 
 
 def piecewise(points: tuple[tuple[int, float], ...], sample: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """The value, at a sample, of a schedule ((first sample, value), ...). Raises DataError unless it starts at sample 0."""
+    """The value of a schedule ((first sample, value), ...) at a sample.
+
+    Raises DataError unless the schedule is sorted and starts at sample 0.
+    """
     starts, values = zip(*points, strict=True)
     if starts[0] != 0 or list(starts) != sorted(starts):
         raise DataError(f"schedule {tuple(points)}: expected ((first sample, value), ...) in order, starting at sample 0")

@@ -1,4 +1,7 @@
-"""Geometry of a clip: resize, affine maps per clip and frame, crop around an object, and flip, as one map per frame."""
+"""Geometry of a clip.
+
+Resizing, affine maps per clip and per frame, cropping around an object and flipping are combined into one map per frame.
+"""
 
 import tensorflow as tf
 from ml_collections import ConfigDict
@@ -12,10 +15,11 @@ _STRIDE = 4  # every fourth row and column is sufficient to find a position in a
 def clip_maps(
     config: ConfigDict, size: tf.Tensor, anchor: tf.Tensor, still: tf.Tensor, uniform: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Draws the maps from output to image of the t frames.
+    """Draws the maps from the output to the image for the t frames.
 
-    The image is resized so that its short side has a random length between `resize` and its own length. It is rotated, sheared
-    and zoomed about its centre (once for the clip, then for each frame), cropped so that the anchor stays inside, and flipped.
+    The image is resized so that its short side has a random length between `resize` and its original length. It is then
+    rotated, sheared and zoomed about its centre (once for the clip, then for each frame), cropped so that the anchor stays
+    inside the crop, and randomly flipped.
 
     Args:
         config: the data config.
@@ -60,9 +64,15 @@ def geometry_numbers(frames: int) -> int:
 
 
 def find_anchor(mask: tf.Tensor, ids: tf.Tensor, draws: Draws) -> tf.Tensor:
-    """Chooses a random object of a mask, then a random position in it; the centre of the mask if it has no object.
+    """Chooses a random object in a mask, then a random position inside the object.
 
-    Takes raw values uint8 [h,w] and the id of each value, uint8 [256]. Returns the position (x, y), float32 [2].
+    Args:
+        mask: uint8 [h,w], raw values.
+        ids: uint8 [256], the object id of each value.
+        draws: the random numbers.
+
+    Returns:
+        The position (x, y), float32 [2]. It is the centre of the mask if the mask contains no object.
     """
     sparse = tf.cast(tf.gather(ids, tf.cast(mask[_STRIDE // 2 :: _STRIDE, _STRIDE // 2 :: _STRIDE], tf.int32)), tf.int32)
     counts = tf.math.bincount(tf.reshape(sparse, [-1]), minlength=256, maxlength=256)

@@ -1,4 +1,4 @@
-"""Hide-and-Seek (KMN): hides random cells of a grid over the image. Masks do not change."""
+"""Hide-and-Seek, as in KMN: hides random cells of a grid over the image. Masks do not change."""
 
 import tensorflow as tf
 from ml_collections import ConfigDict
@@ -7,7 +7,7 @@ from data.clips.draws import Draws, Topic
 
 
 def hidden_pixels(config: ConfigDict, draws: Draws) -> tf.Tensor:
-    """Draws which pixels of the t frames are hidden, bool [t,H,W]. In each frame, a cell is hidden with `probability`."""
+    """Chooses the pixels of the t frames to hide, bool [t,H,W]. Each cell of each frame is hidden with `probability`."""
     (height, width), (rows, columns) = config.size, config.hide.grid
     if not config.hide.probability:
         return tf.zeros([config.frames, height, width], tf.bool)

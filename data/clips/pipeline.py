@@ -31,22 +31,24 @@ def make_batches(
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yields this host's part of the batches, starting at a step.
 
-    Batch number `step` contains the samples from step * batch on. Host h of H gets the h-th of H equal parts. A sample
-    is a function of its number and of `config.seed`, so it does not depend on hosts, restarts or the number of threads.
+    Batch number `step` contains the samples step * batch to (step + 1) * batch - 1. The batch is split into equal parts, and
+    each host gets the part with its index. A sample depends only on its number and the config, and not on hosts, restarts or
+    the number of threads.
 
     Args:
-        config: the `data` section of an experiment, see `configs/train/data.py`.
-        batch: clips in a global batch, b in all; this host gets b = batch / hosts.
+        config: the `data` section of an experiment; see `configs/train/data.py`.
+        batch: number of clips in a global batch; this host gets b = batch / hosts of them.
         first_step: number of the first batch.
         host: index of this host, from 0.
         hosts: number of hosts.
         steps: number of batches; None: unlimited.
-        stage: folder to which data sets in a bucket are copied. None: records are read from the bucket, many in parallel.
+        stage: local folder to which data sets in a bucket are copied. None: records are read from the bucket, many in
+            parallel.
 
     Yields:
-        Dicts of arrays: `frames` uint8 [b,t,H,W,3], RGB; `masks` uint8 [b,t,H,W], ids from 1 to o, 0 background; `valid`
-        bool [b,o], which ids are in use; `sample` int64 [b]; `numbers` int32 [b,t], frame numbers in the original video;
-        `names` bytes [b], "SET/VIDEO/FRAME FRAME ...".
+        Dicts of arrays: `frames` uint8 [b,t,H,W,3], RGB; `masks` uint8 [b,t,H,W], ids from 1 to o, or 0 for background;
+        `valid` bool [b,o], which ids are in use; `sample` int64 [b], sample numbers; `numbers` int32 [b,t], frame numbers in
+        the original video; `names` bytes [b], "SET/VIDEO/FRAME FRAME ...".
 
     Raises:
         DataError: a data set cannot be opened, a file is damaged, or a data set never yields an object.
@@ -58,7 +60,7 @@ def make_batches(
 
 
 def open_fetcher(config: ConfigDict, stage: Stage | None = None) -> Fetcher:
-    """Opens the sets of a mixture. Raises DataError."""
+    """Opens the data sets of a mixture. Raises DataError."""
     names = set_names(config)
     if not names:
         raise DataError("the config contains no data set; add one to data.sets")
@@ -70,7 +72,7 @@ def open_fetcher(config: ConfigDict, stage: Stage | None = None) -> Fetcher:
 def clips(
     config: ConfigDict, fetcher: Fetcher, batch: int, first_step: int, host: int, hosts: int, steps: int | None
 ) -> tf.data.Dataset:
-    """The batches of `make_batches` as a dataset, with `rows` in place of the names."""
+    """The batches of `make_batches` as a `tf.data.Dataset`, with `rows` instead of `names`."""
     share = batch // hosts
     stop = np.iinfo(np.int64).max if steps is None else (first_step + steps) * share
     places = tf.data.Dataset.range(first_step * share, stop)
@@ -107,10 +109,10 @@ def _name(fetcher: Fetcher, rows: np.ndarray) -> bytes:
 
 
 def _explain(error: tf.errors.OpError, fetcher: Fetcher) -> str:
-    """The error message for a clip, with the file that caused it if known."""
+    """The message for an error in a clip. It names the file that caused the error, if that is known."""
     if assertion := re.search(r"assertion failed: \[([^\]]*)\] \[([^\]]*)\]", error.message):
         return f"set {assertion[2]}: {assertion[1]}"
-    for row in reversed(list(fetcher.recent)):  # a copy, because other threads still fetch
+    for row in reversed(list(fetcher.recent)):  # iterate over a copy, because other threads still fetch rows
         which = int(np.searchsorted(fetcher.tables.set_frame, row, side="right")) - 1
         try:
             files = fetcher.sources[which].fetch(fetcher.tables.record[[row]])

@@ -1,4 +1,4 @@
-"""Chooses the frames of a sample: data set, video or image, skips, and the objects to paste."""
+"""Chooses the data set, the video or image, and the frames of a sample, and the objects to paste into it."""
 
 from typing import NamedTuple
 
@@ -11,17 +11,18 @@ from data.clips.tables import Tables
 
 
 class Plan(NamedTuple):
-    """The slots of a sample: t for its frames, then m for each of d donors of objects to paste; s = t + d * m in all.
+    """The images that a sample needs, in s = t + d * m slots: t for its frames, then m for each of the d donors.
 
-    m is t if donors from videos move, else 1. A still image only uses the first of its slots.
+    A donor is an image or video whose object is pasted. m is t if donors from videos move, and 1 otherwise. A still image uses
+    only the first of its slots.
 
     Attributes:
-        set: int32 [], index of its data set in the mixture.
-        frames: int32 [s], row in `Tables`; -1: an empty slot.
+        set: int32 [], index of the sample's data set in the mixture.
+        frames: int32 [s], the row in `Tables` of the image in each slot; -1 if the slot is empty.
         slot: int32 [t], the slot from which each frame of the clip is taken.
         numbers: int32 [t], frame numbers in the original video.
         donor_slot: int32 [t,d], the slot from which each donor is taken in each frame.
-        donor_id: int32 [d], the id of the object that is pasted from each donor.
+        donor_id: int32 [d], the id of the object to paste from each donor.
     """
 
     set: tf.Tensor
@@ -33,7 +34,7 @@ class Plan(NamedTuple):
 
 
 def make_plan(config: ConfigDict, tables: Tables, sample: tf.Tensor, draws: Draws) -> Plan:
-    """Draws the frames of a sample, an int64 scalar. The schedules of the config are functions of the sample number."""
+    """Draws the frames of a sample. `sample` is its number, an int64 scalar, on which the schedules in the config depend."""
     chosen = _choose_set(config, tables.set_unit, sample, draws.bits(Topic.SET, 1))[0]
     t = config.frames
     bits = draws.bits(Topic.FRAMES, t + 2)
@@ -43,7 +44,7 @@ def make_plan(config: ConfigDict, tables: Tables, sample: tf.Tensor, draws: Draw
 
     length = tf.gather(tables.unit_frame, unit + 1) - start
     skip = piecewise(config.max_skip, sample, tf.int32) // tf.gather(tables.unit_step, unit)
-    skip = tf.maximum(tf.minimum(skip, (length - 1) // (t - 1) - 1), 0)  # so that the gaps fit into the video
+    skip = tf.maximum(tf.minimum(skip, (length - 1) // (t - 1) - 1), 0)  # limited so that the clip fits into the video
     gaps = 1 + below(bits[1:t], skip + 1)
     begin = below(bits[t], tf.maximum(length - tf.reduce_sum(gaps), 1))
     places = begin + tf.cumsum(tf.concat([[0], gaps], 0))
@@ -58,7 +59,7 @@ def make_plan(config: ConfigDict, tables: Tables, sample: tf.Tensor, draws: Draw
 def _donors(
     config: ConfigDict, tables: Tables, sample: tf.Tensor, draws: Draws, frames: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Draws the objects to paste: frames int32 [d*m] (-1: none), slots int32 [t,d] and ids int32 [d], see `Plan`."""
+    """Draws the objects to paste. Returns frames int32 [d*m] (-1: none), slots int32 [t,d] and ids int32 [d]; see `Plan`."""
     paste, t = config.copy_paste, config.frames
     most = paste.objects[1]
     if not paste.probability or tables.set_donor[-1] == 0:
@@ -74,7 +75,7 @@ def _donors(
     row = _row_of(tables.set_donor, chosen, bits[2 + most : 2 + 2 * most])
     row = tf.where(twins & (tf.range(most) == 1), row[0], row)
     frame = tf.gather(tables.donor_frame, row)
-    other = tf.reduce_all(frame[:, None] != frames, axis=1)  # an object of the clip's own image would appear twice
+    other = tf.reduce_all(frame[:, None] != frames, axis=1)  # an object from the clip's own image would appear twice
     donor_id, there = tf.gather(tables.donor_id, row), (tf.range(most) < count) & other
     if not paste.moving:
         return tf.where(there, frame, -1), tf.tile(t + tf.range(most)[None], [t, 1]), donor_id
@@ -84,7 +85,7 @@ def _donors(
     skip = piecewise(config.max_skip, sample, tf.int32) // tf.gather(tables.unit_step, unit)
     gaps = 1 + below(tf.reshape(bits[2 + 2 * most : -1], [most, t - 1]), skip[:, None] + 1)
     places = frame[:, None] + tf.cumsum(tf.pad(gaps, [[0, 0], [1, 0]]), axis=1)
-    places = tf.maximum(last[:, None] - tf.abs(last[:, None] - places), first[:, None])  # reversed at the end
+    places = tf.maximum(last[:, None] - tf.abs(last[:, None] - places), first[:, None])  # reverse at the end of the video
     moving = last > first
     frames = tf.where(there[:, None] & (moving[:, None] | (tf.range(t) == 0)), places, -1)
     slot = t + t * tf.range(most) + tf.where(moving, tf.range(t)[:, None], 0)
@@ -94,7 +95,7 @@ def _donors(
 def _choose_set(
     config: ConfigDict, bounds: np.ndarray, sample: tf.Tensor, bits: tf.Tensor, weights: np.ndarray | float = 1.0
 ) -> tf.Tensor:
-    """Draws data sets, int32, with probabilities proportional to weight, `repeat` and the number of rows in a table."""
+    """Draws data sets, int32, with probabilities proportional to weight * `repeat` * number of rows in a table."""
     repeats = tf.stack([piecewise(config.sets[name].repeat, sample, tf.float32) for name in set_names(config)])
     sums = tf.cumsum(repeats * weights * np.diff(bounds).astype(np.float32))
     return tf.minimum(tf.searchsorted(sums, fraction(bits) * sums[-1], side="right"), len(bounds) - 2)
@@ -107,8 +108,8 @@ def _row_of(bounds: np.ndarray, chosen: tf.Tensor, bits: tf.Tensor) -> tf.Tensor
 
 
 def set_names(config: ConfigDict) -> list[str]:
-    """The data sets of a mixture in the order of their numbers.
+    """The names of the data sets in a mixture, in the order of their indices.
 
-    A data set that is never used is skipped, and does not need to exist.
+    A data set that is never used is omitted, and does not need to exist.
     """
     return sorted(name for name, setting in config.sets.items() if any(value > 0 for _, value in setting.repeat))

@@ -1,4 +1,4 @@
-"""Tables for drawing samples: the indexes of all data sets of a mixture, joined into a few small arrays."""
+"""Tables from which samples are drawn. They combine the indexes of all data sets of a mixture in a few small arrays."""
 
 import warnings
 from collections.abc import Sequence
@@ -19,15 +19,15 @@ class Tables:
         still: bool [s], whether the units of the set are still images.
         set_unit: int32 [s+1]; units set_unit[j]:set_unit[j+1] belong to set j.
         unit_frame: int32 [u+1]; frames unit_frame[k]:unit_frame[k+1] belong to unit k.
-        unit_step: int32 [u], distance of annotated frames, in frames of the original video.
+        unit_step: int32 [u], the median distance between annotated frames, in frames of the original video.
         set_frame: int32 [s+1]; frames set_frame[j]:set_frame[j+1] belong to set j.
-        record: int64 [n], the frame's record in its own set.
-        number: int32 [n], its number in the original video.
-        size: int32 [n,2], height and width of its upright image.
-        orientation: int32 [n], EXIF orientation of its image, from 1 to 8.
+        record: int64 [n], the record of each frame in its data set.
+        number: int32 [n], the number of each frame in the original video.
+        size: int32 [n,2], height and width of each upright frame.
+        orientation: int32 [n], EXIF orientation of each frame, from 1 to 8.
         set_donor: int32 [s+1]; donors set_donor[j]:set_donor[j+1] belong to set j.
-        donor_frame: int32 [d], frame of each object that can be pasted.
-        donor_id: int32 [d], its id.
+        donor_frame: int32 [d], the frame of each object that can be pasted.
+        donor_id: int32 [d], the id of this object.
     """
 
     still: np.ndarray
@@ -45,11 +45,11 @@ class Tables:
 
 
 def join(sources: Sequence[Source], settings: Sequence[ConfigDict], donor_share: tuple[float, float], frames: int) -> Tables:
-    """Joins the indexes of all sets, in the order given.
+    """Joins the indexes of all data sets, in the given order.
 
-    Videos with fewer annotated frames than the `frames` of a clip, and images without an object, are skipped, with a warning
-    that reports how many. `donor_share` is the minimum and maximum fraction of its image that a donor object covers.
-    Raises DataError for a data set without usable units.
+    Videos with fewer than `frames` annotated frames, and videos and images without an object, are skipped. A warning reports
+    their number. `donor_share` is the minimum and maximum fraction of its image that a donor object covers. Raises DataError
+    for a data set without usable videos or images.
     """
     parts = [_one(source, setting, donor_share, frames) for source, setting in zip(sources, settings, strict=True)]
 

@@ -1,7 +1,7 @@
-"""Warps with OpenCV: bilinear for images, nearest neighbour for masks. Donors are drawn on top.
+"""Warping with OpenCV. Images are interpolated bilinearly, and masks use the nearest neighbour. Donors are drawn on top.
 
-A clip has s sources: its t frames, then its donors. A missing donor is a source of size 0. Maps convert output positions to
-positions in a source, as in `affine.py`. All functions use NumPy arrays, and OpenCV releases the GIL.
+A clip has s sources: its t frames, then its donors. A missing donor is a source of size 0. Maps convert positions in the output
+to positions in a source, as in `affine.py`. All functions use NumPy arrays. OpenCV releases the GIL.
 """
 
 from collections.abc import Sequence
@@ -9,24 +9,25 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-cv2.setNumThreads(0)  # the pipeline already makes clips in parallel
+cv2.setNumThreads(0)  # the pipeline already creates clips in parallel
 
 
 def warp_masks(
     masks: Sequence[np.ndarray], ids: np.ndarray, sources: np.ndarray, maps: np.ndarray, size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Warps masks and overlays donors, the last one on top.
+    """Warps masks and overlays donors. The last donor is on top.
 
     Args:
-        masks: uint8 [h,w] for each of the s sources: the values of a frame's mask, or 1 in the object of a donor.
+        masks: uint8 [h,w] for each of the s sources: the values in a frame's mask, or 1 inside the object of a donor.
         ids: uint8 [s,256], the object id of each value.
-        sources: int32 [t,1+d], for each frame its own source, then those of its donors.
-        maps: float32 [t,1+d,2,3], their maps.
+        sources: int32 [t,1+d], the source of each frame, followed by the sources of its donors.
+        maps: float32 [t,1+d,2,3], the map of each of these sources.
         size: height and width of the output.
 
     Returns:
-        The visible ids, 0 in the background and under donors, uint8 [t,H,W]; the donors, 1 + d for donor d, else 0, uint8
-        [t,H,W]; and the number of pixels in the first frame of each id, then of each donor, int32 [256+d].
+        Three arrays: the visible ids, uint8 [t,H,W], which are 0 in the background and under donors; the donors, uint8 [t,H,W],
+        as 1 + d for donor d and 0 elsewhere; and the number of pixels of each id, then of each donor, in the first frame, int32
+        [256+d].
     """
     seen, donors = np.empty((len(sources), *size), np.uint8), np.zeros((len(sources), *size), np.uint8)
     named = {source: cv2.LUT(masks[source], ids[source]) for source in set(sources[:, 0].tolist())}
@@ -42,7 +43,10 @@ def warp_masks(
 
 
 def relabel(seen: np.ndarray, donors: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Renumbers ids and donors, uint8 [t,H,W], to their ids in the output; `labels` is uint8 [256+d], 0 for id 0."""
+    """Converts ids and donors, uint8 [t,H,W], to output ids.
+
+    `labels`, uint8 [256+d], contains the output id of each id, then of each donor. It is 0 for id 0.
+    """
     masks = np.stack([cv2.LUT(ids, labels[:256]) for ids in seen])
     for donor, label in enumerate(labels[256:], start=1):
         masks[donors == donor] = label
@@ -61,13 +65,13 @@ def render(
     """Renders the frames of a clip, uint8 [t,H,W,3].
 
     Args:
-        images: uint8 [h,w,3], RGB of each of s sources.
-        sources: as in `warp_masks`, indices into `images`.
+        images: uint8 [h,w,3], the RGB image of each of the s sources.
+        sources: as in `warp_masks`; indices into `images`.
         maps: as in `warp_masks`.
-        donors: uint8 [t,H,W] of `warp_masks`.
+        donors: uint8 [t,H,W], as returned by `warp_masks`.
         colours: float32 [t,3,4], the colour transform of each frame: matrix and offset.
-        hidden: bool [t,H,W].
-        fill: the colour outside the image and in hidden cells.
+        hidden: bool [t,H,W], the hidden pixels.
+        fill: the colour of pixels outside the image and of hidden pixels.
     """
     size = donors.shape[1:]
     frames = np.empty((*donors.shape, 3), np.uint8)
@@ -88,7 +92,7 @@ def render(
 
 
 def _warp_colours(image, colour, position_map, size, fill, out=None) -> np.ndarray:
-    """Colours are changed before warping, so that the fill colour is not affected."""
+    """Changes the colours of an image, then warps it. In this order, the fill colour is not changed."""
     changed = cv2.cvtColor(
         cv2.transform(image, colour), cv2.COLOR_RGB2RGBA
     )  # warping four channels is faster than warping three
@@ -100,7 +104,7 @@ def _warp(
     source: np.ndarray, position_map: np.ndarray, size: tuple[int, int], flags: int, fill: tuple[int, ...] = (0,)
 ) -> np.ndarray:
     """Warps one image to a size (height, width)."""
-    on_pixels = position_map.astype(np.float64)  # in OpenCV, (0, 0) is the centre of the first pixel
+    on_pixels = position_map.astype(np.float64)  # OpenCV uses (0, 0) for the centre of the first pixel
     on_pixels[:, 2] += on_pixels[:, :2].sum(axis=1) / 2 - 0.5
     flags |= cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(source, on_pixels, size[::-1], flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=fill)

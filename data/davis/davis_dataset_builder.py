@@ -1,4 +1,4 @@
-"""DAVIS-2016 and DAVIS-2017, of any resolution."""
+"""DAVIS-2016 and DAVIS-2017 in any resolution, and folders of the same layout."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -23,14 +23,15 @@ _SPLITS = ("train", "val", "test-dev", "test-challenge")
 
 @dataclass
 class DavisConfig(tfds.core.BuilderConfig):
-    """What to read.
+    """Specifies which videos to read, and how.
 
     Attributes:
-        year, resolution, annotations: as in `read_davis`. Without a year: all sequences of a folder without lists.
-        sequences: only these sequences of the list or folder, such as "bear,camel".
-        order: how frames are sorted by name: "natural", "decimal", "signed", "name"; "": natural, an error if ambiguous.
-        mask_values: "ids", or "threshold": masks are grey levels; values of 128 and above are the only object. "": ids, but
-            masks that look like levels are skipped in your own data sets.
+        year, resolution, annotations: as in `read_davis`. If `year` is "", all sequences of a folder without lists are read.
+        sequences: read only these sequences of the list or folder, such as "bear,camel".
+        order: how frames are sorted by name: "natural", "decimal", "signed" or "name". "": natural, but with an error if the
+            order is ambiguous.
+        mask_values: "ids", or "threshold" if masks are grey levels; values of 128 and above are then the only object. "": ids,
+            but masks in your own data sets that look like grey levels are skipped.
     """
 
     year: str = ""
@@ -42,7 +43,7 @@ class DavisConfig(tfds.core.BuilderConfig):
 
 
 class Builder(FramesBuilder, skip_registration=True):  # TFDS also has a builder with this name
-    """The builder. Each config also exists for single resolutions, such as 2017_480p."""
+    """The builder. Each config also exists with a resolution, such as 2017_480p."""
 
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "The folder that contains JPEGImages, Annotations and ImageSets, from https://davischallenge.org."
@@ -54,7 +55,7 @@ class Builder(FramesBuilder, skip_registration=True):  # TFDS also has a builder
 
     @classmethod
     def find_config(cls, name: str) -> DavisConfig:
-        """Returns a config by its name, or by NAME_RESOLUTION."""
+        """Returns the config with the given name, which may have the form NAME_RESOLUTION."""
         base, _, resolution = name.partition("_")
         config = super().find_config(base)
         return replace(config, name=name, resolution=resolution) if resolution else config
@@ -68,7 +69,7 @@ class Builder(FramesBuilder, skip_registration=True):  # TFDS also has a builder
             raise DataError("--set sequences=: expected at least one sequence, such as bear,camel")
 
     def list_splits(self, root: Path) -> list[str]:
-        """Names the splits that have a list. Without lists, the only split is "train"."""
+        """Returns the splits that have a list. Without lists, the only split is "train"."""
         config = self.builder_config
         if not config.year:
             return ["train"]
@@ -78,7 +79,7 @@ class Builder(FramesBuilder, skip_registration=True):  # TFDS also has a builder
         return splits
 
     def list_sequences(self, root: Path, split: str, notes: Notes) -> tuple[list[VideoFiles], list[str]]:
-        """Lists the sequences of the split's list, which must exist; without lists, all sequences of the folder."""
+        """Returns the sequences in the list of the split, or all sequences in the folder if the config uses no lists."""
         config, names = self.builder_config, _names(self.builder_config)
         if not config.year:
             return read_unlisted(root, config.resolution, config.annotations, names=names, order=config.order, notes=notes)
@@ -88,7 +89,7 @@ class Builder(FramesBuilder, skip_registration=True):  # TFDS also has a builder
         return sequences, []
 
     def id_map(self) -> np.ndarray:
-        """Returns `Index.id_map`."""
+        """Returns the value for `Index.id_map`."""
         return level_map() if self.is_soft() else identity_map()
 
     def is_soft(self) -> bool:
@@ -96,14 +97,14 @@ class Builder(FramesBuilder, skip_registration=True):  # TFDS also has a builder
         return self.builder_config.mask_values == "threshold"
 
     def has_rules(self) -> bool:
-        """Returns whether this is DAVIS instead of a user's data set."""
+        """Returns whether this is DAVIS and not a user's data set."""
         return self.builder_config.year in _OFFICIAL
 
     def checks_levels(self) -> bool:
-        """Returns whether this is a user's data set."""
+        """Returns True for a user's data set if the config does not define the mask values."""
         return not (self.has_rules() or self.builder_config.mask_values)
 
 
 def _names(config: DavisConfig) -> list[str] | None:
-    """The chosen sequences; None for all."""
+    """The selected sequences; None for all."""
     return [name.strip() for name in config.sequences.split(",") if name.strip()] or None

@@ -1,4 +1,4 @@
-"""Any folder of single images with masks. The config defines which values in the masks are objects."""
+"""Single images with masks, in any folder. The config defines which values in the masks are objects."""
 
 import contextlib
 from collections.abc import Collection
@@ -20,15 +20,15 @@ from hmmn_jax.io.notes import Notes
 
 @dataclass
 class ImageMasksConfig(tfds.core.BuilderConfig):
-    """The layout of a set.
+    """The layout of a data set, and the meaning of its mask values.
 
     Attributes:
-        objects: the values in the masks of objects 1, 2, ...: "," separates objects, "+" merges values into one object, and "-"
-            is a range, as in "1+2,7" or "1-255". All other values are background. "": each value is an object, except 255,
-            which is void if there are other values.
-        soft: masks are grey levels; values of 128 and above are the only object.
-        mask_values: "ids", or "threshold", which is the same as `soft`. "": ids; if `objects` is not set, masks that look like
-            grey levels are skipped.
+        objects: the mask values of objects 1, 2, ...: "," separates objects, "+" merges values into one object, and "-"
+            defines a range, as in "1+2,7" or "1-255". All other values are background. "": each value is an object, except
+            that 255 is void if there are other values.
+        soft: whether masks are grey levels; values of 128 and above are then the only object.
+        mask_values: "ids", or "threshold", which has the same effect as `soft`. "": ids; if `objects` is not set, masks that
+            look like grey levels are skipped.
         images, masks, image_end, mask_end: as in `read_stills`.
     """
 
@@ -75,16 +75,16 @@ class Builder(FramesBuilder):
             raise DataError(f"--set masks={config.masks}: has no effect without images; pass both folders")
 
     def list_splits(self, root: Path) -> list[str]:
-        """Names the only split."""
+        """Returns the only split, "train"."""
         return ["train"]
 
     def list_sequences(self, root: Path, split: str, notes: Notes) -> tuple[list[VideoFiles], list[str]]:
-        """Lists the images that have a mask."""
+        """Returns the images that have a mask."""
         config = self.builder_config
         return read_stills(root, config.images, config.masks, config.image_end, config.mask_end, notes=notes)
 
     def id_map(self) -> np.ndarray:
-        """Returns the object id of each value."""
+        """Returns the object id of each mask value."""
         config = self.builder_config
         if self.is_soft():
             return level_map()
@@ -101,11 +101,11 @@ class Builder(FramesBuilder):
         return self.builder_config.soft or self.builder_config.mask_values == "threshold"
 
     def has_rules(self) -> bool:
-        """Returns whether the config defines the values."""
+        """Returns whether the config defines the mask values."""
         return bool(self.builder_config.objects) or self.is_soft()
 
     def checks_levels(self) -> bool:
-        """Returns True if the config does not define the values."""
+        """Returns True if the config does not define the mask values."""
         return not (self.has_rules() or self.builder_config.mask_values)
 
 

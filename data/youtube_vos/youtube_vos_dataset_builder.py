@@ -19,11 +19,12 @@ _SPLITS = ("train", "valid", "test")
 
 @dataclass
 class YouTubeVosConfig(tfds.core.BuilderConfig):
-    """What to read.
+    """Specifies which frames to read.
 
     Attributes:
-        all_frames: whether to use every frame, or only every fifth. In train, every fifth frame has a mask.
-        order: how frames are sorted by name: "natural", "decimal", "signed", "name"; "": natural, an error if ambiguous.
+        all_frames: whether to use all frames or only every fifth one. In the split "train", every fifth frame has a mask.
+        order: how frames are sorted by name: "natural", "decimal", "signed" or "name". "": natural, but with an error if the
+            order is ambiguous.
     """
 
     all_frames: bool = False
@@ -46,7 +47,7 @@ class Builder(FramesBuilder):
         check_choice("order", config.order, ORDERS)
 
     def list_splits(self, root: Path) -> list[str]:
-        """Names the splits that have a folder."""
+        """Returns the splits that have a folder."""
         if not (splits := [split for split in _SPLITS if (root / split).is_dir()]):
             raise DataError(
                 f"{root}: contains none of the folders {', '.join(_SPLITS)}; {contents(root)}; pass the folder that holds them"
@@ -54,10 +55,10 @@ class Builder(FramesBuilder):
         return splits
 
     def list_sequences(self, root: Path, split: str, notes: Notes) -> tuple[list[YouTubeVideo], list[str]]:
-        """Lists the sequences of meta.json."""
+        """Returns the sequences in meta.json."""
         config = self.builder_config
         return read_youtube_vos(root, split, config.all_frames, order=config.order, notes=notes)
 
     def all_labelled(self, split: str) -> bool:
-        """Returns True for train with every fifth frame, because all of these have masks."""
+        """Returns True for the split "train" if only every fifth frame is used, because all of these frames have masks."""
         return split == "train" and not self.builder_config.all_frames

@@ -1,4 +1,4 @@
-"""The HTTP API of the page as an ASGI application. Errors are returned as JSON: `{"error": "one sentence"}`."""
+"""The page's HTTP API as an ASGI application. Errors are returned as JSON: `{"error": "one sentence"}`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -32,30 +32,30 @@ _TYPES = {
 
 
 class Calls:
-    """The API of one project. Slow operations run in threads, so that they do not delay events."""
+    """The API of one project. Slow operations run in threads so that they do not delay events."""
 
     def __init__(self, project: Project, worker: Worker, pictures: FramePictures, exports: Exports, model: str):
-        """`model` is the model name that the page shows."""
+        """`model` is the name of the model, which the page displays."""
         self._project, self._worker, self._pictures, self._exports = project, worker, pictures, exports
         self._model = model
 
     # Reading
 
     async def project(self, request: Request) -> Response:
-        """Returns the video, the objects and the revision."""
+        """Returns a description of the project: the video, the objects and the revision."""
         found = await run_in_threadpool(self._project.describe)
         return JSONResponse({**found, "model": self._model, "job": self._worker.job, "export_kinds": list(KINDS)})
 
     async def timeline(self, request: Request) -> Response:
-        """Returns the state of each frame."""
+        """Returns the states of all frames."""
         return JSONResponse(await run_in_threadpool(self._project.timeline))
 
     async def next(self, request: Request) -> Response:
-        """Returns the frame to annotate next."""
+        """Returns the index of the frame to annotate next."""
         return JSONResponse({"next": await run_in_threadpool(self._project.next_to_annotate)})
 
     async def frame(self, request: Request) -> Response:
-        """Returns a frame as JPEG. The browser caches it permanently if the address includes the version of the video."""
+        """Returns a frame as a JPEG. The browser caches it permanently if the URL contains the version of the video."""
         version = self._project.version
         headers = {"ETag": f'"{version}"', "Cache-Control": "private, no-cache"}
         if request.query_params.get("v") == version:
@@ -70,7 +70,7 @@ class Calls:
         return Response(content, 200, headers, "image/jpeg")
 
     async def mask(self, request: Request) -> Response:
-        """Returns the ids of a frame."""
+        """Returns the mask of a frame, as ids."""
         picture, revision = await run_in_threadpool(self._project.picture, request.path_params["t"])
         headers = {"ETag": f'"{revision}"', "Cache-Control": "private, no-cache"}
         if picture is None:
@@ -82,7 +82,7 @@ class Calls:
         return Response(content, 200, headers, "application/octet-stream")
 
     async def events(self, request: Request) -> Response:
-        """Streams events, starting now or after the last event that the page has received."""
+        """Streams events: all events after the last one that the page has received, or only new events."""
         known = request.headers.get("last-event-id") or request.query_params.get("after")
         if known is not None and not (known.isascii() and known.isdigit() and len(known) < 18):
             raise ValueError("after is the number of an event")
@@ -153,14 +153,14 @@ class Calls:
     # Jobs and exports
 
     async def start_job(self, request: Request) -> Response:
-        """Starts to propagate."""
+        """Starts propagation."""
         given = await read_json(request, "start", "stop", "direction")
         start, stop = integers(given, "start", "stop")
         job = await run_in_threadpool(self._worker.start, start, stop, str(given.get("direction")))
         return JSONResponse({"job": job}, 202)
 
     async def stop_job(self, request: Request) -> Response:
-        """Stops after the current frame."""
+        """Stops propagation after the current frame."""
         if not self._worker.stop():
             raise HTTPException(404, "no job is running")
         return JSONResponse({"job": self._worker.job}, 202)
@@ -231,7 +231,7 @@ def make_app(calls: Calls) -> Starlette:
 
 
 async def _static(request: Request) -> Response:
-    """Returns a static file of the page. Names are looked up in a table, and never used as paths."""
+    """Returns a static file of the page. Names are only compared with those of existing files, never used as paths."""
     name = request.path_params.get("name", "index.html")
     for path in STATIC.iterdir():
         if path.name == name and path.suffix in _TYPES:

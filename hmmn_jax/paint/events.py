@@ -1,4 +1,4 @@
-"""Numbered events of a project, for any number of connected pages."""
+"""Sends the numbered events of a project to any number of connected pages."""
 
 import asyncio
 import collections
@@ -9,15 +9,15 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 KEPT = 1000  # number of past events that a reconnecting page can receive
-PING_SECONDS = 15.0  # an empty comment, which detects a broken connection
+PING_SECONDS = 15.0  # seconds without events before an empty comment is sent, to detect broken connections
 GONE = "event: gone\ndata: {}\n\n"
 
 
 class EventLog:
-    """The last events, as server-sent events. `publish` is thread-safe; `stream` runs in an event loop."""
+    """The most recent events, as server-sent events. `publish` is thread-safe; `stream` runs in an event loop."""
 
     def __init__(self, first: int = 0):
-        """Numbers events starting from `first` + 1."""
+        """Creates an empty log. The first event gets the number `first` + 1."""
         self._lock = threading.Lock()
         self._events: collections.deque[tuple[int, str]] = collections.deque(maxlen=KEPT)
         self._last = first
@@ -30,7 +30,7 @@ class EventLog:
         return self._last
 
     def publish(self, name: str, data: Any) -> None:
-        """Appends an event whose data are written as JSON."""
+        """Appends an event. `data` is converted to JSON."""
         with self._lock:
             self._last += 1
             text = f"id: {self._last}\nevent: {name}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n"
@@ -43,11 +43,11 @@ class EventLog:
         self._wake()
 
     async def stream(self, after: int | None) -> AsyncIterator[str]:
-        """Yields the events after one number and all that follow, until the log is closed.
+        """Yields the events after event number `after`, including future ones, until the log is closed.
 
         Args:
-            after: the number of the last event that the page has received. None: start with the next event. If later events
-                are no longer stored, or the number was never assigned, the first event is "gone".
+            after: the number of the last event that the page has received; None: yield only future events. If some later
+                events are no longer stored, or if the number was never assigned, the first event is "gone".
         """
         loop, news = asyncio.get_running_loop(), asyncio.Event()
 
@@ -65,7 +65,7 @@ class EventLog:
                 if found is None:
                     yield GONE
                     known = self._last
-                for known, text in found or ():  # noqa: B007, the last one stays
+                for known, text in found or ():  # noqa: B007, `known` is used after the loop
                     yield text
                 try:
                     await asyncio.wait_for(news.wait(), PING_SECONDS)
@@ -75,7 +75,7 @@ class EventLog:
             self._listeners.discard(wake)
 
     def _after(self, known: int) -> list[tuple[int, str]] | None:
-        """The events after a number; None if some of them are no longer stored, or if the number has not been assigned yet."""
+        """The events after number `known`; None if some are no longer stored, or if the number has not been assigned yet."""
         with self._lock:
             oldest = self._events[0][0] if self._events else self._last + 1
             if not oldest - 1 <= known <= self._last:

@@ -1,4 +1,4 @@
-"""Exports of a project: created one after the other in a separate thread, and kept in its folder."""
+"""Exports of a project. They are created one after the other in a separate thread, and stored in the project folder."""
 
 import queue
 import threading
@@ -16,7 +16,7 @@ from hmmn_jax.session.results import FrameResult, frame_result
 from hmmn_jax.session.timeline import Timeline
 
 ARCHIVE = ".zip"  # file suffix of exports that consist of many files
-_REPORT_SECONDS = 0.5  # seconds between two reports of progress
+_REPORT_SECONDS = 0.5  # minimum time between two progress reports, in seconds
 
 
 @dataclass
@@ -33,15 +33,15 @@ class Export:
 
 
 class Exports:
-    """The exports of one project. This class generates file names; names that a page sends are only looked up."""
+    """The exports of one project. File names are generated here; names that a page sends are only looked up."""
 
     def __init__(self, project: Project, video: Video, folder: Path):
-        """Starts the thread, which waits for exports.
+        """Starts the thread, which then waits for exports.
 
         Args:
             project: the project.
-            video: its frames, which only this thread reads.
-            folder: folder of the exports, which is created on demand. Exports of earlier processes are also listed.
+            video: the frames of the project's video.
+            folder: the folder for exports, which is created on demand. Exports from earlier processes are listed, too.
         """
         self._project, self._video, self._folder = project, video, folder
         self._lock = threading.Lock()
@@ -86,7 +86,7 @@ class Exports:
         self._waiting.put(None)
 
     def _earlier(self) -> list[Export]:
-        """The files of earlier processes, oldest first."""
+        """The exports from earlier processes, oldest first."""
         found = []
         for path in self._folder.iterdir() if self._folder.is_dir() else ():
             kinds = [kind for kind in KINDS if f"-{kind}-" in path.name and path.suffix == (KINDS[kind].suffix or ARCHIVE)]
@@ -138,4 +138,4 @@ class Exports:
 
 
 class _Closed(Exception):
-    """The server is shutting down."""
+    """Raised to cancel an export when the server shuts down."""

@@ -1,4 +1,4 @@
-"""Creates segmenters for any video, by limiting the size of the network's input and the number of memory frames."""
+"""Creates segmenters for videos of any size and length, by limiting the input size and the number of memory frames."""
 
 import math
 from typing import Any
@@ -12,28 +12,28 @@ from hmmn_jax.io.video import Video
 from hmmn_jax.model import HMMNConfig
 from hmmn_jax.model.frames import STRIDE
 
-OBJECTS = 4  # assumed number of objects, because the actual number is unknown
+OBJECTS = 4  # assumed number of objects, because the actual number is not known in advance
 MEM_EVERY = 5
 
 
 def fitted_size(size: int | None, video: Video) -> int:
-    """The shorter side of the network's input for a video, in pixels; 0: that of its frames.
+    """The shorter side of the network's input for a video, in pixels; 0: the size of its frames.
 
-    `size` is the user's choice. None: 480 for larger frames, as in `hmmn-jax segment`.
+    `size` is the user's choice. If it is None, frames are scaled down to 480 if they are larger, as in `hmmn-jax segment`.
     """
     return (SIDE if min(video.size) > SIDE else 0) if size is None else size
 
 
 def fitted_segmenter(variables: dict[str, Any], config: HMMNConfig, video: Video, size: int | None = None) -> Segmenter:
-    """Creates a segmenter with as many memory frames as the free memory allows, but not more than the video needs.
+    """Creates a segmenter with as many memory frames as fit into the free memory, but not more than the video needs.
 
-    A note is printed if the network's input is scaled down, or if it is large.
+    A note is printed if the network's input is scaled down or is larger than 480p.
 
     Args:
-        variables: variables of the model.
-        config: config of the model.
+        variables: the variables of the model.
+        config: the config of the model.
         video: the frames.
-        size: size of the network's input; see `fitted_size`.
+        size: the size of the network's input; see `fitted_size`.
 
     Raises:
         DataError: the frames cannot be counted.

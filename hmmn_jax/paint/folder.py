@@ -1,4 +1,7 @@
-"""The folder of a project: its video, objects, session and exports, and a lock for the process that has it open."""
+"""The folder of a project.
+
+It contains the path of the video, the objects, the session, the exports, and a lock of the process that has the project open.
+"""
 
 import contextlib
 import hashlib
@@ -17,7 +20,7 @@ from hmmn_jax.paint.objects import ObjectTable
 FORMAT = 1
 SUFFIX = ".hmmn"
 PROJECT, SESSION, EXPORTS, LOCK = "project.json", "session", "exports", "lock"
-_CHUNK = 1 << 20  # bytes that are read at each of three positions in a video file
+_CHUNK = 1 << 20  # number of bytes read at each of three positions in a video file
 
 
 @dataclass(frozen=True)
@@ -26,9 +29,9 @@ class Saved:
 
     Attributes:
         video: the path of a video file or a folder of frames.
-        fingerprint: fingerprint of that video.
+        fingerprint: the fingerprint of that video.
         objects: the objects.
-        frames: the range that the page works on, start and stop; None: all frames.
+        frames: the range of frames that the page works on, as (start, stop); None: all frames.
     """
 
     video: Path
@@ -38,16 +41,16 @@ class Saved:
 
 
 class ProjectFolder:
-    """A project folder that this process holds."""
+    """A project folder that this process has locked."""
 
     def __init__(self, path: Path, guard: Guard):
-        """`path` is as in `open_folder`; `guard` is the guard of that folder."""
+        """`path` is the folder, as in `open_folder`, and `guard` is the lock of that folder."""
         self.path, self.require_own = path, guard.require
         self.session, self.exports = path / SESSION, path / EXPORTS
         self._file = path / PROJECT
 
     def read(self) -> Saved | None:
-        """The content that `write` wrote; None in a new folder. Raises DataError."""
+        """The content of `project.json`; None if the folder is new. Raises DataError."""
         if not self._file.is_file():
             return None
         try:
@@ -67,7 +70,12 @@ class ProjectFolder:
             ) from error
 
     def write(self, saved: Saved) -> None:
-        """Replaces `project.json`. Raises DataError; ConfigError if another process took the folder over."""
+        """Replaces `project.json`.
+
+        Raises:
+            DataError: the file cannot be written.
+            ConfigError: another process has taken over the folder.
+        """
         self.require_own()
         content = {
             "format": FORMAT,
@@ -83,11 +91,13 @@ class ProjectFolder:
 
 @contextlib.contextmanager
 def open_folder(path: Path, takeover: bool = False) -> Iterator[ProjectFolder]:
-    """Creates or opens the folder of a project and holds it for this process; `takeover` takes it over from a live process.
+    """Creates or opens the folder of a project and locks it for this process.
+
+    `takeover` takes over the lock even if another process appears to be running.
 
     Raises:
         DataError: the folder contains files but no project, or is not writable.
-        ConfigError: another process has it open.
+        ConfigError: another process has the project open.
     """
     if path.exists() and not path.is_dir():
         raise DataError(f"{path}: is a file, but a project is a folder; choose another name with --project")
@@ -102,7 +112,7 @@ def open_folder(path: Path, takeover: bool = False) -> Iterator[ProjectFolder]:
 
 
 def fingerprint(video: Path) -> str:
-    """Identifies the content of a video without reading the whole file, by sizes, frame names, and some of the bytes."""
+    """Identifies the content of a video by file sizes, frame names and some of its bytes, without reading the whole video."""
     digest = hashlib.sha256()
     if video.is_dir():
         paths = list_frames(video)

@@ -1,4 +1,4 @@
-"""Access control: a request must have the token, come from a page of this server, and use a name of this machine."""
+"""Access control. Each request must have the token, originate from a page of this server, and use a name of this machine."""
 
 import hashlib
 import hmac
@@ -37,21 +37,22 @@ def new_token() -> str:
 
 
 class Guard:
-    """Wraps an application.
+    """Wraps an application and rejects requests without access.
 
     Rejected requests get status 403 and do not reach the application. Every response has the security headers.
 
-    - Host must name this machine, because another site could let its own name resolve to 127.0.0.1 (DNS rebinding).
-    - Origin and Sec-Fetch-Site, if present, must be those of this server.
-    - `/?token=TOKEN` sets a cookie, which all other requests need. It is HttpOnly and SameSite=Strict.
+    - The Host header must name this machine, because another site could make its own name resolve to 127.0.0.1 (DNS
+      rebinding).
+    - The Origin and Sec-Fetch-Site headers, if present, must match this server.
+    - A request for `/?token=TOKEN` sets a cookie, which all other requests need. The cookie is HttpOnly and SameSite=Strict.
 
     Attributes:
-        once: one-time code that can be used instead of the token, valid for a minute. It is for the command line of a browser,
-            which other users can read.
+        once: a one-time code that can be used instead of the token and is valid for a minute. It is passed to the browser on
+            its command line, which other users of this machine can read.
     """
 
     def __init__(self, app: ASGIApp, token: str, host: str):
-        """`host` is the address that the server listens on."""
+        """Wraps `app`. `host` is the address that the server listens on."""
         self._app, self._token = app, token
         self.once = new_token()
         self._once_until = time.monotonic() + ONCE_SECONDS
@@ -95,8 +96,8 @@ class Guard:
                 return _refusal(
                     "the token is not valid for this server, or was already used; open the address that hmmn-jax paint printed"
                 )
-            # Not a redirect: if the user followed a link on another page, the browser attributes a redirect to that page, and
-            # does not send strict cookies.
+            # If the user followed a link on another page, a redirect would not work: the browser attributes the redirect to
+            # that page and does not send strict cookies.
             answer = RedirectResponse("/", 303) if is_own else HTMLResponse(_GO_ON)
             answer.set_cookie(self._cookie, self._token, httponly=True, samesite="strict")
             return answer
@@ -107,7 +108,7 @@ class Guard:
         return None
 
     def _is_token(self, given: str) -> bool:
-        """Whether a token or code gives access. A one-time code is invalid afterwards."""
+        """Whether a token or one-time code is valid. A one-time code becomes invalid after this call."""
         if self._once_until > time.monotonic() and hmac.compare_digest(given.encode(), self.once.encode()):
             self._once_until = -math.inf
             return True
@@ -124,7 +125,7 @@ class Guard:
         return ""
 
     def _is_ours(self, host: str) -> bool:
-        """Whether a Host is a name of this machine. Any port is accepted, because it may be forwarded."""
+        """Whether a Host header names this machine. Any port is accepted, because the port may be forwarded."""
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
         name = name.strip("[]").lower()
         return name in self._names or (self._is_open and _is_address(name))

@@ -1,4 +1,4 @@
-"""The display properties of a project's objects: name, colour, visible, locked."""
+"""The display properties of a project's objects: name, colour, visibility and lock."""
 
 import dataclasses
 import re
@@ -23,7 +23,7 @@ class PaintObject:
 
     @classmethod
     def make(cls, k: int, given: Mapping[str, Any]) -> "PaintObject":
-        """Makes object `k`, with defaults for missing fields. Raises ValueError, as `changed` does."""
+        """Creates object `k`, with defaults for missing fields. Raises ValueError, as `changed` does."""
         rgb = davis_palette()[(k - 1) % 255 + 1].tolist()
         return cls(k, f"Object {k}", "#" + bytes(rgb).hex()).changed(given)
 
@@ -49,11 +49,11 @@ class PaintObject:
 
 @dataclasses.dataclass(frozen=True)
 class ObjectTable:
-    """All objects of a project; immutable: each change returns a new table.
+    """All objects of a project. A table is immutable: each change returns a new one.
 
     Attributes:
         known: objects by id, in ascending order.
-        used: all ids ever assigned, including those of deleted objects; they are not reused.
+        used: all ids ever assigned, including those of deleted objects. Ids are not reused.
     """
 
     known: Mapping[int, PaintObject] = dataclasses.field(default_factory=dict)
@@ -61,14 +61,14 @@ class ObjectTable:
 
     @property
     def as_json(self) -> list[dict[str, Any]]:
-        """The objects, in the form in which they are sent to the page."""
+        """The objects in the format that is sent to the page."""
         return [dataclasses.asdict(found) for found in self.known.values()]
 
     @classmethod
     def from_json(cls, objects: Iterable[Mapping[str, Any]], used: Iterable[int]) -> "ObjectTable":
-        """Restores the table from the output of `as_json` and from `used`.
+        """Restores a table from the output of `as_json` and from `used`.
 
-        Raises ValueError, TypeError, KeyError or AttributeError for anything else.
+        Raises ValueError, TypeError, KeyError or AttributeError for invalid input.
         """
         made = {}
         for given in objects:
@@ -80,21 +80,24 @@ class ObjectTable:
         return cls(dict(sorted(made.items())), ids)
 
     def with_ids(self, ids: Collection[int]) -> "ObjectTable":
-        """Adds missing ids to the table, for a session that was created elsewhere."""
+        """Adds objects for missing ids. This is needed for a session that was not created by `hmmn-jax paint`."""
         table = self
         for k in sorted(set(ids) - self.known.keys()):
             table = table._with(PaintObject.make(k, {}))
         return table
 
     def added(self, given: Mapping[str, Any]) -> tuple["ObjectTable", int]:
-        """Adds an object. Returns the table and the id: one more than the largest id ever assigned. Raises ValueError."""
+        """Adds an object. Returns the new table and the id of the object, which is one more than the largest id ever assigned.
+
+        Raises ValueError for invalid fields, or if there are too many objects.
+        """
         k = max(self.used, default=0) + 1
         if len(self.known) >= MOST or k >= 2**16:
             raise ValueError(f"a project has at most {MOST} objects, whose ids are at most 65535")
         return self._with(PaintObject.make(k, given)), k
 
     def changed(self, k: int, given: Mapping[str, Any]) -> "ObjectTable":
-        """Changes fields of an object. Raises KeyError for an unknown object, ValueError for invalid values."""
+        """Changes fields of an object. Raises KeyError for an unknown object, and ValueError for invalid values."""
         return self._with(self.known[k].changed(given))
 
     def without(self, k: int) -> "ObjectTable":

@@ -20,8 +20,8 @@ from hmmn_jax.session import Session
 from hmmn_jax.session.session import as_video
 from hmmn_jax.session.store import SESSION
 
-SAMPLE = 50  # frames that are decoded to estimate how long all take
-PATIENCE = 5.0  # a note is printed if decoding takes longer than this many seconds
+SAMPLE = 50  # number of frames that are decoded to estimate the time for all frames
+PATIENCE = 5.0  # a note is printed if decoding is expected to take longer than this many seconds
 
 
 def default_folder(video: Path) -> Path:
@@ -31,7 +31,7 @@ def default_folder(video: Path) -> Path:
 
 
 def count_frames(video: Video) -> int:
-    """The number of frames. Prints a note if a video file is so long that decoding it once takes a while.
+    """The number of frames. Prints a note if a video file is so long that decoding it takes more than a few seconds.
 
     Raises DataError if a frame cannot be read.
     """
@@ -39,7 +39,7 @@ def count_frames(video: Video) -> int:
     if about > SAMPLE:
         try:
             video[SAMPLE - 1]
-        except IndexError:  # the estimate was too high: the end was reached
+        except IndexError:  # the estimate was too high, and the end of the video was reached
             return len(video)
         seconds = (time.monotonic() - start) * (about / SAMPLE - 1)
         if seconds > PATIENCE:
@@ -50,7 +50,7 @@ def count_frames(video: Video) -> int:
 
 
 def first_number() -> int:
-    """The first number of revisions and events, above those of earlier servers, whose pages may still be open."""
+    """The first number for revisions and events. It exceeds those of earlier servers, whose pages may still be open."""
     return time.time_ns() // 1_000_000
 
 
@@ -62,18 +62,18 @@ def open_project(
     takeover: bool = False,
     size: int | None = None,
 ) -> Iterator[Project]:
-    """Opens a project and holds it for this process.
+    """Opens a project and locks it for this process.
 
     Args:
         path: the folder of the project.
-        video: a video file or a folder of frames; None: the video of the project.
+        video: a video file or a folder of frames; None: the video of the existing project.
         make_segmenter: returns the segmenter for a video; called after all other checks.
-        takeover: take over the project from a process that appears to be alive.
-        size: shorter side of the network's input, in pixels; 0: that of the frames; None: that of the frames, or 480 if that
-            is less.
+        takeover: take over the project from another process, even if that process appears to be running.
+        size: shorter side of the network's input, in pixels; 0: the size of the frames; None: the size of the frames, but at
+            most 480.
 
     Raises:
-        DataError: a file cannot be read, the folder is not a project, or the video is not that of the project.
+        DataError: a file cannot be read, the folder is not a project, or the project was created for another video.
         ConfigError: another process has the project open.
     """
     if video is None and not (path / PROJECT).is_file():
@@ -81,7 +81,7 @@ def open_project(
     with open_folder(path, takeover) as folder:
         saved = folder.read()
         video = saved.video if video is None and saved is not None else video
-        assert video is not None  # otherwise, the path was read from the project
+        assert video is not None  # if no video was passed, its path was read from the project
         if not video.exists():
             raise DataError(f"{video}: no such file or folder; if it was moved, pass the new path: hmmn-jax paint VIDEO")
         found = fingerprint(video)

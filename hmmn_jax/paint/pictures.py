@@ -1,4 +1,4 @@
-"""Frames as JPEGs, decoded on demand and cached."""
+"""Encodes frames as JPEGs on demand, and caches them."""
 
 import collections
 import io
@@ -10,27 +10,27 @@ from PIL import Image
 
 from hmmn_jax.io.video import Video
 
-BUDGET = 1 << 27  # budget for cached JPEGs, in bytes
-HEIGHTS = (48, 96, 192, 384, 768)  # heights of thumbnails; there are only a few, so that cached thumbnails are reused
+BUDGET = 1 << 27  # memory budget for cached JPEGs, in bytes
+HEIGHTS = (48, 96, 192, 384, 768)  # heights of thumbnails; there are only a few so that cached thumbnails are reused
 QUALITY = 92
 
 
 class FramePictures:
-    """JPEGs of one video, cached within a memory budget. Thread-safe."""
+    """The frames of one video as JPEGs, cached within a memory budget. This class is thread-safe."""
 
     def __init__(self, video: Video, budget: int = BUDGET):
-        """`budget` is in bytes."""
+        """`budget` is the memory budget in bytes."""
         self._video, self._budget = video, budget
         self._kept: collections.OrderedDict[tuple[int, int], bytes] = collections.OrderedDict()
         self._used = 0
         self._lock = threading.Lock()
 
     def jpeg(self, t: int, height: int | None = None) -> bytes:
-        """Returns a frame.
+        """Returns a frame as a JPEG.
 
         Args:
-            t: its index.
-            height: minimum height, limited to that of the video; None: the height of the video.
+            t: the index of the frame.
+            height: minimum height, limited to the height of the video; None: the height of the video.
 
         Raises:
             IndexError: there is no such frame.
@@ -63,6 +63,6 @@ def _encode(frame: UInt8[np.ndarray, "h w 3"], height: int) -> bytes:
         width = max(round(image.width * height / image.height), 1)
         image = image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
     content = io.BytesIO()
-    # Full chroma resolution, because fill compares colours of single pixels.
+    # Keep the full chroma resolution, because the fill tool compares the colours of individual pixels.
     image.save(content, "JPEG", quality=QUALITY, subsampling=0)
     return content.getvalue()

@@ -1,7 +1,7 @@
-"""A project: the session of one video with its objects. Each change is saved at once, and sent to all pages.
+"""A project: the session of one video and its objects. Each change is saved immediately and sent to all pages.
 
-Methods are thread-safe. Each edit contains the revision that it applies to, and is rejected if another edit was made in the
-meantime.
+Methods are thread-safe. Each edit specifies the revision that it applies to, and is rejected if another edit has been made
+since.
 """
 
 import threading
@@ -24,7 +24,7 @@ from hmmn_jax.session.timeline import MISSING, Timeline
 
 
 class Stale(Exception):
-    """Raised for an edit of an outdated revision; `revision` is the current one."""
+    """Raised for an edit of an outdated revision. `revision` is the current one."""
 
     def __init__(self, found: str, revision: str):
         super().__init__(f"{found} was changed in the meantime, perhaps in another window; check it again")
@@ -38,7 +38,7 @@ class _Shown:
     state: str = MISSING
     picture: Picture | None = None
     edits: int = 0  # number of edits by users
-    versions: int = 0  # frames computed since the last save
+    versions: int = 0  # number of times the mask was recomputed since the last edit
 
     @property
     def revision(self) -> str:
@@ -47,7 +47,12 @@ class _Shown:
 
 @dataclass(frozen=True)
 class _Undoable:
-    """An edit that can be undone: whether it is an edit of the session, and the objects that are restored."""
+    """An edit that can be undone.
+
+    Attributes:
+        in_session: whether the session also has to undo an edit.
+        objects: the objects that undoing restores.
+    """
 
     in_session: bool
     objects: tuple[PaintObject, ...] = ()
@@ -57,13 +62,21 @@ class Project:
     """One video and its masks.
 
     Attributes:
-        session: masks and annotations.
+        session: the masks and annotations.
         log: the events for pages.
-        revision: the current revision, which each edit by a user increments.
+        revision: the current revision of the project. Each edit by a user increments it.
     """
 
     def __init__(self, session: Session, folder: ProjectFolder, saved: Saved, log: EventLog, first: int = 0):
-        """Starts from the current state of a session; `saved` is the content of its folder. Revisions begin with `first`."""
+        """Starts from the current state of a session.
+
+        Args:
+            session: the session.
+            folder: the folder of the project.
+            saved: the content of `project.json`.
+            log: the events for pages.
+            first: revisions begin at this number.
+        """
         self.session, self.log = session, log
         self._folder = folder
         self._saved = replace(saved, objects=saved.objects.with_ids(session.objects))
@@ -75,15 +88,15 @@ class Project:
         self.revision = first + 1
         self._look(session.timeline)
 
-    # What is known
+    # Current state
 
     @property
     def version(self) -> str:
-        """Identifies the video, for caches."""
+        """A string that identifies the video in caches."""
         return self._saved.fingerprint[:16]
 
     def describe(self) -> dict[str, Any]:
-        """Video, objects and revision, as JSON."""
+        """The video, the objects and the revision, as JSON."""
         with self._lock:
             video = self.session.video
             height, width = video.size
@@ -115,14 +128,14 @@ class Project:
         return self.session.next_to_annotate()
 
     def picture(self, t: int) -> tuple[Picture | None, str]:
-        """The result of a frame (None if missing) and its revision. Raises IndexError."""
+        """The result for a frame (None if missing) and its revision. Raises IndexError if there is no such frame."""
         with self._lock:
             self._publish()
             shown = self._frame(t)
             return shown.picture, shown.revision
 
     def labels(self) -> list[tuple[int, str, str]]:
-        """Id, name and colour ("#rrggbb") of each object."""
+        """The id, name and colour ("#rrggbb") of each object."""
         return [(found.id, found.name, found.colour) for found in self._saved.objects.known.values()]
 
     # Edits of frames
@@ -130,13 +143,13 @@ class Project:
     def annotate(
         self, t: int, mask: Integer[np.ndarray, "H W"], unknown: Bool[np.ndarray, "H W"] | None, expected: str | None
     ) -> str:
-        """Annotates a frame, and saves.
+        """Annotates a frame and saves the project.
 
         Args:
             t: the frame.
             mask: the ids of the whole frame.
             unknown: pixels whose ids the model decides.
-            expected: the revision of the frame that was edited; None: the frame was not annotated.
+            expected: the revision of the frame that the edit is based on; None: the frame was not annotated.
 
         Returns:
             The new revision.
@@ -156,14 +169,17 @@ class Project:
             return self._shown[t].revision
 
     def unannotate(self, t: int, expected: str | None) -> str:
-        """Removes the annotation of a frame, and saves. Errors are those of `annotate`; ValueError if it is not annotated."""
+        """Removes the annotation of a frame and saves the project.
+
+        Raises the errors of `annotate`, and ValueError if the frame is not annotated.
+        """
         with self._lock:
             self._require(t, expected)
             self.session.unannotate(t)
             self._edited(_Undoable(True), [t])
             return self._shown[t].revision
 
-    # Edits of objects; each has the revision of the project, and raises Stale
+    # Edits of objects. Each specifies the revision of the project that it applies to, and raises Stale if that is outdated.
 
     def add_object(self, given: Mapping[str, Any], revision: int) -> PaintObject:
         """Adds an object. Raises ValueError for invalid fields."""
@@ -191,7 +207,7 @@ class Project:
     def merge_objects(self, into: int, other: int, revision: int) -> None:
         """Makes object `other` part of object `into`.
 
-        Raises KeyError for an unknown object, ValueError if both are the same.
+        Raises KeyError for an unknown object, and ValueError if both are the same.
         """
         with self._lock:
             self._require_revision(revision)
@@ -220,7 +236,7 @@ class Project:
             return True
 
     def set_range(self, start: int, stop: int) -> None:
-        """Saves the range of frames that a page works on. Raises ValueError."""
+        """Saves the range of frames that the page works on. Raises ValueError for an invalid range."""
         with self._lock:
             if not 0 <= start < stop <= len(self._shown):
                 raise ValueError(f"the range is {start} to {stop}, expected 0 <= start < stop <= {len(self._shown)}")
@@ -237,14 +253,14 @@ class Project:
                 self._publish()
 
     def close(self) -> None:
-        """Stops writing, because another process may now hold the folder."""
+        """Ends all saving, because another process may now open the project."""
         with self._lock:
             self._is_closed = True
 
-    # Internal; the lock is held
+    # Internal methods, which must be called with the lock acquired
 
     def _rename(self, edit: Callable[[], None], k: int, saved: Saved) -> None:
-        """Removes object `k` with an edit of the session, unless it has no pixels."""
+        """Removes object `k`. If the object has pixels, `edit` is called to edit the session."""
         gone = (self._saved.objects.known[k],)
         painted = k in self.session.objects
         if painted:
@@ -252,7 +268,7 @@ class Project:
         self._edited(_Undoable(painted, gone), range(len(self._shown)) if painted else [], saved)
 
     def _edited(self, undoable: _Undoable | None, frames: Any, saved: Saved | None = None) -> None:
-        """Saves an edit and publishes it. `frames` are those whose masks may have changed by it."""
+        """Saves an edit and publishes it. `frames` are the frames whose masks it may have changed."""
         if undoable is not None:
             self._history.append(undoable)
         timeline = self.session.timeline
@@ -265,7 +281,7 @@ class Project:
             self._save_session()
             if saved is not None and saved != self._saved:
                 self._write(saved)
-        finally:  # even if the disk is full: pages show the state in memory, and the next edit saves again
+        finally:  # even if saving failed: pages show the state in memory, and the next edit saves it again
             self._saved = saved or self._saved
             self._publish()
             self.log.publish("project", self.describe())
@@ -284,7 +300,7 @@ class Project:
             self.log.publish("frames", [self._entry(t, timeline) for t in changed])
 
     def _look(self, timeline: Timeline) -> list[int]:
-        """Records the frames that changed, and returns them."""
+        """Updates the states of the frames that have changed, and returns their indices."""
         changed, known, self._seen = [], self._seen, timeline
         has_its_anchors = timeline.stamps == known.stamps
         for t, shown in enumerate(self._shown):

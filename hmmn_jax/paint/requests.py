@@ -1,4 +1,4 @@
-"""Parses the page's requests: bodies of limited size, JSON fields, and the edited revision."""
+"""Parses the page's requests: bodies of limited size, JSON fields, and the revision to edit."""
 
 import contextlib
 import json
@@ -7,11 +7,11 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
-MOST_JSON = 1 << 16  # bytes
+MOST_JSON = 1 << 16  # maximum size of a JSON request, in bytes
 
 
 async def read_body(request: Request, most: int) -> bytes:
-    """The request body, at most `most` bytes."""
+    """Returns the request body, which may have at most `most` bytes."""
     parts, count = [], 0
     with contextlib.suppress(ClientDisconnect):
         async for part in request.stream():
@@ -24,7 +24,7 @@ async def read_body(request: Request, most: int) -> bytes:
 
 
 async def read_json(request: Request, *fields: str) -> dict[str, Any]:
-    """The request body as a JSON object that may contain only these fields."""
+    """Returns the request body as a JSON object, which may contain only these fields."""
     try:
         found = json.loads(await read_body(request, MOST_JSON) or b"{}")
     except (ValueError, RecursionError) as error:
@@ -37,7 +37,7 @@ async def read_json(request: Request, *fields: str) -> dict[str, Any]:
 
 
 def integers(given: dict[Any, Any], *names: Any) -> list[int]:
-    """The values of some fields. Raises ValueError for a field that is missing or not an integer."""
+    """Returns the values of the fields `names`. Raises ValueError for a field that is missing or not an integer."""
     for name in names:
         if type(given.get(name)) is not int:
             raise ValueError(f"{name} is {str(given.get(name))[:80]}, expected an integer")
@@ -45,14 +45,14 @@ def integers(given: dict[Any, Any], *names: Any) -> list[int]:
 
 
 def expected_revision(request: Request) -> str | None:
-    """The revision of the frame that was edited; None for a frame without annotation."""
+    """The revision of the frame that the request edits; None for a frame without an annotation."""
     if request.headers.get("if-none-match") == "*":
         return None
     return _if_match(request)
 
 
 def project_revision(request: Request) -> int:
-    """The revision of the project that was edited; -1, which is never valid, if it is not a number."""
+    """The revision of the project that the request edits, or -1, which is never valid, if it is not a number."""
     found = _if_match(request)
     return int(found) if found.isascii() and found.isdigit() and len(found) < 18 else -1
 

@@ -1,4 +1,4 @@
-"""Serves the page of a project from this machine until it is interrupted."""
+"""Serves the page of a project from this machine until the process is interrupted."""
 
 import contextlib
 import socket
@@ -22,20 +22,20 @@ from hmmn_jax.paint.opening import open_project
 from hmmn_jax.paint.pictures import FramePictures
 from hmmn_jax.paint.worker import Worker
 
-LAST_FRAME_SECONDS = 2.0  # seconds to wait at exit for the current frame
-_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # wildcard addresses, and a corresponding one to open
+LAST_FRAME_SECONDS = 2.0  # maximum time to wait for the current frame at exit, in seconds
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # wildcard addresses, and for each one an address that a browser can open
 
 
 class Server(uvicorn.Server):
     """A listening server.
 
     Attributes:
-        url: the address to open, with the token.
-        url_once: a one-time address, valid for a minute.
+        url: the address to open, including the token.
+        url_once: a one-time address, which is valid for a minute.
     """
 
     def __init__(self, guard: Guard, sock: socket.socket, token: str, log: EventLog):
-        """`log` contains the events. Its streams end with the server."""
+        """`log` is the event log. Its streams end when the server stops."""
         super().__init__(
             uvicorn.Config(
                 guard,
@@ -56,7 +56,7 @@ class Server(uvicorn.Server):
         self.url, self.url_once = base + token, base + guard.once
 
     def serve_page(self) -> None:
-        """Serves until `stop` or, in the main thread, until Ctrl-C or SIGTERM, and raises the signal again."""
+        """Serves the page until `stop` is called. In the main thread, Ctrl-C and SIGTERM also stop it, and are raised again."""
         self.run([self._sock])
 
     def stop(self) -> None:
@@ -65,7 +65,7 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Handles a signal."""
+        """Ends all event streams, then handles the signal as uvicorn does."""
         self._log.close()
         super().handle_exit(sig, frame)
 
@@ -81,26 +81,26 @@ def open_page(
     takeover: bool = False,
     size: int | None = None,
 ) -> Iterator[Server]:
-    """Opens a project and returns the server of its page. On exit, the job is stopped after its current frame.
+    """Opens a project and yields the server of its page. On exit, the running job is stopped after its current frame.
 
     Args:
         folder: the project folder.
-        video: a video file or a folder of frames; None: the video of the project.
+        video: a video file or a folder of frames; None: the video of the existing project.
         make_segmenter: returns the segmenter for a video.
-        model: the name of the model, for the page.
+        model: the name of the model, which the page displays.
         host: the address to listen on.
         port: the port; 0: any free port.
-        takeover: take over the project from a process that appears to be alive.
-        size: size of the network's input, as for `open_project`.
+        takeover: take over the project from another process, even if that process appears to be running.
+        size: size of the network's input, as in `open_project`.
 
     Raises:
-        DataError: as for `open_project`.
-        ConfigError: as for `open_project`; or the server cannot listen on the address.
+        DataError: as in `open_project`.
+        ConfigError: as in `open_project`, or if the server cannot listen on the address.
     """
     with _listen(host, port) as sock, open_project(folder, video, make_segmenter, takeover, size) as project:
         token = new_token()
         worker = Worker(project)
-        # A second reader, so that the worker does not wait for frames that pages request.
+        # Use a second reader, so that the worker does not have to wait while frames for pages are read.
         reader = project.session.video.second_reader()
         exports = Exports(project, reader, folder / EXPORTS)
         calls = Calls(project, worker, FramePictures(reader), exports, model)
@@ -123,9 +123,9 @@ def paint(
     takeover: bool = False,
     size: int | None = None,
 ) -> None:
-    """Serves the page of a project until the process is interrupted. Arguments and errors as in `open_page`.
+    """Serves the page of a project until the process is interrupted. The arguments and errors are as in `open_page`.
 
-    Prints the project folder and the address to open; `browser`: also opens the address.
+    Prints the project folder and the address to open. If `browser` is true, the address is also opened in a browser.
     """
     with open_page(folder, video, make_segmenter, model, host, port, takeover, size) as server:
         print(f"project: {folder}; all changes are saved immediately; press Ctrl-C to stop", flush=True)
@@ -137,7 +137,7 @@ def paint(
 
 @contextlib.contextmanager
 def _listen(host: str, port: int) -> Iterator[socket.socket]:
-    """Returns a socket that listens on an address.
+    """Yields a socket that listens on an address.
 
     Raises ConfigError if the address is in use or does not belong to this machine.
     """
@@ -147,7 +147,7 @@ def _listen(host: str, port: int) -> Iterator[socket.socket]:
             sock = opened.enter_context(socket.socket(family, socket.SOCK_STREAM))
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind((host, port))
-            sock.listen()  # listens now, so that a browser that connects before the server has started waits instead of failing
+            sock.listen()  # listen now, so that a browser that connects before the server has started waits instead of failing
         except (OSError, OverflowError, UnicodeError) as error:
             way_out = "choose another --host or --port"
             raise ConfigError(f"{host}:{port}: cannot listen on this address: {reason(error)}; {way_out}") from error

@@ -1,4 +1,4 @@
-"""The format in which server and page exchange masks: gzip of ids in row-major order."""
+"""The format in which the server and the page exchange masks: gzip-compressed ids in row-major order."""
 
 import gzip
 import zlib
@@ -8,13 +8,13 @@ from jaxtyping import Bool, Integer
 
 
 def most_bytes(size: tuple[int, int]) -> int:
-    """Maximum size in bytes of a compressed mask, for incompressible data."""
+    """The maximum size of a compressed mask in bytes, which incompressible data would need."""
     height, width = size
     return 3 * height * width + height * width // 512 + 4096
 
 
 def encode(mask: Integer[np.ndarray, "H W"]) -> tuple[bytes, str]:
-    """Compresses a mask; returns the bytes and the dtype, "uint8" or "uint16" (little-endian)."""
+    """Compresses a mask. Returns the bytes and the dtype: "uint8" or "uint16" (little-endian)."""
     name = "uint8" if mask.dtype == np.uint8 else "uint16"
     return gzip.compress(np.ascontiguousarray(mask, np.dtype(name).newbyteorder("<")).tobytes(), 1, mtime=0), name
 
@@ -22,18 +22,18 @@ def encode(mask: Integer[np.ndarray, "H W"]) -> tuple[bytes, str]:
 def decode(
     body: bytes, size: tuple[int, int], with_unknown: bool
 ) -> tuple[Integer[np.ndarray, "H W"], Bool[np.ndarray, "H W"] | None]:
-    """Decodes a mask from a page, without decompressing more bytes than a mask has.
+    """Decodes a mask from a page, without decompressing more bytes than a valid mask can have.
 
     Args:
-        body: gzip of ids, uint8 or uint16 depending on the number of bytes.
+        body: gzip-compressed ids, which are uint8 or uint16 depending on the number of bytes.
         size: height and width.
-        with_unknown: whether H*W bytes follow the ids; they are nonzero for pixels whose ids the model decides.
+        with_unknown: whether H*W further bytes follow the ids. They are nonzero for pixels whose ids the model decides.
 
     Returns:
         The ids, and the pixels whose ids the model decides.
 
     Raises:
-        ValueError: not gzip, or the wrong size.
+        ValueError: the data is not gzip-compressed, or has the wrong size.
     """
     pixels = size[0] * size[1]
     extra = pixels if with_unknown else 0

@@ -1,4 +1,4 @@
-"""The worker: one thread that propagates, one job at a time. A job does not depend on the page that started it."""
+"""The worker: one thread that runs propagation jobs, one at a time. A job continues if the page that started it is closed."""
 
 import itertools
 import queue
@@ -14,11 +14,11 @@ from hmmn_jax.paint.project import Project
 from hmmn_jax.session.timeline import Stamp
 
 IDLE = {"state": "idle"}
-_RATE_FRAMES = 10  # number of recent frames for the estimate of the remaining time
+_RATE_FRAMES = 10  # number of recent frames from which the remaining time is estimated
 
 
 class Busy(Exception):
-    """A job is already running."""
+    """Raised if a job is already running."""
 
 
 @dataclass
@@ -26,9 +26,9 @@ class Job:
     """A call of `propagate` that a page requested.
 
     Attributes:
-        state: "compiling" until the first frame, if it includes compilation; "running"; "stopped", "done" or "failed".
-        done: frames computed so far.
-        left: frames still to compute.
+        state: "compiling" (until the first frame, if the model has to be compiled), "running", "stopped", "done" or "failed".
+        done: the number of frames computed so far.
+        left: the number of frames still to compute.
     """
 
     id: int
@@ -44,7 +44,7 @@ class Job:
     stamps: list[Stamp] = field(default_factory=list)  # the anchors for which `left` was computed
 
     def as_json(self) -> dict[str, Any]:
-        """The job in the form that pages receive."""
+        """The job in the format that pages receive."""
         rate = None
         if len(self.times) > 1 and self.times[-1] > self.times[0]:
             rate = (len(self.times) - 1) / (self.times[-1] - self.times[0])
@@ -64,15 +64,15 @@ class Job:
 
 
 class Worker:
-    """Runs jobs in one thread, the only one that computes on the device."""
+    """Runs jobs in one thread, which is the only one that computes on the device."""
 
     def __init__(self, project: Project):
-        """Starts the thread, which waits for jobs."""
+        """Starts the thread, which then waits for jobs."""
         self._project = project
         self._lock = threading.Lock()
         self._job: Job | None = None
         self._numbers = itertools.count(1)
-        self._compiled: set[int] = set()  # numbers of objects for which this process has compiled
+        self._compiled: set[int] = set()  # object counts for which this process has already compiled the model
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
         self._thread.start()
@@ -88,7 +88,7 @@ class Worker:
 
         Args:
             start: the first frame.
-            stop: the frame after the last.
+            stop: the frame after the last one.
             direction: "forward", "backward" or "both".
 
         Raises:
@@ -110,7 +110,7 @@ class Worker:
             return self._job.as_json()
 
     def stop(self) -> bool:
-        """Stops the job after its current frame. Returns whether there is one."""
+        """Stops the running job after its current frame. Returns whether a job was running."""
         with self._lock:
             job = self._job
             if job is None or job.state not in ("compiling", "running"):
@@ -120,9 +120,9 @@ class Worker:
             return True
 
     def close(self, seconds: float) -> bool:
-        """Stops the job and the thread. Returns whether it ended within the given time.
+        """Stops the job and the thread. Returns whether the thread ended within the given time.
 
-        A frame or a compilation may take longer.
+        It may not, because computing a frame or compiling the model can take longer.
         """
         self.stop()
         self._jobs.put(None)

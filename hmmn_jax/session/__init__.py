@@ -1,4 +1,4 @@
-"""Sessions: annotated frames of a video, propagation in both directions, and corrections."""
+"""Sessions: annotate frames of a video, propagate the masks in both directions, and correct them."""
 
 from hmmn_jax.session.results import FrameResult
 from hmmn_jax.session.session import Session

@@ -1,7 +1,7 @@
-"""Confidence of masks, from probabilities and the agreement of both directions. Chooses the next frame to annotate.
+"""Computes the confidence of masks and chooses the next frame to annotate.
 
-No constant was fitted to data. The confidence of an object in a frame is the expected J (intersection over union) given its
-probabilities, reduced where the two directions disagree.
+The confidence of an object in a frame is the expected J (intersection over union) given its probabilities. It is reduced where
+the forward and backward passes disagree. No constant was fitted to data.
 """
 
 import math
@@ -10,19 +10,21 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float, Integer
 
-ABSENT = 0.5  # confidence of an object in the neighbouring annotations that has no pixels: it may be hidden, or lost
+ABSENT = 0.5  # confidence of an annotated object that has no pixels in a frame: it may be hidden or lost
 
 
 def expected_j(mask: Integer[np.ndarray, "H W"], ids: Sequence[int], p: Float[np.ndarray, "k H W"]) -> dict[int, float]:
-    """The expected J of each object given its probabilities: sum of p inside / (pixels inside + sum of p outside).
+    """The expected J of each object given its probabilities.
+
+    It is the sum of p inside the mask / (number of pixels inside + sum of p outside).
 
     Args:
-        mask: the ids.
+        mask: the object id of each pixel.
         ids: the ids of the objects.
         p: the probabilities of each object.
 
     Returns:
-        The confidence in [0, 1] of each object that has pixels, by id.
+        The confidence of each object that has pixels, in [0, 1], by id.
     """
     found = {}
     for k, p_k in zip(ids, p, strict=True):
@@ -34,14 +36,14 @@ def expected_j(mask: Integer[np.ndarray, "H W"], ids: Sequence[int], p: Float[np
 
 
 def agreement(u: float, forward: Float[np.ndarray, "H W"], backward: Float[np.ndarray, "H W"]) -> float:
-    """Agreement of two passes on one object: 1 - 2 min(u, 1 - u) (1 - J), J = sum of minima / sum of maxima.
+    """Agreement of two passes on one object: 1 - 2 min(u, 1 - u) (1 - J), where J = sum of minima / sum of maxima.
 
     Disagreement has full weight midway between two annotated frames, and no weight at the annotated frames themselves.
 
     Args:
         u: relative position of the frame between the annotated ones, from 0 to 1.
-        forward: probabilities of the object in one pass.
-        backward: probabilities in the other pass.
+        forward: probabilities of the object in the forward pass.
+        backward: probabilities of the object in the backward pass.
     """
     union = float(np.maximum(forward, backward).sum(dtype=np.float64))
     j = float(np.minimum(forward, backward).sum(dtype=np.float64)) / union if union else 1.0
@@ -54,13 +56,13 @@ def most_doubtful(confidence: Mapping[int, Sequence[float]], anchors: Sequence[i
     Args:
         confidence: for each frame that is up to date, the confidence of each object in the neighbouring annotations; NaN if the
             object is absent.
-        anchors: the annotated frames, ascending.
-        frames: number of frames of the video.
+        anchors: the annotated frames, in ascending order.
+        frames: number of frames in the video.
 
     Returns:
-        The frame with the lowest mean confidence; ties are resolved by the largest distance from an annotated frame, then by
-        the lowest index. If there is no such frame, the frame that is farthest from an annotated one. None if all frames are
-        annotated.
+        The frame with the lowest mean confidence. Among equal frames, the one farthest from an annotated frame is chosen, then
+        the one with the lowest index. If `confidence` is empty, the frame farthest from an annotated one is returned. None if
+        all frames are annotated.
     """
 
     def distance(t: int) -> int | float:

@@ -1,4 +1,4 @@
-"""Errors in the files of a saved session, which may be damaged in any way."""
+"""Handles errors in the files of a saved session, which may be damaged in any way."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from hmmn_jax.io.files import reason
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Converts any error of a missing or damaged file to a DataError that names it."""
+    """Converts any error caused by a missing or damaged file to a DataError that names the file."""
     try:
         yield
     except HMMNError:

@@ -1,19 +1,19 @@
-"""The current and earlier timelines of a session, protected by a lock, with edits, undo, and adding the results of passes."""
+"""The current and earlier timelines of a session, protected by a lock. Supports edits, undo, and new results of passes."""
 
 import threading
 from collections.abc import Callable
 
 from hmmn_jax.session.timeline import Basis, Prediction, Timeline
 
-MOST_UNDONE = 32  # number of edits that can be undone
+MOST_UNDONE = 32  # maximum number of edits that can be undone
 
 
 class Ledger:
-    """Holds the current timeline, which edits and passes in several threads replace.
+    """Stores the current timeline, which edits and passes replace from several threads.
 
     Attributes:
         timeline: the current timeline.
-        edits: number of edits and undos so far.
+        edits: number of edits and undo operations so far.
     """
 
     def __init__(self, timeline: Timeline | None = None):
@@ -40,15 +40,16 @@ class Ledger:
             return True
 
     def record(self, basis: Basis, t: int, predict: Callable[[Prediction | None], Prediction]) -> bool:
-        """Adds a pass's result for a frame.
+        """Adds the result of a pass for one frame.
 
         Args:
             basis: the anchors of the frame when the pass started.
             t: the frame.
-            predict: makes the new prediction from the current one, which is None if stale or missing.
+            predict: computes the new prediction from the current one. Its argument is None if the current prediction is stale
+                or missing.
 
         Returns:
-            Whether the frame still depends on these anchors. If not, nothing is added.
+            Whether the frame still depends on these anchors. If it does not, nothing is added.
         """
         with self._lock:
             timeline = self.timeline

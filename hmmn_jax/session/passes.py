@@ -1,4 +1,4 @@
-"""A pass: runs the segmenter from an annotated frame, forwards or backwards."""
+"""Passes: a pass runs the segmenter from an annotated frame, forwards or backwards."""
 
 from collections.abc import Iterator
 
@@ -27,8 +27,8 @@ def run_pass(
 ) -> Iterator[tuple[int, Picture]]:
     """Segments the frames after an anchor up to `last`, backwards if `last` is before the anchor.
 
-    The segmenter restarts with the mask of the anchor, as if it were the first frame of a video. Pixels with uncertain ids keep
-    their probabilities. While the device computes a frame, the next one is read.
+    The segmenter restarts with the mask of the anchor, as if the anchor were the first frame of a video. Pixels with uncertain
+    ids keep their probabilities. The next frame is read while the device processes the current one.
 
     Args:
         segmenter: the segmenter of the session.
@@ -38,10 +38,11 @@ def run_pass(
         last: the last frame to segment.
         pool: stores the arrays.
         queries: the cache of encoded frames.
-        view: the network's input, if its size differs from that of the frames. Results have the size of the frames.
+        view: resizes frames to the size of the network's input; None if both have the same size. Results have the size of the
+            frames.
 
     Yields:
-        The frame's index, and the segmenter's result.
+        The index of a frame and the segmenter's result.
     """
     step = 1 if last > anchor else -1
     order = range(anchor + step, last + step, step)
@@ -74,7 +75,7 @@ def _start(segmenter: Segmenter, frame: np.ndarray, picture: Picture, view: View
     probs = with_background(picture.objects())[order]
     if view is not None:
         probs = view.restore(probs, view.height, view.width)
-        probs /= probs.sum(axis=0)  # an object may be too small for the view
+        probs /= probs.sum(axis=0)  # a small object may have no pixel left after resizing
     return state.replace(probs=jnp.asarray(probs, state.probs.dtype)[None])
 
 
@@ -92,15 +93,15 @@ def merge_pass(
     Args:
         basis: the anchors of the frame.
         t: the frame.
-        current: its prediction, if it is not stale.
+        current: the current prediction of the frame; None if it is stale or missing.
         direction: direction of the pass, "forward" or "backward".
         picture: the result of the pass.
         pool: stores the arrays.
-        by_confidence: weight both passes by their confidence, too.
+        by_confidence: also weight both passes by their confidence.
 
     Returns:
-        `current` if it already contains this pass; the combination of both passes if it contains the other one; otherwise this
-        pass.
+        `current` if it already contains this pass. If it contains only the other pass, the combination of both. Otherwise, a
+        prediction from this pass only.
     """
     if current is not None and direction in current.passes:
         return current

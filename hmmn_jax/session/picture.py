@@ -11,19 +11,20 @@ from jaxtyping import Bool, Float, Float32, Integer
 
 from hmmn_jax.io.packed import ArrayPool, PackedArray
 
-LEVELS = 255  # steps of a stored probability; its error is at most 1/510
+LEVELS = 255  # probabilities are stored in steps of 1/255, so the error is at most 1/510
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Picture:
     """The mask of a frame and the probabilities of its objects; immutable.
 
-    Each channel has a name: the current id of its object. Renaming an object therefore does not change the arrays.
+    The name of each channel is the current id of its object. Renaming an object therefore does not change the arrays.
 
     Attributes:
-        names: the id of each stored channel; 0: the object was removed. Two channels with the same name are one object.
-        channel: [H,W], the channel of each pixel, counted from 1; 0 is background.
-        levels: uint8 [K,H,W], probability of each channel in steps of 1/255.
+        names: the name of each stored channel, or 0 if its object was removed. Two channels with the same name belong to one
+            object.
+        channel: the channel of each pixel, counted from 1, or 0 for background, [H,W].
+        levels: the probability of each channel in steps of 1/255, uint8 [K,H,W].
     """
 
     names: tuple[int, ...]
@@ -42,9 +43,9 @@ class Picture:
 
         Args:
             pool: stores the arrays.
-            ids: ids of the objects, positive and unique.
-            mask: the id of each pixel, 0 or one of `ids`.
-            p: probability of each object, in the order of `ids`; bool: 0 or 1.
+            ids: the ids of the objects; they must be positive and unique.
+            mask: the id of each pixel: 0 or one of `ids`.
+            p: the probability of each object, in the order of `ids`. Bool values mean 0 or 1.
         """
         channel = np.zeros(mask.shape, np.uint8 if len(ids) < 256 else np.uint16)
         for i, k in enumerate(ids, 1):
@@ -59,12 +60,12 @@ class Picture:
 
     @property
     def ids(self) -> tuple[int, ...]:
-        """The ids of the objects, ascending."""
+        """The ids of the objects, in ascending order."""
         return tuple(sorted({*self.names} - {0}))
 
     @property
     def mask(self) -> Integer[np.ndarray, "H W"]:
-        """The id of each pixel; uint8, or uint16 if an id is above 255."""
+        """The id of each pixel, as uint8, or as uint16 if an id is above 255."""
         table = np.array((0, *self.names), np.uint8 if max(self.names, default=0) < 256 else np.uint16)
         return table[self.channel.unpack()]
 
@@ -85,12 +86,12 @@ class Picture:
         return bool((self.objects() == (self.mask == ids)).all())
 
     def renamed(self, old: int, new: int) -> "Picture":
-        """The picture with object `old` renamed to `new`; 0: background."""
+        """The picture with object `old` renamed to `new`, where 0 is the background."""
         return dataclasses.replace(self, names=tuple(new if name == old else name for name in self.names))
 
     @functools.cached_property
     def digest(self) -> str:
-        """A digest of the mask, the probabilities and the ids, which does not depend on how they are stored."""
+        """A digest of the mask, the probabilities and the ids. It does not depend on how they are stored."""
         levels = np.rint(self.objects() * LEVELS).astype(np.uint8)
         digest = hashlib.sha256(f"{self.ids} {self.size} ".encode())
         digest.update(np.ascontiguousarray(self.mask, np.dtype("<u2")).data)
@@ -104,12 +105,12 @@ class Picture:
 
 
 def ids_of(mask: Integer[np.ndarray, "..."]) -> list[int]:
-    """The distinct values of a mask (uint8 or uint16), in ascending order. Several times as fast as `np.unique`."""
+    """The distinct values of a mask (uint8 or uint16), in ascending order. This is several times as fast as `np.unique`."""
     return np.flatnonzero(np.bincount(mask.ravel())).tolist()
 
 
 def with_background(p: Float[np.ndarray, "k H W"]) -> Float[np.ndarray, "k1 H W"]:
-    """Adds the probability of the background to those of objects: background = max(0, 1 - sum p), then normalised."""
+    """Adds a channel for the background, max(0, 1 - sum p), to the probabilities of objects, and normalises the result."""
     total = p.sum(axis=0)
     background = np.maximum(1 - total, 0)
     return np.concatenate([background[None], p]) / (background + total)
@@ -119,7 +120,7 @@ class Pass(NamedTuple):
     """The result of a pass for a frame.
 
     Attributes:
-        ids: the objects of the annotated frame.
+        ids: the ids of the objects in the annotated frame.
         p: the probability of each object.
         weights: the weights of the objects in the blend, by id; missing objects have weight 0.
     """
@@ -138,9 +139,10 @@ def blend(u: float, forward: Pass, backward: Pass) -> tuple[tuple[int, ...], Flo
         backward: the pass from the next annotated frame.
 
     Returns:
-        The ids of the objects in either pass, in ascending order, and the probabilities of the background and the objects. An
-        object in both passes gets their mean with the weights (1 - u) c and u c, where c is its weight in a pass. If both are
-        0, the weights are 1 - u and u. An object in only one pass gets that pass's probability.
+        The ids of the objects in either pass, in ascending order, and the probabilities of the background and the objects. For
+        an object in both passes, the result is the weighted mean of its probabilities. The weights are (1 - u) c_forward and
+        u c_backward, where c is the object's weight in a pass. If both are 0, the weights are 1 - u and u. An object in only
+        one pass keeps its probability in that pass.
     """
     ids = tuple(sorted({*forward.ids, *backward.ids}))
     p = np.zeros((len(ids), *forward.p.shape[1:]), np.float32)
@@ -158,7 +160,7 @@ def blend(u: float, forward: Pass, backward: Pass) -> tuple[tuple[int, ...], Flo
 
 
 def winners(ids: Sequence[int], probs: Float[np.ndarray, "k1 H W"]) -> Integer[np.ndarray, "H W"]:
-    """The most probable id of each pixel; uint8, or uint16 if an id is above 255. The background is the first channel."""
+    """The most probable id of each pixel, as uint8, or as uint16 if an id is above 255. The first channel is the background."""
     table = np.array((0, *ids), np.uint8 if max(ids, default=0) < 256 else np.uint16)
     return table[np.argmax(probs, axis=0)]
 
@@ -169,14 +171,14 @@ def complete(
     unknown: Bool[np.ndarray, "H W"] | None = None,
     present: Picture | None = None,
 ) -> Picture:
-    """The content of an annotated frame.
+    """Completes the mask of an annotated frame.
 
     Args:
         pool: stores the arrays.
-        mask: the ids.
-        unknown: pixels whose ids in `mask` are ignored. They get the probabilities of `present`; without `present`, they are
-            background.
-        present: the current result of the frame.
+        mask: the object id of each pixel.
+        unknown: pixels whose ids in `mask` are ignored. They get the probabilities from `present`, or become background if
+            `present` is None.
+        present: the current result for the frame.
 
     Returns:
         A picture whose objects are those that have a pixel in the completed mask. Other objects of `present` are dropped,

@@ -1,4 +1,7 @@
-"""The files with the masks and probabilities of a saved session: one file per picture, named after a digest of its content."""
+"""Reads and writes the masks and probabilities of a saved session.
+
+There is one file per picture, which is named after a digest of its content.
+"""
 
 import contextlib
 import io
@@ -17,19 +20,19 @@ from hmmn_jax.session.damage import as_id, reading
 from hmmn_jax.session.picture import Picture
 
 _NAME = re.compile(r"[0-9a-f]{64}")
-_FAST = 1  # compression level; compressing a frame at 480p takes a few milliseconds
+_FAST = 1  # compression level; compressing a 480p frame takes a few milliseconds
 
 
 class PictureFiles:
-    """The folder of pictures of one session. Files that this process wrote are recognised by their trace and not read again."""
+    """The picture folder of one session. Files that this process wrote are recognised by their trace and not read again."""
 
     def __init__(self, folder: Path):
-        """Does not access the folder."""
+        """Stores the path of the folder without accessing it."""
         self.folder = folder
         self._traces: dict[str, Trace] = {}
 
     def names(self) -> set[str]:
-        """The names of all files that may be pictures."""
+        """The names of all files in the folder that may be pictures."""
         return {path.stem for path in self.folder.glob("*.npz") if _NAME.fullmatch(path.stem)}
 
     def write(self, picture: Picture) -> str:
@@ -50,7 +53,7 @@ class PictureFiles:
         return name
 
     def read(self, name: str, names: Sequence[int], pool: ArrayPool, size: tuple[int, int]) -> Picture:
-        """Reads a picture of height and width `size` whose channels have the ids `names`. Raises DataError."""
+        """Reads a picture whose size is `size` (height, width) and whose channels have the ids `names`. Raises DataError."""
         path = self._path(name)
         with reading(path):
             ids = tuple(as_id(k, 0) for k in names)
@@ -75,7 +78,7 @@ class PictureFiles:
     def _path(self, name: str) -> Path:
         """The path of a picture.
 
-        Raises ValueError for an invalid name. Names are read from files, so they must be checked to stay inside the folder.
+        Raises ValueError for an invalid name. Names are read from files, so this check prevents access outside the folder.
         """
         if not _NAME.fullmatch(name):
             raise ValueError(f"a picture with the name {name!r}")

@@ -1,4 +1,4 @@
-"""Runs the passes over a range of frames one after the other, and allows edits in the meantime."""
+"""Runs the passes over a range of frames one after the other, and allows edits while they run."""
 
 import functools
 from collections.abc import Callable, Generator, Iterator
@@ -30,7 +30,7 @@ class Propagation:
         size: int = 0,
         by_confidence: bool = False,
     ):
-        """`size` and `by_confidence` as in `Session`."""
+        """`size` and `by_confidence` are the arguments `size` and `weigh_by_confidence` of `Session`."""
         (view,) = Augmentation(size).views(*video.size)
         self.view = None if (view.height, view.width) == tuple(video.size) else view
         self.segmenter, self.video, self.ledger, self.pool, self.queries = segmenter, video, ledger, pool, queries
@@ -44,14 +44,14 @@ class Propagation:
         is_stopped: Callable[[], bool],
         on_frame: Callable[[int], None] | None = None,
     ) -> Generator[tuple[int, FrameResult], None, None]:
-        """Computes the frames start <= t < stop that are not up to date. Yields all of the range, as `Session.propagate`.
+        """Computes the frames start <= t < stop that are not up to date. Yields the same results as `Session.propagate`.
 
         Args:
             start: the first frame.
-            stop: the frame after the last.
+            stop: the frame after the last one.
             direction: a key of `DIRECTIONS`.
-            is_stopped: called before each frame.
-            on_frame: called with each frame that was computed.
+            is_stopped: called before each frame; returns whether to stop.
+            on_frame: called with the index of each computed frame.
         """
         sent: dict[int, Prediction] = {}
         edits, todo = self._plan(start, stop, direction)
@@ -80,15 +80,15 @@ class Propagation:
         return total
 
     def _plan(self, start: int, stop: int, direction: str) -> tuple[int, list[tuple[Segment, str]]]:
-        """Returns the number of edits that the plan is based on, and the passes that the range needs, in order."""
-        edits = self.ledger.edits  # read before planning, so that a later edit causes a new plan
+        """Returns the number of edits so far, and the passes that the range needs, in order."""
+        edits = self.ledger.edits  # read before planning, so that an edit during planning causes a new plan
         found = segments(self.ledger.timeline.stamps, start, stop)
         return edits, [(segment, way) for segment in found for way in DIRECTIONS[direction]]
 
     def _pass(self, segment: Segment, way: str, on_frame: Callable[[int], None] | None) -> Iterator[int]:
-        """Runs one pass of a segment as far as needed, and yields each computed frame.
+        """Runs one pass as far as needed. Yields the index of each computed frame, then those of the other frames in `segment`.
 
-        Ends early if the anchors of the segment have changed.
+        The pass ends early if the anchors of the segment have changed.
         """
         basis, timeline = segment.basis, self.ledger.timeline
         anchor = segment.anchor(way)

@@ -30,7 +30,7 @@ class Queries:
         self._kept: collections.OrderedDict[int, tuple[Any, int]] = collections.OrderedDict()
 
     def of(self, t: int, frame: UInt8[np.ndarray, "H W 3"]) -> Any:
-        """Returns the encoded frame `t`."""
+        """Returns the encoding of `frame`, whose index is `t`."""
         if t in self._kept:
             self._kept.move_to_end(t)
             return self._kept[t][0]

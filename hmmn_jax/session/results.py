@@ -16,8 +16,8 @@ class FrameResult:
     """The result of a session for one frame. Arrays are unpacked at each access.
 
     Attributes:
-        state: "annotated", "final", "provisional" (a further pass is needed), "stale".
-        confidence: confidence of each object that has a pixel, from 0 to 1.
+        state: "annotated", "final", "provisional" (another pass is needed) or "stale".
+        confidence: the confidence of each object that has pixels, from 0 to 1.
     """
 
     state: str
@@ -26,27 +26,27 @@ class FrameResult:
 
     @property
     def final(self) -> bool:
-        """Whether no further pass is needed."""
+        """Whether no other pass is needed."""
         return self.state in ("annotated", "final")
 
     @property
     def ids(self) -> tuple[int, ...]:
-        """The id of each channel of `probs`, ascending, background (0) first."""
+        """The id of each channel of `probs`: the background (0), then the objects in ascending order."""
         return 0, *self._picture.ids
 
     @property
     def mask(self) -> Integer[np.ndarray, "H W"]:
-        """The ids; uint8, or uint16 if an id is above 255."""
+        """The id of each pixel, as uint8, or as uint16 if an id is above 255."""
         return self._picture.mask
 
     @property
     def probs(self) -> Float[np.ndarray, "o1 H W"]:
-        """The probabilities of background and objects, whose sum is 1. They are stored in steps of 1/255."""
+        """The probabilities of the background and the objects, stored in steps of 1/255 and normalised to a sum of 1."""
         return with_background(self._picture.objects())
 
 
 class Masks(Mapping):
-    """Masks by frame, unpacked on demand."""
+    """A mapping from frames to masks, which are unpacked on demand."""
 
     def __init__(self, timeline: Timeline):
         self._timeline = timeline
@@ -64,7 +64,7 @@ class Masks(Mapping):
 
 
 class Confidence:
-    """Confidence by frame and object."""
+    """The confidence of each object in each frame."""
 
     def __init__(self, timeline: Timeline):
         self._timeline = timeline
@@ -82,7 +82,7 @@ def frame_result(timeline: Timeline, t: int) -> FrameResult:
 
 
 def confidence_of(timeline: Timeline, t: int) -> Mapping[int, float]:
-    """The confidence of each object that has a pixel in a frame: 1 if the frame is annotated."""
+    """The confidence of each object that has pixels in a frame; 1 if the frame is annotated."""
     if t in timeline.anchors:
         return dict.fromkeys(timeline.anchors[t].ids, 1.0)
     found = timeline.predictions.get(t)

@@ -1,4 +1,4 @@
-"""The frames that a call of `propagate` computes: ranges between neighbouring anchors, and the extent of passes."""
+"""Determines the frames that a call of `propagate` computes: the ranges between anchors, and how far each pass runs."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,19 +9,21 @@ from hmmn_jax.session.timeline import FORWARD, Basis, Stamp, Timeline
 class Segment(NamedTuple):
     """Frames of a range that lie between two neighbouring anchors, before the first anchor, or after the last anchor.
 
-    frames: the frames, in ascending order; at least one. basis: the anchors on which these frames depend.
+    Attributes:
+        frames: the frames, in ascending order; there is at least one.
+        basis: the anchors on which these frames depend.
     """
 
     frames: range
     basis: Basis
 
     def anchor(self, direction: str) -> Stamp | None:
-        """The anchor from which the pass of a direction starts, if any."""
+        """The anchor from which the pass in this direction starts, if any."""
         return self.basis.before if direction == FORWARD else self.basis.after
 
 
 def segments(stamps: Sequence[Stamp], start: int, stop: int) -> list[Segment]:
-    """The segments of start <= t < stop, in order. `stamps` are all anchors, in order."""
+    """The segments of the range start <= t < stop, in order. `stamps` are all anchors, in order."""
     found = []
     for before, after in zip((None, *stamps), (*stamps, None), strict=True):
         first = start if before is None else max(start, before.frame + 1)
@@ -32,7 +34,7 @@ def segments(stamps: Sequence[Stamp], start: int, stop: int) -> list[Segment]:
 
 
 def reach(timeline: Timeline, segment: Segment, direction: str) -> int | None:
-    """The last frame of a pass from its anchor: the farthest frame that needs the pass. None if no frame needs it."""
+    """The last frame of a pass: the frame farthest from the anchor that needs the pass. None if no frame needs it."""
     lacking = []
     for t in segment.frames:
         current = timeline.current(t)

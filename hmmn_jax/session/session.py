@@ -1,4 +1,4 @@
-"""`Session`: propagates annotated frames of a video, and recomputes frames after corrections."""
+"""`Session`: propagates the masks of annotated frames through a video, and recomputes frames after corrections."""
 
 import math
 import operator
@@ -27,7 +27,7 @@ from hmmn_jax.session.timeline import Timeline
 
 
 class Session:
-    """Masks of one video, from any number of annotated frames.
+    """Computes the masks of one video from any number of annotated frames.
 
     ::
 
@@ -37,9 +37,9 @@ class Session:
             show(t, result.mask)
         session.annotate(session.next_to_annotate(), corrected)  # then propagate again
 
-    An annotated frame is an anchor: the segmenter restarts with its complete mask. Every other frame depends on the nearest
-    anchors before and after it. A frame is stale if these anchors or their masks have changed since it was computed; its mask
-    stays visible until it is recomputed.
+    An annotated frame is an anchor: the segmenter restarts there with the complete mask. Every other frame depends on the
+    nearest anchors before and after it. A frame is stale if these anchors or their masks have changed since the frame was
+    computed. The mask of a stale frame remains available until the frame is recomputed.
 
     Methods may be called from other threads while one thread propagates.
     """
@@ -54,19 +54,18 @@ class Session:
         memory: int = BUDGET,
         encoded: int | None = None,
     ):
-        """Starts a session without any annotation.
+        """Starts a session without annotations.
 
         Args:
             segmenter: a segmenter for non-overlapping objects.
             video: a `Video`, a folder of images, a video file, uint8 [T,H,W,3] or a list of uint8 [H,W,3].
-            size: shorter side of the network's input, in pixels; 0: that of the frames. Masks always have the size of the
-                frames; probabilities are scaled.
+            size: shorter side of the network's input, in pixels; 0: the size of the frames. Masks always have the size of the
+                frames, because the probabilities are resized.
             weigh_by_confidence: between annotated frames, also weight both passes by the confidence of each object, so that a
                 pass that has lost an object has no weight. False: weight them by the position of the frame only.
-            memory: bytes of memory for compressed masks and probabilities; the rest is stored in temporary files.
-            encoded: bytes for cached encoded frames, so that a second pass over a frame does not encode it again. None: a
-                quarter of
-                the free memory, but at most 1 GiB. 0: no cache.
+            memory: memory budget for compressed masks and probabilities, in bytes; the rest is stored in temporary files.
+            encoded: memory budget for the cache of encoded frames, in bytes. With this cache, a second pass over a frame does
+                not encode it again. None: a quarter of the free memory, but at most 1 GiB. 0: no cache.
 
         Raises:
             DataError: a file cannot be read.
@@ -87,7 +86,7 @@ class Session:
         self._folder: SessionFolder | None = None
 
     def __len__(self) -> int:
-        """The number of frames. This decodes a video file to its end if that has not been done yet."""
+        """The number of frames. The first call decodes a video file to its end."""
         if self._count is None:
             self._count = len(self.video)
         return self._count
@@ -101,37 +100,38 @@ class Session:
 
     @property
     def annotated(self) -> tuple[int, ...]:
-        """The annotated frames, ascending."""
+        """The annotated frames, in ascending order."""
         return tuple(sorted(self._ledger.timeline.anchors))
 
     @property
     def objects(self) -> tuple[int, ...]:
-        """The ids of all objects in any frame, ascending."""
+        """The ids of all objects in any frame, in ascending order."""
         return self._ledger.timeline.objects
 
     @property
     def masks(self) -> Mapping[int, Integer[np.ndarray, "H W"]]:
-        """The ids [H,W] of all annotated or computed frames, including stale ones, by frame."""
+        """The masks (ids, [H,W]) of all annotated or computed frames, including stale ones, by frame."""
         return Masks(self._ledger.timeline)
 
     @property
     def confidence(self) -> Confidence:
-        """`confidence[t, object]`, from 0 to 1; NaN if the object has no pixel, 1 if the frame is annotated.
+        """The confidence of an object in a frame, as `confidence[t, object]`, from 0 to 1.
 
-        See `hmmn_jax.session.confidence` for the definition.
+        It is NaN if the object has no pixels, and 1 if the frame is annotated. See `hmmn_jax.session.confidence` for the
+        definition.
         """
         return Confidence(self._ledger.timeline)
 
     def state(self, t: int) -> str:
-        """The state of a frame: "annotated", "final", "provisional" (a further pass is needed), "stale" or "missing"."""
+        """The state of a frame: "annotated", "final", "provisional" (another pass is needed), "stale" or "missing"."""
         return self._ledger.timeline.state(t)
 
     def result(self, t: int) -> FrameResult:
-        """The result of a frame. Raises KeyError for a missing frame."""
+        """The result for a frame. Raises KeyError for a missing frame."""
         return frame_result(self._ledger.timeline, t)
 
     def find(self, t: int) -> FrameResult | None:
-        """The result of a frame; None for a missing frame. Use it as an argument of `hmmn_jax.exports.export`."""
+        """The result for a frame; None for a missing frame. This method can be passed to `hmmn_jax.exports.export`."""
         try:
             return self.result(t)
         except KeyError:
@@ -140,7 +140,7 @@ class Session:
     def next_to_annotate(self) -> int | None:
         """The frame to annotate next: the one with the lowest confidence among those that are up to date.
 
-        Otherwise, the frame that is farthest from an annotated one. None if all frames are annotated.
+        If no frame is up to date, this is the frame farthest from an annotated one. None if all frames are annotated.
         """
         timeline = self._ledger.timeline
         found = {}
@@ -152,15 +152,15 @@ class Session:
     # Edits
 
     def annotate(self, t: int, mask: Mask, unknown: Bool[Array | np.ndarray, "H W"] | None = None) -> None:
-        """Annotates a frame with its complete mask. An earlier result of the frame is replaced.
+        """Annotates a frame with its complete mask, which replaces any earlier result for the frame.
 
         The frames up to the neighbouring anchors become stale, unless the frame already had the same annotation.
 
         Args:
             t: the frame.
-            mask: ids [H,W], uint8 or uint16; bool is object 1; 0 is background and erases.
-            unknown: pixels whose ids the model decides, for any value of `mask`. They get the current probabilities of the
-                frame; without these, they are background.
+            mask: ids [H,W], uint8 or uint16. In a bool mask, True is object 1. 0 is background and erases objects.
+            unknown: pixels whose values in `mask` are ignored because the model decides their ids. They get the frame's
+                current probabilities, or become background if the frame has no result yet.
 
         Raises:
             IndexError: the frame does not exist.
@@ -186,9 +186,10 @@ class Session:
         self._ledger.edit(change)
 
     def unannotate(self, t: int) -> None:
-        """Removes the annotation of a frame: the frame becomes missing, and frames that depended on it become stale.
+        """Removes the annotation of a frame.
 
-        `undo` reverts this. Raises ValueError for a frame that is not annotated.
+        The frame becomes missing, and the frames that depended on it become stale. `undo` reverts this. Raises ValueError for a
+        frame that is not annotated.
         """
         self._ledger.edit(lambda timeline: timeline.unannotated(t))
 
@@ -202,8 +203,8 @@ class Session:
     def merge(self, a: int, b: int) -> None:
         """Makes object `b` part of object `a` in all frames, immediately. The id `b` cannot be used again.
 
-        Frames computed with object `b` become stale. `undo` reverts this. Raises ValueError if an object is unknown or both are
-        the same.
+        Frames computed with object `b` become stale. `undo` reverts this. Raises ValueError if an object is unknown or if `a`
+        equals `b`.
         """
         if a == b:
             raise ValueError(f"object {a} cannot be merged with itself")
@@ -228,21 +229,21 @@ class Session:
         *,
         on_frame: Callable[[int], None] | None = None,
     ) -> Generator[tuple[int, FrameResult], None, None]:
-        """Yields the results of the frames start <= t < stop that are not annotated. Each frame is computed on demand.
+        """Yields the results for the frames start <= t < stop that are not annotated. Frames are computed on demand.
 
-        Passes start at the nearest anchors, which may be outside the range; frames in between are computed and kept, but not
-        yielded. Frames that are up to date are not computed again. Closing the generator keeps the results so far. Edits during
-        propagation are safe: the remaining frames use the new anchors.
+        Passes start at the nearest anchors, which may be outside the range. Frames between such an anchor and the range are
+        computed and stored, but not yielded. Frames that are up to date are not computed again. If the generator is closed, the
+        results so far are kept. Edits during propagation are safe: the remaining frames use the new anchors.
 
         Args:
             start: the first frame.
-            stop: the frame after the last; None: the end of the video.
-            direction: "forward": from the previous anchors; "backward": from the next anchors; "both".
-            on_frame: called with each computed frame, including those outside the range.
+            stop: the frame after the last one; None: the end of the video.
+            direction: "forward" (from the previous anchors), "backward" (from the next anchors) or "both".
+            on_frame: called with the index of each computed frame, including frames outside the range.
 
         Yields:
-            Frame and result. A frame between two anchors is yielded twice: first provisional, from one pass, then final, from
-            both. A frame that is already final is yielded once.
+            The index of a frame and its result. A frame between two anchors is yielded twice: first as provisional, after one
+            pass, then as final, after both. A frame that is already final is yielded once.
 
         Raises:
             ValueError: no frame is annotated, the range contains no frames of the video, or the direction is unknown.
@@ -257,23 +258,23 @@ class Session:
     def frames_to_compute(self, start: int = 0, stop: int | None = None, direction: str = "both") -> int:
         """The number of frames that `propagate` would compute now. A frame that needs two passes is counted twice.
 
-        Raises ValueError.
+        Raises ValueError for an invalid range or direction.
         """
         return self._propagation.count(*self._range(start, stop, direction), direction)
 
     def stop(self) -> None:
-        """Stops all running generators of `propagate` after their current frame. Call this from another thread."""
+        """Stops all running `propagate` generators after their current frame. Call this from another thread."""
         self._stops += 1
 
     # Files
 
     def save(self, folder: str | os.PathLike) -> None:
-        """Writes annotations, masks, probabilities and states to a folder atomically. Later calls only write the changes.
+        """Writes annotations, masks, probabilities and states to a folder atomically. Later calls write only the changes.
 
         The video, the segmenter and the undo history are not saved.
 
         Raises:
-            DataError: the folder contains other files, or is not writable.
+            DataError: the folder contains other files or is not writable.
         """
         path = user_path(folder)
         if self._folder is None or self._folder.path != path:
@@ -297,13 +298,13 @@ class Session:
         Args:
             folder: as in `save`.
             segmenter: as for a new session.
-            video: as for a new session; must be the same video.
-            size: as for a new session. Masks that are up to date are not recomputed if the size differs.
+            video: as for a new session; must be the video of the saved session.
+            size: as for a new session. If the size has changed, masks that are up to date are not recomputed.
             weigh_by_confidence: as for a new session.
             memory: as for a new session.
 
         Raises:
-            DataError: the folder does not contain a session or is damaged, or the frames have a different size.
+            DataError: the folder does not contain a session or is damaged, or the frames of the video have a different size.
         """
         session = cls(segmenter, video, size=size, weigh_by_confidence=weigh_by_confidence, memory=memory)
         height, width = session.video.size
@@ -311,7 +312,7 @@ class Session:
         return session
 
     def _range(self, start: int, stop: int | None, direction: str) -> tuple[int, int]:
-        """Converts the range to integers. Raises ValueError."""
+        """Checks the range and converts it to integers. Raises ValueError."""
         if direction not in DIRECTIONS:
             raise ValueError(f"direction is {direction!r}, expected forward, backward or both")
         count = len(self)
@@ -333,7 +334,7 @@ class Session:
 
 
 def _require(timeline: Timeline, *ids: int) -> Timeline:
-    """Returns the timeline if it has all of these objects, otherwise raises ValueError."""
+    """Returns the timeline if it has all of these objects. Raises ValueError otherwise."""
     for k in ids:
         if k not in timeline.objects:
             known = ", ".join(map(str, timeline.objects)) or "none"

@@ -1,4 +1,4 @@
-"""Conversion of timelines to JSON with named pictures: complete, or as the difference between two timelines."""
+"""Converts timelines, or the differences between two timelines, to JSON that refers to pictures by name."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from hmmn_jax.session.picture import Picture
 from hmmn_jax.session.timeline import BACKWARD, FORWARD, Basis, Prediction, Stamp, Timeline
 
 KEYS = ("gone", "anchors", "predictions")
-State = dict[str, dict[str, Any]]  # for each key of `KEYS`, entries by id or frame; in a difference, None means removed
+State = dict[str, dict[str, Any]]  # for each key of `KEYS`, the entries by id or frame; None in a difference means "removed"
 
 
 def as_state(timeline: Timeline) -> State:
@@ -21,7 +21,7 @@ def as_state(timeline: Timeline) -> State:
 
 
 def difference(old: Timeline, new: Timeline) -> State:
-    """The difference that `update` needs to turn the state of `old` into that of `new`."""
+    """The difference with which `update` turns the state of `old` into that of `new`."""
     return {
         "gone": _changed(old.gone, new.gone, lambda into: into),
         "anchors": _changed(old.anchors, new.anchors, _saved),
@@ -43,8 +43,8 @@ def from_state(state: State, read: Callable[[str, list[int]], Picture]) -> Timel
     """The timeline of a state.
 
     Args:
-        state: as in `as_state`; may be damaged if it is from a file.
-        read: returns the picture, given its name and the ids of its channels.
+        state: as returned by `as_state`; may be damaged if it was read from a file.
+        read: returns a picture, given its name and the ids of its channels.
 
     Raises:
         ValueError, TypeError, KeyError, AttributeError: the state is damaged.
@@ -61,7 +61,7 @@ def from_state(state: State, read: Callable[[str, list[int]], Picture]) -> Timel
 
 
 def pictures(timeline: Timeline, among: State | None = None) -> Iterator[Picture]:
-    """The pictures of a timeline, or of the frames in a difference."""
+    """The pictures of all frames in a timeline, or only of those in the difference `among`."""
     anchors, predictions = timeline.anchors, timeline.predictions
     yield from (anchors[t] for t in _frames(anchors, among and among["anchors"]))
     yield from (predictions[t].picture for t in _frames(predictions, among and among["predictions"]))
@@ -72,7 +72,7 @@ def _frames(known: Mapping[int, Any], among: Mapping[str, Any] | None) -> Iterab
 
 
 def _changed(old: Mapping[int, Any], new: Mapping[int, Any], save: Callable[[Any], Any]) -> dict[str, Any]:
-    """The differences. Pictures and predictions are immutable, so comparing object identity is sufficient."""
+    """The changed entries. Pictures and predictions are immutable, so comparing object identity is sufficient."""
     keys = [key for key in {**old, **new} if old.get(key) is not new.get(key)]
     return {str(key): save(new[key]) if key in new else None for key in sorted(keys)}
 

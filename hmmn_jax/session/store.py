@@ -1,8 +1,8 @@
-"""A session on disk: `session.json`, later changes in `changes.jsonl`, and one file for the picture of each frame.
+"""A session on disk: `session.json`, later changes in `changes.jsonl`, and one file per picture.
 
-Pictures are written before the files that refer to them, and deleted when nothing refers to them. `session.json` is replaced
-atomically, and a line of `changes.jsonl` is valid if it ends with a newline. If a process is killed, the folder therefore
-contains either the old or the new session.
+Pictures are written before the files that refer to them, and deleted when nothing refers to them any longer. `session.json` is
+replaced atomically, and a line of `changes.jsonl` is valid only if it ends with a newline. If a process is killed, the folder
+therefore contains either the old or the new session.
 """
 
 import hashlib
@@ -24,19 +24,19 @@ from hmmn_jax.session.timeline import Timeline
 FORMAT = 1
 SESSION, CHANGES, PICTURES = "session.json", "changes.jsonl", "pictures"
 _START = f'{{"format": {FORMAT}, "changes_of": "'.encode()
-MOST_CHANGES = 1 << 22  # maximum bytes of changes, above which `session.json` is replaced
+MOST_CHANGES = 1 << 22  # if `changes.jsonl` is larger than this many bytes, `session.json` is replaced
 
 
 class SessionFolder:
     """The folder of one session. If the folder is unchanged since this process wrote it, `save` writes only the changes."""
 
     def __init__(self, path: Path, size: tuple[int, int]):
-        """`size` is height and width of the frames. Does not access the folder."""
+        """Does not access the folder. `size` is the height and width of the frames."""
         self.path, self._size = path, size
         self._file, self._changes = path / SESSION, path / CHANGES
         self._pictures = PictureFiles(path / PICTURES)
         self._timeline: Timeline | None = None  # the content of the folder, if this process knows it
-        self._left: tuple[Trace, Trace] | None = None  # the traces of both files when this process wrote them
+        self._left: tuple[Trace, Trace] | None = None  # the traces of both files after this process wrote them
 
     def save(self, timeline: Timeline) -> None:
         """Writes a timeline atomically.
@@ -79,7 +79,7 @@ class SessionFolder:
             self._pictures.delete(name)
 
     def _append(self, old: Timeline, new: Timeline) -> None:
-        """Writes the changes."""
+        """Appends the changes to `changes.jsonl`."""
         change = difference(old, new)
         if not any(change.values()):
             return
@@ -91,7 +91,7 @@ class SessionFolder:
                 self._pictures.delete(name)
 
     def _read(self) -> tuple[State, tuple[int, int]]:
-        """The content of the two files, and the size of the frames. Raises DataError."""
+        """The state that the two files contain, and the size of the frames. Raises DataError."""
         with reading(self._file):
             content = self._file.read_bytes()
             found = json.loads(content.decode())
@@ -107,7 +107,7 @@ class SessionFolder:
             if lines and not lines.startswith(_START):
                 raise ValueError("not of changes")
             if lines.startswith(header):  # otherwise the changes belong to an older `session.json`
-                whole, _, _ = lines[len(header) :].rpartition(b"\n")  # a process was killed while writing the last line
+                whole, _, _ = lines[len(header) :].rpartition(b"\n")  # the last line is incomplete if a process was killed
                 for line in whole.splitlines():
                     update(state, json.loads(line))
         return state, (height, width)

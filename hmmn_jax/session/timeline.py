@@ -1,8 +1,7 @@
 """The annotated and predicted frames of a video. A timeline is immutable: each edit returns a new one.
 
-It determines which frames are stale.
-
-An anchor is an annotated frame. Each frame only depends on the nearest anchor before it and the nearest anchor after it.
+A timeline also determines which frames are stale. An anchor is an annotated frame. Each other frame depends only on the nearest
+anchor before it and the nearest anchor after it.
 """
 
 import bisect
@@ -18,14 +17,14 @@ ANNOTATED, FINAL, PROVISIONAL, STALE, MISSING = "annotated", "final", "provision
 
 
 class Stamp(NamedTuple):
-    """An anchor: the frame and the digest of its content."""
+    """An anchor: its frame and a digest of its content."""
 
     frame: int
     digest: str
 
 
 class Basis(NamedTuple):
-    """The anchors that a frame depends on; None if there is no anchor on that side."""
+    """The anchors that a frame depends on. A field is None if there is no anchor on that side."""
 
     before: Stamp | None
     after: Stamp | None
@@ -37,9 +36,9 @@ class Basis(NamedTuple):
         return frozenset(name for name, stamp in found if stamp is not None)
 
     def position(self, t: int) -> float:
-        """Relative position of a frame between both anchors, from 0 at the previous to 1 at the next.
+        """Relative position of a frame between both anchors, from 0 at the previous anchor to 1 at the next one.
 
-        Raises ValueError.
+        Raises ValueError if an anchor is missing.
         """
         if self.before is None or self.after is None:
             raise ValueError(f"frame {t} has no annotated frame on one side")
@@ -51,10 +50,10 @@ class Prediction:
     """The prediction of a frame.
 
     Attributes:
-        basis: the anchors at the time when it was computed; None: one of its objects was removed or merged later.
-        passes: the passes that it contains, "forward", "backward" or both.
+        basis: the anchors from which the prediction was computed; None if one of its objects was removed or merged later.
+        passes: the passes that the prediction contains: "forward", "backward" or both.
         picture: mask and probabilities, from one pass or from both.
-        confidence: confidence of each object that has a pixel.
+        confidence: the confidence of each object that has pixels.
     """
 
     basis: Basis | None
@@ -68,7 +67,7 @@ class Prediction:
         return self.basis is not None and self.passes == self.basis.passes
 
     def renamed(self, old: int, new: int) -> "Prediction":
-        """The prediction after a removal (`new` is 0) or a merge; a merged object keeps the lower confidence."""
+        """The prediction after a removal (`new` is 0) or a merge. A merged object gets the lower of both confidences."""
         if old not in self.picture.names:
             return self
         confidence = {k: c for k, c in self.confidence.items() if k != old}
@@ -84,7 +83,7 @@ class Timeline:
     Attributes:
         anchors: annotations by frame.
         predictions: predictions of the frames that are not annotated, by frame.
-        gone: ids that are no longer used, with the id into which they were merged, or 0 if they were removed.
+        gone: maps each id that is no longer used to the id of the object that it was merged into, or to 0 if it was removed.
     """
 
     anchors: Mapping[int, Picture] = field(default_factory=dict)
@@ -93,17 +92,17 @@ class Timeline:
 
     @functools.cached_property
     def stamps(self) -> list[Stamp]:
-        """The anchors in order."""
+        """The anchors, in order."""
         return [Stamp(t, self.anchors[t].digest) for t in sorted(self.anchors)]
 
     @functools.cached_property
     def objects(self) -> tuple[int, ...]:
-        """The ids of all objects in any frame, ascending."""
+        """The ids of all objects in any frame, in ascending order."""
         pictures = [*self.anchors.values(), *(prediction.picture for prediction in self.predictions.values())]
         return tuple(sorted(set().union(*(picture.names for picture in pictures)) - {0}))
 
     def basis(self, t: int) -> Basis:
-        """The anchors on which frame `t` depends; `t` is not annotated."""
+        """The anchors on which frame `t` depends. `t` must not be annotated."""
         after = bisect.bisect(self.stamps, (t,))
         return Basis(self.stamps[after - 1] if after else None, self.stamps[after] if after < len(self.stamps) else None)
 
@@ -113,7 +112,7 @@ class Timeline:
         return found if found is not None and found.basis == self.basis(t) else None
 
     def state(self, t: int) -> str:
-        """The state of a frame: "annotated", "final", "provisional" (a further pass is needed), "stale" or "missing"."""
+        """The state of a frame: "annotated", "final", "provisional" (another pass is needed), "stale" or "missing"."""
         if t in self.anchors:
             return ANNOTATED
         if t not in self.predictions:
@@ -122,14 +121,14 @@ class Timeline:
         return STALE if current is None else FINAL if current.is_final else PROVISIONAL
 
     def picture(self, t: int) -> Picture | None:
-        """The picture of a frame: its annotation, otherwise its prediction, even if stale."""
+        """The picture of a frame: its annotation if there is one, otherwise its prediction, even if that is stale."""
         if t in self.anchors:
             return self.anchors[t]
         found = self.predictions.get(t)
         return None if found is None else found.picture
 
     def annotated(self, t: int, picture: Picture) -> "Timeline":
-        """Adds an anchor at `t`, which replaces any earlier result of the frame."""
+        """Adds an anchor at `t`, which replaces any earlier result for the frame."""
         predictions = {s: prediction for s, prediction in self.predictions.items() if s != t}
         return replace(self, anchors={**self.anchors, t: picture}, predictions=predictions)
 
@@ -144,16 +143,16 @@ class Timeline:
         return replace(self, predictions={**self.predictions, t: prediction})
 
     def renamed(self, old: int, new: int) -> "Timeline":
-        """Replaces object `old` by `new` everywhere (0: background), and removes the id `old`."""
+        """Replaces object `old` with `new` everywhere, where 0 is the background. The id `old` cannot be used again."""
         anchors = {t: picture.renamed(old, new) if old in picture.names else picture for t, picture in self.anchors.items()}
         predictions = {t: prediction.renamed(old, new) for t, prediction in self.predictions.items()}
         return Timeline(anchors, predictions, {**self.gone, old: new})
 
     def taken_back(self, before: "Timeline") -> "Timeline":
-        """Returns the timeline `before` an edit, with later predictions that are still valid.
+        """Returns the timeline `before` an edit, together with later predictions that are still valid.
 
-        Each frame gets the prediction that is not stale. If neither is stale, it gets the one with more passes. If both are
-        stale, it gets the earlier one if there is one, otherwise the current one.
+        For each frame, there may be an earlier and a current prediction. If only one of them is up to date, that one is used.
+        If both are, the one with more passes is used. If both are stale, the earlier one is used.
         """
         predictions = {}
         for t in (before.predictions.keys() | self.predictions.keys()) - before.anchors.keys():
