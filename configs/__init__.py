@@ -1,1 +1,1 @@
-"""One file per experiment; each docstring has the command, the expected result and its cost."""
+"""Experiment configs, one file each. The docstrings contain the command, the expected result and the cost."""

@@ -1,1 +1,1 @@
-"""Evaluations: one file per benchmark. `base` has the fields that all of them share."""
+"""Evaluation configs, one file per benchmark. `base` contains the fields that all of them share."""

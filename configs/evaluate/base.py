@@ -1,4 +1,4 @@
-"""Defaults of all evaluations. Start your own config from them. `hmmn_jax.evaluation.benchmarks` explains each field."""
+"""Defaults of all evaluations, on which you can base your own config. `hmmn_jax.evaluation.benchmarks` explains each field."""
 
 from hmmn_jax.evaluation.benchmarks import base, paper
 

@@ -1,8 +1,8 @@
-"""BURST test: like validation, with other sequences.
+"""BURST test: like validation, but with different sequences.
 
     python evaluate.py --config configs/evaluate/burst_test.py --data BURST --checkpoint OUT --output RUN
 
-configs/evaluate/burst_val.py describes input and output.
+configs/evaluate/burst_val.py describes the input and the output.
 """
 
 from ml_collections import ConfigDict
@@ -11,5 +11,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """The folder test."""
+    """Evaluates the folder "test"."""
     return benchmark_settings("burst_test")

@@ -1,18 +1,18 @@
-"""Your own videos: folders of images, or video files.
+"""Your own videos, which can be folders of images or video files.
 
     python evaluate.py --config configs/evaluate/custom.py --data ROOT --checkpoint OUT --output RUN
     python evaluate.py --config configs/evaluate/custom.py --frames DIR|FILE.mp4 --mask FILE.png --checkpoint OUT --output RUN
 
-ROOT has JPEGImages/NAME/*.jpg (or .png, ...) with the masks Annotations/NAME/FRAME.png. The first frame needs a mask. A
-video file JPEGImages/NAME.mp4 has the mask of its first frame in Annotations/NAME.png, and masks of later frames in
+ROOT contains frames in JPEGImages/NAME/*.jpg (or .png, ...) and masks in Annotations/NAME/FRAME.png. The first frame needs a
+mask. For a video file JPEGImages/NAME.mp4, the mask of the first frame is Annotations/NAME.png, and masks of later frames are
 Annotations/NAME/NUMBER.png.
 
 Masks of later frames are used for scores: each object is scored on the annotated frames after its first one. With
---config.late_objects=True they also start new objects. With --config.direction=both, forward or backward, each mask annotates
-its whole frame, and the other frames are segmented from all masks. There are no scores then.
+--config.late_objects=True, they also start new objects. With --config.direction=both, forward or backward, each mask annotates
+its whole frame, and the other frames are segmented from all masks. In this case, no scores are computed.
 
 For long videos, --config.max_memory_frames=50 limits the memory. For large videos, --config.size=480 sets the shorter side of
-the network's input; the masks have the size of the frames.
+the network's input; the masks still have the size of the frames.
 """
 
 from ml_collections import ConfigDict
@@ -21,5 +21,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """All folders and video files."""
+    """Evaluates all folders and video files."""
     return benchmark_settings("custom")

@@ -3,10 +3,10 @@
     python evaluate.py --config configs/evaluate/demo.py --data hmmn_jax/demo_clip --checkpoint lite --output RUN \
       --overlays --movie gif
 
-`make demo` and `hmmn-jax demo` do the same. "lite" is a small model that comes with the code.
+`make demo` and `hmmn-jax demo` do the same. "lite" is the small bundled model.
 
 Expected (measured): J&F 0.857. See docs/lite.md.
-Cost: 15 seconds on two cores; half of the time is compilation.
+Cost: 15 seconds on two cores, half of which is compilation.
 """
 
 from ml_collections import ConfigDict
@@ -15,5 +15,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """Like DAVIS-2017."""
+    """Scores like DAVIS-2017."""
     return benchmark_settings("demo")

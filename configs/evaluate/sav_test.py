@@ -1,9 +1,9 @@
-"""SA-V test: like validation, with 150 other videos.
+"""SA-V test: like validation, but with 150 different videos.
 
     python evaluate.py --config configs/evaluate/sav_test.py --data SAV --checkpoint OUT --output RUN
     python evaluate.py --config configs/evaluate/sav_test.py --data SAV --score PRED
 
-configs/evaluate/sav_val.py describes input and output.
+configs/evaluate/sav_val.py describes the input and the output.
 """
 
 from ml_collections import ConfigDict
@@ -12,5 +12,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """The list sav_test.txt."""
+    """Evaluates the videos in sav_test.txt."""
     return benchmark_settings("sav_test")

@@ -1,11 +1,11 @@
-"""SA-V validation: 155 videos whose objects may overlap; masks are public.
+"""SA-V validation: 155 videos whose objects may overlap. Masks are public.
 
     python evaluate.py --config configs/evaluate/sav_val.py --data SAV --checkpoint OUT --output RUN
     python evaluate.py --config configs/evaluate/sav_val.py --data SAV --score PRED
 
-SAV has sav_val.txt, JPEGImages_24fps/VIDEO/FRAME.jpg and Annotations_6fps/VIDEO/OBJECT/FRAME.png, with the folders 000, 001,
-... of objects. Every frame is segmented, each object separately. RUN/masks/VIDEO/OBJECT/FRAME.png are written for annotated
-frames. Reports J&F, J and F in percent.
+SAV contains sav_val.txt, JPEGImages_24fps/VIDEO/FRAME.jpg and Annotations_6fps/VIDEO/OBJECT/FRAME.png, where OBJECT is 000,
+001, and so on. Every frame is segmented, and each object is segmented separately. Masks are written for annotated frames, as
+RUN/masks/VIDEO/OBJECT/FRAME.png. Reports J&F, J and F in percent.
 """
 
 from ml_collections import ConfigDict
@@ -14,5 +14,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """The list sav_val.txt."""
+    """Evaluates the videos in sav_val.txt."""
     return benchmark_settings("sav_val")

@@ -1,11 +1,11 @@
-"""VOST validation: objects are cut, folded or poured; masks are public.
+"""VOST validation: objects are cut, folded or poured. Masks are public.
 
     python evaluate.py --config configs/evaluate/vost_val.py --data VOST --checkpoint OUT --output RUN
     python evaluate.py --config configs/evaluate/vost_val.py --data VOST --score PRED
 
-VOST has ImageSets/val.txt, Annotations/VIDEO/FRAME.png (5 frames per second) and JPEGImages_10fps/VIDEO/FRAME.jpg. The frames
-in JPEGImages_10fps are segmented, or those in JPEGImages if it does not exist. Masks are written for annotated frames. Reports
-J and J_tr (J over the last quarter of the frames) with recall and decay. VOST has no F.
+VOST contains ImageSets/val.txt, Annotations/VIDEO/FRAME.png (5 frames per second) and JPEGImages_10fps/VIDEO/FRAME.jpg. The
+frames in JPEGImages_10fps are segmented, or those in JPEGImages if that folder does not exist. Masks are written for annotated
+frames. Reports J and J_tr (J over the last quarter of the frames) with recall and decay. VOST does not use F.
 """
 
 from ml_collections import ConfigDict
@@ -14,5 +14,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """Scores annotated frames by J."""
+    """Scores the annotated frames by J."""
     return benchmark_settings("vost_val")

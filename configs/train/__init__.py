@@ -1,1 +1,1 @@
-"""Training experiments, one file each. `base` has the fields that all of them share."""
+"""Training configs, one file per experiment. `base` contains the fields that all of them share."""

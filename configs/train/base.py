@@ -1,4 +1,4 @@
-"""Defaults of all training experiments, explained in `hmmn_jax.training.defaults`, and settings of the bundled model."""
+"""Defaults of all training experiments, which `hmmn_jax.training.defaults` explains, and the settings of the bundled model."""
 
 from ml_collections import ConfigDict, config_dict
 
@@ -10,7 +10,7 @@ __all__ = ["base", "lite_model", "validation"]
 
 
 def lite_model() -> ConfigDict:
-    """A model for a CPU: 2.2 million parameters; the backbones are pretrained on ImageNet."""
+    """A model for CPUs with 2.2 million parameters. Its backbones are pretrained on ImageNet."""
     small = HMMNConfig(
         backbone=EfficientNetLite(),
         normalise_keys=True,

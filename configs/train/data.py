@@ -1,7 +1,8 @@
-"""Functions for config files, which return the data section of an experiment.
+"""Functions that return the data section of an experiment config.
 
-A clip from a still image consists of three transforms of the image; a clip from a video consists of three frames. Schedules are
-((first sample, value), ...), in samples, so that they do not depend on the batch size and the number of devices.
+A clip from a still image consists of three transforms of the image, and a clip from a video consists of three frames. Schedules
+have the form ((first sample, value), ...). They count samples, so they do not depend on the batch size or the number of
+devices.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ MAIN_EPOCH = YOUTUBE_VOS_2019_VIDEOS + DAVIS_REPEAT * DAVIS_2017_VIDEOS  # 3771 
 
 
 def stills(sets: dict[str, ConfigDict]) -> ConfigDict:
-    """Pre-training on images: each frame is a different transform of the image, with pasted objects from other images."""
+    """Pre-training on images: each frame is a different transform of one image, with pasted objects from other images."""
     config = clips()
     config.sets = ConfigDict(sets)
     config.affine.frame = affine(20.0, 10.0, 0.1)
@@ -40,19 +41,19 @@ def videos(sets: dict[str, ConfigDict], max_skip: Schedule) -> ConfigDict:
 
 
 def stm_curriculum(samples_per_epoch: int, *, every: int = 20, by: int = 5, most: int = 25) -> Schedule:
-    """As in STM: every few epochs, the skip grows by `by`, from 0 to `most`."""
+    """The skip schedule of STM. After every `every` epochs, the maximum skip increases by `by`, from 0 to `most`."""
     return tuple((step * every * samples_per_epoch, step * by) for step in range(most // by + 1))
 
 
 def stcn_curriculum(
     samples: int, skips: Sequence[int] = (5, 10, 15, 20, 25, 5), shares: Sequence[float] = (0, 0.1, 0.2, 0.3, 0.4, 0.9)
 ) -> Schedule:
-    """As in STCN: each skip applies from a fraction of all samples on."""
+    """The skip schedule of STCN. Each maximum skip takes effect after the given fraction of all samples."""
     return tuple((round(share * samples), skip) for share, skip in zip(shares, skips, strict=True))
 
 
 def paper_stills() -> ConfigDict:
-    """Pre-training on five image sets. The weight of BIG, a small set of very large images, is five times as high."""
+    """Pre-training on five image data sets. BIG, a small data set of very large images, is repeated five times."""
     repeats = {"duts": 1, "ecssd": 1, "fss1000": 1, "big": 5, "hrsod": 5}
     return stills({name: source(f"image_masks/{name}", still=True, repeat=repeat) for name, repeat in repeats.items()})
 
@@ -72,12 +73,12 @@ def moving_shapes() -> ConfigDict:
 
 
 def lite() -> ConfigDict:
-    """First stage of hmmn-lite: half of the clips are from 26 videos, the others from small sets of still images."""
+    """First stage of hmmn-lite: half of the clips are from 26 videos, and half from small data sets of still images."""
     stills = {"ccp": 0.6, "clothes": 0.6, "human": 1.0, "street": 0.7}
     sets = {name: source(f"image_masks/{name}", still=True, repeat=repeat) for name, repeat in stills.items()}
     sets["davis"] = source("davis/train26", still=False, repeat=76.0)
-    # Objects move little between two frames of a video. With large motion in training, the model does not rely on the last
-    # mask.
+    # Objects usually move little between consecutive frames. With larger motion in training, the model learns not to rely on
+    # the previous mask.
     config = videos(sets, ((0, 6), (6000, 12)))
     config.size = (176, 176)
     config.resize = 176

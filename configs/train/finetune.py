@@ -1,14 +1,15 @@
-"""Fine-tuning on your own videos in the layout of DAVIS: JPEGImages/RESOLUTION/VIDEO/*.jpg, Annotations/RESOLUTION/VIDEO/*.png.
+"""Fine-tuning on your own videos in the layout of DAVIS.
 
     python -m data.build davis --config folder --as mine --source FOLDER --data_dir DATA
     python train.py --config configs/train/finetune.py --workdir RUN --config.init=OUT --config.data.data_dir=DATA
 
-OUT is an output of `convert_weights.py`, the workdir of another run, or a `.pth` file of the released weights.
-`data/davis/README.md` describes lists and other resolutions. If you have annotated sequences for validation,
---config.validation.data=FOLDER and --config.validation.split=LIST compute their J&F during training.
+FOLDER contains JPEGImages/RESOLUTION/VIDEO/*.jpg and Annotations/RESOLUTION/VIDEO/*.png; `data/davis/README.md` describes lists
+and other layouts. OUT is an output of `convert_weights.py`, the workdir of another run, or a `.pth` file with the released
+weights. If you have annotated sequences for validation, set --config.validation.data=FOLDER and --config.validation.split=LIST
+to compute their J&F during training.
 
-Expected: not measured. With few videos, watch the validation scores; the best checkpoint is kept.
-Cost: 5,000 steps of four clips of 384x384; time not measured.
+Expected: not measured. With few videos, check the validation scores for overfitting; the best checkpoint is kept.
+Cost: 5,000 steps of four clips of 384x384. The time was not measured.
 """
 
 from ml_collections import ConfigDict

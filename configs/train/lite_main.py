@@ -6,9 +6,9 @@
 RUN1 is the workdir of `configs/train/lite.py`, or a checkpoint of an earlier run of this stage. DATA and DAVIS are as in
 `configs/train/lite.py`. To continue with different clips, set --config.data.seed=2.
 
-Expected (one run, --config.samples=3600): J&F on the four sequences at 240 pixels is 0.74 at step 250, 0.76 at step 500 and
-0.765 at step 900, the end; at 360 pixels 0.79. Cost: 65 minutes on two busy cores. On nearly idle cores, 2.7 seconds per step
-and at least 2 minutes of compilation. docs/lite.md has all runs.
+Expected (one run, --config.samples=3600): J&F on the four sequences with frames of 240 pixels is 0.74 at step 250, 0.76 at step
+500 and 0.765 at step 900, the last one. With frames of 360 pixels, it is 0.79. Cost: 65 minutes on two busy cores. On nearly
+idle cores, a step takes 2.7 seconds, and compilation takes at least 2 minutes. docs/lite.md lists all runs.
 """
 
 from ml_collections import ConfigDict
@@ -19,7 +19,7 @@ DAVIS_SHARE, STILLS = 0.7, 1980  # fraction of clips from DAVIS; number of still
 
 
 def get_config() -> ConfigDict:
-    """Like `configs/train/lite.py`, but with longer and larger clips. Pasted objects from videos move as in their video."""
+    """Like `configs/train/lite.py`, but with longer and larger clips. Objects pasted from videos move as in those videos."""
     config = lite.get_config()
     config.unlock()
     config.data.frames = 5
@@ -35,7 +35,7 @@ def get_config() -> ConfigDict:
     config.data.copy_paste.size = (0.12, 0.7)
     config.data.copy_paste.drift = 0.03
     config.data.sets.davis.repeat = ((0, DAVIS_SHARE / (1 - DAVIS_SHARE) * STILLS / 26),)
-    config.data.seed = 1  # different clips from the previous run
+    config.data.seed = 1  # different clips from those in the previous stage
     config.batch = 4
     config.samples = 5000
     config.hardest.start, config.hardest.end = 0, config.batch

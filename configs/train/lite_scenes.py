@@ -1,9 +1,10 @@
-"""hmmn-lite, a stage with rendered videos, in which objects turn and hide each other.
+"""hmmn-lite, a stage with rendered videos in which objects rotate and occlude each other.
 
     python train.py --config configs/train/lite_scenes.py --workdir RUN5 --config.init=lite \
       --config.data.data_dir=DATA --config.validation.data=DAVIS
 
-DATA and DAVIS are as in `configs/train/lite_varied.py`; DATA also contains `davis/sprites` and `davis/scenes` (docs/lite.md).
+DATA and DAVIS are as in `configs/train/lite_varied.py`. DATA also contains `davis/sprites` and `davis/scenes`; see
+docs/lite.md.
 """
 
 from ml_collections import ConfigDict
@@ -15,7 +16,7 @@ VIDEOS, SCENES, SPRITES = 26, 174, 225
 
 
 def get_config() -> ConfigDict:
-    """Like `configs/train/lite_varied.py`, but with five frames of 224x224, and two sets of rendered videos."""
+    """Like `configs/train/lite_varied.py`, but with five 224x224 frames, and with two data sets of rendered videos."""
     config = lite_varied.get_config()
     config.unlock()
     clips = STILLS / (1 - DAVIS_SHARE - RENDERED_SHARE)

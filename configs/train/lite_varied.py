@@ -1,14 +1,14 @@
-"""hmmn-lite, a stage with more variety: fewer clips from the 26 videos, pasted copies of objects, more motion of stills.
+"""hmmn-lite, a stage with more variety: fewer clips from the 26 videos, duplicates of pasted objects, more motion of stills.
 
     python train.py --config configs/train/lite_varied.py --workdir RUN4 --config.init=RUN2 \
       --config.data.data_dir=DATA --config.validation.data=DAVIS
 
 RUN2 is the workdir of `configs/train/lite_main.py`, or `lite` for the bundled weights. DATA and DAVIS are as in
-`configs/train/lite.py`; DATA also contains `image_masks/parts` (docs/lite.md).
+`configs/train/lite.py`. DATA also contains `image_masks/parts`; see docs/lite.md.
 
-Expected (one run from version 1 of `lite`, which has 0.789; resumed twice with fewer samples, 2,800 in the end): J&F on the
-four sequences is 0.785 at step 450 and 0.795 at step 700, the end. Cost: 5 to 8 seconds per step on two cores that were
-shared with other work. docs/lite.md has all runs.
+Expected (one run, initialised from version 1 of `lite`, whose J&F is 0.789; resumed twice with fewer samples, finally 2,800):
+J&F on the four sequences is 0.785 at step 450 and 0.795 at step 700, the last one. Cost: 5 to 8 seconds per step on two cores
+that were shared with other processes. docs/lite.md lists all runs.
 """
 
 from ml_collections import ConfigDict
@@ -19,7 +19,7 @@ DAVIS_SHARE, STILLS = 0.5, 2900  # fraction of clips from DAVIS; number of still
 
 
 def get_config() -> ConfigDict:
-    """Like `configs/train/lite_main.py`, but with crops of 272x272 and four frames."""
+    """Like `configs/train/lite_main.py`, but with 272x272 crops and four frames."""
     config = lite_main.get_config()
     config.unlock()
     config.data.frames = 4
@@ -36,7 +36,7 @@ def get_config() -> ConfigDict:
     config.data.copy_paste.drift = 0.05
     config.data.sets.parts = data.source("image_masks/parts", still=True, repeat=1.0)
     config.data.sets.davis.repeat = ((0, DAVIS_SHARE / (1 - DAVIS_SHARE) * STILLS / 26),)
-    config.data.sets.davis.donors = 0.1  # about half of the pasted objects
+    config.data.sets.davis.donors = 0.1  # so that about half of the pasted objects are from DAVIS
     config.data.seed = 3
     config.samples = 4800
     config.optimizer.parts.backbone = 0.1

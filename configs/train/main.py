@@ -1,4 +1,4 @@
-"""Main training on videos: YouTube-VOS 2019 and DAVIS-2017 (x5), 3771 clips per epoch, skips that grow from 0 to 25 frames.
+"""Main training on YouTube-VOS 2019 and DAVIS-2017 (repeated five times), with skips that increase from 0 to 25 frames.
 
     python train.py --config configs/train/main.py --workdir RUN2 --config.init=RUN1 \
       --config.data.data_dir=DATA --config.validation.data=DAVIS
@@ -6,8 +6,9 @@
 RUN1 is the workdir of `configs/train/pretrain.py`. DATA contains youtube_vos/2019 and davis/2017_480p, built by `python -m
 data.build`. DAVIS is the folder of DAVIS-2017.
 
-Expected (quoted from the paper, not measured here): 84.7 J&F on DAVIS-2017 val, 90.8 on DAVIS-2016 val.
-Cost: 245,000 steps of four clips of 384x384. The authors used four GPUs with one clip each. The time was not measured here.
+Expected (quoted from the paper, not measured here): J&F is 84.7 on DAVIS-2017 val and 90.8 on DAVIS-2016 val.
+Cost: 245,000 steps of four clips of 384x384; an epoch has 3771 clips. The authors used four GPUs with one clip each. The time
+was not measured here.
 """
 
 from ml_collections import ConfigDict
@@ -21,5 +22,5 @@ def get_config() -> ConfigDict:
     config = training.base()
     config.data = data.paper_videos()
     config.samples = 260 * data.MAIN_EPOCH
-    config.learning_rate.schedule = "poly"  # the authors lowered it during training and did not publish the schedule
+    config.learning_rate.schedule = "poly"  # the authors reduced the rate during training, but did not publish the schedule
     return config.lock()

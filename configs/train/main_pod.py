@@ -1,14 +1,14 @@
-"""Main training on many devices: as `configs/train/main.py`, in bfloat16 and under jit, with 64 clips per step.
+"""Main training on many devices: like `configs/train/main.py`, but in bfloat16, with `jax.jit`, and with 64 clips per step.
 
     python train.py --config configs/train/main_pod.py --workdir RUN2 --config.init=RUN1 --distributed \
       --config.data.data_dir=DATA --config.validation.data=DAVIS
 
-RUN1, DATA and DAVIS are as in `configs/train/main.py`; all processes must be able to read them. A batch of 64 clips needs 8,
-16, 32 or 64 devices; for other numbers, set --config.batch. docs/clusters.md has the commands for Slurm, TPU pods and
-Kubernetes.
+RUN1, DATA and DAVIS are as in `configs/train/main.py`. All processes must be able to read them. A batch of 64 clips needs 8,
+16, 32 or 64 devices; for other numbers of devices, set --config.batch. docs/clusters.md lists the commands for Slurm, TPU pods
+and Kubernetes.
 
-Expected: not measured. The learning rate follows the rule in docs/clusters.md, which was not measured with this model.
-Cost: docs/scaling.md has predictions based on the TPU compiler.
+Expected: not measured. The learning rate follows the rule in docs/clusters.md, which has not been tested with this model.
+Cost: docs/scaling.md contains predictions based on the TPU compiler.
 """
 
 from ml_collections import ConfigDict

@@ -3,10 +3,11 @@
     python train.py --config configs/train/pretrain.py --workdir RUN1 --config.init=resnet50.pth \
       --config.data.data_dir=DATA --config.validation.data=DAVIS
 
-resnet50.pth is torchvision's file. DATA contains image_masks/{duts,ecssd,fss1000,big,hrsod}, built by `python -m
-data.build`. To omit a data set, set for example --config.data.sets.big.repeat="((0, 0.0),)". DAVIS is the folder of DAVIS-2017.
+resnet50.pth contains torchvision's ResNet-50 weights. DATA contains image_masks/{duts,ecssd,fss1000,big,hrsod}, built by
+`python -m data.build`. To omit a data set such as BIG, set --config.data.sets.big.repeat="((0, 0.0),)". DAVIS is the folder of
+DAVIS-2017.
 
-Expected (quoted for STM, not measured here): J&F on DAVIS-2017 val is about 60, or 69.5 with pasted objects.
+Expected (quoted from results of STM, not measured here): J&F on DAVIS-2017 val is about 60, or 69.5 with pasted objects.
 Cost: 500,000 steps of four clips of 384x384. The authors used four GPUs with one clip each. The time was not measured here.
 """
 

@@ -1,9 +1,9 @@
-"""Checks that training works: a tiny model memorises four rendered clips. No data is needed.
+"""Checks that training works: a tiny model memorises four rendered clips. No data set is needed.
 
     python train.py --config configs/train/smoke.py --workdir RUN
 
-Expected (measured): the mean loss is 0.98 in steps 1 to 20, and 0.021 in steps 101 to 120. Cost: two minutes on one core; half
-of the time is compilation.
+Expected (measured): the mean loss is 0.98 in steps 1 to 20, and 0.021 in steps 101 to 120. Cost: two minutes on one core, half
+of which is compilation.
 """
 
 from ml_collections import ConfigDict
@@ -34,7 +34,7 @@ def small_model() -> HMMNConfig:
 
 
 def get_config() -> ConfigDict:
-    """Four clips of one object, the same at every step."""
+    """Uses the same four clips at every step, with one object each."""
     config = training.base()
     config.model.update(small_model().to_dict())
     config.data = data.moving_shapes()

@@ -94,7 +94,7 @@ def _first_colour(png: bytes) -> bytes:
 
 
 def _find_chunk(png: bytes, kind: bytes) -> int:
-    """Returns the offset of the first chunk of this kind, or of the end of the file if there is none."""
+    """Returns the offset of the first chunk of this kind, or of the end of the file if no chunk is of this kind."""
     at = _SIGNATURE + 25
     while png[at + 4 : at + 8] not in (kind, b"IEND", b""):
         at += 12 + int.from_bytes(png[at : at + 4], "big")
