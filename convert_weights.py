@@ -1,12 +1,12 @@
-"""Converts checkpoints from and to PyTorch, makes initial weights from ImageNet, and compares with the published code.
+"""Converts checkpoints from and to PyTorch, creates initial weights for training, and runs a check against the published code.
 
     python convert_weights.py from-torch HMMN_weights.pth OUT           # or .safetensors
-    python convert_weights.py to-torch OUT weights.safetensors          # or .pth, with PyTorch installed; --half: in float16
-    python convert_weights.py imagenet resnet50.pth OUT                 # torchvision's, or an EfficientNet-Lite: to start from
+    python convert_weights.py to-torch OUT weights.safetensors          # or .pth, which requires PyTorch; --half: float16
+    python convert_weights.py imagenet resnet50.pth OUT                 # from torchvision, or an EfficientNet-Lite
     python convert_weights.py inspect FILE                              # or OUT
     python convert_weights.py verify --official CHECKOUT --checkpoint HMMN_weights.pth --frames JPEGS --mask 00000.png
 
-Exit codes: 0: complete. 1: verify found different logits. 2: invalid arguments or files, such as tensors that do not match.
+Exit codes: 0: complete. 1: verify found different logits. 2: invalid arguments or files, such as mismatched tensors.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from tools.verify import verify
 
 
 def run_verify(options: argparse.Namespace) -> int:
-    """Prints the largest difference to the published code for each frame. Returns 1 if one exceeds the tolerance."""
+    """Prints the largest difference from the published code for each frame. Returns 1 if a difference exceeds the tolerance."""
     if not options.tolerance >= 0:
         raise ConfigError(f"--tolerance is {options.tolerance}, expected 0 or more")
     inputs = options.official, options.checkpoint, options.frames, options.mask
@@ -34,20 +34,20 @@ def run_verify(options: argparse.Namespace) -> int:
 
 
 def add_verify(command: Callable[..., argparse.ArgumentParser]) -> None:
-    """Adds the comparison with the published code, which exists only in a checkout."""
+    """Adds the command `verify`, which is only available in a checkout of this repository."""
     add = command("verify", run_verify.__doc__, run_verify).add_argument
-    add("--official", type=local, required=True, help="checkout of the published code, with its model.py")
-    add("--checkpoint", type=local, required=True, help="its weights, .pth or .safetensors, or a folder converted from them")
+    add("--official", type=local, required=True, help="checkout of the published code, which contains model.py")
+    add("--checkpoint", type=local, required=True, help="its weights (.pth, .safetensors), or a folder converted from them")
     add("--frames", type=local, required=True, help="folder of images")
     add("--mask", type=local, required=True, help="PNG with the ids of the objects in the first frame")
     add("--max-frames", type=int, default=3, help="number of frames, including the first (%(default)s)")
     add("--size", type=int, default=128, help="shorter side of the resized frames, in pixels (%(default)s)")
-    add("--order", choices=ORDERS, default="", help="how frame names are interpreted, if they are ambiguous")
-    add("--tolerance", type=float, default=2e-6, help="largest accepted difference of a logit (%(default)s)")
+    add("--order", choices=ORDERS, default="", help="how to interpret frame names whose order is ambiguous")
+    add("--tolerance", type=float, default=2e-6, help="largest accepted difference between two logits (%(default)s)")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; returns the exit code."""
+    """Runs one command and returns the exit code."""
 
     def run() -> int | None:
         parser = ArgumentParser(description=__doc__, prog="convert_weights.py")

@@ -1,10 +1,10 @@
-"""Trains a model, or resumes an interrupted run: run the same command again.
+"""Trains a model. To resume an interrupted run, run the same command again.
 
     python train.py --config configs/train/smoke.py --workdir RUN
     python train.py --config configs/train/main.py --config.init=RUN1 --workdir RUN2
 
-Change fields of the config like this: --config.batch=8. On several hosts, run the same command on each: on TPU pods and under
-Slurm with --distributed, elsewhere with --coordinator, --processes and --process.
+To change a field of the config, pass for example --config.batch=8. To train on several hosts, start this program on each of
+them: with --distributed on TPU pods and under Slurm, and with --coordinator, --processes and --process elsewhere.
 """
 
 import contextlib
@@ -24,16 +24,19 @@ from hmmn_jax.io.files import reason, shorten, user_path
 from hmmn_jax.io.guard import RUN_LOCK, require_unheld
 from hmmn_jax.io.stage import Stage
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file in configs/train/.")
+CONFIG = config_flags.DEFINE_config_file("config", None, "Config file of the experiment, such as configs/train/main.py.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Run directory. If it already contains a run, training resumes.")
-TAKEOVER = flags.DEFINE_bool("takeover", False, "Take the workdir from a process that seems to be using it.")
-STAGE = flags.DEFINE_string("stage", None, "Local folder to which data in a bucket is copied, for this run and later ones.")
+TAKEOVER = flags.DEFINE_bool("takeover", False, "Take over the workdir from a process that appears to be using it.")
+STAGE = flags.DEFINE_string("stage", None, "Local folder for copies of data in a bucket; later runs reuse the copies.")
 define_launch_flags()
 RESUME = "run the same command to resume from the last checkpoint"
 
 
 def require_unused(arguments: list[str]) -> None:
-    """Raises ConfigError if another run is writing to the workdir, before the config file imports JAX for seconds."""
+    """Raises ConfigError if another run is writing to the workdir.
+
+    The check runs before the config file is loaded, because the config file imports JAX, which takes seconds.
+    """
     workdir = value_of("workdir", arguments)
     if workdir and value_of("takeover", arguments) is None:
         path = user_path(workdir, buckets=True)
@@ -41,7 +44,7 @@ def require_unused(arguments: list[str]) -> None:
 
 
 def check() -> None:
-    """Raises ConfigError if a flag is missing, and DataError if the scheme of the workdir is not supported."""
+    """Raises ConfigError if a flag is missing, and DataError if the URL scheme of the workdir is not supported."""
     if CONFIG.value is None or not WORKDIR.value:
         raise ConfigError("pass --config FILE, such as configs/train/smoke.py, and --workdir DIR")
     user_path(WORKDIR.value, buckets=True)
@@ -49,8 +52,8 @@ def check() -> None:
 
 
 def run() -> int:
-    """Trains as the flags specify; returns the exit code."""
-    # Imported here because the imports take seconds. During this time, Ctrl-C must also end the program without a traceback.
+    """Trains a model with the settings in the flags. Returns the exit code."""
+    # Imported here because these imports take seconds, and Ctrl-C during the imports must not print a traceback.
     import jax
 
     try:
@@ -59,16 +62,16 @@ def run() -> int:
         from hmmn_jax.training.validation import find_validation
     except ImportError as missing:
         raise ConfigError(f"{reason(missing)}; install the packages for training: pip install '.[train,data]'") from missing
-    logging.set_verbosity(logging.ERROR)  # Orbax logs every thread, and warns about every checkpoint without a score
+    logging.set_verbosity(logging.ERROR)  # Orbax logs every thread and warns about every checkpoint without a score
     config = CONFIG.value
     require_settings(config)
-    if config.deterministic:  # JAX reads this variable when it starts its backend
+    if config.deterministic:  # JAX reads this variable when it initializes its backend
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true"
     launch_by_flags()
 
     def batches(first_step: int) -> Iterator[dict[str, Any]]:
         try:
-            from data.clips import make_batches  # TensorFlow takes seconds to start; most errors are reported before
+            from data.clips import make_batches  # importing TensorFlow takes seconds; most errors are reported earlier
         except ImportError as error:
             raise ConfigError(f"{reason(error)}; install the packages for data sets: pip install '.[train,data]'") from error
         host, hosts = jax.process_index(), jax.process_count()
@@ -87,7 +90,7 @@ def run() -> int:
 
 @contextlib.contextmanager
 def memory_errors() -> Iterator[None]:
-    """Converts out-of-memory errors of a device or the host to a ConfigError."""
+    """Converts an out-of-memory error on a device or on the host to a ConfigError."""
     import jax
 
     try:
@@ -100,7 +103,7 @@ def memory_errors() -> Iterator[None]:
 
 
 def main(_: list[str]) -> None:
-    """Runs training, and exits with its exit code."""
+    """Runs the training and exits with its exit code."""
     leave(run_by_flags("train.py", run, RESUME, absolute(user_path(WORKDIR.value, buckets=True))))
 
 

@@ -1,8 +1,8 @@
-"""Errors for users: one line that states the file, what was found, what was expected, and how to fix it."""
+"""Errors for users. The message is one line that states the file, what was found, what was expected, and how to fix it."""
 
 from collections.abc import Sequence
 
-SHOWN = 10  # number of maximum number of details of an error that are listed; the others are counted
+SHOWN = 10  # maximum number of details that are listed for an error; the others are counted
 
 
 class HMMNError(Exception):
@@ -10,7 +10,7 @@ class HMMNError(Exception):
 
     Args:
         message: one line.
-        details: individual problems, such as each missing tensor. The first ten are printed, one per line, followed by a count.
+        details: individual problems, such as missing tensors. The first ten are printed, one per line, followed by a count.
     """
 
     exit_code = 2
@@ -51,5 +51,5 @@ class DivergedError(HMMNError):
 
 
 def one_line(text: str) -> str:
-    """Escapes non-printable characters, such as a line break in a file name."""
+    """Escapes non-printable characters, such as line breaks in file names."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

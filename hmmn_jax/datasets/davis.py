@@ -1,4 +1,4 @@
-"""DAVIS-2016 and 2017 on disk: lists of sequences, or of frames."""
+"""Finds the sequences of DAVIS-2016 and DAVIS-2017 on disk. The splits are lists of sequences or of frames."""
 
 import os
 from collections.abc import Callable, Collection
@@ -23,18 +23,18 @@ def read_davis(
     order: str = "",
     notes: Notes | None = None,
 ) -> list[VideoFiles]:
-    """Lists the sequences of a split of DAVIS, in the order of its list.
+    """Returns the sequences of a DAVIS split, in the order of the list of the split.
 
-    The list is `ImageSets/YEAR/SPLIT.txt`, for 2016 also `ImageSets/RESOLUTION/SPLIT.txt` (as DAVIS-2016 was released). It
-    contains sequence names, or pairs of a frame and its mask. With pairs, only the frames named are used.
+    The list is `ImageSets/YEAR/SPLIT.txt`. For 2016, it can also be `ImageSets/RESOLUTION/SPLIT.txt`, as in the first release.
+    It contains sequence names, or pairs of a frame and its mask. If it contains pairs, only the listed frames are used.
 
     Args:
         root: the folder that contains `JPEGImages`, `Annotations` and `ImageSets`.
-        year: 2016 or 2017, the folder of the list.
-        split: such as "train", "val" or "test-dev".
-        resolution: such as "480p"; None: the only existing one, or "480p" if there are several.
-        annotations: the folder of the masks; frames may lack a mask.
-        names: read only these sequences of the list.
+        year: 2016 or 2017, which is also the name of the folder that contains the list.
+        split: name of the split, such as "train", "val" or "test-dev".
+        resolution: name of a resolution folder, such as "480p"; None: the only existing one, or "480p" if there are several.
+        annotations: the folder of the masks. Some frames may have no mask.
+        names: the sequences in the list to read; None: all.
         order: as in `list_frames`.
         notes: as in `list_frames`.
 
@@ -57,7 +57,10 @@ def find_davis(
     order: str = "",
     notes: Notes | None = None,
 ) -> dict[str, Callable[[], VideoFiles]]:
-    """Like `read_davis`, but returns a function for each sequence, by name, so that errors in one do not affect the others."""
+    """Like `read_davis`, but returns a dict of functions, each of which reads one sequence.
+
+    An error in one sequence does not affect the others. The keys are the names of the sequences.
+    """
     root = user_path(root)
     resolution = resolution or choose_resolution(root)
     list_path = _find_list(root, str(year), split, resolution)
@@ -73,7 +76,7 @@ def find_davis(
 
 
 def list_davis_splits(root: str | os.PathLike, year: int | str, resolution: str | None = None) -> list[str]:
-    """Returns the splits that have a list. Raises DataError for a folder that is not one of DAVIS."""
+    """Returns the splits for which a list exists. Raises DataError if the folder does not have the layout of DAVIS."""
     root = user_path(root)
     resolution = resolution or choose_resolution(root)
     found = {path.stem for place in _list_places(str(year), resolution) for path in (root / "ImageSets" / place).glob("*.txt")}
@@ -93,14 +96,15 @@ def _find_list(root: Path, year: str, split: str, resolution: str) -> Path:
 
 
 def _list_places(year: str, resolution: str) -> list[str]:
-    # A list in a resolution folder belongs to 2016; for 2017, sequences would silently be missing.
+    # A list in a resolution folder belongs to DAVIS-2016. With such a list, DAVIS-2017 would silently lack sequences.
     return [year, resolution] if year == "2016" else [year]
 
 
 def read_list(path: Path) -> dict[str, list[str] | None]:
     """Reads a list of sequences.
 
-    Returns a dict by name; its values are the stems of the frames if the list contains frames, else None. Raises DataError.
+    Returns a dict with a key for each sequence name. The value is a list of frame stems if the list contains frames, and None
+    otherwise. Raises DataError if the list cannot be read or is empty.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()

@@ -1,4 +1,4 @@
-"""The contents of a folder: the files to read, and the reason why each other entry is skipped."""
+"""The contents of a folder: the files to read, and the reason why each of the other entries is skipped."""
 
 import os
 import stat
@@ -72,20 +72,20 @@ class Entries:
     left_out: dict[str, list[Path]] = field(default_factory=dict)
 
     def leave_out(self, paths: list[Path], reason: str) -> None:
-        """Removes files from the files to read."""
+        """Moves files from `files` to `left_out`, under the given reason."""
         if paths:
             gone = frozenset(paths)
             self.files = [path for path in self.files if path not in gone]
             self.left_out.setdefault(reason, []).extend(paths)
 
     def tell(self, notes: Notes) -> None:
-        """Adds notes about skipped entries."""
+        """Adds a note about each skipped entry."""
         for kind, paths in self.left_out.items():
             for path in paths:
                 notes.add(LEFT_OUT, kind, str(path))
 
     def unread(self) -> str:
-        """Counts, by suffix, the images in unsupported formats; "" if all are read."""
+        """Returns the number of images in unsupported formats for each suffix, such as "2 .heic"; "" if all are read."""
         suffixes = [path.suffix.lower() for path in self.left_out.get(UNREAD, ())]
         return ", ".join(f"{suffixes.count(suffix)} {suffix}" for suffix in dict.fromkeys(suffixes))
 
@@ -99,7 +99,7 @@ def list_entries(folder: Path, suffixes: frozenset[str], others: str) -> Entries
         others: the reason for skipping files with other suffixes, such as "files other than images".
 
     Raises:
-        DataError: there is no such folder; it cannot be listed; a file to read is a broken link or cannot be accessed.
+        DataError: the folder does not exist or cannot be listed, or a file to read is a broken link or cannot be accessed.
     """
     if not os.path.isdir(folder):
         raise DataError(f"{folder}: {_no_folder(folder)}; pass a folder of images")
@@ -124,7 +124,7 @@ def list_entries(folder: Path, suffixes: frozenset[str], others: str) -> Entries
 
 
 def describe_missing(path: Path) -> str:
-    """Returns why a path cannot be accessed."""
+    """Returns the reason why a path cannot be accessed."""
     try:
         if path.is_symlink():
             return f"a link to {os.readlink(path)}, which does not exist"

@@ -1,4 +1,4 @@
-"""Videos as image files: folders of frames and masks in the layout of DAVIS, or any folder of frames with one mask."""
+"""Videos stored as image files: folders of frames and masks in the layout of DAVIS, or any folder of frames with masks."""
 
 import os
 from collections.abc import Callable, Collection
@@ -21,12 +21,12 @@ _SYSTEM_FOLDERS = (
     "__MACOSX",
     "$RECYCLE.BIN",
     "lost+found",
-)  # folders of NAS systems and file managers
+)  # folders that NAS systems and file managers create
 
 
 @dataclass(frozen=True)
 class VideoFiles:
-    """A video as files: its frames in order, and its mask files by index of the frame."""
+    """The files of a video: its frames in order, and its masks by frame index."""
 
     name: str
     frames: tuple[Path, ...]
@@ -34,7 +34,7 @@ class VideoFiles:
 
     @property
     def frame_names(self) -> tuple[str, ...]:
-        """The frames' file names without suffix, by which masks are named."""
+        """The file names of the frames without suffix. Each mask is named after its frame."""
         return tuple(frame.stem for frame in self.frames)
 
     @property
@@ -44,27 +44,28 @@ class VideoFiles:
 
     @cached_property
     def images(self) -> ImageVideo:
-        """The frames as pixels, read on demand."""
+        """The frames as a video whose pixels are read on demand."""
         return ImageVideo(self.frames, self.name)
 
     def inspect(self, notes: Notes | None = None) -> FrameFacts:
-        """Reads the headers of the frames, see `ImageVideo.inspect`. Raises DataError for frames that cannot be segmented."""
+        """Reads the headers of the frames; see `ImageVideo.inspect`. Raises DataError for frames that cannot be segmented."""
         return self.images.inspect(notes)
 
 
 def read_folder(
     frames_dir: str | os.PathLike, mask_path: str | os.PathLike, *, order: str = "", notes: Notes | None = None
 ) -> VideoFiles:
-    """Reads any folder of images, with the mask of the first frame, which may be in the same folder.
+    """Reads a folder of images and the mask of the first frame. The mask may be in the same folder.
 
     Args:
-        frames_dir: the folder. Its name becomes the name of the sequence.
-        mask_path: the mask.
+        frames_dir: the folder of the frames. Its name becomes the name of the sequence.
+        mask_path: the file of the mask.
         order: as in `list_frames`.
         notes: as in `list_frames`.
 
     Raises:
-        ConfigError, DataError: as `list_frames`; the mask is missing; the folder has no name, such as `/`.
+        ConfigError: `order` is unknown.
+        DataError: as in `list_frames`; the mask is missing; the folder has no name, as is the case for `/`.
     """
     frames_dir, mask_path = user_path(frames_dir), user_path(mask_path)
     if not os.path.isfile(mask_path):
@@ -75,16 +76,17 @@ def read_folder(
 def read_folder_with_masks(
     frames_dir: str | os.PathLike, masks_dir: str | os.PathLike, *, order: str = "", notes: Notes | None = None
 ) -> VideoFiles:
-    """Reads any folder of images, with another folder that contains masks of some of them under the same names.
+    """Reads a folder of images, and another folder with masks of some of the images. Each mask is named after its image.
 
     Args:
         frames_dir: as in `read_folder`.
         masks_dir: the folder of the masks.
         order: as in `list_frames`.
-        notes: as in `list_frames`; also receives the masks without a frame.
+        notes: as in `list_frames`. Masks without a frame are also noted.
 
     Raises:
-        ConfigError, DataError: as `list_frames` and `match_masks`; the folders are the same.
+        ConfigError: `order` is unknown.
+        DataError: as in `list_frames` and `match_masks`; both folders are the same.
     """
     frames_dir, masks_dir = user_path(frames_dir), user_path(masks_dir)
     if masks_dir.resolve() == frames_dir.resolve():
@@ -107,22 +109,22 @@ def read_unlisted(
     order: str = "",
     notes: Notes | None = None,
 ) -> tuple[list[VideoFiles], list[str]]:
-    """Lists the sequences of a folder in the layout of DAVIS without lists, with or without a folder of the resolution.
+    """Returns all sequences of a folder in the layout of DAVIS. Lists and a resolution folder are not required.
 
     Args:
         root: the folder that contains `JPEGImages` and `Annotations`.
         resolution: as in `read_davis`.
         annotations: the folder of the masks.
-        names: read only these sequences; None or empty: all.
+        names: the sequences to read; None or empty: all.
         order: as in `list_frames`.
-        notes: as in `list_frames`; also lists the folders that have neither images nor masks.
+        notes: as in `list_frames`. Folders that have neither images nor masks are also noted.
 
     Returns:
-        The sequences, and one line for each that was skipped.
+        The sequences, and a one-line reason for each sequence that was skipped.
 
     Raises:
         ConfigError: `order` is unknown.
-        DataError: no sequence is left, or one of `names` is missing.
+        DataError: no sequence can be read, or one of `names` is missing.
     """
     sequences, problems = [], []
     for read in find_unlisted(root, resolution, annotations, names=names, order=order, notes=notes).values():
@@ -145,12 +147,14 @@ def find_unlisted(
     notes: Notes | None = None,
     images: str = "JPEGImages",
 ) -> dict[str, Callable[[], VideoFiles]]:
-    """Like `read_unlisted`, but returns a function for each sequence, by name, so that errors in one do not affect the others.
+    """Like `read_unlisted`, but returns a dict of functions, each of which reads one sequence.
+
+    An error in one sequence does not affect the others. The keys are the names of the sequences.
 
     `images` is the folder of the frames inside `root`.
 
     Raises:
-        DataError: no video can be read, or one of `names` is missing.
+        DataError: no sequence has frames and masks, or one of `names` is missing.
     """
     root = user_path(root)
     home = _existing(root / images, "folder; pass the folder that holds it")
@@ -183,14 +187,14 @@ def read_sequence(
     notes: Notes | None = None,
     images: str = "JPEGImages",
 ) -> VideoFiles:
-    """Reads one sequence of a folder in the layout of DAVIS. No list is needed.
+    """Reads one sequence from a folder in the layout of DAVIS. No list is needed.
 
-    Masks are the PNGs in `ROOT/ANNOTATIONS/RESOLUTION/NAME` that have the names of frames; `order` and `notes` are those of
-    `list_frames`, `images` is the folder of the frames.
+    The masks are the PNGs in `ROOT/ANNOTATIONS/RESOLUTION/NAME` that are named after frames. `order` and `notes` are as in
+    `list_frames`. `images` is the folder of the frames inside `root`.
 
     Raises:
         ConfigError: `order` is unknown.
-        DataError: there are no frames, or none that has a mask; `name` is not a valid sequence name; as `list_frames`.
+        DataError: as in `list_frames` and `match_masks`; `name` is not a valid sequence name.
     """
     root = user_path(root)
     home = root / images / resolution
@@ -201,13 +205,13 @@ def read_sequence(
 
 
 def match_masks(folder: Path, frames: tuple[Path, ...], notes: Notes | None = None) -> tuple[dict[int, Path], list[Path]]:
-    """Finds the masks of frames, which are the PNGs of a folder that have the frames' names.
+    """Finds the masks of frames: the PNGs in a folder that are named after the frames.
 
     Returns:
-        The masks by index of the frame, and the PNGs without a frame of the same name. The notes receive these and other files.
+        The masks by frame index, and the PNGs without a frame of the same name. These PNGs and other skipped files are noted.
 
     Raises:
-        DataError: no frame has a mask, or one has two; a mask is a broken link.
+        DataError: no frame has a mask; a frame has two masks; a mask is a broken link.
     """
     index = {same_name(frame.stem): i for i, frame in enumerate(frames)}
     entries = list_entries(folder, _MASK_SUFFIXES, "files other than PNGs")
@@ -231,7 +235,7 @@ def _is_picture(path: Path) -> bool:
 
 
 def _visible(folder: Path) -> list[Path]:
-    """The entries of a folder, sorted, without those of the operating system. Raises DataError if it cannot be listed."""
+    """Returns the entries of a folder, except hidden ones, sorted by path. Raises DataError if the folder cannot be listed."""
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
@@ -239,7 +243,7 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _is_bare(images: Path, masks: Path) -> bool:
-    """Whether a folder contains no images and has no folder of masks."""
+    """Returns whether a folder is not a sequence: it has neither images nor masks, or it is a system folder."""
     if images.name in _SYSTEM_FOLDERS:
         return True
     return images.is_dir() and not any(map(_is_picture, images.glob("*"))) and not any(masks.glob("*.png"))
@@ -252,7 +256,7 @@ def _existing(path: Path, what: str) -> Path:
 
 
 def choose_resolution(root: Path) -> str:
-    """The only folder of sequences in `JPEGImages`, or 480p. Raises DataError if neither exists."""
+    """Returns the only resolution in `JPEGImages`, or 480p if there are several. Raises DataError if neither exists."""
     folder = _existing(root / "JPEGImages", "folder; pass the root of DAVIS, which holds it")
     there = [path for path in _visible(folder) if path.is_dir() and path.name not in _SYSTEM_FOLDERS]
     found = [path.name for path in there if any(map(_is_picture, path.glob("*/*")))] or [path.name for path in there]

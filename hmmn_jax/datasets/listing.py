@@ -1,4 +1,4 @@
-"""Frames of a video: a folder of images in natural order, or a video file that is decoded while it is read."""
+"""Lists the frames of a video that is stored as a folder of images."""
 
 import filecmp
 import os
@@ -20,14 +20,14 @@ def list_frames(
 
     Args:
         folder: the folder.
-        exclude: a file that is not a frame, such as the mask. This file and files with the same bytes are skipped.
+        exclude: a file that is not a frame, such as the mask. This file and identical copies of it are skipped.
         order: "natural", "decimal", "signed" or "name"; "": see `sort_frames`.
-        notes: receives the skipped files with the reason, and a note if the order differs from plain sorting.
+        notes: receives the skipped files with the reasons, and a note if the order differs from plain sorting.
 
     Raises:
         ConfigError: `order` is unknown.
-        DataError: no such folder; no image that can be read; an image that is a broken link; two images with the same stem,
-            which would share a mask; names with an ambiguous order.
+        DataError: the folder does not exist; it contains no image in a supported format; an image is a broken link; two images
+            have the same stem and would share a mask; the order of the names is ambiguous.
     """
     folder = user_path(folder)
     notes = Notes() if notes is None else notes
@@ -46,7 +46,7 @@ def list_frames(
 
 
 def _leave_out_mask(entries: Entries, mask: Path) -> None:
-    """Skips the mask and copies of it, regardless of their names."""
+    """Skips the mask and identical copies of it, regardless of their names."""
     if not mask.is_file():
         return
     size = mask.stat().st_size

@@ -1,4 +1,4 @@
-"""JSON files and lists that describe a data set."""
+"""Reads JSON files and lists that describe a data set."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from hmmn_jax.io.files import reason
 
 
 def read_meta(path: Path) -> Any:
-    """Reads a JSON file; duplicate keys are rejected. Raises DataError."""
+    """Reads a JSON file. Raises DataError if the file cannot be read or has duplicate keys."""
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_without_doubles)
     except _Twice as error:
@@ -19,7 +19,7 @@ def read_meta(path: Path) -> Any:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Reads a text file with one name per line; strips spaces and skips empty lines. Raises DataError."""
+    """Reads a text file with one name per line; strips spaces and skips empty lines. Raises DataError if it cannot be read."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -28,7 +28,7 @@ def read_lines(path: Path) -> list[str]:
 
 
 class _Twice(ValueError):
-    """A duplicate key in an object; Python would keep the last one."""
+    """A duplicate key in a JSON object. By default, Python would keep the last of its values."""
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The order of frames, read from the names of their files."""
+"""The order of frames, as determined by their file names."""
 
 import re
 from collections.abc import Callable
@@ -12,18 +12,19 @@ from hmmn_jax.io.notes import Notes
 ORDERS = ("natural", "decimal", "signed", "name")
 _INTEGER = re.compile(r"(\d+)")
 _DECIMAL = re.compile(r"(\d+(?:\.\d+)?)")
-_FLOAT = re.compile(r"[+\-\u2212]?\d+(?:\.\d+)?(e[+\-\u2212]?\d{1,3})?", re.IGNORECASE)  # the format of small floats in Python
+# Also matches small numbers as Python formats them, such as 5e-05.
+_FLOAT = re.compile(r"[+\-\u2212]?\d+(?:\.\d+)?(e[+\-\u2212]?\d{1,3})?", re.IGNORECASE)
 _VERSION = re.compile(r"\d\.\d+\.\d")
 _SIGN = re.compile(r"[+\-\u2212](?=\d)")  # U+2212 is the typographic minus sign
-_SHOWN = 3  # number of names that an error shows for each order
+_SHOWN = 3  # number of names that an error message shows for each order
 
 Key = Callable[[str], tuple]
 
 
 def natural_key(text: str) -> tuple:
-    """A key for sorting: numbers are compared as numbers, text without regard to case.
+    """Returns a sort key that compares numbers by value and ignores the case of text.
 
-    A name without the trailing number that others have comes first: frame, frame (1), frame (2), frame (10).
+    A name without a trailing number is sorted before the same name with one: frame, frame (1), frame (2), frame (10).
     """
     return _parts(text, _INTEGER), same_name(text), text
 
@@ -31,19 +32,19 @@ def natural_key(text: str) -> tuple:
 def sort_frames(folder: Path, paths: list[Path], order: str, notes: Notes) -> tuple[Path, ...]:
     """Sorts frames by their names without suffix.
 
-    Without `order`, names are sorted naturally: numbers compare as numbers. If every name permits, two more interpretations are
-    considered: decimal numbers, and names that start with a signed number. If every name is a number and some have an exponent
-    (5e-05), both interpretations sort by value.
+    By default, names are sorted naturally, which means that numbers in them are compared by value. Where the names allow it,
+    two more interpretations are considered: decimal numbers, and names that start with a signed number. If every name is a
+    number and at least one has an exponent (such as 5e-05), both of these interpretations sort by value.
 
     Args:
-        folder: the location to show in errors and notes.
+        folder: the folder to show in errors and notes.
         paths: the files.
         order: one of ORDERS. "": all possible interpretations must agree.
         notes: receives a note if the order differs from plain sorting.
 
     Raises:
         ConfigError: `order` is unknown.
-        DataError: possible interpretations give different orders.
+        DataError: `order` is "", and the possible interpretations lead to different orders.
     """
     if order not in ("", *ORDERS):
         raise ConfigError(f"order is {order!r}, expected {', '.join(ORDERS)}, or ''")
@@ -98,13 +99,13 @@ def _value_key(stem: str) -> tuple:
 
 
 def _have_exponents(stems: list[str]) -> bool:
-    """Whether all names are numbers, some with an exponent."""
+    """Returns whether all names are numbers, and at least one has an exponent."""
     found = [match for match in map(_FLOAT.fullmatch, stems) if match]
     return len(found) == len(stems) and any(match[1] for match in found)
 
 
 def _parts(text: str, number: re.Pattern) -> list[str | Decimal]:
-    """Alternating text and numbers, starting with text, which may be empty."""
+    """Splits a name into alternating text and numbers. The first part is always text, which may be empty."""
     folded = same_name(same_name(text).casefold())
     return [Decimal(part) if i % 2 else part for i, part in enumerate(number.split(folded))]
 

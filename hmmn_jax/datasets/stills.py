@@ -11,7 +11,7 @@ from hmmn_jax.errors import DataError
 from hmmn_jax.io.files import contents, reason, same_name, user_path
 from hmmn_jax.io.notes import Notes
 
-# Usual folder names of images and masks: VOC-like ones, DUTS, ECSSD.
+# Usual folder names of images and masks: those of VOC-like data sets, DUTS and ECSSD.
 FOLDERS = (("JPEGImages", "Annotations"), ("DUTS-TR-Image", "DUTS-TR-Mask"), ("images", "ground_truth_mask"))
 _JPEG, _PNG = frozenset((".jpg", ".jpeg")), frozenset((".png",))
 _PICTURES = IMAGE_SUFFIXES | UNREAD_SUFFIXES
@@ -26,21 +26,21 @@ def read_stills(
     *,
     notes: Notes | None = None,
 ) -> tuple[list[VideoFiles], list[str]]:
-    """Lists images that have a mask, each as a sequence of one frame, in natural order, and what was skipped, one line each.
+    """Returns the images that have a mask as sequences of one frame, in natural order, and a line for each skipped file.
 
-    Images are JPEGs, masks PNGs of the same name; subfolders (for example, one for each class) are part of the name.
+    Images are JPEGs, and masks are PNGs with the same names. Subfolders, such as one for each class, are part of the names.
 
     Args:
-        root: the folder of the set.
-        images: the folder of the images inside `root`; "": the first of FOLDERS that exists; otherwise `root` itself,
-            with pairs `x.jpg`, `x.png` in the same folder.
+        root: the folder of the data set.
+        images: the folder of the images inside `root`. "": the first of FOLDERS that exists or, if none exists, `root` itself,
+            which then contains pairs `x.jpg` and `x.png`.
         masks: the folder of the masks, if `images` is given.
-        image_end: suffix of image names that mask names lack, such as "_im" in BIG.
-        mask_end: suffix of the names of masks, such as "_gt" in BIG.
-        notes: receives the images in other formats, which are skipped.
+        image_end: a suffix of the image names that the mask names do not have, such as "_im" in the data set BIG.
+        mask_end: a suffix of the mask names that the image names do not have, such as "_gt" in the data set BIG.
+        notes: receives the images and masks in other formats, which are skipped.
 
     Raises:
-        DataError: there is no such folder, no image with a mask, or a file that is a broken link.
+        DataError: a folder does not exist, no image has a mask, or a file is a broken link.
     """
     root = user_path(root)
     found = [pair for pair in FOLDERS if (root / pair[0]).is_dir()]
@@ -72,7 +72,7 @@ def read_stills(
 
 
 def _by_name(home: Path, suffixes: frozenset[str], end: str) -> tuple[dict[str, Path], list[str]]:
-    """Finds the files, and the skipped ones, by their path inside `home` without suffix and `end`."""
+    """Returns the files by their path inside `home`, without file extension and `end`, and a line for each skipped file."""
     files: dict[str, Path] = {}
     problems: list[str] = []
     for folder, inner, names in os.walk(home, onerror=_refuse):
@@ -92,7 +92,7 @@ def _by_name(home: Path, suffixes: frozenset[str], end: str) -> tuple[dict[str, 
 
 
 def _tell_others(home: Path, suffixes: frozenset[str], kind: str, notes: Notes) -> None:
-    """Notes the images with other suffixes."""
+    """Adds a note for each image with another suffix."""
     for path in sorted(home.rglob("*")):
         if path.suffix.lower() in _PICTURES - suffixes and not path.name.startswith("."):
             notes.add(LEFT_OUT, kind, str(path))

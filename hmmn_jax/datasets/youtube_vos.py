@@ -1,4 +1,4 @@
-"""YouTube-VOS: videos whose objects start in different frames; meta.json lists the labelled frames."""
+"""Finds the videos of YouTube-VOS. Objects may start in different frames. meta.json lists the labelled frames."""
 
 import os
 from collections.abc import Callable
@@ -21,7 +21,7 @@ class YouTubeVideo(VideoFiles):
 
     Attributes:
         objects: for each id, the names of the frames that meta.json lists, in order. Ids have gaps.
-        problems: missing frames and objects that meta.json lists, one line each.
+        problems: a line for each listed frame that does not exist, and for each mask without a frame.
     """
 
     objects: dict[int, tuple[str, ...]]
@@ -37,16 +37,16 @@ class YouTubeVideo(VideoFiles):
 def read_youtube_vos(
     root: str | os.PathLike, split: str, all_frames: bool = False, *, order: str = "", notes: Notes | None = None
 ) -> tuple[list[YouTubeVideo], list[str]]:
-    """Lists the videos of a split, 2018 or 2019, in the order of their names, and their problems, one line each.
+    """Returns the videos of a split of YouTube-VOS 2018 or 2019, sorted by name, and a line for each problem.
 
-    Reads `ROOT/SPLIT/meta.json`, `.../JPEGImages/VIDEO/*.jpg` and `.../Annotations/VIDEO/*.png`. Masks are the files with the
-    names of frames. Videos without frames or masks, and entries of meta.json without a frame or object, are skipped.
+    Reads `ROOT/SPLIT/meta.json`, `.../JPEGImages/VIDEO/*.jpg` and `.../Annotations/VIDEO/*.png`. Each mask is
+    named after its frame. Videos without frames or masks are skipped, as are frames in meta.json that do not exist.
 
     Args:
         root: the folder that contains the split folders.
         split: "train" or "valid".
-        all_frames: use every frame, from `ROOT/SPLIT_all_frames/JPEGImages`; otherwise those in the split's folder, which are
-            every fifth.
+        all_frames: whether to use all frames, from `ROOT/SPLIT_all_frames/JPEGImages`. Otherwise, only the frames in the folder
+            of the split are used, which are every fifth frame.
         order: as in `list_frames`.
         notes: as in `list_frames`.
 
@@ -71,9 +71,10 @@ def read_youtube_vos(
 def find_youtube_vos(
     root: str | os.PathLike, split: str, all_frames: bool | None, *, order: str = "", notes: Notes | None = None
 ) -> tuple[dict[str, Callable[[], YouTubeVideo]], list[str]]:
-    """Like `read_youtube_vos`, but returns a function for each video, by name, so that errors in one do not affect the others.
+    """Like `read_youtube_vos`, but returns a dict of functions, each of which reads one video.
 
-    `all_frames` None: every frame if their folder exists; otherwise those of the split's folder.
+    An error in one video does not affect the others. The keys are the names of the videos. If `all_frames` is None, all frames
+    are used if their folder exists, and otherwise the frames in the folder of the split.
     """
     root = user_path(root)
     home, more = root / split, root / f"{split}_all_frames"
@@ -93,7 +94,7 @@ def find_youtube_vos(
 
 
 def _read_meta(path: Path) -> dict[str, dict[int, tuple[str, ...]]]:
-    """Returns the names of the frames, by video and object id."""
+    """Returns the names of the listed frames, by video and object id."""
     try:
         videos = read_meta(path)["videos"]
         return {check_name(video, path): _read_objects(about["objects"], path) for video, about in videos.items()}
@@ -105,7 +106,10 @@ def _read_meta(path: Path) -> dict[str, dict[int, tuple[str, ...]]]:
 
 
 def read_categories(path: Path) -> dict[str, dict[int, str]]:
-    """Reads the categories of objects, by video and id, from a meta.json that `find_youtube_vos` accepts. Some have none."""
+    """Reads the categories of objects, by video and id, from a meta.json file that `find_youtube_vos` accepts.
+
+    Objects without a category are omitted.
+    """
     return {
         video: {int(i): entry["category"] for i, entry in about["objects"].items() if isinstance(entry.get("category"), str)}
         for video, about in read_meta(path)["videos"].items()
@@ -113,7 +117,7 @@ def read_categories(path: Path) -> dict[str, dict[int, str]]:
 
 
 def _read_objects(objects: dict[str, Any], path: Path) -> dict[int, tuple[str, ...]]:
-    """Returns the names of the frames by id. Raises ValueError, or DataError for an invalid name."""
+    """Returns the frame names by object id. Raises ValueError for an invalid entry, and DataError for an invalid name."""
     read: dict[int, tuple[str, ...]] = {}
     for text, about in objects.items():
         if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= 255):

@@ -1,1 +1,1 @@
-"""Metrics of masks in memory."""
+"""Metrics for masks in memory."""

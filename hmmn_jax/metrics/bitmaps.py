@@ -1,8 +1,8 @@
-"""Masks as packed bits, with the operations that scores need: counts, boundaries, and dilation by disks.
+"""Masks as packed bits, with the operations that the metrics need: counts, boundaries, and dilation by disks.
 
 Masks are `uint64 [..., words, h]`: pixel x is bit x % 64 (from the lowest) of word x // 64, and bits beyond the width are 0. An
-operation on one word processes 64 pixels. Rows are the last axis, so that shifting by rows and carrying bits to the next word
-are slices of contiguous memory.
+operation on one word processes 64 pixels. The rows are the last axis, so that shifting by rows and moving bits to the next word
+use slices of contiguous memory.
 """
 
 import functools
@@ -21,9 +21,9 @@ def pack_masks(masks: Bool[np.ndarray, "n h w"]) -> UInt64[np.ndarray, "n words 
 
 
 def pack_objects(ids: Integer[np.ndarray, "n h w"], objects: int) -> Iterator[UInt64[np.ndarray, "n words h"]]:
-    """Yields the masks of ids 1 to `objects`; larger ids are background.
+    """Yields the mask of each id from 1 to `objects`. Larger ids are treated as background.
 
-    The binary digits of all ids are packed once, and each object is a combination of these few bit planes.
+    The binary digits of all ids are packed once, and the mask of each object is a combination of these few bit planes.
     """
     n, height, width = ids.shape
     padded = np.zeros((n, height, -(-width // 64) * 64), ids.dtype)
@@ -33,7 +33,7 @@ def pack_objects(ids: Integer[np.ndarray, "n h w"], objects: int) -> Iterator[UI
         plane = padded & (1 << digit)
         planes.append(_pack(plane if ids.dtype == np.uint8 else plane != 0))
     for k in range(1, objects + 1):
-        mask = planes[k.bit_length() - 1].copy()  # the highest bit of a word; keeps the padding at 0
+        mask = planes[k.bit_length() - 1].copy()  # the highest digit of k, which is 1; keeps the padding at 0
         for digit, plane in enumerate(planes):
             mask &= plane if k >> digit & 1 else ~plane
         yield mask
@@ -45,7 +45,7 @@ def _pack(padded: np.ndarray) -> UInt64[np.ndarray, "n words h"]:
 
 
 def crop(masks: UInt64[np.ndarray, "n words h"]) -> UInt64[np.ndarray, "n words1 h1"]:
-    """Crops the words and rows that no mask uses, so that the cost depends on the size of the objects.
+    """Removes outer words and rows that no mask uses, so that the cost depends on the size of the objects.
 
     A margin of one word or row is kept where possible, because boundaries depend on neighbouring pixels.
     """
@@ -62,7 +62,7 @@ def count(mask: UInt64[np.ndarray, "words h"]) -> int:
 
 
 def boundaries(masks: UInt64[np.ndarray, "n words h"], width: int) -> UInt64[np.ndarray, "n words h"]:
-    """Marks pixels that differ from the pixel to the right, below, or diagonally below; values at the edge are repeated."""
+    """Marks pixels that differ from the pixel to the right, below, or below to the right. Values at the edge are repeated."""
     right = masks >> 1
     right[:, :-1] |= masks[:, 1:] << 63
     right[:, -1] |= masks[:, -1] & np.uint64(1 << (width - 1) % 64)
@@ -72,20 +72,21 @@ def boundaries(masks: UInt64[np.ndarray, "n words h"], width: int) -> UInt64[np.
 
 
 def dilate(masks: UInt64[np.ndarray, "n words h"], radius: float | int) -> UInt64[np.ndarray, "n words h"]:
-    """Dilates marked pixels by a disk, with one run of pixels for each row of the disk.
+    """Dilates marked pixels by a disk. Each row of the disk is a run of pixels.
 
-    The disk is that of scikit-image applied by OpenCV, which is asymmetric for fractional radii, see `_disk`. Works on flat
-    arrays with zeros between columns of words and between masks, so that shifting by rows or words is a single slice.
+    The disk is the one that scikit-image creates and OpenCV applies. It is asymmetric for fractional radii; see `_disk`. The
+    computation uses flat arrays with zeros between columns of words and between masks, so that shifting by rows or words is a
+    single slice.
     """
     disk = _disk(radius)
     n, words, height = masks.shape
     column = height + max(abs(down) for down, _, _ in disk)
     padded = np.zeros((n, words + max(right for _, _, right in disk) // 64 + 1, column), np.uint64)
     padded[:, :words, :height] = masks
-    runs, reach = padded.ravel(), (0, 0)  # every marked pixel becomes a run, with `reach` pixels to the left and right
+    runs, reach = padded.ravel(), (0, 0)  # every marked pixel becomes a run that extends by `reach`
     near = np.zeros_like(runs)
     for down, left, right in disk:
-        if left < 0:  # shifts by one pixel only
+        if left < 0:  # a single tap: only shifts by one pixel
             row = _moved_right(runs, right, column)
         else:
             row, reach = runs, reach = _widen(runs, reach, (left, right), column)
@@ -100,11 +101,11 @@ def dilate(masks: UInt64[np.ndarray, "n words h"], radius: float | int) -> UInt6
 
 @functools.lru_cache(maxsize=256)
 def _disk(radius: float | int) -> tuple[tuple[int, int, int], ...]:
-    """The rows of a disk, narrowest first: rows down, and columns to the left and right of a marked pixel.
+    """Returns the rows of a disk, narrowest first: offset downwards, and extent to the left and to the right, in pixels.
 
     The disk has n = ceil(2 radius + 1) taps per axis, at distances -radius, 1 - radius, ... Tap i reads the pixel at offset i -
     n // 2. For integer radii this is an ordinary disk. For other radii, a row may have a single tap that is not in the column
-    of the pixel; then left is -1.
+    of the pixel. In this case, the extent to the left is -1.
     """
     distances = np.arange(-radius, radius + 1)
     inside = distances[:, None] ** 2 + distances**2 <= radius**2

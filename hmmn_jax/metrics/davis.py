@@ -1,4 +1,4 @@
-"""J and F of sequences in memory, with mean, recall and decay over objects, as in the DAVIS benchmark."""
+"""Computes J and F of sequences in memory, and their mean, recall and decay, as in the DAVIS benchmark."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -12,7 +12,7 @@ from hmmn_jax.io.images import settle_ids
 from hmmn_jax.metrics.jf import frame_scores, number_ids
 
 Scores = TypeVar("Scores", bound="SequenceScores")
-# Index, name, predicted ids, annotated ids, and the name of the prediction in errors.
+# Index, name, predicted ids, annotated ids, and the name of the prediction for error messages.
 ScoredFrame = tuple[int, str, np.ndarray, np.ndarray, str]
 
 
@@ -23,7 +23,7 @@ class Statistics:
     Attributes:
         mean: mean over the scored frames.
         recall: fraction of the frames with a value above 0.5.
-        decay: mean of the first quarter of the frames minus mean of the last.
+        decay: mean over the first quarter of the frames minus mean over the last quarter.
     """
 
     mean: float
@@ -33,9 +33,9 @@ class Statistics:
 
 @dataclass(frozen=True)
 class SequenceScores:
-    """J and F, in [0, 1], of the objects of a sequence on its scored frames.
+    """J and F of the objects in a sequence on its scored frames, in [0, 1].
 
-    A benchmark with additional scores defines a subclass, whose arrays have one entry per object, or per object and frame.
+    A benchmark with additional scores defines a subclass. Its arrays have one entry per object, or per object and frame.
 
     Attributes:
         name: name of the sequence.
@@ -85,7 +85,7 @@ class Summary:
 
     @property
     def jf_mean(self) -> float:
-        """J&F, the mean of mean J and mean F; J if there is no F."""
+        """J&F, the mean of mean J and mean F; only mean J if there is no F."""
         return (self.j.mean + self.f.mean) / 2 if self.has_f else self.j.mean
 
     @property
@@ -95,7 +95,7 @@ class Summary:
 
     @property
     def figures(self) -> dict[str, float]:
-        """The figures by name, in the order of the DAVIS benchmark."""
+        """The metrics by name, in the order of the DAVIS benchmark."""
         parts = {f"{name} {part}": value for name in ("j", "f") for part, value in vars(getattr(self, name)).items()}
         return {"J&F": self.jf_mean} | {name[0].upper() + name[1:]: value for name, value in parts.items()}
 
@@ -111,15 +111,15 @@ def score_sequence(
 
     Args:
         pred: predicted ids of all frames, `[t,h,w]`.
-        truth: annotated ids of all frames, `[t,h,w]`. The objects are 1 to the largest id in `truth[0]`, including ids that do
-            not occur in it. 255 is void and treated as background in both arrays.
-        single_object: use the rule of DAVIS-2016: all ids are one object, including 255 if it is the only id.
+        truth: annotated ids of all frames, `[t,h,w]`. The objects have the ids 1 to the largest id in `truth[0]`, including
+            ids that do not occur in it. 255 is void and is treated as background in both arrays.
+        single_object: whether to use the rule of DAVIS-2016: all ids are one object, including 255 if it is the only id.
         name: name of the sequence, for errors and tables.
-        void_in_result: whether 255 is also void in `pred`. In MOSE v1, it is an invalid id.
+        void_in_result: whether 255 is also void in `pred`. In MOSE v1, 255 is an invalid id in predictions.
 
     Raises:
-        DataError: arrays of different shapes, fewer than three frames, no object in `truth[0]`, or a predicted id that is not
-            one of its objects.
+        DataError: the arrays have different shapes, there are fewer than three frames, `truth[0]` contains no object, or a
+            predicted id is not one of its objects.
     """
     require_same_shape(pred, truth, name)
     scored = scored_frames(len(truth), name)
@@ -147,15 +147,15 @@ def score_frames(
     Args:
         first: the annotation of the sequence's first frame, which defines the objects.
         frames: the frames to score.
-        single_object: as for `score_sequence`.
+        single_object: as in `score_sequence`.
         name: name of the sequence.
-        void_in_result: as for `score_sequence`.
+        void_in_result: as in `score_sequence`.
     """
     if not (objects := int(scored_ids(first, single_object).max(initial=0))):
         raise DataError(f"{name}: no object in the first annotation (255 is void unless single_object); nothing to score")
     names, indices, j, f = [], [], [], []
     for index, frame_name, pred, truth, source in frames:
-        # Predictions contain no void; for a single object, every nonzero value is the object.
+        # Predictions have no void pixels. For a single object, every nonzero value is the object.
         if single_object:
             pred = (pred > 0).astype(np.uint8)
         elif void_in_result:
@@ -173,24 +173,23 @@ def score_frames(
 
 
 def over_time(frames: Sequence[np.ndarray], objects: int) -> np.ndarray:
-    """Stacks the values of all objects on each frame (possibly no frames) as an array `[objects, frames]`."""
+    """Stacks the values of all objects on each frame into an array `[objects, frames]`. There may be no frames."""
     return np.array(frames).reshape(len(frames), objects).T
 
 
 def score_annotated(
     frames: Iterable[ScoredFrame], first: Mapping[int, int], name: str, others: Collection[int] = ()
 ) -> SequenceScores:
-    """Scores a stream of annotated frames of a user's video. Each object is scored after the first frame that contains it.
+    """Scores the annotated frames of a user's video. Each object is scored after the first frame that contains it.
 
     Args:
-        frames: for every annotated frame after the first frame of any object: index, name, predicted ids, annotated ids, and
-            the name of the prediction in errors.
-        first: the index of the first annotated frame of each object, by id. It is not scored.
+        frames: the annotated frames after the first frame of any object, each as a `ScoredFrame`.
+        first: the index of the first annotated frame of each object, by id. The object is not scored on this frame.
         name: name of the video.
-        others: ids of objects that cannot be scored, but may be predicted.
+        others: ids of objects that cannot be scored but may be predicted.
 
     Raises:
-        DataError: a predicted id is not among the objects.
+        DataError: a predicted id does not belong to an object.
     """
     ids = sorted(first)
     names, indices, j, f = [], [], [], []
@@ -208,14 +207,14 @@ def score_annotated(
 
 
 def scored_frames(length: int, name: str) -> range:
-    """Returns the frames of a sequence that are scored: all except the first and the last. Raises DataError if none is left."""
+    """Returns the scored frames of a sequence: all except the first and the last. Raises DataError if none is left."""
     if length < 3:
         raise DataError(f"{name}: {length} frames, of which the first and the last are not scored; at least three are needed")
     return range(1, length - 1)
 
 
 def statistics(values: Float64[np.ndarray, " t"]) -> Statistics:
-    """Returns mean, recall and decay of J or F over the scored frames of one object; NaN values are ignored.
+    """Returns the mean, recall and decay of J or F over the scored frames of one object; NaN values are ignored.
 
     The result is NaN if there are no values.
     """
@@ -228,7 +227,7 @@ def statistics(values: Float64[np.ndarray, " t"]) -> Statistics:
 
 
 def summarize(sequences: Iterable[SequenceScores]) -> Summary:
-    """Averages over all objects of one or more sequences."""
+    """Averages the scores over all objects of one or more sequences."""
     j, f = [], []
     for sequence in sequences:
         j += [statistics(values) for values in sequence.j]
@@ -241,9 +240,9 @@ def _mean(objects: list[Statistics]) -> Statistics:
 
 
 def scored_ids(ids: Integer[np.ndarray, "h w"], single_object: bool) -> Integer[np.ndarray, "h w"]:
-    """Returns ids for scoring: void is background.
+    """Returns the ids for scoring, with void as background.
 
-    If `single_object`, all ids are one object, including 255 if it is the only id.
+    If `single_object` is True, all ids are one object, including 255 if it is the only id.
     """
     if single_object:
         return (settle_ids(ids) > 0).astype(np.uint8)

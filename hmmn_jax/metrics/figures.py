@@ -6,7 +6,7 @@ from typing import Any
 
 FiguresOf = Callable[
     [Sequence[Any]], dict[str, float]
-]  # takes the scores of several videos; returns NaN if there is nothing to average
+]  # maps the scores of several videos to metrics; NaN if there is nothing to average
 
 
 @dataclass(frozen=True)
@@ -14,9 +14,9 @@ class Figures:
     """The metrics of a benchmark that differ from those of DAVIS.
 
     Attributes:
-        total: metrics over all videos, with the names and the scale that the official tool uses.
-        part: metrics of some videos or a single object, for tables.
-        unit: unit of all metrics: "percent", or "" for values in [0, 1].
+        total: computes the metrics over all videos, with the names and the scale of the official tool.
+        part: computes the metrics of some videos or of a single object, for tables.
+        unit: the unit of all metrics: "percent", or "" for values in [0, 1].
     """
 
     total: FiguresOf

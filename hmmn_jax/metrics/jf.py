@@ -1,7 +1,7 @@
 """J (region similarity) and F (boundary accuracy) of the masks of one frame, as the official DAVIS toolkit computes them.
 
-J is intersection over union. F is the harmonic mean of precision and recall of the boundary. A boundary pixel is a match if the
-other boundary is within 0.8 % of the image's diagonal (Perazzi et al., CVPR 2016).
+J is the intersection over union. F is the harmonic mean of the precision and recall of boundary pixels. A boundary pixel is a
+match if its distance from the other boundary is at most 0.8 % of the image diagonal (Perazzi et al., CVPR 2016).
 """
 
 import math
@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float64, Integer, UInt64
 
 from hmmn_jax.metrics.bitmaps import boundaries, count, crop, dilate, pack_masks, pack_objects
 
-TOLERANCE = 0.008  # fraction of the diagonal
+TOLERANCE = 0.008  # fraction of the image diagonal
 
 
 def jaccard(pred: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> float:
@@ -21,7 +21,7 @@ def jaccard(pred: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> fl
 
 
 def boundary_f(pred: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> float:
-    """Returns F of one object, in [0, 1]; 1 if neither mask has a boundary, 0 if only one has."""
+    """Returns F of one object, in [0, 1]; 1 if neither mask has a boundary, 0 if only one has one."""
     return mask_scores(pred, truth)[1]
 
 
@@ -32,14 +32,14 @@ def mask_scores(pred: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -
 
 
 def boundary_radius(height: int, width: int) -> int:
-    """Returns the distance in pixels within which boundaries match: 8 at 480x854."""
+    """Returns the distance in pixels within which boundaries match. It is 8 at 480x854."""
     return math.ceil(TOLERANCE * math.sqrt(height * height + width * width))
 
 
 def frame_scores(
     pred: Integer[np.ndarray, "h w"], truth: Integer[np.ndarray, "h w"], objects: int
 ) -> tuple[Float64[np.ndarray, " objects"], Float64[np.ndarray, " objects"]]:
-    """Returns J and F of every object, ids 1 to `objects`; larger ids are background."""
+    """Returns J and F of every object (ids 1 to `objects`). Larger ids are treated as background."""
     height, width = truth.shape
     radius = boundary_radius(height, width)
     j, f = np.empty(objects), np.empty(objects)
@@ -59,19 +59,19 @@ def frame_overlaps(
 def object_masks(
     pred: Integer[np.ndarray, "h w"], truth: Integer[np.ndarray, "h w"], objects: int
 ) -> Iterator[UInt64[np.ndarray, "2 words h1"]]:
-    """Yields the predicted and the true mask of each object, packed and cropped."""
+    """Yields the predicted mask and the annotated mask of each object, packed and cropped."""
     return map(crop, pack_objects(np.stack([pred, truth]), objects))
 
 
 def number_ids(ids: Integer[np.ndarray, "h w"], wanted: Sequence[int]) -> Integer[np.ndarray, "h w"]:
-    """Renumbers the `wanted` ids as 1, 2, ... in their order, and all others as 0."""
+    """Renumbers the `wanted` ids to 1, 2, ... in the given order, and sets all other ids to 0."""
     table = np.zeros(max(int(ids.max(initial=0)), *wanted, 0) + 1, np.uint8 if len(wanted) < 256 else np.uint16)
     table[list(wanted)] = np.arange(1, len(wanted) + 1)
     return table[ids]
 
 
 def f_within(edges: UInt64[np.ndarray, "2 words h"], radius: float | int) -> float:
-    """Returns F of a predicted and a true boundary that match within `radius` pixels, see `dilate`."""
+    """Returns F of a predicted and an annotated boundary that match within `radius` pixels; see `dilate`."""
     pred, truth = edges
     if not (pred.any() and truth.any()):
         return float(pred.any() == truth.any())

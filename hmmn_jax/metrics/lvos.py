@@ -1,4 +1,4 @@
-"""Scores of LVOS: J, F and variability V of objects with their own frame ranges, for seen and unseen classes."""
+"""LVOS scores: J, F and the variability V of objects with individual frame ranges, for seen and unseen classes."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -21,9 +21,9 @@ class FrameRange:
     """The frames of an object, as the benchmark lists them.
 
     Attributes:
-        start: number of its first frame, whose mask is given.
-        end: number after its last frame (exclusive).
-        frame_nums: number of its frames, of which the first and the last are not scored.
+        start: the number of the first frame, whose mask is given.
+        end: the exclusive end of the frame numbers.
+        frame_nums: how many frames the object has. The first and the last are not scored.
     """
 
     start: int
@@ -38,7 +38,7 @@ class FrameRange:
 
     @property
     def slots(self) -> int:
-        """The number of values that are averaged. Values without a frame are 0."""
+        """How many values are averaged. A value is 0 if its frame does not exist."""
         return self.frame_nums - 2
 
     @property
@@ -49,10 +49,10 @@ class FrameRange:
 
 @dataclass(frozen=True, kw_only=True)
 class LvosScores(SequenceScores):
-    """Scores of a video of LVOS.
+    """Scores of an LVOS video.
 
     Attributes:
-        slots: number of values that are averaged, for each object. If it has fewer scored frames, the other values are 0.
+        slots: how many values are averaged for each object. If an object has fewer scored frames, the other values are 0.
         unseen: whether the video shows a class that is not in the training videos.
     """
 
@@ -70,9 +70,9 @@ def score_video(
     """Scores a video.
 
     Args:
-        pred: predicted ids by frame name, a number of eight digits.
+        pred: predicted ids by frame name, which is an eight-digit number.
         truth: annotated ids by frame name.
-        ranges: the frames of each object, by id. 255 is an id like any other; other ids are ignored.
+        ranges: the frames of each object, by id. 255 is a normal id. Ids without a range are ignored.
         unseen: whether the video shows an unseen class.
         name: name of the video, for errors.
 
@@ -92,7 +92,7 @@ def score_video(
 
 
 def score_frames(frames: Iterable[ScoredFrame], ranges: Mapping[int, FrameRange], unseen: bool, name: str) -> LvosScores:
-    """Scores a stream of frames whose names are their numbers; see `score_video`."""
+    """Scores a stream of frames that are named by their numbers; see `score_video`."""
     ids = tuple(ranges)
     scored = [frozenset(object_range.scored) for object_range in ranges.values()]
     names, indices, j, f = [], [], [], []
@@ -115,13 +115,13 @@ def slot_values(values: Float64[np.ndarray, " t"], slots: int) -> Float64[np.nda
 
 
 def variability(j: Float64[np.ndarray, " slots"], f: Float64[np.ndarray, " slots"]) -> float:
-    """Returns V of an object, the standard deviation of J&F over time; the variance is rounded to four digits first."""
+    """Returns V of an object: the standard deviation of J&F over time. The variance is first rounded to four decimals."""
     both = (j + f) / 2
     return float(np.sqrt(np.round(np.mean((both - both.mean()) ** 2), 4))) if len(both) else math.nan
 
 
 def object_figures(scores: LvosScores) -> Float64[np.ndarray, "o 3"]:
-    """Returns J, F and V of each object; NaN for an object with only two frames, of which none is scored."""
+    """Returns J, F and V of each object; NaN for an object with only two frames, neither of which is scored."""
     figures = []
     for j, f, slots in zip(scores.j, scores.f, scores.slots.tolist(), strict=True):
         j, f = slot_values(j, slots), slot_values(f, slots)
@@ -130,16 +130,16 @@ def object_figures(scores: LvosScores) -> Float64[np.ndarray, "o 3"]:
 
 
 def group_total(scores: Iterable[LvosScores]) -> dict[str, float]:
-    """Returns J&F, J, F and V of a group of videos, in [0, 1]: means over objects, NaN without objects."""
+    """Returns J&F, J, F and V of a group of videos, in [0, 1]: means over objects, or NaN if there are no objects."""
     figures = np.concatenate([np.empty((0, 3)), *(object_figures(video) for video in scores)])
     j, f, v = figures.mean(axis=0).tolist() if len(figures) else [math.nan] * 3
     return {"J&F": (j + f) / 2, "J": j, "F": f, "V": v}
 
 
 def total(scores: Iterable[LvosScores]) -> dict[str, float]:
-    """Returns the figures of the benchmark, in [0, 1]: the means of the groups seen and unseen, and the mean of these two.
+    """Returns the metrics of the benchmark, in [0, 1]: the means over seen and unseen classes, and the mean of these two.
 
-    NaN for a group without objects, and for means that include it.
+    The means over a group without objects, and all means that include them, are NaN.
     """
     videos = list(scores)
     seen, unseen = (group_total(video for video in videos if video.unseen == unseen) for unseen in (False, True))

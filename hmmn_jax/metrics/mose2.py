@@ -1,7 +1,8 @@
-"""Scores of MOSE v2: J, and F with an adaptive tolerance, over all frames and separately where objects disappear and reappear.
+"""MOSE v2 scores: J, and F with an adaptive tolerance, over all frames, and separately for disappearances and reappearances.
 
-J is (I + 1) / (U + 1). The tolerance of F is 0.8 % of the diagonal, not rounded. The tolerance of the adaptive F is smaller for
-small objects (Ding et al., MOSEv2, 2025). All listed objects have the same weight.
+J is (I + 1) / (U + 1), where I and U are the areas of the intersection and the union, in pixels. The tolerance of F is 0.8 % of
+the image diagonal. For small objects, it is rounded up to whole pixels, and the adaptive F has a smaller tolerance (Ding et
+al., MOSEv2, 2025). All listed objects have the same weight.
 """
 
 import math
@@ -22,11 +23,11 @@ COLUMNS = ("J&dotF", "J", "dotF", "J&dotF_d", "J&dotF_r", "F", "J&F")  # in perc
 
 @dataclass(frozen=True, kw_only=True)
 class Mose2Scores(SequenceScores):
-    """Scores of a video of MOSE v2.
+    """Scores of a MOSE v2 video.
 
     Attributes:
         adaptive_f: F with the adaptive tolerance.
-        empty: whether the object is not in the annotation.
+        empty: whether the annotation does not contain the object.
     """
 
     adaptive_f: Float64[np.ndarray, "o t"]
@@ -42,8 +43,8 @@ def score_video(
     """Scores a video as the server does.
 
     Args:
-        pred: predicted ids by frame name, a number such as "00012". If there are no frames, the video is missing from the
-            result, and all of its metrics are 0. If a frame is missing, the server scores the wrong frames; see
+        pred: predicted ids by frame name, which is a number such as "00012". If `pred` is empty, the video is missing from
+            the result, and all of its metrics are 0. If a frame is missing, the server scores the wrong frames; see
             `server_frames`.
         truth: annotated ids of every frame, by name.
         ids: ids of the objects. 255 is a normal id; other ids are ignored.
@@ -64,10 +65,10 @@ def score_video(
 
 
 def server_frames(names: Iterable[str], length: int, video: str) -> list[str]:
-    """Returns the names of the frames that the server scores, for a result with frames of these names.
+    """Returns the names of the frames that the server scores, given the names of the frames in a result.
 
-    The server scores positions 1 to length - 2 of the sorted result: if a frame is missing, all later frames are shifted.
-    Raises DataError if the result is too short, or a name is not a number.
+    The server scores positions 1 to length - 2 of the sorted names. If a frame is missing, all later frames are shifted.
+    Raises DataError if there are too few names, or if a name is not a number.
     """
     if bad := [name for name in names if not name.isdecimal()]:
         raise DataError(f"{video}: a mask is named {bad[0]}.png; names must be numbers, such as 00012.png")
@@ -92,7 +93,7 @@ def score_frames(frames: Iterable[ScoredFrame], ids: Sequence[int], name: str) -
 def frame_scores(
     pred: Integer[np.ndarray, "h w"], truth: Integer[np.ndarray, "h w"], objects: int
 ) -> tuple[Float64[np.ndarray, " o"], Float64[np.ndarray, " o"], Float64[np.ndarray, " o"], Bool[np.ndarray, " o"]]:
-    """Returns J, F, the adaptive F, and whether the annotation is empty, of every object (ids 1 to `objects`)."""
+    """Returns J, F, the adaptive F, and whether the annotation is empty, for every object (ids 1 to `objects`)."""
     height, width = truth.shape
     diagonal = TOLERANCE * math.sqrt(height * height + width * width)
     j, f, adaptive_f, empty = np.empty(objects), np.empty(objects), np.empty(objects), np.empty(objects, bool)
@@ -120,9 +121,10 @@ def reappearances(empty: Bool[np.ndarray, " t"]) -> list[slice]:
 
 
 def object_figures(scores: Mose2Scores) -> Float64[np.ndarray, "o 7"]:
-    """Returns J, adaptive F and F of each object, in [0, 1], then J and adaptive F of its disappearances and reappearances.
+    """Returns J, adaptive F and F of each object, and its J and adaptive F over disappearances and over reappearances.
 
-    NaN for an object that has none. For a video without scored frames, J and both F are 0.
+    The values are in [0, 1]. Means over disappearances or reappearances are NaN if the object has none. For a video without
+    scored frames, J and both kinds of F are 0.
     """
     figures = []
     for j, f, adaptive_f, empty in zip(scores.j, scores.f, scores.adaptive_f, scores.empty, strict=True):
@@ -133,7 +135,7 @@ def object_figures(scores: Mose2Scores) -> Float64[np.ndarray, "o 7"]:
 
 
 def total(scores: Iterable[Mose2Scores]) -> dict[str, float]:
-    """Returns the figures of the benchmark, in percent: means over all objects.
+    """Returns the metrics of the benchmark, in percent: means over all objects.
 
     Means for disappearances and reappearances are taken over the objects that have any.
     """
@@ -148,7 +150,7 @@ FIGURES = Figures(total, total, "percent")
 
 
 def runs(flags: Bool[np.ndarray, " t"]) -> list[slice]:
-    """The maximal runs of true values."""
+    """Returns the maximal runs of true values."""
     steps = np.diff(flags.astype(np.int8), prepend=0, append=0)
     return [slice(int(a), int(b)) for a, b in zip(np.flatnonzero(steps == 1), np.flatnonzero(steps == -1), strict=True)]
 

@@ -1,4 +1,4 @@
-"""Scores of SA-V: J and F of objects that may overlap, each on its annotated frames."""
+"""SA-V scores: J and F of objects that may overlap. Each object is scored on its own annotated frames."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -19,10 +19,10 @@ def score_object(
 ) -> tuple[Float64[np.ndarray, " t2"], Float64[np.ndarray, " t2"]]:
     """Returns J and F of one object on its annotated frames except the first and the last.
 
-    Frames before the first one in which the annotation or the prediction shows the object are not scored: they are NaN.
+    The values are NaN on frames before the object first appears in the annotation or in the prediction.
 
     Raises:
-        DataError: arrays of different shapes, fewer than three frames, or no scored annotation that shows the object.
+        DataError: the shapes differ, there are fewer than three frames, or no scored annotation shows the object.
     """
     require_same_shape(pred, truth, name)
     scored = scored_frames(len(truth), name)
@@ -34,10 +34,10 @@ def score_object(
 def score_ids(
     pred: Integer[np.ndarray, "t1 h1 w1"], truth: Integer[np.ndarray, "t h w"], name: str = "sequence"
 ) -> SequenceScores:
-    """Scores masks of ids by the same rules.
+    """Scores masks of ids by the rules of `score_object`.
 
-    The objects are the ids in the scored annotations: all except the first and the last. 255 is a normal id. Other ids are
-    ignored. Raises DataError as `score_object` does.
+    The objects are the ids in the scored annotations, which are all except the first and the last. 255 is a normal id. Other
+    ids are ignored. Raises DataError in the same cases as `score_object`.
     """
     require_same_shape(pred, truth, name)
     scored = scored_frames(len(truth), name)
@@ -84,7 +84,7 @@ def object_figures(scores: SequenceScores) -> Float64[np.ndarray, "o 2"]:
 
 
 def total(scores: Iterable[SequenceScores]) -> dict[str, float]:
-    """Returns the figures of the benchmark, in percent: means over all objects."""
+    """Returns the metrics of the benchmark, in percent: means over all objects."""
     figures = np.concatenate([np.empty((0, 2)), *(object_figures(video) for video in scores)])
     j, f = figures.mean(axis=0).tolist() if len(figures) else (math.nan, math.nan)
     return dict(zip(COLUMNS, ((j + f) / 2, j, f), strict=True))

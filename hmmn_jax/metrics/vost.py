@@ -1,4 +1,4 @@
-"""Scores of VOST: J over all scored frames, and over the last quarter of them. There is no F."""
+"""VOST scores: J over all scored frames, and over the last quarter of them. F is not computed."""
 
 import math
 from collections.abc import Iterable
@@ -28,13 +28,13 @@ def score_sequence(
     """Scores the predicted masks of a sequence on its annotated frames, except the first and the last.
 
     Args:
-        pred: predicted ids, `[t,h,w]`; other ids are ignored.
-        truth: annotated ids, `[t,h,w]`. The objects are 1 to the largest id of `truth[0]`, if any. 255 is background, so it is
-            an error to predict an object there.
+        pred: predicted ids, `[t,h,w]`. Ids of other objects are ignored.
+        truth: annotated ids, `[t,h,w]`. The objects have the ids 1 to the largest id in `truth[0]`, if any. 255 is background,
+            so predicted pixels of an object there are false positives.
         name: name of the sequence.
 
     Raises:
-        DataError: arrays of different shapes, or fewer than three frames.
+        DataError: the arrays have different shapes, or there are fewer than three frames.
     """
     require_same_shape(pred, truth, name)
     frames = ((t, f"{t:05d}", pred[t], truth[t], f"{name}, frame {t}") for t in scored_frames(len(truth), name))
@@ -56,18 +56,18 @@ def score_frames(first: Integer[np.ndarray, "h w"], frames: Iterable[ScoredFrame
 
 
 def transformed(values: Float64[np.ndarray, " t"]) -> Float64[np.ndarray, " t1"]:
-    """Returns the last quarter of the scored frames, over which J_tr is averaged."""
+    """Returns the values on the last quarter of the scored frames, over which J_tr is averaged."""
     return values[math.floor(0.75 * len(values)) :]
 
 
 def object_figures(scores: SequenceScores) -> Float64[np.ndarray, "o 6"]:
-    """Returns mean, recall and decay of J, then of J_tr (over its own frames), for each object."""
+    """Returns the mean, recall and decay of J, followed by those of J_tr (over the last quarter), for each object."""
     parts = [(statistics(j), statistics(transformed(j))) for j in scores.j]
     return np.array([[*_row(whole), *_row(end)] for whole, end in parts], float).reshape(len(scores.j), 6)
 
 
 def total(scores: Iterable[SequenceScores]) -> dict[str, float]:
-    """Returns the figures of the benchmark, in [0, 1]: means over all objects."""
+    """Returns the metrics of the benchmark, in [0, 1]: means over all objects."""
     figures = np.concatenate([object_figures(video) for video in scores])
     means = figures.mean(axis=0) if len(figures) else np.full(6, math.nan)
     return dict(zip(COLUMNS, means.tolist(), strict=True))

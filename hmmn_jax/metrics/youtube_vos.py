@@ -1,6 +1,6 @@
-"""Scores of YouTube-VOS: J and F for seen and for unseen categories, and the mean of these four.
+"""YouTube-VOS scores: J and F for seen and for unseen categories, and the mean of these four values.
 
-The server's code is not public. Here every object has the same weight within its group.
+The code of the server is not public. In this module, every object has the same weight within its group.
 """
 
 import math
@@ -18,17 +18,17 @@ COLUMNS = ("overall", "J_seen", "J_unseen", "F_seen", "F_unseen", "J&F", "J", "F
 
 @dataclass(frozen=True, kw_only=True)
 class YouTubeScores(SequenceScores):
-    """Scores of a video of YouTube-VOS.
+    """Scores of a YouTube-VOS video.
 
     Attributes:
-        unseen: for each object, 1 if its category is not in the training data, 0 if it is, NaN if unknown.
+        unseen: for each object, 1 if its category is not in the training data, 0 if it is, NaN if this is unknown.
     """
 
     unseen: Float64[np.ndarray, " o"]
 
 
 def with_groups(scores: SequenceScores, unseen: Mapping[int, bool]) -> YouTubeScores:
-    """Adds to the scores of a video whether the category of each object (by id) is unseen; missing ids are unknown."""
+    """Adds to the scores of a video whether the category of each object is unseen. `unseen` maps ids; it may lack some."""
     groups = np.array([float(unseen[i]) if i in unseen else math.nan for i in scores.ids], float)
     return YouTubeScores(**{field.name: getattr(scores, field.name) for field in fields(SequenceScores)}, unseen=groups)
 
@@ -40,7 +40,7 @@ def object_figures(scores: YouTubeScores) -> Float64[np.ndarray, "o 2"]:
 
 
 def part(scores: Iterable[YouTubeScores]) -> dict[str, float]:
-    """Returns J&F, J and F over all objects of some videos, in [0, 1]."""
+    """Returns J&F, J and F over all objects in the given videos, in [0, 1]."""
     j, f = _mean(np.concatenate([np.empty((0, 2)), *map(object_figures, scores)]))
     return {"J&F": (j + f) / 2, "J": j, "F": f}
 

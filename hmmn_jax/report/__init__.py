@@ -1,1 +1,1 @@
-"""The page that shows the results of an evaluation."""
+"""The HTML page that shows the results of an evaluation."""

@@ -1,4 +1,4 @@
-"""Charts of scores as HTML and inline SVG, without scripts. Names are escaped here.
+"""Charts of scores as HTML and inline SVG, without scripts. This module escapes names.
 
 The browser stretches the lines to the width of the page. Text is separate HTML, so that it keeps its size on a phone.
 """
@@ -14,11 +14,11 @@ from hmmn_jax.io.pictures import bright_palette
 from hmmn_jax.metrics.davis import SequenceScores, Summary, summarize
 from hmmn_jax.metrics.mose2 import Mose2Scores, disappearances, reappearances, runs
 
-MAX_POINTS = 300  # maximum number of points of a line; longer lines keep the minimum and the maximum of each section
+MAX_POINTS = 300  # maximum number of points in a line; longer lines keep the minimum and the maximum of each section
 
 
 def sequence_bars(rows: list[tuple[SequenceScores, Summary]], mean: float, link: Callable[[int], str]) -> str:
-    """Draws bars for J and F of each sequence, in the given order. Dots are J&F of single objects, the line is the mean."""
+    """Draws bars for J and F of each sequence, in the given order. Dots mark J&F of single objects. The line marks the mean."""
     items = []
     for i, (scores, row) in enumerate(rows):
         name = escape(scores.name)
@@ -43,7 +43,7 @@ def sequence_bars(rows: list[tuple[SequenceScores, Summary]], mean: float, link:
 
 
 def means(row: Summary) -> str:
-    """The means of J and, if available, F."""
+    """Formats the mean of J and, if available, the mean of F."""
     f = f' <span class="tf">F {row.f.mean:.3f}</span>' if row.has_f else ""
     return f'<span class="tj">J {row.j.mean:.3f}</span>{f}'
 
@@ -51,8 +51,8 @@ def means(row: Summary) -> str:
 def time_chart(scores: SequenceScores, object_id: int, pins: dict[int, int]) -> str:
     """Draws J and F of one object over its scored frames. `pins` maps frame indices to the numbers that are shown above them.
 
-    If the benchmark scores disappearance and reappearance, the background is grey on frames without the object in the
-    annotation. A bar at the bottom marks the frames after the object returns.
+    If the benchmark scores disappearance and reappearance, the background is grey on frames whose annotation does
+    not contain the object. A bar at the bottom marks the frames after the object returns.
     """
     one = scores.of_object(object_id)
     pins = {one.indices.index(t): number for t, number in pins.items() if t in one.indices}
@@ -97,7 +97,7 @@ def time_chart(scores: SequenceScores, object_id: int, pins: dict[int, int]) -> 
 
 
 def gauge(value: float, marks: dict[str, float]) -> str:
-    """Draws a bar from 0 to 1, filled up to `value`, with a tick at each of the marks."""
+    """Draws a bar from 0 to 1, filled up to `value`, with a tick at each mark."""
     ticks = "".join(
         f'<i class="tick" style="left:{percent(mark)}" title="{escape(label)}: {mark:.3f}"></i>'
         for label, mark in marks.items()
@@ -106,18 +106,18 @@ def gauge(value: float, marks: dict[str, float]) -> str:
 
 
 def percent(value: float) -> str:
-    """A number in [0, 1] as a CSS percentage."""
+    """Formats a number in [0, 1] as a CSS percentage."""
     return f"{100 * min(max(value, 0.0), 1.0):.1f}%"
 
 
 def _spans(spans: Sequence[slice], last: int, top: int = 0) -> str:
-    """The SVG path of boxes over runs of frames, each half a frame wider on both sides."""
+    """Returns the SVG path of a box for each run of frames. Each box extends half a frame beyond the run on both sides."""
     boxes = ((1000 * (run.start - 0.5) / last, 1000 * (run.stop - 0.5) / last) for run in spans)
     return "".join(f"M{max(a, 0):.1f} {top}H{min(b, 1000):.1f}V100H{max(a, 0):.1f}Z" for a, b in boxes)
 
 
 def _line(values: Float64[np.ndarray, " t"]) -> str:
-    """The SVG path of a line over 1000 by 100 units; y points down."""
+    """Returns the SVG path of a line in an area of 1000 by 100 units, in which y points down."""
     last = max(len(values) - 1, 1)
     if len(values) > MAX_POINTS:
         stretches = np.array_split(np.arange(len(values)), MAX_POINTS // 2)

@@ -33,7 +33,7 @@ from hmmn_jax.report.thumbnails import Thumbnail, frame_quality, make_thumbnails
 from hmmn_jax.version import __version__
 
 WORST, BEST = 20, 3  # maximum number of sequences with pictures
-MAX_CHARTS = 12  # maximum number of objects with a chart in one sequence; the worst are shown
+MAX_CHARTS = 12  # maximum number of objects with a chart per sequence; the worst objects are shown
 MAX_ALL_CHARTS = 600  # maximum number of charts on the page
 MOST_ROWS = 200  # maximum number of videos in the table of the benchmark's metrics
 
@@ -58,12 +58,13 @@ def write_report(
         protocol: the benchmark, which defines how `scores` are computed and how masks are shown.
         clips: the segmented clips.
         masks: the folder of the masks SEQUENCE/FRAME.png that are shown.
-        about: properties of the run by name; an entry `config` is shown as separate settings.
-        scores: scores of the clips that have some, in any order; the others are shown only as pictures.
-        cost: time and memory of segmenting; None if it was not done in this run.
-        paper: the results of the paper on this benchmark: `benchmark`, its name; `sequences`, their number; `figures`, such as
-            J&F, by name, in [0, 1]; optionally `seconds_per_frame`. None or empty: no results of the paper.
-        missing: the reason for each video that failed or is not scored, by name.
+        about: properties of the run by name. The entry `config`, if any, is shown as separate settings.
+        scores: scores of the scored clips, in any order. The other clips are shown only as pictures.
+        cost: the time and memory used for segmentation; None if this run segmented nothing.
+        paper: the results of the paper on this benchmark: `benchmark`, the name of the benchmark; `sequences`, the number of
+            sequences; `figures`, metrics such as J&F by name, in [0, 1]; optionally `seconds_per_frame`. None or empty if the
+            paper has no results.
+        missing: for each video that failed or is not scored, the reason, by name of the video.
 
     Raises:
         DataError: the page cannot be written.
@@ -102,12 +103,12 @@ def write_report(
         settings=_settings(about),
         version=escape(__version__),
     )
-    # The name of a file may contain bytes that are not valid UTF-8.
+    # File names may contain bytes that are not valid UTF-8.
     write_file(folder / REPORT, page.encode("utf-8", "replace"))
 
 
 def _headline(scores: Sequence[SequenceScores], paper: Mapping[str, Any], protocol: Protocol) -> str:
-    """The metrics of the benchmark. For DAVIS: J&F next to the paper's J&F, and mean, recall and decay."""
+    """Formats the metrics of the benchmark. For DAVIS, these are J&F next to that of the paper, and mean, recall and decay."""
     rule, own = protocol.rule, protocol.figures
     if scores and own:
         entries = {name: shown(x, own.unit) for name, x in own.total(scores).items()}
@@ -135,7 +136,7 @@ def _headline(scores: Sequence[SequenceScores], paper: Mapping[str, Any], protoc
 
 
 def _own_figures(scores: Sequence[SequenceScores], protocol: Protocol) -> list[str]:
-    """The section with metrics by video and object, if the benchmark has metrics other than those of DAVIS."""
+    """Formats the section with metrics by video and object, if the benchmark has metrics other than those of DAVIS."""
     if (own := protocol.figures) is None:
         return []
     few = scores[:MOST_ROWS]
@@ -149,7 +150,7 @@ def _in_unit(figures: Figures) -> str:
 
 
 def _paper_list(published: Mapping[str, float], ours: Mapping[str, float]) -> str:
-    """The paper's results, with the difference from this run if both are comparable."""
+    """Formats the results of the paper, with the difference from this run if both are comparable."""
     items = []
     for label, value in published.items():
         difference = f' <span class="muted">this run {ours[label] - value:+.3f}</span>' if label in ours else ""
@@ -178,7 +179,7 @@ def _speed(cost: Cost | None, paper: Mapping[str, Any]) -> str:
 
 
 def _details(scores: Sequence[SequenceScores], clips: Mapping[str, Clip], masks: Path, protocol: Protocol) -> str:
-    """For every sequence, worst first: J and F over time, and pictures of the worst and the best sequence."""
+    """Formats J and F over time for every sequence, worst first, and pictures for the worst and the best sequences."""
     cards, room = [], MAX_ALL_CHARTS
     pictured = {i for i in range(len(scores)) if i < WORST or i >= len(scores) - BEST}
     for i, s in enumerate(tqdm(scores, unit="sequence", desc="report")):
@@ -210,7 +211,7 @@ def _details(scores: Sequence[SequenceScores], clips: Mapping[str, Clip], masks:
 
 
 def _pictures(clips: Sequence[Clip], masks: Path, protocol: Protocol) -> str:
-    """Pictures of frames that are spread over each video, for videos without scores."""
+    """Formats pictures of frames that are spread over each video, for videos without scores."""
     cards = []
     shown = clips[: WORST + BEST]
     for clip in tqdm(shown, unit="sequence", desc="report"):
@@ -225,7 +226,7 @@ def _pictures(clips: Sequence[Clip], masks: Path, protocol: Protocol) -> str:
 
 
 def _thumbnails(clip: Clip, masks: Path, chosen: dict[int, str], protocol: Protocol) -> tuple[list[Thumbnail], str]:
-    """The pictures of a video, or the reason why they are missing."""
+    """Returns the pictures of a video and "", or an empty list and the reason why there are no pictures."""
     try:
         return make_thumbnails(clip, masks, chosen, protocol), ""
     except DataError as error:

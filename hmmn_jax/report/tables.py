@@ -10,7 +10,7 @@ from hmmn_jax.metrics.figures import Figures
 
 
 def statistics_table(rows: Mapping[str, Statistics], published: Mapping[str, float]) -> str:
-    """Mean, recall and decay of J and F, and means of the paper if available."""
+    """Formats the mean, recall and decay of J and F, and the means in the paper, if available."""
     heads = ["mean", "recall", "decay", *(["paper"] if rows.keys() & published.keys() else [])]
     lines = []
     for name, row in rows.items():
@@ -22,7 +22,7 @@ def statistics_table(rows: Mapping[str, Statistics], published: Mapping[str, flo
 
 
 def figures_table(scores: Sequence[SequenceScores], figures: Figures) -> str:
-    """The metrics of a benchmark: a row for each video in the given order, followed by its objects if it has several."""
+    """Formats the metrics of a benchmark, with a row for each video and, if a video has several objects, for each object."""
     rows = []
     for s in scores:
         values = figures.part([s])
@@ -34,7 +34,7 @@ def figures_table(scores: Sequence[SequenceScores], figures: Figures) -> str:
 
 
 def shown(value: float, unit: str) -> str:
-    """Formats a number with three digits, or with one digit in percent; a dash if there is nothing to average."""
+    """Formats a number with three decimals, or a percentage with one decimal. NaN is shown as a dash."""
     return "-" if np.isnan(value) else f"{value:.{1 if unit == 'percent' else 3}f}"
 
 

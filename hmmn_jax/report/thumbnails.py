@@ -16,14 +16,14 @@ from hmmn_jax.evaluation.protocols import Protocol
 from hmmn_jax.io.pictures import outline, overlay
 from hmmn_jax.metrics.davis import SequenceScores
 
-SIDE = 400  # maximum side of a thumbnail in pixels
-THUMBNAIL_BYTES = 24_000  # maximum bytes of a thumbnail's JPEG, unless even the lowest quality needs more
+SIDE = 400  # maximum side length of a thumbnail, in pixels
+THUMBNAIL_BYTES = 24_000  # maximum size of the JPEG, unless even the lowest quality needs more
 GIVEN = "given"
 
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A picture of frame `index`: its name, why it was chosen, and the JPEG as a data URI."""
+    """A picture of frame `index`, with the name of the frame, a label for why it was chosen, and the JPEG as a data URI."""
 
     index: int
     frame_name: str
@@ -36,8 +36,8 @@ class Thumbnail:
 def telling_frames(scores: SequenceScores) -> dict[int, str]:
     """Chooses frames of a sequence to show.
 
-    These are the given frame, the worst, the best, the next worst, and the first whose quality is below 0.5. The last two are
-    only chosen if they are far enough from the others in time.
+    These are the given frame, the worst frame, the best frame, the next worst frame, and the first frame whose quality is below
+    0.5. The last two are only chosen if they are far enough from the others in time.
 
     Returns:
         The label of each chosen frame by its index, in temporal order.
@@ -61,7 +61,10 @@ def telling_frames(scores: SequenceScores) -> dict[int, str]:
 
 
 def spread_frames(clip: Clip, masks: Path, mask_files: MaskFiles, count: int = 5) -> dict[int, str]:
-    """Chooses up to `count` frames, spread evenly over the frames with a mask in `masks`. Returns indices with empty labels."""
+    """Chooses up to `count` frames, spread evenly over the frames with a mask in `masks`.
+
+    Returns an empty label for each chosen frame, by frame index.
+    """
     names = mask_files.frames(masks, clip.name)
     if clip.frame_names is None:
         there = sorted(int(name) for name in names if name.isdecimal())
@@ -71,7 +74,7 @@ def spread_frames(clip: Clip, masks: Path, mask_files: MaskFiles, count: int = 5
 
 
 def make_thumbnails(clip: Clip, masks: Path, chosen: dict[int, str], protocol: Protocol) -> list[Thumbnail]:
-    """Makes pictures of the chosen frames: masks are coloured, annotations are white outlines.
+    """Creates pictures of the chosen frames. Masks are coloured, and annotations are white outlines.
 
     For the given frame, the annotation is shown as the mask. Raises DataError for a file that cannot be read.
     """
@@ -94,7 +97,7 @@ def make_thumbnails(clip: Clip, masks: Path, chosen: dict[int, str], protocol: P
 
 
 def frame_quality(scores: SequenceScores) -> np.ndarray:
-    """Returns J&F of every scored frame, the mean over the objects scored there: `float64 [t]`. J if there is no F."""
+    """Returns J&F of every scored frame, averaged over the objects scored on it: `float64 [t]`. If there is no F, returns J."""
     return np.mean([np.nanmean(values, axis=0) for values in (scores.j, scores.f) if not np.isnan(values).all()], axis=0)
 
 
@@ -115,7 +118,7 @@ def _resize(ids: Integer[np.ndarray, "h w"], size: tuple[int, int]) -> Integer[n
 def _data_uri(picture: UInt8[np.ndarray, "h w 3"]) -> str:
     for quality in (80, 65, 50, 35):
         buffer = io.BytesIO()
-        # Full colour resolution, because thin red lines would be blurred otherwise.
+        # Without chroma subsampling, because thin red lines would otherwise be blurred.
         Image.fromarray(picture).save(buffer, format="JPEG", quality=quality, subsampling=0, optimize=True)
         if buffer.tell() <= THUMBNAIL_BYTES:
             break
