@@ -1,1 +1,1 @@
-"""Reading and writing of files, images, masks and video."""
+"""Reads and writes files, images, masks and videos."""

@@ -1,9 +1,9 @@
-"""Paths in buckets, such as `gs://bucket/run`: detects them and checks that the required packages are installed.
+"""Detects paths in buckets, such as `gs://bucket/run`, and checks that the required packages are installed.
 
-Local paths are `pathlib.Path`: `epath.Path` hides local files whose names end in `~` and supports neither `**` nor links.
-Paths in buckets are `epath.Path`, which reads, lists and writes through fsspec and is not a `pathlib.Path`. Type annotations
-show which paths a function accepts: `Path` means local paths only, `AnyPath` means both. A function that takes
-`str | os.PathLike` checks the path itself.
+Local paths are `pathlib.Path` objects, because `epath.Path` hides local files whose names end in `~`, and supports neither
+`**` patterns nor links. Paths in buckets are `epath.Path` objects, which use fsspec to read, list and write, and are not
+instances of `pathlib.Path`. In type annotations, `Path` means local paths only, and `AnyPath` means both kinds. A function
+that takes `str | os.PathLike` determines the kind of the path itself.
 """
 
 import os
@@ -16,28 +16,30 @@ from etils import epath
 
 from hmmn_jax.errors import DataError
 
-# epath reads this variable when it is first used. Without it, epath imports TensorFlow for `gs://` if it is installed, which
-# takes seconds and reserves GPU memory.
+# epath reads this variable on first use. Without this setting, epath would import TensorFlow, if installed, for `gs://` paths.
+# The import takes seconds and reserves GPU memory.
 os.environ.setdefault("EPATH_USE_TF", "false")
 
 AnyPath: TypeAlias = Path | epath.Path
 
-PACKAGES = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs", "hf": "huggingface_hub"}  # by scheme, the package that fsspec needs
-# Clients cache folder listings by default. This is switched off, because other processes and TensorStore also write to the
-# folders.
+# the package that fsspec needs for each scheme
+PACKAGES = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs", "hf": "huggingface_hub"}
+# By default, clients cache folder listings. The cache is switched off, because other processes and TensorStore also write to
+# the folders.
 for _scheme in ("gs", "s3"):
     fsspec.config.conf.setdefault(_scheme, {}).setdefault("use_listings_cache", False)
 
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)  # two letters or more, because C: is a drive
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)  # at least two letters, because C: is a drive
 _LOST_SLASH = re.compile(rf"({'|'.join(PACKAGES)}):/(?!/)(.+)", re.DOTALL)
 _SERVED = f"expected a local path, or one that begins with {', '.join(f'{scheme}://' for scheme in PACKAGES)}"
 
 
 def as_path(text: str | os.PathLike) -> AnyPath:
-    """Converts text to a path, local or in a bucket. Names with a colon, such as `a:b.mp4`, are local.
+    """Converts text to a local path or a path in a bucket. Names that contain a colon, such as `a:b.mp4`, are local.
 
     Raises:
-        DataError: a URL with an unsupported scheme that is not the name of a local file.
+        DataError: the URL names no bucket; or no local file has this name, and the URL has an unsupported scheme or only one
+            slash after the scheme.
     """
     text = os.fspath(text)
     if url := _URL.fullmatch(text):
@@ -59,7 +61,7 @@ def is_bucket(path: AnyPath) -> bool:
 
 
 def absolute(path: AnyPath) -> AnyPath:
-    """Returns the absolute path. `epath` would prepend the working directory to `gs://`."""
+    """Returns the absolute path. Leaves paths in buckets unchanged: `epath` would prepend the working directory to `gs://`."""
     return path if is_bucket(path) else path.absolute()
 
 

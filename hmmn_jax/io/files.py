@@ -1,4 +1,4 @@
-"""Local files and files in buckets, atomic writing, and one-line messages for errors of other libraries."""
+"""Reads files, writes them atomically, locally or in buckets, and shortens error messages from other libraries to one line."""
 
 import contextlib
 import errno
@@ -15,7 +15,8 @@ from typing import IO, Literal, overload
 from hmmn_jax.errors import DataError, HMMNError
 from hmmn_jax.io.buckets import AnyPath, as_path, is_bucket, package_of, require_client
 
-_LONGEST_NAME = 240  # maximum bytes of a name; with suffixes, it must not exceed the 255 bytes that file systems allow
+# maximum length of a name in bytes; with suffixes, a name must stay within the 255 bytes that file systems allow
+_LONGEST_NAME = 240
 _WAYS_OUT = {
     errno.ENOSPC: "free some space, or write elsewhere",
     errno.EDQUOT: "free some space, or write elsewhere",
@@ -33,19 +34,20 @@ def user_path(text: str | os.PathLike, *, buckets: bool) -> AnyPath: ...
 
 
 def user_path(text: str | os.PathLike, *, buckets: bool = False) -> AnyPath:
-    """Converts a path given by a user and expands `~`.
+    """Converts a path that the user specified, and expands `~`.
 
     Used for the paths in all flags, config fields and arguments of the Python API.
 
     Args:
-        text: the path, or a URL in a bucket.
-        buckets: whether the caller supports buckets. Locks, links, renaming of folders and video files require local paths.
+        text: the path, or the URL of a file or folder in a bucket.
+        buckets: whether the caller supports buckets. Locks, links, video files and the renaming of folders require local paths.
 
     Returns:
         A `pathlib.Path`, or an `epath.Path` for a path in a bucket.
 
     Raises:
-        DataError: `~` has an unknown user, a URL has an unsupported scheme, or a path is in a bucket and `buckets` is False.
+        DataError: the user after `~` is unknown, the URL has an unsupported scheme, or the path is in a bucket and `buckets` is
+            False.
     """
     path = as_path(text) if buckets else local_path(text)
     if is_bucket(path):
@@ -58,9 +60,9 @@ def user_path(text: str | os.PathLike, *, buckets: bool = False) -> AnyPath:
 
 
 def local_path(text: str | os.PathLike) -> Path:
-    """Converts text to a path, without changes.
+    """Converts text to a local path, without expanding `~`.
 
-    Raises DataError for a URL with an unsupported scheme, or a path in a bucket.
+    Raises DataError for a URL with an unsupported scheme, and for a path in a bucket.
     """
     path = as_path(text)
     if is_bucket(path):
@@ -72,8 +74,8 @@ def local_path(text: str | os.PathLike) -> Path:
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Yields a local temporary path to write to. If the body succeeds, the file is renamed to `path`.
 
-    Creates the folder if it does not exist. After an error no new file is left, and an older file at `path` is unchanged.
-    Raises DataError if the body, which should only write, raises an OSError.
+    Creates the parent folder if it does not exist. After an error, no new file remains, and an older file at `path` is
+    unchanged. The body should only write the file, because any OSError that it raises is converted to a DataError.
     """
     target = as_path(path)
     with writing_errors(path):
@@ -95,7 +97,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def write_file(path: str | os.PathLike, content: bytes | str) -> None:
-    """Writes a file atomically, replacing an older one; text as UTF-8. Raises DataError."""
+    """Writes a file atomically and replaces an older one. Encodes text as UTF-8. Raises DataError on failure."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
@@ -106,24 +108,24 @@ def open_log(path: Path) -> IO[bytes]:
 
 
 def read_start(path: AnyPath, count: int) -> bytes:
-    """Reads the first `count` bytes of a file, or all if it has fewer."""
+    """Reads the first `count` bytes of a file, or the whole file if it is shorter."""
     with path.open("rb") as file:
         return file.read(count)
 
 
 def lies_there(path: AnyPath) -> bool:
-    """Whether a path exists, as a file, a folder or a link (even if broken)."""
+    """Whether a path exists as a file, a folder or a link (even a broken link)."""
     with bucket_errors(path):
         return path.exists() if is_bucket(path) else os.path.lexists(path)
 
 
 def is_link(path: AnyPath) -> bool:
-    """Whether a path is a symbolic link, which buckets do not have."""
+    """Whether a path is a symbolic link. Buckets do not have symbolic links."""
     return not is_bucket(path) and path.is_symlink()
 
 
 def part_path(path: AnyPath) -> AnyPath:
-    """Returns the name of a hidden temporary file next to `path`, with its suffix."""
+    """Returns the path of a hidden temporary file that is next to `path` and has the same suffix."""
     return path.with_name(f".{uuid.uuid4().hex[:12]}.part{path.suffix}")
 
 
@@ -140,12 +142,12 @@ def discard_empty(folder: Path) -> None:
 
 
 def free_bytes(folder: AnyPath) -> int | None:
-    """The free bytes on the disk of an existing folder; None for a bucket, which has no limit."""
+    """The number of free bytes on the disk of an existing folder; None for a bucket, which has no limit."""
     return None if is_bucket(folder) else shutil.disk_usage(folder).free
 
 
 def require_space(folder: AnyPath, needed: int) -> None:
-    """Raises OSError if the disk has too little space. Orbax would print long tracebacks from its threads before it fails."""
+    """Raises OSError if the disk has too little space. Without this check, Orbax would fail with many long tracebacks."""
     free = free_bytes(folder)
     if free is not None and free < needed:
         raise OSError(errno.ENOSPC, f"it takes {needed:,} bytes, {free:,} are free")
@@ -153,21 +155,21 @@ def require_space(folder: AnyPath, needed: int) -> None:
 
 @contextlib.contextmanager
 def bucket_errors(path: AnyPath) -> Iterator[None]:
-    """Converts exceptions of a bucket's client to the OSError of a local file; does nothing for a local path."""
+    """Converts exceptions from a bucket's client to the OSErrors of a local file. Does nothing for a local path."""
     if not is_bucket(path):
         yield
         return
     logger = logging.getLogger(package_of(path))
     level = logger.level
-    logger.setLevel(logging.CRITICAL)  # otherwise, it would also print tracebacks of the exceptions
+    logger.setLevel(logging.CRITICAL)  # otherwise, the client would also log tracebacks of the exceptions
     try:
         yield
     except HMMNError:
         raise
     except Exception as error:  # each client raises its own exception types
-        if isinstance(error, FileNotFoundError):  # its message is only the path; also raised for a missing bucket
+        if isinstance(error, FileNotFoundError):  # the message is only the path; also raised for a missing bucket
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from error
-        if isinstance(error, OSError) and type(error).__module__ == "builtins":  # other exceptions are network errors
+        if isinstance(error, OSError) and type(error).__module__ == "builtins":  # others are network errors
             raise
         found = f"the bucket cannot be reached ({type(error).__name__}: {reason(error)})"
         raise OSError(errno.EIO, f"{found}; check its name, your credentials and the network", str(path)) from error
@@ -186,11 +188,14 @@ def writing_errors(path: str | os.PathLike) -> Iterator[None]:
 
 
 def check_name(name: str, source: str | os.PathLike) -> str:
-    """Returns the name of a sequence if it is a valid name of a file or folder.
+    """Returns the name of a sequence if it is a valid name for a file or folder.
+
+    Args:
+        name: the name.
+        source: the location to show in the error.
 
     Raises:
-        DataError: the name is empty, "." or "..", absolute, holds a separator or a control character, or has more than 240
-            bytes. `source` is the location to show in the error.
+        DataError: the name is empty, "." or "..", contains a separator or a control character, or is longer than 240 bytes.
     """
     if name in ("", ".", "..") or not {"/", "\\"}.isdisjoint(name) or any(ord(c) < 32 or ord(c) == 127 for c in name):
         raise DataError(f"{source}: {name[:80]!r} is not a valid sequence name: expected a name without separators; rename it")
@@ -205,7 +210,8 @@ def reason(error: BaseException, line: int = -1) -> str:
 
     Args:
         error: the error.
-        line: the line to use; by default the last. For Orbax and TensorStore use 0: their first line is the most useful.
+        line: the index of the line to use; by default, the last line. Use 0 for errors from Orbax and TensorStore, because
+            their first line is the most useful.
     """
     text = getattr(error, "strerror", None) or str(error)
     lines = [part.strip() for part in text.splitlines() if part.strip()] or [type(error).__name__]
@@ -230,11 +236,11 @@ def contents(folder: Path) -> str:
 
 
 def shortlist(names: list[str]) -> str:
-    """Formats the first eight names and the number of the others."""
+    """Lists the first eight names and the number of remaining names."""
     more = f" and {len(names) - 8} more" if len(names) > 8 else ""
     return ", ".join(names[:8]) + more if names else "nothing"
 
 
 def same_name(text: str) -> str:
-    """The form in which file names are compared: composed (NFC). macOS, for example, stores decomposed names."""
+    """Converts a file name to composed Unicode (NFC) for comparison. macOS, for example, stores decomposed names."""
     return unicodedata.normalize("NFC", text)

@@ -1,4 +1,4 @@
-"""Video files decoded by PyAV, which includes FFmpeg: sequential and seeking, with conversion to RGB."""
+"""Decodes video files to RGB with PyAV, which includes FFmpeg, either sequentially or after seeking."""
 
 import contextlib
 import os
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 
 class FilmDecoder:
-    """The video stream of a file, decoded once from the start, or from a key frame after each `seek`.
+    """Decodes the video stream of a file, once from the start, or from a key frame after each `seek`.
 
     Attributes:
-        fps: mean frames per second, 0 if unknown.
-        frame_count: approximate number of frames, from duration and rate; 0 if unknown.
+        fps: mean number of frames per second; 0 if unknown.
+        frame_count: approximate number of frames, computed from the duration and the frame rate; 0 if unknown.
     """
 
     def __init__(self, path: Path):
-        """Opens the file and reads its header. Raises PyAV's errors; DataError if the file has no video stream."""
+        """Opens the file and reads its header. Raises PyAV's errors, and DataError if the file has no video stream."""
         av = import_av()
         self._errors = av.FFmpegError
         name = str(path.absolute())  # an absolute path, because FFmpeg would mistake a name such as "pipe:1.mp4" for a protocol
@@ -39,32 +39,33 @@ class FilmDecoder:
         if self._stream is None:
             self.close()
             raise DataError(f"{path}: no video stream in it; pass a video file")
-        # With several threads, the replacement of damaged parts would depend on their number, and sometimes on timing.
+        # With several threads, FFmpeg's replacement of damaged parts would depend on the number of threads, and sometimes on
+        # timing.
         self._stream.codec_context.thread_count = 1
         self.fps = float(self._stream.average_rate or self._stream.guessed_rate or 0)
         duration = self._container.duration or 0
-        if "matroska" in self._container.format.name:  # FFmpeg measures it from zero, not from the first frame
+        if "matroska" in self._container.format.name:  # measured from zero, not from the first frame
             duration -= self._container.start_time or 0
         self.frame_count = round(duration / av.time_base * self.fps)
 
     def frames(self) -> Iterator["av.VideoFrame"]:
-        """Decodes from the start or from the last seek. Skips packets that cannot be decoded, like ffmpeg."""
+        """Decodes from the start, or from the position of the last seek. Like ffmpeg, skips packets that it cannot decode."""
         for packet in self._packets():
             with contextlib.suppress(self._errors):
                 yield from self._stream.decode(packet)
 
     def _packets(self) -> Iterator["av.Packet | None"]:
-        # The end of a truncated file is an error.
+        # PyAV raises an error at the end of a truncated file.
         with contextlib.suppress(self._errors):
-            # Skipped, because an empty packet signals the end of the stream. PyAV's last packet is empty, and AVI has empty
-            # packets for dropped frames.
+            # Empty packets are skipped, because the decoder would treat them as the end of the stream. PyAV's last packet is
+            # empty, and AVI files contain empty packets for dropped frames.
             yield from (packet for packet in self._container.demux(self._stream) if packet.size)
         yield None  # end of the stream: the decoder returns its remaining frames
 
     def seek(self, stamp: int) -> bool:
         """Seeks to the key frame at or near the timestamp; the accuracy depends on the format.
 
-        Returns whether this succeeded.
+        Returns whether the seek succeeded.
         """
         try:
             self._container.seek(stamp, stream=self._stream)
@@ -78,10 +79,10 @@ class FilmDecoder:
 
 
 class RgbConverter:
-    """Converts decoded frames to RGB with FFmpeg's filters, so that colours and orientation match those of ffmpeg."""
+    """Converts decoded frames to RGB with FFmpeg's filters, so that colours and orientation match ffmpeg's output."""
 
     def __init__(self, orientation: list[str]):
-        """`orientation` contains the filters that rotate frames upright, see `upright_filters`."""
+        """`orientation` contains the filters that rotate frames upright; see `upright_filters`."""
         self._orientation = orientation
         self._kind: tuple[int, int, str] | None = None
 
@@ -92,7 +93,7 @@ class RgbConverter:
             self._graph = filter_graph(*kind, [*self._orientation, "scale=flags=bicubic", "format=rgb24"])
             self._kind = kind
         self._graph.push(frame)
-        return np.array(self._graph.pull().to_ndarray())  # a copy, as RGB frames may share the decoder's memory
+        return np.array(self._graph.pull().to_ndarray())  # a copy, because RGB frames may share the decoder's memory
 
 
 def upright_filters(frame: "av.VideoFrame") -> list[str]:
@@ -103,7 +104,7 @@ def upright_filters(frame: "av.VideoFrame") -> list[str]:
     matrix: Any = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return []
-    # A point (x, y) as stored is shown at (a x + c y, b x + d y).
+    # The point (x, y) of the stored frame is displayed at (a x + c y, b x + d y).
     a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
     if abs(a) >= abs(b):
         return ["hflip"] * (a < 0) + ["vflip"] * (d < 0)
@@ -114,12 +115,12 @@ def upright_filters(frame: "av.VideoFrame") -> list[str]:
 
 @contextlib.contextmanager
 def decoding_errors(path: Path) -> Iterator[None]:
-    """Converts any error of a damaged video file to a DataError."""
+    """Converts any error that a damaged video file causes to a DataError."""
     try:
         yield
     except HMMNError:
         raise
-    except Exception as error:  # an invalid header can raise any exception
+    except Exception as error:  # an invalid header can cause any exception
         empty = path.is_file() and os.path.getsize(path) == 0
         found = "an empty file" if empty else f"no video that can be decoded ({reason(error)})"
         raise DataError(f"{path}: {found}; copy it again, or convert it, for instance to H.264 in .mp4") from error
@@ -136,9 +137,9 @@ def import_av() -> ModuleType:
 
 
 def filter_graph(width: int, height: int, pixel_format: str, filters: list[str]) -> "av.filter.Graph":
-    """Creates a chain of FFmpeg filters, such as "scale=flags=bicubic"; it has the methods `push` and `pull`."""
+    """Creates a chain of FFmpeg filters, such as "scale=flags=bicubic". Use `push` and `pull` to filter frames."""
     graph = import_av().filter.Graph()
-    time_base = Fraction(1, 1000)  # arbitrary: no filter used here depends on the time
+    time_base = Fraction(1, 1000)  # arbitrary, because no filter used here depends on time
     nodes = [graph.add_buffer(width=width, height=height, format=pixel_format, time_base=time_base)]
     for name, _, arguments in (text.partition("=") for text in filters):
         nodes.append(graph.add(name, arguments or None))

@@ -1,4 +1,4 @@
-"""Random access to the frames of a video file: records one sequential decode, then seeks to the recorded frames."""
+"""Provides random access to the frames of a video file: records one sequential decode, then seeks to recorded frames."""
 
 import bisect
 import collections
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     import av
 
 _FRAMES_KEPT = 8  # number of decoded frames that are cached, for reading backwards
-# Number of seek positions to try: if timestamps of packets and frames differ, the nearest may be too late.
+# Number of seek positions to try. If the timestamps of packets and frames differ, the nearest position may be too late.
 _KEY_FRAMES_TRIED = 2
-_PATIENCE = 16  # after this many later frames, the requested frame was missed; no codec reorders more frames
+_PATIENCE = 16  # the search stops after this many later frames, because no codec reorders more frames
 
 
 class _Record(NamedTuple):
@@ -28,25 +28,25 @@ class _Record(NamedTuple):
 
 
 class FilmIndex:
-    """Timestamps and checksums of the frames of one sequential decode, which identify frames that are decoded again.
+    """The timestamps and checksums of the frames of one sequential decode. They identify the same frames in later decodes.
 
-    To read a frame, decoding starts at the preceding key frame. A frame is accepted only if its timestamp and checksum are the
-    recorded ones; otherwise the file is decoded from its start. Open groups of pictures, edit lists, missing or repeated
-    timestamps, and damaged parts therefore only cost time: they never cause a wrong frame to be returned.
+    To read a frame, decoding starts at the preceding key frame. A frame is accepted only if its timestamp and checksum match
+    the recorded ones; otherwise, the file is decoded from its start. Open groups of pictures, edit lists, missing or repeated
+    timestamps, and damaged parts can therefore only slow down reading. They never cause a wrong frame to be returned.
     """
 
     def __init__(self, path: Path, orientation: list[str]):
-        """`orientation` is that of `RgbConverter`. The file is not opened yet."""
+        """Does not open the file yet. `orientation` is the argument of `RgbConverter`."""
         self._path, self._orientation, self._to_rgb = path, orientation, RgbConverter(orientation)
         self._records: list[_Record] = []
-        self._key_frames: list[int] = []  # indices of frames with a timestamp; a seek to others is impossible
+        self._key_frames: list[int] = []  # indices of key frames with a timestamp; seeking to others is impossible
         self._recent: collections.deque[av.VideoFrame] = collections.deque(maxlen=_FRAMES_KEPT)
         self._decoder: FilmDecoder | None = None
         self._coming: Iterator[av.VideoFrame] = iter(())
         self._next = math.inf  # index of the next frame
 
     def __len__(self) -> int:
-        """The number of frames recorded."""
+        """The number of recorded frames."""
         return len(self._records)
 
     def second_reader(self) -> "FilmIndex":
@@ -56,18 +56,18 @@ class FilmIndex:
         return other
 
     def record(self, frame: "av.VideoFrame", rgb: UInt8[np.ndarray, "h w 3"]) -> None:
-        """Appends the next frame of a decode in order."""
+        """Records the next frame of the sequential decode."""
         record = _Record(_stamp(frame), zlib.crc32(rgb.data))
         if frame.key_frame and record.stamp is not None:
             self._key_frames.append(len(self._records))
         self._records.append(record)
 
     def keep(self, frame: "av.VideoFrame") -> None:
-        """Caches a frame that was decoded in order, because it may be read soon."""
+        """Caches a frame from the sequential decode, because it may be read again soon."""
         self._recent.append(frame)
 
     def find(self, index: int) -> UInt8[np.ndarray, "h w 3"] | None:
-        """Returns a recorded frame; None if decoding the file again produces different frames. Raises PyAV's errors."""
+        """Returns a recorded frame, or None if decoding the file again yields different frames. Raises PyAV's errors."""
         wanted = self._records[index]
         for frame in reversed(self._recent):
             if (rgb := self._match(frame, wanted)) is not None:
@@ -86,9 +86,9 @@ class FilmIndex:
         self._recent.clear()
 
     def _starts(self, index: int) -> Iterator[int | float]:
-        """Seeks to positions before the frame, the nearest first.
+        """Seeks to positions at or before the frame, the nearest first.
 
-        For each position, yields how many frames to search from there.
+        For each position, yields the number of frames with later timestamps after which the search stops.
         """
         before = bisect.bisect_right(self._key_frames, index)
         key_frames = self._key_frames[max(0, before - _KEY_FRAMES_TRIED) : before]
@@ -98,7 +98,7 @@ class FilmIndex:
             if self._seek(key_frame):
                 yield _PATIENCE
         self._reopen()
-        yield math.inf  # works for any timestamps
+        yield math.inf  # finds the frame regardless of timestamps
 
     def _search(self, wanted: _Record, patience: int | float) -> UInt8[np.ndarray, "h w 3"] | None:
         late = 0
@@ -122,7 +122,7 @@ class FilmIndex:
 
     def _seek(self, key_frame: int) -> bool:
         decoder, stamp = self._decoder or self._reopen(), self._records[key_frame].stamp
-        assert stamp is not None  # key frames without a timestamp are skipped
+        assert stamp is not None  # only key frames with a timestamp are recorded
         found = decoder.seek(stamp)
         self._coming, self._next = decoder.frames(), key_frame
         return found

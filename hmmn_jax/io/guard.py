@@ -1,13 +1,14 @@
-"""A guard for an output folder: only one process holds the folder at a time.
+"""Guards an output folder, so that only one process uses it at a time.
 
-Used for workdirs of training, projects of `hmmn-jax paint`, outputs of evaluations and builds of data sets. The files are:
+Guards are used for training workdirs, projects of `hmmn-jax paint`, evaluation outputs and data set builds. The files are:
 
-LOCK          empty; locked by the operating system, which releases the lock whenever the process ends
-.LOCK.json the owner: host, boot id, process id. Its modification time is the owner's last heartbeat, every five seconds
+LOCK        an empty file that the owner locks; the operating system releases the lock when the process ends
+.LOCK.json  the owner's host, boot id and process id; its modification time is that of the last heartbeat, every five seconds
 
-On one machine, the lock is used. Some network file systems do not lock between machines, and buckets never do; then heartbeats
-are used. A folder is taken over immediately from a process of this machine that has ended, and from another machine if the last
-heartbeat is older than `DEAD_AFTER`. A former owner that is alive detects the new owner and stops writing.
+Between processes on one machine, the lock is used. Some network file systems do not support locks between machines, and
+buckets never do; in these cases, heartbeats are used. If the owner was a process on this machine and has ended, the folder is
+taken over immediately. If the owner is on another machine, the folder is taken over once the last heartbeat is older than
+`DEAD_AFTER`. A former owner that is still running detects the new owner and stops writing.
 """
 
 import contextlib
@@ -30,25 +31,23 @@ from hmmn_jax.io.notes import note
 try:
     import fcntl
 except ModuleNotFoundError:  # Windows
-    fcntl = None  # type: ignore[assignment]  # mypy takes the name for a module
+    fcntl = None  # type: ignore[assignment]  # mypy treats the name as a module
     import msvcrt
 
-BEAT, DEAD_AFTER = (
-    5.0,
-    60.0,
-)  # seconds between two heartbeats, and seconds without one after which an owner on another machine is considered dead
-RUN_LOCK = "record/lock"  # name of the lock in workdirs and in outputs of evaluations
+# seconds between two heartbeats, and seconds without a heartbeat after which an owner on another machine is considered dead
+BEAT, DEAD_AFTER = 5.0, 60.0
+RUN_LOCK = "record/lock"  # path of the lock file inside workdirs and evaluation outputs
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_UNLOCKABLE = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}  # errors that file systems without locks raise
+_UNLOCKABLE = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}  # errors on file systems that do not support locks
 WAY_OUT = "wait for it, choose another folder, or pass --takeover if that process has ended"
 
 
 class Guard:
-    """Returned by `hold_folder`. This process holds the folder until it calls `end` or another process takes the folder over.
+    """A guard returned by `hold_folder`. This process owns the folder until `end`, or until another process takes it over.
 
     Attributes:
         folder: the folder.
-        owner: the content of the owner's file.
+        owner: the content of the owner file.
     """
 
     def __init__(self, folder: AnyPath, path: AnyPath):
@@ -58,20 +57,20 @@ class Guard:
         self._ended = threading.Event()
 
     def require(self) -> None:
-        """Raises ConfigError if another process took the folder over. Call it before writing."""
+        """Raises ConfigError if another process has taken over the folder. Call this before writing."""
         if self._lost is not None:
             raise ConfigError(
                 f"{self.folder}: was taken over by {_name(self._lost)}; this process will not write to it any further"
             )
 
     def begin(self) -> None:
-        """Writes the owner's file, and updates it until `end`."""
+        """Writes the owner file, and updates it until `end` is called."""
         self._write()
         _held.append(self)
         threading.Thread(target=self._beat, name="guard", daemon=True).start()
 
     def end(self) -> None:
-        """Removes the owner's file, if it still belongs to this owner."""
+        """Removes the owner file if it still belongs to this owner."""
         self._ended.set()
         if self in _held:
             _held.remove(self)
@@ -98,17 +97,17 @@ class Guard:
         return found is not None and self._lost is None
 
 
-_held: list[Guard] = []  # the holds of this process
+_held: list[Guard] = []  # the active guards of this process
 
 
 def release_all() -> None:
-    """Releases all folders of this process. Call it before `os._exit`, which does not run the exits of `with` blocks."""
+    """Releases all folders that this process owns. Call this before `os._exit`, which does not exit `with` blocks."""
     for guard in list(_held):
         guard.end()
 
 
 def release_of(lock: AnyPath, pid: int) -> None:
-    """Releases the folder of a lock if its owner was process `number` of this machine, which has ended."""
+    """Releases the folder of a lock if its owner was process `pid` on this machine. The process must have ended."""
     owner = read_owner(owner_path(lock))
     if owner is not None and owner["pid"] == pid and same_machine(owner, this_machine()):
         discard(owner_path(lock))
@@ -116,17 +115,17 @@ def release_of(lock: AnyPath, pid: int) -> None:
 
 @contextlib.contextmanager
 def hold_folder(folder: AnyPath, lock: AnyPath, takeover: bool = False, way_out: str = WAY_OUT) -> Iterator[Guard]:
-    """Holds a folder for this process while the block runs.
+    """Makes this process the owner of a folder while the block runs.
 
     Args:
-        folder: the folder, for messages.
-        lock: path of the lock file. It is created if missing, and not removed.
-        takeover: take over the folder from a process that appears to be alive.
-        way_out: end of the error message if the folder is in use.
+        folder: the folder to show in messages.
+        lock: path of the lock file. The file is created if missing, and is never removed.
+        takeover: whether to take over the folder even from a process that appears to be running.
+        way_out: the end of the error message if the folder is in use.
 
     Raises:
-        ConfigError: another process holds it.
-        DataError: the folder is not writable, or this program did not write the existing owner's file.
+        ConfigError: another process owns the folder.
+        DataError: the folder is not writable, or the existing owner file was not written by this program.
     """
     path, locks = owner_path(lock), False
     with contextlib.ExitStack() as held:
@@ -154,7 +153,7 @@ def hold_folder(folder: AnyPath, lock: AnyPath, takeover: bool = False, way_out:
 
 
 def require_unheld(folder: AnyPath, lock: AnyPath, way_out: str = WAY_OUT) -> None:
-    """Raises ConfigError if a process holds the folder. Does not change the folder."""
+    """Raises ConfigError if a process owns the folder. Does not change the folder."""
     path, locks = owner_path(lock), False
     if not is_bucket(lock):
         with contextlib.suppress(OSError), lock.open("r+b") as file:
@@ -168,12 +167,12 @@ def require_unheld(folder: AnyPath, lock: AnyPath, way_out: str = WAY_OUT) -> No
 
 
 def owner_path(lock: AnyPath) -> AnyPath:
-    """The path of the owner's file."""
+    """The path of the owner file."""
     return lock.parent / f".{lock.name}.json"
 
 
 def read_owner(path: AnyPath) -> dict[str, Any] | None:
-    """The content of an owner's file; None if the file is missing or invalid."""
+    """The content of an owner file; None if the file is missing or invalid."""
     try:
         with bucket_errors(path):
             found = json.loads(path.read_bytes().decode())
@@ -184,12 +183,12 @@ def read_owner(path: AnyPath) -> dict[str, Any] | None:
 
 
 def same_machine(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two owners ran on the same machine since its last boot: by boot id if known, otherwise by host name."""
+    """Whether two owners ran on the same machine without a reboot. Compares boot ids if known, otherwise host names."""
     return one["boot"] == other["boot"] and (bool(one["boot"]) or one["host"] == other["host"])
 
 
 def this_machine() -> dict[str, Any]:
-    """Host, boot id and process id of this process, in the form of an owner."""
+    """The host, boot id and process id of this process, in the format of an owner file."""
     boot = ""
     with contextlib.suppress(OSError):
         boot = _BOOT_ID.read_text(encoding="ascii").strip()
@@ -209,7 +208,7 @@ def _in_use(folder: AnyPath, path: AnyPath, way_out: str) -> ConfigError:
 
 
 def _require_ours(path: AnyPath) -> dict[str, Any] | None:
-    """Reads the owner in the file, if any. Raises DataError for a file that this program did not write."""
+    """Reads the owner file, if it exists. Raises DataError for a file that this program did not write."""
     found = read_owner(path)
     if found is None and lies_there(path) and (not path.is_file() or path.read_bytes().strip(b"\0 \n")):
         raise DataError(f"{path}: not written by this program; move it away, or choose another folder")
@@ -217,12 +216,12 @@ def _require_ours(path: AnyPath) -> dict[str, Any] | None:
 
 
 def _may_live(owner: dict[str, Any], path: AnyPath, locks: bool) -> bool:
-    """Whether an owner may be alive.
+    """Whether an owner may still be running.
 
     Args:
         owner: the last owner of the folder.
-        path: path of the owner's file.
-        locks: whether this process has locked the folder. If so, an owner on this machine has ended.
+        path: path of the owner file.
+        locks: whether this process has locked the folder. If so, an owner on this machine must have ended.
     """
     here = this_machine()
     if same_machine(owner, here) and (locks or owner["pid"] == here["pid"] or not _is_running(owner["pid"])):
@@ -231,7 +230,7 @@ def _may_live(owner: dict[str, Any], path: AnyPath, locks: bool) -> bool:
 
 
 def _age(owner: dict[str, Any], path: AnyPath) -> float:
-    """Seconds since the last heartbeat by the clock of the file system; in a bucket, by the clocks of the two machines."""
+    """Seconds since the last heartbeat, measured by the file system's clock or, in a bucket, by the two machines' clocks."""
     if is_bucket(path):
         return time.time() - owner["time"]
     probe = part_path(path)
@@ -248,7 +247,7 @@ def _age(owner: dict[str, Any], path: AnyPath) -> float:
 
 def _is_running(pid: int) -> bool:
     if fcntl is None:
-        return True  # Windows, where a signal 0 would be Ctrl-C
+        return True  # on Windows, signal 0 would be Ctrl-C
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -259,25 +258,24 @@ def _is_running(pid: int) -> bool:
 
 
 def _locked(lock: Path) -> tuple[IO[bytes], bool] | None:
-    """Opens the lock file. Also returns whether it is locked, because some file systems do not support locks.
+    """Opens and locks the lock file. Also returns whether it is locked, because some file systems do not support locks.
 
-    None if another process has the lock.
+    Returns None if another process holds the lock.
     """
     for last in (False, True):
         file = lock.open("ab")
         held = _try_lock(file)
-        if held is not False and os.path.samestat(
-            os.fstat(file.fileno()), os.stat(lock)
-        ):  # otherwise it was replaced by a takeover
+        # The files differ if a takeover has replaced the lock file.
+        if held is not False and os.path.samestat(os.fstat(file.fileno()), os.stat(lock)):
             return file, held is True
         file.close()
         if not last:
-            time.sleep(0.2)  # another process may have locked it only to check it
+            time.sleep(0.2)  # another process may have locked the file briefly, only to check it
     return None
 
 
 def _fresh(lock: Path) -> Path:
-    """Replaces a lock file that another process does not release. Raises DataError for a file that is not a lock."""
+    """Replaces a lock file that another process has locked. Raises DataError for a file that is not a lock file."""
     if lock.stat().st_size:
         raise DataError(f"{lock}: not written by this program; move it away, or choose another folder")
     new = part_path(lock)
@@ -287,7 +285,7 @@ def _fresh(lock: Path) -> Path:
 
 
 def _try_lock(file: IO[bytes]) -> bool | None:
-    """Locks a file. Returns False if another process holds the lock, None if the file system does not support locks."""
+    """Locks a file. Returns False if another process holds the lock, or None if the file system does not support locks."""
     try:
         if fcntl is not None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""The free memory of this machine, and the peak memory of this process."""
+"""Measures the free memory of this machine, and the peak memory use of this process."""
 
 import os
 import sys
@@ -7,10 +7,10 @@ from pathlib import Path
 try:
     import resource
 except ModuleNotFoundError:  # Windows
-    resource = None  # type: ignore[assignment]  # mypy takes the name for a module
+    resource = None  # type: ignore[assignment]  # mypy treats the name as a module
 
 _MEMINFO = Path("/proc/meminfo")
-# Files with the memory limit of a container and its current use, for cgroup v2 and v1.
+# The files with the memory limit and the current memory use of a container, for cgroup v2 and v1.
 _CGROUPS = (
     (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
     (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
@@ -18,7 +18,7 @@ _CGROUPS = (
 
 
 def peak_megabytes() -> float | None:
-    """Peak resident memory of this process, in units of 2**20 bytes; None if the system does not report it."""
+    """The peak resident memory of this process, in units of 2**20 bytes; None if the system does not report it."""
     if resource is None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -26,7 +26,7 @@ def peak_megabytes() -> float | None:
 
 
 def free_host_bytes() -> int | None:
-    """The bytes that processes can still allocate without swapping, within the limits of a container; None if unknown."""
+    """The number of bytes that can still be allocated without swapping, within a container's limit; None if unknown."""
     found = [_available(), *(_left(limit, used) for limit, used in _CGROUPS)]
     return min((count for count in found if count is not None), default=None)
 
@@ -38,7 +38,7 @@ def _available() -> int | None:
                 return int(line.split()[1]) * 2**10
     except (OSError, ValueError, IndexError):
         pass
-    try:  # macOS reports free memory only through its own tools: assume half of the memory
+    try:  # macOS reports free memory only through its own tools, so assume that half of the memory is free
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
     except (AttributeError, OSError, ValueError):
         return None
@@ -47,5 +47,5 @@ def _available() -> int | None:
 def _left(limit: Path, used: Path) -> int | None:
     try:
         return max(int(limit.read_text(encoding="ascii")) - int(used.read_text(encoding="ascii")), 0)
-    except (OSError, ValueError):  # no such file, or "max"
+    except (OSError, ValueError):  # the file does not exist, or contains "max"
         return None

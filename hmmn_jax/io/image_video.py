@@ -1,4 +1,4 @@
-"""Image files as a video whose frames are read on demand."""
+"""Videos made of image files, whose frames are read on demand."""
 
 import functools
 import operator
@@ -17,13 +17,14 @@ from hmmn_jax.io.video import Video
 
 
 class ImageVideo(Video):
-    """Image files, or the pages of one file, as frames. EXIF orientation is applied. No frame is kept in memory.
+    """A video whose frames are image files or the pages of one file. EXIF orientation is applied. Frames are not cached.
 
-    16-bit grey images are scaled by the range of values in the whole video. It is computed when the first frame is read.
+    16-bit grey images are scaled by the range of values in the whole video. This range is computed when the first 16-bit frame
+    is read.
     """
 
     def __init__(self, paths: Iterable[Path], name: str | None = None, fps: float | int = 0.0):
-        """Takes at least one file; the name defaults to that of its folder. Does not read the files. Raises ValueError."""
+        """Does not read the files. By default, the video is named after their folder. Raises ValueError for an empty list."""
         self._sources: tuple[tuple[Path, int | None], ...] = tuple((path, None) for path in paths)
         if not self._sources:
             raise ValueError(f"{name or 'images'}: no files, expected at least one")
@@ -31,11 +32,11 @@ class ImageVideo(Video):
         self.fps = fps
         self.frame_names = tuple(path.stem for path, _ in self._sources)
         self.file_names = tuple(path.name for path, _ in self._sources)
-        self._first: tuple[Path, tuple[int, int]] | None = None  # the frame that determines the size
+        self._first: tuple[Path, tuple[int, int]] | None = None  # path and size of the first frame that was read
 
     @classmethod
     def of_pages(cls, path: Path) -> "ImageVideo":
-        """The pages of one file as frames, which have no names. Raises DataError if it is not an image."""
+        """Creates a video from the pages of one file. The frames have no names. Raises DataError if it is not an image file."""
         with open_image(path) as image:
             count = getattr(image, "n_frames", 1) if image.format in PAGED else 1
         video = cls([path], path.stem)
@@ -44,7 +45,7 @@ class ImageVideo(Video):
         return video
 
     @functools.cached_property
-    def size(self) -> tuple[int, int]:  # type: ignore[override]  # it can be set, which mypy does not know
+    def size(self) -> tuple[int, int]:  # type: ignore[override]  # mypy does not know that it can be set
         """Height and width of the upright frames, from the header of the first frame. Raises DataError."""
         width, height = read_header(*self._sources[0]).size
         return height, width
@@ -53,7 +54,7 @@ class ImageVideo(Video):
         return len(self._sources)
 
     def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "h w 3"]:
-        """Reads a frame. Raises DataError for a file that cannot be read or differs in size from the first one read."""
+        """Reads a frame. Raises DataError if this fails, or if the size differs from that of the first frame that was read."""
         path, page = self._sources[operator.index(index)]
         with open_image(path, page) as image:
             pixels = decode(image, path)
@@ -67,11 +68,11 @@ class ImageVideo(Video):
 
     @property
     def range_in_use(self) -> tuple[int, int] | None:
-        """The minimum and maximum of 16-bit grey images, which are scaled to 0 and 255; None without such images."""
+        """The minimum and maximum value of the 16-bit grey images, mapped to 0 and 255; None if there are no such images."""
         return self._ranges.get(2)
 
     def inspect(self, notes: Notes | None = None) -> FrameFacts:
-        """Like `inspect_frames`; also decodes 16-bit images and adds a note with their range. Raises DataError."""
+        """Like `inspect_frames`, but also decodes 16-bit images and adds a note with their range of values."""
         if self._sources[0][1] is None:
             facts = inspect_frames((path for path, _ in self._sources), notes)
         else:
@@ -87,7 +88,7 @@ class ImageVideo(Video):
 
     @functools.cached_property
     def _ranges(self) -> dict[int, tuple[int, int]]:
-        """The range of values in the 16-bit images, by number of dimensions of the pixel arrays: 2 for grey, 3 for colour."""
+        """The range of values in the 16-bit images, by the number of dimensions of their arrays: 2 for grey, 3 for colour."""
         ranges: dict[int, tuple[int, int]] = {}
         for path, page in self._sources:
             with open_image(path, page) as image:

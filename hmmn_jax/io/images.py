@@ -19,18 +19,18 @@ from hmmn_jax.io.pixels import decode, open_image, reading_errors, to_rgb
 VOID = 255
 MASK_VALUES = ("ids", "threshold")
 _THRESHOLD = 128  # minimum grey level of an object
-_TOLD_BY = 4  # number of first colours that identify the palette of DAVIS, which has some grey colours
+_TOLD_BY = 4  # number of first colours that identify the DAVIS palette, which contains some greys
 _PNG_BITS = 24  # byte offset of the bit depth in a PNG
 
 
 def read_image(path: str | os.PathLike) -> UInt8[np.ndarray, "h w 3"]:
-    """Reads a JPEG, PNG or any other format and mode that Pillow supports, as RGB. EXIF orientation is applied.
+    """Reads an image as RGB, in any format and mode that Pillow supports. EXIF orientation is applied.
 
-    16-bit grey images are scaled by their own range; `ImageVideo` scales all frames of a video by a common range.
+    A 16-bit grey image is scaled by its own range of values; `ImageVideo` scales all frames of a video by a common range.
 
     Raises:
-        DataError: a file that is missing, empty, truncated, not an image, or has 32 bits per pixel; a 16-bit colour image that
-            uses only a small part of the range.
+        DataError: the file is missing, empty, truncated, not an image, or has 32 bits per channel; or it is a 16-bit colour
+            image that uses only a small part of the range of values.
     """
     with open_image(path) as image:
         pixels = decode(image, path)
@@ -38,14 +38,14 @@ def read_image(path: str | os.PathLike) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def read_mask(path: str | os.PathLike, values: str = "", check_levels: bool = False) -> UInt8[np.ndarray, "h w"]:
-    """Reads a PNG as object ids; 0 is background. Calls `read_ids`, then `settle_ids`."""
+    """Reads a PNG as object ids, where 0 is the background. Calls `read_ids`, then `settle_ids`."""
     return settle_ids(read_ids(path, values, check_levels))
 
 
 def read_ids(
     path: str | os.PathLike, values: str = "", check_levels: bool = False, most: int = 255
 ) -> Integer[np.ndarray, "h w"]:
-    """Reads a PNG as object ids with 255 unchanged; 0 is background. Arguments and errors are those of `decode_mask`."""
+    """Reads a PNG as object ids, where 0 is the background, without replacing 255. For the arguments, see `decode_mask`."""
     with reading_errors(path):
         return decode_mask(local_path(path).read_bytes(), path, values=values, check_levels=check_levels, most=most)
 
@@ -53,28 +53,28 @@ def read_ids(
 def decode_mask(
     png: bytes, source: str | os.PathLike, soft: bool = False, values: str = "", check_levels: bool = False, most: int = 255
 ) -> Integer[np.ndarray, "h w"]:
-    """Decodes the bytes of a PNG to its values, with 255 unchanged.
+    """Decodes the bytes of a PNG to object ids or grey levels. The value 255 is not replaced.
 
-    The values of indexed, grey and one-bit files are ids, as are those of 16-bit files if none exceeds `most`. In colour files
-    every pixel must be black, white or a colour of the DAVIS palette. Indexed files are read as colour files if their first
-    colour is not black but another one is.
+    By default, the values of indexed, grey, one-bit and 16-bit files are ids, and must not exceed `most`. In colour files,
+    every pixel must be black, white or a colour in the DAVIS palette. An indexed file is treated as a colour file if black is
+    in use but is not the first colour of its palette.
 
     Args:
         png: the content of the file.
         source: the file name to show in errors.
-        soft: return grey levels from 0 to 255, for any colours and bit depth, instead of ids.
-        values: "ids": the values are ids; "threshold": the values of a grey file, or of an indexed one whose used
-            colours are all grey, are levels; levels of 128 and above are object 1; "": ids.
-        check_levels: with `values` "", reject such a file if it looks like grey levels.
+        soft: whether to return grey levels from 0 to 255 instead of ids, for any colours and any bit depth.
+        values: "": the default described above. "ids": the same, but an indexed file is never treated as a colour file.
+            "threshold": in grey files, and in indexed files that use only greys, levels of 128 and above are object 1.
+        check_levels: whether to reject a file that looks like grey levels instead of ids, if `values` is "".
         most: the largest allowed id.
 
     Returns:
-        uint8; uint16 if an id is above 255.
+        A uint8 array, or a uint16 array if an id is above 255.
 
     Raises:
         ConfigError: `values` is unknown.
-        DataError: not a PNG; transparent pixels; a colour or value that is not an id; levels, if they are checked; a
-            non-indexed colour file with "threshold".
+        DataError: the file is not a PNG, has transparent pixels, contains a colour or value that is not an id, or looks like
+            grey levels and `check_levels` is True; or `values` is "threshold" and the file is a non-indexed colour file.
     """
     if values not in ("", *MASK_VALUES):
         raise ConfigError(f"mask_values is {values!r}, expected {' or '.join(MASK_VALUES)}, or nothing")
@@ -88,14 +88,14 @@ def decode_mask(
             pixels = pixels[..., 0] if image.mode == "LA" else pixels[..., :3]
         if soft:
             wide = image.mode.startswith("I")
-            image.info.pop("transparency", None)  # Pillow warns about transparency, which is not used for levels
+            image.info.pop("transparency", None)  # avoids Pillow's warning; levels do not use transparency
             return (pixels >> 8).astype(np.uint8) if wide else np.array(image.convert("L"))
         levels = _levels_of_palette(pixels, image) if image.mode == "P" else None
         if values == "threshold" and (image.mode != "P" or levels is not None):
             return _threshold(pixels, image.mode, source) if levels is None else _threshold(levels, "L", source)
         if check_levels and not values and levels is not None:
             _require_no_levels(levels, source)
-        if image.mode == "L" and (bits := png[_PNG_BITS]) < 8:  # Pillow scales one-bit values to 255
+        if image.mode == "L" and (bits := png[_PNG_BITS]) < 8:  # Pillow scales 2-bit and 4-bit values to 0..255
             pixels = pixels // (255 // (2**bits - 1))
         if image.mode == "P" and values != "ids" and _is_drawn_in_colour(pixels, image):
             pixels = np.asarray(image.convert("RGB"))
@@ -111,13 +111,13 @@ def decode_mask(
 
 
 def settle_ids(ids: Integer[np.ndarray, "h w"], binary: bool | None = None) -> Integer[np.ndarray, "h w"]:
-    """Replaces the value 255 by 1 if it is the only object (DAVIS-2016), otherwise by 0, because it is void.
+    """Replaces the value 255 with 1 if it is the only object (as in DAVIS-2016), otherwise with 0, because it means void.
 
-    In uint16 masks, which have larger ids, 255 is an id.
+    In uint16 masks, which contain ids above 255, the value 255 is an ordinary id.
 
     Args:
         ids: the ids of one mask.
-        binary: whether 255 is the only object of the video, see `is_binary`; None: True if this mask has no other id.
+        binary: whether 255 is the only object of the video (see `is_binary`); None: True if this mask contains no other id.
     """
     if ids.dtype != np.uint8:
         return ids
@@ -128,27 +128,27 @@ def settle_ids(ids: Integer[np.ndarray, "h w"], binary: bool | None = None) -> I
 
 
 def is_binary(masks: Iterable[UInt8[np.ndarray, "h w"]]) -> bool:
-    """Whether 255 is the only object of a video: none of the given masks has another id."""
+    """Whether 255 is the only object of a video, that is, whether none of the masks contains another id."""
     return not any(np.any((ids > 0) & (ids < VOID)) for ids in masks)
 
 
 def read_mask_size(path: str | os.PathLike) -> tuple[int, int]:
-    """Height and width of a mask, from its header. Raises DataError for a file that is not an image."""
+    """Reads the height and width of a mask from the file's header. Raises DataError if the file is not an image."""
     with reading_errors(path), Image.open(path) as image:
         return image.height, image.width
 
 
 def is_wide(path: str | os.PathLike) -> bool:
-    """Whether a PNG has 16 bits per value, from its header; False for a file that cannot be read."""
+    """Whether the header of a PNG specifies 16 bits per value; False if the file cannot be read."""
     with contextlib.suppress(DataError), reading_errors(path), Image.open(path) as image:
         return image.mode.startswith("I")
     return False
 
 
 def require_fit(size: tuple[int, ...], height: int, width: int, source: str | os.PathLike, exif: bool = False) -> str:
-    """Raises DataError for a mask whose size differs from that of its frame, as `fit_mask` does.
+    """Like `fit_mask`, raises DataError if a mask differs from its frame by more than one pixel in height or width.
 
-    Returns a description of the sizes if they are close.
+    Otherwise, returns a description of the two sizes.
     """
     sizes = f"{source}: the mask has {size[1]}x{size[0]} pixels, its frame {width}x{height}"
     if max(abs(size[0] - height), abs(size[1] - width)) <= 1:
@@ -162,12 +162,12 @@ def require_fit(size: tuple[int, ...], height: int, width: int, source: str | os
 def fit_mask(
     mask: Integer[np.ndarray, "h1 w1"], height: int, width: int, source: str | os.PathLike, exif: bool = False
 ) -> Integer[np.ndarray, "h w"]:
-    """Returns a mask of the size of its frame.
+    """Returns a mask that has the same size as its frame.
 
-    A mask that is one pixel larger or smaller, as in some real data sets, is resized (nearest neighbour) with a warning.
+    A mask that is one pixel larger or smaller, as in some data sets, is resized (nearest neighbour), and a warning is issued.
 
     Args:
-        mask: the ids.
+        mask: the object ids.
         height: height of the frame, in pixels.
         width: width of the frame, in pixels.
         source: the file name to show in errors.
@@ -184,7 +184,7 @@ def fit_mask(
 
 
 def write_mask(path: str | os.PathLike, ids: Integer[np.ndarray, "h w"]) -> None:
-    """Writes ids as a PNG atomically: uint8 as an indexed PNG with the DAVIS palette, uint16 as a 16-bit grey PNG.
+    """Writes ids atomically: uint8 ids as an indexed PNG with the DAVIS palette, uint16 ids as a 16-bit grey PNG.
 
     Raises DataError on failure.
     """
@@ -200,9 +200,9 @@ def _nearest(length: int, stored: int) -> Integer[np.ndarray, " length"]:
 
 
 def _ids_of_colours(rgb: UInt8[np.ndarray, "h w 3"], path: str | os.PathLike) -> Integer[np.ndarray, "h w"]:
-    """Determines the id of each pixel from its colour: black is 0, white is 255, and the palette has the other colours."""
+    """Determines the id of each pixel from its colour: 0 for black, 255 for white, otherwise the index in the palette."""
     palette = davis_palette().astype(int)
-    # The palette of DAVIS-2017 has 191 in place of 192.
+    # The palette in DAVIS-2017 files contains 191 instead of 192.
     ids = {
         tuple(colour): i
         for table in (palette, np.where(palette == 192, 191, palette))
@@ -228,7 +228,7 @@ def _threshold(pixels: np.ndarray, mode: str, source: str | os.PathLike) -> UInt
 
 
 def _levels_of_palette(pixels: UInt8[np.ndarray, "h w"], image: Image.Image) -> UInt8[np.ndarray, "h w"] | None:
-    """The grey levels of an indexed image; None if a colour in use is not grey, or the palette is that of DAVIS."""
+    """The grey levels of an indexed image; None if a colour in use is not grey, or if the palette is the DAVIS palette."""
     palette = _palette_of(image)
     shared = min(len(palette), _TOLD_BY)
     if pixels.max() >= len(palette) or np.array_equal(palette[:shared], davis_palette()[:shared]):
@@ -252,7 +252,7 @@ def _require_no_levels(values: UInt8[np.ndarray, "h w"], source: str | os.PathLi
 
 
 def _is_drawn_in_colour(pixels: UInt8[np.ndarray, "h w"], image: Image.Image) -> bool:
-    """Whether black is the background without being the first colour of the palette."""
+    """Whether black is in use, but is not the first colour of the palette."""
     palette = _palette_of(image)
     used = np.unique(pixels)
     used = used[used < len(palette)]

@@ -1,4 +1,4 @@
-"""Checks of the headers of frames before a run, so that frames that cannot be segmented are reported at once."""
+"""Checks the headers of frames before a run, so that frames that cannot be segmented are reported immediately."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from hmmn_jax.io.notes import Notes
 from hmmn_jax.io.pixels import has_16_bits, open_image, orientation, require_known_white, upright_size
 from hmmn_jax.io.stray_masks import require_no_masks
 
-PAGED = ("GIF", "PNG", "TIFF", "WEBP")  # in other formats, such as JPEGs of phones, later pages are not frames
+PAGED = ("GIF", "PNG", "TIFF", "WEBP")  # in other formats, such as JPEGs from phones, additional pages are not frames
 TURNED = "frames are rotated upright by their EXIF orientation; masks are assumed to be drawn on the upright frame"
 
 
@@ -18,7 +18,7 @@ class FrameFacts:
     """Properties of the frames of a video.
 
     Attributes:
-        width, height: pixels of each frame, upright.
+        width, height: size of each upright frame, in pixels.
         turned: number of frames with an EXIF orientation other than 1.
         sixteen: number of 16-bit grey frames.
     """
@@ -31,7 +31,7 @@ class FrameFacts:
 
 @dataclass(frozen=True)
 class Header:
-    """Properties from the header of one image; `size` is upright."""
+    """Properties of one image, read from its header. `size` is (width, height) of the upright image."""
 
     path: Path
     format: str
@@ -46,11 +46,11 @@ def inspect_frames(paths: Iterable[Path], notes: Notes | None = None) -> FrameFa
 
     Args:
         paths: at least one file.
-        notes: receives the frames with an EXIF orientation, and those with unusual names.
+        notes: collects remarks on frames with an EXIF orientation and on frames with unusual names.
 
     Raises:
-        DataError: a file that is not an image, has several pages, 32 bits per pixel or a different size from the first; a mask
-            among the frames; a mix of 8-bit and 16-bit grey frames.
+        DataError: a file is not an image, has several pages or 32 bits per channel, or differs in size from the first; a file
+            looks like a mask; or 8-bit and 16-bit grey frames are mixed.
     """
     headers = [read_header(path) for path in paths]
     facts = check_headers(headers, notes)
@@ -60,7 +60,7 @@ def inspect_frames(paths: Iterable[Path], notes: Notes | None = None) -> FrameFa
 
 
 def read_header(path: Path, page: int | None = None) -> Header:
-    """Reads the header of an image, or of one of its pages. Raises DataError, including for several pages without `page`."""
+    """Reads the header of an image or of one page. Raises DataError on failure, or for several pages if `page` is None."""
     with open_image(path, page) as image:
         pages = getattr(image, "n_frames", 1) if image.format in PAGED and page is None else 1
         if pages > 1:
@@ -73,7 +73,7 @@ def read_header(path: Path, page: int | None = None) -> Header:
 
 
 def check_headers(headers: list[Header], notes: Notes | None) -> FrameFacts:
-    """Combines the headers. Raises DataError if sizes differ."""
+    """Combines the properties of all frames. Raises DataError if the sizes differ."""
     first = headers[0]
     if odd := [header for header in headers if header.size != first.size]:
         count = f"{len(odd)} of {len(headers)} frames differ"
@@ -96,6 +96,6 @@ def require_one_depth(headers: list[Header]) -> None:
 
 
 def other_size(path: Path, size: tuple[int, int], first: Path, first_size: tuple[int, int]) -> str:
-    """The error message for a frame of a different size; sizes are (width, height)."""
+    """The error message for a frame whose size differs from that of the first frame. Sizes are (width, height)."""
     sizes = f"a frame of {size[0]}x{size[1]} pixels, where {first.name} has {first_size[0]}x{first_size[1]}"
     return f"{path}: {sizes}; one size is expected: resize it, or move it away"

@@ -1,23 +1,21 @@
-"""Distinguishes masks of ids from masks of grey levels, which smooth edges and lossy compression produce."""
+"""Distinguishes masks with ids from masks with grey levels, which result from smooth edges and lossy compression."""
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
-_SHORT = 3  # maximum length of a run that can be a step of an edge; longer runs are plateaus
-_DOT = 1  # maximum pixels of an object that is too small to be a plateau
+_SHORT = 3  # maximum length, in pixels, of a run that can be a step of an edge; longer runs are plateaus
+_DOT = 1  # maximum number of pixels of an object that is too small to be a plateau
 _PIECES = 3  # a value with fewer pieces is not scattered
-_SMALL_PIECE = (
-    16  # threshold on the mean pixels per piece of a scattered value, below which runs of several pixels may be steps
-)
-_TINY_PIECE = 8  # threshold on the mean pixels per piece of a scattered value, below which the value is noise
+_SMALL_PIECE = 16  # if a scattered value has fewer pixels per piece on average, its runs of several pixels may be steps
+_TINY_PIECE = 8  # if a scattered value has fewer pixels per piece on average, it is noise
 
 
 def looks_like_levels(values: UInt8[np.ndarray, "h w"]) -> bool:
-    """Whether at least half of the values between the extremes are steps of smooth edges or noise, unlike ids.
+    """Whether at least half of the values between the extremes are steps of smooth edges or noise, and therefore not ids.
 
-    Each value is tested using its own pixels, so that a large object does not mask the edge of another. A value is a step if
-    most of its pixels are in smooth edges. It is noise if it is scattered over many small pieces, or if most of its pixels only
-    have neighbours of different other values.
+    Each value is tested on its own pixels, so that a large object does not hide the edge of another object. A value is a step
+    if most of its pixels are in smooth edges. A value is noise if it is scattered over many small pieces, or if most of its
+    pixels have only neighbours with other values, and these values differ.
     """
     present = np.bincount(values.ravel(), minlength=256)
     between = np.flatnonzero(present)[1:-1]
@@ -49,10 +47,11 @@ class _Runs:
         self.run_values = values.ravel()[self.starts]
 
     def steps(self, longest: int, extremes: list[int]) -> Bool[np.ndarray, "h w"]:
-        """The pixels of runs of at most `longest` that are steps of an edge.
+        """The pixels of runs that have at most `longest` pixels and are steps of an edge.
 
-        An edge is a sequence of short runs between two different plateaus; its steps have values between those of the plateaus.
-        A plateau is a long run or one of the extreme values. Runs at the border of the image are neither steps nor plateaus.
+        An edge is a sequence of short runs between two different plateaus. The values of its steps are between the values of
+        the plateaus. A plateau is a long run, or a run of one of the extreme values. Runs at the border of the image are
+        neither steps nor plateaus.
         """
         first = self.starts % self.values.shape[1] == 0
         at_border = first | np.append(first[1:], True)
@@ -66,7 +65,7 @@ class _Runs:
         return np.repeat(step & (self.lengths <= longest), self.lengths).reshape(self.values.shape)
 
     def count_pieces(self) -> Int[np.ndarray, "256"]:
-        """Estimates the connected pieces of each value: counts its runs that do not touch the same value in the row above."""
+        """Estimates the number of pieces of each value: counts runs that do not touch the same value in the row above."""
         padded = np.pad(self.values[:-1].astype(np.int16), ((1, 0), (1, 1)), constant_values=-1)
         width = self.values.shape[1]
         continues = np.zeros(self.values.shape, bool)
@@ -77,7 +76,7 @@ class _Runs:
 
 
 def _lonely(values: UInt8[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-    """The pixels whose four neighbours all have other values, which are not all equal."""
+    """The pixels that differ from all four neighbours, unless the four neighbours are equal."""
     padded = np.pad(values, 1, mode="edge")
     up, down, left, right = padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]
     alone = (up != values) & (down != values) & (left != values) & (right != values)

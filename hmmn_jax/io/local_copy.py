@@ -14,7 +14,8 @@ from hmmn_jax.io.objects import download, objects
 def local_copy(path: AnyPath) -> Iterator[Path]:
     """Yields `path` itself if it is local, otherwise a temporary copy, which is removed on exit.
 
-    The copy of a folder has all files, but no empty folders. Raises OSError if the bucket cannot be read or the disk is full.
+    The copy of a folder contains all files, but no empty folders. Raises OSError if the bucket cannot be read or the disk is
+    full.
     """
     if not is_bucket(path):
         yield path

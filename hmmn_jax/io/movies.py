@@ -1,4 +1,4 @@
-"""Pictures of masks: frames with coloured objects, as PNG files, MP4 movies and animated GIFs."""
+"""Writes frames to MP4 movies and animated GIFs."""
 
 import contextlib
 import os
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 GIF_SIDE = 480
 GIF_PALETTE_FRAMES = 16
-_LARGEST_DENOMINATOR = 100_000  # maximum denominator of a rate; rates such as 30000/1001 are recovered exactly from a float
-_BT709 = 1  # FFmpeg's number for the colour matrix, primaries and transfer of this standard
+_LARGEST_DENOMINATOR = 100_000  # maximum denominator of a rate; rates such as 30000/1001 are recovered exactly from floats
+_BT709 = 1  # FFmpeg's code for the colour matrix, the primaries and the transfer function of BT.709
 
 
 class MovieWriter:
     """Writes a stream of frames to an .mp4 (H.264, which browsers play) or a .gif of at most 480 pixels per side.
 
-    A context manager: the file appears when the block ends without an error; otherwise nothing is left. Raises DataError for
-    any other suffix, for a movie without frames, for .mp4 without PyAV, and if writing fails.
+    Use it as a context manager. The file is created when the block ends without an error; otherwise, no file remains. Raises
+    DataError for any other suffix, for a movie without frames, for .mp4 if PyAV is not installed, and if writing fails.
     """
 
     def __init__(self, path: str | os.PathLike, fps: float | int):
-        """`fps` is frames per second. A GIF rounds the time for a frame to hundredths of a second; the minimum is two."""
+        """`fps` is in frames per second. GIF frames last a whole number of hundredths of a second, at least two."""
         self.path = local_path(path)
         self.fps = fps
         if self.path.suffix.lower() not in _ENCODERS:
@@ -51,7 +51,7 @@ class MovieWriter:
         return self
 
     def write(self, frame: UInt8[np.ndarray, "h w 3"]) -> None:
-        """Appends a frame, which must have the size of the first."""
+        """Appends a frame, which must have the same size as the first frame."""
         if self._size is not None and frame.shape != self._size:
             sizes = f"{frame.shape[1]}x{frame.shape[0]} after frames of {self._size[1]}x{self._size[0]}"
             raise DataError(f"{self.path}: a frame of {sizes}; all frames of a movie must have one size")
@@ -112,14 +112,14 @@ class _Mp4:
                 self.container.close()
 
     def _start(self, height: int, width: int) -> "av.container.OutputContainer":
-        # The index is at the start of the file, so that browsers can play it at once.
+        # The index is written at the start of the file, so that browsers can start playing the movie immediately.
         path = str(self.path.absolute())
         self.container = container = self.av.open(path, "w", format="mp4", container_options={"movflags": "+faststart"})
         self.stream = container.add_stream("libx264", rate=self.rate, options={"crf": "20"})
         codec = self.stream.codec_context
         codec.width, codec.height, codec.pix_fmt = width, height, "yuv420p"
-        # Frames are converted to this standard, and the file declares it. Otherwise, players assume another standard and
-        # colours change.
+        # Frames are converted to BT.709, and the file declares this standard. Otherwise, players might assume a different
+        # standard, and the colours would change.
         codec.colorspace = codec.color_primaries = codec.color_trc = _BT709
         codec.time_base = 1 / self.rate
         self.graph = filter_graph(width, height, "rgb24", ["scale=out_color_matrix=bt709", "format=yuv420p"])
@@ -130,14 +130,14 @@ class _Mp4:
     def _encoding_errors(self) -> Iterator[None]:
         try:
             yield
-        except self.av.FFmpegError as error:  # some are not OSErrors
+        except self.av.FFmpegError as error:  # some of them are not OSErrors
             raise OSError(error.errno, reason(error)) from error
 
 
 class _Gif:
     """Writes a GIF with Pillow.
 
-    Scaled-down frames are stored on disk, so that one palette can be made from frames of the whole movie.
+    The scaled-down frames are stored on disk, so that one palette can be computed from frames of the whole movie.
     """
 
     def __init__(self, path: Path, fps: float | int):

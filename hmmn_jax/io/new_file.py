@@ -18,7 +18,7 @@ def new_file(path: Path) -> Iterator[Path]:
     """Yields a temporary path next to `path`, which is renamed to `path` if the body succeeds.
 
     Raises:
-        FileExistsError: the file exists when the body ends; it is unchanged.
+        FileExistsError: a file exists at `path` when the body ends. That file is left unchanged.
     """
     temporary = part_path(path)
     try:
@@ -33,7 +33,7 @@ def write_new_file(path: AnyPath, content: bytes) -> None:
 
     Raises:
         FileExistsError: the file exists.
-        DataError, OSError: it cannot be written.
+        DataError, OSError: the file cannot be written.
     """
     if is_bucket(path):
         if lies_there(path):
@@ -63,9 +63,9 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def move_into(path: AnyPath, folder: AnyPath) -> None:
-    """Moves a file or folder into a folder, which is created if missing; it is renamed if its name is taken.
+    """Moves `path` into `folder`, which is created if missing. If the name is taken, a free name is used.
 
-    In a bucket, all objects are copied and then removed, and any exception may be raised.
+    In a bucket, all objects are copied before the originals are removed. Any exception may be raised.
     """
     target = free_path(folder / path.name)
     if is_bucket(path):
@@ -76,7 +76,7 @@ def move_into(path: AnyPath, folder: AnyPath) -> None:
 
 
 def publish_new(temporary: Path, path: Path) -> None:
-    """Renames a file, unless the name is taken. Raises FileExistsError."""
+    """Renames a file to `path`. Raises FileExistsError if `path` exists."""
     try:
         os.link(temporary, path)
     except FileExistsError:
@@ -88,7 +88,7 @@ def publish_new(temporary: Path, path: Path) -> None:
 
 
 def free_path(path: AnyPath) -> AnyPath:
-    """Returns `path` if it does not exist, otherwise the path with -1, -2, ... before its suffix."""
+    """Returns `path` if it does not exist, otherwise the first free path with -1, -2, ... before the suffix."""
     found, number = path, 0
     while lies_there(found):
         number += 1

@@ -1,4 +1,4 @@
-"""Remarks for the user about the data, which are collected while reading and printed before a run starts."""
+"""Remarks for the user about the data. They are collected while files are read, and printed before a run starts."""
 
 import sys
 from dataclasses import dataclass, field
@@ -8,12 +8,12 @@ from hmmn_jax.errors import one_line
 
 @dataclass
 class Notes:
-    """Remarks on files. Remarks on the same topic become one line with a count and an example of each kind."""
+    """Remarks on files. Remarks on the same topic are combined into one line, with a count and an example of each kind."""
 
     topics: dict[str, dict[str, list[str]]] = field(default_factory=dict)
 
     def add(self, topic: str, kind: str, example: str) -> None:
-        """Counts one item under a topic. `kind` is a plural noun: "files skipped", "hidden files", "cat/.DS_Store"."""
+        """Adds one item of a kind to a topic. Examples of `kind` are "files skipped", "hidden files" and "cat/.DS_Store"."""
         self.topics.setdefault(topic, {}).setdefault(kind, []).append(example)
 
     def say(self, text: str) -> None:
@@ -21,7 +21,7 @@ class Notes:
         self.topics.setdefault(text, {})
 
     def lines(self) -> list[str]:
-        """One line per topic."""
+        """Returns one line per topic."""
         return [
             ": ".join([topic, *([", ".join(_count(*item) for item in kinds.items())] if kinds else [])])
             for topic, kinds in self.topics.items()

@@ -1,4 +1,4 @@
-"""The objects of a bucket: lists them with their digests in one request, and uploads and downloads several in parallel.
+"""Lists the objects in a bucket with their digests in one request, and uploads and downloads many objects in parallel.
 
 A request to a bucket takes about 40 ms, even for a small file. Therefore, these functions send many requests in parallel.
 """
@@ -15,18 +15,19 @@ from etils import epath
 
 from hmmn_jax.io.buckets import file_system
 
-REQUESTS = 32  # parallel requests
-_CHUNK = 1 << 20  # bytes
+REQUESTS = 32  # maximum number of parallel requests
+_CHUNK = 1 << 20  # number of bytes to read at a time
 _A = TypeVar("_A")
 _B = TypeVar("_B")
 
 
 class Stored(NamedTuple):
-    """An object.
+    """An object in a bucket.
 
     Attributes:
-        size: bytes.
-        digest: digest of its content, one of `digests`, or another checksum if the store has no such digest.
+        size: size in bytes.
+        digest: a digest of the content in one of the formats of `digests`, or another checksum if the store lists no such
+            digest.
     """
 
     size: int
@@ -34,13 +35,13 @@ class Stored(NamedTuple):
 
 
 def objects(folder: epath.Path) -> dict[str, Stored]:
-    """All objects below a folder by their path relative to it, sorted. Can raise any exception."""
+    """All objects in a folder and its subfolders, sorted by their paths relative to the folder. Can raise any exception."""
     found = file_system(folder).find(str(folder), detail=True)
     return _stored(folder, {name: about for name, about in found.items() if about["type"] == "file"})
 
 
 def objects_in(folder: epath.Path) -> dict[str, Stored]:
-    """The objects in a folder by name, without those in its subfolders. Can raise any exception."""
+    """The objects in a folder, but not in its subfolders, sorted by name. Can raise any exception."""
     try:
         found = file_system(folder).ls(str(folder), detail=True)
     except FileNotFoundError:
@@ -49,7 +50,7 @@ def objects_in(folder: epath.Path) -> dict[str, Stored]:
 
 
 def digests(path: Path) -> list[str]:
-    """The digests of a local file that a store may list: SHA-256 (hexadecimal) and MD5."""
+    """Computes the digests of a local file that a store may list: SHA-256 and MD5, both in hexadecimal."""
     both = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
@@ -59,12 +60,12 @@ def digests(path: Path) -> list[str]:
 
 
 def upload(files: Mapping[epath.Path, Path]) -> None:
-    """Writes local files to a bucket, each atomically; older objects are replaced. Can raise any exception."""
+    """Uploads local files to a bucket, each atomically. Older objects are replaced. Can raise any exception."""
     at_once(lambda target: file_system(target).put_file(str(files[target]), str(target)), files)
 
 
 def download(folder: epath.Path, names: Iterable[str], copy: Path) -> None:
-    """Copies objects in a folder to the same paths in a local folder. Can raise any exception."""
+    """Downloads objects from a folder to the same relative paths in a local folder. Can raise any exception."""
     names = list(names)
     for place in {(copy / name).parent for name in names}:
         place.mkdir(parents=True, exist_ok=True)
@@ -72,7 +73,7 @@ def download(folder: epath.Path, names: Iterable[str], copy: Path) -> None:
 
 
 def remove(paths: Iterable[epath.Path]) -> None:
-    """Deletes objects; those that do not exist are ignored. Can raise any exception."""
+    """Deletes objects. Ignores objects that do not exist. Can raise any exception."""
 
     def unlink(path: epath.Path) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -82,13 +83,13 @@ def remove(paths: Iterable[epath.Path]) -> None:
 
 
 def at_once(function: Callable[[_A], _B], arguments: Iterable[_A]) -> list[_B]:
-    """Calls a function that waits for a bucket in parallel threads. Returns the results in order, or raises the first error."""
+    """Calls a function for each argument, in parallel threads. Returns the results in order, or raises the first error."""
     with ThreadPoolExecutor(REQUESTS, "bucket") as pool:
         return list(pool.map(function, arguments))
 
 
 def _stored(folder: epath.Path, found: Mapping[str, Mapping[str, Any]]) -> dict[str, Stored]:
-    """Lists the contents of a folder. Some stores mark a folder with an empty object of the same name, which is skipped."""
+    """Converts a listing to objects by relative path. Skips the empty objects with which some stores mark folders."""
     home = file_system(folder)._strip_protocol(str(folder)).rstrip("/") + "/"
     named = {name.removeprefix(home): about for name, about in found.items() if name.startswith(home)}
     named = {name: about for name, about in sorted(named.items()) if name and not name.endswith("/")}
@@ -97,10 +98,10 @@ def _stored(folder: epath.Path, found: Mapping[str, Mapping[str, Any]]) -> dict[
 
 
 def _digest(path: epath.Path, about: Mapping[str, Any]) -> str:
-    """The digest of an object. Cloud Storage lists it; from other stores, the object is read."""
+    """The digest of an object, as listed by Google Cloud Storage. For other stores, the object is read to compute it."""
     if md5 := about.get("md5Hash"):
         return f"md5:{base64.b64decode(md5).hex()}"
-    if checksum := about.get("crc32c"):  # missing for an object that was composed of others
+    if checksum := about.get("crc32c"):  # objects that were composed of other objects have no MD5
         return f"crc32c:{checksum}:{about['size']}"
     digest = hashlib.sha256()
     with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Compressed arrays in memory, up to a budget, and in temporary files."""
+"""Compressed arrays, which are kept in memory up to a budget, and in temporary files beyond it."""
 
 import hashlib
 import itertools
@@ -13,16 +13,16 @@ import numpy as np
 
 from hmmn_jax.io.files import discard, writing_errors
 
-BUDGET = 1 << 29  # bytes; about 5,000 frames with probabilities of one object at 480p, estimated from a clip at 240p
+BUDGET = 1 << 29  # bytes; enough for the probabilities of one object in about 5,000 frames at 480p, estimated from a 240p clip
 
 
 class PackedArray:
-    """An immutable compressed array. Its memory or file is released together with the last reference to it.
+    """An immutable compressed array. Its memory or file is released when the last reference to the array is deleted.
 
     Attributes:
         shape: shape of the array.
         dtype: dtype of the array.
-        digest: the SHA-256 of dtype, shape and values, in hexadecimal.
+        digest: the SHA-256 of the dtype, the shape and the values, in hexadecimal.
     """
 
     def __init__(self, array: np.ndarray, content: bytes | Path, pool: "ArrayPool"):
@@ -31,13 +31,13 @@ class PackedArray:
         self._pool = pool  # keeps a reference so that the folder is not removed
 
     def unpack(self) -> np.ndarray:
-        """Returns the array, read-only."""
+        """Returns the array, which is read-only."""
         content = self._content if isinstance(self._content, bytes) else self._content.read_bytes()
         return np.frombuffer(zlib.decompress(content), self.dtype).reshape(self.shape)
 
 
 class ArrayPool:
-    """Packs arrays. Arrays beyond the budget are in a temporary folder, which is removed with the pool or at exit.
+    """Packs arrays. Arrays beyond the budget are stored in a temporary folder, removed when the pool is deleted or at exit.
 
     Thread-safe.
     """
@@ -46,7 +46,8 @@ class ArrayPool:
         """`budget` is the maximum number of bytes of compressed arrays in memory."""
         self.budget = budget
         self.used = 0  # bytes in memory
-        self._lock = threading.RLock()  # the garbage collector may release an array while another is packed
+        # a reentrant lock, because the garbage collector may release an array while another array is being packed
+        self._lock = threading.RLock()
         self._numbers = itertools.count()
         self._folder: Path | None = None
 
@@ -81,7 +82,7 @@ class ArrayPool:
 
 
 def digest_of(array: np.ndarray) -> str:
-    """The SHA-256 of an array's dtype, shape and values, in hexadecimal."""
+    """Computes the SHA-256 of an array's dtype, shape and values, in hexadecimal."""
     array = np.ascontiguousarray(array)
     digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
     digest.update(array.data)

@@ -1,7 +1,7 @@
-"""Communication between the processes of a run: shared values, and ending all processes together.
+"""Communication between the processes of a run: shares values, and ends all processes together.
 
-They use the key-value store of JAX's coordination service (`key_value`), which `jax.distributed.initialize` starts. In a
-single-process run there is no service, and the functions return the process's own values.
+The functions use the key-value store of JAX's coordination service (`key_value`), which `jax.distributed.initialize` starts. In
+a single-process run, there is no such service, and the functions return the values of the process itself.
 """
 
 import contextlib
@@ -21,11 +21,11 @@ from hmmn_jax.io.key_value import index as _index
 
 LOST, NOT_MET = 4, 5  # exit codes: another process failed or was lost; not all processes connected
 POLL_SECONDS = 20  # timeout of a single request for a key that may be set at any time
-AFTER_HEARD_SECONDS = 0.3  # time for the others to end; JAX aborts a process whose service has ended
-GRACE_SECONDS = 1.0  # time for this process to encounter the same error as another one
+AFTER_HEARD_SECONDS = 0.3  # time for the others to end, because JAX aborts processes once the service has ended
+GRACE_SECONDS = 1.0  # time for this process to encounter the same error as another process
 NOTHING_SAVED = "received SIGTERM before there was anything to save"
 STOP_SECONDS = 2.0  # time for a request to end after the service has ended
-HEARD_SECONDS = 5.0  # how long the first process, which runs the service, waits for the others before it ends
+HEARD_SECONDS = 5.0  # time that the first process, which runs the service, waits for the others before it ends
 _PREFIX = "hmmn_jax"
 _ENDED, _TERMINATED = f"{_PREFIX}/ended", f"{_PREFIX}/terminated"
 _numbers: dict[str, Iterator[int]] = {}
@@ -36,9 +36,10 @@ _when_met: Callable[[], None] | None = None
 class End(NamedTuple):
     """How a process ended.
 
-    process: its index.
-    code: its exit code.
-    reason: one line.
+    Attributes:
+        process: index of the process.
+        code: exit code of the process.
+        reason: the reason, in one line.
     """
 
     process: int
@@ -69,7 +70,7 @@ def from_first(name: str, make: Callable[[], Any]) -> Any:
 
 
 def from_all(name: str, value: Any) -> list[Any]:
-    """Returns the JSON values of all processes, in order. Every process must call this."""
+    """Returns the JSON values of all processes, in the order of their indices. Every process must call this."""
     if (client := _client()) is None:
         return [value]
     prefix = f"{_PREFIX}/{name}/each/{_number(f'{name}/each')}"
@@ -81,16 +82,16 @@ class Watch:
     """Ends this process when another one fails, or when any process receives SIGTERM and there is nothing to save.
 
     Attributes:
-        terminated: whether one of the processes received SIGTERM.
-        saves: whether the process saves its work after SIGTERM and then ends on its own.
+        terminated: an event that is set if any process received SIGTERM.
+        saves: whether this process saves its work after SIGTERM and then ends on its own.
     """
 
     def __init__(self, tell: Callable[[End], int], begun: Callable[[], None], terminated: str = ""):
         """Starts two threads, each of which waits for a key.
 
         Args:
-            tell: called with the end of another process before this one ends; returns the exit code.
-            begun: called when the folder belongs to this run.
+            tell: called with the `End` of another process before this process ends; returns the exit code.
+            begun: called by `peers.begun`, once this run owns its output folder.
             terminated: the reason to report if a process receives SIGTERM and there is nothing to save.
         """
         self._tell, self.begun, self._closed = tell, begun, threading.Event()
@@ -105,7 +106,7 @@ class Watch:
             thread.start()
 
     def announce(self, code: int, reason: str) -> End:
-        """Ends all other processes. Returns the end that was announced first, which may be that of another process."""
+        """Ends all other processes. Returns the first `End` that was announced, which may be that of another process."""
         self._closed.set()
         own = End(_index(), code, reason)
         try:
@@ -124,23 +125,23 @@ class Watch:
         return own
 
     def hear(self) -> None:
-        """Notifies the first process, which waits for this, that this process is about to end. Call it last."""
+        """Notifies the first process, which is waiting for it, that this process is about to end. Call this last."""
         with contextlib.suppress(Exception):
             self._client.key_value_set(f"{_ENDED}/{_index()}", "heard")
 
     def announce_termination(self) -> None:
-        """Reports to all processes that this one received SIGTERM."""
-        with contextlib.suppress(Exception):  # another process also received it
+        """Notifies all processes that this process received SIGTERM."""
+        with contextlib.suppress(Exception):  # another process also received SIGTERM
             self._client.key_value_set(_TERMINATED, str(_index()))
 
     def close(self) -> None:
-        """Stops watching, because this process ends on its own."""
+        """Stops watching. Call this when the process is about to end on its own."""
         self._closed.set()
 
     def has_stopped(self) -> bool:
-        """Waits for the pending requests to the ended service, and returns whether they have ended.
+        """Waits for pending requests after the service has ended, and returns whether they have ended, too.
 
-        Python must not exit before: it would abort the process in such a request.
+        Python must not exit earlier, because exiting during a request would abort the process.
         """
         for thread in self._threads:
             thread.join(STOP_SECONDS)
@@ -176,13 +177,13 @@ class Watch:
 
 
 def when_met(act: Callable[[], None]) -> None:
-    """Sets what `met` calls."""
+    """Sets the function that `met` calls."""
     global _when_met
     _when_met = act
 
 
 def met() -> None:
-    """Call it when all processes have connected, after `jax.distributed.initialize`."""
+    """Calls the function set by `when_met`. Call this after `jax.distributed.initialize`, when all processes have connected."""
     if _when_met is not None:
         _when_met()
 
@@ -197,18 +198,18 @@ def watch(tell: Callable[[End], int], begun: Callable[[], None], terminated: str
 
 
 def begun() -> None:
-    """Call it when the folder belongs to this run."""
+    """Notifies the watch. Call this once this run owns its output folder."""
     if _watch is not None:
         _watch.begun()
 
 
 def terminated() -> bool:
-    """Whether one of several processes received SIGTERM, as far as this process knows."""
+    """Whether any process of a multi-process run received SIGTERM, as far as this process knows."""
     return _watch is not None and _watch.terminated.is_set()
 
 
 def save_on_termination() -> None:
-    """From now on, SIGTERM does not end this process directly: the process saves its work and ends on its own."""
+    """Disables the immediate end after SIGTERM, because this process saves its work and then ends on its own."""
     if _watch is not None:
         _watch.saves = True
 

@@ -1,4 +1,4 @@
-"""Pictures of masks: frames with coloured objects."""
+"""Draws the objects of masks in colour on frames."""
 
 import os
 
@@ -16,10 +16,10 @@ def overlay(
     opacity: float | int = 0.5,
     palette: UInt8[np.ndarray, "256 3"] | None = None,
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Overlays the colour of each object on an RGB frame, and a line at full brightness along the object's inner edge.
+    """Overlays the colour of each object on an RGB frame, and draws a line along the inside of the object's edge.
 
-    `opacity` is between 0 (only the frame and the lines) and 1. The line is one pixel wide for each 320 pixels of the
-    frame's shorter side. Background pixels are unchanged.
+    The line has the colour of the object at full brightness, and is one pixel wide for every 320 pixels of the frame's shorter
+    side. `opacity` is between 0 (only the frame and the lines) and 1. Background pixels are unchanged.
     """
     palette = davis_palette() if palette is None else palette
     colours, bright, index = palette.astype(np.float32), brightened(palette), palette_index(ids)
@@ -32,7 +32,7 @@ def overlay(
 
 
 def outline(picture: UInt8[np.ndarray, "h w 3"], ids: Integer[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
-    """Draws the border of every object as a white pixel inside and a black one outside, which is visible on any background."""
+    """Draws a white line inside and a black line outside the border of every object. They are visible on any background."""
     picture = picture.copy()
     edges = _edges(ids, width=1)
     picture[edges & (ids == 0)] = 0
@@ -41,18 +41,18 @@ def outline(picture: UInt8[np.ndarray, "h w 3"], ids: Integer[np.ndarray, "h w"]
 
 
 def bright_palette() -> UInt8[np.ndarray, "256 3"]:
-    """Returns the colour of every object id at full brightness: scaled until its strongest channel is 255."""
+    """Returns the colour of every object id at full brightness, that is, scaled so that its largest channel is 255."""
     return brightened(davis_palette())
 
 
 def brightened(palette: UInt8[np.ndarray, "n 3"]) -> UInt8[np.ndarray, "n 3"]:
-    """Scales each colour until its strongest channel is 255; black stays black."""
+    """Scales each colour so that its largest channel is 255. Black stays black."""
     colours = palette.astype(np.float32)
     return np.rint(colours * (255 / np.maximum(colours.max(axis=1, keepdims=True), 1))).astype(np.uint8)
 
 
 def write_image(path: str | os.PathLike, rgb: UInt8[np.ndarray, "h w c"]) -> None:
-    """Writes RGB, or RGB and opacity, as a PNG atomically. Raises DataError on failure."""
+    """Writes an RGB or RGBA image to a PNG atomically. Raises DataError on failure."""
     image = Image.fromarray(rgb)
     with atomic_path(path) as temporary:
         image.save(temporary, format="PNG")

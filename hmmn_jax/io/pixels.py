@@ -1,4 +1,4 @@
-"""Decodes image files to RGB, or to the values of a 16-bit grey image, rotated upright according to EXIF."""
+"""Decodes image files, and rotates them upright according to EXIF data. Returns RGB, or the values of 16-bit grey images."""
 
 import contextlib
 import os
@@ -13,13 +13,18 @@ from PIL.ImageFile import ImageFile
 from hmmn_jax.errors import DataError, HMMNError
 from hmmn_jax.io.files import local_path, reason
 
-ORIENTATION = 274  # the tag of the orientation in EXIF data
+ORIENTATION = 274  # the EXIF tag for the orientation
 _SWAPPING = (5, 6, 7, 8)  # orientations that swap height and width
-_LEAST_LEVELS = 32  # minimum number of levels of a 16-bit colour image, of which only the upper 8 bits are read
+_LEAST_LEVELS = 32  # minimum number of levels in a 16-bit colour image; only the upper 8 bits of such an image are read
 
 
 class Pixels(NamedTuple):
-    """Decoded pixels: `uint8 [h,w,3]`, or `int32 [h,w]` of a 16-bit grey image; `sixteen`: whether the file has 16 bits."""
+    """Decoded pixels of an image.
+
+    Attributes:
+        values: RGB as `uint8 [h,w,3]`, or the values of a 16-bit grey image as `int32 [h,w]`.
+        sixteen: whether the file has 16 bits per channel.
+    """
 
     values: UInt8[np.ndarray, "h w 3"] | Int[np.ndarray, "h w"]
     sixteen: bool
@@ -32,7 +37,7 @@ class Pixels(NamedTuple):
 
 @contextlib.contextmanager
 def open_image(path: str | os.PathLike, page: int | None = None) -> Iterator[ImageFile]:
-    """Opens an image at one of its pages and reads the header. Raises DataError for any error in the body."""
+    """Opens an image, or one page of it, and reads the header. Converts any error in the body to a DataError."""
     with reading_errors(path), Image.open(local_path(path)) as image:
         if page is not None:
             image.seek(page)
@@ -40,7 +45,7 @@ def open_image(path: str | os.PathLike, page: int | None = None) -> Iterator[Ima
 
 
 def decode(image: ImageFile, path: str | os.PathLike) -> Pixels:
-    """Decodes an open image of any mode. Raises DataError for 32 bits per pixel; `path` is shown in errors."""
+    """Decodes an open image of any mode. Raises DataError, with `path` in the message, for 32 bits per channel."""
     require_known_white(image, path)
     sixteen = has_16_bits(image)
     upright = ImageOps.exif_transpose(image)
@@ -50,16 +55,16 @@ def decode(image: ImageFile, path: str | os.PathLike) -> Pixels:
 
 
 def to_rgb(pixels: Pixels, value_range: tuple[int, int], path: str | os.PathLike) -> UInt8[np.ndarray, "h w 3"]:
-    """Converts 16 bits to 8.
+    """Converts 16-bit pixels to 8-bit RGB.
 
     Args:
         pixels: pixels of one image; 8-bit pixels are returned unchanged.
-        value_range: for a grey image, the values that are mapped to 0 and 255. For a colour image, of which only the upper 8
-            bits are known, the minimum and maximum in the whole sequence.
+        value_range: for a grey image, the two values that are mapped to 0 and 255; for a colour image, of which only the upper
+            8 bits are known, the minimum and maximum value in the whole sequence.
         path: the file name to show in errors.
 
     Raises:
-        DataError: fewer than 32 levels of a colour image would be left.
+        DataError: a colour image has fewer than 32 levels in its upper 8 bits.
     """
     if not pixels.sixteen:
         return pixels.values
@@ -74,7 +79,7 @@ def to_rgb(pixels: Pixels, value_range: tuple[int, int], path: str | os.PathLike
 
 
 def has_16_bits(image: ImageFile) -> bool:
-    """Whether an open image that is not decoded yet has 16 bits per channel."""
+    """Whether an open image that has not been decoded yet has 16 bits per channel."""
     arguments = image.tile[0].args if image.tile else ()
     kind, *rest = (arguments if isinstance(arguments, tuple) else (arguments,)) or ("",)
     greatest = max((value for value in rest if isinstance(value, int)), default=0) if image.format == "PPM" else 0
@@ -82,21 +87,21 @@ def has_16_bits(image: ImageFile) -> bool:
 
 
 def require_known_white(image: ImageFile, path: str | os.PathLike) -> None:
-    """Raises DataError for an open image with 32 bits per pixel."""
+    """Raises DataError for an open image with 32 bits per channel, because its white level is unknown."""
     if image.mode == "F" or (image.mode == "I" and not has_16_bits(image)):
         raise DataError(f"{path}: 32-bit pixels, whose white level is unknown; save the image with 8 bits per channel")
 
 
 def orientation(image: Image.Image, path: str | os.PathLike) -> int:
-    """The EXIF orientation of an open image, 1 to 8, without decoding it."""
-    # Pillow decodes a PNG to search for EXIF data after the pixels.
+    """Reads the EXIF orientation of an open image, from 1 to 8, without decoding the image."""
+    # Pillow would decode a PNG to search for EXIF data after the pixels.
     lazy = image.format == "PNG" and not _has_late_exif(path)
     found = (Image.Image.getexif(image) if lazy else image.getexif()).get(ORIENTATION, 1)
     return found if found in range(1, 9) else 1
 
 
 def upright_size(image: Image.Image, turned: int) -> tuple[int, int]:
-    """Width and height of an open image after applying the orientation `turned`."""
+    """Width and height of an open image after it is rotated according to the EXIF orientation `turned`."""
     width, height = image.size  # for a TIFF, this is already the size of the upright image
     return (height, width) if turned in _SWAPPING and image.format != "TIFF" else (width, height)
 
@@ -113,7 +118,7 @@ def _has_late_exif(path: str | os.PathLike) -> bool:
 
 @contextlib.contextmanager
 def reading_errors(path: str | os.PathLike) -> Iterator[None]:
-    """Converts any error of a missing or damaged image to a DataError."""
+    """Converts any error that a missing or damaged image causes to a DataError."""
     try:
         yield
     except HMMNError:

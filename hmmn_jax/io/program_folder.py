@@ -1,4 +1,4 @@
-"""The folder of compiled programs in the user's cache folder."""
+"""The folder for compiled programs inside the user's cache folder."""
 
 import hashlib
 import importlib.metadata
@@ -13,16 +13,16 @@ import platformdirs
 from hmmn_jax.io.files import discard, discard_empty
 from hmmn_jax.io.notes import note
 
-UNUSED_DAYS = 30  # programs of other versions or processors are deleted after this many seconds without use
+UNUSED_DAYS = 30  # programs for other versions or processors are deleted after this many days without use
 
 
 def own_folder() -> Path | None:
-    """The folder for programs of these versions and this processor, in the user's cache folder.
+    """Creates the folder for programs compiled by this version of JAX for this processor, in the user's cache folder.
 
-    Compiled programs are executable code, so only the user may write to the folder. Otherwise a note is printed.
+    Compiled programs are executable code, so only the user may have write access to the folder. Otherwise, a note is printed.
 
     Returns:
-        The folder, or None.
+        The folder, or None if it cannot be used.
     """
     programs = platformdirs.user_cache_path("hmmn-jax", appauthor=False) / "programs"
     folder = programs / _key()
@@ -42,7 +42,7 @@ def own_folder() -> Path | None:
 
 
 def _key() -> str:
-    """A name for what compiled programs depend on: the versions of JAX and the instruction sets of the processor."""
+    """A hash of everything that compiled programs depend on: the version of JAX and the processor's instruction sets."""
     versions = [f"{name} {importlib.metadata.version(name)}" for name in ("jax", "jaxlib")]
     processor = [platform.system(), platform.machine(), platform.processor()]
     try:
@@ -66,7 +66,7 @@ def _unsafe(folder: Path) -> str:
 
 
 def _delete_unused(programs: Path) -> None:
-    """Deletes programs of other versions and processors. Files with names that JAX's cache does not use are kept."""
+    """Deletes programs for other versions and processors after long disuse. Keeps files that JAX's cache does not create."""
     oldest = time.time() - UNUSED_DAYS * 24 * 3600
     for folder in programs.iterdir():
         ours = re.fullmatch("[0-9a-f]{16}", folder.name) and folder.is_dir() and not folder.is_symlink()

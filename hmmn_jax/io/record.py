@@ -1,8 +1,8 @@
 """Records of the files that this package wrote, so that a later run can distinguish them from a user's files.
 
-A record is a JSON file with the name and SHA-256 of each file of a result. It is written before the files are published,
-so that after a crash every published file is in a record. A file is replaced or deleted only if its SHA-256 is in a record;
-any other file belongs to the user.
+A record is a JSON file with the name and SHA-256 of each file of a result. It is written before the files are published, so
+that even after a crash, every published file is in a record. A file is replaced or deleted only if its SHA-256 is in a record;
+any other file is assumed to belong to the user.
 """
 
 import contextlib
@@ -30,14 +30,14 @@ _CHUNK = 1 << 20  # bytes
 
 @dataclass
 class Record:
-    """The files of one result under `root`, local or in a bucket.
+    """The record of one result, whose files are local or in a bucket.
 
     Attributes:
         root: the folder with the files.
         path: path of the record itself.
-        files: the possible SHA-256 digests of each file, by its path relative to `root`. There are two while a newer version of
-            the file is being put in place. In a bucket, they include the MD5 that the store lists.
-        about: the inputs and settings of the files; a record without it is incomplete.
+        files: the possible SHA-256 digests of each file, by its path relative to `root`. A file has two digests while it is
+            being replaced with a newer version. In a bucket, the digests include the MD5 that the store lists.
+        about: the inputs and settings that the files were made from; None if the record is incomplete.
     """
 
     root: AnyPath
@@ -47,7 +47,7 @@ class Record:
 
     @classmethod
     def load(cls, root: AnyPath, path: AnyPath) -> "Record":
-        """Reads a record; an empty one if the file is missing. Raises DataError for a file that is not a record."""
+        """Reads a record. Returns an empty one if the file is missing. Raises DataError if the file is not a record."""
         with bucket_errors(path):
             if not path.is_file():
                 return cls(root, path)
@@ -64,7 +64,7 @@ class Record:
             raise DataError(f"{path}: not a record of this program ({found}); choose another output folder") from error
 
     def owns(self, name: str) -> bool:
-        """Whether the content of the file `name` is in this record."""
+        """Whether the file `name` exists and its content matches this record."""
         if is_bucket(self.root):
             return bool(self.owned([name]))
         path = self.root / name
@@ -72,13 +72,13 @@ class Record:
         return name in self.files and path.is_file() and not linked and sha256(path) in self.files[name]
 
     def owned(self, names: Iterable[str]) -> set[str]:
-        """Returns the files among `names` whose content is in this record."""
+        """Returns those of the given files that exist and whose content matches this record."""
         if is_bucket(self.root):
             return {name for name, digest in self._listed(names).items() if digest in self.files.get(name, ())}
         return set(filter(self.owns, names))
 
     def _listed(self, names: Iterable[str]) -> dict[str, str]:
-        """The digests of the given files that exist in a bucket. Each folder is listed once."""
+        """The digests of the given files, for those that exist in the bucket. Each folder is listed once."""
         names = set(names)
         folders = sorted({str(PurePosixPath(name).parent) for name in names})
         with bucket_errors(self.root):
@@ -91,10 +91,10 @@ class Record:
         return {name: digest for name, digest in every.items() if name in names}
 
     def foreign(self, names: Iterable[str]) -> list[AnyPath]:
-        """Returns the files to be written that exist without being in this record."""
+        """Returns those of the given files that exist and whose content does not match this record."""
         if is_bucket(self.root):
             return [self.root / name for name, digest in self._listed(names).items() if digest not in self.files.get(name, ())]
-        foreign: dict[AnyPath, None] = {}  # a file or link in the place of a folder conflicts with many files
+        foreign: dict[AnyPath, None] = {}  # a file or link in place of a folder conflicts with many files
         for name in names:
             path = self.root / name
             folders = filter(os.path.lexists, self._folders(name))
@@ -108,18 +108,18 @@ class Record:
         return self.about == json.loads(json.dumps(about)) and self.owned(self.files) == self.files.keys()
 
     def changed(self) -> list[AnyPath]:
-        """The files whose content differs from this record."""
+        """The existing files whose content does not match this record."""
         return self.foreign(self.files)
 
     def discard(self) -> None:
-        """Deletes the files in this record, then the record. Modified files are kept."""
+        """Deletes the files in this record, then the record itself. Modified files are kept."""
         with writing_errors(self.path), bucket_errors(self.path):
             self._delete(self.files)
             self.path.unlink(missing_ok=True)
         self.files, self.about = {}, None
 
     def remove(self, names: Iterable[str]) -> None:
-        """Deletes the given files if they are in this record, and removes them from it. Modified files are kept."""
+        """Deletes the given files if they are in this record, and removes them from the record. Modified files are kept."""
         names = set(names)
         with writing_errors(self.path):
             self._delete(names)
@@ -132,10 +132,10 @@ class Record:
         Args:
             staged: the folder with the files.
             about: the inputs and settings of the files.
-            keep: keep files of an earlier version of the result that are not replaced; otherwise they are deleted.
+            keep: whether to keep files of an earlier version of the result that are not replaced. By default, they are deleted.
 
         Raises:
-            DataError: a file exists that is not in this record, or writing fails. The record remains valid.
+            DataError: one of the files exists and is not in this record, or writing fails. The record remains valid.
         """
         names = sorted(path.relative_to(staged).as_posix() for path in staged.rglob("*") if path.is_file())
         require_free(self, names)
@@ -160,7 +160,7 @@ class Record:
         self._save(about)
 
     def adopt(self, names: Iterable[str], about: Mapping[str, Any] | None) -> None:
-        """Records files that were written directly under `root`. Without names, it records that files will be written."""
+        """Records files that were written directly under `root`. Without names, records that files are about to be written."""
         with writing_errors(self.path):
             names = list(names)
             if is_bucket(self.root):
@@ -181,7 +181,7 @@ class Record:
         self.about = None if about is None else json.loads(json.dumps(about))
 
     def _delete(self, names: Iterable[str]) -> None:
-        """Deletes the given files if they are in this record, and then their folders if these are empty."""
+        """Deletes the given files if they are in this record, and then the folders that are empty."""
         if is_bucket(self.root):
             owned = self.owned(names)
             with bucket_errors(self.root):
@@ -197,7 +197,7 @@ class Record:
 
 
 def require_free(record: Record, names: Iterable[str]) -> None:
-    """Raises DataError if one of `names` exists and is not in the record."""
+    """Raises DataError if one of the given files exists and does not match the record."""
     if foreign := record.foreign(names):
         more = f" (and {len(foreign) - 1} more)" if len(foreign) > 1 else ""
         raise DataError(
@@ -207,7 +207,7 @@ def require_free(record: Record, names: Iterable[str]) -> None:
 
 @contextlib.contextmanager
 def staging_folder(parent: AnyPath) -> Iterator[Path]:
-    """Yields a new empty local folder, inside `parent` unless that is in a bucket, and removes it on exit."""
+    """Yields a new, empty local folder and removes it on exit. The folder is in `parent` unless `parent` is in a bucket."""
     if is_bucket(parent):
         with tempfile.TemporaryDirectory() as temporary:
             yield Path(temporary)
@@ -223,7 +223,7 @@ def staging_folder(parent: AnyPath) -> Iterator[Path]:
 
 
 def remove_leftovers(parent: AnyPath) -> None:
-    """Removes the folders that `staging_folder` made in `parent` for a process that was killed."""
+    """Removes folders that were created by `staging_folder` in `parent` and were not removed because the process was killed."""
     if is_bucket(parent):
         return
     for folder in parent.glob("*") if parent.is_dir() else ():
@@ -253,7 +253,7 @@ def replace_own(path: Path) -> Iterator[Path]:
 
 
 def move(source: Path, target: Path) -> None:
-    """Moves a file into place atomically, also between file systems."""
+    """Moves a file to `target` atomically, even between file systems."""
     try:
         os.replace(source, target)
     except OSError as error:
@@ -277,7 +277,7 @@ def sha256(path: Path) -> str:
 
 
 def _inside(name: str) -> str:
-    """Checks that a path is relative and stays in its folder. Raises ValueError."""
+    """Returns a path if it is relative and does not leave its folder. Otherwise, raises ValueError."""
     parts = PurePosixPath(name).parts
     if not parts or name.startswith("/") or ".." in parts or "\0" in name:
         raise ValueError(f"the path {name!r} points outside the folder")

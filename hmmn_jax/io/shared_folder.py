@@ -1,4 +1,4 @@
-"""Checks that all processes of a run share a folder, instead of each having a folder of the same name."""
+"""Checks that all processes of a run share one folder, instead of using different folders with the same name."""
 
 import time
 
@@ -7,17 +7,16 @@ from hmmn_jax.io import peers
 from hmmn_jax.io.buckets import AnyPath
 from hmmn_jax.io.guard import RUN_LOCK, Guard, owner_path, read_owner, same_machine, this_machine
 
-_SEEN_SECONDS = (
-    40.0  # maximum seconds until other machines see a new file: network drives may cache for 30 s that it is missing
-)
+# maximum number of seconds until other machines see a new file; network drives may cache the absence of a file for 30 s
+_SEEN_SECONDS = 40.0
 
 
 def require_shared(folder: AnyPath, guard: Guard | None, flag: str) -> None:
-    """Raises ConfigError in all processes if one of them does not see the folder of the first. Every process must call this.
+    """Raises ConfigError in all processes unless all of them see the first process's folder. Every process must call this.
 
     Args:
-      folder: the folder, as this process sees it.
-      guard: the guard that the first process holds; None in the other processes.
+      folder: the path of the folder in this process.
+      guard: in the first process, the guard of the folder; None in the other processes.
       flag: the flag with which the user specifies the folder.
     """
     owner = peers.from_first("owner", lambda: guard and guard.owner)
@@ -38,7 +37,7 @@ def require_shared(folder: AnyPath, guard: Guard | None, flag: str) -> None:
 
 
 def _sees(folder: AnyPath, owner: str, wait: float) -> bool:
-    """Whether the folder shows the guard of this owner within the given number of seconds."""
+    """Whether the file of this owner appears in the folder within `wait` seconds."""
     deadline = time.monotonic() + wait
     while True:
         found = read_owner(owner_path(folder / RUN_LOCK))

@@ -1,4 +1,4 @@
-"""Local copies of inputs in buckets, which later runs can reuse."""
+"""Copies inputs from buckets to local folders. Later runs can reuse the copies."""
 
 import contextlib
 import time
@@ -15,15 +15,15 @@ from hmmn_jax.io.notes import note
 from hmmn_jax.io.objects import Stored, download, objects, objects_in
 from hmmn_jax.io.record import Record, remove_leftovers, require_free, staging_folder
 
-_PART = 1 << 28  # bytes after which copied files are recorded, so that they are not copied again if the run is killed
+_PART = 1 << 28  # number of bytes after which copied files are recorded; after a crash, recorded files are not copied again
 
 
 class Stage:
-    """Copies files and folders from buckets to local disk. A context manager.
+    """A context manager that copies files and folders from buckets to a local folder.
 
-    `FOLDER/SCHEME/BUCKET/PATH` is the copy. A hidden record next to it lists the files that this program copied, with the
-    digests in the bucket. A later run copies changed files and checks the SHA-256 of the others. Without a folder, copies are
-    temporary and removed at the end.
+    The copy is `FOLDER/SCHEME/BUCKET/PATH`. A hidden record next to the copy lists the files that this program copied, and
+    their digests in the bucket. A later run copies changed files again and checks the SHA-256 of the others. If `folder` is
+    None, copies are temporary and are removed on exit.
     """
 
     def __init__(self, folder: Path | None = None):
@@ -37,14 +37,14 @@ class Stage:
         self._temporary.close()
 
     def fetch(self, path: AnyPath, wanted: Callable[[str], bool] = lambda name: True) -> Path:
-        """Returns the local copy of a path in a bucket, and local paths unchanged.
+        """Returns the local copy of a path in a bucket. Returns a local path unchanged.
 
         Args:
-            path: a file, or a folder.
-            wanted: takes the relative path of a file in the folder; returns whether to copy the file.
+            path: a file or a folder.
+            wanted: a function that takes the relative path of a file in the folder, and returns whether to copy the file.
 
         Raises:
-            DataError: there is no such file or folder, the bucket cannot be reached, or the copy cannot be written.
+            DataError: the file or folder does not exist, the bucket cannot be reached, or the copy cannot be written.
         """
         if not is_bucket(path):
             return path
@@ -109,7 +109,7 @@ def _parts(names: list[str], there: Mapping[str, Stored]) -> Iterator[list[str]]
 
 @contextlib.contextmanager
 def _alone(copy: Path) -> Iterator[None]:
-    """Waits until no other process on this host is copying to the same folder."""
+    """Waits until no other process is copying to the same folder, and locks the folder while the block runs."""
     told = False
     with contextlib.ExitStack() as stack:
         while True:

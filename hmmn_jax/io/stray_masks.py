@@ -1,4 +1,4 @@
-"""Detects masks among the frames of a folder, which would be segmented as frames."""
+"""Detects masks among the frames in a folder, because they would otherwise be segmented like frames."""
 
 import collections
 import re
@@ -16,15 +16,16 @@ _INDEXED = ("1", "P", "PA")
 _GREY = ("L", "LA")
 _COLOUR = ("RGB", "RGBA")
 _LOSSY = ("JPEG", "MPO", "WEBP")
-_FEW, _MOST = 8, 0.9  # fraction of a mask that its most frequent colours cover
-_COUNTED = 1 << 16  # maximum number of colours of an image that may be a mask
-_ROUNDED = 16  # levels that are treated as equal, because compression changes values
-# minimum fraction of a large colour; minimum range of a channel over large colours, in rounded levels (a dark frame has less)
+_FEW, _MOST = 8, 0.9  # number of most frequent colours, and the minimum fraction of a mask that they cover
+_COUNTED = 1 << 16  # maximum number of colours in an image that may be a mask
+_ROUNDED = 16  # number of adjacent levels that are treated as equal, because compression changes values
+# minimum fraction of an image that a large colour covers; minimum range of a channel over the large colours, in rounded levels
+# (the range is smaller in a dark frame)
 _LARGE, _CONTRAST = 0.01, 4
-_ENDS, _END_PART = 24, 0.001  # levels near black and white, and the minimum fraction of a mask that each covers
-_SMALL = 8  # files that are smaller than most files by this factor are decoded
-_LOOKED_AT = 16  # number of files with one unusual name pattern that are decoded
-_KINDS = 4  # with this many name patterns, no pattern needs to be shared by most files
+_ENDS, _END_PART = 24, 0.001  # number of levels near black or white, and the minimum fraction of a mask that each end covers
+_SMALL = 8  # files that are smaller than the median size by this factor are decoded
+_LOOKED_AT = 16  # maximum number of decoded files for each unusual name pattern
+_KINDS = 4  # with at most this many name patterns, frames are compared even if no pattern is shared by most files
 _TOLD = 4  # minimum number of frames in a folder for unusual names to be reported
 
 
@@ -32,13 +33,13 @@ def require_no_masks(frames: list[tuple[Path, str, str]], notes: Notes | None = 
     """Raises DataError if some of the frames are masks.
 
     An indexed or one-bit image among images of other modes is considered a mask. A grey image among colour images is considered
-    a mask if the pattern of its name differs from the others, or if it has few colours. Any other image is considered a mask if
-    it has few colours, unlike the others, and a different name pattern or a much smaller file. An image of a single colour is
-    considered a frame.
+    a mask if its name pattern differs from that of most frames, or if it has few colours. Any other image is considered a mask
+    if it has few colours while the other images have many, and if its name pattern differs or its file is much smaller. An
+    image with a single colour is considered a frame.
 
     Args:
         frames: path, file format and pixel mode of each frame.
-        notes: receive the frames whose name pattern differs from that of more than half of them.
+        notes: collects the frames with an unusual name pattern, if more than half of the frames share another pattern.
     """
     patterns = [_pattern(path) for path, _, _ in frames]
     usual_mode, usual_name = _usual([mode for _, _, mode in frames]), _usual(patterns)
@@ -53,9 +54,8 @@ def require_no_masks(frames: list[tuple[Path, str, str]], notes: Notes | None = 
         usual = [frame for frame in usual if _pattern(frame[0]) == usual_name]
     largest = max(usual, key=lambda frame: frame[0].stat().st_size, default=None)
     compared = None if largest is None else _pattern(largest[0])  # the pattern of frames if half of the files are masks
-    detailed = largest is not None and not _is_flat(
-        largest[0], largest[1]
-    )  # otherwise, the frames are drawings, which look like masks
+    # If the largest frame has few colours, the frames are drawings, which look like masks.
+    detailed = largest is not None and not _is_flat(largest[0], largest[1])
     small = _small_files([path for path, kind, _ in frames if kind not in _LOSSY]) if detailed else set()
     looked_at: collections.Counter[str] = collections.Counter()
     found = []
@@ -80,13 +80,13 @@ def require_no_masks(frames: list[tuple[Path, str, str]], notes: Notes | None = 
 
 
 def _usual(values: list[str]) -> str | None:
-    """The value that more than half of the frames have."""
+    """The value that more than half of the frames share; None if there is no such value."""
     value, count = collections.Counter(values).most_common(1)[0]
     return value if 2 * count > len(values) else None
 
 
 def _pattern(path: Path) -> str:
-    """The name without suffix, with every number replaced by the same character."""
+    """The file name without its suffix, and with every number replaced by the same character."""
     return re.sub(r"\d+", "#", same_name(path.stem).casefold())
 
 
@@ -113,7 +113,7 @@ def _colours(path: Path) -> list[float]:
 
 
 def _is_flat_if_rounded(path: Path) -> bool:
-    """Whether a few different colours cover most of an image. Similar values are treated as one."""
+    """Whether a few different colours cover most of an image. Similar colours are treated as equal."""
     with open_image(path) as image:
         rounded = (np.asarray(image.convert("RGB")).astype(np.uint32) + _ROUNDED // 2) // _ROUNDED
     counts = np.bincount((rounded @ np.array([1 << 10, 1 << 5, 1], np.uint32)).ravel())

@@ -1,16 +1,18 @@
-"""Identity of files, which lets a process recognise files that it wrote or read."""
+"""Identifies files, so that a process can recognise files that it wrote or read."""
 
 from pathlib import Path
 from typing import NamedTuple
 
 
 class Trace(NamedTuple):
-    """The state of a file at one time. States compare equal until the file is written or replaced. -1: no file.
+    """The state of a file at one point in time. States compare equal until the file is written or replaced.
+
+    All attributes are -1 if there is no file.
 
     Attributes:
         number: inode number of the file.
-        size: bytes.
-        changed: nanoseconds.
+        size: size in bytes.
+        changed: time of the last modification, in nanoseconds.
     """
 
     number: int
@@ -19,7 +21,7 @@ class Trace(NamedTuple):
 
     @classmethod
     def of(cls, path: Path) -> "Trace":
-        """Returns the current trace of a file."""
+        """Returns the current state of a file."""
         try:
             found = path.lstat()
         except OSError:

@@ -1,4 +1,4 @@
-"""Local folders for libraries that cannot write to buckets. Their files are uploaded to the bucket."""
+"""Local folders for libraries that cannot write to buckets. The files in these folders are uploaded."""
 
 import time
 from pathlib import Path
@@ -8,29 +8,30 @@ from hmmn_jax.io.buckets import AnyPath, is_bucket
 from hmmn_jax.io.files import bucket_errors, writing_errors
 from hmmn_jax.io.objects import upload
 
-UPLOAD_SECONDS = 30.0  # seconds between two uploads of files that grow
+UPLOAD_SECONDS = 30.0  # minimum number of seconds between two uploads of growing files
 
 
 class UploadedFolder:
-    """A folder for files that grow, or that are written by libraries. For a bucket, it is a temporary folder with uploads.
+    """A folder for growing files and for files that libraries write. For a bucket, the files are uploaded from a local folder.
 
-    Buckets cannot append to objects, so a file that grows is uploaded as a whole: at most every 30 seconds, and by `flush`.
+    Objects in a bucket do not support appending. Therefore, a growing file is uploaded as a whole, at most every 30 seconds and
+    whenever `flush` is called.
 
     Attributes:
         local: the folder to write to.
     """
 
     def __init__(self, folder: AnyPath):
-        """Makes the local folder."""
+        """Creates the local folder."""
         self._folder, self._temporary = folder, TemporaryDirectory() if is_bucket(folder) else None
         self.local: Path = folder if self._temporary is None else Path(self._temporary.name)
-        self._uploaded: dict[str, int] = {}  # sizes
+        self._uploaded: dict[str, int] = {}  # size of each file at its last upload
         self._time = time.monotonic()
         with writing_errors(folder):
             self.local.mkdir(parents=True, exist_ok=True)
 
     def changed(self) -> None:
-        """Call it after a file has grown. Raises DataError if an upload fails."""
+        """Uploads files if the last upload is old enough. Call this after a file has grown. Raises DataError on failure."""
         if self._temporary is not None and time.monotonic() - self._time >= UPLOAD_SECONDS:
             self.flush()
 

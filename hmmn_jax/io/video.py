@@ -13,18 +13,18 @@ from hmmn_jax.io.notes import Notes
 
 
 class Video(abc.ABC):
-    """A sequence of RGB frames `uint8 [h,w,3]` of one size.
+    """A sequence of RGB frames `uint8 [h,w,3]`, all of the same size.
 
     `video[i]` equals frame i of a sequential decode, byte for byte, regardless of earlier reads. Negative indices are
-    relative to the end. An index beyond the end raises IndexError. Iteration decodes in order and keeps few frames in memory.
-    Several iterators may be open at the same time.
+    relative to the end. An index beyond the end raises IndexError. Iteration decodes the frames in order and keeps only a few
+    frames in memory. Several iterators may be open at the same time.
 
     Attributes:
-        name: name of the folder or file, without suffix. Results have this name.
+        name: name of the folder or file, without suffix. Results are named after it.
         size: height and width of the upright frames.
         fps: frames per second (the mean if the rate varies); 0 if unknown.
-        frame_names: file names of the frames without suffix; None if frames only have numbers.
-        file_names: the same with suffix.
+        frame_names: file names of the frames, without suffix; None if the frames have only numbers.
+        file_names: file names of the frames, with suffix; None if the frames have only numbers.
     """
 
     name: str
@@ -39,14 +39,14 @@ class Video(abc.ABC):
 
     @abc.abstractmethod
     def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "h w 3"]:
-        """Reads one frame. Raises DataError if it cannot be read, IndexError if it does not exist."""
+        """Reads one frame. Raises DataError if it cannot be read, or IndexError if it does not exist."""
 
     def __iter__(self) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         """Reads the frames in order. Raises DataError if a frame cannot be read."""
         return (self[index] for index in range(len(self)))
 
     def backwards(self, start: int, stop: int) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-        """Reads frames stop - 1, stop - 2, ..., start. Raises DataError on failure, IndexError if a frame does not exist."""
+        """Reads frames stop - 1, stop - 2, ..., start. Raises DataError on failure, or IndexError if a frame does not exist."""
         return (self[index] for index in reversed(range(start, stop)))
 
     def __bool__(self) -> bool:
@@ -58,7 +58,7 @@ class Video(abc.ABC):
 
     @property
     def length_hint(self) -> int:
-        """The approximate number of frames, without decoding; 0 if unknown."""
+        """The approximate number of frames, determined without decoding; 0 if unknown."""
         return len(self)
 
     def second_reader(self) -> "Video":
@@ -66,7 +66,7 @@ class Video(abc.ABC):
         return self
 
     def inspect(self, notes: Notes | None = None) -> FrameFacts:
-        """Reads the headers of the frames and adds remarks to `notes`. Raises DataError if the frames cannot be one video."""
+        """Reads the headers of the frames and adds remarks to `notes`. Raises DataError if they cannot form one video."""
         height, width = self.size
         return FrameFacts(width, height)
 
@@ -75,13 +75,13 @@ class Video(abc.ABC):
 
 
 class ArrayVideo(Video):
-    """A video of frames in memory, which are not copied."""
+    """A video whose frames are in memory. The frames are not copied."""
 
     def __init__(self, frames: np.ndarray | Sequence, name: str = "array", fps: float | int = 0.0):
         """Accepts `uint8 [t,h,w,3]`, or a list of `uint8 [h,w,3]`, with at least one frame.
 
         Raises:
-            ValueError: no frame, or a frame that is not `uint8 [h,w,3]` or has a different size from the first.
+            ValueError: there is no frame, or a frame is not `uint8 [h,w,3]` or differs in size from the first frame.
         """
         if len(frames) == 0:
             raise ValueError(f"{name}: no frames, expected at least one")

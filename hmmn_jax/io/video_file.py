@@ -28,18 +28,19 @@ PAGED_SUFFIXES = (".tif", ".tiff", ".webp")  # read by Pillow
 
 
 def open_video(path: str | os.PathLike) -> Video:
-    """Opens a video file: TIFF and WebP as `ImageVideo`, any other as `VideoFile`. Raises DataError, as these classes do."""
+    """Opens a TIFF or WebP file as an `ImageVideo`, and any other file as a `VideoFile`. Raises DataError on failure."""
     file = _check_file(path)
     return ImageVideo.of_pages(file) if file.suffix.lower() in PAGED_SUFFIXES else VideoFile(file)
 
 
 class VideoFile(Video):
-    """A video file, read by PyAV. Yields each decoded frame once, rotated according to the metadata and not resized.
+    """A video file, read by PyAV. Yields each decoded frame once, rotated according to the metadata and without resizing.
 
     The first sequential decode (iterating, reading a later frame, or calling `len`) builds an index of the frames
-    (`FilmIndex`). After that, reading by index seeks. Reading forwards decodes each frame once. Jumping to a frame decodes all
-    frames since the preceding key frame. `list(v)` calls `len` first, and therefore decodes a new file twice; `list(iter(v))`
-    decodes it once. Iterators are independent of each other. Reading by index is thread-safe; a lock serialises it.
+    (`FilmIndex`). After that, reading by index seeks to the frame. Reading forwards decodes each frame once. Jumping to a frame
+    decodes all frames since the preceding key frame. `list(v)` calls `len` first, and therefore decodes a new file twice;
+    `list(iter(v))` decodes the file once. Iterators are independent of each other. Reading by index is thread-safe, because a
+    lock serialises the reads.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -59,7 +60,7 @@ class VideoFile(Video):
             self.size = RgbConverter(self._orientation)(first).shape[:2]
         self._lock = threading.RLock()
         self._index = FilmIndex(self.path, self._orientation)
-        self._is_complete = False  # the index
+        self._is_complete = False  # whether the index is complete
         self._in_order = self._decode()
 
     def __reduce__(self) -> tuple:
@@ -67,7 +68,7 @@ class VideoFile(Video):
 
     @property
     def length_hint(self) -> int:
-        """Approximate number of frames, from duration and rate; 0 if unknown. Exact once the file has been decoded."""
+        """The number of frames, approximate (or 0, if unknown) until the file has been decoded, and then exact."""
         return len(self._index) if self._is_complete else self._frame_count
 
     def __len__(self) -> int:
@@ -98,9 +99,9 @@ class VideoFile(Video):
             return rgb
 
     def backwards(self, start: int, stop: int) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-        """Like `Video.backwards`, in chunks of frames that are decoded in order.
+        """Like `Video.backwards`, but decodes chunks of frames in order.
 
-        Memory is bounded by the chunk. For each chunk, decoding starts at the key frame before it.
+        The size of a chunk limits the memory use. For each chunk, decoding starts at the preceding key frame.
         """
         height, width = self.size
         length = max(_BACKWARDS_BYTES // (3 * height * width), 1)
@@ -152,7 +153,7 @@ class VideoFile(Video):
     def _decode_next(self) -> tuple[int, UInt8[np.ndarray, "h w 3"]] | None:
         """Decodes the next frame when reading by index. Returns the index and the frame, or None at the end.
 
-        After an error, it restarts from the beginning.
+        After an error, decoding restarts from the beginning.
         """
         try:
             reached = next(self._in_order, None)
@@ -167,7 +168,7 @@ class VideoFile(Video):
 
 
 def _check_file(path: str | os.PathLike) -> Path:
-    """Returns the path of a file whose name is a valid sequence name. Raises DataError."""
+    """Returns the path of a file. Raises DataError if the file does not exist or has no valid sequence name."""
     file = user_path(path)
     if not file.is_file():
         found = "a folder" if file.is_dir() else "no such file"
