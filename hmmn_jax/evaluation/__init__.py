@@ -1,1 +1,1 @@
-"""Evaluation: writes masks, pictures and movies of segmented videos, and scores them with J and F."""
+"""Evaluation: writes masks, pictures and movies of segmented videos, and scores the masks with J and F."""

@@ -1,4 +1,4 @@
-"""Segments a video from complete masks of any of its frames, with a session."""
+"""Uses a session to segment a video from complete masks of any of its frames."""
 
 from collections.abc import Callable, Iterator
 from typing import SupportsIndex
@@ -15,7 +15,10 @@ from hmmn_jax.session.timeline import BACKWARD, FORWARD
 
 
 def count_steps(clip: Clip) -> int:
-    """Number of frames that the passes over a clip compute: a frame between two masks is computed once in each direction."""
+    """Returns the number of frames that the passes over a clip compute.
+
+    With direction "both", a frame between two masks is computed once in each direction.
+    """
     first, last = min(clip.masks), max(clip.masks)
     others = [t for t in range(len(clip)) if t not in clip.masks]
     forward = sum(t > first for t in others) if clip.direction != BACKWARD else 0
@@ -24,7 +27,7 @@ def count_steps(clip: Clip) -> int:
 
 
 class _Shown(Video):
-    """A video as the network's input, in one view."""
+    """A video whose frames are the input of the network in one view."""
 
     def __init__(self, video: Video, view: View):
         self.video, self.view = video, view
@@ -45,14 +48,14 @@ def segment_annotated(
 ) -> Iterator[tuple[UInt8[np.ndarray, "H W 3"], Integer[np.ndarray, "H W"] | Segmented]]:
     """Propagates all masks of a clip in its direction, then yields all frames in order.
 
-    Each frame is yielded with its result or, if its mask is known, with its ids. Known masks are the given ones, and background
-    before the first mask (direction forward) or after the last mask (direction backward).
+    Each frame is yielded with its result or, if its mask is known, with its ids. Known masks are the given ones. Frames
+    before the first mask (direction forward) or after the last mask (direction backward) are background.
 
     Args:
         segmenter: a segmenter for non-overlapping objects.
         clip: a clip whose masks are complete annotations.
         augmentation: must have a single view.
-        advance: called after each computed frame. An error that it raises stops the segmentation.
+        advance: a function that is called after each computed frame. If it raises an error, the segmentation stops.
 
     Raises:
         DataError: a frame or mask cannot be read.

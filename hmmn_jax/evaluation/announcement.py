@@ -1,4 +1,4 @@
-"""The list of the videos of a run, printed before it starts."""
+"""Formats the list of videos that is printed before a run starts."""
 
 import collections
 from collections.abc import Collection, Mapping, Sequence
@@ -12,13 +12,13 @@ from hmmn_jax.io.images import VOID
 from hmmn_jax.io.notes import Notes
 from hmmn_jax.session.timeline import BACKWARD, FORWARD
 
-SHOWN = 10  # maximum number of videos that are listed, and of objects in a line
+SHOWN = 10  # maximum number of videos in the list, and of objects in a line
 
 
 def describe(clip: Clip, notes: Notes) -> str:
-    """Describes a video in one line: number and size of its frames, and pixel counts of the objects where they start.
+    """Describes a video in one line: number and size of its frames, and the size of each object on the frame where it starts.
 
-    Adds to `notes` which masks are not used. Raises DataError for a mask that cannot be used.
+    Adds notes about masks that are not used. Raises DataError for a mask that cannot be used.
     """
     height, width = clip.size
     if clip.direction:
@@ -75,7 +75,7 @@ def _pixels(given: Given) -> dict[int, int]:
 
 
 def announce(lines: Sequence[str], clips: Sequence[Clip]) -> str:
-    """The lines of the first ten videos, and a count of the others."""
+    """Returns the lines of the first ten videos, and a line that counts the others."""
     if len(lines) <= SHOWN:
         return "\n".join(lines)
     frames = sum(map(len, clips[SHOWN:]))
@@ -83,7 +83,7 @@ def announce(lines: Sequence[str], clips: Sequence[Clip]) -> str:
 
 
 def describe_all(clips: Sequence[Clip], notes: Notes) -> tuple[list[Clip], list[str], dict[str, str]]:
-    """Describes videos. Returns the videos that can be segmented, a line for each, and the errors of the others by name."""
+    """Describes videos. Returns the videos that can be segmented, a line for each, and the errors of the others, by name."""
     good, lines, failures = [], [], {}
     for clip in clips:
         try:
@@ -95,7 +95,7 @@ def describe_all(clips: Sequence[Clip], notes: Notes) -> tuple[list[Clip], list[
 
 
 def note_void(clip: Clip, notes: Notes) -> None:
-    """Adds a note if masks of a user's video have 255 next to other ids."""
+    """Adds a note if masks of a user's video contain 255 as well as other ids."""
     if clip.hand_made and not clip.binary:
         pixels = sum(int((clip.read_annotation(t) == VOID).sum()) for t, held in clip.values.items() if clip.void & held)
         if pixels:

@@ -1,6 +1,6 @@
-"""The settings of each benchmark. The files in `configs/evaluate` and `hmmn-jax evaluate --benchmark` start from them.
+"""The settings of each benchmark. The files in `configs/evaluate` and `hmmn-jax evaluate --benchmark` use them as defaults.
 
-The paper's results are only used in the report.
+Only the report uses the results of the paper.
 """
 
 from collections.abc import Callable
@@ -11,36 +11,36 @@ from hmmn_jax.errors import ConfigError
 
 
 def base() -> ConfigDict:
-    """DAVIS-2017 validation at full size, without the paper's results."""
+    """DAVIS-2017 validation at full size, without the results of the paper."""
     config = ConfigDict()
-    config.protocol = "davis"  # layout and rules: the name of a protocol in hmmn_jax.evaluation.protocols
+    config.protocol = "davis"  # name of a protocol in hmmn_jax.evaluation.protocols: layout and rules
     config.year = "2017"
     config.split = "val"
-    config.resolution = ""  # "": 480p, or the only resolution
+    config.resolution = ""  # "": the only resolution, or 480p if there are several
     config.annotations = "Annotations"
-    config.sequences = ()  # names of sequences in the list; (): all sequences
-    config.late_objects = False  # masks of later frames start new objects
-    config.direction = ""  # forward, backward or both: propagate from all masks; "": as the benchmark defines
-    config.order = ""  # order of frame names: natural, decimal, signed or name; "": natural, an error if ambiguous
-    config.mask_values = ""  # meaning of users' grey masks: ids or threshold (128 and above); "": ids, an error for grey levels
+    config.sequences = ()  # names of the sequences to evaluate; (): all sequences
+    config.late_objects = False  # True: masks of later frames start new objects
+    config.direction = ""  # forward, backward or both: where to propagate all masks; "": as the benchmark defines
+    config.order = ""  # order of frame names: natural, decimal, signed or name; "": natural, or an error if ambiguous
+    config.mask_values = ""  # values of grey masks: ids or threshold (128 and above); "": ids, or an error for grey levels
     config.single_object = False  # True: all ids are scored as one object, as in DAVIS-2016
-    config.submission = ""  # names in the zip for the server, such as "{sequence}/{frame}.png"; "": no zip
+    config.submission = ""  # pattern of names in the zip for the server, such as "{sequence}/{frame}.png"; "": no zip
 
     config.mem_every = 5
     config.max_memory_frames = 0  # 0: no limit
     config.size = 0  # shorter side of the network's input, in pixels; 0: size of the frames
-    config.scales = (1.0,)  # multiples of this size; with several, probabilities are averaged at the size of the frames
+    config.scales = (1.0,)  # multiples of this size; probabilities of several scales are averaged at the size of the frames
     config.flip = False  # True: also segment mirrored frames, and average the probabilities
     config.objects_per_batch = 0  # 0: 1 on a CPU, 4 elsewhere
     config.dtype = ""  # compute dtype; "": the dtype of the checkpoint
-    config.save_probabilities = False  # also write probabilities/SEQUENCE/FRAME.npz: probs, float16 [K+1,H,W], and ids, [K+1]
+    config.save_probabilities = False  # True: also write probabilities/SEQUENCE/FRAME.npz: probs, float16 [K+1,H,W]; ids, [K+1]
     config.fps = 0.0  # frame rate of movies; 0: the rate of the video, or 10 for folders
     config.paper = ConfigDict()
     return config
 
 
 def paper(benchmark: str, sequences: int, figures: dict[str, float], **more: float) -> ConfigDict:
-    """The paper's results on a benchmark. Only the report uses them: it shows them next to the measured results."""
+    """Returns the results of the paper on a benchmark. The report shows them next to the measured results."""
     return ConfigDict({"benchmark": benchmark, "sequences": sequences, "figures": figures, **more})
 
 
@@ -54,14 +54,14 @@ def davis2016_val() -> ConfigDict:
 
 
 def davis2017_val() -> ConfigDict:
-    """30 sequences, 1 to 5 objects each; every object has the same weight."""
+    """30 sequences with 1 to 5 objects each; every object has the same weight."""
     config = base()
     config.paper = paper("DAVIS-2017 val", 30, {"J&F": 0.847, "J&F without YouTube-VOS": 0.804})
     return config
 
 
 def davis2017_testdev() -> ConfigDict:
-    """30 sequences; masks are not public; writes a zip for the server."""
+    """30 sequences; the masks are not public; writes a zip for the server."""
     config = base()
     config.split = "test-dev"
     config.submission = "{sequence}/{frame}.png"
@@ -82,7 +82,7 @@ def youtube_vos_2018() -> ConfigDict:
 
 
 def youtube_vos_2019() -> ConfigDict:
-    """Like 2018, with 507 videos; writes a zip for the server."""
+    """Like YouTube-VOS 2018, but with 507 videos; writes a zip for the server."""
     config = youtube_vos_2018()
     config.year = "2019"
     config.paper = paper("YouTube-VOS 2019 valid", 507, {"overall": 0.825, "J seen": 0.817, "J unseen": 0.773})
@@ -125,7 +125,7 @@ def lvos_test() -> ConfigDict:
 
 
 def vost_val() -> ConfigDict:
-    """VOST: objects change their shape; scored by J only."""
+    """VOST: objects change shape; only J is computed."""
     config = base()
     config.protocol = "vost"
     config.year = ""
@@ -133,7 +133,7 @@ def vost_val() -> ConfigDict:
 
 
 def long_video() -> ConfigDict:
-    """Long-time Video: thousands of frames, some of them annotated; scored like DAVIS."""
+    """Long-time Video: videos with thousands of frames, some of which are annotated; scored like DAVIS."""
     config = base()
     config.protocol = "long_video"
     config.year = ""
@@ -150,14 +150,14 @@ def sav_val() -> ConfigDict:
 
 
 def sav_test() -> ConfigDict:
-    """SA-V test: like validation."""
+    """SA-V test, with the settings of SA-V validation."""
     config = sav_val()
     config.split = "test"
     return config
 
 
 def burst_val() -> ConfigDict:
-    """BURST validation, exemplar-guided with masks; writes the JSON for its evaluator."""
+    """BURST validation, the exemplar-guided task with given masks; writes a JSON file for the official evaluator."""
     config = base()
     config.protocol = "burst"
     config.year = ""
@@ -166,14 +166,14 @@ def burst_val() -> ConfigDict:
 
 
 def burst_test() -> ConfigDict:
-    """BURST test: like validation."""
+    """BURST test, with the settings of BURST validation."""
     config = burst_val()
     config.split = "test"
     return config
 
 
 def custom() -> ConfigDict:
-    """Your own videos: folders of images and video files, scored on the annotated frames."""
+    """Your own videos: folders of images and video files. The annotated frames are scored."""
     config = base()
     config.protocol = "custom"
     config.year = ""
@@ -182,7 +182,7 @@ def custom() -> ConfigDict:
 
 
 def demo() -> ConfigDict:
-    """The bundled clip, 40 frames of two koi."""
+    """The bundled clip, which shows two koi in 40 frames."""
     config = base()
     config.mem_every = 1  # the clip is short and changes quickly
     return config
@@ -211,7 +211,7 @@ BENCHMARKS: dict[str, Callable[[], ConfigDict]] = {benchmark.__name__: benchmark
 
 
 def benchmark_settings(name: str) -> ConfigDict:
-    """The settings of a benchmark, locked: fields can be changed, but not added. Raises ConfigError for an unknown name."""
+    """Returns the settings of a benchmark. Fields can be changed but not added. Raises ConfigError for an unknown name."""
     if name not in BENCHMARKS:
         raise ConfigError(f"no benchmark {name!r}; expected one of {', '.join(BENCHMARKS)}")
     return BENCHMARKS[name]().lock()

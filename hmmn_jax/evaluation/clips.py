@@ -1,4 +1,4 @@
-"""Videos to segment: frames, which are read on demand, and masks of the objects to segment."""
+"""Videos to segment: frames, which are read on demand, and the given masks."""
 
 import contextlib
 import functools
@@ -30,7 +30,7 @@ def _one_file(file: MaskFile) -> Path:
 
 
 def files_of_objects(file: MaskFile) -> Mapping[int, Path]:
-    """The mask files of a frame by object id, for a video with a separate file for each object."""
+    """Returns the mask files of a frame by object id, for a video with a separate file for each object."""
     if not isinstance(file, Mapping):
         raise TypeError(f"{file}: one file for a frame, expected one for each object, as for other frames")
     return file
@@ -41,20 +41,20 @@ class Clip:
     """A video to segment.
 
     Attributes:
-        name: name of the video, and of its folder of masks.
-        video: its frames, read on demand.
-        masks: the masks of the objects that start on a frame, by index of the frame; frame 0 may have none.
+        name: the name of the video and of its folder of masks.
+        video: the frames, which are read on demand.
+        masks: the masks of the objects that start on a frame, by frame index. Frame 0 may have no mask.
         requested: names of the frames whose masks are required; None: all frames.
         sources: all files from which the video is read.
-        annotations: all masks, by index of the frame, for scores.
+        annotations: all masks, by frame index, for scoring.
         turned: whether the frames have an EXIF orientation.
-        hand_made: whether a user made the masks. If so, grey masks may contain levels, 255 may be the only object, and unused
-            masks are reported.
-        mask_values: meaning of the values of grey masks, see `read_ids`.
-        value_255: meaning of 255 in masks: "void"; "id", like any other; "": void, or the only object if there is no other id.
-        about: metadata of the benchmark about the video, for its plan.
-        direction: "forward", "backward" or "both": each of `masks` annotates its whole frame, and a session propagates them;
-            "": masks start objects.
+        hand_made: whether a user made the masks. If so, grey masks may contain grey levels, 255 may be the only object, and
+            unused masks are reported.
+        mask_values: meaning of the values in grey masks; see `read_ids`.
+        value_255: meaning of 255 in masks. "void": void. "id": a normal id. "": an object if there is no other id, else void.
+        about: metadata of the video from the benchmark, which the plan of the video uses.
+        direction: "forward", "backward" or "both": each of `masks` annotates its whole frame, and a session propagates the
+            masks in this direction. "": the masks start objects.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Clip:
         check_name(self.name, self.sources[0].parent if self.sources else "clip")
 
     def __len__(self) -> int:
-        """Approximate number of frames; 0 if unknown."""
+        """The approximate number of frames; 0 if unknown."""
         return len(self.frame_names) if self.frame_names else self.video.length_hint
 
     @property
@@ -104,7 +104,7 @@ class Clip:
             yield from file.values() if isinstance(file, Mapping) else (file,)
 
     def ids_at(self, index: int) -> list[int]:
-        """The objects that have started by a given frame, if each object has its own files; otherwise an empty result."""
+        """The ids of the objects that have started by a given frame. Empty unless each object has its own mask files."""
         started = [files for t, files in sorted(self.masks.items()) if t <= index and isinstance(files, Mapping)]
         return sorted(set().union(*started))
 
@@ -125,35 +125,35 @@ class Clip:
 
     @property
     def values(self) -> dict[int, frozenset[int]]:
-        """The values in each annotation, by frame index, with 255 unchanged. Unreadable annotations are skipped."""
+        """The set of values in each annotation, by frame index, with 255 unchanged. Unreadable annotations are skipped."""
         return {t: held for t, held in self._held.items() if not isinstance(held, str)}
 
     @property
     def unreadable(self) -> list[str]:
-        """The errors of unreadable annotations."""
+        """The error messages for unreadable annotations."""
         return [held for held in self._held.values() if isinstance(held, str)]
 
     @property
     def binary(self) -> bool:
-        """Whether 255 is the only object in all annotations."""
+        """Whether the annotations contain 255 and no other id."""
         return not self.wide and set().union(*self.values.values()) - {0} == {VOID}
 
     def annotation(self, index: int) -> Path:
-        """The mask file of a frame, for a video with one file for all ids of a frame."""
+        """The mask file of a frame, for a video with one mask file per frame."""
         return _one_file(self.annotations[index])
 
     def read_annotation(self, index: int) -> Integer[np.ndarray, "h w"]:
-        """Reads the mask file of a frame as ids, with 255 unchanged. Raises DataError."""
+        """Reads the mask file of a frame as ids, with 255 unchanged. Raises DataError if it cannot be read."""
         return self._read(self.annotation(index))
 
     def read_truth(self, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
-        """Reads the mask file of a frame as ids of the frame's size, with 255 unchanged. Raises DataError."""
+        """Reads the mask file of a frame like `read_annotation`. Also raises DataError if the mask does not fit the frame."""
         return fit_mask(self.read_annotation(index), height, width, self.annotation(index), self.turned)
 
     def read_given(self, height: int, width: int) -> dict[int, Given]:
-        """The objects that start on each frame, by index; frame 0 always has an entry. Other pixels are 0 ("no label").
+        """Reads the masks of the objects that start on each frame, by frame index. Other pixels are 0 ("no label").
 
-        Raises DataError for a mask that cannot be read or has the wrong size.
+        Frame 0 always has an entry. Raises DataError for a mask that cannot be read or has the wrong size.
         """
         given: dict[int, Given] = {0: np.zeros((height, width), np.uint8)}
         if any(isinstance(file, Mapping) for file in self.masks.values()):
@@ -170,7 +170,7 @@ class Clip:
         return given
 
     def read_complete(self, height: int, width: int) -> dict[int, Integer[np.ndarray, "h w"]]:
-        """The ids in `masks` by index of the frame, for a video with one file for all ids of a frame.
+        """Reads `masks` as ids, by frame index, for a video with one mask file per frame.
 
         Raises DataError for a mask that cannot be read or has the wrong size.
         """
@@ -186,7 +186,7 @@ class Clip:
 
     @functools.cached_property
     def wide(self) -> bool:
-        """Whether ids are uint16 and 255 is an id: if an id is above 255, or `value_255` is "id"."""
+        """Whether ids are uint16 and 255 is an id. This is so if an id is above 255, or if `value_255` is "id"."""
         if self.value_255 == "id":
             return True
         wide = (path for path in self.annotations.values() if not isinstance(path, Mapping) and is_wide(path))
@@ -198,7 +198,7 @@ class Clip:
 
     @property
     def void(self) -> frozenset[int]:
-        """The value that is void in masks of ids, if any."""
+        """The set of values that mean "void" in masks of ids, which is empty or contains 255."""
         return frozenset() if self.wide else frozenset((VOID,))
 
 
@@ -212,11 +212,11 @@ def open_sequence(
 ) -> Clip:
     """Opens a sequence of image files as a clip, and reads the header of every frame.
 
-    With `late_objects`, each mask starts the objects that no earlier mask has. With `direction` (see `Clip`), each mask is read
-    for all objects, and the first frame needs no mask.
+    With `late_objects`, each mask starts the objects that no earlier mask contains. With `direction` (see `Clip`), each mask
+    annotates all objects, and the first frame needs no mask.
 
     Raises:
-        DataError: the first mask is missing, or frames differ in size or have several pages.
+        DataError: the first mask is missing, the frames differ in size, or an image has several pages.
     """
     masks = sequence.masks if late_objects or direction else {t: path for t, path in sequence.masks.items() if t == 0}
     if not masks:
@@ -250,7 +250,7 @@ def open_film(
     mask_values: str = "",
     direction: str = "",
 ) -> Clip:
-    """Opens a video file as a clip, like `open_sequence`. Frames are named by their numbers, and masks have the same names."""
+    """Opens a video file as a clip, like `open_sequence`. Frames are named by number, and masks are named after frames."""
     every = late_objects or bool(direction)
     for mask in masks.values():
         if not mask.is_file():
@@ -286,9 +286,9 @@ def open_film(
 
 
 def find_masks_of_video(annotations: Path, name: str, notes: Notes) -> dict[int, Path]:
-    """The masks of a video file, by frame number: `NAME.png` of the first, or `NAME/NUMBER.png` of any.
+    """Finds the masks of a video file, by frame number: `NAME.png` for the first frame, or `NAME/NUMBER.png` for any frame.
 
-    Raises DataError if no mask is found, or two for one frame.
+    Raises DataError if no mask is found, or if a frame has two.
     """
     found: dict[int, Path] = {}
     first = annotations / f"{name}.png"
@@ -302,7 +302,7 @@ def find_masks_of_video(annotations: Path, name: str, notes: Notes) -> dict[int,
 
 
 def find_numbered_masks(folder: Path, notes: Notes) -> dict[int, Path]:
-    """The masks `NUMBER.png` of a folder, by frame number. Raises DataError if there is no mask, or if a frame has two."""
+    """Finds the masks `NUMBER.png` in a folder, by frame number. Raises DataError if none is found, or if a frame has two."""
     found: dict[int, Path] = {}
     _add_numbered(found, folder, notes)
     if not found:
@@ -311,7 +311,7 @@ def find_numbered_masks(folder: Path, notes: Notes) -> dict[int, Path]:
 
 
 def _add_numbered(found: dict[int, Path], folder: Path, notes: Notes) -> None:
-    """Adds the masks `NUMBER.png` of a folder, by frame number. Raises DataError if a frame has two."""
+    """Adds the masks `NUMBER.png` in a folder, by frame number. Raises DataError if a frame has two."""
     for path in sorted(folder.glob("*")):
         if path.suffix.lower() != ".png" or not path.stem.isdecimal():
             notes.add("files skipped", "files that are not masks such as 00000.png", str(path))

@@ -1,4 +1,4 @@
-"""Settings that `hmmn-jax segment` chooses from the video and the available memory if the user does not set them."""
+"""Chooses the settings of `hmmn-jax segment` that the user does not set, from the video and the available memory."""
 
 import math
 from collections.abc import Collection, Mapping
@@ -30,7 +30,7 @@ def fit_settings(
         chosen: the fields to choose, a subset of `SIZE` and `BOUND`.
         clip: the video.
         model: the config of the model that segments the video.
-        earlier: `max_memory_frames` of the run that is resumed; this value is kept. None for a new run.
+        earlier: `max_memory_frames` of the run that is resumed, which is then kept; None for a new run.
 
     Returns:
         A copy of the config, and a line for each chosen field that states the choice and the flag that changes it.
@@ -52,7 +52,7 @@ def fit_settings(
 
 
 def largest_bound(slot: int, needed: int | None, free: int | None) -> int:
-    """The largest `max_memory_frames` that fits into memory, but not more than the video needs.
+    """Returns the largest `max_memory_frames` that fits into memory, but not more than the video needs.
 
     Args:
         slot: bytes per memory frame.
@@ -60,8 +60,8 @@ def largest_bound(slot: int, needed: int | None, free: int | None) -> int:
         free: free bytes; None if unknown.
 
     Returns:
-        It is one less than the capacity of a bank, which also contains the previous frame. The capacity doubles when the bank
-        is full.
+        The capacity of a memory bank minus one, because the bank also contains the previous frame. The capacity doubles
+        whenever the bank is full.
     """
     if free is None:
         most = CAPACITY_IF_UNKNOWN
@@ -74,7 +74,7 @@ def largest_bound(slot: int, needed: int | None, free: int | None) -> int:
 
 
 def slot_bytes(config: ConfigDict, model: HMMNConfig, clip: Clip) -> int:
-    """The bytes that one memory frame needs, for all objects and all views of a video."""
+    """Returns the bytes per memory frame, for all objects and all views of a video."""
     views = Augmentation(config.size, tuple(config.scales), config.flip).views(*clip.size)
     cells = sum(-(-view.height // STRIDE) * -(-view.width // STRIDE) for view in views)
     if clip.direction:  # each pass segments the objects of one mask
@@ -85,7 +85,7 @@ def slot_bytes(config: ConfigDict, model: HMMNConfig, clip: Clip) -> int:
 
 
 def cell_bytes(model: HMMNConfig, dtype: str | None = None) -> int:
-    """The bytes that a memory frame needs per object and per stride-16 cell. `dtype` replaces that of the model."""
+    """Returns the bytes per memory frame, object and stride-16 cell. `dtype` replaces the dtype of the model."""
     number = jnp.dtype(dtype or model.dtype or jnp.float32).itemsize
     centre = jnp.dtype(jnp.int32).itemsize
     return (model.key_dim_s16 + model.value_dim_s16) * number + centre

@@ -27,42 +27,45 @@ class MaskFiles(abc.ABC):
     """How the masks of a frame are named, written and read.
 
     Attributes:
-        overlapping: whether objects may overlap, so that each is segmented as if it were alone.
+        overlapping: whether objects may overlap, so that each object is segmented independently of the others.
     """
 
     overlapping: bool
 
     @abc.abstractmethod
     def of_frame(self, sequence: str, frame: str, ids: Iterable[int]) -> list[MaskFile]:
-        """The files of a frame with these objects."""
+        """Returns the mask files of a frame that contains these objects."""
 
     @abc.abstractmethod
     def write(self, folder: Path, sequence: str, frame: str, mask: Mask, ids: Integer[np.ndarray, " o1"]) -> None:
-        """Writes the masks of a frame. `ids` contains the id of each channel, background (0) first. Raises DataError."""
+        """Writes the masks of a frame. `ids` contains the id of each channel, background (0) first.
+
+        Raises DataError if a file cannot be written.
+        """
 
     @abc.abstractmethod
     def read(self, folder: Path, sequence: str, frame: str) -> Integer[np.ndarray, "h w"]:
         """Reads the masks of a frame as ids, for pictures.
 
-        If objects overlap, the largest id is shown. Raises DataError.
+        If objects overlap, the largest id is shown. Raises DataError if a mask is missing or cannot be read.
         """
 
     @abc.abstractmethod
     def frames(self, folder: Path, sequence: str) -> set[str]:
-        """The names of the frames that have masks."""
+        """Returns the names of the frames that have masks."""
 
 
 class OnePng(MaskFiles):
-    """`SEQUENCE/FRAME.png`, indexed by id."""
+    """One indexed PNG of ids for each frame, `SEQUENCE/FRAME.png`."""
 
     overlapping = False
 
     def of_frame(self, sequence: str, frame: str, ids: Iterable[int]) -> list[MaskFile]:
-        """One file for all objects."""
+        """Returns one file for all objects."""
         return [MaskFile(f"{sequence}/{frame}.png", {"sequence": sequence, "frame": frame})]
 
     def write(self, folder: Path, sequence: str, frame: str, mask: Mask, ids: Integer[np.ndarray, " o1"]) -> None:
-        """Writes the ids, with 16 bits if an id is above 255."""
+        """Writes the ids. The PNG has 16 bits if an id is above 255."""
         write_mask(folder / sequence / f"{frame}.png", mask if ids.max() > 255 else mask.astype(np.uint8, copy=False))
 
     def read(self, folder: Path, sequence: str, frame: str) -> Integer[np.ndarray, "h w"]:
@@ -70,16 +73,16 @@ class OnePng(MaskFiles):
         return read_ids(folder / sequence / f"{frame}.png", most=MOST)
 
     def frames(self, folder: Path, sequence: str) -> set[str]:
-        """The names of the files."""
+        """Returns the names of the files without suffix."""
         return {path.stem for path in (folder / sequence).glob("*.png")}
 
 
 @dataclass(frozen=True)
 class FolderPerObject(MaskFiles):
-    """`SEQUENCE/OBJECT/FRAME.png`, 255 for pixels of the object.
+    """One PNG for each object and frame, `SEQUENCE/OBJECT/FRAME.png`, with 255 for pixels of the object.
 
     Attributes:
-        first: folder number of id 1. Folder names have three digits: if `first` is 0, id 1 has the folder 000.
+        first: the number of the folder of id 1. Folder names have three digits: if `first` is 0, the folder of id 1 is 000.
     """
 
     first: int = 1
@@ -90,19 +93,19 @@ class FolderPerObject(MaskFiles):
         return f"{object_id - 1 + self.first:03d}"
 
     def of_frame(self, sequence: str, frame: str, ids: Iterable[int]) -> list[MaskFile]:
-        """One file for each object."""
+        """Returns one file for each object."""
         names = [self.folder_of(i) for i in ids if i]
         return [
             MaskFile(f"{sequence}/{name}/{frame}.png", {"sequence": sequence, "object": name, "frame": frame}) for name in names
         ]
 
     def write(self, folder: Path, sequence: str, frame: str, mask: Mask, ids: Integer[np.ndarray, " o1"]) -> None:
-        """Writes the objects that exist on this frame."""
+        """Writes a file for each object on this frame."""
         for i, one in zip(ids[1:].tolist(), mask, strict=True):
             write_mask(folder / sequence / self.folder_of(i) / f"{frame}.png", np.where(one, np.uint8(255), np.uint8(0)))
 
     def read(self, folder: Path, sequence: str, frame: str) -> Integer[np.ndarray, "h w"]:
-        """Reads the objects; later ones are on top."""
+        """Reads the masks of all objects. Objects with larger ids cover those with smaller ids."""
         paths = {int(path.parent.name) + 1 - self.first: path for path in (folder / sequence).glob(f"*/{frame}.png")}
         if not paths:
             raise DataError(f"{folder / sequence}: no mask OBJECT/{frame}.png")
@@ -110,12 +113,12 @@ class FolderPerObject(MaskFiles):
         return flatten(masks, next(iter(masks.values())).shape)
 
     def frames(self, folder: Path, sequence: str) -> set[str]:
-        """The names of the files of all objects."""
+        """Returns the names of the files of all objects, without suffix."""
         return {path.stem for path in (folder / sequence).glob("*/*.png")}
 
 
 def flatten(masks: Mapping[int, Bool[np.ndarray, "h w"]], size: tuple[int, int]) -> Integer[np.ndarray, "h w"]:
-    """Converts masks that may overlap to ids; later masks cover earlier ones."""
+    """Converts masks that may overlap to ids. Later masks cover earlier ones."""
     ids = np.zeros(size, np.uint8 if max(masks, default=0) < 256 else np.uint16)
     for i, mask in masks.items():
         ids[mask] = i

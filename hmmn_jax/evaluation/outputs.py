@@ -1,4 +1,4 @@
-"""Output files of a run. Those of a clip appear when the clip is complete."""
+"""Output files of a run. The files of a clip are moved to the output folder when the clip is complete."""
 
 import contextlib
 import hashlib
@@ -27,13 +27,13 @@ MASKS, OVERLAYS, MOVIES, PROBABILITIES, EXPORTS = "masks", "overlays", "movies",
 
 @dataclass(frozen=True)
 class Outputs:
-    """Selects what to write to `folder`: always masks, other outputs on request.
+    """Selects the outputs to write to `folder`. Masks are always written, and other outputs on request.
 
     `masks/CLIP/FRAME.png` are written for the requested frames, and `overlays/CLIP/FRAME.png` for all frames. `movies/CLIP.mp4`
-    (or gif) has all frames at `fps` frames per second; 0: the rate of the video (10 for a folder).
+    (or `.gif`) contains all frames at `fps` frames per second; 0 means the frame rate of the video, or 10 for a folder.
     `probabilities/CLIP/FRAME.npz` are written for the requested frames: `probs`, float16 `[K+1,H,W]` at the size of the video,
-    and `ids`, uint8 `[K+1]`, the id of each channel, background (0) first. `exports/KIND` has all frames, written by
-    `hmmn_jax.exports`, for each kind in `exports`.
+    and `ids`, uint8 `[K+1]`, the id of each channel, background (0) first. For each kind in `exports`,
+    `hmmn_jax.exports` writes all frames to `exports/KIND`.
     """
 
     folder: AnyPath
@@ -49,7 +49,10 @@ class Outputs:
         object.__setattr__(self, "run", RunFolder(self.folder))
 
     def names(self, clip: Clip) -> list[str]:
-        """The files of a clip's results, relative to `folder`; for a video file, the header gives the number of frames."""
+        """Returns the output files of a clip, relative to `folder`.
+
+        For a video file, the number of frames is read from its header.
+        """
         frames = [clip.frame_name(t) for t in range(len(clip))]
         requested = [frames[t] for t in clip.requested_frames]
         names = []
@@ -62,7 +65,7 @@ class Outputs:
         return names + ([f"{MOVIES}/{clip.name}.{self.movie}"] if self.movie else [])
 
     def places_of(self, clips: Sequence[Clip]) -> dict[str, AnyPath]:
-        """The result folders of all clips or of a single clip, by kind."""
+        """Returns the output folders of all clips, or the output paths of a single clip, by kind."""
         kinds = {OVERLAYS: self.overlays, PROBABILITIES: self.save_probabilities, MASKS: True}
         folders = [self.folder / kind for kind, wanted in kinds.items() if wanted]
         places = {folder.name: folder / clips[0].name if len(clips) == 1 else folder for folder in folders}
@@ -75,7 +78,7 @@ class Outputs:
         return places
 
     def made_from(self, clip: Clip) -> dict[str, Any]:
-        """What the results of a clip depend on: settings and weights of the run, input files, and requested outputs."""
+        """Returns what the outputs of a clip depend on: settings and weights of the run, input files, and requested outputs."""
         digest = hashlib.sha256()
         for source in clip.sources:
             digest.update(f"{source.name}\0{sha256(source)}\0".encode(errors="surrogateescape"))
@@ -86,18 +89,18 @@ class Outputs:
         return {"run": self.run.digest, "inputs": digest.hexdigest(), "kinds": wanted | movie | exports}
 
     def are_there(self, clip: Clip, made_from: dict[str, Any]) -> bool:
-        """Whether an earlier run made all files from the same inputs and the files are unchanged."""
+        """Returns whether an earlier run wrote all files from the same inputs, and the files are unchanged."""
         record = self.run.clip(clip.name)
         kinds = _kinds(record)
         return made_from["kinds"].items() <= kinds.items() and record.is_whole(made_from | {"kinds": kinds})
 
     def fps_of(self, clip: Clip) -> float:
-        """Frame rate of movies, in frames per second."""
+        """Returns the frame rate of movies, in frames per second."""
         return self.fps or clip.fps or UNKNOWN_FPS
 
 
 class ClipWriter:
-    """Writes one clip. A context manager: the files appear on exit; after an error, no files appear.
+    """A context manager that writes one clip. On exit, its files are moved to the output folder, or deleted after an error.
 
     Raises DataError, before anything is written, if a file exists that this program did not write.
     """
@@ -114,7 +117,7 @@ class ClipWriter:
             self.staged = stack.enter_context(outputs.run.staging())
             stack.push(self._publish_unless_failed)
             with writing_errors(self.staged):
-                (self.staged / MASKS / self.clip.name).mkdir(parents=True)  # possibly empty
+                (self.staged / MASKS / self.clip.name).mkdir(parents=True)  # may stay empty
             if outputs.movie is not None:
                 path = self.staged / MOVIES / f"{self.clip.name}.{outputs.movie}"
                 self.movie = stack.enter_context(MovieWriter(path, outputs.fps_of(self.clip)))
@@ -133,7 +136,7 @@ class ClipWriter:
         self.outputs.run.require_present()
         record = self._record
         kinds = _kinds(record)
-        keep = record.is_whole(self.made_from | {"kinds": kinds})  # other outputs of an earlier run from the same inputs
+        keep = record.is_whole(self.made_from | {"kinds": kinds})  # keep other outputs from the same inputs
         record.publish(self.staged, self.made_from | {"kinds": (kinds if keep else {}) | self.made_from["kinds"]}, keep)
 
     @property
@@ -142,7 +145,7 @@ class ClipWriter:
 
     @property
     def remarks(self) -> list[str]:
-        """Remarks for the user about the exports, available after the exports are written."""
+        """Remarks for the user about the exports. They are available after the exports are written."""
         pairs = zip(self.outputs.exports, self.exporters, strict=True)
         return [f"{self.clip.name}, export {kind}: {remark}" for kind, exporter in pairs for remark in exporter.remarks]
 
@@ -152,7 +155,7 @@ class ClipWriter:
         return self.outputs.save_probabilities or any(exporter.needs_probs for exporter in self.exporters)
 
     def given(self, index: int, frame: UInt8[np.ndarray, "h w 3"], given: Given) -> None:
-        """Writes a frame whose mask is completely given."""
+        """Writes a frame whose complete mask is given."""
         if isinstance(given, Mapping):
             mask = np.array([*given.values()], bool).reshape(-1, *frame.shape[:2])
             probs = np.concatenate([~mask.any(0, keepdims=True), mask]) if self.needs_probs else None
@@ -162,7 +165,7 @@ class ClipWriter:
             self._write(index, frame, given, ids, given == ids[:, None, None] if self.needs_probs else None)
 
     def later(self, index: int, frame: UInt8[np.ndarray, "h w 3"], found: Segmented) -> None:
-        """Writes another frame, after fetching its results from the device."""
+        """Writes a segmented frame, after its results are fetched from the device."""
         probs = found.probs if self.needs_probs else None
         self._write(index, frame, found.mask, found.ids, probs)
 
@@ -171,7 +174,7 @@ class ClipWriter:
         try:
             self._write_files(index, frame, mask, ids, probs)
         except DataError:
-            self.outputs.run.require_present()  # raises an error that explains why, if the folder does not exist
+            self.outputs.run.require_present()  # if the folder no longer exists, raises an error that explains why
             raise
 
     def _write_files(self, index: int, frame: np.ndarray, mask: np.ndarray, ids: np.ndarray, probs: np.ndarray | None) -> None:
@@ -179,7 +182,7 @@ class ClipWriter:
         if self.clip.requested is None or name in self.clip.requested:
             self.outputs.mask_files.write(self.staged / MASKS, self.clip.name, name, mask, ids)
             if self.outputs.save_probabilities:
-                assert probs is not None  # `given` and `later` write them
+                assert probs is not None  # `given` and `later` pass them
                 with atomic_path(self.staged / PROBABILITIES / self.clip.name / f"{name}.npz") as temporary:
                     np.savez_compressed(temporary, probs=probs.astype(np.float16), ids=ids)
         for exporter in self.exporters:
@@ -197,7 +200,7 @@ class ClipWriter:
 
 
 def _kinds(record: Record) -> dict[str, str]:
-    """The results of an earlier run for a clip, and what they depend on."""
+    """Returns the kinds of outputs that an earlier run wrote for a clip, with the frame rates of movies and exports."""
     kinds = (record.about or {}).get("kinds")
     return kinds if isinstance(kinds, dict) else {}
 
@@ -205,17 +208,17 @@ def _kinds(record: Record) -> dict[str, str]:
 def require_apart(
     folder: AnyPath, clips: Sequence[Clip], outputs: Outputs, lists: Sequence[Path], doomed: Sequence[AnyPath] = ()
 ) -> None:
-    """Raises ConfigError if an output would be an input of this run or, because its folder is searched, of the next run.
+    """Raises ConfigError if an input would be replaced or deleted, or if the output folder is in a folder of inputs.
 
     Args:
         folder: the output folder.
         clips: the inputs.
-        outputs: files that will be written.
+        outputs: the outputs that will be written.
         lists: folders that are searched for sequences or masks.
-        doomed: files that will be deleted.
+        doomed: the files that will be deleted.
     """
     if is_bucket(folder):
-        return  # clips are local, or local copies
+        return  # the files of clips are local, or local copies
     home = folder.resolve()
     for listed in lists:
         if home == listed.resolve() or listed.resolve() in home.parents:

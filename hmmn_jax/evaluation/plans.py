@@ -48,22 +48,22 @@ class Plan(abc.ABC):
 
     @abc.abstractmethod
     def read_truth(self, index: int, height: int, width: int) -> np.ndarray:
-        """Reads the annotation of a frame in the form that `score` expects. Raises DataError."""
+        """Reads the annotation of a frame in the form that `score` expects. Raises DataError if this fails."""
 
     @abc.abstractmethod
     def read_prediction(self, folder: Path, index: int) -> np.ndarray:
-        """Reads the masks of a frame from a folder, in the form that `score` expects. Raises DataError."""
+        """Reads the masks of a frame from a folder, in the form that `score` expects. Raises DataError if this fails."""
 
     @abc.abstractmethod
     def files(self, folder: Path, index: int) -> list[Path]:
-        """The files that `read_prediction` reads."""
+        """Returns the files that `read_prediction` reads."""
 
     @abc.abstractmethod
     def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
-        """Scores a stream of frames: `frames` yields index, name, prediction, annotation, and a name for errors."""
+        """Scores a stream of frames."""
 
     def score_folder(self, folder: Path) -> SequenceScores:
-        """Scores masks on disk. Raises DataError for one that is missing, cannot be read or cannot be scored."""
+        """Scores masks on disk. Raises DataError if a mask is missing, cannot be read or cannot be scored."""
         files = [path for t in self.frames for path in self.files(folder, t)]
         if missing := [path for path in files if not path.is_file()]:
             count = f"{len(missing)} of {len(files)} masks are missing"
@@ -81,7 +81,7 @@ class Plan(abc.ABC):
 
 @dataclass(frozen=True)
 class _PlanOfIds(Plan):
-    """A plan for masks `SEQUENCE/FRAME.png` with ids. For `mask_values` see `read_ids`."""
+    """A plan for masks `SEQUENCE/FRAME.png` that contain ids. For `mask_values`, see `read_ids`."""
 
     clip: Clip
     frames: tuple[int, ...]
@@ -89,7 +89,7 @@ class _PlanOfIds(Plan):
     mask_values: str
 
     def files(self, folder: Path, index: int) -> list[Path]:
-        """One file."""
+        """Returns the only mask file of the frame."""
         return [folder / self.clip.name / f"{self.clip.frame_name(index)}.png"]
 
     def _read_ids(self, path: Path, objects: int) -> Integer[np.ndarray, "h w"]:
@@ -105,18 +105,18 @@ class _PlanOfIds(Plan):
 
 @dataclass(frozen=True)
 class BenchmarkPlan(Plan):
-    """For masks `SEQUENCE/FRAME.png` whose values are ids, including 255. A benchmark implements `score`."""
+    """A plan for masks `SEQUENCE/FRAME.png` whose values are all ids, including 255. Each benchmark implements `score`."""
 
     clip: Clip
     frames: tuple[int, ...]
     single_object = False
 
     def files(self, folder: Path, index: int) -> list[Path]:
-        """One file."""
+        """Returns the only mask file of the frame."""
         return [folder / self.clip.name / f"{self.clip.frame_name(index)}.png"]
 
     def read_truth(self, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
-        """Reads ids unchanged. Raises DataError for the wrong size, as the official evaluators do."""
+        """Reads ids unchanged. Raises DataError for the wrong size, which the official evaluators reject, too."""
         path = self.clip.annotation(index)
         ids = read_ids(path, values="ids", most=MOST)
         if ids.shape != (height, width):
@@ -130,12 +130,12 @@ class BenchmarkPlan(Plan):
 
 @dataclass(frozen=True)
 class DavisPlan(_PlanOfIds):
-    """The rule of DAVIS; `objects` is the largest id in the first annotation."""
+    """A plan with the scoring rule of DAVIS. `objects` is the largest id in the first annotation."""
 
     objects: int
 
     def read_truth(self, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
-        """Ids with 255 unchanged; `score_frames` interprets it."""
+        """Reads ids, with 255 unchanged. `score_frames` interprets 255."""
         return self.clip.read_truth(index, height, width)
 
     def read_prediction(self, folder: Path, index: int) -> Integer[np.ndarray, "h w"]:
@@ -154,11 +154,11 @@ class DavisPlan(_PlanOfIds):
 
 @dataclass(frozen=True)
 class AnnotatedPlan(_PlanOfIds):
-    """A plan that scores each object on the annotated frames after its first.
+    """A plan that scores each object on the annotated frames after its first one.
 
     Attributes:
         first: the index of the first annotated frame of each object, by id.
-        others: ids of objects that have no annotated frame after their first.
+        others: ids of objects that have no annotated frame after their first one.
         binary: whether the annotations store their only object as 255.
     """
 
@@ -167,7 +167,7 @@ class AnnotatedPlan(_PlanOfIds):
     binary: bool = False
 
     def read_truth(self, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
-        """Ids for scoring; 255 is an object only if it is the only object in all annotations."""
+        """Reads ids for scoring. 255 is an object only if the annotations contain no other id."""
         ids = self.clip.read_truth(index, height, width)
         if self.binary:
             return (ids > 0).astype(np.uint8)
@@ -175,14 +175,14 @@ class AnnotatedPlan(_PlanOfIds):
         return (ids > 0).astype(np.uint8) if self.single_object else ids
 
     def read_prediction(self, folder: Path, index: int) -> Integer[np.ndarray, "h w"]:
-        """Ids for scoring."""
+        """Reads ids for scoring."""
         (path,) = self.files(folder, index)
         pred = self._read_ids(path, len(self.first) + len(self.others))
         one = self.single_object or (set(self.first) == {1} and set(np.unique(pred).tolist()) <= {0, VOID})
         return (pred > 0).astype(np.uint8) if one else pred
 
     def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
-        """Each object on the annotated frames after its first."""
+        """Scores each object on the annotated frames after its first one."""
         return score_annotated(frames, self.first, self.clip.name, self.others)
 
 
@@ -194,13 +194,16 @@ def require_annotations(clip: Clip) -> None:
 
 
 def inner_annotations(clip: Clip) -> tuple[int, ...]:
-    """The indices of the annotated frames except the first and the last. Raises DataError if none is left."""
+    """Returns the indices of the annotated frames except the first and the last. Raises DataError if none is left."""
     annotated = sorted(clip.annotations)
     return tuple(annotated[t] for t in scored_frames(len(annotated), f"{clip.name}: annotated"))
 
 
 def plan_davis(clip: Clip, single_object: bool, mask_values: str, notes: Notes) -> DavisPlan:
-    """Plans all frames except the first and the last. Raises DataError if a frame is not annotated or nothing can be scored."""
+    """Plans to score all frames except the first and the last.
+
+    Raises DataError if a frame is not annotated, or if nothing can be scored.
+    """
     scored = scored_frames(len(clip), clip.name)
     require_annotations(clip)
     first = scored_ids(clip.read_annotation(0), single_object)
@@ -215,7 +218,7 @@ def plan_davis(clip: Clip, single_object: bool, mask_values: str, notes: Notes) 
 
 
 def plan_annotated(clip: Clip, single_object: bool, mask_values: str, notes: Notes) -> AnnotatedPlan:
-    """Plans each object on the annotated frames after its first. Raises DataError if nothing can be scored."""
+    """Plans to score each object on the annotated frames after its first one. Raises DataError if nothing can be scored."""
     if clip.unreadable:
         raise DataError(clip.unreadable[0])
     held = clip.values
@@ -257,7 +260,7 @@ def plan_annotated(clip: Clip, single_object: bool, mask_values: str, notes: Not
 
 
 def _checked(plan: Kind) -> Kind:
-    """Returns the plan, after checking that all annotations have the size of the frames. Raises DataError."""
+    """Returns the plan unchanged. Raises DataError if an annotation differs in size from the frames."""
     clip = plan.clip
     for t in plan.frames:
         require_fit(read_mask_size(clip.annotation(t)), *clip.size, clip.annotation(t), clip.turned)

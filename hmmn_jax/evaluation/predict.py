@@ -1,4 +1,4 @@
-"""Segments clips and writes masks: distributes clips over hosts and devices, resumes runs, measures time and memory."""
+"""Segments clips and writes masks: distributes clips over hosts and devices, resumes runs, and measures time and memory."""
 
 import collections
 import contextlib
@@ -29,8 +29,8 @@ from hmmn_jax.io.host_memory import peak_megabytes
 from hmmn_jax.io.notes import note
 from hmmn_jax.model import HMMNConfig
 
-WRITES_IN_FLIGHT = 4  # maximum number of frames of a clip that wait to be written
-TELL_AFTER = 10  # frames after which the remaining time is printed
+WRITES_IN_FLIGHT = 4  # maximum number of frames per clip that wait to be written
+TELL_AFTER = 10  # number of frames after which the remaining time is printed
 
 
 @dataclasses.dataclass
@@ -39,8 +39,8 @@ class Cost:
 
     Attributes:
         frames: number of segmented frames.
-        seconds: time without compilation.
-        compile_seconds: time of compilation.
+        seconds: time excluding compilation.
+        compile_seconds: compilation time.
         peak_megabytes: peak resident memory of the process; None if unknown.
         peak_device_megabytes: peak memory of an accelerator; None on a CPU.
     """
@@ -53,7 +53,7 @@ class Cost:
 
     @property
     def frames_per_second(self) -> float:
-        """Segmented frames per second, excluding compilation."""
+        """The number of segmented frames per second, excluding compilation."""
         return self.frames / self.seconds if self.seconds else 0.0
 
     def __str__(self) -> str:
@@ -87,13 +87,13 @@ def predict(
     """Segments clips and writes the requested outputs. Given masks are written unchanged.
 
     Clips are divided among processes. Within a process, each idle segmenter takes the next clip. Clips with complete outputs
-    are skipped. If a clip fails, no files are written for it, and the others continue.
+    are skipped. If a clip fails, none of its files are written, and the other clips are still segmented.
 
     Args:
-      segmenters: segmenters of `make_segmenters`, the i-th on the i-th device of this process.
+      segmenters: segmenters from `make_segmenters`. The i-th segmenter uses the i-th device of this process.
       clips: the clips, with unique names.
-      outputs: the outputs; this run must hold the guard of their folder.
-      augmentation: the views to segment; None: the unchanged frames only.
+      outputs: the outputs to write. Their folder must be locked (see `RunFolder.locked`).
+      augmentation: the views to segment; None: only the unchanged frames.
 
     Returns:
       The cost in this process, and a one-line error for each failed clip, by name.
@@ -111,7 +111,7 @@ def predict(
             failures[clip.name] = _one_line(clip, error)
     if there := len(own) - len(waiting) - len(failures):
         print(f"{there} of {len(own)} videos are already complete", file=sys.stderr)
-    # Unknown if the video's header does not contain it.
+    # A video of unknown length adds 0 frames. None if the sum is 0.
     total = sum(count_steps(clip) if clip.direction else max(len(clip) - 1, 0) for clip, _ in waiting) or None
 
     def work(segmenter: Segmenter, device: jax.Device) -> None:
@@ -119,7 +119,7 @@ def predict(
             while waiting and not stop.is_set():
                 try:
                     clip, made_from = waiting.popleft()
-                except IndexError:  # another thread took the last one
+                except IndexError:  # another thread took the last clip
                     return
                 bar.set_description(one_line(clip.name))
                 try:
@@ -164,7 +164,7 @@ class _Bar(tqdm):
         super().__init__(**options)
 
     def update(self, n: float | None = 1) -> bool | None:
-        """Counts frames."""
+        """Advances the bar by `n` frames."""
         shown = super().update(n)
         if self.n == TELL_AFTER and self.total is not None and self.total >= 2 * TELL_AFTER:
             seconds = max(time.perf_counter() - self._start - self._compiled[0] / self._threads, 0)
@@ -185,7 +185,7 @@ def _duration(seconds: float) -> str:
 
 
 def run_each(work: Callable[..., None], arguments: list[tuple], stop: Callable[[], None]) -> None:
-    """Calls `work` with each of the arguments, in threads if there are several. Finally calls `stop`, even after an error."""
+    """Calls `work` with each tuple of arguments. With several, uses threads, and calls `stop` at the end or after an error."""
     if len(arguments) == 1:
         return work(*arguments[0])
     with ThreadPoolExecutor(len(arguments)) as pool:
@@ -229,7 +229,7 @@ def _predict_clip(
             count += 1
             if count == 1:
                 pending.append(writer.submit(write.given, 0, seen.popleft(), given[0]))
-            if not write.needs_probs:  # with many objects they are large, and several frames may be waiting to be written
+            if not write.needs_probs:  # probabilities can be large, and several frames may be waiting to be written
                 segmented = segmented.without_probs()
             pending.append(writer.submit(write.later, count, seen.popleft(), segmented))
             bar.update()
@@ -245,7 +245,7 @@ def _predict_clip(
 def _predict_annotated(
     segmenter: Segmenter, clip: Clip, augmentation: Augmentation, write: ClipWriter, bar: tqdm, stop: threading.Event
 ) -> int:
-    """Segments one clip in its direction, and then writes it. Returns the number of computed frames."""
+    """Propagates the masks of one clip in its direction, then writes all frames. Returns the number of computed frames."""
     count = 0
 
     def advance() -> None:

@@ -1,9 +1,9 @@
 """The output folder of an evaluation: records of its inputs and files, and a lock that allows one run at a time.
 
-RUN/record/run.json          settings, inputs, weights and model of the masks in RUN
+RUN/record/run.json          settings, inputs, weights and model that produced the masks in RUN
 RUN/record/clips/CLIP.json   files of one video with their SHA-256, and digests of their inputs
-RUN/record/scores.json       the same for scores and report; submission.json for the archive
-RUN/record/lock, .lock.json  guard of the process that writes (`hmmn_jax.io.guard`)
+RUN/record/scores.json       the same for the scores and the report; submission.json: for the archive
+RUN/record/lock, .lock.json  lock of the process that writes to RUN (see `hmmn_jax.io.guard`)
 """
 
 import contextlib
@@ -40,13 +40,13 @@ class RunFolder:
 
     Attributes:
         folder: the folder of the results.
-        digest: SHA-256 of the inputs and settings of its masks; "" without masks.
+        digest: SHA-256 of the inputs and settings of the masks; "" if there are no masks.
     """
 
     def __init__(self, folder: AnyPath):
         self.folder = folder
         self.digest = ""
-        self._guard: Guard | None = None  # the guard, if this process holds the folder
+        self._guard: Guard | None = None  # None unless this process has locked the folder
 
     def require_usable(self) -> None:
         """Raises ConfigError, before anything is written, if the folder contains results without a record."""
@@ -76,16 +76,16 @@ class RunFolder:
             )
 
     def made_with(self) -> dict[str, Any] | None:
-        """The settings and inputs of the masks in the folder; None without masks. Raises ConfigError for a damaged record."""
+        """The settings and inputs of the masks in the folder; None if it has none. Raises ConfigError for a damaged record."""
         with bucket_errors(self.folder):
             return _read_run(self._run) if self._run.is_file() else None
 
     @contextlib.contextmanager
     def locked(self, takeover: bool = False) -> Iterator[Guard]:
-        """Holds the folder for this process while the block runs, and removes unfinished files of killed runs.
+        """Locks the folder for this process while the block runs, and removes unfinished files of killed runs.
 
         Args:
-            takeover: take over the folder from a process that appears to be alive.
+            takeover: whether to take over the folder from a process that appears to be using it.
         """
         with hold_folder(self.folder, self._lock, takeover) as guard:
             self._guard = guard
@@ -93,23 +93,23 @@ class RunFolder:
             yield guard
 
     def claim(self, made_with: Mapping[str, Any] | None) -> None:
-        """Records the settings and inputs of the masks; None keeps the record, for example if masks are only scored."""
+        """Records the settings and inputs of the masks. None keeps the recorded values, for example to only score masks."""
         made_with = self.made_with() if made_with is None else made_with
         write_file(self._run, json.dumps({"format": FORMAT, "made_with": made_with}, indent=1) + "\n")
 
     def all(self) -> list[Record]:
-        """The records of all files that earlier runs wrote."""
+        """Returns the records of all files that earlier runs wrote."""
         with bucket_errors(self.folder):
             clips = sorted((self.folder / RECORD / "clips").glob("*.json"))
         return [*(Record.load(self.folder, path) for path in clips), self.scores, self.submission]
 
     def own_files(self, all_of_it: bool) -> list[AnyPath]:
-        """The files that a run deletes first: scores and archive, or all files."""
+        """Returns the files that a run deletes first: all recorded files, or only the scores, the report and the archive."""
         records = self.all() if all_of_it else [self.scores, self.submission]
         return [self.folder / name for record in records for name in record.files]
 
     def clip(self, name: str) -> Record:
-        """The record of one video."""
+        """Returns the record of one video."""
         return Record.load(self.folder, self.folder / RECORD / "clips" / f"{name}.json")
 
     @property
@@ -124,7 +124,7 @@ class RunFolder:
 
     @contextlib.contextmanager
     def staging(self) -> Iterator[Path]:
-        """Creates a folder for results that are not yet in place."""
+        """Creates a temporary folder for results, which the caller moves to their final location."""
         self.require_present()
         try:
             with staging_folder(self._unfinished) as folder:
@@ -138,7 +138,7 @@ class RunFolder:
     def require_present(self) -> None:
         """Raises DataError if the folder was removed, and ConfigError if another process took it over.
 
-        Buckets have no folders that could be removed.
+        A folder in a bucket is not checked, because buckets have no real folders.
         """
         if self._guard is not None:
             self._guard.require()
@@ -159,17 +159,17 @@ class RunFolder:
 
 
 def digest_of(made_with: Mapping[str, Any]) -> str:
-    """SHA-256 of a value as JSON."""
+    """Returns the SHA-256 of a value that is serialized as JSON."""
     return hashlib.sha256(json.dumps(made_with, sort_keys=True).encode()).hexdigest()
 
 
 def mask_settings(config: ConfigDict) -> dict[str, Any]:
-    """The settings of an evaluation on which masks depend."""
+    """Returns the settings of an evaluation on which the masks depend."""
     return {key: value for key, value in config.to_dict().items() if key not in _FREE}
 
 
 def weights_digest(variables: dict[str, Any]) -> str:
-    """SHA-256 of the names, dtypes and values of all variables, independent of the file format."""
+    """Returns the SHA-256 of the names, dtypes and values of all variables. It does not depend on the file format."""
     digest = hashlib.sha256()
     for path, leaf in sorted(flatten_dict(variables).items()):
         array = np.ascontiguousarray(leaf)
@@ -179,7 +179,7 @@ def weights_digest(variables: dict[str, Any]) -> str:
 
 
 def _read_run(path: AnyPath) -> dict[str, Any] | None:
-    """The settings and inputs in a record; None without masks. Raises ConfigError for a file that is not such a record."""
+    """Reads the settings and inputs in a record; None without masks. Raises ConfigError if the file is not a valid record."""
     try:
         found = json.loads(path.read_bytes().decode())
         if found["format"] != FORMAT or not isinstance(found["made_with"], dict | None):

@@ -1,4 +1,4 @@
-"""Masks on disk, by frame of their video, with probabilities if they were saved."""
+"""Reads saved masks by frame of their video, with the probabilities if these were saved."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -27,10 +27,10 @@ class Saved(NamedTuple):
 
 
 class SavedMasks:
-    """The masks of one video.
+    """The saved masks of one video.
 
     Attributes:
-        video: its frames.
+        video: the frames of the video.
     """
 
     def __init__(self, video: Path, masks: Path, probabilities: Path | None = None):
@@ -38,11 +38,11 @@ class SavedMasks:
 
         Args:
             video: a video file or a folder of images.
-            masks: the folder of `FRAME.png`.
-            probabilities: the folder of `FRAME.npz`, as an evaluation writes them.
+            masks: the folder of the masks `FRAME.png`.
+            probabilities: the folder of the probabilities `FRAME.npz`, as written by an evaluation.
 
         Raises:
-            DataError: there is no video, no mask or no file of probabilities.
+            DataError: the video does not exist, or a folder contains no mask or no probabilities.
         """
         for folder in filter(None, (masks, probabilities)):
             if not folder.is_dir():
@@ -61,7 +61,7 @@ class SavedMasks:
         self._binary = is_binary(map(self._read, self._masks))
 
     def find(self, t: int) -> Saved | None:
-        """The saved mask of a frame; None without a mask. Raises DataError for a file that cannot be read."""
+        """Returns the saved mask of a frame, or None if it has none. Raises DataError for a file that cannot be read."""
         if t not in self._masks:
             return None
         height, width = self.video.size

@@ -1,6 +1,6 @@
-"""Scores the masks on disk of all videos that have a plan, and writes the scores as a table and to files.
+"""Scores the masks on disk of all videos that have a plan, and writes the scores as a table for the terminal and to files.
 
-JSON and CSV files contain the full precision. Videos that cannot be scored are listed with the reason.
+The JSON and CSV files contain the scores with full precision. Videos that cannot be scored are listed.
 """
 
 import csv
@@ -29,20 +29,21 @@ REPORT = "report.html"
 MORE_FIGURES = (
     ("dotF", "adaptive_f"),
 )  # columns of the per-frame table, and the attributes of the scores that contain their values
-FRAMES_WORTH_A_PROCESS = 400  # starting a process takes about two seconds, in which a running one scores this many frames
+FRAMES_WORTH_A_PROCESS = 400  # starting a process takes about two seconds, in which a running process scores this many frames
 
 
 def score_folder(folder: Path, plans: Sequence[Plan], processes: int = 1) -> tuple[list[SequenceScores], dict[str, str]]:
-    """Scores the masks `folder/SEQUENCE/FRAME.png`; earlier scores are not reused.
+    """Scores the masks `folder/SEQUENCE/FRAME.png`. Earlier scores are not reused.
 
-    `processes` is the maximum number of processes; with more than one, the main script needs its `if __name__ == "__main__"`.
+    `processes` is the maximum number of processes. With more than one, the main script must be guarded by
+    `if __name__ == "__main__"`.
 
     Returns:
-        The scores, and errors of failed videos by name: a mask is missing, cannot be read, has a different size from
-        the frames, or has an id that the annotations do not have.
+        The scores, and the errors of failed videos, by name. A video fails if a mask is missing, cannot be read, differs in
+        size from the frames, or contains an id that the annotations do not contain.
 
     Raises:
-        HMMNError: a process was killed.
+        HMMNError: a scoring process was killed.
     """
     lengths = [len(plan.frames) for plan in plans]
     processes = min(processes, len(plans), 1 + sum(lengths) // FRAMES_WORTH_A_PROCESS)
@@ -61,7 +62,7 @@ def score_folder(folder: Path, plans: Sequence[Plan], processes: int = 1) -> tup
 
 
 def score_table(scores: Sequence[SequenceScores], unscored: Mapping[str, str] | None = None) -> str:
-    """Formats a table for the terminal, with three decimals: every sequence, scored or not, and the mean over all objects."""
+    """Formats a table of all sequences, scored or not, and the mean over all objects, with three decimals."""
     unscored = unscored or {}
     width = max(map(len, ["mean over objects", *unscored, *(s.name for s in scores)]))
     head = f"{'':{width}}  objects    J&F  |  J mean  recall   decay  |  F mean  recall   decay"
@@ -76,7 +77,7 @@ def score_table(scores: Sequence[SequenceScores], unscored: Mapping[str, str] | 
 
 
 def figures_table(scores: Sequence[SequenceScores], figures: Figures, unscored: Mapping[str, str] | None = None) -> str:
-    """Formats a table with the metrics of a benchmark: every sequence, then the totals over all videos."""
+    """Formats a table with the metrics of a benchmark for every sequence, followed by the metrics over all videos."""
     unscored, rows = unscored or {}, [(s.name, len(s.ids), figures.part([s])) for s in scores]
     columns = list(rows[0][2])
     width = max(map(len, ["of all videos", *unscored, *(name for name, *_ in rows)]))
@@ -109,9 +110,9 @@ def write_scores(
     Args:
         folder: the folder to write to.
         scores: scores of the videos.
-        about: description of the scored masks, for `summary.json`.
-        unscored: the reason why each unscored video has no scores, by name, for `summary.json`.
-        figures: the metrics of a benchmark, if they differ from those of DAVIS.
+        about: a description of the scored masks, for `summary.json`.
+        unscored: for each video without scores, the reason, by name of the video, for `summary.json`.
+        figures: the metrics of the benchmark, if they differ from those of DAVIS.
 
     Raises:
         DataError: a file cannot be written.
@@ -162,7 +163,7 @@ def _score(folder: Path, plan: Plan) -> SequenceScores | str:
 
 
 def _pool(processes: int) -> AbstractContextManager[Executor | None]:
-    """Starts processes that do not inherit the threads and devices of JAX, unlike forks; None for one process."""
+    """Starts worker processes. Unlike forks, they do not inherit JAX's threads and devices. Yields None for one process."""
     if processes <= 1:
         return nullcontext()
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"

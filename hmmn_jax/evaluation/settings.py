@@ -13,7 +13,7 @@ from hmmn_jax.ops.precision import has_float64
 from hmmn_jax.session.propagation import DIRECTIONS
 
 DTYPES = ("", "bfloat16", "float32", "float64")
-LARGEST_SIDE = 16_384  # pixels of the network's input
+LARGEST_SIDE = 16_384  # maximum shorter side of the network's input, in pixels
 
 
 _FIELDS: dict[str, type | tuple[type, ...]] = {
@@ -28,7 +28,7 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
 
 
 def check_settings(config: ConfigDict) -> None:
-    """Raises ConfigError with the field, the value found and the expected values."""
+    """Raises ConfigError for an invalid field. The error states the field, its value and the expected values."""
     for name, kind in _FIELDS.items():
         if name not in config:
             raise ConfigError(f"config.{name} is missing; start from an evaluation config, such as configs/evaluate/custom.py")
@@ -72,7 +72,7 @@ def check_settings(config: ConfigDict) -> None:
 
 
 def _check_member(config: ConfigDict) -> None:
-    """The names in the archive must be unique, relative paths."""
+    """Raises ConfigError unless the names in the archive are unique relative paths."""
     member = config.submission
     if not member:
         return

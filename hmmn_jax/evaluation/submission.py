@@ -1,4 +1,4 @@
-"""Archives for the benchmarks' servers."""
+"""Archives for the servers of benchmarks."""
 
 import zipfile
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can store
 def write_zip(path: Path, masks: Path, clips: Iterable[Clip], pattern: str, mask_files: MaskFiles) -> list[str]:
     """Writes the masks of the requested frames to the zip `path`.
 
-    The same masks produce the same bytes. `pattern` is the pattern of the names in the archive, such as
+    The same masks produce the same bytes. `pattern` defines the names in the archive, such as
     "Annotations/{sequence}/{frame}.png". Returns these names, in order. Raises DataError if a mask is missing.
     """
     files = {
@@ -32,7 +32,7 @@ def write_zip(path: Path, masks: Path, clips: Iterable[Clip], pattern: str, mask
         for name, file in sorted(files.items()):
             entry = zipfile.ZipInfo(
                 name, _EPOCH
-            )  # not compressed: PNGs are already compressed, and the bytes do not depend on zlib
+            )  # not compressed, because PNGs already are, and the bytes would depend on zlib
             entry.create_system, entry.external_attr = 3, 0o100644 << 16
             archive.writestr(entry, file.read_bytes())
     return sorted(files)

@@ -1,4 +1,4 @@
-"""The benchmarks, one module each. Importing this registers them."""
+"""The benchmarks. Each is a module. Importing this package registers all of them."""
 
 from hmmn_jax.evaluation.protocols.base import Protocol, Task, make_protocol, register, registered
 from hmmn_jax.evaluation.protocols.burst import Burst

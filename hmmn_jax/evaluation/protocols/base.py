@@ -1,7 +1,7 @@
-"""The interface of benchmarks: `Protocol`.
+"""`Protocol`, the interface of all benchmarks.
 
-A `Protocol` finds the videos in a folder. It defines which masks are given, which frames are segmented, which masks are written
-to which files, how they are scored, and what is submitted to a server. Other modules use only this interface.
+A `Protocol` finds the videos in a folder. It defines which masks are given, which frames are segmented, to which files the
+masks are written, how they are scored, and what is submitted to a server. Other modules use only this interface.
 """
 
 import abc
@@ -33,8 +33,8 @@ class Task:
     Attributes:
         protocol: the benchmark.
         clips: the videos that can be opened.
-        failures: the reason for each other video, by name.
-        notes: remarks on the data for the user.
+        failures: for each of the other videos, the reason why it cannot be opened, by name of the video.
+        notes: remarks for the user about the data.
         inputs: the folders that are searched for sequences and masks.
     """
 
@@ -45,9 +45,9 @@ class Task:
     inputs: tuple[Path, ...] = ()
 
     def plan(self, clips: Iterable[Clip]) -> tuple[list[Plan], dict[str, str]]:
-        """Plans the scores of some videos.
+        """Plans how to score some videos.
 
-        Returns a plan for each video that can be scored, and the reason for each other video.
+        Returns a plan for each video that can be scored, and the reason why each of the other videos cannot be scored.
         """
         plans, reasons = [], {}
         for clip in clips:
@@ -63,10 +63,10 @@ class Protocol(abc.ABC):
 
     Attributes:
         name: name in configs; set by `register`.
-        mask_files: the files of masks, and whether objects may overlap.
-        rule: a sentence for the report about how scores are computed, if that is not the rule of a published benchmark.
+        mask_files: the layout of the mask files, and whether objects may overlap.
+        rule: a sentence for the report about how scores are computed; "": by the rules of the published benchmark.
         figures: the metrics of the benchmark; None: the metrics of DAVIS.
-        archive: the name of the file for a server.
+        archive: the name of the file to submit to a server.
     """
 
     name: ClassVar[str]
@@ -87,7 +87,7 @@ class Protocol(abc.ABC):
             notes: collects remarks for the user.
 
         Returns:
-            A function for each video that opens it, by name.
+            For each video, a function that opens the video, by name of the video.
 
         Raises:
             DataError: no video was found.
@@ -100,11 +100,11 @@ class Protocol(abc.ABC):
 
     @abc.abstractmethod
     def plan(self, clip: Clip, notes: Notes) -> Plan:
-        """Plans the scores of a video. Raises DataError with the reason if it cannot be scored."""
+        """Plans how to score a video. Raises DataError with the reason if the video cannot be scored."""
 
     @property
     def submission(self) -> str:
-        """Names of masks in the submission archive, such as "{sequence}/{frame}.png"; "": no archive."""
+        """The pattern of mask names in the submission archive, such as "{sequence}/{frame}.png"; "": no archive."""
         return self.settings.get("submission", "")
 
     @property
@@ -113,22 +113,22 @@ class Protocol(abc.ABC):
         return bool(self.submission)
 
     def write_submission(self, path: Path, masks: Path, clips: Sequence[Clip]) -> str:
-        """Writes the file for the server from the folder of all masks.
+        """Writes the file for the server. `masks` is the folder of all masks.
 
         Returns a description of its contents, such as "12 masks". Raises DataError if a mask is missing.
         """
         return f"{len(write_zip(path, masks, clips, self.submission, self.mask_files))} masks"
 
     def refuse_submission(self, clips: Sequence[Clip]) -> str:
-        """Returns the reason why the server would reject an archive of these videos; "" if it would accept it."""
+        """Returns the reason why the server would reject an archive of these videos; "" if the server would accept it."""
         return ""
 
     def shown_truth(self, clip: Clip, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
-        """Returns the annotation of a frame as the ids that pictures show."""
+        """Returns the annotation of a frame as ids to show in pictures."""
         return self.shown(clip.read_truth(index, height, width))
 
     def shown(self, ids: Integer[np.ndarray, "h w"]) -> Integer[np.ndarray, "h w"]:
-        """Returns the ids that pictures show."""
+        """Returns the ids to show in pictures."""
         return ids
 
     def read(self, root: Path) -> Task:
@@ -151,7 +151,7 @@ Kind = TypeVar("Kind", bound=type[Protocol])
 
 
 def register(name: str) -> Callable[[Kind], Kind]:
-    """Registers a protocol under a name. A class decorator."""
+    """Returns a class decorator that registers a protocol under a name."""
 
     def decorate(kind: Kind) -> Kind:
         kind.name = name
@@ -167,7 +167,7 @@ def registered() -> Mapping[str, type[Protocol]]:
 
 
 def make_protocol(settings: ConfigDict) -> Protocol:
-    """Makes the protocol with the name `settings.protocol`. Raises ConfigError for an unknown name."""
+    """Creates the protocol named `settings.protocol`. Raises ConfigError for an unknown name."""
     if settings.protocol not in _REGISTERED:
         known = ", ".join(_REGISTERED)
         raise ConfigError(f"config.protocol is {settings.protocol!r}, expected one of {known}")

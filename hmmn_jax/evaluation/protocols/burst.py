@@ -1,4 +1,4 @@
-"""BURST, the task in which masks are given: videos of several data sets, with JSON files for given masks and submissions."""
+"""BURST, the exemplar-guided task: videos from several data sets. Given masks and submissions are JSON files."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,20 +27,20 @@ FOLDERS = FolderPerObject()
 
 @dataclass(frozen=True, kw_only=True)
 class BurstClip(Clip):
-    """A video whose given masks are in a JSON file, `given_file`."""
+    """A video whose given masks are in the JSON file `given_file`."""
 
     sequence: BurstSequence
     given_file: Path
 
     def read_given(self, height: int, width: int) -> dict[int, Given]:
-        """The tracks that start on each frame, by index. Raises DataError if the masks and the frames differ in size."""
+        """Reads the tracks that start on each frame, by frame index. Raises DataError if masks and frames differ in size."""
         if (height, width) != self.sequence.size:
             found = f"masks of {self.sequence.size[1]}x{self.sequence.size[0]} pixels"
             raise DataError(f"{self.name}: {self.given_file.name} has {found}; its frames have {width}x{height}")
         return dict(self.sequence.given())
 
     def ids_at(self, index: int) -> list[int]:
-        """The tracks that have started by a given frame."""
+        """Returns the ids of the tracks that have started by a given frame."""
         places = self.sequence.places
         started = (masks for place, masks in enumerate(self.sequence.encoded) if places[place] <= index)
         return sorted(set().union(*started))
@@ -48,7 +48,7 @@ class BurstClip(Clip):
 
 @register("burst")
 class Burst(Protocol):
-    """The sequences of `annotations/SPLIT/first_frame_annotations.json`, images in `images/SPLIT/DATASET/SEQUENCE`.
+    """The sequences in `annotations/SPLIT/first_frame_annotations.json`, with images in `images/SPLIT/DATASET/SEQUENCE`.
 
     Tracks may overlap, so each is segmented separately. The result is `submission.json`. Scores (HOTA) are not computed.
     """
@@ -58,7 +58,7 @@ class Burst(Protocol):
     submits = True
 
     def find(self, root: Path, notes: Notes) -> dict[str, Opener]:
-        """Finds the sequences of the JSON file, named DATASET.SEQUENCE."""
+        """Finds the sequences in the JSON file, and names them DATASET.SEQUENCE."""
         path = self._given_file(root)
         openers: dict[str, Opener] = {}
         for sequence in read_burst(path):
@@ -71,7 +71,7 @@ class Burst(Protocol):
         return openers
 
     def inputs(self, root: Path) -> tuple[Path, ...]:
-        """Images and annotations of the split."""
+        """Returns the folders of the images and annotations of the split."""
         return root / "images" / self.settings.split, root / self.settings.annotations / self.settings.split
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
@@ -79,13 +79,13 @@ class Burst(Protocol):
         raise DataError(f"{clip.name}: scores of BURST (HOTA) are not computed here; pass {self.archive} to its evaluator")
 
     def refuse_submission(self, clips: Sequence[Clip]) -> str:
-        """A result must contain all sequences of the given file."""
+        """Rejects a result that does not contain all sequences in the file of given masks."""
         listed = {sequence.key for clip in clips[:1] for sequence in read_burst(_burst(clip).given_file)}
         missing = len(listed - {_burst(clip).sequence.key for clip in clips})
         return f"{missing} of {len(listed)} sequences are missing, but all are required; segment them, too" if missing else ""
 
     def write_submission(self, path: Path, masks: Path, clips: Sequence[Clip]) -> str:
-        """Writes the masks of the annotated frames as JSON. Raises DataError if one is missing."""
+        """Writes the masks of the annotated frames as JSON. Raises DataError if a mask is missing."""
         results = {_burst(clip).sequence.key: _Results(_burst(clip), masks) for clip in clips}
         write_burst(path, _burst(clips[0]).given_file, results)
         return f"{len(results)} sequences"

@@ -19,18 +19,21 @@ from hmmn_jax.io.images import settle_ids
 from hmmn_jax.io.notes import Notes
 from hmmn_jax.metrics.davis import scored_ids
 
-# Suffixes of video files; a file with another suffix is treated as a video if it has a mask.
+# Suffixes of video files. A file with another suffix is treated as a video if a mask with the same name exists.
 _VIDEO = re.compile(r"\.(3gp|apng|avi|flv|gif|m2ts|m4v|mkv|mov|mp4|mpe?g|mts|ogv|tiff?|ts|webm|webp|wmv)", re.IGNORECASE)
 
 
 @register("custom")
 class Custom(Protocol):
-    """Each folder and video file in `JPEGImages`. 255 is an object if a video has no other ids; otherwise it is void."""
+    """The folders and video files in `JPEGImages`. 255 is an object if a video has no other ids; otherwise, it is void."""
 
     rule = OWN_RULE
 
     def find(self, root: Path, notes: Notes) -> dict[str, Opener]:
-        """Folders of images as in DAVIS, without lists, and video files next to them, with masks named by frame number."""
+        """Finds folders of images in the layout of DAVIS without lists, and video files in the folder that contains them.
+
+        The masks of video files are named by frame number.
+        """
         settings = self.settings
         home, annotations = self.inputs(root)
         files = sorted(path for path in home.glob("*") if not path.is_dir()) if home.is_dir() else []
@@ -58,13 +61,14 @@ class Custom(Protocol):
         return openers
 
     def inputs(self, root: Path) -> tuple[Path, ...]:
-        """Frames and annotations."""
+        """Returns the folders of frames and annotations."""
         return root / "JPEGImages", root / self.settings.annotations
 
     def read_one(self, frames: Path, mask: Path) -> Task:
-        """Opens a folder of images or a video file, with the mask of the first frame or a folder of masks. Raises DataError.
+        """Opens a folder of images or a video file, with the mask of the first frame or a folder of masks.
 
-        Masks in a folder are propagated in both directions, unless the settings specify one.
+        Masks in a folder are propagated in both directions, unless the settings specify a direction. Raises DataError for files
+        that cannot be used.
         """
         task = Task(self)
         several = mask.is_dir()
@@ -80,7 +84,7 @@ class Custom(Protocol):
         return task
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
-        """Plans to score each object on the annotated frames after its first. Raises DataError if all masks are given."""
+        """Plans to score each object on the annotated frames after its first one. Raises DataError if all masks are given."""
         if clip.direction:
             raise DataError(
                 f"{clip.name}: all of its masks are given (config.direction is {clip.direction}), so none can be scored"
@@ -88,12 +92,12 @@ class Custom(Protocol):
         return plan_annotated(clip, self.settings.single_object, self.settings.mask_values, notes)
 
     def shown_truth(self, clip: Clip, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
-        """Reads the annotation; 255 may be the only object."""
+        """Reads an annotation for pictures. 255 is an object if there is no other id."""
         ids = clip.read_truth(index, height, width)
         return settle_ids(ids, True) if clip.binary else self.shown(ids)
 
     def shown(self, ids: Integer[np.ndarray, "h w"]) -> Integer[np.ndarray, "h w"]:
-        """Ids without void."""
+        """Returns the ids with void as background."""
         return scored_ids(ids, self.settings.single_object)
 
     def _open_folder(self, read: Callable[[], VideoFiles], notes: Notes) -> Clip:
@@ -109,7 +113,7 @@ class Custom(Protocol):
 
     @property
     def _direction(self) -> str:
-        """The direction; "" if masks are only used for scores, as in the validation during training."""
+        """The direction of propagation; "" if it is not set, as in the validation during training."""
         return self.settings.get("direction", "")
 
 

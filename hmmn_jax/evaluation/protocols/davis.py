@@ -1,4 +1,4 @@
-"""DAVIS-2016 and 2017, including test-dev."""
+"""DAVIS-2016 and DAVIS-2017, including test-dev."""
 
 from collections.abc import Callable
 from functools import partial
@@ -18,10 +18,10 @@ from hmmn_jax.metrics.davis import scored_ids
 
 @register("davis")
 class Davis(Protocol):
-    """The sequences of a list. The first mask is given. 255 is void, unless it is the only object (DAVIS-2016)."""
+    """The sequences in a list. The first mask is given. 255 is void, unless it is the only object (DAVIS-2016)."""
 
     def find(self, root: Path, notes: Notes) -> dict[str, Opener]:
-        """Finds the sequences of the list `ImageSets/YEAR/SPLIT.txt`."""
+        """Finds the sequences in the list `ImageSets/YEAR/SPLIT.txt`."""
         settings = self.settings
         found = find_davis(
             root,
@@ -39,13 +39,16 @@ class Davis(Protocol):
         return open_sequence(read(), self.settings.late_objects, notes)
 
     def inputs(self, root: Path) -> tuple[Path, ...]:
-        """Frames and annotations."""
+        """Returns the folders of frames and annotations."""
         return root / "JPEGImages", root / self.settings.annotations
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
-        """The official rule: all frames except the first and the last, for ids 1 to the largest id in the first annotation."""
+        """Plans by the official rule.
+
+        All frames except the first and the last are scored, for ids 1 to the largest id in the first annotation.
+        """
         return plan_davis(clip, self.settings.single_object, self.settings.mask_values, notes)
 
     def shown(self, ids: Integer[np.ndarray, "h w"]) -> Integer[np.ndarray, "h w"]:
-        """Ids for scoring."""
+        """Returns the ids for scoring."""
         return scored_ids(ids, self.settings.single_object)

@@ -16,16 +16,16 @@ from hmmn_jax.metrics.davis import ScoredFrame, SequenceScores, score_frames
 
 @dataclass(frozen=True)
 class LongVideoPlan(BenchmarkPlan):
-    """The annotated frames except the first and the last, for ids 1 to the largest id in the first annotation."""
+    """Scores the annotated frames except the first and the last, for ids 1 to the largest id in the first annotation."""
 
     def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
-        """Like DAVIS."""
+        """Scores like DAVIS."""
         return score_frames(self.clip.read_annotation(min(self.clip.annotations)), frames, False, self.clip.name)
 
 
 @register("long_video")
 class LongVideo(VideoFolders):
-    """The videos of `SPLIT.txt`; 255 is background in annotations and results."""
+    """The videos in `SPLIT.txt`. 255 is background in annotations and results."""
 
     rule = (
         "J and F of DAVIS on the annotated frames except the first and the last, as the DAVIS toolkit gives them on a copy of "
@@ -34,9 +34,9 @@ class LongVideo(VideoFolders):
     annotated_only = True
 
     def listed(self, root: Path) -> dict[str, Any] | None:
-        """The names of the list."""
+        """Returns the names in the list."""
         return read_list(root / f"{self.settings.split}.txt")
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
-        """Plans the annotated frames. Raises DataError if there are fewer than three."""
+        """Plans to score the annotated frames. Raises DataError if there are fewer than three."""
         return LongVideoPlan(clip, inner_annotations(clip))

@@ -24,7 +24,7 @@ UNSEEN = "unseen_videos.txt"
 
 @dataclass(frozen=True)
 class _Facts:
-    """Metadata of a video: the frames of each object, as strings or numbers, and its group; None if unknown."""
+    """Metadata of a video: the frame range of each object, unchecked, and whether the video is unseen (None if unknown)."""
 
     ranges: dict[int, Any]
     unseen: bool | None
@@ -32,7 +32,7 @@ class _Facts:
 
 @dataclass(frozen=True)
 class LvosPlan(BenchmarkPlan):
-    """Scores the frames of each object except its first and last."""
+    """Scores the frames of each object except its first and its last frame."""
 
     ranges: dict[int, lvos.FrameRange]
     unseen: bool
@@ -44,7 +44,7 @@ class LvosPlan(BenchmarkPlan):
 
 @register("lvos")
 class Lvos(VideoFolders):
-    """The videos of `SPLIT_meta.json`; each object is given in the first frame that shows it. 255 is an id."""
+    """The videos in `SPLIT_meta.json`. The mask of each object is given on the first frame that shows it. 255 is an id."""
 
     value_255 = "id"
     figures = lvos.FIGURES
@@ -64,7 +64,7 @@ class Lvos(VideoFolders):
         return {video: _Facts(ranges, None if unseen is None else video in unseen) for video, ranges in objects.items()}
 
     def given(self, clip: Clip, notes: Notes) -> Clip:
-        """Keeps the first mask of each object, because validation data contains the masks of all frames."""
+        """Keeps only the first mask of each object, because the validation data contains the masks of all frames."""
         wanted, first = set(clip.about.ranges), {}
         for t in sorted(clip.masks):
             if new := wanted.intersection(np.unique(clip.read_annotation(t)).tolist()):
@@ -79,7 +79,11 @@ class Lvos(VideoFolders):
         return dataclasses.replace(clip, masks=first, sources=(*frames, *(clip.annotation(t) for t in first)))
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
-        """Raises DataError if an object has no frame to score, a frame has no annotation, or the group is unknown."""
+        """Plans to score the frames of all objects.
+
+        Raises DataError if an object has no frame to score, a frame has no annotation, or it is unknown whether the video is
+        unseen.
+        """
         facts = clip.about
         if facts.unseen is None:
             raise DataError(

@@ -15,22 +15,25 @@ from hmmn_jax.metrics.davis import ScoredFrame, SequenceScores, score_frames, sc
 
 @dataclass(frozen=True)
 class Mose1Plan(BenchmarkPlan):
-    """Scores all frames except the first and the last, ids 1 to the largest in the first. Larger ids in a result are errors."""
+    """Scores all frames except the first and the last, for ids 1 to the largest id in the first annotation.
+
+    Larger ids in a result are errors.
+    """
 
     def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
-        """Like DAVIS, but 255 is an id in results."""
+        """Scores like DAVIS, but 255 is an id in results."""
         return score_frames(self.clip.read_annotation(0), frames, False, self.clip.name, void_in_result=False)
 
 
 @register("mose1")
 class Mose1(VideoFolders):
-    """Every folder of `JPEGImages`; 255 in annotations is background."""
+    """The videos are the folders in `JPEGImages`. 255 in annotations is background."""
 
     def listed(self, root: Path) -> dict[str, Any] | None:
         """Returns None: MOSE has no list."""
         return None
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
-        """Plans all frames. Raises DataError if a frame is not annotated."""
+        """Plans to score all frames except the first and the last. Raises DataError if a frame is not annotated."""
         require_annotations(clip)
         return Mose1Plan(clip, tuple(scored_frames(len(clip), clip.name)))

@@ -22,17 +22,17 @@ from hmmn_jax.metrics import mose2
 from hmmn_jax.metrics.davis import ScoredFrame, SequenceScores, scored_frames
 
 META = "meta.json"
-_MODES = ("P", "L", "I;16", "I")  # modes of Pillow for PNGs with ids
+_MODES = ("P", "L", "I;16", "I")  # Pillow modes of PNGs that contain ids
 
 
 @dataclass(frozen=True)
 class Mose2Plan(BenchmarkPlan):
-    """Scores all frames except the first and the last, for the objects `ids`. 255 is an id like any other."""
+    """Scores all frames except the first and the last, for the objects `ids`. 255 is a normal id."""
 
     ids: tuple[int, ...]
 
     def read_prediction(self, folder: Path, index: int) -> Integer[np.ndarray, "h w"]:
-        """Reads ids unchanged. Raises DataError for PNGs that the server converts to other ids: colour and one-bit PNGs."""
+        """Reads ids unchanged. Raises DataError for colour and one-bit PNGs, which the server converts to other ids."""
         (path,) = self.files(folder, index)
         with reading_errors(path), Image.open(path) as image:
             if image.mode not in _MODES:
@@ -41,7 +41,7 @@ class Mose2Plan(BenchmarkPlan):
         return super().read_prediction(folder, index)
 
     def score(self, frames: Iterable[ScoredFrame]) -> mose2.Mose2Scores:
-        """Scores like the server."""
+        """Scores as the server does."""
         return mose2.score_frames(frames, self.ids, self.clip.name)
 
     def score_folder(self, folder: Path) -> SequenceScores:
@@ -59,13 +59,13 @@ class Mose2Plan(BenchmarkPlan):
 
 @register("mose2")
 class Mose2(VideoFolders):
-    """Every folder of `JPEGImages`. The objects are those in meta.json if it exists, otherwise those of the first mask."""
+    """The videos are the folders in `JPEGImages`. The objects are those in meta.json or, without this file, the first mask."""
 
     value_255 = "id"
     figures = mose2.FIGURES
 
     def listed(self, root: Path) -> dict[str, Any] | None:
-        """Reads the entries of meta.json by video; None without that file."""
+        """Reads the entries in meta.json by video; None if the file does not exist."""
         path = root / META
         if not path.is_file():
             return None
@@ -77,7 +77,7 @@ class Mose2(VideoFolders):
             raise DataError(f"{path}: not a meta.json of MOSE ({type(error).__name__}: {error}); {expected}") from error
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
-        """Plans all frames. Raises DataError if a frame is not annotated."""
+        """Plans to score all frames except the first and the last. Raises DataError if a frame is not annotated."""
         require_annotations(clip)
         scored = tuple(scored_frames(len(clip), clip.name))
         if clip.about is None:
@@ -100,7 +100,7 @@ class _Entry:
 
     @classmethod
     def read(cls, about: Any) -> "_Entry":
-        """Ids may be numbers or strings, in a list or as keys. Raises ValueError, TypeError, KeyError."""
+        """Reads an entry, with ids as numbers or strings, in a list or as keys. Raises ValueError, TypeError or KeyError."""
         objects = tuple(int(i) for i in about["objects"])
         if not objects or min(objects) < 1 or len(set(objects)) < len(objects):
             raise ValueError(f"the ids {objects}")

@@ -1,4 +1,4 @@
-"""SA-V: objects may overlap, and each has a folder of binary masks. Videos have 24 frames per second, annotations 6."""
+"""SA-V: objects may overlap. Each has a folder of binary masks. Videos have 24 frames per second, and annotations have 6."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ FOLDERS = FolderPerObject(first=0)
 
 @dataclass(frozen=True)
 class SavPlan(Plan):
-    """Scores each object on its annotated frames except the first and the last; `scored` has their indices by id."""
+    """Scores each object on its annotated frames except the first and the last: the frame indices in `scored`, by id."""
 
     clip: Clip
     frames: tuple[int, ...]
@@ -36,21 +36,21 @@ class SavPlan(Plan):
     single_object = False
 
     def files(self, folder: Path, index: int) -> list[Path]:
-        """A file for each object that is scored on this frame."""
+        """Returns a file for each object that is scored on this frame."""
         name = self.clip.frame_name(index)
         return [folder / file.name for file in FOLDERS.of_frame(self.clip.name, name, self._ids(index))]
 
     def read_prediction(self, folder: Path, index: int) -> Bool[np.ndarray, "o h w"]:
-        """Masks of all objects, empty for those that are not scored on this frame."""
+        """Reads the predicted masks. The mask of an object that is not scored on this frame is empty."""
         return self._stack(dict(zip(self._ids(index), self.files(folder, index), strict=True)))
 
     def read_truth(self, index: int, height: int, width: int) -> Bool[np.ndarray, "o h w"]:
-        """Likewise."""
+        """Reads the annotated masks. The mask of an object that is not scored on this frame is empty."""
         files = files_of_objects(self.clip.annotations[index])
         return self._stack({i: files[i] for i in self._ids(index)})
 
     def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
-        """Scores each object from the first scored frame that shows it."""
+        """Scores each object from the first scored frame on which its annotation or prediction is not empty."""
         return sav.score_frames(frames, self.scored, self.clip.name)
 
     def _ids(self, index: int) -> list[int]:
@@ -72,18 +72,18 @@ class SavPlan(Plan):
 
 @register("sav")
 class Sav(Protocol):
-    """The videos of `sav_SPLIT.txt`; the first mask of each object is given. Folder 000 is object 1."""
+    """The videos in `sav_SPLIT.txt`. The first mask of each object is given. Folder 000 contains the masks of object 1."""
 
     mask_files = FOLDERS
     figures = sav.FIGURES
     rule = "Objects are numbered from 1: object 1 is the folder 000."
 
     def find(self, root: Path, notes: Notes) -> dict[str, Opener]:
-        """The videos of the list."""
+        """Finds the videos in the list."""
         return {name: partial(self._open, root, name, notes) for name in read_list(root / f"sav_{self.settings.split}.txt")}
 
     def inputs(self, root: Path) -> tuple[Path, ...]:
-        """Frames and annotations."""
+        """Returns the folders of frames and annotations."""
         return root / FRAMES, root / ANNOTATIONS
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
@@ -94,7 +94,7 @@ class Sav(Protocol):
         return SavPlan(clip, tuple(sorted(frozenset().union(*scored.values()))), scored)
 
     def shown_truth(self, clip: Clip, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
-        """The ids for pictures; later objects are on top."""
+        """Returns the ids to show in pictures. Objects with larger ids cover those with smaller ids."""
         files = files_of_objects(clip.annotations[index])
         return flatten({i: read_ids(path) > 0 for i, path in files.items()}, (height, width))
 
@@ -129,7 +129,7 @@ class Sav(Protocol):
 
 
 def _frames_of_objects(clip: Clip) -> dict[int, set[int]]:
-    """For each id, the indices of the frames with an annotation of the object."""
+    """Returns, by id, the indices of the frames with an annotation of the object."""
     found: dict[int, set[int]] = {}
     for t, files in clip.annotations.items():
         for i in files_of_objects(files):

@@ -1,4 +1,4 @@
-"""Base class for benchmarks with the layout of YouTube-VOS: a folder of frames and a folder of masks for each video."""
+"""Base class of benchmarks in the layout of YouTube-VOS: a folder of frames and a folder of masks for each video."""
 
 import abc
 import dataclasses
@@ -19,7 +19,7 @@ from hmmn_jax.io.notes import Notes
 
 
 class VideoFolders(Protocol):
-    """Videos `JPEGImages/VIDEO/FRAME.jpg` with masks `Annotations/VIDEO/FRAME.png`. The first mask is given.
+    """Videos with frames `JPEGImages/VIDEO/FRAME.jpg` and masks `Annotations/VIDEO/FRAME.png`. The first mask is given.
 
     Attributes:
         value_255: meaning of 255 in annotations; see `Clip`.
@@ -30,7 +30,7 @@ class VideoFolders(Protocol):
     annotated_only: ClassVar[bool] = False
 
     def images(self, root: Path) -> str:
-        """The folder of the frames inside `root`."""
+        """Returns the name of the folder of the frames inside `root`."""
         return "JPEGImages"
 
     @abc.abstractmethod
@@ -38,7 +38,7 @@ class VideoFolders(Protocol):
         """Reads the metadata of each video, by name, for `Clip.about`; None if there is no list. Raises DataError."""
 
     def given(self, clip: Clip, notes: Notes) -> Clip:
-        """Selects the given masks of a video: the first one by default, all with `late_objects`."""
+        """Selects the given masks of a video: by default the first one, and all if `late_objects` is set."""
         return clip
 
     def find(self, root: Path, notes: Notes) -> dict[str, Opener]:
@@ -61,11 +61,11 @@ class VideoFolders(Protocol):
         return {name: partial(self._open, root, name, read, about.get(name), notes) for name, read in found.items()}
 
     def inputs(self, root: Path) -> tuple[Path, ...]:
-        """Frames and annotations."""
+        """Returns the folders of frames and annotations."""
         return root / self.images(root), root / self.settings.annotations
 
     def shown(self, ids: Integer[np.ndarray, "h w"]) -> Integer[np.ndarray, "h w"]:
-        """Ids without void."""
+        """Returns the ids with void as background."""
         return settle_ids(ids, False) if self.value_255 == "void" else ids
 
     def _open(self, root: Path, name: str, read: Callable[[], VideoFiles], about: Any, notes: Notes) -> Clip:

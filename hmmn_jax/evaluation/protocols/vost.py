@@ -1,4 +1,4 @@
-"""VOST: objects change their shape. Videos are segmented at 10 frames per second, and scored by J at 5."""
+"""VOST: objects change shape. Videos are segmented at 10 frames per second, and J is computed at 5 frames per second."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,27 +23,27 @@ class VostPlan(BenchmarkPlan):
     """Scores the annotated frames except the first and the last, for ids 1 to the largest id in the first annotation."""
 
     def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
-        """Only J."""
+        """Computes J only."""
         return vost.score_frames(self.clip.read_annotation(min(self.clip.annotations)), frames, self.clip.name)
 
 
 @register("vost")
 class Vost(VideoFolders):
-    """The videos of `ImageSets/SPLIT.txt`, with the frames of `JPEGImages_10fps` if they exist. 255 is background."""
+    """The videos in `ImageSets/SPLIT.txt`, with the frames in `JPEGImages_10fps` if they exist. 255 is background."""
 
     figures = vost.FIGURES
     annotated_only = True
 
     def images(self, root: Path) -> str:
-        """The frames at 10 per second if they exist, otherwise at 5."""
+        """Returns the folder with 10 frames per second if it exists, and otherwise the folder with 5."""
         return FAST if (root / FAST).is_dir() else super().images(root)
 
     def listed(self, root: Path) -> dict[str, Any] | None:
-        """The names of the list."""
+        """Returns the names in the list."""
         return read_list(root / "ImageSets" / f"{self.settings.split}.txt")
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
-        """Plans the annotated frames. Raises DataError for fewer than three, or if the first has no object."""
+        """Plans to score the annotated frames. Raises DataError if there are fewer than three, or the first has no object."""
         frames = inner_annotations(clip)
         if not scored_ids(clip.read_annotation(min(clip.annotations)), False).any():
             raise DataError(f"{clip.name}: no object in the first annotation, so there is nothing to score")

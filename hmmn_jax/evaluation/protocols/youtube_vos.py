@@ -1,4 +1,4 @@
-"""YouTube-VOS 2018 and 2019. The masks of the training set are public, those of the validation set are not."""
+"""YouTube-VOS 2018 and 2019. The masks of the training set are public; those of the validation set are not."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
@@ -24,7 +24,7 @@ UNSEEN = "unseen_categories.txt"
 
 @dataclass(frozen=True)
 class YouTubePlan(AnnotatedPlan):
-    """Scores annotated frames after each object's first; `unseen` has by id whether the category is unseen."""
+    """Scores each object on the annotated frames after its first one. `unseen` is True, by id, for unseen categories."""
 
     unseen: Mapping[int, bool] = field(default_factory=dict)
 
@@ -35,18 +35,18 @@ class YouTubePlan(AnnotatedPlan):
 
 @register("youtube_vos")
 class YouTubeVOS(Protocol):
-    """The videos of `meta.json`. Objects may start on different frames.
+    """The videos in `meta.json`. Objects may start on different frames.
 
-    All frames are segmented; the listed ones are submitted.
+    All frames are segmented. The masks of the listed frames are submitted.
 
-    If `unseen_categories.txt` lists categories of meta.json, one per line, seen and unseen categories are scored separately.
+    If `unseen_categories.txt` exists, with a category of meta.json per line, seen and unseen categories are scored separately.
     """
 
     figures = youtube_vos.FIGURES
     rule = OWN_RULE
 
     def find(self, root: Path, notes: Notes) -> dict[str, Opener]:
-        """The videos that meta.json lists, with every frame if `SPLIT_all_frames` exists."""
+        """Finds the videos that meta.json lists, with all frames if `SPLIT_all_frames` exists."""
         split, every = self.settings.split, root / f"{self.settings.split}_all_frames"
         found, problems = find_youtube_vos(root, split, None, order=self.settings.order, notes=notes)
         for problem in problems:
@@ -65,12 +65,12 @@ class YouTubeVOS(Protocol):
         return dataclasses.replace(open_sequence(video, self.settings.late_objects, notes), about=groups)
 
     def inputs(self, root: Path) -> tuple[Path, ...]:
-        """Frames and annotations, of the split and of all frames."""
+        """Returns the folders of frames and annotations, for the split and for all frames."""
         homes = root / self.settings.split, root / f"{self.settings.split}_all_frames"
         return tuple(home / kind for home in homes for kind in ("JPEGImages", "Annotations"))
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
-        """Plans the annotated frames after each object's first, because the annotations that the server uses are not public."""
+        """Plans to score each object on the annotated frames after its first one. The server's annotations are not public."""
         plan = plan_annotated(clip, self.settings.single_object, self.settings.mask_values, notes)
         if clip.about is None:
             topic = f"seen and unseen categories are not distinguished: no {UNSEEN} in the data folder"
@@ -80,12 +80,12 @@ class YouTubeVOS(Protocol):
         return YouTubePlan(**vars(plan), unseen=clip.about or {})
 
     def shown(self, ids: Integer[np.ndarray, "h w"]) -> Integer[np.ndarray, "h w"]:
-        """Ids without void."""
+        """Returns the ids with void as background."""
         return scored_ids(ids, self.settings.single_object)
 
 
 def _groups(root: Path, split: str) -> dict[str, dict[int, bool]] | None:
-    """Whether each category is in the list of unseen ones, by video and id; None without a list."""
+    """Returns, by video and id, whether the category of the object is unseen; None if there is no list of unseen categories."""
     if not (path := root / UNSEEN).is_file():
         return None
     unseen, meta = set(read_lines(path)), root / split / "meta.json"
