@@ -33,7 +33,7 @@ class CheckpointError(HMMNError):
 
 
 class MismatchError(CheckpointError):
-    """Tensors that do not match the model: missing, unexpected, or of another shape."""
+    """Tensors that do not match the model: missing, unexpected, or of the wrong shape."""
 
 
 class DataError(HMMNError):

@@ -23,10 +23,10 @@ def read_davis(
     order: str = "",
     notes: Notes | None = None,
 ) -> list[VideoFiles]:
-    """Returns the sequences of a DAVIS split, in the order of the list of the split.
+    """Returns the sequences of a DAVIS split, in the order of its list.
 
     The list is `ImageSets/YEAR/SPLIT.txt`. For 2016, it can also be `ImageSets/RESOLUTION/SPLIT.txt`, as in the first release.
-    It contains sequence names, or pairs of a frame and its mask. If it contains pairs, only the listed frames are used.
+    The list contains sequence names, or pairs of a frame and its mask. With pairs, only the listed frames are used.
 
     Args:
         root: the folder that contains `JPEGImages`, `Annotations` and `ImageSets`.

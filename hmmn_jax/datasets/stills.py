@@ -32,8 +32,8 @@ def read_stills(
 
     Args:
         root: the folder of the data set.
-        images: the folder of the images inside `root`. "": the first of FOLDERS that exists or, if none exists, `root` itself,
-            which then contains pairs `x.jpg` and `x.png`.
+        images: the folder of the images inside `root`. "": the first pair in FOLDERS that exists or, if none exists,
+            `root` itself, which then contains pairs `x.jpg` and `x.png`.
         masks: the folder of the masks, if `images` is given.
         image_end: a suffix of the image names that the mask names do not have, such as "_im" in the data set BIG.
         mask_end: a suffix of the mask names that the image names do not have, such as "_gt" in the data set BIG.
@@ -72,7 +72,7 @@ def read_stills(
 
 
 def _by_name(home: Path, suffixes: frozenset[str], end: str) -> tuple[dict[str, Path], list[str]]:
-    """Returns the files by their path inside `home`, without file extension and `end`, and a line for each skipped file."""
+    """Returns the files by their path inside `home` (without suffix and `end`), and a line for each skipped file."""
     files: dict[str, Path] = {}
     problems: list[str] = []
     for folder, inner, names in os.walk(home, onerror=_refuse):

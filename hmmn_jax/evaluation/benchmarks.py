@@ -13,16 +13,16 @@ from hmmn_jax.errors import ConfigError
 def base() -> ConfigDict:
     """DAVIS-2017 validation at full size, without the results of the paper."""
     config = ConfigDict()
-    config.protocol = "davis"  # name of a protocol in hmmn_jax.evaluation.protocols: layout and rules
+    config.protocol = "davis"  # layout and scoring rules; a protocol in hmmn_jax.evaluation.protocols
     config.year = "2017"
     config.split = "val"
     config.resolution = ""  # "": the only resolution, or 480p if there are several
     config.annotations = "Annotations"
     config.sequences = ()  # names of the sequences to evaluate; (): all sequences
     config.late_objects = False  # True: masks of later frames start new objects
-    config.direction = ""  # forward, backward or both: where to propagate all masks; "": as the benchmark defines
+    config.direction = ""  # forward, backward or both: direction of propagation from all masks; "": as the benchmark defines
     config.order = ""  # order of frame names: natural, decimal, signed or name; "": natural, or an error if ambiguous
-    config.mask_values = ""  # values of grey masks: ids or threshold (128 and above); "": ids, or an error for grey levels
+    config.mask_values = ""  # meaning of grey values: ids or threshold (128 and above); "": ids, or an error for grey levels
     config.single_object = False  # True: all ids are scored as one object, as in DAVIS-2016
     config.submission = ""  # pattern of names in the zip for the server, such as "{sequence}/{frame}.png"; "": no zip
 

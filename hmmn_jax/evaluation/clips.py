@@ -51,7 +51,7 @@ class Clip:
         hand_made: whether a user made the masks. If so, grey masks may contain grey levels, 255 may be the only object, and
             unused masks are reported.
         mask_values: meaning of the values in grey masks; see `read_ids`.
-        value_255: meaning of 255 in masks. "void": void. "id": a normal id. "": an object if there is no other id, else void.
+        value_255: meaning of 255 in masks. "void": no object. "id": a normal id. "": an object if it is the only id, else void.
         about: metadata of the video from the benchmark, which the plan of the video uses.
         direction: "forward", "backward" or "both": each of `masks` annotates its whole frame, and a session propagates the
             masks in this direction. "": the masks start objects.

@@ -74,7 +74,7 @@ def largest_bound(slot: int, needed: int | None, free: int | None) -> int:
 
 
 def slot_bytes(config: ConfigDict, model: HMMNConfig, clip: Clip) -> int:
-    """Returns the bytes per memory frame, for all objects and all views of a video."""
+    """Returns the number of bytes per memory frame, for all objects and all views of a video."""
     views = Augmentation(config.size, tuple(config.scales), config.flip).views(*clip.size)
     cells = sum(-(-view.height // STRIDE) * -(-view.width // STRIDE) for view in views)
     if clip.direction:  # each pass segments the objects of one mask
@@ -85,7 +85,7 @@ def slot_bytes(config: ConfigDict, model: HMMNConfig, clip: Clip) -> int:
 
 
 def cell_bytes(model: HMMNConfig, dtype: str | None = None) -> int:
-    """Returns the bytes per memory frame, object and stride-16 cell. `dtype` replaces the dtype of the model."""
+    """Returns the number of bytes per memory frame, object and stride-16 cell. `dtype` replaces the dtype of the model."""
     number = jnp.dtype(dtype or model.dtype or jnp.float32).itemsize
     centre = jnp.dtype(jnp.int32).itemsize
     return (model.key_dim_s16 + model.value_dim_s16) * number + centre

@@ -111,7 +111,7 @@ def predict(
             failures[clip.name] = _one_line(clip, error)
     if there := len(own) - len(waiting) - len(failures):
         print(f"{there} of {len(own)} videos are already complete", file=sys.stderr)
-    # A video of unknown length adds 0 frames. None if the sum is 0.
+    # A video of unknown length adds 0 frames. The total is None if the sum is 0.
     total = sum(count_steps(clip) if clip.direction else max(len(clip) - 1, 0) for clip, _ in waiting) or None
 
     def work(segmenter: Segmenter, device: jax.Device) -> None:
@@ -185,7 +185,10 @@ def _duration(seconds: float) -> str:
 
 
 def run_each(work: Callable[..., None], arguments: list[tuple], stop: Callable[[], None]) -> None:
-    """Calls `work` with each tuple of arguments. With several, uses threads, and calls `stop` at the end or after an error."""
+    """Calls `work` with each tuple of arguments.
+
+    Several tuples are processed in threads, and `stop` is called at the end, even after an error.
+    """
     if len(arguments) == 1:
         return work(*arguments[0])
     with ThreadPoolExecutor(len(arguments)) as pool:

@@ -76,7 +76,7 @@ class RunFolder:
             )
 
     def made_with(self) -> dict[str, Any] | None:
-        """The settings and inputs of the masks in the folder; None if it has none. Raises ConfigError for a damaged record."""
+        """The settings and inputs of the masks in the folder; None without masks. Raises ConfigError for a damaged record."""
         with bucket_errors(self.folder):
             return _read_run(self._run) if self._run.is_file() else None
 
@@ -138,7 +138,7 @@ class RunFolder:
     def require_present(self) -> None:
         """Raises DataError if the folder was removed, and ConfigError if another process took it over.
 
-        A folder in a bucket is not checked, because buckets have no real folders.
+        The removal of a folder in a bucket is not detected, because buckets have no real folders.
         """
         if self._guard is not None:
             self._guard.require()

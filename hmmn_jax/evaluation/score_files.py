@@ -1,4 +1,4 @@
-"""Scores the masks on disk of all videos that have a plan, and writes the scores as a table for the terminal and to files.
+"""Scores the masks on disk of all videos that have a plan, formats the scores as a table, and writes them to files.
 
 The JSON and CSV files contain the scores with full precision. Videos that cannot be scored are listed.
 """
@@ -111,7 +111,7 @@ def write_scores(
         folder: the folder to write to.
         scores: scores of the videos.
         about: a description of the scored masks, for `summary.json`.
-        unscored: for each video without scores, the reason, by name of the video, for `summary.json`.
+        unscored: the reason why a video has no scores, by video name, for `summary.json`.
         figures: the metrics of the benchmark, if they differ from those of DAVIS.
 
     Raises:

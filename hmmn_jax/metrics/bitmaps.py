@@ -101,7 +101,7 @@ def dilate(masks: UInt64[np.ndarray, "n words h"], radius: float | int) -> UInt6
 
 @functools.lru_cache(maxsize=256)
 def _disk(radius: float | int) -> tuple[tuple[int, int, int], ...]:
-    """Returns the rows of a disk, narrowest first: offset downwards, and extent to the left and to the right, in pixels.
+    """Returns the rows of a disk, narrowest first: offset downwards, extent to the left, and extent to the right, in pixels.
 
     The disk has n = ceil(2 radius + 1) taps per axis, at distances -radius, 1 - radius, ... Tap i reads the pixel at offset i -
     n // 2. For integer radii this is an ordinary disk. For other radii, a row may have a single tap that is not in the column

@@ -1,7 +1,8 @@
 """J (region similarity) and F (boundary accuracy) of the masks of one frame, as the official DAVIS toolkit computes them.
 
 J is the intersection over union. F is the harmonic mean of the precision and recall of boundary pixels. A boundary pixel is a
-match if its distance from the other boundary is at most 0.8 % of the image diagonal (Perazzi et al., CVPR 2016).
+match if its distance from the other boundary is at most 0.8 % of the image diagonal, rounded up to whole pixels (Perazzi et
+al., CVPR 2016).
 """
 
 import math

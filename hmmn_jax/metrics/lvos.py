@@ -38,7 +38,7 @@ class FrameRange:
 
     @property
     def slots(self) -> int:
-        """How many values are averaged. A value is 0 if its frame does not exist."""
+        """The number of values that are averaged. A value is 0 if its frame does not exist."""
         return self.frame_nums - 2
 
     @property
@@ -52,7 +52,7 @@ class LvosScores(SequenceScores):
     """Scores of an LVOS video.
 
     Attributes:
-        slots: how many values are averaged for each object. If an object has fewer scored frames, the other values are 0.
+        slots: number of values that are averaged for each object. If an object has fewer scored frames, the other values are 0.
         unseen: whether the video shows a class that is not in the training videos.
     """
 

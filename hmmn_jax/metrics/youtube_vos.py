@@ -28,7 +28,10 @@ class YouTubeScores(SequenceScores):
 
 
 def with_groups(scores: SequenceScores, unseen: Mapping[int, bool]) -> YouTubeScores:
-    """Adds to the scores of a video whether the category of each object is unseen. `unseen` maps ids; it may lack some."""
+    """Adds to the scores of a video whether the category of each object is unseen.
+
+    The categories of ids that are not in `unseen` are unknown.
+    """
     groups = np.array([float(unseen[i]) if i in unseen else math.nan for i in scores.ids], float)
     return YouTubeScores(**{field.name: getattr(scores, field.name) for field in fields(SequenceScores)}, unseen=groups)
 

@@ -64,7 +64,7 @@ def write_report(
         paper: the results of the paper on this benchmark: `benchmark`, the name of the benchmark; `sequences`, the number of
             sequences; `figures`, metrics such as J&F by name, in [0, 1]; optionally `seconds_per_frame`. None or empty if the
             paper has no results.
-        missing: for each video that failed or is not scored, the reason, by name of the video.
+        missing: the reason why a video failed or is not scored, by video name.
 
     Raises:
         DataError: the page cannot be written.
@@ -108,7 +108,7 @@ def write_report(
 
 
 def _headline(scores: Sequence[SequenceScores], paper: Mapping[str, Any], protocol: Protocol) -> str:
-    """Formats the metrics of the benchmark. For DAVIS, these are J&F next to that of the paper, and mean, recall and decay."""
+    """Formats the metrics of the benchmark. For DAVIS, these are J&F, compared with the paper, and statistics of J and F."""
     rule, own = protocol.rule, protocol.figures
     if scores and own:
         entries = {name: shown(x, own.unit) for name, x in own.total(scores).items()}

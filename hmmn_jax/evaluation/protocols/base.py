@@ -33,7 +33,7 @@ class Task:
     Attributes:
         protocol: the benchmark.
         clips: the videos that can be opened.
-        failures: for each of the other videos, the reason why it cannot be opened, by name of the video.
+        failures: the reason why a video cannot be opened, by video name.
         notes: remarks for the user about the data.
         inputs: the folders that are searched for sequences and masks.
     """
@@ -87,7 +87,7 @@ class Protocol(abc.ABC):
             notes: collects remarks for the user.
 
         Returns:
-            For each video, a function that opens the video, by name of the video.
+            A function that opens the video, for each video name.
 
         Raises:
             DataError: no video was found.

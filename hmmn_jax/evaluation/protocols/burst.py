@@ -110,7 +110,7 @@ class Burst(Protocol):
 
 
 class _Results(Sequence[Masks]):
-    """The masks of the annotated frames of a video on disk, read on demand."""
+    """The saved masks of the annotated frames in a video. They are read on demand."""
 
     def __init__(self, clip: BurstClip, masks: Path):
         self.clip, self.folder = clip, masks

@@ -30,7 +30,7 @@ class Custom(Protocol):
     rule = OWN_RULE
 
     def find(self, root: Path, notes: Notes) -> dict[str, Opener]:
-        """Finds folders of images in the layout of DAVIS without lists, and video files in the folder that contains them.
+        """Finds folders of images, as in DAVIS but without lists, and video files in `JPEGImages`.
 
         The masks of video files are named by frame number.
         """

@@ -59,7 +59,7 @@ class Mose2Plan(BenchmarkPlan):
 
 @register("mose2")
 class Mose2(VideoFolders):
-    """The videos are the folders in `JPEGImages`. The objects are those in meta.json or, without this file, the first mask."""
+    """The videos are the folders in `JPEGImages`. Objects are those in meta.json or, without this file, in the first mask."""
 
     value_255 = "id"
     figures = mose2.FIGURES

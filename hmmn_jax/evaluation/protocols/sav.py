@@ -28,7 +28,7 @@ FOLDERS = FolderPerObject(first=0)
 
 @dataclass(frozen=True)
 class SavPlan(Plan):
-    """Scores each object on its annotated frames except the first and the last: the frame indices in `scored`, by id."""
+    """Scores each object on its annotated frames except the first and the last. `scored` lists the frame indices, by id."""
 
     clip: Clip
     frames: tuple[int, ...]
@@ -87,7 +87,7 @@ class Sav(Protocol):
         return root / FRAMES, root / ANNOTATIONS
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
-        """Raises DataError if an object has no frame to score."""
+        """Plans to score all objects. Raises DataError if an object has no frame to score."""
         scored = {i: frozenset(sorted(frames)[1:-1]) for i, frames in _frames_of_objects(clip).items()}
         if short := [i for i, frames in scored.items() if not frames]:
             raise DataError(f"{clip.name}/{FOLDERS.folder_of(short[0])}: fewer than three annotations; nothing to score")
