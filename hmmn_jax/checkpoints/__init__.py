@@ -1,1 +1,1 @@
-"""Checkpoints on disk: Orbax folders with their config, PyTorch files, names of tensors, pretrained backbones."""
+"""Checkpoints on disk: Orbax folders with a config, PyTorch files, tensor names and pretrained backbones."""

@@ -1,4 +1,4 @@
-"""Initial weights: both backbones come from a network trained on ImageNet, and all other layers are random."""
+"""Initial weights: both backbones are copied from a network trained on ImageNet, and all other layers are random."""
 
 import functools
 from collections.abc import Mapping
@@ -18,14 +18,13 @@ ENCODERS = ("Encoder_M", "Encoder_Q")
 def from_pretrained(
     tensors: Mapping[str, np.ndarray], config: HMMNConfig, seed: int = 0, source: str = "checkpoint"
 ) -> dict[str, Any]:
-    """Converts an image classifier, such as torchvision's ResNet-50, to variables of `HMMN(config)`.
+    """Converts the weights of an image classifier, such as torchvision's ResNet-50, to variables of `HMMN(config)`.
 
     Args:
-      tensors: tensors by the names of the backbone's `pretrained_names`; all names may have a prefix such as `module.`. Tensors
-          of later
-        stages are ignored. The counters `num_batches_tracked`, which older files lack, default to 0.
-      config: the config of the model, which must have BatchNorm.
-      seed: seed for the mask convolutions, the heads and the decoder.
+      tensors: tensors by their names in the backbone's `pretrained_names`; all names may have a prefix such as `module.`.
+        Tensors of later stages are ignored. The counters `num_batches_tracked`, which older files lack, default to 0.
+      config: the config of the model. The model must have BatchNorm.
+      seed: seed for the random weights of the mask convolutions, the heads and the decoder.
       source: the file to name in errors.
 
     Raises:
@@ -48,7 +47,7 @@ def from_pretrained(
 
 
 def recognise(tensors: Mapping[str, np.ndarray]) -> type[Backbone] | None:
-    """The registered backbone with these names; None for other files, such as those of an HMMN."""
+    """The registered backbone whose pretrained tensors have these names; None for others, such as those of an HMMN model."""
     return next((kind for kind in registered().values() if kind.recognises(tensors.keys())), None)
 
 

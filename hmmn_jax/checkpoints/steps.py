@@ -15,19 +15,19 @@ from hmmn_jax.io.record import Record
 
 STEPS = "checkpoints"
 RECORDS = "record/checkpoints"
-VARIABLES = "variables"  # folder of a checkpoint that `load_checkpoint` reads
+VARIABLES = "variables"  # the folder in a checkpoint that `load_checkpoint` reads
 BEST = "best"
 
 
 def find_step(workdir: AnyPath, step: int | Literal["best"] | None = None) -> int:
-    """Resolves the step of a checkpoint.
+    """Finds the step of a checkpoint.
 
     Args:
       workdir: the workdir of a training run.
-      step: a number; "best": the kept step with the highest J&F in validation; None: the latest.
+      step: a step number; "best": the step with the highest validation J&F among the kept steps; None: the latest step.
 
     Raises:
-      CheckpointError: the step does not exist; the message lists the existing ones.
+      CheckpointError: the step does not exist. The message lists the existing steps.
     """
     steps = [found for found in finished_steps(workdir) if (workdir / STEPS / str(found) / VARIABLES).is_dir()]
     if not steps:
@@ -47,10 +47,11 @@ def find_step(workdir: AnyPath, step: int | Literal["best"] | None = None) -> in
 
 
 def finished_steps(workdir: AnyPath) -> list[int]:
-    """Lists the steps that have a checkpoint in a training workdir.
+    """Lists the steps that have a complete checkpoint in a training workdir.
 
-    Only lists steps that the run recorded, because a user may have added other folders. Runs of older versions have no record.
-    Only lists steps that Orbax finalized, because in a bucket the folder of an incomplete step has its final name.
+    Only lists steps that the run recorded, because a user may have added other folders. If there are no records, as in runs of
+    older versions, all steps are considered. Only lists steps that Orbax finalized, because in a bucket, even the folder of an
+    incomplete step has its final name.
     """
     with bucket_errors(workdir):
         recorded = workdir / RECORDS
@@ -73,14 +74,14 @@ def step_folders(workdir: AnyPath) -> list[int]:
 
 
 def ranked_steps(workdir: AnyPath, steps: Sequence[int]) -> list[int]:
-    """The validated steps, sorted by J&F in ascending order; ties are sorted by step."""
+    """The validated steps, sorted by J&F in ascending order. Steps with equal J&F are sorted by number."""
     scores = {step: (step_record(workdir, step).about or {}).get("scores") for step in steps}
     jf = {step: found["jf"] for step, found in scores.items() if found}
     return sorted(jf, key=lambda step: (jf[step], step))
 
 
 def step_record(workdir: AnyPath, step: int) -> Record:
-    """The record of one checkpoint's files; `about` contains its scores once the record is complete.
+    """The record of one checkpoint's files. Its attribute `about` contains the scores once the record is complete.
 
     Raises:
       CheckpointError: the file is not a record of a checkpoint.

@@ -1,4 +1,4 @@
-"""Checkpoints on disk: an Orbax folder with the model's config."""
+"""Loads and saves checkpoints, which are Orbax folders with the model's config."""
 
 import contextlib
 import functools
@@ -37,21 +37,21 @@ def load_checkpoint(path: str | os.PathLike, step: int | Literal["best"] | None 
     """Loads the variables and the config of a model.
 
     Args:
-        path: an output of `hmmn-jax convert` or `convert_weights.py`, a training workdir, or one `.safetensors` or `.pth` file
-            with official names (for the published network, unless its metadata has a config). The path is local or in a bucket
-            (`gs://...`). If no file or folder "lite" exists, "lite" is the bundled model; the terms of its weights are printed
-            once.
-        step: for a training workdir: a number; "best" for the kept step with the highest J&F in validation; None for the
-            latest.
+        path: the output of `hmmn-jax convert` or `convert_weights.py`, a training workdir, or a single `.safetensors` or `.pth`
+            file with official tensor names. A single file is loaded as the published network, unless the file's metadata
+            contains a config. The path is local or in a bucket (`gs://...`). If no file or folder "lite" exists, "lite" is the
+            bundled model, and the terms of its weights are printed once.
+        step: the step to load from a training workdir: a step number; "best": the step with the highest validation J&F among
+            the kept steps; None: the latest step.
 
     Returns:
         The variables as NumPy arrays on the host, and the config. To use the variables more than once, put them on the device
         with `jax.device_put`.
 
     Raises:
-        CheckpointError: the path or step does not exist, or the file is damaged or has another format.
-        MismatchError: the tensors do not match the config; the first ten are listed.
-        DataError: a URL with an unsupported scheme.
+        CheckpointError: the path or step does not exist, or the file is damaged or has an unsupported format.
+        MismatchError: the tensors do not match the config. The message lists ten of the differences.
+        DataError: the URL has an unsupported scheme.
         ValueError: `step` is neither an integer nor "best".
     """
     if not (step is None or step == BEST or isinstance(step, int | np.integer)):
@@ -75,10 +75,10 @@ def load_checkpoint(path: str | os.PathLike, step: int | Literal["best"] | None 
 
 
 def find_checkpoint(path: str | os.PathLike) -> AnyPath:
-    """The absolute path of a checkpoint: a file or folder or, if neither exists, the bundled model of this name.
+    """Returns the absolute path of a file or folder or, if neither exists, the path of the bundled model with this name.
 
     Raises:
-      DataError: a URL with an unsupported scheme.
+      DataError: the URL has an unsupported scheme.
     """
     found = user_path(path, buckets=True)
     bundled = WEIGHTS.get(str(found))
@@ -91,7 +91,7 @@ def _tell_terms() -> None:
 
 
 def is_checkpoint_file(path: AnyPath) -> bool:
-    """Whether a checkpoint is one file rather than a folder. Raises CheckpointError if neither exists."""
+    """Whether a checkpoint is a file. Raises CheckpointError if neither a file nor a folder exists."""
     with _one_line_errors(path):
         if path.is_file():
             return True
@@ -102,7 +102,7 @@ def is_checkpoint_file(path: AnyPath) -> bool:
 
 
 def load_config(path: AnyPath) -> HMMNConfig:
-    """The config of the model in a checkpoint folder or training workdir. Raises CheckpointError."""
+    """Reads the model's config from a checkpoint folder or training workdir. Raises CheckpointError on failure."""
     with _one_line_errors(path):
         if not (path / CONFIG_FILE).is_file():
             raise CheckpointError(
@@ -137,7 +137,7 @@ def save_checkpoint(path: str | os.PathLike, variables: dict[str, Any], config: 
 
 
 def config_to_json(config: HMMNConfig) -> str:
-    """The model's config as the text that `load_checkpoint` reads."""
+    """Converts the model's config to JSON, in the format that `load_checkpoint` reads."""
     return json.dumps({"model": config.to_dict()}, indent=2)
 
 
@@ -151,7 +151,7 @@ def _parse_config(text: str, source: AnyPath) -> HMMNConfig:
 
 
 def _finite(variables: dict[str, Any], source: AnyPath) -> dict[str, Any]:
-    """Prints a note about tensors with NaN or infinity, such as those of a run that diverged."""
+    """Returns the variables. Prints a note if tensors contain NaN or infinity, for example because a run diverged."""
     leaves = flax.traverse_util.flatten_dict(variables).items()
     wrong = ["/".join(path) for path, leaf in leaves if leaf.dtype.kind == "f" and not np.isfinite(leaf).all()]
     if wrong:
@@ -170,7 +170,7 @@ def _one_line_errors(path: AnyPath) -> Iterator[None]:
 
 
 def _restore(folder: AnyPath, config: HMMNConfig) -> dict[str, Any]:
-    """Variables from an Orbax folder.
+    """Reads variables from an Orbax folder.
 
     A folder in a bucket is copied first, because Orbax supports only some storage services.
     """
@@ -198,7 +198,7 @@ def _restore_local(folder: Path, config: HMMNConfig, source: str) -> dict[str, A
 
 
 def _current_name(path: str) -> str:
-    """The path of a variable. In version 0.1, ResNet layers were stored in the encoders and in `trunk`."""
+    """Converts a variable's path from version 0.1, which stored the ResNet layers directly in the encoders and in `trunk`."""
     return re.sub(r"^(\w+/\w+_encoder)/(trunk/|(?=conv_|normalise/))", r"\1/backbone/", path)
 
 
@@ -216,9 +216,9 @@ def _unreadable(source: str) -> Iterator[None]:
 def quiet_orbax() -> Iterator[None]:
     """Suppresses Orbax's messages about a damaged folder, because the error already reports the damage.
 
-    After an error, TensorStore continues reading. It reports further errors to a closed event loop or to a task that is not
-    awaited, with a traceback for each tensor. These reports can appear at any time, so the filters stay active if the block
-    fails.
+    After an error, TensorStore continues to read. It reports further errors to a closed event loop or to a task that is not
+    awaited, which prints a traceback for each tensor. These tracebacks can appear at any later time, so the filters stay active
+    if the block fails.
     """
     logger, hook = logging.getLogger("absl"), sys.unraisablehook
     level, asyncio = logger.level, logging.getLogger("asyncio")

@@ -34,8 +34,8 @@ _SAFETENSORS_DTYPES = {"BF16": BFLOAT16, "BOOL": np.dtype("?")} | {
     for kind, sizes in {"f": (2, 4, 8), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8)}.items()
     for size in sizes
 }
-_LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the pickled 0x1950A86A20F9469CFC6C
-_MOST_PICKLE = 1 << 24  # bytes of a rejected file that are inspected
+_LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the pickled number 0x1950A86A20F9469CFC6C
+_MOST_PICKLE = 1 << 24  # maximum number of bytes of a rejected file that are inspected
 _INSTALL = "install PyTorch 2.6 or later (pip install torch)"
 
 
@@ -64,10 +64,10 @@ def write_torch_file(
     tensors: Mapping[str, np.ndarray],
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write `tensors` to a new `.safetensors` file, or with PyTorch to a new `.pth` or `.pt` file.
+    """Writes `tensors` to a new `.safetensors` file or, using PyTorch, to a new `.pth` or `.pt` file.
 
-    The file is written atomically. Only safetensors files store `metadata`. Raises CheckpointError if the file exists, has
-    another suffix or cannot be written, or if PyTorch is needed and not installed.
+    The file is written atomically. Only safetensors files store `metadata`. Raises CheckpointError if the file exists, has an
+    unsupported suffix or cannot be written, or if PyTorch is required but not installed.
     """
     path = user_path(path, buckets=True)
     with _one_line_errors(path, "cannot be written", "expected arrays of numbers"):
@@ -85,7 +85,7 @@ def write_torch_file(
 
 @contextlib.contextmanager
 def _one_line_errors(path: str | os.PathLike, verb: str, expected: str) -> Iterator[None]:
-    """Converts any error of a damaged or malicious file to a one-line CheckpointError."""
+    """Converts any error that a damaged or malicious file causes to a one-line CheckpointError."""
     try:
         yield
     except Refused as error:
@@ -94,7 +94,7 @@ def _one_line_errors(path: str | os.PathLike, verb: str, expected: str) -> Itera
         raise CheckpointError(f"{path}: {verb}: {reason(error)}") from error
     except HMMNError as error:  # the message already names the file
         raise CheckpointError(str(error)) from error
-    except Exception as error:  # each library raises its own exceptions for a damaged file
+    except Exception as error:  # each library raises different exceptions for a damaged file
         found = f"damaged or unsupported content ({shorten(error)})"
         raise CheckpointError(f"{path}: {verb}: {found}; {expected}") from error
 
@@ -112,7 +112,8 @@ def _kind(path: Path) -> str:
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     arrays = {}
-    views = sorted(safetensors.deserialize(path.read_bytes()), key=lambda item: item[0])  # in any order
+    # `deserialize` returns the tensors in any order.
+    views = sorted(safetensors.deserialize(path.read_bytes()), key=lambda item: item[0])
     for name, view in views:
         if view["dtype"] not in _SAFETENSORS_DTYPES:
             raise Refused(f"tensor {shorten(name)!r} has the unsupported dtype {view['dtype']}")
@@ -128,11 +129,11 @@ def _read_legacy(path: Path) -> dict[str, np.ndarray]:
     except ImportError:
         raise Refused(found, f"to read it, {_INSTALL}") from None
     if tuple(int(n) for n in torch.__version__.split(".")[:2]) < (2, 6):
-        # Before 2.6 weights_only=True could still run code: CVE-2025-32434.
+        # Before PyTorch 2.6, files could execute code despite weights_only=True: CVE-2025-32434.
         raise Refused(f"{found}, unsafe in PyTorch {torch.__version__}", _INSTALL)
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:  # PyTorch's message has the name of the rejected object and a page of advice
+    except pickle.UnpicklingError as error:  # the message has the rejected object's name and a page of advice
         refused = re.search(r"GLOBAL [\w.]+|Unsupported operand \d+", str(error))
         why = refused[0] if refused else shorten(error)
         raise Refused(f"{found}, which PyTorch rejects ({why})") from error
@@ -147,7 +148,7 @@ def _read_legacy(path: Path) -> dict[str, np.ndarray]:
 
 
 def _refuse(path: Path) -> dict[str, np.ndarray]:
-    """Rejects files in other formats. For a plain pickle, the error names the function that it would have called."""
+    """Rejects files in other formats. For a plain pickle, the error names the function that loading would have called."""
     content = read_start(path, _MOST_PICKLE)
     found = "neither a torch.save nor a safetensors file" if content else "an empty file"
     if content.startswith(b"\x80"):

@@ -1,4 +1,4 @@
-"""The names of the official PyTorch checkpoint and the path of each of its tensors in this package, in both directions."""
+"""Converts between the tensors of the official PyTorch checkpoint and the variables of this package."""
 
 from collections.abc import Container, Mapping
 from itertools import zip_longest
@@ -20,9 +20,10 @@ _HEADS = (("KV_M_r4", "s16"), ("KV_M_r3", "s8"), ("KV_M_r2", "s4"))
 
 
 def name_table(config: HMMNConfig) -> dict[str, Path]:
-    """Maps official names (without `module.`) to paths in the variables, collection first, for every tensor of the model.
+    """Maps the official name of every tensor (without `module.`) to its path in the variables, which starts at a collection.
 
-    The order is that of the official state dict. Models with other sizes use the names that the official code would give them.
+    The order is that of the official state dict. For models of other sizes, the names are those that the official code would
+    use.
     """
     table: dict[str, Path] = {}
 
@@ -73,7 +74,7 @@ def from_torch(tensors: Mapping[str, np.ndarray], config: HMMNConfig, source: st
     prefix of all names is removed; see `without_prefix`.
 
     Raises:
-      MismatchError: tensors are missing, unknown or have the wrong shape; ten of them are listed.
+      MismatchError: tensors are missing, unknown or have the wrong shape. The message lists ten of them.
     """
     tensors = without_prefix(tensors, torch_shapes(config), source)
     check_shapes({name: tensor.shape for name, tensor in tensors.items()}, torch_shapes(config), source)
@@ -82,13 +83,13 @@ def from_torch(tensors: Mapping[str, np.ndarray], config: HMMNConfig, source: st
 
 
 def to_torch(variables: Variables, config: HMMNConfig) -> dict[str, np.ndarray]:
-    """The inverse of `from_torch`, with official names without `module.`, in the official order and torch's layout."""
+    """The inverse of `from_torch`. Official names have no prefix `module.`; order and layout are those of the official file."""
     flat = flax.traverse_util.flatten_dict(variables)
     return {name: _to_torch(np.asarray(flat[path]), path) for name, path in name_table(config).items()}
 
 
 def in_float16(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Rounds floats to float16, which `from_torch` can also read. Counters are unchanged.
+    """Rounds floats to float16. `from_torch` can also read the result. Counters are unchanged.
 
     Raises:
       MismatchError: a number is too large for float16.
@@ -105,12 +106,13 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def without_prefix(tensors: Mapping[str, Tensor], expected: Container[str], source: str) -> dict[str, Tensor]:
-    """Removes prefixes that wrappers add to every name, such as `module.`, `_orig_mod.` and `model.`, also repeated ones.
+    """Removes prefixes that wrappers add to every name, such as `module.`, `_orig_mod.` and `model.`, even if repeated.
 
     Args:
       tensors: tensors by name.
-      expected: the names of the model; if removing a prefix gives none of them, the names are unchanged.
-      source: the file, for the NOTE about any prefix other than `module.`, which the released checkpoint has.
+      expected: the tensor names of the model. If removing a prefix results in none of these, the names are unchanged.
+      source: the file to name in the note about a removed prefix. There is no note for `module.`, because the released
+        checkpoint has this prefix.
     """
     first, prefix = next(iter(tensors), ""), ""
     while all(name.startswith(prefix) for name in tensors) and len(prefix) < len(first):
@@ -123,7 +125,7 @@ def without_prefix(tensors: Mapping[str, Tensor], expected: Container[str], sour
 
 
 def check_shapes(found: Shapes, expected: Shapes, source: str) -> None:
-    """Raises MismatchError if tensors of `source` are missing, unknown or have the wrong shape; lists ten of them."""
+    """Raises MismatchError, which lists ten tensors, if tensors of `source` are missing, unknown or have the wrong shape."""
     missing = [f"missing {name} {shape}" for name, shape in expected.items() if name not in found]
     surplus = [f"surplus {name} {shape}" for name, shape in found.items() if name not in expected]
     misshapen = [
@@ -137,7 +139,7 @@ def check_shapes(found: Shapes, expected: Shapes, source: str) -> None:
 
 
 def torch_shapes(config: HMMNConfig) -> dict[str, tuple[int, ...]]:
-    """Maps official names to shapes in torch's layout."""
+    """Maps official names to shapes in PyTorch's layout."""
     flat = flax.traverse_util.flatten_dict(abstract_variables(config))
     return {name: _torch_shape(flat[path].shape, path) for name, path in name_table(config).items()}
 

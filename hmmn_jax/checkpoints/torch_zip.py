@@ -1,7 +1,7 @@
-"""Reads the tensors of PyTorch's zip format without executing code from its pickle.
+"""Reads tensors from PyTorch's zip format without executing code from the pickle that it contains.
 
-The unpickler only accepts the few names that rebuild tensors, and returns the position of each tensor in the file. The arrays
-are then made from these positions, with bounds checks.
+The unpickler only accepts the few functions and types that are needed to rebuild tensors, and returns the position of each
+tensor in the file. The arrays are then created from these positions, with bounds checks.
 """
 
 import io
@@ -32,11 +32,11 @@ SAVE_ANEW = (
     "safetensors file: download it again, or save it again in that way"
 )
 _JIT = "save its weights: torch.save(torch.jit.load(path, 'cpu').state_dict(), new_path)"
-_MAX_TUPLES = 20_000  # torch writes four to six tuples for each tensor
+_MAX_TUPLES = 20_000  # PyTorch writes four to six tuples for each tensor
 
 
 class Refused(Exception):
-    """The reason why a file is rejected, and how to fix it."""
+    """Raised if a file is rejected. The message contains the reason and how to fix it."""
 
     def __init__(self, found: str, way_out: str = SAVE_ANEW):
         super().__init__(f"{found}; {way_out}")
@@ -47,7 +47,7 @@ def _type(found: object) -> str:
 
 
 def read_zip(path: Path) -> dict[str, np.ndarray]:
-    """The tensors by name, as read-only views of their storages. Raises Refused, or any error of zipfile for a damaged file."""
+    """Returns the tensors by name, as read-only views of their storages. Raises Refused, or zipfile's errors."""
     with zipfile.ZipFile(path) as archive:
         members = {info.filename: info for info in archive.infolist()}
         pickles = [name for name in members if name.endswith("/data.pkl")]
@@ -90,12 +90,12 @@ class _Tensor(NamedTuple):
 
 
 class _StateDict(dict):
-    """An OrderedDict without attributes, so that a pickle cannot set attributes."""
+    """A substitute for OrderedDict that has no attributes, so that a pickle cannot set attributes."""
 
     __slots__ = ()
 
     def __setstate__(self, state: object) -> None:
-        """Drops the `_metadata` of a state dict."""
+        """Ignores the `_metadata` of a state dict."""
 
 
 class _Callable(NamedTuple):
@@ -117,7 +117,7 @@ def _make_tensor(
 
 
 _GLOBALS: dict[str, object] = {
-    "collections.OrderedDict": _Callable(lambda: _StateDict()),  # torch calls it without arguments
+    "collections.OrderedDict": _Callable(lambda: _StateDict()),  # PyTorch calls it without arguments
     "torch._utils._rebuild_tensor_v2": _Callable(_make_tensor),
     "torch._utils._rebuild_parameter": _Callable(lambda data, _grad, _hooks: data),
     **{f"torch.{name}Storage": _StorageType(dtype) for name, dtype in _TORCH_DTYPES.items()},
@@ -138,10 +138,11 @@ class _Unpickler(pickle.Unpickler):
 
 
 def unpickle(data: bytes) -> object:
-    """Loads a pickle, with `_Tensor` objects in place of tensors. Raises Refused for a name that does not rebuild tensors."""
+    """Loads a pickle, with `_Tensor` objects in place of tensors. Raises Refused for names not needed to rebuild tensors."""
     tuples = 0
     for opcode, argument, _ in pickletools.genops(data):  # raises an error if a length is wrong
-        # The unpickler would allocate a memo of any size, and hashing a tuple with 100,000 levels would overflow the C stack.
+        # The unpickler would allocate a memo of any size. Hashing a tuple with 100,000 nesting levels would overflow the C
+        # stack.
         if opcode.name.endswith("PUT") and int(argument or 0) > len(data):
             raise Refused(f"the pickle has the invalid memo index {argument}")
         tuples += "TUPLE" in opcode.name
@@ -167,20 +168,20 @@ def _buffer(data: bytes, storage: _Storage, swap: bool) -> bytes:
 
 
 def _array(name: str, tensor: _Tensor, buffer: bytes) -> np.ndarray:
-    """Returns the view of `buffer` that `tensor` describes, which must be inside its storage."""
+    """Returns the view of `buffer` that `tensor` describes. Raises Refused if the view exceeds the tensor's storage."""
     (dtype, _, count), offset, size, stride = tensor
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if 0 in size:
         return np.empty(size, dtype)
     if last >= count:
         raise Refused(f"tensor {shorten(name)!r} reaches element {last} of a storage of {count}")
-    # The stride of an axis of length one is never used and may be any number.
+    # The stride of an axis with length one is never used, and may be any number.
     steps = [step * dtype.itemsize if n > 1 else 0 for n, step in zip(size, stride, strict=True)]
     return np.ndarray(size, dtype, buffer, offset * dtype.itemsize, steps)
 
 
 def flat_tensors(loaded: object, tensor_type: type) -> dict[str, Any]:
-    """Returns `loaded` if it is a dict of tensors by name; otherwise raises an error with the difference."""
+    """Returns `loaded` if it is a flat dict of tensors by name. Otherwise, raises Refused with the reason."""
     if not isinstance(loaded, dict):
         raise Refused(f"the top level is of type {_type(loaded)}")
     for key, value in loaded.items():

@@ -1,4 +1,4 @@
-"""Exports of a video's masks in the formats of other programs: PNGs, layers with soft edges, COCO and YTVIS JSON, movies."""
+"""Exports a video's masks in other formats: PNGs, layers with soft edges, COCO and YouTube-VIS JSON, and movies."""
 
 from hmmn_jax.exports.export import KINDS, export, masked_frame
 from hmmn_jax.exports.exporter import UNKNOWN_FPS, Exporter, Label, MaskedFrame, VideoFacts

@@ -1,6 +1,6 @@
-"""The JSON of BURST: sequences with the mask of each object in its first frame, and results in the same format.
+"""Reads and writes BURST's JSON: sequences with a mask of each object in its first frame, and results in the same format.
 
-A result is a copy of the given file with other masks; names, sizes and categories are unchanged.
+A result is a copy of the given file in which the masks are replaced. Names, sizes and categories are unchanged.
 """
 
 import functools
@@ -17,7 +17,7 @@ from hmmn_jax.errors import DataError
 from hmmn_jax.exports.rle import compress, decode, run_lengths
 from hmmn_jax.io.files import reason, write_file
 
-Masks = Mapping[int, Bool[np.ndarray, "h w"]]  # masks of a frame, by track
+Masks = Mapping[int, Bool[np.ndarray, "h w"]]  # the masks in a frame, by track id
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class BurstSequence:
     """A sequence of BURST.
 
     Attributes:
-        key: data set and name, which are unique.
+        key: data set and name; each key is unique.
         size: height and width.
         frames: all image paths, relative to the folder of the sequence.
-        annotated: the paths of scored images.
-        encoded: for each annotated frame, the masks by track, as compressed RLE.
+        annotated: the image paths of the annotated frames, which are scored.
+        encoded: for each annotated frame, the masks by track id, as compressed RLE.
     """
 
     key: tuple[str, str]
@@ -45,14 +45,17 @@ class BurstSequence:
         return tuple(index[frame] for frame in self.annotated)
 
     def masks(self, place: int) -> dict[int, Bool[np.ndarray, "h w"]]:
-        """Decodes the masks of an annotated frame, by track. Raises DataError."""
+        """Decodes the masks of an annotated frame, by track id. Raises DataError if a mask cannot be decoded."""
         try:
             return {track: decode(text, *self.size) for track, text in sorted(self.encoded[place].items())}
         except ValueError as error:
             raise DataError(f"{'/'.join(self.key)}/{self.annotated[place]}: a mask that cannot be decoded: {error}") from error
 
     def given(self) -> dict[int, dict[int, Bool[np.ndarray, "h w"]]]:
-        """The tracks that start on each frame, by index, as `Segmenter.run` expects; frame 0 always has an entry."""
+        """The masks of the tracks that start in each frame, in the form that `Segmenter.run` expects.
+
+        They are indexed by frame and track id. Frame 0 always has an entry.
+        """
         given: dict[int, dict[int, Bool[np.ndarray, "h w"]]] = {0: {}}
         known: set[int] = set()
         for place, index in enumerate(self.places):
@@ -64,7 +67,7 @@ class BurstSequence:
 
 
 def read_burst(path: Path) -> list[BurstSequence]:
-    """Reads `first_frame_annotations.json`, `all_classes.json` or a result. Raises DataError."""
+    """Reads `first_frame_annotations.json`, `all_classes.json` or a result. Raises DataError if the file is invalid."""
     found = [_sequence(entry, path) for entry in _load(path)["sequences"]]
     if len({sequence.key for sequence in found}) < len(found):
         raise DataError(f"{path}: two sequences have the same data set and name; copy the file again")
@@ -72,13 +75,13 @@ def read_burst(path: Path) -> list[BurstSequence]:
 
 
 def write_burst(path: Path, given: Path, results: Mapping[tuple[str, str], Sequence[Masks]]) -> None:
-    """Writes a result: the file `given` with the masks of `results`.
+    """Writes a result, which is a copy of the file `given` with the masks in `results`.
 
     Args:
         path: the new file.
         given: the file with the given masks.
-        results: the masks of each annotated frame, by `BurstSequence.key`. Empty masks are omitted. In the frame where a track
-            is given, its given mask is written.
+        results: the masks of each annotated frame, by `BurstSequence.key`. Empty masks are omitted. In the frame in which a
+            track starts, the given mask is written.
 
     Raises:
         DataError: a sequence is missing, or has the wrong number of frames, an unknown track, or a mask of the wrong size.

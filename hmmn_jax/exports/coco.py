@@ -1,4 +1,4 @@
-"""Exports as JSON with run-length encoded masks, in the formats of COCO (each frame is an image) and of YouTube-VIS."""
+"""Exports run-length encoded masks as JSON in the formats of COCO, where each frame is an image, and YouTube-VIS."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from hmmn_jax.version import __version__
 
 
 class _Json(Exporter):
-    """One JSON file. Each object has its own category, with the object's id."""
+    """Writes one JSON file. Each object has its own category, which has the same id as the object."""
 
     suffix = ".json"
 
@@ -32,9 +32,9 @@ class _Json(Exporter):
 
 
 class Coco(_Json):
-    """`VIDEO.json` in the format of COCO's instances: images with a mask, and one annotation per object in each image.
+    """Writes `VIDEO.json` in COCO's instance format: the images that have a mask, and one annotation per object and image.
 
-    The `id` of an image is the number of the frame plus 1. The `track_id` of an annotation is the id of the object.
+    The `id` of an image is the index of the frame plus 1. The `track_id` of an annotation is the id of the object.
     """
 
     def __init__(self, folder: Path, facts: VideoFacts):
@@ -60,14 +60,14 @@ class Coco(_Json):
 
 
 class YouTubeVis(_Json):
-    """`VIDEO.json` in the format of YouTube-VIS: one video, and a list of masks for each object, null where it is absent."""
+    """Writes `VIDEO.json` in YouTube-VIS format: one video, and for each object a list of masks, with null where absent."""
 
     without_mask = "null in the list of each object"
 
     def __init__(self, folder: Path, facts: VideoFacts):
         super().__init__(folder, facts)
         self._file_names: list[str] = []
-        self._tracks: dict[int, dict[int, dict[str, Any]]] = {}  # by object and index in the list
+        self._tracks: dict[int, dict[int, dict[str, Any]]] = {}  # by object id and index in `_file_names`
 
     def add(self, frame: MaskedFrame) -> None:
         """Encodes the objects of a frame."""

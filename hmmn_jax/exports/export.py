@@ -1,4 +1,4 @@
-"""`export`: writes the masks of a video in one of the formats, to a folder, an archive or a file."""
+"""The function `export`, which writes the masks of a video in one of several formats to a folder, an archive or a file."""
 
 import contextlib
 import operator
@@ -31,7 +31,7 @@ KINDS: dict[str, type[Exporter]] = {
 }
 ARCHIVE = ".zip"
 RECORD = ".export.json"
-_DATE = (1980, 1, 1, 0, 0, 0)  # fixed time stamp of files in an archive, so that the archive only depends on the masks
+_DATE = (1980, 1, 1, 0, 0, 0)  # a fixed time stamp for the files in an archive, so that the archive only depends on the masks
 
 
 def export(
@@ -45,23 +45,24 @@ def export(
     labels: Mapping[int, Label] | None = None,
     report: Callable[[int, int], None] | None = None,
 ) -> list[str]:
-    """Writes the masks of the frames start <= t < stop atomically. Frames are read and written one by one.
+    """Writes the masks of the frames t with start <= t < stop atomically. Frames are read and written one by one.
 
     Args:
         kind: a key of `KINDS`.
         path: for "davis", "binary" and "rgba", a folder or a .zip file; for "coco" and "ytvis", a .json file; for the others,
             an .mp4 or .gif file. Only files that this function wrote are replaced.
         video: the frames.
-        find: returns the result of a frame, given its number: a `Result` of a segmenter, a `FrameResult` of a session, or
-            any object with the same fields `mask`, `ids` and `probs` (`probs` may be None); None if the frame has no mask.
-        start: the first frame.
-        stop: the frame after the last; None: the end of the video.
-        labels: names and colours of objects, by id.
+        find: a function that takes the index of a frame and returns a `Result` of a segmenter, a `FrameResult` of a session, or
+            any object with the same fields `mask`, `ids` and `probs` (`probs` may be None). Returns None if the frame has no
+            mask.
+        start: the index of the first frame.
+        stop: the index after that of the last frame; None: the number of frames in the video.
+        labels: names and colours of objects, by object id.
         report: called after each frame with the number of finished frames and the total number. An error that it raises stops
             the export.
 
     Returns:
-        Remarks for the user, one line each: frames without a mask, and frames without soft edges.
+        Remarks for the user about frames without a mask and frames without soft edges, one line each.
 
     Raises:
         ConfigError: an unknown kind, or a path with the wrong suffix.
@@ -93,14 +94,14 @@ def masked_frame(
     mask: Integer[np.ndarray, "h w"] | None,
     probs: Mapping[int, Float[np.ndarray, "h w"]] | None,
 ) -> MaskedFrame:
-    """Frame `t` of a video, with its names, in the form that exporters expect."""
+    """Combines frame `t` of a video and its names in the form that exporters expect."""
     name = video.frame_names[t] if video.frame_names else f"{t:05d}"
     file_name = video.file_names[t] if video.file_names else f"{name}.jpg"
     return MaskedFrame(t, name, file_name, image, mask, probs)
 
 
 def _exporter(kind: str, path: Path) -> type[Exporter]:
-    """The exporter of a kind. Raises ConfigError for an unknown kind, or a path that the kind does not support."""
+    """Returns the exporter for `kind`. Raises ConfigError if the kind is unknown or does not support the path."""
     if kind not in KINDS:
         raise ConfigError(f"unknown kind of export: {kind!r}; choose {', '.join(KINDS)}")
     exporter = KINDS[kind]
@@ -134,7 +135,7 @@ def _published(target: Path, suffix: str, name: str) -> Iterator[Path]:
 
 
 def _archive(folder: Path, path: Path) -> None:
-    """Writes all files of a folder to an archive. PNGs are already compressed."""
+    """Writes all files in a folder to an archive, without compression, because PNGs are already compressed."""
     with zipfile.ZipFile(path, "w") as archive:
         for file in sorted(folder.rglob("*")):
             if file.is_file():

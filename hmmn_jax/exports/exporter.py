@@ -1,4 +1,4 @@
-"""`Exporter`, the interface of export formats: takes a video's frames one by one and writes files into a folder."""
+"""`Exporter`, the interface of export formats. An exporter accepts a video's frames one by one and writes files to a folder."""
 
 import abc
 from collections.abc import Mapping
@@ -11,15 +11,15 @@ from jaxtyping import Float, Integer, UInt8
 
 from hmmn_jax.io.palette import davis_palette
 
-UNKNOWN_FPS = 10.0  # frame rate of movies of a folder of images
+UNKNOWN_FPS = 10.0  # frame rate of movies made from a folder of images
 
 
 @dataclass(frozen=True)
 class Label:
-    """The user's name and colour of an object.
+    """The name and the colour that the user chose for an object.
 
     Attributes:
-        name: "" if it has no name.
+        name: the name; "" if the object has none.
         colour: RGB from 0 to 255; None: the colour in the DAVIS palette.
     """
 
@@ -44,12 +44,12 @@ class VideoFacts:
     labels: Mapping[int, Label] = field(default_factory=dict)
 
     def name_of(self, k: int) -> str:
-        """The name of an object, by default "object ID"."""
+        """The name of an object; the default is "object ID"."""
         return self.labels.get(k, Label()).name or f"object {k}"
 
     @property
     def palette(self) -> UInt8[np.ndarray, "256 3"]:
-        """The DAVIS palette with the colours of the objects with ids up to 255."""
+        """The DAVIS palette, with the labels' colours for objects with ids up to 255."""
         palette = davis_palette()
         for k, label in self.labels.items():
             if label.colour is not None and 0 < k < len(palette):
@@ -63,11 +63,11 @@ class MaskedFrame:
 
     Attributes:
         index: index in the video, from 0.
-        name: name of its files, without suffix.
-        file_name: file name of the image, or the name that it would have in a folder of images.
-        image: its pixels; None if the exporter does not need them.
+        name: name of the exported files for this frame, without suffix.
+        file_name: file name of the image, or the name that the image would have in a folder of images.
+        image: the pixels of the frame; None if the exporter does not need them.
         mask: the id of each pixel; None if the frame has no mask.
-        probs: the probability of each object; None if they are unknown, or the exporter does not need them.
+        probs: the probabilities of each object; None if they are unknown, or if the exporter does not need them.
     """
 
     index: int
@@ -79,18 +79,18 @@ class MaskedFrame:
 
     @property
     def ids(self) -> list[int]:
-        """The objects that have pixels, ascending."""
+        """The ids of the objects that have pixels, in ascending order."""
         return [] if self.mask is None else [k for k in np.unique(self.mask).tolist() if k]
 
 
 class Exporter(abc.ABC):
-    """Writes one export. A context manager: files that need all frames are written on exit, unless an error occurred.
+    """A context manager that writes one export. Files that need all frames are written on exit, unless an error occurred.
 
     Attributes:
         needs_image: whether the exporter needs the pixels of frames.
         needs_probs: whether the exporter uses probabilities.
-        suffix: suffix of the single output file, `FOLDER/VIDEO + suffix`; "": a folder `FOLDER/VIDEO`.
-        without_mask: how frames without a mask are handled, as a phrase.
+        suffix: suffix of the single output file, which is `FOLDER/VIDEO` + suffix; "" if the output is a folder `FOLDER/VIDEO`.
+        without_mask: a phrase that describes how frames without a mask are handled.
     """
 
     needs_image = needs_probs = False
@@ -98,7 +98,7 @@ class Exporter(abc.ABC):
     without_mask = "left out"
 
     def __init__(self, folder: Path, facts: VideoFacts):
-        """Writes to a folder; existing files may be replaced."""
+        """The exporter writes to `folder` and may replace existing files."""
         self.folder, self.facts = folder, facts
         self.frames = self.missing = 0
 
@@ -110,14 +110,14 @@ class Exporter(abc.ABC):
             self.finish()
 
     def write(self, frame: MaskedFrame) -> None:
-        """Takes the next frame. Raises DataError if it cannot be written."""
+        """Adds the next frame and updates the counts. Raises DataError if the frame cannot be written."""
         self.frames += 1
         self.missing += frame.mask is None
         self.add(frame)
 
     @abc.abstractmethod
     def add(self, frame: MaskedFrame) -> None:
-        """Writes a frame, or keeps the data needed at the end."""
+        """Writes a frame, or stores the data that `finish` needs."""
 
     def finish(self) -> None:  # noqa: B027, for most kinds there is nothing to do
         """Writes the files that need all frames."""

@@ -1,4 +1,4 @@
-"""Exports of movies: all frames with their masks, at the rate of the video."""
+"""Exports movies that show all frames with their masks, at the frame rate of the video."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from hmmn_jax.io.pictures import overlay
 
 
 class Mp4(Exporter):
-    """`VIDEO.mp4` at the size of the video; odd sides are padded by one row or column."""
+    """Writes `VIDEO.mp4` at the size of the video. An odd height or width is padded by one row or column."""
 
     suffix = ".mp4"
     needs_image = True
@@ -34,6 +34,6 @@ class Mp4(Exporter):
 
 
 class Gif(Mp4):
-    """`VIDEO.gif`, at most 480 pixels per side."""
+    """Writes `VIDEO.gif` with at most 480 pixels per side."""
 
     suffix = ".gif"

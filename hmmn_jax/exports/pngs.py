@@ -1,4 +1,4 @@
-"""Exports of PNG files: ids with the DAVIS palette, a binary mask of each object, a layer of each object."""
+"""Exports PNG files: ids with the DAVIS palette, or a binary mask or an RGBA layer for each object."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from hmmn_jax.io.pictures import write_image
 
 
 class IndexedPngs(Exporter):
-    """`VIDEO/FRAME.png` with the ids and the palette of DAVIS; grey with 16 bits if an id is above 255."""
+    """Writes ids to `VIDEO/FRAME.png`: indexed with the DAVIS palette, or 16-bit grey if an id is above 255."""
 
     def add(self, frame: MaskedFrame) -> None:
         """Writes the ids."""
@@ -19,10 +19,10 @@ class IndexedPngs(Exporter):
 
 
 class _ObjectPngs(Exporter):
-    """A folder `VIDEO/OBJECT` for each object.
+    """Writes a folder `VIDEO/OBJECT` for each object.
 
-    It contains a file for each frame with a mask, even if the object is absent. For labelled objects it starts at the first
-    frame, for others at the object's first frame.
+    The folder contains a file for each frame that has a mask, even if the object is absent from the frame. For labelled
+    objects, the files start at the first frame; for other objects, at the first frame that contains the object.
     """
 
     def __init__(self, folder: Path, facts: VideoFacts):
@@ -30,13 +30,13 @@ class _ObjectPngs(Exporter):
         self._known = set(facts.labels)
 
     def _files(self, frame: MaskedFrame) -> list[tuple[int, Path]]:
-        """The known objects of a frame and their files."""
+        """All objects found up to this frame, and the path of each object's file for this frame."""
         self._known |= set(frame.ids)
         return [(k, self.folder / self.facts.name / f"{k:03d}" / f"{frame.name}.png") for k in sorted(self._known)]
 
 
 class BinaryPngs(_ObjectPngs):
-    """`VIDEO/OBJECT/FRAME.png`, 255 for pixels of the object."""
+    """Writes `VIDEO/OBJECT/FRAME.png` with the value 255 for pixels of the object, and 0 for all others."""
 
     def add(self, frame: MaskedFrame) -> None:
         """Writes a mask for each object."""
@@ -46,18 +46,17 @@ class BinaryPngs(_ObjectPngs):
 
 
 class RgbaPngs(_ObjectPngs):
-    """`VIDEO/OBJECT/FRAME.png`: the frame, with the probability of the object as opacity.
+    """Writes `VIDEO/OBJECT/FRAME.png`: the frame, with the probability of the object as opacity.
 
-    Without probabilities, the opacity is the mask.
-
-    Pixels of opacity 0 are black. Colours are not premultiplied.
+    Without probabilities, the opacity is 255 for pixels of the object and 0 for all others. Pixels with opacity 0 are black.
+    Colours are not premultiplied.
     """
 
     needs_image = needs_probs = True
 
     def __init__(self, folder: Path, facts: VideoFacts):
         super().__init__(folder, facts)
-        self.hard = 0  # frames
+        self.hard = 0  # number of frames without soft edges
 
     def add(self, frame: MaskedFrame) -> None:
         """Writes a layer for each object."""
@@ -74,7 +73,7 @@ class RgbaPngs(_ObjectPngs):
 
     @property
     def remarks(self) -> list[str]:
-        """Frames without masks, and frames without soft edges."""
+        """Remarks about frames without masks and about frames without soft edges."""
         if not self.hard:
             return super().remarks
         found = f"{self.hard} of {self.frames} frames have hard edges: their masks are annotations or have no probabilities"

@@ -1,11 +1,11 @@
-"""Run-length encoding of binary masks, as COCO stores them."""
+"""Run-length encoding (RLE) of binary masks in COCO's format."""
 
 import numpy as np
 from jaxtyping import Bool, Int
 
 _BITS = 5  # number of value bits per character
-_LONGEST = 8  # maximum index of a character in a number
-_SIGN, _MORE, _FIRST = 0x10, 0x20, 48  # bits of a character: sign, continuation; character code of 0
+_LONGEST = 8  # maximum index of a character within an encoded number
+_SIGN, _MORE, _FIRST = 0x10, 0x20, 48  # sign bit and continuation bit of a character; character code for the value 0
 
 
 def encode(mask: Bool[np.ndarray, "h w"]) -> dict[str, object]:
@@ -14,7 +14,7 @@ def encode(mask: Bool[np.ndarray, "h w"]) -> dict[str, object]:
 
 
 def run_lengths(mask: Bool[np.ndarray, "h w"]) -> Int[np.ndarray, " n"]:
-    """Lengths of the runs of equal pixels, in column-major order. The first run is background, and may have length 0."""
+    """The lengths of the runs of equal pixels in column-major order. The first run is background and may have length 0."""
     flat = mask.ravel(order="F")
     starts = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     first = [0, 0] if flat[0] else [0]  # an empty run of background
@@ -24,7 +24,7 @@ def run_lengths(mask: Bool[np.ndarray, "h w"]) -> Int[np.ndarray, " n"]:
 def compress(lengths: Int[np.ndarray, " n"]) -> str:
     """Encodes run lengths as text. From the fourth run on, the difference from the length two runs earlier is encoded.
 
-    5 bits per character, lowest bits first.
+    Each character encodes 5 bits of a number, starting with the lowest bits.
     """
     rest = lengths.astype(np.int64)
     rest[3:] -= lengths[1:-2]
@@ -41,7 +41,7 @@ def compress(lengths: Int[np.ndarray, " n"]) -> str:
 
 
 def bounding_box(mask: Bool[np.ndarray, "h w"]) -> list[int]:
-    """Bounding box of a non-empty mask: left, top, width and height."""
+    """The bounding box of a non-empty mask: left, top, width and height."""
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
     left, top = int(columns[0]), int(rows[0])
     return [left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1]
