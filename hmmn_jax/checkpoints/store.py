@@ -50,7 +50,7 @@ def load_checkpoint(path: str | os.PathLike, step: int | Literal["best"] | None 
 
     Raises:
         CheckpointError: the path or step does not exist, or the file is damaged or has an unsupported format.
-        MismatchError: the tensors do not match the config. The message lists ten of the differences.
+        MismatchError: the tensors do not match the config. The message lists up to ten differences.
         DataError: the URL has an unsupported scheme.
         ValueError: `step` is neither an integer nor "best".
     """
@@ -217,8 +217,8 @@ def quiet_orbax() -> Iterator[None]:
     """Suppresses Orbax's messages about a damaged folder, because the error already reports the damage.
 
     After an error, TensorStore continues to read. It reports further errors to a closed event loop or to a task that is not
-    awaited, which prints a traceback for each tensor. These tracebacks can appear at any later time, so the filters stay active
-    if the block fails.
+    awaited, so that a traceback is printed for each tensor. These tracebacks can appear at any later time. Therefore, the
+    filters stay active if the block fails.
     """
     logger, hook = logging.getLogger("absl"), sys.unraisablehook
     level, asyncio = logger.level, logging.getLogger("asyncio")

@@ -20,7 +20,7 @@ _HEADS = (("KV_M_r4", "s16"), ("KV_M_r3", "s8"), ("KV_M_r2", "s4"))
 
 
 def name_table(config: HMMNConfig) -> dict[str, Path]:
-    """Maps the official name of every tensor (without `module.`) to its path in the variables, which starts at a collection.
+    """Maps the official name of every tensor (without `module.`) to a path in the variables that begins with the collection.
 
     The order is that of the official state dict. For models of other sizes, the names are those that the official code would
     use.
@@ -74,7 +74,7 @@ def from_torch(tensors: Mapping[str, np.ndarray], config: HMMNConfig, source: st
     prefix of all names is removed; see `without_prefix`.
 
     Raises:
-      MismatchError: tensors are missing, unknown or have the wrong shape. The message lists ten of them.
+      MismatchError: tensors are missing, unknown or have the wrong shape. The message lists up to ten of them.
     """
     tensors = without_prefix(tensors, torch_shapes(config), source)
     check_shapes({name: tensor.shape for name, tensor in tensors.items()}, torch_shapes(config), source)
@@ -125,7 +125,7 @@ def without_prefix(tensors: Mapping[str, Tensor], expected: Container[str], sour
 
 
 def check_shapes(found: Shapes, expected: Shapes, source: str) -> None:
-    """Raises MismatchError, which lists ten tensors, if tensors of `source` are missing, unknown or have the wrong shape."""
+    """Raises MismatchError, which lists up to ten tensors, if some are missing, unknown or have the wrong shape."""
     missing = [f"missing {name} {shape}" for name, shape in expected.items() if name not in found]
     surplus = [f"surplus {name} {shape}" for name, shape in found.items() if name not in expected]
     misshapen = [

@@ -54,7 +54,7 @@ class BurstSequence:
     def given(self) -> dict[int, dict[int, Bool[np.ndarray, "h w"]]]:
         """The masks of the tracks that start in each frame, in the form that `Segmenter.run` expects.
 
-        They are indexed by frame and track id. Frame 0 always has an entry.
+        The masks are indexed first by frame and then by track id. Frame 0 always has an entry.
         """
         given: dict[int, dict[int, Bool[np.ndarray, "h w"]]] = {0: {}}
         known: set[int] = set()

@@ -65,7 +65,7 @@ def export(
         Remarks for the user about frames without a mask and frames without soft edges, one line each.
 
     Raises:
-        ConfigError: an unknown kind, or a path with the wrong suffix.
+        ConfigError: the kind is unknown, or the path has the wrong suffix.
         ValueError: the range contains no frames of the video.
         DataError: the path exists and was not written by this function, a frame cannot be read, or writing fails.
     """

@@ -48,7 +48,7 @@ def bounding_box(mask: Bool[np.ndarray, "h w"]) -> list[int]:
 
 
 def decode(counts: str, height: int, width: int) -> Bool[np.ndarray, "h w"]:
-    """Decodes COCO's compressed RLE, the inverse of `encode`. Raises ValueError for text that is not an RLE of this size."""
+    """Decodes COCO's compressed RLE, the inverse of `encode`. Raises ValueError if `counts` is not an RLE of this size."""
     codes = np.frombuffer(counts.encode(), np.uint8).astype(np.int64) - _FIRST
     if len(codes) == 0 or codes.min() < 0 or codes.max() > 2 * _MORE - 1 or codes[-1] & _MORE:
         raise ValueError(f"the counts {counts[:20]!r} are not a compressed RLE")

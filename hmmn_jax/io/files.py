@@ -1,4 +1,4 @@
-"""Reads files, writes them atomically, locally or in buckets, and shortens error messages from other libraries to one line."""
+"""Reads and atomically writes files, locally or in buckets, and shortens other libraries' error messages to one line."""
 
 import contextlib
 import errno
@@ -169,7 +169,7 @@ def bucket_errors(path: AnyPath) -> Iterator[None]:
     except Exception as error:  # each client raises its own exception types
         if isinstance(error, FileNotFoundError):  # the message is only the path; also raised for a missing bucket
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from error
-        if isinstance(error, OSError) and type(error).__module__ == "builtins":  # others are network errors
+        if isinstance(error, OSError) and type(error).__module__ == "builtins":  # errors of other types are network errors
             raise
         found = f"the bucket cannot be reached ({type(error).__name__}: {reason(error)})"
         raise OSError(errno.EIO, f"{found}; check its name, your credentials and the network", str(path)) from error

@@ -44,7 +44,7 @@ class FilmDecoder:
         self._stream.codec_context.thread_count = 1
         self.fps = float(self._stream.average_rate or self._stream.guessed_rate or 0)
         duration = self._container.duration or 0
-        if "matroska" in self._container.format.name:  # measured from zero, not from the first frame
+        if "matroska" in self._container.format.name:  # this duration is measured from zero, not from the first frame
             duration -= self._container.start_time or 0
         self.frame_count = round(duration / av.time_base * self.fps)
 

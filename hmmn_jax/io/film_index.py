@@ -43,7 +43,7 @@ class FilmIndex:
         self._recent: collections.deque[av.VideoFrame] = collections.deque(maxlen=_FRAMES_KEPT)
         self._decoder: FilmDecoder | None = None
         self._coming: Iterator[av.VideoFrame] = iter(())
-        self._next = math.inf  # index of the next frame
+        self._next = math.inf  # index of the frame that the decoder returns next
 
     def __len__(self) -> int:
         """The number of recorded frames."""

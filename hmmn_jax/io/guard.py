@@ -3,7 +3,7 @@
 Guards are used for training workdirs, projects of `hmmn-jax paint`, evaluation outputs and data set builds. The files are:
 
 LOCK        an empty file that the owner locks; the operating system releases the lock when the process ends
-.LOCK.json  the owner's host, boot id and process id; its modification time is that of the last heartbeat, every five seconds
+.LOCK.json  the owner's host, boot id and process id; the owner updates this file every five seconds, as a heartbeat
 
 Between processes on one machine, the lock is used. Some network file systems do not support locks between machines, and
 buckets never do; in these cases, heartbeats are used. If the owner was a process on this machine and has ended, the folder is

@@ -46,7 +46,7 @@ class ImageVideo(Video):
 
     @functools.cached_property
     def size(self) -> tuple[int, int]:  # type: ignore[override]  # mypy does not know that it can be set
-        """Height and width of the upright frames, from the header of the first frame. Raises DataError."""
+        """The height and width of the upright frames, read from the first frame's header. Raises DataError on failure."""
         width, height = read_header(*self._sources[0]).size
         return height, width
 

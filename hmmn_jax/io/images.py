@@ -111,7 +111,7 @@ def decode_mask(
 
 
 def settle_ids(ids: Integer[np.ndarray, "h w"], binary: bool | None = None) -> Integer[np.ndarray, "h w"]:
-    """Replaces the value 255 with 1 if it is the only object (as in DAVIS-2016), otherwise with 0, because it means void.
+    """Replaces the value 255 with 1 if it is the only object (as in DAVIS-2016), and with 0 (void) otherwise.
 
     In uint16 masks, which contain ids above 255, the value 255 is an ordinary id.
 

@@ -15,7 +15,7 @@ def looks_like_levels(values: UInt8[np.ndarray, "h w"]) -> bool:
 
     Each value is tested on its own pixels, so that a large object does not hide the edge of another object. A value is a step
     if most of its pixels are in smooth edges. A value is noise if it is scattered over many small pieces, or if most of its
-    pixels have only neighbours with other values, and these values differ.
+    pixels differ from all four neighbours and the four neighbours are not all equal.
     """
     present = np.bincount(values.ravel(), minlength=256)
     between = np.flatnonzero(present)[1:-1]

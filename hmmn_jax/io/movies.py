@@ -27,7 +27,7 @@ _BT709 = 1  # FFmpeg's code for the colour matrix, the primaries and the transfe
 
 
 class MovieWriter:
-    """Writes a stream of frames to an .mp4 (H.264, which browsers play) or a .gif of at most 480 pixels per side.
+    """Writes frames to an .mp4 file (H.264, which browsers can play) or a .gif file with at most 480 pixels per side.
 
     Use it as a context manager. The file is created when the block ends without an error; otherwise, no file remains. Raises
     DataError for any other suffix, for a movie without frames, for .mp4 if PyAV is not installed, and if writing fails.

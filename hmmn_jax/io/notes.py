@@ -17,7 +17,7 @@ class Notes:
         self.topics.setdefault(topic, {}).setdefault(kind, []).append(example)
 
     def say(self, text: str) -> None:
-        """Adds a separate line, unless it was already added."""
+        """Adds a separate line unless it has already been added."""
         self.topics.setdefault(text, {})
 
     def lines(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Communication between the processes of a run: shares values, and ends all processes together.
+"""Lets the processes of a run communicate: shares values between them, and ends all of them together.
 
 The functions use the key-value store of JAX's coordination service (`key_value`), which `jax.distributed.initialize` starts. In
 a single-process run, there is no such service, and the functions return the values of the process itself.
@@ -139,7 +139,7 @@ class Watch:
         self._closed.set()
 
     def has_stopped(self) -> bool:
-        """Waits for pending requests after the service has ended, and returns whether they have ended, too.
+        """Waits for pending requests after the service has ended, and returns whether they have finished.
 
         Python must not exit earlier, because exiting during a request would abort the process.
         """
@@ -209,7 +209,7 @@ def terminated() -> bool:
 
 
 def save_on_termination() -> None:
-    """Disables the immediate end after SIGTERM, because this process saves its work and then ends on its own."""
+    """Indicates that, after SIGTERM, this process saves its work and then ends on its own."""
     if _watch is not None:
         _watch.saves = True
 

@@ -1,4 +1,4 @@
-"""Draws the objects of masks in colour on frames."""
+"""Draws masks on frames, with a colour for each object."""
 
 import os
 

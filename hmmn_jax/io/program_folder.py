@@ -19,7 +19,8 @@ UNUSED_DAYS = 30  # programs for other versions or processors are deleted after 
 def own_folder() -> Path | None:
     """Creates the folder for programs compiled by this version of JAX for this processor, in the user's cache folder.
 
-    Compiled programs are executable code, so only the user may have write access to the folder. Otherwise, a note is printed.
+    Compiled programs are executable code, so only the user may have write access to the folder. If the folder is unsafe or
+    cannot be created, a note is printed.
 
     Returns:
         The folder, or None if it cannot be used.
@@ -54,7 +55,7 @@ def _key() -> str:
 
 
 def _unsafe(folder: Path) -> str:
-    """The reason why programs in a folder cannot be trusted, or ""."""
+    """The reason why programs in a folder cannot be trusted; "" if they can be trusted."""
     if not hasattr(os, "getuid"):  # on Windows, the folder is in the user's profile
         return ""
     found = folder.stat()
@@ -66,7 +67,7 @@ def _unsafe(folder: Path) -> str:
 
 
 def _delete_unused(programs: Path) -> None:
-    """Deletes programs for other versions and processors after long disuse. Keeps files that JAX's cache does not create."""
+    """Deletes unused programs for other versions and processors. Keeps files that JAX's cache does not create."""
     oldest = time.time() - UNUSED_DAYS * 24 * 3600
     for folder in programs.iterdir():
         ours = re.fullmatch("[0-9a-f]{16}", folder.name) and folder.is_dir() and not folder.is_symlink()

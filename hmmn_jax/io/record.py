@@ -181,7 +181,7 @@ class Record:
         self.about = None if about is None else json.loads(json.dumps(about))
 
     def _delete(self, names: Iterable[str]) -> None:
-        """Deletes the given files if they are in this record, and then the folders that are empty."""
+        """Deletes the given files if they are in this record, and then their folders, if empty."""
         if is_bucket(self.root):
             owned = self.owned(names)
             with bucket_errors(self.root):
@@ -223,7 +223,7 @@ def staging_folder(parent: AnyPath) -> Iterator[Path]:
 
 
 def remove_leftovers(parent: AnyPath) -> None:
-    """Removes folders that were created by `staging_folder` in `parent` and were not removed because the process was killed."""
+    """Removes staging folders that killed processes left in `parent`."""
     if is_bucket(parent):
         return
     for folder in parent.glob("*") if parent.is_dir() else ():

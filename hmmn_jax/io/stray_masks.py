@@ -53,7 +53,8 @@ def require_no_masks(frames: list[tuple[Path, str, str]], notes: Notes | None = 
     if usual_name is not None or len(set(patterns)) > _KINDS:
         usual = [frame for frame in usual if _pattern(frame[0]) == usual_name]
     largest = max(usual, key=lambda frame: frame[0].stat().st_size, default=None)
-    compared = None if largest is None else _pattern(largest[0])  # the pattern of frames if half of the files are masks
+    # This is the name pattern of the frames, even if half of the files are masks.
+    compared = None if largest is None else _pattern(largest[0])
     # If the largest frame has few colours, the frames are drawings, which look like masks.
     detailed = largest is not None and not _is_flat(largest[0], largest[1])
     small = _small_files([path for path, kind, _ in frames if kind not in _LOSSY]) if detailed else set()

@@ -31,7 +31,7 @@ class UploadedFolder:
             self.local.mkdir(parents=True, exist_ok=True)
 
     def changed(self) -> None:
-        """Uploads files if the last upload is old enough. Call this after a file has grown. Raises DataError on failure."""
+        """Uploads files, but at most every 30 seconds. Call this after a file has grown. Raises DataError on failure."""
         if self._temporary is not None and time.monotonic() - self._time >= UPLOAD_SECONDS:
             self.flush()
 

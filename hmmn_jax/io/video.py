@@ -35,7 +35,7 @@ class Video(abc.ABC):
 
     @abc.abstractmethod
     def __len__(self) -> int:
-        """Returns the exact number of frames. For a video file this may decode the whole file once."""
+        """Returns the exact number of frames. For a video file, this may decode the whole file once."""
 
     @abc.abstractmethod
     def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "h w 3"]:

@@ -78,7 +78,7 @@ class VideoFile(Video):
             return len(self._index)
 
     def __iter__(self) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-        """Decodes the frames in order. Raises DataError on failure; warns if the file ends far too early."""
+        """Decodes the frames in order. Raises DataError on failure. Warns if the file ends much too early."""
         return (rgb for _, _, rgb in self._decode())
 
     def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "h w 3"]:
@@ -168,7 +168,7 @@ class VideoFile(Video):
 
 
 def _check_file(path: str | os.PathLike) -> Path:
-    """Returns the path of a file. Raises DataError if the file does not exist or has no valid sequence name."""
+    """Returns the path of a file. Raises DataError if it does not exist or its name is not a valid sequence name."""
     file = user_path(path)
     if not file.is_file():
         found = "a folder" if file.is_dir() else "no such file"
