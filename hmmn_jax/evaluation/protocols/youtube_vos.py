@@ -24,7 +24,7 @@ UNSEEN = "unseen_categories.txt"
 
 @dataclass(frozen=True)
 class YouTubePlan(AnnotatedPlan):
-    """Scores each object on the annotated frames after its first one. `unseen` states, by id, whether its category is unseen."""
+    """Scores each object on the annotated frames after its first one. `unseen` states by id whether a category is unseen."""
 
     unseen: Mapping[int, bool] = field(default_factory=dict)
 
