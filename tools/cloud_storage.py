@@ -1,4 +1,4 @@
-"""An emulator of Cloud Storage on this machine, for all clients that JAX, TensorFlow and Orbax use.
+"""A local emulator of Google Cloud Storage for all clients that JAX, TensorFlow and Orbax use.
 
 with emulator():                                        # gs://hmmn-jax
     with delayed(os.environ["STORAGE_EMULATOR_HOST"], 0.04):  # each request now takes 40 ms longer
@@ -25,7 +25,7 @@ BUCKET = "hmmn-jax"
 
 @contextlib.contextmanager
 def emulator() -> Iterator[str]:
-    """Yields the URL of a server with one empty bucket, `BUCKET`, which clients of this process and its children use."""
+    """Yields the URL of a server with one empty bucket, `BUCKET`. Clients in this process and its children use the server."""
     server = FakeGCSServer()
     server.start()
     log = server._process.stderr  # read continuously, because the server blocks when this pipe is full
@@ -45,7 +45,7 @@ def emulator() -> Iterator[str]:
 
 @contextlib.contextmanager
 def talking_to(url: str) -> Iterator[None]:
-    """Makes gcsfs, TensorStore and array_record use the server at a URL as Cloud Storage."""
+    """Makes gcsfs, TensorStore and array_record use the server at `url` instead of Cloud Storage."""
     variables = {
         "STORAGE_EMULATOR_HOST": url,
         "TENSORSTORE_GCS_HTTP_URL": url,
@@ -69,7 +69,7 @@ def talking_to(url: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def delayed(url: str, seconds: float) -> Iterator[str]:
-    """Yields the URL of a proxy, in a separate process, that forwards each request after a delay; clients use it."""
+    """Starts a proxy in a separate process that forwards each request after a delay. Yields its URL, which clients then use."""
     command = [sys.executable, "-m", "tools.cloud_storage", url, str(seconds)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -82,7 +82,7 @@ def delayed(url: str, seconds: float) -> Iterator[str]:
 
 
 def _forget_clients() -> None:
-    """Resets the clients, because they cache the URL."""
+    """Clears cached clients, because they store the URL."""
     type(backend.fsspec_backend)._get_filesystem.cache_clear()
     fsspec.get_filesystem_class("gs").clear_instance_cache()
 

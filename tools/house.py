@@ -1,9 +1,9 @@
-"""Import graph of the folders of a checkout, with their sizes.
+"""Analyses which folders of a checkout import which, and their sizes.
 
     python -m tools.house [--root CHECKOUT] [--picture docs/house.svg]
 
-Prints folders, files, the median and the longest file, lines of code, and import cycles between folders. --picture draws the
-folders in layers, with an arrow from each folder to those that it imports.
+Prints the numbers of folders, files and lines, the median and maximum length of a file, and import cycles between folders.
+--picture draws the folders in layers, with arrows from each folder to those that it imports.
 """
 
 import argparse
@@ -27,7 +27,7 @@ Graph = dict[str, set[str]]
 
 
 def rooms(root: Path) -> dict[str, list[Path]]:
-    """The files of each part: a folder or module of a package with everything below it, or "scripts" (at the root)."""
+    """The files of each part: a package, a folder or module of a package, or "scripts" for the scripts at the root."""
     found: dict[str, list[Path]] = collections.defaultdict(list)
     for package in PACKAGES:
         for path in sorted((root / package).rglob("*.py")):
@@ -39,7 +39,7 @@ def rooms(root: Path) -> dict[str, list[Path]]:
 
 
 def imports(root: Path) -> Graph:
-    """For each folder, the other folders that its files import, anywhere in the file, including imports for type checkers."""
+    """For each folder, the other folders that its files import. This includes local imports and imports for type checkers."""
     of_file = {path.relative_to(root).with_suffix(""): room for room, paths in rooms(root).items() for path in paths}
     graph: Graph = {room: set() for room in of_file.values()}
     for path, room in of_file.items():
@@ -54,7 +54,7 @@ def imports(root: Path) -> Graph:
 
 
 def imported(path: Path) -> set[str]:
-    """The dotted names that a file imports, those of `from MODULE import NAME` as `MODULE.NAME`."""
+    """The dotted names that a file imports. `from MODULE import NAME` is listed as `MODULE.NAME`."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -72,7 +72,10 @@ def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
 
 
 def layers(graph: Mapping[str, set[str]]) -> list[list[str]]:
-    """The folders from top to bottom, each above all folders that it imports. Folders of a cycle share a layer."""
+    """The layers of folders from top to bottom. Each folder is above all folders that it imports, except those in a cycle.
+
+    Folders in a cycle share a layer.
+    """
     reach = {room: _reachable(graph, room) for room in graph}
     depth: dict[str, int] = {}
     for room in sorted(graph, key=lambda room: len(reach[room])):
@@ -84,7 +87,7 @@ def layers(graph: Mapping[str, set[str]]) -> list[list[str]]:
 def picture(graph: Mapping[str, set[str]], sizes: Mapping[str, int]) -> str:
     """Draws the folders in layers as SVG.
 
-    Omits arrows that follow from others, folders without arrows, and single files that import nothing.
+    Omits arrows that are implied by other arrows, folders without arrows, and single files that import nothing.
     """
     used = set().union(*graph.values())
     shown = {room for room, others in graph.items() if others or (room in used and sizes[room] > 1)}
@@ -126,7 +129,7 @@ def picture(graph: Mapping[str, set[str]], sizes: Mapping[str, int]) -> str:
 
 
 def report(root: Path) -> str:
-    """Formats the statistics of the tree."""
+    """Formats the statistics of a checkout."""
     graph, lines = imports(root), []
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for paths in rooms(root).values() for path in paths}
     for room, paths in rooms(root).items():
@@ -145,7 +148,7 @@ def report(root: Path) -> str:
 
 
 def main() -> None:
-    """Prints the statistics, and draws the picture on request."""
+    """Prints the statistics. With --picture, also draws the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, default=Path(__file__).parents[1])
     parser.add_argument("--picture", type=Path)

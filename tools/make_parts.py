@@ -3,8 +3,8 @@
     pip install scikit-image
     python -m tools.make_parts OUTPUT FOLDER [FOLDER ...]
 
-Writes `JPEGImages` and `Annotations` to OUTPUT, for `python -m data.build image_masks --config ids`. With such objects, the
-model learns to track any given mask, not only people and cars.
+Writes `JPEGImages` and `Annotations` to OUTPUT, as input of `python -m data.build image_masks --config ids`. From these
+objects, the model learns to track any given mask, and not only people and cars.
 """
 
 import argparse
@@ -16,15 +16,18 @@ from PIL import Image
 from skimage.segmentation import felzenszwalb
 from tqdm import tqdm
 
-SHORT_SIDE = 288  # pixels
+SHORT_SIDE = 288  # maximum shorter side of a picture, in pixels
 SHARE = (0.01, 0.3)  # range of the fraction of the picture that a region covers
-MOST = 250  # regions of a picture
+MOST = 250  # maximum number of regions in a picture
 
 
 def regions(image: np.ndarray, scale: float) -> np.ndarray:
-    """Returns the ids of the regions of an image `uint8 [h,w,3]` as `uint8 [h,w]`; 0 if a region is too small or too large.
+    """Segments an image, `uint8 [h,w,3]`, into regions.
 
-    Regions are those of Felzenszwalb and Huttenlocher, Efficient Graph-Based Image Segmentation, IJCV 2004.
+    Uses the method of Felzenszwalb and Huttenlocher, Efficient Graph-Based Image Segmentation, IJCV 2004.
+
+    Returns:
+        The id of the region of each pixel, `uint8 [h,w]`; 0 for regions that are too small or too large.
     """
     area = image.shape[0] * image.shape[1]
     labels = felzenszwalb(image, scale=scale, sigma=0.8, min_size=int(SHARE[0] * area))
@@ -39,8 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path, help="folder to write; it must not exist")
-    parser.add_argument("folders", type=Path, nargs="+", help="folders with .jpg files, also in subfolders")
-    parser.add_argument("--every", type=int, default=1, help="take every n-th picture of a folder")
+    parser.add_argument("folders", type=Path, nargs="+", help="folders to search recursively for .jpg files")
+    parser.add_argument("--every", type=int, default=1, help="use only every n-th picture in a folder")
     options = parser.parse_args(arguments)
     for name in ("JPEGImages", "Annotations"):
         (options.output / name).mkdir(parents=True)

@@ -1,9 +1,9 @@
-"""Renders the clip in `hmmn_jax/demo_clip`: two koi in a pond. One swims under the other and under a lily pad.
+"""Renders the clip in `hmmn_jax/demo_clip`: two koi in a pond. One swims below the other and below a lily pad.
 
     python -m tools.make_sample OUTPUT
 
-Everything is drawn by this script and `tools/pond.py`, so the clip is under the licence of this project. The folder has the
-layout of DAVIS. If one of the files already exists, nothing is written.
+This script and `tools/pond.py` draw everything, so the clip is under the licence of this project. OUTPUT has the layout of
+DAVIS. If one of the files already exists, nothing is written.
 """
 
 import argparse
@@ -22,19 +22,19 @@ from hmmn_jax.io.record import move, staging_folder
 from tools.pond import FINE, GOLD, HEIGHT, WIDTH, bend_koi, blur, columns, lily_pad, mix, paint_koi, pebbles, rows, sunlight
 
 NAME, RESOLUTION, FRAMES = "koi", "240p", 40
-PAN = np.array([46.0, 10.0])  # motion of the camera over the pond, pixels in x and y
-LIGHT = np.array([5.0, 8.0])  # offset of the shadow per unit of height
+PAN = np.array([46.0, 10.0])  # motion of the camera over the pond in x and y, in pixels
+LIGHT = np.array([5.0, 8.0])  # offset of the shadow in pixels per unit of height
 RED, WATER = np.array([[0.93, 0.27, 0.08], [0.10, 0.42, 0.40]])
 
 
 def curve(*points: tuple[float, float]) -> np.ndarray:
-    """A Bezier curve with four control points, `[200,2]`."""
+    """Points on a Bezier curve with four control points, `[200,2]`."""
     t = np.linspace(0, 1, 200)[:, None]
     return sum(c * (1 - t) ** (3 - i) * t**i * np.array(p) for i, (c, p) in enumerate(zip((1, 3, 3, 1), points, strict=True)))
 
 
 def render(indices: Iterable[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Draws frames, uint8 `[H,W,3]`, with ids, uint8 `[H,W]`. Object 1 is above object 2, and the lily pads are above both."""
+    """Draws frames, uint8 `[H,W,3]`, and their ids, uint8 `[H,W]`. Object 1 is above object 2, and lily pads are above both."""
     rng = np.random.default_rng(7)
     ground = pebbles(rng, *((np.array([HEIGHT, WIDTH]) + PAN[::-1] + 2) * FINE).astype(int))
     red, gold = paint_koi(rng, RED, 0.1), paint_koi(rng, GOLD, 9)
@@ -42,8 +42,8 @@ def render(indices: Iterable[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for index in indices:
         t = index / (FRAMES - 1)
         left, top = (PAN * t * FINE).round().astype(int)
-        x, y = columns + left / FINE, rows + top / FINE  # depth in the pond
-        ax, ay = 1.25 * PAN * t  # nearer objects move more
+        x, y = columns + left / FINE, rows + top / FINE  # positions in the pond
+        ax, ay = 1.25 * PAN * t  # objects closer to the camera move more
         layers = (  # from bottom to top: id, height above the ground, picture
             (2, 1.0, bend_koi(gold, gold_way, t, 3.6 * t, 138 - 16 * t)),
             (1, 1.8, bend_koi(red, red_way, t, 3.1 * t, 128 + 58 * t**1.5)),
@@ -68,7 +68,7 @@ def render(indices: Iterable[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def write_clip(root: Path, frames: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
-    """Writes frames and masks as JPEGs and indexed PNGs. Raises DataError before writing if a file exists already."""
+    """Writes frames as JPEGs and masks as indexed PNGs. Raises DataError before writing if one of the files already exists."""
     images, annotations = (f"{kind}/{RESOLUTION}/{NAME}" for kind in ("JPEGImages", "Annotations"))
     names = [f"{folder}/{i:05d}{suffix}" for folder, suffix in ((images, ".jpg"), (annotations, ".png")) for i in range(FRAMES)]
     names.append("ImageSets/2017/val.txt")
@@ -87,7 +87,7 @@ def write_clip(root: Path, frames: Iterable[tuple[np.ndarray, np.ndarray]]) -> N
 
 
 def main() -> int:
-    """Runs the command, and returns its exit code."""
+    """Runs the command and returns its exit code."""
 
     def run() -> None:
         parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

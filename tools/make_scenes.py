@@ -1,12 +1,12 @@
-"""Creates training videos with exact masks: objects of three dimensions that move, turn and hide each other.
+"""Creates training videos with exact masks: three-dimensional objects that move, rotate and occlude each other.
 
     pip install mujoco pybullet --no-deps
     python -m tools.make_scenes OUTPUT --photos PHOTOS [PHOTOS ...] --videos 300
 
-Writes `JPEGImages/Full-Resolution` and `Annotations/Full-Resolution` to OUTPUT, for
-`python -m data.build davis --config folder`. Objects are people and animals made of capsules, bicycles, simple solids, and the
-meshes of pybullet's `random_urdfs`. Their textures are parts of the photos. Some objects look the same, some have the texture
-of the ground, and some have no label.
+Writes `JPEGImages/Full-Resolution` and `Annotations/Full-Resolution` to OUTPUT, as input of
+`python -m data.build davis --config folder`. The objects are people and animals made of capsules, bicycles, simple solids, and
+the meshes in pybullet's `random_urdfs`. Their textures are taken from the photos. Some objects look alike, some have the
+texture of the ground, and some are not labelled.
 """
 
 import argparse
@@ -23,27 +23,28 @@ from PIL import Image
 
 from tools.rendered import add_arguments, list_photos, open_photo, window, write_videos
 
-os.environ.setdefault("MUJOCO_GL", "egl")  # read by mujoco when it is imported; needs no display
+os.environ.setdefault("MUJOCO_GL", "egl")  # renders without a display; mujoco reads this variable during import
 import mujoco
 
 HEIGHT, WIDTH, FRAMES = 288, 512, 14
-LABELLED, UNLABELLED = 4, 3  # at most, in a scene
-TEXTURE = 192  # pixels
+LABELLED, UNLABELLED = 4, 3  # maximum number of labelled and of unlabelled objects in a scene
+TEXTURE = 192  # side of a texture, in pixels
 TWINS, CAMOUFLAGE, TURNS, BACKDROP = 0.35, 0.2, 0.35, 0.75  # probabilities
 
 
 @dataclass
 class Scene:
-    """Parts of a MuJoCo model.
+    """The parts of a MuJoCo model.
 
-    rng: random numbers.
-    photos, meshes: files to choose from.
-    assets, bodies: XML of the model.
-    files: contents of textures and meshes by name.
-    swings: for each joint, amplitude (rad; infinite for a wheel), frequency (cycles per frame; rad per frame for a wheel) and
-        phase (rad).
-    labels: for each body, the object's id; 0: no label.
-    backdrop: photo that replaces ground and wall; None: they are visible.
+    Attributes:
+        rng: the random number generator.
+        photos, meshes: the files to choose from.
+        assets, bodies: the XML of the model.
+        files: the contents of textures and meshes, by file name.
+        swings: for each joint, the amplitude (in rad; infinite for a wheel), the frequency (in cycles per frame; in rad per
+            frame for a wheel) and the phase (in rad).
+        labels: the object id of each body; 0: not labelled.
+        backdrop: photo that replaces the ground and the wall; None: the ground and the wall are visible.
     """
 
     rng: np.random.Generator
@@ -57,10 +58,10 @@ class Scene:
     backdrop: Image.Image | None = None
 
     def add_material(self, source: Image.Image | None = None) -> str:
-        """Adds a material and returns its name. Its texture is `source`, or a part of a random photo."""
+        """Adds a material and returns its name. The texture is `source` if given, otherwise a part of a random photo."""
         rng, number = self.rng, len(self.files)
         image = source or crop(open_photo(self.photos, rng), rng, TEXTURE)
-        if source is None and rng.random() < 0.3:  # one colour, with little texture
+        if source is None and rng.random() < 0.3:  # mostly a single colour, with little texture
             image = Image.blend(image, Image.new("RGB", image.size, tuple(rng.integers(20, 235, 3).tolist())), 0.85)
         elif source is None and rng.random() < 0.4:
             image = Image.merge("RGB", [image.split()[i] for i in rng.permutation(3)])
@@ -74,20 +75,20 @@ class Scene:
         return f"m{number}"
 
     def joint(self, axis: str, amplitude: float, frequency: float, phase: float) -> str:
-        """Returns the XML of a hinge, whose angle oscillates."""
+        """Returns the XML of a hinge joint whose angle oscillates."""
         self.swings.append((amplitude, frequency, phase))
         return f'<joint type="hinge" axis="{axis}"/>'
 
 
 def crop(image: Image.Image, rng: np.random.Generator, size: int) -> Image.Image:
-    """Returns a random square of an image, `size` pixels wide."""
+    """Returns a random square part of an image, resized to `size` x `size` pixels."""
     side = int(min(image.size) * rng.uniform(0.2, 0.9))
     x, y = (int(rng.integers(0, extent - side + 1)) for extent in image.size)
     return image.crop((x, y, x + side, y + side)).resize((size, size), Image.Resampling.LANCZOS)
 
 
 def encode(image: Image.Image) -> bytes:
-    """Returns an image as a PNG file."""
+    """Encodes an image as PNG."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
@@ -100,7 +101,7 @@ def capsule(material: str, start: Sequence[float], end: Sequence[float], radius:
 
 
 def limb(scene: Scene, start: str, parts: Sequence[tuple[str, float, float]], swing: tuple[float, float, float]) -> str:
-    """Returns the XML of a limb that hangs from `start`; `parts` are (material, length, radius), from the body outwards."""
+    """Returns the XML of a limb that hangs from `start`. `parts` are (material, length, radius), from the body outwards."""
     (material, length, radius), *rest = parts
     amplitude, frequency, phase = swing
     axis = " ".join(f"{value:.2f}" for value in (0.15 * scene.rng.normal(), 1, 0.15 * scene.rng.normal()))
@@ -110,7 +111,7 @@ def limb(scene: Scene, start: str, parts: Sequence[tuple[str, float, float]], sw
 
 
 def person(scene: Scene, materials: Sequence[str]) -> str:
-    """Returns the XML of a person, 1.7 units high, who moves arms and legs."""
+    """Returns the XML of a person with a height of 1.7 units and moving arms and legs."""
     rng, (shirt, trousers, skin) = scene.rng, materials
     pace, wide = rng.uniform(0.03, 0.12), rng.uniform(0.8, 1.3)
     phase = rng.uniform(0, 2 * np.pi)
@@ -131,7 +132,7 @@ def person(scene: Scene, materials: Sequence[str]) -> str:
 
 
 def animal(scene: Scene, materials: Sequence[str]) -> str:
-    """Returns the XML of an animal on four legs."""
+    """Returns the XML of an animal with four legs."""
     rng, (fur, other, _) = scene.rng, materials
     long, fat, legs, neck = rng.uniform(0.35, 0.7), rng.uniform(0.13, 0.3), rng.uniform(0.15, 0.45), rng.uniform(0.1, 0.5)
     pace, phase, height = rng.uniform(0.03, 0.12), rng.uniform(0, 2 * np.pi), 2 * legs
@@ -150,7 +151,7 @@ def animal(scene: Scene, materials: Sequence[str]) -> str:
 
 
 def bicycle(scene: Scene, materials: Sequence[str]) -> str:
-    """Returns the XML of two wheels with spokes and a frame of thin bars, sometimes with a rider."""
+    """Returns the XML of a bicycle: two wheels with spokes, a frame of thin bars, and sometimes a rider."""
     rng, (frame, tyre, skin) = scene.rng, materials
     radius, thin = rng.uniform(0.28, 0.4), rng.uniform(0.012, 0.03)
     half, speed, parts = rng.uniform(0.4, 0.6), rng.uniform(0.1, 1.0), ""
@@ -158,7 +159,7 @@ def bicycle(scene: Scene, materials: Sequence[str]) -> str:
         corners = [(radius * np.cos(a), 0, radius * np.sin(a)) for a in np.linspace(0, 2 * np.pi, 19)]
         wheel = "".join(capsule(tyre, a, b, 1.3 * thin) for a, b in itertools.pairwise(corners))
         wheel += "".join(capsule(frame, (0, 0, 0), corner, 0.006) for corner in corners[::2])
-        scene.swings.append((np.inf, speed, 0.0))  # it turns
+        scene.swings.append((np.inf, speed, 0.0))  # the wheel turns continuously
         parts += f'<body pos="{x:.2f} 0 {radius:.2f}"><joint type="hinge" axis="0 1 0"/>{wheel}</body>'
     seat, bars, pedals = (-0.2, 0, radius + 0.5), (half - 0.12, 0, radius + 0.55), (-0.02, 0, radius)
     bones = [((-half, 0, radius), seat), ((-half, 0, radius), pedals), (pedals, seat), (pedals, bars), (seat, bars)]
@@ -173,7 +174,7 @@ def bicycle(scene: Scene, materials: Sequence[str]) -> str:
 
 
 def solid(scene: Scene, materials: Sequence[str]) -> str:
-    """Returns the XML of up to three simple solids that are one object."""
+    """Returns the XML of an object that consists of up to three simple solids."""
     rng, parts, height = scene.rng, "", 0.0
     for material in materials[: rng.integers(1, 4)]:
         kind = rng.choice(["sphere", "capsule", "ellipsoid", "cylinder", "box"])
@@ -188,7 +189,7 @@ def solid(scene: Scene, materials: Sequence[str]) -> str:
 
 
 def mesh(scene: Scene, materials: Sequence[str]) -> str:
-    """Returns the XML of a mesh."""
+    """Returns the XML of a random mesh."""
     rng, file = scene.rng, scene.meshes[scene.rng.integers(len(scene.meshes))]
     name = f"{file.parent.name}{len(scene.assets)}.obj"
     scene.files[name] = file.read_bytes()
@@ -198,7 +199,7 @@ def mesh(scene: Scene, materials: Sequence[str]) -> str:
 
 
 def build(rng: np.random.Generator, photos: list[Path], meshes: list[Path]) -> tuple[mujoco.MjModel, Scene]:
-    """Returns a model of a random scene."""
+    """Returns the MuJoCo model and the parts of a random scene."""
     scene = Scene(rng, photos, meshes)
     photo = open_photo(photos, rng)
     scene.backdrop = photo if rng.random() < BACKDROP else None
@@ -241,15 +242,17 @@ def build(rng: np.random.Generator, photos: list[Path], meshes: list[Path]) -> t
 
 @dataclass
 class Paths:
-    """How the objects and the camera of a scene move. Arrays have one row for each of n objects; times are frames.
+    """The motion of the objects and the camera of a scene. Arrays have one row for each of the n objects.
 
-    start, speed: position and its change per frame `[n,3]`.
-    sway, beat, phase: amplitude, frequency (cycles per frame) and phase (rad) of an oscillation around it `[n,3]`.
-    yaw, turn: rotation about the vertical axis and its change per frame, rad `[n]`.
-    lean: tilt of the vertical axis, rad `[n,2]`.
-    tumbles: whether the object jumps and tumbles `[n]`.
-    view, drift: azimuth, elevation (degrees) and distance of the camera, and their change per frame.
-    look: change per frame of the target of the camera.
+    Attributes:
+        start, speed: position, and its change per frame, `[n,3]`.
+        sway, beat, phase: amplitude, frequency (cycles per frame) and phase (rad) of an oscillation around this position,
+            `[n,3]`.
+        yaw, turn: rotation about the vertical axis in rad, and its change per frame, `[n]`.
+        lean: tilt of the vertical axis in rad, `[n,2]`.
+        tumbles: whether the object jumps and tumbles, `[n]`.
+        view, drift: azimuth and elevation (in degrees) and distance of the camera, and their change per frame.
+        look: change per frame of the point that the camera looks at.
     """
 
     start: np.ndarray
@@ -267,7 +270,7 @@ class Paths:
 
     @classmethod
     def draw(cls, rng: np.random.Generator, n: int) -> "Paths":
-        """Draws random paths. A third of the objects turn fast."""
+        """Draws random paths. About a third of the objects turn quickly."""
         start = np.stack([rng.uniform(-1.6, 1.6, n), rng.uniform(-1.2, 1.8, n), np.zeros(n)], 1)
         speed = rng.normal(0, 0.07, (n, 3)) * (1, 0.6, 0)
         sway, beat, phase = rng.uniform(0, 0.3, (n, 3)), rng.uniform(0.02, 0.1, (n, 3)), rng.uniform(0, 6.3, (n, 3))
@@ -279,7 +282,7 @@ class Paths:
         return cls(start, speed, sway, beat, phase, yaw, turn, lean, tumbles, view, drift, look)
 
     def pose(self, model: mujoco.MjModel, data: mujoco.MjData, swings: Sequence[tuple[float, float, float]], time: int) -> None:
-        """Sets the positions, rotations and joints of a frame."""
+        """Sets the positions, rotations and joints of all objects in the frame `time`."""
         position = self.start + self.speed * time + self.sway * np.sin(2 * np.pi * self.beat * time + self.phase) * (1, 1, 0.5)
         jump = np.abs(np.sin(0.25 * time + self.phase[:, 0])) * 0.3 * self.tumbles
         data.mocap_pos[:] = position + np.array([0, 0, 1.0]) * jump[:, None]
@@ -294,7 +297,7 @@ class Paths:
         mujoco.mj_camlight(model, data)
 
     def camera(self, time: int) -> mujoco.MjvCamera:
-        """Returns the camera of a frame."""
+        """Returns the camera for the frame `time`."""
         camera = mujoco.MjvCamera()
         camera.azimuth, camera.elevation, camera.distance = self.view + self.drift * time
         camera.lookat[:] = np.array([0, 0.2, 0.7]) + self.look * time
@@ -302,7 +305,7 @@ class Paths:
 
 
 def take(renderer: mujoco.Renderer, data: mujoco.MjData, camera: mujoco.MjvCamera) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the picture `uint8 [h,w,3]` and the geom of each pixel `int [h,w]`, or -1."""
+    """Returns the picture, `uint8 [h,w,3]`, and the index of the geom at each pixel, `int [h,w]`, or -1 if there is no geom."""
     renderer.update_scene(data, camera)
     frame = renderer.render()
     renderer.enable_segmentation_rendering()
@@ -313,12 +316,12 @@ def take(renderer: mujoco.Renderer, data: mujoco.MjData, camera: mujoco.MjvCamer
 
 
 def film(rng: np.random.Generator, photos: list[Path], meshes: list[Path]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Returns frames `uint8 [h,w,3]` and masks `uint8 [h,w]` of a random scene."""
+    """Returns the frames, `uint8 [h,w,3]`, and the masks, `uint8 [h,w]`, of a random scene."""
     model, scene = build(rng, photos, meshes)
     data, paths = mujoco.MjData(model), Paths.draw(rng, len(scene.labels))
     roots = {model.body(f"o{number}").id: label for number, label in enumerate(scene.labels)}
     ids = [roots.get(int(model.body_rootid[body]), 0) for body in model.geom_bodyid]
-    ids = np.array([*ids, 0], np.uint8)  # the last one: no geom
+    ids = np.array([*ids, 0], np.uint8)  # the last entry, for index -1, is for pixels without a geom
     place = rng.uniform((0.3, 0.3, 0.5), (0.7, 0.7, 0.9))
     pan = rng.normal(0, (0.008, 0.004, 0.004))
     gamma, frames, masks = rng.uniform(0.75, 1.35), [], []
@@ -327,7 +330,7 @@ def film(rng: np.random.Generator, photos: list[Path], meshes: list[Path]) -> tu
             paths.pose(model, data, scene.swings, time)
             frame, geoms = take(renderer, data, paths.camera(time))
             if scene.backdrop is not None:
-                behind = geoms < 2  # ground, wall, no geom
+                behind = geoms < 2  # the ground, the wall, and pixels without a geom
                 frame = np.where(behind[..., None], window(scene.backdrop, (WIDTH, HEIGHT), place + pan * time), frame)
             frame = 255 * (frame / 255.0) ** gamma
             frames.append(np.clip(frame + rng.normal(0, 3, frame.shape), 0, 255).astype(np.uint8))

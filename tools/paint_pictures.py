@@ -1,8 +1,8 @@
-"""Takes the screenshots for docs/paint.md: `hmmn-jax paint` with the clip and the bundled model, in Chromium.
+"""Takes the screenshots for docs/paint.md in Chromium. They show `hmmn-jax paint` with the bundled clip and model.
 
     python -m tools.paint_pictures [FOLDER]
 
-Takes one or two minutes on two CPU cores, mostly compilation. Needs `pip install '.[dev]'` and Chromium.
+The script runs for one or two minutes on two CPU cores, mostly for compilation. It needs `pip install '.[dev]'` and Chromium.
 """
 
 import contextlib
@@ -26,12 +26,12 @@ from hmmn_jax.paint.server import open_page
 DOCS = Path(__file__).parents[1] / "docs"
 FRAMES, MASKS = DEMO_CLIP / "JPEGImages/240p/koi", DEMO_CLIP / "Annotations/240p/koi"
 ANNOTATED = 4  # the frame whose mask is given
-LARGEST = 190_000  # bytes of a picture
+LARGEST = 190_000  # maximum size of a picture file, in bytes
 NAMES = ("Red koi", "Gold koi")
 
 
 def main(folder: Path) -> None:
-    """Serves a new project and writes all pictures."""
+    """Serves a new project and writes all screenshots."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     with tempfile.TemporaryDirectory() as project, serving(Path(project) / "koi.hmmn") as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium)
@@ -41,7 +41,7 @@ def main(folder: Path) -> None:
 
 @contextlib.contextmanager
 def serving(folder: Path) -> Iterator[str]:
-    """Serves a project of the clip with the bundled model. Yields the address."""
+    """Serves a project for the bundled clip with the bundled model. Yields the address."""
     with open_page(folder, FRAMES, lambda _: Segmenter(*load_checkpoint("lite")), "lite", "127.0.0.1", 0) as server:
         thread = threading.Thread(target=server.serve_page)
         thread.start()
@@ -53,7 +53,7 @@ def serving(folder: Path) -> Iterator[str]:
 
 
 def take(browser: Browser, url: str, folder: Path) -> None:
-    """Annotates a frame, computes all others, and writes the pictures."""
+    """Annotates a frame, computes all others, and writes the screenshots."""
     context = browser.new_context(viewport={"width": 1080, "height": 700})
     page = opened(context, url)
     annotate(page, context)
@@ -83,7 +83,7 @@ def take(browser: Browser, url: str, folder: Path) -> None:
 
 
 def opened(context: BrowserContext, url: str) -> Page:
-    """Opens the page and focuses the canvas."""
+    """Opens the page, focuses the canvas, and returns the page."""
     page = context.new_page()
     page.goto(url)
     page.wait_for_selector("body[data-ready]")
@@ -92,7 +92,7 @@ def opened(context: BrowserContext, url: str) -> Page:
 
 
 def annotate(page: Page, context: BrowserContext) -> None:
-    """Names two objects and sends the true mask of one frame, as the page does."""
+    """Names two objects, then sends the ground truth of one frame with the request that the page uses."""
     server = page.evaluate("location.origin")
     page.keyboard.press("a")
     for k, name in enumerate(NAMES, 1):
@@ -109,7 +109,7 @@ def annotate(page: Page, context: BrowserContext) -> None:
 
 
 def show(page: Page, t: int) -> None:
-    """Shows a frame using the keyboard, and waits for its picture and the thumbnails."""
+    """Navigates to a frame with the keyboard, and waits for the frame and the thumbnails to load."""
     page.keyboard.press("Home")
     for _ in range(t):
         page.keyboard.press("ArrowRight")
@@ -117,7 +117,7 @@ def show(page: Page, t: int) -> None:
 
 
 def save(page: Page, path: Path, box: dict | None = None) -> None:
-    """Writes a screenshot with as many colours as the file size allows."""
+    """Writes a screenshot with as many colours as the maximum file size allows."""
     picture = Image.open(io.BytesIO(page.screenshot(clip=box))).convert("RGB")
     for colours in (256, 192, 128, 96, 64, 48, 32):
         content = io.BytesIO()

@@ -1,45 +1,48 @@
-"""Draws the parts of the bundled clip: the ground of a pond, koi, lily pads, sunlight. `tools.make_sample` combines them.
+"""Draws the parts of the bundled clip: the ground of a pond, koi, lily pads and sunlight. `tools.make_sample` combines them.
 
 A straight koi is painted once on a strip. In every frame, the strip is bent along the path of the koi. Colours are in [0, 1].
-Lengths are in pixels of the clip, `[HEIGHT, WIDTH]`; pictures are `FINE` times as large, `[H,W]`.
+Lengths are in pixels of the clip, `[HEIGHT, WIDTH]`. Pictures, `[H,W]`, are `FINE` times as large.
 """
 
 import numpy as np
 from PIL import Image, ImageFilter
 
 HEIGHT, WIDTH = 240, 426
-FINE = 2  # everything is drawn larger by this factor and then averaged, for soft edges
-STRIP = 640  # pixels for the length of a koi
+FINE = 2  # everything is drawn larger by this factor and then downsampled, for soft edges
+STRIP = 640  # length of a koi on the strip, in pixels
 WHITE, GOLD = np.array([[1.0, 0.97, 0.92], [1.0, 0.70, 0.13]])
 
 rows, columns = np.mgrid[: HEIGHT * FINE, : WIDTH * FINE].astype(np.float32) / FINE  # in pixels of the clip
 
 
 def mix(below: np.ndarray, above: np.ndarray, share: np.ndarray | float) -> np.ndarray:
-    """Blends colours `[...,3]`: `above` over `below` with an opacity `[...]` in [0, 1]."""
+    """Blends colours, `[...,3]`: draws `above` over `below` with the opacity `share`, `[...]`, in [0, 1]."""
     return below + (above - below) * np.asarray(share)[..., None]
 
 
 def step(distance: np.ndarray, softness: float) -> np.ndarray:
-    """A smooth step: 1 where `distance` is positive, 0 where it is negative."""
+    """A step from 0 to 1, with a linear transition of width `softness` around `distance` = 0."""
     return np.clip(distance / softness + 0.5, 0, 1)
 
 
 def blur(share: np.ndarray, radius: float) -> np.ndarray:
-    """`[H,W]` in [0, 1], blurred."""
+    """Blurs an array, `[H,W]`, with values in [0, 1]."""
     image = Image.fromarray((255 * share).astype(np.uint8)).filter(ImageFilter.GaussianBlur(radius))
     return np.asarray(image, np.float32) / 255
 
 
 def noise(rng: np.random.Generator, height: int, width: int, cell: int) -> np.ndarray:
-    """Smooth noise, `[height, width]`, of mean 0 and deviation 1: random numbers `cell` pixels apart, interpolated."""
+    """Smooth noise, `[height, width]`, with mean 0 and standard deviation 1.
+
+    It is interpolated from random numbers on a grid with a spacing of `cell` pixels.
+    """
     grid = rng.standard_normal((height // cell + 2, width // cell + 2)).astype(np.float32)
     smooth = np.asarray(Image.fromarray(grid).resize((width, height), Image.Resampling.BICUBIC))
     return (smooth - smooth.mean()) / smooth.std()
 
 
 def pebbles(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """The ground, `[height, width, 3]`: cells around random centres, each a stone with a lit side."""
+    """The ground, `[height, width, 3]`. It consists of cells around random centres, each drawn as a stone with a lit side."""
     y, x = np.mgrid[:height, :width].astype(np.float32) / FINE
     x, y = x + 0.8 * noise(rng, height, width, 24), y + 0.8 * noise(rng, height, width, 24)
     first, second, which = np.full(x.shape, 99.0), np.full(x.shape, 99.0), np.zeros(x.shape, int)
@@ -59,9 +62,10 @@ def pebbles(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def paint_koi(rng: np.random.Generator, colour: np.ndarray, patches: float) -> np.ndarray:
-    """A straight koi seen from above, RGBA on a strip: nose to tail from 0 to 1.25 of its length, -0.3 to 0.3 across.
+    """A straight koi seen from above, as RGBA on a strip.
 
-    It is white with patches of `colour`; `patches` sets how much they cover, in standard deviations of noise.
+    The strip extends from 0 (nose) to 1.25 lengths of the koi along it, and from -0.3 to 0.3 across it. The koi is white with
+    patches of `colour`. The larger `patches` is, the more they cover; it is in standard deviations of noise.
     """
     s = np.arange(0, 1.25, 1 / STRIP)[None].astype(np.float32)
     n = np.arange(-0.3, 0.3, 1 / STRIP)[:, None].astype(np.float32)
@@ -76,7 +80,7 @@ def paint_koi(rng: np.random.Generator, colour: np.ndarray, patches: float) -> n
     skin = mix(mix(skin, 0.6 * colour, 0.55 * ridge), 1.0, 0.28 * shine)
     skin = mix(skin, 0.04, step(0.014 - np.hypot(s - 0.075, np.abs(n) - 0.058), soft))  # two eyes
     fins, rays = np.zeros(shape), np.zeros(shape)
-    # Fins at the breast and at the belly, and the tail: start, direction, length and width.
+    # The pectoral fins, the pelvic fins and the tail: start along and across the body, direction, length and width.
     for base, side, turn, length, spread in (
         (0.25, 0.085, 0.85, 0.20, 0.62),
         (0.58, 0.065, 0.55, 0.11, 0.50),
@@ -92,14 +96,22 @@ def paint_koi(rng: np.random.Generator, colour: np.ndarray, patches: float) -> n
 
 
 def bend_koi(strip: np.ndarray, way: np.ndarray, t: float, beats: float, length: float) -> np.ndarray:
-    """RGBA `[H,W,4]` of a koi `length` pixels long, at `t` in [0, 1] of its path `[p,2]`, after a number of tail beats."""
+    """Bends a koi along its path. Returns RGBA, `[H,W,4]`.
+
+    Args:
+        strip: the straight koi.
+        way: the path, `[p,2]`.
+        t: the position on the path, from 0 to 1.
+        beats: the number of tail beats so far.
+        length: the length of the koi in pixels.
+    """
     covered = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(way, axis=0).T))])
     s = np.linspace(0, 1.25, 90)
     behind = 1.25 * length + t * (covered[-1] - 1.25 * length) - s * length
     straight = np.stack([np.interp(behind, covered, way[:, i]) for i in (0, 1)], -1)
     swing = length * (0.012 + 0.075 * s**2) * np.sin(2 * np.pi * (0.9 * s - beats))  # a wave that grows towards the tail
     spine = straight + swing[:, None] * forward(straight)[:, ::-1] * (-1, 1)
-    # For each pixel near the koi: the nearest point of the spine, and the distances along and across it.
+    # For each pixel near the koi, compute the nearest point of the spine and the distances along and across the spine.
     near = np.hypot(columns - spine[36, 0], rows - spine[36, 1]) < 0.95 * length
     offsets = np.stack([columns[near], rows[near]], -1)[:, None] - spine
     best = np.argmin((offsets**2).sum(-1), axis=1)
@@ -113,13 +125,13 @@ def bend_koi(strip: np.ndarray, way: np.ndarray, t: float, beats: float, length:
 
 
 def forward(spine: np.ndarray) -> np.ndarray:
-    """Unit vectors towards the nose at each of the points `[p,2]`."""
+    """The unit vector towards the nose at each point of a spine, `[p,2]`."""
     ahead = -np.gradient(spine, axis=0)
     return ahead / np.linalg.norm(ahead, axis=1, keepdims=True)
 
 
 def lily_pad(x: float, y: float, radius: float, turn: float, flower: bool) -> np.ndarray:
-    """RGBA `[H,W,4]` of a leaf with a notch, veins and a bright rim, and of a flower on it."""
+    """A leaf with a notch, veins and a bright rim, optionally with a flower on it. Returns RGBA, `[H,W,4]`."""
     reach = np.hypot(columns - x, rows - y) / radius
     angle = np.mod(np.arctan2(rows - y, columns - x) - turn, 2 * np.pi) - np.pi
     edge = 1 + 0.025 * np.cos(5 * angle) + 0.012 * np.cos(13 * angle + 1)
@@ -130,7 +142,7 @@ def lily_pad(x: float, y: float, radius: float, turn: float, flower: bool) -> np
         mix(green, np.array([0.52, 0.72, 0.36]), 0.42 * veins), np.array([0.66, 0.72, 0.34]), 0.6 * step(reach - 0.95, 0.06)
     )
     for shade, size, petals in ((0.86, 0.66, 9), (0.94, 0.50, 8), (1.02, 0.34, 7)) if flower else ():
-        # Angle from the middle of a petal.
+        # The angle from the centre line of the nearest petal.
         off = (np.mod(angle * petals / (2 * np.pi) + size * 3, 1) - 0.5) * 2 * np.pi / petals
         along, across = reach * np.cos(off) / size, reach * np.abs(np.sin(off)) / size
         half = 0.24 * np.sin(np.pi * np.clip(along, 0, 1) ** 0.9)
@@ -143,7 +155,7 @@ def lily_pad(x: float, y: float, radius: float, turn: float, flower: bool) -> np
 
 
 def sunlight(x: np.ndarray, y: np.ndarray, t: float) -> np.ndarray:
-    """Brightness of sunlight through the moving surface, at points of the pond: bright lines on a base of 1."""
+    """The brightness of sunlight through the moving water at points of the pond: bright lines on a base of 0.88."""
     x, y = x + 9 * np.sin(y / 31 + 5 * t), y + 9 * np.sin(x / 27 - 4 * t)
     waves = sum(
         np.sin((x * np.cos(a) + y * np.sin(a)) / scale + speed * t + a)

@@ -1,4 +1,4 @@
-"""What the tools that render training videos share: photos as backgrounds, and the folders of the videos."""
+"""Functions that the tools for rendering training videos share. They read photos as backgrounds and write the videos."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -12,12 +12,12 @@ Video = tuple[Sequence[np.ndarray], Sequence[np.ndarray]]  # frames uint8 [h,w,3
 
 
 def list_photos(folders: Sequence[Path]) -> list[Path]:
-    """Returns the .jpg files of folders and their subfolders."""
+    """Returns the .jpg files in folders and their subfolders."""
     return [file for folder in folders for file in sorted(folder.rglob("*.jpg"))]
 
 
 def open_photo(photos: Sequence[Path], rng: np.random.Generator) -> Image.Image:
-    """Returns a random photo as RGB."""
+    """Returns a random photo as an RGB image."""
     return Image.open(photos[rng.integers(len(photos))]).convert("RGB")
 
 
@@ -27,7 +27,7 @@ def window(image: Image.Image, shape: tuple[int, int], at: np.ndarray) -> np.nda
     Args:
         image: the image.
         shape: width and height of the result in pixels.
-        at: x and y of the centre of the part, and its size, as fractions of the image.
+        at: x and y of the centre of the part, and the size of the part, as fractions of the image.
     """
     zoom = min(image.size[0] / shape[0], image.size[1] / shape[1]) * np.clip(at[2], 0.3, 1)
     extent = np.array(shape) * zoom
@@ -36,15 +36,15 @@ def window(image: Image.Image, shape: tuple[int, int], at: np.ndarray) -> np.nda
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of both tools."""
+    """Adds the arguments that both tools share."""
     parser.add_argument("output", type=Path, help="folder to write")
-    parser.add_argument("--photos", type=Path, nargs="+", required=True, help="folders with .jpg files, also in subfolders")
+    parser.add_argument("--photos", type=Path, nargs="+", required=True, help="folders to search recursively for .jpg files")
     parser.add_argument("--videos", type=int, default=300)
-    parser.add_argument("--first", type=int, default=0, help="number of the first video, to divide the work among processes")
+    parser.add_argument("--first", type=int, default=0, help="number of the first video, to split the work between processes")
 
 
 def write_videos(output: Path, name: str, numbers: range, seed: int, render: Callable[[np.random.Generator], Video]) -> None:
-    """Renders videos and writes them in the layout of DAVIS. A video depends on `seed` and its number only."""
+    """Renders videos and writes them in the layout of DAVIS. A video depends only on `seed` and its number."""
     for number in tqdm(numbers):
         frames, masks = render(np.random.default_rng([seed, number]))
         for kind, images, suffix in (("JPEGImages", frames, "jpg"), ("Annotations", masks, "png")):

@@ -1,4 +1,4 @@
-"""Compares the logits of the published PyTorch code and of this model on the same frames, in float64."""
+"""Compares the logits of the published PyTorch code with those of this model on the same frames, in float64."""
 
 import importlib.util
 import os
@@ -42,16 +42,16 @@ def verify(
     """Runs a user's checkout of the published code and this model on the same frames.
 
     Args:
-      official: the checkout, with `model.py` in it; it runs on the CPU, in a separate process.
-      checkpoint: anything that `load_checkpoint` reads.
+      official: the checkout, which contains `model.py`. The published code runs on the CPU in a separate process.
+      checkpoint: any checkpoint that `load_checkpoint` reads.
       frames: a folder of images.
       mask: the mask of the first frame.
-      max_frames: number of frames, including the first.
-      size: the shorter side to which they are resized, in pixels.
-      order: how frames are sorted by name, see `read_folder`.
+      max_frames: maximum number of frames to compare, including the first.
+      size: shorter side to which the frames are resized, in pixels.
+      order: how frames are sorted by name; see `read_folder`.
 
     Returns:
-      For each frame after the first, its name and the largest absolute difference of a logit; NaN if a logit is NaN.
+      For each frame after the first, its name and the maximum absolute difference between the logits; NaN if a logit is NaN.
 
     Raises:
       HMMNError: torch is missing, an input is invalid, or the published code fails.
@@ -72,11 +72,14 @@ def verify(
 def read_clip(
     frames: str | Path, mask: str | Path, max_frames: int, size: int, order: str = ""
 ) -> tuple[list[str], UInt8[np.ndarray, "t h w 3"], UInt8[np.ndarray, "h w"]]:
-    """The first frames of a folder, resized to a shorter side of `size` pixels: names, RGB, and the ids 1..K of the first.
+    """Reads the first frames of a folder, resized to a shorter side of `size` pixels.
+
+    Returns:
+      The names of the frames, the RGB images, and the ids 1..K of the first frame.
 
     Raises:
-      ConfigError: `max_frames` not in 2 to 10,000, or `size` not in 16 to 4096.
-      DataError: fewer than two frames in the folder, frames of different sizes, a mask of a different size or without an
+      ConfigError: `max_frames` is not in 2 to 10,000, or `size` is not in 16 to 4096.
+      DataError: the folder contains fewer than two frames, the frames or the mask have different sizes, or the mask contains no
           object.
     """
     for name, value, least, most in (("max_frames", max_frames, 2, 10_000), ("size", size, 16, 4096)):
@@ -108,15 +111,17 @@ def run_official(
     frames: UInt8[np.ndarray, "t h w 3"],
     mask: UInt8[np.ndarray, "h w"],
 ) -> Float[np.ndarray, "..."]:
-    """Logits of the published code, `[T-1,K+1,H,W]`, given official tensors and a mask with ids 1..K.
+    """Runs the published code. Returns the logits, `[T-1,K+1,H,W]`.
+
+    `tensors` are weights with the official names, and `mask` contains the ids 1..K.
 
     Raises:
-      HMMNError: the code fails. The message contains the last line of its output.
+      HMMNError: the published code fails. The message contains the last line of its error output.
     """
     with tempfile.TemporaryDirectory(prefix="hmmn-verify-") as folder:
         np.savez(Path(folder, "weights.npz"), **tensors)
         np.savez(Path(folder, "clip.npz"), frames=frames, mask=mask, mem_every=MEM_EVERY)
-        # -P: this package's folder must not come before the checkout on the path; -B: leave nothing in the checkout.
+        # -P: do not prepend this folder to sys.path, so that modules of the checkout are found. -B: write no .pyc files there.
         command = [sys.executable, "-P", "-B", str(_CHILD), str(Path(official).absolute()), folder]
         environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
         child = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
@@ -131,7 +136,7 @@ def run_official(
 def run_float64(
     variables: dict[str, Any], config: HMMNConfig, frames: UInt8[np.ndarray, "t h w 3"], mask: UInt8[np.ndarray, "h w"]
 ) -> Float[np.ndarray, "t1 k1 h w"]:
-    """Logits of this model in float64, of the frames after the first."""
+    """Computes the logits of this model in float64 for all frames after the first."""
 
     def widen(leaf):
         return leaf.astype(np.float64) if np.issubdtype(leaf.dtype, np.floating) else leaf

@@ -4,10 +4,10 @@
     python evaluate.py --config configs/evaluate/mose2_val.py --data MOSE --score PRED
 
 MOSE has the same layout as in configs/evaluate/mose1_val.py. If there is a meta.json next to JPEGImages, it determines the
-videos, frames and objects. RUN/submission.zip contains VIDEO/FRAME.png for every frame. It is not written if only one video is
-evaluated, because the server would count the missing videos as 0. If all frames are annotated, `--score` reports the server's
-metrics in percent: J&dotF, J, dotF (F with an adaptive tolerance), J&dotF_d (while an object is hidden), J&dotF_r (after the
-object reappears), F and J&F.
+videos, frames and objects. RUN/submission.zip contains VIDEO/FRAME.png for every frame. It is not written for a single video,
+because the server would score the zip file as 0. If all frames are annotated, `--score` reports the server's metrics in
+percent: J&dotF, J, dotF (F with an adaptive tolerance), J&dotF_d (while an object is hidden), J&dotF_r (after the object
+reappears), F and J&F.
 """
 
 from ml_collections import ConfigDict
