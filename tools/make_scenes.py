@@ -252,7 +252,7 @@ class Paths:
         lean: tilt of the vertical axis in rad, `[n,2]`.
         tumbles: whether the object jumps and tumbles, `[n]`.
         view, drift: azimuth and elevation (in degrees) and distance of the camera, and their change per frame.
-        look: change per frame of the point that the camera looks at.
+        look: change per frame of the target point of the camera.
     """
 
     start: np.ndarray
