@@ -14,8 +14,8 @@ MASKS is a folder with masks of some frames. Each mask annotates its whole frame
 other frames are segmented.
 
 To resume with the missing videos, run the same command again. RUN/record lists the files that previous runs wrote; no other
-files are changed or deleted. To change a field of the config, pass for example --config.mem_every=3. To use several hosts, run
-the same command on each of them with --distributed and the same RUN.
+files are changed or deleted. To change a field of the config, pass, for example, --config.mem_every=3. To use several hosts,
+run the same command on each of them with --distributed and the same RUN.
 
 Exit codes: 0: complete. 1: some videos failed; the others are complete. 2: invalid flags, files or settings. 130 or 143:
 interrupted.

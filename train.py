@@ -3,7 +3,7 @@
     python train.py --config configs/train/smoke.py --workdir RUN
     python train.py --config configs/train/main.py --config.init=RUN1 --workdir RUN2
 
-To change a field of the config, pass for example --config.batch=8. To train on several hosts, start this program on each of
+To change a field of the config, pass, for example, --config.batch=8. To train on several hosts, start this program on each of
 them: with --distributed on TPU pods and under Slurm, and with --coordinator, --processes and --process elsewhere.
 """
 
