@@ -1,4 +1,4 @@
-"""`HMMNConfig`: every size and option of the network, frozen and hashable, so that it can be a static argument of `jax.jit`."""
+"""Defines `HMMNConfig`, the sizes and options of the network. It is hashable, so it can be a static argument of `jax.jit`."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from hmmn_jax.model.layers import Compute
 from hmmn_jax.model.sizes import WIDEST, is_finite, is_size
 
 DTYPES = ("bfloat16", "float32", "float64")
-_OF_RESNET = {field.name for field in dataclasses.fields(ResNet)}  # fields of `HMMNConfig` itself in version 0.1
+_OF_RESNET = {field.name for field in dataclasses.fields(ResNet)}  # in version 0.1, these were fields of `HMMNConfig`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,30 +17,33 @@ class HMMNConfig:
     """Sizes and options of HMMN. The defaults are those of the published network.
 
     Attributes:
-        backbone: computes features at strides 4, 8 and 16. The memory encoder and the query encoder have separate backbones.
-        normalise_keys: subtract the mean over the frame from the keys, and scale them to a learned length, for training from
-            scratch. Not in the paper. Cells then match similar cells from the first step, and affinities stay in the range of a
-            softmax.
-        key_dim_s16: channels of the memory and query keys at stride 16; likewise `key_dim_s8` and `key_dim_s4`.
-        value_dim_s16: channels of the memory and query values at stride 16; likewise `value_dim_s8` and `value_dim_s4`.
-        decoder_dim: channels of the decoder.
-        use_kernel: weight the stride-16 read by the kernel.
-        window: side length of the window in which the arg-max of the kernel is searched, in cells; odd.
+        backbone: the backbone, which computes features at strides 4, 8 and 16. The memory encoder and the query encoder have
+            separate backbones.
+        normalise_keys: whether to subtract the mean over the frame from the keys and to scale them to a learned length. This is
+            for training from scratch and is not in the paper. With it, cells match similar cells from the first step, and
+            affinities stay in a range that suits a softmax.
+        key_dim_s16: number of channels of the memory and query keys at stride 16; likewise `key_dim_s8` and `key_dim_s4`.
+        value_dim_s16: number of channels of the memory and query values at stride 16; likewise `value_dim_s8` and
+            `value_dim_s4`.
+        decoder_dim: number of channels in the decoder.
+        use_kernel: whether to weight the stride-16 read by the kernel.
+        window: side length, in cells, of the window in which the arg-max of the kernel is searched; must be odd.
         sigma: standard deviation of the kernel for the previous frame, in cells.
-        sigma_growth: growth of the standard deviation. It is `sigma * (sigma_growth * age + 1)` for a slot that is `age` slots
-            older.
-        kernel_in_training: also use the kernel in training, for training from scratch. Its arg-max has no gradient. It
-            restricts matching to nearby cells while features are not yet distinctive.
-        use_topk_read: read the memory at strides 8 and 4.
-        k_s8: number of coarse cells that each query cell reads in detail at stride 8.
-        k_s4: the same at stride 4.
+        sigma_growth: growth of the standard deviation with age. For a slot that is `age` slots older than the previous frame,
+            the standard deviation is `sigma * (sigma_growth * age + 1)`.
+        kernel_in_training: whether to use the kernel in training, too. This is for training from scratch: the kernel restricts
+            matching to nearby cells while features are not yet distinctive. Its arg-max has no gradient.
+        use_topk_read: whether to read the memory at strides 8 and 4.
+        k_s8: number of selected coarse cells that each query cell reads at stride 8.
+        k_s4: number of selected coarse cells that each query cell reads at stride 4.
         dtype: compute dtype: "bfloat16", "float32" or "float64". None: the dtype of the variables.
-        winograd: compute 3x3 convolutions in float32 with Winograd's algorithm: faster on a CPU, with errors up to 1e-4. For
-            inference.
-        remat: in the backward pass, recompute each block of backbones and decoder instead of storing its activations.
+        winograd: whether to compute 3x3 convolutions in float32 with Winograd's algorithm, which is faster on a CPU and has
+            errors up to 1e-4. For inference only.
+        remat: whether to recompute each block of the backbones and the decoder in the backward pass instead of storing its
+            activations.
 
     Raises:
-        ValueError: a value is invalid; the message states the field and the expected values.
+        ValueError: a value is invalid; the message contains the field and the expected values.
     """
 
     backbone: Backbone = ResNet()  # noqa: RUF009, frozen
@@ -89,17 +92,17 @@ class HMMNConfig:
             raise ValueError(f"HMMNConfig.{name} is {getattr(self, name)!r}, expected {expected}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the fields as values for JSON; the backbone as its name and fields."""
+        """Returns the fields as JSON values. The backbone is represented by its name and fields."""
         return dataclasses.asdict(self) | {"backbone": self.backbone.to_dict()}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "HMMNConfig":
-        """Inverts `to_dict`. Missing fields get their defaults.
+        """Creates a config from the result of `to_dict`. Missing fields get their default values.
 
-        Sizes of a ResNet may be given at the top level, as in version 0.1.
+        Sizes of a ResNet may be at the top level, as in version 0.1.
 
         Raises:
-            ValueError: an unknown field, or an invalid value.
+            ValueError: a field is unknown, or a value is invalid.
         """
         fields = dict(fields)
         if "backbone" not in fields:
@@ -113,7 +116,7 @@ class HMMNConfig:
 
     @property
     def compute(self) -> Compute:
-        """Compute dtype and options of layers."""
+        """The compute dtype and the options of layers."""
         return Compute(self.dtype, self.winograd, self.remat)
 
     def replace(self, **changes: Any) -> "HMMNConfig":

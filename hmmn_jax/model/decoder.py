@@ -1,4 +1,4 @@
-"""The decoder: computes the probability of each object from the readouts, and the soft aggregation of all objects."""
+"""Decodes the readouts into the probability of each object, and combines all objects by soft aggregation."""
 
 import functools
 from collections.abc import Callable
@@ -20,7 +20,7 @@ PROBABILITY_MARGIN = 1e-7
 
 
 class Query(struct.PyTreeNode):
-    """Arrays of the current frame, shared by all objects, `[b,h,w,c]`: keys, and the frame's contributions to the decoder."""
+    """The keys of the current frame and its contributions to the decoder, `[b,h,w,c]` each. All objects share them."""
 
     key_s16: Float[Array, "b h16 w16 k16"]
     key_s8: Float[Array, "b h8 w8 k8"] | None
@@ -31,7 +31,7 @@ class Query(struct.PyTreeNode):
 
 
 class Readout(struct.PyTreeNode):
-    """Readouts of the memory for each object. Strides 8 and 4 are None in a model without the top-k read."""
+    """The readouts of the memory for each object. In a model without the top-k read, `s8` and `s4` are None."""
 
     s16: Float[Array, "b o h16 w16 v16"]
     s8: Float[Array, "b o h8 w8 v8"] | None = None
@@ -45,10 +45,11 @@ class ResBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        """Does not change the shape."""
+        """Applies the block, which does not change the shape."""
         features = x.shape[-1]
         y = Conv(features, self.config.compute, name="conv1")(x, relu=True)
-        # The branch starts at zero. Otherwise, without normalisation, activations would grow over five consecutive sums.
+        # The branch is initialised to zero. Otherwise, activations would grow over five consecutive sums, because there is no
+        # normalisation.
         return Conv(features, self.config.compute, kernel_init=nn.initializers.zeros, name="conv2")(y, add=x, relu=True)
 
 
@@ -57,9 +58,9 @@ def _res_block(config: HMMNConfig) -> nn.Module:
 
 
 class ReadoutConv(nn.Module):
-    """The convFM of the paper's figure: a 3x3 convolution of the concatenation [readout, query value], split into two parts.
+    """The convFM in the paper's figure: a 3x3 convolution of the concatenation [readout, query value], split into two parts.
 
-    Convolution is linear, so the contribution of the query value is computed once for all objects. It includes the bias.
+    Convolution is linear, so the contribution of the query value, including the bias, is computed once for all objects.
     """
 
     config: HMMNConfig
@@ -70,11 +71,11 @@ class ReadoutConv(nn.Module):
         self.bias = self.param("bias", nn.initializers.zeros, (dim,))
 
     def query(self, value: Float[Array, "b h w v"]) -> Float[Array, "b h w c"]:
-        """The contribution of the query value."""
+        """Computes the contribution of the query value."""
         return self._share(value, slice(value.shape[-1], None)) + self.bias.astype(self.config.compute.dtype_of(self.bias))
 
     def __call__(self, readout: Float[Array, "b h w v"]) -> Float[Array, "b h w c"]:
-        """The contribution of the readout."""
+        """Computes the contribution of the readout."""
         return self._share(readout, slice(readout.shape[-1]))
 
     def _share(self, x: jax.Array, channels: slice) -> jax.Array:
@@ -83,7 +84,7 @@ class ReadoutConv(nn.Module):
 
 
 class Refine(nn.Module):
-    """Doubles the resolution, and adds the query's features and the readout of the fine memory at the new stride."""
+    """A block that doubles the resolution, and adds the query's features and the fine memory's readout at the new stride."""
 
     config: HMMNConfig
 
@@ -101,9 +102,13 @@ class Refine(nn.Module):
         readout: Float[Array, "b o h2 w2 v"] | None,
         keep: Bool[Array, " b"] | None,
     ) -> Float[Array, "b o h2 w2 c"]:
-        """`skip`: the output of `conv_skip`; `readout` None: no fine memory.
+        """Applies the block.
 
-        `keep`: which samples use their fine memory (None: all).
+        Args:
+            x: the map of each object at the previous stride.
+            skip: the output of `conv_skip`.
+            readout: the readout of the fine memory; None: there is no fine memory.
+            keep: whether each sample uses its fine memory; None: all samples do.
         """
         s = skip[:, None]
         if readout is not None:
@@ -114,7 +119,7 @@ class Refine(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Decodes each object separately, coarse to fine."""
+    """Decodes each object separately, from coarse to fine."""
 
     config: HMMNConfig
 
@@ -122,11 +127,11 @@ class Decoder(nn.Module):
         self.conv_readout = ReadoutConv(self.config)
         self.res_s16 = _res_block(self.config)
         self.refine_s8, self.refine_s4 = Refine(self.config), Refine(self.config)
-        # Small, so that training starts near p = 0.5, because probabilities near 0 and 1 have almost no gradient.
+        # The initial values are small, so that training starts near p = 0.5. Near 0 and 1, there is almost no gradient.
         self.conv_predict = Conv(2, self.config.compute, kernel_init=nn.initializers.variance_scaling(0.01, "fan_in", "normal"))
 
     def share(self, features: QueryFeatures) -> Query:
-        """Computes the contribution of the query to the convolutions of the decoder, once for all objects, including biases."""
+        """Computes the query's contribution to the decoder's convolutions, including biases, once for all objects."""
         return Query(
             key_s16=features.key_s16,
             key_s8=features.key_s8,
@@ -139,7 +144,7 @@ class Decoder(nn.Module):
     def __call__(self, query: Query, readout: Readout, keep: Bool[Array, "b 2"] | None = None) -> Float[Array, "b o H W"]:
         """Computes the probability of each object separately, in at least float32.
 
-        `keep`: which samples use the fine memory at strides 8 and 4 (None: all).
+        `keep` is whether each sample uses the fine memory at strides 8 and 4 (None: all samples do).
         """
         keep_s8, keep_s4 = (None, None) if keep is None else (keep[:, 0], keep[:, 1])
         x = _per_object(self.conv_readout, readout.s16) + query.shared_s16[:, None]
@@ -152,13 +157,13 @@ class Decoder(nn.Module):
 
 
 def _per_object(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
-    """Applies a function of `[b,h,w,c]` to `[b,o,h,w,c]`."""
+    """Applies a function of an array `[b,h,w,c]` to an array `[b,o,h,w,c]`."""
     y = function(x.reshape(-1, *x.shape[2:]))
     return y.reshape(*x.shape[:2], *y.shape[1:])
 
 
 def soft_aggregation(p: Float[Array, "b o h w"], valid: Bool[Array, "b o"] | None = None) -> Float[Array, "b o1 h w"]:
-    """Converts the probability of each object to logits of background (channel 0) and objects, whose softmax sums to 1.
+    """Converts the separate probabilities of objects to logits of the background (channel 0) and the objects, for a softmax.
 
     The probability of the background is the product of all 1 - p. Objects that are not `valid` (padding) are excluded: their
     logits are -inf.

@@ -1,4 +1,4 @@
-"""The two encoders: the memory encoder and the query encoder."""
+"""Defines the memory encoder and the query encoder."""
 
 import functools
 from typing import NamedTuple
@@ -18,9 +18,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Memory(struct.PyTreeNode):
-    """Keys and values of t memory frames for o objects, each `[b,o,t,h,w,c]`, with h and w at its stride.
+    """Keys and values of t memory frames for o objects, `[b,o,t,h,w,c]` each, where h and w depend on the stride.
 
-    At strides 8 and 4, they are None in a model without the top-k read.
+    In a model without the top-k read, the keys and values at strides 8 and 4 are None.
     """
 
     key_s16: Float[Array, "b o t h16 w16 k16"]
@@ -32,9 +32,9 @@ class Memory(struct.PyTreeNode):
 
 
 class QueryFeatures(NamedTuple):
-    """Output of the query encoder for a frame, `[b,h,w,c]`: keys, the stride-16 value, and the backbone's features.
+    """The query encoder's output for a frame: keys, the stride-16 value, and the backbone's features, `[b,h,w,c]` each.
 
-    The keys at strides 8 and 4 are None in a model without the top-k read.
+    In a model without the top-k read, the keys at strides 8 and 4 are None.
     """
 
     key_s16: jax.Array
@@ -45,7 +45,7 @@ class QueryFeatures(NamedTuple):
 
 
 class MemoryEncoder(nn.Module):
-    """Encodes a frame with the mask of one object and the union of the other masks. Each object is a batch entry."""
+    """Encodes a frame with the mask of one object and the union of the other masks. Objects are part of the batch axis."""
 
     config: HMMNConfig
 
@@ -59,13 +59,22 @@ class MemoryEncoder(nn.Module):
             self.key_s4, self.value_s4 = key(config.key_dim_s4), Conv(config.value_dim_s4, compute)
 
     def stem(self, frame: Float[Array, "b H W 3"]) -> Float[Array, "b h2 w2 c"]:
-        """The frame's contribution to the first layer, once for all objects. RGB in [0, 1]; sides are multiples of 16."""
+        """Computes the frame's contribution to the first layer, once for all objects.
+
+        The frame is RGB in [0, 1], and its sides are multiples of 16.
+        """
         return self.backbone.frame(frame)
 
     def __call__(
         self, stem: Float[Array, "b h2 w2 c"], mask: Float[Array, "b o H W"], others: Float[Array, "b o H W"]
     ) -> Memory:
-        """Computes a `Memory` of one frame from its `stem` and, for each object, the probabilities of it and of the others."""
+        """Computes a `Memory` of one frame.
+
+        Args:
+            stem: the result of `stem` for the frame.
+            mask: the probability of each object.
+            others: for each object, the probability of all other objects together.
+        """
         b, o = mask.shape[:2]
         masks = jnp.stack([mask, others], axis=-1).astype(jnp.float32)  # masks are rounded, as in the published code
         x = self.backbone.masks(masks.reshape(b * o, *masks.shape[2:]))
@@ -88,13 +97,13 @@ class MemoryEncoder(nn.Module):
 
 
 class QueryEncoder(nn.Module):
-    """Encodes the frame to be segmented, from RGB only."""
+    """Encodes the frame to be segmented. Its only input is RGB."""
 
     config: HMMNConfig
 
     @nn.compact
     def __call__(self, frame: Float[Array, "b H W 3"]) -> QueryFeatures:
-        """RGB in [0, 1]; sides are multiples of 16."""
+        """Encodes a frame, which is RGB in [0, 1] with sides that are multiples of 16."""
         config, compute = self.config, self.config.compute
         backbone = config.backbone.make(compute, with_masks=False, name="backbone")
         features = backbone(backbone.frame(frame))
@@ -115,19 +124,19 @@ class QueryEncoder(nn.Module):
 def split_objects(probs: Float[Array, "b o1 h w"]) -> tuple[Float[Array, "b o h w"], Float[Array, "b o h w"]]:
     """Returns the probabilities of each object, and the clipped sum of the probabilities of all other objects.
 
-    Absent (padded) objects have probability 0, so they do not contribute.
+    Objects that are padding have probability 0, so they do not contribute.
     """
     return split_range(probs, sum_objects(probs), 0, probs.shape[1] - 1)
 
 
 def sum_objects(probs: Float[Array, "b o1 h w"]) -> Float[Array, "b 1 h w"]:
-    """The sum of all objects' probabilities, for `split_range`."""
+    """Returns the sum of all objects' probabilities, for `split_range`."""
     return probs[:, 1:].sum(1, keepdims=True)
 
 
 def split_range(
     probs: Float[Array, "b o1 h w"], union: Float[Array, "b 1 h w"], start: int | Int[Array, ""], size: int
 ) -> tuple[Float[Array, "b o h w"], Float[Array, "b o h w"]]:
-    """Like `split_objects`, for `size` objects from index `start` on; `union` is the result of `sum_objects`."""
+    """Like `split_objects`, but only for the `size` objects from index `start`. `union` is the result of `sum_objects`."""
     mask = jax.lax.dynamic_slice_in_dim(probs, start + 1, size, axis=1)
     return mask, jnp.clip(union - mask, 0, 1)

@@ -1,4 +1,4 @@
-"""Folds BatchNorm into the convolutions before it: for inference, the same function with less memory traffic."""
+"""Folds BatchNorm into the preceding convolutions for inference. The function is the same, with less memory traffic."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,16 +14,16 @@ Path = tuple[str, ...]
 def fold_norms(
     variables: dict[str, Any], convolutions: Mapping[Path, Sequence[Path]], epsilon: float = NORM_EPSILON
 ) -> dict[str, Any]:
-    """Folds norms with stored statistics, which are affine maps of each channel.
+    """Folds BatchNorm layers with stored statistics, each of which is an affine map of each channel.
 
     Args:
       variables: variables of a module, by collection.
-      convolutions: maps the path of each norm to the paths of the convolutions whose sum it normalises. Their kernels are
-          scaled, and a bias is added to the first.
-      epsilon: epsilon of the norms.
+      convolutions: a dict from the path of each BatchNorm to the paths of the convolutions whose sum it normalises. The kernels
+        of these convolutions are scaled, and the first one gets a bias.
+      epsilon: epsilon of the BatchNorm layers.
 
     Returns:
-      The variables without these norms, as NumPy arrays of the same dtype; all others are unchanged.
+      The variables without these BatchNorm layers, as NumPy arrays of the same dtype. All other variables are unchanged.
     """
     flat = {path: np.asarray(leaf) for path, leaf in flax.traverse_util.flatten_dict(variables).items()}
     folded = {path: leaf for path, leaf in flat.items() if path[1:-1] not in convolutions}

@@ -1,4 +1,4 @@
-"""Frames as input of the network: values in [0, 1], and sides that are multiples of 16."""
+"""Prepares frames for the network: scales values to [0, 1], and pads sides to multiples of 16."""
 
 import jax
 import jax.numpy as jnp
@@ -7,18 +7,18 @@ from jaxtyping import Array, Float, Num
 
 STRIDE = 16
 
-# 1/255 as a sum: 1/255 as the sum of a number with 16 significant bits, whose product with 8 bits is exact in float32, and the
-# rest.
+# 1/255 is split into a number with 16 significant bits, whose product with an 8-bit number is exact in float32, and the
+# remainder.
 _HIGH = np.float32(np.round(2.0**23 / 255) / 2.0**23)
 _LOW = np.float32(1 / 255 - float(_HIGH))
 
 
 def to_unit_range(frame: Num[Array, "*b h w 3"]) -> Float[Array, "*b h w 3"]:
-    """Divides 8-bit RGB by 255 in float32, correctly rounded. Floats, already in [0, 1], are returned unchanged.
+    """Divides 8-bit RGB by 255 in float32, correctly rounded. Floats must already be in [0, 1] and are returned unchanged.
 
-    Under jit, XLA replaces x / 255 by x * (1 / 255), which differs by one ulp for half of all values and changes logits by
-    3e-6. The sum below gives the exact quotient for each of the 256 values. Unlike a table, it needs no gather on an
-    accelerator.
+    Under jit, XLA replaces x / 255 with x * (1 / 255), which differs by one ulp for half of all values and changes logits by
+    3e-6. The sum below is the correctly rounded quotient for each of the 256 values. Unlike a lookup table, it needs no gather
+    on an accelerator.
     """
     if jnp.issubdtype(frame.dtype, jnp.floating):
         return frame
@@ -27,13 +27,16 @@ def to_unit_range(frame: Num[Array, "*b h w 3"]) -> Float[Array, "*b h w 3"]:
 
 
 def stride_padding(height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """The padding ((top, bottom), (left, right)) to sides that are multiples of 16: centred, with the smaller half first."""
+    """Returns the padding ((top, bottom), (left, right)) that makes both sides multiples of 16.
+
+    The frame is centred. If the padding of a side is odd, its smaller part is at the top or left.
+    """
     more_rows, more_columns = -height % STRIDE, -width % STRIDE
     return (more_rows // 2, more_rows - more_rows // 2), (more_columns // 2, more_columns - more_columns // 2)
 
 
 def pad_to_stride(x: jax.Array, axes: tuple[int, int]) -> jax.Array:
-    """Pads the two spatial `axes` of `x` with zeros to multiples of 16."""
+    """Pads the two spatial `axes` of `x` with zeros, so that their sizes are multiples of 16."""
     widths = [(0, 0)] * x.ndim
     for axis, width in zip(axes, stride_padding(x.shape[axes[0]], x.shape[axes[1]]), strict=True):
         widths[axis] = width
@@ -41,6 +44,6 @@ def pad_to_stride(x: jax.Array, axes: tuple[int, int]) -> jax.Array:
 
 
 def crop_from_stride(x: Float[Array, "*b h w"], height: int, width: int) -> Float[Array, "*b {height} {width}"]:
-    """Removes the padding of `pad_to_stride` from the last two axes."""
+    """Removes the padding that `pad_to_stride` added, from the last two axes."""
     (top, _), (left, _) = stride_padding(height, width)
     return x[..., top : top + height, left : left + width]

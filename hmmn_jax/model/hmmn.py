@@ -1,4 +1,4 @@
-"""HMMN: encodes frames with their masks as memory, and segments the next frame by reading this memory."""
+"""Defines the network, `HMMN`. It encodes frames and their masks as memory, and reads this memory to segment the next frame."""
 
 from typing import Any, NamedTuple
 
@@ -20,9 +20,9 @@ class Segmentation(NamedTuple):
     """The result of `HMMN.segment`.
 
     Attributes:
-        logits: soft-aggregated logits at the size of the frame, `[b,o+1,H,W]`, background first.
-        match: the stride-16 read and the cells that it selected.
-        centres: the centre of the kernel of each memory cell after this frame, `[b,o,T,n]`.
+        logits: soft-aggregated logits at the size of the frame, `[b,o+1,H,W]`; channel 0 is the background.
+        match: the result of the stride-16 read, including the selected cells.
+        centres: the kernel centre of each memory cell after this frame, `[b,o,T,n]`.
     """
 
     logits: jax.Array
@@ -33,9 +33,10 @@ class Segmentation(NamedTuple):
 class HMMN(nn.Module):
     """Hierarchical Memory Matching Network (Seong et al., ICCV 2021).
 
-    Methods are pure functions of the variables: `model.apply(variables, ..., method="memorize")`. Frames are RGB of any size,
-    uint8, or float in [0, 1]. Probabilities have the background first; no arg-max is taken between frames. Collections:
-    "params" (trained), "batch_stats" and "constants" (not trained, but part of a checkpoint).
+    Methods are pure functions of the variables: `model.apply(variables, ..., method="memorize")`. Frames are RGB images of any
+    size, either uint8 or float in [0, 1]. In probabilities, channel 0 is the background. Between frames, probabilities are
+    passed on without an arg-max. The collections of variables are "params", which are trained, and "batch_stats" and
+    "constants", which are not trained but are part of a checkpoint.
     """
 
     config: HMMNConfig = HMMNConfig()
@@ -46,13 +47,13 @@ class HMMN(nn.Module):
         self.decoder = Decoder(self.config)
 
     def init_variables(self, key: jax.Array) -> dict[str, Any]:
-        """Initialises random variables. Their shapes do not depend on the size of frames.
+        """Initialises the variables at random. Their shapes do not depend on the size of frames.
 
-        Both encoders get the same values in all layers that they have in common, as with ImageNet weights in the paper. Keys of
-        similar patches therefore match from the first step on, which they would not with two different random encoders.
+        Layers that exist in both encoders get the same values, as with the ImageNet weights in the paper. Therefore, keys of
+        similar patches match from the first step. With two different random encoders, they would not.
 
         Args:
-            key: a key of `jax.random`.
+            key: a random key, as from `jax.random.key`.
         """
         variables = self.init(key, jnp.zeros((1, 3, STRIDE, STRIDE, 3)), jnp.zeros((1, 2, STRIDE, STRIDE)))
         params = flax.traverse_util.flatten_dict(variables["params"])
@@ -65,13 +66,16 @@ class HMMN(nn.Module):
         return self.memorize_objects(self.memory_stem(frame), *split_objects(probs))
 
     def memory_stem(self, frame: Num[Array, "b H W 3"]) -> Float[Array, "b h2 w2 c"]:
-        """Computes the part of the memory encoder's first layer that only depends on the frame, once for all objects."""
+        """Computes the part of the memory encoder's first layer that depends only on the frame, once for all objects."""
         return self.memory_encoder.stem(pad_to_stride(to_unit_range(frame), (1, 2)))
 
     def memorize_objects(
         self, stem: Float[Array, "b h2 w2 c"], mask: Float[Array, "b o H W"], others: Float[Array, "b o H W"]
     ) -> Memory:
-        """Equals `memorize` for some of the objects, given the frame's `memory_stem` and their `split_objects`."""
+        """Does the same as `memorize` for some of the objects.
+
+        `stem` is the result of `memory_stem` for the frame; `mask` and `others` are results of `split_objects`.
+        """
         return self.memory_encoder(stem, pad_to_stride(mask, (2, 3)), pad_to_stride(others, (2, 3)))
 
     def encode_query(self, frame: Num[Array, "b H W 3"]) -> Query:
@@ -86,7 +90,10 @@ class HMMN(nn.Module):
         size: tuple[int, int],
         keep: Bool[Array, "b 2"] | None = None,
     ) -> Float[Array, "b o H W"]:
-        """Runs the top-k reads and the decoder. Returns the probability of each object at `size`; `keep` is as in `segment`."""
+        """Runs the top-k reads and the decoder, and returns the probability of each object, cropped to `size`.
+
+        `keep` has the same meaning as in `segment`.
+        """
         p = self.decoder(query, read_fine(self.config, fine, query, found), keep)
         return crop_from_stride(p, *size)
 
@@ -101,16 +108,16 @@ class HMMN(nn.Module):
         use_kernel: bool | None = None,
         return_affinity: bool = False,
     ) -> Segmentation:
-        """Segments a frame, given a memory bank whose last frame is the previous frame. This is one step of the paper.
+        """Segments a frame, given a memory bank whose last frame is the previous frame. This is one step in the paper.
 
         Args:
-            frame: RGB, uint8, or float in [0, 1].
+            frame: RGB image, uint8 or float in [0, 1].
             bank: the memory bank, such as `bank_of(memory)`.
-            count: number of filled slots. None: all.
-            valid: which objects exist; the others are padding and are ignored.
-            keep: in training, whether each sample uses its memory branch at strides 8 and 4.
-            use_kernel: overrides the option of the config.
-            return_affinity: also return the normalised stride-16 affinity, `[b,o,q,T,n]`.
+            count: number of filled slots. None: all slots are filled.
+            valid: whether each object exists. The others are padding and are ignored.
+            keep: in training, whether each sample uses its fine memory at strides 8 and 4.
+            use_kernel: if given, overrides `use_kernel` in the config.
+            return_affinity: whether to return the normalised stride-16 affinity, `[b,o,q,T,n]`, too.
         """
         query = self.encode_query(frame)
         found, centres = match(self.config, bank, query, count, use_kernel=use_kernel, return_affinity=return_affinity)
@@ -126,17 +133,18 @@ class HMMN(nn.Module):
         valid: Bool[Array, "b o"] | None = None,
         keep: Bool[Array, "b t 2"] | None = None,
     ) -> Float[Array, "b t o1 H W"]:
-        """Computes logits in training: each of the t = T - 1 frames after the first is segmented from all frames before it.
+        """Computes the logits for training: segments each of the t = T - 1 frames after the first, using all earlier frames.
 
-        The memory is as in inference: the first and the previous frame at all strides, those in between at stride 16. The soft
-        prediction of each frame is encoded into memory, and gradients flow through it. The kernel is not used, unless
-        `kernel_in_training` is set, because its arg-max has no gradient and the frames are not adjacent.
+        The memory is the same as in inference: the first and the previous frame at all strides, and the frames between them at
+        stride 16. The soft prediction of each frame is encoded into the memory, and gradients flow through it. The kernel is
+        not used unless `kernel_in_training` is set, because its arg-max has no gradient and the frames are not adjacent.
 
         Args:
-          frames: RGB, uint8 or float in [0, 1]; T is 2 or more, 3 in the paper.
-          first_mask: frame 0, one-hot with the background first; padded objects are 0 everywhere.
-          valid: which objects exist.
-          keep: flags per sample, frame (1, 2, ...) and stride (8, 4): False drops that memory branch, without rescaling.
+          frames: RGB images, uint8 or float in [0, 1]; T is at least 2 (3 in the paper).
+          first_mask: one-hot mask of frame 0; channel 0 is the background, and objects that are padding are 0 everywhere.
+          valid: whether each object exists; the others are padding.
+          keep: whether the fine memory is used, for each sample, frame (1, 2, ...) and stride (8, 4). If it is dropped, other
+            activations are not rescaled.
         """
         use_kernel = self.config.use_kernel and self.config.kernel_in_training
         bank = bank_of(self.memorize(frames[:, 0], first_mask))
@@ -158,9 +166,9 @@ def abstract_variables(config: HMMNConfig) -> dict[str, Any]:
 
 
 def fold_batch_norm(variables: dict[str, Any], config: HMMNConfig) -> tuple[dict[str, Any], HMMNConfig]:
-    """Returns the variables and the config of an equivalent model with BatchNorm folded into the convolutions of the backbones.
+    """Folds BatchNorm into the convolutions of the backbones. Returns the variables and the config of an equivalent model.
 
-    Backbones that cannot be folded are unchanged.
+    Backbones without BatchNorm are not changed.
     """
     flat, backbone = flax.traverse_util.flatten_dict(variables), config.backbone
     folded = {path: leaf for path, leaf in flat.items() if path[2] != "backbone"}

@@ -1,4 +1,4 @@
-"""Modules with parameters for convolution and normalisation."""
+"""Defines the modules for convolution and normalisation."""
 
 import dataclasses
 from typing import NamedTuple
@@ -22,12 +22,12 @@ KEY_SHARPNESS = 16.0  # initial affinity of two parallel normalised keys
 
 @dataclasses.dataclass(frozen=True)
 class Compute:
-    """Compute dtype and options of layers, independent of their parameters.
+    """The compute dtype and options of layers that do not affect their parameters.
 
     Attributes:
       dtype: compute dtype, such as "bfloat16"; None: the dtype of the parameters.
-      winograd: allow Winograd's algorithm in 3x3 convolutions.
-      remat: recompute blocks of layers in the backward pass instead of storing their activations.
+      winograd: whether 3x3 convolutions may use Winograd's algorithm.
+      remat: whether to recompute blocks of layers in the backward pass instead of storing their activations.
     """
 
     dtype: str | None = None
@@ -35,11 +35,11 @@ class Compute:
     remat: bool = False
 
     def dtype_of(self, parameter: jax.Array) -> jnp.dtype:
-        """The dtype in which a layer with this parameter computes."""
+        """Returns the dtype in which a layer with this parameter computes."""
         return jnp.dtype(self.dtype or parameter.dtype)
 
     def block(self, module: type[nn.Module]) -> type[nn.Module]:
-        """A module whose activations are recomputed in the backward pass if `remat` is set."""
+        """Returns the module. If `remat` is set, its activations are recomputed in the backward pass."""
         return nn.remat(module) if self.remat else module
 
 
@@ -51,10 +51,10 @@ class Affine(NamedTuple):
 
 
 class Conv(nn.Module):
-    """A square convolution in the compute dtype, `[b,h,w,c] -> [b,h/stride,w/stride,features]`.
+    """A convolution with a square kernel in the compute dtype, `[b,h,w,c] -> [b,h/stride,w/stride,features]`.
 
-    `same`: use TensorFlow's padding "SAME" instead of PyTorch's. `depthwise`: convolve each channel separately;
-    `features` equals the number of input channels.
+    If `same` is set, the padding is TensorFlow's "SAME" instead of PyTorch's. If `depthwise` is set, each channel is convolved
+    separately, and `features` must equal the number of input channels.
     """
 
     features: int
@@ -74,9 +74,9 @@ class Conv(nn.Module):
         add: Float[Array, "b h2 w2 o"] | None = None,
         relu: bool = False,
     ) -> Float[Array, "b h2 w2 o"]:
-        """Convolves `x`, or its positive part if `relu` is set, and adds the bias, if any, and the map `add`.
+        """Convolves `x`, or relu(x) if `relu` is set, and adds the bias and the map `add`, if any.
 
-        `norm` is as in `weights`. A depthwise convolution supports neither `add` nor `relu`.
+        `norm` has the same meaning as in `weights`. A depthwise convolution supports neither `add` nor `relu`.
         """
         kernel, bias = self.weights(x.shape[-1], norm)
         x = x.astype(kernel.dtype)
@@ -87,10 +87,11 @@ class Conv(nn.Module):
 
     @nn.compact
     def weights(self, inputs: int, norm: Affine | None = None) -> Weights:
-        """Kernel and bias in the compute dtype, for this number of input channels.
+        """Returns the kernel and the bias in the compute dtype, for this number of input channels.
 
-        A `norm` of the output is folded into the kernel and bias of a convolution without bias: the result is the same, but it
-        needs only one pass over the feature map and, in training, stores nothing for its gradient.
+        If `norm` is given, it is applied to the output of a convolution without bias by folding it into the kernel and a bias.
+        The result is the same, but this needs only one pass over the feature map. In training, the norm then stores no
+        activations for its gradient.
         """
         shape = (self.kernel_size, self.kernel_size, 1 if self.depthwise else inputs, self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
@@ -102,7 +103,7 @@ class Conv(nn.Module):
 
 
 class Key(Conv):
-    """The convolution that computes keys, which are optionally normalised."""
+    """A convolution that computes keys and optionally normalises them."""
 
     normalise: bool = False
 
@@ -115,9 +116,10 @@ class Key(Conv):
         add: Float[Array, "b h w k"] | None = None,
         relu: bool = False,
     ) -> Float[Array, "b h w k"]:
-        """Computes keys of all cells.
+        """Computes the keys of all cells.
 
-        With `normalise`, the mean of the keys over the frame is subtracted, and they are scaled to the learned length `scale`.
+        If `normalise` is set, the mean over the frame is subtracted from the keys, and each key is scaled to the learned length
+        `scale`.
         """
         key = super().__call__(x, norm, add=add, relu=relu)
         if not self.normalise:
@@ -130,33 +132,33 @@ class Key(Conv):
 
 
 class Kernel(nn.Module):
-    """The kernel of a convolution that is computed together with others."""
+    """The kernel of a convolution that is computed together with other convolutions."""
 
     shape: tuple[int, int, int, int]
     kernel_init: nn.initializers.Initializer = nn.initializers.he_normal()
 
     @nn.compact
     def __call__(self) -> Float[Array, "k k c o"]:
-        """The parameter."""
+        """Returns the parameter."""
         return self.param("kernel", self.kernel_init, self.shape)
 
 
 class FrozenBatchNorm(nn.Module):
-    """BatchNorm with stored statistics, even in training; scale and bias are trained.
+    """BatchNorm that uses stored statistics, even in training. Its scale and bias are trained.
 
-    The counter is PyTorch's `num_batches_tracked`. It is not used, but kept for lossless conversion back to PyTorch.
+    The variable `count` is PyTorch's `num_batches_tracked`. It is stored only for lossless conversion back to PyTorch.
     """
 
     epsilon: float = NORM_EPSILON
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        """Normalises each channel. Computes in at least float32, and returns the dtype of `x`."""
+        """Normalises each channel. The computation is in at least float32; the result has the dtype of `x`."""
         factor, shift = self.affine(x.shape[-1])
         return (x * at_all_pixels(factor, x.shape) + at_all_pixels(shift, x.shape)).astype(x.dtype)
 
     @nn.compact
     def affine(self, channels: int) -> Affine:
-        """The affine map of each channel, for `Conv`."""
+        """Returns this layer as an affine map of each channel, for `Conv`."""
         shape = (channels,)
         scale = self.param("scale", nn.initializers.ones, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
@@ -170,7 +172,7 @@ class FrozenBatchNorm(nn.Module):
 def make_norm(
     norm: str, groups: int, compute: Compute, name: str, epsilon: float = NORM_EPSILON
 ) -> FrozenBatchNorm | nn.GroupNorm | nn.LayerNorm:
-    """Returns the normalisation layer named "batch", "group" or "layer"."""
+    """Returns the normalisation layer of the kind `norm`: "batch", "group" or "layer"."""
     if norm == "group":
         return nn.GroupNorm(groups, epsilon=epsilon, dtype=compute.dtype, name=name)
     if norm == "layer":

@@ -1,8 +1,14 @@
 """Hierarchical memory matching: the kernel-guided read (paper section 3.2) and the top-k guided read (section 3.3).
 
-Pure functions over arrays, batch first. Axes: b batch, o objects, t memory frames, q query cells, m memory cells,
-n = h * w cells of a frame at stride 16 (flat, row by row), k selected cells, p the fine cells inside a coarse one,
-c and v key and value channels.
+The functions in this module are pure functions of arrays. The names of axes are:
+  b: batch.
+  o: objects.
+  t: memory frames.
+  q, m: query cells, memory cells.
+  n: the h * w cells of a frame at stride 16, flattened row by row.
+  k: selected cells.
+  p: the fine cells inside a coarse cell.
+  c, v: key channels, value channels.
 """
 
 import functools
@@ -19,24 +25,25 @@ from hmmn_jax.ops.platform import by_platform
 from hmmn_jax.ops.precision import at_least_float32, exact_einsum, fast_values_einsum, values_einsum
 from hmmn_jax.ops.selection import top_k
 
-# Maximum bytes of candidates that the top-k read processes at once.
+# Maximum size, in bytes, of the candidates that the top-k read processes at once.
 CHUNK_BYTES = 16 * 2**20  # about the size of a CPU's cache or a TPU's vector memory
-GPU_CHUNK_BYTES = 256 * 2**20  # large enough that kernel launches take a small part of an iteration
+GPU_CHUNK_BYTES = 256 * 2**20  # large enough that kernel launches are a small part of the time of an iteration
 
 _Sums = tuple[Array, Array, Array]  # state of a running softmax: maximum, sum of weights, weighted values
-_Loop = tuple[_Sums, Array, Array | None]  # readout, centres, and the affinity if requested
+_Loop = tuple[_Sums, Array, Array | None]  # state of the loop: running softmax, centres, and the affinity if requested
 
 
 class KernelRead(NamedTuple):
     """The result of `kernel_guided_read`.
 
     Attributes:
-        readout: values read, `[b,o,h,w,v]`.
-        log_affinity: logarithm of the unnormalised affinity to the first and the previous frame, including the kernel:
-            `[b,o,q,2*n]`, or `[b,o,q,n]` if there is only one slot; -inf for a frame that does not exist. The top-k selection
-            uses it.
-        centres: the centre of the kernel of each memory cell as a flat query cell, int32 `[b,o,t,n]`; undefined in empty slots.
-        affinity: normalised affinity to each memory cell, `[b,o,q,t,n]`, 0 in empty slots; None unless requested.
+        readout: the values that were read, `[b,o,h,w,v]`.
+        log_affinity: logarithm of the unnormalised affinity to the first and the previous frame, including the kernel. Its
+            shape is `[b,o,q,2*n]`, or `[b,o,q,n]` if there is only one slot; it is -inf for a frame that does not exist. The
+            top-k selection uses it.
+        centres: the kernel centre of each memory cell, as the flat index of a query cell, int32 `[b,o,t,n]`; undefined in empty
+            slots.
+        affinity: normalised affinity to each memory cell, `[b,o,q,t,n]`, which is 0 in empty slots; None unless requested.
     """
 
     readout: jax.Array
@@ -46,15 +53,16 @@ class KernelRead(NamedTuple):
 
 
 def scaled_affinity(key: Float[Array, "b o m c"], query: Float[Array, "b q c"]) -> Float[Array, "b o q m"]:
-    """Inner products of keys, divided by the square root of their length."""
+    """Returns the inner products of keys, divided by the square root of the number of channels."""
     return exact_einsum("bomc,bqc->boqm", key, query) / math.sqrt(key.shape[-1])
 
 
 def windowed_argmax(affinity: Float[Array, "b o q m"], height: int, width: int, window: int) -> Int[Array, "b o m"]:
     """Finds the best query cell for each memory cell, among the `window` x `window` cells around its position.
 
-    Query and memory are one frame each, of `height` x `width` cells. The window is cropped at the border. On a CPU only the
-    cells of the window are compared, if it is small. On GPUs and TPUs, where gathering is slow, all cells are compared.
+    Query and memory are one frame each, of `height` x `width` cells. The window is cropped at the border. On a CPU, if the
+    window is small, only the cells in the window are compared. On GPUs and TPUs, where gathers are slow, all cells are
+    compared.
     """
     masked, gathered = (
         functools.partial(form, height=height, width=width, window=window) for form in (_argmax_of_masked, _argmax_of_gathered)
@@ -84,12 +92,12 @@ def _argmax_of_gathered(affinity: Float[Array, "b o q m"], height: int, width: i
 def log_kernel(
     centres: Int[Array, "b o m"], sigma: float | Float[Array, ""], height: int, width: int, dtype: jnp.dtype
 ) -> Float[Array, "b o q m"]:
-    """Logarithm of a Gaussian kernel around the centre of each memory cell, on the query grid.
+    """Returns the logarithm of a Gaussian kernel on the query grid, around the centre of each memory cell.
 
-    `sigma` is its standard deviation in cells.
+    `sigma` is the standard deviation of the kernel, in cells.
     """
 
-    # The exponent is the sum of a term in y and a term in x.
+    # The exponent is the sum of one term for each axis.
     def along(size: int, centre: Array) -> Array:  # [b,o,m] -> [b,o,size,m]
         distance = jnp.arange(size)[:, None] - centre[:, :, None]
         return distance.astype(dtype) ** 2 / (-2 * jnp.asarray(sigma, dtype) ** 2)
@@ -115,25 +123,25 @@ def kernel_guided_read(
 ) -> KernelRead:
     """Reads the stride-16 memory (paper, section 3.2) with a softmax over all memory cells, each weighted by a kernel.
 
-    The frames between the first and the previous are processed one by one with a running softmax. Therefore, no array has the
-    size of the whole memory, and with a traced `count`, only filled slots are computed. Reverse-mode gradients need a `count`
-    that is not traced, as in training.
+    The frames between the first and the previous one are processed one after the other with a running softmax. Therefore, no
+    array has the size of the affinity to the whole memory, and with a traced `count`, only filled slots are processed. For
+    reverse-mode gradients, `count` must not be traced; in training, it is not.
 
     Args:
-        keys: keys of the t slots. Slot 0 is the first frame, the last filled slot the previous frame.
+        keys: keys of the t slots. Slot 0 is the first frame; the last filled slot is the previous frame.
         values: values of the t slots.
         query_key: key of the frame to segment.
-        centres: centres of the memory cells after the previous frame; the entry for the previous frame is not used.
+        centres: kernel centres of the memory cells after the previous frame. The entry for the last filled slot is not used.
             None: a new video.
-        count: number of filled slots. None: all.
+        count: number of filled slots. None: all slots are filled.
         use_kernel: whether to use the kernel.
-        window: side of the window of the arg-max, in cells.
+        window: side length of the window of the arg-max, in cells.
         sigma: standard deviation of the kernel for the previous frame, in cells.
-        sigma_growth: growth of the standard deviation for each older slot.
-        turns: number of loop iterations over the frames between the first and the previous one, at least `count - 2`; the
-            results of surplus iterations are ignored. None: exactly as many as needed. A GPU waits for the host in each
-                iteration of a loop with a traced length, but not in a loop with a known length.
-        return_affinity: also return the normalised affinity.
+        sigma_growth: growth of the standard deviation for each slot further back.
+        turns: number of loop iterations over the frames between the first and the previous one, at least `count - 2`. Results
+            of surplus iterations are ignored. None: exactly as many iterations as needed. On a GPU, a loop with a traced length
+            waits for the host in each iteration; a loop with a static length does not.
+        return_affinity: whether to return the normalised affinity, too.
     """
     b, o, slots, height, width, _ = keys.shape
     n = height * width
@@ -148,7 +156,7 @@ def kernel_guided_read(
     def at(bank: Array, slot: int | Array) -> Array:  # [b,o,t,...] -> [b,o,...]
         return jax.lax.dynamic_index_in_dim(bank, slot, 2, keepdims=False)
 
-    # Log-affinities of the query to the previous frame, `[b,o,q,n]`; those to other frames are computed below.
+    # Log-affinities of the query to the previous frame, `[b,o,q,n]`. The log-affinities to other frames are computed below.
     to_previous = scaled_affinity(at(keys, previous), query)
     best = windowed_argmax(jax.lax.stop_gradient(to_previous), height, width, window) if use_kernel else at(centres, previous)
     centres = jax.lax.dynamic_update_index_in_dim(centres, best, previous, 2)
@@ -159,13 +167,13 @@ def kernel_guided_read(
         return jnp.take_along_axis(best, cells, axis=2, mode="clip")
 
     def to_older(slot: int | Array, centres: Array) -> tuple[Array, Array]:
-        """Returns the log-affinity to an older slot, and all centres, with those of this slot advanced by one frame."""
+        """Returns the log-affinity to an older slot, and all centres after moving those of this slot by one frame."""
         log_affinity = scaled_affinity(at(keys, slot), query)
         if use_kernel:
             moved = follow(at(centres, slot))
             centres = jax.lax.dynamic_update_index_in_dim(centres, moved, slot, 2)
             deviation = sigma * (sigma_growth * (previous - slot) + 1)
-            # The published code looks up the kernel at the new cell, one step further than tracking would.
+            # As in the published code, the kernel is centred one step further than plain tracking would place it.
             log_affinity += log_kernel(follow(moved), deviation, height, width, dtype)
         return log_affinity, centres
 
@@ -206,7 +214,7 @@ def kernel_guided_read(
 
         def middle_or_nothing(slot: int | Array, state: _Loop) -> _Loop:
             needed = slot < previous
-            found = middle(jnp.where(needed, slot, 0), state)  # excludes empty slots
+            found = middle(jnp.where(needed, slot, 0), state)  # never reads an empty slot
             return jax.tree.map(functools.partial(jnp.where, needed), found, state)
 
         state = carry, centres, kept
@@ -224,9 +232,9 @@ def kernel_guided_read(
 
 
 def select_topk(log_affinity: Float[Array, "b o q m"], k: int) -> tuple[Int[Array, "b o q k"], Bool[Array, "b o q k"]]:
-    """Selects the `k` best memory cells of each query cell, in descending order. Also returns which of them exist.
+    """Selects the `k` best memory cells for each query cell, in descending order. Also returns which of them exist.
 
-    `k` is limited to the number of cells. Cells of empty slots have -inf and are marked as absent.
+    If there are fewer than `k` cells, all are selected. Cells in empty slots have log-affinity -inf and are marked as absent.
     """
     best, indices = top_k(jax.lax.stop_gradient(log_affinity), min(k, log_affinity.shape[-1]))
     return indices, best > -jnp.inf
@@ -240,7 +248,7 @@ def to_blocks(x: Float[Array, "*b h w c"], size: int) -> Float[Array, "*b n p c"
 
 
 def from_blocks(blocks: Float[Array, "*b n p c"], height: int, width: int) -> Float[Array, "*b {height} {width} c"]:
-    """The inverse of `to_blocks`, for a map of `height` x `width` cells."""
+    """Inverts `to_blocks` for a map of `height` x `width` cells."""
     *lead, _, p, c = blocks.shape
     size = math.isqrt(p)
     x = blocks.reshape(*lead, height // size, width // size, size, size, c).swapaxes(-4, -3)
@@ -254,12 +262,12 @@ def topk_guided_read(
     indices: Int[Array, "b o q k"],
     present: Bool[Array, "b o q k"],
 ) -> Float[Array, "b o q p v"]:
-    """Reads a fine memory, but only in the blocks that the stride-16 read selected (paper, section 3.3).
+    """Reads a fine memory, but only the blocks that the stride-16 read selected (paper, section 3.3).
 
-    The memory is split into blocks, one for each coarse cell. The p fine cells of a query cell have the same candidates: the k
-    * p fine cells of the k selected blocks. The read is a softmax over the candidates and the weighted sum of their values.
-    Queries are processed in chunks, in the forward and the backward pass, to limit the number of candidates in memory. Chunks
-    are larger on GPUs. On GPUs and TPUs, products with values have the precision of `values_einsum`.
+    The memory is split into blocks, one for each coarse cell. The p fine cells of a query cell have the same candidates: the
+    k * p fine cells of the k selected blocks. The readout is a weighted sum of the candidates' values, with weights from a
+    softmax. In the forward and the backward pass, queries are processed in chunks, which limits the memory that the candidates
+    need. Chunks are larger on GPUs. On GPUs and TPUs, products with values have the precision of `values_einsum`.
     """
     on_cpu, on_gpu, elsewhere = (
         functools.partial(read_in_chunks, chunk_bytes=chunk_bytes, read_values=read_values)
@@ -283,7 +291,7 @@ def read_in_chunks(
     chunk_bytes: int,
     read_values: Callable[[str, Array, Array], Array],
 ) -> Float[Array, "b o q p v"]:
-    """`topk_guided_read` with at most `chunk_bytes` of candidates at once, and at least one query cell.
+    """Implements `topk_guided_read` with chunks of at most `chunk_bytes` of candidates, but at least one query cell.
 
     `read_values` is the einsum of weights and values. The backward pass needs about twice as much memory as the forward pass.
     """
@@ -295,7 +303,7 @@ def read_in_chunks(
     chunks = _smallest_divisor(q, at_least=math.ceil(candidate_bytes / chunk_bytes))
 
     def gather(blocks: Array, cells: Array) -> Array:  # [b,o,m,p,c], [b,o,r,k] -> [b,o,r,k*p,c]
-        # Whole blocks, without take_along_axis, which would need an index for each element.
+        # This gathers whole blocks. take_along_axis would need an index for each element.
         found = jax.vmap(jax.vmap(lambda x, i: x.at[i].get(mode="promise_in_bounds")))(blocks, cells)
         return found.reshape(b, o, cells.shape[2], k * p, -1)
 

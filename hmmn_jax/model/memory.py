@@ -1,4 +1,4 @@
-"""The memory bank of objects that started on the same frame, in buffers of fixed capacity."""
+"""Defines the memory bank of objects that started on the same frame. Its buffers have a fixed capacity."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,9 +14,9 @@ from hmmn_jax.model.matching import to_blocks
 
 
 class FineMemory(struct.PyTreeNode):
-    """Strides 8 and 4 of the first and the previous frame, split into the p cells of each stride-16 cell.
+    """Memory of the first and the previous frame at strides 8 and 4, as one block of fine cells for each stride-16 cell.
 
-    There are m = 2 * n blocks for n stride-16 cells, or m = n if the first frame is also the previous one.
+    There are m = 2 * n blocks if a frame has n stride-16 cells, or m = n if the first frame is also the previous one.
     """
 
     key_s8: Float[Array | np.ndarray, "b o m 4 c8"]
@@ -26,11 +26,11 @@ class FineMemory(struct.PyTreeNode):
 
 
 class MemoryBank(struct.PyTreeNode):
-    """Memory of o objects. The caller stores the number of filled slots; the others are never read.
+    """The memory of o objects. The caller keeps track of the number of filled slots; empty slots are never read.
 
-    key_s16, value_s16: T slots in order of time. Slot 0 is the first frame, the last filled slot the previous frame.
-    centres: the centre of the kernel of each cell, see `kernel_guided_read`.
-    fine: None in a model without the top-k read.
+    key_s16, value_s16: T slots in order of time. Slot 0 is the first frame; the last filled slot is the previous frame.
+    centres: the kernel centre of each cell; see `kernel_guided_read`.
+    fine: the memory at strides 8 and 4; None in a model without the top-k read.
     """
 
     key_s16: Float[Array | np.ndarray, "b o T h w c"]
@@ -45,7 +45,10 @@ class MemoryBank(struct.PyTreeNode):
 
 
 def bank_of(memory: Memory, centres: Int[Array, "b o t n"] | None = None) -> MemoryBank:
-    """Makes a bank whose slots are the t frames of `memory`; `centres` are those after the last read (None: a new video)."""
+    """Makes a bank whose slots are the t frames of `memory`.
+
+    `centres` are the kernel centres after the last read (None: a new video).
+    """
     b, o, t, h, w, _ = memory.key_s16.shape
     if centres is None:
         centres = jnp.zeros((b, o, t, h * w), jnp.int32)
@@ -58,7 +61,7 @@ def bank_of(memory: Memory, centres: Int[Array, "b o t n"] | None = None) -> Mem
 
 
 def open_bank(memory: Memory, capacity: int) -> MemoryBank:
-    """Makes a bank with the single frame of `memory` in slot 0: it is both the first and the previous frame."""
+    """Makes a bank with the single frame of `memory` in slot 0, as both the first and the previous frame."""
 
     def slots(x: Array | np.ndarray) -> Array:
         return jnp.pad(x, [(0, capacity - 1 if axis == 2 else 0) for axis in range(x.ndim)])
@@ -89,7 +92,7 @@ def write_previous(bank: MemoryBank, memory: Memory, slot: int | Int[Array, ""])
 def append_previous(bank: MemoryBank, memory: Memory) -> MemoryBank:
     """Adds a slot with the single frame of `memory` as the previous frame.
 
-    For training, where all slots are filled.
+    This function is for training, where all slots are filled.
     """
     new = bank_of(memory)
     cells = new.centres.shape[3]
@@ -111,7 +114,7 @@ def grow(bank: MemoryBank) -> MemoryBank:
 
 
 def drop_oldest(bank: MemoryBank) -> MemoryBank:
-    """Drops slot 1, the oldest frame other than the first; later slots are shifted by one."""
+    """Removes the frame in slot 1, which is the oldest one except the first frame. Later slots are shifted by one."""
 
     def shift(x: Array | np.ndarray) -> Array:
         return jnp.concatenate([x[:, :, :1], x[:, :, 2:], x[:, :, :1]], axis=2)

@@ -1,16 +1,16 @@
-"""Checks of numbers in configs, because a damaged file may contain any value."""
+"""Checks numbers in configs, because a damaged file may contain any value."""
 
 import math
 from typing import Any
 
-WIDEST, DEEPEST = 16384, 50  # channels of a layer, blocks of a stage
+WIDEST, DEEPEST = 16384, 50  # maximum channels of a layer and blocks of a stage
 
 
 def is_size(value: Any, most: int = WIDEST) -> bool:
-    """Whether this is an integer from 1 to `most`."""
+    """Returns whether the value is an integer from 1 to `most`."""
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
 
 
 def is_finite(value: Any) -> bool:
-    """Whether this is a finite number."""
+    """Returns whether the value is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

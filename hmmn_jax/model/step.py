@@ -1,6 +1,7 @@
-"""The step of the paper as functions of arrays: reads the memory for a query. `HMMN.decode` uses the result.
+"""Reads the memory for a query. This is the part of a step in the paper that has no parameters.
 
-`match` uses the whole memory, `read_fine` only the two frames at strides 8 and 4. Neither has parameters.
+`match` reads the whole memory at stride 16. `read_fine` reads the first and the previous frame at strides 8 and 4. The results
+are used by `HMMN.decode`.
 """
 
 import math
@@ -20,10 +21,10 @@ from hmmn_jax.model.memory import FineMemory, MemoryBank
 class Match(struct.PyTreeNode):
     """The result of `match`.
 
-    readout: values read at stride 16.
-    indices: the selected memory cells of each stride-16 query cell, best first, as flat indices into the first and the previous
+    readout: the values that were read at stride 16.
+    indices: the memory cells selected for each stride-16 query cell, best first, as flat indices into the first and the previous
       frame; None without the top-k read.
-    present: which of these exist; cells of empty slots do not.
+    present: whether each selected cell exists; cells in empty slots do not.
     affinity: normalised affinity to each memory cell; None unless requested.
     """
 
@@ -46,8 +47,8 @@ def match(
 ) -> tuple[Match, Int[Array, "b o T n"]]:
     """Runs the kernel-guided read of the first `count` slots of a bank (None: all), and selects cells for the top-k reads.
 
-    `use_kernel` overrides the config; `turns` is that of `kernel_guided_read`. Also returns the centres of the bank after this
-    frame.
+    If given, `use_kernel` overrides the config. `turns` is passed to `kernel_guided_read`. Also returns the kernel centres of
+    the bank after this frame.
     """
     read = kernel_guided_read(
         jnp.asarray(bank.key_s16),
@@ -68,14 +69,14 @@ def match(
 
 @jax.named_scope("read_fine")
 def read_fine(config: HMMNConfig, fine: FineMemory | None, query: Query, found: Match) -> Readout:
-    """Runs the top-k guided reads of the cells that `match` selected. Returns the readouts of all strides."""
+    """Runs the top-k guided reads of the cells that `match` selected. Returns the readouts at all strides."""
     if not config.use_topk_read:
         return Readout(found.readout)
     indices, present = found.indices, found.present
-    assert fine is not None and indices is not None and present is not None  # use_topk_read is set
+    assert fine is not None and indices is not None and present is not None  # because use_topk_read is set
 
     def read(key: Array | np.ndarray, value: Array | np.ndarray, query_key: Array | None, k: int) -> Array:
-        assert query_key is not None  # use_topk_read is set
+        assert query_key is not None  # because use_topk_read is set
         key, value = jnp.asarray(key), jnp.asarray(value)
         blocks = to_blocks(query_key, math.isqrt(key.shape[3]))
         readout = topk_guided_read(key, value, blocks, indices[..., :k], present[..., :k])

@@ -25,13 +25,13 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
     """Makes Adam or AdamW for the collection "params".
 
-    The statistics of batch normalization and the constants that normalize frames are in other collections and are not trained.
+    The statistics of batch normalisation and the constants that normalise frames are in other collections and are not trained.
 
     Args:
       name: one of `OPTIMIZERS`.
       learning_rate: a schedule, or a constant.
       clip_norm: maximum global norm of the gradients; larger gradients are scaled down to this norm; 0: no clipping.
-      weight_decay: decoupled weight decay of "adamw", which applies to kernels, but not to biases and normalization layers.
+      weight_decay: decoupled weight decay of "adamw", which applies to kernels, but not to biases and normalisation layers.
       b1: decay of the mean of gradients.
       b2: decay of the mean of squared gradients.
       eps: added to the square root of the mean of squared gradients.

@@ -141,7 +141,7 @@ def _read_variables(path: str, model: HMMNConfig, seed: int) -> tuple[dict[str, 
 def _require_same_model(path: str | os.PathLike, found: HMMNConfig, model: HMMNConfig) -> None:
     """Raises CheckpointError if two models differ in the shapes of their tensors or in their backbone config.
 
-    The backbone config is compared because different normalization layers can have tensors of the same shapes.
+    The backbone config is compared because different normalisation layers can have tensors of the same shapes.
     """
     shapes = [jax.tree.map(_shape, abstract_variables(config)) for config in (found, model)]
     if shapes[0] == shapes[1] and found.backbone == model.backbone:

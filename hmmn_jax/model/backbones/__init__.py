@@ -1,6 +1,6 @@
 """Backbones: networks that compute features at strides 4, 8 and 16 from a frame, with or without masks.
 
-Importing this package registers them.
+Importing this package registers the backbones.
 """
 
 from hmmn_jax.model.backbones.base import (

@@ -1,8 +1,8 @@
-"""The interface of backbones: `Backbone` and `BackboneModule`.
+"""Defines the interface of backbones: `Backbone` and `BackboneModule`.
 
-A backbone consists of a frozen dataclass with its sizes, which derives from `Backbone` and is registered under a name, and the
-Linen module that this dataclass creates. Encoders, BatchNorm folding and checkpoints use only this interface. An example is in
-`docs/extend.md`.
+A backbone consists of a frozen dataclass and a Linen module. The dataclass contains the sizes, derives from `Backbone`, and is
+registered under a name. It creates the Linen module. Encoders, BatchNorm folding and checkpoints use only this interface. See
+`docs/extend.md` for an example.
 """
 
 import abc
@@ -19,8 +19,8 @@ from jaxtyping import Array, Float
 
 from hmmn_jax.model.layers import Compute
 
-Variables = dict[str, Any]  # trees of arrays by collection ("params", "batch_stats", "constants")
-Path = tuple[str, ...]  # path of a leaf in the variables, collection first
+Variables = dict[str, Any]  # for each collection ("params", "batch_stats", "constants"), a tree of arrays
+Path = tuple[str, ...]  # path of a leaf in the variables; starts with the collection
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -37,9 +37,9 @@ class Features(NamedTuple):
     """Features of a frame, `[b,h,w,c]` each.
 
     Attributes:
-        s4: at stride 4.
-        s8: at stride 8.
-        s16: at stride 16.
+        s4: features at stride 4.
+        s8: features at stride 8.
+        s16: features at stride 16.
     """
 
     s4: Float[Array, "b h4 w4 c4"]
@@ -48,21 +48,24 @@ class Features(NamedTuple):
 
 
 class BackboneModule(nn.Module):
-    """The network of a backbone. Its first layer is linear, so the part of the frame is computed once for all objects."""
+    """The network of a backbone.
+
+    The first layer is linear, so the frame's contribution to it is computed only once for all objects.
+    """
 
     def frame(self, frame: Float[Array, "b H W 3"]) -> Float[Array, "b h w c"]:
         """Computes the frame's contribution to the first layer.
 
         Args:
-            frame: RGB in [0, 1], not normalised, zero-padded to sides that are multiples of 16.
+            frame: RGB image in [0, 1]. It is not normalised yet, and its sides are zero-padded to multiples of 16.
         """
         raise NotImplementedError
 
     def masks(self, masks: Float[Array, "b H W 2"]) -> Float[Array, "b h w c"]:
-        """Computes the masks' contribution to the first layer. The sum of both parts is the first layer's output.
+        """Computes the masks' contribution to the first layer. This and the frame's contribution add up to the layer's output.
 
         Args:
-            masks: probabilities of an object, and of all other objects together.
+            masks: the probability of an object, and the probability of all other objects together.
         """
         raise NotImplementedError
 
@@ -73,7 +76,7 @@ class BackboneModule(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Backbone(abc.ABC):
-    """The sizes of a backbone; base class of a frozen dataclass. Hashable; stored in JSON as its name and fields."""
+    """Base class of the frozen, hashable dataclasses with the sizes of a backbone. Stored in JSON as a name and fields."""
 
     name: ClassVar[str]  # set by `register`
 
@@ -82,47 +85,47 @@ class Backbone(abc.ABC):
         """Makes the module.
 
         Args:
-            compute: compute dtype and options of its layers.
+            compute: compute dtype and options of the layers.
             with_masks: whether the module is for the memory encoder, which calls `masks`.
             name: name of the module.
         """
 
     @property
     def has_norm(self) -> bool:
-        """Whether there are normalisation layers. Their parameters stay in float32 for every compute dtype."""
+        """Whether there are normalisation layers. Their parameters are float32 for every compute dtype."""
         return False
 
     def fold(self, variables: Variables) -> tuple[Variables, "Backbone"]:
-        """Folds BatchNorm into convolutions, without changing the function.
+        """Folds BatchNorm into convolutions, without changing the function that the network computes.
 
-        The default returns both unchanged. `hmmn_jax.model.folding.fold_norms` does the arithmetic.
+        The default implementation folds nothing. Other implementations can use `hmmn_jax.model.folding.fold_norms`.
 
         Args:
             variables: variables of one module.
 
         Returns:
-            The folded variables, and the backbone that they belong to.
+            The folded variables, and a backbone that matches them.
         """
         return variables, self
 
     def torch_names(self, with_masks: bool) -> dict[str, Path]:
         """Maps names in PyTorch files to variables of a module: `conv1.weight` -> `("params", "conv1", "kernel")`.
 
-        The default name is the dotted path; the last part is PyTorch's name. Kernels `[k,k,c,o]` are transposed to OIHW.
+        By default, a name is the dotted path with PyTorch's name for the last part. Kernels `[k,k,c,o]` are transposed to OIHW.
         """
         return {".".join((*path[1:-1], _TORCH_LEAVES.get(path[-1], path[-1]))): path for path in self.shapes(with_masks)}
 
     def pretrained_names(self) -> dict[str, str]:
-        """Maps names of `torch_names` to names in files of ImageNet weights. Variables that such files lack are omitted."""
+        """Maps the names from `torch_names` to names in files of ImageNet weights, except for variables missing from them."""
         return {}
 
     def pretrained_ignores(self, name: str) -> bool:
-        """Whether a tensor in a file of ImageNet weights belongs to a layer that is not used."""
+        """Returns whether a tensor in a file of ImageNet weights belongs to a layer that the backbone does not use."""
         return False
 
     @classmethod
     def recognises(cls, names: Collection[str]) -> bool:
-        """Whether these are the names of the tensors in a file of ImageNet weights for this backbone."""
+        """Returns whether a file whose tensors have these names contains ImageNet weights for this backbone."""
         return False
 
     def shapes(self, with_masks: bool) -> dict[Path, tuple[int, ...]]:
@@ -130,17 +133,17 @@ class Backbone(abc.ABC):
         return dict(_shapes(self, with_masks))
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns name and fields as values for JSON."""
+        """Returns the name and the fields as JSON values."""
         return {"name": self.name, **dataclasses.asdict(self)}
 
     def require_groups(self, norm: str, norm_groups: int, widths: Iterable[int]) -> None:
-        """Raises ValueError with the name of the field, unless `norm_groups` divides all widths or `norm` is not "group"."""
+        """If `norm` is "group", raises ValueError unless `norm_groups` divides all widths."""
         for width in widths if norm == "group" else ():
             expected = f"a divisor of every width; {width} is not a multiple"
             self.require(width % norm_groups == 0, "norm_groups", expected)
 
     def require(self, condition: bool, field: str, expected: str) -> None:
-        """Raises ValueError with the name of a field, unless the condition holds."""
+        """Raises ValueError with the name of a field unless the condition is true."""
         if not condition:
             raise ValueError(f"{type(self).__name__}.{field} is {getattr(self, field)!r}, expected {expected}")
 
@@ -164,7 +167,7 @@ Kind = TypeVar("Kind", bound=type[Backbone])
 
 
 def register(name: str) -> Callable[[Kind], Kind]:
-    """Registers the dataclass of a backbone under a name, which configs and checkpoints use. A class decorator."""
+    """A class decorator that registers the dataclass of a backbone under a name. Configs and checkpoints use this name."""
 
     def decorate(kind: Kind) -> Kind:
         kind.name = name
@@ -175,12 +178,15 @@ def register(name: str) -> Callable[[Kind], Kind]:
 
 
 def registered() -> Mapping[str, type[Backbone]]:
-    """Returns the registered backbones by name."""
+    """Returns a mapping from names to registered backbones."""
     return _REGISTERED
 
 
 def backbone_from_dict(fields: Mapping[str, Any]) -> Backbone:
-    """Inverts `Backbone.to_dict`. Raises ValueError for an unknown name or field, or an invalid value."""
+    """Creates a backbone from the result of `Backbone.to_dict`.
+
+    Raises ValueError if the name or a field is unknown, or if a value is invalid.
+    """
     fields = dict(fields)
     name = fields.pop("name", None)
     if name not in _REGISTERED:
@@ -192,11 +198,11 @@ def backbone_from_dict(fields: Mapping[str, Any]) -> Backbone:
 
 
 class Normalise(nn.Module):
-    """Subtracts ImageNet's mean and divides by its standard deviation; both are constants that are stored in a checkpoint."""
+    """Subtracts ImageNet's mean and divides by its standard deviation. Both are constants and are stored in checkpoints."""
 
     @nn.compact
     def __call__(self, frame: Float[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
-        """RGB in [0, 1], zero-padded before the normalisation, as the released weights expect."""
+        """Normalises RGB in [0, 1]. The frame is zero-padded before the normalisation, as the released weights expect."""
         mean = self.variable("constants", "mean", jnp.array, IMAGENET_MEAN).value
         std = self.variable("constants", "std", jnp.array, IMAGENET_STD).value
         return (frame - mean) / std

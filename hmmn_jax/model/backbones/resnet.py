@@ -1,4 +1,4 @@
-"""ResNet-50 v1.5 (stride in the 3x3), truncated after the third stage: the backbone of the paper."""
+"""ResNet-50 v1.5 (with stride in the 3x3 convolutions), truncated after the third stage: the backbone in the paper."""
 
 import dataclasses
 from collections.abc import Collection
@@ -23,25 +23,26 @@ _NORM_LEAVES = (
     ("batch_stats", "count", "num_batches_tracked"),
 )
 _PRETRAINED_STAGES = {"res2": "layer1", "res3": "layer2", "res4": "layer3"}
-_NEW = ("mean", "std", "conv1_m", "conv1_o")  # layers that an image ResNet does not have
+_NEW = ("mean", "std", "conv1_m", "conv1_o")  # layers that an ImageNet ResNet does not have
 
 
 @register("resnet")
 @dataclasses.dataclass(frozen=True)
 class ResNet(Backbone):
-    """Sizes of a bottleneck ResNet. The defaults are those of the published network.
+    """The sizes of a bottleneck ResNet. The default values are the sizes of the published network.
 
     Attributes:
-        stem_width: channels of the first layer.
-        blocks: number of blocks of the stages res2, res3 and res4, at strides 4, 8 and 16.
-        widths: channels of these stages.
-        norm: "batch": BatchNorm with stored statistics, even in training. For training from scratch: "group", GroupNorm, or
-            "layer", LayerNorm over the channels of each cell, which does not depend on other cells or on the size of the
-            frame. "none": convolutions with a bias and no normalisation, made by `fold` for inference.
-        norm_groups: groups of GroupNorm.
+        stem_width: number of channels in the first layer.
+        blocks: number of blocks in the stages res2, res3 and res4, which are at strides 4, 8 and 16.
+        widths: number of channels in these stages.
+        norm: the kind of normalisation. "batch": BatchNorm that uses stored statistics, even in training. "group" and "layer"
+            are for training from scratch. "group": GroupNorm. "layer": LayerNorm over the channels of each cell, which does not
+            depend on other cells or on the size of the frame. "none": no normalisation, and convolutions with a bias; `fold`
+            makes such a network for inference.
+        norm_groups: number of groups in GroupNorm.
 
     Raises:
-        ValueError: a value is invalid; the message states the field and the expected values.
+        ValueError: a value is invalid; the message contains the field and the expected values.
     """
 
     stem_width: int = 64
@@ -65,7 +66,7 @@ class ResNet(Backbone):
         self.require_groups(self.norm, self.norm_groups, widths)
 
     def make(self, compute: Compute, with_masks: bool, name: str | None = None) -> "ResNetModule":
-        """The module."""
+        """Makes the module."""
         return ResNetModule(self, compute, with_masks, name=name)
 
     @property
@@ -74,11 +75,11 @@ class ResNet(Backbone):
         return self.norm != "none"
 
     def fold(self, variables: Variables) -> tuple[Variables, "ResNet"]:
-        """Folds BatchNorm into the kernels and a bias. Other norms depend on their input and are kept."""
+        """Folds BatchNorm into kernels and biases. Other normalisation layers depend on their input and are not folded."""
         if self.norm != "batch":
             return variables, self
         convs: dict[Path, list[Path]] = {}
-        # The stem's convolutions are summed before their norm.
+        # The stem's convolutions are summed before the normalisation.
         convs["norm1",] = [(stem,) for stem in ("conv_frame", "conv_mask", "conv_others") if stem in variables["params"]]
         for block, layers in variables["params"].items():
             for layer in layers if block.startswith("res") else ():
@@ -87,7 +88,7 @@ class ResNet(Backbone):
         return fold_norms(variables, convs), dataclasses.replace(self, norm="none")
 
     def torch_names(self, with_masks: bool) -> dict[str, Path]:
-        """The names of the official checkpoint, in its order."""
+        """Returns the names in the official checkpoint, in the same order."""
         table: dict[str, Path] = {name: ("constants", "normalise", name) for name in ("mean", "std")}
         folded = self.norm == "none"
 
@@ -117,7 +118,7 @@ class ResNet(Backbone):
         return table
 
     def pretrained_names(self) -> dict[str, str]:
-        """The names of torchvision."""
+        """Returns torchvision's names."""
         names = {}
         for name in self.torch_names(with_masks=False):
             part, _, rest = name.partition(".")
@@ -126,17 +127,17 @@ class ResNet(Backbone):
         return names
 
     def pretrained_ignores(self, name: str) -> bool:
-        """The last stage and the classifier."""
+        """Returns True for the last stage and for the classifier."""
         return name.startswith(("layer4.", "fc."))
 
     @classmethod
     def recognises(cls, names: Collection[str]) -> bool:
-        """Whether torchvision's ResNets have such names."""
+        """Returns whether the names are those of a ResNet from torchvision."""
         return any(".layer1." in f".{name}" for name in names)
 
 
 class ResNetModule(BackboneModule):
-    """A ResNet whose first layer also takes masks."""
+    """A ResNet whose first layer can also take masks as input."""
 
     sizes: ResNet
     compute: Compute
@@ -148,7 +149,7 @@ class ResNetModule(BackboneModule):
         self.conv_frame = Conv(sizes.stem_width, compute, 7, 2, use_bias=folded)
         if self.with_masks:
             self.conv_mask = Kernel((7, 7, 1, sizes.stem_width))
-            # Zero, so that a model trained on one object at a time ignores other objects.
+            # Initialised to zero, so that a model trained on one object at a time ignores other objects.
             self.conv_others = Kernel((7, 7, 1, sizes.stem_width), nn.initializers.zeros)
         if not folded:
             self.norm1 = make_norm(sizes.norm, sizes.norm_groups, compute, "norm1")
@@ -161,7 +162,7 @@ class ResNetModule(BackboneModule):
         self.stages = stages
 
     def frame(self, frame: Float[Array, "b H W 3"]) -> Float[Array, "b h2 w2 c"]:
-        """The frame's contribution to the first layer."""
+        """Computes the frame's contribution to the first layer."""
         return self.conv_frame(self.normalise(frame))
 
     def masks(self, masks: Float[Array, "b H W 2"]) -> Float[Array, "b h2 w2 c"]:
@@ -171,7 +172,7 @@ class ResNetModule(BackboneModule):
         return conv2d(masks.astype(kernel.dtype), kernel, 2)
 
     def __call__(self, stem: Float[Array, "b h2 w2 c"]) -> Features:
-        """Norm, max-pool and stages."""
+        """Applies the normalisation, max-pooling and all stages."""
         x = stem if self.sizes.norm == "none" else self.norm1(stem)
         x, outputs = max_pool(nn.relu(x)), []
         for stage in self.stages:
@@ -182,7 +183,7 @@ class ResNetModule(BackboneModule):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1 and a shortcut, which is a projection in the first block of a stage."""
+    """A bottleneck block: convolutions of 1x1, 3x3 and 1x1, and a shortcut. If `project` is set, this is a projection."""
 
     features: int
     sizes: ResNet
@@ -192,7 +193,7 @@ class Bottleneck(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 o"]:
-        """`[b,h,w,c] -> [b,h/stride,w/stride,features]`."""
+        """Applies the block: `[b,h,w,c] -> [b,h/stride,w/stride,features]`."""
         sizes, compute = self.sizes, self.compute
 
         def conv_norm(
