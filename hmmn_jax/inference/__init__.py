@@ -1,4 +1,4 @@
-"""Inference on videos: the memory bank and the segmenter."""
+"""Inference on videos: the segmenter and its memory bank."""
 
 from hmmn_jax.inference.segmenter import Segmenter
 from hmmn_jax.inference.state import Result, State

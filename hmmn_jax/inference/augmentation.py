@@ -1,4 +1,4 @@
-"""Test-time augmentation: segments scaled and mirrored views of a video, and averages the results."""
+"""Test-time augmentation: segments scaled and mirrored views of a video, and averages their probabilities."""
 
 import dataclasses
 import functools
@@ -14,16 +14,16 @@ from hmmn_jax.errors import ConfigError
 from hmmn_jax.inference import Result, Segmenter
 from hmmn_jax.inference.inputs import join_ids
 
-Given = Integer[np.ndarray, "H W"] | Mapping[int, Bool[np.ndarray, "H W"]]  # ids, or masks of independent objects by id
+Given = Integer[np.ndarray, "H W"] | Mapping[int, Bool[np.ndarray, "H W"]]  # ids; for independent objects, a mask for each id
 
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """The views of a video to segment. Each view is a separate run; probabilities are averaged over views.
+    """The views of a video to segment. The views are segmented separately; their probabilities are averaged.
 
     size: shorter side of the network's input, in pixels; 0: the video's own size.
-    scales: factors of this size, one view each.
-    flip: also segment each view mirrored left to right.
+    scales: factors by which `size` is multiplied; there is one view for each factor.
+    flip: whether to also segment each view mirrored left to right.
     """
 
     size: int = 0
@@ -35,7 +35,7 @@ class Augmentation:
             raise ConfigError(f"size is {self.size}, scales are {self.scales}; expected 0 or more, and factors above 0")
 
     def views(self, height: int, width: int) -> list["View"]:
-        """The views of frames of this size."""
+        """Returns the views for frames of this size."""
         shorter = min(height, width)
         sides = [(self.size or shorter) * scale / shorter for scale in self.scales]
         sizes = [(max(round(height * side), 1), max(round(width * side), 1)) for side in sides]
@@ -44,18 +44,18 @@ class Augmentation:
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """Height and width of the network's input, and whether it is mirrored."""
+    """A view: the height and width of the network's input, and whether it is mirrored."""
 
     height: int
     width: int
     mirrored: bool
 
     def show_frame(self, frame: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
-        """The frame as input of the network."""
+        """Converts a frame to the network's input."""
         return self._mirror(_resize(frame, self.height, self.width, Image.Resampling.BILINEAR))
 
     def show_mask(self, given: Given) -> Integer[np.ndarray, "h w"] | Mapping[int, Bool[np.ndarray, "h w"]]:
-        """The mask as input of the network. Objects that are smaller than one pixel at this size disappear."""
+        """Converts a mask to the network's input. Objects that are smaller than one pixel at this size disappear."""
         if isinstance(given, Mapping):
             return {i: self._show_ids(mask.astype(np.uint8)) > 0 for i, mask in given.items()}
         return self._show_ids(given)
@@ -64,7 +64,7 @@ class View:
         return self._mirror(_resize(ids, self.height, self.width, Image.Resampling.NEAREST))
 
     def restore(self, probs: Float[np.ndarray, "c h w"], height: int, width: int) -> Float[np.ndarray, "c H W"]:
-        """Probabilities at the size of the video."""
+        """Converts probabilities to the size of the video."""
         return np.stack([_resize(self._mirror(p), height, width, Image.Resampling.BILINEAR) for p in probs])
 
     def _mirror(self, image: np.ndarray) -> np.ndarray:
@@ -73,18 +73,18 @@ class View:
 
 @dataclasses.dataclass(frozen=True)
 class _MaskOnly:
-    """A result that only contains the mask."""
+    """A result that contains only the mask."""
 
     mask: Any
 
 
 @dataclasses.dataclass(frozen=True)
 class Segmented:
-    """One frame's results from all views. They are computed on demand, so that another thread can compute them.
+    """The combined result for one frame. It is computed on demand, so that another thread can compute it.
 
-    results, views: of equal length. The logits of the results are not used, so results of a session are also accepted.
+    results, views: the result of each view, and the views. Logits are not used, so results of a session are also accepted.
     ids: 0 for the background, then the ids of all objects so far, in the order in which they were given.
-    given: the mask given on this frame, which replaces the prediction. None: no mask.
+    given: the mask that was given for this frame and replaces the prediction. None: no mask was given.
     height, width: size of the video.
     """
 
@@ -97,14 +97,14 @@ class Segmented:
 
     @functools.cached_property
     def probs(self) -> Float[np.ndarray, "c H W"]:
-        """Probabilities of `ids`, in float32: the mean over the views, each resized to the size of the video.
+        """The probabilities of `ids` in float32. They are resized to the size of the video and averaged over the views.
 
-        Their sum is 1, unless objects are independent.
+        Their sum is 1 unless objects are independent.
         """
         channel = {int(k): i for i, k in enumerate(self.ids)}
         total = np.zeros((len(self.ids), self.height, self.width), np.float32)
         for result, view in zip(self.results, self.views, strict=True):
-            # By id, because a view may lack an object that is too small.
+            # Rows are matched by id, because a view may lack an object that is too small.
             rows = [channel[int(k)] for k in result.ids]
             total[rows] += view.restore(np.asarray(result.probs, np.float32), self.height, self.width)
         total /= len(self.views)
@@ -116,14 +116,14 @@ class Segmented:
         return total
 
     def without_probs(self) -> "Segmented":
-        """The same frame for a caller that only reads the mask: drops the probabilities, unless the mask needs them."""
+        """Returns this result for a caller that reads only the mask. If the mask does not need probabilities, omits them."""
         if self.views != [View(self.height, self.width, False)]:
             return self
         return dataclasses.replace(self, results=(_MaskOnly(self.results[0].mask),))
 
     @functools.cached_property
     def mask(self) -> Integer[np.ndarray, "H W"] | Bool[np.ndarray, "k H W"]:
-        """The most probable id of each pixel. For independent objects, the pixels with a probability above 0.5."""
+        """The most probable id of each pixel. For independent objects, whether each probability is above 0.5."""
         own = self.results[0].mask
         if self.views == [View(self.height, self.width, False)]:
             return np.asarray(own)
@@ -138,9 +138,9 @@ def segment_augmented(
     given: Mapping[int, Given],
     augmentation: Augmentation,
 ) -> Iterator[Segmented]:
-    """Segments all views of a video in parallel, frame by frame. Yields the results of each frame after the first.
+    """Segments all views of a video frame by frame. Yields the combined result for each frame after the first.
 
-    `given` maps the index of a frame to its given mask, at the size of the frames. It includes frame 0.
+    `given` maps the index of a frame to the mask given for it, at the size of the frames. It must contain frame 0.
     """
     frames = iter(frames)
     if (first := next(frames, None)) is None:
@@ -153,7 +153,7 @@ def segment_augmented(
         masks = {t: view.show_mask(mask) for t, mask in given.items()}
         return segmenter.run(map(view.show_frame, frames), masks.pop(0), masks)
 
-    # All views process a frame before the next frame is read, so that each frame is read once and released early.
+    # All views process a frame before the next one is read, so that each frame is read only once and released early.
     runs = [run(view, copy) for view, copy in zip(views, itertools.tee(frames, len(views)), strict=True)]
     ids = join_ids(np.zeros(1, np.uint8), _ids_of(given[0]))
     for t in itertools.count(1):
@@ -165,7 +165,7 @@ def segment_augmented(
         segmented = Segmented(results, views, ids, given.get(t), height, width)
         del found, results
         yield segmented
-        del segmented  # with many objects this array is large, and the next frame needs the memory
+        del segmented  # with many objects, this array is large, and the next frame needs the memory
 
 
 def _ids_of(given: Given) -> Integer[np.ndarray, " k"]:

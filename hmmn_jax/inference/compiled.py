@@ -1,9 +1,9 @@
-"""The programs that `Segmenter` compiles, once per frame size (and batch of objects).
+"""Defines the programs that `Segmenter` compiles, once for each frame size (and number of objects in a batch).
 
-All segmenters with the same config share them.
+All segmenters with the same config share the compiled programs.
 
-Only programs that use the whole bank (`match`, `write_previous`, ...) depend on its capacity. They have no parameters. The
-last three programs are the ones that a fused segmenter runs for each frame. They combine the others.
+Only programs that use the whole bank (`match`, `write`, ...) depend on its capacity, and these do not use the variables of the
+network. The last three programs combine the others. A fused segmenter runs only these three for each frame.
 """
 
 import functools
@@ -23,12 +23,12 @@ from hmmn_jax.model.step import Match
 
 
 class Room(NamedTuple):
-    """Where to write a frame in the bank of a batch of objects.
+    """Describes the bank of a batch of objects into which a frame is written.
 
     Attributes:
-        capacity: number of slots of the bank.
-        drop: whether the oldest frame other than the first is dropped first.
-        turns: as in `kernel_guided_read`.
+        capacity: number of slots in the bank.
+        drop: whether to first drop the oldest frame except the first one.
+        turns: number of loop iterations in `kernel_guided_read`.
     """
 
     capacity: int
@@ -49,7 +49,7 @@ def encode_query(config: HMMNConfig, variables: dict[str, Any], frame: jax.Array
 
 @functools.partial(jax.jit, static_argnums=0)
 def memory_stem(config: HMMNConfig, variables: dict[str, Any], frame: jax.Array) -> jax.Array:
-    """The part of the memory encoder's first layer that only depends on the frame, computed once for all objects."""
+    """Computes the part of the memory encoder's first layer that depends only on the frame, once for all objects."""
     return _apply(config, "memory_stem", variables, frame)
 
 
@@ -68,26 +68,26 @@ def decode(
     fine: banks.FineMemory | None,
     size: tuple[int, int],
 ) -> jax.Array:
-    """The top-k reads and the decoder: each object's probability, `[1,o,H,W]`."""
+    """Runs the top-k reads and the decoder. Returns each object's probability, `[1,o,H,W]`."""
     return _apply(config, "decode", variables, query, found, fine, size)
 
 
 @jax.jit
 def aggregate(p: list[jax.Array]) -> jax.Array:
-    """Soft aggregation of all objects."""
+    """Computes the soft aggregation of all objects."""
     return soft_aggregation(jnp.concatenate(p, axis=1))
 
 
 @jax.jit
 def aggregate_each(p: list[jax.Array]) -> jax.Array:
-    """Equals soft aggregation of each object with the background, whose logit is the negative of the object's."""
+    """Computes the logits of a sigmoid for each object, which equals soft aggregation of this object and the background."""
     probs = jnp.clip(jnp.concatenate(p, axis=1), PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
     return jnp.pad(2 * jnp.log(probs / (1 - probs)), ((0, 0), (1, 0), (0, 0), (0, 0)))
 
 
 @functools.partial(jax.jit, static_argnames="independent")
 def labels(probs: jax.Array, ids: jax.Array, independent: bool = False) -> jax.Array:
-    """The id of each pixel; for independent objects, a mask of each object."""
+    """Returns the id of each pixel, or for independent objects, a mask for each object."""
     if independent:
         return probs[:, 1:] > 0.5
     channel = jnp.argmax(probs, axis=1)
@@ -97,7 +97,10 @@ def labels(probs: jax.Array, ids: jax.Array, independent: bool = False) -> jax.A
 
 @functools.partial(jax.jit, static_argnames="independent")
 def decide(logits: jax.Array, ids: jax.Array, independent: bool = False) -> tuple[jax.Array, jax.Array]:
-    """Takes logits `[1,o+1,H,W]` and channel ids. Returns probabilities, and labels `[1,H,W]` or bool `[1,o,H,W]`."""
+    """Computes probabilities and labels from logits `[1,o+1,H,W]` and the ids of channels.
+
+    The labels are ids `[1,H,W]`, or for independent objects, bool masks `[1,o,H,W]`.
+    """
     if independent:
         objects = jax.nn.sigmoid(logits[:, 1:])
         probs = jnp.concatenate([jnp.prod(1 - objects, axis=1, keepdims=True), objects], axis=1)
@@ -108,7 +111,7 @@ def decide(logits: jax.Array, ids: jax.Array, independent: bool = False) -> tupl
 
 @jax.jit
 def impose(probs: jax.Array, mask: jax.Array, ids: jax.Array) -> jax.Array:
-    """Given pixels become one-hot; other pixels keep their probabilities. Channels are added for new ids."""
+    """Makes the probabilities of given pixels one-hot and does not change other pixels. Adds channels for new ids."""
     probs = jnp.pad(probs, ((0, 0), (0, len(ids) - probs.shape[1]), (0, 0), (0, 0)))
     given = (mask == ids[1:, None, None]).astype(probs.dtype)
     return jnp.where(mask == 0, probs, 0).at[:, 1:].add(given)
@@ -116,7 +119,7 @@ def impose(probs: jax.Array, mask: jax.Array, ids: jax.Array) -> jax.Array:
 
 @jax.jit
 def impose_each(probs: jax.Array, given: jax.Array) -> jax.Array:
-    """Given pixels `[o,H,W]` become certain, for each object separately; channels are added for new objects."""
+    """Sets the probabilities of given pixels `[o,H,W]` to 1, for each object separately. Adds channels for new objects."""
     probs = jnp.pad(probs, ((0, 0), (0, len(given) + 1 - probs.shape[1]), (0, 0), (0, 0)))
     objects = jnp.where(given, 1, probs[:, 1:])
     return jnp.concatenate([jnp.prod(1 - objects, axis=1, keepdims=True), objects], axis=1)
@@ -139,7 +142,10 @@ def memories(
     objects: Sequence[tuple[int, int]],
     independent: bool,
 ) -> Iterator[Memory]:
-    """Encodes a frame into memory for each range of objects, one after the other. Masks are split for one range at a time."""
+    """Encodes a frame into memory, for one range of objects after the other.
+
+    The masks of a range are computed only when it is encoded, which saves memory.
+    """
     stem, union = memory_stem(config, variables, frame), sum_objects(probs)
     for start, stop in objects:
         mask, others = split_range(probs, union, start, stop - start)
@@ -149,7 +155,7 @@ def memories(
 def remember(
     room: Room, bank: banks.MemoryBank | None, memory: Memory, slot: int | jax.Array, donate: bool
 ) -> banks.MemoryBank:
-    """The bank with `memory` as its previous frame, in `slot`; a new bank if `bank` is None."""
+    """Writes `memory` to `slot` of the bank as the previous frame. If `bank` is None, makes a new bank."""
     if bank is None:
         return open_bank(memory, room.capacity)
     if room.drop:
@@ -158,7 +164,7 @@ def remember(
 
 
 def combine(p: list[jax.Array], independent: bool) -> jax.Array:
-    """The logits `[1,o+1,H,W]` of all objects, from the probabilities of each batch of objects."""
+    """Computes the logits `[1,o+1,H,W]` of all objects from the probabilities of each batch of objects."""
     return (aggregate_each if independent else aggregate)(p)
 
 
@@ -172,7 +178,7 @@ def encode_all(
     objects: tuple[tuple[int, int], ...],
     independent: bool,
 ) -> tuple[list[Memory], Query | None]:
-    """First fused program: encodes the previous frame into memory and, if given, the frame to be segmented."""
+    """Encodes the previous frame into memory and, if given, the frame to be segmented. This is the first fused program."""
     remembered = list(memories(config, variables, previous, probs, objects, independent))
     return remembered, None if frame is None else encode_query(config, variables, frame)
 
@@ -185,7 +191,7 @@ def _match_all(
     slots: list[int | jax.Array],
     query: Query,
 ) -> tuple[list[banks.MemoryBank], list[Match]]:
-    """Second fused program: writes to the banks and reads from them. It has no parameters."""
+    """Writes to the banks and reads from them. This is the second fused program. It does not use the variables."""
     new, found = [], []
     for room, bank, memory, slot in zip(rooms, old, memories, slots, strict=True):
         bank = remember(room, bank, memory, slot, donate=False)
@@ -211,9 +217,10 @@ def decode_all(
     independent: bool,
     together: bool,
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
-    """Third fused program: computes the probabilities `[V,o+1,H,W]`, and labels, probabilities and logits.
+    """Decodes what the second program has read. This is the third fused program.
 
-    The last three have no first axis unless several videos are segmented `together`.
+    Returns the probabilities `[V,o+1,H,W]` for the next state, and the labels, probabilities and logits of the result. The arrays
+    of the result have the axis V only if several videos are segmented `together`.
     """
     p = [decode(config, variables, query, *one, size) for one in zip(found, fine, strict=True)]
     logits = combine(p, independent)

@@ -1,4 +1,4 @@
-"""Inputs of a `Segmenter`: converts and checks frames and masks from any library."""
+"""Checks and converts the inputs of a `Segmenter`: frames and masks from any library."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,18 +14,18 @@ Ids = UInt8[Array | np.ndarray, "H W"] | UInt16[Array | np.ndarray, "H W"]
 Mask = Ids | Bool[Array | np.ndarray, "H W"] | Mapping[int, Bool[Array | np.ndarray, "H W"]]
 
 
-RANGE_SLACK = 1e-3  # frames may exceed [0, 1] by this much, for example after interpolation
+RANGE_SLACK = 1e-3  # values may be outside [0, 1] by this amount, for example after interpolation
 
 
 def as_frame(frame: Num[Array | np.ndarray, "H W 3"]) -> Num[Array, "1 H W 3"]:
-    """The frame on the device. Raises ValueError for a frame that does not match the description in `Segmenter`."""
+    """Copies a frame to the device. Raises ValueError if it does not match the description in `Segmenter`."""
     frame = _as_array(frame, "a frame")
     is_float = jnp.issubdtype(frame.dtype, jnp.floating)
     if frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape or not (is_float or frame.dtype == np.uint8):
         raise ValueError(f"a frame is {_describe(frame)}, expected [H, W, 3], RGB, uint8 or float in [0, 1]")
     if is_float:
         low, high = (frame.min(), frame.max()) if isinstance(frame, np.ndarray) else _extremes(frame)
-        if not (low >= -RANGE_SLACK and high <= 1 + RANGE_SLACK):  # false for nan
+        if not (low >= -RANGE_SLACK and high <= 1 + RANGE_SLACK):  # NaN fails this check, too
             finite = np.isfinite(float(low)) and np.isfinite(float(high))
             found = f"values from {float(low):.4g} to {float(high):.4g}" if finite else "values that are not finite"
             way_out = (
@@ -36,7 +36,7 @@ def as_frame(frame: Num[Array | np.ndarray, "H W 3"]) -> Num[Array, "1 H W 3"]:
 
 
 def as_mask(mask: Mask, size: tuple[int, int]) -> np.ndarray:
-    """The mask as ids on the host. Raises ValueError for a mask of the wrong size or type."""
+    """Converts a mask to ids on the host. Raises ValueError if its size or type is wrong."""
     if isinstance(mask, Mapping):
         raise ValueError(
             "the masks are a dict of overlapping objects: pass ids [H, W], or create the Segmenter with independent=True"
@@ -49,7 +49,7 @@ def as_mask(mask: Mask, size: tuple[int, int]) -> np.ndarray:
 
 
 def as_masks(masks: Mask, size: tuple[int, int]) -> dict[int, np.ndarray]:
-    """Masks of independent objects on the host. Raises ValueError unless they are `{id: bool [H,W]}`."""
+    """Copies the masks of independent objects to the host. Raises ValueError unless they are `{id: bool [H,W]}`."""
     if not isinstance(masks, Mapping):
         raise ValueError(f"the masks are {type(masks).__name__}, expected {{id: bool [H, W]}}, because objects are independent")
     found = {}
@@ -63,22 +63,22 @@ def as_masks(masks: Mask, size: tuple[int, int]) -> dict[int, np.ndarray]:
 
 
 def join_ids(ids: Integer[np.ndarray, " o1"], given: Integer[np.ndarray, " k"]) -> Integer[np.ndarray, " o2"]:
-    """The ids including the new ones, as uint8, or as uint16 if an id is above 255."""
+    """Adds new ids to known ids. The result is uint8, or uint16 if an id is above 255."""
     return narrow(np.concatenate([ids, np.setdiff1d(given, ids)]))
 
 
 def narrow(ids: Integer[np.ndarray, "*shape"]) -> Integer[np.ndarray, "*shape"]:
-    """The ids as uint8, or as uint16 if an id is above 255."""
+    """Converts ids to uint8, or to uint16 if an id is above 255."""
     return ids.astype(np.uint8 if ids.max() <= np.iinfo(np.uint8).max else np.uint16)
 
 
 def _as_array(given: Any, what: str) -> Array | np.ndarray:
-    """Returns JAX arrays unchanged and converts anything else to NumPy, keeping its dtype."""
+    """Returns JAX arrays unchanged, and converts anything else to a NumPy array of the same dtype."""
     if isinstance(given, jax.Array | np.ndarray):
         return given
     try:
         return np.asarray(given)
-    except Exception as error:  # each library raises its own error, such as PyTorch for a tensor on a GPU
+    except Exception as error:  # libraries raise different errors, for example PyTorch for a tensor on a GPU
         raise ValueError(f"{what} is a {type(given).__name__} that NumPy cannot read: {reason(error)}") from error
 
 

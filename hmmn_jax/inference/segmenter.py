@@ -1,4 +1,4 @@
-"""`Segmenter`: segments any video frame by frame, for objects that appear and disappear."""
+"""Defines `Segmenter`, which segments a video frame by frame. Objects may appear and disappear."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from hmmn_jax.model.decoder import Query
 from hmmn_jax.ops.canary import warn_if_cpu_is_unsound
 from hmmn_jax.ops.precision import at_least_float32
 
-FIRST_CAPACITY = 8  # slots of a new bank, unless `max_memory_frames` needs fewer; it doubles when it is full
+FIRST_CAPACITY = 8  # slots in a new bank, unless `max_memory_frames` requires fewer; a full bank is doubled
 
 
 class Segmenter:
@@ -29,12 +29,13 @@ class Segmenter:
         state = segmenter.init(frame, mask)
         state, result = segmenter.step(state, next_frame)
 
-    Frames are RGB `[H,W,3]`, uint8, or float in [0, 1] (checked). Masks are ids `[H,W]`, uint8 or uint16, where 0 is the
-    background; a bool mask is object 1. Masks of independent objects are `{id: bool [H,W]}` and may overlap. Both can be JAX or
-    NumPy arrays, or anything that NumPy can read, such as PIL images or PyTorch tensors on the host.
+    Frames are RGB images `[H,W,3]`, either uint8 or float in [0, 1]; the range is checked. Masks are ids `[H,W]`, uint8 or
+    uint16, where 0 is the background; in a bool mask, True is object 1. Masks of independent objects are `{id: bool [H,W]}` and
+    may overlap. Frames and masks can be JAX or NumPy arrays, or anything that NumPy can read, such as PIL images or PyTorch
+    tensors on the host.
 
-    Objects are computed in batches whose sizes are powers of two (5 objects: 4 + 1). Each frame size compiles once for each
-    batch size. The memory read compiles again when the memory bank doubles.
+    Objects are computed in batches whose sizes are powers of two (for example, 4 + 1 for 5 objects). Programs are compiled once
+    for each combination of frame size and batch size. The memory read is compiled again when the memory bank is doubled.
     """
 
     def __init__(
@@ -49,22 +50,23 @@ class Segmenter:
         independent: bool = False,
         fused: bool | None = None,
     ):
-        """Puts the variables on the device, with BatchNorm folded.
+        """Folds BatchNorm and copies the variables to the device.
 
         Args:
-            variables: variables of `HMMN(config)`, as `load_checkpoint` returns them.
+            variables: variables of `HMMN(config)`, as returned by `load_checkpoint`.
             config: config of the model.
-            mem_every: interval in frames at which a frame is added to the memory, counted from the first frame of an object.
-            max_memory_frames: maximum number of memory frames, excluding the previous frame. When it is exceeded, the oldest
-                frame other than the first is dropped. None: no maximum. 1: only the first frame is kept.
-            objects_per_batch: maximum number of objects computed at once. None: 4, or 1 on a CPU, where a larger number only
+            mem_every: number of frames from one memory frame to the next, counted from the first frame of an object.
+            max_memory_frames: maximum number of memory frames, not counting the previous frame. When this number is exceeded,
+                the oldest frame except the first one is dropped. None: no maximum. 1: only the first frame is kept.
+            objects_per_batch: maximum number of objects to compute at once. None: 4, or 1 on a CPU, where a larger number only
                 increases memory use.
-            winograd: compute 3x3 convolutions with Winograd's algorithm, which differs from the exact result by about 1e-4.
-                None: only in float32 on a CPU, where it is faster.
-            independent: segment each object as if it were the only one, so that objects may overlap. The frame is encoded once.
-            fused: run three programs per frame, regardless of the number of objects, instead of five plus four for each batch
-                of objects. An accelerator then waits less for the host, but the programs are compiled for each number of
-                    objects. None: True except on a CPU.
+            winograd: whether to compute 3x3 convolutions with Winograd's algorithm, which differs from the exact result by
+                about 1e-4. None: only in float32 on a CPU, where it is faster.
+            independent: whether to segment each object as if it were the only one, so that objects may overlap. The frame is
+                still encoded only once.
+            fused: whether to run three programs per frame for any number of objects, instead of five programs and four more for
+                each batch of objects. With fused programs, an accelerator waits less for the host, but the programs are
+                compiled for each number of objects. None: True except on a CPU.
         """
         for name, value in (
             ("mem_every", mem_every),
@@ -79,14 +81,14 @@ class Segmenter:
         dtype = jnp.dtype(config.dtype or jnp.result_type(*jax.tree.leaves(variables["params"])))
         self.config = config.replace(winograd=on_cpu and dtype == jnp.float32 if winograd is None else winograd)
         self.dtype = at_least_float32(*jax.tree.leaves(variables["params"]))
-        if not config.backbone.has_norm:  # only convolutions, which would otherwise cast their parameters on each frame
+        if not config.backbone.has_norm:  # otherwise, convolutions would cast their parameters for each frame
             variables = variables | {"params": jax.tree.map(lambda x: np.asarray(x).astype(dtype), variables["params"])}
         self.variables = jax.device_put(variables)
         self.mem_every, self.max_memory_frames = mem_every, max_memory_frames
         self.objects_per_batch = objects_per_batch or (1 if on_cpu else 4)
         self.independent = independent
         self.fused = not on_cpu if fused is None else fused
-        # Loops of known length, see `kernel_guided_read`; TPUs do not need the host for loops.
+        # On GPUs, loops get a static length; see `turns` in `kernel_guided_read`. TPUs run loops without the host.
         self.known_lengths = jax.default_backend() == "gpu"
 
     def init(self, frame: Num[Array | np.ndarray, "H W 3"], mask: Mask | None) -> State:
@@ -94,13 +96,13 @@ class Segmenter:
 
         Args:
             frame: the first frame, `[H,W,3]`.
-            mask: ids of the objects in it, `[H,W]`. None: no object yet.
+            mask: ids of the objects in the first frame, `[H,W]`. None: there are no objects yet.
 
         Returns:
             The state before the second frame.
 
         Raises:
-            ValueError: a shape, type or value that differs from the class description.
+            ValueError: a shape, type or value does not match the description of the class.
         """
         frame = as_frame(frame)
         height, width = frame.shape[1:3]
@@ -120,18 +122,18 @@ class Segmenter:
         """Segments the next frame.
 
         Args:
-            state: returned for the previous frame.
-            frame: the frame, of the same size as the previous one.
-            mask: ids of objects that are given on this frame. New ids start new objects. Given pixels replace the prediction,
-                even for known ids; other pixels keep the prediction.
-            donate: reuse the buffers of `state`, which is then invalid.
+            state: the state that was returned for the previous frame.
+            frame: the next frame. It must have the same size as the previous one.
+            mask: ids of objects, given for this frame. New ids start new objects. Where the mask is not 0, it replaces the
+                prediction, for new and existing ids.
+            donate: whether to reuse the buffers of `state`, which is then invalid.
             query: the result of `encode` for `frame`. None: `step` encodes the frame.
 
         Returns:
             The new state, and the result for this frame.
 
         Raises:
-            ValueError: a shape, type or value that differs from the class description, or a frame of a different size.
+            ValueError: a shape, type or value does not match the description of the class, or the size of the frame differs.
         """
         frame = as_frame(frame)
         if frame.shape != state.frame.shape:
@@ -152,7 +154,10 @@ class Segmenter:
         return state, Result(labels, shown, logits, state.ids)
 
     def encode(self, frame: Num[Array | np.ndarray, "H W 3"]) -> Query:
-        """Encodes a frame for `step`, for frames that are segmented several times. Raises ValueError as `step` does."""
+        """Encodes a frame for `step`. This saves time if a frame is segmented several times.
+
+        Raises ValueError if the frame does not match the description of the class.
+        """
         return compiled.encode_query(self.config, self.variables, as_frame(frame))
 
     def run(
@@ -161,22 +166,22 @@ class Segmenter:
         mask: Mask | None,
         later: Mapping[int, Mask] | None = None,
     ) -> Iterator[Result]:
-        """Segments a video, given the ids in its first frame.
+        """Segments a video, given the mask of its first frame.
 
-        Frames are streamed: while the device computes one frame, the next is fetched. Each result is therefore delayed by one
-        frame. For a live camera, call `step`.
+        Frames are streamed: while the device computes one frame, the next one is fetched. Therefore, each result is delayed by
+        one frame. For a live camera, call `step` instead.
 
         Args:
             frames: the frames, `[H,W,3]` each.
-            mask: ids of the objects in the first frame. None: no object yet.
-            later: masks that are given on later frames, by index of the frame, as for `step`.
+            mask: ids of the objects in the first frame. None: there are no objects yet.
+            later: a mapping from the indices of later frames to masks given for them, with the same meaning as in `step`.
 
         Yields:
             A result for each frame after the first.
 
         Raises:
-            ValueError: as for `init` and `step`; or a key of `later` is not the index of a frame after the first. An index
-                after the last frame is only reported when all frames have been segmented.
+            ValueError: `init` or `step` raises it, or a key of `later` is not the index of a frame after the first. An index
+                after the last frame is reported only when all frames have been segmented.
         """
         later = later or {}
         if wrong := [t for t in later if not (isinstance(t, int | np.integer) and t >= 1)]:
@@ -191,27 +196,28 @@ class Segmenter:
             state, result = self.step(state, upcoming, later.get(int(state.index) + 1), donate=True)
             upcoming = next(frames, None)
             yield result
-            del result  # with many objects this array is large, and the next frame needs the memory
+            del result  # with many objects, this array is large, and the next frame needs the memory
         if beyond := [int(t) for t in later if t > int(state.index)]:
             raise ValueError(f"later has masks of frames {sorted(beyond)}, but the last frame is {int(state.index)}")
 
     def run_together(
         self, videos: Sequence[Iterable[Num[Array | np.ndarray, "_ _ 3"]]], masks: Sequence[Mask]
     ) -> Iterator[Result]:
-        """Segments V videos at once, as one batch, which uses accelerators better than one video.
+        """Segments V videos as one batch, which uses accelerators better than segmenting one video after the other.
 
-        All videos must have the same frame size and the same number of objects, all of which are given on the first frame.
+        All videos must have the same frame size and the same number of objects. All objects must be in the masks of the first
+        frames.
 
         Args:
-            videos: the frames of each, `[H,W,3]`.
-            masks: ids of the objects in the first frame of each, `[H,W]`. The ids may differ between videos.
+            videos: the frames of each video, `[H,W,3]` each.
+            masks: for each video, the ids of the objects in its first frame, `[H,W]`. The ids may differ between videos.
 
         Yields:
             A result for each frame after the first, until the longest video ends. The first axis of its arrays is the video.
-            Rows of videos that have ended are undefined.
+            For videos that have ended, the values are undefined.
 
         Raises:
-            ValueError: a shape, type or value that differs from the description, or a video without frames.
+            ValueError: a shape, type or value does not match the description, or a video has no frames.
         """
         streams = [iter(video) for video in videos]
         frames = [as_frame(first) for stream in streams for first in itertools.islice(stream, 1)]
@@ -237,7 +243,7 @@ class Segmenter:
             yield Result(*shown, state.ids[:, 0, 0])
 
     def _give(self, state: State, mask: Mask) -> State:
-        """The state with the given ids: their pixels become certain, and new ids become groups of objects."""
+        """Returns a state that includes a given mask. The given pixels become certain, and new ids become groups of objects."""
         _, height, width, _ = state.frame.shape
         if self.independent:
             masks = as_masks(mask, (height, width))
@@ -262,7 +268,8 @@ class Segmenter:
     ) -> tuple[tuple[ObjectGroup, ...], jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
         """Encodes the last frame into memory, then reads the memory for this frame.
 
-        Returns the groups after it, the probabilities `[V,K+1,H,W]`, and the labels, probabilities and logits of a result.
+        Returns the groups after this frame, the probabilities `[V,K+1,H,W]`, and the labels, probabilities and logits of the
+        result.
         """
         groups, rooms, slots = zip(*(self._make_room(group, donate) for group in state.groups), strict=True)
         old = [group.bank for group in groups]
@@ -284,8 +291,8 @@ class Segmenter:
             new = [compiled.remember(*each, donate) for each in zip(rooms, old, memories, slots, strict=True)]
             if (
                 donate and state.ids.ndim == 1 and isinstance(state.probs, jax.Array)
-            ):  # otherwise, the last result also refers to it
-                state.probs.delete()  # with many objects this array is large, and later frames only need the banks
+            ):  # in other cases, the last result refers to the same array
+                state.probs.delete()  # with many objects, this array is large, and later frames need only the banks
             query = compiled.encode_query(config, variables, frame) if query is None else query
             p = []
             for i, (room, slot) in enumerate(zip(rooms, slots, strict=True)):
@@ -298,7 +305,10 @@ class Segmenter:
         return groups, probs, shown
 
     def _decide(self, p: list[jax.Array], ids: np.ndarray) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
-        """Combines and frees the probabilities of objects. Also returns labels, probabilities and logits of a result."""
+        """Combines the probabilities of batches of objects, and releases them.
+
+        Returns the probabilities for the next state, and the labels, probabilities and logits of the result.
+        """
         logits = compiled.combine(p, self.independent)
         p.clear()  # with many objects, this array is as large as the logits
         probs, labels = compiled.decide(logits, ids, self.independent)
@@ -308,7 +318,10 @@ class Segmenter:
         return probs, (labels[0], probs[0], logits)
 
     def _make_room(self, group: ObjectGroup, donate: bool) -> tuple[ObjectGroup, compiled.Room, int]:
-        """The group with a bank that has a free slot for the previous frame, and where to write that frame."""
+        """Makes sure that the group's bank has a slot for the previous frame.
+
+        Returns the group, a description of its bank, and the slot to which to write the frame.
+        """
         bank, kept = group.bank, int(group.kept)
         if bank is None:
             most = FIRST_CAPACITY if self.max_memory_frames is None else self.max_memory_frames + 1
@@ -319,14 +332,14 @@ class Segmenter:
             kept -= 1
         if kept == bank.capacity:
             full, bank = bank, compiled.grow(bank)
-            if donate:  # before programs for the larger bank are compiled
+            if donate:  # release the old bank before programs for the larger one are compiled
                 for buffer in (full.key_s16, full.value_s16, full.centres):
                     if isinstance(buffer, jax.Array):  # a saved state may contain NumPy arrays
                         buffer.delete()
         return group.replace(bank=bank, kept=kept), self._room(bank.capacity, kept + 1, drop), kept
 
     def _room(self, capacity: int, count: int, drop: bool = False) -> compiled.Room:
-        # Rounded, because each number of iterations requires a compilation.
+        # The number of iterations is rounded up, because each different number requires a compilation.
         most = capacity - 2
         turns = next(turns for turns in (0, min(2, most), most) if turns >= count - 2) if self.known_lengths else None
         return compiled.Room(capacity, drop, turns)

@@ -1,4 +1,4 @@
-"""The state of a video between two frames, and the result of a frame."""
+"""Defines the state of a video between two frames, and the result for a frame."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from hmmn_jax.model.memory import MemoryBank
 class ObjectGroup(struct.PyTreeNode):
     """Objects that started on the same frame. They share a memory bank and have consecutive channels."""
 
-    start: int  # frame on which their masks were given
+    start: int  # index of the frame for which their masks were given
     first: int  # channel of the first object; the background is channel 0
     size: int  # number of objects
     kept: int  # number of memory frames kept so far
@@ -23,14 +23,14 @@ class ObjectGroup(struct.PyTreeNode):
 class State(struct.PyTreeNode):
     """The state of a video between two steps.
 
-    A pytree whose counters are Python integers. It can be kept, copied and pickled. Arrays are on the device; a saved state may
-    contain NumPy arrays instead.
+    This is a pytree whose counters are Python integers. It can be stored, copied and pickled. Arrays are on the device; a saved
+    state may contain NumPy arrays instead.
 
     Attributes:
-        index: number of the last frame.
+        index: index of the last frame.
         frame: the last frame, `[V,H,W,3]`. V is 1, or the number of videos in `Segmenter.run_together`.
-        probs: its probabilities, `[V,K+1,H,W]`, background first.
-        ids: the caller's id of each channel, `[K+1]`; 0 for the background. For several videos, `[V,1,1,K+1]`.
+        probs: probabilities for the last frame, `[V,K+1,H,W]`; channel 0 is the background.
+        ids: the id of each channel in the caller's masks, `[K+1]`; 0 for the background. For several videos, `[V,1,1,K+1]`.
         groups: the objects with their memory banks.
     """
 
@@ -44,14 +44,14 @@ class State(struct.PyTreeNode):
 class Result(NamedTuple):
     """A segmented frame with K objects. Arrays stay on the device until they are read.
 
-    Arrays of `Segmenter.run_together` have an additional first axis for the videos.
+    In results of `Segmenter.run_together`, arrays have an additional first axis for the videos.
 
     Attributes:
-        mask: the caller's ids, uint8 `[H,W]`; uint16 if an id is above 255. For independent objects, bool `[K,H,W]` in the
+        mask: the predicted ids, uint8 `[H,W]`, or uint16 if an id is above 255. For independent objects, bool `[K,H,W]` in the
             order of `ids[1:]`.
-        probs: probabilities of background and objects, `[K+1,H,W]`. On a frame with given masks, they include these masks.
-        logits: output of the network, `[K+1,H,W]`; -inf for objects that were first given on this frame. For independent
-            objects the logits of the sigmoid, and 0 for the background.
+        probs: probabilities of the background and the objects, `[K+1,H,W]`. A mask that was given for this frame is included.
+        logits: output of the network, `[K+1,H,W]`; -inf for objects that were first given for this frame. For independent
+            objects, these are the logits of a sigmoid for each object, and 0 for the background.
         ids: the id of each channel, `[K+1]`.
     """
 

@@ -22,8 +22,8 @@ class Match(struct.PyTreeNode):
     """The result of `match`.
 
     readout: the values that were read at stride 16.
-    indices: the memory cells selected for each stride-16 query cell, best first, as flat indices into the first and the previous
-      frame; None without the top-k read.
+    indices: the memory cells that were selected for each stride-16 query cell, best first, as flat indices into the first and
+      the previous frame; None without the top-k read.
     present: whether each selected cell exists; cells in empty slots do not.
     affinity: normalised affinity to each memory cell; None unless requested.
     """

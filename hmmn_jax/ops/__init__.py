@@ -1,1 +1,1 @@
-"""Functions of arrays without parameters: convolution, resizing, pooling, the precision policy."""
+"""Functions of arrays without trained parameters: convolution, resizing and pooling, and the precision policy."""

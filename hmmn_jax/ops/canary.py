@@ -1,4 +1,4 @@
-"""Checks whether XLA computes correct results on the CPU of this machine, which some releases of jaxlib do not."""
+"""Checks whether XLA computes correct results on this machine's CPU. With some releases of jaxlib, it does not."""
 
 import functools
 import importlib.metadata
@@ -16,7 +16,7 @@ WAY_OUT = "--xla_cpu_experimental_ynn_fusion_type="
 def reductions_are_sound() -> bool:
     """Returns False if a reduction over a long batch is wrong under jit (jax issue 39103, seen with jaxlib 0.10.2 on a CPU).
 
-    Takes a fraction of a second; the result is cached.
+    This takes a fraction of a second; the result is cached.
     """
     matrix = jnp.eye(3)
 
@@ -29,7 +29,7 @@ def reductions_are_sound() -> bool:
 
 
 def warn_if_cpu_is_unsound() -> None:
-    """Warns users of an affected jaxlib if JAX runs on the CPU."""
+    """Warns the user if JAX runs on the CPU with an affected jaxlib."""
     if jax.default_backend() == "cpu" and not reductions_are_sound():
         version = importlib.metadata.version("jaxlib")
         warnings.warn(

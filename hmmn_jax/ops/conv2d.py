@@ -1,4 +1,4 @@
-"""Cross-correlation with PyTorch's or TensorFlow's padding. The algorithm is chosen by shape, based on measurements."""
+"""Cross-correlation with PyTorch's or TensorFlow's padding. The algorithm depends on the shapes, based on measurements."""
 
 import functools
 import operator
@@ -11,13 +11,13 @@ from hmmn_jax.ops.convolution import at_all_pixels, convolve, pad
 from hmmn_jax.ops.precision import at_least_float32
 from hmmn_jax.ops.winograd import winograd_conv3x3
 
-FEW_CHANNELS = 4  # maximum number of outputs for which a direct convolution was measured to be slower
+FEW_CHANNELS = 4  # maximum number of output channels for which a direct convolution was measured to be slower
 
 
 WINOGRAD_CHANNELS = 64  # minimum number of input and output channels for which Winograd was measured to be faster
 
 
-KERNELS_PER_CELL = 400  # above this, transforming kernels was measured to be slower
+KERNELS_PER_CELL = 400  # with more kernels per cell, Winograd was measured to be slower, because it transforms all kernels
 
 
 def conv2d(
@@ -30,17 +30,17 @@ def conv2d(
     add: Float[Array, "b h2 w2 o"] | None = None,
     relu: bool = False,
 ) -> Float[Array, "b h2 w2 o"]:
-    """Cross-correlation with k // 2 zeros on every side, as in PyTorch; odd k.
+    """Computes a cross-correlation with k // 2 zeros on every side, as in PyTorch, where k is odd.
 
     Args:
-        x: the map.
+        x: the feature map.
         kernel: the kernel.
         stride: the stride.
-        winograd: allow Winograd's algorithm where it was measured to be faster.
-        same: TensorFlow's padding "SAME", which pads strided layers differently.
-        bias: is added to each pixel of the output.
+        winograd: whether to use Winograd's algorithm where it was measured to be faster.
+        same: whether to use TensorFlow's padding "SAME", which differs if the stride is not 1.
+        bias: a bias that is added to each pixel of the output.
         add: a map that is added to the output.
-        relu: convolve the positive part of `x`.
+        relu: whether to convolve relu(x) instead of `x`.
     """
     size, _, inputs, outputs = kernel.shape
     few_kernels = inputs * outputs <= KERNELS_PER_CELL * x[..., 0].size
@@ -60,7 +60,7 @@ def conv2d(
 def _conv_by_rows(
     x: Float[Array, "b h w c"], kernel: Float[Array, "k k c o"], stride: int, same: bool
 ) -> Float[Array, "b h2 w2 o"]:
-    """A sum of matrix products for each row of the kernel. XLA's float64 convolution takes ten times as long on a CPU."""
+    """Computes one matrix product for each row of the kernel. On a CPU, XLA's float64 convolution takes ten times as long."""
     size = kernel.shape[0]
     h, w = (-(-side // stride) for side in x.shape[1:3])
     x = pad(x, size, stride, same)
@@ -73,7 +73,7 @@ def _conv_by_rows(
 def _conv_few_outputs(x: Float[Array, "b h w c"], kernel: Float[Array, "k k c o"]) -> Float[Array, "b h w o"]:
     """Computes the products of all taps as one matrix product, then sums the shifted results, which have few channels.
 
-    Taps are summed in at least float32, as in a convolution.
+    The sum over taps is in at least float32, as in a convolution.
     """
     size, _, inputs, outputs = kernel.shape
     by_tap = kernel.transpose(2, 0, 1, 3).reshape(inputs, -1)

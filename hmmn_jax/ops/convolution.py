@@ -1,7 +1,7 @@
-"""Convolution and broadcast with gradients that are fast on a CPU.
+"""Convolution and broadcasting with gradients that are fast on a CPU.
 
-On a CPU, XLA computes two gradients slowly: that of a convolution's kernel, and that of values broadcast over all pixels. On a
-CPU they are replaced by matrix products; on other devices XLA's own gradients are used.
+On a CPU, XLA is slow at two gradients: the gradient of a convolution's kernel, and the gradient of values that are broadcast to
+all pixels. Here, they are replaced with matrix products on CPUs. On other devices, XLA's own gradients are used.
 """
 
 import functools
@@ -13,16 +13,16 @@ from jaxtyping import Array, Float
 
 from hmmn_jax.ops.precision import exact_einsum
 
-FEW_CHANNELS = 4  # maximum number of input channels of a network's first layer
-BAND_BYTES = 8 * 2**20  # bytes of input and output that are processed at once: about the size of a CPU's cache
+FEW_CHANNELS = 4  # maximum number of input channels in the first layer of a network
+BAND_BYTES = 8 * 2**20  # bytes of input and output to process at once; about the size of a CPU's cache
 
 
 def zeros_around(side: int, size: int, stride: int, same: bool) -> tuple[int, int]:
-    """The padding before and after a side that a kernel of `size` needs for ceil(side / stride) outputs.
+    """Returns the padding before and after a side of the map, with which a kernel of `size` has ceil(side / stride) outputs.
 
-    PyTorch's layers have size // 2 on both sides. TensorFlow's padding "SAME" is as small as possible, with the larger half at
-    the end: a 3x3 kernel at stride 2 pads an even side with none before and one after. At stride 1 both are equal for odd
-    sizes.
+    In PyTorch, the padding is size // 2 at both ends. TensorFlow's "SAME" is as small as possible, and if it is odd, the larger
+    part is at the end. For example, for a 3x3 kernel at stride 2 and an even side, it is 0 at the start and 1 at the end. At
+    stride 1, PyTorch and TensorFlow have the same padding for odd sizes.
     """
     if not same:
         return size // 2, size // 2
@@ -31,7 +31,7 @@ def zeros_around(side: int, size: int, stride: int, same: bool) -> tuple[int, in
 
 
 def pad(x: Float[Array, "b h w c"], size: int, stride: int, same: bool) -> Float[Array, "b h2 w2 c"]:
-    """Pads the map with `zeros_around`."""
+    """Pads the map with zeros; `zeros_around` determines how many."""
     return jnp.pad(x, ((0, 0), *(zeros_around(side, size, stride, same) for side in x.shape[1:3]), (0, 0)))
 
 
@@ -39,7 +39,7 @@ def pad(x: Float[Array, "b h w c"], size: int, stride: int, same: bool) -> Float
 def convolve(
     x: Float[Array, "b h w c"], kernel: Float[Array, "k k c o"], stride: int, same: bool = False
 ) -> Float[Array, "b h2 w2 o"]:
-    """Cross-correlation with padding `zeros_around`."""
+    """Computes a cross-correlation with the padding that `zeros_around` returns."""
     size = kernel.shape[0]
     if size == 1:  # a matrix product, which is slightly faster in XLA than a convolution
         return jnp.tensordot(x[:, ::stride, ::stride], kernel[0, 0], 1)
@@ -70,10 +70,9 @@ convolve.defvjp(_convolve_forward, _convolve_backward)
 def kernel_gradient(
     x: Float[Array, "b h w c"], gradient: Float[Array, "b h2 w2 o"], size: int, stride: int, same: bool = False
 ) -> Float[Array, "k k c o"]:
-    """The gradient of `convolve` with respect to the kernel, as a matrix product for each tap; at least float32.
+    """Computes the gradient of `convolve` with respect to the kernel, in at least float32, as a matrix product for each tap.
 
-    XLA would compute a convolution with a kernel as large as the map, after transposing both, which takes at least twice as
-    long.
+    XLA would transpose both maps and compute a convolution with a kernel as large as a map, which takes at least twice as long.
     """
     b, h, w, c, o = *gradient.shape[:3], x.shape[-1], gradient.shape[-1]
     if size == 1:
@@ -97,7 +96,7 @@ def kernel_gradient(
         def product(taps: Array) -> Array:
             return exact_einsum("on,nc->oc", g, _keep_layout(taps))
 
-        if c <= FEW_CHANNELS:  # a single product, because the products of individual taps would be too narrow
+        if c <= FEW_CHANNELS:  # a single product, because matrices for individual taps would be too narrow
             taps = jnp.concatenate([tap(i) for i in range(size * size)], axis=1)
             return total + product(taps).reshape(o, size * size, c).swapaxes(0, 1)
         return total + jax.lax.map(lambda index: product(tap(index)), jnp.arange(size * size))
@@ -108,7 +107,7 @@ def kernel_gradient(
 
 
 def _product_of_rows(x: Float[Array, "n c"], y: Float[Array, "n o"]) -> Float[Array, "c o"]:
-    """x^T y. The narrower matrix is transposed first: XLA's product of rows takes up to twice as long."""
+    """Computes x^T y after transposing the narrower matrix. Without the transposition, XLA takes up to twice as long."""
     if x.shape[1] <= y.shape[1]:
         return exact_einsum("cn,no->co", _keep_layout(x.T), _keep_layout(y))
     return exact_einsum("on,nc->oc", _keep_layout(y.T), _keep_layout(x)).T
@@ -116,14 +115,14 @@ def _product_of_rows(x: Float[Array, "n c"], y: Float[Array, "n o"]) -> Float[Ar
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def at_all_pixels(values: Float[Array, " c"], shape: tuple[int, ...]) -> Float[Array, "b h w c"]:
-    """Broadcasts values of channels to the shape of a map."""
+    """Broadcasts one value per channel to the shape of a map."""
     return jnp.broadcast_to(values, shape)
 
 
 def sum_pixels(x: Float[Array | np.ndarray, "b h w c"]) -> Float[Array, " c"]:
-    """The sum over all pixels, which is the gradient of `at_all_pixels`."""
+    """Computes the sum over all pixels, which is the gradient of `at_all_pixels`."""
 
-    def on_cpu(x: Array) -> Array:  # XLA computes the sum over rows in column-major order, which is slow
+    def on_cpu(x: Array) -> Array:  # XLA's own sum over rows is slow, because it runs in column-major order
         rows = _keep_layout(x.reshape(-1, x.shape[-1]))
         return exact_einsum("n,nc->c", jnp.ones(len(rows), x.dtype), rows).astype(x.dtype)
 
@@ -136,5 +135,5 @@ at_all_pixels.defvjp(
 
 
 def _keep_layout(rows: Array) -> Array:
-    """Prevents XLA from rewriting the operand of a matrix product in a different order, which takes longer than the product."""
+    """Prevents XLA from copying an operand of a matrix product to another layout, which takes longer than the product."""
     return jax.lax.optimization_barrier(rows)

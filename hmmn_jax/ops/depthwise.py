@@ -1,7 +1,8 @@
 """Depthwise convolution: each channel has its own kernel.
 
-On accelerators, XLA's grouped convolution is fast. On a CPU, it and its gradients take several times as long as in PyTorch. On
-a CPU, the convolution and both gradients are therefore computed as sums of shifted maps over the taps of the kernel.
+On accelerators, XLA's grouped convolution is fast. On a CPU, XLA's grouped convolution and its gradients take several times as
+long as PyTorch's. Therefore, on a CPU, the convolution and both gradients are computed as sums of shifted maps over the taps of
+the kernel.
 """
 
 import functools
@@ -19,15 +20,16 @@ from hmmn_jax.ops.precision import at_least_float32
 
 ADDENDS = 16  # maximum number of parts of a row that are summed at once
 
-Padding = tuple[tuple[int, int], tuple[int, int]]  # zeros above and below, left and right
+Padding = tuple[tuple[int, int], tuple[int, int]]  # number of zeros above and below, and at the left and right
 
 
 def depthwise_conv2d(
     x: Float[Array, "b h w c"], kernel: Float[Array, "k k 1 c"], stride: int = 1, same: bool = False
 ) -> Float[Array, "b h2 w2 c"]:
-    """Cross-correlation of each channel with k // 2 zeros on every side, as in PyTorch; odd k.
+    """Computes a cross-correlation of each channel with k // 2 zeros on every side, as in PyTorch, where k is odd.
 
-    `same`: TensorFlow's padding "SAME", which pads strided layers differently. Taps are summed in at least float32.
+    If `same` is set, the padding is TensorFlow's "SAME", which differs if the stride is not 1. The sum over taps is in at least
+    float32.
     """
     above, left = (zeros_around(side, len(kernel), stride, same) for side in x.shape[1:3])
     return depthwise_padded(x, kernel, stride, (above, left))
@@ -37,7 +39,7 @@ def depthwise_conv2d(
 def depthwise_padded(
     x: Float[Array, "b h w c"], kernel: Float[Array, "k k 1 c"], stride: int, padding: Padding
 ) -> Float[Array, "b h2 w2 c"]:
-    """`depthwise_conv2d` with the given numbers of zeros on each side."""
+    """Does the same as `depthwise_conv2d`, but with explicit padding."""
     shifted, grouped = (functools.partial(form, stride=stride, padding=padding) for form in (_shifted, _grouped))
     return jax.lax.platform_dependent(x, kernel, cpu=shifted, default=grouped)
 
@@ -74,10 +76,10 @@ def _shifted(x: Array, kernel: Array, stride: int, padding: Padding) -> Array:
 
 
 def _input_gradient(x: Array, kernel: Array, gradient: Array, stride: int, padding: Padding) -> Array:
-    """The gradient of the input: a sum over the taps of the gradient, shifted in the other direction.
+    """Computes the gradient with respect to the input: for each tap, the output's gradient is shifted in the other direction.
 
-    At stride s, an input pixel contributes to every s-th tap only. Pixels with the same taps are computed together, to avoid
-    multiplications with the zeros of a gradient that is dilated to the size of the input.
+    At stride s, an input pixel contributes only to every s-th tap. Pixels with the same taps are computed together. (Dilating
+    the output's gradient to the size of the input would cause many multiplications by zero.)
     """
     size, wide = len(kernel), at_least_float32(kernel, gradient)
     b, height, width, c = x.shape
@@ -88,7 +90,7 @@ def _input_gradient(x: Array, kernel: Array, gradient: Array, stride: int, paddi
     gradient = _pad(gradient, ((reach, below), (reach, beyond)))
 
     def pixels(row: int, column: int) -> Array:
-        """Every `stride`-th pixel of the input, starting at (row, column)."""
+        """Returns the gradient of every `stride`-th pixel of the input, starting at (row, column)."""
         total = jnp.zeros((b, h, w, c), wide)
         for i, j in _offsets(size):
             (down, off), (right, off_too) = divmod(row + above - i, stride), divmod(column + left - j, stride)
@@ -102,11 +104,11 @@ def _input_gradient(x: Array, kernel: Array, gradient: Array, stride: int, paddi
 
 
 def _kernel_gradient(x: Array, kernel: Array, gradient: Array, stride: int, padding: Padding) -> Array:
-    """The gradient of the kernel: for each tap, the product of the shifted map and the gradient, summed over pixels.
+    """Computes the gradient of the kernel: for each tap, the product of the shifted map and the gradient, summed over pixels.
 
-    Rows are processed one by one, so that a row stays in the cache for all taps. This was measured to be 4 to 10 times faster
-    than one sum over the map for each tap. At most `ADDENDS` parts of a row are summed per row, and the partial sums are summed
-    at the end: summing a whole row at once was measured to take up to twice as long in XLA.
+    Rows are processed one by one, so that a row stays in the cache for all taps. This was measured to be 4 to 10 times as fast
+    as one sum over the map for each tap. For each row, at most `ADDENDS` parts are summed; the partial sums are summed at the
+    end. Summing a whole row at once was measured to take up to twice as long in XLA.
     """
     size, wide = len(kernel), at_least_float32(x, gradient)
     b, h, w, c = gradient.shape

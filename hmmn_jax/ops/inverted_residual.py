@@ -1,8 +1,9 @@
-"""The inverted residual of MobileNet and EfficientNet: 1x1 expand, depthwise, 1x1 project, all with biases.
+"""Computes the inverted residual of MobileNet and EfficientNet: 1x1 expand, depthwise, 1x1 project, all with biases.
 
-The expanded map is several times as large as input and output. On a CPU, large maps are processed in bands of rows that fit
-into the cache, through all three layers and their gradients. For six images of 192x192 on two cores, the two largest blocks of
-EfficientNet-Lite0, forward and backward, were measured to take 14 ms instead of 33 ms, and 12 ms instead of 25 ms.
+The expanded map is several times as large as the input and the output. On a CPU, large maps are processed in bands of rows that
+fit into the cache; each band goes through all three layers, and so does its gradient. This was measured with six images of
+192x192 on two cores. The forward and backward passes of the two largest blocks of EfficientNet-Lite0 took 14 ms instead of
+33 ms, and 12 ms instead of 25 ms.
 """
 
 import functools
@@ -16,12 +17,12 @@ from jaxtyping import Array, Float
 from hmmn_jax.ops.convolution import at_all_pixels, convolve, zeros_around
 from hmmn_jax.ops.depthwise import Padding, depthwise_padded
 
-BAND_BYTES = 5 * 2**19  # bytes of the expanded map that are processed at once: about the size of a CPU's cache
-FEWEST_BANDS = 4  # below this number of pixels, processing whole maps was measured to be as fast
+BAND_BYTES = 5 * 2**19  # bytes of the expanded map to process at once; about the size of a CPU's cache
+FEWEST_BANDS = 4  # with fewer bands, processing the whole map was measured to be as fast
 
 
 class Weights(NamedTuple):
-    """Kernel `[k,k,i,o]` and bias `[o]` of a convolution; a bias of None is 0."""
+    """The kernel `[k,k,i,o]` and the bias `[o]` of a convolution. A bias of None means 0."""
 
     kernel: jax.Array
     bias: jax.Array | None
@@ -30,7 +31,10 @@ class Weights(NamedTuple):
 def inverted_residual(
     x: Float[Array, "b h w c"], expand: Weights | None, depthwise: Weights, project: Weights, stride: int
 ) -> Float[Array, "b h2 w2 o"]:
-    """The layers without the shortcut: ReLU6 after the first two, TensorFlow's padding "SAME"; expand may be missing."""
+    """Applies the layers, but not the shortcut, with ReLU6 after the first two and TensorFlow's padding "SAME".
+
+    If `expand` is None, there is no expansion layer.
+    """
     size, wide = len(depthwise.kernel), depthwise.kernel.shape[-1]
     above, left = (zeros_around(side, size, stride, True) for side in x.shape[1:3])
     height = -(-x.shape[1] // stride)
@@ -44,7 +48,7 @@ def inverted_residual(
 
 
 def relu6(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Clips to [0, 6]. The gradient of ReLU6 is 0 at both limits, as in PyTorch."""
+    """Clips values to [0, 6]. The gradient is 0 at both limits, as in PyTorch."""
     return jax.lax.clamp(jnp.zeros((), x.dtype), x, jnp.full((), 6, x.dtype))
 
 
@@ -69,10 +73,10 @@ def _in_bands(
     def band(part: tuple[Array, Array]) -> Array:
         x, start = part
         row = start - above + jnp.arange(reach)
-        x = jnp.where(((row >= 0) & (row < height))[:, None, None], _expanded(x, expand), 0)  # the padding is not expanded
+        x = jnp.where(((row >= 0) & (row < height))[:, None, None], _expanded(x, expand), 0)  # padding is not expanded
         if stride == 1:
-            # Otherwise, XLA recomputes each expanded pixel for each tap and takes twice as long. At stride 2, taps have fewer
-            # pixels in common.
+            # Without this barrier, XLA recomputes each expanded pixel for each tap and takes twice as long. At stride 2, it is
+            # not needed, because taps have fewer pixels in common.
             x = jax.lax.optimization_barrier(x)
         return _behind_expansion(x, depthwise, project, stride, ((0, 0), sides))
 

@@ -1,4 +1,4 @@
-"""One function with several implementations, chosen by the platform for which a program is lowered."""
+"""Selects an implementation of a function by the platform for which a program is lowered."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,16 +8,15 @@ import jax.numpy as jnp
 
 
 def by_platform(*arrays: Any, default: Callable[..., Any], **forms: Callable[..., Any]) -> Any:
-    """`jax.lax.platform_dependent` with a gradient that only stores the arguments.
+    """Works like `jax.lax.platform_dependent`, but its gradient stores only the arguments.
 
-    `platform_dependent` itself is differentiated like `switch`: the forward pass of each platform also returns zeros for the
-    residuals of the other implementations. Here, the backward pass starts from the arguments, so each implementation decides
-    what it recomputes.
+    The gradient of `platform_dependent` is that of `switch`: on each platform, the forward pass also returns zeros for the
+    residuals of the other implementations. Here, the backward pass starts from the arguments and recomputes what it needs.
 
     Args:
-        *arrays: positional arguments of the implementations. Those with a floating-point dtype get gradients.
+        *arrays: positional arguments of the implementations. Arguments with a floating-point dtype get gradients.
         default: the implementation for all other platforms.
-        **forms: implementations by platform: `cpu`, `cuda`, `rocm`, `tpu`.
+        **forms: the implementation for each platform: `cpu`, `cuda`, `rocm`, `tpu`.
 
     Returns:
         The result of the implementation for the platform.
@@ -45,7 +44,7 @@ def by_platform(*arrays: Any, default: Callable[..., Any], **forms: Callable[...
     def call_backward(arrays: tuple[Any, ...], gradient: Any) -> tuple[Any, ...]:
         backwards = {
             form: backward_of(form) for form in set(forms.values())
-        }  # platforms with the same implementation share one branch
+        }  # platforms with the same implementation share a branch
         found = jax.lax.platform_dependent(gradient, *arrays, **{name: backwards[form] for name, form in forms.items()})
         gradients = dict(zip(floats, found, strict=True))
         return tuple(gradients.get(i) for i in range(len(arrays)))

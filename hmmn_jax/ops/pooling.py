@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 
 def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
-    """Max-pooling with 3x3 windows at stride 2 and one pixel of zero padding.
+    """Computes max-pooling with 3x3 windows, stride 2 and one pixel of zero padding.
 
     The numbers of rows and columns must be even, and values must not be negative.
     """
@@ -15,11 +15,11 @@ def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
 
 
 def _max_of_windows(x: jax.Array) -> jax.Array:
-    return nn.max_pool(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), (3, 3), (2, 2))  # zeros are never above the maximum
+    return nn.max_pool(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), (3, 3), (2, 2))  # zeros never exceed the maximum
 
 
 def _max_of_slices(x: jax.Array) -> jax.Array:
-    """Pools one axis after the other: gradients of 3x3 windows take ten times as long on a CPU. TPUs use 3x3 windows."""
+    """Pools one axis after the other, because the gradient of 3x3 windows takes ten times as long on a CPU."""
     x = jnp.pad(x, ((0, 0), (1, 0), (1, 0), (0, 0)))  # the last window ends at the border
     for axis in (1, 2):
         reach = x.shape[axis] - 2

@@ -8,15 +8,15 @@ from jaxtyping import Array, Float
 
 
 def upsample(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b h2 w2 c"]:
-    """Bilinear upsampling by an even `factor`, like `F.interpolate(mode="bilinear", align_corners=False)`.
+    """Upsamples bilinearly by an even `factor`, like PyTorch's `F.interpolate(mode="bilinear", align_corners=False)`.
 
-    Computed as sums of neighbours. `jax.image.resize` multiplies by matrices and takes ten times as long on a CPU.
+    The result is computed as sums of neighbours. `jax.image.resize` uses matrix products and takes ten times as long on a CPU.
     """
     return _upsample_axis(_upsample_axis(x, factor, 1), factor, 2)
 
 
 def _upsample_axis(x: jax.Array, factor: int, axis: int) -> jax.Array:
-    """Output i of the `factor` outputs of a cell is at (i + 1/2) / factor - 1/2 cells from the centre of the cell."""
+    """Upsamples one axis. Output i of a cell is (i + 1/2) / factor - 1/2 cells away from the centre of the cell."""
     size = x.shape[axis]
     part = functools.partial(jax.lax.slice_in_dim, x, axis=axis)
     before = jnp.concatenate([part(0, 1), part(0, size - 1)], axis)

@@ -1,8 +1,9 @@
 """Winograd's minimal filtering F(4x4, 3x3): a 3x3 convolution with a quarter of the multiplications.
 
-On a CPU, such convolutions are 83 % of the arithmetic of a frame, and XLA's matrix products have the same rate as its direct
-convolution. Layers with 64 channels or more were measured to be 1.8 to 3.5 times as fast, with errors of 3e-6 of the largest
-output. Y = A^T [(G k G^T) * (B^T x B)] A, in tiles of 4x4 outputs that need 6x6 inputs (Lavin and Gray, CVPR 2016).
+Such convolutions are 83 % of the arithmetic operations for a frame. On a CPU, XLA's matrix products reach the same FLOP/s as
+its direct convolution, so fewer multiplications take less time. Layers with 64 channels or more were measured to be 1.8 to 3.5
+times as fast, with errors of 3e-6 of the largest output. The output is computed in tiles of 4x4 pixels, each of which needs 6x6
+inputs: Y = A^T [(G k G^T) * (B^T x B)] A (Lavin and Gray, CVPR 2016).
 """
 
 import functools
@@ -16,13 +17,13 @@ from jaxtyping import Array, Bool, Float
 
 from hmmn_jax.ops.convolution import sum_pixels
 
-OUT, IN = 4, 6  # size of a tile's outputs and inputs
-KERNEL_BYTES = 24 * 2**20  # bytes of transformed kernels at once: about the size of a CPU's cache
-BAND_BYTES = 16 * 2**20  # bytes of transformed inputs and products at once: about the size of a CPU's cache
+OUT, IN = 4, 6  # side lengths of a tile's output and input
+KERNEL_BYTES = 24 * 2**20  # bytes of transformed kernels to use at once; about the size of a CPU's cache
+BAND_BYTES = 16 * 2**20  # bytes of transformed inputs and products to compute at once; about the size of a CPU's cache
 
 
 def _transforms(points: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cook-Toom's matrices A^T [4,6], G [6,3], B^T [6,6] for five finite points and infinity."""
+    """Returns the Cook-Toom matrices A^T [4,6], G [6,3] and B^T [6,6] for five finite points and infinity."""
     p = np.array(points)
     output, kernel, inputs = np.zeros((OUT, IN)), np.zeros((IN, 3)), np.zeros((IN, IN))
     for j, point in enumerate(p):
@@ -32,13 +33,13 @@ def _transforms(points: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, np.n
         inputs[j, :-1] = np.poly(others)[::-1]
     output[-1, -1] = kernel[-1, -1] = 1
     inputs[-1] = np.poly(p)[::-1]
-    # Rows can be scaled as long as the product does not change; rows of similar size reduce the rounding error.
+    # Scaling the rows does not change the result if the factors cancel. Rows of similar size reduce the rounding error.
     x, y = np.linalg.norm(inputs, axis=1, keepdims=True), np.linalg.norm(output, axis=0)
     return output / y, kernel * x * y[:, None], inputs / x
 
 
-# The transforms are dense products here, so points need not be integers. The rounding error with these points is several times
-# smaller than with 0, 1, -1, 2, -2.
+# The transforms are computed as dense matrix products, so the points need not be integers. These points make the rounding error
+# several times smaller than 0, 1, -1, 2, -2 do.
 _OUTPUT, _KERNEL, _INPUT = (matrix.astype(np.float32) for matrix in _transforms((0.0, 3 / 4, -3 / 4, 3 / 2, -3 / 2)))
 
 
@@ -50,18 +51,18 @@ def winograd_conv3x3(
     add: Float[Array, "b h w o"] | None = None,
     relu: bool = False,
 ) -> Float[Array, "b h w o"]:
-    """3x3 cross-correlation of stride 1 with one zero around, float32.
+    """Computes a 3x3 cross-correlation in float32 with stride 1 and one zero on every side.
 
-    Each image is processed in bands of tile rows, which needs little memory in addition to the input and the output. Layers
-    with many input channels are processed in groups of channels, whose transformed kernels fit into a CPU's cache. An infinity
-    or NaN in the input affects its whole tile.
+    Each image is processed in bands of tile rows, so little memory is needed in addition to the input and the output. Layers
+    with many input channels are processed in groups of channels whose transformed kernels fit into a CPU's cache. If an input
+    is infinite or NaN, all outputs of its tile are affected.
 
     Args:
-        x: the map.
+        x: the feature map.
         kernel: the kernel.
-        bias: is added to each pixel of the output. None: 0.
+        bias: a bias that is added to each pixel of the output. None: 0.
         add: a map that is added to the output. None: 0.
-        relu: convolve the positive part of `x`. It is computed band by band, like both sums.
+        relu: whether to convolve relu(x) instead of `x`. ReLU and both sums are computed band by band.
     """
     b, h, w, c = x.shape
     o = kernel.shape[-1]
@@ -87,12 +88,12 @@ def winograd_conv3x3(
 
 
 class _Bands(NamedTuple):
-    """Bands of tile rows of a map. The last band of an image overlaps the previous one instead of being smaller.
+    """Splits a map into bands of tile rows. The last band of an image may overlap the previous one; it is never smaller.
 
     Attributes:
-        number: number of bands of an image.
-        tile_rows: number of tile rows of a band.
-        tile_columns: number of tile columns of a band.
+        number: number of bands per image.
+        tile_rows: number of tile rows per band.
+        tile_columns: number of tile columns per band.
         size: height and width of the map.
     """
 
@@ -103,7 +104,7 @@ class _Bands(NamedTuple):
 
     @classmethod
     def of(cls, x: Float[Array, "b h w c"], channels: int) -> "_Bands":
-        """Bands for a map; `channels`: number of channels of tiles that are held at once."""
+        """Chooses the bands for a map. `channels` is the number of channels for which tiles are in memory at once."""
         tile_rows, tile_columns = (-(-side // OUT) for side in x.shape[1:3])
         rows_at_once = max(1, BAND_BYTES // (4 * IN * IN * channels * tile_columns))
         count = -(-tile_rows // rows_at_once)
@@ -111,11 +112,11 @@ class _Bands(NamedTuple):
 
     @property
     def height(self) -> int:
-        """The number of rows of pixels of a band."""
+        """The height of a band in pixels."""
         return min(self.tile_rows * OUT, self.size[0])
 
     def rows(self, i: int | Array) -> tuple[int | Array, Array, Bool[Array, "y 1 1"]]:
-        """The image of band `i`, its top row, and which of its rows are in no earlier band."""
+        """Returns the image index of band `i`, its top row, and whether each of its rows is in no earlier band."""
         image, begin = i // self.number, i % self.number * self.height
         top = jnp.minimum(begin, self.size[0] - self.height)
         return image, top, (top + jnp.arange(self.height) >= begin)[:, None, None]
@@ -123,7 +124,7 @@ class _Bands(NamedTuple):
     def inputs(
         self, x: Float[Array, "b h w c"], image: int | Array, top: Array, first: int | Array, channels: int, relu: bool
     ) -> Float[Array, "y x c2"]:
-        """The band of the selected channels of a map, zero-padded and rounded up to whole tiles, for `_transform_inputs`."""
+        """Returns the selected channels of a band, zero-padded to whole tiles, for `_transform_inputs`."""
         h, w = self.size
 
         def rows(row: Array, count: int) -> Array:
@@ -138,17 +139,17 @@ class _Bands(NamedTuple):
 
 
 def _late(values: Array | np.ndarray, x: Float[Array, "b h w c"]) -> Array:
-    """Returns `values` in a way that makes XLA believe that they are computed from `x`.
+    """Returns `values` with an artificial dependency on `x`.
 
-    Otherwise, XLA would compute arrays that depend only on parameters for all layers of a network at its start, and keep them.
-    (An optimization_barrier does not prevent this on a CPU.)
+    Otherwise, XLA would compute the arrays that depend only on parameters at the start of the program, for all layers of a
+    network, and keep them in memory. On a CPU, an optimization_barrier does not prevent this.
     """
     difference = x[0, 0, 0, 0] - x[0, 0, 0, 0]  # 0 or NaN
     return jnp.asarray(values) + jnp.where(jnp.isnan(difference), 0, difference)
 
 
 def _transform_kernel(kernel: Float[Array, "3 3 c o"], x: Float[Array, "b h w c2"]) -> Float[Array, "36 c o"]:
-    """G k G^T."""
+    """Computes G k G^T."""
     return _dot(_late(np.kron(_KERNEL, _KERNEL), x), kernel.reshape(9, -1)).reshape(IN * IN, *kernel.shape[2:])
 
 
@@ -171,7 +172,7 @@ winograd_conv3x3.defvjp(_convolve_forward, _convolve_backward)
 
 
 def _kernel_gradient(x: Float[Array, "b h w c"], gradient: Float[Array, "b h w o"], relu: bool) -> Float[Array, "3 3 c o"]:
-    """The transpose of the convolution as a function of the kernel: G^T [(B^T x B) * (A y A^T)] G, summed over tiles."""
+    """Computes the kernel's gradient, G^T [(B^T x B) * (A y A^T)] G, summed over tiles, where y is the output's gradient."""
     (b, _, w, c), o = x.shape, gradient.shape[-1]
     bands = _Bands.of(x, c + o)
     rows, columns = bands.tile_rows, bands.tile_columns
@@ -183,7 +184,7 @@ def _kernel_gradient(x: Float[Array, "b h w c"], gradient: Float[Array, "b h w o
         tiles = jnp.pad(tiles, ((0, rows * OUT - bands.height), (0, columns * OUT - w), (0, 0)))
         tiles = tiles.reshape(rows, OUT, columns, OUT, o).transpose(1, 3, 0, 2, 4).reshape(OUT * OUT, -1, o)
         outputs = _dot(np.kron(_OUTPUT, _OUTPUT).T, tiles)
-        inputs, outputs = jax.lax.optimization_barrier((inputs, outputs))  # otherwise XLA writes them in column-major order
+        inputs, outputs = jax.lax.optimization_barrier((inputs, outputs))  # otherwise, XLA uses column-major order
         return total + jax.lax.dot_general(inputs, outputs, (((1,), (1,)), ((0,), (0,))), jax.lax.Precision.HIGHEST)
 
     total = jax.lax.fori_loop(0, b * bands.number, band, jnp.zeros((IN * IN, c, o), x.dtype))
@@ -191,25 +192,25 @@ def _kernel_gradient(x: Float[Array, "b h w c"], gradient: Float[Array, "b h w o
 
 
 def _transform_inputs(x: Float[Array, "y x c"]) -> Float[Array, "36 n c"]:
-    """B^T x B of all n tiles. x has the inputs of whole tiles, with 4 rows and columns more than outputs.
+    """Computes B^T x B for all n tiles. `x` contains the inputs of whole tiles and has 4 rows and columns more than the output.
 
-    Of these, only the first 2 are inputs; the others make the shapes uniform.
+    Only the first 2 of these 4 are inputs of a tile; the others make the shapes uniform.
     """
     rows, columns, c = x.shape[0] // OUT - 1, x.shape[1] // OUT - 1, x.shape[2]
-    # B^T x: the 6 input rows of a tile row are its own 4 rows and the first 2 rows of the next.
+    # Compute B^T x. The 6 input rows of a tile row are its own 4 rows and the first 2 rows of the next one.
     own = x.reshape(rows + 1, OUT, -1, c).swapaxes(0, 1)
     overlapping = jnp.concatenate([own[:, :rows], own[: IN - OUT, 1:]])  # [6,rows,..,c]
     z = _dot(_INPUT, overlapping).reshape(IN, rows, columns + 1, OUT, c)
-    # (B^T x) B as a sum over the 6 input columns: slices and products are fused into one loop, without copies of tiles.
+    # Compute (B^T x) B as a sum over the 6 input columns. XLA fuses slices and products into one loop without copying tiles.
     terms = (z[:, None, :, s // OUT : s // OUT + columns, s % OUT] * _INPUT[:, s].reshape(1, IN, 1, 1, 1) for s in range(IN))
     return functools.reduce(operator.add, terms).reshape(IN * IN, rows * columns, c)
 
 
 def _convolve_tiles(x: Float[Array, "y x c"], transformed: Float[Array, "36 c o"]) -> Float[Array, "y2 x2 o"]:
-    """Computes the outputs of all tiles as a map; `x` is as in `_transform_inputs`."""
+    """Computes the outputs of all tiles as a map. `x` is the same as in `_transform_inputs`."""
     rows, columns = x.shape[0] // OUT - 1, x.shape[1] // OUT - 1
     products = jax.lax.batch_matmul(_transform_inputs(x), transformed, jax.lax.Precision.HIGHEST)
-    # A^T [..] A as one dense product, so that XLA does not merge the steps and compute them twice.
+    # Compute A^T [..] A as one dense product. XLA would merge two separate steps and compute them twice.
     y = _dot(np.kron(_OUTPUT, _OUTPUT), products).reshape(OUT, OUT, rows, columns, -1)
     return y.transpose(2, 0, 3, 1, 4).reshape(rows * OUT, columns * OUT, -1)
 
