@@ -219,8 +219,8 @@ def decode_all(
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
     """Decodes what the second program has read. This is the third fused program.
 
-    Returns the probabilities `[V,o+1,H,W]` for the next state, and the labels, probabilities and logits of the result. The arrays
-    of the result have the axis V only if several videos are segmented `together`.
+    Returns the probabilities `[V,o+1,H,W]` for the next state, and the labels, probabilities and logits of the result. The
+    arrays of the result have the axis V only if several videos are segmented `together`.
     """
     p = [decode(config, variables, query, *one, size) for one in zip(found, fine, strict=True)]
     logits = combine(p, independent)
