@@ -82,7 +82,7 @@ def as_overrides(arguments: Sequence[str]) -> list[str]:
 
 
 def _value(text: str, current: Any) -> Any:
-    """Converts a string to the type of the current value if possible, and otherwise to the type that it looks like."""
+    """Converts a string to the type of the current value if possible. Otherwise, infers the type from the string."""
     if isinstance(current, str):
         return text
     try:

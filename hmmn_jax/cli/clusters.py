@@ -1,4 +1,4 @@
-"""Reads the environment variables that clusters set, to find this process's index, its GPUs, and whether there are others."""
+"""Reads the environment variables that clusters set: the index of this process, its GPUs, and the number of processes."""
 
 import platform
 from collections.abc import Mapping

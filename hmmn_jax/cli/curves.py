@@ -2,7 +2,7 @@
 
     python -m hmmn_jax.cli.curves RUN [RUN ...] --out curves.png
 
-The upper plot shows the loss. The lower plot shows the J&F score of each validation, if there are any. The data is read from
+The upper plot shows the loss. The lower plot shows the J&F score of each validation, if a run has any. The data is read from
 `RUN/metrics.jsonl`.
 """
 

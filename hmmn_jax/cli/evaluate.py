@@ -282,7 +282,7 @@ def write_results(
     missing: dict[str, str],
     cost: Cost | None,
 ) -> None:
-    """Writes scores, report, and the archive for the benchmark's server."""
+    """Writes the scores, the report, and the archive for the benchmark's server."""
     run, config = outputs.run, request.config
     about = {
         "command": shlex.join(sys.argv),

@@ -26,13 +26,13 @@ CONFIG_FOLDERS = ("train", "evaluate")  # subfolders of `configs` since version 
 def define_launch_flags() -> None:
     """Defines the flags that `launch_by_flags` reads, as flags of the calling script."""
     flags.disclaim_key_flags()  # so that the script's --help lists the flags
-    flags.DEFINE_bool("distributed", False, "Several hosts, which find each other automatically.")
-    flags.DEFINE_string("coordinator", None, "Several hosts: HOST:PORT of the first process.")
+    flags.DEFINE_bool("distributed", False, "Run on several hosts, which find each other automatically.")
+    flags.DEFINE_string("coordinator", None, "With several hosts: HOST:PORT of the first process.")
     flags.DEFINE_integer("processes", None, "With --coordinator: number of processes.")
     flags.DEFINE_integer("process", None, "With --coordinator: index of this process, from 0.")
-    flags.DEFINE_integer("initialization_timeout", 300, "Several hosts: seconds to wait for all processes at the start.")
+    flags.DEFINE_integer("initialization_timeout", 300, "With several hosts: seconds to wait for all processes to connect.")
     flags.DEFINE_integer(
-        "heartbeat_timeout", 100, "Several hosts: seconds without a heartbeat after which a process is considered lost."
+        "heartbeat_timeout", 100, "With several hosts: seconds without a heartbeat after which a process is considered lost."
     )
     flags.DEFINE_string("compilation_cache", None, "Folder in which compiled programs are cached; off: no cache.")
 

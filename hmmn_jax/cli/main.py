@@ -1,6 +1,6 @@
 """Video object segmentation with HMMN: tracks the objects of a video's first frame through all frames.
 
-  hmmn-jax demo                                                          try it out; takes half a minute
+  hmmn-jax demo                                                          try it out (takes half a minute)
   hmmn-jax segment clip.mp4 --mask first.png --output OUT                segment your own video
   hmmn-jax evaluate --benchmark davis2017_val --data DAVIS --output RUN  run a benchmark and score it
 

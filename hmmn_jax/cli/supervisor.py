@@ -1,4 +1,4 @@
-"""Starts a parent for each process of a run. It reports why its child ended, even if the child was killed.
+"""Starts a parent for each process of a run. The parent reports why its child ended, even if the child was killed.
 
 When a process is lost or does not start, JAX aborts the others from C++ and prints a long message. Python code cannot catch
 this. Therefore, the program forks before JAX is imported. The child does the work. The parent forwards the child's stderr and
@@ -73,7 +73,7 @@ class Supervised:
             self._parent.sendall(_BEGUN)
 
     def report(self, reason: str, code: int) -> None:
-        """Releases folders, prints the reason as the last line, and writes it to the file. The process must then exit."""
+        """Releases all locks, prints the reason as the last line, and writes it to the file. The process must then exit."""
         release_all()
         report(self.program, self.folder, self.process, reason, code, self._begun)
         if self._parent is not None:

@@ -82,7 +82,8 @@ class _MaskOnly:
 class Segmented:
     """The combined result for one frame. It is computed on demand, so that another thread can compute it.
 
-    results, views: the result of each view, and the views. Logits are not used, so results of a session are also accepted.
+    results: the result of each view. Logits are not used, so results of a session are also accepted.
+    views: the views, in the same order as `results`.
     ids: 0 for the background, then the ids of all objects so far, in the order in which they were given.
     given: the mask that was given for this frame and replaces the prediction. None: no mask was given.
     height, width: size of the video.

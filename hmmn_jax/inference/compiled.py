@@ -80,7 +80,7 @@ def aggregate(p: list[jax.Array]) -> jax.Array:
 
 @jax.jit
 def aggregate_each(p: list[jax.Array]) -> jax.Array:
-    """Computes the logits of a sigmoid for each object, which equals soft aggregation of this object and the background."""
+    """Computes the logit of a sigmoid for each object. This equals soft aggregation of the object and the background."""
     probs = jnp.clip(jnp.concatenate(p, axis=1), PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
     return jnp.pad(2 * jnp.log(probs / (1 - probs)), ((0, 0), (1, 0), (0, 0), (0, 0)))
 

@@ -9,8 +9,8 @@ import jax
 # Options from glibc's malloc.h, and their values.
 _SETTINGS = (
     (-8, 1),  # M_ARENA_MAX: otherwise, each of XLA's threads has its own heap, which keeps freed memory
-    (-3, 2**30),  # M_MMAP_THRESHOLD: otherwise, buffers are returned to the system after each call
-    (-1, 2**30),  # M_TRIM_THRESHOLD: the same reason
+    (-3, 2**30),  # M_MMAP_THRESHOLD: otherwise, buffers are returned to the system after each call and zeroed for the next
+    (-1, 2**30),  # M_TRIM_THRESHOLD: for the same reason
 )
 
 

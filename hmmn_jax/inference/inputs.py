@@ -18,7 +18,7 @@ RANGE_SLACK = 1e-3  # values may be outside [0, 1] by this amount, for example a
 
 
 def as_frame(frame: Num[Array | np.ndarray, "H W 3"]) -> Num[Array, "1 H W 3"]:
-    """Copies a frame to the device. Raises ValueError if it does not match the description in `Segmenter`."""
+    """Converts a frame to a JAX array. Raises ValueError if it does not match the description in `Segmenter`."""
     frame = _as_array(frame, "a frame")
     is_float = jnp.issubdtype(frame.dtype, jnp.floating)
     if frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape or not (is_float or frame.dtype == np.uint8):

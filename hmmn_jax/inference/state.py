@@ -11,7 +11,7 @@ from hmmn_jax.model.memory import MemoryBank
 
 
 class ObjectGroup(struct.PyTreeNode):
-    """Objects that started on the same frame. They share a memory bank and have consecutive channels."""
+    """Objects that were first given for the same frame. They share a memory bank and have consecutive channels."""
 
     start: int  # index of the frame for which their masks were given
     first: int  # channel of the first object; the background is channel 0
@@ -47,8 +47,8 @@ class Result(NamedTuple):
     In results of `Segmenter.run_together`, arrays have an additional first axis for the videos.
 
     Attributes:
-        mask: the predicted ids, uint8 `[H,W]`, or uint16 if an id is above 255. For independent objects, bool `[K,H,W]` in the
-            order of `ids[1:]`.
+        mask: the id of each pixel, uint8 `[H,W]`, or uint16 if an id is above 255. For independent objects, bool masks
+            `[K,H,W]` in the order of `ids[1:]`.
         probs: probabilities of the background and the objects, `[K+1,H,W]`. A mask that was given for this frame is included.
         logits: output of the network, `[K+1,H,W]`; -inf for objects that were first given for this frame. For independent
             objects, these are the logits of a sigmoid for each object, and 0 for the background.

@@ -14,7 +14,7 @@ _OF_RESNET = {field.name for field in dataclasses.fields(ResNet)}  # in version 
 
 @dataclasses.dataclass(frozen=True)
 class HMMNConfig:
-    """Sizes and options of HMMN. The defaults are those of the published network.
+    """The sizes and options of HMMN. The default values describe the published network.
 
     Attributes:
         backbone: the backbone, which computes features at strides 4, 8 and 16. The memory encoder and the query encoder have

@@ -1,4 +1,4 @@
-"""Folds BatchNorm into the preceding convolutions for inference. The function is the same, with less memory traffic."""
+"""Folds BatchNorm into the preceding convolutions for inference. This reduces memory traffic; the function stays the same."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

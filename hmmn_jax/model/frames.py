@@ -44,6 +44,6 @@ def pad_to_stride(x: jax.Array, axes: tuple[int, int]) -> jax.Array:
 
 
 def crop_from_stride(x: Float[Array, "*b h w"], height: int, width: int) -> Float[Array, "*b {height} {width}"]:
-    """Removes the padding that `pad_to_stride` added, from the last two axes."""
+    """Removes the padding that `pad_to_stride` added to the last two axes."""
     (top, _), (left, _) = stride_padding(height, width)
     return x[..., top : top + height, left : left + width]

@@ -108,7 +108,7 @@ class HMMN(nn.Module):
         use_kernel: bool | None = None,
         return_affinity: bool = False,
     ) -> Segmentation:
-        """Segments a frame, given a memory bank whose last frame is the previous frame. This is one step in the paper.
+        """Segments a frame, given a memory bank whose last frame is the previous frame. This is one step in the paper's method.
 
         Args:
             frame: RGB image, uint8 or float in [0, 1].

@@ -1,4 +1,4 @@
-"""Defines the memory bank of objects that started on the same frame. Its buffers have a fixed capacity."""
+"""Defines the memory bank of objects that were first given for the same frame. Its buffers have a fixed capacity."""
 
 from collections.abc import Callable
 from typing import Any

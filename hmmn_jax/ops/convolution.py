@@ -18,7 +18,7 @@ BAND_BYTES = 8 * 2**20  # bytes of input and output to process at once; about th
 
 
 def zeros_around(side: int, size: int, stride: int, same: bool) -> tuple[int, int]:
-    """Returns the padding before and after a side of the map, with which a kernel of `size` has ceil(side / stride) outputs.
+    """Returns the padding at both ends of a side for which a kernel of `size` has ceil(side / stride) outputs.
 
     In PyTorch, the padding is size // 2 at both ends. TensorFlow's "SAME" is as small as possible, and if it is odd, the larger
     part is at the end. For example, for a 3x3 kernel at stride 2 and an even side, it is 0 at the start and 1 at the end. At

@@ -33,7 +33,7 @@ def _whole(x: Array, k: int) -> tuple[Array, Array]:
 
 
 def top_k_in_rounds(x: Float[Array, "*b m"], k: int) -> tuple[Float[Array, "*b k"], Int[Array, "*b k"]]:
-    """Implements `top_k` for GPUs. The result is exact, whatever order `jax.lax.top_k` uses for equal numbers."""
+    """Implements `top_k` for GPUs. The result is exact for any order in which `jax.lax.top_k` returns equal numbers."""
     least = jnp.finfo(x.dtype).min
     rest = jnp.maximum(x, least).reshape(-1, x.shape[-1])  # XLA's kernel needs a 2D array; -inf marks selected numbers
     cells = jnp.arange(x.shape[-1])

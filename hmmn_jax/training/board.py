@@ -20,7 +20,7 @@ class Board:
     """Writes a new event file in a local folder, or several files in a bucket. Methods raise DataError if writing fails."""
 
     def __init__(self, folder: AnyPath, purge_step: int):
-        """Opens the file. In TensorBoard, it hides the entries of older files from `purge_step` on."""
+        """Opens the file. TensorBoard will then hide the entries of older files for steps from `purge_step`."""
         from tensorboardX.proto.event_pb2 import SessionLog
 
         self.folder = folder

@@ -19,7 +19,7 @@ def base() -> ConfigDict:
     config.seed = 0  # seed for the initial variables and the dropout of fine memories
     config.samples = 2_000_000
     config.batch = 4  # clips per step, on all devices together
-    config.micro_batches = 1  # number of parts of a device's clips, which are processed one after the other
+    config.micro_batches = 1  # number of equal parts in which a device processes its clips, one after the other
     config.parallel = ""  # "pmap" or "jit"; "": pmap with one process, jit with several
     config.devices = 0  # number of devices in all processes together; 0: all devices
     # Numbers of objects for which a step is compiled. Each device uses the smallest one that is enough for its clips.
@@ -34,7 +34,7 @@ def base() -> ConfigDict:
         {
             "schedule": "constant",  # constant, poly, step or cosine
             "peak": 1e-5,
-            "for_batch": 0,  # batch size for which `peak` is given; for others, see `scaled_for_batch`; 0: no scaling
+            "for_batch": 0,  # batch size for which `peak` was chosen; see `scaled_for_batch`; 0: no scaling
             "warmup": 0,  # samples
             "power": 0.9,  # for poly: exponent
             "boundaries": (),  # for step: where the rate changes, as fractions of the run
@@ -48,7 +48,7 @@ def base() -> ConfigDict:
     config.dropout = 0.5  # probability that a Refine block ignores its fine memory
     config.ema_decay = 0.0  # decay of the moving average of the parameters; 0: no moving average
 
-    config.init = ""  # initial variables: a workdir, converted weights, or ImageNet weights of the backbone
+    config.init = ""  # initial variables: a workdir, converted weights, or ImageNet weights for the backbone
     config.resume = ""  # a workdir whose last state, including step and optimizer state, is the initial state
 
     config.log_every = 400  # samples
@@ -119,12 +119,12 @@ def clips() -> ConfigDict:
 
 
 def affine(rotation: float, shear: float, zoom: float) -> ConfigDict:
-    """Returns settings: the maximum rotation and shear in both directions, in degrees, and the zoom range of each axis."""
+    """Makes settings from the maximum rotation and shear in both directions, in degrees, and the zoom range of each axis."""
     return ConfigDict({"rotation": rotation, "shear": shear, "zoom": (1 - zoom, 1 + zoom)})
 
 
 def jitter(factor: float, hue: float) -> ConfigDict:
-    """Returns settings: the maximum change of brightness, contrast and saturation, as a factor, and of the hue, in turns."""
+    """Makes settings from the maximum change of brightness, contrast and saturation (a factor) and of hue (in turns)."""
     return ConfigDict({"brightness": factor, "contrast": factor, "saturation": factor, "hue": hue})
 
 

@@ -150,7 +150,7 @@ def train_and_evaluate(
         stack.enter_context(monitor)
 
         def judged(step: int) -> bool:
-            """Validates the state after a step, whose checkpoint was saved before. Returns whether this was interrupted."""
+            """Validates the state after a step whose checkpoint is saved. Returns whether the validation was interrupted."""
             nonlocal scores
             found = judge(state, step, model, validation, config.validation, writer, interruption.is_asked)
             if found is None:
@@ -160,7 +160,7 @@ def train_and_evaluate(
             monitor.say(f"step {step}: " + ", ".join(f"{name} {value:.3f}" for name, value in scores.items()))
             return False
 
-        # --- Make up for a validation if an earlier run ended between a checkpoint and its validation. ---
+        # --- Validate the first state if an earlier run ended between saving and validating it. ---
         due = bool(validation and first) and (first == total or is_due(first, config.batch, config.validation.every))
         if due and not peers.from_first("validated", lambda: is_validated(workdir, first)):
             with monitor.apart():

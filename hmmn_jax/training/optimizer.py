@@ -35,11 +35,11 @@ def make_optimizer(
       b1: decay of the mean of gradients.
       b2: decay of the mean of squared gradients.
       eps: added to the square root of the mean of squared gradients.
-      parts: a dict from parts of the network to factors of their learning rate and weight decay. The factor 0 freezes a part:
-        it is excluded from the gradient norm and has no optimizer state. A part is one or more consecutive names in the path of
-        a parameter, such as "backbone" (in both encoders), "query_encoder/backbone", "backbone/conv_mask", "key_s16" or
-        "decoder". If several parts match a parameter, the one that ends deepest in the path applies; if several end at the same
-        depth, the longest of them applies. Parameters without a match have the factor 1.
+      parts: a dict from parts of the network to factors by which their learning rate and weight decay are multiplied. Factor 0
+        freezes a part: it is excluded from the gradient norm and has no optimizer state. A part is one or more consecutive
+        names in the path of a parameter, such as "backbone" (in both encoders), "query_encoder/backbone", "backbone/conv_mask",
+        "key_s16" or "decoder". If several parts match a parameter, the one that ends deepest in the path applies; if several
+        end at the same depth, the longest of them applies. Parameters without a match have the factor 1.
 
     Raises:
       ConfigError: the name is unknown, or the weight decay has no effect. Also raised when the optimizer state is created: a

@@ -124,7 +124,7 @@ def memory_coins(seed: int, sample: Integer[Array, " b"], dropout: float, frames
     A value is True with probability 1 - dropout. The key depends only on seed, sample, frame and stride, so the result is the
     same in any batch, on any device and after a restart.
     """
-    # The implementation is set explicitly, because random numbers of other ones depend on the shape of the batch.
+    # `impl` is set explicitly, because the random numbers of other implementations depend on the shape of the batch.
     root = jax.random.key(seed, impl="threefry2x32")
 
     def coin(sample: jax.Array, frame: jax.Array, scale: jax.Array) -> jax.Array:

@@ -71,7 +71,7 @@ def add_hosts(parser: argparse.ArgumentParser) -> None:
     add("--coordinator", metavar="HOST:PORT", help="address of the first process")
     add("--processes", type=int, metavar="N", help="with --coordinator: number of processes")
     add("--process", type=int, metavar="I", help="with --coordinator: index of this process, from 0")
-    text = "seconds to wait for all processes at the start (default: %(default)s)"
+    text = "seconds to wait for all processes to connect (default: %(default)s)"
     add("--initialization-timeout", type=int, default=300, metavar="S", help=text)
     text = "seconds without a heartbeat after which a process is considered lost (default: %(default)s)"
     add("--heartbeat-timeout", type=int, default=100, metavar="S", help=text)

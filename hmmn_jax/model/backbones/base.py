@@ -76,7 +76,10 @@ class BackboneModule(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Backbone(abc.ABC):
-    """Base class of the frozen, hashable dataclasses with the sizes of a backbone. Stored in JSON as a name and fields."""
+    """Base class of the frozen, hashable dataclasses that contain the sizes of a backbone.
+
+    In JSON, a backbone is stored as its name and fields.
+    """
 
     name: ClassVar[str]  # set by `register`
 
@@ -116,7 +119,10 @@ class Backbone(abc.ABC):
         return {".".join((*path[1:-1], _TORCH_LEAVES.get(path[-1], path[-1]))): path for path in self.shapes(with_masks)}
 
     def pretrained_names(self) -> dict[str, str]:
-        """Maps the names from `torch_names` to names in files of ImageNet weights, except for variables missing from them."""
+        """Maps the names from `torch_names` to names in files of ImageNet weights.
+
+        Variables that are missing from these files are omitted.
+        """
         return {}
 
     def pretrained_ignores(self, name: str) -> bool:

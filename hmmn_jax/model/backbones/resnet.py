@@ -35,10 +35,10 @@ class ResNet(Backbone):
         stem_width: number of channels in the first layer.
         blocks: number of blocks in the stages res2, res3 and res4, which are at strides 4, 8 and 16.
         widths: number of channels in these stages.
-        norm: the kind of normalisation. "batch": BatchNorm that uses stored statistics, even in training. "group" and "layer"
-            are for training from scratch. "group": GroupNorm. "layer": LayerNorm over the channels of each cell, which does not
-            depend on other cells or on the size of the frame. "none": no normalisation, and convolutions with a bias; `fold`
-            makes such a network for inference.
+        norm: the kind of normalisation. "batch": BatchNorm that uses stored statistics, even in training. "group": GroupNorm,
+            for training from scratch. "layer": LayerNorm over the channels of each cell, for training from scratch; it does not
+            depend on other cells or on the size of the frame. "none": convolutions have a bias and no normalisation; `fold`
+            makes networks of this kind for inference.
         norm_groups: number of groups in GroupNorm.
 
     Raises:
