@@ -1,10 +1,10 @@
-"""Scores of a checkpoint with parts of the memory disabled, which show the contribution of each part.
+"""Ablation study: scores of a checkpoint with parts of the memory disabled.
 
     python benchmarks/ablation.py --checkpoint lite --data DAVIS
 
-Prints J&F, J and F for DAVIS-2016, where all objects of the first mask are one object, at the size of the frames. All rows use
-the same weights, which is possible because training drops each fine memory at random. The last row is a baseline without a
-model.
+Prints J&F, J and F on DAVIS-2016, where all objects of the first mask are treated as one object, at the size of the frames. All
+rows use the same weights, which is possible because training randomly drops each fine memory. The last row is a baseline
+without a model.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from hmmn_jax.model.hmmn import abstract_variables
 from hmmn_jax.training.validation import validate
 
 FIRST_ONLY = {"max_memory_frames": 1}
-# Name -> changes to the model's config and to the memory settings of the `Segmenter`.
+# The name of each row, with changes to the config of the model and to the memory settings of the `Segmenter`.
 VARIANTS: dict[str, tuple[dict, dict]] = {
     "as it is (every 5th frame)": ({}, {}),
     "no top-k reads (strides 8 and 4)": ({"use_topk_read": False}, {}),
@@ -40,14 +40,14 @@ VARIANTS: dict[str, tuple[dict, dict]] = {
 
 
 def those_of(config: HMMNConfig, variables: dict) -> dict:
-    """Selects the variables that a model without some parts needs."""
+    """Selects the variables that a model with this config needs."""
     wanted = flax.traverse_util.flatten_dict(abstract_variables(config))
     found = flax.traverse_util.flatten_dict(variables)
     return flax.traverse_util.unflatten_dict({path: found[path] for path in wanted})
 
 
 def repeat_first_mask(sequence: VideoFiles) -> SequenceScores:
-    """Scores of a method that repeats the first mask in every frame."""
+    """Scores a method that repeats the first mask in every frame."""
     masks = np.stack([read_mask(sequence.masks[t]) for t in range(len(sequence.frames))])
     return score_sequence(np.broadcast_to(masks[:1], masks.shape), masks, single_object=True, name=sequence.name)
 
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--split", default="val")
     parser.add_argument("--sequences", nargs="*", help="only these sequences")
     parser.add_argument("--size", type=int, default=0, help="shorter side of the network's input; 0: size of the frames")
-    parser.add_argument("--only", nargs="*", help="only rows whose name starts with this")
+    parser.add_argument("--only", nargs="*", help="only rows whose name starts with one of these")
     args = parser.parse_args()
     logging.set_verbosity(logging.ERROR)
     variables, config = load_checkpoint(args.checkpoint)

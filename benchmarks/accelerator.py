@@ -1,12 +1,13 @@
 """Speed and memory of the published network on a GPU or TPU.
 
-One run takes ten minutes. Its figures can be compared between machines.
+One run takes ten minutes. The results can be compared between machines.
 
     PYTHONPATH=. python benchmarks/accelerator.py --output accelerator.jsonl
     PYTHONPATH=. python benchmarks/accelerator.py --table OTHER.jsonl accelerator.jsonl
 
-The script needs JAX for the device, the dependencies of the package, and optax. It needs no TensorFlow, data or network. If the
-machine has no network and lacks some packages, download wheels for its platform elsewhere, unpack them, and copy the folder:
+The script needs JAX for the device, the dependencies of the package, and optax. It does not need TensorFlow, data or a network
+connection. If packages are missing on a machine without a network connection, download wheels for its platform on another
+machine, unpack them, and copy the folder:
 
     pip download --no-deps -d wheels --only-binary :all: --python-version 3.12 --platform manylinux2014_x86_64 PACKAGES
     for wheel in wheels/*.whl; do python -m zipfile -e $wheel site; done
@@ -14,10 +15,10 @@ machine has no network and lacks some packages, download wheels for its platform
 
 If flax, optax, Orbax and Pillow are installed, PACKAGES are `jaxtyping wadler-lindig safetensors absl-py`.
 
-Each case is written to the output as a line of JSON as soon as it is measured; the table is printed at the end. Each step may
-use part of the time. A step that takes longer stops after the current case. If a case hangs, its process is killed, and the
-next step starts in a new process. Earlier measurements are kept. `--quick` runs all steps with tiny models and shapes, to test
-the script. This also works on a CPU. Its figures are meaningless. The steps are in benchmarks/accelerator_steps.py.
+Each case is written to the output as a line of JSON as soon as it has been measured, and a table is printed at the end. Each
+step has a time limit. If a step exceeds it, the step stops after the current case. If a case hangs, its process is killed, and
+the next step starts in a new process. Earlier measurements are kept. `--quick` runs all steps with tiny models and shapes to
+test the script, which also works on a CPU; its results are meaningless. The steps are in benchmarks/accelerator_steps.py.
 """
 
 import argparse
@@ -30,7 +31,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-# Seconds of each step in a run of ten minutes. The steps run in this order: the most informative ones come first.
+# Time limit of each step in seconds, for a run of ten minutes. The steps run in this order, the most informative ones first.
 STEPS = {
     "device": 20,
     "selection": 40,
@@ -42,17 +43,17 @@ STEPS = {
     "deterministic": 40,
     "single programs": 50,
 }
-GRACE, MOST_GRACE = 1.25, 30.0  # a step is killed when it exceeds its planned time by this factor, or by this number of seconds
+GRACE, MOST_GRACE = 1.25, 30.0  # a step is killed after its time limit times this factor, or this many seconds after the limit
 
 
 class Output:
-    """The file of results, appended to line by line."""
+    """The results file, to which lines are appended."""
 
     def __init__(self, path: Path):
         self.path = path
 
     def write(self, step: str, **figures: Any) -> None:
-        """Appends a line, and prints it."""
+        """Appends a line and prints it."""
         line = json.dumps({"step": step, **figures})
         with self.path.open("a") as file:
             file.write(line + "\n")
@@ -64,12 +65,12 @@ class Output:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """Reads the lines of a file of results; a missing file has none."""
+    """Reads the lines of a results file. Returns an empty list if the file does not exist."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def work(names: list[str], seconds: dict[str, float], quick: bool, output: Output) -> None:
-    """Runs steps in this process, one after the other. If a step hangs, the process is killed."""
+    """Runs steps in this process, one after the other. If a step hangs, the process exits."""
     from accelerator_steps import FUNCTIONS, QUICK, RELEASED  # imports JAX
 
     for name in names:
@@ -89,14 +90,14 @@ def work(names: list[str], seconds: dict[str, float], quick: bool, output: Outpu
                 if time.monotonic() - begin > seconds[name]:
                     output.write(name, error=f"stopped after {seconds[name]:.0f} s: later cases were not measured")
                     break
-        except Exception as error:  # for example, too little memory; the other steps may still run
+        except Exception as error:  # for example, out of memory; the other steps may still run
             output.write(name, error=f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}")
         watch.cancel()
         output.write(name, took_s=round(time.monotonic() - begin, 1))
 
 
 def table(paths: list[Path]) -> str:
-    """Makes a Markdown table with one column of figures per machine."""
+    """Returns a Markdown table with one column of figures per results file."""
     columns = []
     for path in paths:
         cells: dict[tuple[str, str, str], str] = {}
@@ -113,12 +114,12 @@ def table(paths: list[Path]) -> str:
 
 
 def main() -> None:
-    """Runs the steps and prints the table. When a step is killed, a new process runs the remaining ones."""
+    """Runs the steps and prints the table. If a step is killed, a new process runs the remaining steps."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("accelerator.jsonl"), help="a new file")
-    parser.add_argument("--minutes", type=float, default=10.0, help="total time; the time of each step is proportional to it")
+    parser.add_argument("--minutes", type=float, default=10.0, help="total time, to which the time limits are proportional")
     parser.add_argument("--steps", default=",".join(STEPS), help="names of steps, separated by commas (default: %(default)s)")
-    parser.add_argument("--quick", action="store_true", help="use tiny models and shapes, to test the script")
+    parser.add_argument("--quick", action="store_true", help="use tiny models and shapes to test the script")
     parser.add_argument("--table", type=Path, nargs="+", metavar="FILE", help="only print the table of these files")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()

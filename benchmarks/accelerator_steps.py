@@ -1,6 +1,6 @@
-"""The steps of benchmarks/accelerator.py: each is a function of the sizes that yields the figures of its cases.
+"""The steps of benchmarks/accelerator.py. Each step is a function that takes the sizes and yields the figures of its cases.
 
-The time `ms` is the mean over several calls that are started without waiting for the previous one, unless stated otherwise.
+Unless stated otherwise, the time `ms` is the mean over several calls that are dispatched without waiting for earlier ones.
 """
 
 import dataclasses
@@ -43,17 +43,17 @@ from hmmn_jax.ops.selection import top_k, top_k_in_rounds
 class Sizes:
     """The model, the sizes of frames and training clips, and the cases of some steps."""
 
-    config: HMMNConfig = HMMNConfig()  # noqa: RUF009, frozen
+    config: HMMNConfig = HMMNConfig()  # noqa: RUF009, the class is frozen
     frame: tuple[int, int] = (480, 864)
     side: int = 384  # height and width of training clips
-    frames: tuple[tuple[str, int], ...] = (  # dtype and objects
+    frames: tuple[tuple[str, int], ...] = (  # dtype and number of objects
         *(("bfloat16", 1), ("bfloat16", 3), ("float32", 1), ("bfloat16", 10), ("float32", 3), ("float32", 10)),
     )
-    clips: tuple[tuple[str, int], ...] = (  # dtype and clips per step
+    clips: tuple[tuple[str, int], ...] = (  # dtype and number of clips per step
         *(("bfloat16", 1), ("bfloat16", 4), ("float32", 1), ("bfloat16", 8), ("float32", 4), ("float32", 8)),
     )
     chunks: tuple[int, ...] = (16, 256, 64, 1024, 128, 512)  # MiB
-    memory: tuple[int, ...] = (2, 20)  # memory frames
+    memory: tuple[int, ...] = (2, 20)  # numbers of memory frames
     runs: int = 20
     clip_frames: int = 40  # number of frames of the bundled clip to use
 
@@ -82,7 +82,7 @@ QUICK = Sizes(
 
 
 def device(sizes: Sizes) -> Iterator[Figures]:
-    """The machine and the versions."""
+    """Describes the machine and the software versions."""
     one = jax.devices()[0]
     limit = (one.memory_stats() or {}).get("bytes_limit", 0)
     yield {"case": "accelerator", "kind": one.device_kind, "platform": one.platform, "count": jax.device_count()}
@@ -92,7 +92,7 @@ def device(sizes: Sizes) -> Iterator[Figures]:
 
 
 def selection(sizes: Sizes) -> Iterator[Figures]:
-    """Several implementations of the selection of 32 cells for three objects, and whether the one for GPUs is exact."""
+    """Several ways to select the top 32 cells for three objects. Also checks that the exact ones handle ties correctly."""
     cells = (sizes.frame[0] // 16) * (sizes.frame[1] // 16)
     rng = np.random.default_rng(0)
     x = rng.normal(size=(1, 3, cells, 2 * cells)).astype(np.float32)
@@ -117,7 +117,7 @@ def selection(sizes: Sizes) -> Iterator[Figures]:
 
 
 def values(sizes: Sizes) -> Iterator[Figures]:
-    """The product with values, exact and fast, and the read of a bank, with loops of traced and of static length."""
+    """The exact and the fast product of weights and values, and the bank read with a traced and a static loop length."""
     config, (h, w) = sizes.config, (sizes.frame[0] // 16, sizes.frame[1] // 16)
     for dtype in ("bfloat16", "float32"):
         weights, bank = noise((1, 1, h * w, h * w)), noise((1, 1, h * w, config.value_dim_s16), dtype)
@@ -135,7 +135,7 @@ def values(sizes: Sizes) -> Iterator[Figures]:
 
 
 def fine_read(sizes: Sizes) -> Iterator[Figures]:
-    """The read at stride 8 with several limits on candidates: for a frame, and forward and backward for a frame of a clip."""
+    """The read at stride 8 with several chunk sizes: the forward pass for a frame, and the gradients for a training frame."""
     config, k = sizes.config, sizes.config.k_s8
     frame, clip = (sizes.frame[0] // 16) * (sizes.frame[1] // 16), (sizes.side // 16) ** 2
     for bound in sizes.chunks:
@@ -159,7 +159,7 @@ def fine_read(sizes: Sizes) -> Iterator[Figures]:
 
 
 def frame(sizes: Sizes, cases: tuple[tuple[str, int], ...] | None = None, fused: bool | None = None) -> Iterator[Figures]:
-    """A frame of `Segmenter`: latency, throughput, time on the host, compilation time, memory."""
+    """One frame in `Segmenter`: latency, throughput, dispatch time, compilation time and memory."""
     for dtype, objects in cases or sizes.frames:
         compiling = Compiling()
         config = sizes.config.replace(dtype=dtype)
@@ -168,7 +168,7 @@ def frame(sizes: Sizes, cases: tuple[tuple[str, int], ...] | None = None, fused:
         state = segmenter.init(picture, mask)
         for count in sizes.memory:
             state = remembering(segmenter, state, picture, count)
-            segmenter.mem_every = sys.maxsize  # no more frames are added to the memory
+            segmenter.mem_every = sys.maxsize  # from here on, no frames are added to the memory
             for _ in range(2):
                 state, result = segmenter.step(state, picture, donate=True)
             jax.block_until_ready(result.mask)
@@ -196,12 +196,12 @@ def frame(sizes: Sizes, cases: tuple[tuple[str, int], ...] | None = None, fused:
 
 
 def single_programs(sizes: Sizes) -> Iterator[Figures]:
-    """The same frame, with separate programs for each batch of objects as on a CPU."""
+    """Like `frame`, but with separate programs for each batch of objects, as on a CPU."""
     yield from frame(dataclasses.replace(sizes, memory=sizes.memory[:1]), sizes.frames[:2], fused=False)
 
 
 def quality(sizes: Sizes) -> Iterator[Figures]:
-    """J&F of the bundled model on the bundled clip, and the difference from masks computed on the CPU of this machine."""
+    """J&F of the bundled model on the bundled clip, and the fraction of pixels that differ from masks computed on the CPU."""
     names = (DEMO_CLIP / "ImageSets/2017/val.txt").read_text().split()
     frames, truth = (
         np.stack([np.asarray(Image.open(path)) for path in sorted((DEMO_CLIP / folder / "240p" / names[0]).iterdir())])
@@ -230,7 +230,7 @@ def quality(sizes: Sizes) -> Iterator[Figures]:
 def training(
     sizes: Sizes, cases: tuple[tuple[str, int], ...] | None = None, options: dict[str, Any] | None = None
 ) -> Iterator[Figures]:
-    """Training steps with three objects: speed, memory, and whether repeating five steps gives bit-identical results."""
+    """Training steps with three objects: speed, memory, and whether two runs of five steps are bit-identical."""
     from hmmn_jax.training.optimizer import make_optimizer
     from hmmn_jax.training.schedules import learning_rate_schedule
     from hmmn_jax.training.train_state import TrainState
@@ -272,7 +272,7 @@ def training(
 
 
 def deterministic(sizes: Sizes) -> Iterator[Figures]:
-    """The first case of training with XLA's deterministic operations, on GPUs only."""
+    """The first case of `training` with XLA's deterministic operations. Runs only on GPUs."""
     if jax.default_backend() == "gpu":
         yield from training(sizes, sizes.clips[:1], {"xla_gpu_deterministic_ops": True})
 

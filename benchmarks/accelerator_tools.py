@@ -17,7 +17,7 @@ Figures = dict[str, Any]
 
 
 class Compiling:
-    """Measures how many seconds XLA spends compiling, starting now."""
+    """Measures the seconds that XLA spends on compilation after this object is created."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -29,7 +29,7 @@ class Compiling:
 
 
 def timed(function: Callable[..., Any], *arguments: Any, runs: int) -> Figures:
-    """Compiles a function, and times consecutive calls."""
+    """Compiles a function and measures the time of consecutive calls."""
     start = time.perf_counter()
     compiled = jax.jit(function).lower(*arguments).compile()
     compile_s = time.perf_counter() - start
@@ -42,24 +42,24 @@ def timed(function: Callable[..., Any], *arguments: Any, runs: int) -> Figures:
 
 
 def memory(compiled: jax.stages.Compiled) -> Figures:
-    """The memory that a program needs for temporaries."""
+    """The memory that a compiled program needs for temporaries."""
     found = compiled.memory_analysis()
     return {} if found is None else {"temporaries_mib": found.temp_size_in_bytes / MIB}
 
 
 def peak_gib() -> float | None:
-    """Peak device memory of this process so far, if known."""
+    """Peak device memory of this process so far in GiB; None if unknown."""
     peak = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
     return None if peak is None else peak / 2**30
 
 
 def noise(shape: tuple[int, ...], dtype: str = "float32") -> jax.Array:
-    """Uniform numbers in [0, 1)."""
+    """Uniform random numbers in [0, 1)."""
     return jax.random.uniform(jax.random.key(0), shape).astype(dtype)
 
 
 def random_variables(config: HMMNConfig) -> Any:
-    """Random variables, chosen so that activations stay in range."""
+    """Random model variables, scaled so that activations stay in a normal range."""
     rng = np.random.default_rng(0)
 
     def draw(leaf: Any) -> np.ndarray:
@@ -71,7 +71,7 @@ def random_variables(config: HMMNConfig) -> Any:
 
 
 def picture_and_mask(size: tuple[int, int], objects: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Noise, and a rectangle for each object."""
+    """A picture of random noise, and a mask with one rectangle per object."""
     height, width = size
     mask = np.zeros(size, np.uint8)
     for k in range(objects):
@@ -81,7 +81,7 @@ def picture_and_mask(size: tuple[int, int], objects: int, seed: int = 0) -> tupl
 
 
 def capacity(count: int) -> int:
-    """Number of slots of a bank that has grown to `count` memory frames."""
+    """The number of slots in a bank that has grown to `count` memory frames."""
     slots = 8
     while slots < count:
         slots *= 2
@@ -89,7 +89,7 @@ def capacity(count: int) -> int:
 
 
 def remembering(segmenter: Segmenter, state: State, picture: np.ndarray, count: int) -> State:
-    """The state with `count` memory frames, including the previous one, and a bank that has grown to this number."""
+    """The state with `count` memory frames, including the previous frame, and with a bank of the corresponding capacity."""
     while state.groups[0].bank is None or int(state.groups[0].kept) < 1:
         state, _ = segmenter.step(state, picture, donate=True)
     groups = []

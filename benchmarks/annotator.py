@@ -1,23 +1,24 @@
-"""Simulated annotator: measures the gain of each corrected frame of a video, with `Session`.
+"""Simulates an annotator who uses `Session`, and measures how much each corrected frame improves the result.
 
     python benchmarks/annotator.py --out runs/annotator --data DAVIS bear camel [--data OTHER bus]
     python benchmarks/annotator.py --out runs/annotator --data DAVIS bear camel --size 240 --policies worst next random
 
-The first frame is annotated with the ground truth and propagated. Then, in each of five rounds, the ground truth of one more
-frame is given and propagated in both directions. A policy selects the frame: `worst` selects the frame with the lowest J&F,
-which requires the ground truth; `next` selects the frame that `Session.next_to_annotate` returns; `random` uses five seeds. The
-bundled clip is always one of the sequences.
+The first frame is annotated with the ground truth and propagated. Then, in each of five rounds, one more frame is annotated
+with the ground truth and propagated in both directions. A policy selects the frame: `worst` selects the frame with the lowest
+J&F, which requires the ground truth; `next` selects the frame that `Session.next_to_annotate` returns; `random` selects a
+random frame and is repeated with five seeds. The bundled clip is always one of the sequences.
 
-Two more methods get the same corrections as `worst`: `first` only uses the annotation of the first frame, and `forward`
-restarts at each annotated frame and only propagates forwards. With --permanent, all policies except `random` run again with the
-other annotated frames added to the memory of each pass.
+Two baselines are compared with `worst`: `first` uses only the annotation of the first frame, and `forward` uses the same
+corrections as `worst`, but restarts at each annotated frame and propagates only forwards. With --permanent, all policies except
+`random` run again with the other annotated frames added to the memory of each pass.
 
-Scores are the mean J&F over frames and objects: over all frames, and over the frames that are not annotated in any round (the
-same frames in all rounds). The tables contain both scores, and the rank correlation of confidence and J. If J&F of a sequence
-falls by more than 0.01 from one round to the next, the sequence is listed, and a picture of the frame with the largest loss is
-written to OUT.
+Scores are the mean J&F over frames and objects. One score covers all frames, and the other covers only the frames that are
+never annotated, which are the same in all rounds. The tables contain both scores, and the rank correlation of confidence and J.
+If J&F of a sequence decreases by more than 0.01 from one round to the next, the sequence is listed, and a picture of the frame
+with the largest decrease is written to OUT.
 
-A line for each finished sequence and policy is written to OUT/rows.jsonl; rerunning the command resumes with the missing ones.
+A line for each finished sequence and policy is written to OUT/rows.jsonl. If the command is run again, it continues with the
+missing ones.
 """
 
 import argparse
@@ -48,11 +49,14 @@ from hmmn_jax.model.memory import MemoryBank
 POLICIES = ("worst", "next", "random")
 SEEDS = range(5)
 
-Choose = Callable[[Session, np.ndarray], int]  # takes a session and J&F of its frames; returns the next frame to annotate
+Choose = Callable[[Session, np.ndarray], int]  # takes a session and the J&F of its frames; returns the next frame to annotate
 
 
 def read(root: Path, name: str, size: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Frames and true ids of a fully annotated sequence; scaled to a shorter side of `size` unless that is 0."""
+    """Reads the frames and true ids of a fully annotated sequence.
+
+    Both are scaled to a shorter side of `size` pixels, unless `size` is 0.
+    """
     files = read_sequence(root, name, choose_resolution(root))
     found = [read_ids(files.masks[t]) for t in range(len(files.frames))]
     binary = is_binary(found)
@@ -68,7 +72,7 @@ def play(
     choose: Choose,
     weigh_by_confidence: bool = True,
 ) -> Iterator[dict[str, Any]]:
-    """For each round, yields the annotated frames, the masks, J and F [T,K] and the confidence [T,K] (NaN: no such object)."""
+    """Yields the annotated frames, the masks, J and F [T,K] and the confidence [T,K] (NaN: absent object) of each round."""
     session = Session(segmenter, frames, weigh_by_confidence=weigh_by_confidence)
     if isinstance(segmenter, Permanent):
         segmenter.session = session
@@ -90,7 +94,7 @@ def play(
 def play_forward(
     segmenter: Segmenter, frames: Sequence, truth: Sequence, corrections: Sequence[int]
 ) -> Iterator[dict[str, Any]]:
-    """Like `play`, but with given corrections; each frame is segmented from the previous annotated frame."""
+    """Like `play`, but with given corrections, and each frame is segmented from the previous annotated frame."""
     session = Session(segmenter, frames)
     for t in corrections:
         session.annotate(t, truth[t])
@@ -103,7 +107,7 @@ def play_forward(
 
 
 def scores(masks: Sequence, truth: Sequence) -> tuple[np.ndarray, np.ndarray]:
-    """J and F [T,K] of all frames and objects; 1 if neither mask contains the object."""
+    """J and F of all frames and objects, [T,K]. They are 1 if neither mask contains the object."""
     objects = max(int(ids.max()) for ids in truth)
     pairs = [frame_scores(mask, ids, objects) for mask, ids in zip(masks, truth, strict=True)]
     j, f = (np.stack(each) for each in zip(*pairs, strict=True))
@@ -123,7 +127,7 @@ def proposed(session: Session, _: np.ndarray) -> int:
 
 
 def at_random(seed: int) -> Choose:
-    """Returns a random frame that is not annotated."""
+    """Returns a policy that selects a random frame that is not annotated."""
     rng = np.random.default_rng(seed)
     return lambda session, _: int(rng.choice([t for t in range(len(session)) if t not in session.annotated]))
 
@@ -131,13 +135,14 @@ def at_random(seed: int) -> Choose:
 class Permanent(Segmenter):
     """Adds all annotated frames to the memory of each pass. The frame at which the pass starts is the first memory frame.
 
-    For the other annotated frames, which may be far away in time, kernels are centred on the most similar cell of that frame.
+    For the other annotated frames, which may be far away in time, kernels are centred on the most similar cell of the frame at
+    which the pass starts.
     """
 
     session: Session
 
     def init(self, frame: Any, mask: Any) -> State:
-        """Encodes the frame where the pass starts and the other annotated frames; the state returned is at the former."""
+        """Encodes the frame where the pass starts and the other annotated frames. The returned state is at the former."""
         session, state = self.session, super().init(frame, mask)
         others = []
         for t in session.annotated:
@@ -147,11 +152,11 @@ class Permanent(Segmenter):
         if not state.groups or not others:
             return state
         for image, known in [*others, (frame, mask)]:
-            state, _ = super().step(state.replace(index=0), image, known)  # with index 0, the last frame is kept
+            state, _ = super().step(state.replace(index=0), image, known)  # with index 0, the previous frame stays in memory
             state = state.replace(probs=(known == state.ids[:, None, None])[None].astype(state.probs.dtype))
         query = self.encode(frame).key_s16
         groups = tuple(group.replace(bank=_with_centres(group.bank, query, len(others))) for group in state.groups)
-        return state.replace(index=1, groups=groups)  # not 0: the frame where the pass starts is already kept
+        return state.replace(index=1, groups=groups)  # not 0, because the frame where the pass starts is already in memory
 
 
 def _with_centres(bank: MemoryBank, query: jax.Array, others: int) -> MemoryBank:
@@ -165,7 +170,7 @@ def _with_centres(bank: MemoryBank, query: jax.Array, others: int) -> MemoryBank
 
 
 def annotate(args: argparse.Namespace, root: Path, name: str, done: set[tuple]) -> Iterator[dict[str, Any]]:
-    """Runs all policies on one sequence. Yields the rows that are not in the file yet."""
+    """Runs the policies on one sequence for which the file has no rows yet. Yields the new rows."""
     plans: list[tuple[str, int, Choose]] = []
     for policy in args.policies:
         choices = {"worst": [worst], "next": [proposed], "random": map(at_random, SEEDS)}[policy]
@@ -195,7 +200,7 @@ def annotate(args: argparse.Namespace, root: Path, name: str, done: set[tuple]) 
 
 
 def _numbers(played: dict[str, Any]) -> dict[str, Any]:
-    """Converts the values of a round to a JSON row; NaN becomes null."""
+    """Converts the values of a round to JSON types. NaN becomes None."""
     found = {"annotated": played["annotated"]}
     for name in ("j", "f", "confidence"):
         if name in played:
@@ -204,12 +209,12 @@ def _numbers(played: dict[str, Any]) -> dict[str, Any]:
 
 
 def _before_and_after(frame: np.ndarray, truth: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Draws both masks side by side, with the outline of the ground truth."""
+    """Draws both masks side by side, each with the outline of the ground truth."""
     return np.concatenate([outline(overlay(frame, ids), truth) for ids in (before, after)], axis=1)
 
 
 def main() -> None:
-    """Runs the missing sequences and policies, then prints the tables."""
+    """Runs the missing sequences and policies, and prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--out", type=Path, required=True, help="folder for rows and pictures")
@@ -219,12 +224,12 @@ def main() -> None:
         nargs="+",
         default=[],
         metavar=("ROOT", "SEQUENCE"),
-        help="root of DAVIS, then sequences",
+        help="root of a data set in the layout of DAVIS, followed by names of sequences",
     )
-    add("--size", type=int, default=0, help="shorter side of frames and masks, pixels; 0: full size")
+    add("--size", type=int, default=0, help="shorter side of frames and masks in pixels; 0: full size")
     add("--policies", nargs="+", choices=POLICIES, default=["worst"])
-    add("--by_position", action="store_true", help="weight passes by position alone, not by confidence (another --out)")
-    add("--permanent", action="store_true", help="also run policies with all annotated frames in memory")
+    add("--by_position", action="store_true", help="weight passes only by position, not by confidence (use a different --out)")
+    add("--permanent", action="store_true", help="also run the policies with all annotated frames in memory")
     add("--rounds", type=int, default=5)
     add("--checkpoint", default="lite")
     add("--mem_every", type=int, default=5)

@@ -1,28 +1,28 @@
-"""The tables of `benchmarks/annotator.py`, from its rows."""
+"""Creates the tables of `benchmarks/annotator.py` from its rows."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-FALL = 0.01  # decrease of J&F from one round to the next above which a sequence is listed
-LOST = 0.5  # an object with a lower J is lost
+FALL = 0.01  # a sequence is listed if its J&F decreases by more than this from one round to the next
+LOST = 0.5  # an object with a lower J is considered lost
 
 
 def jf(played: dict[str, Any]) -> np.ndarray:
-    """J&F [T] of the frames of a round."""
+    """J&F of each frame in a round, [T]."""
     return (np.array(played["j"]) + np.array(played["f"])).mean(axis=1) / 2
 
 
 def never_annotated(row: dict[str, Any]) -> np.ndarray:
-    """Whether each frame [T] is never annotated."""
+    """A boolean array [T], which is true for the frames that are never annotated."""
     free = np.ones(len(row["rounds"][0]["j"]), bool)
     free[row["rounds"][-1]["annotated"]] = False
     return free
 
 
 def curves(row: dict[str, Any]) -> dict[str, tuple[list[float], list[float]]]:
-    """J&F of each round by policy: over all frames, and over the frames that are never annotated."""
+    """J&F of each round, by policy: the mean over all frames, and over the frames that are never annotated."""
     free = never_annotated(row)
     ways = {row["policy"]: row["rounds"]}
     if "forward" in row:
@@ -31,7 +31,7 @@ def curves(row: dict[str, Any]) -> dict[str, tuple[list[float], list[float]]]:
 
 
 def falls(row: dict[str, Any]) -> list[tuple[int, int]]:
-    """Rounds in which J&F of frames that are never annotated falls by more than `FALL`, with the frame that lost most."""
+    """Rounds in which J&F of never annotated frames decreases by more than `FALL`, with the frame that decreases most."""
     free, found = never_annotated(row), []
     for r in range(1, len(row["rounds"])):
         change = np.where(free, jf(row["rounds"][r]) - jf(row["rounds"][r - 1]), 0)
@@ -41,7 +41,7 @@ def falls(row: dict[str, Any]) -> list[tuple[int, int]]:
 
 
 def spearman(x: Sequence[float], y: Sequence[float]) -> float:
-    """Spearman's rank correlation. Equal values get the mean of their ranks."""
+    """Spearman's rank correlation. Equal values share the mean of their ranks."""
     ranks = []
     for values in (np.asarray(x), np.asarray(y)):
         _, index, count = np.unique(values, return_inverse=True, return_counts=True)
@@ -50,7 +50,7 @@ def spearman(x: Sequence[float], y: Sequence[float]) -> float:
 
 
 def confidence_pairs(row: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Confidence and J of objects in predicted frames of all rounds; objects without pixels are excluded."""
+    """Confidence and J of the objects in predicted frames of all rounds. Objects without pixels are excluded."""
     confidence, j = [], []
     for played in row["rounds"]:
         predicted = np.setdiff1d(np.arange(len(played["j"])), played["annotated"])
@@ -61,7 +61,7 @@ def confidence_pairs(row: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def tables(rows: Sequence[dict[str, Any]]) -> str:
-    """All tables, as Markdown."""
+    """Returns all tables as Markdown."""
     found = [_by_way(rows, 0, "all frames"), _by_way(rows, 1, "frames never annotated")]
     found += [_by_sequence(rows), _confidence(rows)]
     named = [(row, r, t) for row in rows for r, t in falls(row) if row["policy"] != "random"]
@@ -70,7 +70,7 @@ def tables(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _by_way(rows: Sequence[dict[str, Any]], which: int, title: str) -> str:
-    """The mean over sequences for each policy; if it has several seeds, also the range of the mean over seeds."""
+    """The mean over sequences for each policy. If a policy has several seeds, the range over seeds is added."""
     ways: dict[str, dict[int, list[list[float]]]] = {}
     for row in rows:
         for way, both in curves(row).items():
@@ -98,7 +98,7 @@ def _by_sequence(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _confidence(rows: Sequence[dict[str, Any]]) -> str:
-    """The rank correlation of confidence and J over all predicted frames of the first policy of each sequence."""
+    """The rank correlation of confidence and J over all predicted frames, for the first policy of each sequence."""
     first = {row["sequence"]: row for row in reversed(rows)}.values()
     pairs = {row["sequence"]: confidence_pairs(row) for row in first}
     if len(pairs) > 1:

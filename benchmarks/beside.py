@@ -1,11 +1,11 @@
-"""Frames per second of evaluate.py, compared with another checkout of the project and its model.
+"""Compares the frames per second of evaluate.py with those of another checkout of the project.
 
     git worktree add OTHER COMMIT
     python benchmarks/beside.py --frames DIR --mask FIRST.png --checkpoint lite --other OTHER --other_checkpoint OTHER/MODEL
 
-Runs evaluate.py of both checkouts alternately, several times, on the same frames, and compares the frames per second that they
-print, which exclude compilation. Prints all figures, their medians and the ratio. Run it on an otherwise idle machine; the load
-before the first process is printed, too.
+Runs evaluate.py in both checkouts alternately, several times, on the same frames, and compares the frames per second that both
+print, which exclude compilation. Prints all figures, their medians and the ratio. Run the script on an otherwise idle machine;
+it also prints the load before the first process.
 """
 
 import argparse
@@ -18,12 +18,12 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-CONFIGS = ("configs/evaluate/custom.py", "configs/custom.py")  # the path now, and in version 0.1
+CONFIGS = ("configs/evaluate/custom.py", "configs/custom.py")  # the current path, and the path in version 0.1
 WAY_OUT = "--xla_cpu_experimental_ynn_fusion_type="  # see hmmn_jax/ops/canary.py
 
 
 def frames_per_second(checkout: Path, checkpoint: Path | str, frames: Path, mask: Path) -> float:
-    """Returns the output of evaluate.py of a checkout; its files are discarded."""
+    """Runs evaluate.py in a checkout and returns the frames per second that it prints. Its output files are deleted."""
     config = next(place for place in CONFIGS if (checkout / place).exists())
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "evaluate.py", "--config", config, "--frames", frames, "--mask", mask]

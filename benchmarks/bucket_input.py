@@ -1,10 +1,10 @@
-"""Training clips per second from a bucket with a latency of 40 ms, reading records one after another and as in `data`.
+"""Training clips per second from a bucket with a latency of 40 ms, with sequential reads and with the parallel reads of `data`.
 
     python benchmarks/bucket_input.py
 
 Starts an emulator of Cloud Storage on this machine, and a proxy that delays each request. Builds a small data set, and
 alternately reads clips in two ways: with as many workers as cores, each of which reads its records one after another, and with
-`make_batches`. Prints the clips per second of each round, the medians and their ratio as JSON.
+`make_batches`. Prints the clips per second of each round, and the medians and their ratio as JSON.
 """
 
 import argparse
@@ -38,7 +38,7 @@ VIDEOS, FRAMES, SIDES = 12, 12, (96, 128)
 
 
 def draw(root: Path) -> Path:
-    """Makes a folder in the layout of DAVIS, with noise and one moving square."""
+    """Creates a folder in the layout of DAVIS. The videos show noise and one moving square."""
     names = [f"video{v:02d}" for v in range(VIDEOS)]
     for folder in ("ImageSets/2017", *(f"{kind}/480p/{name}" for kind in ("JPEGImages", "Annotations") for name in names)):
         (root / folder).mkdir(parents=True)
@@ -57,14 +57,14 @@ def draw(root: Path) -> Path:
 
 
 def settings(data_dir: str) -> ConfigDict:
-    """Settings for 64x64 videos, so that computation takes little time compared with requests."""
+    """Settings for 64x64 clips, so that computation takes little time compared with the requests."""
     config = configs.videos({"set": configs.source("davis/2017", still=False)}, ((0, 5),))
     config.size, config.resize, config.min_area, config.data_dir = (64, 64), 64, 16, data_dir
     return config
 
 
 class OneByOne(source.RecordSource):
-    """Reads records one after another, as from a disk, with as many workers as cores."""
+    """Reads records one after another with as many workers as cores, as if they were on a disk."""
 
     def __init__(self, name: str, directory: object, split: str):
         super().__init__(name, directory, split)
@@ -72,7 +72,7 @@ class OneByOne(source.RecordSource):
 
 
 def clips_per_second(config: ConfigDict, kind: type[source.RecordSource], clips: int) -> float:
-    """Measures clips per second after a warm-up, which also consumes the clips that were read ahead."""
+    """Measures the clips per second after a warm-up, which also consumes the prefetched clips."""
     with mock.patch.object(source, "RecordSource", kind):
         batches = make_batches(config, batch=BATCH, first_step=0)
     next(batches)
@@ -87,7 +87,7 @@ def clips_per_second(config: ConfigDict, kind: type[source.RecordSource], clips:
 
 
 def main() -> None:
-    """Prints a line for each round, and the result."""
+    """Prints a line per measurement, and the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--delay", type=float, default=0.04, help="delay of each request in seconds")
     parser.add_argument("--turns", type=int, default=3)

@@ -1,8 +1,9 @@
-"""Statistics of a mixture of training clips: fraction of each data set, skips between frames, and objects per clip.
+"""Statistics of a mixture of training clips: the fraction of each data set, skips between frames, and objects per clip.
 
     python benchmarks/clip_figures.py --config configs/train/main.py --config.data.data_dir=DATA --first 0,200000,400000
 
-Draws clips starting at each sample of `--first`, and counts. A clip without an object ends the program with exit code 1.
+Computes the statistics over clips starting at each sample number in `--first`. If a clip contains no object, the program exits
+with exit code 1.
 """
 
 import collections
@@ -24,7 +25,7 @@ BATCH = 8
 
 
 def count(first: int) -> None:
-    """Draws clips starting at a sample, and prints their figures."""
+    """Draws clips starting at a sample, and prints their statistics."""
     sets, skips, objects = collections.Counter(), collections.defaultdict(list), collections.Counter()
     area = []
     steps = -(-CLIPS.value // BATCH)
@@ -51,7 +52,7 @@ def count(first: int) -> None:
 
 
 def main(_: list[str]) -> None:
-    """Prints the figures for each value of `--first`."""
+    """Prints the statistics for each value of `--first`."""
     try:
         for first in FIRST.value:
             count(int(first))

@@ -1,10 +1,10 @@
-"""Builds and reads a data set of the size of YouTube-VOS: 3,471 generated videos with 27 frames of 64x36 pixels.
+"""Builds and reads a data set with as many videos as YouTube-VOS: 3,471 generated videos with 27 frames of 64x36 pixels.
 
     python benchmarks/data_scale.py --folder SCRATCH
-    python benchmarks/data_scale.py --folder SCRATCH --padding 60000  # records of a real set's size: 6 GB
+    python benchmarks/data_scale.py --folder SCRATCH --padding 60000  # records as large as in a real data set, 6 GB in total
 
-Prints seconds and peak memory of the build command, and of a process that opens the result and reads random clips from it.
-Takes some minutes.
+Prints the time and peak memory of the build command, and of a process that opens the result and reads random clips from it.
+This takes some minutes.
 """
 
 import argparse
@@ -32,7 +32,10 @@ def encode(pixels: np.ndarray, kind: str) -> bytes:
 
 
 def generate(root: Path, padding: int) -> None:
-    """Writes the folder of the split as links to a few files. The JPEGs have comments of `padding` bytes."""
+    """Creates the folder of the split, in which all files are hard links to a few files.
+
+    The JPEGs contain comments of `padding` bytes.
+    """
     rng = np.random.default_rng(0)
     comment = b"\xff\xfe" + (padding + 2).to_bytes(2, "big") + bytes(padding)
     files = {".jpg": [], ".png": []}
@@ -54,7 +57,7 @@ def generate(root: Path, padding: int) -> None:
 
 
 def read(data_dir: Path, clips: int) -> None:
-    """Opens the set and fetches random clips of three frames."""
+    """Opens the data set and fetches random clips of three frames."""
     from data.source import open_source
 
     imported, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()

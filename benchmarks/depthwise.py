@@ -1,12 +1,13 @@
-"""Seconds of EfficientNet-Lite0 up to stride 16, forward and backward, compared with the same network in PyTorch.
+"""Speed of EfficientNet-Lite0 up to stride 16, forward and backward, compared with the same network in PyTorch.
 
     python benchmarks/depthwise.py
 
-The network mostly consists of depthwise convolutions, which are slow in XLA on a CPU. The weights are random and in float32. It
-measures the forward pass of one frame of 480x864, with BatchNorm folded (as in inference) and not folded, and the forward and
-backward pass of six images of 192x192 with gradients of all parameters and stored statistics of BatchNorm. Each round starts a
-new process for this project, and then one for PyTorch with its default memory format and with channels last. Prints the medians
-over the rounds, and their ratios. Run it on an otherwise idle machine; the load before the first process is printed, too.
+The network consists largely of depthwise convolutions, which are slow in XLA on a CPU. The weights are random float32 numbers.
+The script measures the forward pass for one 480x864 frame, with BatchNorm folded (as in inference) and not folded, and the
+forward and backward pass for six 192x192 images, with gradients of all parameters and with the stored BatchNorm statistics.
+Each round starts a new process for this project, and then one for PyTorch, which uses its default memory format and channels
+last. Prints the medians over the rounds, and their ratios. Run the script on an otherwise idle machine; it also prints the load
+before the first process.
 """
 
 import argparse
@@ -22,13 +23,13 @@ import numpy as np
 
 ROWS = ("forward, folded", "forward", "forward and backward")
 FRAME, IMAGES = (1, 480, 864, 3), (6, 192, 192, 3)
-# Expansion, kernel, stride, channels, blocks of each stage.
+# Expansion, kernel size, stride, channels and number of blocks of each stage.
 STAGES = ((1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3), (6, 5, 1, 112, 3))
-FEATURES = (2, 4, 10)  # blocks whose outputs are used
+FEATURES = (2, 4, 10)  # indices of the blocks whose outputs are used
 
 
 def measure_ours(runs: int) -> dict[str, float]:
-    """Seconds of each row: the median of `runs` calls."""
+    """The time of each row in seconds: the median of `runs` calls."""
     import jax
 
     from hmmn_jax.model.backbones import EfficientNetLite
@@ -46,7 +47,7 @@ def measure_ours(runs: int) -> dict[str, float]:
             return sizes.make(Compute(), False).apply({"params": params, **rest}, frame, method=see)
 
         features, backward = jax.vjp(found, params)
-        return backward(features)  # an arbitrary cotangent, so that no loss is included in the measurement
+        return backward(features)  # uses an arbitrary cotangent, so that the measurement does not include a loss
 
     sizes, (frame, images) = EfficientNetLite(), (jax.numpy.asarray(draw(shape)) for shape in (FRAME, IMAGES))
     values = jax.jit(lambda: sizes.make(Compute(), False).init(jax.random.key(0), images, method=see))()
@@ -62,12 +63,12 @@ def measure_ours(runs: int) -> dict[str, float]:
 
 
 def measure_torch(runs: int) -> dict[str, list[float]]:
-    """Seconds of each row in PyTorch, with its default memory format and with channels last."""
+    """The time of each row in PyTorch in seconds, with its default memory format and with channels last."""
     import torch
     from torch import nn
 
     class Padded(nn.Module):
-        """A convolution with TensorFlow's padding, for sides that are multiples of the stride, and its norm."""
+        """A convolution with TensorFlow's padding, followed by a norm. Sides must be multiples of the stride."""
 
         def __init__(self, inputs, features, size, stride=1, groups=1, active=True):
             super().__init__()
@@ -141,12 +142,12 @@ def measure_torch(runs: int) -> dict[str, list[float]]:
 
 
 def draw(shape: tuple[int, ...]) -> np.ndarray:
-    """A seeded frame in [0, 1]."""
+    """Random frames with values in [0, 1) and a fixed seed."""
     return np.random.default_rng(0).uniform(size=shape).astype(np.float32)
 
 
 def seconds(call: Callable[[], object], runs: int) -> float:
-    """Median time of a call, after two warm-up calls."""
+    """The median time of a call in seconds, after two warm-up calls."""
     times = []
     for _ in range(runs + 2):
         start = time.perf_counter()
@@ -156,9 +157,9 @@ def seconds(call: Callable[[], object], runs: int) -> float:
 
 
 def main() -> None:
-    """Runs both alternately, and prints a table."""
+    """Runs both implementations alternately, and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=10, help="measurements in each process, after two warm-up runs")
+    parser.add_argument("--runs", type=int, default=10, help="number of measurements in each process, after two warm-up runs")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--worker", choices=("ours", "torch"), default=None, help=argparse.SUPPRESS)
     args = parser.parse_args()

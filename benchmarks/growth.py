@@ -1,11 +1,12 @@
-"""Seconds per frame and peak memory as functions of memory frames, objects, pixels and the length of a film.
+"""Seconds per frame and peak memory as functions of the number of memory frames, objects and pixels.
 
     python benchmarks/growth.py --points growth.jsonl --out docs/growth.png
 
-The model is hmmn-lite. Each point is measured by a new process; one process measures all memory sizes. Points are appended to
-the file as they are measured, and those in the file are not measured again, so the command can be interrupted. Points that need
-more than --limit GiB of memory are predicted from the two largest points of their axis, and so are those that are not measured
-after --minutes. Prints a table with the local exponent of each curve: 1 is linear. Run it on an otherwise idle machine.
+The model is hmmn-lite. Each point is measured in a new process, except that one process measures all memory sizes. Each point
+is appended to the file as soon as it has been measured, and points in the file are not measured again, so the command can be
+interrupted and restarted. Points that need more than --limit GiB of memory, and points that have not been measured after
+--minutes, are predicted from the two largest measured points of their axis. Prints a table with the local exponent of each
+curve, which is 1 for linear growth. Run the script on an otherwise idle machine.
 """
 
 import argparse
@@ -21,26 +22,26 @@ from inference import run
 
 HEIGHT, WIDTH, OBJECTS, MEMORY = 480, 864, 1, 2
 AXES = {
-    "memory": (2, 5, 10, 20, 50, 100, 200),  # frames
+    "memory": (2, 5, 10, 20, 50, 100, 200),  # number of memory frames
     "objects": (1, 2, 3, 5, 10, 20, 50),
-    "pixels": (240, 360, 480, 720, 1080, 1440, 2160),  # height of a frame of 16:9
+    "pixels": (240, 360, 480, 720, 1080, 1440, 2160),  # height of a frame with an aspect ratio of 16:9
 }
 LABELS = {"memory": "memory frames", "objects": "objects", "pixels": "pixels, in millions"}
-RUNS = 2  # measured frames of a point
+RUNS = 2  # number of measured frames per point
 
 
 def amount(axis: str, value: int) -> float:
-    """Returns the quantity that a curve grows with: the value, or the millions of pixels of a frame of this height."""
+    """Returns the position of a value on its axis: the value itself, or the millions of pixels in a frame of this height."""
     return value * width_of(value) / 1e6 if axis == "pixels" else value
 
 
 def width_of(height: int) -> int:
-    """Returns the width of a frame of 16:9, as a multiple of 16."""
+    """Returns the width of a frame with an aspect ratio of 16:9, rounded to a multiple of 16."""
     return round(height * 16 / 9 / 16) * 16
 
 
 def measure(axis: str, values: list[int]) -> Iterator[dict]:
-    """Yields a point for each value; all values of the memory axis are measured in one process."""
+    """Yields a point for each value. All values of the memory axis are measured in one process."""
     height = values[0] if axis == "pixels" else HEIGHT
     width = width_of(height) if axis == "pixels" else WIDTH
     memory = values if axis == "memory" else [MEMORY]
@@ -53,7 +54,7 @@ def measure(axis: str, values: list[int]) -> Iterator[dict]:
 
 
 def predict(axis: str, value: int, points: list[dict]) -> dict:
-    """Continues the line through the two largest measured points in logarithmic scale for time, in linear scale for memory."""
+    """Extrapolates the line through the two largest measured points, on a log-log scale for time and linearly for memory."""
     first, last = sorted((p for p in points if p["axis"] == axis and p["measured"]), key=lambda point: point["value"])[-2:]
     x, a, b = (amount(axis, v) for v in (value, first["value"], last["value"]))
     exponent = math.log(last["seconds"] / first["seconds"]) / math.log(b / a)
@@ -62,7 +63,7 @@ def predict(axis: str, value: int, points: list[dict]) -> dict:
 
 
 def collect(file: Path, limit: float, minutes: float) -> list[dict]:
-    """Measures what is not in the file, and returns all points, some of them predicted."""
+    """Measures the points that are not in the file. Returns all points, of which some may be predicted."""
     points = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     end = time.monotonic() + 60 * minutes
     for axis, values in AXES.items():
@@ -99,7 +100,7 @@ def table(points: list[dict]) -> str:
 
 
 def plot(points: list[dict], out: Path) -> None:
-    """Draws a row of time and a row of memory, with a dashed line of exponent 1 through the first point of each curve."""
+    """Plots time in the first row and memory in the second. A dotted line shows linear growth from the first point."""
     import matplotlib
 
     matplotlib.use("agg")  # draws without a display
@@ -122,12 +123,12 @@ def plot(points: list[dict], out: Path) -> None:
 
 
 def main() -> None:
-    """Measures, and writes the table and the plot."""
+    """Measures the points, prints the table, and writes the plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--points", type=Path, required=True, help="file of measured points, JSON lines; created or continued")
+    parser.add_argument("--points", type=Path, required=True, help="JSON lines file of measured points; created or continued")
     parser.add_argument("--out", type=Path, required=True, help="PNG to write")
-    parser.add_argument("--limit", type=float, default=20.0, help="GiB")
-    parser.add_argument("--minutes", type=float, default=60.0, help="time after which no further process is started")
+    parser.add_argument("--limit", type=float, default=20.0, help="maximum memory of a measured point in GiB")
+    parser.add_argument("--minutes", type=float, default=60.0, help="time after which no new process is started")
     given = parser.parse_args()
     points = collect(given.points, given.limit, given.minutes)
     print(table(points))

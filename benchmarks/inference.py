@@ -1,13 +1,13 @@
-"""Seconds per frame and peak memory of inference, compared with another implementation.
+"""Seconds per frame and peak memory of inference, optionally compared with another implementation.
 
     python benchmarks/inference.py --memory 2 20 --peer "python PEER.py time --memory 2 20"
     python benchmarks/inference.py --objects 3 --memory 2 --peer "python PEER.py time --objects 3 --memory 2"
     python benchmarks/inference.py --checkpoint lite
 
 Each round starts a new process for this project and then one for the other implementation (peer), so that both run under the
-same conditions and peak memory is measured separately. For each memory size, the peer prints a JSON line with `memory_frames`,
-`seconds_per_frame` and `peak_mb`. Without --checkpoint, the network is the published one with random weights. Prints medians
-over the rounds, and ratios. Run it on an otherwise idle machine.
+same conditions and peak memory is measured separately. For each memory size, the peer must print a JSON line with
+`memory_frames`, `seconds_per_frame` and `peak_mb`. Without --checkpoint, the network is the published one with random weights.
+Prints the medians over the rounds, and their ratios. Run the script on an otherwise idle machine.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import numpy as np
 
 
 def measure(height: int, width: int, objects: int, memory: list[int], runs: int, checkpoint: str | None = None) -> None:
-    """Prints a JSON line for each memory size: the median of `runs` frames with that many memory frames."""
+    """Prints a JSON line for each memory size, with the median time of `runs` frames."""
     import jax
 
     from hmmn_jax import HMMNConfig, Segmenter, load_checkpoint
@@ -55,7 +55,7 @@ def measure(height: int, width: int, objects: int, memory: list[int], runs: int,
         segmenter.mem_every = 1
         while not (state.groups[0].bank is not None and state.groups[0].kept == frames - 1):
             state, result = segmenter.step(state, frame, donate=True)
-        segmenter.mem_every = sys.maxsize  # from here on, no more frames are added to the memory
+        segmenter.mem_every = sys.maxsize  # from here on, no frames are added to the memory
         times = []
         for _ in range(runs + 1):
             start = time.perf_counter()
@@ -68,25 +68,25 @@ def measure(height: int, width: int, objects: int, memory: list[int], runs: int,
 
 
 def run(command: list[str]) -> dict[int, dict[str, float]]:
-    """The JSON lines that a command prints, by memory size."""
+    """Runs a command and returns the JSON lines that it prints, by memory size."""
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     lines = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
     return {line["memory_frames"]: line for line in lines}
 
 
 def main() -> None:
-    """Runs both alternately, and prints a table."""
+    """Runs both implementations alternately, and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--height", type=int, default=480)
     parser.add_argument("--width", type=int, default=864)
     parser.add_argument("--objects", type=int, default=1)
     parser.add_argument(
-        "--memory", type=int, nargs="+", default=[2], help="number of memory frames, including the previous one (2 or more)"
+        "--memory", type=int, nargs="+", default=[2], help="numbers of memory frames, including the previous one (2 or more)"
     )
-    parser.add_argument("--runs", type=int, default=3, help="measured frames in each process, after one warm-up frame")
+    parser.add_argument("--runs", type=int, default=3, help="number of measured frames per process, after one warm-up frame")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--peer", default=None, help="command of the other implementation")
-    parser.add_argument("--checkpoint", default=None, help="path, or name of a bundled model")
+    parser.add_argument("--peer", default=None, help="command that runs the other implementation")
+    parser.add_argument("--checkpoint", default=None, help="path of a checkpoint, or name of a bundled model")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:

@@ -1,11 +1,11 @@
-"""Training clips per second on one core, compared with the same augmentations in Pillow and Python, as in PyTorch code.
+"""Training clips per second on one core, compared with the same augmentations in Pillow and Python, as PyTorch code uses them.
 
     python benchmarks/input_pipeline.py --data_dir DATA --stills image_masks/ccp image_masks/human image_masks/camvid
     python benchmarks/input_pipeline.py --data_dir DATA --videos davis/2016_480p:val
 
-Each round starts a new process on one core for each of the two, and measures it after a warm-up. Prints the medians over the
-rounds and their ratio. For this project, it also prints the time for reading, decoding and transforming, and the time to the
-first batch at step 0 and at step 100,000. Run it on an otherwise idle machine.
+Each round starts a new process on one core for each of the two implementations, and measures its speed after a warm-up. Prints
+the medians over the rounds and their ratio. For this project, the script also prints the time for reading, decoding and
+transforming, and the time to the first batch at step 0 and at step 100,000. Run it on an otherwise idle machine.
 """
 
 import argparse
@@ -17,12 +17,12 @@ import sys
 import time
 import warnings
 
-WARM_UP = 60  # clips
+WARM_UP = 60  # number of clips
 SIZE = 384
 
 
 def make_config(args: argparse.Namespace):
-    """All augmentations of the stage, at 384x384, for the given data sets."""
+    """Returns a data config with all augmentations of the training stage, at 384x384, for the given data sets."""
     from configs.train import data
 
     names = args.stills or args.videos
@@ -36,7 +36,7 @@ def make_config(args: argparse.Namespace):
 
 
 def timed(step, warm_up: int, count: int) -> float:
-    """Mean seconds of `count` calls, after a warm-up."""
+    """The mean time of `count` calls in seconds, after a warm-up."""
     for _ in range(warm_up):
         step()
     start = time.perf_counter()
@@ -46,11 +46,11 @@ def timed(step, warm_up: int, count: int) -> float:
 
 
 def measure_ours(args: argparse.Namespace) -> dict[str, float]:
-    """Seconds per clip with `make_batches`, and the seconds to a first batch."""
+    """Measures the seconds per clip with `make_batches`, and the seconds to the first batch."""
     from data.clips import make_batches
 
     config, seconds = make_config(args), {}
-    for name, step in (("first", 0), ("first_at_0", 0), ("first_at_100000", 100_000)):  # the first also starts TensorFlow
+    for name, step in (("first", 0), ("first_at_0", 0), ("first_at_100000", 100_000)):  # the first run also starts TensorFlow
         start = time.perf_counter()
         batches = make_batches(config, batch=4, first_step=step)
         next(batches)
@@ -62,7 +62,7 @@ def measure_ours(args: argparse.Namespace) -> dict[str, float]:
 
 
 def measure_parts(args: argparse.Namespace) -> dict[str, float]:
-    """Seconds per clip for reading, for decoding, and in total, each measured separately on the same samples."""
+    """Measures the seconds per clip for reading, decoding and transforming, on the same samples."""
     import tensorflow as tf
 
     from data.clips import clip, decode, pipeline, plan
@@ -98,7 +98,7 @@ def measure_parts(args: argparse.Namespace) -> dict[str, float]:
 
 
 def measure_peer(args: argparse.Namespace) -> dict[str, float]:
-    """Seconds per clip in Pillow."""
+    """Measures the seconds per clip with Pillow."""
     from benchmarks.pil_clips import PilClips
     from data.clips import pipeline
 
@@ -111,7 +111,7 @@ WORKERS = {"ours": measure_ours, "parts": measure_parts, "peer": measure_peer}
 
 
 def run(worker: str) -> dict[str, float]:
-    """Measures in a new process."""
+    """Runs a worker in a new process and returns its measurements."""
     command = [sys.executable, os.path.abspath(__file__), *sys.argv[1:], "--worker", worker]
     environment = {**os.environ, "PYTHONPATH": os.getcwd(), "TF_CPP_MIN_LOG_LEVEL": "3"}
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
@@ -119,13 +119,13 @@ def run(worker: str) -> dict[str, float]:
 
 
 def main() -> None:
-    """Runs both alternately, and prints the results."""
+    """Runs both implementations alternately, and prints the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data_dir", required=True)
     stage = parser.add_mutually_exclusive_group(required=True)
     stage.add_argument("--stills", nargs="+", metavar="SET[:SPLIT]", help="data sets for pre-training")
     stage.add_argument("--videos", nargs="+", metavar="SET[:SPLIT]", help="data sets for main training")
-    parser.add_argument("--clips", type=int, default=200, help="clips timed in each process")
+    parser.add_argument("--clips", type=int, default=200, help="number of clips to time in each process")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--worker", choices=WORKERS, help=argparse.SUPPRESS)
     args = parser.parse_args()

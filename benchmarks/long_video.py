@@ -1,14 +1,14 @@
-"""Resident memory while segmenting a long video, with and without a limit on memory frames.
+"""Resident memory while segmenting a long video, with and without a limit on the number of memory frames.
 
     python benchmarks/long_video.py --out docs/long_video.png
 
-Runs `evaluate.py --config configs/evaluate/custom.py` on a folder of rendered frames at 480x854, in two processes at once: one
-with `--config.max_memory_frames`, one without. Their resident memory (VmRSS) is read every second, with the number of masks
-written so far; the maximum for each frame is used. Prints a table. The plot shows the measured curves, and a prediction for the
-run without a limit: the memory of the limited process without its bank, plus a bank with keys, values and centres at stride 16
-in each slot, whose number of slots doubles when all are used. The network is small and its weights are random, so its masks are
-meaningless. Takes hours, mostly for the process without a limit, which reads more memory in every frame. If it is interrupted
-(Ctrl-C), it prints the figures so far.
+Runs `evaluate.py --config configs/evaluate/custom.py` on a folder of rendered 480x854 frames in two concurrent processes, one
+with `--config.max_memory_frames` and one without. The script reads the resident memory (VmRSS) of each process and the number
+of masks written so far every second, and uses the maximum memory for each frame. It prints a table, and plots the measured
+curves and a prediction for the process without a limit. The prediction is the memory of the limited process without its bank,
+plus a bank with keys, values and centres at stride 16 in each slot. Its number of slots doubles when all slots are used. The
+network is small and has random weights, so its masks are meaningless. The script takes hours, mostly for the process without a
+limit, which reads a larger memory for every frame. If it is interrupted (Ctrl-C), it prints the results so far.
 """
 
 import argparse
@@ -35,17 +35,17 @@ from hmmn_jax.inference.segmenter import FIRST_CAPACITY
 from hmmn_jax.model.backbones import ResNet
 
 HEIGHT, WIDTH, MEM_EVERY = 480, 854, 5
-SCENE = 40  # frames that are rendered; the video plays them forwards and backwards
-MARKS = (100, 200, 300, 500, 1000, 1500, 2000)  # frames of the table
+SCENE = 40  # number of rendered frames; the video plays them forwards and backwards
+MARKS = (100, 200, 300, 500, 1000, 1500, 2000)  # frames in the table
 BACKBONE = ResNet(stem_width=8, blocks=(1, 1, 1), widths=(16, 16, 16), norm="none")
 KEYS = {"key_dim_s16": 32, "key_dim_s8": 8, "key_dim_s4": 8}
 VALUES = {"value_dim_s16": 128, "value_dim_s8": 8, "value_dim_s4": 8}
 CONFIG = HMMNConfig(BACKBONE, **KEYS, **VALUES, decoder_dim=8, k_s8=4, k_s4=2)
-SLOT = math.ceil(HEIGHT / 16) * math.ceil(WIDTH / 16) * 4 * (CONFIG.key_dim_s16 + CONFIG.value_dim_s16 + 1) / 1e6  # MB
+SLOT = math.ceil(HEIGHT / 16) * math.ceil(WIDTH / 16) * 4 * (CONFIG.key_dim_s16 + CONFIG.value_dim_s16 + 1) / 1e6  # in MB
 
 
 def make_inputs(folder: Path, frames: int) -> None:
-    """Writes a folder of frames, the mask of the first, and a checkpoint."""
+    """Writes a folder of frames, the mask of the first frame, and a checkpoint."""
     jpegs, masks = MovingShapes(clips=1, frames=SCENE, height=HEIGHT, width=WIDTH, max_objects=1).fetch(range(SCENE))
     for kind in ("scene", "frames"):
         (folder / kind).mkdir()
@@ -68,7 +68,7 @@ def start(folder: Path, bound: int) -> subprocess.Popen:
 
 
 def sample(process: subprocess.Popen, run: Path) -> tuple[int, float] | None:
-    """Returns the number of masks written and the resident MB; None before the first mask and after the last."""
+    """Returns the number of masks written and the resident memory in MB; None before the first mask and after the last."""
     done = len(list(run.glob("record/unfinished/*/masks/frames/*.png")))
     with contextlib.suppress(OSError, StopIteration):
         status = Path(f"/proc/{process.pid}/status").read_text().splitlines() if done else []
@@ -77,7 +77,10 @@ def sample(process: subprocess.Popen, run: Path) -> tuple[int, float] | None:
 
 
 def slots(frame: int, bound: int = 0) -> int:
-    """Slots of the bank when a frame is segmented: for kept frames and the previous one, doubled as needed."""
+    """The number of slots in the bank when a frame is segmented.
+
+    The slots are for the frames that are kept and the previous frame. Their number is doubled as needed.
+    """
     kept = math.ceil((frame - 1) / MEM_EVERY)
     filled = (min(kept, bound) if bound else kept) + 1
     return FIRST_CAPACITY * 2 ** max(0, math.ceil(math.log2(filled / FIRST_CAPACITY)))
@@ -102,7 +105,7 @@ def report(curves: dict[str, dict[int, float]], bound: int, out: Path) -> None:
 
 
 def main() -> None:
-    """Runs both processes, measures them, and prints the results."""
+    """Runs both processes, measures their memory, and prints the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=2000)
     parser.add_argument("--bound", type=int, default=6, help="max_memory_frames of the limited process")

@@ -2,11 +2,11 @@
 
     python benchmarks/metrics.py
     python benchmarks/metrics.py --objects 1 --height 1080 --width 1920
-    python benchmarks/metrics.py --scale 0.1  # small objects, for which the tolerance of F is different
+    python benchmarks/metrics.py --scale 0.1  # small objects, for which adaptive F uses a different tolerance
 
-The masks are ellipses with wavy, textured boundaries, small spots and holes. The prediction is the ground truth, moved and with
-a different boundary. Prints the median over rounds on one core, once for masks in memory and once including reading the two
-PNGs. The official DAVIS toolkit took 6.9 ms at 480x854. Run it on an otherwise idle machine.
+The masks are ellipses with wavy, textured boundaries and small holes. The prediction is the ground truth at a slightly
+different position and with a different boundary. Prints the median over rounds on one core, for masks in memory and including
+the time to read the two PNGs. The official DAVIS toolkit took 6.9 ms at 480x854. Run the script on an otherwise idle machine.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from hmmn_jax.metrics.jf import frame_scores
 
 
 def make_masks(rng: np.random.Generator, frames: int, height: int, width: int, objects: int, scale: float) -> np.ndarray:
-    """Ids `uint8 [2, frames, height, width]`: predictions, then truths."""
+    """Generates ids, `uint8 [2, frames, height, width]`: the predictions, then the ground truth."""
     y, x = np.mgrid[:height, :width]
     ids = np.zeros((2, frames, height, width), np.uint8)
     for k in range(1, objects + 1):
@@ -43,7 +43,7 @@ def make_masks(rng: np.random.Generator, frames: int, height: int, width: int, o
 
 
 def milliseconds(score: Callable[[int], object], frames: int, rounds: int) -> float:
-    """Returns the median over rounds of the mean over frames."""
+    """Returns the time per frame in milliseconds: the median over rounds of the mean over frames."""
     times = []
     for _ in range(rounds):
         start = time.perf_counter()
@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--height", type=int, default=480)
     parser.add_argument("--width", type=int, default=854)
     parser.add_argument("--objects", type=int, nargs="+", default=[1, 3, 5, 10])
-    parser.add_argument("--scale", type=float, default=1.0, help="factor of the size of objects")
+    parser.add_argument("--scale", type=float, default=1.0, help="factor by which the size of objects is multiplied")
     parser.add_argument("--frames", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=15)
     args = parser.parse_args()

@@ -1,12 +1,18 @@
 """Latency, speed and memory of `hmmn-jax paint`, measured over HTTP with the server in a separate process.
 
     python benchmarks/paint.py latency                    # the bundled model at 480x864
-    python benchmarks/paint.py memory --frames 2000       # a long video, with a segmenter that computes nothing
+    python benchmarks/paint.py memory --frames 2000       # a long video, with a segmenter that runs no network
 
-`latency` prints, in milliseconds and in times of a frame of `Segmenter.run` in a process without a server: from the end of a
-stroke (the request that has the mask) to the answer, after which the annotation is saved; from "forward" to the first new mask
-in the page, in a new process (with compilation), in one that has compiled, and after a correction, when the frame is encoded
-already; and the frames per second of a job, compared with `evaluate.py` on the same frames. It needs an otherwise idle machine.
+`latency` prints these figures:
+
+- The time from the end of a stroke (the request that contains the mask) to the response, which is sent after the annotation has
+  been saved.
+- The time from "forward" to the first new mask in the page: in a new process (including compilation), after compilation, and
+  after a correction, when the frame has already been encoded.
+- The frames per second of a job, compared with `evaluate.py` on the same frames.
+
+Times are in milliseconds and relative to the time that `Segmenter.run` takes for a frame in a process without a server. Run
+`latency` on an otherwise idle machine.
 
 `memory` propagates through a long video while a client requests frames, thumbnails and masks. It prints the resident memory of
 the server every hundred frames. The segmenter returns the mask of the previous frame, moved by one pixel, with soft edges.
@@ -36,8 +42,8 @@ from hmmn_jax.io.bundled import DEMO_CLIP
 from hmmn_jax.io.images import read_image, read_mask
 
 HEIGHT, WIDTH = 480, 864
-STARTS = 4  # of jobs that `latency` stops at their first mask
-SHIFT = 1  # pixels that the mask of `memory` moves in a frame
+STARTS = 4  # number of jobs for which `latency` measures the time to the first mask
+SHIFT = 1  # motion of the mask in `memory`, in pixels per frame
 
 
 def main() -> None:
@@ -52,7 +58,7 @@ def main() -> None:
 
 
 def latency(folder: Path, options: argparse.Namespace) -> None:
-    """Times of strokes and jobs with the bundled model."""
+    """Measures strokes and jobs with the bundled model."""
     video, clip, mask, count = folder / "koi", folder / "clip", make_mask(), options.frames
     from PIL import Image
 
@@ -72,7 +78,7 @@ def latency(folder: Path, options: argparse.Namespace) -> None:
         page.put(0, mask)
         told("from 'forward' to the first new mask, cold", [page.first_mask(0)], seconds)
         page.wait("done", "stopped")
-        page.start(0, count)  # compiles what a longer job needs
+        page.start(0, count)  # compiles all programs that a longer job needs
         page.wait("done")
         for what, shift in (("compiled", 0), ("after a correction", 1)):
             times = []
@@ -123,7 +129,7 @@ def memory(folder: Path, options: argparse.Namespace) -> None:
 
 
 class Page:
-    """A client that sends the requests of the page."""
+    """A client that sends the same requests as the page."""
 
     def __init__(self, url: str, number: int):
         """`number` is the process id of the server."""
@@ -133,12 +139,12 @@ class Page:
 
     @property
     def megabytes(self) -> float:
-        """Resident memory of the server."""
+        """Resident memory of the server in MiB."""
         pages = int(Path(f"/proc/{self._number}/statm").read_text().split()[1])
         return pages * resource.getpagesize() / 2**20
 
     def get(self, path: str) -> Any:
-        """Sends a request, and returns its JSON."""
+        """Sends a GET request and returns the JSON response."""
         return self._http.get(path).raise_for_status().json()
 
     def add_object(self) -> None:
@@ -147,19 +153,19 @@ class Page:
         self._http.post("/api/objects", json={}, headers={"If-Match": f'"{revision}"'}).raise_for_status()
 
     def put(self, t: int, mask: np.ndarray) -> float:
-        """Annotates a frame. Returns the seconds from the request to its response; compressing the mask is not included."""
+        """Annotates a frame. Returns the seconds from the request to the response, without the time to compress the mask."""
         body, tag = gzip.compress(mask.tobytes(), 6), self._http.get(f"/api/masks/{t}").headers["ETag"]
         start = time.perf_counter()
         self._http.put(f"/api/masks/{t}", content=body, headers={"If-Match": tag}).raise_for_status()
         return time.perf_counter() - start
 
     def start(self, start: int, stop: int) -> None:
-        """Starts a job forward from a frame."""
+        """Starts a forward job for the frames from `start` to `stop`."""
         content = {"start": start, "stop": stop, "direction": "forward"}
         self._http.post("/api/jobs", json=content).raise_for_status()
 
     def first_mask(self, t: int) -> float:
-        """The seconds from "forward" at a frame until the page has a new mask; two frames are computed."""
+        """Starts a short forward job at a frame. Returns the seconds until the page has received the first new mask."""
         after = self.get("/api/timeline")["event"]
         start = time.perf_counter()
         self.start(t, t + 3)
@@ -192,7 +198,7 @@ class Page:
 
 @contextlib.contextmanager
 def served(project: Path, video: Path, model: str) -> Iterator[Page]:
-    """Serves a project in a separate process."""
+    """Serves a project in a separate process, and yields a client."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(False)
     process = context.Process(target=serve, args=(project, video, model, sender), daemon=True)
@@ -206,7 +212,7 @@ def served(project: Path, video: Path, model: str) -> Iterator[Page]:
 
 
 def serve(project: Path, video: Path, model: str, sender: Any) -> None:
-    """Serves a project, as `hmmn-jax paint` does; sends the address."""
+    """Serves a project as `hmmn-jax paint` does, and sends the address through `sender`."""
     switch_off_unsound_fusion()
     from hmmn_jax import load_checkpoint
     from hmmn_jax.inference.host_memory import keep_host_memory_small
@@ -221,7 +227,7 @@ def serve(project: Path, video: Path, model: str, sender: Any) -> None:
 
 
 def moved_segmenter(_: Any) -> Any:
-    """A segmenter that only moves masks."""
+    """Returns a segmenter that only moves masks."""
     from hmmn_jax.inference import Result, Segmenter, State
 
     class Moved(Segmenter):
@@ -245,7 +251,7 @@ def moved_segmenter(_: Any) -> Any:
 
 
 def run_segmenter(video: Path, mask: np.ndarray, sender: Any) -> None:
-    """Sends the seconds per frame without a server, after compilation."""
+    """Measures the seconds per frame without a server, excluding compilation, and sends them through `sender`."""
     switch_off_unsound_fusion()
     from hmmn_jax.inference.host_memory import keep_host_memory_small
 
@@ -256,12 +262,12 @@ def run_segmenter(video: Path, mask: np.ndarray, sender: Any) -> None:
     for result in segmenter.run((read_image(path) for path in sorted(video.iterdir())), mask):
         np.asarray(result.mask)
         times.append(time.perf_counter())
-    half = len(times) // 3  # the first frames include compilation
+    half = len(times) // 3  # the first third, which includes compilation, is skipped
     sender.send((times[-1] - times[half]) / (len(times) - 1 - half))
 
 
 def in_process(work: Any, *args: Any) -> Any:
-    """Runs a function in a separate process, and returns what it sends."""
+    """Runs a function in a separate process, and returns the value that it sends."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(False)
     process = context.Process(target=work, args=(*args, sender))
@@ -272,14 +278,14 @@ def in_process(work: Any, *args: Any) -> Any:
 
 
 def make_mask() -> np.ndarray:
-    """The two koi of the first frame of the bundled clip."""
+    """Returns the mask of the two koi in the first frame of the bundled clip."""
     mask = read_mask(DEMO_CLIP / "Annotations/240p/koi/00000.png")
     rows, columns = np.arange(HEIGHT) * mask.shape[0] // HEIGHT, np.arange(WIDTH) * mask.shape[1] // WIDTH
     return mask[rows[:, None], columns]
 
 
 def told(what: str, seconds: list[float], frame: float | None = None) -> None:
-    """Prints times."""
+    """Prints the median and the maximum of times."""
     found, most = statistics.median(seconds), max(seconds)
     frames = "" if frame is None else f", {found / frame:.2f} frames"
     print(f"{what}: {1000 * found:.0f} ms{frames} (median of {len(seconds)}; longest {1000 * most:.0f} ms)", flush=True)

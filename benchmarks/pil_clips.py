@@ -1,8 +1,8 @@
-"""The augmentations of `data/clips` as in PyTorch code of this field: Pillow and Python, one sample at a time.
+"""The augmentations of `data/clips` with Pillow and Python, one sample at a time, as is common in PyTorch code.
 
-This is the reference of `input_pipeline.py`. It reads the same files, and draws different random numbers from the same ranges.
-Where common implementations differ, it uses the fastest one: colours are changed after the crop, hue only if the config sets
-it, and pasted objects are cut out before they are rotated.
+`input_pipeline.py` uses this as its reference. It reads the same files, and draws different random numbers from the same
+ranges. Where common implementations differ, it uses the fastest one: colours are changed after the crop, the hue is changed
+only if the config requires it, and pasted objects are cut out before they are rotated.
 """
 
 import io
@@ -20,10 +20,10 @@ BILINEAR, NEAREST = Image.Resampling.BILINEAR, Image.Resampling.NEAREST
 
 
 class PilClips:
-    """A map-style dataset. `clip()` draws a clip."""
+    """An endless source of random clips, which `clip` returns."""
 
     def __init__(self, config: ConfigDict, sources: list[tuple[Source, bool]], seed: int = 0):
-        """`sources` are data sets, each with a flag that is true for stills."""
+        """`sources` are data sets, each with a flag that is true for still images."""
         self.config, self.sources, self.random = config, sources, random.Random(seed)
         self.annotated = [np.flatnonzero(source.index.annotated) for source, _ in sources]
         self.weights = [
@@ -31,7 +31,7 @@ class PilClips:
         ]
 
     def clip(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns frames uint8 [3,H,W,3] and masks uint8 [3,H,W]; draws again until an object is large enough."""
+        """Draws random clips until one has a large enough object. Returns frames uint8 [3,H,W,3] and masks uint8 [3,H,W]."""
         while True:
             frames, masks = self._attempt()
             ids, areas = np.unique(masks[0], return_counts=True)
@@ -99,7 +99,7 @@ class PilClips:
         return [start, start + gaps[0], start + sum(gaps)]
 
     def _affine(self, ranges: ConfigDict, x: float, y: float) -> tuple[float, ...]:
-        """Pillow's six coefficients of an affine map from output to input that is centred at (x, y)."""
+        """Pillow's six coefficients of a random affine map from output to input. The map keeps the point (x, y) fixed."""
         angle = math.radians(self.random.uniform(-ranges.rotation, ranges.rotation))
         slant = math.tan(math.radians(self.random.uniform(-ranges.shear, ranges.shear)))
         zoom = np.diag([self.random.uniform(*ranges.zoom), self.random.uniform(*ranges.zoom)])
@@ -109,7 +109,7 @@ class PilClips:
         return (*back[0], offset[0], *back[1], offset[1])
 
     def _corner(self, mask: np.ndarray) -> tuple[int, int]:
-        """Left and top of a random crop that contains a pixel of an object."""
+        """The left and top of a random crop that contains a random pixel of an object."""
         rows, columns = np.nonzero(mask)
         place = self.random.randrange(len(rows)) if len(rows) else None
         corner = []

@@ -1,9 +1,9 @@
-"""Tables of docs/scaling.md: predicted cost of training the full model on TPU pods, from the compiler's figures and peak rates.
+"""Prints the tables in docs/scaling.md: the predicted cost of training the full model on TPU pods.
 
     python benchmarks/scaling.py
 
-Reads the lines that `benchmarks/tpu_train.py` printed, and does not measure anything. docs/scaling.md lists the assumptions. MB
-and GB are powers of ten.
+The predictions are based on the compiler's figures, which are read from the output of `benchmarks/tpu_train.py`, and on peak
+rates of the chips. Nothing is measured. docs/scaling.md lists the assumptions. MB and GB are powers of ten.
 """
 
 import argparse
@@ -13,18 +13,21 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-HOP = 2e-6  # seconds for a message to the next chip (assumed)
+HOP = 2e-6  # assumed time for a message to a neighbouring chip, in seconds
 INPUT = {"stills": 75.8, "480p videos": 70.1}  # clips per second on one core; see docs/results.md
-SHARES = (0.005, 0.01, 0.02, 0.05, 0.1)  # fractions of clips with more objects than the smaller branches have slots for
-SAMPLES = 260 * 3771  # of configs/train/main.py
+SHARES = (0.005, 0.01, 0.02, 0.05, 0.1)  # fractions of clips with more objects than the slots in the smaller branches
+SAMPLES = 260 * 3771  # as in configs/train/main.py
 
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
     """Published figures of a TPU type.
 
-    peak: flop/s in bfloat16. bandwidth: of HBM, bytes/s. egress: bytes/s that a chip can send to its neighbours over all links.
-    wraps: an axis of a multiple of this length is a ring.
+    Attributes:
+        peak: bfloat16 flop/s.
+        bandwidth: HBM bandwidth in bytes/s.
+        egress: bytes/s that a chip can send to its neighbours over all links.
+        wraps: an axis forms a ring if its length is a multiple of this.
     """
 
     peak: float
@@ -37,9 +40,9 @@ CHIPS = {"v5e": Chip(197e12, 819e9, 200e9, 16), "v4": Chip(275e12, 1228e9, 1.1e1
 
 
 def all_reduce_seconds(record: dict) -> float:
-    """Seconds to sum the gradients of a record over all chips, one collective after the other.
+    """Seconds to sum the gradients in a record over all chips, with one collective after the other.
 
-    All links are busy, or half of them on slices with edges.
+    Assumes that all links are busy, or half of them if an axis of the slice is not a ring.
     """
     chip, count = kind(record), record["chips"]
     axes = [int(axis) for axis in record["topology"].partition(":")[2].split("x")]
@@ -51,7 +54,7 @@ def all_reduce_seconds(record: dict) -> float:
 
 
 def bounds(chip: Chip, work: dict) -> dict[str, float]:
-    """Lower bounds, in seconds, for the work of a step on one chip, one for each count."""
+    """Lower bounds for the time of a step on one chip in seconds, one for each kind of work."""
     return {
         "arithmetic": work["tflop"] * 1e12 / chip.peak,
         "HBM": work["gb_hbm"] * 1e9 / chip.bandwidth,
@@ -60,30 +63,30 @@ def bounds(chip: Chip, work: dict) -> dict[str, float]:
 
 
 def fast_and_slow(chip: Chip, work: dict) -> tuple[float, float]:
-    """Seconds of computation per step, assuming that only HBM accesses take time besides arithmetic, or that all do."""
+    """Seconds of computation per step: a fast bound from arithmetic and HBM accesses, and a slow bound from all accesses."""
     limits = bounds(chip, work)
     return max(limits["arithmetic"], limits["HBM"]), max(limits.values())
 
 
 def table(header: Sequence[str], rows: Iterator[Sequence]) -> str:
-    """Markdown."""
+    """Formats a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines) + "\n"
 
 
 def name(record: dict) -> str:
-    """The name of a record's program in tables."""
+    """The name in tables of the program of a record."""
     other = "" if record["dtype"] == "bfloat16" else f", {record['dtype']}"
     return f"{record['topology']}, {record['clips']}{other}{', remat' if record['remat'] else ''}"
 
 
 def kind(record: dict) -> Chip:
-    """The chip of a record."""
+    """The chip type of a record."""
     return CHIPS[record["topology"].split(":")[0]]
 
 
 def memory_rows(records: list[dict]) -> Iterator[Sequence]:
-    """The shape of each program, and the memory that it needs on one chip."""
+    """The number of chips, processes and clips of each program, and the memory that it needs on one chip."""
     for record in records:
         shape = (name(record), record["chips"], record["processes"], record["clips"] * record["chips"])
         if "out_of_memory" in record:
@@ -94,7 +97,7 @@ def memory_rows(records: list[dict]) -> Iterator[Sequence]:
 
 
 def work_rows(records: list[dict]) -> Iterator[Sequence]:
-    """The work of one chip, by number of object slots, and the resulting times."""
+    """The work of one chip for each number of object slots, and the resulting times."""
     for record in records:
         for slots, work in record["work"].items():
             counts = (f"{work['tflop']:.2f}", *(f"{work[key]:.1f}" for key in ("gb_hbm", "gb_accessed")))
@@ -103,7 +106,7 @@ def work_rows(records: list[dict]) -> Iterator[Sequence]:
 
 
 def step_rows(records: list[dict]) -> Iterator[Sequence]:
-    """Predicted steps by both bounds, all-reduces not overlapped, and days of the whole main training."""
+    """Predicted time of a step with both bounds, without overlapping the all-reduces, and hours of the whole main training."""
     for record in records:
         reduce = all_reduce_seconds(record)
         for slots, work in record["work"].items():
@@ -115,13 +118,13 @@ def step_rows(records: list[dict]) -> Iterator[Sequence]:
 
 
 def mixture_rows(records: list[dict]) -> Iterator[Sequence]:
-    """Probability that a step contains at least one clip with many objects, for several fractions of such clips."""
+    """The probability that a step contains at least one clip with many objects, for several fractions of these clips."""
     for batch in sorted({record["clips"] * record["chips"] for record in records}):
         yield batch, *(f"{100 * (1 - (1 - share) ** batch):.1f} %" for share in SHARES)
 
 
 def input_rows(records: list[dict]) -> Iterator[Sequence]:
-    """The input that a process must deliver for its chips, if all clips have the fewest objects or the most."""
+    """The input rate that a process must reach for its chips, if all clips have the fewest or the most objects."""
     for record in records:
         for slots in (min(record["work"], key=int), max(record["work"], key=int)):
             for bound, seconds in zip(("fast", "slow"), fast_and_slow(kind(record), record["work"][slots]), strict=True):

@@ -1,14 +1,14 @@
-"""Cost of one frame on a TPU according to the TPU compiler; no TPU is needed.
+"""Cost of one frame on a TPU according to the TPU compiler. No TPU is needed.
 
-    pip install libtpu==0.0.42.1  # contains the compiler; for jax 0.10.2
+    pip install libtpu==0.0.42.1  # contains the compiler for jax 0.10.2
     python benchmarks/tpu_compile.py
     python benchmarks/tpu_compile.py --topology v5e:16x16 --objects 1 --memory 20 --dump hlo
 
 Compiles one step of inference as one program for one chip. The step encodes the previous frame, writes it to the bank, reads
-the memory for the next frame at three strides, decodes, aggregates and takes the arg-max. The model is the published network as
-`Segmenter` uses it, and the buffers of the bank are donated. Each program takes minutes. Figures are those of the compiler, or
-derived from them (the compiler counts loop bodies once), or counted in the optimised HLO text. docs/tpu.md describes the method
-and the results. MB and GB are powers of ten.
+the memory for the next frame at three strides, decodes, aggregates and takes the argmax. The model is the published network as
+`Segmenter` uses it, and the buffers of the bank are donated. Each program takes minutes to compile. The figures are reported by
+the compiler, derived from its figures (because it counts loop bodies only once), or counted in the optimised HLO text.
+docs/tpu.md describes the method and the results. MB and GB are powers of ten.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from hmmn_jax.inference.segmenter import FIRST_CAPACITY
 from hmmn_jax.model import abstract_variables
 from hmmn_jax.model import memory as banks
 
-CHIPS = {"v5e": (197e12, 819e9, 16e9), "v4": (275e12, 1228e9, 32e9)}  # public: bfloat16 flop/s, HBM bytes/s, HBM bytes
+CHIPS = {"v5e": (197e12, 819e9, 16e9), "v4": (275e12, 1228e9, 32e9)}  # published bfloat16 flop/s, HBM bytes/s, HBM bytes
 FREE = {"parameter", "constant", "bitcast", "tuple", "get-tuple-element", "after-all"}
 KINDS = ("sort", "scatter", "gather", "convolution", "reduce-window", "reduce")  # fusions are named after their first operation
 PARTS = {
@@ -55,7 +55,7 @@ PARTS = {
 
 
 def compile_step(config: HMMNConfig, topology: str, objects: int, memory: int, height: int, width: int) -> jax.stages.Compiled:
-    """Lowers a step of inference for the first chip of a topology, with `memory` frames (including the previous one)."""
+    """Compiles a step of inference for the first chip of a topology, with `memory` frames (including the previous one)."""
     ones = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), abstract_variables(config))
     segmenter = Segmenter(ones, config, winograd=False)
     variables, config = segmenter.variables, segmenter.config
@@ -86,18 +86,18 @@ class Instruction:
         self.operands = re.findall(r"%([\w.\-]+)", re.split(r"\)(?:, |$)", self.text)[0])
         self.source = self.find(
             r'op_name="([^"]*)"'
-        )  # the JAX operation that the instruction belongs to; '' if the compiler introduced it
+        )  # the JAX operation that the instruction belongs to, or '' if the compiler introduced the instruction
         self.dims = [int(size) for size in re.search(r"\[([\d,]*)\]|$", shape)[0].strip("[]").split(",") if size]
         self.size, self.hbm = map(sum, zip((0, 0), *array_sizes(shape), strict=True))
 
     def find(self, pattern: str) -> str:
-        """Returns what the group of a pattern matches in the attributes, or ''."""
+        """Returns the first group of a pattern that is searched in the attributes, or '' if the pattern does not match."""
         found = re.search(pattern, self.text)
         return found[1] if found else ""
 
 
 def array_sizes(shape: str) -> Iterator[tuple[int, int]]:
-    """Yields the bytes of each array in a shape, padded to whole tiles according to its layout: in total, and in HBM."""
+    """Yields the bytes of each array in a shape, in total and in HBM. Arrays are padded to whole tiles of their layout."""
     array = r"([a-z]+)(\d*)\w*\[([\d,]*)\](?:\{([\d,]*)(?::(?:T\(([\d,]+)\)[()\d,]*)?(S\(\d+\))?)?[^}]*\})?"
     for _, bits, dims, order, tile, space in re.findall(array, shape):
         sizes = [int(size) for size in dims.split(",") if size]
@@ -109,10 +109,11 @@ def array_sizes(shape: str) -> Iterator[tuple[int, int]]:
 
 
 class Program:
-    """The computations of an optimised HLO text, each a dict of instructions by name.
+    """The computations in an optimised HLO text. Each is a dict of instructions by name.
 
-    middle: number of iterations of a loop of unknown length.
-    branch: the branch of a conditional that is counted.
+    Attributes:
+        middle: assumed number of iterations of a loop of unknown length.
+        branch: index of the branch of a conditional that is counted.
     """
 
     def __init__(self, text: str, middle: int, branch: int = 0):
@@ -125,9 +126,9 @@ class Program:
                 current[match[1]] = Instruction(*match.groups())
 
     def costs(self, name: str = "", passes: int = 1, source: str = "") -> Iterator[tuple[str, str, int, np.ndarray]]:
-        """Yields source, kind, iterations and cost of each instruction in a computation ('': the entry) and its loops.
+        """Yields the source, kind, iterations and cost of each instruction in a computation ('': the entry) and its loops.
 
-        A cost is that of one iteration: [1, bytes accessed, bytes in HBM, cycles, flops of matrix products].
+        The cost is for one iteration: [1, bytes accessed, bytes in HBM, cycles, flops of matrix products].
         """
         body, origins = self.computations[name or self.entry], {}
         for op in body.values():
@@ -150,14 +151,14 @@ class Program:
                 yield origin, kind, passes, np.array([1, *traffic, cycles, flops])
 
     def inside(self, op: Instruction, scope: dict[str, Instruction]) -> list[tuple[Instruction, dict[str, Instruction]]]:
-        """Yields the instructions of a fusion, each with its computation; for other instructions, the instruction itself."""
+        """Returns the instructions of a fusion, each with its computation. Other instructions are returned unchanged."""
         if op.opcode != "fusion":
             return [(op, scope)]
         fused = self.computations[op.find(r"calls=%([\w.\-]+)")]
         return [pair for inner in fused.values() for pair in self.inside(inner, fused)]
 
     def traffic(self, op: Instruction, body: dict[str, Instruction], where: str) -> int:
-        """Bytes that an instruction reads and writes, in total or in HBM. An asynchronous copy is counted at its end."""
+        """The bytes that an instruction reads and writes, in total or in HBM. Asynchronous copies are counted at their end."""
         if op.opcode.endswith("-start"):
             return 0
         if op.opcode in ("copy-done", "slice-done"):
@@ -167,7 +168,7 @@ class Program:
         for i, operand in enumerate(op.operands):
             whole, read = getattr(body[operand], where) if operand in body else 0, 0
             for use, position in parameter_uses(fused, i) if op.opcode == "fusion" else [(op, i)]:
-                if position == 0 and use.opcode == "dynamic-update-slice":  # in place
+                if position == 0 and use.opcode == "dynamic-update-slice":  # the update is in place
                     total -= max(0, min(total, whole) - fused[use.operands[1]].size)
                 else:
                     read += use.size if position == 0 and use.opcode in ("dynamic-slice", "slice", "gather") else whole
@@ -176,7 +177,7 @@ class Program:
 
 
 def parameter_uses(fused: dict[str, Instruction], index: int) -> Iterator[tuple[Instruction, int]]:
-    """Yields the uses of a parameter inside a fusion, with operand positions; bitcasts are skipped."""
+    """Yields the instructions in a fusion that use a parameter, with the operand position. Bitcasts are skipped."""
     names = {x.name for x in fused.values() if x.opcode == "parameter" and x.text.startswith(f"{index})")}
     for op in fused.values():
         for position, operand in enumerate(op.operands):
@@ -187,10 +188,9 @@ def parameter_uses(fused: dict[str, Instruction], index: int) -> Iterator[tuple[
 
 
 def matrix_flops(op: Instruction, scope: dict[str, Instruction]) -> int:
-    """Counts two flops for each product of a convolution, excluding padding and dilation.
+    """Counts two flops for each multiplication in a convolution, excluding padding and dilation.
 
-    On a TPU, matrix products are also convolutions, whose spatial axes, with stride and dilation, are the batch axes of the
-    product.
+    On a TPU, matrix products are also convolutions. Their batch axes are spatial axes with stride and dilation.
     """
     if op.opcode != "convolution":
         return 0
@@ -210,7 +210,7 @@ def matrix_flops(op: Instruction, scope: dict[str, Instruction]) -> int:
 
 
 def print_figures(compiled: jax.stages.Compiled, chip: str, middle: int, top: int) -> None:
-    """Tables of a compiled program; `middle` as in `Program`, `top` the rows of a table."""
+    """Prints the tables of a compiled program. `middle` is as in `Program`, and `top` is the number of rows of a table."""
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
     found = list(Program(compiled.as_text(), middle).costs())
     _, accessed, hbm, cycles, flops = sum(passes * values for *_, passes, values in found)
@@ -247,7 +247,7 @@ def print_figures(compiled: jax.stages.Compiled, chip: str, middle: int, top: in
 def main() -> None:
     """Compiles a program for each topology and number of objects, and prints its tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--topology", nargs="+", default=["v5e:16x16", "v4:4x4x4"], help="v5e or v4; one chip is used")
+    parser.add_argument("--topology", nargs="+", default=["v5e:16x16", "v4:4x4x4"], help="topologies; one chip is used")
     parser.add_argument("--objects", type=int, nargs="+", default=[1, 3])
     parser.add_argument("--height", type=int, default=480)
     parser.add_argument("--width", type=int, default=864)

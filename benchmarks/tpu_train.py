@@ -1,14 +1,15 @@
-"""Memory, work and collectives of a training step on TPUs, according to the TPU compiler in `libtpu`; no TPU is needed.
+"""Memory, work and collectives of a training step on TPUs, according to the TPU compiler in `libtpu`. No TPU is needed.
 
     python benchmarks/tpu_train.py --topology v5e:8x8 >> docs/tpu_train.jsonl
     python benchmarks/tpu_train.py --topology v5e:4x4 --remat
     python benchmarks/tpu_train.py --config configs/train/main.py --clips 1 --slots 5
 
-Compiles the step of a training config for all chips of a topology, up to the optimised program with its memory laid out;
-generating code would take many times as long. Each program takes minutes. The output is one line of JSON with figures for one
-chip: the memory according to the compiler; the work, counted as in `benchmarks/tpu_compile.py` over the optimised program, with
-all loop iterations, for each branch (number of object slots); and the MB of each collective. For a program that does not fit,
-it reports the memory that is needed and available. MB and GB are powers of ten. TFLOP counts matrix products only.
+Compiles the step of a training config for all chips of a topology. Compilation stops after memory has been assigned in the
+optimised program, because generating code would take many times as long. Each program takes minutes. The output is one line of
+JSON with figures for one chip: the memory according to the compiler; the work for each branch (number of object slots), counted
+as in `benchmarks/tpu_compile.py` over all loop iterations of the optimised program; and the size of each collective in MB. For
+a program that does not fit into memory, the output contains the required and the available memory. MB and GB are powers of ten.
+TFLOP includes only matrix products.
 """
 
 import argparse
@@ -23,7 +24,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-from tpu_compile import Program  # isort: skip  (first: it finds libtpu and sets the environment that jax reads)
+from tpu_compile import Program  # isort: skip  (imported first, because it sets the environment variables that jax reads)
 
 import jax
 import jax.numpy as jnp
@@ -38,12 +39,12 @@ from hmmn_jax.training.train_state import TrainState
 ROOT = Path(__file__).parents[1]
 BYTES = {"f32": 4, "bf16": 2, "s32": 4, "u32": 4, "pred": 1}
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "collective-permute", "all-to-all")
-OVERFLOW = r"(?:Used |temporaries \()([\d.]+)G\)? (?:of|exceeds available HBM) \(?([\d.]+)G"  # GiB
+OVERFLOW = r"(?:Used |temporaries \()([\d.]+)G\)? (?:of|exceeds available HBM) \(?([\d.]+)G"  # in GiB
 
 
 def read_config(path: Path) -> ConfigDict:
-    """The config of a file in `configs/train`."""
-    sys.path.insert(0, str(ROOT))  # for the imports of that file
+    """Returns the config that a file in `configs/train` defines."""
+    sys.path.insert(0, str(ROOT))  # for the imports in that file
     spec = importlib.util.spec_from_file_location("config_of_step", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -58,7 +59,7 @@ def slots_of(config: ConfigDict) -> list[int]:
 
 
 def lower_step(config: ConfigDict, devices: list[jax.Device]) -> jax.stages.Lowered:
-    """The step of a config on these devices, under `parallel = "jit"`."""
+    """Lowers the step of a config for these devices, with `parallel = "jit"`."""
     parallel = Parallel("jit", config.batch, config.micro_batches, devices)
     model = model_config(config)
     learning_rate, optimizer = make_optimization(config, config.samples // config.batch)
@@ -74,7 +75,7 @@ def lower_step(config: ConfigDict, devices: list[jax.Device]) -> jax.stages.Lowe
 
 
 def collective_sizes(hlo: str) -> dict[str, list[float]]:
-    """MB that the collectives of an optimised program transfer, by kind."""
+    """The size in MB of each collective in an optimised program, by kind."""
     found = collections.defaultdict(list)
     for shape, kind in re.findall(rf"= (.*?) ({'|'.join(COLLECTIVES)})(?:-start)?\(", hlo):
         arrays = re.findall(r"(\w+)\[([\d,]*)\]", shape)
@@ -84,8 +85,8 @@ def collective_sizes(hlo: str) -> dict[str, list[float]]:
 
 
 def figures(hlo: str, allocations: str, usage: str, slots: list[int]) -> dict:
-    """The figures of a program, from its optimised HLO text, the compiler's list of allocations, and its memory summary."""
-    space = r"^allocation \d+: size (\d+), "  # allocations in memories other than HBM have a colour
+    """The figures of a program, from its optimised HLO text, the compiler's list of allocations, and the memory summary."""
+    space = r"^allocation \d+: size (\d+), "  # matches only HBM, because allocations in other memories have a colour
     sizes = {
         "argument": sum(map(int, re.findall(rf"{space}.*?parameter \d+, ", allocations, re.M))),
         "temp": sum(map(int, re.findall(rf"{space}preallocated-temp", allocations, re.M))),
@@ -102,7 +103,10 @@ def figures(hlo: str, allocations: str, usage: str, slots: list[int]) -> dict:
 
 
 def optimised(lowered: jax.stages.Lowered, folder: Path) -> list[str]:
-    """Reads the input of `figures` from files that the compiler writes before it generates code."""
+    """Compiles a program until the compiler has written the files that `figures` needs, and returns their contents.
+
+    The compiler writes these files before it generates code.
+    """
     errors = []
 
     def work():
@@ -128,18 +132,18 @@ def optimised(lowered: jax.stages.Lowered, folder: Path) -> list[str]:
 def main() -> None:
     """Compiles a program and prints its figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--topology", default="v5e:8x8", help="such as v5e:4x4 or v4:2x2x4; its chips share the batch")
+    parser.add_argument("--topology", default="v5e:8x8", help="for example v5e:4x4 or v4:2x2x4; its chips share the batch")
     parser.add_argument("--config", type=Path, default=ROOT / "configs/train/main_pod.py", help="a file in configs/train")
-    parser.add_argument("--clips", type=int, help="on each chip, instead of the batch of the config")
-    parser.add_argument("--slots", type=int, nargs="+", help="object slots, instead of those of the config")
-    parser.add_argument("--remat", action="store_true", help="with config.model.remat")
-    parser.add_argument("--dtype", choices=["bfloat16", "float32"], help="compute dtype, instead of that of the config")
-    parser.add_argument("--dump", type=Path, metavar="FILE", help="write the optimised program here")
+    parser.add_argument("--clips", type=int, help="clips per chip (default: from the batch of the config)")
+    parser.add_argument("--slots", type=int, nargs="+", help="numbers of object slots (default: from the config)")
+    parser.add_argument("--remat", action="store_true", help="enable config.model.remat")
+    parser.add_argument("--dtype", choices=["bfloat16", "float32"], help="compute dtype (default: from the config)")
+    parser.add_argument("--dump", type=Path, metavar="FILE", help="file for the optimised HLO text")
     args = parser.parse_args()
     config = read_config(args.config)
     cores = (
         {"chip_config_name": "megacore"} if args.topology.startswith("v4:") else {}
-    )  # the two cores of a v4 chip form one device
+    )  # treat the two cores of a v4 chip as one device
     devices = list(topologies.get_topology_desc(platform="tpu", topology_name=args.topology, **cores).devices)
     config.batch = args.clips * len(devices) if args.clips else config.batch
     config.model.remat = args.remat or config.model.remat
@@ -170,7 +174,7 @@ def main() -> None:
             wanted, room = (round(float(size) * 2**30 / 1e6, 3) for size in overflow.groups())
             found = {"out_of_memory": True, "wanted_mb": wanted, "room_mb": room}
     print(json.dumps(about | found), flush=True)
-    os._exit(0)  # without waiting for code generation
+    os._exit(0)  # exit without waiting for code generation
 
 
 if __name__ == "__main__":

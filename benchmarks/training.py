@@ -1,13 +1,13 @@
-"""Seconds and peak memory of the forward and backward pass of one three-frame clip, compared with another implementation.
+"""Time and peak memory of the forward and backward pass for one three-frame clip.
 
     python benchmarks/training.py --peer "python PEER.py train-time --height 384 --width 384 --objects 1"
     python benchmarks/training.py --remat
 
-Computes the training loss of the published network and the gradients of all parameters, without an update. Each round starts a
-new process for this project and then one for the other implementation (peer), so that both run under the same conditions and
-peak memory is measured separately. Peak memory includes compilation; the size of XLA's buffers is also printed. The peer prints
-a JSON line with `seconds_per_clip_forward_backward` and `peak_mb`. Prints the medians over the rounds, and their ratios. Run it
-on an otherwise idle machine.
+Computes the training loss of the published network and the gradients of all parameters, without an update. With --peer, the
+result is compared with another implementation (peer). Each round starts a new process for this project and then one for the
+peer, so that both run under the same conditions and peak memory is measured separately. Peak memory includes compilation; the
+size of XLA's buffers is also printed. The peer must print a JSON line with `seconds_per_clip_forward_backward` and `peak_mb`.
+Prints the medians over the rounds, and their ratios. Run the script on an otherwise idle machine.
 """
 
 import argparse
@@ -26,7 +26,7 @@ SECONDS, PEAK, BUFFERS = "seconds_per_clip_forward_backward", "peak_mb", "buffer
 
 
 def measure(height: int, width: int, objects: int, runs: int, **switches: str | bool) -> None:
-    """Prints a JSON line: the median over `runs` clips after a warm-up, the peak memory of this process, and XLA's buffers."""
+    """Prints a JSON line with the median time of `runs` clips, the peak memory of this process, and the size of the buffers."""
     import jax
     import jax.numpy as jnp
 
@@ -67,23 +67,23 @@ def measure(height: int, width: int, objects: int, runs: int, **switches: str | 
 
 
 def run(command: list[str]) -> dict[str, float]:
-    """The last JSON line that a command prints."""
+    """Runs a command and returns the last JSON line that it prints."""
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     return json.loads([line for line in output.splitlines() if line.startswith("{")][-1])
 
 
 def main() -> None:
-    """Runs both alternately, and prints a table."""
+    """Runs both implementations alternately, and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--height", type=int, default=384)
     parser.add_argument("--width", type=int, default=384)
     parser.add_argument("--objects", type=int, default=1)
     parser.add_argument("--dtype", default=None, help="compute dtype")
     parser.add_argument("--remat", action="store_true", help="recompute activations in the backward pass")
-    parser.add_argument("--winograd", action="store_true", help="approximate convolutions, forward and backward")
-    parser.add_argument("--runs", type=int, default=3, help="measured clips in each process, after one warm-up clip")
+    parser.add_argument("--winograd", action="store_true", help="use approximate (Winograd) convolutions in both passes")
+    parser.add_argument("--runs", type=int, default=3, help="number of measured clips per process, after one warm-up clip")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--peer", default=None, help="command of the other implementation")
+    parser.add_argument("--peer", default=None, help="command that runs the other implementation")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
