@@ -116,7 +116,7 @@ def table(paths: list[Path]) -> str:
 def main() -> None:
     """Runs the steps and prints the table. If a step is killed, a new process runs the remaining steps."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=Path("accelerator.jsonl"), help="a new file")
+    parser.add_argument("--output", type=Path, default=Path("accelerator.jsonl"), help="results file, which must not exist")
     parser.add_argument("--minutes", type=float, default=10.0, help="total time, to which the time limits are proportional")
     parser.add_argument("--steps", default=",".join(STEPS), help="names of steps, separated by commas (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="use tiny models and shapes to test the script")

@@ -31,7 +31,7 @@ def curves(row: dict[str, Any]) -> dict[str, tuple[list[float], list[float]]]:
 
 
 def falls(row: dict[str, Any]) -> list[tuple[int, int]]:
-    """Rounds in which J&F of never annotated frames decreases by more than `FALL`, with the frame that decreases most."""
+    """Rounds in which the J&F of never annotated frames decreases by more than `FALL`, each with the most affected frame."""
     free, found = never_annotated(row), []
     for r in range(1, len(row["rounds"])):
         change = np.where(free, jf(row["rounds"][r]) - jf(row["rounds"][r - 1]), 0)

@@ -17,9 +17,9 @@ from tqdm import tqdm
 from data.clips import make_batches
 from hmmn_jax.errors import HMMNError
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment; the clips of its data section are counted.")
-CLIPS = flags.DEFINE_integer("clips", 2000, "Number of clips at each position.", lower_bound=1)
-FIRST = flags.DEFINE_list("first", ["0"], "Numbers of the first samples, at several places of the curriculum.")
+CONFIG = config_flags.DEFINE_config_file("config", None, "Config of an experiment, whose data section is used.")
+CLIPS = flags.DEFINE_integer("clips", 2000, "Number of clips to draw from each first sample.", lower_bound=1)
+FIRST = flags.DEFINE_list("first", ["0"], "Numbers of the first samples, such as several points of the curriculum.")
 
 BATCH = 8
 

@@ -5,9 +5,9 @@
 The network consists largely of depthwise convolutions, which are slow in XLA on a CPU. The weights are random float32 numbers.
 The script measures the forward pass for one 480x864 frame, with BatchNorm folded (as in inference) and not folded, and the
 forward and backward pass for six 192x192 images, with gradients of all parameters and with the stored BatchNorm statistics.
-Each round starts a new process for this project, and then one for PyTorch, which uses its default memory format and channels
-last. Prints the medians over the rounds, and their ratios. Run the script on an otherwise idle machine; it also prints the load
-before the first process.
+Each round starts a new process for this project, and then one for PyTorch, which measures both the default memory format and
+channels last. Prints the medians over the rounds, and their ratios. Run the script on an otherwise idle machine; it also prints
+the load before the first process.
 """
 
 import argparse

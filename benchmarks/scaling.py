@@ -54,7 +54,7 @@ def all_reduce_seconds(record: dict) -> float:
 
 
 def bounds(chip: Chip, work: dict) -> dict[str, float]:
-    """Lower bounds for the time of a step on one chip in seconds, one for each kind of work."""
+    """Lower bounds, in seconds, for the time of a step on one chip. There is one for each kind of work."""
     return {
         "arithmetic": work["tflop"] * 1e12 / chip.peak,
         "HBM": work["gb_hbm"] * 1e9 / chip.bandwidth,
@@ -75,7 +75,7 @@ def table(header: Sequence[str], rows: Iterator[Sequence]) -> str:
 
 
 def name(record: dict) -> str:
-    """The name in tables of the program of a record."""
+    """The name of a record's program, as used in the tables."""
     other = "" if record["dtype"] == "bfloat16" else f", {record['dtype']}"
     return f"{record['topology']}, {record['clips']}{other}{', remat' if record['remat'] else ''}"
 

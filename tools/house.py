@@ -1,4 +1,4 @@
-"""Analyses which folders of a checkout import which, and their sizes.
+"""Shows the imports between the folders of a checkout, and the sizes of the folders.
 
     python -m tools.house [--root CHECKOUT] [--picture docs/house.svg]
 

@@ -25,7 +25,7 @@ from hmmn_jax.paint.server import open_page
 
 DOCS = Path(__file__).parents[1] / "docs"
 FRAMES, MASKS = DEMO_CLIP / "JPEGImages/240p/koi", DEMO_CLIP / "Annotations/240p/koi"
-ANNOTATED = 4  # the frame whose mask is given
+ANNOTATED = 4  # the frame that is annotated
 LARGEST = 190_000  # maximum size of a picture file, in bytes
 NAMES = ("Red koi", "Gold koi")
 

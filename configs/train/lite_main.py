@@ -6,9 +6,10 @@
 RUN1 is the workdir of `configs/train/lite.py`, or a checkpoint of an earlier run of this stage. DATA and DAVIS are as in
 `configs/train/lite.py`. To continue with different clips, set --config.data.seed=2.
 
-Expected (one run, --config.samples=3600): J&F on the four sequences with frames of 240 pixels is 0.74 at step 250, 0.76 at step
-500 and 0.765 at step 900, the last one. With frames of 360 pixels, it is 0.79. Cost: 65 minutes on two busy cores. On nearly
-idle cores, a step takes 2.7 seconds, and compilation takes at least 2 minutes. docs/lite.md lists all runs.
+Expected (one run, --config.samples=3600): for frames with a shorter side of 240 pixels, J&F on the four sequences is 0.74 at
+step 250, 0.76 at step 500 and 0.765 at step 900, the last one. For a shorter side of 360 pixels, it is 0.79 at the end. Cost:
+65 minutes on two busy cores. On nearly idle cores, a step takes 2.7 seconds, and compilation takes at least 2 minutes.
+docs/lite.md lists all runs.
 """
 
 from ml_collections import ConfigDict

@@ -43,7 +43,7 @@ class DavisConfig(tfds.core.BuilderConfig):
 
 
 class Builder(FramesBuilder, skip_registration=True):  # TFDS also has a builder with this name
-    """The builder. Each config also exists with a resolution, such as 2017_480p."""
+    """The builder. Each config is also available for a single resolution, such as 2017_480p."""
 
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "The folder that contains JPEGImages, Annotations and ImageSets, from https://davischallenge.org."

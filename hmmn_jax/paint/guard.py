@@ -37,7 +37,7 @@ def new_token() -> str:
 
 
 class Guard:
-    """Wraps an application and rejects requests without access.
+    """Wraps an application and rejects unauthorised requests.
 
     Rejected requests get status 403 and do not reach the application. Every response has the security headers.
 

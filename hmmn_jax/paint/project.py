@@ -253,7 +253,7 @@ class Project:
                 self._publish()
 
     def close(self) -> None:
-        """Ends all saving, because another process may now open the project."""
+        """Prevents further saving, because another process may open the project after this call."""
         with self._lock:
             self._is_closed = True
 

@@ -122,7 +122,7 @@ class Worker:
     def close(self, seconds: float) -> bool:
         """Stops the job and the thread. Returns whether the thread ended within the given time.
 
-        It may not, because computing a frame or compiling the model can take longer.
+        Computing a frame or compiling the model can take longer than this.
         """
         self.stop()
         self._jobs.put(None)

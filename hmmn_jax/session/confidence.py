@@ -60,9 +60,9 @@ def most_doubtful(confidence: Mapping[int, Sequence[float]], anchors: Sequence[i
         frames: number of frames in the video.
 
     Returns:
-        The frame with the lowest mean confidence. Among equal frames, the one farthest from an annotated frame is chosen, then
-        the one with the lowest index. If `confidence` is empty, the frame farthest from an annotated one is returned. None if
-        all frames are annotated.
+        The frame with the lowest mean confidence. If several frames have the same confidence, the one farthest from an
+        annotated frame is chosen, then the one with the lowest index. If `confidence` is empty, the frame farthest from an
+        annotated one is returned. None if all frames are annotated.
     """
 
     def distance(t: int) -> int | float:

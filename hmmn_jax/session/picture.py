@@ -140,9 +140,9 @@ def blend(u: float, forward: Pass, backward: Pass) -> tuple[tuple[int, ...], Flo
 
     Returns:
         The ids of the objects in either pass, in ascending order, and the probabilities of the background and the objects. For
-        an object in both passes, the result is the weighted mean of its probabilities. The weights are (1 - u) c_forward and
-        u c_backward, where c is the object's weight in a pass. If both are 0, the weights are 1 - u and u. An object in only
-        one pass keeps its probability in that pass.
+        an object in both passes, the result is the weighted mean of its probabilities. The weights are (1 - u) f and u b, where
+        f and b are the object's weights in the forward and the backward pass. If both are 0, the weights are 1 - u and u. An
+        object in only one pass keeps its probability in that pass.
     """
     ids = tuple(sorted({*forward.ids, *backward.ids}))
     p = np.zeros((len(ids), *forward.p.shape[1:]), np.float32)
