@@ -91,7 +91,7 @@ class Instruction:
         self.size, self.hbm = map(sum, zip((0, 0), *array_sizes(shape), strict=True))
 
     def find(self, pattern: str) -> str:
-        """Returns the first group of a pattern that is searched in the attributes, or '' if the pattern does not match."""
+        """Searches the attributes for a pattern. Returns its first group, or '' if the pattern does not match."""
         found = re.search(pattern, self.text)
         return found[1] if found else ""
 
@@ -190,7 +190,7 @@ def parameter_uses(fused: dict[str, Instruction], index: int) -> Iterator[tuple[
 def matrix_flops(op: Instruction, scope: dict[str, Instruction]) -> int:
     """Counts two flops for each multiplication in a convolution, excluding padding and dilation.
 
-    On a TPU, matrix products are also convolutions. Their batch axes are spatial axes with stride and dilation.
+    On a TPU, matrix products are also convolutions. Their batch axes become spatial axes with stride and dilation.
     """
     if op.opcode != "convolution":
         return 0
@@ -247,14 +247,14 @@ def print_figures(compiled: jax.stages.Compiled, chip: str, middle: int, top: in
 def main() -> None:
     """Compiles a program for each topology and number of objects, and prints its tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--topology", nargs="+", default=["v5e:16x16", "v4:4x4x4"], help="topologies; one chip is used")
+    parser.add_argument("--topology", nargs="+", default=["v5e:16x16", "v4:4x4x4"], help="TPU topologies; one chip is used")
     parser.add_argument("--objects", type=int, nargs="+", default=[1, 3])
     parser.add_argument("--height", type=int, default=480)
     parser.add_argument("--width", type=int, default=864)
     parser.add_argument("--memory", type=int, default=2, help="number of memory frames, including the previous one (2 or more)")
     parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"], help="compute dtype")
     parser.add_argument("--dump", type=Path, default=None, metavar="DIR", help="folder for the optimised HLO text")
-    parser.add_argument("--top", type=int, default=20, help="number of rows of a table")
+    parser.add_argument("--top", type=int, default=20, help="maximum number of rows in a table")
     args = parser.parse_args()
     for topology, objects in itertools.product(args.topology, args.objects):
         compiled = compile_step(HMMNConfig(dtype=args.dtype), topology, objects, args.memory, args.height, args.width)

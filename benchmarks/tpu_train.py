@@ -5,11 +5,11 @@
     python benchmarks/tpu_train.py --config configs/train/main.py --clips 1 --slots 5
 
 Compiles the step of a training config for all chips of a topology. Compilation stops after memory has been assigned in the
-optimised program, because generating code would take many times as long. Each program takes minutes. The output is one line of
-JSON with figures for one chip: the memory according to the compiler; the work for each branch (number of object slots), counted
-as in `benchmarks/tpu_compile.py` over all loop iterations of the optimised program; and the size of each collective in MB. For
-a program that does not fit into memory, the output contains the required and the available memory. MB and GB are powers of ten.
-TFLOP includes only matrix products.
+optimised program, because generating code would take many times as long. Each program takes minutes to compile. The output is
+one line of JSON with figures for one chip: the memory according to the compiler; the work for each branch (number of object
+slots), counted as in `benchmarks/tpu_compile.py` over all loop iterations of the optimised program; and the size of each
+collective in MB. For a program that does not fit into memory, the output contains the required and the available memory. MB and
+GB are powers of ten. TFLOP includes only matrix products.
 """
 
 import argparse

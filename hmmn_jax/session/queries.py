@@ -10,8 +10,8 @@ from jaxtyping import UInt8
 
 from hmmn_jax.inference.free_memory import free_bytes
 
-MOST = 1 << 30  # bytes; 113 frames at 480p with the bundled model
-SHARE = 0.25  # fraction of the free memory
+MOST = 1 << 30  # maximum budget in bytes, which is enough for 113 frames at 480p with the bundled model
+SHARE = 0.25  # maximum budget as a fraction of the free memory
 
 
 def default_budget() -> int:
@@ -21,12 +21,12 @@ def default_budget() -> int:
 
 
 class Queries:
-    """The encoded frames of one video; the least recently used ones are dropped."""
+    """A cache for the encoded frames of one video. When it is full, the least recently used frames are removed."""
 
     def __init__(self, encode: Callable[[UInt8[np.ndarray, "H W 3"]], Any], budget: int):
         """`encode` is `Segmenter.encode`; `budget` is in bytes."""
         self.encode, self.budget = encode, budget
-        self.used = 0  # bytes
+        self.used = 0  # in bytes
         self._kept: collections.OrderedDict[int, tuple[Any, int]] = collections.OrderedDict()
 
     def of(self, t: int, frame: UInt8[np.ndarray, "H W 3"]) -> Any:
