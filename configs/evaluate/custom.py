@@ -8,8 +8,9 @@ mask. For a video file JPEGImages/NAME.mp4, the mask of the first frame is Annot
 Annotations/NAME/NUMBER.png.
 
 Masks of later frames are used for scores: each object is scored on the annotated frames after its first one. With
---config.late_objects=True, they also start new objects. With --config.direction=both, forward or backward, each mask annotates
-its whole frame, and the other frames are segmented from all masks. In this case, no scores are computed.
+--config.late_objects=True, they also start new objects. If --config.direction is both, forward or
+backward, each mask is the complete annotation of its frame, and the other frames are segmented from all masks. In this case, no
+scores are computed.
 
 For long videos, --config.max_memory_frames=50 limits the memory. For large videos, --config.size=480 sets the shorter side of
 the network's input; the masks still have the size of the frames.

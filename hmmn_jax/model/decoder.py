@@ -144,7 +144,8 @@ class Decoder(nn.Module):
     def __call__(self, query: Query, readout: Readout, keep: Bool[Array, "b 2"] | None = None) -> Float[Array, "b o H W"]:
         """Computes the probability of each object separately, in at least float32.
 
-        `keep` is whether each sample uses the fine memory at strides 8 and 4 (None: all samples do).
+        The two columns of `keep` indicate which samples use the fine memory at stride 8 and at stride 4. None: all samples use
+        both.
         """
         keep_s8, keep_s4 = (None, None) if keep is None else (keep[:, 0], keep[:, 1])
         x = _per_object(self.conv_readout, readout.s16) + query.shared_s16[:, None]
