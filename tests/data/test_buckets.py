@@ -69,5 +69,5 @@ def test_what_is_not_there(built):
     _, remote = built
     with pytest.raises(DataError, match=r"gs://.*/davis/2016: not built; gs://.* contains davis/2017"):
         open_source("davis/2016", remote)
-    with pytest.raises(DataError, match=r"no split 'test'; there is train"):
+    with pytest.raises(DataError, match=r"no split 'test'; available: train"):
         open_source("davis/2017", remote, "test")

@@ -137,7 +137,7 @@ def test_davis_splits_years_and_resolutions(tmp_path):
         run(tmp_path, "davis", root, "2017_240p")
     assert list(run(tmp_path, "davis", root, "2016_240p", ("train",))) == ["train"]
     assert run(tmp_path, "davis", root, "2016_1080p", ("val",))["val"].frames == 3
-    with pytest.raises(DataError, match=r"no split 'val'; there is train; build it"):
+    with pytest.raises(DataError, match=r"no split 'val'; available: train; build it"):
         open_source("davis/2016_240p", tmp_path / "built", "val")
 
 

@@ -122,7 +122,7 @@ def test_clips_without_objects_are_drawn_again():
     sets = {"a": data.source("mostly_empty", still=False)}
     config = made.small(data.videos(sets, ((0, 0),)))
     config.min_area = 150  # many objects are too small in the first draw, too
-    with pytest.warns(UserWarning, match="mostly_empty: 2 of 8 are videos with 3 annotated frames and an object"):
+    with pytest.warns(UserWarning, match="mostly_empty: only 2 of 8 are videos with 3 annotated frames and an object"):
         batches = list(make_batches(config, batch=40, first_step=0, steps=2))
     for batch in batches:
         assert batch["valid"][:, 0].all()

@@ -175,7 +175,7 @@ def test_donors_from_videos_continue_in_their_video():
 
 def test_empty_frames_and_videos_count_as_they_should():
     config = video_config(made=data.source("made", still=True))
-    with pytest.warns(UserWarning, match="made: 24 of 36 are images with an object"):
+    with pytest.warns(UserWarning, match="made: only 24 of 36 are images with an object"):
         _, tables = plans(config, [MadeSource(videos=3, empty=(1,))], 0, 1)
     np.testing.assert_array_equal(tables.record, [*range(12), *range(24, 36)])
 

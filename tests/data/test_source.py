@@ -79,7 +79,7 @@ def test_damage_on_disk(copy):
     with pytest.raises(DataError, match="cannot be opened"):
         open_source("davis/2017", data_dir)
     (copy / "index-train.npz").unlink()
-    with pytest.raises(DataError, match="no split 'train'; there is nothing"):
+    with pytest.raises(DataError, match="no split 'train'; available: nothing"):
         open_source("davis/2017", data_dir)
 
 

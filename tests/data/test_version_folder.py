@@ -13,7 +13,7 @@ def test_a_link_to_an_empty_folder(tmp_path):
     (tmp_path / "empty").mkdir()
     version = tmp_path / "1.0.0"
     version.symlink_to(tmp_path / "empty")
-    with pytest.raises(DataError, match=r"1\.0\.0: a link to an empty folder.*; remove the link"):
+    with pytest.raises(DataError, match=r"1\.0\.0: is a link to an empty folder.*; remove the link"):
         require_replaceable(load_record(version), ["features.json"], False)
     assert list((tmp_path / "empty").iterdir()) == []
 

@@ -59,7 +59,7 @@ def lose_video(path):
 
 # Benchmark tree, file of the result, function that damages it, and expected message. The exit status is never 0.
 SILENT = {
-    "MOSE v2, a missing mask": ("mose2_val", "crowd/00000.png", lose, "takes 00002.png for 00001.png"),
+    "MOSE v2, a missing mask": ("mose2_val", "crowd/00000.png", lose, "would use 00002.png as 00001.png"),
     "MOSE v2, a missing video": ("mose2_val", "street/00000.png", lose_video, "street/00001.png: does not exist"),
     "LVOS, a missing mask": ("lvos_val", "walk/00000011.png", lose, "walk/00000011.png: does not exist (1 of"),
     "VOST, a missing mask": ("vost_val", "cut/00036.png", lose, "cut/00036.png: does not exist (1 of 5 masks"),

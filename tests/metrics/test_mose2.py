@@ -148,7 +148,7 @@ def test_frames_are_counted_by_place():
     assert mose2.server_frames(video(range(9)), 6, "v") == ["00001", "00002", "00003", "00004"]
     assert mose2.server_frames(["10", "9", "8", "7"], 4, "v") == ["8", "9"]  # sorted by number
     assert mose2.server_frames([], 2, "v") == []
-    with pytest.raises(DataError, match=r"v: a mask x\.png"):
+    with pytest.raises(DataError, match=r"v: a mask is named x\.png"):
         mose2.server_frames(["x"], 1, "v")
 
 

@@ -71,7 +71,7 @@ def test_a_damaged_checkpoint_is_moved_away(server):
             checkpoints.save(state(step))
     before = names(workdir / "checkpoints/2")
     (workdir / "checkpoints/2/variables/manifest.ocdbt").write_bytes(b"damaged")
-    with pytest.warns(UserWarning, match=r"moved to gs://.*/damaged, going back"):
+    with pytest.warns(UserWarning, match=r"moved to gs://.*/damaged, and the previous checkpoint is used"):
         assert restore_latest(workdir, state(0)).step == 1
     assert names(workdir / "damaged/2") == before and finished_steps(workdir) == [1]
 
