@@ -1,4 +1,4 @@
-"""The page's HTTP API as an ASGI application. Errors are returned as JSON: `{"error": "one sentence"}`."""
+"""The page's HTTP API as an ASGI application. Errors are returned as JSON: `{"error": "message"}`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -64,7 +64,7 @@ class Calls:
             return Response(None, 304, headers)
         height = request.query_params.get("h")
         if height is not None and not (height.isascii() and height.isdigit() and len(height) < 6 and int(height) > 0):
-            raise ValueError("h is a height in pixels")
+            raise ValueError("h must be a height in pixels, from 1 to 99999")
         t = request.path_params["t"]
         content = await run_in_threadpool(self._pictures.jpeg, t, None if height is None else int(height))
         return Response(content, 200, headers, "image/jpeg")
@@ -85,7 +85,7 @@ class Calls:
         """Streams events: all events after the last one that the page has received, or only new events."""
         known = request.headers.get("last-event-id") or request.query_params.get("after")
         if known is not None and not (known.isascii() and known.isdigit() and len(known) < 18):
-            raise ValueError("after is the number of an event")
+            raise ValueError("after or Last-Event-ID is not the number of an event")
         stream = self._project.log.stream(None if known is None else int(known))
         return StreamingResponse(stream, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
@@ -145,7 +145,7 @@ class Calls:
         given = await read_json(request, "range")
         found = given.get("range")
         if not isinstance(found, list) or len(found) != 2:
-            raise ValueError("range is expected to be [start, stop]")
+            raise ValueError("range must be [start, stop]")
         start, stop = integers(dict(enumerate(found)), 0, 1)
         await run_in_threadpool(self._project.set_range, start, stop)
         return self._changed(200, {})
@@ -223,7 +223,7 @@ def make_app(calls: Calls) -> Starlette:
         HTTPException: lambda _, error: _error(error.status_code, error.detail),
         HMMNError: lambda _, error: _error(500, error),
         IndexError: lambda _, error: _error(404, error),
-        KeyError: lambda _, error: _error(404, f"there is no {error.args[0]!r}"),
+        KeyError: lambda _, error: _error(404, f"there is no object or export {error.args[0]!r}"),
         ValueError: lambda _, error: _error(422, error),
         Exception: lambda _, error: _error(500, f"{type(error).__name__}: {error}"),
     }
@@ -237,7 +237,7 @@ async def _static(request: Request) -> Response:
         if path.name == name and path.suffix in _TYPES:
             content = await run_in_threadpool(path.read_bytes)
             return Response(content, 200, {"Cache-Control": "no-cache", "Content-Type": _TYPES[path.suffix]})
-    raise HTTPException(404, "there is no such file")
+    raise HTTPException(404, "the file does not exist")
 
 
 def _etag(revision: str) -> dict[str, str]:

@@ -58,7 +58,7 @@ class Exports:
     def start(self, kind: str, start: int, stop: int) -> str:
         """Starts an export of the current masks, and returns its name. Raises ValueError."""
         if kind not in KINDS:
-            raise ValueError(f"an export of kind {kind[:80]!r}; expected {', '.join(KINDS)}")
+            raise ValueError(f"kind is {kind[:80]!r}, expected one of {', '.join(KINDS)}")
         count = len(self._project.session)
         if not 0 <= start < stop <= count:
             raise ValueError(f"the range is {start} to {stop}, expected 0 <= start < stop <= {count}")

@@ -42,9 +42,14 @@ def fitted_segmenter(variables: dict[str, Any], config: HMMNConfig, video: Video
     found = f"frames of {video.size[1]}x{video.size[0]} pixels are segmented at {view.width}x{view.height}"
     if min(view.height, view.width) > SIDE:
         times = view.height * view.width / (SIDE * SIDE * 16 / 9)
-        note(f"{found}, which takes at least {times:.0f} times as long as 480p, and much memory; --size 480 is faster")
+        note(
+            f"{found}. This takes at least {times:.0f} times as long as 480p and needs much memory. "
+            "Pass --size 480 for a faster run."
+        )
     elif view.height < video.size[0]:
-        note(f"{found}, and masks are scaled up; --size N sets the shorter side in pixels (0: full size)")
+        note(
+            f"{found}, and masks are scaled up. Pass --size N to set the shorter side in pixels, or --size 0 for the full size."
+        )
     slot = OBJECTS * -(-view.height // STRIDE) * -(-view.width // STRIDE) * cell_bytes(config)
     bound = largest_bound(slot, math.ceil((len(video) - 1) / MEM_EVERY), free_bytes())
     return Segmenter(variables, config, mem_every=MEM_EVERY, max_memory_frames=bound)

@@ -56,7 +56,7 @@ class ProjectFolder:
         try:
             found = json.loads(self._file.read_bytes().decode())
             if found["format"] != FORMAT:
-                raise ValueError(f"format {found['format']}, expected {FORMAT}")
+                raise ValueError(f"format is {found['format']}, expected {FORMAT}")
             table = ObjectTable.from_json(found["objects"], found["used"])
             frames = found["frames"]
             if frames is not None:
@@ -66,7 +66,7 @@ class ProjectFolder:
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             found = f"{type(error).__name__}: {reason(error)}"
             raise DataError(
-                f"{self._file}: not the file of a project, or damaged ({found}); choose another --project"
+                f"{self._file}: the file is not a project file, or is damaged ({found}). Choose another folder with --project."
             ) from error
 
     def write(self, saved: Saved) -> None:
@@ -100,13 +100,15 @@ def open_folder(path: Path, takeover: bool = False) -> Iterator[ProjectFolder]:
         ConfigError: another process has the project open.
     """
     if path.exists() and not path.is_dir():
-        raise DataError(f"{path}: is a file, but a project is a folder; choose another name with --project")
+        raise DataError(f"{path} is a file, but a project must be a folder. Choose another folder with --project.")
     with writing_errors(path):
         path.mkdir(parents=True, exist_ok=True)
         others = [entry for entry in path.iterdir() if not entry.name.startswith(".") and entry.name != LOCK]
     if others and not (path / PROJECT).is_file():
-        raise DataError(f"{path}: contains files, such as {others[0].name}, but no project; choose another name with --project")
-    way_out = "close it, choose another folder with --project, or pass --takeover if that process has ended"
+        raise DataError(
+            f"{path} contains files, such as {others[0].name}, but no project. Choose another folder with --project."
+        )
+    way_out = "stop that process, choose another folder with --project, or pass --takeover if the process has already ended"
     with hold_folder(path, path / LOCK, takeover, way_out) as guard:
         yield ProjectFolder(path, guard)
 

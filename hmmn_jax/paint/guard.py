@@ -85,16 +85,16 @@ class Guard:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if not self._is_ours(host):
-            return _refusal("the Host of the request is not this server's; use the address that hmmn-jax paint printed")
+            return _refusal("the Host header does not name this server. Open the address that hmmn-jax paint printed.")
         origin = headers.get("origin")
         if origin is not None and origin.lower() != f"http://{host.lower()}":
-            return _refusal("the request comes from another page")
+            return _refusal("the request was sent by a page with a different origin")
         is_own = headers.get("sec-fetch-site", "none") in ("same-origin", "none")
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
         if scope["path"] == "/" and scope["method"] in _READING and given:
             if not self._is_token(given):
                 return _refusal(
-                    "the token is not valid for this server, or was already used; open the address that hmmn-jax paint printed"
+                    "the token is not valid for this server, or was already used. Open the address that hmmn-jax paint printed."
                 )
             # If the user followed a link on another page, a redirect would not work: the browser attributes the redirect to
             # that page and does not send strict cookies.
@@ -102,9 +102,9 @@ class Guard:
             answer.set_cookie(self._cookie, self._token, httponly=True, samesite="strict")
             return answer
         if not is_own:
-            return _refusal("the request comes from another page")
+            return _refusal("the request was sent by a page with a different origin")
         if not hmac.compare_digest(self._token_of(headers).encode(), self._token.encode()):
-            return _refusal("this browser has no access; open the address that hmmn-jax paint printed")
+            return _refusal("this browser does not have access. Open the address that hmmn-jax paint printed.")
         return None
 
     def _is_token(self, given: str) -> bool:

@@ -31,16 +31,16 @@ class PaintObject:
         """The object with some fields changed. Raises ValueError for unknown fields and invalid values."""
         for name, value in given.items():
             if name not in ("name", "colour", "visible", "locked"):
-                raise ValueError(f"{name!r} is not a field of an object; expected name, colour, visible or locked")
+                raise ValueError(f"{name!r} is not a field of an object, expected name, colour, visible or locked")
             if name in ("visible", "locked"):
                 if not isinstance(value, bool):
                     raise ValueError(f"{name} is {value!r}, expected true or false")
             elif not isinstance(value, str):
-                raise ValueError(f"{name} is {value!r}, expected text")
+                raise ValueError(f"{name} is {value!r}, expected a string")
         found = dataclasses.replace(self, **given)
         name = " ".join(found.name.split())
         if not (0 < len(name) <= MOST_LETTERS and name.isprintable()):
-            raise ValueError(f"a name has 1 to {MOST_LETTERS} printable characters")
+            raise ValueError(f"a name must have 1 to {MOST_LETTERS} printable characters")
         colour = found.colour.lower()
         if not _COLOUR.fullmatch(colour):
             raise ValueError(f"colour is {found.colour[:80]!r}, expected #rrggbb")
@@ -93,7 +93,7 @@ class ObjectTable:
         """
         k = max(self.used, default=0) + 1
         if len(self.known) >= MOST or k >= 2**16:
-            raise ValueError(f"a project has at most {MOST} objects, whose ids are at most 65535")
+            raise ValueError(f"a project can have at most {MOST} objects, and an object id can be at most 65535")
         return self._with(PaintObject.make(k, given)), k
 
     def changed(self, k: int, given: Mapping[str, Any]) -> "ObjectTable":

@@ -44,7 +44,7 @@ def count_frames(video: Video) -> int:
         seconds = (time.monotonic() - start) * (about / SAMPLE - 1)
         if seconds > PATIENCE:
             note(
-                f"{video.name}: about {about} frames are decoded once before the page opens, which takes about {seconds:.0f} s"
+                f"{video.name}: about {about} frames are decoded once before the page opens. This takes about {seconds:.0f} s."
             )
     return len(video)
 
@@ -77,16 +77,19 @@ def open_project(
         ConfigError: another process has the project open.
     """
     if video is None and not (path / PROJECT).is_file():
-        raise DataError(f"{path}: there is no project; to create one, pass VIDEO, too")
+        raise DataError(f"{path} does not contain a project. To create a project, also pass VIDEO.")
     with open_folder(path, takeover) as folder:
         saved = folder.read()
         video = saved.video if video is None and saved is not None else video
         assert video is not None  # if no video was passed, its path was read from the project
         if not video.exists():
-            raise DataError(f"{video}: no such file or folder; if it was moved, pass the new path: hmmn-jax paint VIDEO")
+            raise DataError(f"{video} does not exist. If the video was moved, pass the new path as VIDEO.")
         found = fingerprint(video)
         if saved is not None and saved.fingerprint != found:
-            raise DataError(f"{path}: a project of another video, {saved.video}; pass that one, or choose another --project")
+            raise DataError(
+                f"{path}: the project was created for another video, {saved.video}. "
+                "Pass that video, or choose another folder with --project."
+            )
         new = Saved(video.absolute(), found) if saved is None else replace(saved, video=video.absolute())
         frames = as_video(video)
         count_frames(frames)

@@ -27,7 +27,7 @@ class Stale(Exception):
     """Raised for an edit of an outdated revision. `revision` is the current one."""
 
     def __init__(self, found: str, revision: str):
-        super().__init__(f"{found} was changed in the meantime, perhaps in another window; check it again")
+        super().__init__(f"{found} was changed in the meantime, perhaps in another window. Check the current state.")
         self.revision = revision
 
 
@@ -163,7 +163,7 @@ class Project:
         with self._lock:
             self._require(t, expected)
             if unknown_ids := set(ids_of(mask)) - self._saved.objects.known.keys() - {0}:
-                raise ValueError(f"the mask has the id {min(unknown_ids)}, which is not the id of an object")
+                raise ValueError(f"the mask contains the id {min(unknown_ids)}, which is not the id of an object")
             self.session.annotate(t, mask, unknown)
             self._edited(_Undoable(True), [t])
             return self._shown[t].revision
@@ -323,7 +323,7 @@ class Project:
 
     def _frame(self, t: int) -> _Shown:
         if not 0 <= t < len(self._shown):
-            raise IndexError(f"there is no frame {t}: the video has {len(self._shown)} frames, numbered from 0")
+            raise IndexError(f"frame {t} does not exist. The video has {len(self._shown)} frames, numbered from 0.")
         return self._shown[t]
 
     def _require(self, t: int, expected: str | None) -> None:

@@ -28,11 +28,11 @@ async def read_json(request: Request, *fields: str) -> dict[str, Any]:
     try:
         found = json.loads(await read_body(request, MOST_JSON) or b"{}")
     except (ValueError, RecursionError) as error:
-        raise HTTPException(400, "the request is not JSON") from error
+        raise HTTPException(400, "the request body is not valid JSON") from error
     if not isinstance(found, dict):
-        raise ValueError("expected a JSON object")
+        raise ValueError("the request body must be a JSON object")
     if wrong := found.keys() - set(fields):
-        raise ValueError(f"unknown field {min(wrong)[:80]!r}, expected {', '.join(fields)}")
+        raise ValueError(f"the request has the unknown field {min(wrong)[:80]!r}, expected only {', '.join(fields)}")
     return found
 
 
@@ -40,7 +40,7 @@ def integers(given: dict[Any, Any], *names: Any) -> list[int]:
     """Returns the values of the fields `names`. Raises ValueError for a field that is missing or not an integer."""
     for name in names:
         if type(given.get(name)) is not int:
-            raise ValueError(f"{name} is {str(given.get(name))[:80]}, expected an integer")
+            raise ValueError(f"field {name} is {str(given.get(name))[:80]}, expected an integer")
     return [given[name] for name in names]
 
 
@@ -60,5 +60,5 @@ def project_revision(request: Request) -> int:
 def _if_match(request: Request) -> str:
     found = request.headers.get("if-match")
     if found is None:
-        raise HTTPException(428, "the request must name the revision that it edits: If-Match is missing")
+        raise HTTPException(428, "the If-Match header is missing. The request must specify the revision that it edits.")
     return found.removeprefix("W/").strip('"')

@@ -128,8 +128,8 @@ def paint(
     Prints the project folder and the address to open. If `browser` is true, the address is also opened in a browser.
     """
     with open_page(folder, video, make_segmenter, model, host, port, takeover, size) as server:
-        print(f"project: {folder}; all changes are saved immediately; press Ctrl-C to stop", flush=True)
-        print(f"open {server.url}", flush=True)
+        print(f"The project is {folder}. All changes are saved immediately. Press Ctrl-C to stop the server.", flush=True)
+        print(f"Open {server.url}", flush=True)
         if browser:
             webbrowser.open(server.url_once)
         server.serve_page()
@@ -149,6 +149,6 @@ def _listen(host: str, port: int) -> Iterator[socket.socket]:
             sock.bind((host, port))
             sock.listen()  # listen now, so that a browser that connects before the server has started waits instead of failing
         except (OSError, OverflowError, UnicodeError) as error:
-            way_out = "choose another --host or --port"
-            raise ConfigError(f"{host}:{port}: cannot listen on this address: {reason(error)}; {way_out}") from error
+            way_out = "Choose another --host or --port."
+            raise ConfigError(f"{host}:{port}: the server cannot listen on this address: {reason(error)}. {way_out}") from error
         yield sock

@@ -97,10 +97,10 @@ class Worker:
         """
         with self._lock:
             if self._job is not None and self._job.state in ("compiling", "running"):
-                raise Busy("a job is running; stop it first")
+                raise Busy("a job is running. Stop the job first.")
             left = self._project.session.frames_to_compute(start, stop, direction)
             if not self._project.session.annotated:
-                raise ValueError("no frame is annotated; paint the objects of one frame first")
+                raise ValueError("no frame is annotated. Paint the objects of one frame first.")
             self._job = Job(next(self._numbers), start, stop, direction, left)
             self._job.stamps = self._project.session.timeline.stamps
             if self._is_new():

@@ -60,21 +60,22 @@ def time_chart(scores: SequenceScores, object_id: int, pins: dict[int, int]) -> 
     lowest = int(np.argmin(one.j[0] + (one.f[0] if row.has_f else 0)))
     if row.has_f:
         said = (
-            f"{scores.name}, object {object_id}: J and F of {len(one.frame_names)} frames. J mean {row.j.mean:.3f}, F mean "
-            f"{row.f.mean:.3f}; lowest at frame {one.frame_names[lowest]}, J {one.j[0, lowest]:.3f}, F {one.f[0, lowest]:.3f}."
+            f"{scores.name}, object {object_id}: J and F of {len(one.frame_names)} frames. The mean of J is {row.j.mean:.3f}. "
+            f"The mean of F is {row.f.mean:.3f}. The lowest values are at frame {one.frame_names[lowest]}: "
+            f"J is {one.j[0, lowest]:.3f} and F is {one.f[0, lowest]:.3f}."
         )
     else:
         said = (
-            f"{scores.name}, object {object_id}: J of {len(one.frame_names)} frames. J mean {row.j.mean:.3f}; lowest at frame "
-            f"{one.frame_names[lowest]}, J {one.j[0, lowest]:.3f}."
+            f"{scores.name}, object {object_id}: J of {len(one.frame_names)} frames. The mean of J is {row.j.mean:.3f}. "
+            f"The lowest value is at frame {one.frame_names[lowest]}: J is {one.j[0, lowest]:.3f}."
         )
     last = max(len(one.frame_names) - 1, 1)
     away = back = ""
     if isinstance(one, Mose2Scores) and one.empty.any():
         away = _spans(runs(one.empty[0]), last)
         back = _spans(reappearances(one.empty[0]), last, 94)
-        said += f" It is not in the annotation on {int(one.empty.sum())} frames."
-        for what, spans in (("It disappears at frame", disappearances), ("It returns at frame", reappearances)):
+        said += f" The object is not in the annotation on {int(one.empty.sum())} frame(s)."
+        for what, spans in (("The object disappears at frame", disappearances), ("The object returns at frame", reappearances)):
             if starts := [one.frame_names[run.start] for run in spans(one.empty[0])]:
                 said += f" {what} {', '.join(starts)}."
     marks = "".join(f"M{1000 * t / last:.1f} 0V100" for t in pins)

@@ -79,17 +79,17 @@ def write_report(
         rows = sorted(((s, summarize([s])) for s in scores), key=lambda row: row[1].jf_mean)
         everything = summarize(scores)
         label = "J&F" if everything.has_f else "J"
-        dots = f"Dots: {label} of single objects. " if any(row.objects > 1 for _, row in rows) else ""
+        dots = f"Each dot is the {label} of one object. " if any(row.objects > 1 for _, row in rows) else ""
         bars = sequence_bars(rows, everything.jf_mean, _anchor)
         sections = [
-            _section("Sequences, the worst first", bars, _legend(dots + "The line is the mean over all objects.", "")),
+            _section("Sequences from worst to best", bars, _legend(dots + "The line is the mean over all objects.", "")),
             *_own_figures([s for s, _ in rows], protocol),
             _details([s for s, _ in rows], {clip.name: clip for clip in clips}, masks, protocol),
         ]
         frames = sum(len(s.frame_names) for s in scores)
         facts = [_count(len(scores), "sequence"), _count(everything.objects, "object"), _count(frames, "scored frame")]
     if missing:
-        sections.append(_section("Not scored, or failed", _entries(missing)))
+        sections.append(_section("Videos that failed or were not scored", _entries(missing)))
     if unscored:
         sections.append(_pictures(unscored, masks, protocol))
     title = paper.get("benchmark") or (clips[0].name if len(clips) == 1 else "Evaluation")
@@ -112,25 +112,29 @@ def _headline(scores: Sequence[SequenceScores], paper: Mapping[str, Any], protoc
     rule, own = protocol.rule, protocol.figures
     if scores and own:
         entries = {name: shown(x, own.unit) for name, x in own.total(scores).items()}
-        note = _in_unit(own) + (rule or "Scored by the rules of the benchmark.")
+        note = _in_unit(own) + (rule or "The scores follow the rules of the benchmark.")
         if published := dict(paper.get("figures") or {}):
-            note += " Paper: " + ", ".join(f"{name} {value:.3f}" for name, value in published.items()) + "."
-        return _card("Figures of the benchmark", _entries(entries), note)
+            note += " Results of the paper: " + ", ".join(f"{name} {value:.3f}" for name, value in published.items()) + "."
+        return _card("Metrics of the benchmark", _entries(entries), note)
     published = dict(paper.get("figures") or {})
     if not scores:
         figures = _entries({label: f"{value:.3f}" for label, value in published.items()})
-        return _card("In the paper", figures, "This run was not scored here.") if published else ""
+        return _card("Results of the paper", figures, "The masks of this run were not scored.") if published else ""
     everything = summarize(scores)
     ours = {"J&F": everything.jf_mean, "J": everything.j.mean, "F": everything.f.mean}
     note = rule
     if published and (total := paper.get("sequences")) and len(scores) != total:
-        note = f"The paper's results are means over {total} sequences, of which this run has {len(scores)}: not comparable."
+        note = (
+            f"The paper's results are means over {total} sequences, of which this run has {len(scores)}. "
+            "The results are therefore not comparable."
+        )
     marks = {label: mark for label, mark in published.items() if label.startswith("J&F")}
     listed = _paper_list(published, ours if not note else {})
     main = f'<p class="big">{everything.jf_mean:.3f}</p>{gauge(everything.jf_mean, marks)}{listed}'
     table = statistics_table({"J": everything.j, "F": everything.f}, published)
     meaning = (
-        "J: overlap of the masks. F: accuracy of their borders. Recall: frames above 0.5. Decay: first quarter minus last."
+        "J measures the overlap of the masks. F measures the accuracy of their borders. Recall is the fraction of frames with "
+        "a value above 0.5. Decay is the mean over the first quarter of the frames minus the mean over the last quarter."
     )
     return _card("J&F, mean over objects", main, note) + _card("Region and border", table, meaning)
 
@@ -140,20 +144,24 @@ def _own_figures(scores: Sequence[SequenceScores], protocol: Protocol) -> list[s
     if (own := protocol.figures) is None:
         return []
     few = scores[:MOST_ROWS]
-    rest = f" The {len(few)} worst of {len(scores)} videos; per_sequence.csv has all." if len(few) < len(scores) else ""
-    intro = f"<p>{_in_unit(own)}A dash: there is nothing to average.{rest}</p>"
-    return [_section("Figures of the benchmark, by video", figures_table(few, own), intro)]
+    rest = (
+        f" The table shows the {len(few)} worst of {len(scores)} videos. The file per_sequence.csv contains all videos."
+        if len(few) < len(scores)
+        else ""
+    )
+    intro = f"<p>{_in_unit(own)}A dash means that no value is available.{rest}</p>"
+    return [_section("Metrics of the benchmark by video", figures_table(few, own), intro)]
 
 
 def _in_unit(figures: Figures) -> str:
-    return "In percent. " if figures.unit == "percent" else ""
+    return "The values are in percent. " if figures.unit == "percent" else ""
 
 
 def _paper_list(published: Mapping[str, float], ours: Mapping[str, float]) -> str:
     """Formats the results of the paper, with the difference from this run if both are comparable."""
     items = []
     for label, value in published.items():
-        difference = f' <span class="muted">this run {ours[label] - value:+.3f}</span>' if label in ours else ""
+        difference = f' <span class="muted">this run differs by {ours[label] - value:+.3f}</span>' if label in ours else ""
         items.append(f"<li><i></i>paper, {escape(label)} <b>{value:.3f}</b>{difference}</li>")
     return f'<ul class="paper">{"".join(items)}</ul>' if items else ""
 
@@ -167,14 +175,14 @@ def _speed(cost: Cost | None, paper: Mapping[str, Any]) -> str:
         "seconds per frame": f"{cost.seconds / cost.frames:.3f}",
         "frames per second": f"{cost.frames_per_second:.2f}",
         "frames": f"{cost.frames}",
-        "compilation, apart": f"{cost.compile_seconds:.1f} s",
+        "compilation (not included)": f"{cost.compile_seconds:.1f} s",
         "peak memory": "unknown" if cost.peak_megabytes is None else f"{cost.peak_megabytes:.0f} MB",
         "device": f"{os.cpu_count()} CPU cores" if device.platform == "cpu" else f"{len(devices)} x {device.device_kind}",
     }
     if cost.peak_device_megabytes is not None:
         entries["peak memory of a device"] = f"{cost.peak_device_megabytes:.0f} MB"
     seconds = paper.get("seconds_per_frame")
-    note = f"Paper: {seconds:.2f} s per frame, on an unspecified GPU." if seconds else ""
+    note = f"The paper reports {seconds:.2f} s per frame on an unspecified GPU." if seconds else ""
     return _card("Speed and memory", _entries(entries), note)
 
 
@@ -191,7 +199,7 @@ def _details(scores: Sequence[SequenceScores], clips: Mapping[str, Clip], masks:
         room -= len(worst)
         charts = "".join(time_chart(s, k, pins) for k in sorted(worst))
         left_out = row.objects - len(worst)
-        note = _note(f"{_count(left_out, 'better object')} without a chart") if left_out else ""
+        note = _note(f"No chart is shown for {_count(left_out, 'better object')}.") if left_out else ""
         note += _note(unreadable)
         heading = (
             f'<h3>{escape(s.name)}</h3><p class="figures">{f"<b>J&amp;F {row.jf_mean:.3f}</b> " if row.has_f else ""}'
@@ -203,10 +211,13 @@ def _details(scores: Sequence[SequenceScores], clips: Mapping[str, Clip], masks:
             f'<article class="sequence" id="{_anchor(i)}"><header>{heading}</header>{strip}'
             f'<div class="charts{" one" if row.objects == 1 else ""}">{charts}</div>{note}</article>'
         )
-    few = f"Pictures of the {WORST} worst and the {BEST} best sequences. " if len(pictured) < len(scores) else ""
-    explained = f"{few}Filled: the masks scored here, in the colours of their ids. White outline: the annotation."
+    few = f"Pictures are shown for the {WORST} worst and the {BEST} best sequences. " if len(pictured) < len(scores) else ""
+    explained = f"{few}Filled areas are the scored masks in the colours of their ids. White outlines are the annotations."
     if any(isinstance(s, Mose2Scores) for s in scores):
-        explained += " Grey: the object is not in the annotation. Bar below: the object after it returned."
+        explained += (
+            " A grey background marks the frames without the object in the annotation. "
+            "A bar at the bottom marks the frames after the object returns."
+        )
     return _section("J and F over time, and example frames", "".join(cards), _legend(explained, "dashed"))
 
 
@@ -216,12 +227,12 @@ def _pictures(clips: Sequence[Clip], masks: Path, protocol: Protocol) -> str:
     shown = clips[: WORST + BEST]
     for clip in tqdm(shown, unit="sequence", desc="report"):
         thumbnails, unreadable = _thumbnails(clip, masks, spread_frames(clip, masks, protocol.mask_files), protocol)
-        body = _strip(clip.name, thumbnails) or _note(unreadable or "no masks were written")
+        body = _strip(clip.name, thumbnails) or _note(unreadable or "No masks were written.")
         cards.append(f'<article class="sequence"><header><h3>{escape(clip.name)}</h3></header>{body}</article>')
-    outlines = "White outline: an annotation."
-    few = f" The first {len(shown)} of {len(clips)} sequences." if len(shown) < len(clips) else ""
+    outlines = "White outlines are annotations."
+    few = f" Only the first {len(shown)} of {len(clips)} sequences are shown." if len(shown) < len(clips) else ""
     return _section(
-        "What it looks like", "".join(cards), f"<p>Masks in the colours of their ids; not scored. {outlines}{few}</p>"
+        "Example frames", "".join(cards), f"<p>The masks have the colours of their ids and were not scored. {outlines}{few}</p>"
     )
 
 
@@ -230,7 +241,7 @@ def _thumbnails(clip: Clip, masks: Path, chosen: dict[int, str], protocol: Proto
     try:
         return make_thumbnails(clip, masks, chosen, protocol), ""
     except DataError as error:
-        return [], f"no pictures: {error}"
+        return [], f"The pictures cannot be shown: {error}"
 
 
 def _strip(name: str, thumbnails: list[Thumbnail], scores: SequenceScores | None = None) -> str:
@@ -263,7 +274,7 @@ def _settings(about: Mapping[str, Any]) -> str:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
     }
-    cards = {"What was done": done, "Settings": flax.traverse_util.flatten_dict(config, sep="."), "Versions": versions}
+    cards = {"Properties of the run": done, "Settings": flax.traverse_util.flatten_dict(config, sep="."), "Versions": versions}
     return "".join(_card(heading, _entries(entries)) for heading, entries in cards.items() if entries)
 
 

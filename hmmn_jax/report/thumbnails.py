@@ -56,7 +56,7 @@ def telling_frames(scores: SequenceScores) -> dict[int, str]:
     if (low := np.flatnonzero(quality < 0.5)).size:
         choose(int(low[0]), "first below 0.5")
     if (apart := [t for t in worst_first if all(abs(t - other) >= 2 * gap for other in chosen)]) and len(chosen) < 4:
-        choose(apart[0], "also bad" if quality[apart[0]] < 0.5 else "weaker")
+        choose(apart[0], "also below 0.5" if quality[apart[0]] < 0.5 else "next worst")
     return {0: GIVEN} | {scores.indices[t]: chosen[t] for t in sorted(chosen)}  # frame 0 is not scored
 
 

@@ -18,11 +18,13 @@ def reading(path: Path) -> Iterator[None]:
         raise
     except Exception as error:  # damaged zip files, arrays and JSON raise many exception types
         found = f"{type(error).__name__}: {reason(error)}"
-        raise DataError(f"{path}: not a file of a session, or damaged ({found}); pass a folder that `save` wrote") from error
+        raise DataError(
+            f"{path}: the file is not a session file, or is damaged ({found}). Pass a folder that `save` wrote."
+        ) from error
 
 
 def as_id(found: Any, least: int = 1) -> int:
     """Returns a saved object id. Raises ValueError if it is invalid."""
     if not least <= (k := int(found)) < 2**16:
-        raise ValueError(f"the id {k}, expected one from {least} to {2**16 - 1}")
+        raise ValueError(f"the object id is {k}, expected an id from {least} to {2**16 - 1}")
     return k

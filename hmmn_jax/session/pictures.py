@@ -60,12 +60,15 @@ class PictureFiles:
             channel, levels = _read_arrays(path)
             dtype = np.uint8 if len(ids) < 256 else np.uint16
             if channel.shape != size or channel.dtype != dtype or channel.max() > len(ids):
-                raise ValueError(f"channels {channel.dtype} {list(channel.shape)}, expected {np.dtype(dtype)} {list(size)}")
+                raise ValueError(
+                    f"channel is {channel.dtype} {list(channel.shape)}, expected {np.dtype(dtype)} {list(size)}, "
+                    "with no value above the number of ids"
+                )
             if levels.shape != (len(ids), *size) or levels.dtype != np.uint8:
-                raise ValueError(f"levels {levels.dtype} {list(levels.shape)}, expected uint8 {[len(ids), *size]}")
+                raise ValueError(f"levels is {levels.dtype} {list(levels.shape)}, expected uint8 {[len(ids), *size]}")
             picture = Picture(ids, pool.pack(channel), pool.pack(levels))
             if picture.content != name:
-                raise ValueError("its content does not match its name")
+                raise ValueError("the content of the file does not match its name")
             self._traces[name] = Trace.of(path)
             return picture
 
@@ -81,7 +84,7 @@ class PictureFiles:
         Raises ValueError for an invalid name. Names are read from files, so this check prevents access outside the folder.
         """
         if not _NAME.fullmatch(name):
-            raise ValueError(f"a picture with the name {name!r}")
+            raise ValueError(f"the picture name is {name!r}, expected 64 hexadecimal digits in lower case")
         return self.folder / f"{name}.npz"
 
     def _is_left(self, name: str) -> bool:

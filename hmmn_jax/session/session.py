@@ -73,7 +73,7 @@ class Session:
             ValueError: the arrays are not frames of one size, or the segmenter has independent objects.
         """
         if segmenter.independent:
-            raise ValueError("the segmenter has independent=True; a session needs non-overlapping objects")
+            raise ValueError("the segmenter has independent=True, but a session needs a segmenter with independent=False")
         self.segmenter, self.video = segmenter, as_video(video)
         self._pool = ArrayPool(memory)
         self._ledger = Ledger()
@@ -180,7 +180,7 @@ class Session:
                 if k in timeline.gone:
                     into = timeline.gone[k]
                     found = f"was merged into {into}" if into else "was removed"
-                    raise ValueError(f"the mask has object {k}, which {found}; use another id, or undo that edit")
+                    raise ValueError(f"the mask contains object {k}, which {found}. Use another id, or undo that edit.")
             return timeline.annotated(t, complete(self._pool, mask, unknown, timeline.picture(t)))
 
         self._ledger.edit(change)
@@ -251,7 +251,7 @@ class Session:
         """
         start, end = self._range(start, stop, direction)
         if not self._ledger.timeline.anchors:
-            raise ValueError("no frame is annotated; call annotate first")
+            raise ValueError("no frame is annotated. Call annotate first.")
         stops = self._stops
         return self._propagation.run(start, end, direction, lambda: self._stops != stops, on_frame)
 
@@ -318,18 +318,18 @@ class Session:
         count = len(self)
         start, end = operator.index(start), count if stop is None else operator.index(stop)
         if not 0 <= start < end <= count:
-            raise ValueError(f"start is {start}, stop is {stop}, expected 0 <= start < stop <= {count}, the number of frames")
+            raise ValueError(f"start is {start} and stop is {stop}, expected 0 <= start < stop <= {count} (the frame count)")
         return start, end
 
     def _index(self, t: int) -> int:
         """Checks the index of a frame without decoding the video to its end."""
         t = operator.index(t)
         if t < 0:
-            raise IndexError(f"frame {t}, expected 0 or more")
+            raise IndexError(f"the frame index is {t}, expected at least 0")
         if self._count is None:
             self.video[t]
         elif t >= self._count:
-            raise IndexError(f"frame {t}, expected less than {self._count}")
+            raise IndexError(f"the frame index is {t}, expected an index below {self._count}")
         return t
 
 
@@ -338,7 +338,7 @@ def _require(timeline: Timeline, *ids: int) -> Timeline:
     for k in ids:
         if k not in timeline.objects:
             known = ", ".join(map(str, timeline.objects)) or "none"
-            raise ValueError(f"there is no object {k}; the objects are: {known}")
+            raise ValueError(f"there is no object {k}. The session contains these objects: {known}")
     return timeline
 
 

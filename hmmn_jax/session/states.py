@@ -56,7 +56,7 @@ def from_state(state: State, read: Callable[[str, list[int]], Picture]) -> Timel
     anchors = {int(t): picture(saved) for t, saved in state["anchors"].items()}
     predictions = {int(t): _prediction(saved, picture(saved["picture"])) for t, saved in state["predictions"].items()}
     if anchors.keys() & predictions.keys() or min([*anchors, *predictions], default=0) < 0:
-        raise ValueError("frames that are below 0, or both annotated and predicted")
+        raise ValueError("frame numbers must be at least 0, and a frame cannot be both annotated and predicted")
     return Timeline(anchors, predictions, {as_id(old): as_id(new, 0) for old, new in state["gone"].items()})
 
 
@@ -97,5 +97,5 @@ def _prediction(saved: Mapping[str, Any], picture: Picture) -> Prediction:
         basis = Basis(before, after)
     passes = frozenset(saved["passes"])
     if not passes or passes - ({FORWARD, BACKWARD} if basis is None else basis.passes):
-        raise ValueError(f"passes {saved['passes']}, expected forward, backward or both, as the basis allows")
+        raise ValueError(f"passes is {saved['passes']}, expected at least one pass, and only passes that basis allows")
     return Prediction(basis, passes, picture, {as_id(k): float(c) for k, c in saved["confidence"].items()})

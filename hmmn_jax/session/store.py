@@ -56,8 +56,8 @@ class SessionFolder:
         """Reads the timeline. Raises DataError."""
         state, size = self._read()
         if size != self._size:
-            expected = f"the video has {self._size[1]}x{self._size[0]}; pass the video that the session was made with"
-            raise DataError(f"{self._file}: a session of frames of {size[1]}x{size[0]} pixels, {expected}")
+            expected = f"the video has {self._size[1]}x{self._size[0]}. Pass the video of the saved session."
+            raise DataError(f"{self._file}: the frames of the session have {size[1]}x{size[0]} pixels, but {expected}")
         with reading(self._file):
             return from_state(state, lambda name, ids: self._pictures.read(name, ids, pool, size))
 
@@ -67,7 +67,7 @@ class SessionFolder:
             is_new = not self._file.is_file() and self.path.is_dir()
             foreign = [path for path in self.path.iterdir() if _is_foreign(path)] if is_new else []
         if foreign:
-            raise DataError(f"{foreign[0]}: not a file of a session; pass a new or empty folder, or the folder of a session")
+            raise DataError(f"{foreign[0]} is not part of a session. Pass a new or empty folder, or the folder of a session.")
         if self._file.is_file():
             self._read()  # unreadable files are not replaced
         new = {self._pictures.write(picture) for picture in pictures(timeline)}
@@ -96,16 +96,16 @@ class SessionFolder:
             content = self._file.read_bytes()
             found = json.loads(content.decode())
             if found["format"] != FORMAT:
-                raise ValueError(f"format {found['format']}, expected {FORMAT}")
+                raise ValueError(f"format is {found['format']}, expected {FORMAT}")
             height, width = found["size"]
             if not (isinstance(height, int) and isinstance(width, int)):
-                raise TypeError("size, expected two integers")
+                raise TypeError("size must consist of two integers")
             state = {key: dict(found[key]) for key in KEYS}
         with reading(self._changes):
             header = _header(content)
             lines = self._changes.read_bytes() if self._changes.is_file() else b""
             if lines and not lines.startswith(_START):
-                raise ValueError("not of changes")
+                raise ValueError("the file does not begin with the header of session changes")
             if lines.startswith(header):  # otherwise the changes belong to an older `session.json`
                 whole, _, _ = lines[len(header) :].rpartition(b"\n")  # the last line is incomplete if a process was killed
                 for line in whole.splitlines():

@@ -116,7 +116,7 @@ def start(folder, port):
         [*map(str, command), "--seconds-per-frame=0.5"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
     for line in process.stdout:
-        if line.startswith("open "):
+        if line.startswith("Open "):
             return process, line.split()[1]
     raise AssertionError("the server did not start")
 

@@ -92,12 +92,13 @@ def test_figures_of_mose2_in_tables_files_and_report(roots, tmp_path):
         rows = list(csv.DictReader(file))
     assert rows[0].keys() == {"sequence", "object", "frame", "J", "F", "dotF"} and len(rows) == 3 * 4 + 3
     page = (out / "report.html").read_text()
-    assert "Figures of the benchmark" in page and "In percent" in page and page.count('class="away" d="M') == 2
-    assert "It is not in the annotation on 2 frames. It disappears at frame 00002. It returns at frame 00004." in page
+    assert "Metrics of the benchmark" in page and "The values are in percent." in page and page.count('class="away" d="M') == 2
+    absent = "The object is not in the annotation on 2 frame(s). The object disappears at frame 00002."
+    assert f"{absent} The object returns at frame 00004." in page
     # Object 7 is hidden on the first scored frame, which is not a disappearance, and visible from the second on.
-    assert "It is not in the annotation on 1 frames. It returns at frame 00002." in page
-    assert page.count('class="back" d="M') == 2 and "Bar below: the object after it returned." in page
-    assert "Figures of the benchmark, by video" in page and page.count("J&amp;dotF_d") >= 2
+    assert "The object is not in the annotation on 1 frame(s). The object returns at frame 00002." in page
+    assert page.count('class="back" d="M') == 2 and "A bar at the bottom marks the frames after the object returns." in page
+    assert "Metrics of the benchmark by video" in page and page.count("J&amp;dotF_d") >= 2
 
 
 def test_lvos(roots, tmp_path):
@@ -181,7 +182,7 @@ def test_youtube_vos(roots, tmp_path):
     names, values = (line.split() for line in scored.out.splitlines()[-2:])
     assert names == ["overall", "J_seen", "J_unseen", "F_seen", "F_unseen", "J&F", "J", "F"] and set(values) == {"1.000"}
     page = (tmp_path / "scored/report.html").read_text()
-    assert "Figures of the benchmark, by video" in page and "overall 0.825" in page
+    assert "Metrics of the benchmark by video" in page and "overall 0.825" in page
     # The stub repeats the first masks, so it is wrong while the kite, the only unseen object, is hidden.
     wrong = run_evaluate(config=config, data=root, score=tmp_path / "run/masks", output=tmp_path / "wrong")
     assert wrong.code == 0, wrong.err

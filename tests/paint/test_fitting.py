@@ -51,8 +51,8 @@ def test_memory_frames_are_bounded(monkeypatch, capsys, count, free, bound):
     [
         (None, 480, 864, 0, ""),
         (None, 1920, 1080, 480, "1080x1920 pixels are segmented at 480x853, and masks are scaled up"),
-        (0, 1080, 1920, 0, "1920x1080 pixels are segmented at 1920x1080, which takes at least 5 times as long"),
-        (720, 1080, 1920, 720, "segmented at 1280x720, which takes at least 2 times as long"),
+        (0, 1080, 1920, 0, "1920x1080 pixels are segmented at 1920x1080. This takes at least 5 times as long"),
+        (720, 1080, 1920, 720, "segmented at 1280x720. This takes at least 2 times as long"),
         (240, 480, 864, 240, "864x480 pixels are segmented at 432x240, and masks are scaled up"),
     ],
 )

@@ -33,7 +33,7 @@ def test_a_process_that_ends_in_the_middle_of_a_job(tmp_path, number, code):
     command = [sys.executable, "-m", "tests.paint.stub_app", frames, folder, "--seconds-per-frame", "0.5"]
     env = os.environ | {"JAX_PLATFORMS": "cpu"}
     with started(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert "all changes are saved immediately" in process.stdout.readline()
+        assert "All changes are saved immediately" in process.stdout.readline()
         with contextlib.closing(Page(process.stdout.readline().split()[1])) as page:
             page.add("koi")
             page.put(4, box(1))

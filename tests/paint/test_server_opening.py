@@ -25,7 +25,7 @@ def test_a_reopened_project_is_complete(tmp_path, frames):
         with pytest.raises(ConfigError, match="is in use by process"), serving(folder, frames):
             pass
     moved = frames.rename(tmp_path / "moved")
-    with pytest.raises(DataError, match="if it was moved"), serving(folder, None):
+    with pytest.raises(DataError, match="If the video was moved"), serving(folder, None):
         pass
     with serving(folder, moved) as server:
         page = Page(server.url)
@@ -48,18 +48,18 @@ def test_folders_that_are_rejected(tmp_path, frames):
     other = make_frames(tmp_path / "other", 3)
     with serving(tmp_path / "project", frames):
         pass
-    with pytest.raises(DataError, match=r"a project of another video, .*pond"), serving(tmp_path / "project", other):
+    with pytest.raises(DataError, match=r"created for another video, .*pond"), serving(tmp_path / "project", other):
         pass
     with pytest.raises(DataError, match=r"contains files, such as 0000.*but no project"), serving(other, frames):
         pass
     assert len(list(other.iterdir())) == 3
-    with pytest.raises(DataError, match="a file, but a project is a folder"), serving(other / "00000.png", frames):
+    with pytest.raises(DataError, match="a file, but a project must be a folder"), serving(other / "00000.png", frames):
         pass
-    with pytest.raises(DataError, match="there is no project; to create one, pass VIDEO"), serving(tmp_path / "nothing", None):
+    with pytest.raises(DataError, match="does not contain a project"), serving(tmp_path / "nothing", None):
         pass
     assert not (tmp_path / "nothing").exists()
     path = tmp_path / "project" / "project.json"
     for text in ("{", json.dumps({**json.loads(path.read_text()), "format": 2})):
         path.write_text(text)
-        with pytest.raises(DataError, match=r"project\.json: not the file of a project, or damaged"):
+        with pytest.raises(DataError, match=r"project\.json: the file is not a project file, or is damaged"):
             open_again(tmp_path / "project", frames)

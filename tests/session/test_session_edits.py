@@ -43,7 +43,7 @@ def test_merge_makes_one_object_of_two():
     "edit", [lambda s: s.remove(9), lambda s: s.remove(0), lambda s: s.merge(1, 9), lambda s: s.merge(9, 1)]
 )
 def test_objects_that_are_not_there(edit):
-    with pytest.raises(ValueError, match=r"there is no object [09]; the objects are: 1"):
+    with pytest.raises(ValueError, match=r"there is no object [09]. The session contains these objects: 1"):
         edit(make({0: box(1)}))
     with pytest.raises(ValueError, match="with itself"):
         make({0: box(1)}).merge(1, 1)

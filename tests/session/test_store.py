@@ -252,13 +252,13 @@ def test_a_process_that_dies_leaves_the_old_session_or_the_new(tmp_path, monkeyp
 def test_files_of_others_are_not_touched(tmp_path):
     session = make({0: box(1)})
     (tmp_path / "photo.jpg").write_bytes(b"mine")
-    with pytest.raises(DataError, match=r"photo\.jpg: not a file of a session; pass a new or empty folder"):
+    with pytest.raises(DataError, match=r"photo\.jpg is not part of a session\. Pass a new or empty folder"):
         session.save(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["photo.jpg"]
     other = tmp_path / "other"
     other.mkdir()
     (other / "session.json").write_text("{}")
-    with pytest.raises(DataError, match="not a file of a session, or damaged"):
+    with pytest.raises(DataError, match="not a session file, or is damaged"):
         session.save(other)
     assert (other / "session.json").read_text() == "{}"
     session.save(tmp_path / "third")
@@ -269,7 +269,7 @@ def test_files_of_others_are_not_touched(tmp_path):
     session.save(tmp_path / "fourth")
     changed = tmp_path / "fourth" / "changes.jsonl"
     changed.write_text("mine")
-    with pytest.raises(DataError, match=r"changes\.jsonl: not a file of a session"):
+    with pytest.raises(DataError, match=r"changes\.jsonl: the file is not a session file"):
         session.save(tmp_path / "fourth")
     assert changed.read_text() == "mine"
     with pytest.raises(DataError, match=r"photo\.jpg"):
@@ -345,12 +345,12 @@ def test_damaged_sessions_are_named(tmp_path, damage):
     run(session, 0, 3)
     session.save(tmp_path)
     damage(tmp_path)
-    with pytest.raises(DataError, match="not a file of a session, or damaged") as error:
+    with pytest.raises(DataError, match="not a session file, or is damaged") as error:
         Session.load(tmp_path, Stub(), FRAMES)
     assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
 
 
 def test_another_video_is_rejected(tmp_path):
     make({0: box(1)}).save(tmp_path)
-    with pytest.raises(DataError, match="a session of frames of 6x5 pixels, the video has 8x4; pass the video"):
+    with pytest.raises(DataError, match=r"the session have 6x5 pixels, but the video has 8x4\. Pass the video"):
         Session.load(tmp_path, Stub(), clip(9, 4, 8))

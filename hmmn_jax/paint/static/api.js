@@ -18,14 +18,14 @@ async function call(method, path, { json, body, headers = {} } = {}) {
   try {
     response = await fetch(`/api/${path}`, { method, headers, body });
   } catch {
-    throw new ApiError(0, "The server does not respond. Is `hmmn-jax paint` still running?");
+    throw new ApiError(0, "The server does not respond. Check that `hmmn-jax paint` is still running.");
   }
   if (response.ok) return response;
   const answer = await response.json().catch(() => ({}));
   if (response.status === 401 || response.status === 403) {
     answer.error = "This page no longer has access. Open the address that `hmmn-jax paint` printed.";
   }
-  throw new ApiError(response.status, answer.error ?? `The server answered ${response.status}.`, {
+  throw new ApiError(response.status, answer.error ?? `The server responded with status ${response.status}.`, {
     ...answer,
     tag: response.headers.get("ETag"),
   });

@@ -5,13 +5,13 @@ import { attempt } from "./notices.js";
 import { element } from "./objects.js";
 
 const KINDS = {
-  davis: ["Indexed PNGs", "One picture for each frame; its values are the object ids, with a palette (DAVIS)."],
-  binary: ["Black and white PNGs", "One picture for each object and frame."],
-  rgba: ["Cut-outs, RGBA PNGs", "Each object with a transparent background. Edges are soft if probabilities are stored, otherwise hard."],
-  coco: ["COCO JSON", "Run-length encoded masks, each frame an image."],
-  ytvis: ["YouTube-VIS JSON", "Run-length encoded masks, each object a track."],
-  mp4: ["Video with masks, MP4", "All frames at the rate of the video."],
-  gif: ["Video with masks, GIF", "For pages and messages."],
+  davis: ["Indexed PNGs", "Each frame is one image. The pixel values are the object ids, and the palette is that of DAVIS."],
+  binary: ["Black and white PNGs", "Each object has one image per frame."],
+  rgba: ["Cut-outs, RGBA PNGs", "Each image shows one object on a transparent background. Edges are soft if probabilities are stored, and hard otherwise."],
+  coco: ["COCO JSON", "The masks are run-length encoded. Each frame is an image."],
+  ytvis: ["YouTube-VIS JSON", "The masks are run-length encoded. Each object is a track."],
+  mp4: ["Video with masks, MP4", "The file contains all selected frames at the frame rate of the video."],
+  gif: ["Video with masks, GIF", "This format is suitable for web pages and messages."],
 };
 
 const byId = (id) => document.getElementById(id);
@@ -38,8 +38,8 @@ export class Exports {
       }),
     );
     const [start, stop] = project.range;
-    byId("span-range").textContent = `From the in point to the out point: ${start + 1} to ${stop}`;
-    byId("span-whole").textContent = `The whole video: 1 to ${project.frames}`;
+    byId("span-range").textContent = `From the in point to the out point: frames ${start + 1} to ${stop}`;
+    byId("span-whole").textContent = `The whole video: frames 1 to ${project.frames}`;
     byId("span-range").closest("label").hidden = start === 0 && stop === project.frames;
     byId("export-form").elements.span.value = start === 0 && stop === project.frames ? "whole" : "range";
     this.dialog.showModal();
@@ -60,10 +60,10 @@ export class Exports {
         const link = element("a", { href: `/api/exports/${encodeURIComponent(name)}`, download: name, textContent: name });
         return element("li", {}, link, element("span", { textContent: [label, size(bytes), message].filter(Boolean).join(" · ") }));
       }
-      const progress = { waiting: "waiting", running: `writing, ${done} of ${total}`, failed: `failed: ${message}` }[state];
+      const progress = { waiting: "waiting", running: `${done} of ${total} frames are written`, failed: `the export failed: ${message}` }[state];
       return element("li", {}, name, element("span", { textContent: `${label} · ${progress}` }));
     });
-    if (rows.length === 0) rows.push(element("li", {}, element("span", { textContent: "None yet." })));
+    if (rows.length === 0) rows.push(element("li", {}, element("span", { textContent: "There are no exports yet." })));
     byId("exports").replaceChildren(...rows);
   }
 }

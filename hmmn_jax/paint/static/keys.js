@@ -24,28 +24,28 @@ export function actions(app) {
       { keys: [String(i + 1)], run: () => model.objects[i] && model.set({ object: model.objects[i].id }) },
     ]),
   );
-  pick.object1.text = "First to ninth object";
+  pick.object1.text = "Select the first to ninth object";
   pick.object1.shown = ["1", "9"];
   return {
     Tools: {
       brush: { keys: ["d"], text: TOOLS.brush, run: tool("brush") },
       eraser: { keys: ["e"], text: "Eraser (also the right mouse button)", run: tool("eraser") },
-      polygon: { keys: ["l"], text: "Polygon: click its corners, then the first one", run: tool("polygon") },
+      polygon: { keys: ["l"], text: "Polygon: click the corners, then click the first corner again", run: tool("polygon") },
       fill: { keys: ["g"], text: "Fill an area of one colour", run: tool("fill") },
       hand: { keys: ["h"], text: "Move the frame (also the middle mouse button)", run: tool("hand") },
-      smaller: { keys: ["["], text: "Smaller brush", run: grow(-1) },
-      larger: { keys: ["]"], text: "Larger brush", run: grow(1) },
+      smaller: { keys: ["["], text: "Decrease the brush size", run: grow(-1) },
+      larger: { keys: ["]"], text: "Increase the brush size", run: grow(1) },
       cancel: { keys: ["Escape"], text: "Cancel a stroke or a polygon", run: () => tools.cancel() || model.set({ keyboard: false }) },
-      corner: { keys: ["Backspace"], text: "Remove the last corner", run: () => tools.dropCorner() },
+      corner: { keys: ["Backspace"], text: "Remove the last corner of the polygon", run: () => tools.dropCorner() },
     },
-    "Keyboard as pointer": {
-      keyboard: { keys: ["k"], text: "Arrows move a pointer on the frame, or change frames", run: () => app.setKeyboard(!model.keyboard) },
-      press: { keys: ["Enter"], text: "Start or end a stroke, set a corner, fill", run: () => (model.keyboard ? tools.press() : tools.closePolygon()) },
+    "Keyboard pointer": {
+      keyboard: { keys: ["k"], text: "Use the arrow keys to move the pointer or to change frames", run: () => app.setKeyboard(!model.keyboard) },
+      press: { keys: ["Enter"], text: "Start or end a stroke, add a corner, or fill an area", run: () => (model.keyboard ? tools.press() : tools.closePolygon()) },
       close: { keys: ["shift+Enter"], text: "Close the polygon", run: () => tools.closePolygon() },
     },
     Changes: {
       undo: { keys: ["z", "ctrl+z"], text: "Undo in this frame", run: () => app.travel("undo") },
-      redo: { keys: ["shift+z", "ctrl+shift+z", "ctrl+y"], text: "Redo", run: () => app.travel("redo") },
+      redo: { keys: ["shift+z", "ctrl+shift+z", "ctrl+y"], text: "Redo in this frame", run: () => app.travel("redo") },
       accept: { keys: ["c"], text: "Accept the mask of this frame as its annotation", run: () => app.accept() },
       unannotate: { keys: ["shift+c"], text: "Remove the annotation of this frame", run: () => objects.unannotate() },
     },
@@ -63,28 +63,28 @@ export function actions(app) {
       nextAnnotated: { keys: ["n"], text: "Next annotated frame", run: () => app.goAnnotated(1) },
       previousAnnotated: { keys: ["p"], text: "Previous annotated frame", run: () => app.goAnnotated(-1) },
       doubtful: { keys: ["j"], text: "Frame with the lowest confidence", run: () => app.goDoubtful() },
-      in: { keys: ["i"], text: "In point at this frame", run: () => app.setPoint("in") },
-      out: { keys: ["o"], text: "Out point at this frame", run: () => app.setPoint("out") },
+      in: { keys: ["i"], text: "Set the in point at this frame", run: () => app.setPoint("in") },
+      out: { keys: ["o"], text: "Set the out point at this frame", run: () => app.setPoint("out") },
     },
     "Compute masks": {
-      forward: { keys: ["f"], text: "Forward from this frame", run: () => run.start("forward") },
-      backward: { keys: ["b"], text: "Backward from this frame", run: () => run.start("backward") },
-      both: { keys: ["r"], text: "All frames, from both sides", run: () => run.start("both") },
-      pause: { keys: [" "], text: "Stop, or continue", run: () => run.pause() },
+      forward: { keys: ["f"], text: "Compute forward from this frame", run: () => run.start("forward") },
+      backward: { keys: ["b"], text: "Compute backward from this frame", run: () => run.start("backward") },
+      both: { keys: ["r"], text: "Compute all frames in both directions", run: () => run.start("both") },
+      pause: { keys: [" "], text: "Stop or continue the computation", run: () => run.pause() },
     },
     View: {
-      hide: { keys: ["x"], text: "Hide all masks", run: toggle("hidden") },
-      outlines: { keys: ["t"], text: "Outlines", run: toggle("outlines") },
-      magnifier: { keys: ["m"], text: "Magnifier", run: toggle("magnifier") },
+      hide: { keys: ["x"], text: "Show or hide all masks", run: toggle("hidden") },
+      outlines: { keys: ["t"], text: "Show or hide the outlines", run: toggle("outlines") },
+      magnifier: { keys: ["m"], text: "Show or hide the magnifier", run: toggle("magnifier") },
       fainter: { keys: [","], text: "Decrease the opacity of masks", run: fade(-10) },
       stronger: { keys: ["."], text: "Increase the opacity of masks", run: fade(10) },
       zoomIn: { keys: ["+", "="], text: "Zoom in (also with the mouse wheel)", run: () => view.zoomIn() },
-      zoomOut: { keys: ["-"], text: "Smaller", run: () => view.zoomOut() },
-      fit: { keys: ["0"], text: "Whole frame", run: () => view.fit() },
+      zoomOut: { keys: ["-"], text: "Zoom out", run: () => view.zoomOut() },
+      fit: { keys: ["0"], text: "Show the whole frame", run: () => view.fit() },
     },
     Page: {
-      export: { keys: ["s"], text: "Export", run: () => app.exports.open() },
-      help: { keys: ["?"], text: "This sheet", run: () => document.getElementById("keys").showModal() },
+      export: { keys: ["s"], text: "Export masks", run: () => app.exports.open() },
+      help: { keys: ["?"], text: "Show all keys", run: () => document.getElementById("keys").showModal() },
     },
   };
 }

@@ -18,9 +18,9 @@ const RETRY = 2000; // milliseconds between tries to reach the server
 const STATES = {
   annotated: "annotated",
   final: "computed",
-  provisional: "computed from one side so far",
-  stale: "stale: an annotation that it depends on has changed",
-  missing: "no mask yet",
+  provisional: "computed in one direction only",
+  stale: "stale because an annotation has changed",
+  missing: "not computed yet",
 };
 
 class App {
@@ -71,7 +71,7 @@ class App {
   goAnnotated(way) {
     const { current, frames } = this.model;
     for (let t = current + way; t >= 0 && t < frames.length; t += way) if (frames[t].state === "annotated") return this.go(t);
-    notice(way > 0 ? "No annotated frame after this one." : "No annotated frame before this one.");
+    notice(way > 0 ? "No later frame is annotated." : "No earlier frame is annotated.");
   }
 
   /** Shows the frame to correct next. */
@@ -83,7 +83,7 @@ class App {
 
   travel(way) {
     this.tools.finish();
-    if (!this.masks[way](this.model.current)) notice(`Nothing to ${way} in this frame.`);
+    if (!this.masks[way](this.model.current)) notice(`There is no change to ${way} in this frame.`);
   }
 
   /** Annotates the frame with its current mask. */
@@ -113,7 +113,7 @@ class App {
     if (on) {
       view.pointer ??= view.toFrame(...middle(view.canvas));
       this.tools.step(0, 0);
-      notice("Arrows move the pointer, with Shift ten pixels; Enter paints; K or Esc ends.");
+      notice("The arrow keys move the pointer by one pixel, or by ten with Shift. Enter paints. K or Esc ends this mode.");
     } else {
       view.pointer = null;
       view.draw();
@@ -174,7 +174,7 @@ class App {
       open: () => model.connected || this.#resume(),
       lost: async (closed) => {
         model.set({ connected: false });
-        setBanner("The connection to the server is lost. Trying again. You can continue painting; it is saved afterwards.");
+        setBanner("The connection to the server is lost. The page is trying to reconnect. You can continue to paint. Your changes will be saved after the page has reconnected.");
         if (!closed) return;
         // The server rejects the request: it was restarted, and the browser has no access yet.
         source.close();
@@ -301,7 +301,7 @@ function describe(entry, objects) {
   const text = `Frame ${entry.t + 1}: ${STATES[entry.state]}`;
   if (entry.state === "annotated" || leastConfidence(entry) >= DOUBTFUL) return text;
   const doubtful = objects.filter(({ id }) => (entry.confidence?.[id] ?? 1) < DOUBTFUL);
-  return `${text}; doubtful: ${doubtful.map(({ id, name }) => `${name} ${entry.confidence[id].toFixed(2)}`).join(", ")}`;
+  return `${text}. Low confidence: ${doubtful.map(({ id, name }) => `${name} ${entry.confidence[id].toFixed(2)}`).join(", ")}`;
 }
 
 function middle(canvas) {

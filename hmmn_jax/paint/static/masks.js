@@ -202,14 +202,14 @@ export class Masks {
 
   async #failed(t, entry, error) {
     if (error.status === 0 || error.status >= 500 || error.status === 401 || error.status === 403) {
-      setBanner(`Not saved: ${this.#queue.size === 1 ? "1 frame" : `${this.#queue.size} frames`}. ${error.message} Trying again.`);
+      setBanner(`${this.#queue.size === 1 ? "1 frame is" : `${this.#queue.size} frames are`} not saved. The page will try again. ${error.message}`);
       await new Promise((resolve) => setTimeout(resolve, RETRY));
       return;
     }
     if (error.status === 412) {
       const answer = await ask(
         `Frame ${t + 1} was changed elsewhere`,
-        "Another tab or program changed this frame after it was shown here. Only one of the two masks can be kept.",
+        "Another tab or program changed this frame after this tab had loaded it. Only one of the two masks can be kept.",
         [
           ["theirs", "Show the other mask"],
           ["mine", "Keep my mask"],

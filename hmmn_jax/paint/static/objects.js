@@ -72,10 +72,10 @@ export class Objects {
     const { revision } = this.model.project;
     const run = async () => {
       if (this.model.project.revision !== revision || this.model.unsaved > 0) {
-        notice("The project has changed since, so this can no longer be undone.", { error: true });
+        notice("The project has changed in the meantime. This edit can no longer be undone.", { error: true });
         return;
       }
-      if ((await this.#edit((now) => api.undo(now), true)) !== undefined) notice("Undone.");
+      if ((await this.#edit((now) => api.undo(now), true)) !== undefined) notice("The edit was undone.");
     };
     this.withdraw = notice(text, { action: { label: "Undo", run } });
     this.offered = revision;
@@ -88,7 +88,7 @@ export class Objects {
       try {
         return await run(this.model.project.revision);
       } catch (error) {
-        if (error.status === 412) error.message = "Another tab changed the project. This is its current state; try again.";
+        if (error.status === 412) error.message = "Another tab changed the project. The page now shows the current state. Try again.";
         throw error;
       }
     });
@@ -108,7 +108,7 @@ export class Objects {
       if (model.objects.length === 0) {
         const empty = document.createElement("li");
         empty.className = "empty";
-        empty.textContent = "No object yet. Add one, then paint it.";
+        empty.textContent = "There is no object yet. Add an object, then paint it.";
         list.append(empty);
       }
       if (part) list.querySelector(`[data-id="${id}"][data-part="${part}"]`)?.focus();

@@ -47,9 +47,9 @@ export class Run {
     const before = this.model.job;
     this.model.set({ job: job ?? { state: "idle" } });
     if (before.id !== job?.id || before.state === job?.state) return;
-    if (job.state === "failed") notice(`Computing failed: ${job.message}`, { error: true });
-    if (job.state === "done") notice(job.total === 0 ? "All masks are up to date." : "All masks are computed.");
-    if (job.state === "stopped") notice("Stopped. Computed masks are kept.");
+    if (job.state === "failed") notice(`The computation failed: ${job.message}`, { error: true });
+    if (job.state === "done") notice(job.total === 0 ? "All masks are up to date." : "All requested masks are computed.");
+    if (job.state === "stopped") notice("The computation was stopped. Computed masks are kept.");
   }
 
   #draw() {
@@ -70,7 +70,7 @@ export class Run {
 }
 
 function describe(job) {
-  if (job.state === "compiling") return "Compiling for this frame size, once. You can continue painting.";
+  if (job.state === "compiling") return "The model is being compiled. You can continue to paint.";
   const parts = [`${job.done} of ${job.total} frames`];
   if (job.frames_per_second) parts.push(`${job.frames_per_second.toPrecision(2)} frames per second`);
   if (job.seconds_left !== null && job.seconds_left !== undefined) parts.push(`${clock(job.seconds_left)} left`);

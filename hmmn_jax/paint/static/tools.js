@@ -235,7 +235,7 @@ export class Tools {
     const entry = this.masks.at(t);
     if (view.shown?.t !== t || entry === undefined) return null; // the frame is still loading
     const { chosen } = model;
-    if (!erase && chosen === undefined) return refuse("Add an object first, on the right.");
+    if (!erase && chosen === undefined) return refuse("Add an object before you paint.");
     if (!erase && chosen.locked) return refuse(`${chosen.name} is locked. Unlock it to paint it.`);
     if (!erase && !chosen.visible) return refuse(`${chosen.name} is hidden. Show it to paint it.`);
     if (model.hidden) model.set({ hidden: false });
