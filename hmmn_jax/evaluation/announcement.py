@@ -30,7 +30,7 @@ def describe(clip: Clip, notes: Notes) -> str:
         for i, pixels in counts.items()
     ]
     if not objects:
-        notes.add("no object in the given masks; everything will be background", "videos", clip.name)
+        notes.add("the given masks contain no object, so all pixels become background", "videos", clip.name)
     note_void(clip, notes)
     if clip.hand_made:
         _note_what_is_not_used(clip, started, notes)
@@ -42,7 +42,7 @@ def _line(clip: Clip, objects: Sequence[str]) -> str:
     length = f"{len(clip)} frames" if clip.frame_names else f"about {len(clip)} frames" if len(clip) else "frames"
     listed = ", ".join(objects[:SHOWN]) + (f" and {len(objects) - SHOWN} more" if len(objects) > SHOWN else "")
     what = "no object" if not objects else f"{'object' if len(objects) == 1 else f'{len(objects)} objects:'} {listed}"
-    return f"{clip.name}: {length} of {width}x{height}, {what}"
+    return f"{clip.name} has {length} of {width}x{height} pixels and {what}"
 
 
 def _describe_annotated(clip: Clip, notes: Notes) -> str:
@@ -51,20 +51,18 @@ def _describe_annotated(clip: Clip, notes: Notes) -> str:
     for mask in clip.read_complete(*clip.size).values():
         counts.update(_pixels(mask).keys())
     if not counts:
-        notes.add("no object in the given masks; everything will be background", "videos", clip.name)
+        notes.add("the given masks contain no object, so all pixels become background", "videos", clip.name)
     note_void(clip, notes)
     for reason in clip.unreadable:
         notes.add("masks skipped", "masks that cannot be read", reason)
     first, last = min(clip.masks), max(clip.masks)
     if clip.direction == FORWARD and first:
-        notes.add(
-            "frames before the first mask are background; --config.direction=both segments them, too", "videos", clip.name
-        )
+        notes.add("frames before the first mask are background unless you pass --config.direction=both", "videos", clip.name)
     if clip.direction == BACKWARD and last < len(clip) - 1:
-        notes.add("frames after the last mask are background; --config.direction=both segments them, too", "videos", clip.name)
+        notes.add("frames after the last mask are background unless you pass --config.direction=both", "videos", clip.name)
     frames = "frame" if len(clip.masks) == 1 else "frames"
     line = _line(clip, [f"{k} (in {count} of the masks)" for k, count in sorted(counts.items())])
-    return f"{line}; {len(clip.masks)} annotated {frames}, direction {clip.direction}"
+    return f"{line}. The video has {len(clip.masks)} annotated {frames}. The direction is {clip.direction}."
 
 
 def _pixels(given: Given) -> dict[int, int]:
@@ -79,7 +77,7 @@ def announce(lines: Sequence[str], clips: Sequence[Clip]) -> str:
     if len(lines) <= SHOWN:
         return "\n".join(lines)
     frames = sum(map(len, clips[SHOWN:]))
-    return "\n".join([*lines[:SHOWN], f"... and {len(lines) - SHOWN} more videos, {frames:,} frames"])
+    return "\n".join([*lines[:SHOWN], f"... and {len(lines) - SHOWN} more videos with {frames:,} frames"])
 
 
 def describe_all(clips: Sequence[Clip], notes: Notes) -> tuple[list[Clip], list[str], dict[str, str]]:
@@ -99,7 +97,11 @@ def note_void(clip: Clip, notes: Notes) -> None:
     if clip.hand_made and not clip.binary:
         pixels = sum(int((clip.read_annotation(t) == VOID).sum()) for t, held in clip.values.items() if clip.void & held)
         if pixels:
-            notes.add("255 next to other ids is treated as void (background)", "videos", f"{clip.name}, {pixels:,} pixels")
+            notes.add(
+                "the value 255 is treated as void (background) because the masks also contain other ids",
+                "videos",
+                f"{clip.name}, {pixels:,} pixels",
+            )
 
 
 def _note_what_is_not_used(clip: Clip, started: Mapping[int, Collection[int]], notes: Notes) -> None:
@@ -107,10 +109,10 @@ def _note_what_is_not_used(clip: Clip, started: Mapping[int, Collection[int]], n
         notes.add("masks skipped", "masks that cannot be read", reason)
     values = {1} if clip.binary else set().union(*clip.values.values()) - {0} - clip.void
     if late := sorted(values.difference(*started.values())):
-        topic = "later masks contain objects that are not segmented; --config.late_objects=True starts them there"
+        topic = "objects that first occur in later masks are not segmented unless you pass --config.late_objects=True"
         notes.add(topic, "videos", f"{clip.name}, object {late[0]}")
     sparse = 0 < len(clip.annotations) < len(clip)
     known = {0, *clip.void, *late}
     if again := [t for t, held in clip.values.items() if t and sparse and held - known - set(started.get(t, ()))]:
-        topic = "later masks of known objects do not correct them; --config.direction=both uses all masks as annotations"
+        topic = "later masks of known objects are not used for segmentation unless you pass --config.direction=both"
         notes.add(topic, "videos", f"{clip.name}, frame {clip.frame_name(again[0])}")

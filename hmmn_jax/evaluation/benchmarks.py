@@ -213,5 +213,5 @@ BENCHMARKS: dict[str, Callable[[], ConfigDict]] = {benchmark.__name__: benchmark
 def benchmark_settings(name: str) -> ConfigDict:
     """Returns the settings of a benchmark. Fields can be changed but not added. Raises ConfigError for an unknown name."""
     if name not in BENCHMARKS:
-        raise ConfigError(f"no benchmark {name!r}; expected one of {', '.join(BENCHMARKS)}")
+        raise ConfigError(f"unknown benchmark {name!r}, expected one of {', '.join(BENCHMARKS)}")
     return BENCHMARKS[name]().lock()

@@ -25,14 +25,14 @@ MaskFile = Path | Mapping[int, Path]  # masks of a frame: one file with ids, or 
 
 def _one_file(file: MaskFile) -> Path:
     if isinstance(file, Mapping):
-        raise TypeError(f"a file for each of the objects {list(file)}, expected one file with all ids")
+        raise TypeError(f"found a separate mask file for each of the objects {list(file)}, expected one file with all ids")
     return file
 
 
 def files_of_objects(file: MaskFile) -> Mapping[int, Path]:
     """Returns the mask files of a frame by object id, for a video with a separate file for each object."""
     if not isinstance(file, Mapping):
-        raise TypeError(f"{file}: one file for a frame, expected one for each object, as for other frames")
+        raise TypeError(f"{file}: found one mask file for the frame, expected a file for each object, as for other frames")
     return file
 
 
@@ -220,13 +220,13 @@ def open_sequence(
     """
     masks = sequence.masks if late_objects or direction else {t: path for t, path in sequence.masks.items() if t == 0}
     if not masks:
-        later = "; no later frame has one either"
+        later = ". No later frame has a mask either."
         if sequence.masks:
             first = sequence.frames[min(sequence.masks)].name
-            later = f"; its first mask is that of {first}: --config.late_objects=True starts there"
-        raise DataError(f"{sequence.name}: no mask of the first frame, {sequence.frames[0].name}{later}")
+            later = f". The first frame with a mask is {first}. To start at this frame, pass --config.late_objects=True."
+        raise DataError(f"{sequence.name}: the first frame, {sequence.frames[0].name}, has no mask{later}")
     if not sequence.requested_frames:
-        raise DataError(f"{sequence.name}: no mask of its frames is requested, so there is nothing to segment")
+        raise DataError(f"{sequence.name}: no mask of this sequence is requested, so the sequence is not segmented")
     facts = sequence.images.inspect(notes)
     return Clip(
         sequence.name,
@@ -254,22 +254,29 @@ def open_film(
     every = late_objects or bool(direction)
     for mask in masks.values():
         if not mask.is_file():
-            raise DataError(f"{mask}: no such file; {contents(mask.parent)}; pass the mask of the first frame, a PNG")
+            raise DataError(f"{mask}: the file does not exist. {contents(mask.parent)}. Pass a PNG mask of the first frame.")
     if 0 not in masks and not (masks and every):
-        later = f", the first is of frame {min(masks)}: --config.late_objects=True starts there" if masks else ""
-        raise DataError(f"{video.stem}: no mask of the first frame, which has the number 0{later}")
+        later = (
+            f". The first frame with a mask is {min(masks)}. To start at this frame, pass --config.late_objects=True."
+            if masks
+            else ""
+        )
+        raise DataError(f"{video.stem}: the first frame, which has the number 0, has no mask{later}")
     frames = open_video(video)
     frames.inspect(notes)
     if masks.keys() - {0} and (beyond := {t: path for t, path in masks.items() if t >= (count := len(frames))}):
         if 0 not in masks and [*beyond] == [count]:
-            raise DataError(f"{beyond[count]}: the video has {count} frames, numbered from 0: are the masks numbered from 1?")
+            raise DataError(
+                f"{beyond[count]}: the video has {count} frames, numbered from 0. "
+                "If the masks are numbered from 1, rename the masks."
+            )
         if notes is not None:
             notes.add(
                 "masks skipped", "masks of frames beyond the end of their video", f"{min(beyond.values())}, {count} frames"
             )
         masks = {t: path for t, path in masks.items() if t < count}
         if not masks:
-            raise DataError(f"{video.stem}: no mask matches a frame; it has {count} frames, numbered from 0")
+            raise DataError(f"{video.stem}: no mask matches a frame. The video has {count} frames, numbered from 0.")
     given = masks if every else {0: masks[0]}
     sources = (video, *given.values())
     return Clip(
@@ -297,7 +304,7 @@ def find_masks_of_video(annotations: Path, name: str, notes: Notes) -> dict[int,
     if (annotations / name).is_dir():
         _add_numbered(found, annotations / name, notes)
     if not found:
-        raise DataError(f"{first}: no such file; {contents(annotations)}; pass the mask of the first frame, a PNG")
+        raise DataError(f"{first}: the file does not exist. {contents(annotations)}. Pass a PNG mask of the first frame.")
     return dict(sorted(found.items()))
 
 
@@ -306,7 +313,7 @@ def find_numbered_masks(folder: Path, notes: Notes) -> dict[int, Path]:
     found: dict[int, Path] = {}
     _add_numbered(found, folder, notes)
     if not found:
-        raise DataError(f"{folder}: no mask with the number of a frame; {contents(folder)}; name masks like 00000.png")
+        raise DataError(f"{folder}: no mask has the number of a frame. {contents(folder)}. Name the masks like 00000.png.")
     return dict(sorted(found.items()))
 
 
@@ -316,4 +323,4 @@ def _add_numbered(found: dict[int, Path], folder: Path, notes: Notes) -> None:
         if path.suffix.lower() != ".png" or not path.stem.isdecimal():
             notes.add("files skipped", "files that are not masks such as 00000.png", str(path))
         elif (other := found.setdefault(int(path.stem), path)) != path:
-            raise DataError(f"{path}: {other} is a mask of the same frame; keep one")
+            raise DataError(f"{path}: {other} is a mask of the same frame. Keep only one mask of each frame.")

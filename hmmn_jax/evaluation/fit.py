@@ -41,7 +41,9 @@ def fit_settings(
         config.size = SIDE if min(height, width) > SIDE else 0
         view = Augmentation(config.size).views(height, width)[0]
         seen = f"{view.width}x{view.height}, scaled down from {width}x{height}" if config.size else f"{width}x{height}"
-        lines.append(f"network input: {seen}; --size N sets the shorter side in pixels (0: full size)")
+        lines.append(
+            f"The size of the network input is {seen}. To change the shorter side in pixels, pass --size N (0: full size)."
+        )
     if BOUND in chosen:
         slot = slot_bytes(config, model, clip)
         needed = math.ceil((len(clip) - 1) / config.mem_every) if len(clip) else None
@@ -98,12 +100,12 @@ def _count_objects(given: Given) -> int:
 def _tell_bound(config: ConfigDict, slot: int, needed: int | None, free: int | None, earlier: int | None) -> str:
     bound = config.max_memory_frames
     if earlier is not None:
-        found = f"at most {bound or 'any number'}, as in the earlier run in this folder"
+        found = f"{bound or 'unlimited'}, as in the earlier run in this folder"
     elif needed is not None and bound >= needed:
-        found = f"at most {bound}, enough for the whole video"
+        found = f"{bound}, which is enough for the whole video"
     elif free is None:
-        found = f"at most {bound}, because the free memory is unknown"
+        found = f"{bound}, because the free memory is unknown"
     else:
-        whole = "" if needed is None else f" of {needed}"
-        found = f"at most {bound}{whole}, because {free / 1e9:.1f} GB are free and each takes {slot / 1e6:.1f} MB"
-    return f"memory frames: {found}; --max-memory-frames N sets another limit (0: none)"
+        whole = "" if needed is None else f" (the whole video needs {needed})"
+        found = f"{bound}{whole}, because {free / 1e9:.1f} GB are free and each frame takes {slot / 1e6:.1f} MB"
+    return f"The maximum number of memory frames is {found}. To change this number, pass --max-memory-frames N (0: no limit)."

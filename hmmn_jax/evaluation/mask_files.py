@@ -108,7 +108,7 @@ class FolderPerObject(MaskFiles):
         """Reads the masks of all objects. Objects with larger ids cover those with smaller ids."""
         paths = {int(path.parent.name) + 1 - self.first: path for path in (folder / sequence).glob(f"*/{frame}.png")}
         if not paths:
-            raise DataError(f"{folder / sequence}: no mask OBJECT/{frame}.png")
+            raise DataError(f"{folder / sequence}: the folder contains no mask OBJECT/{frame}.png")
         masks = {i: read_ids(path) > 0 for i, path in sorted(paths.items())}
         return flatten(masks, next(iter(masks.values())).shape)
 

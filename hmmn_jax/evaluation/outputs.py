@@ -222,12 +222,15 @@ def require_apart(
     home = folder.resolve()
     for listed in lists:
         if home == listed.resolve() or listed.resolve() in home.parents:
-            raise ConfigError(f"{folder}: is in {listed}, which is searched for inputs; pass an --output outside of it")
+            raise ConfigError(
+                f"{folder}: the output folder is in {listed}, which is searched for inputs. "
+                "Pass an --output outside of this folder."
+            )
     inputs = {_identity(path) for clip in clips for path in clip.files if path.exists()}
     written = (folder / name for clip in clips for name in outputs.names(clip))
     for path in filter(Path.exists, (*written, *doomed)):
         if _identity(path) in inputs:
-            raise ConfigError(f"{path}: would be replaced or deleted, but is also an input; choose another --output")
+            raise ConfigError(f"{path}: the run would replace or delete this file, which is an input. Choose another --output.")
 
 
 def _identity(path: Path) -> tuple[int, int]:

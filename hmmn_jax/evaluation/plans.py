@@ -25,8 +25,8 @@ from hmmn_jax.metrics.davis import (
 
 MOST_IDS = 32  # maximum number of values in a prediction of one object; more values are treated as grey levels
 OWN_RULE = (
-    "Not comparable to DAVIS: every object of the annotations counts, on the annotated frames after its first, the last frame "
-    "of the video included."
+    "The scores are not comparable to those of DAVIS. Every annotated object is scored on the annotated frames after its first "
+    "one. The last frame of the video is also scored if it is annotated."
 )
 
 
@@ -68,14 +68,17 @@ class Plan(abc.ABC):
         if missing := [path for path in files if not path.is_file()]:
             count = f"{len(missing)} of {len(files)} masks are missing"
             found = contents(missing[0].parent)
-            raise DataError(f"{missing[0]}: does not exist ({count}); {found}; expected SEQUENCE/FRAME.png")
+            raise DataError(f"{missing[0]}: the file does not exist. {count}. {found}. Name the masks SEQUENCE/FRAME.png.")
         return self.score(self._read(folder, t) for t in self.frames)
 
     def _read(self, folder: Path, t: int) -> ScoredFrame:
         height, width = self.clip.size
         source, pred = self.files(folder, t)[0], self.read_prediction(folder, t)
         if (size := pred.shape[-2:]) != (height, width):
-            raise DataError(f"{source}: {size[1]}x{size[0]} pixels; its frame has {width}x{height}; write masks of that size")
+            raise DataError(
+                f"{source}: the mask has {size[1]}x{size[0]} pixels, but its frame has {width}x{height}. "
+                "Write masks with the size of their frames."
+            )
         return t, self.clip.frame_name(t), pred, self.read_truth(t, height, width), str(source)
 
 
@@ -97,9 +100,9 @@ class _PlanOfIds(Plan):
         single = self.single_object or objects == 1
         pred = read_ids(path, values=self.mask_values, check_levels=single, most=MOST)
         if single and not self.mask_values and (values := len(np.unique(pred))) > MOST_IDS:
-            way_out = "write ids, or set mask_values=threshold for levels, mask_values=ids for ids"
-            found = f"a mask with {values} values, although one object is scored; is it a soft prediction?"
-            raise DataError(f"{path}: {found}; {way_out}")
+            way_out = "Write ids. Otherwise, set mask_values=threshold for grey levels, or mask_values=ids for many ids."
+            found = f"the mask has {values} values, although only one object is scored. The mask may contain probabilities"
+            raise DataError(f"{path}: {found}. {way_out}")
         return pred.astype(np.uint16) if self.clip.wide else pred
 
 
@@ -120,7 +123,10 @@ class BenchmarkPlan(Plan):
         path = self.clip.annotation(index)
         ids = read_ids(path, values="ids", most=MOST)
         if ids.shape != (height, width):
-            raise DataError(f"{path}: {ids.shape[1]}x{ids.shape[0]} pixels; its frame has {width}x{height}: copy it again")
+            raise DataError(
+                f"{path}: the annotation has {ids.shape[1]}x{ids.shape[0]} pixels, but its frame has {width}x{height}. "
+                "Copy the annotation again."
+            )
         return ids
 
     def read_prediction(self, folder: Path, index: int) -> Integer[np.ndarray, "h w"]:
@@ -143,7 +149,7 @@ class DavisPlan(_PlanOfIds):
         (path,) = self.files(folder, index)
         pred = self._read_ids(path, self.objects)
         if not self.single_object and set(np.unique(pred).tolist()) - {0} == {VOID}:
-            raise DataError(f"{path}: its only value is 255, which this benchmark treats as void; use the given ids")
+            raise DataError(f"{path}: the only id is 255, which this benchmark treats as void. Use the ids of the given masks.")
         return pred
 
     def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
@@ -189,8 +195,8 @@ class AnnotatedPlan(_PlanOfIds):
 def require_annotations(clip: Clip) -> None:
     """Raises DataError unless every frame is annotated."""
     if missing := [t for t in range(len(clip)) if t not in clip.annotations]:
-        count = f"{len(missing)} of {len(clip)} frames lack one"
-        raise DataError(f"{clip.name}: no annotation of frame {clip.frame_name(missing[0])} ({count})")
+        count = f"{len(missing)} of {len(clip)} frames have no annotation"
+        raise DataError(f"{clip.name}: frame {clip.frame_name(missing[0])} is not annotated. {count}.")
 
 
 def inner_annotations(clip: Clip) -> tuple[int, ...]:
@@ -209,11 +215,15 @@ def plan_davis(clip: Clip, single_object: bool, mask_values: str, notes: Notes) 
     first = scored_ids(clip.read_annotation(0), single_object)
     ids = [int(i) for i in np.unique(first) if i]
     if not ids:
-        raise DataError(f"{clip.name}: no object in the first annotation (255 is void unless single_object)")
+        raise DataError(f"{clip.name}: the first annotation has no object. 255 is treated as void unless single_object is set.")
     if absent := max(ids) - len(ids):
-        kind = "ids that are not in the first annotation but are scored, as 1.0 where no mask contains them"
+        kind = "ids missing from the first annotation"
         for _ in range(absent):
-            notes.add("the official rule overestimates the score here", kind, clip.name)
+            notes.add(
+                "the official rule overestimates the score, because it scores missing ids as 1.0 where no mask contains them",
+                kind,
+                clip.name,
+            )
     return _checked(DavisPlan(clip, tuple(scored), single_object, mask_values, max(ids)))
 
 
@@ -231,9 +241,9 @@ def plan_annotated(clip: Clip, single_object: bool, mask_values: str, notes: Not
         and not any({1, VOID} <= values for values in held.values())
     ):
         names = clip.frame_name(one[0]), clip.frame_name(other[0])
-        raise DataError(f"{clip.name}: the object is written as 1 on frame {names[0]} and as 255 on {names[1]}; use one id")
+        raise DataError(f"{clip.name}: the object has the id 1 on frame {names[0]} and 255 on frame {names[1]}. Use one id.")
     if not held:
-        raise DataError(f"{clip.name}: no annotations")
+        raise DataError(f"{clip.name}: the video has no annotations")
     binary = clip.binary
     first: dict[int, int] = {}
     for t, found in held.items():
@@ -243,17 +253,19 @@ def plan_annotated(clip: Clip, single_object: bool, mask_values: str, notes: Not
     last = max(held)
     counted = {i: t for i, t in first.items() if t < last}
     if not first:
-        raise DataError(f"{clip.name}: no object in its annotations")
+        raise DataError(f"{clip.name}: the annotations contain no object")
     if not counted:
-        raise DataError(f"{clip.name}: no annotated frame after an object's first frame, {clip.frame_name(last)}")
+        raise DataError(
+            f"{clip.name}: the objects first appear in frame {clip.frame_name(last)}, and no later frame is annotated"
+        )
     others = tuple(sorted(first.keys() - counted.keys()))
     for i in others:
-        notes.add("not scored", "objects without an annotated frame after their first", f"object {i} of {clip.name}")
+        notes.add("not scored", "objects without a second annotated frame", f"object {i} of {clip.name}")
     start = min(counted.values())
     wanted = (t for t in held if clip.requested is None or clip.frame_name(t) in clip.requested)
     frames = tuple(t for t in wanted if t > start)
     if not frames:
-        raise DataError(f"{clip.name}: no annotation of a required frame after the first of an object")
+        raise DataError(f"{clip.name}: no required frame after the first frame of an object is annotated")
     if (unannotated := len(clip) - 1 - start - len(frames)) > 0:
         notes.add("not scored", "videos with unannotated frames", f"{clip.name}, {unannotated} frames")
     return _checked(AnnotatedPlan(clip, frames, single_object, mask_values, counted, others, binary))

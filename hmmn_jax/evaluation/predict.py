@@ -58,10 +58,10 @@ class Cost:
 
     def __str__(self) -> str:
         host = "unknown" if self.peak_megabytes is None else f"{self.peak_megabytes:.0f} MB"
-        device = "" if self.peak_device_megabytes is None else f", {self.peak_device_megabytes:.0f} MB on the device"
+        device = "" if self.peak_device_megabytes is None else f", and {self.peak_device_megabytes:.0f} MB on the device"
         return (
-            f"{self.frames} frames in {self.seconds:.1f} s ({self.frames_per_second:.2f} frames/s), compilation "
-            f"{self.compile_seconds:.1f} s (not included); peak memory {host}{device}"
+            f"{self.frames} frames were segmented in {self.seconds:.1f} s ({self.frames_per_second:.2f} frames/s). Compilation "
+            f"took another {self.compile_seconds:.1f} s. The peak memory use is {host}{device}."
         )
 
 
@@ -132,8 +132,8 @@ def predict(
                 except (HMMNError, OSError) as error:
                     failures[clip.name] = _one_line(clip, error)
                 except (MemoryError, jax.errors.JaxRuntimeError) as error:
-                    way_out = "if memory runs out, set max_memory_frames, objects_per_batch or size"
-                    failures[clip.name] = f"{clip.name}: {reason(error)}; {way_out}"
+                    way_out = "If there is not enough memory, set max_memory_frames, objects_per_batch or size."
+                    failures[clip.name] = f"{clip.name}: {reason(error)}. {way_out}"
                 if clip.name in failures:
                     bar.set_postfix_str(f"{len(failures)} failed")
 
@@ -169,8 +169,8 @@ class _Bar(tqdm):
         if self.n == TELL_AFTER and self.total is not None and self.total >= 2 * TELL_AFTER:
             seconds = max(time.perf_counter() - self._start - self._compiled[0] / self._threads, 0)
             left = _duration(seconds / self.n * (self.total - self.n))
-            done = f"{self.n} of {self.total} frames done in {seconds:.1f} s, excluding compilation"
-            self.write(f"{done}; remaining time: about {left}", file=sys.stderr)
+            done = f"{self.n} of {self.total} frames were segmented in {seconds:.1f} s, excluding compilation"
+            self.write(f"{done}. The remaining time is about {left}.", file=sys.stderr)
         return shown
 
 
@@ -213,14 +213,17 @@ def _predict_clip(
     """Segments one clip; results are fetched and written by another thread. Returns the number of segmented frames."""
     frames = iter(clip.video)
     if (first := next(frames, None)) is None:
-        raise DataError(f"{clip.name}: contains no frames; nothing to segment")
+        raise DataError(f"{clip.name}: the video contains no frames")
     given = clip.read_given(*first.shape[:2])
     seen: collections.deque[np.ndarray] = collections.deque()
 
     def remembered(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         for frame in frames:
             if frame.shape != first.shape:
-                raise DataError(f"{clip.name}: a frame of {_size(frame)} after frames of {_size(first)}; one size is expected")
+                raise DataError(
+                    f"{clip.name}: a frame has {_size(frame)} pixels, but earlier frames have {_size(first)}. "
+                    "All frames must have the same size."
+                )
             seen.append(frame)
             yield frame
 
@@ -239,9 +242,9 @@ def _predict_clip(
             while len(pending) > WRITES_IN_FLIGHT:
                 pending.popleft().result()
             if stop.is_set():
-                raise HMMNError(f"{clip.name}: stopped")
+                raise HMMNError(f"{clip.name}: the segmentation was stopped")
         if count == 0:
-            raise DataError(f"{clip.name}: {len(seen)} frame; nothing to segment after the first")
+            raise DataError(f"{clip.name}: the video has only {len(seen)} frame, expected at least two frames")
     return count
 
 
@@ -256,7 +259,7 @@ def _predict_annotated(
         count += 1
         bar.update()
         if stop.is_set():
-            raise HMMNError(f"{clip.name}: stopped")
+            raise HMMNError(f"{clip.name}: the segmentation was stopped")
 
     with write:
         for t, (frame, found) in enumerate(segment_annotated(segmenter, clip, augmentation, advance)):

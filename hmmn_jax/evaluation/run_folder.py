@@ -30,7 +30,7 @@ OUTPUTS = (
     *("run.json", "scores"),  # written by older versions
 )
 RECORD = "record"
-_WAY_OUT = "choose another --output, or move it away"
+_WAY_OUT = "Choose another --output, or move the files elsewhere."
 # Settings of an evaluation that do not change the masks of a sequence.
 _FREE = frozenset(("sequences", "single_object", "submission", "objects_per_batch", "save_probabilities", "fps", "paper"))
 
@@ -52,7 +52,7 @@ class RunFolder:
         """Raises ConfigError, before anything is written, if the folder contains results without a record."""
         with bucket_errors(self.folder):
             if self.folder.exists() and not self.folder.is_dir():
-                raise ConfigError(f"{self.folder}: a file; pass a folder to write to")
+                raise ConfigError(f"{self.folder}: this path is a file. Pass an output folder.")
             if self._run.is_file():
                 _read_run(self._run)
                 return
@@ -61,7 +61,7 @@ class RunFolder:
             if lies_there(record) and (not record.is_dir() or set(record.iterdir()) - {self._lock, owner_path(self._lock)}):
                 found.append(RECORD)
         if found:
-            raise ConfigError(f"{self.folder}: contains {shortlist(found)} without a record of a run; {_WAY_OUT}")
+            raise ConfigError(f"{self.folder}: the folder contains {shortlist(found)} without a record of a run. {_WAY_OUT}")
 
     def require_same(self, made_with: Mapping[str, Any]) -> None:
         """Raises ConfigError unless the masks in the folder were made with these settings and inputs (JSON values)."""
@@ -71,8 +71,8 @@ class RunFolder:
         if changed := [key for key in {**now, **before} if before.get(key) != now.get(key)]:
             key = changed[0]
             raise ConfigError(
-                f"{self._run}: the masks there were made with {key} {before.get(key)}, now it is {now.get(key)}; "
-                "choose another --output, or --overwrite to replace what that run wrote"
+                f"{self._run}: the existing masks were made with {key} {before.get(key)}, but this run uses {now.get(key)}. "
+                "Choose another --output, or pass --overwrite to replace the files of the earlier run."
             )
 
     def made_with(self) -> dict[str, Any] | None:
@@ -143,7 +143,7 @@ class RunFolder:
         if self._guard is not None:
             self._guard.require()
         if not is_bucket(self._run) and not self._run.is_file():
-            raise DataError(f"{self.folder}: was removed or moved while the run was writing to it; run the command again")
+            raise DataError(f"{self.folder}: the folder was removed or moved during the run. Run the command again.")
 
     @property
     def _unfinished(self) -> AnyPath:
@@ -183,8 +183,8 @@ def _read_run(path: AnyPath) -> dict[str, Any] | None:
     try:
         found = json.loads(path.read_bytes().decode())
         if found["format"] != FORMAT or not isinstance(found["made_with"], dict | None):
-            raise ValueError(f"format {found['format']}, expected {FORMAT}")
+            raise ValueError(f"the format is {found['format']}, expected {FORMAT}")
         return found["made_with"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         found = f"{type(error).__name__}: {reason(error)}"
-        raise ConfigError(f"{path}: not a record of an evaluation ({found}); {_WAY_OUT}") from error
+        raise ConfigError(f"{path}: the file is not a record of an evaluation ({found}). {_WAY_OUT}") from error

@@ -46,7 +46,7 @@ class SavedMasks:
         """
         for folder in filter(None, (masks, probabilities)):
             if not folder.is_dir():
-                raise DataError(f"{folder}: no such folder; pass one with a file for each frame")
+                raise DataError(f"{folder}: the folder does not exist. Pass a folder with a file for each frame.")
         notes = Notes()
         if video.is_dir():
             frames = list_frames(video, notes=notes)
@@ -73,9 +73,11 @@ class SavedMasks:
             with np.load(path, allow_pickle=False) as saved:
                 ids, probs = saved["ids"], saved["probs"].astype(np.float32)
             if probs.shape != (len(ids), height, width):
-                raise ValueError(f"probabilities {list(probs.shape)}, expected {[len(ids), height, width]}")
+                raise ValueError(f"the probabilities have the shape {list(probs.shape)}, expected {[len(ids), height, width]}")
         except Exception as error:  # damaged zip files and arrays raise many exception types
-            raise DataError(f"{path}: not probabilities of this frame ({reason(error)}); segment the video again") from error
+            raise DataError(
+                f"{path}: the file does not contain the probabilities of this frame ({reason(error)}). Segment the video again."
+            ) from error
         return Saved(mask, ids, probs)
 
     def _read(self, t: int) -> Integer[np.ndarray, "h w"]:

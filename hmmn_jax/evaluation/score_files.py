@@ -57,7 +57,9 @@ def score_folder(folder: Path, plans: Sequence[Plan], processes: int = 1) -> tup
                     scores.append(found)
                 bar.update(len(plan.frames))
         except BrokenProcessPool as error:
-            raise HMMNError(f"{folder}: a scoring process was killed, perhaps for lack of memory; score again") from error
+            raise HMMNError(
+                f"{folder}: a scoring process was killed, perhaps because there was not enough memory. Score the masks again."
+            ) from error
     return scores, failures
 
 

@@ -31,7 +31,7 @@ def check_settings(config: ConfigDict) -> None:
     """Raises ConfigError for an invalid field. The error states the field, its value and the expected values."""
     for name, kind in _FIELDS.items():
         if name not in config:
-            raise ConfigError(f"config.{name} is missing; start from an evaluation config, such as configs/evaluate/custom.py")
+            raise ConfigError(f"config.{name} is missing. Start from an evaluation config, such as configs/evaluate/custom.py.")
         kinds = kind if isinstance(kind, tuple) else (kind,)
         if not isinstance(config[name], kinds) or (isinstance(config[name], bool) and bool not in kinds):
             raise ConfigError(f"config.{name} is {config[name]!r}, expected {' or '.join(k.__name__ for k in kinds)}")
@@ -41,9 +41,9 @@ def check_settings(config: ConfigDict) -> None:
             raise ConfigError(f"config.{name} is {config[name]!r}, expected {expected}")
 
     require(config.protocol in registered(), "protocol", f"one of {', '.join(registered())}")
-    require(config.dtype in DTYPES, "dtype", 'bfloat16, float32, float64 or "" for that of the checkpoint')
+    require(config.dtype in DTYPES, "dtype", 'bfloat16, float32, float64 or "" for the dtype of the checkpoint')
     x64 = config.dtype != "float64" or has_float64()
-    require(x64, "dtype", "another dtype; JAX only supports float64 if JAX_ENABLE_X64=1 is set")
+    require(x64, "dtype", "another dtype, because JAX supports float64 only if JAX_ENABLE_X64=1 is set")
     require(config.order in ("", *ORDERS), "order", f"one of {', '.join(ORDERS)}")
     require(config.mask_values in ("", *MASK_VALUES), "mask_values", f"one of {', '.join(MASK_VALUES)}")
     require(config.direction in ("", *DIRECTIONS), "direction", f"one of {', '.join(DIRECTIONS)}")
@@ -51,9 +51,9 @@ def check_settings(config: ConfigDict) -> None:
         require(
             config.protocol == "custom",
             "direction",
-            "nothing: a benchmark defines the given masks; use custom for your own videos",
+            '"", because a benchmark defines the given masks. Use the protocol custom for your own videos.',
         )
-        require(len(config.scales) == 1 and not config.flip, "direction", "nothing, with several scales or flip")
+        require(len(config.scales) == 1 and not config.flip, "direction", '"" if several scales or flip are set')
     require(config.mem_every >= 1, "mem_every", "1 or more frames")
     for name in ("max_memory_frames", "objects_per_batch"):
         require(config[name] >= 0, name, "0 for the default, or 1 or more")
@@ -67,7 +67,7 @@ def check_settings(config: ConfigDict) -> None:
             require(False, "sequences", "names, such as ('bear', 'camel')")
         check_name(name, "config.sequences")
     for name in ("year", "split", "resolution", "annotations"):
-        require("\0" not in config[name], name, "a name")
+        require("\0" not in config[name], name, "a name without null characters")
     _check_member(config)
 
 

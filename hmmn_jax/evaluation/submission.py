@@ -27,7 +27,7 @@ def write_zip(path: Path, masks: Path, clips: Iterable[Clip], pattern: str, mask
     }
     if missing := [file for file in files.values() if not file.is_file()]:
         count = f"{len(missing)} of {len(files)} masks are missing"
-        raise DataError(f"{missing[0]}: does not exist ({count}); nothing to submit yet")
+        raise DataError(f"{missing[0]}: the file does not exist. {count}. Segment all videos before you write a submission.")
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, file in sorted(files.items()):
             entry = zipfile.ZipInfo(

@@ -49,7 +49,7 @@ class BurstSequence:
         try:
             return {track: decode(text, *self.size) for track, text in sorted(self.encoded[place].items())}
         except ValueError as error:
-            raise DataError(f"{'/'.join(self.key)}/{self.annotated[place]}: a mask that cannot be decoded: {error}") from error
+            raise DataError(f"{'/'.join(self.key)}/{self.annotated[place]}: a mask cannot be decoded: {error}") from error
 
     def given(self) -> dict[int, dict[int, Bool[np.ndarray, "h w"]]]:
         """The masks of the tracks that start in each frame, in the form that `Segmenter.run` expects.
@@ -70,7 +70,7 @@ def read_burst(path: Path) -> list[BurstSequence]:
     """Reads `first_frame_annotations.json`, `all_classes.json` or a result. Raises DataError if the file is invalid."""
     found = [_sequence(entry, path) for entry in _load(path)["sequences"]]
     if len({sequence.key for sequence in found}) < len(found):
-        raise DataError(f"{path}: two sequences have the same data set and name; copy the file again")
+        raise DataError(f"{path}: two sequences have the same data set and name. Copy the file again.")
     return found
 
 
@@ -91,19 +91,21 @@ def write_burst(path: Path, given: Path, results: Mapping[tuple[str, str], Seque
         sequence = _sequence(entry, given)
         name = "/".join(sequence.key)
         if sequence.key not in results:
-            raise DataError(f"{given}: no result of {name}; segment it")
+            raise DataError(f"{given}: the sequence {name} has no result. Segment this sequence.")
         frames = results[sequence.key]
         if len(frames) != len(sequence.annotated):
-            raise DataError(f"{name}: masks of {len(frames)} frames, expected {len(sequence.annotated)}, the annotated ones")
+            raise DataError(
+                f"{name}: found masks of {len(frames)} frames, expected masks of the {len(sequence.annotated)} annotated frames"
+            )
         first = sequence.given()
         tracks = {track for masks in first.values() for track in masks}
         entry["segmentations"] = []
         for frame, index, masks in zip(sequence.annotated, sequence.places, frames, strict=True):
             if unknown := sorted(masks.keys() - tracks):
-                raise DataError(f"{name}/{frame}: the track {unknown[0]}, expected those that are given: {sorted(tracks)}")
+                raise DataError(f"{name}/{frame}: the track {unknown[0]} is not given, expected one of {sorted(tracks)}")
             if wrong := [track for track, mask in masks.items() if mask.shape != sequence.size]:
                 found = masks[wrong[0]].shape
-                raise DataError(f"{name}/{frame}: a mask {found} of track {wrong[0]}, expected {sequence.size}")
+                raise DataError(f"{name}/{frame}: the mask of track {wrong[0]} has the shape {found}, expected {sequence.size}")
             own = first.get(index, {})
             entry["segmentations"].append(
                 {
@@ -119,9 +121,9 @@ def _load(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise DataError(f"{path}: cannot be read: {reason(error)}; copy the file again") from error
+        raise DataError(f"{path}: the file cannot be read: {reason(error)}. Copy the file again.") from error
     if not isinstance(content, dict) or not isinstance(content.get("sequences"), list):
-        raise DataError(f'{path}: not a file of BURST, expected {{"sequences": [...], "categories": [...], "split": ...}}')
+        raise DataError(f'{path}: this is not a BURST file, expected {{"sequences": [...], "categories": [...], "split": ...}}')
     return content
 
 
@@ -136,10 +138,12 @@ def _sequence(entry: Any, path: Path) -> BurstSequence:
             encoded,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{path}: contains an invalid BURST sequence ({type(error).__name__}: {error})") from error
+        raise DataError(f"{path}: the file contains an invalid BURST sequence ({type(error).__name__}: {error})") from error
     name = "/".join(sequence.key)
     if len(encoded) != len(sequence.annotated):
-        raise DataError(f"{path}: {name} has masks of {len(encoded)} frames and {len(sequence.annotated)} annotated frames")
+        raise DataError(
+            f"{path}: {name} has masks of {len(encoded)} frames, expected masks of {len(sequence.annotated)} annotated frames"
+        )
     if missing := [frame for frame in sequence.annotated if frame not in sequence.frames]:
         raise DataError(f"{path}: {name} has the annotated frame {missing[0]}, which is not among its images")
     return sequence

@@ -62,7 +62,7 @@ class Coco(_Json):
 class YouTubeVis(_Json):
     """Writes `VIDEO.json` in YouTube-VIS format: one video, and for each object a list of masks, with null where absent."""
 
-    without_mask = "null in the list of each object"
+    without_mask = "The list of each object contains null for these frames."
 
     def __init__(self, folder: Path, facts: VideoFacts):
         super().__init__(folder, facts)

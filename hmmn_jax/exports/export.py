@@ -73,7 +73,7 @@ def export(
     count = len(video)
     start, stop = operator.index(start), count if stop is None else operator.index(stop)
     if not 0 <= start < stop <= count:
-        raise ValueError(f"start is {start}, stop is {stop}, expected 0 <= start < stop <= {count}, the number of frames")
+        raise ValueError(f"start is {start} and stop is {stop}, expected 0 <= start < stop <= {count}, the number of frames")
     facts = VideoFacts(video.name, video.size, video.fps, dict(labels or {}))
     with _published(target, exporter.suffix, video.name) as folder, exporter(folder, facts) as writer:
         for t in range(start, stop):
@@ -103,14 +103,14 @@ def masked_frame(
 def _exporter(kind: str, path: Path) -> type[Exporter]:
     """Returns the exporter for `kind`. Raises ConfigError if the kind is unknown or does not support the path."""
     if kind not in KINDS:
-        raise ConfigError(f"unknown kind of export: {kind!r}; choose {', '.join(KINDS)}")
+        raise ConfigError(f"unknown kind of export {kind!r}, expected one of {', '.join(KINDS)}")
     exporter = KINDS[kind]
     suffix = path.suffix.lower()
     if exporter.suffix and suffix != exporter.suffix:
-        raise ConfigError(f"{path}: an export of kind {kind} is a file {exporter.suffix}; pass a name with this suffix")
+        raise ConfigError(f"{path}: an export of kind {kind} is a {exporter.suffix} file. Pass a name with this suffix.")
     if not exporter.suffix and suffix in {other.suffix for other in KINDS.values()} - {""}:
         raise ConfigError(
-            f"{path}: an export of kind {kind} consists of many files; pass a folder, or the name of an archive {ARCHIVE}"
+            f"{path}: an export of kind {kind} consists of many files. Pass a folder, or the name of a {ARCHIVE} archive."
         )
     return exporter
 

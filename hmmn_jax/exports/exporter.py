@@ -90,12 +90,12 @@ class Exporter(abc.ABC):
         needs_image: whether the exporter needs the pixels of frames.
         needs_probs: whether the exporter uses probabilities.
         suffix: suffix of the single output file, which is `FOLDER/VIDEO` + suffix; "" if the output is a folder `FOLDER/VIDEO`.
-        without_mask: a phrase that describes how frames without a mask are handled.
+        without_mask: a sentence that describes how frames without a mask are handled.
     """
 
     needs_image = needs_probs = False
     suffix = ""
-    without_mask = "left out"
+    without_mask = "The export does not contain these frames."
 
     def __init__(self, folder: Path, facts: VideoFacts):
         """The exporter writes to `folder` and may replace existing files."""
@@ -127,4 +127,4 @@ class Exporter(abc.ABC):
         """Remarks on the export for the user, one line each."""
         if not self.missing:
             return []
-        return [f"{self.missing} of {self.frames} frames have no mask: {self.without_mask}"]
+        return [f"{self.missing} of {self.frames} frames have no mask. {self.without_mask}"]

@@ -76,5 +76,5 @@ class RgbaPngs(_ObjectPngs):
         """Remarks about frames without masks and about frames without soft edges."""
         if not self.hard:
             return super().remarks
-        found = f"{self.hard} of {self.frames} frames have hard edges: their masks are annotations or have no probabilities"
+        found = f"{self.hard} of {self.frames} frames have hard edges. Their masks are annotations or have no probabilities."
         return [*super().remarks, found]

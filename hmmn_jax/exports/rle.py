@@ -62,6 +62,6 @@ def decode(counts: str, height: int, width: int) -> Bool[np.ndarray, "h w"]:
     for first in (1, 2):  # from the fourth number on, differences from the number two positions earlier
         lengths[first::2] = np.cumsum(lengths[first::2])
     if lengths.min() < 0 or lengths.sum() != height * width:
-        raise ValueError(f"runs of {lengths.sum()} pixels, expected {height}x{width}")
+        raise ValueError(f"the runs contain {lengths.sum()} pixels, expected {height}x{width}")
     values = np.arange(len(lengths)) % 2 == 1
     return np.repeat(values, lengths).reshape(width, height).T

@@ -22,16 +22,18 @@ def as_frame(frame: Num[Array | np.ndarray, "H W 3"]) -> Num[Array, "1 H W 3"]:
     frame = _as_array(frame, "a frame")
     is_float = jnp.issubdtype(frame.dtype, jnp.floating)
     if frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape or not (is_float or frame.dtype == np.uint8):
-        raise ValueError(f"a frame is {_describe(frame)}, expected [H, W, 3], RGB, uint8 or float in [0, 1]")
+        raise ValueError(f"a frame is {_describe(frame)}, expected an RGB image [H, W, 3], uint8 or float in [0, 1]")
     if is_float:
         low, high = (frame.min(), frame.max()) if isinstance(frame, np.ndarray) else _extremes(frame)
         if not (low >= -RANGE_SLACK and high <= 1 + RANGE_SLACK):  # NaN fails this check, too
             finite = np.isfinite(float(low)) and np.isfinite(float(high))
             found = f"values from {float(low):.4g} to {float(high):.4g}" if finite else "values that are not finite"
             way_out = (
-                "divide by 255, or undo a normalisation by mean and standard deviation" if finite else "look for nan and inf"
+                "Divide the values by 255, or undo a normalisation by mean and standard deviation"
+                if finite
+                else "Search the frame for nan and inf"
             )
-            raise ValueError(f"a frame is {_describe(frame)} with {found}, expected float in [0, 1]: {way_out}")
+            raise ValueError(f"a frame is {_describe(frame)} with {found}, expected float in [0, 1]. {way_out}")
     return jnp.asarray(frame[None])
 
 
@@ -39,11 +41,11 @@ def as_mask(mask: Mask, size: tuple[int, int]) -> np.ndarray:
     """Converts a mask to ids on the host. Raises ValueError if its size or type is wrong."""
     if isinstance(mask, Mapping):
         raise ValueError(
-            "the masks are a dict of overlapping objects: pass ids [H, W], or create the Segmenter with independent=True"
+            "the masks are a dict of overlapping objects. Pass ids [H, W], or create the Segmenter with independent=True"
         )
     mask = np.asarray(_as_array(mask, "the mask"))
     if mask.shape != size or mask.dtype not in (np.uint8, np.uint16, np.bool_):
-        expected = f"uint8 or uint16 (ids) or bool (object 1) {list(size)}, like its frame"
+        expected = f"ids (uint8 or uint16) or a mask of object 1 (bool) with the shape {list(size)} of its frame"
         raise ValueError(f"the mask is {_describe(mask)}, expected {expected}")
     return mask.astype(np.uint8, copy=False) if mask.dtype == np.bool_ else mask
 
@@ -56,7 +58,7 @@ def as_masks(masks: Mask, size: tuple[int, int]) -> dict[int, np.ndarray]:
     for i, mask in masks.items():
         mask = np.asarray(_as_array(mask, f"the mask of object {i}"))
         if not (isinstance(i, int | np.integer) and 0 < i < 2**16) or mask.shape != size or mask.dtype != np.bool_:
-            expected = f"an id from 1 to {2**16 - 1}, and bool {list(size)}, like its frame"
+            expected = f"an id from 1 to {2**16 - 1}, and a bool mask with the shape {list(size)} of its frame"
             raise ValueError(f"the mask of object {i!r} is {_describe(mask)}, expected {expected}")
         found[int(i)] = mask
     return found

@@ -74,7 +74,7 @@ class Segmenter:
             ("objects_per_batch", objects_per_batch),
         ):
             if value is not None and not (isinstance(value, int | np.integer) and value >= 1):
-                raise ValueError(f"{name} is {value!r}, expected an integer, 1 or more")
+                raise ValueError(f"{name} is {value!r}, expected an integer of at least 1")
         warn_if_cpu_is_unsound()
         variables, config = fold_batch_norm(variables, config)
         on_cpu = jax.default_backend() == "cpu"
@@ -138,7 +138,7 @@ class Segmenter:
         frame = as_frame(frame)
         if frame.shape != state.frame.shape:
             shapes = [list(shape[1:]) for shape in (frame.shape, state.frame.shape)]
-            raise ValueError(f"the frame is {shapes[0]}, expected {shapes[1]}, like the frames before")
+            raise ValueError(f"the frame has the shape {shapes[0]}, expected {shapes[1]}, the shape of the previous frames")
         if state.groups:
             groups, probs, (labels, shown, logits) = self._segment(state, frame, donate, query)
         else:
@@ -185,7 +185,7 @@ class Segmenter:
         """
         later = later or {}
         if wrong := [t for t in later if not (isinstance(t, int | np.integer) and t >= 1)]:
-            raise ValueError(f"later has {wrong[0]!r}, expected indices of frames after the first: integers, 1 or more")
+            raise ValueError(f"later has the key {wrong[0]!r}, expected indices of later frames: integers of at least 1")
         frames = iter(frames)
         first = next(frames, None)
         if first is None:
@@ -227,7 +227,7 @@ class Segmenter:
         ids = [np.union1d(mask, 0) for mask in given]  # the id of each channel
         if len({(frame.shape, frame.dtype, len(found)) for frame, found in zip(frames, ids, strict=True)}) > 1:
             found = ", ".join(f"{list(frame.shape[1:])} with {len(i) - 1}" for frame, i in zip(frames, ids, strict=True))
-            raise ValueError(f"the first frames and their objects are {found}; expected one size and one number of objects")
+            raise ValueError(f"the first frames and their objects are {found}, expected one size and one number of objects")
         channels = [np.searchsorted(i, mask).astype(np.uint16) for i, mask in zip(ids, given, strict=True)]
         states = [self.init(frame[0], mask) for frame, mask in zip(frames, channels, strict=True)]
         frame, probs = (jnp.concatenate([getattr(state, name) for state in states]) for name in ("frame", "probs"))

@@ -82,10 +82,10 @@ class HMMNConfig:
         for name in (*dims, "decoder_dim"):
             self._require(is_size(getattr(self, name)), name, f"an integer from 1 to {WIDEST}")
         self._require(is_size(self.window) and self.window % 2 == 1, "window", f"an odd number of cells up to {WIDEST}")
-        self._require(is_finite(self.sigma) and self.sigma > 0, "sigma", "more than 0 cells")
-        self._require(is_finite(self.sigma_growth) and self.sigma_growth >= 0, "sigma_growth", "0 or more")
+        self._require(is_finite(self.sigma) and self.sigma > 0, "sigma", "a number of cells above 0")
+        self._require(is_finite(self.sigma_growth) and self.sigma_growth >= 0, "sigma_growth", "a number of at least 0")
         self._require(is_size(self.k_s8), "k_s8", f"an integer from 1 to {WIDEST}")
-        self._require(is_size(self.k_s4, self.k_s8), "k_s4", f"1 to k_s8 = {self.k_s8} (the best of the stride-8 cells)")
+        self._require(is_size(self.k_s4, self.k_s8), "k_s4", f"an integer from 1 to k_s8, which is {self.k_s8}")
 
     def _require(self, condition: bool, name: str, expected: str) -> None:
         if not condition:
@@ -111,7 +111,7 @@ class HMMNConfig:
             fields["backbone"] = backbone_from_dict(fields["backbone"])
         unknown = sorted(set(fields) - {field.name for field in dataclasses.fields(cls)})
         if unknown:
-            raise ValueError(f"HMMNConfig has no field {', '.join(unknown)}: was it written by a newer version?")
+            raise ValueError(f"HMMNConfig has no field {', '.join(unknown)}, which may come from a newer version of hmmn-jax")
         return cls(**fields)
 
     @property

@@ -65,9 +65,9 @@ def test_each_mask_is_complete_in_each_direction(given, direction):
     for t, mask in enumerate(expected(masks, direction)):
         np.testing.assert_array_equal(read_ids(root / f"run/masks/pond/f{t:02d}.png"), mask)
     steps = {"both": 2 + 2 * 2 + 1, "forward": 3, "backward": 4}[direction]
-    assert stub.steps == steps and f"{steps} frames in" in done.out
-    said = "pond: 7 frames of 24x20, 2 objects: 1 (in 2 of the masks), 2 (in 1 of the masks); 2 annotated frames, direction "
-    assert said + direction in done.out
+    assert stub.steps == steps and f"{steps} frames were segmented in" in done.out
+    said = "pond has 7 frames of 24x20 pixels and 2 objects: 1 (in 2 of the masks), 2 (in 1 of the masks). "
+    assert f"{said}The video has 2 annotated frames. The direction is {direction}." in done.out
     assert ("frames before the first mask are background" in done.err) == (direction == "forward")
     assert ("frames after the last mask are background" in done.err) == (direction == "backward")
 
@@ -107,7 +107,7 @@ def test_videos_of_a_folder_are_not_scored_with_their_own_masks(tmp_path):
     for t, mask in masks.items():
         save_ids(tmp_path / f"set/Annotations/pond/{t:05d}.png", mask)
     done = run_evaluate(Stub(), {"direction": "both"}, data=tmp_path / "set", output=tmp_path / "run")
-    assert done.code == 0 and "not scored: pond: all of its masks are given (config.direction is both)" in done.err
+    assert done.code == 0 and "not scored: pond: all masks are given because config.direction is both" in done.err
     np.testing.assert_array_equal(read_ids(tmp_path / "run/masks/pond/00002.png"), expected(masks, "both")[2])
     assert not (tmp_path / "run/summary.json").exists()
 
@@ -116,7 +116,7 @@ def test_videos_of_a_folder_are_not_scored_with_their_own_masks(tmp_path):
     ("fields", "said"),
     [
         ({"direction": "sideways"}, "config.direction is 'sideways', expected one of forward, backward, both"),
-        ({"direction": "both", "flip": True}, "config.direction is 'both', expected nothing, with several scales or flip"),
+        ({"direction": "both", "flip": True}, "config.direction is 'both', expected \"\" if several scales or flip are set"),
     ],
 )
 def test_settings_that_cannot_be(given, fields, said):

@@ -60,10 +60,15 @@ def lose_video(path):
 # Benchmark tree, file of the result, function that damages it, and expected message. The exit status is never 0.
 SILENT = {
     "MOSE v2, a missing mask": ("mose2_val", "crowd/00000.png", lose, "would use 00002.png as 00001.png"),
-    "MOSE v2, a missing video": ("mose2_val", "street/00000.png", lose_video, "street/00001.png: does not exist"),
-    "LVOS, a missing mask": ("lvos_val", "walk/00000011.png", lose, "walk/00000011.png: does not exist (1 of"),
-    "VOST, a missing mask": ("vost_val", "cut/00036.png", lose, "cut/00036.png: does not exist (1 of 5 masks"),
-    "SA-V, a missing video": ("sav_val", "dance/000/00004.png", lose, "dance/000/00004.png: does not exist (1 of 8 masks"),
+    "MOSE v2, a missing video": ("mose2_val", "street/00000.png", lose_video, "street/00001.png: the file does not exist"),
+    "LVOS, a missing mask": ("lvos_val", "walk/00000011.png", lose, "walk/00000011.png: the file does not exist. 1 of"),
+    "VOST, a missing mask": ("vost_val", "cut/00036.png", lose, "cut/00036.png: the file does not exist. 1 of 5 masks"),
+    "SA-V, a missing video": (
+        "sav_val",
+        "dance/000/00004.png",
+        lose,
+        "dance/000/00004.png: the file does not exist. 1 of 8 masks",
+    ),
 }
 
 
@@ -82,7 +87,7 @@ def test_a_video_of_sav_that_the_result_lacks_is_an_error(tmp_path):
     trees.sav(tmp_path / "in")
     (tmp_path / "pred").mkdir()
     done = run_evaluate(config=benchmark_settings("sav_val"), data=tmp_path / "in", score=tmp_path / "pred")
-    assert done.code == 2 and "dance/000/00004.png: does not exist (8 of 8 masks are missing)" in done.err
+    assert done.code == 2 and "dance/000/00004.png: the file does not exist. 8 of 8 masks are missing." in done.err
 
 
 def test_what_has_no_frame_to_score_is_reported_and_the_means_stay_numbers(tmp_path):
@@ -95,7 +100,7 @@ def test_what_has_no_frame_to_score_is_reported_and_the_means_stay_numbers(tmp_p
     trees.save_json(tmp_path / "lvos/valid_meta.json", trees.lvos_meta(objects))
     for name, root, said in (
         ("mose2_val", tmp_path / "mose", "not scored: short: 2 frames"),
-        ("lvos_val", tmp_path / "lvos", "not scored: two, object 1: no frame between its first and last"),
+        ("lvos_val", tmp_path / "lvos", "not scored: two, object 1: no frame is between its first and last"),
     ):
         done = run_evaluate(config=benchmark_settings(name), data=root, score=root / "Annotations")
         assert done.code == 0 and said in done.err and "nan" not in done.out, done.err

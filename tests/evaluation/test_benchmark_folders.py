@@ -61,8 +61,8 @@ def test_mose2(tmp_path):
     # Mistakes that the server scores without a message.
     assert set(videos) - scores.keys() == wrong.keys() == {"shifted", "absent", "two"}
     lost = set(golden["shifted_names"]) - set(golden["shifted_pred_names"])
-    assert lost == {"00005"} and "shifted: the server counts masks and would use 00015.png as 00010.png" in wrong["shifted"]
-    assert "absent/00001.png: does not exist" in wrong["absent"] and "two: 2 frames" in wrong["two"]
+    assert lost == {"00005"} and "The server would use 00015.png as 00010.png" in wrong["shifted"]
+    assert "absent/00001.png: the file does not exist" in wrong["absent"] and "two: 2 frames" in wrong["two"]
 
 
 def test_mose1(tmp_path):
@@ -120,7 +120,7 @@ def test_sav(tmp_path):
                 trees.save_objects(folder / v, masks)
     (root / "sav_val.txt").write_text("\n".join(videos))
     scores, wrong = score("sav_val", root, pred)
-    assert wrong.keys() == {"missing"} and "missing/000/00004.png: does not exist" in wrong["missing"]
+    assert wrong.keys() == {"missing"} and "missing/000/00004.png: the file does not exist" in wrong["missing"]
     for v, found in scores.items():
         assert found.ids == tuple(int(o) + 1 for o in golden[f"{v}_objects"].tolist())
         same(sav.object_figures(found), [golden[f"{v}_{o}_mean"] for o in golden[f"{v}_objects"].tolist()])
@@ -210,15 +210,15 @@ def harm_truth(root, pred):
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
-        (harm_shift, "pred/crowd: the server counts masks and would use 00002.png as 00001.png"),
-        (harm_extra, "pred/crowd: the server counts masks and would use 00000.png as 00001.png"),
-        (harm_size, "crowd/00002.png: 81x60 pixels; its frame has 80x60"),
-        (harm_missing, "crowd/00001.png: does not exist (4 of 4 masks are missing)"),
+        (harm_shift, "pred/crowd: the server numbers the masks by their order. The server would use 00002.png as 00001.png"),
+        (harm_extra, "pred/crowd: the server numbers the masks by their order. The server would use 00000.png as 00001.png"),
+        (harm_size, "crowd/00002.png: the mask has 81x60 pixels, but its frame has 80x60"),
+        (harm_missing, "crowd/00001.png: the file does not exist. 4 of 4 masks are missing."),
         (harm_name, "crowd: a mask is named last.png; names must be numbers"),
-        (harm_bits, "crowd/00002.png: a PNG of mode 1, whose values the server would change"),
-        (harm_colours, "crowd/00002.png: a PNG of mode RGB, whose values the server would change"),
-        (harm_length, "crowd: meta.json has 5 frames, the folders 6"),
-        (harm_truth, "crowd: no annotation of frame 00003 (1 of 6 frames lack one)"),
+        (harm_bits, "crowd/00002.png: the PNG has the mode 1, whose values the server would change"),
+        (harm_colours, "crowd/00002.png: the PNG has the mode RGB, whose values the server would change"),
+        (harm_length, "crowd: meta.json lists 5 frames, but the folders contain 6 frames"),
+        (harm_truth, "crowd: frame 00003 is not annotated. 1 of 6 frames have no annotation."),
     ],
 )
 def test_wrong_results_of_mose2(tmp_path, harm, said):
@@ -242,10 +242,10 @@ def test_wrong_results_of_others(tmp_path):
     three[:9], three[9:20] = 1, 2
     write_mask(tmp_path / "objects/dance/001/00008.png", three)
     _, wrong = score("sav_val", tmp_path / "sav", tmp_path / "objects")
-    assert "dance/001/00008.png: 3 values; a mask of one object must have only 0 and 255" in wrong["dance"]
+    assert "dance/001/00008.png: the mask has 3 different values, expected only 0 and 255" in wrong["dance"]
     shutil.rmtree(tmp_path / "objects/dance/002")
     _, wrong = score("sav_val", tmp_path / "sav", tmp_path / "objects")
-    assert "dance/002/00004.png: does not exist (3 of 8 masks are missing)" in wrong["dance"]
+    assert "dance/002/00004.png: the file does not exist. 3 of 8 masks are missing." in wrong["dance"]
     write_mask(tmp_path / "objects/dance/002/00004.png", three)
     for name in ("00008", "00012"):
         write_mask(tmp_path / f"sav/Annotations_6fps/dance/002/{name}.png", np.zeros((40, 60), np.uint8))
@@ -264,22 +264,22 @@ def test_data_that_cannot_be_scored(tmp_path):
     task, _, reasons = read("lvos_val", root)
     assert any("tent" in line and "not in the list" in line for line in task.notes.lines())
     assert "walk, object 3: frame_nums 5 for the 8 frames" in reasons["walk"]
-    assert "zoo, object 255: no frame between its first and last" in reasons["zoo"]
+    assert "zoo, object 255: no frame is between its first and last" in reasons["zoo"]
     trees.save_json(root / "valid_meta.json", trees.lvos_meta({"walk": {3: (1, 60, 20)}, "zoo": {255: (2, 22, 5)}}))
     reasons = read("lvos_val", root)[2]
-    assert "walk, object 3: no frame 00000041 with an annotation" in reasons["walk"]
-    assert "zoo, object 255: no frame 00000007 with an annotation" in reasons["zoo"]
+    assert "walk, object 3: frame 00000041 does not exist or is not annotated" in reasons["walk"]
+    assert "zoo, object 255: frame 00000007 does not exist or is not annotated" in reasons["zoo"]
     trees.save_json(root / "valid_meta.json", {"videos": {"walk": {"objects": {"3": {}}}}})
     assert "walk, object 3: expected frame_range" in read("lvos_val", root)[2]["walk"]
     (root / "unseen_videos.txt").unlink()
-    assert "walk: no unseen_videos.txt" in read("lvos_val", root)[2]["walk"]
+    assert "walk: unseen_videos.txt is missing" in read("lvos_val", root)[2]["walk"]
     trees.save_json(root / "valid_meta.json", {"video": {}})
     with pytest.raises(DataError, match="not a list of LVOS"):
         read("lvos_val", root)
     trees.vost(tmp_path / "vost")
     (tmp_path / "vost/JPEGImages_10fps/cut/00036.jpg").unlink()
     task = make_protocol(benchmark_settings("vost_val")).read(tmp_path / "vost")
-    assert "cut/00036.png: a mask without a frame in" in task.failures["cut"]
+    assert "cut/00036.png: this mask has no frame in" in task.failures["cut"]
     trees.mose(tmp_path / "mose")
     trees.save_json(tmp_path / "mose/meta.json", {"videos": {"crowd": {"length": 6, "objects": [0]}}})
     with pytest.raises(DataError, match=r"not a meta\.json of MOSE"):

@@ -128,7 +128,7 @@ def test_vost(roots, tmp_path):
     """Segmented at 10 frames per second, written at 5; F does not occur."""
     done = run(roots, tmp_path, "vost_val", Keeping())
     assert done.code == 0, done.err
-    assert "cut: 13 frames" in done.out and written(tmp_path / "run") == [f"cut/{n:05d}.png" for n in range(12, 85, 12)]
+    assert "cut has 13 frames" in done.out and written(tmp_path / "run") == [f"cut/{n:05d}.png" for n in range(12, 85, 12)]
     assert "J_tr mean" in done.out
     summary = json.loads((tmp_path / "run/summary.json").read_text())
     assert summary.keys() >= {"J mean", "J recall", "J decay", "J_tr mean", "J_tr recall", "J_tr decay"}
@@ -143,7 +143,7 @@ def test_long_video(roots, tmp_path):
     assert done.code == 0, done.err
     assert written(tmp_path / "run") == [f"rat/{t:05d}.png" for t in (0, 3, 6, 9, 11)]
     page = (tmp_path / "run/report.html").read_text()
-    assert "own scorer excludes only the first." in page
+    assert "The scorer of the data set excludes only the first annotated frame." in page
 
 
 def test_sav(roots, tmp_path):
@@ -165,7 +165,7 @@ def test_sav(roots, tmp_path):
     # Object 3 is hidden on frame 4, but the stub shows it: one of three frames is 0.
     assert [round(objects[i]["J"], 6) for i in "123"] == [100, 100, round(200 / 3, 6)]
     assert summary["J&F"] == pytest.approx((summary["J"] + summary["F"]) / 2)
-    assert "object 1 is the folder 000" in (tmp_path / "run/report.html").read_text()
+    assert "The masks of object 1 are in the folder 000." in (tmp_path / "run/report.html").read_text()
     again = run_evaluate(config=benchmark_settings("sav_val"), data=roots / "sav_val", score=tmp_path / "run/masks")
     assert again.code == 0 and again.out.splitlines()[-1].split() == [f"{summary[n]:.1f}" for n in ("J&F", "J", "F")]
 
@@ -200,10 +200,10 @@ def test_categories_of_youtube_vos(tmp_path):
         return run_evaluate(config=benchmark_settings("youtube_vos_2019"), data=tmp_path / "in", score=pred)
 
     listed.write_text("kite\n\ncow\n")
-    assert "no object in" in score().err and "has the category 'cow'; it has dog, kite" in score().err
+    assert "no object in" in score().err and "has the category 'cow', expected one of dog, kite" in score().err
     listed.unlink()
     done = score()
-    assert done.code == 0 and "seen and unseen categories are not distinguished: no unseen_categories.txt" in done.err
+    assert done.code == 0 and "the data folder does not contain unseen_categories.txt" in done.err
     assert done.out.splitlines()[-1].split() == ["-"] * 5 + ["1.000"] * 3
     meta = tmp_path / "in/valid/meta.json"
     content = json.loads(meta.read_text())
@@ -211,7 +211,7 @@ def test_categories_of_youtube_vos(tmp_path):
     meta.write_text(json.dumps(content))
     listed.write_text("kite\n")
     done = score()
-    assert done.code == 0 and "not scored: park: meta.json has no category of object 2; add it" in done.err
+    assert done.code == 0 and "not scored: park: meta.json has no category of object 2. Add the category" in done.err
 
 
 def test_burst(roots, tmp_path):
@@ -248,7 +248,7 @@ def test_burst(roots, tmp_path):
     )
     assert part.code == 0 and "no submission.json: 1 of 2 sequences are missing" in part.err
     scored = run_evaluate(config=benchmark_settings("burst_val"), data=roots / "burst_val", score=tmp_path / "run/masks")
-    assert scored.code == 2 and "scores of BURST (HOTA) are not computed here" in scored.err
+    assert scored.code == 2 and "this program does not compute the scores of BURST (HOTA)" in scored.err
 
 
 def test_data_of_burst_that_cannot_be_used(tmp_path):
@@ -260,13 +260,13 @@ def test_data_of_burst_that_cannot_be_used(tmp_path):
     content["sequences"][0]["segmentations"] = [{}] * 4
     path.write_text(json.dumps(content))
     done = run_evaluate(Still(), config=config, data=tmp_path / "in", output=tmp_path / "run")
-    assert "frame0002.jpg: does not exist (1 of 8 images are missing)" in done.err and done.code == 2
-    assert "YFCC100M.v_1: first_frame_annotations.json has masks of 61x40 pixels; its frames have 60x40" in done.err
+    assert "frame0002.jpg: the file does not exist. 1 of 8 images are missing." in done.err and done.code == 2
+    assert "YFCC100M.v_1: first_frame_annotations.json has masks of 61x40 pixels, but the frames have 60x40" in done.err
     content["sequences"][1] |= {"dataset": "YFCC100M", "seq_name": "v.1"}
     content["sequences"][0] |= {"seq_name": "v/1"}
     path.write_text(json.dumps(content))
     done = run_evaluate(Still(), config=config, data=tmp_path / "in", output=tmp_path / "run")
-    assert done.code == 2 and "two sequences would have the folder YFCC100M.v.1" in done.err
+    assert done.code == 2 and "two sequences would use the same folder YFCC100M.v.1" in done.err
 
 
 def test_300_objects_in_one_video(tmp_path):

@@ -25,7 +25,7 @@ def test_a_config_file_gives_the_settings_of_its_name(name):
 
 
 def test_a_name_that_is_not_there():
-    with pytest.raises(ConfigError, match="no benchmark 'davis'; expected one of davis2016_val, "):
+    with pytest.raises(ConfigError, match="unknown benchmark 'davis', expected one of davis2016_val, "):
         benchmark_settings("davis")
 
 

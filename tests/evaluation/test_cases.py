@@ -128,7 +128,7 @@ def test_13_ids_with_gaps(tmp_path):
 def test_15_a_first_mask_that_is_not_of_the_first_frame(tmp_path):
     save_video(tmp_path / "in", "late", FRAMES, {2: MASKS[2]})
     done = run_evaluate(data=tmp_path / "in", output=tmp_path / "out")
-    assert done.code == 2 and "first mask is that of 00002.jpg: --config.late_objects=True starts there" in done.err
+    assert done.code == 2 and "To start at this frame, pass --config.late_objects=True." in done.err
     assert run_evaluate(fields={"late_objects": True}, data=tmp_path / "in", output=tmp_path / "out").code == 0
 
 
@@ -167,7 +167,7 @@ def test_22_a_sequence_that_cannot_be_scored_does_not_stop_the_others(tmp_path):
         line.split()[0]: line.split()[1] for line in done.out.splitlines() if line.split()[0] in ("good", "two", "gap", "bare")
     }
     assert scored == {"good": "2", "two": "2", "gap": "2", "bare": "not"}
-    assert "bare: no annotated frame after an object's first frame" in done.err
+    assert "bare: the objects first appear in frame 00000, and no later frame is annotated" in done.err
     assert "videos with unannotated frames" in done.err or "video with unannotated frames (gap, 2 frames)" in done.err
 
 
@@ -196,17 +196,17 @@ def film(tmp_path):
 def test_24_later_masks_of_a_video_file(film):
     save_ids(film / "in/Annotations/clip/00003.png", np.where(MASKS[3] == 2, MASKS[3], 0).astype(np.uint8))
     done = run_evaluate(data=film / "in", output=film / "out")
-    assert done.code == 0 and "--config.late_objects=True starts them there: 1 video (clip, object 2)" in done.err
+    assert done.code == 0 and "unless you pass --config.late_objects=True: 1 video (clip, object 2)" in done.err
     done = run_evaluate(fields={"late_objects": True}, data=film / "in", output=film / "late")
     assert done.code == 0 and set(np.unique(read_ids(film / "late/masks/clip/00004.png"))) == {0, 1, 2}
     save_ids(film / "in/Annotations/clip/00000.png", ONE[0])
     done = run_evaluate(data=film / "in", output=film / "twice")
-    assert done.code == 2 and "is a mask of the same frame; keep one" in done.err
+    assert done.code == 2 and "is a mask of the same frame. Keep only one" in done.err
 
 
 def test_28_video_files_only(film):
     done = run_evaluate(data=film / "in", output=film / "out")
-    assert done.code == 0 and "not scored: clip: no annotated frame after an object's first frame" in done.err
+    assert done.code == 0 and "not scored: clip: the objects first appear in frame 00000, and no later" in done.err
     assert (film / "out/report.html").is_file()
     done = run_evaluate(data=film / "in", score=film / "out/masks")
     assert done.code == 2 and len([line for line in done.err.splitlines() if "NOTE" not in line]) == 2
@@ -287,7 +287,7 @@ def test_31_stacks(root):
 def test_37_later_masks_without_the_switch(tmp_path):
     save_video(tmp_path / "in", "v", FRAMES, {0: ONE[0], 3: np.where(MASKS[3] == 2, MASKS[3], 0).astype(np.uint8)})
     done = run_evaluate(data=tmp_path / "in", output=tmp_path / "out")
-    assert done.code == 0 and "--config.late_objects=True starts them there: 1 video (v, object 2)" in done.err
+    assert done.code == 0 and "unless you pass --config.late_objects=True: 1 video (v, object 2)" in done.err
 
 
 @pytest.mark.parametrize("dtype", ["half", "float16", "fp16"])

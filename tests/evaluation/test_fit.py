@@ -102,30 +102,32 @@ def test_a_pass_has_the_objects_of_one_mask(make_clip, tmp_path):
 def test_frames_are_scaled_down_and_never_up(make_clip, height, width, size, line):
     given = benchmark_settings("custom")
     config, lines = fit.fit_settings(given, {"size"}, make_clip(2, height, width), SMALL)
-    assert lines == [f"network input: {line}; --size N sets the shorter side in pixels (0: full size)"]
+    way_out = "To change the shorter side in pixels, pass --size N (0: full size)."
+    assert lines == [f"The size of the network input is {line}. {way_out}"]
     assert config.size == size and given.size == config.max_memory_frames == 0
 
 
 @pytest.mark.parametrize(
     ("free", "length", "bound", "said"),
     [
-        (10**12, 101, 31, "at most 31, enough for the whole video"),
-        (40_000, 101, 15, "at most 15 of 20, because 0.0 GB are free and each takes 0.0 MB"),
-        (None, 101, 31, "at most 31, enough for the whole video"),
-        (None, 1001, 63, "at most 63, because the free memory is unknown"),
+        (10**12, 101, 31, "31, which is enough for the whole video"),
+        (40_000, 101, 15, "15 (the whole video needs 20), because 0.0 GB are free and each frame takes 0.0 MB"),
+        (None, 101, 31, "31, which is enough for the whole video"),
+        (None, 1001, 63, "63, because the free memory is unknown"),
     ],
 )
 def test_memory_frames_by_free_memory(make_clip, monkeypatch, free, length, bound, said):
     monkeypatch.setattr(fit, "free_bytes", lambda: free)
     config, lines = fit.fit_settings(benchmark_settings("custom"), {"max_memory_frames"}, make_clip(length, 32, 48), SMALL)
     assert config.max_memory_frames == bound and config.size == 0
-    assert lines == [f"memory frames: {said}; --max-memory-frames N sets another limit (0: none)"]
+    way_out = "To change this number, pass --max-memory-frames N (0: no limit)."
+    assert lines == [f"The maximum number of memory frames is {said}. {way_out}"]
 
 
 def test_the_bound_of_an_earlier_run_is_kept(make_clip, monkeypatch):
     monkeypatch.setattr(fit, "free_bytes", lambda: 0)
     config, (line,) = fit.fit_settings(benchmark_settings("custom"), {"max_memory_frames"}, make_clip(99, 32, 48), SMALL, 15)
-    assert config.max_memory_frames == 15 and "at most 15, as in the earlier run in this folder" in line
+    assert config.max_memory_frames == 15 and "is 15, as in the earlier run in this folder" in line
 
 
 def test_free_memory_of_this_machine():

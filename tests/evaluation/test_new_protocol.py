@@ -144,7 +144,7 @@ def test_from_a_folder_to_scores_report_and_archive(root, tmp_path):
         Still(), config=config(), fields={"submission": ""}, data=root, output=tmp_path / "scored", overlays=True
     )
     assert scored.code == 0, scored.err
-    assert "v: 5 frames of 64x48, 2 objects: 3 (600 px), 300 (800 px from frame 00002)" in scored.out
+    assert "v has 5 frames of 64x48 pixels and 2 objects: 3 (600 px), 300 (800 px from frame 00002)" in scored.out
     with open(tmp_path / "scored/per_frame.csv") as file:
         rows = list(csv.DictReader(file))
     assert [(row["object"], row["frame"]) for row in rows] == [
@@ -171,7 +171,7 @@ def test_masks_that_are_missing_are_reported(root, tmp_path):
     run_evaluate(Still(), config=config(), data=root, output=tmp_path / "run")
     (tmp_path / "run/masks/v/300/00003.png").unlink()
     done = run_evaluate(Still(), config=config(), data=root, score=tmp_path / "run/masks")
-    assert done.code == 2 and "v/300/00003.png: does not exist (1 of 7 masks are missing)" in done.err
+    assert done.code == 2 and "v/300/00003.png: the file does not exist. 1 of 7 masks are missing." in done.err
 
 
 def test_independent_objects_are_what_each_is_alone():

@@ -239,7 +239,7 @@ def test_a_folder_that_is_removed_in_the_meantime_is_reported_and_does_not_come_
                 yield result
 
     said = failure(Removing(masks), open_sequence(sequence), Outputs(tmp_path / "run"))
-    assert "was removed or moved while the run was writing to it" in said
+    assert "the folder was removed or moved during the run" in said
     assert not (tmp_path / "run").exists()
 
 
@@ -316,7 +316,7 @@ def test_the_remaining_time_is_reported_after_ten_frames(tmp_path, capsys, frame
     predict(Parrot(masks), [clip], Outputs(tmp_path / "run"))
     lines = capsys.readouterr().err.replace("\r", "\n").splitlines()
     found = [line.strip() for line in lines if "remaining time" in line]
-    assert len(found) == told and all(line.startswith("10 of 20 frames done in ") for line in found)
+    assert len(found) == told and all(line.startswith("10 of 20 frames were segmented in ") for line in found)
 
 
 @pytest.mark.parametrize(

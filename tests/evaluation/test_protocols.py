@@ -89,7 +89,7 @@ def test_a_zip_is_the_same_every_time_and_never_lacks_a_mask(tmp_path):
     archive.unlink()
     (tmp_path / "run/masks/a/00001.png").unlink()
     task = read_task(davis2017_testdev.get_config(), root)
-    with pytest.raises(DataError, match=r"a/00001.png: does not exist \(1 of 2 masks"):
+    with pytest.raises(DataError, match=r"a/00001.png: the file does not exist. 1 of 2 masks"):
         task.protocol.write_submission(archive, tmp_path / "run" / "masks", task.clips)
     assert not archive.exists()
 
@@ -100,7 +100,7 @@ def test_sequences_that_cannot_be_opened_are_named_and_the_others_are_there(tmp_
         path.unlink()
     task = read_task(davis2017_val.get_config(), root)
     assert [clip.name for clip in task.clips] == ["a"] and list(task.failures) == ["b", "c"]
-    assert "no mask of the first frame, 00000.jpg" in task.failures["b"] and "no PNG" in task.failures["c"]
+    assert "the first frame, 00000.jpg, has no mask" in task.failures["b"] and "no PNG" in task.failures["c"]
     root = youtube_vos(tmp_path / "youtube", {"a": [[1], None], "b": [[1]]}, split="valid")
     (root / "valid/Annotations/a/00000.png").unlink()
     task = read_task(youtube_vos_2018.get_config(), root)
@@ -131,12 +131,12 @@ def test_own_folders_and_video_files(tmp_path):
     ]
     assert [task.clips[0].name for task in own] == ["dog", "cat"]
     (tmp_path / "Annotations/dog.png").unlink()
-    assert "dog.png: no such file" in read_task(config, tmp_path).failures["dog"]
+    assert "dog.png: the file does not exist" in read_task(config, tmp_path).failures["dog"]
 
 
 def test_what_cannot_be_chosen(tmp_path):
     config = custom.get_config()
     jpeg(tmp_path / "JPEGImages/cat/x1.jpg")
     config.sequences = ("cow",)
-    with pytest.raises(DataError, match=r"no sequence 'cow'; it has cat"):
+    with pytest.raises(DataError, match=r"expected a sequence 'cow', found cat"):
         read_task(config, tmp_path)

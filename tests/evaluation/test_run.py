@@ -22,7 +22,7 @@ def test_what_will_be_segmented_is_printed_first(own, tmp_path):
     assert done.code == 0, done.err
     pixels = [int((discs(objects=2)[1][0] == i).sum()) for i in (1, 2)]
     assert done.out.splitlines()[:2] == [
-        f"{name}: 5 frames of 64x48, 2 objects: 1 ({pixels[0]} px), 2 ({pixels[1]} px)" for name in "ab"
+        f"{name} has 5 frames of 64x48 pixels and 2 objects: 1 ({pixels[0]} px), 2 ({pixels[1]} px)" for name in "ab"
     ]
 
 
@@ -31,7 +31,7 @@ def test_beyond_ten_videos_the_others_are_counted(tmp_path):
     for t in range(12):
         save_video(tmp_path / "in", f"v{t:02d}", frames, masks)
     done = run_evaluate(data=tmp_path / "in", output=tmp_path / "run")
-    assert done.out.splitlines()[9].startswith("v09: 3 frames") and "... and 2 more videos, 6 frames" in done.out
+    assert done.out.splitlines()[9].startswith("v09 has 3 frames") and "... and 2 more videos with 6 frames" in done.out
 
 
 class TestOutputs:
@@ -53,7 +53,7 @@ class TestOutputs:
         run_evaluate(**run)
         (tmp_path / "run" / "notes.txt").write_text("the user's")
         done = run_evaluate(fields={"mem_every": 3}, **run)
-        assert done.code == 2 and "made with settings.mem_every 5, now it is 3" in done.err and "--overwrite" in done.err
+        assert done.code == 2 and "settings.mem_every 5, but this run uses 3" in done.err and "--overwrite" in done.err
         segmenter = Repeating()
         done = run_evaluate(segmenter, fields={"mem_every": 3, "sequences": ("a",)}, overwrite=True, **run)
         assert done.code == 0 and len(segmenter.given) == 1
@@ -99,7 +99,7 @@ class TestOutputs:
         os.remove(own / "Annotations/a/00000.png")
         os.link(ours, own / "Annotations/a/00000.png")
         done = run_evaluate(data=own, output=tmp_path / "run")
-        assert done.code == 2 and f"{ours}: would be replaced or deleted, but is also an input" in done.err
+        assert done.code == 2 and f"{ours}: the run would replace or delete this file, which is an input" in done.err
 
     @pytest.mark.parametrize("read", ["mask", "frames"])
     def test_overwrite_never_deletes_what_is_read(self, tmp_path, read):
@@ -113,7 +113,7 @@ class TestOutputs:
         save_frames(tmp_path / "g", frames)
         own = own if read == "frames" else own | {"frames": tmp_path / "g"}
         done = run_evaluate(**own, output=tmp_path / "run", overwrite=True)
-        assert done.code == 2 and "would be replaced or deleted, but is also an input" in done.err
+        assert done.code == 2 and "the run would replace or delete this file, which is an input" in done.err
         assert contents(tmp_path / "run") == before
 
     def test_nothing_is_deleted_or_written_through_a_linked_folder(self, own, tmp_path):

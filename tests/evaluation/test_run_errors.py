@@ -52,7 +52,7 @@ def youtube_vos_folder(root, objects):
 def test_a_video_of_which_no_frame_is_requested(tmp_path):
     root = youtube_vos_folder(tmp_path / "in", [])
     done = run_evaluate(config=youtube_vos_2019.get_config(), data=root, output=tmp_path / "run")
-    assert done.code == 2 and "v: no mask of its frames is requested" in done.err and not (tmp_path / "run/masks").exists()
+    assert done.code == 2 and "v: no mask of this sequence is requested" in done.err and not (tmp_path / "run/masks").exists()
 
 
 def test_masks_of_youtube_vos_cannot_be_scored(tmp_path):
@@ -68,7 +68,7 @@ def test_a_folder_and_a_video_of_one_name(tmp_path):
     save_video(tmp_path / "in", "w", frames, masks)
     (tmp_path / "in/JPEGImages/v.mp4").write_bytes(b"")
     done = run_evaluate(data=tmp_path / "in", output=tmp_path / "run")
-    assert done.code == 1 and "v.mp4: another video also has the name v; rename one" in done.err
+    assert done.code == 1 and "v.mp4: another video also has the name v. Rename one" in done.err
     assert {path.name for path in (tmp_path / "run/masks").iterdir()} == {"w"}
 
 
@@ -77,7 +77,7 @@ def test_a_name_that_an_archive_cannot_hold(tmp_path):
     frame = root / "JPEGImages/480p/w/00001.jpg"
     os.rename(frame, os.fsencode(frame.parent) + b"/\xff1.jpg")
     done = run_evaluate(config=davis2017_testdev.get_config(), data=root, output=tmp_path / "run")
-    assert done.code == 1 and "a name that is not UTF-8, which an archive cannot contain; rename it" in done.err
+    assert done.code == 1 and "the name is not valid UTF-8, which archives require. Rename the file or folder." in done.err
     assert {path.name for path in (tmp_path / "run/masks").iterdir()} == {"v"}
 
 
@@ -119,7 +119,7 @@ def test_a_folder_that_cannot_be_made(own, tmp_path):
     done = run_evaluate(data=own, output=tmp_path / "file" / "run")
     assert done.code == 2 and "cannot be written" in done.err and done.err.count("\n") == 1
     done = run_evaluate(data=own, output=tmp_path / "file")
-    assert done.code == 2 and "a file; pass a folder" in done.err
+    assert done.code == 2 and "this path is a file. Pass an output folder." in done.err
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_a_config_of_something_else_and_fields_of_other_types(tmp_path):
     assert done.code == 2 and done.err == "evaluate.py: config.size is '480', expected int\n"
     del config.size
     done = run_evaluate(config=config, data=tmp_path, output=tmp_path / "run")
-    assert done.code == 2 and "config.size is missing; start from an evaluation config" in done.err
+    assert done.code == 2 and "config.size is missing. Start from an evaluation config" in done.err
 
 
 @pytest.mark.parametrize(

@@ -22,11 +22,11 @@ def test_the_same_may_continue_and_nothing_else(tmp_path):
     config.fps, config.sequences, config.save_probabilities = 25.0, ("bear",), True  # masks do not depend on it
     run.require_same(made_with | {"settings": mask_settings(config)})
     config.mem_every = 3
-    with pytest.raises(ConfigError, match=r"run.json: .* made with settings.mem_every 5, now it is 3; choose another --output"):
+    with pytest.raises(ConfigError, match=r"run.json: .* settings.mem_every 5, but this run uses 3\. Choose another --output"):
         run.require_same(made_with | {"settings": mask_settings(config)})
-    with pytest.raises(ConfigError, match=r"made with weights abc, now it is abd"):
+    with pytest.raises(ConfigError, match=r"made with weights abc, but this run uses abd"):
         run.require_same(made_with | {"weights": "abd"})
-    with pytest.raises(ConfigError, match=r"made with data None, now it is"):
+    with pytest.raises(ConfigError, match=r"made with data None, but this run uses"):
         run.require_same(made_with | {"data": "/elsewhere"})
 
 
@@ -41,7 +41,7 @@ def test_results_without_a_record_do_not_change(tmp_path, name):
         path.mkdir()
         path = path / "precious"
     path.write_text("the user's")
-    with pytest.raises(ConfigError, match=rf"contains {name.strip('/')} without a record of a run; .*choose another --output"):
+    with pytest.raises(ConfigError, match=rf"contains {name.strip('/')} without a record of a run\. Choose another --output"):
         RunFolder(tmp_path).require_usable()
     assert path.read_text() == "the user's"
 
@@ -53,9 +53,9 @@ def test_other_files_do_not_matter_and_a_lock_that_was_left_neither(tmp_path):
         pass
     run.require_usable()
     (tmp_path / "record/run.json").write_text("{")
-    with pytest.raises(ConfigError, match=r"run.json: not a record of an evaluation"):
+    with pytest.raises(ConfigError, match=r"run.json: the file is not a record of an evaluation"):
         run.require_usable()
-    with pytest.raises(ConfigError, match="a file; pass a folder"):
+    with pytest.raises(ConfigError, match="this path is a file"):
         RunFolder(tmp_path / "notes.txt").require_usable()
 
 

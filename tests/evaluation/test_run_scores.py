@@ -40,7 +40,7 @@ class TestScores:
         for (_, i, frame), j in found.items():
             truth, repeated = masks[int(frame)] == min(int(i), 2), masks[0] == min(int(i), 2)
             assert j == pytest.approx((truth & repeated).sum() / (truth | repeated).sum(), abs=1e-12)
-        assert "Not comparable to DAVIS" in (tmp_path / "run/report.html").read_text()
+        assert "not comparable to those of DAVIS" in (tmp_path / "run/report.html").read_text()
         summary = json.loads((tmp_path / "run/summary.json").read_text())
         assert list(summary["per_sequence"]["v"]["per_object"]) == ["1", "38"]
 
@@ -49,7 +49,7 @@ class TestScores:
         masks[:2][masks[:2] == 2] = 0
         save_video(tmp_path / "in", "v", frames, masks)
         done = run_evaluate(data=tmp_path / "in", output=tmp_path / "run")
-        assert "later masks contain objects that are not segmented; --config.late_objects=True" in done.err
+        assert "are not segmented unless you pass --config.late_objects=True" in done.err
         found = self.figures(tmp_path / "run")
         assert {frame for _, i, frame in found if i == "2"} == {"00003", "00004", "00005"}
         assert all(j == 0 for (_, i, _), j in found.items() if i == "2")
@@ -62,10 +62,7 @@ class TestScores:
         root = davis_folder(tmp_path, {"v": [[1, 4]] * 4}, split="val")
         shutil.copytree(root / "Annotations/480p", tmp_path / "pred")
         done = run_evaluate(config=davis(), data=root, score=tmp_path / "pred")
-        assert (
-            done.code == 0
-            and "official rule overestimates the score here: 2 ids that are not in the first annotation" in done.err
-        )
+        assert done.code == 0 and "where no mask contains them: 2 ids missing from the first annotation" in done.err
         assert "v                        4  1.000" in done.out  # four objects, as in the toolkit
 
     def test_a_void_that_stays_when_its_object_has_disappeared_is_no_object(self, tmp_path):
@@ -74,7 +71,7 @@ class TestScores:
         masks[2:][masks[2:] == 1] = 0
         save_video(tmp_path / "in", "v", frames, masks)
         done = run_evaluate(fields={"late_objects": True}, data=tmp_path / "in", output=tmp_path / "run")
-        assert "255 next to other ids is treated as void (background): 1 video (v, 1,280 pixels)" in done.err
+        assert "because the masks also contain other ids: 1 video (v, 1,280 pixels)" in done.err
         assert set(np.unique(read_ids(tmp_path / "run/masks/v/00004.png"))) == {0, 1}
         assert set(i for _, i, _ in self.figures(tmp_path / "run")) == {"1"}
 
@@ -83,12 +80,12 @@ class TestScores:
         masks[1:, :4] = 255
         save_video(tmp_path / "in", "v", frames, masks)
         done = run_evaluate(data=tmp_path / "in", score=tmp_path / "in/Annotations")
-        assert done.code == 2 and "255 next to other ids is treated as void" in done.err  # no void in predictions
+        assert done.code == 2 and "the value 255 is treated as void" in done.err  # no void in predictions
         save_video(
             tmp_path / "two", "v", frames, [(mask == 1).astype(np.uint8) * (255 if t else 1) for t, mask in enumerate(masks)]
         )
         done = run_evaluate(data=tmp_path / "two", score=tmp_path / "two/Annotations")
-        assert done.code == 2 and "the object is written as 1 on frame 00000 and as 255 on 00001; use one id" in done.err
+        assert done.code == 2 and "the object has the id 1 on frame 00000 and 255 on frame 00001. Use one id." in done.err
 
     def test_a_void_on_the_first_frame_alone_is_no_object(self, tmp_path):
         frames, masks = discs(objects=2)
@@ -96,7 +93,10 @@ class TestScores:
         masks[0][masks[0] < 255] = 0
         save_video(tmp_path / "in", "v", frames, masks)
         done = run_evaluate(data=tmp_path / "in", output=tmp_path / "run")
-        assert "v: 5 frames of 64x48, no object" in done.out and not read_ids(tmp_path / "run/masks/v/00003.png").any()
+        assert (
+            "v has 5 frames of 64x48 pixels and no object" in done.out
+            and not read_ids(tmp_path / "run/masks/v/00003.png").any()
+        )
 
     def test_predictions_of_0_and_255(self, tmp_path):
         root = davis_folder(tmp_path, {"v": [[1]] * 4}, split="val")
@@ -107,7 +107,7 @@ class TestScores:
             ids[np.nonzero(ids)[0][0], np.nonzero(ids)[1][0]] = 127
             save_ids(tmp_path / f"stray/v/{t:05d}.png", ids)
         done = run_evaluate(config=davis(), data=root, score=tmp_path / "pred")
-        assert done.code == 2 and "v/00001.png: its only value is 255, which this benchmark treats as void" in done.err
+        assert done.code == 2 and "v/00001.png: the only id is 255, which this benchmark treats as void" in done.err
         for pred in ("pred", "stray"):
             done = run_evaluate(config=davis(), fields={"single_object": True}, data=root, score=tmp_path / pred)
             assert done.code == 0 and "1.000" in done.out.splitlines()[-1]
@@ -116,7 +116,7 @@ class TestScores:
         shutil.copytree(own / "Annotations", tmp_path / "pred")
         (tmp_path / "pred/a/00003.png").unlink()
         done = run_evaluate(data=own, score=tmp_path / "pred", output=tmp_path / "run")
-        assert done.code == 1 and done.err.count("a/00003.png: does not exist (1 of 4 masks are missing)") == 1
+        assert done.code == 1 and done.err.count("a/00003.png: the file does not exist. 1 of 4 masks are missing.") == 1
         assert "a                  not scored" in done.out and (tmp_path / "run/report.html").is_file()
         assert "a/00003.png" in json.loads((tmp_path / "run/summary.json").read_text())["not_scored"]["a"]
         save_ids(tmp_path / "pred/b/00002.png", np.full((48, 64), 9, np.uint8))
@@ -152,7 +152,7 @@ class TestScores:
             Image.fromarray(levels).save(tmp_path / f"pred/v/{t:05d}.png")
         fields = {"single_object": True}
         done = run_evaluate(config=davis(), fields=fields, data=root, score=tmp_path / "pred")
-        assert done.code == 2 and "v/00001.png: a mask with" in done.err
+        assert done.code == 2 and "v/00001.png: the mask has" in done.err
         fields["mask_values"] = "threshold"
         done = run_evaluate(config=davis(), fields=fields, data=root, score=tmp_path / "pred", output=tmp_path / "run")
         assert done.code == 0

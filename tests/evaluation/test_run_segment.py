@@ -36,8 +36,8 @@ class TestSegment:
         assert (done.code, done.err) == (0, "")
         assert segmenter.given[0][0].shape == (480, 610)
         size, memory = done.out.splitlines()[1:3]
-        assert size.startswith("network input: 610x480, scaled down from 640x504; --size N sets")
-        assert memory.startswith("memory frames: at most 7, enough for the whole video; --max-memory-frames N sets")
+        assert size.startswith("The size of the network input is 610x480, scaled down from 640x504. ")
+        assert memory.startswith("The maximum number of memory frames is 7, which is enough for the whole video. ")
         made = VideoFile(tmp_path / "run/movies/film.mp4")
         assert (made.size, made.fps, len(made)) == ((504, 640), 12.5, 10)
         assert read_ids(tmp_path / "run/masks/film/00009.png").shape == (504, 640)
@@ -46,13 +46,13 @@ class TestSegment:
         fields = {"mem_every": 1}
         monkeypatch.setattr(fit, "free_bytes", lambda: 10**12)
         done = run_evaluate(fields=dict(fields), **film)
-        assert done.code == 0 and "at most 15, enough" in done.out
+        assert done.code == 0 and "is 15, which is enough" in done.out
         monkeypatch.setattr(fit, "free_bytes", lambda: 0)
         done = run_evaluate(fields=dict(fields), **film)
-        assert done.code == 0 and "at most 15, as in the earlier run" in done.out
+        assert done.code == 0 and "is 15, as in the earlier run" in done.out
         assert "1 of 1 videos are already complete" in done.err
         done = run_evaluate(fields=dict(fields), **film, overwrite=True)
-        assert done.code == 0 and "at most 7 of 9, because 0.0 GB are free" in done.out
+        assert done.code == 0 and "is 7 (the whole video needs 9), because 0.0 GB are free" in done.out
 
     def test_benchmarks_choose_nothing(self, own, tmp_path):
         done = run_evaluate(data=own, output=tmp_path / "run", fit=self.FIT)

@@ -120,13 +120,13 @@ def _too_short(folder, sequences):
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
-        (_missing, "pred/dog/00001.png: does not exist (1 of 2 masks are missing); "),
-        (_missing_sequence, "pred/dog/00001.png: does not exist (2 of 2 masks are missing); "),
+        (_missing, "pred/dog/00001.png: the file does not exist. 1 of 2 masks are missing. "),
+        (_missing_sequence, "pred/dog/00001.png: the file does not exist. 2 of 2 masks are missing. "),
         (_wrong_id, "pred/dog/00001.png: the id 3"),
-        (_wrong_size, "pred/dog/00001.png: 56x41 pixels; its frame has 56x40"),
+        (_wrong_size, "pred/dog/00001.png: the mask has 56x41 pixels, but its frame has 56x40"),
         (_wrong_format, "pred/dog/00001.png: a mask in JPEG format"),
         (_truncated, "pred/dog/00001.png: "),
-        (_no_annotation, "dog: no annotation of frame 00001 (3 of 4 frames lack one)"),
+        (_no_annotation, "dog: frame 00001 is not annotated. 3 of 4 frames have no annotation."),
         (_too_short, "dog: 2 frames"),
     ],
 )

@@ -81,10 +81,10 @@ def test_a_result_is_the_given_file_with_other_masks(given, tmp_path):
 @pytest.mark.parametrize(
     ("results", "said"),
     [
-        ({}, "no result of YFCC100M/v_a/b"),
-        ({KEY: [{}] * 3}, "masks of 3 frames, expected 4"),
-        ({KEY: [{}, {8: box(1, 1)}, {}, {}]}, "frame0003.jpg: the track 8, expected those that are given: [7, 300]"),
-        ({KEY: [{}, {7: box(1, 1).T}, {}, {}]}, "frame0003.jpg: a mask (44, 30) of track 7, expected (30, 44)"),
+        ({}, "the sequence YFCC100M/v_a/b has no result"),
+        ({KEY: [{}] * 3}, "masks of 3 frames, expected masks of the 4 annotated frames"),
+        ({KEY: [{}, {8: box(1, 1)}, {}, {}]}, "frame0003.jpg: the track 8 is not given, expected one of [7, 300]"),
+        ({KEY: [{}, {7: box(1, 1).T}, {}, {}]}, "frame0003.jpg: the mask of track 7 has the shape (44, 30), expected (30, 44)"),
     ],
 )
 def test_wrong_results(given, tmp_path, results, said):
@@ -102,7 +102,7 @@ def change(path, **fields):
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"segmentations": [{}]}, "has masks of 1 frames and 4 annotated frames"),
+        ({"segmentations": [{}]}, "has masks of 1 frames, expected masks of 4 annotated frames"),
         ({"annotated_image_paths": ["x.jpg"] * 4}, "has the annotated frame x.jpg, which is not among its images"),
         ({"width": None}, "contains an invalid BURST sequence"),
         ({"segmentations": [{"a": {"rle": "1"}}, {}, {}, {}]}, "contains an invalid BURST sequence"),
@@ -117,7 +117,7 @@ def test_wrong_files(given, fields, said):
 
 def test_files_that_cannot_be_read(given, tmp_path):
     change(given, segmentations=[{"7": {"rle": "11"}}, {}, {}, {}])
-    with pytest.raises(DataError, match=r"frame0001.jpg: a mask that cannot be decoded: runs of 2 pixels"):
+    with pytest.raises(DataError, match=r"frame0001.jpg: a mask cannot be decoded: the runs contain 2 pixels"):
         read_burst(given)[0].given()
     for text in ("[]", "{"):
         given.write_text(text)

@@ -55,10 +55,11 @@ def video():
 
 
 MISSING = "1 of 4 frames have no mask"
+LEFT_OUT = f"{MISSING}. The export does not contain these frames."
 
 
 def test_indexed_pngs(tmp_path, video):
-    assert export("davis", tmp_path / "out", video, find) == [f"{MISSING}: left out"]
+    assert export("davis", tmp_path / "out", video, find) == [LEFT_OUT]
     folder = tmp_path / "out/koi"
     assert sorted(path.name for path in folder.iterdir()) == ["00000.png", "00001.png", "00003.png"]
     for t, mask in MASKS.items():
@@ -90,8 +91,8 @@ def test_binary_pngs(tmp_path, video):
 def test_layers(tmp_path, video):
     remarks = export("rgba", tmp_path / "out", video, lambda t: find(t, soft=(1,)), labels={2: Label()})
     assert remarks == [
-        f"{MISSING}: left out",
-        "2 of 4 frames have hard edges: their masks are annotations or have no probabilities",
+        LEFT_OUT,
+        "2 of 4 frames have hard edges. Their masks are annotations or have no probabilities.",
     ]
     for t, opacity in ((0, (MASKS[0] == 2) * 1.0), (1, SOFT), (3, (MASKS[3] == 2) * 1.0)):
         with Image.open(tmp_path / f"out/koi/002/{t:05d}.png") as image:
@@ -104,7 +105,7 @@ def test_layers(tmp_path, video):
 
 
 def test_coco_is_read_by_pycocotools(tmp_path, video, capsys):
-    assert export("coco", tmp_path / "out.json", video, find, labels={2: Label("fish")}) == [f"{MISSING}: left out"]
+    assert export("coco", tmp_path / "out.json", video, find, labels={2: Label("fish")}) == [LEFT_OUT]
     found = COCO(tmp_path / "out.json")
     capsys.readouterr()
     assert {k: category["name"] for k, category in found.cats.items()} == {2: "fish", 7: "object 7"}
@@ -121,7 +122,7 @@ def test_coco_is_read_by_pycocotools(tmp_path, video, capsys):
 def test_youtube_vis(tmp_path, video):
     """The lists of an object have an entry for each frame, null where it is absent."""
     remarks = export("ytvis", tmp_path / "out.json", video, find, start=1)
-    assert remarks == ["1 of 3 frames have no mask: null in the list of each object"]
+    assert remarks == ["1 of 3 frames have no mask. The list of each object contains null for these frames."]
     found = json.loads((tmp_path / "out.json").read_text())
     (about,) = found["videos"]
     assert about == {"id": 1, "file_names": [f"koi/{t:05d}.jpg" for t in (1, 2, 3)], "height": 14, "width": 20, "length": 3}
@@ -159,7 +160,7 @@ def test_mp4_has_all_frames_at_the_rate_of_the_video(tmp_path, video, monkeypatc
     shown = []
     monkeypatch.setattr(movie.MovieWriter, "write", _recorded(movie.MovieWriter.write, shown))
     remarks = export("mp4", tmp_path / "out.mp4", video, find, labels={2: Label("fish", (10, 200, 30))})
-    assert remarks == [f"{MISSING}: shown without colours"]
+    assert remarks == [f"{MISSING}. The movie shows these frames without colours."]
     film = VideoFile(tmp_path / "out.mp4")
     assert (len(film), film.size, film.fps) == (FRAMES, SIZE, 12.5)
     palette = davis_palette()
@@ -226,9 +227,9 @@ def test_archives_are_equal_for_equal_masks(tmp_path, video):
 @pytest.mark.parametrize(
     ("kind", "name", "message"),
     [
-        ("avi", "out.avi", "unknown kind of export: 'avi'; choose davis, binary"),
-        ("coco", "out", "kind coco is a file .json"),
-        ("rgba", "out.json", "kind rgba consists of many files; pass a folder, or the name of an archive .zip"),
+        ("avi", "out.avi", "unknown kind of export 'avi', expected one of davis, binary"),
+        ("coco", "out", "kind coco is a .json file"),
+        ("rgba", "out.json", "kind rgba consists of many files. Pass a folder, or the name of a .zip archive"),
     ],
 )
 def test_wrong_paths(tmp_path, video, kind, name, message):
@@ -238,5 +239,5 @@ def test_wrong_paths(tmp_path, video, kind, name, message):
 
 
 def test_wrong_ranges(tmp_path, video):
-    with pytest.raises(ValueError, match="start is 2, stop is 9, expected 0 <= start < stop <= 4"):
+    with pytest.raises(ValueError, match="start is 2 and stop is 9, expected 0 <= start < stop <= 4"):
         export("davis", tmp_path / "out", video, find, start=2, stop=9)

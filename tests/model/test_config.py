@@ -35,11 +35,11 @@ def test_sizes_of_a_resnet_next_to_the_other_fields_as_older_files_have_them():
 
 
 def test_an_unknown_backbone_is_reported_with_those_that_are_known():
-    with pytest.raises(ValueError, match=r"unknown backbone 'vgg'; known are .*resnet"):
+    with pytest.raises(ValueError, match=r"unknown backbone 'vgg', expected one of .*resnet"):
         HMMNConfig.from_dict({"backbone": {"name": "vgg"}})
     with pytest.raises(ValueError, match="unknown backbone None"):
         HMMNConfig.from_dict({"backbone": {}})
-    with pytest.raises(ValueError, match=r"ResNet has no field depth: was it written by a newer version"):
+    with pytest.raises(ValueError, match=r"ResNet has no field depth, which may come from a newer version"):
         HMMNConfig.from_dict({"backbone": {"name": "resnet", "depth": 5}})
     with untyped(), pytest.raises(ValueError, match=r"HMMNConfig.backbone is 'resnet', expected a backbone"):
         HMMNConfig(backbone="resnet")
@@ -57,9 +57,9 @@ def test_an_unknown_field_is_named():
         ({"dtype": "float16"}, "dtype is 'float16', expected None, bfloat16"),
         ({"window": 6}, "window is 6, expected an odd number"),
         ({"window": -1}, "window is -1"),
-        ({"sigma": 0.0}, "sigma is 0.0, expected more than 0"),
+        ({"sigma": 0.0}, "sigma is 0.0, expected a number of cells above 0"),
         ({"k_s4": 0}, "k_s4 is 0"),
-        ({"k_s8": 4}, "k_s4 is 8, expected 1 to k_s8 = 4"),
+        ({"k_s8": 4}, "k_s4 is 8, expected an integer from 1 to k_s8, which is 4"),
         ({"blocks": (3, 4)}, r"blocks is \(3, 4\), expected three positive numbers"),
         ({"blocks": (3, 0, 4)}, "blocks"),
         ({"widths": (256, 512, 1024, 2048)}, "widths"),
@@ -76,10 +76,10 @@ def test_an_unknown_field_is_named():
         ({"norm_groups": 0}, "norm_groups is 0"),
         ({"sigma": float("nan")}, "sigma is nan"),
         ({"sigma": [3]}, "sigma is "),
-        ({"sigma_growth": -0.5}, "sigma_growth is -0.5, expected 0 or more"),
+        ({"sigma_growth": -0.5}, "sigma_growth is -0.5, expected a number of at least 0"),
         ({"use_kernel": 1}, "use_kernel is 1, expected True or False"),
         ({"dtype": "half"}, "dtype is 'half', expected None, bfloat16, float32 or float64"),
-        ({"norm": "group", "norm_groups": 7}, "norm_groups is 7, expected a divisor of every width; 64"),
+        ({"norm": "group", "norm_groups": 7}, "norm_groups is 7, expected a divisor of every width, including 64"),
         ({"norm": "group", "stem_width": 12}, "norm_groups is 8"),
     ],
 )

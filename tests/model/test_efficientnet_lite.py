@@ -229,10 +229,10 @@ def test_json():
     ("changes", "message"),
     [
         ({"blocks": [1, 2, 2, 3]}, r"blocks is \(1, 2, 2, 3\), expected 5 positive numbers up to 50, one for each stage"),
-        ({"kernel_sizes": [3, 3, 4, 3, 5]}, "kernel_sizes is .*, expected sizes of 3, 5, 7"),
+        ({"kernel_sizes": [3, 3, 4, 3, 5]}, "kernel_sizes is .*, expected only the sizes 3, 5, 7"),
         ({"expansions": [0, 6, 6, 6, 6]}, "expansions is"),
         ({"norm": "instance"}, "norm is 'instance', expected one of batch, group, layer, none"),
-        ({"norm": "group", "norm_groups": 16}, "norm_groups is 16, expected a divisor of every width; 24 is not a multiple"),
+        ({"norm": "group", "norm_groups": 16}, "norm_groups is 16, expected a divisor of every width, including 24"),
         ({"depth": 3}, "EfficientNetLite has no field depth"),
     ],
 )

@@ -75,7 +75,7 @@ def test_what_cannot_be():
         for one in (make({}), session):  # before and after counting frames
             with pytest.raises(IndexError):
                 one.annotate(t, box(1))
-    with pytest.raises(ValueError, match="like its frame"):
+    with pytest.raises(ValueError, match="of its frame"):
         session.annotate(0, np.zeros((4, 6), np.uint8))
     with untyped(), pytest.raises(ValueError, match="unknown is uint8"):
         session.annotate(0, box(1), EMPTY)

@@ -176,7 +176,7 @@ def make_protocol(settings: ConfigDict) -> Protocol:
 
 def _choose(openers: dict[str, Opener], names: tuple[str, ...], root: Path) -> dict[str, Opener]:
     if missing := [name for name in names if name not in openers]:
-        raise DataError(f"{root}: no sequence {missing[0]!r}; it has {shortlist(list(openers)) or contents(root)}")
+        raise DataError(f"{root}: expected a sequence {missing[0]!r}, found {shortlist(list(openers)) or contents(root)}")
     return {name: opens for name, opens in openers.items() if name in names or not names}
 
 
@@ -187,5 +187,5 @@ def _require_text(clip: Clip) -> None:
             name.encode()
         except UnicodeEncodeError as error:
             raise DataError(
-                f"{clip.name}/{name}: a name that is not UTF-8, which an archive cannot contain; rename it"
+                f"{clip.name}/{name}: the name is not valid UTF-8, which archives require. Rename the file or folder."
             ) from error

@@ -36,7 +36,7 @@ class BurstClip(Clip):
         """Reads the tracks that start on each frame, by frame index. Raises DataError if masks and frames differ in size."""
         if (height, width) != self.sequence.size:
             found = f"masks of {self.sequence.size[1]}x{self.sequence.size[0]} pixels"
-            raise DataError(f"{self.name}: {self.given_file.name} has {found}; its frames have {width}x{height}")
+            raise DataError(f"{self.name}: {self.given_file.name} has {found}, but the frames have {width}x{height}")
         return dict(self.sequence.given())
 
     def ids_at(self, index: int) -> list[int]:
@@ -64,10 +64,10 @@ class Burst(Protocol):
         for sequence in read_burst(path):
             name = check_name(".".join(sequence.key).replace("/", "."), path)
             if name in openers:
-                raise DataError(f"{path}: two sequences would have the folder {name}; rename one")
+                raise DataError(f"{path}: two sequences would use the same folder {name}. Rename one of the sequences.")
             openers[name] = partial(self._open, root, name, sequence, notes)
         if not openers:
-            raise DataError(f"{path}: no sequence; copy the file again")
+            raise DataError(f"{path}: the file contains no sequence. Copy the file again.")
         return openers
 
     def inputs(self, root: Path) -> tuple[Path, ...]:
@@ -76,13 +76,20 @@ class Burst(Protocol):
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
         """Raises DataError, because scores are not computed."""
-        raise DataError(f"{clip.name}: scores of BURST (HOTA) are not computed here; pass {self.archive} to its evaluator")
+        raise DataError(
+            f"{clip.name}: this program does not compute the scores of BURST (HOTA). "
+            f"Pass {self.archive} to the official evaluator."
+        )
 
     def refuse_submission(self, clips: Sequence[Clip]) -> str:
         """Rejects a result that does not contain all sequences in the file of given masks."""
         listed = {sequence.key for clip in clips[:1] for sequence in read_burst(_burst(clip).given_file)}
         missing = len(listed - {_burst(clip).sequence.key for clip in clips})
-        return f"{missing} of {len(listed)} sequences are missing, but all are required; segment them, too" if missing else ""
+        return (
+            f"{missing} of {len(listed)} sequences are missing, but all sequences are required. Segment the missing sequences."
+            if missing
+            else ""
+        )
 
     def write_submission(self, path: Path, masks: Path, clips: Sequence[Clip]) -> str:
         """Writes the masks of the annotated frames as JSON. Raises DataError if a mask is missing."""
@@ -98,11 +105,13 @@ class Burst(Protocol):
         frames = tuple(folder / frame for frame in sequence.frames)
         if missing := [path for path in frames if not path.is_file()]:
             count = f"{len(missing)} of {len(frames)} images are missing"
-            raise DataError(f"{missing[0]}: does not exist ({count}); {contents(folder)}; copy the images of the sequence")
+            raise DataError(
+                f"{missing[0]}: the file does not exist. {count}. {contents(folder)}. Copy the images of the sequence."
+            )
         if len({path.stem for path in frames}) < len(frames):
-            raise DataError(f"{folder}: two images have the same name without suffix, so masks cannot be named after them")
+            raise DataError(f"{folder}: two images have the same name without suffix. Rename one of the images.")
         if wrong := sorted({track for masks in sequence.encoded for track in masks if not 0 < track < 2**16}):
-            raise DataError(f"{name}: the track {wrong[0]}; tracks are numbered from 1 to {2**16 - 1}")
+            raise DataError(f"{name}: the sequence has a track {wrong[0]}, expected track numbers from 1 to {2**16 - 1}")
         video = ImageVideo(frames, name)
         video.inspect(notes)
         given, stems = self._given_file(root), frozenset(PurePosixPath(frame).stem for frame in sequence.annotated)
@@ -134,11 +143,11 @@ class _Results(Sequence[Masks]):
         for track, file in zip(ids, FOLDERS.of_frame(self.clip.name, name, ids), strict=True):
             path = self.folder / file.name
             if not path.is_file():
-                raise DataError(f"{path}: does not exist; nothing to submit yet")
+                raise DataError(f"{path}: the file does not exist. Segment the sequence before you write a submission.")
             yield track, read_ids(path, values="ids") > 0
 
 
 def _burst(clip: Clip) -> BurstClip:
     if not isinstance(clip, BurstClip):
-        raise TypeError(f"{clip.name}: {type(clip).__name__}, expected BurstClip")
+        raise TypeError(f"{clip.name}: the clip is a {type(clip).__name__}, expected a BurstClip")
     return clip

@@ -51,7 +51,7 @@ class Custom(Protocol):
         for video in videos:
             name = check_name(video.stem, video)
             if name in openers:
-                openers[name] = partial(_refuse, f"{video}: another video also has the name {name}; rename one")
+                openers[name] = partial(_refuse, f"{video}: another video also has the name {name}. Rename one of the videos.")
             else:
                 openers[name] = partial(self._open_film, video, annotations, notes)
         if annotations.is_dir() and not settings.resolution:
@@ -87,7 +87,7 @@ class Custom(Protocol):
         """Plans to score each object on the annotated frames after its first one. Raises DataError if all masks are given."""
         if clip.direction:
             raise DataError(
-                f"{clip.name}: all of its masks are given (config.direction is {clip.direction}), so none can be scored"
+                f"{clip.name}: all masks are given because config.direction is {clip.direction}, so the video cannot be scored"
             )
         return plan_annotated(clip, self.settings.single_object, self.settings.mask_values, notes)
 

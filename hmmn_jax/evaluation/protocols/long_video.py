@@ -28,8 +28,8 @@ class LongVideo(VideoFolders):
     """The videos in `SPLIT.txt`. 255 is background in annotations and results."""
 
     rule = (
-        "J and F of DAVIS on the annotated frames except the first and the last, as the DAVIS toolkit gives them on a copy of "
-        "these frames. The data set's own scorer excludes only the first."
+        "J and F of DAVIS are computed on the annotated frames except the first and the last. The DAVIS toolkit computes the "
+        "same scores on a copy of the annotated frames. The scorer of the data set excludes only the first annotated frame."
     )
     annotated_only = True
 

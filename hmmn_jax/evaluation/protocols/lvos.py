@@ -60,7 +60,7 @@ class Lvos(VideoFolders):
             }
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             expected = 'expected {"videos": {NAME: {"objects": {ID: {"frame_range": {...}}}}}}'
-            raise DataError(f"{path}: not a list of LVOS ({type(error).__name__}: {error}); {expected}") from error
+            raise DataError(f"{path}: the file is not a list of LVOS ({type(error).__name__}: {error}), {expected}") from error
         return {video: _Facts(ranges, None if unseen is None else video in unseen) for video, ranges in objects.items()}
 
     def given(self, clip: Clip, notes: Notes) -> Clip:
@@ -72,9 +72,9 @@ class Lvos(VideoFolders):
                 if not (wanted := wanted - new):
                     break
         for i in sorted(wanted):
-            notes.add("objects without a mask, which are not segmented", "objects", f"{i} of {clip.name}")
+            notes.add("objects without a mask are not segmented", "objects", f"{i} of {clip.name}")
         if not first:
-            raise DataError(f"{clip.name}: no mask of its objects {', '.join(map(str, sorted(wanted)))}")
+            raise DataError(f"{clip.name}: no mask contains the objects {', '.join(map(str, sorted(wanted)))}")
         frames = clip.sources[: len(clip)]
         return dataclasses.replace(clip, masks=first, sources=(*frames, *(clip.annotation(t) for t in first)))
 
@@ -87,18 +87,24 @@ class Lvos(VideoFolders):
         facts = clip.about
         if facts.unseen is None:
             raise DataError(
-                f"{clip.name}: no {UNSEEN} next to {self.settings.split}_meta.json; copy it from the toolkit of LVOS"
+                f"{clip.name}: {UNSEEN} is missing next to {self.settings.split}_meta.json. "
+                "Copy this file from the toolkit of LVOS."
             )
         ranges = {i: _frame_range(entry, f"{clip.name}, object {i}") for i, entry in facts.ranges.items()}
         places = {clip.frame_name(t): t for t in range(len(clip))}
         frames = set()
         for i, own in ranges.items():
             if not own.scored:
-                raise DataError(f"{clip.name}, object {i}: no frame between its first and last, so no score; remove it")
+                raise DataError(
+                    f"{clip.name}, object {i}: no frame is between its first and last frame, so the object cannot be scored. "
+                    "Remove the object."
+                )
             for number in own.scored:
                 t = places.get(f"{number:08d}", -1)
                 if t not in clip.annotations:
-                    raise DataError(f"{clip.name}, object {i}: no frame {number:08d} with an annotation; copy the video again")
+                    raise DataError(
+                        f"{clip.name}, object {i}: frame {number:08d} does not exist or is not annotated. Copy the video again."
+                    )
                 frames.add(t)
         return LvosPlan(clip, tuple(sorted(frames)), ranges, facts.unseen)
 
@@ -109,6 +115,6 @@ def _frame_range(entry: Any, what: str) -> lvos.FrameRange:
         return lvos.FrameRange(*(int(found[name]) for name in ("start", "end", "frame_nums")))
     except (KeyError, TypeError, ValueError) as error:
         expected = "expected frame_range with start, end and frame_nums"
-        raise DataError(f"{what}: {expected} ({type(error).__name__}: {error}); copy the meta file again") from error
+        raise DataError(f"{what}: {expected} ({type(error).__name__}: {error}). Copy the meta file again.") from error
     except DataError as error:
         raise DataError(f"{what}: {error}") from error

@@ -36,8 +36,8 @@ class Mose2Plan(BenchmarkPlan):
         (path,) = self.files(folder, index)
         with reading_errors(path), Image.open(path) as image:
             if image.mode not in _MODES:
-                found = f"a PNG of mode {image.mode}, whose values the server would change"
-                raise DataError(f"{path}: {found}; write an indexed PNG, or a grey one of 8 bits")
+                found = f"the PNG has the mode {image.mode}, whose values the server would change"
+                raise DataError(f"{path}: {found}. Write an indexed PNG or an 8-bit grey PNG.")
         return super().read_prediction(folder, index)
 
     def score(self, frames: Iterable[ScoredFrame]) -> mose2.Mose2Scores:
@@ -50,9 +50,10 @@ class Mose2Plan(BenchmarkPlan):
         served = mose2.server_frames(OnePng().frames(folder, self.clip.name), len(self.clip), self.clip.name)
         if shifted := [(a, b) for a, b in zip(scores.frame_names, served, strict=True) if a != b]:
             meant, found = shifted[0]
-            way_out = "write exactly one mask for every frame, including the first"
+            way_out = "Write exactly one mask for every frame, including the first."
             raise DataError(
-                f"{folder / self.clip.name}: the server counts masks and would use {found}.png as {meant}.png; {way_out}"
+                f"{folder / self.clip.name}: the server numbers the masks by their order. "
+                f"The server would use {found}.png as {meant}.png. {way_out}"
             )
         return scores
 
@@ -74,7 +75,7 @@ class Mose2(VideoFolders):
             return {video: _Entry.read(about) for video, about in videos["videos"].items()}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             expected = 'expected {"videos": {NAME: {"length": N, "objects": [ID, ...]}}}'
-            raise DataError(f"{path}: not a meta.json of MOSE ({type(error).__name__}: {error}); {expected}") from error
+            raise DataError(f"{path}: this is not a meta.json of MOSE ({type(error).__name__}: {error}), {expected}") from error
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
         """Plans to score all frames except the first and the last. Raises DataError if a frame is not annotated."""
@@ -83,12 +84,15 @@ class Mose2(VideoFolders):
         if clip.about is None:
             return Mose2Plan(clip, scored, tuple(int(i) for i in np.unique(clip.read_annotation(0)) if i))
         if clip.about.length != len(clip):
-            raise DataError(f"{clip.name}: {META} has {clip.about.length} frames, the folders {len(clip)}; copy them again")
+            raise DataError(
+                f"{clip.name}: {META} lists {clip.about.length} frames, but the folders contain {len(clip)} frames. "
+                "Copy the file and the folders again."
+            )
         return Mose2Plan(clip, scored, clip.about.objects)
 
     def refuse_submission(self, clips: Sequence[Clip]) -> str:
         """Rejects a single video, because the server treats a single folder as the parent of all videos."""
-        return "the server scores an archive of a single video as 0; segment all videos" if len(clips) == 1 else ""
+        return "the server scores an archive of a single video as 0. Segment all videos." if len(clips) == 1 else ""
 
 
 @dataclass(frozen=True)
@@ -103,5 +107,5 @@ class _Entry:
         """Reads an entry, with ids as numbers or strings, in a list or as keys. Raises ValueError, TypeError or KeyError."""
         objects = tuple(int(i) for i in about["objects"])
         if not objects or min(objects) < 1 or len(set(objects)) < len(objects):
-            raise ValueError(f"the ids {objects}")
+            raise ValueError(f"the ids are {objects}, expected unique ids of at least 1")
         return cls(int(about["length"]), objects)

@@ -63,9 +63,11 @@ class SavPlan(Plan):
         for i, path in files.items():
             values = read_ids(path, values="ids", most=MOST)
             if values.shape != (height, width):
-                raise DataError(f"{path}: {values.shape[1]}x{values.shape[0]} pixels; its frame has {width}x{height}")
+                raise DataError(
+                    f"{path}: the mask has {values.shape[1]}x{values.shape[0]} pixels, but its frame has {width}x{height}"
+                )
             if len(found := np.unique(values)) > 2:
-                raise DataError(f"{path}: {len(found)} values; a mask of one object must have only 0 and 255")
+                raise DataError(f"{path}: the mask has {len(found)} different values, expected only 0 and 255")
             masks[rows[i]] = values > 0
         return masks
 
@@ -76,7 +78,7 @@ class Sav(Protocol):
 
     mask_files = FOLDERS
     figures = sav.FIGURES
-    rule = "Objects are numbered from 1: object 1 is the folder 000."
+    rule = "Objects are numbered from 1. The masks of object 1 are in the folder 000."
 
     def find(self, root: Path, notes: Notes) -> dict[str, Opener]:
         """Finds the videos in the list."""
@@ -90,7 +92,9 @@ class Sav(Protocol):
         """Plans to score all objects. Raises DataError if an object has no frame to score."""
         scored = {i: frozenset(sorted(frames)[1:-1]) for i, frames in _frames_of_objects(clip).items()}
         if short := [i for i, frames in scored.items() if not frames]:
-            raise DataError(f"{clip.name}/{FOLDERS.folder_of(short[0])}: fewer than three annotations; nothing to score")
+            raise DataError(
+                f"{clip.name}/{FOLDERS.folder_of(short[0])}: fewer than three annotations exist, so the object cannot be scored"
+            )
         return SavPlan(clip, tuple(sorted(frozenset().union(*scored.values()))), scored)
 
     def shown_truth(self, clip: Clip, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
@@ -104,15 +108,13 @@ class Sav(Protocol):
         annotations: dict[int, dict[int, Path]] = {}
         folders = sorted(path for path in home.glob("*") if path.is_dir() and not path.name.startswith("."))
         if not folders:
-            raise DataError(f"{home}: no folder of an object, such as 000; {contents(home)}")
+            raise DataError(f"{home}: expected a folder for each object, such as 000. {contents(home)}.")
         for folder in folders:
             if not folder.name.isdecimal() or FOLDERS.folder_of(int(folder.name) + 1) != folder.name:
-                raise DataError(
-                    f"{folder}: folders of objects are numbers of three digits, such as 000; it has {folder.name!r}"
-                )
+                raise DataError(f"{folder}: expected a folder name of three digits, such as 000, found {folder.name!r}")
             masks = sorted(folder.glob("*.png"))
             if surplus := [path.name for path in masks if path.stem not in places]:
-                raise DataError(f"{folder}: masks without a frame in {root / FRAMES / name}: {shortlist(surplus)}")
+                raise DataError(f"{folder}: these masks have no frame in {root / FRAMES / name}: {shortlist(surplus)}")
             for path in masks:
                 annotations.setdefault(places[path.stem], {})[int(folder.name) + 1] = path
         video = ImageVideo(frames, name)

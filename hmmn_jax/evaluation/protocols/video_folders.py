@@ -56,7 +56,7 @@ class VideoFolders(Protocol):
         if listed is not None:
             for path in sorted((root / self.images(root)).iterdir()):
                 if path.is_dir() and path.name not in listed and not path.name.startswith("."):
-                    notes.add("videos skipped", "not in the list of the benchmark", str(path))
+                    notes.add("videos that are not in the list of the benchmark are skipped", "videos", str(path))
         about = listed or {}
         return {name: partial(self._open, root, name, read, about.get(name), notes) for name, read in found.items()}
 
@@ -73,7 +73,7 @@ class VideoFolders(Protocol):
         annotations = root / self.settings.annotations / name
         if surplus := {path.stem for path in annotations.glob("*.png")} - {path.stem for path in files.masks.values()}:
             frames = root / self.images(root) / name
-            raise DataError(f"{annotations}/{min(surplus)}.png: a mask without a frame in {frames}; copy the video again")
+            raise DataError(f"{annotations}/{min(surplus)}.png: this mask has no frame in {frames}. Copy the video again.")
         clip = open_sequence(files, self.settings.late_objects, notes)
         requested = frozenset(files.frame_names[t] for t in files.masks) if self.annotated_only else clip.requested
         clip = dataclasses.replace(clip, requested=requested, value_255=self.value_255, about=about)

@@ -46,5 +46,5 @@ class Vost(VideoFolders):
         """Plans to score the annotated frames. Raises DataError if there are fewer than three, or the first has no object."""
         frames = inner_annotations(clip)
         if not scored_ids(clip.read_annotation(min(clip.annotations)), False).any():
-            raise DataError(f"{clip.name}: no object in the first annotation, so there is nothing to score")
+            raise DataError(f"{clip.name}: the first annotation contains no object, so the video cannot be scored")
         return VostPlan(clip, frames)

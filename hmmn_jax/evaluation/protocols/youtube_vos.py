@@ -52,7 +52,7 @@ class YouTubeVOS(Protocol):
         for problem in problems:
             notes.say(problem)
         if not every.is_dir():
-            notes.say(f"no {every}: only the frames in {split} are segmented")
+            notes.say(f"{every} does not exist, so only the frames in {split} are segmented")
         groups = _groups(root, split)
         return {
             name: partial(self._open, read, None if groups is None else groups[name], notes) for name, read in found.items()
@@ -73,10 +73,12 @@ class YouTubeVOS(Protocol):
         """Plans to score each object on the annotated frames after its first one. The server's annotations are not public."""
         plan = plan_annotated(clip, self.settings.single_object, self.settings.mask_values, notes)
         if clip.about is None:
-            topic = f"seen and unseen categories are not distinguished: no {UNSEEN} in the data folder"
+            topic = f"seen and unseen categories are not distinguished, because the data folder does not contain {UNSEEN}"
             notes.add(topic, "videos", clip.name)
         elif unknown := sorted(plan.first.keys() - clip.about.keys()):
-            raise DataError(f"{clip.name}: meta.json has no category of object {unknown[0]}; add it, or remove {UNSEEN}")
+            raise DataError(
+                f"{clip.name}: meta.json has no category of object {unknown[0]}. Add the category, or remove {UNSEEN}."
+            )
         return YouTubePlan(**vars(plan), unseen=clip.about or {})
 
     def shown(self, ids: Integer[np.ndarray, "h w"]) -> Integer[np.ndarray, "h w"]:
@@ -93,6 +95,6 @@ def _groups(root: Path, split: str) -> dict[str, dict[int, bool]] | None:
     known = {category for objects in categories.values() for category in objects.values()}
     if wrong := sorted(unseen - known):
         raise DataError(
-            f"{path}: no object in {meta} has the category {wrong[0]!r}; it has {', '.join(sorted(known)) or 'none'}"
+            f"{path}: no object in {meta} has the category {wrong[0]!r}, expected one of {', '.join(sorted(known)) or 'none'}"
         )
     return {video: {i: category in unseen for i, category in objects.items()} for video, objects in categories.items()}

@@ -145,7 +145,7 @@ class Backbone(abc.ABC):
     def require_groups(self, norm: str, norm_groups: int, widths: Iterable[int]) -> None:
         """If `norm` is "group", raises ValueError unless `norm_groups` divides all widths."""
         for width in widths if norm == "group" else ():
-            expected = f"a divisor of every width; {width} is not a multiple"
+            expected = f"a divisor of every width, including {width}"
             self.require(width % norm_groups == 0, "norm_groups", expected)
 
     def require(self, condition: bool, field: str, expected: str) -> None:
@@ -196,10 +196,10 @@ def backbone_from_dict(fields: Mapping[str, Any]) -> Backbone:
     fields = dict(fields)
     name = fields.pop("name", None)
     if name not in _REGISTERED:
-        raise ValueError(f"unknown backbone {name!r}; known are {', '.join(sorted(_REGISTERED))}")
+        raise ValueError(f"unknown backbone {name!r}, expected one of {', '.join(sorted(_REGISTERED))}")
     kind = _REGISTERED[name]
     if unknown := sorted(set(fields) - {field.name for field in dataclasses.fields(kind)}):
-        raise ValueError(f"{kind.__name__} has no field {', '.join(unknown)}: was it written by a newer version?")
+        raise ValueError(f"{kind.__name__} has no field {', '.join(unknown)}, which may come from a newer version of hmmn-jax")
     return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
 
 

@@ -73,7 +73,7 @@ class EfficientNetLite(Backbone):
             fits = isinstance(value, tuple) and len(value) == len(STRIDES) and all(is_size(one, most) for one in value)
             self.require(fits, name, f"{len(STRIDES)} positive numbers up to {most}, one for each stage")
         odd = all(size in KERNEL_SIZES for size in self.kernel_sizes)
-        self.require(odd, "kernel_sizes", f"sizes of {', '.join(map(str, KERNEL_SIZES))}")
+        self.require(odd, "kernel_sizes", f"only the sizes {', '.join(map(str, KERNEL_SIZES))}")
         # It is enough to check these widths, because expanded widths are multiples of them.
         self.require_groups(self.norm, self.norm_groups, (self.stem_width, *self.widths))
 

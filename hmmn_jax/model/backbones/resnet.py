@@ -60,7 +60,9 @@ class ResNet(Backbone):
             fits = isinstance(value, tuple) and len(value) == 3 and all(is_size(one, most) for one in value)
             self.require(fits, name, f"three positive numbers up to {most}, for res2, res3 and res4")
         self.require(
-            all(width % 4 == 0 for width in self.widths), "widths", "multiples of 4 (bottlenecks have a quarter of the width)"
+            all(width % 4 == 0 for width in self.widths),
+            "widths",
+            "multiples of 4, because bottlenecks have a quarter of the width",
         )
         widths = (self.stem_width, *self.widths, *(width // 4 for width in self.widths))
         self.require_groups(self.norm, self.norm_groups, widths)

@@ -41,7 +41,8 @@ def export(root, kind, output, *more):
 def test_coco(saved, capsys):
     assert export(saved, "coco", "out.json") == 0
     out, err = capsys.readouterr()
-    assert out == f"{saved / 'out.json'}\n" and "NOTE: 1 of 3 frames have no mask: left out\n" in err
+    assert out == f"{saved / 'out.json'}\n"
+    assert "NOTE: 1 of 3 frames have no mask. The export does not contain these frames.\n" in err
     found = json.loads((saved / "out.json").read_text())
     assert [image["file_name"] for image in found["images"]] == ["pond/00000.jpg", "pond/00002.jpg"]
     for t, one in zip((0, 2), found["annotations"], strict=True):
@@ -75,8 +76,8 @@ def test_a_video_file_has_masks_by_number(saved):
 @pytest.mark.parametrize(
     ("kind", "output", "more", "said"),
     [
-        ("coco", "out", (), "an export of kind coco is a file .json"),
-        ("rgba", "out", ("--probabilities", "nowhere"), "nowhere: no such folder"),
+        ("coco", "out", (), "an export of kind coco is a .json file"),
+        ("rgba", "out", ("--probabilities", "nowhere"), "nowhere: the folder does not exist"),
         ("avi", "out", (), "invalid choice: 'avi'"),
     ],
 )
@@ -88,7 +89,7 @@ def test_errors(saved, capsys, kind, output, more, said):
 def test_probabilities_of_another_size(saved, capsys):
     np.savez(saved / "probabilities/00002.npz", probs=np.zeros((2, 3, 3), np.float16), ids=np.array([0, 1], np.uint8))
     assert export(saved, "rgba", "layers", "--probabilities", str(saved / "probabilities")) == 2
-    assert (
-        "00002.npz: not probabilities of this frame (probabilities [2, 3, 3], expected [2, 48, 64])" in capsys.readouterr().err
-    )
+    err = capsys.readouterr().err
+    assert "00002.npz: the file does not contain the probabilities of this frame" in err
+    assert "the probabilities have the shape [2, 3, 3], expected [2, 48, 64]" in err
     assert not (saved / "layers").exists()
