@@ -33,7 +33,7 @@ from hmmn_jax.io.buckets import AnyPath, absolute
 from hmmn_jax.io.files import user_path
 
 PROGRAM = "evaluate.py"
-RESUME = "run the same command to resume with the missing videos"
+RESUME = "Run the same command to resume with the missing videos"
 DEFAULT = Path(__file__).parent / "configs" / "evaluate" / "davis2016_val.py"
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; default: configs/evaluate/davis2016_val.py.")
 DATA = flags.DEFINE_string("data", None, "Root folder of the benchmark, with JPEGImages, Annotations and ImageSets.")
@@ -87,7 +87,7 @@ def check() -> None:
 def main(_: list[str]) -> None:
     """Runs the evaluation and exits with its exit code."""
     logging.set_verbosity(logging.ERROR)  # Orbax logs every thread
-    leave(run_by_flags(PROGRAM, run, RESUME, output_folder(), f"received SIGTERM; {RESUME}"))
+    leave(run_by_flags(PROGRAM, run, RESUME, output_folder(), f"the command received SIGTERM. {RESUME}"))
 
 
 PARSE = flags_parser(PROGRAM, CONFIG, check, default=str(DEFAULT))

@@ -54,7 +54,7 @@ def _describe_annotated(clip: Clip, notes: Notes) -> str:
         notes.add("the given masks contain no object, so all pixels become background", "videos", clip.name)
     note_void(clip, notes)
     for reason in clip.unreadable:
-        notes.add("masks skipped", "masks that cannot be read", reason)
+        notes.add("some masks are skipped", "masks that cannot be read", reason)
     first, last = min(clip.masks), max(clip.masks)
     if clip.direction == FORWARD and first:
         notes.add("frames before the first mask are background unless you pass --config.direction=both", "videos", clip.name)
@@ -106,7 +106,7 @@ def note_void(clip: Clip, notes: Notes) -> None:
 
 def _note_what_is_not_used(clip: Clip, started: Mapping[int, Collection[int]], notes: Notes) -> None:
     for reason in clip.unreadable:
-        notes.add("masks skipped", "masks that cannot be read", reason)
+        notes.add("some masks are skipped", "masks that cannot be read", reason)
     values = {1} if clip.binary else set().union(*clip.values.values()) - {0} - clip.void
     if late := sorted(values.difference(*started.values())):
         topic = "objects that first occur in later masks are not segmented unless you pass --config.late_objects=True"

@@ -272,7 +272,9 @@ def open_film(
             )
         if notes is not None:
             notes.add(
-                "masks skipped", "masks of frames beyond the end of their video", f"{min(beyond.values())}, {count} frames"
+                "some masks are skipped",
+                "masks of frames beyond the end of their video",
+                f"{min(beyond.values())}, {count} frames",
             )
         masks = {t: path for t, path in masks.items() if t < count}
         if not masks:
@@ -321,6 +323,6 @@ def _add_numbered(found: dict[int, Path], folder: Path, notes: Notes) -> None:
     """Adds the masks `NUMBER.png` in a folder, by frame number. Raises DataError if a frame has two."""
     for path in sorted(folder.glob("*")):
         if path.suffix.lower() != ".png" or not path.stem.isdecimal():
-            notes.add("files skipped", "files that are not masks such as 00000.png", str(path))
+            notes.add("some files are skipped", "files that are not masks such as 00000.png", str(path))
         elif (other := found.setdefault(int(path.stem), path)) != path:
             raise DataError(f"{path}: {other} is a mask of the same frame. Keep only one mask of each frame.")

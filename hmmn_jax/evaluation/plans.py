@@ -202,7 +202,7 @@ def require_annotations(clip: Clip) -> None:
 def inner_annotations(clip: Clip) -> tuple[int, ...]:
     """Returns the indices of the annotated frames except the first and the last. Raises DataError if none is left."""
     annotated = sorted(clip.annotations)
-    return tuple(annotated[t] for t in scored_frames(len(annotated), f"{clip.name}: annotated"))
+    return tuple(annotated[t] for t in scored_frames(len(annotated), f"{clip.name}, annotated frames only"))
 
 
 def plan_davis(clip: Clip, single_object: bool, mask_values: str, notes: Notes) -> DavisPlan:
@@ -260,14 +260,14 @@ def plan_annotated(clip: Clip, single_object: bool, mask_values: str, notes: Not
         )
     others = tuple(sorted(first.keys() - counted.keys()))
     for i in others:
-        notes.add("not scored", "objects without a second annotated frame", f"object {i} of {clip.name}")
+        notes.add("some objects are not scored", "objects without a second annotated frame", f"object {i} of {clip.name}")
     start = min(counted.values())
     wanted = (t for t in held if clip.requested is None or clip.frame_name(t) in clip.requested)
     frames = tuple(t for t in wanted if t > start)
     if not frames:
         raise DataError(f"{clip.name}: no required frame after the first frame of an object is annotated")
     if (unannotated := len(clip) - 1 - start - len(frames)) > 0:
-        notes.add("not scored", "videos with unannotated frames", f"{clip.name}, {unannotated} frames")
+        notes.add("some frames are not scored", "videos with unannotated frames", f"{clip.name}, {unannotated} frames")
     return _checked(AnnotatedPlan(clip, frames, single_object, mask_values, counted, others, binary))
 
 

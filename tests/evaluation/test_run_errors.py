@@ -98,7 +98,7 @@ def test_masks_that_belong_to_nothing_are_reported(own, tmp_path):
         save_ids(tmp_path / f"pred/{name}/{t:05d}.png", masks[min(t, 4)])
     done = run_evaluate(data=own, score=tmp_path / "pred")
     assert done.code == 0, done.err
-    assert f"masks skipped: 1 folder without a video ({own}/Annotations/c)" in done.err
+    assert f"some masks are skipped: 1 folder without a video ({own}/Annotations/c)" in done.err
     assert f"1 folder without a video ({tmp_path}/pred/d)" in done.err
     assert f"1 mask without a frame in their video ({tmp_path}/pred/a/00009.png)" in done.err
 

@@ -186,6 +186,6 @@ def test_video_files_are_scored_too(tmp_path):
     for t in (2, 4):
         save_ids(tmp_path / f"in/Annotations/v/{t:05d}.png", masks[t])
     done = run_evaluate(data=tmp_path / "in", output=tmp_path / "run")
-    assert done.code == 0 and "not scored: 1 video with unannotated frames (v, 2 frames)" in done.err, done.err
+    assert done.code == 0 and "some frames are not scored: 1 video with unannotated frames (v, 2 frames)" in done.err, done.err
     rows = (tmp_path / "run/per_frame.csv").read_text().splitlines()
     assert [row.split(",")[2] for row in rows[1:]] == ["00002", "00004"]

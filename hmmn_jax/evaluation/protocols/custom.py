@@ -41,7 +41,7 @@ class Custom(Protocol):
         for path in files:
             if path not in videos:
                 kind = "hidden files" if path.name.startswith(".") else "files that are not videos"
-                notes.add("files skipped", kind, str(path))
+                notes.add("some files are skipped", kind, str(path))
         folders = [path for path in home.glob("*") if path.is_dir() and not path.name.startswith((".", "@"))]
         openers: dict[str, Opener] = {}
         if folders or not videos:
@@ -57,7 +57,7 @@ class Custom(Protocol):
         if annotations.is_dir() and not settings.resolution:
             for path in sorted(annotations.iterdir()):
                 if not path.name.startswith(".") and (path.stem if path.is_file() else path.name) not in openers:
-                    notes.add("masks skipped", f"{'folders' if path.is_dir() else 'files'} without a video", str(path))
+                    notes.add("some masks are skipped", f"{'folders' if path.is_dir() else 'files'} without a video", str(path))
         return openers
 
     def inputs(self, root: Path) -> tuple[Path, ...]:
