@@ -94,7 +94,7 @@ def open_project(
         frames = as_video(video)
         count_frames(frames)
         segmenter = make_segmenter(frames)
-        options: dict[str, Any] = {"size": fitted_size(size, frames), "weigh_by_confidence": True}
+        options: dict[str, Any] = {"size": fitted_size(size, frames), "weigh_by_reliability": True}
         if (folder.session / SESSION).is_file():
             session = Session.load(folder.session, segmenter, frames, **options)
         else:

@@ -1,6 +1,6 @@
 """Passes: a pass runs the segmenter from an annotated frame, forwards or backwards."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import jax.numpy as jnp
 import numpy as np
@@ -86,7 +86,7 @@ def merge_pass(
     direction: str,
     picture: Picture,
     pool: ArrayPool,
-    by_confidence: bool = False,
+    areas: Mapping[str, Mapping[int, int]] | None = None,
 ) -> Prediction:
     """The prediction of a frame after a pass has reached it.
 
@@ -97,7 +97,8 @@ def merge_pass(
         direction: direction of the pass, "forward" or "backward".
         picture: the result of the pass.
         pool: stores the arrays.
-        by_confidence: also weight both passes by their confidence.
+        areas: for each direction, the number of pixels of each object in the annotated frame where the pass starts. If given,
+            each pass is also weighted by its reliability: the confidence of the object times this number.
 
     Returns:
         `current` if it already contains this pass. If it contains only the other pass, the combination of both. Otherwise, a
@@ -109,10 +110,10 @@ def merge_pass(
     if current is None or not current.passes:
         return Prediction(basis, frozenset((direction,)), picture, confidence)
     (other,) = current.passes
-    pair = {
-        way: Pass(one.ids, one.objects(), weights if by_confidence else dict.fromkeys(one.ids, 1.0))
-        for way, one, weights in ((direction, picture, confidence), (other, current.picture, current.confidence))
-    }
+    pair = {}
+    for way, one, found in ((direction, picture, confidence), (other, current.picture, current.confidence)):
+        weights = {k: 1.0 if areas is None else found.get(k, 0.0) * areas[way][k] for k in one.ids}
+        pair[way] = Pass(one.ids, one.objects(), weights)
     return _blended(basis, basis.position(t), pair[FORWARD], pair[BACKWARD], pool)
 
 

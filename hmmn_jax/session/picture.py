@@ -69,6 +69,12 @@ class Picture:
         table = np.array((0, *self.names), np.uint8 if max(self.names, default=0) < 256 else np.uint16)
         return table[self.channel.unpack()]
 
+    @functools.cached_property
+    def areas(self) -> dict[int, int]:
+        """The number of pixels of each object in the mask, by id."""
+        pixels = np.bincount(self.mask.ravel(), minlength=max(self.ids, default=0) + 1)
+        return {k: int(pixels[k]) for k in self.ids}
+
     def objects(self) -> Float32[np.ndarray, "k H W"]:
         """The probability of each object, in the order of `ids`."""
         levels = self.levels.unpack()

@@ -28,13 +28,13 @@ class Propagation:
         pool: ArrayPool,
         queries: Queries,
         size: int = 0,
-        by_confidence: bool = False,
+        by_reliability: bool = False,
     ):
-        """`size` and `by_confidence` are the arguments `size` and `weigh_by_confidence` of `Session`."""
+        """`size` and `by_reliability` are the arguments `size` and `weigh_by_reliability` of `Session`."""
         (view,) = Augmentation(size).views(*video.size)
         self.view = None if (view.height, view.width) == tuple(video.size) else view
         self.segmenter, self.video, self.ledger, self.pool, self.queries = segmenter, video, ledger, pool, queries
-        self.by_confidence = by_confidence
+        self.by_reliability = by_reliability
 
     def run(
         self,
@@ -95,14 +95,14 @@ class Propagation:
         rest = list(segment.frames if way == FORWARD else reversed(segment.frames))
         last = None if anchor is None else reach(timeline, segment, way)
         if anchor is not None and last is not None:
-            if anchor not in timeline.stamps:
+            if not set(basis.starts.values()) <= set(timeline.stamps):
                 return
-            picture = timeline.anchors[anchor.frame]
+            picture, areas = timeline.anchors[anchor.frame], None
+            if self.by_reliability:
+                areas = {start: timeline.anchors[stamp.frame].areas for start, stamp in basis.starts.items()}
             order = anchor.frame, picture, last
             for t, found in run_pass(self.segmenter, self.video, *order, self.pool, self.queries, self.view):
-                predict = functools.partial(
-                    merge_pass, basis, t, direction=way, picture=found, pool=self.pool, by_confidence=self.by_confidence
-                )
+                predict = functools.partial(merge_pass, basis, t, direction=way, picture=found, pool=self.pool, areas=areas)
                 if not self.ledger.record(basis, t, predict):
                     return
                 if on_frame is not None:

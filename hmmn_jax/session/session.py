@@ -50,7 +50,7 @@ class Session:
         video: Video | np.ndarray | Sequence | str | os.PathLike,
         *,
         size: int = 0,
-        weigh_by_confidence: bool = False,
+        weigh_by_reliability: bool = False,
         memory: int = BUDGET,
         encoded: int | None = None,
     ):
@@ -61,8 +61,10 @@ class Session:
             video: a `Video`, a folder of images, a video file, uint8 [T,H,W,3] or a list of uint8 [H,W,3].
             size: shorter side of the network's input, in pixels; 0: the size of the frames. Masks always have the size of the
                 frames, because the probabilities are resized.
-            weigh_by_confidence: between annotated frames, also weight both passes by the confidence of each object, so that a
-                pass that has lost an object has no weight. False: weight them by the position of the frame only.
+            weigh_by_reliability: between annotated frames, also weight both passes by their reliability for each object: the
+                confidence of the object times the number of its pixels in the annotated frame where the pass starts. Then a
+                pass that has lost the object has no weight, and a pass that starts where the object is mostly hidden has little
+                weight. False: weight the passes by the position of the frame only.
             memory: memory budget for compressed masks and probabilities, in bytes; the rest is stored in temporary files.
             encoded: memory budget for the cache of encoded frames, in bytes. With this cache, a second pass over a frame does
                 not encode it again. None: a quarter of the free memory, but at most 1 GiB. 0: no cache.
@@ -79,7 +81,7 @@ class Session:
         self._ledger = Ledger()
         queries = Queries(segmenter.encode, default_budget() if encoded is None else encoded)
         self._propagation = Propagation(
-            self.segmenter, self.video, self._ledger, self._pool, queries, size, weigh_by_confidence
+            self.segmenter, self.video, self._ledger, self._pool, queries, size, weigh_by_reliability
         )
         self._stops = 0
         self._count: int | None = None
@@ -290,7 +292,7 @@ class Session:
         video: Video | np.ndarray | Sequence | str | os.PathLike,
         *,
         size: int = 0,
-        weigh_by_confidence: bool = False,
+        weigh_by_reliability: bool = False,
         memory: int = BUDGET,
     ) -> "Session":
         """Reads a saved session. No code in the files is executed.
@@ -300,13 +302,13 @@ class Session:
             segmenter: as for a new session.
             video: as for a new session; must be the video of the saved session.
             size: as for a new session. If the size has changed, masks that are up to date are not recomputed.
-            weigh_by_confidence: as for a new session.
+            weigh_by_reliability: as for a new session.
             memory: as for a new session.
 
         Raises:
             DataError: the folder does not contain a session or is damaged, or the frames of the video have a different size.
         """
-        session = cls(segmenter, video, size=size, weigh_by_confidence=weigh_by_confidence, memory=memory)
+        session = cls(segmenter, video, size=size, weigh_by_reliability=weigh_by_reliability, memory=memory)
         height, width = session.video.size
         session._ledger.timeline = SessionFolder(user_path(folder), (height, width)).load(session._pool)
         return session

@@ -30,10 +30,15 @@ class Basis(NamedTuple):
     after: Stamp | None
 
     @property
-    def passes(self) -> frozenset[str]:
-        """The passes from these anchors to the frame."""
+    def starts(self) -> dict[str, Stamp]:
+        """The anchor at which each pass to the frame starts, by direction."""
         found = ((FORWARD, self.before), (BACKWARD, self.after))
-        return frozenset(name for name, stamp in found if stamp is not None)
+        return {direction: stamp for direction, stamp in found if stamp is not None}
+
+    @property
+    def passes(self) -> frozenset[str]:
+        """The directions of the passes from these anchors to the frame."""
+        return frozenset(self.starts)
 
     def position(self, t: int) -> float:
         """Relative position of a frame between both anchors, from 0 at the previous anchor to 1 at the next one.

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 def masks_of(folder, annotations, **options):
     """Computes the masks with a session in Python, from annotations by frame."""
-    session = Session(Stub(), folder, weigh_by_confidence=True)
+    session = Session(Stub(), folder, weigh_by_reliability=True)
     for t, mask in annotations.items():
         session.annotate(t, mask)
     for _ in session.propagate(**options):

@@ -10,11 +10,12 @@ from hmmn_jax.session.picture import Picture
 from hmmn_jax.session.timeline import Basis, Stamp
 
 BASIS = Basis(Stamp(2, "a"), Stamp(10, "b"))
+AREAS = {"forward": {1: 30, 2: 5, 3: 1, 4: 20}, "backward": {1: 30, 2: 5, 3: 1, 4: 50, 9: 7}}
 
 
-@pytest.mark.parametrize("by_confidence", [False, True])
+@pytest.mark.parametrize("areas", [None, AREAS])
 @pytest.mark.parametrize("order", [("forward", "backward"), ("backward", "forward")])
-def test_a_blend_is_within_the_stated_bound_of_the_formula(order, by_confidence):
+def test_a_blend_is_within_the_stated_bound_of_the_formula(order, areas):
     """Object 4 is in both anchors, 1 only in the previous, 9 only in the next; t = 4 is at a quarter."""
     rng, pool = np.random.default_rng(0), ArrayPool()
     forward, backward = rng.dirichlet((0.4, 0.4, 0.4), (2, 40, 50)).transpose(0, 3, 1, 2)
@@ -24,12 +25,12 @@ def test_a_blend_is_within_the_stated_bound_of_the_formula(order, by_confidence)
     }
     found = None
     share = 0.25
-    if by_confidence:
+    if areas:
         before, after = (expected_j(one.mask, one.ids, one.objects())[4] for one in passes.values())
-        share = 0.25 * after / (0.75 * before + 0.25 * after)
+        share = 0.25 * after * 50 / (0.75 * before * 20 + 0.25 * after * 50)
     for way in order:
-        found = merge_pass(BASIS, 4, found, way, passes[way], pool, by_confidence)
-        assert merge_pass(BASIS, 4, found, way, passes[way], pool, by_confidence) is found
+        found = merge_pass(BASIS, 4, found, way, passes[way], pool, areas)
+        assert merge_pass(BASIS, 4, found, way, passes[way], pool, areas) is found
     assert found.is_final and found.picture.ids == (1, 4, 9)
 
     p = np.stack([forward[1], (1 - share) * forward[2] + share * backward[1], backward[2]])
@@ -52,10 +53,23 @@ def test_a_pass_that_lost_an_object_has_no_weight():
     found[1, 2:, 2:] = 0.8
     forward = Picture.pack(pool, (1, 2, 3), (lost[0] > 0.5).astype(np.uint8), lost)
     backward = Picture.pack(pool, (1, 2, 3), (found[0] > 0.5) + np.uint8(2) * (found[1] > 0.5), found)
-    first = merge_pass(BASIS, 4, None, "forward", forward, pool, by_confidence=True)
-    blended = merge_pass(BASIS, 4, first, "backward", backward, pool, by_confidence=True)
+    first = merge_pass(BASIS, 4, None, "forward", forward, pool, AREAS)
+    blended = merge_pass(BASIS, 4, first, "backward", backward, pool, AREAS)
     p = blended.picture.objects()
     assert p[1, 3, 3] > 0.75 and np.array_equal(blended.picture.mask == 2, found[1] > 0.5)
     assert blended.picture.mask[0, 0] == 1 and blended.confidence.keys() == {1, 2}
     assert blended.confidence[2] < expected_j(backward.mask, (1, 2, 3), backward.objects())[2]  # the passes disagree
     np.testing.assert_allclose(p[2, 3, 0], 0.2, atol=2 / 255)
+
+
+def test_a_pass_from_a_frame_in_which_the_object_is_nearly_hidden_has_little_weight():
+    pool, square, elsewhere = ArrayPool(), np.zeros((1, 8, 8), np.float32), np.zeros((1, 8, 8), np.float32)
+    square[0, :4, :4] = elsewhere[0, 4:, 4:] = 1
+    forward, backward = (Picture.pack(pool, (1,), (p[0] > 0.5).astype(np.uint8), p) for p in (square, elsewhere))
+    late = 9  # next to the annotated frame at 10, in which one pixel of the object is visible
+    first = merge_pass(BASIS, late, None, "forward", forward, pool, {"forward": {1: 16}, "backward": {1: 1}})
+    assert np.array_equal(first.picture.mask, square[0])
+    blended = merge_pass(BASIS, late, first, "backward", backward, pool, {"forward": {1: 16}, "backward": {1: 1}})
+    assert np.array_equal(blended.picture.mask, square[0])
+    equal = merge_pass(BASIS, late, first, "backward", backward, pool, {"forward": {1: 16}, "backward": {1: 16}})
+    assert np.array_equal(equal.picture.mask, elsewhere[0])

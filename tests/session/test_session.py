@@ -166,10 +166,12 @@ def test_unknown_pixels_of_a_frame_never_computed_are_background():
     assert session.objects == (2,)
 
 
-@pytest.mark.parametrize("by_confidence", [False, True])
-def test_blending_by_the_formula(by_confidence):
-    session = make({0: box(1, 2), 4: box(2, 3)}, weigh_by_confidence=by_confidence)
-    first, last = make({0: box(1, 2)}), make({4: box(2, 3)})
+@pytest.mark.parametrize("by_reliability", [False, True])
+def test_blending_by_the_formula(by_reliability):
+    masks = {0: box(1, 2), 4: box(2, 3)}
+    masks[0][1] = 0  # object 2 has four pixels here, and six in frame 4
+    session = make(masks, weigh_by_reliability=by_reliability)
+    first, last = make({0: masks[0]}), make({4: masks[4]})
     for one in (session, first, last):
         run(one)
     for t in (1, 2, 3):
@@ -177,8 +179,8 @@ def test_blending_by_the_formula(by_confidence):
         forward, backward, found = first.result(t), last.result(t), session.result(t)
         assert (forward.ids, backward.ids, found.ids) == ((0, 1, 2), (0, 2, 3), (0, 1, 2, 3))
         x, y = 1 - u, u
-        if by_confidence:
-            x, y = x * forward.confidence.get(2, 0), y * backward.confidence.get(2, 0)
+        if by_reliability:
+            x, y = x * forward.confidence.get(2, 0) * 4, y * backward.confidence.get(2, 0) * 6
             x, y = (x / (x + y), y / (x + y)) if x + y else (1 - u, u)
         p = np.stack([forward.probs[1], x * forward.probs[2] + y * backward.probs[1], backward.probs[2]])
         expected = np.concatenate([np.maximum(0, 1 - p.sum(0))[None], p])
