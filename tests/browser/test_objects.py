@@ -49,6 +49,18 @@ def test_delete_merge_and_undo(open_film):
     assert 2 not in np.unique(tab.mask(0))
 
 
+def test_two_edits_at_once(open_film):
+    """The second click is before the response to the first. The page sends the edits one after the other."""
+    tab = open_film()
+    tab.stroke((10, 10), (30, 10))
+    tab.saved()
+    tab.page.evaluate("""() => {
+        for (const what of ["Lock", "Hide"]) document.querySelector(`button[aria-label='${what} Object 1']`).click();
+    }""")
+    tab.wait("app.model.objects[0].locked && !app.model.objects[0].visible")
+    assert tab.page.text_content("#notices") == ""
+
+
 def test_name_colour_and_the_next_id(open_film):
     tab = open_film()
     add(tab, 2)

@@ -11,6 +11,7 @@ export class Objects {
   constructor(model, masks, rewritten) {
     Object.assign(this, { model, masks, rewritten, list: document.getElementById("objects") });
     this.drawn = "";
+    this.edits = Promise.resolve(); // settles after the last edit
     this.withdraw = () => {}; // removes the offer to undo
     this.offered = null; // the revision for which it is valid
     model.on(["project", "object"], () => this.#draw());
@@ -81,8 +82,17 @@ export class Objects {
     this.offered = revision;
   }
 
-  /** Changes the project after saving all strokes. Returns the response; shows errors and returns undefined. */
-  async #edit(run, rewrites = false) {
+  /**
+   * Changes the project after saving all strokes. Returns the response; shows errors and returns undefined.
+   * Edits run one after the other, because each needs the revision that the one before it returns.
+   */
+  #edit(run, rewrites = false) {
+    const edit = this.edits.then(() => this.#editNow(run, rewrites));
+    this.edits = edit.catch(() => {});
+    return edit;
+  }
+
+  async #editNow(run, rewrites) {
     await this.masks.flush();
     const answer = await attempt(async () => {
       try {
