@@ -70,10 +70,10 @@ def play(
     truth: Sequence,
     rounds: int,
     choose: Choose,
-    weigh_by_confidence: bool = True,
+    weigh_by_reliability: bool = True,
 ) -> Iterator[dict[str, Any]]:
     """Yields the annotated frames, the masks, J and F [T,K] and the confidence [T,K] (NaN: absent object) of each round."""
-    session = Session(segmenter, frames, weigh_by_confidence=weigh_by_confidence)
+    session = Session(segmenter, frames, weigh_by_reliability=weigh_by_reliability)
     if isinstance(segmenter, Permanent):
         segmenter.session = session
     objects = max(int(ids.max()) for ids in truth)
@@ -228,7 +228,7 @@ def main() -> None:
     )
     add("--size", type=int, default=0, help="shorter side of frames and masks in pixels; 0: full size")
     add("--policies", nargs="+", choices=POLICIES, default=["worst"])
-    add("--by_position", action="store_true", help="weight passes only by position, not by confidence (use a different --out)")
+    add("--by_position", action="store_true", help="weight passes only by position, not by reliability (use a different --out)")
     add("--permanent", action="store_true", help="also run the policies with all annotated frames in memory")
     add("--rounds", type=int, default=5)
     add("--checkpoint", default="lite")
