@@ -29,7 +29,7 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Run directory. If it already con
 TAKEOVER = flags.DEFINE_bool("takeover", False, "Take over the workdir from a process that appears to be using it.")
 STAGE = flags.DEFINE_string("stage", None, "Local folder for copies of data in a bucket; later runs reuse the copies.")
 define_launch_flags()
-RESUME = "run the same command to resume from the last checkpoint"
+RESUME = "Run the same command to resume from the last checkpoint"
 
 
 def require_unused(arguments: list[str]) -> None:
@@ -61,7 +61,7 @@ def run() -> int:
         from hmmn_jax.training.settings import require_settings
         from hmmn_jax.training.validation import find_validation
     except ImportError as missing:
-        raise ConfigError(f"{reason(missing)}; install the packages for training: pip install '.[train,data]'") from missing
+        raise ConfigError(f"{reason(missing)}. Install the packages for training: pip install '.[train,data]'") from missing
     logging.set_verbosity(logging.ERROR)  # Orbax logs every thread and warns about every checkpoint without a score
     config = CONFIG.value
     require_settings(config)
@@ -73,7 +73,7 @@ def run() -> int:
         try:
             from data.clips import make_batches  # importing TensorFlow takes seconds; most errors are reported earlier
         except ImportError as error:
-            raise ConfigError(f"{reason(error)}; install the packages for data sets: pip install '.[train,data]'") from error
+            raise ConfigError(f"{reason(error)}. Install the packages for data sets: pip install '.[train,data]'") from error
         host, hosts = jax.process_index(), jax.process_count()
         options = {"host": host, "hosts": hosts, "stage": stage if STAGE.value else None}
         return make_batches(config.data, batch=config.batch, first_step=first_step, **options)
@@ -83,8 +83,8 @@ def run() -> int:
         logged = {"max_skip": config.data.max_skip}
         state, result = train_and_evaluate(config, WORKDIR.value, batches, validation, logged, takeover=TAKEOVER.value)
     if jax.process_index() == 0:
-        done = f"terminated, saved; {RESUME}" if result.interrupted else "done"
-        print(f"step {int(state.step)}: {done}; {WORKDIR.value} (hmmn-jax {hmmn_jax.__version__})")
+        done = f"the run was terminated, and its state was saved. {RESUME}" if result.interrupted else "done"
+        print(f"step {int(state.step)}: {done}. The workdir is {WORKDIR.value} (hmmn-jax {hmmn_jax.__version__}).")
     return TERMINATED if result.interrupted else 0
 
 
@@ -98,8 +98,8 @@ def memory_errors() -> Iterator[None]:
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        way_out = "lower config.batch or config.data.size, raise config.micro_batches, or set config.model.remat=True"
-        raise ConfigError(f"out of memory ({shorten(error)}); {way_out}") from error
+        way_out = "Lower config.batch or config.data.size, raise config.micro_batches, or set config.model.remat=True."
+        raise ConfigError(f"the run is out of memory ({shorten(error)}). {way_out}") from error
 
 
 def main(_: list[str]) -> None:

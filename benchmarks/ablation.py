@@ -29,10 +29,10 @@ from hmmn_jax.training.validation import validate
 FIRST_ONLY = {"max_memory_frames": 1}
 # The name of each row, with changes to the config of the model and to the memory settings of the `Segmenter`.
 VARIANTS: dict[str, tuple[dict, dict]] = {
-    "as it is (every 5th frame)": ({}, {}),
+    "unchanged (every 5th frame)": ({}, {}),
     "no top-k reads (strides 8 and 4)": ({"use_topk_read": False}, {}),
     "no kernel": ({"use_kernel": False}, {}),
-    "neither": ({"use_topk_read": False, "use_kernel": False}, {}),
+    "no top-k reads, no kernel": ({"use_topk_read": False, "use_kernel": False}, {}),
     "every frame": ({}, {"mem_every": 1}),
     "every 10th frame": ({}, {"mem_every": 10}),
     "first and previous frame": ({}, FIRST_ONLY),

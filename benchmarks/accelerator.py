@@ -78,7 +78,9 @@ def work(names: list[str], seconds: dict[str, float], quick: bool, output: Outpu
         begin = time.monotonic()
 
         def end(name: str = name) -> None:
-            output.write(name, error=f"ended after {seconds[name]:.0f} s and grace: a case took too long")
+            output.write(
+                name, error=f"the step was ended after {seconds[name]:.0f} s and a grace period, because a case took too long"
+            )
             os._exit(3)
 
         watch = threading.Timer(seconds[name] + min(seconds[name] * (GRACE - 1), MOST_GRACE), end)
@@ -88,7 +90,9 @@ def work(names: list[str], seconds: dict[str, float], quick: bool, output: Outpu
             for figures in FUNCTIONS[name](QUICK if quick else RELEASED):
                 output.write(name, **figures)
                 if time.monotonic() - begin > seconds[name]:
-                    output.write(name, error=f"stopped after {seconds[name]:.0f} s: later cases were not measured")
+                    output.write(
+                        name, error=f"the step was stopped after {seconds[name]:.0f} s, and later cases were not measured"
+                    )
                     break
         except Exception as error:  # for example, out of memory; the other steps may still run
             output.write(name, error=f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}")
@@ -128,13 +132,13 @@ def main() -> None:
         return
     names = given.steps.split(",")
     if unknown := [name for name in names if name not in STEPS]:
-        parser.error(f"--steps has {unknown[0]!r}, expected some of: {', '.join(STEPS)}")
+        parser.error(f"--steps contains {unknown[0]!r}, expected some of {', '.join(STEPS)}")
     output = Output(given.output)
     if given.worker:
         work(names, {name: STEPS[name] * given.minutes / 10 for name in names}, given.quick, output)
         return
     if given.output.exists():
-        parser.error(f"{given.output} exists already: choose another --output, or remove it")
+        parser.error(f"{given.output} already exists. Choose another --output, or remove the file.")
     deadline = time.monotonic() + 60 * given.minutes
     while names and (left := deadline - time.monotonic()) > 0:
         command = [sys.executable, __file__, "--worker", f"--steps={','.join(names)}", f"--minutes={given.minutes}"]
@@ -144,11 +148,11 @@ def main() -> None:
         except subprocess.TimeoutExpired:
             break
         if not (begun := output.started() & set(names)):
-            sys.exit(f"accelerator: the first step did not start (exit code {done.returncode}); see the messages above")
+            sys.exit(f"accelerator: the first step did not start (exit code {done.returncode}). See the messages above.")
         names = [name for name in names if name not in begun]
     for name in names:
         if name not in output.started():
-            output.write(name, error="not started: no time was left")
+            output.write(name, error="the step was not started, because no time was left")
     print(table([given.output]))
 
 

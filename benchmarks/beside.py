@@ -32,7 +32,7 @@ def frames_per_second(checkout: Path, checkpoint: Path | str, frames: Path, mask
         done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True)
     found = re.search(r"\(([\d.]+) frames/s\)", done.stdout + done.stderr)
     if not found:
-        raise SystemExit(f"{checkout}: no frames/s in the output of evaluate.py:\n{done.stdout}{done.stderr}")
+        raise SystemExit(f"{checkout}: the output of evaluate.py contains no frames/s:\n{done.stdout}{done.stderr}")
     return float(found[1])
 
 
@@ -52,9 +52,9 @@ def main() -> None:
     for _ in range(given.rounds):
         ours.append(frames_per_second(ROOT, given.checkpoint, given.frames, given.mask))
         others.append(frames_per_second(given.other, given.other_checkpoint, given.frames, given.mask))
-        print(f"here {ours[-1]:.2f} frames/s, there {others[-1]:.2f}", flush=True)
+        print(f"this checkout: {ours[-1]:.2f} frames/s, other checkout: {others[-1]:.2f} frames/s", flush=True)
     here, there = statistics.median(ours), statistics.median(others)
-    print(f"medians of {given.rounds}: here {here:.2f}, there {there:.2f}, ratio {here / there:.2f}")
+    print(f"medians of {given.rounds} rounds: this checkout {here:.2f}, other checkout {there:.2f}, ratio {here / there:.2f}")
 
 
 if __name__ == "__main__":

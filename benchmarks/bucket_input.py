@@ -101,7 +101,7 @@ def main() -> None:
             for turn in range(args.turns):
                 for name, kind, clips in (("one_by_one", OneByOne, 48), ("at_once", source.RecordSource, 320)):
                     found[name].append(clips_per_second(settings(str(remote)), kind, clips))
-                    print(f"turn {turn + 1}, {name}: {found[name][-1]:.1f} clips/s", flush=True)
+                    print(f"round {turn + 1}, {name}: {found[name][-1]:.1f} clips/s", flush=True)
     medians = {name: statistics.median(values) for name, values in found.items()}
     about = {"cores": os.cpu_count(), "delay": args.delay, "clips_per_second": medians}
     print(json.dumps(about | {"ratio": medians["at_once"] / medians["one_by_one"]}))

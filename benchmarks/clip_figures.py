@@ -37,13 +37,13 @@ def count(first: int) -> None:
             objects[int(valid.sum())] += 1
             area.append((masks[0] > 0).mean())
             if not (masks[0] > 0).any() or not valid[0]:
-                sys.exit(f"{name.decode()}: a clip without an object")
+                sys.exit(f"{name.decode()}: this clip contains no object")
             if numbers[0] != numbers[2]:
                 skips[which] += (np.abs(np.diff(numbers)) - 1).tolist()
     total = sum(sets.values())
-    print(f"samples {first} to {first + total - 1}: {total} clips, none without an object")
-    print(f"  objects: {', '.join(f'{part / total:.1%} have {k}' for k, part in sorted(objects.items()))}")
-    print(f"  first masks cover {np.median(area):.1%} of the frame, in the median")
+    print(f"samples {first} to {first + total - 1}: {total} clips, each with at least one object")
+    print(f"  objects: {', '.join(f'{part / total:.1%} of clips have {k}' for k, part in sorted(objects.items()))}")
+    print(f"  median area of the first masks: {np.median(area):.1%} of the frame")
     for name, part in sorted(sets.items()):
         print(f"  {name}: {part / total:.1%}")
         if skips[name]:

@@ -67,9 +67,9 @@ def read(data_dir: Path, clips: int) -> None:
         source.fetch(index.starts[video] + np.sort(rng.choice(FRAMES, 3, replace=False)))
     seconds, peak = time.perf_counter() - opened, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     size = sum(array.nbytes for array in vars(index).values())
-    print(f"read: {len(index.videos)} videos, {len(index.names)} frames, index {size / 1e6:.1f} MB")
-    print(f"read: opened in {opened - start:.2f} s; {clips} clips, {1e6 * seconds / clips:.0f} us a clip")
-    print(f"read: peak {peak / 1024:.0f} MB, of which imports {imported / 1024:.0f} MB")
+    print(f"read: videos: {len(index.videos)}, frames: {len(index.names)}, size of the index: {size / 1e6:.1f} MB")
+    print(f"read: opening took {opened - start:.2f} s; each of {clips} clips took {1e6 * seconds / clips:.0f} us on average")
+    print(f"read: peak memory is {peak / 1024:.0f} MB, of which imports take {imported / 1024:.0f} MB")
 
 
 def main() -> None:
@@ -98,7 +98,7 @@ def main() -> None:
     start = time.perf_counter()
     subprocess.run([sys.executable, "-m", "data.build", *flags], check=True)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    print(f"build: {time.perf_counter() - start:.1f} s, peak {peak / 1024:.0f} MB")
+    print(f"build: took {time.perf_counter() - start:.1f} s, with a peak memory of {peak / 1024:.0f} MB")
     subprocess.run([sys.executable, __file__, "--folder", str(args.folder), "--clips", str(args.clips), "--read"], check=True)
     return None
 

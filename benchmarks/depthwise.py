@@ -172,7 +172,10 @@ def main() -> None:
         outputs = [subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout for command in commands]
         rounds.append([json.loads(output.splitlines()[-1]) for output in outputs])
         print(rounds[-1], file=sys.stderr)
-    print(f"medians of {args.rounds} processes of {args.runs} runs; load of the machine before the first: {load:.1f}")
+    print(
+        f"Each value is a median of {args.rounds} processes with {args.runs} runs each. The load of the machine before the "
+        f"first process was {load:.1f}."
+    )
     print("ms                   |   ours | PyTorch  ratio | channels last  ratio")
     for row in ROWS:
         ours = statistics.median(pair[0][row] for pair in rounds)

@@ -95,8 +95,11 @@ def main() -> None:
     rounds = []
     for index in range(args.rounds):
         rounds.append((run(ours), run(shlex.split(args.peer)) if args.peer else None))
-        print(f"round {index + 1} of {args.rounds} done", file=sys.stderr)
-    print(f"{args.height}x{args.width}, {args.objects} objects, medians of {args.rounds} processes of {args.runs} frames")
+        print(f"round {index + 1} of {args.rounds} is complete", file=sys.stderr)
+    print(
+        f"{args.height}x{args.width}, {args.objects} objects. Each value is a median of {args.rounds} processes with "
+        f"{args.runs} frames each."
+    )
     print("memory |   s per frame   peer  ratio |  peak MB   peer  ratio")
     for frames in sorted(args.memory):
         row = f"{frames:6} |"

@@ -137,20 +137,23 @@ def main() -> None:
     rounds = []
     for place in range(args.rounds):
         rounds.append({worker: run(worker) for worker in WORKERS})
-        print(f"round {place + 1} of {args.rounds} done", file=sys.stderr)
+        print(f"round {place + 1} of {args.rounds} is complete", file=sys.stderr)
 
     def median(worker: str, name: str) -> float:
         return statistics.median(found[worker][name] for found in rounds)
 
     ours, peer = median("ours", "clip"), median("peer", "clip")
     sets = " ".join(args.stills or args.videos)
-    print(f"{sets}, {SIZE}x{SIZE}, one core, medians of {args.rounds} processes of {args.clips} clips")
-    print(f"clips/s: {1 / ours:.1f}, Pillow {1 / peer:.1f}, ratio {peer / ours:.2f}")
+    print(f"{sets}, {SIZE}x{SIZE}, one core. Each value is a median of {args.rounds} processes with {args.clips} clips each.")
+    print(f"clips/s: this package {1 / ours:.1f}, Pillow {1 / peer:.1f}, ratio {peer / ours:.2f}")
     parts = {name: median("parts", name) for name in ("reading", "decoding", "transforming")}
     total = sum(parts.values())
     print(", ".join(f"{name} {1000 * part:.1f} ms ({part / total:.0%})" for name, part in parts.items()))
     first = [median("ours", f"first_at_{step}") for step in (0, 100_000)]
-    print(f"first batch of 4 at step 0 after {first[0]:.1f} s, at step 100,000 after {first[1]:.1f} s")
+    print(
+        f"The first batch of 4 clips took {first[0]:.1f} s when starting at step 0, and {first[1]:.1f} s when starting at step "
+        "100,000."
+    )
 
 
 if __name__ == "__main__":

@@ -89,8 +89,11 @@ def slots(frame: int, bound: int = 0) -> int:
 def report(curves: dict[str, dict[int, float]], bound: int, out: Path) -> None:
     """Prints the table and writes the plot."""
     rest = {frame: resident - SLOT * slots(frame, bound) for frame, resident in next(iter(curves.values())).items()}
-    curves = curves | {"without, predicted": {frame: rest[frame] + SLOT * slots(frame) for frame in rest}}
-    print(f"MB resident; a slot takes {SLOT:.3f}\n| frame | {' | '.join(curves)} |\n|{'---|' * (1 + len(curves))}")
+    curves = curves | {"no limit, predicted": {frame: rest[frame] + SLOT * slots(frame) for frame in rest}}
+    print(
+        f"All values are resident memory in MB. A slot takes {SLOT:.3f} MB.\n"
+        f"| frame | {' | '.join(curves)} |\n|{'---|' * (1 + len(curves))}"
+    )
     figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
     for mark in MARKS:
         near = [min(curve, key=lambda frame: abs(frame - mark)) for curve in curves.values()]
@@ -98,7 +101,7 @@ def report(curves: dict[str, dict[int, float]], bound: int, out: Path) -> None:
         print(f"| {mark} | {' | '.join(cells)} |")
     for (name, curve), style in zip(curves.items(), ("-", "-", "k:"), strict=True):
         axes.plot(*zip(*sorted(curve.items()), strict=True), style, label=name)
-    axes.set(xlabel="frames done", ylabel="resident memory, MB", ylim=(0, None))
+    axes.set(xlabel="segmented frames", ylabel="resident memory, MB", ylim=(0, None))
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(out, dpi=100)
@@ -126,7 +129,7 @@ def main() -> None:
             process.terminate()
             if process.wait() > 0:
                 print((folder / f"{bound}.log").read_text()[-2000:], file=sys.stderr)
-        report({f"max_memory_frames = {args.bound}": curves[args.bound], "without": curves[0]}, args.bound, args.out)
+        report({f"max_memory_frames = {args.bound}": curves[args.bound], "no limit": curves[0]}, args.bound, args.out)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,9 @@ def main() -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
     rng = np.random.default_rng(0)
-    print(f"{args.height}x{args.width}, one core, median of {args.rounds} rounds of {args.frames} frames")
+    print(
+        f"{args.height}x{args.width}, one core. Each time is a median of {args.rounds} rounds with {args.frames} frames each."
+    )
     print("objects | ms per frame | MOSE v2 | with PNGs read | mean J, F")
     for objects in args.objects:
         pred, truth = make_masks(rng, args.frames, args.height, args.width, objects, args.scale)

@@ -93,12 +93,12 @@ def latency(folder: Path, options: argparse.Namespace) -> None:
             page.start(count, 2 * count)
             page.wait("done")
             rate = (count - 1) / (time.perf_counter() - start)
-            print(f"{what}: {rate:.2f} frames/s, {rate / alone:.2f} of evaluate.py", flush=True)
+            print(f"{what}: {rate:.2f} frames/s, {rate / alone:.2f} times the rate of evaluate.py", flush=True)
         strokes = [page.put(5, np.roll(mask, i, axis=0)) for i in range(options.strokes)]
         told("from the end of a stroke to the saved annotation", strokes, seconds)
         page.start(0, count)
         strokes = [page.put(5, np.roll(mask, i, axis=1)) for i in range(options.strokes)]
-        told("the same while a job runs", strokes, seconds)
+        told("from the end of a stroke to the saved annotation while a job runs", strokes, seconds)
 
 
 def memory(folder: Path, options: argparse.Namespace) -> None:
@@ -112,7 +112,7 @@ def memory(folder: Path, options: argparse.Namespace) -> None:
             left = 2 * t % (3 * WIDTH)
             movie.write(scene[:, left : left + WIDTH])
     with served(folder / "project", film, "moved") as page:
-        print(f"opened: {page.megabytes:.0f} MB")
+        print(f"memory after opening: {page.megabytes:.0f} MB")
         page.add_object(), page.add_object()
         page.put(0, make_mask())
         start = time.perf_counter()
@@ -122,7 +122,7 @@ def memory(folder: Path, options: argparse.Namespace) -> None:
             page.look((*range(0, options.frames, 40), *range(max(done - 60, 0), done)))
             print(f"{done} frames: {page.megabytes:.0f} MB, {done / (time.perf_counter() - start):.1f} frames/s", flush=True)
         page.wait("done")
-        print(f"end: {page.megabytes:.0f} MB; with a stroke at frame 1000 of a timeline of {options.frames}:")
+        print(f"memory at the end: {page.megabytes:.0f} MB. Time of a stroke at frame 1000 of {options.frames}:")
         told("from the end of a stroke to the saved annotation", [page.put(1000, make_mask()) for _ in range(10)])
         megabytes = sum(path.stat().st_size for path in (folder / "project").rglob("*.npz")) / 2**20
         print(f"masks and probabilities on the disk: {megabytes:.0f} MB")
@@ -287,8 +287,8 @@ def make_mask() -> np.ndarray:
 def told(what: str, seconds: list[float], frame: float | None = None) -> None:
     """Prints the median and the maximum of times."""
     found, most = statistics.median(seconds), max(seconds)
-    frames = "" if frame is None else f", {found / frame:.2f} frames"
-    print(f"{what}: {1000 * found:.0f} ms{frames} (median of {len(seconds)}; longest {1000 * most:.0f} ms)", flush=True)
+    frames = "" if frame is None else f", {found / frame:.2f} times the time per frame"
+    print(f"{what}: {1000 * found:.0f} ms{frames} (median of {len(seconds)}; maximum {1000 * most:.0f} ms)", flush=True)
 
 
 if __name__ == "__main__":

@@ -142,10 +142,10 @@ def main() -> None:
     parser.add_argument("--figures", type=Path, default=default, metavar="FILE", help="output of benchmarks/tpu_train.py")
     records = [json.loads(line) for line in parser.parse_args().figures.read_text().splitlines()]
     fitting = [record for record in records if "out_of_memory" not in record]
-    print("### Memory of a chip, GB\n")
+    print("### Memory per chip, GB\n")
     columns = ["program", "chips", "processes", "clips per step", "arguments", "temporaries", "total"]
     print(table(columns, memory_rows(records)))
-    print("### Work of a chip and step\n")
+    print("### Work per chip and step\n")
     columns = ["program", "slots", "TFLOP", "GB in HBM", "GB accessed", "arithmetic, ms", "HBM, ms", "accessed, ms"]
     print(table(columns, work_rows(fitting)))
     print("### Time\n")
@@ -155,7 +155,7 @@ def main() -> None:
     print(table(columns, step_rows(fitting)))
     print("### Share of steps with such a clip\n")
     print(table(["clips per step", *(f"{100 * share:g} % of clips" for share in SHARES)], mixture_rows(records)))
-    print("### Input of a process\n")
+    print("### Input per process\n")
     columns = ["program", "chips", "slots", "bound", "clips/s", *(f"cores, {source}" for source in INPUT), "GB/s to the chips"]
     print(table(columns, input_rows(fitting)))
 

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 if (libtpu := importlib.util.find_spec("libtpu")) is None:
-    raise SystemExit("libtpu is not installed: pip install libtpu==0.0.42.1 (for jax 0.10.2)")
+    raise SystemExit("libtpu is not installed. For jax 0.10.2, run: pip install libtpu==0.0.42.1")
 os.environ |= {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
 os.environ["TPU_LIBRARY_PATH"] = str(Path(libtpu.submodule_search_locations[0]) / "libtpu.so")
 
@@ -47,7 +47,7 @@ PARTS = {
     r"top_k": "top-k selection",
     r"match": "stride-16 read",
     r"(decode|variables).*refine_s4": "decoder, stride 4",
-    r"(decode|variables).*decoder": "decoder, the rest",
+    r"(decode|variables).*decoder": "decoder, other parts",
     r"read_fine|decode": "top-k reads",
     r"segment|decide": "aggregation, labels",
     r"^bank|\[.bank|dynamic_update_slice": "bank",
@@ -221,9 +221,9 @@ def print_figures(compiled: jax.stages.Compiled, chip: str, middle: int, top: in
     rows = [
         *((f"memory: {name}", f"{size / 1e6:.0f} MB", "compiler") for name, size in sizes.items()),
         (f"memory: total, of {capacity / 1e9:.0f} GB", f"{(sum(sizes.values()) - 2 * sizes['alias']) / 1e6:.0f} MB", "derived"),
-        ("flops, bodies of loops once", f"{cost['flops'] / 1e9:.0f} G", "compiler"),
+        ("flops, each loop body counted once", f"{cost['flops'] / 1e9:.0f} G", "compiler"),
         ("flops", f"{flops / 1e9:.0f} G", "derived"),
-        ("bytes accessed, bodies of loops once", f"{cost['bytes accessed'] / 1e9:.2f} GB", "compiler"),
+        ("bytes accessed, each loop body counted once", f"{cost['bytes accessed'] / 1e9:.2f} GB", "compiler"),
         ("bytes accessed", f"{accessed / 1e9:.2f} GB", "derived"),
         ("bytes in HBM", f"{hbm / 1e9:.2f} GB", "counted"),
         ("cycles", f"{cycles / 1e6:.1f} M", "compiler, summed"),
@@ -232,7 +232,7 @@ def print_figures(compiled: jax.stages.Compiled, chip: str, middle: int, top: in
         milliseconds = {"flops": 1e3 * flops / peak, name: 1e3 * size / bandwidth}
         bounds = ", ".join(f"{value:.2f} ms by {key}" for key, value in sorted(milliseconds.items(), key=lambda x: -x[1]))
         rows.append((f"roofline with {name}", bounds, "derived"))
-    print("\n| figure | value | whose |\n|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows), sep="\n")
+    print("\n| figure | value | source |\n|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows), sep="\n")
     for title, depth in (("part", 0), ("part: kind of operation: source", 3)):
         groups = collections.defaultdict(lambda: np.zeros(4))
         for source, kind, passes, values in found:

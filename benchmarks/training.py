@@ -93,8 +93,11 @@ def main() -> None:
     rounds = []
     for index in range(args.rounds):
         rounds.append((run(ours), run(shlex.split(args.peer)) if args.peer else None))
-        print(f"round {index + 1} of {args.rounds} done: {rounds[-1]}", file=sys.stderr)
-    print(f"{args.height}x{args.width}, {args.objects} objects, medians of {args.rounds} processes of {args.runs} clips")
+        print(f"round {index + 1} of {args.rounds} is complete: {rounds[-1]}", file=sys.stderr)
+    print(
+        f"{args.height}x{args.width}, {args.objects} objects. Each value is a median of {args.rounds} processes with "
+        f"{args.runs} clips each."
+    )
     print("                |   ours   peer  ratio")
     for name, key, form in (("s per clip", SECONDS, "6.2f"), ("peak MB", PEAK, "6.0f")):
         here = statistics.median(ours[key] for ours, _ in rounds)

@@ -48,10 +48,10 @@ def build(
 ) -> tuple[Path, dict[str, Report]]:
     """Builds a data set atomically. Returns its folder and a report for each split. Raises DataError."""
     if not source.is_dir():
-        raise DataError(f"{source}: no such folder; pass the one that was downloaded")
+        raise DataError(f"{source} is not an existing folder. Pass the downloaded folder.")
     for split in splits:
         if not re.fullmatch(r"\w[\w-]*", split):
-            raise DataError(f"--split {split!r}: expected a name of letters, digits, _ and -")
+            raise DataError(f"--split {split!r}: expected a name that consists of letters, digits, _ and -")
     _require_apart(data_dir, source)
     version = data_dir / name / config.name / str(_builder_class(name).VERSION)
     unfinished = unfinished_path(data_dir, f"{name}/{config.name}")
@@ -63,7 +63,8 @@ def build(
         require_replaceable(record, _files_of(name, chosen, version), overwrite)
         if dropped := sorted({*(record.about or {}).get("splits", ())}.difference(chosen)):
             note(
-                f"{version}: split {', '.join(dropped)} of the earlier build would be deleted; this one has {', '.join(chosen)}"
+                f"{version}: split {', '.join(dropped)} of the earlier build will be deleted, because this build contains only "
+                f"{', '.join(chosen)}"
             )
         download = tfds.download.DownloadConfig(manual_dir=source, compute_stats=tfds.download.ComputeStatsMode.SKIP)
         with contextlib.redirect_stdout(None):  # TFDS prints "downloading" here
@@ -82,7 +83,7 @@ def _require_apart(data_dir: Path, source: Path) -> None:
     for kind in _INPUTS:
         for folder in (source / kind, *source.glob(f"*/{kind}")):
             if folder.is_dir() and data_dir.resolve().is_relative_to(folder.resolve()):
-                raise DataError(f"{data_dir}: is in {folder}, which is an input; choose a --data_dir outside of it")
+                raise DataError(f"{data_dir} is inside {folder}, which is an input. Choose a --data_dir outside the input.")
 
 
 def _files_of(name: str, splits: Iterable[str], version: Path) -> Iterator[str]:
@@ -106,9 +107,9 @@ def make_config(name: str, config_name: str, new_name: str | None, fields: list[
     for text in fields:
         key, equals, value = text.partition("=")
         if not equals or key not in kinds:
-            raise DataError(f"--set {text}: expected FIELD=VALUE, with a field of {', '.join(kinds)}")
+            raise DataError(f"--set {text}: expected FIELD=VALUE, where FIELD is one of {', '.join(kinds)}")
         if key in changes:
-            raise DataError(f"--set {text}: {key} is set twice; set it only once")
+            raise DataError(f"--set {text}: {key} is set twice. Set each field only once.")
         if kinds[key] is bool and value not in ("true", "false"):
             raise DataError(f"--set {text}: expected true or false")
         value = str(user_path(value)) if value.startswith("~") else value
@@ -118,7 +119,8 @@ def make_config(name: str, config_name: str, new_name: str | None, fields: list[
     new_name = check_name(config.name if new_name is None else new_name, "--as")
     if builder.has_config(new_name):
         raise DataError(
-            f"--set and --as define a new config: name it with --as, and do not use {', '.join(builder.builder_configs)}"
+            f"--set and --as define a new config. Pass a new name with --as. "
+            f"These names are in use: {', '.join(builder.builder_configs)}."
         )
     config = dataclasses.replace(config, name=new_name, **changes)
     builder.check_config(config, changes)
@@ -143,10 +145,12 @@ def _storing_errors(target: Path, source: Path) -> Iterator[None]:
                 yield
             except OSError as error:
                 if error.filename and Path(str(error.filename)).is_relative_to(source):
-                    raise DataError(f"{error.filename}: cannot be read: {reason(error)}") from error
+                    raise DataError(f"{error.filename} cannot be read: {reason(error)}") from error
                 raise
     except (tf.errors.OpError, RuntimeError, ValueError) as error:
-        raise DataError(f"{target}: cannot be built: {reason(error)}; check the free space on the disk") from error
+        raise DataError(
+            f"the data set cannot be built in {target}: {reason(error)}. Check the free space on the disk."
+        ) from error
 
 
 def _run() -> None:
@@ -173,12 +177,12 @@ def _run() -> None:
         print(f"{args.builder}/{config.name} {split}: {report.summary(_SHOWN)}")
         for line in report.notes.lines():
             note(f"{args.builder}/{config.name} {split}: {line}")
-    print(f"written to {directory}; problems-SPLIT.txt in it lists all problems")
+    print(f"The data set was written to {directory}. The file problems-SPLIT.txt in this folder lists all problems.")
 
 
 def main() -> int:
     """Runs the command and returns its exit code."""
-    return run_program("data.build", _run, resume="run the same command to build again")
+    return run_program("data.build", _run, resume="Run the same command to build the data set again")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from hmmn_jax.io.files import reason
 from hmmn_jax.io.images import VOID, decode_mask
 from hmmn_jax.io.notes import Notes
 
-_UPRIGHT = "frames are rotated upright according to their EXIF orientation; masks are assumed to be drawn on the upright frames"
+_UPRIGHT = "frames are rotated upright according to their EXIF orientation, and masks must match the upright frames"
 _TRANSPOSED = 5  # from this EXIF orientation on, height and width are swapped
 
 
@@ -43,9 +43,9 @@ class Report:
 
     def summary(self, shown: int) -> str:
         """Formats the report as lines: the counts, the number of problems by outcome, and the first `shown` problems."""
-        lines = [f"{self.videos} videos, {self.frames} frames, {self.annotated} with masks, {self.objects} objects"]
+        lines = [f"videos: {self.videos}, frames: {self.frames}, frames with masks: {self.annotated}, objects: {self.objects}"]
         kinds = collections.Counter(problem.rsplit("; ", 1)[-1] for problem in self.problems)
-        lines += [f"  {count} x {kind}" for kind, count in kinds.items()]
+        lines += [f"  {count} times: {kind}" for kind, count in kinds.items()]
         lines += [f"  {one_line(problem)}" for problem in self.problems[:shown]]
         if len(self.problems) > shown:
             lines.append(f"  ... {len(self.problems) - shown} more")
@@ -78,7 +78,7 @@ def read_frame(image: Path, mask: Path | None, soft: bool, check_levels: bool) -
     """
     frame = Frame(image, mask)
     if not is_utf8(frame.name):
-        frame.problem = f"{image}: a name that is not UTF-8; rename the file; frame skipped"
+        frame.problem = f"{image}: the file name is not valid UTF-8. Rename the file; the frame is skipped"
         return frame
     try:
         jpeg = _read(image)
@@ -89,7 +89,7 @@ def read_frame(image: Path, mask: Path | None, soft: bool, check_levels: bool) -
             picture.load()
     except Exception as error:  # each decoder raises its own exception types
         found = _kind(jpeg) if isinstance(error, UnidentifiedImageError) else reason(error)
-        frame.problem = f"{image}: not a decodable JPEG ({found}); frame skipped"
+        frame.problem = f"{image} is not a decodable JPEG: {found}; the frame is skipped"
         return frame
     frame.jpeg, frame.size = jpeg, (width, height) if frame.orientation >= _TRANSPOSED else (height, width)
     if mask is None:
@@ -98,15 +98,15 @@ def read_frame(image: Path, mask: Path | None, soft: bool, check_levels: bool) -
         png = _read(mask)
         values = decode_mask(png, mask, soft, check_levels=check_levels)
     except (DataError, OSError) as error:
-        found = error if isinstance(error, DataError) else f"{mask}: cannot be read: {reason(error)}"
-        frame.problem = f"{found}; mask skipped"
+        found = error if isinstance(error, DataError) else f"{mask} cannot be read: {reason(error)}"
+        frame.problem = f"{found}; the mask is skipped"
         return frame
     if values.shape != frame.size:
         frame.problem = f"{mask}: {_sizes(values.shape, frame)}"
         if not _nearly(values.shape, frame.size):
-            frame.problem += "; mask skipped"
+            frame.problem += "; the mask is skipped"
             return frame
-        frame.problem += "; mask kept"
+        frame.problem += "; the mask is kept"
     frame.png, frame.counts = png, np.bincount(values.ravel(), minlength=256)
     return frame
 
@@ -119,7 +119,7 @@ def is_utf8(name: str) -> bool:
 def _read(path: Path) -> bytes:
     """Reads a file. Also raises OSError for a pipe, because reading a pipe may block forever."""
     if path.exists() and not path.is_file():
-        raise OSError("not a regular file")
+        raise OSError("the path is not a regular file")
     return path.read_bytes()
 
 
@@ -131,20 +131,20 @@ def _orientation(picture: Image.Image) -> int:
 def _kind(data: bytes) -> str:
     """Describes a file that is not a JPEG."""
     if not data:
-        return "an empty file"
+        return "the file is empty"
     try:
         with Image.open(io.BytesIO(data)) as picture:
-            way_out = "convert them, for example with mogrify -path NEW_FOLDER -format jpg -quality 95 *"
-            return f"its format is {picture.format}, but frames must be JPEGs: {way_out}"
+            way_out = "Convert the frames, for example with mogrify -path NEW_FOLDER -format jpg -quality 95 *"
+            return f"the file format is {picture.format}, but frames must be JPEGs. {way_out}"
     except Exception:  # each decoder raises its own exception types
-        return "not an image in a known format"
+        return "the file is not an image in a known format"
 
 
 def _sizes(mask: tuple[int, int], frame: Frame) -> str:
     height, width = frame.size
-    text = f"the mask has {mask[1]}x{mask[0]} pixels, its frame {width}x{height}"
+    text = f"the mask has {mask[1]}x{mask[0]} pixels, but its frame has {width}x{height} pixels"
     if frame.orientation >= _TRANSPOSED and not _nearly(mask, frame.size) and _nearly(mask, (width, height)):
-        text += f" when rotated upright according to its EXIF orientation {frame.orientation}; draw masks on the upright frame"
+        text += f" when rotated upright according to its EXIF orientation {frame.orientation}. Draw masks on the upright frame"
     return text
 
 
@@ -196,16 +196,16 @@ class IndexRows:
         ids = np.array_equal(self.id_map, identity_map())
         binary = ids and values[VOID] > 0 and not values[1:VOID].any()
         areas = _areas(values, table := binary_table() if binary else self.id_map)
-        wrong = "a name that is not UTF-8" if not is_utf8(sequence.name) else self._fault(len(masks), len(areas))
+        wrong = "a name that is not valid UTF-8" if not is_utf8(sequence.name) else self._fault(len(masks), len(areas))
         if wrong:
-            report.problems.append(f"{home}: {sequence.name} has {wrong}; video skipped")
+            report.problems.append(f"{home}: {sequence.name} has {wrong}; the video is skipped")
             return []
         if self._all_labelled:
             report.problems += [
-                f"{home / frame.name}: no mask; frame kept" for frame in frames if not (frame.png or frame.problem)
+                f"{home / frame.name} has no mask; the frame is kept" for frame in frames if not (frame.png or frame.problem)
             ]
         absent = sorted(set(getattr(sequence, "objects", ())).difference(areas))
-        report.problems += [f"{home}: object {i} of meta.json is in no mask; ignored" for i in absent]
+        report.problems += [f"{home}: object {i} of meta.json is in no mask; the object is ignored" for i in absent]
 
         for record, frame in enumerate(frames, start=len(self._names)):
             if frame.png:
@@ -234,7 +234,7 @@ class IndexRows:
         if self._void:
             pixels, masks = zip(*self._void, strict=True)
             count = f"{sum(pixels)} pixels in {len(masks)} of {sum(self._annotated)} masks (such as {masks[0]})"
-            self.report.notes.say(f"255 next to other ids is void, not an object: {count}")
+            self.report.notes.say(f"the value 255 next to other ids is treated as void, not as an object: {count}")
         objects = np.array(self._objects, np.int32).reshape(-1, 3)
         return Index(
             videos=np.array(self._videos, str),
@@ -255,7 +255,7 @@ class IndexRows:
     def _fault(self, masks: int, objects: int) -> str:
         """Returns the reason why a video cannot be used, or "" if it can be used."""
         if masks < self._fewest_masks:
-            return f"{masks} frames with masks, fewer than {self._fewest_masks}"
+            return f"{masks} frame(s) with masks, expected at least {self._fewest_masks}"
         return "no object in any mask" if self._needs_object and not objects else ""
 
 

@@ -52,7 +52,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """Returns the config with this name. Raises DataError for an unknown name."""
         configs = {config.name: config for config in cls.BUILDER_CONFIGS}
         if name not in configs:
-            raise DataError(f"{cls.name}: no config {name!r}; choose one of {', '.join(configs)}")
+            raise DataError(f"{cls.name} has no config {name!r}, expected one of {', '.join(configs)}")
         return configs[name]
 
     @classmethod
@@ -141,7 +141,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                     record += 1
                 bar.update(len(sequence.frames))
         if not record:
-            raise DataError(f"{split}: there are no videos left to build: {report.problems[0]}", report.problems[1:])
+            raise DataError(f"{split}: no video of this split can be used: {report.problems[0]}", report.problems[1:])
         self.reports[split], self._indices[split] = report, rows.index()
 
     def _download_and_prepare(self, dl_manager, download_config) -> None:

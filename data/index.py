@@ -94,7 +94,7 @@ def load(path: str | os.PathLike) -> Index:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             return Index(**{name: arrays[name] for name in _FIELDS if name in arrays or name != "orientation"})
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: not a readable index: {reason(error)}; build the data set again") from error
+        raise DataError(f"{path} is not a readable index: {reason(error)}. Build the data set again.") from error
 
 
 def identity_map() -> np.ndarray:

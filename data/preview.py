@@ -60,7 +60,7 @@ def draw() -> None:
         batches = make_batches(CONFIG.value.data, batch=1, first_step=FIRST.value, steps=CLIPS.value)
         rows = [draw_clip({key: value[0] for key, value in batch.items()}) for batch in batches]
         write_image(path, np.concatenate(rows))
-    print(f"{len(rows)} clips written to {out}")
+    print(f"{len(rows)} clips were written to {out}")
 
 
 def main(_: list[str]) -> None:

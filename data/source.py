@@ -24,7 +24,7 @@ with contextlib.suppress(RuntimeError):  # the setting has no effect after Tenso
     tf.config.set_visible_devices([], "GPU")  # leave the GPUs to JAX
 
 READS = 64  # number of parallel reads from a bucket, each of which waits about 40 ms without using a core
-_HOW_TO_BUILD = "build it with python -m data.build"
+_HOW_TO_BUILD = "Build the data set with python -m data.build"
 
 
 class Source(Protocol):
@@ -56,31 +56,33 @@ class RecordSource:
             self._records = ArrayRecordDataSource(info.file_instructions)
             found = sum(_count(path) for path in info.filepaths)
         except Exception as error:  # any error of a damaged dataset_info.json or record file
-            raise DataError(f"{directory}: cannot be opened: {reason(error)}; {_HOW_TO_BUILD} --overwrite") from error
+            raise DataError(f"{directory} cannot be opened: {reason(error)}. {_HOW_TO_BUILD} --overwrite") from error
         if found != len(self.index.names):
             raise DataError(
-                f"{directory}: has {found} records, but the index lists {len(self.index.names)}; {_HOW_TO_BUILD} --overwrite"
+                f"{directory} has {found} records, but the index lists {len(self.index.names)}. {_HOW_TO_BUILD} --overwrite"
             )
         self._process = os.getpid()
 
     def fetch(self, records: np.ndarray) -> tuple[list[bytes], list[bytes]]:
         """Returns JPEGs and masks. Raises DataError if a file is damaged, and IndexError for a record that does not exist."""
         if self._process != os.getpid():  # array_record would crash, because its threads do not exist after a fork
-            raise DataError(f"{self.name}: opened before a fork; start processes by spawn, or open it in each of them")
+            raise DataError(
+                f"{self.name} was opened before a fork. Start processes by spawn, or open the data set in each process."
+            )
         fetch = map if self._reads is None else self._reads.map
         pairs = list(fetch(self._read, np.asarray(records).tolist()))
         return [image for image, _ in pairs], [mask for _, mask in pairs]
 
     def _read(self, record: int) -> tuple[bytes, bytes]:
         if not 0 <= record < len(self.index.names):
-            raise IndexError(f"record {record} of {len(self.index.names)}")
+            raise IndexError(f"record {record} does not exist. The number of records is {len(self.index.names)}.")
         try:
             feature = tf.train.Example.FromString(self._records[record]).features.feature
             return feature["image"].bytes_list.value[0], feature["mask"].bytes_list.value[0]
         except Exception as error:  # array_record can raise any exception
-            way_out = "check the network" if self.in_bucket else f"{_HOW_TO_BUILD} --overwrite"
+            way_out = "Check the network." if self.in_bucket else f"{_HOW_TO_BUILD} --overwrite"
             text = f"{self._directory}: record {record} of {self._split} cannot be read: {reason(error)}"
-            raise DataError(f"{text}; {way_out}") from error
+            raise DataError(f"{text}. {way_out}") from error
 
     def __reduce__(self):
         return type(self), (self.name, self._directory, self._split)
@@ -137,13 +139,15 @@ def _newest(name: str, data_dir: AnyPath, split: str) -> AnyPath:
     versions = [path for path in home.glob("*.*.*") if path.is_dir() and path.name.replace(".", "").isdigit()]
     if not versions:
         if unfinished_path(data_dir, name).is_dir():
-            raise DataError(f"{home}: a build that was interrupted, or is still running; {_HOW_TO_BUILD} again")
+            raise DataError(f"{home}: a build was interrupted or is still running. {_HOW_TO_BUILD} again")
         there = sorted(f"{path.parent.parent.name}/{path.parent.name}" for path in data_dir.glob("*/*/*.*.*"))
-        raise DataError(f"{home}: not built; {data_dir} contains {shortlist(there)}; {_HOW_TO_BUILD}")
+        raise DataError(f"{home} has not been built. {data_dir} contains {shortlist(there)}. {_HOW_TO_BUILD}")
     directory = max(versions, key=lambda path: [int(part) for part in path.name.split(".")])
     if was_cut_off(load_record(directory)):
-        raise DataError(f"{directory}: a build that replaced an earlier one was interrupted; {_HOW_TO_BUILD} again")
+        raise DataError(f"{directory}: a build that replaced an earlier build was interrupted. {_HOW_TO_BUILD} again")
     if not index_path(directory, split).is_file():
         splits = sorted(path.stem.removeprefix("index-") for path in directory.glob("index-*.npz"))
-        raise DataError(f"{directory}: no split {split!r}; available: {shortlist(splits)}; {_HOW_TO_BUILD} --overwrite")
+        raise DataError(
+            f"{directory} has no split {split!r}. Available splits: {shortlist(splits)}. {_HOW_TO_BUILD} --overwrite"
+        )
     return directory

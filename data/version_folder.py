@@ -30,7 +30,8 @@ def load_record(version: AnyPath) -> Record:
     splits = about.get("splits", []) if isinstance(about, dict) else None
     if not isinstance(splits, list) or not all(isinstance(split, str) for split in splits):
         raise DataError(
-            f"{record.path}: not the record of a build: no list of splits; remove the folder yourself, or restore it"
+            f"{record.path} is not the record of a build, because it has no list of splits. Restore the file, or remove the "
+            "folder."
         )
     return record
 
@@ -49,16 +50,16 @@ def require_replaceable(record: Record, names: Iterable[str], overwrite: bool) -
     """
     version = record.root
     if os.path.lexists(version) and not version.is_dir():
-        raise DataError(f"{version}: is a file, but must be the folder of a data set; move it away")
+        raise DataError(f"{version} is a file, expected the folder of a data set. Move the file elsewhere.")
     if version.is_symlink() and not _has_files(version):
-        raise DataError(f"{version}: is a link to an empty folder, but must be the folder of a data set; remove the link")
+        raise DataError(f"{version} is a link to an empty folder, expected the folder of a data set. Remove the link.")
     if _has_files(version) and not record.path.is_file():
         raise DataError(
-            f"{version}: holds files, but no {_RECORD} that says what this program built (older versions wrote none); "
-            "build under another name with --as, or remove the folder yourself"
+            f"{version} contains files, but no {_RECORD} with the list of the files that this program built. Older versions "
+            "did not write this list. Build under another name with --as, or remove the folder."
         )
     if record.about is not None and not overwrite:
-        raise DataError(f"{version}: already exists; --overwrite rebuilds it")
+        raise DataError(f"{version} already exists. Pass --overwrite to rebuild the data set.")
     require_free(record, {*record.files, *names})
 
 
@@ -101,7 +102,10 @@ def _remove(path: Path) -> None:
     if not os.path.lexists(path):
         return
     if path.is_symlink() or not path.is_dir() or (_has_files(path) and not (path / _MARK).is_file()):
-        raise DataError(f"{path}: the build needs this path, which does not have the mark of an unfinished build; move it away")
+        raise DataError(
+            f"{path}: the build needs this path, but the path does not have the mark of an unfinished build. Move the file or "
+            "folder elsewhere."
+        )
     with writing_errors(path):
         for entry in path.iterdir():
             if entry.is_dir() and not entry.is_symlink():

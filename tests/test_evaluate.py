@@ -96,7 +96,7 @@ def test_a_run_with_a_damaged_frame_continues_when_it_is_mended(world, whole, tm
     frame.write_bytes(frame.read_bytes()[:-300])
     done = segment(world, tmp_path, data="damaged")
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "videos that failed: 1, the other 1 are complete" in done.stderr
+    assert "1 video(s) failed, and the other 1 are complete" in done.stderr
     assert done.stderr.count("cat/00001.jpg: a damaged image") == 1
     assert [path.name for path in (tmp_path / "masks").iterdir()] == ["dog"]
     assert "cat/00001.jpg: a damaged image" in (tmp_path / "report.html").read_text()

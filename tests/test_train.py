@@ -73,7 +73,7 @@ def test_a_run_that_is_asked_to_stop_and_continues(tmp_path):
     process.send_signal(signal.SIGTERM)
     stdout, stderr = process.communicate()
     assert process.returncode == 143, stderr
-    assert "terminated, saved; run the same command to resume from the last checkpoint" in stdout
+    assert "the run was terminated, and its state was saved. Run the same command to resume from the last checkpoint" in stdout
     done = run_script("train.py", *arguments, TF_CPP_MIN_LOG_LEVEL="3")
     assert done.returncode == 0, done.stderr
     assert "of this workdir" in done.stdout and "step 6: done" in done.stdout

@@ -140,9 +140,9 @@ def report(root: Path) -> str:
     arrows = sum(map(len, graph.values()))
     median = statistics.median(lengths.values())
     lines += [
-        f"{len(graph)} folders, {len(lengths)} files, {sum(lengths.values())} lines; median file {median:.0f}",
-        "longest: " + ", ".join(f"{path.relative_to(root)} ({lengths[path]})" for path in longest),
-        f"{arrows} arrows among folders, circles: {'; '.join(' <-> '.join(group) for group in circles(graph)) or 'none'}",
+        f"folders: {len(graph)}, files: {len(lengths)}, lines: {sum(lengths.values())}, median lines per file: {median:.0f}",
+        "longest files: " + ", ".join(f"{path.relative_to(root)} ({lengths[path]})" for path in longest),
+        f"imports between folders: {arrows}, cycles: {'; '.join(' <-> '.join(group) for group in circles(graph)) or 'none'}",
     ]
     return "\n".join(lines)
 

@@ -73,7 +73,9 @@ def write_clip(root: Path, frames: Iterable[tuple[np.ndarray, np.ndarray]]) -> N
     names = [f"{folder}/{i:05d}{suffix}" for folder, suffix in ((images, ".jpg"), (annotations, ".png")) for i in range(FRAMES)]
     names.append("ImageSets/2017/val.txt")
     if there := [root / name for name in names if os.path.lexists(root / name)]:
-        raise DataError(f"{there[0]}: exists already, with {len(there) - 1} more; choose another folder, or remove them")
+        raise DataError(
+            f"{there[0]} and {len(there) - 1} more files already exist. Choose another folder, or remove these files."
+        )
     with staging_folder(root / ".sample.part") as staged, writing_errors(root):
         for name in names:
             (staged / name).parent.mkdir(parents=True, exist_ok=True)

@@ -96,11 +96,11 @@ def supply_stand_ins() -> None:
 def load_network(checkout: Path, weights: dict[str, np.ndarray]) -> nn.Module:
     """Creates the checkout's `HMMN` with these weights, in float64 and evaluation mode."""
     if not (checkout / "model.py").is_file():
-        raise SystemExit("no model.py in it")
+        raise SystemExit("the folder contains no model.py")
     sys.path.insert(0, str(checkout))
     module = importlib.import_module("model")
     if not hasattr(module, "HMMN"):
-        raise SystemExit("its model.py has no class HMMN")
+        raise SystemExit("model.py contains no class HMMN")
     net = module.HMMN().eval()
     net.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in weights.items()})
     net.double()

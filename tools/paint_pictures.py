@@ -125,7 +125,7 @@ def save(page: Page, path: Path, box: dict | None = None) -> None:
         if content.tell() <= LARGEST:
             break
     path.write_bytes(content.getvalue())
-    print(f"{path}: {colours} colours, {content.tell() / 1000:.0f} kB", flush=True)
+    print(f"{path} has {colours} colours and {content.tell() / 1000:.0f} kB", flush=True)
 
 
 if __name__ == "__main__":

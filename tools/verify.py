@@ -57,14 +57,17 @@ def verify(
       HMMNError: torch is missing, an input is invalid, or the published code fails.
     """
     if importlib.util.find_spec("torch") is None:
-        raise HMMNError("verify runs the published code, which needs PyTorch: pip install torch")
+        raise HMMNError("verify runs the published code, which needs PyTorch. Run: pip install torch")
     official, checkpoint, frames, mask = map(user_path, (official, checkpoint, frames, mask))
     names, clip, ids = read_clip(frames, mask, max_frames, size, order)
     variables, config = load_checkpoint(checkpoint)
     expected = run_official(official, to_torch(variables, config), clip, ids)
     found = run_float64(variables, config, clip, ids)
     if expected.shape != found.shape:
-        raise HMMNError(f"{official}: the published code gave logits {expected.shape}, expected {found.shape}: [T-1,K+1,H,W]")
+        raise HMMNError(
+            f"{official}: the published code returned logits of shape {expected.shape}, expected [T-1,K+1,H,W], which is "
+            f"{found.shape}"
+        )
     differences = np.abs(expected - found).max(axis=(1, 2, 3))
     return list(zip(names[1:], differences.tolist(), strict=True))
 
@@ -90,7 +93,7 @@ def read_clip(
     for line in notes.lines():
         note(line)
     if len(paths) < 2:
-        raise DataError(f"{frames}: a single frame, expected 2 or more: the first is given, the others are compared")
+        raise DataError(f"{frames} contains only a single frame, expected at least 2 frames")
     images = list(ImageVideo(paths))
     height, width = images[0].shape[:2]
     ids = fit_mask(read_mask(mask), height, width, mask)
@@ -100,7 +103,7 @@ def read_clip(
     ids = np.asarray(Image.fromarray(ids).resize(new_size, Image.Resampling.NEAREST))
     objects = np.setdiff1d(ids, 0)
     if not len(objects):
-        raise DataError(f"{mask}: no object in it at {new_size[0]}x{new_size[1]} pixels, expected one or more")
+        raise DataError(f"{mask} contains no object at {new_size[0]}x{new_size[1]} pixels, expected at least one object")
     relabelled = np.where(ids > 0, np.searchsorted(objects, ids) + 1, 0).astype(np.uint8)
     return [path.stem for path in paths], np.stack(images), relabelled
 
@@ -128,7 +131,7 @@ def run_official(
         logits = Path(folder, "logits.npy")
         if child.returncode or not logits.is_file():
             lines = [line.strip() for line in child.stderr.splitlines() if line.strip()]
-            said = lines[-1] if lines else f"no message; exit code {child.returncode}"
+            said = lines[-1] if lines else f"the process printed no message and returned exit code {child.returncode}"
             raise HMMNError(f"{official}: the published code cannot be run: {said[:300]}")
         return np.load(logits)
 

@@ -64,7 +64,10 @@ def make_clip(config: ConfigDict, fetcher: Fetcher, sample: tf.Tensor) -> dict[s
     first = attempt_at(tf.constant(0))
     attempt, sketch = tf.while_loop(fails, lambda attempt, _: (attempt + 1, attempt_at(attempt + 1)), (tf.constant(0), first))
     name = tf.gather(tf.constant(set_names(config)), sketch.plan.set)
-    failure = f"{ATTEMPTS} random clips contained no object of {config.min_area} pixels; lower min_area, or remove the data set"
+    failure = (
+        f"{ATTEMPTS} random clips contained no object of at least {config.min_area} pixels. "
+        "Lower min_area, or remove the data set."
+    )
     with tf.control_dependencies([tf.debugging.Assert(tf.reduce_max(sketch.areas) > 0, [failure, name])]):
         attempt = tf.identity(attempt)
     return finish_clip(config, sample, sketch, Draws(seed, sample, attempt))

@@ -54,7 +54,9 @@ def make_batches(
         DataError: a data set cannot be opened, a file is damaged, or a data set never yields an object.
     """
     if batch % hosts:
-        raise DataError(f"a batch of {batch} clips on {hosts} hosts; choose a multiple of {hosts}")
+        raise DataError(
+            f"a batch of {batch} clips cannot be divided equally among {hosts} hosts. Choose a multiple of {hosts}."
+        )
     fetcher = open_fetcher(config, stage)
     return _batches(clips(config, fetcher, batch, first_step, host, hosts, steps), fetcher)
 
@@ -63,7 +65,7 @@ def open_fetcher(config: ConfigDict, stage: Stage | None = None) -> Fetcher:
     """Opens the data sets of a mixture. Raises DataError."""
     names = set_names(config)
     if not names:
-        raise DataError("the config contains no data set; add one to data.sets")
+        raise DataError("the config contains no data set. Add a data set to data.sets.")
     settings = [config.sets[name] for name in names]
     sources = [open_source(setting.name, config.data_dir, setting.split, stage) for setting in settings]
     return Fetcher(sources, join(sources, settings, config.copy_paste.donor_share, config.frames))
@@ -119,5 +121,5 @@ def _explain(error: tf.errors.OpError, fetcher: Fetcher) -> str:
             for (file,) in files:
                 Image.open(io.BytesIO(file)).load()
         except Exception as damage:  # each decoder raises its own exception types
-            return f"{fetcher.name(row)}: a damaged image or mask ({reason(damage)}); fix the file and rebuild the data set"
-    return f"no clip could be made: {reason(RuntimeError(error.message))}"
+            return f"{fetcher.name(row)}: the image or mask is damaged: {reason(damage)}. Repair the file and rebuild the set."
+    return f"no clip could be created: {reason(RuntimeError(error.message))}"

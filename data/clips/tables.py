@@ -83,7 +83,7 @@ def _one(source: Source, setting: ConfigDict, donor_share: tuple[float, float], 
     if setting.still:
         records = records[np.isin(records, index.object_record)]
         length, step = np.ones(len(records), int), np.ones(len(records), int)
-        found, wanted = int(index.annotated.sum()), "images with an object"
+        found, wanted = int(index.annotated.sum()), "images contain an object"
     else:
         video = np.searchsorted(index.starts, records, side="right") - 1
         count = np.bincount(video, minlength=len(index.videos))
@@ -92,11 +92,11 @@ def _one(source: Source, setting: ConfigDict, donor_share: tuple[float, float], 
         records, video, length = records[kept[video]], video[kept[video]], count[kept]
         jumps = np.split(index.numbers[records], np.cumsum(length)[:-1])
         step = np.array([np.median(np.diff(numbers)) for numbers in jumps if len(numbers)], int)
-        found, wanted = len(count), f"videos with {frames} annotated frames and an object"
+        found, wanted = len(count), f"videos contain at least {frames} annotated frames and an object"
     if len(length) == 0:
-        raise DataError(f"{source.name}: none of {found} are {wanted}; build the data set from other data, or remove it")
+        raise DataError(f"{source.name}: none of {found} {wanted}. Build the data set from other data, or remove the data set.")
     if len(length) < found:
-        warnings.warn(f"{source.name}: only {len(length)} of {found} are {wanted}; the others are skipped", stacklevel=3)
+        warnings.warn(f"{source.name}: only {len(length)} of {found} {wanted}. The others are skipped.", stacklevel=3)
     frame = np.searchsorted(records, index.object_record)
     inside = (frame < len(records)) & (records[np.minimum(frame, len(records) - 1)] == index.object_record)
     share = index.object_area / index.sizes[index.object_record].prod(axis=1)

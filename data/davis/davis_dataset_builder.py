@@ -75,7 +75,7 @@ class Builder(FramesBuilder, skip_registration=True):  # TFDS also has a builder
             return ["train"]
         there = list_davis_splits(root, config.year, config.resolution)
         if not (splits := [split for split in _SPLITS if split in there]):
-            raise DataError(f"{root / 'ImageSets' / config.year}: no list of any split of {', '.join(_SPLITS)}")
+            raise DataError(f"{root / 'ImageSets' / config.year} contains no list for any of the splits {', '.join(_SPLITS)}")
         return splits
 
     def list_sequences(self, root: Path, split: str, notes: Notes) -> tuple[list[VideoFiles], list[str]]:

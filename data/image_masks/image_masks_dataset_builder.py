@@ -65,14 +65,14 @@ class Builder(FramesBuilder):
         check_choice("mask_values", config.mask_values, MASK_VALUES)
         soft = config.soft or config.mask_values == "threshold"
         if soft and "objects" in given:
-            raise DataError(f"--set objects={config.objects}: has no effect if masks are grey levels; omit it")
+            raise DataError(f"--set objects={config.objects} has no effect if masks are grey levels. Omit this option.")
         if "mask_values" in given and (config.objects or config.soft):
             other = "soft=true" if config.soft else f"objects={config.objects}"
             raise DataError(
-                f"--set mask_values={config.mask_values}: has no effect together with {other}; choose another --config"
+                f"--set mask_values={config.mask_values} has no effect together with {other}. Choose another --config."
             )
         if config.masks and not config.images:
-            raise DataError(f"--set masks={config.masks}: has no effect without images; pass both folders")
+            raise DataError(f"--set masks={config.masks} has no effect without images. Set both images and masks.")
 
     def list_splits(self, root: Path) -> list[str]:
         """Returns the only split, "train"."""
@@ -114,4 +114,4 @@ def _values(part: str, objects: str) -> slice:
     with contextlib.suppress(ValueError):
         if 1 <= int(first) <= int(last or first) <= 255:
             return slice(int(first), int(last or first) + 1)
-    raise DataError(f"objects={objects}: {part!r} is not a value or range from 1 to 255; expected for example 1+2,7 or 1-255")
+    raise DataError(f"objects={objects}: {part!r} is not a value or range from 1 to 255. Valid examples are 1+2,7 and 1-255.")

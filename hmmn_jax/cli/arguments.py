@@ -23,7 +23,7 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raises ConfigError."""
-        raise ConfigError(f"{message}; {self.prog} --help lists the options")
+        raise ConfigError(f"{message}. See {self.prog} --help for the options.")
 
 
 def local(text: str) -> Path:
@@ -66,7 +66,7 @@ def override(config: Any, assignments: Sequence[str]) -> set[str]:
         if not equals:
             raise ConfigError(f"{OVERRIDE} {text}: expected NAME=VALUE, such as {OVERRIDE} mem_every=3")
         if name not in settings:
-            raise ConfigError(f"{OVERRIDE} {text}: no setting {name!r}; expected one of {', '.join(settings)}")
+            raise ConfigError(f"{OVERRIDE} {text}: {name!r} is not a setting, expected one of {', '.join(settings)}")
         with config.ignore_type():
             config[name] = _value(value, config[name])
         names.add(name)

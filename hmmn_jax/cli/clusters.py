@@ -26,10 +26,12 @@ def require_together(together: bool, environ: Mapping[str, str]) -> None:
     if together:
         return
     if "SLURM_PROCID" in environ and (tasks := _number(environ, "SLURM_STEP_NUM_TASKS")) > 1:
-        raise ConfigError(f"Slurm started {tasks} tasks, and each would run alone; pass --distributed, or use srun --ntasks=1")
+        raise ConfigError(
+            f"Slurm started {tasks} tasks, but they are not connected. Pass --distributed, or use srun --ntasks=1."
+        )
     names = environ.get("TPU_PROCESS_ADDRESSES") or environ.get("TPU_WORKER_HOSTNAMES") or ""
     if (hosts := len([name for name in names.split(",") if name])) > 1:
-        raise ConfigError(f"this is one of {hosts} hosts of a TPU slice; pass --distributed on each")
+        raise ConfigError(f"this is one of {hosts} hosts of a TPU slice. Pass --distributed on each host.")
 
 
 def slurm_devices(environ: Mapping[str, str]) -> list[int] | None:
@@ -51,7 +53,10 @@ def slurm_devices(environ: Mapping[str, str]) -> list[int] | None:
     if 0 < count < on_node or "SLURM_GPUS_PER_TASK" in environ:
         return []
     if count > on_node:
-        note(f"{on_node} of {count} GPUs of this node are used, one per task; start one task per node, or {count}")
+        note(
+            f"only {on_node} of {count} GPUs of this node are used, because each task uses one GPU. Start one task per node, "
+            f"or {count} tasks per node."
+        )
     return None
 
 

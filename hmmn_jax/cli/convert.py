@@ -52,7 +52,10 @@ def convert_imagenet(options: argparse.Namespace) -> None:
         config = HMMNConfig() if kind is None else HMMNConfig(backbone=kind())
     variables = from_pretrained(tensors, config, options.seed, str(options.file))
     save_checkpoint(options.out, variables, config)
-    print(f"{options.file} -> {options.out}: {count(to_torch(variables, config))}; new layers by seed {options.seed}")
+    print(
+        f"{options.file} -> {options.out}: {count(to_torch(variables, config))}. "
+        f"The new layers were initialised with seed {options.seed}."
+    )
 
 
 def inspect_checkpoint(options: argparse.Namespace) -> None:

@@ -34,7 +34,7 @@ def draw_curves(workdirs: Sequence[AnyPath], out: Path) -> None:
         matplotlib.use("agg")  # draws without a display
         from matplotlib import pyplot as plt
     except ImportError as error:
-        raise ConfigError(f"{reason(error)}; install matplotlib: pip install 'hmmn-jax[train]'") from error
+        raise ConfigError(f"{reason(error)}. Install matplotlib: pip install 'hmmn-jax[train]'") from error
     named = {"loss": "loss, summed over frames", SCORE: "J&F"}
     runs = {}
     distinct = len({workdir.name for workdir in workdirs}) == len(workdirs)
@@ -42,7 +42,7 @@ def draw_curves(workdirs: Sequence[AnyPath], out: Path) -> None:
         lines = [line for line in read_metrics(workdir) if abs(line["step"]) <= _LAST_STEP]
         lines = [line for line in lines if any(_is_number(line.get(key)) for key in named)]
         if not lines:
-            raise DataError(f"{workdir / METRICS_FILE}: contains no metrics; expected the workdir of a training run")
+            raise DataError(f"{workdir / METRICS_FILE} contains no metrics. Pass the workdir of a training run.")
         runs[workdir.name if distinct else str(workdir)] = lines
     shown = [key for key in named if any(_is_number(line.get(key)) for lines in runs.values() for line in lines)]
     figure, all_axes = plt.subplots(len(shown), sharex=True, squeeze=False, figsize=(8, 3 * len(shown)), layout="constrained")

@@ -103,7 +103,7 @@ def evaluate_inputs(request: Request, local: Request, make: MakeSegmenters) -> N
         note(line)
     if not clips:
         raise_failures(failures, 0)
-        raise HMMNError(f"{request.data}: no videos to segment; its lists are empty")
+        raise HMMNError(f"{request.data} contains no videos to segment, because the lists of videos are empty")
     if outputs is not None:
         doomed = outputs.run.own_files(request.overwrite)
         require_apart(outputs.folder, clips, outputs, task.inputs, doomed)
@@ -184,7 +184,7 @@ def note_odd_sizes(clips: Sequence[Clip], notes: Notes) -> None:
         height, width = clip.size
         if height % 2 or width % 2:
             notes.add(
-                ".mp4 movies get an extra row or column, as H.264 needs even sides",
+                ".mp4 movies get an extra row or column, because H.264 requires an even width and height",
                 "videos",
                 f"{clip.name}, {width}x{height}",
             )
@@ -197,12 +197,12 @@ def note_surplus(masks: Path, clips: Sequence[Clip], notes: Notes) -> None:
         if path.name.startswith("."):
             continue
         if (clip := known.get(path.name)) is None:
-            notes.add("not scored", f"{'folders' if path.is_dir() else 'files'} without a video", str(path))
+            notes.add("these files are not scored", f"{'folders' if path.is_dir() else 'files'} without a video", str(path))
         elif clip.frame_names:
             frames = {same_name(name) for name in clip.frame_names}
             for mask in sorted(path.glob("*.png")):
                 if same_name(mask.stem) not in frames:
-                    notes.add("not scored", "masks without a frame in their video", str(mask))
+                    notes.add("these files are not scored", "masks without a frame in their video", str(mask))
 
 
 def load_model(request: Request) -> tuple[dict[str, Any], HMMNConfig]:
@@ -248,7 +248,8 @@ def claim(outputs: Outputs, made_with: dict[str, Any] | None, archive: str, over
     if changed := [path for record in records for path in record.changed()]:
         names = shortlist([str(path.relative_to(outputs.folder)) for path in changed])
         raise ConfigError(
-            f"{outputs.folder}: changed since a run wrote them: {names}; move them away, or choose another --output"
+            f"{outputs.folder}: these files have changed since a run wrote them: {names}. Move the files elsewhere, or choose "
+            "another --output."
         )
     require_free(run.scores, (SUMMARY, PER_SEQUENCE, PER_FRAME, REPORT))
     require_free(run.submission, (archive,) if made_with else ())
@@ -266,9 +267,9 @@ def score(
         missing = unscored | wrong
         print(figures_table(scores, figures, missing) if figures else score_table(scores, missing))
     for reason in list(unscored.values())[:10]:
-        note(f"not scored: {reason}")
+        note(f"this video is not scored: {reason}")
     if len(unscored) > 10:
-        note(f"not scored: {len(unscored) - 10} more videos")
+        note(f"{len(unscored) - 10} more videos are not scored")
     return scores, wrong
 
 
@@ -300,20 +301,22 @@ def write_results(
     if task.protocol.submits and request.score is None:
         archive = task.protocol.archive
         if missing:
-            note(f"no {archive}: {len(missing)} videos failed")
+            note(f"{archive} was not written, because {len(missing)} video(s) failed")
             return
         if refused := task.protocol.refuse_submission(clips):
-            note(f"no {archive}: {refused}")
+            note(f"{archive} was not written: {refused}")
             return
         with run.staging() as staged:
             packed = task.protocol.write_submission(staged / archive, masks, clips)
             run.submission.publish(staged, {})
-        print(f"{packed} for the server in {outputs.folder / archive}")
+        print(f"{packed} for the server were written to {outputs.folder / archive}")
 
 
 def raise_failures(failures: dict[str, str], done: int) -> None:
     """Raises HMMNError if there are failures: PartialFailure if at least one video succeeded."""
     if failures:
         kind = PartialFailure if done else HMMNError
-        rest = f"the other {done} are complete" if done else "none is done"
-        raise kind(f"videos that failed: {len(failures)}, {rest}; fix them and run the command again", [*failures.values()])
+        rest = f"the other {done} are complete" if done else "no video is complete"
+        raise kind(
+            f"{len(failures)} video(s) failed, and {rest}. Fix the problems and run the command again.", [*failures.values()]
+        )

@@ -104,8 +104,8 @@ def launch(
             )
         except (ValueError, RuntimeError) as error:
             raise ConfigError(
-                f"the hosts cannot connect ({shorten(error)}); outside of TPU pods and Slurm, pass --coordinator "
-                "HOST:PORT, --processes and --process to each process"
+                f"the hosts cannot connect: {shorten(error)}. Outside of TPU pods and Slurm, pass --coordinator "
+                "HOST:PORT, --processes and --process to each process."
             ) from error
         peers.met()
     keep_programs(compilation_cache, alone=not distributed and coordinator is None)
@@ -146,7 +146,7 @@ def flags_parser(
                 arguments = [arguments[0], f"--{config.name}={default}", *arguments[1:]]
             rest = flags.FLAGS(_with_moved_config(arguments, config.name))
             if surplus := rest[1:]:
-                raise ConfigError(f"unexpected argument {surplus[0]!r}; flags begin with --")
+                raise ConfigError(f"unexpected argument {surplus[0]!r}, expected flags that begin with --")
             if config.value is not None and not hasattr(config.value, "lock"):  # raises any errors in the config file
                 raise ConfigError(f"get_config of the config file returns {type(config.value).__name__}, expected a ConfigDict")
             if check is not None:
@@ -157,7 +157,7 @@ def flags_parser(
             tell(name, mistake)
             sys.exit(mistake.exit_code)
         except KeyboardInterrupt:
-            tell(name, HMMNError("interrupted"))
+            tell(name, HMMNError("the command was interrupted"))
             leave(INTERRUPTED)
         return rest
 
@@ -195,5 +195,5 @@ def _moved(config: str) -> str:
     found = [place for folder in CONFIG_FOLDERS if (place := path.parent / folder / path.name).is_file()]
     if path.exists() or len(found) != 1:  # ambiguous if both folders have such a file
         return config
-    note(f"{path}: no such file; using {found[0]}")
+    note(f"{path} does not exist. {found[0]} is used instead.")
     return f"{found[0]}{colon}{parameter}"

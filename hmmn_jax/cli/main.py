@@ -21,8 +21,8 @@ from hmmn_jax.version import __version__
 
 PROGRAM = "hmmn-jax"
 RESUME = {
-    "segment": "run the same command again to segment the video",
-    "evaluate": "run the same command to resume with the missing videos",
+    "segment": "Run the same command again to segment the video",
+    "evaluate": "Run the same command to resume with the missing videos",
 }
 
 
@@ -59,7 +59,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given = {name: getattr(options, name) for name in launch.HOSTS}
         folder, resume = absolute(options.output), RESUME[command]
         return launch.run_in_processes(
-            f"{PROGRAM} {command}", lambda: options.run(options), resume, folder, given, f"received SIGTERM; {resume}"
+            f"{PROGRAM} {command}",
+            lambda: options.run(options),
+            resume,
+            folder,
+            given,
+            f"the command received SIGTERM. {resume}",
         )
 
     return run_program(f"{PROGRAM} {command}".rstrip(), run, RESUME.get(command, ""))

@@ -44,7 +44,7 @@ def run_program(
     Args:
         name: name of the command; its error messages begin with this name.
         run: the body; returns an exit code, or None for 0.
-        resume: the instruction to print after an interruption, such as "run the same command to resume".
+        resume: the instruction to print after an interruption, such as "Run the same command to resume".
         tell: the function that prints errors; its arguments are the name of the command and the error.
     """
     for stream in (sys.stdout, sys.stderr):
@@ -71,7 +71,8 @@ def run_program(
         return MISTAKE
     except KeyboardInterrupt as interruption:
         terminated = isinstance(interruption, Terminated)
-        tell(name, HMMNError("; ".join(["terminated" if terminated else "interrupted", *([resume] if resume else [])])))
+        outcome = ". ".join(["terminated" if terminated else "interrupted", *([resume] if resume else [])])
+        tell(name, HMMNError(f"the command was {outcome}"))
         return TERMINATED if terminated else INTERRUPTED
 
 

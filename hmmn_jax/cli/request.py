@@ -59,36 +59,42 @@ def check_request(request: Request) -> None:
         as_path(path)
     for path in filter(None, (request.data, request.frames, request.mask, request.score)):
         if is_bucket(path) and f"{request.output}/".startswith(f"{path}/"):
-            raise ConfigError(f"{request.output}: is inside the input {path}; pass an --output outside of it")
+            raise ConfigError(f"{request.output} is inside the input {path}. Pass an --output outside the input.")
     if (request.data is None) == (request.frames is None):
-        raise ConfigError("pass either --data ROOT (a benchmark) or --frames DIR|FILE --mask FILE (your own video)")
+        raise ConfigError("pass either --data ROOT for a benchmark, or --frames DIR|FILE and --mask FILE for your own video")
     if request.frames is not None and request.mask is None:
         raise ConfigError(
-            "--frames needs --mask: an indexed PNG with the ids of the objects in the first frame, or a folder of such "
-            "masks masks"
+            "--frames needs --mask. Pass an indexed PNG with the ids of the objects in the first frame, or a folder with the "
+            "masks of some frames."
         )
     if request.mask is not None and request.frames is None:
-        raise ConfigError("--mask needs --frames; with --data, masks are read from its annotations folder")
+        raise ConfigError(
+            "--mask needs --frames. With --data, the masks are read from the annotations folder of the benchmark."
+        )
     if request.score is not None and (request.frames or request.checkpoint):
-        raise ConfigError("--score reads existing masks: it needs --data and cannot be combined with --frames or --checkpoint")
+        raise ConfigError("--score reads existing masks of a benchmark. Pass --data, and omit --frames and --checkpoint.")
     if request.score is not None and (request.overlays or request.movie or request.exports or request.overwrite):
         raise ConfigError("--overlays, --movie, --export and --overwrite cannot be combined with --score")
     if unknown := [kind for kind in request.exports if kind not in KINDS]:
         raise ConfigError(f"--export contains {unknown[0]!r}, expected some of {', '.join(KINDS)}, separated by commas")
     if request.exports and registered()[request.config.protocol].mask_files.overlapping:
-        raise ConfigError("--export does not support overlapping objects, but those of this benchmark may overlap")
+        raise ConfigError("--export does not support overlapping objects, but the objects of this benchmark may overlap")
     if request.fit and request.frames is None:
-        raise ConfigError("settings can be chosen only for a single video; with --data, the benchmark's settings are used")
+        raise ConfigError(
+            "settings can be chosen only for a single video. With --data, the settings of the benchmark are used."
+        )
     if request.frames is not None and (request.config.get("sequences") or request.config.get("late_objects")):
-        raise ConfigError("--config.sequences and --config.late_objects need --data; --frames is one video with one mask")
+        raise ConfigError("--config.sequences and --config.late_objects need --data and cannot be combined with --frames")
     if request.score is not None and not is_bucket(request.score) and not request.score.is_dir():
-        raise ConfigError(f"{request.score}: no such folder; pass one with masks SEQUENCE/FRAME.png")
+        raise ConfigError(f"{request.score} is not an existing folder. Pass a folder with masks SEQUENCE/FRAME.png.")
     if request.score is None and request.output is None:
-        raise ConfigError("--output is missing: pass the folder to write to")
+        raise ConfigError("--output is missing. Pass the output folder.")
     if request.score is None and request.checkpoint is None:
-        raise ConfigError("--checkpoint is missing: pass lite, an output of convert_weights.py or train.py, or a single file")
+        raise ConfigError(
+            "--checkpoint is missing. Pass lite, an output of convert_weights.py or train.py, or a checkpoint file."
+        )
     if request.step is not None and request.checkpoint is None:
-        raise ConfigError("--step needs --checkpoint RUN, the workdir of a training run")
+        raise ConfigError("--step needs --checkpoint RUN, where RUN is the workdir of a training run")
 
 
 def fetch_inputs(request: Request, stage: Stage) -> Request:

@@ -31,19 +31,20 @@ _BEGUN = b"B"  # the child reports that the folder belongs to this run
 _REPORTED = b"R"  # the child has printed the reason; the next byte is its exit code
 _SIGTERM = b"T"  # the parent received SIGTERM
 _NOT_MET = (
-    "not all processes connected within --initialization_timeout; check that all were started, their --coordinator and ports"
+    "not all processes connected within --initialization_timeout. Check that all processes were started. Also check "
+    "--coordinator and the ports."
 )
 _REASONS = (  # patterns in the output of JAX before it aborts, with an exit code and the reason to report
     (r"RegisterTask", NOT_MET, _NOT_MET),
     (
         r"Failed to send RPC to coordination service",
         LOST,
-        "lost process 0, which was killed or cannot be reached over the network",
+        "the connection to process 0 was lost. Process 0 was killed or cannot be reached over the network.",
     ),
     (
         r"unhealthy \(stopped sending heartbeats\):\s*([\d, \n]+)",
         LOST,
-        "lost process {0}: no heartbeat within --heartbeat_timeout",
+        "no heartbeat was received from process {0} within --heartbeat_timeout",
     ),
     (r"absl::Status: ([^\n]+)", LOST, "JAX ended this process: {0}"),
 )
@@ -143,8 +144,8 @@ def explain(tail: str, number: int) -> tuple[str, int]:
             if found := re.search(pattern, tail):
                 return reason.format(*(" ".join(group.split()) for group in found.groups())), code
     name = signal.Signals(number).name
-    hint = "; the system kills processes when it is out of memory" if number == signal.SIGKILL else ""
-    return f"ended by {name}{hint}", 128 + number
+    hint = ". The system kills processes when it is out of memory." if number == signal.SIGKILL else ""
+    return f"this process was ended by {name}{hint}", 128 + number
 
 
 def report(program: str, folder: AnyPath | None, process: str, reason: str, code: int, begun: bool) -> None:
@@ -176,7 +177,7 @@ def _write(path: AnyPath, content: bytes) -> None:
         return
     with bucket_errors(path):
         if lies_there(path) and b" process " not in read_start(path, 50):
-            raise DataError(f"{path}: not written by this program")
+            raise DataError(f"{path} was not written by this program")
     write_file(path, content)
 
 

@@ -42,7 +42,7 @@ class Together:
             of_jax = type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError")
             lost = _LOST.search(str(error)) if of_jax else isinstance(error, ValueError) and _NETWORK.search(str(error))
             code = peers.LOST if lost else 1
-            what = "lost the connection to another process" if lost else type(error).__name__
+            what = "the connection to another process was lost" if lost else type(error).__name__
             self._reason = f"{what}: {shorten(error)}"
         return self._conclude(code)
 
@@ -94,7 +94,7 @@ class Together:
             self._watch.announce_termination()
             return
         self._reporting.acquire()
-        self._supervised.report(f"terminated; {self._resume}", TERMINATED)
+        self._supervised.report(f"the command was terminated. {self._resume}", TERMINATED)
         os._exit(TERMINATED)
 
 

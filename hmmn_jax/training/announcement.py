@@ -22,11 +22,11 @@ def describe(state: TrainState, origin: str, parallel: Parallel, total_steps: in
     devices = parallel.devices
     lines.append(
         f"batch: {parallel.batch_size} clips per step on {len(devices)} x {devices[0].device_kind} ({parallel.kind}, "
-        f"{jax.process_count()} processes); steps {int(state.step)} to {total_steps}"
+        f"{jax.process_count()} processes)\nsteps: {int(state.step)} to {total_steps}"
     )
     sizes = {"parameters": state.params, "optimizer": state.opt_state, "moving average": state.ema}
     parts = ", ".join(f"{name} {_megabytes(tree):.1f} MB" for name, tree in sizes.items() if tree is not None)
-    lines.append(f"memory per device: {_megabytes(state):.1f} MB of state ({parts}), excluding activations")
+    lines.append(f"memory per device, without activations: {_megabytes(state):.1f} MB ({parts})")
     return "\n".join(lines)
 
 
@@ -34,8 +34,8 @@ def peak_memory() -> str:
     """Returns the peak memory use of this process and its first device so far, as text."""
     host = peak_megabytes()
     device = (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")  # not available on CPUs
-    parts = [f"{host:,.0f} MB of the host"] if host is not None else []
-    parts += [f"{device / 2**20:,.0f} MB of a device"] if device else []
+    parts = [f"{host:,.0f} MB on the host"] if host is not None else []
+    parts += [f"{device / 2**20:,.0f} MB on a device"] if device else []
     return f"peak memory: {', '.join(parts) or 'unknown'}"
 
 

@@ -62,7 +62,10 @@ class Checkpoints:
             self._foreign = set(peers.from_first("foreign", lambda: sorted(foreign_steps(workdir))))
             self._manager = ocp.CheckpointManager(self.folder, options=options)
         if self._foreign and jax.process_index() == 0:
-            note(f"{self.folder}: {shortlist(sorted(map(str, self._foreign)))}: not written by this run, and left unchanged")
+            note(
+                f"{self.folder}: {shortlist(sorted(map(str, self._foreign)))}: these paths were not written by this run. "
+                "The run ignores them."
+            )
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -92,7 +95,7 @@ class Checkpoints:
         step = int(state.step)
         if step in self._foreign:
             if jax.process_index() == 0:
-                note(f"step {step} is not saved: {self.folder / str(step)} was not written by this run")
+                note(f"step {step} is not saved, because {self.folder / str(step)} was not written by this run")
             return False
         state = jax.tree.map(lambda x: np.array(x), state)  # a copy, because a view would share a buffer that is donated later
         trees = {VARIABLES: state.ema_variables, TRAINING: _rest(state)}
@@ -137,7 +140,7 @@ class Checkpoints:
             if not is_bucket(folder):
                 _remove_empty(folder)
             if folder.exists():
-                note(f"{folder}: contains files that this run did not write, or that were changed since; they are kept")
+                note(f"{folder} contains files that were changed or that this run did not write. These files are kept.")
 
     def _clear_away(self) -> None:
         """Removes incomplete files that a killed process left, and records complete checkpoints that it did not record."""
@@ -170,9 +173,9 @@ class Checkpoints:
 
     def _failed(self, step: int | None, why: str) -> str:
         whole = finished_steps(self.folder.parent)
-        last = f"the last complete checkpoint is that of step {whole[-1]}" if whole else "there is no earlier checkpoint"
-        fix = "free some space, then run the command again"
-        return f"{self.folder}: the checkpoint of step {step} cannot be written ({why}); {last}; {fix}"
+        last = f"The last complete checkpoint is that of step {whole[-1]}" if whole else "No complete checkpoint exists"
+        fix = "Free some space, then run the command again."
+        return f"{self.folder}: the checkpoint of step {step} cannot be written ({why}). {last}. {fix}"
 
 
 def foreign_steps(workdir: AnyPath) -> set[int]:
@@ -188,7 +191,8 @@ def require_free_step(workdir: AnyPath, step: int) -> None:
     """Raises CheckpointError if the checkpoint path of a step exists and was not written by the run."""
     if step in foreign_steps(workdir):
         raise CheckpointError(
-            f"{workdir / STEPS / str(step)}: not written by this run, but its last checkpoint needs this path; move it away"
+            f"{workdir / STEPS / str(step)} was not written by this run, but the run needs this path for its last checkpoint. "
+            "Move the existing file or folder elsewhere."
         )
 
 
@@ -262,7 +266,8 @@ def restore_latest(workdir: AnyPath, like: TrainState) -> TrainState | None:
                 damaged[step] = error
         if damaged:
             raise CheckpointError(
-                f"none of {len(damaged)} checkpoints could be read: {damaged[max(damaged)]}; none moved; use another workdir"
+                f"none of {len(damaged)} checkpoints could be read: {damaged[max(damaged)]}. No checkpoint was moved. Choose "
+                "another workdir."
             )
         return None
 
@@ -277,9 +282,11 @@ def restore_latest(workdir: AnyPath, like: TrainState) -> TrainState | None:
             failure = str(error)
     failures = peers.from_all("restored", failure)
     if wrong := [f"process {i}: {found}" for i, found in enumerate(failures) if found]:
-        raise CheckpointError(f"step {step} was read by process 0, but not by {wrong[0]}; no checkpoint was moved")
+        raise CheckpointError(f"step {step} was read by process 0, but not by {wrong[0]}. No checkpoint was moved.")
     for later, damage in damaged.items():
-        warnings.warn(f"{damage}; it was moved to {workdir / DAMAGED}, and the previous checkpoint is used", stacklevel=2)
+        warnings.warn(
+            f"{damage}. The checkpoint was moved to {workdir / DAMAGED}, and the previous checkpoint is used.", stacklevel=2
+        )
         _move_away(workdir, later)
     peers.from_first("moved", lambda: None)
     return state
@@ -296,7 +303,7 @@ def read_step(workdir: AnyPath, step: int, like: TrainState) -> TrainState:
             variables = _read_tree(local / VARIABLES, like.ema_variables)
             rest = _read_tree(local / TRAINING, _rest(like))
     except Exception as error:  # Orbax and TensorStore raise many exception types for a damaged folder
-        raise CheckpointError(f"{folder}: not readable as a checkpoint ({reason(error)})") from error
+        raise CheckpointError(f"{folder} cannot be read as a checkpoint: {reason(error)}") from error
     constants = {name: collection for name, collection in variables.items() if name != "params"}
     params, average = (variables["params"], None) if like.ema is None else (rest["params"], variables["params"])
     return TrainState(rest["step"], params, constants, rest["opt_state"], average)
@@ -321,7 +328,7 @@ def _read_tree(folder: Path, like: Any) -> Any:
 
 def _require_shape(like: Any, found: np.ndarray) -> None:
     if (like.shape, like.dtype) != (found.shape, found.dtype):
-        raise ValueError(f"a tensor is {found.dtype} {found.shape}, expected {like.dtype} {like.shape}")
+        raise ValueError(f"a tensor is {found.dtype} of shape {found.shape}, expected {like.dtype} of shape {like.shape}")
 
 
 def _move_away(workdir: AnyPath, step: int) -> None:

@@ -41,6 +41,7 @@ def require_connected() -> None:
     """Raises ConfigError if JAX has several processes that are not connected, such as on a TPU slice."""
     if jax.process_count() > 1 and not jax.distributed.is_initialized():
         raise ConfigError(
-            f"{jax.process_count()} processes share these devices, but jax.distributed is not initialized: SIGTERM to one, or "
-            "its errors, would not reach the others; pass --distributed, or call jax.distributed.initialize() first"
+            f"{jax.process_count()} processes share these devices, but jax.distributed is not initialized. SIGTERM or "
+            "an error in one process would not reach the other processes. Pass --distributed, or call "
+            "jax.distributed.initialize() first."
         )

@@ -110,7 +110,7 @@ def train_and_evaluate(
     model = model_config(config)
     total = config.samples // config.batch
     if total < 1:
-        raise ConfigError(f"samples is {config.samples}, expected at least one batch of {config.batch}")
+        raise ConfigError(f"samples is {config.samples}, expected at least one batch of {config.batch} samples")
     profile = profile_range(config.profile)
     parallel = Parallel(config.parallel, config.batch, config.micro_batches, some_devices(config.devices))
     learning_rate, update = make_optimization(config, total, optimizer)
@@ -285,5 +285,5 @@ def profile_range(text: str) -> tuple[int, int] | None:
         return None
     start, _, stop = text.partition(":")
     if not (start.isdigit() and stop.isdigit() and 1 <= int(start) <= int(stop)):
-        raise ConfigError(f"profile is {text!r}, expected START:STOP, two steps in order, such as 10:15")
+        raise ConfigError(f"profile is {text!r}, expected START:STOP with START <= STOP, such as 10:15")
     return int(start), int(stop)

@@ -126,6 +126,6 @@ class Monitor:
         with writing_errors(path):
             write_new_file(path, content.getvalue())
         raise DivergedError(
-            f"step {step}: {why}; its batch is in {path}; inspect it, or restart from an "
-            "earlier checkpoint with a different config"
+            f"step {step}: {why}. The batch of this step was saved as {path}. Inspect the batch, or restart from an "
+            "earlier checkpoint with a different config."
         )

@@ -48,9 +48,11 @@ def make_optimizer(
     if name not in OPTIMIZERS:
         raise ConfigError(f"optimizer is {name!r}, expected one of {', '.join(OPTIMIZERS)}")
     if clip_norm < 0 or weight_decay < 0:
-        raise ConfigError(f"clip_norm is {clip_norm} and weight_decay {weight_decay}, expected 0 or more")
+        raise ConfigError(f"clip_norm is {clip_norm} and weight_decay is {weight_decay}, expected values of at least 0")
     if name == "adam" and weight_decay:
-        raise ConfigError(f"weight_decay is {weight_decay}, but adam has none; set the optimizer to adamw, or the decay to 0")
+        raise ConfigError(
+            f"weight_decay is {weight_decay}, but adam has no weight decay. Set the optimizer to adamw, or weight_decay to 0."
+        )
     steps = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
     steps.append(optax.scale_by_adam(b1, b2, eps))
     if weight_decay:
@@ -97,10 +99,11 @@ def _require_sound(params: Any, factors: Any, parts: Mapping[str, float]) -> Non
         if not any(_reach(path, part) for path in paths):
             known = ", ".join(sorted({name for path in paths for name in path.split("/")[:2]}))
             raise ConfigError(
-                f"optimizer.parts contains {part!r}, which matches no parameter; expected names in their paths, such as {known}"
+                f"optimizer.parts contains {part!r}, which matches no parameter. Use names in the paths of parameters, such as "
+                f"{known}."
             )
     if not any(jax.tree.leaves(factors)):
-        raise ConfigError("optimizer.parts freezes all parameters; remove a part, or set its factor above 0")
+        raise ConfigError("optimizer.parts freezes all parameters. Remove a part, or set its factor above 0.")
 
 
 def _is_kernel(params: Any) -> Any:

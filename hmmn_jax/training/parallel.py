@@ -29,8 +29,8 @@ def some_devices(count: int) -> list[jax.Device]:
     processes = jax.process_count()
     mine = [[device for device in jax.devices() if device.process_index == process] for process in range(processes)]
     if count % processes or count // processes > min(map(len, mine)):
-        each = f", the same number in each of {processes} processes" if processes > 1 else ""
-        raise ConfigError(f"devices is {count}, expected 0 (all) or up to {jax.device_count()}{each}")
+        each = f", with the same number in each of {processes} processes" if processes > 1 else ""
+        raise ConfigError(f"devices is {count}, expected 0 for all devices, or at most {jax.device_count()}{each}")
     return [device for devices in mine for device in devices[: count // processes]]
 
 
@@ -55,11 +55,11 @@ class Parallel:
         self.devices = list(jax.devices() if devices is None else devices)
         count = len(self.devices)
         if kind == "pmap" and jax.process_count() > 1 and count < jax.device_count():
-            raise ConfigError("pmap in several processes runs on all devices; set parallel to jit, or devices to 0")
+            raise ConfigError("pmap with several processes runs on all devices. Set parallel to jit, or devices to 0.")
         if batch_size < 1 or batch_size % (count * micro_batches):
             parts = f"{count} devices" + (f" x {micro_batches} micro-batches" if micro_batches > 1 else "")
             found = f"batch size is {batch_size}, expected a multiple of {count * micro_batches} ({parts})"
-            raise ConfigError(f"{found}; change batch, or use fewer devices with config.devices")
+            raise ConfigError(f"{found}. Change config.batch, or use fewer devices with config.devices.")
         self.kind, self.batch_size = kind, batch_size
         self.local_batch_size = batch_size // jax.process_count()
         mesh = jax.make_mesh((count,), (AXIS,), axis_types=(AxisType.Auto,), devices=self.devices)

@@ -62,7 +62,9 @@ def learning_rate_schedule(
     if name not in SCHEDULES:
         raise ConfigError(f"learning rate schedule is {name!r}, expected one of {', '.join(SCHEDULES)}")
     if not 0 <= warmup_steps < total_steps:
-        raise ConfigError(f"warm-up takes {warmup_steps} of {total_steps} steps, expected at least 0 and fewer than all")
+        raise ConfigError(
+            f"warm-up takes {warmup_steps} of {total_steps} steps, expected at least 0 steps and fewer than all steps"
+        )
     if list(boundaries) != sorted(boundaries) or not all(0 < boundary < 1 for boundary in boundaries):
         raise ConfigError(
             f"boundaries of the step schedule are {tuple(boundaries)}, expected increasing fractions between 0 and 1"

@@ -26,7 +26,7 @@ Rule = tuple[Callable[[Any], bool], str]  # a check of a value, and a descriptio
 def _number(low: float | int, high: float | int = math.inf, *, above: bool = False, below: bool = False) -> Rule:
     """Returns the rule for a finite number from `low` to `high`. With `above` or `below`, that bound itself is excluded."""
     words = f"a number {'above' if above else 'from'} {low:g}" + (
-        f" {'to less than' if below else 'to'} {high:g}" if high < math.inf else "" if above else " on"
+        f" {'to less than' if below else 'to'} {high:g}" if high < math.inf else "" if above else " upwards"
     )
 
     def fits(value: Any) -> bool:
@@ -38,7 +38,7 @@ def _number(low: float | int, high: float | int = math.inf, *, above: bool = Fal
 
 def _whole(low: int, high: int = _HUGE) -> Rule:
     """Returns the rule for an integer from `low` to `high`."""
-    words = f"a whole number from {low} " + (f"to {high}" if high < _HUGE else "on")
+    words = f"an integer from {low} " + (f"to {high}" if high < _HUGE else "upwards")
     return lambda value: type(value) is int and low <= value <= high, words
 
 
@@ -59,7 +59,7 @@ def _several(rule: Rule, count: int | None = None) -> Rule:
 def _ordered(rule: Rule) -> Rule:
     """Returns the rule for a pair of values that satisfy `rule`, of which the second is at least as large as the first."""
     pair = _several(rule, 2)[0]
-    return lambda value: pair(value) and value[0] <= value[1], f"a pair in order, each {rule[1]}"
+    return lambda value: pair(value) and value[0] <= value[1], f"two values in ascending order, each {rule[1]}"
 
 
 def _schedule(rule: Rule) -> Rule:
@@ -74,10 +74,10 @@ def _schedule(rule: Rule) -> Rule:
         counts = all(map(_whole(0, 2**62)[0], samples))
         return counts and samples[0] == 0 and samples == sorted(samples) and all(rule[0](entry) for _, entry in value)
 
-    return fits, f"((first sample, value), ...), increasing from sample 0 on, each value {rule[1]}"
+    return fits, f"((first sample, value), ...) in ascending order from sample 0, each value {rule[1]}"
 
 
-_TEXT: Rule = (lambda value: isinstance(value, str) and "\0" not in value, "a text")
+_TEXT: Rule = (lambda value: isinstance(value, str) and "\0" not in value, "a string")
 _SWITCH: Rule = (lambda value: isinstance(value, bool), "True or False")
 _SHARE = _number(0, 1)
 _JITTER = {"brightness": _SHARE, "contrast": _SHARE, "saturation": _SHARE, "hue": _number(0, 0.5)}
@@ -119,7 +119,7 @@ RULES: dict[str, Any] = {
     "log_every": _whole(1),
     "stop_above": (
         lambda value: isinstance(value, int | float) and value > 0,
-        "a number above 0; inf: no limit",
+        "a number above 0, or inf for no limit",
     ),
     "checkpoint": {"every": _whole(1), "keep": _whole(1), "keep_best": _whole(0)},
     "validation": {
@@ -208,4 +208,4 @@ def _fields(config: Any, rules: dict[str, Any], path: str) -> Iterator[tuple[str
         elif name in config:
             yield f"{path}{name}", config[name], rule
         elif name in rules:
-            raise ConfigError(f"{path}{name} is missing; start your config from configs.train.base.base()")
+            raise ConfigError(f"{path}{name} is missing. Start your config from configs.train.base.base().")

@@ -69,8 +69,8 @@ def starting_state(
         with bucket_errors(other):
             steps = finished_steps(other)
         if not steps:
-            raise CheckpointError(f"{config.resume}: no checkpoint in it; expected the workdir of a run")
-        return read_step(other, steps[-1], like), f"step {steps[-1]} of {config.resume}, continued here"
+            raise CheckpointError(f"{config.resume} contains no checkpoint. Pass the workdir of a run.")
+        return read_step(other, steps[-1], like), f"step {steps[-1]} of {config.resume}, continued in this workdir"
 
     # 3. Variables from a checkpoint or a file.
     if config.init:
@@ -78,7 +78,7 @@ def starting_state(
         return TrainState.create(variables, optimizer, config.ema_decay > 0), f"{kind} {config.init}"
 
     # 4. Random variables.
-    return _fresh(model, optimizer, config), f"random variables, seed {config.seed}"
+    return _fresh(model, optimizer, config), f"random variables with seed {config.seed}"
 
 
 def write_config(workdir: AnyPath, model: HMMNConfig, config: ConfigDict) -> None:
@@ -100,19 +100,19 @@ def require_same_config(workdir: AnyPath, config: ConfigDict) -> None:
             text = path.read_bytes().decode()
         saved = flatten_dict(dict(json.loads(text)["experiment"]), sep=".")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"{path}: not the config of a training run; choose another workdir") from error
+        raise CheckpointError(f"{path} is not the config of a training run. Choose another workdir.") from error
     given = flatten_dict(json.loads(json.dumps(config.to_dict())), sep=".")
     saved = {name: value for name, value in _later_fields(given).items() if name not in saved} | saved
     missing = object()
     differences = [
-        f"{name} is {given.get(name, 'absent')!r}, was {saved.get(name, 'absent')!r}"
+        f"{name} is {given.get(name, 'absent')!r}, but was {saved.get(name, 'absent')!r}"
         for name in sorted(saved.keys() | given.keys())
         if saved.get(name, missing) != given.get(name, missing) and not _is_free(name)
     ]
     if differences:
         raise ConfigError(
-            f"{workdir}: its run was started with a different config: {'; '.join(differences)}; "
-            f"restore them, or continue in another workdir with --config.resume={workdir}"
+            f"{workdir}: its run was started with a different config: {'; '.join(differences)}. "
+            f"Restore these fields, or continue in another workdir with --config.resume={workdir}"
         )
 
 
@@ -148,12 +148,12 @@ def _require_same_model(path: str | os.PathLike, found: HMMNConfig, model: HMMNC
         return
     there, here = (flatten_dict(config.to_dict(), sep=".") for config in (found, model))
     differences = [
-        f"{name} is {there.get(name, 'absent')!r}, not {here.get(name, 'absent')!r}"
+        f"{name} is {there.get(name, 'absent')!r}, expected {here.get(name, 'absent')!r}"
         for name in there | here
         if there.get(name) != here.get(name)
     ]
-    message = f"{path}: a checkpoint of a different model: {'; '.join(differences)}"
-    raise CheckpointError(f"{message}; change config.model to match, or choose another checkpoint")
+    message = f"{path} is a checkpoint of a different model: {'; '.join(differences)}"
+    raise CheckpointError(f"{message}. Change config.model to match, or choose another checkpoint.")
 
 
 def _shape(leaf: Any) -> str:

@@ -55,7 +55,7 @@ def find_validation(settings: ConfigDict, stage: Stage | None = None) -> list[Pl
     task = make_protocol(settings).read(data)
     plans, unscored = task.plan(task.clips)
     if wrong := [*task.failures.values(), *unscored.values()]:
-        raise DataError(f"{settings.data}: {len(wrong)} videos cannot be used for validation", wrong)
+        raise DataError(f"{settings.data}: {len(wrong)} video(s) cannot be used for validation", wrong)
     for line in task.notes.lines():
         note(line)
     return plans

@@ -31,7 +31,7 @@ def is_begun(workdir: AnyPath) -> bool:
     """
     with _missing_bucket(workdir), bucket_errors(workdir):
         if lies_there(workdir) and not workdir.is_dir():
-            raise DataError(f"{workdir}: not a folder; choose another workdir")
+            raise DataError(f"{workdir} is not a folder. Choose another workdir.")
         if (workdir / RECORD / RUN_RECORD).is_file():
             Record.load(workdir, workdir / RECORD / RUN_RECORD)
             return True
@@ -39,11 +39,11 @@ def is_begun(workdir: AnyPath) -> bool:
         foreign += sorted(path.name for path in workdir.glob("bad_batch_*"))
         foreign += [RECORD for path in [workdir / RECORD] if lies_there(path) and not _only_a_lock(path)]
     if foreign:
-        more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
-        way_out = "choose another workdir"
+        more = f" and {len(foreign) - 1} more entries" if len(foreign) > 1 else ""
+        way_out = "Choose another workdir."
         if STEPS in foreign and CONFIG_FILE in foreign:
-            way_out += f"; to continue a run of an older version there, pass --config.resume={workdir}"
-        raise DataError(f"{workdir}: contains {foreign[0]}{more}, which no run of this program recorded; {way_out}")
+            way_out += f" To continue the run of an older version, also pass --config.resume={workdir}"
+        raise DataError(f"{workdir} contains {foreign[0]}{more}, which no run of this program recorded. {way_out}")
     return False
 
 
@@ -65,7 +65,7 @@ def hold(workdir: AnyPath, begun: bool, takeover: bool = False) -> Iterator[Guar
         return
     with hold_folder(workdir, workdir / RUN_LOCK, takeover) as guard:
         if is_begun(workdir) != begun:
-            raise ConfigError(f"{workdir}: another run has started there in the meantime; choose another workdir")
+            raise ConfigError(f"{workdir}: another run has started in this workdir. Choose another workdir.")
         yield guard
 
 
@@ -97,7 +97,9 @@ def _missing_bucket(workdir: AnyPath) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise DataError(f"{workdir}: no such bucket; create it, or check its name and your credentials") from error
+        raise DataError(
+            f"{workdir}: the bucket does not exist. Create the bucket, or check its name and your credentials."
+        ) from error
 
 
 def _only_a_lock(folder: AnyPath) -> bool:

@@ -85,7 +85,7 @@ class Writer:
                 with publish(self.workdir, file, f"{file}.json") as path:
                     write_image(path, rgb)
             except DataError as error:  # a picture that cannot be written must not stop the run
-                note(f"{error}; the picture is skipped")
+                note(f"a picture is skipped: {error}")
             self._board.picture(step, name, rgb)
             for hook in self._hooks:
                 hook.picture(step, name, rgb)

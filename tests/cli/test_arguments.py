@@ -37,9 +37,9 @@ def test_values_have_the_type_of_their_field(text, value):
     ("text", "said"),
     [
         ("mem_every", "--set mem_every: expected NAME=VALUE"),
-        ("mem_evry=3", "no setting 'mem_evry'; expected one of annotations, "),
-        ("paper=1", "no setting 'paper'"),
-        ("lock=1", "no setting 'lock'"),
+        ("mem_evry=3", "'mem_evry' is not a setting, expected one of annotations, "),
+        ("paper=1", "'paper' is not a setting"),
+        ("lock=1", "'lock' is not a setting"),
     ],
 )
 def test_text_that_set_nothing(text, said):

@@ -20,8 +20,8 @@ def test_the_name_of_a_process():
 @pytest.mark.parametrize(
     ("environ", "message"),
     [
-        (SLURM, r"Slurm started 2 tasks, and each would run alone; pass --distributed, or use srun --ntasks=1"),
-        ({"TPU_WORKER_HOSTNAMES": "a,b,c,d"}, "one of 4 hosts of a TPU slice; pass --distributed on each"),
+        (SLURM, r"Slurm started 2 tasks, but they are not connected. Pass --distributed, or use srun --ntasks=1."),
+        ({"TPU_WORKER_HOSTNAMES": "a,b,c,d"}, "one of 4 hosts of a TPU slice. Pass --distributed on each"),
     ],
 )
 def test_processes_that_would_run_alone_are_rejected(environ, message):

@@ -92,4 +92,6 @@ def test_a_run_in_a_bucket(tmp_path, capsys, bucket):
 
 def test_a_error_in_the_command_line_is_one_line(tmp_path, capsys):
     assert main([str(tmp_path)]) == 2
-    assert capsys.readouterr().err == "curves: the following arguments are required: --out; curves --help lists the options\n"
+    assert (
+        capsys.readouterr().err == "curves: the following arguments are required: --out. See curves --help for the options.\n"
+    )

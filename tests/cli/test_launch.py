@@ -52,7 +52,7 @@ def parse(tmp_path, monkeypatch):
 def test_a_config_file_that_was_moved_is_found(parse, capsys, arguments, expected, file):
     assert tuple(parse(*arguments).values()) == expected
     old = file.replace("train/", "").replace("evaluate/", "")
-    assert capsys.readouterr().err == f"NOTE: {old}: no such file; using {file}\n"
+    assert capsys.readouterr().err == f"NOTE: {old} does not exist. {file} is used instead.\n"
 
 
 def test_a_config_file_that_is_there_is_taken(parse, capsys):

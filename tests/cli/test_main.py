@@ -77,16 +77,16 @@ def test_help_lists_the_benchmarks(capsys, command):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "hmmn-jax: the following arguments are required: COMMAND; hmmn-jax --help lists the options"),
+        ([], "hmmn-jax: the following arguments are required: COMMAND. See hmmn-jax --help for the options."),
         (["frobnicate"], "invalid choice: 'frobnicate'"),
         (["segment", "clip.mp4"], "hmmn-jax segment: the following arguments are required: --output"),
         (
             ["segment", "clip.mp4", "--output", "r"],
-            "--mask is missing: pass a PNG with the objects of the first frame, or a folder",
+            "--mask is missing. Pass a PNG with the objects of the first frame, or a folder",
         ),
         (
             ["segment", "clip.mp4", "--output", "r"],
-            "to draw masks in the browser and segment the video, use 'hmmn-jax paint clip.mp4'",
+            "To draw masks in the browser, run 'hmmn-jax paint clip.mp4'",
         ),
         (
             ["segment", "x.mp4", "--mask", "x.png", "--output", "r", "--size", "big"],
@@ -95,7 +95,7 @@ def test_help_lists_the_benchmarks(capsys, command):
         (["segment", "x.mp4", "--mask", "gs://b/x.png", "--output", "r"], "gs://b/x.png: in a bucket"),
         (
             ["segment", "x.mp4", "--mask", "x.png", "--output", "r", "--set", "sice=3"],
-            "--set sice=3: no setting 'sice'; expected",
+            "--set sice=3: 'sice' is not a setting, expected",
         ),
         (
             ["segment", "x.mp4", "--mask", "x.png", "--output", "r", "--step", "last"],

@@ -23,7 +23,7 @@ def ends(error):
     def body():
         raise error
 
-    return run_program("prog", body, "run it again to resume")
+    return run_program("prog", body, "Run it again to resume")
 
 
 @pytest.mark.parametrize(
@@ -33,8 +33,8 @@ def ends(error):
         (MismatchError("x"), 2, "prog: x\n"),
         (PartialFailure("2 failed", ["a", "b"]), 1, "prog: 2 failed\n  a\n  b\n"),
         (DivergedError("x"), 3, "prog: x\n"),
-        (KeyboardInterrupt(), 130, "prog: interrupted; run it again to resume\n"),
-        (Terminated(), 143, "prog: terminated; run it again to resume\n"),
+        (KeyboardInterrupt(), 130, "prog: the command was interrupted. Run it again to resume\n"),
+        (Terminated(), 143, "prog: the command was terminated. Run it again to resume\n"),
         (PermissionError(13, "Permission denied", "/x/y"), 2, "prog: /x/y: Permission denied\n"),
         (DataError("a\nb \udcff \x1b[31m"), 2, "prog: a\\nb \\udcff \\x1b[31m\n"),
     ],
@@ -54,7 +54,7 @@ def test_sigterm_ends_as_ctrl_c_does(capsys):
         signal.raise_signal(signal.SIGTERM)
 
     assert run_program("prog", body) == 143
-    assert capsys.readouterr().err == "prog: terminated\n"
+    assert capsys.readouterr().err == "prog: the command was terminated\n"
 
 
 def test_a_error_of_the_program_itself_is_not_hidden():

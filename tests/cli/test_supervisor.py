@@ -36,12 +36,16 @@ exec(sys.argv[2])
             5,
             "not all processes connected within",
         ),
-        ("UNAVAILABLE: Failed to send RPC to coordination service. Either the leader", 4, "lost process 0, which was killed"),
+        (
+            "UNAVAILABLE: Failed to send RPC to coordination service. Either the leader",
+            4,
+            "the connection to process 0 was lost",
+        ),
         (
             "UNAVAILABLE: The following tasks are unhealthy (stopped sending heartbeats):\n1\nThe tasks have crashed.\n\nRPC: "
             "/xla.coordination.CoordinationService/PollForError",
             4,
-            "lost process 1: no heartbeat within --heartbeat_timeout",
+            "no heartbeat was received from process 1 within --heartbeat_timeout",
         ),
         ("INTERNAL: something else", 4, "JAX ended this process: INTERNAL: something else"),
     ],
@@ -52,9 +56,10 @@ def test_why_jax_aborted(status, code, reason):
 
 
 def test_signals():
-    assert explain("", signal.SIGSEGV) == ("ended by SIGSEGV", 139)
-    assert explain("", signal.SIGKILL) == ("ended by SIGKILL; the system kills processes when it is out of memory", 137)
-    assert explain("", signal.SIGABRT) == ("ended by SIGABRT", 134)
+    assert explain("", signal.SIGSEGV) == ("this process was ended by SIGSEGV", 139)
+    killed = "this process was ended by SIGKILL. The system kills processes when it is out of memory."
+    assert explain("", signal.SIGKILL) == (killed, 137)
+    assert explain("", signal.SIGABRT) == ("this process was ended by SIGABRT", 134)
 
 
 def start(folder, body):

@@ -67,7 +67,7 @@ def test_a_stage_has_the_split_alone_and_is_used_again(built, tmp_path, capsys):
 
 def test_what_is_not_there(built):
     _, remote = built
-    with pytest.raises(DataError, match=r"gs://.*/davis/2016: not built; gs://.* contains davis/2017"):
+    with pytest.raises(DataError, match=r"gs://.*/davis/2016 has not been built\. gs://.* contains davis/2017"):
         open_source("davis/2016", remote)
-    with pytest.raises(DataError, match=r"no split 'test'; available: train"):
+    with pytest.raises(DataError, match=r"no split 'test'\. Available splits: train"):
         open_source("davis/2017", remote, "test")

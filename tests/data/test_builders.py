@@ -133,11 +133,11 @@ def test_davis_splits_years_and_resolutions(tmp_path):
     folders.davis(root, {"b": THREE}, year="2016", resolution="1080p", split="val")
     with pytest.raises(DataError, match="specify a resolution"):
         run(tmp_path, "davis", root, "2016")
-    with pytest.raises(DataError, match=r"2017: no list of any split"):
+    with pytest.raises(DataError, match=r"2017 contains no list for any of the splits"):
         run(tmp_path, "davis", root, "2017_240p")
     assert list(run(tmp_path, "davis", root, "2016_240p", ("train",))) == ["train"]
     assert run(tmp_path, "davis", root, "2016_1080p", ("val",))["val"].frames == 3
-    with pytest.raises(DataError, match=r"no split 'val'; available: train; build it"):
+    with pytest.raises(DataError, match=r"no split 'val'\. Available splits: train\. Build the data set"):
         open_source("davis/2016_240p", tmp_path / "built", "val")
 
 
@@ -147,7 +147,7 @@ def test_videos_of_users_without_lists(tmp_path):
     report = run(tmp_path, "davis", root, "folder", splits=("val",))["val"]
     assert (report.videos, report.frames, report.annotated, report.objects) == (2, 6, 4, 3)
     assert run(tmp_path, "davis", root, "folder", overwrite=True)["train"].problems == [
-        f"{root}/JPEGImages/b: b has 1 frames with masks, fewer than 3; video skipped"
+        f"{root}/JPEGImages/b: b has 1 frame(s) with masks, expected at least 3; the video is skipped"
     ]
 
 
@@ -171,7 +171,7 @@ def test_an_id_that_never_appears_and_a_frame_that_is_not_there(tmp_path):
     images = root / "train/JPEGImages/v"
     assert run(tmp_path, "youtube_vos", root)["train"].problems == [
         f"{images}: meta.json names frame 00077 for object 3, which does not exist; ignored",
-        f"{images}: object 3 of meta.json is in no mask; ignored",
+        f"{images}: object 3 of meta.json is in no mask; the object is ignored",
     ]
 
 
@@ -220,10 +220,12 @@ def test_bad_images_and_masks_are_named_and_left_out(tmp_path):
     assert (report.videos, report.objects) == (2, 1)  # f shows no object
     found = [line.removeprefix(f"{root}/") for line in report.problems]
     assert found[0] == f"e.jpg: no mask {root}/e.png; image skipped"
-    assert found[1].startswith("b.jpg: not a decodable JPEG (") and found[1].endswith("; frame skipped")
-    assert found[3].startswith("c.png: a mask in JPEG format") and found[3].endswith("; mask skipped")
-    assert found[5] == "d.png: the mask has 32x20 pixels, its frame 32x24; mask skipped"
-    assert found[2::2] == [f"{root}: {name} has 0 frames with masks, fewer than 1; video skipped" for name in "bcd"]
+    assert found[1].startswith("b.jpg is not a decodable JPEG: ") and found[1].endswith("; the frame is skipped")
+    assert found[3].startswith("c.png: a mask in JPEG format") and found[3].endswith("; the mask is skipped")
+    assert found[5] == "d.png: the mask has 32x20 pixels, but its frame has 32x24 pixels; the mask is skipped"
+    assert found[2::2] == [
+        f"{root}: {name} has 0 frame(s) with masks, expected at least 1; the video is skipped" for name in "bcd"
+    ]
 
 
 def test_bad_frames_are_named_and_the_rest_kept(tmp_path):
@@ -239,13 +241,13 @@ def test_bad_frames_are_named_and_the_rest_kept(tmp_path):
     report = run(tmp_path, "davis", root)["train"]
     assert (report.videos, report.frames, report.annotated, report.objects) == (1, 6, 3, 1)
     lines = [line.removeprefix(f"{root}/") for line in report.problems]
-    assert lines[0].startswith("JPEGImages/480p/v/00001.jpg: not a decodable JPEG (image file is truncated")
-    assert lines[1] == "JPEGImages/480p/v/00002.jpg: not a decodable JPEG (an empty file); frame skipped"
-    assert lines[2].startswith("Annotations/480p/v/00004.png: not an image") and lines[2].endswith("mask skipped")
-    assert lines[3].endswith("v/00005.png: the mask has 31x24 pixels, its frame 32x24; mask kept")
-    assert lines[4].endswith("v/00006.png: the mask has 30x24 pixels, its frame 32x24; mask skipped")
-    assert lines[5] == "JPEGImages/480p/v/00003: no mask; frame kept"
-    assert lines[6] == "JPEGImages/480p/w: w has 2 frames with masks, fewer than 3; video skipped"
+    assert lines[0].startswith("JPEGImages/480p/v/00001.jpg is not a decodable JPEG: image file is truncated")
+    assert lines[1] == "JPEGImages/480p/v/00002.jpg is not a decodable JPEG: the file is empty; the frame is skipped"
+    assert lines[2].startswith("Annotations/480p/v/00004.png: not an image") and lines[2].endswith("the mask is skipped")
+    assert lines[3].endswith("v/00005.png: the mask has 31x24 pixels, but its frame has 32x24 pixels; the mask is kept")
+    assert lines[4].endswith("v/00006.png: the mask has 30x24 pixels, but its frame has 32x24 pixels; the mask is skipped")
+    assert lines[5] == "JPEGImages/480p/v/00003 has no mask; the frame is kept"
+    assert lines[6] == "JPEGImages/480p/w: w has 2 frame(s) with masks, expected at least 3; the video is skipped"
     assert len(lines) == 7
     index = open_source("davis/2017", tmp_path / "built").index
     assert index.numbers.tolist() == [0, 3, 4, 5, 6, 7] and index.annotated.tolist() == [1, 0, 0, 1, 0, 1]
@@ -257,13 +259,13 @@ def test_short_videos_and_those_without_an_object(tmp_path):
     report = run(tmp_path, "davis", root)["train"]
     assert (report.videos, report.frames) == (1, 3)
     assert [line.split(": ")[1] for line in report.problems] == [
-        "one has 1 frames with masks, fewer than 3; video skipped",
-        "two has 2 frames with masks, fewer than 3; video skipped",
-        "empty has no object in any mask; video skipped",
+        "one has 1 frame(s) with masks, expected at least 3; the video is skipped",
+        "two has 2 frame(s) with masks, expected at least 3; the video is skipped",
+        "empty has no object in any mask; the video is skipped",
     ]
     assert report.summary(shown=1).splitlines() == [
-        "1 videos, 3 frames, 3 with masks, 1 objects",
-        "  3 x video skipped",
+        "videos: 1, frames: 3, frames with masks: 3, objects: 1",
+        "  3 times: the video is skipped",
         f"  {report.problems[0]}",
         "  ... 2 more",
     ]
@@ -271,7 +273,7 @@ def test_short_videos_and_those_without_an_object(tmp_path):
 
 def test_nothing_good_leaves_nothing(tmp_path):
     root = folders.davis(tmp_path / "in", {"v": [[1], [1]]})
-    with pytest.raises(DataError, match=r"train: there are no videos left to build: .*v has 2 frames with masks"):
+    with pytest.raises(DataError, match=r"train: no video of this split can be used: .*v has 2 frame.* with masks"):
         run(tmp_path, "davis", root)
     assert not (tmp_path / "built/davis").exists()
     (root / "JPEGImages/480p/empty").mkdir()
@@ -309,8 +311,8 @@ def test_frames_are_stored_as_they_are_and_compared_upright(tmp_path):
     folders.png(root / "Annotations/v/00003.png", folders.squares(1, size=folders.SIZE[::-1]))
     report = run(tmp_path, "davis", root, "folder")["train"]
     assert report.problems == [
-        f"{root}/Annotations/v/00003.png: the mask has 24x32 pixels, its frame 32x24 when rotated upright "
-        "according to its EXIF orientation 8; draw masks on the upright frame; mask skipped"
+        f"{root}/Annotations/v/00003.png: the mask has 24x32 pixels, but its frame has 32x24 pixels when rotated upright "
+        "according to its EXIF orientation 8. Draw masks on the upright frame; the mask is skipped"
     ]
     (line,) = report.notes.lines()
     assert "EXIF" in line and line.endswith(f"(such as {root}/JPEGImages/v/00001.jpg, orientation 6)")
@@ -331,7 +333,8 @@ def test_own_masks_of_levels_and_with_255(tmp_path):
     (problem,) = report.problems
     assert problem.startswith(f"{root}/Annotations/v/00003.png: ") and "mask_values=threshold" in problem
     assert report.notes.lines() == [
-        f"255 next to other ids is void, not an object: 16 pixels in 1 of 5 masks (such as {root}/Annotations/v/00004.png)"
+        f"the value 255 next to other ids is treated as void, not as an object: "
+        f"16 pixels in 1 of 5 masks (such as {root}/Annotations/v/00004.png)"
     ]
     run(tmp_path, "davis", root, "folder", new_name="ids", fields=["mask_values=ids"])
     run(tmp_path, "davis", root, "folder", new_name="soft", fields=["mask_values=threshold"])
@@ -363,7 +366,7 @@ def test_formats_that_cannot_be_built_are_named(tmp_path):
     for path in (root / "JPEGImages/v").iterdir():
         Image.open(path).save(path.with_suffix(".png"))
         path.unlink()
-    with pytest.raises(DataError, match=r"00000\.png: .*its format is PNG, but frames must be JPEGs: convert") as told:
+    with pytest.raises(DataError, match=r"00000\.png .*the file format is PNG, but frames must be JPEGs\. Convert") as told:
         run(tmp_path, "davis", root, "folder")
     assert " at 0x" not in f"{told.value}"
     root = own_set(tmp_path / "masks")
@@ -397,15 +400,15 @@ def test_fields_that_do_nothing_are_rejected():
 
 def test_names_that_are_not_there(tmp_path):
     for config, name, fields, text in (
-        ("2018", None, [], r"no config '2018'; choose one of 2017, 2016, folder"),
-        ("2017", None, ["year=2016"], "name it with --as"),
-        ("2017", "2016", ["year=2016"], "name it with --as, and do not use 2017, 2016"),
-        ("2017", "x", ["yaer=2016"], "--set yaer=2016: expected FIELD=VALUE, with a field of year, resolution"),
+        ("2018", None, [], r"no config '2018', expected one of 2017, 2016, folder"),
+        ("2017", None, ["year=2016"], "Pass a new name with --as"),
+        ("2017", "2016", ["year=2016"], "Pass a new name with --as. These names are in use: 2017, 2016"),
+        ("2017", "x", ["yaer=2016"], "--set yaer=2016: expected FIELD=VALUE, where FIELD is one of year, resolution"),
         ("2017", "x", ["year"], "--set year: expected"),
     ):
         with pytest.raises(DataError, match=text):
             make_config("davis", config, name, fields)
     with pytest.raises(DataError, match="expected true or false"):
         make_config("image_masks", "ids", "x", ["soft=1"])
-    with pytest.raises(DataError, match="gone: no such folder"):
+    with pytest.raises(DataError, match="gone is not an existing folder"):
         run(tmp_path, "davis", tmp_path / "gone")

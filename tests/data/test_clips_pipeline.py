@@ -122,7 +122,7 @@ def test_clips_without_objects_are_drawn_again():
     sets = {"a": data.source("mostly_empty", still=False)}
     config = made.small(data.videos(sets, ((0, 0),)))
     config.min_area = 150  # many objects are too small in the first draw, too
-    with pytest.warns(UserWarning, match="mostly_empty: only 2 of 8 are videos with 3 annotated frames and an object"):
+    with pytest.warns(UserWarning, match="mostly_empty: only 2 of 8 videos contain at least 3 annotated frames and an object"):
         batches = list(make_batches(config, batch=40, first_step=0, steps=2))
     for batch in batches:
         assert batch["valid"][:, 0].all()
@@ -133,12 +133,12 @@ def test_a_set_that_never_gives_an_object_is_named():
     config = mixture()
     config.copy_paste.probability = 0.0
     config.min_area = 64 * 80 + 1
-    with pytest.raises(DataError, match=r"set [ab]: 100 random clips contained no object of 5121 pixels"):
+    with pytest.raises(DataError, match=r"set [ab]: 100 random clips contained no object of at least 5121 pixels"):
         next(make_batches(config, batch=2, first_step=0))
 
 
 def test_videos_too_short_for_a_clip_are_left_out():
-    with pytest.raises(DataError, match="short: none of 3 are videos with 3 annotated frames"):
+    with pytest.raises(DataError, match="short: none of 3 videos contain at least 3 annotated frames"):
         next(make_batches(made.video_config(a=data.source("short", still=False)), batch=2, first_step=0))
 
 
@@ -153,10 +153,10 @@ def test_a_damaged_file_is_named(sources, part):
 
     sources["stills"].fetch = damaged
     config = made.still_config(b=data.source("stills", still=True))
-    with pytest.raises(DataError, match="stills/v2/00000: a damaged image or mask"):
+    with pytest.raises(DataError, match="stills/v2/00000: the image or mask is damaged"):
         list(make_batches(config, batch=8, first_step=0, steps=4))
 
 
 def test_hosts_must_share_a_batch_evenly():
-    with pytest.raises(DataError, match="a batch of 6 clips on 4 hosts"):
+    with pytest.raises(DataError, match="a batch of 6 clips cannot be divided equally among 4 hosts"):
         make_batches(mixture(), batch=6, first_step=0, hosts=4)

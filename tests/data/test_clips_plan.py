@@ -144,7 +144,7 @@ def test_longer_clips():
     for gap in gaps.T:
         assert_uniform(gap, [1, 2, 3])
     assert abs(np.corrcoef(gaps.T) - np.eye(4)).max() < 0.15
-    with pytest.raises(DataError, match=r"none of \d+ are videos with 5 annotated frames"):
+    with pytest.raises(DataError, match=r"none of \d+ videos contain at least 5 annotated frames"):
         plans(config, [sources[0], MadeSource("b", videos=4, frames=4)], 0, 1)
 
 
@@ -175,7 +175,7 @@ def test_donors_from_videos_continue_in_their_video():
 
 def test_empty_frames_and_videos_count_as_they_should():
     config = video_config(made=data.source("made", still=True))
-    with pytest.warns(UserWarning, match="made: only 24 of 36 are images with an object"):
+    with pytest.warns(UserWarning, match="made: only 24 of 36 images contain an object"):
         _, tables = plans(config, [MadeSource(videos=3, empty=(1,))], 0, 1)
     np.testing.assert_array_equal(tables.record, [*range(12), *range(24, 36)])
 

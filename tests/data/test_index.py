@@ -73,7 +73,7 @@ def test_an_index_of_an_earlier_version_has_frames_as_they_are_stored(tmp_path):
 
 def test_what_is_no_index(tmp_path):
     path = tmp_path / "index.npz"
-    with pytest.raises(DataError, match=r"index\.npz: not a readable index: No such file.*; build"):
+    with pytest.raises(DataError, match=r"index\.npz is not a readable index: No such file.*\. Build"):
         load(path)
     small_index().save(path)
     whole = path.read_bytes()

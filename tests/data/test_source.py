@@ -48,14 +48,17 @@ def test_pickled(built):
 def test_a_fork_is_rejected_where_it_would_crash(built, monkeypatch):
     source = open_source("davis/2017", built / "built")
     monkeypatch.setattr(os, "getpid", lambda: -1)
-    with pytest.raises(DataError, match="davis/2017: opened before a fork; start processes by spawn"):
+    with pytest.raises(DataError, match=r"davis/2017 was opened before a fork\. Start processes by spawn"):
         source.fetch([0])
 
 
 def test_what_was_never_built(built, tmp_path):
-    with pytest.raises(DataError, match=r"davis/2016: not built; .* contains davis/2017; build it with python -m data\.build"):
+    with pytest.raises(
+        DataError,
+        match=r"davis/2016 has not been built\. .* contains davis/2017\. Build the data set with python -m data\.build",
+    ):
         open_source("davis/2016", built / "built")
-    with pytest.raises(DataError, match=r"not built; .* contains nothing"):
+    with pytest.raises(DataError, match=r"not been built\. .* contains nothing"):
         open_source("davis/2017", tmp_path / "none")
 
 
@@ -72,20 +75,20 @@ def test_damage_on_disk(copy):
     whole = record_file.read_bytes()
     for damaged in (b"", whole[: len(whole) // 2], whole[:1000] + bytes(len(whole) - 1000)):
         record_file.write_bytes(damaged)
-        with pytest.raises(DataError, match=r"1\.0\.0: .*build it with python -m data\.build --overwrite"):
+        with pytest.raises(DataError, match=r"1\.0\.0 .*Build the data set with python -m data\.build --overwrite"):
             open_source("davis/2017", data_dir).fetch(np.arange(9))
     record_file.write_bytes(whole)
     (copy / "dataset_info.json").write_text("{")
     with pytest.raises(DataError, match="cannot be opened"):
         open_source("davis/2017", data_dir)
     (copy / "index-train.npz").unlink()
-    with pytest.raises(DataError, match="no split 'train'; available: nothing"):
+    with pytest.raises(DataError, match=r"no split 'train'\. Available splits: nothing"):
         open_source("davis/2017", data_dir)
 
 
 def test_a_second_build_asks_and_a_failed_one_leaves_the_first(built, copy, tmp_path, monkeypatch):
     config = make_config("davis", "2017", None, [])
-    with pytest.raises(DataError, match="already exists; --overwrite rebuilds it"):
+    with pytest.raises(DataError, match=r"already exists\. Pass --overwrite"):
         build("davis", config, built / "in", tmp_path)
     before = {path.name: path.read_bytes() for path in copy.iterdir()}
     monkeypatch.setattr("data.index.Index.save", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
@@ -121,7 +124,7 @@ def test_a_killed_build_never_looks_whole_and_can_be_started_again(built, tmp_pa
     killed.kill()
     killed.wait()
     killed.stderr.close()
-    with pytest.raises(DataError, match="2017: a build that was interrupted"):
+    with pytest.raises(DataError, match="2017: a build was interrupted"):
         open_source("davis/2017", tmp_path)
     build("davis", config, built / "in", tmp_path)
     assert len(open_source("davis/2017", tmp_path).index.names) == 9
@@ -132,10 +135,11 @@ def test_the_command(built, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", command)
     assert main() == 0
     assert capsys.readouterr().out.splitlines() == [
-        "davis/2017 train: 2 videos, 9 frames, 9 with masks, 3 objects",
-        f"written to {tmp_path}/davis/2017/1.0.0; problems-SPLIT.txt in it lists all problems",
+        "davis/2017 train: videos: 2, frames: 9, frames with masks: 9, objects: 3",
+        f"The data set was written to {tmp_path}/davis/2017/1.0.0. "
+        "The file problems-SPLIT.txt in this folder lists all problems.",
     ]
-    assert main() == 2 and capsys.readouterr().err.startswith(f"data.build: {tmp_path}/davis/2017/1.0.0: already exists")
+    assert main() == 2 and capsys.readouterr().err.startswith(f"data.build: {tmp_path}/davis/2017/1.0.0 already exists")
     monkeypatch.setattr(sys, "argv", [*command[:2], "--source", "~nobody-of-this-name/in", "--data_dir", str(tmp_path)])
     assert main() == 2 and capsys.readouterr().err.startswith("data.build: ~nobody-of-this-name/in: ")
 
@@ -163,7 +167,9 @@ def test_a_folder_without_a_record_is_left_as_it_is(built, copy, tmp_path):
     (copy / "record.json").unlink()
     before = {path.name: path.read_bytes() for path in copy.iterdir()}
     for overwrite in (False, True):
-        with pytest.raises(DataError, match=r"1\.0\.0: holds files, but no record\.json .* build under another name with --as"):
+        with pytest.raises(
+            DataError, match=r"1\.0\.0 contains files, but no record\.json .* Build under another name with --as"
+        ):
             rebuild(built, tmp_path, overwrite=overwrite)
     assert before == {path.name: path.read_bytes() for path in copy.iterdir()}
     assert len(open_source("davis/2017", tmp_path).index.names) == 9
@@ -182,7 +188,7 @@ def test_an_overwriting_build_that_was_cut_off(built, copy, tmp_path, monkeypatc
     with pytest.raises(KeyboardInterrupt):
         rebuild(built, tmp_path, overwrite=True)
     monkeypatch.undo()
-    with pytest.raises(DataError, match=r"1\.0\.0: a build that replaced an earlier one was interrupted"):
+    with pytest.raises(DataError, match=r"1\.0\.0: a build that replaced an earlier build was interrupted"):
         open_source("davis/2017", tmp_path)
     rebuild(built, tmp_path)
     assert len(open_source("davis/2017", tmp_path).index.names) == 9

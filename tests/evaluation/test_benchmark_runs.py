@@ -68,7 +68,7 @@ def test_mose(roots, tmp_path, name):
 
 def test_no_archive_of_a_single_video_of_mose2(roots, tmp_path):
     done = run(roots, tmp_path, "mose2_val", Keeping(), fields={"sequences": ("street",)})
-    assert done.code == 0 and "no submission.zip: the server scores an archive of a single video as 0" in done.err
+    assert done.code == 0 and "submission.zip was not written: the server scores an archive of a single video as 0" in done.err
     assert not (tmp_path / "run/submission.zip").exists() and len(written(tmp_path / "run")) == 5
 
 
@@ -217,7 +217,7 @@ def test_categories_of_youtube_vos(tmp_path):
 def test_burst(roots, tmp_path):
     """Overlapping tracks that start late, from JSON to JSON. pycocotools reads the masks that were written as PNGs."""
     done = run(roots, tmp_path, "burst_val", Still())
-    assert done.code == 0 and "2 sequences for the server in" in done.out, done.err
+    assert done.code == 0 and "2 sequences for the server were written to" in done.out, done.err
     keys = ("AVA.clip_0", "YFCC100M.v_1")
     assert written(tmp_path / "run") == [
         f"{key}/{track}/frame{t:04d}.png"
@@ -246,7 +246,7 @@ def test_burst(roots, tmp_path):
         data=roots / "burst_val",
         output=tmp_path / "part",
     )
-    assert part.code == 0 and "no submission.json: 1 of 2 sequences are missing" in part.err
+    assert part.code == 0 and "submission.json was not written: 1 of 2 sequences are missing" in part.err
     scored = run_evaluate(config=benchmark_settings("burst_val"), data=roots / "burst_val", score=tmp_path / "run/masks")
     assert scored.code == 2 and "this program does not compute the scores of BURST (HOTA)" in scored.err
 

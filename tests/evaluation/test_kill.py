@@ -37,7 +37,7 @@ def test_an_interruption_is_one_line(data, tmp_path, number, code, said):
     process.send_signal(number)
     _, err = process.communicate()
     assert process.returncode == code
-    assert [line for line in err.splitlines() if line and "NOTE" not in line] == [f"evaluate.py: {said}"]
+    assert [line for line in err.splitlines() if line and "NOTE" not in line] == [f"evaluate.py: the command was {said}"]
     assert not list((tmp_path / "run" / "record").rglob("unfinished/*"))
 
 

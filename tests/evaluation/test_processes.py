@@ -13,7 +13,7 @@ from tests.evaluation.harness import contents, discs, run_evaluate, save_video
 from tests.training.process_matrix import BOUND, HEARTBEAT, INITIALIZATION, ROOT, Run, free_port
 
 NAMES = "abcdefgh"  # of videos: process 0 has a, c, e, g
-RESUME = "run the same command to resume with the missing videos"
+RESUME = "Run the same command to resume with the missing videos"
 
 
 @dataclass
@@ -97,7 +97,7 @@ def test_two_processes_share_the_videos_and_one_fails(data, tmp_path, run):
     """The second video of process 1 is d. Both processes report this; all other videos are scored."""
     run.begin_both(data / "in", tmp_path / "run", 1, "clip")
     run.wait()
-    text = "videos that failed: 1, the other 7 are complete; fix them and run the command again"
+    text = "1 video(s) failed, and the other 7 are complete. Fix the problems and run the command again."
     for code, line in run.said().values():
         assert code == 1 and line.startswith(f"evaluate.py: {text}") and "this video cannot be read" in line, run.said()
     assert {name.split("/")[1] for name in masks_in(tmp_path / "run")} == set(NAMES) - {"d"}
@@ -131,9 +131,9 @@ def test_sigterm_in_one_process_ends_both(data, tmp_path, run, target):
     run.wait()
     assert run.seconds(event) < BOUND
     for code, line in run.said().values():
-        assert code == 143 and re.match(r"evaluate\.py: .*(received SIGTERM|terminated); ", line) and line.endswith(RESUME), (
-            run.said()
-        )
+        assert (
+            code == 143 and re.match(r"evaluate\.py: .*(received SIGTERM|terminated)[;.] ", line) and line.endswith(RESUME)
+        ), run.said()
     assert_whole_after_resuming(data, tmp_path / "run")
 
 

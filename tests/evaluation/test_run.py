@@ -175,7 +175,7 @@ class TestOutputs:
                     yield result
 
         done = run_evaluate(Interrupted(), data=own, output=tmp_path / "run")
-        assert done.code == 130 and done.err.splitlines()[-1] == "evaluate.py: interrupted"
+        assert done.code == 130 and done.err.splitlines()[-1] == "evaluate.py: the command was interrupted"
         assert {name.split("/")[1] for name in contents(tmp_path / "run")} == {"a"}
         assert not list((tmp_path / "run/record").rglob("*.part*"))
         segmenter = Repeating()

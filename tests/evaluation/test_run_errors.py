@@ -110,7 +110,7 @@ def test_memory_and_disk_errors_are_one_line_each(own, tmp_path):
 
     done = run_evaluate(Full(), data=own, output=tmp_path / "run")
     lines = done.err.splitlines()
-    assert done.code == 2 and "none is done" in lines[-3] and all("MemoryError" in line for line in lines[-2:])
+    assert done.code == 2 and "no video is complete" in lines[-3] and all("MemoryError" in line for line in lines[-2:])
     assert not contents(tmp_path / "run")
 
 
@@ -171,7 +171,7 @@ def test_a_config_of_something_else_and_fields_of_other_types(tmp_path):
         ({"data": "x", "output": "r", "checkpoint": None}, "--checkpoint is missing"),
         ({"data": "x"}, "--output is missing"),
         ({"data": "x", "output": "gs:/b/run"}, "pass gs://b/run"),  # as pathlib writes it; formerly a local folder
-        ({"data": "x", "score": "nowhere"}, "nowhere: no such folder"),
+        ({"data": "x", "score": "nowhere"}, "nowhere is not an existing folder"),
         ({"frames": "x", "mask": "m", "score": "p"}, "--score reads existing masks"),
         ({"data": "x", "score": ".", "step": "best"}, "--step needs --checkpoint"),
         ({"data": "x", "score": ".", "movie": "gif"}, "cannot be combined with --score"),

@@ -168,7 +168,11 @@ def test_no_archive_and_a_report_where_a_video_failed(tmp_path):
     frame.write_bytes(good[:-200])
     config = davis2017_testdev.get_config()
     done = run_evaluate(config=config, data=root, output=tmp_path / "run")
-    assert done.code == 1 and "no submission.zip: 1 videos failed" in done.err and done.err.count("w/00001.jpg") == 1
+    assert (
+        done.code == 1
+        and "submission.zip was not written, because 1 video(s) failed" in done.err
+        and done.err.count("w/00001.jpg") == 1
+    )
     assert {name.split("/")[0] for name in contents(tmp_path / "run")} == {"masks", "report.html"}
     frame.write_bytes(good)
     done = run_evaluate(config=config, data=root, output=tmp_path / "run")

@@ -64,4 +64,4 @@ class TestSegment:
         frames, masks = (stack[:, :45] for stack in discs(3))
         save_video(tmp_path / "in", "odd", frames, masks[:1])
         done = run_evaluate(data=tmp_path / "in", output=tmp_path / "run", movie="mp4")
-        assert done.code == 0 and "as H.264 needs even sides: 1 video (odd, 64x45)" in done.err
+        assert done.code == 0 and "because H.264 requires an even width and height: 1 video (odd, 64x45)" in done.err

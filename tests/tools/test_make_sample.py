@@ -47,7 +47,7 @@ def test_no_file_is_replaced(tmp_path):
     mine = tmp_path / "JPEGImages/240p/koi/00007.jpg"
     mine.parent.mkdir(parents=True)
     mine.write_text("mine")
-    with pytest.raises(DataError, match=r"00007\.jpg: exists already, with 0 more"):
+    with pytest.raises(DataError, match=r"00007\.jpg and 0 more files already exist"):
         write_clip(tmp_path, frames)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [mine] and mine.read_text() == "mine"
     mine.unlink()

@@ -227,17 +227,20 @@ def test_not_a_number_is_no_agreement(tmp_path, checkpoint, inputs, capsys):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda checkout: (checkout / "model.py").unlink(), "no model.py in it"),
-        (lambda checkout: (checkout / "model.py").write_text("class STM: pass"), "its model.py has no class HMMN"),
+        (lambda checkout: (checkout / "model.py").unlink(), "the folder contains no model.py"),
+        (lambda checkout: (checkout / "model.py").write_text("class STM: pass"), "model.py contains no class HMMN"),
         (lambda checkout: (checkout / "model.py").write_text("import nonesuch"), "No module named 'nonesuch'"),
-        (lambda checkout: (checkout / "model.py").write_text("raise SystemExit(0)"), "no message; exit code 0"),
+        (
+            lambda checkout: (checkout / "model.py").write_text("raise SystemExit(0)"),
+            "the process printed no message and returned exit code 0",
+        ),
         (
             lambda checkout: (checkout / "shapes.json").write_text(json.dumps({"Decoder.pred2.bias": [5]})),
             "size mismatch for Decoder.pred2.bias",
         ),
         (
             lambda checkout: (checkout / "model.py").write_text(MODEL.replace("expand(objects,", "expand(objects + 1,")),
-            "gave logits (2, 4, 48, 64), expected (2, 3, 48, 64)",
+            "logits of shape (2, 4, 48, 64), expected [T-1,K+1,H,W], which is (2, 3, 48, 64)",
         ),
     ],
 )

@@ -151,7 +151,7 @@ def _terminate(name, target, other, workdir, run, port, prepared):
     run.processes[target].terminate()
     run.wait()
     cell = _judge(name, run, event, workdir, {0: (143, None), 1: (143, None)}, BOUND)
-    if "terminated, saved" not in (said := (run.folder / "out0").read_text()):
+    if "its state was saved" not in (said := (run.folder / "out0").read_text()):
         cell.wrong.append(f"process 0 said {said[-200:]!r}")
     return cell
 

@@ -113,6 +113,6 @@ def test_a_workdir_of_someone_else(server):
 
 def test_a_bucket_that_does_not_exist(server):
     workdir = as_path("gs://no-such-bucket/run")
-    refused = pytest.raises(DataError, match="gs://no-such-bucket/run: no such bucket; create it")
+    refused = pytest.raises(DataError, match=r"gs://no-such-bucket/run: the bucket does not exist\. Create")
     with refused, hold(workdir, is_begun(workdir)):
         pass

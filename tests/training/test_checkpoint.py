@@ -51,7 +51,7 @@ def test_a_step_is_read_from_a_bucket(tmp_path, bucket):
     bucket.put(str(tmp_path), "gs://b/run", recursive=True)
     assert finished_steps(as_path("gs://b/run")) == [7]
     assert_same(checkpoint.read_step(as_path("gs://b/run"), 7, state_at(0)), state_at(7))
-    with pytest.raises(CheckpointError, match="gs://b/run/checkpoints/8: not readable as a checkpoint"):
+    with pytest.raises(CheckpointError, match="gs://b/run/checkpoints/8 cannot be read as a checkpoint"):
         checkpoint.read_step(as_path("gs://b/run"), 8, state_at(0))
 
 
@@ -126,7 +126,7 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, item, harm):
         if file.is_file():
             content = file.read_bytes()
             file.write_bytes(content[: len(content) // 2]) if harm == "truncated" else file.unlink()
-    with pytest.warns(UserWarning, match="checkpoints/4: not readable"):
+    with pytest.warns(UserWarning, match="checkpoints/4 cannot be read"):
         found = restore_latest(tmp_path, state_at(0))
     assert_same(found, state_at(2))
     assert (tmp_path / "damaged/4").is_dir()
@@ -145,7 +145,9 @@ def test_only_damaged_checkpoints(tmp_path):
     before = files(tmp_path)
     told = []
     for _ in range(2):
-        with pytest.raises(CheckpointError, match=r"none of 2 checkpoints could be read: .*checkpoints/4: not read") as caught:
+        with pytest.raises(
+            CheckpointError, match=r"none of 2 checkpoints could be read: .*checkpoints/4 cannot be read"
+        ) as caught:
             restore_latest(tmp_path, state_at(0))
         told.append(str(caught.value))
         assert files(tmp_path) == before
@@ -169,7 +171,7 @@ def test_a_record_that_is_not_one_of_a_checkpoint(tmp_path, about):
         Checkpoints(tmp_path, keep=1, keep_best=1)
     message = str(caught.value)
     assert message == str(again.value) and message.startswith(f"{path}: not a record of this program")
-    assert "free some space" not in message and "\n" not in message
+    assert "Free some space" not in message and "\n" not in message
     assert (files(tmp_path / "checkpoints/2"), path.read_bytes()) == before
     assert_same(restore_latest(tmp_path, state_at(0)), state_at(4))
 
@@ -189,7 +191,7 @@ def test_files_of_a_user_among_the_records_stay(tmp_path):
 def test_a_state_of_other_shapes(tmp_path):
     with Checkpoints(tmp_path, keep=3, keep_best=0) as checkpoints:
         checkpoints.save(state_at(2))
-    with pytest.raises(CheckpointError, match=r"expected float32 \(7, 4\)"):
+    with pytest.raises(CheckpointError, match=r"expected float32 of shape \(7, 4\)"):
         checkpoint.read_step(tmp_path, 2, state_at(0, size=7))
 
 
@@ -198,7 +200,7 @@ def test_a_full_disk_is_seen_before_anything_is_written(tmp_path, monkeypatch):
         checkpoints.save(state_at(2))
         monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))
         with pytest.raises(
-            CheckpointError, match=r"step 4 .* 10 are free.* last complete checkpoint is that of step 2; free some space"
+            CheckpointError, match=r"step 4 .* 10 are free.* last complete checkpoint is that of step 2\. Free some space"
         ):
             checkpoints.save(state_at(4))
 
@@ -284,8 +286,8 @@ def test_what_a_user_put_among_the_checkpoints_does_not_change(tmp_path, capsys)
     assert {name: files(folder / name) for name in mine} == mine
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 2 and said[1].startswith("NOTE: step 6 is not saved")
-    assert "1, 6, 7, 90: not written by this run" in said[0]
-    with pytest.raises(CheckpointError, match="checkpoints/90: not written by this run, but its last checkpoint needs"):
+    assert "1, 6, 7, 90: these paths were not written by this run" in said[0]
+    with pytest.raises(CheckpointError, match="checkpoints/90 was not written by this run, but the run needs this path"):
         require_free_step(tmp_path, 90)
 
 
@@ -296,7 +298,7 @@ def test_what_a_user_put_into_a_checkpoint_does_not_change(tmp_path, capsys):
         (tmp_path / "checkpoints/2/notes.txt").write_text("mine")
         checkpoints.save(state_at(4))
     assert files(tmp_path / "checkpoints/2") == {Path("notes.txt"): b"mine"}
-    assert "checkpoints/2: contains files that this run did not write" in capsys.readouterr().err
+    assert "checkpoints/2 contains files that were changed or that this run did not write" in capsys.readouterr().err
     assert finished_steps(tmp_path) == [4]
 
 
@@ -329,7 +331,7 @@ def test_a_damaged_checkpoint_is_moved_to_a_free_place(tmp_path):
     for name in ("4", "4-1"):
         (tmp_path / "damaged" / name).mkdir(parents=True)
         (tmp_path / "damaged" / name / "notes.txt").write_text("mine")
-    with pytest.warns(UserWarning, match="not readable"):
+    with pytest.warns(UserWarning, match="cannot be read"):
         assert_same(restore_latest(tmp_path, state_at(0)), state_at(2))
     assert sorted(path.name for path in (tmp_path / "damaged").iterdir()) == ["4", "4-1", "4-2"]
     assert files(tmp_path / "damaged/4") == files(tmp_path / "damaged/4-1") == {Path("notes.txt"): b"mine"}

@@ -211,7 +211,7 @@ def test_another_config_is_rejected(train, undisturbed):
     with pytest.raises(ConfigError) as caught:
         train(workdir, config)
     message = str(caught.value)
-    assert "dropout is 0.25, was 0.5; learning_rate.peak is 0.002, was 0.001; restore them" in message
+    assert "dropout is 0.25, but was 0.5; learning_rate.peak is 0.002, but was 0.001. Restore these" in message
     assert f"--config.resume={workdir}" in message
 
 
@@ -284,11 +284,11 @@ def test_errors_are_reported_before_anything_is_written(train, tmp_path):
     assert "no such file or folder" in refusal(CheckpointError, init="/nowhere")
     assert "/nowhere" in refusal(CheckpointError, resume="/nowhere")
     message = refusal(CheckpointError, init=str(tmp_path / "other"))
-    assert "a different model" in message and "widths is (16, 32, 32), not (8, 8, 8)" in message
+    assert "a different model" in message and "widths is (16, 32, 32), expected (8, 8, 8)" in message
     group = with_backbone(MODEL, norm="group", norm_groups=2)  # its tensors have the same shapes as those of a LayerNorm
     save_checkpoint(tmp_path / "group", variables(group), group)
     message = refusal(CheckpointError, init=str(tmp_path / "group"), **{"model.backbone.norm": "layer"})
-    assert "a different model" in message and "norm is 'group', not 'layer'" in message
+    assert "a different model" in message and "norm is 'group', expected 'layer'" in message
     with pytest.MonkeyPatch.context() as patch:  # before variables are initialised, which compiles
         patch.setattr(loop, "starting_state", None)
         assert refusal(DataError, no_data) == "no such set"

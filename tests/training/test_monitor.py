@@ -62,7 +62,7 @@ def test_clips_a_second_and_waiting(monitor, tmp_path):
 def test_a_number_that_is_none(monitor, tmp_path, name):
     batch = {"frames": np.arange(6, dtype=np.uint8), "names": np.array([b"a clip"])}
     monitor.after(1, batch, metrics(1) | {name: jnp.float32("nan")})
-    with pytest.raises(DivergedError, match=rf"^step 1: {name} is nan; its batch is in .*bad_batch_1.npz"):
+    with pytest.raises(DivergedError, match=rf"^step 1: {name} is nan. The batch of this step was saved as .*bad_batch_1.npz"):
         monitor.after(2, {}, metrics(1))
     with np.load(tmp_path / "bad_batch_1.npz") as saved:
         assert saved["frames"].tolist() == [0, 1, 2, 3, 4, 5] and saved["names"].tolist() == [b"a clip"]

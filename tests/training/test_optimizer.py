@@ -107,7 +107,10 @@ def test_the_deepest_name_counts():
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        ({"bone": 0.1}, "'bone', which matches no parameter; expected names in their paths, such as backbone, conv, decoder"),
+        (
+            {"bone": 0.1},
+            "'bone', which matches no parameter. Use names in the paths of parameters, such as backbone, conv, decoder",
+        ),
         ({"backbone/key_s16": 0.1}, "'backbone/key_s16', which"),
         ({"conv": 0.0}, "freezes all parameters"),
     ],
@@ -121,7 +124,7 @@ def test_parts_that_cannot_be_are_reported(parts, message):
     ("arguments", "message"),
     [
         ({"name": "sgd"}, "'sgd', expected one of adam, adamw"),
-        ({"name": "adam", "weight_decay": 0.1}, "adam has none"),
+        ({"name": "adam", "weight_decay": 0.1}, "adam has no weight decay"),
         ({"name": "adamw", "clip_norm": -1.0}, "clip_norm is -1.0"),
     ],
 )

@@ -67,7 +67,7 @@ def test_what_cannot_work_is_rejected_by_name(name, value):
 def test_a_field_that_is_missing():
     config = tiny_config().unlock()
     del config["log_every"]
-    with pytest.raises(ConfigError, match=r"config.log_every is missing; start your config from configs.train.base.base\(\)"):
+    with pytest.raises(ConfigError, match=r"config.log_every is missing. Start your config from configs.train.base.base\(\)"):
         require_settings(config)
     with pytest.raises(ConfigError, match="is missing"):
         require_settings(ConfigDict())

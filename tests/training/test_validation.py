@@ -102,7 +102,7 @@ def test_what_cannot_serve_is_reported_before(tmp_path):
     config.data = str(tmp_path)
     assert [plan.clip.name for plan in find_validation(config)] == ["cat"]
     (tmp_path / "Annotations/480p/cat/00002.png").unlink()
-    with pytest.raises(DataError, match=r"1 videos cannot be used for validation\n  cat: frame 00002 is not annotated"):
+    with pytest.raises(DataError, match=r"1 video\(s\) cannot be used for validation\n  cat: frame 00002 is not annotated"):
         find_validation(config)
 
 

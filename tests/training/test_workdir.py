@@ -18,14 +18,14 @@ def test_what_a_run_would_write_is_rejected_where_it_is_there_without_a_record(t
     (tmp_path / name).write_text("mine")
     with pytest.raises(DataError) as caught:
         is_begun(tmp_path)
-    assert name.partition("/")[0] in str(caught.value) and "choose another workdir" in str(caught.value)
+    assert name.partition("/")[0] in str(caught.value) and "Choose another workdir" in str(caught.value)
     assert (tmp_path / name).read_text() == "mine"
 
 
 def test_a_run_of_an_older_version_can_continue_elsewhere(tmp_path):
     (tmp_path / "checkpoints/4").mkdir(parents=True)
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(DataError, match=f"older version there, pass --config.resume={tmp_path}"):
+    with pytest.raises(DataError, match=f"older version, also pass --config.resume={tmp_path}"):
         is_begun(tmp_path)
 
 
@@ -40,7 +40,7 @@ def test_other_files_are_of_no_concern(tmp_path):
 
 def test_a_workdir_that_is_no_folder(tmp_path):
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(DataError, match="file: not a folder; choose another workdir"):
+    with pytest.raises(DataError, match=r"file is not a folder\. Choose another workdir"):
         is_begun(tmp_path / "file")
     with pytest.raises(DataError, match="cannot be written"), hold(tmp_path / "file/run", False):
         pass
@@ -52,7 +52,7 @@ def test_a_second_run_is_rejected(tmp_path):
             pass
         with publish(tmp_path, "config.json", "run.json") as path:
             path.write_text("{}")
-    with pytest.raises(ConfigError, match="another run has started there in the meantime"), hold(tmp_path, False):
+    with pytest.raises(ConfigError, match="another run has started in this workdir"), hold(tmp_path, False):
         pass
     with hold(tmp_path, True):
         pass

@@ -80,7 +80,7 @@ def add_hosts(parser: argparse.ArgumentParser) -> None:
 def weights(options: argparse.Namespace) -> dict[str, Any]:
     """Returns the checkpoint and the step for a request. Prints which model is used if the user did not choose one."""
     if options.checkpoint is None:
-        print(f"model: {DEFAULT_WEIGHTS} (bundled); use --checkpoint PATH to choose another")
+        print(f"The bundled model {DEFAULT_WEIGHTS} is used. To choose another model, pass --checkpoint PATH.")
     checkpoint = anywhere(DEFAULT_WEIGHTS) if options.checkpoint is None else options.checkpoint
     return {"checkpoint": checkpoint, "step": parse_step(options.step)}
 

@@ -36,4 +36,7 @@ def run(options: argparse.Namespace) -> None:
     written = {"overlays": True, "movie": "gif", "overwrite": True, "takeover": options.takeover}
     evaluate(Request(config, data=DEMO_CLIP, output=options.output, **written, **model))
     frames, mask = DEMO_CLIP / "JPEGImages/240p/koi", DEMO_CLIP / "Annotations/240p/koi/00000.png"
-    print(f"next, segment your own video; for example, the same clip:\n  hmmn-jax segment {frames} --mask {mask} --output OUT")
+    print(
+        "Next, segment your own video. For example, this command segments the same clip:\n"
+        f"  hmmn-jax segment {frames} --mask {mask} --output OUT"
+    )

@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> None:
 
     for name in NEEDED:
         if importlib.util.find_spec(name) is None:
-            raise ConfigError(f"paint needs {name}, which is not installed; run: pip install 'hmmn-jax[paint]'")
+            raise ConfigError(f"paint needs {name}, which is not installed. Run: pip install 'hmmn-jax[paint]'")
     from hmmn_jax.io.bundled import DEMO_CLIP
 
     video = options.video

@@ -64,8 +64,8 @@ def run(options: argparse.Namespace) -> None:
     from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
     if options.mask is None:
-        found = "--mask is missing: pass a PNG with the objects of the first frame, or a folder with the masks of some frames"
-        raise ConfigError(f"{found}; to draw masks in the browser and segment the video, use 'hmmn-jax paint {options.video}'")
+        found = "--mask is missing. Pass a PNG with the objects of the first frame, or a folder with the masks of some frames"
+        raise ConfigError(f"{found}. To draw masks in the browser, run 'hmmn-jax paint {options.video}'.")
     config = benchmark_settings("custom")
     given = override(config, options.assignments)
     if options.direction is not None:

@@ -42,7 +42,7 @@ def test_segment(requests, capsys):
     assert request.fit == {"size", "max_memory_frames"} and request.data is None
     assert str(request.checkpoint) == "lite" and request.step is None and not request.overwrite
     assert launched == {"compilation_cache": None}
-    said = "model: lite (bundled); use --checkpoint PATH to choose another\n"
+    said = "The bundled model lite is used. To choose another model, pass --checkpoint PATH.\n"
     assert capsys.readouterr().out == said
 
 
@@ -77,7 +77,7 @@ def test_a_movie_of_a_video_file_and_not_of_images(requests, tmp_path):
 def test_evaluate(requests, monkeypatch):
     def in_processes(program, run, resume, folder, given, terminated):
         assert (program, folder, given["process"]) == ("hmmn-jax evaluate", Path("RUN").absolute(), 1)
-        assert terminated == f"received SIGTERM; {resume}"
+        assert terminated == f"the command received SIGTERM. {resume}"
         return run() or 0
 
     monkeypatch.setattr(launch, "run_in_processes", in_processes)

@@ -64,5 +64,5 @@ def test_without_the_extra(opened, monkeypatch, capsys):
     assert main(["paint"]) == 2 and not opened
     assert (
         capsys.readouterr().err
-        == "hmmn-jax paint: paint needs uvicorn, which is not installed; run: pip install 'hmmn-jax[paint]'\n"
+        == "hmmn-jax paint: paint needs uvicorn, which is not installed. Run: pip install 'hmmn-jax[paint]'\n"
     )
