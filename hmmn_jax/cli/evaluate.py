@@ -197,12 +197,12 @@ def note_surplus(masks: Path, clips: Sequence[Clip], notes: Notes) -> None:
         if path.name.startswith("."):
             continue
         if (clip := known.get(path.name)) is None:
-            notes.add("these files are not scored", f"{'folders' if path.is_dir() else 'files'} without a video", str(path))
+            notes.add("some files are not scored", f"{'folders' if path.is_dir() else 'files'} without a video", str(path))
         elif clip.frame_names:
             frames = {same_name(name) for name in clip.frame_names}
             for mask in sorted(path.glob("*.png")):
                 if same_name(mask.stem) not in frames:
-                    notes.add("these files are not scored", "masks without a frame in their video", str(mask))
+                    notes.add("some files are not scored", "masks without a frame in their video", str(mask))
 
 
 def load_model(request: Request) -> tuple[dict[str, Any], HMMNConfig]:
