@@ -29,7 +29,8 @@ def run_verify(options: argparse.Namespace) -> int:
     differences = verify(*inputs, max_frames=options.max_frames, size=options.size, order=options.order)
     print("largest |logit difference|  frame", *(f"{value:<26.3e}  {name}" for name, value in differences), sep="\n")
     same = all(value <= options.tolerance for _, value in differences)  # false for nan
-    print(f"{'agrees' if same else 'DISAGREES'} with {options.official}: tolerance {options.tolerance:.1e}, both in float64")
+    verdict = f"The logits {'agree' if same else 'DISAGREE'} with {options.official} at a tolerance of {options.tolerance:.1e}."
+    print(f"{verdict} Both models compute in float64.")
     return 0 if same else 1
 
 
@@ -37,7 +38,12 @@ def add_verify(command: Callable[..., argparse.ArgumentParser]) -> None:
     """Adds the command `verify`, which is only available in a checkout of this repository."""
     add = command("verify", run_verify.__doc__, run_verify).add_argument
     add("--official", type=local, required=True, help="checkout of the published code, which contains model.py")
-    add("--checkpoint", type=local, required=True, help="its weights (.pth, .safetensors), or a folder converted from them")
+    add(
+        "--checkpoint",
+        type=local,
+        required=True,
+        help="published weights (.pth, .safetensors), or a folder converted from them",
+    )
     add("--frames", type=local, required=True, help="folder of images")
     add("--mask", type=local, required=True, help="PNG with the ids of the objects in the first frame")
     add("--max-frames", type=int, default=3, help="number of frames, including the first (%(default)s)")

@@ -55,7 +55,7 @@ def build(
     _require_apart(data_dir, source)
     version = data_dir / name / config.name / str(_builder_class(name).VERSION)
     unfinished = unfinished_path(data_dir, f"{name}/{config.name}")
-    guard = hold_folder(version, unfinished.with_suffix(".lock"), way_out="wait for that build, or choose another --data_dir")
+    guard = hold_folder(version, unfinished.with_suffix(".lock"), way_out="Wait for that build, or choose another --data_dir")
     with guard, _storing_errors(data_dir, source), work_folder(unfinished):
         builder = _builder_class(name)(data_dir=unfinished, config=config, splits=splits, file_format="array_record")
         record = load_record(version)

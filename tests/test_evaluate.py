@@ -97,9 +97,9 @@ def test_a_run_with_a_damaged_frame_continues_when_it_is_mended(world, whole, tm
     done = segment(world, tmp_path, data="damaged")
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "1 video(s) failed, and the other 1 are complete" in done.stderr
-    assert done.stderr.count("cat/00001.jpg: a damaged image") == 1
+    assert done.stderr.count("cat/00001.jpg: the image is damaged") == 1
     assert [path.name for path in (tmp_path / "masks").iterdir()] == ["dog"]
-    assert "cat/00001.jpg: a damaged image" in (tmp_path / "report.html").read_text()
+    assert "cat/00001.jpg: the image is damaged" in (tmp_path / "report.html").read_text()
     shutil.copy2(world / "davis/JPEGImages/480p/cat/00001.jpg", frame)
     done = segment(world, tmp_path, data="damaged")
     assert done.returncode == 0 and "1 of 2 videos are already complete" in done.stderr, done.stderr
@@ -124,7 +124,7 @@ def test_a_folder_of_images(world, tmp_path):
     ("arguments", "said"),
     [
         (["--data", "davis", "--checkpoint", "out", "--config.mem_evry=3"], "mem_evry"),
-        (["--data", "davis", "--checkpoint", "out", "--step", "best"], "out: a single checkpoint, without steps"),
+        (["--data", "davis", "--checkpoint", "out", "--step", "best"], "out: a single checkpoint has no steps"),
         (["davis"], "unexpected argument 'davis'"),
     ],
 )

@@ -33,7 +33,7 @@ def from_pretrained(
     backbone, kind = config.backbone, recognise(tensors)
     if not backbone.pretrained_names() or (kind is not None and not isinstance(backbone, kind)):
         found = "of an unknown network" if kind is None else f"of {kind.name!r}"
-        raise MismatchError(f"{source}: weights {found}, but the backbone of the model is {backbone.name!r}")
+        raise MismatchError(f"{source}: the file contains weights {found}, but the backbone of the model is {backbone.name!r}")
     shapes = torch_shapes(config)
     names = {f"{encoder}.{name}": found for encoder in ENCODERS for name, found in backbone.pretrained_names().items()}
     tensors = without_prefix(tensors, names.values(), source)

@@ -31,18 +31,17 @@ def find_step(workdir: AnyPath, step: int | Literal["best"] | None = None) -> in
     """
     steps = [found for found in finished_steps(workdir) if (workdir / STEPS / str(found) / VARIABLES).is_dir()]
     if not steps:
-        raise CheckpointError(f"{workdir}: no {VARIABLES} and no finished step in {STEPS}; was the write interrupted?")
+        found = f"the folder contains neither {VARIABLES} nor a complete step in {STEPS}"
+        raise CheckpointError(f"{workdir}: {found}. Writing may have been interrupted. Choose another checkpoint")
     if step is None:
         return steps[-1]
     known = shortlist([str(found) for found in reversed(steps)])
     if step == BEST:
         if not (ranked := ranked_steps(workdir, steps)):
-            raise CheckpointError(
-                f"{workdir}: no checkpoint was validated, so none is the best; pass one of its steps: {known}"
-            )
+            raise CheckpointError(f"{workdir}: no checkpoint was validated. Pass one of these steps: {known}")
         return ranked[-1]
     if step not in steps:
-        raise CheckpointError(f"{workdir}: no checkpoint of step {step}; pass one of its steps: {known}")
+        raise CheckpointError(f"{workdir}: step {step} has no checkpoint. Pass one of these steps: {known}")
     return int(step)
 
 
@@ -90,9 +89,10 @@ def step_record(workdir: AnyPath, step: int) -> Record:
     try:
         record = Record.load(workdir / STEPS / str(step), path)
         if not _is_of_a_checkpoint(record.about):
-            raise DataError(f"{path}: not the record of a checkpoint")
+            raise DataError(f"{path}: the file is not the record of a checkpoint")
     except DataError as error:
-        raise CheckpointError(f"{path}: not a record of this program; if you move it away, its checkpoint is kept") from error
+        way_out = "Move it elsewhere. The checkpoint of this step will be kept"
+        raise CheckpointError(f"{path}: the file is not a record of this program. {way_out}") from error
     return record
 
 

@@ -63,7 +63,7 @@ def load_checkpoint(path: str | os.PathLike, step: int | Literal["best"] | None 
     with _one_line_errors(path):
         is_single = is_file or (path / VARIABLES).is_dir()
     if step is not None and is_single:
-        raise CheckpointError(f"{path}: a single checkpoint, without steps; omit the step, or pass the workdir of a run")
+        raise CheckpointError(f"{path}: a single checkpoint has no steps. Omit the step, or pass the workdir of a run")
     if is_file:
         tensors, metadata = read_with_metadata(path)
         config = _parse_config(metadata[METADATA_KEY], path) if METADATA_KEY in metadata else HMMNConfig()
@@ -97,7 +97,7 @@ def is_checkpoint_file(path: AnyPath) -> bool:
             return True
         if not path.is_dir():
             names = ", ".join(WEIGHTS)
-            raise CheckpointError(f"{path}: no such file or folder; expected a checkpoint, or a bundled model ({names})")
+            raise CheckpointError(f"{path}: no such file or folder. Pass a checkpoint, or a bundled model ({names})")
         return False
 
 
@@ -106,13 +106,13 @@ def load_config(path: AnyPath) -> HMMNConfig:
     with _one_line_errors(path):
         if not (path / CONFIG_FILE).is_file():
             raise CheckpointError(
-                f"{path}: no {CONFIG_FILE} in it; expected a folder that convert_weights.py or train.py wrote"
+                f"{path}: the folder does not contain {CONFIG_FILE}. Pass a folder that convert_weights.py or train.py wrote"
             )
     try:
         with bucket_errors(path):
             text = (path / CONFIG_FILE).read_bytes().decode()
     except (OSError, UnicodeError) as error:
-        raise CheckpointError(f"{path / CONFIG_FILE}: not the config of a model ({reason(error)})") from error
+        raise CheckpointError(f"{path / CONFIG_FILE}: the content is not the config of a model ({reason(error)})") from error
     return _parse_config(text, path / CONFIG_FILE)
 
 
@@ -133,7 +133,7 @@ def save_checkpoint(path: str | os.PathLike, variables: dict[str, Any], config: 
             with ocp.StandardCheckpointer() as checkpointer:
                 checkpointer.save(partial / VARIABLES, variables)
     except Exception as error:  # Orbax and TensorStore raise many exception types other than OSError
-        raise CheckpointError(f"{path}: cannot be written ({reason(error, line=0)})") from error
+        raise CheckpointError(f"{path}: cannot be written: {reason(error, line=0)}") from error
 
 
 def config_to_json(config: HMMNConfig) -> str:
@@ -147,7 +147,7 @@ def _parse_config(text: str, source: AnyPath) -> HMMNConfig:
         return HMMNConfig.from_dict({name: tuple(value) if isinstance(value, list) else value for name, value in fields})
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         found = f"{type(error).__name__}: {reason(error, line=0)}"
-        raise CheckpointError(f"{source}: not the config of a model ({found})") from error
+        raise CheckpointError(f"{source}: the content is not the config of a model ({found})") from error
 
 
 def _finite(variables: dict[str, Any], source: AnyPath) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def _finite(variables: dict[str, Any], source: AnyPath) -> dict[str, Any]:
     leaves = flax.traverse_util.flatten_dict(variables).items()
     wrong = ["/".join(path) for path, leaf in leaves if leaf.dtype.kind == "f" and not np.isfinite(leaf).all()]
     if wrong:
-        note(f"{source}: {len(wrong)} tensors contain NaN or infinity, such as {wrong[0]}; results will be meaningless")
+        note(f"{source}: {len(wrong)} tensors contain NaN or infinity, such as {wrong[0]}. The results will be meaningless")
     return variables
 
 
@@ -186,7 +186,7 @@ def _restore_local(folder: Path, config: HMMNConfig, source: str) -> dict[str, A
     with _unreadable(source), ocp.PyTreeCheckpointer() as checkpointer:
         metadata = checkpointer.metadata(folder).item_metadata
         if metadata is None:
-            raise ValueError("the description of its tensors is missing or damaged")
+            raise ValueError("the description of the tensors is missing or damaged")
         leaves = flax.traverse_util.flatten_dict(metadata.tree).items()
         shapes = {"/".join(path): tuple(leaf.shape) for path, leaf in leaves}
     shapes = {_current_name(path): shape for path, shape in shapes.items()}
@@ -209,7 +209,7 @@ def _unreadable(source: str) -> Iterator[None]:
             yield
     except Exception as error:  # Orbax and TensorStore raise many exception types for a damaged folder
         found = f"{type(error).__name__}: {reason(error, line=0)}"
-        raise CheckpointError(f"{source}: not readable as an Orbax checkpoint ({found})") from error
+        raise CheckpointError(f"{source}: cannot be read as an Orbax checkpoint ({found})") from error
 
 
 @contextlib.contextmanager
@@ -245,5 +245,5 @@ def _is_not_of_a_tensor(record: logging.LogRecord) -> bool:
 def _number(leaf: Any) -> np.ndarray:
     array = np.asarray(leaf)
     if array.dtype.kind not in "fi":
-        raise ValueError(f"a tensor of {array.dtype}")
+        raise ValueError(f"a tensor has the dtype {array.dtype}, expected floats or integers")
     return array

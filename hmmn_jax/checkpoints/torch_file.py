@@ -36,7 +36,7 @@ _SAFETENSORS_DTYPES = {"BF16": BFLOAT16, "BOOL": np.dtype("?")} | {
 }
 _LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the pickled number 0x1950A86A20F9469CFC6C
 _MOST_PICKLE = 1 << 24  # maximum number of bytes of a rejected file that are inspected
-_INSTALL = "install PyTorch 2.6 or later (pip install torch)"
+_INSTALL = "Install PyTorch 2.6 or later (pip install torch)"
 
 
 def read_torch_file(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -70,7 +70,7 @@ def write_torch_file(
     unsupported suffix or cannot be written, or if PyTorch is required but not installed.
     """
     path = user_path(path, buckets=True)
-    with _one_line_errors(path, "cannot be written", "expected arrays of numbers"):
+    with _one_line_errors(path, "cannot be written", "Pass arrays of numbers"):
         if lies_there(path):
             raise FileExistsError(errno.EEXIST, EXISTS)
         arrays = {name: _native(tensor) for name, tensor in tensors.items()}
@@ -79,7 +79,7 @@ def write_torch_file(
         elif path.suffix in (".pth", ".pt"):
             content = _torch_bytes(arrays)
         else:
-            raise Refused(f"unknown suffix {path.suffix!r}", "use .safetensors, .pth or .pt")
+            raise Refused(f"the suffix {path.suffix!r} is unknown", "Use .safetensors, .pth or .pt")
         write_new_file(path, content)
 
 
@@ -95,13 +95,13 @@ def _one_line_errors(path: str | os.PathLike, verb: str, expected: str) -> Itera
     except HMMNError as error:  # the message already names the file
         raise CheckpointError(str(error)) from error
     except Exception as error:  # each library raises different exceptions for a damaged file
-        found = f"damaged or unsupported content ({shorten(error)})"
-        raise CheckpointError(f"{path}: {verb}: {found}; {expected}") from error
+        found = f"the content is damaged or unsupported ({shorten(error)})"
+        raise CheckpointError(f"{path}: {verb}: {found}. {expected}") from error
 
 
 def _kind(path: Path) -> str:
     if path.exists() and not path.is_file() and not path.is_dir():  # reading a pipe or a device may block forever
-        raise Refused("neither a file nor a folder")
+        raise Refused("the path is neither a file nor a folder")
     head = read_start(path, 64)
     if head.startswith(b"PK\x03\x04"):
         return "zip"
@@ -123,14 +123,14 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
 
 
 def _read_legacy(path: Path) -> dict[str, np.ndarray]:
-    found = "the older, non-zip form of torch.save"
+    found = "the file is in the older, non-zip format of torch.save"
     try:
         import torch
     except ImportError:
-        raise Refused(found, f"to read it, {_INSTALL}") from None
+        raise Refused(found, f"{_INSTALL} to read this format") from None
     if tuple(int(n) for n in torch.__version__.split(".")[:2]) < (2, 6):
         # Before PyTorch 2.6, files could execute code despite weights_only=True: CVE-2025-32434.
-        raise Refused(f"{found}, unsafe in PyTorch {torch.__version__}", _INSTALL)
+        raise Refused(f"{found}, which is unsafe in PyTorch {torch.__version__}", _INSTALL)
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:  # the message has the rejected object's name and a page of advice
@@ -138,7 +138,7 @@ def _read_legacy(path: Path) -> dict[str, np.ndarray]:
         why = refused[0] if refused else shorten(error)
         raise Refused(f"{found}, which PyTorch rejects ({why})") from error
     except Exception as error:
-        raise Refused(f"{found}, damaged ({shorten(error)})") from error
+        raise Refused(f"{found}, and is damaged ({shorten(error)})") from error
     arrays = {}
     for name, tensor in flat_tensors(loaded, torch.Tensor).items():
         bf16 = tensor.dtype == torch.bfloat16
@@ -150,13 +150,13 @@ def _read_legacy(path: Path) -> dict[str, np.ndarray]:
 def _refuse(path: Path) -> dict[str, np.ndarray]:
     """Rejects files in other formats. For a plain pickle, the error names the function that loading would have called."""
     content = read_start(path, _MOST_PICKLE)
-    found = "neither a torch.save nor a safetensors file" if content else "an empty file"
+    found = "the file is neither a torch.save file nor a safetensors file" if content else "the file is empty"
     if content.startswith(b"\x80"):
-        found = "a bare pickle, which is not read"
+        found = "the file is a plain pickle, which is not supported"
         try:
             unpickle(content)
         except Exception as error:
-            found += f" ({shorten(error).partition(';')[0]})"
+            found += f" ({shorten(error).partition('. ')[0]})"
     raise Refused(found)
 
 
@@ -178,8 +178,8 @@ def _torch_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
     try:
         import torch
     except ImportError:
-        way_out = "install PyTorch (pip install torch), or write a .safetensors file"
-        raise Refused("a .pth file needs PyTorch", way_out) from None
+        way_out = "Install PyTorch (pip install torch), or write a .safetensors file"
+        raise Refused("writing a .pth file requires PyTorch", way_out) from None
     tensors = OrderedDict()
     for name, array in arrays.items():
         bf16 = array.dtype == BFLOAT16

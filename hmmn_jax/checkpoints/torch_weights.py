@@ -98,7 +98,7 @@ def in_float16(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         halves = {name: tensor.astype(np.float16) if tensor.dtype.kind == "f" else tensor for name, tensor in tensors.items()}
     for name, half in halves.items():
         if not np.array_equal(np.isfinite(half), np.isfinite(tensors[name])):
-            raise MismatchError(f"{name}: {np.abs(tensors[name]).max():.3g} is too large for float16 (maximum 65504)")
+            raise MismatchError(f"{name}: {np.abs(tensors[name]).max():.3g} is too large for float16. The maximum is 65504")
     return halves
 
 
@@ -118,7 +118,7 @@ def without_prefix(tensors: Mapping[str, Tensor], expected: Container[str], sour
     while all(name.startswith(prefix) for name in tensors) and len(prefix) < len(first):
         if any(name.removeprefix(prefix) in expected for name in tensors):
             if prefix not in ("", "module."):
-                note(f"{source}: every name begins with {prefix!r}, which is removed")
+                note(f"{source}: every tensor name begins with {prefix!r}. This prefix is removed")
             return {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
         prefix += first.removeprefix(prefix).partition(".")[0] + "."
     return dict(tensors)
@@ -126,16 +126,20 @@ def without_prefix(tensors: Mapping[str, Tensor], expected: Container[str], sour
 
 def check_shapes(found: Shapes, expected: Shapes, source: str) -> None:
     """Raises MismatchError, which lists up to ten tensors, if some are missing, unknown or have the wrong shape."""
-    missing = [f"missing {name} {shape}" for name, shape in expected.items() if name not in found]
-    surplus = [f"surplus {name} {shape}" for name, shape in found.items() if name not in expected]
+    missing = [f"{name} {shape} is missing" for name, shape in expected.items() if name not in found]
+    surplus = [f"{name} {shape} is not in the model" for name, shape in found.items() if name not in expected]
     misshapen = [
-        f"{name} is {found[name]}, expected {shape}"
+        f"{name} has the shape {found[name]}, expected {shape}"
         for name, shape in expected.items()
         if name in found and found[name] != shape
     ]
     if problems := [problem for trio in zip_longest(missing, surplus, misshapen) for problem in trio if problem]:
-        another = "; it contains none of them, so it belongs to a different network" if len(missing) == len(expected) else ""
-        raise MismatchError(f"{source}: {len(problems)} tensors are not those of the model{another}", problems)
+        another = (
+            ". The file contains no tensor of the model, so it belongs to a different network"
+            if len(missing) == len(expected)
+            else ""
+        )
+        raise MismatchError(f"{source}: {len(problems)} tensors do not match the model{another}", problems)
 
 
 def torch_shapes(config: HMMNConfig) -> dict[str, tuple[int, ...]]:

@@ -28,10 +28,10 @@ _TORCH_DTYPES = {"BFloat16": BFLOAT16} | {
     )
 }
 SAVE_ANEW = (
-    "expected the flat name -> tensor mapping of torch.save(model.state_dict(), path) or a "
-    "safetensors file: download it again, or save it again in that way"
+    "The file must be a safetensors file, or the output of torch.save(model.state_dict(), path). "
+    "Download it again, or save it in one of these formats"
 )
-_JIT = "save its weights: torch.save(torch.jit.load(path, 'cpu').state_dict(), new_path)"
+_JIT = "Save the weights with torch.save(torch.jit.load(path, 'cpu').state_dict(), new_path)"
 _MAX_TUPLES = 20_000  # PyTorch writes four to six tuples for each tensor
 
 
@@ -39,7 +39,7 @@ class Refused(Exception):
     """Raised if a file is rejected. The message contains the reason and how to fix it."""
 
     def __init__(self, found: str, way_out: str = SAVE_ANEW):
-        super().__init__(f"{found}; {way_out}")
+        super().__init__(f"{found}. {way_out}")
 
 
 def _type(found: object) -> str:
@@ -53,14 +53,14 @@ def read_zip(path: Path) -> dict[str, np.ndarray]:
         pickles = [name for name in members if name.endswith("/data.pkl")]
         prefix = pickles[0].removesuffix("data.pkl") if len(pickles) == 1 else ""
         if any(n == f"{prefix}constants.pkl" or n.startswith(f"{prefix}code/") for n in members):
-            raise Refused("a TorchScript archive, not a checkpoint", _JIT)
+            raise Refused("the file is a TorchScript archive, not a checkpoint", _JIT)
         if not prefix:
-            raise Refused(f"a zip with {len(pickles)} entries */data.pkl where one was expected")
+            raise Refused(f"the zip file has {len(pickles)} entries */data.pkl, expected one")
         for info in members.values():
             if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
                 raise Refused(f"the zip entry {shorten(info.filename)!r} is compressed")
         if sum(info.file_size for info in members.values()) > path.stat().st_size:
-            raise Refused("the zip entries claim more bytes than the file has")
+            raise Refused("the sizes of the zip entries add up to more than the size of the file")
         swap = _byteorder(archive, f"{prefix}byteorder") != sys.byteorder
         tensors = flat_tensors(unpickle(archive.read(pickles[0])), _Tensor)
         buffers: dict[_Storage, bytes] = {}
@@ -112,7 +112,7 @@ def _make_tensor(
 ) -> _Tensor:
     numbers = (offset, *size, *stride)
     if not isinstance(storage, _Storage) or not all(type(n) is int and n >= 0 for n in numbers):
-        raise Refused("the pickle describes a tensor by values that are not non-negative integers")
+        raise Refused("the pickle describes a tensor with invalid values, expected a storage and non-negative integers")
     return _Tensor(storage, offset, tuple(size), tuple(stride))
 
 
@@ -134,7 +134,7 @@ class _Unpickler(pickle.Unpickler):
         match pid:
             case ("storage", _StorageType(dtype), str(key), _, int(count)) if count >= 0:
                 return _Storage(dtype, key, count)
-        raise Refused("the pickle refers to a storage in an unknown way")
+        raise Refused("the pickle refers to a storage in an unknown format")
 
 
 def unpickle(data: bytes) -> object:
@@ -147,21 +147,21 @@ def unpickle(data: bytes) -> object:
             raise Refused(f"the pickle has the invalid memo index {argument}")
         tuples += "TUPLE" in opcode.name
     if tuples > _MAX_TUPLES:
-        raise Refused(f"the pickle builds {tuples} tuples, more than {_MAX_TUPLES}")
+        raise Refused(f"the pickle builds {tuples} tuples, expected at most {_MAX_TUPLES}")
     return _Unpickler(io.BytesIO(data)).load()
 
 
 def _byteorder(archive: zipfile.ZipFile, record: str) -> str:
     order = archive.read(record) if record in archive.namelist() else b"little"
     if order not in (b"little", b"big"):
-        raise Refused(f"byteorder {shorten(order)} where little or big was expected")
+        raise Refused(f"the byte order is {shorten(order)}, expected little or big")
     return order.decode()
 
 
 def _buffer(data: bytes, storage: _Storage, swap: bool) -> bytes:
     needed = storage.length * storage.dtype.itemsize
     if len(data) < needed:
-        raise Refused(f"storage {shorten(storage.key)!r} has {len(data)} bytes where {needed} were expected")
+        raise Refused(f"storage {shorten(storage.key)!r} has {len(data)} bytes, expected {needed}")
     if not swap:
         return data
     return np.frombuffer(data[:needed], f"u{storage.dtype.itemsize}").byteswap().tobytes()
@@ -174,7 +174,7 @@ def _array(name: str, tensor: _Tensor, buffer: bytes) -> np.ndarray:
     if 0 in size:
         return np.empty(size, dtype)
     if last >= count:
-        raise Refused(f"tensor {shorten(name)!r} reaches element {last} of a storage of {count}")
+        raise Refused(f"tensor {shorten(name)!r} refers to element {last}, but the storage has {count} elements")
     # The stride of an axis with length one is never used, and may be any number.
     steps = [step * dtype.itemsize if n > 1 else 0 for n, step in zip(size, stride, strict=True)]
     return np.ndarray(size, dtype, buffer, offset * dtype.itemsize, steps)
@@ -183,16 +183,16 @@ def _array(name: str, tensor: _Tensor, buffer: bytes) -> np.ndarray:
 def flat_tensors(loaded: object, tensor_type: type) -> dict[str, Any]:
     """Returns `loaded` if it is a flat dict of tensors by name. Otherwise, raises Refused with the reason."""
     if not isinstance(loaded, dict):
-        raise Refused(f"the top level is of type {_type(loaded)}")
+        raise Refused(f"the top-level object is of type {_type(loaded)}, expected a dict")
     for key, value in loaded.items():
         if isinstance(value, dict) and any(isinstance(v, tensor_type) for v in value.values()):
             part = f"torch.load(path, weights_only=True)[{shorten(repr(key))}]"
             raise Refused(
-                f"the tensors are nested one level down, under {shorten(repr(key))}",
-                f"save only that part: torch.save({part}, new_path)",
+                f"the tensors are nested under the key {shorten(repr(key))}",
+                f"Save only this part with torch.save({part}, new_path)",
             )
     for key, value in loaded.items():
         if not isinstance(key, str) or not isinstance(value, tensor_type):
             kind = "a tensor" if isinstance(value, tensor_type) else _type(value)
-            raise Refused(f"key {shorten(repr(key))} holds {kind}, not a named tensor")
+            raise Refused(f"the key {shorten(repr(key))} maps to {kind}, expected a name that maps to a tensor")
     return loaded

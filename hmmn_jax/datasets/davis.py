@@ -66,7 +66,7 @@ def find_davis(
     list_path = _find_list(root, str(year), split, resolution)
     listed = read_list(list_path)
     if missing := [name for name in names or () if name not in listed]:
-        raise DataError(f"{list_path}: no sequence {missing[0]!r}; it lists {shortlist(list(listed))}")
+        raise DataError(f"{list_path}: the list contains no sequence {missing[0]!r}. It contains {shortlist(list(listed))}")
     chosen = listed if names is None else {name: stems for name, stems in listed.items() if name in names}
 
     def read(name: str, stems: list[str] | None) -> VideoFiles:
@@ -91,7 +91,7 @@ def _find_list(root: Path, year: str, split: str, resolution: str) -> Path:
     folder = root / "ImageSets"
     there = sorted(str(path.relative_to(folder)) for path in folder.glob("*/*.txt"))
     raise DataError(
-        f"{' or '.join(map(str, paths))}: no such list; {folder} has {shortlist(there)}; choose a year and split from these"
+        f"{' or '.join(map(str, paths))}: no such list. {folder} contains {shortlist(there)}. Choose one of these lists"
     )
 
 
@@ -109,7 +109,7 @@ def read_list(path: Path) -> dict[str, list[str] | None]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read: {reason(error)}; expected a text file of sequence names") from error
+        raise DataError(f"{path}: cannot be read: {reason(error)}. The file must be a text file with sequence names") from error
     listed: dict[str, list[str] | None] = {}
     for number, line in enumerate(lines, start=1):
         if not (entry := line.strip()):
@@ -123,7 +123,7 @@ def read_list(path: Path) -> dict[str, list[str] | None]:
         else:
             listed[check_name(entry, f"{path}: line {number}")] = None
     if not listed:
-        raise DataError(f"{path}: an empty list; expected names of sequences, or pairs of a frame and its mask")
+        raise DataError(f"{path}: the list is empty. Add names of sequences, or pairs of a frame and its mask")
     return listed
 
 
@@ -135,9 +135,8 @@ def _select_frames(sequence: VideoFiles, stems: list[str] | None, list_path: Pat
     names = [same_name(name) for name in sequence.frame_names]
     if missing := sorted(listed.difference(names)):
         folder = sequence.frames[0].parent
-        raise DataError(
-            f"{list_path}: lists {len(missing)} frames that {folder} lacks, such as {missing[0]}; copy the sequence again"
-        )
+        found = f"{len(missing)} frames in the list are missing in {folder}, such as {missing[0]}"
+        raise DataError(f"{list_path}: {found}. Copy the sequence again")
     kept = [i for i, name in enumerate(names) if name in listed]
     masks = {new: sequence.masks[old] for new, old in enumerate(kept) if old in sequence.masks}
     return VideoFiles(sequence.name, tuple(sequence.frames[i] for i in kept), masks)

@@ -9,7 +9,7 @@ from hmmn_jax.errors import DataError
 from hmmn_jax.io.files import contents, reason
 from hmmn_jax.io.notes import Notes
 
-LEFT_OUT = "files skipped"
+LEFT_OUT = "some files are skipped"
 UNREAD = "images in an unsupported format"
 # Suffixes of unsupported image formats that a user may expect to be supported.
 UNREAD_SUFFIXES = frozenset(
@@ -102,11 +102,11 @@ def list_entries(folder: Path, suffixes: frozenset[str], others: str) -> Entries
         DataError: the folder does not exist or cannot be listed, or a file to read is a broken link or cannot be accessed.
     """
     if not os.path.isdir(folder):
-        raise DataError(f"{folder}: {_no_folder(folder)}; pass a folder of images")
+        raise DataError(f"{folder}: {_no_folder(folder)}. Pass a folder of images")
     try:
         paths = sorted(folder.iterdir())
     except OSError as error:
-        raise DataError(f"{folder}: cannot be listed: {reason(error)}; check its permissions") from error
+        raise DataError(f"{folder}: cannot be listed: {reason(error)}. Check its permissions") from error
     entries, unreachable = Entries(folder), []
     for path in paths:
         kind = _reason_to_leave_out(path, suffixes, others)
@@ -118,8 +118,8 @@ def list_entries(folder: Path, suffixes: frozenset[str], others: str) -> Entries
             entries.files.append(path)
     if unreachable:
         count = f"{len(unreachable)} of {len(unreachable) + len(entries.files)} files"
-        way_out = "restore their targets, or remove them"
-        raise DataError(f"{unreachable[0]}: {describe_missing(unreachable[0])} ({count}); {way_out}")
+        way_out = "Restore these files, or remove them"
+        raise DataError(f"{unreachable[0]}: {describe_missing(unreachable[0])}. {count} cannot be reached. {way_out}")
     return entries
 
 
@@ -127,7 +127,7 @@ def describe_missing(path: Path) -> str:
     """Returns the reason why a path cannot be accessed."""
     try:
         if path.is_symlink():
-            return f"a link to {os.readlink(path)}, which does not exist"
+            return f"is a link to {os.readlink(path)}, which does not exist"
         path.stat()
     except (OSError, ValueError) as error:
         return f"cannot be reached: {reason(error)}"
@@ -147,7 +147,7 @@ def _reason_to_leave_out(path: Path, suffixes: frozenset[str], others: str) -> s
     if stat.S_ISDIR(mode):
         return "folders"
     if not stat.S_ISREG(mode):
-        return "pipes and such"
+        return "files of a special type"
     suffix = path.suffix.lower()
     if suffix in suffixes:
         return None
@@ -156,7 +156,7 @@ def _reason_to_leave_out(path: Path, suffixes: frozenset[str], others: str) -> s
 
 def _no_folder(folder: Path) -> str:
     if os.path.isfile(folder):
-        return "a file, not a folder"
+        return "is a file, not a folder"
     if os.path.islink(folder):
         return describe_missing(folder)
-    return f"no such folder; {contents(folder)}"
+    return f"no such folder. {contents(folder)}"

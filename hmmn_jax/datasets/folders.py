@@ -69,7 +69,7 @@ def read_folder(
     """
     frames_dir, mask_path = user_path(frames_dir), user_path(mask_path)
     if not os.path.isfile(mask_path):
-        raise DataError(f"{mask_path}: no such file; {contents(mask_path.parent)}; pass the mask of the first frame, a PNG")
+        raise DataError(f"{mask_path}: no such file. {contents(mask_path.parent)}. Pass the mask of the first frame as a PNG")
     return VideoFiles(_name_of(frames_dir), list_frames(frames_dir, mask_path, order, notes), {0: mask_path})
 
 
@@ -90,7 +90,7 @@ def read_folder_with_masks(
     """
     frames_dir, masks_dir = user_path(frames_dir), user_path(masks_dir)
     if masks_dir.resolve() == frames_dir.resolve():
-        raise DataError(f"{masks_dir}: the folder of the frames; put the masks into a separate folder")
+        raise DataError(f"{masks_dir}: the masks are in the folder of the frames. Put the masks into a separate folder")
     frames = list_frames(frames_dir, order=order, notes=notes)
     return VideoFiles(_name_of(frames_dir), frames, match_masks(masks_dir, frames, notes)[0])
 
@@ -131,9 +131,9 @@ def read_unlisted(
         try:
             sequences.append(read())
         except DataError as error:
-            problems.append(f"{error}; video skipped")
+            problems.append(f"{error}; the video is skipped")
     if not sequences:
-        raise DataError(f"{root}: no sequence with frames and masks; {problems[0]}")
+        raise DataError(f"{root}: no sequence has both frames and masks. The first problem is: {problems[0]}")
     return sequences, problems
 
 
@@ -157,20 +157,20 @@ def find_unlisted(
         DataError: no sequence has frames and masks, or one of `names` is missing.
     """
     root = user_path(root)
-    home = _existing(root / images, "folder; pass the folder that holds it")
+    home = _existing(root / images, "folder. Pass its parent folder")
     if not resolution:
         resolution = "." if any(map(_is_picture, home.glob("*/*"))) else choose_resolution(root)
     folder = _existing(home / resolution, "folder of sequences")
     there = {path.name: path for path in _visible(folder) if path.is_dir() or not path.exists()}
     if missing := [name for name in names or () if name not in there]:
-        raise DataError(f"{folder}: no sequence {missing[0]!r}; it has {shortlist(list(there))}")
+        raise DataError(f"{folder}: the folder contains no sequence {missing[0]!r}. It contains {shortlist(list(there))}")
     bare = [] if names else [name for name, path in there.items() if _is_bare(path, root / annotations / resolution / name)]
     if notes is not None:
         for name in bare:
-            notes.add("folders skipped", "without images and masks", str(there[name]))
+            notes.add("some folders are skipped", "folders without images and masks", str(there[name]))
     chosen = [name for name in there if name not in bare and (not names or name in names)]
     if not chosen:
-        raise DataError(f"{folder}: no sequence with frames and masks; {contents(folder)}")
+        raise DataError(f"{folder}: no sequence has both frames and masks. {contents(folder)}")
     return {
         name: partial(read_sequence, root, name, resolution, annotations, order=order, notes=notes, images=images)
         for name in chosen
@@ -220,10 +220,10 @@ def match_masks(folder: Path, frames: tuple[Path, ...], notes: Notes | None = No
     entries.leave_out(surplus, "masks without a frame of the same name")
     for path in entries.files:
         if (other := masks.setdefault(index[same_name(path.stem)], path)) != path:
-            raise DataError(f"{folder}: both {other.name} and {path.name}; keep only one mask per frame")
+            raise DataError(f"{folder}: both {other.name} and {path.name} are in this folder. Keep only one mask per frame")
     if not masks:
         raise DataError(
-            f"{folder}: no PNG has the name of a frame; {contents(folder)}; masks must be PNGs, such as {frames[0].stem}.png"
+            f"{folder}: no PNG has the name of a frame. {contents(folder)}. Masks must be PNGs, such as {frames[0].stem}.png"
         )
     if notes is not None:
         entries.tell(notes)
@@ -239,7 +239,7 @@ def _visible(folder: Path) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
-        raise DataError(f"{folder}: cannot be listed: {reason(error)}; check its permissions") from error
+        raise DataError(f"{folder}: cannot be listed: {reason(error)}. Check its permissions") from error
 
 
 def _is_bare(images: Path, masks: Path) -> bool:
@@ -251,17 +251,17 @@ def _is_bare(images: Path, masks: Path) -> bool:
 
 def _existing(path: Path, what: str) -> Path:
     if not os.path.exists(path):
-        raise DataError(f"{path}: no such {what}; {contents(path.parent)}")
+        raise DataError(f"{path}: no such {what}. {contents(path.parent)}")
     return path
 
 
 def choose_resolution(root: Path) -> str:
     """Returns the only resolution in `JPEGImages`, or 480p if there are several. Raises DataError if neither exists."""
-    folder = _existing(root / "JPEGImages", "folder; pass the root of DAVIS, which holds it")
+    folder = _existing(root / "JPEGImages", "folder. Pass the root of DAVIS, which contains this folder")
     there = [path for path in _visible(folder) if path.is_dir() and path.name not in _SYSTEM_FOLDERS]
     found = [path.name for path in there if any(map(_is_picture, path.glob("*/*")))] or [path.name for path in there]
     if len(found) == 1 or "480p" in found:
         return found[0] if len(found) == 1 else "480p"
     raise DataError(
-        f"{folder}: expected a folder 480p or exactly one other resolution, found {shortlist(found)}; specify a resolution"
+        f"{folder}: expected a folder 480p or exactly one other resolution, found {shortlist(found)}. Specify a resolution"
     )

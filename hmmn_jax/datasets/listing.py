@@ -39,7 +39,8 @@ def list_frames(
     by_name: dict[str, Path] = {}
     for frame in entries.files:
         if (other := by_name.setdefault(same_name(frame.stem), frame)) != frame:
-            raise DataError(f"{folder}: both {other.name} and {frame.name}; keep frames apart from masks and other images")
+            found = f"both {other.name} and {frame.name} are in this folder"
+            raise DataError(f"{folder}: {found}. Move masks and other images to a separate folder")
     frames = sort_frames(folder, entries.files, order, notes)
     entries.tell(notes)
     return frames
@@ -57,5 +58,6 @@ def _leave_out_mask(entries: Entries, mask: Path) -> None:
 
 def _no_images(entries: Entries) -> str:
     if unread := entries.unread():
-        return f"{entries.folder}: no images in a supported format, found {unread}; convert them, for instance to .jpg or .png"
-    return f"{entries.folder}: no images; {contents(entries.folder)}; expected files such as 00000.jpg"
+        found = f"the folder contains no images in a supported format, found {unread}"
+        return f"{entries.folder}: {found}. Convert these images, for instance to .jpg or .png"
+    return f"{entries.folder}: no images were found. {contents(entries.folder)}. Frames must be files such as 00000.jpg"

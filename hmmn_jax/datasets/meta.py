@@ -13,9 +13,9 @@ def read_meta(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_without_doubles)
     except _Twice as error:
-        raise DataError(f"{path}: {error}; copy the file again") from error
+        raise DataError(f"{path}: {error}. Copy the file again") from error
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise DataError(f"{path}: cannot be read: {reason(error)}; copy the file again") from error
+        raise DataError(f"{path}: cannot be read: {reason(error)}. Copy the file again") from error
 
 
 def read_lines(path: Path) -> list[str]:
@@ -23,7 +23,9 @@ def read_lines(path: Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read: {reason(error)}; expected a text file with one name per line") from error
+        raise DataError(
+            f"{path}: cannot be read: {reason(error)}. The file must be a text file with one name per line"
+        ) from error
     return [name for line in lines if (name := line.strip())]
 
 
@@ -35,6 +37,6 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise _Twice(f"a duplicate of the entry {key[:80]!r}")
+            raise _Twice(f"the entry {key[:80]!r} occurs twice")
         found[key] = value
     return found

@@ -59,8 +59,8 @@ def sort_frames(folder: Path, paths: list[Path], order: str, notes: Notes) -> tu
     for frame, plain in zip(frames, sorted(paths, key=lambda path: path.name), strict=True):
         if frame != plain:
             notes.add(
-                "order of frames",
-                f"folders in {name} order, which differs from plain sorting",
+                "the order of frames differs from plain sorting",
+                f"folders in {name} order",
                 f"{folder}: {frame.name} before {plain.name}",
             )
             break
@@ -127,4 +127,4 @@ def _ambiguous(folder: Path, sorted_by: dict[str, list[Path]]) -> str:
         f"{order}: {'... ' if start else ''}{', '.join(path.name for path in frames[start : start + _SHOWN])}"
         for order, frames in sorted_by.items()
     )
-    return f"{folder}: the order of the frames' names is ambiguous ({orders}); set order={'|'.join(ORDERS)}"
+    return f"{folder}: the order of the frame names is ambiguous ({orders}). Set order={'|'.join(ORDERS)}"

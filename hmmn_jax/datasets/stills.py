@@ -48,7 +48,7 @@ def read_stills(
     homes = [root / name for name in pair]
     for home in homes:
         if not home.is_dir():
-            raise DataError(f"{home}: no such folder; {contents(home)}; pass the folder that holds the images and their masks")
+            raise DataError(f"{home}: no such folder. {contents(home)}. Pass the folder that contains the images and masks")
     notes = Notes() if notes is None else notes
     together = homes[0] == homes[1]
     jpegs, problems = _by_name(homes[0], _JPEG, image_end)
@@ -58,14 +58,16 @@ def read_stills(
     if not together:
         _tell_others(homes[1], _PNG, "masks in formats other than PNG", notes)
     problems += [
-        f"{path}: no mask {homes[1] / name}{mask_end}.png; image skipped" for name, path in jpegs.items() if name not in pngs
+        f"{path}: the mask {homes[1] / name}{mask_end}.png does not exist; the image is skipped"
+        for name, path in jpegs.items()
+        if name not in pngs
     ]
-    problems += [f"{path}: a mask without an image; mask skipped" for name, path in pngs.items() if name not in jpegs]
+    problems += [f"{path}: the mask has no image; the mask is skipped" for name, path in pngs.items() if name not in jpegs]
     paired = [name for name in jpegs if name in pngs]
     if not paired:
         raise DataError(
-            f"{root}: no image with a mask; {contents(homes[0])}; expected JPEGImages/x.jpg and Annotations/x.png, or x.jpg "
-            "next to x.png",
+            f"{root}: no image has a mask. {contents(homes[0])}. The files must have names such as JPEGImages/x.jpg and "
+            "Annotations/x.png, or x.jpg and x.png",
             [*notes.lines(), *problems],
         )
     return [VideoFiles(name, (jpegs[name],), {0: pngs[name]}) for name in paired], problems
@@ -78,16 +80,18 @@ def _by_name(home: Path, suffixes: frozenset[str], end: str) -> tuple[dict[str, 
     for folder, inner, names in os.walk(home, onerror=_refuse):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         problems += [
-            f"{Path(folder) / name}: a link to a folder; skipped" for name in inner if (Path(folder) / name).is_symlink()
+            f"{Path(folder) / name}: is a link to a folder; the link is skipped"
+            for name in inner
+            if (Path(folder) / name).is_symlink()
         ]
         for path in (Path(folder) / name for name in sorted(names) if not name.startswith(".")):
             if path.suffix.lower() not in suffixes:
                 continue
             if not os.path.isfile(path):
-                raise DataError(f"{path}: {describe_missing(path)}; restore its target, or remove it")
+                raise DataError(f"{path}: {describe_missing(path)}. Restore this file, or remove it")
             name = same_name(path.relative_to(home).with_suffix("").as_posix().removesuffix(end))
             if (other := files.setdefault(name, path)) != path:
-                problems.append(f"{path}: duplicate of {other.name}; file skipped")
+                problems.append(f"{path}: has the same name as {other.name}, except for the suffix; the file is skipped")
     return dict(sorted(files.items(), key=lambda item: natural_key(item[0]))), problems
 
 
@@ -99,4 +103,4 @@ def _tell_others(home: Path, suffixes: frozenset[str], kind: str, notes: Notes) 
 
 
 def _refuse(error: OSError) -> None:
-    raise DataError(f"{error.filename}: cannot be listed: {reason(error)}; check its permissions") from error
+    raise DataError(f"{error.filename}: cannot be listed: {reason(error)}. Check its permissions") from error

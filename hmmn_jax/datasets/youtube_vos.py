@@ -61,10 +61,11 @@ def read_youtube_vos(
             videos.append(read())
             problems.extend(videos[-1].problems)
         except DataError as error:
-            problems.append(f"{error}; video skipped")
+            problems.append(f"{error}; the video is skipped")
     if not videos:
         home = user_path(root) / split
-        raise DataError(f"{home}: no video that has frames and masks, such as: {problems[0] if problems else 'none is listed'}")
+        first = problems[0] if problems else "no video is listed"
+        raise DataError(f"{home}: no video has both frames and masks. The first problem is: {first}")
     return videos, problems
 
 
@@ -83,10 +84,10 @@ def find_youtube_vos(
     images, masks = (more if all_frames else home) / "JPEGImages", home / "Annotations"
     for folder in (images, masks):
         if not folder.is_dir():
-            raise DataError(f"{folder}: no such folder; {contents(folder)}; pass the folder that holds {split}/JPEGImages")
+            raise DataError(f"{folder}: no such folder. {contents(folder)}. Pass the folder that contains {split}/JPEGImages")
     listed = _read_meta(home / "meta.json")
     surplus = sorted(entry.name for entry in images.iterdir() if entry.is_dir() and entry.name not in listed)
-    problems = [f"{images / name}: not in meta.json; video skipped" for name in surplus]
+    problems = [f"{images / name}: the video is not in meta.json; the video is skipped" for name in surplus]
     readers: dict[str, Callable[[], YouTubeVideo]] = {
         name: partial(_read_video, images / name, masks / name, listed[name], order, notes) for name in sorted(listed)
     }
@@ -99,9 +100,9 @@ def _read_meta(path: Path) -> dict[str, dict[int, tuple[str, ...]]]:
         videos = read_meta(path)["videos"]
         return {check_name(video, path): _read_objects(about["objects"], path) for video, about in videos.items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        way_out = 'expected {"videos": {NAME: {"objects": {ID: {"frames": [...]}}}}}; copy it again'
+        way_out = 'The content must be {"videos": {NAME: {"objects": {ID: {"frames": [...]}}}}}. Copy the file again'
         raise DataError(
-            f"{path}: not a meta.json of YouTube-VOS ({type(error).__name__}: {reason(error)}); {way_out}"
+            f"{path}: is not a meta.json of YouTube-VOS ({type(error).__name__}: {reason(error)}). {way_out}"
         ) from error
 
 
@@ -121,9 +122,9 @@ def _read_objects(objects: dict[str, Any], path: Path) -> dict[int, tuple[str, .
     read: dict[int, tuple[str, ...]] = {}
     for text, about in objects.items():
         if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= 255):
-            raise ValueError(f"the id {text[:80]!r}, expected a number from 1 to 255")
+            raise ValueError(f"the id is {text[:80]!r}, expected a number from 1 to 255")
         if int(text) in read:
-            raise ValueError(f"a duplicate of the id {int(text)}")
+            raise ValueError(f"the id {int(text)} occurs twice")
         frames = about["frames"]
         if not isinstance(frames, list) or not all(isinstance(frame, str) for frame in frames):
             raise ValueError(f"the frames of object {text} are not a list of names")
@@ -136,12 +137,12 @@ def _read_video(
 ) -> YouTubeVideo:
     frames = list_frames(images, order=order, notes=notes)
     if not os.path.isdir(masks):
-        raise DataError(f"{masks}: no PNG has the name of a frame; {contents(masks)}")
+        raise DataError(f"{masks}: no PNG has the name of a frame. {contents(masks)}")
     found, surplus = match_masks(masks, frames, notes)
     there = {same_name(frame.stem) for frame in frames}
-    problems = [f"{path}: a mask without a frame; mask skipped" for path in surplus]
+    problems = [f"{path}: the mask has no frame; the mask is skipped" for path in surplus]
     for i, stems in objects.items():
         missing = [stem for stem in stems if same_name(stem) not in there]
-        named = f"{images}: meta.json names frame"
-        problems += [f"{named} {stem} for object {i}, which does not exist; ignored" for stem in missing]
+        named = f"{images}: meta.json lists the frame"
+        problems += [f"{named} {stem} for object {i}, but the file does not exist; this frame is ignored" for stem in missing]
     return YouTubeVideo(images.name, frames, found, objects, tuple(problems))

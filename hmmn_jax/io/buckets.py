@@ -31,7 +31,7 @@ for _scheme in ("gs", "s3"):
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)  # at least two letters, because C: is a drive
 _LOST_SLASH = re.compile(rf"({'|'.join(PACKAGES)}):/(?!/)(.+)", re.DOTALL)
-_SERVED = f"expected a local path, or one that begins with {', '.join(f'{scheme}://' for scheme in PACKAGES)}"
+_SERVED = f"Paths must be local, or begin with {', '.join(f'{scheme}://' for scheme in PACKAGES)}"
 
 
 def as_path(text: str | os.PathLike) -> AnyPath:
@@ -45,13 +45,13 @@ def as_path(text: str | os.PathLike) -> AnyPath:
     if url := _URL.fullmatch(text):
         if url[1] in PACKAGES:
             if not url[2].strip("/") or url[2].startswith("/"):
-                raise DataError(f"{text}: no bucket in it; expected {url[1]}://BUCKET/PATH")
+                raise DataError(f"{text}: the URL does not name a bucket, expected {url[1]}://BUCKET/PATH")
             return epath.Path(text)
         if not os.path.lexists(text):
-            way_out = f"pass only the path: {url[2]}" if url[1].lower() == "file" else "download it, and pass the local path"
-            raise DataError(f"{text}: {url[1]}:// is not supported; {_SERVED}; {way_out}")
+            way_out = f"Pass only the path: {url[2]}" if url[1].lower() == "file" else "Download it, and pass the local path"
+            raise DataError(f"{text}: {url[1]}:// is not supported. {_SERVED}. {way_out}")
     elif (lost := _LOST_SLASH.fullmatch(text)) and not os.path.lexists(text):
-        raise DataError(f"{text}: no such local file, or a URL with one slash, as pathlib makes it; pass {lost[1]}://{lost[2]}")
+        raise DataError(f"{text}: no such local file. A URL needs two slashes. Pass {lost[1]}://{lost[2]}")
     return Path(text)
 
 
@@ -81,4 +81,5 @@ def require_client(path: epath.Path) -> None:
     try:
         fsspec.get_filesystem_class(scheme)
     except ImportError as error:
-        raise DataError(f"{path}: {scheme}:// needs {package}, which cannot be imported; pip install {package}") from error
+        found = f"{scheme}:// requires {package}, which cannot be imported"
+        raise DataError(f"{path}: {found}. Run pip install {package}") from error

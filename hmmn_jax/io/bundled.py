@@ -10,5 +10,5 @@ DEMO_CLIP = _HOME / "demo_clip"  # 40 frames of two koi, in the layout of DAVIS-
 WEIGHTS = {"lite": _HOME / "weights" / "lite.safetensors"}
 DEFAULT_WEIGHTS = "lite"  # the default of --checkpoint
 TERMS = (
-    "for research only: some of their training data is under CC BY-NC or has no stated licence (hmmn_jax/weights/LICENSE.md)"
+    "for research only. Some of their training data is under CC BY-NC or has no stated licence. See hmmn_jax/weights/LICENSE.md"
 )

@@ -18,10 +18,10 @@ from hmmn_jax.io.buckets import AnyPath, as_path, is_bucket, package_of, require
 # maximum length of a name in bytes; with suffixes, a name must stay within the 255 bytes that file systems allow
 _LONGEST_NAME = 240
 _WAYS_OUT = {
-    errno.ENOSPC: "free some space, or write elsewhere",
-    errno.EDQUOT: "free some space, or write elsewhere",
-    errno.EISDIR: "choose the name of a file",
-    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ENOSPC: "Free some space, or write to another disk",
+    errno.EDQUOT: "Free some space, or write to another disk",
+    errno.EISDIR: "Choose the name of a file",
+    errno.ENAMETOOLONG: "Choose a shorter name",
 }
 
 
@@ -56,7 +56,7 @@ def user_path(text: str | os.PathLike, *, buckets: bool = False) -> AnyPath:
     try:
         return path.expanduser()
     except RuntimeError as error:
-        raise DataError(f"{text}: {reason(error)}; pass the full path") from error
+        raise DataError(f"{text}: cannot be expanded ({reason(error)}). Pass the full path") from error
 
 
 def local_path(text: str | os.PathLike) -> Path:
@@ -66,7 +66,7 @@ def local_path(text: str | os.PathLike) -> Path:
     """
     path = as_path(text)
     if is_bucket(path):
-        raise DataError(f"{path}: in a bucket, which is not supported here; pass a local path, for example in a mounted bucket")
+        raise DataError(f"{path}: is in a bucket, but must be a local path. Pass a local path, for example in a mounted bucket")
     return path
 
 
@@ -150,7 +150,7 @@ def require_space(folder: AnyPath, needed: int) -> None:
     """Raises OSError if the disk has too little space. Without this check, Orbax would fail with many long tracebacks."""
     free = free_bytes(folder)
     if free is not None and free < needed:
-        raise OSError(errno.ENOSPC, f"it takes {needed:,} bytes, {free:,} are free")
+        raise OSError(errno.ENOSPC, f"{needed:,} bytes are required, but only {free:,} are free")
 
 
 @contextlib.contextmanager
@@ -172,7 +172,9 @@ def bucket_errors(path: AnyPath) -> Iterator[None]:
         if isinstance(error, OSError) and type(error).__module__ == "builtins":  # errors of other types are network errors
             raise
         found = f"the bucket cannot be reached ({type(error).__name__}: {reason(error)})"
-        raise OSError(errno.EIO, f"{found}; check its name, your credentials and the network", str(path)) from error
+        raise OSError(
+            errno.EIO, f"{found}. Check the name of the bucket, your credentials and the network", str(path)
+        ) from error
     finally:
         logger.setLevel(level)
 
@@ -183,8 +185,8 @@ def writing_errors(path: str | os.PathLike) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        way_out = _WAYS_OUT.get(error.errno or 0, "choose a writable location")
-        raise DataError(f"{path}: cannot be written: {reason(error)}; {way_out}") from error
+        way_out = _WAYS_OUT.get(error.errno or 0, "Choose a writable location")
+        raise DataError(f"{path}: cannot be written: {reason(error)}. {way_out}") from error
 
 
 def check_name(name: str, source: str | os.PathLike) -> str:
@@ -198,10 +200,11 @@ def check_name(name: str, source: str | os.PathLike) -> str:
         DataError: the name is empty, "." or "..", contains a separator or a control character, or is longer than 240 bytes.
     """
     if name in ("", ".", "..") or not {"/", "\\"}.isdisjoint(name) or any(ord(c) < 32 or ord(c) == 127 for c in name):
-        raise DataError(f"{source}: {name[:80]!r} is not a valid sequence name: expected a name without separators; rename it")
+        found = f"{name[:80]!r} is not a valid sequence name, expected a name without separators"
+        raise DataError(f"{source}: {found}. Rename the sequence")
     if (length := len(name.encode("utf-8", "replace"))) > _LONGEST_NAME:
-        found = f"{name[:80]!r}... has {length} bytes, too many for files named after it"
-        raise DataError(f"{str(source)[:200]}: {found}: expected at most {_LONGEST_NAME}; rename it")
+        found = f"the name {name[:80]!r}... has {length} bytes, expected at most {_LONGEST_NAME}"
+        raise DataError(f"{str(source)[:200]}: {found}. Rename the sequence")
     return name
 
 
@@ -232,7 +235,7 @@ def contents(folder: Path) -> str:
         names = sorted(entry.name for entry in nearest.iterdir() if not entry.name.startswith("."))
     except OSError as error:
         return f"{nearest} cannot be listed ({reason(error)})"
-    return f"{nearest} holds {shortlist(names)}"
+    return f"{nearest} contains {shortlist(names)}"
 
 
 def shortlist(names: list[str]) -> str:

@@ -38,7 +38,7 @@ class FilmDecoder:
         self._stream = self._container.streams.best("video")
         if self._stream is None:
             self.close()
-            raise DataError(f"{path}: no video stream in it; pass a video file")
+            raise DataError(f"{path}: the file contains no video stream. Pass a video file")
         # With several threads, FFmpeg's replacement of damaged parts would depend on the number of threads, and sometimes on
         # timing.
         self._stream.codec_context.thread_count = 1
@@ -122,8 +122,8 @@ def decoding_errors(path: Path) -> Iterator[None]:
         raise
     except Exception as error:  # an invalid header can cause any exception
         empty = path.is_file() and os.path.getsize(path) == 0
-        found = "an empty file" if empty else f"no video that can be decoded ({reason(error)})"
-        raise DataError(f"{path}: {found}; copy it again, or convert it, for instance to H.264 in .mp4") from error
+        found = "the file is empty" if empty else f"the file cannot be decoded as a video ({reason(error)})"
+        raise DataError(f"{path}: {found}. Copy it again, or convert it, for instance to H.264 in .mp4") from error
 
 
 def import_av() -> ModuleType:
@@ -132,7 +132,7 @@ def import_av() -> ModuleType:
         import av
         import av.filter
     except ImportError as error:
-        raise DataError(f"videos need PyAV: pip install hmmn-jax[video] ({reason(error)})") from error
+        raise DataError(f"videos require PyAV ({reason(error)}). Run pip install hmmn-jax[video]") from error
     return av
 
 

@@ -39,7 +39,7 @@ BEAT, DEAD_AFTER = 5.0, 60.0
 RUN_LOCK = "record/lock"  # path of the lock file inside workdirs and evaluation outputs
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _UNLOCKABLE = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}  # errors on file systems that do not support locks
-WAY_OUT = "wait for it, choose another folder, or pass --takeover if that process has ended"
+WAY_OUT = "Wait until that process ends, or choose another folder. If that process has already ended, pass --takeover"
 
 
 class Guard:
@@ -59,9 +59,8 @@ class Guard:
     def require(self) -> None:
         """Raises ConfigError if another process has taken over the folder. Call this before writing."""
         if self._lost is not None:
-            raise ConfigError(
-                f"{self.folder}: was taken over by {_name(self._lost)}; this process will not write to it any further"
-            )
+            found = f"the folder was taken over by {_name(self._lost)}"
+            raise ConfigError(f"{self.folder}: {found}. This process no longer writes to the folder")
 
     def begin(self) -> None:
         """Writes the owner file, and updates it until `end` is called."""
@@ -143,7 +142,7 @@ def hold_folder(folder: AnyPath, lock: AnyPath, takeover: bool = False, way_out:
         if owner is not None and not takeover and _may_live(owner, path, locks):
             raise _in_use(folder, path, way_out)
         if owner is not None and takeover:
-            note(f"{folder}: taken over from {_name(owner)}")
+            note(f"{folder}: the folder was taken over from {_name(owner)}")
         guard = Guard(folder, path)
         guard.begin()
         try:
@@ -203,15 +202,16 @@ def _in_use(folder: AnyPath, path: AnyPath, way_out: str) -> ConfigError:
     owner = read_owner(path)
     by = _name(owner) if owner else "another process"
     if owner and not same_machine(owner, this_machine()):
-        by += f", whose last heartbeat was {max(_age(owner, path), 0):.0f} s ago (considered dead after {DEAD_AFTER:.0f} s)"
-    return ConfigError(f"{folder}: is in use by {by}; {way_out}")
+        age = max(_age(owner, path), 0)
+        by += f", whose last heartbeat was {age:.0f} s ago. Without a heartbeat, it is considered dead after {DEAD_AFTER:.0f} s"
+    return ConfigError(f"{folder}: is in use by {by}. {way_out}")
 
 
 def _require_ours(path: AnyPath) -> dict[str, Any] | None:
     """Reads the owner file, if it exists. Raises DataError for a file that this program did not write."""
     found = read_owner(path)
     if found is None and lies_there(path) and (not path.is_file() or path.read_bytes().strip(b"\0 \n")):
-        raise DataError(f"{path}: not written by this program; move it away, or choose another folder")
+        raise DataError(f"{path}: was not written by this program. Move it elsewhere, or choose another folder")
     return found
 
 
@@ -277,7 +277,7 @@ def _locked(lock: Path) -> tuple[IO[bytes], bool] | None:
 def _fresh(lock: Path) -> Path:
     """Replaces a lock file that another process has locked. Raises DataError for a file that is not a lock file."""
     if lock.stat().st_size:
-        raise DataError(f"{lock}: not written by this program; move it away, or choose another folder")
+        raise DataError(f"{lock}: was not written by this program. Move it elsewhere, or choose another folder")
     new = part_path(lock)
     new.touch()
     os.replace(new, lock)

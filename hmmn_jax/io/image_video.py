@@ -27,7 +27,7 @@ class ImageVideo(Video):
         """Does not read the files. By default, the video is named after their folder. Raises ValueError for an empty list."""
         self._sources: tuple[tuple[Path, int | None], ...] = tuple((path, None) for path in paths)
         if not self._sources:
-            raise ValueError(f"{name or 'images'}: no files, expected at least one")
+            raise ValueError(f"{name or 'images'}: the list of files is empty, expected at least one file")
         self.name = self._sources[0][0].parent.name if name is None else name
         self.fps = fps
         self.frame_names = tuple(path.stem for path, _ in self._sources)

@@ -77,14 +77,14 @@ def decode_mask(
             grey levels and `check_levels` is True; or `values` is "threshold" and the file is a non-indexed colour file.
     """
     if values not in ("", *MASK_VALUES):
-        raise ConfigError(f"mask_values is {values!r}, expected {' or '.join(MASK_VALUES)}, or nothing")
+        raise ConfigError(f"mask_values is {values!r}, expected {' or '.join(MASK_VALUES)}, or ''")
     with reading_errors(source), Image.open(io.BytesIO(png)) as image:
         if image.format != "PNG":
-            raise DataError(f"{source}: a mask in {image.format} format; only PNG reliably keeps ids: save the mask as PNG")
+            raise DataError(f"{source}: the mask is in {image.format} format, expected PNG. Save the mask as PNG")
         pixels = np.asarray(image)
         if image.mode in ("LA", "RGBA"):
             if (pixels[..., -1] != 255).any():
-                raise DataError(f"{source}: a mask with transparent pixels; save it as an indexed PNG without transparency")
+                raise DataError(f"{source}: the mask has transparent pixels. Save it as an indexed PNG without transparency")
             pixels = pixels[..., 0] if image.mode == "LA" else pixels[..., :3]
         if soft:
             wide = image.mode.startswith("I")
@@ -101,7 +101,7 @@ def decode_mask(
             pixels = np.asarray(image.convert("RGB"))
         ids = _ids_of_colours(pixels, source) if pixels.ndim == 3 else pixels
         if ids.max() > most:
-            raise DataError(f"{source}: a mask with the value {ids.max()}; expected ids from 0 to {most}")
+            raise DataError(f"{source}: the mask contains the value {ids.max()}, expected ids from 0 to {most}")
         if ids.max() > 255:
             return ids.astype(np.uint16)
         ids = ids.astype(np.uint8)
@@ -150,13 +150,13 @@ def require_fit(size: tuple[int, ...], height: int, width: int, source: str | os
 
     Otherwise, returns a description of the two sizes.
     """
-    sizes = f"{source}: the mask has {size[1]}x{size[0]} pixels, its frame {width}x{height}"
+    sizes = f"{source}: the mask has {size[1]}x{size[0]} pixels, but its frame has {width}x{height}"
     if max(abs(size[0] - height), abs(size[1] - width)) <= 1:
         return sizes
     if exif and max(abs(size[1] - height), abs(size[0] - width)) <= 1:
-        sizes += " once it is turned upright by its EXIF orientation"
-        raise DataError(f"{sizes}; draw the mask on the upright frame, or rotate the frames and remove their EXIF data")
-    raise DataError(f"{sizes}; pass a mask with the size of its frame")
+        sizes += " after the EXIF orientation is applied"
+        raise DataError(f"{sizes}. Draw the mask on the upright frame, or rotate the frames and remove their EXIF data")
+    raise DataError(f"{sizes}. Pass a mask with the size of its frame")
 
 
 def fit_mask(
@@ -179,7 +179,7 @@ def fit_mask(
     if mask.shape == (height, width):
         return mask
     sizes = require_fit(mask.shape, height, width, source, exif)
-    warnings.warn(f"{sizes}: resized", stacklevel=2)
+    warnings.warn(f"{sizes}. The mask is resized", stacklevel=2)
     return mask[np.ix_(_nearest(height, mask.shape[0]), _nearest(width, mask.shape[1]))]
 
 
@@ -213,17 +213,17 @@ def _ids_of_colours(rgb: UInt8[np.ndarray, "h w 3"], path: str | os.PathLike) ->
     found = [tuple(colour) for colour in colours.tolist()]
     if unknown := [colour for colour in found if colour not in ids]:
         count = f"{len(unknown)} colours" if len(unknown) > 1 else "a colour"
-        raise DataError(
-            f"{path}: a mask with {count} outside the DAVIS palette, such as {unknown[0]}; save ids in an indexed or grey PNG"
-        )
+        described = f"the mask has {count} outside the DAVIS palette, such as {unknown[0]}"
+        raise DataError(f"{path}: {described}. Save ids in an indexed or grey PNG")
     return np.array([ids[colour] for colour in found])[index].reshape(rgb.shape[:2])
 
 
 def _threshold(pixels: np.ndarray, mode: str, source: str | os.PathLike) -> UInt8[np.ndarray, "h w"]:
     if mode not in ("1", "L", "LA") and not mode.startswith("I"):
-        raise DataError(f"{source}: mask_values=threshold is for grey masks, but this one is in colour; save it in grey")
+        raise DataError(f"{source}: mask_values=threshold requires a grey mask, but the mask is in colour. Save it in grey")
     if mode.startswith("I") and pixels.max() > 255:
-        raise DataError(f"{source}: a mask with the value {pixels.max()}; expected levels from 0 to 255, in an 8-bit PNG")
+        found = f"the mask contains the value {pixels.max()}, expected levels from 0 to 255"
+        raise DataError(f"{source}: {found}. Save the mask as an 8-bit PNG")
     return (pixels if mode == "1" else pixels >= _THRESHOLD).astype(np.uint8)
 
 
@@ -246,9 +246,10 @@ def _require_no_levels(values: UInt8[np.ndarray, "h w"], source: str | os.PathLi
     if looks_like_levels(values):
         found = f"{len(np.unique(values))} grey values that look like smooth edges, not like ids of objects"
         way_out = (
-            "mask_values=threshold treats levels of 128 and above as one object, mask_values=ids treats each value as an object"
+            "Save ids without smoothing, or set mask_values. mask_values=threshold treats levels of 128 and above as one "
+            "object. mask_values=ids treats each value as an object"
         )
-        raise DataError(f"{source}: a mask with {found}; save ids without smoothing, or set how it is read: {way_out}")
+        raise DataError(f"{source}: the mask contains {found}. {way_out}")
 
 
 def _is_drawn_in_colour(pixels: UInt8[np.ndarray, "h w"], image: Image.Image) -> bool:

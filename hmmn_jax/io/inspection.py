@@ -10,7 +10,7 @@ from hmmn_jax.io.pixels import has_16_bits, open_image, orientation, require_kno
 from hmmn_jax.io.stray_masks import require_no_masks
 
 PAGED = ("GIF", "PNG", "TIFF", "WEBP")  # in other formats, such as JPEGs from phones, additional pages are not frames
-TURNED = "frames are rotated upright by their EXIF orientation; masks are assumed to be drawn on the upright frame"
+TURNED = "frames are rotated upright by their EXIF orientation, and masks must be drawn on the upright frames"
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ def read_header(path: Path, page: int | None = None) -> Header:
     with open_image(path, page) as image:
         pages = getattr(image, "n_frames", 1) if image.format in PAGED and page is None else 1
         if pages > 1:
-            way_out = "pass it as the video itself, or save each as a file"
-            raise DataError(f"{path}: an image of {pages} pages where one frame is expected; {way_out}")
+            way_out = "Pass it as the video, or save each page as a file"
+            raise DataError(f"{path}: the image has {pages} pages, expected one frame. {way_out}")
         require_known_white(image, path)
         sixteen = has_16_bits(image) and image.mode.startswith("I")
         turned = orientation(image, path)
@@ -76,8 +76,8 @@ def check_headers(headers: list[Header], notes: Notes | None) -> FrameFacts:
     """Combines the properties of all frames. Raises DataError if the sizes differ."""
     first = headers[0]
     if odd := [header for header in headers if header.size != first.size]:
-        count = f"{len(odd)} of {len(headers)} frames differ"
-        raise DataError(f"{other_size(odd[0].path, odd[0].size, first.path, first.size)} ({count})")
+        count = f"The size of {len(odd)} of {len(headers)} frames differs"
+        raise DataError(f"{other_size(odd[0].path, odd[0].size, first.path, first.size)}. {count}")
     turned = [header for header in headers if header.turned]
     if notes is not None:
         for header in turned:
@@ -90,12 +90,12 @@ def require_one_depth(headers: list[Header]) -> None:
     wide = [header for header in headers if header.sixteen]
     narrow = [header for header in headers if header.mode in ("L", "LA")]
     if wide and narrow:
-        count = f"{len(wide)} and {len(narrow)} of {len(headers)} frames"
-        found = f"grey with 16 bits per pixel, where {narrow[0].path.name} has 8 ({count}), so their scales differ"
-        raise DataError(f"{wide[0].path}: {found}; save all with the same bits")
+        count = f"{len(wide)} grey frames have 16 bits per pixel, and {len(narrow)} have 8, in a video of {len(headers)} frames"
+        found = f"the frame has 16 bits per pixel, but {narrow[0].path.name} has 8"
+        raise DataError(f"{wide[0].path}: {found}. {count}. Save all frames with the same number of bits")
 
 
 def other_size(path: Path, size: tuple[int, int], first: Path, first_size: tuple[int, int]) -> str:
     """The error message for a frame whose size differs from that of the first frame. Sizes are (width, height)."""
-    sizes = f"a frame of {size[0]}x{size[1]} pixels, where {first.name} has {first_size[0]}x{first_size[1]}"
-    return f"{path}: {sizes}; one size is expected: resize it, or move it away"
+    sizes = f"the frame has {size[0]}x{size[1]} pixels, but {first.name} has {first_size[0]}x{first_size[1]}"
+    return f"{path}: {sizes}. Resize the frame, or move it elsewhere"

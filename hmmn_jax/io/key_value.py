@@ -45,7 +45,7 @@ def _state() -> Any:
     missing = [name for name in ATTRIBUTES if not hasattr(state, name)]
     if missing:
         raise HMMNError(
-            f"JAX {jax.__version__} has no {MODULE}.global_state.{missing[0]}, which runs in several processes require; "
-            "use an earlier release of JAX, or one process"
+            f"JAX {jax.__version__} has no {MODULE}.global_state.{missing[0]}, which a run with several processes requires. "
+            "Use an earlier release of JAX, or run a single process"
         )
     return state

@@ -38,9 +38,9 @@ class MovieWriter:
         self.path = local_path(path)
         self.fps = fps
         if self.path.suffix.lower() not in _ENCODERS:
-            raise DataError(f"{path}: unknown kind of movie: {self.path.suffix!r}; choose .mp4 or .gif")
+            raise DataError(f"{path}: the suffix {self.path.suffix!r} is unknown. Choose .mp4 or .gif")
         if not 0 < fps <= 1000:
-            raise DataError(f"{path}: a movie of {fps:g} frames per second; expected a rate above 0 and at most 1000")
+            raise DataError(f"{path}: the movie has {fps:g} frames per second, expected a rate above 0 and at most 1000")
         self._size: tuple[int, ...] | None = None
 
     def __enter__(self) -> "MovieWriter":
@@ -53,8 +53,8 @@ class MovieWriter:
     def write(self, frame: UInt8[np.ndarray, "h w 3"]) -> None:
         """Appends a frame, which must have the same size as the first frame."""
         if self._size is not None and frame.shape != self._size:
-            sizes = f"{frame.shape[1]}x{frame.shape[0]} after frames of {self._size[1]}x{self._size[0]}"
-            raise DataError(f"{self.path}: a frame of {sizes}; all frames of a movie must have one size")
+            sizes = f"{frame.shape[1]}x{frame.shape[0]} pixels, but the first frame has {self._size[1]}x{self._size[0]}"
+            raise DataError(f"{self.path}: a frame has {sizes}. All frames of a movie must have the same size")
         self._size = frame.shape
         with writing_errors(self.path):
             self._encoder.write(np.ascontiguousarray(frame))
@@ -64,7 +64,7 @@ class MovieWriter:
             if kind is not None:
                 return
             if self._size is None:
-                raise DataError(f"{self.path}: a movie without frames is not written; provide at least one")
+                raise DataError(f"{self.path}: the movie has no frames, expected at least one")
             with writing_errors(self.path):
                 self._encoder.finish()
                 os.replace(self._temporary, self.path)

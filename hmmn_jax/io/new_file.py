@@ -10,7 +10,7 @@ from pathlib import Path
 from hmmn_jax.io.buckets import AnyPath, file_system, is_bucket
 from hmmn_jax.io.files import discard, lies_there, part_path, write_file
 
-EXISTS = "already exists; remove it or choose another name"
+EXISTS = "already exists. Remove it or choose another name"
 
 
 @contextlib.contextmanager

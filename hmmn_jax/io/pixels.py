@@ -73,8 +73,8 @@ def to_rgb(pixels: Pixels, value_range: tuple[int, int], path: str | os.PathLike
         scaled = (np.clip(pixels.values, low, high) - low) * (255 / max(high - low, 1))
         return np.repeat(np.rint(scaled).astype(np.uint8)[..., None], 3, axis=2)
     if (levels := high - low + 1) < _LEAST_LEVELS:
-        found = f"a colour image with 16 bits per channel, of which {levels} of 256 levels would remain"
-        raise DataError(f"{path}: {found}; save the images with 8 bits per channel, scaled to their range")
+        found = f"only {levels} of 256 levels would remain of this colour image with 16 bits per channel"
+        raise DataError(f"{path}: {found}. Scale the images to their range, and save them with 8 bits per channel")
     return pixels.values
 
 
@@ -89,7 +89,7 @@ def has_16_bits(image: ImageFile) -> bool:
 def require_known_white(image: ImageFile, path: str | os.PathLike) -> None:
     """Raises DataError for an open image with 32 bits per channel, because its white level is unknown."""
     if image.mode == "F" or (image.mode == "I" and not has_16_bits(image)):
-        raise DataError(f"{path}: 32-bit pixels, whose white level is unknown; save the image with 8 bits per channel")
+        raise DataError(f"{path}: the white level of 32-bit pixels is unknown. Save the image with 8 bits per channel")
 
 
 def orientation(image: Image.Image, path: str | os.PathLike) -> int:
@@ -124,11 +124,12 @@ def reading_errors(path: str | os.PathLike) -> Iterator[None]:
     except HMMNError:
         raise
     except UnidentifiedImageError as error:
-        found = "an empty file" if not os.path.isfile(path) or os.path.getsize(path) == 0 else "not an image in a known format"
-        raise DataError(f"{path}: {found}; expected a JPEG or PNG") from error
+        is_empty = not os.path.isfile(path) or os.path.getsize(path) == 0
+        found = "the file is empty" if is_empty else "the file is not an image in a known format"
+        raise DataError(f"{path}: {found}, expected a JPEG or PNG") from error
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise DataError(f"{path}: cannot be read: {reason(error)}; check the path") from error
+        raise DataError(f"{path}: cannot be read: {reason(error)}. Check the path") from error
     except Image.DecompressionBombError as error:
-        raise DataError(f"{path}: cannot be read: too many pixels ({reason(error)}); pass a smaller image") from error
+        raise DataError(f"{path}: the image has too many pixels ({reason(error)}). Pass a smaller image") from error
     except Exception as error:  # each decoder raises its own exception types
-        raise DataError(f"{path}: a damaged image ({reason(error)}); copy or export it again") from error
+        raise DataError(f"{path}: the image is damaged ({reason(error)}). Copy or export it again") from error

@@ -14,6 +14,7 @@ from hmmn_jax.io.files import discard, discard_empty
 from hmmn_jax.io.notes import note
 
 UNUSED_DAYS = 30  # programs for other versions or processors are deleted after this many days without use
+_NOT_CACHED = "Compiled programs are not cached. To use another folder, set --compilation_cache"
 
 
 def own_folder() -> Path | None:
@@ -32,12 +33,12 @@ def own_folder() -> Path | None:
         folder.mkdir(mode=0o700, exist_ok=True)
         for path in (programs.parent, programs, folder):
             if reason := _unsafe(path):
-                note(f"{path}: {reason}; compiled programs are not cached; to use another folder, set --compilation_cache")
+                note(f"{path}: {reason}. {_NOT_CACHED}")
                 return None
         os.utime(folder)
         _delete_unused(programs)
     except OSError as error:
-        note(f"{folder}: {error.strerror}; compiled programs are not cached; to use another folder, set --compilation_cache")
+        note(f"{folder}: {error.strerror}. {_NOT_CACHED}")
         return None
     return folder
 
@@ -62,7 +63,7 @@ def _unsafe(folder: Path) -> str:
     if found.st_uid != os.getuid():
         return f"belongs to user {found.st_uid}, not to user {os.getuid()}"
     if found.st_mode & 0o022:
-        return f"other users can write to it (mode {found.st_mode & 0o777:o}); chmod go-w changes that"
+        return f"other users can write to it (mode {found.st_mode & 0o777:o}). Run chmod go-w to change the mode"
     return ""
 
 

@@ -54,14 +54,14 @@ class Record:
         try:
             found = json.loads(path.read_bytes().decode())
             if found["format"] != FORMAT:
-                raise ValueError(f"format {found['format']}, expected {FORMAT}")
+                raise ValueError(f"the format is {found['format']}, expected {FORMAT}")
             files = {_inside(name): [str(digest) for digest in digests] for name, digests in found["files"].items()}
             if not isinstance(found["about"], dict | None):
                 raise TypeError(f"about is {type(found['about']).__name__}, expected an object")
             return cls(root, path, files, found["about"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             found = f"{type(error).__name__}: {reason(error)}"
-            raise DataError(f"{path}: not a record of this program ({found}); choose another output folder") from error
+            raise DataError(f"{path}: is not a record of this program ({found}). Choose another output folder") from error
 
     def owns(self, name: str) -> bool:
         """Whether the file `name` exists and its content matches this record."""
@@ -199,9 +199,10 @@ class Record:
 def require_free(record: Record, names: Iterable[str]) -> None:
     """Raises DataError if one of the given files exists and does not match the record."""
     if foreign := record.foreign(names):
-        more = f" (and {len(foreign) - 1} more)" if len(foreign) > 1 else ""
+        more = f" (and {len(foreign) - 1} more files)" if len(foreign) > 1 else ""
         raise DataError(
-            f"{foreign[0]}: not written by this program, or changed since{more}; move it away, or choose another output folder"
+            f"{foreign[0]}: was not written by this program, or was changed later{more}. Move it elsewhere, or choose another "
+            "output folder"
         )
 
 
@@ -241,7 +242,7 @@ def replace_own(path: Path) -> Iterator[Path]:
         DataError: `path` is a folder or a file that this program did not write, or writing fails.
     """
     if (path := path.absolute()).name in ("", ".."):
-        raise DataError(f"{path}: a folder; pass the name of a file")
+        raise DataError(f"{path}: is a folder. Pass the name of a file")
     record = Record.load(path.parent, path.with_name(f".{path.name}.record.json"))
     require_free(record, [path.name])
     with writing_errors(path):

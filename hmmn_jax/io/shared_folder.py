@@ -29,8 +29,8 @@ def require_shared(folder: AnyPath, guard: Guard | None, flag: str) -> None:
         if blind:
             others = ", ".join(f"{process} on {host}" for process, host in blind[:8])
             raise ConfigError(
-                f"{folder}: process 0 on {seen[0][1]} sees a different folder of this name from process {others}; "
-                f"pass a {flag} that all processes share, such as one on a network drive"
+                f"{folder}: process 0 on {seen[0][1]} and process {others} use different folders with this name. "
+                f"Pass a {flag} that all processes share, such as a folder on a network drive"
             )
 
     peers.from_first("shared", check)  # raises the same error in all processes

@@ -56,7 +56,7 @@ class Stage:
             raise DataError(f"{error.filename or path}: {error.strerror or error}") from error
         there = {name: stored for name, stored in there.items() if not single or name == path.name}
         if not there:
-            raise DataError(f"{path}: no such file or folder in the bucket; check the path")
+            raise DataError(f"{path}: no such file or folder in the bucket. Check the path")
         source = path.parent if single else path
         if self.folder is None:
             self.folder = Path(self._temporary.enter_context(TemporaryDirectory()))
@@ -83,13 +83,13 @@ def _update(source: AnyPath, copy: Path, there: Mapping[str, Stored], wanted: se
     with writing_errors(copy):
         copy.mkdir(parents=True, exist_ok=True)
         require_space(copy, total)
-    note(f"{source}: {len(missing)} files, {total / 1e6:,.1f} MB, are copied to {copy}")
+    note(f"{source}: {len(missing)} files ({total / 1e6:,.1f} MB) are copied to {copy}")
     for names in _parts(missing, there):
         with staging_folder(unfinished) as staged:
             with writing_errors(copy), bucket_errors(source):
                 download(source, names, staged)
             if short := [name for name in names if (staged / name).stat().st_size != there[name].size]:
-                raise DataError(f"{source / short[0]}: changed while it was copied; run the command again")
+                raise DataError(f"{source / short[0]}: the file changed while it was copied. Run the command again")
             copied |= {name: there[name].digest for name in names}
             record.publish(staged, {"objects": copied}, keep=True)
 
@@ -118,7 +118,7 @@ def _alone(copy: Path) -> Iterator[None]:
                 break
             except ConfigError:
                 if not told:
-                    note(f"{copy}: waiting for another process that is copying to it")
+                    note(f"{copy}: another process is copying to this folder. This process waits until the copy is complete")
                 told = True
                 time.sleep(1)
         yield

@@ -46,7 +46,7 @@ def require_no_masks(frames: list[tuple[Path, str, str]], notes: Notes | None = 
     if notes is not None and usual_name is not None and len(frames) >= _TOLD:
         for (path, _, _), pattern in zip(frames, patterns, strict=True):
             if pattern != usual_name:
-                notes.add("frames with unusual names", "frames", str(path))
+                notes.add("some frames have unusual names", "frames", str(path))
     if all(mode in _INDEXED for _, _, mode in frames):
         return
     usual = [frame for frame, name in zip(frames, patterns, strict=True) if frame[2] == usual_mode]
@@ -76,8 +76,8 @@ def require_no_masks(frames: list[tuple[Path, str, str]], notes: Notes | None = 
             suspicious = path in small and mode in _COLOUR and 1 < len(_colours(path)) <= _FEW
         found += [path] if suspicious else []
     if found:
-        way_out = "move masks out of the folder of frames; if it is a frame, save it as a colour image"
-        raise DataError(f"{found[0]}: looks like a mask among the frames ({len(found)} of {len(frames)} files); {way_out}")
+        way_out = "Move masks to another folder. If this file is a frame, save it as a colour image"
+        raise DataError(f"{found[0]}: looks like a mask among the frames ({len(found)} of {len(frames)} files). {way_out}")
 
 
 def _usual(values: list[str]) -> str | None:

@@ -84,14 +84,16 @@ class ArrayVideo(Video):
             ValueError: there is no frame, or a frame is not `uint8 [h,w,3]` or differs in size from the first frame.
         """
         if len(frames) == 0:
-            raise ValueError(f"{name}: no frames, expected at least one")
+            raise ValueError(f"{name}: the video has no frames, expected at least one")
         for index, frame in enumerate(frames):
             dtype, shape = getattr(frame, "dtype", type(frame).__name__), np.shape(frame)
             if dtype != np.uint8 or len(shape) != 3 or shape[2] != 3 or 0 in shape:
                 raise ValueError(f"{name}: frame {index} is {dtype} {list(shape)}, expected uint8 [height, width, 3]")
             if shape != np.shape(frames[0]):
                 first = np.shape(frames[0])
-                raise ValueError(f"{name}: frame {index} is {list(shape)}, frame 0 {list(first)}; one size is expected")
+                raise ValueError(
+                    f"{name}: frame {index} is {list(shape)}, but frame 0 is {list(first)}. All frames must have one size"
+                )
         self._frames = frames
         self.name, self.fps = name, fps
         self.size = np.shape(frames[0])[:2]

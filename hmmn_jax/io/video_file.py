@@ -53,8 +53,8 @@ class VideoFile(Video):
         self.name = self.path.stem
         with self._open() as decoder:
             if (first := next(decoder.frames(), None)) is None:
-                way_out = "copy it again, or convert it, for instance to H.264 in .mp4"
-                raise DataError(f"{self.path}: no frame can be decoded; {way_out}")
+                way_out = "Copy it again, or convert it, for instance to H.264 in .mp4"
+                raise DataError(f"{self.path}: no frame can be decoded. {way_out}")
             self.fps, self._frame_count = decoder.fps, decoder.frame_count
             self._orientation = upright_filters(first)
             self.size = RgbConverter(self._orientation)(first).shape[:2]
@@ -91,11 +91,11 @@ class VideoFile(Video):
                 if reached is not None and reached[0] == wanted:
                     return reached[1]
             if not 0 <= wanted < len(self._index):
-                raise IndexError(f"{self.path}: frame {index} of {len(self._index)}")
+                raise IndexError(f"{self.path}: frame {index} does not exist. The video has {len(self._index)} frames")
             with decoding_errors(self.path):
                 rgb = self._index.find(wanted)
             if rgb is None:
-                raise DataError(f"{self.path}: frame {wanted} has changed; open the file again")
+                raise DataError(f"{self.path}: frame {wanted} has changed. Open the file again")
             return rgb
 
     def backwards(self, start: int, stop: int) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
@@ -138,8 +138,10 @@ class VideoFile(Video):
             for index, frame in enumerate(decoder.frames()):
                 rgb = to_rgb(frame)
                 if rgb.shape[:2] != self.size:
-                    sizes = f"frame {index} has {rgb.shape[1]}x{rgb.shape[0]} pixels, the first {self.size[1]}x{self.size[0]}"
-                    raise DataError(f"{self.path}: {sizes}; one size is expected; convert the video")
+                    sizes = (
+                        f"frame {index} has {rgb.shape[1]}x{rgb.shape[0]} pixels, but frame 0 has {self.size[1]}x{self.size[0]}"
+                    )
+                    raise DataError(f"{self.path}: {sizes}. Convert the video so that all frames have one size")
                 with self._lock:
                     if index == len(self._index):
                         self._index.record(frame, rgb)
@@ -147,7 +149,7 @@ class VideoFile(Video):
                 count = index + 1
         is_first, self._is_complete = not self._is_complete, True
         if is_first and count < 0.9 * self._frame_count - 1:
-            found = f"ends after {count} of about {self._frame_count} frames; is it damaged?"
+            found = f"the video ends after {count} of about {self._frame_count} frames. The file may be damaged"
             warnings.warn(f"{self.path}: {found}", stacklevel=3)
 
     def _decode_next(self) -> tuple[int, UInt8[np.ndarray, "h w 3"]] | None:
@@ -171,7 +173,7 @@ def _check_file(path: str | os.PathLike) -> Path:
     """Returns the path of a file. Raises DataError if it does not exist or its name is not a valid sequence name."""
     file = user_path(path)
     if not file.is_file():
-        found = "a folder" if file.is_dir() else "no such file"
-        raise DataError(f"{path}: {found}; pass a video file")
+        found = "is a folder" if file.is_dir() else "no such file"
+        raise DataError(f"{path}: {found}. Pass a video file")
     check_name(file.stem, file)
     return file

@@ -130,9 +130,8 @@ def score_sequence(
 def require_same_shape(pred: np.ndarray, truth: np.ndarray, name: str) -> None:
     """Raises DataError unless every annotated mask has a predicted mask of the same size."""
     if pred.shape != truth.shape:
-        raise DataError(
-            f"{name}: predictions have the shape {pred.shape}, annotations {truth.shape}; provide one for every frame"
-        )
+        found = f"the predictions have the shape {pred.shape}, but the annotations have the shape {truth.shape}"
+        raise DataError(f"{name}: {found}. Provide a mask of the same size for every frame")
 
 
 def score_frames(
@@ -152,7 +151,8 @@ def score_frames(
         void_in_result: as in `score_sequence`.
     """
     if not (objects := int(scored_ids(first, single_object).max(initial=0))):
-        raise DataError(f"{name}: no object in the first annotation (255 is void unless single_object); nothing to score")
+        found = "the first annotation contains no object to score"
+        raise DataError(f"{name}: {found}. The value 255 is void unless single_object is True")
     names, indices, j, f = [], [], [], []
     for index, frame_name, pred, truth, source in frames:
         # Predictions have no void pixels. For a single object, every nonzero value is the object.
@@ -162,7 +162,8 @@ def score_frames(
             pred = scored_ids(pred, False)
         truth = scored_ids(truth, single_object)
         if (greatest := int(pred.max(initial=0))) > objects:
-            raise DataError(f"{source}: the id {greatest}; the first annotation has ids up to {objects}; use the given ids")
+            found = f"the mask contains the id {greatest}, but the first annotation has only ids up to {objects}"
+            raise DataError(f"{source}: {found}. Use the ids of the first annotation")
         frame_j, frame_f = frame_scores(pred, truth, objects)
         names.append(frame_name)
         indices.append(index)
@@ -196,7 +197,8 @@ def score_annotated(
     for index, frame_name, pred, truth, source in frames:
         if len(unknown := np.setdiff1d(pred, [0, *ids, *others])):
             known = ", ".join(map(str, sorted({*ids, *others})))
-            raise DataError(f"{source}: the id {unknown[0]}; the annotations have {known}; use the given ids")
+            found = f"the mask contains the id {unknown[0]}, but the annotations have only the ids {known}"
+            raise DataError(f"{source}: {found}. Use the ids of the annotations")
         counts = np.array([index > first[i] for i in ids])
         frame_j, frame_f = frame_scores(number_ids(pred, ids), number_ids(truth, ids), len(ids))
         names.append(frame_name)
@@ -209,7 +211,8 @@ def score_annotated(
 def scored_frames(length: int, name: str) -> range:
     """Returns the scored frames of a sequence: all except the first and the last. Raises DataError if none is left."""
     if length < 3:
-        raise DataError(f"{name}: {length} frames, of which the first and the last are not scored; at least three are needed")
+        found = f"the video has {length} frames, expected at least three"
+        raise DataError(f"{name}: {found}. The first and the last frame are not scored")
     return range(1, length - 1)
 
 

@@ -33,8 +33,8 @@ class FrameRange:
     def __post_init__(self) -> None:
         frames = len(range(self.start, self.end, STEP))
         if self.frame_nums < 2 or frames > self.frame_nums:
-            found = f"frame_nums {self.frame_nums} for the {frames} frames from {self.start} to {self.end}"
-            raise DataError(f"{found}; expected 2 or more, and no fewer than the frames")
+            found = f"frame_nums is {self.frame_nums} for the {frames} frames from {self.start} to {self.end}"
+            raise DataError(f"{found}. frame_nums must be at least 2, and at least the number of frames")
 
     @property
     def slots(self) -> int:
@@ -84,9 +84,10 @@ def score_video(
     for t in wanted:
         frame = f"{t:08d}"
         if frame not in truth or frame not in pred:
-            raise DataError(f"{name}, frame {frame}: no {'annotation' if frame not in truth else 'mask'}; add it")
+            raise DataError(f"{name}, frame {frame}: the {'annotation' if frame not in truth else 'mask'} is missing. Add it")
         if pred[frame].shape != truth[frame].shape:
-            raise DataError(f"{name}, frame {frame}: a mask {pred[frame].shape}, the annotation is {truth[frame].shape}")
+            found = f"the mask has the shape {pred[frame].shape}, but the annotation has the shape {truth[frame].shape}"
+            raise DataError(f"{name}, frame {frame}: {found}")
         frames.append((t, frame, pred[frame], truth[frame], f"{name}, frame {frame}"))
     return score_frames(frames, ranges, unseen, name)
 

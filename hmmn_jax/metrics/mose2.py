@@ -56,10 +56,9 @@ def score_video(
     scored = server_frames(pred, len(truth), name) if pred else []
     for frame in scored:
         if frame not in truth or pred[frame].shape != truth[frame].shape:
-            found = truth[frame].shape if frame in truth else "none"
-            raise DataError(
-                f"{name}, frame {frame}: a mask {pred[frame].shape}, the annotation is {found}; write one of its size"
-            )
+            found = truth[frame].shape if frame in truth else "unknown because no annotation exists"
+            shapes = f"the shape of the mask is {pred[frame].shape}, but the shape of the annotation is {found}"
+            raise DataError(f"{name}, frame {frame}: {shapes}. Write a mask with the shape of the annotation")
     places = {frame: t for t, frame in enumerate(truth)}
     return score_frames(((places[t], t, pred[t], truth[t], f"{name}, frame {t}") for t in scored), ids, name)
 
@@ -71,10 +70,10 @@ def server_frames(names: Iterable[str], length: int, video: str) -> list[str]:
     Raises DataError if there are too few names, or if a name is not a number.
     """
     if bad := [name for name in names if not name.isdecimal()]:
-        raise DataError(f"{video}: a mask is named {bad[0]}.png; names must be numbers, such as 00012.png")
+        raise DataError(f"{video}: a mask is named {bad[0]}.png. Mask names must be numbers, such as 00012.png")
     found = sorted(names, key=lambda name: (int(name), name))
     if length > 2 and len(found) < length - 1:
-        raise DataError(f"{video}: {len(found)} masks of {length} frames; write one for every frame")
+        raise DataError(f"{video}: the result contains {len(found)} masks for {length} frames. Write a mask for every frame")
     return found[1 : max(length - 1, 1)]
 
 

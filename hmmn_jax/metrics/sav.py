@@ -73,7 +73,7 @@ def score_frames(frames: Iterable[ScoredFrame], scored: Mapping[int, frozenset[i
         j.append(values[:, 0])
         f.append(values[:, 1])
     if hidden := [i for i, there in shown.items() if not there]:
-        raise DataError(f"{name}: no scored annotation shows the object {hidden[0]}, so it has no score; remove its masks")
+        raise DataError(f"{name}: no scored annotation shows the object {hidden[0]}. Remove the masks of this object")
     tables = over_time(j, len(scored)), over_time(f, len(scored))
     return SequenceScores(name, tuple(names), *tables, tuple(scored), tuple(indices))
 

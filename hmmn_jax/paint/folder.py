@@ -108,7 +108,7 @@ def open_folder(path: Path, takeover: bool = False) -> Iterator[ProjectFolder]:
         raise DataError(
             f"{path} contains files, such as {others[0].name}, but no project. Choose another folder with --project."
         )
-    way_out = "stop that process, choose another folder with --project, or pass --takeover if the process has already ended"
+    way_out = "Stop that process, or choose another folder with --project. If that process has already ended, pass --takeover"
     with hold_folder(path, path / LOCK, takeover, way_out) as guard:
         yield ProjectFolder(path, guard)
 

@@ -85,8 +85,8 @@ def test_what_is_not_such_a_resnet_is_listed():
     with pytest.raises(MismatchError) as caught:
         from_pretrained(tensors, SMALL, source="resnet.pth")
     assert str(caught.value).splitlines() == [
-        "resnet.pth: 3 tensors are not those of the model",
-        "  missing bn1.running_mean (8,)",
-        "  surplus layer3.1.conv1.weight (8, 32, 1, 1)",
-        "  layer1.0.conv1.weight is (4, 8, 3, 3), expected (4, 8, 1, 1)",
+        "resnet.pth: 3 tensors do not match the model",
+        "  bn1.running_mean (8,) is missing",
+        "  layer3.1.conv1.weight (8, 32, 1, 1) is not in the model",
+        "  layer1.0.conv1.weight has the shape (4, 8, 3, 3), expected (4, 8, 1, 1)",
     ]

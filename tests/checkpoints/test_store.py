@@ -147,7 +147,7 @@ def test_the_latest_finished_step_of_a_training_workdir(run):
 
 def test_any_step_of_a_training_workdir(run):
     assert step_of(load_checkpoint(run, 2)) == 2
-    with pytest.raises(CheckpointError, match=r"work: no checkpoint of step 30; pass one of its steps: 10, 2$"):
+    with pytest.raises(CheckpointError, match=r"work: step 30 has no checkpoint. Pass one of these steps: 10, 2$"):
         load_checkpoint(run, step=30)
 
 
@@ -160,7 +160,7 @@ def test_the_best_step_of_a_training_workdir(tmp_path, run, scores, best):
 
 
 def test_no_step_is_the_best_where_none_was_validated(tmp_path, run):
-    message = r"work: no checkpoint was validated, so none is the best; pass one of its steps: 10, 2$"
+    message = r"work: no checkpoint was validated. Pass one of these steps: 10, 2$"
     with pytest.raises(CheckpointError, match=message):
         load_checkpoint(run, "best")
     run = record(shutil.copytree(run, tmp_path / "work"), step_2=None, step_10=None)
@@ -169,7 +169,7 @@ def test_no_step_is_the_best_where_none_was_validated(tmp_path, run):
 
 
 def test_a_step_of_what_has_none(saved, run):
-    with pytest.raises(CheckpointError, match=r"OUT: a single checkpoint, without steps; omit the step"):
+    with pytest.raises(CheckpointError, match=r"OUT: a single checkpoint has no steps. Omit the step"):
         load_checkpoint(saved, 2)
     with untyped(), pytest.raises(ValueError, match="step is 'last', expected an integer, 'best' or None"):
         load_checkpoint(run, "last")
@@ -177,7 +177,7 @@ def test_a_step_of_what_has_none(saved, run):
 
 def test_a_path_that_is_no_checkpoint(tmp_path):
     assert "no such file or folder" in refusal(tmp_path / "nothing")
-    assert "no config.json" in refusal(tmp_path)
+    assert "does not contain config.json" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_a_damaged_config(tmp_path, saved, text):
 def test_a_folder_whose_writing_was_cut_off(tmp_path, saved):
     path = copy(saved, tmp_path)
     shutil.rmtree(path / "variables")
-    assert "was the write interrupted?" in refusal(path)
+    assert "Writing may have been interrupted" in refusal(path)
 
 
 def test_a_damaged_folder_is_reported_without_tracebacks_of_other_threads(tmp_path, saved, capfd):
@@ -227,7 +227,7 @@ def test_damaged_variables(tmp_path, saved, harm):
             content = file.read_bytes()
             file.write_bytes(b"" if harm == "empty" else content[: len(content) // 2])
     message = refusal(path)
-    assert "not readable as an Orbax checkpoint" in message
+    assert "cannot be read as an Orbax checkpoint" in message
     assert "\n" not in message
 
 
@@ -236,8 +236,8 @@ def test_variables_of_another_model_are_listed(tmp_path, saved):
     other = with_backbone(SMALL.replace(decoder_dim=24), blocks=(1, 2, 1))
     (path / "config.json").write_text(json.dumps({"model": other.to_dict()}))
     lines = refusal(path, MismatchError).splitlines()
-    assert any(line.startswith("  missing ") and "/memory_encoder/backbone/res3_1/" in line for line in lines)
-    assert any(line.startswith("  params/decoder/") and " is " in line and ", expected " in line for line in lines)
+    assert any(line.endswith(" is missing") and "/memory_encoder/backbone/res3_1/" in line for line in lines)
+    assert any(line.startswith("  params/decoder/") and " has the shape " in line and ", expected " in line for line in lines)
     count = int(lines[-1].split()[2])
     assert len(lines) == 12 and f": {count + 10} tensors" in lines[0]
 
@@ -339,17 +339,17 @@ def test_checkpoints_in_a_bucket(saved, tmp_path, bucket):
 def test_what_is_wrong_in_a_bucket_is_reported_by_its_path(saved, tmp_path, bucket, monkeypatch):
     assert "no such file or folder" in refusal("gs://b/OUT")
     bucket.pipe("gs://b/w.pth", b"no weights")
-    assert "neither a torch.save nor a safetensors file" in refusal("gs://b/w.pth")
+    assert "neither a torch.save file nor a safetensors file" in refusal("gs://b/w.pth")
     bucket.put(str(saved / CONFIG_FILE), f"gs://b/OUT/{CONFIG_FILE}")
-    assert "was the write interrupted?" in refusal("gs://b/OUT")
+    assert "Writing may have been interrupted" in refusal("gs://b/OUT")
     bucket.pipe(f"gs://b/OUT/{VARIABLES}/x", b"")
-    assert "not readable as an Orbax checkpoint" in refusal("gs://b/OUT")
+    assert "cannot be read as an Orbax checkpoint" in refusal("gs://b/OUT")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match=r"gs://b/NEW: in a bucket, .*; pass a local path"):
+    with pytest.raises(DataError, match=r"gs://b/NEW: is in a bucket, .* Pass a local path"):
         save_checkpoint("gs://b/NEW", variables(), SMALL)
     assert not list(tmp_path.iterdir())
     with serving(monkeypatch, UnreachableBucket):
-        assert "check its name, your credentials and the network" in refusal("gs://b/OUT")
+        assert "Check the name of the bucket, your credentials and the network" in refusal("gs://b/OUT")
 
 
 def test_weights_are_written_to_a_bucket_once(bucket):
@@ -372,5 +372,5 @@ def test_a_model_of_the_package_by_name(saved, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err.count("NOTE: the bundled weights are for research only") == 1
     (tmp_path / "lite").mkdir()
     assert find_checkpoint("lite") == tmp_path / "lite"
-    assert refusal("lite").startswith(f"{tmp_path / 'lite'}: no config.json in it")
-    assert refusal("huge").endswith("/huge: no such file or folder; expected a checkpoint, or a bundled model (lite)")
+    assert refusal("lite").startswith(f"{tmp_path / 'lite'}: the folder does not contain config.json")
+    assert refusal("huge").endswith("/huge: no such file or folder. Pass a checkpoint, or a bundled model (lite)")

@@ -41,17 +41,17 @@ def test_a_truncated_or_altered_file_is_rejected_or_unharmed(tmp_path, suffix):
     [
         ({"x": tensor()}, {"compression": zipfile.ZIP_DEFLATED}, "compressed"),
         ({"x": tensor()}, {"records": {"data/0": None}}, "'archive/data/0' is missing"),
-        ({"x": tensor()}, {"records": {"data/0": b"123"}}, "3 bytes where 24"),
-        ({"x": tensor()}, {"records": {"byteorder": "middle"}}, "byteorder"),
+        ({"x": tensor()}, {"records": {"data/0": b"123"}}, "3 bytes, expected 24"),
+        ({"x": tensor()}, {"records": {"byteorder": "middle"}}, "byte order"),
         ({"x": tensor()}, {"records": {"constants.pkl": b""}}, "TorchScript"),
         ({"x": tensor()}, {"records": {"code/a.py": b""}}, "TorchScript"),
         ({"x": tensor()}, {"records": {"more/data.pkl": b""}}, "2 entries"),
-        ({"x": tensor(), "epoch": 3}, {}, "'epoch' holds int"),
+        ({"x": tensor(), "epoch": 3}, {}, "'epoch' maps to int"),
         ({"x": tensor(), 3: tensor()}, {}, "key 3"),
         ({"epoch": 3, "state_dict": {"x": tensor()}}, {}, "weights_only=True)['state_dict']"),
-        (tensor(), {}, "the top level is of type Tensor"),
-        ({"a\nb\x1b[31m": 3}, {}, "holds int"),
-        ({"x" * 5000: 3}, {}, "holds int"),
+        (tensor(), {}, "the top-level object is of type Tensor"),
+        ({"a\nb\x1b[31m": 3}, {}, "maps to int"),
+        ({"x" * 5000: 3}, {}, "maps to int"),
     ],
 )
 def test_what_differs_is_reported(tmp_path, top, options, told):
@@ -61,12 +61,12 @@ def test_what_differs_is_reported(tmp_path, top, options, told):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"", "an empty file"),
+        (b"", "the file is empty"),
         (b"PK", "neither"),
         (b"PK\x03\x04" + b"garbage" * 99, "damaged"),
         (b"cos\nsystem\n(X\x01\0\0\0atR.", "neither"),
         (b"<html>404</html>", "neither"),
-        (pickle.dumps({"x": 3}), "a bare pickle"),
+        (pickle.dumps({"x": 3}), "a plain pickle"),
         (pickle.dumps({"x": VALUES}), "_reconstruct"),
         (b"\x20\0\0\0\0\0\0\0{" + b"x" * 40, "JSON"),
         (b"\xff\xff\xff\x7f\0\0\0\0{}", "damaged"),
@@ -91,7 +91,7 @@ def test_a_damaged_legacy_file_is_reported(tmp_path):
     content = path.read_bytes()
     for length in range(20, len(content), 7):
         path.write_bytes(content[:length])
-        assert "non-zip form" in refusal(path)
+        assert "non-zip format" in refusal(path)
 
 
 def test_a_missing_file_and_a_folder_are_reported(tmp_path):

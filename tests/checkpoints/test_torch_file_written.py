@@ -51,8 +51,8 @@ def test_torch_loads_what_is_written(tmp_path):
 @pytest.mark.parametrize(
     ("name", "tensors", "told"),
     [
-        ("a.npz", {"x": VALUES}, "unknown suffix '.npz'"),
-        ("a", {"x": VALUES}, "unknown suffix ''"),
+        ("a.npz", {"x": VALUES}, "the suffix '.npz' is unknown"),
+        ("a", {"x": VALUES}, "the suffix '' is unknown"),
         ("absent/a.safetensors", {"x": VALUES}, "No such file"),
         ("a.safetensors", {"x": np.array(["text"])}, "cannot be written"),
         ("a.safetensors", {"x": np.array([None])}, "cannot be written"),

@@ -85,7 +85,7 @@ def test_a_common_prefix_and_the_order_do_not_matter(prefix, capsys):
     tensors = official()
     shuffled = {f"{prefix}{name}": tensors[name] for name in sorted(tensors, reverse=True)}
     assert_same(to_torch(from_torch(shuffled, SMALL, "w.pth"), SMALL), tensors)
-    told = f"NOTE: w.pth: every name begins with '{prefix}', which is removed\n"
+    told = f"NOTE: w.pth: every tensor name begins with '{prefix}'. This prefix is removed\n"
     assert capsys.readouterr().err == ("" if prefix in ("", "module.") else told)
 
 
@@ -101,10 +101,10 @@ def test_a_checkpoint_of_another_network_is_reported_in_a_few_lines():
     lines = str(caught.value).splitlines()
     count = len(torch_shapes(SMALL)) + 300
     assert (
-        lines[0] == f"stcn.pth: {count} tensors are not those of the model; it contains none of them, "
+        lines[0] == f"stcn.pth: {count} tensors do not match the model. The file contains no tensor of the model, "
         "so it belongs to a different network"
     )
-    assert len(lines) == 12 and lines[2] == "  surplus key_encoder.conv0.weight (2, 2)"
+    assert len(lines) == 12 and lines[2] == "  key_encoder.conv0.weight (2, 2) is not in the model"
     assert lines[-1] == f"  ... and {count - 10} more"
 
 
@@ -123,9 +123,9 @@ def test_all_that_differs_is_listed():
     with pytest.raises(MismatchError) as caught:
         from_torch(tensors, SMALL, "weights.pth")
     assert str(caught.value).splitlines() == [
-        "weights.pth: 3 tensors are not those of the model",
-        "  missing Decoder.pred2.bias (2,)",
-        "  surplus Decoder.extra.weight (1, 2)",
-        "  Encoder_M.conv1.weight is (8, 4, 7, 7), expected (8, 3, 7, 7)",
+        "weights.pth: 3 tensors do not match the model",
+        "  Decoder.pred2.bias (2,) is missing",
+        "  Decoder.extra.weight (1, 2) is not in the model",
+        "  Encoder_M.conv1.weight has the shape (8, 4, 7, 7), expected (8, 3, 7, 7)",
     ]
     assert caught.value.exit_code == 2

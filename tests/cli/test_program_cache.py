@@ -87,7 +87,7 @@ def test_a_folder_that_cannot_be_made(home, capsys):
     home.write_text("a file")
     keep_programs(None, alone=True)
     assert jax.config.jax_compilation_cache_dir is None
-    assert "compiled programs are not cached" in capsys.readouterr().err
+    assert "Compiled programs are not cached" in capsys.readouterr().err
 
 
 def test_other_choices(home, tmp_path, monkeypatch):

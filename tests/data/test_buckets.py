@@ -59,7 +59,7 @@ def test_a_stage_has_the_split_alone_and_is_used_again(built, tmp_path, capsys):
     (copy,) = (tmp_path / "gs" / BUCKET / "built/davis/2017").glob("[0-9]*")
     (version,) = local.glob("davis/2017/*")
     assert {path.name for path in copy.iterdir()} == {path.name for path in version.iterdir()} - {"problems-other.txt"}
-    assert not source.in_bucket and "files," in capsys.readouterr().err
+    assert not source.in_bucket and "files (" in capsys.readouterr().err
     with Stage(tmp_path) as stage:
         open_source("davis/2017", remote, "train", stage)
     assert not capsys.readouterr().err

@@ -131,7 +131,7 @@ def test_davis_masks_of_0_255_and_void(tmp_path):
 def test_davis_splits_years_and_resolutions(tmp_path):
     root = folders.davis(tmp_path / "in", {"a": THREE}, year="2016", resolution="240p")
     folders.davis(root, {"b": THREE}, year="2016", resolution="1080p", split="val")
-    with pytest.raises(DataError, match="specify a resolution"):
+    with pytest.raises(DataError, match="Specify a resolution"):
         run(tmp_path, "davis", root, "2016")
     with pytest.raises(DataError, match=r"2017 contains no list for any of the splits"):
         run(tmp_path, "davis", root, "2017_240p")
@@ -170,7 +170,7 @@ def test_an_id_that_never_appears_and_a_frame_that_is_not_there(tmp_path):
     (root / "train/meta.json").write_text(json.dumps(meta))
     images = root / "train/JPEGImages/v"
     assert run(tmp_path, "youtube_vos", root)["train"].problems == [
-        f"{images}: meta.json names frame 00077 for object 3, which does not exist; ignored",
+        f"{images}: meta.json lists the frame 00077 for object 3, but the file does not exist; this frame is ignored",
         f"{images}: object 3 of meta.json is in no mask; the object is ignored",
     ]
 
@@ -219,9 +219,9 @@ def test_bad_images_and_masks_are_named_and_left_out(tmp_path):
     report = run(tmp_path, "image_masks", root)["train"]
     assert (report.videos, report.objects) == (2, 1)  # f shows no object
     found = [line.removeprefix(f"{root}/") for line in report.problems]
-    assert found[0] == f"e.jpg: no mask {root}/e.png; image skipped"
+    assert found[0] == f"e.jpg: the mask {root}/e.png does not exist; the image is skipped"
     assert found[1].startswith("b.jpg is not a decodable JPEG: ") and found[1].endswith("; the frame is skipped")
-    assert found[3].startswith("c.png: a mask in JPEG format") and found[3].endswith("; the mask is skipped")
+    assert found[3].startswith("c.png: the mask is in JPEG format") and found[3].endswith("; the mask is skipped")
     assert found[5] == "d.png: the mask has 32x20 pixels, but its frame has 32x24 pixels; the mask is skipped"
     assert found[2::2] == [
         f"{root}: {name} has 0 frame(s) with masks, expected at least 1; the video is skipped" for name in "bcd"
@@ -243,7 +243,9 @@ def test_bad_frames_are_named_and_the_rest_kept(tmp_path):
     lines = [line.removeprefix(f"{root}/") for line in report.problems]
     assert lines[0].startswith("JPEGImages/480p/v/00001.jpg is not a decodable JPEG: image file is truncated")
     assert lines[1] == "JPEGImages/480p/v/00002.jpg is not a decodable JPEG: the file is empty; the frame is skipped"
-    assert lines[2].startswith("Annotations/480p/v/00004.png: not an image") and lines[2].endswith("the mask is skipped")
+    assert lines[2].startswith("Annotations/480p/v/00004.png: the file is not an image") and lines[2].endswith(
+        "the mask is skipped"
+    )
     assert lines[3].endswith("v/00005.png: the mask has 31x24 pixels, but its frame has 32x24 pixels; the mask is kept")
     assert lines[4].endswith("v/00006.png: the mask has 30x24 pixels, but its frame has 32x24 pixels; the mask is skipped")
     assert lines[5] == "JPEGImages/480p/v/00003 has no mask; the frame is kept"
@@ -347,7 +349,7 @@ def test_fields_of_own_sets(tmp_path):
     root = own_set(tmp_path / "in", "abc")
     report = run(tmp_path, "davis", root, "folder", new_name="two", fields=["sequences=c, a"])["train"]
     assert (report.videos, report.frames) == (2, 6)
-    with pytest.raises(DataError, match=r"no sequence 'x'; it has a, b, c"):
+    with pytest.raises(DataError, match=r"no sequence 'x'. It contains a, b, c"):
         run(tmp_path, "davis", root, "folder", new_name="x", fields=["sequences=a,x"])
     for name, old in (("1.5", "00000"), ("1.25", "00001"), ("10.0", "00002")):
         for kind, suffix in (("JPEGImages", "jpg"), ("Annotations", "png")):
@@ -372,7 +374,7 @@ def test_formats_that_cannot_be_built_are_named(tmp_path):
     root = own_set(tmp_path / "masks")
     for path in (root / "Annotations/v").iterdir():
         path.rename(path.with_suffix(".jpg"))
-    with pytest.raises(DataError, match=r"Annotations/v: .*masks must be PNGs"):
+    with pytest.raises(DataError, match=r"Annotations/v: .*Masks must be PNGs"):
         run(tmp_path, "davis", root, "folder")
 
 

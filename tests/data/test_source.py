@@ -92,7 +92,7 @@ def test_a_second_build_asks_and_a_failed_one_leaves_the_first(built, copy, tmp_
         build("davis", config, built / "in", tmp_path)
     before = {path.name: path.read_bytes() for path in copy.iterdir()}
     monkeypatch.setattr("data.index.Index.save", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(DataError, match=r"cannot be written: No space left on device; free some space"):
+    with pytest.raises(DataError, match=r"cannot be written: No space left on device. Free some space"):
         build("davis", config, built / "in", tmp_path, overwrite=True)
     assert before == {path.name: path.read_bytes() for path in copy.iterdir()}
     assert os.listdir(tmp_path / ".unfinished") == ["davis-2017.lock"]
@@ -155,7 +155,7 @@ def test_files_of_others_stay_where_a_build_is_replaced(built, copy, tmp_path):
     problems = copy / "problems-train.txt"
     problems.write_text("annotated by hand")
     before = {path.name: path.read_bytes() for path in copy.iterdir()}
-    with pytest.raises(DataError, match=r"problems-train\.txt: not written by this program, or changed since"):
+    with pytest.raises(DataError, match=r"problems-train\.txt: was not written by this program, or was changed later"):
         rebuild(built, tmp_path, overwrite=True)
     assert before == {path.name: path.read_bytes() for path in copy.iterdir()}
     problems.unlink()

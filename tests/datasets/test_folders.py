@@ -75,11 +75,11 @@ class TestReadDavis:
 
     def test_other_annotations_and_names(self, davis):
         make_sequence(davis, "swan", [], [1], annotations="Annotations_0_255")
-        with raises("Annotations_0_255/480p/bear: no such folder of masks", "holds swan"):
+        with raises("Annotations_0_255/480p/bear: no such folder of masks", "contains swan"):
             read_davis(davis, 2017, "val", annotations="Annotations_0_255")
         (swan,) = read_davis(davis, 2017, "val", annotations="Annotations_0_255", names=["swan"])
         assert swan.masks == {1: davis / "Annotations_0_255/480p/swan/00001.png"}
-        with raises("no sequence 'cow'", "it lists swan, bear"):
+        with raises("no sequence 'cow'", "It contains swan, bear"):
             read_davis(davis, 2017, "val", names=["cow"])
 
     def test_resolutions(self, davis):
@@ -87,7 +87,7 @@ class TestReadDavis:
         make_sequence(davis, "bear", range(2), [0], resolution="1080p")
         assert "480p" in read_davis(davis, 2017, "val")[0].frames[0].parts
         assert "1080p" in read_davis(davis, 2017, "val", resolution="1080p")[0].frames[0].parts
-        with raises("JPEGImages/240p/swan: no such folder", "holds 1080p, 480p"):
+        with raises("JPEGImages/240p/swan: no such folder", "contains 1080p, 480p"):
             read_davis(davis, 2017, "val", resolution="240p")
 
     def test_the_only_resolution_or_none_that_can_be_guessed(self, tmp_path):
@@ -95,17 +95,17 @@ class TestReadDavis:
         write_list(tmp_path, "2017/val.txt", "swan")
         assert "288p" in read_davis(tmp_path, 2017, "val")[0].frames[0].parts
         make_sequence(tmp_path, "swan", [0], [0], resolution="1080p")
-        with raises("found 1080p, 288p", "specify a resolution"):
+        with raises("found 1080p, 288p", "Specify a resolution"):
             read_davis(tmp_path, 2017, "val")
 
     def test_what_can_be_missing(self, davis):
-        with raises("nowhere/JPEGImages: no such folder", "pass the root"):
+        with raises("nowhere/JPEGImages: no such folder", "Pass the root"):
             read_davis(davis / "nowhere", 2017, "val")
         write_list(davis, "2017/more.txt", "swan", "cow")
-        with raises("480p/cow: no such folder", "holds bear, swan"):
+        with raises("480p/cow: no such folder", "contains bear, swan"):
             read_davis(davis, 2017, "more")
         write_list(davis, "2017/pairs.txt", pair("swan", 0), pair("swan", 7))
-        with raises(r"pairs\.txt: lists 1 frames that", "swan lacks, such as 00007"):
+        with raises(r"pairs\.txt: 1 frames in the list are missing in", "swan, such as 00007"):
             read_davis(davis, 2017, "pairs")
         (davis / "JPEGImages/480p/empty").mkdir()
         write_list(davis, "2017/empties.txt", "empty")
@@ -122,7 +122,7 @@ class TestReadDavis:
 
     def test_empty_and_binary_lists(self, davis):
         write_list(davis, "2017/empty.txt", "")
-        with raises("an empty list"):
+        with raises("the list is empty"):
             read_davis(davis, 2017, "empty")
         (davis / "ImageSets/2017/binary.txt").write_bytes(b"\xff\xfe\x00\x81")
         with raises("cannot be read"):
@@ -154,18 +154,18 @@ class TestReadSequence:
         (cow,) = read_davis(davis, 2017, "cow")
         assert cow.frame_names == ("e\u03010",) and [path.name for path in cow.masks.values()] == ["\u00e90.png"]
         make(davis, "Annotations/480p/cow/e\u03010.png")
-        with raises("both .* and", "keep only one mask per frame"):
+        with raises("both .* and", "Keep only one mask per frame"):
             read_davis(davis, 2017, "cow")
 
     def test_a_mask_that_is_a_broken_link(self, davis):
         os.symlink("gone.png", davis / "Annotations/480p/bear/00001.png")
-        with raises(r"00001\.png: a link to gone\.png, which does not exist"):
+        with raises(r"00001\.png: is a link to gone\.png, which does not exist"):
             read_sequence(davis, "bear", "480p")
 
     def test_masks_of_other_names(self, davis):
         make_sequence(davis, "cow", range(2), [])
         make(davis, "Annotations/480p/cow/mask.png")
-        with raises("no PNG has the name of a frame", r"holds mask\.png", r"00000\.png"):
+        with raises("no PNG has the name of a frame", r"contains mask\.png", r"00000\.png"):
             read_sequence(davis, "cow", "480p")
 
 
@@ -183,7 +183,7 @@ class TestReadUnlisted:
         with raises("JPEGImages: no such folder"):
             read_unlisted(tmp_path)
         make(tmp_path, "JPEGImages/480p/a/0.jpg")
-        with raises("no sequence with frames and masks", "480p", "no such folder of masks"):
+        with raises("no sequence has both frames and masks", "480p", "no such folder of masks"):
             read_unlisted(tmp_path)
 
 
@@ -201,7 +201,9 @@ class TestFindUnlisted:
         notes = Notes()
         readers = find_unlisted(mine, notes=notes)
         assert list(readers) == ["a", "b", "gone", "moved", "phone"]
-        assert notes.lines() == [f"folders skipped: 2 without images and masks (such as {mine}/JPEGImages/@eaDir)"]
+        assert notes.lines() == [
+            f"some folders are skipped: 2 folders without images and masks (such as {mine}/JPEGImages/@eaDir)"
+        ]
         for name, found in (("gone", "no images"), ("moved", "a link to nowhere"), ("phone", r"found 1 \.heic")):
             with raises(f"JPEGImages/{name}: ", found):
                 readers[name]()
@@ -213,14 +215,14 @@ class TestFindUnlisted:
 
     def test_some_by_name(self, mine):
         assert list(find_unlisted(mine, names=["a"])) == ["a"]
-        with raises("no sequence 'c'", "it has a, b"):
+        with raises("no sequence 'c'", "It contains a, b"):
             find_unlisted(mine, names=["a", "c"])
 
     def test_the_order_and_notes_reach_the_frames(self, mine):
         notes = Notes()
         (only,), problems = read_unlisted(mine, notes=notes)
         assert only.frame_names == ("9", "10") and len(problems) == 1 and "is ambiguous" in problems[0]
-        assert notes.lines()[0].startswith("order of frames: 1 folder in natural order")
+        assert notes.lines()[0].startswith("the order of frames differs from plain sorting: 1 folder in natural order")
         sequences, problems = read_unlisted(mine, order="decimal")
         assert [s.frame_names for s in sequences] == [("9", "10"), ("0.25", "0.5")] and problems == []
         with pytest.raises(ConfigError, match="order is 'x'"):
@@ -273,7 +275,7 @@ class TestReadFolder:
 
     def test_missing(self, tmp_path):
         make(tmp_path, "holiday/1.jpg")
-        with raises(r"first\.png: no such file", "holds holiday"):
+        with raises(r"first\.png: no such file", "contains holiday"):
             read_folder(tmp_path / "holiday", tmp_path / "first.png")
         make(tmp_path, "first.png")
         with raises("holidays: no such folder"):

@@ -58,7 +58,7 @@ def test_names_that_have_one_order(tmp_path, names):
 )
 def test_names_that_can_be_read_in_two_ways(tmp_path, names, shown):
     make(tmp_path, *names)
-    with pytest.raises(DataError, match=f"{shown}.*set order=natural|decimal|signed|name"):
+    with pytest.raises(DataError, match=f"{shown}.*Set order=natural|decimal|signed|name"):
         list_frames(tmp_path)
 
 
@@ -99,6 +99,6 @@ def test_the_order_is_reported_where_plain_sorting_differs(tmp_path):
         list_frames(tmp_path / name, notes=notes)
     (line,) = notes.lines()
     assert line == (
-        f"order of frames: 2 folders in natural order, which differs from plain sorting (such as {tmp_path}/b: 9.jpg "
+        f"the order of frames differs from plain sorting: 2 folders in natural order (such as {tmp_path}/b: 9.jpg "
         f"before 10.jpg)"
     )

@@ -48,7 +48,7 @@ def test_ends_of_names(tmp_path):  # BIG
 def test_folders_that_are_named(tmp_path):
     touch(tmp_path, "in/a.jpg", "out/a.png", "JPEGImages/b.jpg")
     assert pairs(tmp_path, read_stills(tmp_path, "in", "out")[0]) == [("a", "in/a.jpg", "out/a.png")]
-    with pytest.raises(DataError, match=r"inn: no such folder; .* holds JPEGImages, in, out"):
+    with pytest.raises(DataError, match=r"inn: no such folder. .* contains JPEGImages, in, out"):
         read_stills(tmp_path, "inn", "out")
 
 
@@ -57,18 +57,18 @@ def test_what_is_left_out_is_named(tmp_path):
     sequences, problems = read_stills(tmp_path)
     assert len(sequences) == 1
     assert sorted(problem.removeprefix(f"{tmp_path}/").split(": ")[0] for problem in problems)[1:] == ["b.jpg", "c.png"]
-    assert any("duplicate of a.jp" in problem for problem in problems)
+    assert any("has the same name as a.jp" in problem for problem in problems)
 
 
 def test_pictures_of_other_formats_are_noted(tmp_path):
     touch(tmp_path, "JPEGImages/a.jpg", "JPEGImages/b.png", "Annotations/a.png", "Annotations/b.jpg", "JPEGImages/notes.txt")
     read_stills(tmp_path, notes=(notes := Notes()))
     assert notes.lines() == [
-        f"files skipped: 1 image in formats other than JPEG ({tmp_path}/JPEGImages/b.png), "
+        f"some files are skipped: 1 image in formats other than JPEG ({tmp_path}/JPEGImages/b.png), "
         f"1 mask in formats other than PNG ({tmp_path}/Annotations/b.jpg)"
     ]
     (tmp_path / "Annotations/a.png").unlink()
-    with pytest.raises(DataError, match=r"(?s)no image with a mask; .*in formats other than PNG"):
+    with pytest.raises(DataError, match=r"(?s)no image has a mask. .*in formats other than PNG"):
         read_stills(tmp_path)
 
 
@@ -76,12 +76,12 @@ def test_links(tmp_path):
     touch(tmp_path, "set/a.jpg", "set/a.png", "more/b.jpg")
     (tmp_path / "set" / "more").symlink_to("../more")
     _, problems = read_stills(tmp_path / "set")
-    assert problems[0] == f"{tmp_path}/set/more: a link to a folder; skipped"
+    assert problems[0] == f"{tmp_path}/set/more: is a link to a folder; the link is skipped"
     (tmp_path / "set" / "c.jpg").symlink_to("gone.jpg")
-    with pytest.raises(DataError, match=r"c\.jpg: a link to gone\.jpg, which does not exist"):
+    with pytest.raises(DataError, match=r"c\.jpg: is a link to gone\.jpg, which does not exist"):
         read_stills(tmp_path / "set")
 
 
 def test_nothing_at_all(tmp_path):
-    with pytest.raises(DataError, match=r"no image with a mask; .* holds nothing; expected"):
+    with pytest.raises(DataError, match=r"no image has a mask. .* contains nothing. The files"):
         read_stills(tmp_path)

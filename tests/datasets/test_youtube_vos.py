@@ -40,7 +40,10 @@ def test_a_frame_that_only_meta_json_has(root):
     edit_meta(root, lambda videos: videos["a"]["objects"]["2"]["frames"].append("00095"))
     videos, problems = read_youtube_vos(root, "train")
     assert len(videos) == 2 and videos[0].requested_frames == ("00000", "00005", "00010")
-    assert problems == [f"{root}/train/JPEGImages/a: meta.json names frame 00095 for object 2, which does not exist; ignored"]
+    assert problems == [
+        f"{root}/train/JPEGImages/a: meta.json lists the frame 00095 for object 2, but the file does not exist; "
+        "this frame is ignored"
+    ]
 
 
 def test_videos_left_out_by_name(root):
@@ -52,16 +55,18 @@ def test_videos_left_out_by_name(root):
     videos, problems = read_youtube_vos(root, "train")
     assert [video.name for video in videos] == ["b"]
     assert len(problems) == 4
-    assert problems[0].startswith(f"{root}/train/JPEGImages/a: not in meta.json")
-    assert problems[1].endswith("b/00099.png: a mask without a frame; mask skipped")
-    assert "/empty: no images" in problems[2] and problems[2].endswith("video skipped")
+    assert problems[0].startswith(f"{root}/train/JPEGImages/a: the video is not in meta.json")
+    assert problems[1].endswith("b/00099.png: the mask has no frame; the mask is skipped")
+    assert "/empty: no images" in problems[2] and problems[2].endswith("the video is skipped")
     assert "/gone: no such folder" in problems[3]
 
 
 def test_no_masks_leave_no_video(root):
     shutil.rmtree(root / "train" / "Annotations")
     (root / "train" / "Annotations").mkdir()
-    with pytest.raises(DataError, match=r"no video that has frames and masks, such as: .*Annotations/a: no PNG has the name"):
+    with pytest.raises(
+        DataError, match=r"no video has both frames and masks. The first problem is: .*Annotations/a: no PNG has the name"
+    ):
         read_youtube_vos(root, "train")
 
 
@@ -70,7 +75,7 @@ def test_no_masks_leave_no_video(root):
 )
 def test_a_meta_json_that_is_none(root, text):
     (root / "train" / "meta.json").write_text(text)
-    with pytest.raises(DataError, match=r"meta\.json: (cannot be read|not a meta\.json).*again"):
+    with pytest.raises(DataError, match=r"meta\.json: (cannot be read|is not a meta\.json).*again"):
         read_youtube_vos(root, "train")
 
 
@@ -81,12 +86,12 @@ def meta(objects, name="a"):
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        (meta({"0": {"frames": []}}), "the id '0', expected a number from 1 to 255"),
-        (meta({"-1": {"frames": []}}), "the id '-1'"),
-        (meta({"256": {"frames": []}}), "the id '256'"),
-        (meta({"1_0": {"frames": []}}), "the id '1_0'"),
-        (meta({"1": {"frames": []}, "01": {"frames": []}}), "a duplicate of the id 1"),
-        ('{"videos": {"a": {"objects": {"1": {"frames": []}, "1": {"frames": []}}}}}', "a duplicate of the entry '1'"),
+        (meta({"0": {"frames": []}}), "the id is '0', expected a number from 1 to 255"),
+        (meta({"-1": {"frames": []}}), "the id is '-1'"),
+        (meta({"256": {"frames": []}}), "the id is '256'"),
+        (meta({"1_0": {"frames": []}}), "the id is '1_0'"),
+        (meta({"1": {"frames": []}, "01": {"frames": []}}), "the id 1 occurs twice"),
+        ('{"videos": {"a": {"objects": {"1": {"frames": []}, "1": {"frames": []}}}}}', "the entry '1' occurs twice"),
         (meta({"1": {"frames": [0, 5]}}), "the frames of object 1 are not a list of names"),
         (meta({"1": {"frames": "00000"}}), "the frames of object 1 are not a list of names"),
         (meta({"1": {"frames": ["0\0"]}}), "is not a valid sequence name"),
@@ -112,12 +117,12 @@ def test_names_composed_and_decomposed_and_too_long(root):
     assert videos[1].requested_frames == ("e\u0301",) and len(videos[1].masks) == 3
     assert len(problems) == 1 and "no such folder" in problems[0]
     edit_meta(root, lambda videos: videos.update({"x" * 300: {"objects": {}}}))
-    with pytest.raises(DataError, match=r"meta\.json: 'x+'\.\.\. has 300 bytes"):
+    with pytest.raises(DataError, match=r"meta\.json: the name 'x+'\.\.\. has 300 bytes"):
         read_youtube_vos(root, "train")
 
 
 def test_missing_folders_and_meta(root):
-    with pytest.raises(DataError, match=r"valid/JPEGImages: no such folder; .* holds train"):
+    with pytest.raises(DataError, match=r"valid/JPEGImages: no such folder. .* contains train"):
         read_youtube_vos(root, "valid")
     (root / "train" / "meta.json").unlink()
     with pytest.raises(DataError, match=r"meta\.json: cannot be read: No such file"):

@@ -131,7 +131,7 @@ def test_masks_of_no_frame(given):
     done = run_evaluate(Stub(), frames=root / "pond", mask=root / "others", output=root / "run")
     assert done.code == 2 and "others: no PNG has the name of a frame" in done.err
     done = run_evaluate(Stub(), frames=root / "pond", mask=root / "pond", output=root / "run")
-    assert done.code == 2 and "the folder of the frames; put the masks into a separate folder" in done.err
+    assert done.code == 2 and "the masks are in the folder of the frames. Put the masks into a separate folder" in done.err
 
 
 def test_the_steps_that_the_bar_counts():

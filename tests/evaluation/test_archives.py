@@ -99,7 +99,7 @@ def test_what_has_no_frame_to_score_is_reported_and_the_means_stay_numbers(tmp_p
     trees.save_video(tmp_path / "lvos", "two", trees.named(trees.boxes(2, {1: "11"}), 5, 1, 8))
     trees.save_json(tmp_path / "lvos/valid_meta.json", trees.lvos_meta(objects))
     for name, root, said in (
-        ("mose2_val", tmp_path / "mose", "not scored: short: 2 frames"),
+        ("mose2_val", tmp_path / "mose", "not scored: short: the video has 2 frames"),
         ("lvos_val", tmp_path / "lvos", "not scored: two, object 1: no frame is between its first and last"),
     ):
         done = run_evaluate(config=benchmark_settings(name), data=root, score=root / "Annotations")
@@ -114,4 +114,7 @@ def test_ids_that_stop_the_evaluator_of_mose1_are_errors(tmp_path):
             ids = np.array(image)
         write_mask(tmp_path / "pred" / path.parent.name / path.name, np.where(ids == 255, 9, ids).astype(np.uint8))
     done = run_evaluate(config=benchmark_settings("mose1_val"), data=tmp_path / "in", score=tmp_path / "pred")
-    assert done.code == 1 and "crowd/00001.png: the id 9; the first annotation has ids up to 7" in done.err
+    assert (
+        done.code == 1
+        and "crowd/00001.png: the mask contains the id 9, but the first annotation has only ids up to 7" in done.err
+    )

@@ -62,7 +62,7 @@ def test_mose2(tmp_path):
     assert set(videos) - scores.keys() == wrong.keys() == {"shifted", "absent", "two"}
     lost = set(golden["shifted_names"]) - set(golden["shifted_pred_names"])
     assert lost == {"00005"} and "The server would use 00015.png as 00010.png" in wrong["shifted"]
-    assert "absent/00001.png: the file does not exist" in wrong["absent"] and "two: 2 frames" in wrong["two"]
+    assert "absent/00001.png: the file does not exist" in wrong["absent"] and "two: the video has 2 frames" in wrong["two"]
 
 
 def test_mose1(tmp_path):
@@ -214,7 +214,7 @@ def harm_truth(root, pred):
         (harm_extra, "pred/crowd: the server numbers the masks by their order. The server would use 00000.png as 00001.png"),
         (harm_size, "crowd/00002.png: the mask has 81x60 pixels, but its frame has 80x60"),
         (harm_missing, "crowd/00001.png: the file does not exist. 4 of 4 masks are missing."),
-        (harm_name, "crowd: a mask is named last.png; names must be numbers"),
+        (harm_name, "crowd: a mask is named last.png. Mask names must be numbers"),
         (harm_bits, "crowd/00002.png: the PNG has the mode 1, whose values the server would change"),
         (harm_colours, "crowd/00002.png: the PNG has the mode RGB, whose values the server would change"),
         (harm_length, "crowd: meta.json lists 5 frames, but the folders contain 6 frames"),
@@ -234,7 +234,7 @@ def test_wrong_results_of_others(tmp_path):
     trees.mose(tmp_path / "mose")
     shutil.copytree(tmp_path / "mose/Annotations", tmp_path / "pred")
     _, wrong = score("mose1_val", tmp_path / "mose", tmp_path / "pred")  # 255 is background in its annotations
-    assert "crowd/00001.png: the id 255; the first annotation has ids up to 7" in wrong["crowd"]
+    assert "crowd/00001.png: the mask contains the id 255, but the first annotation has only ids up to 7" in wrong["crowd"]
     trees.sav(tmp_path / "sav")
     shutil.copytree(tmp_path / "sav/Annotations_6fps", tmp_path / "objects")
     assert not score("sav_val", tmp_path / "sav", tmp_path / "objects")[1]
@@ -263,7 +263,7 @@ def test_data_that_cannot_be_scored(tmp_path):
     (root / "JPEGImages/tent").mkdir()
     task, _, reasons = read("lvos_val", root)
     assert any("tent" in line and "not in the list" in line for line in task.notes.lines())
-    assert "walk, object 3: frame_nums 5 for the 8 frames" in reasons["walk"]
+    assert "walk, object 3: frame_nums is 5 for the 8 frames" in reasons["walk"]
     assert "zoo, object 255: no frame is between its first and last" in reasons["zoo"]
     trees.save_json(root / "valid_meta.json", trees.lvos_meta({"walk": {3: (1, 60, 20)}, "zoo": {255: (2, 22, 5)}}))
     reasons = read("lvos_val", root)[2]

@@ -35,7 +35,7 @@ def test_01_a_mask_with_smooth_edges(root, level):
     big = Image.fromarray((ONE[0] > 0).astype(np.uint8) * np.uint8(level)).resize((256, 192), Image.Resampling.NEAREST)
     big.resize((64, 48), Image.Resampling.BILINEAR).save(root / "m.png")
     done = own(root)
-    assert done.code == 2 and f"{root / 'm.png'}: a mask with" in done.err and "mask_values=threshold" in done.err
+    assert done.code == 2 and f"{root / 'm.png'}: the mask contains" in done.err and "mask_values=threshold" in done.err
     assert not (root / "out").exists()
     done = own(root, fields={"mask_values": "threshold"})
     assert done.code == 0 and "object 1 (" in done.out
@@ -69,7 +69,7 @@ def test_07_frames_that_are_broken_links(root, dead):
     for t in range(6):
         os.symlink(root / ("gone" if t in dead else "f") / f"{t:05d}.jpg", root / f"links/{t:05d}.jpg")
     done = own(root, frames=root / "links")
-    assert done.code == 2 and f"links/{min(dead):05d}.jpg: a link to" in done.err and f"({len(dead)} of 6 files)" in done.err
+    assert done.code == 2 and f"links/{min(dead):05d}.jpg: is a link to" in done.err and f"{len(dead)} of 6 files" in done.err
 
 
 def test_08_files_that_are_no_videos(tmp_path):
@@ -269,7 +269,7 @@ def test_27_names_that_can_be_read_in_two_ways(root, names, order):
 def test_29_a_frame_of_another_size(root):
     Image.fromarray(FRAMES[3][:, :60]).save(root / "f/00003.jpg")
     done = own(root)
-    assert done.code == 2 and "f/00003.jpg: a frame of 60x48 pixels, where 00000.jpg has 64x48" in done.err
+    assert done.code == 2 and "f/00003.jpg: the frame has 60x48 pixels, but 00000.jpg has 64x48" in done.err
 
 
 def test_31_stacks(root):
@@ -279,7 +279,7 @@ def test_31_stacks(root):
     pictures[0].save(root / "pages/a.tif", save_all=True, append_images=pictures[1:3])
     pictures[3].save(root / "pages/b.tif")
     done = own(root, frames=root / "pages")
-    assert done.code == 2 and "pages/a.tif: an image of 3 pages" in done.err
+    assert done.code == 2 and "pages/a.tif: the image has 3 pages" in done.err
     done = own(root, frames=root / "stack.tif")
     assert done.code == 0 and len(contents(root / "out/masks")) == 6, done.err
 

@@ -221,7 +221,7 @@ def test_what_a_user_put_into_the_folder_stays(clip, tmp_path):
     for path in (ours, ours.with_name("notes.txt")):
         path.write_text("the user's")
     parrot = Parrot(masks)
-    assert f"{ours}: not written by this program, or changed since" in failure(parrot, opened, outputs)
+    assert f"{ours}: was not written by this program, or was changed later" in failure(parrot, opened, outputs)
     assert parrot.runs == 0 and ours.read_text() == "the user's"
     ours.unlink()
     predict(parrot, [opened], outputs)

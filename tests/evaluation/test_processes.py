@@ -169,10 +169,8 @@ def test_folders_of_one_name_that_are_not_shared(data, tmp_path, run):
         run.begin(i, data / "in", tmp_path / f"run{i}", port)
     run.wait()
     for code, line in run.said().values():
-        assert code == 2 and "process 0 on " in line and "sees a different folder of this name from process 1" in line, (
-            run.said()
-        )
-        assert line.endswith("pass a --output that all processes share, such as one on a network drive")
+        assert code == 2 and "process 0 on " in line and "and process 1 on " in line, run.said()
+        assert line.endswith("Pass a --output that all processes share, such as a folder on a network drive")
     assert not (tmp_path / "run1").exists() and not masks_in(tmp_path / "run0")
 
 

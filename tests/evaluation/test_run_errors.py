@@ -170,7 +170,7 @@ def test_a_config_of_something_else_and_fields_of_other_types(tmp_path):
         ({"data": "x", "mask": "m", "output": "r"}, "--mask needs --frames"),
         ({"data": "x", "output": "r", "checkpoint": None}, "--checkpoint is missing"),
         ({"data": "x"}, "--output is missing"),
-        ({"data": "x", "output": "gs:/b/run"}, "pass gs://b/run"),  # as pathlib writes it; formerly a local folder
+        ({"data": "x", "output": "gs:/b/run"}, "Pass gs://b/run"),  # as pathlib writes it; formerly a local folder
         ({"data": "x", "score": "nowhere"}, "nowhere is not an existing folder"),
         ({"frames": "x", "mask": "m", "score": "p"}, "--score reads existing masks"),
         ({"data": "x", "score": ".", "step": "best"}, "--step needs --checkpoint"),

@@ -121,7 +121,9 @@ class TestScores:
         assert "a/00003.png" in json.loads((tmp_path / "run/summary.json").read_text())["not_scored"]["a"]
         save_ids(tmp_path / "pred/b/00002.png", np.full((48, 64), 9, np.uint8))
         done = run_evaluate(data=own, score=tmp_path / "pred")
-        assert done.code == 2 and "b/00002.png: the id 9; the annotations have 1, 2; use the given ids" in done.err
+        assert (
+            done.code == 2 and "b/00002.png: the mask contains the id 9, but the annotations have only the ids 1, 2" in done.err
+        )
 
     def test_soft_predictions_of_one_object_are_rejected_or_thresholded(self, tmp_path):
         frames, masks = discs()
@@ -141,7 +143,7 @@ class TestScores:
         segmenter = Repeating()
         done = run_evaluate(segmenter, data=own, output=tmp_path / "run")
         assert done.code == 0 and "not scored: " in done.err and len(segmenter.given) == 2
-        assert f"{own / 'Annotations/a/00003.png'}: the mask has 48x64 pixels, its frame 64x48" in done.err
+        assert f"{own / 'Annotations/a/00003.png'}: the mask has 48x64 pixels, but its frame has 64x48" in done.err
         assert "a                  not scored" in done.out
 
     def test_soft_predictions_under_the_official_rule(self, tmp_path):

@@ -70,7 +70,7 @@ def test_several_processes_score_alike_and_name_errors(world, monkeypatch):
     assert all(map(same, scored(folder, sequences, processes=2), scored(folder, sequences)))
     (folder / "dog" / "00002.png").write_bytes(b"")
     scores, failures = score_folder(folder, plans(sequences), processes=2)
-    assert [s.name for s in scores] == ["cat"] and "dog/00002.png: an empty file" in failures["dog"]
+    assert [s.name for s in scores] == ["cat"] and "dog/00002.png: the file is empty" in failures["dog"]
 
 
 def test_masks_of_0_and_255_and_annotations_one_pixel_off(world):
@@ -122,12 +122,12 @@ def _too_short(folder, sequences):
     [
         (_missing, "pred/dog/00001.png: the file does not exist. 1 of 2 masks are missing. "),
         (_missing_sequence, "pred/dog/00001.png: the file does not exist. 2 of 2 masks are missing. "),
-        (_wrong_id, "pred/dog/00001.png: the id 3"),
+        (_wrong_id, "pred/dog/00001.png: the mask contains the id 3"),
         (_wrong_size, "pred/dog/00001.png: the mask has 56x41 pixels, but its frame has 56x40"),
-        (_wrong_format, "pred/dog/00001.png: a mask in JPEG format"),
+        (_wrong_format, "pred/dog/00001.png: the mask is in JPEG format"),
         (_truncated, "pred/dog/00001.png: "),
         (_no_annotation, "dog: frame 00001 is not annotated. 3 of 4 frames have no annotation."),
-        (_too_short, "dog: 2 frames"),
+        (_too_short, "dog: the video has 2 frames"),
     ],
 )
 def test_errors_name_the_file(world, harm, said):

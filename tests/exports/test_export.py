@@ -196,7 +196,7 @@ class TestFiles:
         files = [path] if path.is_file() else [file for file in path.rglob("*.png")]
         changed = files[0].read_bytes() + b"a user's"
         files[0].write_bytes(changed)
-        with pytest.raises(DataError, match="not written by this program, or changed"):
+        with pytest.raises(DataError, match="not written by this program, or was changed"):
             export(kind, path, video, find)
         assert files[0].read_bytes() == changed
 

@@ -33,7 +33,7 @@ def test_a_full_disk_is_reported_in_one_line(tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert (
         str(caught.value)
-        == f"{tmp_path / 'notes.txt'}: cannot be written: No space left on device; free some space, or write elsewhere"
+        == f"{tmp_path / 'notes.txt'}: cannot be written: No space left on device. Free some space, or write to another disk"
     )
     assert os.listdir(tmp_path) == []
 
@@ -44,7 +44,7 @@ def test_a_replacement_that_fails_leaves_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "replace", refuse)
     with (
-        pytest.raises(DataError, match="Permission denied; choose a writable location"),
+        pytest.raises(DataError, match=r"Permission denied\. Choose a writable location"),
         atomic_path(tmp_path / "notes.txt") as temporary,
     ):
         temporary.write_text("whole")
@@ -53,7 +53,7 @@ def test_a_replacement_that_fails_leaves_nothing(tmp_path, monkeypatch):
 
 def test_neither_a_folder_is_overwritten_nor_a_file_taken_for_a_folder(tmp_path):
     (tmp_path / "taken").mkdir()
-    with pytest.raises(DataError, match="choose the name of a file"), atomic_path(tmp_path / "taken") as temporary:
+    with pytest.raises(DataError, match="Choose the name of a file"), atomic_path(tmp_path / "taken") as temporary:
         temporary.write_text("whole")
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written"), atomic_path(tmp_path / "file" / "notes.txt"):
@@ -65,5 +65,5 @@ def test_names_too_long_for_files_made_from_them():
     assert check_name("a" * 240, "list.txt") == "a" * 240
     assert check_name("\udcff" * 240, "list.txt") == "\udcff" * 240  # bytes that are not UTF-8, one each
     for name in ("a" * 241, "\u00e9" * 121):
-        with pytest.raises(DataError, match=r"list\.txt: .*has 24[12] bytes.*; rename it"):
+        with pytest.raises(DataError, match=r"list\.txt: .*has 24[12] bytes.* Rename the sequence"):
             check_name(name, "list.txt")

@@ -48,7 +48,7 @@ def test_a_second_process_is_rejected_until_the_first_is_killed(tmp_path):
         assert process.stdout.readline() == "held\n"
         before = files(lock.parent)
         for refusal in (lambda: require_unheld(lock.parent, lock), hold_folder(lock.parent, lock).__enter__):
-            with pytest.raises(ConfigError, match=rf"record: is in use by process {process.pid} on .*; wait for .* --takeover"):
+            with pytest.raises(ConfigError, match=rf"record: is in use by process {process.pid} on .*\. Wait .* --takeover"):
                 refusal()
         assert files(lock.parent) == before
         process.kill()
@@ -80,7 +80,7 @@ def test_a_dead_owner_is_taken_over_at_once(tmp_path, monkeypatch, dead):
 def test_an_owner_that_lives_on_another_machine_is_respected(tmp_path, living):
     """Two machines may have the same name, so the boot id is compared."""
     leave(tmp_path, 10.0, **living)
-    message = r"process 4711 on .*, whose last heartbeat was 1\d s ago \(considered dead after 60 s\)"
+    message = r"process 4711 on .*, whose last heartbeat was 1\d s ago. Without a heartbeat, it is considered dead after 60 s"
     with pytest.raises(ConfigError, match=message):
         require_unheld(tmp_path, tmp_path / "lock")
     with pytest.raises(ConfigError, match=message), hold(tmp_path):
@@ -94,13 +94,13 @@ def test_a_takeover_ends_the_writing_of_the_former_owner(tmp_path, monkeypatch, 
     with hold(tmp_path) as first:
         first.require()
         with hold(tmp_path, takeover=True) as second:
-            assert capsys.readouterr().err.startswith(f"NOTE: {tmp_path}: taken over from process {os.getpid()} on ")
+            assert capsys.readouterr().err.startswith(
+                f"NOTE: {tmp_path}: the folder was taken over from process {os.getpid()} on "
+            )
             deadline = time.monotonic() + 20
             while first._lost is None and time.monotonic() < deadline:
                 time.sleep(0.01)
-            with pytest.raises(
-                ConfigError, match=r"was taken over by process .*; this process will not write to it any further"
-            ):
+            with pytest.raises(ConfigError, match=r"was taken over by process .* This process no longer writes to the folder"):
                 first.require()
             second.require()
             with pytest.raises(ConfigError, match="is in use"), hold(tmp_path):
@@ -131,14 +131,17 @@ def test_an_empty_file_as_a_power_failure_leaves_it(tmp_path):
 def test_a_file_of_something_else_stays(tmp_path, content):
     owner_path(tmp_path / "lock").write_bytes(content)
     for takeover in (False, True):
-        with pytest.raises(DataError, match="not written by this program; move it away"), hold(tmp_path, takeover=takeover):
+        with (
+            pytest.raises(DataError, match=r"was not written by this program\. Move it elsewhere"),
+            hold(tmp_path, takeover=takeover),
+        ):
             pass
     assert owner_path(tmp_path / "lock").read_bytes() == content
 
 
 def test_a_file_of_the_lock_s_name_keeps_its_bytes(tmp_path):
     (tmp_path / "lock").write_text("the user's")
-    with hold(tmp_path), pytest.raises(DataError, match="lock: not written by this program"), hold(tmp_path, takeover=True):
+    with hold(tmp_path), pytest.raises(DataError, match="lock: was not written by this program"), hold(tmp_path, takeover=True):
         pass
     assert (tmp_path / "lock").read_text() == "the user's"
     with pytest.raises(DataError, match="cannot be written"), hold(tmp_path / "lock"):

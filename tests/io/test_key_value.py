@@ -61,5 +61,5 @@ def test_a_release_without_it_runs_in_one_process_and_says_what_is_missing_in_se
     monkeypatch.setitem(sys.modules, "jax._src.distributed", None)
     assert key_value.client() is None
     monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
-    with pytest.raises(HMMNError, match=r"JAX .* has no jax._src.distributed.global_state.client, which runs in several"):
+    with pytest.raises(HMMNError, match=r"JAX .* has no jax._src.distributed.global_state.client, which a run with several"):
         key_value.client()

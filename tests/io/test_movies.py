@@ -205,12 +205,12 @@ class TestAnyMovie:
             write_movie(tmp_path / "file" / f"a{suffix}", moving_square())
 
     def test_no_frames(self, tmp_path, suffix):
-        with pytest.raises(DataError, match="without frames"):
+        with pytest.raises(DataError, match="the movie has no frames"):
             write_movie(tmp_path / f"a{suffix}", [])
         assert os.listdir(tmp_path) == []
 
     def test_sizes_that_change(self, tmp_path, suffix):
-        with pytest.raises(DataError, match="a frame of 60x42 after frames of 60x40"):
+        with pytest.raises(DataError, match="a frame has 60x42 pixels, but the first frame has 60x40"):
             write_movie(tmp_path / f"a{suffix}", [moving_square()[0], moving_square(height=42)[0]])
         assert os.listdir(tmp_path) == []
 
@@ -230,5 +230,5 @@ class TestAnyMovie:
 
 
 def test_unknown_kind_of_movie(tmp_path):
-    with pytest.raises(DataError, match=r"'\.webm'; choose \.mp4 or \.gif"):
+    with pytest.raises(DataError, match=r"'\.webm' is unknown. Choose \.mp4 or \.gif"):
         MovieWriter(tmp_path / "a.webm", 10)

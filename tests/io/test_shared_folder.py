@@ -21,7 +21,7 @@ def test_a_folder_that_is_another_in_another_process(tmp_path, monkeypatch, boot
         monkeypatch.setattr(peers, "from_all", lambda name, value: [[True, "one"], value])
         require_shared(tmp_path / "a", None, "--output")
         with pytest.raises(
-            ConfigError, match=r"b: process 0 on one sees a different folder .* from process 1 on .*pass a --output"
+            ConfigError, match=r"b: process 0 on one and process 1 on .* use different folders .*Pass a --output"
         ):
             require_shared(tmp_path / "b", None, "--output")
     assert bool(waited) == (boot == "other")

@@ -24,7 +24,7 @@ def test_a_folder_is_copied_once_and_changes_follow(remote, bucket, tmp_path, mo
     with Stage(tmp_path) as stage:
         copy = stage.fetch(remote)
     assert copy == tmp_path / "gs/b/set" and files(copy) == {"a": b"one", "deep/b": b"two", "deep/c": b"three"}
-    assert "3 files, 0.0 MB, are copied to" in capsys.readouterr().err
+    assert "3 files (0.0 MB) are copied to" in capsys.readouterr().err
 
     with monkeypatch.context() as patch, Stage(tmp_path) as stage:
         patch.setattr(staging, "download", None)  # nothing is copied a second time
@@ -56,7 +56,7 @@ def test_without_a_folder_copies_are_temporary(remote):
 def test_files_of_a_user_stay(remote, tmp_path):
     (tmp_path / "gs/b/set/deep").mkdir(parents=True)
     (tmp_path / "gs/b/set/deep/b").write_text("mine")
-    with Stage(tmp_path) as stage, pytest.raises(DataError, match=r"deep/b: not written by this program"):
+    with Stage(tmp_path) as stage, pytest.raises(DataError, match=r"deep/b: was not written by this program"):
         stage.fetch(remote)
     assert files(tmp_path / "gs/b/set") == {"deep/b": b"mine"}
 
@@ -65,5 +65,5 @@ def test_a_copy_that_was_changed_is_not_used(remote, tmp_path):
     with Stage(tmp_path) as stage:
         copy = stage.fetch(remote)
         (copy / "a").write_text("changed")
-        with pytest.raises(DataError, match="set/a: not written by this program, or changed since"):
+        with pytest.raises(DataError, match="set/a: was not written by this program, or was changed later"):
             stage.fetch(remote)

@@ -96,7 +96,7 @@ def test_names_unlike_the_others_are_reported(tmp_path):
     cover = paths[0].rename(tmp_path / "cover.jpg")
     notes = Notes()
     inspect_frames([cover, *paths[1:]], notes)
-    assert notes.lines() == [f"frames with unusual names: 1 frame ({cover})"]
+    assert notes.lines() == [f"some frames have unusual names: 1 frame ({cover})"]
     other = tmp_path / "a.jpg"
     other.write_bytes(paths[3].read_bytes())
     for few in ([cover, *paths[1:3]], [cover, other, *paths[1:3]]):  # three, or no name pattern of most files

@@ -66,11 +66,11 @@ def test_frames_by_index_and_in_turn(tmp_path, make, name, fps, frame_names):
 @pytest.mark.parametrize(
     ("frames", "said"),
     [
-        ([], "no frames"),
+        ([], "the video has no frames"),
         (np.zeros((2, 4, 8), np.uint8), r"frame 0 is uint8 \[4, 8\], expected uint8 \[height, width, 3\]"),
         (FRAMES / 255, "frame 0 is float64"),
         ([FRAMES[0], FRAMES[1].tolist()], "frame 1 is list"),
-        ([FRAMES[0], FRAMES[1][:2]], r"frame 1 is \[2, 8, 3\], frame 0 \[4, 8, 3\]; one size"),
+        ([FRAMES[0], FRAMES[1][:2]], r"frame 1 is \[2, 8, 3\], but frame 0 is \[4, 8, 3\]. All frames"),
     ],
 )
 def test_arrays_that_are_no_frames(frames, said):
@@ -79,13 +79,13 @@ def test_arrays_that_are_no_frames(frames, said):
 
 
 def test_no_files():
-    with pytest.raises(ValueError, match="cat: no files"):
+    with pytest.raises(ValueError, match="cat: the list of files is empty"):
         ImageVideo([], "cat")
 
 
 def test_a_file_that_is_no_image(tmp_path):
     (tmp_path / "stack.tif").write_bytes(b"text")
-    with pytest.raises(DataError, match=r"stack\.tif: not an image"):
+    with pytest.raises(DataError, match=r"stack\.tif: the file is not an image"):
         open_video(tmp_path / "stack.tif")
 
 

@@ -102,12 +102,17 @@ def test_every_object_counts_the_same():
 @pytest.mark.parametrize(
     ("pred", "truth", "single_object", "said"),
     [
-        (boxes(4), boxes(5), False, "cat: predictions have the shape (4, 24, 32), annotations (5, 24, 32)"),
-        (boxes(2), boxes(2), False, "cat: 2 frames"),
-        (boxes(3) * 2, boxes(3), False, "cat, frame 1: the id 4"),
-        (boxes(3), boxes(3) * 0, False, "cat: no object"),
+        (
+            boxes(4),
+            boxes(5),
+            False,
+            "cat: the predictions have the shape (4, 24, 32), but the annotations have the shape (5, 24, 32)",
+        ),
+        (boxes(2), boxes(2), False, "cat: the video has 2 frames"),
+        (boxes(3) * 2, boxes(3), False, "cat, frame 1: the mask contains the id 4"),
+        (boxes(3), boxes(3) * 0, False, "cat: the first annotation contains no object"),
         (boxes(3), (boxes(3) > 0).astype(np.uint8) * 255, False, "255 is void"),
-        (boxes(3), boxes(3) * 0, True, "cat: no object"),
+        (boxes(3), boxes(3) * 0, True, "cat: the first annotation contains no object"),
     ],
 )
 def test_errors_are_named(pred, truth, single_object, said):

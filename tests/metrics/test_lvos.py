@@ -51,7 +51,7 @@ def test_frames_of_an_object(object_range, scored, slots):
 
 @pytest.mark.parametrize(("start", "end", "frame_nums"), [(1, 22, 4), (1, 3, 1), (1, 3, 0), (1, 12, 2)])
 def test_too_few_frames_are_rejected(start, end, frame_nums):
-    with pytest.raises(DataError, match=f"frame_nums {frame_nums} for the"):
+    with pytest.raises(DataError, match=f"frame_nums is {frame_nums} for the"):
         FrameRange(start, end, frame_nums)
 
 
@@ -102,11 +102,11 @@ def test_two_frames_give_no_figure():
 def test_missing_and_wrong_masks():
     pred, truth = video()
     ranges = {7: FrameRange(1, 27, 6)}
-    with pytest.raises(DataError, match="v, frame 00000011: no mask"):
+    with pytest.raises(DataError, match="v, frame 00000011: the mask is missing"):
         lvos.score_video({n: m for n, m in pred.items() if n != "00000011"}, truth, ranges, False, "v")
-    with pytest.raises(DataError, match="v, frame 00000011: no annotation"):
+    with pytest.raises(DataError, match="v, frame 00000011: the annotation is missing"):
         lvos.score_video(pred, {n: m for n, m in truth.items() if n != "00000011"}, ranges, False, "v")
-    with pytest.raises(DataError, match="v, frame 00000016: a mask"):
+    with pytest.raises(DataError, match="v, frame 00000016: the mask has"):
         lvos.score_video(pred | {"00000016": np.zeros((24, 32), np.uint8)}, truth, ranges, False, "v")
     first_and_last = {"00000001", "00000026"}
     lvos.score_video({n: m for n, m in pred.items() if n not in first_and_last}, truth, ranges, False, "v")

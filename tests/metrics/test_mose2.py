@@ -155,9 +155,9 @@ def test_frames_are_counted_by_place():
 @pytest.mark.parametrize(
     ("frames", "said"),
     [
-        (range(4), "v: 4 masks of 6 frames"),
+        (range(4), "v: the result contains 4 masks for 6 frames"),
         (range(5), None),  # the last is not scored
-        ((0, 1, 9, 10, 11), "v, frame 00009: a mask (8, 8), the annotation is none"),
+        ((0, 1, 9, 10, 11), "v, frame 00009: the shape of the mask is (8, 8), but the shape of the annotation is unknown"),
     ],
 )
 def test_where_the_server_stops(frames, said):
@@ -167,7 +167,7 @@ def test_where_the_server_stops(frames, said):
     else:
         with pytest.raises(DataError, match=re.escape(said)):
             mose2.score_video(pred, truth, [1], "v")
-    with pytest.raises(DataError, match="frame 00003: a mask"):
+    with pytest.raises(DataError, match="frame 00003: the shape of the mask"):
         mose2.score_video(video(range(6), m3=np.ones((8, 9), np.uint8)), truth, [1], "v")
 
 

@@ -73,9 +73,9 @@ def test_an_object_counts_from_its_first_scored_frame(truth, pred, j):
 def test_no_annotation_that_counts_shows_the_object():
     with pytest.raises(DataError, match="cup: no scored annotation shows the object"):
         sav.score_object(made("1011101"), made("1000001"), "cup")
-    with pytest.raises(DataError, match="cup: 2 frames"):
+    with pytest.raises(DataError, match="cup: the video has 2 frames"):
         sav.score_object(made("11"), made("11"), "cup")
-    with pytest.raises(DataError, match="cup: predictions have the shape"):
+    with pytest.raises(DataError, match="cup: the predictions have the shape"):
         sav.score_object(made("11111"), made("1111"), "cup")
 
 

@@ -59,7 +59,7 @@ def test_no_object_and_few_frames():
     assert np.isnan([*vost.total([found]).values()]).all()
     both = [found, vost.score_sequence(pred, truth)]
     assert vost.total(both)["J mean"] == 1
-    with pytest.raises(DataError, match="cup: 2 frames"):
+    with pytest.raises(DataError, match="cup: the video has 2 frames"):
         vost.score_sequence(pred[:2], truth[:2], "cup")
-    with pytest.raises(DataError, match="cup: predictions have the shape"):
+    with pytest.raises(DataError, match="cup: the predictions have the shape"):
         vost.score_sequence(pred[:3], truth, "cup")

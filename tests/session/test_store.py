@@ -264,7 +264,7 @@ def test_files_of_others_are_not_touched(tmp_path):
     session.save(tmp_path / "third")
     changed = tmp_path / "third" / "session.json"
     changed.write_text(changed.read_text() + " ")
-    with pytest.raises(DataError, match="not written by this program, or changed since"):
+    with pytest.raises(DataError, match="was not written by this program, or was changed later"):
         session.save(tmp_path / "third")
     session.save(tmp_path / "fourth")
     changed = tmp_path / "fourth" / "changes.jsonl"

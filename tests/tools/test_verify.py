@@ -163,7 +163,7 @@ def test_clips_that_cannot_be_used(inputs, tmp_path):
     with pytest.raises(DataError, match="no object"):
         read_clip(frames, tmp_path / "empty.png", 3, 48)
     Image.fromarray(np.zeros((48, 60, 3), np.uint8)).save(frames / "10.png")
-    with pytest.raises(DataError, match=r"10\.png: a frame of 60x48 pixels, where 9\.png has 64x48"):
+    with pytest.raises(DataError, match=r"10\.png: the frame has 60x48 pixels, but 9\.png has 64x48"):
         read_clip(frames, mask, 3, 48)
     for name in ("10.png", "11.png"):
         (frames / name).unlink()
@@ -202,7 +202,7 @@ def test_agreement(tmp_path, checkpoint, inputs, capsys):
     assert lines[0] == "largest |logit difference|  frame"
     assert [line.split()[1] for line in lines[1:-1]] == ["10", "11"]
     assert all(float(line.split()[0]) <= 1e-12 for line in lines[1:-1])
-    assert lines[-1] == f"agrees with {checkout}: tolerance 2.0e-06, both in float64"
+    assert lines[-1] == f"The logits agree with {checkout} at a tolerance of 2.0e-06. Both models compute in float64."
 
 
 @needs_torch
@@ -211,7 +211,7 @@ def test_disagreement(tmp_path, checkpoint, inputs, capsys):
     assert command(checkout, checkpoint, inputs) == 1
     lines = capsys.readouterr().out.splitlines()
     assert [line.split() for line in lines[1:-1]] == [["1.000e-03", "10"], ["2.000e-03", "11"]]
-    assert lines[-1].startswith("DISAGREES")
+    assert lines[-1].startswith("The logits DISAGREE with ")
     assert command(checkout, checkpoint, inputs, "--tolerance", "1.1e-3", "--max-frames", "2") == 0
 
 

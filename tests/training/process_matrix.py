@@ -165,7 +165,7 @@ def _local(name, target, other, workdir, run, port, prepared):
     for i in (0, 1):
         run.start(i, folders[i], port)
     run.wait()
-    text = "process 0 on .* sees a different folder of this name from process 1"
+    text = "process 0 on .* and process 1 on .* use different folders with this name"
     cell = _judge(name, run, event, workdir, {0: (2, text), 1: (2, text)}, float("inf"))
     if _files(workdir / "checkpoints") != before:
         cell.wrong.append("checkpoints were changed")

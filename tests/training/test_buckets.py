@@ -99,7 +99,7 @@ def test_metrics_and_pictures(server, monkeypatch):
     assert "pictures/validation/0000002.png" in found and sum(name.startswith("tensorboard/") for name in found) == 2
 
     (workdir / "pictures/validation/0000002.png").write_bytes(b"mine")
-    refused = pytest.raises(DataError, match="not written by this program, or changed since")
+    refused = pytest.raises(DataError, match="was not written by this program, or was changed later")
     with refused, publish(workdir, "pictures/validation/0000002.png", "pictures/validation/0000002.png.json"):
         pass
 

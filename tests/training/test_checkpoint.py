@@ -167,10 +167,10 @@ def test_a_record_that_is_not_one_of_a_checkpoint(tmp_path, about):
         checkpoints.save(state_at(4))
         with pytest.raises(CheckpointError) as caught:
             checkpoints.wait()
-    with pytest.raises(CheckpointError, match=r"checkpoints/2\.json: not a record") as again:
+    with pytest.raises(CheckpointError, match=r"checkpoints/2\.json: the file is not a record") as again:
         Checkpoints(tmp_path, keep=1, keep_best=1)
     message = str(caught.value)
-    assert message == str(again.value) and message.startswith(f"{path}: not a record of this program")
+    assert message == str(again.value) and message.startswith(f"{path}: the file is not a record of this program")
     assert "Free some space" not in message and "\n" not in message
     assert (files(tmp_path / "checkpoints/2"), path.read_bytes()) == before
     assert_same(restore_latest(tmp_path, state_at(0)), state_at(4))
@@ -183,7 +183,7 @@ def test_files_of_a_user_among_the_records_stay(tmp_path):
         (folder / name).write_text("mine")
     Checkpoints(tmp_path, keep=1, keep_best=0)
     (folder / "7.json").write_text("mine")  # scores of a checkpoint that does not exist
-    with pytest.raises(CheckpointError, match=r"checkpoints/7\.json: not a record"):
+    with pytest.raises(CheckpointError, match=r"checkpoints/7\.json: the file is not a record"):
         Checkpoints(tmp_path, keep=1, keep_best=0)
     assert set(files(folder).values()) == {b"mine"} and len(files(folder)) == 3
 

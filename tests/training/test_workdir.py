@@ -63,7 +63,7 @@ def test_a_file_is_replaced_only_as_it_was_written(tmp_path):
         with publish(tmp_path, "pictures/a.txt", "pictures/a.txt.json") as path:
             path.write_text(text)
     (tmp_path / "pictures/a.txt").write_text("mine")
-    refused = pytest.raises(DataError, match="not written by this program, or changed since")
+    refused = pytest.raises(DataError, match="was not written by this program, or was changed later")
     with refused, publish(tmp_path, "pictures/a.txt", "pictures/a.txt.json"):
         pass
     assert (tmp_path / "pictures/a.txt").read_text() == "mine"
@@ -73,5 +73,5 @@ def test_a_file_is_replaced_only_as_it_was_written(tmp_path):
 def test_a_record_that_is_none(tmp_path):
     (tmp_path / "record").mkdir()
     (tmp_path / "record/run.json").write_text("mine")
-    with pytest.raises(DataError, match=r"run.json: not a record of this program"):
+    with pytest.raises(DataError, match=r"run.json: is not a record of this program"):
         is_begun(tmp_path)
