@@ -204,7 +204,7 @@ def _in_use(folder: AnyPath, path: AnyPath, way_out: str) -> ConfigError:
     if owner and not same_machine(owner, this_machine()):
         age = max(_age(owner, path), 0)
         by += f", whose last heartbeat was {age:.0f} s ago. Without a heartbeat, it is considered dead after {DEAD_AFTER:.0f} s"
-    return ConfigError(f"{folder}: is in use by {by}. {way_out}")
+    return ConfigError(f"{folder}: the folder is in use by {by}. {way_out}")
 
 
 def _require_ours(path: AnyPath) -> dict[str, Any] | None:
