@@ -6,9 +6,9 @@
     python evaluate.py --config configs/evaluate/davis2016_val.py --data ROOT --score PRED [--output RUN]
 
 Masks are written to RUN/masks/SEQUENCE/FRAME.png with the DAVIS palette and the given ids. If a server scores the benchmark,
-the program writes an archive for it, RUN/submission.zip. If videos have annotations, or if --score is given, the program prints
-J and F and writes RUN/summary.json, RUN/per_sequence.csv and RUN/per_frame.csv. Open RUN/report.html in a browser to see all
-results.
+the program writes the archive RUN/submission.zip for the server. If videos have annotations, or if --score is given, the
+program prints J and F and writes RUN/summary.json, RUN/per_sequence.csv and RUN/per_frame.csv. Open RUN/report.html in a
+browser to see all results.
 
 MASKS is a folder with masks of some frames. Each mask annotates its whole frame. --direction sets the direction in which the
 other frames are segmented.
@@ -17,8 +17,8 @@ To resume with the missing videos, run the same command again. RUN/record lists 
 files are changed or deleted. To change a field of the config, pass, for example, --config.mem_every=3. To use several hosts,
 run the same command on each of them with --distributed and the same RUN.
 
-Exit codes: 0: complete. 1: some videos failed; the others are complete. 2: invalid flags, files or settings. 130 or 143:
-interrupted.
+The exit code is 0 if all videos are complete, 1 if some videos failed, and 2 if flags, files or settings are invalid. The exit
+code of an interrupted program is 130 or 143. With exit code 1, the videos that did not fail are complete.
 """
 
 from pathlib import Path
@@ -37,13 +37,13 @@ RESUME = "Run the same command to resume with the missing videos"
 DEFAULT = Path(__file__).parent / "configs" / "evaluate" / "davis2016_val.py"
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; default: configs/evaluate/davis2016_val.py.")
 DATA = flags.DEFINE_string("data", None, "Root folder of the benchmark, with JPEGImages, Annotations and ImageSets.")
-FRAMES = flags.DEFINE_string("frames", None, "Instead of --data: a folder of images, or a video file.")
-MASK = flags.DEFINE_string("mask", None, "With --frames: an indexed PNG of ids for the first frame, or a folder of masks.")
+FRAMES = flags.DEFINE_string("frames", None, "Folder of images or video file, instead of --data.")
+MASK = flags.DEFINE_string("mask", None, "Indexed PNG of ids for the first frame of --frames, or a folder of masks.")
 DIRECTION = flags.DEFINE_enum(
-    "direction", None, ["both", "forward", "backward"], "With a folder of masks: direction in which they are propagated."
+    "direction", None, ["both", "forward", "backward"], "Direction in which the masks are propagated, if --mask is a folder."
 )
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Output of convert_weights.py, a training workdir, a file, or lite.")
-STEP = flags.DEFINE_string("step", None, "If --checkpoint is a training workdir: a step, or best (by J&F); default: latest.")
+STEP = flags.DEFINE_string("step", None, "Step of a training workdir, or best (by J&F). The default is the latest step.")
 SCORE = flags.DEFINE_string("score", None, "Score the masks SEQUENCE/FRAME.png in this folder instead of segmenting.")
 OUTPUT = flags.DEFINE_string("output", None, "Output folder; optional only with --score.")
 STAGE = flags.DEFINE_string("stage", None, "Local folder for copies of inputs in a bucket; later runs reuse the copies.")
@@ -57,7 +57,7 @@ define_launch_flags()
 
 def run() -> None:
     """Runs the evaluation with the settings in the flags."""
-    # Imported here because these imports take seconds, and Ctrl-C during the imports must not print a traceback.
+    # The imports are here because they take seconds, and Ctrl-C during the imports must not print a traceback.
     from hmmn_jax.cli.evaluate import Request, evaluate
     from hmmn_jax.inference.host_memory import keep_host_memory_small
 
@@ -75,7 +75,7 @@ def run() -> None:
 
 
 def output_folder() -> AnyPath | None:
-    """Returns the output folder, or None without --output. Raises DataError if its path is not supported."""
+    """Returns the output folder, or None without --output. Raises DataError for an unsupported path."""
     return absolute(user_path(OUTPUT.value, buckets=True)) if OUTPUT.value else None
 
 

@@ -1,1 +1,1 @@
-"""Experiment configs, one file each. The docstrings contain the command, the expected result and the cost."""
+"""Experiment configs, one file per experiment. Each docstring contains the command, the expected result and the cost."""

@@ -1,1 +1,1 @@
-"""Evaluation configs, one file per benchmark. `base` contains the fields that all of them share."""
+"""Evaluation configs, one file per benchmark. `base` contains the fields that all benchmarks share."""

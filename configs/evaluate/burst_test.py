@@ -1,4 +1,4 @@
-"""BURST test: like validation, but with different sequences.
+"""BURST test set, with the same protocol as the validation set but different sequences.
 
     python evaluate.py --config configs/evaluate/burst_test.py --data BURST --checkpoint OUT --output RUN
 

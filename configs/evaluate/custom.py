@@ -7,9 +7,9 @@ ROOT contains frames in JPEGImages/NAME/*.jpg (or .png, ...) and masks in Annota
 mask. For a video file JPEGImages/NAME.mp4, the mask of the first frame is Annotations/NAME.png, and masks of later frames are
 Annotations/NAME/NUMBER.png.
 
-Masks of later frames are used for scores: each object is scored on the annotated frames after its first one. With
---config.late_objects=True, they also start new objects. If --config.direction is both, forward or
-backward, each mask is the complete annotation of its frame, and the other frames are segmented from all masks. In this case, no
+Masks of later frames are used for scores. Each object is scored on the annotated frames after its first annotated frame. With
+--config.late_objects=True, masks of later frames also start new objects. If --config.direction is both, forward or backward,
+each mask is the complete annotation of its frame. With a direction, the other frames are segmented from all masks, and no
 scores are computed.
 
 For long videos, --config.max_memory_frames=50 limits the memory. For large videos, --config.size=480 sets the shorter side of

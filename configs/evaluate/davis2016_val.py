@@ -4,10 +4,11 @@
     python evaluate.py --config configs/evaluate/davis2016_val.py --data DAVIS --score PRED
 
 The second command scores masks PRED/SEQUENCE/FRAME.png from any method, in about 4 ms per frame on one core. DAVIS is the
-folder that contains JPEGImages, Annotations and ImageSets. Masks may have the values 0 and 255 or 0 and 1, and lists may
-contain names or pairs of frame and mask.
+folder that contains JPEGImages, Annotations and ImageSets. Masks may have the values 0 and 255, or 0 and 1. The list of
+sequences may contain names, or pairs of a frame and its mask.
 
-Paper (quoted, not measured here): J&F 90.8 with YouTube-VOS in training, 89.4 without; 0.10 s per frame on an unspecified GPU.
+The paper reports a J&F of 90.8 with YouTube-VOS in training, and 89.4 without it (not measured here). The speed in the paper is
+0.10 s per frame on an unspecified GPU.
 """
 
 from ml_collections import ConfigDict

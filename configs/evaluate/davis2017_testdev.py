@@ -1,10 +1,10 @@
-"""DAVIS-2017 test-dev: 30 sequences. Only the masks of the first frames are public. The server scores a zip file.
+"""DAVIS-2017 test-dev: 30 sequences. Only the masks of the first frames are public. The evaluation server scores a zip file.
 
     python evaluate.py --config configs/evaluate/davis2017_testdev.py --data DAVIS --checkpoint OUT --output RUN
 
-Writes RUN/masks and RUN/submission.zip, which contains SEQUENCE/FRAME.png for every frame.
+The program writes RUN/masks and RUN/submission.zip, which contains SEQUENCE/FRAME.png for every frame.
 
-Paper (quoted, not measured here): J&F 78.6 with YouTube-VOS in training.
+The paper reports a J&F of 78.6 with YouTube-VOS in training (not measured here).
 """
 
 from ml_collections import ConfigDict
@@ -13,5 +13,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """Like DAVIS-2017 validation, but with a different list, and with a zip file for the server."""
+    """Uses the settings of DAVIS-2017 validation, but a different list, and writes a zip file for the server."""
     return benchmark_settings("davis2017_testdev")

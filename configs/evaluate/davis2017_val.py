@@ -2,7 +2,7 @@
 
     python evaluate.py --config configs/evaluate/davis2017_val.py --data DAVIS --checkpoint OUT --output RUN
 
-Paper (quoted, not measured here): J&F 84.7 with YouTube-VOS in training, 80.4 without.
+The paper reports a J&F of 84.7 with YouTube-VOS in training, and 80.4 without it (not measured here).
 """
 
 from ml_collections import ConfigDict

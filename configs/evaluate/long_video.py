@@ -3,9 +3,9 @@
     python evaluate.py --config configs/evaluate/long_video.py --data LONG --checkpoint OUT --output RUN
     python evaluate.py --config configs/evaluate/long_video.py --data LONG --score PRED
 
-LONG contains JPEGImages/VIDEO/FRAME.jpg, Annotations/VIDEO/FRAME.png for the first frame and some others, and val.txt. Reports
-DAVIS's J and F on the annotated frames except the first and the last, as in later papers; the data set's own scorer excludes
-only the first. The memory is limited to 50 frames (max_memory_frames).
+LONG contains JPEGImages/VIDEO/FRAME.jpg, Annotations/VIDEO/FRAME.png for the first frame and some others, and val.txt. The
+metrics are DAVIS's J and F on the annotated frames except the first and the last, as in later papers. The data set's own scorer
+excludes only the first frame. The memory is limited to 50 frames (max_memory_frames).
 """
 
 from ml_collections import ConfigDict

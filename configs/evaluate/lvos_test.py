@@ -1,10 +1,10 @@
-"""LVOS v1 test: only the first mask of each object is public. The server scores a zip file.
+"""LVOS v1 test set. Only the first mask of each object is public. The evaluation server scores a zip file.
 
     python evaluate.py --config configs/evaluate/lvos_test.py --data LVOS --checkpoint OUT --output RUN
     python evaluate.py --config configs/evaluate/lvos_test.py --data LVOS --score PRED
 
-LVOS has the same layout as in configs/evaluate/lvos_val.py, but with test_meta.json. RUN/submission.zip contains
-Annotations/VIDEO/FRAME.png for every frame.
+The folder LVOS has the layout described in configs/evaluate/lvos_val.py, but contains test_meta.json.
+RUN/submission.zip contains Annotations/VIDEO/FRAME.png for every frame.
 """
 
 from ml_collections import ConfigDict
@@ -13,5 +13,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """Like validation, but writes a zip file for the server."""
+    """Uses the settings of LVOS validation, but writes a zip file for the server."""
     return benchmark_settings("lvos_test")

@@ -1,4 +1,4 @@
-"""SA-V test: like validation, but with 150 different videos.
+"""SA-V test set of 150 videos, with the same protocol as the validation set.
 
     python evaluate.py --config configs/evaluate/sav_test.py --data SAV --checkpoint OUT --output RUN
     python evaluate.py --config configs/evaluate/sav_test.py --data SAV --score PRED

@@ -1,11 +1,11 @@
-"""SA-V validation: 155 videos whose objects may overlap. Masks are public.
+"""SA-V validation set of 155 videos whose objects may overlap. The masks are public.
 
     python evaluate.py --config configs/evaluate/sav_val.py --data SAV --checkpoint OUT --output RUN
     python evaluate.py --config configs/evaluate/sav_val.py --data SAV --score PRED
 
 SAV contains sav_val.txt, JPEGImages_24fps/VIDEO/FRAME.jpg and Annotations_6fps/VIDEO/OBJECT/FRAME.png, where OBJECT is 000,
 001, and so on. Every frame is segmented, and each object is segmented separately. Masks are written for annotated frames, as
-RUN/masks/VIDEO/OBJECT/FRAME.png. Reports J&F, J and F in percent.
+RUN/masks/VIDEO/OBJECT/FRAME.png. The metrics are J&F, J and F in percent.
 """
 
 from ml_collections import ConfigDict

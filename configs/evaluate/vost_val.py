@@ -1,11 +1,12 @@
-"""VOST validation: objects are cut, folded or poured. Masks are public.
+"""VOST validation set, in which objects are cut, folded or poured. The masks are public.
 
     python evaluate.py --config configs/evaluate/vost_val.py --data VOST --checkpoint OUT --output RUN
     python evaluate.py --config configs/evaluate/vost_val.py --data VOST --score PRED
 
 VOST contains ImageSets/val.txt, Annotations/VIDEO/FRAME.png (5 frames per second) and JPEGImages_10fps/VIDEO/FRAME.jpg. The
-frames in JPEGImages_10fps are segmented, or those in JPEGImages if that folder does not exist. Masks are written for annotated
-frames. Reports J and J_tr (J over the last quarter of the frames) with recall and decay. VOST does not use F.
+program segments the frames in JPEGImages_10fps if this folder exists, and otherwise the frames in JPEGImages. Masks are written
+for annotated frames. The metrics are J and J_tr with recall and decay. J_tr is J over the last quarter of the frames. VOST does
+not use F.
 """
 
 from ml_collections import ConfigDict

@@ -2,12 +2,12 @@
 
     python evaluate.py --config configs/evaluate/youtube_vos_2018.py --data YOUTUBE_VOS --checkpoint OUT --output RUN
 
-YOUTUBE_VOS is the folder of one year, which contains valid (with meta.json, JPEGImages and Annotations) and valid_all_frames.
-Every frame in valid_all_frames is segmented, or every frame in valid if that folder does not exist. Masks and
-RUN/submission.zip (Annotations/VIDEO/FRAME.png) are written for the frames that meta.json lists. An object starts at its first
-mask, in which 0 means "no label".
+YOUTUBE_VOS is the folder of one release. The folder contains valid, with meta.json, JPEGImages and Annotations, and
+valid_all_frames. The program segments every frame in valid_all_frames if this folder exists, and otherwise every frame in
+valid. Masks and RUN/submission.zip (Annotations/VIDEO/FRAME.png) are written for the frames that meta.json lists. An object
+starts at its first mask, in which 0 means "no label".
 
-Paper (quoted, not measured here): overall 82.6; J of seen classes 82.1, of unseen classes 76.8.
+The paper reports an overall score of 82.6 (not measured here). J is 82.1 for seen classes and 76.8 for unseen classes.
 """
 
 from ml_collections import ConfigDict

@@ -25,16 +25,17 @@ def read_davis(
 ) -> list[VideoFiles]:
     """Returns the sequences of a DAVIS split, in the order of its list.
 
-    The list is `ImageSets/YEAR/SPLIT.txt`. For 2016, it can also be `ImageSets/RESOLUTION/SPLIT.txt`, as in the first release.
-    The list contains sequence names, or pairs of a frame and its mask. With pairs, only the listed frames are used.
+    The list is `ImageSets/YEAR/SPLIT.txt`. For 2016, the list can also be `ImageSets/RESOLUTION/SPLIT.txt`, as in the first
+    release. The list contains sequence names, or pairs of a frame and its mask. If the list contains pairs, only the listed
+    frames are used.
 
     Args:
         root: the folder that contains `JPEGImages`, `Annotations` and `ImageSets`.
         year: 2016 or 2017, which is also the name of the folder that contains the list.
         split: name of the split, such as "train", "val" or "test-dev".
-        resolution: name of a resolution folder, such as "480p"; None: the only existing one, or "480p" if there are several.
+        resolution: name of a resolution folder, such as "480p"; None: the only folder, or "480p" if there are several.
         annotations: the folder of the masks. Some frames may have no mask.
-        names: the sequences in the list to read; None: all.
+        names: the sequences in the list to read; None: all sequences.
         order: as in `list_frames`.
         notes: as in `list_frames`.
 
@@ -59,7 +60,7 @@ def find_davis(
 ) -> dict[str, Callable[[], VideoFiles]]:
     """Like `read_davis`, but returns a dict of functions, each of which reads one sequence.
 
-    An error in one sequence does not affect the others. The keys are the names of the sequences.
+    An error in one sequence does not affect the other sequences. The keys are the names of the sequences.
     """
     root = user_path(root)
     resolution = resolution or choose_resolution(root)
@@ -96,15 +97,15 @@ def _find_list(root: Path, year: str, split: str, resolution: str) -> Path:
 
 
 def _list_places(year: str, resolution: str) -> list[str]:
-    # A list in a resolution folder belongs to DAVIS-2016. With such a list, DAVIS-2017 would silently lack sequences.
+    # A list in a resolution folder belongs to DAVIS-2016. DAVIS-2017 with a list of 2016 would silently lack sequences.
     return [year, resolution] if year == "2016" else [year]
 
 
 def read_list(path: Path) -> dict[str, list[str] | None]:
     """Reads a list of sequences.
 
-    Returns a dict with a key for each sequence name. The value is a list of frame stems if the list contains frames, and None
-    otherwise. Raises DataError if the list cannot be read or is empty.
+    Returns a dict with a key for each sequence name. The values are lists of frame stems, or None if the list contains names of
+    sequences. Raises DataError if the list cannot be read or is empty.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()

@@ -85,7 +85,7 @@ class Entries:
                 notes.add(LEFT_OUT, kind, str(path))
 
     def unread(self) -> str:
-        """Returns the number of images in unsupported formats for each suffix, such as "2 .heic"; "" if all are read."""
+        """Returns the number of images in unsupported formats for each suffix, such as "2 .heic"; "" if all images are read."""
         suffixes = [path.suffix.lower() for path in self.left_out.get(UNREAD, ())]
         return ", ".join(f"{suffixes.count(suffix)} {suffix}" for suffix in dict.fromkeys(suffixes))
 

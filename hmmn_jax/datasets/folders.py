@@ -55,7 +55,7 @@ class VideoFiles:
 def read_folder(
     frames_dir: str | os.PathLike, mask_path: str | os.PathLike, *, order: str = "", notes: Notes | None = None
 ) -> VideoFiles:
-    """Reads a folder of images and the mask of the first frame. The mask may be in the same folder.
+    """Reads a folder of images and the mask of the first frame. The folder may contain the mask.
 
     Args:
         frames_dir: the folder of the frames. Its name becomes the name of the sequence.
@@ -115,7 +115,7 @@ def read_unlisted(
         root: the folder that contains `JPEGImages` and `Annotations`.
         resolution: as in `read_davis`.
         annotations: the folder of the masks.
-        names: the sequences to read; None or empty: all.
+        names: the sequences to read; None or empty: all sequences.
         order: as in `list_frames`.
         notes: as in `list_frames`. Folders that have neither images nor masks are also noted.
 
@@ -149,7 +149,7 @@ def find_unlisted(
 ) -> dict[str, Callable[[], VideoFiles]]:
     """Like `read_unlisted`, but returns a dict of functions, each of which reads one sequence.
 
-    An error in one sequence does not affect the others. The keys are the names of the sequences.
+    An error in one sequence does not affect the other sequences. The keys are the names of the sequences.
 
     `images` is the folder of the frames inside `root`.
 
@@ -187,7 +187,7 @@ def read_sequence(
     notes: Notes | None = None,
     images: str = "JPEGImages",
 ) -> VideoFiles:
-    """Reads one sequence from a folder in the layout of DAVIS. No list is needed.
+    """Reads one sequence from a folder in the layout of DAVIS, without a list of sequences.
 
     The masks are the PNGs in `ROOT/ANNOTATIONS/RESOLUTION/NAME` that are named after frames. `order` and `notes` are as in
     `list_frames`. `images` is the folder of the frames inside `root`.
@@ -208,7 +208,8 @@ def match_masks(folder: Path, frames: tuple[Path, ...], notes: Notes | None = No
     """Finds the masks of frames: the PNGs in a folder that are named after the frames.
 
     Returns:
-        The masks by frame index, and the PNGs without a frame of the same name. These PNGs and other skipped files are noted.
+        The masks by frame index, and the PNGs without a frame of the same name. PNGs without a frame and other skipped files
+        are noted.
 
     Raises:
         DataError: no frame has a mask; a frame has two masks; a mask is a broken link.
@@ -243,7 +244,7 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _is_bare(images: Path, masks: Path) -> bool:
-    """Returns whether a folder is not a sequence: it has neither images nor masks, or it is a system folder."""
+    """Returns whether a folder is not a sequence, because it has neither images nor masks or is a system folder."""
     if images.name in _SYSTEM_FOLDERS:
         return True
     return images.is_dir() and not any(map(_is_picture, images.glob("*"))) and not any(masks.glob("*.png"))
@@ -256,7 +257,7 @@ def _existing(path: Path, what: str) -> Path:
 
 
 def choose_resolution(root: Path) -> str:
-    """Returns the only resolution in `JPEGImages`, or 480p if there are several. Raises DataError if neither exists."""
+    """Returns the only resolution in `JPEGImages`, or 480p if there are several. Raises DataError if neither folder exists."""
     folder = _existing(root / "JPEGImages", "folder. Pass the root of DAVIS, which contains this folder")
     there = [path for path in _visible(folder) if path.is_dir() and path.name not in _SYSTEM_FOLDERS]
     found = [path.name for path in there if any(map(_is_picture, path.glob("*/*")))] or [path.name for path in there]

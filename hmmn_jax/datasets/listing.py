@@ -16,11 +16,11 @@ IMAGE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".t
 def list_frames(
     folder: str | os.PathLike, exclude: str | os.PathLike | None = None, order: str = "", notes: Notes | None = None
 ) -> tuple[Path, ...]:
-    """Lists the images of a folder in natural order: frame_2 before frame_10.
+    """Lists the images of a folder in natural order, in which frame_2 precedes frame_10.
 
     Args:
         folder: the folder.
-        exclude: a file that is not a frame, such as the mask. This file and identical copies of it are skipped.
+        exclude: a file that is not a frame, such as the mask, and is skipped together with identical copies of it.
         order: "natural", "decimal", "signed" or "name"; "": see `sort_frames`.
         notes: receives the skipped files with the reasons, and a note if the order differs from plain sorting.
 

@@ -19,7 +19,10 @@ def read_meta(path: Path) -> Any:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Reads a text file with one name per line; strips spaces and skips empty lines. Raises DataError if it cannot be read."""
+    """Reads a text file with one name per line, without surrounding spaces and empty lines.
+
+    Raises DataError if the file cannot be read.
+    """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -30,7 +33,7 @@ def read_lines(path: Path) -> list[str]:
 
 
 class _Twice(ValueError):
-    """A duplicate key in a JSON object. By default, Python would keep the last of its values."""
+    """A duplicate key in a JSON object. By default, Python keeps only the last value of a duplicate key."""
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

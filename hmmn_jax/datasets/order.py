@@ -12,7 +12,7 @@ from hmmn_jax.io.notes import Notes
 ORDERS = ("natural", "decimal", "signed", "name")
 _INTEGER = re.compile(r"(\d+)")
 _DECIMAL = re.compile(r"(\d+(?:\.\d+)?)")
-# Also matches small numbers as Python formats them, such as 5e-05.
+# This pattern also matches small numbers as Python formats them, such as 5e-05.
 _FLOAT = re.compile(r"[+\-\u2212]?\d+(?:\.\d+)?(e[+\-\u2212]?\d{1,3})?", re.IGNORECASE)
 _VERSION = re.compile(r"\d\.\d+\.\d")
 _SIGN = re.compile(r"[+\-\u2212](?=\d)")  # U+2212 is the typographic minus sign
@@ -24,7 +24,8 @@ Key = Callable[[str], tuple]
 def natural_key(text: str) -> tuple:
     """Returns a sort key that compares numbers by value and ignores the case of text.
 
-    A name without a trailing number is sorted before the same name with one: frame, frame (1), frame (2), frame (10).
+    A name without a trailing number is sorted before the same name with a trailing number, as in frame, frame (1),
+    frame (2), frame (10).
     """
     return _parts(text, _INTEGER), same_name(text), text
 
@@ -32,9 +33,9 @@ def natural_key(text: str) -> tuple:
 def sort_frames(folder: Path, paths: list[Path], order: str, notes: Notes) -> tuple[Path, ...]:
     """Sorts frames by their names without suffix.
 
-    By default, names are sorted naturally, which means that numbers in them are compared by value. Where the names allow it,
+    By default, names are sorted naturally, which means that numbers in them are compared by value. Depending on the names,
     two more interpretations are considered: decimal numbers, and names that start with a signed number. If every name is a
-    number and at least one has an exponent (such as 5e-05), both of these interpretations sort by value.
+    number and at least one name has an exponent, such as 5e-05, the decimal and the signed interpretation sort by value.
 
     Args:
         folder: the folder to show in errors and notes.
@@ -99,7 +100,7 @@ def _value_key(stem: str) -> tuple:
 
 
 def _have_exponents(stems: list[str]) -> bool:
-    """Returns whether all names are numbers, and at least one has an exponent."""
+    """Returns whether all names are numbers, and at least one number has an exponent."""
     found = [match for match in map(_FLOAT.fullmatch, stems) if match]
     return len(found) == len(stems) and any(match[1] for match in found)
 

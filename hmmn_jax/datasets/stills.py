@@ -11,7 +11,7 @@ from hmmn_jax.errors import DataError
 from hmmn_jax.io.files import contents, reason, same_name, user_path
 from hmmn_jax.io.notes import Notes
 
-# Usual folder names of images and masks: those of VOC-like data sets, DUTS and ECSSD.
+# Usual folder names of images and masks, as in VOC-like data sets, DUTS and ECSSD.
 FOLDERS = (("JPEGImages", "Annotations"), ("DUTS-TR-Image", "DUTS-TR-Mask"), ("images", "ground_truth_mask"))
 _JPEG, _PNG = frozenset((".jpg", ".jpeg")), frozenset((".png",))
 _PICTURES = IMAGE_SUFFIXES | UNREAD_SUFFIXES
@@ -32,8 +32,8 @@ def read_stills(
 
     Args:
         root: the folder of the data set.
-        images: the folder of the images inside `root`. "": the first pair in FOLDERS that exists or, if none exists,
-            `root` itself, which then contains pairs `x.jpg` and `x.png`.
+        images: the folder of the images inside `root`. "": the first existing pair in FOLDERS. If no pair in FOLDERS exists,
+            `root` itself must contain pairs `x.jpg` and `x.png`.
         masks: the folder of the masks, if `images` is given.
         image_end: a suffix of the image names that the mask names do not have, such as "_im" in the data set BIG.
         mask_end: a suffix of the mask names that the image names do not have, such as "_gt" in the data set BIG.

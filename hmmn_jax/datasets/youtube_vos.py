@@ -20,7 +20,7 @@ class YouTubeVideo(VideoFiles):
     """A video of YouTube-VOS.
 
     Attributes:
-        objects: for each id, the names of the frames that meta.json lists, in order. Ids have gaps.
+        objects: for each id, the names of the frames that meta.json lists, in order. Ids need not be consecutive.
         problems: a line for each listed frame that does not exist, and for each mask without a frame.
     """
 
@@ -29,7 +29,7 @@ class YouTubeVideo(VideoFiles):
 
     @property
     def requested_frames(self) -> tuple[str, ...]:
-        """The names of the frames that meta.json lists, in order. A submission contains the masks of exactly these frames."""
+        """The names of the frames that meta.json lists, in order. A submission contains exactly the masks of listed frames."""
         listed = {same_name(stem) for stems in self.objects.values() for stem in stems}
         return tuple(name for name in self.frame_names if same_name(name) in listed)
 
@@ -45,7 +45,7 @@ def read_youtube_vos(
     Args:
         root: the folder that contains the split folders.
         split: "train" or "valid".
-        all_frames: whether to use all frames, from `ROOT/SPLIT_all_frames/JPEGImages`. Otherwise, only the frames in the folder
+        all_frames: whether to use all frames, from `ROOT/SPLIT_all_frames/JPEGImages`. If False, only the frames in the folder
             of the split are used, which are every fifth frame.
         order: as in `list_frames`.
         notes: as in `list_frames`.
@@ -74,8 +74,8 @@ def find_youtube_vos(
 ) -> tuple[dict[str, Callable[[], YouTubeVideo]], list[str]]:
     """Like `read_youtube_vos`, but returns a dict of functions, each of which reads one video.
 
-    An error in one video does not affect the others. The keys are the names of the videos. If `all_frames` is None, all frames
-    are used if their folder exists, and otherwise the frames in the folder of the split.
+    An error in one video does not affect the other videos. The keys are the names of the videos. If `all_frames` is None, the
+    function uses `ROOT/SPLIT_all_frames` if this folder exists, and otherwise the frames in the folder of the split.
     """
     root = user_path(root)
     home, more = root / split, root / f"{split}_all_frames"

@@ -27,7 +27,7 @@ def count_steps(clip: Clip) -> int:
 
 
 class _Shown(Video):
-    """A video whose frames are the input of the network in one view."""
+    """A video whose frames are transformed by one view of an augmentation."""
 
     def __init__(self, video: Video, view: View):
         self.video, self.view = video, view
@@ -48,13 +48,13 @@ def segment_annotated(
 ) -> Iterator[tuple[UInt8[np.ndarray, "H W 3"], Integer[np.ndarray, "H W"] | Segmented]]:
     """Propagates all masks of a clip in its direction, then yields all frames in order.
 
-    Each frame is yielded with its result or, if its mask is known, with its ids. Known masks are the given ones. Frames
+    Each frame is yielded with its result or, if its mask is given, with the ids of the mask. Frames
     before the first mask (direction forward) or after the last mask (direction backward) are background.
 
     Args:
         segmenter: a segmenter for non-overlapping objects.
         clip: a clip whose masks are complete annotations.
-        augmentation: must have a single view.
+        augmentation: an augmentation with a single view.
         advance: a function that is called after each computed frame. If it raises an error, the segmentation stops.
 
     Raises:

@@ -73,7 +73,7 @@ def _pixels(given: Given) -> dict[int, int]:
 
 
 def announce(lines: Sequence[str], clips: Sequence[Clip]) -> str:
-    """Returns the lines of the first ten videos, and a line that counts the others."""
+    """Returns the lines of the first ten videos, and a line that counts the other videos."""
     if len(lines) <= SHOWN:
         return "\n".join(lines)
     frames = sum(map(len, clips[SHOWN:]))
@@ -81,7 +81,7 @@ def announce(lines: Sequence[str], clips: Sequence[Clip]) -> str:
 
 
 def describe_all(clips: Sequence[Clip], notes: Notes) -> tuple[list[Clip], list[str], dict[str, str]]:
-    """Describes videos. Returns the videos that can be segmented, a line for each, and the errors of the others, by name."""
+    """Describes videos. Returns the videos that can be segmented, their lines, and the errors of other videos by name."""
     good, lines, failures = [], [], {}
     for clip in clips:
         try:

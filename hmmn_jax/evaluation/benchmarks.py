@@ -29,23 +29,23 @@ def base() -> ConfigDict:
     config.mem_every = 5
     config.max_memory_frames = 0  # 0: no limit
     config.size = 0  # shorter side of the network's input, in pixels; 0: size of the frames
-    config.scales = (1.0,)  # multiples of this size; probabilities of several scales are averaged at the size of the frames
+    config.scales = (1.0,)  # multiples of `size`; probabilities of several scales are averaged at the size of the frames
     config.flip = False  # True: also segment mirrored frames, and average the probabilities
-    config.objects_per_batch = 0  # 0: 1 on a CPU, 4 elsewhere
+    config.objects_per_batch = 0  # maximum number of objects to compute at once; 0: 1 on a CPU, 4 elsewhere
     config.dtype = ""  # compute dtype; "": the dtype of the checkpoint
-    config.save_probabilities = False  # True: also write probabilities/SEQUENCE/FRAME.npz: probs, float16 [K+1,H,W]; ids, [K+1]
+    config.save_probabilities = False  # True: also write probabilities/SEQUENCE/FRAME.npz (see `Outputs`)
     config.fps = 0.0  # frame rate of movies; 0: the rate of the video, or 10 for folders
     config.paper = ConfigDict()
     return config
 
 
 def paper(benchmark: str, sequences: int, figures: dict[str, float], **more: float) -> ConfigDict:
-    """Returns the results of the paper on a benchmark. The report shows them next to the measured results."""
+    """Returns the results of the paper on a benchmark, which the report shows next to the measured results."""
     return ConfigDict({"benchmark": benchmark, "sequences": sequences, "figures": figures, **more})
 
 
 def davis2016_val() -> ConfigDict:
-    """20 sequences; all ids are scored as one object."""
+    """DAVIS-2016 validation, with 20 sequences. All ids are scored as one object."""
     config = base()
     config.year = "2016"
     config.single_object = True
@@ -54,14 +54,14 @@ def davis2016_val() -> ConfigDict:
 
 
 def davis2017_val() -> ConfigDict:
-    """30 sequences with 1 to 5 objects each; every object has the same weight."""
+    """DAVIS-2017 validation, with 30 sequences of 1 to 5 objects. Every object has the same weight."""
     config = base()
     config.paper = paper("DAVIS-2017 val", 30, {"J&F": 0.847, "J&F without YouTube-VOS": 0.804})
     return config
 
 
 def davis2017_testdev() -> ConfigDict:
-    """30 sequences; the masks are not public; writes a zip for the server."""
+    """DAVIS-2017 test-dev, with 30 sequences. The results are written to a zip file for the server."""
     config = base()
     config.split = "test-dev"
     config.submission = "{sequence}/{frame}.png"
@@ -70,7 +70,7 @@ def davis2017_testdev() -> ConfigDict:
 
 
 def youtube_vos_2018() -> ConfigDict:
-    """474 videos; objects may start on later frames; writes a zip for the server."""
+    """YouTube-VOS 2018 validation, with 474 videos. The results are written to a zip file for the server."""
     config = base()
     config.protocol = "youtube_vos"
     config.year = "2018"
@@ -82,7 +82,7 @@ def youtube_vos_2018() -> ConfigDict:
 
 
 def youtube_vos_2019() -> ConfigDict:
-    """Like YouTube-VOS 2018, but with 507 videos; writes a zip for the server."""
+    """YouTube-VOS 2019 validation, with 507 videos and the settings of 2018."""
     config = youtube_vos_2018()
     config.year = "2019"
     config.paper = paper("YouTube-VOS 2019 valid", 507, {"overall": 0.825, "J seen": 0.817, "J unseen": 0.773})
@@ -90,7 +90,7 @@ def youtube_vos_2019() -> ConfigDict:
 
 
 def mose1_val() -> ConfigDict:
-    """MOSE v1: only the first masks are public; writes a zip for the server."""
+    """MOSE v1 validation. The results are written to a zip file for the server."""
     config = base()
     config.protocol = "mose1"
     config.year = ""
@@ -99,14 +99,14 @@ def mose1_val() -> ConfigDict:
 
 
 def mose2_val() -> ConfigDict:
-    """MOSE v2: objects disappear and reappear; only the first masks are public; writes a zip for the server."""
+    """MOSE v2 validation, with objects that disappear and reappear. The results are written to a zip file for the server."""
     config = mose1_val()
     config.protocol = "mose2"
     return config
 
 
 def lvos_val() -> ConfigDict:
-    """LVOS v1 and v2: long videos; objects may start on later frames; scores for seen and unseen classes."""
+    """LVOS v1 and v2 validation, with long videos and separate scores for seen and unseen classes."""
     config = base()
     config.protocol = "lvos"
     config.year = ""
@@ -117,7 +117,7 @@ def lvos_val() -> ConfigDict:
 
 
 def lvos_test() -> ConfigDict:
-    """LVOS v1 test: writes a zip for the server."""
+    """LVOS v1 test. The results are written to a zip file for the server."""
     config = lvos_val()
     config.split = "test"
     config.submission = "Annotations/{sequence}/{frame}.png"
@@ -125,7 +125,7 @@ def lvos_test() -> ConfigDict:
 
 
 def vost_val() -> ConfigDict:
-    """VOST: objects change shape; only J is computed."""
+    """VOST validation, with objects that change shape. Only J is computed."""
     config = base()
     config.protocol = "vost"
     config.year = ""
@@ -133,7 +133,7 @@ def vost_val() -> ConfigDict:
 
 
 def long_video() -> ConfigDict:
-    """Long-time Video: videos with thousands of frames, some of which are annotated; scored like DAVIS."""
+    """Long-time Video, with videos of thousands of frames. The annotated frames are scored as in DAVIS."""
     config = base()
     config.protocol = "long_video"
     config.year = ""
@@ -142,7 +142,7 @@ def long_video() -> ConfigDict:
 
 
 def sav_val() -> ConfigDict:
-    """SA-V validation: objects may overlap; each has its own folder."""
+    """SA-V validation, with objects that may overlap. The masks of each object are in a separate folder."""
     config = base()
     config.protocol = "sav"
     config.year = ""
@@ -157,7 +157,7 @@ def sav_test() -> ConfigDict:
 
 
 def burst_val() -> ConfigDict:
-    """BURST validation, the exemplar-guided task with given masks; writes a JSON file for the official evaluator."""
+    """BURST validation for the exemplar-guided task with masks. The result is a JSON file for the official evaluator."""
     config = base()
     config.protocol = "burst"
     config.year = ""
@@ -211,7 +211,7 @@ BENCHMARKS: dict[str, Callable[[], ConfigDict]] = {benchmark.__name__: benchmark
 
 
 def benchmark_settings(name: str) -> ConfigDict:
-    """Returns the settings of a benchmark. Fields can be changed but not added. Raises ConfigError for an unknown name."""
+    """Returns the settings of a benchmark, to which no fields can be added. Raises ConfigError for an unknown name."""
     if name not in BENCHMARKS:
         raise ConfigError(f"unknown benchmark {name!r}, expected one of {', '.join(BENCHMARKS)}")
     return BENCHMARKS[name]().lock()

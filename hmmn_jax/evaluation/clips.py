@@ -48,13 +48,13 @@ class Clip:
         sources: all files from which the video is read.
         annotations: all masks, by frame index, for scoring.
         turned: whether the frames have an EXIF orientation.
-        hand_made: whether a user made the masks. If so, grey masks may contain grey levels, 255 may be the only object, and
+        hand_made: whether a user made the masks. Masks made by a user may contain grey levels or 255 as the only object, and
             unused masks are reported.
         mask_values: meaning of the values in grey masks; see `read_ids`.
-        value_255: meaning of 255 in masks. "void": no object. "id": a normal id. "": an object if it is the only id, else void.
+        value_255: meaning of 255 in masks: "void", "id" (a normal id), or "" (an object if 255 is the only id, else void).
         about: metadata of the video from the benchmark, which the plan of the video uses.
-        direction: "forward", "backward" or "both": each of `masks` annotates its whole frame, and a session propagates the
-            masks in this direction. "": the masks start objects.
+        direction: "forward", "backward" or "both", if a session propagates `masks` in this direction. With a direction, each
+            mask annotates its whole frame. With "", the masks start objects.
     """
 
     name: str
@@ -104,7 +104,7 @@ class Clip:
             yield from file.values() if isinstance(file, Mapping) else (file,)
 
     def ids_at(self, index: int) -> list[int]:
-        """The ids of the objects that have started by a given frame. Empty unless each object has its own mask files."""
+        """The ids of the objects that have started by a given frame; empty unless each object has its own mask files."""
         started = [files for t, files in sorted(self.masks.items()) if t <= index and isinstance(files, Mapping)]
         return sorted(set().union(*started))
 
@@ -143,17 +143,18 @@ class Clip:
         return _one_file(self.annotations[index])
 
     def read_annotation(self, index: int) -> Integer[np.ndarray, "h w"]:
-        """Reads the mask file of a frame as ids, with 255 unchanged. Raises DataError if it cannot be read."""
+        """Reads the mask file of a frame as ids, with 255 unchanged. Raises DataError if the file cannot be read."""
         return self._read(self.annotation(index))
 
     def read_truth(self, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
-        """Reads the mask file of a frame like `read_annotation`. Also raises DataError if the mask does not fit the frame."""
+        """Like `read_annotation`, but also raises DataError if the mask does not fit the frame."""
         return fit_mask(self.read_annotation(index), height, width, self.annotation(index), self.turned)
 
     def read_given(self, height: int, width: int) -> dict[int, Given]:
-        """Reads the masks of the objects that start on each frame, by frame index. Other pixels are 0 ("no label").
+        """Reads the masks of the objects that start on each frame, by frame index.
 
-        Frame 0 always has an entry. Raises DataError for a mask that cannot be read or has the wrong size.
+        Pixels outside the starting objects are 0 ("no label"). Frame 0 always has an entry. Raises DataError for a
+        mask that cannot be read or has the wrong size.
         """
         given: dict[int, Given] = {0: np.zeros((height, width), np.uint8)}
         if any(isinstance(file, Mapping) for file in self.masks.values()):
@@ -186,7 +187,7 @@ class Clip:
 
     @functools.cached_property
     def wide(self) -> bool:
-        """Whether ids are uint16 and 255 is an id. This is so if an id is above 255, or if `value_255` is "id"."""
+        """Whether ids are uint16 and 255 is an id, because an id is above 255 or `value_255` is "id"."""
         if self.value_255 == "id":
             return True
         wide = (path for path in self.annotations.values() if not isinstance(path, Mapping) and is_wide(path))
@@ -297,7 +298,7 @@ def open_film(
 def find_masks_of_video(annotations: Path, name: str, notes: Notes) -> dict[int, Path]:
     """Finds the masks of a video file, by frame number: `NAME.png` for the first frame, or `NAME/NUMBER.png` for any frame.
 
-    Raises DataError if no mask is found, or if a frame has two.
+    Raises DataError if no mask is found, or if a frame has two masks.
     """
     found: dict[int, Path] = {}
     first = annotations / f"{name}.png"
@@ -311,7 +312,7 @@ def find_masks_of_video(annotations: Path, name: str, notes: Notes) -> dict[int,
 
 
 def find_numbered_masks(folder: Path, notes: Notes) -> dict[int, Path]:
-    """Finds the masks `NUMBER.png` in a folder, by frame number. Raises DataError if none is found, or if a frame has two."""
+    """Finds the masks `NUMBER.png` in a folder, by frame number. Raises DataError without masks, or for a frame with two."""
     found: dict[int, Path] = {}
     _add_numbered(found, folder, notes)
     if not found:
@@ -320,7 +321,7 @@ def find_numbered_masks(folder: Path, notes: Notes) -> dict[int, Path]:
 
 
 def _add_numbered(found: dict[int, Path], folder: Path, notes: Notes) -> None:
-    """Adds the masks `NUMBER.png` in a folder, by frame number. Raises DataError if a frame has two."""
+    """Adds the masks `NUMBER.png` in a folder, by frame number. Raises DataError if a frame has two masks."""
     for path in sorted(folder.glob("*")):
         if path.suffix.lower() != ".png" or not path.stem.isdecimal():
             notes.add("some files are skipped", "files that are not masks such as 00000.png", str(path))

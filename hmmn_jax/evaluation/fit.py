@@ -30,7 +30,7 @@ def fit_settings(
         chosen: the fields to choose, a subset of `SIZE` and `BOUND`.
         clip: the video.
         model: the config of the model that segments the video.
-        earlier: `max_memory_frames` of the run that is resumed, which is then kept; None for a new run.
+        earlier: the value of `max_memory_frames` to keep when a run is resumed; None for a new run.
 
     Returns:
         A copy of the config, and a line for each chosen field that states the choice and the flag that changes it.
@@ -62,8 +62,8 @@ def largest_bound(slot: int, needed: int | None, free: int | None) -> int:
         free: free bytes; None if unknown.
 
     Returns:
-        The capacity of a memory bank minus one, because the bank also contains the previous frame. The capacity doubles
-        whenever the bank is full.
+        The capacity of a memory bank minus one, because the bank also contains the previous frame. The capacity of a
+        bank doubles whenever the bank is full.
     """
     if free is None:
         most = CAPACITY_IF_UNKNOWN

@@ -24,7 +24,7 @@ class MaskFile:
 
 
 class MaskFiles(abc.ABC):
-    """How the masks of a frame are named, written and read.
+    """Interface for naming, writing and reading the masks of a frame.
 
     Attributes:
         overlapping: whether objects may overlap, so that each object is segmented independently of the others.
@@ -34,11 +34,11 @@ class MaskFiles(abc.ABC):
 
     @abc.abstractmethod
     def of_frame(self, sequence: str, frame: str, ids: Iterable[int]) -> list[MaskFile]:
-        """Returns the mask files of a frame that contains these objects."""
+        """Returns the mask files of a frame that contains the objects `ids`."""
 
     @abc.abstractmethod
     def write(self, folder: Path, sequence: str, frame: str, mask: Mask, ids: Integer[np.ndarray, " o1"]) -> None:
-        """Writes the masks of a frame. `ids` contains the id of each channel, background (0) first.
+        """Writes the masks of a frame. `ids` contains the id of each channel, starting with the background (0).
 
         Raises DataError if a file cannot be written.
         """

@@ -30,10 +30,10 @@ class Outputs:
     """Selects the outputs to write to `folder`. Masks are always written, and other outputs on request.
 
     `masks/CLIP/FRAME.png` are written for the requested frames, and `overlays/CLIP/FRAME.png` for all frames. `movies/CLIP.mp4`
-    (or `.gif`) contains all frames at `fps` frames per second; 0 means the frame rate of the video, or 10 for a folder.
-    `probabilities/CLIP/FRAME.npz` are written for the requested frames: `probs`, float16 `[K+1,H,W]` at the size of the video,
-    and `ids`, uint8 `[K+1]`, the id of each channel, background (0) first. For each kind in `exports`,
-    `hmmn_jax.exports` writes all frames to `exports/KIND`.
+    (or `.gif`) contains all frames at `fps` frames per second. If `fps` is 0, the frame rate is that of the video, or 10 for a
+    folder. `probabilities/CLIP/FRAME.npz` are written for the requested frames, with two arrays. `probs` is float16 `[K+1,H,W]`
+    at the size of the video. `ids` is uint8 `[K+1]` and contains the id of each channel, starting with the background (0). For
+    each kind in `exports`, `hmmn_jax.exports` writes all frames to `exports/KIND`.
     """
 
     folder: AnyPath
@@ -42,7 +42,7 @@ class Outputs:
     fps: float = 0.0
     save_probabilities: bool = False
     exports: tuple[str, ...] = ()
-    mask_files: MaskFiles = OnePng()  # noqa: RUF009, without state
+    mask_files: MaskFiles = OnePng()  # noqa: RUF009, because the object has no state
     run: RunFolder = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -100,7 +100,7 @@ class Outputs:
 
 
 class ClipWriter:
-    """A context manager that writes one clip. On exit, its files are moved to the output folder, or deleted after an error.
+    """A context manager that writes one clip. On exit, the files are moved to the output folder, or deleted after an error.
 
     Raises DataError, before anything is written, if a file exists that this program did not write.
     """
@@ -117,7 +117,7 @@ class ClipWriter:
             self.staged = stack.enter_context(outputs.run.staging())
             stack.push(self._publish_unless_failed)
             with writing_errors(self.staged):
-                (self.staged / MASKS / self.clip.name).mkdir(parents=True)  # may stay empty
+                (self.staged / MASKS / self.clip.name).mkdir(parents=True)  # this folder may stay empty
             if outputs.movie is not None:
                 path = self.staged / MOVIES / f"{self.clip.name}.{outputs.movie}"
                 self.movie = stack.enter_context(MovieWriter(path, outputs.fps_of(self.clip)))
@@ -145,7 +145,7 @@ class ClipWriter:
 
     @property
     def remarks(self) -> list[str]:
-        """Remarks for the user about the exports. They are available after the exports are written."""
+        """Remarks for the user about the exports, which are available after the exports are written."""
         pairs = zip(self.outputs.exports, self.exporters, strict=True)
         return [f"{self.clip.name}, export {kind}: {remark}" for kind, exporter in pairs for remark in exporter.remarks]
 
@@ -182,7 +182,7 @@ class ClipWriter:
         if self.clip.requested is None or name in self.clip.requested:
             self.outputs.mask_files.write(self.staged / MASKS, self.clip.name, name, mask, ids)
             if self.outputs.save_probabilities:
-                assert probs is not None  # `given` and `later` pass them
+                assert probs is not None  # `given` and `later` pass the probabilities
                 with atomic_path(self.staged / PROBABILITIES / self.clip.name / f"{name}.npz") as temporary:
                     np.savez_compressed(temporary, probs=probs.astype(np.float16), ids=ids)
         for exporter in self.exporters:

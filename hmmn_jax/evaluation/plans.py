@@ -48,11 +48,11 @@ class Plan(abc.ABC):
 
     @abc.abstractmethod
     def read_truth(self, index: int, height: int, width: int) -> np.ndarray:
-        """Reads the annotation of a frame in the form that `score` expects. Raises DataError if this fails."""
+        """Reads the annotation of a frame in the form that `score` expects. Raises DataError for an invalid annotation."""
 
     @abc.abstractmethod
     def read_prediction(self, folder: Path, index: int) -> np.ndarray:
-        """Reads the masks of a frame from a folder, in the form that `score` expects. Raises DataError if this fails."""
+        """Reads the masks of a frame from a folder, in the form that `score` expects. Raises DataError for an invalid mask."""
 
     @abc.abstractmethod
     def files(self, folder: Path, index: int) -> list[Path]:
@@ -119,7 +119,7 @@ class BenchmarkPlan(Plan):
         return [folder / self.clip.name / f"{self.clip.frame_name(index)}.png"]
 
     def read_truth(self, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
-        """Reads ids unchanged. Raises DataError for the wrong size, which the official evaluators reject, too."""
+        """Reads ids unchanged. Raises DataError for a wrong size, which the official evaluators also reject."""
         path = self.clip.annotation(index)
         ids = read_ids(path, values="ids", most=MOST)
         if ids.shape != (height, width):
@@ -160,11 +160,11 @@ class DavisPlan(_PlanOfIds):
 
 @dataclass(frozen=True)
 class AnnotatedPlan(_PlanOfIds):
-    """A plan that scores each object on the annotated frames after its first one.
+    """A plan that scores each object on the annotated frames after its first annotated frame.
 
     Attributes:
         first: the index of the first annotated frame of each object, by id.
-        others: ids of objects that have no annotated frame after their first one.
+        others: ids of objects that have no annotated frame after their first annotated frame.
         binary: whether the annotations store their only object as 255.
     """
 
@@ -188,7 +188,7 @@ class AnnotatedPlan(_PlanOfIds):
         return (pred > 0).astype(np.uint8) if one else pred
 
     def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
-        """Scores each object on the annotated frames after its first one."""
+        """Scores each object on the annotated frames after its first annotated frame."""
         return score_annotated(frames, self.first, self.clip.name, self.others)
 
 
@@ -200,7 +200,7 @@ def require_annotations(clip: Clip) -> None:
 
 
 def inner_annotations(clip: Clip) -> tuple[int, ...]:
-    """Returns the indices of the annotated frames except the first and the last. Raises DataError if none is left."""
+    """Returns the indices of the annotated frames except the first and the last. Raises DataError if no frame is left."""
     annotated = sorted(clip.annotations)
     return tuple(annotated[t] for t in scored_frames(len(annotated), f"{clip.name}, annotated frames only"))
 
@@ -228,7 +228,7 @@ def plan_davis(clip: Clip, single_object: bool, mask_values: str, notes: Notes) 
 
 
 def plan_annotated(clip: Clip, single_object: bool, mask_values: str, notes: Notes) -> AnnotatedPlan:
-    """Plans to score each object on the annotated frames after its first one. Raises DataError if nothing can be scored."""
+    """Plans to score each object on the annotated frames after its first mask. Raises DataError if nothing can be scored."""
     if clip.unreadable:
         raise DataError(clip.unreadable[0])
     held = clip.values

@@ -1,4 +1,4 @@
-"""Segments clips and writes masks: distributes clips over hosts and devices, resumes runs, and measures time and memory."""
+"""Segments clips and writes masks. Distributes clips over hosts and devices, resumes runs, and measures time and memory."""
 
 import collections
 import contextlib
@@ -92,7 +92,7 @@ def predict(
     Args:
       segmenters: segmenters from `make_segmenters`. The i-th segmenter uses the i-th device of this process.
       clips: the clips, with unique names.
-      outputs: the outputs to write. Their folder must be locked (see `RunFolder.locked`).
+      outputs: the outputs to write. The output folder must be locked (see `RunFolder.locked`).
       augmentation: the views to segment; None: only the unchanged frames.
 
     Returns:
@@ -111,7 +111,7 @@ def predict(
             failures[clip.name] = _one_line(clip, error)
     if there := len(own) - len(waiting) - len(failures):
         print(f"{there} of {len(own)} videos are already complete", file=sys.stderr)
-    # A video of unknown length adds 0 frames. The total is None if the sum is 0.
+    # A video of unknown length adds 0 frames to the total, which is None if the sum is 0.
     total = sum(count_steps(clip) if clip.direction else max(len(clip) - 1, 0) for clip, _ in waiting) or None
 
     def work(segmenter: Segmenter, device: jax.Device) -> None:
@@ -154,7 +154,7 @@ def predict(
 
 
 class _Bar(tqdm):
-    """A progress bar that prints the remaining time once: after ten frames, if at least ten are left.
+    """A progress bar that prints the remaining time once, after ten frames, if at least ten frames are left.
 
     `compiled` is the list that `_compile_seconds` yields; `threads` is the number of threads that compile at the same time.
     """
@@ -210,7 +210,7 @@ def _predict_clip(
     bar: tqdm,
     stop: threading.Event,
 ) -> int:
-    """Segments one clip; results are fetched and written by another thread. Returns the number of segmented frames."""
+    """Segments one clip. Another thread fetches and writes the results. Returns the number of segmented frames."""
     frames = iter(clip.video)
     if (first := next(frames, None)) is None:
         raise DataError(f"{clip.name}: the video contains no frames")

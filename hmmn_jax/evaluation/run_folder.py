@@ -2,7 +2,8 @@
 
 RUN/record/run.json          settings, inputs, weights and model that produced the masks in RUN
 RUN/record/clips/CLIP.json   files of one video with their SHA-256, and digests of their inputs
-RUN/record/scores.json       the same for the scores and the report; submission.json: for the archive
+RUN/record/scores.json       files of the scores and the report with their SHA-256, and digests of their inputs
+RUN/record/submission.json   the archive with its SHA-256, and digests of its inputs
 RUN/record/lock, .lock.json  lock of the process that writes to RUN (see `hmmn_jax.io.guard`)
 """
 
@@ -23,7 +24,7 @@ from hmmn_jax.io.files import bucket_errors, discard_empty, lies_there, reason, 
 from hmmn_jax.io.guard import RUN_LOCK, Guard, hold_folder, owner_path
 from hmmn_jax.io.record import FORMAT, Record, remove_leftovers, staging_folder
 
-# Outputs of an evaluation. If they exist in a folder without a record, a user or an older version wrote them.
+# Outputs of an evaluation. Outputs in a folder without a record were written by a user or an older version.
 OUTPUTS = (
     *("masks", "overlays", "movies", "probabilities", "exports", "summary.json", "per_sequence.csv", "per_frame.csv"),
     *("report.html", "submission.zip", "submission.json"),
@@ -169,7 +170,7 @@ def mask_settings(config: ConfigDict) -> dict[str, Any]:
 
 
 def weights_digest(variables: dict[str, Any]) -> str:
-    """Returns the SHA-256 of the names, dtypes and values of all variables. It does not depend on the file format."""
+    """Returns the SHA-256 of the names, dtypes and values of all variables. The digest does not depend on the file format."""
     digest = hashlib.sha256()
     for path, leaf in sorted(flatten_dict(variables).items()):
         array = np.ascontiguousarray(leaf)

@@ -1,4 +1,4 @@
-"""Reads saved masks by frame of their video, with the probabilities if these were saved."""
+"""Reads saved masks by frame of their video, with probabilities if they were saved."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from hmmn_jax.io.video_file import open_video
 
 
 class Saved(NamedTuple):
-    """A mask, and the probabilities of the channels `ids`, background (0) first, if they were saved."""
+    """A mask and, if saved, the probabilities of the channels `ids`, starting with the background (0)."""
 
     mask: Integer[np.ndarray, "h w"]
     ids: Integer[np.ndarray, " c"] | None = None
@@ -61,7 +61,7 @@ class SavedMasks:
         self._binary = is_binary(map(self._read, self._masks))
 
     def find(self, t: int) -> Saved | None:
-        """Returns the saved mask of a frame, or None if it has none. Raises DataError for a file that cannot be read."""
+        """Returns the saved mask of a frame, or None if the frame has no mask. Raises DataError for an unreadable file."""
         if t not in self._masks:
             return None
         height, width = self.video.size

@@ -1,6 +1,6 @@
 """Scores the masks on disk of all videos that have a plan, formats the scores as a table, and writes them to files.
 
-The JSON and CSV files contain the scores with full precision. Videos that cannot be scored are listed.
+The JSON and CSV files contain the scores with full precision. `summary.json` lists the videos that cannot be scored.
 """
 
 import csv
@@ -35,7 +35,7 @@ FRAMES_WORTH_A_PROCESS = 400  # starting a process takes about two seconds, in w
 def score_folder(folder: Path, plans: Sequence[Plan], processes: int = 1) -> tuple[list[SequenceScores], dict[str, str]]:
     """Scores the masks `folder/SEQUENCE/FRAME.png`. Earlier scores are not reused.
 
-    `processes` is the maximum number of processes. With more than one, the main script must be guarded by
+    `processes` is the maximum number of processes. With several processes, the main script must be guarded by
     `if __name__ == "__main__"`.
 
     Returns:
@@ -107,7 +107,7 @@ def write_scores(
     unscored: Mapping[str, str] | None = None,
     figures: Figures | None = None,
 ) -> None:
-    """Writes all scores with full precision: `summary.json`, `per_sequence.csv` and `per_frame.csv`, each atomically.
+    """Writes all scores with full precision to `summary.json`, `per_sequence.csv` and `per_frame.csv`, each atomically.
 
     Args:
         folder: the folder to write to.
@@ -165,7 +165,7 @@ def _score(folder: Path, plan: Plan) -> SequenceScores | str:
 
 
 def _pool(processes: int) -> AbstractContextManager[Executor | None]:
-    """Starts worker processes. Unlike forks, they do not inherit JAX's threads and devices. Yields None for one process."""
+    """Starts worker processes that, unlike forks, do not inherit JAX's threads and devices. Yields None for one process."""
     if processes <= 1:
         return nullcontext()
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"

@@ -17,7 +17,7 @@ def write_zip(path: Path, masks: Path, clips: Iterable[Clip], pattern: str, mask
     """Writes the masks of the requested frames to the zip `path`.
 
     The same masks produce the same bytes. `pattern` defines the names in the archive, such as
-    "Annotations/{sequence}/{frame}.png". Returns these names, in order. Raises DataError if a mask is missing.
+    "Annotations/{sequence}/{frame}.png". Returns the names in the archive, in order. Raises DataError if a mask is missing.
     """
     files = {
         pattern.format(**file.fields): masks / file.name
@@ -32,7 +32,7 @@ def write_zip(path: Path, masks: Path, clips: Iterable[Clip], pattern: str, mask
         for name, file in sorted(files.items()):
             entry = zipfile.ZipInfo(
                 name, _EPOCH
-            )  # not compressed, because PNGs already are, and the bytes would depend on zlib
+            )  # not compressed, because PNGs are compressed already, and the bytes would depend on zlib
             entry.create_system, entry.external_attr = 3, 0o100644 << 16
             archive.writestr(entry, file.read_bytes())
     return sorted(files)

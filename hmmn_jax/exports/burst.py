@@ -1,6 +1,6 @@
-"""Reads and writes BURST's JSON: sequences with a mask of each object in its first frame, and results in the same format.
+"""Reads and writes JSON files of BURST: sequences with the first mask of each object, and results in the same format.
 
-A result is a copy of the given file in which the masks are replaced. Names, sizes and categories are unchanged.
+A result is a copy of the given file with other masks and unchanged names, sizes and categories.
 """
 
 import functools

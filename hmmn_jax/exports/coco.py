@@ -60,7 +60,7 @@ class Coco(_Json):
 
 
 class YouTubeVis(_Json):
-    """Writes `VIDEO.json` in YouTube-VIS format: one video, and for each object a list of masks, with null where absent."""
+    """Writes `VIDEO.json` in YouTube-VIS format: one video with a list of masks per object; null marks an absent object."""
 
     without_mask = "The list of each object contains null for these frames."
 

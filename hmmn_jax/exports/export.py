@@ -49,17 +49,17 @@ def export(
 
     Args:
         kind: a key of `KINDS`.
-        path: for "davis", "binary" and "rgba", a folder or a .zip file; for "coco" and "ytvis", a .json file; for the others,
-            an .mp4 or .gif file. Only files that this function wrote are replaced.
+        path: for "davis", "binary" and "rgba", a folder or a .zip file; for "coco" and "ytvis", a .json file; for "mp4"
+            and "gif", a file with this suffix. Only files that this function wrote are replaced.
         video: the frames.
         find: a function that takes the index of a frame and returns a `Result` of a segmenter, a `FrameResult` of a session, or
-            any object with the same fields `mask`, `ids` and `probs` (`probs` may be None). Returns None if the frame has no
-            mask.
+            any object with the same fields `mask`, `ids` and `probs` (`probs` may be None). The function returns None if
+            the frame has no mask.
         start: the index of the first frame.
-        stop: the index after that of the last frame; None: the number of frames in the video.
+        stop: the index after the last frame; None: the number of frames in the video.
         labels: names and colours of objects, by object id.
-        report: called after each frame with the number of finished frames and the total number. An error that it raises stops
-            the export.
+        report: a function that is called after each frame with the number of finished frames and the total number. An error
+            raised by the function stops the export.
 
     Returns:
         Remarks for the user about frames without a mask and frames without soft edges, one line each.
@@ -117,7 +117,7 @@ def _exporter(kind: str, path: Path) -> type[Exporter]:
 
 @contextlib.contextmanager
 def _published(target: Path, suffix: str, name: str) -> Iterator[Path]:
-    """Creates an empty folder to write to. On exit, its contents become the file, archive or folder `target`."""
+    """Creates an empty folder to write to. On exit, the contents of the folder become the file, archive or folder `target`."""
     if suffix:
         with replace_own(target) as temporary:
             yield temporary.parent

@@ -19,7 +19,7 @@ class Label:
     """The name and the colour that the user chose for an object.
 
     Attributes:
-        name: the name; "" if the object has none.
+        name: the name; "" if the object has no name.
         colour: RGB from 0 to 255; None: the colour in the DAVIS palette.
     """
 
@@ -119,7 +119,7 @@ class Exporter(abc.ABC):
     def add(self, frame: MaskedFrame) -> None:
         """Writes a frame, or stores the data that `finish` needs."""
 
-    def finish(self) -> None:  # noqa: B027, for most kinds there is nothing to do
+    def finish(self) -> None:  # noqa: B027, because most kinds of exports need no final step
         """Writes the files that need all frames."""
 
     @property

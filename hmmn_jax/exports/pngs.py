@@ -10,7 +10,7 @@ from hmmn_jax.io.pictures import write_image
 
 
 class IndexedPngs(Exporter):
-    """Writes ids to `VIDEO/FRAME.png`: indexed with the DAVIS palette, or 16-bit grey if an id is above 255."""
+    """Writes ids to `VIDEO/FRAME.png`, indexed with the DAVIS palette or, if an id is above 255, as 16-bit grey."""
 
     def add(self, frame: MaskedFrame) -> None:
         """Writes the ids."""
@@ -21,8 +21,8 @@ class IndexedPngs(Exporter):
 class _ObjectPngs(Exporter):
     """Writes a folder `VIDEO/OBJECT` for each object.
 
-    The folder contains a file for each frame that has a mask, even if the object is absent from the frame. For labelled
-    objects, the files start at the first frame; for other objects, at the first frame that contains the object.
+    The folder contains a file for each frame that has a mask, even if the object is absent from the frame. The files of
+    labelled objects start at the first frame. The files of other objects start at the first frame that contains the object.
     """
 
     def __init__(self, folder: Path, facts: VideoFacts):

@@ -22,7 +22,7 @@ def run_lengths(mask: Bool[np.ndarray, "h w"]) -> Int[np.ndarray, " n"]:
 
 
 def compress(lengths: Int[np.ndarray, " n"]) -> str:
-    """Encodes run lengths as text. From the fourth run on, the difference from the length two runs earlier is encoded.
+    """Encodes run lengths as text. Starting with the fourth length, differences from the length two runs before are stored.
 
     Each character encodes 5 bits of a number, starting with the lowest bits.
     """
@@ -48,7 +48,7 @@ def bounding_box(mask: Bool[np.ndarray, "h w"]) -> list[int]:
 
 
 def decode(counts: str, height: int, width: int) -> Bool[np.ndarray, "h w"]:
-    """Decodes COCO's compressed RLE, the inverse of `encode`. Raises ValueError if `counts` is not an RLE of this size."""
+    """Decodes COCO's compressed RLE, the inverse of `encode`. Raises ValueError if `counts` is not an RLE of the given size."""
     codes = np.frombuffer(counts.encode(), np.uint8).astype(np.int64) - _FIRST
     if len(codes) == 0 or codes.min() < 0 or codes.max() > 2 * _MORE - 1 or codes[-1] & _MORE:
         raise ValueError(f"the counts {counts[:20]!r} are not a compressed RLE")
@@ -59,7 +59,7 @@ def decode(counts: str, height: int, width: int) -> Bool[np.ndarray, "h w"]:
         raise ValueError(f"the counts {counts[:20]!r} contain a number that is too large")
     lengths = np.add.reduceat((codes & (2**_BITS - 1)) << (_BITS * place), starts)
     lengths -= np.where(codes[ends] & _SIGN, 1 << (_BITS * (place[ends] + 1)), 0)
-    for first in (1, 2):  # from the fourth number on, differences from the number two positions earlier
+    for first in (1, 2):  # starting with the fourth, each number is a difference from the number two positions before
         lengths[first::2] = np.cumsum(lengths[first::2])
     if lengths.min() < 0 or lengths.sum() != height * width:
         raise ValueError(f"the runs contain {lengths.sum()} pixels, expected {height}x{width}")

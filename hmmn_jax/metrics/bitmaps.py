@@ -1,8 +1,8 @@
 """Masks as packed bits, with the operations that the metrics need: counts, boundaries, and dilation by disks.
 
-Masks are `uint64 [..., words, h]`: pixel x is bit x % 64 (from the lowest) of word x // 64, and bits beyond the width are 0. An
-operation on one word processes 64 pixels. The rows are the last axis, so that shifting by rows and moving bits to the next word
-use slices of contiguous memory.
+Masks are arrays `uint64 [..., words, h]`. Pixel x is bit x % 64 (from the lowest) of word x // 64. Bits beyond the width are 0.
+An operation on one word processes 64 pixels. The rows are the last axis, so that shifting by rows and moving bits to the next
+word use slices of contiguous memory.
 """
 
 import functools
@@ -23,7 +23,7 @@ def pack_masks(masks: Bool[np.ndarray, "n h w"]) -> UInt64[np.ndarray, "n words 
 def pack_objects(ids: Integer[np.ndarray, "n h w"], objects: int) -> Iterator[UInt64[np.ndarray, "n words h"]]:
     """Yields the mask of each id from 1 to `objects`. Larger ids are treated as background.
 
-    The binary digits of all ids are packed once, and the mask of each object is a combination of these few bit planes.
+    The binary digits of all ids are packed once as bit planes. The mask of each object is a combination of bit planes.
     """
     n, height, width = ids.shape
     padded = np.zeros((n, height, -(-width // 64) * 64), ids.dtype)
@@ -33,7 +33,7 @@ def pack_objects(ids: Integer[np.ndarray, "n h w"], objects: int) -> Iterator[UI
         plane = padded & (1 << digit)
         planes.append(_pack(plane if ids.dtype == np.uint8 else plane != 0))
     for k in range(1, objects + 1):
-        mask = planes[k.bit_length() - 1].copy()  # the highest digit of k, which is 1; keeps the padding at 0
+        mask = planes[k.bit_length() - 1].copy()  # the highest digit of k is 1; its plane is 0 in the padding
         for digit, plane in enumerate(planes):
             mask &= plane if k >> digit & 1 else ~plane
         yield mask
@@ -74,9 +74,9 @@ def boundaries(masks: UInt64[np.ndarray, "n words h"], width: int) -> UInt64[np.
 def dilate(masks: UInt64[np.ndarray, "n words h"], radius: float | int) -> UInt64[np.ndarray, "n words h"]:
     """Dilates marked pixels by a disk. Each row of the disk is a run of pixels.
 
-    The disk is the one that scikit-image creates and OpenCV applies. It is asymmetric for fractional radii; see `_disk`. The
-    computation uses flat arrays with zeros between columns of words and between masks, so that shifting by rows or words is a
-    single slice.
+    The disk equals the disk that scikit-image creates and OpenCV applies. For fractional radii, the disk is asymmetric; see
+    `_disk`. The computation uses flat arrays with zeros between columns of words and between masks, so that shifting by rows or
+    words is a single slice.
     """
     disk = _disk(radius)
     n, words, height = masks.shape
@@ -86,7 +86,7 @@ def dilate(masks: UInt64[np.ndarray, "n words h"], radius: float | int) -> UInt6
     runs, reach = padded.ravel(), (0, 0)  # every marked pixel becomes a run that extends by `reach`
     near = np.zeros_like(runs)
     for down, left, right in disk:
-        if left < 0:  # a single tap: only shifts by one pixel
+        if left < 0:  # a single tap only shifts the runs
             row = _moved_right(runs, right, column)
         else:
             row, reach = runs, reach = _widen(runs, reach, (left, right), column)
@@ -101,11 +101,11 @@ def dilate(masks: UInt64[np.ndarray, "n words h"], radius: float | int) -> UInt6
 
 @functools.lru_cache(maxsize=256)
 def _disk(radius: float | int) -> tuple[tuple[int, int, int], ...]:
-    """Returns the rows of a disk, narrowest first: offset downwards, extent to the left, and extent to the right, in pixels.
+    """Returns the rows of a disk, narrowest first, each as offset downwards, extent to the left and extent to the right.
 
     The disk has n = ceil(2 radius + 1) taps per axis, at distances -radius, 1 - radius, ... Tap i reads the pixel at offset i -
-    n // 2. For integer radii this is an ordinary disk. For other radii, a row may have a single tap that is not in the column
-    of the pixel. In this case, the extent to the left is -1.
+    n // 2. For integer radii, the taps form an ordinary disk. For fractional radii, a row may have a single tap that is not in
+    the column of the pixel. The extent of such a row to the left is -1. All values are in pixels.
     """
     distances = np.arange(-radius, radius + 1)
     inside = distances[:, None] ** 2 + distances**2 <= radius**2

@@ -35,7 +35,7 @@ class Statistics:
 class SequenceScores:
     """J and F of the objects in a sequence on its scored frames, in [0, 1].
 
-    A benchmark with additional scores defines a subclass. Its arrays have one entry per object, or per object and frame.
+    A benchmark with additional scores defines a subclass, whose arrays have one entry per object, or per object and frame.
 
     Attributes:
         name: name of the sequence.
@@ -85,7 +85,7 @@ class Summary:
 
     @property
     def jf_mean(self) -> float:
-        """J&F, the mean of mean J and mean F; only mean J if there is no F."""
+        """J&F, which is the mean of mean J and mean F, or only mean J if there is no F."""
         return (self.j.mean + self.f.mean) / 2 if self.has_f else self.j.mean
 
     @property
@@ -107,13 +107,13 @@ def score_sequence(
     name: str = "sequence",
     void_in_result: bool = True,
 ) -> SequenceScores:
-    """Scores the predicted masks of a sequence according to the rule of DAVIS: the first and the last frame are not scored.
+    """Scores the predicted masks of a sequence by the rule of DAVIS, on all frames except the first and the last.
 
     Args:
         pred: predicted ids of all frames, `[t,h,w]`.
         truth: annotated ids of all frames, `[t,h,w]`. The objects have the ids 1 to the largest id in `truth[0]`, including
-            ids that do not occur in it. 255 is void and is treated as background in both arrays.
-        single_object: whether to use the rule of DAVIS-2016: all ids are one object, including 255 if it is the only id.
+            ids that do not occur in it. 255 is void and is treated as background in `pred` and `truth`.
+        single_object: whether all ids are one object, as in DAVIS-2016. The object includes 255 if 255 is the only id.
         name: name of the sequence, for errors and tables.
         void_in_result: whether 255 is also void in `pred`. In MOSE v1, 255 is an invalid id in predictions.
 
@@ -174,7 +174,7 @@ def score_frames(
 
 
 def over_time(frames: Sequence[np.ndarray], objects: int) -> np.ndarray:
-    """Stacks the values of all objects on each frame into an array `[objects, frames]`. There may be no frames."""
+    """Stacks the values of all objects on each frame into an array `[objects, frames]`. `frames` may be empty."""
     return np.array(frames).reshape(len(frames), objects).T
 
 
@@ -185,7 +185,7 @@ def score_annotated(
 
     Args:
         frames: the annotated frames after the first frame of any object, each as a `ScoredFrame`.
-        first: the index of the first annotated frame of each object, by id. The object is not scored on this frame.
+        first: the index of the first annotated frame of each object, by id. Objects are not scored on their first frame.
         name: name of the video.
         others: ids of objects that cannot be scored but may be predicted.
 
@@ -209,7 +209,7 @@ def score_annotated(
 
 
 def scored_frames(length: int, name: str) -> range:
-    """Returns the scored frames of a sequence: all except the first and the last. Raises DataError if none is left."""
+    """Returns the scored frames, which are all except the first and the last. Raises DataError if no frame is left."""
     if length < 3:
         found = f"the video has {length} frames, expected at least three"
         raise DataError(f"{name}: {found}. The first and the last frame are not scored")
@@ -219,7 +219,7 @@ def scored_frames(length: int, name: str) -> range:
 def statistics(values: Float64[np.ndarray, " t"]) -> Statistics:
     """Returns the mean, recall and decay of J or F over the scored frames of one object; NaN values are ignored.
 
-    The result is NaN if there are no values.
+    The statistics are NaN if there are no values.
     """
     values = values[~np.isnan(values)]
     if not len(values):

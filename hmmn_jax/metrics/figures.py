@@ -6,7 +6,7 @@ from typing import Any
 
 FiguresOf = Callable[
     [Sequence[Any]], dict[str, float]
-]  # maps the scores of several videos to metrics; NaN if there is nothing to average
+]  # maps the scores of several videos to metrics; a metric is NaN if there is nothing to average
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ def jaccard(pred: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> fl
 
 
 def boundary_f(pred: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> float:
-    """Returns F of one object, in [0, 1]; 1 if neither mask has a boundary, 0 if only one has one."""
+    """Returns F of one object, in [0, 1]: 1 if neither mask has a boundary, and 0 if only one mask has a boundary."""
     return mask_scores(pred, truth)[1]
 
 
@@ -33,7 +33,7 @@ def mask_scores(pred: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -
 
 
 def boundary_radius(height: int, width: int) -> int:
-    """Returns the distance in pixels within which boundaries match. It is 8 at 480x854."""
+    """Returns the distance in pixels within which boundaries match. For a frame of 480x854, the distance is 8 pixels."""
     return math.ceil(TOLERANCE * math.sqrt(height * height + width * width))
 
 
@@ -72,7 +72,7 @@ def number_ids(ids: Integer[np.ndarray, "h w"], wanted: Sequence[int]) -> Intege
 
 
 def f_within(edges: UInt64[np.ndarray, "2 words h"], radius: float | int) -> float:
-    """Returns F of a predicted and an annotated boundary that match within `radius` pixels; see `dilate`."""
+    """Returns F of a predicted and an annotated boundary, with a tolerance of `radius` pixels; see `dilate`."""
     pred, truth = edges
     if not (pred.any() and truth.any()):
         return float(pred.any() == truth.any())

@@ -23,7 +23,7 @@ class FrameRange:
     Attributes:
         start: the number of the first frame, whose mask is given.
         end: the exclusive end of the frame numbers.
-        frame_nums: how many frames the object has. The first and the last are not scored.
+        frame_nums: the number of frames of the object, including the first and the last frame, which are not scored.
     """
 
     start: int
@@ -52,7 +52,7 @@ class LvosScores(SequenceScores):
     """Scores of an LVOS video.
 
     Attributes:
-        slots: number of values that are averaged for each object. If an object has fewer scored frames, the other values are 0.
+        slots: number of values that are averaged for each object. The values of missing frames are 0.
         unseen: whether the video shows a class that is not in the training videos.
     """
 
@@ -110,13 +110,13 @@ def score_frames(frames: Iterable[ScoredFrame], ranges: Mapping[int, FrameRange]
 
 
 def slot_values(values: Float64[np.ndarray, " t"], slots: int) -> Float64[np.ndarray, " slots"]:
-    """Returns the values of an object that are averaged: those of its scored frames, and 0 for each missing frame."""
+    """Returns the values of an object to average: the value of each scored frame, and 0 for each missing frame."""
     values = values[~np.isnan(values)]
     return np.concatenate([values, np.zeros(slots - len(values))])
 
 
 def variability(j: Float64[np.ndarray, " slots"], f: Float64[np.ndarray, " slots"]) -> float:
-    """Returns V of an object: the standard deviation of J&F over time. The variance is first rounded to four decimals."""
+    """Returns V of an object: the standard deviation of J&F over time. The variance is rounded to four decimals."""
     both = (j + f) / 2
     return float(np.sqrt(np.round(np.mean((both - both.mean()) ** 2), 4))) if len(both) else math.nan
 
@@ -131,14 +131,14 @@ def object_figures(scores: LvosScores) -> Float64[np.ndarray, "o 3"]:
 
 
 def group_total(scores: Iterable[LvosScores]) -> dict[str, float]:
-    """Returns J&F, J, F and V of a group of videos, in [0, 1]: means over objects, or NaN if there are no objects."""
+    """Returns J&F, J, F and V of a group of videos, in [0, 1], averaged over objects; NaN if there are no objects."""
     figures = np.concatenate([np.empty((0, 3)), *(object_figures(video) for video in scores)])
     j, f, v = figures.mean(axis=0).tolist() if len(figures) else [math.nan] * 3
     return {"J&F": (j + f) / 2, "J": j, "F": f, "V": v}
 
 
 def total(scores: Iterable[LvosScores]) -> dict[str, float]:
-    """Returns the metrics of the benchmark, in [0, 1]: the means over seen and unseen classes, and the mean of these two.
+    """Returns the metrics of the benchmark, in [0, 1]: means over seen classes, means over unseen classes, and their averages.
 
     The means over a group without objects, and all means that include them, are NaN.
     """

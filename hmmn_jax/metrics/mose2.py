@@ -1,8 +1,8 @@
 """MOSE v2 scores: J, and F with an adaptive tolerance, over all frames, and separately for disappearances and reappearances.
 
 J is (I + 1) / (U + 1), where I and U are the areas of the intersection and the union, in pixels. The tolerance of F is 0.8 % of
-the image diagonal. For small objects, it is rounded up to whole pixels, and the adaptive F has a smaller tolerance (Ding et
-al., MOSEv2, 2025). All listed objects have the same weight.
+the image diagonal. For small objects, the tolerance of F is rounded up to whole pixels, and the adaptive F has a smaller
+tolerance (Ding et al., MOSEv2, 2025). All listed objects have the same weight.
 """
 
 import math
@@ -47,7 +47,7 @@ def score_video(
             the result, and all of its metrics are 0. If a frame is missing, the server scores the wrong frames; see
             `server_frames`.
         truth: annotated ids of every frame, by name.
-        ids: ids of the objects. 255 is a normal id; other ids are ignored.
+        ids: ids of the objects. 255 is a normal id; ids that are not listed are ignored.
         name: name of the video, for errors.
 
     Raises:
@@ -110,12 +110,12 @@ def frame_scores(
 
 
 def disappearances(empty: Bool[np.ndarray, " t"]) -> list[slice]:
-    """Returns the runs of frames without the object, except one that starts at the first scored frame."""
+    """Returns the runs of frames without the object, except a run that starts at the first scored frame."""
     return [run for run in runs(empty) if run.start > 0]
 
 
 def reappearances(empty: Bool[np.ndarray, " t"]) -> list[slice]:
-    """Returns the runs of frames with the object that follow a run without it."""
+    """Returns the runs of frames with the object that follow a run without the object."""
     return [run for run in runs(~empty) if run.start > 0]
 
 
@@ -134,9 +134,9 @@ def object_figures(scores: Mose2Scores) -> Float64[np.ndarray, "o 7"]:
 
 
 def total(scores: Iterable[Mose2Scores]) -> dict[str, float]:
-    """Returns the metrics of the benchmark, in percent: means over all objects.
+    """Returns the metrics of the benchmark, in percent, averaged over all objects.
 
-    Means for disappearances and reappearances are taken over the objects that have any.
+    Objects that never disappear (or reappear) are excluded from the means for disappearances (or reappearances).
     """
     figures = [object_figures(video) for video in scores]
     j, adaptive_f, f, *parts = (_mean(column[~np.isnan(column)]) for column in np.concatenate(figures).T)

@@ -19,7 +19,7 @@ def score_object(
 ) -> tuple[Float64[np.ndarray, " t2"], Float64[np.ndarray, " t2"]]:
     """Returns J and F of one object on its annotated frames except the first and the last.
 
-    The values are NaN on frames before the object first appears in the annotation or in the prediction.
+    J and F are NaN on frames before the object first appears in the annotation or in the prediction.
 
     Raises:
         DataError: the shapes differ, there are fewer than three frames, or no scored annotation shows the object.
@@ -36,8 +36,8 @@ def score_ids(
 ) -> SequenceScores:
     """Scores masks of ids by the rules of `score_object`.
 
-    The objects are the ids in the scored annotations, which are all except the first and the last. 255 is a normal id. Other
-    ids are ignored. Raises DataError in the same cases as `score_object`.
+    The objects are the ids in the scored annotations, which are all annotations except the first and the last. 255 is a
+    normal id. Ids that no scored annotation contains are ignored. Raises DataError in the same cases as `score_object`.
     """
     require_same_shape(pred, truth, name)
     scored = scored_frames(len(truth), name)
@@ -79,12 +79,12 @@ def score_frames(frames: Iterable[ScoredFrame], scored: Mapping[int, frozenset[i
 
 
 def object_figures(scores: SequenceScores) -> Float64[np.ndarray, "o 2"]:
-    """Returns J and F of each object, in percent: means over the scored frames."""
+    """Returns J and F of each object, in percent, averaged over the scored frames."""
     return 100 * np.stack([np.nanmean(scores.j, axis=1), np.nanmean(scores.f, axis=1)], axis=1)
 
 
 def total(scores: Iterable[SequenceScores]) -> dict[str, float]:
-    """Returns the metrics of the benchmark, in percent: means over all objects."""
+    """Returns the metrics of the benchmark, in percent, averaged over all objects."""
     figures = np.concatenate([np.empty((0, 2)), *(object_figures(video) for video in scores)])
     j, f = figures.mean(axis=0).tolist() if len(figures) else (math.nan, math.nan)
     return dict(zip(COLUMNS, ((j + f) / 2, j, f), strict=True))

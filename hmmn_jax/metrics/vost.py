@@ -28,9 +28,9 @@ def score_sequence(
     """Scores the predicted masks of a sequence on its annotated frames, except the first and the last.
 
     Args:
-        pred: predicted ids, `[t,h,w]`. Ids of other objects are ignored.
+        pred: predicted ids, `[t,h,w]`. Ids above the largest id in `truth[0]` are ignored.
         truth: annotated ids, `[t,h,w]`. The objects have the ids 1 to the largest id in `truth[0]`, if any. 255 is background,
-            so predicted pixels of an object there are false positives.
+            so objects that are predicted on pixels of value 255 are false positives.
         name: name of the sequence.
 
     Raises:
@@ -42,7 +42,7 @@ def score_sequence(
 
 
 def score_frames(first: Integer[np.ndarray, "h w"], frames: Iterable[ScoredFrame], name: str) -> SequenceScores:
-    """Scores a stream of frames; `first` is the annotation of the first frame. F is NaN."""
+    """Scores a stream of frames; `first` is the annotation of the first frame. The resulting F is NaN."""
     objects = int(scored_ids(first, False).max(initial=0))
     names, indices, j = [], [], []
     for index, frame_name, pred, truth, _ in frames:
@@ -61,13 +61,13 @@ def transformed(values: Float64[np.ndarray, " t"]) -> Float64[np.ndarray, " t1"]
 
 
 def object_figures(scores: SequenceScores) -> Float64[np.ndarray, "o 6"]:
-    """Returns the mean, recall and decay of J, followed by those of J_tr (over the last quarter), for each object."""
+    """Returns for each object the mean, recall and decay of J, and then of J_tr, which is J over the last quarter."""
     parts = [(statistics(j), statistics(transformed(j))) for j in scores.j]
     return np.array([[*_row(whole), *_row(end)] for whole, end in parts], float).reshape(len(scores.j), 6)
 
 
 def total(scores: Iterable[SequenceScores]) -> dict[str, float]:
-    """Returns the metrics of the benchmark, in [0, 1]: means over all objects."""
+    """Returns the metrics of the benchmark, in [0, 1], averaged over all objects."""
     figures = np.concatenate([object_figures(video) for video in scores])
     means = figures.mean(axis=0) if len(figures) else np.full(6, math.nan)
     return dict(zip(COLUMNS, means.tolist(), strict=True))

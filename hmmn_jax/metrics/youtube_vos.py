@@ -21,7 +21,7 @@ class YouTubeScores(SequenceScores):
     """Scores of a YouTube-VOS video.
 
     Attributes:
-        unseen: for each object, 1 if its category is not in the training data, 0 if it is, NaN if this is unknown.
+        unseen: for each object, 0 if its category is in the training data, 1 if its category is new, NaN if unknown.
     """
 
     unseen: Float64[np.ndarray, " o"]
@@ -37,7 +37,7 @@ def with_groups(scores: SequenceScores, unseen: Mapping[int, bool]) -> YouTubeSc
 
 
 def object_figures(scores: YouTubeScores) -> Float64[np.ndarray, "o 2"]:
-    """Returns J and F of each object, in [0, 1]: means over its scored frames."""
+    """Returns J and F of each object, in [0, 1], averaged over its scored frames."""
     rows = [(statistics(j).mean, statistics(f).mean) for j, f in zip(scores.j, scores.f, strict=True)]
     return np.array(rows, float).reshape(len(scores.ids), 2)
 
@@ -51,7 +51,7 @@ def part(scores: Iterable[YouTubeScores]) -> dict[str, float]:
 def total(scores: Iterable[YouTubeScores]) -> dict[str, float]:
     """Returns the metrics of the benchmark, in [0, 1], and J&F, J and F over all objects.
 
-    The overall score is the mean of J and F of both groups. It is NaN if a group has no objects.
+    The overall score is the mean of J and F of seen and unseen categories. If a group has no objects, the overall score is NaN.
     """
     videos = list(scores)
     figures = np.concatenate([np.empty((0, 2)), *map(object_figures, videos)])

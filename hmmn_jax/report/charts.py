@@ -18,7 +18,7 @@ MAX_POINTS = 300  # maximum number of points in a line; longer lines keep the mi
 
 
 def sequence_bars(rows: list[tuple[SequenceScores, Summary]], mean: float, link: Callable[[int], str]) -> str:
-    """Draws bars for J and F of each sequence, in the given order. Dots mark J&F of single objects. The line marks the mean."""
+    """Draws bars for J and F of each sequence, in the given order. Dots mark J&F of objects. A vertical line marks the mean."""
     items = []
     for i, (scores, row) in enumerate(rows):
         name = escape(scores.name)

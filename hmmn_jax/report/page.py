@@ -1,6 +1,6 @@
 """The report of an evaluation: a single HTML page that needs no server, network or scripts.
 
-`page.html` in the same folder contains the layout and the style. External text, such as names, is escaped.
+`page.html` in the folder of this module contains the layout and the style. External text, such as names, is escaped.
 """
 
 import datetime
@@ -59,11 +59,11 @@ def write_report(
         clips: the segmented clips.
         masks: the folder of the masks SEQUENCE/FRAME.png that are shown.
         about: properties of the run by name. The entry `config`, if any, is shown as separate settings.
-        scores: scores of the scored clips, in any order. The other clips are shown only as pictures.
+        scores: scores of the scored clips, in any order. Clips without scores are shown only as pictures.
         cost: the time and memory used for segmentation; None if this run segmented nothing.
-        paper: the results of the paper on this benchmark: `benchmark`, the name of the benchmark; `sequences`, the number of
-            sequences; `figures`, metrics such as J&F by name, in [0, 1]; optionally `seconds_per_frame`. None or empty if the
-            paper has no results.
+        paper: the results of the paper on this benchmark; None or empty if the paper has no results. `benchmark` is the name
+            of the benchmark. `sequences` is the number of sequences. `figures` contains metrics such as J&F by name, in [0, 1].
+            `seconds_per_frame` is optional.
         missing: the reason why a video failed or is not scored, by video name.
 
     Raises:
@@ -108,7 +108,7 @@ def write_report(
 
 
 def _headline(scores: Sequence[SequenceScores], paper: Mapping[str, Any], protocol: Protocol) -> str:
-    """Formats the metrics of the benchmark. For DAVIS, these are J&F, compared with the paper, and statistics of J and F."""
+    """Formats the metrics of the benchmark. For DAVIS, the metrics are J&F, the paper's J&F, and statistics of J and F."""
     rule, own = protocol.rule, protocol.figures
     if scores and own:
         entries = {name: shown(x, own.unit) for name, x in own.total(scores).items()}
@@ -158,7 +158,7 @@ def _in_unit(figures: Figures) -> str:
 
 
 def _paper_list(published: Mapping[str, float], ours: Mapping[str, float]) -> str:
-    """Formats the results of the paper, with the difference from this run if both are comparable."""
+    """Formats the results of the paper, with the difference from this run if the results are comparable."""
     items = []
     for label, value in published.items():
         difference = f' <span class="muted">this run differs by {ours[label] - value:+.3f}</span>' if label in ours else ""

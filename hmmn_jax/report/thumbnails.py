@@ -17,7 +17,7 @@ from hmmn_jax.io.pictures import outline, overlay
 from hmmn_jax.metrics.davis import SequenceScores
 
 SIDE = 400  # maximum side length of a thumbnail, in pixels
-THUMBNAIL_BYTES = 24_000  # maximum size of the JPEG, unless even the lowest quality needs more
+THUMBNAIL_BYTES = 24_000  # maximum size of the JPEG in bytes, unless even the lowest quality needs more
 GIVEN = "given"
 
 
@@ -36,8 +36,9 @@ class Thumbnail:
 def telling_frames(scores: SequenceScores) -> dict[int, str]:
     """Chooses frames of a sequence to show.
 
-    These are the given frame, the worst frame, the best frame, the next worst frame, and the first frame whose quality is below
-    0.5. The last two are only chosen if they are far enough from the others in time.
+    The chosen frames are the given frame, the worst frame, the best frame, the next worst frame, and the first frame whose
+    quality is below 0.5. The next worst frame and the first frame below 0.5 are only chosen if they are far enough in time from
+    the other chosen frames.
 
     Returns:
         The label of each chosen frame by its index, in temporal order.
@@ -118,7 +119,7 @@ def _resize(ids: Integer[np.ndarray, "h w"], size: tuple[int, int]) -> Integer[n
 def _data_uri(picture: UInt8[np.ndarray, "h w 3"]) -> str:
     for quality in (80, 65, 50, 35):
         buffer = io.BytesIO()
-        # Without chroma subsampling, because thin red lines would otherwise be blurred.
+        # Chroma subsampling is off, because it would blur thin red lines.
         Image.fromarray(picture).save(buffer, format="JPEG", quality=quality, subsampling=0, optimize=True)
         if buffer.tell() <= THUMBNAIL_BYTES:
             break

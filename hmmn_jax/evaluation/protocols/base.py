@@ -1,7 +1,8 @@
 """`Protocol`, the interface of all benchmarks.
 
-A `Protocol` finds the videos in a folder. It defines which masks are given, which frames are segmented, to which files the
-masks are written, how they are scored, and what is submitted to a server. Other modules use only this interface.
+A `Protocol` finds the videos in a folder. A `Protocol` also defines which masks are given, which frames are segmented, where
+masks are written, how masks are scored, and what is submitted to a server. Other modules access benchmarks only through
+`Protocol`.
 """
 
 import abc
@@ -64,7 +65,7 @@ class Protocol(abc.ABC):
     Attributes:
         name: name in configs; set by `register`.
         mask_files: the layout of the mask files, and whether objects may overlap.
-        rule: a sentence for the report about how scores are computed; "": by the rules of the published benchmark.
+        rule: a sentence for the report about how scores are computed; "" for the rules of the published benchmark.
         figures: the metrics of the benchmark; None: the metrics of DAVIS.
         archive: the name of the file to submit to a server.
     """
@@ -96,7 +97,7 @@ class Protocol(abc.ABC):
 
     @abc.abstractmethod
     def inputs(self, root: Path) -> tuple[Path, ...]:
-        """Returns the folders that `find` searches. Results are not written there."""
+        """Returns the folders that `find` searches, to which results are not written."""
 
     @abc.abstractmethod
     def plan(self, clip: Clip, notes: Notes) -> Plan:
@@ -115,12 +116,12 @@ class Protocol(abc.ABC):
     def write_submission(self, path: Path, masks: Path, clips: Sequence[Clip]) -> str:
         """Writes the file for the server. `masks` is the folder of all masks.
 
-        Returns a description of its contents, such as "12 masks". Raises DataError if a mask is missing.
+        Returns a description of the file's contents, such as "12 masks". Raises DataError if a mask is missing.
         """
         return f"{len(write_zip(path, masks, clips, self.submission, self.mask_files))} masks"
 
     def refuse_submission(self, clips: Sequence[Clip]) -> str:
-        """Returns the reason why the server would reject an archive of these videos; "" if the server would accept it."""
+        """Returns the reason why the server would reject an archive of the videos; "" if the server would accept it."""
         return ""
 
     def shown_truth(self, clip: Clip, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:

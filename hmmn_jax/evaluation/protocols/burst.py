@@ -1,4 +1,4 @@
-"""BURST, the exemplar-guided task: videos from several data sets. Given masks and submissions are JSON files."""
+"""BURST, exemplar-guided task, with videos from several data sets. Given masks and submissions are JSON files."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class BurstClip(Clip):
 class Burst(Protocol):
     """The sequences in `annotations/SPLIT/first_frame_annotations.json`, with images in `images/SPLIT/DATASET/SEQUENCE`.
 
-    Tracks may overlap, so each is segmented separately. The result is `submission.json`. Scores (HOTA) are not computed.
+    Tracks may overlap, so each track is segmented separately. The result is `submission.json`. HOTA scores are not computed.
     """
 
     mask_files = FOLDERS
@@ -75,7 +75,7 @@ class Burst(Protocol):
         return root / "images" / self.settings.split, root / self.settings.annotations / self.settings.split
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
-        """Raises DataError, because scores are not computed."""
+        """Raises DataError, because scores of BURST are not computed."""
         raise DataError(
             f"{clip.name}: this program does not compute the scores of BURST (HOTA). "
             f"Pass {self.archive} to the official evaluator."
@@ -119,7 +119,7 @@ class Burst(Protocol):
 
 
 class _Results(Sequence[Masks]):
-    """The saved masks of the annotated frames in a video. They are read on demand."""
+    """The saved masks of the annotated frames in a video, which are read on demand."""
 
     def __init__(self, clip: BurstClip, masks: Path):
         self.clip, self.folder = clip, masks

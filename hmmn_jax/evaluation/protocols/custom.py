@@ -84,7 +84,7 @@ class Custom(Protocol):
         return task
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
-        """Plans to score each object on the annotated frames after its first one. Raises DataError if all masks are given."""
+        """Plans to score each object on the annotated frames after its first mask. Raises DataError if all masks are given."""
         if clip.direction:
             raise DataError(
                 f"{clip.name}: all masks are given because config.direction is {clip.direction}, so the video cannot be scored"

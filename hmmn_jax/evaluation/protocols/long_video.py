@@ -1,4 +1,4 @@
-"""Long-time Video: videos with thousands of frames. The annotated frames are scored like DAVIS."""
+"""Long-time Video: videos with thousands of frames. The annotated frames are scored as in DAVIS."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class LongVideoPlan(BenchmarkPlan):
     """Scores the annotated frames except the first and the last, for ids 1 to the largest id in the first annotation."""
 
     def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
-        """Scores like DAVIS."""
+        """Scores the frames by the rule of DAVIS."""
         return score_frames(self.clip.read_annotation(min(self.clip.annotations)), frames, False, self.clip.name)
 
 
@@ -38,5 +38,5 @@ class LongVideo(VideoFolders):
         return read_list(root / f"{self.settings.split}.txt")
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
-        """Plans to score the annotated frames. Raises DataError if there are fewer than three."""
+        """Plans to score the annotated frames. Raises DataError if there are fewer than three annotated frames."""
         return LongVideoPlan(clip, inner_annotations(clip))

@@ -1,4 +1,4 @@
-"""LVOS v1 and v2: long videos. Each object has its own range of frames; seen and unseen classes are scored separately."""
+"""LVOS v1 and v2. Each object has its own range of frames. Seen and unseen classes are scored separately."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ UNSEEN = "unseen_videos.txt"
 
 @dataclass(frozen=True)
 class _Facts:
-    """Metadata of a video: the frame ranges of objects (not validated), and whether the video is unseen (None: unknown)."""
+    """Metadata of a video: unvalidated frame ranges of objects, and whether the video is unseen; None if unknown."""
 
     ranges: dict[int, Any]
     unseen: bool | None
@@ -50,7 +50,7 @@ class Lvos(VideoFolders):
     figures = lvos.FIGURES
 
     def listed(self, root: Path) -> dict[str, Any] | None:
-        """Reads the objects of each video, and whether the video is in the list of unseen videos. Raises DataError."""
+        """Reads the objects of each video, and whether the video is unseen. Raises DataError for invalid files."""
         path = root / f"{self.settings.split}_meta.json"
         unseen = read_list(root / UNSEEN).keys() if (root / UNSEEN).is_file() else None
         meta = read_meta(path)

@@ -1,4 +1,4 @@
-"""MOSE v1: scored like DAVIS. Only the first masks are public."""
+"""MOSE v1, which is scored like DAVIS. Only the masks of the first frames are public."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ from hmmn_jax.metrics.davis import ScoredFrame, SequenceScores, score_frames, sc
 class Mose1Plan(BenchmarkPlan):
     """Scores all frames except the first and the last, for ids 1 to the largest id in the first annotation.
 
-    Larger ids in a result are errors.
+    Ids in a result above the largest id in the first annotation are errors.
     """
 
     def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
-        """Scores like DAVIS, but 255 is an id in results."""
+        """Scores the frames by the rule of DAVIS, but with 255 as an id in results."""
         return score_frames(self.clip.read_annotation(0), frames, False, self.clip.name, void_in_result=False)
 
 
@@ -30,7 +30,7 @@ class Mose1(VideoFolders):
     """The videos are the folders in `JPEGImages`. 255 in annotations is background."""
 
     def listed(self, root: Path) -> dict[str, Any] | None:
-        """Returns None: MOSE has no list."""
+        """Returns None, because MOSE has no list of videos."""
         return None
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:

@@ -1,4 +1,4 @@
-"""MOSE v2: adaptive F, and scores of disappearance and reappearance. Only the first masks of the validation set are public."""
+"""MOSE v2, with an adaptive F and scores of disappearance and reappearance. Only the masks of the first frames are public."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class Mose2Plan(BenchmarkPlan):
         return mose2.score_frames(frames, self.ids, self.clip.name)
 
     def score_folder(self, folder: Path) -> SequenceScores:
-        """Scores masks on disk. Also raises DataError if the server would silently score the wrong frames."""
+        """Scores masks on disk. Raises DataError for invalid masks, or if the server would silently score the wrong frames."""
         scores = super().score_folder(folder)
         served = mose2.server_frames(OnePng().frames(folder, self.clip.name), len(self.clip), self.clip.name)
         if shifted := [(a, b) for a, b in zip(scores.frame_names, served, strict=True) if a != b]:
@@ -60,13 +60,13 @@ class Mose2Plan(BenchmarkPlan):
 
 @register("mose2")
 class Mose2(VideoFolders):
-    """The videos are the folders in `JPEGImages`. Objects are those in meta.json or, without this file, in the first mask."""
+    """The videos are the folders in `JPEGImages`. Objects are the ids in meta.json or, without meta.json, in the first mask."""
 
     value_255 = "id"
     figures = mose2.FIGURES
 
     def listed(self, root: Path) -> dict[str, Any] | None:
-        """Reads the entries in meta.json by video; None if the file does not exist."""
+        """Returns the entries in meta.json by video, or None if the file does not exist."""
         path = root / META
         if not path.is_file():
             return None
@@ -104,7 +104,7 @@ class _Entry:
 
     @classmethod
     def read(cls, about: Any) -> "_Entry":
-        """Reads an entry, with ids as numbers or strings, in a list or as keys. Raises ValueError, TypeError or KeyError."""
+        """Reads an entry, whose ids are in a list or are the keys of a dict. Raises ValueError, TypeError or KeyError."""
         objects = tuple(int(i) for i in about["objects"])
         if not objects or min(objects) < 1 or len(set(objects)) < len(objects):
             raise ValueError(f"the ids are {objects}, expected unique ids of at least 1")

@@ -1,4 +1,4 @@
-"""SA-V: objects may overlap. Each has a folder of binary masks. Videos have 24 frames per second, and annotations have 6."""
+"""SA-V, with overlapping objects in separate folders of masks. Videos have 24 frames per second, of which 6 are annotated."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ FOLDERS = FolderPerObject(first=0)
 
 @dataclass(frozen=True)
 class SavPlan(Plan):
-    """Scores each object on its annotated frames except the first and the last. `scored` lists the frame indices, by id."""
+    """Scores each object on its annotated frames except the first and the last. `scored` contains frame indices by id."""
 
     clip: Clip
     frames: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""Base class of benchmarks in the layout of YouTube-VOS: a folder of frames and a folder of masks for each video."""
+"""Base class of benchmarks in the layout of YouTube-VOS, with a folder of frames and a folder of masks for each video."""
 
 import abc
 import dataclasses
@@ -19,7 +19,7 @@ from hmmn_jax.io.notes import Notes
 
 
 class VideoFolders(Protocol):
-    """Videos with frames `JPEGImages/VIDEO/FRAME.jpg` and masks `Annotations/VIDEO/FRAME.png`. The first mask is given.
+    """Videos with frames `JPEGImages/VIDEO/FRAME.jpg` and masks `Annotations/VIDEO/FRAME.png`, of which the first is given.
 
     Attributes:
         value_255: meaning of 255 in annotations; see `Clip`.
@@ -35,10 +35,10 @@ class VideoFolders(Protocol):
 
     @abc.abstractmethod
     def listed(self, root: Path) -> dict[str, Any] | None:
-        """Reads the metadata of each video, by name, for `Clip.about`; None if there is no list. Raises DataError."""
+        """Returns `Clip.about` of each video by name, or None if there is no list. Raises DataError for an invalid list."""
 
     def given(self, clip: Clip, notes: Notes) -> Clip:
-        """Selects the given masks of a video: by default the first one, and all if `late_objects` is set."""
+        """Selects the given masks of a video: the first mask or, if `late_objects` is set, all masks."""
         return clip
 
     def find(self, root: Path, notes: Notes) -> dict[str, Opener]:

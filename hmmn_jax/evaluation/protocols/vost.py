@@ -1,4 +1,4 @@
-"""VOST: objects change shape. Videos are segmented at 10 frames per second, and J is computed at 5 frames per second."""
+"""VOST, with objects that change shape. Videos have 10 frames per second. J is computed on 5 frames per second."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Vost(VideoFolders):
     annotated_only = True
 
     def images(self, root: Path) -> str:
-        """Returns the folder with 10 frames per second if it exists, and otherwise the folder with 5."""
+        """Returns the folder with 10 frames per second if it exists, and otherwise the folder with 5 frames per second."""
         return FAST if (root / FAST).is_dir() else super().images(root)
 
     def listed(self, root: Path) -> dict[str, Any] | None:
@@ -43,7 +43,10 @@ class Vost(VideoFolders):
         return read_list(root / "ImageSets" / f"{self.settings.split}.txt")
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
-        """Plans to score the annotated frames. Raises DataError if there are fewer than three, or the first has no object."""
+        """Plans to score the annotated frames.
+
+        Raises DataError if there are fewer than three annotated frames, or if the first annotation contains no object.
+        """
         frames = inner_annotations(clip)
         if not scored_ids(clip.read_annotation(min(clip.annotations)), False).any():
             raise DataError(f"{clip.name}: the first annotation contains no object, so the video cannot be scored")

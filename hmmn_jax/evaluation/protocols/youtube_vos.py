@@ -1,4 +1,4 @@
-"""YouTube-VOS 2018 and 2019. The masks of the training set are public; those of the validation set are not."""
+"""YouTube-VOS 2018 and 2019. The masks of the training set are public, but not the masks of the validation set."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
@@ -24,7 +24,7 @@ UNSEEN = "unseen_categories.txt"
 
 @dataclass(frozen=True)
 class YouTubePlan(AnnotatedPlan):
-    """Scores each object on the annotated frames after its first one. `unseen` states by id whether a category is unseen."""
+    """Scores each object on the annotated frames after its first mask. `unseen` states whether an id has an unseen category."""
 
     unseen: Mapping[int, bool] = field(default_factory=dict)
 
@@ -70,7 +70,7 @@ class YouTubeVOS(Protocol):
         return tuple(home / kind for home in homes for kind in ("JPEGImages", "Annotations"))
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
-        """Plans to score each object on the annotated frames after its first one. The server's annotations are not public."""
+        """Plans to score each object on the annotated frames after its first mask. The server's annotations are not public."""
         plan = plan_annotated(clip, self.settings.single_object, self.settings.mask_values, notes)
         if clip.about is None:
             topic = f"seen and unseen categories are not distinguished, because the data folder does not contain {UNSEEN}"
