@@ -1,4 +1,4 @@
-# `make demo` and `make test` do all set-up themselves: a virtual environment in .venv, the install, the run.
+# `make demo` and `make test` create a virtual environment in .venv and install the package before they run.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +11,7 @@ demo: export XLA_FLAGS := $(XLA_FLAGS) --xla_cpu_experimental_ynn_fusion_type=
 demo: $(VENV)/.demo
 	$(BIN)/hmmn-jax demo --output runs/demo
 
-# Compiled programs are kept for the next run: compilation is about half of what the tests take.
+# Compiled programs are kept for the next run, because compilation takes about half of the test time.
 test test-slow test-browser coverage: export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/.jax_cache
 test test-slow test-browser coverage: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 0.3
 
@@ -24,7 +24,7 @@ test-slow: $(VENV)/.test
 test-browser: $(VENV)/.test  # needs Chromium or Chrome
 	$(BIN)/python -m pytest -m browser tests/browser
 
-coverage: $(VENV)/.test  # a table on the terminal, and coverage.xml
+coverage: $(VENV)/.test  # prints a table and writes coverage.xml
 	$(PYTEST) -m "not slow and not browser" --cov --cov-report=term --cov-report=xml
 
 lint: $(VENV)/.test
@@ -36,7 +36,7 @@ format: $(VENV)/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(VENV)/.docs  # docs/_build/html/index.html
+docs: $(VENV)/.docs  # writes docs/_build/html/index.html
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
 
 $(VENV)/bin/python:
@@ -56,5 +56,5 @@ $(VENV)/.docs: $(VENV)/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	@touch $@
 
-clean:  # what runs wrote stays
+clean:  # keeps the results in runs/
 	rm -rf .venv .jax_cache

@@ -2,9 +2,9 @@
 
     python benchmarks/ablation.py --checkpoint lite --data DAVIS
 
-Prints J&F, J and F on DAVIS-2016, where all objects of the first mask are treated as one object, at the size of the frames. All
-rows use the same weights, which is possible because training randomly drops each fine memory. The last row is a baseline
-without a model.
+Prints J&F, J and F on DAVIS-2016 at the size of the frames. All objects of the first mask are treated as one object. All rows
+use the same weights, which is possible because training randomly drops each fine memory. The last row is a baseline without a
+model.
 """
 
 import argparse
@@ -58,9 +58,9 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True, help="a folder in the layout of DAVIS-2016")
     parser.add_argument("--split", default="val")
-    parser.add_argument("--sequences", nargs="*", help="only these sequences")
+    parser.add_argument("--sequences", nargs="*", help="use only these sequences")
     parser.add_argument("--size", type=int, default=0, help="shorter side of the network's input; 0: size of the frames")
-    parser.add_argument("--only", nargs="*", help="only rows whose name starts with one of these")
+    parser.add_argument("--only", nargs="*", help="print only rows whose names start with one of these texts")
     args = parser.parse_args()
     logging.set_verbosity(logging.ERROR)
     variables, config = load_checkpoint(args.checkpoint)

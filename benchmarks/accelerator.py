@@ -5,8 +5,8 @@ One run takes ten minutes. The results can be compared between machines.
     PYTHONPATH=. python benchmarks/accelerator.py --output accelerator.jsonl
     PYTHONPATH=. python benchmarks/accelerator.py --table OTHER.jsonl accelerator.jsonl
 
-The script needs JAX for the device, the dependencies of the package, and optax. It does not need TensorFlow, data or a network
-connection. If packages are missing on a machine without a network connection, download wheels for its platform on another
+The script needs JAX for the device, the dependencies of the package, and optax. TensorFlow, data and a network connection are
+not needed. If packages are missing on a machine without a network connection, download wheels for its platform on another
 machine, unpack them, and copy the folder:
 
     pip download --no-deps -d wheels --only-binary :all: --python-version 3.12 --platform manylinux2014_x86_64 PACKAGES
@@ -15,10 +15,10 @@ machine, unpack them, and copy the folder:
 
 If flax, optax, Orbax and Pillow are installed, PACKAGES are `jaxtyping wadler-lindig safetensors absl-py`.
 
-Each case is written to the output as a line of JSON as soon as it has been measured, and a table is printed at the end. Each
-step has a time limit. If a step exceeds it, the step stops after the current case. If a case hangs, its process is killed, and
-the next step starts in a new process. Earlier measurements are kept. `--quick` runs all steps with tiny models and shapes to
-test the script, which also works on a CPU; its results are meaningless. The steps are in benchmarks/accelerator_steps.py.
+Each case is written to the output as a line of JSON as soon as it has been measured, and a table is printed at the end. A step
+that exceeds its time limit stops after the current case. If a case hangs, its process is killed, and the next step starts in a
+new process. Earlier measurements are kept. `--quick` runs all steps with tiny models and shapes to test the script, even on a
+CPU. The results of `--quick` are meaningless. The steps are in benchmarks/accelerator_steps.py.
 """
 
 import argparse
@@ -31,7 +31,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-# Time limit of each step in seconds, for a run of ten minutes. The steps run in this order, the most informative ones first.
+# Time limit of each step in seconds, for a run of ten minutes. The most informative steps run first.
 STEPS = {
     "device": 20,
     "selection": 40,
@@ -43,7 +43,7 @@ STEPS = {
     "deterministic": 40,
     "single programs": 50,
 }
-GRACE, MOST_GRACE = 1.25, 30.0  # a step is killed after its time limit times this factor, or this many seconds after the limit
+GRACE, MOST_GRACE = 1.25, 30.0  # a step is killed at GRACE times its time limit, but at most MOST_GRACE seconds after it
 
 
 class Output:
@@ -94,7 +94,7 @@ def work(names: list[str], seconds: dict[str, float], quick: bool, output: Outpu
                         name, error=f"the step was stopped after {seconds[name]:.0f} s, and later cases were not measured"
                     )
                     break
-        except Exception as error:  # for example, out of memory; the other steps may still run
+        except Exception as error:  # the other steps may still run, for example if memory was exhausted
             output.write(name, error=f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}")
         watch.cancel()
         output.write(name, took_s=round(time.monotonic() - begin, 1))

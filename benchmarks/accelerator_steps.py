@@ -1,6 +1,6 @@
 """The steps of benchmarks/accelerator.py. Each step is a function that takes the sizes and yields the figures of its cases.
 
-Unless stated otherwise, the time `ms` is the mean over several calls that are dispatched without waiting for earlier ones.
+Unless stated otherwise, the time `ms` is the mean over several calls that are dispatched without waiting for earlier calls.
 """
 
 import dataclasses
@@ -92,7 +92,7 @@ def device(sizes: Sizes) -> Iterator[Figures]:
 
 
 def selection(sizes: Sizes) -> Iterator[Figures]:
-    """Several ways to select the top 32 cells for three objects. Also checks that the exact ones handle ties correctly."""
+    """Several ways to select the top 32 cells for three objects. Also checks that exact selections handle ties correctly."""
     cells = (sizes.frame[0] // 16) * (sizes.frame[1] // 16)
     rng = np.random.default_rng(0)
     x = rng.normal(size=(1, 3, cells, 2 * cells)).astype(np.float32)
@@ -272,7 +272,7 @@ def training(
 
 
 def deterministic(sizes: Sizes) -> Iterator[Figures]:
-    """The first case of `training` with XLA's deterministic operations. Runs only on GPUs."""
+    """The first case of `training` with XLA's deterministic operations, on GPUs only."""
     if jax.default_backend() == "gpu":
         yield from training(sizes, sizes.clips[:1], {"xla_gpu_deterministic_ops": True})
 

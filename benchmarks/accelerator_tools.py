@@ -95,7 +95,7 @@ def remembering(segmenter: Segmenter, state: State, picture: np.ndarray, count: 
     groups = []
     for group in state.groups:
         bank = group.bank
-        assert bank is not None  # after a step
+        assert bank is not None  # `step` has created the bank
         times = capacity(count) // bank.capacity
         key, value, centres = (
             jnp.tile(x, (1, 1, times, *(1,) * (x.ndim - 3))) for x in (bank.key_s16, bank.value_s16, bank.centres)

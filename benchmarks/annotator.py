@@ -3,22 +3,22 @@
     python benchmarks/annotator.py --out runs/annotator --data DAVIS bear camel [--data OTHER bus]
     python benchmarks/annotator.py --out runs/annotator --data DAVIS bear camel --size 240 --policies worst next random
 
-The first frame is annotated with the ground truth and propagated. Then, in each of five rounds, one more frame is annotated
-with the ground truth and propagated in both directions. A policy selects the frame: `worst` selects the frame with the lowest
-J&F, which requires the ground truth; `next` selects the frame that `Session.next_to_annotate` returns; `random` selects a
-random frame and is repeated with five seeds. The bundled clip is always one of the sequences.
+The first frame is annotated with the ground truth and propagated. In each of the five following rounds, one more frame is
+annotated with the ground truth and propagated in both directions. A policy selects the frame. `worst` selects the frame with
+the lowest J&F, which requires the ground truth. `next` selects the frame that `Session.next_to_annotate` returns. `random`
+selects a random frame and is repeated with five seeds. The bundled clip is always one of the sequences.
 
-Two baselines are compared with `worst`: `first` uses only the annotation of the first frame, and `forward` uses the same
-corrections as `worst`, but restarts at each annotated frame and propagates only forwards. With --permanent, all policies except
-`random` run again with the other annotated frames added to the memory of each pass.
+Two baselines are compared with `worst`. The baseline `first` uses only the annotation of the first frame. The baseline
+`forward` uses the same corrections as `worst`, but restarts at each annotated frame and propagates only forwards. With
+--permanent, all policies except `random` run again with the other annotated frames added to the memory of each pass.
 
-Scores are the mean J&F over frames and objects. One score covers all frames, and the other covers only the frames that are
-never annotated, which are the same in all rounds. The tables contain both scores, and the rank correlation of confidence and J.
-If J&F of a sequence decreases by more than 0.01 from one round to the next, the sequence is listed, and a picture of the frame
-with the largest decrease is written to OUT.
+Scores are the mean J&F over frames and objects. One score covers all frames. The other score covers only the frames that are
+not annotated in any round. The tables contain the scores and the rank correlation of confidence and J. If J&F of a sequence
+decreases by more than 0.01 from one round to the next, the sequence is listed, and a picture of the frame with the largest
+decrease is written to OUT.
 
-A line for each finished sequence and policy is written to OUT/rows.jsonl. If the command is run again, it continues with the
-missing ones.
+A line for each finished sequence and policy is written to OUT/rows.jsonl. Rerunning the command resumes with the missing
+sequences and policies.
 """
 
 import argparse
@@ -55,7 +55,7 @@ Choose = Callable[[Session, np.ndarray], int]  # takes a session and the J&F of 
 def read(root: Path, name: str, size: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Reads the frames and true ids of a fully annotated sequence.
 
-    Both are scaled to a shorter side of `size` pixels, unless `size` is 0.
+    Frames and ids are scaled to a shorter side of `size` pixels, unless `size` is 0.
     """
     files = read_sequence(root, name, choose_resolution(root))
     found = [read_ids(files.masks[t]) for t in range(len(files.frames))]
@@ -107,7 +107,7 @@ def play_forward(
 
 
 def scores(masks: Sequence, truth: Sequence) -> tuple[np.ndarray, np.ndarray]:
-    """J and F of all frames and objects, [T,K]. They are 1 if neither mask contains the object."""
+    """J and F of all frames and objects, [T,K], which are 1 if neither mask contains the object."""
     objects = max(int(ids.max()) for ids in truth)
     pairs = [frame_scores(mask, ids, objects) for mask, ids in zip(masks, truth, strict=True)]
     j, f = (np.stack(each) for each in zip(*pairs, strict=True))
@@ -142,7 +142,7 @@ class Permanent(Segmenter):
     session: Session
 
     def init(self, frame: Any, mask: Any) -> State:
-        """Encodes the frame where the pass starts and the other annotated frames. The returned state is at the former."""
+        """Encodes the first frame of the pass and the other annotated frames. Returns the state at the first frame."""
         session, state = self.session, super().init(frame, mask)
         others = []
         for t in session.annotated:

@@ -3,9 +3,9 @@
     git worktree add OTHER COMMIT
     python benchmarks/beside.py --frames DIR --mask FIRST.png --checkpoint lite --other OTHER --other_checkpoint OTHER/MODEL
 
-Runs evaluate.py in both checkouts alternately, several times, on the same frames, and compares the frames per second that both
-print, which exclude compilation. Prints all figures, their medians and the ratio. Run the script on an otherwise idle machine;
-it also prints the load before the first process.
+Runs evaluate.py in both checkouts alternately, several times, on the same frames, and compares the frames per second that the
+checkouts print. Compilation is excluded. The script prints all frames per second, their medians and the ratio. The script also
+prints the load before the first process. Run the script on an otherwise idle machine.
 """
 
 import argparse
@@ -23,7 +23,7 @@ WAY_OUT = "--xla_cpu_experimental_ynn_fusion_type="  # see hmmn_jax/ops/canary.p
 
 
 def frames_per_second(checkout: Path, checkpoint: Path | str, frames: Path, mask: Path) -> float:
-    """Runs evaluate.py in a checkout and returns the frames per second that it prints. Its output files are deleted."""
+    """Runs evaluate.py in a checkout, deletes the output files, and returns the frames per second that evaluate.py prints."""
     config = next(place for place in CONFIGS if (checkout / place).exists())
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "evaluate.py", "--config", config, "--frames", frames, "--mask", mask]

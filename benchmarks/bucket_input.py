@@ -3,8 +3,8 @@
     python benchmarks/bucket_input.py
 
 Starts an emulator of Cloud Storage on this machine, and a proxy that delays each request. Builds a small data set, and
-alternately reads clips in two ways: with as many workers as cores, each of which reads its records one after another, and with
-`make_batches`. Prints the clips per second of each round, and the medians and their ratio as JSON.
+alternately reads clips sequentially and with `make_batches`. Sequential reading uses one worker per core, and each worker reads
+its records one after another. Prints the clips per second of each round, and the medians and their ratio as JSON.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def settings(data_dir: str) -> ConfigDict:
 
 
 class OneByOne(source.RecordSource):
-    """Reads records one after another with as many workers as cores, as if they were on a disk."""
+    """Reads records one after another with as many workers as cores, as if the records were on a disk."""
 
     def __init__(self, name: str, directory: object, split: str):
         super().__init__(name, directory, split)

@@ -3,8 +3,8 @@
     python benchmarks/data_scale.py --folder SCRATCH
     python benchmarks/data_scale.py --folder SCRATCH --padding 60000  # records as large as in a real data set, 6 GB in total
 
-Prints the time and peak memory of the build command, and of a process that opens the result and reads random clips from it.
-This takes some minutes.
+Prints the time and peak memory of the build command, and of a process that opens the result and reads random clips from it. The
+benchmark takes some minutes.
 """
 
 import argparse

@@ -3,11 +3,11 @@
     python benchmarks/depthwise.py
 
 The network consists largely of depthwise convolutions, which are slow in XLA on a CPU. The weights are random float32 numbers.
-The script measures the forward pass for one 480x864 frame, with BatchNorm folded (as in inference) and not folded, and the
-forward and backward pass for six 192x192 images, with gradients of all parameters and with the stored BatchNorm statistics.
-Each round starts a new process for this project, and then one for PyTorch, which measures both the default memory format and
-channels last. Prints the medians over the rounds, and their ratios. Run the script on an otherwise idle machine; it also prints
-the load before the first process.
+The forward pass is measured for one 480x864 frame, with BatchNorm folded (as in inference) and not folded. The forward and
+backward pass is measured for six 192x192 images, with gradients of all parameters and with the stored BatchNorm statistics.
+Each round starts a new process for this project and then a new process for PyTorch. PyTorch is measured with the default memory
+format and with channels last. Prints the medians over the rounds, and their ratios. The script also prints the load before the
+first process. Run the script on an otherwise idle machine.
 """
 
 import argparse
@@ -63,12 +63,12 @@ def measure_ours(runs: int) -> dict[str, float]:
 
 
 def measure_torch(runs: int) -> dict[str, list[float]]:
-    """The time of each row in PyTorch in seconds, with its default memory format and with channels last."""
+    """The time of each row in PyTorch in seconds, with the default memory format and with channels last."""
     import torch
     from torch import nn
 
     class Padded(nn.Module):
-        """A convolution with TensorFlow's padding, followed by a norm. Sides must be multiples of the stride."""
+        """A convolution with TensorFlow's padding, followed by a norm. Height and width must be multiples of the stride."""
 
         def __init__(self, inputs, features, size, stride=1, groups=1, active=True):
             super().__init__()

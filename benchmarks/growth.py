@@ -3,10 +3,10 @@
     python benchmarks/growth.py --points growth.jsonl --out docs/growth.png
 
 The model is hmmn-lite. Each point is measured in a new process, except that one process measures all memory sizes. Each point
-is appended to the file as soon as it has been measured, and points in the file are not measured again, so the command can be
-interrupted and restarted. Points that need more than --limit GiB of memory, and points that have not been measured after
---minutes, are predicted from the two largest measured points of their axis. Prints a table with the local exponent of each
-curve, which is 1 for linear growth. Run the script on an otherwise idle machine.
+is appended to the file as soon as it has been measured. Points in the file are not measured again, so the command can be
+interrupted and rerun. Points that need more than --limit GiB of memory, and points that have not been measured after --minutes,
+are predicted from the two largest measured points of their axis. Prints a table with the local exponent of each curve, which is
+1 for linear growth. Run the script on an otherwise idle machine.
 """
 
 import argparse
@@ -125,7 +125,7 @@ def plot(points: list[dict], out: Path) -> None:
 def main() -> None:
     """Measures the points, prints the table, and writes the plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--points", type=Path, required=True, help="JSON lines file of measured points; created or continued")
+    parser.add_argument("--points", type=Path, required=True, help="JSON lines file to which measured points are added")
     parser.add_argument("--out", type=Path, required=True, help="PNG to write")
     parser.add_argument("--limit", type=float, default=20.0, help="maximum memory of a measured point in GiB")
     parser.add_argument("--minutes", type=float, default=60.0, help="time after which no new process is started")

@@ -4,10 +4,10 @@
     python benchmarks/inference.py --objects 3 --memory 2 --peer "python PEER.py time --objects 3 --memory 2"
     python benchmarks/inference.py --checkpoint lite
 
-Each round starts a new process for this project and then one for the other implementation (peer), so that both run under the
-same conditions and peak memory is measured separately. For each memory size, the peer must print a JSON line with
-`memory_frames`, `seconds_per_frame` and `peak_mb`. Without --checkpoint, the network is the published one with random weights.
-Prints the medians over the rounds, and their ratios. Run the script on an otherwise idle machine.
+Each round starts a new process for this project and then a new process for the other implementation (peer). The implementations
+thus run under the same conditions, and their peak memory is measured separately. For each memory size, the peer must print a
+JSON line with `memory_frames`, `seconds_per_frame` and `peak_mb`. Without --checkpoint, the published network is used with
+random weights. Prints the medians over the rounds, and their ratios. Run the script on an otherwise idle machine.
 """
 
 import argparse

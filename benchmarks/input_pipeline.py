@@ -3,9 +3,10 @@
     python benchmarks/input_pipeline.py --data_dir DATA --stills image_masks/ccp image_masks/human image_masks/camvid
     python benchmarks/input_pipeline.py --data_dir DATA --videos davis/2016_480p:val
 
-Each round starts a new process on one core for each of the two implementations, and measures its speed after a warm-up. Prints
-the medians over the rounds and their ratio. For this project, the script also prints the time for reading, decoding and
-transforming, and the time to the first batch at step 0 and at step 100,000. Run it on an otherwise idle machine.
+Each round starts a new process on one core for each of the two implementations, and measures the implementation's speed after a
+warm-up. Prints the medians over the rounds and their ratio. For this project, the script also prints the time for reading,
+decoding and transforming, and the time to the first batch at step 0 and at step 100,000. Run the script on an otherwise idle
+machine.
 """
 
 import argparse

@@ -3,12 +3,13 @@
     python benchmarks/long_video.py --out docs/long_video.png
 
 Runs `evaluate.py --config configs/evaluate/custom.py` on a folder of rendered 480x854 frames in two concurrent processes, one
-with `--config.max_memory_frames` and one without. The script reads the resident memory (VmRSS) of each process and the number
-of masks written so far every second, and uses the maximum memory for each frame. It prints a table, and plots the measured
-curves and a prediction for the process without a limit. The prediction is the memory of the limited process without its bank,
-plus a bank with keys, values and centres at stride 16 in each slot. Its number of slots doubles when all slots are used. The
-network is small and has random weights, so its masks are meaningless. The script takes hours, mostly for the process without a
-limit, which reads a larger memory for every frame. If it is interrupted (Ctrl-C), it prints the results so far.
+with `--config.max_memory_frames` and one without. Every second, the script reads the resident memory (VmRSS) of each process
+and the number of masks written so far. If there are several readings for a frame, the maximum is used. The script prints a
+table, and plots the measured memory and a prediction for the process without a limit. The prediction is the memory of the
+limited process without its bank, plus a bank with keys, values and centres at stride 16 in each slot. The number of slots
+doubles when all slots are used. The network is small and has random weights, so its masks are meaningless. The script takes
+hours, mostly for the process without a limit, which reads a larger memory for every frame. If the script is interrupted
+(Ctrl-C), the results so far are printed.
 """
 
 import argparse
@@ -79,7 +80,7 @@ def sample(process: subprocess.Popen, run: Path) -> tuple[int, float] | None:
 def slots(frame: int, bound: int = 0) -> int:
     """The number of slots in the bank when a frame is segmented.
 
-    The slots are for the frames that are kept and the previous frame. Their number is doubled as needed.
+    The slots are for the frames that are kept and the previous frame. The number of slots is doubled as needed.
     """
     kept = math.ceil((frame - 1) / MEM_EVERY)
     filled = (min(kept, bound) if bound else kept) + 1

@@ -1,8 +1,9 @@
 """The augmentations of `data/clips` with Pillow and Python, one sample at a time, as is common in PyTorch code.
 
-`input_pipeline.py` uses this as its reference. It reads the same files, and draws different random numbers from the same
-ranges. Where common implementations differ, it uses the fastest one: colours are changed after the crop, the hue is changed
-only if the config requires it, and pasted objects are cut out before they are rotated.
+`input_pipeline.py` uses this implementation as its reference. The implementation reads the same files as `data/clips`, and
+draws different random numbers from the same ranges. Where common implementations differ, the fastest one is used. Colours are
+changed after the crop, the hue is changed only if the config requires it, and pasted objects are cut out before they are
+rotated.
 """
 
 import io

@@ -27,7 +27,7 @@ class Chip:
         peak: bfloat16 flop/s.
         bandwidth: HBM bandwidth in bytes/s.
         egress: bytes/s that a chip can send to its neighbours over all links.
-        wraps: an axis forms a ring if its length is a multiple of this.
+        wraps: an axis forms a ring if its length is a multiple of this number.
     """
 
     peak: float
@@ -42,7 +42,7 @@ CHIPS = {"v5e": Chip(197e12, 819e9, 200e9, 16), "v4": Chip(275e12, 1228e9, 1.1e1
 def all_reduce_seconds(record: dict) -> float:
     """Seconds to sum the gradients in a record over all chips, with one collective after the other.
 
-    Assumes that all links are busy, or half of them if an axis of the slice is not a ring.
+    Assumes that all links are busy, or half of the links if an axis of the slice is not a ring.
     """
     chip, count = kind(record), record["chips"]
     axes = [int(axis) for axis in record["topology"].partition(":")[2].split("x")]
@@ -54,7 +54,7 @@ def all_reduce_seconds(record: dict) -> float:
 
 
 def bounds(chip: Chip, work: dict) -> dict[str, float]:
-    """Lower bounds, in seconds, for the time of a step on one chip. There is one for each kind of work."""
+    """Lower bounds, in seconds, for the time of a step on one chip, one for each kind of work."""
     return {
         "arithmetic": work["tflop"] * 1e12 / chip.peak,
         "HBM": work["gb_hbm"] * 1e9 / chip.bandwidth,
@@ -106,7 +106,7 @@ def work_rows(records: list[dict]) -> Iterator[Sequence]:
 
 
 def step_rows(records: list[dict]) -> Iterator[Sequence]:
-    """Predicted time of a step with both bounds, without overlapping the all-reduces, and hours of the whole main training."""
+    """Predicted time of a step with both bounds if all-reduces are not overlapped, and hours of the whole main training."""
     for record in records:
         reduce = all_reduce_seconds(record)
         for slots, work in record["work"].items():
@@ -118,7 +118,7 @@ def step_rows(records: list[dict]) -> Iterator[Sequence]:
 
 
 def mixture_rows(records: list[dict]) -> Iterator[Sequence]:
-    """The probability that a step contains at least one clip with many objects, for several fractions of these clips."""
+    """The probability that a step contains at least one clip with many objects, for several fractions of such clips."""
     for batch in sorted({record["clips"] * record["chips"] for record in records}):
         yield batch, *(f"{100 * (1 - (1 - share) ** batch):.1f} %" for share in SHARES)
 

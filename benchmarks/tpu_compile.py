@@ -7,8 +7,8 @@
 Compiles one step of inference as one program for one chip. The step encodes the previous frame, writes it to the bank, reads
 the memory for the next frame at three strides, decodes, aggregates and takes the argmax. The model is the published network as
 `Segmenter` uses it, and the buffers of the bank are donated. Each program takes minutes to compile. The figures are reported by
-the compiler, derived from its figures (because it counts loop bodies only once), or counted in the optimised HLO text.
-docs/tpu.md describes the method and the results. MB and GB are powers of ten.
+the compiler, derived from such figures, or counted in the optimised HLO text. Figures are derived because the compiler counts
+loop bodies only once. docs/tpu.md describes the method and the results. MB and GB are powers of ten.
 """
 
 import argparse
@@ -79,7 +79,7 @@ def compile_step(config: HMMNConfig, topology: str, objects: int, memory: int, h
 
 
 class Instruction:
-    """A line of HLO text: its name, the shape of its results, its opcode, and the rest of the line."""
+    """A line of HLO text, split into the name, the shape of the results, the opcode, and the rest of the line."""
 
     def __init__(self, name: str, shape: str, opcode: str, text: str):
         self.name, self.opcode, self.text = name, opcode, text
@@ -91,7 +91,7 @@ class Instruction:
         self.size, self.hbm = map(sum, zip((0, 0), *array_sizes(shape), strict=True))
 
     def find(self, pattern: str) -> str:
-        """Searches the attributes for a pattern. Returns its first group, or '' if the pattern does not match."""
+        """Searches the attributes for a pattern. Returns the first group of the match, or '' if the pattern does not match."""
         found = re.search(pattern, self.text)
         return found[1] if found else ""
 
@@ -109,7 +109,7 @@ def array_sizes(shape: str) -> Iterator[tuple[int, int]]:
 
 
 class Program:
-    """The computations in an optimised HLO text. Each is a dict of instructions by name.
+    """The computations in an optimised HLO text, as dicts of instructions by name.
 
     Attributes:
         middle: assumed number of iterations of a loop of unknown length.
@@ -190,7 +190,7 @@ def parameter_uses(fused: dict[str, Instruction], index: int) -> Iterator[tuple[
 def matrix_flops(op: Instruction, scope: dict[str, Instruction]) -> int:
     """Counts two flops for each multiplication in a convolution, excluding padding and dilation.
 
-    On a TPU, matrix products are also convolutions. Their batch axes become spatial axes with stride and dilation.
+    On a TPU, matrix products are also convolutions. The batch axes of a product become spatial axes with stride and dilation.
     """
     if op.opcode != "convolution":
         return 0

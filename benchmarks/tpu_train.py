@@ -6,10 +6,10 @@
 
 Compiles the step of a training config for all chips of a topology. Compilation stops after memory has been assigned in the
 optimised program, because generating code would take many times as long. Each program takes minutes to compile. The output is
-one line of JSON with figures for one chip: the memory according to the compiler; the work for each branch (number of object
-slots), counted as in `benchmarks/tpu_compile.py` over all loop iterations of the optimised program; and the size of each
-collective in MB. For a program that does not fit into memory, the output contains the required and the available memory. MB and
-GB are powers of ten. TFLOP includes only matrix products.
+one line of JSON with the memory, the work and the collectives of one chip. The memory is reported by the compiler. The work for
+each branch (number of object slots) is counted as in `benchmarks/tpu_compile.py`, over all loop iterations of the optimised
+program. The size of each collective is in MB. For a program that does not fit into memory, the output contains the required and
+the available memory. MB and GB are powers of ten. TFLOP includes only matrix products.
 """
 
 import argparse
@@ -132,7 +132,7 @@ def optimised(lowered: jax.stages.Lowered, folder: Path) -> list[str]:
 def main() -> None:
     """Compiles a program and prints its figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--topology", default="v5e:8x8", help="for example v5e:4x4 or v4:2x2x4; its chips share the batch")
+    parser.add_argument("--topology", default="v5e:8x8", help="topology whose chips share a batch, such as v5e:4x4 or v4:2x2x4")
     parser.add_argument("--config", type=Path, default=ROOT / "configs/train/main_pod.py", help="a file in configs/train")
     parser.add_argument("--clips", type=int, help="clips per chip (default: from the batch of the config)")
     parser.add_argument("--slots", type=int, nargs="+", help="numbers of object slots (default: from the config)")

@@ -46,7 +46,7 @@ def build(
     splits: tuple[str, ...] = (),
     overwrite: bool = False,
 ) -> tuple[Path, dict[str, Report]]:
-    """Builds a data set atomically. Returns its folder and a report for each split. Raises DataError."""
+    """Builds a data set atomically. Returns its folder and a report for each split. Raises DataError if the build fails."""
     if not source.is_dir():
         raise DataError(f"{source} is not an existing folder. Pass the downloaded folder.")
     for split in splits:
@@ -87,7 +87,7 @@ def _require_apart(data_dir: Path, source: Path) -> None:
 
 
 def _files_of(name: str, splits: Iterable[str], version: Path) -> Iterator[str]:
-    """Lists the files that a build will write, as far as they are known in advance."""
+    """Lists the files that a build will write, as far as their names are known in advance."""
     yield from ("dataset_info.json", "features.json")
     for split in splits:
         yield from (index_path(version, split).name, _problems(split))
@@ -99,7 +99,7 @@ def _problems(split: str) -> str:
 
 
 def make_config(name: str, config_name: str, new_name: str | None, fields: list[str]) -> tfds.core.BuilderConfig:
-    """Finds a config of a builder and changes some of its fields, each specified as FIELD=VALUE. Raises DataError."""
+    """Finds a config and changes fields, each specified as FIELD=VALUE. Raises DataError for invalid names and values."""
     builder = _builder_class(name)
     config = builder.find_config(check_name(config_name, "--config"))
     kinds = _fields(config)
@@ -167,7 +167,7 @@ def _run() -> None:
     parser.add_argument("--data_dir", type=user_path, required=True, help="folder for built data sets")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier build")
     args = parser.parse_args()
-    tfds.disable_progress_bar()  # TFDS does not know the number of frames
+    tfds.disable_progress_bar()  # the total number of frames is not known to TFDS
     logging.set_verbosity(logging.ERROR)
     name = _builder_class(args.builder).BUILDER_CONFIGS[0].name if args.config is None else args.config
     config = make_config(args.builder, name, args.new_name, args.set)

@@ -17,7 +17,7 @@ from hmmn_jax.io.images import VOID, decode_mask
 from hmmn_jax.io.notes import Notes
 
 _UPRIGHT = "frames are rotated upright according to their EXIF orientation, and masks must match the upright frames"
-_TRANSPOSED = 5  # from this EXIF orientation on, height and width are swapped
+_TRANSPOSED = 5  # smallest EXIF orientation that swaps height and width
 
 
 @dataclass
@@ -60,7 +60,7 @@ class Frame:
     mask: Path | None = None
     jpeg: bytes = b""
     png: bytes = b""
-    size: tuple[int, int] = (0, 0)  # height and width, upright
+    size: tuple[int, int] = (0, 0)  # height and width of the upright frame
     orientation: int = 1  # EXIF orientation
     counts: np.ndarray | None = None  # number of pixels of each value in the PNG, int [256]
     problem: str = ""
@@ -85,7 +85,7 @@ def read_frame(image: Path, mask: Path | None, soft: bool, check_levels: bool) -
         with Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as picture:
             width, height = picture.size
             frame.orientation = _orientation(picture)
-            picture.draft("RGB", (max(width // 8, 1), max(height // 8, 1)))  # still reads the whole file, but decodes faster
+            picture.draft("RGB", (max(width // 8, 1), max(height // 8, 1)))  # decodes faster, although the whole file is read
             picture.load()
     except Exception as error:  # each decoder raises its own exception types
         found = _kind(jpeg) if isinstance(error, UnidentifiedImageError) else reason(error)
@@ -174,8 +174,8 @@ class IndexRows:
             fewest_masks: minimum number of frames with masks in a video.
             needs_object: whether a video must contain an object.
             all_labelled: whether to report frames without a mask.
-            has_rules: whether the data set defines the meaning of mask values. If so, the value 255 next to other ids is not
-                reported.
+            has_rules: whether the data set defines the meaning of mask values. If the meaning is defined, the value 255 next to
+                other ids is not reported.
             report: the report to which counts and problems are added.
         """
         self.id_map, self.soft, self.report = id_map, soft, report
@@ -268,7 +268,8 @@ def _areas(counts: np.ndarray, table: np.ndarray) -> dict[int, int]:
 def _numbers(listed: tuple[str, ...], frames: list[Frame]) -> list[int]:
     """Numbers the frames that are kept.
 
-    The numbers are the frame names if these are increasing integers, and otherwise the positions in the list of all frames.
+    Frames are numbered by their names if all names are increasing integers, and otherwise by their positions in the list of all
+    frames.
     """
     if all(name.isdecimal() and len(name) < 20 and int(name) < 2**31 for name in listed):
         numbers = [int(name) for name in listed]

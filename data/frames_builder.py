@@ -1,4 +1,4 @@
-"""Base class of the builders. It checks and indexes videos, and stores one frame per record without re-encoding it."""
+"""Base class of the builders, which checks and indexes videos and stores one frame per record without re-encoding."""
 
 import collections
 import itertools
@@ -33,7 +33,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     A subclass lists the sequences of its splits. `data.source.open_source` opens the built data set.
 
     Attributes:
-        STILLS: whether the videos are single images. One mask per video is then sufficient, and it may contain no object.
+        STILLS: whether the videos are single images. A single image needs only one mask, which may contain no object.
         reports: the report of each split, after a build.
     """
 
@@ -76,7 +76,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         raise NotImplementedError
 
     def list_sequences(self, root: Path, split: str, notes: Notes) -> tuple[list[VideoFiles], list[str]]:
-        """Returns the sequences of a split, and their problems with one line per problem. Raises DataError."""
+        """Returns the sequences of a split, and one line per problem. Raises DataError if the split cannot be read."""
         raise NotImplementedError
 
     def id_map(self) -> np.ndarray:
@@ -88,7 +88,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return False
 
     def has_rules(self) -> bool:
-        """Returns whether the data set defines the meaning of mask values. If so, 255 next to other ids is not reported."""
+        """Returns whether the data set defines the meaning of mask values, so that 255 next to other ids is not reported."""
         return True
 
     def checks_levels(self) -> bool:
@@ -127,7 +127,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             report=report,
         )
         total = sum(len(sequence.frames) for sequence in sequences)
-        spacing = _KEYS // max(total, 1)  # spread the keys; otherwise, all of them would be in one bucket
+        spacing = _KEYS // max(total, 1)  # spread the keys, because otherwise all keys would be in one bucket
         paths = ((path, sequence.masks.get(i)) for sequence in sequences for i, path in enumerate(sequence.frames))
         record = 0
         with ThreadPoolExecutor(_THREADS) as pool, tqdm(total=total, desc=f"{self.name} {split}", unit="frame") as bar:

@@ -1,4 +1,4 @@
-"""The index of a built split, from which clips are sampled. It lists videos, frames, sizes and objects, and fits in memory."""
+"""The index of a built split lists videos, frames, sizes and objects, and fits in memory. Clips are sampled from the index."""
 
 import dataclasses
 import io
@@ -24,8 +24,8 @@ class Index:
         videos: str [v], the names of the videos.
         starts: int64 [v+1]; records starts[i]:starts[i+1] are the frames of video i.
         names: str [n], the file names of the frames without the suffix.
-        numbers: int32 [n], the frame numbers in the original video. They are the frame names if all names in a video are
-            increasing integers, and otherwise the positions of the frames.
+        numbers: int32 [n], the frame numbers in the original video. Frames are numbered by their names if all names in a video
+            are increasing integers, and otherwise by their positions.
         sizes: int32 [n,2], height and width of the upright frames. A mask can be one pixel larger or smaller.
         annotated: bool [n], whether the frame has a mask. A mask may be empty.
         object_record: int32 [m], the record of the frame.
@@ -63,7 +63,7 @@ class Index:
     def decode(self, video: int, mask: bytes) -> np.ndarray:
         """Decodes any PNG mask of a video to object ids, uint8 [h,w]. Raises DataError.
 
-        This is the slow reference implementation.
+        This function is the slow reference implementation.
         """
         return self.table(video)[decode_mask(mask, f"a mask of {self.videos[video]}", soft=bool(self.soft))]
 
@@ -77,7 +77,7 @@ class Index:
         return dict(zip(self.object_id[rows].tolist(), self.object_area[rows].tolist(), strict=True))
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes the index to a `.npz` file atomically. Raises DataError."""
+        """Writes the index to a `.npz` file atomically. Raises DataError if writing fails."""
         arrays = {name: getattr(self, name) for name in _FIELDS}
         with atomic_path(path) as temporary:
             np.savez_compressed(temporary, **arrays)

@@ -1,6 +1,6 @@
 """Rendered videos that need no files: textured objects move, rotate, grow and occlude each other over a moving background.
 
-Clip i is a pure function of (seed, i). Its masks are exact.
+Clip i is a pure function of (seed, i). The masks are exact.
 """
 
 import functools
@@ -73,7 +73,7 @@ class MovingShapes:
     def __init__(
         self, seed: int = 0, clips: int = 1000, frames: int = 12, height: int = 256, width: int = 448, max_objects: int = 3
     ):
-        """Plans the clips. Each has `frames` frames of `height` x `width` pixels, and 1 to `max_objects` objects."""
+        """Plans clips with `frames` frames of `height` x `width` pixels and 1 to `max_objects` objects."""
         self._arguments = (seed, clips, frames, height, width, max_objects)
         self._seed, self._frames, self._size, self._max_objects = seed, frames, (height, width), max_objects
         self._textures = functools.lru_cache(maxsize=8)(self._make_textures)
@@ -130,9 +130,9 @@ class MovingShapes:
         return type(self), self._arguments
 
     def _plan(self, clip: int) -> tuple[Clip, np.ndarray]:
-        """Draws random clips until all objects of one are visible in all frames.
+        """Draws random clips until all objects of a clip are visible in all of its frames.
 
-        Returns this clip and the areas of its objects in pixels, [t,o].
+        Returns the accepted clip and the areas of its objects in pixels, [t,o].
         """
         height, width = self._size
         rows = (np.arange(_GRID)[:, None] + 0.5) / _GRID

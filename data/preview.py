@@ -29,7 +29,7 @@ CAPTION = 14  # height of a caption in pixels
 
 
 def draw_clip(clip: dict[str, np.ndarray]) -> np.ndarray:
-    """Draws one row: a caption, and below it the frames and their overlays. `clip` is one clip of a batch.
+    """Draws one row, with a caption above the frames and their overlays. `clip` is one clip of a batch.
 
     Returns the row, uint8 [h,w,3].
     """

@@ -64,7 +64,7 @@ def require_replaceable(record: Record, names: Iterable[str], overwrite: bool) -
 
 
 def publish(record: Record, built: Path, about: Mapping[str, Any]) -> None:
-    """Moves a finished build into the folder of a record, and removes the files of an earlier build. Raises DataError."""
+    """Moves a finished build into its folder and deletes files of an earlier build. Raises DataError if writing fails."""
     version = record.root
     if _has_files(version):
         record.publish(built, about)
@@ -78,7 +78,7 @@ def publish(record: Record, built: Path, about: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def work_folder(path: Path) -> Iterator[Path]:
-    """Yields an empty folder for a build, and removes it on exit. After a crash, the next build removes it.
+    """Yields an empty folder for a build, which is removed on exit or, after a crash, by the next build.
 
     Raises:
         DataError: another file or folder exists at this path, or the folder cannot be created.

@@ -1,1 +1,1 @@
-"""Tools for developers. They are not included in the wheel."""
+"""Tools for developers, which are not included in the wheel."""

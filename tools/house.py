@@ -39,7 +39,7 @@ def rooms(root: Path) -> dict[str, list[Path]]:
 
 
 def imports(root: Path) -> Graph:
-    """For each folder, the other folders that its files import. This includes local imports and imports for type checkers."""
+    """For each folder, the other folders that its files import, including local imports and imports for type checkers."""
     of_file = {path.relative_to(root).with_suffix(""): room for room, paths in rooms(root).items() for path in paths}
     graph: Graph = {room: set() for room in of_file.values()}
     for path, room in of_file.items():

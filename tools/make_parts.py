@@ -17,7 +17,7 @@ from skimage.segmentation import felzenszwalb
 from tqdm import tqdm
 
 SHORT_SIDE = 288  # maximum shorter side of a picture, in pixels
-SHARE = (0.01, 0.3)  # range of the fraction of the picture that a region covers
+SHARE = (0.01, 0.3)  # minimum and maximum area of a region, as a fraction of the picture
 MOST = 250  # maximum number of regions in a picture
 
 
@@ -41,7 +41,7 @@ def regions(image: np.ndarray, scale: float) -> np.ndarray:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("output", type=Path, help="folder to write; it must not exist")
+    parser.add_argument("output", type=Path, help="folder to write, which must not exist")
     parser.add_argument("folders", type=Path, nargs="+", help="folders to search recursively for .jpg files")
     parser.add_argument("--every", type=int, default=1, help="use only every n-th picture in a folder")
     options = parser.parse_args(arguments)

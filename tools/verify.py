@@ -124,7 +124,8 @@ def run_official(
     with tempfile.TemporaryDirectory(prefix="hmmn-verify-") as folder:
         np.savez(Path(folder, "weights.npz"), **tensors)
         np.savez(Path(folder, "clip.npz"), frames=frames, mask=mask, mem_every=MEM_EVERY)
-        # -P: do not prepend this folder to sys.path, so that modules of the checkout are found. -B: write no .pyc files there.
+        # -P keeps this folder out of sys.path, so that modules of the checkout are found. -B prevents .pyc files in the
+        # checkout.
         command = [sys.executable, "-P", "-B", str(_CHILD), str(Path(official).absolute()), folder]
         environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
         child = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)

@@ -64,7 +64,7 @@ def inverse(matrix: tf.Tensor) -> tf.Tensor:
 def pull(matrix: tf.Tensor, source: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     """The maps from output to source, float32 [...,2,3], for the transform out = matrix (src - source) + target.
 
-    Warping needs this direction, because it looks up the colour of each output pixel in the source.
+    Warping needs maps from output to source, because it looks up the colour of each output pixel in the source.
     """
     back = inverse(matrix)
     offset = source - applied(back, target)

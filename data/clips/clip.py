@@ -26,7 +26,7 @@ class Sketch(NamedTuple):
         orientations: int32 [s], EXIF orientation of each source.
         windows: float32 [s,4], the visible part of each source: left, top, right, bottom.
         sources: int32 [t,1+d], the source of each frame, followed by the sources of its donors.
-        maps: float32 [t,1+d,2,3], the maps from the output to each of these sources.
+        maps: float32 [t,1+d,2,3], the maps from the output to each source in `sources`.
         shrink: float32 [s], the factor by which each source is reduced.
         seen: uint8 [t,H,W], the visible ids; 0 in pixels that a donor covers.
         donors: uint8 [t,H,W], 1 + d in pixels that donor d covers, otherwise 0.
@@ -83,7 +83,7 @@ def sketch_clip(config: ConfigDict, fetcher: Fetcher, sample: tf.Tensor, draws: 
     rows = tf.maximum(plan.frames, 0)
     sizes = tf.cast(tf.gather(tables.size, rows), tf.float32)
     mask_sizes = tf.cast(tf.stack([tf.shape(mask) for mask in masks]), tf.float32)
-    ratio = (mask_sizes / sizes)[:, ::-1]  # size of a mask relative to its image, in x and y; about 1
+    ratio = (mask_sizes / sizes)[:, ::-1]  # size of a mask relative to its image, in x and y, which is about 1
 
     anchor = find_anchor(masks[0], ids[0], draws) / ratio[0]
     still = tf.gather(tables.still, plan.set)
@@ -97,7 +97,7 @@ def sketch_clip(config: ConfigDict, fetcher: Fetcher, sample: tf.Tensor, draws: 
             cut_out, [ids[t:], tf.repeat(plan.donor_id, each), *masks[t:]], (tf.float32, *[tf.uint8] * pasted), stateful=False
         )
         boxes = tf.ensure_shape(boxes, [pasted, 4])
-        ratio = tf.maximum(ratio[t:], 1e-3)  # 0 if there is no donor
+        ratio = tf.maximum(ratio[t:], 1e-3)  # the ratio is 0 if there is no donor
         windows = tf.concat([windows, boxes / tf.tile(ratio, [1, 2])], 0)
         donor_maps, donor_shrink = paste_maps(config, windows[t::each], draws.uniform(Topic.PASTE, donors, paste_numbers(t)))
         maps, shrinks = tf.concat([maps, donor_maps], 1), tf.concat([shrinks, tf.repeat(donor_shrink, each)], 0)

@@ -47,7 +47,7 @@ def jitter(
 def random_jitter(ranges: ConfigDict, uniform: tf.Tensor, mean: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Computes random maps from uniform random numbers in [0, 1), [...,4].
 
-    `ranges` contains the maximum change of each factor, and that of the hue in turns.
+    `ranges` contains the maximum change of each factor, and the maximum change of the hue in turns.
     """
     signed = uniform * 2 - 1
     names = ("brightness", "contrast", "saturation", "hue")

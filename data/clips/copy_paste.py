@@ -24,9 +24,9 @@ def paste_maps(config: ConfigDict, box: tf.Tensor, uniform: tf.Tensor) -> tuple[
     """Draws the maps from the output to each donor, for each of the t frames.
 
     The object is resized so that the longer side of its box is a random fraction in the range `size` of the output's shorter
-    side. The factor is at most `zoom_limit`. The object is then rotated, sheared and zoomed about the centre of the box, and
-    placed at a random position. From one frame to the next, it moves by at most a fraction `drift` of the output's sides. All
-    frames of a donor use the box of its first image, so an object from a video also moves as it does in that video.
+    side. The resize factor is at most `zoom_limit`. The object is then rotated, sheared and zoomed about the centre of the box,
+    and placed at a random position. From one frame to the next, the object moves by at most a fraction `drift` of the output's
+    sides. All frames of a donor use the box of its first image, so an object from a video also moves as it does in that video.
 
     Args:
         config: the data config.

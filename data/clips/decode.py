@@ -23,7 +23,7 @@ _FLIPPED, _TRANSPOSED = (
 
 
 class Fetcher:
-    """Reads the encoded images and masks of some rows of the tables. This code runs in Python for each clip."""
+    """Reads the encoded images and masks of some rows of the tables. The reader runs in Python for each clip."""
 
     def __init__(self, sources: Sequence[Source], tables: Tables):
         self.sources, self.tables = sources, tables
@@ -62,9 +62,10 @@ class Fetcher:
 def readable_mask(source: Source, record: int, png: bytes) -> tuple[bytes, np.ndarray]:
     """Returns a PNG from which TensorFlow decodes raw values, and the object id of each value, uint8 [256].
 
-    TensorFlow converts indexed files to colours, and libpng scales values of 1, 2 and 4 bits to the range up to 255. Therefore,
-    the header of an indexed file is changed to that of a greyscale file, and the table reverts the scaling. All other files are
-    decoded and re-encoded, as are indexed files whose first colour is not black, because their colours may define the ids.
+    TensorFlow converts indexed files to colours, and libpng scales values of 1, 2 and 4 bits to the range up to 255. To
+    preserve the raw values, the header of an indexed file is changed to that of a greyscale file, and the table reverts the
+    scaling. All other files are decoded and re-encoded. Indexed files whose first colour is not black are also re-encoded,
+    because their colours may define the ids.
     """
     index = source.index
     video = index.video_of(record)
@@ -111,7 +112,7 @@ class Decoded(NamedTuple):
     """The part of an image that a clip needs, at 1, 1/2, 1/4 or 1/8 of its size.
 
     Attributes:
-        rgb: uint8 [h,w,3], the upright part.
+        rgb: uint8 [h,w,3], the part of the upright image.
         divisor: float32 []. A position p in the upright image, in pixels, is at p / divisor - corner in `rgb`.
         corner: float32 [2], x and y. The values are not integers if the length of a flipped side is not a multiple of the
             divisor.

@@ -17,7 +17,7 @@ def clip_maps(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Draws the maps from the output to the image for the t frames.
 
-    The image is resized so that its short side has a random length between `resize` and its original length. It is then
+    The image is resized so that its short side has a random length between `resize` and its original length. The image is then
     rotated, sheared and zoomed about its centre (once for the clip, then for each frame), cropped so that the anchor stays
     inside the crop, and randomly flipped.
 
@@ -72,7 +72,7 @@ def find_anchor(mask: tf.Tensor, ids: tf.Tensor, draws: Draws) -> tf.Tensor:
         draws: the random numbers.
 
     Returns:
-        The position (x, y), float32 [2]. It is the centre of the mask if the mask contains no object.
+        The position (x, y), float32 [2]. The position is the centre of the mask if the mask contains no object.
     """
     sparse = tf.cast(tf.gather(ids, tf.cast(mask[_STRIDE // 2 :: _STRIDE, _STRIDE // 2 :: _STRIDE], tf.int32)), tf.int32)
     counts = tf.math.bincount(tf.reshape(sparse, [-1]), minlength=256, maxlength=256)

@@ -37,7 +37,7 @@ def make_batches(
 
     Args:
         config: the `data` section of an experiment; see `configs/train/data.py`.
-        batch: number of clips in a global batch; this host gets b = batch / hosts of them.
+        batch: number of clips in a global batch, of which this host gets b = batch / hosts.
         first_step: number of the first batch.
         host: index of this host, from 0.
         hosts: number of hosts.
@@ -62,7 +62,7 @@ def make_batches(
 
 
 def open_fetcher(config: ConfigDict, stage: Stage | None = None) -> Fetcher:
-    """Opens the data sets of a mixture. Raises DataError."""
+    """Opens the data sets of a mixture. Raises DataError if a data set cannot be opened."""
     names = set_names(config)
     if not names:
         raise DataError("the config contains no data set. Add a data set to data.sets.")
@@ -111,7 +111,7 @@ def _name(fetcher: Fetcher, rows: np.ndarray) -> bytes:
 
 
 def _explain(error: tf.errors.OpError, fetcher: Fetcher) -> str:
-    """The message for an error in a clip. It names the file that caused the error, if that is known."""
+    """The message for an error in a clip, which names the file that caused the error if the file is known."""
     if assertion := re.search(r"assertion failed: \[([^\]]*)\] \[([^\]]*)\]", error.message):
         return f"set {assertion[2]}: {assertion[1]}"
     for row in reversed(list(fetcher.recent)):  # iterate over a copy, because other threads still fetch rows

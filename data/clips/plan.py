@@ -11,7 +11,7 @@ from data.clips.tables import Tables
 
 
 class Plan(NamedTuple):
-    """The images that a sample needs, in s = t + d * m slots: t for its frames, then m for each of the d donors.
+    """The images that a sample needs, in s = t + d * m slots: t slots for frames, then m slots for each of the d donors.
 
     A donor is an image or video whose object is pasted. m is t if donors from videos move, and 1 otherwise. A still image uses
     only the first of its slots.
@@ -34,7 +34,7 @@ class Plan(NamedTuple):
 
 
 def make_plan(config: ConfigDict, tables: Tables, sample: tf.Tensor, draws: Draws) -> Plan:
-    """Draws the frames of a sample. `sample` is its number, an int64 scalar, on which the schedules in the config depend."""
+    """Draws the frames of a sample. `sample` is the sample's number, an int64 scalar, on which schedules depend."""
     chosen = _choose_set(config, tables.set_unit, sample, draws.bits(Topic.SET, 1))[0]
     t = config.frames
     bits = draws.bits(Topic.FRAMES, t + 2)

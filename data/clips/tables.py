@@ -1,4 +1,4 @@
-"""Tables from which samples are drawn. They combine the indexes of all data sets of a mixture in a few small arrays."""
+"""Tables from which samples are drawn, with the indexes of all data sets of a mixture in a few small arrays."""
 
 import warnings
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class Tables:
         orientation: int32 [n], EXIF orientation of each frame, from 1 to 8.
         set_donor: int32 [s+1]; donors set_donor[j]:set_donor[j+1] belong to set j.
         donor_frame: int32 [d], the frame of each object that can be pasted.
-        donor_id: int32 [d], the id of this object.
+        donor_id: int32 [d], the id of each object that can be pasted.
     """
 
     still: np.ndarray
@@ -48,8 +48,8 @@ def join(sources: Sequence[Source], settings: Sequence[ConfigDict], donor_share:
     """Joins the indexes of all data sets, in the given order.
 
     Videos with fewer than `frames` annotated frames, and videos and images without an object, are skipped. A warning reports
-    their number. `donor_share` is the minimum and maximum fraction of its image that a donor object covers. Raises DataError
-    for a data set without usable videos or images.
+    the number of skipped videos and images. `donor_share` is the minimum and maximum area of a donor object, as a fraction of
+    its image. Raises DataError for a data set without usable videos or images.
     """
     parts = [_one(source, setting, donor_share, frames) for source, setting in zip(sources, settings, strict=True)]
 

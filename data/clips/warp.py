@@ -21,13 +21,12 @@ def warp_masks(
         masks: uint8 [h,w] for each of the s sources: the values in a frame's mask, or 1 inside the object of a donor.
         ids: uint8 [s,256], the object id of each value.
         sources: int32 [t,1+d], the source of each frame, followed by the sources of its donors.
-        maps: float32 [t,1+d,2,3], the map of each of these sources.
+        maps: float32 [t,1+d,2,3], the map of each source in `sources`.
         size: height and width of the output.
 
     Returns:
-        Three arrays: the visible ids, uint8 [t,H,W], which are 0 in the background and under donors; the donors, uint8 [t,H,W],
-        as 1 + d for donor d and 0 elsewhere; and the number of pixels of each id, then of each donor, in the first frame, int32
-        [256+d].
+        The visible ids, uint8 [t,H,W], which are 0 in the background and under donors. The donors, uint8 [t,H,W], as 1 + d for
+        donor d and 0 elsewhere. The number of pixels of each id, then of each donor, in the first frame, int32 [256+d].
     """
     seen, donors = np.empty((len(sources), *size), np.uint8), np.zeros((len(sources), *size), np.uint8)
     named = {source: cv2.LUT(masks[source], ids[source]) for source in set(sources[:, 0].tolist())}
@@ -45,7 +44,7 @@ def warp_masks(
 def relabel(seen: np.ndarray, donors: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Converts ids and donors, uint8 [t,H,W], to output ids.
 
-    `labels`, uint8 [256+d], contains the output id of each id, then of each donor. It is 0 for id 0.
+    `labels`, uint8 [256+d], contains the output id of each id, then of each donor. The output id of id 0 is 0.
     """
     masks = np.stack([cv2.LUT(ids, labels[:256]) for ids in seen])
     for donor, label in enumerate(labels[256:], start=1):
@@ -92,7 +91,7 @@ def render(
 
 
 def _warp_colours(image, colour, position_map, size, fill, out=None) -> np.ndarray:
-    """Changes the colours of an image, then warps it. In this order, the fill colour is not changed."""
+    """Changes the colours of an image before warping it, so that the fill colour is not changed."""
     changed = cv2.cvtColor(
         cv2.transform(image, colour), cv2.COLOR_RGB2RGBA
     )  # warping four channels is faster than warping three

@@ -43,7 +43,7 @@ class DavisConfig(tfds.core.BuilderConfig):
 
 
 class Builder(FramesBuilder, skip_registration=True):  # TFDS also has a builder with this name
-    """The builder. Each config is also available for a single resolution, such as 2017_480p."""
+    """The builder of DAVIS. Each config is also available for a single resolution, such as 2017_480p."""
 
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "The folder that contains JPEGImages, Annotations and ImageSets, from https://davischallenge.org."
@@ -97,7 +97,7 @@ class Builder(FramesBuilder, skip_registration=True):  # TFDS also has a builder
         return self.builder_config.mask_values == "threshold"
 
     def has_rules(self) -> bool:
-        """Returns whether this is DAVIS and not a user's data set."""
+        """Returns whether the data set is DAVIS and not a user's data set."""
         return self.builder_config.year in _OFFICIAL
 
     def checks_levels(self) -> bool:

@@ -42,7 +42,7 @@ class ImageMasksConfig(tfds.core.BuilderConfig):
 
 
 class Builder(FramesBuilder):
-    """The builder. Its only split is "train"."""
+    """The builder of single images, whose only split is "train"."""
 
     STILLS = True
     MANUAL_DOWNLOAD_INSTRUCTIONS = "A folder of images with masks, as described in README.md."

@@ -32,7 +32,7 @@ class YouTubeVosConfig(tfds.core.BuilderConfig):
 
 
 class Builder(FramesBuilder):
-    """The builder. Both years have the same layout, but different videos and masks."""
+    """The builder of YouTube-VOS. Both years have the same layout, but different videos and masks."""
 
     MANUAL_DOWNLOAD_INSTRUCTIONS = "The folder that contains train and valid, from https://youtube-vos.org."
     BUILDER_CONFIGS: ClassVar = [

@@ -231,7 +231,7 @@ def make_app(calls: Calls) -> Starlette:
 
 
 async def _static(request: Request) -> Response:
-    """Returns a static file of the page. Names are only compared with those of existing files, never used as paths."""
+    """Returns a static file of the page. Names are compared with the names of existing files, not used as paths."""
     name = request.path_params.get("name", "index.html")
     for path in STATIC.iterdir():
         if path.name == name and path.suffix in _TYPES:

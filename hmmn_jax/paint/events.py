@@ -46,13 +46,13 @@ class EventLog:
         """Yields the events after event number `after`, including future ones, until the log is closed.
 
         Args:
-            after: the number of the last event that the page has received; None: yield only future events. If some later
-                events are no longer stored, or if the number was never assigned, the first event is "gone".
+            after: the number of the last event that the page has received; None: yield only future events. The event "gone" is
+                yielded first if some events after this number are no longer stored, or if the number was never assigned.
         """
         loop, news = asyncio.get_running_loop(), asyncio.Event()
 
         def wake() -> None:
-            with contextlib.suppress(RuntimeError):  # the loop was closed
+            with contextlib.suppress(RuntimeError):  # raised if the event loop is closed
                 loop.call_soon_threadsafe(news.set)
 
         self._listeners.add(wake)

@@ -17,9 +17,10 @@ MEM_EVERY = 5
 
 
 def fitted_size(size: int | None, video: Video) -> int:
-    """The shorter side of the network's input for a video, in pixels; 0: the size of its frames.
+    """The shorter side of the network's input for a video, in pixels, or 0 for the size of its frames.
 
-    `size` is the user's choice. If it is None, frames are scaled down to 480 if they are larger, as in `hmmn-jax segment`.
+    `size` is the user's choice. If `size` is None, a shorter side above 480 pixels is scaled down to 480, as in
+    `hmmn-jax segment`.
     """
     return (SIDE if min(video.size) > SIDE else 0) if size is None else size
 

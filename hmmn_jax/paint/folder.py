@@ -1,6 +1,7 @@
 """The folder of a project.
 
-It contains the path of the video, the objects, the session, the exports, and a lock of the process that has the project open.
+The folder contains the path of the video, the objects, the session, the exports, and a lock of the process that has the project
+open.
 """
 
 import contextlib
@@ -50,7 +51,7 @@ class ProjectFolder:
         self._file = path / PROJECT
 
     def read(self) -> Saved | None:
-        """The content of `project.json`; None if the folder is new. Raises DataError."""
+        """The content of `project.json`; None if the folder is new. Raises DataError for an invalid file."""
         if not self._file.is_file():
             return None
         try:

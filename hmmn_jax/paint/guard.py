@@ -47,8 +47,8 @@ class Guard:
     - A request for `/?token=TOKEN` sets a cookie, which all other requests need. The cookie is HttpOnly and SameSite=Strict.
 
     Attributes:
-        once: a one-time code that can be used instead of the token and is valid for a minute. It is passed to the browser on
-            its command line, which other users of this machine can read.
+        once: a one-time code that can be used instead of the token and is valid for a minute. The code is passed on the
+            browser's command line, which other users of this machine can read.
     """
 
     def __init__(self, app: ASGIApp, token: str, host: str):

@@ -7,7 +7,7 @@ from typing import Any
 
 from hmmn_jax.io.palette import davis_palette
 
-MOST, MOST_LETTERS = 1000, 80  # maximum number of objects in a project, and of characters in a name
+MOST, MOST_LETTERS = 1000, 80  # maximum number of objects in a project; maximum number of characters in a name
 _COLOUR = re.compile(r"#[0-9a-f]{6}")
 
 
@@ -80,7 +80,7 @@ class ObjectTable:
         return cls(dict(sorted(made.items())), ids)
 
     def with_ids(self, ids: Collection[int]) -> "ObjectTable":
-        """Adds objects for missing ids. This is needed for a session that was not created by `hmmn-jax paint`."""
+        """Adds objects for missing ids, as needed for a session that was not created by `hmmn-jax paint`."""
         table = self
         for k in sorted(set(ids) - self.known.keys()):
             table = table._with(PaintObject.make(k, {}))

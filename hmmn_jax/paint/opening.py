@@ -39,7 +39,7 @@ def count_frames(video: Video) -> int:
     if about > SAMPLE:
         try:
             video[SAMPLE - 1]
-        except IndexError:  # the estimate was too high, and the end of the video was reached
+        except IndexError:  # the estimated number of frames was too high
             return len(video)
         seconds = (time.monotonic() - start) * (about / SAMPLE - 1)
         if seconds > PATIENCE:
@@ -50,7 +50,7 @@ def count_frames(video: Video) -> int:
 
 
 def first_number() -> int:
-    """The first number for revisions and events. It exceeds those of earlier servers, whose pages may still be open."""
+    """The first number for revisions and events, larger than the numbers of earlier servers with pages that are still open."""
     return time.time_ns() // 1_000_000
 
 

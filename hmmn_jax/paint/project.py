@@ -24,7 +24,7 @@ from hmmn_jax.session.timeline import MISSING, Timeline
 
 
 class Stale(Exception):
-    """Raised for an edit of an outdated revision. `revision` is the current one."""
+    """Raised for an edit of an outdated revision. `revision` is the current revision."""
 
     def __init__(self, found: str, revision: str):
         super().__init__(f"{found} was changed in the meantime, perhaps in another window. Check the current state.")
@@ -179,7 +179,7 @@ class Project:
             self._edited(_Undoable(True), [t])
             return self._shown[t].revision
 
-    # Edits of objects. Each specifies the revision of the project that it applies to, and raises Stale if that is outdated.
+    # Edits of objects. Each edit specifies a revision of the project, and raises Stale if that revision is outdated.
 
     def add_object(self, given: Mapping[str, Any], revision: int) -> PaintObject:
         """Adds an object. Raises ValueError for invalid fields."""
@@ -207,7 +207,7 @@ class Project:
     def merge_objects(self, into: int, other: int, revision: int) -> None:
         """Makes object `other` part of object `into`.
 
-        Raises KeyError for an unknown object, and ValueError if both are the same.
+        Raises KeyError for an unknown object, and ValueError if both objects are the same.
         """
         with self._lock:
             self._require_revision(revision)
@@ -243,10 +243,10 @@ class Project:
             self._write(replace(self._saved, frames=(start, stop)))
             self.log.publish("project", self.describe())
 
-    # Called by the worker
+    # Methods that the worker calls
 
     def computed(self) -> None:
-        """Saves and publishes newly computed frames. Raises DataError."""
+        """Saves and publishes newly computed frames. Raises DataError if saving fails."""
         with self._lock:
             if not self._is_closed:
                 self._save_session()
@@ -268,20 +268,20 @@ class Project:
         self._edited(_Undoable(painted, gone), range(len(self._shown)) if painted else [], saved)
 
     def _edited(self, undoable: _Undoable | None, frames: Any, saved: Saved | None = None) -> None:
-        """Saves an edit and publishes it. `frames` are the frames whose masks it may have changed."""
+        """Saves an edit and publishes it. `frames` are the frames whose masks the edit may have changed."""
         if undoable is not None:
             self._history.append(undoable)
         timeline = self.session.timeline
         for t in frames:
             shown = self._shown[t]
             if timeline.picture(t) is not shown.picture:
-                shown.edits, shown.versions = shown.edits + 1, -1  # minus 1, because publishing increments it
+                shown.edits, shown.versions = shown.edits + 1, -1  # -1, because publishing increments `versions`
         self.revision += 1
         try:
             self._save_session()
             if saved is not None and saved != self._saved:
                 self._write(saved)
-        finally:  # even if saving failed: pages show the state in memory, and the next edit saves it again
+        finally:  # even if saving failed: pages show the state in memory, which the next edit saves
             self._saved = saved or self._saved
             self._publish()
             self.log.publish("project", self.describe())

@@ -52,7 +52,7 @@ def expected_revision(request: Request) -> str | None:
 
 
 def project_revision(request: Request) -> int:
-    """The revision of the project that the request edits, or -1, which is never valid, if it is not a number."""
+    """The revision of the project that the request edits, or -1 (never a valid revision) if the header is not a number."""
     found = _if_match(request)
     return int(found) if found.isascii() and found.isdigit() and len(found) < 18 else -1
 

@@ -23,7 +23,7 @@ from hmmn_jax.paint.pictures import FramePictures
 from hmmn_jax.paint.worker import Worker
 
 LAST_FRAME_SECONDS = 2.0  # maximum time to wait for the current frame at exit, in seconds
-_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # wildcard addresses, and for each one an address that a browser can open
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # for each wildcard address, an address that a browser can open
 
 
 class Server(uvicorn.Server):
@@ -35,7 +35,7 @@ class Server(uvicorn.Server):
     """
 
     def __init__(self, guard: Guard, sock: socket.socket, token: str, log: EventLog):
-        """`log` is the event log. Its streams end when the server stops."""
+        """`log` is the event log, whose streams end when the server stops."""
         super().__init__(
             uvicorn.Config(
                 guard,
@@ -56,7 +56,7 @@ class Server(uvicorn.Server):
         self.url, self.url_once = base + token, base + guard.once
 
     def serve_page(self) -> None:
-        """Serves the page until `stop` is called. In the main thread, Ctrl-C and SIGTERM also stop it, and are raised again."""
+        """Serves the page until `stop` is called. In the main thread, Ctrl-C and SIGTERM stop the server and are re-raised."""
         self.run([self._sock])
 
     def stop(self) -> None:
@@ -147,7 +147,7 @@ def _listen(host: str, port: int) -> Iterator[socket.socket]:
             sock = opened.enter_context(socket.socket(family, socket.SOCK_STREAM))
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind((host, port))
-            sock.listen()  # listen now, so that a browser that connects before the server has started waits instead of failing
+            sock.listen()  # early connections wait until the server has started
         except (OSError, OverflowError, UnicodeError) as error:
             way_out = "Choose another --host or --port."
             raise ConfigError(f"{host}:{port}: the server cannot listen on this address: {reason(error)}. {way_out}") from error

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Integer
 
 
 def most_bytes(size: tuple[int, int]) -> int:
-    """The maximum size of a compressed mask in bytes, which incompressible data would need."""
+    """The maximum size in bytes of a compressed mask, including masks that are not compressible."""
     height, width = size
     return 3 * height * width + height * width // 512 + 4096
 
@@ -27,7 +27,7 @@ def decode(
     Args:
         body: gzip-compressed ids, which are uint8 or uint16 depending on the number of bytes.
         size: height and width.
-        with_unknown: whether H*W further bytes follow the ids. They are nonzero for pixels whose ids the model decides.
+        with_unknown: whether the ids are followed by H*W bytes that are nonzero for pixels whose ids the model decides.
 
     Returns:
         The ids, and the pixels whose ids the model decides.

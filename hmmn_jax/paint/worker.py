@@ -122,7 +122,7 @@ class Worker:
     def close(self, seconds: float) -> bool:
         """Stops the job and the thread. Returns whether the thread ended within the given time.
 
-        Computing a frame or compiling the model can take longer than this.
+        Computing a frame or compiling the model can take longer than the given time.
         """
         self.stop()
         self._jobs.put(None)
@@ -156,7 +156,7 @@ class Worker:
                 job.stamps, job.left = stamps, session.frames_to_compute(job.start, job.stop, job.direction)
             self._project.computed()
             self._publish(job)
-            if job.is_stopping:  # requested before `propagate` started
+            if job.is_stopping:  # the stop was requested before `propagate` started
                 session.stop()
 
         for _ in session.propagate(job.start, job.stop, job.direction, on_frame=on_frame):
@@ -166,7 +166,7 @@ class Worker:
         return max((len(picture.ids) for picture in self._project.session.timeline.anchors.values()), default=0)
 
     def _is_new(self) -> bool:
-        """Whether the first frame includes compilation."""
+        """Whether computing the first frame includes compilation."""
         return self._objects() not in self._compiled
 
     def _publish(self, job: Job) -> None:

@@ -1,7 +1,7 @@
 """Computes the confidence of masks and chooses the next frame to annotate.
 
-The confidence of an object in a frame is the expected J (intersection over union) given its probabilities. It is reduced where
-the forward and backward passes disagree. No constant was fitted to data.
+The confidence of an object in a frame is the expected J (intersection over union) given the object's probabilities. The
+confidence is reduced where the forward and backward passes disagree. No constant was fitted to data.
 """
 
 import math
@@ -14,9 +14,9 @@ ABSENT = 0.5  # confidence of an annotated object that has no pixels in a frame:
 
 
 def expected_j(mask: Integer[np.ndarray, "H W"], ids: Sequence[int], p: Float[np.ndarray, "k H W"]) -> dict[int, float]:
-    """The expected J of each object given its probabilities.
+    """The expected J of each object given the object's probabilities.
 
-    It is the sum of p inside the mask / (number of pixels inside + sum of p outside).
+    The expected J is the sum of p inside the mask / (number of pixels inside + sum of p outside).
 
     Args:
         mask: the object id of each pixel.
@@ -62,7 +62,7 @@ def most_doubtful(confidence: Mapping[int, Sequence[float]], anchors: Sequence[i
     Returns:
         The frame with the lowest mean confidence. If several frames have the same confidence, the one farthest from an
         annotated frame is chosen, then the one with the lowest index. If `confidence` is empty, the frame farthest from an
-        annotated one is returned. None if all frames are annotated.
+        annotated one is returned. If all frames are annotated, None is returned.
     """
 
     def distance(t: int) -> int | float:

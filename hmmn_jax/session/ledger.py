@@ -31,7 +31,7 @@ class Ledger:
             self.edits += 1
 
     def undo(self) -> bool:
-        """Undoes the last edit. Returns whether there was one."""
+        """Undoes the last edit. Returns whether there was an edit to undo."""
         with self._lock:
             if not self._history:
                 return False
@@ -45,11 +45,10 @@ class Ledger:
         Args:
             basis: the anchors of the frame when the pass started.
             t: the frame.
-            predict: computes the new prediction from the current one. Its argument is None if the current prediction is stale
-                or missing.
+            predict: computes the new prediction from the current prediction, which is passed as None if it is stale or missing.
 
         Returns:
-            Whether the frame still depends on these anchors. If it does not, nothing is added.
+            Whether the frame still depends on the anchors in `basis`. A result for other anchors is discarded.
         """
         with self._lock:
             timeline = self.timeline

@@ -38,8 +38,8 @@ def run_pass(
         last: the last frame to segment.
         pool: stores the arrays.
         queries: the cache of encoded frames.
-        view: resizes frames to the size of the network's input; None if both have the same size. Results have the size of the
-            frames.
+        view: resizes frames to the size of the network's input; None if the frames and the input have the same size. Results
+            have the size of the frames.
 
     Yields:
         The index of a frame and the segmenter's result.
@@ -51,7 +51,7 @@ def run_pass(
     state = _start(segmenter, video[anchor], picture, view)
     upcoming = next(frames)
     for t in order:
-        query = queries.of(t, upcoming) if picture.ids else None  # without objects, nothing is encoded
+        query = queries.of(t, upcoming) if picture.ids else None  # without objects, the frame is not encoded
         state, result = segmenter.step(state, upcoming, donate=True, query=query)
         if t != last:
             upcoming = next(frames)
@@ -97,12 +97,13 @@ def merge_pass(
         direction: direction of the pass, "forward" or "backward".
         picture: the result of the pass.
         pool: stores the arrays.
-        areas: for each direction, the number of pixels of each object in the annotated frame where the pass starts. If given,
-            each pass is also weighted by its reliability: the confidence of the object times this number.
+        areas: for each direction, the number of pixels of each object in the annotated frame where the pass starts. If `areas`
+            is given, each pass is also weighted by its reliability, which is the confidence of the object times this number of
+            pixels.
 
     Returns:
-        `current` if it already contains this pass. If it contains only the other pass, the combination of both. Otherwise, a
-        prediction from this pass only.
+        `current` if it already contains this pass. If `current` contains only the other pass, the result is the combination of
+        both passes. Without a current prediction, the result is a prediction from this pass only.
     """
     if current is not None and direction in current.passes:
         return current

@@ -97,7 +97,7 @@ class Picture:
 
     @functools.cached_property
     def digest(self) -> str:
-        """A digest of the mask, the probabilities and the ids. It does not depend on how they are stored."""
+        """A digest of the mask, the probabilities and the ids, independent of how they are stored."""
         levels = np.rint(self.objects() * LEVELS).astype(np.uint8)
         digest = hashlib.sha256(f"{self.ids} {self.size} ".encode())
         digest.update(np.ascontiguousarray(self.mask, np.dtype("<u2")).data)
@@ -111,7 +111,7 @@ class Picture:
 
 
 def ids_of(mask: Integer[np.ndarray, "..."]) -> list[int]:
-    """The distinct values of a mask (uint8 or uint16), in ascending order. This is several times as fast as `np.unique`."""
+    """The distinct values of a mask (uint8 or uint16) in ascending order, computed several times as fast as by `np.unique`."""
     return np.flatnonzero(np.bincount(mask.ravel())).tolist()
 
 
@@ -146,9 +146,9 @@ def blend(u: float, forward: Pass, backward: Pass) -> tuple[tuple[int, ...], Flo
 
     Returns:
         The ids of the objects in either pass, in ascending order, and the probabilities of the background and the objects. For
-        an object in both passes, the result is the weighted mean of its probabilities. The weights are (1 - u) f and u b, where
-        f and b are the object's weights in the forward and the backward pass. If both are 0, the weights are 1 - u and u. An
-        object in only one pass keeps its probability in that pass.
+        an object in both passes, the result is the weighted mean of the object's probabilities in the passes. The weights are
+        (1 - u) f and u b, where f and b are the object's weights in the forward and the backward pass. If both weights are 0,
+        `1 - u` and u are used instead. An object in only one pass keeps its probability in that pass.
     """
     ids = tuple(sorted({*forward.ids, *backward.ids}))
     p = np.zeros((len(ids), *forward.p.shape[1:]), np.float32)
@@ -182,8 +182,8 @@ def complete(
     Args:
         pool: stores the arrays.
         mask: the object id of each pixel.
-        unknown: pixels whose ids in `mask` are ignored. They get the probabilities from `present`, or become background if
-            `present` is None.
+        unknown: pixels whose ids in `mask` are ignored. Such pixels get the probabilities from `present`, or become background
+            if `present` is None.
         present: the current result for the frame.
 
     Returns:

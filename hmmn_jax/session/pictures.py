@@ -1,6 +1,6 @@
 """Reads and writes the masks and probabilities of a saved session.
 
-There is one file per picture, which is named after a digest of its content.
+Each picture is stored in one file, whose name is a digest of the picture's content.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ class PictureFiles:
         return {path.stem for path in self.folder.glob("*.npz") if _NAME.fullmatch(path.stem)}
 
     def write(self, picture: Picture) -> str:
-        """Writes a picture, unless it already exists, and returns its name. Raises DataError."""
+        """Writes a picture, unless it already exists, and returns its name. Raises DataError if writing fails."""
         name = picture.content
         path = self._path(name)
         if self._is_left(name) or (path.is_file() and self._holds(name)):
@@ -53,7 +53,7 @@ class PictureFiles:
         return name
 
     def read(self, name: str, names: Sequence[int], pool: ArrayPool, size: tuple[int, int]) -> Picture:
-        """Reads a picture whose size is `size` (height, width) and whose channels have the ids `names`. Raises DataError."""
+        """Reads a picture, given its size (height, width) and the ids of its channels. Raises DataError for a damaged file."""
         path = self._path(name)
         with reading(path):
             ids = tuple(as_id(k, 0) for k in names)

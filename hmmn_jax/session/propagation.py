@@ -65,7 +65,7 @@ class Propagation:
                     yield t, frame_result(timeline, t)
                 if is_stopped():
                     return
-            if self.ledger.edits != edits:  # frames that are up to date are not computed
+            if self.ledger.edits != edits:  # after an edit, plan again; frames that are up to date are omitted
                 edits, todo = self._plan(start, stop, direction)
 
     def count(self, start: int, stop: int, direction: str) -> int:
@@ -86,7 +86,7 @@ class Propagation:
         return edits, [(segment, way) for segment in found for way in DIRECTIONS[direction]]
 
     def _pass(self, segment: Segment, way: str, on_frame: Callable[[int], None] | None) -> Iterator[int]:
-        """Runs one pass as far as needed. Yields the index of each computed frame, then those of the other frames in `segment`.
+        """Runs one pass as far as needed. Yields the indices of the computed frames, then the other indices in `segment`.
 
         The pass ends early if the anchors of the segment have changed.
         """

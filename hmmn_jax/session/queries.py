@@ -26,7 +26,7 @@ class Queries:
     def __init__(self, encode: Callable[[UInt8[np.ndarray, "H W 3"]], Any], budget: int):
         """`encode` is `Segmenter.encode`; `budget` is in bytes."""
         self.encode, self.budget = encode, budget
-        self.used = 0  # in bytes
+        self.used = 0  # size of the cached encodings, in bytes
         self._kept: collections.OrderedDict[int, tuple[Any, int]] = collections.OrderedDict()
 
     def of(self, t: int, frame: UInt8[np.ndarray, "H W 3"]) -> Any:

@@ -10,7 +10,7 @@ class Segment(NamedTuple):
     """Frames of a range that lie between two neighbouring anchors, before the first anchor, or after the last anchor.
 
     Attributes:
-        frames: the frames, in ascending order; there is at least one.
+        frames: one or more frames, in ascending order.
         basis: the anchors on which these frames depend.
     """
 
@@ -34,7 +34,7 @@ def segments(stamps: Sequence[Stamp], start: int, stop: int) -> list[Segment]:
 
 
 def reach(timeline: Timeline, segment: Segment, direction: str) -> int | None:
-    """The last frame of a pass: the frame farthest from the anchor that needs the pass. None if no frame needs it."""
+    """The last frame of a pass: the frame farthest from the anchor that needs the pass. None if no frame needs the pass."""
     lacking = []
     for t in segment.frames:
         current = timeline.current(t)

@@ -62,12 +62,13 @@ class Session:
             size: shorter side of the network's input, in pixels; 0: the size of the frames. Masks always have the size of the
                 frames, because the probabilities are resized.
             weigh_by_reliability: between annotated frames, also weight both passes by their reliability for each object: the
-                confidence of the object times the number of its pixels in the annotated frame where the pass starts. Then a
-                pass that has lost the object has no weight, and a pass that starts where the object is mostly hidden has little
+                confidence of the object times the number of its pixels in the annotated frame where the pass starts. A pass
+                that has lost the object then has no weight, and a pass that starts where the object is mostly hidden has little
                 weight. False: weight the passes by the position of the frame only.
-            memory: memory budget for compressed masks and probabilities, in bytes; the rest is stored in temporary files.
-            encoded: memory budget for the cache of encoded frames, in bytes. With this cache, a second pass over a frame does
-                not encode it again. None: a quarter of the free memory, but at most 1 GiB. 0: no cache.
+            memory: memory budget for compressed masks and probabilities, in bytes. Data beyond this budget is stored in
+                temporary files.
+            encoded: memory budget for the cache of encoded frames, in bytes. The cache avoids encoding a frame again in a
+                second pass. None: a quarter of the free memory, but at most 1 GiB. 0: no cache.
 
         Raises:
             DataError: a file cannot be read.
@@ -119,8 +120,8 @@ class Session:
     def confidence(self) -> Confidence:
         """The confidence of an object in a frame, as `confidence[t, object]`, from 0 to 1.
 
-        It is NaN if the object has no pixels, and 1 if the frame is annotated. See `hmmn_jax.session.confidence` for the
-        definition.
+        The confidence is NaN if the object has no pixels, and 1 if the frame is annotated. See `hmmn_jax.session.confidence`
+        for the definition.
         """
         return Confidence(self._ledger.timeline)
 
@@ -142,7 +143,8 @@ class Session:
     def next_to_annotate(self) -> int | None:
         """The frame to annotate next: the one with the lowest confidence among those that are up to date.
 
-        If no frame is up to date, this is the frame farthest from an annotated one. None if all frames are annotated.
+        If no frame is up to date, the frame farthest from an annotated one is returned. If all frames are annotated, None is
+        returned.
         """
         timeline = self._ledger.timeline
         found = {}
@@ -161,7 +163,7 @@ class Session:
         Args:
             t: the frame.
             mask: ids [H,W], uint8 or uint16. In a bool mask, True is object 1. 0 is background and erases objects.
-            unknown: pixels whose values in `mask` are ignored because the model decides their ids. They get the frame's
+            unknown: pixels whose values in `mask` are ignored because the model decides their ids. Such pixels get the frame's
                 current probabilities, or become background if the frame has no result yet.
 
         Raises:
@@ -190,23 +192,23 @@ class Session:
     def unannotate(self, t: int) -> None:
         """Removes the annotation of a frame.
 
-        The frame becomes missing, and the frames that depended on it become stale. `undo` reverts this. Raises ValueError for a
-        frame that is not annotated.
+        The frame becomes missing, and the frames that depended on it become stale. `undo` restores the annotation. Raises
+        ValueError for a frame that is not annotated.
         """
         self._ledger.edit(lambda timeline: timeline.unannotated(t))
 
     def remove(self, k: int) -> None:
-        """Turns object `k` into background in all frames, immediately. Its id cannot be used again.
+        """Turns object `k` into background in all frames, immediately. The id `k` cannot be used again.
 
-        Frames computed with the object become stale. `undo` reverts this. Raises ValueError for an unknown object.
+        Frames computed with the object become stale. `undo` restores the object. Raises ValueError for an unknown object.
         """
         self._ledger.edit(lambda timeline: _require(timeline, k).renamed(k, 0))
 
     def merge(self, a: int, b: int) -> None:
         """Makes object `b` part of object `a` in all frames, immediately. The id `b` cannot be used again.
 
-        Frames computed with object `b` become stale. `undo` reverts this. Raises ValueError if an object is unknown or if `a`
-        equals `b`.
+        Frames computed with object `b` become stale. `undo` separates the objects again. Raises ValueError if an object is
+        unknown or if `a` equals `b`.
         """
         if a == b:
             raise ValueError(f"object {a} cannot be merged with itself")
@@ -245,7 +247,7 @@ class Session:
 
         Yields:
             The index of a frame and its result. A frame between two anchors is yielded twice: first as provisional, after one
-            pass, then as final, after both. A frame that is already final is yielded once.
+            pass, then as final, after both passes. A frame that is already final is yielded once.
 
         Raises:
             ValueError: no frame is annotated, the range contains no frames of the video, or the direction is unknown.
@@ -265,7 +267,7 @@ class Session:
         return self._propagation.count(*self._range(start, stop, direction), direction)
 
     def stop(self) -> None:
-        """Stops all running `propagate` generators after their current frame. Call this from another thread."""
+        """Stops all running `propagate` generators after their current frame. Call this method from another thread."""
         self._stops += 1
 
     # Files
@@ -314,7 +316,7 @@ class Session:
         return session
 
     def _range(self, start: int, stop: int | None, direction: str) -> tuple[int, int]:
-        """Checks the range and converts it to integers. Raises ValueError."""
+        """Checks the range and converts it to integers. Raises ValueError for an invalid range."""
         if direction not in DIRECTIONS:
             raise ValueError(f"direction is {direction!r}, expected forward, backward or both")
         count = len(self)
@@ -345,7 +347,7 @@ def _require(timeline: Timeline, *ids: int) -> Timeline:
 
 
 def as_video(video: Video | np.ndarray | Sequence | str | os.PathLike) -> Video:
-    """Opens the frames of a session. Raises DataError or ValueError."""
+    """Opens the frames of a session. Raises DataError for unreadable files and ValueError for invalid arrays."""
     if isinstance(video, Video):
         return video
     if isinstance(video, str | os.PathLike):

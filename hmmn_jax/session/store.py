@@ -31,11 +31,11 @@ class SessionFolder:
     """The folder of one session. If the folder is unchanged since this process wrote it, `save` writes only the changes."""
 
     def __init__(self, path: Path, size: tuple[int, int]):
-        """Does not access the folder. `size` is the height and width of the frames."""
+        """Stores the arguments without accessing the folder. `size` is the height and width of the frames."""
         self.path, self._size = path, size
         self._file, self._changes = path / SESSION, path / CHANGES
         self._pictures = PictureFiles(path / PICTURES)
-        self._timeline: Timeline | None = None  # the content of the folder, if this process knows it
+        self._timeline: Timeline | None = None  # the content of the folder; None if unknown to this process
         self._left: tuple[Trace, Trace] | None = None  # the traces of both files after this process wrote them
 
     def save(self, timeline: Timeline) -> None:
@@ -53,7 +53,7 @@ class SessionFolder:
         self._timeline, self._left = timeline, self._look()
 
     def load(self, pool: ArrayPool) -> Timeline:
-        """Reads the timeline. Raises DataError."""
+        """Reads the timeline. Raises DataError for missing or damaged files."""
         state, size = self._read()
         if size != self._size:
             expected = f"the video has {self._size[1]}x{self._size[0]}. Pass the video of the saved session."
@@ -69,7 +69,7 @@ class SessionFolder:
         if foreign:
             raise DataError(f"{foreign[0]} is not part of a session. Pass a new or empty folder, or the folder of a session.")
         if self._file.is_file():
-            self._read()  # unreadable files are not replaced
+            self._read()  # raises DataError for a damaged file, so that the file is not replaced
         new = {self._pictures.write(picture) for picture in pictures(timeline)}
         text = json.dumps({"format": FORMAT, "size": self._size, **as_state(timeline)}, indent=1) + "\n"
         with replace_own(self._file) as temporary:
@@ -91,7 +91,7 @@ class SessionFolder:
                 self._pictures.delete(name)
 
     def _read(self) -> tuple[State, tuple[int, int]]:
-        """The state that the two files contain, and the size of the frames. Raises DataError."""
+        """The state that the two files contain, and the size of the frames. Raises DataError for damaged files."""
         with reading(self._file):
             content = self._file.read_bytes()
             found = json.loads(content.decode())
@@ -122,7 +122,7 @@ def _header(content: bytes) -> bytes:
 
 
 def _append_line(path: Path, found: Any) -> None:
-    """Appends a line atomically. Raises DataError."""
+    """Appends a line atomically. Raises DataError if writing fails."""
     line = json.dumps(found, separators=(",", ":")).encode() + b"\n"
     with writing_errors(path), path.open("r+b", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)

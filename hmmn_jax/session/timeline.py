@@ -83,7 +83,7 @@ class Prediction:
 
 @dataclass(frozen=True, eq=False)
 class Timeline:
-    """All annotations and predictions of one video. Immutable: its mappings must not be modified.
+    """All annotations and predictions of one video. A timeline is immutable, so its mappings must not be modified.
 
     Attributes:
         anchors: annotations by frame.
@@ -156,8 +156,9 @@ class Timeline:
     def taken_back(self, before: "Timeline") -> "Timeline":
         """Returns the timeline `before` an edit, together with later predictions that are still valid.
 
-        For each frame, there may be an earlier and a current prediction. If only one of them is up to date, that one is used.
-        If both are, the one with more passes is used. If both are stale, the earlier one is used.
+        For each frame, there may be an earlier and a current prediction. If only one prediction is up to date, that prediction
+        is used. If both predictions are up to date, the one with more passes is used. If both predictions are stale, the
+        earlier one is used.
         """
         predictions = {}
         for t in (before.predictions.keys() | self.predictions.keys()) - before.anchors.keys():

@@ -1,7 +1,7 @@
-// Requests to the server, one function each. Failures are `ApiError`s with the message of the server.
+// Functions that send requests to the server. A failed request throws an `ApiError` with the message of the server.
 
 export class ApiError extends Error {
-  /** @param {number} HTTP status; 0 if there was no response */
+  /** @param {number} status HTTP status; 0 if there was no response */
   constructor(status, message, answer = {}) {
     super(message);
     this.status = status;
@@ -33,7 +33,7 @@ async function call(method, path, { json, body, headers = {} } = {}) {
 
 const read = async (path) => (await call("GET", path)).json();
 
-/** A request that changes the project. Returns the revision after it. */
+/** Sends a request that changes the project. Returns the new revision. */
 async function change(method, path, options) {
   const response = await call(method, path, options);
   const revision = Number(response.headers.get("X-Project-Revision"));
@@ -51,7 +51,7 @@ export function frameAddress(t, version, height) {
   return `/api/frames/${t}.jpg?v=${encodeURIComponent(version)}${height ? `&h=${height}` : ""}`;
 }
 
-/** The ids of a frame and the tag of their state; `ids` is null for a frame without a mask. */
+/** The ids of a frame and the ETag of their revision; `ids` is null for a frame without a mask. */
 export async function mask(t) {
   try {
     const response = await call("GET", `masks/${t}`);
@@ -64,7 +64,7 @@ export async function mask(t) {
   }
 }
 
-/** Saves ids as the annotation of frame t, unless it was edited since `tag`. */
+/** Saves ids as the annotation of frame t, unless the frame was edited since the revision `tag`. */
 export async function saveMask(t, ids, tag) {
   const stream = new Blob([ids]).stream().pipeThrough(new CompressionStream("gzip"));
   const body = await new Response(stream).blob();
@@ -90,10 +90,10 @@ export const stopJob = () => change("DELETE", "jobs/current");
 export const startExport = (json) => change("POST", "exports", { json });
 
 /**
- * Receives events of the server, from event `after` on. The browser reconnects automatically.
+ * Receives the events that the server sends after event number `after`. The browser reconnects automatically.
  *
- * @param {string|number} after number of an event, as in `project`
- * @param {Object<string, function>} handlers by the name of the event; `open` and `lost` are events of the connection
+ * @param {string|number} after the number of an event, as in `project`
+ * @param {Object<string, function>} handlers the handler for each event name; `open` and `lost` are events of the connection
  */
 export function listen(after, handlers) {
   const source = new EventSource(`/api/events?after=${encodeURIComponent(after)}`);

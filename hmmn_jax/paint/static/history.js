@@ -3,14 +3,14 @@
 import { paste } from "./raster.js";
 
 export class History {
-  #changes = []; // {t, patch, undone}, the oldest first; undone changes of a frame are the last
+  #changes = []; // entries {t, patch, undone}, oldest first; the undone changes of a frame follow its other changes
 
-  /** @param {number} limit maximum bytes for all frames; the oldest changes are dropped first */
+  /** @param {number} limit maximum number of bytes for all frames; the oldest changes are dropped first */
   constructor(limit = 64e6) {
     this.limit = limit;
   }
 
-  /** Stores a patch of frame t, see `Edit.patch`. Changes that were undone can no longer be redone. */
+  /** Stores a patch of frame t (see `Edit.patch`). Changes of this frame that were undone can no longer be redone. */
   push(t, patch) {
     this.#changes = this.#changes.filter((change) => change.t !== t || !change.undone);
     this.#changes.push({ t, patch, undone: false });
@@ -18,25 +18,25 @@ export class History {
     let total = this.#changes.reduce((sum, change) => sum + bytes(change), 0);
     while (total > this.limit && this.#changes.length > 1) {
       const oldest = this.#changes.shift();
-      // Changes that follow an undone one cannot be redone without it.
+      // Later changes cannot be redone without the undone change that is dropped.
       if (oldest.undone) this.clear(oldest.t);
       total = this.#changes.reduce((sum, change) => sum + bytes(change), 0);
     }
   }
 
-  /** Undoes the last change of frame t in `ids`. Returns its box, or null without a change. */
+  /** Undoes the last change of frame t in `ids`. Returns the box of the change, or null if there is no change to undo. */
   undo(t, ids, width) {
     const change = this.#changes.findLast((other) => other.t === t && !other.undone);
     return change ? move(change, ids, width, change.patch.before) : null;
   }
 
-  /** Redoes the last undone change of frame t. Returns its box, or null without a change. */
+  /** Redoes the last undone change of frame t. Returns the box of the change, or null if there is no change to redo. */
   redo(t, ids, width) {
     const change = this.#changes.find((other) => other.t === t && other.undone);
     return change ? move(change, ids, width, change.patch.after) : null;
   }
 
-  /** The numbers of changes of frame t that can be undone and redone. */
+  /** The number of changes of frame t that can be undone, and the number of changes that can be redone. */
   count(t) {
     const own = this.#changes.filter((change) => change.t === t);
     const undone = own.filter((change) => change.undone).length;

@@ -1,4 +1,4 @@
-// The pictures of the frames, in full size and as thumbnails. The most recently used are kept.
+// The pictures of the frames, in full size and as thumbnails. The most recently used pictures are kept.
 
 import * as api from "./api.js";
 
@@ -43,7 +43,7 @@ export class Images {
   frame(t) {
     return this.frames.get(t, () => {
       const picture = this.#fetch(t);
-      picture.catch(() => this.frames.delete(t)); // requested again next time
+      picture.catch(() => this.frames.delete(t)); // the next call requests the frame again
       return picture;
     });
   }
@@ -51,7 +51,7 @@ export class Images {
   async #fetch(t) {
     const response = await fetch(api.frameAddress(t, this.project.version)).catch(() => null);
     if (!response?.ok) throw new api.ApiError(response?.status ?? 0, `Frame ${t + 1} could not be loaded.`);
-    // Without colour conversion, because the flood fill compares colours.
+    // The flood fill compares colours, so they must not be converted.
     return createImageBitmap(await response.blob(), { colorSpaceConversion: "none" });
   }
 

@@ -4,9 +4,9 @@ import { element } from "./objects.js";
 import { TOOLS } from "./tools.js";
 
 /**
- * The actions by group: name, keys, description and function.
+ * The actions by group. Each action has a name, keys, a description and a function.
  *
- * A key is that of `KeyboardEvent.key`, after "shift+" or "ctrl+" (also for the command key).
+ * A key is a value of `KeyboardEvent.key` with an optional prefix "shift+" or "ctrl+". "ctrl+" also means the command key.
  */
 export function actions(app) {
   const { model, view, tools, masks, objects, run } = app;
@@ -89,7 +89,7 @@ export function actions(app) {
   };
 }
 
-/** Connects the actions with the keyboard, with buttons (by `data-key`), and with the help. */
+/** Connects the actions to the keyboard, to buttons (by `data-key`), and to the help. */
 export function connect(groups, app) {
   const all = Object.assign({}, ...Object.values(groups));
   const byKey = new Map(Object.values(all).flatMap((action) => action.keys.map((key) => [key, action])));
@@ -98,7 +98,7 @@ export function connect(groups, app) {
     if (event.altKey || event.isComposing || document.querySelector("dialog[open]")) return;
     if (event.target.matches("input:not([type=checkbox], [type=range]), select, textarea")) return;
     const pressed = keyOf(event);
-    // Keys that a focused control needs for itself.
+    // Ignore keys that the focused control handles.
     if (event.target.matches("input[type=range]") && /Arrow|Home|End/.test(event.key)) return;
     if (event.target.matches("button, input, a") && (event.key === " " || event.key === "Enter")) return;
     if (app.model.keyboard && event.target.id === "canvas" && event.key.startsWith("Arrow")) {
@@ -121,7 +121,7 @@ export function connect(groups, app) {
     if (node.tagName !== "BUTTON") continue;
     node.addEventListener("click", (event) => {
       action.run();
-      // After a mouse click, the canvas has the keyboard focus again.
+      // After a mouse click, return the keyboard focus to the canvas.
       if (event.detail > 0 && !document.querySelector("dialog[open]")) document.getElementById("canvas").focus({ preventScroll: true });
     });
   }
@@ -137,7 +137,7 @@ export function connect(groups, app) {
 
 function keyOf(event) {
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-  const letter = /^[a-z]$/.test(key) || key.length > 1; // other characters already include shift
+  const letter = /^[a-z]$/.test(key) || key.length > 1; // for other characters, `event.key` already reflects the shift key
   return `${event.ctrlKey || event.metaKey ? "ctrl+" : ""}${event.shiftKey && letter ? "shift+" : ""}${key}`;
 }
 

@@ -1,4 +1,4 @@
-// The page of `hmmn-jax paint`: connects its parts.
+// The main module of the page of `hmmn-jax paint`, which connects all other modules.
 
 import * as api from "./api.js";
 import { Exports } from "./exports.js";
@@ -14,7 +14,7 @@ import { TOOLS, Tools } from "./tools.js";
 import { View } from "./view.js";
 
 const byId = (id) => document.getElementById(id);
-const RETRY = 2000; // milliseconds between tries to reach the server
+const RETRY = 2000; // milliseconds between attempts to reach the server
 const STATES = {
   annotated: "annotated",
   final: "computed",
@@ -24,8 +24,8 @@ const STATES = {
 };
 
 class App {
-  #loading = 0; // frames that are being fetched
-  #followed = null; // the newest frame of a job, which is shown after the previous one
+  #loading = 0; // number of frames that are being fetched
+  #followed = null; // the newest frame of a job, to show after the frame that is being fetched
 
   async start() {
     const model = (this.model = new Model());
@@ -53,7 +53,7 @@ class App {
     window.addEventListener("beforeunload", (event) => model.unsaved > 0 && event.preventDefault());
     await this.#show(model.current);
     const isNew = model.objects.length === 0 && model.frames.every(({ state }) => state === "missing");
-    if (isNew) await this.objects.add(); // ready for the first stroke
+    if (isNew) await this.objects.add(); // the first stroke needs an object
     startFocusAtTop();
     document.body.dataset.ready = "";
   }
@@ -93,7 +93,7 @@ class App {
     if (this.view.shown?.t === t) this.masks.accept(t);
   }
 
-  /** Sets the in point before the current frame, or the out point after it; "whole" removes both. */
+  /** Sets the in point before or the out point after the current frame; "whole" removes both points. */
   async setPoint(which) {
     const { model } = this;
     const { current, project } = model;
@@ -153,7 +153,7 @@ class App {
     if (this.view.shown?.t !== t) return;
     this.view.shown.ids = this.masks.at(t).ids;
     this.view.paint(box);
-    this.model.set({ frames: this.model.frames }); // whether undo is possible
+    this.model.set({ frames: this.model.frames }); // updates the undo and redo buttons
   }
 
   #reload() {
@@ -176,7 +176,7 @@ class App {
         model.set({ connected: false });
         setBanner("The connection to the server is lost. The page is trying to reconnect. You can continue to paint. Your changes will be saved after the page has reconnected.");
         if (!closed) return;
-        // The server rejects the request: it was restarted, and the browser has no access yet.
+        // The server was restarted and rejects the request, because the browser does not have access yet.
         source.close();
         await new Promise((resolve) => setTimeout(resolve, RETRY));
         this.#listen(await this.#resume());
@@ -184,12 +184,12 @@ class App {
     });
   }
 
-  /** Fetches everything that may have changed while disconnected. Returns the number of the last event. */
+  /** Fetches all data that may have changed while the page was disconnected. Returns the number of the last event. */
   async #resume() {
     for (;;) {
       try {
         const project = await api.project();
-        this.model.set({ project }); // even with a lower revision, because the server may have been restarted
+        this.model.set({ project }); // accept a lower revision, because the server may have been restarted
         this.#takeTimeline(await api.timeline());
         this.model.set({ exports: await api.exportList() });
         this.masks.announced(this.model.frames);
@@ -266,7 +266,7 @@ class App {
     byId("whole").addEventListener("click", () => this.setPoint("whole"));
     for (const button of document.querySelectorAll("dialog .close")) button.addEventListener("click", () => button.closest("dialog").close());
     for (const dialog of document.querySelectorAll("dialog")) {
-      dialog.addEventListener("click", (event) => event.target === dialog && dialog.close()); // beside it
+      dialog.addEventListener("click", (event) => event.target === dialog && dialog.close()); // close on a click outside
     }
   }
 
@@ -309,7 +309,7 @@ function middle(canvas) {
   return [left + width / 2, top + height / 2];
 }
 
-/** Makes the first Tab reach the first link. Chromium would continue behind the row of objects that was scrolled into view. */
+/** Makes the first Tab focus the first link. Otherwise, Chromium would start after the object that was scrolled into view. */
 function startFocusAtTop() {
   const { body } = document;
   if (document.activeElement !== body) return;

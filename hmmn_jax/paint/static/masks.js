@@ -1,26 +1,26 @@
-// The masks of the frames: fetched when they are shown, changed in place, and saved in the background.
+// The masks of the frames. A mask is fetched when its frame is shown, changed in place, and saved in the background.
 
 import * as api from "./api.js";
 import { History } from "./history.js";
 import { ask, notice, setBanner } from "./notices.js";
 
-const KEPT_BYTES = 96e6; // maximum number of saved masks in memory; recently shown frames are kept
-const RETRY = 1500; // milliseconds between tries if the server does not respond
+const KEPT_BYTES = 96e6; // memory budget for masks, in bytes; the masks of recently shown frames are kept
+const RETRY = 1500; // milliseconds between attempts if the server does not respond
 
 export class Masks {
-  #entries = new Map(); // t -> {ids, tag, missing, changes, held, missed}, in the order of use
+  #entries = new Map(); // t -> {ids, tag, missing, changes, held, missed}; the most recently used entry is last
   #queue = new Set(); // frames to save
   #saving = null; // the promise of the saving loop
 
   /**
    * @param {Model} model
-   * @param {function(number, number[]|null)} changed called with a frame and the box of its pixels that changed, null for all
+   * @param {function(number, number[]|null)} changed called with a frame and the box of the changed pixels (null: all pixels)
    */
   constructor(model, changed) {
     Object.assign(this, { model, changed, history: new History() });
   }
 
-  /** The entry of frame t. Without a mask, its `ids` are all background. */
+  /** The entry of frame t. If the frame has no mask, all `ids` are background. */
   async load(t) {
     const known = this.#entries.get(t);
     if (known) {
@@ -36,12 +36,12 @@ export class Masks {
     return this.#entries.get(t);
   }
 
-  /** The entry of a frame that was loaded, or undefined. */
+  /** The entry of frame t, or undefined if the frame is not loaded. */
   at(t) {
     return this.#entries.get(t);
   }
 
-  /** Prevents the server from replacing the mask of frame t during a stroke. */
+  /** Sets whether frame t is being painted, in which case its mask is not replaced by masks from the server. */
   hold(t, held) {
     const entry = this.#entries.get(t);
     if (!entry) return;
@@ -49,22 +49,22 @@ export class Masks {
     if (!held && entry.missed && !this.#queue.has(t)) this.refresh(t);
   }
 
-  /** Converts the mask of frame t to 16 bits for ids above 255. */
+  /** Converts the mask of frame t to 16 bits if `id` is above 255. */
   widen(t, id) {
     const entry = this.#entries.get(t);
     if (id > 255 && entry.ids.BYTES_PER_ELEMENT === 1) {
       entry.ids = Uint16Array.from(entry.ids);
-      this.history.clear(t); // its patches have 8 bits
+      this.history.clear(t); // the stored patches have 8 bits
     }
   }
 
-  /** Stores a change of `ids` for undo, and saves it. */
+  /** Stores a change of the mask of frame t for undo, and saves the mask. */
   commit(t, patch) {
     this.history.push(t, patch);
     this.#touch(t);
   }
 
-  /** Undoes or redoes a change of frame t. Returns whether there was one. */
+  /** Undoes a change of frame t. Returns whether there was a change to undo. */
   undo(t) {
     return this.#travel(t, "undo");
   }
@@ -92,13 +92,13 @@ export class Masks {
     while (this.#saving) await this.#saving;
   }
 
-  /** Drops all masks and changes, because the server rewrote them. Unsaved changes are lost: call `flush` first. */
+  /** Drops all masks and changes after the server has rewritten the masks. Unsaved changes are lost, so call `flush` first. */
   forget() {
     this.history.clear();
     this.#entries.clear();
   }
 
-  /** Compares entries from the server with the masks in the page; fetches or drops those that differ. */
+  /** Compares entries from the server with the masks in the page, and fetches or drops masks that differ. */
   announced(entries) {
     for (const { t, revision } of entries) {
       const entry = this.#entries.get(t);
@@ -109,7 +109,7 @@ export class Masks {
     }
   }
 
-  /** Fetches the mask of frame t again, unless it is changed in the meantime. */
+  /** Fetches the mask of frame t again, unless the mask is edited in the meantime. */
   async refresh(t) {
     const entry = this.#entries.get(t);
     if (entry === undefined) return;
@@ -174,7 +174,7 @@ export class Masks {
   #pump() {
     this.#saving ??= this.#save().finally(() => {
       this.#saving = null;
-      if (this.#queue.size) this.#pump(); // a change that was made while the loop ended
+      if (this.#queue.size) this.#pump(); // save a change that was made while the loop ended
     });
   }
 
@@ -184,7 +184,7 @@ export class Masks {
       const entry = this.#entries.get(t);
       const { changes } = entry;
       try {
-        // After undoing the first change, a frame without a mask has no mask again.
+        // If all changes of a frame that had no mask are undone, the frame has no mask again.
         const [done, undone] = this.history.count(t);
         const bare = entry.missing && done === 0 && undone > 0 && entry.ids.every((id) => id === 0);
         const { tag, revision } = await (bare ? api.removeMask(t, entry.tag) : api.saveMask(t, entry.ids, entry.tag));

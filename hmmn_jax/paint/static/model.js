@@ -8,22 +8,22 @@ export class Model {
 
   constructor() {
     this.project = null; // the response of GET /api/project
-    this.frames = []; // by frame: {t, state, revision, ids, confidence}
+    this.frames = []; // {t, state, revision, ids, confidence} for each frame
     this.next = null; // the frame with the lowest confidence
     this.job = { state: "idle" };
     this.exports = [];
     this.current = 0; // the chosen frame
     this.tool = "brush";
     this.object = null; // the id to paint
-    this.hidden = false; // all masks
-    this.unsaved = 0; // frames with unsaved changes
+    this.hidden = false; // whether all masks are hidden
+    this.unsaved = 0; // number of frames with unsaved changes
     this.connected = true;
     Object.assign(this, { size: 15, tolerance: 24, opacity: 50, outlines: true, magnifier: false, follow: true });
     try {
       const kept = JSON.parse(localStorage.getItem(STORE) ?? "{}");
       for (const name of KEPT) if (typeof kept[name] === typeof this[name]) this[name] = kept[name];
     } catch {
-      // Storage is disabled or damaged: use the defaults.
+      // Storage is disabled or damaged, so the defaults are used.
     }
   }
 
@@ -35,7 +35,7 @@ export class Model {
       try {
         localStorage.setItem(STORE, JSON.stringify(Object.fromEntries(KEPT.map((name) => [name, this[name]]))));
       } catch {
-        // Storage is disabled: the choice is kept until the page is closed.
+        // Storage is disabled, so the choice is kept only until the page is closed.
       }
     }
     for (const [wanted, listener] of this.#listeners) if (wanted.some((name) => names.includes(name))) listener();
@@ -56,12 +56,12 @@ export class Model {
     return this.objects.find(({ id }) => id === this.object);
   }
 
-  /** Whether a job computes masks now. */
+  /** Whether a job is computing masks. */
   get running() {
     return this.job.state === "compiling" || this.job.state === "running";
   }
 
-  /** Stores the project, unless a newer one is known. */
+  /** Stores the project, unless the stored revision is newer. */
   takeProject(project) {
     if (project.revision >= (this.project?.revision ?? 0)) this.set({ project: { ...this.project, ...project } });
   }
@@ -73,10 +73,10 @@ export class Model {
   }
 }
 
-/** Frames with an object of lower confidence are doubtful. */
+/** A frame is doubtful if the confidence of an object is below this value. */
 export const DOUBTFUL = 0.6;
 
-/** The lowest confidence of the objects of a frame; 1 without objects. */
+/** The lowest confidence of the objects in a frame; 1 if the frame has no objects. */
 export function leastConfidence(entry) {
   return Math.min(1, ...Object.values(entry?.confidence ?? {}).filter((value) => value !== null));
 }

@@ -30,7 +30,7 @@ export async function attempt(run) {
   try {
     return await run();
   } catch (error) {
-    if (error.status === undefined) throw error; // an error in the code of the page
+    if (error.status === undefined) throw error; // a programming error in the page
     notice(error.message, { error: true });
     return undefined;
   }

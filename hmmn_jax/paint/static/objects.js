@@ -1,19 +1,19 @@
-// The panel of objects: select, name, colour, show, lock, merge, delete.
+// The panel to select, name, colour, show, lock, merge and delete objects.
 
 import * as api from "./api.js";
 import { attempt, notice } from "./notices.js";
 
-// Bright colours with high contrast. Objects get them in this order.
+// Bright colours with high contrast, which are assigned to new objects in this order.
 const COLOURS = ["#ff4d4d", "#2ec4ff", "#ffd23f", "#3ddc84", "#c77dff", "#ff8c42", "#00e0c6", "#ff66c4", "#9be564", "#6c8cff"];
 
 export class Objects {
-  /** @param {Model} model, @param {Masks} masks, @param {function()} rewritten called after masks of all frames changed */
+  /** @param {Model} model, @param {Masks} masks, @param {function()} rewritten called after all masks have changed */
   constructor(model, masks, rewritten) {
     Object.assign(this, { model, masks, rewritten, list: document.getElementById("objects") });
     this.drawn = "";
     this.edits = Promise.resolve(); // settles after the last edit
-    this.withdraw = () => {}; // removes the offer to undo
-    this.offered = null; // the revision for which it is valid
+    this.withdraw = () => {}; // removes the notice that offers to undo an edit
+    this.offered = null; // the revision for which the offer to undo is valid
     model.on(["project", "object"], () => this.#draw());
     model.on(["project", "unsaved"], () => {
       if (model.project.revision !== this.offered || model.unsaved > 0) this.withdraw();
@@ -30,13 +30,13 @@ export class Objects {
     this.list.querySelector("li.chosen")?.scrollIntoView({ block: "nearest" });
   }
 
-  /** Deletes an object from all frames; a notice offers to undo it. */
+  /** Deletes an object from all frames, and shows a notice that offers to undo the deletion. */
   async remove({ id, name }) {
     if ((await this.#edit((revision) => api.deleteObject(revision, id), true)) === undefined) return;
     this.#offerUndo(`${name} was deleted from all frames.`);
   }
 
-  /** Asks for another object, and merges both. */
+  /** Asks the user for another object, and merges both objects. */
   async merge({ id, name }) {
     const others = this.model.objects.filter((other) => other.id !== id);
     if (others.length === 0) {
@@ -57,7 +57,7 @@ export class Objects {
     this.#offerUndo(`${name} is now part of ${this.model.chosen?.name ?? into}.`);
   }
 
-  /** Removes the annotation of the current frame; a notice offers to undo it. */
+  /** Removes the annotation of the current frame, and shows a notice that offers to undo the removal. */
   async unannotate() {
     const t = this.model.current;
     if (this.model.frames[t]?.state !== "annotated" && this.model.unsaved === 0) {
@@ -83,8 +83,8 @@ export class Objects {
   }
 
   /**
-   * Changes the project after saving all strokes. Returns the response; shows errors and returns undefined.
-   * Edits run one after the other, because each needs the revision that the one before it returns.
+   * Changes the project after saving all strokes. Returns the response. If the request fails, shows the error and returns
+   * undefined. Edits run one after the other, because each edit needs the revision that the previous edit returns.
    */
   #edit(run, rewrites = false) {
     const edit = this.edits.then(() => this.#editNow(run, rewrites));
@@ -113,7 +113,7 @@ export class Objects {
     const wanted = JSON.stringify(model.objects);
     if (wanted !== this.drawn) {
       this.drawn = wanted;
-      const { id, part } = document.activeElement?.dataset ?? {}; // keeps the keyboard focus
+      const { id, part } = document.activeElement?.dataset ?? {}; // used to restore the keyboard focus
       list.replaceChildren(...model.objects.map((object) => this.#row(object)));
       if (model.objects.length === 0) {
         const empty = document.createElement("li");

@@ -1,4 +1,4 @@
-// Painting of object ids with integers. Shapes of a canvas have soft edges, which would make wrong ids.
+// Paints object ids with integer arithmetic. The shapes of a canvas have soft edges, which would result in wrong ids.
 //
 // A mask is a Uint8Array or Uint16Array of height * width ids, row by row; 0 is the background. Pixel (x, y) covers the
 // square from (x, y) to (x + 1, y + 1).
@@ -42,7 +42,7 @@ export class Edit {
   }
 }
 
-/** The ids within a box, row by row. */
+/** The ids in a box of a mask, row by row. */
 export function cut(ids, width, [left, top, right, bottom]) {
   const piece = new ids.constructor((right - left) * (bottom - top));
   for (let y = top; y < bottom; y++) {
@@ -51,7 +51,7 @@ export function cut(ids, width, [left, top, right, bottom]) {
   return piece;
 }
 
-/** Puts ids back into a box, in place. */
+/** Writes ids into a box of a mask, in place. */
 export function paste(ids, width, [left, top, right, bottom], piece) {
   for (let y = top; y < bottom; y++) {
     ids.set(piece.subarray((y - top) * (right - left), (y - top + 1) * (right - left)), y * width + left);
@@ -59,8 +59,9 @@ export function paste(ids, width, [left, top, right, bottom], piece) {
 }
 
 /**
- * The rows of a disc: `[left, right)` of each of its `size` rows. A pixel belongs to the disc if its centre is nearer to
- * the centre of the size * size square than size / 2; in doubled coordinates these are integers.
+ * The range of columns `[left, right)` for each of the `size` rows of a disc. A pixel belongs to the disc if the distance from
+ * its centre to the centre of the size * size square is less than size / 2. The code uses doubled coordinates, which are
+ * integers.
  */
 export function disc(size) {
   const rows = [];
@@ -72,7 +73,7 @@ export function disc(size) {
   return rows;
 }
 
-/** The top left pixel of a disc around a point of the picture, in pixels with fractions. */
+/** The top left pixel of a disc around a point of the picture, whose coordinates may be fractions of pixels. */
 export function discAt(point, size) {
   return point.map((value) => Math.round(value - size / 2));
 }
@@ -116,7 +117,7 @@ export function polygon(edit, corners) {
     corners.forEach(([x0, y0], i) => {
       const [x1, y1] = corners[(i + 1) % corners.length];
       if (y0 <= y !== y1 <= y) {
-        // The first pixel whose centre is not left of the edge: ceil(crossing - 1/2), as a fraction of integers.
+        // ceil(crossing - 1/2), the first pixel whose centre is not left of the edge, is computed from a fraction of integers.
         const [divisor, sign] = y1 > y0 ? [2 * (y1 - y0), 1] : [2 * (y0 - y1), -1];
         crossings.push(Math.ceil((x0 * divisor + sign * (2 * y + 1 - 2 * y0) * (x1 - x0) - divisor / 2) / divisor));
       }
@@ -127,13 +128,13 @@ export function polygon(edit, corners) {
 }
 
 /**
- * Paints the region around a pixel: all that is connected with it by edges, has the same id in the mask, and differs from its
- * colour by at most `tolerance` in each of red, green and blue.
+ * Paints the connected region around a pixel. The region contains pixels with the same id whose colour differs from that of the
+ * first pixel by at most `tolerance` in each of red, green and blue.
  *
- * @param {Edit} edit of the mask
- * @param {number[]} pixel [x, y] to start at
- * @param {Uint8ClampedArray} colours of the frame, four bytes for each pixel
- * @param {number} tolerance from 0 to 255, where the mask alone bounds the region
+ * @param {Edit} edit the edit of the mask
+ * @param {number[]} pixel [x, y] of the first pixel
+ * @param {Uint8ClampedArray} colours the colours of the frame, four bytes for each pixel
+ * @param {number} tolerance from 0 to 255; at 255, only the mask limits the region
  */
 export function flood(edit, [x, y], colours, tolerance) {
   const { ids, width, height, value } = edit;
@@ -158,7 +159,7 @@ export function flood(edit, [x, y], colours, tolerance) {
     edit.span(row / width, left - row, right - row);
     for (const next of [row - width, row + width]) {
       if (next < 0 || next >= width * height) continue;
-      // One start for each run of matching pixels in the row above or below.
+      // Add one start point for each run of matching pixels in the row above or below.
       for (let i = left; i < right; i++) {
         const other = next + i - row;
         if (fits(other) && (i === left || !fits(other - 1))) queue.push(other);

@@ -1,4 +1,4 @@
-// Drawing at the refresh rate of the screen.
+// Limits drawing to the refresh rate of the screen.
 
 /** Returns a function that calls `render` once before the next refresh of the screen. */
 export function redrawer(render) {

@@ -1,4 +1,4 @@
-// Computing masks: start, stop, progress.
+// Starts and stops the computation of masks, and shows its progress.
 
 import * as api from "./api.js";
 import { attempt, notice } from "./notices.js";
@@ -16,7 +16,7 @@ export class Run {
     model.on(["job"], () => this.#draw());
   }
 
-  /** Computes masks from the current frame to the out point, back to the in point, or for the whole range. */
+  /** Computes masks from the current frame to the out point, from the current frame to the in point, or for the whole range. */
   async start(direction) {
     const { model } = this;
     if (model.running) {
@@ -27,17 +27,17 @@ export class Run {
     let [start, stop] = model.project.range;
     if (direction === "forward" && model.current < stop) start = Math.max(start, model.current);
     if (direction === "backward" && model.current >= start) stop = Math.min(stop, model.current + 1);
-    await this.masks.flush(); // so that the last stroke is used
-    model.set({ follow: true }); // before the first mask can arrive
+    await this.masks.flush(); // save all strokes, because the computation uses the saved masks
+    model.set({ follow: true }); // must be set before the first mask arrives
     await attempt(() => api.startJob({ start, stop, direction }));
   }
 
-  /** Stops after the current frame. */
+  /** Stops the computation after the current frame. */
   async stop() {
     if (this.model.running) await attempt(api.stopJob);
   }
 
-  /** Stops, or starts again in the last direction. */
+  /** Stops the running computation, or starts a new computation in the last direction. */
   pause() {
     return this.model.running ? this.stop() : this.start(this.#direction);
   }

@@ -7,7 +7,7 @@ import { redrawer } from "./redraw.js";
 const RULER = 20; // heights in CSS pixels
 const THUMB = 46;
 const ROW = 16;
-const NARROWEST = 5; // minimum width of a frame; below it, the timeline scrolls
+const NARROWEST = 5; // minimum width of a frame; if the frames do not fit, the timeline scrolls
 
 export class Timeline {
   /** Draws the timeline at the next refresh. */
@@ -89,7 +89,7 @@ export class Timeline {
     objects.forEach((object, i) => this.#strip(object, RULER + THUMB + i * ROW, first, last, ink));
     this.#ruler(first, last, ink);
 
-    // Frames outside of the in and out points are covered.
+    // Cover the frames outside the range between the in and out points.
     const [start, stop] = model.project.range;
     c.globalAlpha = 0.7;
     c.fillStyle = ink("card");
@@ -139,7 +139,7 @@ export class Timeline {
       const image = images.thumbnail(t, THUMB * 2);
       if (image === null) continue;
       const room = Math.min(every * step, (count - t) * step) - (step > 20 ? 1 : 0);
-      // The centre of the thumbnail, cropped to the available size.
+      // Draw the centre of the thumbnail, cropped to the available size.
       const shown = Math.min(room, 1.4 * natural);
       const scale = Math.max(shown / image.naturalWidth, THUMB / image.naturalHeight);
       const [across, down] = [shown / scale, THUMB / scale];
@@ -162,7 +162,7 @@ export class Timeline {
       const { state } = entry;
       c.globalAlpha = (state === "annotated" ? 1 : 0.6) * (visible ? 1 : 0.35);
       c.fillStyle = state === "stale" ? this.#hatch(colour) : colour;
-      // The height of a computed frame is its confidence.
+      // The height of the bar of a computed frame shows its confidence.
       const tall = state === "annotated" ? room : Math.max(room * confidence, 2);
       c.fillRect(x, y + 2 + room - tall, width, state === "provisional" ? tall / 2 : tall);
       c.globalAlpha = 1;

@@ -1,9 +1,9 @@
-// The tools: actions of pointer and keyboard on the canvas.
+// The painting tools, which handle pointer and keyboard events on the canvas.
 
 import { notice } from "./notices.js";
 import { disc, discAt, Edit, flood, polygon, stamp, stroke } from "./raster.js";
 
-/** By name: label, key, icon. */
+/** The label of each tool, by name. */
 export const TOOLS = {
   brush: "Brush",
   eraser: "Eraser",
@@ -15,7 +15,7 @@ export const TOOLS = {
 const CLOSE = 9; // distance from the first corner, in CSS pixels, within which a click closes a polygon
 
 export class Tools {
-  #stroke = null; // {t, edit, rows, at}: the current stroke
+  #stroke = null; // the current stroke, as {t, edit, rows, at}
   #touches = new Map(); // fingers on the canvas
   #panned = null; // the last point of a pointer that moves the frame
 
@@ -76,7 +76,7 @@ export class Tools {
     this.#commit(t, edit);
   }
 
-  /** Ends the stroke without keeping it. */
+  /** Ends the stroke and reverts its changes. */
   abandon() {
     if (this.#stroke === null) return;
     const { t, edit } = this.#stroke;
@@ -98,7 +98,7 @@ export class Tools {
     this.view.paint(edit.box ?? [0, 0, 0, 0]);
   }
 
-  /** Adds a corner of the polygon; one at the first corner closes it. */
+  /** Adds a corner of the polygon. A corner close to the first corner closes the polygon. */
   addCorner(point) {
     const { width, height } = this.model.project;
     const corner = [Math.min(Math.max(Math.round(point[0]), 0), width), Math.min(Math.max(Math.round(point[1]), 0), height)];
@@ -108,7 +108,7 @@ export class Tools {
     else if (corners.length === 0 || String(corners.at(-1)) !== String(corner)) this.#setCorners([...corners, corner]);
   }
 
-  /** Fills the polygon, if it has three corners. */
+  /** Fills the polygon if it has at least three corners. */
   closePolygon() {
     const { corners } = this.view;
     if (corners.length < 3) return;
@@ -120,7 +120,7 @@ export class Tools {
     this.view.paint(edit.box ?? [0, 0, 0, 0]);
   }
 
-  /** Cancels the polygon or the stroke. Returns whether there was one. */
+  /** Cancels the polygon or the stroke. Returns whether there was anything to cancel. */
   cancel() {
     const some = this.painting || this.view.corners.length > 0;
     this.abandon();
@@ -128,7 +128,7 @@ export class Tools {
     return some;
   }
 
-  /** Removes the last corner of the polygon. Returns whether there was one. */
+  /** Removes the last corner of the polygon. Returns whether there was a corner to remove. */
   dropCorner() {
     const { corners } = this.view;
     this.#setCorners(corners.slice(0, -1));
@@ -146,7 +146,7 @@ export class Tools {
     if (this.painting) this.extend(this.view.pointer);
   }
 
-  /** Acts like a click at the keyboard pointer; with the brush, it starts or ends a stroke. */
+  /** Acts like a click at the keyboard pointer. With the brush, each call starts or ends a stroke. */
   press() {
     const point = this.view.pointer;
     if (point === null) return;
@@ -161,7 +161,7 @@ export class Tools {
     if (event.pointerType === "touch") this.#touches.set(event.pointerId, [event.clientX, event.clientY]);
     canvas.setPointerCapture(event.pointerId);
     if (this.#touches.size === 2) {
-      this.abandon(); // two fingers move and zoom
+      this.abandon(); // two fingers move and zoom the frame instead of painting
       return;
     }
     if (this.painting || this.#touches.size > 1) return;
@@ -226,7 +226,7 @@ export class Tools {
     this.#point(this.view.toFrame(event.clientX, event.clientY));
   }
 
-  // Shared
+  // Methods that several tools use
 
   /** Starts a change of the mask. Returns null and shows a notice if painting is not possible. */
   #edit(erase) {
@@ -243,7 +243,7 @@ export class Tools {
       this.masks.widen(t, chosen.id);
       view.shown.ids = entry.ids;
     }
-    // Hidden objects cannot be painted over by mistake.
+    // Lock hidden objects, so that they are not painted over by mistake.
     const locked = model.objects.filter((object) => object.locked || !object.visible).map(({ id }) => id);
     return new Edit(entry.ids, model.project.width, erase ? 0 : chosen.id, new Set(locked));
   }

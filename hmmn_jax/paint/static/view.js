@@ -1,10 +1,10 @@
-// The canvas: a frame with its masks, moved and zoomed, and the marks of the current tool.
+// The canvas, which shows a frame with its masks at any position and zoom, and the marks of the current tool.
 
 import { disc, discAt } from "./raster.js";
 import { redrawer } from "./redraw.js";
 
 const STEP = 1.25; // factor of one zoom step
-const LENS = { radius: 78, zoom: 5 }; // the magnifier: size in CSS pixels, and zoom relative to the view
+const LENS = { radius: 78, zoom: 5 }; // the radius of the magnifier in CSS pixels, and its zoom relative to the view
 
 export class View {
   /** Draws the canvas at the next refresh. */
@@ -16,8 +16,8 @@ export class View {
     this.scale = 1; // CSS pixels per pixel of the frame
     this.origin = [0, 0]; // CSS pixels from the corner of the canvas to the corner of the frame
     this.fitted = true;
-    this.shown = null; // the frame on the canvas: {t, image, ids}
-    this.pointer = null; // in pixels of the frame
+    this.shown = null; // the frame on the canvas, as {t, image, ids}
+    this.pointer = null; // position of the pointer in pixels of the frame; null: no pointer
     this.corners = []; // corners of the current polygon
     this.overlay = document.createElement("canvas");
     new ResizeObserver(() => this.#resize()).observe(canvas);
@@ -25,7 +25,7 @@ export class View {
     model.on(["tool", "size", "object", "magnifier", "current"], () => this.draw());
   }
 
-  /** Shows a frame: its number, its picture and its ids. */
+  /** Shows a frame, given its number, its picture and its ids. */
   show(t, image, ids) {
     const first = this.shown === null;
     this.shown = { t, image, ids };
@@ -36,7 +36,7 @@ export class View {
     this.paint(null);
   }
 
-  /** Updates the colours of the ids in a box; of all ids if it is null. */
+  /** Updates the colours of the ids in a box. If the box is null, all colours are updated. */
   paint(box) {
     if (this.shown === null) return;
     const { width, height } = this.overlay;
@@ -63,7 +63,7 @@ export class View {
 
   // Moving and zooming
 
-  /** The point of the frame at a point of the window, in pixels with fractions. */
+  /** The point of the frame at a point of the window, in fractional pixels. */
   toFrame(clientX, clientY) {
     const { left, top } = this.canvas.getBoundingClientRect();
     return [(clientX - left - this.origin[0]) / this.scale, (clientY - top - this.origin[1]) / this.scale];
@@ -80,7 +80,7 @@ export class View {
     this.draw();
   }
 
-  /** Zooms around a point of the canvas, in CSS pixels; default: its centre. */
+  /** Zooms around a point of the canvas, in CSS pixels. The default is the centre of the canvas. */
   zoom(scale, at = [this.canvas.clientWidth / 2, this.canvas.clientHeight / 2]) {
     scale = Math.min(Math.max(scale, 0.05), 64);
     this.origin = this.origin.map((value, i) => at[i] - ((at[i] - value) * scale) / this.scale);
@@ -106,7 +106,7 @@ export class View {
     this.draw();
   }
 
-  // Part of the frame must stay visible.
+  // Keeps a part of the frame visible.
   #contain() {
     if (this.shown === null) return;
     const sizes = [this.shown.image.width, this.shown.image.height];
@@ -180,7 +180,7 @@ export class View {
     c.drawImage(this.overlay, 0, 0);
   }
 
-  // The outline of the brush and the polygon.
+  // Draws the outline of the brush and the polygon.
   #marks(scale) {
     const { context: c, model } = this;
     const path = new Path2D();
@@ -220,7 +220,7 @@ export class View {
     c.stroke(path);
   }
 
-  // For each id, the colour [r, g, b, a] of its area and of its outline.
+  // Returns the colours [r, g, b, a] of the area and of the outline of each id.
   #palette() {
     const alpha = Math.round(2.55 * this.model.opacity);
     const palette = new Map();
@@ -232,7 +232,7 @@ export class View {
   }
 }
 
-/** The picture of the ids in an area [left, top, right, bottom). Outlines are the pixels with another id beside them. */
+/** The picture of the ids in an area [left, top, right, bottom). Outlines are pixels with a neighbour that has another id. */
 export function colour(ids, width, height, [left, top, right, bottom], palette, outlines) {
   const data = new ImageData(right - left, bottom - top);
   const words = new Uint32Array(data.data.buffer);
