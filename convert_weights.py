@@ -1,4 +1,4 @@
-"""Converts checkpoints from and to PyTorch, creates initial weights for training, and runs a check against the published code.
+"""Converts checkpoints from and to PyTorch, creates initial weights, and compares the model with the published code.
 
     python convert_weights.py from-torch HMMN_weights.pth OUT           # or .safetensors
     python convert_weights.py to-torch OUT weights.safetensors          # or .pth, which requires PyTorch; --half: float16
@@ -6,7 +6,7 @@
     python convert_weights.py inspect FILE                              # or OUT
     python convert_weights.py verify --official CHECKOUT --checkpoint HMMN_weights.pth --frames JPEGS --mask 00000.png
 
-Exit codes: 0: complete. 1: verify found different logits. 2: invalid arguments or files, such as mismatched tensors.
+The exit code is 0 on success, 1 if verify finds different logits, and 2 for invalid arguments or files.
 """
 
 import argparse
@@ -28,7 +28,7 @@ def run_verify(options: argparse.Namespace) -> int:
     inputs = options.official, options.checkpoint, options.frames, options.mask
     differences = verify(*inputs, max_frames=options.max_frames, size=options.size, order=options.order)
     print("largest |logit difference|  frame", *(f"{value:<26.3e}  {name}" for name, value in differences), sep="\n")
-    same = all(value <= options.tolerance for _, value in differences)  # false for nan
+    same = all(value <= options.tolerance for _, value in differences)  # false if a difference is nan
     verdict = f"The logits {'agree' if same else 'DISAGREE'} with {options.official} at a tolerance of {options.tolerance:.1e}."
     print(f"{verdict} Both models compute in float64.")
     return 0 if same else 1
@@ -46,10 +46,10 @@ def add_verify(command: Callable[..., argparse.ArgumentParser]) -> None:
     )
     add("--frames", type=local, required=True, help="folder of images")
     add("--mask", type=local, required=True, help="PNG with the ids of the objects in the first frame")
-    add("--max-frames", type=int, default=3, help="number of frames, including the first (%(default)s)")
-    add("--size", type=int, default=128, help="shorter side of the resized frames, in pixels (%(default)s)")
+    add("--max-frames", type=int, default=3, help="number of frames, including the first (default: %(default)s)")
+    add("--size", type=int, default=128, help="shorter side of the resized frames, in pixels (default: %(default)s)")
     add("--order", choices=ORDERS, default="", help="how to interpret frame names whose order is ambiguous")
-    add("--tolerance", type=float, default=2e-6, help="largest accepted difference between two logits (%(default)s)")
+    add("--tolerance", type=float, default=2e-6, help="largest accepted difference between two logits (default: %(default)s)")
 
 
 def main(arguments: list[str] | None = None) -> int:

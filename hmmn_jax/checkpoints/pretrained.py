@@ -1,4 +1,4 @@
-"""Initial weights: both backbones are copied from a network trained on ImageNet, and all other layers are random."""
+"""Creates initial weights. Both backbones are copied from a network trained on ImageNet, and all other layers are random."""
 
 import functools
 from collections.abc import Mapping
@@ -47,7 +47,7 @@ def from_pretrained(
 
 
 def recognise(tensors: Mapping[str, np.ndarray]) -> type[Backbone] | None:
-    """The registered backbone whose pretrained tensors have these names; None for others, such as those of an HMMN model."""
+    """The registered backbone whose pretrained tensors have these names; None if no backbone matches, as for an HMMN model."""
     return next((kind for kind in registered().values() if kind.recognises(tensors.keys())), None)
 
 

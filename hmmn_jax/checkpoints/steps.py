@@ -1,6 +1,7 @@
 """The checkpoints of a training workdir, with their validation scores.
 
-A run writes `WORKDIR/checkpoints/STEP`, and records its files and scores in `WORKDIR/record/checkpoints/STEP.json`.
+A run writes the checkpoint `WORKDIR/checkpoints/STEP`, and records the checkpoint's files and scores in
+`WORKDIR/record/checkpoints/STEP.json`.
 """
 
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ def find_step(workdir: AnyPath, step: int | Literal["best"] | None = None) -> in
 
     Args:
       workdir: the workdir of a training run.
-      step: a step number; "best": the step with the highest validation J&F among the kept steps; None: the latest step.
+      step: a number, "best" for the step with the highest validation J&F among the kept steps, or None for the latest step.
 
     Raises:
       CheckpointError: the step does not exist. The message lists the existing steps.
@@ -67,7 +68,7 @@ def is_finalized(folder: AnyPath) -> bool:
 
 
 def step_folders(workdir: AnyPath) -> list[int]:
-    """The checkpoint folders of a workdir that are named after steps, in order, including folders that a user added."""
+    """The steps of the checkpoint folders in a workdir, in ascending order, including folders that a user added."""
     names = [path.name for path in (workdir / STEPS).glob("*") if path.is_dir() and not is_link(path)]
     return sorted(int(name) for name in names if name.isascii() and name.isdigit() and str(int(name[:20])) == name)
 
@@ -80,7 +81,7 @@ def ranked_steps(workdir: AnyPath, steps: Sequence[int]) -> list[int]:
 
 
 def step_record(workdir: AnyPath, step: int) -> Record:
-    """The record of one checkpoint's files. Its attribute `about` contains the scores once the record is complete.
+    """The record of one checkpoint's files. The attribute `about` contains the scores once the record is complete.
 
     Raises:
       CheckpointError: the file is not a record of a checkpoint.

@@ -41,8 +41,8 @@ def load_checkpoint(path: str | os.PathLike, step: int | Literal["best"] | None 
             file with official tensor names. A single file is loaded as the published network, unless the file's metadata
             contains a config. The path is local or in a bucket (`gs://...`). If no file or folder "lite" exists, "lite" is the
             bundled model, and the terms of its weights are printed once.
-        step: the step to load from a training workdir: a step number; "best": the step with the highest validation J&F among
-            the kept steps; None: the latest step.
+        step: the step to load from a training workdir, which is a step number, "best" for the step with the highest validation
+            J&F among the kept steps, or None for the latest step.
 
     Returns:
         The variables as NumPy arrays on the host, and the config. To use the variables more than once, put them on the device
@@ -85,7 +85,7 @@ def find_checkpoint(path: str | os.PathLike) -> AnyPath:
     return absolute(found) if bundled is None or lies_there(found) else bundled
 
 
-@functools.cache  # once per process
+@functools.cache  # the terms are printed once per process
 def _tell_terms() -> None:
     note(f"the bundled weights are {TERMS}")
 
@@ -190,7 +190,7 @@ def _restore_local(folder: Path, config: HMMNConfig, source: str) -> dict[str, A
         leaves = flax.traverse_util.flatten_dict(metadata.tree).items()
         shapes = {"/".join(path): tuple(leaf.shape) for path, leaf in leaves}
     shapes = {_current_name(path): shape for path, shape in shapes.items()}
-    check_shapes(shapes, expected, source)  # checked before memory is allocated for the tensors
+    check_shapes(shapes, expected, source)  # raises an error before memory is allocated for the tensors
     with _unreadable(source), ocp.PyTreeCheckpointer() as checkpointer:
         variables = flax.traverse_util.flatten_dict(checkpointer.restore(folder), sep="/")
         named = {_current_name(path): _number(leaf) for path, leaf in variables.items()}
@@ -216,8 +216,8 @@ def _unreadable(source: str) -> Iterator[None]:
 def quiet_orbax() -> Iterator[None]:
     """Suppresses Orbax's messages about a damaged folder, because the error already reports the damage.
 
-    After an error, TensorStore continues to read. It reports further errors to a closed event loop or to a task that is not
-    awaited, so that a traceback is printed for each tensor. These tracebacks can appear at any later time. Therefore, the
+    After an error, TensorStore continues to read. TensorStore reports further errors to a closed event loop or to a task that
+    is not awaited, so that a traceback is printed for each tensor. Tracebacks can appear at any time after an error, so the
     filters stay active if the block fails.
     """
     logger, hook = logging.getLogger("absl"), sys.unraisablehook

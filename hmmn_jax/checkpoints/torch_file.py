@@ -48,7 +48,7 @@ def read_torch_file(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
 
 def read_with_metadata(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Like `read_torch_file`, but also returns the `__metadata__` of safetensors; {} for other formats."""
+    """Like `read_torch_file`, but also returns the `__metadata__` of a safetensors file, or {} for other formats."""
     path = user_path(path, buckets=True)
     with _one_line_errors(path, "cannot be read", SAVE_ANEW), local_copy(path) as local:
         kind = _kind(local)
@@ -105,7 +105,7 @@ def _kind(path: Path) -> str:
     head = read_start(path, 64)
     if head.startswith(b"PK\x03\x04"):
         return "zip"
-    if head[4:9] == b"\0\0\0\0{":  # a header length below 4 GiB, then JSON
+    if head[4:9] == b"\0\0\0\0{":  # the file begins with a header length below 4 GiB, followed by JSON
         return "safetensors"
     return "legacy" if head.startswith(b"\x80") and _LEGACY_MAGIC in head else "other"
 
@@ -129,7 +129,7 @@ def _read_legacy(path: Path) -> dict[str, np.ndarray]:
     except ImportError:
         raise Refused(found, f"{_INSTALL} to read this format") from None
     if tuple(int(n) for n in torch.__version__.split(".")[:2]) < (2, 6):
-        # Before PyTorch 2.6, files could execute code despite weights_only=True: CVE-2025-32434.
+        # Before PyTorch 2.6, files could execute code despite weights_only=True (CVE-2025-32434).
         raise Refused(f"{found}, which is unsafe in PyTorch {torch.__version__}", _INSTALL)
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
@@ -148,7 +148,7 @@ def _read_legacy(path: Path) -> dict[str, np.ndarray]:
 
 
 def _refuse(path: Path) -> dict[str, np.ndarray]:
-    """Rejects files in other formats. For a plain pickle, the error names the function that loading would have called."""
+    """Rejects a file in another format. For a plain pickle, the error names the function that loading would have called."""
     content = read_start(path, _MOST_PICKLE)
     found = "the file is neither a torch.save file nor a safetensors file" if content else "the file is empty"
     if content.startswith(b"\x80"):

@@ -20,10 +20,10 @@ _HEADS = (("KV_M_r4", "s16"), ("KV_M_r3", "s8"), ("KV_M_r2", "s4"))
 
 
 def name_table(config: HMMNConfig) -> dict[str, Path]:
-    """Maps the official name of every tensor (without `module.`) to a path in the variables that begins with the collection.
+    """Maps the official name of every tensor, without `module.`, to a path in the variables, which begins with the collection.
 
-    The order is that of the official state dict. For models of other sizes, the names are those that the official code would
-    use.
+    The order of the names is that of the official state dict. For models of other dimensions, the names are those that the
+    official code would use.
     """
     table: dict[str, Path] = {}
 
@@ -74,7 +74,7 @@ def from_torch(tensors: Mapping[str, np.ndarray], config: HMMNConfig, source: st
     prefix of all names is removed; see `without_prefix`.
 
     Raises:
-      MismatchError: tensors are missing, unknown or have the wrong shape. The message lists up to ten of them.
+      MismatchError: tensors are missing, unknown or have the wrong shape. The message lists up to ten tensors.
     """
     tensors = without_prefix(tensors, torch_shapes(config), source)
     check_shapes({name: tensor.shape for name, tensor in tensors.items()}, torch_shapes(config), source)
@@ -83,7 +83,7 @@ def from_torch(tensors: Mapping[str, np.ndarray], config: HMMNConfig, source: st
 
 
 def to_torch(variables: Variables, config: HMMNConfig) -> dict[str, np.ndarray]:
-    """The inverse of `from_torch`. Official names have no prefix `module.`; order and layout are those of the official file."""
+    """The inverse of `from_torch`. The names have no prefix `module.`. The order and layout are those of the official file."""
     flat = flax.traverse_util.flatten_dict(variables)
     return {name: _to_torch(np.asarray(flat[path]), path) for name, path in name_table(config).items()}
 
@@ -110,7 +110,7 @@ def without_prefix(tensors: Mapping[str, Tensor], expected: Container[str], sour
 
     Args:
       tensors: tensors by name.
-      expected: the tensor names of the model. If removing a prefix results in none of these, the names are unchanged.
+      expected: the tensor names of the model. If removing a prefix results in no expected name, the names are unchanged.
       source: the file to name in the note about a removed prefix. There is no note for `module.`, because the released
         checkpoint has this prefix.
     """
@@ -125,7 +125,7 @@ def without_prefix(tensors: Mapping[str, Tensor], expected: Container[str], sour
 
 
 def check_shapes(found: Shapes, expected: Shapes, source: str) -> None:
-    """Raises MismatchError, which lists up to ten tensors, if some are missing, unknown or have the wrong shape."""
+    """Raises MismatchError, which lists up to ten tensors, if tensors are missing, unknown or have the wrong shape."""
     missing = [f"{name} {shape} is missing" for name, shape in expected.items() if name not in found]
     surplus = [f"{name} {shape} is not in the model" for name, shape in found.items() if name not in expected]
     misshapen = [

@@ -1,7 +1,7 @@
 """Reads tensors from PyTorch's zip format without executing code from the pickle that it contains.
 
 The unpickler only accepts the few functions and types that are needed to rebuild tensors, and returns the position of each
-tensor in the file. The arrays are then created from these positions, with bounds checks.
+tensor in the file. The arrays are then created from the positions, with bounds checks.
 """
 
 import io
@@ -36,7 +36,7 @@ _MAX_TUPLES = 20_000  # PyTorch writes four to six tuples for each tensor
 
 
 class Refused(Exception):
-    """Raised if a file is rejected. The message contains the reason and how to fix it."""
+    """Raised if a file is rejected. The message contains the reason and how to fix the file."""
 
     def __init__(self, found: str, way_out: str = SAVE_ANEW):
         super().__init__(f"{found}. {way_out}")
@@ -99,7 +99,7 @@ class _StateDict(dict):
 
 
 class _Callable(NamedTuple):
-    """A function that a pickle may call. It is immutable, so that BUILD cannot change it."""
+    """A function that a pickle may call. The type is immutable, so that the opcode BUILD cannot change a function."""
 
     make: Callable[..., Any]
 
@@ -117,7 +117,7 @@ def _make_tensor(
 
 
 _GLOBALS: dict[str, object] = {
-    "collections.OrderedDict": _Callable(lambda: _StateDict()),  # PyTorch calls it without arguments
+    "collections.OrderedDict": _Callable(lambda: _StateDict()),  # PyTorch calls OrderedDict without arguments
     "torch._utils._rebuild_tensor_v2": _Callable(_make_tensor),
     "torch._utils._rebuild_parameter": _Callable(lambda data, _grad, _hooks: data),
     **{f"torch.{name}Storage": _StorageType(dtype) for name, dtype in _TORCH_DTYPES.items()},

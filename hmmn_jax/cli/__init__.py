@@ -1,1 +1,1 @@
-"""The command line: the code that all commands share, such as flags, one-line error messages and exit codes."""
+"""Code that all commands share, such as flags, one-line error messages and exit codes."""

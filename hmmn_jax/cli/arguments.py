@@ -16,7 +16,7 @@ OVERRIDE, OVERRIDE_OF_SCRIPTS = "--set", "--config."
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """A parser that raises ConfigError for invalid arguments. Call its methods inside `run_program`."""
+    """A parser that raises ConfigError for invalid arguments. Call the parser's methods inside `run_program`."""
 
     def __init__(self, **options: Any):
         super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter, **options})
@@ -27,14 +27,14 @@ class ArgumentParser(argparse.ArgumentParser):
 
 
 def local(text: str) -> Path:
-    """The type of an argument that is a local path; expands `~`."""
+    """Converts an argument to a local path, and expands `~`."""
     from hmmn_jax.io.files import user_path
 
     return user_path(text)
 
 
 def anywhere(text: str) -> os.PathLike[str]:
-    """The type of an argument that is a path, either local or in a bucket."""
+    """Converts an argument to a path, either local or in a bucket."""
     from hmmn_jax.io.files import user_path
 
     return user_path(text, buckets=True)
@@ -57,7 +57,7 @@ def parse_step(text: str | None) -> int | str | None:
 def override(config: Any, assignments: Sequence[str]) -> set[str]:
     """Sets fields of a ConfigDict from strings NAME=VALUE and returns the names. Values are validated later.
 
-    Raises ConfigError if a string does not have this form or its name is unknown.
+    Raises ConfigError if a string does not have the form NAME=VALUE or its name is unknown.
     """
     names = set()
     for text in assignments:

@@ -1,4 +1,4 @@
-"""Reads the environment variables that clusters set: the index of this process, its GPUs, and the number of processes."""
+"""Reads the index of this process, the number of processes and the GPUs from environment variables that clusters set."""
 
 import platform
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ def require_together(together: bool, environ: Mapping[str, str]) -> None:
 
 
 def slurm_devices(environ: Mapping[str, str]) -> list[int] | None:
-    """Returns the `local_device_ids` for JAX under Slurm: [] selects all visible GPUs; with None, JAX chooses.
+    """Returns the `local_device_ids` for JAX under Slurm. The value [] selects all visible GPUs, and None lets JAX choose.
 
     By default, JAX assigns GPU N of a node to task N of that node. With one task per node, JAX would use only the first GPU. If
     Slurm has bound GPUs to tasks, GPU N may not be visible to task N.

@@ -2,8 +2,8 @@
 
     python -m hmmn_jax.cli.curves RUN [RUN ...] --out curves.png
 
-The upper plot shows the loss. The lower plot shows the J&F score of each validation, if a run has any. The data is read from
-`RUN/metrics.jsonl`.
+The upper plot shows the loss. The lower plot shows the J&F score of each validation, if any run was validated. The data is read
+from `RUN/metrics.jsonl`.
 """
 
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ from hmmn_jax.io.record import replace_own
 from hmmn_jax.training.metrics import METRICS_FILE, read_metrics
 
 SCORE = "validation/jf"
-_LAST_STEP = 10**15  # more steps than any run has; a damaged file may contain larger numbers, which cannot be plotted
+_LAST_STEP = 10**15  # maximum step; a damaged file may contain larger numbers, which cannot be plotted
 
 
 def draw_curves(workdirs: Sequence[AnyPath], out: Path) -> None:
-    """Plots the curves of these runs to a PNG file.
+    """Plots the curves of training runs to a PNG file.
 
     Raises:
       ConfigError: matplotlib is missing.

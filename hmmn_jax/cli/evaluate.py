@@ -57,7 +57,7 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
 
     Raises:
         HMMNError: the input is invalid; nothing was written.
-        PartialFailure: some videos failed, but the results of the others are complete.
+        PartialFailure: some videos failed, but the results of the other videos are complete.
     """
     check_request(request)
     check_settings(request.config)
@@ -83,7 +83,7 @@ def evaluate_inputs(request: Request, local: Request, make: MakeSegmenters) -> N
         )
         outputs.run.require_usable()
 
-    # --- Read videos and masks, and find out which of them can be scored. ---
+    # --- Read videos and masks, and find out which videos can be scored. ---
     task = read_inputs(local)
     failures, clips = task.failures, task.clips
     lines: list[str] = []
@@ -137,7 +137,7 @@ def evaluate_inputs(request: Request, local: Request, make: MakeSegmenters) -> N
         outputs.run.require_same(made_with)
     run = outputs.run
     with contextlib.ExitStack() as stack:
-        guards: list[Guard] = []  # empty, except in the first process
+        guards: list[Guard] = []  # the list is empty except in the first process
 
         def hold() -> None:
             guards.append(stack.enter_context(run.locked(request.takeover)))
@@ -148,7 +148,7 @@ def evaluate_inputs(request: Request, local: Request, make: MakeSegmenters) -> N
         peers.begun()
         run.digest = digest_of(made_with)
         segmenters = make(variables, model, config, len(clips))
-        del variables  # each segmenter has its own folded copy
+        del variables  # each segmenter has its own folded copy of the variables
         cost, failed = predict(segmenters, clips, outputs, augmentation)
         print(cost)
         for each in peers.from_all("segmented", failed):
@@ -174,7 +174,7 @@ def read_inputs(request: Request) -> Task:
     """Reads the videos of the request."""
     if request.frames is not None and request.mask is not None:
         return Custom(request.config).read_one(request.frames, request.mask)
-    assert request.data is not None  # guaranteed by check_request
+    assert request.data is not None  # check_request requires `data` without `frames`
     return make_protocol(request.config).read(request.data)
 
 
@@ -207,7 +207,7 @@ def note_surplus(masks: Path, clips: Sequence[Clip], notes: Notes) -> None:
 
 def load_model(request: Request) -> tuple[dict[str, Any], HMMNConfig]:
     """Loads the variables and the config of the model."""
-    assert request.checkpoint is not None  # guaranteed by check_request
+    assert request.checkpoint is not None  # check_request requires --checkpoint
     variables, model = load_checkpoint(request.checkpoint, request.step)
     if request.config.dtype:
         model = model.replace(dtype=request.config.dtype)
@@ -237,7 +237,7 @@ def describe_masks(request: Request, variables: dict[str, Any], model: HMMNConfi
 def claim(outputs: Outputs, made_with: dict[str, Any] | None, archive: str, overwrite: bool = False) -> None:
     """Claims the output folder for this run, and deletes the scores and the archive of earlier masks.
 
-    Otherwise, the old scores and archive could be mistaken for those of the new masks.
+    Old scores and an old archive could be mistaken for those of the new masks.
 
     Raises ConfigError and deletes nothing if a file to be deleted was modified after a run wrote it.
     """
@@ -313,7 +313,7 @@ def write_results(
 
 
 def raise_failures(failures: dict[str, str], done: int) -> None:
-    """Raises HMMNError if there are failures: PartialFailure if at least one video succeeded."""
+    """Raises PartialFailure if some videos failed, or HMMNError if all videos failed."""
     if failures:
         kind = PartialFailure if done else HMMNError
         rest = f"the other {done} are complete" if done else "no video is complete"

@@ -1,4 +1,4 @@
-"""Common set-up code for the scripts: flags, connections between hosts, and the cache of compiled programs."""
+"""Set-up code that the scripts share, for flags, connections between hosts, and the cache of compiled programs."""
 
 import importlib.metadata
 import os
@@ -27,14 +27,14 @@ def define_launch_flags() -> None:
     """Defines the flags that `launch_by_flags` reads, as flags of the calling script."""
     flags.disclaim_key_flags()  # so that the script's --help lists the flags
     flags.DEFINE_bool("distributed", False, "Run on several hosts, which find each other automatically.")
-    flags.DEFINE_string("coordinator", None, "With several hosts: HOST:PORT of the first process.")
-    flags.DEFINE_integer("processes", None, "With --coordinator: number of processes.")
-    flags.DEFINE_integer("process", None, "With --coordinator: index of this process, from 0.")
-    flags.DEFINE_integer("initialization_timeout", 300, "With several hosts: seconds to wait for all processes to connect.")
+    flags.DEFINE_string("coordinator", None, "Address HOST:PORT of the first process, if there are several hosts.")
+    flags.DEFINE_integer("processes", None, "Number of processes, if --coordinator is set.")
+    flags.DEFINE_integer("process", None, "Index of this process from 0, if --coordinator is set.")
+    flags.DEFINE_integer("initialization_timeout", 300, "Number of seconds to wait for all processes to connect.")
     flags.DEFINE_integer(
-        "heartbeat_timeout", 100, "With several hosts: seconds without a heartbeat after which a process is considered lost."
+        "heartbeat_timeout", 100, "Number of seconds without a heartbeat after which a process is considered lost."
     )
-    flags.DEFINE_string("compilation_cache", None, "Folder in which compiled programs are cached; off: no cache.")
+    flags.DEFINE_string("compilation_cache", None, "Folder in which compiled programs are cached, or off for no cache.")
 
 
 def launch_by_flags() -> None:
@@ -88,7 +88,7 @@ def launch(
     Raises:
         ConfigError: the hosts cannot connect, or they were started without the flags to connect them.
     """
-    import jax  # not imported earlier: the import takes a second, and invalid flags should be reported before that
+    import jax  # not imported earlier, because importing JAX takes a second and invalid flags should be reported first
 
     together = distributed or coordinator is not None
     require_together(together, os.environ)
@@ -112,7 +112,10 @@ def launch(
 
 
 def switch_off_unsound_fusion() -> None:
-    """Prevents jaxlib 0.10.2 from computing wrong results on CPUs; see `hmmn_jax.ops.canary`. Call it before importing JAX."""
+    """Prevents jaxlib 0.10.2 from computing wrong results on CPUs; see `hmmn_jax.ops.canary`.
+
+    Call this function before importing JAX.
+    """
     flag = "--xla_cpu_experimental_ynn_fusion_type="
     given = os.environ.get("XLA_FLAGS", "")
     if importlib.metadata.version("jaxlib") == "0.10.2" and flag not in given:  # other releases may reject an unknown flag
@@ -131,10 +134,10 @@ def flags_parser(
     Args:
         name: name of the program.
         config: the flag that selects the config file.
-        check: called after the flags are parsed; raises ConfigError if required flags are missing.
-        default: the config file to use if none is specified. (If it were the default of the flag itself, it would be read when
-            the flag is defined, and errors in it would cause a traceback.)
-        first: called with the arguments before they are parsed.
+        check: the function that is called after parsing, and raises ConfigError if required flags are missing.
+        default: the config file to use if none is specified. A default of the flag itself would be read when the flag is
+            defined, so that errors in the config file would cause a traceback.
+        first: the function that is called with the arguments before the arguments are parsed.
     """
 
     def parse(arguments: list[str]) -> list[str]:
@@ -142,12 +145,12 @@ def flags_parser(
             if first is not None:
                 first(arguments[1:])
             given = {argument.lstrip("-").partition("=")[0] for argument in arguments[1:]}
-            if default and config.name not in given:  # inserted first, because parsing it defines the flags for its fields
+            if default and config.name not in given:  # the config comes first, because it defines the flags of its fields
                 arguments = [arguments[0], f"--{config.name}={default}", *arguments[1:]]
             rest = flags.FLAGS(_with_moved_config(arguments, config.name))
             if surplus := rest[1:]:
                 raise ConfigError(f"unexpected argument {surplus[0]!r}, expected flags that begin with --")
-            if config.value is not None and not hasattr(config.value, "lock"):  # raises any errors in the config file
+            if config.value is not None and not hasattr(config.value, "lock"):  # `value` raises errors in the config file
                 raise ConfigError(f"get_config of the config file returns {type(config.value).__name__}, expected a ConfigDict")
             if check is not None:
                 check()
@@ -193,7 +196,7 @@ def _moved(config: str) -> str:
     file, colon, parameter = config.partition(":")
     path = local_path(file)
     found = [place for folder in CONFIG_FOLDERS if (place := path.parent / folder / path.name).is_file()]
-    if path.exists() or len(found) != 1:  # ambiguous if both folders have such a file
+    if path.exists() or len(found) != 1:  # the path is ambiguous if both folders contain the file
         return config
     note(f"{path} does not exist. {found[0]} is used instead.")
     return f"{found[0]}{colon}{parameter}"

@@ -1,11 +1,12 @@
-"""Video object segmentation with HMMN: tracks the objects of a video's first frame through all frames.
+"""Video object segmentation with HMMN. Segments the objects of a video's first frame in all frames.
 
   hmmn-jax demo                                                          try it out (takes half a minute)
   hmmn-jax segment clip.mp4 --mask first.png --output OUT                segment your own video
   hmmn-jax evaluate --benchmark davis2017_val --data DAVIS --output RUN  run a benchmark and score it
 
 'hmmn-jax COMMAND --help' explains a command and shows examples.
-Exit codes: 0: complete. 1: some videos failed, the others are complete. 2: invalid arguments or files. 130, 143: interrupted.
+The exit code is 0 on success, 1 if only some videos are complete, 2 for invalid arguments or files, and 130 or 143
+after an interruption.
 """
 
 import argparse

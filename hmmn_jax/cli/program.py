@@ -43,7 +43,7 @@ def run_program(
 
     Args:
         name: name of the command; its error messages begin with this name.
-        run: the body; returns an exit code, or None for 0.
+        run: the body, which returns an exit code, or None for 0.
         resume: the instruction to print after an interruption, such as "Run the same command to resume".
         tell: the function that prints errors; its arguments are the name of the command and the error.
     """
@@ -60,7 +60,7 @@ def run_program(
     except HMMNError as error:
         tell(name, error)
         return error.exit_code
-    except BrokenPipeError:  # for example, in `command | head`
+    except BrokenPipeError:  # for example, `head` closed the pipe in `command | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return TERMINATED
     except OSError as error:
@@ -79,8 +79,8 @@ def run_program(
 def leave(code: int) -> NoReturn:
     """Ends the process with an exit code.
 
-    After an interruption, the process exits without Python's clean-up: JAX may still be computing, which would cause a crash
-    during the clean-up.
+    After an interruption, the process exits without Python's clean-up, because the clean-up would crash if JAX is still
+    computing.
     """
     if code in (INTERRUPTED, TERMINATED):
         for stream in (sys.stdout, sys.stderr):

@@ -17,7 +17,7 @@ def keep_programs(given: str | None, alone: bool) -> None:
         given: a folder; or "off" for no cache; or None for the user's cache folder, unless JAX_COMPILATION_CACHE_DIR is set.
         alone: whether this is the only process. Several processes use a cache only if a folder is given.
     """
-    import jax  # not imported earlier: the import takes a second, and invalid flags should be reported before that
+    import jax  # not imported earlier, because importing JAX takes a second and invalid flags should be reported first
 
     if given == OFF:
         jax.config.update("jax_compilation_cache_dir", None)

@@ -1,9 +1,9 @@
 """Starts a parent for each process of a run. The parent reports why its child ended, even if the child was killed.
 
-When a process is lost or does not start, JAX aborts the others from C++ and prints a long message. Python code cannot catch
-this. Therefore, the program forks before JAX is imported. The child does the work. The parent forwards the child's stderr and
-waits. If the child was aborted or killed, the parent prints the reason as the last line on stderr and writes it to
-`FOLDER/error-PROCESS.txt`.
+When a process is lost or does not start, JAX aborts the other processes from C++ and prints a long message. Python code cannot
+catch such an abort. Therefore, the program forks before JAX is imported. The child does the work. The parent forwards the
+child's stderr and waits. If the child was aborted or killed, the parent prints the reason as the last line on stderr and writes
+the reason to `FOLDER/error-PROCESS.txt`.
 """
 
 import contextlib
@@ -54,7 +54,7 @@ class Supervised:
     """The child's connection to its parent.
 
     Attributes:
-        folder: the folder for `error-PROCESS.txt`; None: no file is written.
+        folder: the folder for `error-PROCESS.txt`, or None to write no file.
         process: index or name of this process.
     """
 
@@ -74,7 +74,10 @@ class Supervised:
             self._parent.sendall(_BEGUN)
 
     def report(self, reason: str, code: int) -> None:
-        """Releases all locks, prints the reason as the last line, and writes it to the file. The process must then exit."""
+        """Releases all locks, prints the reason as the last line, and writes the reason to `error-PROCESS.txt`.
+
+        The process must exit after this call.
+        """
         release_all()
         report(self.program, self.folder, self.process, reason, code, self._begun)
         if self._parent is not None:
@@ -91,7 +94,7 @@ class Supervised:
 
 
 def supervise(program: str, folder: AnyPath | None, process: str) -> Supervised:
-    """Forks if the system supports it, and returns only in the child. Call this function before importing JAX.
+    """Forks if the system supports forking, and returns only in the child. Call this function before importing JAX.
 
     Args:
         program: name of the program; its error messages begin with this name.
@@ -113,7 +116,7 @@ def supervise(program: str, folder: AnyPath | None, process: str) -> Supervised:
         os.dup2(write, 2)
         os.close(write)
         sys.stderr = os.fdopen(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
-        os.setpgid(0, 0)  # a new process group: the child receives Ctrl-C only from the parent, which forwards it
+        os.setpgid(0, 0)  # in a new process group, the child receives Ctrl-C only from the parent
         return Supervised(program, folder, process, theirs)
     theirs.close()
     os.close(write)
@@ -121,11 +124,11 @@ def supervise(program: str, folder: AnyPath | None, process: str) -> Supervised:
         signal.signal(number, lambda number, _: _pass_on(number, child, ours))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
     code, tail = _wait(child, read)
-    if code < 0:  # ended by a signal
+    if code < 0:  # a signal ended the child
         received = _received(ours)
         if folder is not None:
             release_of(folder / RUN_LOCK, child)
-        if _REPORTED in received:  # JAX aborted the child after it had reported its reason
+        if _REPORTED in received:  # JAX aborted the child after the child had reported the reason
             os._exit(received[received.index(_REPORTED) + 1])
         reason, code = explain(tail, -code)
         report(program, folder, process, reason, code, _BEGUN in received)

@@ -1,4 +1,4 @@
-"""Runs a program in several processes. An error or SIGTERM in one ends all, and each prints the reason as its last line."""
+"""Runs a program in several processes. An error or SIGTERM in one process ends all processes, and each prints the reason."""
 
 import os
 import re
@@ -16,7 +16,7 @@ from hmmn_jax.io.buckets import AnyPath
 from hmmn_jax.io.files import shorten
 
 # Patterns in the messages of errors that occur in a computation because another process has ended.
-_NETWORK = re.compile(r"^UNKNOWN: Gloo|gloo/transport", re.I)  # pmap raises such an error as a ValueError
+_NETWORK = re.compile(r"^UNKNOWN: Gloo|gloo/transport", re.I)  # pmap raises network errors as ValueError
 _LOST = re.compile(r"gloo|nccl|socket|connection (closed|reset)|broken pipe|UNAVAILABLE|heartbeat|barrier|coordination", re.I)
 
 
@@ -30,7 +30,7 @@ class Together:
         self._reporting = threading.Lock()
 
     def run(self, run: Callable[[], int | None]) -> int:
-        """Calls `run_program`. If it fails, ends all processes. Returns the exit code."""
+        """Calls `run_program`, ends all processes if `run` fails, and returns the exit code."""
         if self._supervised is None:
             return run_program(self._program, run, self._resume)
         self._supervised.listen(self._terminate)
@@ -65,7 +65,7 @@ class Together:
             return code
         if self._watch is not None:
             end = self._watch.announce(code, self._reason)
-            if end.reason != self._reason:  # report only the first error, which has caused the others
+            if end.reason != self._reason:  # report only the first error, which has caused the later errors
                 code = self._tell(end)
                 self._watch.hear()
                 os._exit(code)
@@ -73,7 +73,7 @@ class Together:
         self._supervised.report(self._reason, code)
         if self._watch is not None:
             self._watch.hear()
-        os._exit(code)  # otherwise, JAX would wait for the others when Python exits
+        os._exit(code)  # after a normal exit, JAX would wait for the other processes
 
     def _keep(self, _: str, error: HMMNError) -> None:
         self._reason = str(error)
@@ -81,7 +81,7 @@ class Together:
     def _tell(self, end: peers.End) -> int:
         """Reports why another process ended, and returns the exit code for this process."""
         assert self._supervised is not None
-        self._reporting.acquire()  # never released, because the process ends
+        self._reporting.acquire()  # the lock is never released, because the process ends
         code = TERMINATED if end.code == TERMINATED else peers.LOST
         self._supervised.report(f"process {end.process} ended: {end.reason}", code)
         return code
@@ -105,7 +105,7 @@ def together(program: str, resume: str, folder: AnyPath | None, process: str | N
         program: name of the program; its error messages begin with this name.
         resume: the instruction to print after an interruption.
         folder: the folder for `error-PROCESS.txt`.
-        process: index or name of this process; None: there is only one process.
+        process: index or name of this process, or None if there is only one process.
         terminated: the reason to report if the process receives SIGTERM and has nothing to save.
     """
     if process is None:

@@ -6,7 +6,7 @@ _HOME = Path(__file__).parents[1]
 
 DEMO_CLIP = _HOME / "demo_clip"  # 40 frames of two koi, in the layout of DAVIS-2017
 
-# The bundled models, by the name that `load_checkpoint` accepts. Their licence terms are in hmmn_jax/weights/LICENSE.md.
+# The bundled models, by the name that `load_checkpoint` accepts. hmmn_jax/weights/LICENSE.md contains the licence terms.
 WEIGHTS = {"lite": _HOME / "weights" / "lite.safetensors"}
 DEFAULT_WEIGHTS = "lite"  # the default of --checkpoint
 TERMS = (

@@ -36,7 +36,7 @@ def user_path(text: str | os.PathLike, *, buckets: bool) -> AnyPath: ...
 def user_path(text: str | os.PathLike, *, buckets: bool = False) -> AnyPath:
     """Converts a path that the user specified, and expands `~`.
 
-    Used for the paths in all flags, config fields and arguments of the Python API.
+    All paths in flags, config fields and arguments of the Python API are converted with this function.
 
     Args:
         text: the path, or the URL of a file or folder in a bucket.
@@ -167,7 +167,7 @@ def bucket_errors(path: AnyPath) -> Iterator[None]:
     except HMMNError:
         raise
     except Exception as error:  # each client raises its own exception types
-        if isinstance(error, FileNotFoundError):  # the message is only the path; also raised for a missing bucket
+        if isinstance(error, FileNotFoundError):  # the original message is only the path of the file or the bucket
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from error
         if isinstance(error, OSError) and type(error).__module__ == "builtins":  # errors of other types are network errors
             raise

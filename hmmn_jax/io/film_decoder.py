@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class FilmDecoder:
-    """Decodes the video stream of a file, once from the start, or from a key frame after each `seek`.
+    """Decodes the video stream of a file from the start or, after a call of `seek`, from a key frame.
 
     Attributes:
         fps: mean number of frames per second; 0 if unknown.
@@ -44,12 +44,12 @@ class FilmDecoder:
         self._stream.codec_context.thread_count = 1
         self.fps = float(self._stream.average_rate or self._stream.guessed_rate or 0)
         duration = self._container.duration or 0
-        if "matroska" in self._container.format.name:  # this duration is measured from zero, not from the first frame
+        if "matroska" in self._container.format.name:  # the duration includes the time before the first frame
             duration -= self._container.start_time or 0
         self.frame_count = round(duration / av.time_base * self.fps)
 
     def frames(self) -> Iterator["av.VideoFrame"]:
-        """Decodes from the start, or from the position of the last seek. Like ffmpeg, skips packets that it cannot decode."""
+        """Decodes from the start, or from the position of the last seek. Like ffmpeg, skips packets that cannot be decoded."""
         for packet in self._packets():
             with contextlib.suppress(self._errors):
                 yield from self._stream.decode(packet)
@@ -60,7 +60,7 @@ class FilmDecoder:
             # Empty packets are skipped, because the decoder would treat them as the end of the stream. PyAV's last packet is
             # empty, and AVI files contain empty packets for dropped frames.
             yield from (packet for packet in self._container.demux(self._stream) if packet.size)
-        yield None  # end of the stream: the decoder returns its remaining frames
+        yield None  # at the end of the stream, None makes the decoder return its remaining frames
 
     def seek(self, stamp: int) -> bool:
         """Seeks to the key frame at or near the timestamp; the accuracy depends on the format.
@@ -97,9 +97,9 @@ class RgbConverter:
 
 
 def upright_filters(frame: "av.VideoFrame") -> list[str]:
-    """The filters that rotate a frame upright according to its display matrix (quarter turns and flips).
+    """The filters that rotate a frame upright according to its display matrix.
 
-    Other matrices are ignored.
+    Display matrices other than quarter turns and flips are ignored.
     """
     matrix: Any = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
@@ -127,7 +127,7 @@ def decoding_errors(path: Path) -> Iterator[None]:
 
 
 def import_av() -> ModuleType:
-    """Imports PyAV, which includes FFmpeg. Raises DataError if it is not installed."""
+    """Imports PyAV, which includes FFmpeg. Raises DataError if PyAV is not installed."""
     try:
         import av
         import av.filter

@@ -1,4 +1,4 @@
-"""Provides random access to the frames of a video file: records one sequential decode, then seeks to recorded frames."""
+"""Provides random access to the frames of a video file, by recording one sequential decode and seeking to recorded frames."""
 
 import bisect
 import collections
@@ -28,18 +28,18 @@ class _Record(NamedTuple):
 
 
 class FilmIndex:
-    """The timestamps and checksums of the frames of one sequential decode. They identify the same frames in later decodes.
+    """The timestamps and checksums of the frames of a sequential decode, which identify the same frames in later decodes.
 
     To read a frame, decoding starts at the preceding key frame. A frame is accepted only if its timestamp and checksum match
     the recorded ones; otherwise, the file is decoded from its start. Open groups of pictures, edit lists, missing or repeated
-    timestamps, and damaged parts can therefore only slow down reading. They never cause a wrong frame to be returned.
+    timestamps, and damaged parts can slow down reading, but never cause a wrong frame to be returned.
     """
 
     def __init__(self, path: Path, orientation: list[str]):
         """Does not open the file yet. `orientation` is the argument of `RgbConverter`."""
         self._path, self._orientation, self._to_rgb = path, orientation, RgbConverter(orientation)
         self._records: list[_Record] = []
-        self._key_frames: list[int] = []  # indices of key frames with a timestamp; seeking to others is impossible
+        self._key_frames: list[int] = []  # indices of the key frames that have a timestamp, which seeking requires
         self._recent: collections.deque[av.VideoFrame] = collections.deque(maxlen=_FRAMES_KEPT)
         self._decoder: FilmDecoder | None = None
         self._coming: Iterator[av.VideoFrame] = iter(())
@@ -86,7 +86,7 @@ class FilmIndex:
         self._recent.clear()
 
     def _starts(self, index: int) -> Iterator[int | float]:
-        """Seeks to positions at or before the frame, the nearest first.
+        """Seeks to positions at or before the frame, starting with the nearest position.
 
         For each position, yields the number of frames with later timestamps after which the search stops.
         """

@@ -1,14 +1,15 @@
 """Guards an output folder, so that only one process uses it at a time.
 
-Guards are used for training workdirs, projects of `hmmn-jax paint`, evaluation outputs and data set builds. The files are:
+Guards are used for training workdirs, projects of `hmmn-jax paint`, evaluation outputs and data set builds. A guard uses two
+files:
 
 LOCK        an empty file that the owner locks; the operating system releases the lock when the process ends
 .LOCK.json  the owner's host, boot id and process id; the owner updates this file every five seconds, as a heartbeat
 
-Between processes on one machine, the lock is used. Some network file systems do not support locks between machines, and
-buckets never do; in these cases, heartbeats are used. If the owner was a process on this machine and has ended, the folder is
-taken over immediately. If the owner is on another machine, the folder is taken over once the last heartbeat is older than
-`DEAD_AFTER`. A former owner that is still running detects the new owner and stops writing.
+Between processes on one machine, the lock is used. Heartbeats are used in buckets, and in network file systems that do not
+support locks between machines. If the owner was a process on this machine and has ended, the folder is taken over immediately.
+If the owner is on another machine, the folder is taken over once the last heartbeat is older than `DEAD_AFTER`. A former owner
+that is still running detects the new owner and stops writing.
 """
 
 import contextlib
@@ -30,7 +31,7 @@ from hmmn_jax.io.notes import note
 
 try:
     import fcntl
-except ModuleNotFoundError:  # Windows
+except ModuleNotFoundError:  # Windows does not have this module
     fcntl = None  # type: ignore[assignment]  # mypy treats the name as a module
     import msvcrt
 
@@ -57,7 +58,7 @@ class Guard:
         self._ended = threading.Event()
 
     def require(self) -> None:
-        """Raises ConfigError if another process has taken over the folder. Call this before writing."""
+        """Raises ConfigError if another process has taken over the folder. Call this method before writing."""
         if self._lost is not None:
             found = f"the folder was taken over by {_name(self._lost)}"
             raise ConfigError(f"{self.folder}: {found}. This process no longer writes to the folder")
@@ -100,7 +101,7 @@ _held: list[Guard] = []  # the active guards of this process
 
 
 def release_all() -> None:
-    """Releases all folders that this process owns. Call this before `os._exit`, which does not exit `with` blocks."""
+    """Releases all folders that this process owns. Call this function before `os._exit`, which does not exit `with` blocks."""
     for guard in list(_held):
         guard.end()
 
@@ -221,7 +222,7 @@ def _may_live(owner: dict[str, Any], path: AnyPath, locks: bool) -> bool:
     Args:
         owner: the last owner of the folder.
         path: path of the owner file.
-        locks: whether this process has locked the folder. If so, an owner on this machine must have ended.
+        locks: whether this process has locked the folder, which implies that an owner on this machine has ended.
     """
     here = this_machine()
     if same_machine(owner, here) and (locks or owner["pid"] == here["pid"] or not _is_running(owner["pid"])):
@@ -237,7 +238,7 @@ def _age(owner: dict[str, Any], path: AnyPath) -> float:
     try:
         probe.touch()
         return probe.stat().st_mtime - path.stat().st_mtime
-    except FileNotFoundError:  # the process has just ended
+    except FileNotFoundError:  # the owner has just removed the file
         return DEAD_AFTER
     except OSError:  # the folder is not writable
         return time.time() - owner["time"]
@@ -258,7 +259,7 @@ def _is_running(pid: int) -> bool:
 
 
 def _locked(lock: Path) -> tuple[IO[bytes], bool] | None:
-    """Opens and locks the lock file. Also returns whether it is locked, because some file systems do not support locks.
+    """Opens and locks the lock file. Returns the file, and whether the file system supports locks.
 
     Returns None if another process holds the lock.
     """
@@ -270,7 +271,7 @@ def _locked(lock: Path) -> tuple[IO[bytes], bool] | None:
             return file, held is True
         file.close()
         if not last:
-            time.sleep(0.2)  # another process may have locked the file briefly, only to check it
+            time.sleep(0.2)  # another process may have locked the file briefly to check whether the folder is in use
     return None
 
 

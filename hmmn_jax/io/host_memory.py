@@ -6,7 +6,7 @@ from pathlib import Path
 
 try:
     import resource
-except ModuleNotFoundError:  # Windows
+except ModuleNotFoundError:  # Windows does not have this module
     resource = None  # type: ignore[assignment]  # mypy treats the name as a module
 
 _MEMINFO = Path("/proc/meminfo")
@@ -22,7 +22,7 @@ def peak_megabytes() -> float | None:
     if resource is None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes on macOS, KiB elsewhere
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # the unit is bytes on macOS and KiB elsewhere
 
 
 def free_host_bytes() -> int | None:

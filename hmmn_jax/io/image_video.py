@@ -19,12 +19,12 @@ from hmmn_jax.io.video import Video
 class ImageVideo(Video):
     """A video whose frames are image files or the pages of one file. EXIF orientation is applied. Frames are not cached.
 
-    16-bit grey images are scaled by the range of values in the whole video. This range is computed when the first 16-bit frame
-    is read.
+    16-bit grey images are scaled by the range of values in the whole video, which is computed when the first 16-bit frame is
+    read.
     """
 
     def __init__(self, paths: Iterable[Path], name: str | None = None, fps: float | int = 0.0):
-        """Does not read the files. By default, the video is named after their folder. Raises ValueError for an empty list."""
+        """Does not read the files. The default name is that of the files' folder. Raises ValueError for an empty list."""
         self._sources: tuple[tuple[Path, int | None], ...] = tuple((path, None) for path in paths)
         if not self._sources:
             raise ValueError(f"{name or 'images'}: the list of files is empty, expected at least one file")
@@ -36,7 +36,7 @@ class ImageVideo(Video):
 
     @classmethod
     def of_pages(cls, path: Path) -> "ImageVideo":
-        """Creates a video from the pages of one file. The frames have no names. Raises DataError if it is not an image file."""
+        """Creates a video from the pages of one file. Frames have no names. Raises DataError if the file is not an image."""
         with open_image(path) as image:
             count = getattr(image, "n_frames", 1) if image.format in PAGED else 1
         video = cls([path], path.stem)
@@ -45,7 +45,7 @@ class ImageVideo(Video):
         return video
 
     @functools.cached_property
-    def size(self) -> tuple[int, int]:  # type: ignore[override]  # mypy does not know that it can be set
+    def size(self) -> tuple[int, int]:  # type: ignore[override]  # mypy does not know that cached properties can be set
         """The height and width of the upright frames, read from the first frame's header. Raises DataError on failure."""
         width, height = read_header(*self._sources[0]).size
         return height, width
@@ -54,7 +54,7 @@ class ImageVideo(Video):
         return len(self._sources)
 
     def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "h w 3"]:
-        """Reads a frame. Raises DataError if this fails, or if the size differs from that of the first frame that was read."""
+        """Reads a frame. Raises DataError on failure, or if the size differs from that of the first frame that was read."""
         path, page = self._sources[operator.index(index)]
         with open_image(path, page) as image:
             pixels = decode(image, path)
@@ -68,7 +68,7 @@ class ImageVideo(Video):
 
     @property
     def range_in_use(self) -> tuple[int, int] | None:
-        """The minimum and maximum value of the 16-bit grey images, mapped to 0 and 255; None if there are no such images."""
+        """The values that are mapped to 0 and 255 in 16-bit grey images; None if the video has no such images."""
         return self._ranges.get(2)
 
     def inspect(self, notes: Notes | None = None) -> FrameFacts:

@@ -19,7 +19,7 @@ from hmmn_jax.io.pixels import decode, open_image, reading_errors, to_rgb
 VOID = 255
 MASK_VALUES = ("ids", "threshold")
 _THRESHOLD = 128  # minimum grey level of an object
-_TOLD_BY = 4  # number of first colours that identify the DAVIS palette, which contains some greys
+_TOLD_BY = 4  # a palette is considered the DAVIS palette if this many of its first colours match
 _PNG_BITS = 24  # byte offset of the bit depth in a PNG
 
 
@@ -29,8 +29,8 @@ def read_image(path: str | os.PathLike) -> UInt8[np.ndarray, "h w 3"]:
     A 16-bit grey image is scaled by its own range of values; `ImageVideo` scales all frames of a video by a common range.
 
     Raises:
-        DataError: the file is missing, empty, truncated, not an image, or has 32 bits per channel; or it is a 16-bit colour
-            image that uses only a small part of the range of values.
+        DataError: the file cannot be read as an image, has 32 bits per channel, or is a 16-bit colour image that uses only a
+            small part of the range of values.
     """
     with open_image(path) as image:
         pixels = decode(image, path)
@@ -63,8 +63,8 @@ def decode_mask(
         png: the content of the file.
         source: the file name to show in errors.
         soft: whether to return grey levels from 0 to 255 instead of ids, for any colours and any bit depth.
-        values: "": the default described above. "ids": the same, but an indexed file is never treated as a colour file.
-            "threshold": in grey files, and in indexed files that use only greys, levels of 128 and above are object 1.
+        values: how to interpret the file. With "", the rules above apply. With "ids", an indexed file is never treated as a
+            colour file. With "threshold", levels of 128 and above are object 1 in files that use only greys.
         check_levels: whether to reject a file that looks like grey levels instead of ids, if `values` is "".
         most: the largest allowed id.
 
@@ -73,8 +73,9 @@ def decode_mask(
 
     Raises:
         ConfigError: `values` is unknown.
-        DataError: the file is not a PNG, has transparent pixels, contains a colour or value that is not an id, or looks like
-            grey levels and `check_levels` is True; or `values` is "threshold" and the file is a non-indexed colour file.
+        DataError: the file is not a PNG, has transparent pixels, or contains a colour or value that is not an id. With
+            `check_levels`, a file that looks like grey levels is an error. With the value "threshold", a colour file that is
+            not indexed is an error.
     """
     if values not in ("", *MASK_VALUES):
         raise ConfigError(f"mask_values is {values!r}, expected {' or '.join(MASK_VALUES)}, or ''")
@@ -88,7 +89,7 @@ def decode_mask(
             pixels = pixels[..., 0] if image.mode == "LA" else pixels[..., :3]
         if soft:
             wide = image.mode.startswith("I")
-            image.info.pop("transparency", None)  # avoids Pillow's warning; levels do not use transparency
+            image.info.pop("transparency", None)  # avoids a warning from Pillow; grey levels do not depend on transparency
             return (pixels >> 8).astype(np.uint8) if wide else np.array(image.convert("L"))
         levels = _levels_of_palette(pixels, image) if image.mode == "P" else None
         if values == "threshold" and (image.mode != "P" or levels is not None):
@@ -117,7 +118,7 @@ def settle_ids(ids: Integer[np.ndarray, "h w"], binary: bool | None = None) -> I
 
     Args:
         ids: the ids of one mask.
-        binary: whether 255 is the only object of the video (see `is_binary`); None: True if this mask contains no other id.
+        binary: whether 255 is the only object of the video (see `is_binary`). By default, only this mask is checked.
     """
     if ids.dtype != np.uint8:
         return ids
@@ -148,7 +149,7 @@ def is_wide(path: str | os.PathLike) -> bool:
 def require_fit(size: tuple[int, ...], height: int, width: int, source: str | os.PathLike, exif: bool = False) -> str:
     """Like `fit_mask`, raises DataError if a mask differs from its frame by more than one pixel in height or width.
 
-    Otherwise, returns a description of the two sizes.
+    If the mask fits, returns a description of the two sizes.
     """
     sizes = f"{source}: the mask has {size[1]}x{size[0]} pixels, but its frame has {width}x{height}"
     if max(abs(size[0] - height), abs(size[1] - width)) <= 1:
@@ -164,7 +165,7 @@ def fit_mask(
 ) -> Integer[np.ndarray, "h w"]:
     """Returns a mask that has the same size as its frame.
 
-    A mask that is one pixel larger or smaller, as in some data sets, is resized (nearest neighbour), and a warning is issued.
+    A mask that differs from its frame by one pixel, as in some data sets, is resized (nearest neighbour) with a warning.
 
     Args:
         mask: the object ids.
@@ -184,7 +185,7 @@ def fit_mask(
 
 
 def write_mask(path: str | os.PathLike, ids: Integer[np.ndarray, "h w"]) -> None:
-    """Writes ids atomically: uint8 ids as an indexed PNG with the DAVIS palette, uint16 ids as a 16-bit grey PNG.
+    """Writes ids atomically, for uint8 as an indexed PNG with the DAVIS palette, and for uint16 as a 16-bit grey PNG.
 
     Raises DataError on failure.
     """
@@ -200,7 +201,7 @@ def _nearest(length: int, stored: int) -> Integer[np.ndarray, " length"]:
 
 
 def _ids_of_colours(rgb: UInt8[np.ndarray, "h w 3"], path: str | os.PathLike) -> Integer[np.ndarray, "h w"]:
-    """Determines the id of each pixel from its colour: 0 for black, 255 for white, otherwise the index in the palette."""
+    """Returns the id of each pixel, which is 255 for white, and otherwise the index of the colour in the DAVIS palette."""
     palette = davis_palette().astype(int)
     # The palette in DAVIS-2017 files contains 191 instead of 192.
     ids = {

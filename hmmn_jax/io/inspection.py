@@ -49,8 +49,8 @@ def inspect_frames(paths: Iterable[Path], notes: Notes | None = None) -> FrameFa
         notes: collects remarks on frames with an EXIF orientation and on frames with unusual names.
 
     Raises:
-        DataError: a file is not an image, has several pages or 32 bits per channel, or differs in size from the first; a file
-            looks like a mask; or 8-bit and 16-bit grey frames are mixed.
+        DataError: a file is not an image, has several pages or 32 bits per channel, or looks like a mask.
+        DataError: the frames differ in size, or 8-bit and 16-bit grey frames are mixed.
     """
     headers = [read_header(path) for path in paths]
     facts = check_headers(headers, notes)
@@ -86,7 +86,7 @@ def check_headers(headers: list[Header], notes: Notes | None) -> FrameFacts:
 
 
 def require_one_depth(headers: list[Header]) -> None:
-    """Raises DataError if 16-bit grey images, which are scaled by their range, are mixed with 8-bit ones."""
+    """Raises DataError if 16-bit grey images, which are scaled by their range, are mixed with 8-bit grey images."""
     wide = [header for header in headers if header.sixteen]
     narrow = [header for header in headers if header.mode in ("L", "LA")]
     if wide and narrow:

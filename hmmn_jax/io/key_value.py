@@ -1,9 +1,9 @@
 """The key-value store of JAX's coordination service, through which the processes of a run exchange short strings.
 
-This is the only file that uses a private module of JAX. The public API is not sufficient: `jax.distributed` only provides
-`initialize`, `is_initialized` and `shutdown`, and `jax.experimental.multihost_utils` only provides computations in which all
+This is the only file that uses a private module of JAX. The public API is not sufficient. `jax.distributed` only provides
+`initialize`, `is_initialized` and `shutdown`. `jax.experimental.multihost_utils` only provides computations in which all
 processes participate. A process that waits for a string that may never be sent, such as the error of another process, needs
-direct access to the store. Orbax and JAX's own `multihost_utils` access it in the same way.
+direct access to the store. Orbax and JAX's own `multihost_utils` access the store in the same way.
 """
 
 import importlib
@@ -20,7 +20,7 @@ def client() -> Any:
 
     Raises HMMNError if processes are connected but this release of JAX does not have the store.
     """
-    import jax  # imported here because it takes a second, and errors in flags should be reported first
+    import jax  # imported here, because importing JAX takes a second and errors in flags should be reported first
 
     return _state().client if jax.distributed.is_initialized() else None
 

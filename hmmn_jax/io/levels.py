@@ -5,17 +5,17 @@ from jaxtyping import Bool, Int, UInt8
 
 _SHORT = 3  # maximum length, in pixels, of a run that can be a step of an edge; longer runs are plateaus
 _DOT = 1  # maximum number of pixels of an object that is too small to be a plateau
-_PIECES = 3  # a value with fewer pieces is not scattered
-_SMALL_PIECE = 16  # if a scattered value has fewer pixels per piece on average, its runs of several pixels may be steps
-_TINY_PIECE = 8  # if a scattered value has fewer pixels per piece on average, it is noise
+_PIECES = 3  # a value with fewer connected components is not scattered
+_SMALL_PIECE = 16  # below this mean number of pixels per connected component, runs of several pixels may be steps
+_TINY_PIECE = 8  # below this mean number of pixels per connected component, a scattered value is noise
 
 
 def looks_like_levels(values: UInt8[np.ndarray, "h w"]) -> bool:
     """Whether at least half of the values between the extremes are steps of smooth edges or noise, and therefore not ids.
 
     Each value is tested on its own pixels, so that a large object does not hide the edge of another object. A value is a step
-    if most of its pixels are in smooth edges. A value is noise if it is scattered over many small pieces, or if most of its
-    pixels differ from all four neighbours and the four neighbours are not all equal.
+    if most of its pixels are in smooth edges. A value is noise if it has many small connected components, or if most of its
+    pixels are isolated. An isolated pixel differs from all four neighbours, and the four neighbours are not all equal.
     """
     present = np.bincount(values.ravel(), minlength=256)
     between = np.flatnonzero(present)[1:-1]
@@ -49,9 +49,9 @@ class _Runs:
     def steps(self, longest: int, extremes: list[int]) -> Bool[np.ndarray, "h w"]:
         """The pixels of runs that have at most `longest` pixels and are steps of an edge.
 
-        An edge is a sequence of short runs between two different plateaus. The values of its steps are between the values of
-        the plateaus. A plateau is a long run, or a run of one of the extreme values. Runs at the border of the image are
-        neither steps nor plateaus.
+        An edge is a sequence of short runs between two different plateaus. The values of the steps of an edge are between
+        the values of the two plateaus. A plateau is a long run, or a run of one of the extreme values. Runs at the border of
+        the image are neither steps nor plateaus.
         """
         first = self.starts % self.values.shape[1] == 0
         at_border = first | np.append(first[1:], True)
@@ -65,7 +65,10 @@ class _Runs:
         return np.repeat(step & (self.lengths <= longest), self.lengths).reshape(self.values.shape)
 
     def count_pieces(self) -> Int[np.ndarray, "256"]:
-        """Estimates the number of pieces of each value: counts runs that do not touch the same value in the row above."""
+        """Estimates the number of connected components of each value.
+
+        A run belongs to a new component if it does not touch the same value in the row above.
+        """
         padded = np.pad(self.values[:-1].astype(np.int16), ((1, 0), (1, 1)), constant_values=-1)
         width = self.values.shape[1]
         continues = np.zeros(self.values.shape, bool)

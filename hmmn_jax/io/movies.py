@@ -29,12 +29,12 @@ _BT709 = 1  # FFmpeg's code for the colour matrix, the primaries and the transfe
 class MovieWriter:
     """Writes frames to an .mp4 file (H.264, which browsers can play) or a .gif file with at most 480 pixels per side.
 
-    Use it as a context manager. The file is created when the block ends without an error; otherwise, no file remains. Raises
-    DataError for any other suffix, for a movie without frames, for .mp4 if PyAV is not installed, and if writing fails.
+    Use the writer as a context manager. The file is created only if the block ends without an error. Raises DataError if the
+    suffix is unknown, PyAV is required but missing, no frame was written, or writing fails.
     """
 
     def __init__(self, path: str | os.PathLike, fps: float | int):
-        """`fps` is in frames per second. GIF frames last a whole number of hundredths of a second, at least two."""
+        """`fps` is in frames per second. The duration of a GIF frame is rounded to 0.01 s, and is at least 0.02 s."""
         self.path = local_path(path)
         self.fps = fps
         if self.path.suffix.lower() not in _ENCODERS:
@@ -130,7 +130,7 @@ class _Mp4:
     def _encoding_errors(self) -> Iterator[None]:
         try:
             yield
-        except self.av.FFmpegError as error:  # some of them are not OSErrors
+        except self.av.FFmpegError as error:  # some of FFmpeg's errors are not OSErrors
             raise OSError(error.errno, reason(error)) from error
 
 
@@ -142,7 +142,7 @@ class _Gif:
 
     def __init__(self, path: Path, fps: float | int):
         self.path = path
-        self.duration = 10 * max(2, round(100 / fps))  # milliseconds; viewers play frames with shorter durations more slowly
+        self.duration = 10 * max(2, round(100 / fps))  # in milliseconds; viewers play frames shorter than 20 ms too slowly
         self.frames = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115, closed by stop()
         self.size = (0, 0)
         self.count = 0

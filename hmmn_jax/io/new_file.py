@@ -15,10 +15,10 @@ EXISTS = "already exists. Remove it or choose another name"
 
 @contextlib.contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """Yields a temporary path next to `path`, which is renamed to `path` if the body succeeds.
+    """Yields a temporary path in the folder of `path`. If the body succeeds, the temporary file is renamed to `path`.
 
     Raises:
-        FileExistsError: a file exists at `path` when the body ends. That file is left unchanged.
+        FileExistsError: a file exists at `path` when the body ends. The existing file is left unchanged.
     """
     temporary = part_path(path)
     try:
@@ -46,7 +46,7 @@ def write_new_file(path: AnyPath, content: bytes) -> None:
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Yields a new empty folder next to `path`, which is renamed to `path` if the body succeeds, and removed otherwise.
+    """Yields a new, empty, temporary folder, which is renamed to `path` if the body succeeds, and removed otherwise.
 
     Raises:
         FileExistsError: the path already exists.
@@ -81,7 +81,7 @@ def publish_new(temporary: Path, path: Path) -> None:
         os.link(temporary, path)
     except FileExistsError:
         raise FileExistsError(errno.EEXIST, EXISTS, str(path)) from None
-    except OSError:  # a file system without hard links
+    except OSError:  # the file system does not support hard links
         if os.path.lexists(path):
             raise FileExistsError(errno.EEXIST, EXISTS, str(path)) from None
         os.rename(temporary, path)

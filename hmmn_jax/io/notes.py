@@ -1,4 +1,4 @@
-"""Remarks for the user about the data. They are collected while files are read, and printed before a run starts."""
+"""Remarks for the user about the data, which are collected while files are read, and printed before a run starts."""
 
 import sys
 from dataclasses import dataclass, field
@@ -13,7 +13,10 @@ class Notes:
     topics: dict[str, dict[str, list[str]]] = field(default_factory=dict)
 
     def add(self, topic: str, kind: str, example: str) -> None:
-        """Adds one item of a kind to a topic. Examples of `kind` are "files skipped", "hidden files" and "cat/.DS_Store"."""
+        """Adds one item of a kind to a topic.
+
+        For example, `topic` is "files skipped", `kind` is "hidden files", and `example` is "cat/.DS_Store".
+        """
         self.topics.setdefault(topic, {}).setdefault(kind, []).append(example)
 
     def say(self, text: str) -> None:

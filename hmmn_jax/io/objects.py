@@ -1,6 +1,6 @@
 """Lists the objects in a bucket with their digests in one request, and uploads and downloads many objects in parallel.
 
-A request to a bucket takes about 40 ms, even for a small file. Therefore, these functions send many requests in parallel.
+A request to a bucket takes about 40 ms even for a small file, so the functions send many requests in parallel.
 """
 
 import base64
@@ -60,7 +60,7 @@ def digests(path: Path) -> list[str]:
 
 
 def upload(files: Mapping[epath.Path, Path]) -> None:
-    """Uploads local files to a bucket, each atomically. Older objects are replaced. Can raise any exception."""
+    """Uploads each local file to a bucket atomically, and replaces older objects. Can raise any exception."""
     at_once(lambda target: file_system(target).put_file(str(files[target]), str(target)), files)
 
 
@@ -98,7 +98,7 @@ def _stored(folder: epath.Path, found: Mapping[str, Mapping[str, Any]]) -> dict[
 
 
 def _digest(path: epath.Path, about: Mapping[str, Any]) -> str:
-    """The digest of an object, as listed by Google Cloud Storage. For other stores, the object is read to compute it."""
+    """The digest of an object, as listed by Google Cloud Storage. For other stores, the digest is computed from the content."""
     if md5 := about.get("md5Hash"):
         return f"md5:{base64.b64decode(md5).hex()}"
     if checksum := about.get("crc32c"):  # objects that were composed of other objects have no MD5

@@ -1,4 +1,4 @@
-"""Compressed arrays, which are kept in memory up to a budget, and in temporary files beyond it."""
+"""Compressed arrays. Arrays that exceed a memory budget are stored in temporary files."""
 
 import hashlib
 import itertools
@@ -13,7 +13,7 @@ import numpy as np
 
 from hmmn_jax.io.files import discard, writing_errors
 
-BUDGET = 1 << 29  # bytes; enough for the probabilities of one object in about 5,000 frames at 480p, estimated from a 240p clip
+BUDGET = 1 << 29  # in bytes; estimated to be enough for the probabilities of one object in 5,000 frames at 480p
 
 
 class PackedArray:
@@ -37,9 +37,9 @@ class PackedArray:
 
 
 class ArrayPool:
-    """Packs arrays. Arrays beyond the budget are stored in a temporary folder, removed when the pool is deleted or at exit.
+    """Packs arrays. Arrays beyond the budget are stored in a temporary folder, which is removed with the pool or at exit.
 
-    Thread-safe.
+    The pool is thread-safe.
     """
 
     def __init__(self, budget: int = BUDGET):

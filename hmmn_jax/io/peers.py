@@ -1,7 +1,7 @@
-"""Lets the processes of a run communicate: shares values between them, and ends all of them together.
+"""Lets the processes of a run exchange values, and ends all processes together.
 
-The functions use the key-value store of JAX's coordination service (`key_value`), which `jax.distributed.initialize` starts. In
-a single-process run, there is no such service, and the functions return the values of the process itself.
+The functions use the key-value store of JAX's coordination service (`key_value`), which `jax.distributed.initialize` starts. A
+single-process run has no coordination service, and the functions return the values of the process itself.
 """
 
 import contextlib
@@ -19,13 +19,13 @@ from hmmn_jax.io.key_value import client as _client
 from hmmn_jax.io.key_value import count as _count
 from hmmn_jax.io.key_value import index as _index
 
-LOST, NOT_MET = 4, 5  # exit codes: another process failed or was lost; not all processes connected
+LOST, NOT_MET = 4, 5  # exit codes if another process failed or was lost, and if not all processes connected
 POLL_SECONDS = 20  # timeout of a single request for a key that may be set at any time
-AFTER_HEARD_SECONDS = 0.3  # time for the others to end, because JAX aborts processes once the service has ended
+AFTER_HEARD_SECONDS = 0.3  # time for other processes to end, because JAX aborts processes once the service has ended
 GRACE_SECONDS = 1.0  # time for this process to encounter the same error as another process
 NOTHING_SAVED = "received SIGTERM before there was anything to save"
 STOP_SECONDS = 2.0  # time for a request to end after the service has ended
-HEARD_SECONDS = 5.0  # time that the first process, which runs the service, waits for the others before it ends
+HEARD_SECONDS = 5.0  # time that the first process, which runs the service, waits for the other processes before it ends
 _PREFIX = "hmmn_jax"
 _ENDED, _TERMINATED = f"{_PREFIX}/ended", f"{_PREFIX}/terminated"
 _numbers: dict[str, Iterator[int]] = {}
@@ -48,9 +48,9 @@ class End(NamedTuple):
 
 
 def from_first(name: str, make: Callable[[], Any]) -> Any:
-    """Returns, in all processes, the JSON value that `make` returns in the first process. Every process must call this.
+    """Returns, in all processes, the JSON value that `make` returns in the first process.
 
-    Raises HMMNError in all processes if `make` raises it.
+    Every process must call this function. Raises HMMNError in all processes if `make` raises it.
     """
     if (client := _client()) is None:
         return make()
@@ -70,7 +70,7 @@ def from_first(name: str, make: Callable[[], Any]) -> Any:
 
 
 def from_all(name: str, value: Any) -> list[Any]:
-    """Returns the JSON values of all processes, in the order of their indices. Every process must call this."""
+    """Returns the JSON values of all processes, in the order of their indices. Every process must call this function."""
     if (client := _client()) is None:
         return [value]
     prefix = f"{_PREFIX}/{name}/each/{_number(f'{name}/each')}"
@@ -90,8 +90,8 @@ class Watch:
         """Starts two threads, each of which waits for a key.
 
         Args:
-            tell: called with the `End` of another process before this process ends; returns the exit code.
-            begun: called by `peers.begun`, once this run owns its output folder.
+            tell: the function that is called with the `End` of another process and returns the exit code for this process.
+            begun: the function that `peers.begun` calls once this run owns its output folder.
             terminated: the reason to report if a process receives SIGTERM and there is nothing to save.
         """
         self._tell, self.begun, self._closed = tell, begun, threading.Event()
@@ -125,23 +125,23 @@ class Watch:
         return own
 
     def hear(self) -> None:
-        """Notifies the first process, which is waiting for it, that this process is about to end. Call this last."""
+        """Notifies the first process, which is waiting, that this process is about to end. Call this method last."""
         with contextlib.suppress(Exception):
             self._client.key_value_set(f"{_ENDED}/{_index()}", "heard")
 
     def announce_termination(self) -> None:
         """Notifies all processes that this process received SIGTERM."""
-        with contextlib.suppress(Exception):  # another process also received SIGTERM
+        with contextlib.suppress(Exception):  # another process has already set the key
             self._client.key_value_set(_TERMINATED, str(_index()))
 
     def close(self) -> None:
-        """Stops watching. Call this when the process is about to end on its own."""
+        """Stops watching. Call this method when the process is about to end on its own."""
         self._closed.set()
 
     def has_stopped(self) -> bool:
         """Waits for pending requests after the service has ended, and returns whether they have finished.
 
-        Python must not exit earlier, because exiting during a request would abort the process.
+        Python must not exit during a request, because this would abort the process.
         """
         for thread in self._threads:
             thread.join(STOP_SECONDS)
@@ -170,7 +170,7 @@ class Watch:
         if self.saves or self._closed.is_set():
             return
         if _index() == 0:
-            time.sleep(GRACE_SECONDS)  # gives the others time to read the key
+            time.sleep(GRACE_SECONDS)  # gives the other processes time to read the key
         os._exit(
             self._tell(End(int(text), 143, self._sigterm_reason))
         )  # exits immediately, so that nothing is printed after the reason
@@ -183,7 +183,7 @@ def when_met(act: Callable[[], None]) -> None:
 
 
 def met() -> None:
-    """Calls the function set by `when_met`. Call this after `jax.distributed.initialize`, when all processes have connected."""
+    """Calls the function set by `when_met`, after `jax.distributed.initialize` has connected all processes."""
     if _when_met is not None:
         _when_met()
 
@@ -198,7 +198,7 @@ def watch(tell: Callable[[End], int], begun: Callable[[], None], terminated: str
 
 
 def begun() -> None:
-    """Notifies the watch. Call this once this run owns its output folder."""
+    """Notifies the watch that this run owns its output folder."""
     if _watch is not None:
         _watch.begun()
 

@@ -32,7 +32,7 @@ def overlay(
 
 
 def outline(picture: UInt8[np.ndarray, "h w 3"], ids: Integer[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
-    """Draws a white line inside and a black line outside the border of every object. They are visible on any background."""
+    """Draws a white line inside and a black line outside each object's border, so that it is visible on any background."""
     picture = picture.copy()
     edges = _edges(ids, width=1)
     picture[edges & (ids == 0)] = 0
@@ -65,7 +65,7 @@ def _edges(ids: Integer[np.ndarray, "h w"], width: int) -> Bool[np.ndarray, "h w
     """
     edges = np.zeros(ids.shape, bool)
     for axis in (0, 1):
-        along, marked = np.moveaxis(ids, axis, 0), np.moveaxis(edges, axis, 0)  # views
+        along, marked = np.moveaxis(ids, axis, 0), np.moveaxis(edges, axis, 0)  # views of `ids` and `edges`
         for distance in range(1, min(width, len(along) - 1) + 1):
             differs = along[distance:] != along[:-distance]
             marked[distance:] |= differs

@@ -59,8 +59,8 @@ def to_rgb(pixels: Pixels, value_range: tuple[int, int], path: str | os.PathLike
 
     Args:
         pixels: pixels of one image; 8-bit pixels are returned unchanged.
-        value_range: for a grey image, the two values that are mapped to 0 and 255; for a colour image, of which only the upper
-            8 bits are known, the minimum and maximum value in the whole sequence.
+        value_range: the minimum and maximum value of the image or of the whole video. In a grey image, these two values are
+            mapped to 0 and 255. A colour image is not scaled, because only its upper 8 bits are known.
         path: the file name to show in errors.
 
     Raises:
@@ -102,7 +102,7 @@ def orientation(image: Image.Image, path: str | os.PathLike) -> int:
 
 def upright_size(image: Image.Image, turned: int) -> tuple[int, int]:
     """Width and height of an open image after it is rotated according to the EXIF orientation `turned`."""
-    width, height = image.size  # for a TIFF, this is already the size of the upright image
+    width, height = image.size  # for a TIFF, Pillow returns the size of the upright image
     return (height, width) if turned in _SWAPPING and image.format != "TIFF" else (width, height)
 
 

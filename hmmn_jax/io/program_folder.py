@@ -13,7 +13,7 @@ import platformdirs
 from hmmn_jax.io.files import discard, discard_empty
 from hmmn_jax.io.notes import note
 
-UNUSED_DAYS = 30  # programs for other versions or processors are deleted after this many days without use
+UNUSED_DAYS = 30  # programs for other versions of JAX or other processors are deleted after this many days without use
 _NOT_CACHED = "Compiled programs are not cached. To use another folder, set --compilation_cache"
 
 
@@ -44,14 +44,14 @@ def own_folder() -> Path | None:
 
 
 def _key() -> str:
-    """A hash of everything that compiled programs depend on: the version of JAX and the processor's instruction sets."""
+    """A hash of the version of JAX and the processor's instruction sets, on which compiled programs depend."""
     versions = [f"{name} {importlib.metadata.version(name)}" for name in ("jax", "jaxlib")]
     processor = [platform.system(), platform.machine(), platform.processor()]
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
         processor += sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))})
     except OSError:
-        pass  # not Linux
+        pass  # the file exists only on Linux
     return hashlib.sha256("\n".join(versions + processor).encode()).hexdigest()[:16]
 
 
@@ -68,7 +68,7 @@ def _unsafe(folder: Path) -> str:
 
 
 def _delete_unused(programs: Path) -> None:
-    """Deletes unused programs for other versions and processors. Keeps files that JAX's cache does not create."""
+    """Deletes unused programs for other versions of JAX and other processors. Keeps files that JAX's cache does not create."""
     oldest = time.time() - UNUSED_DAYS * 24 * 3600
     for folder in programs.iterdir():
         ours = re.fullmatch("[0-9a-f]{16}", folder.name) and folder.is_dir() and not folder.is_symlink()

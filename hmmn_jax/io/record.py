@@ -1,8 +1,8 @@
 """Records of the files that this package wrote, so that a later run can distinguish them from a user's files.
 
-A record is a JSON file with the name and SHA-256 of each file of a result. It is written before the files are published, so
-that even after a crash, every published file is in a record. A file is replaced or deleted only if its SHA-256 is in a record;
-any other file is assumed to belong to the user.
+A record is a JSON file with the name and SHA-256 of each file of a result. The record is written before the files are
+published, so that even after a crash, every published file is in a record. A file is replaced or deleted only if its SHA-256 is
+in a record; any other file is assumed to belong to the user.
 """
 
 import contextlib
@@ -47,7 +47,7 @@ class Record:
 
     @classmethod
     def load(cls, root: AnyPath, path: AnyPath) -> "Record":
-        """Reads a record. Returns an empty one if the file is missing. Raises DataError if the file is not a record."""
+        """Reads a record. Returns an empty record if the file is missing. Raises DataError if the file is not a record."""
         with bucket_errors(path):
             if not path.is_file():
                 return cls(root, path)
@@ -78,7 +78,7 @@ class Record:
         return set(filter(self.owns, names))
 
     def _listed(self, names: Iterable[str]) -> dict[str, str]:
-        """The digests of the given files, for those that exist in the bucket. Each folder is listed once."""
+        """The digests of those of the given files that exist in the bucket. Each folder is listed once."""
         names = set(names)
         folders = sorted({str(PurePosixPath(name).parent) for name in names})
         with bucket_errors(self.root):
@@ -132,7 +132,7 @@ class Record:
         Args:
             staged: the folder with the files.
             about: the inputs and settings of the files.
-            keep: whether to keep files of an earlier version of the result that are not replaced. By default, they are deleted.
+            keep: whether to keep files of an earlier version of the result that are not replaced, instead of deleting them.
 
         Raises:
             DataError: one of the files exists and is not in this record, or writing fails. The record remains valid.
@@ -160,7 +160,7 @@ class Record:
         self._save(about)
 
     def adopt(self, names: Iterable[str], about: Mapping[str, Any] | None) -> None:
-        """Records files that were written directly under `root`. Without names, records that files are about to be written."""
+        """Records files that were written directly under `root`. If `names` is empty, records that files will be written."""
         with writing_errors(self.path):
             names = list(names)
             if is_bucket(self.root):

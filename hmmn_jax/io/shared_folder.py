@@ -12,7 +12,9 @@ _SEEN_SECONDS = 40.0
 
 
 def require_shared(folder: AnyPath, guard: Guard | None, flag: str) -> None:
-    """Raises ConfigError in all processes unless all of them see the first process's folder. Every process must call this.
+    """Raises ConfigError in all processes unless all of them see the first process's folder.
+
+    Every process must call this function.
 
     Args:
       folder: the path of the folder in this process.
@@ -37,7 +39,7 @@ def require_shared(folder: AnyPath, guard: Guard | None, flag: str) -> None:
 
 
 def _sees(folder: AnyPath, owner: str, wait: float) -> bool:
-    """Whether the file of this owner appears in the folder within `wait` seconds."""
+    """Whether the owner file of `owner` appears in the folder within `wait` seconds."""
     deadline = time.monotonic() + wait
     while True:
         found = read_owner(owner_path(folder / RUN_LOCK))

@@ -21,9 +21,9 @@ _PART = 1 << 28  # number of bytes after which copied files are recorded; after 
 class Stage:
     """A context manager that copies files and folders from buckets to a local folder.
 
-    The copy is `FOLDER/SCHEME/BUCKET/PATH`. A hidden record next to the copy lists the files that this program copied, and
-    their digests in the bucket. A later run copies changed files again and checks the SHA-256 of the others. If `folder` is
-    None, copies are temporary and are removed on exit.
+    The path of a copy is `FOLDER/SCHEME/BUCKET/PATH`. A hidden record next to the copy lists the files that this program
+    copied, and their digests in the bucket. A later run copies changed files again and checks the SHA-256 of unchanged files.
+    If `folder` is None, copies are temporary and are removed on exit.
     """
 
     def __init__(self, folder: Path | None = None):

@@ -1,4 +1,4 @@
-"""Detects masks among the frames in a folder, because they would otherwise be segmented like frames."""
+"""Detects masks among the frames in a folder, because masks would otherwise be segmented like frames."""
 
 import collections
 import re
@@ -16,16 +16,16 @@ _INDEXED = ("1", "P", "PA")
 _GREY = ("L", "LA")
 _COLOUR = ("RGB", "RGBA")
 _LOSSY = ("JPEG", "MPO", "WEBP")
-_FEW, _MOST = 8, 0.9  # number of most frequent colours, and the minimum fraction of a mask that they cover
+_FEW, _MOST = 8, 0.9  # number of most frequent colours, and the minimum fraction of a mask that these colours cover
 _COUNTED = 1 << 16  # maximum number of colours in an image that may be a mask
 _ROUNDED = 16  # number of adjacent levels that are treated as equal, because compression changes values
-# minimum fraction of an image that a large colour covers; minimum range of a channel over the large colours, in rounded levels
-# (the range is smaller in a dark frame)
+# A large colour covers at least the fraction `_LARGE` of an image. In a mask, two large colours differ by at least `_CONTRAST`
+# rounded levels in one of the channels. In a dark frame, large colours are more similar.
 _LARGE, _CONTRAST = 0.01, 4
-_ENDS, _END_PART = 24, 0.001  # number of levels near black or white, and the minimum fraction of a mask that each end covers
+_ENDS, _END_PART = 24, 0.001  # number of levels that are treated as black or white, and the minimum fraction of a mask for each
 _SMALL = 8  # files that are smaller than the median size by this factor are decoded
 _LOOKED_AT = 16  # maximum number of decoded files for each unusual name pattern
-_KINDS = 4  # with at most this many name patterns, frames are compared even if no pattern is shared by most files
+_KINDS = 4  # maximum number of name patterns for which files are compared if most files share no pattern
 _TOLD = 4  # minimum number of frames in a folder for unusual names to be reported
 
 
@@ -33,9 +33,9 @@ def require_no_masks(frames: list[tuple[Path, str, str]], notes: Notes | None = 
     """Raises DataError if some of the frames are masks.
 
     An indexed or one-bit image among images of other modes is considered a mask. A grey image among colour images is considered
-    a mask if its name pattern differs from that of most frames, or if it has few colours. Any other image is considered a mask
-    if it has few colours while the other images have many, and if its name pattern differs or its file is much smaller. An
-    image with a single colour is considered a frame.
+    a mask if its name pattern differs from that of most frames, or if it has few colours. Among images with many colours, an
+    image with few colours is considered a mask if its name pattern is unusual or its file is much smaller than most. An image
+    with a single colour is considered a frame.
 
     Args:
         frames: path, file format and pixel mode of each frame.
@@ -53,7 +53,7 @@ def require_no_masks(frames: list[tuple[Path, str, str]], notes: Notes | None = 
     if usual_name is not None or len(set(patterns)) > _KINDS:
         usual = [frame for frame in usual if _pattern(frame[0]) == usual_name]
     largest = max(usual, key=lambda frame: frame[0].stat().st_size, default=None)
-    # This is the name pattern of the frames, even if half of the files are masks.
+    # The largest file is considered a frame, so its name pattern is that of the frames even if half of the files are masks.
     compared = None if largest is None else _pattern(largest[0])
     # If the largest frame has few colours, the frames are drawings, which look like masks.
     detailed = largest is not None and not _is_flat(largest[0], largest[1])
@@ -105,7 +105,7 @@ def _is_flat(path: Path, kind: str) -> bool:
 
 
 def _colours(path: Path) -> list[float]:
-    """The fraction of the image that each colour covers, in descending order; empty if there are too many colours."""
+    """The fraction of an image that each colour covers, in descending order; an empty list if there are too many colours."""
     with open_image(path) as image:
         if image.mode not in (*_INDEXED, *_GREY, *_COLOUR):
             return []

@@ -1,4 +1,4 @@
-"""Local folders for libraries that cannot write to buckets. The files in these folders are uploaded."""
+"""Provides local folders for libraries that cannot write to buckets, and uploads the files in the folders."""
 
 import time
 from pathlib import Path
@@ -14,8 +14,8 @@ UPLOAD_SECONDS = 30.0  # minimum number of seconds between two uploads of growin
 class UploadedFolder:
     """A folder for growing files and for files that libraries write. For a bucket, the files are uploaded from a local folder.
 
-    Objects in a bucket do not support appending. Therefore, a growing file is uploaded as a whole, at most every 30 seconds and
-    whenever `flush` is called.
+    A growing file is uploaded as a whole, because objects in a bucket do not support appending. Uploads happen at most every
+    30 seconds, and whenever `flush` is called.
 
     Attributes:
         local: the folder to write to.
@@ -31,7 +31,7 @@ class UploadedFolder:
             self.local.mkdir(parents=True, exist_ok=True)
 
     def changed(self) -> None:
-        """Uploads files, but at most every 30 seconds. Call this after a file has grown. Raises DataError on failure."""
+        """Uploads files, but at most every 30 seconds. Call this method after a file has grown. Raises DataError on failure."""
         if self._temporary is not None and time.monotonic() - self._time >= UPLOAD_SECONDS:
             self.flush()
 

@@ -20,7 +20,7 @@ class Video(abc.ABC):
     frames in memory. Several iterators may be open at the same time.
 
     Attributes:
-        name: name of the folder or file, without suffix. Results are named after it.
+        name: name of the folder or file, without suffix. The results of a video have this name.
         size: height and width of the upright frames.
         fps: frames per second (the mean if the rate varies); 0 if unknown.
         frame_names: file names of the frames, without suffix; None if the frames have only numbers.
@@ -35,11 +35,11 @@ class Video(abc.ABC):
 
     @abc.abstractmethod
     def __len__(self) -> int:
-        """Returns the exact number of frames. For a video file, this may decode the whole file once."""
+        """Returns the exact number of frames. Counting the frames of a video file may decode the whole file once."""
 
     @abc.abstractmethod
     def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "h w 3"]:
-        """Reads one frame. Raises DataError if it cannot be read, or IndexError if it does not exist."""
+        """Reads one frame. Raises DataError if the frame cannot be read, or IndexError if the frame does not exist."""
 
     def __iter__(self) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         """Reads the frames in order. Raises DataError if a frame cannot be read."""
@@ -50,7 +50,7 @@ class Video(abc.ABC):
         return (self[index] for index in reversed(range(start, stop)))
 
     def __bool__(self) -> bool:
-        """Returns True: a video has at least one frame.
+        """Returns True, because a video has at least one frame.
 
         The default implementation of `bool` would call `len`, which may decode a file.
         """
@@ -66,12 +66,12 @@ class Video(abc.ABC):
         return self
 
     def inspect(self, notes: Notes | None = None) -> FrameFacts:
-        """Reads the headers of the frames and adds remarks to `notes`. Raises DataError if they cannot form one video."""
+        """Reads the headers of the frames and adds remarks to `notes`. Raises DataError if the frames cannot form one video."""
         height, width = self.size
         return FrameFacts(width, height)
 
-    def close(self) -> None:  # noqa: B027, for most kinds there is nothing to do
-        """Closes the files that reading by index keeps open. A later read reopens them."""
+    def close(self) -> None:  # noqa: B027, most kinds of videos have nothing to close
+        """Closes the files that reading by index keeps open. A later read reopens the files."""
 
 
 class ArrayVideo(Video):

@@ -23,8 +23,8 @@ from hmmn_jax.io.video import Video
 if TYPE_CHECKING:
     import av
 
-_BACKWARDS_BYTES = 1 << 26  # bytes of frames in memory while reading backwards: 54 frames at 480p, 10 at 1080p
-PAGED_SUFFIXES = (".tif", ".tiff", ".webp")  # read by Pillow
+_BACKWARDS_BYTES = 1 << 26  # maximum number of bytes of frames in memory while reading backwards, for example 54 frames at 480p
+PAGED_SUFFIXES = (".tif", ".tiff", ".webp")  # suffixes of files that Pillow reads
 
 
 def open_video(path: str | os.PathLike) -> Video:
@@ -34,13 +34,13 @@ def open_video(path: str | os.PathLike) -> Video:
 
 
 class VideoFile(Video):
-    """A video file, read by PyAV. Yields each decoded frame once, rotated according to the metadata and without resizing.
+    """A video file, decoded with PyAV. Each frame appears once, rotated according to the metadata and without resizing.
 
-    The first sequential decode (iterating, reading a later frame, or calling `len`) builds an index of the frames
-    (`FilmIndex`). After that, reading by index seeks to the frame. Reading forwards decodes each frame once. Jumping to a frame
-    decodes all frames since the preceding key frame. `list(v)` calls `len` first, and therefore decodes a new file twice;
-    `list(iter(v))` decodes the file once. Iterators are independent of each other. Reading by index is thread-safe, because a
-    lock serialises the reads.
+    Iterating, reading a later frame and calling `len` decode the file sequentially. The first sequential decode builds an index
+    of the frames (`FilmIndex`). Reading a frame that is in the index seeks to the frame. Reading forwards decodes each frame
+    once. Jumping to a frame decodes all frames since the preceding key frame. `list(video)` calls `len` first, and therefore
+    decodes a new file twice. `list(iter(video))` decodes the file once. Iterators are independent of each other. Reading by
+    index is thread-safe, because a lock serialises the reads.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -68,7 +68,7 @@ class VideoFile(Video):
 
     @property
     def length_hint(self) -> int:
-        """The number of frames, approximate (or 0, if unknown) until the file has been decoded, and then exact."""
+        """The number of frames. Until the file has been decoded, the number is approximate, or 0 if unknown."""
         return len(self._index) if self._is_complete else self._frame_count
 
     def __len__(self) -> int:
@@ -111,7 +111,7 @@ class VideoFile(Video):
                 yield chunk.pop()
 
     def second_reader(self) -> "VideoFile":
-        """Like `Video.second_reader`, with separate decoders. After one full decode, the frame index is shared."""
+        """Like `Video.second_reader`, with separate decoders and a shared frame index, which is completed first."""
         len(self)
         other = copy.copy(self)
         other._lock = threading.RLock()
@@ -170,7 +170,7 @@ class VideoFile(Video):
 
 
 def _check_file(path: str | os.PathLike) -> Path:
-    """Returns the path of a file. Raises DataError if it does not exist or its name is not a valid sequence name."""
+    """Returns the path of a file. Raises DataError if the file does not exist or has an invalid name for a sequence."""
     file = user_path(path)
     if not file.is_file():
         found = "is a folder" if file.is_dir() else "no such file"

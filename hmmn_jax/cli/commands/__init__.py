@@ -1,13 +1,13 @@
 """Lists the commands of `hmmn-jax`, each with a one-line description.
 
-Each command is a module. Its docstring is the help text. Its function `add_arguments(parser)` defines the arguments, and
-`run(options)` runs the command; JAX and other slow modules are imported only there.
+Each command is a module whose docstring is the help text. The function `add_arguments(parser)` of the module defines the
+arguments, and `run(options)` runs the command. JAX and other slow modules are imported only in `run`.
 """
 
 COMMANDS = {
     "segment": "segment your own video: a video file or a folder of images",
     "paint": "paint, propagate and correct masks of a video on a page in the browser",
-    "evaluate": "segment the videos of a benchmark, and score them where it has annotations",
+    "evaluate": "segment the videos of a benchmark, and score them where annotations are available",
     "score": "score masks on disk, made by any method",
     "export": "export masks on disk as layers, COCO or YouTube-VIS JSON, or a movie",
     "convert": "convert PyTorch checkpoints to and from the format of this package",

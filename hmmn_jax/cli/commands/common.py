@@ -19,7 +19,7 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
         help=f"a bundled model ({names}), an output of 'hmmn-jax convert', the workdir of a training run, or a "
         f".safetensors or .pth file; a local path or gs://... (default: {DEFAULT_WEIGHTS})",
     )
-    add("--step", metavar="N", help="with a workdir: a step, or 'best' for the best J&F in validation (default: latest)")
+    add("--step", metavar="N", help="step of a training run, or 'best' for the best J&F in validation (default: latest step)")
 
 
 def add_outputs(parser: argparse.ArgumentParser) -> Any:
@@ -28,7 +28,7 @@ def add_outputs(parser: argparse.ArgumentParser) -> Any:
     add = group.add_argument
     add("--output", type=anywhere, metavar="DIR", required=True, help="folder to write to")
     add("--overlays", action="store_true", help="also write each frame with coloured objects, as a PNG")
-    add("--overwrite", action="store_true", help="first delete the files that earlier runs wrote to --output; keep other files")
+    add("--overwrite", action="store_true", help="first delete only the files that earlier runs wrote to --output")
     add_takeover(group)
     return group
 
@@ -60,7 +60,7 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
 
 def add_cache(parser: argparse.ArgumentParser) -> None:
     """Adds the option for the compilation cache."""
-    text = "folder in which compiled programs are cached for later runs; off: no cache (default: in your cache folder)"
+    text = "folder in which compiled programs are cached for later runs, or off for no cache (default: in your cache folder)"
     parser.add_argument("--compilation-cache", "--compilation_cache", metavar="DIR", help=text)
 
 
@@ -69,8 +69,8 @@ def add_hosts(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("several hosts").add_argument
     add("--distributed", action="store_true", help="let the hosts find each other (TPU pods, Slurm)")
     add("--coordinator", metavar="HOST:PORT", help="address of the first process")
-    add("--processes", type=int, metavar="N", help="with --coordinator: number of processes")
-    add("--process", type=int, metavar="I", help="with --coordinator: index of this process, from 0")
+    add("--processes", type=int, metavar="N", help="number of processes, if --coordinator is set")
+    add("--process", type=int, metavar="I", help="index of this process from 0, if --coordinator is set")
     text = "seconds to wait for all processes to connect (default: %(default)s)"
     add("--initialization-timeout", type=int, default=300, metavar="S", help=text)
     text = "seconds without a heartbeat after which a process is considered lost (default: %(default)s)"

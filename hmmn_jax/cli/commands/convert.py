@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> Callable[..., argparse.Arg
     kinds = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
 
     def command(name: str, text: str, convert: Callable | str, *positional: str) -> argparse.ArgumentParser:
-        """Adds a subcommand. Its input and an output file can be in a bucket; an output folder must be local."""
+        """Adds a subcommand. Inputs and output files can be in a bucket, but output folders must be local."""
         added = kinds.add_parser(name, help=text, description=text)
         added.set_defaults(convert=functools.partial(_convert, convert) if isinstance(convert, str) else convert)
         for argument in positional:
@@ -30,14 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> Callable[..., argparse.Arg
     command("from-torch", "Converts a PyTorch checkpoint to a checkpoint folder.", "convert_from_torch", "file", "out")
     text = "Writes a checkpoint folder as a PyTorch checkpoint. The metadata of a .safetensors file contains the config."
     add = command("to-torch", text, "convert_to_torch", "checkpoint", "file").add_argument
-    add("--half", action="store_true", help="store floats as float16: half the size, relative error up to 0.0005")
+    add("--half", action="store_true", help="store floats as float16 (half the size, with relative errors up to 0.0005)")
     text = (
-        "Writes initial weights: both backbones come from a network trained on ImageNet; the other layers are initialised "
+        "Writes initial weights. Both backbones come from a network trained on ImageNet. The other layers are initialised "
         "randomly with --seed."
     )
     add = command("imagenet", text, "convert_imagenet", "file", "out").add_argument
     add("--seed", type=int, default=0, help="seed for the new layers")
-    sizes = "folder or workdir with the model's config (default: the published sizes, with the backbone in the file)"
+    sizes = "folder or workdir with the model's config (default: the published dimensions, with the backbone in the file)"
     add("--config", type=local, default=None, help=sizes)
     text = "Lists the tensors in a checkpoint file, or those in a checkpoint folder under their official names."
     command("inspect", text, "inspect_checkpoint", "file")

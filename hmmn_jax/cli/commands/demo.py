@@ -1,4 +1,4 @@
-"""Segments the bundled clip: 40 frames of two koi, one of which swims under the other.
+"""Segments the bundled clip, which has 40 frames of two koi. One koi swims under the other.
 
   hmmn-jax demo
   hmmn-jax demo --output OUT --checkpoint HMMN_weights.pth

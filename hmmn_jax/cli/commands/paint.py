@@ -8,8 +8,8 @@ machine. Changes are saved immediately in a project folder, by default VIDEO.hmm
   hmmn-jax paint clip.mp4 --project WORK --checkpoint HMMN_weights.pth
   hmmn-jax paint --project WORK                       # resume
 
-To stop the command, press Ctrl-C. To resume, run the same command again. Requires pip install 'hmmn-jax[paint]', and
-'hmmn-jax[video]' for video files.
+To stop the command, press Ctrl-C. To resume, run the same command again. To install the required packages, run
+pip install 'hmmn-jax[paint]'. Video files also require 'hmmn-jax[video]'.
 """
 
 import argparse
@@ -36,7 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--size",
         type=int,
         metavar="N",
-        help="shorter side of the network's input in pixels; 0: full size (default: at most 480); masks have the video's size",
+        help="shorter side of the network's input in pixels, or 0 for full size (default: at most 480); masks have the size of "
+        "the video",
     )
     add_takeover(parser)
     group = parser.add_argument_group("server")

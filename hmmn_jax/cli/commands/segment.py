@@ -1,10 +1,10 @@
 """Segments objects in all frames of a video, given their masks in one or several frames.
 
-VIDEO is a video file or a folder of images. The mask is a PNG of the same size as the first frame, in which each object has its
-own id, 1, 2, ..., and the background is 0; many paint programs can save an indexed PNG. A mask that contains only 0 and 255 is
-one object. To annotate several frames, pass a folder of masks as --mask. Each mask is named after its frame: for frame 12 of a
-video file, counted from 0, 00012.png. Each mask annotates its whole frame; frames between two masks are segmented from both. To
-draw masks, use 'hmmn-jax paint VIDEO'.
+VIDEO is a video file or a folder of images. The mask is an indexed PNG of the same size as the first frame. In the mask, each
+object has its own id, 1, 2, ..., and the background is 0. A mask that contains only 0 and 255 has one object. To annotate
+several frames, pass a folder of masks as --mask. Each mask is named after its frame. The mask of frame 12 of a video file,
+counted from 0, is named 00012.png. Each mask annotates its whole frame. Frames between two masks are segmented from both masks.
+Many paint programs can save indexed PNGs. To draw masks in the browser, use 'hmmn-jax paint VIDEO'.
 
   hmmn-jax segment clip.mp4 --mask first.png --output OUT
   hmmn-jax segment FRAMES --mask FRAMES_MASKS/00000.png --output OUT --movie gif
@@ -13,8 +13,8 @@ draw masks, use 'hmmn-jax paint VIDEO'.
   hmmn-jax segment clip.mp4 --mask first.png --output OUT --checkpoint HMMN_weights.pth
 
 Writes OUT/masks/NAME/FRAME.png with the given ids, and OUT/report.html. For a video file, also writes OUT/movies/NAME.mp4 with
-the size and frame rate of VIDEO. To resume an interrupted run, rerun the command. Video files require PyAV: pip install
-'hmmn-jax[video]'.
+the size and frame rate of VIDEO. To resume an interrupted run, rerun the command. Video files require PyAV. To install PyAV,
+run pip install 'hmmn-jax[video]'.
 """
 
 import argparse
@@ -44,14 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--size",
         type=int,
         metavar="N",
-        help="shorter side of the network's input in pixels; 0: full size (default: at most 480)",
+        help="shorter side of the network's input in pixels, or 0 for full size (default: at most 480)",
     )
     add("--mem-every", type=int, metavar="N", help="add every N-th frame to the memory (default: 5)")
     add(
         "--max-memory-frames",
         type=int,
         metavar="N",
-        help="keep at most N memory frames; 0: no limit (default: depends on free memory)",
+        help="keep at most N memory frames, or 0 for no limit (default: depends on free memory)",
     )
     add_weights(parser)
     add_overrides(parser)
@@ -97,7 +97,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _movie(options: argparse.Namespace) -> str | None:
-    """Returns the kind of movie to write. The default for a video file is mp4, because PyAV must be installed to read it."""
+    """Returns the kind of movie to write. The default for a video file is mp4, because reading a video file requires PyAV."""
     from hmmn_jax.io.video_file import PAGED_SUFFIXES
 
     if options.movie is None:
